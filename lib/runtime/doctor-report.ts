@@ -1,0 +1,49 @@
+import type { DoctorReport } from './doctor.js';
+import { describePlaces } from './libtorch.js';
+
+/** A report as text for a terminal: what was found, then what is wrong and how to mend it. */
+export function formatDoctor(report: DoctorReport): string {
+  const { gradcache, node, system, libtorch, load } = report;
+  const libc = system.glibc === null ? 'musl' : `glibc ${system.glibc}`;
+  const lines = [
+    `gradcache  ${gradcache.version} in ${gradcache.folder}`,
+    `node       ${node.version} at ${node.executable}`,
+    `system     ${system.system}-${system.architecture}, ${libc}, ${system.processors} processors, ${gibibytes(system.memory)}`,
+    `libtorch   ${libtorch === null ? 'none' : `${libtorch.version} in ${libtorch.folder} (${libtorch.source}, ${libtorch.cuda ? 'CUDA' : 'CPU'} build)`}`,
+    ...indent(describePlaces(report.places)),
+    `addons     ${report.builds.length === 0 ? 'none' : ''}`.trimEnd(),
+    ...report.builds.map(
+      (build) =>
+        `  ${build.matches ? '*' : ' '} libtorch ${build.minor}  ${build.kind.padEnd(8)}  ${build.addon}`,
+    ),
+    ...describeLoad(load),
+    'tools      for set-up and source builds',
+    ...report.tools.map((tool) => `  ${tool.name.padEnd(9)}${tool.version ?? `not found (${tool.install})`}`),
+    '',
+  ];
+  if (report.ok) return [...lines, 'Everything that is needed is here.'].join('\n');
+  const problems = report.problems.flatMap((problem) => [`${problem.code}:`, ...indent(problem.message), '']);
+  return [...lines, ...problems].join('\n').trimEnd();
+}
+
+function describeLoad(load: DoctorReport['load']): string[] {
+  if (load === null) return ['load       not tried'];
+  if (!load.ok) return [`load       failed: ${load.code}`];
+  return [
+    `load       ${Math.round(load.milliseconds)} ms in a process of its own`,
+    ...load.libraries.map((path) => `  ${path}`),
+    'devices',
+    ...load.devices.map(({ device, name, memory }) => {
+      const bytes = memory === null ? '' : `, ${gibibytes(memory.free)} free of ${gibibytes(memory.total)}`;
+      return `  ${device.padEnd(8)} ${name ?? ''}${bytes}`.trimEnd();
+    }),
+  ];
+}
+
+function indent(text: string): string[] {
+  return text.split('\n').map((line) => `  ${line}`);
+}
+
+function gibibytes(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+}
