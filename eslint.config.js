@@ -37,6 +37,7 @@ export default defineConfig(
         process: 'readonly',
         URL: 'readonly',
         setTimeout: 'readonly',
+        performance: 'readonly',
         Buffer: 'readonly',
       },
     },
