@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { doctor, type DoctorReport, formatDoctor } from '../../lib/runtime/doctor.js';
+import { loadAddon } from '../../lib/runtime/load.js';
+import { fakeLibtorch, libraryNeeding, temporaryFolder } from './fake-libtorch.js';
+
+function codes(report: DoctorReport): string[] {
+  return report.problems.map((problem) => problem.code);
+}
+
+/** Nothing set, nothing installed, no Python: PATH has only what the folder holds. */
+function emptyWorld(context: TestContext) {
+  const folder = temporaryFolder(context);
+  return {
+    environment: { PATH: folder, GRADCACHE_CACHE: join(folder, 'cache') },
+    workingFolder: folder,
+    root: folder,
+  };
+}
+
+test('where all is well, the report says what was found and loaded', async () => {
+  const report = await doctor();
+  assert.deepEqual(report.problems, []);
+  assert.equal(report.ok, true);
+  assert.ok(report.load?.ok);
+  assert.ok(report.load.devices.some(({ device }) => device === 'cpu'));
+  assert.ok(report.load.libraries.some((path) => path.endsWith('libtorch_cpu.so')));
+  assert.equal(report.builds.filter((build) => build.matches).length, 1);
+  assert.deepEqual(JSON.parse(JSON.stringify(report)), report, 'the report is plain data');
+  const text = formatDoctor(report);
+  assert.match(text, /libtorch {3}2\.\d+/);
+  assert.match(text, /Everything that is needed is here\.$/);
+});
+
+test('without a libtorch, it names the places, the missing tools and the command that installs', async (context) => {
+  const report = await doctor(emptyWorld(context));
+  assert.equal(report.ok, false);
+  assert.equal(report.load, null);
+  assert.deepEqual(codes(report), ['LIBTORCH_NOT_FOUND']);
+  const text = formatDoctor(report);
+  assert.match(text, /python +python3 is not on PATH/);
+  assert.match(text, /npx gradcache setup/);
+  assert.match(text, /cmake +not found \(apt-get install cmake\)/);
+});
+
+test('a libtorch of another minor than the addons is reported with both', async (context) => {
+  const folder = fakeLibtorch(temporaryFolder(context), { version: '2.13.0' });
+  const report = await doctor({ ...emptyWorld(context), libtorch: folder });
+  assert.deepEqual(codes(report), ['LIBTORCH_VERSION']);
+  assert.match(formatDoctor(report), /Built for: none/);
+});
+
+test('an unsupported libtorch is reported with its version', async (context) => {
+  const folder = fakeLibtorch(temporaryFolder(context), { version: '2.8.0' });
+  const report = await doctor({ libtorch: folder });
+  assert.deepEqual(codes(report), ['LIBTORCH_VERSION']);
+  assert.match(formatDoctor(report), /libtorch 2\.8\.0 is not supported/);
+});
+
+test('a missing shared library is named', async (context) => {
+  const { version } = loadAddon().libtorch;
+  const folder = fakeLibtorch(temporaryFolder(context), { version });
+  writeFileSync(join(folder, 'lib', 'libc10.so'), libraryNeeding('libnvshmem_host.so.3'));
+  const report = await doctor({ libtorch: folder });
+  assert.deepEqual(codes(report), ['LIBTORCH_LOAD']);
+  assert.match(formatDoctor(report), /libnvshmem_host\.so\.3: cannot open shared object file/);
+  assert.match(formatDoctor(report), /needs a library of NVIDIA/);
+});
+
+test('a crash while loading ends the child, not the caller, and is reported', async (context) => {
+  const crash = join(temporaryFolder(context), 'crash.cjs');
+  writeFileSync(crash, `process.kill(process.pid, 'SIGSEGV');`);
+  const report = await doctor({ environment: { ...process.env, NODE_OPTIONS: `--require ${crash}` } });
+  assert.deepEqual(codes(report), ['LIBTORCH_LOAD']);
+  assert.match(report.problems[0]?.message ?? '', /ended by SIGSEGV/);
+});
+
+test('on musl, that is the first problem and nothing is loaded', async () => {
+  const platform = { system: 'linux', architecture: 'x64', glibc: null };
+  const report = await doctor({ platform });
+  assert.equal(report.load, null);
+  assert.equal(codes(report)[0], 'LIBTORCH_LOAD');
+  assert.match(formatDoctor(report), /musl/);
+});
+
+test('a device that is not there is CUDA_UNAVAILABLE, with the reason', async () => {
+  const report = await doctor({ device: 'cuda:63' });
+  assert.deepEqual(codes(report), ['CUDA_UNAVAILABLE']);
+  assert.match(report.problems[0]?.message ?? '', /Device cuda:63 is not there; there is cpu/);
+  assert.equal((await doctor({ device: 'cpu' })).ok, true);
+});
