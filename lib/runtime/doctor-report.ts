@@ -9,6 +9,10 @@ export function formatDoctor(report: DoctorReport): string {
     `gradcache  ${gradcache.version} in ${gradcache.folder}`,
     `node       ${node.version} at ${node.executable}`,
     `system     ${system.system}-${system.architecture}, ${libc}, ${system.processors} processors, ${gibibytes(system.memory)}`,
+    ...report.gpus.map(
+      ({ name, driver, memory }) =>
+        `gpu        ${name}, driver ${driver}, ${gibibytes(memory.free)} free of ${gibibytes(memory.total)}`,
+    ),
     `libtorch   ${libtorch === null ? 'none' : `${libtorch.version} in ${libtorch.folder} (${libtorch.source}, ${libtorch.cuda ? 'CUDA' : 'CPU'} build)`}`,
     ...indent(describePlaces(report.places)),
     `addons     ${report.builds.length === 0 ? 'none' : ''}`.trimEnd(),
@@ -32,11 +36,7 @@ function describeLoad(load: DoctorReport['load']): string[] {
   return [
     `load       ${Math.round(load.milliseconds)} ms in a process of its own`,
     ...load.libraries.map((path) => `  ${path}`),
-    'devices',
-    ...load.devices.map(({ device, name, memory }) => {
-      const bytes = memory === null ? '' : `, ${gibibytes(memory.free)} free of ${gibibytes(memory.total)}`;
-      return `  ${device.padEnd(8)} ${name ?? ''}${bytes}`.trimEnd();
-    }),
+    `devices    ${load.devices.join(', ')}`,
   ];
 }
 

@@ -26,6 +26,14 @@ export interface ToolReport {
   readonly install: string;
 }
 
+/** A GPU as the NVIDIA driver reports it. */
+export interface GpuReport {
+  readonly name: string;
+  readonly driver: string;
+  /** Bytes of memory in all, and not in use now. */
+  readonly memory: { readonly total: number; readonly free: number };
+}
+
 /** Something that keeps gradcache from running (or will, with the device asked for), with its way out. */
 export interface Problem {
   /** An error code of the package. */
@@ -40,6 +48,8 @@ export interface DoctorReport {
   readonly gradcache: { readonly version: string; readonly folder: string };
   readonly node: { readonly version: string; readonly executable: string };
   readonly system: Platform & { readonly processors: number; readonly memory: number };
+  /** The GPUs of this machine, in the driver's order, whether or not libtorch can use them. */
+  readonly gpus: readonly GpuReport[];
   /** The libtorch that is used, or null. */
   readonly libtorch: LocatedLibtorch | null;
   /** Every place that was looked at for it. */
@@ -67,6 +77,7 @@ export interface DoctorOptions extends Omit<SearchOptions, 'pythonTorch'> {
 export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport> {
   const platform = options.platform ?? currentPlatform();
   const root = options.root ?? packageRoot();
+  const environment = options.environment ?? process.env;
   const problems: Problem[] = [];
   const platformTrouble = platformProblem(platform);
   if (platformTrouble !== null) problems.push({ code: 'LIBTORCH_LOAD', message: platformTrouble });
@@ -81,7 +92,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
   }
   let load: LoadReport | null = null;
   if (libtorch !== null && chosen !== undefined && platformTrouble === null) {
-    load = await loadInChild(libtorch.folder, options.environment ?? process.env);
+    load = await loadInChild(options);
     problems.push(...loadProblems(load, libtorch, options.device));
   }
   return {
@@ -89,11 +100,12 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
     gradcache: { version: packageVersion(), folder: root },
     node: { version: process.version, executable: process.execPath },
     system: { ...platform, processors: availableParallelism(), memory: totalmem() },
+    gpus: findGpus(environment),
     libtorch,
     places,
     builds: builds.map((build) => ({ ...build, matches: build === chosen })),
     load,
-    tools: findTools(options.environment ?? process.env),
+    tools: findTools(environment),
     problems,
   };
 }
@@ -109,13 +121,18 @@ function problemOf(fails: () => unknown): Problem {
   throw new Error('a function that had to fail did not');
 }
 
-async function loadInChild(libtorch: string, environment: NodeJS.ProcessEnv): Promise<LoadReport> {
+async function loadInChild(options: DoctorOptions): Promise<LoadReport> {
   const script = fileURLToPath(new URL('./load-probe.js', import.meta.url));
-  const child = spawn(process.execPath, [script, libtorch], {
-    env: environment,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 120_000,
-  });
+  const child = spawn(
+    process.execPath,
+    options.libtorch === undefined ? [script] : [script, options.libtorch],
+    {
+      env: options.environment ?? process.env,
+      cwd: options.workingFolder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: 120_000,
+    },
+  );
   let output = '';
   let errors = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
@@ -153,11 +170,11 @@ function loadProblems(load: LoadReport, libtorch: LocatedLibtorch, device: strin
 }
 
 function hasDevice(load: LoadReport & { ok: true }, device: string): boolean {
-  return load.devices.some((known) => known.device === device || known.device.startsWith(`${device}:`));
+  return load.devices.some((known) => known === device || known.startsWith(`${device}:`));
 }
 
 function missingDevice(device: string, load: LoadReport & { ok: true }, libtorch: LocatedLibtorch): string {
-  const have = `Device ${device} is not there; there is ${load.devices.map((known) => known.device).join(', ')}.`;
+  const have = `Device ${device} is not there; there is ${load.devices.join(', ')}.`;
   if (!device.startsWith('cuda')) return have;
   if (!libtorch.cuda) {
     return (
@@ -168,7 +185,22 @@ function missingDevice(device: string, load: LoadReport & { ok: true }, libtorch
   if (!existsSync('/proc/driver/nvidia/version')) {
     return `${have} No NVIDIA driver is loaded on this machine; in a container, start it with access to the GPU (--gpus all).`;
   }
-  return `${have} ${load.cudaProblem ?? 'The driver is there, but libtorch sees no GPU (CUDA_VISIBLE_DEVICES?).'}`;
+  return `${have} The driver is there, but libtorch cannot use this GPU: look at CUDA_VISIBLE_DEVICES and at the driver's version.`;
+}
+
+function findGpus(environment: NodeJS.ProcessEnv): GpuReport[] {
+  const query = ['--query-gpu=name,driver_version,memory.total,memory.free', '--format=csv,noheader,nounits'];
+  const answer = spawnSync('nvidia-smi', query, { encoding: 'utf8', env: environment, timeout: 20_000 });
+  if (answer.status !== 0) return [];
+  return answer.stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.split(', '))
+    .map(([name = '', driver = '', total, free]) => ({
+      name,
+      driver,
+      memory: { total: Number(total) * 2 ** 20, free: Number(free) * 2 ** 20 },
+    }));
 }
 
 const TOOLS: readonly (readonly [name: string, args: readonly string[], install: string])[] = [

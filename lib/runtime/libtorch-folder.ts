@@ -1,10 +1,10 @@
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SUPPORTED_MINORS } from './paths.js';
 
 /** A folder that holds a libtorch: `lib/` with its shared libraries, and `include/` where it is complete enough to build against. */
 export interface LibtorchFolder {
-  /** Absolute path; `lib/libtorch_cpu.so` lies under it. */
+  /** Absolute path without symbolic links; `lib/libtorch_cpu.so` lies under it. */
   readonly folder: string;
   /** As the folder states it, for example `2.13.0+cpu`. */
   readonly version: string;
@@ -36,8 +36,10 @@ function inspect(path: string): Inspection {
   if (!statSync(path).isDirectory()) return refused('is not a folder');
   const candidates = [path, join(path, 'torch'), join(path, 'libtorch')];
   if (basename(path) === 'lib') candidates.push(dirname(path));
-  const folder = candidates.find((candidate) => existsSync(join(candidate, 'lib', 'libtorch_cpu.so')));
-  if (folder === undefined) return refused('holds no lib/libtorch_cpu.so');
+  const holder = candidates.find((candidate) => existsSync(join(candidate, 'lib', 'libtorch_cpu.so')));
+  if (holder === undefined) return refused('holds no lib/libtorch_cpu.so');
+  // Libraries opened late must come from the folder the first ones came from, wherever a link points by then.
+  const folder = realpathSync(holder);
 
   const version = readVersion(folder);
   if (version === null) return refused('has neither version.py nor build-version that states a version');

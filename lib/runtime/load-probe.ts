@@ -3,11 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { GradCacheError } from '../errors.js';
 import { loadAddon } from './load.js';
-import { type DeviceReport, type LoadReport, PROBE_MARK } from './load-report.js';
+import { type LoadReport, PROBE_MARK } from './load-report.js';
 
 /** What the probe needs of the addon; lib/native.ts types the rest. */
 interface ProbedAddon {
-  devices?(): { devices: DeviceReport[]; cudaProblem: string | null };
+  devices(): string[];
 }
 
 function probe(libtorch: string | undefined): LoadReport {
@@ -15,14 +15,12 @@ function probe(libtorch: string | undefined): LoadReport {
     const start = performance.now();
     const loaded = loadAddon({ libtorch });
     const milliseconds = performance.now() - start;
-    const asked = (loaded.addon as ProbedAddon).devices?.();
     return {
       ok: true,
       milliseconds,
       addon: loaded.addonPath,
       libraries: mappedLibraries(),
-      devices: asked?.devices ?? [{ device: 'cpu', name: null, memory: null }],
-      cudaProblem: asked?.cudaProblem ?? null,
+      devices: (loaded.addon as ProbedAddon).devices(),
     };
   } catch (error) {
     const code = error instanceof GradCacheError ? error.code : 'LIBTORCH_LOAD';

@@ -1,13 +1,3 @@
-/** A device that libtorch can compute on. */
-export interface DeviceReport {
-  /** As passed to `device:`, for example `cpu` or `cuda:0`. */
-  readonly device: string;
-  /** Name of the hardware, where it states one. */
-  readonly name: string | null;
-  /** Bytes of memory in all and not in use. */
-  readonly memory: { readonly total: number; readonly free: number } | null;
-}
-
 /** Outcome of a full load in a process of its own. */
 export type LoadReport =
   | {
@@ -17,9 +7,8 @@ export type LoadReport =
       readonly addon: string;
       /** Every library of libtorch and of OpenMP that is mapped now. */
       readonly libraries: readonly string[];
-      readonly devices: readonly DeviceReport[];
-      /** Why there is no CUDA device, where libtorch was built for CUDA but has none. */
-      readonly cudaProblem: string | null;
+      /** What libtorch can compute on, as passed to `device:`; for example `cpu` and `cuda:0`. */
+      readonly devices: readonly string[];
     }
   | { readonly ok: false; readonly code: string; readonly message: string };
 

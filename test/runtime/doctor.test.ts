@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { doctor, type DoctorReport, formatDoctor } from '../../lib/runtime/doctor.js';
 import { loadAddon } from '../../lib/runtime/load.js';
-import { fakeLibtorch, libraryNeeding, temporaryFolder } from './fake-libtorch.js';
+import { fakeLibtorch, fakeProgram, libraryNeeding, temporaryFolder } from './fake-libtorch.js';
 
 function codes(report: DoctorReport): string[] {
   return report.problems.map((problem) => problem.code);
@@ -25,7 +25,7 @@ test('where all is well, the report says what was found and loaded', async () =>
   assert.deepEqual(report.problems, []);
   assert.equal(report.ok, true);
   assert.ok(report.load?.ok);
-  assert.ok(report.load.devices.some(({ device }) => device === 'cpu'));
+  assert.ok(report.load.devices.includes('cpu'));
   assert.ok(report.load.libraries.some((path) => path.endsWith('libtorch_cpu.so')));
   assert.equal(report.builds.filter((build) => build.matches).length, 1);
   assert.deepEqual(JSON.parse(JSON.stringify(report)), report, 'the report is plain data');
@@ -83,6 +83,18 @@ test('on musl, that is the first problem and nothing is loaded', async () => {
   assert.equal(report.load, null);
   assert.equal(codes(report)[0], 'LIBTORCH_LOAD');
   assert.match(formatDoctor(report), /musl/);
+});
+
+test('GPUs are reported as the driver names them', async (context) => {
+  const it = emptyWorld(context);
+  fakeProgram(join(it.root, 'nvidia-smi'), 'echo "NVIDIA H100 80GB HBM3, 580.95.05, 81559, 81000"');
+  const report = await doctor(it);
+  const memory = { total: 81559 * 2 ** 20, free: 81000 * 2 ** 20 };
+  assert.deepEqual(report.gpus, [{ name: 'NVIDIA H100 80GB HBM3', driver: '580.95.05', memory }]);
+  assert.match(
+    formatDoctor(report),
+    /gpu +NVIDIA H100 80GB HBM3, driver 580\.95\.05, 79\.1 GiB free of 79\.6 GiB/,
+  );
 });
 
 test('a device that is not there is CUDA_UNAVAILABLE, with the reason', async () => {

@@ -34,8 +34,8 @@ export function fakeLibtorch(folder: string, options: FakeLibtorch = {}): string
   return folder;
 }
 
-/** A program that stands in for python3. */
-export function fakePython(path: string, script: string): string {
+/** A shell script that stands in for a program such as python3. */
+export function fakeProgram(path: string, script: string): string {
   writeFileSync(path, `#!/bin/sh\n${script}\n`);
   chmodSync(path, 0o755);
   return path;

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
 import { installedFolder, locateLibtorch, pythonTorch, searchLibtorch } from '../../lib/runtime/libtorch.js';
-import { fakeLibtorch, fakePython, temporaryFolder } from './fake-libtorch.js';
+import { fakeLibtorch, fakeProgram, temporaryFolder } from './fake-libtorch.js';
 
 /** A world in which each place can be given a libtorch or something else. */
 function world(context: TestContext) {
@@ -134,7 +134,7 @@ test('Python is asked only when nothing before it served', (context) => {
 test('asks the Python that GRADCACHE_PYTHON names, and reports one that fails, has no torch or is not there', (context) => {
   const folder = temporaryFolder(context);
   const ask = (script: string) =>
-    pythonTorch({ ...process.env, GRADCACHE_PYTHON: fakePython(join(folder, 'python'), script) });
+    pythonTorch({ ...process.env, GRADCACHE_PYTHON: fakeProgram(join(folder, 'python'), script) });
   assert.deepEqual(ask('echo /somewhere/torch'), { path: '/somewhere/torch' });
   assert.match((ask('echo') as { reason: string }).reason, /has no torch/);
   assert.match((ask('echo broken >&2; exit 3') as { reason: string }).reason, /failed: broken/);

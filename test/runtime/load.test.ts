@@ -33,7 +33,9 @@ test('loads in several worker threads at once, which then end', async () => {
         new Promise<unknown>((resolve, reject) => {
           const worker = new Worker(program, { eval: true });
           let answer: unknown;
-          worker.on('message', (message) => (answer = message));
+          worker.on('message', (message: unknown) => {
+            answer = message;
+          });
           worker.on('error', reject);
           worker.on('exit', () => resolve(answer));
         }),
