@@ -1,0 +1,39 @@
+import { GradCacheError } from './errors.js';
+import { guarded, guardedAsync, native } from './native.js';
+import type { Tensor } from './tensor.js';
+
+/** Runs `fn` without recording a graph. */
+export function noGrad<T>(fn: () => T): T {
+  return guarded(() => native().withGradMode(false, fn));
+}
+
+/** Runs `fn` recording a graph, also inside {@link noGrad}. */
+export function withGrad<T>(fn: () => T): T {
+  return guarded(() => native().withGradMode(true, fn));
+}
+
+/**
+ * Runs `fn` with libtorch's random generators seeded, and puts them back. The same seed gives the same dropout masks
+ * and random tensors. Threads of one process take turns. `fn` must be synchronous.
+ */
+export function withSeed<T>(seed: number, fn: () => T): T {
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new GradCacheError('INPUT', `seed ${String(seed)} is not a non-negative integer`);
+  }
+  return guarded(() => native().withSeed(seed, fn));
+}
+
+/**
+ * Seeded backward: goes from `roots` with dL/d(root) = `seeds` to the leaves, where gradients add up. Off the event loop.
+ *
+ * @param seeds one for each root, of its shape; null for a root of one element stands for 1
+ * @throws GradCacheError `SHAPE`, `INPUT` (a root without a graph, or whose graph was used), `DISPOSED`, `OUT_OF_MEMORY`
+ */
+export async function backward(roots: readonly Tensor[], seeds: readonly (Tensor | null)[]): Promise<void> {
+  await guardedAsync(() =>
+    native().backward(
+      roots.map((root) => root.handle),
+      seeds.map((seed) => seed?.handle ?? null),
+    ),
+  );
+}

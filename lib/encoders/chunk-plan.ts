@@ -1,0 +1,58 @@
+import { GradCacheError } from '../errors.js';
+
+/** How much is encoded at once: a number of rows, a number of tokens, or what the encoder deems right. */
+export type ChunkSize = { readonly sequences: number } | { readonly tokens: number } | 'auto';
+
+/** The rows of one chunk and the sum of their lengths. */
+export interface PlannedChunk {
+  readonly rows: Int32Array;
+  readonly tokens: number;
+}
+
+/**
+ * Cuts a batch into chunks. Rows are taken longest first, so that a chunk's rows are of about one length and a chunk
+ * that does not fit into memory fails early; the loss puts them back into their places, so the order is free.
+ *
+ * By sequences, each chunk but the last has as many rows as asked. By tokens, a chunk takes rows as long as their
+ * lengths add up to no more than asked; a row longer than that is a chunk by itself.
+ *
+ * @throws GradCacheError `INPUT` for a size that is not a positive integer
+ */
+export function planChunks(lengths: Int32Array, size: Exclude<ChunkSize, 'auto'>): PlannedChunk[] {
+  const limit = 'tokens' in size ? size.tokens : size.sequences;
+  if (!Number.isSafeInteger(limit) || limit < 1) {
+    throw new GradCacheError('INPUT', `chunk size ${JSON.stringify(size)} is not { sequences } or { tokens } of at least 1`);
+  }
+  const order = longestFirst(lengths);
+  const chunks: PlannedChunk[] = [];
+  let begin = 0;
+  let tokens = 0;
+  let used = 0;
+  const close = (end: number): void => {
+    if (end > begin) chunks.push({ rows: order.slice(begin, end), tokens });
+    begin = end;
+    tokens = 0;
+    used = 0;
+  };
+  for (let k = 0; k < order.length; k++) {
+    const length = lengths[order[k] ?? 0] ?? 0;
+    const cost = 'tokens' in size ? length : 1;
+    if (used + cost > limit) close(k);
+    used += cost;
+    tokens += length;
+  }
+  close(order.length);
+  return chunks;
+}
+
+/** Row numbers by falling length, equal ones in their order: a counting sort. */
+function longestFirst(lengths: Int32Array): Int32Array {
+  let longest = 0;
+  for (const length of lengths) longest = Math.max(longest, length);
+  const begins = new Int32Array(longest + 2);
+  for (const length of lengths) begins[longest - length + 1]!++;
+  for (let k = 1; k < begins.length; k++) begins[k]! += begins[k - 1]!;
+  const order = new Int32Array(lengths.length);
+  for (let row = 0; row < lengths.length; row++) order[begins[longest - lengths[row]!]!++] = row;
+  return order;
+}

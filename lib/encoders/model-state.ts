@@ -1,0 +1,84 @@
+import { GradCacheError } from '../errors.js';
+import { noGrad } from '../autograd.js';
+import { Tensor, type Parameter } from '../tensor.js';
+import { isUnusedByEncoders, parameterName } from './architecture.js';
+import type { DenseLayer, ModelFolder } from './model-folder.js';
+import type { StoredTensor } from './safetensors.js';
+
+/**
+ * Copies a folder's weights into an encoder's parameters.
+ *
+ * @throws GradCacheError `CHECKPOINT` naming every parameter that is missing, unexpected or of another shape
+ */
+export function matchWeights(folder: ModelFolder, parameters: readonly Parameter[]): void {
+  const stored = new Map<string, StoredTensor>();
+  for (const [name, tensor] of folder.tensors) stored.set(parameterName(folder.modelType, name), tensor);
+  for (const [index, layer] of folder.dense.entries()) {
+    stored.set(`dense.${index}.weight`, layer.weight);
+    if (layer.bias !== null) stored.set(`dense.${index}.bias`, layer.bias);
+  }
+  const known = new Set(parameters.map(({ name }) => name));
+  const missing = parameters.filter(({ name }) => !stored.has(name)).map(({ name }) => name);
+  const unexpected = [...stored.keys()].filter((name) => !known.has(name) && !isUnusedByEncoders(name));
+  const misshapen = parameters.flatMap(({ name, tensor }) => {
+    const found = stored.get(name)?.shape;
+    const wanted = tensor.shape;
+    return found === undefined || found.join() === wanted.join() ? [] : [`${name} [${found.join()}], expected [${wanted.join()}]`];
+  });
+  const faults = [
+    ...(missing.length > 0 ? [`missing: ${shorten(missing)}`] : []),
+    ...(unexpected.length > 0 ? [`unexpected: ${shorten(unexpected)}`] : []),
+    ...(misshapen.length > 0 ? [`of another shape: ${shorten(misshapen)}`] : []),
+  ];
+  if (faults.length > 0) {
+    throw new GradCacheError('CHECKPOINT', `The weights are not those of the ${folder.modelType} in config.json; ${faults.join('; ')}`);
+  }
+  noGrad(() => {
+    for (const { name, tensor } of parameters) {
+      const { bytes, shape, dtype } = stored.get(name)!;
+      const source = Tensor.fromBytes(bytes, { shape, dtype });
+      tensor.copyFrom(source);
+      source.dispose();
+    }
+  });
+}
+
+const shorten = (names: readonly string[]): string =>
+  names.length <= 8 ? names.join(', ') : `${names.slice(0, 8).join(', ')} and ${names.length - 8} more`;
+
+/** The folder with an encoder's present weights, in float32, under the names that they were read with. */
+export async function storedWeights(
+  folder: ModelFolder,
+  parameters: readonly Parameter[],
+  maxLength: number,
+): Promise<ModelFolder> {
+  const present = new Map<string, StoredTensor>();
+  for (const { name, tensor } of parameters) present.set(name, await stored(tensor));
+  const dense: DenseLayer[] = folder.dense.map((layer, index) => ({
+    ...layer,
+    weight: take(present, `dense.${index}.weight`),
+    bias: layer.bias === null ? null : take(present, `dense.${index}.bias`),
+  }));
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, original] of folder.tensors) {
+    const parameter = parameterName(folder.modelType, name);
+    tensors.set(name, present.has(parameter) ? take(present, parameter) : original);
+  }
+  for (const [name, tensor] of present) tensors.set(name, tensor); // all of them, for an encoder made from scratch
+  return { ...folder, tensors, dense, maxLength };
+}
+
+function take(from: Map<string, StoredTensor>, name: string): StoredTensor {
+  const tensor = from.get(name)!;
+  from.delete(name);
+  return tensor;
+}
+
+async function stored(tensor: Tensor): Promise<StoredTensor> {
+  const wide = noGrad(() => tensor.detach().to({ dtype: 'float32', device: 'cpu' }));
+  try {
+    return { dtype: 'float32', shape: wide.shape, bytes: await wide.bytes() };
+  } finally {
+    wide.dispose();
+  }
+}

@@ -1,0 +1,127 @@
+import { setImmediate } from 'node:timers/promises';
+import { GradCacheError } from '../errors.js';
+import { backward, noGrad, withGrad, withSeed } from '../autograd.js';
+import { tidy } from '../scope.js';
+import { Tensor, type Parameter } from '../tensor.js';
+import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
+
+/** A batch of tensors whose first dimensions agree: images, feature rows, several inputs side by side. */
+export type TensorBatch = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
+
+/**
+ * An encoder as a class of one's own: `forward` takes the rows of one chunk, in the form of the whole batch, and returns
+ * representations [rows, dimension]. It must be synchronous and must compute each row from that row alone, whatever other
+ * rows are in the chunk (no batch norm). Dropout of libtorch's operators is repeated exactly in the second pass.
+ */
+export interface Module<Batch extends TensorBatch = Tensor> {
+  forward(input: Batch): Tensor;
+  parameters(): Parameter[];
+}
+
+/**
+ * Makes an encoder of a {@link Module}. Its forward runs on the JavaScript thread, a chunk at a time with turns of the
+ * event loop in between; backward runs on the engine thread.
+ */
+export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
+  readonly automaticChunk = { sequences: 256 };
+  readonly #module: Module<Batch>;
+
+  /** @throws GradCacheError `INPUT` when the object has no `forward` and `parameters` */
+  constructor(module: Module<Batch>) {
+    if (typeof module?.forward !== 'function' || typeof module.parameters !== 'function') {
+      throw new GradCacheError('INPUT', 'an encoder needs the methods forward(input) and parameters()');
+    }
+    this.#module = module;
+  }
+
+  get device(): string {
+    return this.#module.parameters()[0]?.tensor.device ?? 'cpu';
+  }
+
+  lengths(batch: Batch): Int32Array {
+    const tensors = partsOf(batch);
+    const rows = tensors[0]?.shape[0];
+    if (rows === undefined) {
+      throw new GradCacheError('INPUT', 'a batch is a tensor, or a list or object of tensors, with rows as the first dimension');
+    }
+    for (const tensor of tensors) {
+      if (tensor.shape[0] !== rows) {
+        throw new GradCacheError('SHAPE', `inputs of one tower have ${rows} and ${tensor.shape[0] ?? 'no'} rows`);
+      }
+    }
+    if (rows === 0) throw new GradCacheError('INPUT', 'the batch is empty: its tensors have no row');
+    return new Int32Array(rows).fill(1);
+  }
+
+  truncated(): number {
+    return 0;
+  }
+
+  graphBytes(): null {
+    return null;
+  }
+
+  async forwardChunk(chunk: Chunk<Batch>, { seed, retain = false }: ForwardOptions): Promise<EncodedChunk> {
+    await setImmediate();
+    const result = this.#forward(chunk, seed, retain);
+    if (!retain) return { representations: result, ticket: { seed, graph: null } };
+    return { representations: result.detach(), ticket: { seed, graph: result } };
+  }
+
+  async backwardChunk(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor): Promise<void> {
+    if (ticket.graph === null) await setImmediate();
+    const result = ticket.graph ?? this.#forward(chunk, ticket.seed, true);
+    try {
+      await backward([result], [gradients]);
+    } finally {
+      result.dispose();
+    }
+  }
+
+  parameters(): Parameter[] {
+    return this.#module.parameters();
+  }
+
+  gradients(): Tensor[] {
+    return this.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
+  }
+
+  #forward({ batch, rows }: Chunk<Batch>, seed: number, graph: boolean): Tensor {
+    return tidy(() => {
+      const input = selectRows(batch, rows);
+      const mode = graph ? withGrad : noGrad;
+      const result: unknown = withSeed(seed, () => mode(() => this.#module.forward(input)));
+      if (!(result instanceof Tensor)) {
+        throw new GradCacheError('INPUT', 'forward() must return a Tensor, at once (it cannot be asynchronous)');
+      }
+      const [first, dimension, ...rest] = result.shape;
+      if (first !== rows.length || dimension === undefined || rest.length > 0) {
+        throw new GradCacheError(
+          'SHAPE',
+          `forward() returned shape [${result.shape.join()}] for ${rows.length} rows, expected [${rows.length}, dimension]`,
+        );
+      }
+      if (graph && !result.requiresGrad) {
+        throw new GradCacheError('INPUT', 'forward() returned a tensor that depends on no parameter with requiresGrad');
+      }
+      return result;
+    });
+  }
+}
+
+function partsOf(batch: TensorBatch): Tensor[] {
+  if (batch instanceof Tensor) return [batch];
+  if (typeof batch !== 'object' || batch === null) return [];
+  const parts: unknown[] = Object.values(batch);
+  return parts.every((part) => part instanceof Tensor) ? parts : [];
+}
+
+function selectRows<Batch extends TensorBatch>(batch: Batch, rows: Int32Array): Batch {
+  const select = (tensor: Tensor): Tensor => {
+    const index = Tensor.from(rows, { dtype: 'int64', device: tensor.device });
+    return tensor.indexSelect(0, index);
+  };
+  if (batch instanceof Tensor) return select(batch) as TensorBatch as Batch;
+  if (Array.isArray(batch)) return batch.map(select) as readonly Tensor[] as Batch;
+  return Object.fromEntries(Object.entries(batch).map(([name, tensor]) => [name, select(tensor as Tensor)])) as Batch;
+}

@@ -1,0 +1,291 @@
+import { GradCacheError } from '../errors.js';
+import { backward, noGrad, withSeed } from '../autograd.js';
+import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
+import { call } from '../operators.js';
+import { untracked } from '../scope.js';
+import { Tensor, type Parameter } from '../tensor.js';
+import { encoderSettings } from './architecture.js';
+import { planChunks } from './chunk-plan.js';
+import { inOrder } from './chunk-queue.js';
+import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
+import { readModelFolder, writeModelFolder, type ModelFolder, type Pooling } from './model-folder.js';
+import { matchWeights, storedWeights } from './model-state.js';
+import type { TokenBatch, Tokenizer } from './tokenizer.js';
+
+/** How a text encoder computes. */
+export interface TextEncoderOptions {
+  /** `'cpu'` (default), `'cuda'` or `'cuda:N'`. */
+  readonly device?: string;
+  /** The type that computes. Weights and gradients are float32 whatever it is (float64 for float64). Default: float32. */
+  readonly precision?: 'float32' | 'float64' | 'bfloat16';
+  /** The most tokens of a text, special ones included; default: what the folder says. */
+  readonly maxLength?: number;
+  /** Replaces the dropout probabilities of config.json. */
+  readonly dropout?: number;
+}
+
+/** What {@link TextEncoder.create} needs beyond a configuration. */
+export interface CreateOptions extends TextEncoderOptions {
+  /** Default: mean. */
+  readonly pooling?: Pooling;
+  /** Scales representations to length one; default: true. */
+  readonly normalize?: boolean;
+  /** Of the random weights; default: 0. */
+  readonly seed?: number;
+}
+
+/**
+ * A transformer that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, DistilBERT or MPNet with pooling,
+ * dense layers and normalisation, computed on packed tokens (no padding).
+ */
+export class TextEncoder implements Encoder<TokenBatch> {
+  readonly device: string;
+  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  /** The most tokens of a text, special ones included. */
+  readonly maxLength: number;
+  /** Texts that {@link TextEncoder.tokenize} can put in front, by name. */
+  readonly prompts: Readonly<Record<string, string>>;
+  readonly tokenizer: Tokenizer;
+  readonly automaticChunk: { readonly tokens: number };
+
+  readonly #handle: EncoderHandle;
+  readonly #folder: ModelFolder;
+  readonly #parameters: Parameter[];
+  readonly #gradients: Tensor;
+
+  private constructor(folder: ModelFolder, options: TextEncoderOptions) {
+    const precision = options.precision ?? 'float32';
+    const maxLength = options.maxLength ?? folder.maxLength;
+    if (!Number.isSafeInteger(maxLength) || maxLength < 1 || maxLength > folder.maxLength) {
+      throw new GradCacheError('INPUT', `maxLength ${maxLength} is not an integer in 1..${folder.maxLength}`);
+    }
+    const head = {
+      pooling: folder.pooling,
+      normalize: folder.normalize,
+      dense: folder.dense.map(({ inFeatures, outFeatures, activation, bias }) => ({
+        inFeatures,
+        outFeatures,
+        activation,
+        bias: bias !== null,
+      })),
+    };
+    const settings = encoderSettings(folder.modelType, folder.config, head, options.dropout);
+    this.#folder = folder;
+    this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, options.device ?? 'cpu'));
+    this.#parameters = untracked(() =>
+      this.#handle.parameters().map(({ name, tensor, decay }) => ({ name, tensor: new Tensor(tensor), decay })),
+    );
+    this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
+    this.device = this.#gradients.device;
+    this.precision = precision;
+    this.maxLength = maxLength;
+    this.prompts = folder.prompts;
+    this.tokenizer = folder.tokenizer;
+    this.automaticChunk = { tokens: this.device === 'cpu' ? 2048 : 32_768 };
+  }
+
+  /**
+   * Reads a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a sentence-transformers folder.
+   *
+   * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
+   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
+   */
+  static async load(folder: string, options: TextEncoderOptions = {}): Promise<TextEncoder> {
+    const model = await readModelFolder(folder);
+    const encoder = new TextEncoder(model, options);
+    matchWeights(model, encoder.#parameters);
+    return encoder;
+  }
+
+  /**
+   * An encoder with random weights: normal with the configuration's `initializer_range` (0.02), biases 0, norms 1.
+   *
+   * @param config the content of a Hugging Face config.json: `model_type`, `vocab_size`, `hidden_size`, …
+   * @throws GradCacheError `CHECKPOINT` for a configuration that is not supported, `INPUT`
+   */
+  static create(
+    config: Readonly<Record<string, unknown>>,
+    tokenizer: Tokenizer,
+    options: CreateOptions = {},
+  ): TextEncoder {
+    const modelType = config['model_type'];
+    if (typeof modelType !== 'string') throw new GradCacheError('CHECKPOINT', 'the configuration has no model_type');
+    const positions = Number(config['max_position_embeddings'] ?? 512);
+    const numberedFromPadding = !['bert', 'distilbert'].includes(modelType);
+    const folder: ModelFolder = {
+      config,
+      modelType,
+      tensors: new Map(),
+      pooling: options.pooling ?? 'mean',
+      dense: [],
+      normalize: options.normalize ?? true,
+      prompts: {},
+      defaultPrompt: null,
+      maxLength: numberedFromPadding ? positions - Number(config['pad_token_id'] ?? 1) - 1 : positions,
+      tokenizer,
+    };
+    const encoder = new TextEncoder(folder, options);
+    const deviation = Number(config['initializer_range'] ?? 0.02);
+    withSeed(options.seed ?? 0, () => {
+      noGrad(() => {
+        for (const { name, tensor } of encoder.#parameters) {
+          if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
+          else if (name.endsWith('.weight')) call('aten::fill_.Scalar', tensor, 1).dispose();
+        }
+      });
+    });
+    return encoder;
+  }
+
+  /** Length of a representation. */
+  get dimension(): number {
+    return guarded(() => this.#handle.dimension);
+  }
+
+  /**
+   * Token ids of texts, off the event loop.
+   *
+   * @param options.prompt name of one of {@link TextEncoder.prompts}, or `''` for none; default: the folder's default
+   * @throws GradCacheError `INPUT` for a value that is no string, or a prompt that does not exist
+   */
+  tokenize(texts: readonly string[], options: { prompt?: string } = {}): Promise<TokenBatch> {
+    const name = options.prompt ?? this.#folder.defaultPrompt ?? '';
+    const prefix = name === '' ? '' : Object.hasOwn(this.prompts, name) ? this.prompts[name] : undefined;
+    if (prefix === undefined) {
+      const known = Object.keys(this.prompts).join(', ') || 'none';
+      return Promise.reject(new GradCacheError('INPUT', `prompt '${name}' does not exist; the model has ${known}`));
+    }
+    return this.tokenizer.encode(texts, { maxLength: this.maxLength, prefix });
+  }
+
+  /**
+   * Representations of texts, [texts, dimension], in their order, on the encoder's device, without dropout or graph.
+   *
+   * @throws GradCacheError `INPUT`, `ABORTED`, `OUT_OF_MEMORY`
+   */
+  async encode(
+    texts: readonly string[],
+    options: { prompt?: string; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
+  ): Promise<Tensor> {
+    const batch = await this.tokenize(texts, options);
+    const plan = planChunks(this.lengths(batch), { tokens: options.tokensPerChunk ?? this.automaticChunk.tokens });
+    const result = this.#empty(texts.length);
+    await inOrder({
+      count: plan.length,
+      signal: options.signal,
+      launch: async (index, group) => {
+        const chunk = { batch, ...plan[index]! };
+        const { ids, lengths } = pack(chunk);
+        return new Tensor(await guardedAsync(() => this.#handle.forward(ids, lengths, 0, 'inference', group)));
+      },
+      done: (index, part) => {
+        putRows(result, plan[index]!.rows, part);
+        part.dispose();
+      },
+    });
+    return result;
+  }
+
+  #empty(rows: number): Tensor {
+    const dtype: DType = this.precision === 'float64' ? 'float64' : 'float32';
+    return call('aten::empty.memory_format', [rows, this.dimension], { dtype, device: this.device });
+  }
+
+  lengths(batch: TokenBatch): Int32Array {
+    const { ids, offsets } = batch;
+    if (!(ids instanceof Int32Array) || !(offsets instanceof Int32Array)) {
+      throw new GradCacheError('INPUT', 'a text encoder takes what its tokenize() returns: { ids, offsets } of Int32Array');
+    }
+    if (offsets.length < 2) throw new GradCacheError('INPUT', 'the batch is empty: there is no text to encode');
+    const lengths = new Int32Array(offsets.length - 1);
+    for (let k = 0; k < lengths.length; k++) lengths[k] = offsets[k + 1]! - offsets[k]!;
+    if (offsets[0] !== 0 || offsets.at(-1) !== ids.length || lengths.some((length) => length < 0)) {
+      throw new GradCacheError('SHAPE', `offsets do not cut the ${ids.length} token ids into sequences`);
+    }
+    return lengths;
+  }
+
+  truncated(batch: TokenBatch): number {
+    return batch.truncated;
+  }
+
+  graphBytes(chunk: Chunk<TokenBatch>): number {
+    return guarded(() => this.#handle.graphBytes(chunk.tokens, chunk.rows.length));
+  }
+
+  async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
+    const { ids, lengths } = pack(chunk);
+    const { seed, retain = false, group = 0 } = options;
+    const mode = retain ? 'with-graph' : 'without-graph';
+    const result = new Tensor(await guardedAsync(() => this.#handle.forward(ids, lengths, seed, mode, group)));
+    if (!retain) return { representations: result, ticket: { seed, graph: null } };
+    return { representations: result.detach(), ticket: { seed, graph: result } };
+  }
+
+  async backwardChunk(
+    chunk: Chunk<TokenBatch>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group = 0,
+  ): Promise<void> {
+    if (ticket.graph !== null) {
+      await backward([ticket.graph], [gradients]);
+      ticket.graph.dispose();
+      return;
+    }
+    const { ids, lengths } = pack(chunk);
+    await guardedAsync(() => this.#handle.backward(ids, lengths, ticket.seed, gradients.handle, group));
+  }
+
+  parameters(): Parameter[] {
+    return [...this.#parameters];
+  }
+
+  gradients(): Tensor[] {
+    return [this.#gradients];
+  }
+
+  /**
+   * Writes a folder that sentence-transformers, transformers and transformers.js open. Written beside, then renamed.
+   *
+   * @throws GradCacheError `INPUT` when the folder cannot be written
+   */
+  async save(folder: string): Promise<void> {
+    await writeModelFolder(folder, await storedWeights(this.#folder, this.#parameters, this.maxLength));
+  }
+
+  /** Frees weights and gradients. Chunks under way keep them until they are done. */
+  dispose(): void {
+    this.#handle.dispose();
+    for (const { tensor } of this.#parameters) tensor.dispose();
+    this.#gradients.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** The ids of a chunk's rows, end to end. */
+function pack({ batch, rows, tokens }: Chunk<TokenBatch>): { ids: Int32Array; lengths: Int32Array } {
+  const ids = new Int32Array(tokens);
+  const lengths = new Int32Array(rows.length);
+  let end = 0;
+  for (let k = 0; k < rows.length; k++) {
+    const row = rows[k]!;
+    const begin = batch.offsets[row]!;
+    lengths[k] = batch.offsets[row + 1]! - begin;
+    ids.set(batch.ids.subarray(begin, begin + lengths[k]!), end);
+    end += lengths[k]!;
+  }
+  return { ids, lengths };
+}
+
+/** Writes representations into their places: target[rows[k]] = source[k]. */
+export function putRows(target: Tensor, rows: Int32Array, source: Tensor): void {
+  noGrad(() => {
+    const index = Tensor.from(rows, { dtype: 'int64', device: target.device });
+    call('aten::index_copy_', target, 0, index, source).dispose();
+    index.dispose();
+  });
+}

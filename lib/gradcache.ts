@@ -1,0 +1,261 @@
+import { GradCacheError } from './errors.js';
+import { inOrder, throwIfAborted } from './encoders/chunk-queue.js';
+import { planChunks, type ChunkSize } from './encoders/chunk-plan.js';
+import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
+import { GradientSnapshot } from './gradient-snapshot.js';
+import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
+import { memory, resetPeakMemory, synchronize } from './memory.js';
+import { RepresentationCache } from './representation-cache.js';
+import { chunkSeed } from './seeds.js';
+import type { Parameter } from './tensor.js';
+
+/** How {@link GradCache} trains. */
+export interface GradCacheOptions {
+  /** One encoder for each tower; the same object twice ties the towers. */
+  readonly encoders: readonly Encoder<never>[];
+  /** {@link infoNCE}, or any function of the towers' representations that returns a scalar tensor. */
+  readonly loss: Loss;
+  /** How much is encoded at once, for all towers or for each; default: `'auto'`. */
+  readonly chunk?: ChunkSize | readonly ChunkSize[];
+  /** Memory for graphs of chunks that are then not encoded twice; default: none. The result is the same. */
+  readonly retain?: { readonly bytes: number };
+  /** Steps whose mean makes one update: gradients are multiplied by its inverse; default: 1. */
+  readonly accumulate?: number;
+  /** Of dropout; default: 0. */
+  readonly seed?: number;
+}
+
+/** Options of one {@link GradCache.step}. */
+export interface StepOptions {
+  /** Stops the step after the chunk under way; gradients are then as before the step. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: StepProgress) => void) | undefined;
+  /** Keyword arguments of the loss. */
+  readonly loss?: LossOptions;
+  /** Replaces the seed that the step would draw from the option `seed` and its number. */
+  readonly seed?: number;
+}
+
+/** Where a step is. */
+export interface StepProgress {
+  readonly phase: 'forward' | 'loss' | 'backward';
+  /** Chunks of the phase that are done, and how many there are. */
+  readonly chunk: number;
+  readonly chunks: number;
+  /** Rows and tokens of the phase that are done. */
+  readonly rows: number;
+  readonly tokens: number;
+}
+
+/** What a step did. */
+export interface StepResult {
+  readonly loss: number;
+  /** Rows of the first tower. */
+  readonly pairs: number;
+  /** Rows and tokens of all towers; a row of a {@link ModuleEncoder} counts as one token. */
+  readonly sequences: number;
+  readonly tokens: number;
+  /** Texts that were cut to the greatest length. */
+  readonly truncated: number;
+  readonly chunks: number;
+  /** Chunks whose graph was kept, so that they were encoded once. */
+  readonly retained: number;
+  readonly milliseconds: { readonly forward: number; readonly loss: number; readonly backward: number; readonly total: number };
+  /** The most memory in use during the step, in bytes: of the device, or the process's resident size on the CPU. */
+  readonly peakMemory: number;
+}
+
+interface Job {
+  readonly tower: number;
+  readonly encoder: Encoder;
+  readonly chunk: Chunk<unknown>;
+  readonly seed: number;
+  readonly retain: boolean;
+}
+
+/**
+ * The gradient-cache step (Gao et al. 2021): the gradient of a contrastive loss over the whole batch, exactly, at the
+ * memory of a chunk.
+ */
+export class GradCache {
+  readonly #encoders: readonly Encoder[];
+  readonly #loss: LossWithGradients;
+  readonly #options: GradCacheOptions;
+  #steps = 0;
+  #running = false;
+
+  /** @throws GradCacheError `INPUT` for options that do not fit each other */
+  constructor(options: GradCacheOptions) {
+    checkOptions(options);
+    this.#options = options;
+    this.#encoders = options.encoders as readonly Encoder[];
+    this.#loss = withGradients(options.loss);
+  }
+
+  /** Parameters of all towers (tied ones once) and of the loss. */
+  parameters(): Parameter[] {
+    return [...[...new Set(this.#encoders)].flatMap((encoder) => encoder.parameters()), ...this.#loss.parameters()];
+  }
+
+  /**
+   * Adds the gradient of the loss over the whole batch to the parameters' gradients; the update is the optimizer's.
+   *
+   * @param inputs one batch for each tower, or a promise of it
+   * @throws GradCacheError `INPUT`, `SHAPE`, `NON_FINITE`, `ABORTED`, `OUT_OF_MEMORY`, or what a loss or encoder of one's
+   * own throws. Gradients are then as they were before the step.
+   */
+  async step(inputs: readonly unknown[], options: StepOptions = {}): Promise<StepResult> {
+    if (this.#running) throw new GradCacheError('INPUT', 'a step of this GradCache is still running: await it first');
+    this.#running = true;
+    try {
+      const batches = await Promise.all(inputs);
+      throwIfAborted(options.signal);
+      return await this.#step(batches, options);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async #step(batches: readonly unknown[], options: StepOptions): Promise<StepResult> {
+    const lengths = this.#lengths(batches);
+    const jobs = this.#plan(batches, lengths, options.seed ?? chunkSeed(this.#options.seed ?? 0, this.#steps++, 0));
+    const { device } = this.#encoders[0]!;
+    resetPeakMemory(device);
+    const cache = new RepresentationCache(lengths.map((rows) => rows.length));
+    const buffers = [...new Set(this.#encoders)].flatMap((encoder) => encoder.gradients());
+    const ofLoss = this.#loss.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
+    const before = new GradientSnapshot([...buffers, ...ofLoss], this.parameters());
+    const tickets: ReplayTicket[] = [];
+    const clock = [performance.now()];
+    const lap = async (): Promise<void> => {
+      await synchronize(device);
+      clock.push(performance.now());
+    };
+    try {
+      await this.#forward(jobs, cache, tickets, options);
+      await lap();
+      options.onProgress?.({ phase: 'loss', chunk: 0, chunks: 1, rows: 0, tokens: 0 });
+      const loss = await cache.compute(this.#loss, options.loss, 1 / (this.#options.accumulate ?? 1));
+      await lap();
+      await this.#backward(jobs, cache, tickets, options);
+      await lap();
+      const [start, forward, cached, end] = clock as [number, number, number, number];
+      return {
+        loss,
+        pairs: lengths[0]!.length,
+        sequences: lengths.reduce((sum, rows) => sum + rows.length, 0),
+        tokens: jobs.reduce((sum, { chunk }) => sum + chunk.tokens, 0),
+        truncated: this.#encoders.reduce((sum, encoder, tower) => sum + encoder.truncated(batches[tower]), 0),
+        chunks: jobs.length,
+        retained: jobs.filter(({ retain }) => retain).length,
+        milliseconds: { forward: forward - start, loss: cached - forward, backward: end - cached, total: end - start },
+        peakMemory: memory(device).peak,
+      };
+    } catch (error) {
+      before.restore();
+      throw error;
+    } finally {
+      for (const { graph } of tickets) graph?.dispose();
+      cache.dispose();
+      before.dispose();
+      for (const tensor of ofLoss) tensor.dispose();
+    }
+  }
+
+  /** Step 1: every chunk without a graph (or keeping it, where memory was granted); representations go to their rows. */
+  async #forward(jobs: readonly Job[], cache: RepresentationCache, tickets: ReplayTicket[], options: StepOptions): Promise<void> {
+    const report = progress('forward', jobs, options);
+    await inOrder({
+      count: jobs.length,
+      signal: options.signal,
+      launch: (index, group) => {
+        const { encoder, chunk, seed, retain } = jobs[index]!;
+        return encoder.forwardChunk(chunk, { seed, retain, group });
+      },
+      done: (index, { representations, ticket }) => {
+        const { tower, chunk } = jobs[index]!;
+        tickets.push(ticket);
+        cache.put(tower, chunk.rows, representations);
+        representations.dispose();
+        report(chunk);
+      },
+    });
+  }
+
+  /**
+   * Step 3: every chunk again with its graph, seeded with its rows of the cache. Last chunk first, so that kept graphs
+   * are freed before others are made; the order is the same with and without them, and so is every bit of the result.
+   */
+  async #backward(jobs: readonly Job[], cache: RepresentationCache, tickets: readonly ReplayTicket[], options: StepOptions): Promise<void> {
+    const report = progress('backward', jobs, options);
+    await inOrder({
+      count: jobs.length,
+      signal: options.signal,
+      launch: async (position, group) => {
+        const index = jobs.length - 1 - position;
+        const { encoder, chunk, tower } = jobs[index]!;
+        const gradients = cache.gradients(tower, chunk.rows);
+        try {
+          await encoder.backwardChunk(chunk, tickets[index]!, gradients, group);
+        } finally {
+          gradients.dispose();
+        }
+      },
+      done: (position) => {
+        report(jobs[jobs.length - 1 - position]!.chunk);
+      },
+    });
+  }
+
+  #lengths(batches: readonly unknown[]): Int32Array[] {
+    if (batches.length !== this.#encoders.length) {
+      throw new GradCacheError('INPUT', `${batches.length} inputs for ${this.#encoders.length} towers`);
+    }
+    return this.#encoders.map((encoder, tower) => encoder.lengths(batches[tower]));
+  }
+
+  #plan(batches: readonly unknown[], lengths: readonly Int32Array[], seed: number): Job[] {
+    const { chunk: size = 'auto', retain } = this.#options;
+    const jobs = this.#encoders.flatMap((encoder, tower) => {
+      const asked = Array.isArray(size) ? (size as readonly ChunkSize[])[tower]! : (size as ChunkSize);
+      const plan = planChunks(lengths[tower]!, asked === 'auto' ? encoder.automaticChunk : asked);
+      return plan.map(({ rows, tokens }) => ({ tower, encoder, chunk: { batch: batches[tower], rows, tokens } }));
+    });
+    let budget = retain?.bytes ?? 0;
+    const planned: Job[] = [];
+    for (const [index, job] of [...jobs.entries()].reverse()) {
+      const bytes = budget > 0 ? job.encoder.graphBytes(job.chunk) : null;
+      const keep = bytes !== null && bytes <= budget;
+      if (keep) budget -= bytes;
+      else budget = 0; // the last chunks alone: what is freed first is what was made last
+      planned.push({ ...job, seed: chunkSeed(seed, index, 1), retain: keep });
+    }
+    return planned.reverse();
+  }
+}
+
+function progress(phase: 'forward' | 'backward', jobs: readonly Job[], { onProgress }: StepOptions) {
+  let chunk = 0;
+  let rows = 0;
+  let tokens = 0;
+  return (done: Chunk<unknown>): void => {
+    rows += done.rows.length;
+    tokens += done.tokens;
+    onProgress?.({ phase, chunk: ++chunk, chunks: jobs.length, rows, tokens });
+  };
+}
+
+function checkOptions({ encoders, chunk, retain, accumulate = 1 }: GradCacheOptions): void {
+  if (!Array.isArray(encoders) || encoders.length === 0) throw new GradCacheError('INPUT', 'encoders is empty: name one for each tower');
+  const foreign = (encoders as readonly Partial<Encoder>[]).findIndex((encoder) => typeof encoder?.forwardChunk !== 'function');
+  if (foreign >= 0) {
+    throw new GradCacheError('INPUT', `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`);
+  }
+  if (Array.isArray(chunk) && chunk.length !== encoders.length) {
+    throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);
+  }
+  if (retain !== undefined && !(retain.bytes >= 0)) throw new GradCacheError('INPUT', `retain.bytes ${String(retain.bytes)} is not a number of bytes`);
+  if (!Number.isSafeInteger(accumulate) || accumulate < 1) {
+    throw new GradCacheError('INPUT', `accumulate ${String(accumulate)} is not a positive integer`);
+  }
+}

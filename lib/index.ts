@@ -1,0 +1,26 @@
+/**
+ * gradcache: train encoders with very large contrastive batches, exactly, at the memory of a chunk.
+ *
+ * @packageDocumentation
+ */
+export { GradCacheError, type ErrorCode } from './errors.js';
+export { Tensor, type DType, type Parameter, type TensorData, type TensorValues } from './tensor.js';
+export { call, callAsync, schema } from './operators.js';
+export { backward, noGrad, withGrad, withSeed } from './autograd.js';
+export { tidy } from './scope.js';
+export { devices, memory, resetPeakMemory, synchronize, threads, type Memory } from './memory.js';
+export { useLibtorch } from './native.js';
+export { GradCache, type GradCacheOptions, type StepOptions, type StepProgress, type StepResult } from './gradcache.js';
+export { RepresentationCache } from './representation-cache.js';
+export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
+export { ModuleEncoder, type Module, type TensorBatch } from './encoders/module-encoder.js';
+export type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoders/encoder.js';
+export { planChunks, type ChunkSize, type PlannedChunk } from './encoders/chunk-plan.js';
+export { Tokenizer, type TokenBatch } from './encoders/tokenizer.js';
+export type { Pooling } from './encoders/model-folder.js';
+export { readSafetensors, writeSafetensors, type StoredTensor } from './encoders/safetensors.js';
+export { infoNCE, type InfoNCEOptions } from './losses/info-nce.js';
+export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
+export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js';
+export { clipGradNorm } from './optim/clip.js';
+export { constantSchedule, cosineSchedule, linearSchedule, type Schedule, type ScheduleOptions } from './optim/schedules.js';

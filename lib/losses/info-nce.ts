@@ -1,0 +1,129 @@
+import { GradCacheError } from '../errors.js';
+import { noGrad } from '../autograd.js';
+import { guardedAsync, native } from '../native.js';
+import { untracked } from '../scope.js';
+import { Tensor, type Parameter } from '../tensor.js';
+import { requireFinite, type LossGradients, type LossOptions, type LossWithGradients } from './loss.js';
+
+/** Settings of {@link infoNCE}. */
+export interface InfoNCEOptions {
+  /**
+   * What similarities are divided by; default 0.05. `{ initial, learned: true }` trains its inverse's logarithm as CLIP
+   * does (Radford et al. 2021, 2.5): the inverse never exceeds 100, and the parameter goes to the optimizer through
+   * `parameters()`.
+   */
+  readonly temperature?: number | { readonly initial: number; readonly learned: true };
+  /** Default: cosine. */
+  readonly similarity?: 'cosine' | 'dot';
+  /** The mean of anchor to candidate and candidate to anchor; default: anchor to candidate alone. */
+  readonly symmetric?: boolean;
+}
+
+/** The largest inverse temperature that a learned one reaches, as in CLIP. */
+const GREATEST_SCALE = 100;
+
+/**
+ * InfoNCE, the contrastive loss of Gao et al. 2021 (equation 1): each anchor's positive against all other candidates of
+ * the batch.
+ *
+ * Towers: anchors [N, d], positives [N, d], then any number of hard negatives [M_k, d]. Anchor i belongs to candidate i,
+ * unless `step(inputs, { loss: { targets } })` gives the number of each anchor's candidate, counted through positives
+ * and hard negatives. Computed in row tiles: N x N scores never exist at once.
+ *
+ * @throws GradCacheError `INPUT` for a temperature that is not positive; at the step: `SHAPE`, `NON_FINITE`
+ */
+export function infoNCE(options: InfoNCEOptions = {}): LossWithGradients {
+  return new InfoNCE(options);
+}
+
+class InfoNCE implements LossWithGradients {
+  readonly #options: InfoNCEOptions;
+  readonly #fixedScale: number;
+  /** The logarithm of the inverse temperature, where that is learned. */
+  readonly #logScale: Tensor | null = null;
+
+  constructor(options: InfoNCEOptions) {
+    const { temperature = 0.05, similarity = 'cosine' } = options;
+    const value = typeof temperature === 'number' ? temperature : temperature.initial;
+    if (!(value > 0) || !Number.isFinite(1 / value)) {
+      throw new GradCacheError('INPUT', `temperature ${String(value)} is not a positive number`);
+    }
+    if (similarity !== 'cosine' && similarity !== 'dot') {
+      throw new GradCacheError('INPUT', `similarity '${String(similarity)}' is neither 'cosine' nor 'dot'`);
+    }
+    this.#options = options;
+    this.#fixedScale = 1 / value;
+    if (typeof temperature !== 'number') {
+      this.#logScale = untracked(() => Tensor.from(Float64Array.of(Math.log(1 / value))));
+      this.#logScale.requiresGrad = true;
+      this.#logScale.grad = untracked(() => Tensor.from(Float64Array.of(0)));
+    }
+  }
+
+  parameters(): Parameter[] {
+    return this.#logScale === null ? [] : [{ name: 'loss.log_scale', tensor: this.#logScale, decay: false }];
+  }
+
+  async compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients> {
+    const scale = this.#scale();
+    const { loss, gradients, logScaleGradient } = await guardedAsync(() =>
+      native().infoNce(
+        representations.map((tensor) => tensor.handle),
+        {
+          scale,
+          weight,
+          cosine: (this.#options.similarity ?? 'cosine') === 'cosine',
+          symmetric: this.#options.symmetric ?? false,
+          targets: targetsOf(options),
+        },
+      ),
+    );
+    const tensors = gradients.map((gradient) => new Tensor(gradient));
+    try {
+      requireFinite(loss);
+    } catch (error) {
+      for (const tensor of tensors) tensor.dispose();
+      throw error;
+    }
+    this.#addToGradient(logScaleGradient);
+    return { loss, gradients: tensors };
+  }
+
+  #scale(): number {
+    if (this.#logScale === null) return this.#fixedScale;
+    const greatest = Math.log(GREATEST_SCALE);
+    const current = this.#logScale.item();
+    if (current > greatest) {
+      const limit = Tensor.from(Float64Array.of(greatest));
+      this.#logScale.copyFrom(limit);
+      limit.dispose();
+    }
+    return Math.exp(Math.min(current, greatest));
+  }
+
+  #addToGradient(value: number): void {
+    const gradient = this.#logScale?.grad;
+    if (gradient === null || gradient === undefined) {
+      if (this.#logScale !== null) this.#logScale.grad = untracked(() => Tensor.from(Float64Array.of(value)));
+      return;
+    }
+    noGrad(() => {
+      const sum = gradient.add(value);
+      gradient.copyFrom(sum);
+      sum.dispose();
+    });
+    gradient.dispose();
+  }
+}
+
+function targetsOf(options: LossOptions): number[] | null {
+  for (const name of Object.keys(options)) {
+    if (name !== 'targets') throw new GradCacheError('INPUT', `infoNCE knows no option '${name}'; it takes 'targets'`);
+  }
+  const { targets } = options;
+  if (targets === undefined || targets === null) return null;
+  if (!Array.isArray(targets) && !(targets instanceof Int32Array)) {
+    throw new GradCacheError('INPUT', 'targets must be a list of candidate numbers, one for each anchor');
+  }
+  return Array.from(targets as ArrayLike<number>);
+}

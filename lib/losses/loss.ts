@@ -1,0 +1,102 @@
+import { GradCacheError } from '../errors.js';
+import { backward, noGrad, withGrad } from '../autograd.js';
+import { call } from '../operators.js';
+import { tidy } from '../scope.js';
+import { Tensor, type Parameter } from '../tensor.js';
+
+/** A loss and its gradient with respect to each tower's representations: the paper's step 2. */
+export interface LossGradients {
+  readonly loss: number;
+  /** Like the representations; already multiplied by the weight asked for. */
+  readonly gradients: Tensor[];
+}
+
+/** A loss that brings its gradients with it, like {@link infoNCE}. */
+export interface LossWithGradients {
+  /**
+   * @param representations one tensor per tower, [rows, dimension], without a graph
+   * @param weight what gradients (not the loss) are multiplied by
+   * @param options what the caller of `step` passed as `loss`
+   */
+  compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients>;
+  /** Parameters of the loss itself, e.g. a learned temperature. */
+  parameters(): Parameter[];
+}
+
+/** Keyword arguments of a loss, from `step(inputs, { loss: { … } })`. */
+export type LossOptions = Readonly<Record<string, unknown>>;
+
+/**
+ * Any function of the representations that returns a scalar tensor. It runs on the JavaScript thread, once a step, on
+ * the whole batch's representations; autograd does the rest.
+ */
+export type LossFunction = (...args: [...representations: Tensor[], options: LossOptions]) => Tensor;
+
+/** What the option `loss` of {@link GradCache} takes. */
+export type Loss = LossFunction | LossWithGradients;
+
+/** A loss function in the form that brings its gradients. */
+export function withGradients(loss: Loss): LossWithGradients {
+  return typeof loss === 'function' ? new FunctionLoss(loss) : loss;
+}
+
+class FunctionLoss implements LossWithGradients {
+  readonly #loss: (...args: unknown[]) => unknown;
+
+  constructor(loss: LossFunction) {
+    this.#loss = loss as (...args: unknown[]) => unknown;
+  }
+
+  parameters(): Parameter[] {
+    return [];
+  }
+
+  async compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients> {
+    const leaves = noGrad(() =>
+      representations.map((tensor) => {
+        const leaf = tensor.detach();
+        leaf.requiresGrad = true;
+        return leaf;
+      }),
+    );
+    let root: Tensor | undefined;
+    try {
+      root = tidy(() => scalar(withGrad(() => this.#loss(...leaves, options))));
+      const loss = root.item();
+      requireFinite(loss);
+      const seed = call('aten::full_like', root, weight);
+      await backward([root], [seed]).finally(() => {
+        seed.dispose();
+      });
+      const gradients = leaves.map((leaf, tower) => {
+        const { grad } = leaf;
+        if (grad === null) throw new GradCacheError('INPUT', `the loss does not depend on the representations of tower ${tower}`);
+        return grad;
+      });
+      return { loss, gradients };
+    } finally {
+      root?.dispose();
+      for (const leaf of leaves) leaf.dispose();
+    }
+  }
+}
+
+function scalar(value: unknown): Tensor {
+  if (!(value instanceof Tensor)) throw new GradCacheError('INPUT', 'a loss must return a Tensor, at once (it cannot be asynchronous)');
+  if (value.size !== 1) {
+    throw new GradCacheError('SHAPE', `a loss must return one number, got a tensor of shape [${value.shape.join()}]`);
+  }
+  if (!value.requiresGrad) throw new GradCacheError('INPUT', 'the loss does not depend on the representations');
+  return value;
+}
+
+/** @throws GradCacheError `NON_FINITE` */
+export function requireFinite(loss: number): void {
+  if (!Number.isFinite(loss)) {
+    throw new GradCacheError(
+      'NON_FINITE',
+      `the loss is ${loss}. No gradient was added. Look for a learning rate that is too high, a temperature that is too low, ` +
+        'or representations of length zero',
+    );
+  }
+}

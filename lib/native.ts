@@ -1,0 +1,164 @@
+/**
+ * The whole native surface, typed once. Only this file knows how the addon is loaded; everything above it sees
+ * {@link native}.
+ */
+import { isMainThread, threadId } from 'node:worker_threads';
+import { GradCacheError, type ErrorCode } from './errors.js';
+import { loadAddon, type LoadedAddon } from './runtime/load.js';
+
+/** Element types that tensors have, by libtorch's names. */
+export type DType =
+  | 'float64'
+  | 'float32'
+  | 'float16'
+  | 'bfloat16'
+  | 'int64'
+  | 'int32'
+  | 'int16'
+  | 'int8'
+  | 'uint8'
+  | 'bool';
+
+/** A handle on one at::Tensor. */
+export interface TensorHandle {
+  readonly shape: number[];
+  readonly dtype: DType;
+  readonly device: string;
+  readonly disposed: boolean;
+  readonly isLeaf: boolean;
+  readonly version: number;
+  requiresGrad: boolean;
+  get grad(): TensorHandle | null;
+  set grad(value: TensorHandle | null);
+  item(): number;
+  bytes(): Promise<Uint8Array>;
+  bytesSync(): Uint8Array;
+  dispose(): void;
+}
+
+/** One operator overload; arguments are converted by its schema. */
+export interface OperatorHandle {
+  readonly schema: string;
+  call(positional: readonly unknown[], named?: object): unknown;
+  callAsync(positional: readonly unknown[], named?: object): Promise<unknown>;
+}
+
+/** Plain settings of a text encoder (native/encoders/config.h). */
+export interface EncoderSettings {
+  readonly architecture: string;
+  readonly vocabulary: number;
+  readonly hidden: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly intermediate: number;
+  readonly positions: number;
+  readonly types: number;
+  readonly paddingToken: number;
+  readonly relativeBuckets: number;
+  readonly normEpsilon: number;
+  readonly activation: string;
+  readonly hiddenDropout: number;
+  readonly attentionDropout: number;
+  readonly pooling: string;
+  readonly normalize: boolean;
+  readonly dense: readonly { inFeatures: number; outFeatures: number; bias: boolean; activation: string }[];
+}
+
+/** `inference`: no dropout. `without-graph`, `with-graph`: dropout under the seed, as in the two passes of a step. */
+export type ForwardMode = 'inference' | 'without-graph' | 'with-graph';
+
+/** A text encoder and its parameters. */
+export interface EncoderHandle {
+  readonly dimension: number;
+  parameters(): { name: string; tensor: TensorHandle; decay: boolean }[];
+  gradients(): TensorHandle;
+  graphBytes(tokens: number, sequences: number): number;
+  forward(ids: Int32Array, lengths: Int32Array, seed: number, mode: ForwardMode, group: number): Promise<TensorHandle>;
+  backward(ids: Int32Array, lengths: Int32Array, seed: number, gradient: TensorHandle, group: number): Promise<void>;
+  dispose(): void;
+}
+
+/** Settings of the native InfoNCE (native/losses/info_nce.h). */
+export interface InfoNceSettings {
+  readonly scale: number;
+  readonly cosine: boolean;
+  readonly symmetric: boolean;
+  readonly targets: readonly number[] | null;
+  readonly weight: number;
+}
+
+/** What the addon exports. */
+export interface Native {
+  readonly OperatorHandle: new (name: string, overload: string) => OperatorHandle;
+  readonly EncoderHandle: new (settings: EncoderSettings, precision: string, device: string) => EncoderHandle;
+  tensorFromBytes(bytes: NodeJS.TypedArray, shape: readonly number[], dtype: string, device: string): TensorHandle;
+  withGradMode<T>(enabled: boolean, fn: () => T): T;
+  withSeed<T>(seed: number, fn: () => T): T;
+  backward(roots: readonly TensorHandle[], seeds: readonly (TensorHandle | null)[]): Promise<void>;
+  infoNce(
+    representations: readonly TensorHandle[],
+    settings: InfoNceSettings,
+  ): Promise<{ loss: number; gradients: TensorHandle[]; logScaleGradient: number }>;
+  memory(device?: string): { allocated: number; peak: number; reserved: number };
+  resetPeakMemory(device?: string): void;
+  synchronize(device?: string): Promise<void>;
+  threads(count?: number): number;
+  devices(): string[];
+  cancel(group: number): void;
+  buildInfo(): { libtorch: string; operators: number; capability: string };
+}
+
+let loaded: LoadedAddon | undefined;
+let requested: string | undefined;
+
+/**
+ * Names the libtorch to use, instead of looking for one. Call it before anything else of the package.
+ *
+ * @param folder folder of a libtorch (holds `lib/libtorch_cpu.so`)
+ * @throws GradCacheError `INPUT` when a libtorch is already loaded in this thread
+ */
+export function useLibtorch(folder: string): void {
+  if (loaded !== undefined && loaded.libtorch.folder !== folder) {
+    throw new GradCacheError(
+      'INPUT',
+      `useLibtorch('${folder}') comes too late: ${loaded.libtorch.folder} is already loaded in ` +
+        (isMainThread ? 'the main thread' : `worker ${threadId}`),
+    );
+  }
+  requested = folder;
+}
+
+/** The libtorch and the addon in use, loading them when that has not happened. */
+export function loadedLibtorch(): LoadedAddon {
+  return (loaded ??= loadAddon({ libtorch: requested }));
+}
+
+/** The addon's exports. Loads libtorch at the first call. */
+export function native(): Native {
+  return loadedLibtorch().addon as Native;
+}
+
+/** Runs native code; an error that it throws becomes a {@link GradCacheError} with the addon's code. */
+export function guarded<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+/** Like {@link guarded}, for a promise. */
+export async function guardedAsync<T>(body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+function typed(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof GradCacheError) return error;
+  const { code } = error as { code?: unknown };
+  if (typeof code !== 'string' || code.startsWith('ERR_')) return error;
+  return new GradCacheError(code as ErrorCode, error.message, { cause: error });
+}

@@ -1,0 +1,73 @@
+import { GradCacheError } from './errors.js';
+import { guarded, guardedAsync, native, type OperatorHandle, type TensorHandle } from './native.js';
+import { Tensor } from './tensor.js';
+
+const handles = new Map<string, OperatorHandle>();
+
+function operator(name: string): OperatorHandle {
+  let handle = handles.get(name);
+  if (handle === undefined) {
+    const match = /^(\w+::\w+)(?:\.(\w+))?$/.exec(name);
+    if (match === null) {
+      throw new GradCacheError('OPERATOR', `'${name}' is no operator name; write 'aten::mm' or 'aten::add.Tensor'`);
+    }
+    handle = guarded(() => new (native().OperatorHandle)(match[1] ?? '', match[2] ?? ''));
+    handles.set(name, handle);
+  }
+  return handle;
+}
+
+const isKeywords = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+
+function unwrap(value: unknown): unknown {
+  if (value instanceof Tensor) return value.handle;
+  return Array.isArray(value) ? value.map(unwrap) : value;
+}
+
+function wrap(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(wrap);
+  return typeof value === 'object' && value !== null ? new Tensor(value as TensorHandle) : value;
+}
+
+function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
+  const last = args.at(-1);
+  const keywords = isKeywords(last) ? last : {};
+  const positional = isKeywords(last) ? args.slice(0, -1) : args;
+  return [positional.map(unwrap), Object.fromEntries(Object.entries(keywords).map(([name, v]) => [name, unwrap(v)]))];
+}
+
+/**
+ * Calls any of libtorch's operators by name, with autograd.
+ *
+ * Arguments follow the operator's schema: tensors, numbers, booleans, lists of them, names of element types
+ * (`'float32'`), devices and memory formats; null where the schema has an optional; a plain object at the end gives
+ * arguments by keyword. The result is what the schema says: a {@link Tensor} mostly, else a number or a list; give the
+ * type parameter where it is not a tensor.
+ *
+ * ```ts
+ * const product = call('aten::mm', a, b);
+ * const [values, indices] = call<[Tensor, Tensor]>('aten::topk', scores, 10, { largest: true });
+ * ```
+ *
+ * @param name `namespace::operator` or `namespace::operator.overload`
+ * @throws GradCacheError `OPERATOR` (no such operator, wrong arguments, shapes that do not fit), `DTYPE`, `DEVICE`,
+ * `DISPOSED`, `OUT_OF_MEMORY`
+ */
+export function call<Result = Tensor>(name: string, ...args: readonly unknown[]): Result {
+  const handle = operator(name);
+  const [positional, keywords] = split(args);
+  return wrap(guarded(() => handle.call(positional, keywords))) as Result;
+}
+
+/** Like {@link call}, off the event loop (on the engine thread) and without a graph. */
+export async function callAsync<Result = Tensor>(name: string, ...args: readonly unknown[]): Promise<Result> {
+  const handle = operator(name);
+  const [positional, keywords] = split(args);
+  return wrap(await guardedAsync(() => handle.callAsync(positional, keywords))) as Result;
+}
+
+/** The schema of an operator, as libtorch writes it. @throws GradCacheError `OPERATOR` */
+export function schema(name: string): string {
+  return guarded(() => operator(name).schema);
+}

@@ -1,0 +1,50 @@
+/** Which tensors a block of code has made: what {@link tidy} frees at its end. */
+interface Disposable {
+  dispose(): void;
+}
+
+const scopes: Set<Disposable>[] = [];
+
+/** Notes a new tensor in the innermost block; for lib/tensor.ts. */
+export function track(tensor: Disposable): void {
+  scopes.at(-1)?.add(tensor);
+}
+
+/** Runs `fn` with new tensors noted nowhere: for those that outlive any block, like parameters. */
+export function untracked<T>(fn: () => T): T {
+  scopes.push(new Set());
+  try {
+    return fn();
+  } finally {
+    scopes.pop();
+  }
+}
+
+/**
+ * Runs `fn`, then disposes every tensor that was made inside, except those it returns (by themselves, in a list or in a
+ * plain object), which pass to the block around. `fn` must be synchronous.
+ */
+export function tidy<T>(fn: () => T): T {
+  const scope = new Set<Disposable>();
+  scopes.push(scope);
+  let result: T | undefined;
+  try {
+    result = fn();
+    return result;
+  } finally {
+    scopes.pop();
+    const kept = new Set<unknown>();
+    collect(result, kept);
+    for (const tensor of scope) {
+      if (kept.has(tensor)) track(tensor);
+      else tensor.dispose();
+    }
+  }
+}
+
+function collect(value: unknown, into: Set<unknown>): void {
+  if (typeof value !== 'object' || value === null || into.has(value)) return;
+  into.add(value);
+  if (Array.isArray(value)) for (const element of value) collect(element, into);
+  else if (Object.getPrototypeOf(value) === Object.prototype) for (const element of Object.values(value)) collect(element, into);
+}

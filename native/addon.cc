@@ -1,0 +1,39 @@
+// Lists what is exported, nothing else.
+#include <napi.h>
+
+#include "binding/autograd.h"
+#include "binding/encoder.h"
+#include "binding/instance.h"
+#include "binding/loss.h"
+#include "binding/operator.h"
+#include "binding/system.h"
+#include "binding/tensor.h"
+
+namespace {
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  using namespace gradcache::binding;
+  env.SetInstanceData(new Instance(env));  // owned by the environment
+
+  TensorHandle::define(env, exports);
+  OperatorHandle::define(env, exports);
+  EncoderHandle::define(env, exports);
+
+  exports.Set("tensorFromBytes", Napi::Function::New<tensorFromBytes>(env));
+  exports.Set("withGradMode", Napi::Function::New<withGradMode>(env));
+  exports.Set("withSeed", Napi::Function::New<withSeed>(env));
+  exports.Set("backward", Napi::Function::New<backward>(env));
+  exports.Set("infoNce", Napi::Function::New<infoNce>(env));
+  exports.Set("memory", Napi::Function::New<memory>(env));
+  exports.Set("resetPeakMemory", Napi::Function::New<resetPeakMemory>(env));
+  exports.Set("synchronize", Napi::Function::New<synchronize>(env));
+  exports.Set("threads", Napi::Function::New<threads>(env));
+  exports.Set("devices", Napi::Function::New<devices>(env));
+  exports.Set("cancel", Napi::Function::New<cancel>(env));
+  exports.Set("buildInfo", Napi::Function::New<buildInfo>(env));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(gradcache, initialize)

@@ -1,0 +1,102 @@
+#include "binding/autograd.h"
+
+#include <ATen/Context.h>
+
+#include <mutex>
+
+#include "binding/async.h"
+#include "binding/tensor.h"
+#include "core/error.h"
+
+namespace gradcache::binding {
+
+namespace {
+
+// The default generators of the host and of the current CUDA device, seeded for the life of the object.
+class SeededGenerators {
+ public:
+  explicit SeededGenerators(uint64_t seed) : lock_(mutex()) {
+    generators_.push_back(at::globalContext().defaultGenerator(at::kCPU));
+    if (at::globalContext().hasCUDA()) generators_.push_back(at::globalContext().defaultGenerator(at::kCUDA));
+    for (auto& generator : generators_) {
+      std::lock_guard<std::mutex> guard(generator.mutex());
+      states_.push_back(generator.get_state());
+      generator.set_current_seed(seed);
+    }
+  }
+  ~SeededGenerators() {
+    for (size_t k = 0; k < generators_.size(); ++k) {
+      std::lock_guard<std::mutex> guard(generators_[k].mutex());
+      generators_[k].set_state(states_[k]);
+    }
+  }
+  SeededGenerators(const SeededGenerators&) = delete;
+  SeededGenerators& operator=(const SeededGenerators&) = delete;
+
+ private:
+  // Recursive, because an encoder's forward may itself call withSeed.
+  static std::recursive_mutex& mutex() {
+    static std::recursive_mutex instance;
+    return instance;
+  }
+  std::lock_guard<std::recursive_mutex> lock_;
+  std::vector<at::Generator> generators_;
+  std::vector<at::Tensor> states_;
+};
+
+Napi::Function functionArgument(const Napi::CallbackInfo& info, size_t index) {
+  require(info[index].IsFunction(), "INPUT", "argument ", index + 1, " must be a function");
+  return info[index].As<Napi::Function>();
+}
+
+}  // namespace
+
+Napi::Value withGradMode(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    at::AutoGradMode mode(info[0].ToBoolean().Value());
+    return functionArgument(info, 1).Call({});
+  });
+}
+
+Napi::Value withSeed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    require(info[0].IsNumber(), "INPUT", "a seed must be a number");
+    SeededGenerators seeded(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value()));
+    return functionArgument(info, 1).Call({});
+  });
+}
+
+Napi::Value backward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    require(info[0].IsArray() && info[1].IsArray(), "INPUT", "backward takes a list of roots and a list of seeds");
+    auto roots = info[0].As<Napi::Array>();
+    auto seeds = info[1].As<Napi::Array>();
+    require(roots.Length() == seeds.Length() && roots.Length() > 0, "SHAPE", "backward got ", roots.Length(), " roots and ",
+            seeds.Length(), " seeds");
+    std::vector<at::Tensor> rootTensors, seedTensors;
+    for (uint32_t k = 0; k < roots.Length(); ++k) {
+      const at::Tensor& root = TensorHandle::get(roots.Get(k), "a root of backward");
+      require(root.requires_grad(), "INPUT", "root ", k, " of backward does not depend on anything that requires a gradient");
+      Napi::Value seed = seeds.Get(k);
+      if (seed.IsNull() || seed.IsUndefined()) {
+        require(root.numel() == 1, "SHAPE", "root ", k, " of backward has shape ", root.sizes(), " and needs a seed of that shape");
+        seedTensors.push_back(at::ones_like(root));
+      } else {
+        const at::Tensor& tensor = TensorHandle::get(seed, "a seed of backward");
+        require(tensor.sizes() == root.sizes(), "SHAPE", "seed ", k, " has shape ", tensor.sizes(), ", its root ", root.sizes());
+        seedTensors.push_back(tensor);
+      }
+      rootTensors.push_back(root);
+    }
+    return promise(
+        info.Env(), 0,
+        [rootTensors = std::move(rootTensors), seedTensors = std::move(seedTensors)]() mutable {
+          torch::autograd::backward(rootTensors, seedTensors);
+          rootTensors.clear();
+          return true;
+        },
+        [](Napi::Env env, bool) { return env.Undefined(); });
+  });
+}
+
+}  // namespace gradcache::binding

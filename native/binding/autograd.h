@@ -1,0 +1,16 @@
+// Gradient mode, seeded random state and seeded backward.
+#pragma once
+
+#include <napi.h>
+
+namespace gradcache::binding {
+
+// withGradMode(enabled, fn): runs fn() with graph recording on or off, on this thread.
+Napi::Value withGradMode(const Napi::CallbackInfo& info);
+// withSeed(seed, fn): runs fn() with libtorch's default generators seeded, and restores them. One at a time in the
+// whole process: the generators are shared by all threads.
+Napi::Value withSeed(const Napi::CallbackInfo& info);
+// backward(roots, seeds): promise; gradients add up in the leaves. A seed may be null for a root of one element.
+Napi::Value backward(const Napi::CallbackInfo& info);
+
+}  // namespace gradcache::binding

@@ -1,0 +1,163 @@
+#include "binding/convert.h"
+
+#include <cmath>
+
+#include "binding/tensor.h"
+#include "core/error.h"
+
+namespace gradcache::binding {
+
+namespace {
+
+using Kind = c10::TypeKind;
+
+[[noreturn]] void refuse(const c10::Argument& argument, const c10::Type& type) {
+  fail("OPERATOR", "argument '", argument.name(), "' must be ", type.str());
+}
+
+int64_t layoutFromName(const std::string& name) {
+  require(name == "strided", "OPERATOR", "layout '", name, "' is not supported; use 'strided'");
+  return static_cast<int64_t>(c10::Layout::Strided);
+}
+
+int64_t memoryFormatFromName(const std::string& name) {
+  if (name == "contiguous") return static_cast<int64_t>(c10::MemoryFormat::Contiguous);
+  if (name == "preserve") return static_cast<int64_t>(c10::MemoryFormat::Preserve);
+  if (name == "channels_last") return static_cast<int64_t>(c10::MemoryFormat::ChannelsLast);
+  if (name == "channels_last_3d") return static_cast<int64_t>(c10::MemoryFormat::ChannelsLast3d);
+  fail("OPERATOR", "memory format '", name, "' is unknown; use contiguous, preserve, channels_last or channels_last_3d");
+}
+
+// The schema says `int` for element types, layouts and memory formats; the real type tells them apart.
+int64_t enumeratorFromName(const std::string& name, const c10::Argument& argument) {
+  const c10::Type* real = argument.real_type().get();
+  while (real->kind() == Kind::OptionalType) real = real->castRaw<c10::OptionalType>()->getElementType().get();
+  if (real->kind() == Kind::LayoutType) return layoutFromName(name);
+  if (real->kind() == Kind::MemoryFormatType) return memoryFormatFromName(name);
+  if (real->kind() == Kind::ScalarTypeType) return static_cast<int64_t>(dtypeFromName(name));
+  refuse(argument, *argument.type());
+}
+
+int64_t integer(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
+  if (value.IsBoolean()) return value.As<Napi::Boolean>().Value() ? 1 : 0;
+  if (value.IsBigInt()) {
+    bool lossless = false;
+    int64_t number = value.As<Napi::BigInt>().Int64Value(&lossless);
+    require(lossless, "OPERATOR", "argument '", argument.name(), "' does not fit 64 bits");
+    return number;
+  }
+  if (value.IsString()) return enumeratorFromName(value.As<Napi::String>(), argument);
+  if (!value.IsNumber()) refuse(argument, type);
+  double number = value.As<Napi::Number>().DoubleValue();
+  require(number == std::floor(number) && std::abs(number) <= 9007199254740991.0, "OPERATOR", "argument '", argument.name(),
+          "' = ", number, " must be an integer");
+  return static_cast<int64_t>(number);
+}
+
+double real(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
+  if (!value.IsNumber()) refuse(argument, type);
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+// A JavaScript number that is an integer becomes an integer scalar, so that adding 1 leaves an integer tensor integer.
+c10::IValue scalar(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
+  if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
+  if (value.IsBigInt()) return integer(value, argument, type);
+  double number = real(value, argument, type);
+  if (number == std::floor(number) && std::abs(number) <= 9007199254740991.0) return static_cast<int64_t>(number);
+  return number;
+}
+
+c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::Argument& argument);
+
+c10::IValue list(const Napi::Value& value, const c10::Type& type, const c10::Argument& argument) {
+  c10::TypePtr element = type.castRaw<c10::ListType>()->getElementType();
+  // Unboxing takes plain integers for symbolic ones, but not an untyped list of them.
+  c10::impl::GenericList result(element->kind() == Kind::SymIntType ? c10::TypePtr(c10::IntType::get()) : element);
+  if (value.IsArray()) {
+    auto array = value.As<Napi::Array>();
+    result.reserve(array.Length());
+    for (uint32_t k = 0; k < array.Length(); ++k) {
+      Napi::HandleScope scope(value.Env());
+      result.push_back(convert(array.Get(k), *element, argument));
+    }
+  } else {
+    // ATen's schemas let one number stand for a list of a fixed length: int[2] stride=1.
+    int32_t repeats = argument.N().value_or(0);
+    if (repeats == 0 || value.IsObject()) refuse(argument, type);
+    c10::IValue one = convert(value, *element, argument);
+    for (int32_t k = 0; k < repeats; ++k) result.push_back(one);
+  }
+  return result;
+}
+
+c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::Argument& argument) {
+  const std::string& name = argument.name();
+  switch (type.kind()) {
+    case Kind::OptionalType:
+      if (value.IsNull() || value.IsUndefined()) return {};
+      return convert(value, *type.castRaw<c10::OptionalType>()->getElementType(), argument);
+    case Kind::TensorType:
+      // As in PyTorch, a number stands for a tensor without dimensions that does not decide the result's type.
+      if (value.IsNumber()) {
+        at::Tensor number = at::scalar_tensor(value.As<Napi::Number>().DoubleValue(), at::kDouble);
+        number.unsafeGetTensorImpl()->set_wrapped_number(true);
+        return number;
+      }
+      return TensorHandle::get(value, ("argument '" + name + "'").c_str());
+    case Kind::IntType:
+    case Kind::SymIntType:
+      return integer(value, argument, type);
+    case Kind::FloatType:
+    case Kind::SymFloatType:
+      return real(value, argument, type);
+    case Kind::BoolType:
+    case Kind::SymBoolType:
+      if (!value.IsBoolean()) refuse(argument, type);
+      return value.As<Napi::Boolean>().Value();
+    case Kind::NumberType:
+      return scalar(value, argument, type);
+    case Kind::StringType:
+      if (!value.IsString()) refuse(argument, type);
+      return value.As<Napi::String>().Utf8Value();
+    case Kind::DeviceObjType:
+      if (!value.IsString()) refuse(argument, type);
+      return deviceFromName(value.As<Napi::String>());
+    case Kind::GeneratorType:
+      fail("OPERATOR", "argument '", name, "' takes a generator: leave it out and set the random state with withSeed()");
+    case Kind::ListType:
+      return list(value, type, argument);
+    default:
+      fail("OPERATOR", "argument '", name, "' has type ", type.str(), ", which cannot be given from JavaScript");
+  }
+}
+
+}  // namespace
+
+c10::IValue toIValue(const Napi::Value& value, const c10::Argument& argument) {
+  return convert(value, *argument.type(), argument);
+}
+
+Napi::Value fromIValue(Napi::Env env, const c10::IValue& value) {
+  if (value.isNone()) return env.Null();
+  if (value.isTensor()) return value.toTensor().defined() ? Napi::Value(TensorHandle::wrap(env, value.toTensor())) : env.Null();
+  if (value.isInt()) return Napi::Number::New(env, static_cast<double>(value.toInt()));
+  if (value.isDouble()) return Napi::Number::New(env, value.toDouble());
+  if (value.isBool()) return Napi::Boolean::New(env, value.toBool());
+  if (value.isString()) return Napi::String::New(env, value.toStringRef());
+  if (value.isDevice()) return Napi::String::New(env, value.toDevice().str());
+  if (value.isScalar()) return Napi::Number::New(env, value.toScalar().toDouble());
+  if (value.isList() || value.isTuple()) {
+    auto array = Napi::Array::New(env);
+    uint32_t k = 0;
+    if (value.isTuple()) {
+      for (const c10::IValue& element : value.toTupleRef().elements()) array.Set(k++, fromIValue(env, element));
+    } else {
+      for (const c10::IValue& element : value.toListRef()) array.Set(k++, fromIValue(env, element));
+    }
+    return array;
+  }
+  fail("OPERATOR", "a result of type ", value.tagKind(), " cannot be given to JavaScript");
+}
+
+}  // namespace gradcache::binding

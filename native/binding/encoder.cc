@@ -1,0 +1,188 @@
+#include "binding/encoder.h"
+
+#include <utility>
+
+#include "binding/async.h"
+#include "binding/tensor.h"
+#include "core/error.h"
+
+namespace gradcache::binding {
+
+namespace {
+
+int64_t integerOf(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  require(value.IsNumber(), "INPUT", "encoder setting '", name, "' must be a number");
+  return value.As<Napi::Number>().Int64Value();
+}
+
+double numberOf(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  require(value.IsNumber(), "INPUT", "encoder setting '", name, "' must be a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+std::string textOf(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  require(value.IsString(), "INPUT", "encoder setting '", name, "' must be a string");
+  return value.As<Napi::String>();
+}
+
+EncoderConfig configFrom(const Napi::Object& object) {
+  EncoderConfig config;
+  config.architecture = textOf(object, "architecture");
+  config.vocabulary = integerOf(object, "vocabulary");
+  config.hidden = integerOf(object, "hidden");
+  config.layers = integerOf(object, "layers");
+  config.heads = integerOf(object, "heads");
+  config.intermediate = integerOf(object, "intermediate");
+  config.positions = integerOf(object, "positions");
+  config.types = integerOf(object, "types");
+  config.paddingToken = integerOf(object, "paddingToken");
+  config.relativeBuckets = integerOf(object, "relativeBuckets");
+  config.normEpsilon = numberOf(object, "normEpsilon");
+  config.activation = textOf(object, "activation");
+  config.hiddenDropout = numberOf(object, "hiddenDropout");
+  config.attentionDropout = numberOf(object, "attentionDropout");
+  config.pooling = textOf(object, "pooling");
+  config.normalize = object.Get("normalize").ToBoolean();
+  auto dense = object.Get("dense").As<Napi::Array>();
+  for (uint32_t k = 0; k < dense.Length(); ++k) {
+    auto layer = dense.Get(k).As<Napi::Object>();
+    config.dense.push_back({integerOf(layer, "inFeatures"), integerOf(layer, "outFeatures"), layer.Get("bias").ToBoolean(),
+                            textOf(layer, "activation")});
+  }
+  return config;
+}
+
+at::ScalarType precisionFrom(const std::string& name) {
+  require(name == "float32" || name == "float64" || name == "bfloat16", "DTYPE", "precision '", name,
+          "' is not known; use float32, float64 or bfloat16");
+  return dtypeFromName(name);
+}
+
+Encoder::Mode modeFrom(const std::string& name) {
+  if (name == "inference") return Encoder::Mode::kInference;
+  if (name == "without-graph") return Encoder::Mode::kWithoutGraph;
+  require(name == "with-graph", "INPUT", "mode '", name, "' is not known");
+  return Encoder::Mode::kWithGraph;
+}
+
+uint64_t groupFrom(const Napi::Value& value) {
+  require(value.IsNumber(), "INPUT", "the group must be a number");
+  return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
+}
+
+Napi::Int32Array int32Array(const Napi::Value& value, const char* what) {
+  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array, "INPUT", what,
+          " must be an Int32Array");
+  return value.As<Napi::Int32Array>();
+}
+
+}  // namespace
+
+void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("EncoderHandle", DefineClass(env, "EncoderHandle",
+                                           {
+                                               InstanceAccessor<&EncoderHandle::dimension>("dimension"),
+                                               InstanceMethod<&EncoderHandle::parameters>("parameters"),
+                                               InstanceMethod<&EncoderHandle::gradients>("gradients"),
+                                               InstanceMethod<&EncoderHandle::graphBytes>("graphBytes"),
+                                               InstanceMethod<&EncoderHandle::forward>("forward"),
+                                               InstanceMethod<&EncoderHandle::backward>("backward"),
+                                               InstanceMethod<&EncoderHandle::dispose>("dispose"),
+                                           }));
+}
+
+EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  guarded(info.Env(), [&] {
+    require(info[0].IsObject(), "INPUT", "an encoder takes its settings as an object");
+    encoder_ = std::make_shared<Encoder>(configFrom(info[0].As<Napi::Object>()), precisionFrom(info[1].ToString()),
+                                         deviceFromName(info[2].ToString()));
+  });
+}
+
+Encoder& EncoderHandle::alive() {
+  require(encoder_ != nullptr, "DISPOSED", "the encoder was used after dispose()");
+  return *encoder_;
+}
+
+Napi::Value EncoderHandle::dimension(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(alive().dimension()));
+  });
+}
+
+Napi::Value EncoderHandle::parameters(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Parameters& parameters = alive().parameters();
+    auto array = Napi::Array::New(info.Env(), parameters.size());
+    for (size_t k = 0; k < parameters.size(); ++k) {
+      auto entry = Napi::Object::New(info.Env());
+      entry.Set("name", parameters.spec(k).name);
+      entry.Set("tensor", TensorHandle::wrap(info.Env(), parameters.value(k)));
+      entry.Set("decay", parameters.spec(k).decay);
+      array.Set(static_cast<uint32_t>(k), entry);
+    }
+    return array;
+  });
+}
+
+Napi::Value EncoderHandle::gradients(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return TensorHandle::wrap(info.Env(), alive().parameters().flatGradients());
+  });
+}
+
+Napi::Value EncoderHandle::graphBytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(alive().graphBytes(info[0].ToNumber().Int64Value(),
+                                                                               info[1].ToNumber().Int64Value())));
+  });
+}
+
+EncoderHandle::Chunk EncoderHandle::chunkFrom(const Napi::CallbackInfo& info) {
+  auto ids = int32Array(info[0], "token ids");
+  auto lengths = int32Array(info[1], "lengths");
+  require(info[2].IsNumber(), "INPUT", "the seed must be a number");
+  return {alive().pack(ids.Data(), static_cast<int64_t>(ids.ElementLength()), lengths.Data(),
+                       static_cast<int64_t>(lengths.ElementLength())),
+          static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value())};
+}
+
+Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto mode = modeFrom(info[3].ToString());
+    return promise(
+        info.Env(), groupFrom(info[4]),
+        [encoder = encoder_, chunk = chunkFrom(info), mode]() mutable {
+          return encoder->forward(std::move(chunk.tokens), chunk.seed, mode);
+        },
+        [](Napi::Env env, at::Tensor& result) { return TensorHandle::wrap(env, std::move(result)); });
+  });
+}
+
+Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    Chunk chunk = chunkFrom(info);
+    at::Tensor gradient = TensorHandle::get(info[3], "the gradient");
+    require(gradient.dim() == 2 && gradient.size(0) == chunk.tokens.sequences() && gradient.size(1) == alive().dimension(),
+            "SHAPE", "the gradient has shape ", gradient.sizes(), ", the chunk's representations have [",
+            chunk.tokens.sequences(), ", ", alive().dimension(), "]");
+    return promise(
+        info.Env(), groupFrom(info[4]),
+        [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)]() mutable {
+          at::Tensor representations = encoder->forward(std::move(chunk.tokens), chunk.seed, Encoder::Mode::kWithGraph);
+          torch::autograd::backward({representations}, {gradient});
+          return true;
+        },
+        [](Napi::Env env, bool) { return env.Undefined(); });
+  });
+}
+
+Napi::Value EncoderHandle::dispose(const Napi::CallbackInfo& info) {
+  encoder_.reset();  // jobs under way hold it on their own
+  return info.Env().Undefined();
+}
+
+}  // namespace gradcache::binding

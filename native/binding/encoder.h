@@ -1,0 +1,43 @@
+// The native half of lib/encoders/text-encoder.ts.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "encoders/encoder.h"
+
+namespace gradcache::binding {
+
+class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports);
+  // new EncoderHandle(config, precision, device)
+  explicit EncoderHandle(const Napi::CallbackInfo& info);
+
+ private:
+  struct Chunk {
+    PackedTokens tokens;
+    uint64_t seed;
+  };
+  Encoder& alive();
+  // Arguments 0 to 2 of forward and backward, checked and packed.
+  Chunk chunkFrom(const Napi::CallbackInfo& info);
+
+  Napi::Value dimension(const Napi::CallbackInfo& info);
+  // [{ name, tensor, decay }]
+  Napi::Value parameters(const Napi::CallbackInfo& info);
+  // The one tensor that all gradients are views of.
+  Napi::Value gradients(const Napi::CallbackInfo& info);
+  Napi::Value graphBytes(const Napi::CallbackInfo& info);
+  // forward(ids: Int32Array, lengths: Int32Array, seed, mode: 'inference' | 'without-graph' | 'with-graph', group): promise
+  Napi::Value forward(const Napi::CallbackInfo& info);
+  // backward(ids, lengths, seed, gradient, group): the same forward again with a graph, then its backward seeded with
+  // `gradient` [sequences, dimension]; a promise of nothing
+  Napi::Value backward(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Encoder> encoder_;
+};
+
+}  // namespace gradcache::binding

@@ -1,0 +1,49 @@
+#include "binding/errors.h"
+
+#include <c10/util/Exception.h>
+
+#include <new>
+
+#include "core/error.h"
+
+namespace gradcache::binding {
+
+namespace {
+
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+// libtorch says some things only in words.
+const char* codeOfLibtorchMessage(const std::string& message) {
+  if (contains(message, "not enough memory") || contains(message, "out of memory")) return "OUT_OF_MEMORY";
+  if (contains(message, "same device") || contains(message, "on the same device")) return "DEVICE";
+  return "OPERATOR";
+}
+
+}  // namespace
+
+ErrorReport describeCurrentException() {
+  try {
+    throw;
+  } catch (const gradcache::Error& error) {
+    return {error.code(), error.what()};
+  } catch (const c10::OutOfMemoryError& error) {
+    return {"OUT_OF_MEMORY", error.what_without_backtrace()};
+  } catch (const c10::Error& error) {
+    std::string message = error.what_without_backtrace();
+    return {codeOfLibtorchMessage(message), message};
+  } catch (const std::bad_alloc&) {
+    return {"OUT_OF_MEMORY", "memory of the host ran out"};
+  } catch (const std::exception& error) {
+    return {codeOfLibtorchMessage(error.what()), error.what()};
+  } catch (...) {
+    return {"OPERATOR", "an exception of unknown type reached the boundary of the addon"};
+  }
+}
+
+Napi::Error toJavaScript(Napi::Env env, const ErrorReport& report) {
+  Napi::Error error = Napi::Error::New(env, report.message);
+  error.Set("code", Napi::String::New(env, report.code));
+  return error;
+}
+
+}  // namespace gradcache::binding

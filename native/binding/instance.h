@@ -1,0 +1,44 @@
+// What belongs to one Node environment (the main thread, or one worker thread): nothing native is shared between two.
+#pragma once
+
+#include <napi.h>
+
+#include "engine/engine.h"
+
+namespace gradcache::binding {
+
+class Instance {
+ public:
+  explicit Instance(Napi::Env env);
+  ~Instance();
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  static Instance& of(Napi::Env env) { return *env.GetInstanceData<Instance>(); }
+
+  // A result on its way from the engine thread to the JavaScript thread.
+  class Delivery {
+   public:
+    virtual ~Delivery() = default;
+    // On the JavaScript thread.
+    virtual void deliver(Napi::Env env) = 0;
+  };
+
+  // Runs `job` on the engine thread; what it returns is delivered on the JavaScript thread, or dropped when the
+  // environment is going away. Keeps the event loop alive until then.
+  void submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bool cancelled)> job);
+  void cancel(uint64_t group) { engine_.cancel(group); }
+
+  Napi::FunctionReference tensorConstructor;
+  Napi::FunctionReference operatorConstructor;
+
+ private:
+  static void deliverOnJavaScriptThread(napi_env env, napi_value, void* context, void* data);
+
+  Napi::Env env_;
+  Engine engine_;
+  napi_threadsafe_function channel_ = nullptr;
+  size_t pending_ = 0;
+};
+
+}  // namespace gradcache::binding

@@ -1,0 +1,10 @@
+#pragma once
+
+#include <napi.h>
+
+namespace gradcache::binding {
+
+// infoNce(representations, { scale, cosine, symmetric, targets, weight }): promise of { loss, gradients, logScaleGradient }.
+Napi::Value infoNce(const Napi::CallbackInfo& info);
+
+}  // namespace gradcache::binding

@@ -1,0 +1,130 @@
+#include "binding/system.h"
+
+#include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
+#include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <torch/csrc/api/include/torch/version.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "binding/async.h"
+#include "binding/instance.h"
+#include "binding/tensor.h"
+#include "core/error.h"
+
+namespace gradcache::binding {
+
+namespace {
+
+// A line of the kernel's account of this process, in bytes: "VmRSS:     1234 kB".
+double processStatus(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind(field + ":", 0) != 0) continue;
+    double kilobytes = 0;
+    std::istringstream(line.substr(field.size() + 1)) >> kilobytes;
+    return kilobytes * 1024;
+  }
+  return 0;
+}
+
+c10::Device deviceArgument(const Napi::CallbackInfo& info) {
+  return deviceFromName(info[0].IsUndefined() ? "cpu" : info[0].ToString().Utf8Value());
+}
+
+
+}  // namespace
+
+Napi::Value memory(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const c10::Device device = deviceArgument(info);
+    auto result = Napi::Object::New(info.Env());
+    if (device.is_cpu()) {
+      result.Set("allocated", processStatus("VmRSS"));
+      result.Set("peak", processStatus("VmHWM"));
+      result.Set("reserved", processStatus("VmRSS"));
+    } else {
+      const auto statistics = at::accelerator::getDeviceStats(device.index());
+      result.Set("allocated", static_cast<double>(statistics.allocated_bytes[0].current));
+      result.Set("peak", static_cast<double>(statistics.allocated_bytes[0].peak));
+      result.Set("reserved", static_cast<double>(statistics.reserved_bytes[0].current));
+    }
+    return result;
+  });
+}
+
+void resetPeakMemory(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const c10::Device device = deviceArgument(info);
+    if (device.is_cpu()) {
+      std::ofstream("/proc/self/clear_refs") << "5";  // resets VmHWM to VmRSS (proc(5))
+    } else {
+      at::accelerator::resetPeakStats(device.index());
+    }
+  });
+}
+
+Napi::Value synchronize(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return promise(
+        info.Env(), 0,
+        [device = deviceArgument(info)] {
+          if (!device.is_cpu()) at::accelerator::synchronizeDevice(device.index());
+          return true;
+        },
+        [](Napi::Env env, bool) { return env.Undefined(); });
+  });
+}
+
+Napi::Value threads(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!info[0].IsUndefined()) {
+      require(info[0].IsNumber(), "INPUT", "the number of threads must be a number");
+      const int64_t count = info[0].As<Napi::Number>().Int64Value();
+      require(count >= 1 && count <= 4096, "INPUT", "the number of threads must lie in 1..4096, got ", count);
+      at::set_num_threads(static_cast<int>(count));
+      // OpenMP counts per thread: the engine's thread needs telling too.
+      promise(
+          info.Env(), 0,
+          [count] {
+            at::set_num_threads(static_cast<int>(count));
+            return true;
+          },
+          [](Napi::Env env, bool) { return env.Undefined(); });
+    }
+    return Napi::Number::New(info.Env(), at::get_num_threads());
+  });
+}
+
+Napi::Value devices(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto result = Napi::Array::New(info.Env());
+    uint32_t k = 0;
+    result.Set(k++, "cpu");
+    if (at::globalContext().hasCUDA()) {
+      const int count = at::detail::getCUDAHooks().getNumGPUs();
+      for (int index = 0; index < count; ++index) result.Set(k++, "cuda:" + std::to_string(index));
+    }
+    return result;
+  });
+}
+
+void cancel(const Napi::CallbackInfo& info) {
+  Instance::of(info.Env()).cancel(static_cast<uint64_t>(info[0].ToNumber().Int64Value()));
+}
+
+Napi::Value buildInfo(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto result = Napi::Object::New(info.Env());
+    result.Set("libtorch", TORCH_VERSION);
+    result.Set("operators", static_cast<double>(c10::Dispatcher::singleton().getAllOpNames().size()));
+    result.Set("capability", at::get_cpu_capability());
+    return result;
+  });
+}
+
+}  // namespace gradcache::binding

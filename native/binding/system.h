@@ -1,0 +1,22 @@
+// What the addon says of itself and of the machine, and the few settings of the process.
+#pragma once
+
+#include <napi.h>
+
+namespace gradcache::binding {
+
+// memory(device): { allocated, peak, reserved } in bytes; on the CPU the resident size of the process and its peak.
+Napi::Value memory(const Napi::CallbackInfo& info);
+void resetPeakMemory(const Napi::CallbackInfo& info);
+// synchronize(device): promise that settles when all work given to the device is done.
+Napi::Value synchronize(const Napi::CallbackInfo& info);
+// threads(count?): sets, where given, and returns the number of CPU threads a kernel uses.
+Napi::Value threads(const Napi::CallbackInfo& info);
+// devices(): names of the devices that can be used.
+Napi::Value devices(const Napi::CallbackInfo& info);
+// cancel(group): rejects the group's jobs that have not begun with ABORTED.
+void cancel(const Napi::CallbackInfo& info);
+// buildInfo(): { libtorch, operators }
+Napi::Value buildInfo(const Napi::CallbackInfo& info);
+
+}  // namespace gradcache::binding

@@ -1,0 +1,30 @@
+#include "encoders/distance_bias.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace gradcache {
+
+at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) {
+  constexpr double kFarthest = 128;  // from here on all distances share the last bucket
+  const int64_t half = buckets / 2, exact = half / 2;
+  at::Tensor table = at::empty({2 * longest - 1}, at::kLong);
+  int64_t* data = table.mutable_data_ptr<int64_t>();
+  for (int64_t k = 0; k < 2 * longest - 1; ++k) {
+    const int64_t ahead = k - (longest - 1);  // key position - query position
+    int64_t bucket = ahead > 0 ? half : 0;
+    const int64_t distance = std::abs(ahead);
+    if (distance < exact) {
+      bucket += distance;
+    } else {
+      // float32, as the reference computes it: the borders of the buckets depend on it
+      const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
+                          static_cast<float>(std::log(kFarthest / static_cast<double>(exact)));
+      bucket += std::min<int64_t>(exact + static_cast<int64_t>(ratio * static_cast<float>(half - exact)), half - 1);
+    }
+    data[k] = bucket;
+  }
+  return table.to(device);
+}
+
+}  // namespace gradcache

@@ -1,0 +1,17 @@
+// DistilBERT (Sanh et al. 2019): BERT's layer without token types, under names of its own.
+#include "encoders/architecture.h"
+
+namespace gradcache {
+
+Architecture distilbert() {
+  Architecture architecture;
+  architecture.layer = [](int64_t layer) {
+    const std::string root = "transformer.layer." + std::to_string(layer);
+    return LayerNames{root + ".attention.q_lin",   root + ".attention.k_lin", root + ".attention.v_lin",
+                      root + ".attention.out_lin", root + ".sa_layer_norm",   root + ".ffn.lin1",
+                      root + ".ffn.lin2",          root + ".output_layer_norm"};
+  };
+  return architecture;
+}
+
+}  // namespace gradcache

@@ -1,0 +1,254 @@
+#include "encoders/encoder.h"
+
+#include <utility>
+
+#include "core/error.h"
+#include "core/recorded.h"
+#include "encoders/distance_bias.h"
+
+namespace gradcache {
+
+namespace {
+
+kernels::Activation activationNamed(const std::string& name) {
+  if (name == "gelu") return kernels::Activation::kGelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return kernels::Activation::kGeluTanh;
+  if (name == "relu") return kernels::Activation::kRelu;
+  fail("CHECKPOINT", "activation '", name, "' is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are");
+}
+
+std::string denseName(size_t index) { return "dense." + std::to_string(index); }
+
+// Places that drop out, under one chunk's seed.
+constexpr uint64_t kEmbeddingSite = 0;
+uint64_t layerSite(int64_t layer, uint64_t place) { return 1 + 3 * static_cast<uint64_t>(layer) + place; }
+
+}  // namespace
+
+// What the closures of one forward share.
+struct Pass {
+  PackedTokens tokens;
+  std::shared_ptr<Parameters> parameters;
+  int64_t version = 0;
+
+  kernels::Sequences sequences() const { return {tokens.offsets, tokens.longest}; }
+  void requireSameWeights() const {
+    require(parameters->version() == version, "INPUT",
+            "the weights were changed between a chunk's forward and its backward: its gradient would belong to neither");
+  }
+};
+
+Encoder::Encoder(EncoderConfig config, at::ScalarType compute, at::Device device)
+    : config_(std::move(config)), architecture_(architectureNamed(config_.architecture)), compute_(compute), device_(device) {
+  require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
+          "an encoder computes in float32, float64 or bfloat16");
+  require(config_.layers > 0 && config_.hidden > 0 && config_.heads > 0 && config_.vocabulary > 0 && config_.positions > 0 &&
+              config_.intermediate > 0,
+          "CHECKPOINT", "the encoder's sizes must be positive");
+  require(config_.hidden % config_.heads == 0, "CHECKPOINT", "hidden size ", config_.hidden, " is not a multiple of ",
+          config_.heads, " heads");
+  for (double dropout : {config_.hiddenDropout, config_.attentionDropout}) {
+    require(dropout >= 0 && dropout < 1, "INPUT", "dropout ", dropout, " is not in [0, 1)");
+  }
+  activationNamed(config_.activation);
+  std::vector<ParameterSpec> specs;
+  describeParameters(specs);
+  parameters_ = std::make_shared<Parameters>(std::move(specs), compute == at::kDouble ? at::kDouble : at::kFloat, device);
+}
+
+void Encoder::describeParameters(std::vector<ParameterSpec>& specs) const {
+  const int64_t hidden = config_.hidden;
+  auto matrix = [&](const std::string& name, int64_t rows, int64_t columns) { specs.push_back({name + ".weight", {rows, columns}}); };
+  auto bias = [&](const std::string& name, int64_t size) { specs.push_back({name + ".bias", {size}, false}); };
+  auto norm = [&](const std::string& name) {
+    specs.push_back({name + ".weight", {hidden}, false});
+    specs.push_back({name + ".bias", {hidden}, false});
+  };
+  matrix(architecture_.words, config_.vocabulary, hidden);
+  matrix(architecture_.positions, config_.positions, hidden);
+  if (!architecture_.types.empty()) matrix(architecture_.types, config_.types, hidden);
+  norm(architecture_.norm);
+  if (!architecture_.distanceBias.empty()) matrix(architecture_.distanceBias, config_.relativeBuckets, config_.heads);
+  for (int64_t k = 0; k < config_.layers; ++k) {
+    const LayerNames names = architecture_.layer(k);
+    matrix(names.query, hidden, hidden);
+    specs.push_back({names.key + ".weight", {hidden, hidden}, true, true});
+    specs.push_back({names.value + ".weight", {hidden, hidden}, true, true});
+    bias(names.query, hidden);
+    specs.push_back({names.key + ".bias", {hidden}, false, true});
+    specs.push_back({names.value + ".bias", {hidden}, false, true});
+    matrix(names.attentionOutput, hidden, hidden);
+    bias(names.attentionOutput, hidden);
+    norm(names.attentionNorm);
+    matrix(names.up, config_.intermediate, hidden);
+    bias(names.up, config_.intermediate);
+    matrix(names.down, hidden, config_.intermediate);
+    bias(names.down, hidden);
+    norm(names.outputNorm);
+  }
+  for (size_t k = 0; k < config_.dense.size(); ++k) {
+    matrix(denseName(k), config_.dense[k].outFeatures, config_.dense[k].inFeatures);
+    if (config_.dense[k].bias) bias(denseName(k), config_.dense[k].outFeatures);
+  }
+}
+
+int64_t Encoder::dimension() const { return config_.dense.empty() ? config_.hidden : config_.dense.back().outFeatures; }
+
+int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
+  const int64_t size = static_cast<int64_t>(c10::elementSize(compute_));
+  const int64_t statistics = 4 + config_.heads;  // mean and rstd of two norms, the softmax's normalizer
+  const int64_t layer = (7 * config_.hidden + config_.intermediate + statistics) * size;
+  return tokens * (config_.layers * layer + config_.hidden * size + 40) + sequences * dimension() * 16;
+}
+
+PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences) const {
+  return packTokens(ids, idCount, lengths, sequences, config_.vocabulary,
+                    {config_.positions, architecture_.positionsAfterPadding, config_.paddingToken}, device_);
+}
+
+Linear Encoder::linear(const std::string& name) {
+  const size_t weight = parameters_->index(name + ".weight"), bias = parameters_->index(name + ".bias");
+  return {parameters_->compute(weight, compute_), parameters_->compute(bias, compute_), parameters_->gradient(weight),
+          parameters_->gradient(bias)};
+}
+
+LayerNorm Encoder::layerNorm(const std::string& name) {
+  const size_t scale = parameters_->index(name + ".weight"), shift = parameters_->index(name + ".bias");
+  return {{parameters_->compute(scale, compute_), parameters_->compute(shift, compute_), config_.normEpsilon},
+          parameters_->gradient(scale),
+          parameters_->gradient(shift)};
+}
+
+LayerWeights Encoder::layerWeights(int64_t layer) {
+  const LayerNames names = architecture_.layer(layer);
+  const int64_t hidden = config_.hidden;
+  const size_t query = parameters_->index(names.query + ".weight"), bias = parameters_->index(names.query + ".bias");
+  Linear qkv{parameters_->computeJoined(query, 3, {3 * hidden, hidden}, compute_),
+             parameters_->computeJoined(bias, 3, {3 * hidden}, compute_),
+             parameters_->joinedGradient(query, 3, {3 * hidden, hidden}), parameters_->joinedGradient(bias, 3, {3 * hidden})};
+  return {std::move(qkv),         linear(names.attentionOutput),  linear(names.up),
+          linear(names.down),     layerNorm(names.attentionNorm), layerNorm(names.outputNorm)};
+}
+
+at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
+  const bool graph = mode == Mode::kWithGraph;
+  const double hiddenDropout = mode == Mode::kInference ? 0 : config_.hiddenDropout;
+  const double attentionDropout = mode == Mode::kInference ? 0 : config_.attentionDropout;
+  at::AutoGradMode recording(false);  // the layers' graph is recorded by hand
+  auto pass = std::make_shared<Pass>(Pass{std::move(packed), parameters_, parameters_->version()});
+  const PackedTokens& tokens = pass->tokens;
+
+  // Embeddings: dropout(norm(word + position + type)).
+  const size_t words = parameters_->index(architecture_.words + ".weight");
+  const size_t positions = parameters_->index(architecture_.positions + ".weight");
+  at::Tensor sum = at::embedding(parameters_->compute(words, compute_), tokens.ids);
+  sum.add_(at::embedding(parameters_->compute(positions, compute_), tokens.positions));
+  at::Tensor typeGradient;
+  if (!architecture_.types.empty()) {
+    const size_t types = parameters_->index(architecture_.types + ".weight");
+    sum.add_(parameters_->compute(types, compute_).select(0, 0));
+    typeGradient = parameters_->gradient(types).select(0, 0);
+  }
+  LayerNorm embeddingNorm = layerNorm(architecture_.norm);
+  kernels::Norm embedded = kernels::norm(sum, {}, {}, embeddingNorm.weights, {}, graph);
+  sum.reset();
+  const DropoutKey embeddingKey = DropoutKey::make(hiddenDropout, seed, kEmbeddingSite);
+  at::Tensor x = kernels::dropout(std::exchange(embedded.y, {}), embeddingKey);
+  if (graph) {
+    x = record(x, {}, [=, wordGradient = parameters_->gradient(words), positionGradient = parameters_->gradient(positions)](const at::Tensor& dx) {
+      pass->requireSameWeights();
+      at::Tensor dnorm = kernels::dropout(dx, embeddingKey);
+      at::Tensor dsum = kernels::normBackward(dnorm, embedded, embeddingNorm.weights, {}, embeddingNorm.scaleGradient,
+                                              embeddingNorm.shiftGradient, {})
+                            .sum;
+      kernels::addRows(wordGradient, pass->tokens.ids, dsum);
+      kernels::addRows(positionGradient, pass->tokens.positions, dsum);
+      if (typeGradient.defined()) typeGradient.add_(at::sum(dsum, {0}, false, typeGradient.scalar_type()));
+      return at::Tensor();
+    });
+  }
+
+  LayerOptions options;
+  options.heads = config_.heads;
+  options.activation = activationNamed(config_.activation);
+  at::Tensor buckets, bucketGradient;
+  if (!architecture_.distanceBias.empty()) {
+    buckets = distanceBuckets(tokens.longest, config_.relativeBuckets, device_);
+    const size_t bias = parameters_->index(architecture_.distanceBias + ".weight");
+    options.distanceBias = parameters_->compute(bias, compute_).index_select(0, buckets).t().contiguous();
+    bucketGradient = parameters_->gradient(bias);
+  }
+  for (int64_t k = 0; k < config_.layers; ++k) {
+    options.attentionKey = DropoutKey::make(attentionDropout, seed, layerSite(k, 0));
+    options.attentionOutputKey = DropoutKey::make(hiddenDropout, seed, layerSite(k, 1));
+    options.outputKey = DropoutKey::make(hiddenDropout, seed, layerSite(k, 2));
+    const LayerWeights weights = layerWeights(k);
+    if (!graph) {
+      x = layerForward(x, weights, options, pass->sequences(), nullptr);
+      continue;
+    }
+    auto tape = std::make_shared<LayerTape>();
+    at::Tensor y = layerForward(x.detach(), weights, options, pass->sequences(), tape.get());
+    x = record(y, x, [=](const at::Tensor& dy) mutable {
+      pass->requireSameWeights();
+      if (buckets.defined()) options.distanceBiasGradient = at::zeros(options.distanceBias.sizes(), bucketGradient.options());
+      at::Tensor dx = layerBackward(dy, std::move(*tape), weights, options, pass->sequences());
+      if (buckets.defined()) kernels::addRows(bucketGradient, buckets, options.distanceBiasGradient.t());
+      return dx;
+    });
+  }
+
+  at::AutoGradMode recordingHead(graph);
+  return head(pool(x, tokens));
+}
+
+at::Tensor Encoder::pool(const at::Tensor& x, const PackedTokens& tokens) const {
+  const at::ScalarType wide = compute_ == at::kDouble ? at::kDouble : at::kFloat;
+  const int64_t n = tokens.sequences();
+  auto rowsAt = [&](int64_t shift) {
+    // First tokens (shift 0) or last tokens (shift 1) of the sequences.
+    std::vector<int64_t> rows;
+    rows.reserve(static_cast<size_t>(n));
+    for (int64_t s = 0; s < n; ++s) rows.push_back(shift == 0 ? tokens.offsets[s] : tokens.offsets[s + 1] - 1);
+    return at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(device_);
+  };
+  if (config_.pooling == "cls") return x.index_select(0, rowsAt(0)).to(wide);
+  if (config_.pooling == "last") return x.index_select(0, rowsAt(1)).to(wide);
+  if (config_.pooling == "max") {
+    // Padding repeats a sequence's first token, which changes no maximum.
+    std::vector<int64_t> rows;
+    rows.reserve(static_cast<size_t>(n * tokens.longest));
+    for (int64_t s = 0; s < n; ++s) {
+      const int64_t length = tokens.offsets[s + 1] - tokens.offsets[s];
+      for (int64_t t = 0; t < tokens.longest; ++t) rows.push_back(tokens.offsets[s] + (t < length ? t : 0));
+    }
+    at::Tensor index = at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(device_);
+    return std::get<0>(x.to(wide).index_select(0, index).view({n, tokens.longest, x.size(1)}).max(1));
+  }
+  require(config_.pooling == "mean", "CHECKPOINT", "pooling '", config_.pooling, "' is not supported");
+  at::Tensor mean;
+  {
+    at::NoGradGuard withoutGraph;
+    mean = at::segment_reduce(x.detach().to(wide), "mean", tokens.lengths, {}, {}, 0, /*unsafe=*/true);
+  }
+  if (!at::GradMode::is_enabled()) return mean;
+  return record(mean, x, [lengths = tokens.lengths, count = tokens.tokens(), type = x.scalar_type()](const at::Tensor& dmean) {
+    at::Tensor share = dmean.div(lengths.unsqueeze(1));
+    return at::repeat_interleave(share, lengths, 0, count).to(type);
+  });
+}
+
+at::Tensor Encoder::head(at::Tensor y) {
+  for (size_t k = 0; k < config_.dense.size(); ++k) {
+    const DenseConfig& dense = config_.dense[k];
+    const at::Tensor& weight = parameters_->value(parameters_->index(denseName(k) + ".weight"));
+    y = at::linear(y, weight, dense.bias ? parameters_->value(parameters_->index(denseName(k) + ".bias")) : at::Tensor());
+    if (dense.activation == "tanh") y = at::tanh(y);
+    if (dense.activation == "relu") y = at::relu(y);
+    if (dense.activation == "gelu") y = at::gelu(y);
+  }
+  if (config_.normalize) y = y.div(at::linalg_vector_norm(y, 2, at::IntArrayRef{1}, true).clamp_min(1e-12));
+  return y;
+}
+
+}  // namespace gradcache

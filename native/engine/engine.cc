@@ -1,0 +1,53 @@
+#include "engine/engine.h"
+
+#include <utility>
+
+namespace gradcache {
+
+Engine::~Engine() { shutdown(); }
+
+void Engine::submit(uint64_t group, Job job) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!stopping_) {
+      queue_.push_back({group, false, std::move(job)});
+      if (!thread_.joinable()) thread_ = std::thread(&Engine::run, this);
+      wake_.notify_one();
+      return;
+    }
+  }
+  job(true);
+}
+
+void Engine::cancel(uint64_t group) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (auto& entry : queue_) {
+    if (entry.group == group) entry.cancelled = true;
+  }
+}
+
+void Engine::shutdown() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    for (auto& entry : queue_) entry.cancelled = true;
+    wake_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Engine::run() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    Entry entry = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    entry.job(entry.cancelled);
+    entry.job = nullptr;  // what the job captured is freed before the next one is looked at
+    lock.lock();
+  }
+}
+
+}  // namespace gradcache

@@ -1,0 +1,79 @@
+#include "kernels/composite/composite.h"
+
+namespace gradcache::kernels::composite {
+
+namespace {
+
+at::ScalarType statisticsType(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+
+// Adds the sum over tokens of `rows` to a parameter's gradient.
+void addSum(const at::Tensor& gradient, const at::Tensor& rows) {
+  gradient.add_(at::sum(rows, {0}, false, gradient.scalar_type()));
+}
+
+}  // namespace
+
+Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
+          const DropoutKey& key, bool save) {
+  at::Tensor sum = bias.defined() ? x.add(bias) : x;
+  if (key.active()) sum = dropout(sum, key);
+  if (residual.defined()) sum = sum.add(residual);
+  auto [y, mean, rstd] = at::native_layer_norm(sum, {sum.size(1)}, weights.scale, weights.shift, weights.epsilon);
+  if (!save) return {y, {}, {}, {}};
+  return {y, sum, mean.view({-1}), rstd.view({-1})};
+}
+
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
+                           const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+  const at::ScalarType type = statisticsType(dy);
+  at::Tensor mean = saved.mean.to(type).view({-1, 1}), rstd = saved.rstd.to(type).view({-1, 1});
+  at::Tensor normalized = saved.sum.to(type).sub(mean).mul(rstd);
+  at::Tensor dyWide = dy.to(type);
+  addSum(scaleGradient, dyWide.mul(normalized));
+  addSum(shiftGradient, dyWide);
+  at::Tensor scale = weights.scale.to(type);
+  at::Tensor dnormalized = dyWide.mul(scale);
+  at::Tensor dsum = dnormalized.sub(dnormalized.mean({1}, true))
+                        .sub(normalized.mul(dnormalized.mul(normalized).mean({1}, true)))
+                        .mul(rstd)
+                        .to(dy.scalar_type());
+  at::Tensor dx = key.active() ? dropout(dsum, key) : dsum;
+  if (biasGradient.defined()) addSum(biasGradient, dx);
+  return {dsum, dx, normalized.mul(scale).add(weights.shift.to(type)).to(dy.scalar_type())};
+}
+
+at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {
+  at::Tensor z = x.add(bias);
+  switch (kind) {
+    case Activation::kGelu:
+      return at::gelu(z);
+    case Activation::kGeluTanh:
+      return at::gelu(z, "tanh");
+    case Activation::kRelu:
+      return at::relu(z);
+  }
+  return {};
+}
+
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
+                                       const at::Tensor& biasGradient) {
+  at::Tensor z = x.add(bias);
+  at::Tensor y, dx;
+  if (kind == Activation::kRelu) {
+    y = at::relu(z);
+    dx = at::threshold_backward(dy, y, 0);
+  } else {
+    const char* form = kind == Activation::kGelu ? "none" : "tanh";
+    y = at::gelu(z, form);
+    dx = at::gelu_backward(dy, z, form);
+  }
+  addSum(biasGradient, dx);
+  return {dx, y};
+}
+
+void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows) {
+  // Sorted accumulation: the order of the additions, and so every bit, is the same each time.
+  table.index_put_({indices}, rows.to(table.scalar_type()), /*accumulate=*/true);
+}
+
+}  // namespace gradcache::kernels::composite

@@ -1,0 +1,77 @@
+// The pieces of an encoder that libtorch has no single operator for. Each has a version written for the CPU (float32,
+// float64; kernels/cpu) and one composed of ATen operators for everything else (kernels/composite): both drop out the
+// same elements for the same key. Types: [T, H] is tokens by features, in the type that computes; statistics and
+// parameter gradients are float32 (float64 where that computes).
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <vector>
+
+#include "core/dropout_key.h"
+
+namespace gradcache::kernels {
+
+// ---- dropout ---------------------------------------------------------------------------------------------------
+// x [T, H] with the elements that `key` drops set to zero and the others scaled. Its own backward.
+at::Tensor dropout(const at::Tensor& x, const DropoutKey& key);
+
+// ---- layer norm of a residual sum --------------------------------------------------------------------------------
+struct NormWeights {
+  at::Tensor scale, shift;  // [H]
+  double epsilon = 1e-12;
+};
+struct Norm {
+  at::Tensor y;           // [T, H]: norm(sum) * scale + shift
+  at::Tensor sum;         // [T, H]: residual + dropout(x + bias); undefined unless saved
+  at::Tensor mean, rstd;  // [T]; undefined unless saved
+};
+// `bias` and `residual` may be undefined. `save` keeps what normBackward needs.
+Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
+          const DropoutKey& key, bool save);
+
+struct NormGradients {
+  at::Tensor sum;  // dL/d(residual), [T, H]
+  at::Tensor x;    // dL/dx: the same behind the dropout
+  at::Tensor y;    // the forward's output, computed again
+};
+// Adds to the gradients of scale, shift and (where defined) bias.
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
+                           const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient);
+
+// ---- bias and activation -----------------------------------------------------------------------------------------
+enum class Activation { kGelu, kGeluTanh, kRelu };
+
+at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind);
+struct ActivationGradients {
+  at::Tensor x;  // dL/dx
+  at::Tensor y;  // the forward's output, computed again
+};
+// Adds to the gradient of the bias.
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
+                                       const at::Tensor& biasGradient);
+
+// ---- attention over packed sequences -----------------------------------------------------------------------------
+struct Sequences {
+  const std::vector<int64_t>& offsets;  // [n + 1], on the host
+  int64_t longest;
+};
+struct Attention {
+  at::Tensor out;         // [T, H]
+  at::Tensor normalizer;  // [heads, T]: log of the softmax's denominator
+};
+// qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined: what is added to the
+// scores at key position - query position + longest - 1. Scores are scaled by 1 / sqrt(H / heads).
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                    const DropoutKey& key);
+// dL/dqkv; adds to the gradient of distanceBias where that is defined.
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
+                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
+                             const at::Tensor& distanceBiasGradient);
+
+// ---- rows of a table ---------------------------------------------------------------------------------------------
+// table[indices[t]] += rows[t], in a fixed order.
+void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows);
+
+}  // namespace gradcache::kernels
