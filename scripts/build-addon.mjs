@@ -28,7 +28,7 @@ export function addonSources() {
  * compile anew is for CMake to say.
  */
 export async function buildAddon(libtorch, { out = 'build', library } = {}) {
-  const stamp = join(root, out, 'Release', 'stamp');
+  const stamp = join(library ?? join(root, out, 'Release'), 'stamp');
   const wanted = `${addonSources()} ${libtorch.version} ${libtorch.folder}`;
   if (readStamp(stamp) === wanted) return;
   requireTools('to compile the addon', ['C++ compiler', 'cmake', 'make or ninja']);
