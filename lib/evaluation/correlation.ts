@@ -1,0 +1,55 @@
+import { GradCacheError } from '../errors.js';
+
+/** Pearson's correlation of two lists of equal length; NaN when one of them is constant. */
+export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): number {
+  const n = checkLengths(first, second);
+  const mean = (list: ArrayLike<number>): number => {
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += list[i] as number;
+    return sum / n;
+  };
+  const meanFirst = mean(first);
+  const meanSecond = mean(second);
+  let covariance = 0;
+  let varianceFirst = 0;
+  let varianceSecond = 0;
+  for (let i = 0; i < n; i++) {
+    const a = (first[i] as number) - meanFirst;
+    const b = (second[i] as number) - meanSecond;
+    covariance += a * b;
+    varianceFirst += a * a;
+    varianceSecond += b * b;
+  }
+  return covariance / Math.sqrt(varianceFirst * varianceSecond);
+}
+
+/** Spearman's correlation: Pearson's correlation of the ranks, equal values sharing the average of their ranks. */
+export function spearman(first: ArrayLike<number>, second: ArrayLike<number>): number {
+  checkLengths(first, second);
+  return pearson(averageRanks(first), averageRanks(second));
+}
+
+/** The rank of each value from 1 up; equal values get the average of the ranks they take up together. */
+export function averageRanks(values: ArrayLike<number>): Float64Array {
+  const order = Uint32Array.from({ length: values.length }, (_, index) => index);
+  order.sort((a, b) => (values[a] as number) - (values[b] as number));
+  const ranks = new Float64Array(values.length);
+  for (let start = 0; start < order.length;) {
+    let end = start + 1;
+    while (end < order.length && values[order[end] as number] === values[order[start] as number]) end++;
+    // Places start..end-1 hold one value; their ranks are start+1..end.
+    for (let place = start; place < end; place++) ranks[order[place] as number] = (start + 1 + end) / 2;
+    start = end;
+  }
+  return ranks;
+}
+
+function checkLengths(first: ArrayLike<number>, second: ArrayLike<number>): number {
+  if (first.length !== second.length || first.length < 2) {
+    throw new GradCacheError(
+      'SHAPE',
+      `A correlation needs two lists of one length, at least 2; got ${first.length} and ${second.length} values.`,
+    );
+  }
+  return first.length;
+}

@@ -1,0 +1,299 @@
+import { GradCacheError } from '../errors.js';
+import type { StoredTensor } from '../encoders/safetensors.js';
+import { call, callAsync } from '../operators.js';
+import { untracked } from '../scope.js';
+import { Tensor } from '../tensor.js';
+import type { Parameter } from '../tensor.js';
+import { clipGradNorm, gradientsOf, groupAlike } from './clip.js';
+
+/** Parameters that share settings. */
+export interface ParameterGroup {
+  readonly parameters: Iterable<Parameter>;
+  /** Multiplies the optimizer's learning rate for this group. Default 1. */
+  readonly lrScale?: number;
+  /** Replaces the optimizer's `weightDecay` for this group's parameters whose `decay` is true. */
+  readonly weightDecay?: number;
+}
+
+/** Settings of {@link AdamW}; the defaults are those of `torch.optim.AdamW`. */
+export interface AdamWOptions {
+  /** Learning rate. */
+  readonly lr: number;
+  /** Decay rates of the running mean and of the running mean of squares. Default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number];
+  /** Added to the denominator. Default 1e-8. */
+  readonly eps?: number;
+  /** Decoupled weight decay of parameters whose `decay` is true (weights, not biases or norms). Default 0.01. */
+  readonly weightDecay?: number;
+  /** Gradients are scaled so that their global 2-norm is at most this. Default: no clipping. */
+  readonly maxGradNorm?: number;
+}
+
+/** A parameter with its settings and its state. */
+interface Slot extends Parameter {
+  /** Its name in the stored state: unlike `name`, no two slots have the same. */
+  readonly key: string;
+  readonly lrScale: number;
+  readonly weightDecay: number;
+  /** Made at the first update of this parameter, on its device, with its element type. */
+  state: { mean: Tensor; square: Tensor; steps: Tensor } | null;
+}
+
+/**
+ * AdamW (Loshchilov and Hutter, 2019) with the fused kernel of ATen, on any device.
+ *
+ * ```ts
+ * const optimizer = new AdamW(gradcache.parameters(), { lr: 2e-5, maxGradNorm: 1 });
+ * await gradcache.step(inputs);
+ * const { gradNorm } = await optimizer.step();
+ * ```
+ *
+ * All work is off the event loop, and nothing is read back from the device but the norm of the gradients.
+ */
+export class AdamW {
+  /** The learning rate of the next update; set it from a schedule. */
+  lr: number;
+  readonly #options: Required<Pick<AdamWOptions, 'betas' | 'eps'>> & { maxGradNorm: number };
+  readonly #slots: Slot[];
+
+  /**
+   * @param parameters what to update: `gradcache.parameters()`, `encoder.parameters()`, or groups with own settings
+   * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
+   */
+  constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: AdamWOptions) {
+    const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity } = options;
+    check('lr', lr, lr >= 0 && Number.isFinite(lr), 'a number from 0 up');
+    for (const beta of betas)
+      check('betas', beta, beta >= 0 && beta < 1, 'two numbers from 0 up to, not including, 1');
+    check('eps', eps, eps > 0, 'a number above 0');
+    check('weightDecay', weightDecay, weightDecay >= 0, 'a number from 0 up');
+    check('maxGradNorm', maxGradNorm, maxGradNorm > 0, 'a number above 0');
+    this.lr = lr;
+    this.#options = { betas, eps, maxGradNorm };
+    this.#slots = slotsOf(toGroups(parameters), weightDecay);
+  }
+
+  /**
+   * Clips the gradients, updates every parameter that has one, and sets the gradients to zero in place.
+   *
+   * @returns the global 2-norm of the gradients before clipping
+   * @throws GradCacheError `NON_FINITE` when that norm is NaN or infinite (parameters, state and gradients are then as
+   * before); `INPUT` when no parameter has a gradient
+   */
+  async step(): Promise<{ gradNorm: number }> {
+    const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
+    const found = gradientsOf(this.#slots);
+    if (found.length === 0) {
+      throw new GradCacheError(
+        'INPUT',
+        'No parameter has a gradient: call gradcache.step(…) before optimizer.step().',
+      );
+    }
+    try {
+      // One fused call for parameters that share device, element type and settings.
+      for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
+        [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
+      )) {
+        await this.#update(alike);
+      }
+      await clear(found.map(({ gradient }) => gradient));
+    } finally {
+      for (const { gradient } of found) gradient.dispose();
+    }
+    return { gradNorm };
+  }
+
+  /** Sets every gradient to zero in place: what `step` does after the update, for when an update is to be left out. */
+  async zeroGrad(): Promise<void> {
+    const gradients = gradientsOf(this.#slots).map(({ gradient }) => gradient);
+    await clear(gradients);
+    for (const gradient of gradients) gradient.dispose();
+  }
+
+  /**
+   * The state for a checkpoint, on the host: for each parameter updated so far `exp_avg.NAME`, `exp_avg_sq.NAME` and
+   * `step.NAME`. The learning rate is not part of it: it follows from the schedule and the step.
+   */
+  async state(): Promise<Map<string, StoredTensor>> {
+    const stored = new Map<string, StoredTensor>();
+    for (const { key, state } of this.#slots) {
+      if (state === null) continue;
+      stored.set(`exp_avg.${key}`, await toStored(state.mean));
+      stored.set(`exp_avg_sq.${key}`, await toStored(state.square));
+      stored.set(`step.${key}`, await toStored(state.steps));
+    }
+    return stored;
+  }
+
+  /**
+   * Takes up the state that {@link AdamW.state} gave. Either all of it is taken or none.
+   *
+   * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type
+   */
+  loadState(stored: ReadonlyMap<string, StoredTensor>): void {
+    const left = new Set(stored.keys());
+    const take = (name: string, like: Tensor | null): StoredTensor => {
+      const tensor = stored.get(name);
+      if (tensor === undefined)
+        throw new GradCacheError('CHECKPOINT', `Optimizer state: ${name} is missing.`);
+      const { shape, dtype } = like ?? { shape: [], dtype: 'float32' };
+      if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype) {
+        throw new GradCacheError(
+          'CHECKPOINT',
+          `Optimizer state: ${name} is ${tensor.dtype} [${tensor.shape.join(', ')}], ` +
+            `its parameter needs ${dtype} [${shape.join(', ')}].`,
+        );
+      }
+      left.delete(name);
+      return tensor;
+    };
+    const found = this.#slots.map(({ key, tensor: like }) => {
+      if (!stored.has(`step.${key}`)) return null; // never updated when the state was written
+      return {
+        mean: take(`exp_avg.${key}`, like),
+        square: take(`exp_avg_sq.${key}`, like),
+        steps: take(`step.${key}`, null),
+      };
+    });
+    const [unknown] = left;
+    if (unknown !== undefined) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `Optimizer state: ${unknown} belongs to no parameter of this optimizer.`,
+      );
+    }
+    this.#slots.forEach((slot, index) => {
+      const state = found[index] ?? null;
+      const { device } = slot.tensor;
+      disposeState(slot);
+      if (state !== null) {
+        slot.state = {
+          mean: fromStored(state.mean, device),
+          square: fromStored(state.square, device),
+          steps: fromStored(state.steps, device),
+        };
+      }
+    });
+  }
+
+  /** Frees the state; the parameters stay. */
+  dispose(): void {
+    this.#slots.forEach(disposeState);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  async #update(found: readonly { parameter: Slot; gradient: Tensor }[]): Promise<void> {
+    const { betas, eps } = this.#options;
+    const [{ lrScale, weightDecay }] = found.map(({ parameter }) => parameter) as [Slot];
+    const states = found.map(({ parameter: slot }) => (slot.state ??= freshState(slot.tensor)));
+    const steps = states.map((state) => state.steps);
+    await callAsync('aten::_foreach_add_.Scalar', steps, 1);
+    await callAsync(
+      'aten::_fused_adamw_',
+      found.map(({ parameter }) => parameter.tensor),
+      found.map(({ gradient }) => gradient),
+      states.map((state) => state.mean),
+      states.map((state) => state.square),
+      [],
+      steps,
+      {
+        lr: this.lr * lrScale,
+        beta1: betas[0],
+        beta2: betas[1],
+        weight_decay: weightDecay,
+        eps,
+        amsgrad: false,
+        maximize: false,
+      },
+    );
+  }
+}
+
+function toGroups(given: Iterable<Parameter> | readonly ParameterGroup[]): ParameterGroup[] {
+  const list = [...given] as (Parameter | ParameterGroup)[];
+  const isGroup = (item: Parameter | ParameterGroup): item is ParameterGroup => 'parameters' in item;
+  if (list.every(isGroup)) return list;
+  if (list.some(isGroup)) {
+    throw new GradCacheError(
+      'INPUT',
+      'AdamW takes either parameters or groups of parameters, not both in one list.',
+    );
+  }
+  return [{ parameters: list as Parameter[] }];
+}
+
+function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[] {
+  const slots: Slot[] = [];
+  const seen = new Set<Tensor>();
+  const names = new Map<string, number>();
+  for (const group of groups) {
+    const { lrScale = 1 } = group;
+    const groupDecay = group.weightDecay ?? weightDecay;
+    check('lrScale', lrScale, lrScale >= 0, 'a number from 0 up');
+    check('weightDecay of a group', groupDecay, groupDecay >= 0, 'a number from 0 up');
+    for (const parameter of group.parameters) {
+      if (seen.has(parameter.tensor)) {
+        throw new GradCacheError(
+          'INPUT',
+          `Parameter ${parameter.name} is given to AdamW twice; it would be updated twice.`,
+        );
+      }
+      seen.add(parameter.tensor);
+      // Two untied towers of one architecture have the same names: the second becomes NAME#2.
+      const count = (names.get(parameter.name) ?? 0) + 1;
+      names.set(parameter.name, count);
+      const key = count === 1 ? parameter.name : `${parameter.name}#${count}`;
+      const { name, tensor, decay } = parameter;
+      slots.push({ name, tensor, decay, key, lrScale, weightDecay: decay ? groupDecay : 0, state: null });
+    }
+  }
+  if (slots.length === 0) throw new GradCacheError('INPUT', 'AdamW was given no parameters.');
+  return slots;
+}
+
+/** Zeros like the parameter, and the count of updates, which the fused kernel wants as a float32 scalar beside it. */
+function freshState(like: Tensor): NonNullable<Slot['state']> {
+  return untracked(() => ({
+    mean: call('aten::zeros_like', like),
+    square: call('aten::zeros_like', like),
+    steps: Tensor.from(new Float32Array(1), { shape: [], device: like.device }),
+  }));
+}
+
+function disposeState(slot: Slot): void {
+  slot.state?.mean.dispose();
+  slot.state?.square.dispose();
+  slot.state?.steps.dispose();
+  slot.state = null;
+}
+
+async function toStored(tensor: Tensor): Promise<StoredTensor> {
+  return { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.bytes() };
+}
+
+function fromStored(stored: StoredTensor, device: string): Tensor {
+  const { bytes, shape, dtype } = stored;
+  return untracked(() => Tensor.fromBytes(bytes, { shape, dtype, device }));
+}
+
+async function clear(gradients: readonly Tensor[]): Promise<void> {
+  for (const alike of groupAlike(gradients)) await callAsync('aten::_foreach_zero_', alike);
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
+  }
+  return [...groups.values()];
+}
+
+function check(name: string, value: number, good: boolean, accepted: string): void {
+  if (!good) throw new GradCacheError('INPUT', `The ${name} of AdamW is ${value}; accepted is ${accepted}.`);
+}

@@ -1,0 +1,89 @@
+import { GradCacheError } from '../errors.js';
+import { callAsync } from '../operators.js';
+import type { Parameter, Tensor } from '../tensor.js';
+
+/**
+ * Scales all gradients by one factor so that their global 2-norm is at most `maxNorm`, in place and off the event loop.
+ *
+ * The norm is the 2-norm of the norms of all gradients: one number read on the host per device and element type, whatever
+ * the number of parameters. Parameters without a gradient count as zero.
+ *
+ * @param parameters the parameters whose `tensor.grad` is looked at
+ * @param maxNorm the largest norm allowed, above zero; `Infinity` only measures
+ * @returns the norm before clipping
+ * @throws GradCacheError `INPUT` for a `maxNorm` that is not above zero; `NON_FINITE` when the norm is NaN or infinite,
+ * with the names of the parameters at fault, the gradients being left as they were
+ */
+export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
+  if (!(maxNorm > 0)) {
+    throw new GradCacheError('INPUT', `maxGradNorm is ${maxNorm}; it must be a number above 0, or left out.`);
+  }
+  const found = gradientsOf(parameters);
+  try {
+    const gradients = found.map(({ gradient }) => gradient);
+    const norm = await globalNorm(gradients);
+    if (!Number.isFinite(norm)) throw await nonFinite(found, norm);
+    if (norm > maxNorm) {
+      // The small constant is torch's own: it keeps the clipped norm at or below maxNorm after rounding.
+      const factor = maxNorm / (norm + 1e-6);
+      for (const alike of groupAlike(gradients)) await callAsync('aten::_foreach_mul_.Scalar', alike, factor);
+    }
+    return norm;
+  } finally {
+    for (const { gradient } of found) gradient.dispose();
+  }
+}
+
+/** The gradients of those parameters that have one, each under a handle that the caller disposes. */
+export function gradientsOf<P extends Parameter>(
+  parameters: Iterable<P>,
+): { parameter: P; gradient: Tensor }[] {
+  const found: { parameter: P; gradient: Tensor }[] = [];
+  for (const parameter of parameters) {
+    const gradient = parameter.tensor.grad;
+    if (gradient !== null) found.push({ parameter, gradient });
+  }
+  return found;
+}
+
+/** Sorts tensors into lists of one device and one element type, which is what operators on lists run fast on. */
+export function groupAlike(tensors: readonly Tensor[]): Tensor[][] {
+  const groups = new Map<string, Tensor[]>();
+  for (const tensor of tensors) {
+    const key = `${tensor.device} ${tensor.dtype}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [tensor]);
+    else group.push(tensor);
+  }
+  return [...groups.values()];
+}
+
+async function globalNorm(tensors: readonly Tensor[]): Promise<number> {
+  const norms: number[] = [];
+  for (const alike of groupAlike(tensors)) {
+    const each = await callAsync<Tensor[]>('aten::_foreach_norm.Scalar', alike, 2);
+    const stacked = await callAsync('aten::stack', each);
+    const norm = await callAsync('aten::linalg_vector_norm', stacked, 2);
+    norms.push(norm.item());
+    for (const tensor of [...each, stacked, norm]) tensor.dispose();
+  }
+  return norms.length === 1 ? (norms[0] as number) : Math.hypot(...norms);
+}
+
+async function nonFinite(
+  found: readonly { parameter: Parameter; gradient: Tensor }[],
+  norm: number,
+): Promise<GradCacheError> {
+  const names: string[] = [];
+  for (const { parameter, gradient } of found) {
+    if (!Number.isFinite(await globalNorm([gradient]))) names.push(parameter.name);
+  }
+  const rest = names.length > 3 ? ` and ${names.length - 3} more` : '';
+  const where =
+    names.length === 0 ? 'their sum overflows' : `at fault: ${names.slice(0, 3).join(', ')}${rest}`;
+  return new GradCacheError(
+    'NON_FINITE',
+    `The norm of the gradients is ${norm} (${where}); the parameters were not changed. ` +
+      'Lower the learning rate, raise the temperature, or look for a text that gives a non-finite representation.',
+  );
+}

@@ -1,0 +1,52 @@
+import { GradCacheError } from '../errors.js';
+
+/** The learning rate of each step: called with the number of updates made so far, from 0. */
+export type Schedule = (step: number) => number;
+
+/** What a schedule is made from. */
+export interface ScheduleOptions {
+  /** The highest learning rate, reached at the end of the warm-up. */
+  readonly lr: number;
+  /** Steps over which the rate rises linearly; the first step already has `lr / warmup`. Default 0. */
+  readonly warmup?: number;
+  /** Steps of the whole run, warm-up included. */
+  readonly total: number;
+  /** The learning rate that is reached at step `total` and kept from there on. Default 0. */
+  readonly final?: number;
+}
+
+/** Linear warm-up, then a straight line from `lr` to `final` at step `total`. */
+export function linearSchedule(options: ScheduleOptions): Schedule {
+  return withWarmup(options, (progress) => 1 - progress);
+}
+
+/** Linear warm-up, then half a cosine wave from `lr` to `final` at step `total`. */
+export function cosineSchedule(options: ScheduleOptions): Schedule {
+  return withWarmup(options, (progress) => (1 + Math.cos(Math.PI * progress)) / 2);
+}
+
+/** Linear warm-up, then `lr` for good. */
+export function constantSchedule(options: { lr: number; warmup?: number }): Schedule {
+  return withWarmup({ ...options, total: Infinity }, () => 1);
+}
+
+/** `decay` maps the part of the way from the end of the warm-up (0) to the end of the run (1) to a weight of `lr`. */
+function withWarmup(options: ScheduleOptions, decay: (progress: number) => number): Schedule {
+  const { lr, warmup = 0, total, final = 0 } = options;
+  check('lr', lr, lr >= 0 && Number.isFinite(lr), 'a number from 0 up');
+  check('warmup', warmup, Number.isInteger(warmup) && warmup >= 0, 'a whole number of steps from 0 up');
+  check('total', total, total > 0, 'a number of steps above 0');
+  check('warmup', warmup, warmup <= total, `at most the ${total} steps of the run`);
+  check('final', final, final >= 0 && final <= lr, `a number from 0 to lr (${lr})`);
+  return (step) => {
+    if (step < warmup) return (lr * (step + 1)) / warmup;
+    if (step >= total) return final;
+    const progress = total === Infinity ? 0 : (step - warmup) / (total - warmup);
+    return final + (lr - final) * decay(progress);
+  };
+}
+
+function check(name: string, value: number, good: boolean, accepted: string): void {
+  if (!good)
+    throw new GradCacheError('INPUT', `The ${name} of a schedule is ${value}; accepted is ${accepted}.`);
+}

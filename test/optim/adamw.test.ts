@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { GradCacheError } from '../../lib/errors.js';
+import { AdamW } from '../../lib/optim/adamw.js';
+import { clipGradNorm } from '../../lib/optim/clip.js';
+import { Tensor } from '../../lib/tensor.js';
+import type { DType, Parameter } from '../../lib/tensor.js';
+
+interface GoldenCase {
+  readonly name: string;
+  readonly dtype: 'float32' | 'float64';
+  readonly lr: number;
+  readonly weightDecay: number;
+  readonly maxGradNorm: number | null;
+  readonly betas: [number, number];
+  readonly eps: number;
+  readonly start: number[][];
+  readonly steps: { gradients: (number[] | null)[]; norm: number; parameters: number[][] }[];
+}
+
+// The tests run from dist; what is not compiled stays in the source tree.
+const golden = JSON.parse(
+  readFileSync(new URL('../../../test/optim/fixtures/golden.json', import.meta.url), 'utf8'),
+) as {
+  cases: GoldenCase[];
+};
+const SHAPES = [[3, 4], [5]];
+
+function tensor(values: number[], shape: number[], dtype: DType = 'float32'): Tensor {
+  return Tensor.from(Float64Array.from(values), { shape, dtype });
+}
+
+function parameter(
+  name: string,
+  values: number[],
+  options: { decay?: boolean; dtype?: DType; shape?: number[] } = {},
+): Parameter {
+  const { decay = true, dtype = 'float32', shape = [values.length] } = options;
+  const made = tensor(values, shape, dtype);
+  made.requiresGrad = true;
+  return { name, tensor: made, decay };
+}
+
+function setGradient({ tensor: leaf }: Parameter, values: number[] | null): void {
+  leaf.grad = values === null ? null : tensor(values, leaf.shape, leaf.dtype);
+}
+
+function numbers(from: Tensor): number[] {
+  return Array.from(from.valuesSync() as Float64Array, Number);
+}
+
+function closeTo(actual: number[], expected: number[], tolerance: number): void {
+  assert.equal(actual.length, expected.length);
+  actual.forEach((value, index) => {
+    const wanted = expected[index]!;
+    assert.ok(
+      Math.abs(value - wanted) <= tolerance * Math.max(1, Math.abs(wanted)),
+      `[${index}]: ${value} is not ${wanted}`,
+    );
+  });
+}
+
+for (const golden_ of golden.cases) {
+  test(`AdamW updates as torch.optim.AdamW does: ${golden_.name}`, async () => {
+    const { dtype, betas, eps, lr, weightDecay, maxGradNorm } = golden_;
+    const weight = parameter('weight', golden_.start[0]!, { shape: SHAPES[0]!, dtype });
+    const bias = parameter('bias', golden_.start[1]!, { decay: false, dtype });
+    const optimizer = new AdamW([{ parameters: [weight] }, { parameters: [bias], lrScale: 0.5 }], {
+      lr,
+      betas,
+      eps,
+      weightDecay,
+      maxGradNorm: maxGradNorm ?? undefined,
+    });
+    const tolerance = dtype === 'float64' ? 1e-13 : 2e-6;
+    for (const { gradients, norm, parameters } of golden_.steps) {
+      [weight, bias].forEach((one, index) => setGradient(one, gradients[index]!));
+      const { gradNorm } = await optimizer.step();
+      closeTo([gradNorm], [norm], tolerance);
+      closeTo(numbers(weight.tensor), parameters[0]!, tolerance);
+      closeTo(numbers(bias.tensor), parameters[1]!, tolerance);
+    }
+  });
+}
+
+test('gradients are zero after a step and after zeroGrad, in their own memory', async () => {
+  const weight = parameter('weight', [1, 2, 3]);
+  const optimizer = new AdamW([weight], { lr: 0.1 });
+  setGradient(weight, [1, 1, 1]);
+  await optimizer.step();
+  assert.deepEqual(numbers(weight.tensor.grad!), [0, 0, 0]);
+  setGradient(weight, [1, 1, 1]);
+  const gradient = weight.tensor.grad!;
+  await optimizer.zeroGrad();
+  assert.deepEqual(numbers(gradient), [0, 0, 0]);
+});
+
+test('state taken from one optimizer and given to another goes on with the same bits', async () => {
+  const gradients = [
+    [0.5, -2],
+    [3, 0.25],
+    [-1, 1],
+  ];
+  const whole = parameter('weight', [1, 2]);
+  const first = parameter('weight', [1, 2]);
+  const optimizer = new AdamW([whole], { lr: 0.1 });
+  const before = new AdamW([first], { lr: 0.1 });
+  for (const values of gradients) {
+    setGradient(whole, values);
+    await optimizer.step();
+  }
+  setGradient(first, gradients[0]!);
+  await before.step();
+  const second = parameter('weight', numbers(first.tensor));
+  const after = new AdamW([second], { lr: 0.1 });
+  after.loadState(await before.state());
+  for (const values of gradients.slice(1)) {
+    setGradient(second, values);
+    await after.step();
+  }
+  assert.deepEqual(numbers(second.tensor), numbers(whole.tensor));
+});
+
+test('state that does not fit is refused, and the state before stays', async () => {
+  const weight = parameter('weight', [1, 2]);
+  const optimizer = new AdamW([weight], { lr: 0.1 });
+  setGradient(weight, [1, 1]);
+  await optimizer.step();
+  const state = await optimizer.state();
+  assert.deepEqual([...state.keys()], ['exp_avg.weight', 'exp_avg_sq.weight', 'step.weight']);
+  const refused: [string, (copy: typeof state) => void, RegExp][] = [
+    ['missing', (copy) => copy.delete('exp_avg.weight'), /exp_avg.weight is missing/],
+    [
+      'unknown',
+      (copy) => copy.set('exp_avg.other', state.get('exp_avg.weight')!),
+      /exp_avg.other belongs to no parameter/,
+    ],
+    [
+      'shape',
+      (copy) => copy.set('exp_avg.weight', { dtype: 'float32', shape: [1], bytes: new Uint8Array(4) }),
+      /exp_avg.weight is float32 \[1\], its parameter needs float32 \[2\]/,
+    ],
+  ];
+  for (const [, change, message] of refused) {
+    const copy = new Map(state);
+    change(copy);
+    assert.throws(() => optimizer.loadState(copy), { code: 'CHECKPOINT', message });
+  }
+  assert.deepEqual(await optimizer.state(), state);
+});
+
+test('two parameters of one name have states of their own', async () => {
+  const towers = [parameter('weight', [1]), parameter('weight', [2])];
+  const optimizer = new AdamW(towers, { lr: 0.1 });
+  for (const one of towers) setGradient(one, [1]);
+  await optimizer.step();
+  assert.deepEqual(
+    [...(await optimizer.state()).keys()].filter((key) => key.startsWith('step')),
+    ['step.weight', 'step.weight#2'],
+  );
+});
+
+test('a gradient that is not finite stops the step and changes nothing', async () => {
+  const good = parameter('good', [1, 2]);
+  const bad = parameter('layer.bad', [3, 4]);
+  const optimizer = new AdamW([good, bad], { lr: 0.1, maxGradNorm: 1 });
+  setGradient(good, [1, 1]);
+  setGradient(bad, [Infinity, 0]);
+  await assert.rejects(optimizer.step(), { code: 'NON_FINITE', message: /at fault: layer\.bad\)/ });
+  assert.deepEqual(numbers(good.tensor), [1, 2]);
+  assert.deepEqual(numbers(good.tensor.grad!), [1, 1]);
+  assert.equal((await optimizer.state()).size, 0);
+});
+
+test('clipGradNorm scales to the norm asked for and leaves a smaller norm alone', async () => {
+  const one = parameter('one', [0, 0]);
+  const two = parameter('two', [0], { dtype: 'float64' });
+  setGradient(one, [2, 3]);
+  setGradient(two, [6]);
+  assert.ok(Math.abs((await clipGradNorm([one, two], 100)) - 7) < 1e-6);
+  assert.deepEqual(numbers(one.tensor.grad!), [2, 3]);
+  await clipGradNorm([one, two], 3.5);
+  closeTo([...numbers(one.tensor.grad!), ...numbers(two.tensor.grad!)], [1, 1.5, 3], 1e-6);
+  await assert.rejects(clipGradNorm([one], 0), { code: 'INPUT' });
+});
+
+test('settings and parameters that make no sense are refused', async () => {
+  const weight = parameter('weight', [1]);
+  const refused: [() => unknown, RegExp][] = [
+    [() => new AdamW([], { lr: 1 }), /no parameters/],
+    [() => new AdamW([weight], { lr: -1 }), /lr of AdamW is -1/],
+    [() => new AdamW([weight], { lr: 1, betas: [0.9, 1] }), /betas of AdamW is 1/],
+    [() => new AdamW([weight], { lr: 1, eps: 0 }), /eps/],
+    [() => new AdamW([weight], { lr: 1, weightDecay: NaN }), /weightDecay/],
+    [() => new AdamW([weight], { lr: 1, maxGradNorm: 0 }), /maxGradNorm/],
+    [() => new AdamW([weight, weight], { lr: 1 }), /weight is given to AdamW twice/],
+    [() => new AdamW([{ parameters: [weight], lrScale: -1 }], { lr: 1 }), /lrScale/],
+  ];
+  for (const [make, message] of refused)
+    assert.throws(make, (error) => error instanceof GradCacheError && message.test(error.message));
+  await assert.rejects(new AdamW([weight], { lr: 1 }).step(), {
+    code: 'INPUT',
+    message: /No parameter has a gradient/,
+  });
+});
