@@ -1,0 +1,207 @@
+import { GradCacheError } from '../errors.js';
+import { requireCount, show } from './options.js';
+import { Random } from './random.js';
+import type { Row, RowSource } from './row.js';
+import { shuffle } from './shuffle.js';
+import { UniqueTextBatch } from './unique-texts.js';
+
+/** How {@link batches} forms batches. */
+export interface BatchOptions {
+  /** Rows in a batch. */
+  size: number;
+  /** A whole number from 0; the same seed gives the same batches. Default: 0. */
+  seed?: number;
+  /** How often the source is gone through. Default: 1. */
+  epochs?: number;
+  /**
+   * True (the default): all rows are held in memory and every epoch has its own random order. `{ buffer }`: only so many
+   * rows are held, see {@link ShuffleOptions}. False: the order of the source.
+   */
+  shuffle?: boolean | { buffer: number };
+  /** Leave out the rows at the end of an epoch that do not fill a batch. Default: false. */
+  dropLast?: boolean;
+  /**
+   * No two rows of a batch share a text, in whatever column: with in-batch negatives such a row would be a negative of
+   * its own positive. Rows that do are deferred to a later batch of the epoch, so its last batches can be smaller; they
+   * are held in memory until then. A row may hold the same text twice itself. Default: false.
+   */
+  uniqueTexts?: boolean;
+}
+
+/** Rows side by side: as many texts in every column as the batch has rows. */
+export interface Batch {
+  /** Texts by column, in the order of the first row's columns: `batch.columns.anchor[i]` goes with `batch.columns.positive[i]`. */
+  readonly columns: Readonly<Record<string, string[]>>;
+  /** Number of rows. */
+  readonly size: number;
+  /** Counted from 0. */
+  readonly epoch: number;
+  /** Place in its epoch, counted from 0. */
+  readonly index: number;
+}
+
+/**
+ * Forms batches of rows, for as many epochs as asked.
+ *
+ * @param source a {@link Dataset}, an array of rows, or any iterable of rows; it is iterated once an epoch, or only once
+ * where all rows are held for shuffling
+ * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating where there are no rows, rows
+ * differ in their columns or hold something other than texts, or a source that can be read only once is to be read again.
+ */
+export function batches(source: RowSource, options: BatchOptions): AsyncIterable<Batch> {
+  const checked = checkOptions(source, options);
+  return { [Symbol.asyncIterator]: () => generateBatches(source, checked) };
+}
+
+async function* generateBatches(
+  source: RowSource,
+  options: Required<BatchOptions>,
+): AsyncGenerator<Batch, void, undefined> {
+  const { seed, epochs } = options;
+  const rowsOf = options.shuffle === true ? await holdAll(source, seed) : readAgain(source, options);
+  let columns: readonly string[] | undefined;
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    let index = 0;
+    let rows = 0;
+    for await (const group of groupRows(rowsOf(epoch), options)) {
+      columns ??= Object.keys(group[0]!);
+      yield { columns: toColumns(group, columns), size: group.length, epoch, index };
+      index++;
+      rows += group.length;
+    }
+    if (rows === 0) {
+      const way = options.dropLast ? ', or fewer than a batch with dropLast' : '';
+      throw new GradCacheError('INPUT', `Epoch ${epoch} has no batch: the source gave no rows${way}.`);
+    }
+  }
+}
+
+/** Reads all rows once; each epoch has an order of its own that does not depend on the epochs before it. */
+async function holdAll(source: RowSource, seed: number): Promise<(epoch: number) => Iterable<Row>> {
+  const rows: Row[] = [];
+  for await (const row of source) rows.push(row);
+  return function* inOrder(epoch) {
+    const order = new Random(seed, epoch).shuffle(Uint32Array.from(rows.keys()));
+    for (const place of order) yield rows[place]!;
+  };
+}
+
+function readAgain(
+  source: RowSource,
+  { seed, shuffle: order }: Required<BatchOptions>,
+): (epoch: number) => RowSource {
+  if (typeof order !== 'object') return () => source;
+  return (epoch) => shuffle(source, { seed, epoch, buffer: order.buffer });
+}
+
+async function* groupRows(
+  rows: RowSource,
+  { size, dropLast, uniqueTexts }: Required<BatchOptions>,
+): AsyncGenerator<Row[], void, undefined> {
+  const batch = uniqueTexts ? new UniqueTextBatch(size) : new PlainBatch(size);
+  let number = 0;
+  for await (const row of rows) {
+    requireTexts(row, number++);
+    batch.offer(row);
+    while (batch.full) yield batch.take();
+  }
+  while (!batch.empty && !(dropLast && !batch.full)) yield batch.take();
+}
+
+/** Rows as they come. */
+class PlainBatch {
+  #rows: Row[] = [];
+  constructor(readonly size: number) {}
+
+  get full(): boolean {
+    return this.#rows.length === this.size;
+  }
+
+  get empty(): boolean {
+    return this.#rows.length === 0;
+  }
+
+  offer(row: Row): void {
+    this.#rows.push(row);
+  }
+
+  take(): Row[] {
+    const rows = this.#rows;
+    this.#rows = [];
+    return rows;
+  }
+}
+
+function toColumns(rows: readonly Row[], names: readonly string[]): Record<string, string[]> {
+  for (const row of rows) {
+    const own = Object.keys(row);
+    if (own.length !== names.length || !names.every((name) => Object.hasOwn(row, name))) {
+      throw new GradCacheError(
+        'INPUT',
+        `A row has the columns ${own.map(show).join(', ')}; the first row has ${names.map(show).join(', ')}, and all must have the same.`,
+      );
+    }
+  }
+  return Object.fromEntries(names.map((name) => [name, rows.map((row) => row[name]!)]));
+}
+
+function requireTexts(row: unknown, number: number): asserts row is Row {
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) {
+    throw new GradCacheError(
+      'INPUT',
+      `Row ${number} is ${show(row)}; an object of texts by column is needed.`,
+    );
+  }
+  let columns = 0;
+  for (const [column, text] of Object.entries(row)) {
+    if (typeof text !== 'string') {
+      throw new GradCacheError('INPUT', `Row ${number}: ${show(column)} is ${show(text)}; a text is needed.`);
+    }
+    columns++;
+  }
+  if (columns === 0) throw new GradCacheError('INPUT', `Row ${number} has no columns.`);
+}
+
+function checkOptions(source: RowSource, options: BatchOptions): Required<BatchOptions> {
+  const {
+    size,
+    seed = 0,
+    epochs = 1,
+    shuffle: order = true,
+    dropLast = false,
+    uniqueTexts = false,
+  } = options;
+  requireCount('size', size, 1);
+  requireCount('epochs', epochs, 1);
+  void new Random(seed);
+  if (typeof order === 'object' && order !== null) requireCount('shuffle.buffer', order.buffer, 1);
+  else if (typeof order !== 'boolean') {
+    throw new GradCacheError(
+      'INPUT',
+      `shuffle is ${show(order)}; true, false or { buffer: rows } is needed.`,
+    );
+  }
+  for (const [name, value] of Object.entries({ dropLast, uniqueTexts })) {
+    if (typeof value !== 'boolean')
+      throw new GradCacheError('INPUT', `${name} is ${show(value)}; true or false is needed.`);
+  }
+  const iterable = source as Partial<AsyncIterable<Row> & Iterable<Row>> | null;
+  if (
+    typeof iterable?.[Symbol.asyncIterator] !== 'function' &&
+    typeof iterable?.[Symbol.iterator] !== 'function'
+  ) {
+    throw new GradCacheError('INPUT', `The source is ${show(source)}; an iterable of rows is needed.`);
+  }
+  if (epochs > 1 && order !== true && isReadOnce(source)) {
+    throw new GradCacheError(
+      'INPUT',
+      `${epochs} epochs are asked of a source that can be read only once; use an array or readPairs, or shuffle: true, which holds all rows.`,
+    );
+  }
+  return { size, seed, epochs, shuffle: order, dropLast, uniqueTexts };
+}
+
+/** Generators are their own iterators: a second loop over one finds nothing. */
+function isReadOnce(source: RowSource): boolean {
+  return 'next' in source && typeof source.next === 'function';
+}

@@ -1,0 +1,30 @@
+import type { ReadRecord, RecordBlocks } from './row.js';
+import { decodeBytes, lineEnds, readRegions } from './text-stream.js';
+
+/** Reads JSON lines: an object, or an array of texts, on every line. Blank lines are passed over. */
+export async function* readJsonLines(path: string): RecordBlocks {
+  for await (const { text, encoding, line } of readRegions(path, lineEnds)) {
+    const records: ReadRecord[] = [];
+    let number = line;
+    for (const raw of text.split('\n')) {
+      if (raw.trim() !== '') records.push(parseLine(raw, encoding, number));
+      number++;
+    }
+    yield records;
+  }
+}
+
+function parseLine(raw: string, encoding: 'utf8' | 'latin1', line: number): ReadRecord {
+  const text = encoding === 'utf8' ? raw : decodeBytes(raw);
+  if (text === undefined) return { line, problem: 'it is not UTF-8 text' };
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    return { line, problem: `it is not JSON (${(error as Error).message})` };
+  }
+  if (typeof value !== 'object' || value === null) {
+    return { line, problem: 'it is neither a JSON object nor an array of texts' };
+  }
+  return { line, values: value as Record<string, unknown> | unknown[] };
+}

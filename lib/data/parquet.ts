@@ -1,0 +1,95 @@
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
+import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
+import { GradCacheError } from '../errors.js';
+import { show } from './options.js';
+import type { RecordBlocks } from './row.js';
+
+/** Rows read at a time where the file has an index of its pages; without one, a row group is decoded as a whole. */
+const ROWS_AT_A_TIME = 8192;
+
+/**
+ * Reads text columns of a Parquet file, row group after row group.
+ *
+ * @param wanted columns to read; all text columns where undefined
+ * @throws GradCacheError `INPUT`, naming the file, where it is damaged or has no such text column.
+ */
+export async function* readParquet(path: string, wanted: readonly string[] | undefined): RecordBlocks {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, 'r');
+    const file = positionedReads(handle, (await handle.stat()).size);
+    const metadata = await parquetMetadataAsync(file);
+    const columns = textColumns(metadata, path, wanted);
+    let groupStart = 0;
+    for (const group of metadata.row_groups) {
+      const groupEnd = groupStart + Number(group.num_rows);
+      const indexed = group.columns.every((column) => column.offset_index_length);
+      const step = indexed ? ROWS_AT_A_TIME : Math.max(groupEnd - groupStart, 1);
+      for (let rowStart = groupStart; rowStart < groupEnd; rowStart += step) {
+        const rowEnd = Math.min(rowStart + step, groupEnd);
+        const options = { file, metadata, columns, compressors, rowStart, rowEnd, useOffsetIndex: indexed };
+        const rows: Record<string, unknown>[] = await parquetReadObjects(options);
+        yield rows.map((values, index) => ({ line: rowStart + index + 1, values }));
+      }
+      groupStart = groupEnd;
+    }
+  } catch (error) {
+    if (error instanceof GradCacheError) throw error;
+    throw new GradCacheError('INPUT', `${path} cannot be read as Parquet: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  } finally {
+    await handle?.close();
+  }
+}
+
+function textColumns(metadata: FileMetaData, path: string, wanted: readonly string[] | undefined): string[] {
+  const children = parquetSchema(metadata).children;
+  const text = children.filter(({ element, children: nested }) => nested.length === 0 && isText(element));
+  const names = text.map(({ element }) => element.name);
+  const missing = wanted?.filter((column) => !names.includes(column)) ?? [];
+  if (missing.length > 0 || names.length === 0) {
+    const all = children.map(
+      ({ element }) => `${element.name} (${element.converted_type ?? element.type ?? 'nested'})`,
+    );
+    const what = missing.length > 0 ? `text column ${missing.map(show).join(', ')}` : 'text column';
+    throw new GradCacheError('INPUT', `${path} has no ${what}; its columns are ${all.join(', ') || 'none'}.`);
+  }
+  return wanted ? [...wanted] : names;
+}
+
+/** Text, or bytes of no stated kind: some writers leave out that they are text. */
+function isText({
+  type,
+  repetition_type: repetition,
+  converted_type: converted,
+  logical_type: logical,
+}: SchemaElement): boolean {
+  if (type !== 'BYTE_ARRAY' || repetition === 'REPEATED') return false;
+  return (
+    converted === 'UTF8' || logical?.type === 'STRING' || (converted === undefined && logical === undefined)
+  );
+}
+
+/** What the Parquet reader asks for, checked against the size of the file before any memory is taken. */
+function positionedReads(handle: FileHandle, byteLength: number): AsyncBuffer {
+  return {
+    byteLength,
+    async slice(start, end = byteLength) {
+      if (!(start >= 0 && start <= end && end <= byteLength)) {
+        throw new RangeError(`bytes ${start} to ${end} are asked for, the file has ${byteLength}`);
+      }
+      const bytes = new Uint8Array(end - start);
+      let done = 0;
+      while (done < bytes.length) {
+        const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);
+        if (bytesRead === 0) throw new RangeError('the file became shorter while it was being read');
+        done += bytesRead;
+      }
+      return bytes.buffer;
+    },
+  };
+}

@@ -1,0 +1,21 @@
+/** One example: its texts by column, in the order of the columns, e.g. `{ anchor: '…', positive: '…' }`. */
+export type Row = Readonly<Record<string, string>>;
+
+/** Where rows come from: a {@link Dataset}, an array of rows, or any other iterable of them. */
+export type RowSource = AsyncIterable<Row> | Iterable<Row>;
+
+/** A line of a file that is no row, and why. */
+export interface BadLine {
+  readonly file: string;
+  /** Counted from 1; the first line of a record that spans several. In Parquet files: the row. */
+  readonly line: number;
+  readonly reason: string;
+}
+
+/** What a file format yields for each record: its values by column, or what is wrong with it. */
+export type ReadRecord =
+  | { readonly line: number; readonly values: Readonly<Record<string, unknown>> | readonly unknown[] }
+  | { readonly line: number; readonly problem: string };
+
+/** Records of one file, several at a time: one promise for each record would cost more than parsing it. */
+export type RecordBlocks = AsyncGenerator<ReadRecord[], void, undefined>;

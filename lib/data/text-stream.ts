@@ -1,0 +1,139 @@
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { GradCacheError } from '../errors.js';
+
+/** Whole records of a text file, as they lay next to each other. */
+export interface Region {
+  /** UTF-8 decoded; where a byte of the region is not UTF-8, one character per byte (see {@link decodeBytes}). */
+  readonly text: string;
+  readonly encoding: 'utf8' | 'latin1';
+  /** The line on which the region begins, counted from 1. */
+  readonly line: number;
+}
+
+/**
+ * Finds where records end. It is given a file's bytes piece after piece and keeps what it must know between pieces.
+ *
+ * @returns how many bytes of this piece belong to records that end in it
+ */
+export type RecordEnds = (piece: Buffer) => number;
+
+/** A record longer than this is taken for a missing line end or quote; it bounds the memory that reading needs. */
+export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+const PIECE_BYTES = 256 * 1024;
+const LINE_FEED = 10;
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/**
+ * Reads a text file, unpacked where its name ends in `.gz`, and cuts it into regions of whole records. A byte order
+ * mark at its beginning is dropped.
+ *
+ * @throws GradCacheError `INPUT`, naming the file, where it cannot be read, is not what its name says, or ends in the
+ * middle of compressed data.
+ */
+export function readRegions(path: string, recordEnds: RecordEnds): AsyncGenerator<Region, void, undefined> {
+  return cutRegions(openBytes(path), path, recordEnds);
+}
+
+/** {@link readRegions} for bytes that are already coming, in pieces of any size. */
+export async function* cutRegions(
+  bytes: AsyncIterable<Buffer>,
+  path: string,
+  recordEnds: RecordEnds,
+): AsyncGenerator<Region, void, undefined> {
+  let line = 1;
+  let rest: Buffer[] = [];
+  let restBytes = 0;
+  try {
+    for await (const piece of withoutMark(bytes, path)) {
+      const end = recordEnds(piece);
+      if (end > 0) {
+        const region = decode(Buffer.concat([...rest, piece.subarray(0, end)]), line);
+        yield region;
+        line += countLineFeeds(region.text, 0, region.text.length);
+        rest = [];
+        restBytes = 0;
+      }
+      if (end < piece.length) {
+        rest.push(piece.subarray(end));
+        restBytes += piece.length - end;
+      }
+      if (restBytes > MAX_RECORD_BYTES) {
+        throw new GradCacheError(
+          'INPUT',
+          `${path}, line ${line}: this record is longer than ${MAX_RECORD_BYTES} bytes; is a line end or a closing quote missing?`,
+        );
+      }
+    }
+  } catch (error) {
+    if (error instanceof GradCacheError) throw error;
+    const where = line > 1 ? ` after line ${line - 1}` : '';
+    throw new GradCacheError('INPUT', `${path} cannot be read${where}: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  }
+  if (restBytes > 0) yield decode(Buffer.concat(rest), line);
+}
+
+/** The text of bytes that came as one character per byte, or undefined where they are not UTF-8. */
+export function decodeBytes(latin1: string): string | undefined {
+  try {
+    return strictDecoder.decode(Buffer.from(latin1, 'latin1'));
+  } catch {
+    return undefined;
+  }
+}
+
+const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decode(bytes: Buffer, line: number): Region {
+  try {
+    return { text: strictDecoder.decode(bytes), encoding: 'utf8', line };
+  } catch {
+    return { text: bytes.toString('latin1'), encoding: 'latin1', line };
+  }
+}
+
+function openBytes(path: string): AsyncIterable<Buffer> {
+  const file = createReadStream(path, { highWaterMark: PIECE_BYTES });
+  if (!path.endsWith('.gz')) return file;
+  // Errors of either reach the loop through the last stream; leaving the loop closes both.
+  return pipeline(file, createGunzip({ chunkSize: PIECE_BYTES }), () => undefined);
+}
+
+/** Passes pieces on, without a byte order mark in front of the first. */
+async function* withoutMark(
+  bytes: AsyncIterable<Buffer>,
+  path: string,
+): AsyncGenerator<Buffer, void, undefined> {
+  let head: Buffer | undefined = Buffer.alloc(0);
+  for await (const piece of bytes) {
+    if (head === undefined) {
+      yield piece;
+      continue;
+    }
+    head = Buffer.concat([head, piece]);
+    if (head.length < BYTE_ORDER_MARK.length) continue;
+    yield checkedHead(head, path);
+    head = undefined;
+  }
+  if (head !== undefined && head.length > 0) yield checkedHead(head, path);
+}
+
+function checkedHead(head: Buffer, path: string): Buffer {
+  if (head[0] === 0x1f && head[1] === 0x8b) {
+    throw new GradCacheError('INPUT', `${path} is gzip data; its name must end in .gz.`);
+  }
+  return head.subarray(0, 3).equals(BYTE_ORDER_MARK) ? head.subarray(3) : head;
+}
+
+/** Counts the line feeds in a part of a text. */
+export function countLineFeeds(text: string, begin: number, end: number): number {
+  let count = 0;
+  for (let at = text.indexOf('\n', begin); at >= 0 && at < end; at = text.indexOf('\n', at + 1)) count++;
+  return count;
+}
+
+/** Records that end with their line. */
+export const lineEnds: RecordEnds = (piece) => piece.lastIndexOf(LINE_FEED) + 1;

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { quotedRecordEnds, splitRecords } from '../../lib/data/csv.js';
+import { Random } from '../../lib/data/random.js';
+import { cutRegions, lineEnds } from '../../lib/data/text-stream.js';
+
+async function* pieces(parts: readonly Buffer[]): AsyncGenerator<Buffer> {
+  for (const part of parts) yield await Promise.resolve(part);
+}
+
+async function linesOf(parts: readonly Buffer[]): Promise<[number, string][]> {
+  const lines: [number, string][] = [];
+  for await (const { text, line } of cutRegions(pieces(parts), 'file', lineEnds)) {
+    const rows = text.split('\n');
+    if (text.endsWith('\n')) rows.pop();
+    rows.forEach((row, index) => lines.push([line + index, row]));
+  }
+  return lines;
+}
+
+async function fieldsOf(parts: readonly Buffer[]): Promise<unknown[]> {
+  const all: unknown[] = [];
+  for await (const { text, line } of cutRegions(pieces(parts), 'file', quotedRecordEnds(44))) {
+    all.push(...splitRecords(text, 44, line));
+  }
+  return all;
+}
+
+const LINES = '\ufeff{"a":"ü😀"}\r\nzweite Zeile\n\nletzte ohne Ende 漢字';
+const RECORDS =
+  '\ufeff"a","b ""q"" 😀"\r\nc,"zwei\nZeilen, ü"\n\n,"x"\nfünf"er,"""\n""",y\n"offen,\nbis zum 漢 Ende';
+
+test('pieces that end at any byte give the same lines', async () => {
+  const bytes = Buffer.from(LINES);
+  const whole = await linesOf([bytes]);
+  assert.deepEqual(whole, [
+    [1, '{"a":"ü😀"}\r'],
+    [2, 'zweite Zeile'],
+    [3, ''],
+    [4, 'letzte ohne Ende 漢字'],
+  ]);
+  for (let at = 0; at <= bytes.length; at++) {
+    assert.deepEqual(await linesOf([bytes.subarray(0, at), bytes.subarray(at)]), whole, `cut at ${at}`);
+  }
+  assert.deepEqual(await linesOf([...bytes].map((byte) => Buffer.of(byte))), whole);
+});
+
+test('pieces that end at any byte give the same quoted records', async () => {
+  const bytes = Buffer.from(RECORDS);
+  const whole = await fieldsOf([bytes]);
+  assert.deepEqual(whole, [
+    { line: 1, fields: ['a', 'b "q" 😀'], problem: undefined },
+    { line: 2, fields: ['c', 'zwei\nZeilen, ü'], problem: undefined },
+    { line: 5, fields: ['', 'x'], problem: undefined },
+    { line: 6, fields: ['fünf"er', '"\n"', 'y'], problem: undefined },
+    { line: 8, fields: [], problem: 'a quote that opens here is never closed' },
+  ]);
+  for (let at = 0; at <= bytes.length; at++) {
+    assert.deepEqual(await fieldsOf([bytes.subarray(0, at), bytes.subarray(at)]), whole, `cut at ${at}`);
+  }
+  assert.deepEqual(await fieldsOf([...bytes].map((byte) => Buffer.of(byte))), whole);
+});
+
+test('random tables survive being written as CSV and cut anywhere', async () => {
+  const random = new Random(11);
+  const alphabet = ['a', 'ü', '😀', '"', '""', ',', '\n', '\r\n', ' ', "'", '\t', '漢', '\\', 'x y'];
+  const text = () =>
+    Array.from({ length: random.below(6) }, () => alphabet[random.below(alphabet.length)]!).join('');
+  for (let round = 0; round < 300; round++) {
+    const width = 2 + random.below(3);
+    const rows = Array.from({ length: 1 + random.below(6) }, () => Array.from({ length: width }, text));
+    const encode = (field: string) =>
+      /[",\n\r]/.test(field) || random.below(3) === 0 ? `"${field.replaceAll('"', '""')}"` : field;
+    const end = random.below(2) === 0 ? '\n' : '\r\n';
+    const bytes = Buffer.from(
+      rows.map((row) => row.map(encode).join(',')).join(end) + (random.below(2) === 0 ? end : ''),
+    );
+    const parts: Buffer[] = [];
+    for (let at = 0; at < bytes.length;) {
+      const next = Math.min(at + 1 + random.below(9), bytes.length);
+      parts.push(bytes.subarray(at, next));
+      at = next;
+    }
+    const read = (await fieldsOf(parts)) as { fields: string[]; problem?: string }[];
+    assert.deepEqual(
+      read.map(({ fields, problem }) => problem ?? fields),
+      rows,
+      JSON.stringify(bytes.toString()),
+    );
+  }
+});
+
+test('one byte that is not UTF-8 does not change its neighbours', async () => {
+  const bytes = Buffer.concat([Buffer.from('grün\n'), Buffer.of(0xff, 0x0a), Buffer.from('漢\n')]);
+  for await (const { encoding, text } of cutRegions(pieces([bytes]), 'file', lineEnds)) {
+    assert.equal(encoding, 'latin1');
+    assert.deepEqual(Buffer.from(text, 'latin1'), bytes);
+  }
+});
+
+test('a record without an end is given up before it fills the memory', async () => {
+  async function* endless(): AsyncGenerator<Buffer> {
+    for (;;) yield await Promise.resolve(Buffer.alloc(8 * 1024 * 1024, 'x'));
+  }
+  const read = async () => {
+    for await (const region of cutRegions(endless(), 'endless.jsonl', lineEnds))
+      assert.fail(region.text.slice(0, 10));
+  };
+  await assert.rejects(read(), {
+    code: 'INPUT',
+    message: /endless\.jsonl, line 1: this record is longer than/,
+  });
+});
