@@ -1,0 +1,275 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Tokenizer as NativeTokenizer } from 'tokenizers';
+import type { Encoding, TruncationOptions } from 'tokenizers';
+import { GradCacheError } from '../errors.js';
+import { isJsonObject } from './strict-json.js';
+import {
+  addedTokensOf,
+  applySettings,
+  statedTruncationSide,
+  vocabularySizeOf,
+} from './tokenizer-settings.js';
+import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
+
+export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
+
+/** Token ids of several texts, end to end, without padding. */
+export interface TokenBatch {
+  /** The ids of all texts, one text after the other. */
+  readonly ids: Int32Array;
+  /** Text `i` has the ids from `offsets[i]` to `offsets[i + 1]`, the latter excluded; n + 1 numbers for n texts. */
+  readonly offsets: Int32Array;
+  /** How many texts were cut to `maxLength`. */
+  readonly truncated: number;
+}
+
+/** How {@link Tokenizer.encode} turns texts into ids. */
+export interface EncodeOptions {
+  /** The most tokens that a text may have, special tokens included; longer texts are cut and counted. */
+  readonly maxLength: number;
+  /** Put in front of every text, e.g. `'query: '`. */
+  readonly prefix?: string;
+}
+
+/**
+ * The texts of one call into the native tokenizer. Its results come back as JavaScript arrays on the event loop, about
+ * 0.2 microseconds a token, so that this keeps each conversion to a few milliseconds.
+ */
+const MAX_PIECE_TEXTS = 256;
+const MAX_PIECE_CHARACTERS = 32_768;
+
+/** Files that transformers keeps beside tokenizer.json; they go wherever it goes. */
+const COMPANIONS =
+  /^(tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(vocab\.txt|merges\.txt|bpe\.codes|.*\.model)$/;
+
+/**
+ * A Hugging Face tokenizer, read from a tokenizer.json. Tokenisation runs on threads of the native `tokenizers`
+ * package, not on the event loop. Calls that overlap are worked off one after the other.
+ */
+export class Tokenizer {
+  /** One more than the largest token id: the rows that an embedding table needs. */
+  readonly vocabularySize: number;
+  /** How many special tokens are put around every text. */
+  readonly specialTokensPerText: number;
+  /** Content of tokenizer.json, byte for byte as read. */
+  readonly json: string;
+  /** The tokens that tokenizer.json lists in `added_tokens`. */
+  readonly addedTokens: readonly AddedToken[];
+  /** What the files around tokenizer.json said about it. */
+  readonly settings: TokenizerSettings;
+  /** Content of the files that lay beside tokenizer.json and belong to it, by name: vocab.txt, tokenizer_config.json, … */
+  readonly companions: ReadonlyMap<string, Uint8Array>;
+
+  readonly #native: NativeTokenizer;
+  readonly #truncationSide: 'left' | 'right';
+  #maxLength: number | undefined;
+  #previous: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    native: NativeTokenizer,
+    json: string,
+    parsed: Readonly<Record<string, unknown>>,
+    settings: TokenizerSettings,
+    companions: ReadonlyMap<string, Uint8Array>,
+    specialTokensPerText: number,
+  ) {
+    this.#native = native;
+    this.#truncationSide = settings.truncationSide ?? statedTruncationSide(parsed);
+    this.json = json;
+    this.settings = settings;
+    this.companions = companions;
+    this.addedTokens = addedTokensOf(parsed);
+    this.vocabularySize = vocabularySizeOf(parsed);
+    this.specialTokensPerText = specialTokensPerText;
+  }
+
+  /**
+   * Reads a tokenizer.json, and the files of the tokenizer that lie beside it (to be saved with it again).
+   *
+   * @throws GradCacheError `CHECKPOINT`, naming the file, where it is missing or is not a tokenizer.
+   */
+  static async fromFile(path: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
+    let json: string;
+    const companions = new Map<string, Uint8Array>();
+    try {
+      json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path));
+      for (const name of await readdir(dirname(path))) {
+        if (COMPANIONS.test(name)) companions.set(name, await readFile(join(dirname(path), name)));
+      }
+    } catch (error) {
+      throw unusable(path, error);
+    }
+    return Tokenizer.#create(json, settings, companions, path);
+  }
+
+  /**
+   * Makes a tokenizer from the content of a tokenizer.json. Padding and the length limit stated in there are not used.
+   *
+   * @throws GradCacheError `CHECKPOINT` where it is not a tokenizer.
+   */
+  static fromJson(json: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
+    return Tokenizer.#create(json, settings, new Map(), 'The text given as tokenizer.json');
+  }
+
+  static async #create(
+    json: string,
+    settings: TokenizerSettings,
+    companions: ReadonlyMap<string, Uint8Array>,
+    origin: string,
+  ): Promise<Tokenizer> {
+    try {
+      const parsed: unknown = JSON.parse(json);
+      if (!isJsonObject(parsed)) throw new TypeError('it is not a JSON object');
+      const applied = applySettings(parsed, settings);
+      const native = NativeTokenizer.fromString(applied === parsed ? json : JSON.stringify(applied));
+      native.disablePadding();
+      native.disableTruncation();
+      const specialTokens = (await native.encode('')).getLength();
+      return new Tokenizer(native, json, parsed, settings, companions, specialTokens);
+    } catch (error) {
+      throw unusable(origin, error);
+    }
+  }
+
+  /** The id of a token, or null where the vocabulary does not have it. */
+  tokenToId(token: string): number | null {
+    return this.#native.tokenToId(token);
+  }
+
+  /**
+   * Turns texts into token ids, with special tokens around each. A text that is too long is cut as Hugging Face does
+   * it: tokens of the text are dropped, special tokens are kept. Lone surrogates count as U+FFFD.
+   *
+   * @throws GradCacheError `INPUT` for a text that is not a string or that has no token at all (the message gives its
+   * index), and for a `maxLength` that leaves no room for text.
+   */
+  encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
+    const turn = this.#previous.then(() => this.#encode(texts, options));
+    this.#previous = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #encode(texts: readonly string[], { maxLength, prefix = '' }: EncodeOptions): Promise<TokenBatch> {
+    requireStrings(texts);
+    this.#setMaxLength(maxLength);
+    const collected = new TokenCollector(texts, maxLength);
+    let pending = this.#start(texts, 0, prefix);
+    while (pending !== undefined) {
+      const encodings = await pending.encodings;
+      // The next piece is on its threads while this one is converted here.
+      const next = this.#start(texts, pending.end, prefix);
+      next?.encodings.catch(() => undefined);
+      for (const encoding of encodings) collected.add(encoding);
+      pending = next;
+    }
+    return collected.finish();
+  }
+
+  #start(texts: readonly string[], begin: number, prefix: string) {
+    if (begin >= texts.length) return undefined;
+    const piece: string[] = [];
+    let characters = 0;
+    let end = begin;
+    while (end < texts.length && piece.length < MAX_PIECE_TEXTS) {
+      const text = prefix + texts[end]!;
+      if (piece.length > 0 && characters + text.length > MAX_PIECE_CHARACTERS) break;
+      characters += text.length;
+      piece.push(text);
+      end++;
+    }
+    return { encodings: this.#native.encodeBatch(piece), end };
+  }
+
+  #setMaxLength(maxLength: number): void {
+    if (maxLength === this.#maxLength) return;
+    const least = this.specialTokensPerText + 1;
+    if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength > 0x7fffffff) {
+      throw new GradCacheError(
+        'INPUT',
+        `maxLength is ${String(maxLength)}; a whole number from ${least} is needed ` +
+          `(${this.specialTokensPerText} special tokens and at least one of the text).`,
+      );
+    }
+    // The package declares its enums as const enums, which isolated modules cannot read: these are their values.
+    const options = {
+      direction: this.#truncationSide,
+      strategy: 'LongestFirst',
+      stride: 0,
+    } as TruncationOptions;
+    this.#native.setTruncation(maxLength, options);
+    this.#maxLength = maxLength;
+  }
+}
+
+/** Gathers encodings, in the order of the texts, into one flat list of ids. */
+class TokenCollector {
+  readonly #texts: readonly string[];
+  readonly #maxLength: number;
+  readonly #offsets: Int32Array;
+  #ids = new Int32Array(1024);
+  #count = 0;
+  #truncated = 0;
+
+  constructor(texts: readonly string[], maxLength: number) {
+    this.#texts = texts;
+    this.#maxLength = maxLength;
+    this.#offsets = new Int32Array(texts.length + 1);
+  }
+
+  add(encoding: Encoding): void {
+    const ids = encoding.getIds();
+    const begin = this.#offsets[this.#count]!;
+    if (ids.length === 0) {
+      const text = JSON.stringify(this.#texts[this.#count]!.slice(0, 60));
+      throw new GradCacheError('INPUT', `Text ${this.#count} (${text}) has no tokens; leave such texts out.`);
+    }
+    const end = begin + ids.length;
+    if (end > 0x7fffffff) {
+      throw new GradCacheError(
+        'INPUT',
+        `Text ${this.#count} brings the batch past 2147483647 tokens; use smaller batches.`,
+      );
+    }
+    if (end > this.#ids.length) {
+      const grown = new Int32Array(Math.max(end, Math.min(this.#ids.length * 2, 0x7fffffff)));
+      grown.set(this.#ids.subarray(0, begin));
+      this.#ids = grown;
+    }
+    this.#ids.set(ids, begin);
+    // Only a text that fills maxLength can have been cut; asking each would copy what was cut off.
+    if (ids.length === this.#maxLength && encoding.getOverflowing().length > 0) this.#truncated++;
+    this.#offsets[++this.#count] = end;
+  }
+
+  finish(): TokenBatch {
+    const ids = this.#ids.slice(0, this.#offsets[this.#count]);
+    return { ids, offsets: this.#offsets, truncated: this.#truncated };
+  }
+}
+
+function requireStrings(texts: readonly unknown[]): void {
+  if (!Array.isArray(texts)) {
+    throw new GradCacheError('INPUT', `The texts must be an array of strings, not ${kindOf(texts)}.`);
+  }
+  for (let index = 0; index < texts.length; index++) {
+    const text: unknown = texts[index];
+    if (typeof text !== 'string') {
+      throw new GradCacheError('INPUT', `Text ${index} is ${kindOf(text)}; every text must be a string.`);
+    }
+  }
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  return Array.isArray(value) ? 'an array' : `of type ${typeof value}`;
+}
+
+function unusable(path: string, error: unknown): GradCacheError {
+  return new GradCacheError(
+    'CHECKPOINT',
+    `${path} cannot be used as a tokenizer: ${(error as Error).message}. ` +
+      'A tokenizer.json as AutoTokenizer.from_pretrained(…).save_pretrained(folder) writes it is needed.',
+    { cause: error },
+  );
+}

@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readModelFolder, writeModelFolder } from '../../lib/encoders/model-folder.js';
+import type { ModelFolder } from '../../lib/encoders/model-folder.js';
+import { Tokenizer } from '../../lib/encoders/tokenizer.js';
+import { temporaryFolder } from '../data/temporary-folder.js';
+import {
+  floats,
+  smallConfig,
+  smallTensors,
+  smallTokenizer,
+  writeFiles,
+  writeSentenceTransformers,
+  writeTransformers,
+} from './small-model.js';
+
+const json = async (...path: string[]) =>
+  JSON.parse(await readFile(join(...path), 'utf8')) as Record<string, unknown>;
+const content = ({ tokenizer, tensors, ...rest }: ModelFolder) => ({
+  ...rest,
+  json: tokenizer.json,
+  companions: tokenizer.companions,
+  settings: tokenizer.settings,
+  tensors: new Map([...tensors].sort()),
+});
+
+test('what was read is written so that it reads the same, for every pooling and activation', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeSentenceTransformers(join(folder, 'source'));
+  const model = await readModelFolder(join(folder, 'source'));
+  for (const pooling of ['mean', 'cls', 'max', 'last'] as const) {
+    for (const activation of ['identity', 'tanh', 'relu', 'gelu'] as const) {
+      const second = { inFeatures: 2, outFeatures: 3, activation, weight: floats([3, 2]), bias: null };
+      const changed = { ...model, pooling, dense: [...model.dense, second], normalize: pooling !== 'max' };
+      await writeModelFolder(join(folder, 'copy'), changed);
+      assert.deepEqual(content(await readModelFolder(join(folder, 'copy'))), content(changed));
+    }
+  }
+  for (const name of ['tokenizer.json', 'vocab.txt', 'tokenizer_config.json']) {
+    assert.deepEqual(
+      await readFile(join(folder, 'copy', name)),
+      await readFile(join(folder, 'source', name)),
+    );
+  }
+  const list = (await json(folder, 'copy', 'modules.json')) as unknown as { path: string }[];
+  assert.deepEqual(
+    list.map(({ path }) => path),
+    ['', '1_Pooling', '2_Dense', '3_Dense', '4_Normalize'],
+  );
+  assert.deepEqual((await readdir(folder)).sort(), ['copy', 'source']);
+});
+
+test('config.json states the type that the weights are stored in', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeTransformers(folder, {
+    'config.json': { ...smallConfig, dtype: 'float16', torch_dtype: 'float16' },
+  });
+  const model = await readModelFolder(folder);
+  await writeModelFolder(folder, model);
+  assert.deepEqual(await json(folder, 'config.json'), {
+    ...smallConfig,
+    dtype: 'float32',
+    torch_dtype: 'float32',
+  });
+});
+
+test('a tokenizer that came alone gets a tokenizer_config.json with its special tokens', async (t) => {
+  const folder = join(await temporaryFolder(t), 'deep', 'new');
+  await writeModelFolder(folder, {
+    config: smallConfig,
+    modelType: 'bert',
+    tensors: smallTensors,
+    pooling: 'mean',
+    dense: [],
+    normalize: true,
+    prompts: {},
+    defaultPrompt: null,
+    maxLength: 11,
+    tokenizer: await Tokenizer.fromJson(JSON.stringify(smallTokenizer())),
+  });
+  assert.deepEqual(await json(folder, 'tokenizer_config.json'), {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    model_max_length: 11,
+    unk_token: '[UNK]',
+    sep_token: '[SEP]',
+    pad_token: '[PAD]',
+    cls_token: '[CLS]',
+    mask_token: '[MASK]',
+  });
+  assert.equal((await readModelFolder(folder)).maxLength, 11);
+});
+
+test('a model is replaced as a whole; what is no part of a model stays', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeSentenceTransformers(folder, {
+    'pytorch_model.bin': 'stale',
+    'onnx/model.onnx': 'stale',
+    'model-00001-of-00002.safetensors': 'stale',
+    'README.md': 'mine',
+    '.git/HEAD': 'mine',
+    'logs/run.jsonl': 'mine',
+  });
+  const model = await readModelFolder(folder);
+  await writeModelFolder(folder, {
+    ...model,
+    dense: [],
+    normalize: false,
+    tensors: new Map([['only', floats([1])]]),
+  });
+  assert.deepEqual((await readdir(folder)).sort(), [
+    '.git',
+    '1_Pooling',
+    'README.md',
+    'config.json',
+    'config_sentence_transformers.json',
+    'logs',
+    'model.safetensors',
+    'modules.json',
+    'sentence_bert_config.json',
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'vocab.txt',
+  ]);
+  assert.equal(await readFile(join(folder, 'logs', 'run.jsonl'), 'utf8'), 'mine');
+  assert.deepEqual([...(await readModelFolder(folder)).tensors.keys()], ['only']);
+  assert.deepEqual(
+    (await readdir(join(folder, '..'))).filter((name) => name.startsWith(`${folder.split('/').pop()!}.`)),
+    [],
+  );
+});
+
+test('a folder without a model and a file are not replaced', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeTransformers(join(folder, 'model'));
+  const model = await readModelFolder(join(folder, 'model'));
+  await writeFiles(folder, { 'home/letters.txt': 'dear', 'home/photos/1.jpg': 'x', file: 'x' });
+  await assert.rejects(writeModelFolder(join(folder, 'home'), model), {
+    code: 'INPUT',
+    message: /holds no model \(letters\.txt, photos\)/,
+  });
+  await assert.rejects(writeModelFolder(join(folder, 'file'), model), {
+    code: 'INPUT',
+    message: /it is a file/,
+  });
+  assert.deepEqual((await readdir(join(folder, 'home'))).sort(), ['letters.txt', 'photos']);
+  await mkdir(join(folder, 'empty'));
+  await writeModelFolder(join(folder, 'empty'), model);
+  assert.equal((await readModelFolder(join(folder, 'empty'))).modelType, 'bert');
+});
+
+test('a write that fails leaves the old model and nothing beside it', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'model');
+  await writeSentenceTransformers(path);
+  const model = await readModelFolder(path);
+  const before = content(model);
+  const broken: ModelFolder[] = [
+    { ...model, tensors: new Map([['w', { ...floats([2]), shape: [3] }]]) },
+    { ...model, defaultPrompt: 'none such' },
+    { ...model, dense: [], config: { model_type: 'bert' } },
+  ];
+  for (const each of broken) await assert.rejects(writeModelFolder(path, each), { code: 'INPUT' });
+  assert.deepEqual(content(await readModelFolder(path)), before);
+  assert.deepEqual(await readdir(folder), ['model']);
+});
+
+test('remains of interrupted saves are in nobody’s way, and a link stays a link', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'model');
+  await writeTransformers(path);
+  const model = await readModelFolder(path);
+  await writeFiles(`${path}.${process.pid}.tmp`, { 'half.json': '{' });
+  await writeFiles(`${path}.${process.pid}.old`, { 'config.json': '{}' });
+  await writeModelFolder(path, model);
+  assert.deepEqual(await readdir(folder), ['model']);
+  await symlink('model', join(folder, 'latest'));
+  await writeModelFolder(join(folder, 'latest'), model);
+  assert.ok((await lstat(join(folder, 'latest'))).isSymbolicLink());
+  assert.deepEqual((await readdir(folder)).sort(), ['latest', 'model']);
+  await writeFile(join(path, 'notes.txt'), 'mine');
+  await writeModelFolder(path, model);
+  assert.equal(await readFile(join(path, 'notes.txt'), 'utf8'), 'mine');
+});
