@@ -24,3 +24,32 @@ export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients 
 export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js';
 export { clipGradNorm } from './optim/clip.js';
 export { constantSchedule, cosineSchedule, linearSchedule, type Schedule, type ScheduleOptions } from './optim/schedules.js';
+export { batches, type Batch, type BatchOptions } from './data/batches.js';
+export { prefetch } from './data/prefetch.js';
+export { readPairs, type DataFormat, type Dataset, type ReadOptions } from './data/read-pairs.js';
+export type { BadLine, Row, RowSource } from './data/row.js';
+export { averageRanks, pearson, spearman } from './evaluation/correlation.js';
+export {
+  evaluateRetrieval,
+  scoreRanking,
+  type EncodesTexts,
+  type RetrievalOptions,
+  type RetrievalScores,
+  type RetrievalTask,
+} from './evaluation/retrieval.js';
+export { flattenScores } from './evaluation/scores.js';
+export { search, type Ranking, type SearchOptions, type Similarity } from './evaluation/search.js';
+export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
+export { readRetrievalFolder, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
+export type { EvaluationConfig, NewModel, TrainConfig } from './training/config.js';
+export type {
+  ChunkEvent,
+  EvaluationEvent,
+  SavedEvent,
+  SkippedEvent,
+  StartEvent,
+  StepEvent,
+  TrainEvent,
+} from './training/events.js';
+export { train, type TrainHooks, type TrainResult } from './training/train.js';
+export { shuffle, type ShuffleOptions } from './data/shuffle.js';

@@ -350,7 +350,7 @@ function tidyValue(tensor: Tensor): TensorValues {
 function asArray(bytes: Uint8Array, dtype: DType): TensorValues {
   const { buffer, byteOffset, byteLength } = bytes;
   // A small Buffer may lie anywhere in its pool; wide elements need their own alignment.
-  const aligned = byteOffset % BYTES[dtype] === 0 ? { buffer, byteOffset } : { buffer: bytes.slice().buffer, byteOffset: 0 };
+  const aligned = byteOffset % BYTES[dtype] === 0 ? { buffer, byteOffset } : { buffer: Uint8Array.from(bytes).buffer, byteOffset: 0 };
   const length = byteLength / BYTES[dtype];
   switch (dtype) {
     case 'float64':

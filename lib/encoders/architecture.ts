@@ -126,8 +126,7 @@ export function encoderSettings(
     intermediate: count(keys.intermediate),
     positions: count('max_position_embeddings', 512),
     types: types ? count('type_vocab_size', 2) : 0,
-    // MPNet's code counts positions from 1, whatever the configuration says.
-    paddingToken: architecture === 'roberta' ? number('pad_token_id', 1) : 1,
+    paddingToken: paddingToken(architecture, config),
     relativeBuckets: architecture === 'mpnet' ? count('relative_attention_num_buckets', 32) : 0,
     normEpsilon: number('layer_norm_eps', architecture === 'roberta' ? 1e-5 : 1e-12),
     activation,
@@ -135,6 +134,18 @@ export function encoderSettings(
     attentionDropout: dropout ?? number(keys.attentionDropout, 0.1),
     ...head,
   };
+}
+
+/** The token whose rows in the tables are not trained; RoBERTa and MPNet count positions from it. -1: none. */
+function paddingToken(architecture: string, config: Readonly<Record<string, unknown>>): number {
+  if (architecture === 'mpnet') return 1; // in transformers' code, whatever the configuration says
+  const stated = config['pad_token_id'];
+  if (stated === null && architecture !== 'roberta') return -1;
+  const value = stated ?? (architecture === 'roberta' ? 1 : 0);
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+    throw new GradCacheError('CHECKPOINT', `config.json: pad_token_id is ${JSON.stringify(value)}, expected a token's number`);
+  }
+  return value;
 }
 
 /**

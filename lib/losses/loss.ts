@@ -28,9 +28,10 @@ export type LossOptions = Readonly<Record<string, unknown>>;
 
 /**
  * Any function of the representations that returns a scalar tensor. It runs on the JavaScript thread, once a step, on
- * the whole batch's representations; autograd does the rest.
+ * the whole batch's representations; autograd does the rest. Its arguments are one tensor per tower, then the keyword
+ * arguments that `step` was given: `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`.
  */
-export type LossFunction = (...args: [...representations: Tensor[], options: LossOptions]) => Tensor;
+export type LossFunction = (...args: (Tensor & LossOptions)[]) => Tensor;
 
 /** What the option `loss` of {@link GradCache} takes. */
 export type Loss = LossFunction | LossWithGradients;

@@ -27,6 +27,7 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
   at::Tensor hostLengths = at::empty({sequences}, at::kLong);
   auto* idData = hostIds.mutable_data_ptr<int64_t>();
   auto* positionData = hostPositions.mutable_data_ptr<int64_t>();
+  bool anyPadding = false;
   for (int64_t s = 0; s < sequences; ++s) {
     hostLengths.mutable_data_ptr<int64_t>()[s] = lengths[s];
     int64_t next = rule.afterPadding ? rule.paddingToken + 1 : 0;
@@ -34,10 +35,12 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
       require(ids[t] >= 0 && ids[t] < vocabulary, "INPUT", "token id ", ids[t], " of sequence ", s,
               " is outside the vocabulary of ", vocabulary);
       idData[t] = ids[t];
-      const bool padding = rule.afterPadding && ids[t] == rule.paddingToken;
-      positionData[t] = padding ? rule.paddingToken : next++;
+      const bool padding = ids[t] == rule.paddingToken;
+      anyPadding |= padding;
+      positionData[t] = padding && rule.afterPadding ? rule.paddingToken : next++;
     }
   }
+  if (anyPadding) packed.padding = hostIds.eq(rule.paddingToken).unsqueeze(1).to(device);
   packed.ids = hostIds.to(device);
   packed.positions = hostPositions.to(device);
   packed.lengths = hostLengths.to(device);

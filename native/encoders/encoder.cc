@@ -155,15 +155,23 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
   const DropoutKey embeddingKey = DropoutKey::make(hiddenDropout, seed, kEmbeddingSite);
   at::Tensor x = kernels::dropout(std::exchange(embedded.y, {}), embeddingKey);
   if (graph) {
+    const bool paddedPositions = architecture_.positionsAfterPadding;
     x = record(x, {}, [=, wordGradient = parameters_->gradient(words), positionGradient = parameters_->gradient(positions)](const at::Tensor& dx) {
       pass->requireSameWeights();
       at::Tensor dnorm = kernels::dropout(dx, embeddingKey);
       at::Tensor dsum = kernels::normBackward(dnorm, embedded, embeddingNorm.weights, {}, embeddingNorm.scaleGradient,
                                               embeddingNorm.shiftGradient, {})
                             .sum;
-      kernels::addRows(wordGradient, pass->tokens.ids, dsum);
-      kernels::addRows(positionGradient, pass->tokens.positions, dsum);
       if (typeGradient.defined()) typeGradient.add_(at::sum(dsum, {0}, false, typeGradient.scalar_type()));
+      // The tables' rows for padding are not trained, also where a text spells the padding token out.
+      if (pass->tokens.padding.defined()) {
+        at::Tensor words = dsum.masked_fill(pass->tokens.padding, 0);
+        kernels::addRows(wordGradient, pass->tokens.ids, words);
+        kernels::addRows(positionGradient, pass->tokens.positions, paddedPositions ? words : dsum);
+      } else {
+        kernels::addRows(wordGradient, pass->tokens.ids, dsum);
+        kernels::addRows(positionGradient, pass->tokens.positions, dsum);
+      }
       return at::Tensor();
     });
   }
