@@ -1,0 +1,24 @@
+import type { Arguments, Flags } from './flags.js';
+import type { ProgressLine } from './terminal.js';
+
+/** What a command gets besides its arguments. */
+export interface Console {
+  /** Progress and messages, on standard error. */
+  readonly progress: ProgressLine;
+  /** One line on standard output. */
+  readonly print: (line: string) => void;
+}
+
+/** One command of the program. */
+export interface Command {
+  readonly usage: string;
+  /** What it does, for its help. */
+  readonly about: string;
+  /** Its flags by section of the help; those of every command are added. */
+  readonly sections: Readonly<Record<string, Flags>>;
+  readonly examples: readonly string[];
+  /** Whether arguments after `--` mean something to it. */
+  readonly takesRest?: boolean;
+  /** Runs it; returns the exit code. */
+  run(args: Arguments, console: Console): Promise<number>;
+}

@@ -1,0 +1,22 @@
+import { doctor, formatDoctor } from '../runtime/doctor.js';
+import type { Command } from './command.js';
+
+/** `gradcache doctor` */
+export const doctorCommand: Command = {
+  usage: 'gradcache doctor [FLAGS]',
+  about:
+    'Looks at the system, every place a libtorch could be, the addons, the tools, and loads everything in a process of\n' +
+    'its own. Exit code 0 when a training would start, 1 when something is missing.',
+  sections: {
+    'What to look at': {
+      libtorch: { kind: 'text', value: 'FOLDER', help: 'a libtorch to use instead of looking for one' },
+      device: { kind: 'text', value: 'DEVICE', help: 'a device that must be there: cpu, cuda, cuda:1' },
+    },
+  },
+  examples: ['gradcache doctor', 'gradcache doctor --device cuda --json'],
+  async run(args, { print }) {
+    const report = await doctor({ libtorch: args.text('libtorch'), device: args.text('device') });
+    print(args.on('json') ? JSON.stringify(report) : formatDoctor(report));
+    return report.ok ? 0 : 1;
+  },
+};

@@ -1,0 +1,156 @@
+import { parseArgs } from 'node:util';
+import { GradCacheError } from '../errors.js';
+
+/** A mistake in how the command was called: exit code 2, and a hint at `--help`. */
+export class UsageError extends GradCacheError {
+  constructor(message: string) {
+    super('INPUT', message);
+  }
+}
+
+/** What a flag takes, and what it does. */
+export interface Flag {
+  /** `switch` takes nothing (and `--no-NAME` turns it off), `list` takes `a,b,c`, `bytes` takes `512MiB` or a number. */
+  readonly kind: 'text' | 'number' | 'bytes' | 'list' | 'switch';
+  /** What its value is called in the help. */
+  readonly value?: string;
+  readonly help: string;
+  /** A switch that is on unless turned off: the help shows it as `--no-NAME`. */
+  readonly onByDefault?: boolean;
+  /** May be given several times; its value is then a list. */
+  readonly repeat?: boolean;
+}
+
+/** Flags by name, without the dashes. */
+export type Flags = Readonly<Record<string, Flag>>;
+
+/** Flags that every command has. */
+export const COMMON_FLAGS = {
+  json: { kind: 'switch', help: 'print machine-readable JSON lines on standard output' },
+  debug: { kind: 'switch', help: 'show where in the program an error came from' },
+  help: { kind: 'switch', help: 'show this help' },
+} as const satisfies Flags;
+
+/** The values of flags that were given, converted by kind. */
+export class Arguments {
+  readonly #values: ReadonlyMap<string, unknown>;
+
+  /** @param rest what came after `--` */
+  constructor(
+    values: ReadonlyMap<string, unknown>,
+    readonly rest: readonly string[] = [],
+  ) {
+    this.#values = values;
+  }
+
+  get(name: string): unknown {
+    return this.#values.get(name);
+  }
+
+  text(name: string): string | undefined {
+    return this.#values.get(name) as string | undefined;
+  }
+
+  texts(name: string): string[] {
+    return (this.#values.get(name) as string[] | undefined) ?? [];
+  }
+
+  number(name: string): number | undefined {
+    return this.#values.get(name) as number | undefined;
+  }
+
+  list(name: string): string[] | undefined {
+    return this.#values.get(name) as string[] | undefined;
+  }
+
+  on(name: string): boolean {
+    return this.#values.get(name) === true;
+  }
+
+  required(name: string, flag: Flag): string {
+    const value = this.text(name);
+    if (value === undefined) throw new UsageError(`--${name} ${flag.value ?? ''} is needed: ${flag.help}.`);
+    return value;
+  }
+}
+
+/**
+ * Parses the arguments of one command.
+ *
+ * @throws UsageError for an unknown flag, a flag without its value, or a value of the wrong kind
+ */
+export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
+  const end = args.includes('--') ? args.indexOf('--') : args.length;
+  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  try {
+    parsed = parseArgs({
+      args: args.slice(0, end),
+      options: Object.fromEntries(
+        Object.entries(flags).map(([name, flag]) => [
+          name,
+          {
+            type: flag.kind === 'switch' ? ('boolean' as const) : ('string' as const),
+            multiple: flag.repeat ?? false,
+          },
+        ]),
+      ),
+      allowPositionals: true,
+      allowNegative: true,
+    });
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message.split('. To specify')[0]}.`.replace('..', '.'));
+  }
+  const [stray] = parsed.positionals;
+  if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} belongs to no flag.`);
+  const values = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(parsed.values)) {
+    const { kind } = flags[name] as Flag;
+    values.set(
+      name,
+      Array.isArray(value) ? value.map((item) => convert(name, kind, item)) : convert(name, kind, value),
+    );
+  }
+  return new Arguments(values, args.slice(end + 1));
+}
+
+function convert(name: string, kind: Flag['kind'], value: unknown): unknown {
+  if (kind === 'switch' || kind === 'text') return value;
+  const text = value as string;
+  if (kind === 'list') return text.split(',').map((item) => item.trim());
+  if (kind === 'bytes') return parseBytes(name, text);
+  const number = Number(text);
+  if (text.trim() === '' || !Number.isFinite(number))
+    throw new UsageError(`--${name} is ${JSON.stringify(text)}, not a number.`);
+  return number;
+}
+
+const UNITS: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
+
+function parseBytes(name: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
+  if (match === null)
+    throw new UsageError(`--${name} is ${JSON.stringify(text)}; write bytes as 1073741824, 512MiB or 2GiB.`);
+  return Math.round(Number(match[1]) * (UNITS[(match[2] as string).toUpperCase()] as number));
+}
+
+/** The help of a command: what it does, how it is called, its flags by section, examples. */
+export function formatHelp(help: {
+  readonly usage: string;
+  readonly about: string;
+  readonly sections: Readonly<Record<string, Flags>>;
+  readonly examples: readonly string[];
+}): string {
+  const lines = [`Usage: ${help.usage}`, '', help.about];
+  for (const [title, flags] of Object.entries(help.sections)) {
+    lines.push('', `${title}:`);
+    for (const [name, flag] of Object.entries(flags)) {
+      const left = `  --${flag.onByDefault ? 'no-' : ''}${name}${flag.kind === 'switch' ? '' : ` ${flag.value ?? 'N'}`}`;
+      // A flag too long for its column has its text on the next line.
+      if (left.length > 28) lines.push(left, ' '.repeat(30) + flag.help);
+      else lines.push(left.padEnd(30) + flag.help);
+    }
+  }
+  if (help.examples.length > 0)
+    lines.push('', 'Examples:', ...help.examples.map((example) => `  ${example}`));
+  return lines.join('\n');
+}

@@ -1,0 +1,34 @@
+/**
+ * Runs something that Ctrl-C ends gently: the first SIGINT or SIGTERM fires the signal and calls `onInterrupt`, a second
+ * one ends the process at once, as if it had never been caught.
+ */
+export async function interruptible<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+  onInterrupt: () => void,
+): Promise<T> {
+  const controller = new AbortController();
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const first = (): void => {
+    stopListening();
+    for (const name of signals) process.once(name, () => endAtOnce(name));
+    onInterrupt();
+    controller.abort();
+  };
+  const stopListening = (): void => {
+    for (const name of signals) process.removeListener(name, first);
+  };
+  for (const name of signals) process.on(name, first);
+  try {
+    return await work(controller.signal);
+  } finally {
+    stopListening();
+    // The process goes on to print why it ended; from here on the default action of a signal is right.
+    if (controller.signal.aborted) for (const name of signals) process.removeAllListeners(name);
+  }
+}
+
+/** The default action of a signal runs no exit handlers, so that a busy native thread cannot hold it up. */
+function endAtOnce(name: NodeJS.Signals): void {
+  process.removeAllListeners(name);
+  process.kill(process.pid, name);
+}

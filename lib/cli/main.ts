@@ -1,0 +1,123 @@
+#!/usr/bin/env node
+import { realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { GradCacheError } from '../errors.js';
+import { packageVersion } from '../runtime/paths.js';
+import type { Command } from './command.js';
+import { COMMON_FLAGS, formatHelp, parseFlags, UsageError } from './flags.js';
+import { ProgressLine } from './terminal.js';
+
+/**
+ * The commands, each loaded when it is used: `doctor` and `setup` are there for when something that the others import
+ * cannot be loaded.
+ */
+const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {
+  train: {
+    summary: 'train a text encoder on pairs',
+    load: async () => (await import('./train.js')).trainCommand,
+  },
+  embed: {
+    summary: 'turn texts into representations',
+    load: async () => (await import('./embed.js')).embedCommand,
+  },
+  evaluate: {
+    summary: 'measure a model by retrieval or sentence similarity',
+    load: async () => (await import('./evaluate.js')).evaluateCommand,
+  },
+  doctor: {
+    summary: 'look at everything gradcache needs, and say what is missing',
+    load: async () => (await import('./doctor.js')).doctorCommand,
+  },
+  setup: {
+    summary: 'install a libtorch where gradcache finds it',
+    load: async () => (await import('./setup.js')).setupCommand,
+  },
+};
+
+/** Exit codes: what a script that calls the program can tell apart. */
+const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
+
+/**
+ * Runs `gradcache`.
+ *
+ * @param args what follows the program's name
+ * @returns the exit code: 0 done, 1 failed, 2 wrongly called, 130 ended by Ctrl-C
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  const print = (line: string): void => void process.stdout.write(`${line}\n`);
+  if (name === '--version') {
+    print(packageVersion());
+    return 0;
+  }
+  if (name === undefined || name === '--help' || name === 'help') {
+    print(overview());
+    return name === undefined ? EXIT.usage : 0;
+  }
+  const progress = new ProgressLine();
+  try {
+    const command = await (Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined)?.load();
+    if (command === undefined) {
+      throw new UsageError(`${name} is not a command; there are ${Object.keys(COMMANDS).join(', ')}.`);
+    }
+    if (rest.includes('--help')) {
+      print(formatHelp({ ...command, sections: { ...command.sections, Output: COMMON_FLAGS } }));
+      return 0;
+    }
+    const flags = Object.assign({}, ...Object.values(command.sections), COMMON_FLAGS) as typeof COMMON_FLAGS;
+    const parsed = parseFlags(flags, rest);
+    const [stray] = command.takesRest ? [] : parsed.rest;
+    if (stray !== undefined)
+      throw new UsageError(`${name} takes nothing after --, got ${JSON.stringify(stray)}.`);
+    return await command.run(parsed, { progress, print });
+  } catch (error) {
+    progress.clear();
+    process.stderr.write(`${describe(error, rest.includes('--debug'))}\n`);
+    if (error instanceof UsageError) {
+      process.stderr.write(`See: gradcache ${Object.hasOwn(COMMANDS, name) ? `${name} ` : ''}--help\n`);
+      return EXIT.usage;
+    }
+    return error instanceof GradCacheError && error.code === 'ABORTED' ? EXIT.interrupted : EXIT.failed;
+  }
+}
+
+function overview(): string {
+  const commands = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
+  return [
+    `gradcache ${packageVersion()}: trains encoders with very large contrastive batches`,
+    '',
+    'Usage: gradcache COMMAND [FLAGS]',
+    '',
+    ...commands,
+    '',
+    'Help on one: gradcache COMMAND --help',
+  ].join('\n');
+}
+
+/** `CODE: message`; with the stack, and what caused it, where asked. */
+function describe(error: unknown, debug: boolean): string {
+  if (debug && error instanceof Error) {
+    const cause =
+      error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
+    const code = error instanceof GradCacheError ? `${error.code}: ` : '';
+    return `${code}${error.stack ?? error.message}${cause}`;
+  }
+  if (error instanceof GradCacheError) return `${error.code}: ${error.message}`;
+  return `${(error as NodeJS.ErrnoException).code ?? 'ERROR'}: ${error instanceof Error ? error.message : String(error)}`;
+}
+
+/** Whether this file is the program that node was started with, also through the link that npm makes for a bin. */
+function isProgram(): boolean {
+  const program = process.argv[1];
+  try {
+    return program !== undefined && realpathSync(program) === fileURLToPath(import.meta.url);
+  } catch {
+    return false;
+  }
+}
+
+if (isProgram()) {
+  void main(process.argv.slice(2)).then((code) => {
+    process.exitCode = code;
+  });
+}

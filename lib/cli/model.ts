@@ -1,0 +1,29 @@
+import { TextEncoder } from '../encoders/text-encoder.js';
+import { chooseDevice } from '../training/device.js';
+import { UsageError } from './flags.js';
+import type { Arguments, Flags } from './flags.js';
+
+/** Flags of the commands that use a finished model. */
+export const MODEL_FLAGS = {
+  model: { kind: 'text', value: 'FOLDER', help: 'model folder, of transformers or sentence-transformers' },
+  device: { kind: 'text', value: 'DEVICE', help: 'cpu, cuda, cuda:1 or auto (default)' },
+  precision: { kind: 'text', value: 'TYPE', help: 'float32 (default), bfloat16 or float64' },
+  'max-length': {
+    kind: 'number',
+    value: 'TOKENS',
+    help: 'tokens of a text, special ones included; longer texts are cut',
+  },
+} as const satisfies Flags;
+
+const PRECISIONS = ['float32', 'bfloat16', 'float64'] as const;
+
+/** Loads the model that the flags name. */
+export async function openModel(args: Arguments): Promise<TextEncoder> {
+  const folder = args.required('model', MODEL_FLAGS.model);
+  const given = args.text('precision') ?? 'float32';
+  const precision = PRECISIONS.find((known) => known === given);
+  if (precision === undefined)
+    throw new UsageError(`--precision is ${given}; accepted is ${PRECISIONS.join(', ')}.`);
+  const device = chooseDevice(args.text('device') ?? 'auto');
+  return TextEncoder.load(folder, { device, precision, maxLength: args.number('max-length') });
+}

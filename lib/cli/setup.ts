@@ -1,0 +1,40 @@
+import { setup } from '../runtime/setup.js';
+import type { Command } from './command.js';
+
+/** `gradcache setup` */
+export const setupCommand: Command = {
+  usage: 'gradcache setup [FLAGS] [-- PIP OPTIONS]',
+  about:
+    'Installs a libtorch with pip into a cache folder of yours, unpacks an archive, or links a folder, so that gradcache\n' +
+    'finds it from then on. What is there already is not installed again. Options after -- go to pip as they are.',
+  sections: {
+    'What to install': {
+      version: {
+        kind: 'text',
+        value: 'VERSION',
+        help: 'version for pip to install, such as 2.13.0 or 2.13.0+cu130',
+      },
+      from: { kind: 'text', value: 'PATH', help: 'a folder or archive of libtorch that is here already' },
+      project: { kind: 'switch', help: 'into .libtorch of this project instead of the cache folder' },
+    },
+  },
+  examples: [
+    'gradcache setup',
+    'gradcache setup --version 2.13.0+cu130 -- --index-url https://download.pytorch.org/whl/cu130',
+    'gradcache setup --from ~/libtorch.zip',
+  ],
+  takesRest: true,
+  async run(args, { progress, print }) {
+    const { folder, installed } = await setup({
+      version: args.text('version'),
+      from: args.text('from'),
+      project: args.on('project'),
+      pipArguments: args.rest,
+      onLine: (line) => progress.show(line),
+    });
+    progress.clear();
+    if (args.on('json')) print(JSON.stringify({ folder, installed }));
+    else print(installed ? `Installed: ${folder}` : `Already there: ${folder}`);
+    return 0;
+  },
+};

@@ -1,0 +1,210 @@
+import { UsageError } from './flags.js';
+import type { Arguments, Flag } from './flags.js';
+
+/** A flag of `train`, and the setting of the configuration that it sets. */
+type Setting = Flag & { readonly sets?: string };
+
+/** Flags of `gradcache train` by section; `sets` is the path of the setting in a configuration file. */
+export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Setting>>>> = {
+  'Model and data': {
+    config: { kind: 'text', value: 'FILE', help: 'settings as JSON; flags win over it' },
+    model: { kind: 'text', value: 'FOLDER', sets: 'model', help: 'model folder to start from' },
+    'model-config': {
+      kind: 'text',
+      value: 'FILE',
+      sets: 'model.config',
+      help: 'start from random weights: a transformers config.json',
+    },
+    tokenizer: {
+      kind: 'text',
+      value: 'FILE',
+      sets: 'model.tokenizer',
+      help: 'tokenizer.json of a model from random weights',
+    },
+    pooling: {
+      kind: 'text',
+      value: 'KIND',
+      sets: 'model.pooling',
+      help: 'of a model from random weights: mean, cls, max or last',
+    },
+    data: {
+      kind: 'text',
+      value: 'FILE',
+      sets: 'data',
+      repeat: true,
+      help: 'pairs: .jsonl, .csv, .tsv (.gz) or .parquet; may be repeated',
+    },
+    columns: {
+      kind: 'list',
+      value: 'A,B,C',
+      sets: 'columns',
+      help: 'anchor, positive, hard negatives; default anchor,positive',
+    },
+    format: {
+      kind: 'text',
+      value: 'FORMAT',
+      sets: 'format',
+      help: 'jsonl, csv, tsv or parquet, where the name does not tell',
+    },
+    'on-bad-line': { kind: 'text', value: 'ACTION', sets: 'onBadLine', help: 'throw (default) or skip' },
+    prompt: {
+      kind: 'text',
+      value: 'COLUMN=NAME',
+      repeat: true,
+      help: "prompt of the model put before a column's texts; may be repeated",
+    },
+    'max-length': {
+      kind: 'number',
+      value: 'TOKENS',
+      sets: 'maxLength',
+      help: 'tokens of a text; longer texts are cut',
+    },
+    shuffle: { kind: 'switch', sets: 'shuffle', onByDefault: true, help: 'keep the order of the files' },
+    'unique-texts': {
+      kind: 'switch',
+      sets: 'uniqueTexts',
+      onByDefault: true,
+      help: 'let a text be in a batch twice, its own negative',
+    },
+    output: {
+      kind: 'text',
+      value: 'FOLDER',
+      sets: 'output',
+      help: 'for the model, checkpoints and metrics.jsonl',
+    },
+  },
+  'Batch and memory': {
+    batch: { kind: 'number', sets: 'batch', help: 'pairs in a batch' },
+    'chunk-sequences': { kind: 'number', sets: 'chunk.sequences', help: 'texts in the encoder at once' },
+    'chunk-tokens': {
+      kind: 'number',
+      sets: 'chunk.tokens',
+      help: 'tokens in the encoder at once; default: automatic',
+    },
+    retain: {
+      kind: 'bytes',
+      value: 'BYTES',
+      sets: 'retain',
+      help: 'memory for graphs of chunks kept from the first pass: 8GiB',
+    },
+    device: { kind: 'text', value: 'DEVICE', sets: 'device', help: 'cpu, cuda, cuda:1 or auto (default)' },
+    precision: {
+      kind: 'text',
+      value: 'TYPE',
+      sets: 'precision',
+      help: 'float32 (default), bfloat16 or float64',
+    },
+  },
+  Loss: {
+    temperature: { kind: 'number', sets: 'loss.temperature', help: 'default 0.05' },
+    'learn-temperature': { kind: 'switch', sets: 'loss.learned', help: 'learn it, starting from that' },
+    similarity: { kind: 'text', value: 'KIND', sets: 'loss.similarity', help: 'cosine (default) or dot' },
+    symmetric: {
+      kind: 'switch',
+      sets: 'loss.symmetric',
+      help: 'compare each positive with all anchors as well',
+    },
+  },
+  Optimisation: {
+    epochs: { kind: 'number', sets: 'epochs', help: 'passes over the data; default 1' },
+    steps: { kind: 'number', sets: 'steps', help: 'updates, in place of epochs' },
+    lr: { kind: 'number', sets: 'optimizer.lr', help: 'learning rate; default 2e-5' },
+    'weight-decay': { kind: 'number', sets: 'optimizer.weightDecay', help: 'default 0.01' },
+    'max-grad-norm': { kind: 'number', sets: 'optimizer.maxGradNorm', help: 'default 1' },
+    schedule: {
+      kind: 'text',
+      value: 'KIND',
+      sets: 'schedule.kind',
+      help: 'linear (default), cosine or constant',
+    },
+    warmup: {
+      kind: 'number',
+      sets: 'schedule.warmup',
+      help: 'steps, or a part of all steps below 1; default 0.1',
+    },
+    dropout: { kind: 'number', value: 'P', sets: 'dropout', help: "default: the model's" },
+    seed: { kind: 'number', sets: 'seed', help: 'default 1; the same seed gives the same run' },
+  },
+  'Evaluation and checkpoints': {
+    'eval-task': { kind: 'text', value: 'TASK', sets: 'evaluation.task', help: 'retrieval (default) or sts' },
+    'eval-data': {
+      kind: 'text',
+      value: 'FILE',
+      sets: 'evaluation.data',
+      help: 'held-out pairs, or sentences with scores',
+    },
+    'eval-columns': { kind: 'list', value: 'A,B[,C]', sets: 'evaluation.columns', help: 'its columns' },
+    'eval-every': {
+      kind: 'number',
+      value: 'STEPS',
+      sets: 'evaluation.every',
+      help: 'default: only at the end',
+    },
+    'checkpoint-every': {
+      kind: 'number',
+      value: 'STEPS',
+      sets: 'checkpoint.every',
+      help: 'default: none but the finished model',
+    },
+    'checkpoint-keep': {
+      kind: 'number',
+      value: 'N',
+      sets: 'checkpoint.keep',
+      help: 'newest checkpoints to keep; default 2',
+    },
+    resume: { kind: 'switch', sets: 'resume', help: 'go on from the newest checkpoint in --output' },
+    'resume-from': { kind: 'text', value: 'FOLDER', sets: 'resume', help: 'go on from this checkpoint' },
+  },
+};
+
+/** Settings that exclude each other: one given as a flag takes the others out of the configuration file. */
+const RIVALS: Readonly<Record<string, string>> = {
+  epochs: 'steps',
+  steps: 'epochs',
+  'chunk.sequences': 'chunk',
+  'chunk.tokens': 'chunk',
+};
+
+/**
+ * Puts the flags over a configuration.
+ *
+ * @returns a new object; `config` stays as it is
+ */
+export function settingsOf(
+  args: Arguments,
+  config: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const merged = structuredClone(config) as Record<string, unknown>;
+  for (const section of Object.values(TRAIN_SECTIONS)) {
+    for (const [name, { sets }] of Object.entries(section)) {
+      const value = args.get(name);
+      if (value === undefined || sets === undefined) continue;
+      const rival = RIVALS[sets];
+      if (rival !== undefined) delete merged[rival];
+      put(merged, sets, value);
+    }
+  }
+  const prompts = args.texts('prompt');
+  for (const given of prompts) {
+    const [, column, prompt] = /^([^=]+)=(.+)$/.exec(given) ?? [];
+    if (column === undefined || prompt === undefined)
+      throw new UsageError(`--prompt is ${given}; write COLUMN=NAME.`);
+    put(merged, `prompts.${column}`, prompt);
+  }
+  const evaluation = merged.evaluation as Record<string, unknown> | undefined;
+  if (evaluation !== undefined) evaluation.task ??= 'retrieval';
+  return merged;
+}
+
+function put(object: Record<string, unknown>, path: string, value: unknown): void {
+  const [first, ...rest] = path.split('.') as [string, ...string[]];
+  if (rest.length === 0) {
+    object[first] = value;
+    return;
+  }
+  const inner = object[first];
+  const isObject = typeof inner === 'object' && inner !== null && !Array.isArray(inner);
+  const next = isObject ? (inner as Record<string, unknown>) : {};
+  object[first] = next;
+  put(next, rest.join('.'), value);
+}

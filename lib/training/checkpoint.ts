@@ -1,0 +1,149 @@
+import { existsSync } from 'node:fs';
+import { readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { replaceFile } from '../encoders/replace-file.js';
+import { replaceFolder } from '../encoders/replace-folder.js';
+import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';
+import type { StoredTensor } from '../encoders/safetensors.js';
+import { GradCacheError } from '../errors.js';
+import { Fields } from './fields.js';
+
+/** What trainer.json holds: where a run stands, and what its data has to be for the run to go on in the same order. */
+export interface TrainerState {
+  /** Updates made. */
+  readonly step: number;
+  /** Settings and files that the order of the data follows from. */
+  readonly order: Readonly<Record<string, unknown>>;
+}
+
+/** Everything a checkpoint holds besides the model. */
+export interface Checkpoint {
+  readonly state: TrainerState;
+  /** State of the optimizer, as `AdamW.state` gives it. */
+  readonly optimizer: ReadonlyMap<string, StoredTensor>;
+  /** Parameters of the loss, by name: a learned temperature. */
+  readonly loss: ReadonlyMap<string, StoredTensor>;
+}
+
+const OPTIMIZER_FILE = 'optimizer.safetensors';
+const TRAINER_FILE = 'trainer.json';
+const LOSS_PREFIX = 'loss.';
+const FORMAT = 1;
+
+/** The folder of the checkpoint made after `step` updates. */
+export function checkpointFolder(output: string, step: number): string {
+  return join(output, `checkpoint-${step}`);
+}
+
+/**
+ * Writes a checkpoint: a model folder with optimizer.safetensors and trainer.json in it. It is made beside its place
+ * and renamed into it, so that a folder of this name is always complete.
+ *
+ * @param saveModel writes the model folder to the path it is given
+ */
+export async function writeCheckpoint(
+  folder: string,
+  saveModel: (folder: string) => Promise<void>,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  await replaceFolder(folder, {
+    write: async (fresh) => {
+      await saveModel(fresh);
+      const tensors: [string, StoredTensor][] = [...checkpoint.optimizer];
+      for (const [name, tensor] of checkpoint.loss) tensors.push([LOSS_PREFIX + name, tensor]);
+      await writeSafetensors(join(fresh, OPTIMIZER_FILE), tensors);
+      const json = JSON.stringify({ format: FORMAT, ...checkpoint.state }, null, 2) + '\n';
+      await replaceFile(join(fresh, TRAINER_FILE), (file) => file.writeFile(json));
+    },
+    recognise: (names) => names.includes(TRAINER_FILE),
+    belongs: () => true,
+  });
+}
+
+/**
+ * Reads what a checkpoint folder holds besides the model.
+ *
+ * @throws GradCacheError `CHECKPOINT` for a folder without these files, or with damaged ones
+ */
+export async function readCheckpoint(folder: string): Promise<Checkpoint> {
+  const path = join(folder, TRAINER_FILE);
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `${folder} is not a checkpoint of a training run: ${(error as Error).message}. ` +
+        `Give a folder that holds ${TRAINER_FILE}, or train from its model without resuming.`,
+      { cause: error },
+    );
+  }
+  const state = readState(value, path);
+  const optimizer = new Map<string, StoredTensor>();
+  const loss = new Map<string, StoredTensor>();
+  for (const [name, tensor] of await readSafetensors(join(folder, OPTIMIZER_FILE))) {
+    if (name.startsWith(LOSS_PREFIX)) loss.set(name.slice(LOSS_PREFIX.length), tensor);
+    else optimizer.set(name, tensor);
+  }
+  return { state, optimizer, loss };
+}
+
+/** The steps for which there are complete checkpoints in `output`, lowest first. */
+export async function listCheckpoints(output: string): Promise<number[]> {
+  const names = await readdir(output).catch(() => [] as string[]);
+  const steps: number[] = [];
+  for (const name of names) {
+    const match = /^checkpoint-(\d+)$/.exec(name);
+    if (match !== null) steps.push(Number(match[1]));
+  }
+  return steps.sort((a, b) => a - b);
+}
+
+/** Removes all but the newest `keep` checkpoints. */
+export async function pruneCheckpoints(output: string, keep: number): Promise<void> {
+  const steps = await listCheckpoints(output);
+  for (const step of steps.slice(0, Math.max(0, steps.length - keep))) {
+    // Renamed first: half a folder must not look like a checkpoint.
+    const gone = `${checkpointFolder(output, step)}.${process.pid}.tmp`;
+    await rename(checkpointFolder(output, step), gone);
+    await rm(gone, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Puts `output` in order after a run that was killed while it wrote: what was half written is removed, and a folder that
+ * had been set aside for one that never came is put back.
+ */
+export async function tidyOutput(output: string): Promise<void> {
+  for (const name of await readdir(output).catch(() => [] as string[])) {
+    const match = /^(checkpoint-\d+|model)\.\d+\.(tmp|old)$/.exec(name);
+    if (match === null) continue;
+    const [, place, kind] = match as unknown as [string, string, string];
+    const putBack = kind === 'old' && !existsSync(join(output, place));
+    if (putBack) await rename(join(output, name), join(output, place));
+    else await rm(join(output, name), { recursive: true, force: true });
+  }
+}
+
+function readState(value: unknown, path: string): TrainerState {
+  try {
+    const fields = new Fields(value, path);
+    const format = fields.count('format');
+    if (format !== FORMAT) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `${path} has format ${format}; this version reads format ${FORMAT}.`,
+      );
+    }
+    const step = fields.required(
+      'step',
+      fields.number('step', { min: 0, integer: true }),
+      'the file is damaged',
+    );
+    const order = fields.required('order', fields.raw('order'), 'the file is damaged');
+    new Fields(order, `${path}.order`); // refuses what is not an object
+    return { step, order: order as Record<string, unknown> };
+  } catch (error) {
+    throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. Defaults are
+ * filled in by {@link readTrainConfig}.
+ */
+export interface TrainConfig {
+  /** A model folder, or a model to be made with random weights. */
+  readonly model: string | NewModel;
+  /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
+  readonly data: string | readonly string[];
+  /** Columns of the anchor, the positive, and any hard negatives. Default ['anchor', 'positive']. */
+  readonly columns?: readonly string[];
+  /** Format of the files; by default told from their names. */
+  readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
+  /** Stop at a line that cannot be read, or count and skip it. Default 'throw'. */
+  readonly onBadLine?: 'throw' | 'skip';
+  /** Folder for checkpoints, metrics.jsonl and the finished model. */
+  readonly output: string;
+  /** Pairs in a batch: how many the loss compares. */
+  readonly batch: number;
+  /** How much of a batch is in the encoder at once; it bounds memory and leaves the result as it is. Default 'auto'. */
+  readonly chunk?: 'auto' | { readonly sequences: number } | { readonly tokens: number };
+  /** Bytes in which graphs of chunks may be kept instead of being computed again. Default 0. */
+  readonly retain?: number;
+  readonly loss?: {
+    /** Divides similarities; smaller is sharper. Default 0.05. */
+    readonly temperature?: number;
+    /** Learn the temperature, as CLIP does. Default false. */
+    readonly learned?: boolean;
+    /** Default 'cosine'. */
+    readonly similarity?: 'cosine' | 'dot';
+    /** Also compare each positive with all anchors. Default false. */
+    readonly symmetric?: boolean;
+  };
+  readonly optimizer?: {
+    /** Default 2e-5. */
+    readonly lr?: number;
+    /** Default [0.9, 0.999]. */
+    readonly betas?: readonly [number, number];
+    /** Default 1e-8. */
+    readonly eps?: number;
+    /** Default 0.01; biases and norms never decay. */
+    readonly weightDecay?: number;
+    /** Default 1. */
+    readonly maxGradNorm?: number;
+  };
+  readonly schedule?: {
+    /** Default 'linear'. */
+    readonly kind?: 'linear' | 'cosine' | 'constant';
+    /** Steps of warm-up, or a part of all steps where below 1. Default 0.1. */
+    readonly warmup?: number;
+  };
+  /** Passes over the data. Default 1 where `steps` is not given. */
+  readonly epochs?: number;
+  /** Updates in all, over as many passes as that takes. */
+  readonly steps?: number;
+  /** Seed of the order of the data, of dropout and of new weights. Default 1. */
+  readonly seed?: number;
+  /** The order of rows: random, all rows in memory (true, the default); random within `buffer` rows; the file's (false). */
+  readonly shuffle?: boolean | { readonly buffer: number };
+  /** Keep a text from being twice in a batch, where it would be its own negative. Default true. */
+  readonly uniqueTexts?: boolean;
+  /** Default 'auto': the first CUDA device where libtorch sees one, or the CPU. */
+  readonly device?: string;
+  /** Type of the computation; weights and optimizer state are float32 (float64 for 'float64'). Default 'float32'. */
+  readonly precision?: 'float32' | 'float64' | 'bfloat16';
+  /** Tokens of a text, special ones included; longer texts are cut. Default: the model's. */
+  readonly maxLength?: number;
+  /** Dropout probability in place of the model's. */
+  readonly dropout?: number;
+  /** By column, the name of a prompt of the model that is put before its texts. */
+  readonly prompts?: Readonly<Record<string, string>>;
+  /** Measure on held-out data every so many steps, and at the end. */
+  readonly evaluation?: EvaluationConfig;
+  /** Write a checkpoint every so many steps, keeping the last few. */
+  readonly checkpoint?: { readonly every: number; readonly keep?: number };
+  /** Go on from the newest checkpoint in `output`, or from the checkpoint folder named. */
+  readonly resume?: boolean | string;
+}
+
+/** A model that starts from random weights. */
+export interface NewModel {
+  /** The architecture, as in a transformers config.json: the object, or the path of the file. */
+  readonly config: string | Readonly<Record<string, unknown>>;
+  /** Path of a tokenizer.json. */
+  readonly tokenizer: string;
+  /** Default 'mean'. */
+  readonly pooling?: 'mean' | 'cls' | 'max' | 'last';
+  /** Representations of length 1. Default true. */
+  readonly normalize?: boolean;
+}
+
+/** Held-out data of a run. */
+export interface EvaluationConfig {
+  readonly task: 'retrieval' | 'sts';
+  /** File of pairs: anchor and positive for retrieval; two sentences and a score for sts. */
+  readonly data: string;
+  /** Default ['anchor', 'positive'], or ['sentence1', 'sentence2', 'score']. */
+  readonly columns?: readonly string[];
+  /** Steps between two measurements. Default: only at the end. */
+  readonly every?: number;
+}
+
+type Filled<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]-?: NonNullable<T[P]> };
+
+/** A {@link TrainConfig} whose defaults are filled in. */
+export interface FilledTrainConfig extends Filled<
+  Omit<TrainConfig, 'data' | 'loss' | 'optimizer' | 'schedule' | 'evaluation' | 'checkpoint'>,
+  | 'columns'
+  | 'onBadLine'
+  | 'chunk'
+  | 'retain'
+  | 'seed'
+  | 'shuffle'
+  | 'uniqueTexts'
+  | 'device'
+  | 'precision'
+  | 'prompts'
+  | 'resume'
+> {
+  readonly data: readonly string[];
+  readonly loss: Required<NonNullable<TrainConfig['loss']>>;
+  readonly optimizer: Required<NonNullable<TrainConfig['optimizer']>>;
+  readonly schedule: Required<NonNullable<TrainConfig['schedule']>>;
+  readonly evaluation: Filled<EvaluationConfig, 'columns'> | null;
+  readonly checkpoint: { readonly every: number; readonly keep: number } | null;
+}

@@ -1,0 +1,77 @@
+/** One chunk of the batch has passed through the encoder, or one tile of the loss was computed. */
+export interface ChunkEvent {
+  readonly type: 'chunk';
+  /** The update that this belongs to, from 1. */
+  readonly step: number;
+  readonly phase: 'forward' | 'loss' | 'backward';
+  /** From 1 to `chunks`. */
+  readonly chunk: number;
+  readonly chunks: number;
+}
+
+/** The run is set up and the first batch comes next. */
+export interface StartEvent {
+  readonly type: 'start';
+  /** Updates in all, and those made before this run (more than 0 when resumed). */
+  readonly steps: number;
+  readonly done: number;
+  /** Rows of data in one pass; null where they were not counted (`steps` given). */
+  readonly rows: number | null;
+  readonly parameters: number;
+  readonly device: string;
+  /** The checkpoint that the run goes on from. */
+  readonly resumed: string | null;
+}
+
+/** One update was made. */
+export interface StepEvent {
+  readonly type: 'step';
+  /** From 1 to `steps`. */
+  readonly step: number;
+  readonly steps: number;
+  readonly epoch: number;
+  readonly loss: number;
+  /** The learning rate of this update. */
+  readonly lr: number;
+  /** Global 2-norm of the gradients before clipping. */
+  readonly gradNorm: number;
+  readonly pairs: number;
+  readonly tokens: number;
+  /** Texts cut to the maximal length. */
+  readonly truncated: number;
+  readonly chunks: number;
+  /** Chunks whose graph was kept instead of being computed again. */
+  readonly retained: number;
+  readonly seconds: number;
+  readonly pairsPerSecond: number;
+  readonly tokensPerSecond: number;
+  /** Peak of the device's memory (of the process on the CPU), bytes. */
+  readonly peakMemory: number;
+  /** Estimate for the steps that are left. */
+  readonly secondsLeft: number;
+}
+
+/** Held-out data was measured. */
+export interface EvaluationEvent {
+  readonly type: 'evaluation';
+  readonly step: number;
+  /** For instance `{ 'recall@10': 0.61, 'mrr@10': 0.42, … }` or `{ spearman: 0.82, pearson: 0.83 }`. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/** A checkpoint or the finished model was written, completely. */
+export interface SavedEvent {
+  readonly type: 'saved';
+  readonly step: number;
+  readonly folder: string;
+}
+
+/** A line of the data was skipped, as `onBadLine: 'skip'` asks. Reported while rows are read for the first time. */
+export interface SkippedEvent {
+  readonly type: 'skipped';
+  /** File, line and reason. */
+  readonly message: string;
+}
+
+/** Everything that a training run tells about itself. */
+export type TrainEvent = ChunkEvent | StartEvent | StepEvent | EvaluationEvent | SavedEvent | SkippedEvent;

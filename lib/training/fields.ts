@@ -1,0 +1,159 @@
+import { GradCacheError } from '../errors.js';
+
+/** Bounds of a number in a configuration. */
+export interface NumberRule {
+  readonly min?: number;
+  /** Exclusive lower bound. */
+  readonly above?: number;
+  readonly max?: number;
+  readonly integer?: boolean;
+}
+
+/**
+ * Reads the fields of one object of a configuration, naming the path of whatever is wrong: `config.optimizer.lr is "1e-3",
+ * a string; accepted is a number above 0`. `done` refuses fields nobody asked for, so that a misspelt one cannot be
+ * silently without effect.
+ */
+export class Fields {
+  readonly #object: Readonly<Record<string, unknown>>;
+  readonly #asked = new Set<string>();
+
+  constructor(
+    object: unknown,
+    readonly path: string,
+  ) {
+    if (typeof object !== 'object' || object === null || Array.isArray(object)) {
+      throw refuse(path, object, 'an object');
+    }
+    this.#object = object as Record<string, unknown>;
+  }
+
+  /** The raw value; null counts as absent. */
+  raw(name: string): unknown {
+    this.#asked.add(name);
+    return this.#object[name] ?? undefined;
+  }
+
+  at(name: string): string {
+    return `${this.path}.${name}`;
+  }
+
+  string(name: string): string | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (typeof value !== 'string' || value === '')
+      throw refuse(this.at(name), value, 'a string that is not empty');
+    return value;
+  }
+
+  oneOf<const T extends string>(name: string, accepted: readonly T[]): T | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (!accepted.includes(value as T)) {
+      throw refuse(this.at(name), value, accepted.map((item) => JSON.stringify(item)).join(' or '));
+    }
+    return value as T;
+  }
+
+  boolean(name: string): boolean | undefined {
+    const value = this.raw(name);
+    if (value !== undefined && typeof value !== 'boolean')
+      throw refuse(this.at(name), value, 'true or false');
+    return value;
+  }
+
+  number(name: string, rule: NumberRule): number | undefined {
+    const value = this.raw(name);
+    return value === undefined ? undefined : checkNumber(this.at(name), value, rule);
+  }
+
+  /** Whole number from 1 up. */
+  count(name: string): number | undefined {
+    return this.number(name, { min: 1, integer: true });
+  }
+
+  /** One string or a list of at least one. */
+  strings(name: string): string[] | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    const list: unknown[] = Array.isArray(value) ? value : [value];
+    if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
+      throw refuse(this.at(name), value, 'a string or a list of strings, none empty');
+    }
+    return list as string[];
+  }
+
+  numbers(name: string, rule: NumberRule): number[] | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (!Array.isArray(value) || value.length === 0) throw refuse(this.at(name), value, 'a list of numbers');
+    return value.map((item, index) => checkNumber(`${this.at(name)}[${index}]`, item, rule));
+  }
+
+  /** The fields of an object inside this one. */
+  object(name: string): Fields | undefined {
+    const value = this.raw(name);
+    return value === undefined ? undefined : new Fields(value, this.at(name));
+  }
+
+  /** Throws for a field that is missing. */
+  required<T>(name: string, value: T | undefined, what: string): T {
+    if (value === undefined) throw new GradCacheError('INPUT', `${this.at(name)} is missing: ${what}.`);
+    return value;
+  }
+
+  /** To be called last: throws for fields that no other call asked for. */
+  done(): void {
+    for (const name of Object.keys(this.#object)) {
+      if (this.#asked.has(name)) continue;
+      const near = [...this.#asked].find((known) => isNear(known, name));
+      const hint = near === undefined ? `known are ${[...this.#asked].join(', ')}.` : `did you mean ${near}?`;
+      throw new GradCacheError('INPUT', `${this.at(name)} is not a setting; ${hint}`);
+    }
+  }
+}
+
+/** The error for a value that a setting does not accept. */
+export function refuse(path: string, value: unknown, accepted: string): GradCacheError {
+  const shown = JSON.stringify(value) ?? String(value);
+  const cut = shown.length > 60 ? `${shown.slice(0, 57)}...` : shown;
+  const kind =
+    value === null
+      ? ''
+      : Array.isArray(value)
+        ? ', a list'
+        : `, a${typeof value === 'object' ? 'n' : ''} ${typeof value}`;
+  return new GradCacheError('INPUT', `${path} is ${cut}${kind}; accepted is ${accepted}.`);
+}
+
+function checkNumber(path: string, value: unknown, rule: NumberRule): number {
+  const { min = -Infinity, above = -Infinity, max = Infinity, integer = false } = rule;
+  const good =
+    typeof value === 'number' &&
+    Number.isFinite(value) &&
+    value >= min &&
+    value > above &&
+    value <= max &&
+    (!integer || Number.isSafeInteger(value));
+  if (good) return value;
+  const bounds = [
+    min > -Infinity ? `from ${min}` : '',
+    above > -Infinity ? `above ${above}` : '',
+    max < Infinity ? `up to ${max}` : '',
+  ].filter((part) => part !== '');
+  throw refuse(path, value, [`a${integer ? ' whole' : ''} number`, ...bounds].join(' '));
+}
+
+/** One letter more, less or other, or only case and dashes differ. */
+function isNear(known: string, given: string): boolean {
+  const plain = (name: string): string => name.toLowerCase().replace(/[-_]/g, '');
+  const a = plain(known);
+  const b = plain(given);
+  if (a === b || a.startsWith(b) || b.startsWith(a)) return true;
+  if (Math.abs(a.length - b.length) > 1) return false;
+  let start = 0;
+  while (start < a.length && a[start] === b[start]) start++;
+  let end = 0;
+  while (end < Math.min(a.length, b.length) - start && a.at(-1 - end) === b.at(-1 - end)) end++;
+  return Math.max(a.length, b.length) - start - end <= 1;
+}

@@ -1,0 +1,32 @@
+import type { TextEncoder } from '../encoders/text-encoder.js';
+import { evaluateRetrieval } from '../evaluation/retrieval.js';
+import { evaluateSts } from '../evaluation/sts.js';
+import { readRetrievalPairs, readSts } from '../evaluation/tasks.js';
+import { flattenScores } from '../evaluation/scores.js';
+import type { FilledTrainConfig } from './config.js';
+
+/** Held-out data, read once, measured as often as asked. */
+export interface HeldOut {
+  measure(model: TextEncoder, signal?: AbortSignal): Promise<Readonly<Record<string, number>>>;
+}
+
+/** Reads the held-out data of a run. */
+export async function loadHeldOut(
+  config: NonNullable<FilledTrainConfig['evaluation']>,
+  { columns, prompts }: Pick<FilledTrainConfig, 'columns' | 'prompts'>,
+): Promise<HeldOut> {
+  // The texts of an evaluation get the prompts of the training: those of its anchors and of its positives.
+  const [query, document] = columns.map((column) => prompts[column]);
+  if (config.task === 'sts') {
+    const task = await readSts(config.data, { columns: config.columns });
+    return {
+      measure: async (model, signal) =>
+        flattenScores(await evaluateSts(model, task, { prompt: query, signal })),
+    };
+  }
+  const task = await readRetrievalPairs(config.data, { columns: config.columns });
+  return {
+    measure: async (model, signal) =>
+      flattenScores(await evaluateRetrieval(model, task, { prompts: { query, document }, signal })),
+  };
+}

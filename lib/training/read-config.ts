@@ -1,0 +1,214 @@
+import { GradCacheError } from '../errors.js';
+import type { FilledTrainConfig, NewModel, TrainConfig } from './config.js';
+import { Fields, refuse } from './fields.js';
+
+/**
+ * Checks a configuration and fills in its defaults.
+ *
+ * @param value the configuration, for instance from `JSON.parse`
+ * @param path what to call it in messages, for instance the name of its file
+ * @throws GradCacheError `INPUT` naming the setting, its value and what would be accepted
+ */
+export function readTrainConfig(value: unknown, path = 'config'): FilledTrainConfig {
+  const fields = new Fields(value, path);
+  const columns = fields.strings('columns') ?? ['anchor', 'positive'];
+  if (columns.length < 2 || new Set(columns).size < columns.length) {
+    throw refuse(
+      fields.at('columns'),
+      columns,
+      'two or more different columns: anchor, positive, hard negatives',
+    );
+  }
+  const epochs = fields.count('epochs');
+  const steps = fields.count('steps');
+  if (epochs !== undefined && steps !== undefined) {
+    throw new GradCacheError(
+      'INPUT',
+      `${path} has both epochs (${epochs}) and steps (${steps}): give one of them.`,
+    );
+  }
+  const config: FilledTrainConfig = {
+    model: readModel(fields),
+    data: fields.required(
+      'data',
+      fields.strings('data'),
+      'give the path of a file of pairs, or a list of them',
+    ),
+    columns,
+    format: fields.oneOf('format', ['jsonl', 'csv', 'tsv', 'parquet']),
+    onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
+    output: fields.required('output', fields.string('output'), 'give a folder for the results'),
+    batch: fields.required(
+      'batch',
+      fields.number('batch', { min: 2, integer: true }),
+      'give the number of pairs in a batch',
+    ),
+    chunk: readChunk(fields),
+    retain: fields.number('retain', { min: 0 }) ?? 0,
+    loss: readLoss(fields.object('loss')),
+    optimizer: readOptimizer(fields.object('optimizer')),
+    schedule: readSchedule(fields.object('schedule')),
+    epochs: steps === undefined ? (epochs ?? 1) : undefined,
+    steps,
+    seed: fields.number('seed', { min: 0, integer: true }) ?? 1,
+    shuffle: readShuffle(fields),
+    uniqueTexts: fields.boolean('uniqueTexts') ?? true,
+    device: fields.string('device') ?? 'auto',
+    precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
+    maxLength: fields.count('maxLength'),
+    dropout: fields.number('dropout', { min: 0, max: 0.99 }),
+    prompts: readPrompts(fields.object('prompts'), columns),
+    evaluation: readEvaluation(fields.object('evaluation')),
+    checkpoint: readCheckpoint(fields.object('checkpoint')),
+    resume: readResume(fields),
+  };
+  fields.done();
+  return config;
+}
+
+function readModel(fields: Fields): string | NewModel {
+  const value = fields.required(
+    'model',
+    fields.raw('model'),
+    'give a model folder, or { config, tokenizer }',
+  );
+  if (typeof value === 'string') return fields.string('model') as string;
+  const model = fields.object('model') as Fields;
+  const config = model.required(
+    'config',
+    model.raw('config'),
+    'give a transformers config or the path of one',
+  );
+  const made: NewModel = {
+    config: typeof config === 'string' ? config : checkObject(config, model.at('config')),
+    tokenizer: model.required('tokenizer', model.string('tokenizer'), 'give the path of a tokenizer.json'),
+    pooling: model.oneOf('pooling', ['mean', 'cls', 'max', 'last']) ?? 'mean',
+    normalize: model.boolean('normalize') ?? true,
+  };
+  model.done();
+  return made;
+}
+
+function checkObject(value: unknown, path: string): Readonly<Record<string, unknown>> {
+  new Fields(value, path); // refuses what is not an object
+  return value as Record<string, unknown>;
+}
+
+function readChunk(fields: Fields): NonNullable<TrainConfig['chunk']> {
+  const value = fields.raw('chunk');
+  if (value === undefined || value === 'auto') return 'auto';
+  if (typeof value !== 'object')
+    throw refuse(fields.at('chunk'), value, '"auto", { sequences } or { tokens }');
+  const chunk = fields.object('chunk') as Fields;
+  const sequences = chunk.count('sequences');
+  const tokens = chunk.count('tokens');
+  chunk.done();
+  if (sequences !== undefined && tokens === undefined) return { sequences };
+  if (tokens !== undefined && sequences === undefined) return { tokens };
+  throw refuse(fields.at('chunk'), value, 'one of { sequences } and { tokens }');
+}
+
+function readShuffle(fields: Fields): boolean | { buffer: number } {
+  const value = fields.raw('shuffle') ?? true;
+  if (typeof value === 'boolean') return value;
+  if (typeof value !== 'object') throw refuse(fields.at('shuffle'), value, 'true, false or { buffer: rows }');
+  const shuffle = fields.object('shuffle') as Fields;
+  const buffer = shuffle.required(
+    'buffer',
+    shuffle.count('buffer'),
+    'give the number of rows held in memory',
+  );
+  shuffle.done();
+  return { buffer };
+}
+
+function readLoss(fields: Fields | undefined): FilledTrainConfig['loss'] {
+  const loss = {
+    temperature: fields?.number('temperature', { above: 0 }) ?? 0.05,
+    learned: fields?.boolean('learned') ?? false,
+    similarity: fields?.oneOf('similarity', ['cosine', 'dot']) ?? ('cosine' as const),
+    symmetric: fields?.boolean('symmetric') ?? false,
+  };
+  fields?.done();
+  return loss;
+}
+
+function readOptimizer(fields: Fields | undefined): FilledTrainConfig['optimizer'] {
+  const betas = fields?.numbers('betas', { min: 0, max: 0.999999 }) ?? [0.9, 0.999];
+  if (betas.length !== 2) throw refuse(fields?.at('betas') ?? 'betas', betas, 'two numbers');
+  const optimizer = {
+    lr: fields?.number('lr', { above: 0 }) ?? 2e-5,
+    betas: betas as [number, number],
+    eps: fields?.number('eps', { above: 0 }) ?? 1e-8,
+    weightDecay: fields?.number('weightDecay', { min: 0 }) ?? 0.01,
+    maxGradNorm: fields?.number('maxGradNorm', { above: 0 }) ?? 1,
+  };
+  fields?.done();
+  return optimizer;
+}
+
+function readSchedule(fields: Fields | undefined): FilledTrainConfig['schedule'] {
+  const warmup = fields?.number('warmup', { min: 0 }) ?? 0.1;
+  if (warmup > 1 && !Number.isInteger(warmup)) {
+    throw refuse(
+      fields?.at('warmup') ?? 'warmup',
+      warmup,
+      'a whole number of steps, or a part of all steps below 1',
+    );
+  }
+  const schedule = {
+    kind: fields?.oneOf('kind', ['linear', 'cosine', 'constant']) ?? ('linear' as const),
+    warmup,
+  };
+  fields?.done();
+  return schedule;
+}
+
+function readPrompts(
+  fields: Fields | undefined,
+  columns: readonly string[],
+): Readonly<Record<string, string>> {
+  const prompts: Record<string, string> = {};
+  for (const column of columns) {
+    const prompt = fields?.string(column);
+    if (prompt !== undefined) prompts[column] = prompt;
+  }
+  fields?.done();
+  return prompts;
+}
+
+function readEvaluation(fields: Fields | undefined): FilledTrainConfig['evaluation'] {
+  if (fields === undefined) return null;
+  const task = fields.required(
+    'task',
+    fields.oneOf('task', ['retrieval', 'sts']),
+    'give "retrieval" or "sts"',
+  );
+  const columns =
+    fields.strings('columns') ??
+    (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : ['anchor', 'positive']);
+  const needed = task === 'sts' ? 3 : 2;
+  if (columns.length !== needed) throw refuse(fields.at('columns'), columns, `${needed} columns for ${task}`);
+  const evaluation = {
+    task,
+    data: fields.required('data', fields.string('data'), 'give the path of a file'),
+    columns,
+    every: fields.count('every'),
+  };
+  fields.done();
+  return evaluation;
+}
+
+function readCheckpoint(fields: Fields | undefined): FilledTrainConfig['checkpoint'] {
+  if (fields === undefined) return null;
+  const every = fields.required('every', fields.count('every'), 'give the steps between two checkpoints');
+  const checkpoint = { every, keep: fields.count('keep') ?? 2 };
+  fields.done();
+  return checkpoint;
+}
+
+function readResume(fields: Fields): boolean | string {
+  const value = fields.raw('resume') ?? false;
+  if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
+  throw refuse(fields.at('resume'), value, 'true, false or the path of a checkpoint folder');
+}

@@ -1,0 +1,166 @@
+import { readFile, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { TextEncoder } from '../encoders/text-encoder.js';
+import { Tokenizer } from '../encoders/tokenizer.js';
+import type { StoredTensor } from '../encoders/safetensors.js';
+import { GradCacheError } from '../errors.js';
+import { GradCache } from '../gradcache.js';
+import { infoNCE } from '../losses/info-nce.js';
+import { AdamW } from '../optim/adamw.js';
+import { constantSchedule, cosineSchedule, linearSchedule } from '../optim/schedules.js';
+import type { Schedule } from '../optim/schedules.js';
+import { Tensor } from '../tensor.js';
+import type { Parameter } from '../tensor.js';
+import { checkpointFolder, listCheckpoints, readCheckpoint } from './checkpoint.js';
+import type { Checkpoint } from './checkpoint.js';
+import type { FilledTrainConfig } from './config.js';
+import { chooseDevice } from './device.js';
+
+/** The parts of a training run, made from its configuration and, when it is resumed, from a checkpoint. */
+export interface Run {
+  readonly model: TextEncoder;
+  readonly gradcache: GradCache;
+  readonly optimizer: AdamW;
+  readonly schedule: Schedule;
+  /** Updates in all. */
+  readonly steps: number;
+  /** Updates made before. */
+  readonly done: number;
+  /** The checkpoint folder that the run goes on from. */
+  readonly resumed: string | null;
+  /** Parameters of the loss: a learned temperature. */
+  readonly lossParameters: readonly Parameter[];
+  /** What the order of the data follows from; kept in checkpoints. */
+  readonly order: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Makes the parts of a run.
+ *
+ * @param steps updates in all
+ * @throws GradCacheError `INPUT` when the checkpoint was made from other data or settings that order it
+ */
+export async function openRun(config: FilledTrainConfig, steps: number): Promise<Run> {
+  const order = await dataOrder(config);
+  const resumed = await findCheckpoint(config);
+  const checkpoint = resumed === null ? null : await readCheckpoint(resumed);
+  if (checkpoint !== null && resumed !== null) checkSameOrder(checkpoint, order, resumed);
+
+  const done = checkpoint?.state.step ?? 0;
+  const schedule = makeSchedule(config, steps);
+  const model = await openModel(config, resumed);
+  try {
+    const { temperature: initial, learned, similarity, symmetric } = config.loss;
+    const loss = infoNCE({ temperature: learned ? { initial, learned } : initial, similarity, symmetric });
+    const gradcache = new GradCache({
+      encoders: config.columns.map(() => model),
+      loss,
+      chunk: config.chunk,
+      retain: { bytes: config.retain },
+      seed: config.seed,
+    });
+    const optimizer = new AdamW(gradcache.parameters(), config.optimizer);
+    const lossParameters = loss.parameters();
+    if (checkpoint !== null) {
+      optimizer.loadState(checkpoint.optimizer);
+      restore(lossParameters, checkpoint.loss);
+    }
+    return { model, gradcache, optimizer, schedule, steps, done, resumed, lossParameters, order };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+async function openModel(config: FilledTrainConfig, checkpoint: string | null): Promise<TextEncoder> {
+  const { model, precision, maxLength, dropout, seed } = config;
+  const options = { device: chooseDevice(config.device), precision, maxLength, dropout };
+  const folder = checkpoint ?? (typeof model === 'string' ? model : null);
+  if (folder !== null) return TextEncoder.load(folder, options);
+  const { config: given, tokenizer, pooling, normalize } = model as Exclude<typeof model, string>;
+  const architecture = typeof given === 'string' ? await readJson(given) : given;
+  return TextEncoder.create(architecture, await Tokenizer.fromFile(tokenizer), {
+    ...options,
+    pooling,
+    normalize,
+    seed,
+  });
+}
+
+async function readJson(path: string): Promise<Record<string, unknown>> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  } catch (error) {
+    throw new GradCacheError(
+      'INPUT',
+      `${path} cannot be read as a model's config: ${(error as Error).message}.`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function makeSchedule(config: FilledTrainConfig, steps: number): Schedule {
+  const { kind, warmup: given } = config.schedule;
+  const { lr } = config.optimizer;
+  const warmup = Math.min(steps, given < 1 ? Math.round(given * steps) : given);
+  if (kind === 'constant') return constantSchedule({ lr, warmup });
+  return (kind === 'cosine' ? cosineSchedule : linearSchedule)({ lr, warmup, total: steps });
+}
+
+/** The settings and files that decide which rows are in which batch. */
+async function dataOrder(config: FilledTrainConfig): Promise<Record<string, unknown>> {
+  const { columns, batch, seed, shuffle, uniqueTexts, onBadLine } = config;
+  const bytes = await Promise.all(config.data.map(async (path) => (await stat(path)).size));
+  return { columns, batch, seed, shuffle, uniqueTexts, onBadLine, bytes };
+}
+
+function checkSameOrder(
+  checkpoint: Checkpoint,
+  order: Readonly<Record<string, unknown>>,
+  folder: string,
+): void {
+  for (const [name, now] of Object.entries(order)) {
+    const then = JSON.stringify(checkpoint.state.order[name]);
+    if (then === JSON.stringify(now)) continue;
+    const what = name === 'bytes' ? 'the sizes of the data files were' : `${name} was`;
+    throw new GradCacheError(
+      'INPUT',
+      `${folder} cannot be resumed: ${what} ${then}, now ${JSON.stringify(now)}, and the order of the data would be ` +
+        'another. Use the same setting, or start a new run from the model in that folder.',
+    );
+  }
+}
+
+/** The folder to resume from, or null for a run from the start. Earlier results are never overwritten unasked. */
+async function findCheckpoint(config: FilledTrainConfig): Promise<string | null> {
+  const { resume, output } = config;
+  if (typeof resume === 'string') return resolve(resume);
+  const last = (await listCheckpoints(output)).at(-1);
+  if (last === undefined) return null;
+  if (resume) return checkpointFolder(output, last);
+  throw new GradCacheError(
+    'INPUT',
+    `${output} already holds checkpoints, the newest of step ${last}. Resume that run, or give another output folder.`,
+  );
+}
+
+function restore(parameters: readonly Parameter[], stored: ReadonlyMap<string, StoredTensor>): void {
+  for (const { name, tensor } of parameters) {
+    const value = stored.get(name);
+    if (value === undefined || value.shape.join() !== tensor.shape.join() || value.dtype !== tensor.dtype) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `The checkpoint does not fit the loss: its ${name} is missing or of another shape.`,
+      );
+    }
+    const source = Tensor.fromBytes(value.bytes, {
+      shape: value.shape,
+      dtype: value.dtype,
+      device: tensor.device,
+    });
+    tensor.copyFrom(source);
+    source.dispose();
+  }
+}

@@ -1,0 +1,204 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { StoredTensor } from '../encoders/safetensors.js';
+import { GradCacheError } from '../errors.js';
+import { chunkSeed } from '../seeds.js';
+import { checkpointFolder, pruneCheckpoints, tidyOutput, writeCheckpoint } from './checkpoint.js';
+import type { FilledTrainConfig, TrainConfig } from './config.js';
+import { countBatches, tokenizedBatches } from './data.js';
+import type { TokenizedBatch } from './data.js';
+import { loadHeldOut } from './held-out.js';
+import type { HeldOut } from './held-out.js';
+import type { StepEvent, TrainEvent } from './events.js';
+import { MetricsFile } from './metrics.js';
+import { explainNonFinite } from './non-finite.js';
+import { readTrainConfig } from './read-config.js';
+import { openRun } from './run.js';
+import type { Run } from './run.js';
+
+/** Keeps the seeds of steps apart from other seeds drawn from the seed of the run. */
+const SEED_PURPOSE = 2;
+
+/** How a caller takes part in a run. */
+export interface TrainHooks {
+  /** Ends the run after the chunk that is being computed. */
+  readonly signal?: AbortSignal;
+  /** Told everything, in order; must return quickly. */
+  readonly onEvent?: (event: TrainEvent) => void;
+}
+
+/** What a run ended with. */
+export interface TrainResult {
+  /** Updates made in all, those before a resume included. */
+  readonly steps: number;
+  /** Loss of the last update; null when a resumed run had nothing left to do. */
+  readonly loss: number | null;
+  /** The finished model: `output/model`. */
+  readonly model: string;
+  /** The last scores on held-out data, or null where the configuration has none. */
+  readonly scores: Readonly<Record<string, number>> | null;
+}
+
+/**
+ * Trains a text encoder on pairs, as `gradcache train` does: tokenised batches, the cached step, AdamW, a schedule,
+ * evaluation and checkpoints.
+ *
+ * `output` gets `metrics.jsonl`, `checkpoint-N` folders (each a model folder that can be opened as such, with the state of
+ * the optimizer) and, at the end, `model`. A resumed run makes the same updates, bit for bit, as one that was never
+ * interrupted, on the same machine and device.
+ *
+ * @throws GradCacheError `INPUT` for a bad configuration or bad data, `ABORTED` when the signal fires (the last complete
+ * checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts throw
+ */
+export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
+  const filled = readTrainConfig(config);
+  const { signal, onEvent } = hooks;
+  await mkdir(filled.output, { recursive: true });
+  await tidyOutput(filled.output);
+  const onSkip = (message: string): void => onEvent?.({ type: 'skipped', message });
+  // A run whose length is given in steps starts without going through all of the data first.
+  const counted = filled.steps === undefined ? await countBatches(filled, { onSkip, signal }) : null;
+  const run = await openRun(filled, counted?.batches ?? (filled.steps as number));
+  try {
+    const metrics = await MetricsFile.open(join(filled.output, 'metrics.jsonl'), run.done);
+    const emit = (event: TrainEvent): void => {
+      metrics.write(event);
+      onEvent?.(event);
+    };
+    try {
+      emit(startEvent(run, counted?.rows ?? null));
+      return await new Loop(filled, run, emit, signal).run();
+    } finally {
+      await metrics.finish();
+    }
+  } finally {
+    run.optimizer.dispose();
+    run.model.dispose();
+  }
+}
+
+/** The loop over batches, and what happens between them. */
+class Loop {
+  #loss: number | null = null;
+  #scores: Readonly<Record<string, number>> | null = null;
+  /** Moving average of the seconds of a step, evaluation and checkpoints included. */
+  #pace: number | null = null;
+
+  constructor(
+    readonly config: FilledTrainConfig,
+    readonly parts: Run,
+    readonly emit: (event: TrainEvent) => void,
+    readonly signal: AbortSignal | undefined,
+  ) {}
+
+  async run(): Promise<TrainResult> {
+    const { config, parts, signal } = this;
+    const heldOut = config.evaluation === null ? null : await loadHeldOut(config.evaluation, config);
+    let step = parts.done;
+    if (step < parts.steps) {
+      for await (const batch of tokenizedBatches(config, parts.model, { skip: step, signal })) {
+        const started = performance.now();
+        step++;
+        await this.#update(step, batch);
+        const last = step === parts.steps;
+        if (heldOut !== null && (last || isDue(step, config.evaluation?.every)))
+          await this.#evaluate(step, heldOut);
+        if (isDue(step, config.checkpoint?.every)) await this.#checkpoint(step);
+        const seconds = (performance.now() - started) / 1000;
+        this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
+        if (last) break;
+      }
+    }
+    const model = join(config.output, 'model');
+    await parts.model.save(model);
+    this.emit({ type: 'saved', step, folder: model });
+    return { steps: step, loss: this.#loss, model, scores: this.#scores };
+  }
+
+  async #update(step: number, batch: TokenizedBatch): Promise<void> {
+    const { parts, signal, config } = this;
+    const lr = parts.schedule(step - 1);
+    const started = performance.now();
+    try {
+      const result = await parts.gradcache.step(batch.inputs, {
+        signal,
+        // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
+        seed: chunkSeed(config.seed, step, SEED_PURPOSE),
+        onProgress: ({ phase, chunk, chunks }) => this.emit({ type: 'chunk', step, phase, chunk, chunks }),
+      });
+      if (!Number.isFinite(result.loss))
+        throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
+      parts.optimizer.lr = lr;
+      const { gradNorm } = await parts.optimizer.step();
+      const seconds = (performance.now() - started) / 1000;
+      this.#loss = result.loss;
+      const event: StepEvent = {
+        type: 'step',
+        step,
+        steps: parts.steps,
+        epoch: batch.epoch,
+        loss: result.loss,
+        lr,
+        gradNorm,
+        pairs: result.pairs,
+        tokens: result.tokens,
+        truncated: result.truncated,
+        chunks: result.chunks,
+        retained: result.retained,
+        seconds,
+        pairsPerSecond: result.pairs / seconds,
+        tokensPerSecond: result.tokens / seconds,
+        peakMemory: result.peakMemory,
+        secondsLeft: (parts.steps - step) * (this.#pace ?? seconds),
+      };
+      this.emit(event);
+    } catch (error) {
+      if (error instanceof GradCacheError && error.code === 'NON_FINITE') {
+        throw await explainNonFinite(error, step, batch, parts.model, config);
+      }
+      throw error;
+    }
+  }
+
+  async #evaluate(step: number, heldOut: HeldOut): Promise<void> {
+    this.#scores = await heldOut.measure(this.parts.model, this.signal);
+    this.emit({ type: 'evaluation', step, scores: this.#scores });
+  }
+
+  async #checkpoint(step: number): Promise<void> {
+    const { parts, config } = this;
+    const folder = checkpointFolder(config.output, step);
+    await writeCheckpoint(folder, (path) => parts.model.save(path), {
+      state: { step, order: parts.order },
+      optimizer: await parts.optimizer.state(),
+      loss: await storedLoss(parts),
+    });
+    await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
+    this.emit({ type: 'saved', step, folder });
+  }
+}
+
+async function storedLoss({ lossParameters }: Run): Promise<Map<string, StoredTensor>> {
+  const stored = new Map<string, StoredTensor>();
+  for (const { name, tensor } of lossParameters) {
+    stored.set(name, { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.bytes() });
+  }
+  return stored;
+}
+
+function startEvent(run: Run, rows: number | null): TrainEvent {
+  const parameters = run.gradcache.parameters();
+  return {
+    type: 'start',
+    steps: run.steps,
+    done: run.done,
+    rows,
+    parameters: parameters.reduce((sum, { tensor }) => sum + tensor.size, 0),
+    device: run.model.device,
+    resumed: run.resumed,
+  };
+}
+
+function isDue(step: number, every: number | undefined): boolean {
+  return every !== undefined && step % every === 0;
+}
