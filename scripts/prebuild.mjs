@@ -1,4 +1,5 @@
-// `npm run prebuild [-- --libtorch FOLDER …]`: the addons for publishing, one folder for each libtorch minor:
+// `npm run prebuildify [-- --libtorch FOLDER …]`: the addons for publishing, one folder for each libtorch minor (the script
+// is not called prebuild because npm would run it before each `npm run build`):
 //   prebuilds/torch-2.13/prebuilds/linux-x64/gradcache.glibc.node    the main addon
 //   prebuilds/boot/prebuilds/linux-x64/boot.glibc.node               the boot addon, which is the same for all
 // prebuildify writes and node-gyp-build reads that layout in each of the folders: it knows no tag for libtorch, so the minor

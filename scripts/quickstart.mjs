@@ -6,7 +6,7 @@ import { main, root } from './tools.mjs';
 
 await main(async () => {
   await prepare();
-  const program = join(root, 'dist', 'examples', 'quickstart.js');
+  const program = join(root, 'dist', 'examples', 'quickstart', 'main.js');
   const { status } = spawnSync(process.execPath, [program, ...process.argv.slice(2)], {
     cwd: root,
     stdio: 'inherit',
