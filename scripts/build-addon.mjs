@@ -18,6 +18,9 @@ import {
   writeStamp,
 } from './tools.mjs';
 
+/** The tools that compiling takes. */
+export const COMPILING = ['C++ compiler', 'cmake', 'make or ninja'];
+
 /** Digest of everything the addons are compiled from. */
 export function addonSources() {
   return fingerprint(filesUnder(['native', 'CMakeLists.txt', 'package.json'], /\.(cc|h)$/));
@@ -31,7 +34,7 @@ export async function buildAddon(libtorch, { out = 'build', library } = {}) {
   const stamp = join(library ?? join(root, out, 'Release'), 'stamp');
   const wanted = `${addonSources()} ${libtorch.version} ${libtorch.folder}`;
   if (readStamp(stamp) === wanted) return;
-  requireTools('to compile the addon', ['C++ compiler', 'cmake', 'make or ninja']);
+  requireTools('to compile the addon', COMPILING);
   rmSync(stamp, { force: true });
   await timed(`addon for libtorch ${libtorch.version}`, () => {
     const options = ['-O', join(root, out), `--CDTORCH_DIR=${libtorch.folder}`];

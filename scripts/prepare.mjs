@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { addonSources, buildAddon } from './build-addon.mjs';
+import { addonSources, buildAddon, COMPILING } from './build-addon.mjs';
 import {
   Failure,
   filesUnder,
@@ -84,7 +84,10 @@ async function findOrInstallLibtorch() {
   // A setting that points at a wrong folder is for the person to mend; only the lack of one is made good here.
   if (places.some((place) => place.source === 'GRADCACHE_LIBTORCH' && place.path !== null))
     return locateLibtorch();
-  requireTools('to install libtorch', ['python3', 'pip']);
+  // Where there is nothing yet, everything that is missing is named at once.
+  const { findBuilds } = await import('../dist/lib/runtime/builds.js');
+  if (findBuilds().length > 0) requireTools('to install libtorch', ['python3', 'pip']);
+  else requireTools('to install libtorch and compile the addon', ['python3', 'pip', ...COMPILING]);
   const { setup } = await import('../dist/lib/runtime/setup.js');
   await timed('libtorch (gradcache setup)', () =>
     setup({ onLine: (line) => process.stderr.write(`${line}\n`) }),
