@@ -3,17 +3,28 @@ import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { prepare } from './prepare.mjs';
-import { filesUnder, main, requireTools, root, run, runBin, timed } from './tools.mjs';
+import { Failure, filesUnder, main, requireTools, root, run, runBin, timed } from './tools.mjs';
 
 const CLANG_FORMAT = '19.1.7';
 
-/** Runs the linters; throws at the first that finds something. */
+/** Runs all linters, then throws where any found something. */
 export async function lint({ fix = false } = {}) {
-  await timed('ESLint', () => runBin('eslint', ['.', '--max-warnings=0', ...(fix ? ['--fix'] : [])]));
-  await timed('Prettier', () => runBin('prettier', ['.', '--log-level=warn', fix ? '--write' : '--check']));
   const sources = filesUnder(['native'], /\.(cc|h|cu)$/);
-  const mode = fix ? ['-i'] : ['--dry-run', '-Werror'];
-  await timed('clang-format', () => run(clangFormat(), [...mode, ...sources]));
+  const linters = {
+    ESLint: () => runBin('eslint', ['.', '--max-warnings=0', ...(fix ? ['--fix'] : [])]),
+    Prettier: () => runBin('prettier', ['.', '--log-level=warn', fix ? '--write' : '--check']),
+    'clang-format': () => run(clangFormat(), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...sources]),
+  };
+  const failed = [];
+  for (const [name, linter] of Object.entries(linters)) {
+    try {
+      await timed(name, linter);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      failed.push(name);
+    }
+  }
+  if (failed.length > 0) throw new Failure(`${failed.join(' and ')} found something to mend: npm run format`);
 }
 
 /** From PyPI into .tools, so that everyone formats with the same version. */
