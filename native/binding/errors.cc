@@ -14,7 +14,9 @@ bool contains(const std::string& text, const char* part) { return text.find(part
 
 // libtorch says some things only in words.
 const char* codeOfLibtorchMessage(const std::string& message) {
-  if (contains(message, "not enough memory") || contains(message, "out of memory")) return "OUT_OF_MEMORY";
+  for (const char* words : {"not enough memory", "out of memory", "can't allocate memory"}) {
+    if (contains(message, words)) return "OUT_OF_MEMORY";
+  }
   if (contains(message, "same device") || contains(message, "on the same device")) return "DEVICE";
   return "OPERATOR";
 }

@@ -70,7 +70,10 @@ torch::jit::Stack OperatorHandle::arguments(Napi::Env env, const Napi::Value& po
   }
   if (!keywords.IsEmpty()) {
     auto names = keywords.GetPropertyNames();
-    require(names.Length() == keywordsUsed, "OPERATOR", "an unknown keyword argument: ", schema);
+    for (uint32_t k = 0; names.Length() != keywordsUsed && k < names.Length(); ++k) {
+      const std::string name = names.Get(k).ToString();
+      require(schema.argumentIndexWithName(name).has_value(), "OPERATOR", "no argument '", name, "': ", schema);
+    }
   }
   return stack;
 }

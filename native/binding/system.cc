@@ -15,6 +15,7 @@
 #include "binding/instance.h"
 #include "binding/tensor.h"
 #include "core/error.h"
+#include "kernels/cuda_bridge/library.h"
 
 namespace gradcache::binding {
 
@@ -115,6 +116,10 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
 
 void cancel(const Napi::CallbackInfo& info) {
   Instance::of(info.Env()).cancel(static_cast<uint64_t>(info[0].ToNumber().Int64Value()));
+}
+
+void openCudaKernels(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { kernels::cuda::openLibrary(info[0].ToString(), info[1].ToString()); });
 }
 
 Napi::Value buildInfo(const Napi::CallbackInfo& info) {

@@ -16,6 +16,8 @@ Napi::Value threads(const Napi::CallbackInfo& info);
 Napi::Value devices(const Napi::CallbackInfo& info);
 // cancel(group): rejects the group's jobs that have not begun with ABORTED.
 void cancel(const Napi::CallbackInfo& info);
+// openCudaKernels(path, libtorchCuda): loads the library of CUDA kernels.
+void openCudaKernels(const Napi::CallbackInfo& info);
 // buildInfo(): { libtorch, operators }
 Napi::Value buildInfo(const Napi::CallbackInfo& info);
 

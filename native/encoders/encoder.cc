@@ -141,37 +141,27 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
   // Embeddings: dropout(norm(word + position + type)).
   const size_t words = parameters_->index(architecture_.words + ".weight");
   const size_t positions = parameters_->index(architecture_.positions + ".weight");
-  at::Tensor sum = at::embedding(parameters_->compute(words, compute_), tokens.ids);
-  sum.add_(at::embedding(parameters_->compute(positions, compute_), tokens.positions));
+  kernels::Embedding table{parameters_->compute(words, compute_), parameters_->compute(positions, compute_), {}, tokens.ids, tokens.positions};
   at::Tensor typeGradient;
   if (!architecture_.types.empty()) {
     const size_t types = parameters_->index(architecture_.types + ".weight");
-    sum.add_(parameters_->compute(types, compute_).select(0, 0));
+    table.type = parameters_->compute(types, compute_).select(0, 0);
     typeGradient = parameters_->gradient(types).select(0, 0);
   }
-  LayerNorm embeddingNorm = layerNorm(architecture_.norm);
-  kernels::Norm embedded = kernels::norm(sum, {}, {}, embeddingNorm.weights, {}, graph);
-  sum.reset();
+  const LayerNorm embeddingNorm = layerNorm(architecture_.norm);
   const DropoutKey embeddingKey = DropoutKey::make(hiddenDropout, seed, kEmbeddingSite);
-  at::Tensor x = kernels::dropout(std::exchange(embedded.y, {}), embeddingKey);
+  kernels::Norm embedded = kernels::embed(table, embeddingNorm.weights, embeddingKey, graph);
+  at::Tensor x = std::exchange(embedded.y, {});
   if (graph) {
     const bool paddedPositions = architecture_.positionsAfterPadding;
     x = record(x, {}, [=, wordGradient = parameters_->gradient(words), positionGradient = parameters_->gradient(positions)](const at::Tensor& dx) {
       pass->requireSameWeights();
-      at::Tensor dnorm = kernels::dropout(dx, embeddingKey);
-      at::Tensor dsum = kernels::normBackward(dnorm, embedded, embeddingNorm.weights, {}, embeddingNorm.scaleGradient,
-                                              embeddingNorm.shiftGradient, {})
-                            .sum;
-      if (typeGradient.defined()) typeGradient.add_(at::sum(dsum, {0}, false, typeGradient.scalar_type()));
+      at::Tensor dsum = kernels::embedBackward(dx, embedded, embeddingNorm.weights, embeddingKey, embeddingNorm.scaleGradient,
+                                               embeddingNorm.shiftGradient, typeGradient);
       // The tables' rows for padding are not trained, also where a text spells the padding token out.
-      if (pass->tokens.padding.defined()) {
-        at::Tensor words = dsum.masked_fill(pass->tokens.padding, 0);
-        kernels::addRows(wordGradient, pass->tokens.ids, words);
-        kernels::addRows(positionGradient, pass->tokens.positions, paddedPositions ? words : dsum);
-      } else {
-        kernels::addRows(wordGradient, pass->tokens.ids, dsum);
-        kernels::addRows(positionGradient, pass->tokens.positions, dsum);
-      }
+      at::Tensor trained = pass->tokens.padding.defined() ? dsum.masked_fill(pass->tokens.padding, 0) : dsum;
+      kernels::addRows(wordGradient, pass->tokens.ids, trained);
+      kernels::addRows(positionGradient, pass->tokens.positions, paddedPositions ? trained : dsum);
       return at::Tensor();
     });
   }

@@ -7,16 +7,15 @@ namespace gradcache {
 void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b) {
   if (gradient.scalar_type() == a.scalar_type()) {
     gradient.addmm_(a.t(), b);
+  } else if (gradient.is_cuda()) {
+    at::Tensor target = gradient;
+    at::addmm_out(target, gradient, a.t(), b, gradient.scalar_type());  // bfloat16 products, added up in float32
   } else {
     gradient.add_(at::mm(a.t(), b));
   }
 }
 
 namespace {
-
-void addSum(const at::Tensor& gradient, const at::Tensor& rows) {
-  gradient.add_(at::sum(rows, {0}, false, gradient.scalar_type()));
-}
 
 kernels::Norm withoutOutput(kernels::Norm norm) {
   norm.y.reset();
@@ -77,7 +76,7 @@ at::Tensor layerBackward(const at::Tensor& dy, LayerTape tape, const LayerWeight
   at::Tensor dqkv = kernels::attentionBackward(dattention, tape.qkv, tape.attention, sequences, options.heads,
                                                options.distanceBias, options.attentionKey, options.distanceBiasGradient);
   addProduct(weights.qkv.weightGradient, dqkv, tape.input);
-  addSum(weights.qkv.biasGradient, dqkv);
+  kernels::addColumnSum(weights.qkv.biasGradient, dqkv);
   return middle.sum.addmm_(dqkv, weights.qkv.weight);
 }
 

@@ -1,6 +1,6 @@
 // The pieces of an encoder that libtorch has no single operator for. Each has a version written for the CPU (float32,
-// float64; kernels/cpu) and one composed of ATen operators for everything else (kernels/composite): both drop out the
-// same elements for the same key. Types: [T, H] is tokens by features, in the type that computes; statistics and
+// float64; kernels/cpu), one for CUDA (float32, bfloat16; kernels/cuda, through kernels/cuda_bridge), and one composed of
+// ATen operators for everything else (kernels/composite). All drop out the same elements for the same key. Types: [T, H] is tokens by features, in the type that computes; statistics and
 // parameter gradients are float32 (float64 where that computes).
 #pragma once
 
@@ -60,6 +60,8 @@ struct Sequences {
 struct Attention {
   at::Tensor out;         // [T, H]
   at::Tensor normalizer;  // [heads, T]: log of the softmax's denominator
+  // What only CUDA needs again: the offsets there, and the random state of flash attention.
+  at::Tensor offsets{}, randomState{}, randomUnused{};
 };
 // qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined: what is added to the
 // scores at key position - query position + longest - 1. Scores are scaled by 1 / sqrt(H / heads).
@@ -69,6 +71,21 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
                              int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
                              const at::Tensor& distanceBiasGradient);
+
+// ---- embeddings ---------------------------------------------------------------------------------------------------
+struct Embedding {
+  at::Tensor words, positions;   // tables [rows, H]
+  at::Tensor type;               // [H], or undefined
+  at::Tensor ids, places;        // int64 [T]: rows of the two tables
+};
+// y = dropout(norm(words[ids] + positions[places] + type)); `sum` and the statistics as in norm.
+Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save);
+// dL/d(sum), [T, H]; adds to the gradients of scale and shift, and its own sum over tokens to that of type where defined.
+at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
+                         const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& typeGradient);
+
+// gradient += the sum over tokens of rows [T, H].
+void addColumnSum(const at::Tensor& gradient, const at::Tensor& rows);
 
 // ---- rows of a table ---------------------------------------------------------------------------------------------
 // table[indices[t]] += rows[t], in a fixed order.

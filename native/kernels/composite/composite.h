@@ -18,6 +18,10 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
                              int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
                              const at::Tensor& distanceBiasGradient);
+Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save);
+at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
+                         const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& typeGradient);
+void addColumnSum(const at::Tensor& gradient, const at::Tensor& rows);
 void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows);
 
 }  // namespace gradcache::kernels::composite

@@ -6,12 +6,11 @@ namespace {
 
 at::ScalarType statisticsType(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
 
-// Adds the sum over tokens of `rows` to a parameter's gradient.
-void addSum(const at::Tensor& gradient, const at::Tensor& rows) {
+}  // namespace
+
+void addColumnSum(const at::Tensor& gradient, const at::Tensor& rows) {
   gradient.add_(at::sum(rows, {0}, false, gradient.scalar_type()));
 }
-
-}  // namespace
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save) {
@@ -29,8 +28,8 @@ NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWe
   at::Tensor mean = saved.mean.to(type).view({-1, 1}), rstd = saved.rstd.to(type).view({-1, 1});
   at::Tensor normalized = saved.sum.to(type).sub(mean).mul(rstd);
   at::Tensor dyWide = dy.to(type);
-  addSum(scaleGradient, dyWide.mul(normalized));
-  addSum(shiftGradient, dyWide);
+  addColumnSum(scaleGradient, dyWide.mul(normalized));
+  addColumnSum(shiftGradient, dyWide);
   at::Tensor scale = weights.scale.to(type);
   at::Tensor dnormalized = dyWide.mul(scale);
   at::Tensor dsum = dnormalized.sub(dnormalized.mean({1}, true))
@@ -38,7 +37,7 @@ NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWe
                         .mul(rstd)
                         .to(dy.scalar_type());
   at::Tensor dx = key.active() ? dropout(dsum, key) : dsum;
-  if (biasGradient.defined()) addSum(biasGradient, dx);
+  if (biasGradient.defined()) addColumnSum(biasGradient, dx);
   return {dsum, dx, normalized.mul(scale).add(weights.shift.to(type)).to(dy.scalar_type())};
 }
 
@@ -67,7 +66,7 @@ ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x
     y = at::gelu(z, form);
     dx = at::gelu_backward(dy, z, form);
   }
-  addSum(biasGradient, dx);
+  addColumnSum(biasGradient, dx);
   return {dx, y};
 }
 

@@ -1,0 +1,41 @@
+// The library itself: its version, its errors, and what it remembers of each device.
+#include <atomic>
+
+#include "kernels/cuda/common.cuh"
+
+namespace gradcache::cuda {
+
+namespace {
+
+constexpr int kDevices = 64;  // of a process; further ones are asked each time
+
+int currentDevice() {
+  int device = -1;
+  return cudaGetDevice(&device) == cudaSuccess ? device : -1;
+}
+
+}  // namespace
+
+int multiprocessors() {
+  // Each thread that comes first writes the same number.
+  static std::atomic<int> known[kDevices];
+  const int device = currentDevice();
+  if (device < 0) return 0;
+  int count = device < kDevices ? known[device].load(std::memory_order_relaxed) : 0;
+  if (count > 0) return count;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 0;
+  if (device < kDevices) known[device].store(count, std::memory_order_relaxed);
+  return count;
+}
+
+cudaError_t allowSharedMemory(const void* kernel, size_t bytes) {
+  constexpr size_t kWithoutAsking = 48 * 1024;
+  if (bytes <= kWithoutAsking) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+}
+
+}  // namespace gradcache::cuda
+
+int gradcache_cuda_abi(void) { return GRADCACHE_CUDA_ABI; }
+
+const char* gradcache_cuda_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }

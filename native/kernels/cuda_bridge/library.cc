@@ -1,0 +1,91 @@
+#include "kernels/cuda_bridge/library.h"
+
+#include <dlfcn.h>
+
+#include <mutex>
+
+#include "core/error.h"
+
+namespace gradcache::kernels::cuda {
+
+namespace {
+
+using CurrentStream = int32_t (*)(int32_t device, void** stream);  // of libtorch's stable C interface
+
+struct Opened {
+  std::mutex mutex;
+  bool done = false;
+  Library functions;
+  CurrentStream currentStream = nullptr;
+};
+
+// One for the process, like the library itself; written once under its mutex before anything reads it.
+Opened& opened() {
+  static Opened instance;
+  return instance;
+}
+
+void* openFile(const std::string& path, int flags) {
+  void* handle = dlopen(path.c_str(), flags);
+  if (handle == nullptr) fail("LIBTORCH_LOAD", path, " does not open: ", dlerror());
+  return handle;
+}
+
+template <class Function>
+void find(void* handle, const char* name, Function& function) {
+  function = reinterpret_cast<Function>(dlsym(handle, name));
+  require(function != nullptr, "LIBTORCH_LOAD", "the library of CUDA kernels has no function ", name);
+}
+
+}  // namespace
+
+void openLibrary(const std::string& path, const std::string& libtorchCuda) {
+  Opened& all = opened();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  if (all.done) return;
+  find(openFile(libtorchCuda, RTLD_NOW | RTLD_NOLOAD), "aoti_torch_get_current_cuda_stream", all.currentStream);
+  void* handle = openFile(path, RTLD_NOW | RTLD_LOCAL);
+  decltype(&gradcache_cuda_abi) abi = nullptr;
+  find(handle, "gradcache_cuda_abi", abi);
+  require(abi() == GRADCACHE_CUDA_ABI, "LIBTORCH_LOAD", path, " has version ", abi(), " of the kernels' interface, the addon needs ",
+          GRADCACHE_CUDA_ABI, ": build both anew");
+  Library& f = all.functions;
+  find(handle, "gradcache_cuda_error", f.error);
+  find(handle, "gradcache_norm_forward", f.normForward);
+  find(handle, "gradcache_norm_backward_scratch", f.normBackwardScratch);
+  find(handle, "gradcache_norm_backward", f.normBackward);
+  find(handle, "gradcache_embedding_forward", f.embeddingForward);
+  find(handle, "gradcache_embedding_backward", f.embeddingBackward);
+  find(handle, "gradcache_add_rows_scratch", f.addRowsScratch);
+  find(handle, "gradcache_add_rows", f.addRows);
+  find(handle, "gradcache_activation_forward", f.activationForward);
+  find(handle, "gradcache_activation_backward_scratch", f.activationBackwardScratch);
+  find(handle, "gradcache_activation_backward", f.activationBackward);
+  find(handle, "gradcache_column_sum_scratch", f.columnSumScratch);
+  find(handle, "gradcache_column_sum", f.columnSum);
+  find(handle, "gradcache_attention_longest", f.attentionLongest);
+  find(handle, "gradcache_attention_forward", f.attentionForward);
+  find(handle, "gradcache_attention_backward", f.attentionBackward);
+  all.done = true;
+}
+
+bool libraryIsOpen() { return opened().done; }
+
+const Library& library() {
+  require(opened().done, "CUDA_UNAVAILABLE", "the library of CUDA kernels is not loaded");
+  return opened().functions;
+}
+
+void* currentStream(const at::Device& device) {
+  void* stream = nullptr;
+  require(opened().currentStream(device.index(), &stream) == 0, "OPERATOR", "libtorch has no current stream on ", device);
+  return stream;
+}
+
+void check(int code, const char* what) {
+  if (code == 0) return;
+  constexpr int kMemoryAllocation = 2;
+  fail(code == kMemoryAllocation ? "OUT_OF_MEMORY" : "OPERATOR", "CUDA kernel ", what, ": ", opened().functions.error(code));
+}
+
+}  // namespace gradcache::kernels::cuda
