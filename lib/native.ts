@@ -2,8 +2,10 @@
  * The whole native surface, typed once. Only this file knows how the addon is loaded; everything above it sees
  * {@link native}.
  */
+import { join } from 'node:path';
 import { isMainThread, threadId } from 'node:worker_threads';
 import { GradCacheError, type ErrorCode } from './errors.js';
+import { findCudaKernels } from './runtime/cuda-kernels.js';
 import { loadAddon, type LoadedAddon } from './runtime/load.js';
 
 /** Element types that tensors have, by libtorch's names. */
@@ -83,6 +85,8 @@ export interface InfoNceSettings {
   readonly scale: number;
   readonly cosine: boolean;
   readonly symmetric: boolean;
+  /** Whether the gradient of the scale's logarithm is wanted. */
+  readonly learned: boolean;
   readonly targets: readonly number[] | null;
   readonly weight: number;
 }
@@ -105,6 +109,7 @@ export interface Native {
   threads(count?: number): number;
   devices(): string[];
   cancel(group: number): void;
+  openCudaKernels(path: string, libtorchCuda: string): void;
   buildInfo(): { libtorch: string; operators: number; capability: string };
 }
 
@@ -130,7 +135,18 @@ export function useLibtorch(folder: string): void {
 
 /** The libtorch and the addon in use, loading them when that has not happened. */
 export function loadedLibtorch(): LoadedAddon {
-  return (loaded ??= loadAddon({ libtorch: requested }));
+  if (loaded === undefined) {
+    loaded = loadAddon({ libtorch: requested });
+    const { folder, cuda } = loaded.libtorch;
+    const kernels = cuda ? findCudaKernels() : null;
+    if (kernels !== null) {
+      const { openCudaKernels } = loaded.addon as Native;
+      guarded(() => {
+        openCudaKernels(kernels, join(folder, 'lib', 'libtorch_cuda.so'));
+      });
+    }
+  }
+  return loaded;
 }
 
 /** The addon's exports. Loads libtorch at the first call. */

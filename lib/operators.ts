@@ -5,6 +5,7 @@ import { Tensor } from './tensor.js';
 const handles = new Map<string, OperatorHandle>();
 
 function operator(name: string): OperatorHandle {
+  if (typeof name !== 'string') throw new GradCacheError('OPERATOR', `an operator's name must be a string, got ${typeof name}`);
   let handle = handles.get(name);
   if (handle === undefined) {
     const match = /^(\w+::\w+)(?:\.(\w+))?$/.exec(name);

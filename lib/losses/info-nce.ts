@@ -74,6 +74,7 @@ class InfoNCE implements LossWithGradients {
           weight,
           cosine: (this.#options.similarity ?? 'cosine') === 'cosine',
           symmetric: this.#options.symmetric ?? false,
+          learned: this.#logScale !== null,
           targets: targetsOf(options),
         },
       ),

@@ -20,6 +20,7 @@ Napi::Value infoNce(const Napi::CallbackInfo& info) {
     options.scale = object.Get("scale").ToNumber();
     options.cosine = object.Get("cosine").ToBoolean();
     options.symmetric = object.Get("symmetric").ToBoolean();
+    options.learned = object.Get("learned").ToBoolean();
     options.weight = object.Get("weight").ToNumber();
     if (object.Get("targets").IsArray()) {
       options.targets = integers(object.Get("targets"), "targets");

@@ -9,8 +9,9 @@ namespace gradcache {
 
 namespace {
 
-// Of one tile of scores: small beside a chunk's activations, large enough for full-speed products.
-int64_t tileBytes(const at::Tensor& tensor) { return tensor.is_cpu() ? int64_t{8} << 20 : int64_t{512} << 20; }
+// Of one tile of scores (two more of its size come and go): small beside a chunk's activations and within a cache, large
+// enough for full-speed products.
+int64_t tileBytes(const at::Tensor& tensor) { return tensor.is_cpu() ? int64_t{2} << 20 : int64_t{256} << 20; }
 
 void check(const std::vector<at::Tensor>& representations, const InfoNceOptions& options) {
   require(representations.size() >= 2, "SHAPE", "InfoNCE needs at least two towers, anchors and candidates; got ",
@@ -105,21 +106,19 @@ class Tiles {
       at::Tensor normalizer = at::logsumexp(scores, {1}, true);
       at::Tensor chosen = scores.gather(1, target);
       loss.add_(normalizer.sum(at::kDouble).sub(chosen.sum(at::kDouble).mul(options_.symmetric ? 2.0 : 1.0)).mul(share));
-      // G = dL / dscores
-      at::Tensor gradient;
-      if (options_.symmetric) {
-        gradient = scores.sub(normalizer).exp_();
-        gradient.add_(scores.sub(columnNormalizer).exp_().mul_(columnWeight)).mul_(share);
-      } else {
-        gradient = scores.sub(normalizer).exp_().mul_(share);
-      }
-      gradient.scatter_add_(1, target, at::full_like(chosen, -1.0 / static_cast<double>(count_)));
-      logScale.add_(at::mul(scores, gradient).sum(at::kDouble));
+      at::Tensor kept = options_.learned ? scores.clone() : at::Tensor();
+      // G = dL / dscores, in the scores' place
+      at::Tensor ofColumns;
+      if (options_.symmetric) ofColumns = scores.sub(columnNormalizer).exp_().mul_(columnWeight);
+      at::Tensor gradient = scores.sub_(normalizer).exp_();
+      if (ofColumns.defined()) gradient.add_(ofColumns);
+      gradient.mul_(share).scatter_add_(1, target, at::full_like(chosen, -1.0 / static_cast<double>(count_)));
+      if (kept.defined()) logScale.add_(kept.mul_(gradient).sum(at::kDouble));
       gradient.mul_(options_.scale * options_.weight);
       addGradients(gradient, unit, begin, result.gradients);
     }
     for (size_t k = 0; k < candidates_.size(); ++k) {
-      candidates_[k].throughNormalization(result.gradients[k + 1], 0, 4096);
+      candidates_[k].throughNormalization(result.gradients[k + 1], 0, 512);
     }
     result.loss = loss.item<double>();
     result.logScaleGradient = logScale.item<double>() * options_.weight;

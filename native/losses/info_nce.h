@@ -13,13 +13,14 @@ struct InfoNceOptions {
   bool cosine = true;       // else the dot product
   bool symmetric = false;   // the mean of anchor -> candidate and candidate -> anchor
   std::vector<int64_t> targets;  // candidate of each anchor; empty: anchor i belongs to candidate i
+  bool learned = false;     // whether the gradient of the scale is wanted
   double weight = 1;        // of the gradients
 };
 
 struct InfoNce {
   double loss = 0;
   std::vector<at::Tensor> gradients;  // like the representations: anchors first, then each block of candidates
-  double logScaleGradient = 0;        // dL / d(log scale)
+  double logScaleGradient = 0;        // dL / d(log scale), where it is learned
 };
 
 // `representations` are anchors [N, d] and one or more blocks of candidates [M_k, d], float32 or float64. Candidates are

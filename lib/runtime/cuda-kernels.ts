@@ -1,0 +1,15 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from './paths.js';
+
+/** File name of the library of CUDA kernels. */
+export const CUDA_KERNELS = 'libgradcache_cuda.so';
+
+/**
+ * The library of CUDA kernels: the one compiled here, else the prebuilt one; null where there is neither. It serves every
+ * libtorch minor, and is opened only beside a libtorch with CUDA.
+ */
+export function findCudaKernels(): string | null {
+  const places = ['build-cuda', join('prebuilds', 'cuda', 'linux-x64')];
+  return places.map((folder) => join(packageRoot(), folder, CUDA_KERNELS)).find((path) => existsSync(path)) ?? null;
+}
