@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { root, temporaryFolder } from '../training/support.js';
+import { gradcache } from './program.js';
+
+const COMMANDS = ['train', 'embed', 'evaluate', 'doctor', 'setup'];
+
+test('help lists the commands, and every command has its own', async () => {
+  const { code, stdout } = await gradcache(['--help']);
+  assert.equal(code, 0);
+  for (const command of COMMANDS) {
+    assert.match(stdout, new RegExp(`^ {2}${command} `, 'm'));
+    const help = await gradcache([command, '--help']);
+    assert.equal(help.code, 0, help.stderr);
+    assert.match(help.stdout, new RegExp(`^Usage: gradcache ${command}`));
+    assert.match(help.stdout, /--json/);
+    assert.match(help.stdout, /Examples:/);
+    assert.ok(
+      help.stdout.split('\n').every((line) => line.length <= 130),
+      'a line of the help is too long',
+    );
+  }
+});
+
+test('the version is that of the package', async () => {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  assert.equal((await gradcache(['--version'])).stdout, `${version}\n`);
+});
+
+test('a wrong call exits with 2 and says what is wrong and where the help is', async () => {
+  const calls: [string[], RegExp][] = [
+    [[], /^$/],
+    [
+      ['trian'],
+      /INPUT: trian is not a command; there are train, embed, evaluate, doctor, setup\.\nSee: gradcache --help\n$/,
+    ],
+    [['train'], /INPUT: --model is needed, or a --config FILE that has it\.\nSee: gradcache train --help\n$/],
+    [['train', '--lerning-rate', '1'], /INPUT: Unknown option '--lerning-rate'\.\n/],
+    [['train', '--batch', 'many'], /INPUT: --batch is "many", not a number\.\n/],
+    [
+      ['train', '--retain', '2 apples'],
+      /INPUT: --retain is "2 apples"; write bytes as 1073741824, 512MiB or 2GiB\.\n/,
+    ],
+    [['train', 'pairs.jsonl'], /INPUT: "pairs\.jsonl" belongs to no flag\.\n/],
+    [['train', '--', 'x'], /INPUT: train takes nothing after --, got "x"\.\n/],
+    [['embed', '--model', 'm', '--input', 'x'], /INPUT: --output FILE is needed/],
+    [['embed', '--model', 'm', '--input', 'x', '--output', 'y.doc'], /format of y\.doc cannot be told/],
+    [['evaluate', '--model', 'm', '--task', 'speed'], /--task is speed/],
+    [['evaluate', '--model', 'm', '--queries', 'q'], /go together/],
+  ];
+  for (const [args, message] of calls) {
+    const { code, stderr } = await gradcache(args);
+    assert.equal(code, 2, `${args.join(' ')}: ${stderr}`);
+    assert.match(stderr, message);
+  }
+});
+
+test('an error is one line with its code, and has a stack only where asked', async (t) => {
+  const folder = await temporaryFolder(t);
+  const args = ['evaluate', '--model', join(folder, 'nowhere'), '--data', join(folder, 'nothing.jsonl')];
+  const plain = await gradcache(args);
+  assert.equal(plain.code, 1);
+  assert.match(plain.stderr, /^INPUT: .*nothing\.jsonl cannot be read.*\n$/);
+  const debug = await gradcache([...args, '--debug']);
+  assert.match(debug.stderr, /\n\s+at /);
+});
+
+test('doctor reports as text and as JSON, and its exit code says whether a training would start', async (t) => {
+  const text = await gradcache(['doctor']);
+  assert.equal(text.code, 0, text.stdout);
+  assert.match(text.stdout, /libtorch/);
+  const json = await gradcache(['doctor', '--json']);
+  assert.equal((JSON.parse(json.stdout) as { ok: boolean }).ok, true);
+  const broken = await gradcache(['doctor', '--json', '--libtorch', await temporaryFolder(t)]);
+  assert.equal(broken.code, 1);
+  const report = JSON.parse(broken.stdout) as { ok: boolean; problems: { code: string }[] };
+  assert.equal(report.ok, false);
+  assert.ok(report.problems.length > 0);
+});
+
+test('setup refuses what it cannot install', async (t) => {
+  const missing = await gradcache(['setup', '--from', join(await temporaryFolder(t), 'libtorch.zip')]);
+  assert.equal(missing.code, 1);
+  assert.match(missing.stderr, /^SETUP: .*libtorch\.zip does not exist/);
+  const old = await gradcache(['setup', '--version', '1.0.0']);
+  assert.equal(old.code, 1);
+  assert.match(old.stderr, /^LIBTORCH_VERSION: /);
+});

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { digests, shortRun } from '../training/support.js';
+import { gradcache } from './program.js';
+
+/** The flags of a short run. */
+async function flags(t: TestContext): Promise<{ folder: string; output: string; args: string[] }> {
+  const { folder, config } = await shortRun(t);
+  const { model, data, output } = config as { model: string; data: string; output: string };
+  const args = [
+    'train',
+    '--model',
+    model,
+    '--data',
+    data,
+    '--output',
+    output,
+    '--batch',
+    '20',
+    '--device',
+    'cpu',
+  ];
+  return { folder, output, args: [...args, '--chunk-sequences', '8', '--lr', '1e-2'] };
+}
+
+test('flags alone train a model, and every step is told', async (t) => {
+  const { output, args } = await flags(t);
+  const { code, stdout, stderr } = await gradcache([...args, '--steps', '4', '--checkpoint-every', '2']);
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, `The model is in ${join(output, 'model')}\n`);
+  assert.match(stderr, /parameters on cpu, 4 steps/);
+  // Not a terminal: plain lines, the first and the last whatever the time between them.
+  assert.match(stderr, /^step 1\/4 · loss \d\.\d{4} · .* pairs\/s · .* tokens\/s · \d+ MiB · \d+ s left$/m);
+  assert.match(stderr, /^step 4\/4 · .* · 0 s left$/m);
+  assert.match(stderr, /^step 2: wrote .*checkpoint-2$/m);
+  assert.ok(!stderr.includes('\r'));
+});
+
+test('with --json standard output holds one event a line and the result last', async (t) => {
+  const { args } = await flags(t);
+  const { code, stdout, stderr } = await gradcache([...args, '--epochs', '1', '--json']);
+  assert.equal(code, 0, stderr);
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { type: string; steps?: number });
+  assert.deepEqual(
+    lines.map(({ type }) => type),
+    ['start', 'step', 'step', 'step', 'saved', 'result'],
+  );
+  assert.equal(lines.at(-1)!.steps, 3);
+  assert.equal(stderr, '');
+});
+
+test('a configuration file is read, and flags win over it', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const file = join(folder, 'run.json');
+  await writeFile(
+    file,
+    JSON.stringify({
+      ...config,
+      epochs: 3,
+      steps: undefined,
+      chunk: { tokens: 64 },
+      loss: { temperature: 0.1 },
+    }),
+  );
+  const output = join(folder, 'other');
+  const args = [
+    '--steps',
+    '2',
+    '--output',
+    output,
+    '--chunk-sequences',
+    '40',
+    '--no-shuffle',
+    '--learn-temperature',
+    '--json',
+  ];
+  const { code, stdout, stderr } = await gradcache(['train', '--config', file, ...args]);
+  assert.equal(code, 0, stderr);
+  const steps = stdout
+    .split('\n')
+    .filter((line) => line.includes('"step",'))
+    .map((line) => JSON.parse(line) as { chunks: number });
+  assert.deepEqual(
+    steps.map(({ chunks }) => chunks),
+    [2, 2],
+  );
+  assert.deepEqual((await readdir(output)).sort(), ['metrics.jsonl', 'model']);
+
+  await writeFile(file, JSON.stringify({ ...config, optimizer: { learningRate: 1 } }));
+  const wrong = await gradcache(['train', '--config', file]);
+  assert.equal(wrong.code, 1);
+  assert.match(
+    wrong.stderr,
+    /^INPUT: config\.optimizer\.learningRate is not a setting; known are betas, lr, eps/,
+  );
+  await writeFile(file, '{"model": ');
+  assert.match(
+    (await gradcache(['train', '--config', file])).stderr,
+    /^INPUT: .*run\.json cannot be read as JSON/,
+  );
+});
+
+test('Ctrl-C ends the run after the current chunk, and --resume ends with the same bits as an uninterrupted run', async (t) => {
+  const { output, args } = await flags(t);
+  const long = [...args, '--steps', '400', '--checkpoint-every', '5', '--json'];
+  let interrupted = false;
+  const { code, signal, stderr } = await gradcache(long, {
+    onOutput: (child, written) => {
+      if (interrupted || !written.includes('"type":"step","step":12')) return;
+      interrupted = true;
+      child.kill('SIGINT');
+    },
+  });
+  assert.equal(signal, null);
+  assert.equal(code, 130, stderr);
+  assert.match(stderr, /^Ending after the current chunk\. Ctrl-C again ends at once\.\n/);
+  const [, step] =
+    /ABORTED: The training was interrupted; the checkpoint of step (\d+) is complete; --resume goes on from it\.\n$/.exec(
+      stderr,
+    ) ?? [];
+  assert.ok(Number(step) >= 10, stderr);
+  assert.ok((await readdir(output)).every((name) => !name.endsWith('.tmp')));
+  const kept = await digests(join(output, `checkpoint-${step}`));
+
+  // An uninterrupted run to the same step has written the same checkpoint.
+  const whole = args.map((arg) => (arg === output ? `${output}-whole` : arg));
+  assert.equal(
+    (
+      await gradcache([...whole, '--steps', '400', '--checkpoint-every', step!, '--json'], {
+        onOutput: (child, written) => {
+          if (written.includes(`"type":"saved","step":${step}`)) child.kill('SIGKILL');
+        },
+      })
+    ).signal,
+    'SIGKILL',
+  );
+  const { 'trainer.json': _, ...expected } = await digests(join(`${output}-whole`, `checkpoint-${step}`));
+  const { 'trainer.json': __, ...found } = kept;
+  assert.deepEqual(found, expected);
+  const resumed = await gradcache([...args, '--steps', String(Number(step) + 2), '--resume', '--json']);
+  assert.equal(resumed.code, 0, resumed.stderr);
+  assert.match(resumed.stdout, new RegExp(`"done":${step},`));
+});
+
+test('a second Ctrl-C ends the process at once, as the signal does', async (t) => {
+  const { output, args } = await flags(t);
+  let sent = 0;
+  const { code, signal } = await gradcache(
+    [...args, '--steps', '100000', '--batch', '60', '--chunk-sequences', '1', '--json'],
+    {
+      onOutput: (child, written) => {
+        if (sent === 0 && written.includes('"type":"step"')) {
+          sent = 1;
+          child.kill('SIGINT');
+          child.kill('SIGTERM');
+        }
+      },
+    },
+  );
+  assert.equal(sent, 1);
+  // Whichever of the two comes second ends it; where the run was already over, the code says so.
+  assert.ok(signal === 'SIGINT' || signal === 'SIGTERM' || code === 130, `code ${code}, signal ${signal}`);
+  assert.equal((await readFile(join(output, 'metrics.jsonl'), 'utf8')).startsWith('{"type":"start"'), true);
+});

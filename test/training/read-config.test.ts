@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readTrainConfig } from '../../lib/training/read-config.js';
+
+const LEAST = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };
+
+test('what is not given has its default', () => {
+  const config = readTrainConfig(LEAST);
+  assert.deepEqual(config.columns, ['anchor', 'positive']);
+  assert.deepEqual(config.data, ['pairs.jsonl']);
+  assert.deepEqual(config.loss, {
+    temperature: 0.05,
+    learned: false,
+    similarity: 'cosine',
+    symmetric: false,
+  });
+  assert.deepEqual(config.schedule, { kind: 'linear', warmup: 0.1 });
+  assert.equal(config.epochs, 1);
+  assert.equal(config.chunk, 'auto');
+  assert.equal(config.uniqueTexts, true);
+  assert.equal(config.resume, false);
+  assert.equal(config.evaluation, null);
+});
+
+test('a configuration that is filled in is kept as it is', () => {
+  const given = {
+    ...LEAST,
+    data: ['a.csv', 'b.csv'],
+    columns: ['query', 'answer', 'wrong'],
+    chunk: { tokens: 4096 },
+    prompts: { query: 'query' },
+    shuffle: { buffer: 1000 },
+    evaluation: { task: 'sts', data: 'dev.csv', every: 5 },
+    checkpoint: { every: 10, keep: 1 },
+    resume: 'run/checkpoint-10',
+    steps: 100,
+  };
+  const config = readTrainConfig(given);
+  assert.equal(config.epochs, undefined);
+  assert.deepEqual(config.chunk, { tokens: 4096 });
+  assert.deepEqual(config.shuffle, { buffer: 1000 });
+  assert.deepEqual(config.evaluation, { ...given.evaluation, columns: ['sentence1', 'sentence2', 'score'] });
+  assert.deepEqual(config.prompts, { query: 'query' });
+});
+
+test('every mistake is named with its path, its value and what is accepted', () => {
+  const mistakes: [object, string][] = [
+    [{ ...LEAST, model: undefined }, 'run.model is missing: give a model folder, or { config, tokenizer }.'],
+    [{ ...LEAST, batch: 1 }, 'run.batch is 1, a number; accepted is a whole number from 2.'],
+    [{ ...LEAST, batch: '64' }, 'run.batch is "64", a string; accepted is a whole number from 2.'],
+    [{ ...LEAST, batchsize: 64 }, 'run.batchsize is not a setting; did you mean batch?'],
+    [{ ...LEAST, optimiser: {} }, 'run.optimiser is not a setting; did you mean optimizer?'],
+    [{ ...LEAST, optimizer: { lr: 0 } }, 'run.optimizer.lr is 0, a number; accepted is a number above 0.'],
+    [
+      { ...LEAST, optimizer: { betas: [0.9] } },
+      'run.optimizer.betas is [0.9], a list; accepted is two numbers.',
+    ],
+    [
+      { ...LEAST, optimizer: { betas: [0.9, 2] } },
+      'run.optimizer.betas[1] is 2, a number; accepted is a number from 0 up to 0.999999.',
+    ],
+    [
+      { ...LEAST, chunk: { tokens: 5, sequences: 5 } },
+      'run.chunk is {"tokens":5,"sequences":5}, an object; accepted is one of { sequences } and { tokens }.',
+    ],
+    [{ ...LEAST, chunk: 64 }, 'run.chunk is 64, a number; accepted is "auto", { sequences } or { tokens }.'],
+    [{ ...LEAST, steps: 5, epochs: 5 }, 'run has both epochs (5) and steps (5): give one of them.'],
+    [
+      { ...LEAST, precision: 'half' },
+      'run.precision is "half", a string; accepted is "float32" or "float64" or "bfloat16".',
+    ],
+    [
+      { ...LEAST, columns: ['a', 'a'] },
+      'run.columns is ["a","a"], a list; accepted is two or more different columns: anchor, positive, hard negatives.',
+    ],
+    [
+      { ...LEAST, prompts: { passage: 'x' } },
+      'run.prompts.passage is not a setting; known are anchor, positive.',
+    ],
+    [{ ...LEAST, evaluation: { data: 'x' } }, 'run.evaluation.task is missing: give "retrieval" or "sts".'],
+    [
+      { ...LEAST, evaluation: { task: 'sts', data: 'x', columns: ['a', 'b'] } },
+      'run.evaluation.columns is ["a","b"], a list; accepted is 3 columns for sts.',
+    ],
+    [
+      { ...LEAST, checkpoint: {} },
+      'run.checkpoint.every is missing: give the steps between two checkpoints.',
+    ],
+    [
+      { ...LEAST, model: { config: {} } },
+      'run.model.tokenizer is missing: give the path of a tokenizer.json.',
+    ],
+    [
+      { ...LEAST, schedule: { warmup: 2.5 } },
+      'run.schedule.warmup is 2.5, a number; accepted is a whole number of steps, or a part of all steps below 1.',
+    ],
+    [{ ...LEAST, seed: -1 }, 'run.seed is -1, a number; accepted is a whole number from 0.'],
+    [
+      { ...LEAST, shuffle: 'yes' },
+      'run.shuffle is "yes", a string; accepted is true, false or { buffer: rows }.',
+    ],
+    [
+      { ...LEAST, resume: 3 },
+      'run.resume is 3, a number; accepted is true, false or the path of a checkpoint folder.',
+    ],
+  ];
+  for (const [value, message] of mistakes) {
+    assert.throws(() => readTrainConfig(value, 'run'), { code: 'INPUT', message });
+  }
+  assert.throws(() => readTrainConfig('run.json', 'run'), {
+    code: 'INPUT',
+    message: 'run is "run.json", a string; accepted is an object.',
+  });
+});

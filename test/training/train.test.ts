@@ -1,0 +1,339 @@
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
+import { TextEncoder } from '../../lib/encoders/text-encoder.js';
+import type { TrainConfig } from '../../lib/training/config.js';
+import type { StepEvent, TrainEvent } from '../../lib/training/events.js';
+import { train } from '../../lib/training/train.js';
+import { digests, pairs, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
+
+/** Runs a training and collects what it tells. */
+async function record(
+  config: TrainConfig,
+  signal?: AbortSignal,
+): Promise<{ events: TrainEvent[]; steps: StepEvent[] }> {
+  const events: TrainEvent[] = [];
+  await train(config, { signal, onEvent: (event) => events.push(event) });
+  return { events, steps: events.filter((event) => event.type === 'step') };
+}
+
+test('a run lowers the loss, and leaves a model, checkpoints and metrics', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const evaluation = {
+    task: 'retrieval',
+    data: await writeRows(join(folder, 'held.jsonl'), pairs(12)),
+    every: 15,
+  } as const;
+  const { events, steps } = await record({ ...config, steps: 30, checkpoint: { every: 10 }, evaluation });
+  assert.deepEqual(
+    steps.map(({ step }) => step),
+    Array.from({ length: 30 }, (_, index) => index + 1),
+  );
+  assert.ok(
+    steps.at(-1)!.loss < steps[0]!.loss - 0.5,
+    `${steps[0]!.loss} fell to ${steps.at(-1)!.loss} only`,
+  );
+  for (const step of steps) {
+    assert.equal(step.pairs, 20);
+    assert.equal(step.chunks, 6);
+    assert.ok(
+      step.lr > 0 &&
+        step.gradNorm > 0 &&
+        step.tokens > 100 &&
+        step.pairsPerSecond > 0 &&
+        step.peakMemory > 1e6,
+    );
+  }
+  assert.equal(steps.at(-1)!.secondsLeft, 0);
+  const [start] = events;
+  assert.deepEqual(start, {
+    type: 'start',
+    steps: 30,
+    done: 0,
+    rows: null,
+    parameters: 136096,
+    device: 'cpu',
+    resumed: null,
+  });
+  const scores = events.filter((event) => event.type === 'evaluation');
+  assert.deepEqual(
+    scores.map(({ step }) => step),
+    [15, 30],
+  );
+  assert.ok(scores[1]!.scores['recall@10']! > 0.5);
+  // The newest two of three.
+  assert.deepEqual((await readdir(config.output)).sort(), [
+    'checkpoint-20',
+    'checkpoint-30',
+    'metrics.jsonl',
+    'model',
+  ]);
+
+  const metrics = (await readFile(join(config.output, 'metrics.jsonl'), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as TrainEvent);
+  assert.deepEqual(
+    metrics.map(({ type }) => type),
+    events.filter(({ type }) => type !== 'chunk').map(({ type }) => type),
+  );
+
+  // A checkpoint is a model folder as well, here the same as the finished model.
+  const texts = ['the old dog', 'a river'];
+  const [finished, checkpoint] = await Promise.all(
+    ['model', 'checkpoint-30'].map(async (name) => {
+      const model = await TextEncoder.load(join(config.output, name));
+      return (await model.encode(texts)).values();
+    }),
+  );
+  assert.deepEqual(finished, checkpoint);
+});
+
+test('a run that was interrupted and resumed ends with the same bits as one that was not', async (t) => {
+  const { config } = await shortRun(t);
+  // With dropout, a learned temperature, several epochs and a schedule: everything that has a state.
+  const settings: TrainConfig = {
+    ...config,
+    steps: 7,
+    checkpoint: { every: 2 },
+    loss: { learned: true, temperature: 0.1 },
+  };
+  const whole = { ...settings, output: `${config.output}-whole` };
+  const { steps: expected } = await record(whole);
+
+  const controller = new AbortController();
+  const before: StepEvent[] = [];
+  await assert.rejects(
+    train(settings, {
+      signal: controller.signal,
+      onEvent: (event) => {
+        if (event.type === 'step') before.push(event);
+        if (event.type === 'step' && event.step === 5) controller.abort();
+      },
+    }),
+    { code: 'ABORTED' },
+  );
+  assert.equal(before.length, 5);
+  const { events, steps: after } = await record({ ...settings, resume: true });
+  const [start] = events;
+  assert.ok(
+    start?.type === 'start' && start.done === 4 && start.resumed === join(config.output, 'checkpoint-4'),
+  );
+
+  const figures = (list: StepEvent[]) =>
+    list.map(({ step, loss, lr, gradNorm, epoch }) => ({ step, loss, lr, gradNorm, epoch }));
+  assert.deepEqual(figures([...before.slice(0, 4), ...after]), figures(expected));
+  assert.deepEqual(await digests(join(settings.output, 'model')), await digests(join(whole.output, 'model')));
+  assert.deepEqual(
+    await digests(join(settings.output, 'checkpoint-6')),
+    await digests(join(whole.output, 'checkpoint-6')),
+  );
+  // Lines of the step that was made twice are there once.
+  const lines = (await readFile(join(config.output, 'metrics.jsonl'), 'utf8'))
+    .split('\n')
+    .filter((line) => line.includes('"type":"step"'));
+  assert.deepEqual(
+    lines.map((line) => (JSON.parse(line) as StepEvent).step),
+    [1, 2, 3, 4, 5, 6, 7],
+  );
+});
+
+for (const phase of ['forward', 'loss', 'backward'] as const) {
+  test(`an abort in the ${phase} pass ends the run there and leaves the checkpoint before it intact`, async (t) => {
+    const { config } = await shortRun(t);
+    const controller = new AbortController();
+    const later: TrainEvent[] = [];
+    await assert.rejects(
+      train(
+        { ...config, checkpoint: { every: 2 } },
+        {
+          signal: controller.signal,
+          onEvent: (event) => {
+            if (controller.signal.aborted) later.push(event);
+            if (event.type === 'chunk' && event.step === 3 && event.phase === phase) controller.abort();
+          },
+        },
+      ),
+      { code: 'ABORTED' },
+    );
+    const kept = await digests(join(config.output, 'checkpoint-2'));
+    assert.ok('trainer.json' in kept && 'optimizer.safetensors' in kept);
+    assert.deepEqual((await readdir(config.output)).sort(), ['checkpoint-2', 'metrics.jsonl']);
+    assert.ok(later.length <= 1, `after the abort came ${later.map(({ type }) => type).join()}`);
+    // And the run can go on from there.
+    const { steps } = await record({ ...config, checkpoint: { every: 2 }, resume: true });
+    assert.deepEqual(
+      steps.map(({ step }) => step),
+      [3, 4, 5, 6],
+    );
+  });
+}
+
+test('a signal that has fired already ends the run before its first step', async (t) => {
+  const { config } = await shortRun(t);
+  await assert.rejects(record(config, AbortSignal.abort()), { code: 'ABORTED' });
+  await assert.rejects(record({ ...config, steps: undefined, epochs: 1 }, AbortSignal.abort()), {
+    code: 'ABORTED',
+  });
+});
+
+test('earlier results are not overwritten, and another order of the data is not resumed', async (t) => {
+  const { config } = await shortRun(t);
+  const settings = { ...config, steps: 2, checkpoint: { every: 2 } };
+  await record(settings);
+  await assert.rejects(record(settings), {
+    code: 'INPUT',
+    message: /already holds checkpoints, the newest of step 2/,
+  });
+  await assert.rejects(record({ ...settings, resume: true, batch: 10 }), {
+    code: 'INPUT',
+    message: /batch was 20, now 10/,
+  });
+  await assert.rejects(record({ ...settings, resume: true, seed: 9 }), {
+    code: 'INPUT',
+    message: /seed was 1, now 9/,
+  });
+  await writeRows(config.data as string, pairs(50));
+  await assert.rejects(record({ ...settings, resume: true }), {
+    code: 'INPUT',
+    message: /sizes of the data files/,
+  });
+  await assert.rejects(record({ ...settings, resume: join(config.output, 'model') }), {
+    code: 'CHECKPOINT',
+    message: /not a checkpoint of a training run/,
+  });
+});
+
+test('a resumed run that was at its end makes no step and writes the model', async (t) => {
+  const { config } = await shortRun(t);
+  const settings = { ...config, steps: 2, checkpoint: { every: 2 } };
+  await record(settings);
+  const result = await train({ ...settings, resume: true });
+  assert.deepEqual(result, { steps: 2, loss: null, model: join(config.output, 'model'), scores: null });
+});
+
+test('epochs give as many steps as there are batches of at least half the size', async (t) => {
+  const { config } = await shortRun(t);
+  const { events, steps } = await record({ ...config, steps: undefined, epochs: 2, batch: 25 });
+  // 60 rows make two batches of 25, and one of 10 that is left out.
+  assert.deepEqual(
+    steps.map(({ epoch, pairs: size }) => [epoch, size]),
+    [
+      [0, 25],
+      [0, 25],
+      [1, 25],
+      [1, 25],
+    ],
+  );
+  const [start] = events;
+  assert.ok(start?.type === 'start' && start.rows === 60 && start.steps === 4);
+});
+
+test('data that does not fill half a batch is an error, not an endless run', async (t) => {
+  const { config } = await shortRun(t);
+  for (const length of [{ steps: 3 }, { steps: undefined, epochs: 3 }]) {
+    await assert.rejects(record({ ...config, ...length, batch: 200 }), {
+      code: 'INPUT',
+      message: /do not fill half a batch of 200/,
+    });
+  }
+});
+
+test('a loss that is not finite stops the run and names the step and the texts', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const path = join(config.model as string, 'model.safetensors');
+  const tensors = await readSafetensors(path);
+  const vocabulary = JSON.parse(await readFile(join(config.model as string, 'tokenizer.json'), 'utf8')) as {
+    model: { vocab: Record<string, number> };
+  };
+  const words = tensors.get('embeddings.word_embeddings.weight')!;
+  const word = 'elephant';
+  const row = vocabulary.model.vocab[word]!;
+  new Float32Array(words.bytes.buffer, words.bytes.byteOffset, words.bytes.byteLength / 4).fill(
+    NaN,
+    row * 16,
+    row * 16 + 16,
+  );
+  await writeSafetensors(path, tensors, { format: 'pt' });
+  const data = await writeRows(join(folder, 'bad.jsonl'), [
+    ...pairs(30),
+    { anchor: `an ${word}`, positive: 'large and grey' },
+  ]);
+  await assert.rejects(
+    record({ ...config, data, batch: 31, shuffle: false }),
+    (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'NON_FINITE');
+      assert.match(error.message, /^Step 1 \(epoch 0, batch 0\) was not made/);
+      assert.match(error.message, new RegExp(`anchor of row 30 \\("an ${word}"\\)`));
+      return true;
+    },
+  );
+});
+
+test('lines that are skipped are told, once each', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = join(folder, 'with-bad-lines.jsonl');
+  await writeFile(
+    data,
+    `${pairs()
+      .map((row) => JSON.stringify(row))
+      .join('\n')}\n{"anchor": 3}\n`,
+  );
+  const { events } = await record({ ...config, data, steps: undefined, epochs: 2, onBadLine: 'skip' });
+  const skipped = events.filter((event) => event.type === 'skipped');
+  assert.equal(skipped.length, 1);
+  assert.match(skipped[0]!.message, /with-bad-lines\.jsonl, line 61/);
+  await assert.rejects(record({ ...config, data, output: join(folder, 'other') }), {
+    code: 'INPUT',
+    message: /line 61/,
+  });
+});
+
+test('a model can start from random weights, in several precisions, and the seed decides', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const configFile = join(folder, 'config.json');
+  await writeFile(configFile, JSON.stringify(TINY_CONFIG));
+  const model = { config: configFile, tokenizer: join(root, 'examples', 'quickstart', 'tokenizer.json') };
+  const losses = async (changes: Partial<TrainConfig>, name: string): Promise<number[]> =>
+    (await record({ ...config, model, steps: 2, output: join(folder, name), ...changes })).steps.map(
+      ({ loss }) => loss,
+    );
+  const first = await losses({}, 'a');
+  assert.deepEqual(await losses({}, 'b'), first);
+  assert.notDeepEqual(await losses({ seed: 2 }, 'c'), first);
+  const [exact] = await losses({ dropout: 0 }, 'float32');
+  const [short] = await losses({ dropout: 0, precision: 'bfloat16' }, 'bfloat16');
+  assert.ok(Math.abs(short! - exact!) < 0.1, `${short} is not ${exact}`);
+  assert.ok((await losses({ precision: 'float64' }, 'float64')).every((loss) => loss > 0 && loss < 5));
+});
+
+test('three columns train with hard negatives, and prompts are put before their column', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = pairs().map((row, index, all) => ({
+    ...row,
+    negative: `${all[(index + 7) % all.length]!.positive} indeed`,
+  }));
+  const data = await writeRows(join(folder, 'triplets.jsonl'), rows);
+  const { steps } = await record({ ...config, data, columns: ['anchor', 'positive', 'negative'], steps: 2 });
+  assert.equal(steps[0]!.chunks, 9);
+  await assert.rejects(record({ ...config, output: join(folder, 'x'), prompts: { anchor: 'query' } }), {
+    code: 'INPUT',
+    message: /query/,
+  });
+});
+
+test('what a killed run left half written is removed at the next start', async (t) => {
+  const { config } = await shortRun(t);
+  await record({ ...config, steps: 2, checkpoint: { every: 2 } });
+  await mkdir(join(config.output, 'checkpoint-4.123.tmp'));
+  await mkdir(join(config.output, 'model.123.tmp'));
+  await record({ ...config, steps: 3, checkpoint: { every: 3 }, resume: true });
+  assert.deepEqual((await readdir(config.output)).sort(), [
+    'checkpoint-2',
+    'checkpoint-3',
+    'metrics.jsonl',
+    'model',
+  ]);
+});
