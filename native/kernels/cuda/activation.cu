@@ -3,8 +3,7 @@
 
 #include "kernels/cuda/columns.cuh"
 
-using namespace gradcache;
-using namespace gradcache::cuda;
+namespace gradcache::cuda {
 
 namespace {
 
@@ -44,14 +43,16 @@ __device__ __forceinline__ void evaluate(float z, float& y, float& slope) {
     y = __fmul_rn(z, cumulative);
     slope = __fmaf_rn(z, __fmul_rn(e, 0.39894228040f), cumulative);
   } else if constexpr (Kind == GRADCACHE_GELU_TANH) {
-    // (1 + tanh(u)) / 2 is the logistic function of 2 u.
+    // (1 + tanh(u)) / 2 is the logistic function of 2 u, and 1 minus that is e times it: by subtraction it would lose its
+    // digits where z is large. The bound keeps e times logistic from being infinity times 0.
     constexpr float kRoot = 0.79788456080f, kCubic = 0.044715f;
     const float square = __fmul_rn(z, z);
     const float u = __fmul_rn(__fmul_rn(kRoot, z), __fmaf_rn(square, kCubic, 1.0f));
-    const float logistic = reciprocal(__fadd_rn(1.0f, powerOfTwo(__fmul_rn(u, -2.0f * kLog2E))));
+    const float e = fminf(powerOfTwo(__fmul_rn(u, -2.0f * kLog2E)), 0x1p126f);
+    const float logistic = reciprocal(__fadd_rn(1.0f, e));
     y = __fmul_rn(z, logistic);
     const float inner = __fmul_rn(2.0f * kRoot, __fmaf_rn(square, 3.0f * kCubic, 1.0f));
-    slope = __fmaf_rn(__fmul_rn(y, __fsub_rn(1.0f, logistic)), inner, logistic);
+    slope = __fmaf_rn(__fmul_rn(y, __fmul_rn(e, logistic)), inner, logistic);
   } else {
     y = z <= 0 ? 0.0f : z;  // NaN stays NaN
     slope = z <= 0 ? 0.0f : 1.0f;
@@ -157,6 +158,10 @@ ColumnLayout backwardLayout(const GradcacheRows& rows) {
 }
 
 }  // namespace
+
+}  // namespace gradcache::cuda
+
+using namespace gradcache::cuda;
 
 int gradcache_activation_forward(const GradcacheRows* rows, GradcacheActivation kind, const void* x, const void* bias, void* y) {
   if (cudaError_t error = checkRows(rows)) return error;

@@ -4,8 +4,7 @@
 // up the partial sums of each crossing run, in the order of the pieces.
 #include "kernels/cuda/common.cuh"
 
-using namespace gradcache;
-using namespace gradcache::cuda;
+namespace gradcache::cuda {
 
 namespace {
 
@@ -155,6 +154,10 @@ cudaError_t launch(const AddRows<T>& a, cudaStream_t stream) {
 }
 
 }  // namespace
+
+}  // namespace gradcache::cuda
+
+using namespace gradcache::cuda;
 
 size_t gradcache_add_rows_scratch(const GradcacheRows* rows) {
   if (checkRows(rows)) return 0;

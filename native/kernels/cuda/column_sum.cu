@@ -1,8 +1,7 @@
 // The sum over tokens of a matrix: the gradient of a bias.
 #include "kernels/cuda/columns.cuh"
 
-using namespace gradcache;
-using namespace gradcache::cuda;
+namespace gradcache::cuda {
 
 namespace {
 
@@ -36,6 +35,10 @@ __global__ __launch_bounds__(kColumnThreads) void columnSumKernel(const T* x, fl
 ColumnLayout layoutOf(const GradcacheRows& rows) { return ColumnLayout::of(rows.tokens, rows.width, kRowsPerThread, kBlocks); }
 
 }  // namespace
+
+}  // namespace gradcache::cuda
+
+using namespace gradcache::cuda;
 
 size_t gradcache_column_sum_scratch(const GradcacheRows* rows) {
   if (checkRows(rows)) return 0;
