@@ -1,0 +1,519 @@
+"""Checks and times the CUDA kernels that work on rows: norms, embeddings, activations, column sums, rows of tables.
+
+    python3 bench/kernels/rows.py [--small] [--library build-cuda/libgradcache_cuda.so]
+
+Every function against a float64 reference on fresh random data: odd sizes, both types, dropout or none, gradients that
+accumulate, the same bits from a second run. Then the time of each at the shapes that encoders have. --small checks tiny
+shapes only, for compute-sanitizer."""
+
+import argparse
+import ctypes
+import math
+import os
+import sys
+import threading
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument('--small', action='store_true')
+arguments.add_argument('--library', default='build-cuda/libgradcache_cuda.so')
+arguments = arguments.parse_args()
+if arguments.small:
+    os.environ['PYTORCH_NO_CUDA_MEMORY_CACHING'] = '1'  # each tensor its own allocation: memcheck sees what lies outside
+
+import torch
+import torch.nn.functional as F
+
+DEVICE = 'cuda'
+BF16, F32 = torch.bfloat16, torch.float32
+TYPE = {F32: 0, BF16: 1}
+KINDS = {'gelu': 0, 'gelu_tanh': 1, 'relu': 2}
+EPSILON = 1e-12
+
+
+class Key(ctypes.Structure):
+    _fields_ = [('first', ctypes.c_uint32), ('second', ctypes.c_uint32), ('threshold', ctypes.c_uint32), ('scale', ctypes.c_float)]
+
+
+class Rows(ctypes.Structure):
+    _fields_ = [('type', ctypes.c_int), ('tokens', ctypes.c_int64), ('width', ctypes.c_int64), ('stream', ctypes.c_void_p)]
+
+
+# ---- the library ------------------------------------------------------------------------------------------------------
+library = ctypes.CDLL(os.path.abspath(arguments.library))
+P, R, I, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_float
+SIGNATURES = {
+    'norm_forward': [R, P, P, P, P, P, FLOAT, Key, P, P, P, P],
+    'norm_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P, P, P],
+    'embedding_forward': [R, P, P, P, P, P, P, P, FLOAT, Key, P, P, P, P],
+    'embedding_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P],
+    'add_rows': [R, P, P, P, P, P],
+    'activation_forward': [R, I, P, P, P],
+    'activation_backward': [R, I, P, P, P, P, P, P, P],
+    'column_sum': [R, P, P, P],
+}
+for name, types in SIGNATURES.items():
+    function = getattr(library, f'gradcache_{name}')
+    function.argtypes, function.restype = types, I
+for name in ('norm_backward', 'add_rows', 'activation_backward', 'column_sum'):
+    function = getattr(library, f'gradcache_{name}_scratch')
+    function.argtypes, function.restype = [R], ctypes.c_size_t
+library.gradcache_cuda_error.argtypes, library.gradcache_cuda_error.restype = [I], ctypes.c_char_p
+
+
+def rows(type, tokens, width):
+    return Rows(TYPE[type], tokens, width, torch.cuda.current_stream().cuda_stream)
+
+
+def call(name, *values):
+    code = getattr(library, f'gradcache_{name}')(*[v.data_ptr() if isinstance(v, torch.Tensor) else v for v in values])
+    if code:
+        raise RuntimeError(f'gradcache_{name}: {library.gradcache_cuda_error(code).decode()} ({code})')
+
+
+def scratch(name, shape):
+    size = getattr(library, f'gradcache_{name}_scratch')(shape)
+    return torch.full((max(size // 4, 1),), math.nan, device=DEVICE)  # poisoned: it needs no initialisation
+
+
+# ---- dropout, as native/core/dropout_key.h has it ------------------------------------------------------------------------
+M32, M64 = (1 << 32) - 1, (1 << 64) - 1
+
+
+def make_key(probability, seed, site=0):
+    threshold = int(probability * 65536.0 + 0.5)
+    if threshold == 0:
+        return Key(0, 0, 0, 1.0)
+    z = (seed * 0x9E3779B97F4A7C15 + (site + 1) * 0xD1B54A32D192ED03) & M64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M64
+    z ^= z >> 31
+    return Key(z & M32, z >> 32, threshold, 65536.0 / (65536.0 - threshold))
+
+
+def mix(h):
+    h = h ^ (h >> 16)
+    h = (h * 0x85EBCA6B) & M32
+    h = h ^ (h >> 13)
+    h = (h * 0xC2B2AE35) & M32
+    return h ^ (h >> 16)
+
+
+def factor(key, tokens, width):
+    """float64 [tokens, width]: 0 or the key's scale."""
+    row = mix(torch.arange(tokens, device=DEVICE).unsqueeze(1) ^ key.first) + key.second
+    column = torch.arange(width, device=DEVICE).unsqueeze(0)
+    bits = mix((row + (column >> 1) * 0x9E3779B9) & M32)
+    bits = (bits >> ((column & 1) * 16)) & 0xFFFF
+    return (bits >= key.threshold).double() * key.scale
+
+
+# ---- checks ---------------------------------------------------------------------------------------------------------------
+failures = []
+worst = {}
+
+
+def close(name, got, expected, limit):
+    norm = expected.double().norm().item()
+    error = (got.double() - expected.double()).norm().item() / (norm if norm > 0 else 1.0)
+    group = name.split(' ')[0] + ' ' + name.split(' ')[1]
+    worst[group] = max(worst.get(group, 0.0), error if error == error else math.inf)
+    if not error <= limit:
+        failures.append(f'{name}: l2 {error:.2e}, at most {limit:.0e} expected')
+
+
+def same(name, one, other):
+    if not torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8)):
+        failures.append(f'{name}: the bits differ')
+
+
+def rounding(type):
+    return 2.5e-3 if type is BF16 else 2e-6
+
+
+GRADIENT = 5e-6  # of float32 sums over tokens, against float64
+
+
+def normal(*shape, type=F32, std=1.0, mean=0.0):
+    return (torch.randn(*shape, device=DEVICE) * std + mean).to(type)
+
+
+def poison(*shape, type=F32):
+    return torch.full(shape, math.nan, device=DEVICE, dtype=type)
+
+
+def normalize(sum, scale, shift):
+    return F.layer_norm(sum, (sum.size(1),), scale.double(), shift.double(), EPSILON)
+
+
+def check_norm(tokens, width, type, probability, with_bias=True, with_residual=True):
+    where = f'{tokens}x{width} {str(type)[6:]} p={probability}'
+    shape, key = rows(type, tokens, width), make_key(probability, seed=tokens * 7 + width)
+    x, residual = normal(tokens, width, type=type), normal(tokens, width, type=type, std=2.0, mean=0.3)
+    bias, scale, shift = normal(width, type=type), normal(width, type=type, mean=1.0, std=0.2), normal(width, type=type)
+    kept = factor(key, tokens, width)
+
+    def forward(save):
+        y, sum = poison(tokens, width, type=type), poison(tokens, width, type=type)
+        mean, rstd = poison(tokens), poison(tokens)
+        call('norm_forward', shape, x, bias if with_bias else None, residual if with_residual else None, scale, shift, EPSILON, key,
+             y, *((sum, mean, rstd) if save else (None, None, None)))
+        return y, sum, mean, rstd
+
+    y, sum, mean, rstd = forward(True)
+    expected = (x.double() + (bias.double() if with_bias else 0)) * kept + (residual.double() if with_residual else 0)
+    close(f'norm_forward sum {where}', sum, expected, rounding(type))
+    wide = sum.double().requires_grad_()
+    reference = normalize(wide, scale, shift)
+    close(f'norm_forward y {where}', y, reference.detach(), rounding(type))
+    close(f'norm_forward mean {where}', mean, wide.detach().mean(1), 3e-6)
+    close(f'norm_forward rstd {where}', rstd, (wide.detach().var(1, unbiased=False) + EPSILON).rsqrt(), 2e-6)
+    for index, again in enumerate(forward(True)):
+        same(f'norm_forward twice {index} {where}', again, (y, sum, mean, rstd)[index])
+    same(f'norm_forward without saving {where}', forward(False)[0], y)
+
+    dy = normal(tokens, width, type=type)
+    before = [normal(width) for _ in range(3)]
+
+    def backward(with_dx=True, with_y=True, with_bias_gradient=True, shared=False):
+        dsum = poison(tokens, width, type=type)
+        dx = dsum if shared else poison(tokens, width, type=type) if with_dx else None
+        y = poison(tokens, width, type=type) if with_y else None
+        gradients = [g.clone() for g in before]
+        call('norm_backward', shape, dy, sum, mean, rstd, scale, shift, key, dsum, dx, y, gradients[0], gradients[1],
+             gradients[2] if with_bias_gradient else None, scratch('norm_backward', shape))
+        return dsum, dx, y, *gradients
+
+    result = backward()
+    reference.backward(dy.double())
+    dx = wide.grad * kept
+    n = (wide.detach() - wide.detach().mean(1, keepdim=True)) * (wide.detach().var(1, unbiased=False, keepdim=True) + EPSILON).rsqrt()
+    close(f'norm_backward dsum {where}', result[0], wide.grad, rounding(type))
+    close(f'norm_backward dx {where}', result[1], dx, rounding(type))
+    same(f'norm_backward y {where}', result[2], y)
+    expected = [before[0] + (dy.double() * n).sum(0), before[1] + dy.double().sum(0), before[2] + dx.sum(0)]
+    for name, got, reference in zip(('scale', 'shift', 'bias'), result[3:], expected):
+        close(f'norm_backward {name} {where}', got, reference, GRADIENT)
+    for index, again in enumerate(backward()):
+        same(f'norm_backward twice {index} {where}', again, result[index])
+    without = backward(with_y=False, with_bias_gradient=False, with_dx=probability > 0)
+    for index in (0, 3, 4):
+        same(f'norm_backward without y {index} {where}', without[index], result[index])
+    same(f'norm_backward without bias {where}', without[5], before[2])
+    if probability == 0:
+        same(f'norm_backward dx in dsum {where}', backward(shared=True)[0], result[0])
+
+
+def check_embedding(tokens, width, type, probability, with_type=True):
+    where = f'{tokens}x{width} {str(type)[6:]} p={probability}'
+    shape, key = rows(type, tokens, width), make_key(probability, seed=tokens * 3 + width, site=5)
+    words, positions, row = normal(997, width, type=type), normal(131, width, type=type), normal(width, type=type)
+    scale, shift = normal(width, type=type, mean=1.0, std=0.2), normal(width, type=type)
+    ids = torch.randint(0, 997, (tokens,), device=DEVICE)
+    places = torch.arange(tokens, device=DEVICE) % 131
+    kept = factor(key, tokens, width)
+
+    def forward(save):
+        y, sum = poison(tokens, width, type=type), poison(tokens, width, type=type)
+        mean, rstd = poison(tokens), poison(tokens)
+        call('embedding_forward', shape, words, ids, positions, places, row if with_type else None, scale, shift, EPSILON, key, y,
+             *((sum, mean, rstd) if save else (None, None, None)))
+        return y, sum, mean, rstd
+
+    y, sum, mean, rstd = forward(True)
+    expected = words.double()[ids] + positions.double()[places] + (row.double() if with_type else 0)
+    close(f'embedding_forward sum {where}', sum, expected, rounding(type))
+    wide = sum.double().requires_grad_()
+    reference = normalize(wide, scale, shift) * kept
+    close(f'embedding_forward y {where}', y, reference.detach(), rounding(type))
+    same(f'embedding_forward without saving {where}', forward(False)[0], y)
+    for index, again in enumerate(forward(True)):
+        same(f'embedding_forward twice {index} {where}', again, (y, sum, mean, rstd)[index])
+
+    dy = normal(tokens, width, type=type)
+    before = [normal(width) for _ in range(3)]
+
+    def backward():
+        dsum, gradients = poison(tokens, width, type=type), [g.clone() for g in before]
+        call('embedding_backward', shape, dy, sum, mean, rstd, scale, shift, key, dsum, gradients[0], gradients[1],
+             gradients[2] if with_type else None, scratch('norm_backward', shape))
+        return dsum, *gradients
+
+    result = backward()
+    reference.backward(dy.double())
+    n = (wide.detach() - wide.detach().mean(1, keepdim=True)) * (wide.detach().var(1, unbiased=False, keepdim=True) + EPSILON).rsqrt()
+    dnorm = dy.double() * kept
+    close(f'embedding_backward dsum {where}', result[0], wide.grad, rounding(type))
+    close(f'embedding_backward scale {where}', result[1], before[0] + (dnorm * n).sum(0), GRADIENT)
+    close(f'embedding_backward shift {where}', result[2], before[1] + dnorm.sum(0), GRADIENT)
+    close(f'embedding_backward type {where}', result[3], before[2] + (wide.grad.sum(0) if with_type else 0), GRADIENT)
+    for index, again in enumerate(backward()):
+        same(f'embedding_backward twice {index} {where}', again, result[index])
+
+
+def check_activation(tokens, width, type, kind):
+    where = f'{kind} {tokens}x{width} {str(type)[6:]}'
+    shape = rows(type, tokens, width)
+    x, bias, dy = normal(tokens, width, type=type, std=1.5), normal(width, type=type, std=0.5), normal(tokens, width, type=type)
+    special = torch.tensor([0.0, -0.0, 1e-20, -1e-20, 9.0, -9.0, 50.0, -50.0, 1e4, -1e4], device=DEVICE).to(type)
+    count = min(special.numel(), tokens * width)
+    x.view(-1)[:count] = special[:count]
+    y = poison(tokens, width, type=type)
+    call('activation_forward', shape, KINDS[kind], x, bias, y)
+    z = (x.double() + bias.double()).requires_grad_()
+    reference = F.relu(z) if kind == 'relu' else F.gelu(z, approximate='tanh' if kind == 'gelu_tanh' else 'none')
+    limit = 2.5e-3 if type is BF16 else 1e-6
+    # The special values would drown the others in a norm.
+    ordinary = (x.double().abs() < 8.5).double()
+    close(f'activation_forward {where}', y.double() * ordinary, reference.detach() * ordinary, limit)
+    close(f'activation_forward {where} far', y.double() * (1 - ordinary), reference.detach() * (1 - ordinary), limit)
+    inplace = x.clone()
+    call('activation_forward', shape, KINDS[kind], inplace, bias, inplace)
+    same(f'activation_forward in place {where}', inplace, y)
+
+    before = normal(width)
+
+    def backward(inplace):
+        gradient = before.clone()
+        dx, again = (dy.clone(), x.clone()) if inplace else (poison(tokens, width, type=type), poison(tokens, width, type=type))
+        call('activation_backward', shape, KINDS[kind], dx if inplace else dy, again if inplace else x, bias, dx, again, gradient,
+             scratch('activation_backward', shape))
+        return dx, again, gradient
+
+    result = backward(False)
+    reference.backward(dy.double())
+    close(f'activation_backward dx {where}', result[0], z.grad, 2.5e-3 if type is BF16 else 2e-6)
+    same(f'activation_backward y {where}', result[1], y)
+    close(f'activation_backward bias {where}', result[2], before + z.grad.sum(0), GRADIENT)
+    for index, again in enumerate(backward(False)):
+        same(f'activation_backward twice {index} {where}', again, result[index])
+    for index, again in enumerate(backward(True)):
+        same(f'activation_backward in place {index} {where}', again, result[index])
+
+
+def check_column_sum(tokens, width, type):
+    where = f'{tokens}x{width} {str(type)[6:]}'
+    shape, x, before = rows(type, tokens, width), normal(tokens, width, type=type), normal(width)
+
+    def run():
+        gradient = before.clone()
+        call('column_sum', shape, x, gradient, scratch('column_sum', shape))
+        return gradient
+
+    result = run()
+    close(f'column_sum gradient {where}', result, before + x.double().sum(0), GRADIENT)
+    same(f'column_sum twice {where}', run(), result)
+
+
+def check_add_rows(tokens, width, type, indices, name):
+    where = f'{name} {tokens}x{width} {str(type)[6:]}'
+    shape, x = rows(type, tokens, width), normal(tokens, width, type=type)
+    sorted, order = torch.sort(indices, stable=True)
+    before = normal(int(indices.max()) + 3, width)
+
+    def run():
+        table = before.clone()
+        call('add_rows', shape, x, sorted, order, table, scratch('add_rows', shape))
+        return table
+
+    result = run()
+    close(f'add_rows table {where}', result, before.double().index_add_(0, indices, x.double()), 3e-6)
+    untouched = torch.ones(before.size(0), dtype=torch.bool, device=DEVICE)
+    untouched[indices] = False
+    same(f'add_rows untouched {where}', result[untouched], before[untouched])
+    same(f'add_rows twice {where}', run(), result)
+
+
+def index_sets(tokens):
+    place = torch.arange(tokens, device=DEVICE)
+    words = torch.randint(0, 3000, (tokens,), device=DEVICE)
+    words[place % 16 == 0] = 101  # the token that begins every sequence
+    words[place % 16 == 15] = 102
+    return {'words': words, 'places': place % 33, 'one': torch.full_like(place, 7), 'distinct': place.flip(0), 'pairs': place // 2}
+
+
+def check_threads():
+    """Eight threads make the first calls of shapes at once, each on its own stream, and all get the same bits."""
+    tokens, width = 333, 1536
+    dy, sum = normal(tokens, width), normal(tokens, width)
+    mean, rstd, scale = normal(tokens), normal(tokens), normal(width)
+    outputs = [(poison(tokens, width), torch.zeros(3, width, device=DEVICE)) for _ in range(8)]
+    streams, errors = [torch.cuda.Stream() for _ in outputs], []
+    torch.cuda.synchronize()
+
+    def work(k):
+        try:
+            with torch.cuda.stream(streams[k]):
+                shape, (dsum, gradients) = rows(F32, tokens, width), outputs[k]
+                call('norm_backward', shape, dy, sum, mean, rstd, scale, scale, Key(0, 0, 0, 1.0), dsum, None, None, *gradients.unbind(0),
+                     scratch('norm_backward', shape))
+                streams[k].synchronize()
+        except Exception as error:  # shown by the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    torch.cuda.synchronize()
+    failures.extend(f'threads: {error}' for error in errors)
+    for dsum, gradients in outputs[1:]:
+        same('threads dsum', dsum, outputs[0][0])
+        same('threads gradients', gradients, outputs[0][1])
+
+
+def check_refusals():
+    ok = torch.zeros(64, 16, device=DEVICE)
+    for name, shape, pointer in (('width 12', rows(F32, 4, 12), ok), ('width 2056', rows(F32, 1, 2056), ok),
+                                 ('unaligned', rows(F32, 4, 16), ok.view(-1)[1:])):
+        try:
+            call('norm_forward', shape, pointer, None, None, ok, ok, EPSILON, Key(0, 0, 0, 1.0), ok, None, None, None)
+            failures.append(f'refusal of {name}: none')
+        except RuntimeError:
+            pass
+    call('norm_forward', rows(F32, 0, 16), None, None, None, None, None, EPSILON, Key(0, 0, 0, 1.0), None, None, None, None)
+
+
+def check():
+    small = arguments.small
+    norms = [(1, 768), (37, 384), (9, 136), (5, 1024), (3, 1536), (6, 2048)] if small else [
+        (1, 768), (37, 768), (1000, 768), (6001, 768), (4099, 384), (257, 136), (513, 1024), (100, 8), (301, 1536), (77, 2048),
+        (65, 1280), (130, 256), (33, 264), (501, 520), (2, 1032), (19, 1800)]
+    for tokens, width in norms:
+        for type in (BF16, F32):
+            for probability in (0.0, 0.1):
+                check_norm(tokens, width, type, probability)
+                check_embedding(tokens, width, type, probability)
+    check_norm(37, 384, BF16, 0.1, with_bias=False)
+    check_norm(37, 384, F32, 0.1, with_residual=False)
+    check_norm(37, 768, BF16, 0.0, with_bias=False, with_residual=False)
+    check_embedding(37, 768, BF16, 0.1, with_type=False)
+    widths = [(1, 3072), (70, 136), (5, 4096)] if small else [
+        (1, 3072), (1001, 3072), (777, 1536), (258, 136), (70, 8), (33, 4096), (50, 8200), (5000, 768)]
+    for tokens, width in widths:
+        for type in (BF16, F32):
+            check_column_sum(tokens, width, type)
+            for kind in KINDS:
+                check_activation(tokens, width, type, kind)
+    for tokens, width in [(1, 768), (33, 136), (70, 384)] if small else [
+            (1, 768), (31, 384), (32, 136), (33, 768), (64, 8), (65, 1024), (1000, 768), (9001, 384)]:
+        for name, indices in index_sets(tokens).items():
+            for type in (BF16, F32):
+                check_add_rows(tokens, width, type, indices, name)
+    check_threads()
+    check_refusals()
+    if not small:
+        check_norm(32768, 768, BF16, 0.1)
+        check_embedding(32768, 768, BF16, 0.1)
+        check_activation(32768, 3072, BF16, 'gelu')
+        check_column_sum(32768, 2304, BF16)
+        check_add_rows(32768, 768, BF16, index_sets(32768)['words'], 'words')
+    torch.cuda.synchronize()
+    for group, error in sorted(worst.items()):
+        print(f'ok {group} l2={error:.2e}' if not any(f.startswith(group) for f in failures) else f'FAILED {group} l2={error:.2e}')
+    print(f'{len(failures)} failures')
+
+
+# ---- times ------------------------------------------------------------------------------------------------------------------
+CEILING = 4.17e12  # bytes a second, read and written, that a copy reaches on an H200
+
+
+def measure(run, sets, repetitions=24):
+    """Median milliseconds of run(k), k turning through the sets of buffers."""
+    for k in range(3):
+        run(k % sets)
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * repetitions)]
+    torch.cuda._sleep(4_000_000)  # the host gets ahead, so that no launch is waited for
+    for k in range(repetitions):
+        events[2 * k].record()
+        run(k % sets)
+        events[2 * k + 1].record()
+    torch.cuda.synchronize()
+    times = sorted(events[2 * k].elapsed_time(events[2 * k + 1]) for k in range(repetitions))
+    return times[repetitions // 2]
+
+
+def report(name, bytes, milliseconds):
+    floor = bytes / CEILING * 1e3
+    print(f'{name:52s} {bytes / 1e6:7.1f} MB  floor {floor:.4f}  measured {milliseconds:.4f} ms  {bytes / milliseconds / 1e9:5.2f} TB/s  '
+          f'{milliseconds / floor:.2f}x')
+
+
+def natural_places(tokens, generator):
+    """Places of tokens in sequences of lognormal lengths, median 70, at most 256."""
+    places = []
+    while len(places) < tokens:
+        places += range(min(256, max(2, int(math.exp(math.log(70) + 0.7 * torch.randn((), generator=generator).item())))))
+    return torch.tensor(places[:tokens], device=DEVICE)
+
+
+def time_model(name, tokens, width, intermediate):
+    sets, key = 3, make_key(0.1, 3)
+    shape, wide = rows(BF16, tokens, width), rows(BF16, tokens, intermediate)
+    matrices = lambda columns: [normal(tokens, columns, type=BF16) for _ in range(sets)]
+    a, b, c, d, e = (matrices(width) for _ in range(5))
+    mean, rstd = normal(tokens), normal(tokens).abs()
+    bias, scale, shift = (normal(width, type=BF16) for _ in range(3))
+    gradient = torch.zeros(3, width, device=DEVICE)
+    g = gradient.unbind(0)
+    one, label = tokens * width * 2, f'{name} T={tokens}'
+    workspace = scratch('norm_backward', shape)
+    forward = lambda save: lambda k: call('norm_forward', shape, a[k], bias, b[k], scale, shift, EPSILON, key, c[k],
+                                          *((d[k], mean, rstd) if save else (None, None, None)))
+    report(f'{label} norm forward, saving', 4 * one, measure(forward(True), sets))
+    report(f'{label} norm forward', 3 * one, measure(forward(False), sets))
+    report(f'{label} norm backward: dsum, dx, y', 5 * one, measure(
+        lambda k: call('norm_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], d[k], e[k], *g, workspace), sets))
+    report(f'{label} norm backward: dsum, dx', 4 * one, measure(
+        lambda k: call('norm_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], d[k], None, *g, workspace), sets))
+
+    generator = torch.Generator().manual_seed(1)
+    place = torch.arange(tokens, device=DEVICE)
+    words, positions = normal(30522, width, type=BF16), normal(512, width, type=BF16)
+    # Words about as frequent as in text (Zipf), with the two tokens that frame every sequence.
+    ids = (30522 ** torch.rand(tokens, generator=generator, dtype=torch.float64)).long().clamp_(0, 30521).to(DEVICE)
+    for s, places in (('S=32', place % 32), ('S=128', place % 128), ('natural', natural_places(tokens, generator))):
+        ids[places == 0] = 101
+        table_bytes = (ids.unique().numel() + places.unique().numel()) * width * 2
+        report(f'{label} embedding forward, saving, {s}', 2 * one + table_bytes, measure(
+            lambda k: call('embedding_forward', shape, words, ids, positions, places, bias, scale, shift, EPSILON, key, c[k], d[k], mean, rstd), sets))
+        for what, indices, count in (('words', ids, 30522), ('places', places, 512)):
+            sorted, order = torch.sort(indices, stable=True)
+            table, partial = torch.zeros(count, width, device=DEVICE), scratch('add_rows', shape)
+            report(f'{label} add rows, {what}, {s}', one + indices.unique().numel() * width * 8, measure(
+                lambda k: call('add_rows', shape, a[k], sorted, order, table, partial), sets))
+    report(f'{label} embedding backward', 3 * one, measure(
+        lambda k: call('embedding_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], *g, workspace), sets))
+    del a, b, c, d, e
+
+    for columns in (width, 3 * width, intermediate):
+        x, into = matrices(columns), torch.zeros(columns, device=DEVICE)
+        columns_shape = rows(BF16, tokens, columns)
+        partial = scratch('column_sum', columns_shape)
+        report(f'{label} column sum of {columns}', tokens * columns * 2, measure(lambda k: call('column_sum', columns_shape, x[k], into, partial), sets))
+    x, y, dx, out = (matrices(intermediate) for _ in range(4))
+    bias, into, partial = normal(intermediate, type=BF16), torch.zeros(intermediate, device=DEVICE), scratch('activation_backward', wide)
+    for kind in ('gelu', 'gelu_tanh'):
+        report(f'{label} {kind} forward', 2 * tokens * intermediate * 2, measure(
+            lambda k: call('activation_forward', wide, KINDS[kind], x[k], bias, y[k]), sets))
+        report(f'{label} {kind} backward: dx, y', 4 * tokens * intermediate * 2, measure(
+            lambda k: call('activation_backward', wide, KINDS[kind], y[k], x[k], bias, dx[k], out[k], into, partial), sets))
+
+
+def time_all():
+    print(torch.cuda.get_device_name(), f'floors at {CEILING / 1e12:.2f} TB/s')
+    source = [normal(1 << 27) for _ in range(2)]
+    target = torch.empty_like(source[0])
+    report('copy', 2 * source[0].numel() * 4, measure(lambda k: target.copy_(source[k]), 2))
+    del source, target
+    time_model('BERT-base', 32768, 768, 3072)
+    time_model('MiniLM', 32768, 384, 1536)
+    time_model('BERT-base', 65536, 768, 3072)
+
+
+torch.manual_seed(int.from_bytes(os.urandom(4), 'little'))
+print('seed', torch.initial_seed())
+check()
+if not arguments.small and not failures:
+    with torch.no_grad():
+        time_all()
+if failures:
+    sys.exit('\n'.join(failures))
