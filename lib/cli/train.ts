@@ -91,7 +91,9 @@ async function explainAbort(error: unknown, config: TrainConfig): Promise<unknow
 
 /** Shows the events of a run to people. */
 class TrainDisplay {
-  #line = '';
+  #steps = 0;
+  /** What the last step showed; kept on the line while the next one is computed. */
+  #figures = '';
 
   constructor(readonly progress: ProgressLine) {}
 
@@ -99,23 +101,25 @@ class TrainDisplay {
     const { progress } = this;
     switch (event.type) {
       case 'start':
+        this.#steps = event.steps;
         progress.say(
           `${formatCount(event.parameters)} parameters on ${event.device}, ${event.steps} steps` +
             (event.rows === null ? '' : `, ${event.rows} rows`) +
             (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
         );
         break;
-      case 'chunk':
-        progress.show(
-          `${this.#line || `step ${event.step}`} · ${event.phase} ${event.chunk}/${event.chunks}`,
-          { passing: true },
-        );
+      case 'chunk': {
+        const { step, phase, chunk, chunks } = event;
+        progress.show(`step ${step}/${this.#steps} · ${phase} ${chunk}/${chunks}${this.#figures}`, { passing: true });
         break;
+      }
       case 'step':
-        this.#line =
-          `step ${event.step}/${event.steps} · loss ${event.loss.toFixed(4)} · ${formatCount(event.pairsPerSecond)} pairs/s · ` +
+        this.#figures =
+          ` · loss ${event.loss.toFixed(4)} · ${formatCount(event.pairsPerSecond)} pairs/s · ` +
           `${formatCount(event.tokensPerSecond)} tokens/s · ${formatBytes(event.peakMemory)} · ${formatSeconds(event.secondsLeft)} left`;
-        progress.show(this.#line, { always: event.step === 1 || event.step === event.steps });
+        progress.show(`step ${event.step}/${event.steps}${this.#figures}`, {
+          always: event.step === 1 || event.step === event.steps,
+        });
         break;
       case 'evaluation':
         progress.say(

@@ -35,6 +35,11 @@ export function checkpointFolder(output: string, step: number): string {
   return join(output, `checkpoint-${step}`);
 }
 
+/** The folder of the finished model. */
+export function modelFolder(output: string): string {
+  return join(output, 'model');
+}
+
 /**
  * Writes a checkpoint: a model folder with optimizer.safetensors and trainer.json in it. It is made beside its place
  * and renamed into it, so that a folder of this name is always complete.

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { TextEncoder } from '../encoders/text-encoder.js';
@@ -11,7 +12,7 @@ import { constantSchedule, cosineSchedule, linearSchedule } from '../optim/sched
 import type { Schedule } from '../optim/schedules.js';
 import { Tensor } from '../tensor.js';
 import type { Parameter } from '../tensor.js';
-import { checkpointFolder, listCheckpoints, readCheckpoint } from './checkpoint.js';
+import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';
 import { chooseDevice } from './device.js';
@@ -138,11 +139,13 @@ async function findCheckpoint(config: FilledTrainConfig): Promise<string | null>
   const { resume, output } = config;
   if (typeof resume === 'string') return resolve(resume);
   const last = (await listCheckpoints(output)).at(-1);
-  if (last === undefined) return null;
-  if (resume) return checkpointFolder(output, last);
+  if (resume) return last === undefined ? null : checkpointFolder(output, last);
+  const there =
+    last !== undefined ? `a checkpoint of step ${last}` : existsSync(modelFolder(output)) ? 'a model' : null;
+  if (there === null) return null;
   throw new GradCacheError(
     'INPUT',
-    `${output} already holds checkpoints, the newest of step ${last}. Resume that run, or give another output folder.`,
+    `${output} already holds ${there} of an earlier run. Resume that run, or give another output folder.`,
   );
 }
 

@@ -3,7 +3,13 @@ import { join } from 'node:path';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { GradCacheError } from '../errors.js';
 import { chunkSeed } from '../seeds.js';
-import { checkpointFolder, pruneCheckpoints, tidyOutput, writeCheckpoint } from './checkpoint.js';
+import {
+  checkpointFolder,
+  modelFolder,
+  pruneCheckpoints,
+  tidyOutput,
+  writeCheckpoint,
+} from './checkpoint.js';
 import type { FilledTrainConfig, TrainConfig } from './config.js';
 import { countBatches, tokenizedBatches } from './data.js';
 import type { TokenizedBatch } from './data.js';
@@ -109,7 +115,7 @@ class Loop {
         if (last) break;
       }
     }
-    const model = join(config.output, 'model');
+    const model = modelFolder(config.output);
     await parts.model.save(model);
     this.emit({ type: 'saved', step, folder: model });
     return { steps: step, loss: this.#loss, model, scores: this.#scores };

@@ -185,7 +185,7 @@ test('earlier results are not overwritten, and another order of the data is not 
   await record(settings);
   await assert.rejects(record(settings), {
     code: 'INPUT',
-    message: /already holds checkpoints, the newest of step 2/,
+    message: /already holds a checkpoint of step 2 of an earlier run/,
   });
   await assert.rejects(record({ ...settings, resume: true, batch: 10 }), {
     code: 'INPUT',
@@ -203,6 +203,15 @@ test('earlier results are not overwritten, and another order of the data is not 
   await assert.rejects(record({ ...settings, resume: join(config.output, 'model') }), {
     code: 'CHECKPOINT',
     message: /not a checkpoint of a training run/,
+  });
+});
+
+test('a finished model is not overwritten by a new run', async (t) => {
+  const { config } = await shortRun(t);
+  await record({ ...config, steps: 1 });
+  await assert.rejects(record({ ...config, steps: 1 }), {
+    code: 'INPUT',
+    message: /already holds a model of an earlier run/,
   });
 });
 
