@@ -110,7 +110,9 @@ class TrainDisplay {
         break;
       case 'chunk': {
         const { step, phase, chunk, chunks } = event;
-        progress.show(`step ${step}/${this.#steps} · ${phase} ${chunk}/${chunks}${this.#figures}`, { passing: true });
+        progress.show(`step ${step}/${this.#steps} · ${phase} ${chunk}/${chunks}${this.#figures}`, {
+          passing: true,
+        });
         break;
       }
       case 'step':
