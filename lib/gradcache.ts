@@ -4,8 +4,9 @@ import { planChunks, type ChunkSize } from './encoders/chunk-plan.js';
 import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
-import { memory, resetPeakMemory, synchronize } from './memory.js';
+import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
 import { RepresentationCache } from './representation-cache.js';
+import { chooseRetained } from './retention.js';
 import { chunkSeed } from './seeds.js';
 import type { Parameter } from './tensor.js';
 
@@ -17,8 +18,11 @@ export interface GradCacheOptions {
   readonly loss: Loss;
   /** How much is encoded at once, for all towers or for each; default: `'auto'`. */
   readonly chunk?: ChunkSize | readonly ChunkSize[];
-  /** Memory for graphs of chunks that are then not encoded twice; default: none. The result is the same. */
-  readonly retain?: { readonly bytes: number };
+  /**
+   * Memory for graphs of chunks that are then not encoded twice; `'auto'`: what the device has left. Default: none. The
+   * result is the same.
+   */
+  readonly retain?: { readonly bytes: number } | 'auto';
   /** Steps whose mean makes one update: gradients are multiplied by its inverse; default: 1. */
   readonly accumulate?: number;
   /** Of dropout; default: 0. */
@@ -60,6 +64,8 @@ export interface StepResult {
   readonly chunks: number;
   /** Chunks whose graph was kept, so that they were encoded once. */
   readonly retained: number;
+  /** How often the step began anew, with half the chunk, because memory had run out. */
+  readonly retries: number;
   readonly milliseconds: { readonly forward: number; readonly loss: number; readonly backward: number; readonly total: number };
   /** The most memory in use during the step, in bytes: of the device, or the process's resident size on the CPU. */
   readonly peakMemory: number;
@@ -83,6 +89,8 @@ export class GradCache {
   readonly #options: GradCacheOptions;
   #steps = 0;
   #running = false;
+  /** What chunk sizes are divided by: doubled each time memory runs out, for good. */
+  #divisor = 1;
 
   /** @throws GradCacheError `INPUT` for options that do not fit each other */
   constructor(options: GradCacheOptions) {
@@ -110,15 +118,31 @@ export class GradCache {
     try {
       const batches = await Promise.all(inputs);
       throwIfAborted(options.signal);
-      return await this.#step(batches, options);
+      const lengths = this.#lengths(batches);
+      const seed = options.seed ?? chunkSeed(this.#options.seed ?? 0, this.#steps++, 0);
+      for (let retries = 0; ; retries++) {
+        const jobs = this.#plan(batches, lengths, seed);
+        try {
+          return await this.#attempt(batches, lengths, jobs, options, retries);
+        } catch (error) {
+          if (!(error instanceof GradCacheError) || error.code !== 'OUT_OF_MEMORY') throw error;
+          if (jobs.every(({ chunk, retain }) => chunk.rows.length === 1 && !retain)) throw tooSmall(jobs, error);
+          emptyCache(this.#encoders[0]!.device);
+          this.#divisor *= 2;
+        }
+      }
     } finally {
       this.#running = false;
     }
   }
 
-  async #step(batches: readonly unknown[], options: StepOptions): Promise<StepResult> {
-    const lengths = this.#lengths(batches);
-    const jobs = this.#plan(batches, lengths, options.seed ?? chunkSeed(this.#options.seed ?? 0, this.#steps++, 0));
+  async #attempt(
+    batches: readonly unknown[],
+    lengths: readonly Int32Array[],
+    jobs: readonly Job[],
+    options: StepOptions,
+    retries: number,
+  ): Promise<StepResult> {
     const { device } = this.#encoders[0]!;
     resetPeakMemory(device);
     const cache = new RepresentationCache(lengths.map((rows) => rows.length));
@@ -148,6 +172,7 @@ export class GradCache {
         truncated: this.#encoders.reduce((sum, encoder, tower) => sum + encoder.truncated(batches[tower]), 0),
         chunks: jobs.length,
         retained: jobs.filter(({ retain }) => retain).length,
+        retries,
         milliseconds: { forward: forward - start, loss: cached - forward, backward: end - cached, total: end - start },
         peakMemory: memory(device).peak,
       };
@@ -218,20 +243,27 @@ export class GradCache {
     const { chunk: size = 'auto', retain } = this.#options;
     const jobs = this.#encoders.flatMap((encoder, tower) => {
       const asked = Array.isArray(size) ? (size as readonly ChunkSize[])[tower]! : (size as ChunkSize);
-      const plan = planChunks(lengths[tower]!, asked === 'auto' ? encoder.automaticChunk : asked);
+      const plan = planChunks(lengths[tower]!, divided(asked === 'auto' ? encoder.automaticChunk : asked, this.#divisor));
       return plan.map(({ rows, tokens }) => ({ tower, encoder, chunk: { batch: batches[tower], rows, tokens } }));
     });
-    let budget = retain?.bytes ?? 0;
-    const planned: Job[] = [];
-    for (const [index, job] of [...jobs.entries()].reverse()) {
-      const bytes = budget > 0 ? job.encoder.graphBytes(job.chunk) : null;
-      const keep = bytes !== null && bytes <= budget;
-      if (keep) budget -= bytes;
-      else budget = 0; // the last chunks alone: what is freed first is what was made last
-      planned.push({ ...job, seed: chunkSeed(seed, index, 1), retain: keep });
-    }
-    return planned.reverse();
+    const keep = chooseRetained(jobs, retain, this.#divisor);
+    return jobs.map((job, index) => ({ ...job, seed: chunkSeed(seed, index, 1), retain: index >= jobs.length - keep }));
   }
+}
+
+function divided(size: Exclude<ChunkSize, 'auto'>, divisor: number): Exclude<ChunkSize, 'auto'> {
+  if ('tokens' in size) return { tokens: Math.max(1, Math.floor(size.tokens / divisor)) };
+  return { sequences: Math.max(1, Math.floor(size.sequences / divisor)) };
+}
+
+function tooSmall(jobs: readonly Job[], cause: GradCacheError): GradCacheError {
+  const longest = jobs.reduce((most, { chunk }) => Math.max(most, chunk.tokens), 0);
+  return new GradCacheError(
+    'OUT_OF_MEMORY',
+    `memory does not suffice for chunks of one row (the longest has ${longest} tokens): ${cause.message}. ` +
+      'Free the device, or use a smaller maxLength, model or batch',
+    { cause },
+  );
 }
 
 function progress(phase: 'forward' | 'backward', jobs: readonly Job[], { onProgress }: StepOptions) {
@@ -254,7 +286,9 @@ function checkOptions({ encoders, chunk, retain, accumulate = 1 }: GradCacheOpti
   if (Array.isArray(chunk) && chunk.length !== encoders.length) {
     throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);
   }
-  if (retain !== undefined && !(retain.bytes >= 0)) throw new GradCacheError('INPUT', `retain.bytes ${String(retain.bytes)} is not a number of bytes`);
+  if (retain !== undefined && retain !== 'auto' && !(retain.bytes >= 0)) {
+    throw new GradCacheError('INPUT', `retain must be 'auto' or { bytes }, got ${JSON.stringify(retain)}`);
+  }
   if (!Number.isSafeInteger(accumulate) || accumulate < 1) {
     throw new GradCacheError('INPUT', `accumulate ${String(accumulate)} is not a positive integer`);
   }

@@ -8,7 +8,7 @@ export { Tensor, type DType, type Parameter, type TensorData, type TensorValues 
 export { call, callAsync, schema } from './operators.js';
 export { backward, noGrad, withGrad, withSeed } from './autograd.js';
 export { tidy } from './scope.js';
-export { devices, memory, resetPeakMemory, synchronize, threads, type Memory } from './memory.js';
+export { devices, emptyCache, memory, resetPeakMemory, synchronize, threads, type Memory } from './memory.js';
 export { useLibtorch } from './native.js';
 export { GradCache, type GradCacheOptions, type StepOptions, type StepProgress, type StepResult } from './gradcache.js';
 export { RepresentationCache } from './representation-cache.js';

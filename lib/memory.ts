@@ -7,6 +7,8 @@ export interface Memory {
   readonly peak: number;
   /** What the allocator holds from the driver (GPU). */
   readonly reserved: number;
+  /** What could still be had. */
+  readonly available: number;
 }
 
 /** @throws GradCacheError `DEVICE`, `CUDA_UNAVAILABLE` */
@@ -18,6 +20,13 @@ export function memory(device = 'cpu'): Memory {
 export function resetPeakMemory(device = 'cpu'): void {
   guarded(() => {
     native().resetPeakMemory(device);
+  });
+}
+
+/** Gives memory that libtorch's allocator holds without using it back to the GPU's driver. */
+export function emptyCache(device = 'cpu'): void {
+  guarded(() => {
+    native().emptyCache(device);
   });
 }
 

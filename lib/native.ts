@@ -103,8 +103,9 @@ export interface Native {
     representations: readonly TensorHandle[],
     settings: InfoNceSettings,
   ): Promise<{ loss: number; gradients: TensorHandle[]; logScaleGradient: number }>;
-  memory(device?: string): { allocated: number; peak: number; reserved: number };
+  memory(device?: string): { allocated: number; peak: number; reserved: number; available: number };
   resetPeakMemory(device?: string): void;
+  emptyCache(device?: string): void;
   synchronize(device?: string): Promise<void>;
   threads(count?: number): number;
   devices(): string[];

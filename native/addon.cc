@@ -26,6 +26,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("infoNce", Napi::Function::New<infoNce>(env));
   exports.Set("memory", Napi::Function::New<memory>(env));
   exports.Set("resetPeakMemory", Napi::Function::New<resetPeakMemory>(env));
+  exports.Set("emptyCache", Napi::Function::New<emptyCache>(env));
   exports.Set("synchronize", Napi::Function::New<synchronize>(env));
   exports.Set("threads", Napi::Function::New<threads>(env));
   exports.Set("devices", Napi::Function::New<devices>(env));

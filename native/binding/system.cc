@@ -21,10 +21,10 @@ namespace gradcache::binding {
 
 namespace {
 
-// A line of the kernel's account of this process, in bytes: "VmRSS:     1234 kB".
-double processStatus(const std::string& field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
+// A line of one of the kernel's accounts, in bytes: "VmRSS:     1234 kB". 0 where there is none.
+double kernelAccount(const char* file, const std::string& field) {
+  std::ifstream account(file);
+  for (std::string line; std::getline(account, line);) {
     if (line.rfind(field + ":", 0) != 0) continue;
     double kilobytes = 0;
     std::istringstream(line.substr(field.size() + 1)) >> kilobytes;
@@ -45,14 +45,21 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
     const c10::Device device = deviceArgument(info);
     auto result = Napi::Object::New(info.Env());
     if (device.is_cpu()) {
-      result.Set("allocated", processStatus("VmRSS"));
-      result.Set("peak", processStatus("VmHWM"));
-      result.Set("reserved", processStatus("VmRSS"));
+      const double resident = kernelAccount("/proc/self/status", "VmRSS");
+      result.Set("allocated", resident);
+      result.Set("peak", kernelAccount("/proc/self/status", "VmHWM"));
+      result.Set("reserved", resident);
+      result.Set("available", kernelAccount("/proc/meminfo", "MemAvailable"));
     } else {
       const auto statistics = at::accelerator::getDeviceStats(device.index());
-      result.Set("allocated", static_cast<double>(statistics.allocated_bytes[0].current));
+      const double allocated = static_cast<double>(statistics.allocated_bytes[0].current);
+      const double reserved = static_cast<double>(statistics.reserved_bytes[0].current);
+      // What the driver would still give, and what the allocator holds without using it.
+      const double free = static_cast<double>(at::accelerator::getMemoryInfo(device.index()).first);
+      result.Set("available", free + reserved - allocated);
+      result.Set("allocated", allocated);
       result.Set("peak", static_cast<double>(statistics.allocated_bytes[0].peak));
-      result.Set("reserved", static_cast<double>(statistics.reserved_bytes[0].current));
+      result.Set("reserved", reserved);
     }
     return result;
   });
@@ -66,6 +73,12 @@ void resetPeakMemory(const Napi::CallbackInfo& info) {
     } else {
       at::accelerator::resetPeakStats(device.index());
     }
+  });
+}
+
+void emptyCache(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    if (!deviceArgument(info).is_cpu()) at::accelerator::emptyCache();
   });
 }
 

@@ -5,9 +5,12 @@
 
 namespace gradcache::binding {
 
-// memory(device): { allocated, peak, reserved } in bytes; on the CPU the resident size of the process and its peak.
+// memory(device): { allocated, peak, reserved, available } in bytes; on the CPU the resident size of the process, its peak,
+// and what the system could still give.
 Napi::Value memory(const Napi::CallbackInfo& info);
 void resetPeakMemory(const Napi::CallbackInfo& info);
+// emptyCache(device): gives memory that the allocator holds without using it back to the driver.
+void emptyCache(const Napi::CallbackInfo& info);
 // synchronize(device): promise that settles when all work given to the device is done.
 Napi::Value synchronize(const Napi::CallbackInfo& info);
 // threads(count?): sets, where given, and returns the number of CPU threads a kernel uses.

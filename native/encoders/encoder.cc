@@ -96,9 +96,9 @@ int64_t Encoder::dimension() const { return config_.dense.empty() ? config_.hidd
 
 int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   const int64_t size = static_cast<int64_t>(c10::elementSize(compute_));
-  const int64_t statistics = 4 + config_.heads;  // mean and rstd of two norms, the softmax's normalizer
-  const int64_t layer = (7 * config_.hidden + config_.intermediate + statistics) * size;
-  return tokens * (config_.layers * layer + config_.hidden * size + 40) + sequences * dimension() * 16;
+  const int64_t statistics = (4 + config_.heads) * 4;  // mean and rstd of two norms, the softmax's normalizer
+  const int64_t layer = (6 * config_.hidden + config_.intermediate) * size + statistics;
+  return tokens * (config_.layers * layer + 2 * config_.hidden * size + 40) + sequences * dimension() * 16;
 }
 
 PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences) const {
@@ -134,6 +134,7 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
   const bool graph = mode == Mode::kWithGraph;
   const double hiddenDropout = mode == Mode::kInference ? 0 : config_.hiddenDropout;
   const double attentionDropout = mode == Mode::kInference ? 0 : config_.attentionDropout;
+  const c10::DeviceGuard onDevice(device_);
   at::AutoGradMode recording(false);  // the layers' graph is recorded by hand
   auto pass = std::make_shared<Pass>(Pass{std::move(packed), parameters_, parameters_->version()});
   const PackedTokens& tokens = pass->tokens;
@@ -176,6 +177,8 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
     options.distanceBias = parameters_->compute(bias, compute_).index_select(0, buckets).t().contiguous();
     bucketGradient = parameters_->gradient(bias);
   }
+  kernels::Norm previousNorm;
+  kernels::NormWeights previousWeights;
   for (int64_t k = 0; k < config_.layers; ++k) {
     options.attentionKey = DropoutKey::make(attentionDropout, seed, layerSite(k, 0));
     options.attentionOutputKey = DropoutKey::make(hiddenDropout, seed, layerSite(k, 1));
@@ -187,6 +190,14 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
     }
     auto tape = std::make_shared<LayerTape>();
     at::Tensor y = layerForward(x.detach(), weights, options, pass->sequences(), tape.get());
+    // The input of a layer is the output of the norm before it, which brings it back for less than it costs to keep.
+    if (k > 0) {
+      tape->input.reset();
+      tape->inputNorm = previousNorm;
+      tape->inputWeights = previousWeights;
+    }
+    previousNorm = tape->outputNorm;
+    previousWeights = weights.outputNorm.weights;
     x = record(y, x, [=](const at::Tensor& dy) mutable {
       pass->requireSameWeights();
       if (buckets.defined()) options.distanceBiasGradient = at::zeros(options.distanceBias.sizes(), bucketGradient.options());

@@ -42,7 +42,7 @@ at::Tensor layerForward(const at::Tensor& x, const LayerWeights& weights, const 
   kernels::Norm output =
       kernels::norm(down, weights.down.bias, middle.y, weights.outputNorm.weights, options.outputKey, save);
   at::Tensor y = output.y;
-  if (save) *tape = {x, std::move(qkv), std::move(attention), withoutOutput(std::move(middle)), withoutOutput(std::move(output)), std::move(up)};
+  if (save) *tape = {x, {}, {}, std::move(qkv), std::move(attention), withoutOutput(std::move(middle)), withoutOutput(std::move(output)), std::move(up)};
   return y;
 }
 
@@ -75,6 +75,7 @@ at::Tensor layerBackward(const at::Tensor& dy, LayerTape tape, const LayerWeight
   middle.x.reset();
   at::Tensor dqkv = kernels::attentionBackward(dattention, tape.qkv, tape.attention, sequences, options.heads,
                                                options.distanceBias, options.attentionKey, options.distanceBiasGradient);
+  if (!tape.input.defined()) tape.input = kernels::norm(tape.inputNorm.sum, {}, {}, tape.inputWeights, {}, false).y;
   addProduct(weights.qkv.weightGradient, dqkv, tape.input);
   kernels::addColumnSum(weights.qkv.biasGradient, dqkv);
   return middle.sum.addmm_(dqkv, weights.qkv.weight);

@@ -34,10 +34,12 @@ struct LayerOptions {
   at::Tensor distanceBias, distanceBiasGradient;  // [heads, 2 * longest - 1]; undefined but for MPNet
 };
 
-// What backward needs of a forward, at 10 H values a token and a few statistics beyond the layer's input: masks are
-// computed again from their keys, norm and activation outputs from their inputs.
+// What backward needs of a forward, at 10 H values a token and a few statistics: masks are computed again from their
+// keys, norm and activation outputs from their inputs.
 struct LayerTape {
-  at::Tensor input;
+  at::Tensor input;  // undefined where inputNorm, the norm whose output the input is, brings it back
+  kernels::Norm inputNorm;
+  kernels::NormWeights inputWeights;
   at::Tensor qkv;
   kernels::Attention attention;
   kernels::Norm attentionNorm, outputNorm;  // without y
