@@ -25,13 +25,14 @@ struct AttentionWork {
   const bfloat16* distanceBias;
 };
 
-// A block's 16 * warps rows of one head of one sequence: rows first, first + 1, ... of the `length` from token `begin`.
+// A block's 16 * warps rows of one head of one sequence: rows first, first + 1, ... of the `length` from
+// token `begin`.
 struct AttentionItem {
   int begin, length, head, first;
 };
 
-// Deals the items to the grid and calls body(item) for each of this block's. A warp looks at 32 of them at a time, so
-// that what belongs to another launch costs next to nothing; every warp of a block finds the same.
+// Deals the items to the grid and calls body(item) for each of this block's. A warp looks at 32 of them at a
+// time, so that what belongs to another launch costs next to nothing; every warp of a block finds the same.
 template <class Body>
 __device__ __forceinline__ void forEachItem(const AttentionWork& work, Body body) {
   const uint32_t lane = threadIdx.x & 31, rows = blockDim.x / 2;
@@ -39,7 +40,8 @@ __device__ __forceinline__ void forEachItem(const AttentionWork& work, Body body
   const uint32_t count = work.sequences * blocks * heads;
   for (uint32_t base = blockIdx.x; base < count; base += 32 * gridDim.x) {
     const uint32_t index = base + lane * gridDim.x;
-    AttentionItem item{0, 0, static_cast<int>(index % heads), static_cast<int>(index / heads % blocks * rows)};
+    AttentionItem item{0, 0, static_cast<int>(index % heads),
+                       static_cast<int>(index / heads % blocks * rows)};
     bool mine = false;
     if (index < count) {
       const uint32_t sequence = index / heads / blocks;
@@ -49,14 +51,15 @@ __device__ __forceinline__ void forEachItem(const AttentionWork& work, Body body
     }
     for (uint32_t todo = __ballot_sync(0xffffffffu, mine); todo != 0; todo &= todo - 1) {
       const int from = __ffs(todo) - 1;
-      body(AttentionItem{__shfl_sync(0xffffffffu, item.begin, from), __shfl_sync(0xffffffffu, item.length, from),
-                         __shfl_sync(0xffffffffu, item.head, from), __shfl_sync(0xffffffffu, item.first, from)});
+      body(AttentionItem{
+          __shfl_sync(0xffffffffu, item.begin, from), __shfl_sync(0xffffffffu, item.length, from),
+          __shfl_sync(0xffffffffu, item.head, from), __shfl_sync(0xffffffffu, item.first, from)});
     }
   }
 }
 
-// Rows of one head in shared memory: kSize bfloat16 each, in 16-byte pieces whose order is permuted row by row so that
-// eight rows' pieces of one column lie in different banks.
+// Rows of one head in shared memory: kSize bfloat16 each, in 16-byte pieces whose order is permuted row by
+// row so that eight rows' pieces of one column lie in different banks.
 template <int kSize>
 struct HeadRows {
   static constexpr int kBytes = 2 * kSize, kPieces = kSize / 8;
@@ -65,8 +68,8 @@ struct HeadRows {
     return row * kBytes + ((piece ^ (kSize == 64 ? (row & 7) : ((row >> 1) & 3))) << 4);
   }
 
-  // For 16 rows. Add 16 * t * kBytes for the t-th sixteen rows, exclusive-or 32 * k for the k-th sixteen columns.
-  // An a from rows and columns; transposed, a b whose rows are these rows.
+  // For 16 rows. Add 16 * t * kBytes for the t-th sixteen rows, exclusive-or 32 * k for the k-th sixteen
+  // columns. An a from rows and columns; transposed, a b whose rows are these rows.
   __device__ static __forceinline__ uint32_t rowsFirst(int lane) { return place(lane & 15, lane >> 4); }
   // A pair of b's whose columns are these rows.
   __device__ static __forceinline__ uint32_t columnsFirst(int lane) {
@@ -74,7 +77,8 @@ struct HeadRows {
   }
 
   // Copies `present` rows of a matrix with `stride` elements a row; zeros up to the next sixteen.
-  __device__ static __forceinline__ void copy(uint32_t target, const bfloat16* source, int64_t stride, int present) {
+  __device__ static __forceinline__ void copy(uint32_t target, const bfloat16* source, int64_t stride,
+                                              int present) {
     const int pieces = ((present + 15) & ~15) * kPieces;
     for (int i = threadIdx.x; i < pieces; i += blockDim.x) {
       const int row = i / kPieces, piece = i % kPieces;
@@ -83,16 +87,18 @@ struct HeadRows {
     }
   }
 
-  // Writes a warp's 16 accumulated rows, times `factor` of their row, by way of 16 rows of shared memory that no other
-  // warp uses, so that whole rows are written.
-  __device__ static __forceinline__ void store(const float (&rows)[kSize / 8][4], float low, float high, uint32_t shared,
-                                               bfloat16* target, int64_t stride, int present) {
+  // Writes a warp's 16 accumulated rows, times `factor` of their row, by way of 16 rows of shared memory that
+  // no other warp uses, so that whole rows are written.
+  __device__ static __forceinline__ void store(const float (&rows)[kSize / 8][4], float low, float high,
+                                               uint32_t shared, bfloat16* target, int64_t stride,
+                                               int present) {
     const int lane = threadIdx.x & 31;
     __syncwarp();
 #pragma unroll
     for (int j = 0; j < kPieces; ++j) {
       storeShared(shared + place(lane >> 2, j) + (lane & 3) * 4, pack(rows[j][0] * low, rows[j][1] * low));
-      storeShared(shared + place((lane >> 2) + 8, j) + (lane & 3) * 4, pack(rows[j][2] * high, rows[j][3] * high));
+      storeShared(shared + place((lane >> 2) + 8, j) + (lane & 3) * 4,
+                  pack(rows[j][2] * high, rows[j][3] * high));
     }
     __syncwarp();
 #pragma unroll
@@ -104,8 +110,8 @@ struct HeadRows {
   }
 };
 
-// The launches that cover all lengths: sequences much shorter than the longest get blocks of their own size. `body` is
-// called with (above, upTo, warps) and returns a cudaError_t.
+// The launches that cover all lengths: sequences much shorter than the longest get blocks of their own size.
+// `body` is called with (above, upTo, warps) and returns a cudaError_t.
 template <class Body>
 int forEachLengthClass(const GradcacheSequences& s, Body body) {
   const double mean = static_cast<double>(s.tokens) / s.sequences;
@@ -127,18 +133,21 @@ int forEachLengthClass(const GradcacheSequences& s, Body body) {
 
 // Enqueues as many blocks as the device holds at a time, or one an item where that is fewer.
 template <class... Parameters, class... Arguments>
-int launchAttention(void (*kernel)(AttentionWork, Parameters...), const AttentionWork& work, int warps, int bytes, void* stream,
-                    Arguments... arguments) {
+int launchAttention(void (*kernel)(AttentionWork, Parameters...), const AttentionWork& work, int warps,
+                    int bytes, void* stream, Arguments... arguments) {
   int device = 0, processors = 0, resident = 0;
   cudaError_t code = cudaGetDevice(&device);
   if (code == cudaSuccess) code = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
   if (code == cudaSuccess && bytes > 48 * 1024)
     code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (code == cudaSuccess)
-    code = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-  if (code == cudaSuccess) code = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, 32 * warps, bytes);
+    code = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                cudaSharedmemCarveoutMaxShared);
+  if (code == cudaSuccess)
+    code = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, 32 * warps, bytes);
   if (code != cudaSuccess) return code;
-  const int64_t items = int64_t{1} * work.sequences * work.heads * ((work.upTo + 16 * warps - 1) / (16 * warps));
+  const int64_t items =
+      int64_t{1} * work.sequences * work.heads * ((work.upTo + 16 * warps - 1) / (16 * warps));
   if (resident == 0 || items > INT32_MAX) return cudaErrorInvalidConfiguration;
   const int64_t most = int64_t{1} * processors * resident;
   cudaLaunchConfig_t config{};
@@ -149,8 +158,10 @@ int launchAttention(void (*kernel)(AttentionWork, Parameters...), const Attentio
   return cudaLaunchKernelEx(&config, kernel, work, static_cast<Parameters>(arguments)...);
 }
 
-inline AttentionWork attentionWork(const GradcacheSequences& s, const void* distanceBias, float scale, const DropoutKey& key) {
-  return {s.offsets, s.sequences, s.heads, s.longest, 0, s.longest, s.tokens, scale, key, static_cast<const bfloat16*>(distanceBias)};
+inline AttentionWork attentionWork(const GradcacheSequences& s, const void* distanceBias, float scale,
+                                   const DropoutKey& key) {
+  return {s.offsets, s.sequences, s.heads, s.longest, 0,
+          s.longest, s.tokens,    scale,   key,       static_cast<const bfloat16*>(distanceBias)};
 }
 
 inline Mode attentionMode(const AttentionWork& work) {

@@ -1,10 +1,11 @@
 // Attention over packed sequences, backward; the probabilities are computed again from the normalizer.
 //
-// attentionBackwardKeys: a warp owns 16 keys and walks over the queries with transposed scores (rows: keys), so that
-// the gradients of its keys and values gather in registers and p and ds are already the left factors of their products.
-// Where a block holds the whole sequence, ds is also left in shared memory, and after one barrier each warp makes the
-// gradient of its 16 queries from it. Longer sequences take a second kernel for that, attentionBackwardQueries, which
-// computes the scores once more with queries as rows: no sum crosses blocks, so every bit is the same in every run.
+// attentionBackwardKeys: a warp owns 16 keys and walks over the queries with transposed scores (rows: keys),
+// so that the gradients of its keys and values gather in registers and p and ds are already the left factors
+// of their products. Where a block holds the whole sequence, ds is also left in shared memory, and after one
+// barrier each warp makes the gradient of its 16 queries from it. Longer sequences take a second kernel for
+// that, attentionBackwardQueries, which computes the scores once more with queries as rows: no sum crosses
+// blocks, so every bit is the same in every run.
 #include "kernels/cuda/attention.cuh"
 
 namespace gradcache::kernels::cuda {
@@ -22,11 +23,12 @@ struct RowTerms {
   float normalizer, common;
 };
 
-// Waits for the copies of `dout`, then finds the terms of the block's query rows, of which `present` exist; the others
-// get terms that make every probability zero. `hashes` may be null.
+// Waits for the copies of `dout`, then finds the terms of the block's query rows, of which `present` exist;
+// the others get terms that make every probability zero. `hashes` may be null.
 template <int kSize>
-__device__ __forceinline__ void rowTerms(const AttentionWork& work, const Inputs& in, const AttentionItem& item, int first,
-                                         uint32_t dout, RowTerms* terms, uint32_t* hashes) {
+__device__ __forceinline__ void rowTerms(const AttentionWork& work, const Inputs& in,
+                                         const AttentionItem& item, int first, uint32_t dout, RowTerms* terms,
+                                         uint32_t* hashes) {
   using Rows = HeadRows<kSize>;
   const int64_t hidden = int64_t{work.heads} * kSize;
   const int present = item.length - first, piece = threadIdx.x % Rows::kPieces;
@@ -64,12 +66,15 @@ __device__ __forceinline__ void rowTerms(const AttentionWork& work, const Inputs
     for (int step = 1; step < Rows::kPieces; step *= 2) common += __shfl_xor_sync(0xffffffffu, common, step);
     if (piece == 0) {
       terms[row] = {normalizer[i] * kLog2e, common};
-      if (hashes) hashes[row] = dropoutRow(work.key, static_cast<uint32_t>(item.begin + first + row) * work.heads + item.head);
+      if (hashes)
+        hashes[row] =
+            dropoutRow(work.key, static_cast<uint32_t>(item.begin + first + row) * work.heads + item.head);
     }
   }
 }
 
-__device__ __forceinline__ float biasOf(const AttentionWork& work, const AttentionItem& item, int query, int key) {
+__device__ __forceinline__ float biasOf(const AttentionWork& work, const AttentionItem& item, int query,
+                                        int key) {
   const int last = item.length - 1;  // rows and keys beyond the end have no bias of their own; any will do
   const int64_t distance = min(key, last) - min(query, last) + work.longest - 1;
   return __bfloat162float(work.distanceBias[item.head * (2 * int64_t{work.longest} - 1) + distance]);
@@ -77,7 +82,9 @@ __device__ __forceinline__ float biasOf(const AttentionWork& work, const Attenti
 
 // Bytes of a row of ds in shared memory: multiples of 128, so that pieces can be permuted as in HeadRows.
 __host__ __device__ __forceinline__ int scoreRowBytes(int warps) { return warps <= 4 ? 128 : 256; }
-__device__ __forceinline__ uint32_t scorePlace(int rowBytes, int row, int piece) { return row * rowBytes + ((piece ^ (row & 7)) << 4); }
+__device__ __forceinline__ uint32_t scorePlace(int rowBytes, int row, int piece) {
+  return row * rowBytes + ((piece ^ (row & 7)) << 4);
+}
 
 template <int kSize, Mode kMode, bool kWhole>
 __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(AttentionWork work, Inputs in) {
@@ -89,7 +96,8 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
   const uint32_t keys = sharedAddress(memory), values = keys + rows * Rows::kBytes;
   const uint32_t queries = values + rows * Rows::kBytes, douts = queries + rows * Rows::kBytes;
   const uint32_t scores = douts + rows * Rows::kBytes;
-  RowTerms* terms = reinterpret_cast<RowTerms*>(memory + 4 * rows * Rows::kBytes + (kWhole ? rows * scoreBytes : 0));
+  RowTerms* terms =
+      reinterpret_cast<RowTerms*>(memory + 4 * rows * Rows::kBytes + (kWhole ? rows * scoreBytes : 0));
   uint32_t* hashes = reinterpret_cast<uint32_t*>(terms + rows);
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
   const uint32_t ownValues = values + warp * kTileBytes;
@@ -118,7 +126,8 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
       if (!busy) continue;
       if (first == 0) {
 #pragma unroll
-        for (int step = 0; step < kSize / 16; ++step) loadMatrices(k[step], keys + warp * kTileBytes + (rowsFirst ^ step * 32));
+        for (int step = 0; step < kSize / 16; ++step)
+          loadMatrices(k[step], keys + warp * kTileBytes + (rowsFirst ^ step * 32));
       }
 #pragma unroll 1
       for (int tile = 0; tile * 16 < here; ++tile) {
@@ -141,14 +150,16 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
           const int place = tile * 16 + n * 8 + 2 * c;  // of two neighbouring queries, columns of s
           const float4 both = *reinterpret_cast<const float4*>(terms + place);
           const float rowNormalizer[2] = {both.x, both.z}, rowCommon[2] = {both.y, both.w};
-          // The pair of keys that shares a hash lies in lanes g and g ^ 1: each makes the hash of one of the queries.
+          // The pair of keys that shares a hash lies in lanes g and g ^ 1: each makes the hash of one of the
+          // queries.
           const uint32_t hash = kMode == kPlain ? 0 : hashes[place + (g & 1)];
 #pragma unroll
           for (int r = 0; r < 2; ++r) {
             const int key = ownFirst + g + 8 * r;
             uint32_t bits = 0;  // low half: of the first query, high half: of the second
             if (kMode != kPlain) {
-              const uint32_t mine = dropoutPair(hash, key >> 1), other = __shfl_xor_sync(0xffffffffu, mine, 4);
+              const uint32_t mine = dropoutPair(hash, key >> 1),
+                             other = __shfl_xor_sync(0xffffffffu, mine, 4);
               bits = __byte_perm(mine, other, g & 1 ? 0x3276 : 0x5410);
             }
             float probability[2], gradient[2];
@@ -164,7 +175,9 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
             }
             p[2 * n + r] = pack(probability[0], probability[1]);
             ds[2 * n + r] = pack(gradient[0], gradient[1]);
-            if (kWhole) storeShared(scores + scorePlace(scoreBytes, warp * 16 + g + 8 * r, 2 * tile + n) + c * 4, ds[2 * n + r]);
+            if (kWhole)
+              storeShared(scores + scorePlace(scoreBytes, warp * 16 + g + 8 * r, 2 * tile + n) + c * 4,
+                          ds[2 * n + r]);
           }
         }
 #pragma unroll
@@ -206,7 +219,8 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
 }
 
 template <int kSize, Mode kMode>
-__global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(AttentionWork work, Inputs in) {
+__global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(AttentionWork work,
+                                                                               Inputs in) {
   using Rows = HeadRows<kSize>;
   constexpr int kTileBytes = 16 * Rows::kBytes, kKeys = 64, kKeyBytes = kKeys * Rows::kBytes;
   extern __shared__ __align__(128) unsigned char memory[];
@@ -246,7 +260,7 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
       hash[0] = dropoutRow(work.key, token * work.heads + item.head) + c * kDropoutColumnStep;
       hash[1] = dropoutRow(work.key, (token + 8) * work.heads + item.head) + c * kDropoutColumnStep;
     }
-    RowTerms own2[2];
+    RowTerms ownTerms[2];
 
     for (int stage = 0; stage < stages; ++stage) {
       if (stage + 1 < stages) {
@@ -262,8 +276,8 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
             loadMatrices(q[step], own + (rowsFirst ^ step * 32));
             loadMatrices(dout[step], douts + warp * kTileBytes + (rowsFirst ^ step * 32));
           }
-          own2[0] = terms[warp * 16 + g];
-          own2[1] = terms[warp * 16 + g + 8];
+          ownTerms[0] = terms[warp * 16 + g];
+          ownTerms[1] = terms[warp * 16 + g + 8];
         }
 #pragma unroll 1
         for (int tile = 0; tile < kKeys / 16 && stage * kKeys + tile * 16 < item.length; ++tile) {
@@ -292,10 +306,10 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
               for (int e = 0; e < 2; ++e) {
                 float x = s[n][2 * r + e] * scaleLog2;
                 if (kMode == kDropoutAndBias) x = fmaf(biasOf(work, item, query + 8 * r, key + e), kLog2e, x);
-                float full = powerOfTwo(x - own2[r].normalizer);
+                float full = powerOfTwo(x - ownTerms[r].normalizer);
                 if (key + e >= item.length) full = 0.0f;
                 const bool keep = kMode == kPlain || (e ? bits >> 16 : bits & 0xffffu) >= work.key.threshold;
-                gradient[e] = full * fmaf(dp[n][2 * r + e], keep ? kept : 0.0f, -own2[r].common);
+                gradient[e] = full * fmaf(dp[n][2 * r + e], keep ? kept : 0.0f, -ownTerms[r].common);
               }
               ds[2 * n + r] = pack(gradient[0], gradient[1]);
             }
@@ -316,7 +330,8 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
     }
     if (!busy) return;
     const int ownFirst = item.first + warp * 16;
-    Rows::store(dq, work.scale, work.scale, own, in.dqkv + begin + ownFirst * stride, stride, item.length - ownFirst);
+    Rows::store(dq, work.scale, work.scale, own, in.dqkv + begin + ownFirst * stride, stride,
+                item.length - ownFirst);
   });
 }
 
@@ -328,9 +343,11 @@ int backward(const GradcacheSequences& s, AttentionWork work, const Inputs& in) 
     const int rows = 16 * warps, terms = rows * static_cast<int>(sizeof(RowTerms) + sizeof(uint32_t));
     const int square = 4 * rows * HeadRows<kSize>::kBytes + terms;
     if (upTo <= rows)
-      return launchAttention(attentionBackwardKeys<kSize, kMode, true>, work, warps, square + rows * scoreRowBytes(warps), s.stream,
-                             in);
-    if (int code = launchAttention(attentionBackwardKeys<kSize, kMode, false>, work, warps, square, s.stream, in)) return code;
+      return launchAttention(attentionBackwardKeys<kSize, kMode, true>, work, warps,
+                             square + rows * scoreRowBytes(warps), s.stream, in);
+    if (int code =
+            launchAttention(attentionBackwardKeys<kSize, kMode, false>, work, warps, square, s.stream, in))
+      return code;
     const int bytes = (2 * rows + 4 * 64) * HeadRows<kSize>::kBytes + terms;
     return launchAttention(attentionBackwardQueries<kSize, kMode>, work, warps, bytes, s.stream, in);
   });
@@ -339,9 +356,12 @@ int backward(const GradcacheSequences& s, AttentionWork work, const Inputs& in) 
 template <int kSize>
 int backward(const GradcacheSequences& s, const AttentionWork& work, const Inputs& in) {
   switch (attentionMode(work)) {
-    case kPlain: return backward<kSize, kPlain>(s, work, in);
-    case kDropout: return backward<kSize, kDropout>(s, work, in);
-    default: return backward<kSize, kDropoutAndBias>(s, work, in);
+    case kPlain:
+      return backward<kSize, kPlain>(s, work, in);
+    case kDropout:
+      return backward<kSize, kDropout>(s, work, in);
+    default:
+      return backward<kSize, kDropoutAndBias>(s, work, in);
   }
 }
 
@@ -349,14 +369,15 @@ int backward(const GradcacheSequences& s, const AttentionWork& work, const Input
 
 }  // namespace gradcache::kernels::cuda
 
-extern "C" int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv, const void* out,
-                                            const float* normalizer, const void* distanceBias, float scale,
-                                            gradcache::DropoutKey key, void* dqkv) {
+extern "C" int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv,
+                                            const void* out, const float* normalizer,
+                                            const void* distanceBias, float scale, gradcache::DropoutKey key,
+                                            void* dqkv) {
   using namespace gradcache::kernels::cuda;
   if (s->longest > gradcache_attention_longest(s->size)) return cudaErrorInvalidValue;
   if (s->sequences == 0 || s->tokens == 0) return cudaSuccess;
   const AttentionWork work = attentionWork(*s, distanceBias, scale, key);
-  const Inputs in{static_cast<const bfloat16*>(dout), static_cast<const bfloat16*>(qkv), static_cast<const bfloat16*>(out),
-                  normalizer, static_cast<bfloat16*>(dqkv)};
+  const Inputs in{static_cast<const bfloat16*>(dout), static_cast<const bfloat16*>(qkv),
+                  static_cast<const bfloat16*>(out), normalizer, static_cast<bfloat16*>(dqkv)};
   return s->size == 64 ? backward<64>(*s, work, in) : backward<32>(*s, work, in);
 }

@@ -1,6 +1,7 @@
-// Attention over packed sequences, forward. A warp owns 16 queries of one head and walks over the keys, 16 * kTiles at a
-// time, with the softmax rescaled as its maximum grows; scores and probabilities never leave its registers. Blocks are
-// as large as the longest sequence asks (one warp for 16 tokens), so that short sequences fill the device.
+// Attention over packed sequences, forward. A warp owns 16 queries of one head and walks over the keys, 16 *
+// kTiles at a time, with the softmax rescaled as its maximum grows; scores and probabilities never leave its
+// registers. Blocks are as large as the longest sequence asks (one warp for 16 tokens), so that short
+// sequences fill the device.
 #include "kernels/cuda/attention.cuh"
 
 namespace gradcache::kernels::cuda {
@@ -8,8 +9,11 @@ namespace gradcache::kernels::cuda {
 namespace {
 
 template <int kSize, Mode kMode, int kTiles>
-__global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost, kTiles == 2 ? 9 : 2) void attentionForward(
-    AttentionWork work, const bfloat16* __restrict__ qkv, bfloat16* __restrict__ out, float* __restrict__ normalizer) {
+__global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
+                             kTiles == 2 ? 9 : 2) void attentionForward(AttentionWork work,
+                                                                        const bfloat16* __restrict__ qkv,
+                                                                        bfloat16* __restrict__ out,
+                                                                        float* __restrict__ normalizer) {
   using Rows = HeadRows<kSize>;
   constexpr int kKeys = 16 * kTiles, kKeyBytes = kKeys * Rows::kBytes;
   extern __shared__ __align__(128) unsigned char memory[];
@@ -33,7 +37,8 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost, kTiles == 2 ? 9
       commitCopies();
     };
     __syncthreads();  // the previous item's rows are no longer read
-    Rows::copy(queries, source + item.first * stride, stride, min(item.length - item.first, static_cast<int>(blockDim.x / 2)));
+    Rows::copy(queries, source + item.first * stride, stride,
+               min(item.length - item.first, static_cast<int>(blockDim.x / 2)));
     copyStage(0);
     if (stages > 1) copyStage(1);
 
@@ -90,7 +95,8 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost, kTiles == 2 ? 9
                 // A query beyond the sequence's end has no bias of its own; any will do.
                 const int row = min(query + (e >> 1) * 8, item.length - 1);
                 const int64_t distance = stage * kKeys + key - row + work.longest - 1;
-                const float bias = __bfloat162float(work.distanceBias[item.head * (2 * int64_t{work.longest} - 1) + distance]);
+                const float bias = __bfloat162float(
+                    work.distanceBias[item.head * (2 * int64_t{work.longest} - 1) + distance]);
                 s[n][e] = fmaf(s[n][e], scaleLog2, bias * kLog2e);
               }
               largest[e >> 1] = fmaxf(largest[e >> 1], s[n][e]);
@@ -105,7 +111,8 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost, kTiles == 2 ? 9
           shift[r] = -largest[r] * unit;
         }
         if (stage > 0) {
-          const float shrink[2] = {powerOfTwo(fmaf(before[0], unit, shift[0])), powerOfTwo(fmaf(before[1], unit, shift[1]))};
+          const float shrink[2] = {powerOfTwo(fmaf(before[0], unit, shift[0])),
+                                   powerOfTwo(fmaf(before[1], unit, shift[1]))};
           total[0] *= shrink[0];
           total[1] *= shrink[1];
 #pragma unroll
@@ -127,7 +134,8 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost, kTiles == 2 ? 9
               float odd = powerOfTwo(fmaf(score[2 * r + 1], unit, shift[r]));
               total[r] += even + odd;
               if (kMode != kPlain) {
-                const uint32_t bits = dropoutPair(hash[r] + stage * (kKeys / 2) * kDropoutColumnStep, 8 * t + 4 * half);
+                const uint32_t bits =
+                    dropoutPair(hash[r] + stage * (kKeys / 2) * kDropoutColumnStep, 8 * t + 4 * half);
                 if ((bits & 0xffffu) < work.key.threshold) even = 0.0f;
                 if (bits >> 16 < work.key.threshold) odd = 0.0f;
               }
@@ -159,7 +167,8 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost, kTiles == 2 ? 9
         normalizer[item.head * work.tokens + token + 8 * r] = largest[r] * unit * kLn2 + logf(total[r]);
     }
     const int first = item.first + warp * 16;
-    Rows::store(o, factor[0], factor[1], own, out + (item.begin + first) * hidden + item.head * kSize, hidden, item.length - first);
+    Rows::store(o, factor[0], factor[1], own, out + (item.begin + first) * hidden + item.head * kSize, hidden,
+                item.length - first);
   });
 }
 
@@ -171,17 +180,21 @@ int forward(const GradcacheSequences& s, AttentionWork work, const void* qkv, vo
     const int keys = upTo <= 32 ? 32 : upTo <= 64 ? 64 : 128;
     const int bytes = (16 * warps + 2 * keys) * HeadRows<kSize>::kBytes;
     auto* kernel = upTo <= 32 ? attentionForward<kSize, kMode, 2> : attentionForward<kSize, kMode, 4>;
-    return launchAttention(kernel, work, warps, bytes, s.stream, static_cast<const bfloat16*>(qkv), static_cast<bfloat16*>(out),
-                           normalizer);
+    return launchAttention(kernel, work, warps, bytes, s.stream, static_cast<const bfloat16*>(qkv),
+                           static_cast<bfloat16*>(out), normalizer);
   });
 }
 
 template <int kSize>
-int forward(const GradcacheSequences& s, const AttentionWork& work, const void* qkv, void* out, float* normalizer) {
+int forward(const GradcacheSequences& s, const AttentionWork& work, const void* qkv, void* out,
+            float* normalizer) {
   switch (attentionMode(work)) {
-    case kPlain: return forward<kSize, kPlain>(s, work, qkv, out, normalizer);
-    case kDropout: return forward<kSize, kDropout>(s, work, qkv, out, normalizer);
-    default: return forward<kSize, kDropoutAndBias>(s, work, qkv, out, normalizer);
+    case kPlain:
+      return forward<kSize, kPlain>(s, work, qkv, out, normalizer);
+    case kDropout:
+      return forward<kSize, kDropout>(s, work, qkv, out, normalizer);
+    default:
+      return forward<kSize, kDropoutAndBias>(s, work, qkv, out, normalizer);
   }
 }
 
@@ -192,11 +205,13 @@ int forward(const GradcacheSequences& s, const AttentionWork& work, const void* 
 // Any length works; beyond this nobody has looked.
 extern "C" int gradcache_attention_longest(int32_t size) { return size == 32 || size == 64 ? 8192 : 0; }
 
-extern "C" int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv, const void* distanceBias, float scale,
-                                           gradcache::DropoutKey key, void* out, float* normalizer) {
+extern "C" int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv,
+                                           const void* distanceBias, float scale, gradcache::DropoutKey key,
+                                           void* out, float* normalizer) {
   using namespace gradcache::kernels::cuda;
   if (s->longest > gradcache_attention_longest(s->size)) return cudaErrorInvalidValue;
   if (s->sequences == 0 || s->tokens == 0) return cudaSuccess;
   const AttentionWork work = attentionWork(*s, distanceBias, scale, key);
-  return s->size == 64 ? forward<64>(*s, work, qkv, out, normalizer) : forward<32>(*s, work, qkv, out, normalizer);
+  return s->size == 64 ? forward<64>(*s, work, qkv, out, normalizer)
+                       : forward<32>(*s, work, qkv, out, normalizer);
 }

@@ -1,5 +1,5 @@
-// What the attention kernels ask of one warp: 16-byte asynchronous copies into shared memory, matrix fragments out of
-// it and m16n8k16 products. Fragments, with g = lane / 4 and c = lane % 4:
+// What the attention kernels ask of one warp: 16-byte asynchronous copies into shared memory, matrix
+// fragments out of it and m16n8k16 products. Fragments, with g = lane / 4 and c = lane % 4:
 //   a[4]  (row g, columns 2c..), (row g + 8, 2c..), (g, 2c + 8..), (g + 8, 2c + 8..)     two bfloat16 each
 //   b[2]  (rows 2c.., column g), (rows 2c + 8.., column g)                               two bfloat16 each
 //   d[4]  (g, 2c), (g, 2c + 1), (g + 8, 2c), (g + 8, 2c + 1)                             float32
@@ -19,7 +19,9 @@ __device__ __forceinline__ uint32_t sharedAddress(const void* pointer) {
 
 // Copies 16 bytes, or writes zeros and reads nothing where there is nothing to copy.
 __device__ __forceinline__ void copyAsync(uint32_t target, const void* source, bool present) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(present ? 16 : 0) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source),
+               "r"(present ? 16 : 0)
+               : "memory");
 }
 __device__ __forceinline__ void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most `pending` of this thread's groups are under way.
@@ -33,23 +35,29 @@ __device__ __forceinline__ void storeShared(uint32_t target, uint32_t value) {
 }
 __device__ __forceinline__ uint4 loadShared16(uint32_t source) {
   uint4 v;
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(source) : "memory");
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(source)
+               : "memory");
   return v;
 }
 
 // Four 8 x 8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ __forceinline__ void loadMatrices(uint32_t (&r)[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
 }
 __device__ __forceinline__ void loadMatricesTransposed(uint32_t (&r)[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
 }
 
 // d += a b
 __device__ __forceinline__ void multiplyAdd(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }

@@ -1,0 +1,282 @@
+"""Checks and times the CUDA attention over packed sequences.
+
+    python3 bench/kernels/attention.py [--small] [--library build-cuda/libgradcache_cuda.so]
+
+Forward and backward against a float64 reference on fresh random data: lengths from 0 to beyond a block, heads of 32 and
+64, dropout or none, with and without a bias of distances, the same bits from a second run. Then the time of each next to
+flash attention's. --small checks tiny shapes only, for compute-sanitizer."""
+
+import argparse
+import ctypes
+import math
+import os
+import random
+import statistics
+import sys
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument('--small', action='store_true')
+arguments.add_argument('--library', default='build-cuda/libgradcache_cuda.so')
+arguments = arguments.parse_args()
+if arguments.small:
+    os.environ['PYTORCH_NO_CUDA_MEMORY_CACHING'] = '1'  # each tensor its own allocation: memcheck sees what lies outside
+
+import torch
+
+DEVICE = 'cuda'
+BF16 = torch.bfloat16
+BANDWIDTH = 4.17e12  # bytes a second, read and written, of a copy on an H200
+
+
+class Key(ctypes.Structure):
+    _fields_ = [('first', ctypes.c_uint32), ('second', ctypes.c_uint32), ('threshold', ctypes.c_uint32), ('scale', ctypes.c_float)]
+
+
+class Sequences(ctypes.Structure):
+    _fields_ = [('offsets', ctypes.c_void_p), ('sequences', ctypes.c_int32), ('longest', ctypes.c_int32), ('heads', ctypes.c_int32),
+                ('size', ctypes.c_int32), ('tokens', ctypes.c_int64), ('stream', ctypes.c_void_p)]
+
+
+library = ctypes.CDLL(os.path.abspath(arguments.library))
+P, S, FLOAT = ctypes.c_void_p, ctypes.POINTER(Sequences), ctypes.c_float
+library.gradcache_attention_forward.argtypes = [S, P, P, FLOAT, Key, P, P]
+library.gradcache_attention_backward.argtypes = [S, P, P, P, P, P, FLOAT, Key, P]
+library.gradcache_attention_longest.argtypes = [ctypes.c_int32]
+library.gradcache_cuda_error.argtypes, library.gradcache_cuda_error.restype = [ctypes.c_int], ctypes.c_char_p
+
+
+def call(name, *values):
+    code = getattr(library, f'gradcache_{name}')(*[v.data_ptr() if isinstance(v, torch.Tensor) else v for v in values])
+    if code:
+        raise RuntimeError(f'gradcache_{name}: {library.gradcache_cuda_error(code).decode()} ({code})')
+
+
+class Packed:
+    """Sequences end to end, and the two calls on them."""
+
+    def __init__(self, lengths, heads, size):
+        self.lengths, self.heads, self.size = lengths, heads, size
+        self.tokens, self.longest = sum(lengths), max(lengths)
+        self.width, self.scale = heads * size, 1.0 / math.sqrt(size)
+        self.offsets = torch.tensor([0] + lengths).cumsum(0).to(DEVICE, torch.int32)
+
+    def shape(self):
+        return Sequences(self.offsets.data_ptr(), len(self.lengths), self.longest, self.heads, self.size, self.tokens,
+                         torch.cuda.current_stream().cuda_stream)
+
+    def random(self, parts, deviation=1.0):
+        return (torch.randn(self.tokens, parts * self.width, device=DEVICE) * deviation).to(BF16)
+
+    def forward(self, qkv, bias, key):
+        out = torch.full((self.tokens, self.width), math.nan, device=DEVICE, dtype=BF16)
+        normalizer = torch.full((self.heads, self.tokens), math.nan, device=DEVICE)
+        call('attention_forward', self.shape(), qkv, bias, self.scale, key, out, normalizer)
+        return out, normalizer
+
+    def backward(self, dout, qkv, out, normalizer, bias, key):
+        dqkv = torch.full_like(qkv, math.nan)
+        call('attention_backward', self.shape(), dout, qkv, out, normalizer, bias, self.scale, key, dqkv)
+        return dqkv
+
+
+# ---- dropout, as native/core/dropout_key.h has it --------------------------------------------------------------------
+M32, M64 = (1 << 32) - 1, (1 << 64) - 1
+
+
+def make_key(probability, seed, site=0):
+    threshold = int(probability * 65536.0 + 0.5)
+    if threshold == 0:
+        return Key(0, 0, 0, 1.0)
+    z = (seed * 0x9E3779B97F4A7C15 + (site + 1) * 0xD1B54A32D192ED03) & M64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M64
+    z ^= z >> 31
+    return Key(z & M32, z >> 32, threshold, 65536.0 / (65536.0 - threshold))
+
+
+def mix(h):
+    h = h ^ (h >> 16)
+    h = (h * 0x85EBCA6B) & M32
+    h = h ^ (h >> 13)
+    h = (h * 0xC2B2AE35) & M32
+    return h ^ (h >> 16)
+
+
+def factor(key, rows, columns):
+    """float64: 0 or the key's scale, for int64 rows and columns that broadcast."""
+    bits = mix((mix((rows & M32) ^ key.first) + key.second + (columns >> 1) * 0x9E3779B9) & M32)
+    bits = (bits >> ((columns & 1) * 16)) & 0xFFFF
+    return (bits >= key.threshold).double() * key.scale
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+failures = []
+
+
+def reference(packed, qkv, dout, bias, key):
+    """out, normalizer and dqkv in float64, one sequence after the other."""
+    out, normalizer, dqkv = [], [], []
+    place = 0
+    for length in packed.lengths:
+        if length == 0:
+            continue
+        rows = qkv[place:place + length].double().requires_grad_()
+        q, k, v = rows.view(length, 3, packed.heads, packed.size).permute(1, 2, 0, 3)
+        s = q @ k.transpose(1, 2) * packed.scale
+        here = torch.arange(length, device=DEVICE)
+        if bias is not None:
+            s = s + bias.double()[:, here.view(1, -1) - here.view(-1, 1) + packed.longest - 1]
+        p = s.softmax(2)
+        if key.threshold:
+            tokens = (place + here).view(1, -1, 1) * packed.heads + torch.arange(packed.heads, device=DEVICE).view(-1, 1, 1)
+            p = p * factor(key, tokens, here.view(1, 1, -1))
+        y = (p @ v).transpose(0, 1).reshape(length, packed.width)
+        y.backward(dout[place:place + length].double())
+        out.append(y.detach())
+        normalizer.append(s.detach().logsumexp(2))
+        dqkv.append(rows.grad)
+        place += length
+    return torch.cat(out), torch.cat(normalizer, 1), torch.cat(dqkv)
+
+
+def close(name, got, expected, limit, floor=0.0):
+    error = (got.double() - expected).norm().item() / max(expected.norm().item(), floor, 1e-30)
+    if not error <= limit:
+        failures.append(f'{name}: l2 {error:.2e}, at most {limit:.0e} expected')
+    return error
+
+
+def same(name, one, other):
+    if not torch.equal(one.view(torch.uint8), other.view(torch.uint8)):
+        failures.append(f'{name}: the bits differ between two runs')
+
+
+def check(lengths, heads, size, probability, with_bias):
+    packed = Packed(lengths, heads, size)
+    name = f'attention {heads}x{size} p={probability} bias={int(with_bias)} {len(lengths)} of {min(lengths)}..{packed.longest}'
+    qkv, dout = packed.random(3, 1.5), packed.random(1)
+    bias = torch.randn(heads, 2 * packed.longest - 1, device=DEVICE).to(BF16) if with_bias else None
+    key = make_key(probability, seed=random.getrandbits(40), site=5)
+    out, normalizer = packed.forward(qkv, bias, key)
+    dqkv = packed.backward(dout, qkv, out, normalizer, bias, key)
+    out2, normalizer2 = packed.forward(qkv, bias, key)
+    same(f'{name} out', out, out2)
+    same(f'{name} normalizer', normalizer, normalizer2)
+    same(f'{name} dqkv', dqkv, packed.backward(dout, qkv, out, normalizer, bias, key))
+    expected, expected_normalizer, expected_dqkv = reference(packed, qkv, dout, bias, key)
+    got, want = dqkv.split(packed.width, 1), expected_dqkv.split(packed.width, 1)
+    small = 0.1 * want[2].norm().item()  # with one key a sequence the gradients of queries and keys are all zero
+    errors = [close(f'{name} out', out, expected, 4e-3), close(f'{name} normalizer', normalizer, expected_normalizer, 1e-5, 1.0),
+              close(f'{name} dq', got[0], want[0], 1e-2, small), close(f'{name} dk', got[1], want[1], 1e-2, small),
+              close(f'{name} dv', got[2], want[2], 5e-3)]
+    print('ok' if all(e == e for e in errors) else 'NaN', name, 'l2=' + ' '.join(f'{e:.1e}' for e in errors), flush=True)
+
+
+def mixed(longest, count):
+    """Falling lengths up to `longest`, as in a chunk."""
+    return sorted([longest] + [random.randint(1, longest) for _ in range(count - 1)], reverse=True)
+
+
+def checks(small):
+    combinations = [(0.1, False), (0.0, False), (0.1, True), (0.0, True)]
+    lists = ([[3, 1], [16, 9, 1], [32, 17, 5, 2], [70, 3, 2, 1, 1], [131, 60, 2]] if small else
+             [[1] * 37, mixed(8, 60), mixed(16, 40), [17] * 9, mixed(32, 50), [32] * 40, mixed(48, 30), [64] * 9, mixed(64, 20),
+              mixed(100, 30), [128] * 6, mixed(128, 20), [127, 0, 65, 0, 1], [129] * 3, mixed(200, 12), mixed(256, 40), [512, 300, 7],
+              [700, 65]])
+    for size, heads in ((64, 2), (32, 3)) if small else ((64, 12), (32, 12), (64, 5)):
+        for i, lengths in enumerate(lists):
+            for probability, with_bias in [combinations[(i + size // 32) % 4]] if small else combinations[:3] if heads == 12 else combinations[2:]:
+                check(lengths, heads, size, probability, with_bias)
+    if library.gradcache_attention_longest(48) != 0 or library.gradcache_attention_longest(64) < 512:
+        failures.append('attention_longest: heads of 48 are not supported, heads of 64 are up to 512 tokens at least')
+
+
+# ---- times -----------------------------------------------------------------------------------------------------------
+def milliseconds(run, count=15):
+    """Median over calls on rotating data; the device is kept busy while the calls are enqueued."""
+    for i in range(3):
+        run(i)
+    torch.cuda.synchronize()
+    torch.cuda._sleep(3_000_000)
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
+    for i, (begin, end) in enumerate(events):
+        begin.record()
+        run(i)
+        end.record()
+    torch.cuda.synchronize()
+    return statistics.median(begin.elapsed_time(end) for begin, end in events)
+
+
+def natural(median, most, tokens, share=None):
+    """Lengths of one chunk of `tokens`: of texts as they come, or cut at `share` out of 8,192 sorted ones."""
+    draw = lambda: max(3, min(most, round(random.lognormvariate(math.log(median), 0.7))))
+    pool = sorted((draw() for _ in range(8192)), reverse=True) if share is not None else None
+    start = int(share * len(pool)) if pool else 0
+    lengths = []
+    while sum(lengths) < tokens - most:
+        lengths.append(pool[start + len(lengths)] if pool and start + len(lengths) < len(pool) else draw() if pool is None else pool[-1])
+    return sorted(lengths, reverse=True)
+
+
+def expected(packed, backward):
+    """Milliseconds: the bytes at the card's bandwidth, or the tiles of 16 x 16 scores, whichever takes longer. A tile costs
+    forward some 130 instructions of a warp, backward some 108 turns of a multiprocessor's shared memory; at 1.6 GHz."""
+    tiles = packed.heads * sum(((n + 15) // 16) ** 2 for n in packed.lengths)
+    long = packed.longest > 128
+    each = ((0.51 if packed.size == 64 else 0.33) + (0.35 if long else 0)) if backward else (0.154 if packed.size == 64 else 0.13)
+    floor = packed.tokens * packed.width * 2 * (8 if backward else 4) / BANDWIDTH * 1e3
+    return floor, max(floor, tiles * each * 1e-6)
+
+
+def time(name, lengths, heads, size, probability):
+    packed = Packed(lengths, heads, size)
+    data = [(packed.random(3), packed.random(1)) for _ in range(3)]
+    key, bias = make_key(probability, 7), None
+    dqkv, out = torch.empty_like(data[0][0]), torch.empty_like(data[0][1])
+    normalizer = torch.empty(heads, packed.tokens, device=DEVICE)
+    saved = [packed.forward(qkv, bias, key) for qkv, _ in data]
+    shape = packed.shape()
+    ours = [milliseconds(lambda i: call('attention_forward', shape, data[i % 3][0], bias, packed.scale, key, out, normalizer)),
+            milliseconds(lambda i: call('attention_backward', shape, data[i % 3][1], data[i % 3][0], *saved[i % 3], bias,
+                                        packed.scale, key, dqkv))]
+    views = [qkv.view(-1, 3, heads, size).unbind(1) for qkv, _ in data]
+    sequences = (packed.offsets, packed.offsets, packed.longest, packed.longest, probability, False)
+    flash = [torch.ops.aten._flash_attention_forward(*v, *sequences, False) for v in views]
+    theirs = [milliseconds(lambda i: torch.ops.aten._flash_attention_forward(*views[i % 3], *sequences, False)),
+              milliseconds(lambda i: torch.ops.aten._flash_attention_backward(
+                  data[i % 3][1].view(-1, heads, size), *views[i % 3], flash[i % 3][0], flash[i % 3][1], *sequences, flash[i % 3][2],
+                  flash[i % 3][3]))]
+    for backward in (0, 1):
+        floor, estimate = expected(packed, backward)
+        size_bytes = packed.tokens * packed.width * 2 * (8 if backward else 4)
+        print(f'{name:22s} {heads}x{size} p={probability:<4g}{"bwd" if backward else "fwd"} | {ours[backward]:7.4f} | '
+              f'{size_bytes / 1e6:6.1f} | {size_bytes / ours[backward] / 1e9:5.2f} | {floor:6.4f} | {estimate:6.4f} | '
+              f'{theirs[backward]:7.4f} | {theirs[backward] / ours[backward]:5.2f}', flush=True)
+
+
+def times():
+    source = torch.empty(1 << 28, device=DEVICE, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    copy = milliseconds(lambda i: target.copy_(source))
+    print(f'{torch.cuda.get_device_name()}, torch {torch.__version__}; copy {2 * source.numel() / copy / 1e9:.2f} TB/s')
+    print('lengths, heads, dropout | ms | MB | TB/s | floor ms | expected ms | flash ms | flash / ours')
+    tokens = 32768
+    for size in (64, 32):
+        for length in (16, 32, 64, 128, 256, 512):
+            for probability in (0.1, 0.0) if size == 64 and length in (32, 128) else (0.1,):
+                time(f'all {length}', [length] * (tokens // length), 12, size, probability)
+        for name, lengths in (('queries, sorted', natural(10, 32, tokens, 0.2)), ('passages, longest', natural(70, 256, tokens, 0.0)),
+                              ('passages, sorted', natural(70, 256, tokens, 0.4)), ('passages, as they come', natural(70, 256, tokens)),
+                              ('queries, as they come', natural(10, 32, tokens))):
+            time(name, lengths, 12, size, 0.1)
+
+
+random.seed(20)
+torch.manual_seed(20)
+checks(arguments.small)
+if failures:
+    print('\n'.join(failures))
+    sys.exit(f'{len(failures)} checks failed')
+print('all checks passed')
+if not arguments.small:
+    times()
