@@ -3,6 +3,7 @@ import { GradCacheError } from '../errors.js';
 import type { TrainConfig } from '../training/config.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
+import { readTrainConfig } from '../training/read-config.js';
 import { train } from '../training/train.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
@@ -74,7 +75,8 @@ async function readConfig(args: Arguments): Promise<TrainConfig> {
         throw new UsageError(`--${name} is needed, or a --config FILE that has it.`);
     }
   }
-  // Checked in full by train itself, with a message that names the setting.
+  // train checks it as well; here the message can name the file.
+  readTrainConfig(merged, path === undefined ? 'config' : `${path}: config`);
   return merged as unknown as TrainConfig;
 }
 

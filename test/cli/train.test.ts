@@ -97,7 +97,7 @@ test('a configuration file is read, and flags win over it', async (t) => {
   assert.equal(wrong.code, 1);
   assert.match(
     wrong.stderr,
-    /^INPUT: config\.optimizer\.learningRate is not a setting; known are betas, lr, eps/,
+    /^INPUT: .*run\.json: config\.optimizer\.learningRate is not a setting; known are betas, lr, eps/,
   );
   await writeFile(file, '{"model": ');
   assert.match(
