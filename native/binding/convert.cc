@@ -29,16 +29,28 @@ int64_t memoryFormatFromName(const std::string& name) {
 }
 
 // The schema says `int` for element types, layouts and memory formats; the real type tells them apart.
-int64_t enumeratorFromName(const std::string& name, const c10::Argument& argument) {
+const c10::Type& realType(const c10::Argument& argument) {
   const c10::Type* real = argument.real_type().get();
   while (real->kind() == Kind::OptionalType) real = real->castRaw<c10::OptionalType>()->getElementType().get();
-  if (real->kind() == Kind::LayoutType) return layoutFromName(name);
-  if (real->kind() == Kind::MemoryFormatType) return memoryFormatFromName(name);
-  if (real->kind() == Kind::ScalarTypeType) return static_cast<int64_t>(dtypeFromName(name));
-  refuse(argument, *argument.type());
+  return *real;
+}
+
+bool isEnumerator(const c10::Type& type) {
+  return type.kind() == Kind::LayoutType || type.kind() == Kind::MemoryFormatType || type.kind() == Kind::ScalarTypeType;
+}
+
+// By name alone: libtorch does not check the number of an enumerator and reads beyond its tables.
+int64_t enumerator(const Napi::Value& value, const c10::Argument& argument) {
+  const c10::Type& type = realType(argument);
+  if (!value.IsString()) refuse(argument, type);
+  const std::string name = value.As<Napi::String>();
+  if (type.kind() == Kind::LayoutType) return layoutFromName(name);
+  if (type.kind() == Kind::MemoryFormatType) return memoryFormatFromName(name);
+  return static_cast<int64_t>(dtypeFromName(name));
 }
 
 int64_t integer(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
+  if (isEnumerator(realType(argument))) return enumerator(value, argument);
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value() ? 1 : 0;
   if (value.IsBigInt()) {
     bool lossless = false;
@@ -46,7 +58,6 @@ int64_t integer(const Napi::Value& value, const c10::Argument& argument, const c
     require(lossless, "OPERATOR", "argument '", argument.name(), "' does not fit 64 bits");
     return number;
   }
-  if (value.IsString()) return enumeratorFromName(value.As<Napi::String>(), argument);
   if (!value.IsNumber()) refuse(argument, type);
   double number = value.As<Napi::Number>().DoubleValue();
   require(number == std::floor(number) && std::abs(number) <= 9007199254740991.0, "OPERATOR", "argument '", argument.name(),
