@@ -219,13 +219,15 @@ def natural(median, most, tokens, share=None):
 
 
 def expected(packed, backward):
-    """Milliseconds: the bytes at the card's bandwidth, or the tiles of 16 x 16 scores, whichever takes longer. A tile costs
-    forward some 130 instructions of a warp, backward some 108 turns of a multiprocessor's shared memory; at 1.6 GHz."""
-    tiles = packed.heads * sum(((n + 15) // 16) ** 2 for n in packed.lengths)
-    long = packed.longest > 128
-    each = ((0.51 if packed.size == 64 else 0.33) + (0.35 if long else 0)) if backward else (0.154 if packed.size == 64 else 0.13)
+    """Milliseconds: of the bytes at the card's bandwidth, and of that or the work, whichever takes longer. Forward, a tile of
+    16 x 16 scores takes some 215 instructions of a warp and 16 rows some 700 more; backward, a tile some 108 turns of a
+    multiprocessor's shared memory, half as many again beyond 128 tokens, where scores are made twice. At 1.6 GHz."""
+    rows = packed.heads * sum((n + 15) // 16 for n in packed.lengths)
+    tiles = packed.heads * sum(((n + 15) // 16) ** 2 * (1.7 if backward and n > 128 else 1) for n in packed.lengths)
+    share = 1.0 if packed.size == 64 else 0.7
+    work = (tiles * 0.51 + rows * 1.0 if backward else tiles * 0.25 + rows * 0.8) * share * 1e-6
     floor = packed.tokens * packed.width * 2 * (8 if backward else 4) / BANDWIDTH * 1e3
-    return floor, max(floor, tiles * each * 1e-6)
+    return floor, max(floor, work)
 
 
 def time(name, lengths, heads, size, probability):

@@ -79,16 +79,16 @@ struct HeadRows {
   // Copies `present` rows of a matrix with `stride` elements a row; zeros up to the next sixteen.
   __device__ static __forceinline__ void copy(uint32_t target, const bfloat16* source, int64_t stride,
                                               int present) {
-    const int pieces = ((present + 15) & ~15) * kPieces;
-    for (int i = threadIdx.x; i < pieces; i += blockDim.x) {
-      const int row = i / kPieces, piece = i % kPieces;
-      const bool there = row < present;
-      copyAsync(target + place(row, piece), source + (there ? row * stride + piece * 8 : 0), there);
-    }
+    const int piece = threadIdx.x % kPieces, step = blockDim.x / kPieces, padded = (present + 15) & ~15;
+    int row = threadIdx.x / kPieces;
+    source += row * stride + piece * 8;
+#pragma unroll 4
+    for (; row < padded; row += step, source += step * stride)
+      copyAsync(target + place(row, piece), source, row < present);
   }
 
-  // Writes a warp's 16 accumulated rows, times `factor` of their row, by way of 16 rows of shared memory that
-  // no other warp uses, so that whole rows are written.
+  // Writes a warp's 16 accumulated rows, times `low` or (rows 8 to 15) `high`, by way of 16 rows of shared
+  // memory that no other warp uses, so that whole rows are written.
   __device__ static __forceinline__ void store(const float (&rows)[kSize / 8][4], float low, float high,
                                                uint32_t shared, bfloat16* target, int64_t stride,
                                                int present) {

@@ -10,7 +10,7 @@ namespace {
 
 template <int kSize, Mode kMode, int kTiles>
 __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
-                             kTiles == 2 ? 9 : 2) void attentionForward(AttentionWork work,
+                             kTiles == 2 ? 10 : 2) void attentionForward(AttentionWork work,
                                                                         const bfloat16* __restrict__ qkv,
                                                                         bfloat16* __restrict__ out,
                                                                         float* __restrict__ normalizer) {

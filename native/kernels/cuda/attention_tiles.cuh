@@ -17,7 +17,7 @@ __device__ __forceinline__ uint32_t sharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Copies 16 bytes, or writes zeros and reads nothing where there is nothing to copy.
+// Copies 16 bytes, or writes zeros, whatever the source, where there is nothing to copy.
 __device__ __forceinline__ void copyAsync(uint32_t target, const void* source, bool present) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source),
                "r"(present ? 16 : 0)
