@@ -149,7 +149,7 @@ async function showTerms(
     model,
     examples.map(({ gloss }) => gloss),
     terms,
-    4,
+    5,
   );
 }
 

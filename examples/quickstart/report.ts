@@ -126,7 +126,7 @@ function memorySection(memory: readonly MemoryPoint[], settings: Settings, facto
   return `<section>
 <h2>Memory hardly grows with the batch</h2>
 <p>Peak memory of one step, each point measured in a process of its own. ${factor}</p>
-<p class="legend"><i class="first"></i>gradient cache, ${settings.chunk} texts at once${whole.length === 0 ? '' : '<i class="second"></i>the whole batch at once'}</p>
+<p class="legend"><span><i class="first"></i>gradient cache, ${settings.chunk} texts at once</span>${whole.length === 0 ? '' : '<span><i class="second"></i>the whole batch at once</span>'}</p>
 ${chart}
 <div class="scroll"><table class="numbers">
 <thead><tr><th>Pairs in the batch</th>${memory.map(({ batch }) => `<th>${count(batch)}</th>`).join('')}</tr></thead>
@@ -188,9 +188,9 @@ svg text { fill: var(--soft); font-size: 13px; }
 path.first { stroke: var(--first); } path.second { stroke: var(--second); }
 circle.first { fill: var(--first); } circle.second { fill: var(--second); }
 circle:hover { opacity: 1; }
-.legend { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 24px; }
+.legend span { display: flex; align-items: center; gap: 8px; }
 .legend i { width: 14px; height: 14px; border-radius: 50%; }
-.legend i + i, .legend i:not(:first-child) { margin-left: 16px; }
 .legend i.first { background: var(--first); } .legend i.second { background: var(--second); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
