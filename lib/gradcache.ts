@@ -2,6 +2,7 @@ import { GradCacheError } from './errors.js';
 import { inOrder, throwIfAborted } from './encoders/chunk-queue.js';
 import { planChunks, type ChunkSize } from './encoders/chunk-plan.js';
 import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
+import { checkOptions, checkStep } from './gradcache-checks.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
@@ -113,6 +114,7 @@ export class GradCache {
    * own throws. Gradients are then as they were before the step.
    */
   async step(inputs: readonly unknown[], options: StepOptions = {}): Promise<StepResult> {
+    checkStep(inputs, options);
     if (this.#running) throw new GradCacheError('INPUT', 'a step of this GradCache is still running: await it first');
     this.#running = true;
     try {
@@ -275,21 +277,4 @@ function progress(phase: 'forward' | 'backward', jobs: readonly Job[], { onProgr
     tokens += done.tokens;
     onProgress?.({ phase, chunk: ++chunk, chunks: jobs.length, rows, tokens });
   };
-}
-
-function checkOptions({ encoders, chunk, retain, accumulate = 1 }: GradCacheOptions): void {
-  if (!Array.isArray(encoders) || encoders.length === 0) throw new GradCacheError('INPUT', 'encoders is empty: name one for each tower');
-  const foreign = (encoders as readonly Partial<Encoder>[]).findIndex((encoder) => typeof encoder?.forwardChunk !== 'function');
-  if (foreign >= 0) {
-    throw new GradCacheError('INPUT', `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`);
-  }
-  if (Array.isArray(chunk) && chunk.length !== encoders.length) {
-    throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);
-  }
-  if (retain !== undefined && retain !== 'auto' && !(retain.bytes >= 0)) {
-    throw new GradCacheError('INPUT', `retain must be 'auto' or { bytes }, got ${JSON.stringify(retain)}`);
-  }
-  if (!Number.isSafeInteger(accumulate) || accumulate < 1) {
-    throw new GradCacheError('INPUT', `accumulate ${String(accumulate)} is not a positive integer`);
-  }
 }

@@ -19,10 +19,7 @@ export interface PlannedChunk {
  * @throws GradCacheError `INPUT` for a size that is not a positive integer
  */
 export function planChunks(lengths: Int32Array, size: Exclude<ChunkSize, 'auto'>): PlannedChunk[] {
-  const limit = 'tokens' in size ? size.tokens : size.sequences;
-  if (!Number.isSafeInteger(limit) || limit < 1) {
-    throw new GradCacheError('INPUT', `chunk size ${JSON.stringify(size)} is not { sequences } or { tokens } of at least 1`);
-  }
+  const limit = requireChunkSize(size);
   const order = longestFirst(lengths);
   const chunks: PlannedChunk[] = [];
   let begin = 0;
@@ -43,6 +40,16 @@ export function planChunks(lengths: Int32Array, size: Exclude<ChunkSize, 'auto'>
   }
   close(order.length);
   return chunks;
+}
+
+/** The number in a chunk size. @throws GradCacheError `INPUT` when there is none, or it is not a positive integer */
+export function requireChunkSize(size: Exclude<ChunkSize, 'auto'>): number {
+  const { tokens, sequences } = (size ?? {}) as { tokens?: number; sequences?: number };
+  const limit = tokens ?? sequences;
+  if (!Number.isSafeInteger(limit) || limit! < 1 || Object.keys(size).length !== 1) {
+    throw new GradCacheError('INPUT', `chunk ${JSON.stringify(size)} is not 'auto', { sequences } or { tokens } of at least 1`);
+  }
+  return limit!;
 }
 
 /** Row numbers by falling length, equal ones in their order: a counting sort. */

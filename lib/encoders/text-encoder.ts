@@ -192,7 +192,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   lengths(batch: TokenBatch): Int32Array {
-    const { ids, offsets } = batch;
+    const { ids, offsets } = (batch as TokenBatch | null | undefined) ?? {};
     if (!(ids instanceof Int32Array) || !(offsets instanceof Int32Array)) {
       throw new GradCacheError('INPUT', 'a text encoder takes what its tokenize() returns: { ids, offsets } of Int32Array');
     }

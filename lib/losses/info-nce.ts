@@ -44,8 +44,8 @@ class InfoNCE implements LossWithGradients {
 
   constructor(options: InfoNCEOptions) {
     const { temperature = 0.05, similarity = 'cosine' } = options;
-    const value = typeof temperature === 'number' ? temperature : temperature.initial;
-    if (!(value > 0) || !Number.isFinite(1 / value)) {
+    const value: unknown = typeof temperature === 'number' ? temperature : temperature?.initial;
+    if (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value) || !Number.isFinite(1 / value)) {
       throw new GradCacheError('INPUT', `temperature ${String(value)} is not a positive number`);
     }
     if (similarity !== 'cosine' && similarity !== 'dot') {
