@@ -1,5 +1,5 @@
-import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native } from './native.js';
+import { requireSeed } from './seeds.js';
 import type { Tensor } from './tensor.js';
 
 /** Runs `fn` without recording a graph. */
@@ -17,9 +17,7 @@ export function withGrad<T>(fn: () => T): T {
  * and random tensors. Threads of one process take turns. `fn` must be synchronous.
  */
 export function withSeed<T>(seed: number, fn: () => T): T {
-  if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new GradCacheError('INPUT', `seed ${String(seed)} is not a non-negative integer`);
-  }
+  requireSeed(seed);
   return guarded(() => native().withSeed(seed, fn));
 }
 

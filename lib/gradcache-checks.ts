@@ -2,6 +2,7 @@ import { GradCacheError } from './errors.js';
 import { requireChunkSize } from './encoders/chunk-plan.js';
 import type { Encoder } from './encoders/encoder.js';
 import type { GradCacheOptions, StepOptions } from './gradcache.js';
+import { requireSeed } from './seeds.js';
 
 /**
  * What the compiler would say to a program in TypeScript, said to one in JavaScript before anything is computed.
@@ -9,23 +10,35 @@ import type { GradCacheOptions, StepOptions } from './gradcache.js';
  * @throws GradCacheError `INPUT`
  */
 export function checkOptions(options: GradCacheOptions): void {
-  if (typeof options !== 'object' || options === null) throw refused('options', options, 'an object with encoders and a loss');
+  if (typeof options !== 'object' || options === null)
+    throw refused('options', options, 'an object with encoders and a loss');
   const { encoders, loss, chunk = 'auto', retain = { bytes: 0 }, accumulate = 1, seed } = options;
-  if (!Array.isArray(encoders) || encoders.length === 0) throw refused('encoders', encoders, 'a list with one for each tower');
-  const foreign = (encoders as readonly (Partial<Encoder> | null)[]).findIndex((encoder) => typeof encoder?.forwardChunk !== 'function');
+  if (!Array.isArray(encoders) || encoders.length === 0)
+    throw refused('encoders', encoders, 'a list with one for each tower');
+  const foreign = (encoders as readonly (Partial<Encoder> | null)[]).findIndex(
+    (encoder) => typeof encoder?.forwardChunk !== 'function',
+  );
   if (foreign >= 0) {
-    throw new GradCacheError('INPUT', `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`);
+    throw new GradCacheError(
+      'INPUT',
+      `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`,
+    );
   }
-  if (typeof loss !== 'function' && typeof (loss as { compute?: unknown } | null | undefined)?.compute !== 'function') {
+  if (
+    typeof loss !== 'function' &&
+    typeof (loss as { compute?: unknown } | null | undefined)?.compute !== 'function'
+  ) {
     throw refused('loss', loss, 'infoNCE() or a function of the representations');
   }
   if (Array.isArray(chunk) && chunk.length !== encoders.length) {
     throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);
   }
   for (const size of [chunk].flat()) if (size !== 'auto') requireChunkSize(size);
-  if (retain !== 'auto' && !(typeof retain?.bytes === 'number' && retain.bytes >= 0)) throw refused('retain', retain, "'auto' or { bytes }");
-  if (!Number.isSafeInteger(accumulate) || accumulate < 1) throw refused('accumulate', accumulate, 'a positive integer');
-  checkSeed(seed);
+  if (retain !== 'auto' && !(typeof retain?.bytes === 'number' && retain.bytes >= 0))
+    throw refused('retain', retain, "'auto' or { bytes }");
+  if (!Number.isSafeInteger(accumulate) || accumulate < 1)
+    throw refused('accumulate', accumulate, 'a positive integer');
+  if (seed !== undefined) requireSeed(seed);
 }
 
 /** As {@link checkOptions}, for what a step is given. */
@@ -33,14 +46,13 @@ export function checkStep(inputs: readonly unknown[], options: StepOptions): voi
   if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
   if (typeof options !== 'object' || options === null) throw refused('options', options, 'an object');
   const { signal, onProgress, seed, loss = {} } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw refused('signal', signal, 'an AbortSignal');
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw refused('onProgress', onProgress, 'a function');
-  if (typeof loss !== 'object' || loss === null) throw refused('loss', loss, 'an object of keyword arguments');
-  checkSeed(seed);
-}
-
-function checkSeed(seed: number | undefined): void {
-  if (seed !== undefined && (!Number.isSafeInteger(seed) || seed < 0)) throw refused('seed', seed, 'a non-negative integer');
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw refused('signal', signal, 'an AbortSignal');
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw refused('onProgress', onProgress, 'a function');
+  if (typeof loss !== 'object' || loss === null)
+    throw refused('loss', loss, 'an object of keyword arguments');
+  if (seed !== undefined) requireSeed(seed);
 }
 
 function refused(name: string, value: unknown, wanted: string): GradCacheError {

@@ -67,7 +67,12 @@ export interface StepResult {
   readonly retained: number;
   /** How often the step began anew, with half the chunk, because memory had run out. */
   readonly retries: number;
-  readonly milliseconds: { readonly forward: number; readonly loss: number; readonly backward: number; readonly total: number };
+  readonly milliseconds: {
+    readonly forward: number;
+    readonly loss: number;
+    readonly backward: number;
+    readonly total: number;
+  };
   /** The most memory in use during the step, in bytes: of the device, or the process's resident size on the CPU. */
   readonly peakMemory: number;
 }
@@ -97,13 +102,16 @@ export class GradCache {
   constructor(options: GradCacheOptions) {
     checkOptions(options);
     this.#options = options;
-    this.#encoders = options.encoders as readonly Encoder[];
+    this.#encoders = options.encoders;
     this.#loss = withGradients(options.loss);
   }
 
   /** Parameters of all towers (tied ones once) and of the loss. */
   parameters(): Parameter[] {
-    return [...[...new Set(this.#encoders)].flatMap((encoder) => encoder.parameters()), ...this.#loss.parameters()];
+    return [
+      ...[...new Set(this.#encoders)].flatMap((encoder) => encoder.parameters()),
+      ...this.#loss.parameters(),
+    ];
   }
 
   /**
@@ -115,7 +123,8 @@ export class GradCache {
    */
   async step(inputs: readonly unknown[], options: StepOptions = {}): Promise<StepResult> {
     checkStep(inputs, options);
-    if (this.#running) throw new GradCacheError('INPUT', 'a step of this GradCache is still running: await it first');
+    if (this.#running)
+      throw new GradCacheError('INPUT', 'a step of this GradCache is still running: await it first');
     this.#running = true;
     try {
       const batches = await Promise.all(inputs);
@@ -128,7 +137,8 @@ export class GradCache {
           return await this.#attempt(batches, lengths, jobs, options, retries);
         } catch (error) {
           if (!(error instanceof GradCacheError) || error.code !== 'OUT_OF_MEMORY') throw error;
-          if (jobs.every(({ chunk, retain }) => chunk.rows.length === 1 && !retain)) throw tooSmall(jobs, error);
+          if (jobs.every(({ chunk, retain }) => chunk.rows.length === 1 && !retain))
+            throw tooSmall(jobs, error);
           emptyCache(this.#encoders[0]!.device);
           this.#divisor *= 2;
         }
@@ -175,7 +185,12 @@ export class GradCache {
         chunks: jobs.length,
         retained: jobs.filter(({ retain }) => retain).length,
         retries,
-        milliseconds: { forward: forward - start, loss: cached - forward, backward: end - cached, total: end - start },
+        milliseconds: {
+          forward: forward - start,
+          loss: cached - forward,
+          backward: end - cached,
+          total: end - start,
+        },
         peakMemory: memory(device).peak,
       };
     } catch (error) {
@@ -190,7 +205,12 @@ export class GradCache {
   }
 
   /** Step 1: every chunk without a graph (or keeping it, where memory was granted); representations go to their rows. */
-  async #forward(jobs: readonly Job[], cache: RepresentationCache, tickets: ReplayTicket[], options: StepOptions): Promise<void> {
+  async #forward(
+    jobs: readonly Job[],
+    cache: RepresentationCache,
+    tickets: ReplayTicket[],
+    options: StepOptions,
+  ): Promise<void> {
     const report = progress('forward', jobs, options);
     await inOrder({
       count: jobs.length,
@@ -213,7 +233,12 @@ export class GradCache {
    * Step 3: every chunk again with its graph, seeded with its rows of the cache. Last chunk first, so that kept graphs
    * are freed before others are made; the order is the same with and without them, and so is every bit of the result.
    */
-  async #backward(jobs: readonly Job[], cache: RepresentationCache, tickets: readonly ReplayTicket[], options: StepOptions): Promise<void> {
+  async #backward(
+    jobs: readonly Job[],
+    cache: RepresentationCache,
+    tickets: readonly ReplayTicket[],
+    options: StepOptions,
+  ): Promise<void> {
     const report = progress('backward', jobs, options);
     await inOrder({
       count: jobs.length,
@@ -245,11 +270,22 @@ export class GradCache {
     const { chunk: size = 'auto', retain } = this.#options;
     const jobs = this.#encoders.flatMap((encoder, tower) => {
       const asked = Array.isArray(size) ? (size as readonly ChunkSize[])[tower]! : (size as ChunkSize);
-      const plan = planChunks(lengths[tower]!, divided(asked === 'auto' ? encoder.automaticChunk : asked, this.#divisor));
-      return plan.map(({ rows, tokens }) => ({ tower, encoder, chunk: { batch: batches[tower], rows, tokens } }));
+      const plan = planChunks(
+        lengths[tower]!,
+        divided(asked === 'auto' ? encoder.automaticChunk : asked, this.#divisor),
+      );
+      return plan.map(({ rows, tokens }) => ({
+        tower,
+        encoder,
+        chunk: { batch: batches[tower], rows, tokens },
+      }));
     });
     const keep = chooseRetained(jobs, retain, this.#divisor);
-    return jobs.map((job, index) => ({ ...job, seed: chunkSeed(seed, index, 1), retain: index >= jobs.length - keep }));
+    return jobs.map((job, index) => ({
+      ...job,
+      seed: chunkSeed(seed, index, 1),
+      retain: index >= jobs.length - keep,
+    }));
   }
 }
 

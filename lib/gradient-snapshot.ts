@@ -15,7 +15,9 @@ export class GradientSnapshot {
    * @param parameters those of them that have no gradient yet have none again after {@link GradientSnapshot.restore}
    */
   constructor(buffers: readonly Tensor[], parameters: readonly Parameter[]) {
-    this.#without = parameters.map(({ tensor }) => tensor).filter((tensor) => !tensor.disposed && tensor.grad === null);
+    this.#without = parameters
+      .map(({ tensor }) => tensor)
+      .filter((tensor) => !tensor.disposed && tensor.grad === null);
     this.#saved = noGrad(() =>
       buffers.map((gradient) => ({ gradient, copy: isZero(gradient) ? null : gradient.clone() })),
     );

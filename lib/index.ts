@@ -10,7 +10,13 @@ export { backward, noGrad, withGrad, withSeed } from './autograd.js';
 export { tidy } from './scope.js';
 export { devices, emptyCache, memory, resetPeakMemory, synchronize, threads, type Memory } from './memory.js';
 export { useLibtorch } from './native.js';
-export { GradCache, type GradCacheOptions, type StepOptions, type StepProgress, type StepResult } from './gradcache.js';
+export {
+  GradCache,
+  type GradCacheOptions,
+  type StepOptions,
+  type StepProgress,
+  type StepResult,
+} from './gradcache.js';
 export { RepresentationCache } from './representation-cache.js';
 export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
 export { ModuleEncoder, type Module, type TensorBatch } from './encoders/module-encoder.js';
@@ -23,7 +29,13 @@ export { infoNCE, type InfoNCEOptions } from './losses/info-nce.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js';
 export { clipGradNorm } from './optim/clip.js';
-export { constantSchedule, cosineSchedule, linearSchedule, type Schedule, type ScheduleOptions } from './optim/schedules.js';
+export {
+  constantSchedule,
+  cosineSchedule,
+  linearSchedule,
+  type Schedule,
+  type ScheduleOptions,
+} from './optim/schedules.js';
 export { batches, type Batch, type BatchOptions } from './data/batches.js';
 export { prefetch } from './data/prefetch.js';
 export { readPairs, type DataFormat, type Dataset, type ReadOptions } from './data/read-pairs.js';

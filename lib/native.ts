@@ -10,16 +10,7 @@ import { loadAddon, type LoadedAddon } from './runtime/load.js';
 
 /** Element types that tensors have, by libtorch's names. */
 export type DType =
-  | 'float64'
-  | 'float32'
-  | 'float16'
-  | 'bfloat16'
-  | 'int64'
-  | 'int32'
-  | 'int16'
-  | 'int8'
-  | 'uint8'
-  | 'bool';
+  'float64' | 'float32' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'int16' | 'int8' | 'uint8' | 'bool';
 
 /** A handle on one at::Tensor. */
 export interface TensorHandle {
@@ -75,8 +66,20 @@ export interface EncoderHandle {
   parameters(): { name: string; tensor: TensorHandle; decay: boolean }[];
   gradients(): TensorHandle;
   graphBytes(tokens: number, sequences: number): number;
-  forward(ids: Int32Array, lengths: Int32Array, seed: number, mode: ForwardMode, group: number): Promise<TensorHandle>;
-  backward(ids: Int32Array, lengths: Int32Array, seed: number, gradient: TensorHandle, group: number): Promise<void>;
+  forward(
+    ids: Int32Array,
+    lengths: Int32Array,
+    seed: number,
+    mode: ForwardMode,
+    group: number,
+  ): Promise<TensorHandle>;
+  backward(
+    ids: Int32Array,
+    lengths: Int32Array,
+    seed: number,
+    gradient: TensorHandle,
+    group: number,
+  ): Promise<void>;
   dispose(): void;
 }
 
@@ -95,7 +98,12 @@ export interface InfoNceSettings {
 export interface Native {
   readonly OperatorHandle: new (name: string, overload: string) => OperatorHandle;
   readonly EncoderHandle: new (settings: EncoderSettings, precision: string, device: string) => EncoderHandle;
-  tensorFromBytes(bytes: NodeJS.TypedArray, shape: readonly number[], dtype: string, device: string): TensorHandle;
+  tensorFromBytes(
+    bytes: NodeJS.TypedArray,
+    shape: readonly number[],
+    dtype: string,
+    device: string,
+  ): TensorHandle;
   withGradMode<T>(enabled: boolean, fn: () => T): T;
   withSeed<T>(seed: number, fn: () => T): T;
   backward(roots: readonly TensorHandle[], seeds: readonly (TensorHandle | null)[]): Promise<void>;

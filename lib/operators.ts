@@ -5,12 +5,16 @@ import { Tensor } from './tensor.js';
 const handles = new Map<string, OperatorHandle>();
 
 function operator(name: string): OperatorHandle {
-  if (typeof name !== 'string') throw new GradCacheError('OPERATOR', `an operator's name must be a string, got ${typeof name}`);
+  if (typeof name !== 'string')
+    throw new GradCacheError('OPERATOR', `an operator's name must be a string, got ${typeof name}`);
   let handle = handles.get(name);
   if (handle === undefined) {
     const match = /^(\w+::\w+)(?:\.(\w+))?$/.exec(name);
     if (match === null) {
-      throw new GradCacheError('OPERATOR', `'${name}' is no operator name; write 'aten::mm' or 'aten::add.Tensor'`);
+      throw new GradCacheError(
+        'OPERATOR',
+        `'${name}' is no operator name; write 'aten::mm' or 'aten::add.Tensor'`,
+      );
     }
     handle = guarded(() => new (native().OperatorHandle)(match[1] ?? '', match[2] ?? ''));
     handles.set(name, handle);
@@ -35,7 +39,10 @@ function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
   const last = args.at(-1);
   const keywords = isKeywords(last) ? last : {};
   const positional = isKeywords(last) ? args.slice(0, -1) : args;
-  return [positional.map(unwrap), Object.fromEntries(Object.entries(keywords).map(([name, v]) => [name, unwrap(v)]))];
+  return [
+    positional.map(unwrap),
+    Object.fromEntries(Object.entries(keywords).map(([name, v]) => [name, unwrap(v)])),
+  ];
 }
 
 /**

@@ -10,7 +10,12 @@ import { Tensor } from './tensor.js';
  * numbers twice for each tower, and nothing of any encoder.
  */
 export class RepresentationCache {
-  readonly #towers: { readonly rows: number; values: Tensor | null; gradients: Tensor | null; filled: number }[];
+  readonly #towers: {
+    readonly rows: number;
+    values: Tensor | null;
+    gradients: Tensor | null;
+    filled: number;
+  }[];
 
   /** @param rows number of rows of each tower */
   constructor(rows: readonly number[]) {
@@ -27,10 +32,14 @@ export class RepresentationCache {
     const place = this.#tower(tower);
     const [count, dimension] = representations.shape;
     if (count !== rows.length || dimension === undefined) {
-      throw new GradCacheError('SHAPE', `${rows.length} rows cannot hold representations of shape [${representations.shape.join()}]`);
+      throw new GradCacheError(
+        'SHAPE',
+        `${rows.length} rows cannot hold representations of shape [${representations.shape.join()}]`,
+      );
     }
     const { dtype, device } = representations;
-    const values: Tensor = place.values ?? call('aten::empty.memory_format', [place.rows, dimension], { dtype, device });
+    const values: Tensor =
+      place.values ?? call('aten::empty.memory_format', [place.rows, dimension], { dtype, device });
     place.values = values;
     putRows(values, rows, representations);
     place.filled += rows.length;
@@ -62,7 +71,8 @@ export class RepresentationCache {
   /** dL/d(representation) of some rows of a tower, [rows, dimension]: the seed of their chunk's backward. */
   gradients(tower: number, rows: Int32Array): Tensor {
     const { gradients } = this.#tower(tower);
-    if (gradients === null) throw new GradCacheError('INPUT', 'compute() has not run yet: there are no gradients');
+    if (gradients === null)
+      throw new GradCacheError('INPUT', 'compute() has not run yet: there are no gradients');
     const index = Tensor.from(rows, { dtype: 'int64', device: gradients.device });
     try {
       return gradients.indexSelect(0, index);
@@ -84,7 +94,8 @@ export class RepresentationCache {
 
   #tower(tower: number) {
     const place = this.#towers[tower];
-    if (place === undefined) throw new GradCacheError('INPUT', `there is no tower ${tower}, only ${this.#towers.length} of them`);
+    if (place === undefined)
+      throw new GradCacheError('INPUT', `there is no tower ${tower}, only ${this.#towers.length} of them`);
     return place;
   }
 }

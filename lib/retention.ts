@@ -24,7 +24,8 @@ export function chooseRetained(
   let kept = 0;
   let used = 0;
   const largest = sizes.reduce<number>((most, bytes) => Math.max(most, bytes ?? 0), 0);
-  const available = retain === 'auto' ? memory(jobs[0]!.encoder.device).available * SHARE - representations(jobs) : 0;
+  const available =
+    retain === 'auto' ? memory(jobs[0]!.encoder.device).available * SHARE - representations(jobs) : 0;
   for (let k = jobs.length - 1; k >= 0; k--) {
     const bytes = sizes[k];
     if (bytes === null || bytes === undefined) break;
@@ -39,7 +40,9 @@ export function chooseRetained(
 }
 
 /** Representations and their gradients, in float32, and a margin for a loss that makes a copy of them. */
-function representations(jobs: readonly { readonly encoder: Encoder; readonly chunk: Chunk<unknown> }[]): number {
+function representations(
+  jobs: readonly { readonly encoder: Encoder; readonly chunk: Chunk<unknown> }[],
+): number {
   return jobs.reduce((sum, { encoder, chunk }) => sum + 3 * chunk.rows.length * 4 * dimensionOf(encoder), 0);
 }
 

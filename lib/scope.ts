@@ -46,5 +46,6 @@ function collect(value: unknown, into: Set<unknown>): void {
   if (typeof value !== 'object' || value === null || into.has(value)) return;
   into.add(value);
   if (Array.isArray(value)) for (const element of value) collect(element, into);
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const element of Object.values(value)) collect(element, into);
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const element of Object.values(value)) collect(element, into);
 }

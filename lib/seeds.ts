@@ -1,11 +1,24 @@
+import { GradCacheError } from './errors.js';
+
 /**
  * A seed drawn from a seed and a number, unrelated for neighbouring ones: splitmix64 cut to the 53 bits that a
  * JavaScript number holds. `purpose` keeps sequences for different uses apart.
  */
 export function chunkSeed(seed: number, index: number, purpose: number): number {
   const mask = 0xffff_ffff_ffff_ffffn;
-  let z = (BigInt(seed) * 0x9e37_79b9_7f4a_7c15n + BigInt(index) * 0xd1b5_4a32_d192_ed03n + BigInt(purpose + 1) * 0x8cb9_2ba7_2f3d_8dd7n) & mask;
+  let z =
+    (BigInt(seed) * 0x9e37_79b9_7f4a_7c15n +
+      BigInt(index) * 0xd1b5_4a32_d192_ed03n +
+      BigInt(purpose + 1) * 0x8cb9_2ba7_2f3d_8dd7n) &
+    mask;
   z = ((z ^ (z >> 30n)) * 0xbf58_476d_1ce4_e5b9n) & mask;
   z = ((z ^ (z >> 27n)) * 0x94d0_49bb_1331_11ebn) & mask;
   return Number((z ^ (z >> 31n)) >> 11n);
+}
+
+/** @throws GradCacheError `INPUT` for a seed that is not a non-negative safe integer */
+export function requireSeed(seed: number): void {
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new GradCacheError('INPUT', `seed ${String(seed)} is not a non-negative integer`);
+  }
 }

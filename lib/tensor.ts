@@ -7,16 +7,11 @@ export type { DType } from './native.js';
 
 /** Typed arrays that {@link Tensor.from} takes, each with its element type. */
 export type TensorData =
-  | Float32Array
-  | Float64Array
-  | Int32Array
-  | BigInt64Array
-  | Int16Array
-  | Int8Array
-  | Uint8Array;
+  Float32Array | Float64Array | Int32Array | BigInt64Array | Int16Array | Int8Array | Uint8Array;
 
 /** What {@link Tensor.values} gives. */
-export type TensorValues = Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
+export type TensorValues =
+  Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
 
 const dtypeOfArray = (data: TensorData): DType => {
   if (data instanceof Float32Array) return 'float32';
@@ -56,15 +51,23 @@ export class Tensor {
     data: number | readonly number[] | TensorData,
     options: { shape?: readonly number[]; dtype?: DType; device?: string } = {},
   ): Tensor {
-    const array = typeof data === 'number' ? Float64Array.of(data) : Array.isArray(data) ? Float64Array.from(data) : data;
+    const array =
+      typeof data === 'number' ? Float64Array.of(data) : Array.isArray(data) ? Float64Array.from(data) : data;
     if (!ArrayBuffer.isView(array)) {
-      throw new GradCacheError('INPUT', `Tensor.from takes a number, a list of numbers or a typed array, got ${typeof data}`);
+      throw new GradCacheError(
+        'INPUT',
+        `Tensor.from takes a number, a list of numbers or a typed array, got ${typeof data}`,
+      );
     }
-    const values = array as TensorData;
+    const values = array;
     const shape = options.shape ?? (typeof data === 'number' ? [] : [values.length]);
     const stored = dtypeOfArray(values);
     const wanted = options.dtype ?? (ArrayBuffer.isView(data) ? stored : 'float32');
-    const tensor = Tensor.fromBytes(values, { shape, dtype: stored, device: stored === wanted ? options.device : 'cpu' });
+    const tensor = Tensor.fromBytes(values, {
+      shape,
+      dtype: stored,
+      device: stored === wanted ? options.device : 'cpu',
+    });
     if (stored === wanted) return tensor;
     const converted = tensor.to({ dtype: wanted, device: options.device });
     tensor.dispose();
@@ -193,7 +196,10 @@ export class Tensor {
   /** Overwrites the elements, outside of any graph. @throws GradCacheError `SHAPE` */
   copyFrom(source: Tensor): void {
     if (source.shape.join() !== this.shape.join()) {
-      throw new GradCacheError('SHAPE', `cannot copy shape [${source.shape.join()}] into [${this.shape.join()}]`);
+      throw new GradCacheError(
+        'SHAPE',
+        `cannot copy shape [${source.shape.join()}] into [${this.shape.join()}]`,
+      );
     }
     guarded(() => native().withGradMode(false, () => call('aten::copy_', this, source).dispose()));
   }
@@ -290,7 +296,9 @@ export class Tensor {
 
   /** The sum of all elements, or over one dimension. */
   sum(dimension?: number): Tensor {
-    return dimension === undefined ? call('aten::sum', this) : call('aten::sum.dim_IntList', this, [dimension]);
+    return dimension === undefined
+      ? call('aten::sum', this)
+      : call('aten::sum.dim_IntList', this, [dimension]);
   }
 
   /** The mean of all elements, or over one dimension. */
@@ -350,7 +358,10 @@ function tidyValue(tensor: Tensor): TensorValues {
 function asArray(bytes: Uint8Array, dtype: DType): TensorValues {
   const { buffer, byteOffset, byteLength } = bytes;
   // A small Buffer may lie anywhere in its pool; wide elements need their own alignment.
-  const aligned = byteOffset % BYTES[dtype] === 0 ? { buffer, byteOffset } : { buffer: Uint8Array.from(bytes).buffer, byteOffset: 0 };
+  const aligned =
+    byteOffset % BYTES[dtype] === 0
+      ? { buffer, byteOffset }
+      : { buffer: Uint8Array.from(bytes).buffer, byteOffset: 0 };
   const length = byteLength / BYTES[dtype];
   switch (dtype) {
     case 'float64':

@@ -102,7 +102,10 @@ export function encoderSettings(
   const number = (key: string, otherwise?: number): number => {
     const value = config[key] ?? otherwise;
     if (typeof value !== 'number' || !Number.isFinite(value)) {
-      throw new GradCacheError('CHECKPOINT', `config.json: ${key} is ${JSON.stringify(value)}, expected a number`);
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `config.json: ${key} is ${JSON.stringify(value)}, expected a number`,
+      );
     }
     return value;
   };
@@ -115,7 +118,10 @@ export function encoderSettings(
   };
   const activation = config[keys.activation] ?? 'gelu';
   if (typeof activation !== 'string') {
-    throw new GradCacheError('CHECKPOINT', `config.json: ${keys.activation} is ${JSON.stringify(activation)}, expected a name`);
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `config.json: ${keys.activation} is ${JSON.stringify(activation)}, expected a name`,
+    );
   }
   return {
     architecture,
@@ -143,7 +149,10 @@ function paddingToken(architecture: string, config: Readonly<Record<string, unkn
   if (stated === null && architecture !== 'roberta') return -1;
   const value = stated ?? (architecture === 'roberta' ? 1 : 0);
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
-    throw new GradCacheError('CHECKPOINT', `config.json: pad_token_id is ${JSON.stringify(value)}, expected a token's number`);
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `config.json: pad_token_id is ${JSON.stringify(value)}, expected a token's number`,
+    );
   }
   return value;
 }

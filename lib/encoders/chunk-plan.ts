@@ -47,7 +47,10 @@ export function requireChunkSize(size: Exclude<ChunkSize, 'auto'>): number {
   const { tokens, sequences } = (size ?? {}) as { tokens?: number; sequences?: number };
   const limit = tokens ?? sequences;
   if (!Number.isSafeInteger(limit) || limit! < 1 || Object.keys(size).length !== 1) {
-    throw new GradCacheError('INPUT', `chunk ${JSON.stringify(size)} is not 'auto', { sequences } or { tokens } of at least 1`);
+    throw new GradCacheError(
+      'INPUT',
+      `chunk ${JSON.stringify(size)} is not 'auto', { sequences } or { tokens } of at least 1`,
+    );
   }
   return limit!;
 }

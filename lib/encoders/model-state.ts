@@ -23,7 +23,9 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
   const misshapen = parameters.flatMap(({ name, tensor }) => {
     const found = stored.get(name)?.shape;
     const wanted = tensor.shape;
-    return found === undefined || found.join() === wanted.join() ? [] : [`${name} [${found.join()}], expected [${wanted.join()}]`];
+    return found === undefined || found.join() === wanted.join()
+      ? []
+      : [`${name} [${found.join()}], expected [${wanted.join()}]`];
   });
   const faults = [
     ...(missing.length > 0 ? [`missing: ${shorten(missing)}`] : []),
@@ -31,7 +33,10 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
     ...(misshapen.length > 0 ? [`of another shape: ${shorten(misshapen)}`] : []),
   ];
   if (faults.length > 0) {
-    throw new GradCacheError('CHECKPOINT', `The weights are not those of the ${folder.modelType} in config.json; ${faults.join('; ')}`);
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `The weights are not those of the ${folder.modelType} in config.json; ${faults.join('; ')}`,
+    );
   }
   noGrad(() => {
     for (const { name, tensor } of parameters) {

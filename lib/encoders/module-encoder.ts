@@ -42,11 +42,17 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     const tensors = partsOf(batch);
     const rows = tensors[0]?.shape[0];
     if (rows === undefined) {
-      throw new GradCacheError('INPUT', 'a batch is a tensor, or a list or object of tensors, with rows as the first dimension');
+      throw new GradCacheError(
+        'INPUT',
+        'a batch is a tensor, or a list or object of tensors, with rows as the first dimension',
+      );
     }
     for (const tensor of tensors) {
       if (tensor.shape[0] !== rows) {
-        throw new GradCacheError('SHAPE', `inputs of one tower have ${rows} and ${tensor.shape[0] ?? 'no'} rows`);
+        throw new GradCacheError(
+          'SHAPE',
+          `inputs of one tower have ${rows} and ${tensor.shape[0] ?? 'no'} rows`,
+        );
       }
     }
     if (rows === 0) throw new GradCacheError('INPUT', 'the batch is empty: its tensors have no row');
@@ -92,7 +98,10 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       const mode = graph ? withGrad : noGrad;
       const result: unknown = withSeed(seed, () => mode(() => this.#module.forward(input)));
       if (!(result instanceof Tensor)) {
-        throw new GradCacheError('INPUT', 'forward() must return a Tensor, at once (it cannot be asynchronous)');
+        throw new GradCacheError(
+          'INPUT',
+          'forward() must return a Tensor, at once (it cannot be asynchronous)',
+        );
       }
       const [first, dimension, ...rest] = result.shape;
       if (first !== rows.length || dimension === undefined || rest.length > 0) {
@@ -102,7 +111,10 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
         );
       }
       if (graph && !result.requiresGrad) {
-        throw new GradCacheError('INPUT', 'forward() returned a tensor that depends on no parameter with requiresGrad');
+        throw new GradCacheError(
+          'INPUT',
+          'forward() returned a tensor that depends on no parameter with requiresGrad',
+        );
       }
       return result;
     });
@@ -123,5 +135,5 @@ function selectRows<Batch extends TensorBatch>(batch: Batch, rows: Int32Array): 
   };
   if (batch instanceof Tensor) return select(batch) as TensorBatch as Batch;
   if (Array.isArray(batch)) return batch.map(select) as readonly Tensor[] as Batch;
-  return Object.fromEntries(Object.entries(batch).map(([name, tensor]) => [name, select(tensor as Tensor)])) as Batch;
+  return Object.fromEntries(Object.entries(batch).map(([name, tensor]) => [name, select(tensor)])) as Batch;
 }

@@ -3,6 +3,7 @@ import { backward, noGrad, withSeed } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
 import { untracked } from '../scope.js';
+import { requireSeed } from '../seeds.js';
 import { Tensor, type Parameter } from '../tensor.js';
 import { encoderSettings } from './architecture.js';
 import { planChunks } from './chunk-plan.js';
@@ -73,7 +74,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, options.device ?? 'cpu'));
     this.#parameters = untracked(() =>
-      this.#handle.parameters().map(({ name, tensor, decay }) => ({ name, tensor: new Tensor(tensor), decay })),
+      this.#handle
+        .parameters()
+        .map(({ name, tensor, decay }) => ({ name, tensor: new Tensor(tensor), decay })),
     );
     this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     this.device = this.#gradients.device;
@@ -109,7 +112,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: CreateOptions = {},
   ): TextEncoder {
     const modelType = config['model_type'];
-    if (typeof modelType !== 'string') throw new GradCacheError('CHECKPOINT', 'the configuration has no model_type');
+    if (typeof modelType !== 'string')
+      throw new GradCacheError('CHECKPOINT', 'the configuration has no model_type');
     const positions = Number(config['max_position_embeddings'] ?? 512);
     const numberedFromPadding = !['bert', 'distilbert'].includes(modelType);
     const folder: ModelFolder = {
@@ -153,7 +157,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const prefix = name === '' ? '' : Object.hasOwn(this.prompts, name) ? this.prompts[name] : undefined;
     if (prefix === undefined) {
       const known = Object.keys(this.prompts).join(', ') || 'none';
-      return Promise.reject(new GradCacheError('INPUT', `prompt '${name}' does not exist; the model has ${known}`));
+      return Promise.reject(
+        new GradCacheError('INPUT', `prompt '${name}' does not exist; the model has ${known}`),
+      );
     }
     return this.tokenizer.encode(texts, { maxLength: this.maxLength, prefix });
   }
@@ -168,7 +174,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: { prompt?: string; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Tensor> {
     const batch = await this.tokenize(texts, options);
-    const plan = planChunks(this.lengths(batch), { tokens: options.tokensPerChunk ?? this.automaticChunk.tokens });
+    const plan = planChunks(this.lengths(batch), {
+      tokens: options.tokensPerChunk ?? this.automaticChunk.tokens,
+    });
     const result = this.#empty(texts.length);
     await inOrder({
       count: plan.length,
@@ -176,7 +184,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
       launch: async (index, group) => {
         const chunk = { batch, ...plan[index]! };
         const { ids, lengths } = pack(chunk);
-        return new Tensor(await guardedAsync(() => this.#handle.forward(ids, lengths, 0, 'inference', group)));
+        return new Tensor(
+          await guardedAsync(() => this.#handle.forward(ids, lengths, 0, 'inference', group)),
+        );
       },
       done: (index, part) => {
         putRows(result, plan[index]!.rows, part);
@@ -194,9 +204,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
   lengths(batch: TokenBatch): Int32Array {
     const { ids, offsets } = (batch as TokenBatch | null | undefined) ?? {};
     if (!(ids instanceof Int32Array) || !(offsets instanceof Int32Array)) {
-      throw new GradCacheError('INPUT', 'a text encoder takes what its tokenize() returns: { ids, offsets } of Int32Array');
+      throw new GradCacheError(
+        'INPUT',
+        'a text encoder takes what its tokenize() returns: { ids, offsets } of Int32Array',
+      );
     }
-    if (offsets.length < 2) throw new GradCacheError('INPUT', 'the batch is empty: there is no text to encode');
+    if (offsets.length < 2)
+      throw new GradCacheError('INPUT', 'the batch is empty: there is no text to encode');
     const lengths = new Int32Array(offsets.length - 1);
     for (let k = 0; k < lengths.length; k++) lengths[k] = offsets[k + 1]! - offsets[k]!;
     if (offsets[0] !== 0 || offsets.at(-1) !== ids.length || lengths.some((length) => length < 0)) {
@@ -214,10 +228,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
-    const { ids, lengths } = pack(chunk);
     const { seed, retain = false, group = 0 } = options;
+    requireSeed(seed);
+    const { ids, lengths } = pack(chunk);
     const mode = retain ? 'with-graph' : 'without-graph';
-    const result = new Tensor(await guardedAsync(() => this.#handle.forward(ids, lengths, seed, mode, group)));
+    const result = new Tensor(
+      await guardedAsync(() => this.#handle.forward(ids, lengths, seed, mode, group)),
+    );
     if (!retain) return { representations: result, ticket: { seed, graph: null } };
     return { representations: result.detach(), ticket: { seed, graph: result } };
   }
@@ -266,15 +283,19 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 }
 
-/** The ids of a chunk's rows, end to end. */
+/** The ids of a chunk's rows, end to end. @throws GradCacheError `SHAPE` for a chunk that is not one of its batch */
 function pack({ batch, rows, tokens }: Chunk<TokenBatch>): { ids: Int32Array; lengths: Int32Array } {
-  const ids = new Int32Array(tokens);
-  const lengths = new Int32Array(rows.length);
+  const last = batch.offsets.length - 2;
+  const lengths = rows.map((row) => {
+    if (row < 0 || row > last) throw new GradCacheError('SHAPE', `row ${row} of a chunk is not in its batch of ${last + 1} rows`);
+    return batch.offsets[row + 1]! - batch.offsets[row]!;
+  });
+  const total = lengths.reduce((sum, length) => sum + length, 0);
+  if (tokens !== total) throw new GradCacheError('SHAPE', `a chunk of ${total} tokens says that it has ${tokens}`);
+  const ids = new Int32Array(total);
   let end = 0;
-  for (let k = 0; k < rows.length; k++) {
-    const row = rows[k]!;
+  for (const [k, row] of rows.entries()) {
     const begin = batch.offsets[row]!;
-    lengths[k] = batch.offsets[row + 1]! - begin;
     ids.set(batch.ids.subarray(begin, begin + lengths[k]!), end);
     end += lengths[k]!;
   }

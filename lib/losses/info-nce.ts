@@ -64,7 +64,11 @@ class InfoNCE implements LossWithGradients {
     return this.#logScale === null ? [] : [{ name: 'loss.log_scale', tensor: this.#logScale, decay: false }];
   }
 
-  async compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients> {
+  async compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+  ): Promise<LossGradients> {
     const scale = this.#scale();
     const { loss, gradients, logScaleGradient } = await guardedAsync(() =>
       native().infoNce(
@@ -119,7 +123,8 @@ class InfoNCE implements LossWithGradients {
 
 function targetsOf(options: LossOptions): number[] | null {
   for (const name of Object.keys(options)) {
-    if (name !== 'targets') throw new GradCacheError('INPUT', `infoNCE knows no option '${name}'; it takes 'targets'`);
+    if (name !== 'targets')
+      throw new GradCacheError('INPUT', `infoNCE knows no option '${name}'; it takes 'targets'`);
   }
   const { targets } = options;
   if (targets === undefined || targets === null) return null;

@@ -52,7 +52,11 @@ class FunctionLoss implements LossWithGradients {
     return [];
   }
 
-  async compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients> {
+  async compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+  ): Promise<LossGradients> {
     const leaves = noGrad(() =>
       representations.map((tensor) => {
         const leaf = tensor.detach();
@@ -71,7 +75,11 @@ class FunctionLoss implements LossWithGradients {
       });
       const gradients = leaves.map((leaf, tower) => {
         const { grad } = leaf;
-        if (grad === null) throw new GradCacheError('INPUT', `the loss does not depend on the representations of tower ${tower}`);
+        if (grad === null)
+          throw new GradCacheError(
+            'INPUT',
+            `the loss does not depend on the representations of tower ${tower}`,
+          );
         return grad;
       });
       return { loss, gradients };
@@ -83,11 +91,16 @@ class FunctionLoss implements LossWithGradients {
 }
 
 function scalar(value: unknown): Tensor {
-  if (!(value instanceof Tensor)) throw new GradCacheError('INPUT', 'a loss must return a Tensor, at once (it cannot be asynchronous)');
+  if (!(value instanceof Tensor))
+    throw new GradCacheError('INPUT', 'a loss must return a Tensor, at once (it cannot be asynchronous)');
   if (value.size !== 1) {
-    throw new GradCacheError('SHAPE', `a loss must return one number, got a tensor of shape [${value.shape.join()}]`);
+    throw new GradCacheError(
+      'SHAPE',
+      `a loss must return one number, got a tensor of shape [${value.shape.join()}]`,
+    );
   }
-  if (!value.requiresGrad) throw new GradCacheError('INPUT', 'the loss does not depend on the representations');
+  if (!value.requiresGrad)
+    throw new GradCacheError('INPUT', 'the loss does not depend on the representations');
   return value;
 }
 

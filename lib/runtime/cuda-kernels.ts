@@ -11,5 +11,7 @@ export const CUDA_KERNELS = 'libgradcache_cuda.so';
  */
 export function findCudaKernels(): string | null {
   const places = ['build-cuda', join('prebuilds', 'cuda', 'linux-x64')];
-  return places.map((folder) => join(packageRoot(), folder, CUDA_KERNELS)).find((path) => existsSync(path)) ?? null;
+  return (
+    places.map((folder) => join(packageRoot(), folder, CUDA_KERNELS)).find((path) => existsSync(path)) ?? null
+  );
 }

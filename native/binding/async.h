@@ -14,8 +14,8 @@
 
 namespace gradcache::binding {
 
-// Runs `work()` on the engine thread and returns a promise of `convert(env, result)`, evaluated on the JavaScript
-// thread. `work` must hold C++ values only. A cancelled job rejects with ABORTED.
+// Runs `work()` on the engine thread and returns a promise of `convert(env, result)`, evaluated on the
+// JavaScript thread. `work` must hold C++ values only. A cancelled job rejects with ABORTED.
 template <class Work, class Convert>
 Napi::Value promise(Napi::Env env, uint64_t group, Work work, Convert convert) {
   using Result = std::invoke_result_t<Work>;
@@ -38,7 +38,8 @@ Napi::Value promise(Napi::Env env, uint64_t group, Work work, Convert convert) {
     std::optional<ErrorReport> failure;
   };
   auto deferred = Napi::Promise::Deferred::New(env);
-  auto outcome = std::make_shared<std::unique_ptr<Outcome>>(std::make_unique<Outcome>(deferred, std::move(convert)));
+  auto outcome =
+      std::make_shared<std::unique_ptr<Outcome>>(std::make_unique<Outcome>(deferred, std::move(convert)));
   Instance::of(env).submit(group, [outcome, work = std::move(work)](bool cancelled) mutable {
     std::unique_ptr<Outcome> done = std::move(*outcome);
     if (cancelled) {

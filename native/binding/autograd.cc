@@ -68,22 +68,26 @@ Napi::Value withSeed(const Napi::CallbackInfo& info) {
 
 Napi::Value backward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    require(info[0].IsArray() && info[1].IsArray(), "INPUT", "backward takes a list of roots and a list of seeds");
+    require(info[0].IsArray() && info[1].IsArray(), "INPUT",
+            "backward takes a list of roots and a list of seeds");
     auto roots = info[0].As<Napi::Array>();
     auto seeds = info[1].As<Napi::Array>();
-    require(roots.Length() == seeds.Length() && roots.Length() > 0, "SHAPE", "backward got ", roots.Length(), " roots and ",
-            seeds.Length(), " seeds");
+    require(roots.Length() == seeds.Length() && roots.Length() > 0, "SHAPE", "backward got ", roots.Length(),
+            " roots and ", seeds.Length(), " seeds");
     std::vector<at::Tensor> rootTensors, seedTensors;
     for (uint32_t k = 0; k < roots.Length(); ++k) {
       const at::Tensor& root = TensorHandle::get(roots.Get(k), "a root of backward");
-      require(root.requires_grad(), "INPUT", "root ", k, " of backward does not depend on anything that requires a gradient");
+      require(root.requires_grad(), "INPUT", "root ", k,
+              " of backward does not depend on anything that requires a gradient");
       Napi::Value seed = seeds.Get(k);
       if (seed.IsNull() || seed.IsUndefined()) {
-        require(root.numel() == 1, "SHAPE", "root ", k, " of backward has shape ", root.sizes(), " and needs a seed of that shape");
+        require(root.numel() == 1, "SHAPE", "root ", k, " of backward has shape ", root.sizes(),
+                " and needs a seed of that shape");
         seedTensors.push_back(at::ones_like(root));
       } else {
         const at::Tensor& tensor = TensorHandle::get(seed, "a seed of backward");
-        require(tensor.sizes() == root.sizes(), "SHAPE", "seed ", k, " has shape ", tensor.sizes(), ", its root ", root.sizes());
+        require(tensor.sizes() == root.sizes(), "SHAPE", "seed ", k, " has shape ", tensor.sizes(),
+                ", its root ", root.sizes());
         seedTensors.push_back(tensor);
       }
       rootTensors.push_back(root);

@@ -25,18 +25,21 @@ int64_t memoryFormatFromName(const std::string& name) {
   if (name == "preserve") return static_cast<int64_t>(c10::MemoryFormat::Preserve);
   if (name == "channels_last") return static_cast<int64_t>(c10::MemoryFormat::ChannelsLast);
   if (name == "channels_last_3d") return static_cast<int64_t>(c10::MemoryFormat::ChannelsLast3d);
-  fail("OPERATOR", "memory format '", name, "' is unknown; use contiguous, preserve, channels_last or channels_last_3d");
+  fail("OPERATOR", "memory format '", name,
+       "' is unknown; use contiguous, preserve, channels_last or channels_last_3d");
 }
 
 // The schema says `int` for element types, layouts and memory formats; the real type tells them apart.
 const c10::Type& realType(const c10::Argument& argument) {
   const c10::Type* real = argument.real_type().get();
-  while (real->kind() == Kind::OptionalType) real = real->castRaw<c10::OptionalType>()->getElementType().get();
+  while (real->kind() == Kind::OptionalType)
+    real = real->castRaw<c10::OptionalType>()->getElementType().get();
   return *real;
 }
 
 bool isEnumerator(const c10::Type& type) {
-  return type.kind() == Kind::LayoutType || type.kind() == Kind::MemoryFormatType || type.kind() == Kind::ScalarTypeType;
+  return type.kind() == Kind::LayoutType || type.kind() == Kind::MemoryFormatType ||
+         type.kind() == Kind::ScalarTypeType;
 }
 
 // By name alone: libtorch does not check the number of an enumerator and reads beyond its tables.
@@ -60,8 +63,8 @@ int64_t integer(const Napi::Value& value, const c10::Argument& argument, const c
   }
   if (!value.IsNumber()) refuse(argument, type);
   double number = value.As<Napi::Number>().DoubleValue();
-  require(number == std::floor(number) && std::abs(number) <= 9007199254740991.0, "OPERATOR", "argument '", argument.name(),
-          "' = ", number, " must be an integer");
+  require(number == std::floor(number) && std::abs(number) <= 9007199254740991.0, "OPERATOR", "argument '",
+          argument.name(), "' = ", number, " must be an integer");
   return static_cast<int64_t>(number);
 }
 
@@ -70,12 +73,14 @@ double real(const Napi::Value& value, const c10::Argument& argument, const c10::
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A JavaScript number that is an integer becomes an integer scalar, so that adding 1 leaves an integer tensor integer.
+// A JavaScript number that is an integer becomes an integer scalar, so that adding 1 leaves an integer tensor
+// integer.
 c10::IValue scalar(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
   if (value.IsBigInt()) return integer(value, argument, type);
   double number = real(value, argument, type);
-  if (number == std::floor(number) && std::abs(number) <= 9007199254740991.0) return static_cast<int64_t>(number);
+  if (number == std::floor(number) && std::abs(number) <= 9007199254740991.0)
+    return static_cast<int64_t>(number);
   return number;
 }
 
@@ -84,7 +89,8 @@ c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::
 c10::IValue list(const Napi::Value& value, const c10::Type& type, const c10::Argument& argument) {
   c10::TypePtr element = type.castRaw<c10::ListType>()->getElementType();
   // Unboxing takes plain integers for symbolic ones, but not an untyped list of them.
-  c10::impl::GenericList result(element->kind() == Kind::SymIntType ? c10::TypePtr(c10::IntType::get()) : element);
+  c10::impl::GenericList result(element->kind() == Kind::SymIntType ? c10::TypePtr(c10::IntType::get())
+                                                                    : element);
   if (value.IsArray()) {
     auto array = value.As<Napi::Array>();
     result.reserve(array.Length());
@@ -109,7 +115,8 @@ c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::
       if (value.IsNull() || value.IsUndefined()) return {};
       return convert(value, *type.castRaw<c10::OptionalType>()->getElementType(), argument);
     case Kind::TensorType:
-      // As in PyTorch, a number stands for a tensor without dimensions that does not decide the result's type.
+      // As in PyTorch, a number stands for a tensor without dimensions that does not decide the result's
+      // type.
       if (value.IsNumber()) {
         at::Tensor number = at::scalar_tensor(value.As<Napi::Number>().DoubleValue(), at::kDouble);
         number.unsafeGetTensorImpl()->set_wrapped_number(true);
@@ -135,11 +142,13 @@ c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::
       if (!value.IsString()) refuse(argument, type);
       return deviceFromName(value.As<Napi::String>());
     case Kind::GeneratorType:
-      fail("OPERATOR", "argument '", name, "' takes a generator: leave it out and set the random state with withSeed()");
+      fail("OPERATOR", "argument '", name,
+           "' takes a generator: leave it out and set the random state with withSeed()");
     case Kind::ListType:
       return list(value, type, argument);
     default:
-      fail("OPERATOR", "argument '", name, "' has type ", type.str(), ", which cannot be given from JavaScript");
+      fail("OPERATOR", "argument '", name, "' has type ", type.str(),
+           ", which cannot be given from JavaScript");
   }
 }
 
@@ -151,7 +160,8 @@ c10::IValue toIValue(const Napi::Value& value, const c10::Argument& argument) {
 
 Napi::Value fromIValue(Napi::Env env, const c10::IValue& value) {
   if (value.isNone()) return env.Null();
-  if (value.isTensor()) return value.toTensor().defined() ? Napi::Value(TensorHandle::wrap(env, value.toTensor())) : env.Null();
+  if (value.isTensor())
+    return value.toTensor().defined() ? Napi::Value(TensorHandle::wrap(env, value.toTensor())) : env.Null();
   if (value.isInt()) return Napi::Number::New(env, static_cast<double>(value.toInt()));
   if (value.isDouble()) return Napi::Number::New(env, value.toDouble());
   if (value.isBool()) return Napi::Boolean::New(env, value.toBool());
@@ -162,7 +172,8 @@ Napi::Value fromIValue(Napi::Env env, const c10::IValue& value) {
     auto array = Napi::Array::New(env);
     uint32_t k = 0;
     if (value.isTuple()) {
-      for (const c10::IValue& element : value.toTupleRef().elements()) array.Set(k++, fromIValue(env, element));
+      for (const c10::IValue& element : value.toTupleRef().elements())
+        array.Set(k++, fromIValue(env, element));
     } else {
       for (const c10::IValue& element : value.toListRef()) array.Set(k++, fromIValue(env, element));
     }

@@ -49,8 +49,8 @@ EncoderConfig configFrom(const Napi::Object& object) {
   auto dense = object.Get("dense").As<Napi::Array>();
   for (uint32_t k = 0; k < dense.Length(); ++k) {
     auto layer = dense.Get(k).As<Napi::Object>();
-    config.dense.push_back({integerOf(layer, "inFeatures"), integerOf(layer, "outFeatures"), layer.Get("bias").ToBoolean(),
-                            textOf(layer, "activation")});
+    config.dense.push_back({integerOf(layer, "inFeatures"), integerOf(layer, "outFeatures"),
+                            layer.Get("bias").ToBoolean(), textOf(layer, "activation")});
   }
   return config;
 }
@@ -74,8 +74,8 @@ uint64_t groupFrom(const Napi::Value& value) {
 }
 
 Napi::Int32Array int32Array(const Napi::Value& value, const char* what) {
-  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array, "INPUT", what,
-          " must be an Int32Array");
+  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array, "INPUT",
+          what, " must be an Int32Array");
   return value.As<Napi::Int32Array>();
 }
 
@@ -97,8 +97,9 @@ void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
 EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
     require(info[0].IsObject(), "INPUT", "an encoder takes its settings as an object");
-    encoder_ = std::make_shared<Encoder>(configFrom(info[0].As<Napi::Object>()), precisionFrom(info[1].ToString()),
-                                         deviceFromName(info[2].ToString()));
+    encoder_ =
+        std::make_shared<Encoder>(configFrom(info[0].As<Napi::Object>()), precisionFrom(info[1].ToString()),
+                                  deviceFromName(info[2].ToString()));
   });
 }
 
@@ -136,8 +137,9 @@ Napi::Value EncoderHandle::gradients(const Napi::CallbackInfo& info) {
 
 Napi::Value EncoderHandle::graphBytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), static_cast<double>(alive().graphBytes(info[0].ToNumber().Int64Value(),
-                                                                               info[1].ToNumber().Int64Value())));
+    return Napi::Number::New(info.Env(),
+                             static_cast<double>(alive().graphBytes(info[0].ToNumber().Int64Value(),
+                                                                    info[1].ToNumber().Int64Value())));
   });
 }
 
@@ -166,13 +168,15 @@ Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Chunk chunk = chunkFrom(info);
     at::Tensor gradient = TensorHandle::get(info[3], "the gradient");
-    require(gradient.dim() == 2 && gradient.size(0) == chunk.tokens.sequences() && gradient.size(1) == alive().dimension(),
+    require(gradient.dim() == 2 && gradient.size(0) == chunk.tokens.sequences() &&
+                gradient.size(1) == alive().dimension(),
             "SHAPE", "the gradient has shape ", gradient.sizes(), ", the chunk's representations have [",
             chunk.tokens.sequences(), ", ", alive().dimension(), "]");
     return promise(
         info.Env(), groupFrom(info[4]),
         [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)]() mutable {
-          at::Tensor representations = encoder->forward(std::move(chunk.tokens), chunk.seed, Encoder::Mode::kWithGraph);
+          at::Tensor representations =
+              encoder->forward(std::move(chunk.tokens), chunk.seed, Encoder::Mode::kWithGraph);
           torch::autograd::backward({representations}, {gradient});
           return true;
         },

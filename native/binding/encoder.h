@@ -30,10 +30,11 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   // The one tensor that all gradients are views of.
   Napi::Value gradients(const Napi::CallbackInfo& info);
   Napi::Value graphBytes(const Napi::CallbackInfo& info);
-  // forward(ids: Int32Array, lengths: Int32Array, seed, mode: 'inference' | 'without-graph' | 'with-graph', group): promise
+  // forward(ids: Int32Array, lengths: Int32Array, seed, mode: 'inference' | 'without-graph' | 'with-graph',
+  // group): promise
   Napi::Value forward(const Napi::CallbackInfo& info);
-  // backward(ids, lengths, seed, gradient, group): the same forward again with a graph, then its backward seeded with
-  // `gradient` [sequences, dimension]; a promise of nothing
+  // backward(ids, lengths, seed, gradient, group): the same forward again with a graph, then its backward
+  // seeded with `gradient` [sequences, dimension]; a promise of nothing
   Napi::Value backward(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 

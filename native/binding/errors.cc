@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <cstdlib>
 #include <new>
 
 #include "core/error.h"
@@ -21,6 +22,12 @@ const char* codeOfLibtorchMessage(const std::string& message) {
   return "OPERATOR";
 }
 
+// For reports of defects: GRADCACHE_BACKTRACE=1 adds where in libtorch an error arose.
+std::string describe(const c10::Error& error) {
+  const char* wanted = std::getenv("GRADCACHE_BACKTRACE");
+  return wanted != nullptr && wanted[0] == '1' ? error.what() : error.what_without_backtrace();
+}
+
 }  // namespace
 
 ErrorReport describeCurrentException() {
@@ -29,9 +36,9 @@ ErrorReport describeCurrentException() {
   } catch (const gradcache::Error& error) {
     return {error.code(), error.what()};
   } catch (const c10::OutOfMemoryError& error) {
-    return {"OUT_OF_MEMORY", error.what_without_backtrace()};
+    return {"OUT_OF_MEMORY", describe(error)};
   } catch (const c10::Error& error) {
-    std::string message = error.what_without_backtrace();
+    std::string message = describe(error);
     return {codeOfLibtorchMessage(message), message};
   } catch (const std::bad_alloc&) {
     return {"OUT_OF_MEMORY", "memory of the host ran out"};

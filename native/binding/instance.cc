@@ -13,7 +13,8 @@ Instance::Instance(Napi::Env env) : env_(env) {
     throw Napi::Error::New(env, "gradcache: the engine's channel could not be made");
   }
   napi_unref_threadsafe_function(env, channel_);
-  // Registered after the channel, so it runs before the channel is closed: the engine thread never outlives it.
+  // Registered after the channel, so it runs before the channel is closed: the engine thread never outlives
+  // it.
   env.AddCleanupHook([this] { engine_.shutdown(); });
 }
 

@@ -1,4 +1,5 @@
-// What belongs to one Node environment (the main thread, or one worker thread): nothing native is shared between two.
+// What belongs to one Node environment (the main thread, or one worker thread): nothing native is shared
+// between two.
 #pragma once
 
 #include <napi.h>
@@ -24,8 +25,8 @@ class Instance {
     virtual void deliver(Napi::Env env) = 0;
   };
 
-  // Runs `job` on the engine thread; what it returns is delivered on the JavaScript thread, or dropped when the
-  // environment is going away. Keeps the event loop alive until then.
+  // Runs `job` on the engine thread; what it returns is delivered on the JavaScript thread, or dropped when
+  // the environment is going away. Keeps the event loop alive until then.
   void submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bool cancelled)> job);
   void cancel(uint64_t group) { engine_.cancel(group); }
 

@@ -11,11 +11,13 @@ namespace gradcache::binding {
 
 Napi::Value infoNce(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    require(info[0].IsArray() && info[1].IsObject(), "INPUT", "infoNce takes a list of representations and options");
+    require(info[0].IsArray() && info[1].IsObject(), "INPUT",
+            "infoNce takes a list of representations and options");
     auto list = info[0].As<Napi::Array>();
     auto object = info[1].As<Napi::Object>();
     std::vector<at::Tensor> representations;
-    for (uint32_t k = 0; k < list.Length(); ++k) representations.push_back(TensorHandle::get(list.Get(k), "a tower's representations"));
+    for (uint32_t k = 0; k < list.Length(); ++k)
+      representations.push_back(TensorHandle::get(list.Get(k), "a tower's representations"));
     InfoNceOptions options;
     options.scale = object.Get("scale").ToNumber();
     options.cosine = object.Get("cosine").ToBoolean();
@@ -24,7 +26,8 @@ Napi::Value infoNce(const Napi::CallbackInfo& info) {
     options.weight = object.Get("weight").ToNumber();
     if (object.Get("targets").IsArray()) {
       options.targets = integers(object.Get("targets"), "targets");
-      require(!options.targets.empty(), "SHAPE", "targets must name a candidate for each anchor, the list is empty");
+      require(!options.targets.empty(), "SHAPE",
+              "targets must name a candidate for each anchor, the list is empty");
     }
     return promise(
         info.Env(), 0,

@@ -4,7 +4,8 @@
 
 namespace gradcache::binding {
 
-// infoNce(representations, { scale, cosine, symmetric, learned, targets, weight }): promise of { loss, gradients, logScaleGradient }.
+// infoNce(representations, { scale, cosine, symmetric, learned, targets, weight }): promise of { loss,
+// gradients, logScaleGradient }.
 Napi::Value infoNce(const Napi::CallbackInfo& info);
 
 }  // namespace gradcache::binding

@@ -13,7 +13,9 @@ namespace {
 std::string overloadsOf(const std::string& name) {
   std::string found;
   for (const auto& known : c10::Dispatcher::singleton().getAllOpNames()) {
-    if (known.name == name) found += (found.empty() ? "" : ", ") + (known.overload_name.empty() ? name : name + "." + known.overload_name);
+    if (known.name == name)
+      found += (found.empty() ? "" : ", ") +
+               (known.overload_name.empty() ? name : name + "." + known.overload_name);
   }
   return found.empty() ? "no operator of that name exists" : "there are " + found;
 }
@@ -36,17 +38,18 @@ OperatorHandle::OperatorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info
     std::string name = info[0].As<Napi::String>();
     std::string overload = info[1].As<Napi::String>();
     handle_ = c10::Dispatcher::singleton().findSchema({name, overload});
-    require(handle_.has_value(), "OPERATOR", "no operator ", name, overload.empty() ? "" : ".", overload, ": ",
-            overloadsOf(name));
+    require(handle_.has_value(), "OPERATOR", "no operator ", name, overload.empty() ? "" : ".", overload,
+            ": ", overloadsOf(name));
   });
 }
 
-torch::jit::Stack OperatorHandle::arguments(Napi::Env env, const Napi::Value& positional, const Napi::Value& named) const {
+torch::jit::Stack OperatorHandle::arguments(Napi::Env env, const Napi::Value& positional,
+                                            const Napi::Value& named) const {
   const c10::FunctionSchema& schema = handle_->schema();
   require(positional.IsArray(), "OPERATOR", "positional arguments must be an array");
   auto values = positional.As<Napi::Array>();
-  require(values.Length() <= schema.arguments().size(), "OPERATOR", values.Length(), " arguments given, ", schema, " takes ",
-          schema.arguments().size());
+  require(values.Length() <= schema.arguments().size(), "OPERATOR", values.Length(), " arguments given, ",
+          schema, " takes ", schema.arguments().size());
   Napi::Object keywords = named.IsObject() ? named.As<Napi::Object>() : Napi::Object();
   size_t keywordsUsed = 0;
   torch::jit::Stack stack;
@@ -63,8 +66,8 @@ torch::jit::Stack OperatorHandle::arguments(Napi::Env env, const Napi::Value& po
     if (!value.IsUndefined()) {
       stack.push_back(toIValue(value, argument));
     } else {
-      require(argument.default_value().has_value() || argument.type()->kind() == c10::TypeKind::OptionalType, "OPERATOR",
-              "argument '", argument.name(), "' is missing: ", schema);
+      require(argument.default_value().has_value() || argument.type()->kind() == c10::TypeKind::OptionalType,
+              "OPERATOR", "argument '", argument.name(), "' is missing: ", schema);
       stack.push_back(argument.default_value().value_or(c10::IValue()));
     }
   }
@@ -72,7 +75,8 @@ torch::jit::Stack OperatorHandle::arguments(Napi::Env env, const Napi::Value& po
     auto names = keywords.GetPropertyNames();
     for (uint32_t k = 0; names.Length() != keywordsUsed && k < names.Length(); ++k) {
       const std::string name = names.Get(k).ToString();
-      require(schema.argumentIndexWithName(name).has_value(), "OPERATOR", "no argument '", name, "': ", schema);
+      require(schema.argumentIndexWithName(name).has_value(), "OPERATOR", "no argument '", name,
+              "': ", schema);
     }
   }
   return stack;
@@ -87,7 +91,8 @@ Napi::Value OperatorHandle::results(Napi::Env env, const torch::jit::Stack& stac
 }
 
 Napi::Value OperatorHandle::schema(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::String::New(info.Env(), c10::str(handle_->schema())); });
+  return guarded(info.Env(),
+                 [&]() -> Napi::Value { return Napi::String::New(info.Env(), c10::str(handle_->schema())); });
 }
 
 Napi::Value OperatorHandle::call(const Napi::CallbackInfo& info) {
@@ -110,7 +115,8 @@ Napi::Value OperatorHandle::callAsync(const Napi::CallbackInfo& info) {
         [](Napi::Env env, const torch::jit::Stack& stack) -> Napi::Value {
           if (stack.size() == 1) return fromIValue(env, stack[0]);
           auto array = Napi::Array::New(env, stack.size());
-          for (size_t k = 0; k < stack.size(); ++k) array.Set(static_cast<uint32_t>(k), fromIValue(env, stack[k]));
+          for (size_t k = 0; k < stack.size(); ++k)
+            array.Set(static_cast<uint32_t>(k), fromIValue(env, stack[k]));
           return array;
         });
   });

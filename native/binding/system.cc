@@ -37,7 +37,6 @@ c10::Device deviceArgument(const Napi::CallbackInfo& info) {
   return deviceFromName(info[0].IsUndefined() ? "cpu" : info[0].ToString().Utf8Value());
 }
 
-
 }  // namespace
 
 Napi::Value memory(const Napi::CallbackInfo& info) {

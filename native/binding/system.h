@@ -5,8 +5,8 @@
 
 namespace gradcache::binding {
 
-// memory(device): { allocated, peak, reserved, available } in bytes; on the CPU the resident size of the process, its peak,
-// and what the system could still give.
+// memory(device): { allocated, peak, reserved, available } in bytes; on the CPU the resident size of the
+// process, its peak, and what the system could still give.
 Napi::Value memory(const Napi::CallbackInfo& info);
 void resetPeakMemory(const Napi::CallbackInfo& info);
 // emptyCache(device): gives memory that the allocator holds without using it back to the driver.

@@ -53,7 +53,8 @@ at::ScalarType dtypeFromName(const std::string& name) {
     if (name == known) return type;
   }
   fail("DTYPE", "'", name,
-       "' is no element type; known are float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool");
+       "' is no element type; known are float64, float32, float16, bfloat16, int64, int32, int16, int8, "
+       "uint8, bool");
 }
 
 c10::Device deviceFromName(const std::string& name) {
@@ -64,13 +65,16 @@ c10::Device deviceFromName(const std::string& name) {
     fail("DEVICE", "'", name, "' is no device; use 'cpu', 'cuda' or 'cuda:N'");
   }
   if (device.is_cpu()) return device;
-  require(device.is_cuda(), "DEVICE", "'", name, "' is not a device that gradcache runs on; use 'cpu', 'cuda' or 'cuda:N'");
+  require(device.is_cuda(), "DEVICE", "'", name,
+          "' is not a device that gradcache runs on; use 'cpu', 'cuda' or 'cuda:N'");
   require(at::globalContext().hasCUDA(), "CUDA_UNAVAILABLE", "device '", name,
-          "' was asked for, but this libtorch has no CUDA or sees no GPU. Run `gradcache doctor` to see what was found");
+          "' was asked for, but this libtorch has no CUDA or sees no GPU. Run `gradcache doctor` to see what "
+          "was found");
   at::globalContext().lazyInitDevice(at::kCUDA);
   int count = at::detail::getCUDAHooks().getNumGPUs();
   int index = device.has_index() ? device.index() : 0;
-  require(index < count, "DEVICE", "'", name, "' does not exist: ", count, " CUDA device(s) found, numbered from 0");
+  require(index < count, "DEVICE", "'", name, "' does not exist: ", count,
+          " CUDA device(s) found, numbered from 0");
   return c10::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
@@ -83,29 +87,30 @@ std::vector<int64_t> integers(const Napi::Value& value, const char* what) {
     Napi::Value element = array.Get(k);
     require(element.IsNumber(), "SHAPE", what, "[", k, "] is not a number");
     double number = element.As<Napi::Number>().DoubleValue();
-    require(number == std::floor(number) && std::abs(number) <= 9007199254740991.0, "SHAPE", what, "[", k, "] = ", number,
-            " is not an integer");
+    require(number == std::floor(number) && std::abs(number) <= 9007199254740991.0, "SHAPE", what, "[", k,
+            "] = ", number, " is not an integer");
     result.push_back(static_cast<int64_t>(number));
   }
   return result;
 }
 
 void TensorHandle::define(Napi::Env env, Napi::Object exports) {
-  auto constructor = DefineClass(env, "TensorHandle",
-                                 {
-                                     InstanceAccessor<&TensorHandle::shape>("shape"),
-                                     InstanceAccessor<&TensorHandle::dtype>("dtype"),
-                                     InstanceAccessor<&TensorHandle::device>("device"),
-                                     InstanceAccessor<&TensorHandle::disposed>("disposed"),
-                                     InstanceAccessor<&TensorHandle::requiresGrad, &TensorHandle::setRequiresGrad>("requiresGrad"),
-                                     InstanceAccessor<&TensorHandle::isLeaf>("isLeaf"),
-                                     InstanceAccessor<&TensorHandle::grad, &TensorHandle::setGrad>("grad"),
-                                     InstanceAccessor<&TensorHandle::version>("version"),
-                                     InstanceMethod<&TensorHandle::item>("item"),
-                                     InstanceMethod<&TensorHandle::bytes>("bytes"),
-                                     InstanceMethod<&TensorHandle::bytesSync>("bytesSync"),
-                                     InstanceMethod<&TensorHandle::dispose>("dispose"),
-                                 });
+  auto constructor = DefineClass(
+      env, "TensorHandle",
+      {
+          InstanceAccessor<&TensorHandle::shape>("shape"),
+          InstanceAccessor<&TensorHandle::dtype>("dtype"),
+          InstanceAccessor<&TensorHandle::device>("device"),
+          InstanceAccessor<&TensorHandle::disposed>("disposed"),
+          InstanceAccessor<&TensorHandle::requiresGrad, &TensorHandle::setRequiresGrad>("requiresGrad"),
+          InstanceAccessor<&TensorHandle::isLeaf>("isLeaf"),
+          InstanceAccessor<&TensorHandle::grad, &TensorHandle::setGrad>("grad"),
+          InstanceAccessor<&TensorHandle::version>("version"),
+          InstanceMethod<&TensorHandle::item>("item"),
+          InstanceMethod<&TensorHandle::bytes>("bytes"),
+          InstanceMethod<&TensorHandle::bytesSync>("bytesSync"),
+          InstanceMethod<&TensorHandle::dispose>("dispose"),
+      });
   Instance::of(env).tensorConstructor = Napi::Persistent(constructor);
   exports.Set("TensorHandle", constructor);
 }
@@ -152,7 +157,8 @@ Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     auto sizes = alive(info.Env()).sizes();
     auto array = Napi::Array::New(info.Env(), sizes.size());
-    for (size_t k = 0; k < sizes.size(); ++k) array.Set(static_cast<uint32_t>(k), static_cast<double>(sizes[k]));
+    for (size_t k = 0; k < sizes.size(); ++k)
+      array.Set(static_cast<uint32_t>(k), static_cast<double>(sizes[k]));
     return array;
   });
 }
@@ -164,8 +170,9 @@ Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorHandle::device(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(),
-                 [&]() -> Napi::Value { return Napi::String::New(info.Env(), alive(info.Env()).device().str()); });
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), alive(info.Env()).device().str());
+  });
 }
 
 Napi::Value TensorHandle::disposed(const Napi::CallbackInfo& info) {
@@ -173,8 +180,9 @@ Napi::Value TensorHandle::disposed(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorHandle::requiresGrad(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(),
-                 [&]() -> Napi::Value { return Napi::Boolean::New(info.Env(), alive(info.Env()).requires_grad()); });
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Boolean::New(info.Env(), alive(info.Env()).requires_grad());
+  });
 }
 
 void TensorHandle::setRequiresGrad(const Napi::CallbackInfo& info, const Napi::Value& value) {
@@ -182,7 +190,9 @@ void TensorHandle::setRequiresGrad(const Napi::CallbackInfo& info, const Napi::V
 }
 
 Napi::Value TensorHandle::isLeaf(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Boolean::New(info.Env(), alive(info.Env()).is_leaf()); });
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Boolean::New(info.Env(), alive(info.Env()).is_leaf());
+  });
 }
 
 Napi::Value TensorHandle::grad(const Napi::CallbackInfo& info) {
@@ -200,7 +210,8 @@ void TensorHandle::setGrad(const Napi::CallbackInfo& info, const Napi::Value& va
       return;
     }
     const at::Tensor& grad = get(value, "grad");
-    require(grad.sizes() == tensor.sizes(), "SHAPE", "grad has shape ", grad.sizes(), ", its tensor ", tensor.sizes());
+    require(grad.sizes() == tensor.sizes(), "SHAPE", "grad has shape ", grad.sizes(), ", its tensor ",
+            tensor.sizes());
     tensor.mutable_grad() = grad;
   });
 }
@@ -208,7 +219,8 @@ void TensorHandle::setGrad(const Napi::CallbackInfo& info, const Napi::Value& va
 Napi::Value TensorHandle::item(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const at::Tensor& tensor = alive(info.Env());
-    require(tensor.numel() == 1, "SHAPE", "item() needs a tensor of one element, this one has shape ", tensor.sizes());
+    require(tensor.numel() == 1, "SHAPE", "item() needs a tensor of one element, this one has shape ",
+            tensor.sizes());
     return Napi::Number::New(info.Env(), tensor.item().toDouble());
   });
 }
@@ -228,7 +240,8 @@ Napi::Value TensorHandle::bytes(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorHandle::bytesSync(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return toBuffer(info.Env(), toHost(alive(info.Env()))); });
+  return guarded(info.Env(),
+                 [&]() -> Napi::Value { return toBuffer(info.Env(), toHost(alive(info.Env()))); });
 }
 
 Napi::Value TensorHandle::dispose(const Napi::CallbackInfo& info) {
@@ -249,12 +262,13 @@ Napi::Value tensorFromBytes(const Napi::CallbackInfo& info) {
     int64_t count = 1;
     for (int64_t extent : shape) {
       require(extent >= 0, "SHAPE", "shape ", c10::IntArrayRef(shape), " has a negative extent");
-      require(extent == 0 || count <= (int64_t{1} << 50) / extent, "SHAPE", "shape ", c10::IntArrayRef(shape), " is too large");
+      require(extent == 0 || count <= (int64_t{1} << 50) / extent, "SHAPE", "shape ", c10::IntArrayRef(shape),
+              " is too large");
       count *= extent;
     }
     size_t wanted = static_cast<size_t>(count) * c10::elementSize(type);
-    require(source.ByteLength() == wanted, "SHAPE", "shape ", c10::IntArrayRef(shape), " of ", dtypeName(type), " takes ", wanted,
-            " bytes, ", source.ByteLength(), " were given");
+    require(source.ByteLength() == wanted, "SHAPE", "shape ", c10::IntArrayRef(shape), " of ",
+            dtypeName(type), " takes ", wanted, " bytes, ", source.ByteLength(), " were given");
     at::Tensor host = at::empty(shape, at::TensorOptions().dtype(type));
     if (wanted > 0) {
       auto* data = static_cast<const uint8_t*>(source.ArrayBuffer().Data()) + source.ByteOffset();

@@ -1,8 +1,9 @@
-// Opens shared libraries by absolute path, before the main addon (which needs them by name) is required. It is an addon of
-// its own because it must load where no libtorch is in sight: it includes and links nothing of it.
+// Opens shared libraries by absolute path, before the main addon (which needs them by name) is required. It
+// is an addon of its own because it must load where no libtorch is in sight: it includes and links nothing of
+// it.
 //
-// No state is kept: several worker threads may call it at once, and the loader counts references. Handles are never
-// closed, so that what was opened stays for the life of the process.
+// No state is kept: several worker threads may call it at once, and the loader counts references. Handles are
+// never closed, so that what was opened stays for the life of the process.
 
 #include <dlfcn.h>
 #include <napi.h>

@@ -1,6 +1,7 @@
-// Dropout masks from a counter: whether element (row, column) is kept is a pure function of (seed, site, row, column).
-// Nothing is stored, and the second forward of a chunk (the paper's step 3) meets the same masks by being given the
-// same seed. Plain C++ without libtorch, so that every kernel, on any device, computes the same bits.
+// Dropout masks from a counter: whether element (row, column) is kept is a pure function of (seed, site, row,
+// column). Nothing is stored, and the second forward of a chunk (the paper's step 3) meets the same masks by
+// being given the same seed. Plain C++ without libtorch, so that every kernel, on any device, computes the
+// same bits.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +56,9 @@ GRADCACHE_INLINE uint32_t dropoutRow(const DropoutKey& key, uint32_t row) {
 }
 
 // Random bits of the two columns 2 * pair (low half) and 2 * pair + 1 (high half).
-GRADCACHE_INLINE uint32_t dropoutPair(uint32_t row, uint32_t pair) { return mixBits(row + pair * kDropoutColumnStep); }
+GRADCACHE_INLINE uint32_t dropoutPair(uint32_t row, uint32_t pair) {
+  return mixBits(row + pair * kDropoutColumnStep);
+}
 
 GRADCACHE_INLINE bool dropoutKeeps(const DropoutKey& key, uint32_t row, uint32_t column) {
   uint32_t bits = dropoutPair(row, column >> 1);

@@ -6,8 +6,8 @@
 
 namespace gradcache {
 
-PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences, int64_t vocabulary,
-                        const PositionRule& rule, at::Device device) {
+PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
+                        int64_t vocabulary, const PositionRule& rule, at::Device device) {
   require(sequences > 0, "INPUT", "a chunk needs at least one sequence");
   PackedTokens packed;
   packed.offsets.reserve(static_cast<size_t>(sequences) + 1);
@@ -15,12 +15,13 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
   const int64_t limit = rule.afterPadding ? rule.count - rule.paddingToken - 1 : rule.count;
   for (int64_t s = 0; s < sequences; ++s) {
     require(lengths[s] > 0, "INPUT", "sequence ", s, " of the chunk has no token");
-    require(lengths[s] <= limit, "INPUT", "sequence ", s, " has ", lengths[s], " tokens, the encoder has positions for ", limit);
+    require(lengths[s] <= limit, "INPUT", "sequence ", s, " has ", lengths[s],
+            " tokens, the encoder has positions for ", limit);
     packed.longest = std::max<int64_t>(packed.longest, lengths[s]);
     packed.offsets.push_back(packed.offsets.back() + lengths[s]);
   }
-  require(packed.offsets.back() == idCount, "SHAPE", "the sequences have ", packed.offsets.back(), " tokens in all, ", idCount,
-          " ids were given");
+  require(packed.offsets.back() == idCount, "SHAPE", "the sequences have ", packed.offsets.back(),
+          " tokens in all, ", idCount, " ids were given");
 
   at::Tensor hostIds = at::empty({idCount}, at::kLong);
   at::Tensor hostPositions = at::empty({idCount}, at::kLong);

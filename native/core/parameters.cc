@@ -16,13 +16,15 @@ int64_t product(const std::vector<int64_t>& shape) {
 }
 }  // namespace
 
-Parameters::Parameters(std::vector<ParameterSpec> specs, at::ScalarType type, at::Device device) : specs_(std::move(specs)) {
+Parameters::Parameters(std::vector<ParameterSpec> specs, at::ScalarType type, at::Device device)
+    : specs_(std::move(specs)) {
   int64_t end = 0;
   for (size_t k = 0; k < specs_.size(); ++k) {
     if (!specs_[k].joinsPrevious) end = (end + kAlignment - 1) / kAlignment * kAlignment;
     offsets_.push_back(end);
     end += product(specs_[k].shape);
-    require(indices_.emplace(specs_[k].name, k).second, "INPUT", "two parameters are named '", specs_[k].name, "'");
+    require(indices_.emplace(specs_[k].name, k).second, "INPUT", "two parameters are named '", specs_[k].name,
+            "'");
   }
   at::NoGradGuard withoutGraph;
   const auto options = at::TensorOptions().dtype(type).device(device);
@@ -57,7 +59,9 @@ at::Tensor Parameters::computeJoined(size_t index, size_t count, at::IntArrayRef
   return flatCompute(type).narrow(0, offsets_[index], elements).view(shape);
 }
 
-at::Tensor Parameters::compute(size_t index, at::ScalarType type) { return computeJoined(index, 1, specs_[index].shape, type); }
+at::Tensor Parameters::compute(size_t index, at::ScalarType type) {
+  return computeJoined(index, 1, specs_[index].shape, type);
+}
 
 const at::Tensor& Parameters::flatCompute(at::ScalarType type) {
   if (type == flatValues_.scalar_type()) return flatValues_;

@@ -1,5 +1,6 @@
-// The parameters of one encoder in one flat buffer, their gradients in another. Casting all weights, clearing all
-// gradients or keeping a copy of them is then one operation, and matrices that one product needs lie side by side.
+// The parameters of one encoder in one flat buffer, their gradients in another. Casting all weights, clearing
+// all gradients or keeping a copy of them is then one operation, and matrices that one product needs lie side
+// by side.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,8 +14,8 @@ namespace gradcache {
 struct ParameterSpec {
   std::string name;  // as in the Hugging Face checkpoint
   std::vector<int64_t> shape;
-  bool decay = true;          // weight decay applies: false for biases and norms
-  bool joinsPrevious = false; // lies directly behind the parameter before it, as one matrix with it
+  bool decay = true;           // weight decay applies: false for biases and norms
+  bool joinsPrevious = false;  // lies directly behind the parameter before it, as one matrix with it
 };
 
 class Parameters {
@@ -32,7 +33,8 @@ class Parameters {
   // `count` joined parameters as one tensor, of the weights in `type` and of their gradients.
   at::Tensor joinedGradient(size_t index, size_t count, at::IntArrayRef shape) const;
   at::Tensor computeJoined(size_t index, size_t count, at::IntArrayRef shape, at::ScalarType type);
-  // The parameter in the type that computes: cast for all parameters at once, when a weight has changed since.
+  // The parameter in the type that computes: cast for all parameters at once, when a weight has changed
+  // since.
   at::Tensor compute(size_t index, at::ScalarType type);
 
   const at::Tensor& flatGradients() const { return flatGradients_; }

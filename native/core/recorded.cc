@@ -12,14 +12,16 @@ namespace {
 
 class RecordedBackward final : public torch::autograd::Node {
  public:
-  explicit RecordedBackward(std::function<at::Tensor(const at::Tensor&)> backward) : backward_(std::move(backward)) {}
+  explicit RecordedBackward(std::function<at::Tensor(const at::Tensor&)> backward)
+      : backward_(std::move(backward)) {}
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     require(static_cast<bool>(backward_), "INPUT", "this graph was already used for a backward and is gone");
     auto backward = std::exchange(backward_, nullptr);
     if (!gradients[0].defined()) return torch::autograd::variable_list(num_outputs());
     at::Tensor gradient = backward(gradients[0]);
-    return num_outputs() == 0 ? torch::autograd::variable_list() : torch::autograd::variable_list{std::move(gradient)};
+    return num_outputs() == 0 ? torch::autograd::variable_list()
+                              : torch::autograd::variable_list{std::move(gradient)};
   }
 
   void release_variables() override { backward_ = nullptr; }
@@ -43,7 +45,8 @@ NodePointer makeNode(std::function<at::Tensor(const at::Tensor&)> backward) {
 
 }  // namespace
 
-at::Tensor record(at::Tensor output, const at::Tensor& input, std::function<at::Tensor(const at::Tensor&)> backward) {
+at::Tensor record(at::Tensor output, const at::Tensor& input,
+                  std::function<at::Tensor(const at::Tensor&)> backward) {
   NodePointer node = makeNode<RecordedBackward>(std::move(backward));
   if (input.defined()) node->set_next_edges(torch::autograd::collect_next_edges(input));
   torch::autograd::create_gradient_edge(output, std::move(node));

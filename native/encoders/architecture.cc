@@ -9,7 +9,8 @@ Architecture architectureNamed(const std::string& name) {
   if (name == "roberta") return roberta();
   if (name == "distilbert") return distilbert();
   if (name == "mpnet") return mpnet();
-  fail("CHECKPOINT", "encoder architecture '", name, "' is not supported; bert, roberta, distilbert and mpnet are");
+  fail("CHECKPOINT", "encoder architecture '", name,
+       "' is not supported; bert, roberta, distilbert and mpnet are");
 }
 
 }  // namespace gradcache

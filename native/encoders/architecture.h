@@ -1,6 +1,6 @@
-// The encoders of this package share one layer: attention, residual, norm, feed-forward, residual, norm (the "post-norm"
-// transformer of Vaswani et al. 2017 and BERT). They differ in names, in how they number positions and in MPNet's
-// distance bias. One file each tells what is its own.
+// The encoders of this package share one layer: attention, residual, norm, feed-forward, residual, norm (the
+// "post-norm" transformer of Vaswani et al. 2017 and BERT). They differ in names, in how they number
+// positions and in MPNet's distance bias. One file each tells what is its own.
 #pragma once
 
 #include <cstdint>

@@ -8,10 +8,14 @@ Architecture bert() {
   architecture.types = "embeddings.token_type_embeddings";
   architecture.layer = [](int64_t layer) {
     const std::string root = "encoder.layer." + std::to_string(layer);
-    return LayerNames{root + ".attention.self.query",   root + ".attention.self.key",
-                      root + ".attention.self.value",   root + ".attention.output.dense",
-                      root + ".attention.output.LayerNorm", root + ".intermediate.dense",
-                      root + ".output.dense",           root + ".output.LayerNorm"};
+    return LayerNames{root + ".attention.self.query",
+                      root + ".attention.self.key",
+                      root + ".attention.self.value",
+                      root + ".attention.output.dense",
+                      root + ".attention.output.LayerNorm",
+                      root + ".intermediate.dense",
+                      root + ".output.dense",
+                      root + ".output.LayerNorm"};
   };
   return architecture;
 }

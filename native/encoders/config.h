@@ -1,4 +1,5 @@
-// What an encoder is made of, as plain values: filled from config.json and modules.json by lib/encoders/architecture.ts.
+// What an encoder is made of, as plain values: filled from config.json and modules.json by
+// lib/encoders/architecture.ts.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,8 @@ at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) 
       // float32, as the reference computes it: the borders of the buckets depend on it
       const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
                           static_cast<float>(std::log(kFarthest / static_cast<double>(exact)));
-      bucket += std::min<int64_t>(exact + static_cast<int64_t>(ratio * static_cast<float>(half - exact)), half - 1);
+      bucket +=
+          std::min<int64_t>(exact + static_cast<int64_t>(ratio * static_cast<float>(half - exact)), half - 1);
     }
     data[k] = bucket;
   }

@@ -1,4 +1,5 @@
-// MPNet's attention bias: a learned number per head and bucket of distance (T5's buckets, Raffel et al. 2020, 2.1).
+// MPNet's attention bias: a learned number per head and bucket of distance (T5's buckets, Raffel et al.
+// 2020, 2.1).
 #pragma once
 
 #include <ATen/ATen.h>

@@ -7,8 +7,8 @@ Architecture distilbert() {
   Architecture architecture;
   architecture.layer = [](int64_t layer) {
     const std::string root = "transformer.layer." + std::to_string(layer);
-    return LayerNames{root + ".attention.q_lin",   root + ".attention.k_lin", root + ".attention.v_lin",
-                      root + ".attention.out_lin", root + ".sa_layer_norm",   root + ".ffn.lin1",
+    return LayerNames{root + ".attention.q_lin",   root + ".attention.k_lin",  root + ".attention.v_lin",
+                      root + ".attention.out_lin", root + ".sa_layer_norm",    root + ".ffn.lin1",
                       root + ".ffn.lin2",          root + ".output_layer_norm"};
   };
   return architecture;

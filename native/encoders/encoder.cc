@@ -14,7 +14,8 @@ kernels::Activation activationNamed(const std::string& name) {
   if (name == "gelu") return kernels::Activation::kGelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh") return kernels::Activation::kGeluTanh;
   if (name == "relu") return kernels::Activation::kRelu;
-  fail("CHECKPOINT", "activation '", name, "' is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are");
+  fail("CHECKPOINT", "activation '", name,
+       "' is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are");
 }
 
 std::string denseName(size_t index) { return "dense." + std::to_string(index); }
@@ -34,32 +35,41 @@ struct Pass {
   kernels::Sequences sequences() const { return {tokens.offsets, tokens.longest}; }
   void requireSameWeights() const {
     require(parameters->version() == version, "INPUT",
-            "the weights were changed between a chunk's forward and its backward: its gradient would belong to neither");
+            "the weights were changed between a chunk's forward and its backward: its gradient would belong "
+            "to neither");
   }
 };
 
 Encoder::Encoder(EncoderConfig config, at::ScalarType compute, at::Device device)
-    : config_(std::move(config)), architecture_(architectureNamed(config_.architecture)), compute_(compute), device_(device) {
+    : config_(std::move(config)),
+      architecture_(architectureNamed(config_.architecture)),
+      compute_(compute),
+      device_(device) {
   require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
           "an encoder computes in float32, float64 or bfloat16");
-  require(config_.layers > 0 && config_.hidden > 0 && config_.heads > 0 && config_.vocabulary > 0 && config_.positions > 0 &&
-              config_.intermediate > 0,
+  require(config_.layers > 0 && config_.hidden > 0 && config_.heads > 0 && config_.vocabulary > 0 &&
+              config_.positions > 0 && config_.intermediate > 0,
           "CHECKPOINT", "the encoder's sizes must be positive");
-  require(config_.hidden % config_.heads == 0, "CHECKPOINT", "hidden size ", config_.hidden, " is not a multiple of ",
-          config_.heads, " heads");
+  require(config_.hidden % config_.heads == 0, "CHECKPOINT", "hidden size ", config_.hidden,
+          " is not a multiple of ", config_.heads, " heads");
   for (double dropout : {config_.hiddenDropout, config_.attentionDropout}) {
     require(dropout >= 0 && dropout < 1, "INPUT", "dropout ", dropout, " is not in [0, 1)");
   }
   activationNamed(config_.activation);
   std::vector<ParameterSpec> specs;
   describeParameters(specs);
-  parameters_ = std::make_shared<Parameters>(std::move(specs), compute == at::kDouble ? at::kDouble : at::kFloat, device);
+  parameters_ = std::make_shared<Parameters>(std::move(specs),
+                                             compute == at::kDouble ? at::kDouble : at::kFloat, device);
 }
 
 void Encoder::describeParameters(std::vector<ParameterSpec>& specs) const {
   const int64_t hidden = config_.hidden;
-  auto matrix = [&](const std::string& name, int64_t rows, int64_t columns) { specs.push_back({name + ".weight", {rows, columns}}); };
-  auto bias = [&](const std::string& name, int64_t size) { specs.push_back({name + ".bias", {size}, false}); };
+  auto matrix = [&](const std::string& name, int64_t rows, int64_t columns) {
+    specs.push_back({name + ".weight", {rows, columns}});
+  };
+  auto bias = [&](const std::string& name, int64_t size) {
+    specs.push_back({name + ".bias", {size}, false});
+  };
   auto norm = [&](const std::string& name) {
     specs.push_back({name + ".weight", {hidden}, false});
     specs.push_back({name + ".bias", {hidden}, false});
@@ -68,7 +78,8 @@ void Encoder::describeParameters(std::vector<ParameterSpec>& specs) const {
   matrix(architecture_.positions, config_.positions, hidden);
   if (!architecture_.types.empty()) matrix(architecture_.types, config_.types, hidden);
   norm(architecture_.norm);
-  if (!architecture_.distanceBias.empty()) matrix(architecture_.distanceBias, config_.relativeBuckets, config_.heads);
+  if (!architecture_.distanceBias.empty())
+    matrix(architecture_.distanceBias, config_.relativeBuckets, config_.heads);
   for (int64_t k = 0; k < config_.layers; ++k) {
     const LayerNames names = architecture_.layer(k);
     matrix(names.query, hidden, hidden);
@@ -92,7 +103,9 @@ void Encoder::describeParameters(std::vector<ParameterSpec>& specs) const {
   }
 }
 
-int64_t Encoder::dimension() const { return config_.dense.empty() ? config_.hidden : config_.dense.back().outFeatures; }
+int64_t Encoder::dimension() const {
+  return config_.dense.empty() ? config_.hidden : config_.dense.back().outFeatures;
+}
 
 int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   const int64_t size = static_cast<int64_t>(c10::elementSize(compute_));
@@ -101,15 +114,16 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   return tokens * (config_.layers * layer + 2 * config_.hidden * size + 40) + sequences * dimension() * 16;
 }
 
-PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences) const {
+PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths,
+                           int64_t sequences) const {
   return packTokens(ids, idCount, lengths, sequences, config_.vocabulary,
                     {config_.positions, architecture_.positionsAfterPadding, config_.paddingToken}, device_);
 }
 
 Linear Encoder::linear(const std::string& name) {
   const size_t weight = parameters_->index(name + ".weight"), bias = parameters_->index(name + ".bias");
-  return {parameters_->compute(weight, compute_), parameters_->compute(bias, compute_), parameters_->gradient(weight),
-          parameters_->gradient(bias)};
+  return {parameters_->compute(weight, compute_), parameters_->compute(bias, compute_),
+          parameters_->gradient(weight), parameters_->gradient(bias)};
 }
 
 LayerNorm Encoder::layerNorm(const std::string& name) {
@@ -122,12 +136,14 @@ LayerNorm Encoder::layerNorm(const std::string& name) {
 LayerWeights Encoder::layerWeights(int64_t layer) {
   const LayerNames names = architecture_.layer(layer);
   const int64_t hidden = config_.hidden;
-  const size_t query = parameters_->index(names.query + ".weight"), bias = parameters_->index(names.query + ".bias");
+  const size_t query = parameters_->index(names.query + ".weight"),
+               bias = parameters_->index(names.query + ".bias");
   Linear qkv{parameters_->computeJoined(query, 3, {3 * hidden, hidden}, compute_),
              parameters_->computeJoined(bias, 3, {3 * hidden}, compute_),
-             parameters_->joinedGradient(query, 3, {3 * hidden, hidden}), parameters_->joinedGradient(bias, 3, {3 * hidden})};
-  return {std::move(qkv),         linear(names.attentionOutput),  linear(names.up),
-          linear(names.down),     layerNorm(names.attentionNorm), layerNorm(names.outputNorm)};
+             parameters_->joinedGradient(query, 3, {3 * hidden, hidden}),
+             parameters_->joinedGradient(bias, 3, {3 * hidden})};
+  return {std::move(qkv),     linear(names.attentionOutput),  linear(names.up),
+          linear(names.down), layerNorm(names.attentionNorm), layerNorm(names.outputNorm)};
 }
 
 at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
@@ -142,7 +158,11 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
   // Embeddings: dropout(norm(word + position + type)).
   const size_t words = parameters_->index(architecture_.words + ".weight");
   const size_t positions = parameters_->index(architecture_.positions + ".weight");
-  kernels::Embedding table{parameters_->compute(words, compute_), parameters_->compute(positions, compute_), {}, tokens.ids, tokens.positions};
+  kernels::Embedding table{parameters_->compute(words, compute_),
+                           parameters_->compute(positions, compute_),
+                           {},
+                           tokens.ids,
+                           tokens.positions};
   at::Tensor typeGradient;
   if (!architecture_.types.empty()) {
     const size_t types = parameters_->index(architecture_.types + ".weight");
@@ -155,16 +175,21 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
   at::Tensor x = std::exchange(embedded.y, {});
   if (graph) {
     const bool paddedPositions = architecture_.positionsAfterPadding;
-    x = record(x, {}, [=, wordGradient = parameters_->gradient(words), positionGradient = parameters_->gradient(positions)](const at::Tensor& dx) {
-      pass->requireSameWeights();
-      at::Tensor dsum = kernels::embedBackward(dx, embedded, embeddingNorm.weights, embeddingKey, embeddingNorm.scaleGradient,
-                                               embeddingNorm.shiftGradient, typeGradient);
-      // The tables' rows for padding are not trained, also where a text spells the padding token out.
-      at::Tensor trained = pass->tokens.padding.defined() ? dsum.masked_fill(pass->tokens.padding, 0) : dsum;
-      kernels::addRows(wordGradient, pass->tokens.ids, trained);
-      kernels::addRows(positionGradient, pass->tokens.positions, paddedPositions ? trained : dsum);
-      return at::Tensor();
-    });
+    x = record(x, {},
+               [=, wordGradient = parameters_->gradient(words),
+                positionGradient = parameters_->gradient(positions)](const at::Tensor& dx) {
+                 pass->requireSameWeights();
+                 at::Tensor dsum = kernels::embedBackward(dx, embedded, embeddingNorm.weights, embeddingKey,
+                                                          embeddingNorm.scaleGradient,
+                                                          embeddingNorm.shiftGradient, typeGradient);
+                 // The tables' rows for padding are not trained, also where a text spells the padding token
+                 // out.
+                 at::Tensor trained =
+                     pass->tokens.padding.defined() ? dsum.masked_fill(pass->tokens.padding, 0) : dsum;
+                 kernels::addRows(wordGradient, pass->tokens.ids, trained);
+                 kernels::addRows(positionGradient, pass->tokens.positions, paddedPositions ? trained : dsum);
+                 return at::Tensor();
+               });
   }
 
   LayerOptions options;
@@ -190,7 +215,8 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
     }
     auto tape = std::make_shared<LayerTape>();
     at::Tensor y = layerForward(x.detach(), weights, options, pass->sequences(), tape.get());
-    // The input of a layer is the output of the norm before it, which brings it back for less than it costs to keep.
+    // The input of a layer is the output of the norm before it, which brings it back for less than it costs
+    // to keep.
     if (k > 0) {
       tape->input.reset();
       tape->inputNorm = previousNorm;
@@ -200,7 +226,8 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
     previousWeights = weights.outputNorm.weights;
     x = record(y, x, [=](const at::Tensor& dy) mutable {
       pass->requireSameWeights();
-      if (buckets.defined()) options.distanceBiasGradient = at::zeros(options.distanceBias.sizes(), bucketGradient.options());
+      if (buckets.defined())
+        options.distanceBiasGradient = at::zeros(options.distanceBias.sizes(), bucketGradient.options());
       at::Tensor dx = layerBackward(dy, std::move(*tape), weights, options, pass->sequences());
       if (buckets.defined()) kernels::addRows(bucketGradient, buckets, options.distanceBiasGradient.t());
       return dx;
@@ -218,7 +245,8 @@ at::Tensor Encoder::pool(const at::Tensor& x, const PackedTokens& tokens) const 
     // First tokens (shift 0) or last tokens (shift 1) of the sequences.
     std::vector<int64_t> rows;
     rows.reserve(static_cast<size_t>(n));
-    for (int64_t s = 0; s < n; ++s) rows.push_back(shift == 0 ? tokens.offsets[s] : tokens.offsets[s + 1] - 1);
+    for (int64_t s = 0; s < n; ++s)
+      rows.push_back(shift == 0 ? tokens.offsets[s] : tokens.offsets[s + 1] - 1);
     return at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(device_);
   };
   if (config_.pooling == "cls") return x.index_select(0, rowsAt(0)).to(wide);
@@ -241,17 +269,21 @@ at::Tensor Encoder::pool(const at::Tensor& x, const PackedTokens& tokens) const 
     mean = at::segment_reduce(x.detach().to(wide), "mean", tokens.lengths, {}, {}, 0, /*unsafe=*/true);
   }
   if (!at::GradMode::is_enabled()) return mean;
-  return record(mean, x, [lengths = tokens.lengths, count = tokens.tokens(), type = x.scalar_type()](const at::Tensor& dmean) {
-    at::Tensor share = dmean.div(lengths.unsqueeze(1));
-    return at::repeat_interleave(share, lengths, 0, count).to(type);
-  });
+  return record(
+      mean, x,
+      [lengths = tokens.lengths, count = tokens.tokens(), type = x.scalar_type()](const at::Tensor& dmean) {
+        at::Tensor share = dmean.div(lengths.unsqueeze(1));
+        return at::repeat_interleave(share, lengths, 0, count).to(type);
+      });
 }
 
 at::Tensor Encoder::head(at::Tensor y) {
   for (size_t k = 0; k < config_.dense.size(); ++k) {
     const DenseConfig& dense = config_.dense[k];
     const at::Tensor& weight = parameters_->value(parameters_->index(denseName(k) + ".weight"));
-    y = at::linear(y, weight, dense.bias ? parameters_->value(parameters_->index(denseName(k) + ".bias")) : at::Tensor());
+    y = at::linear(
+        y, weight,
+        dense.bias ? parameters_->value(parameters_->index(denseName(k) + ".bias")) : at::Tensor());
     if (dense.activation == "tanh") y = at::tanh(y);
     if (dense.activation == "relu") y = at::relu(y);
     if (dense.activation == "gelu") y = at::gelu(y);

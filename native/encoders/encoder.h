@@ -1,4 +1,5 @@
-// A text encoder: packed tokens in, one representation per sequence out, parameter gradients added up in float32.
+// A text encoder: packed tokens in, one representation per sequence out, parameter gradients added up in
+// float32.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -17,13 +18,14 @@ namespace gradcache {
 
 class Encoder {
  public:
-  // `compute` is float32, float64 or bfloat16; weights and gradients are float32, or float64 where that computes.
+  // `compute` is float32, float64 or bfloat16; weights and gradients are float32, or float64 where that
+  // computes.
   Encoder(EncoderConfig config, at::ScalarType compute, at::Device device);
 
   enum class Mode {
-    kInference,    // no dropout, no graph
-    kWithoutGraph, // dropout under the seed, no graph: the paper's step 1
-    kWithGraph,    // dropout under the seed, with a graph: step 3
+    kInference,     // no dropout, no graph
+    kWithoutGraph,  // dropout under the seed, no graph: the paper's step 1
+    kWithGraph,     // dropout under the seed, with a graph: step 3
   };
 
   PackedTokens pack(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences) const;

@@ -34,8 +34,8 @@ struct LayerOptions {
   at::Tensor distanceBias, distanceBiasGradient;  // [heads, 2 * longest - 1]; undefined but for MPNet
 };
 
-// What backward needs of a forward, at 10 H values a token and a few statistics: masks are computed again from their
-// keys, norm and activation outputs from their inputs.
+// What backward needs of a forward, at 10 H values a token and a few statistics: masks are computed again
+// from their keys, norm and activation outputs from their inputs.
 struct LayerTape {
   at::Tensor input;  // undefined where inputNorm, the norm whose output the input is, brings it back
   kernels::Norm inputNorm;
@@ -50,8 +50,8 @@ struct LayerTape {
 at::Tensor layerForward(const at::Tensor& x, const LayerWeights& weights, const LayerOptions& options,
                         const kernels::Sequences& sequences, LayerTape* tape);
 // dL/dx; adds to the gradients of the weights.
-at::Tensor layerBackward(const at::Tensor& dy, LayerTape tape, const LayerWeights& weights, const LayerOptions& options,
-                         const kernels::Sequences& sequences);
+at::Tensor layerBackward(const at::Tensor& dy, LayerTape tape, const LayerWeights& weights,
+                         const LayerOptions& options, const kernels::Sequences& sequences);
 
 // gradient += a^T b, in the gradient's own type.
 void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b);

@@ -1,5 +1,5 @@
-// One worker thread and its queue. Long work runs here, in the order submitted, so the event loop stays free and
-// the order of device launches is the order of the calls.
+// One worker thread and its queue. Long work runs here, in the order submitted, so the event loop stays free
+// and the order of device launches is the order of the calls.
 #pragma once
 
 #include <condition_variable>
@@ -13,8 +13,8 @@ namespace gradcache {
 
 class Engine {
  public:
-  // Called exactly once on the engine thread; `cancelled` says that the job must only report that it did not run.
-  // It must not throw.
+  // Called exactly once on the engine thread; `cancelled` says that the job must only report that it did not
+  // run. It must not throw.
   using Job = std::function<void(bool cancelled)>;
 
   Engine() = default;
@@ -22,7 +22,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Jobs of group 0 cannot be cancelled by themselves; any other number names jobs that are cancelled together.
+  // Jobs of group 0 cannot be cancelled by themselves; any other number names jobs that are cancelled
+  // together.
   void submit(uint64_t group, Job job);
   // Marks the jobs of `group` that have not begun. A running job goes on to its end.
   void cancel(uint64_t group);

@@ -24,11 +24,14 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
                           : composite::norm(x, bias, residual, weights, key, save);
 }
 
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                           const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
-  if (cuda::takesNorms(dy)) return cuda::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
-  return hasCpuVersion(dy) ? cpu::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
-                           : composite::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                           const DropoutKey& key, const at::Tensor& scaleGradient,
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+  if (cuda::takesNorms(dy))
+    return cuda::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
+  return hasCpuVersion(dy)
+             ? cpu::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
+             : composite::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
 }
 
 at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {
@@ -36,29 +39,31 @@ at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation ki
   return hasCpuVersion(x) ? cpu::activation(x, bias, kind) : composite::activation(x, bias, kind);
 }
 
-ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
-                                       const at::Tensor& biasGradient) {
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
+                                       Activation kind, const at::Tensor& biasGradient) {
   if (cuda::takesRows(dy)) return cuda::activationBackward(dy, x, bias, kind, biasGradient);
   return hasCpuVersion(dy) ? cpu::activationBackward(dy, x, bias, kind, biasGradient)
                            : composite::activationBackward(dy, x, bias, kind, biasGradient);
 }
 
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                    const DropoutKey& key) {
-  if (cuda::takesAttention(qkv, heads, distanceBias)) return cuda::attention(qkv, sequences, heads, distanceBias, key);
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+                    const at::Tensor& distanceBias, const DropoutKey& key) {
+  if (cuda::takesAttention(qkv, heads, distanceBias))
+    return cuda::attention(qkv, sequences, heads, distanceBias, key);
   return hasCpuVersion(qkv) ? cpu::attention(qkv, sequences, heads, distanceBias, key)
                             : composite::attention(qkv, sequences, heads, distanceBias, key);
 }
 
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
-                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
-                             const at::Tensor& distanceBiasGradient) {
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
   if (cuda::takesAttention(qkv, heads, distanceBias)) {
     return cuda::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key);
   }
-  return hasCpuVersion(qkv)
-             ? cpu::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key, distanceBiasGradient)
-             : composite::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key, distanceBiasGradient);
+  return hasCpuVersion(qkv) ? cpu::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key,
+                                                     distanceBiasGradient)
+                            : composite::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias,
+                                                           key, distanceBiasGradient);
 }
 
 Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save) {
@@ -66,8 +71,9 @@ Norm embed(const Embedding& embedding, const NormWeights& weights, const Dropout
                                            : composite::embed(embedding, weights, key, save);
 }
 
-at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                         const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& typeGradient) {
+at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                         const DropoutKey& key, const at::Tensor& scaleGradient,
+                         const at::Tensor& shiftGradient, const at::Tensor& typeGradient) {
   return cuda::takesNorms(dy)
              ? cuda::embedBackward(dy, saved, weights, key, scaleGradient, shiftGradient, typeGradient)
              : composite::embedBackward(dy, saved, weights, key, scaleGradient, shiftGradient, typeGradient);

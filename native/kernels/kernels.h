@@ -1,7 +1,8 @@
-// The pieces of an encoder that libtorch has no single operator for. Each has a version written for the CPU (float32,
-// float64; kernels/cpu), one for CUDA (float32, bfloat16; kernels/cuda, through kernels/cuda_bridge), and one composed of
-// ATen operators for everything else (kernels/composite). All drop out the same elements for the same key. Types: [T, H] is tokens by features, in the type that computes; statistics and
-// parameter gradients are float32 (float64 where that computes).
+// The pieces of an encoder that libtorch has no single operator for. Each has a version written for the CPU
+// (float32, float64; kernels/cpu), one for CUDA (float32, bfloat16; kernels/cuda, through
+// kernels/cuda_bridge), and one composed of ATen operators for everything else (kernels/composite). All drop
+// out the same elements for the same key. Types: [T, H] is tokens by features, in the type that computes;
+// statistics and parameter gradients are float32 (float64 where that computes).
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,11 +14,13 @@
 
 namespace gradcache::kernels {
 
-// ---- dropout ---------------------------------------------------------------------------------------------------
-// x [T, H] with the elements that `key` drops set to zero and the others scaled. Its own backward.
+// ---- dropout
+// --------------------------------------------------------------------------------------------------- x [T,
+// H] with the elements that `key` drops set to zero and the others scaled. Its own backward.
 at::Tensor dropout(const at::Tensor& x, const DropoutKey& key);
 
-// ---- layer norm of a residual sum --------------------------------------------------------------------------------
+// ---- layer norm of a residual sum
+// --------------------------------------------------------------------------------
 struct NormWeights {
   at::Tensor scale, shift;  // [H]
   double epsilon = 1e-12;
@@ -37,10 +40,12 @@ struct NormGradients {
   at::Tensor y;    // the forward's output, computed again
 };
 // Adds to the gradients of scale, shift and (where defined) bias.
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                           const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient);
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                           const DropoutKey& key, const at::Tensor& scaleGradient,
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient);
 
-// ---- bias and activation -----------------------------------------------------------------------------------------
+// ---- bias and activation
+// -----------------------------------------------------------------------------------------
 enum class Activation { kGelu, kGeluTanh, kRelu };
 
 at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind);
@@ -49,10 +54,11 @@ struct ActivationGradients {
   at::Tensor y;  // the forward's output, computed again
 };
 // Adds to the gradient of the bias.
-ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
-                                       const at::Tensor& biasGradient);
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
+                                       Activation kind, const at::Tensor& biasGradient);
 
-// ---- attention over packed sequences -----------------------------------------------------------------------------
+// ---- attention over packed sequences
+// -----------------------------------------------------------------------------
 struct Sequences {
   const std::vector<int64_t>& offsets;  // [n + 1], on the host
   int64_t longest;
@@ -63,31 +69,36 @@ struct Attention {
   // What only CUDA needs again: the offsets there, and the random state of flash attention.
   at::Tensor offsets{}, randomState{}, randomUnused{};
 };
-// qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined: what is added to the
-// scores at key position - query position + longest - 1. Scores are scaled by 1 / sqrt(H / heads).
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                    const DropoutKey& key);
+// qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined:
+// what is added to the scores at key position - query position + longest - 1. Scores are scaled by 1 / sqrt(H
+// / heads).
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+                    const at::Tensor& distanceBias, const DropoutKey& key);
 // dL/dqkv; adds to the gradient of distanceBias where that is defined.
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
-                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
-                             const at::Tensor& distanceBiasGradient);
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key, const at::Tensor& distanceBiasGradient);
 
-// ---- embeddings ---------------------------------------------------------------------------------------------------
+// ---- embeddings
+// ---------------------------------------------------------------------------------------------------
 struct Embedding {
-  at::Tensor words, positions;   // tables [rows, H]
-  at::Tensor type;               // [H], or undefined
-  at::Tensor ids, places;        // int64 [T]: rows of the two tables
+  at::Tensor words, positions;  // tables [rows, H]
+  at::Tensor type;              // [H], or undefined
+  at::Tensor ids, places;       // int64 [T]: rows of the two tables
 };
 // y = dropout(norm(words[ids] + positions[places] + type)); `sum` and the statistics as in norm.
 Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save);
-// dL/d(sum), [T, H]; adds to the gradients of scale and shift, and its own sum over tokens to that of type where defined.
-at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                         const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& typeGradient);
+// dL/d(sum), [T, H]; adds to the gradients of scale and shift, and its own sum over tokens to that of type
+// where defined.
+at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                         const DropoutKey& key, const at::Tensor& scaleGradient,
+                         const at::Tensor& shiftGradient, const at::Tensor& typeGradient);
 
 // gradient += the sum over tokens of rows [T, H].
 void addColumnSum(const at::Tensor& gradient, const at::Tensor& rows);
 
-// ---- rows of a table ---------------------------------------------------------------------------------------------
+// ---- rows of a table
+// ---------------------------------------------------------------------------------------------
 // table[indices[t]] += rows[t], in a fixed order.
 void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows);
 

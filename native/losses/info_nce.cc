@@ -9,31 +9,36 @@ namespace gradcache {
 
 namespace {
 
-// Of one tile of scores (two more of its size come and go): small beside a chunk's activations and within a cache, large
-// enough for full-speed products.
-int64_t tileBytes(const at::Tensor& tensor) { return tensor.is_cpu() ? int64_t{2} << 20 : int64_t{256} << 20; }
+// Of one tile of scores (two more of its size come and go): small beside a chunk's activations and within a
+// cache, large enough for full-speed products.
+int64_t tileBytes(const at::Tensor& tensor) {
+  return tensor.is_cpu() ? int64_t{2} << 20 : int64_t{256} << 20;
+}
 
 void check(const std::vector<at::Tensor>& representations, const InfoNceOptions& options) {
-  require(representations.size() >= 2, "SHAPE", "InfoNCE needs at least two towers, anchors and candidates; got ",
-          representations.size());
+  require(representations.size() >= 2, "SHAPE",
+          "InfoNCE needs at least two towers, anchors and candidates; got ", representations.size());
   const at::Tensor& anchors = representations[0];
   for (size_t k = 0; k < representations.size(); ++k) {
     const at::Tensor& tensor = representations[k];
-    require(tensor.dim() == 2, "SHAPE", "representations of tower ", k, " have shape ", tensor.sizes(), ", expected [rows, dimension]");
+    require(tensor.dim() == 2, "SHAPE", "representations of tower ", k, " have shape ", tensor.sizes(),
+            ", expected [rows, dimension]");
     require(tensor.size(0) > 0, "SHAPE", "tower ", k, " has no row");
-    require(tensor.size(1) == anchors.size(1), "SHAPE", "tower ", k, " has dimension ", tensor.size(1), ", the anchors have ", anchors.size(1));
-    require(tensor.scalar_type() == anchors.scalar_type(), "DTYPE", "tower ", k, " has type ", tensor.scalar_type(), ", the anchors have ",
-            anchors.scalar_type());
-    require(tensor.device() == anchors.device(), "DEVICE", "tower ", k, " is on ", tensor.device(), ", the anchors are on ", anchors.device());
+    require(tensor.size(1) == anchors.size(1), "SHAPE", "tower ", k, " has dimension ", tensor.size(1),
+            ", the anchors have ", anchors.size(1));
+    require(tensor.scalar_type() == anchors.scalar_type(), "DTYPE", "tower ", k, " has type ",
+            tensor.scalar_type(), ", the anchors have ", anchors.scalar_type());
+    require(tensor.device() == anchors.device(), "DEVICE", "tower ", k, " is on ", tensor.device(),
+            ", the anchors are on ", anchors.device());
   }
   require(anchors.scalar_type() == at::kFloat || anchors.scalar_type() == at::kDouble, "DTYPE",
           "InfoNCE takes float32 or float64 representations, got ", anchors.scalar_type());
   if (options.targets.empty()) {
-    require(representations[1].size(0) == anchors.size(0), "SHAPE", anchors.size(0), " anchors but ", representations[1].size(0),
-            " positives: give explicit targets, or as many positives as anchors");
+    require(representations[1].size(0) == anchors.size(0), "SHAPE", anchors.size(0), " anchors but ",
+            representations[1].size(0), " positives: give explicit targets, or as many positives as anchors");
   } else {
-    require(static_cast<int64_t>(options.targets.size()) == anchors.size(0), "SHAPE", options.targets.size(), " targets for ",
-            anchors.size(0), " anchors");
+    require(static_cast<int64_t>(options.targets.size()) == anchors.size(0), "SHAPE", options.targets.size(),
+            " targets for ", anchors.size(0), " anchors");
   }
 }
 
@@ -43,7 +48,8 @@ struct Side {
   at::Tensor inverse;  // [n, 1]: 1 / length, or undefined for the dot product
 
   Side(const at::Tensor& tensor, bool cosine) : rows(tensor.contiguous()) {
-    if (cosine) inverse = at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, true).clamp_min_(1e-12).reciprocal_();
+    if (cosine)
+      inverse = at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, true).clamp_min_(1e-12).reciprocal_();
   }
   at::Tensor unit(int64_t begin, int64_t count) const {
     at::Tensor part = rows.narrow(0, begin, count);
@@ -56,7 +62,8 @@ struct Side {
       const int64_t count = std::min(slice, gradient.size(0) - from);
       at::Tensor part = gradient.narrow(0, from, count);
       at::Tensor direction = unit(begin + from, count);
-      part.sub_(direction.mul(direction.mul(part).sum({1}, true))).mul_(inverse.narrow(0, begin + from, count));
+      part.sub_(direction.mul(direction.mul(part).sum({1}, true)))
+          .mul_(inverse.narrow(0, begin + from, count));
     }
   }
 };
@@ -75,11 +82,14 @@ class Tiles {
       targets_ = at::arange(count_, longs);
     } else {
       for (int64_t target : options.targets) {
-        require(target >= 0 && target < columns_, "SHAPE", "target ", target, " is not one of the ", columns_, " candidates");
+        require(target >= 0 && target < columns_, "SHAPE", "target ", target, " is not one of the ", columns_,
+                " candidates");
       }
-      targets_ = at::tensor(at::ArrayRef<int64_t>(options.targets), at::kLong).to(representations[0].device());
+      targets_ =
+          at::tensor(at::ArrayRef<int64_t>(options.targets), at::kLong).to(representations[0].device());
     }
-    const int64_t fitting = tileBytes(anchors_.rows) / (columns_ * static_cast<int64_t>(anchors_.rows.element_size()));
+    const int64_t fitting =
+        tileBytes(anchors_.rows) / (columns_ * static_cast<int64_t>(anchors_.rows.element_size()));
     tile_ = std::clamp<int64_t>(fitting, 1, count_);
     buffer_ = at::empty({tile_, columns_}, anchors_.rows.options());
   }
@@ -87,7 +97,8 @@ class Tiles {
   InfoNce run() {
     const double share = (options_.symmetric ? 0.5 : 1.0) / static_cast<double>(count_);
     const auto numbers = anchors_.rows.options();
-    at::Tensor loss = at::zeros({}, numbers.dtype(at::kDouble)), logScale = at::zeros({}, numbers.dtype(at::kDouble));
+    at::Tensor loss = at::zeros({}, numbers.dtype(at::kDouble)),
+               logScale = at::zeros({}, numbers.dtype(at::kDouble));
     at::Tensor columnNormalizer, columnWeight;
     if (options_.symmetric) {
       columnNormalizer = normalizeColumns();
@@ -105,7 +116,9 @@ class Tiles {
       at::Tensor target = targets_.narrow(0, begin, rows).unsqueeze(1);
       at::Tensor normalizer = at::logsumexp(scores, {1}, true);
       at::Tensor chosen = scores.gather(1, target);
-      loss.add_(normalizer.sum(at::kDouble).sub(chosen.sum(at::kDouble).mul(options_.symmetric ? 2.0 : 1.0)).mul(share));
+      loss.add_(normalizer.sum(at::kDouble)
+                    .sub(chosen.sum(at::kDouble).mul(options_.symmetric ? 2.0 : 1.0))
+                    .mul(share));
       at::Tensor kept = options_.learned ? scores.clone() : at::Tensor();
       // G = dL / dscores, in the scores' place
       at::Tensor ofColumns;
@@ -154,7 +167,8 @@ class Tiles {
   }
 
   // `gradient` is dL / d(similarity) of the tile's anchors with all candidates.
-  void addGradients(const at::Tensor& gradient, const at::Tensor& unit, int64_t begin, std::vector<at::Tensor>& gradients) {
+  void addGradients(const at::Tensor& gradient, const at::Tensor& unit, int64_t begin,
+                    std::vector<at::Tensor>& gradients) {
     at::Tensor ofAnchors = gradients[0].narrow(0, begin, unit.size(0));
     for (size_t k = 0; k < candidates_.size(); ++k) {
       at::Tensor part = gradient.narrow(1, begins_[k], candidates_[k].rows.size(0));
@@ -177,8 +191,8 @@ class Tiles {
 
 InfoNce infoNce(const std::vector<at::Tensor>& representations, const InfoNceOptions& options) {
   check(representations, options);
-  require(std::isfinite(options.scale) && options.scale > 0, "INPUT", "the temperature must be positive and finite, its inverse is ",
-          options.scale);
+  require(std::isfinite(options.scale) && options.scale > 0, "INPUT",
+          "the temperature must be positive and finite, its inverse is ", options.scale);
   at::NoGradGuard withoutGraph;
   return Tiles(representations, options).run();
 }

@@ -7,7 +7,8 @@ namespace gradcache::kernels::composite {
 
 namespace {
 
-// Sequences side by side in a rectangle [n, longest] of token numbers, with a mask of the places that hold a token.
+// Sequences side by side in a rectangle [n, longest] of token numbers, with a mask of the places that hold a
+// token.
 struct Rectangle {
   at::Tensor tokens;   // int64 [n, longest]; places without a token hold 0
   at::Tensor present;  // bool [n, longest]
@@ -50,28 +51,34 @@ at::Tensor distances(int64_t longest, const at::Device& device) {
 
 at::Tensor dropoutFactors(const Rectangle& shape, int64_t heads, const DropoutKey& key, at::ScalarType type) {
   const auto options = shape.tokens.options();
-  at::Tensor rows = shape.tokens.view({-1, 1, shape.tokens.size(1), 1}).mul(heads).add(at::arange(heads, options).view({1, heads, 1, 1}));
+  at::Tensor rows = shape.tokens.view({-1, 1, shape.tokens.size(1), 1})
+                        .mul(heads)
+                        .add(at::arange(heads, options).view({1, heads, 1, 1}));
   at::Tensor columns = at::arange(shape.tokens.size(1), options).view({1, 1, 1, -1});
   return dropoutFactor(rows, columns, key, type);
 }
 
-at::Tensor scores(const at::Tensor& q, const at::Tensor& k, double scale, const Rectangle& shape, const at::Tensor& distanceBias) {
+at::Tensor scores(const at::Tensor& q, const at::Tensor& k, double scale, const Rectangle& shape,
+                  const at::Tensor& distanceBias) {
   at::Tensor result = at::matmul(q, k.transpose(2, 3)).mul(scale);
   if (distanceBias.defined()) {
     at::Tensor places = distances(shape.tokens.size(1), q.device()).view({-1});
-    result = result.add(distanceBias.index_select(1, places).view({1, q.size(1), q.size(2), q.size(2)}).to(result.scalar_type()));
+    result = result.add(distanceBias.index_select(1, places)
+                            .view({1, q.size(1), q.size(2), q.size(2)})
+                            .to(result.scalar_type()));
   }
   return result.masked_fill(shape.present.logical_not().view({-1, 1, 1, shape.tokens.size(1)}), -INFINITY);
 }
 
 }  // namespace
 
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                    const DropoutKey& key) {
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+                    const at::Tensor& distanceBias, const DropoutKey& key) {
   const Rectangle shape = rectangle(sequences, qkv.device());
   const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
   auto parts = qkv.chunk(3, 1);
-  at::Tensor q = spread(parts[0], shape, heads), k = spread(parts[1], shape, heads), v = spread(parts[2], shape, heads);
+  at::Tensor q = spread(parts[0], shape, heads), k = spread(parts[1], shape, heads),
+             v = spread(parts[2], shape, heads);
   at::Tensor s = scores(q, k, scale, shape, distanceBias);
   at::Tensor normalizer = at::logsumexp(s, {3}, true);
   at::Tensor p = s.sub(normalizer).exp();
@@ -79,13 +86,14 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
   return {gather(at::matmul(p, v), shape), gather(normalizer, shape).t().contiguous()};
 }
 
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
-                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
-                             const at::Tensor& distanceBiasGradient) {
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
   const Rectangle shape = rectangle(sequences, qkv.device());
   const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
   auto parts = qkv.chunk(3, 1);
-  at::Tensor q = spread(parts[0], shape, heads), k = spread(parts[1], shape, heads), v = spread(parts[2], shape, heads);
+  at::Tensor q = spread(parts[0], shape, heads), k = spread(parts[1], shape, heads),
+             v = spread(parts[2], shape, heads);
   at::Tensor dy = spread(dout, shape, heads);
   at::Tensor s = scores(q, k, scale, shape, distanceBias);
   at::Tensor p = s.sub(spread(saved.normalizer.t(), shape, heads)).exp();
@@ -95,7 +103,8 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
     dropped = p.mul(factor);
     dp = dp.mul(factor);
   }
-  // Places without a query have a zero gradient, so their rows of p, whatever they hold, must not turn it into NaN.
+  // Places without a query have a zero gradient, so their rows of p, whatever they hold, must not turn it
+  // into NaN.
   at::Tensor query = shape.present.view({-1, 1, shape.tokens.size(1), 1});
   dropped = dropped.masked_fill(query.logical_not(), 0);
   p = p.masked_fill(query.logical_not(), 0);

@@ -7,7 +7,8 @@ namespace {
 
 constexpr int64_t kLow32 = 0xffffffffll;
 
-// mixBits of core/dropout_key.h on int64 tensors: products wrap modulo 2^64, of which the low 32 bits are kept.
+// mixBits of core/dropout_key.h on int64 tensors: products wrap modulo 2^64, of which the low 32 bits are
+// kept.
 at::Tensor mix(at::Tensor h) {
   h = h.bitwise_xor(h.bitwise_right_shift(16));
   h = h.mul(int64_t{0x85ebca6b}).bitwise_and(kLow32);
@@ -18,7 +19,8 @@ at::Tensor mix(at::Tensor h) {
 
 }  // namespace
 
-at::Tensor dropoutFactor(const at::Tensor& rows, const at::Tensor& columns, const DropoutKey& key, at::ScalarType type) {
+at::Tensor dropoutFactor(const at::Tensor& rows, const at::Tensor& columns, const DropoutKey& key,
+                         at::ScalarType type) {
   at::Tensor row = mix(rows.bitwise_and(kLow32).bitwise_xor(int64_t{key.first})).add(int64_t{key.second});
   at::Tensor pair = columns.bitwise_right_shift(1).mul(int64_t{kDropoutColumnStep});
   at::Tensor bits = mix(row.add(pair).bitwise_and(kLow32));

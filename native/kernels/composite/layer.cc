@@ -4,7 +4,9 @@ namespace gradcache::kernels::composite {
 
 namespace {
 
-at::ScalarType statisticsType(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+at::ScalarType statisticsType(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 }  // namespace
 
@@ -17,13 +19,15 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
   at::Tensor sum = bias.defined() ? x.add(bias) : x;
   if (key.active()) sum = dropout(sum, key);
   if (residual.defined()) sum = sum.add(residual);
-  auto [y, mean, rstd] = at::native_layer_norm(sum, {sum.size(1)}, weights.scale, weights.shift, weights.epsilon);
+  auto [y, mean, rstd] =
+      at::native_layer_norm(sum, {sum.size(1)}, weights.scale, weights.shift, weights.epsilon);
   if (!save) return {y, {}, {}, {}};
   return {y, sum, mean.view({-1}), rstd.view({-1})};
 }
 
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                           const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                           const DropoutKey& key, const at::Tensor& scaleGradient,
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   const at::ScalarType type = statisticsType(dy);
   at::Tensor mean = saved.mean.to(type).view({-1, 1}), rstd = saved.rstd.to(type).view({-1, 1});
   at::Tensor normalized = saved.sum.to(type).sub(mean).mul(rstd);
@@ -54,8 +58,8 @@ at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation ki
   return {};
 }
 
-ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
-                                       const at::Tensor& biasGradient) {
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
+                                       Activation kind, const at::Tensor& biasGradient) {
   at::Tensor z = x.add(bias);
   at::Tensor y, dx;
   if (kind == Activation::kRelu) {

@@ -1,4 +1,5 @@
-// Bias and activation in one pass; the backward gives the input's gradient, the bias's and the output again in one.
+// Bias and activation in one pass; the backward gives the input's gradient, the bias's and the output again
+// in one.
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/simd.h"
@@ -65,7 +66,8 @@ GRADCACHE_INLINE void forwardRows(const T* x, const T* bias, T* y, int64_t rows,
 }
 
 template <Activation Kind, class T>
-GRADCACHE_INLINE void backwardRows(const T* dy, const T* x, const T* bias, T* dx, T* y, T* biasSum, int64_t rows, int64_t width) {
+GRADCACHE_INLINE void backwardRows(const T* dy, const T* x, const T* bias, T* dx, T* y, T* biasSum,
+                                   int64_t rows, int64_t width) {
   for (int64_t t = 0; t < rows; ++t) {
     for (int64_t c = 0; c < width; ++c) {
       const int64_t k = t * width + c;
@@ -80,15 +82,15 @@ GRADCACHE_INLINE void backwardRows(const T* dy, const T* x, const T* bias, T* dx
 }
 
 // One name a type and kind, so that each is compiled for each instruction set.
-#define GRADCACHE_ACTIVATION(T, Kind)                                                                                          \
-  GRADCACHE_CLONES void forward##Kind(const T* __restrict x, const T* __restrict bias, T* __restrict y, int64_t rows,          \
-                                      int64_t width) {                                                                         \
-    forwardRows<Activation::Kind>(x, bias, y, rows, width);                                                                    \
-  }                                                                                                                            \
-  GRADCACHE_CLONES void backward##Kind(const T* __restrict dy, const T* __restrict x, const T* __restrict bias,                \
-                                       T* __restrict dx, T* __restrict y, T* __restrict biasSum, int64_t rows,                 \
-                                       int64_t width) {                                                                        \
-    backwardRows<Activation::Kind>(dy, x, bias, dx, y, biasSum, rows, width);                                                  \
+#define GRADCACHE_ACTIVATION(T, Kind)                                                                   \
+  GRADCACHE_CLONES void forward##Kind(const T* __restrict x, const T* __restrict bias, T* __restrict y, \
+                                      int64_t rows, int64_t width) {                                    \
+    forwardRows<Activation::Kind>(x, bias, y, rows, width);                                             \
+  }                                                                                                     \
+  GRADCACHE_CLONES void backward##Kind(const T* __restrict dy, const T* __restrict x,                   \
+                                       const T* __restrict bias, T* __restrict dx, T* __restrict y,     \
+                                       T* __restrict biasSum, int64_t rows, int64_t width) {            \
+    backwardRows<Activation::Kind>(dy, x, bias, dx, y, biasSum, rows, width);                           \
   }
 GRADCACHE_ACTIVATION(float, kGelu)
 GRADCACHE_ACTIVATION(float, kGeluTanh)
@@ -119,21 +121,25 @@ at::Tensor forward(const at::Tensor& x, const at::Tensor& bias, Activation kind)
 }
 
 template <class T>
-ActivationGradients backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
-                             const at::Tensor& biasGradient) {
+ActivationGradients backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
+                             Activation kind, const at::Tensor& biasGradient) {
   ActivationGradients result{at::empty_like(x), at::empty_like(x)};
   const int64_t width = x.size(1);
-  const T *dyData = dy.const_data_ptr<T>(), *xData = x.const_data_ptr<T>(), *biasData = bias.const_data_ptr<T>();
+  const T *dyData = dy.const_data_ptr<T>(), *xData = x.const_data_ptr<T>(),
+          *biasData = bias.const_data_ptr<T>();
   T *dxData = result.x.mutable_data_ptr<T>(), *yData = result.y.mutable_data_ptr<T>();
   auto sums = sumOverTokens<T>(x.size(0), width, [&](int64_t begin, int64_t end, T* partial) {
     const int64_t start = begin * width, rows = end - begin;
     switch (kind) {
       case Activation::kGelu:
-        return backwardkGelu(dyData + start, xData + start, biasData, dxData + start, yData + start, partial, rows, width);
+        return backwardkGelu(dyData + start, xData + start, biasData, dxData + start, yData + start, partial,
+                             rows, width);
       case Activation::kGeluTanh:
-        return backwardkGeluTanh(dyData + start, xData + start, biasData, dxData + start, yData + start, partial, rows, width);
+        return backwardkGeluTanh(dyData + start, xData + start, biasData, dxData + start, yData + start,
+                                 partial, rows, width);
       case Activation::kRelu:
-        return backwardkRelu(dyData + start, xData + start, biasData, dxData + start, yData + start, partial, rows, width);
+        return backwardkRelu(dyData + start, xData + start, biasData, dxData + start, yData + start, partial,
+                             rows, width);
     }
   });
   addTo(biasGradient, sums.data());
@@ -146,8 +152,8 @@ at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation ki
   return x.scalar_type() == at::kFloat ? forward<float>(x, bias, kind) : forward<double>(x, bias, kind);
 }
 
-ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
-                                       const at::Tensor& biasGradient) {
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
+                                       Activation kind, const at::Tensor& biasGradient) {
   at::Tensor rows = dy.contiguous();
   return dy.scalar_type() == at::kFloat ? backward<float>(rows, x, bias, kind, biasGradient)
                                         : backward<double>(rows, x, bias, kind, biasGradient);

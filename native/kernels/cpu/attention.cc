@@ -1,5 +1,5 @@
-// Attention over packed sequences, one sequence and head at a time: its matrices are small enough to stay in the
-// cache, nothing is padded beyond a vector's width, and the probabilities are computed again in backward.
+// Attention over packed sequences, one sequence and head at a time: its matrices are small enough to stay in
+// the cache, nothing is padded beyond a vector's width, and the probabilities are computed again in backward.
 #include <ATen/Parallel.h>
 
 #include <limits>
@@ -35,7 +35,8 @@ GRADCACHE_INLINE int64_t padded(int64_t length) {
 
 // target [size, stride] = source [length, size] transposed, zeros behind the length.
 template <class T>
-GRADCACHE_INLINE void transpose(const T* source, int64_t sourceStride, int64_t length, int64_t size, T* target, int64_t stride) {
+GRADCACHE_INLINE void transpose(const T* source, int64_t sourceStride, int64_t length, int64_t size,
+                                T* target, int64_t stride) {
   for (int64_t c = 0; c < size; ++c) {
     for (int64_t t = 0; t < length; ++t) target[c * stride + t] = source[t * sourceStride + c];
     for (int64_t t = length; t < stride; ++t) target[c * stride + t] = T(0);
@@ -44,8 +45,8 @@ GRADCACHE_INLINE void transpose(const T* source, int64_t sourceStride, int64_t l
 
 // scores = scale * q k^T + bias, for query rows of `stride` columns each.
 template <class T>
-GRADCACHE_INLINE void scoreRows(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head, T* scores, T* transposed,
-                                int64_t stride) {
+GRADCACHE_INLINE void scoreRows(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head, T* scores,
+                                T* transposed, int64_t stride) {
   const int64_t hidden = a.heads * a.size;
   const T* q = a.qkv + begin * 3 * hidden + head * a.size;
   transpose(q + hidden, 3 * hidden, length, a.size, transposed, stride);
@@ -62,7 +63,8 @@ GRADCACHE_INLINE void scoreRows(const Arguments<T>& a, int64_t begin, int64_t le
 
 // `work` holds a square of scores, a transposed head and a row of factors.
 template <class T>
-GRADCACHE_INLINE void forwardHead(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head, T* work) {
+GRADCACHE_INLINE void forwardHead(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head,
+                                  T* work) {
   const int64_t hidden = a.heads * a.size, stride = padded<T>(length);
   T* scores = work;
   T* transposed = scores + length * stride;
@@ -89,12 +91,14 @@ GRADCACHE_INLINE void forwardHead(const Arguments<T>& a, int64_t begin, int64_t 
     }
   }
   const T* v = a.qkv + begin * 3 * hidden + 2 * hidden + head * a.size;
-  product(length, a.size, length, scores, stride, int64_t{1}, v, 3 * hidden, a.out + begin * hidden + head * a.size, hidden);
+  product(length, a.size, length, scores, stride, int64_t{1}, v, 3 * hidden,
+          a.out + begin * hidden + head * a.size, hidden);
 }
 
 // `work` holds two squares, a transposed head and a row of factors.
 template <class T>
-GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head, T* work) {
+GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head,
+                                   T* work) {
   const int64_t hidden = a.heads * a.size, stride = padded<T>(length);
   T* dropped = work;  // scores first, then the probabilities behind the dropout
   T* dscores = dropped + length * stride;
@@ -140,22 +144,26 @@ GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, int64_t begin, int64_t
   product(length, a.size, length, dropped, int64_t{1}, stride, dout, hidden, dq + 2 * hidden, 3 * hidden);
 }
 
-GRADCACHE_CLONES void forwardOne(const Arguments<float>& a, int64_t begin, int64_t length, int64_t head, float* work) {
+GRADCACHE_CLONES void forwardOne(const Arguments<float>& a, int64_t begin, int64_t length, int64_t head,
+                                 float* work) {
   forwardHead(a, begin, length, head, work);
 }
-GRADCACHE_CLONES void forwardOne(const Arguments<double>& a, int64_t begin, int64_t length, int64_t head, double* work) {
+GRADCACHE_CLONES void forwardOne(const Arguments<double>& a, int64_t begin, int64_t length, int64_t head,
+                                 double* work) {
   forwardHead(a, begin, length, head, work);
 }
-GRADCACHE_CLONES void backwardOne(const Arguments<float>& a, int64_t begin, int64_t length, int64_t head, float* work) {
+GRADCACHE_CLONES void backwardOne(const Arguments<float>& a, int64_t begin, int64_t length, int64_t head,
+                                  float* work) {
   backwardHead(a, begin, length, head, work);
 }
-GRADCACHE_CLONES void backwardOne(const Arguments<double>& a, int64_t begin, int64_t length, int64_t head, double* work) {
+GRADCACHE_CLONES void backwardOne(const Arguments<double>& a, int64_t begin, int64_t length, int64_t head,
+                                  double* work) {
   backwardHead(a, begin, length, head, work);
 }
 
 template <class T>
-Arguments<T> arguments(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                       const DropoutKey& key) {
+Arguments<T> arguments(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+                       const at::Tensor& distanceBias, const DropoutKey& key) {
   Arguments<T> a{};
   a.qkv = qkv.const_data_ptr<T>();
   a.distanceBias = distanceBias.defined() ? distanceBias.const_data_ptr<T>() : nullptr;
@@ -175,9 +183,10 @@ size_t workSize(const Arguments<T>& a) {
 }
 
 template <class T>
-Attention forward(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                  const DropoutKey& key) {
-  Attention result{at::empty({qkv.size(0), qkv.size(1) / 3}, qkv.options()), at::empty({heads, qkv.size(0)}, qkv.options())};
+Attention forward(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+                  const at::Tensor& distanceBias, const DropoutKey& key) {
+  Attention result{at::empty({qkv.size(0), qkv.size(1) / 3}, qkv.options()),
+                   at::empty({heads, qkv.size(0)}, qkv.options())};
   Arguments<T> a = arguments<T>(qkv, sequences, heads, distanceBias, key);
   a.out = result.out.mutable_data_ptr<T>();
   a.normalizer = result.normalizer.mutable_data_ptr<T>();
@@ -186,22 +195,25 @@ Attention forward(const at::Tensor& qkv, const Sequences& sequences, int64_t hea
     std::vector<T> work(workSize(a));
     for (int64_t k = first; k < last; ++k) {
       const int64_t s = k / heads;
-      forwardOne(a, sequences.offsets[s], sequences.offsets[s + 1] - sequences.offsets[s], k % heads, work.data());
+      forwardOne(a, sequences.offsets[s], sequences.offsets[s + 1] - sequences.offsets[s], k % heads,
+                 work.data());
     }
   });
   return result;
 }
 
 template <class T>
-at::Tensor backward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
-                    int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
+at::Tensor backward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+                    const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                    const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
   at::Tensor dqkv = at::empty_like(qkv);
   Arguments<T> a = arguments<T>(qkv, sequences, heads, distanceBias, key);
   a.normalizer = const_cast<T*>(saved.normalizer.const_data_ptr<T>());  // read only in backward
   a.dout = dout.const_data_ptr<T>();
   a.savedOut = saved.out.const_data_ptr<T>();
   a.dqkv = dqkv.mutable_data_ptr<T>();
-  a.distanceBiasGradient = distanceBiasGradient.defined() ? distanceBiasGradient.mutable_data_ptr<T>() : nullptr;
+  a.distanceBiasGradient =
+      distanceBiasGradient.defined() ? distanceBiasGradient.mutable_data_ptr<T>() : nullptr;
   const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
   // The gradient of the distance bias adds up over sequences: one thread takes all of a head's, in order.
   const int64_t grain = a.distanceBiasGradient ? n : 1;
@@ -209,7 +221,8 @@ at::Tensor backward(const at::Tensor& dout, const at::Tensor& qkv, const Attenti
     std::vector<T> work(workSize(a));
     for (int64_t k = first * grain; k < last * grain; ++k) {
       const int64_t s = k % n, head = k / n;
-      backwardOne(a, sequences.offsets[s], sequences.offsets[s + 1] - sequences.offsets[s], head, work.data());
+      backwardOne(a, sequences.offsets[s], sequences.offsets[s + 1] - sequences.offsets[s], head,
+                  work.data());
     }
   });
   return dqkv;
@@ -217,15 +230,15 @@ at::Tensor backward(const at::Tensor& dout, const at::Tensor& qkv, const Attenti
 
 }  // namespace
 
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                    const DropoutKey& key) {
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+                    const at::Tensor& distanceBias, const DropoutKey& key) {
   return qkv.scalar_type() == at::kFloat ? forward<float>(qkv, sequences, heads, distanceBias, key)
                                          : forward<double>(qkv, sequences, heads, distanceBias, key);
 }
 
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
-                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
-                             const at::Tensor& distanceBiasGradient) {
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
   at::Tensor rows = dout.contiguous();
   return qkv.scalar_type() == at::kFloat
              ? backward<float>(rows, qkv, saved, sequences, heads, distanceBias, key, distanceBiasGradient)

@@ -1,4 +1,5 @@
-// y = norm(residual + dropout(x + bias)) * scale + shift, one pass over the tokens; and its backward, one pass too.
+// y = norm(residual + dropout(x + bias)) * scale + shift, one pass over the tokens; and its backward, one
+// pass too.
 #include <type_traits>
 
 #include "kernels/cpu/cpu.h"
@@ -19,7 +20,8 @@ struct ForwardArguments {
 };
 
 template <class T>
-GRADCACHE_INLINE void forwardRows(const ForwardArguments<T>& a, int64_t begin, int64_t end, T* row, T* factors) {
+GRADCACHE_INLINE void forwardRows(const ForwardArguments<T>& a, int64_t begin, int64_t end, T* row,
+                                  T* factors) {
   for (int64_t t = begin; t < end; ++t) {
     const T* x = a.x + t * a.width;
     if (a.bias) {
@@ -53,10 +55,12 @@ GRADCACHE_INLINE void forwardRows(const ForwardArguments<T>& a, int64_t begin, i
   }
 }
 
-GRADCACHE_CLONES void forwardRange(const ForwardArguments<float>& a, int64_t begin, int64_t end, float* row, float* factors) {
+GRADCACHE_CLONES void forwardRange(const ForwardArguments<float>& a, int64_t begin, int64_t end, float* row,
+                                   float* factors) {
   forwardRows(a, begin, end, row, factors);
 }
-GRADCACHE_CLONES void forwardRange(const ForwardArguments<double>& a, int64_t begin, int64_t end, double* row, double* factors) {
+GRADCACHE_CLONES void forwardRange(const ForwardArguments<double>& a, int64_t begin, int64_t end, double* row,
+                                   double* factors) {
   forwardRows(a, begin, end, row, factors);
 }
 
@@ -70,7 +74,8 @@ struct BackwardArguments {
 
 // `sums` is [3, width]: gradients of scale, shift and bias. `factors` and `normalized` are scratch rows.
 template <class T>
-GRADCACHE_INLINE void backwardRows(const BackwardArguments<T>& a, int64_t begin, int64_t end, T* sums, T* normalized, T* factors) {
+GRADCACHE_INLINE void backwardRows(const BackwardArguments<T>& a, int64_t begin, int64_t end, T* sums,
+                                   T* normalized, T* factors) {
   const int64_t width = a.width;
   T *scaleSum = sums, *shiftSum = sums + width, *biasSum = sums + 2 * width;
   for (int64_t t = begin; t < end; ++t) {
@@ -108,12 +113,12 @@ GRADCACHE_INLINE void backwardRows(const BackwardArguments<T>& a, int64_t begin,
   }
 }
 
-GRADCACHE_CLONES void backwardRange(const BackwardArguments<float>& a, int64_t begin, int64_t end, float* sums, float* normalized,
-                                    float* factors) {
+GRADCACHE_CLONES void backwardRange(const BackwardArguments<float>& a, int64_t begin, int64_t end,
+                                    float* sums, float* normalized, float* factors) {
   backwardRows(a, begin, end, sums, normalized, factors);
 }
-GRADCACHE_CLONES void backwardRange(const BackwardArguments<double>& a, int64_t begin, int64_t end, double* sums,
-                                    double* normalized, double* factors) {
+GRADCACHE_CLONES void backwardRange(const BackwardArguments<double>& a, int64_t begin, int64_t end,
+                                    double* sums, double* normalized, double* factors) {
   backwardRows(a, begin, end, sums, normalized, factors);
 }
 
@@ -123,8 +128,8 @@ const T* dataOrNull(const at::Tensor& tensor) {
 }
 
 template <class T>
-Norm forward(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
-             const DropoutKey& key, bool save) {
+Norm forward(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
+             const NormWeights& weights, const DropoutKey& key, bool save) {
   const int64_t tokens = x.size(0), width = x.size(1);
   Norm result;
   result.y = at::empty_like(x);
@@ -153,8 +158,9 @@ Norm forward(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& resi
 }
 
 template <class T>
-NormGradients backward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                       const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+NormGradients backward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                       const DropoutKey& key, const at::Tensor& scaleGradient,
+                       const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   const int64_t tokens = dy.size(0), width = dy.size(1);
   NormGradients result;
   result.sum = at::empty_like(dy);
@@ -189,8 +195,9 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
                                        : forward<double>(x, bias, residual, weights, key, save);
 }
 
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                           const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                           const DropoutKey& key, const at::Tensor& scaleGradient,
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   at::Tensor rows = dy.contiguous();
   return dy.scalar_type() == at::kFloat
              ? backward<float>(rows, saved, weights, key, scaleGradient, shiftGradient, biasGradient)

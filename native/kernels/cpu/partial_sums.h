@@ -8,9 +8,9 @@
 
 namespace gradcache::kernels::cpu {
 
-// Sums over tokens in a fixed order, whatever the number of threads: the tokens are cut into blocks that depend on
-// their number alone, `body(first, last, sums)` adds one block's rows into its own `width` sums (zero at first), and
-// the blocks' sums are added in order. Returns [width].
+// Sums over tokens in a fixed order, whatever the number of threads: the tokens are cut into blocks that
+// depend on their number alone, `body(first, last, sums)` adds one block's rows into its own `width` sums
+// (zero at first), and the blocks' sums are added in order. Returns [width].
 template <class T, class Body>
 std::vector<T> sumOverTokens(int64_t tokens, int64_t width, const Body& body) {
   const int64_t blocks = std::clamp<int64_t>(tokens / 64, 1, 32);

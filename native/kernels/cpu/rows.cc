@@ -11,19 +11,20 @@ namespace gradcache::kernels::cpu {
 namespace {
 
 template <class T>
-GRADCACHE_INLINE void dropRows(const T* x, T* y, int64_t begin, int64_t end, int64_t width, const DropoutKey& key, T* factors) {
+GRADCACHE_INLINE void dropRows(const T* x, T* y, int64_t begin, int64_t end, int64_t width,
+                               const DropoutKey& key, T* factors) {
   for (int64_t t = begin; t < end; ++t) {
     dropoutFactors(key, static_cast<uint32_t>(t), width, factors);
     for (int64_t c = 0; c < width; ++c) y[t * width + c] = x[t * width + c] * factors[c];
   }
 }
 
-GRADCACHE_CLONES void dropRange(const float* x, float* y, int64_t begin, int64_t end, int64_t width, const DropoutKey& key,
-                                float* factors) {
+GRADCACHE_CLONES void dropRange(const float* x, float* y, int64_t begin, int64_t end, int64_t width,
+                                const DropoutKey& key, float* factors) {
   dropRows(x, y, begin, end, width, key, factors);
 }
-GRADCACHE_CLONES void dropRange(const double* x, double* y, int64_t begin, int64_t end, int64_t width, const DropoutKey& key,
-                                double* factors) {
+GRADCACHE_CLONES void dropRange(const double* x, double* y, int64_t begin, int64_t end, int64_t width,
+                                const DropoutKey& key, double* factors) {
   dropRows(x, y, begin, end, width, key, factors);
 }
 
@@ -38,7 +39,8 @@ at::Tensor drop(const at::Tensor& x, const DropoutKey& key) {
   return y;
 }
 
-// Each thread owns a range of columns and walks all rows in order, so no two threads meet and the order is fixed.
+// Each thread owns a range of columns and walks all rows in order, so no two threads meet and the order is
+// fixed.
 template <class T>
 void add(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows) {
   const int64_t width = table.size(1), count = indices.numel();

@@ -1,4 +1,5 @@
-// What the CPU kernels share: one source compiled for several instruction sets, and arithmetic that vectorises.
+// What the CPU kernels share: one source compiled for several instruction sets, and arithmetic that
+// vectorises.
 #pragma once
 
 #include <cmath>
@@ -7,8 +8,8 @@
 
 #include "core/dropout_key.h"
 
-// The function is compiled for AVX-512, AVX2 and plain x86-64; the loader picks by processor. Everything it calls
-// must be inlined into it (GRADCACHE_INLINE), or it would run as plain x86-64.
+// The function is compiled for AVX-512, AVX2 and plain x86-64; the loader picks by processor. Everything it
+// calls must be inlined into it (GRADCACHE_INLINE), or it would run as plain x86-64.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define GRADCACHE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -19,8 +20,8 @@ namespace gradcache::kernels::cpu {
 
 GRADCACHE_INLINE double exponential(double x) { return std::exp(x); }
 
-// e^x to 1 unit in the last place for x <= 0 and to 2 for others (Cephes' polynomial); branch-free, so a loop over it
-// vectorises where std::exp would not.
+// e^x to 1 unit in the last place for x <= 0 and to 2 for others (Cephes' polynomial); branch-free, so a loop
+// over it vectorises where std::exp would not.
 GRADCACHE_INLINE float exponential(float x) {
   x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
   float scaled = x * 1.44269504088896341f;
@@ -59,7 +60,8 @@ GRADCACHE_INLINE void dropoutFactors(const DropoutKey& key, uint32_t row, int64_
   }
 }
 
-// ---- small products: C[M, N] (+)= A[M, K] B[K, N] with any strides on A, rows of B and C contiguous ----------------
+// ---- small products: C[M, N] (+)= A[M, K] B[K, N] with any strides on A, rows of B and C contiguous
+// ----------------
 
 template <class T>
 struct Lanes {
@@ -68,8 +70,8 @@ struct Lanes {
 };
 
 template <class T, int Rows>
-GRADCACHE_INLINE void productTile(int64_t depth, const T* a, int64_t rowStride, int64_t depthStride, const T* b, int64_t bStride,
-                                  T* c, int64_t cStride) {
+GRADCACHE_INLINE void productTile(int64_t depth, const T* a, int64_t rowStride, int64_t depthStride,
+                                  const T* b, int64_t bStride, T* c, int64_t cStride) {
   using Vector = typename Lanes<T>::Vector;
   Vector sums[Rows] = {};
   for (int64_t k = 0; k < depth; ++k) {
@@ -82,20 +84,23 @@ GRADCACHE_INLINE void productTile(int64_t depth, const T* a, int64_t rowStride, 
 }
 
 template <class T>
-GRADCACHE_INLINE void product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t rowStride, int64_t depthStride,
-                              const T* b, int64_t bStride, T* c, int64_t cStride) {
+GRADCACHE_INLINE void product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t rowStride,
+                              int64_t depthStride, const T* b, int64_t bStride, T* c, int64_t cStride) {
   constexpr int64_t lanes = Lanes<T>::count;
   int64_t n = 0;
   for (; n + lanes <= columns; n += lanes) {
     int64_t m = 0;
     for (; m + 8 <= rows; m += 8) {
-      productTile<T, 8>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n, cStride);
+      productTile<T, 8>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n,
+                        cStride);
     }
     for (; m + 2 <= rows; m += 2) {
-      productTile<T, 2>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n, cStride);
+      productTile<T, 2>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n,
+                        cStride);
     }
     for (; m < rows; ++m) {
-      productTile<T, 1>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n, cStride);
+      productTile<T, 1>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n,
+                        cStride);
     }
   }
   if (n == columns) return;

@@ -1,4 +1,5 @@
-// Bias and activation in one pass; the backward gives the input's gradient, the bias's and the output again in one.
+// Bias and activation in one pass; the backward gives the input's gradient, the bias's and the output again
+// in one.
 #include <type_traits>
 
 #include "kernels/cuda/columns.cuh"
@@ -24,13 +25,15 @@ __device__ __forceinline__ float powerOfTwo(float x) {
   return y;
 }
 
-// y = f(z) and f'(z). The backward finds the forward's bits again: nothing is left for the compiler to contract.
+// y = f(z) and f'(z). The backward finds the forward's bits again: nothing is left for the compiler to
+// contract.
 template <GradcacheActivation Kind>
 __device__ __forceinline__ void evaluate(float z, float& y, float& slope) {
   constexpr float kLog2E = 1.44269504089f;
   if constexpr (Kind == GRADCACHE_GELU) {
-    // Abramowitz and Stegun 7.1.26: erf within 1.5e-7, about float32's own resolution, and cheap enough to hide behind
-    // memory, which erff is not. All of it is halved: q ends as the normal distribution's tail beyond |z|.
+    // Abramowitz and Stegun 7.1.26: erf within 1.5e-7, about float32's own resolution, and cheap enough to
+    // hide behind memory, which erff is not. All of it is halved: q ends as the normal distribution's tail
+    // beyond |z|.
     constexpr float kRootHalf = 0.70710678118f;
     const float t = reciprocal(__fmaf_rn(fabsf(z), 0.3275911f * kRootHalf, 1.0f));
     const float e = powerOfTwo(__fmul_rn(__fmul_rn(z, z), -0.5f * kLog2E));
@@ -43,8 +46,8 @@ __device__ __forceinline__ void evaluate(float z, float& y, float& slope) {
     y = __fmul_rn(z, cumulative);
     slope = __fmaf_rn(z, __fmul_rn(e, 0.39894228040f), cumulative);
   } else if constexpr (Kind == GRADCACHE_GELU_TANH) {
-    // (1 + tanh(u)) / 2 is the logistic function of 2 u, and 1 minus that is e times it: by subtraction it would lose its
-    // digits where z is large. The bound keeps e times logistic from being infinity times 0.
+    // (1 + tanh(u)) / 2 is the logistic function of 2 u, and 1 minus that is e times it: by subtraction it
+    // would lose its digits where z is large. The bound keeps e times logistic from being infinity times 0.
     constexpr float kRoot = 0.79788456080f, kCubic = 0.044715f;
     const float square = __fmul_rn(z, z);
     const float u = __fmul_rn(__fmul_rn(kRoot, z), __fmaf_rn(square, kCubic, 1.0f));
@@ -65,9 +68,10 @@ __device__ __forceinline__ void loadBias(const T* bias, const ColumnPlace& place
 }
 
 template <class T, GradcacheActivation Kind>
-__global__ __launch_bounds__(kColumnThreads, kForwardBlocks) void activationForwardKernel(const T* x, const T* bias, T* y,
-                                                                                          int tokens,
-                                                                                          const ColumnLayout layout) {
+__global__ __launch_bounds__(kColumnThreads,
+                             kForwardBlocks) void activationForwardKernel(const T* x, const T* bias, T* y,
+                                                                          int tokens,
+                                                                          const ColumnLayout layout) {
   constexpr int kRows = kForwardRows<T>;
   const ColumnPlace place(layout);
   float b[kVectorWidth];
@@ -99,10 +103,11 @@ __global__ __launch_bounds__(kColumnThreads, kForwardBlocks) void activationForw
 
 // dx may be dy and y may be x: a thread has read what it overwrites.
 template <class T, GradcacheActivation Kind>
-__global__ __launch_bounds__(kColumnThreads, kBackwardBlocks) void activationBackwardKernel(const T* dy, const T* x,
-                                                                                            const T* bias, T* dx, T* y,
-                                                                                            float* partials, int tokens,
-                                                                                            const ColumnLayout layout) {
+__global__ __launch_bounds__(kColumnThreads,
+                             kBackwardBlocks) void activationBackwardKernel(const T* dy, const T* x,
+                                                                            const T* bias, T* dx, T* y,
+                                                                            float* partials, int tokens,
+                                                                            const ColumnLayout layout) {
   const ColumnPlace place(layout);
   float b[kVectorWidth], sums[kVectorWidth] = {};
   loadBias(bias, place, b);
@@ -145,9 +150,12 @@ template <class Launch>
 cudaError_t withKind(GradcacheType type, GradcacheActivation kind, Launch&& launch) {
   return withType(type, [&](auto element) {
     switch (kind) {
-      case GRADCACHE_GELU: return launch(element, std::integral_constant<GradcacheActivation, GRADCACHE_GELU>{});
-      case GRADCACHE_GELU_TANH: return launch(element, std::integral_constant<GradcacheActivation, GRADCACHE_GELU_TANH>{});
-      case GRADCACHE_RELU: return launch(element, std::integral_constant<GradcacheActivation, GRADCACHE_RELU>{});
+      case GRADCACHE_GELU:
+        return launch(element, std::integral_constant<GradcacheActivation, GRADCACHE_GELU>{});
+      case GRADCACHE_GELU_TANH:
+        return launch(element, std::integral_constant<GradcacheActivation, GRADCACHE_GELU_TANH>{});
+      case GRADCACHE_RELU:
+        return launch(element, std::integral_constant<GradcacheActivation, GRADCACHE_RELU>{});
     }
     return cudaErrorInvalidValue;
   });
@@ -163,7 +171,8 @@ ColumnLayout backwardLayout(const GradcacheRows& rows) {
 
 using namespace gradcache::cuda;
 
-int gradcache_activation_forward(const GradcacheRows* rows, GradcacheActivation kind, const void* x, const void* bias, void* y) {
+int gradcache_activation_forward(const GradcacheRows* rows, GradcacheActivation kind, const void* x,
+                                 const void* bias, void* y) {
   if (cudaError_t error = checkRows(rows)) return error;
   if (cudaError_t error = checkAligned(x, bias, y)) return error;
   if (rows->tokens == 0) return cudaSuccess;
@@ -173,7 +182,8 @@ int gradcache_activation_forward(const GradcacheRows* rows, GradcacheActivation 
     if (layout.blocks == 0) return cudaErrorNoDevice;
     activationForwardKernel<T, decltype(constant)::value>
         <<<layout.grid(), layout.threads(), 0, static_cast<cudaStream_t>(rows->stream)>>>(
-            static_cast<const T*>(x), static_cast<const T*>(bias), static_cast<T*>(y), static_cast<int>(rows->tokens), layout);
+            static_cast<const T*>(x), static_cast<const T*>(bias), static_cast<T*>(y),
+            static_cast<int>(rows->tokens), layout);
     return cudaGetLastError();
   });
 }
@@ -183,8 +193,9 @@ size_t gradcache_activation_backward_scratch(const GradcacheRows* rows) {
   return static_cast<size_t>(backwardLayout(*rows).blocks * rows->width) * sizeof(float);
 }
 
-int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation kind, const void* dy, const void* x,
-                                  const void* bias, void* dx, void* y, float* biasGradient, void* scratch) {
+int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation kind, const void* dy,
+                                  const void* x, const void* bias, void* dx, void* y, float* biasGradient,
+                                  void* scratch) {
   if (cudaError_t error = checkRows(rows)) return error;
   if (cudaError_t error = checkAligned(dy, x, bias, dx, y, scratch)) return error;
   if (rows->tokens == 0) return cudaSuccess;
@@ -200,5 +211,6 @@ int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation
     return cudaGetLastError();
   });
   if (error) return error;
-  return addPartialSums(partials, layout.blocks, static_cast<int>(rows->width), {{biasGradient, nullptr, nullptr}, 1}, stream);
+  return addPartialSums(partials, layout.blocks, static_cast<int>(rows->width),
+                        {{biasGradient, nullptr, nullptr}, 1}, stream);
 }

@@ -1,7 +1,7 @@
-// table[indices[t]] += x[t] in a fixed order, from the indices sorted: equal ones are runs. Text has runs of one token and
-// runs of thousands (the token that begins every sequence), so the sorted tokens are cut into pieces of 32, a warp for
-// each: runs inside a piece go to the table at once, those that cross its ends leave partial sums. A second kernel adds
-// up the partial sums of each crossing run, in the order of the pieces.
+// table[indices[t]] += x[t] in a fixed order, from the indices sorted: equal ones are runs. Text has runs of
+// one token and runs of thousands (the token that begins every sequence), so the sorted tokens are cut into
+// pieces of 32, a warp for each: runs inside a piece go to the table at once, those that cross its ends leave
+// partial sums. A second kernel adds up the partial sums of each crossing run, in the order of the pieces.
 #include "kernels/cuda/common.cuh"
 
 namespace gradcache::cuda {
@@ -19,7 +19,8 @@ template <class T>
 struct AddRows {
   const T* x;
   const int64_t *sorted, *order;
-  float *table, *partials;  // partials [pieces, 2, width]: the run that came into the piece, and the one that leaves it
+  float *table,
+      *partials;  // partials [pieces, 2, width]: the run that came into the piece, and the one that leaves it
   int tokens, vectors, pieces;
 };
 
@@ -28,7 +29,8 @@ __device__ __forceinline__ void addTo(float* values, const float* more) {
   for (int i = 0; i < kVectorWidth; ++i) values[i] += more[i];
 }
 
-__device__ __forceinline__ void addToTable(float* table, int64_t row, int vectors, int vector, const float* sums) {
+__device__ __forceinline__ void addToTable(float* table, int64_t row, int vectors, int vector,
+                                           const float* sums) {
   float values[kVectorWidth];
   const int64_t at = row * vectors + vector;
   unpack(loadStreaming(table, at), values);
@@ -62,7 +64,8 @@ __global__ __launch_bounds__(kPieceWarps * 32) void addPiecesKernel(const AddRow
     if (!inside) return;
     const bool came = runBegin == 0 && before == row, leaves = runEnd == count && after == row;
     if (came || leaves) {
-      store(a.partials, (static_cast<int64_t>(piece) * 2 + (came ? 0 : 1)) * a.vectors + vector, pack<float>(sums));
+      store(a.partials, (static_cast<int64_t>(piece) * 2 + (came ? 0 : 1)) * a.vectors + vector,
+            pack<float>(sums));
     } else {
       addToTable(a.table, row, a.vectors, vector, sums);
     }
@@ -96,12 +99,14 @@ __global__ __launch_bounds__(kPieceWarps * 32) void addPiecesKernel(const AddRow
   finish(count);
 }
 
-// A block for the run that leaves piece blockIdx.x, where that run began in it, and 32 vectors of the row (blockIdx.y). Warp w
-// adds up every eighth partial sum from w on, then the warps' sums are added up in their order.
+// A block for the run that leaves piece blockIdx.x, where that run began in it, and 32 vectors of the row
+// (blockIdx.y). Warp w adds up every eighth partial sum from w on, then the warps' sums are added up in their
+// order.
 template <class T>
 __global__ __launch_bounds__(kRunWarps * 32) void addRunsKernel(const AddRows<T> a) {
   __shared__ float4 meeting[kRunWarps][2][32];
-  const int piece = blockIdx.x, end = (piece + 1) * kPiece;  // the last piece is not launched for: nothing leaves it
+  const int piece = blockIdx.x,
+            end = (piece + 1) * kPiece;  // the last piece is not launched for: nothing leaves it
   const int64_t row = a.sorted[end - 1];
   if (a.sorted[end] != row) return;
   // A run that fills the piece and came from the one before began there.
@@ -126,7 +131,9 @@ __global__ __launch_bounds__(kRunWarps * 32) void addRunsKernel(const AddRows<T>
 #pragma unroll 4
     for (int p = piece + warp; p <= last; p += kRunWarps) {
       float values[kVectorWidth];
-      unpack(loadStreaming(a.partials, (static_cast<int64_t>(p) * 2 + (p == piece ? 1 : 0)) * a.vectors + vector), values);
+      unpack(loadStreaming(a.partials,
+                           (static_cast<int64_t>(p) * 2 + (p == piece ? 1 : 0)) * a.vectors + vector),
+             values);
       addTo(sums, values);
     }
   }
@@ -146,7 +153,8 @@ __global__ __launch_bounds__(kRunWarps * 32) void addRunsKernel(const AddRows<T>
 template <class T>
 cudaError_t launch(const AddRows<T>& a, cudaStream_t stream) {
   const auto stretches = static_cast<unsigned>(ceilDivide(a.vectors, 32));
-  addPiecesKernel<<<dim3(static_cast<unsigned>(ceilDivide(a.pieces, kPieceWarps)), stretches), kPieceWarps * 32, 0, stream>>>(a);
+  addPiecesKernel<<<dim3(static_cast<unsigned>(ceilDivide(a.pieces, kPieceWarps)), stretches),
+                    kPieceWarps * 32, 0, stream>>>(a);
   if (cudaError_t error = cudaGetLastError()) return error;
   if (a.pieces == 1) return cudaSuccess;
   addRunsKernel<<<dim3(static_cast<unsigned>(a.pieces - 1), stretches), kRunWarps * 32, 0, stream>>>(a);
@@ -164,8 +172,8 @@ size_t gradcache_add_rows_scratch(const GradcacheRows* rows) {
   return static_cast<size_t>(ceilDivide(rows->tokens, kPiece) * 2 * rows->width) * sizeof(float);
 }
 
-int gradcache_add_rows(const GradcacheRows* rows, const void* x, const int64_t* sorted, const int64_t* order, float* table,
-                       void* scratch) {
+int gradcache_add_rows(const GradcacheRows* rows, const void* x, const int64_t* sorted, const int64_t* order,
+                       float* table, void* scratch) {
   if (cudaError_t error = checkRows(rows)) return error;
   if (cudaError_t error = checkAligned(x, table, scratch)) return error;
   if (rows->tokens == 0) return cudaSuccess;

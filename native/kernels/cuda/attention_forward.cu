@@ -11,9 +11,9 @@ namespace {
 template <int kSize, Mode kMode, int kTiles>
 __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
                              kTiles == 2 ? 10 : 2) void attentionForward(AttentionWork work,
-                                                                        const bfloat16* __restrict__ qkv,
-                                                                        bfloat16* __restrict__ out,
-                                                                        float* __restrict__ normalizer) {
+                                                                         const bfloat16* __restrict__ qkv,
+                                                                         bfloat16* __restrict__ out,
+                                                                         float* __restrict__ normalizer) {
   using Rows = HeadRows<kSize>;
   constexpr int kKeys = 16 * kTiles, kKeyBytes = kKeys * Rows::kBytes;
   extern __shared__ __align__(128) unsigned char memory[];

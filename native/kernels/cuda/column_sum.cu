@@ -32,7 +32,9 @@ __global__ __launch_bounds__(kColumnThreads) void columnSumKernel(const T* x, fl
   writeColumnSums(layout, sums, partials);
 }
 
-ColumnLayout layoutOf(const GradcacheRows& rows) { return ColumnLayout::of(rows.tokens, rows.width, kRowsPerThread, kBlocks); }
+ColumnLayout layoutOf(const GradcacheRows& rows) {
+  return ColumnLayout::of(rows.tokens, rows.width, kRowsPerThread, kBlocks);
+}
 
 }  // namespace
 
@@ -55,10 +57,11 @@ int gradcache_column_sum(const GradcacheRows* rows, const void* x, float* gradie
   float* const partials = static_cast<float*>(scratch);
   const cudaError_t error = withType(rows->type, [&](auto type) {
     using T = decltype(type);
-    columnSumKernel<T><<<layout.grid(), layout.threads(), 0, stream>>>(static_cast<const T*>(x), partials,
-                                                                       static_cast<int>(rows->tokens), layout);
+    columnSumKernel<T><<<layout.grid(), layout.threads(), 0, stream>>>(
+        static_cast<const T*>(x), partials, static_cast<int>(rows->tokens), layout);
     return cudaGetLastError();
   });
   if (error) return error;
-  return addPartialSums(partials, layout.blocks, static_cast<int>(rows->width), {{gradient, nullptr, nullptr}, 1}, stream);
+  return addPartialSums(partials, layout.blocks, static_cast<int>(rows->width),
+                        {{gradient, nullptr, nullptr}, 1}, stream);
 }

@@ -4,9 +4,10 @@
 using namespace gradcache;
 using namespace gradcache::cuda;
 
-int gradcache_embedding_forward(const GradcacheRows* rows, const void* words, const int64_t* ids, const void* positions,
-                                const int64_t* places, const void* type, const void* scale, const void* shift, float epsilon,
-                                DropoutKey key, void* y, void* sum, float* mean, float* rstd) {
+int gradcache_embedding_forward(const GradcacheRows* rows, const void* words, const int64_t* ids,
+                                const void* positions, const int64_t* places, const void* type,
+                                const void* scale, const void* shift, float epsilon, DropoutKey key, void* y,
+                                void* sum, float* mean, float* rstd) {
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
   if (cudaError_t error = checkAligned(words, positions, type, scale, shift, y, sum)) return error;
   if (rows->tokens == 0) return cudaSuccess;
@@ -30,9 +31,10 @@ int gradcache_embedding_forward(const GradcacheRows* rows, const void* words, co
   });
 }
 
-int gradcache_embedding_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean, const float* rstd,
-                                 const void* scale, const void* shift, DropoutKey key, void* dsum, float* scaleGradient,
-                                 float* shiftGradient, float* typeGradient, void* scratch) {
+int gradcache_embedding_backward(const GradcacheRows* rows, const void* dy, const void* sum,
+                                 const float* mean, const float* rstd, const void* scale, const void* shift,
+                                 DropoutKey key, void* dsum, float* scaleGradient, float* shiftGradient,
+                                 float* typeGradient, void* scratch) {
   (void)shift;  // only an output that is computed again needs it
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
   if (cudaError_t error = checkAligned(dy, sum, scale, dsum, scratch)) return error;

@@ -1,10 +1,11 @@
-/* The CUDA kernels as a library of C functions: plain CUDA, nothing of libtorch, so that one build serves every libtorch
- * minor. Pointers are device memory unless said otherwise; all functions enqueue on `stream` and return at once with a
- * cudaError_t (0: success). Rows are contiguous. Types: the library computes in float32 whatever it stores.
+/* The CUDA kernels as a library of C functions: plain CUDA, nothing of libtorch, so that one build serves
+ * every libtorch minor. Pointers are device memory unless said otherwise; all functions enqueue on `stream`
+ * and return at once with a cudaError_t (0: success). Rows are contiguous. Types: the library computes in
+ * float32 whatever it stores.
  *
- * Nothing is allocated here: a function that needs scratch memory has a companion that tells how many bytes. Scratch
- * needs no initialisation. Every result is a pure function of the arguments: sums are taken in a fixed order, and no
- * atomic addition of floating-point numbers is used. */
+ * Nothing is allocated here: a function that needs scratch memory has a companion that tells how many bytes.
+ * Scratch needs no initialisation. Every result is a pure function of the arguments: sums are taken in a
+ * fixed order, and no atomic addition of floating-point numbers is used. */
 #pragma once
 
 #include <stddef.h>
@@ -21,9 +22,11 @@ extern "C" {
 typedef enum { GRADCACHE_FLOAT32 = 0, GRADCACHE_BFLOAT16 = 1 } GradcacheType;
 typedef enum { GRADCACHE_GELU = 0, GRADCACHE_GELU_TANH = 1, GRADCACHE_RELU = 2 } GradcacheActivation;
 
-/* A row of `tokens` x `width`; width is a multiple of 8 and at most 2048 for norms, any multiple of 8 elsewhere. */
+/* A row of `tokens` x `width`; width is a multiple of 8 and at most 2048 for norms, any multiple of 8
+ * elsewhere. */
 typedef struct {
-  GradcacheType type; /* of x, y, weights and gradients of activations; statistics and parameter gradients are float32 */
+  GradcacheType type; /* of x, y, weights and gradients of activations; statistics and parameter gradients are
+                         float32 */
   int64_t tokens, width;
   void* stream; /* cudaStream_t */
 } GradcacheRows;
@@ -32,63 +35,74 @@ int gradcache_cuda_abi(void);
 /* cudaGetErrorString */
 const char* gradcache_cuda_error(int code);
 
-/* y = norm(residual + dropout(x + bias)) * scale + shift. bias and residual may be null. sum [tokens, width], mean and rstd
- * [tokens] float32 may be null together: then nothing is saved. y is the same, bit for bit, with and without saving. */
-int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual, const void* scale,
-                           const void* shift, float epsilon, gradcache::DropoutKey key, void* y, void* sum, float* mean, float* rstd);
+/* y = norm(residual + dropout(x + bias)) * scale + shift. bias and residual may be null. sum [tokens, width],
+ * mean and rstd [tokens] float32 may be null together: then nothing is saved. y is the same, bit for bit,
+ * with and without saving. */
+int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual,
+                           const void* scale, const void* shift, float epsilon, gradcache::DropoutKey key,
+                           void* y, void* sum, float* mean, float* rstd);
 
-/* dsum = dL/d(residual + dropout(x + bias)); dx = dL/dx (may be null or equal to dsum where the key drops nothing);
- * y is the forward's output again (may be null). Adds to the float32 gradients; biasGradient may be null. */
+/* dsum = dL/d(residual + dropout(x + bias)); dx = dL/dx (may be null or equal to dsum where the key drops
+ * nothing); y is the forward's output again (may be null). Adds to the float32 gradients; biasGradient may be
+ * null. */
 size_t gradcache_norm_backward_scratch(const GradcacheRows* rows);
-int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean, const float* rstd,
-                            const void* scale, const void* shift, gradcache::DropoutKey key, void* dsum, void* dx, void* y,
-                            float* scaleGradient, float* shiftGradient, float* biasGradient, void* scratch);
+int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean,
+                            const float* rstd, const void* scale, const void* shift,
+                            gradcache::DropoutKey key, void* dsum, void* dx, void* y, float* scaleGradient,
+                            float* shiftGradient, float* biasGradient, void* scratch);
 
-/* sum = words[ids] + positions[places] + type (a single row, or null); y = dropout(norm(sum) * scale + shift). */
-int gradcache_embedding_forward(const GradcacheRows* rows, const void* words, const int64_t* ids, const void* positions,
-                                const int64_t* places, const void* type, const void* scale, const void* shift, float epsilon,
+/* sum = words[ids] + positions[places] + type (a single row, or null); y = dropout(norm(sum) * scale +
+ * shift). */
+int gradcache_embedding_forward(const GradcacheRows* rows, const void* words, const int64_t* ids,
+                                const void* positions, const int64_t* places, const void* type,
+                                const void* scale, const void* shift, float epsilon,
                                 gradcache::DropoutKey key, void* y, void* sum, float* mean, float* rstd);
-/* dsum = dL/d(sum), through the dropout behind the norm and the norm; adds to the gradients of scale and shift, and (where
- * not null) the sum over tokens of dsum to typeGradient. Scratch as for gradcache_norm_backward. */
-int gradcache_embedding_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean, const float* rstd,
-                                 const void* scale, const void* shift, gradcache::DropoutKey key, void* dsum, float* scaleGradient,
+/* dsum = dL/d(sum), through the dropout behind the norm and the norm; adds to the gradients of scale and
+ * shift, and (where not null) the sum over tokens of dsum to typeGradient. Scratch as for
+ * gradcache_norm_backward. */
+int gradcache_embedding_backward(const GradcacheRows* rows, const void* dy, const void* sum,
+                                 const float* mean, const float* rstd, const void* scale, const void* shift,
+                                 gradcache::DropoutKey key, void* dsum, float* scaleGradient,
                                  float* shiftGradient, float* typeGradient, void* scratch);
 
-/* table[indices[t]] += x[t] in float32, in a fixed order. `sorted` are the indices in rising order and `order` the tokens
- * they came from (a stable sort). */
+/* table[indices[t]] += x[t] in float32, in a fixed order. `sorted` are the indices in rising order and
+ * `order` the tokens they came from (a stable sort). */
 size_t gradcache_add_rows_scratch(const GradcacheRows* rows);
-int gradcache_add_rows(const GradcacheRows* rows, const void* x, const int64_t* sorted, const int64_t* order, float* table,
-                       void* scratch);
+int gradcache_add_rows(const GradcacheRows* rows, const void* x, const int64_t* sorted, const int64_t* order,
+                       float* table, void* scratch);
 
 /* y = f(x + bias). y may be x. */
-int gradcache_activation_forward(const GradcacheRows* rows, GradcacheActivation kind, const void* x, const void* bias, void* y);
+int gradcache_activation_forward(const GradcacheRows* rows, GradcacheActivation kind, const void* x,
+                                 const void* bias, void* y);
 /* dx = dL/dx (may be dy), y = the forward's output again (may be x); adds to the bias's float32 gradient. */
 size_t gradcache_activation_backward_scratch(const GradcacheRows* rows);
-int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation kind, const void* dy, const void* x,
-                                  const void* bias, void* dx, void* y, float* biasGradient, void* scratch);
+int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation kind, const void* dy,
+                                  const void* x, const void* bias, void* dx, void* y, float* biasGradient,
+                                  void* scratch);
 
 /* gradient += sum over tokens of x. */
 size_t gradcache_column_sum_scratch(const GradcacheRows* rows);
 int gradcache_column_sum(const GradcacheRows* rows, const void* x, float* gradient, void* scratch);
 
-/* Attention over packed sequences of at most gradcache_attention_longest() tokens, bfloat16, heads of 32 or 64. */
+/* Attention over packed sequences of at most gradcache_attention_longest() tokens, bfloat16, heads of 32
+ * or 64. */
 typedef struct {
-  const int32_t* offsets; /* [sequences + 1] */
+  const int32_t* offsets;                  /* [sequences + 1] */
   int32_t sequences, longest, heads, size; /* size: of one head */
   int64_t tokens;
   void* stream;
 } GradcacheSequences;
 
 int gradcache_attention_longest(int32_t size);
-/* qkv [tokens, 3 * heads * size]; out [tokens, heads * size]; normalizer [heads, tokens] float32: log of the softmax's
- * denominator. distanceBias [heads, 2 * longest - 1] bfloat16 or null. The dropout's row is token * heads + head, its
- * column the key's place in the sequence. */
-int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv, const void* distanceBias, float scale,
-                                gradcache::DropoutKey key, void* out, float* normalizer);
+/* qkv [tokens, 3 * heads * size]; out [tokens, heads * size]; normalizer [heads, tokens] float32: log of the
+ * softmax's denominator. distanceBias [heads, 2 * longest - 1] bfloat16 or null. The dropout's row is token *
+ * heads + head, its column the key's place in the sequence. */
+int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv, const void* distanceBias,
+                                float scale, gradcache::DropoutKey key, void* out, float* normalizer);
 /* dqkv [tokens, 3 * heads * size]. */
-int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv, const void* out,
-                                 const float* normalizer, const void* distanceBias, float scale, gradcache::DropoutKey key,
-                                 void* dqkv);
+int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv,
+                                 const void* out, const float* normalizer, const void* distanceBias,
+                                 float scale, gradcache::DropoutKey key, void* dqkv);
 
 #ifdef __cplusplus
 }

@@ -9,9 +9,10 @@ size_t gradcache_norm_backward_scratch(const GradcacheRows* rows) {
   return static_cast<size_t>(blocks * 3 * rows->width) * sizeof(float);
 }
 
-int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean, const float* rstd,
-                            const void* scale, const void* shift, DropoutKey key, void* dsum, void* dx, void* y,
-                            float* scaleGradient, float* shiftGradient, float* biasGradient, void* scratch) {
+int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean,
+                            const float* rstd, const void* scale, const void* shift, DropoutKey key,
+                            void* dsum, void* dx, void* y, float* scaleGradient, float* shiftGradient,
+                            float* biasGradient, void* scratch) {
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
   if (cudaError_t error = checkAligned(dy, sum, scale, shift, dsum, dx, y, scratch)) return error;
   if (rows->tokens == 0) return cudaSuccess;

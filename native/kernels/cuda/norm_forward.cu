@@ -3,8 +3,9 @@
 using namespace gradcache;
 using namespace gradcache::cuda;
 
-int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual, const void* scale,
-                           const void* shift, float epsilon, DropoutKey key, void* y, void* sum, float* mean, float* rstd) {
+int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual,
+                           const void* scale, const void* shift, float epsilon, DropoutKey key, void* y,
+                           void* sum, float* mean, float* rstd) {
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
   if (cudaError_t error = checkAligned(x, bias, residual, scale, shift, y, sum)) return error;
   if (rows->tokens == 0) return cudaSuccess;

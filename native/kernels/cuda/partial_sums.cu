@@ -6,11 +6,14 @@ namespace {
 
 constexpr int kColumns = 32, kRows = 32;
 
-// One block for 32 columns of one target; thread row r adds up every 32nd block's sums from r on, then row 0 adds the rows.
-__global__ __launch_bounds__(kColumns * kRows) void addPartialSumsKernel(const float* partials, int blocks, int width,
-                                                                         SumTargets targets) {
+// One block for 32 columns of one target; thread row r adds up every 32nd block's sums from r on, then row 0
+// adds the rows.
+__global__ __launch_bounds__(kColumns* kRows) void addPartialSumsKernel(const float* partials, int blocks,
+                                                                        int width, SumTargets targets) {
   __shared__ float sums[kRows][kColumns + 1];
-  float* target = blockIdx.y == 0 ? targets.target[0] : blockIdx.y == 1 ? targets.target[1] : targets.target[2];
+  float* target = blockIdx.y == 0   ? targets.target[0]
+                  : blockIdx.y == 1 ? targets.target[1]
+                                    : targets.target[2];
   if (!target) return;
   const int column = blockIdx.x * kColumns + threadIdx.x;
   const int64_t stride = static_cast<int64_t>(targets.count) * width;
@@ -31,7 +34,8 @@ __global__ __launch_bounds__(kColumns * kRows) void addPartialSumsKernel(const f
 
 }  // namespace
 
-cudaError_t addPartialSums(const float* partials, int blocks, int width, const SumTargets& targets, cudaStream_t stream) {
+cudaError_t addPartialSums(const float* partials, int blocks, int width, const SumTargets& targets,
+                           cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(ceilDivide(width, kColumns)), static_cast<unsigned>(targets.count));
   addPartialSumsKernel<<<grid, dim3(kColumns, kRows), 0, stream>>>(partials, blocks, width, targets);
   return cudaGetLastError();

@@ -19,7 +19,8 @@ bool isShort(const Sequences& sequences, int64_t size) {
   return sequences.longest <= library().attentionLongest(static_cast<int32_t>(size));
 }
 
-GradcacheSequences describe(const at::Tensor& qkv, const at::Tensor& offsets, const Sequences& sequences, int64_t heads) {
+GradcacheSequences describe(const at::Tensor& qkv, const at::Tensor& offsets, const Sequences& sequences,
+                            int64_t heads) {
   return {offsets.const_data_ptr<int32_t>(),
           static_cast<int32_t>(sequences.offsets.size()) - 1,
           static_cast<int32_t>(sequences.longest),
@@ -33,7 +34,9 @@ float scaleOf(const at::Tensor& qkv, int64_t heads) {
   return 1.0f / std::sqrt(static_cast<float>(qkv.size(1) / 3 / heads));
 }
 
-const void* dataOrNull(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+const void* dataOrNull(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
+}
 
 double probability(const DropoutKey& key) { return key.threshold / 65536.0; }
 
@@ -67,11 +70,12 @@ class KeyedGenerator {
 
 bool takesAttention(const at::Tensor& qkv, int64_t heads, const at::Tensor& distanceBias) {
   const int64_t size = qkv.size(1) / 3 / heads;
-  return takesRows(qkv) && qkv.scalar_type() == at::kBFloat16 && (size == 32 || size == 64) && !distanceBias.defined();
+  return takesRows(qkv) && qkv.scalar_type() == at::kBFloat16 && (size == 32 || size == 64) &&
+         !distanceBias.defined();
 }
 
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                    const DropoutKey& key) {
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+                    const at::Tensor& distanceBias, const DropoutKey& key) {
   const int64_t size = qkv.size(1) / 3 / heads;
   Attention result;
   result.offsets = deviceOffsets(sequences, qkv.device());
@@ -79,17 +83,18 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
     result.out = at::empty({qkv.size(0), heads * size}, qkv.options());
     result.normalizer = at::empty({heads, qkv.size(0)}, qkv.options().dtype(at::kFloat));
     const GradcacheSequences described = describe(qkv, result.offsets, sequences, heads);
-    check(library().attentionForward(&described, qkv.const_data_ptr(), dataOrNull(distanceBias), scaleOf(qkv, heads), key,
-                                     result.out.mutable_data_ptr(), result.normalizer.mutable_data_ptr<float>()),
+    check(library().attentionForward(&described, qkv.const_data_ptr(), dataOrNull(distanceBias),
+                                     scaleOf(qkv, heads), key, result.out.mutable_data_ptr(),
+                                     result.normalizer.mutable_data_ptr<float>()),
           "attention");
     return result;
   }
   auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
   std::optional<KeyedGenerator> keyed;
   if (key.active()) keyed.emplace(qkv.device(), key);
-  auto [out, normalizer, state, unused, mask] =
-      at::_flash_attention_forward(parts[0], parts[1], parts[2], result.offsets, result.offsets, sequences.longest,
-                                   sequences.longest, probability(key), /*is_causal=*/false, /*return_debug_mask=*/false);
+  auto [out, normalizer, state, unused, mask] = at::_flash_attention_forward(
+      parts[0], parts[1], parts[2], result.offsets, result.offsets, sequences.longest, sequences.longest,
+      probability(key), /*is_causal=*/false, /*return_debug_mask=*/false);
   result.out = out.reshape({qkv.size(0), heads * size});
   result.normalizer = normalizer;
   result.randomState = state;
@@ -97,24 +102,26 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
   return result;
 }
 
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved, const Sequences& sequences,
-                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key) {
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key) {
   const int64_t size = qkv.size(1) / 3 / heads;
   at::Tensor gradient = dout.contiguous();
   if (isShort(sequences, size)) {
     at::Tensor dqkv = at::empty_like(qkv);
     const GradcacheSequences described = describe(qkv, saved.offsets, sequences, heads);
-    check(library().attentionBackward(&described, gradient.const_data_ptr(), qkv.const_data_ptr(), saved.out.const_data_ptr(),
-                                      saved.normalizer.const_data_ptr<float>(), dataOrNull(distanceBias), scaleOf(qkv, heads),
-                                      key, dqkv.mutable_data_ptr()),
+    check(library().attentionBackward(&described, gradient.const_data_ptr(), qkv.const_data_ptr(),
+                                      saved.out.const_data_ptr(), saved.normalizer.const_data_ptr<float>(),
+                                      dataOrNull(distanceBias), scaleOf(qkv, heads), key,
+                                      dqkv.mutable_data_ptr()),
           "attention backward");
     return dqkv;
   }
   auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
   auto [dq, dk, dv] = at::_flash_attention_backward(
-      gradient.view({-1, heads, size}), parts[0], parts[1], parts[2], saved.out.view({-1, heads, size}), saved.normalizer,
-      saved.offsets, saved.offsets, sequences.longest, sequences.longest, probability(key), /*is_causal=*/false, saved.randomState,
-      saved.randomUnused);
+      gradient.view({-1, heads, size}), parts[0], parts[1], parts[2], saved.out.view({-1, heads, size}),
+      saved.normalizer, saved.offsets, saved.offsets, sequences.longest, sequences.longest, probability(key),
+      /*is_causal=*/false, saved.randomState, saved.randomUnused);
   return at::stack({dq, dk, dv}, 1).view({qkv.size(0), qkv.size(1)});
 }
 

@@ -43,12 +43,13 @@ void openLibrary(const std::string& path, const std::string& libtorchCuda) {
   Opened& all = opened();
   std::lock_guard<std::mutex> lock(all.mutex);
   if (all.done) return;
-  find(openFile(libtorchCuda, RTLD_NOW | RTLD_NOLOAD), "aoti_torch_get_current_cuda_stream", all.currentStream);
+  find(openFile(libtorchCuda, RTLD_NOW | RTLD_NOLOAD), "aoti_torch_get_current_cuda_stream",
+       all.currentStream);
   void* handle = openFile(path, RTLD_NOW | RTLD_LOCAL);
   decltype(&gradcache_cuda_abi) abi = nullptr;
   find(handle, "gradcache_cuda_abi", abi);
-  require(abi() == GRADCACHE_CUDA_ABI, "LIBTORCH_LOAD", path, " has version ", abi(), " of the kernels' interface, the addon needs ",
-          GRADCACHE_CUDA_ABI, ": build both anew");
+  require(abi() == GRADCACHE_CUDA_ABI, "LIBTORCH_LOAD", path, " has version ", abi(),
+          " of the kernels' interface, the addon needs ", GRADCACHE_CUDA_ABI, ": build both anew");
   Library& f = all.functions;
   find(handle, "gradcache_cuda_error", f.error);
   find(handle, "gradcache_norm_forward", f.normForward);
@@ -78,14 +79,16 @@ const Library& library() {
 
 void* currentStream(const at::Device& device) {
   void* stream = nullptr;
-  require(opened().currentStream(device.index(), &stream) == 0, "OPERATOR", "libtorch has no current stream on ", device);
+  require(opened().currentStream(device.index(), &stream) == 0, "OPERATOR",
+          "libtorch has no current stream on ", device);
   return stream;
 }
 
 void check(int code, const char* what) {
   if (code == 0) return;
   constexpr int kMemoryAllocation = 2;
-  fail(code == kMemoryAllocation ? "OUT_OF_MEMORY" : "OPERATOR", "CUDA kernel ", what, ": ", opened().functions.error(code));
+  fail(code == kMemoryAllocation ? "OUT_OF_MEMORY" : "OPERATOR", "CUDA kernel ", what, ": ",
+       opened().functions.error(code));
 }
 
 }  // namespace gradcache::kernels::cuda

@@ -1,5 +1,5 @@
-// The library of CUDA kernels (kernels/cuda), opened at run time: the addon itself has no CUDA symbol, and the same file
-// serves a libtorch without CUDA.
+// The library of CUDA kernels (kernels/cuda), opened at run time: the addon itself has no CUDA symbol, and
+// the same file serves a libtorch without CUDA.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -30,8 +30,8 @@ struct Library {
   decltype(&gradcache_attention_backward) attentionBackward = nullptr;
 };
 
-// Opens the library, once for the process; `libtorchCuda` is the path of libtorch_cuda.so, which is already loaded and
-// knows the current stream. Throws LIBTORCH_LOAD.
+// Opens the library, once for the process; `libtorchCuda` is the path of libtorch_cuda.so, which is already
+// loaded and knows the current stream. Throws LIBTORCH_LOAD.
 void openLibrary(const std::string& path, const std::string& libtorchCuda);
 bool libraryIsOpen();
 // Throws CUDA_UNAVAILABLE when no library was opened.

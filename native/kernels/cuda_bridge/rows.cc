@@ -8,8 +8,8 @@ namespace {
 constexpr int64_t kWidestNorm = 2048;
 
 GradcacheRows describe(const at::Tensor& rows) {
-  return {rows.scalar_type() == at::kBFloat16 ? GRADCACHE_BFLOAT16 : GRADCACHE_FLOAT32, rows.size(0), rows.size(1),
-          currentStream(rows.device())};
+  return {rows.scalar_type() == at::kBFloat16 ? GRADCACHE_BFLOAT16 : GRADCACHE_FLOAT32, rows.size(0),
+          rows.size(1), currentStream(rows.device())};
 }
 
 GradcacheActivation kindOf(Activation kind) {
@@ -30,7 +30,9 @@ at::Tensor scratch(size_t bytes, const at::Tensor& like) {
 
 const void* input(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
 void* output(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr() : nullptr; }
-float* floats(const at::Tensor& tensor) { return tensor.defined() ? tensor.mutable_data_ptr<float>() : nullptr; }
+float* floats(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_data_ptr<float>() : nullptr;
+}
 
 Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save) {
   Norm result;
@@ -55,15 +57,16 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
           const DropoutKey& key, bool save) {
   Norm result = emptyNorm(x.size(0), x.size(1), x.options(), save);
   const GradcacheRows rows = describe(x);
-  check(library().normForward(&rows, input(x), input(bias), input(residual), input(weights.scale), input(weights.shift),
-                              static_cast<float>(weights.epsilon), key, output(result.y), output(result.sum),
-                              floats(result.mean), floats(result.rstd)),
+  check(library().normForward(&rows, input(x), input(bias), input(residual), input(weights.scale),
+                              input(weights.shift), static_cast<float>(weights.epsilon), key,
+                              output(result.y), output(result.sum), floats(result.mean), floats(result.rstd)),
         "norm");
   return result;
 }
 
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                           const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                           const DropoutKey& key, const at::Tensor& scaleGradient,
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   at::Tensor gradient = dy.contiguous();
   NormGradients result;
   result.sum = at::empty_like(gradient);
@@ -71,9 +74,10 @@ NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWe
   result.y = at::empty_like(gradient);
   const GradcacheRows rows = describe(gradient);
   at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
-  check(library().normBackward(&rows, input(gradient), input(saved.sum), floats(saved.mean), floats(saved.rstd),
-                               input(weights.scale), input(weights.shift), key, output(result.sum), output(result.x),
-                               output(result.y), floats(scaleGradient), floats(shiftGradient), floats(biasGradient), output(work)),
+  check(library().normBackward(&rows, input(gradient), input(saved.sum), floats(saved.mean),
+                               floats(saved.rstd), input(weights.scale), input(weights.shift), key,
+                               output(result.sum), output(result.x), output(result.y), floats(scaleGradient),
+                               floats(shiftGradient), floats(biasGradient), output(work)),
         "norm backward");
   return result;
 }
@@ -81,23 +85,26 @@ NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWe
 Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save) {
   Norm result = emptyNorm(embedding.ids.size(0), embedding.words.size(1), embedding.words.options(), save);
   const GradcacheRows rows = describe(result.y);
-  check(library().embeddingForward(&rows, input(embedding.words), embedding.ids.const_data_ptr<int64_t>(), input(embedding.positions),
-                                   embedding.places.const_data_ptr<int64_t>(), input(embedding.type), input(weights.scale),
-                                   input(weights.shift), static_cast<float>(weights.epsilon), key, output(result.y),
+  check(library().embeddingForward(&rows, input(embedding.words), embedding.ids.const_data_ptr<int64_t>(),
+                                   input(embedding.positions), embedding.places.const_data_ptr<int64_t>(),
+                                   input(embedding.type), input(weights.scale), input(weights.shift),
+                                   static_cast<float>(weights.epsilon), key, output(result.y),
                                    output(result.sum), floats(result.mean), floats(result.rstd)),
         "embedding");
   return result;
 }
 
-at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights, const DropoutKey& key,
-                         const at::Tensor& scaleGradient, const at::Tensor& shiftGradient, const at::Tensor& typeGradient) {
+at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                         const DropoutKey& key, const at::Tensor& scaleGradient,
+                         const at::Tensor& shiftGradient, const at::Tensor& typeGradient) {
   at::Tensor gradient = dy.contiguous();
   at::Tensor dsum = at::empty_like(gradient);
   const GradcacheRows rows = describe(gradient);
   at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
-  check(library().embeddingBackward(&rows, input(gradient), input(saved.sum), floats(saved.mean), floats(saved.rstd),
-                                    input(weights.scale), input(weights.shift), key, output(dsum), floats(scaleGradient),
-                                    floats(shiftGradient), floats(typeGradient), output(work)),
+  check(library().embeddingBackward(&rows, input(gradient), input(saved.sum), floats(saved.mean),
+                                    floats(saved.rstd), input(weights.scale), input(weights.shift), key,
+                                    output(dsum), floats(scaleGradient), floats(shiftGradient),
+                                    floats(typeGradient), output(work)),
         "embedding backward");
   return dsum;
 }
@@ -109,14 +116,14 @@ at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation ki
   return y;
 }
 
-ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias, Activation kind,
-                                       const at::Tensor& biasGradient) {
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
+                                       Activation kind, const at::Tensor& biasGradient) {
   at::Tensor gradient = dy.contiguous();
   ActivationGradients result{at::empty_like(gradient), at::empty_like(gradient)};
   const GradcacheRows rows = describe(gradient);
   at::Tensor work = scratch(library().activationBackwardScratch(&rows), gradient);
-  check(library().activationBackward(&rows, kindOf(kind), input(gradient), input(x), input(bias), output(result.x),
-                                     output(result.y), floats(biasGradient), output(work)),
+  check(library().activationBackward(&rows, kindOf(kind), input(gradient), input(x), input(bias),
+                                     output(result.x), output(result.y), floats(biasGradient), output(work)),
         "activation backward");
   return result;
 }
@@ -126,8 +133,8 @@ void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tenso
   auto [sorted, order] = at::sort(indices, /*stable=*/true);
   const GradcacheRows rows = describe(contiguous);
   at::Tensor work = scratch(library().addRowsScratch(&rows), contiguous);
-  check(library().addRows(&rows, input(contiguous), sorted.const_data_ptr<int64_t>(), order.const_data_ptr<int64_t>(),
-                          floats(table), output(work)),
+  check(library().addRows(&rows, input(contiguous), sorted.const_data_ptr<int64_t>(),
+                          order.const_data_ptr<int64_t>(), floats(table), output(work)),
         "add rows");
 }
 
