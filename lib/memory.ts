@@ -1,3 +1,4 @@
+import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native } from './native.js';
 
 /** Memory in bytes. On a GPU, libtorch's own account; on the CPU, the resident size of the process. */
@@ -37,6 +38,9 @@ export function synchronize(device = 'cpu'): Promise<void> {
 
 /** Number of CPU threads that one kernel uses; sets it where `count` is given. */
 export function threads(count?: number): number {
+  if (count !== undefined && !Number.isSafeInteger(count)) {
+    throw new GradCacheError('INPUT', `the number of threads must be an integer, got ${String(count)}`);
+  }
   return guarded(() => native().threads(count));
 }
 

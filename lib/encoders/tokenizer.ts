@@ -153,7 +153,7 @@ export class Tokenizer {
   async #encode(texts: readonly string[], { maxLength, prefix = '' }: EncodeOptions): Promise<TokenBatch> {
     requireStrings(texts);
     this.#setMaxLength(maxLength);
-    const collected = new TokenCollector(texts, maxLength);
+    const collected = new TokenCollector(texts, maxLength, this.#truncationSide);
     let pending = this.#start(texts, 0, prefix);
     while (pending !== undefined) {
       const encodings = await pending.encodings;
@@ -184,7 +184,7 @@ export class Tokenizer {
   #setMaxLength(maxLength: number): void {
     if (maxLength === this.#maxLength) return;
     const least = this.specialTokensPerText + 1;
-    if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength > 0x7fffffff) {
+    if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength >= 0x7fffffff) {
       throw new GradCacheError(
         'INPUT',
         `maxLength is ${String(maxLength)}; a whole number from ${least} is needed ` +
@@ -197,7 +197,8 @@ export class Tokenizer {
       strategy: 'LongestFirst',
       stride: 0,
     } as TruncationOptions;
-    this.#native.setTruncation(maxLength, options);
+    // Without special tokens the package cuts and does not say so: it leaves one token too many, which is cut here.
+    this.#native.setTruncation(this.specialTokensPerText === 0 ? maxLength + 1 : maxLength, options);
     this.#maxLength = maxLength;
   }
 }
@@ -206,19 +207,28 @@ export class Tokenizer {
 class TokenCollector {
   readonly #texts: readonly string[];
   readonly #maxLength: number;
+  readonly #truncationSide: 'left' | 'right';
   readonly #offsets: Int32Array;
   #ids = new Int32Array(1024);
   #count = 0;
   #truncated = 0;
 
-  constructor(texts: readonly string[], maxLength: number) {
+  constructor(texts: readonly string[], maxLength: number, truncationSide: 'left' | 'right') {
     this.#texts = texts;
     this.#maxLength = maxLength;
+    this.#truncationSide = truncationSide;
     this.#offsets = new Int32Array(texts.length + 1);
   }
 
   add(encoding: Encoding): void {
-    const ids = encoding.getIds();
+    let ids = encoding.getIds();
+    if (ids.length > this.#maxLength) {
+      ids = this.#truncationSide === 'right' ? ids.slice(0, this.#maxLength) : ids.slice(-this.#maxLength);
+      this.#truncated++;
+    } else if (ids.length === this.#maxLength && encoding.getOverflowing().length > 0) {
+      // Only a text that fills maxLength can have been cut; asking each would copy what was cut off.
+      this.#truncated++;
+    }
     const begin = this.#offsets[this.#count]!;
     if (ids.length === 0) {
       const text = JSON.stringify(this.#texts[this.#count]!.slice(0, 60));
@@ -237,8 +247,6 @@ class TokenCollector {
       this.#ids = grown;
     }
     this.#ids.set(ids, begin);
-    // Only a text that fills maxLength can have been cut; asking each would copy what was cut off.
-    if (ids.length === this.#maxLength && encoding.getOverflowing().length > 0) this.#truncated++;
     this.#offsets[++this.#count] = end;
   }
 

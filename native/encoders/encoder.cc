@@ -56,6 +56,9 @@ Encoder::Encoder(EncoderConfig config, at::ScalarType compute, at::Device device
     require(dropout >= 0 && dropout < 1, "INPUT", "dropout ", dropout, " is not in [0, 1)");
   }
   activationNamed(config_.activation);
+  const std::string& pooling = config_.pooling;
+  require(pooling == "mean" || pooling == "cls" || pooling == "max" || pooling == "last", "CHECKPOINT", "pooling '",
+          pooling, "' is not supported; mean, cls, max and last are");
   std::vector<ParameterSpec> specs;
   describeParameters(specs);
   parameters_ = std::make_shared<Parameters>(std::move(specs),
@@ -262,7 +265,6 @@ at::Tensor Encoder::pool(const at::Tensor& x, const PackedTokens& tokens) const 
     at::Tensor index = at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(device_);
     return std::get<0>(x.to(wide).index_select(0, index).view({n, tokens.longest, x.size(1)}).max(1));
   }
-  require(config_.pooling == "mean", "CHECKPOINT", "pooling '", config_.pooling, "' is not supported");
   at::Tensor mean;
   {
     at::NoGradGuard withoutGraph;
