@@ -130,7 +130,7 @@ ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x
 
 void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& x) {
   at::Tensor contiguous = x.contiguous();
-  auto [sorted, order] = at::sort(indices, /*stable=*/true);
+  auto [sorted, order] = at::sort(indices, std::optional<bool>(true), /*dim=*/0, /*descending=*/false);
   const GradcacheRows rows = describe(contiguous);
   at::Tensor work = scratch(library().addRowsScratch(&rows), contiguous);
   check(library().addRows(&rows, input(contiguous), sorted.const_data_ptr<int64_t>(),
