@@ -118,6 +118,7 @@ export interface Native {
   threads(count?: number): number;
   devices(): string[];
   cancel(group: number): void;
+  shutdown(): void;
   openCudaKernels(path: string, libtorchCuda: string): void;
   buildInfo(): { libtorch: string; operators: number; capability: string };
 }
@@ -146,6 +147,8 @@ export function useLibtorch(folder: string): void {
 export function loadedLibtorch(): LoadedAddon {
   if (loaded === undefined) {
     loaded = loadAddon({ libtorch: requested });
+    // process.exit() destroys libtorch's globals, which the engine must not be using then.
+    process.once('exit', (loaded.addon as Native).shutdown);
     const { folder, cuda } = loaded.libtorch;
     const kernels = cuda ? findCudaKernels() : null;
     if (kernels !== null) {

@@ -29,6 +29,8 @@ class Instance {
   // the environment is going away. Keeps the event loop alive until then.
   void submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bool cancelled)> job);
   void cancel(uint64_t group) { engine_.cancel(group); }
+  // Waits for the job under way and ends the engine thread; what comes after is cancelled at once.
+  void shutdown() { engine_.shutdown(); }
 
   Napi::FunctionReference tensorConstructor;
   Napi::FunctionReference operatorConstructor;

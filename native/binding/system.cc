@@ -134,6 +134,8 @@ void openCudaKernels(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] { kernels::cuda::openLibrary(info[0].ToString(), info[1].ToString()); });
 }
 
+void shutdown(const Napi::CallbackInfo& info) { Instance::of(info.Env()).shutdown(); }
+
 Napi::Value buildInfo(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     auto result = Napi::Object::New(info.Env());
