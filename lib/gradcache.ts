@@ -160,7 +160,7 @@ export class GradCache {
     const cache = new RepresentationCache(lengths.map((rows) => rows.length));
     const buffers = [...new Set(this.#encoders)].flatMap((encoder) => encoder.gradients());
     const ofLoss = this.#loss.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
-    const before = new GradientSnapshot([...buffers, ...ofLoss], this.parameters());
+    const before = await GradientSnapshot.take([...buffers, ...ofLoss], this.parameters());
     const tickets: ReplayTicket[] = [];
     const clock = [performance.now()];
     const lap = async (): Promise<void> => {

@@ -1,5 +1,5 @@
 import { noGrad } from './autograd.js';
-import { call } from './operators.js';
+import { call, callAsync } from './operators.js';
 import type { Parameter, Tensor } from './tensor.js';
 
 /**
@@ -7,20 +7,31 @@ import type { Parameter, Tensor } from './tensor.js';
  * case, are not copied.
  */
 export class GradientSnapshot {
-  readonly #saved: { readonly gradient: Tensor; readonly copy: Tensor | null }[];
-  readonly #without: Tensor[];
+  readonly #saved: readonly { readonly gradient: Tensor; readonly copy: Tensor | null }[];
+  readonly #without: readonly Tensor[];
+
+  private constructor(saved: readonly { readonly gradient: Tensor; readonly copy: Tensor | null }[], without: readonly Tensor[]) {
+    this.#saved = saved;
+    this.#without = without;
+  }
 
   /**
    * @param buffers tensors that hold gradients
    * @param parameters those of them that have no gradient yet have none again after {@link GradientSnapshot.restore}
    */
-  constructor(buffers: readonly Tensor[], parameters: readonly Parameter[]) {
-    this.#without = parameters
+  static async take(
+    buffers: readonly Tensor[],
+    parameters: readonly Parameter[],
+  ): Promise<GradientSnapshot> {
+    const without = parameters
       .map(({ tensor }) => tensor)
       .filter((tensor) => !tensor.disposed && tensor.grad === null);
-    this.#saved = noGrad(() =>
-      buffers.map((gradient) => ({ gradient, copy: isZero(gradient) ? null : gradient.clone() })),
-    );
+    const saved: { gradient: Tensor; copy: Tensor | null }[] = [];
+    for (const gradient of buffers) {
+      const zero = await isZero(gradient);
+      saved.push({ gradient, copy: zero ? null : noGrad(() => gradient.clone()) });
+    }
+    return new GradientSnapshot(saved, without);
   }
 
   restore(): void {
@@ -39,9 +50,11 @@ export class GradientSnapshot {
   }
 }
 
-function isZero(tensor: Tensor): boolean {
-  const any = call('aten::any', tensor);
-  const zero = any.item() === 0;
-  any.dispose();
-  return zero;
+async function isZero(tensor: Tensor): Promise<boolean> {
+  const any = await callAsync('aten::any', tensor);
+  try {
+    return (await any.values())[0] === 0;
+  } finally {
+    any.dispose();
+  }
 }

@@ -2,7 +2,7 @@ import type { Chunk, Encoder } from './encoders/encoder.js';
 import { memory } from './memory.js';
 
 /** Share of the memory that is left which `'auto'` gives to graphs: the rest is for what nobody foresees. */
-const SHARE = 0.85;
+const SHARE = 0.92;
 
 /** What a chunk's passes need beside its graph, in multiples of the graph: gradients and products of one layer. */
 const WORKING = 0.35;

@@ -67,7 +67,7 @@ class FunctionLoss implements LossWithGradients {
     let root: Tensor | undefined;
     try {
       root = tidy(() => scalar(withGrad(() => this.#loss(...leaves, options))));
-      const loss = root.item();
+      const loss = Number((await root.values())[0]); // off the event loop, unlike item()
       requireFinite(loss);
       const seed = call('aten::full_like', root, weight);
       await backward([root], [seed]).finally(() => {

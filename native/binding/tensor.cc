@@ -273,12 +273,13 @@ Napi::Value tensorFromBytes(const Napi::CallbackInfo& info) {
     size_t wanted = static_cast<size_t>(count) * c10::elementSize(type);
     require(source.ByteLength() == wanted, "SHAPE", "shape ", c10::IntArrayRef(shape), " of ",
             dtypeName(type), " takes ", wanted, " bytes, ", source.ByteLength(), " were given");
-    at::Tensor host = at::empty(shape, at::TensorOptions().dtype(type));
+    // From pinned memory the copy to a GPU waits for nothing; the allocator keeps the block until it is done.
+    at::Tensor host = at::empty(shape, at::TensorOptions().dtype(type).pinned_memory(device.is_cuda()));
     if (wanted > 0) {
       auto* data = static_cast<const uint8_t*>(source.ArrayBuffer().Data()) + source.ByteOffset();
       std::memcpy(host.mutable_data_ptr(), data, wanted);
     }
-    return TensorHandle::wrap(info.Env(), host.to(device));
+    return TensorHandle::wrap(info.Env(), host.to(device, /*non_blocking=*/true));
   });
 }
 

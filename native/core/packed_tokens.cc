@@ -6,8 +6,13 @@
 
 namespace gradcache {
 
+namespace {
+// int64 words that hold one int32 offset more than there are sequences.
+int64_t offsetWords(int64_t sequences) { return (sequences + 2) / 2; }
+}  // namespace
+
 PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
-                        int64_t vocabulary, const PositionRule& rule, at::Device device) {
+                        int64_t vocabulary, const PositionRule& rule, bool pinned) {
   require(sequences > 0, "INPUT", "a chunk needs at least one sequence");
   PackedTokens packed;
   packed.offsets.reserve(static_cast<size_t>(sequences) + 1);
@@ -23,29 +28,39 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
   require(packed.offsets.back() == idCount, "SHAPE", "the sequences have ", packed.offsets.back(),
           " tokens in all, ", idCount, " ids were given");
 
-  at::Tensor hostIds = at::empty({idCount}, at::kLong);
-  at::Tensor hostPositions = at::empty({idCount}, at::kLong);
-  at::Tensor hostLengths = at::empty({sequences}, at::kLong);
-  auto* idData = hostIds.mutable_data_ptr<int64_t>();
-  auto* positionData = hostPositions.mutable_data_ptr<int64_t>();
-  bool anyPadding = false;
+  packed.paddingToken = rule.paddingToken;
+  packed.staged = at::empty({2 * idCount + sequences + offsetWords(sequences)},
+                            at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
+  auto* idData = packed.staged.mutable_data_ptr<int64_t>();
+  int64_t* positionData = idData + idCount;
+  int64_t* lengthData = positionData + idCount;
+  auto* offsetData = reinterpret_cast<int32_t*>(lengthData + sequences);
+  offsetData[0] = 0;
   for (int64_t s = 0; s < sequences; ++s) {
-    hostLengths.mutable_data_ptr<int64_t>()[s] = lengths[s];
+    lengthData[s] = lengths[s];
+    offsetData[s + 1] = static_cast<int32_t>(packed.offsets[s + 1]);
     int64_t next = rule.afterPadding ? rule.paddingToken + 1 : 0;
     for (int64_t t = packed.offsets[s]; t < packed.offsets[s + 1]; ++t) {
       require(ids[t] >= 0 && ids[t] < vocabulary, "INPUT", "token id ", ids[t], " of sequence ", s,
               " is outside the vocabulary of ", vocabulary);
       idData[t] = ids[t];
       const bool padding = ids[t] == rule.paddingToken;
-      anyPadding |= padding;
+      packed.anyPadding |= padding;
       positionData[t] = padding && rule.afterPadding ? rule.paddingToken : next++;
     }
   }
-  if (anyPadding) packed.padding = hostIds.eq(rule.paddingToken).unsqueeze(1).to(device);
-  packed.ids = hostIds.to(device);
-  packed.positions = hostPositions.to(device);
-  packed.lengths = hostLengths.to(device);
   return packed;
+}
+
+void PackedTokens::moveTo(at::Device device) {
+  at::Tensor all = staged.to(device, /*non_blocking=*/true);
+  const int64_t count = tokens(), n = sequences();
+  ids = all.narrow(0, 0, count);
+  positions = all.narrow(0, count, count);
+  lengths = all.narrow(0, 2 * count, n);
+  deviceOffsets = all.narrow(0, 2 * count + n, offsetWords(n)).view(at::kInt).narrow(0, 0, n + 1);
+  if (anyPadding) padding = ids.eq(paddingToken).unsqueeze(1);
+  staged.reset();
 }
 
 }  // namespace gradcache

@@ -9,17 +9,24 @@
 namespace gradcache {
 
 struct PackedTokens {
-  at::Tensor ids;        // int64 [tokens], on the encoder's device
-  at::Tensor positions;  // int64 [tokens], on the encoder's device
-  at::Tensor lengths;    // int64 [sequences], on the encoder's device
-  at::Tensor
-      padding;  // bool [tokens, 1]: the padding token itself, spelt out in a text; undefined where none is
-  std::vector<int64_t>
-      offsets;  // [sequences + 1], on the host: nothing inside a pass asks the device for a length
+  // Filled on the host; one buffer, so that one copy takes it to a GPU: [tokens] ids, [tokens] positions, [sequences] lengths as
+  // int64, [sequences + 1] offsets as int32. Pinned where it goes to a GPU, so that the copy waits for nothing.
+  at::Tensor staged;
+  bool anyPadding = false;
+  int64_t paddingToken = -1;
+  std::vector<int64_t> offsets;  // [sequences + 1]: nothing inside a pass asks the device for a length
   int64_t longest = 0;
+
+  // On the encoder's device, after moveTo.
+  at::Tensor ids;            // int64 [tokens]
+  at::Tensor positions;      // int64 [tokens]
+  at::Tensor lengths;        // int64 [sequences]
+  at::Tensor deviceOffsets;  // int32 [sequences + 1]
+  at::Tensor padding;        // bool [tokens, 1]: the padding token itself, spelt out in a text; undefined where none is
 
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t tokens() const { return offsets.back(); }
+  void moveTo(at::Device device);
 };
 
 struct PositionRule {
@@ -29,9 +36,9 @@ struct PositionRule {
   int64_t paddingToken = -1;  // -1: the encoder has none
 };
 
-// Throws INPUT for an empty chunk, an empty sequence, a token outside the vocabulary or a sequence that is
+// The host's part; `pinned` where moveTo will name a GPU. Throws INPUT for an empty chunk, an empty sequence, a token outside the vocabulary or a sequence that is
 // too long.
 PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
-                        int64_t vocabulary, const PositionRule& rule, at::Device device);
+                        int64_t vocabulary, const PositionRule& rule, bool pinned);
 
 }  // namespace gradcache

@@ -32,7 +32,7 @@ struct Pass {
   std::shared_ptr<Parameters> parameters;
   int64_t version = 0;
 
-  kernels::Sequences sequences() const { return {tokens.offsets, tokens.longest}; }
+  kernels::Sequences sequences() const { return {tokens.offsets, tokens.deviceOffsets, tokens.longest}; }
   void requireSameWeights() const {
     require(parameters->version() == version, "INPUT",
             "the weights were changed between a chunk's forward and its backward: its gradient would belong "
@@ -120,7 +120,7 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
 PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths,
                            int64_t sequences) const {
   return packTokens(ids, idCount, lengths, sequences, config_.vocabulary,
-                    {config_.positions, architecture_.positionsAfterPadding, config_.paddingToken}, device_);
+                    {config_.positions, architecture_.positionsAfterPadding, config_.paddingToken}, device_.is_cuda());
 }
 
 Linear Encoder::linear(const std::string& name) {
@@ -155,6 +155,7 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
   const double attentionDropout = mode == Mode::kInference ? 0 : config_.attentionDropout;
   const c10::DeviceGuard onDevice(device_);
   at::AutoGradMode recording(false);  // the layers' graph is recorded by hand
+  packed.moveTo(device_);
   auto pass = std::make_shared<Pass>(Pass{std::move(packed), parameters_, parameters_->version()});
   const PackedTokens& tokens = pass->tokens;
 

@@ -61,13 +61,13 @@ ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x
 // -----------------------------------------------------------------------------
 struct Sequences {
   const std::vector<int64_t>& offsets;  // [n + 1], on the host
+  const at::Tensor& deviceOffsets;      // int32 [n + 1], on the device of the tokens
   int64_t longest;
 };
 struct Attention {
   at::Tensor out;         // [T, H]
   at::Tensor normalizer;  // [heads, T]: log of the softmax's denominator
-  // What only CUDA needs again: the offsets there, and the random state of flash attention.
-  at::Tensor offsets{}, randomState{}, randomUnused{};
+  at::Tensor randomState{}, randomUnused{};  // of flash attention's dropout
 };
 // qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined:
 // what is added to the scores at key position - query position + longest - 1. Scores are scaled by 1 / sqrt(H

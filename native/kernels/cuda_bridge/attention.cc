@@ -10,18 +10,12 @@ namespace gradcache::kernels::cuda {
 
 namespace {
 
-at::Tensor deviceOffsets(const Sequences& sequences, const at::Device& device) {
-  at::Tensor host = at::tensor(at::ArrayRef<int64_t>(sequences.offsets), at::kInt);
-  return host.to(device, /*non_blocking=*/true);
-}
-
 bool isShort(const Sequences& sequences, int64_t size) {
   return sequences.longest <= library().attentionLongest(static_cast<int32_t>(size));
 }
 
-GradcacheSequences describe(const at::Tensor& qkv, const at::Tensor& offsets, const Sequences& sequences,
-                            int64_t heads) {
-  return {offsets.const_data_ptr<int32_t>(),
+GradcacheSequences describe(const at::Tensor& qkv, const Sequences& sequences, int64_t heads) {
+  return {sequences.deviceOffsets.const_data_ptr<int32_t>(),
           static_cast<int32_t>(sequences.offsets.size()) - 1,
           static_cast<int32_t>(sequences.longest),
           static_cast<int32_t>(heads),
@@ -78,11 +72,10 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
                     const at::Tensor& distanceBias, const DropoutKey& key) {
   const int64_t size = qkv.size(1) / 3 / heads;
   Attention result;
-  result.offsets = deviceOffsets(sequences, qkv.device());
   if (isShort(sequences, size)) {
     result.out = at::empty({qkv.size(0), heads * size}, qkv.options());
     result.normalizer = at::empty({heads, qkv.size(0)}, qkv.options().dtype(at::kFloat));
-    const GradcacheSequences described = describe(qkv, result.offsets, sequences, heads);
+    const GradcacheSequences described = describe(qkv, sequences, heads);
     check(library().attentionForward(&described, qkv.const_data_ptr(), dataOrNull(distanceBias),
                                      scaleOf(qkv, heads), key, result.out.mutable_data_ptr(),
                                      result.normalizer.mutable_data_ptr<float>()),
@@ -93,7 +86,7 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
   std::optional<KeyedGenerator> keyed;
   if (key.active()) keyed.emplace(qkv.device(), key);
   auto [out, normalizer, state, unused, mask] = at::_flash_attention_forward(
-      parts[0], parts[1], parts[2], result.offsets, result.offsets, sequences.longest, sequences.longest,
+      parts[0], parts[1], parts[2], sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest, sequences.longest,
       probability(key), /*is_causal=*/false, /*return_debug_mask=*/false);
   result.out = out.reshape({qkv.size(0), heads * size});
   result.normalizer = normalizer;
@@ -109,7 +102,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
   at::Tensor gradient = dout.contiguous();
   if (isShort(sequences, size)) {
     at::Tensor dqkv = at::empty_like(qkv);
-    const GradcacheSequences described = describe(qkv, saved.offsets, sequences, heads);
+    const GradcacheSequences described = describe(qkv, sequences, heads);
     check(library().attentionBackward(&described, gradient.const_data_ptr(), qkv.const_data_ptr(),
                                       saved.out.const_data_ptr(), saved.normalizer.const_data_ptr<float>(),
                                       dataOrNull(distanceBias), scaleOf(qkv, heads), key,
@@ -120,7 +113,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
   auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
   auto [dq, dk, dv] = at::_flash_attention_backward(
       gradient.view({-1, heads, size}), parts[0], parts[1], parts[2], saved.out.view({-1, heads, size}),
-      saved.normalizer, saved.offsets, saved.offsets, sequences.longest, sequences.longest, probability(key),
+      saved.normalizer, sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest, sequences.longest, probability(key),
       /*is_causal=*/false, saved.randomState, saved.randomUnused);
   return at::stack({dq, dk, dv}, 1).view({qkv.size(0), qkv.size(1)});
 }
