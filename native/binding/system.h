@@ -21,8 +21,9 @@ Napi::Value devices(const Napi::CallbackInfo& info);
 void cancel(const Napi::CallbackInfo& info);
 // openCudaKernels(path, libtorchCuda): loads the library of CUDA kernels.
 void openCudaKernels(const Napi::CallbackInfo& info);
-// shutdown(): waits for the job under way and ends the engine thread. For the end of the main thread: exit() destroys
-// libtorch's globals, and Node does not run the clean-up hooks of the main thread when process.exit() is called.
+// shutdown(): waits for the job under way and ends the engine thread. For the end of the main thread: exit()
+// destroys libtorch's globals, and Node does not run the clean-up hooks of the main thread when
+// process.exit() is called.
 void shutdown(const Napi::CallbackInfo& info);
 // buildInfo(): { libtorch, operators }
 Napi::Value buildInfo(const Napi::CallbackInfo& info);

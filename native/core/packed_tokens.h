@@ -9,8 +9,9 @@
 namespace gradcache {
 
 struct PackedTokens {
-  // Filled on the host; one buffer, so that one copy takes it to a GPU: [tokens] ids, [tokens] positions, [sequences] lengths as
-  // int64, [sequences + 1] offsets as int32. Pinned where it goes to a GPU, so that the copy waits for nothing.
+  // Filled on the host; one buffer, so that one copy takes it to a GPU: [tokens] ids, [tokens] positions,
+  // [sequences] lengths as int64, [sequences + 1] offsets as int32. Pinned where it goes to a GPU, so that
+  // the copy waits for nothing.
   at::Tensor staged;
   bool anyPadding = false;
   int64_t paddingToken = -1;
@@ -22,7 +23,8 @@ struct PackedTokens {
   at::Tensor positions;      // int64 [tokens]
   at::Tensor lengths;        // int64 [sequences]
   at::Tensor deviceOffsets;  // int32 [sequences + 1]
-  at::Tensor padding;        // bool [tokens, 1]: the padding token itself, spelt out in a text; undefined where none is
+  at::Tensor
+      padding;  // bool [tokens, 1]: the padding token itself, spelt out in a text; undefined where none is
 
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t tokens() const { return offsets.back(); }
@@ -36,8 +38,8 @@ struct PositionRule {
   int64_t paddingToken = -1;  // -1: the encoder has none
 };
 
-// The host's part; `pinned` where moveTo will name a GPU. Throws INPUT for an empty chunk, an empty sequence, a token outside the vocabulary or a sequence that is
-// too long.
+// The host's part; `pinned` where moveTo will name a GPU. Throws INPUT for an empty chunk, an empty sequence,
+// a token outside the vocabulary or a sequence that is too long.
 PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
                         int64_t vocabulary, const PositionRule& rule, bool pinned);
 

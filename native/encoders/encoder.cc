@@ -57,8 +57,8 @@ Encoder::Encoder(EncoderConfig config, at::ScalarType compute, at::Device device
   }
   activationNamed(config_.activation);
   const std::string& pooling = config_.pooling;
-  require(pooling == "mean" || pooling == "cls" || pooling == "max" || pooling == "last", "CHECKPOINT", "pooling '",
-          pooling, "' is not supported; mean, cls, max and last are");
+  require(pooling == "mean" || pooling == "cls" || pooling == "max" || pooling == "last", "CHECKPOINT",
+          "pooling '", pooling, "' is not supported; mean, cls, max and last are");
   std::vector<ParameterSpec> specs;
   describeParameters(specs);
   parameters_ = std::make_shared<Parameters>(std::move(specs),
@@ -120,7 +120,8 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
 PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths,
                            int64_t sequences) const {
   return packTokens(ids, idCount, lengths, sequences, config_.vocabulary,
-                    {config_.positions, architecture_.positionsAfterPadding, config_.paddingToken}, device_.is_cuda());
+                    {config_.positions, architecture_.positionsAfterPadding, config_.paddingToken},
+                    device_.is_cuda());
 }
 
 Linear Encoder::linear(const std::string& name) {

@@ -58,6 +58,10 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
                              const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
   if (cuda::takesAttention(qkv, heads, distanceBias)) {
+    if (distanceBiasGradient.defined()) {
+      composite::addDistanceBiasGradient(distanceBiasGradient, dout, qkv, saved, sequences, heads,
+                                         distanceBias, key);
+    }
     return cuda::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key);
   }
   return hasCpuVersion(qkv) ? cpu::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key,

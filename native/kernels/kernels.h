@@ -65,8 +65,8 @@ struct Sequences {
   int64_t longest;
 };
 struct Attention {
-  at::Tensor out;         // [T, H]
-  at::Tensor normalizer;  // [heads, T]: log of the softmax's denominator
+  at::Tensor out;                            // [T, H]
+  at::Tensor normalizer;                     // [heads, T]: log of the softmax's denominator
   at::Tensor randomState{}, randomUnused{};  // of flash attention's dropout
 };
 // qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined:

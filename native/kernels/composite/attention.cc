@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/composite/composite.h"
 #include "kernels/composite/dropout_factor.h"
@@ -49,9 +51,11 @@ at::Tensor distances(int64_t longest, const at::Device& device) {
   return place.unsqueeze(0).sub(place.unsqueeze(1)).add(longest - 1);
 }
 
-at::Tensor dropoutFactors(const Rectangle& shape, int64_t heads, const DropoutKey& key, at::ScalarType type) {
+at::Tensor dropoutFactors(const Rectangle& shape, int64_t firstToken, int64_t heads, const DropoutKey& key,
+                          at::ScalarType type) {
   const auto options = shape.tokens.options();
   at::Tensor rows = shape.tokens.view({-1, 1, shape.tokens.size(1), 1})
+                        .add(firstToken)
                         .mul(heads)
                         .add(at::arange(heads, options).view({1, heads, 1, 1}));
   at::Tensor columns = at::arange(shape.tokens.size(1), options).view({1, 1, 1, -1});
@@ -70,6 +74,52 @@ at::Tensor scores(const at::Tensor& q, const at::Tensor& k, double scale, const 
   return result.masked_fill(shape.present.logical_not().view({-1, 1, 1, shape.tokens.size(1)}), -INFINITY);
 }
 
+// What backward knows of all pairs of tokens, [n, heads, longest, longest].
+struct Pairs {
+  Rectangle shape;
+  at::Tensor q, k, dout;
+  at::Tensor dropped;  // probabilities behind the dropout
+  at::Tensor dscores;
+};
+
+// `firstToken` is the number in the chunk of the first token given, which the dropout goes by.
+Pairs pairsOf(const at::Tensor& dout, const at::Tensor& qkv, const at::Tensor& normalizer,
+              const Sequences& sequences, int64_t firstToken, int64_t heads, const at::Tensor& distanceBias,
+              const DropoutKey& key) {
+  Pairs pairs{rectangle(sequences, qkv.device()), {}, {}, {}, {}, {}};
+  const Rectangle& shape = pairs.shape;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
+  auto parts = qkv.chunk(3, 1);
+  pairs.q = spread(parts[0], shape, heads);
+  pairs.k = spread(parts[1], shape, heads);
+  pairs.dout = spread(dout, shape, heads);
+  at::Tensor s = scores(pairs.q, pairs.k, scale, shape, distanceBias);
+  at::Tensor p = s.sub(spread(normalizer.t(), shape, heads)).exp().to(qkv.scalar_type());
+  at::Tensor dp = at::matmul(pairs.dout, spread(parts[2], shape, heads).transpose(2, 3));
+  pairs.dropped = p;
+  if (key.active()) {
+    at::Tensor factor = dropoutFactors(shape, firstToken, heads, key, p.scalar_type());
+    pairs.dropped = p.mul(factor);
+    dp = dp.mul(factor);
+  }
+  // Places without a query have a zero gradient, so their rows of p, whatever they hold, must not turn it
+  // into NaN.
+  at::Tensor empty = shape.present.view({-1, 1, shape.tokens.size(1), 1}).logical_not();
+  pairs.dropped = pairs.dropped.masked_fill(empty, 0);
+  p = p.masked_fill(empty, 0);
+  pairs.dscores = p.mul(dp.sub(dp.mul(p).sum({3}, true)));
+  return pairs;
+}
+
+void addByDistance(const at::Tensor& gradient, const at::Tensor& dscores, int64_t heads) {
+  at::Tensor byPair = dscores.sum({0}, false, gradient.scalar_type()).view({heads, -1});
+  at::Tensor places = distances(dscores.size(3), dscores.device()).view({-1});
+  // Transposed, because addRows adds in a fixed order where index_add does not.
+  at::Tensor byDistance = at::zeros({gradient.size(1), heads}, gradient.options());
+  addRows(byDistance, places, byPair.t().contiguous());
+  gradient.add_(byDistance.t());
+}
+
 }  // namespace
 
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
@@ -82,44 +132,38 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
   at::Tensor s = scores(q, k, scale, shape, distanceBias);
   at::Tensor normalizer = at::logsumexp(s, {3}, true);
   at::Tensor p = s.sub(normalizer).exp();
-  if (key.active()) p = p.mul(dropoutFactors(shape, heads, key, p.scalar_type()));
+  if (key.active()) p = p.mul(dropoutFactors(shape, 0, heads, key, p.scalar_type()));
   return {gather(at::matmul(p, v), shape), gather(normalizer, shape).t().contiguous()};
 }
 
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
                              const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
                              const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
-  const Rectangle shape = rectangle(sequences, qkv.device());
+  const Pairs pairs = pairsOf(dout, qkv, saved.normalizer, sequences, 0, heads, distanceBias, key);
+  if (distanceBiasGradient.defined()) addByDistance(distanceBiasGradient, pairs.dscores, heads);
   const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
-  auto parts = qkv.chunk(3, 1);
-  at::Tensor q = spread(parts[0], shape, heads), k = spread(parts[1], shape, heads),
-             v = spread(parts[2], shape, heads);
-  at::Tensor dy = spread(dout, shape, heads);
-  at::Tensor s = scores(q, k, scale, shape, distanceBias);
-  at::Tensor p = s.sub(spread(saved.normalizer.t(), shape, heads)).exp();
-  at::Tensor dropped = p, dp = at::matmul(dy, v.transpose(2, 3));
-  if (key.active()) {
-    at::Tensor factor = dropoutFactors(shape, heads, key, p.scalar_type());
-    dropped = p.mul(factor);
-    dp = dp.mul(factor);
+  at::Tensor dq = at::matmul(pairs.dscores, pairs.k).mul(scale);
+  at::Tensor dk = at::matmul(pairs.dscores.transpose(2, 3), pairs.q).mul(scale);
+  at::Tensor dv = at::matmul(pairs.dropped.transpose(2, 3), pairs.dout);
+  return at::cat({gather(dq, pairs.shape), gather(dk, pairs.shape), gather(dv, pairs.shape)}, 1);
+}
+
+void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
+                             const Attention& saved, const Sequences& sequences, int64_t heads,
+                             const at::Tensor& distanceBias, const DropoutKey& key) {
+  constexpr int64_t kMostPairs = int64_t{1} << 24;  // at once: a few tensors of 32 or 64 MiB
+  const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
+  const int64_t group = std::max<int64_t>(1, kMostPairs / (heads * sequences.longest * sequences.longest));
+  for (int64_t first = 0; first < n; first += group) {
+    const int64_t last = std::min(first + group, n);
+    const int64_t begin = sequences.offsets[first], count = sequences.offsets[last] - begin;
+    std::vector<int64_t> offsets;
+    for (int64_t s = first; s <= last; ++s) offsets.push_back(sequences.offsets[s] - begin);
+    const Pairs pairs = pairsOf(
+        dout.narrow(0, begin, count), qkv.narrow(0, begin, count), saved.normalizer.narrow(1, begin, count),
+        {offsets, sequences.deviceOffsets, sequences.longest}, begin, heads, distanceBias, key);
+    addByDistance(gradient, pairs.dscores, heads);
   }
-  // Places without a query have a zero gradient, so their rows of p, whatever they hold, must not turn it
-  // into NaN.
-  at::Tensor query = shape.present.view({-1, 1, shape.tokens.size(1), 1});
-  dropped = dropped.masked_fill(query.logical_not(), 0);
-  p = p.masked_fill(query.logical_not(), 0);
-  at::Tensor ds = p.mul(dp.sub(dp.mul(p).sum({3}, true)));
-  if (distanceBiasGradient.defined()) {
-    at::Tensor byPair = ds.sum({0}, false, distanceBiasGradient.scalar_type()).view({heads, -1});
-    at::Tensor places = distances(shape.tokens.size(1), qkv.device()).view({-1});
-    // Transposed, because addRows adds in a fixed order where index_add does not.
-    at::Tensor byDistance = at::zeros({distanceBiasGradient.size(1), heads}, distanceBiasGradient.options());
-    addRows(byDistance, places, byPair.t().contiguous());
-    distanceBiasGradient.add_(byDistance.t());
-  }
-  at::Tensor dq = at::matmul(ds, k).mul(scale), dk = at::matmul(ds.transpose(2, 3), q).mul(scale);
-  at::Tensor dv = at::matmul(dropped.transpose(2, 3), dy);
-  return at::cat({gather(dq, shape), gather(dk, shape), gather(dv, shape)}, 1);
 }
 
 }  // namespace gradcache::kernels::composite

@@ -19,6 +19,10 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
                              const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
                              const DropoutKey& key, const at::Tensor& distanceBiasGradient);
+// The gradient of the distance bias alone, a few sequences at a time.
+void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
+                             const Attention& saved, const Sequences& sequences, int64_t heads,
+                             const at::Tensor& distanceBias, const DropoutKey& key);
 Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save);
 at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
                          const DropoutKey& key, const at::Tensor& scaleGradient,

@@ -19,14 +19,14 @@ function(gradcache_use_old_glibc target)
   list(TRANSFORM pthread PREPEND pthread_)
   list(APPEND pthread sem_destroy sem_init sem_post sem_timedwait sem_trywait sem_wait)
 
-  _gradcache_old_library(${target} libpthread.so.0 "GLIBC_2.2.5" "${pthread}" "")
-  _gradcache_old_library(${target} libdl.so.2 "GLIBC_2.2.5" "dlclose;dlerror;dlopen;dlsym;dlvsym" "dlmopen")
-  _gradcache_old_library(${target} librt.so.1 "GLIBC_2.2.5" "shm_open;shm_unlink" "")
+  gradcache_old_library(${target} libpthread.so.0 "GLIBC_2.2.5" "${pthread}" "")
+  gradcache_old_library(${target} libdl.so.2 "GLIBC_2.2.5" "dlclose;dlerror;dlopen;dlsym;dlvsym" "dlmopen")
+  gradcache_old_library(${target} librt.so.1 "GLIBC_2.2.5" "shm_open;shm_unlink" "")
 endfunction()
 
 # A shared library with the soname `file` that claims to define `names` under `version`, and `later` under GLIBC_2.3.4.
 function(_gradcache_old_library target file version names later)
-  set(folder ${CMAKE_CURRENT_BINARY_DIR}/glibc)
+  set(folder ${CMAKE_CURRENT_BINARY_DIR}/glibc/${target})
   set(source "")
   set(map "${version} { global: ")
   foreach(name ${names} ${later})

@@ -63,9 +63,10 @@ class KeyedGenerator {
 }  // namespace
 
 bool takesAttention(const at::Tensor& qkv, int64_t heads, const at::Tensor& distanceBias) {
-  const int64_t size = qkv.size(1) / 3 / heads;
-  return takesRows(qkv) && qkv.scalar_type() == at::kBFloat16 && (size == 32 || size == 64) &&
-         !distanceBias.defined();
+  const auto size = static_cast<int32_t>(qkv.size(1) / 3 / heads);
+  if (!takesRows(qkv) || qkv.scalar_type() != at::kBFloat16) return false;
+  // Flash attention takes other sizes of head, but no bias.
+  return library().attentionLongest(size) > 0 || (size % 8 == 0 && size <= 256 && !distanceBias.defined());
 }
 
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
@@ -86,8 +87,8 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
   std::optional<KeyedGenerator> keyed;
   if (key.active()) keyed.emplace(qkv.device(), key);
   auto [out, normalizer, state, unused, mask] = at::_flash_attention_forward(
-      parts[0], parts[1], parts[2], sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest, sequences.longest,
-      probability(key), /*is_causal=*/false, /*return_debug_mask=*/false);
+      parts[0], parts[1], parts[2], sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest,
+      sequences.longest, probability(key), /*is_causal=*/false, /*return_debug_mask=*/false);
   result.out = out.reshape({qkv.size(0), heads * size});
   result.normalizer = normalizer;
   result.randomState = state;
@@ -113,7 +114,8 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
   auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
   auto [dq, dk, dv] = at::_flash_attention_backward(
       gradient.view({-1, heads, size}), parts[0], parts[1], parts[2], saved.out.view({-1, heads, size}),
-      saved.normalizer, sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest, sequences.longest, probability(key),
+      saved.normalizer, sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest,
+      sequences.longest, probability(key),
       /*is_causal=*/false, saved.randomState, saved.randomUnused);
   return at::stack({dq, dk, dv}, 1).view({qkv.size(0), qkv.size(1)});
 }

@@ -1,0 +1,30 @@
+// What the compiler's C++ library would take from the system's newest one, brought along instead: the addon
+// then opens wherever libtorch does (glibc 2.28 and the libstdc++ of its time). What newer systems still have
+// under an older version is taken under that one when linking; CMakeLists.txt sees to it.
+
+// Declared before any header declares them for everyone to see.
+extern "C" __attribute__((visibility("hidden"))) char __libc_single_threaded;
+namespace std {
+[[noreturn]] __attribute__((visibility("hidden"))) void __throw_bad_array_new_length();
+}
+
+#include <new>
+#include <sstream>
+
+#if defined(__GLIBCXX__)
+
+// Since GCC 11, reference counts ask glibc 2.32 whether the process has one thread. It never has: Node.js
+// brings several.
+char __libc_single_threaded = 0;
+
+// Since GCC 11; new[] calls it for a negative length.
+namespace std {
+void __throw_bad_array_new_length() { throw bad_array_new_length(); }
+}  // namespace std
+
+// Since GCC 11, as C++20 has it. The header says that libstdc++ has it; here it is made anyway.
+#if __cplusplus >= 202002L && _GLIBCXX_USE_CXX11_ABI
+template std::string std::basic_stringbuf<char>::str() const&;
+#endif
+
+#endif
