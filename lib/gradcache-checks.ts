@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { GradCacheError } from './errors.js';
 import { requireChunkSize } from './encoders/chunk-plan.js';
 import type { Encoder } from './encoders/encoder.js';
@@ -33,7 +34,8 @@ export function checkOptions(options: GradCacheOptions): void {
   if (Array.isArray(chunk) && chunk.length !== encoders.length) {
     throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);
   }
-  for (const size of [chunk].flat()) if (size !== 'auto') requireChunkSize(size);
+  const chunks: readonly ChunkSize[] = Array.isArray(chunk) ? chunk : [chunk];
+  for (const size of chunks) if (size !== 'auto') requireChunkSize(size);
   if (retain !== 'auto' && !(typeof retain?.bytes === 'number' && retain.bytes >= 0))
     throw refused('retain', retain, "'auto' or { bytes }");
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
@@ -56,6 +58,6 @@ export function checkStep(inputs: readonly unknown[], options: StepOptions): voi
 }
 
 function refused(name: string, value: unknown, wanted: string): GradCacheError {
-  const shown = typeof value === 'object' ? (JSON.stringify(value) ?? 'an object') : String(value);
-  return new GradCacheError('INPUT', `${name} must be ${wanted}, got ${shown.slice(0, 200)}`);
+  const shown = inspect(value, { depth: 1, breakLength: Infinity }).slice(0, 200);
+  return new GradCacheError('INPUT', `${name} must be ${wanted}, got ${shown}`);
 }

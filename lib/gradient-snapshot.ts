@@ -10,7 +10,10 @@ export class GradientSnapshot {
   readonly #saved: readonly { readonly gradient: Tensor; readonly copy: Tensor | null }[];
   readonly #without: readonly Tensor[];
 
-  private constructor(saved: readonly { readonly gradient: Tensor; readonly copy: Tensor | null }[], without: readonly Tensor[]) {
+  private constructor(
+    saved: readonly { readonly gradient: Tensor; readonly copy: Tensor | null }[],
+    without: readonly Tensor[],
+  ) {
     this.#saved = saved;
     this.#without = without;
   }
@@ -19,10 +22,7 @@ export class GradientSnapshot {
    * @param buffers tensors that hold gradients
    * @param parameters those of them that have no gradient yet have none again after {@link GradientSnapshot.restore}
    */
-  static async take(
-    buffers: readonly Tensor[],
-    parameters: readonly Parameter[],
-  ): Promise<GradientSnapshot> {
+  static async take(buffers: readonly Tensor[], parameters: readonly Parameter[]): Promise<GradientSnapshot> {
     const without = parameters
       .map(({ tensor }) => tensor)
       .filter((tensor) => !tensor.disposed && tensor.grad === null);

@@ -148,14 +148,12 @@ export function loadedLibtorch(): LoadedAddon {
   if (loaded === undefined) {
     loaded = loadAddon({ libtorch: requested });
     // process.exit() destroys libtorch's globals, which the engine must not be using then.
-    process.once('exit', (loaded.addon as Native).shutdown);
+    const addon = loaded.addon as Native;
+    process.once('exit', () => addon.shutdown());
     const { folder, cuda } = loaded.libtorch;
     const kernels = cuda ? findCudaKernels() : null;
     if (kernels !== null) {
-      const { openCudaKernels } = loaded.addon as Native;
-      guarded(() => {
-        openCudaKernels(kernels, join(folder, 'lib', 'libtorch_cuda.so'));
-      });
+      guarded(() => addon.openCudaKernels(kernels, join(folder, 'lib', 'libtorch_cuda.so')));
     }
   }
   return loaded;

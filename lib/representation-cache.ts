@@ -1,7 +1,7 @@
 import { GradCacheError } from './errors.js';
-import { putRows } from './encoders/text-encoder.js';
 import { withGradients, type Loss, type LossOptions } from './losses/loss.js';
 import { call } from './operators.js';
+import { putRows } from './rows.js';
 import { Tensor } from './tensor.js';
 
 /**

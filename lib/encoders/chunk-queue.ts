@@ -57,8 +57,12 @@ export async function inOrder<T>({ count, signal, launch, done }: ChunkRun<T>): 
 /** Frees what a chunk gave that nobody will look at. */
 function disposeOf(value: unknown): void {
   if (typeof value !== 'object' || value === null) return;
-  if ('dispose' in value && typeof value.dispose === 'function') value.dispose();
+  if (isDisposable(value)) value.dispose();
   else for (const part of Object.values(value)) disposeOf(part);
+}
+
+function isDisposable(value: object): value is { dispose(): void } {
+  return 'dispose' in value && typeof value.dispose === 'function';
 }
 
 /** @throws GradCacheError `ABORTED`, with the signal's reason as its cause */

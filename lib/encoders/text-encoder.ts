@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { backward, noGrad, withSeed } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
+import { putRows } from '../rows.js';
 import { untracked } from '../scope.js';
 import { requireSeed } from '../seeds.js';
 import { Tensor, type Parameter } from '../tensor.js';
@@ -287,11 +288,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
 function pack({ batch, rows, tokens }: Chunk<TokenBatch>): { ids: Int32Array; lengths: Int32Array } {
   const last = batch.offsets.length - 2;
   const lengths = rows.map((row) => {
-    if (row < 0 || row > last) throw new GradCacheError('SHAPE', `row ${row} of a chunk is not in its batch of ${last + 1} rows`);
+    if (row < 0 || row > last)
+      throw new GradCacheError('SHAPE', `row ${row} of a chunk is not in its batch of ${last + 1} rows`);
     return batch.offsets[row + 1]! - batch.offsets[row]!;
   });
   const total = lengths.reduce((sum, length) => sum + length, 0);
-  if (tokens !== total) throw new GradCacheError('SHAPE', `a chunk of ${total} tokens says that it has ${tokens}`);
+  if (tokens !== total)
+    throw new GradCacheError('SHAPE', `a chunk of ${total} tokens says that it has ${tokens}`);
   const ids = new Int32Array(total);
   let end = 0;
   for (const [k, row] of rows.entries()) {
@@ -300,13 +303,4 @@ function pack({ batch, rows, tokens }: Chunk<TokenBatch>): { ids: Int32Array; le
     end += lengths[k]!;
   }
   return { ids, lengths };
-}
-
-/** Writes representations into their places: target[rows[k]] = source[k]. */
-export function putRows(target: Tensor, rows: Int32Array, source: Tensor): void {
-  noGrad(() => {
-    const index = Tensor.from(rows, { dtype: 'int64', device: target.device });
-    call('aten::index_copy_', target, 0, index, source).dispose();
-    index.dispose();
-  });
 }
