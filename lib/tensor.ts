@@ -63,13 +63,9 @@ export class Tensor {
     const shape = options.shape ?? (typeof data === 'number' ? [] : [values.length]);
     const stored = dtypeOfArray(values);
     const wanted = options.dtype ?? (ArrayBuffer.isView(data) ? stored : 'float32');
-    const tensor = Tensor.fromBytes(values, {
-      shape,
-      dtype: stored,
-      device: stored === wanted ? options.device : 'cpu',
-    });
+    const tensor = Tensor.fromBytes(values, { shape, dtype: stored, device: options.device });
     if (stored === wanted) return tensor;
-    const converted = tensor.to({ dtype: wanted, device: options.device });
+    const converted = tensor.to({ dtype: wanted }); // on the device: nothing waits for the copy to it
     tensor.dispose();
     return converted;
   }
