@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from './errors.js';
-import { requireChunkSize } from './encoders/chunk-plan.js';
+import { requireChunkSize, type ChunkSize } from './encoders/chunk-plan.js';
 import type { Encoder } from './encoders/encoder.js';
 import type { GradCacheOptions, StepOptions } from './gradcache.js';
 import { requireSeed } from './seeds.js';
