@@ -21,6 +21,7 @@ struct Architecture {
   std::string norm = "embeddings.LayerNorm";
   std::string distanceBias;  // empty where there is none
   bool positionsAfterPadding = false;
+  bool dropoutAfterAttention = true;  // on what attention adds to the residual
   std::function<LayerNames(int64_t layer)> layer;
 };
 

@@ -211,7 +211,8 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
   kernels::NormWeights previousWeights;
   for (int64_t k = 0; k < config_.layers; ++k) {
     options.attentionKey = DropoutKey::make(attentionDropout, seed, layerSite(k, 0));
-    options.attentionOutputKey = DropoutKey::make(hiddenDropout, seed, layerSite(k, 1));
+    if (architecture_.dropoutAfterAttention)
+      options.attentionOutputKey = DropoutKey::make(hiddenDropout, seed, layerSite(k, 1));
     options.outputKey = DropoutKey::make(hiddenDropout, seed, layerSite(k, 2));
     const LayerWeights weights = layerWeights(k);
     if (!graph) {
