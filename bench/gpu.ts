@@ -1,0 +1,293 @@
+/**
+ * The cached step on a GPU beside its peers: the same tokens, shapes, loss, dropout and optimizer on one card in one run,
+ * blocks of steps of each side in turn.
+ *
+ *   npm run bench -- gpu [--budget 480] [--groups ID,…] [--no-checks] [--no-peers] [--out FOLDER] [--write]
+ *   npm run bench -- gpu --report FILE.jsonl [--write]       tables from what an earlier run wrote
+ *   npm run bench -- gpu --device cpu --tiny                 tries everything out in small
+ *
+ * GRAD_CACHE_SRC names the src folder of luyug/GradCache; without it that peer reports an error in its row. On a machine
+ * without npm: `node dist/bench/gpu.js`.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { oraclePackages, projectRoot } from '../test/oracle/python.js';
+import { LineProcess } from './gpu/line-process.js';
+import { SHAPES } from './gpu/models.js';
+import type { BlockResult } from './gpu/ours.js';
+import { groups as allGroups, tiny, type Group, type Job } from './gpu/plan.js';
+import type { Record } from './gpu/records.js';
+import { report } from './gpu/report.js';
+import { workload, writeWorkload } from './gpu/workload.js';
+import { writeResults } from './support/results.js';
+
+/** A rival that took this many times the best one's time in the first round is not run again. */
+const FAR_BEHIND = 1.12;
+
+/** Seconds that starting a block takes beside its steps: the model, its optimizer, the tokens. */
+const SETUP = 1.5;
+
+const { values: options } = parseArgs({
+  options: {
+    budget: { type: 'string', default: '480' },
+    groups: { type: 'string' },
+    device: { type: 'string', default: 'cuda' },
+    tiny: { type: 'boolean', default: false },
+    'no-checks': { type: 'boolean', default: false },
+    'no-peers': { type: 'boolean', default: false },
+    out: { type: 'string' },
+    report: { type: 'string' },
+    write: { type: 'boolean', default: false },
+  },
+});
+
+class Bench {
+  readonly #begin = performance.now();
+  readonly #device = options.device;
+  readonly #shrink = options.tiny ? 8 : 1;
+  readonly #budget = Number(options.budget);
+  readonly #folder = mkdtempSync(join(tmpdir(), 'gradcache-bench-'));
+  readonly #mine = new LineProcess(process.execPath, [join(import.meta.dirname, 'gpu', 'ours.js')]);
+  readonly #peers: LineProcess | null = options['no-peers']
+    ? null
+    : new LineProcess(
+        'python3',
+        [join(projectRoot, 'bench', 'peers_gpu.py'), '--device', this.#device],
+        pythonPath(),
+      );
+  readonly records: Record[] = [];
+
+  /** Seconds that are left of the budget. */
+  get left(): number {
+    return this.#budget - (performance.now() - this.#begin) / 1000;
+  }
+
+  add(record: Record): void {
+    this.records.push(record);
+    const line = JSON.stringify(record);
+    if (options.out) appendFileSync(join(options.out, 'gpu.jsonl'), `${line}\n`);
+    process.stderr.write(`${(this.#budget - this.left).toFixed(0).padStart(4)} s  ${line.slice(0, 300)}\n`);
+  }
+
+  close(): void {
+    this.#mine.close();
+    this.#peers?.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async run(groups: readonly Group[]): Promise<void> {
+    await this.#introduce();
+    // Compiling keeps the processors busy and the card idle: what is not timed runs beside it.
+    const compiled = this.#compile(groups);
+    if (!options['no-checks']) await this.#untimedChecks();
+    await compiled;
+    if (!options['no-checks']) await this.#eventLoopChecks();
+    const burst = await this.#peers?.ask({ do: 'burst', seconds: options.tiny ? 0.1 : 3 }, 60);
+    process.stderr.write(`warm-up burst: ${JSON.stringify(burst)}\n`);
+    for (const group of groups) await this.#group(group);
+  }
+
+  async #introduce(): Promise<void> {
+    const query = spawnSync('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader'], {
+      encoding: 'utf8',
+    });
+    const [gpu = 'no GPU', driver = ''] =
+      query.status === 0 ? query.stdout.trim().split('\n')[0]!.split(', ') : [];
+    const peers = (await this.#peers?.ask<{ [name: string]: string | null }>({ do: 'hello' }, 120)) ?? {};
+    const burst = await this.#peers?.ask<{ teraflops: number }>(
+      { do: 'burst', seconds: options.tiny ? 0.1 : 2 },
+      60,
+    );
+    const teraflops = burst && 'teraflops' in burst ? burst.teraflops : NaN;
+    const command = `node dist/bench/gpu.js ${process.argv.slice(2).join(' ')}`.trim();
+    this.add({
+      record: 'machine',
+      date: new Date().toISOString(),
+      command,
+      gpu,
+      driver,
+      node: process.version,
+      peers,
+      teraflops,
+    });
+  }
+
+  /** Every width and chunk that compiled peers of these groups will see, once. */
+  async #compile(groups: readonly Group[]): Promise<void> {
+    const wanted = new Map<
+      string,
+      { shape: Group['shape']; dropout: number; batches: Map<string, [number, number]> }
+    >();
+    for (const { shape, dropout, kind, jobs } of groups) {
+      for (const { peer } of jobs) {
+        if (!peer?.compile || peer.name === 'full') continue;
+        const key = `${shape} ${dropout}`;
+        const entry = wanted.get(key) ?? { shape, dropout, batches: new Map<string, [number, number]>() };
+        for (const width of kind === 'uniform' ? [32, 128] : [32, 256]) {
+          entry.batches.set(`${peer.chunk} ${width}`, [peer.chunk, width]);
+        }
+        wanted.set(key, entry);
+      }
+    }
+    for (const { shape, dropout, batches } of wanted.values()) {
+      const request = { do: 'warm', shape: SHAPES[shape], dropout, batches: [...batches.values()] };
+      const answer = await this.#peers?.ask<{ seconds: number }>(request, Math.max(1, this.left / 2));
+      process.stderr.write(`compiled ${shape}: ${JSON.stringify(answer)}\n`);
+    }
+  }
+
+  async #untimedChecks(): Promise<void> {
+    const shape = options.tiny ? 'tiny' : 'base';
+    const pairs = options.tiny ? 16 : 1024;
+    const chunk = options.tiny ? 64 : 32_768;
+    await this.#check('precision', 'bf16 gradient against float32 (uniform, no dropout), cosines', {
+      shape,
+      kind: 'uniform',
+      pairs,
+      chunk,
+    });
+    await this.#check('precision', 'the same, natural', { shape, kind: 'natural', pairs, chunk });
+    await this.#check(
+      'bits',
+      'Two runs of one seed (natural, dropout 0.1): loss and gradients the same bits',
+      { shape, kind: 'natural', pairs, chunk },
+    );
+  }
+
+  async #eventLoopChecks(): Promise<void> {
+    const shape = options.tiny ? 'tiny' : 'base';
+    const pairs = options.tiny ? 16 : 8192;
+    const chunk = options.tiny ? 64 : 32_768;
+    for (const kind of ['uniform', 'natural'] as const) {
+      await this.#check(
+        'eventLoop',
+        `Event-loop delay in a step of ${pairs} pairs (${kind}), ms, the timer's own 1 included`,
+        { shape, kind, pairs, chunk },
+      );
+    }
+  }
+
+  async #check(check: string, title: string, request: object): Promise<void> {
+    const all = { do: 'check', check, device: this.#device, shrink: this.#shrink, ...request };
+    const answer = await this.#mine.ask<{ [name: string]: unknown }>(
+      all,
+      Math.max(1, Math.min(120, this.left)),
+    );
+    this.add({ record: 'check', check, title, ...answer });
+  }
+
+  async #group(group: Group): Promise<void> {
+    const jobs = group.jobs.filter(({ peer }) => !peer || this.#peers);
+    const slow = new Set<string>();
+    const file = join(this.#folder, `${group.id}.bin`);
+    writeWorkload(file, workload(group.kind, group.pairs, SHAPES[group.shape].vocabulary, this.#shrink));
+    for (const [round, steps] of group.rounds.entries()) {
+      const best = new Map<string, number>();
+      for (const job of jobs) {
+        if (slow.has(job.id)) continue;
+        const warm = group.warm ? 1 : 0;
+        const needed = (warm + steps) * job.estimate + (options.tiny ? 0 : SETUP);
+        if (needed > this.left) {
+          if (round === 0)
+            this.add({ record: 'note', text: `${group.id}, ${job.label}, ${job.setting}: no time left` });
+          continue;
+        }
+        const answer = await this.#block(group, job, file, warm, steps);
+        this.add({ record: 'block', group: group.id, job: job.id, round, ...answer });
+        if ('error' in answer) slow.add(job.id);
+        else if (job.peer) best.set(job.id, Math.min(...answer.seconds));
+      }
+      for (const [id, seconds] of best) if (seconds > FAR_BEHIND * Math.min(...best.values())) slow.add(id);
+    }
+  }
+
+  #block(
+    group: Group,
+    job: Job,
+    file: string,
+    warm: number,
+    steps: number,
+  ): Promise<BlockResult | { error: string }> {
+    const limit = Math.max(1, this.left + 20);
+    const { shape, dropout } = group;
+    if (job.peer) {
+      const { name, chunk, compile } = job.peer;
+      const request = {
+        do: 'block',
+        peer: name,
+        chunk,
+        compile,
+        shape: SHAPES[shape],
+        dropout,
+        tokens: file,
+        warm,
+        steps,
+      };
+      return this.#peers!.ask(request, limit);
+    }
+    const { kind, pairs } = group;
+    const request = {
+      do: 'block',
+      shape,
+      kind,
+      pairs,
+      dropout,
+      device: this.#device,
+      shrink: this.#shrink,
+      job: job.ours,
+      warm,
+      steps,
+    };
+    return this.#mine.ask(request, limit);
+  }
+}
+
+/** Packages that the oracle's tests installed, where they are; else those that python3 has. */
+function pythonPath(): NodeJS.ProcessEnv {
+  if (!existsSync(oraclePackages)) return {};
+  return { PYTHONPATH: [oraclePackages, process.env.PYTHONPATH].filter(Boolean).join(delimiter) };
+}
+
+function write(records: readonly Record[]): void {
+  const body = report(records);
+  console.log(body);
+  if (options.out) writeFileSync(join(options.out, 'gpu.md'), `${body}\n`);
+  const machine = records.find((entry) => entry.record === 'machine');
+  if (options.write && machine) {
+    writeResults('GPU', machine.command, body, `${machine.date.slice(0, 10)}, ${machine.gpu}`);
+  }
+}
+
+async function main(): Promise<void> {
+  if (options.report) {
+    const lines = readFileSync(options.report, 'utf8').trim().split('\n');
+    write(lines.map((line) => JSON.parse(line) as Record));
+    return;
+  }
+  const known = options.tiny ? tiny() : allGroups;
+  const ids = options.groups?.split(',') ?? known.map(({ id }) => id);
+  const unknown = ids.filter((id) => !known.some((group) => group.id === id));
+  if (unknown.length > 0)
+    throw new Error(`no group ${unknown.join(', ')}; there is ${known.map(({ id }) => id).join(', ')}`);
+  if (options.out) mkdirSync(options.out, { recursive: true });
+  const bench = new Bench();
+  try {
+    await bench.run(ids.map((id) => known.find((group) => group.id === id)!));
+  } finally {
+    bench.close();
+  }
+  write(bench.records);
+}
+
+await main();

@@ -1,0 +1,122 @@
+import { createHash } from 'node:crypto';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { emptyCache, GradCache, infoNCE, type TextEncoder } from '../../lib/index.js';
+import { createEncoder, SHAPES, type ModelOptions, type ShapeName } from './models.js';
+import { workload, type Kind } from './workload.js';
+
+export interface CheckRequest {
+  readonly do: 'check';
+  readonly check: keyof typeof checks;
+  readonly shape: ShapeName;
+  readonly kind: Kind;
+  readonly pairs: number;
+  readonly device: string;
+  readonly shrink: number;
+  readonly chunk: number;
+}
+
+interface Stepped {
+  readonly encoder: TextEncoder;
+  readonly loss: number;
+}
+
+async function step(request: CheckRequest, options: Omit<ModelOptions, 'device'>): Promise<Stepped> {
+  const shape = SHAPES[request.shape];
+  const encoder = await createEncoder(shape, { device: request.device, ...options });
+  const gradcache = new GradCache({
+    encoders: [encoder, encoder],
+    loss: infoNCE({ temperature: 0.05 }),
+    chunk: { tokens: request.chunk },
+    seed: 7,
+  });
+  const batches = workload(request.kind, request.pairs, shape.vocabulary, request.shrink);
+  const { loss } = await gradcache.step(batches);
+  return { encoder, loss };
+}
+
+/** The part of the model that a parameter belongs to: `embeddings` or `layer.3`. */
+export function layerOf(name: string): string {
+  const layer = /\blayer\.(\d+)\b/.exec(name)?.[1];
+  return layer === undefined ? (name.includes('embeddings') ? 'embeddings' : 'rest') : `layer.${layer}`;
+}
+
+/** Cosines of the gradients of two encoders of one shape: of all parameters, and layer by layer. */
+export async function gradientCosines(
+  a: TextEncoder,
+  b: TextEncoder,
+): Promise<{ whole: number; layers: Record<string, number> }> {
+  const sums = new Map<string, [number, number, number]>();
+  const ofB = new Map(b.parameters().map(({ name, tensor }) => [name, tensor]));
+  for (const { name, tensor } of a.parameters()) {
+    const [one, other] = [tensor.grad, ofB.get(name)?.grad];
+    if (!one || !other) continue;
+    const [x, y] = [(await one.values()) as Float32Array, (await other.values()) as Float32Array];
+    for (const part of ['whole', layerOf(name)]) {
+      const sum = sums.get(part) ?? [0, 0, 0];
+      for (let k = 0; k < x.length; k++) {
+        sum[0] += x[k]! * y[k]!;
+        sum[1] += x[k]! * x[k]!;
+        sum[2] += y[k]! * y[k]!;
+      }
+      sums.set(part, sum);
+    }
+  }
+  const cosines = Object.fromEntries(
+    [...sums].map(([part, [dot, aa, bb]]) => [part, dot / Math.sqrt(aa * bb)]),
+  );
+  const { whole = NaN, ...layers } = cosines;
+  return { whole, layers };
+}
+
+/** Gradient in bfloat16 against the one in float32, from the same float32 weights, without dropout. */
+async function precision(request: CheckRequest) {
+  const low = await step(request, { precision: 'bfloat16', dropout: 0 });
+  const high = await step(request, { precision: 'float32', dropout: 0 });
+  const { whole, layers } = await gradientCosines(low.encoder, high.encoder);
+  const [lowest] = Object.entries(layers).sort((x, y) => x[1] - y[1]);
+  low.encoder.dispose();
+  high.encoder.dispose();
+  emptyCache(request.device);
+  return { whole, lowestLayer: lowest![0], lowest: lowest![1], losses: [low.loss, high.loss] };
+}
+
+/** Two encoders of one seed, each after one step with dropout: are loss and gradients the same bits? */
+async function bits(request: CheckRequest) {
+  const digests: string[] = [];
+  for (let run = 0; run < 2; run++) {
+    const { encoder, loss } = await step(request, { precision: 'bfloat16', dropout: 0.1 });
+    const hash = createHash('sha256').update(String(loss));
+    for (const { tensor } of encoder.parameters()) if (tensor.grad) hash.update(await tensor.grad.bytes());
+    digests.push(hash.digest('hex'));
+    encoder.dispose();
+  }
+  emptyCache(request.device);
+  return { same: digests[0] === digests[1] };
+}
+
+/** How late the event loop was while a step ran, in milliseconds (its timer itself takes 1). */
+async function eventLoop(request: CheckRequest) {
+  const shape = SHAPES[request.shape];
+  const encoder = await createEncoder(shape, { device: request.device, precision: 'bfloat16', dropout: 0.1 });
+  const gradcache = new GradCache({
+    encoders: [encoder, encoder],
+    loss: infoNCE({ temperature: 0.05 }),
+    chunk: { tokens: request.chunk },
+  });
+  const batches = workload(request.kind, request.pairs, shape.vocabulary, request.shrink);
+  await gradcache.step(batches);
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const { milliseconds } = await gradcache.step(batches);
+  delay.disable();
+  encoder.dispose();
+  emptyCache(request.device);
+  return {
+    p50: delay.percentile(50) / 1e6,
+    p99: delay.percentile(99) / 1e6,
+    max: delay.max / 1e6,
+    step: milliseconds.total,
+  };
+}
+
+export const checks = { precision, bits, eventLoop };

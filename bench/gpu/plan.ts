@@ -1,0 +1,263 @@
+import type { ChunkSize } from '../../lib/index.js';
+import type { ShapeName } from './models.js';
+import type { Kind } from './workload.js';
+
+/** One way to take the step of a group. */
+export interface Job {
+  readonly id: string;
+  /** What the table calls it, and its chunk. */
+  readonly label: string;
+  readonly setting: string;
+  /** Of one step on an H200, in seconds: what the budget is planned with. */
+  readonly estimate: number;
+  readonly ours?: {
+    readonly chunk: Exclude<ChunkSize, 'auto'>;
+    readonly retain?: 'auto' | { bytes: number };
+  };
+  readonly peer?: {
+    readonly name: 'gradcache' | 'sentence-transformers' | 'full';
+    readonly chunk: number;
+    readonly compile: boolean;
+  };
+}
+
+/** Jobs on the same tokens and the same shape, compared with each other. */
+export interface Group {
+  readonly id: string;
+  readonly shape: ShapeName;
+  readonly kind: Kind;
+  readonly pairs: number;
+  readonly dropout: number;
+  /** Steps timed in each round; every block of steps begins with one that is not timed, where `warm` says so. */
+  readonly rounds: readonly number[];
+  readonly warm: boolean;
+  readonly jobs: readonly Job[];
+}
+
+const ROUNDS = [2, 1];
+
+function ours(tokens: number, estimate: number, retain?: 'auto' | { bytes: number }): Job {
+  const kept = retain === undefined ? '' : retain === 'auto' ? ', all memory for graphs' : ', all graphs';
+  return {
+    id: `ours-${tokens}${retain === undefined ? '' : retain === 'auto' ? '-auto' : '-kept'}`,
+    label: 'gradcache (this package)',
+    setting: `${tokens.toLocaleString('en')} tokens${kept}`,
+    estimate,
+    ours: { chunk: { tokens }, ...(retain === undefined ? {} : { retain }) },
+  };
+}
+
+function peer(
+  name: NonNullable<Job['peer']>['name'],
+  chunk: number,
+  compile: boolean,
+  estimate: number,
+): Job {
+  const title = {
+    gradcache: 'luyug/GradCache',
+    'sentence-transformers': 'sentence-transformers cached',
+    full: 'PyTorch, not cached',
+  };
+  return {
+    id: `${name}-${chunk}${compile ? '-compiled' : ''}`,
+    label: `${title[name]}${compile ? ', compiled' : ''}`,
+    setting: name === 'full' ? 'whole batch' : `${chunk} sequences`,
+    estimate,
+    peer: { name, chunk, compile },
+  };
+}
+
+/** Alternates the two sides, so that whatever happens to the card meets both. */
+function alternate(mine: readonly Job[], theirs: readonly Job[]): Job[] {
+  const jobs: Job[] = [];
+  for (let k = 0; k < Math.max(mine.length, theirs.length); k++) {
+    jobs.push(...[mine[k], theirs[k]].filter((job) => job !== undefined));
+  }
+  return jobs;
+}
+
+const GC = 'gradcache';
+const ST = 'sentence-transformers';
+
+/** Every group, the ones of the targets first. */
+export const groups: readonly Group[] = [
+  {
+    id: 'base-uniform-8192',
+    shape: 'base',
+    kind: 'uniform',
+    pairs: 8192,
+    dropout: 0.1,
+    rounds: ROUNDS,
+    warm: true,
+    jobs: alternate(
+      [ours(32_768, 2.1), ours(56_000, 2.1), ours(32_768, 1.9, 'auto')],
+      [
+        peer(GC, 256, true, 2.95),
+        peer(ST, 256, true, 3.1),
+        peer(GC, 1024, false, 3.15),
+        peer(ST, 1024, false, 3.15),
+      ],
+    ),
+  },
+  {
+    id: 'base-natural-8192',
+    shape: 'base',
+    kind: 'natural',
+    pairs: 8192,
+    dropout: 0.1,
+    rounds: ROUNDS,
+    warm: true,
+    jobs: alternate(
+      [ours(32_768, 1.4), ours(56_000, 1.4), ours(32_768, 1.3, 'auto')],
+      [peer(GC, 256, true, 5), peer(ST, 256, true, 5), peer(GC, 256, false, 6.5), peer(ST, 256, false, 6.5)],
+    ),
+  },
+  {
+    id: 'base-uniform-1024',
+    shape: 'base',
+    kind: 'uniform',
+    pairs: 1024,
+    dropout: 0.1,
+    rounds: [3, 3],
+    warm: true,
+    jobs: alternate(
+      [ours(32_768, 0.3), ours(32_768, 0.25, 'auto'), ours(1_000_000, 0.25, { bytes: 2 ** 40 })],
+      [
+        peer(GC, 256, true, 0.4),
+        peer(GC, 1024, false, 0.4),
+        peer('full', 1024, false, 0.3),
+        peer(ST, 256, true, 0.4),
+      ],
+    ),
+  },
+  {
+    id: 'mini-natural-8192',
+    shape: 'mini',
+    kind: 'natural',
+    pairs: 8192,
+    dropout: 0.1,
+    rounds: ROUNDS,
+    warm: true,
+    jobs: alternate(
+      [ours(32_768, 0.4), ours(56_000, 0.4), ours(32_768, 0.4, 'auto')],
+      [
+        peer(GC, 256, true, 1.2),
+        peer(ST, 256, true, 1.2),
+        peer(GC, 256, false, 1.6),
+        peer(ST, 256, false, 1.6),
+      ],
+    ),
+  },
+  {
+    id: 'base-uniform-65536',
+    shape: 'base',
+    kind: 'uniform',
+    pairs: 65_536,
+    dropout: 0.1,
+    rounds: [1],
+    warm: false,
+    jobs: [ours(32_768, 17)],
+  },
+  {
+    id: 'base-uniform-8192-no-dropout',
+    shape: 'base',
+    kind: 'uniform',
+    pairs: 8192,
+    dropout: 0,
+    rounds: ROUNDS,
+    warm: true,
+    jobs: alternate(
+      [ours(32_768, 2.1), ours(32_768, 1.9, 'auto')],
+      [peer(GC, 1024, false, 3), peer(ST, 1024, false, 3)],
+    ),
+  },
+  {
+    id: 'base-natural-8192-no-dropout',
+    shape: 'base',
+    kind: 'natural',
+    pairs: 8192,
+    dropout: 0,
+    rounds: [3],
+    warm: true,
+    jobs: alternate([ours(32_768, 1.4), ours(32_768, 1.3, 'auto')], [peer(GC, 256, false, 6)]),
+  },
+  {
+    id: 'base-natural-1024',
+    shape: 'base',
+    kind: 'natural',
+    pairs: 1024,
+    dropout: 0.1,
+    rounds: [3],
+    warm: true,
+    jobs: alternate(
+      [ours(32_768, 0.2), ours(32_768, 0.2, 'auto')],
+      [peer(GC, 256, true, 0.7), peer(ST, 256, true, 0.7)],
+    ),
+  },
+  {
+    id: 'mini-uniform-8192',
+    shape: 'mini',
+    kind: 'uniform',
+    pairs: 8192,
+    dropout: 0.1,
+    rounds: ROUNDS,
+    warm: true,
+    jobs: alternate(
+      [ours(32_768, 0.4), ours(32_768, 0.4, 'auto')],
+      [peer(GC, 1024, false, 0.8), peer(ST, 1024, false, 0.8)],
+    ),
+  },
+  {
+    id: 'base-natural-65536',
+    shape: 'base',
+    kind: 'natural',
+    pairs: 65_536,
+    dropout: 0.1,
+    rounds: [1],
+    warm: false,
+    jobs: [ours(32_768, 12)],
+  },
+  {
+    id: 'mini-natural-65536',
+    shape: 'mini',
+    kind: 'natural',
+    pairs: 65_536,
+    dropout: 0.1,
+    rounds: [1],
+    warm: false,
+    jobs: alternate([ours(32_768, 4)], [peer(ST, 256, true, 14)]),
+  },
+  {
+    id: 'base-uniform-65536-rivals',
+    shape: 'base',
+    kind: 'uniform',
+    pairs: 65_536,
+    dropout: 0.1,
+    rounds: [1],
+    warm: false,
+    jobs: [peer(ST, 256, true, 30), peer(GC, 256, true, 30)],
+  },
+];
+
+/** The same groups at sizes that a CPU takes in seconds: lengths, pairs and chunks are small, and all else is the same. */
+export function tiny(): Group[] {
+  const size = (tokens: number) => Math.max(8, Math.round(tokens / 512));
+  return groups.map((group) => ({
+    ...group,
+    shape: 'tiny',
+    pairs: Math.max(8, group.pairs / 512),
+    jobs: group.jobs.map((job) => ({
+      ...job,
+      estimate: 0,
+      ...(job.ours
+        ? {
+            ours: {
+              ...job.ours,
+              chunk: { tokens: size('tokens' in job.ours.chunk ? job.ours.chunk.tokens : 1) },
+            },
+          }
+        : {}),
+      ...(job.peer ? { peer: { ...job.peer, chunk: job.peer.chunk / 64, compile: false } } : {}),
+    })),
+  }));
+}
