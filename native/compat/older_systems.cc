@@ -1,6 +1,7 @@
 // What the compiler's C++ library would take from the system's newest one, brought along instead: the addon
 // then opens wherever libtorch does (glibc 2.28 and the libstdc++ of its time). What newer systems still have
-// under an older version is taken under that one when linking; CMakeLists.txt sees to it.
+// under an older version is taken under that one: CMakeLists.txt has calls of such a function `f` linked to
+// `__wrap_f`.
 
 // Declared before any header declares them for everyone to see.
 extern "C" __attribute__((visibility("hidden"))) char __libc_single_threaded;
@@ -8,6 +9,8 @@ namespace std {
 [[noreturn]] __attribute__((visibility("hidden"))) void __throw_bad_array_new_length();
 }
 
+#include <condition_variable>
+#include <mutex>
 #include <new>
 #include <sstream>
 
@@ -26,5 +29,30 @@ void __throw_bad_array_new_length() { throw bad_array_new_length(); }
 #if __cplusplus >= 202002L && _GLIBCXX_USE_CXX11_ABI
 template std::string std::basic_stringbuf<char>::str() const&;
 #endif
+
+#endif
+
+#if defined(__x86_64__)
+
+__asm__(".symver gradcache_old_exp, exp@GLIBC_2.2.5");
+__asm__(".symver gradcache_old_log, log@GLIBC_2.2.5");
+__asm__(
+    ".symver gradcache_old_wait, _ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE@GLIBCXX_3.4.11");
+
+extern "C" {
+double gradcache_old_exp(double);
+double gradcache_old_log(double);
+void gradcache_old_wait(std::condition_variable*, std::unique_lock<std::mutex>&);
+
+// glibc 2.29: the same values, without setting errno.
+double __wrap_exp(double x) { return gradcache_old_exp(x); }
+double __wrap_log(double x) { return gradcache_old_log(x); }
+
+// GCC 12: the same function, declared noexcept.
+void __wrap__ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(std::condition_variable* condition,
+                                                                      std::unique_lock<std::mutex>& lock) {
+  gradcache_old_wait(condition, lock);
+}
+}
 
 #endif

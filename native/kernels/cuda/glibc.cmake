@@ -25,7 +25,7 @@ function(gradcache_use_old_glibc target)
 endfunction()
 
 # A shared library with the soname `file` that claims to define `names` under `version`, and `later` under GLIBC_2.3.4.
-function(_gradcache_old_library target file version names later)
+function(gradcache_old_library target file version names later)
   set(folder ${CMAKE_CURRENT_BINARY_DIR}/glibc/${target})
   set(source "")
   set(map "${version} { global: ")
