@@ -6,6 +6,7 @@
 #include <new>
 
 #include "core/error.h"
+#include "kernels/cuda_bridge/devices.h"
 
 namespace gradcache::binding {
 
@@ -39,6 +40,9 @@ ErrorReport describeCurrentException() {
     return {"OUT_OF_MEMORY", describe(error)};
   } catch (const c10::Error& error) {
     std::string message = describe(error);
+    if (const char* advice = kernels::cuda::adviceForDevice(message)) {
+      return {"CUDA_UNAVAILABLE", message + "\n" + advice};
+    }
     return {codeOfLibtorchMessage(message), message};
   } catch (const std::bad_alloc&) {
     return {"OUT_OF_MEMORY", "memory of the host ran out"};

@@ -10,6 +10,7 @@
 
 #include "binding/async.h"
 #include "core/error.h"
+#include "kernels/cuda_bridge/devices.h"
 
 namespace gradcache::binding {
 
@@ -67,14 +68,13 @@ c10::Device deviceFromName(const std::string& name) {
   if (device.is_cpu()) return device;
   require(device.is_cuda(), "DEVICE", "'", name,
           "' is not a device that gradcache runs on; use 'cpu', 'cuda' or 'cuda:N'");
-  require(at::globalContext().hasCUDA(), "CUDA_UNAVAILABLE", "device '", name,
-          "' was asked for, but this libtorch has no CUDA or sees no GPU. Run `gradcache doctor` to see what "
-          "was found");
+  kernels::cuda::requireCuda(name);
   at::globalContext().lazyInitDevice(at::kCUDA);
   int count = at::detail::getCUDAHooks().getNumGPUs();
   int index = device.has_index() ? device.index() : 0;
   require(index < count, "DEVICE", "'", name, "' does not exist: ", count,
           " CUDA device(s) found, numbered from 0");
+  kernels::cuda::requireCapability(name, index);
   return c10::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 

@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 1
+#define GRADCACHE_CUDA_ABI 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,6 +34,13 @@ typedef struct {
 int gradcache_cuda_abi(void);
 /* cudaGetErrorString */
 const char* gradcache_cuda_error(int code);
+
+/* What the driver says of this machine, without taking any of a card's memory. CUDA versions are 1000 * major
+ * + 10 * minor; `driver` is the newest that it serves, 0 where there is no driver; `built` is the library's
+ * own. `devices` are those that the process may see. All are set whatever the cudaError_t returned. */
+int gradcache_cuda_driver(int* driver, int* built, int* devices);
+/* Compute capability and name of one of them; the name is cut to `size` bytes with its end. */
+int gradcache_cuda_device(int index, int* major, int* minor, char* name, size_t size);
 
 /* y = norm(residual + dropout(x + bias)) * scale + shift. bias and residual may be null. sum [tokens, width],
  * mean and rstd [tokens] float32 may be null together: then nothing is saved. y is the same, bit for bit,

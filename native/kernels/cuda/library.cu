@@ -1,5 +1,6 @@
 // The library itself: its version, its errors, and what it remembers of each device.
 #include <atomic>
+#include <cstdio>
 
 #include "kernels/cuda/common.cuh"
 
@@ -40,3 +41,25 @@ cudaError_t allowSharedMemory(const void* kernel, size_t bytes) {
 int gradcache_cuda_abi(void) { return GRADCACHE_CUDA_ABI; }
 
 const char* gradcache_cuda_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
+
+int gradcache_cuda_driver(int* driver, int* built, int* devices) {
+  *driver = *built = *devices = 0;
+  cudaDriverGetVersion(driver);
+  cudaRuntimeGetVersion(built);
+  const cudaError_t code = cudaGetDeviceCount(devices);
+  if (code != cudaSuccess) {
+    *devices = 0;
+    cudaGetLastError();  // told here, so not again at the next launch
+  }
+  return code;
+}
+
+int gradcache_cuda_device(int index, int* major, int* minor, char* name, size_t size) {
+  cudaDeviceProp properties;
+  const cudaError_t code = cudaGetDeviceProperties(&properties, index);
+  if (code != cudaSuccess) return code;
+  *major = properties.major;
+  *minor = properties.minor;
+  snprintf(name, size, "%s", properties.name);
+  return cudaSuccess;
+}

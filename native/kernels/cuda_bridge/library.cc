@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "kernels/cuda_bridge/devices.h"
 
 namespace gradcache::kernels::cuda {
 
@@ -52,6 +53,8 @@ void openLibrary(const std::string& path, const std::string& libtorchCuda) {
           " of the kernels' interface, the addon needs ", GRADCACHE_CUDA_ABI, ": build both anew");
   Library& f = all.functions;
   find(handle, "gradcache_cuda_error", f.error);
+  find(handle, "gradcache_cuda_driver", f.driver);
+  find(handle, "gradcache_cuda_device", f.device);
   find(handle, "gradcache_norm_forward", f.normForward);
   find(handle, "gradcache_norm_backward_scratch", f.normBackwardScratch);
   find(handle, "gradcache_norm_backward", f.normBackward);
@@ -87,8 +90,9 @@ void* currentStream(const at::Device& device) {
 void check(int code, const char* what) {
   if (code == 0) return;
   constexpr int kMemoryAllocation = 2;
-  fail(code == kMemoryAllocation ? "OUT_OF_MEMORY" : "OPERATOR", "CUDA kernel ", what, ": ",
-       opened().functions.error(code));
+  const std::string message = c10::str("CUDA kernel ", what, ": ", opened().functions.error(code));
+  if (const char* advice = adviceForDevice(message)) fail("CUDA_UNAVAILABLE", message, ". ", advice);
+  fail(code == kMemoryAllocation ? "OUT_OF_MEMORY" : "OPERATOR", message);
 }
 
 }  // namespace gradcache::kernels::cuda

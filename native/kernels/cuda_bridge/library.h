@@ -13,6 +13,8 @@ namespace gradcache::kernels::cuda {
 // The library's functions, by the names of kernels/cuda/kernels.h without their prefix.
 struct Library {
   decltype(&gradcache_cuda_error) error = nullptr;
+  decltype(&gradcache_cuda_driver) driver = nullptr;
+  decltype(&gradcache_cuda_device) device = nullptr;
   decltype(&gradcache_norm_forward) normForward = nullptr;
   decltype(&gradcache_norm_backward_scratch) normBackwardScratch = nullptr;
   decltype(&gradcache_norm_backward) normBackward = nullptr;
@@ -40,7 +42,7 @@ const Library& library();
 // The stream that libtorch uses on a device, as a cudaStream_t.
 void* currentStream(const at::Device& device);
 
-// Throws OUT_OF_MEMORY or OPERATOR for a cudaError_t that is not success.
+// Throws OUT_OF_MEMORY, CUDA_UNAVAILABLE or OPERATOR for a cudaError_t that is not success.
 void check(int code, const char* what);
 
 }  // namespace gradcache::kernels::cuda

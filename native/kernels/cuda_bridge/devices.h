@@ -1,0 +1,19 @@
+// Whether a CUDA device can be used and, where it cannot, what was found and what would do.
+#pragma once
+
+#include <string>
+
+namespace gradcache::kernels::cuda {
+
+// Throws CUDA_UNAVAILABLE unless libtorch is a CUDA build that sees a device and the kernels are there.
+// `name` is the device as it was asked for.
+void requireCuda(const std::string& name);
+
+// Throws CUDA_UNAVAILABLE where the kernels do not run on that device. Asks the driver once for each device.
+void requireCapability(const std::string& name, int index);
+
+// What to do about a CUDA error, known by its words, that says that the device cannot be used (busy, say) and
+// not that a computation on it failed; null for any other message.
+const char* adviceForDevice(const std::string& message);
+
+}  // namespace gradcache::kernels::cuda
