@@ -23,7 +23,7 @@ export const COMPILING = ['C++ compiler', 'cmake', 'make or ninja'];
 
 /** Digest of everything the addons are compiled from. */
 export function addonSources() {
-  return fingerprint(filesUnder(['native', 'CMakeLists.txt', 'package.json'], /\.(cc|h)$/));
+  return fingerprint(filesUnder(['native', 'CMakeLists.txt', 'package.json'], /\.(cc|h|cmake)$/));
 }
 
 /**
