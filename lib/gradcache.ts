@@ -172,6 +172,7 @@ export class GradCache {
       await lap();
       options.onProgress?.({ phase: 'loss', chunk: 0, chunks: 1, rows: 0, tokens: 0 });
       const loss = await cache.compute(this.#loss, options.loss, 1 / (this.#options.accumulate ?? 1));
+      cache.releaseRepresentations();
       await lap();
       await this.#backward(jobs, cache, tickets, options);
       await lap();

@@ -81,6 +81,15 @@ export class RepresentationCache {
     }
   }
 
+  /** Frees the representations. Their gradients, all that the second pass needs, stay. */
+  releaseRepresentations(): void {
+    for (const tower of this.#towers) {
+      tower.values?.dispose();
+      tower.values = null;
+      tower.filled = 0;
+    }
+  }
+
   dispose(): void {
     for (const tower of this.#towers) {
       tower.values?.dispose();
