@@ -10,8 +10,8 @@ export type { TaskOptions } from './records.js';
  * A retrieval task from a file of pairs: every different text of the first column is a query, every different text of
  * the second a document, and a query's relevant documents are those it is paired with.
  *
- * @param options.columns the two columns; default `['anchor', 'positive']`
- * @param options.documents further documents that are relevant to no query
+ * @param options `columns`: the two columns, `['anchor', 'positive']` unless given; `documents`: further documents that are
+ * relevant to no query
  * @throws GradCacheError `INPUT` for files that cannot be read
  */
 export async function readRetrievalPairs(
@@ -76,7 +76,7 @@ export async function readRetrievalFolder(paths: {
 /**
  * Pairs of sentences with the scores that people gave.
  *
- * @param options.columns two sentences and the score; default `['sentence1', 'sentence2', 'score']`
+ * @param options `columns`: two sentences and the score, `['sentence1', 'sentence2', 'score']` unless given
  * @throws GradCacheError `INPUT` for files that cannot be read, and for a score that is not a number
  */
 export async function readSts(path: string, options: TaskOptions = {}): Promise<StsTask> {

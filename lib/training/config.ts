@@ -1,6 +1,6 @@
 /**
- * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. Defaults are
- * filled in by {@link readTrainConfig}.
+ * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. {@link train}
+ * fills in defaults.
  */
 export interface TrainConfig {
   /** A model folder, or a model to be made with random weights. */
