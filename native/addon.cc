@@ -3,17 +3,20 @@
 
 #include "binding/autograd.h"
 #include "binding/encoder.h"
+#include "binding/errors.h"
 #include "binding/instance.h"
 #include "binding/loss.h"
 #include "binding/operator.h"
 #include "binding/system.h"
 #include "binding/tensor.h"
+#include "kernels/operators.h"
 
 namespace {
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   using namespace gradcache::binding;
   env.SetInstanceData(new Instance(env));  // owned by the environment
+  guarded(env, [] { gradcache::kernels::registerOperators(); });
 
   TensorHandle::define(env, exports);
   OperatorHandle::define(env, exports);

@@ -1,0 +1,261 @@
+import { backward, call, noGrad, Tensor, tidy, type DType } from '../../lib/index.js';
+import { device } from '../exactness/support.js';
+import type { Numbers } from '../oracle/compare.js';
+
+/** How an operator drops out. */
+export interface Dropout {
+  readonly p: number;
+  readonly seed: number;
+  readonly site: number;
+}
+
+export const none: Dropout = { p: 0, seed: 0, site: 0 };
+export const some: Dropout = { p: 0.3, seed: 42, site: 3 };
+
+export type Inputs = Readonly<Record<string, Tensor>>;
+
+/** An operator on inputs of fixed shapes. */
+export interface Case {
+  readonly name: string;
+  /** Shapes of the differentiable inputs. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+  readonly drops: boolean;
+  run(inputs: Inputs, dropout: Dropout): Tensor;
+  /** The same from ATen's operators, but for the mask, which `gradcache::dropout` gives. */
+  compose(inputs: Inputs, dropout: Dropout): Tensor;
+}
+
+const drop = (x: Tensor, { p, seed, site }: Dropout): Tensor => call('gradcache::dropout', x, p, seed, site);
+const layerNorm = (x: Tensor, { scale, shift }: Inputs, epsilon: number): Tensor =>
+  call('aten::layer_norm', x, [x.shape[1]!], scale, shift, epsilon);
+const indices = (values: readonly number[]): Tensor => Tensor.from(values, { dtype: 'int64', device });
+
+function norm(rows: number, width: number, optional: readonly string[]): Case {
+  const shapes = {
+    x: [rows, width],
+    ...(optional.includes('bias') && { bias: [width] }),
+    ...(optional.includes('residual') && { residual: [rows, width] }),
+    scale: [width],
+    shift: [width],
+  };
+  return {
+    name: `norm of [${rows}, ${width}] with ${optional.join(' and ') || 'nothing added'}`,
+    shapes,
+    drops: true,
+    run: ({ x, bias, residual, scale, shift }, { p, seed, site }) =>
+      call('gradcache::norm', x, bias ?? null, residual ?? null, scale, shift, 1e-5, p, seed, site),
+    compose({ x, bias, residual, ...weights }, dropout) {
+      const added = drop(bias === undefined ? x! : x!.add(bias), dropout);
+      return layerNorm(residual === undefined ? added : residual.add(added), weights, 1e-5);
+    },
+  };
+}
+
+function activation(rows: number, width: number, kind: 'gelu' | 'gelu_tanh' | 'relu'): Case {
+  return {
+    name: `${kind} of [${rows}, ${width}]`,
+    shapes: { x: [rows, width], bias: [width] },
+    drops: false,
+    run: ({ x, bias }) => call('gradcache::activation', x, bias, kind),
+    compose({ x, bias }) {
+      const sum = x!.add(bias!);
+      if (kind === 'relu') return sum.relu();
+      return call('aten::gelu', sum, { approximate: kind === 'gelu' ? 'none' : 'tanh' });
+    },
+  };
+}
+
+function attention(offsets: readonly number[], heads: number, size: number, distanceBias: boolean): Case {
+  const tokens = offsets.at(-1)!;
+  const lengths = offsets.slice(1).map((end, s) => end - offsets[s]!);
+  const longest = Math.max(...lengths);
+  return {
+    name: `attention of ${heads} heads of ${size} over ${lengths.join(', ')} tokens${distanceBias ? ' with a distance bias' : ''}`,
+    shapes: {
+      qkv: [tokens, 3 * heads * size],
+      ...(distanceBias && { distanceBias: [heads, 2 * longest - 1] }),
+    },
+    drops: true,
+    run: ({ qkv, distanceBias: bias }, { p, seed, site }) =>
+      call('gradcache::attention', qkv, offsets, heads, bias ?? null, p, seed, site),
+    compose({ qkv, distanceBias: bias }, dropout) {
+      const ones: Tensor = call('aten::ones', [tokens * heads, longest], { dtype: qkv!.dtype, device });
+      const mask = drop(ones, dropout).reshape([tokens, heads, longest]);
+      const sequences = lengths.map((length, s) => {
+        const parts: Tensor = call(
+          'aten::permute',
+          qkv!.narrow(0, offsets[s]!, length).reshape([length, 3, heads, size]),
+          [1, 2, 0, 3],
+        );
+        const [q, k, v] = call<Tensor[]>('aten::unbind.int', parts) as [Tensor, Tensor, Tensor];
+        let scores = q.matmul(k.transpose(1, 2)).div(Math.sqrt(size));
+        if (bias !== undefined) {
+          const places = Array.from(
+            { length: length * length },
+            (_, pair) => (pair % length) - Math.floor(pair / length) + longest - 1,
+          );
+          scores = scores.add(bias.indexSelect(1, indices(places)).reshape([heads, length, length]));
+        }
+        const own = mask.narrow(0, offsets[s]!, length).narrow(2, 0, length).transpose(0, 1);
+        return scores
+          .softmax(2)
+          .mul(own)
+          .matmul(v)
+          .transpose(0, 1)
+          .reshape([length, heads * size]);
+      });
+      return call('aten::cat', sequences, 0);
+    },
+  };
+}
+
+function embed(width: number, withType: boolean): Case {
+  const ids = [4, 0, 10, 4, 4, 7, 10, 2, 4];
+  const places = [0, 1, 2, 3, 0, 1, 0, 1, 2];
+  return {
+    name: `embed into ${width} features${withType ? ' with a type' : ''}`,
+    shapes: {
+      words: [11, width],
+      positions: [5, width],
+      ...(withType && { type: [width] }),
+      scale: [width],
+      shift: [width],
+    },
+    drops: true,
+    run: ({ words, positions, type, scale, shift }, { p, seed, site }) =>
+      call(
+        'gradcache::embed',
+        ...[words, positions, type ?? null, indices(ids), indices(places)],
+        ...[scale, shift, 1e-5, p, seed, site],
+      ),
+    compose({ words, positions, type, ...weights }, dropout) {
+      const sum = words!.indexSelect(0, indices(ids)).add(positions!.indexSelect(0, indices(places)));
+      return drop(layerNorm(type === undefined ? sum : sum.add(type), weights, 1e-5), dropout);
+    },
+  };
+}
+
+const dropoutCase = (rows: number, width: number): Case => ({
+  name: `dropout of [${rows}, ${width}]`,
+  shapes: { x: [rows, width] },
+  drops: true,
+  run: ({ x }, dropout) => drop(x!, dropout),
+  compose({ x }, dropout) {
+    const ones: Tensor = call('aten::ones', x!.shape, { dtype: x!.dtype, device });
+    return x!.mul(drop(ones, dropout));
+  },
+});
+
+/** Every operator in sizes that fill no vector. */
+export const oddCases: readonly Case[] = [
+  dropoutCase(5, 7),
+  norm(5, 7, ['bias', 'residual']),
+  norm(3, 9, ['residual']),
+  norm(3, 5, ['bias']),
+  norm(4, 11, []),
+  activation(5, 7, 'gelu'),
+  activation(5, 7, 'gelu_tanh'),
+  activation(5, 7, 'relu'),
+  attention([0, 3, 4, 9], 3, 5, false),
+  attention([0, 3, 4, 9], 3, 5, true),
+  attention([0, 1, 3], 1, 1, false),
+  embed(7, true),
+  embed(5, false),
+];
+
+/** Sizes that CUDA's kernels take, and enough rows for several threads. */
+export const evenCases: readonly Case[] = [
+  dropoutCase(70, 64),
+  norm(150, 64, ['bias', 'residual']),
+  norm(150, 64, []),
+  activation(150, 64, 'gelu'),
+  activation(150, 64, 'gelu_tanh'),
+  activation(150, 64, 'relu'),
+  attention([0, 30, 31, 70, 150], 2, 32, false),
+  attention([0, 30, 31, 70, 150], 2, 32, true),
+  embed(64, true),
+];
+
+/** Normally distributed numbers, the same for the same seed. */
+export function normals(count: number, seed: number): Float64Array {
+  let state = seed >>> 0;
+  const uniform = (): number => {
+    state = (state + 0x9e3779b9) >>> 0;
+    let z = state;
+    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
+    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
+    return ((z ^ (z >>> 16)) >>> 0) / 2 ** 32 + 2 ** -33;
+  };
+  return Float64Array.from(
+    { length: count },
+    () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
+  );
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
+
+/** Float64 values of a case's inputs, by name. */
+export function valuesFor({ shapes }: Case, seed = 1): Record<string, Float64Array> {
+  return Object.fromEntries(
+    Object.entries(shapes).map(([name, shape], k) => [name, normals(sizeOf(shape), seed + 1000 * k)]),
+  );
+}
+
+/** Leaves with those values, rounded through `through` first. */
+export function leaves(
+  { shapes }: Case,
+  values: Readonly<Record<string, Float64Array>>,
+  dtype: DType,
+  through: DType = dtype,
+): Record<string, Tensor> {
+  return Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => {
+      const leaf = Tensor.from(values[name]!, { shape, device }).to({ dtype: through }).to({ dtype });
+      leaf.requiresGrad = true;
+      return [name, leaf];
+    }),
+  );
+}
+
+/** What the output's gradient is set to. */
+export const cotangent = (size: number): Float64Array => normals(size, 77);
+
+/** Output and gradients of every input, by name. */
+export async function outputAndGradients(
+  inputs: Inputs,
+  compute: (inputs: Inputs) => Tensor,
+): Promise<Map<string, Numbers>> {
+  const output = compute(inputs);
+  const seed = Tensor.from(cotangent(output.size), { shape: output.shape, device }).to({
+    dtype: output.dtype,
+  });
+  await backward([output], [seed]);
+  const all = new Map<string, Numbers>([['output', (await output.values()) as Float64Array]]);
+  for (const [name, { grad }] of Object.entries(inputs))
+    all.set(name, (await grad!.values()) as Float64Array);
+  return all;
+}
+
+/** d(sum of output times cotangent)/d(input `name`) by central differences, in float64. */
+export function centralDifferences(
+  operator: Case,
+  values: Readonly<Record<string, Float64Array>>,
+  name: string,
+  dropout: Dropout,
+): Float64Array {
+  const step = 1e-5;
+  const target = (changed: Float64Array): number =>
+    tidy(() =>
+      noGrad(() => {
+        const inputs = leaves(operator, { ...values, [name]: changed }, 'float64');
+        const output = operator.run(inputs, dropout).valuesSync() as Float64Array;
+        const weights = cotangent(output.length);
+        return output.reduce((sum, value, k) => sum + value * weights[k]!, 0);
+      }),
+    );
+  return values[name]!.map((value, k) => {
+    const above = values[name]!.with(k, value + step);
+    const below = values[name]!.with(k, value - step);
+    return (target(above) - target(below)) / (2 * step);
+  });
+}
