@@ -1,5 +1,6 @@
 import type { DoctorReport } from './doctor.js';
 import { describePlaces } from './libtorch.js';
+import type { DeviceTrouble } from './load-report.js';
 
 /** A report as text for a terminal: what was found, then what is wrong and how to mend it. */
 export function formatDoctor(report: DoctorReport): string {
@@ -9,10 +10,7 @@ export function formatDoctor(report: DoctorReport): string {
     `gradcache  ${gradcache.version} in ${gradcache.folder}`,
     `node       ${node.version} at ${node.executable}`,
     `system     ${system.system}-${system.architecture}, ${libc}, ${system.processors} processors, ${gibibytes(system.memory)}`,
-    ...report.gpus.map(
-      ({ name, driver, memory }) =>
-        `gpu        ${name}, driver ${driver}, ${gibibytes(memory.free)} free of ${gibibytes(memory.total)}`,
-    ),
+    ...describeGpus(report),
     `libtorch   ${libtorch === null ? 'none' : `${libtorch.version} in ${libtorch.folder} (${libtorch.source}, ${libtorch.cuda ? 'CUDA' : 'CPU'} build)`}`,
     ...indent(describePlaces(report.places)),
     `addons     ${report.builds.length === 0 ? 'none' : ''}`.trimEnd(),
@@ -20,6 +18,7 @@ export function formatDoctor(report: DoctorReport): string {
       (build) =>
         `  ${build.matches ? '*' : ' '} libtorch ${build.minor}  ${build.kind.padEnd(8)}  ${build.addon}`,
     ),
+    `kernels    ${describeKernels(report)}`,
     ...describeLoad(load),
     'tools      for set-up and source builds',
     ...report.tools.map((tool) => `  ${tool.name.padEnd(9)}${tool.version ?? `not found (${tool.install})`}`),
@@ -30,14 +29,35 @@ export function formatDoctor(report: DoctorReport): string {
   return [...lines, ...problems].join('\n').trimEnd();
 }
 
+function describeGpus({ driver, gpus }: DoctorReport): string[] {
+  if (gpus.length === 0 && driver !== null) return [`gpu        none, driver ${driver}`];
+  return gpus.map((gpu) => {
+    const memory =
+      gpu.memory === null ? '' : `, ${gibibytes(gpu.memory.free)} free of ${gibibytes(gpu.memory.total)}`;
+    const capability = gpu.capability === null ? '' : `, compute capability ${gpu.capability}`;
+    return `gpu        ${gpu.name}${capability}, driver ${gpu.driver}${memory}`;
+  });
+}
+
+function describeKernels({ kernels, load }: DoctorReport): string {
+  if (kernels === null) return 'none for CUDA';
+  if (load === null || !load.ok) return kernels;
+  return load.kernels.error === null ? `${kernels} opens` : `${kernels} does not open: ${load.kernels.error}`;
+}
+
 function describeLoad(load: DoctorReport['load']): string[] {
   if (load === null) return ['load       not tried'];
   if (!load.ok) return [`load       failed: ${load.code}`];
   return [
     `load       ${Math.round(load.milliseconds)} ms in a process of its own`,
     ...load.libraries.map((path) => `  ${path}`),
-    `devices    ${load.devices.join(', ')}`,
+    `devices    ${load.devices.map((device) => describeDevice(device, load.unusable)).join(', ')}`,
   ];
+}
+
+function describeDevice(device: string, unusable: readonly DeviceTrouble[]): string {
+  const trouble = unusable.find((one) => one.device === device);
+  return trouble === undefined ? device : `${device} (unusable: ${trouble.code})`;
 }
 
 function indent(text: string): string[] {

@@ -1,9 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { GradCacheError } from '../errors.js';
 import { type AddonBuild, findBuilds } from './builds.js';
+import { findCudaKernels } from './cuda-kernels.js';
+import { deviceTrouble, type Machine } from './device-problems.js';
+import { driverVersion, findGpus, type GpuReport } from './gpus.js';
 import { chooseBuild } from './load.js';
 import { type LoadReport, PROBE_MARK } from './load-report.js';
 import {
@@ -17,6 +19,7 @@ import { packageRoot, packageVersion } from './paths.js';
 import { currentPlatform, type Platform, platformProblem } from './platform.js';
 
 export { formatDoctor } from './doctor-report.js';
+export type { GpuReport } from './gpus.js';
 
 /** A program that `gradcache setup` or a build from source uses. */
 export interface ToolReport {
@@ -24,14 +27,6 @@ export interface ToolReport {
   readonly version: string | null;
   /** The command that installs it. */
   readonly install: string;
-}
-
-/** A GPU as the NVIDIA driver reports it. */
-export interface GpuReport {
-  readonly name: string;
-  readonly driver: string;
-  /** Bytes of memory in all, and not in use now. */
-  readonly memory: { readonly total: number; readonly free: number };
 }
 
 /** Something that keeps gradcache from running (or will, with the device asked for), with its way out. */
@@ -48,8 +43,12 @@ export interface DoctorReport {
   readonly gradcache: { readonly version: string; readonly folder: string };
   readonly node: { readonly version: string; readonly executable: string };
   readonly system: Platform & { readonly processors: number; readonly memory: number };
+  /** Version of the NVIDIA driver that is loaded, or null where there is none. */
+  readonly driver: string | null;
   /** The GPUs of this machine, in the driver's order, whether or not libtorch can use them. */
   readonly gpus: readonly GpuReport[];
+  /** The library of CUDA kernels, or null; `load` tells whether it opens. */
+  readonly kernels: string | null;
   /** The libtorch that is used, or null. */
   readonly libtorch: LocatedLibtorch | null;
   /** Every place that was looked at for it. */
@@ -68,6 +67,8 @@ export interface DoctorOptions extends Omit<SearchOptions, 'pythonTorch'> {
   readonly device?: string | undefined;
   /** Another platform than this process's own, for tests. */
   readonly platform?: Platform;
+  /** Another folder than the NVIDIA driver's own, for tests. */
+  readonly driverFolder?: string;
 }
 
 /**
@@ -79,6 +80,8 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
   const root = options.root ?? packageRoot();
   const environment = options.environment ?? process.env;
   const problems: Problem[] = [];
+  const driver = driverVersion(options.driverFolder);
+  const gpus = findGpus(environment, options.driverFolder);
   const platformTrouble = platformProblem(platform);
   if (platformTrouble !== null) problems.push({ code: 'LIBTORCH_LOAD', message: platformTrouble });
 
@@ -93,14 +96,16 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
   let load: LoadReport | null = null;
   if (libtorch !== null && chosen !== undefined && platformTrouble === null) {
     load = await loadInChild(options);
-    problems.push(...loadProblems(load, libtorch, options.device));
+    problems.push(...loadProblems(load, options.device, { libtorch, gpus, driver }));
   }
   return {
     ok: problems.length === 0,
     gradcache: { version: packageVersion(), folder: root },
     node: { version: process.version, executable: process.execPath },
     system: { ...platform, processors: availableParallelism(), memory: totalmem() },
-    gpus: findGpus(environment),
+    driver,
+    gpus,
+    kernels: findCudaKernels(root),
     libtorch,
     places,
     builds: builds.map((build) => ({ ...build, matches: build === chosen })),
@@ -153,7 +158,11 @@ async function loadInChild(options: DoctorOptions): Promise<LoadReport> {
   };
 }
 
-function loadProblems(load: LoadReport, libtorch: LocatedLibtorch, device: string | undefined): Problem[] {
+function loadProblems(
+  load: LoadReport,
+  device: string | undefined,
+  machine: Omit<Machine, 'load'>,
+): Problem[] {
   if (!load.ok) return [{ code: load.code, message: load.message }];
   const problems: Problem[] = [];
   const openmp = load.libraries.filter((path) => /lib(gomp|iomp|omp)[^/]*$/.test(path));
@@ -163,44 +172,9 @@ function loadProblems(load: LoadReport, libtorch: LocatedLibtorch, device: strin
       message: `Two OpenMP runtimes are loaded at once, which slows both down: ${openmp.join(', ')}.`,
     });
   }
-  if (device !== undefined && device !== 'auto' && !hasDevice(load, device)) {
-    problems.push({ code: 'CUDA_UNAVAILABLE', message: missingDevice(device, load, libtorch) });
-  }
+  const trouble = deviceTrouble(device, { ...machine, load });
+  if (trouble !== null) problems.push({ code: trouble.code, message: trouble.message });
   return problems;
-}
-
-function hasDevice(load: LoadReport & { ok: true }, device: string): boolean {
-  return load.devices.some((known) => known === device || known.startsWith(`${device}:`));
-}
-
-function missingDevice(device: string, load: LoadReport & { ok: true }, libtorch: LocatedLibtorch): string {
-  const have = `Device ${device} is not there; there is ${load.devices.join(', ')}.`;
-  if (!device.startsWith('cuda')) return have;
-  if (!libtorch.cuda) {
-    return (
-      `${have} libtorch ${libtorch.version} in ${libtorch.folder} is a build without CUDA. To use another: ` +
-      'set GRADCACHE_LIBTORCH to a CUDA build, or install one with npx gradcache setup --version <version>+cu130'
-    );
-  }
-  if (!existsSync('/proc/driver/nvidia/version')) {
-    return `${have} No NVIDIA driver is loaded on this machine; in a container, start it with access to the GPU (--gpus all).`;
-  }
-  return `${have} The driver is there, but libtorch cannot use this GPU: look at CUDA_VISIBLE_DEVICES and at the driver's version.`;
-}
-
-function findGpus(environment: NodeJS.ProcessEnv): GpuReport[] {
-  const query = ['--query-gpu=name,driver_version,memory.total,memory.free', '--format=csv,noheader,nounits'];
-  const answer = spawnSync('nvidia-smi', query, { encoding: 'utf8', env: environment, timeout: 20_000 });
-  if (answer.status !== 0) return [];
-  return answer.stdout
-    .trim()
-    .split('\n')
-    .map((line) => line.split(', '))
-    .map(([name = '', driver = '', total, free]) => ({
-      name,
-      driver,
-      memory: { total: Number(total) * 2 ** 20, free: Number(free) * 2 ** 20 },
-    }));
 }
 
 const TOOLS: readonly (readonly [name: string, args: readonly string[], install: string])[] = [

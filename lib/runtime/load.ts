@@ -84,9 +84,18 @@ export function librariesOf(libtorch: LibtorchFolder): string[] {
  * a protobuf or BLAS of their own) do not get libtorch's symbols in place of theirs.
  */
 function preload(build: AddonBuild, libtorch: LocatedLibtorch): void {
-  const boot = createRequire(import.meta.url)(build.boot) as BootAddon;
-  const failed = boot.open(librariesOf(libtorch), false).find((library) => library.error !== null);
-  if (failed !== undefined) throw loadError(failed.path, failed.error ?? '', libtorch);
+  const failed = openLibraries(build.boot, librariesOf(libtorch));
+  if (failed !== null) throw loadError(failed.path, failed.error, libtorch);
+}
+
+/** Opens shared libraries for the life of the process through the boot addon; gives the first that does not open. */
+export function openLibraries(
+  boot: string,
+  paths: readonly string[],
+): { path: string; error: string } | null {
+  const addon = createRequire(import.meta.url)(boot) as BootAddon;
+  const failed = addon.open(paths, false).find((library) => library.error !== null);
+  return failed === undefined ? null : { path: failed.path, error: failed.error ?? '' };
 }
 
 function requireAddon(path: string, libtorch: LocatedLibtorch): unknown {

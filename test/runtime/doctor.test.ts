@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { doctor, type DoctorReport, formatDoctor } from '../../lib/runtime/doctor.js';
@@ -87,14 +87,46 @@ test('on musl, that is the first problem and nothing is loaded', async () => {
 
 test('GPUs are reported as the driver names them', async (context) => {
   const it = emptyWorld(context);
-  fakeProgram(join(it.root, 'nvidia-smi'), 'echo "NVIDIA H100 80GB HBM3, 580.95.05, 81559, 81000"');
+  fakeProgram(join(it.root, 'nvidia-smi'), 'echo "NVIDIA H100 80GB HBM3, 580.95.05, 9.0, 81559, 81000"');
   const report = await doctor(it);
   const memory = { total: 81559 * 2 ** 20, free: 81000 * 2 ** 20 };
-  assert.deepEqual(report.gpus, [{ name: 'NVIDIA H100 80GB HBM3', driver: '580.95.05', memory }]);
+  const gpu = { name: 'NVIDIA H100 80GB HBM3', driver: '580.95.05', capability: '9.0', memory };
+  assert.deepEqual(report.gpus, [gpu]);
   assert.match(
     formatDoctor(report),
-    /gpu +NVIDIA H100 80GB HBM3, driver 580\.95\.05, 79\.1 GiB free of 79\.6 GiB/,
+    /gpu +NVIDIA H100 80GB HBM3, compute capability 9\.0, driver 580\.95\.05, 79\.1 GiB free of 79\.6 GiB/,
   );
+});
+
+test('without nvidia-smi, GPUs are reported from what the driver tells about itself', async (context) => {
+  const it = emptyWorld(context);
+  const driverFolder = join(it.root, 'driver');
+  mkdirSync(join(driverFolder, 'gpus', '0000:04:00.0'), { recursive: true });
+  const version =
+    'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (dvs)\n';
+  writeFileSync(join(driverFolder, 'version'), version);
+  writeFileSync(
+    join(driverFolder, 'gpus', '0000:04:00.0', 'information'),
+    'Model: \t\t NVIDIA H200\nIRQ:   \t 12\n',
+  );
+  const report = await doctor({ ...it, driverFolder });
+  assert.equal(report.driver, '580.95.05');
+  assert.deepEqual(report.gpus, [
+    { name: 'NVIDIA H200', driver: '580.95.05', capability: null, memory: null },
+  ]);
+  assert.match(formatDoctor(report), /gpu +NVIDIA H200, driver 580\.95\.05\n/);
+});
+
+test('the library of CUDA kernels is reported: where it lies and whether it opens', async (context) => {
+  const report = await doctor();
+  assert.ok(report.load?.ok);
+  assert.deepEqual(report.load.kernels, { path: report.kernels, error: null });
+  assert.match(
+    formatDoctor(report),
+    report.kernels === null ? /kernels +none for CUDA/ : /kernels +\S+\.so opens/,
+  );
+  const none = await doctor(emptyWorld(context));
+  assert.equal(none.kernels, null);
 });
 
 test('a device that is not there is CUDA_UNAVAILABLE, with the reason', async () => {
