@@ -29,8 +29,10 @@ await main(async () => {
   if (words.length === 0) await check(checkPackage);
   await installOracle();
 
+  // Those of test/gpu need a GPU: `npm run test:gpu`.
   const files = filesUnder(['dist/test'], /\.test\.js$/).filter(
-    (file) => words.length === 0 || words.some((word) => file.includes(word)),
+    (file) =>
+      !file.startsWith('dist/test/gpu/') && (words.length === 0 || words.some((word) => file.includes(word))),
   );
   if (files.length === 0) throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
   for (const failure of failures) say(`FAILED: ${failure}`);

