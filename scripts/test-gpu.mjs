@@ -1,4 +1,4 @@
-// `npm run test:gpu [-- WORD …]`: the tests that compute on a GPU. Those of test/exactness and test/oracle compare the same
+// `npm run test:gpu [-- WORD …]`: the tests that compute on a GPU. Those of test/exactness, test/oracle and test/kernels compare the same
 // things as in `npm test`, on the device; those of test/gpu are run here alone. Nothing is set up: it works from dist/, the
 // addon and the kernels as they are, also on a machine without npm (`node scripts/test-gpu.mjs`). With words, only the files
 // whose path holds one of them. GRADCACHE_TEST_DEVICE names another device than `cuda`.
@@ -23,7 +23,7 @@ await main(async () => {
       (file) =>
         !OF_THE_CPU.includes(file) && (words.length === 0 || words.some((word) => file.includes(word))),
     );
-  const shared = [...chosen('exactness'), ...chosen('oracle')];
+  const shared = [...chosen('exactness'), ...chosen('oracle'), ...chosen('kernels')];
   const alone = chosen('gpu').filter((file) => device !== 'cpu' || !file.includes('out-of-memory'));
   if (shared.length + alone.length === 0)
     throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
