@@ -267,9 +267,12 @@ function write(records: readonly Record[]): void {
   const body = report(records);
   console.log(body);
   if (options.out) writeFileSync(join(options.out, 'gpu.md'), `${body}\n`);
-  const machine = records.find((entry) => entry.record === 'machine');
+  // Records of several runs may stand one after the other in a file: a row is then the median over all of them.
+  const machines = records.filter((entry) => entry.record === 'machine');
+  const [machine] = machines;
   if (options.write && machine) {
-    writeResults('GPU', machine.command, body, `${machine.date.slice(0, 10)}, ${machine.gpu}`);
+    const commands = machines.map(({ command }) => command.replace(/ --out \S+/, '')).join('`, `');
+    writeResults('GPU', commands, body, `${machine.date.slice(0, 10)}, ${machine.gpu}`);
   }
 }
 
