@@ -2,7 +2,9 @@
  * The cached step on the CPU beside its peers: the same weights, texts, loss, dropout and optimizer on the same machine
  * in the same run, one step of each in turn, so that a busy minute hits all of them.
  *
- *   npm run bench -- cpu [--pairs 128] [--rounds 3] [--write]
+ *   npm run bench -- cpu [--pairs 128] [--rounds 3] [--quick] [--write]
+ *
+ * `--quick` runs two settings of each alone.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -147,7 +149,12 @@ async function ourContenders(folder: string, columns: readonly string[][]): Prom
 const median = (values: readonly number[]) =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
-async function measure(workload: Workload, peers: Peers, folder: string, rounds: number): Promise<string> {
+async function measure(
+  workload: Workload,
+  peers: Peers,
+  folder: string,
+  { rounds, quick }: { rounds: number; quick: boolean },
+): Promise<string> {
   const loaded = await peers.ask<Loaded>({
     do: 'load',
     folder,
@@ -155,7 +162,10 @@ async function measure(workload: Workload, peers: Peers, folder: string, rounds:
     max_length: MAX_LENGTH,
   });
   const ours = await ourContenders(folder, workload.columns);
-  const contenders = [...peerSettings().map((setting) => peers.contender(setting)), ...ours];
+  const theirs = peerSettings().map((setting) => peers.contender(setting));
+  const contenders = [...theirs, ...ours].filter(({ ours: own, setting }) =>
+    quick ? (own ? ['1024 tokens', '2048 tokens'] : ['8 sequences', '16 sequences']).includes(setting) : true,
+  );
   const seconds = new Map<Contender, number[]>(contenders.map((contender) => [contender, []]));
   for (let round = 0; round <= rounds; round++) {
     for (const contender of contenders) {
@@ -197,6 +207,7 @@ async function main(): Promise<void> {
     options: {
       pairs: { type: 'string', default: '128' },
       rounds: { type: 'string', default: '3' },
+      quick: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false },
     },
   });
@@ -211,7 +222,8 @@ async function main(): Promise<void> {
         'pooling, cosine InfoNCE with temperature 0.05, fused AdamW. Tokens are real ones, padding does not count; ' +
         'tokenization is not timed. `sentence-transformers-sorted` is fed texts in order of length, which it does not do by itself.',
     ];
-    for (const workload of workloads(pairs)) parts.push(await measure(workload, peers, model, rounds));
+    for (const workload of workloads(pairs))
+      parts.push(await measure(workload, peers, model, { rounds, quick: values.quick }));
     const body = parts.join('\n\n');
     console.log(body);
     if (values.write)

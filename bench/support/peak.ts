@@ -15,7 +15,7 @@ export interface Peak {
   readonly seconds: number;
 }
 
-const SHAPE = { hidden: 128, layers: 2, heads: 4, intermediate: 512, vocabulary: 4000 };
+const SHAPE = { hidden: 128, layers: 1, heads: 4, intermediate: 256, vocabulary: 4000 };
 const TOKENS = 32;
 const CHUNK = 64;
 const WARM_UP = 6;
@@ -55,7 +55,7 @@ export async function measurePeak(pairs: number): Promise<Peak> {
   return {
     pairs,
     tokensPerText: TOKENS,
-    shape: `${SHAPE.layers} layers of ${SHAPE.hidden}`,
+    shape: `${SHAPE.layers} layer of ${SHAPE.hidden}`,
     chunk: CHUNK,
     peak: peakMemory,
     unavoidable: representations + ids,
