@@ -13,7 +13,7 @@ import { requireSeed } from './seeds.js';
 export function checkOptions(options: GradCacheOptions): void {
   if (typeof options !== 'object' || options === null)
     throw refused('options', options, 'an object with encoders and a loss');
-  const { encoders, loss, chunk = 'auto', retain = { bytes: 0 }, accumulate = 1, seed } = options;
+  const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
   if (!Array.isArray(encoders) || encoders.length === 0)
     throw refused('encoders', encoders, 'a list with one for each tower');
   const foreign = (encoders as readonly (Partial<Encoder> | null)[]).findIndex(
@@ -36,8 +36,8 @@ export function checkOptions(options: GradCacheOptions): void {
   }
   const chunks: readonly ChunkSize[] = Array.isArray(chunk) ? chunk : [chunk];
   for (const size of chunks) if (size !== 'auto') requireChunkSize(size);
-  if (retain !== 'auto' && !(typeof retain?.bytes === 'number' && retain.bytes >= 0))
-    throw refused('retain', retain, "'auto' or { bytes }");
+  if (retain !== 'auto' && retain !== 'last' && !(typeof retain?.bytes === 'number' && retain.bytes >= 0))
+    throw refused('retain', retain, "'last', 'auto' or { bytes }");
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw refused('accumulate', accumulate, 'a positive integer');
   if (seed !== undefined) requireSeed(seed);

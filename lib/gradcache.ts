@@ -7,7 +7,7 @@ import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
 import { RepresentationCache } from './representation-cache.js';
-import { chooseRetained } from './retention.js';
+import { chooseRetained, type Retain } from './retention.js';
 import { chunkSeed } from './seeds.js';
 import type { Parameter } from './tensor.js';
 
@@ -20,10 +20,11 @@ export interface GradCacheOptions {
   /** How much is encoded at once, for all towers or for each; default: `'auto'`. */
   readonly chunk?: ChunkSize | readonly ChunkSize[];
   /**
-   * Memory for graphs of chunks that are then not encoded twice; `'auto'`: what the device has left. Default: none. The
-   * result is the same.
+   * Which chunks keep their graph, and so are encoded once: as many as fit into a number of bytes, or into what the
+   * device has left (`'auto'`), or the last one alone (`'last'`, the default), whose graph the second pass would build
+   * first and which therefore takes no memory that the step does not take anyway. The result is the same.
    */
-  readonly retain?: { readonly bytes: number } | 'auto';
+  readonly retain?: Retain;
   /** Steps whose mean makes one update: gradients are multiplied by its inverse; default: 1. */
   readonly accumulate?: number;
   /** Of dropout; default: 0. */
@@ -137,8 +138,7 @@ export class GradCache {
           return await this.#attempt(batches, lengths, jobs, options, retries);
         } catch (error) {
           if (!(error instanceof GradCacheError) || error.code !== 'OUT_OF_MEMORY') throw error;
-          if (jobs.every(({ chunk, retain }) => chunk.rows.length === 1 && !retain))
-            throw tooSmall(jobs, error);
+          if (smallest(jobs)) throw tooSmall(jobs, error);
           emptyCache(this.#encoders[0]!.device);
           this.#divisor *= 2;
         }
@@ -268,7 +268,7 @@ export class GradCache {
   }
 
   #plan(batches: readonly unknown[], lengths: readonly Int32Array[], seed: number): Job[] {
-    const { chunk: size = 'auto', retain } = this.#options;
+    const { chunk: size = 'auto', retain = 'last' } = this.#options;
     const jobs = this.#encoders.flatMap((encoder, tower) => {
       const asked = Array.isArray(size) ? (size as readonly ChunkSize[])[tower]! : (size as ChunkSize);
       const plan = planChunks(
@@ -293,6 +293,13 @@ export class GradCache {
 function divided(size: Exclude<ChunkSize, 'auto'>, divisor: number): Exclude<ChunkSize, 'auto'> {
   if ('tokens' in size) return { tokens: Math.max(1, Math.floor(size.tokens / divisor)) };
   return { sequences: Math.max(1, Math.floor(size.sequences / divisor)) };
+}
+
+/** Whether half of these chunks would be no smaller: single rows, of which at most the last keeps its graph. */
+function smallest(jobs: readonly Job[]): boolean {
+  return jobs.every(
+    ({ chunk, retain }, index) => chunk.rows.length === 1 && (!retain || index === jobs.length - 1),
+  );
 }
 
 function tooSmall(jobs: readonly Job[], cause: GradCacheError): GradCacheError {

@@ -7,19 +7,22 @@ const SHARE = 0.92;
 /** What a chunk's passes need beside its graph, in multiples of the graph: gradients and products of one layer. */
 const WORKING = 0.35;
 
+/** {@link GradCacheOptions.retain} */
+export type Retain = { readonly bytes: number } | 'auto' | 'last';
+
 /**
  * How many of the last chunks keep their graph, so that they are encoded once: as many as a budget of bytes allows, from
  * the last one back. What is freed first in the second pass is then what was made last in the first.
  *
- * @param retain a number of bytes, `'auto'` for what the device has left beside one chunk at work, or nothing
+ * @param retain a number of bytes, `'auto'` for what the device has left beside one chunk at work, or `'last'` for one chunk
  * @param divisor what the budget is divided by, after memory ran out
  */
 export function chooseRetained(
   jobs: readonly { readonly encoder: Encoder; readonly chunk: Chunk<unknown> }[],
-  retain: { readonly bytes: number } | 'auto' | undefined,
+  retain: Retain,
   divisor: number,
 ): number {
-  if (retain === undefined) return 0;
+  if (retain === 'last') return 1;
   const sizes = jobs.map(({ encoder, chunk }) => encoder.graphBytes(chunk));
   let kept = 0;
   let used = 0;

@@ -12,6 +12,8 @@ export class UsageError extends GradCacheError {
 export interface Flag {
   /** `switch` takes nothing (and `--no-NAME` turns it off), `list` takes `a,b,c`, `bytes` takes `512MiB` or a number. */
   readonly kind: 'text' | 'number' | 'bytes' | 'list' | 'switch';
+  /** Words that a flag of the kind `bytes` takes as well. */
+  readonly words?: readonly string[];
   /** What its value is called in the help. */
   readonly value?: string;
   readonly help: string;
@@ -104,20 +106,20 @@ export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
   if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} belongs to no flag.`);
   const values = new Map<string, unknown>();
   for (const [name, value] of Object.entries(parsed.values)) {
-    const { kind } = flags[name] as Flag;
+    const flag = flags[name] as Flag;
     values.set(
       name,
-      Array.isArray(value) ? value.map((item) => convert(name, kind, item)) : convert(name, kind, value),
+      Array.isArray(value) ? value.map((item) => convert(name, flag, item)) : convert(name, flag, value),
     );
   }
   return new Arguments(values, args.slice(end + 1));
 }
 
-function convert(name: string, kind: Flag['kind'], value: unknown): unknown {
+function convert(name: string, { kind, words = [] }: Flag, value: unknown): unknown {
   if (kind === 'switch' || kind === 'text') return value;
   const text = value as string;
   if (kind === 'list') return text.split(',').map((item) => item.trim());
-  if (kind === 'bytes') return parseBytes(name, text);
+  if (kind === 'bytes') return words.includes(text) ? text : parseBytes(name, text, words);
   const number = Number(text);
   if (text.trim() === '' || !Number.isFinite(number))
     throw new UsageError(`--${name} is ${JSON.stringify(text)}, not a number.`);
@@ -126,10 +128,12 @@ function convert(name: string, kind: Flag['kind'], value: unknown): unknown {
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
 
-function parseBytes(name: string, text: string): number {
+function parseBytes(name: string, text: string, words: readonly string[]): number {
   const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
   if (match === null)
-    throw new UsageError(`--${name} is ${JSON.stringify(text)}; write bytes as 1073741824, 512MiB or 2GiB.`);
+    throw new UsageError(
+      `--${name} is ${JSON.stringify(text)}; write bytes as 1073741824, 512MiB or 2GiB${words.map((word) => `, or ${word}`).join('')}.`,
+    );
   return Math.round(Number(match[1]) * (UNITS[(match[2] as string).toUpperCase()] as number));
 }
 

@@ -85,7 +85,8 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       kind: 'bytes',
       value: 'BYTES',
       sets: 'retain',
-      help: 'memory for graphs of chunks kept from the first pass: 8GiB',
+      words: ['last', 'auto'],
+      help: 'memory for graphs kept from the first pass: 8GiB, auto (all that is left) or last (default)',
     },
     device: { kind: 'text', value: 'DEVICE', sets: 'device', help: 'cpu, cuda, cuda:1 or auto (default)' },
     precision: {

@@ -19,8 +19,11 @@ export interface TrainConfig {
   readonly batch: number;
   /** How much of a batch is in the encoder at once; it bounds memory and leaves the result as it is. Default 'auto'. */
   readonly chunk?: 'auto' | { readonly sequences: number } | { readonly tokens: number };
-  /** Bytes in which graphs of chunks may be kept instead of being computed again. Default 0. */
-  readonly retain?: number;
+  /**
+   * Graphs of chunks to keep instead of computing them again: as many as fit into a number of bytes, into what the device
+   * has left ('auto'), or the last chunk's ('last', the default), which takes no more memory.
+   */
+  readonly retain?: number | 'auto' | 'last';
   readonly loss?: {
     /** Divides similarities; smaller is sharper. Default 0.05. */
     readonly temperature?: number;

@@ -44,7 +44,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
       'give the number of pairs in a batch',
     ),
     chunk: readChunk(fields),
-    retain: fields.number('retain', { min: 0 }) ?? 0,
+    retain: readRetain(fields),
     loss: readLoss(fields.object('loss')),
     optimizer: readOptimizer(fields.object('optimizer')),
     schedule: readSchedule(fields.object('schedule')),
@@ -106,6 +106,14 @@ function readChunk(fields: Fields): NonNullable<TrainConfig['chunk']> {
   if (sequences !== undefined && tokens === undefined) return { sequences };
   if (tokens !== undefined && sequences === undefined) return { tokens };
   throw refuse(fields.at('chunk'), value, 'one of { sequences } and { tokens }');
+}
+
+function readRetain(fields: Fields): FilledTrainConfig['retain'] {
+  const value = fields.raw('retain') ?? 'last';
+  if (value === 'last' || value === 'auto') return value;
+  if (typeof value !== 'number')
+    throw refuse(fields.at('retain'), value, '"last", "auto" or a number of bytes');
+  return fields.number('retain', { min: 0 }) as number;
 }
 
 function readShuffle(fields: Fields): boolean | { buffer: number } {

@@ -57,7 +57,7 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
       encoders: config.columns.map(() => model),
       loss,
       chunk: config.chunk,
-      retain: { bytes: config.retain },
+      retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
     });
     const optimizer = new AdamW(gradcache.parameters(), config.optimizer);

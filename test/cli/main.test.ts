@@ -41,7 +41,7 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     [['train', '--batch', 'many'], /INPUT: --batch is "many", not a number\.\n/],
     [
       ['train', '--retain', '2 apples'],
-      /INPUT: --retain is "2 apples"; write bytes as 1073741824, 512MiB or 2GiB\.\n/,
+      /INPUT: --retain is "2 apples"; write bytes as 1073741824, 512MiB or 2GiB, or last, or auto\.\n/,
     ],
     [['train', 'pairs.jsonl'], /INPUT: "pairs\.jsonl" belongs to no flag\.\n/],
     [['train', '--', 'x'], /INPUT: train takes nothing after --, got "x"\.\n/],

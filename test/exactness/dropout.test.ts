@@ -109,7 +109,7 @@ test('the same seed gives the same step bit for bit, another one another step', 
 test('kept graphs change nothing, bit for bit, whatever share of the chunks they are', async () => {
   const encoder = await textEncoder('float32', { dropout: 0.3 });
   const outcomes = [];
-  for (const share of [0, 0.3, 0.6, 2]) {
+  for (const share of [0, 0.3, 0.6, 2, undefined]) {
     clear([encoder]);
     const chunks = piecesOfStep(encoder, { sequences: 3 }).flat();
     const bytes = chunks.reduce((sum, chunk) => sum + encoder.graphBytes(chunk as never), 0);
@@ -117,19 +117,20 @@ test('kept graphs change nothing, bit for bit, whatever share of the chunks they
       encoders: [encoder, encoder],
       loss: infoNCE({ temperature: 0.2 }),
       chunk: { sequences: 3 },
-      retain: { bytes: Math.floor(bytes * share) },
+      ...(share === undefined ? {} : { retain: { bytes: Math.floor(bytes * share) } }),
     });
     const { loss, retained } = await gradcache.step(batches, { seed: SEED });
     outcomes.push({ retained, loss, gradients: await gradients([encoder]) });
   }
-  const [none, few, many, all] = outcomes;
+  const [none, few, many, all, last] = outcomes;
   assert.equal(none!.retained, 0);
   assert.ok(
     0 < few!.retained && few!.retained < many!.retained && many!.retained < 8,
     `${few!.retained}, ${many!.retained}`,
   );
   assert.equal(all!.retained, 8);
-  for (const outcome of [few!, many!, all!]) {
+  assert.equal(last!.retained, 1, 'the last chunk, where nothing is asked for');
+  for (const outcome of [few!, many!, all!, last!]) {
     assert.equal(outcome.loss, none!.loss);
     assert.deepEqual(outcome.gradients, none!.gradients);
   }

@@ -25,7 +25,10 @@ const shape: Shape = {
 const batches = [tokens(mixedLengths(2000, 40), 2000, 1), tokens(mixedLengths(2000, 120), 2000, 2)];
 const CHUNK = 65_536;
 
-/** Takes the card's memory but for `left` bytes, in blocks of these sizes. */
+/**
+ * Takes the card's memory but for `left` bytes, in blocks of these sizes. The allocator serves up to 1 MiB from one pool
+ * and more from another, whose half-used segments only sizes beyond 1 MiB can fill.
+ */
 function fill(left: number, units: readonly number[]): Tensor[] {
   emptyCache(device);
   const taken: Tensor[] = [];
@@ -87,7 +90,7 @@ test('memory that does not suffice for one sequence is an OUT_OF_MEMORY error, a
   await gradcache.step([tokens([5, 6], 2000, 1), tokens([7, 8], 2000, 2)]);
   const before = await gradients(encoder);
   emptyCache(device);
-  const taken = fill(0, [1024 * MIB, 64 * MIB, MIB, MIB / 8, 4096, 512]);
+  const taken = fill(0, [1024 * MIB, 64 * MIB, 8 * MIB, 2 * MIB, MIB, MIB / 8, 4096, 512]);
   await assert.rejects(gradcache.step(batches), { code: 'OUT_OF_MEMORY' });
   for (const tensor of taken) tensor.dispose();
   emptyCache(device);
