@@ -22,7 +22,7 @@ export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './enco
 export { ModuleEncoder, type Module, type TensorBatch } from './encoders/module-encoder.js';
 export type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoders/encoder.js';
 export { type Retain } from './retention.js';
-export { planChunks, type ChunkSize, type PlannedChunk } from './encoders/chunk-plan.js';
+export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './encoders/chunk-plan.js';
 export { Tokenizer, type TokenBatch } from './encoders/tokenizer.js';
 export type { Pooling } from './encoders/model-folder.js';
 export { readSafetensors, writeSafetensors, type StoredTensor } from './encoders/safetensors.js';

@@ -24,7 +24,8 @@ await main(async () => {
         !OF_THE_CPU.includes(file) && (words.length === 0 || words.some((word) => file.includes(word))),
     );
   const shared = [...chosen('exactness'), ...chosen('oracle'), ...chosen('kernels')];
-  const alone = chosen('gpu').filter((file) => device !== 'cpu' || !file.includes('out-of-memory'));
+  const needsGpu = /out-of-memory|automatic-chunk/;
+  const alone = chosen('gpu').filter((file) => device !== 'cpu' || !needsGpu.test(file));
   if (shared.length + alone.length === 0)
     throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
 

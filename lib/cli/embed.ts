@@ -6,7 +6,7 @@ import { MODEL_FLAGS, openModel } from './model.js';
 import { openVectorFile, VECTOR_FORMATS } from './vector-files.js';
 import type { VectorFormat } from './vector-files.js';
 import { readTexts } from './texts.js';
-import { formatCount } from './terminal.js';
+import { formatCount, type ProgressLine } from './terminal.js';
 
 const EMBED_FLAGS = {
   input: {
@@ -49,10 +49,7 @@ export const embedCommand: Command = {
     const started = performance.now();
     const output = args.required('output', EMBED_FLAGS.output);
     const count = await interruptible(
-      (signal) =>
-        embed(args, output, signal, (done) =>
-          progress.show(`${done} texts · ${formatCount((done * 1000) / (performance.now() - started))}/s`),
-        ),
+      (signal) => embed(args, output, signal, progress),
       () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
     );
     progress.clear();
@@ -67,17 +64,18 @@ async function embed(
   args: Arguments,
   output: string,
   signal: AbortSignal,
-  onProgress: (done: number) => void,
+  progress: ProgressLine,
 ): Promise<{ texts: number; dimension: number }> {
   const format = formatOf(output, args.text('format'));
   const block = args.number('block') ?? 4096;
   if (!Number.isInteger(block) || block < 1)
     throw new UsageError(`--block is ${block}; a whole number from 1 is needed.`);
   const texts = readTexts(args.required('input', EMBED_FLAGS.input), args.text('column'));
-  const model = await openModel(args);
+  const model = await openModel(args, progress);
   try {
     const file = await openVectorFile(output, format, model.dimension);
     try {
+      const started = performance.now();
       let done = 0;
       for await (const part of inBlocks(texts, block)) {
         const tensor = await model.encode(part, {
@@ -89,7 +87,7 @@ async function embed(
         tensor.dispose();
         await file.write(part, Float32Array.from(values as Float32Array));
         done += part.length;
-        onProgress(done);
+        progress.show(`${done} texts · ${formatCount((done * 1000) / (performance.now() - started))}/s`);
       }
       await file.finish();
       return { texts: done, dimension: model.dimension };

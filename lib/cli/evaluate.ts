@@ -95,7 +95,7 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
     columns: args.list('columns'),
     header: header(args),
   });
-  const model = await openModel(args);
+  const model = await openModel(args, progress);
   try {
     const scores = await evaluateSts(model, task, {
       prompt: args.text('query-prompt'),
@@ -120,7 +120,7 @@ async function measureRetrieval(
     return k;
   });
   const task = await readTask(args);
-  const model = await openModel(args);
+  const model = await openModel(args, progress);
   try {
     const scores = await evaluateRetrieval(model, task, {
       recallAt,

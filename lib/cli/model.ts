@@ -2,6 +2,7 @@ import { TextEncoder } from '../encoders/text-encoder.js';
 import { chooseDevice } from '../training/device.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
+import type { ProgressLine } from './terminal.js';
 
 /** Flags of the commands that use a finished model. */
 export const MODEL_FLAGS = {
@@ -17,13 +18,15 @@ export const MODEL_FLAGS = {
 
 const PRECISIONS = ['float32', 'bfloat16', 'float64'] as const;
 
-/** Loads the model that the flags name. */
-export async function openModel(args: Arguments): Promise<TextEncoder> {
+/** Loads the model that the flags name, and says where. */
+export async function openModel(args: Arguments, progress: ProgressLine): Promise<TextEncoder> {
   const folder = args.required('model', MODEL_FLAGS.model);
   const given = args.text('precision') ?? 'float32';
   const precision = PRECISIONS.find((known) => known === given);
   if (precision === undefined)
     throw new UsageError(`--precision is ${given}; accepted is ${PRECISIONS.join(', ')}.`);
   const device = chooseDevice(args.text('device') ?? 'auto');
-  return TextEncoder.load(folder, { device, precision, maxLength: args.number('max-length') });
+  const model = await TextEncoder.load(folder, { device, precision, maxLength: args.number('max-length') });
+  progress.say(`${folder} in ${precision} on ${model.device}`);
+  return model;
 }

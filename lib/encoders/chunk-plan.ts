@@ -1,7 +1,10 @@
 import { GradCacheError } from '../errors.js';
 
-/** How much is encoded at once: a number of rows, a number of tokens, or what the encoder deems right. */
-export type ChunkSize = { readonly sequences: number } | { readonly tokens: number } | 'auto';
+/** A number of rows or of tokens. */
+export type FixedChunkSize = { readonly sequences: number } | { readonly tokens: number };
+
+/** How much is encoded at once: a number of rows, a number of tokens, or what is found to be right. */
+export type ChunkSize = FixedChunkSize | 'auto';
 
 /** The rows of one chunk and the sum of their lengths. */
 export interface PlannedChunk {
@@ -13,28 +16,34 @@ export interface PlannedChunk {
  * Cuts a batch into chunks. Rows are taken longest first, so that a chunk's rows are of about one length and a chunk
  * that does not fit into memory fails early; the loss puts them back into their places, so the order is free.
  *
- * By sequences, each chunk but the last has as many rows as asked. By tokens, a chunk takes rows as long as their
- * lengths add up to no more than asked; a row longer than that is a chunk by itself.
+ * By sequences, each chunk but the last has as many rows as asked. By tokens, a chunk's lengths add up to no more than
+ * asked, and the chunks share the tokens evenly; a row longer than that is a chunk by itself.
  *
  * @throws GradCacheError `INPUT` for a size that is not a positive integer
  */
-export function planChunks(lengths: Int32Array, size: Exclude<ChunkSize, 'auto'>): PlannedChunk[] {
+export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedChunk[] {
   const limit = requireChunkSize(size);
   const order = longestFirst(lengths);
   const chunks: PlannedChunk[] = [];
   let begin = 0;
   let tokens = 0;
   let used = 0;
+  let left = lengths.reduce((sum, length) => sum + length, 0);
+  // What is left is shared evenly among as few chunks as the size allows, so that none is but a scrap of the others.
+  const share = (): number => ('tokens' in size ? left / Math.ceil(left / limit) : Infinity);
+  let fair = share();
   const close = (end: number): void => {
     if (end > begin) chunks.push({ rows: order.slice(begin, end), tokens });
     begin = end;
+    left -= tokens;
+    fair = share();
     tokens = 0;
     used = 0;
   };
   for (let k = 0; k < order.length; k++) {
     const length = lengths[order[k] ?? 0] ?? 0;
     const cost = 'tokens' in size ? length : 1;
-    if (used + cost > limit) close(k);
+    if (used + cost > limit || tokens >= fair) close(k);
     used += cost;
     tokens += length;
   }
@@ -43,7 +52,7 @@ export function planChunks(lengths: Int32Array, size: Exclude<ChunkSize, 'auto'>
 }
 
 /** The number in a chunk size. @throws GradCacheError `INPUT` when there is none, or it is not a positive integer */
-export function requireChunkSize(size: Exclude<ChunkSize, 'auto'>): number {
+export function requireChunkSize(size: FixedChunkSize): number {
   const { tokens, sequences } = (size ?? {}) as { tokens?: number; sequences?: number };
   const limit = tokens ?? sequences;
   if (!Number.isSafeInteger(limit) || limit! < 1 || Object.keys(size).length !== 1) {

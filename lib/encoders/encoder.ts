@@ -1,4 +1,5 @@
 import type { Parameter, Tensor } from '../tensor.js';
+import type { FixedChunkSize } from './chunk-plan.js';
 
 /** Some rows of one tower's batch, encoded together. */
 export interface Chunk<Batch> {
@@ -42,8 +43,8 @@ export interface EncodedChunk {
 export interface Encoder<Batch = unknown> {
   /** Where the encoder lives: `'cpu'` or `'cuda:N'`. */
   readonly device: string;
-  /** The chunk size that `'auto'` means. */
-  readonly automaticChunk: { readonly sequences: number } | { readonly tokens: number };
+  /** The chunk size that `'auto'` begins with. */
+  readonly automaticChunk: FixedChunkSize;
   /** The length of each row of a batch, which chunks by tokens count. @throws GradCacheError `INPUT`, `SHAPE` */
   lengths(batch: Batch): Int32Array;
   /** How many of a batch's rows were cut to the greatest length. */

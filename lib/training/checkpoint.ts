@@ -14,6 +14,8 @@ export interface TrainerState {
   readonly step: number;
   /** Settings and files that the order of the data follows from. */
   readonly order: Readonly<Record<string, unknown>>;
+  /** Tokens of a chunk that the run had found to be right, where its configuration leaves that to it. */
+  readonly chunkTokens?: number;
 }
 
 /** Everything a checkpoint holds besides the model. */
@@ -147,7 +149,12 @@ function readState(value: unknown, path: string): TrainerState {
     );
     const order = fields.required('order', fields.raw('order'), 'the file is damaged');
     new Fields(order, `${path}.order`); // refuses what is not an object
-    return { step, order: order as Record<string, unknown> };
+    const chunkTokens = fields.count('chunkTokens');
+    return {
+      step,
+      order: order as Record<string, unknown>,
+      ...(chunkTokens === undefined ? {} : { chunkTokens }),
+    };
   } catch (error) {
     throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
   }

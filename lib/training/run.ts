@@ -47,7 +47,7 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
   const checkpoint = resumed === null ? null : await readCheckpoint(resumed);
   if (checkpoint !== null && resumed !== null) checkSameOrder(checkpoint, order, resumed);
 
-  const done = checkpoint?.state.step ?? 0;
+  const { step: done = 0, chunkTokens } = checkpoint?.state ?? {};
   const schedule = makeSchedule(config, steps);
   const model = await openModel(config, resumed);
   try {
@@ -56,7 +56,8 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
     const gradcache = new GradCache({
       encoders: config.columns.map(() => model),
       loss,
-      chunk: config.chunk,
+      // The masks of dropout follow the chunks: a resumed run cuts them as the run before it did.
+      chunk: config.chunk === 'auto' && chunkTokens !== undefined ? { tokens: chunkTokens } : config.chunk,
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
     });

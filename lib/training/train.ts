@@ -59,13 +59,13 @@ export interface TrainResult {
 export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
   const filled = readTrainConfig(config);
   const { signal, onEvent } = hooks;
-  await mkdir(filled.output, { recursive: true });
   await tidyOutput(filled.output);
   const onSkip = (message: string): void => onEvent?.({ type: 'skipped', message });
   // A run whose length is given in steps starts without going through all of the data first.
   const counted = filled.steps === undefined ? await countBatches(filled, { onSkip, signal }) : null;
   const run = await openRun(filled, counted?.batches ?? (filled.steps as number));
   try {
+    await mkdir(filled.output, { recursive: true });
     const metrics = await MetricsFile.open(join(filled.output, 'metrics.jsonl'), run.done);
     const emit = (event: TrainEvent): void => {
       metrics.write(event);
@@ -175,13 +175,18 @@ class Loop {
     const { parts, config } = this;
     const folder = checkpointFolder(config.output, step);
     await writeCheckpoint(folder, (path) => parts.model.save(path), {
-      state: { step, order: parts.order },
+      state: { step, order: parts.order, ...automaticChunk(parts, config) },
       optimizer: await parts.optimizer.state(),
       loss: await storedLoss(parts),
     });
     await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
     this.emit({ type: 'saved', step, folder });
   }
+}
+
+function automaticChunk({ gradcache }: Run, { chunk }: FilledTrainConfig): { chunkTokens?: number } {
+  const [size] = gradcache.chunkSizes();
+  return chunk === 'auto' && size !== undefined && 'tokens' in size ? { chunkTokens: size.tokens } : {};
 }
 
 async function storedLoss({ lossParameters }: Run): Promise<Map<string, StoredTensor>> {

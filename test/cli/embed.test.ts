@@ -131,9 +131,9 @@ test('a failure leaves no file behind, and says what is wrong', async (t) => {
   const unclear = await gradcache(args);
   assert.match(
     unclear.stderr,
-    /^INPUT: .*rows\.jsonl has columns: say which holds the texts with --column NAME\.\n/,
+    / on cpu\nINPUT: .*rows\.jsonl has columns: say which holds the texts with --column NAME\.\n/,
   );
   const missing = await gradcache(args.map((arg) => (arg === rows ? join(folder, 'gone.txt') : arg)));
-  assert.match(missing.stderr, /^INPUT: .*gone\.txt cannot be read/);
+  assert.match(missing.stderr, / on cpu\nINPUT: .*gone\.txt cannot be read/);
   assert.deepEqual((await readdir(folder)).sort(), ['model', 'rows.jsonl']);
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
@@ -179,6 +179,19 @@ test('a signal that has fired already ends the run before its first step', async
   });
 });
 
+test('an automatic chunk size is kept in the checkpoint, and a resumed run cuts its chunks by it', async (t) => {
+  const { config } = await shortRun(t);
+  const settings = { ...config, chunk: 'auto', steps: 2, checkpoint: { every: 2 } } as const;
+  await train(settings);
+  const path = join(config.output, 'checkpoint-2', 'trainer.json');
+  const state = JSON.parse(await readFile(path, 'utf8')) as { chunkTokens: number };
+  assert.equal(state.chunkTokens, 2048);
+  await writeFile(path, JSON.stringify({ ...state, chunkTokens: 40 }));
+  await rm(join(config.output, 'model'), { recursive: true });
+  const { steps } = await record({ ...settings, steps: 3, resume: true });
+  assert.ok(steps[0]!.chunks > 6, `${steps[0]!.chunks} chunks`);
+});
+
 test('earlier results are not overwritten, and another order of the data is not resumed', async (t) => {
   const { config } = await shortRun(t);
   const settings = { ...config, steps: 2, checkpoint: { every: 2 } };
@@ -242,7 +255,9 @@ test('epochs give as many steps as there are batches of at least half the size',
 
 test('data that does not fill half a batch is an error, not an endless run', async (t) => {
   const { config } = await shortRun(t);
-  for (const length of [{ steps: 3 }, { steps: undefined, epochs: 3 }]) {
+  // Rows are counted before anything is written, unless the length is given in steps.
+  for (const length of [{ steps: undefined, epochs: 3 }, { steps: 3 }]) {
+    if (length.steps) await assert.rejects(readdir(config.output), { code: 'ENOENT' });
     await assert.rejects(record({ ...config, ...length, batch: 200 }), {
       code: 'INPUT',
       message: /do not fill half a batch of 200/,
