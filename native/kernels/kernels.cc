@@ -94,8 +94,8 @@ void addColumnSum(const at::Tensor& gradient, const at::Tensor& rows) {
 void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows) {
   if (cuda::takesRows(rows) && table.scalar_type() == at::kFloat) {
     cuda::addRows(table, indices, rows);
-  } else if (hasCpuVersion(rows) && table.scalar_type() == rows.scalar_type()) {
-    cpu::addRows(table, indices, rows);
+  } else if (hasCpuVersion(table)) {
+    cpu::addRows(table, indices, rows.to(table.scalar_type()));
   } else {
     composite::addRows(table, indices, rows);
   }

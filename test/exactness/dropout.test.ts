@@ -87,24 +87,26 @@ test('a chunk encoded twice under one seed gives the same bits, with and without
   }
 });
 
-test('the same seed gives the same step bit for bit, another one another step', async () => {
-  const run = async (seed: number) => {
-    const encoder = await textEncoder('float32', { dropout: 0.3 });
-    const gradcache = new GradCache({
-      encoders: [encoder, encoder],
-      loss: infoNCE(),
-      chunk: { tokens: 25 },
-      seed,
-    });
-    const losses = [];
-    for (let step = 0; step < 2; step++) losses.push((await gradcache.step(batches)).loss);
-    return { losses, gradients: await gradients([encoder]) };
-  };
-  const first = await run(5);
-  assert.deepEqual(await run(5), first);
-  assert.notEqual(first.losses[0], first.losses[1], 'each step draws its own masks');
-  assert.notEqual((await run(6)).losses[0], first.losses[0]);
-});
+for (const precision of ['float32', 'bfloat16'] as const) {
+  test(`${precision}: the same seed gives the same step bit for bit, another one another step`, async () => {
+    const run = async (seed: number) => {
+      const encoder = await textEncoder(precision, { dropout: 0.3 });
+      const gradcache = new GradCache({
+        encoders: [encoder, encoder],
+        loss: infoNCE(),
+        chunk: { tokens: 25 },
+        seed,
+      });
+      const losses = [];
+      for (let step = 0; step < 2; step++) losses.push((await gradcache.step(batches)).loss);
+      return { losses, gradients: await gradients([encoder]) };
+    };
+    const first = await run(5);
+    assert.deepEqual(await run(5), first);
+    assert.notEqual(first.losses[0], first.losses[1], 'each step draws its own masks');
+    assert.notEqual((await run(6)).losses[0], first.losses[0]);
+  });
+}
 
 test('kept graphs change nothing, bit for bit, whatever share of the chunks they are', async () => {
   const encoder = await textEncoder('float32', { dropout: 0.3 });

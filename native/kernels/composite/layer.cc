@@ -75,7 +75,8 @@ ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x
 }
 
 void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows) {
-  // Sorted accumulation: the order of the additions, and so every bit, is the same each time.
+  // On CUDA, the one device that comes here, this sorts: the order of the additions, and so every bit, is the
+  // same each time.
   table.index_put_({indices}, rows.to(table.scalar_type()), /*accumulate=*/true);
 }
 
