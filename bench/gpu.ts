@@ -127,24 +127,30 @@ class Bench {
   async #compile(groups: readonly Group[]): Promise<void> {
     const wanted = new Map<
       string,
-      { shape: Group['shape']; dropout: number; batches: Map<string, [number, number]> }
+      { shape: Group['shape']; dropout: number; dynamic: boolean; batches: Map<string, [number, number]> }
     >();
     for (const { shape, dropout, kind, jobs } of groups) {
       for (const { peer } of jobs) {
         if (!peer?.compile || peer.name === 'full') continue;
-        const key = `${shape} ${dropout}`;
-        const entry = wanted.get(key) ?? { shape, dropout, batches: new Map<string, [number, number]>() };
+        const { dynamic } = peer;
+        const key = `${shape} ${dropout} ${dynamic}`;
+        const entry = wanted.get(key) ?? {
+          shape,
+          dropout,
+          dynamic,
+          batches: new Map<string, [number, number]>(),
+        };
         for (const width of kind === 'uniform' ? [32, 128] : [32, 256]) {
           entry.batches.set(`${peer.chunk} ${width}`, [peer.chunk, width]);
         }
         wanted.set(key, entry);
       }
     }
-    for (const { shape, dropout, batches } of wanted.values()) {
+    for (const { shape, dropout, dynamic, batches } of wanted.values()) {
       for (const batch of batches.values()) {
         // What is left over is compiled in the step that is not timed.
         if (this.left < this.#budget / 2) return;
-        const request = { do: 'warm', shape: SHAPES[shape], dropout, batches: [batch] };
+        const request = { do: 'warm', shape: SHAPES[shape], dropout, batches: [batch], dynamic };
         const answer = await this.#peers?.ask<{ seconds: number }>(request, Math.max(1, this.left));
         process.stderr.write(`compiled ${shape} ${batch.join(' x ')}: ${JSON.stringify(answer)}\n`);
       }
@@ -226,12 +232,13 @@ class Bench {
     const limit = Math.max(1, this.left + 20);
     const { shape, dropout } = group;
     if (job.peer) {
-      const { name, chunk, compile } = job.peer;
+      const { name, chunk, compile, dynamic } = job.peer;
       const request = {
         do: 'block',
         peer: name,
         chunk,
         compile,
+        dynamic,
         shape: SHAPES[shape],
         dropout,
         tokens: file,

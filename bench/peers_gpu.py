@@ -5,11 +5,11 @@ One JSON object a line on standard input; each line is answered with one on stan
   {"do": "burst", "seconds": S}        keeps the card busy with matrix products
   {"do": "warm", "shape": {..}, "dropout": P, "batches": [[rows, width, graph?], ..]}   compiles for these batches
   {"do": "block", "peer": NAME, "chunk": N, "compile": true | false, "shape": {..}, "dropout": P, "tokens": FILE,
-   "warm": N, "steps": N}              answers the seconds of each timed step and the peak memory
+   "warm": N, "steps": N, "dynamic": true | false}   answers the seconds of each timed step and the peak memory
 Peers: gradcache (luyug's, from the folder in GRAD_CACHE_SRC; it is not bundled), sentence-transformers
 (CachedMultipleNegativesRankingLoss), full (no cache at all). Every peer: BERT with random weights, bf16 autocast, dropout on
 hidden states and attention, mean pooling, scaled cosine InfoNCE (scale 20), fused AdamW. What is compiled is compiled
-once and shared by all peers.
+once and shared by all peers that ask for the same: for each width (default) or for all (dynamic).
 """
 import argparse
 import gc
@@ -65,16 +65,16 @@ def wait():
         torch.cuda.synchronize()
 
 
-def encoder_of(shape, dropout, compile_):
+def encoder_of(shape, dropout, compile_, dynamic=False):
     key = json.dumps([shape, dropout], sort_keys=True)
     if key not in encoders:
         torch.manual_seed(0)
         encoders[key] = Encoder(shape, dropout).to(DEVICE).train()
     if not compile_:
         return encoders[key], encoders[key]
-    if key not in compiled:
-        compiled[key] = torch.compile(encoders[key], dynamic=False)
-    return encoders[key], compiled[key]
+    if (key, dynamic) not in compiled:
+        compiled[key, dynamic] = torch.compile(encoders[key], dynamic=dynamic)
+    return encoders[key], compiled[key, dynamic]
 
 
 def read(path):
@@ -157,9 +157,9 @@ def full_loss(module, towers, chunk):
 LOSSES = {'gradcache': gradcache_loss, 'sentence-transformers': sentence_transformers_loss, 'full': full_loss}
 
 
-def block(peer, chunk, compile, shape, dropout, tokens, warm, steps):
+def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=False):
     towers = read(tokens)
-    encoder, module = encoder_of(shape, dropout, compile)
+    encoder, module = encoder_of(shape, dropout, compile, dynamic)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-5, fused=True)
     loss = LOSSES[peer](module, towers, chunk)
     seconds = []
@@ -194,9 +194,9 @@ def release():
         torch.cuda.empty_cache()
 
 
-def warm(shape, dropout, batches):
+def warm(shape, dropout, batches, dynamic=False):
     """Compiles for batches of these rows and widths, with and without a graph, in the very modes that peers use."""
-    encoder, module = encoder_of(shape, dropout, True)
+    encoder, module = encoder_of(shape, dropout, True, dynamic)
     start = time.perf_counter()
     for rows, width in batches:
         ids = torch.randint(1000, shape['vocabulary'], (rows, width), device=DEVICE)

@@ -11,13 +11,15 @@ export interface Job {
   /** Of one step on an H200, in seconds: what the budget is planned with. */
   readonly estimate: number;
   readonly ours?: {
-    readonly chunk: Exclude<ChunkSize, 'auto'>;
+    readonly chunk: ChunkSize;
     readonly retain?: 'auto' | { bytes: number };
   };
   readonly peer?: {
     readonly name: 'gradcache' | 'sentence-transformers' | 'full';
     readonly chunk: number;
     readonly compile: boolean;
+    /** Compiled once for all widths, because it cuts batches to widths of its own. */
+    readonly dynamic: boolean;
   };
 }
 
@@ -47,11 +49,23 @@ function ours(tokens: number, estimate: number, retain?: 'auto' | { bytes: numbe
   };
 }
 
+/** Nothing asked for: what a user gets who sets no option of memory. Needs a step that is not timed. */
+function byDefault(estimate: number): Job {
+  return {
+    id: 'ours-default',
+    label: 'gradcache (this package)',
+    setting: 'automatic',
+    estimate,
+    ours: { chunk: 'auto' },
+  };
+}
+
 function peer(
   name: NonNullable<Job['peer']>['name'],
   chunk: number,
   compile: boolean,
   estimate: number,
+  dynamic = false,
 ): Job {
   const title = {
     gradcache: 'luyug/GradCache',
@@ -63,7 +77,7 @@ function peer(
     label: `${title[name]}${compile ? ', compiled' : ''}`,
     setting: name === 'full' ? 'whole batch' : `${chunk} sequences`,
     estimate,
-    peer: { name, chunk, compile },
+    peer: { name, chunk, compile, dynamic },
   };
 }
 
@@ -90,7 +104,7 @@ export const groups: readonly Group[] = [
     rounds: ROUNDS,
     warm: true,
     jobs: alternate(
-      [ours(32_768, 2.1), ours(56_000, 2.1), ours(32_768, 1.9, 'auto')],
+      [ours(32_768, 2.1), ours(56_000, 2.1), ours(32_768, 1.9, 'auto'), byDefault(2)],
       [
         peer(GC, 256, true, 2.95),
         peer(ST, 256, true, 3.1),
@@ -108,8 +122,13 @@ export const groups: readonly Group[] = [
     rounds: ROUNDS,
     warm: true,
     jobs: alternate(
-      [ours(32_768, 1.4), ours(56_000, 1.4), ours(32_768, 1.3, 'auto')],
-      [peer(GC, 256, true, 5), peer(ST, 256, true, 5), peer(GC, 256, false, 6.5), peer(ST, 256, false, 6.5)],
+      [ours(32_768, 1.2), ours(56_000, 1.2), ours(32_768, 1, 'auto'), byDefault(1.2)],
+      [
+        peer(GC, 256, true, 5),
+        peer(GC, 128, true, 5.5),
+        peer(GC, 256, false, 6.5),
+        peer(ST, 256, false, 6.5),
+      ],
     ),
   },
   {
@@ -140,12 +159,7 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: alternate(
       [ours(32_768, 0.4), ours(56_000, 0.4), ours(32_768, 0.4, 'auto')],
-      [
-        peer(GC, 256, true, 1.2),
-        peer(ST, 256, true, 1.2),
-        peer(GC, 256, false, 1.6),
-        peer(ST, 256, false, 1.6),
-      ],
+      [peer(GC, 256, true, 1.6), peer(GC, 256, false, 2), peer(ST, 256, false, 2)],
     ),
   },
   {
@@ -156,7 +170,7 @@ export const groups: readonly Group[] = [
     dropout: 0.1,
     rounds: [1],
     warm: false,
-    jobs: [ours(32_768, 17)],
+    jobs: [ours(32_768, 17), peer(GC, 256, true, 25)],
   },
   {
     id: 'base-uniform-8192-no-dropout',
@@ -168,7 +182,7 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: alternate(
       [ours(32_768, 2.1), ours(32_768, 1.9, 'auto')],
-      [peer(GC, 1024, false, 3), peer(ST, 1024, false, 3)],
+      [peer(GC, 256, true, 3), peer(GC, 1024, false, 3), peer(ST, 1024, false, 3)],
     ),
   },
   {
@@ -179,7 +193,7 @@ export const groups: readonly Group[] = [
     dropout: 0,
     rounds: [3],
     warm: true,
-    jobs: alternate([ours(32_768, 1.4), ours(32_768, 1.3, 'auto')], [peer(GC, 256, false, 6)]),
+    jobs: alternate([ours(32_768, 1.2), ours(32_768, 1, 'auto')], [peer(GC, 256, true, 5)]),
   },
   {
     id: 'base-natural-1024',
@@ -191,7 +205,7 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: alternate(
       [ours(32_768, 0.2), ours(32_768, 0.2, 'auto')],
-      [peer(GC, 256, true, 0.7), peer(ST, 256, true, 0.7)],
+      [peer(GC, 256, true, 0.7), peer(ST, 256, false, 0.9)],
     ),
   },
   {
@@ -215,7 +229,7 @@ export const groups: readonly Group[] = [
     dropout: 0.1,
     rounds: [1],
     warm: false,
-    jobs: [ours(32_768, 12)],
+    jobs: [ours(32_768, 10), peer(GC, 256, true, 40)],
   },
   {
     id: 'mini-natural-65536',
@@ -225,23 +239,27 @@ export const groups: readonly Group[] = [
     dropout: 0.1,
     rounds: [1],
     warm: false,
-    jobs: alternate([ours(32_768, 4)], [peer(ST, 256, true, 14)]),
+    jobs: alternate([ours(32_768, 4)], [peer(GC, 256, true, 14)]),
   },
   {
-    id: 'base-uniform-65536-rivals',
+    // Compiling takes it minutes: it cuts every batch to a width of its own.
+    id: 'base-natural-8192-sentence-transformers-compiled',
     shape: 'base',
-    kind: 'uniform',
-    pairs: 65_536,
+    kind: 'natural',
+    pairs: 8192,
     dropout: 0.1,
-    rounds: [1],
-    warm: false,
-    jobs: [peer(ST, 256, true, 30), peer(GC, 256, true, 30)],
+    rounds: [2],
+    warm: true,
+    jobs: [ours(56_000, 1.2), peer(ST, 256, true, 5, true)],
   },
 ];
 
 /** The same groups at sizes that a CPU takes in seconds: lengths, pairs and chunks are small, and all else is the same. */
 export function tiny(): Group[] {
-  const size = (tokens: number) => Math.max(8, Math.round(tokens / 512));
+  const small = (chunk: ChunkSize): ChunkSize =>
+    typeof chunk === 'object' && 'tokens' in chunk
+      ? { tokens: Math.max(8, Math.round(chunk.tokens / 512)) }
+      : chunk;
   return groups.map((group) => ({
     ...group,
     shape: 'tiny',
@@ -249,14 +267,7 @@ export function tiny(): Group[] {
     jobs: group.jobs.map((job) => ({
       ...job,
       estimate: 0,
-      ...(job.ours
-        ? {
-            ours: {
-              ...job.ours,
-              chunk: { tokens: size('tokens' in job.ours.chunk ? job.ours.chunk.tokens : 1) },
-            },
-          }
-        : {}),
+      ...(job.ours ? { ours: { ...job.ours, chunk: small(job.ours.chunk) } } : {}),
       ...(job.peer ? { peer: { ...job.peer, chunk: job.peer.chunk / 64, compile: false } } : {}),
     })),
   }));
