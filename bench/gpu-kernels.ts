@@ -2,13 +2,13 @@
  * Where the time of one chunk goes: every kernel of a pass without a graph, then a pass forward and backward, of one
  * chunk on the GPU, as Nsight Compute times it.
  *
- *   npm run bench -- gpu-kernels [--shape base] [--kind uniform] [--tokens 32768] [--write]
- *   npm run bench -- gpu-kernels --csv FILE        the table from what ncu wrote
+ *   npm run bench -- gpu-kernels [--shape base] [--kind uniform] [--tokens 32768] [--out FILE] [--write]
+ *   npm run bench -- gpu-kernels --csv FILE --gpu NAME …      the table from what ncu wrote into FILE on that card
  *
  * Kernels are timed one at a time, so neither gaps between them nor the power cap of a card under load are in the figures.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -25,6 +25,8 @@ const { values: options } = parseArgs({
     tokens: { type: 'string', default: '32768' },
     device: { type: 'string', default: 'cuda' },
     csv: { type: 'string' },
+    gpu: { type: 'string' },
+    out: { type: 'string' },
     pass: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
   },
@@ -58,21 +60,85 @@ async function passes(): Promise<void> {
   call('aten::erfinv', mark).dispose();
 }
 
-const CLASSES: readonly (readonly [string, RegExp])[] = [
-  ['matrix products', /gemm|cutlass|cublas|nvjet|splitK|xmma|wgmma/i],
-  ['attention forward', /attention.?forward|flash_fwd|fmha.*forward/i],
-  ['attention backward', /attention.?backward|flash_bwd|fmha.*backward/i],
-  ['layer norm with dropout and residual', /norm/i],
-  ['activation with bias', /activation|gelu/i],
-  ['column sums (bias gradients)', /column/i],
-  ['embeddings and rows of tables', /embed|addPieces|addRuns|addRows|index/i],
-  ['sorting of ids', /sort|radix|scan/i],
-  ['fills and copies', /fill|copy|memset|memcpy|cat/i],
+/** What ncu reads of every kernel: nanoseconds, bytes to and from memory, and shares of what the card can do, in percent. */
+const METRICS = [
+  'gpu__time_duration.sum',
+  'dram__bytes.sum',
+  'dram__throughput.avg.pct_of_peak_sustained_elapsed',
+  'sm__throughput.avg.pct_of_peak_sustained_elapsed',
+] as const;
+
+/** What this memory moves when it does nothing but copy, in bytes a second, and what products reach in a short burst. */
+const COPY_RATE = 4.17e12;
+const PRODUCT_RATE = 790e12;
+
+interface Work {
+  readonly tokens: number;
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly layers: number;
+}
+
+interface Class {
+  readonly title: string;
+  readonly pattern: RegExp;
+  /** Seconds that it should take: what it must read and write once, or its products, at the card's best rate. */
+  readonly estimate?: (work: Work) => number;
+}
+
+const bytes = (count: number) => (2 * count) / COPY_RATE;
+
+/** By their order: a name belongs to the first class that takes it. */
+const CLASSES: readonly Class[] = [
+  {
+    title: 'matrix products',
+    pattern: /gemm|cutlass|cublas|nvjet|splitK|xmma|wgmma/i,
+    // Two forwards, and a backward of twice a forward.
+    estimate: ({ tokens, hidden, intermediate, layers }) =>
+      (4 * layers * 2 * tokens * hidden * (4 * hidden + 2 * intermediate)) / PRODUCT_RATE,
+  },
+  {
+    title: 'attention forward',
+    pattern: /attention.?forward|flash_fwd|fmha.*forward/i,
+    // Queries, keys and values in, one row out, twice.
+    estimate: ({ tokens, hidden, layers }) => bytes(2 * layers * 4 * tokens * hidden),
+  },
+  {
+    title: 'attention backward',
+    pattern: /attention.?backward|flash_bwd|fmha.*backward/i,
+    // Queries, keys, values, output and its gradient in, three gradients out.
+    estimate: ({ tokens, hidden, layers }) => bytes(layers * 8 * tokens * hidden),
+  },
+  {
+    title: 'layer norm with dropout and residual',
+    pattern: /norm/i,
+    // Two a layer: 2 in and 1 out; the same and the sum out; gradient and sum in, 2 gradients and the output out.
+    estimate: ({ tokens, hidden, layers }) => bytes(2 * layers * (3 + 4 + 5) * tokens * hidden),
+  },
+  {
+    title: 'activation with bias',
+    pattern: /activation|gelu/i,
+    // In and out, twice; gradient and input in, gradient and output out.
+    estimate: ({ tokens, intermediate, layers }) => bytes(layers * (2 + 2 + 4) * tokens * intermediate),
+  },
+  {
+    title: 'column sums (bias gradients)',
+    pattern: /column/i,
+    estimate: ({ tokens, hidden, layers }) => bytes(layers * 3 * tokens * hidden),
+  },
+  { title: 'pooling', pattern: /pool/i },
+  { title: 'embeddings and rows of tables', pattern: /embed|addPieces|addRuns|addRows|index|gather/i },
+  { title: 'sorting of ids', pattern: /sort|radix|scan/i },
+  { title: 'fills and copies', pattern: /fill|copy|memset|memcpy|cat/i },
 ];
 
-interface Line {
-  calls: number;
-  milliseconds: number;
+interface Kernel {
+  readonly name: string;
+  readonly seconds: number;
+  readonly bytes: number;
+  /** Shares of the memory's and the multiprocessors' best, 0..1. */
+  readonly memory: number;
+  readonly processors: number;
 }
 
 /** Fields of a CSV line in which every field may be quoted. */
@@ -82,71 +148,98 @@ function fields(line: string): string[] {
   );
 }
 
-/** Kernels after the last mark but one. */
-function kernels(csv: string): { name: string; milliseconds: number }[] {
+/** What a unit of ncu's is in seconds, bytes or shares. */
+function scaleOf(unit: string): number {
+  const known: readonly (readonly [RegExp, number])[] = [
+    [/^(ns|nsecond)/, 1e-9],
+    [/^(us|usecond)/, 1e-6],
+    [/^(ms|msecond)/, 1e-3],
+    [/^(s$|second)/, 1],
+    [/^K?byte/i, unit.startsWith('K') ? 1e3 : 1],
+    [/^Mbyte/i, 1e6],
+    [/^Gbyte/i, 1e9],
+    [/^%/, 0.01],
+  ];
+  const scale = known.find(([pattern]) => pattern.test(unit))?.[1];
+  if (scale === undefined) throw new Error(`ncu counted in ${unit}`);
+  return scale;
+}
+
+/** Kernels between the last two marks. */
+function kernels(csv: string): Kernel[] {
   const lines = csv.split('\n').filter((line) => line.startsWith('"') || line.startsWith('ID,'));
   const head = fields(lines[0] ?? '');
-  const [name, time] = [
-    head.indexOf('Kernel Name'),
-    head.findIndex((field) => field.startsWith('gpu__time_duration')),
-  ];
-  if (name < 0 || time < 0) throw new Error(`no kernels in what ncu wrote: ${csv.slice(0, 400)}`);
-  const unit = fields(lines[1] ?? '')[time] ?? '';
-  const scale = /^ms|msecond/.test(unit)
-    ? 1
-    : /^us|usecond/.test(unit)
-      ? 1e-3
-      : /^s$|^second/.test(unit)
-        ? 1e3
-        : 1e-6;
-  const all = lines
-    .slice(2)
-    .map(fields)
-    .map((cells) => ({
-      name: cells[name] ?? '',
-      milliseconds: Number((cells[time] ?? '').replaceAll(',', '')) * scale,
-    }));
+  const units = fields(lines[1] ?? '');
+  const name = head.indexOf('Kernel Name');
+  const places = METRICS.map((metric) => head.indexOf(metric));
+  if (name < 0 || places.some((place) => place < 0))
+    throw new Error(`not what was asked for in what ncu wrote: ${csv.slice(0, 400)}`);
+  const scales = places.map((place) => scaleOf(units[place]!));
+  const all = lines.slice(2).map((line): Kernel => {
+    const cells = fields(line);
+    const [seconds, moved, memory, processors] = places.map(
+      (place, k) => Number(cells[place]!.replaceAll(',', '')) * scales[k]!,
+    ) as [number, number, number, number];
+    return { name: cells[name]!, seconds, bytes: moved, memory, processors };
+  });
   const marks = all.flatMap((kernel, k) => (kernel.name.includes(MARK) ? [k] : []));
   if (marks.length < 2) throw new Error(`${marks.length} marks among ${all.length} kernels`);
   return all.slice(marks.at(-2)! + 1, marks.at(-1));
 }
 
-function report(csv: string): string {
-  const [classes, names] = [new Map<string, Line>(), new Map<string, Line>()];
-  let total = 0;
-  for (const { name, milliseconds } of kernels(csv)) {
-    const title = CLASSES.find(([, pattern]) => pattern.test(name))?.[0] ?? 'other';
-    const short = name
-      .replace(/<.*/s, '')
-      .replace(/\(.*/s, '')
-      .replace(/^void /, '')
-      .slice(0, 70);
-    for (const [lines, key] of [
-      [classes, title],
-      [names, `${title} | ${short}`],
-    ] as const) {
-      const line = lines.get(key) ?? { calls: 0, milliseconds: 0 };
-      line.calls++;
-      line.milliseconds += milliseconds;
-      lines.set(key, line);
-    }
-    total += milliseconds;
-  }
-  const rows = (lines: Map<string, Line>) =>
-    [...lines]
-      .sort((a, b) => b[1].milliseconds - a[1].milliseconds)
-      .map(([key, line]) => [key, line.calls, Number(line.milliseconds.toFixed(3))]);
-  const tokens = Number(options.tokens);
+/** A kernel's name without its types and arguments. */
+function shortName(name: string): string {
+  return name
+    .replaceAll(/\((anonymous namespace|unnamed)\)::|<unnamed>::/g, '')
+    .replace(/[<(].*/s, '')
+    .replace(/^void /, '')
+    .slice(0, 70);
+}
+
+function groupBy(all: readonly Kernel[], key: (kernel: Kernel) => string): Map<string, Kernel[]> {
+  const groups = new Map<string, Kernel[]>();
+  for (const kernel of all) groups.set(key(kernel), [...(groups.get(key(kernel)) ?? []), kernel]);
+  return new Map([...groups].sort(([, a], [, b]) => secondsOf(b) - secondsOf(a)));
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+const secondsOf = (group: readonly Kernel[]) => sum(group.map(({ seconds }) => seconds));
+
+/** Calls, milliseconds, gigabytes moved, and the shares of the card's best, weighted by time. */
+function cells(group: readonly Kernel[]): (string | number)[] {
+  const seconds = secondsOf(group);
+  const share = (of: 'memory' | 'processors') =>
+    `${Math.round((100 * sum(group.map((kernel) => kernel[of] * kernel.seconds))) / seconds)} %`;
+  const gigabytes = sum(group.map((kernel) => kernel.bytes)) / 1e9;
   return [
-    `One chunk of at most ${tokens.toLocaleString('en')} tokens, ${options.shape} shape, ${options.kind}, dropout 0.1: forward without ` +
-      `graph, forward, backward. ${total.toFixed(1)} ms of kernels. Each is timed by itself, at the clock of an unloaded card.`,
-    table(['', 'calls', 'ms'], rows(classes)),
-    table(
-      ['', 'kernel', 'calls', 'ms'],
-      rows(names)
-        .slice(0, 30)
-        .map(([key, ...rest]) => [...String(key).split(' | '), ...rest]),
-    ),
+    group.length,
+    Number((1e3 * seconds).toFixed(3)),
+    Number(gigabytes.toFixed(2)),
+    share('memory'),
+    share('processors'),
+  ];
+}
+
+function report(csv: string): string {
+  const all = kernels(csv);
+  const shape = SHAPES[options.shape as ShapeName];
+  const work = { ...shape, tokens: Number(options.tokens) };
+  const classOf = ({ name }: Kernel) => CLASSES.find(({ pattern }) => pattern.test(name));
+  const columns = ['calls', 'ms', 'GB', 'of memory rate', 'of multiprocessors'];
+  const classes = [...groupBy(all, (kernel) => classOf(kernel)?.title ?? 'other')].map(([title, group]) => {
+    const estimate = CLASSES.find((known) => known.title === title)?.estimate?.(work);
+    return [title, ...cells(group), estimate === undefined ? '' : Number((1e3 * estimate).toFixed(2))];
+  });
+  const names = [
+    ...groupBy(all, (kernel) => `${classOf(kernel)?.title ?? 'other'} | ${shortName(kernel.name)}`),
+  ].map(([name, group]) => [...name.split(' | '), ...cells(group)]);
+  return [
+    `One chunk of at most ${work.tokens.toLocaleString('en')} tokens, ${options.shape} shape, ${options.kind}, dropout 0.1: forward without ` +
+      `graph, forward, backward. ${(1e3 * secondsOf(all)).toFixed(1)} ms of kernels. Each is timed by itself, at the clock of an unloaded card. ` +
+      `The estimate is what a class must read and write once at ${COPY_RATE / 1e12} TB/s, or its products at ${PRODUCT_RATE / 1e12} TFLOP/s. ` +
+      'The shares say what holds a kernel that misses it: the memory, or the instructions of the multiprocessors.',
+    table(['', ...columns, 'estimate ms'], classes),
+    table(['', 'kernel', ...columns], names.slice(0, 30)),
   ].join('\n\n');
 }
 
@@ -160,14 +253,7 @@ function findProfiler(): string {
 function profile(): string {
   const log = join(tmpdir(), `gradcache-kernels-${process.pid}.csv`);
   const forwarded = ['--pass', '--shape', options.shape, '--kind', options.kind, '--tokens', options.tokens];
-  const settings = [
-    '--metrics',
-    'gpu__time_duration.sum',
-    '--clock-control',
-    'none',
-    '--cache-control',
-    'none',
-  ];
+  const settings = ['--metrics', METRICS.join(','), '--clock-control', 'none', '--cache-control', 'none'];
   const { status, stdout, stderr, error } = spawnSync(
     findProfiler(),
     [
@@ -186,7 +272,13 @@ function profile(): string {
   if (status !== 0 || !existsSync(log)) {
     throw new Error(`ncu ended with ${status ?? error?.message}: ${(stdout + stderr).slice(-600)}`);
   }
+  if (options.out) copyFileSync(log, options.out);
   return readFileSync(log, 'utf8');
+}
+
+function gpuName(): string {
+  const query = ['--query-gpu=name', '--format=csv,noheader'];
+  return spawnSync('nvidia-smi', query, { encoding: 'utf8' }).stdout?.split('\n')[0] || 'no GPU';
 }
 
 async function main(): Promise<void> {
@@ -194,10 +286,12 @@ async function main(): Promise<void> {
   const body = report(options.csv === undefined ? profile() : readFileSync(options.csv, 'utf8'));
   console.log(body);
   if (options.write) {
+    const { shape, kind, tokens, gpu = gpuName() } = options;
     writeResults(
-      `Kernels of a chunk, ${options.shape}, ${options.kind}`,
-      `npm run bench -- gpu-kernels ${process.argv.slice(2).join(' ')}`,
+      `Kernels of a chunk, ${shape}, ${kind}`,
+      `npm run bench -- gpu-kernels --shape ${shape} --kind ${kind} --tokens ${tokens}`,
       body,
+      `${new Date().toISOString().slice(0, 10)}, ${gpu}`,
     );
   }
 }
