@@ -1,6 +1,6 @@
 // `npm run check:package`: what npm would publish, looked at by publint and arethetypeswrong, by its size, and by what must
 // and must not be in it. It is content with the addon for this machine's libtorch; with --publish (npm runs that before
-// publishing) everything prebuilt must be there and made from these sources: `npm run prebuildify` sees to that.
+// publishing) everything prebuilt must be there and made from these sources: `npm run prebuild` sees to that.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -50,7 +50,7 @@ async function checkPrebuilds() {
   const problems = prebuildProblems(SUPPORTED_MINORS);
   if (problems.length === 0) return;
   throw new Failure(
-    `Not fit to publish:\n  ${problems.join('\n  ')}\nTo make what is missing: npm run prebuildify`,
+    `Not fit to publish:\n  ${problems.join('\n  ')}\nTo make what is missing: npm run prebuild`,
   );
 }
 

@@ -65,7 +65,7 @@ function requireNvcc() {
   const failure = new Failure(
     `The CUDA kernels need the compiler of CUDA ${LEAST_CUDA.join('.')} or later, and ${nvcc} ${found}.\n` +
       'Install the CUDA toolkit (no GPU is needed to compile) and put its bin/ on PATH, or set CUDACXX to its nvcc.\n' +
-      'To make all but the kernels: npm run prebuildify -- --only addons',
+      'To make all but the kernels: npm run prebuild -- --only addons',
   );
   failure.code = 'SETUP';
   throw failure;

@@ -1,5 +1,5 @@
-// `npm run prebuildify`: everything native that the package is published with (the script is not called prebuild because
-// npm would run it before each `npm run build`):
+// `npm run prebuild`: everything native that the package is published with. (No script is called build: npm would run this
+// one before it.)
 //   prebuilds/torch-2.13/prebuilds/linux-x64/gradcache.glibc.node    the main addon, one for each supported libtorch minor
 //   prebuilds/boot/prebuilds/linux-x64/boot.glibc.node               the boot addon, which is the same for all
 //   prebuilds/cuda/linux-x64/libgradcache_cuda.so                    the CUDA kernels, which are the same for all

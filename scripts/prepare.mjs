@@ -1,5 +1,5 @@
 // Does what set-up is missing, and nothing twice: the packages, the TypeScript, a libtorch, the addon.
-//   node scripts/prepare.mjs [--only packages|typescript|libtorch]     (also `npm run build`)
+//   node scripts/prepare.mjs [--only packages|typescript|libtorch]     (also `npm run compile`)
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -17,7 +17,7 @@ await main(async () => {
   const words = process.argv.slice(2);
   const device = process.env.GRADCACHE_TEST_DEVICE || 'cuda';
   if (!existsSync(join(root, 'dist', 'test')))
-    throw new Failure('dist/ is not there: run `npm run build` where npm is');
+    throw new Failure('dist/ is not there: run `npm run compile` where npm is');
   const chosen = (folder) =>
     filesUnder([`dist/test/${folder}`], /\.test\.js$/).filter(
       (file) =>

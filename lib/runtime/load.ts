@@ -57,7 +57,7 @@ export function chooseBuild(
       `No addon of gradcache ${packageVersion()} here was built for libtorch ${libtorch.minor}.`,
       `Found:     libtorch ${libtorch.version} in ${libtorch.folder} (${libtorch.source})`,
       `Built for: ${minors.length === 0 ? 'none' : minors.join(', ')}`,
-      ...(fromSource ? ['To build one for it:              npm run build'] : []),
+      ...(fromSource ? ['To build one for it:              npm run compile'] : []),
       ...minors
         .slice(0, 1)
         .map((m) => `To install a libtorch that fits:  npx gradcache setup --version ${m}.0`),
@@ -137,7 +137,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   ],
   [
     /undefined symbol/,
-    'The addon and this libtorch do not belong together: build anew with npm run build, or run npx gradcache setup',
+    'The addon and this libtorch do not belong together: build anew with npm run compile, or run npx gradcache setup',
   ],
   [
     /file too short|invalid ELF header|wrong ELF class/,

@@ -87,7 +87,7 @@ void requireCuda(const std::string& name) {
   if (!libraryIsOpen()) {
     unavailable(name,
                 "the library of CUDA kernels (prebuilds/cuda/linux-x64/libgradcache_cuda.so) is not in this "
-                "package. Install gradcache anew, or in a checkout: npm run prebuildify -- --only cuda");
+                "package. Install gradcache anew, or in a checkout: npm run prebuild -- --only cuda");
   }
   if (!at::globalContext().hasCUDA()) explain(name);
 }
