@@ -70,6 +70,20 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                                                            key, distanceBiasGradient);
 }
 
+Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize) {
+  if (cuda::takesPooling(x, x.scalar_type())) return cuda::pool(x, sequences, pooling, normalize);
+  return hasCpuVersion(x) ? cpu::pool(x, sequences, pooling, normalize)
+                          : composite::pool(x, sequences, pooling, normalize);
+}
+
+at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequences& sequences,
+                        Pooling pooling, at::ScalarType type) {
+  if (cuda::takesPooling(dy, type)) return cuda::poolBackward(dy, saved, sequences, pooling, type);
+  return hasCpuVersion(dy) && dy.scalar_type() == type
+             ? cpu::poolBackward(dy, saved, sequences, pooling)
+             : composite::poolBackward(dy, saved, sequences, pooling, type);
+}
+
 Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save) {
   return cuda::takesNorms(embedding.words) ? cuda::embed(embedding, weights, key, save)
                                            : composite::embed(embedding, weights, key, save);

@@ -120,6 +120,14 @@ Activation activationNamed(std::string_view name) {
   fail("INPUT", "activation '", name, "' is unknown; use gelu, gelu_tanh or relu");
 }
 
+Pooling poolingNamed(std::string_view name) {
+  if (name == "mean") return Pooling::kMean;
+  if (name == "cls") return Pooling::kCls;
+  if (name == "max") return Pooling::kMax;
+  if (name == "last") return Pooling::kLast;
+  fail("INPUT", "pooling '", name, "' is unknown; use mean, cls, max or last");
+}
+
 DropoutKey DropoutArgument::key() const {
   // Rounded to a whole number of 65,536ths, some must be left.
   require(probability >= 0 && probability * 65536.0 + 0.5 < 65536.0, "INPUT",

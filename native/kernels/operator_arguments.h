@@ -39,6 +39,7 @@ at::Tensor indicesArgument(const char* name, const at::Tensor& indices, const at
                            int64_t count);
 
 Activation activationNamed(std::string_view name);
+Pooling poolingNamed(std::string_view name);
 
 // The dropout of an operator as its schema spells it.
 struct DropoutArgument {

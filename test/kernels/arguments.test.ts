@@ -35,7 +35,7 @@ test('the operators are known to libtorch', () => {
     schema('gradcache::dropout'),
     /^gradcache::dropout\(Tensor x, float p, int seed, int site=0\)/,
   );
-  for (const name of ['norm', 'activation', 'attention', 'embed'])
+  for (const name of ['norm', 'activation', 'attention', 'pool', 'embed'])
     assert.match(schema(`gradcache::${name}`), /-> Tensor$/);
 });
 
@@ -100,6 +100,7 @@ test('offsets must rise from 0 to the number of tokens, and heads divide the fea
     (offsets: readonly number[], heads: number, bias: Tensor | null = null) =>
     () =>
       call('gradcache::attention', qkv, offsets, heads, bias, 0, 1);
+  const pool = (offsets: readonly number[]) => () => call('gradcache::pool', qkv, offsets, 'mean', true);
   for (const offsets of [
     [],
     [0],
@@ -110,8 +111,10 @@ test('offsets must rise from 0 to the number of tokens, and heads divide the fea
     [0, 4, 2, 6],
     [0, -3, 6],
     [0, 2 ** 40, 6],
-  ])
+  ]) {
     assert.throws(attention(offsets, 2), fails('SHAPE', /offsets/));
+    assert.throws(pool(offsets), fails('SHAPE', /offsets/));
+  }
   for (const heads of [0, -1, 3, 9, 2 ** 40])
     assert.throws(attention([0, 6], heads), fails('SHAPE', /heads/));
   assert.throws(
@@ -120,6 +123,20 @@ test('offsets must rise from 0 to the number of tokens, and heads divide the fea
   );
   assert.throws(attention([0, 2, 6], 2, random([2, 11])), fails('SHAPE', /distance_bias/));
   assert.throws(attention([0, 6], 2, random([1, 11])), fails('SHAPE', /distance_bias/));
+});
+
+test('pooling has four kinds and takes rows', () => {
+  const x = random([6, 4]);
+  const pool =
+    (rows: unknown, kind: unknown = 'mean', normalize: unknown = true) =>
+    () =>
+      call('gradcache::pool', rows, [0, 6], kind, normalize);
+  for (const kind of ['', 'MEAN', 'median'])
+    assert.throws(pool(x, kind), fails('INPUT', /mean, cls, max or last/));
+  assert.throws(pool(random([6])), fails('SHAPE', /x has shape/));
+  assert.throws(pool(x.to({ dtype: 'int64' })), fails('DTYPE', /x has type/));
+  for (const args of [[null], [x, null], [x, 'mean', 'yes']] as const)
+    assert.throws(pool(...(args as [unknown])), fails(['DTYPE', 'OPERATOR']));
 });
 
 test('indices must be one for each token and, on the CPU, within the table', () => {

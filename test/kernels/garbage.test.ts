@@ -19,6 +19,7 @@ const valid: Readonly<Record<string, () => unknown[]>> = {
   norm: () => [matrix(3, 4), matrix(4), matrix(3, 4), matrix(4), matrix(4), 1e-5, 0.2, 1, 0],
   activation: () => [matrix(3, 4), matrix(4), 'gelu'],
   attention: () => [matrix(5, 12), [0, 2, 5], 2, matrix(2, 5), 0.2, 1, 0],
+  pool: () => [matrix(5, 4), [0, 2, 5], 'max', true],
   embed: () => [
     ...[matrix(5, 4), matrix(3, 4), matrix(4), indices(0, 4, 1), indices(0, 1, 2)],
     ...[matrix(4), matrix(4), 1e-5, 0.2, 1, 0],

@@ -109,6 +109,35 @@ function attention(offsets: readonly number[], heads: number, size: number, dist
   };
 }
 
+type Pooling = 'mean' | 'cls' | 'max' | 'last';
+
+function pool(offsets: readonly number[], width: number, pooling: Pooling, normalize: boolean): Case {
+  const lengths = offsets.slice(1).map((end, s) => end - offsets[s]!);
+  return {
+    name: `${pooling} of ${lengths.join(', ')} tokens of ${width} features${normalize ? ', normalised' : ''}`,
+    shapes: { x: [offsets.at(-1)!, width] },
+    drops: false,
+    run: ({ x }) => call('gradcache::pool', x, offsets, pooling, normalize),
+    compose({ x }) {
+      const rows = lengths.map((length, s) => {
+        const tokens = x!.narrow(0, offsets[s]!, length);
+        if (pooling === 'cls') return tokens.narrow(0, 0, 1);
+        if (pooling === 'last') return tokens.narrow(0, length - 1, 1);
+        return call<Tensor>(pooling === 'mean' ? 'aten::mean.dim' : 'aten::amax', tokens, [0], true);
+      });
+      const pooled: Tensor = call('aten::cat', rows, 0);
+      if (!normalize) return pooled;
+      const norms: Tensor = call('aten::linalg_vector_norm', pooled, 2, [1], true);
+      return pooled.div(call<Tensor>('aten::clamp_min', norms, 1e-12));
+    },
+  };
+}
+
+const pools = (offsets: readonly number[], width: number): readonly Case[] =>
+  (['mean', 'cls', 'max', 'last'] as const).flatMap((pooling) =>
+    [false, true].map((normalize) => pool(offsets, width, pooling, normalize)),
+  );
+
 function embed(width: number, withType: boolean): Case {
   const ids = [4, 0, 10, 4, 4, 7, 10, 2, 4];
   const places = [0, 1, 2, 3, 0, 1, 0, 1, 2];
@@ -161,6 +190,9 @@ export const oddCases: readonly Case[] = [
   attention([0, 1, 3], 1, 1, false),
   embed(7, true),
   embed(5, false),
+  ...pools([0, 3, 4, 9], 7),
+  pool([0, 1], 1, 'mean', false),
+  pool([0, 1, 2, 3], 5, 'max', true),
 ];
 
 /** Sizes that CUDA's kernels take, and enough rows for several threads. */
@@ -174,6 +206,7 @@ export const evenCases: readonly Case[] = [
   attention([0, 30, 31, 70, 150], 2, 32, false),
   attention([0, 30, 31, 70, 150], 2, 32, true),
   embed(64, true),
+  ...pools([0, 30, 31, 70, 150], 64),
 ];
 
 /** Normally distributed numbers, the same for the same seed. */

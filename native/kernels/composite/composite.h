@@ -23,6 +23,9 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
 void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
                              const Attention& saved, const Sequences& sequences, int64_t heads,
                              const at::Tensor& distanceBias, const DropoutKey& key);
+Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize);
+at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequences& sequences,
+                        Pooling pooling, at::ScalarType type);
 Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save);
 at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
                          const DropoutKey& key, const at::Tensor& scaleGradient,

@@ -19,6 +19,9 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
                              const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
                              const DropoutKey& key, const at::Tensor& distanceBiasGradient);
+Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize);
+at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequences& sequences,
+                        Pooling pooling);
 void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows);
 
 }  // namespace gradcache::kernels::cpu

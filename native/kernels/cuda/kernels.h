@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 2
+#define GRADCACHE_CUDA_ABI 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,9 +21,15 @@ extern "C" {
 
 typedef enum { GRADCACHE_FLOAT32 = 0, GRADCACHE_BFLOAT16 = 1 } GradcacheType;
 typedef enum { GRADCACHE_GELU = 0, GRADCACHE_GELU_TANH = 1, GRADCACHE_RELU = 2 } GradcacheActivation;
+typedef enum {
+  GRADCACHE_MEAN = 0,
+  GRADCACHE_CLS = 1,
+  GRADCACHE_MAX = 2,
+  GRADCACHE_LAST = 3
+} GradcachePooling;
 
-/* A row of `tokens` x `width`; width is a multiple of 8 and at most 2048 for norms, any multiple of 8
- * elsewhere. */
+/* A row of `tokens` x `width`; width is a multiple of 8 and at most 2048 for norms, at most 4096 for
+ * pooling, any multiple of 8 elsewhere. */
 typedef struct {
   GradcacheType type; /* of x, y, weights and gradients of activations; statistics and parameter gradients are
                          float32 */
@@ -90,6 +96,19 @@ int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation
 /* gradient += sum over tokens of x. */
 size_t gradcache_column_sum_scratch(const GradcacheRows* rows);
 int gradcache_column_sum(const GradcacheRows* rows, const void* x, float* gradient, void* scratch);
+
+/* y [sequences, width] float32: the mean of each sequence's tokens, its first or last token, or the largest
+ * value of each column (NaN before all others). The sequences are the tokens between neighbouring ones of the
+ * rising `offsets` [sequences + 1], from 0 to `tokens`. Where norms [sequences] is not null, it gets the
+ * Euclidean norm of each row, and y is divided by it or by 1e-12, whichever is more. argmax [sequences,
+ * width], of GRADCACHE_MAX alone, gets the first of the tokens that have the largest value. */
+int gradcache_pool_forward(const GradcacheRows* rows, const int32_t* offsets, int32_t sequences,
+                           GradcachePooling pooling, const void* x, float* y, float* norms, int32_t* argmax);
+/* dx [tokens, width] = dL/dx from dy [sequences, width] float32; y (null where norms is), norms and argmax
+ * are the forward's. A largest value's gradient goes to its first token. */
+int gradcache_pool_backward(const GradcacheRows* rows, const int32_t* offsets, int32_t sequences,
+                            GradcachePooling pooling, const float* dy, const float* y, const float* norms,
+                            const int32_t* argmax, void* dx);
 
 /* Attention over packed sequences of at most gradcache_attention_longest() tokens, bfloat16, heads of 32
  * or 64. */

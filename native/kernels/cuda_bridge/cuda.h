@@ -34,4 +34,10 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
                              const DropoutKey& key);
 
+// Rows [T, H] in `type`; `tensor` is such rows or what was pooled from them.
+bool takesPooling(const at::Tensor& tensor, at::ScalarType type);
+Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize);
+at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequences& sequences,
+                        Pooling pooling, at::ScalarType type);
+
 }  // namespace gradcache::kernels::cuda

@@ -67,6 +67,8 @@ void openLibrary(const std::string& path, const std::string& libtorchCuda) {
   find(handle, "gradcache_activation_backward", f.activationBackward);
   find(handle, "gradcache_column_sum_scratch", f.columnSumScratch);
   find(handle, "gradcache_column_sum", f.columnSum);
+  find(handle, "gradcache_pool_forward", f.poolForward);
+  find(handle, "gradcache_pool_backward", f.poolBackward);
   find(handle, "gradcache_attention_longest", f.attentionLongest);
   find(handle, "gradcache_attention_forward", f.attentionForward);
   find(handle, "gradcache_attention_backward", f.attentionBackward);

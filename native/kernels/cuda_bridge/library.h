@@ -27,6 +27,8 @@ struct Library {
   decltype(&gradcache_activation_backward) activationBackward = nullptr;
   decltype(&gradcache_column_sum_scratch) columnSumScratch = nullptr;
   decltype(&gradcache_column_sum) columnSum = nullptr;
+  decltype(&gradcache_pool_forward) poolForward = nullptr;
+  decltype(&gradcache_pool_backward) poolBackward = nullptr;
   decltype(&gradcache_attention_longest) attentionLongest = nullptr;
   decltype(&gradcache_attention_forward) attentionForward = nullptr;
   decltype(&gradcache_attention_backward) attentionBackward = nullptr;
