@@ -29,15 +29,13 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
           " tokens in all, ", idCount, " ids were given");
 
   packed.paddingToken = rule.paddingToken;
-  packed.staged = at::empty({2 * idCount + sequences + offsetWords(sequences)},
+  packed.staged = at::empty({2 * idCount + offsetWords(sequences)},
                             at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
   auto* idData = packed.staged.mutable_data_ptr<int64_t>();
   int64_t* positionData = idData + idCount;
-  int64_t* lengthData = positionData + idCount;
-  auto* offsetData = reinterpret_cast<int32_t*>(lengthData + sequences);
+  auto* offsetData = reinterpret_cast<int32_t*>(positionData + idCount);
   offsetData[0] = 0;
   for (int64_t s = 0; s < sequences; ++s) {
-    lengthData[s] = lengths[s];
     offsetData[s + 1] = static_cast<int32_t>(packed.offsets[s + 1]);
     int64_t next = rule.afterPadding ? rule.paddingToken + 1 : 0;
     for (int64_t t = packed.offsets[s]; t < packed.offsets[s + 1]; ++t) {
@@ -57,8 +55,7 @@ void PackedTokens::moveTo(at::Device device) {
   const int64_t count = tokens(), n = sequences();
   ids = all.narrow(0, 0, count);
   positions = all.narrow(0, count, count);
-  lengths = all.narrow(0, 2 * count, n);
-  deviceOffsets = all.narrow(0, 2 * count + n, offsetWords(n)).view(at::kInt).narrow(0, 0, n + 1);
+  deviceOffsets = all.narrow(0, 2 * count, offsetWords(n)).view(at::kInt).narrow(0, 0, n + 1);
   if (anyPadding) padding = ids.eq(paddingToken).unsqueeze(1);
   staged.reset();
 }

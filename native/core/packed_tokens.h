@@ -9,9 +9,9 @@
 namespace gradcache {
 
 struct PackedTokens {
-  // Filled on the host; one buffer, so that one copy takes it to a GPU: [tokens] ids, [tokens] positions,
-  // [sequences] lengths as int64, [sequences + 1] offsets as int32. Pinned where it goes to a GPU, so that
-  // the copy waits for nothing.
+  // Filled on the host; one buffer, so that one copy takes it to a GPU: [tokens] ids and [tokens] positions
+  // as int64, [sequences + 1] offsets as int32. Pinned where it goes to a GPU, so that the copy waits for
+  // nothing.
   at::Tensor staged;
   bool anyPadding = false;
   int64_t paddingToken = -1;
@@ -21,7 +21,6 @@ struct PackedTokens {
   // On the encoder's device, after moveTo.
   at::Tensor ids;            // int64 [tokens]
   at::Tensor positions;      // int64 [tokens]
-  at::Tensor lengths;        // int64 [sequences]
   at::Tensor deviceOffsets;  // int32 [sequences + 1]
   at::Tensor
       padding;  // bool [tokens, 1]: the padding token itself, spelt out in a text; undefined where none is

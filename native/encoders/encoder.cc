@@ -18,6 +18,14 @@ kernels::Activation activationNamed(const std::string& name) {
        "' is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are");
 }
 
+kernels::Pooling poolingNamed(const std::string& name) {
+  if (name == "mean") return kernels::Pooling::kMean;
+  if (name == "cls") return kernels::Pooling::kCls;
+  if (name == "max") return kernels::Pooling::kMax;
+  if (name == "last") return kernels::Pooling::kLast;
+  fail("CHECKPOINT", "pooling '", name, "' is not supported; mean, cls, max and last are");
+}
+
 std::string denseName(size_t index) { return "dense." + std::to_string(index); }
 
 // Places that drop out, under one chunk's seed.
@@ -26,7 +34,6 @@ uint64_t layerSite(int64_t layer, uint64_t place) { return 1 + 3 * static_cast<u
 
 }  // namespace
 
-// What the closures of one forward share.
 struct Pass {
   PackedTokens tokens;
   std::shared_ptr<Parameters> parameters;
@@ -56,9 +63,7 @@ Encoder::Encoder(EncoderConfig config, at::ScalarType compute, at::Device device
     require(dropout >= 0 && dropout < 1, "INPUT", "dropout ", dropout, " is not in [0, 1)");
   }
   activationNamed(config_.activation);
-  const std::string& pooling = config_.pooling;
-  require(pooling == "mean" || pooling == "cls" || pooling == "max" || pooling == "last", "CHECKPOINT",
-          "pooling '", pooling, "' is not supported; mean, cls, max and last are");
+  poolingNamed(config_.pooling);
   std::vector<ParameterSpec> specs;
   describeParameters(specs);
   parameters_ = std::make_shared<Parameters>(std::move(specs),
@@ -114,7 +119,12 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   const int64_t size = static_cast<int64_t>(c10::elementSize(compute_));
   const int64_t statistics = (4 + config_.heads) * 4;  // mean and rstd of two norms, the softmax's normalizer
   const int64_t layer = (6 * config_.hidden + config_.intermediate) * size + statistics;
-  return tokens * (config_.layers * layer + 2 * config_.hidden * size + 40) + sequences * dimension() * 16;
+  // A sequence's row as it was pooled, its norm and offset; where the maxima are from; what comes behind.
+  const int64_t wide = compute_ == at::kDouble ? 8 : 4;
+  int64_t row = config_.hidden * (wide + (config_.pooling == "max" ? 4 : 0)) + 16;
+  for (const DenseConfig& dense : config_.dense) row += 2 * dense.outFeatures * wide;
+  if (config_.normalize && !config_.dense.empty()) row += dimension() * wide;
+  return tokens * (config_.layers * layer + 2 * config_.hidden * size + 40) + sequences * row;
 }
 
 PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths,
@@ -240,45 +250,24 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) {
     });
   }
 
+  at::Tensor pooled = pool(x, pass, graph);
   at::AutoGradMode recordingHead(graph);
-  return head(pool(x, tokens));
+  return head(std::move(pooled));
 }
 
-at::Tensor Encoder::pool(const at::Tensor& x, const PackedTokens& tokens) const {
-  const at::ScalarType wide = compute_ == at::kDouble ? at::kDouble : at::kFloat;
-  const int64_t n = tokens.sequences();
-  auto rowsAt = [&](int64_t shift) {
-    // First tokens (shift 0) or last tokens (shift 1) of the sequences.
-    std::vector<int64_t> rows;
-    rows.reserve(static_cast<size_t>(n));
-    for (int64_t s = 0; s < n; ++s)
-      rows.push_back(shift == 0 ? tokens.offsets[s] : tokens.offsets[s + 1] - 1);
-    return at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(device_);
-  };
-  if (config_.pooling == "cls") return x.index_select(0, rowsAt(0)).to(wide);
-  if (config_.pooling == "last") return x.index_select(0, rowsAt(1)).to(wide);
-  if (config_.pooling == "max") {
-    // Padding repeats a sequence's first token, which changes no maximum.
-    std::vector<int64_t> rows;
-    rows.reserve(static_cast<size_t>(n * tokens.longest));
-    for (int64_t s = 0; s < n; ++s) {
-      const int64_t length = tokens.offsets[s + 1] - tokens.offsets[s];
-      for (int64_t t = 0; t < tokens.longest; ++t) rows.push_back(tokens.offsets[s] + (t < length ? t : 0));
-    }
-    at::Tensor index = at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(device_);
-    return std::get<0>(x.to(wide).index_select(0, index).view({n, tokens.longest, x.size(1)}).max(1));
-  }
-  at::Tensor mean;
-  {
-    at::NoGradGuard withoutGraph;
-    mean = at::segment_reduce(x.detach().to(wide), "mean", tokens.lengths, {}, {}, 0, /*unsafe=*/true);
-  }
-  if (!at::GradMode::is_enabled()) return mean;
+at::Tensor Encoder::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
+  const kernels::Pooling pooling = poolingNamed(config_.pooling);
+  const bool normalize = config_.normalize && config_.dense.empty();
+  kernels::Pooled pooled = kernels::pool(x, pass->sequences(), pooling, normalize);
+  if (!graph) return pooled.y;
+  at::Tensor y = pooled.y;
+  // What backward reads of the result, without the graph, which would keep itself alive.
+  pooled.y = normalize ? y.detach() : at::Tensor();
   return record(
-      mean, x,
-      [lengths = tokens.lengths, count = tokens.tokens(), type = x.scalar_type()](const at::Tensor& dmean) {
-        at::Tensor share = dmean.div(lengths.unsqueeze(1));
-        return at::repeat_interleave(share, lengths, 0, count).to(type);
+      y, x, [=, type = x.scalar_type(), version = normalize ? y._version() : 0](const at::Tensor& dy) {
+        require(!pooled.y.defined() || pooled.y._version() == version, "INPUT",
+                "the representations were changed in place between a chunk's forward and its backward");
+        return kernels::poolBackward(dy, pooled, pass->sequences(), pooling, type);
       });
 }
 
@@ -293,8 +282,8 @@ at::Tensor Encoder::head(at::Tensor y) {
     if (dense.activation == "relu") y = at::relu(y);
     if (dense.activation == "gelu") y = at::gelu(y);
   }
-  if (config_.normalize) y = y.div(at::linalg_vector_norm(y, 2, at::IntArrayRef{1}, true).clamp_min(1e-12));
-  return y;
+  if (!config_.normalize || config_.dense.empty()) return y;  // or normalised where it was pooled
+  return y.div(at::linalg_vector_norm(y, 2, at::IntArrayRef{1}, true).clamp_min(kernels::kLeastNorm));
 }
 
 }  // namespace gradcache

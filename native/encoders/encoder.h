@@ -16,6 +16,8 @@
 
 namespace gradcache {
 
+struct Pass;  // what the closures of one forward share
+
 class Encoder {
  public:
   // `compute` is float32, float64 or bfloat16; weights and gradients are float32, or float64 where that
@@ -39,14 +41,14 @@ class Encoder {
   int64_t graphBytes(int64_t tokens, int64_t sequences) const;
 
  private:
-  friend struct Pass;
   void describeParameters(std::vector<ParameterSpec>& specs) const;
   Linear linear(const std::string& name);
   LayerNorm layerNorm(const std::string& name);
   LayerWeights layerWeights(int64_t layer);
 
-  at::Tensor pool(const at::Tensor& x, const PackedTokens& tokens) const;
-  at::Tensor head(at::Tensor representations);
+  // One row for each sequence; normalised already where no dense layer comes between.
+  at::Tensor pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const;
+  at::Tensor head(at::Tensor pooled);
 
   EncoderConfig config_;
   Architecture architecture_;

@@ -87,6 +87,24 @@ test('a chunk encoded twice under one seed gives the same bits, with and without
   }
 });
 
+test('representations are the same bits with and without a graph, however they are pooled', async () => {
+  for (const precision of ['float64', 'float32', 'bfloat16'] as const) {
+    for (const pooling of ['mean', 'cls', 'max', 'last'] as const) {
+      for (const normalize of [false, true]) {
+        const encoder = await textEncoder(precision, { dropout: 0.3, pooling, normalize });
+        const { seed, ...chunk } = whole(encoder, batches[0])[0]!;
+        const [without, kept] = await Promise.all(
+          [false, true].map(async (retain) => {
+            const { representations } = await encoder.forwardChunk(chunk as never, { seed, retain });
+            return representations.values();
+          }),
+        );
+        assert.deepEqual(kept, without);
+      }
+    }
+  }
+});
+
 for (const precision of ['float32', 'bfloat16'] as const) {
   test(`${precision}: the same seed gives the same step bit for bit, another one another step`, async () => {
     const run = async (seed: number) => {

@@ -33,9 +33,14 @@ let tokenizer: ReturnType<typeof smallTokenizer> | undefined;
 /** A small random BERT; no parameter keeps its initial 0 or 1. */
 export async function textEncoder(
   precision: Precision | 'bfloat16',
-  options: { seed?: number; dropout?: number } = {},
+  options: {
+    seed?: number;
+    dropout?: number;
+    pooling?: 'mean' | 'cls' | 'max' | 'last';
+    normalize?: boolean;
+  } = {},
 ): Promise<TextEncoder> {
-  const { seed = 1, dropout = 0 } = options;
+  const { seed = 1, dropout = 0, pooling = 'mean', normalize = false } = options;
   const config = {
     model_type: 'bert',
     vocab_size: VOCABULARY,
@@ -55,7 +60,8 @@ export async function textEncoder(
     dropout,
     seed,
     device,
-    normalize: false,
+    pooling,
+    normalize,
   });
   disturb(encoder.parameters(), seed);
   return encoder;

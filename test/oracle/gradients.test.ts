@@ -127,10 +127,14 @@ test('every module of a sentence-transformers folder takes part', async () => {
   await compare(folder, columns, {});
 });
 
-for (const pooling of ['cls', 'max', 'lasttoken'] as const) {
-  test(`gradients through ${pooling} pooling`, async () => {
-    await compare(await oracle.saveSentenceTransformer('distilbert', pooling, { pooling }), columns, {});
-  });
+for (const pooling of ['mean', 'cls', 'max', 'lasttoken'] as const) {
+  for (const normalize of [false, true]) {
+    test(`gradients through ${pooling} pooling${normalize ? ' and normalization' : ''}`, async () => {
+      const name = `${pooling}-${normalize}`;
+      const folder = await oracle.saveSentenceTransformer('distilbert', name, { pooling, normalize });
+      await compare(folder, columns, {});
+    });
+  }
 }
 
 test('a learned temperature', async () => {

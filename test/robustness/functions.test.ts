@@ -121,6 +121,17 @@ test("a text encoder's graph serves one backward", async () => {
   );
 });
 
+test('normalised representations that were changed in place are noticed before their backward', async () => {
+  const encoder = await textEncoder('float32', { normalize: true });
+  const { seed, ...chunk } = whole(encoder, tenTexts(1))[0]!;
+  const { representations, ticket } = await encoder.forwardChunk(chunk as never, { seed, retain: true });
+  call('aten::zero_', representations);
+  await assert.rejects(
+    encoder.backwardChunk(chunk as never, ticket, call('aten::ones', [10, encoder.dimension])),
+    fails('INPUT', /changed in place/),
+  );
+});
+
 test('chunks made by hand are checked', async () => {
   const encoder = await textEncoder('float32');
   const batch = tenTexts(1);
