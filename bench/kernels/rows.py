@@ -1,4 +1,4 @@
-"""Checks and times the CUDA kernels that work on rows: norms, embeddings, activations, column sums, rows of tables.
+"""Checks and times the CUDA kernels that work on rows: norms, embeddings, activations, column sums, rows of tables, pooling.
 
     python3 bench/kernels/rows.py [--small] [--library build-cuda/libgradcache_cuda.so]
 
@@ -27,6 +27,7 @@ DEVICE = 'cuda'
 BF16, F32 = torch.bfloat16, torch.float32
 TYPE = {F32: 0, BF16: 1}
 KINDS = {'gelu': 0, 'gelu_tanh': 1, 'relu': 2}
+POOLINGS = {'mean': 0, 'cls': 1, 'max': 2, 'last': 3}
 EPSILON = 1e-12
 
 
@@ -50,6 +51,8 @@ SIGNATURES = {
     'activation_forward': [R, I, P, P, P],
     'activation_backward': [R, I, P, P, P, P, P, P, P],
     'column_sum': [R, P, P, P],
+    'pool_forward': [R, P, I, I, P, P, P, P],
+    'pool_backward': [R, P, I, I, P, P, P, P, P],
 }
 for name, types in SIGNATURES.items():
     function = getattr(library, f'gradcache_{name}')
@@ -331,6 +334,77 @@ def index_sets(tokens):
     return {'words': words, 'places': place % 33, 'one': torch.full_like(place, 7), 'distinct': place.flip(0), 'pairs': place // 2}
 
 
+def offsets_of(lengths):
+    return torch.tensor([0, *lengths], device=DEVICE).cumsum(0).int()
+
+
+def pooled(x, offsets, kind):
+    """One row for each sequence of x, and of maxima the first tokens that they are from."""
+    begin, end = offsets[:-1].long(), offsets[1:].long()
+    if kind == 'cls':
+        return x[begin], None
+    if kind == 'last':
+        return x[end - 1], None
+    lengths = end - begin
+    if kind == 'mean':
+        sequence = torch.repeat_interleave(torch.arange(lengths.numel(), device=DEVICE), lengths)
+        sums = torch.zeros(lengths.numel(), x.size(1), device=DEVICE, dtype=x.dtype).index_add(0, sequence, x)
+        return sums / lengths.unsqueeze(1), None
+    place = torch.arange(int(lengths.max()), device=DEVICE)
+    tokens = begin.unsqueeze(1) + torch.where(place < lengths.unsqueeze(1), place, 0)
+    padded = x.detach()[tokens]
+    first = torch.where(padded == padded.amax(1, keepdim=True), tokens.unsqueeze(2), x.size(0)).amin(1)
+    return x.gather(0, first), first
+
+
+def check_pool(lengths, name, width, type, kind, normalized, size=1.0, ties=False):
+    where = f'{kind}{" normalized" if normalized else ""} {name} x{width} {str(type)[6:]} size={size}'
+    n, tokens, offsets = len(lengths), sum(lengths), offsets_of(lengths)
+    shape, x = rows(type, tokens, width), normal(tokens, width, type=type, std=size)
+    if ties:
+        x = x.float().mul_(1.5).round_().to(type)
+    maxima = kind == 'max'
+
+    def forward():
+        y, norms, argmax = poison(n, width), poison(n), torch.full((n, width), -7, device=DEVICE, dtype=torch.int32)
+        call('pool_forward', shape, offsets, n, POOLINGS[kind], x, y, norms if normalized else None, argmax if maxima else None)
+        return y, norms, argmax
+
+    y, norms, argmax = forward()
+    wide = x.double().requires_grad_()
+    reference, first = pooled(wide, offsets, kind)
+    if normalized:
+        length = reference.norm(dim=1)
+        close(f'pool_forward norms {where}', norms, length.detach(), 2e-6)
+        reference = reference / length.clamp_min(1e-12).unsqueeze(1)
+    close(f'pool_forward {where}', y, reference.detach(), 2e-6)
+    if maxima:
+        same(f'pool_forward argmax {where}', argmax.long(), first)
+    for index, again in enumerate(forward()):
+        same(f'pool_forward twice {index} {where}', again, (y, norms, argmax)[index])
+
+    dy = normal(n, width)
+
+    def backward():
+        dx = poison(tokens, width, type=type)
+        call('pool_backward', shape, offsets, n, POOLINGS[kind], dy, *((y, norms) if normalized else (None, None)),
+             argmax if maxima else None, dx)
+        return dx
+
+    result = backward()
+    reference.backward(dy.double())
+    close(f'pool_backward {where}', result, wide.grad, 4e-3 if type is BF16 else 3e-6)
+    same(f'pool_backward twice {where}', backward(), result)
+
+
+def length_sets():
+    short = torch.randint(8, 31, (61,)).tolist()
+    sets = {'one': [1], 'three': [3], 'short': short[:9], 'mixed': [70, 1, 140, 64, 65, 3]}
+    if not arguments.small:
+        sets |= {'singles': [1] * 37, 'short': short, 'long': [512] * 9, 'longest': [1, 4000, 2, 63], 'many': [11] * 3001}
+    return sets
+
+
 def check_threads():
     """Eight threads make the first calls of shapes at once, each on its own stream, and all get the same bits."""
     tokens, width = 333, 1536
@@ -369,6 +443,16 @@ def check_refusals():
             failures.append(f'refusal of {name}: none')
         except RuntimeError:
             pass
+    offsets = offsets_of([4])
+    for name, width, sequences, kind, pointer in (('width 12', 12, 1, 0, ok), ('width 4104', 4104, 1, 0, ok), ('no sequence', 16, 0, 0, ok),
+                                                  ('more sequences than tokens', 16, 5, 0, ok), ('pooling 4', 16, 1, 4, ok),
+                                                  ('unaligned', 16, 1, 0, ok.view(-1)[1:])):
+        try:
+            call('pool_forward', rows(F32, 4, width), offsets, sequences, kind, pointer, ok, None, None)
+            failures.append(f'refusal of {name} by pool_forward: none')
+        except RuntimeError:
+            pass
+    call('pool_forward', rows(F32, 0, 16), offsets, 0, 0, None, None, None, None)
     call('norm_forward', rows(F32, 0, 16), None, None, None, None, None, EPSILON, Key(0, 0, 0, 1.0), None, None, None, None)
 
 
@@ -398,6 +482,16 @@ def check():
         for name, indices in index_sets(tokens).items():
             for type in (BF16, F32):
                 check_add_rows(tokens, width, type, indices, name)
+    for width in (136, 768) if small else (8, 64, 136, 384, 768, 1024, 1032, 2056, 4096):
+        for name, lengths in length_sets().items():
+            for type in (BF16, F32):
+                for kind in POOLINGS:
+                    for normalized in (False, True):
+                        check_pool(lengths, name, width, type, kind, normalized)
+                check_pool(lengths, name, width, type, 'max', True, ties=True)
+    for size in (0.0, 1e-14, 1e-9):  # norms below 1e-12 are not what a row is divided by
+        for kind in POOLINGS:
+            check_pool([3, 1, 5], 'three', 136, F32, kind, True, size=size)
     check_threads()
     check_refusals()
     if not small:
@@ -435,6 +529,13 @@ def report(name, bytes, milliseconds):
     floor = bytes / CEILING * 1e3
     print(f'{name:52s} {bytes / 1e6:7.1f} MB  floor {floor:.4f}  measured {milliseconds:.4f} ms  {bytes / milliseconds / 1e9:5.2f} TB/s  '
           f'{milliseconds / floor:.2f}x')
+
+
+def natural_lengths(tokens):
+    """Lengths of sequences as natural_places has them, which add up to `tokens`."""
+    places = natural_places(tokens, torch.Generator().manual_seed(1))
+    starts = (places == 0).nonzero().flatten().tolist()
+    return [end - begin for begin, end in zip(starts, [*starts[1:], tokens])]
 
 
 def natural_places(tokens, generator):
@@ -482,6 +583,17 @@ def time_model(name, tokens, width, intermediate):
                 lambda k: call('add_rows', shape, a[k], sorted, order, table, partial), sets))
     report(f'{label} embedding backward', 3 * one, measure(
         lambda k: call('embedding_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], *g, workspace), sets))
+    for s, lengths in (('S=16', [16] * (tokens // 16)), ('S=128', [128] * (tokens // 128)), ('S=512', [512] * (tokens // 512)),
+                       ('natural', natural_lengths(tokens))):
+        n, offsets = len(lengths), offsets_of(lengths)
+        y, dy, norms, argmax = normal(n, width), normal(n, width), normal(n).abs(), torch.zeros(n, width, device=DEVICE, dtype=torch.int32)
+        for kind in ('mean', 'max', 'cls'):
+            read, maxima = (n * width * 2 if kind == 'cls' else one), argmax if kind == 'max' else None
+            row = n * width * (8 if kind == 'max' else 4)
+            report(f'{label} pool forward, {kind}, {s}', read + row, measure(
+                lambda k: call('pool_forward', shape, offsets, n, POOLINGS[kind], a[k], y, norms, maxima), sets))
+            report(f'{label} pool backward, {kind}, {s}', one + row + n * width * 4, measure(
+                lambda k: call('pool_backward', shape, offsets, n, POOLINGS[kind], dy, y, norms, maxima, c[k]), sets))
     del a, b, c, d, e
 
     for columns in (width, 3 * width, intermediate):
