@@ -60,13 +60,8 @@ async function passes(): Promise<void> {
   call('aten::erfinv', mark).dispose();
 }
 
-/** What ncu reads of every kernel: nanoseconds, bytes to and from memory, and shares of what the card can do, in percent. */
-const METRICS = [
-  'gpu__time_duration.sum',
-  'dram__bytes.sum',
-  'dram__throughput.avg.pct_of_peak_sustained_elapsed',
-  'sm__throughput.avg.pct_of_peak_sustained_elapsed',
-] as const;
+/** What ncu reads of every kernel. */
+const TIME = 'gpu__time_duration.sum';
 
 /** What this memory moves when it does nothing but copy, in bytes a second, and what products reach in a short burst. */
 const COPY_RATE = 4.17e12;
@@ -135,10 +130,6 @@ const CLASSES: readonly Class[] = [
 interface Kernel {
   readonly name: string;
   readonly seconds: number;
-  readonly bytes: number;
-  /** Shares of the memory's and the multiprocessors' best, 0..1. */
-  readonly memory: number;
-  readonly processors: number;
 }
 
 /** Fields of a CSV line in which every field may be quoted. */
@@ -148,19 +139,9 @@ function fields(line: string): string[] {
   );
 }
 
-/** What a unit of ncu's is in seconds, bytes or shares. */
-function scaleOf(unit: string): number {
-  const known: readonly (readonly [RegExp, number])[] = [
-    [/^(ns|nsecond)/, 1e-9],
-    [/^(us|usecond)/, 1e-6],
-    [/^(ms|msecond)/, 1e-3],
-    [/^(s$|second)/, 1],
-    [/^K?byte/i, unit.startsWith('K') ? 1e3 : 1],
-    [/^Mbyte/i, 1e6],
-    [/^Gbyte/i, 1e9],
-    [/^%/, 0.01],
-  ];
-  const scale = known.find(([pattern]) => pattern.test(unit))?.[1];
+/** What a unit of ncu's is in seconds. */
+function secondsIn(unit: string): number {
+  const scale = ({ n: 1e-9, u: 1e-6, m: 1e-3, s: 1 } as Record<string, number>)[unit[0] ?? ''];
   if (scale === undefined) throw new Error(`ncu counted in ${unit}`);
   return scale;
 }
@@ -170,17 +151,12 @@ function kernels(csv: string): Kernel[] {
   const lines = csv.split('\n').filter((line) => line.startsWith('"') || line.startsWith('ID,'));
   const head = fields(lines[0] ?? '');
   const units = fields(lines[1] ?? '');
-  const name = head.indexOf('Kernel Name');
-  const places = METRICS.map((metric) => head.indexOf(metric));
-  if (name < 0 || places.some((place) => place < 0))
-    throw new Error(`not what was asked for in what ncu wrote: ${csv.slice(0, 400)}`);
-  const scales = places.map((place) => scaleOf(units[place]!));
+  const [name, time] = [head.indexOf('Kernel Name'), head.indexOf(TIME)];
+  if (name < 0 || time < 0) throw new Error(`no kernels in what ncu wrote: ${csv.slice(0, 400)}`);
+  const scale = secondsIn(units[time] ?? '');
   const all = lines.slice(2).map((line): Kernel => {
     const cells = fields(line);
-    const [seconds, moved, memory, processors] = places.map(
-      (place, k) => Number(cells[place]!.replaceAll(',', '')) * scales[k]!,
-    ) as [number, number, number, number];
-    return { name: cells[name]!, seconds, bytes: moved, memory, processors };
+    return { name: cells[name]!, seconds: Number(cells[time]!.replaceAll(',', '')) * scale };
   });
   const marks = all.flatMap((kernel, k) => (kernel.name.includes(MARK) ? [k] : []));
   if (marks.length < 2) throw new Error(`${marks.length} marks among ${all.length} kernels`);
@@ -202,30 +178,16 @@ function groupBy(all: readonly Kernel[], key: (kernel: Kernel) => string): Map<s
   return new Map([...groups].sort(([, a], [, b]) => secondsOf(b) - secondsOf(a)));
 }
 
-const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-const secondsOf = (group: readonly Kernel[]) => sum(group.map(({ seconds }) => seconds));
+const secondsOf = (group: readonly Kernel[]) => group.reduce((sum, { seconds }) => sum + seconds, 0);
 
-/** Calls, milliseconds, gigabytes moved, and the shares of the card's best, weighted by time. */
-function cells(group: readonly Kernel[]): (string | number)[] {
-  const seconds = secondsOf(group);
-  const share = (of: 'memory' | 'processors') =>
-    `${Math.round((100 * sum(group.map((kernel) => kernel[of] * kernel.seconds))) / seconds)} %`;
-  const gigabytes = sum(group.map((kernel) => kernel.bytes)) / 1e9;
-  return [
-    group.length,
-    Number((1e3 * seconds).toFixed(3)),
-    Number(gigabytes.toFixed(2)),
-    share('memory'),
-    share('processors'),
-  ];
-}
+const cells = (group: readonly Kernel[]) => [group.length, Number((1e3 * secondsOf(group)).toFixed(3))];
 
 function report(csv: string): string {
   const all = kernels(csv);
   const shape = SHAPES[options.shape as ShapeName];
   const work = { ...shape, tokens: Number(options.tokens) };
   const classOf = ({ name }: Kernel) => CLASSES.find(({ pattern }) => pattern.test(name));
-  const columns = ['calls', 'ms', 'GB', 'of memory rate', 'of multiprocessors'];
+  const columns = ['calls', 'ms'];
   const classes = [...groupBy(all, (kernel) => classOf(kernel)?.title ?? 'other')].map(([title, group]) => {
     const estimate = CLASSES.find((known) => known.title === title)?.estimate?.(work);
     return [title, ...cells(group), estimate === undefined ? '' : Number((1e3 * estimate).toFixed(2))];
@@ -236,8 +198,7 @@ function report(csv: string): string {
   return [
     `One chunk of at most ${work.tokens.toLocaleString('en')} tokens, ${options.shape} shape, ${options.kind}, dropout 0.1: forward without ` +
       `graph, forward, backward. ${(1e3 * secondsOf(all)).toFixed(1)} ms of kernels. Each is timed by itself, at the clock of an unloaded card. ` +
-      `The estimate is what a class must read and write once at ${COPY_RATE / 1e12} TB/s, or its products at ${PRODUCT_RATE / 1e12} TFLOP/s. ` +
-      'The shares say what holds a kernel that misses it: the memory, or the instructions of the multiprocessors.',
+      `The estimate is what a class must read and write once at ${COPY_RATE / 1e12} TB/s, or its products at ${PRODUCT_RATE / 1e12} TFLOP/s.`,
     table(['', ...columns, 'estimate ms'], classes),
     table(['', 'kernel', ...columns], names.slice(0, 30)),
   ].join('\n\n');
@@ -253,7 +214,7 @@ function findProfiler(): string {
 function profile(): string {
   const log = join(tmpdir(), `gradcache-kernels-${process.pid}.csv`);
   const forwarded = ['--pass', '--shape', options.shape, '--kind', options.kind, '--tokens', options.tokens];
-  const settings = ['--metrics', METRICS.join(','), '--clock-control', 'none', '--cache-control', 'none'];
+  const settings = ['--metrics', TIME, '--clock-control', 'none', '--cache-control', 'none'];
   const { status, stdout, stderr, error } = spawnSync(
     findProfiler(),
     [

@@ -5,7 +5,7 @@ import { projectRoot } from '../../test/oracle/python.js';
 
 const file = join(projectRoot, 'bench', 'RESULTS.md');
 const head =
-  '# Measured\n\nEach section is written by the command it names; nothing here is edited by hand.\n';
+  '# Measured\n\nEach section but the last is written by the command it names.\n';
 
 /** What the figures were measured on. */
 export function machine(): string {
