@@ -20,7 +20,8 @@ export interface GradCacheOptions {
   readonly loss: Loss;
   /**
    * How much is encoded at once, for all towers or for each. Default `'auto'`: 2,048 tokens on the CPU; on a GPU the first
-   * step measures what a token takes, and chunks then fill a set share of the memory that is free.
+   * step measures what a token takes, and chunks then fill a set share of the memory that is free. Masks of dropout
+   * follow the chunks: give a size where two runs have to agree bit for bit.
    */
   readonly chunk?: ChunkSize | readonly ChunkSize[];
   /**
