@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { AdamW, GradCache, TextEncoder, infoNCE, type ChunkSize } from '../lib/index.js';
+import { AdamW, GradCache, TextEncoder, infoNCE, type FixedChunkSize, type Retain } from '../lib/index.js';
 import { miniLM, PythonServer } from '../test/oracle/python.js';
 import { glosses } from './support/glosses.js';
 import { table, writeResults } from './support/results.js';
@@ -84,14 +84,20 @@ function peerSettings(): PeerSetting[] {
   return settings;
 }
 
-const ourChunks: ChunkSize[] = [
-  { sequences: 8 },
-  { sequences: 32 },
-  { sequences: 128 },
-  { tokens: 512 },
-  { tokens: 1024 },
-  { tokens: 2048 },
-  { tokens: 4096 },
+interface OurSetting {
+  readonly chunk: FixedChunkSize;
+  readonly retain?: Retain;
+}
+
+const ourSettings: OurSetting[] = [
+  { chunk: { sequences: 8 } },
+  { chunk: { sequences: 32 } },
+  { chunk: { sequences: 128 } },
+  { chunk: { tokens: 512 } },
+  { chunk: { tokens: 1024 } },
+  { chunk: { tokens: 2048 } },
+  { chunk: { tokens: 4096 } },
+  { chunk: { tokens: 2048 }, retain: { bytes: 2 ** 30 } },
 ];
 
 class Peers {
@@ -126,15 +132,12 @@ async function ourContenders(folder: string, columns: readonly string[][]): Prom
   const model = await TextEncoder.load(folder, { maxLength: MAX_LENGTH });
   const optimizer = new AdamW(model.parameters(), { lr: 2e-5 });
   const inputs = await Promise.all(columns.map((texts) => model.tokenize(texts)));
-  return ourChunks.map((chunk) => {
-    const gradcache = new GradCache({
-      encoders: [model, model],
-      loss: infoNCE({ temperature: 0.05 }),
-      chunk,
-    });
+  return ourSettings.map(({ chunk, retain }) => {
+    const loss = infoNCE({ temperature: 0.05 });
+    const gradcache = new GradCache({ encoders: [model, model], loss, chunk, retain });
     return {
       name: 'gradcache',
-      setting: describe(chunk as { sequences?: number; tokens?: number }),
+      setting: `${describe(chunk)}${retain === undefined ? '' : ', 1 GiB for graphs'}`,
       ours: true,
       async step() {
         const start = performance.now();

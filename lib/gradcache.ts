@@ -1,12 +1,13 @@
 import { AutomaticChunk } from './automatic-chunk.js';
 import { GradCacheError } from './errors.js';
-import { inOrder, throwIfAborted } from './encoders/chunk-queue.js';
+import { AHEAD, inOrder, throwIfAborted } from './encoders/chunk-queue.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './encoders/chunk-plan.js';
 import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
 import { checkOptions, checkStep } from './gradcache-checks.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
+import { isOutOfMemory, OutOfMemoryInLoss, smallest, tooSmall } from './out-of-memory.js';
 import { RepresentationCache } from './representation-cache.js';
 import { chooseRetained, type Retain } from './retention.js';
 import { chunkSeed } from './seeds.js';
@@ -19,15 +20,17 @@ export interface GradCacheOptions {
   /** {@link infoNCE}, or any function of the towers' representations that returns a scalar tensor. */
   readonly loss: Loss;
   /**
-   * How much is encoded at once, for all towers or for each. Default `'auto'`: 2,048 tokens on the CPU; on a GPU the first
-   * step measures what a token takes, and chunks then fill a set share of the memory that is free. Masks of dropout
+   * How much is encoded at once, for all towers or for each. Default `'auto'`: of a {@link TextEncoder} 2,048 tokens on
+   * the CPU; on a GPU 32,768, until a first step has measured what a token takes, and then as many as fill 60 % of the
+   * memory that is free, up to 262,144 (with `retain: 'auto'` they stay 32,768). Of a {@link ModuleEncoder} 256 rows. Masks of dropout
    * follow the chunks: give a size where two runs have to agree bit for bit.
    */
   readonly chunk?: ChunkSize | readonly ChunkSize[];
   /**
-   * Which chunks keep their graph, and so are encoded once: as many as fit into a number of bytes, or into what the
-   * device has left (`'auto'`), or the last one alone (`'last'`, the default), whose graph the second pass would build
-   * first and which therefore takes no memory that the step does not take anyway. The result is the same.
+   * Which chunks keep their graph, and so are encoded once: the last one (`'last'`, the default), whose graph the second
+   * pass would build first, so that it takes memory only while the loss is computed; as many of the last as the device
+   * has room for (`'auto'`); or as many as fit into a number of bytes (0: none; nor any whose size is not known, as of a
+   * {@link ModuleEncoder}). The result is the same.
    */
   readonly retain?: Retain;
   /** Steps whose mean makes one update: gradients are multiplied by its inverse; default: 1. */
@@ -99,7 +102,7 @@ export class GradCache {
   readonly #encoders: readonly Encoder[];
   readonly #loss: LossWithGradients;
   readonly #options: GradCacheOptions;
-  readonly #retain: Retain;
+  #retain: Retain;
   readonly #automatic: AutomaticChunk;
   #steps = 0;
   #running = false;
@@ -150,20 +153,37 @@ export class GradCache {
       throwIfAborted(options.signal);
       const lengths = this.#lengths(batches);
       const seed = options.seed ?? chunkSeed(this.#options.seed ?? 0, this.#steps++, 0);
+      const [divisor, retain] = [this.#divisor, this.#retain];
       for (let retries = 0; ; retries++) {
         const jobs = this.#plan(batches, lengths, seed);
         try {
           return await this.#attempt(batches, lengths, jobs, options, retries);
         } catch (error) {
-          if (!(error instanceof GradCacheError) || error.code !== 'OUT_OF_MEMORY') throw error;
-          if (smallest(jobs)) throw tooSmall(jobs, error);
-          emptyCache(this.#encoders[0]!.device);
-          this.#divisor *= 2;
+          if (!isOutOfMemory(error)) throw error;
+          const fatal = this.#makeRoom(jobs, error);
+          if (fatal === null) continue;
+          // What was learnt from a step that cannot be taken is of no use to the next.
+          [this.#divisor, this.#retain] = [divisor, retain];
+          throw fatal;
         }
       }
     } finally {
       this.#running = false;
     }
+  }
+
+  /** Makes the next attempt smaller: by half, or without the last graph where the loss needs its room. Null, or why it cannot. */
+  #makeRoom(jobs: readonly Job[], error: GradCacheError): GradCacheError | null {
+    const kept = jobs.filter(({ retain }) => retain).length;
+    if (error instanceof OutOfMemoryInLoss && kept <= 1) {
+      if (kept === 0) return error;
+      this.#retain = { bytes: 0 };
+    } else {
+      if (smallest(jobs)) return tooSmall(jobs, error);
+      this.#divisor *= 2;
+    }
+    emptyCache(this.#encoders[0]!.device);
+    return null;
   }
 
   async #attempt(
@@ -190,7 +210,11 @@ export class GradCache {
       await this.#forward(jobs, cache, tickets, options);
       await lap();
       options.onProgress?.({ phase: 'loss', chunk: 0, chunks: 1, rows: 0, tokens: 0 });
-      const loss = await cache.compute(this.#loss, options.loss, 1 / (this.#options.accumulate ?? 1));
+      const weight = 1 / (this.#options.accumulate ?? 1);
+      const loss = await cache.compute(this.#loss, options.loss, weight).catch((error: unknown) => {
+        const rows = lengths.reduce((sum, { length }) => sum + length, 0);
+        throw isOutOfMemory(error) ? new OutOfMemoryInLoss(rows, error) : error;
+      });
       cache.releaseRepresentations();
       await lap();
       await this.#backward(jobs, cache, tickets, options);
@@ -265,6 +289,7 @@ export class GradCache {
     await inOrder({
       count: jobs.length,
       signal: options.signal,
+      ahead: (position) => (jobs[jobs.length - 1 - position]!.encoder.queues ? AHEAD : 0),
       launch: async (position, group) => {
         const index = jobs.length - 1 - position;
         const { encoder, chunk, tower } = jobs[index]!;
@@ -309,23 +334,6 @@ export class GradCache {
 function divided(size: FixedChunkSize, divisor: number): FixedChunkSize {
   if ('tokens' in size) return { tokens: Math.max(1, Math.floor(size.tokens / divisor)) };
   return { sequences: Math.max(1, Math.floor(size.sequences / divisor)) };
-}
-
-/** Whether half of these chunks would be no smaller: single rows, of which at most the last keeps its graph. */
-function smallest(jobs: readonly Job[]): boolean {
-  return jobs.every(
-    ({ chunk, retain }, index) => chunk.rows.length === 1 && (!retain || index === jobs.length - 1),
-  );
-}
-
-function tooSmall(jobs: readonly Job[], cause: GradCacheError): GradCacheError {
-  const longest = jobs.reduce((most, { chunk }) => Math.max(most, chunk.tokens), 0);
-  return new GradCacheError(
-    'OUT_OF_MEMORY',
-    `memory does not suffice for chunks of one row (the longest has ${longest} tokens): ${cause.message}. ` +
-      'Free the device, or use a smaller maxLength, model or batch',
-    { cause },
-  );
 }
 
 function progress(phase: 'forward' | 'backward', jobs: readonly Job[], { onProgress }: StepOptions) {

@@ -43,7 +43,7 @@ export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedCh
   for (let k = 0; k < order.length; k++) {
     const length = lengths[order[k] ?? 0] ?? 0;
     const cost = 'tokens' in size ? length : 1;
-    if (used + cost > limit || tokens >= fair) close(k);
+    if (used + cost > limit || (tokens >= fair && left > tokens)) close(k);
     used += cost;
     tokens += length;
   }

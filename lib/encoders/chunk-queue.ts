@@ -2,7 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { native } from '../native.js';
 
 /** Chunks that are given to the engine before the first of them is done: enough that it never waits for JavaScript. */
-const AHEAD = 4;
+export const AHEAD = 4;
 
 let lastGroup = 0;
 
@@ -10,6 +10,8 @@ let lastGroup = 0;
 export interface ChunkRun<T> {
   readonly count: number;
   readonly signal?: AbortSignal | undefined;
+  /** Chunks that may be running when chunk `index` starts; default: a few, none of which waits for JavaScript. */
+  readonly ahead?: (index: number) => number;
   /** Starts chunk `index`. Native work is submitted under `group`, which an abort cancels. */
   readonly launch: (index: number, group: number) => Promise<T>;
   /** Called for each chunk, in order. */
@@ -22,7 +24,13 @@ export interface ChunkRun<T> {
  *
  * @throws GradCacheError `ABORTED` when the signal fires, or whatever `launch` or `done` throws
  */
-export async function inOrder<T>({ count, signal, launch, done }: ChunkRun<T>): Promise<void> {
+export async function inOrder<T>({
+  count,
+  signal,
+  ahead = () => AHEAD,
+  launch,
+  done,
+}: ChunkRun<T>): Promise<void> {
   throwIfAborted(signal);
   const group = ++lastGroup;
   const cancel = (): void => {
@@ -33,7 +41,7 @@ export async function inOrder<T>({ count, signal, launch, done }: ChunkRun<T>): 
   let launched = 0;
   try {
     for (let index = 0; index < count; index++) {
-      while (launched < count && launched <= index + AHEAD) {
+      while (launched < count && launched <= index + ahead(launched)) {
         const started = launch(launched++, group);
         started.catch(() => undefined); // looked at below, in order
         running.push(started);

@@ -43,6 +43,11 @@ export interface EncodedChunk {
 export interface Encoder<Batch = unknown> {
   /** Where the encoder lives: `'cpu'` or `'cuda:N'`. */
   readonly device: string;
+  /**
+   * Whether chunks wait in the engine's queue for those before them. An encoder without it is given one chunk at a time in
+   * the second pass, so that no more than one graph is alive.
+   */
+  readonly queues?: boolean;
   /** The chunk size that `'auto'` begins with. */
   readonly automaticChunk: FixedChunkSize;
   /** The length of each row of a batch, which chunks by tokens count. @throws GradCacheError `INPUT`, `SHAPE` */

@@ -48,6 +48,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   /** Texts that {@link TextEncoder.tokenize} can put in front, by name. */
   readonly prompts: Readonly<Record<string, string>>;
   readonly tokenizer: Tokenizer;
+  readonly queues = true;
   readonly automaticChunk: { readonly tokens: number };
 
   readonly #handle: EncoderHandle;

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ChunkSize, FixedChunkSize } from '../encoders/chunk-plan.js';
+import { requireChunkSize } from '../encoders/chunk-plan.js';
 import { replaceFile } from '../encoders/replace-file.js';
 import { replaceFolder } from '../encoders/replace-folder.js';
 import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';
@@ -14,8 +16,16 @@ export interface TrainerState {
   readonly step: number;
   /** Settings and files that the order of the data follows from. */
   readonly order: Readonly<Record<string, unknown>>;
-  /** Tokens of a chunk that the run had found to be right, where its configuration leaves that to it. */
-  readonly chunkTokens?: number;
+  /** What the run had made of its chunk size; absent where that is still what a new run begins with. */
+  readonly chunk?: ChunkState;
+}
+
+/** A chunk size that was measured, or halved when memory ran out. */
+export interface ChunkState {
+  /** The configuration's, and the kind of device that it was made for: for others it says nothing. */
+  readonly asked: ChunkSize;
+  readonly device: string;
+  readonly size: FixedChunkSize;
 }
 
 /** Everything a checkpoint holds besides the model. */
@@ -149,13 +159,21 @@ function readState(value: unknown, path: string): TrainerState {
     );
     const order = fields.required('order', fields.raw('order'), 'the file is damaged');
     new Fields(order, `${path}.order`); // refuses what is not an object
-    const chunkTokens = fields.count('chunkTokens');
+    const chunk = readChunkState(fields.object('chunk'));
     return {
       step,
       order: order as Record<string, unknown>,
-      ...(chunkTokens === undefined ? {} : { chunkTokens }),
+      ...(chunk === undefined ? {} : { chunk }),
     };
   } catch (error) {
     throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
   }
+}
+
+function readChunkState(fields: Fields | undefined): ChunkState | undefined {
+  if (fields === undefined) return undefined;
+  const device = fields.required('device', fields.string('device'), 'the file is damaged');
+  const [asked, size] = ['asked', 'size'].map((name) => fields.raw(name)) as [ChunkSize, FixedChunkSize];
+  requireChunkSize(size);
+  return { asked, device, size };
 }

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { ChunkSize } from '../encoders/chunk-plan.js';
 import { TextEncoder } from '../encoders/text-encoder.js';
 import { Tokenizer } from '../encoders/tokenizer.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
@@ -13,7 +15,7 @@ import type { Schedule } from '../optim/schedules.js';
 import { Tensor } from '../tensor.js';
 import type { Parameter } from '../tensor.js';
 import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
-import type { Checkpoint } from './checkpoint.js';
+import type { Checkpoint, ChunkState } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';
 import { chooseDevice } from './device.js';
 
@@ -47,7 +49,7 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
   const checkpoint = resumed === null ? null : await readCheckpoint(resumed);
   if (checkpoint !== null && resumed !== null) checkSameOrder(checkpoint, order, resumed);
 
-  const { step: done = 0, chunkTokens } = checkpoint?.state ?? {};
+  const done = checkpoint?.state.step ?? 0;
   const schedule = makeSchedule(config, steps);
   const model = await openModel(config, resumed);
   try {
@@ -56,8 +58,7 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
     const gradcache = new GradCache({
       encoders: config.columns.map(() => model),
       loss,
-      // The masks of dropout follow the chunks: a resumed run cuts them as the run before it did.
-      chunk: config.chunk === 'auto' && chunkTokens !== undefined ? { tokens: chunkTokens } : config.chunk,
+      chunk: chunkSize(config, model, checkpoint),
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
     });
@@ -88,6 +89,31 @@ async function openModel(config: FilledTrainConfig, checkpoint: string | null): 
     seed,
   });
 }
+
+/** The masks of dropout follow the chunks: a resumed run cuts them as the run before it did, if it is asked the same. */
+function chunkSize(
+  { chunk: asked }: FilledTrainConfig,
+  model: TextEncoder,
+  checkpoint: Checkpoint | null,
+): ChunkSize {
+  const stored = checkpoint?.state.chunk;
+  const same = isDeepStrictEqual(stored?.asked, asked) && stored?.device === deviceKind(model);
+  return stored !== undefined && same ? stored.size : asked;
+}
+
+/** What a checkpoint keeps of the chunk size: nothing where a new run would begin with the same. */
+export function chunkState(
+  { gradcache, model }: Run,
+  { chunk: asked }: FilledTrainConfig,
+): {
+  chunk?: ChunkState;
+} {
+  const size = gradcache.chunkSizes()[0]!;
+  const first = asked === 'auto' ? model.automaticChunk : asked;
+  return isDeepStrictEqual(size, first) ? {} : { chunk: { asked, device: deviceKind(model), size } };
+}
+
+const deviceKind = ({ device }: TextEncoder): string => device.split(':')[0]!;
 
 async function readJson(path: string): Promise<Record<string, unknown>> {
   try {

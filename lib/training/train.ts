@@ -19,7 +19,7 @@ import type { StepEvent, TrainEvent } from './events.js';
 import { MetricsFile } from './metrics.js';
 import { explainNonFinite } from './non-finite.js';
 import { readTrainConfig } from './read-config.js';
-import { openRun } from './run.js';
+import { chunkState, openRun } from './run.js';
 import type { Run } from './run.js';
 
 /** Keeps the seeds of steps apart from other seeds drawn from the seed of the run. */
@@ -175,18 +175,13 @@ class Loop {
     const { parts, config } = this;
     const folder = checkpointFolder(config.output, step);
     await writeCheckpoint(folder, (path) => parts.model.save(path), {
-      state: { step, order: parts.order, ...automaticChunk(parts, config) },
+      state: { step, order: parts.order, ...chunkState(parts, config) },
       optimizer: await parts.optimizer.state(),
       loss: await storedLoss(parts),
     });
     await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
     this.emit({ type: 'saved', step, folder });
   }
-}
-
-function automaticChunk({ gradcache }: Run, { chunk }: FilledTrainConfig): { chunkTokens?: number } {
-  const [size] = gradcache.chunkSizes();
-  return chunk === 'auto' && size !== undefined && 'tokens' in size ? { chunkTokens: size.tokens } : {};
 }
 
 async function storedLoss({ lossParameters }: Run): Promise<Map<string, StoredTensor>> {

@@ -39,21 +39,40 @@ test('a small card gets a small chunk, a large one no more than is of use', () =
   ] as const) {
     const of = encoder();
     const chunk = new AutomaticChunk('last', () => gib * GIB);
+    chunk.sizeFor(of);
     chunk.learn(step(of, 32_000, 32_000 * 1.5e5));
     assert.deepEqual(chunk.sizeFor(of), { tokens: expected });
   }
 });
 
-test('memory that graphs were promised is left to them', () => {
-  const of = encoder();
-  const chunk = new AutomaticChunk({ bytes: 56 * GIB }, () => 60 * GIB);
-  chunk.learn(step(of, 32_000, 32_000 * 1.5e5));
+test('memory that graphs were promised is left to them, as far as they can use it', () => {
+  for (const [bytes, expected] of [
+    [56 * GIB, 16_384], // 4 GiB are left
+    [1e15, 32_768], // every graph is kept: the size does not matter
+  ] as const) {
+    const of = encoder();
+    const chunk = new AutomaticChunk({ bytes }, () => 60 * GIB);
+    chunk.sizeFor(of);
+    const { jobs, ...rest } = step(of, 32_000, 32_000 * 1.5e5);
+    chunk.learn({ ...rest, jobs: Array.from({ length: 40 }, () => jobs[0]!) });
+    assert.deepEqual(chunk.sizeFor(of), { tokens: expected });
+  }
+});
+
+test('a tower that cannot be measured does not keep the others from it', () => {
+  const [of, other] = [encoder(), encoder('cuda:0', null)];
+  const chunk = new AutomaticChunk('last', () => 4 * GIB);
+  for (const each of [of, other]) chunk.sizeFor(each);
+  const { jobs, ...rest } = step(of, 32_000, 32_000 * 1.5e5);
+  chunk.learn({ ...rest, jobs: [...jobs, ...step(other, 32_000, 0).jobs] });
   assert.deepEqual(chunk.sizeFor(of), { tokens: 16_384 });
+  assert.deepEqual(chunk.sizeFor(other), { tokens: 32_768 });
 });
 
 test('after memory ran out, what was measured is measured in the divided size', () => {
   const of = encoder();
   const chunk = new AutomaticChunk('last', () => 4 * GIB);
+  chunk.sizeFor(of);
   chunk.learn({ ...step(of, 8000, 8000 * 1.5e5), divisor: 4 });
   assert.deepEqual(chunk.sizeFor(of), { tokens: 4 * 16_384 });
 });
@@ -63,9 +82,11 @@ test('nothing is learnt from a batch too small to tell, on the CPU, without a kn
     [encoder(), 'last', 4000],
     [encoder('cpu'), 'last', 32_000],
     [encoder('cuda:0', null), 'last', 32_000],
+    [encoder('cuda:0', 0), 'last', 32_000],
     [encoder(), 'auto', 32_000],
   ] as const) {
     const chunk = new AutomaticChunk(retain, () => 60 * GIB);
+    chunk.sizeFor(of);
     chunk.learn(step(of, tokens, tokens * 1.5e5));
     assert.deepEqual(chunk.sizeFor(of), { tokens: 32_768 });
   }

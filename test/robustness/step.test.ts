@@ -15,7 +15,6 @@ import {
   type TextEncoder,
   type TokenBatch,
 } from '../../lib/index.js';
-import { assertSameGradients } from '../oracle/compare.js';
 import { gradients, tenTexts, textEncoder, tokens } from '../exactness/support.js';
 import { fails } from './failures.js';
 
@@ -337,30 +336,6 @@ test("inputs of one's own encoder are checked", async () => {
   for (const module of [undefined, null, {}, { forward: 3, parameters: 4 }, { forward() {} }]) {
     assert.throws(() => new ModuleEncoder(module as never), fails('INPUT', /forward/));
   }
-});
-
-test('a chunk that does not fit into memory is halved, with the same result', async () => {
-  const run = async (limit: number) => {
-    const encoder = new ModuleEncoder(
-      new Misbehaving((_, result) => {
-        if (result.shape[0]! > limit) throw new GradCacheError('OUT_OF_MEMORY', 'as a device would say');
-        return result;
-      }),
-    );
-    const gradcache = new GradCache({
-      encoders: [encoder, encoder],
-      loss: infoNCE({ temperature: 0.3 }),
-      chunk: { sequences: 6 },
-    });
-    const result = await gradcache.step([features(1), features(2)]);
-    return { result, gradients: await gradients([encoder]) };
-  };
-  const [whole, halved] = [await run(6), await run(2)];
-  assert.equal(whole.result.chunks, 2);
-  assert.ok(halved.result.chunks >= 6);
-  assert.ok(Math.abs(whole.result.loss - halved.result.loss) < 1e-6);
-  assertSameGradients(halved.gradients, whole.gradients, 1e-5, 'halved');
-  await assert.rejects(run(0), fails('OUT_OF_MEMORY'));
 });
 
 test('an abort stops a step at every stage, before the next chunk, and leaves the gradients alone', async () => {

@@ -179,17 +179,29 @@ test('a signal that has fired already ends the run before its first step', async
   });
 });
 
-test('an automatic chunk size is kept in the checkpoint, and a resumed run cuts its chunks by it', async (t) => {
+test('a chunk size that was measured or halved is in the checkpoint, and a resumed run cuts its chunks by it', async (t) => {
   const { config } = await shortRun(t);
   const settings = { ...config, chunk: 'auto', steps: 2, checkpoint: { every: 2 } } as const;
   await train(settings);
   const path = join(config.output, 'checkpoint-2', 'trainer.json');
-  const state = JSON.parse(await readFile(path, 'utf8')) as { chunkTokens: number };
-  assert.equal(state.chunkTokens, 2048);
-  await writeFile(path, JSON.stringify({ ...state, chunkTokens: 40 }));
-  await rm(join(config.output, 'model'), { recursive: true });
-  const { steps } = await record({ ...settings, steps: 3, resume: true });
-  assert.ok(steps[0]!.chunks > 6, `${steps[0]!.chunks} chunks`);
+  const state = JSON.parse(await readFile(path, 'utf8')) as { chunk?: object };
+  assert.equal(state.chunk, undefined, 'nothing was measured on the CPU, and nothing halved');
+  const resumedWith = async (chunk: object) => {
+    await writeFile(path, JSON.stringify({ ...state, chunk }));
+    await rm(join(config.output, 'model'), { recursive: true, force: true });
+    const { steps } = await record({ ...settings, steps: 3, resume: true });
+    return steps[0]!.chunks;
+  };
+  const stored = { asked: 'auto', device: 'cpu', size: { tokens: 40 } };
+  assert.equal(await resumedWith({ ...stored, device: 'cuda' }), 2, 'that of another device says nothing');
+  assert.equal(
+    await resumedWith({ ...stored, asked: { tokens: 80 } }),
+    2,
+    'that for another setting neither',
+  );
+  const chunks = await resumedWith(stored);
+  assert.ok(chunks > 6, `${chunks} chunks`);
+  await assert.rejects(resumedWith({ ...stored, size: { tokens: 'many' } }), { code: 'CHECKPOINT' });
 });
 
 test('earlier results are not overwritten, and another order of the data is not resumed', async (t) => {

@@ -1,0 +1,38 @@
+import { GradCacheError } from './errors.js';
+import type { PlannedJob } from './retention.js';
+
+type Job = PlannedJob & { readonly retain: boolean };
+
+export function isOutOfMemory(error: unknown): error is GradCacheError {
+  return error instanceof GradCacheError && error.code === 'OUT_OF_MEMORY';
+}
+
+/** Memory ran out in the loss, where smaller chunks help only as far as fewer graphs are kept meanwhile. */
+export class OutOfMemoryInLoss extends GradCacheError {
+  constructor(rows: number, cause: GradCacheError) {
+    super(
+      'OUT_OF_MEMORY',
+      `memory does not suffice for the loss over ${rows} representations: ${cause.message}. ` +
+        'Use a smaller batch, or a loss that works in tiles, as infoNCE() does',
+      { cause },
+    );
+  }
+}
+
+/** Whether half of these chunks would be no smaller: single rows, of which at most the last keeps its graph. */
+export function smallest(jobs: readonly Job[]): boolean {
+  return jobs.every(
+    ({ chunk, retain }, index) => chunk.rows.length === 1 && (!retain || index === jobs.length - 1),
+  );
+}
+
+/** What is thrown when not even single rows fit. */
+export function tooSmall(jobs: readonly Job[], cause: GradCacheError): GradCacheError {
+  const longest = jobs.reduce((most, { chunk }) => Math.max(most, chunk.tokens), 0);
+  return new GradCacheError(
+    'OUT_OF_MEMORY',
+    `memory does not suffice for chunks of one row (the longest has ${longest} tokens): ${cause.message}. ` +
+      'Free the device, or use a smaller maxLength, model or batch',
+    { cause },
+  );
+}
