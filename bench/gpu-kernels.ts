@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { call, Tensor } from '../lib/index.js';
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';
 import { workload, type Kind } from './gpu/workload.js';
-import { table, writeResults } from './support/results.js';
+import { gpuName, table, writeResults } from './support/results.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -235,11 +235,6 @@ function profile(): string {
   }
   if (options.out) copyFileSync(log, options.out);
   return readFileSync(log, 'utf8');
-}
-
-function gpuName(): string {
-  const query = ['--query-gpu=name', '--format=csv,noheader'];
-  return spawnSync('nvidia-smi', query, { encoding: 'utf8' }).stdout?.split('\n')[0] || 'no GPU';
 }
 
 async function main(): Promise<void> {

@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { projectRoot } from '../test/oracle/python.js';
-import { table, writeResults } from './support/results.js';
+import { gpuName, table, writeResults } from './support/results.js';
 
 const PROGRAMS = ['bench/kernels/rows.py', 'bench/kernels/attention.py'];
 
@@ -35,11 +35,6 @@ function run(program: string): string {
   });
   if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr.slice(-600)}`);
   return stdout;
-}
-
-function gpuName(): string {
-  const query = ['--query-gpu=name', '--format=csv,noheader'];
-  return spawnSync('nvidia-smi', query, { encoding: 'utf8' }).stdout?.split('\n')[0] || 'no GPU';
 }
 
 const text = (options.log?.map((path) => readFileSync(path, 'utf8')) ?? PROGRAMS.map(run)).join('\n');

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,12 @@ export function machine(): string {
   const gib = (totalmem() / 2 ** 30).toFixed(0);
   const model = cpus()[0]?.model.trim() ?? arch();
   return `${availableParallelism()} x ${model}, ${gib} GiB, Node ${process.version}`;
+}
+
+/** The first GPU's name, for figures that are its own. */
+export function gpuName(): string {
+  const query = ['--query-gpu=name', '--format=csv,noheader'];
+  return spawnSync('nvidia-smi', query, { encoding: 'utf8' }).stdout?.split('\n')[0] || 'no GPU';
 }
 
 /** A Markdown table; numbers are aligned right. */

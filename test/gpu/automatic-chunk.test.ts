@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { call, emptyCache, GradCache, infoNCE, memory, type Tensor } from '../../lib/index.js';
+import { emptyCache, GradCache, infoNCE, memory } from '../../lib/index.js';
 import { createEncoder, type Shape } from '../../bench/gpu/models.js';
-import { device, mixedLengths, tokens } from './support.js';
+import { device, fill, mixedLengths, tokens } from './support.js';
 
 const shape: Shape = {
   hidden: 256,
@@ -13,22 +13,11 @@ const shape: Shape = {
   positions: 256,
 };
 
-/** Takes the card's memory but for `left` bytes. */
-function fill(left: number): Tensor[] {
-  emptyCache(device);
-  const taken: Tensor[] = [];
-  for (const unit of [2 ** 30, 2 ** 26]) {
-    while (memory(device).available - left > unit)
-      taken.push(call('aten::empty.memory_format', [unit], { dtype: 'uint8', device }));
-  }
-  return taken;
-}
-
 test('an automatic chunk is measured in the first step, then fills its share of the free memory and no more', async () => {
   const encoder = await createEncoder(shape, { device, precision: 'bfloat16', dropout: 0, seed: 3 });
   const batches = [tokens(mixedLengths(4000, 40), 2000, 1), tokens(mixedLengths(4000, 120), 2000, 2)];
   const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE({ temperature: 0.05 }) });
-  const taken = fill(3 * 2 ** 30);
+  const taken = fill(3 * 2 ** 30, [2 ** 30, 2 ** 26]);
   const first = await gradcache.step(batches);
   emptyCache(device);
   const { allocated, available } = memory(device);

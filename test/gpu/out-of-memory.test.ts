@@ -1,17 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  call,
-  emptyCache,
-  GradCache,
-  GradCacheError,
-  infoNCE,
-  memory,
-  type Tensor,
-} from '../../lib/index.js';
+import { emptyCache, GradCache, infoNCE, memory } from '../../lib/index.js';
 import { createEncoder, type Shape } from '../../bench/gpu/models.js';
 import { relativeError } from '../oracle/compare.js';
-import { device, gradients, mixedLengths, tokens } from './support.js';
+import { device, fill, gradients, mixedLengths, tokens } from './support.js';
 
 const MIB = 2 ** 20;
 const shape: Shape = {
@@ -24,25 +16,6 @@ const shape: Shape = {
 };
 const batches = [tokens(mixedLengths(2000, 40), 2000, 1), tokens(mixedLengths(2000, 120), 2000, 2)];
 const CHUNK = 65_536;
-
-/**
- * Takes the card's memory but for `left` bytes, in blocks of these sizes. The allocator serves up to 1 MiB from one pool
- * and more from another, whose half-used segments only sizes beyond 1 MiB can fill.
- */
-function fill(left: number, units: readonly number[]): Tensor[] {
-  emptyCache(device);
-  const taken: Tensor[] = [];
-  for (const unit of units) {
-    try {
-      while (left === 0 || memory(device).available - left > unit) {
-        taken.push(call('aten::empty.memory_format', [unit], { dtype: 'uint8', device }));
-      }
-    } catch (error) {
-      assert.ok(error instanceof GradCacheError && error.code === 'OUT_OF_MEMORY', String(error));
-    }
-  }
-  return taken;
-}
 
 async function encoderAndStep() {
   const encoder = await createEncoder(shape, { device, precision: 'bfloat16', dropout: 0, seed: 3 });

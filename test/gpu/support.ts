@@ -1,8 +1,14 @@
+import assert from 'node:assert/strict';
 import {
+  call,
+  emptyCache,
   GradCache,
+  GradCacheError,
   infoNCE,
+  memory,
   type GradCacheOptions,
   type StepResult,
+  type Tensor,
   type TextEncoder,
   type TokenBatch,
 } from '../../lib/index.js';
@@ -51,4 +57,23 @@ export async function gradients(encoder: TextEncoder): Promise<Map<string, Float
     if (tensor.grad) all.set(name, (await tensor.grad.values()) as Float32Array);
   }
   return all;
+}
+
+/**
+ * Takes the card's memory but for `left` bytes, in blocks of these sizes. The allocator serves up to 1 MiB from one pool
+ * and more from another, whose half-used segments only sizes beyond 1 MiB can fill.
+ */
+export function fill(left: number, units: readonly number[]): Tensor[] {
+  emptyCache(device);
+  const taken: Tensor[] = [];
+  for (const unit of units) {
+    try {
+      while (left === 0 || memory(device).available - left > unit) {
+        taken.push(call('aten::empty.memory_format', [unit], { dtype: 'uint8', device }));
+      }
+    } catch (error) {
+      assert.ok(error instanceof GradCacheError && error.code === 'OUT_OF_MEMORY', String(error));
+    }
+  }
+  return taken;
 }
