@@ -1,12 +1,12 @@
 import type { FixedChunkSize } from './encoders/chunk-plan.js';
-import type { Chunk, Encoder } from './encoders/encoder.js';
+import type { Encoder } from './encoders/encoder.js';
 import { memory } from './memory.js';
 import type { PlannedJob, Retain } from './retention.js';
 
 /** Share of a GPU's free memory that `'auto'` gives to the chunk at work; the rest is for the loss and for others. */
 const SHARE = 0.6;
 
-/** A chunk of more tokens than this is no faster. */
+/** A bound for large cards, where more tokens gain little: from 32,768 to 56,000 it was 2 to 3 % on an H200. */
 const MOST_TOKENS = 262_144;
 
 /** Chunks are cut to a multiple of this many tokens, so that a few bytes more or less free change nothing. */
@@ -55,29 +55,26 @@ export class AutomaticChunk {
   /** Learns from the first step whose chunks were large enough to tell. */
   learn({ jobs, before, peak, divisor }: Measured): void {
     if (this.#bytes !== null || this.#retain === 'auto') return;
-    const graph = ({ encoder, chunk }: PlannedJob): number => encoder.graphBytes(chunk) ?? 0;
-    const sum = (some: readonly PlannedJob[]): number => some.reduce((total, job) => total + graph(job), 0);
-    const promised = typeof this.#retain === 'object' ? Math.min(this.#retain.bytes, sum(jobs)) : 0;
-    // A budget for the graphs of all chunks leaves nothing to be encoded twice.
-    if (promised > 0 && promised >= sum(jobs)) return;
-    const largest = new Map<Encoder, Chunk<unknown>>();
-    for (const { encoder, chunk } of jobs) {
-      if (chunk.tokens > (largest.get(encoder)?.tokens ?? 0)) largest.set(encoder, chunk);
+    const largest = new Map<Encoder, PlannedJob>();
+    for (const job of jobs) {
+      if (job.chunk.tokens > (largest.get(job.encoder)?.chunk.tokens ?? 0)) largest.set(job.encoder, job);
     }
-    const one = Math.max(...[...largest].map(([encoder, chunk]) => graph({ encoder, chunk })));
-    // How many times its graph a chunk at work takes: gradients and the products of a layer come on top.
-    const kept = sum(jobs.filter(({ retain }) => retain));
-    const times = Math.max(1, (peak - before - Math.max(0, kept - one)) / one);
-    const measured = [...largest].filter(
-      ([encoder, chunk]) =>
-        this.#encoders.has(encoder) && tells(encoder, chunk, divisor) && graph({ encoder, chunk }) > 0,
+    const measured = [...largest.values()].filter(
+      (job) => this.#encoders.has(job.encoder) && tells(job, divisor),
     );
     if (measured.length === 0) return;
+    const graphs = (some: readonly PlannedJob[]): number => some.reduce((sum, job) => sum + graph(job), 0);
+    const all = graphs(jobs);
+    const promised = typeof this.#retain === 'object' ? Math.min(this.#retain.bytes, all) : 0;
+    // A budget for the graphs of all chunks leaves nothing to be encoded twice.
+    if (promised === all) return;
+    // How many times its graph a chunk at work takes: gradients and the products of a layer come on top.
+    const one = Math.max(...[...largest.values()].map(graph));
+    const others = Math.max(0, graphs(jobs.filter(({ retain }) => retain)) - one);
+    const times = Math.max(1, (peak - before - others) / one);
     this.#divisor = divisor;
     this.#kept = promised;
-    this.#bytes = new Map(
-      measured.map(([encoder, chunk]) => [encoder, (times * graph({ encoder, chunk })) / chunk.tokens]),
-    );
+    this.#bytes = new Map(measured.map((job) => [job.encoder, (times * graph(job)) / job.chunk.tokens]));
   }
 
   #fill(encoder: Encoder, bytesPerToken: number): number {
@@ -88,11 +85,15 @@ export class AutomaticChunk {
   }
 }
 
-/** Whether a chunk on a GPU was large enough to be taken for the next. */
-function tells(
-  { device, automaticChunk: size }: Encoder,
-  { tokens }: Chunk<unknown>,
-  divisor: number,
-): boolean {
-  return device.startsWith('cuda') && 'tokens' in size && tokens >= size.tokens / divisor / 2;
+const graph = ({ encoder, chunk }: PlannedJob): number => encoder.graphBytes(chunk) ?? 0;
+
+/** Whether a chunk was on a GPU, of a known size, and large enough to be taken for the next. */
+function tells(job: PlannedJob, divisor: number): boolean {
+  const { device, automaticChunk: size } = job.encoder;
+  return (
+    device.startsWith('cuda') &&
+    'tokens' in size &&
+    job.chunk.tokens >= size.tokens / divisor / 2 &&
+    graph(job) > 0
+  );
 }

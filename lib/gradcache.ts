@@ -22,8 +22,8 @@ export interface GradCacheOptions {
   /**
    * How much is encoded at once, for all towers or for each. Default `'auto'`: of a {@link TextEncoder} 2,048 tokens on
    * the CPU; on a GPU 32,768, until a first step has measured what a token takes, and then as many as fill 60 % of the
-   * memory that is free, up to 262,144 (with `retain: 'auto'` they stay 32,768). Of a {@link ModuleEncoder} 256 rows. Masks of dropout
-   * follow the chunks: give a size where two runs have to agree bit for bit.
+   * memory that is free, up to 262,144 (with `retain: 'auto'` they stay 32,768). Of a {@link ModuleEncoder}
+   * 256 rows. Masks of dropout follow the chunks: give a size where two runs have to agree bit for bit.
    */
   readonly chunk?: ChunkSize | readonly ChunkSize[];
   /**

@@ -21,7 +21,7 @@ export { RepresentationCache } from './representation-cache.js';
 export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
 export { ModuleEncoder, type Module, type TensorBatch } from './encoders/module-encoder.js';
 export type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoders/encoder.js';
-export { type Retain } from './retention.js';
+export type { Retain } from './retention.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './encoders/chunk-plan.js';
 export { Tokenizer, type TokenBatch } from './encoders/tokenizer.js';
 export type { Pooling } from './encoders/model-folder.js';

@@ -1,8 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ChunkSize, FixedChunkSize } from '../encoders/chunk-plan.js';
-import { requireChunkSize } from '../encoders/chunk-plan.js';
+import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../encoders/chunk-plan.js';
 import { replaceFile } from '../encoders/replace-file.js';
 import { replaceFolder } from '../encoders/replace-folder.js';
 import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';

@@ -17,7 +17,10 @@ export interface TrainConfig {
   readonly output: string;
   /** Pairs in a batch: how many the loss compares. */
   readonly batch: number;
-  /** How much of a batch is in the encoder at once; it bounds memory. The gradient does not depend on it, but for the masks of dropout. Default 'auto'. */
+  /**
+   * How much of a batch is in the encoder at once: it bounds memory. The gradient does not depend on it, but for the masks
+   * of dropout. Default 'auto'.
+   */
   readonly chunk?: 'auto' | { readonly sequences: number } | { readonly tokens: number };
   /**
    * Graphs of chunks to keep instead of computing them again: as many as fit into a number of bytes, into what the device
