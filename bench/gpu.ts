@@ -92,7 +92,7 @@ class Bench {
     const compiled = this.#compile(groups);
     if (!options['no-checks']) await this.#untimedChecks();
     await compiled;
-    if (!options['no-checks']) await this.#eventLoopChecks();
+    if (!options['no-checks']) await this.#checksOfSteps();
     const burst = await this.#peers?.ask({ do: 'burst', seconds: options.tiny ? 0.1 : 3 }, 60);
     process.stderr.write(`warm-up burst: ${JSON.stringify(burst)}\n`);
     for (const group of groups) await this.#group(group);
@@ -175,7 +175,7 @@ class Bench {
     );
   }
 
-  async #eventLoopChecks(): Promise<void> {
+  async #checksOfSteps(): Promise<void> {
     const shape = options.tiny ? 'tiny' : 'base';
     const pairs = options.tiny ? 16 : 8192;
     const chunk = options.tiny ? 64 : 32_768;
@@ -185,6 +185,13 @@ class Bench {
         `Event-loop delay in a step of ${pairs} pairs (${kind}), ms, the timer's own 1 included`,
         { shape, kind, pairs, chunk },
       );
+      if (this.#device === 'cpu') continue;
+      await this.#check('power', `Power and clock of the card in steps of ${pairs} pairs (${kind})`, {
+        shape,
+        kind,
+        pairs,
+        chunk,
+      });
     }
   }
 

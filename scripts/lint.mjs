@@ -9,7 +9,7 @@ const CLANG_FORMAT = '19.1.7';
 
 /** Runs all linters, then throws where any found something. */
 export async function lint({ fix = false } = {}) {
-  const sources = filesUnder(['native'], /\.(cc|h|cu)$/);
+  const sources = filesUnder(['native'], /\.(cc|h|cuh?)$/);
   const linters = {
     ESLint: () => runBin('eslint', ['.', '--max-warnings=0', ...(fix ? ['--fix'] : [])]),
     Prettier: () => runBin('prettier', ['.', '--log-level=warn', fix ? '--write' : '--check']),

@@ -1,6 +1,7 @@
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { emptyCache, GradCache, infoNCE, type TextEncoder } from '../../lib/index.js';
+import { emptyCache, GradCache, infoNCE, synchronize, type TextEncoder } from '../../lib/index.js';
 import { createEncoder, SHAPES, type ModelOptions, type ShapeName } from './models.js';
 import { workload, type Kind } from './workload.js';
 
@@ -94,8 +95,8 @@ async function bits(request: CheckRequest) {
   return { same: digests[0] === digests[1] };
 }
 
-/** How late the event loop was while a step ran, in milliseconds (its timer itself takes 1). */
-async function eventLoop(request: CheckRequest) {
+/** An encoder with dropout in bfloat16, after one step that warms up. */
+async function warmed(request: CheckRequest) {
   const shape = SHAPES[request.shape];
   const encoder = await createEncoder(shape, { device: request.device, precision: 'bfloat16', dropout: 0.1 });
   const gradcache = new GradCache({
@@ -105,12 +106,22 @@ async function eventLoop(request: CheckRequest) {
   });
   const batches = workload(request.kind, request.pairs, shape.vocabulary, request.shrink);
   await gradcache.step(batches);
+  await synchronize(request.device);
+  const dispose = () => {
+    encoder.dispose();
+    emptyCache(request.device);
+  };
+  return { step: () => gradcache.step(batches), dispose };
+}
+
+/** How late the event loop was while a step ran, in milliseconds (its timer itself takes 1). */
+async function eventLoop(request: CheckRequest) {
+  const { step, dispose } = await warmed(request);
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
-  const { milliseconds } = await gradcache.step(batches);
+  const { milliseconds } = await step();
   delay.disable();
-  encoder.dispose();
-  emptyCache(request.device);
+  dispose();
   return {
     p50: delay.percentile(50) / 1e6,
     p99: delay.percentile(99) / 1e6,
@@ -119,4 +130,41 @@ async function eventLoop(request: CheckRequest) {
   };
 }
 
-export const checks = { precision, bits, eventLoop };
+/** What the card draws and how fast its clock runs while steps follow each other, and whether its limit holds it back. */
+async function power(request: CheckRequest) {
+  const { step, dispose } = await warmed(request);
+  const columns = 'power.draw.instant,clocks.sm,clocks_event_reasons.sw_power_cap,power.limit,clocks.max.sm';
+  const smi = spawn('nvidia-smi', [
+    '--id=0',
+    `--query-gpu=${columns}`,
+    '--format=csv,noheader,nounits',
+    '--loop-ms=50',
+  ]);
+  let output = '';
+  smi.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const failed = new Promise<never>((_, reject) => smi.on('error', reject));
+  // The first samples come before the clock has settled.
+  for (let steps = 0; steps < 4; steps++) {
+    if (steps === 1) output = '';
+    await Promise.race([step(), failed]);
+  }
+  smi.kill();
+  dispose();
+  const samples = output
+    .trim()
+    .split('\n')
+    .map((line) => line.split(', '))
+    .filter((fields) => fields.length === columns.split(',').length);
+  const mean = (values: number[]) =>
+    Math.round(values.reduce((sum, value) => sum + value, 0) / values.length);
+  return {
+    watts: mean(samples.map(([draw]) => Number(draw))),
+    limit: Number(samples[0]?.[3]),
+    megahertz: mean(samples.map(([, clock]) => Number(clock))),
+    most: Number(samples[0]?.[4]),
+    percentHeldByTheLimit: mean(samples.map(([, , capped]) => (capped === 'Active' ? 100 : 0))),
+    samples: samples.length,
+  };
+}
+
+export const checks = { precision, bits, eventLoop, power };

@@ -32,7 +32,13 @@ struct DropoutKey {
 
   bool active() const { return threshold != 0; }
 
-  // `site` tells apart the places of one encoder that drop out under one chunk's seed.
+  // Rounded to a whole number of 65,536ths, some elements must be left.
+  static bool possible(double probability) {
+    return probability >= 0 && probability * 65536.0 + 0.5 < 65536.0;
+  }
+
+  // Of a probability that is possible. `site` tells apart the places of one encoder that drop out under one
+  // chunk's seed.
   static DropoutKey make(double probability, uint64_t seed, uint64_t site) {
     DropoutKey key;
     key.threshold = static_cast<uint32_t>(probability * 65536.0 + 0.5);

@@ -60,7 +60,7 @@ Encoder::Encoder(EncoderConfig config, at::ScalarType compute, at::Device device
   require(config_.hidden % config_.heads == 0, "CHECKPOINT", "hidden size ", config_.hidden,
           " is not a multiple of ", config_.heads, " heads");
   for (double dropout : {config_.hiddenDropout, config_.attentionDropout}) {
-    require(dropout >= 0 && dropout < 1, "INPUT", "dropout ", dropout, " is not in [0, 1)");
+    require(DropoutKey::possible(dropout), "INPUT", "dropout ", dropout, " is not in [0, 0.99999]");
   }
   activationNamed(config_.activation);
   poolingNamed(config_.pooling);

@@ -129,9 +129,8 @@ Pooling poolingNamed(std::string_view name) {
 }
 
 DropoutKey DropoutArgument::key() const {
-  // Rounded to a whole number of 65,536ths, some must be left.
-  require(probability >= 0 && probability * 65536.0 + 0.5 < 65536.0, "INPUT",
-          "the share dropped, p = ", probability, ", must be at least 0 and below 1");
+  require(DropoutKey::possible(probability), "INPUT", "the share dropped, p = ", probability,
+          ", must be at least 0 and below 1");
   return DropoutKey::make(probability, static_cast<uint64_t>(seed), static_cast<uint64_t>(site));
 }
 

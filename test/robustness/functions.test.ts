@@ -265,6 +265,7 @@ test('configurations of an encoder from scratch', async () => {
     { precision: 'float16' },
     { precision: 3 },
     { dropout: 1 },
+    { dropout: 0.999_995 },
     { dropout: -1 },
     { dropout: NaN },
     { device: 'tpu' },

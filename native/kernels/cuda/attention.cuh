@@ -76,36 +76,45 @@ struct HeadRows {
     return place((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
   }
 
-  // Copies `present` rows of a matrix with `stride` elements a row; zeros up to the next sixteen.
-  __device__ static __forceinline__ void copy(uint32_t target, const bfloat16* source, int64_t stride,
+  // A warp reads and writes 16 rows in turns of as many whole rows as it has lanes for. The place of the
+  // lane's piece in each turn, from its place in the first: the permutation comes round every eight rows.
+  static constexpr int kRowsATurn = 32 / kPieces, kTurns = 16 / kRowsATurn;
+  __device__ static __forceinline__ uint32_t ofTurn(uint32_t first, int turn) {
+    return (first ^ (kSize == 64 && turn % 2 ? 64 : 0)) + turn * kRowsATurn * kBytes;
+  }
+
+  // A warp's copy of 16 rows of a matrix with `stride` elements a row; zeros from row `present` on.
+  __device__ static __forceinline__ void copy(uint32_t target, const bfloat16* source, int stride,
                                               int present) {
-    const int piece = threadIdx.x % kPieces, step = blockDim.x / kPieces, padded = (present + 15) & ~15;
-    int row = threadIdx.x / kPieces;
+    const int lane = threadIdx.x & 31, row = lane / kPieces, piece = lane % kPieces;
+    target += place(row, piece);
     source += row * stride + piece * 8;
-#pragma unroll 4
-    for (; row < padded; row += step, source += step * stride)
-      copyAsync(target + place(row, piece), source, row < present);
+#pragma unroll
+    for (int i = 0; i < kTurns; ++i, source += kRowsATurn * stride)
+      copyAsync(ofTurn(target, i), source, row + i * kRowsATurn < present);
   }
 
   // Writes a warp's 16 accumulated rows, times `low` or (rows 8 to 15) `high`, by way of 16 rows of shared
   // memory that no other warp uses, so that whole rows are written.
   __device__ static __forceinline__ void store(const float (&rows)[kSize / 8][4], float low, float high,
-                                               uint32_t shared, bfloat16* target, int64_t stride,
-                                               int present) {
-    const int lane = threadIdx.x & 31;
+                                               uint32_t shared, bfloat16* target, int stride, int present) {
+    const int lane = threadIdx.x & 31, row = lane / kPieces, piece = lane % kPieces;
+    const uint32_t first = rowsFirst(lane);
     __syncwarp();
 #pragma unroll
-    for (int j = 0; j < kPieces; ++j) {
-      storeShared(shared + place(lane >> 2, j) + (lane & 3) * 4, pack(rows[j][0] * low, rows[j][1] * low));
-      storeShared(shared + place((lane >> 2) + 8, j) + (lane & 3) * 4,
-                  pack(rows[j][2] * high, rows[j][3] * high));
+    for (int k = 0; k < kPieces / 2; ++k) {
+      const float(&left)[4] = rows[2 * k], (&right)[4] = rows[2 * k + 1];
+      storeMatrices(shared + (first ^ k * 32), pack(left[0] * low, left[1] * low),
+                    pack(left[2] * high, left[3] * high), pack(right[0] * low, right[1] * low),
+                    pack(right[2] * high, right[3] * high));
     }
     __syncwarp();
+    const uint32_t source = shared + place(row, piece);
+    target += row * stride + piece * 8;
 #pragma unroll
-    for (int i = 0; i < kPieces / 2; ++i) {
-      const int row = (lane + 32 * i) / kPieces, piece = (lane + 32 * i) % kPieces;
-      const uint4 value = loadShared16(shared + place(row, piece));
-      if (row < present) *reinterpret_cast<uint4*>(target + row * stride + piece * 8) = value;
+    for (int i = 0; i < kTurns; ++i, target += kRowsATurn * stride) {
+      const uint4 value = loadShared16(ofTurn(source, i));
+      if (row + i * kRowsATurn < present) *reinterpret_cast<uint4*>(target) = value;
     }
   }
 };

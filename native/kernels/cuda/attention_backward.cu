@@ -23,53 +23,43 @@ struct RowTerms {
   float normalizer, common;
 };
 
-// Waits for the copies of `dout`, then finds the terms of the block's query rows, of which `present` exist;
-// the others get terms that make every probability zero. `hashes` may be null.
+// The terms of a warp's 16 query rows from `first` on, whose `dout` and `out` lie in shared memory; rows
+// beyond the sequence get terms that make every probability zero. The sums are the diagonal of dout outᵀ.
+// `hashes` may be null.
 template <int kSize>
-__device__ __forceinline__ void rowTerms(const AttentionWork& work, const Inputs& in,
-                                         const AttentionItem& item, int first, uint32_t dout, RowTerms* terms,
-                                         uint32_t* hashes) {
+__device__ __forceinline__ void rowTerms(const AttentionWork& work, const AttentionItem& item, int first,
+                                         const float (&normalizer)[2], uint32_t dout, uint32_t out,
+                                         RowTerms* terms, uint32_t* hashes) {
   using Rows = HeadRows<kSize>;
-  const int64_t hidden = int64_t{work.heads} * kSize;
-  const int present = item.length - first, piece = threadIdx.x % Rows::kPieces;
-  constexpr int kTurns = kSize / 16;  // a warp's 16 rows in 16-byte pieces
-  uint4 out[kTurns];
-  float normalizer[kTurns];
+  const int lane = threadIdx.x & 31, g = lane >> 2, c = lane & 3;
+  const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
+  float d[2][4] = {};
 #pragma unroll
-  for (int i = 0; i < kTurns; ++i) {
-    const int row = (threadIdx.x + i * blockDim.x) / Rows::kPieces;
-    out[i] = {0, 0, 0, 0};
-    normalizer[i] = INFINITY;
-    if (row < present) {
-      const int64_t token = item.begin + first + row;
-      out[i] = __ldg(reinterpret_cast<const uint4*>(in.out + token * hidden + item.head * kSize + piece * 8));
-      normalizer[i] = __ldg(in.normalizer + item.head * work.tokens + token);
-    }
+  for (int step = 0; step < kSize / 16; ++step) {
+    uint32_t a[4], b[4];
+    loadMatrices(a, dout + (rowsFirst ^ step * 32));
+    loadMatrices(b, out + (columnsFirst ^ step * 32));
+    multiplyAdd(d[0], a, b[0], b[1]);
+    multiplyAdd(d[1], a, b[2], b[3]);
   }
-  waitForCopies<0>();
+  if (c != g >> 1) return;
 #pragma unroll
-  for (int i = 0; i < kTurns; ++i) {
-    const int row = (threadIdx.x + i * blockDim.x) / Rows::kPieces;
-    float common = 0.0f;
-    if (row < present) {
-      const uint4 gradient = loadShared16(dout + Rows::place(row, piece));  // this thread's own copy
-      const uint32_t a[4] = {gradient.x, gradient.y, gradient.z, gradient.w};
-      const uint32_t b[4] = {out[i].x, out[i].y, out[i].z, out[i].w};
+  for (int r = 0; r < 2; ++r) {
+    terms[g + 8 * r] = {normalizer[r] * kLog2e, g & 1 ? d[r][2 * r + 1] : d[r][2 * r]};
+    if (hashes)
+      hashes[g + 8 * r] = dropoutRow(
+          work.key, static_cast<uint32_t>(item.begin + first + g + 8 * r) * work.heads + item.head);
+  }
+}
+
+// The normalizers of rows g and g + 8 from `first` on: read early, needed when the copies are there.
+__device__ __forceinline__ void loadNormalizers(float (&normalizer)[2], const AttentionWork& work,
+                                                const Inputs& in, const AttentionItem& item, int first) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const float2 left = unpack(a[e]), right = unpack(b[e]);
-        common = fmaf(left.x, right.x, common);
-        common = fmaf(left.y, right.y, common);
-      }
-    }
-#pragma unroll
-    for (int step = 1; step < Rows::kPieces; step *= 2) common += __shfl_xor_sync(0xffffffffu, common, step);
-    if (piece == 0) {
-      terms[row] = {normalizer[i] * kLog2e, common};
-      if (hashes)
-        hashes[row] =
-            dropoutRow(work.key, static_cast<uint32_t>(item.begin + first + row) * work.heads + item.head);
-    }
+  for (int r = 0; r < 2; ++r) {
+    const int row = first + (threadIdx.x & 31) / 4 + 8 * r;
+    normalizer[r] =
+        row < item.length ? __ldg(in.normalizer + item.head * work.tokens + item.begin + row) : INFINITY;
   }
 }
 
@@ -81,6 +71,7 @@ __device__ __forceinline__ float biasOf(const AttentionWork& work, const Attenti
 }
 
 // Bytes of a row of ds in shared memory: multiples of 128, so that pieces can be permuted as in HeadRows.
+// Before, the rows of `out` lie there.
 __host__ __device__ __forceinline__ int scoreRowBytes(int warps) { return warps <= 4 ? 128 : 256; }
 __device__ __forceinline__ uint32_t scorePlace(int rowBytes, int row, int piece) {
   return row * rowBytes + ((piece ^ (row & 7)) << 4);
@@ -96,53 +87,64 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
   const uint32_t keys = sharedAddress(memory), values = keys + rows * Rows::kBytes;
   const uint32_t queries = values + rows * Rows::kBytes, douts = queries + rows * Rows::kBytes;
   const uint32_t scores = douts + rows * Rows::kBytes;
-  RowTerms* terms =
-      reinterpret_cast<RowTerms*>(memory + 4 * rows * Rows::kBytes + (kWhole ? rows * scoreBytes : 0));
+  const int outBytes = kWhole ? rows * scoreBytes : rows * Rows::kBytes;
+  RowTerms* terms = reinterpret_cast<RowTerms*>(memory + 4 * rows * Rows::kBytes + outBytes);
   uint32_t* hashes = reinterpret_cast<uint32_t*>(terms + rows);
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
-  const uint32_t ownValues = values + warp * kTileBytes;
-  const int64_t hidden = int64_t{work.heads} * kSize, stride = 3 * hidden;
+  const uint32_t ownKeys = keys + warp * kTileBytes, ownValues = values + warp * kTileBytes;
+  const uint32_t ownQueries = queries + warp * kTileBytes, ownDouts = douts + warp * kTileBytes;
+  const uint32_t ownOut = scores + warp * (kWhole ? 16 * scoreBytes : kTileBytes);
+  const int hidden = work.heads * kSize, stride = 3 * hidden;
   const float scaleLog2 = work.scale * kLog2e, kept = kMode == kPlain ? 1.0f : work.key.scale;
+  const uint32_t highThreshold = work.key.threshold << 16;
 
   forEachItem(work, [&](const AttentionItem& item) {
-    const int64_t begin = item.begin * stride + item.head * kSize;
+    const int64_t begin = int64_t{item.begin} * stride + item.head * kSize;
     const bfloat16* source = in.qkv + begin;
-    const int present = min(item.length - item.first, rows), ownFirst = item.first + warp * 16;
+    const int ownFirst = item.first + warp * 16;
     const bool busy = ownFirst < item.length;
     __syncthreads();  // the previous item's rows are no longer read
-    Rows::copy(keys, source + item.first * stride + hidden, stride, present);
-    Rows::copy(values, source + item.first * stride + 2 * hidden, stride, present);
+    if (busy) {
+      const bfloat16* own = source + int64_t{ownFirst} * stride + hidden;
+      Rows::copy(ownKeys, own, stride, item.length - ownFirst);
+      Rows::copy(ownValues, own + hidden, stride, item.length - ownFirst);
+    }
     float dk[kSize / 8][4] = {}, dv[kSize / 8][4] = {};
-    uint32_t k[kSize / 16][4];
 
     for (int first = 0; first < item.length; first += rows) {
       if (!kWhole && first > 0) __syncthreads();
-      const int here = min(item.length - first, rows);
-      Rows::copy(queries, source + first * stride, stride, here);
-      Rows::copy(douts, in.dout + (item.begin + first) * hidden + item.head * kSize, hidden, here);
-      commitCopies();
-      rowTerms<kSize>(work, in, item, first, douts, terms, kMode == kPlain ? nullptr : hashes);
+      const int here = min(item.length - first, rows), ownRow = first + warp * 16;
+      if (ownRow < item.length) {
+        const int64_t row = int64_t{item.begin + ownRow} * hidden + item.head * kSize;
+        float normalizer[2];
+        Rows::copy(ownQueries, source + int64_t{ownRow} * stride, stride, item.length - ownRow);
+        Rows::copy(ownDouts, in.dout + row, hidden, item.length - ownRow);
+        Rows::copy(ownOut, in.out + row, hidden, item.length - ownRow);
+        commitCopies();
+        loadNormalizers(normalizer, work, in, item, ownRow);
+        waitForCopies<0>();
+        __syncwarp();
+        rowTerms<kSize>(work, item, ownRow, normalizer, ownDouts, ownOut, terms + warp * 16,
+                        kMode == kPlain ? nullptr : hashes + warp * 16);
+      }
       __syncthreads();
       if (!busy) continue;
-      if (first == 0) {
-#pragma unroll
-        for (int step = 0; step < kSize / 16; ++step)
-          loadMatrices(k[step], keys + warp * kTileBytes + (rowsFirst ^ step * 32));
-      }
 #pragma unroll 1
       for (int tile = 0; tile * 16 < here; ++tile) {
         const uint32_t q = queries + tile * kTileBytes, dout = douts + tile * kTileBytes;
         float s[2][4] = {}, dp[2][4] = {};
 #pragma unroll
         for (int step = 0; step < kSize / 16; ++step) {
-          uint32_t b[4], v[4];  // the values are read again: registers for both do not suffice
+          // Keys and values are read again for every tile: registers to keep them do not suffice.
+          uint32_t a[4], b[4];
+          loadMatrices(a, ownKeys + (rowsFirst ^ step * 32));
           loadMatrices(b, q + (columnsFirst ^ step * 32));
-          multiplyAdd(s[0], k[step], b[0], b[1]);
-          multiplyAdd(s[1], k[step], b[2], b[3]);
-          loadMatrices(v, ownValues + (rowsFirst ^ step * 32));
+          multiplyAdd(s[0], a, b[0], b[1]);
+          multiplyAdd(s[1], a, b[2], b[3]);
+          loadMatrices(a, ownValues + (rowsFirst ^ step * 32));
           loadMatrices(b, dout + (columnsFirst ^ step * 32));
-          multiplyAdd(dp[0], v, b[0], b[1]);
-          multiplyAdd(dp[1], v, b[2], b[3]);
+          multiplyAdd(dp[0], a, b[0], b[1]);
+          multiplyAdd(dp[1], a, b[2], b[3]);
         }
         uint32_t p[4], ds[4];
 #pragma unroll
@@ -169,7 +171,7 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
               if (kMode == kDropoutAndBias) x = fmaf(biasOf(work, item, first + place + e, key), kLog2e, x);
               float full = powerOfTwo(x - rowNormalizer[e]);
               if (key >= item.length) full = 0.0f;
-              const bool keep = kMode == kPlain || (e ? bits >> 16 : bits & 0xffffu) >= work.key.threshold;
+              const bool keep = kMode == kPlain || (e ? bits : bits << 16) >= highThreshold;
               probability[e] = keep ? full : 0.0f;
               gradient[e] = full * fmaf(dp[n][2 * r + e], keep ? kept : 0.0f, -rowCommon[e]);
             }
@@ -192,7 +194,7 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardKeys(Atte
         }
       }
     }
-    bfloat16* target = in.dqkv + begin + ownFirst * stride;
+    bfloat16* target = in.dqkv + begin + int64_t{ownFirst} * stride;
     if (busy) {
       Rows::store(dv, kept, kept, ownValues, target + 2 * hidden, stride, item.length - ownFirst);
       Rows::store(dk, work.scale, work.scale, ownValues, target + hidden, stride, item.length - ownFirst);
@@ -227,32 +229,45 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
   const int lane = threadIdx.x & 31, warp = threadIdx.x / 32, g = lane >> 2, c = lane & 3;
   const int rows = blockDim.x / 2;
   const uint32_t queries = sharedAddress(memory), douts = queries + rows * Rows::kBytes;
-  const uint32_t keys = douts + rows * Rows::kBytes;  // two stages of keys, then values
-  RowTerms* terms = reinterpret_cast<RowTerms*>(memory + 2 * rows * Rows::kBytes + 4 * kKeyBytes);
+  const uint32_t outs = douts + rows * Rows::kBytes;
+  const uint32_t keys = outs + rows * Rows::kBytes;  // two stages of keys, then values
+  RowTerms* terms = reinterpret_cast<RowTerms*>(memory + 3 * rows * Rows::kBytes + 4 * kKeyBytes);
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
-  const uint32_t own = queries + warp * kTileBytes;
-  const int64_t hidden = int64_t{work.heads} * kSize, stride = 3 * hidden;
+  const uint32_t own = queries + warp * kTileBytes, ownDouts = douts + warp * kTileBytes;
+  const uint32_t ownOut = outs + warp * kTileBytes;
+  const int hidden = work.heads * kSize, stride = 3 * hidden;
   const float scaleLog2 = work.scale * kLog2e, kept = kMode == kPlain ? 1.0f : work.key.scale;
+  const uint32_t highThreshold = work.key.threshold << 16;
 
   forEachItem(work, [&](const AttentionItem& item) {
-    const int64_t begin = item.begin * stride + item.head * kSize;
+    const int64_t begin = int64_t{item.begin} * stride + item.head * kSize;
     const bfloat16* source = in.qkv + begin;
     const int stages = (item.length + kKeys - 1) / kKeys;
+    // Tiles of 16 keys go to the warps in turn.
     auto copyStage = [&](int stage) {
-      const int first = stage * kKeys, here = min(item.length - first, kKeys);
       const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
-      Rows::copy(target, source + first * stride + hidden, stride, here);
-      Rows::copy(target + kKeyBytes, source + first * stride + 2 * hidden, stride, here);
+      for (int tile = warp; tile < kKeys / 16; tile += blockDim.x / 32) {
+        const int first = stage * kKeys + tile * 16;
+        if (first >= item.length) break;
+        const bfloat16* rows = source + int64_t{first} * stride + hidden;
+        Rows::copy(target + tile * kTileBytes, rows, stride, item.length - first);
+        Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + hidden, stride, item.length - first);
+      }
       commitCopies();
     };
-    const int present = min(item.length - item.first, rows), query = item.first + warp * 16 + g;
-    const bool busy = item.first + warp * 16 < item.length;
+    const int ownFirst = item.first + warp * 16, query = ownFirst + g;
+    const bool busy = ownFirst < item.length;
+    float normalizer[2];
     __syncthreads();  // the previous item's rows are no longer read
-    Rows::copy(queries, source + item.first * stride, stride, present);
-    Rows::copy(douts, in.dout + (item.begin + item.first) * hidden + item.head * kSize, hidden, present);
+    if (busy) {
+      const int64_t row = int64_t{item.begin + ownFirst} * hidden + item.head * kSize;
+      Rows::copy(own, source + int64_t{ownFirst} * stride, stride, item.length - ownFirst);
+      Rows::copy(ownDouts, in.dout + row, hidden, item.length - ownFirst);
+      Rows::copy(ownOut, in.out + row, hidden, item.length - ownFirst);
+    }
     copyStage(0);
     if (stages > 1) copyStage(1);
-    rowTerms<kSize>(work, in, item, item.first, douts, terms, nullptr);
+    if (busy) loadNormalizers(normalizer, work, in, item, ownFirst);
     float dq[kSize / 8][4] = {};
     uint32_t q[kSize / 16][4], dout[kSize / 16][4], hash[2] = {};
     if (kMode != kPlain) {
@@ -271,10 +286,12 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
       __syncthreads();
       if (busy) {
         if (stage == 0) {
+          rowTerms<kSize>(work, item, ownFirst, normalizer, ownDouts, ownOut, terms + warp * 16, nullptr);
+          __syncwarp();
 #pragma unroll
           for (int step = 0; step < kSize / 16; ++step) {
             loadMatrices(q[step], own + (rowsFirst ^ step * 32));
-            loadMatrices(dout[step], douts + warp * kTileBytes + (rowsFirst ^ step * 32));
+            loadMatrices(dout[step], ownDouts + (rowsFirst ^ step * 32));
           }
           ownTerms[0] = terms[warp * 16 + g];
           ownTerms[1] = terms[warp * 16 + g + 8];
@@ -308,7 +325,7 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
                 if (kMode == kDropoutAndBias) x = fmaf(biasOf(work, item, query + 8 * r, key + e), kLog2e, x);
                 float full = powerOfTwo(x - ownTerms[r].normalizer);
                 if (key + e >= item.length) full = 0.0f;
-                const bool keep = kMode == kPlain || (e ? bits >> 16 : bits & 0xffffu) >= work.key.threshold;
+                const bool keep = kMode == kPlain || (e ? bits : bits << 16) >= highThreshold;
                 gradient[e] = full * fmaf(dp[n][2 * r + e], keep ? kept : 0.0f, -ownTerms[r].common);
               }
               ds[2 * n + r] = pack(gradient[0], gradient[1]);
@@ -329,8 +346,7 @@ __global__ __launch_bounds__(32 * kWarpsMost, 2) void attentionBackwardQueries(A
       }
     }
     if (!busy) return;
-    const int ownFirst = item.first + warp * 16;
-    Rows::store(dq, work.scale, work.scale, own, in.dqkv + begin + ownFirst * stride, stride,
+    Rows::store(dq, work.scale, work.scale, own, in.dqkv + begin + int64_t{ownFirst} * stride, stride,
                 item.length - ownFirst);
   });
 }
@@ -341,14 +357,14 @@ int backward(const GradcacheSequences& s, AttentionWork work, const Inputs& in) 
     work.above = above;
     work.upTo = upTo;
     const int rows = 16 * warps, terms = rows * static_cast<int>(sizeof(RowTerms) + sizeof(uint32_t));
-    const int square = 4 * rows * HeadRows<kSize>::kBytes + terms;
+    const int rowBytes = rows * HeadRows<kSize>::kBytes;
     if (upTo <= rows)
       return launchAttention(attentionBackwardKeys<kSize, kMode, true>, work, warps,
-                             square + rows * scoreRowBytes(warps), s.stream, in);
-    if (int code =
-            launchAttention(attentionBackwardKeys<kSize, kMode, false>, work, warps, square, s.stream, in))
+                             4 * rowBytes + rows * scoreRowBytes(warps) + terms, s.stream, in);
+    if (int code = launchAttention(attentionBackwardKeys<kSize, kMode, false>, work, warps,
+                                   5 * rowBytes + terms, s.stream, in))
       return code;
-    const int bytes = (2 * rows + 4 * 64) * HeadRows<kSize>::kBytes + terms;
+    const int bytes = 3 * rowBytes + 4 * 64 * HeadRows<kSize>::kBytes + terms;
     return launchAttention(attentionBackwardQueries<kSize, kMode>, work, warps, bytes, s.stream, in);
   });
 }

@@ -10,40 +10,45 @@ namespace {
 
 template <int kSize, Mode kMode, int kTiles>
 __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
-                             kTiles == 2 ? 10 : 2) void attentionForward(AttentionWork work,
-                                                                         const bfloat16* __restrict__ qkv,
-                                                                         bfloat16* __restrict__ out,
-                                                                         float* __restrict__ normalizer) {
+                             kTiles == 2 ? 8 : 2) void attentionForward(AttentionWork work,
+                                                                        const bfloat16* __restrict__ qkv,
+                                                                        bfloat16* __restrict__ out,
+                                                                        float* __restrict__ normalizer) {
   using Rows = HeadRows<kSize>;
-  constexpr int kKeys = 16 * kTiles, kKeyBytes = kKeys * Rows::kBytes;
+  constexpr int kTileBytes = 16 * Rows::kBytes, kKeys = 16 * kTiles, kKeyBytes = kTiles * kTileBytes;
   extern __shared__ __align__(128) unsigned char memory[];
   const int lane = threadIdx.x & 31, warp = threadIdx.x / 32, g = lane >> 2, c = lane & 3;
-  const uint32_t queries = sharedAddress(memory), own = queries + warp * 16 * Rows::kBytes;
+  const uint32_t queries = sharedAddress(memory), own = queries + warp * kTileBytes;
   const uint32_t keys = queries + (blockDim.x / 2) * Rows::kBytes;  // two stages of keys, then values
   const uint32_t rowsFirst = Rows::rowsFirst(lane), columnsFirst = Rows::columnsFirst(lane);
-  const int64_t hidden = int64_t{work.heads} * kSize, stride = 3 * hidden;
+  const int hidden = work.heads * kSize, stride = 3 * hidden;
   const float scaleLog2 = work.scale * kLog2e;
+  const uint32_t highThreshold = work.key.threshold << 16;
   // Scores are kept as products; with a bias they are scaled as they are added to it.
   const float unit = kMode == kDropoutAndBias ? 1.0f : scaleLog2;
 
   forEachItem(work, [&](const AttentionItem& item) {
-    const bfloat16* source = qkv + item.begin * stride + item.head * kSize;
+    const bfloat16* source = qkv + int64_t{item.begin} * stride + item.head * kSize;
     const int stages = (item.length + kKeys - 1) / kKeys;
+    // Tiles of 16 keys go to the warps in turn.
     auto copyStage = [&](int stage) {
-      const int first = stage * kKeys, present = min(item.length - first, kKeys);
       const uint32_t target = keys + (stage & 1) * 2 * kKeyBytes;
-      Rows::copy(target, source + first * stride + hidden, stride, present);
-      Rows::copy(target + kKeyBytes, source + first * stride + 2 * hidden, stride, present);
+      for (int tile = warp; tile < kTiles; tile += blockDim.x / 32) {
+        const int first = stage * kKeys + tile * 16;
+        if (first >= item.length) break;
+        const bfloat16* rows = source + int64_t{first} * stride + hidden;
+        Rows::copy(target + tile * kTileBytes, rows, stride, item.length - first);
+        Rows::copy(target + tile * kTileBytes + kKeyBytes, rows + hidden, stride, item.length - first);
+      }
       commitCopies();
     };
+    const int ownFirst = item.first + warp * 16, query = ownFirst + g;  // and query + 8
+    const bool busy = ownFirst < item.length;
     __syncthreads();  // the previous item's rows are no longer read
-    Rows::copy(queries, source + item.first * stride, stride,
-               min(item.length - item.first, static_cast<int>(blockDim.x / 2)));
+    if (busy) Rows::copy(own, source + int64_t{ownFirst} * stride, stride, item.length - ownFirst);
     copyStage(0);
     if (stages > 1) copyStage(1);
 
-    const int query = item.first + warp * 16 + g;  // and query + 8
-    const bool busy = item.first + warp * 16 < item.length;
     const uint32_t token = item.begin + query;
     uint32_t hash[2] = {};
     if (kMode != kPlain) {
@@ -73,7 +78,7 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
           for (int t = 0; t < kTiles; ++t) {
             if (t < tiles) {
               uint32_t b[4];
-              loadMatrices(b, k + t * 16 * Rows::kBytes + (columnsFirst ^ step * 32));
+              loadMatrices(b, k + t * kTileBytes + (columnsFirst ^ step * 32));
               multiplyAdd(s[2 * t], a, b[0], b[1]);
               multiplyAdd(s[2 * t + 1], a, b[2], b[3]);
             }
@@ -136,8 +141,8 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
               if (kMode != kPlain) {
                 const uint32_t bits =
                     dropoutPair(hash[r] + stage * (kKeys / 2) * kDropoutColumnStep, 8 * t + 4 * half);
-                if ((bits & 0xffffu) < work.key.threshold) even = 0.0f;
-                if (bits >> 16 < work.key.threshold) odd = 0.0f;
+                if (bits << 16 < highThreshold) even = 0.0f;
+                if (bits < highThreshold) odd = 0.0f;
               }
               p[2 * half + r] = pack(even, odd);
             }
@@ -145,7 +150,7 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
 #pragma unroll
           for (int j = 0; j < kSize / 16; ++j) {
             uint32_t b[4];
-            loadMatricesTransposed(b, v + t * 16 * Rows::kBytes + (rowsFirst ^ j * 32));
+            loadMatricesTransposed(b, v + t * kTileBytes + (rowsFirst ^ j * 32));
             multiplyAdd(o[2 * j], p, b[0], b[1]);
             multiplyAdd(o[2 * j + 1], p, b[2], b[3]);
           }
@@ -166,9 +171,9 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
       if (c == 0 && query + 8 * r < item.length)
         normalizer[item.head * work.tokens + token + 8 * r] = largest[r] * unit * kLn2 + logf(total[r]);
     }
-    const int first = item.first + warp * 16;
-    Rows::store(o, factor[0], factor[1], own, out + (item.begin + first) * hidden + item.head * kSize, hidden,
-                item.length - first);
+    Rows::store(o, factor[0], factor[1], own,
+                out + int64_t{item.begin + ownFirst} * hidden + item.head * kSize, hidden,
+                item.length - ownFirst);
   });
 }
 

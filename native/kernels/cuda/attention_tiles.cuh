@@ -54,6 +54,21 @@ __device__ __forceinline__ void loadMatricesTransposed(uint32_t (&r)[4], uint32_
                : "r"(address));
 }
 
+// What loadMatrices reads, written: lane l gives the address of row l % 8 of matrix l / 8.
+__device__ __forceinline__ void storeMatrices(uint32_t address, uint32_t a, uint32_t b, uint32_t c,
+                                              uint32_t d) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a),
+               "r"(b), "r"(c), "r"(d)
+               : "memory");
+#else
+  const uint32_t lane = threadIdx.x & 31, values[4] = {a, b, c, d};
+#pragma unroll
+  for (uint32_t m = 0; m < 4; ++m)
+    storeShared(__shfl_sync(0xffffffffu, address, 8 * m + lane / 4) + lane % 4 * 4, values[m]);
+#endif
+}
+
 // d += a b
 __device__ __forceinline__ void multiplyAdd(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

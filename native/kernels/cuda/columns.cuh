@@ -1,5 +1,5 @@
-// Kernels in which a thread keeps to one vector of columns and walks down the rows, so that what belongs to the column (a
-// bias, the sum of a gradient) stays in its registers.
+// Kernels in which a thread keeps to one vector of columns and walks down the rows, so that what belongs to
+// the column (a bias, the sum of a gradient) stays in its registers.
 #pragma once
 
 #include "kernels/cuda/common.cuh"
@@ -8,7 +8,8 @@ namespace gradcache::cuda {
 
 constexpr int kColumnThreads = 384;
 
-// A block covers `columns` vectors of `rows` rows at a time; rows wider than its threads are cut into `parts`.
+// A block covers `columns` vectors of `rows` rows at a time; rows wider than its threads are cut into
+// `parts`.
 struct ColumnLayout {
   int vectors, columns, rows, parts, blocks;
 
@@ -19,8 +20,8 @@ struct ColumnLayout {
     layout.columns = static_cast<int>(ceilDivide(layout.vectors, layout.parts));
     layout.rows = kColumnThreads / layout.columns;
     const int64_t room = int64_t{multiprocessors()} * blocksPerMultiprocessor;
-    layout.blocks = static_cast<int>(
-        std::min(ceilDivide(tokens, int64_t{layout.rows} * rowsPerThread), std::max(room / layout.parts, std::min<int64_t>(room, 1))));
+    layout.blocks = static_cast<int>(std::min(ceilDivide(tokens, int64_t{layout.rows} * rowsPerThread),
+                                              std::max(room / layout.parts, std::min<int64_t>(room, 1))));
     return layout;
   }
   dim3 grid() const { return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(parts)); }
@@ -34,13 +35,15 @@ struct ColumnPlace {
 
   __device__ explicit ColumnPlace(const ColumnLayout& layout)
       : row(static_cast<int>(threadIdx.x) / layout.columns),
-        column(static_cast<int>(blockIdx.y) * layout.columns + static_cast<int>(threadIdx.x) % layout.columns),
+        column(static_cast<int>(blockIdx.y) * layout.columns +
+               static_cast<int>(threadIdx.x) % layout.columns),
         inside(column < layout.vectors) {}
 };
 
-// Adds up what the block's rows of threads hold for their columns, in the order of the rows, and leaves it in the block's
-// row of `partials` [blocks, width]. All threads of the block take part.
-__device__ __forceinline__ void writeColumnSums(const ColumnLayout& layout, const float* sums, float* partials) {
+// Adds up what the block's rows of threads hold for their columns, in the order of the rows, and leaves it in
+// the block's row of `partials` [blocks, width]. All threads of the block take part.
+__device__ __forceinline__ void writeColumnSums(const ColumnLayout& layout, const float* sums,
+                                                float* partials) {
   __shared__ float4 meeting[kColumnThreads][2];
   meeting[threadIdx.x][0] = make_float4(sums[0], sums[1], sums[2], sums[3]);
   meeting[threadIdx.x][1] = make_float4(sums[4], sums[5], sums[6], sums[7]);

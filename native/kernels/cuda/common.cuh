@@ -1,4 +1,5 @@
-// What the row kernels share: vectors of eight elements, sums over a warp, dropout, and how launches are sized and checked.
+// What the row kernels share: vectors of eight elements, sums over a warp, dropout, and how launches are
+// sized and checked.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -13,7 +14,8 @@ namespace gradcache::cuda {
 
 using bfloat16 = __nv_bfloat16;
 
-// ---- eight neighbouring elements of a row, as they lie in memory -------------------------------------------------
+// ---- eight neighbouring elements of a row, as they lie in memory
+// -------------------------------------------------
 constexpr int kVectorWidth = 8;
 
 template <class T>
@@ -107,7 +109,8 @@ __device__ __forceinline__ Vector<T> pack(const float* values) {
   return v;
 }
 
-// ---- arithmetic ----------------------------------------------------------------------------------------------------
+// ---- arithmetic
+// ----------------------------------------------------------------------------------------------------
 __device__ __forceinline__ float warpSum(float value) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);
@@ -115,7 +118,8 @@ __device__ __forceinline__ float warpSum(float value) {
 }
 
 // Whether each of the eight elements of vector `vector` is kept; `row` comes from dropoutRow.
-__device__ __forceinline__ void dropoutKeepsVector(uint32_t row, uint32_t vector, uint32_t threshold, bool* keeps) {
+__device__ __forceinline__ void dropoutKeepsVector(uint32_t row, uint32_t vector, uint32_t threshold,
+                                                   bool* keeps) {
 #pragma unroll
   for (int j = 0; j < kVectorWidth / 2; ++j) {
     const uint32_t bits = dropoutPair(row, vector * (kVectorWidth / 2) + j);
@@ -124,12 +128,18 @@ __device__ __forceinline__ void dropoutKeepsVector(uint32_t row, uint32_t vector
   }
 }
 
-// Layer norm's two halves. Forward and backward must find the same bits, so nothing is left for the compiler to contract.
-__device__ __forceinline__ float normalized(float sum, float mean, float rstd) { return __fmul_rn(__fsub_rn(sum, mean), rstd); }
-__device__ __forceinline__ float affine(float normal, float scale, float shift) { return __fmaf_rn(normal, scale, shift); }
+// Layer norm's two halves. Forward and backward must find the same bits, so nothing is left for the compiler
+// to contract.
+__device__ __forceinline__ float normalized(float sum, float mean, float rstd) {
+  return __fmul_rn(__fsub_rn(sum, mean), rstd);
+}
+__device__ __forceinline__ float affine(float normal, float scale, float shift) {
+  return __fmaf_rn(normal, scale, shift);
+}
 
-// ---- launches ------------------------------------------------------------------------------------------------------
-// Of the calling thread's current device; 0 where there is none.
+// ---- launches
+// ------------------------------------------------------------------------------------------------------ Of
+// the calling thread's current device; 0 where there is none.
 int multiprocessors();
 
 // Lets `kernel` use `bytes` of dynamic shared memory on the current device.
@@ -146,7 +156,8 @@ inline cudaError_t checkRows(const GradcacheRows* rows, int64_t widest = kMostTo
   return valid ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-// Vectors are loaded whole, so their memory must begin at a multiple of 16 bytes. Null passes: what may be null is up to the caller.
+// Vectors are loaded whole, so their memory must begin at a multiple of 16 bytes. Null passes: what may be
+// null is up to the caller.
 template <class... Pointers>
 cudaError_t checkAligned(Pointers... pointers) {
   const bool aligned = (((reinterpret_cast<uintptr_t>(pointers) & 15) == 0) && ...);
@@ -161,8 +172,9 @@ cudaError_t withType(GradcacheType type, Launch&& launch) {
 
 constexpr int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// ---- sums over tokens ----------------------------------------------------------------------------------------------
-// Every block of a kernel leaves its sums in `partials` [blocks, targets, width]; this adds them up in the order of the
+// ---- sums over tokens
+// ---------------------------------------------------------------------------------------------- Every block
+// of a kernel leaves its sums in `partials` [blocks, targets, width]; this adds them up in the order of the
 // blocks and adds the result to the targets that are not null. A block's sums thus depend on the number of
 // multiprocessors, but on nothing that changes from run to run.
 struct SumTargets {
@@ -170,6 +182,7 @@ struct SumTargets {
   float* target[kMost];
   int count;
 };
-cudaError_t addPartialSums(const float* partials, int blocks, int width, const SumTargets& targets, cudaStream_t stream);
+cudaError_t addPartialSums(const float* partials, int blocks, int width, const SumTargets& targets,
+                           cudaStream_t stream);
 
 }  // namespace gradcache::cuda

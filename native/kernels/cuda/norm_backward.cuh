@@ -1,6 +1,6 @@
-// Layer norm's backward, with the gradients of its parameters summed in the same pass. A lane keeps three sums for each of
-// its columns, which fills the registers: so rows wait in shared memory, where asynchronous copies put them ahead of
-// time, and rows wider than 768 are split over two or four warps.
+// Layer norm's backward, with the gradients of its parameters summed in the same pass. A lane keeps three
+// sums for each of its columns, which fills the registers: so rows wait in shared memory, where asynchronous
+// copies put them ahead of time, and rows wider than 768 are split over two or four warps.
 #pragma once
 
 #include "kernels/cuda/common.cuh"
@@ -13,7 +13,8 @@ struct NormBackward {
   const float *mean, *rstd;
   const T *scale, *shift;
   T *dsum, *dx, *y;  // dx and y may be null
-  float* partials;   // [blocks, 3, width]: gradients of scale, shift and (norm) bias or (embedding) the type's row
+  float* partials;  // [blocks, 3, width]: gradients of scale, shift and (norm) bias or (embedding) the type's
+                    // row
   int tokens, vectors;
   float inverseWidth;
   DropoutKey key;
@@ -34,7 +35,9 @@ struct BackwardLayout {
     return {2, 4};
   }
   constexpr int rowsPerBlock() const { return kBackwardWarps / warpsPerRow; }
-  constexpr int blocksPerMultiprocessor() const { return vectorsPerLane == 1 ? 5 : vectorsPerLane == 2 ? 4 : 3; }
+  constexpr int blocksPerMultiprocessor() const {
+    return vectorsPerLane == 1 ? 5 : vectorsPerLane == 2 ? 4 : 3;
+  }
   int blocks(int64_t tokens) const {
     return static_cast<int>(std::min<int64_t>(ceilDivide(tokens, rowsPerBlock()),
                                               int64_t{multiprocessors()} * blocksPerMultiprocessor()));
@@ -59,12 +62,13 @@ __device__ __forceinline__ uint4 loadShared(uint32_t address) {
   return value;
 }
 
-// V: vectors per lane; G: warps per row. The row's vectors lie on warp and lane as (v * G + warp of the row) * 32 + lane. In
-// the ring, each piece of 16 bytes has a stretch of 512 bytes for the 32 lanes, and a lane reads only what it copied
-// itself: the ring needs no barrier.
+// V: vectors per lane; G: warps per row. The row's vectors lie on warp and lane as (v * G + warp of the row)
+// * 32 + lane. In the ring, each piece of 16 bytes has a stretch of 512 bytes for the 32 lanes, and a lane
+// reads only what it copied itself: the ring needs no barrier.
 template <class T, int V, int G, bool Embedding>
-__global__ __launch_bounds__(kBackwardWarps * 32, (BackwardLayout{V, G}.blocksPerMultiprocessor())) void normBackwardKernel(
-    const NormBackward<T> a) {
+__global__ __launch_bounds__(
+    kBackwardWarps * 32,
+    (BackwardLayout{V, G}.blocksPerMultiprocessor())) void normBackwardKernel(const NormBackward<T> a) {
   constexpr int kStages = kBackwardStages<T>, kPieces = Vector<T>::kPieces, kRows = kBackwardWarps / G;
   constexpr int kInput = V * kPieces * 512;  // bytes of one input of one stage
   constexpr int kColumns = V * 32 * kVectorWidth;
@@ -80,7 +84,8 @@ __global__ __launch_bounds__(kBackwardWarps * 32, (BackwardLayout{V, G}.blocksPe
 
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int part = warp % G;  // of the row
-  const uint32_t ring = static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * kRingBytes<T, V> + lane * 16;
+  const uint32_t ring =
+      static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * kRingBytes<T, V> + lane * 16;
   auto vectorOf = [&](int v) { return (v * G + part) * 32 + lane; };
   // Every width that (V, G) serves fills all but the last vector where one warp has the row.
   auto inside = [&](int v) { return (G == 1 && v < V - 1) || vectorOf(v) < a.vectors; };
@@ -94,7 +99,8 @@ __global__ __launch_bounds__(kBackwardWarps * 32, (BackwardLayout{V, G}.blocksPe
 #pragma unroll
           for (int p = 0; p < kPieces; ++p) {
             copyAsync(target + (v * kPieces + p) * 512, reinterpret_cast<const uint4*>(a.dy) + piece + p);
-            copyAsync(target + kInput + (v * kPieces + p) * 512, reinterpret_cast<const uint4*>(a.sum) + piece + p);
+            copyAsync(target + kInput + (v * kPieces + p) * 512,
+                      reinterpret_cast<const uint4*>(a.sum) + piece + p);
           }
         }
       }
@@ -124,7 +130,8 @@ __global__ __launch_bounds__(kBackwardWarps * 32, (BackwardLayout{V, G}.blocksPe
     nextRstd = a.rstd[row];
   }
   int stage = 0, parity = 0;
-  // The block's warps stay together where they meet at barriers, so all of them run until its first row is past the end.
+  // The block's warps stay together where they meet at barriers, so all of them run until its first row is
+  // past the end.
   for (int first = blockIdx.x * kRows; first < a.tokens; first += stride, row += stride) {
     if (G == 1 && row >= a.tokens) break;
     const bool live = G == 1 || row < a.tokens;
@@ -258,16 +265,18 @@ __global__ __launch_bounds__(kBackwardWarps * 32, (BackwardLayout{V, G}.blocksPe
 template <class T, int V, int G, bool Embedding>
 cudaError_t launchNormBackward(const NormBackward<T>& a, int blocks, cudaStream_t stream) {
   constexpr auto kernel = normBackwardKernel<T, V, G, Embedding>;
-  const size_t bytes = kBackwardWarps * kRingBytes<T, V> + 2 * static_cast<size_t>(a.vectors) * sizeof(Vector<T>);
+  const size_t bytes =
+      kBackwardWarps * kRingBytes<T, V> + 2 * static_cast<size_t>(a.vectors) * sizeof(Vector<T>);
   if (cudaError_t error = allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes)) return error;
   kernel<<<blocks, kBackwardWarps * 32, bytes, stream>>>(a);
   return cudaGetLastError();
 }
 
-// Fills in what both kinds have in common, picks the kernel for the width and adds up the parameters' gradients. a.tokens
-// must not be 0.
+// Fills in what both kinds have in common, picks the kernel for the width and adds up the parameters'
+// gradients. a.tokens must not be 0.
 template <class T, bool Embedding>
-cudaError_t normBackward(const GradcacheRows& rows, NormBackward<T> a, const SumTargets& targets, cudaStream_t stream) {
+cudaError_t normBackward(const GradcacheRows& rows, NormBackward<T> a, const SumTargets& targets,
+                         cudaStream_t stream) {
   a.tokens = static_cast<int>(rows.tokens);
   a.vectors = static_cast<int>(rows.width / kVectorWidth);
   a.inverseWidth = 1.0f / static_cast<float>(rows.width);
@@ -276,12 +285,18 @@ cudaError_t normBackward(const GradcacheRows& rows, NormBackward<T> a, const Sum
   if (blocks == 0) return cudaErrorNoDevice;
   const auto launch = [&] {
     switch (layout.warpsPerRow * 10 + layout.vectorsPerLane) {
-      case 11: return launchNormBackward<T, 1, 1, Embedding>(a, blocks, stream);
-      case 12: return launchNormBackward<T, 2, 1, Embedding>(a, blocks, stream);
-      case 13: return launchNormBackward<T, 3, 1, Embedding>(a, blocks, stream);
-      case 22: return launchNormBackward<T, 2, 2, Embedding>(a, blocks, stream);
-      case 23: return launchNormBackward<T, 3, 2, Embedding>(a, blocks, stream);
-      default: return launchNormBackward<T, 2, 4, Embedding>(a, blocks, stream);
+      case 11:
+        return launchNormBackward<T, 1, 1, Embedding>(a, blocks, stream);
+      case 12:
+        return launchNormBackward<T, 2, 1, Embedding>(a, blocks, stream);
+      case 13:
+        return launchNormBackward<T, 3, 1, Embedding>(a, blocks, stream);
+      case 22:
+        return launchNormBackward<T, 2, 2, Embedding>(a, blocks, stream);
+      case 23:
+        return launchNormBackward<T, 3, 2, Embedding>(a, blocks, stream);
+      default:
+        return launchNormBackward<T, 2, 4, Embedding>(a, blocks, stream);
     }
   };
   if (cudaError_t error = launch()) return error;

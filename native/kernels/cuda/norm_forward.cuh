@@ -1,5 +1,6 @@
-// Layer norm over rows, one warp a row: the row stays in registers between the sum, its statistics and the output. What
-// is summed differs: x + bias behind dropout and a residual (norm_forward.cu), or rows of tables (embedding.cu).
+// Layer norm over rows, one warp a row: the row stays in registers between the sum, its statistics and the
+// output. What is summed differs: x + bias behind dropout and a residual (norm_forward.cu), or rows of tables
+// (embedding.cu).
 #pragma once
 
 #include "kernels/cuda/common.cuh"
@@ -8,7 +9,8 @@ namespace gradcache::cuda {
 
 template <class T>
 struct NormForward {
-  // Norm: residual + dropout(x + bias). Embedding: x[ids] + residual[places] + bias, x and residual being the tables.
+  // Norm: residual + dropout(x + bias). Embedding: x[ids] + residual[places] + bias, x and residual being the
+  // tables.
   const T *x, *bias, *residual;
   const int64_t *ids, *places;
   const T *scale, *shift;
@@ -22,13 +24,18 @@ struct NormForward {
 constexpr int kForwardWarps = 8;
 // Blocks a multiprocessor holds at once: what registers allow.
 constexpr int forwardBlocks(int vectorsPerLane) {
-  return vectorsPerLane == 1 ? 5 : vectorsPerLane == 2 ? 4 : vectorsPerLane == 3 ? 3 : vectorsPerLane <= 6 ? 2 : 1;
+  return vectorsPerLane == 1   ? 5
+         : vectorsPerLane == 2 ? 4
+         : vectorsPerLane == 3 ? 3
+         : vectorsPerLane <= 6 ? 2
+                               : 1;
 }
 
-// V: vectors per lane. Lane l holds the vectors l, l + 32, ... of the row. Those below kFull are there at every width that
-// V serves; the others are asked for.
+// V: vectors per lane. Lane l holds the vectors l, l + 32, ... of the row. Those below kFull are there at
+// every width that V serves; the others are asked for.
 template <class T, int V, bool Embedding>
-__global__ __launch_bounds__(kForwardWarps * 32, forwardBlocks(V)) void normForwardKernel(const NormForward<T> a) {
+__global__ __launch_bounds__(kForwardWarps * 32,
+                             forwardBlocks(V)) void normForwardKernel(const NormForward<T> a) {
   constexpr int kFull = V <= 4 ? V - 1 : V - 2;
   extern __shared__ __align__(16) unsigned char shared[];
   Vector<T>* const bias = reinterpret_cast<Vector<T>*>(shared);
@@ -89,7 +96,8 @@ __global__ __launch_bounds__(kForwardWarps * 32, forwardBlocks(V)) void normForw
           bool keeps[kVectorWidth];
           dropoutKeepsVector(random, static_cast<uint32_t>(vector), a.key.threshold, keeps);
 #pragma unroll
-          for (int i = 0; i < kVectorWidth; ++i) p[i] = keeps[i] ? __fmaf_rn(__fadd_rn(p[i], b[i]), a.key.scale, q[i]) : q[i];
+          for (int i = 0; i < kVectorWidth; ++i)
+            p[i] = keeps[i] ? __fmaf_rn(__fadd_rn(p[i], b[i]), a.key.scale, q[i]) : q[i];
         }
         // The statistics are those of the sum as it is saved, so that backward finds the same row.
         const Vector<T> packed = pack<T>(p);
@@ -124,7 +132,8 @@ __global__ __launch_bounds__(kForwardWarps * 32, forwardBlocks(V)) void normForw
         unpack(scale[vector], g);
         unpack(shift[vector], b);
 #pragma unroll
-        for (int i = 0; i < kVectorWidth; ++i) y[i] = affine(normalized(sum[v * kVectorWidth + i], mean, rstd), g[i], b[i]);
+        for (int i = 0; i < kVectorWidth; ++i)
+          y[i] = affine(normalized(sum[v * kVectorWidth + i], mean, rstd), g[i], b[i]);
         if constexpr (Embedding) {
           bool keeps[kVectorWidth];
           dropoutKeepsVector(random, static_cast<uint32_t>(vector), a.key.threshold, keeps);
@@ -155,13 +164,19 @@ cudaError_t normForward(const GradcacheRows& rows, NormForward<T> a, cudaStream_
   a.vectors = static_cast<int>(rows.width / kVectorWidth);
   a.inverseWidth = 1.0f / static_cast<float>(rows.width);
   switch (ceilDivide(a.vectors, 32)) {
-    case 1: return launchNormForward<T, 1, Embedding>(a, stream);
-    case 2: return launchNormForward<T, 2, Embedding>(a, stream);
-    case 3: return launchNormForward<T, 3, Embedding>(a, stream);
-    case 4: return launchNormForward<T, 4, Embedding>(a, stream);
+    case 1:
+      return launchNormForward<T, 1, Embedding>(a, stream);
+    case 2:
+      return launchNormForward<T, 2, Embedding>(a, stream);
+    case 3:
+      return launchNormForward<T, 3, Embedding>(a, stream);
+    case 4:
+      return launchNormForward<T, 4, Embedding>(a, stream);
     case 5:
-    case 6: return launchNormForward<T, 6, Embedding>(a, stream);
-    default: return launchNormForward<T, 8, Embedding>(a, stream);
+    case 6:
+      return launchNormForward<T, 6, Embedding>(a, stream);
+    default:
+      return launchNormForward<T, 8, Embedding>(a, stream);
   }
 }
 
