@@ -18,6 +18,29 @@ const PROGRAMS = ['bench/kernels/rows.py', 'bench/kernels/attention.py'];
 const LINE =
   /^(?<shape>\S+) T=(?<tokens>\d+) (?<kernel>.+?) +(?<megabytes>[\d.]+) MB +floor (?<floor>[\d.]+) +measured (?<milliseconds>[\d.]+) ms +(?<rate>[\d.]+) TB\/s/;
 
+/** "all 32                 12x64 p=0.1 bwd |  0.1186 |  402.7 |  3.40 | 0.0966 | 0.0966 |  1.2085 | 10.19" */
+const ATTENTION_LINE =
+  /^(?<lengths>.+?) +(?<heads>\d+x\d+) p=(?<dropout>[\d.]+) *(?<pass>fwd|bwd) \| +(?<milliseconds>[\d.]+) \| +(?<megabytes>[\d.]+) \| +[\d.]+ \| +(?<floor>[\d.]+) \| +[\d.]+ \| +(?<flash>[\d.]+) \|/;
+
+const ATTENTION_TEXT =
+  'Attention of a layer over the same number of tokens, beside flash attention (libtorch\'s `_flash_attention_forward` and ' +
+  '`_backward` with `cu_seqlens`). "Sorted" lengths are those of one chunk out of 8,192 texts in order of length.';
+const ATTENTION_COLUMNS = [
+  'lengths',
+  'heads',
+  'dropout',
+  'pass',
+  'MB',
+  'floor ms',
+  'measured ms',
+  'of the floor',
+  'flash ms',
+  'flash / ours',
+];
+
+/** How many tokens bench/kernels/attention.py takes. */
+const ATTENTION_TOKENS = '32768';
+
 const { values: options } = parseArgs({
   options: {
     tokens: { type: 'string', default: '32768' },
@@ -38,7 +61,8 @@ function run(program: string): string {
 }
 
 const text = (options.log?.map((path) => readFileSync(path, 'utf8')) ?? PROGRAMS.map(run)).join('\n');
-const rows = text.split('\n').flatMap((line) => {
+const lines = text.split('\n');
+const rows = lines.flatMap((line) => {
   const found = LINE.exec(line)?.groups;
   if (found?.tokens !== options.tokens) return [];
   const [floor, milliseconds] = [Number(found.floor), Number(found.milliseconds)];
@@ -54,11 +78,35 @@ const rows = text.split('\n').flatMap((line) => {
     ],
   ];
 });
+const attention = lines.flatMap((line) => {
+  const found = ATTENTION_LINE.exec(line)?.groups;
+  if (!found || options.tokens !== ATTENTION_TOKENS) return [];
+  const [floor, milliseconds, flash] = [found.floor, found.milliseconds, found.flash].map(Number) as [
+    number,
+    number,
+    number,
+  ];
+  return [
+    [
+      found.lengths!,
+      found.heads!,
+      Number(found.dropout),
+      found.pass === 'fwd' ? 'forward' : 'backward',
+      Number(found.megabytes),
+      floor,
+      milliseconds,
+      Number((milliseconds / floor).toFixed(2)),
+      flash,
+      Number((flash / milliseconds).toFixed(2)),
+    ],
+  ];
+});
 if (rows.length === 0) throw new Error(`no kernel was timed at ${options.tokens} tokens`);
 const body = [
   `${Number(options.tokens).toLocaleString('en')} tokens in bf16, dropout 0.1; each kernel by itself on buffers that rotate, medians. ` +
     'The floor is what it must read and write once, at the 4.17 TB/s that a large copy reaches on this card.',
   table(['shape', 'kernel', 'MB', 'floor ms', 'measured ms', 'TB/s', 'of the floor'], rows),
+  ...(attention.length === 0 ? [] : [ATTENTION_TEXT, table(ATTENTION_COLUMNS, attention)]),
 ].join('\n\n');
 console.log(body);
 if (options.write) {
