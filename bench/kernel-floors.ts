@@ -23,7 +23,7 @@ const ATTENTION_LINE =
   /^(?<lengths>.+?) +(?<heads>\d+x\d+) p=(?<dropout>[\d.]+) *(?<pass>fwd|bwd) \| +(?<milliseconds>[\d.]+) \| +(?<megabytes>[\d.]+) \| +[\d.]+ \| +(?<floor>[\d.]+) \| +[\d.]+ \| +(?<flash>[\d.]+) \|/;
 
 const ATTENTION_TEXT =
-  'Attention of a layer over the same number of tokens, beside flash attention (libtorch\'s `_flash_attention_forward` and ' +
+  "Attention of a layer over the same number of tokens, beside flash attention (libtorch's `_flash_attention_forward` and " +
   '`_backward` with `cu_seqlens`). "Sorted" lengths are those of one chunk out of 8,192 texts in order of length.';
 const ATTENTION_COLUMNS = [
   'lengths',
