@@ -242,6 +242,40 @@ export const groups: readonly Group[] = [
     jobs: alternate([ours(32_768, 4)], [peer(GC, 256, true, 14)]),
   },
   {
+    id: 'mini-uniform-65536',
+    shape: 'mini',
+    kind: 'uniform',
+    pairs: 65_536,
+    dropout: 0.1,
+    rounds: [1],
+    warm: false,
+    jobs: alternate([ours(32_768, 4)], [peer(GC, 1024, false, 8)]),
+  },
+  ...(['uniform', 'natural'] as const).flatMap((kind): Group[] => {
+    const rivals = (pairs: number) => {
+      const estimate = (pairs / 8192) * (kind === 'uniform' ? 0.8 : 2.4);
+      const chunk = kind === 'uniform' ? 1024 : 256;
+      return [peer(GC, chunk, false, estimate), peer(ST, chunk, false, estimate)];
+    };
+    const common = { shape: 'mini', kind, rounds: [3], warm: true } as const;
+    return [
+      {
+        ...common,
+        id: `mini-${kind}-1024`,
+        pairs: 1024,
+        dropout: 0.1,
+        jobs: alternate([ours(32_768, 0.06), ours(32_768, 0.06, 'auto')], rivals(1024)),
+      },
+      {
+        ...common,
+        id: `mini-${kind}-8192-no-dropout`,
+        pairs: 8192,
+        dropout: 0,
+        jobs: alternate([ours(32_768, 0.4), ours(32_768, 0.4, 'auto')], rivals(8192)),
+      },
+    ];
+  }),
+  {
     // Compiling takes it minutes: it cuts every batch to a width of its own.
     id: 'base-natural-8192-sentence-transformers-compiled',
     shape: 'base',
