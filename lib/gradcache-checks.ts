@@ -3,6 +3,7 @@ import { GradCacheError } from './errors.js';
 import { requireChunkSize, type ChunkSize } from './encoders/chunk-plan.js';
 import type { Encoder } from './encoders/encoder.js';
 import type { GradCacheOptions, StepOptions } from './gradcache.js';
+import { checkKnown } from './known-options.js';
 import { requireSeed } from './seeds.js';
 
 /**
@@ -13,6 +14,7 @@ import { requireSeed } from './seeds.js';
 export function checkOptions(options: GradCacheOptions): void {
   if (typeof options !== 'object' || options === null)
     throw refused('options', options, 'an object with encoders and a loss');
+  checkKnown('GradCache', options, ['encoders', 'loss', 'chunk', 'retain', 'accumulate', 'seed']);
   const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
   if (!Array.isArray(encoders) || encoders.length === 0)
     throw refused('encoders', encoders, 'a list with one for each tower');
@@ -47,6 +49,7 @@ export function checkOptions(options: GradCacheOptions): void {
 export function checkStep(inputs: readonly unknown[], options: StepOptions): void {
   if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
   if (typeof options !== 'object' || options === null) throw refused('options', options, 'an object');
+  checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed']);
   const { signal, onProgress, seed, loss = {} } = options;
   if (signal !== undefined && !(signal instanceof AbortSignal))
     throw refused('signal', signal, 'an AbortSignal');

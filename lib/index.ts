@@ -26,7 +26,7 @@ export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } fr
 export { Tokenizer, type TokenBatch } from './encoders/tokenizer.js';
 export type { Pooling } from './encoders/model-folder.js';
 export { readSafetensors, writeSafetensors, type StoredTensor } from './encoders/safetensors.js';
-export { infoNCE, type InfoNCEOptions } from './losses/info-nce.js';
+export { infoNCE, type InfoNCELoss, type InfoNCEOptions } from './losses/info-nce.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js';
 export { clipGradNorm } from './optim/clip.js';

@@ -35,7 +35,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
 };
 
 /** Exit codes: what a script that calls the program can tell apart. */
-const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
+const EXIT = { failed: 1, usage: 2, interrupted: 130, noReader: 141 } as const;
 
 /**
  * Runs `gradcache`.
@@ -103,7 +103,9 @@ function describe(error: unknown, debug: boolean): string {
     return `${code}${error.stack ?? error.message}${cause}`;
   }
   if (error instanceof GradCacheError) return `${error.code}: ${error.message}`;
-  return `${(error as NodeJS.ErrnoException).code ?? 'ERROR'}: ${error instanceof Error ? error.message : String(error)}`;
+  const message = error instanceof Error ? error.message : String(error);
+  const code = (error as NodeJS.ErrnoException).code ?? 'ERROR';
+  return message.startsWith(`${code}: `) ? message : `${code}: ${message}`;
 }
 
 /** Whether this file is the program that node was started with, also through the link that npm makes for a bin. */
@@ -116,7 +118,14 @@ function isProgram(): boolean {
   }
 }
 
+/** Whoever read the output has gone (`| head`): the end, without a word, as of a program that SIGPIPE ends. */
+function endWithReader(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(EXIT.noReader);
+}
+
 if (isProgram()) {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', endWithReader);
   void main(process.argv.slice(2)).then((code) => {
     process.exitCode = code;
   });

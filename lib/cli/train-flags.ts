@@ -38,7 +38,13 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       kind: 'list',
       value: 'A,B,C',
       sets: 'columns',
-      help: 'anchor, positive, hard negatives; default anchor,positive',
+      help: 'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
+    },
+    header: {
+      kind: 'switch',
+      sets: 'header',
+      onByDefault: true,
+      help: 'the first line of a CSV or TSV file is a row; --columns names its fields',
     },
     format: {
       kind: 'text',
@@ -135,6 +141,12 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       help: 'held-out pairs, or sentences with scores',
     },
     'eval-columns': { kind: 'list', value: 'A,B[,C]', sets: 'evaluation.columns', help: 'its columns' },
+    'eval-header': {
+      kind: 'switch',
+      sets: 'evaluation.header',
+      onByDefault: true,
+      help: 'the first line of a CSV or TSV file is a row; --eval-columns names its fields',
+    },
     'eval-every': {
       kind: 'number',
       value: 'STEPS',
@@ -175,6 +187,8 @@ export function settingsOf(
   args: Arguments,
   config: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
+  if (args.get('chunk-sequences') !== undefined && args.get('chunk-tokens') !== undefined)
+    throw new UsageError('--chunk-sequences and --chunk-tokens exclude each other: give one of them.');
   const merged = structuredClone(config) as Record<string, unknown>;
   for (const section of Object.values(TRAIN_SECTIONS)) {
     for (const [name, { sets }] of Object.entries(section)) {

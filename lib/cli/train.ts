@@ -107,6 +107,7 @@ class TrainDisplay {
         progress.say(
           `${formatCount(event.parameters)} parameters on ${event.device}, ${event.steps} steps` +
             (event.rows === null ? '' : `, ${event.rows} rows`) +
+            ` of ${event.columns.join(', ')}` +
             (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
         );
         break;

@@ -1,3 +1,4 @@
+import { GradCacheError } from '../errors.js';
 import { open, rename, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
@@ -26,7 +27,11 @@ export async function openVectorFile(
   dimension: number,
 ): Promise<VectorFile> {
   const beside = `${path}.${process.pid}.tmp`;
-  const file = await open(beside, 'w');
+  const file = await open(beside, 'w').catch((error: unknown) => {
+    throw new GradCacheError('INPUT', `${path} cannot be written: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  });
   const headerOf = format === 'npy' ? npyHeader : format === 'safetensors' ? safetensorsHeader : null;
   let rows = 0;
   if (headerOf !== null) await file.write(Buffer.alloc(HEADER_BYTES));

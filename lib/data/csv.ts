@@ -57,7 +57,7 @@ function checkHeader(
     throw new GradCacheError(
       'INPUT',
       `${path}, line ${line}: there is no column ${missing.map(show).join(', ')}; the header has ${names.map(show).join(', ')}. ` +
-        'For a file without a header, set header: false.',
+        'Name other columns, or say that the file has no header (header: false, --no-header).',
     );
   }
   for (const name of wanted ?? names) {

@@ -117,7 +117,7 @@ class FileDataset implements Dataset {
     if (this.#options.onBadLine !== 'skip') {
       throw new GradCacheError(
         'INPUT',
-        `${line.file}, line ${line.line}: ${line.reason}. Correct the line, or pass over such lines with onBadLine: 'skip'.`,
+        `${line.file}, line ${line.line}: ${line.reason}. Correct the line, or pass over such lines (onBadLine: 'skip', --on-bad-line skip).`,
       );
     }
     this.skipped++;

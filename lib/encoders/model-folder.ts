@@ -113,7 +113,18 @@ async function requireFolder(path: string): Promise<void> {
     ? ` ${interrupted} beside it is a complete model that an interrupted save left: rename it back.`
     : '';
   const reason = status instanceof Error ? status.message : 'it is not a folder';
-  throw new GradCacheError('CHECKPOINT', `${path} cannot be read as a model folder: ${reason}.${way}`);
+  const download = isHubName(path, status)
+    ? ' Nothing is downloaded: fetch it first, for instance with `hf download NAME --local-dir FOLDER`.'
+    : '';
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `${path} cannot be read as a model folder: ${reason}.${way}${download}`,
+  );
+}
+
+/** `owner/name`, as models are called on the Hugging Face hub, and no such folder here. */
+function isHubName(path: string, status: unknown): boolean {
+  return status instanceof Error && /^[\w-]+\/[\w.-]+$/.test(path);
 }
 
 async function readConfig(folder: string): Promise<Record<string, unknown>> {

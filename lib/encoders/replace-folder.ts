@@ -32,7 +32,11 @@ export async function replaceFolder(
   }
   const fresh = `${target}.${process.pid}.tmp`;
   const old = `${target}.${process.pid}.old`;
-  await mkdir(dirname(target), { recursive: true });
+  await mkdir(dirname(target), { recursive: true }).catch((error: unknown) => {
+    throw new GradCacheError('INPUT', `${path} cannot be written: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  });
   await rm(fresh, { recursive: true, force: true });
   try {
     await mkdir(fresh);

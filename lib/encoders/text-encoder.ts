@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
 import { backward, noGrad, withSeed } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
@@ -25,6 +26,8 @@ export interface TextEncoderOptions {
   /** Replaces the dropout probabilities of config.json. */
   readonly dropout?: number;
 }
+
+const OPTIONS = ['device', 'precision', 'maxLength', 'dropout'];
 
 /** What {@link TextEncoder.create} needs beyond a configuration. */
 export interface CreateOptions extends TextEncoderOptions {
@@ -60,7 +63,11 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const precision = options.precision ?? 'float32';
     const maxLength = options.maxLength ?? folder.maxLength;
     if (!Number.isSafeInteger(maxLength) || maxLength < 1 || maxLength > folder.maxLength) {
-      throw new GradCacheError('INPUT', `maxLength ${maxLength} is not an integer in 1..${folder.maxLength}`);
+      throw new GradCacheError(
+        'INPUT',
+        `maxLength ${maxLength} is not an integer in 1..${folder.maxLength}. The model's own limit is max_seq_length of ` +
+          'sentence_bert_config.json, else model_max_length of tokenizer_config.json, and at most its positions.',
+      );
     }
     const head = {
       pooling: folder.pooling,
@@ -96,6 +103,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
    */
   static async load(folder: string, options: TextEncoderOptions = {}): Promise<TextEncoder> {
+    if (typeof folder !== 'string')
+      throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
+    checkKnown('TextEncoder.load', options, OPTIONS);
     const model = await readModelFolder(folder);
     const encoder = new TextEncoder(model, options);
     matchWeights(model, encoder.#parameters);
@@ -113,6 +123,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     tokenizer: Tokenizer,
     options: CreateOptions = {},
   ): TextEncoder {
+    checkKnown('TextEncoder.create', options, [...OPTIONS, 'pooling', 'normalize', 'seed']);
     const modelType = config['model_type'];
     if (typeof modelType !== 'string')
       throw new GradCacheError('CHECKPOINT', 'the configuration has no model_type');
@@ -265,7 +276,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * Writes a folder that sentence-transformers, transformers and transformers.js open. Written beside, then renamed.
+   * Writes a folder that sentence-transformers, transformers and transformers.js open. Written beside, then renamed. Over a
+   * folder that holds a model: what belongs to that model goes, the same weights in other formats (onnx/, openvino/, *.bin)
+   * too; all other files and folders stay.
    *
    * @throws GradCacheError `INPUT` when the folder cannot be written
    */

@@ -1,5 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { noGrad } from '../autograd.js';
+import { checkKnown } from '../known-options.js';
 import { guardedAsync, native } from '../native.js';
 import { untracked } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
@@ -12,11 +13,17 @@ export interface InfoNCEOptions {
    * does (Radford et al. 2021, 2.5): the inverse never exceeds 100, and the parameter goes to the optimizer through
    * `parameters()`.
    */
-  readonly temperature?: number | { readonly initial: number; readonly learned: true };
+  readonly temperature?: number | { readonly initial: number; readonly learned: boolean };
   /** Default: cosine. */
   readonly similarity?: 'cosine' | 'dot';
   /** The mean of anchor to candidate and candidate to anchor; default: anchor to candidate alone. */
   readonly symmetric?: boolean;
+}
+
+/** What {@link infoNCE} returns. */
+export interface InfoNCELoss extends LossWithGradients {
+  /** What similarities are divided by: as given, or as learned so far. */
+  readonly temperature: number;
 }
 
 /** The largest inverse temperature that a learned one reaches, as in CLIP. */
@@ -32,32 +39,37 @@ const GREATEST_SCALE = 100;
  *
  * @throws GradCacheError `INPUT` for a temperature that is not positive; at the step: `SHAPE`, `NON_FINITE`
  */
-export function infoNCE(options: InfoNCEOptions = {}): LossWithGradients {
+export function infoNCE(options: InfoNCEOptions = {}): InfoNCELoss {
   return new InfoNCE(options);
 }
 
-class InfoNCE implements LossWithGradients {
+class InfoNCE implements InfoNCELoss {
   readonly #options: InfoNCEOptions;
   readonly #fixedScale: number;
   /** The logarithm of the inverse temperature, where that is learned. */
   readonly #logScale: Tensor | null = null;
 
   constructor(options: InfoNCEOptions) {
+    checkKnown('infoNCE', options, ['temperature', 'similarity', 'symmetric']);
     const { temperature = 0.05, similarity = 'cosine' } = options;
-    const value: unknown = typeof temperature === 'number' ? temperature : temperature?.initial;
+    const { initial: value, learned } = temperatureOf(temperature);
     if (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value) || !Number.isFinite(1 / value)) {
-      throw new GradCacheError('INPUT', `temperature ${String(value)} is not a positive number`);
+      throw new GradCacheError('INPUT', `temperature ${show(value)} is not a positive number`);
     }
     if (similarity !== 'cosine' && similarity !== 'dot') {
       throw new GradCacheError('INPUT', `similarity '${String(similarity)}' is neither 'cosine' nor 'dot'`);
     }
     this.#options = options;
     this.#fixedScale = 1 / value;
-    if (typeof temperature !== 'number') {
+    if (learned) {
       this.#logScale = untracked(() => Tensor.from(Float64Array.of(Math.log(1 / value))));
       this.#logScale.requiresGrad = true;
       this.#logScale.grad = untracked(() => Tensor.from(Float64Array.of(0)));
     }
+  }
+
+  get temperature(): number {
+    return 1 / this.#scale();
   }
 
   parameters(): Parameter[] {
@@ -121,11 +133,18 @@ class InfoNCE implements LossWithGradients {
   }
 }
 
+const show = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));
+
+function temperatureOf(given: unknown): { initial: unknown; learned: boolean } {
+  if (typeof given !== 'object' || given === null) return { initial: given, learned: false };
+  const { initial, learned } = given as { initial?: unknown; learned?: unknown };
+  if (typeof learned !== 'boolean')
+    throw new GradCacheError('INPUT', `temperature.learned is ${show(learned)}; true or false is needed`);
+  return { initial, learned };
+}
+
 function targetsOf(options: LossOptions): number[] | null {
-  for (const name of Object.keys(options)) {
-    if (name !== 'targets')
-      throw new GradCacheError('INPUT', `infoNCE knows no option '${name}'; it takes 'targets'`);
-  }
+  checkKnown('the loss of infoNCE', options, ['targets']);
   const { targets } = options;
   if (targets === undefined || targets === null) return null;
   if (!Array.isArray(targets) && !(targets instanceof Int32Array)) {

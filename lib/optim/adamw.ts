@@ -1,5 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
+import { checkKnown } from '../known-options.js';
 import { call, callAsync } from '../operators.js';
 import { untracked } from '../scope.js';
 import { Tensor } from '../tensor.js';
@@ -61,6 +62,9 @@ export class AdamW {
    * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
    */
   constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: AdamWOptions) {
+    if (typeof options !== 'object' || options === null)
+      throw new GradCacheError('INPUT', 'AdamW needs options: at least { lr }.');
+    checkKnown('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
     const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity } = options;
     check('lr', lr, lr >= 0 && Number.isFinite(lr), 'a number from 0 up');
     for (const beta of betas)
@@ -78,7 +82,8 @@ export class AdamW {
    *
    * @returns the global 2-norm of the gradients before clipping
    * @throws GradCacheError `NON_FINITE` when that norm is NaN or infinite (parameters, state and gradients are then as
-   * before); `INPUT` when no parameter has a gradient
+   * before); `INPUT` when no parameter has a gradient. Those of encoders always have one, of zeros before a first step:
+   * with them an update only decays weights.
    */
   async step(): Promise<{ gradNorm: number }> {
     const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
@@ -213,6 +218,8 @@ export class AdamW {
 }
 
 function toGroups(given: Iterable<Parameter> | readonly ParameterGroup[]): ParameterGroup[] {
+  if (typeof (given as Partial<Iterable<Parameter>> | null | undefined)?.[Symbol.iterator] !== 'function')
+    throw new GradCacheError('INPUT', 'AdamW needs a list of parameters: gradcache.parameters().');
   const list = [...given] as (Parameter | ParameterGroup)[];
   const isGroup = (item: Parameter | ParameterGroup): item is ParameterGroup => 'parameters' in item;
   if (list.every(isGroup)) return list;

@@ -7,10 +7,15 @@ export interface TrainConfig {
   readonly model: string | NewModel;
   /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
   readonly data: string | readonly string[];
-  /** Columns of the anchor, the positive, and any hard negatives. Default ['anchor', 'positive']. */
+  /**
+   * Columns of the anchor, the positive, and any hard negatives. Default: anchor, positive, and what the first row has of
+   * negative, negative2 (or negative_2), …
+   */
   readonly columns?: readonly string[];
   /** Format of the files; by default told from their names. */
   readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
+  /** False for CSV or TSV files whose first line is a row: `columns` then names its fields. Default true. */
+  readonly header?: boolean;
   /** Stop at a line that cannot be read, or count and skip it. Default 'throw'. */
   readonly onBadLine?: 'throw' | 'skip';
   /** Folder for checkpoints, metrics.jsonl and the finished model. */
@@ -79,7 +84,10 @@ export interface TrainConfig {
   readonly evaluation?: EvaluationConfig;
   /** Write a checkpoint every so many steps, keeping the last few. */
   readonly checkpoint?: { readonly every: number; readonly keep?: number };
-  /** Go on from the newest checkpoint in `output`, or from the checkpoint folder named. */
+  /**
+   * Go on from the newest checkpoint in `output`, or from the checkpoint folder named. With no checkpoint in `output` the
+   * run begins anew, unless there is a finished model, which it would replace: that is refused.
+   */
   readonly resume?: boolean | string;
 }
 
@@ -102,6 +110,8 @@ export interface EvaluationConfig {
   readonly data: string;
   /** Default ['anchor', 'positive'], or ['sentence1', 'sentence2', 'score']. */
   readonly columns?: readonly string[];
+  /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */
+  readonly header?: boolean;
   /** Steps between two measurements. Default: only at the end. */
   readonly every?: number;
 }

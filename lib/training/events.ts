@@ -17,6 +17,8 @@ export interface StartEvent {
   readonly done: number;
   /** Rows of data in one pass; null where they were not counted (`steps` given). */
   readonly rows: number | null;
+  /** Of the data: anchor, positive, hard negatives. */
+  readonly columns: readonly string[];
   readonly parameters: number;
   readonly device: string;
   /** The checkpoint that the run goes on from. */
@@ -35,6 +37,8 @@ export interface StepEvent {
   readonly lr: number;
   /** Global 2-norm of the gradients before clipping. */
   readonly gradNorm: number;
+  /** Of the loss after this update; it changes only where it is learned. */
+  readonly temperature: number;
   readonly pairs: number;
   readonly tokens: number;
   /** Texts cut to the maximal length. */

@@ -18,13 +18,13 @@ export async function loadHeldOut(
   // The texts of an evaluation get the prompts of the training: those of its anchors and of its positives.
   const [query, document] = columns.map((column) => prompts[column]);
   if (config.task === 'sts') {
-    const task = await readSts(config.data, { columns: config.columns });
+    const task = await readSts(config.data, { columns: config.columns, header: config.header });
     return {
       measure: async (model, signal) =>
         flattenScores(await evaluateSts(model, task, { prompt: query, signal })),
     };
   }
-  const task = await readRetrievalPairs(config.data, { columns: config.columns });
+  const task = await readRetrievalPairs(config.data, { columns: config.columns, header: config.header });
   return {
     measure: async (model, signal) =>
       flattenScores(await evaluateRetrieval(model, task, { prompts: { query, document }, signal })),

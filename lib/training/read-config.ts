@@ -36,6 +36,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
     ),
     columns,
     format: fields.oneOf('format', ['jsonl', 'csv', 'tsv', 'parquet']),
+    header: fields.boolean('header'),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
     output: fields.required('output', fields.string('output'), 'give a folder for the results'),
     batch: fields.required(
@@ -201,6 +202,7 @@ function readEvaluation(fields: Fields | undefined): FilledTrainConfig['evaluati
     task,
     data: fields.required('data', fields.string('data'), 'give the path of a file'),
     columns,
+    header: fields.boolean('header'),
     every: fields.count('every'),
   };
   fields.done();

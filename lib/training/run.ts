@@ -8,7 +8,7 @@ import { Tokenizer } from '../encoders/tokenizer.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { GradCacheError } from '../errors.js';
 import { GradCache } from '../gradcache.js';
-import { infoNCE } from '../losses/info-nce.js';
+import { infoNCE, type InfoNCELoss } from '../losses/info-nce.js';
 import { AdamW } from '../optim/adamw.js';
 import { constantSchedule, cosineSchedule, linearSchedule } from '../optim/schedules.js';
 import type { Schedule } from '../optim/schedules.js';
@@ -31,8 +31,7 @@ export interface Run {
   readonly done: number;
   /** The checkpoint folder that the run goes on from. */
   readonly resumed: string | null;
-  /** Parameters of the loss: a learned temperature. */
-  readonly lossParameters: readonly Parameter[];
+  readonly loss: InfoNCELoss;
   /** What the order of the data follows from; kept in checkpoints. */
   readonly order: Readonly<Record<string, unknown>>;
 }
@@ -54,7 +53,7 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
   const model = await openModel(config, resumed);
   try {
     const { temperature: initial, learned, similarity, symmetric } = config.loss;
-    const loss = infoNCE({ temperature: learned ? { initial, learned } : initial, similarity, symmetric });
+    const loss = infoNCE({ temperature: { initial, learned }, similarity, symmetric });
     const gradcache = new GradCache({
       encoders: config.columns.map(() => model),
       loss,
@@ -63,12 +62,11 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
       seed: config.seed,
     });
     const optimizer = new AdamW(gradcache.parameters(), config.optimizer);
-    const lossParameters = loss.parameters();
     if (checkpoint !== null) {
       optimizer.loadState(checkpoint.optimizer);
-      restore(lossParameters, checkpoint.loss);
+      restore(loss.parameters(), checkpoint.loss);
     }
-    return { model, gradcache, optimizer, schedule, steps, done, resumed, lossParameters, order };
+    return { model, gradcache, optimizer, schedule, steps, done, resumed, loss, order };
   } catch (error) {
     model.dispose();
     throw error;
@@ -140,8 +138,18 @@ function makeSchedule(config: FilledTrainConfig, steps: number): Schedule {
 /** The settings and files that decide which rows are in which batch. */
 async function dataOrder(config: FilledTrainConfig): Promise<Record<string, unknown>> {
   const { columns, batch, seed, shuffle, uniqueTexts, onBadLine } = config;
-  const bytes = await Promise.all(config.data.map(async (path) => (await stat(path)).size));
+  const bytes = await Promise.all(config.data.map(sizeOf));
   return { columns, batch, seed, shuffle, uniqueTexts, onBadLine, bytes };
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    throw new GradCacheError('INPUT', `${path} cannot be read: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  }
 }
 
 function checkSameOrder(
@@ -166,13 +174,18 @@ async function findCheckpoint(config: FilledTrainConfig): Promise<string | null>
   const { resume, output } = config;
   if (typeof resume === 'string') return resolve(resume);
   const last = (await listCheckpoints(output)).at(-1);
-  if (resume) return last === undefined ? null : checkpointFolder(output, last);
-  const there =
-    last !== undefined ? `a checkpoint of step ${last}` : existsSync(modelFolder(output)) ? 'a model' : null;
-  if (there === null) return null;
+  if (last !== undefined) {
+    if (resume) return checkpointFolder(output, last);
+    throw new GradCacheError(
+      'INPUT',
+      `${output} already holds a checkpoint of step ${last} of an earlier run. Resume that run, or give another output folder.`,
+    );
+  }
+  if (!existsSync(modelFolder(output))) return null;
   throw new GradCacheError(
     'INPUT',
-    `${output} already holds ${there} of an earlier run. Resume that run, or give another output folder.`,
+    `${output} already holds the model of an earlier run${resume ? ', but no checkpoint to resume it from' : ''}. Give another ` +
+      `output folder, or start a new run from ${modelFolder(output)}.`,
   );
 }
 

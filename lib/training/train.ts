@@ -10,6 +10,7 @@ import {
   tidyOutput,
   writeCheckpoint,
 } from './checkpoint.js';
+import { withNegatives } from './columns.js';
 import type { FilledTrainConfig, TrainConfig } from './config.js';
 import { countBatches, tokenizedBatches } from './data.js';
 import type { TokenizedBatch } from './data.js';
@@ -28,9 +29,9 @@ const SEED_PURPOSE = 2;
 /** How a caller takes part in a run. */
 export interface TrainHooks {
   /** Ends the run after the chunk that is being computed. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Told everything, in order; must return quickly. */
-  readonly onEvent?: (event: TrainEvent) => void;
+  readonly onEvent?: ((event: TrainEvent) => void) | undefined;
 }
 
 /** What a run ended with. */
@@ -41,6 +42,8 @@ export interface TrainResult {
   readonly loss: number | null;
   /** The finished model: `output/model`. */
   readonly model: string;
+  /** Of the loss at the end; it changes only where it is learned. */
+  readonly temperature: number;
   /** The last scores on held-out data, or null where the configuration has none. */
   readonly scores: Readonly<Record<string, number>> | null;
 }
@@ -57,7 +60,8 @@ export interface TrainResult {
  * checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts throw
  */
 export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
-  const filled = readTrainConfig(config);
+  const given = readTrainConfig(config);
+  const filled = config.columns === undefined ? await withNegatives(given) : given;
   const { signal, onEvent } = hooks;
   await tidyOutput(filled.output);
   const onSkip = (message: string): void => onEvent?.({ type: 'skipped', message });
@@ -65,14 +69,14 @@ export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promis
   const counted = filled.steps === undefined ? await countBatches(filled, { onSkip, signal }) : null;
   const run = await openRun(filled, counted?.batches ?? (filled.steps as number));
   try {
-    await mkdir(filled.output, { recursive: true });
+    await makeFolder(filled.output);
     const metrics = await MetricsFile.open(join(filled.output, 'metrics.jsonl'), run.done);
     const emit = (event: TrainEvent): void => {
       metrics.write(event);
       onEvent?.(event);
     };
     try {
-      emit(startEvent(run, counted?.rows ?? null));
+      emit(startEvent(run, filled.columns, counted?.rows ?? null));
       return await new Loop(filled, run, emit, signal).run();
     } finally {
       await metrics.finish();
@@ -118,7 +122,13 @@ class Loop {
     const model = modelFolder(config.output);
     await parts.model.save(model);
     this.emit({ type: 'saved', step, folder: model });
-    return { steps: step, loss: this.#loss, model, scores: this.#scores };
+    return {
+      steps: step,
+      loss: this.#loss,
+      temperature: parts.loss.temperature,
+      model,
+      scores: this.#scores,
+    };
   }
 
   async #update(step: number, batch: TokenizedBatch): Promise<void> {
@@ -146,6 +156,7 @@ class Loop {
         loss: result.loss,
         lr,
         gradNorm,
+        temperature: parts.loss.temperature,
         pairs: result.pairs,
         tokens: result.tokens,
         truncated: result.truncated,
@@ -184,21 +195,32 @@ class Loop {
   }
 }
 
-async function storedLoss({ lossParameters }: Run): Promise<Map<string, StoredTensor>> {
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw new GradCacheError('INPUT', `${path} cannot be made a folder: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  }
+}
+
+async function storedLoss({ loss }: Run): Promise<Map<string, StoredTensor>> {
   const stored = new Map<string, StoredTensor>();
-  for (const { name, tensor } of lossParameters) {
+  for (const { name, tensor } of loss.parameters()) {
     stored.set(name, { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.bytes() });
   }
   return stored;
 }
 
-function startEvent(run: Run, rows: number | null): TrainEvent {
+function startEvent(run: Run, columns: readonly string[], rows: number | null): TrainEvent {
   const parameters = run.gradcache.parameters();
   return {
     type: 'start',
     steps: run.steps,
     done: run.done,
     rows,
+    columns,
     parameters: parameters.reduce((sum, { tensor }) => sum + tensor.size, 0),
     device: run.model.device,
     resumed: run.resumed,

@@ -168,3 +168,19 @@ test('a second Ctrl-C ends the process at once, as the signal does', async (t) =
   assert.ok(signal === 'SIGINT' || signal === 'SIGTERM' || code === 130, `code ${code}, signal ${signal}`);
   assert.equal((await readFile(join(output, 'metrics.jsonl'), 'utf8')).startsWith('{"type":"start"'), true);
 });
+
+test('a chunk in texts and one in tokens exclude each other', async (t) => {
+  const { args } = await flags(t);
+  const { code, stderr } = await gradcache([...args, '--chunk-tokens', '64', '--steps', '1']);
+  assert.equal(code, 2);
+  assert.match(stderr, /--chunk-sequences and --chunk-tokens exclude each other/);
+});
+
+test('where nobody reads the output any more, the program ends without a word', async (t) => {
+  const { args } = await flags(t);
+  const { code, stderr } = await gradcache([...args, '--steps', '200', '--json'], {
+    onOutput: (child) => child.stdout?.destroy(),
+  });
+  assert.equal(code, 141);
+  assert.equal(stderr, '');
+});

@@ -272,6 +272,7 @@ test('configurations of an encoder from scratch', async () => {
     { maxLength: 0 },
     { maxLength: 1e9 },
     { pooling: 'sum' },
+    { maxlength: 2 },
     { seed: -1 },
     { seed: 0.5 },
   ]) {

@@ -27,10 +27,11 @@ test('a configuration that is filled in is kept as it is', () => {
     ...LEAST,
     data: ['a.csv', 'b.csv'],
     columns: ['query', 'answer', 'wrong'],
+    header: false,
     chunk: { tokens: 4096 },
     prompts: { query: 'query' },
     shuffle: { buffer: 1000 },
-    evaluation: { task: 'sts', data: 'dev.csv', every: 5 },
+    evaluation: { task: 'sts', data: 'dev.csv', header: false, every: 5 },
     checkpoint: { every: 10, keep: 1 },
     resume: 'run/checkpoint-10',
     steps: 100,
@@ -40,6 +41,7 @@ test('a configuration that is filled in is kept as it is', () => {
   assert.deepEqual(config.chunk, { tokens: 4096 });
   assert.deepEqual(config.shuffle, { buffer: 1000 });
   assert.deepEqual(config.evaluation, { ...given.evaluation, columns: ['sentence1', 'sentence2', 'score'] });
+  assert.equal(config.header, false);
   assert.deepEqual(config.prompts, { query: 'query' });
 });
 

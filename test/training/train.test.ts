@@ -53,6 +53,7 @@ test('a run lowers the loss, and leaves a model, checkpoints and metrics', async
     steps: 30,
     done: 0,
     rows: null,
+    columns: ['anchor', 'positive'],
     parameters: 136096,
     device: 'cpu',
     resumed: null,
@@ -234,10 +235,74 @@ test('earlier results are not overwritten, and another order of the data is not 
 test('a finished model is not overwritten by a new run', async (t) => {
   const { config } = await shortRun(t);
   await record({ ...config, steps: 1 });
-  await assert.rejects(record({ ...config, steps: 1 }), {
+  for (const resume of [false, true]) {
+    await assert.rejects(record({ ...config, steps: 1, resume }), {
+      code: 'INPUT',
+      message: resume
+        ? /the model of an earlier run, but no checkpoint to resume it from/
+        : /already holds the model of an earlier run\. Give another/,
+    });
+  }
+});
+
+test('columns called negative, negative2, … are hard negatives where no columns are named', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = pairs(40).map(({ anchor, positive }, row) => ({
+    id: row === 0 ? '' : `row ${row}`, // a column that nobody asked for may be empty
+    anchor,
+    positive,
+    negative: `a stone number ${row}`,
+    negative_2: `a river number ${row}`,
+  }));
+  const data = await writeRows(join(folder, 'triplets.jsonl'), rows);
+  const start = async (change: object): Promise<TrainEvent | undefined> => {
+    const output = join(folder, JSON.stringify(change).length.toString());
+    return (await record({ ...config, data, output, steps: 1, ...change })).events[0];
+  };
+  const all = await start({});
+  assert.ok(all?.type === 'start');
+  assert.deepEqual(all.columns, ['anchor', 'positive', 'negative', 'negative_2']);
+  const asked = await start({ columns: ['anchor', 'positive'] });
+  assert.ok(asked?.type === 'start');
+  assert.deepEqual(asked.columns, ['anchor', 'positive']);
+});
+
+test('a learned temperature is told with every step and at the end', async (t) => {
+  const { config } = await shortRun(t);
+  const events: TrainEvent[] = [];
+  const { temperature } = await train(
+    { ...config, steps: 3, loss: { learned: true, temperature: 0.1 } },
+    { onEvent: (event) => events.push(event) },
+  );
+  const told = events.flatMap((event) => (event.type === 'step' ? [event.temperature] : []));
+  assert.equal(new Set(told).size, 3);
+  assert.equal(told.at(-1), temperature);
+  assert.ok(Math.abs(temperature - 0.1) > 1e-4 && Math.abs(temperature - 0.1) < 0.05, String(temperature));
+});
+
+test('a file that is missing and an output that is a file are errors that name them', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const missing = join(folder, 'missing.jsonl');
+  await assert.rejects(record({ ...config, data: missing, steps: 1 }), {
     code: 'INPUT',
-    message: /already holds a model of an earlier run/,
+    message: /missing\.jsonl/,
   });
+  const output = join(folder, 'file');
+  await writeFile(output, '');
+  await assert.rejects(record({ ...config, output, steps: 1 }), { code: 'INPUT', message: /file/ });
+});
+
+test('a CSV file without a header trains, its columns named by the configuration', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = join(folder, 'plain.csv');
+  await writeFile(
+    data,
+    pairs(40)
+      .map(({ anchor, positive }) => `${anchor},${positive}\n`)
+      .join(''),
+  );
+  const { steps } = await record({ ...config, data, header: false, columns: ['query', 'passage'], steps: 2 });
+  assert.equal(steps.length, 2);
 });
 
 test('a resumed run that was at its end makes no step and writes the model', async (t) => {
@@ -245,7 +310,13 @@ test('a resumed run that was at its end makes no step and writes the model', asy
   const settings = { ...config, steps: 2, checkpoint: { every: 2 } };
   await record(settings);
   const result = await train({ ...settings, resume: true });
-  assert.deepEqual(result, { steps: 2, loss: null, model: join(config.output, 'model'), scores: null });
+  assert.deepEqual(result, {
+    steps: 2,
+    loss: null,
+    temperature: 0.05,
+    model: join(config.output, 'model'),
+    scores: null,
+  });
 });
 
 test('epochs give as many steps as there are batches of at least half the size', async (t) => {

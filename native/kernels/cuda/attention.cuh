@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/attention_tiles.cuh"
+#include "kernels/cuda/common.cuh"
 #include "kernels/cuda/kernels.h"
 
 namespace gradcache::kernels::cuda {
@@ -147,8 +148,8 @@ int launchAttention(void (*kernel)(AttentionWork, Parameters...), const Attentio
   int device = 0, processors = 0, resident = 0;
   cudaError_t code = cudaGetDevice(&device);
   if (code == cudaSuccess) code = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  if (code == cudaSuccess && bytes > 48 * 1024)
-    code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (code == cudaSuccess)
+    code = gradcache::cuda::allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes);
   if (code == cudaSuccess)
     code = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                 cudaSharedmemCarveoutMaxShared);

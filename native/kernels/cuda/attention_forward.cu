@@ -113,7 +113,9 @@ __global__ __launch_bounds__(kTiles == 2 ? 64 : 32 * kWarpsMost,
         for (int r = 0; r < 2; ++r) {
           largest[r] = fmaxf(largest[r], __shfl_xor_sync(0xffffffffu, largest[r], 1));
           largest[r] = fmaxf(largest[r], __shfl_xor_sync(0xffffffffu, largest[r], 2));
-          shift[r] = -largest[r] * unit;
+          // A bias of minus infinity for all of these keys must not make NaN of the sums so far.
+          const bool nothing = kMode == kDropoutAndBias && largest[r] == -INFINITY;
+          shift[r] = nothing ? 0.0f : -largest[r] * unit;
         }
         if (stage > 0) {
           const float shrink[2] = {powerOfTwo(fmaf(before[0], unit, shift[0])),

@@ -33,7 +33,15 @@ cudaError_t allowSharedMemory(const void* kernel, size_t bytes) {
   // Static shared memory counts towards the 48 KiB that need no asking.
   constexpr size_t kWithoutAsking = 32 * 1024;
   if (bytes <= kWithoutAsking) return cudaSuccess;
-  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  // The limit is the kernel's and not a launch's, so a smaller one of another thread would fail a launch that
+  // comes right after it: it is always set to all that there is.
+  cudaFuncAttributes attributes;
+  int most = 0;
+  cudaError_t code = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, currentDevice());
+  if (code == cudaSuccess) code = cudaFuncGetAttributes(&attributes, kernel);
+  if (code != cudaSuccess) return code;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              most - static_cast<int>(attributes.sharedSizeBytes));
 }
 
 }  // namespace gradcache::cuda
