@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { Tokenizer } from '../../lib/encoders/tokenizer.js';
 import type { TrainConfig } from '../../lib/training/config.js';
+import type { StepEvent, TrainEvent } from '../../lib/training/events.js';
+import { train } from '../../lib/training/train.js';
 
 /** The root of the repository, seen from a compiled test. */
 export const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -85,4 +87,14 @@ export async function digests(folder: string): Promise<Record<string, string>> {
       .digest('hex');
   }
   return found;
+}
+
+/** Runs a training and collects what it tells. */
+export async function record(
+  config: TrainConfig,
+  signal?: AbortSignal,
+): Promise<{ events: TrainEvent[]; steps: StepEvent[] }> {
+  const events: TrainEvent[] = [];
+  await train(config, { signal, onEvent: (event) => events.push(event) });
+  return { events, steps: events.filter((event) => event.type === 'step') };
 }

@@ -7,17 +7,7 @@ import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { StepEvent, TrainEvent } from '../../lib/training/events.js';
 import { train } from '../../lib/training/train.js';
-import { digests, pairs, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
-
-/** Runs a training and collects what it tells. */
-async function record(
-  config: TrainConfig,
-  signal?: AbortSignal,
-): Promise<{ events: TrainEvent[]; steps: StepEvent[] }> {
-  const events: TrainEvent[] = [];
-  await train(config, { signal, onEvent: (event) => events.push(event) });
-  return { events, steps: events.filter((event) => event.type === 'step') };
-}
+import { digests, pairs, record, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
 
 test('a run lowers the loss, and leaves a model, checkpoints and metrics', async (t) => {
   const { folder, config } = await shortRun(t);
@@ -245,28 +235,6 @@ test('a finished model is not overwritten by a new run', async (t) => {
   }
 });
 
-test('columns called negative, negative2, … are hard negatives where no columns are named', async (t) => {
-  const { folder, config } = await shortRun(t);
-  const rows = pairs(40).map(({ anchor, positive }, row) => ({
-    id: row === 0 ? '' : `row ${row}`, // a column that nobody asked for may be empty
-    anchor,
-    positive,
-    negative: `a stone number ${row}`,
-    negative_2: `a river number ${row}`,
-  }));
-  const data = await writeRows(join(folder, 'triplets.jsonl'), rows);
-  const start = async (change: object): Promise<TrainEvent | undefined> => {
-    const output = join(folder, JSON.stringify(change).length.toString());
-    return (await record({ ...config, data, output, steps: 1, ...change })).events[0];
-  };
-  const all = await start({});
-  assert.ok(all?.type === 'start');
-  assert.deepEqual(all.columns, ['anchor', 'positive', 'negative', 'negative_2']);
-  const asked = await start({ columns: ['anchor', 'positive'] });
-  assert.ok(asked?.type === 'start');
-  assert.deepEqual(asked.columns, ['anchor', 'positive']);
-});
-
 test('a learned temperature is told with every step and at the end', async (t) => {
   const { config } = await shortRun(t);
   const events: TrainEvent[] = [];
@@ -278,31 +246,6 @@ test('a learned temperature is told with every step and at the end', async (t) =
   assert.equal(new Set(told).size, 3);
   assert.equal(told.at(-1), temperature);
   assert.ok(Math.abs(temperature - 0.1) > 1e-4 && Math.abs(temperature - 0.1) < 0.05, String(temperature));
-});
-
-test('a file that is missing and an output that is a file are errors that name them', async (t) => {
-  const { folder, config } = await shortRun(t);
-  const missing = join(folder, 'missing.jsonl');
-  await assert.rejects(record({ ...config, data: missing, steps: 1 }), {
-    code: 'INPUT',
-    message: /missing\.jsonl/,
-  });
-  const output = join(folder, 'file');
-  await writeFile(output, '');
-  await assert.rejects(record({ ...config, output, steps: 1 }), { code: 'INPUT', message: /file/ });
-});
-
-test('a CSV file without a header trains, its columns named by the configuration', async (t) => {
-  const { folder, config } = await shortRun(t);
-  const data = join(folder, 'plain.csv');
-  await writeFile(
-    data,
-    pairs(40)
-      .map(({ anchor, positive }) => `${anchor},${positive}\n`)
-      .join(''),
-  );
-  const { steps } = await record({ ...config, data, header: false, columns: ['query', 'passage'], steps: 2 });
-  assert.equal(steps.length, 2);
 });
 
 test('a resumed run that was at its end makes no step and writes the model', async (t) => {

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TrainEvent } from '../../lib/training/events.js';
+import { pairs, record, shortRun, writeRows } from './support.js';
+
+test('columns called negative, negative2, … are hard negatives where no columns are named', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = pairs(40).map(({ anchor, positive }, row) => ({
+    id: row === 0 ? '' : `row ${row}`, // a column that nobody asked for may be empty
+    anchor,
+    positive,
+    negative: `a stone number ${row}`,
+    negative_2: `a river number ${row}`,
+  }));
+  const data = await writeRows(join(folder, 'triplets.jsonl'), rows);
+  const start = async (change: object): Promise<TrainEvent | undefined> => {
+    const output = join(folder, JSON.stringify(change).length.toString());
+    return (await record({ ...config, data, output, steps: 1, ...change })).events[0];
+  };
+  const all = await start({});
+  assert.ok(all?.type === 'start');
+  assert.deepEqual(all.columns, ['anchor', 'positive', 'negative', 'negative_2']);
+  const asked = await start({ columns: ['anchor', 'positive'] });
+  assert.ok(asked?.type === 'start');
+  assert.deepEqual(asked.columns, ['anchor', 'positive']);
+});
+
+test('a file that is missing and an output that is a file are errors that name them', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const missing = join(folder, 'missing.jsonl');
+  await assert.rejects(record({ ...config, data: missing, steps: 1 }), {
+    code: 'INPUT',
+    message: /missing\.jsonl/,
+  });
+  const output = join(folder, 'file');
+  await writeFile(output, '');
+  await assert.rejects(record({ ...config, output, steps: 1 }), { code: 'INPUT', message: /file/ });
+});
+
+test('a CSV file without a header trains, its columns named by the configuration', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = join(folder, 'plain.csv');
+  await writeFile(
+    data,
+    pairs(40)
+      .map(({ anchor, positive }) => `${anchor},${positive}\n`)
+      .join(''),
+  );
+  const { steps } = await record({ ...config, data, header: false, columns: ['query', 'passage'], steps: 2 });
+  assert.equal(steps.length, 2);
+});
