@@ -22,15 +22,16 @@ test('a GPU that does not exist is a DEVICE error that says what there is', asyn
   );
 });
 
+// Texts of different lengths ask the same kernels for different amounts of shared memory.
 test('two worker threads train at once, each to the very gradients of a thread alone', async () => {
   const program = new URL('./training-worker.js', import.meta.url);
-  const train = (seed: number) =>
+  const train = (seed: number, longest: number) =>
     new Promise<string>((resolve, reject) => {
-      const worker = new Worker(program, { workerData: { device, seed } });
+      const worker = new Worker(program, { workerData: { device, seed, longest } });
       worker.once('message', resolve);
       worker.once('error', reject);
     });
-  const alone = [await train(1), await train(2)];
+  const alone = [await train(1, 128), await train(2, 80)];
   assert.notEqual(alone[0], alone[1]);
-  assert.deepEqual(await Promise.all([train(1), train(2)]), alone);
+  assert.deepEqual(await Promise.all([train(1, 128), train(2, 80)]), alone);
 });

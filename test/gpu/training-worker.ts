@@ -5,10 +5,10 @@ import { AdamW, GradCache, infoNCE } from '../../lib/index.js';
 import { createEncoder, type Shape } from '../../bench/gpu/models.js';
 import { mixedLengths, tokens } from './support.js';
 
-const shape: Shape = { hidden: 64, layers: 2, heads: 2, intermediate: 128, vocabulary: 500, positions: 128 };
+const shape: Shape = { hidden: 128, layers: 2, heads: 2, intermediate: 128, vocabulary: 500, positions: 128 };
 
 async function train(): Promise<string> {
-  const { device, seed } = workerData as { device: string; seed: number };
+  const { device, seed, longest } = workerData as { device: string; seed: number; longest: number };
   const encoder = await createEncoder(shape, { device, precision: 'bfloat16', dropout: 0.1, seed });
   const optimizer = new AdamW(encoder.parameters(), { lr: 1e-3 });
   const gradcache = new GradCache({
@@ -18,9 +18,9 @@ async function train(): Promise<string> {
     seed,
   });
   const hash = createHash('sha256');
-  for (let step = 0; step < 8; step++) {
+  for (let step = 0; step < 16; step++) {
     const batches = [1, 2].map((tower) =>
-      tokens(mixedLengths(100, 60), shape.vocabulary, seed + 10 * step + tower),
+      tokens(mixedLengths(100, longest), shape.vocabulary, seed + 10 * step + tower),
     );
     const { loss } = await gradcache.step(batches);
     await optimizer.step();
