@@ -81,11 +81,8 @@ const rows = lines.flatMap((line) => {
 const attention = lines.flatMap((line) => {
   const found = ATTENTION_LINE.exec(line)?.groups;
   if (!found || options.tokens !== ATTENTION_TOKENS) return [];
-  const [floor, milliseconds, flash] = [found.floor, found.milliseconds, found.flash].map(Number) as [
-    number,
-    number,
-    number,
-  ];
+  const number = (name: string) => Number(found[name]);
+  const [floor, milliseconds, flash] = [number('floor'), number('milliseconds'), number('flash')];
   return [
     [
       found.lengths!,

@@ -12,8 +12,6 @@ import { requireSeed } from './seeds.js';
  * @throws GradCacheError `INPUT`
  */
 export function checkOptions(options: GradCacheOptions): void {
-  if (typeof options !== 'object' || options === null)
-    throw refused('options', options, 'an object with encoders and a loss');
   checkKnown('GradCache', options, ['encoders', 'loss', 'chunk', 'retain', 'accumulate', 'seed']);
   const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
   if (!Array.isArray(encoders) || encoders.length === 0)
@@ -48,7 +46,6 @@ export function checkOptions(options: GradCacheOptions): void {
 /** As {@link checkOptions}, for what a step is given. */
 export function checkStep(inputs: readonly unknown[], options: StepOptions): void {
   if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
-  if (typeof options !== 'object' || options === null) throw refused('options', options, 'an object');
   checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed']);
   const { signal, onProgress, seed, loss = {} } = options;
   if (signal !== undefined && !(signal instanceof AbortSignal))

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { readColumns } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 
 /**
  * The texts of a file, one after the other: its lines, or one column of a data file. An empty line is an empty text, so
@@ -29,9 +30,7 @@ export async function* readTexts(
     for await (const line of lines) yield line;
   } catch (error) {
     if (error instanceof GradCacheError) throw error;
-    throw new GradCacheError('INPUT', `${input} cannot be read: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('INPUT', input, 'read', error);
   }
 }
 

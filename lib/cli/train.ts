@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import type { TrainConfig } from '../training/config.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
@@ -59,9 +60,7 @@ async function readConfig(args: Arguments): Promise<TrainConfig> {
     try {
       value = JSON.parse(await readFile(path, 'utf8'));
     } catch (error) {
-      throw new GradCacheError('INPUT', `${path} cannot be read as JSON: ${(error as Error).message}.`, {
-        cause: error,
-      });
+      throw fileError('INPUT', path, 'read as JSON', error);
     }
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw new GradCacheError('INPUT', `${path} holds no JSON object; a configuration is one.`);

@@ -1,4 +1,4 @@
-import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { open, rename, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
@@ -28,9 +28,7 @@ export async function openVectorFile(
 ): Promise<VectorFile> {
   const beside = `${path}.${process.pid}.tmp`;
   const file = await open(beside, 'w').catch((error: unknown) => {
-    throw new GradCacheError('INPUT', `${path} cannot be written: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('INPUT', path, 'written', error);
   });
   const headerOf = format === 'npy' ? npyHeader : format === 'safetensors' ? safetensorsHeader : null;
   let rows = 0;

@@ -4,6 +4,7 @@ import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparqu
 import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { show } from './options.js';
 import type { RecordBlocks } from './row.js';
 
@@ -38,9 +39,7 @@ export async function* readParquet(path: string, wanted: readonly string[] | und
     }
   } catch (error) {
     if (error instanceof GradCacheError) throw error;
-    throw new GradCacheError('INPUT', `${path} cannot be read as Parquet: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('INPUT', path, 'read as Parquet', error);
   } finally {
     await handle?.close();
   }

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 
 /** Whole records of a text file, as they lay next to each other. */
 export interface Region {
@@ -69,9 +70,7 @@ export async function* cutRegions(
   } catch (error) {
     if (error instanceof GradCacheError) throw error;
     const where = line > 1 ? ` after line ${line - 1}` : '';
-    throw new GradCacheError('INPUT', `${path} cannot be read${where}: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('INPUT', path, `read${where}`, error);
   }
   if (restBytes > 0) yield decode(Buffer.concat(rest), line);
 }

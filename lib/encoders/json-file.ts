@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { isJsonObject } from './strict-json.js';
 
 /**
@@ -14,9 +15,7 @@ export async function readJsonFile(path: string): Promise<unknown> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new GradCacheError('CHECKPOINT', `${path} cannot be read: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('CHECKPOINT', path, 'read', error);
   }
   try {
     return JSON.parse(text) as unknown;

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { readJsonObject } from './json-file.js';
 import { readSafetensors } from './safetensors.js';
 import type { StoredTensor } from './safetensors.js';
@@ -13,7 +14,7 @@ import { isJsonObject } from './strict-json.js';
  */
 export async function readWeights(folder: string): Promise<Map<string, StoredTensor>> {
   const names = await readdir(folder).catch((error: Error) => {
-    throw new GradCacheError('CHECKPOINT', `${folder} cannot be read: ${error.message}.`, { cause: error });
+    throw fileError('CHECKPOINT', folder, 'read', error);
   });
   if (names.includes('model.safetensors')) return readSafetensors(join(folder, 'model.safetensors'));
   if (names.includes('model.safetensors.index.json')) return readShards(folder);

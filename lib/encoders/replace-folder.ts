@@ -1,6 +1,7 @@
 import { access, mkdir, readdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { syncFolder } from './replace-file.js';
 
 /**
@@ -33,9 +34,7 @@ export async function replaceFolder(
   const fresh = `${target}.${process.pid}.tmp`;
   const old = `${target}.${process.pid}.old`;
   await mkdir(dirname(target), { recursive: true }).catch((error: unknown) => {
-    throw new GradCacheError('INPUT', `${path} cannot be written: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('INPUT', path, 'written', error);
   });
   await rm(fresh, { recursive: true, force: true });
   try {

@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import type { DType } from '../tensor.js';
 import { replaceFile } from './replace-file.js';
 import { byteLengthOf, damaged, MAX_HEADER_BYTES, parseHeader, storageOf } from './safetensors-format.js';
@@ -55,17 +56,13 @@ async function withFile<T>(path: string, use: (file: FileHandle, path: string) =
   try {
     file = await open(path, 'r');
   } catch (error) {
-    throw new GradCacheError('CHECKPOINT', `${path} cannot be opened: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('CHECKPOINT', path, 'opened', error);
   }
   try {
     return await use(file, path);
   } catch (error) {
     if (error instanceof GradCacheError) throw error;
-    throw new GradCacheError('CHECKPOINT', `${path} cannot be read: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('CHECKPOINT', path, 'read', error);
   } finally {
     await file.close();
   }

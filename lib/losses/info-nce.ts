@@ -45,7 +45,7 @@ export function infoNCE(options: InfoNCEOptions = {}): InfoNCELoss {
 
 class InfoNCE implements InfoNCELoss {
   readonly #options: InfoNCEOptions;
-  readonly #fixedScale: number;
+  readonly #fixed: number;
   /** The logarithm of the inverse temperature, where that is learned. */
   readonly #logScale: Tensor | null = null;
 
@@ -60,7 +60,7 @@ class InfoNCE implements InfoNCELoss {
       throw new GradCacheError('INPUT', `similarity '${String(similarity)}' is neither 'cosine' nor 'dot'`);
     }
     this.#options = options;
-    this.#fixedScale = 1 / value;
+    this.#fixed = value;
     if (learned) {
       this.#logScale = untracked(() => Tensor.from(Float64Array.of(Math.log(1 / value))));
       this.#logScale.requiresGrad = true;
@@ -69,7 +69,8 @@ class InfoNCE implements InfoNCELoss {
   }
 
   get temperature(): number {
-    return 1 / this.#scale();
+    if (this.#logScale === null) return this.#fixed;
+    return Math.exp(-Math.min(this.#logScale.item(), Math.log(GREATEST_SCALE)));
   }
 
   parameters(): Parameter[] {
@@ -106,16 +107,15 @@ class InfoNCE implements InfoNCELoss {
     return { loss, gradients: tensors };
   }
 
+  /** The inverse temperature, with a learned one put back where it has grown too large. */
   #scale(): number {
-    if (this.#logScale === null) return this.#fixedScale;
     const greatest = Math.log(GREATEST_SCALE);
-    const current = this.#logScale.item();
-    if (current > greatest) {
+    if (this.#logScale !== null && this.#logScale.item() > greatest) {
       const limit = Tensor.from(Float64Array.of(greatest));
       this.#logScale.copyFrom(limit);
       limit.dispose();
     }
-    return Math.exp(Math.min(current, greatest));
+    return 1 / this.temperature;
   }
 
   #addToGradient(value: number): void {

@@ -62,8 +62,6 @@ export class AdamW {
    * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
    */
   constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: AdamWOptions) {
-    if (typeof options !== 'object' || options === null)
-      throw new GradCacheError('INPUT', 'AdamW needs options: at least { lr }.');
     checkKnown('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
     const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity } = options;
     check('lr', lr, lr >= 0 && Number.isFinite(lr), 'a number from 0 up');

@@ -7,6 +7,7 @@ import { TextEncoder } from '../encoders/text-encoder.js';
 import { Tokenizer } from '../encoders/tokenizer.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { GradCache } from '../gradcache.js';
 import { infoNCE, type InfoNCELoss } from '../losses/info-nce.js';
 import { AdamW } from '../optim/adamw.js';
@@ -117,13 +118,7 @@ async function readJson(path: string): Promise<Record<string, unknown>> {
   try {
     return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
   } catch (error) {
-    throw new GradCacheError(
-      'INPUT',
-      `${path} cannot be read as a model's config: ${(error as Error).message}.`,
-      {
-        cause: error,
-      },
-    );
+    throw fileError('INPUT', path, "read as a model's config", error);
   }
 }
 
@@ -146,9 +141,7 @@ async function sizeOf(path: string): Promise<number> {
   try {
     return (await stat(path)).size;
   } catch (error) {
-    throw new GradCacheError('INPUT', `${path} cannot be read: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('INPUT', path, 'read', error);
   }
 }
 

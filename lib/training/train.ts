@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { chunkSeed } from '../seeds.js';
 import {
   checkpointFolder,
@@ -199,9 +200,7 @@ async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true });
   } catch (error) {
-    throw new GradCacheError('INPUT', `${path} cannot be made a folder: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    throw fileError('INPUT', path, 'made a folder', error);
   }
 }
 

@@ -190,7 +190,7 @@ test('settings and parameters that make no sense are refused', async () => {
   const refused: [() => unknown, RegExp][] = [
     [() => new AdamW([], { lr: 1 }), /no parameters/],
     [() => new AdamW([weight], { lr: -1 }), /lr of AdamW is -1/],
-    [() => new AdamW([weight], undefined as never), /needs options/],
+    [() => new AdamW([weight], undefined as never), /AdamW takes its options as an object: lr/],
     [() => new AdamW(undefined as never, { lr: 1 }), /needs a list of parameters/],
     [() => new AdamW([weight], { lr: 1, weight_decay: 3 } as never), /knows no option 'weight_decay'/],
     [() => new AdamW([weight], { lr: 1, betas: [0.9, 1] }), /betas of AdamW is 1/],

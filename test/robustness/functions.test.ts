@@ -273,6 +273,7 @@ test('configurations of an encoder from scratch', async () => {
     { maxLength: 1e9 },
     { pooling: 'sum' },
     { maxlength: 2 },
+    null,
     { seed: -1 },
     { seed: 0.5 },
   ]) {
