@@ -168,6 +168,12 @@ class Bench {
       chunk,
     });
     await this.#check('precision', 'the same, natural', { shape, kind: 'natural', pairs, chunk });
+    await this.#check('training', 'Losses of eight steps on one batch (natural, dropout 0.1, lr 1e-4)', {
+      shape,
+      kind: 'natural',
+      pairs,
+      chunk,
+    });
     await this.#check(
       'bits',
       'Two runs of one seed (natural, dropout 0.1): loss and gradients the same bits',

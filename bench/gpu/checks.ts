@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { emptyCache, GradCache, infoNCE, synchronize, type TextEncoder } from '../../lib/index.js';
+import { AdamW, emptyCache, GradCache, infoNCE, synchronize, type TextEncoder } from '../../lib/index.js';
 import { createEncoder, SHAPES, type ModelOptions, type ShapeName } from './models.js';
 import { workload, type Kind } from './workload.js';
 
@@ -16,12 +16,8 @@ export interface CheckRequest {
   readonly chunk: number;
 }
 
-interface Stepped {
-  readonly encoder: TextEncoder;
-  readonly loss: number;
-}
-
-async function step(request: CheckRequest, options: Omit<ModelOptions, 'device'>): Promise<Stepped> {
+/** An encoder, and the step of its both towers on the workload. */
+async function prepare(request: CheckRequest, options: Omit<ModelOptions, 'device'>) {
   const shape = SHAPES[request.shape];
   const encoder = await createEncoder(shape, { device: request.device, ...options });
   const gradcache = new GradCache({
@@ -31,8 +27,11 @@ async function step(request: CheckRequest, options: Omit<ModelOptions, 'device'>
     seed: 7,
   });
   const batches = workload(request.kind, request.pairs, shape.vocabulary, request.shrink);
-  const { loss } = await gradcache.step(batches);
-  return { encoder, loss };
+  const dispose = () => {
+    encoder.dispose();
+    emptyCache(request.device);
+  };
+  return { encoder, step: () => gradcache.step(batches), dispose };
 }
 
 /** The part of the model that a parameter belongs to: `embeddings` or `layer.3`. */
@@ -71,47 +70,53 @@ export async function gradientCosines(
 
 /** Gradient in bfloat16 against the one in float32, from the same float32 weights, without dropout. */
 async function precision(request: CheckRequest) {
-  const low = await step(request, { precision: 'bfloat16', dropout: 0 });
-  const high = await step(request, { precision: 'float32', dropout: 0 });
+  const low = await prepare(request, { precision: 'bfloat16', dropout: 0 });
+  const high = await prepare(request, { precision: 'float32', dropout: 0 });
+  const losses = [(await low.step()).loss, (await high.step()).loss];
   const { whole, layers } = await gradientCosines(low.encoder, high.encoder);
   const [lowest] = Object.entries(layers).sort((x, y) => x[1] - y[1]);
-  low.encoder.dispose();
-  high.encoder.dispose();
-  emptyCache(request.device);
-  return { whole, lowestLayer: lowest![0], lowest: lowest![1], losses: [low.loss, high.loss] };
+  low.dispose();
+  high.dispose();
+  return { whole, lowestLayer: lowest![0], lowest: lowest![1], losses };
+}
+
+/** Losses of eight steps on one batch, with an update after each and with dropout, in bfloat16 and in float32. */
+async function training(request: CheckRequest) {
+  const losses: { [precision: string]: number[] } = {};
+  for (const precision of ['bfloat16', 'float32'] as const) {
+    const { step, encoder, dispose } = await prepare(request, { precision, dropout: 0.1 });
+    const optimizer = new AdamW(encoder.parameters(), { lr: 1e-4 });
+    losses[precision] = [];
+    for (let k = 0; k < 8; k++) {
+      losses[precision].push((await step()).loss);
+      await optimizer.step();
+    }
+    optimizer.dispose();
+    dispose();
+  }
+  return losses;
 }
 
 /** Two encoders of one seed, each after one step with dropout: are loss and gradients the same bits? */
 async function bits(request: CheckRequest) {
   const digests: string[] = [];
   for (let run = 0; run < 2; run++) {
-    const { encoder, loss } = await step(request, { precision: 'bfloat16', dropout: 0.1 });
+    const { encoder, step, dispose } = await prepare(request, { precision: 'bfloat16', dropout: 0.1 });
+    const { loss } = await step();
     const hash = createHash('sha256').update(String(loss));
     for (const { tensor } of encoder.parameters()) if (tensor.grad) hash.update(await tensor.grad.bytes());
     digests.push(hash.digest('hex'));
-    encoder.dispose();
+    dispose();
   }
-  emptyCache(request.device);
   return { same: digests[0] === digests[1] };
 }
 
 /** An encoder with dropout in bfloat16, after one step that warms up. */
 async function warmed(request: CheckRequest) {
-  const shape = SHAPES[request.shape];
-  const encoder = await createEncoder(shape, { device: request.device, precision: 'bfloat16', dropout: 0.1 });
-  const gradcache = new GradCache({
-    encoders: [encoder, encoder],
-    loss: infoNCE({ temperature: 0.05 }),
-    chunk: { tokens: request.chunk },
-  });
-  const batches = workload(request.kind, request.pairs, shape.vocabulary, request.shrink);
-  await gradcache.step(batches);
+  const prepared = await prepare(request, { precision: 'bfloat16', dropout: 0.1 });
+  await prepared.step();
   await synchronize(request.device);
-  const dispose = () => {
-    encoder.dispose();
-    emptyCache(request.device);
-  };
-  return { step: () => gradcache.step(batches), dispose };
+  return prepared;
 }
 
 /** How late the event loop was while a step ran, in milliseconds (its timer itself takes 1). */
@@ -167,4 +172,4 @@ async function power(request: CheckRequest) {
   };
 }
 
-export const checks = { precision, bits, eventLoop, power };
+export const checks = { precision, training, bits, eventLoop, power };

@@ -239,7 +239,7 @@ function checkLines(records: readonly Record[]): string[] {
     .map(({ record: _record, check: _check, title, ...values }) => {
       const parts = Object.entries(values).map(
         ([name, value]) =>
-          `${name} ${Array.isArray(value) ? value.map(number).join(' and ') : number(value)}`,
+          `${name} ${Array.isArray(value) ? value.map(number).join(value.length > 2 ? ', ' : ' and ') : number(value)}`,
       );
       return `- ${title}: ${parts.join(', ')}.`;
     });

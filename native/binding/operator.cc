@@ -1,5 +1,8 @@
 #include "binding/operator.h"
 
+#include <utility>
+#include <vector>
+
 #include "binding/async.h"
 #include "binding/convert.h"
 #include "binding/tensor.h"
@@ -18,6 +21,40 @@ std::string overloadsOf(const std::string& name) {
                (known.overload_name.empty() ? name : name + "." + known.overload_name);
   }
   return found.empty() ? "no operator of that name exists" : "there are " + found;
+}
+
+// Counts the tensors that an operator writes as written, also where it fails halfway. In-place operators do
+// so themselves, but libtorch's fused optimizers do not, and what was made from the old values (an encoder's
+// copy of its weights in bfloat16, a graph) would pass for current.
+class WriteCount {
+ public:
+  WriteCount(const c10::FunctionSchema& schema, const torch::jit::Stack& arguments) {
+    for (size_t k = 0; k < arguments.size(); ++k) {
+      const c10::AliasInfo* alias = schema.arguments()[k].alias_info();
+      if (alias == nullptr || !alias->isWrite()) continue;
+      if (arguments[k].isTensor()) add(arguments[k].toTensor());
+      if (arguments[k].isTensorList())
+        for (const at::Tensor& tensor : arguments[k].toTensorVector()) add(tensor);
+    }
+  }
+  ~WriteCount() {
+    for (const auto& [tensor, version] : written_)
+      if (tensor._version() == version) tensor.unsafeGetTensorImpl()->bump_version();
+  }
+  WriteCount(const WriteCount&) = delete;
+  WriteCount& operator=(const WriteCount&) = delete;
+
+ private:
+  void add(const at::Tensor& tensor) {
+    if (tensor.defined() && !tensor.is_inference()) written_.emplace_back(tensor, tensor._version());
+  }
+
+  std::vector<std::pair<at::Tensor, int64_t>> written_;
+};
+
+void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack) {
+  const WriteCount count(handle.schema(), stack);
+  handle.callBoxed(stack);
 }
 
 }  // namespace
@@ -98,7 +135,7 @@ Napi::Value OperatorHandle::schema(const Napi::CallbackInfo& info) {
 Napi::Value OperatorHandle::call(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     torch::jit::Stack stack = arguments(info.Env(), info[0], info[1]);
-    handle_->callBoxed(stack);
+    callBoxed(*handle_, stack);
     return results(info.Env(), stack);
   });
 }
@@ -109,7 +146,7 @@ Napi::Value OperatorHandle::callAsync(const Napi::CallbackInfo& info) {
         info.Env(), 0,
         [handle = *handle_, stack = arguments(info.Env(), info[0], info[1])]() mutable {
           at::NoGradGuard withoutGraph;
-          handle.callBoxed(stack);
+          callBoxed(handle, stack);
           return std::move(stack);
         },
         [](Napi::Env env, const torch::jit::Stack& stack) -> Napi::Value {

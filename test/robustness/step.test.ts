@@ -344,19 +344,33 @@ test('an encoder that is disposed in the middle of a step', async () => {
   encoder.dispose();
 });
 
-test('weights that change between the passes are noticed', async () => {
-  const encoder = await textEncoder('float32');
-  const [{ tensor }] = encoder.parameters() as [Parameter];
-  const gradcache = new GradCache({
-    encoders: [encoder, encoder],
-    loss: infoNCE(),
-    chunk: { sequences: 1 },
-    retain: { bytes: 1e9 },
+for (const [writer, write] of Object.entries({
+  'an operator in place': (weight: Tensor) => call('aten::mul_.Scalar', weight, 1.5).dispose(),
+  "an optimizer's fused operator": (weight: Tensor) =>
+    call('aten::_fused_sgd_', [weight], [weight.clone()], [], {
+      weight_decay: 0,
+      momentum: 0,
+      lr: 0.5,
+      dampening: 0,
+      nesterov: false,
+      maximize: false,
+      is_first_step: true,
+    }),
+})) {
+  test(`weights that ${writer} changes between the passes are noticed`, async () => {
+    const encoder = await textEncoder('float32');
+    const [{ tensor }] = encoder.parameters() as [Parameter];
+    const gradcache = new GradCache({
+      encoders: [encoder, encoder],
+      loss: infoNCE(),
+      chunk: { sequences: 1 },
+      retain: { bytes: 1e9 },
+    });
+    const step = gradcache.step(good, {
+      onProgress: ({ phase }) => {
+        if (phase === 'loss') write(tensor.detach());
+      },
+    });
+    await assert.rejects(step, fails('INPUT', /weights were changed/));
   });
-  const step = gradcache.step(good, {
-    onProgress: ({ phase }) => {
-      if (phase === 'loss') call('aten::mul_.Scalar', tensor.detach(), 1.5).dispose();
-    },
-  });
-  await assert.rejects(step, fails('INPUT', /weights were changed/));
-});
+}
