@@ -43,6 +43,7 @@ class Rows(ctypes.Structure):
 library = ctypes.CDLL(os.path.abspath(arguments.library))
 P, R, I, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_float
 SIGNATURES = {
+    'dropout_factors': [R, P, Key, P],
     'norm_forward': [R, P, P, P, P, P, FLOAT, Key, P, P, P, P],
     'norm_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P, P, P],
     'embedding_forward': [R, P, P, P, P, P, P, P, FLOAT, Key, P, P, P, P],
@@ -103,7 +104,11 @@ def mix(h):
 
 def factor(key, tokens, width):
     """float64 [tokens, width]: 0 or the key's scale."""
-    row = mix(torch.arange(tokens, device=DEVICE).unsqueeze(1) ^ key.first) + key.second
+    return factors(key, torch.arange(tokens, device=DEVICE), width)
+
+
+def factors(key, numbers, width):
+    row = mix(numbers.unsqueeze(1) & M32 ^ key.first) + key.second
     column = torch.arange(width, device=DEVICE).unsqueeze(0)
     bits = mix((row + (column >> 1) * 0x9E3779B9) & M32)
     bits = (bits >> ((column & 1) * 16)) & 0xFFFF
@@ -293,6 +298,13 @@ def check_activation(tokens, width, type, kind):
         same(f'activation_backward in place {index} {where}', again, result[index])
 
 
+def check_dropout_factors(tokens, width, type, probability):
+    key, numbers = make_key(probability, 5), torch.randint(0, 1 << 40, (tokens,), device=DEVICE)
+    got = poison(tokens, width, type=type)
+    call('dropout_factors', rows(type, tokens, width), numbers, key, got)
+    same(f'dropout factors {tokens}x{width} {str(type)[6:]}', got, factors(key, numbers, width).to(type))
+
+
 def check_column_sum(tokens, width, type):
     where = f'{tokens}x{width} {str(type)[6:]}'
     shape, x, before = rows(type, tokens, width), normal(tokens, width, type=type), normal(width)
@@ -470,6 +482,10 @@ def check():
     check_norm(37, 384, F32, 0.1, with_residual=False)
     check_norm(37, 768, BF16, 0.0, with_bias=False, with_residual=False)
     check_embedding(37, 768, BF16, 0.1, with_type=False)
+    for tokens, width in [(1, 1), (9, 7), (70, 130)] if small else [(1, 1), (5, 2), (1000, 17), (7, 4097), (100_003, 64)]:
+        for type in (BF16, F32):
+            for probability in (0.1, 0.0):
+                check_dropout_factors(tokens, width, type, probability)
     widths = [(1, 3072), (70, 136), (5, 4096)] if small else [
         (1, 3072), (1001, 3072), (777, 1536), (258, 136), (70, 8), (33, 4096), (50, 8200), (5000, 768)]
     for tokens, width in widths:
@@ -595,6 +611,12 @@ def time_model(name, tokens, width, intermediate):
             report(f'{label} pool backward, {kind}, {s}', one + row + n * width * 4, measure(
                 lambda k: call('pool_backward', shape, offsets, n, POOLINGS[kind], dy, y, norms, maxima, c[k]), sets))
     del a, b, c, d, e
+
+    for columns in (16, 128):
+        numbers, target = torch.arange(tokens * 12, device=DEVICE), torch.empty(tokens * 12, columns, device=DEVICE)
+        many = rows(F32, tokens * 12, columns)
+        report(f'{label} dropout factors of 12 heads, S={columns}', tokens * 12 * (columns * 4 + 8), measure(
+            lambda k: call('dropout_factors', many, numbers, key, target), sets))
 
     for columns in (width, 3 * width, intermediate):
         x, into = matrices(columns), torch.zeros(columns, device=DEVICE)

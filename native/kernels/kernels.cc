@@ -17,6 +17,12 @@ at::Tensor dropout(const at::Tensor& x, const DropoutKey& key) {
   return hasCpuVersion(x) ? cpu::dropout(x, key) : composite::dropout(x, key);
 }
 
+at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
+                          at::ScalarType type) {
+  return cuda::takesFactors(numbers, type) ? cuda::dropoutFactors(numbers, width, key, type)
+                                           : composite::dropoutFactors(numbers, width, key, type);
+}
+
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save) {
   if (cuda::takesNorms(x)) return cuda::norm(x, bias, residual, weights, key, save);

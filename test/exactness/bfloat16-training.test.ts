@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createEncoder } from '../../bench/gpu/models.js';
 import { AdamW, call, callAsync, GradCache, infoNCE, noGrad, type TextEncoder } from '../../lib/index.js';
 import { largestDifference } from '../oracle/compare.js';
-import { tenTexts, textEncoder, whole } from './support.js';
+import { device, tenTexts, textEncoder, whole } from './support.js';
 
 const batches = [tenTexts(1), tenTexts(2)];
 
 /** Losses of steps on one batch, each followed by an update. */
 async function train(precision: 'float32' | 'bfloat16', dropout: number): Promise<number[]> {
-  const encoder = await textEncoder(precision, { dropout, normalize: true });
+  // Heads of 32, for which CUDA has kernels that drop out the same elements in every precision.
+  const shape = { hidden: 64, layers: 2, heads: 2, intermediate: 96, vocabulary: 97, positions: 40 };
+  const encoder = await createEncoder(shape, { device, precision, dropout, seed: 3 });
   const gradcache = new GradCache({
     encoders: [encoder, encoder],
     loss: infoNCE({ temperature: 0.2 }),

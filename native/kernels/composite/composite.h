@@ -5,6 +5,8 @@
 
 namespace gradcache::kernels::composite {
 
+at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
+                          at::ScalarType type);
 at::Tensor dropout(const at::Tensor& x, const DropoutKey& key);
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save);

@@ -1,5 +1,4 @@
 #include "kernels/composite/composite.h"
-#include "kernels/composite/dropout_factor.h"
 
 namespace gradcache::kernels::composite {
 
@@ -19,20 +18,19 @@ at::Tensor mix(at::Tensor h) {
 
 }  // namespace
 
-at::Tensor dropoutFactor(const at::Tensor& rows, const at::Tensor& columns, const DropoutKey& key,
-                         at::ScalarType type) {
-  at::Tensor row = mix(rows.bitwise_and(kLow32).bitwise_xor(int64_t{key.first})).add(int64_t{key.second});
+at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
+                          at::ScalarType type) {
+  at::Tensor row = mix(numbers.bitwise_and(kLow32).bitwise_xor(int64_t{key.first})).add(int64_t{key.second});
+  at::Tensor columns = at::arange(width, numbers.options());
   at::Tensor pair = columns.bitwise_right_shift(1).mul(int64_t{kDropoutColumnStep});
-  at::Tensor bits = mix(row.add(pair).bitwise_and(kLow32));
+  at::Tensor bits = mix(row.unsqueeze(-1).add(pair).bitwise_and(kLow32));
   bits = bits.bitwise_right_shift(columns.bitwise_and(1).mul(16)).bitwise_and(int64_t{0xffff});
   return bits.ge(int64_t{key.threshold}).to(type).mul(static_cast<double>(key.scale));
 }
 
 at::Tensor dropout(const at::Tensor& x, const DropoutKey& key) {
-  const auto options = at::TensorOptions().dtype(at::kLong).device(x.device());
-  at::Tensor rows = at::arange(x.size(0), options).unsqueeze(1);
-  at::Tensor columns = at::arange(x.size(1), options).unsqueeze(0);
-  return x.mul(dropoutFactor(rows, columns, key, x.scalar_type()));
+  at::Tensor numbers = at::arange(x.size(0), x.options().dtype(at::kLong));
+  return x.mul(kernels::dropoutFactors(numbers, x.size(1), key, x.scalar_type()));
 }
 
 }  // namespace gradcache::kernels::composite

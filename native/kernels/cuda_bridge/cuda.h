@@ -9,7 +9,10 @@ namespace gradcache::kernels::cuda {
 // runs.
 bool takesRows(const at::Tensor& tensor);
 bool takesNorms(const at::Tensor& tensor);
+bool takesFactors(const at::Tensor& numbers, at::ScalarType type);
 
+at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
+                          at::ScalarType type);
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save);
 NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,

@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "kernels/cuda_bridge/cuda.h"
 #include "kernels/cuda_bridge/library.h"
 
@@ -7,9 +9,14 @@ namespace {
 
 constexpr int64_t kWidestNorm = 2048;
 
+bool isStored(at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16; }
+
+GradcacheType typeOf(at::ScalarType type) {
+  return type == at::kBFloat16 ? GRADCACHE_BFLOAT16 : GRADCACHE_FLOAT32;
+}
+
 GradcacheRows describe(const at::Tensor& rows) {
-  return {rows.scalar_type() == at::kBFloat16 ? GRADCACHE_BFLOAT16 : GRADCACHE_FLOAT32, rows.size(0),
-          rows.size(1), currentStream(rows.device())};
+  return {typeOf(rows.scalar_type()), rows.size(0), rows.size(1), currentStream(rows.device())};
 }
 
 GradcacheActivation kindOf(Activation kind) {
@@ -47,11 +54,26 @@ Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, 
 }  // namespace
 
 bool takesRows(const at::Tensor& tensor) {
-  return tensor.is_cuda() && libraryIsOpen() && tensor.size(-1) % 8 == 0 &&
-         (tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kBFloat16);
+  return tensor.is_cuda() && libraryIsOpen() && tensor.size(-1) % 8 == 0 && isStored(tensor.scalar_type());
 }
 
 bool takesNorms(const at::Tensor& tensor) { return takesRows(tensor) && tensor.size(-1) <= kWidestNorm; }
+
+bool takesFactors(const at::Tensor& numbers, at::ScalarType type) {
+  return numbers.is_cuda() && libraryIsOpen() && isStored(type);
+}
+
+at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
+                          at::ScalarType type) {
+  std::vector<int64_t> shape = numbers.sizes().vec();
+  shape.push_back(width);
+  at::Tensor factors = at::empty(shape, numbers.options().dtype(type));
+  at::Tensor contiguous = numbers.contiguous();
+  const GradcacheRows rows{typeOf(type), numbers.numel(), width, currentStream(numbers.device())};
+  check(library().dropoutFactors(&rows, contiguous.const_data_ptr<int64_t>(), key, output(factors)),
+        "dropout factors");
+  return factors;
+}
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save) {
