@@ -18,8 +18,8 @@ namespace gradcache::kernels {
 // --------------------------------------------------------------------------------------------------- x [T,
 // H] with the elements that `key` drops set to zero and the others scaled. Its own backward.
 at::Tensor dropout(const at::Tensor& x, const DropoutKey& key);
-// What dropout multiplies with, 0 or the key's scale: [..., width] in `type`, a row for each of `numbers` (int64),
-// which the key counts by.
+// What dropout multiplies with, 0 or the key's scale: [..., width] in `type`, a row for each of `numbers`
+// (int64), which the key counts by.
 at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
                           at::ScalarType type);
 

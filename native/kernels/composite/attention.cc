@@ -60,7 +60,8 @@ at::Tensor gather(const at::Tensor& padded, const Rectangle& shape) {
   return flat.index_select(0, shape.places);
 }
 
-// [longest * longest] of key - query, as columns of a distance bias or its gradient, whose middle is distance 0
+// [longest * longest] of key - query, as columns of a distance bias or its gradient, whose middle is distance
+// 0
 at::Tensor distances(int64_t longest, const at::Tensor& distanceBias) {
   at::Tensor place = at::arange(longest, distanceBias.options().dtype(at::kLong));
   return place.unsqueeze(0).sub(place.unsqueeze(1)).add(distanceBias.size(1) / 2).view({-1});
