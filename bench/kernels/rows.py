@@ -43,7 +43,7 @@ class Rows(ctypes.Structure):
 library = ctypes.CDLL(os.path.abspath(arguments.library))
 P, R, I, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_float
 SIGNATURES = {
-    'dropout_factors': [R, P, Key, P],
+    'dropout': [R, P, P, Key, P],
     'norm_forward': [R, P, P, P, P, P, FLOAT, Key, P, P, P, P],
     'norm_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P, P, P],
     'embedding_forward': [R, P, P, P, P, P, P, P, FLOAT, Key, P, P, P, P],
@@ -298,11 +298,14 @@ def check_activation(tokens, width, type, kind):
         same(f'activation_backward in place {index} {where}', again, result[index])
 
 
-def check_dropout_factors(tokens, width, type, probability):
+def check_dropout(tokens, width, type, probability):
     key, numbers = make_key(probability, 5), torch.randint(0, 1 << 40, (tokens,), device=DEVICE)
-    got = poison(tokens, width, type=type)
-    call('dropout_factors', rows(type, tokens, width), numbers, key, got)
-    same(f'dropout factors {tokens}x{width} {str(type)[6:]}', got, factors(key, numbers, width).to(type))
+    shape, x, y = rows(type, tokens, width), normal(tokens, width, type=type), poison(tokens, width, type=type)
+    expected = x * factors(key, numbers, width).to(type)
+    call('dropout', shape, x, numbers, key, y)
+    same(f'dropout {tokens}x{width} {str(type)[6:]}', y, expected)
+    call('dropout', shape, x, numbers, key, x)
+    same(f'dropout in place {tokens}x{width} {str(type)[6:]}', x, expected)
 
 
 def check_column_sum(tokens, width, type):
@@ -485,7 +488,7 @@ def check():
     for tokens, width in [(1, 1), (9, 7), (70, 130)] if small else [(1, 1), (5, 2), (1000, 17), (7, 4097), (100_003, 64)]:
         for type in (BF16, F32):
             for probability in (0.1, 0.0):
-                check_dropout_factors(tokens, width, type, probability)
+                check_dropout(tokens, width, type, probability)
     widths = [(1, 3072), (70, 136), (5, 4096)] if small else [
         (1, 3072), (1001, 3072), (777, 1536), (258, 136), (70, 8), (33, 4096), (50, 8200), (5000, 768)]
     for tokens, width in widths:
@@ -613,10 +616,10 @@ def time_model(name, tokens, width, intermediate):
     del a, b, c, d, e
 
     for columns in (16, 128):
-        numbers, target = torch.arange(tokens * 12, device=DEVICE), torch.empty(tokens * 12, columns, device=DEVICE)
+        numbers, x = torch.arange(tokens * 12, device=DEVICE), normal(tokens * 12, columns)
         many = rows(F32, tokens * 12, columns)
-        report(f'{label} dropout factors of 12 heads, S={columns}', tokens * 12 * (columns * 4 + 8), measure(
-            lambda k: call('dropout_factors', many, numbers, key, target), sets))
+        report(f'{label} dropout of 12 heads, S={columns}, float32', tokens * 12 * (columns * 8 + 8), measure(
+            lambda k: call('dropout', many, x, numbers, key, x), sets))
 
     for columns in (width, 3 * width, intermediate):
         x, into = matrices(columns), torch.zeros(columns, device=DEVICE)

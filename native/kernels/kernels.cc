@@ -14,13 +14,12 @@ bool hasCpuVersion(const at::Tensor& tensor) {
 
 at::Tensor dropout(const at::Tensor& x, const DropoutKey& key) {
   if (!key.active()) return x;
-  return hasCpuVersion(x) ? cpu::dropout(x, key) : composite::dropout(x, key);
+  if (hasCpuVersion(x)) return cpu::dropout(x, key);
+  return dropout(x, at::arange(x.size(0), x.options().dtype(at::kLong)), key);
 }
 
-at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
-                          at::ScalarType type) {
-  return cuda::takesFactors(numbers, type) ? cuda::dropoutFactors(numbers, width, key, type)
-                                           : composite::dropoutFactors(numbers, width, key, type);
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& numbers, const DropoutKey& key) {
+  return cuda::takesDropout(x) ? cuda::dropout(x, numbers, key) : composite::dropout(x, numbers, key);
 }
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
@@ -65,15 +64,15 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
   if (cuda::takesAttention(qkv, heads, distanceBias)) {
     if (distanceBiasGradient.defined()) {
-      composite::addDistanceBiasGradient(distanceBiasGradient, dout, qkv, saved, sequences, heads,
-                                         distanceBias, key);
+      composite::addDistanceBiasGradient(distanceBiasGradient, dout, qkv, sequences, heads, distanceBias,
+                                         key);
     }
     return cuda::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key);
   }
   return hasCpuVersion(qkv) ? cpu::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key,
                                                      distanceBiasGradient)
-                            : composite::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias,
-                                                           key, distanceBiasGradient);
+                            : composite::attentionBackward(dout, qkv, sequences, heads, distanceBias, key,
+                                                           distanceBiasGradient);
 }
 
 Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize) {

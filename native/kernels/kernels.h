@@ -18,10 +18,8 @@ namespace gradcache::kernels {
 // --------------------------------------------------------------------------------------------------- x [T,
 // H] with the elements that `key` drops set to zero and the others scaled. Its own backward.
 at::Tensor dropout(const at::Tensor& x, const DropoutKey& key);
-// What dropout multiplies with, 0 or the key's scale: [..., width] in `type`, a row for each of `numbers`
-// (int64), which the key counts by.
-at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
-                          at::ScalarType type);
+// The same of x [..., width], whose rows are those that `numbers` (int64 [...]) counts.
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& numbers, const DropoutKey& key);
 
 // ---- layer norm of a residual sum
 // --------------------------------------------------------------------------------
@@ -70,7 +68,8 @@ struct Sequences {
 };
 struct Attention {
   at::Tensor out;                            // [T, H]
-  at::Tensor normalizer;                     // [heads, T]: log of the softmax's denominator
+  at::Tensor normalizer;                     // [heads, T]: log of the softmax's denominator; undefined where
+                                             // backward computes it again
   at::Tensor randomState{}, randomUnused{};  // of flash attention's dropout
 };
 // qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined:

@@ -9,13 +9,13 @@ namespace {
 
 constexpr int64_t kMostPairs = int64_t{1} << 24;  // of tokens, in all heads, at once: a few tensors of 64 MiB
 
-// Sequences that follow each other, side by side in a rectangle [n, longest] of token numbers, with a mask of
-// the places that hold a token.
+// Sequences that follow each other, side by side in a rectangle [n, longest] of token numbers.
 struct Rectangle {
   int64_t firstToken, count;  // its tokens are these of the chunk
   at::Tensor tokens;          // int64 [n, longest], counted from firstToken; places without a token hold 0
-  at::Tensor present;         // bool [n, longest]
-  at::Tensor places;          // int64 [count]: where each token lies in the flattened rectangle
+  // Undefined where every place holds a token.
+  at::Tensor present;  // bool [n, longest]
+  at::Tensor places;   // int64 [count]: where each token lies in the flattened rectangle
 };
 
 // Of the sequences from `first` to before `last`. Computed on the device, which is not waited for.
@@ -23,13 +23,14 @@ Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int
   const int64_t firstToken = sequences.offsets[first], count = sequences.offsets[last] - firstToken;
   at::Tensor offsets =
       sequences.deviceOffsets.narrow(0, first, last - first + 1).to(at::kLong).sub(firstToken);
+  at::Tensor numbers = at::arange(count, offsets.options());
+  if (count == (last - first) * longest) return {firstToken, count, numbers.view({-1, longest}), {}, {}};
   at::Tensor begins = offsets.narrow(0, 0, last - first), ends = offsets.narrow(0, 1, last - first);
   at::Tensor tokens = begins.unsqueeze(1).add(at::arange(longest, offsets.options()).unsqueeze(0));
   at::Tensor present = tokens.lt(ends.unsqueeze(1));
-  at::Tensor numbers = at::arange(count, offsets.options());
   at::Tensor owner = at::searchsorted(ends, numbers, /*out_int32=*/false, /*right=*/true);
   at::Tensor places = owner.mul(longest).add(numbers).sub(begins.index_select(0, owner));
-  return {firstToken, count, tokens.where(present, at::zeros({}, offsets.options())), present, places};
+  return {firstToken, count, tokens.masked_fill_(present.logical_not(), 0), present, places};
 }
 
 // Visits all sequences in rectangles of at most kMostPairs pairs. A chunk's sequences lie in the order of
@@ -49,76 +50,79 @@ void inRectangles(const Sequences& sequences, int64_t heads, Visit visit) {
   }
 }
 
-// rows [T, heads * d] as [n, heads, longest, d], zero where there is no token.
+// rows [count, heads * d] as [n, heads, longest, d]; places without a token hold some token's row.
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads) {
-  at::Tensor padded = rows.index_select(0, shape.tokens.view({-1})).mul(shape.present.view({-1, 1}));
+  at::Tensor padded = shape.present.defined() ? rows.index_select(0, shape.tokens.view({-1})) : rows;
   return padded.view({shape.tokens.size(0), shape.tokens.size(1), heads, -1}).transpose(1, 2);
 }
 
 at::Tensor gather(const at::Tensor& padded, const Rectangle& shape) {
   at::Tensor flat = padded.transpose(1, 2).reshape({shape.tokens.numel(), -1});
-  return flat.index_select(0, shape.places);
+  return shape.present.defined() ? flat.index_select(0, shape.places) : flat;
 }
 
-// [longest * longest] of key - query, as columns of a distance bias or its gradient, whose middle is distance
-// 0
+double scaleOf(const at::Tensor& qkv, int64_t heads) {
+  return 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
+}
+
+// [longest * longest] of key - query, as columns of a distance bias or its gradient: distance 0 is the middle
 at::Tensor distances(int64_t longest, const at::Tensor& distanceBias) {
   at::Tensor place = at::arange(longest, distanceBias.options().dtype(at::kLong));
   return place.unsqueeze(0).sub(place.unsqueeze(1)).add(distanceBias.size(1) / 2).view({-1});
 }
 
-// [n, heads, longest, longest], by the tokens' numbers in the chunk.
-at::Tensor dropoutFactors(const Rectangle& shape, int64_t heads, const DropoutKey& key, at::ScalarType type) {
-  at::Tensor rows = shape.tokens.view({-1, 1, shape.tokens.size(1)})
-                        .add(shape.firstToken)
-                        .mul(heads)
-                        .add(at::arange(heads, shape.tokens.options()).view({1, heads, 1}));
-  return kernels::dropoutFactors(rows, shape.tokens.size(1), key, type);
+// The tokens' numbers in the chunk, which dropout counts by: [n, heads, longest].
+at::Tensor numbers(const Rectangle& shape, int64_t heads) {
+  return shape.tokens.view({-1, 1, shape.tokens.size(1)})
+      .add(shape.firstToken)
+      .mul(heads)
+      .add(at::arange(heads, shape.tokens.options()).view({1, heads, 1}));
 }
 
-at::Tensor scores(const at::Tensor& q, const at::Tensor& k, double scale, const Rectangle& shape,
-                  const at::Tensor& distanceBias) {
-  at::Tensor result = at::matmul(q, k.transpose(2, 3)).mul(scale);
+// Softmax over the keys, [n, heads, longest, longest].
+at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const Rectangle& shape,
+                         const at::Tensor& distanceBias) {
+  at::Tensor scores = at::matmul(q, k.transpose(2, 3));
   if (distanceBias.defined()) {
-    result = result.add(distanceBias.index_select(1, distances(shape.tokens.size(1), distanceBias))
-                            .view({1, q.size(1), q.size(2), q.size(2)})
-                            .to(result.scalar_type()));
+    scores.add_(distanceBias.index_select(1, distances(shape.tokens.size(1), distanceBias))
+                    .view({1, q.size(1), q.size(2), q.size(2)})
+                    .to(scores.scalar_type()));
   }
-  return result.masked_fill(shape.present.logical_not().view({-1, 1, 1, shape.tokens.size(1)}), -INFINITY);
+  if (shape.present.defined())
+    scores.masked_fill_(shape.present.logical_not().view({-1, 1, 1, shape.tokens.size(1)}), -INFINITY);
+  return at::softmax(scores, 3);
 }
 
 // What backward knows of all pairs of tokens, [n, heads, longest, longest].
 struct Pairs {
-  at::Tensor q, k, dout;
-  at::Tensor dropped;  // probabilities behind the dropout
+  at::Tensor q, k, dout;  // q with the scale of the scores
+  at::Tensor dropped;     // probabilities behind the dropout
   at::Tensor dscores;
 };
 
-Pairs pairsOf(const Rectangle& shape, const at::Tensor& dout, const at::Tensor& qkv,
-              const at::Tensor& normalizer, int64_t heads, const at::Tensor& distanceBias,
-              const DropoutKey& key) {
+Pairs pairsOf(const Rectangle& shape, const at::Tensor& dout, const at::Tensor& qkv, int64_t heads,
+              const at::Tensor& distanceBias, const DropoutKey& key) {
   Pairs pairs;
-  const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
   auto parts = qkv.narrow(0, shape.firstToken, shape.count).chunk(3, 1);
-  pairs.q = spread(parts[0], shape, heads);
+  pairs.q = spread(parts[0], shape, heads).mul(scaleOf(qkv, heads));
   pairs.k = spread(parts[1], shape, heads);
   pairs.dout = spread(dout.narrow(0, shape.firstToken, shape.count), shape, heads);
-  at::Tensor s = scores(pairs.q, pairs.k, scale, shape, distanceBias);
-  at::Tensor n = spread(normalizer.narrow(1, shape.firstToken, shape.count).t(), shape, heads);
-  at::Tensor p = s.sub(n).exp().to(qkv.scalar_type());
+  at::Tensor p = probabilities(pairs.q, pairs.k, shape, distanceBias);
+  if (shape.present.defined()) {
+    // Places without a query have a zero gradient, so their rows of p, which a bias can make NaN, must not
+    // spoil it.
+    at::Tensor empty = shape.present.logical_not().view({-1, 1, shape.tokens.size(1), 1});
+    pairs.dout = pairs.dout.masked_fill(empty, 0);
+    if (distanceBias.defined()) p.masked_fill_(empty, 0);
+  }
   at::Tensor dp = at::matmul(pairs.dout, spread(parts[2], shape, heads).transpose(2, 3));
   pairs.dropped = p;
   if (key.active()) {
-    at::Tensor factor = dropoutFactors(shape, heads, key, p.scalar_type());
-    pairs.dropped = p.mul(factor);
-    dp = dp.mul(factor);
+    at::Tensor counted = numbers(shape, heads);
+    pairs.dropped = kernels::dropout(p, counted, key);
+    dp = kernels::dropout(dp, counted, key);
   }
-  // Places without a query have a zero gradient, so their rows of p, whatever they hold, must not turn it
-  // into NaN.
-  at::Tensor empty = shape.present.view({-1, 1, shape.tokens.size(1), 1}).logical_not();
-  pairs.dropped = pairs.dropped.masked_fill(empty, 0);
-  p = p.masked_fill(empty, 0);
-  pairs.dscores = p.mul(dp.sub(dp.mul(p).sum({3}, true)));
+  pairs.dscores = at::_softmax_backward_data(dp, p, 3, p.scalar_type());
   return pairs;
 }
 
@@ -134,45 +138,38 @@ void addByDistance(const at::Tensor& gradient, const at::Tensor& dscores, int64_
 
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
                     const at::Tensor& distanceBias, const DropoutKey& key) {
-  const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
-  Attention result{at::empty({qkv.size(0), qkv.size(1) / 3}, qkv.options()),
-                   at::empty({heads, qkv.size(0)}, qkv.options())};
+  at::Tensor out = at::empty({qkv.size(0), qkv.size(1) / 3}, qkv.options());
   inRectangles(sequences, heads, [&](const Rectangle& shape) {
     auto parts = qkv.narrow(0, shape.firstToken, shape.count).chunk(3, 1);
-    at::Tensor q = spread(parts[0], shape, heads), k = spread(parts[1], shape, heads),
-               v = spread(parts[2], shape, heads);
-    at::Tensor s = scores(q, k, scale, shape, distanceBias);
-    at::Tensor normalizer = at::logsumexp(s, {3}, true);
-    at::Tensor p = s.sub(normalizer).exp();
-    if (key.active()) p = p.mul(dropoutFactors(shape, heads, key, p.scalar_type()));
-    result.out.narrow(0, shape.firstToken, shape.count).copy_(gather(at::matmul(p, v), shape));
-    result.normalizer.narrow(1, shape.firstToken, shape.count).copy_(gather(normalizer, shape).t());
+    at::Tensor q = spread(parts[0], shape, heads).mul(scaleOf(qkv, heads)),
+               k = spread(parts[1], shape, heads), v = spread(parts[2], shape, heads);
+    at::Tensor p = probabilities(q, k, shape, distanceBias);
+    if (key.active()) p = kernels::dropout(p, numbers(shape, heads), key);
+    out.narrow(0, shape.firstToken, shape.count).copy_(gather(at::matmul(p, v), shape));
   });
-  return result;
+  return {out, {}};
 }
 
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
-                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                             const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
-  const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(1) / 3 / heads));
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Sequences& sequences,
+                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
+                             const at::Tensor& distanceBiasGradient) {
   at::Tensor dqkv = at::empty(qkv.sizes(), qkv.options());
   inRectangles(sequences, heads, [&](const Rectangle& shape) {
-    const Pairs pairs = pairsOf(shape, dout, qkv, saved.normalizer, heads, distanceBias, key);
+    const Pairs pairs = pairsOf(shape, dout, qkv, heads, distanceBias, key);
     if (distanceBiasGradient.defined()) addByDistance(distanceBiasGradient, pairs.dscores, heads);
     auto parts = dqkv.narrow(0, shape.firstToken, shape.count).chunk(3, 1);
-    parts[0].copy_(gather(at::matmul(pairs.dscores, pairs.k).mul(scale), shape));
-    parts[1].copy_(gather(at::matmul(pairs.dscores.transpose(2, 3), pairs.q).mul(scale), shape));
+    parts[0].copy_(gather(at::matmul(pairs.dscores, pairs.k).mul_(scaleOf(qkv, heads)), shape));
+    parts[1].copy_(gather(at::matmul(pairs.dscores.transpose(2, 3), pairs.q), shape));
     parts[2].copy_(gather(at::matmul(pairs.dropped.transpose(2, 3), pairs.dout), shape));
   });
   return dqkv;
 }
 
 void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
-                             const Attention& saved, const Sequences& sequences, int64_t heads,
-                             const at::Tensor& distanceBias, const DropoutKey& key) {
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key) {
   inRectangles(sequences, heads, [&](const Rectangle& shape) {
-    const Pairs pairs = pairsOf(shape, dout, qkv, saved.normalizer, heads, distanceBias, key);
-    addByDistance(gradient, pairs.dscores, heads);
+    addByDistance(gradient, pairsOf(shape, dout, qkv, heads, distanceBias, key).dscores, heads);
   });
 }
 

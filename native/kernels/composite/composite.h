@@ -5,9 +5,7 @@
 
 namespace gradcache::kernels::composite {
 
-at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
-                          at::ScalarType type);
-at::Tensor dropout(const at::Tensor& x, const DropoutKey& key);
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& numbers, const DropoutKey& key);
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save);
 NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
@@ -18,13 +16,14 @@ ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x
                                        Activation kind, const at::Tensor& biasGradient);
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
                     const at::Tensor& distanceBias, const DropoutKey& key);
-at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
-                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                             const DropoutKey& key, const at::Tensor& distanceBiasGradient);
-// The gradient of the distance bias alone, a few sequences at a time.
+// Of attention it needs nothing that was saved.
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Sequences& sequences,
+                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
+                             const at::Tensor& distanceBiasGradient);
+// The gradient of the distance bias alone.
 void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
-                             const Attention& saved, const Sequences& sequences, int64_t heads,
-                             const at::Tensor& distanceBias, const DropoutKey& key);
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key);
 Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize);
 at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequences& sequences,
                         Pooling pooling, at::ScalarType type);

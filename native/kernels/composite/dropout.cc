@@ -18,19 +18,13 @@ at::Tensor mix(at::Tensor h) {
 
 }  // namespace
 
-at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
-                          at::ScalarType type) {
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& numbers, const DropoutKey& key) {
   at::Tensor row = mix(numbers.bitwise_and(kLow32).bitwise_xor(int64_t{key.first})).add(int64_t{key.second});
-  at::Tensor columns = at::arange(width, numbers.options());
+  at::Tensor columns = at::arange(x.size(-1), numbers.options());
   at::Tensor pair = columns.bitwise_right_shift(1).mul(int64_t{kDropoutColumnStep});
   at::Tensor bits = mix(row.unsqueeze(-1).add(pair).bitwise_and(kLow32));
   bits = bits.bitwise_right_shift(columns.bitwise_and(1).mul(16)).bitwise_and(int64_t{0xffff});
-  return bits.ge(int64_t{key.threshold}).to(type).mul(static_cast<double>(key.scale));
-}
-
-at::Tensor dropout(const at::Tensor& x, const DropoutKey& key) {
-  at::Tensor numbers = at::arange(x.size(0), x.options().dtype(at::kLong));
-  return x.mul(kernels::dropoutFactors(numbers, x.size(1), key, x.scalar_type()));
+  return x.mul(bits.ge(int64_t{key.threshold}).to(x.scalar_type()).mul(static_cast<double>(key.scale)));
 }
 
 }  // namespace gradcache::kernels::composite

@@ -17,7 +17,7 @@ void addColumnSum(const at::Tensor& gradient, const at::Tensor& rows) {
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save) {
   at::Tensor sum = bias.defined() ? x.add(bias) : x;
-  if (key.active()) sum = dropout(sum, key);
+  if (key.active()) sum = kernels::dropout(sum, key);
   if (residual.defined()) sum = sum.add(residual);
   auto [y, mean, rstd] =
       at::native_layer_norm(sum, {sum.size(1)}, weights.scale, weights.shift, weights.epsilon);
@@ -40,7 +40,7 @@ NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWe
                         .sub(normalized.mul(dnormalized.mul(normalized).mean({1}, true)))
                         .mul(rstd)
                         .to(dy.scalar_type());
-  at::Tensor dx = key.active() ? dropout(dsum, key) : dsum;
+  at::Tensor dx = key.active() ? kernels::dropout(dsum, key) : dsum;
   if (biasGradient.defined()) addColumnSum(biasGradient, dx);
   return {dsum, dx, normalized.mul(scale).add(weights.shift.to(type)).to(dy.scalar_type())};
 }

@@ -48,10 +48,10 @@ int gradcache_cuda_driver(int* driver, int* built, int* devices);
 /* Compute capability and name of one of them; the name is cut to `size` bytes with its end. */
 int gradcache_cuda_device(int index, int* major, int* minor, char* name, size_t size);
 
-/* factors [tokens, width]: 0 for each element that the key drops, its scale for the others, of the rows that
- * `numbers` [tokens] counts. The width may be any. */
-int gradcache_dropout_factors(const GradcacheRows* rows, const int64_t* numbers, gradcache::DropoutKey key,
-                              void* factors);
+/* y = x without what the key drops, the rest scaled; the rows are those that `numbers` [tokens] counts. The
+ * width may be any; x and y may be the same. */
+int gradcache_dropout(const GradcacheRows* rows, const void* x, const int64_t* numbers,
+                      gradcache::DropoutKey key, void* y);
 
 /* y = norm(residual + dropout(x + bias)) * scale + shift. bias and residual may be null. sum [tokens, width],
  * mean and rstd [tokens] float32 may be null together: then nothing is saved. y is the same, bit for bit,

@@ -9,10 +9,9 @@ namespace gradcache::kernels::cuda {
 // runs.
 bool takesRows(const at::Tensor& tensor);
 bool takesNorms(const at::Tensor& tensor);
-bool takesFactors(const at::Tensor& numbers, at::ScalarType type);
+bool takesDropout(const at::Tensor& tensor);
 
-at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
-                          at::ScalarType type);
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& numbers, const DropoutKey& key);
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save);
 NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,

@@ -55,7 +55,7 @@ void openLibrary(const std::string& path, const std::string& libtorchCuda) {
   find(handle, "gradcache_cuda_error", f.error);
   find(handle, "gradcache_cuda_driver", f.driver);
   find(handle, "gradcache_cuda_device", f.device);
-  find(handle, "gradcache_dropout_factors", f.dropoutFactors);
+  find(handle, "gradcache_dropout", f.dropout);
   find(handle, "gradcache_norm_forward", f.normForward);
   find(handle, "gradcache_norm_backward_scratch", f.normBackwardScratch);
   find(handle, "gradcache_norm_backward", f.normBackward);

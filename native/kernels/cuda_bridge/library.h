@@ -15,7 +15,7 @@ struct Library {
   decltype(&gradcache_cuda_error) error = nullptr;
   decltype(&gradcache_cuda_driver) driver = nullptr;
   decltype(&gradcache_cuda_device) device = nullptr;
-  decltype(&gradcache_dropout_factors) dropoutFactors = nullptr;
+  decltype(&gradcache_dropout) dropout = nullptr;
   decltype(&gradcache_norm_forward) normForward = nullptr;
   decltype(&gradcache_norm_backward_scratch) normBackwardScratch = nullptr;
   decltype(&gradcache_norm_backward) normBackward = nullptr;

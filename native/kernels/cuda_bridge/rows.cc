@@ -1,5 +1,3 @@
-#include <vector>
-
 #include "kernels/cuda_bridge/cuda.h"
 #include "kernels/cuda_bridge/library.h"
 
@@ -59,20 +57,17 @@ bool takesRows(const at::Tensor& tensor) {
 
 bool takesNorms(const at::Tensor& tensor) { return takesRows(tensor) && tensor.size(-1) <= kWidestNorm; }
 
-bool takesFactors(const at::Tensor& numbers, at::ScalarType type) {
-  return numbers.is_cuda() && libraryIsOpen() && isStored(type);
+bool takesDropout(const at::Tensor& tensor) {
+  return tensor.is_cuda() && libraryIsOpen() && isStored(tensor.scalar_type());
 }
 
-at::Tensor dropoutFactors(const at::Tensor& numbers, int64_t width, const DropoutKey& key,
-                          at::ScalarType type) {
-  std::vector<int64_t> shape = numbers.sizes().vec();
-  shape.push_back(width);
-  at::Tensor factors = at::empty(shape, numbers.options().dtype(type));
-  at::Tensor contiguous = numbers.contiguous();
-  const GradcacheRows rows{typeOf(type), numbers.numel(), width, currentStream(numbers.device())};
-  check(library().dropoutFactors(&rows, contiguous.const_data_ptr<int64_t>(), key, output(factors)),
-        "dropout factors");
-  return factors;
+at::Tensor dropout(const at::Tensor& x, const at::Tensor& numbers, const DropoutKey& key) {
+  at::Tensor contiguous = x.contiguous(), counted = numbers.contiguous();
+  at::Tensor y = at::empty_like(contiguous);
+  const GradcacheRows rows{typeOf(x.scalar_type()), counted.numel(), x.size(-1), currentStream(x.device())};
+  check(library().dropout(&rows, input(contiguous), counted.const_data_ptr<int64_t>(), key, output(y)),
+        "dropout");
+  return y;
 }
 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
