@@ -2,7 +2,7 @@
  * The cached step on a GPU beside its peers: the same tokens, shapes, loss, dropout and optimizer on one card in one run,
  * blocks of steps of each side in turn.
  *
- *   npm run bench -- gpu [--budget 480] [--groups ID,…] [--no-checks] [--no-peers] [--out FOLDER] [--write]
+ *   npm run bench -- gpu [--budget 480] [--groups ID,…] [--checks NAME,…] [--no-peers] [--out FOLDER] [--write]
  *   npm run bench -- gpu --report FILE.jsonl [--write]       tables from what an earlier run wrote
  *   npm run bench -- gpu --device cpu --tiny                 tries everything out in small
  *
@@ -44,7 +44,7 @@ const { values: options } = parseArgs({
     groups: { type: 'string' },
     device: { type: 'string', default: 'cuda' },
     tiny: { type: 'boolean', default: false },
-    'no-checks': { type: 'boolean', default: false },
+    checks: { type: 'string', default: 'precision,training,bits,eventLoop,power' },
     'no-peers': { type: 'boolean', default: false },
     out: { type: 'string' },
     report: { type: 'string' },
@@ -90,9 +90,9 @@ class Bench {
     await this.#introduce();
     // Compiling keeps the processors busy and the card idle: what is not timed runs beside it.
     const compiled = this.#compile(groups);
-    if (!options['no-checks']) await this.#untimedChecks();
+    await this.#untimedChecks();
     await compiled;
-    if (!options['no-checks']) await this.#checksOfSteps();
+    await this.#checksOfSteps();
     const burst = await this.#peers?.ask({ do: 'burst', seconds: options.tiny ? 0.1 : 3 }, 60);
     process.stderr.write(`warm-up burst: ${JSON.stringify(burst)}\n`);
     for (const group of groups) await this.#group(group);
@@ -202,6 +202,7 @@ class Bench {
   }
 
   async #check(check: string, title: string, request: object): Promise<void> {
+    if (!options.checks.split(',').includes(check)) return;
     const all = { do: 'check', check, device: this.#device, shrink: this.#shrink, ...request };
     const answer = await this.#mine.ask<{ [name: string]: unknown }>(
       all,
