@@ -104,11 +104,13 @@ class TrainDisplay {
       case 'start':
         this.#steps = event.steps;
         progress.say(
-          `${formatCount(event.parameters)} parameters on ${event.device}, ${event.steps} steps` +
+          `${formatCount(event.parameters)} parameters in ${event.precision} on ${event.device}, ${event.steps} steps` +
             (event.rows === null ? '' : `, ${event.rows} rows`) +
             ` of ${event.columns.join(', ')}` +
             (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
         );
+        if (event.device !== 'cpu' && event.precision === 'float32')
+          progress.say(`--precision bfloat16 is several times as fast on ${event.device}`);
         break;
       case 'chunk': {
         const { step, phase, chunk, chunks } = event;

@@ -21,6 +21,8 @@ export interface StartEvent {
   readonly columns: readonly string[];
   readonly parameters: number;
   readonly device: string;
+  /** What the model computes in. */
+  readonly precision: 'float32' | 'float64' | 'bfloat16';
   /** The checkpoint that the run goes on from. */
   readonly resumed: string | null;
 }

@@ -222,6 +222,7 @@ function startEvent(run: Run, columns: readonly string[], rows: number | null): 
     columns,
     parameters: parameters.reduce((sum, { tensor }) => sum + tensor.size, 0),
     device: run.model.device,
+    precision: run.model.precision,
     resumed: run.resumed,
   };
 }

@@ -31,7 +31,7 @@ test('flags alone train a model, and every step is told', async (t) => {
   const { code, stdout, stderr } = await gradcache([...args, '--steps', '4', '--checkpoint-every', '2']);
   assert.equal(code, 0, stderr);
   assert.equal(stdout, `The model is in ${join(output, 'model')}\n`);
-  assert.match(stderr, /parameters on cpu, 4 steps/);
+  assert.match(stderr, /parameters in float32 on cpu, 4 steps/);
   // Not a terminal: plain lines, the first and the last whatever the time between them.
   assert.match(stderr, /^step 1\/4 · loss \d\.\d{4} · .* pairs\/s · .* tokens\/s · \d+ MiB · \d+ s left$/m);
   assert.match(stderr, /^step 4\/4 · .* · 0 s left$/m);

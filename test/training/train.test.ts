@@ -46,6 +46,7 @@ test('a run lowers the loss, and leaves a model, checkpoints and metrics', async
     columns: ['anchor', 'positive'],
     parameters: 136096,
     device: 'cpu',
+    precision: 'float32',
     resumed: null,
   });
   const scores = events.filter((event) => event.type === 'evaluation');
