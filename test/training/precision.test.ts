@@ -28,6 +28,6 @@ test('in bfloat16 a resumed run ends with the same bits as a whole one', async (
   const settings = { ...config, precision: 'bfloat16', checkpoint: { every: 3 } } as const;
   await record(settings);
   const resumed = { ...settings, output: `${config.output}-resumed` };
-  await record({ ...resumed, resumeFrom: join(config.output, 'checkpoint-3') });
+  await record({ ...resumed, resume: join(config.output, 'checkpoint-3') });
   assert.deepEqual(await digests(join(resumed.output, 'model')), await digests(join(config.output, 'model')));
 });
