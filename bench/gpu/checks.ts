@@ -51,6 +51,8 @@ export async function gradientCosines(
     const [one, other] = [tensor.grad, ofB.get(name)?.grad];
     if (!one || !other) continue;
     const [x, y] = [(await one.values()) as Float32Array, (await other.values()) as Float32Array];
+    one.dispose();
+    other.dispose();
     for (const part of ['whole', layerOf(name)]) {
       const sum = sums.get(part) ?? [0, 0, 0];
       for (let k = 0; k < x.length; k++) {
@@ -104,7 +106,11 @@ async function bits(request: CheckRequest) {
     const { encoder, step, dispose } = await prepare(request, { precision: 'bfloat16', dropout: 0.1 });
     const { loss } = await step();
     const hash = createHash('sha256').update(String(loss));
-    for (const { tensor } of encoder.parameters()) if (tensor.grad) hash.update(await tensor.grad.bytes());
+    for (const { tensor } of encoder.parameters()) {
+      const { grad } = tensor;
+      if (grad) hash.update(await grad.bytes());
+      grad?.dispose();
+    }
     digests.push(hash.digest('hex'));
     dispose();
   }
