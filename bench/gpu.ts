@@ -244,7 +244,7 @@ class Bench {
     steps: number,
   ): Promise<BlockResult | { error: string }> {
     const limit = Math.max(1, this.left + 20);
-    const { shape, dropout } = group;
+    const { shape, dropout, precision = 'bfloat16' } = group;
     if (job.peer) {
       const { name, chunk, compile, dynamic } = job.peer;
       const request = {
@@ -255,6 +255,7 @@ class Bench {
         dynamic,
         shape: SHAPES[shape],
         dropout,
+        precision,
         tokens: file,
         warm,
         steps,
@@ -268,6 +269,7 @@ class Bench {
       kind,
       pairs,
       dropout,
+      precision,
       device: this.#device,
       shrink: this.#shrink,
       job: job.ours,

@@ -7,9 +7,10 @@ One JSON object a line on standard input; each line is answered with one on stan
   {"do": "block", "peer": NAME, "chunk": N, "compile": true | false, "shape": {..}, "dropout": P, "tokens": FILE,
    "warm": N, "steps": N, "dynamic": true | false}   answers the seconds of each timed step and the peak memory
 Peers: gradcache (luyug's, from the folder in GRAD_CACHE_SRC; it is not bundled), sentence-transformers
-(CachedMultipleNegativesRankingLoss), full (no cache at all). Every peer: BERT with random weights, bf16 autocast, dropout on
-hidden states and attention, mean pooling, scaled cosine InfoNCE (scale 20), fused AdamW. What is compiled is compiled
-once and shared by all peers that ask for the same: for each width (default) or for all (dynamic).
+(CachedMultipleNegativesRankingLoss), full (no cache at all). Every peer: BERT with random weights, bf16 autocast (a block
+may ask for "precision": "float32" instead), dropout on hidden states and attention, mean pooling, scaled cosine InfoNCE
+(scale 20), fused AdamW. What is compiled is compiled once and shared by all peers that ask for the same: for each width
+(default) or for all (dynamic).
 """
 import argparse
 import gc
@@ -38,6 +39,7 @@ SCALE = 20.0
 CUDA = DEVICE.startswith('cuda')
 KIND = 'cuda' if CUDA else 'cpu'
 encoders, compiled = {}, {}
+precision_in_use = 'bfloat16'
 torch._dynamo.config.cache_size_limit = 64
 
 
@@ -57,7 +59,7 @@ class Encoder(nn.Module):
 
 
 def autocast():
-    return torch.autocast(KIND, torch.bfloat16)
+    return torch.autocast(KIND, torch.bfloat16, enabled=precision_in_use == 'bfloat16')
 
 
 def wait():
@@ -157,7 +159,9 @@ def full_loss(module, towers, chunk):
 LOSSES = {'gradcache': gradcache_loss, 'sentence-transformers': sentence_transformers_loss, 'full': full_loss}
 
 
-def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=False):
+def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=False, precision='bfloat16'):
+    global precision_in_use
+    precision_in_use = precision
     towers = read(tokens)
     encoder, module = encoder_of(shape, dropout, compile, dynamic)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-5, fused=True)

@@ -16,6 +16,7 @@ export interface BlockRequest {
   readonly kind: Kind;
   readonly pairs: number;
   readonly dropout: number;
+  readonly precision: 'float32' | 'bfloat16';
   readonly device: string;
   readonly shrink: number;
   readonly job: NonNullable<Job['ours']>;
@@ -38,14 +39,14 @@ export interface BlockResult {
 }
 
 async function block(request: BlockRequest): Promise<BlockResult> {
-  const { device, dropout, job, shape, warm, steps } = request;
+  const { device, dropout, precision, job, shape, warm, steps } = request;
   const [anchors, positives] = workload(
     request.kind,
     request.pairs,
     SHAPES[shape].vocabulary,
     request.shrink,
   );
-  const encoder = await createEncoder(SHAPES[shape], { device, precision: 'bfloat16', dropout });
+  const encoder = await createEncoder(SHAPES[shape], { device, precision, dropout });
   const optimizer = new AdamW(encoder.parameters(), { lr: 2e-5 });
   const gradcache = new GradCache({
     encoders: [encoder, encoder],

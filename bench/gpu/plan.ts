@@ -30,6 +30,8 @@ export interface Group {
   readonly kind: Kind;
   readonly pairs: number;
   readonly dropout: number;
+  /** What is computed in; bfloat16 unless said. */
+  readonly precision?: 'float32';
   /** Steps timed in each round; every block of steps begins with one that is not timed, where `warm` says so. */
   readonly rounds: readonly number[];
   readonly warm: boolean;
@@ -275,6 +277,17 @@ export const groups: readonly Group[] = [
       },
     ];
   }),
+  ...(['uniform', 'natural'] as const).map((kind): Group => ({
+    id: `base-${kind}-1024-float32`,
+    shape: 'base',
+    kind,
+    pairs: 1024,
+    dropout: 0.1,
+    precision: 'float32',
+    rounds: [2],
+    warm: true,
+    jobs: alternate([ours(32_768, 2.7), byDefault(2.5)], [peer(GC, 256, false, 4), peer(ST, 256, false, 4)]),
+  })),
   {
     // Compiling takes it minutes: it cuts every batch to a width of its own.
     id: 'base-natural-8192-sentence-transformers-compiled',

@@ -56,7 +56,7 @@ function groupTable(records: readonly Record[], group: Group): string | null {
   const shape = SHAPES[group.shape];
   const { last } = rows[0]!.result;
   return [
-    `#### ${group.kind}, ${group.pairs.toLocaleString('en')} pairs, ${shape.layers} layers of ${shape.hidden}, dropout ${group.dropout}`,
+    `#### ${group.kind}, ${group.pairs.toLocaleString('en')} pairs, ${shape.layers} layers of ${shape.hidden}, dropout ${group.dropout}${group.precision ? `, ${group.precision}` : ''}`,
     '',
     `${last.tokens!.toLocaleString('en')} real tokens.`,
     '',
@@ -209,7 +209,10 @@ function targetTable(records: readonly Record[]): string {
 /** Peak memory of one chunk size from the smallest batch to the largest, beside what must grow. */
 function memoryTable(records: readonly Record[]): string | null {
   const points = allGroups
-    .filter(({ shape, kind, dropout }) => shape === 'base' && kind === 'uniform' && dropout > 0)
+    .filter(
+      ({ shape, kind, dropout, precision }) =>
+        shape === 'base' && kind === 'uniform' && dropout > 0 && precision === undefined,
+    )
     .flatMap((group) =>
       rowsOf(records, group)
         .filter(({ job }) => job.id === 'ours-32768')
@@ -258,7 +261,7 @@ export function report(records: readonly Record[]): string {
     );
   }
   parts.push(
-    'bf16, fused AdamW, temperature 0.05, dropout on hidden states and attention alike. Blocks of steps of ours and of theirs ' +
+    'bf16 unless said otherwise, fused AdamW, temperature 0.05, dropout on hidden states and attention alike. Blocks of steps of ours and of theirs ' +
       'take turns on the one card, each beginning with a step that is not timed; a row is the median of all timed steps. Tokens ' +
       'are real ones: padding does not count. The peak is what the allocator handed out at most in the timed steps, weights and ' +
       'optimizer included. A rival far behind the best one in the first round is not run again.',
