@@ -301,7 +301,7 @@ def check_activation(tokens, width, type, kind):
 def check_dropout(tokens, width, type, probability):
     key, numbers = make_key(probability, 5), torch.randint(0, 1 << 40, (tokens,), device=DEVICE)
     shape, x, y = rows(type, tokens, width), normal(tokens, width, type=type), poison(tokens, width, type=type)
-    expected = x * factors(key, numbers, width).to(type)
+    expected = (x.float() * factors(key, numbers, width).float()).to(type)
     call('dropout', shape, x, numbers, key, y)
     same(f'dropout {tokens}x{width} {str(type)[6:]}', y, expected)
     call('dropout', shape, x, numbers, key, x)

@@ -23,12 +23,19 @@ std::string overloadsOf(const std::string& name) {
   return found.empty() ? "no operator of that name exists" : "there are " + found;
 }
 
-// Counts the tensors that an operator writes as written, also where it fails halfway. In-place operators do
-// so themselves, but libtorch's fused optimizers do not, and what was made from the old values (an encoder's
-// copy of its weights in bfloat16, a graph) would pass for current.
+// Counts the tensors that an operator writes as written, also where it fails halfway. libtorch does so itself
+// for what an operator returns, but not for its fused optimizers, which return nothing; and what was made
+// from the old values (an encoder's copy of its weights in bfloat16, a graph) would pass for current. What
+// else libtorch leaves uncounted must stay so: batch norm's running statistics, which its graph keeps, or a
+// tensor of which only requires_grad changes. Composed operators are counted by those that they are composed
+// of.
 class WriteCount {
  public:
-  WriteCount(const c10::FunctionSchema& schema, const torch::jit::Stack& arguments) {
+  WriteCount(const c10::OperatorHandle& handle, const torch::jit::Stack& arguments) {
+    const c10::FunctionSchema& schema = handle.schema();
+    if (!schema.returns().empty() ||
+        handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd))
+      return;
     for (size_t k = 0; k < arguments.size(); ++k) {
       const c10::AliasInfo* alias = schema.arguments()[k].alias_info();
       if (alias == nullptr || !alias->isWrite()) continue;
@@ -53,7 +60,7 @@ class WriteCount {
 };
 
 void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack) {
-  const WriteCount count(handle.schema(), stack);
+  const WriteCount count(handle, stack);
   handle.callBoxed(stack);
 }
 

@@ -11,6 +11,7 @@
 
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "kernels/operator_arguments.h"
 
@@ -47,6 +48,8 @@ struct WithGraph;
 template <class Recorded, class... Arguments, Tensor (*Plain)(Arguments...)>
 struct WithGraph<Recorded, Plain> {
   static Tensor call(Arguments... arguments) {
+    // Kernels start on the current device, which a caller need not have made that of the first argument.
+    const c10::OptionalDeviceGuard onDevice(at::device_of(std::get<0>(std::tie(arguments...))));
     if (at::GradMode::is_enabled() && (recordsGraph(arguments) || ...)) return Recorded::apply(arguments...);
     at::AutoDispatchBelowADInplaceOrView guard;
     return Plain(arguments...);

@@ -7,12 +7,16 @@ namespace gradcache::kernels::composite {
 
 namespace {
 
-constexpr int64_t kMostPairs = int64_t{1} << 24;  // of tokens, in all heads, at once: a few tensors of 64 MiB
+// Pairs of tokens, in all heads, at once, where one sequence alone has no more: a few tensors of 64 MiB in
+// float32.
+constexpr int64_t kMostPairs = int64_t{1} << 24;
 
 // Sequences that follow each other, side by side in a rectangle [n, longest] of token numbers.
 struct Rectangle {
   int64_t firstToken, count;  // its tokens are these of the chunk
-  at::Tensor tokens;          // int64 [n, longest], counted from firstToken; places without a token hold 0
+  // int64 [n, longest], counted from firstToken; a place behind a sequence's end holds its last token, so
+  // that nothing of one sequence reaches another.
+  at::Tensor tokens;
   // Undefined where every place holds a token.
   at::Tensor present;  // bool [n, longest]
   at::Tensor places;   // int64 [count]: where each token lies in the flattened rectangle
@@ -30,11 +34,11 @@ Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int
   at::Tensor present = tokens.lt(ends.unsqueeze(1));
   at::Tensor owner = at::searchsorted(ends, numbers, /*out_int32=*/false, /*right=*/true);
   at::Tensor places = owner.mul(longest).add(numbers).sub(begins.index_select(0, owner));
-  return {firstToken, count, tokens.masked_fill_(present.logical_not(), 0), present, places};
+  return {firstToken, count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places};
 }
 
-// Visits all sequences in rectangles of at most kMostPairs pairs. A chunk's sequences lie in the order of
-// their lengths, so that little of a rectangle is empty.
+// Visits all sequences in rectangles of at most kMostPairs pairs, or of one sequence that has more. A chunk's
+// sequences lie in the order of their lengths, so that little of a rectangle is empty.
 template <class Visit>
 void inRectangles(const Sequences& sequences, int64_t heads, Visit visit) {
   const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
@@ -50,7 +54,7 @@ void inRectangles(const Sequences& sequences, int64_t heads, Visit visit) {
   }
 }
 
-// rows [count, heads * d] as [n, heads, longest, d]; places without a token hold some token's row.
+// rows [count, heads * d] as [n, heads, longest, d]; places behind a sequence hold its last token's row.
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads) {
   at::Tensor padded = shape.present.defined() ? rows.index_select(0, shape.tokens.view({-1})) : rows;
   return padded.view({shape.tokens.size(0), shape.tokens.size(1), heads, -1}).transpose(1, 2);
@@ -96,7 +100,7 @@ at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const Rectang
 // What backward knows of all pairs of tokens, [n, heads, longest, longest].
 struct Pairs {
   at::Tensor q, k, dout;  // q with the scale of the scores
-  at::Tensor dropped;     // probabilities behind the dropout
+  at::Tensor p;           // probabilities before the dropout
   at::Tensor dscores;
 };
 
@@ -107,22 +111,17 @@ Pairs pairsOf(const Rectangle& shape, const at::Tensor& dout, const at::Tensor& 
   pairs.q = spread(parts[0], shape, heads).mul(scaleOf(qkv, heads));
   pairs.k = spread(parts[1], shape, heads);
   pairs.dout = spread(dout.narrow(0, shape.firstToken, shape.count), shape, heads);
-  at::Tensor p = probabilities(pairs.q, pairs.k, shape, distanceBias);
+  pairs.p = probabilities(pairs.q, pairs.k, shape, distanceBias);
   if (shape.present.defined()) {
     // Places without a query have a zero gradient, so their rows of p, which a bias can make NaN, must not
     // spoil it.
     at::Tensor empty = shape.present.logical_not().view({-1, 1, shape.tokens.size(1), 1});
     pairs.dout = pairs.dout.masked_fill(empty, 0);
-    if (distanceBias.defined()) p.masked_fill_(empty, 0);
+    if (distanceBias.defined()) pairs.p.masked_fill_(empty, 0);
   }
   at::Tensor dp = at::matmul(pairs.dout, spread(parts[2], shape, heads).transpose(2, 3));
-  pairs.dropped = p;
-  if (key.active()) {
-    at::Tensor counted = numbers(shape, heads);
-    pairs.dropped = kernels::dropout(p, counted, key);
-    dp = kernels::dropout(dp, counted, key);
-  }
-  pairs.dscores = at::_softmax_backward_data(dp, p, 3, p.scalar_type());
+  if (key.active()) dp = kernels::dropout(dp, numbers(shape, heads), key);
+  pairs.dscores = at::_softmax_backward_data(dp, pairs.p, 3, dp.scalar_type());
   return pairs;
 }
 
@@ -155,12 +154,14 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const at::Tensor& distanceBiasGradient) {
   at::Tensor dqkv = at::empty(qkv.sizes(), qkv.options());
   inRectangles(sequences, heads, [&](const Rectangle& shape) {
-    const Pairs pairs = pairsOf(shape, dout, qkv, heads, distanceBias, key);
+    Pairs pairs = pairsOf(shape, dout, qkv, heads, distanceBias, key);
     if (distanceBiasGradient.defined()) addByDistance(distanceBiasGradient, pairs.dscores, heads);
     auto parts = dqkv.narrow(0, shape.firstToken, shape.count).chunk(3, 1);
-    parts[0].copy_(gather(at::matmul(pairs.dscores, pairs.k).mul_(scaleOf(qkv, heads)), shape));
+    parts[0].copy_(gather(at::matmul(pairs.dscores, pairs.k).mul(scaleOf(qkv, heads)), shape));
     parts[1].copy_(gather(at::matmul(pairs.dscores.transpose(2, 3), pairs.q), shape));
-    parts[2].copy_(gather(at::matmul(pairs.dropped.transpose(2, 3), pairs.dout), shape));
+    pairs.dscores.reset();
+    at::Tensor p = key.active() ? kernels::dropout(pairs.p, numbers(shape, heads), key) : pairs.p;
+    parts[2].copy_(gather(at::matmul(p.transpose(2, 3), pairs.dout), shape));
   });
   return dqkv;
 }

@@ -12,14 +12,16 @@ template <class T>
 __global__ __launch_bounds__(kWarp* kWarps) void dropoutKernel(const T* x, const int64_t* numbers, T* y,
                                                                int64_t rows, int64_t width, DropoutKey key) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * kWarps;
-  const T scale = static_cast<T>(key.scale), zero = static_cast<T>(0.0f);
+  const auto dropped = [&](T value, uint32_t bits) {
+    return static_cast<T>(static_cast<float>(value) * (bits >= key.threshold ? key.scale : 0.0f));
+  };
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y; row < rows; row += step) {
     const uint32_t bitsOfRow = dropoutRow(key, static_cast<uint32_t>(numbers[row]));
     for (int64_t column = 2 * threadIdx.x; column < width; column += 2 * kWarp) {
       const uint32_t bits = dropoutPair(bitsOfRow, static_cast<uint32_t>(column / 2));
       const int64_t place = row * width + column;
-      y[place] = x[place] * ((bits & 0xffffu) >= key.threshold ? scale : zero);
-      if (column + 1 < width) y[place + 1] = x[place + 1] * ((bits >> 16) >= key.threshold ? scale : zero);
+      y[place] = dropped(x[place], bits & 0xffffu);
+      if (column + 1 < width) y[place + 1] = dropped(x[place + 1], bits >> 16);
     }
   }
 }

@@ -29,7 +29,7 @@ typedef enum {
 } GradcachePooling;
 
 /* A row of `tokens` x `width`; width is a multiple of 8 and at most 2048 for norms, at most 4096 for
- * pooling, any multiple of 8 elsewhere. */
+ * pooling, any for dropout, any multiple of 8 elsewhere. */
 typedef struct {
   GradcacheType type; /* of x, y, weights and gradients of activations; statistics and parameter gradients are
                          float32 */

@@ -1,4 +1,5 @@
-// The kernels of kernels.h on CUDA: float32 and bfloat16, widths that are multiples of 8.
+// The kernels of kernels.h on CUDA: float32 and bfloat16, widths that are multiples of 8 (of any for
+// dropout).
 #pragma once
 
 #include "kernels/kernels.h"
