@@ -1,6 +1,6 @@
 import { guarded, guardedAsync, native } from './native.js';
 import { requireSeed } from './seeds.js';
-import type { Tensor } from './tensor.js';
+import { Tensor } from './tensor.js';
 
 /** Runs `fn` without recording a graph. */
 export function noGrad<T>(fn: () => T): T {
@@ -34,4 +34,9 @@ export async function backward(roots: readonly Tensor[], seeds: readonly (Tensor
       seeds.map((seed) => seed?.handle ?? null),
     ),
   );
+}
+
+/** The leaves in which a backward from `root` adds up gradients, each once, under handles that the caller disposes. */
+export function leavesOf(root: Tensor): Tensor[] {
+  return guarded(() => native().leaves(root.handle)).map((leaf) => new Tensor(leaf));
 }

@@ -1,8 +1,10 @@
 #include "binding/autograd.h"
 
 #include <ATen/Context.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
 
 #include <mutex>
+#include <unordered_set>
 
 #include "binding/async.h"
 #include "binding/tensor.h"
@@ -100,6 +102,25 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
           return true;
         },
         [](Napi::Env env, bool) { return env.Undefined(); });
+  });
+}
+
+Napi::Value leaves(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    namespace autograd = torch::autograd;
+    auto found = Napi::Array::New(info.Env());
+    std::vector<std::shared_ptr<autograd::Node>> open{
+        autograd::impl::gradient_edge(TensorHandle::get(info[0], "the root")).function};
+    std::unordered_set<autograd::Node*> seen;
+    while (!open.empty()) {
+      const std::shared_ptr<autograd::Node> node = std::move(open.back());
+      open.pop_back();
+      if (node == nullptr || !seen.insert(node.get()).second) continue;
+      if (const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(node.get()))
+        found.Set(found.Length(), TensorHandle::wrap(info.Env(), leaf->variable));
+      for (const autograd::Edge& edge : node->next_edges()) open.push_back(edge.function);
+    }
+    return found;
   });
 }
 

@@ -13,5 +13,7 @@ Napi::Value withSeed(const Napi::CallbackInfo& info);
 // backward(roots, seeds): promise; gradients add up in the leaves. A seed may be null for a root of one
 // element.
 Napi::Value backward(const Napi::CallbackInfo& info);
+// leaves(root): the tensors in which a backward from root adds up gradients, each once.
+Napi::Value leaves(const Napi::CallbackInfo& info);
 
 }  // namespace gradcache::binding
