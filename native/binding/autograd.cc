@@ -5,6 +5,7 @@
 
 #include <mutex>
 #include <unordered_set>
+#include <vector>
 
 #include "binding/async.h"
 #include "binding/tensor.h"
@@ -109,16 +110,17 @@ Napi::Value leaves(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     namespace autograd = torch::autograd;
     auto found = Napi::Array::New(info.Env());
-    std::vector<std::shared_ptr<autograd::Node>> open{
-        autograd::impl::gradient_edge(TensorHandle::get(info[0], "the root")).function};
+    // The root holds all nodes below it.
+    const autograd::Edge root = autograd::impl::gradient_edge(TensorHandle::get(info[0], "the root"));
+    std::vector<autograd::Node*> open{root.function.get()};
     std::unordered_set<autograd::Node*> seen;
     while (!open.empty()) {
-      const std::shared_ptr<autograd::Node> node = std::move(open.back());
+      autograd::Node* node = open.back();
       open.pop_back();
-      if (node == nullptr || !seen.insert(node.get()).second) continue;
-      if (const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(node.get()))
+      if (node == nullptr || !seen.insert(node).second) continue;
+      if (const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(node))
         found.Set(found.Length(), TensorHandle::wrap(info.Env(), leaf->variable));
-      for (const autograd::Edge& edge : node->next_edges()) open.push_back(edge.function);
+      for (const autograd::Edge& edge : node->next_edges()) open.push_back(edge.function.get());
     }
     return found;
   });
