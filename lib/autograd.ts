@@ -36,7 +36,8 @@ export async function backward(roots: readonly Tensor[], seeds: readonly (Tensor
   );
 }
 
-/** The leaves in which a backward from `root` adds up gradients, each once, under handles that the caller disposes. */
-export function leavesOf(root: Tensor): Tensor[] {
-  return guarded(() => native().leaves(root.handle)).map((leaf) => new Tensor(leaf));
+/** The leaves but `others` in which a backward from `root` adds up gradients, under handles that the caller disposes. */
+export function leavesOf(root: Tensor, others: readonly Tensor[]): Tensor[] {
+  const handles = others.map(({ handle }) => handle);
+  return guarded(() => native().leaves(root.handle, handles)).map((leaf) => new Tensor(leaf));
 }

@@ -199,7 +199,10 @@ export class GradCache {
     const cache = new RepresentationCache(lengths.map((rows) => rows.length));
     const buffers = [...new Set(this.#encoders)].flatMap((encoder) => encoder.gradients());
     const ofLoss = this.#loss.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
-    const before = await GradientSnapshot.take([...buffers, ...ofLoss], this.parameters());
+    const before = await GradientSnapshot.take(
+      [...buffers, ...ofLoss],
+      this.parameters().map(({ tensor }) => tensor),
+    );
     const tickets: ReplayTicket[] = [];
     const clock = [performance.now()];
     const lap = async (): Promise<void> => {
@@ -241,6 +244,7 @@ export class GradCache {
       };
     } catch (error) {
       before.restore();
+      this.#loss.restore?.();
       throw error;
     } finally {
       for (const { graph } of tickets) graph?.dispose();

@@ -1,6 +1,6 @@
 import { noGrad } from './autograd.js';
 import { call, callAsync } from './operators.js';
-import type { Parameter, Tensor } from './tensor.js';
+import type { Tensor } from './tensor.js';
 
 /**
  * The gradients as they are now, so that a step that fails can leave them so. Gradients that are all zero, the usual
@@ -20,12 +20,10 @@ export class GradientSnapshot {
 
   /**
    * @param buffers tensors that hold gradients
-   * @param parameters those of them that have no gradient yet have none again after {@link GradientSnapshot.restore}
+   * @param leaves those of them that have no gradient yet have none again after {@link GradientSnapshot.restore}
    */
-  static async take(buffers: readonly Tensor[], parameters: readonly Parameter[]): Promise<GradientSnapshot> {
-    const without = parameters
-      .map(({ tensor }) => tensor)
-      .filter((tensor) => !tensor.disposed && tensor.grad === null);
+  static async take(buffers: readonly Tensor[], leaves: readonly Tensor[]): Promise<GradientSnapshot> {
+    const without = leaves.filter((tensor) => !tensor.disposed && tensor.grad === null);
     const saved: { gradient: Tensor; copy: Tensor | null }[] = [];
     for (const gradient of buffers) {
       const zero = await isZero(gradient);

@@ -107,7 +107,7 @@ export interface Native {
   withGradMode<T>(enabled: boolean, fn: () => T): T;
   withSeed<T>(seed: number, fn: () => T): T;
   backward(roots: readonly TensorHandle[], seeds: readonly (TensorHandle | null)[]): Promise<void>;
-  leaves(root: TensorHandle): TensorHandle[];
+  leaves(root: TensorHandle, others: readonly TensorHandle[]): TensorHandle[];
   infoNce(
     representations: readonly TensorHandle[],
     settings: InfoNceSettings,

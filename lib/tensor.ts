@@ -23,6 +23,15 @@ const dtypeOfArray = (data: TensorData): DType => {
   return 'uint8';
 };
 
+/** Parameters of text encoders, which read and write their gradients without asking the tensors. */
+const ofEncoders = new WeakSet<Tensor>();
+
+/** Notes a parameter whose gradient is part of an encoder; for lib/encoders. */
+export function belongsToEncoder(tensor: Tensor): Tensor {
+  ofEncoders.add(tensor);
+  return tensor;
+}
+
 /**
  * An n-dimensional array on the CPU or a GPU, with libtorch's autograd behind it.
  *
@@ -120,18 +129,34 @@ export class Tensor {
   }
 
   set requiresGrad(value: boolean) {
+    if (!value && ofEncoders.has(this)) {
+      throw new GradCacheError(
+        'INPUT',
+        "requiresGrad of an encoder's parameter is true; to leave a parameter as it is, leave it out of the optimizer.",
+      );
+    }
     guarded(() => {
       this.handle.requiresGrad = value;
     });
   }
 
-  /** The gradient that backward added up in this leaf, or null; the tensor itself, not a copy. */
+  /**
+   * The gradient that backward added up in this leaf, or null; the tensor itself, not a copy. That of an encoder's parameter
+   * can be written but not replaced (`INPUT`).
+   */
   get grad(): Tensor | null {
     const grad = guarded(() => this.handle.grad);
     return grad === null ? null : new Tensor(grad);
   }
 
   set grad(value: Tensor | null) {
+    if (ofEncoders.has(this)) {
+      throw new GradCacheError(
+        'INPUT',
+        "The gradient of an encoder's parameter is part of the encoder and cannot be replaced. optimizer.step() and " +
+          'optimizer.zeroGrad() set it to zero; tensor.grad.copyFrom(…) writes into it.',
+      );
+    }
     guarded(() => {
       this.handle.grad = value === null ? null : value.handle;
     });

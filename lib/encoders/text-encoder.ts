@@ -6,7 +6,7 @@ import { call } from '../operators.js';
 import { putRows } from '../rows.js';
 import { untracked } from '../scope.js';
 import { requireSeed } from '../seeds.js';
-import { Tensor, type Parameter } from '../tensor.js';
+import { belongsToEncoder, Tensor, type Parameter } from '../tensor.js';
 import { encoderSettings } from './architecture.js';
 import { planChunks } from './chunk-plan.js';
 import { inOrder } from './chunk-queue.js';
@@ -85,7 +85,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#parameters = untracked(() =>
       this.#handle
         .parameters()
-        .map(({ name, tensor, decay }) => ({ name, tensor: new Tensor(tensor), decay })),
+        .map(({ name, tensor, decay }) => ({ name, tensor: belongsToEncoder(new Tensor(tensor)), decay })),
     );
     this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     this.device = this.#gradients.device;

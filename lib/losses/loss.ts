@@ -1,7 +1,8 @@
 import { GradCacheError } from '../errors.js';
-import { backward, noGrad, withGrad } from '../autograd.js';
+import { backward, leavesOf, noGrad, withGrad } from '../autograd.js';
+import { GradientSnapshot } from '../gradient-snapshot.js';
 import { call } from '../operators.js';
-import { tidy } from '../scope.js';
+import { tidy, untracked } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
 
 /** A loss and its gradient with respect to each tower's representations: the paper's step 2. */
@@ -21,6 +22,11 @@ export interface LossWithGradients {
   compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
+  /**
+   * Called when a step fails after `compute`: puts gradients back that `compute` added to other tensors than representations
+   * and `parameters()`.
+   */
+  restore?(): void;
 }
 
 /** Keyword arguments of a loss, from `step(inputs, { loss: { … } })`. */
@@ -43,6 +49,8 @@ export function withGradients(loss: Loss): LossWithGradients {
 
 class FunctionLoss implements LossWithGradients {
   readonly #loss: (...args: unknown[]) => unknown;
+  /** Tensors that the function reaches by itself and their gradients, and what those were before the last `compute`. */
+  #own: { readonly tensors: readonly Tensor[]; readonly before: GradientSnapshot } | null = null;
 
   constructor(loss: LossFunction) {
     this.#loss = loss as (...args: unknown[]) => unknown;
@@ -69,6 +77,7 @@ class FunctionLoss implements LossWithGradients {
       root = tidy(() => scalar(withGrad(() => this.#loss(...leaves, options))));
       const loss = Number((await root.values())[0]); // off the event loop, unlike item()
       requireFinite(loss);
+      await this.#remember(root, leaves);
       const seed = call('aten::full_like', root, weight);
       await backward([root], [seed]).finally(() => {
         seed.dispose();
@@ -83,10 +92,32 @@ class FunctionLoss implements LossWithGradients {
         return grad;
       });
       return { loss, gradients };
+    } catch (error) {
+      this.restore();
+      throw error;
     } finally {
       root?.dispose();
       for (const leaf of leaves) leaf.dispose();
     }
+  }
+
+  restore(): void {
+    this.#own?.before.restore();
+    this.#forget();
+  }
+
+  async #remember(root: Tensor, representations: readonly Tensor[]): Promise<void> {
+    this.#forget(); // a step that went well
+    const leaves = untracked(() => leavesOf(root, representations));
+    const gradients = untracked(() => leaves.flatMap(({ grad }) => grad ?? []));
+    const before = await GradientSnapshot.take(gradients, leaves);
+    this.#own = { tensors: [...leaves, ...gradients], before };
+  }
+
+  #forget(): void {
+    this.#own?.before.dispose();
+    for (const tensor of this.#own?.tensors ?? []) tensor.dispose();
+    this.#own = null;
   }
 }
 

@@ -109,6 +109,11 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
 Napi::Value leaves(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     namespace autograd = torch::autograd;
+    require(info[1].IsArray(), "INPUT", "leaves to leave out must be a list");
+    auto others = info[1].As<Napi::Array>();
+    std::unordered_set<const at::TensorImpl*> known;
+    for (uint32_t k = 0; k < others.Length(); ++k)
+      known.insert(TensorHandle::get(others.Get(k), "a leaf to leave out").unsafeGetTensorImpl());
     auto found = Napi::Array::New(info.Env());
     // The root holds all nodes below it.
     const autograd::Edge root = autograd::impl::gradient_edge(TensorHandle::get(info[0], "the root"));
@@ -118,7 +123,8 @@ Napi::Value leaves(const Napi::CallbackInfo& info) {
       autograd::Node* node = open.back();
       open.pop_back();
       if (node == nullptr || !seen.insert(node).second) continue;
-      if (const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(node))
+      const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(node);
+      if (leaf != nullptr && known.count(leaf->variable.unsafeGetTensorImpl()) == 0)
         found.Set(found.Length(), TensorHandle::wrap(info.Env(), leaf->variable));
       for (const autograd::Edge& edge : node->next_edges()) open.push_back(edge.function.get());
     }

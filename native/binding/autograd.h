@@ -13,7 +13,8 @@ Napi::Value withSeed(const Napi::CallbackInfo& info);
 // backward(roots, seeds): promise; gradients add up in the leaves. A seed may be null for a root of one
 // element.
 Napi::Value backward(const Napi::CallbackInfo& info);
-// leaves(root): the tensors in which a backward from root adds up gradients, each once.
+// leaves(root, others): the tensors in which a backward from root adds up gradients, each once, but for
+// `others`.
 Napi::Value leaves(const Napi::CallbackInfo& info);
 
 }  // namespace gradcache::binding
