@@ -4,6 +4,7 @@ import { AHEAD, inOrder, throwIfAborted } from './encoders/chunk-queue.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './encoders/chunk-plan.js';
 import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
 import { checkOptions, checkStep } from './gradcache-checks.js';
+import { whileStepping } from './in-use.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
@@ -150,25 +151,30 @@ export class GradCache {
     this.#running = true;
     try {
       const batches = await Promise.all(inputs);
-      throwIfAborted(options.signal);
-      const lengths = this.#lengths(batches);
-      const seed = options.seed ?? chunkSeed(this.#options.seed ?? 0, this.#steps++, 0);
-      const [divisor, retain] = [this.#divisor, this.#retain];
-      for (let retries = 0; ; retries++) {
-        const jobs = this.#plan(batches, lengths, seed);
-        try {
-          return await this.#attempt(batches, lengths, jobs, options, retries);
-        } catch (error) {
-          if (!isOutOfMemory(error)) throw error;
-          const fatal = this.#makeRoom(jobs, error);
-          if (fatal === null) continue;
-          // What was learnt from a step that cannot be taken is of no use to the next.
-          [this.#divisor, this.#retain] = [divisor, retain];
-          throw fatal;
-        }
-      }
+      return await whileStepping(this.parameters(), () => this.#retried(batches, options));
     } finally {
       this.#running = false;
+    }
+  }
+
+  /** The step, begun anew with less at once as long as memory runs out. */
+  async #retried(batches: readonly unknown[], options: StepOptions): Promise<StepResult> {
+    throwIfAborted(options.signal);
+    const lengths = this.#lengths(batches);
+    const seed = options.seed ?? chunkSeed(this.#options.seed ?? 0, this.#steps++, 0);
+    const [divisor, retain] = [this.#divisor, this.#retain];
+    for (let retries = 0; ; retries++) {
+      const jobs = this.#plan(batches, lengths, seed);
+      try {
+        return await this.#attempt(batches, lengths, jobs, options, retries);
+      } catch (error) {
+        if (!isOutOfMemory(error)) throw error;
+        const fatal = this.#makeRoom(jobs, error);
+        if (fatal === null) continue;
+        // What was learnt from a step that cannot be taken is of no use to the next.
+        [this.#divisor, this.#retain] = [divisor, retain];
+        throw fatal;
+      }
     }
   }
 

@@ -104,7 +104,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
   },
   Loss: {
     temperature: { kind: 'number', sets: 'loss.temperature', help: 'default 0.05' },
-    'learn-temperature': { kind: 'switch', sets: 'loss.learned', help: 'learn it, starting from that' },
+    'learn-temperature': {
+      kind: 'switch',
+      sets: 'loss.learned',
+      help: 'learn it, starting from that (0.01 or more, and never below)',
+    },
     similarity: { kind: 'text', value: 'KIND', sets: 'loss.similarity', help: 'cosine (default) or dot' },
     symmetric: {
       kind: 'switch',
@@ -198,6 +202,11 @@ export function settingsOf(
       if (rival !== undefined) delete merged[rival];
       put(merged, sets, value);
     }
+  }
+  if (args.text('model') !== undefined && args.text('model-config') !== undefined) {
+    throw new UsageError(
+      '--model starts from a model and --model-config from random weights: give one of them.',
+    );
   }
   const prompts = args.texts('prompt');
   for (const given of prompts) {

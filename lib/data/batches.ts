@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
 import { requireCount, show } from './options.js';
 import { Random } from './random.js';
 import type { Row, RowSource } from './row.js';
@@ -171,6 +172,7 @@ function checkOptions(source: RowSource, options: BatchOptions): Required<BatchO
     dropLast = false,
     uniqueTexts = false,
   } = options;
+  checkKnown('batches', options, ['size', 'seed', 'epochs', 'shuffle', 'dropLast', 'uniqueTexts']);
   requireCount('size', size, 1);
   requireCount('epochs', epochs, 1);
   void new Random(seed);

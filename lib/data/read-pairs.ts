@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
 import { readSeparatedValues } from './csv.js';
 import { readJsonLines } from './jsonl.js';
 import { show } from './options.js';
@@ -165,7 +166,9 @@ function toRow(record: ReadRecord, columns: readonly string[] | undefined): Row 
   return row;
 }
 
-function checkOptions({ columns, format, header, onBadLine, onSkip }: ReadOptions): void {
+function checkOptions(options: ReadOptions): void {
+  checkKnown('readPairs', options, ['columns', 'format', 'header', 'onBadLine', 'onSkip']);
+  const { columns, format, header, onBadLine, onSkip } = options;
   const fail = (name: string, value: unknown, accepted: string) =>
     new GradCacheError('INPUT', `${name} is ${show(value)}; ${accepted}.`);
   if (columns !== undefined) {

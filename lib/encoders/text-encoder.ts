@@ -165,14 +165,16 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * @param options.prompt name of one of {@link TextEncoder.prompts}, or `''` for none; default: the folder's default
    * @throws GradCacheError `INPUT` for a value that is no string, or a prompt that does not exist
    */
-  tokenize(texts: readonly string[], options: { prompt?: string } = {}): Promise<TokenBatch> {
+  async tokenize(
+    texts: readonly string[],
+    options: { prompt?: string | undefined } = {},
+  ): Promise<TokenBatch> {
+    checkKnown('tokenize', options, ['prompt']);
     const name = options.prompt ?? this.#folder.defaultPrompt ?? '';
     const prefix = name === '' ? '' : Object.hasOwn(this.prompts, name) ? this.prompts[name] : undefined;
     if (prefix === undefined) {
       const known = Object.keys(this.prompts).join(', ') || 'none';
-      return Promise.reject(
-        new GradCacheError('INPUT', `prompt '${name}' does not exist; the model has ${known}`),
-      );
+      throw new GradCacheError('INPUT', `prompt '${name}' does not exist; the model has ${known}`);
     }
     return this.tokenizer.encode(texts, { maxLength: this.maxLength, prefix });
   }
@@ -186,7 +188,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
     texts: readonly string[],
     options: { prompt?: string; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Tensor> {
-    const batch = await this.tokenize(texts, options);
+    checkKnown('encode', options, ['prompt', 'tokensPerChunk', 'signal']);
+    const { prompt } = options;
+    const batch = await this.tokenize(texts, { prompt });
     const plan = planChunks(this.lengths(batch), {
       tokens: options.tokensPerChunk ?? this.automaticChunk.tokens,
     });

@@ -59,6 +59,12 @@ class InfoNCE implements InfoNCELoss {
     if (similarity !== 'cosine' && similarity !== 'dot') {
       throw new GradCacheError('INPUT', `similarity '${String(similarity)}' is neither 'cosine' nor 'dot'`);
     }
+    if (learned && 1 / value > GREATEST_SCALE) {
+      throw new GradCacheError(
+        'INPUT',
+        `temperature ${show(value)} is below ${1 / GREATEST_SCALE}, where a learned one ends; a fixed one can be that low`,
+      );
+    }
     this.#options = options;
     this.#fixed = value;
     if (learned) {

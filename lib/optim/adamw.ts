@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { checkKnown } from '../known-options.js';
 import { call, callAsync } from '../operators.js';
+import { whileUpdating } from '../in-use.js';
 import { untracked } from '../scope.js';
 import { Tensor } from '../tensor.js';
 import type { Parameter } from '../tensor.js';
@@ -56,6 +57,7 @@ export class AdamW {
   lr: number;
   readonly #options: Required<Pick<AdamWOptions, 'betas' | 'eps'>> & { maxGradNorm: number };
   readonly #slots: Slot[];
+  #disposed = false;
 
   /**
    * @param parameters what to update: `gradcache.parameters()`, `encoder.parameters()`, or groups with own settings
@@ -84,6 +86,12 @@ export class AdamW {
    * with them an update only decays weights.
    */
   async step(): Promise<{ gradNorm: number }> {
+    check('lr', this.lr, this.lr >= 0 && Number.isFinite(this.lr), 'a number from 0 up');
+    if (this.#disposed) throw new GradCacheError('DISPOSED', 'this AdamW was disposed: its state is gone');
+    return whileUpdating(this.#slots, () => this.#step());
+  }
+
+  async #step(): Promise<{ gradNorm: number }> {
     const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
     const found = gradientsOf(this.#slots);
     if (found.length === 0) {
@@ -108,9 +116,11 @@ export class AdamW {
 
   /** Sets every gradient to zero in place: what `step` does after the update, for when an update is to be left out. */
   async zeroGrad(): Promise<void> {
-    const gradients = gradientsOf(this.#slots).map(({ gradient }) => gradient);
-    await clear(gradients);
-    for (const gradient of gradients) gradient.dispose();
+    await whileUpdating(this.#slots, async () => {
+      const gradients = gradientsOf(this.#slots).map(({ gradient }) => gradient);
+      await clear(gradients);
+      for (const gradient of gradients) gradient.dispose();
+    });
   }
 
   /**
@@ -181,6 +191,7 @@ export class AdamW {
 
   /** Frees the state; the parameters stay. */
   dispose(): void {
+    this.#disposed = true;
     this.#slots.forEach(disposeState);
   }
 
@@ -215,6 +226,26 @@ export class AdamW {
   }
 }
 
+/** The fused kernel goes through memory from a parameter's first element on, as many as it has. */
+function checkDense({ name, tensor }: Parameter): void {
+  const { shape } = tensor;
+  const strides = shape.map((_, dimension) => call<number>('aten::stride.int', tensor, dimension));
+  let expected = 1;
+  for (const [stride, extent] of strides
+    .map((stride, dimension) => [stride, shape[dimension]!] as const)
+    .filter(([, extent]) => extent !== 1)
+    .sort(([a], [b]) => a - b)) {
+    if (stride !== expected) {
+      throw new GradCacheError(
+        'INPUT',
+        `Parameter ${name} is a view with strides [${strides.join()}] of another tensor, whose other elements an update would ` +
+          'reach as well. Train the whole tensor, or a contiguous copy (tensor.contiguous()) as a leaf of its own.',
+      );
+    }
+    expected *= extent;
+  }
+}
+
 function toGroups(given: Iterable<Parameter> | readonly ParameterGroup[]): ParameterGroup[] {
   if (typeof (given as Partial<Iterable<Parameter>> | null | undefined)?.[Symbol.iterator] !== 'function')
     throw new GradCacheError('INPUT', 'AdamW needs a list of parameters: gradcache.parameters().');
@@ -235,6 +266,7 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
   const seen = new Set<Tensor>();
   const names = new Map<string, number>();
   for (const group of groups) {
+    checkKnown('a group of AdamW', group, ['parameters', 'lrScale', 'weightDecay']);
     const { lrScale = 1 } = group;
     const groupDecay = group.weightDecay ?? weightDecay;
     check('lrScale', lrScale, lrScale >= 0, 'a number from 0 up');
@@ -247,6 +279,7 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
         );
       }
       seen.add(parameter.tensor);
+      checkDense(parameter);
       // Two untied towers of one architecture have the same names: the second becomes NAME#2.
       const count = (names.get(parameter.name) ?? 0) + 1;
       names.set(parameter.name, count);

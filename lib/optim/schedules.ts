@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
 
 /** The learning rate of each step: called with the number of updates made so far, from 0. */
 export type Schedule = (step: number) => number;
@@ -15,18 +16,23 @@ export interface ScheduleOptions {
   readonly final?: number;
 }
 
+const WITH_END = ['lr', 'warmup', 'total', 'final'];
+
 /** Linear warm-up, then a straight line from `lr` to `final` at step `total`. */
 export function linearSchedule(options: ScheduleOptions): Schedule {
+  checkKnown('linearSchedule', options, WITH_END);
   return withWarmup(options, (progress) => 1 - progress);
 }
 
 /** Linear warm-up, then half a cosine wave from `lr` to `final` at step `total`. */
 export function cosineSchedule(options: ScheduleOptions): Schedule {
+  checkKnown('cosineSchedule', options, WITH_END);
   return withWarmup(options, (progress) => (1 + Math.cos(Math.PI * progress)) / 2);
 }
 
 /** Linear warm-up, then `lr` for good. */
 export function constantSchedule(options: { lr: number; warmup?: number }): Schedule {
+  checkKnown('constantSchedule', options, ['lr', 'warmup']);
   return withWarmup({ ...options, total: Infinity }, () => 1);
 }
 
@@ -39,6 +45,11 @@ function withWarmup(options: ScheduleOptions, decay: (progress: number) => numbe
   check('warmup', warmup, warmup <= total, `at most the ${total} steps of the run`);
   check('final', final, final >= 0 && final <= lr, `a number from 0 to lr (${lr})`);
   return (step) => {
+    if (typeof step !== 'number' || !(step >= 0))
+      throw new GradCacheError(
+        'INPUT',
+        `A schedule was asked for step ${step}; it takes a number from 0 up.`,
+      );
     if (step < warmup) return (lr * (step + 1)) / warmup;
     if (step >= total) return final;
     const progress = total === Infinity ? 0 : (step - warmup) / (total - warmup);

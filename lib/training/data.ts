@@ -23,17 +23,18 @@ export interface TokenizedBatch {
  * Counts the updates of a run whose length is given in epochs, by forming its batches once without tokenising them.
  *
  * @param onSkip told of every line that is skipped as bad
- * @returns rows of one pass over the data, and batches of all passes
+ * @returns rows of one pass over the data, those of its first pass that no batch takes, and batches of all passes
  */
 export async function countBatches(
   config: FilledTrainConfig,
   options: { onSkip?: (message: string) => void; signal?: AbortSignal } = {},
-): Promise<{ rows: number; batches: number }> {
-  const counted = { rows: 0, batches: 0 };
+): Promise<{ rows: number; leftOver: number; batches: number }> {
+  const counted = { rows: 0, leftOver: 0, batches: 0 };
   for await (const batch of allBatches(config, options.onSkip)) {
     throwIfAborted(options.signal);
     if (batch.epoch === 0) counted.rows += batch.size;
     if (isLargeEnough(batch, config)) counted.batches++;
+    else if (batch.epoch === 0) counted.leftOver += batch.size;
   }
   if (counted.batches === 0) throw tooFewRows(config);
   return counted;

@@ -17,6 +17,11 @@ export interface StartEvent {
   readonly done: number;
   /** Rows of data in one pass; null where they were not counted (`steps` given). */
   readonly rows: number | null;
+  /**
+   * Rows of the first pass that no update takes: what is left at the end of an epoch is a batch only where it fills half of
+   * one. With `uniqueTexts`, texts that come again and again leave many. Null like `rows`.
+   */
+  readonly leftOver: number | null;
   /** Of the data: anchor, positive, hard negatives. */
   readonly columns: readonly string[];
   readonly parameters: number;

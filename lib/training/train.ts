@@ -77,7 +77,7 @@ export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promis
       onEvent?.(event);
     };
     try {
-      emit(startEvent(run, filled.columns, counted?.rows ?? null));
+      emit(startEvent(run, filled.columns, counted));
       return await new Loop(filled, run, emit, signal).run();
     } finally {
       await metrics.finish();
@@ -212,13 +212,18 @@ async function storedLoss({ loss }: Run): Promise<Map<string, StoredTensor>> {
   return stored;
 }
 
-function startEvent(run: Run, columns: readonly string[], rows: number | null): TrainEvent {
+function startEvent(
+  run: Run,
+  columns: readonly string[],
+  counted: { readonly rows: number; readonly leftOver: number } | null,
+): TrainEvent {
   const parameters = run.gradcache.parameters();
   return {
     type: 'start',
     steps: run.steps,
     done: run.done,
-    rows,
+    rows: counted?.rows ?? null,
+    leftOver: counted?.leftOver ?? null,
     columns,
     parameters: parameters.reduce((sum, { tensor }) => sum + tensor.size, 0),
     device: run.model.device,

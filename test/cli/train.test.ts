@@ -99,6 +99,9 @@ test('a configuration file is read, and flags win over it', async (t) => {
     wrong.stderr,
     /^INPUT: .*run\.json: config\.optimizer\.learningRate is not a setting; known are betas, lr, eps/,
   );
+  const both = await gradcache([...(await flags(t)).args, '--model-config', file]);
+  assert.equal(both.code, 2);
+  assert.match(both.stderr, /--model starts from a model and --model-config from random weights/);
   await writeFile(file, '{"model": ');
   assert.match(
     (await gradcache(['train', '--config', file])).stderr,

@@ -93,3 +93,23 @@ for (const operator of [...oddCases, ...evenCases].filter(({ drops }) => drops))
     }
   });
 }
+
+test('in bfloat16 and float16 what is kept is rounded once, so that the mean stays', () => {
+  for (const [dtype, tolerance] of [
+    ['bfloat16', 5e-4],
+    ['float16', 1e-4],
+  ] as const) {
+    const values = tidy(() => {
+      const x: Tensor = call('aten::rand', [ROWS, WIDTH], { dtype: 'float32', device }).to({ dtype });
+      const kept: Tensor = call('gradcache::dropout', x, 0.1, 1, 0);
+      return [x, kept].map((tensor) => tensor.to({ dtype: 'float64' }).valuesSync() as Float64Array);
+    });
+    let [sum, before] = [0, 0];
+    for (const [k, value] of values[1]!.entries()) {
+      if (value === 0) continue;
+      sum += value;
+      before += values[0]![k]!;
+    }
+    assert.ok(Math.abs((sum / before) * 0.9 - 1) < tolerance, `${dtype}: ${sum / before}`);
+  }
+});

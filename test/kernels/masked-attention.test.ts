@@ -42,3 +42,22 @@ for (const [dtype, tolerance] of [
     }
   });
 }
+
+for (const dtype of ['float32', 'bfloat16'] as const) {
+  test(`${dtype}: what is not finite in one sequence reaches no other`, async () => {
+    const offsets = [0, 2, 7, 10];
+    const run = async (spoilt: number | null) => {
+      const values = normals(10 * 3 * HEADS * SIZE, 1);
+      if (spoilt !== null) values.fill(spoilt, 0, 3 * HEADS * SIZE); // the first token
+      const qkv = Tensor.from(values, { shape: [10, 3 * HEADS * SIZE], device }).to({ dtype });
+      qkv.requiresGrad = true;
+      const out: Tensor = call('gradcache::attention', qkv, offsets, HEADS, null, 0, 0, 0);
+      await backward([out], [call('aten::nan_to_num', out.detach())]);
+      return [out, qkv.grad!].map((tensor) => [
+        ...(tensor.narrow(0, 2, 8).to({ dtype: 'float32' }).valuesSync() as Float32Array),
+      ]);
+    };
+    const expected = await run(null);
+    for (const spoilt of [NaN, Infinity]) assert.deepEqual(await run(spoilt), expected);
+  });
+}

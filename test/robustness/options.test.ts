@@ -76,6 +76,7 @@ test('infoNCE refuses options that do not fit', () => {
     { temperature: '0.1' },
     { temperature: { initial: 0, learned: true } },
     { temperature: { initial: 0.05 } },
+    { temperature: { initial: 0.005, learned: true } },
     { temprature: 1 },
     { temperature: null },
     { temperature: {} },

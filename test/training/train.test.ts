@@ -43,6 +43,7 @@ test('a run lowers the loss, and leaves a model, checkpoints and metrics', async
     steps: 30,
     done: 0,
     rows: null,
+    leftOver: null,
     columns: ['anchor', 'positive'],
     parameters: 136096,
     device: 'cpu',
@@ -277,7 +278,7 @@ test('epochs give as many steps as there are batches of at least half the size',
     ],
   );
   const [start] = events;
-  assert.ok(start?.type === 'start' && start.rows === 60 && start.steps === 4);
+  assert.ok(start?.type === 'start' && start.rows === 60 && start.leftOver === 10 && start.steps === 4);
 });
 
 test('data that does not fill half a batch is an error, not an endless run', async (t) => {
