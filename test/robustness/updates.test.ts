@@ -115,7 +115,7 @@ test('options that do not exist are refused where they would have no effect', as
   assert.throws(() => batches([], { size: 2, uniqueText: true } as never), fails('INPUT', /uniqueText/));
   assert.throws(() => readPairs('x.jsonl', { column: ['a'] } as never), fails('INPUT', /column/));
   const schedule = { lr: 1, warmupSteps: 5, total: 10 };
-  assert.throws(() => linearSchedule(schedule as never), fails('INPUT', /warmupSteps/));
+  assert.throws(() => linearSchedule(schedule), fails('INPUT', /warmupSteps/));
   assert.throws(() => constantSchedule({ lr: 1, total: 3 } as never), fails('INPUT', /total/));
   assert.throws(() => linearSchedule({ lr: 1, total: 10 })(undefined as never), fails('INPUT', /step/));
   await assert.rejects(encoder.tokenize(['w1'], { maxLength: 4 } as never), fails('INPUT', /maxLength/));
