@@ -55,7 +55,8 @@ export interface TrainResult {
  *
  * `output` gets `metrics.jsonl`, `checkpoint-N` folders (each a model folder that can be opened as such, with the state of
  * the optimizer) and, at the end, `model`. A resumed run makes the same updates, bit for bit, as one that was never
- * interrupted, on the same machine and device.
+ * interrupted, on the same machine and device; in float64 up to the rounding of weights to float32, which is what folders
+ * store.
  *
  * @throws GradCacheError `INPUT` for a bad configuration or bad data, `ABORTED` when the signal fires (the last complete
  * checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts throw
