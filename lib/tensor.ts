@@ -1,5 +1,6 @@
 import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native, type DType, type TensorHandle } from './native.js';
+import { refuseToFreeze, refuseToReplaceGradient } from './encoder-gradients.js';
 import { call } from './operators.js';
 import { track } from './scope.js';
 
@@ -22,15 +23,6 @@ const dtypeOfArray = (data: TensorData): DType => {
   if (data instanceof Int8Array) return 'int8';
   return 'uint8';
 };
-
-/** Parameters of text encoders, which read and write their gradients without asking the tensors. */
-const ofEncoders = new WeakSet<Tensor>();
-
-/** Notes a parameter whose gradient is part of an encoder; for lib/encoders. */
-export function belongsToEncoder(tensor: Tensor): Tensor {
-  ofEncoders.add(tensor);
-  return tensor;
-}
 
 /**
  * An n-dimensional array on the CPU or a GPU, with libtorch's autograd behind it.
@@ -129,12 +121,7 @@ export class Tensor {
   }
 
   set requiresGrad(value: boolean) {
-    if (!value && ofEncoders.has(this)) {
-      throw new GradCacheError(
-        'INPUT',
-        "requiresGrad of an encoder's parameter is true; to leave a parameter as it is, leave it out of the optimizer.",
-      );
-    }
+    if (!value) refuseToFreeze(this);
     guarded(() => {
       this.handle.requiresGrad = value;
     });
@@ -150,13 +137,7 @@ export class Tensor {
   }
 
   set grad(value: Tensor | null) {
-    if (ofEncoders.has(this)) {
-      throw new GradCacheError(
-        'INPUT',
-        "The gradient of an encoder's parameter is part of the encoder and cannot be replaced. optimizer.step() and " +
-          'optimizer.zeroGrad() set it to zero; tensor.grad.copyFrom(…) writes into it.',
-      );
-    }
+    refuseToReplaceGradient(this);
     guarded(() => {
       this.handle.grad = value === null ? null : value.handle;
     });
