@@ -250,7 +250,7 @@ export class GradCache {
       };
     } catch (error) {
       before.restore();
-      this.#loss.restore?.();
+      cache.restore();
       throw error;
     } finally {
       for (const { graph } of tickets) graph?.dispose();

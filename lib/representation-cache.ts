@@ -1,5 +1,5 @@
 import { GradCacheError } from './errors.js';
-import { withGradients, type Loss, type LossOptions } from './losses/loss.js';
+import { withGradients, type Loss, type LossGradients, type LossOptions } from './losses/loss.js';
 import { call } from './operators.js';
 import { putRows } from './rows.js';
 import { Tensor } from './tensor.js';
@@ -16,6 +16,7 @@ export class RepresentationCache {
     gradients: Tensor | null;
     filled: number;
   }[];
+  #undo: LossGradients['undo'];
 
   /** @param rows number of rows of each tower */
   constructor(rows: readonly number[]) {
@@ -64,8 +65,15 @@ export class RepresentationCache {
   async compute(loss: Loss, options: LossOptions = {}, weight = 1): Promise<number> {
     const values = this.#towers.map((_, tower) => this.representations(tower));
     const result = await withGradients(loss).compute(values, weight, options);
+    this.#undo?.dispose();
+    this.#undo = result.undo;
     for (const [tower, gradients] of result.gradients.entries()) this.#tower(tower).gradients = gradients;
     return result.loss;
+  }
+
+  /** Takes back what {@link RepresentationCache.compute} added to gradients of a loss's own tensors, for a step that fails. */
+  restore(): void {
+    this.#undo?.restore();
   }
 
   /** dL/d(representation) of some rows of a tower, [rows, dimension]: the seed of their chunk's backward. */
@@ -91,6 +99,7 @@ export class RepresentationCache {
   }
 
   dispose(): void {
+    this.#undo?.dispose();
     for (const tower of this.#towers) {
       tower.values?.dispose();
       tower.gradients?.dispose();

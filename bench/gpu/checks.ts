@@ -16,7 +16,7 @@ export interface CheckRequest {
   readonly chunk: number;
 }
 
-/** An encoder, and the step of its both towers on the workload. */
+/** An encoder, and a step on the workload with it as both towers. */
 async function prepare(request: CheckRequest, options: Omit<ModelOptions, 'device'>) {
   const shape = SHAPES[request.shape];
   const encoder = await createEncoder(shape, { device: request.device, ...options });

@@ -106,9 +106,7 @@ class TrainDisplay {
         progress.say(
           `${formatCount(event.parameters)} parameters in ${event.precision} on ${event.device}, ${event.steps} steps` +
             (event.rows === null ? '' : `, ${event.rows} rows`) +
-            (event.leftOver
-              ? ` (${event.leftOver} of them left over in an epoch)`
-              : '') +
+            (event.leftOver ? ` (${event.leftOver} of them left over in an epoch)` : '') +
             ` of ${event.columns.join(', ')}` +
             (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
         );

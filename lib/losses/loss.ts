@@ -10,6 +10,8 @@ export interface LossGradients {
   readonly loss: number;
   /** Like the representations; already multiplied by the weight asked for. */
   readonly gradients: Tensor[];
+  /** Takes back what the loss added to gradients of other tensors than its `parameters()`, for a step that fails after it. */
+  readonly undo?: { restore(): void; dispose(): void };
 }
 
 /** A loss that brings its gradients with it, like {@link infoNCE}. */
@@ -22,11 +24,6 @@ export interface LossWithGradients {
   compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
-  /**
-   * Called when a step fails after `compute`: puts gradients back that `compute` added to other tensors than representations
-   * and `parameters()`.
-   */
-  restore?(): void;
 }
 
 /** Keyword arguments of a loss, from `step(inputs, { loss: { … } })`. */
@@ -49,8 +46,6 @@ export function withGradients(loss: Loss): LossWithGradients {
 
 class FunctionLoss implements LossWithGradients {
   readonly #loss: (...args: unknown[]) => unknown;
-  /** Tensors that the function reaches by itself and their gradients, and what those were before the last `compute`. */
-  #own: { readonly tensors: readonly Tensor[]; readonly before: GradientSnapshot } | null = null;
 
   constructor(loss: LossFunction) {
     this.#loss = loss as (...args: unknown[]) => unknown;
@@ -73,11 +68,12 @@ class FunctionLoss implements LossWithGradients {
       }),
     );
     let root: Tensor | undefined;
+    let undo: LossGradients['undo'];
     try {
       root = tidy(() => scalar(withGrad(() => this.#loss(...leaves, options))));
       const loss = Number((await root.values())[0]); // off the event loop, unlike item()
       requireFinite(loss);
-      await this.#remember(root, leaves);
+      undo = await undoOf(root, leaves);
       const seed = call('aten::full_like', root, weight);
       await backward([root], [seed]).finally(() => {
         seed.dispose();
@@ -91,34 +87,28 @@ class FunctionLoss implements LossWithGradients {
           );
         return grad;
       });
-      return { loss, gradients };
+      return { loss, gradients, undo };
     } catch (error) {
-      this.restore();
+      undo?.restore();
+      undo?.dispose();
       throw error;
     } finally {
       root?.dispose();
       for (const leaf of leaves) leaf.dispose();
     }
   }
+}
 
-  restore(): void {
-    this.#own?.before.restore();
-    this.#forget();
-  }
-
-  async #remember(root: Tensor, representations: readonly Tensor[]): Promise<void> {
-    this.#forget(); // a step that went well
-    const leaves = untracked(() => leavesOf(root, representations));
-    const gradients = untracked(() => leaves.flatMap(({ grad }) => grad ?? []));
-    const before = await GradientSnapshot.take(gradients, leaves);
-    this.#own = { tensors: [...leaves, ...gradients], before };
-  }
-
-  #forget(): void {
-    this.#own?.before.dispose();
-    for (const tensor of this.#own?.tensors ?? []) tensor.dispose();
-    this.#own = null;
-  }
+/** For the tensors that a loss function reaches by itself: their gradients as they are before its backward. */
+async function undoOf(root: Tensor, representations: readonly Tensor[]) {
+  const leaves = untracked(() => leavesOf(root, representations));
+  const gradients = untracked(() => leaves.flatMap(({ grad }) => grad ?? []));
+  const before = await GradientSnapshot.take(gradients, leaves);
+  const dispose = () => {
+    before.dispose();
+    for (const tensor of [...leaves, ...gradients]) tensor.dispose();
+  };
+  return { restore: () => before.restore(), dispose };
 }
 
 function scalar(value: unknown): Tensor {

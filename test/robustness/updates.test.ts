@@ -72,6 +72,30 @@ for (const how of ['a retry', 'an abort'] as const) {
   });
 }
 
+for (const phase of ['forward', 'loss', 'backward']) {
+  test(`a tensor that a loss of one's own trains keeps what earlier steps added when one fails: ${phase}`, async () => {
+    const encoder = await textEncoder('float32');
+    const scale = Tensor.from(2.5, { device });
+    scale.requiresGrad = true;
+    let fail = false;
+    const gradcache = cacheOf(encoder, {
+      loss: (a, b) => {
+        const scores = a.matmul(b.t()).mul(scale.exp());
+        return fail && phase === 'loss' ? scores.mul(NaN).sum() : scores.logSoftmax(1).mean().neg();
+      },
+    });
+    await gradcache.step(inputs);
+    const before = scale.grad!.item();
+    assert.notEqual(before, 0);
+    fail = true;
+    const onProgress = (progress: { phase: string }): void => {
+      if (progress.phase === phase && phase !== 'loss') throw new Error('as if');
+    };
+    await assert.rejects(gradcache.step(inputs, { onProgress }), /as if|NON_FINITE|not finite|NaN/i);
+    assert.equal(scale.grad!.item(), before);
+  });
+}
+
 test('an optimizer and a step at once are refused, and leave everything as it is', async () => {
   const encoder = await textEncoder('float32');
   const gradcache = cacheOf(encoder);
