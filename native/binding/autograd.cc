@@ -1,6 +1,7 @@
 #include "binding/autograd.h"
 
 #include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 
 #include <mutex>
@@ -15,12 +16,21 @@ namespace gradcache::binding {
 
 namespace {
 
-// The default generators of the host and of the current CUDA device, seeded for the life of the object.
+// Of the host and of every GPU: what runs under a seed may compute on any of them.
+std::vector<at::Generator> defaultGenerators() {
+  std::vector<at::Generator> all{at::globalContext().defaultGenerator(at::kCPU)};
+  const int gpus = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().getNumGPUs() : 0;
+  for (int index = 0; index < gpus; ++index) {
+    all.push_back(
+        at::globalContext().defaultGenerator(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index))));
+  }
+  return all;
+}
+
+// The default generators, seeded for the life of the object.
 class SeededGenerators {
  public:
-  explicit SeededGenerators(uint64_t seed) : lock_(mutex()) {
-    generators_.push_back(at::globalContext().defaultGenerator(at::kCPU));
-    if (at::globalContext().hasCUDA()) generators_.push_back(at::globalContext().defaultGenerator(at::kCUDA));
+  explicit SeededGenerators(uint64_t seed) : lock_(mutex()), generators_(defaultGenerators()) {
     for (auto& generator : generators_) {
       std::lock_guard<std::mutex> guard(generator.mutex());
       states_.push_back(generator.get_state());
