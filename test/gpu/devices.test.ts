@@ -52,19 +52,27 @@ test('on every GPU the same seed gives the same weights and, with dropout, the s
   }
 });
 
-test('towers on two devices are a DEVICE error, which leaves no gradient behind', { skip: onCpu }, async () => {
-  const options = { precision: 'float32', dropout: 0 } as const;
-  const there = await createEncoder(SHAPES.tiny, { ...options, device: gpus.at(-1)! });
-  const here = await createEncoder(SHAPES.tiny, { ...options, device: gpus.length > 1 ? gpus[0]! : 'cpu' });
-  const batches = [1, 2].map((k) => tokens(mixedLengths(20, 40), SHAPES.tiny.vocabulary, k));
-  const gradcache = new GradCache({ encoders: [there, here], loss: infoNCE(), chunk: { sequences: 6 } });
-  await assert.rejects(gradcache.step(batches), { code: 'DEVICE', message: /tower 1 is on/ });
-  for (const encoder of [there, here]) {
-    for (const [name, values] of await gradients(encoder)) assert.ok(values.every((v) => v === 0), name);
-    await step(encoder, batches);
-    encoder.dispose();
-  }
-});
+test(
+  'towers on two devices are a DEVICE error, which leaves no gradient behind',
+  { skip: onCpu },
+  async () => {
+    const options = { precision: 'float32', dropout: 0 } as const;
+    const there = await createEncoder(SHAPES.tiny, { ...options, device: gpus.at(-1)! });
+    const here = await createEncoder(SHAPES.tiny, { ...options, device: gpus.length > 1 ? gpus[0]! : 'cpu' });
+    const batches = [1, 2].map((k) => tokens(mixedLengths(20, 40), SHAPES.tiny.vocabulary, k));
+    const gradcache = new GradCache({ encoders: [there, here], loss: infoNCE(), chunk: { sequences: 6 } });
+    await assert.rejects(gradcache.step(batches), { code: 'DEVICE', message: /tower 1 is on/ });
+    for (const encoder of [there, here]) {
+      for (const [name, values] of await gradients(encoder))
+        assert.ok(
+          values.every((v) => v === 0),
+          name,
+        );
+      await step(encoder, batches);
+      encoder.dispose();
+    }
+  },
+);
 
 // Texts of different lengths ask the same kernels for different amounts of shared memory.
 test('two worker threads train at once, each to the very gradients of a thread alone', async () => {
