@@ -4,7 +4,7 @@ import { AHEAD, inOrder, throwIfAborted } from './encoders/chunk-queue.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './encoders/chunk-plan.js';
 import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
 import { checkOptions, checkStep } from './gradcache-checks.js';
-import { whileStepping } from './in-use.js';
+import { whileReading } from './in-use.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
@@ -151,7 +151,7 @@ export class GradCache {
     this.#running = true;
     try {
       const batches = await Promise.all(inputs);
-      return await whileStepping(this.parameters(), () => this.#retried(batches, options));
+      return await whileReading(this.parameters(), () => this.#retried(batches, options));
     } finally {
       this.#running = false;
     }

@@ -39,7 +39,8 @@ export {
 } from './optim/schedules.js';
 export { batches, type Batch, type BatchOptions } from './data/batches.js';
 export { prefetch } from './data/prefetch.js';
-export { readPairs, type DataFormat, type Dataset, type ReadOptions } from './data/read-pairs.js';
+export type { DataFormat } from './data/open-records.js';
+export { readPairs, type Dataset, type ReadOptions } from './data/read-pairs.js';
 export type { BadLine, Row, RowSource } from './data/row.js';
 export { averageRanks, pearson, spearman } from './evaluation/correlation.js';
 export {

@@ -1,13 +1,8 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
-import { readSeparatedValues } from './csv.js';
-import { readJsonLines } from './jsonl.js';
+import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.js';
 import { show } from './options.js';
-import { readParquet } from './parquet.js';
-import type { BadLine, ReadRecord, RecordBlocks, Row } from './row.js';
-
-/** File formats that {@link readPairs} reads. */
-export type DataFormat = 'jsonl' | 'csv' | 'tsv' | 'parquet';
+import type { BadLine, ReadRecord, Row } from './row.js';
 
 /** What {@link readPairs} reads and how. */
 export interface ReadOptions {
@@ -33,14 +28,6 @@ export interface Dataset extends AsyncIterable<Row> {
   /** How many bad lines the latest iteration has passed over so far. */
   readonly skipped: number;
 }
-
-const FORMAT_OF_EXTENSION: ReadonlyMap<string, DataFormat> = new Map([
-  ['jsonl', 'jsonl'],
-  ['ndjson', 'jsonl'],
-  ['csv', 'csv'],
-  ['tsv', 'tsv'],
-  ['parquet', 'parquet'],
-]);
 
 /**
  * Reads pairs, triplets or longer tuples of texts from JSON lines, CSV, TSV or Parquet files. Text files are streamed;
@@ -79,8 +66,9 @@ class FileDataset implements Dataset {
     this.skipped = 0;
     let rows = 0;
     let columns = this.#options.columns;
+    const header = this.#options.header === false ? columns : undefined;
     for (const [index, file] of this.files.entries()) {
-      for await (const block of this.#open(file, this.#formats[index]!, columns)) {
+      for await (const block of openRecords(file, this.#formats[index]!, columns, header)) {
         for (const record of block) {
           columns ??= columnsOf(record);
           const row = toRow(record, columns);
@@ -100,25 +88,11 @@ class FileDataset implements Dataset {
     }
   }
 
-  #open(file: string, format: DataFormat, columns: readonly string[] | undefined): RecordBlocks {
-    const header = this.#options.header === false ? columns : undefined;
-    switch (format) {
-      case 'jsonl':
-        return readJsonLines(file);
-      case 'csv':
-        return readSeparatedValues(file, ',', header, columns);
-      case 'tsv':
-        return readSeparatedValues(file, '\t', header, columns);
-      case 'parquet':
-        return readParquet(file, columns);
-    }
-  }
-
   #report(line: BadLine): void {
     if (this.#options.onBadLine !== 'skip') {
       throw new GradCacheError(
         'INPUT',
-        `${line.file}, line ${line.line}: ${line.reason}. Correct the line, or pass over such lines (onBadLine: 'skip', --on-bad-line skip).`,
+        `${line.file}, line ${line.line}: ${line.reason}. Correct the line, pass over such lines (onBadLine: 'skip', --on-bad-line skip), or name other columns (columns, --columns).`,
       );
     }
     this.skipped++;
@@ -130,15 +104,20 @@ class FileDataset implements Dataset {
 function columnsOf(record: ReadRecord): string[] | undefined {
   if ('problem' in record) return undefined;
   if (Array.isArray(record.values)) {
-    const names = record.values.map((_, i) =>
-      i < 2 ? ['anchor', 'positive'][i]! : i === 2 ? 'negative' : `negative${i - 1}`,
-    );
+    const names = namesOfList(record.values);
     return names.length > 0 ? names : undefined;
   }
   const names = Object.entries(record.values).flatMap(([name, value]) =>
     typeof value === 'string' ? [name] : [],
   );
   return names.length > 0 && !names.includes('__proto__') ? names : undefined;
+}
+
+/** What the places of a JSON array are called. */
+export function namesOfList(values: readonly unknown[]): string[] {
+  return values.map((_, i) =>
+    i < 2 ? ['anchor', 'positive'][i]! : i === 2 ? 'negative' : `negative${i - 1}`,
+  );
 }
 
 /** The row in a record, or what is wrong with it. */
@@ -179,9 +158,8 @@ function checkOptions(options: ReadOptions): void {
       columns.every((column) => typeof column === 'string' && column !== '' && column !== '__proto__');
     if (!valid) throw fail('columns', columns, 'a list of different, non-empty names is needed');
   }
-  const formats = [...new Set(FORMAT_OF_EXTENSION.values())];
-  if (format !== undefined && !formats.includes(format))
-    throw fail('format', format, `one of ${formats.join(', ')} is needed`);
+  if (format !== undefined && !FORMATS.includes(format))
+    throw fail('format', format, `one of ${FORMATS.join(', ')} is needed`);
   if (header !== undefined && typeof header !== 'boolean')
     throw fail('header', header, 'true or false is needed');
   if (header === false && columns === undefined)
@@ -191,15 +169,4 @@ function checkOptions(options: ReadOptions): void {
   }
   if (onSkip !== undefined && typeof onSkip !== 'function')
     throw fail('onSkip', onSkip, 'a function is needed');
-}
-
-function formatOf(file: string): DataFormat {
-  const [, extension = ''] = /\.([^./\\]+)(?:\.gz)?$/.exec(file) ?? [];
-  const format = FORMAT_OF_EXTENSION.get(extension.toLowerCase());
-  if (format !== undefined && !(format === 'parquet' && file.endsWith('.gz'))) return format;
-  const known = [...FORMAT_OF_EXTENSION.keys()].map((each) => `.${each}`);
-  throw new GradCacheError(
-    'INPUT',
-    `${file}: the format cannot be told from the name; use ${known.join(', ')} (.gz after the text ones), or set format.`,
-  );
 }

@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
 import { backward, noGrad, withSeed } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
@@ -285,10 +286,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * folder that holds a model: what belongs to that model goes, the same weights in other formats (onnx/, openvino/, *.bin)
    * too; all other files and folders stay.
    *
-   * @throws GradCacheError `INPUT` when the folder cannot be written
+   * @throws GradCacheError `INPUT` when the folder cannot be written, or while an optimizer updates the weights
    */
   async save(folder: string): Promise<void> {
-    await writeModelFolder(folder, await storedWeights(this.#folder, this.#parameters, this.maxLength));
+    const state = await whileReading(this.#parameters, () =>
+      storedWeights(this.#folder, this.#parameters, this.maxLength),
+    );
+    await writeModelFolder(folder, state);
   }
 
   /** Frees weights and gradients. Chunks under way keep them until they are done. */

@@ -2,7 +2,7 @@ import { GradCacheError } from '../errors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { checkKnown } from '../known-options.js';
 import { call, callAsync } from '../operators.js';
-import { whileUpdating } from '../in-use.js';
+import { whileReading, whileUpdating } from '../in-use.js';
 import { untracked } from '../scope.js';
 import { Tensor } from '../tensor.js';
 import type { Parameter } from '../tensor.js';
@@ -126,16 +126,20 @@ export class AdamW {
   /**
    * The state for a checkpoint, on the host: for each parameter updated so far `exp_avg.NAME`, `exp_avg_sq.NAME` and
    * `step.NAME`. The learning rate is not part of it: it follows from the schedule and the step.
+   *
+   * @throws GradCacheError `INPUT` while an update runs
    */
   async state(): Promise<Map<string, StoredTensor>> {
-    const stored = new Map<string, StoredTensor>();
-    for (const { key, state } of this.#slots) {
-      if (state === null) continue;
-      stored.set(`exp_avg.${key}`, await toStored(state.mean));
-      stored.set(`exp_avg_sq.${key}`, await toStored(state.square));
-      stored.set(`step.${key}`, await toStored(state.steps));
-    }
-    return stored;
+    return whileReading(this.#slots, async () => {
+      const stored = new Map<string, StoredTensor>();
+      for (const { key, state } of this.#slots) {
+        if (state === null) continue;
+        stored.set(`exp_avg.${key}`, await toStored(state.mean));
+        stored.set(`exp_avg_sq.${key}`, await toStored(state.square));
+        stored.set(`step.${key}`, await toStored(state.steps));
+      }
+      return stored;
+    });
   }
 
   /**

@@ -1,16 +1,22 @@
-import { readPairs } from '../data/read-pairs.js';
+import { formatOf, openRecords, type DataFormat } from '../data/open-records.js';
+import { namesOfList } from '../data/read-pairs.js';
+import type { ReadRecord } from '../data/row.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
 
 /** As JSON arrays name them, and as datasets for sentence-transformers do. */
 const NEGATIVE = /^negative(_?\d+)?$/;
 
+/** Records of a file that are looked at: a first row may lack what the others have. */
+const LOOKED_AT = 100;
+
 /**
  * Adds the hard negatives that the data has, for a configuration that names no columns: `negative`, `negative2` or
- * `negative_2`, and so on, of the first row that can be read. They get the prompt of the positives.
+ * `negative_2`, and so on, where any of a file's first {@link LOOKED_AT} records has something in them. They get the prompt
+ * of the positives. A row without a text there is bad then, rather than all negatives left out in silence.
  */
 export async function withNegatives(config: FilledTrainConfig): Promise<FilledTrainConfig> {
-  const negatives = (await namesOfFirstRow(config)).filter((name) => NEGATIVE.test(name));
+  const negatives = await columnsInUse(config, NEGATIVE);
   const { positive } = config.prompts;
   const prompts = positive === undefined ? {} : Object.fromEntries(negatives.map((name) => [name, positive]));
   return {
@@ -20,14 +26,37 @@ export async function withNegatives(config: FilledTrainConfig): Promise<FilledTr
   };
 }
 
-async function namesOfFirstRow({ data, format, header }: FilledTrainConfig): Promise<string[]> {
+async function columnsInUse({ data, format, header }: FilledTrainConfig, pattern: RegExp): Promise<string[]> {
   if (header === false) return [];
-  try {
-    // A line that lacks a column which nobody asked for is not bad.
-    for await (const row of readPairs(data, { format, onBadLine: 'skip' })) return Object.keys(row);
-  } catch (error) {
-    // What cannot be read at all is reported where the rows are.
-    if (!(error instanceof GradCacheError)) throw error;
+  const names = new Set<string>();
+  for (const file of data) {
+    try {
+      for await (const record of firstRecords(file, format ?? formatOf(file))) {
+        for (const [name, value] of entries(record)) {
+          if (value !== null && value !== '' && pattern.test(name)) names.add(name);
+        }
+      }
+    } catch (error) {
+      // What cannot be read at all is reported where the rows are.
+      if (!(error instanceof GradCacheError)) throw error;
+    }
   }
-  return [];
+  return [...names];
+}
+
+async function* firstRecords(file: string, format: DataFormat): AsyncGenerator<ReadRecord, void, undefined> {
+  let count = 0;
+  for await (const block of openRecords(file, format)) {
+    for (const record of block) {
+      yield record;
+      if (++count === LOOKED_AT) return;
+    }
+  }
+}
+
+function entries(record: ReadRecord): [string, unknown][] {
+  if ('problem' in record) return [];
+  const { values } = record;
+  if (!Array.isArray(values)) return Object.entries(values);
+  return namesOfList(values).map((name, place) => [name, (values as readonly unknown[])[place]]);
 }

@@ -8,8 +8,8 @@ export interface TrainConfig {
   /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
   readonly data: string | readonly string[];
   /**
-   * Columns of the anchor, the positive, and any hard negatives. Default: anchor, positive, and what the first row has of
-   * negative, negative2 (or negative_2), …
+   * Columns of the anchor, the positive, and any hard negatives. Default: anchor, positive, and those of negative,
+   * negative2 (or negative_2), … that any of a file's first 100 rows has a value for; every row needs a text in them then.
    */
   readonly columns?: readonly string[];
   /** Format of the files; by default told from their names. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   AdamW,
@@ -15,6 +16,7 @@ import {
   type TextEncoder,
 } from '../../lib/index.js';
 import { GradCacheError } from '../../lib/errors.js';
+import { temporaryFolder } from '../data/temporary-folder.js';
 import { device, gradients, tenTexts, textEncoder } from '../exactness/support.js';
 import { fails } from './failures.js';
 
@@ -107,10 +109,26 @@ test('an optimizer and a step at once are refused, and leave everything as it is
   await updating;
   const stepping = gradcache.step(inputs);
   await new Promise(setImmediate);
-  await assert.rejects(optimizer.step(), fails('INPUT', /gradcache.step\(\) is still running/));
-  await assert.rejects(optimizer.zeroGrad(), fails('INPUT', /gradcache.step\(\) is still running/));
+  await assert.rejects(optimizer.step(), fails('INPUT', /gradcache.step\(\).* is still running/));
+  await assert.rejects(optimizer.zeroGrad(), fails('INPUT', /gradcache.step\(\).* is still running/));
   await stepping;
   await optimizer.step();
+});
+
+test('what is saved is of one moment: an update meanwhile is refused', async (t) => {
+  const encoder = await textEncoder('float32');
+  const optimizer = new AdamW(encoder.parameters(), { lr: 1e-2 });
+  await cacheOf(encoder).step(inputs);
+  await optimizer.step();
+  const folder = join(await temporaryFolder(t), 'model');
+  for (const read of [() => encoder.save(folder), () => optimizer.state()]) {
+    const reading = read();
+    await assert.rejects(optimizer.step(), fails('INPUT', /save\(\) or state\(\) is still running/));
+    await reading;
+    const updating = optimizer.step();
+    await assert.rejects(read(), fails('INPUT', /optimizer.step\(\) is still running/));
+    await updating;
+  }
 });
 
 test('AdamW refuses views that are not dense, groups it does not know, and rates that are no numbers', async () => {

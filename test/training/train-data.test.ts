@@ -27,6 +27,35 @@ test('columns called negative, negative2, … are hard negatives where no column
   assert.deepEqual(asked.columns, ['anchor', 'positive']);
 });
 
+test('a hard negative that the first rows lack is not left out in silence', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const run = async (name: string, negative: (row: number) => object) => {
+    const rows = pairs(40).map((pair, row) => ({ ...pair, ...negative(row) }));
+    const data = await writeRows(join(folder, `${name}.jsonl`), rows);
+    return record({ ...config, data, output: join(folder, name), steps: 1 });
+  };
+  const lacking = (line: number, what: RegExp) => ({
+    code: 'INPUT',
+    message: new RegExp(`line ${line}: .*${what.source}.*--columns`),
+  });
+  await assert.rejects(
+    run('null', (row) => ({ negative: row < 3 ? null : `a stone ${row}` })),
+    lacking(1, /"negative" is null, not a text/),
+  );
+  await assert.rejects(
+    run('absent', (row) => (row < 3 ? {} : { negative: `a stone ${row}` })),
+    lacking(1, /it has no "negative"/),
+  );
+  await assert.rejects(
+    run('list', (row) => ({ negative: [`a stone ${row}`, `a river ${row}`] })),
+    lacking(1, /"negative" is \["a stone 0".*, not a text/),
+  );
+  // A column in which there is nothing is none.
+  const { events } = await run('nothing', () => ({ negative: null }));
+  assert.ok(events[0]?.type === 'start');
+  assert.deepEqual(events[0].columns, ['anchor', 'positive']);
+});
+
 test('a file that is missing and an output that is a file are errors that name them', async (t) => {
   const { folder, config } = await shortRun(t);
   const missing = join(folder, 'missing.jsonl');
