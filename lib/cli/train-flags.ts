@@ -38,7 +38,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       kind: 'list',
       value: 'A,B,C',
       sets: 'columns',
-      help: 'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where the first 100 rows have any',
+      help: 'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
     },
     header: {
       kind: 'switch',
