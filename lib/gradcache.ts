@@ -4,7 +4,7 @@ import { AHEAD, inOrder, throwIfAborted } from './encoders/chunk-queue.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './encoders/chunk-plan.js';
 import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
 import { checkOptions, checkStep } from './gradcache-checks.js';
-import { whileReading } from './in-use.js';
+import { whileStepping } from './in-use.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
@@ -120,12 +120,13 @@ export class GradCache {
     this.#loss = withGradients(options.loss);
   }
 
-  /** Parameters of all towers (tied ones once) and of the loss. */
+  /** Parameters of all towers and of the loss, each once, however many encoders share it. */
   parameters(): Parameter[] {
-    return [
+    const all = [
       ...[...new Set(this.#encoders)].flatMap((encoder) => encoder.parameters()),
       ...this.#loss.parameters(),
     ];
+    return [...new Map(all.map((parameter) => [parameter.tensor, parameter])).values()];
   }
 
   /** The chunk size of each tower in the next step: what `'auto'`, and memory that ran out, have made of it so far. */
@@ -145,13 +146,16 @@ export class GradCache {
    * own throws. Gradients are then as they were before the step.
    */
   async step(inputs: readonly unknown[], options: StepOptions = {}): Promise<StepResult> {
+    // A step that is refused leaves none of its inputs to be rejected unheard.
+    const all = Promise.all(Array.isArray(inputs) ? inputs : []);
+    all.catch(() => undefined);
     checkStep(inputs, options);
     if (this.#running)
       throw new GradCacheError('INPUT', 'a step of this GradCache is still running: await it first');
     this.#running = true;
     try {
-      const batches = await Promise.all(inputs);
-      return await whileReading(this.parameters(), () => this.#retried(batches, options));
+      const batches = await all;
+      return await whileStepping(this.parameters(), () => this.#retried(batches, options));
     } finally {
       this.#running = false;
     }

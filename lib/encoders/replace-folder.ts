@@ -2,27 +2,30 @@ import { access, mkdir, readdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
-import { syncFolder } from './replace-file.js';
+import { beside, inTurn, syncFolder } from './replace-file.js';
 
 /**
- * Replaces a folder as a whole. `write` fills `<path>.<pid>.tmp`; then the folder that was there is renamed to
- * `<path>.<pid>.old`, the new one to `path`, and the old one is removed. At every moment at least one complete folder
- * exists under one of the three names. What the old folder held besides a model (see `belongs`) moves into the new one.
+ * Replaces a folder as a whole. `write` fills `<path>.<writer>.tmp`; then the folder that was there is renamed to
+ * `<path>.<writer>.old`, the new one to `path`, and the old one is removed. At every moment at least one complete folder
+ * exists under one of the three names. Writes of one path take turns. What the old folder held besides a model (see `belongs`) moves into the new one.
  *
  * @param belongs says of an entry of the old folder whether it is replaced, and so removed, by this write
  * @param recognise says from the names of its entries whether an existing folder may be replaced at all
  * @throws GradCacheError `INPUT` where `path` is a file, or a folder that `recognise` does not know.
  */
-export async function replaceFolder(
-  path: string,
-  options: {
-    write: (folder: string) => Promise<void>;
-    recognise: (names: readonly string[]) => boolean;
-    belongs: (name: string) => boolean;
-  },
-): Promise<void> {
+export async function replaceFolder(path: string, options: Replacement): Promise<void> {
   // A link stays a link: what it points at is replaced.
   const target = await realpath(path).catch(() => resolve(path));
+  await inTurn(target, () => replace(path, target, options));
+}
+
+interface Replacement {
+  readonly write: (folder: string) => Promise<void>;
+  readonly recognise: (names: readonly string[]) => boolean;
+  readonly belongs: (name: string) => boolean;
+}
+
+async function replace(path: string, target: string, options: Replacement): Promise<void> {
   const before = await namesIn(target);
   if (before !== undefined && before.length > 0 && !options.recognise(before)) {
     throw new GradCacheError(
@@ -31,14 +34,16 @@ export async function replaceFolder(
         'name a new or empty folder, or one with a model to replace.',
     );
   }
-  const fresh = `${target}.${process.pid}.tmp`;
-  const old = `${target}.${process.pid}.old`;
+  const fresh = beside(target, 'tmp');
+  const old = beside(target, 'old');
   await mkdir(dirname(target), { recursive: true }).catch((error: unknown) => {
     throw fileError('INPUT', path, 'written', error);
   });
   await rm(fresh, { recursive: true, force: true });
   try {
-    await mkdir(fresh);
+    await mkdir(fresh).catch((error: unknown) => {
+      throw fileError('INPUT', path, 'written', error);
+    });
     await options.write(fresh);
     await syncFolder(fresh);
     if (before === undefined) {

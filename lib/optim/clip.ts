@@ -34,12 +34,15 @@ export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: num
   }
 }
 
-/** The gradients of those parameters that have one, each under a handle that the caller disposes. */
+/** The gradients of those parameters that have one, each once, under a handle that the caller disposes. */
 export function gradientsOf<P extends Parameter>(
   parameters: Iterable<P>,
 ): { parameter: P; gradient: Tensor }[] {
   const found: { parameter: P; gradient: Tensor }[] = [];
+  const seen = new Set<Tensor>();
   for (const parameter of parameters) {
+    if (seen.has(parameter.tensor)) continue;
+    seen.add(parameter.tensor);
     const gradient = parameter.tensor.grad;
     if (gradient !== null) found.push({ parameter, gradient });
   }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../encoders/chunk-plan.js';
-import { replaceFile } from '../encoders/replace-file.js';
+import { beside, replaceFile } from '../encoders/replace-file.js';
 import { replaceFolder } from '../encoders/replace-folder.js';
 import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
@@ -120,7 +120,7 @@ export async function pruneCheckpoints(output: string, keep: number): Promise<vo
   const steps = await listCheckpoints(output);
   for (const step of steps.slice(0, Math.max(0, steps.length - keep))) {
     // Renamed first: half a folder must not look like a checkpoint.
-    const gone = `${checkpointFolder(output, step)}.${process.pid}.tmp`;
+    const gone = beside(checkpointFolder(output, step), 'tmp');
     await rename(checkpointFolder(output, step), gone);
     await rm(gone, { recursive: true, force: true });
   }
@@ -132,10 +132,11 @@ export async function pruneCheckpoints(output: string, keep: number): Promise<vo
  */
 export async function tidyOutput(output: string): Promise<void> {
   for (const name of await readdir(output).catch(() => [] as string[])) {
-    const match = /^(checkpoint-\d+|model)\.\d+\.(tmp|old)$/.exec(name);
+    // A checkpoint's model is written in a folder that is itself half written: two endings.
+    const match = /^(checkpoint-\d+|model)\.\d+\.(tmp|old)(\.\d+\.(?:tmp|old))?$/.exec(name);
     if (match === null) continue;
-    const [, place, kind] = match as unknown as [string, string, string];
-    const putBack = kind === 'old' && !existsSync(join(output, place));
+    const [, place, kind, inner] = match as unknown as [string, string, string, string | undefined];
+    const putBack = kind === 'old' && inner === undefined && !existsSync(join(output, place));
     if (putBack) await rename(join(output, name), join(output, place));
     else await rm(join(output, name), { recursive: true, force: true });
   }

@@ -15,6 +15,7 @@ import {
   type TextEncoder,
   type TokenBatch,
 } from '../../lib/index.js';
+import { assertSameGradients } from '../oracle/compare.js';
 import { gradients, tenTexts, textEncoder, tokens } from '../exactness/support.js';
 import { fails } from './failures.js';
 
@@ -329,6 +330,42 @@ test('two steps at once on one GradCache are refused, on two they both work', as
   const results = await Promise.all([first, make().step(good), make().step(good)]);
   assert.ok(results.every(({ loss }) => loss === results[0].loss));
 });
+
+for (const how of ['an abort', 'a retry'] as const) {
+  test(`steps of two GradCaches that share an encoder keep what the other added after ${how}`, async () => {
+    const run = async (both: boolean) => {
+      const encoder = await textEncoder('float32');
+      const make = () =>
+        new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 3 } });
+      const controller = new AbortController();
+      let left = both ? 1 : 0;
+      const onProgress = ({ phase }: { phase: string }): void => {
+        if (phase !== 'backward' || left-- !== 1) return;
+        if (how === 'an abort') controller.abort();
+        else throw new GradCacheError('OUT_OF_MEMORY', 'as if');
+      };
+      const first = make().step(good, { seed: 1, onProgress, signal: controller.signal });
+      const second = make().step([good[1], good[0]], { seed: 2 });
+      const [one] = await Promise.allSettled([first, second]);
+      if (both) assert.equal(one.status, how === 'an abort' ? 'rejected' : 'fulfilled');
+      return { encoder, one };
+    };
+    const whole = await run(false);
+    const failed = await run(true);
+    if (how === 'a retry')
+      assertSameGradients(await gradients([failed.encoder]), await gradients([whole.encoder]), 1e-5, how);
+    else {
+      const alone = await textEncoder('float32');
+      const gradcache = new GradCache({
+        encoders: [alone, alone],
+        loss: infoNCE(),
+        chunk: { sequences: 3 },
+      });
+      await gradcache.step([good[1], good[0]], { seed: 2 });
+      assert.deepEqual(await gradients([failed.encoder]), await gradients([alone]));
+    }
+  });
+}
 
 test('an encoder that is disposed in the middle of a step', async () => {
   const encoder = await textEncoder('float32');

@@ -109,8 +109,8 @@ test('an optimizer and a step at once are refused, and leave everything as it is
   await updating;
   const stepping = gradcache.step(inputs);
   await new Promise(setImmediate);
-  await assert.rejects(optimizer.step(), fails('INPUT', /gradcache.step\(\).* is still running/));
-  await assert.rejects(optimizer.zeroGrad(), fails('INPUT', /gradcache.step\(\).* is still running/));
+  await assert.rejects(optimizer.step(), fails('INPUT', /gradcache.step\(\) is still running/));
+  await assert.rejects(optimizer.zeroGrad(), fails('INPUT', /gradcache.step\(\) is still running/));
   await stepping;
   await optimizer.step();
 });
