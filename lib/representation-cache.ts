@@ -14,13 +14,13 @@ export class RepresentationCache {
     readonly rows: number;
     values: Tensor | null;
     gradients: Tensor | null;
-    filled: number;
+    readonly filled: Set<number>;
   }[];
   #undo: LossGradients['undo'];
 
   /** @param rows number of rows of each tower */
   constructor(rows: readonly number[]) {
-    this.#towers = rows.map((count) => ({ rows: count, values: null, gradients: null, filled: 0 }));
+    this.#towers = rows.map((count) => ({ rows: count, values: null, gradients: null, filled: new Set() }));
   }
 
   /**
@@ -43,14 +43,14 @@ export class RepresentationCache {
       place.values ?? call('aten::empty.memory_format', [place.rows, dimension], { dtype, device });
     place.values = values;
     putRows(values, rows, representations);
-    place.filled += rows.length;
+    for (const row of rows) place.filled.add(row);
   }
 
   /** Representations of a tower, [rows, dimension]; the cache's own tensor. @throws GradCacheError `INPUT` before the last `put` */
   representations(tower: number): Tensor {
     const { values, filled, rows } = this.#tower(tower);
-    if (values === null || filled !== rows) {
-      throw new GradCacheError('INPUT', `tower ${tower} has ${filled} of ${rows} representations`);
+    if (values === null || filled.size !== rows) {
+      throw new GradCacheError('INPUT', `tower ${tower} has ${filled.size} of ${rows} representations`);
     }
     return values;
   }
@@ -94,7 +94,7 @@ export class RepresentationCache {
     for (const tower of this.#towers) {
       tower.values?.dispose();
       tower.values = null;
-      tower.filled = 0;
+      tower.filled.clear();
     }
   }
 

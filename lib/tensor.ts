@@ -1,6 +1,7 @@
 import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native, type DType, type TensorHandle } from './native.js';
 import { refuseToFreeze, refuseToReplaceGradient } from './encoder-gradients.js';
+import { checkKnown } from './known-options.js';
 import { call } from './operators.js';
 import { track } from './scope.js';
 
@@ -21,8 +22,24 @@ const dtypeOfArray = (data: TensorData): DType => {
   if (data instanceof BigInt64Array) return 'int64';
   if (data instanceof Int16Array) return 'int16';
   if (data instanceof Int8Array) return 'int8';
-  return 'uint8';
+  if (data instanceof Uint8Array) return 'uint8';
+  const name = Object.prototype.toString.call(data).slice(8, -1);
+  throw new GradCacheError(
+    'DTYPE',
+    `no tensor has the elements of a ${name}: copy it into an Int32Array, BigInt64Array or Float64Array`,
+  );
 };
+
+/** A flat list of numbers as float64. */
+function fromList(list: readonly unknown[]): Float64Array {
+  const place = list.findIndex((value) => typeof value !== 'number');
+  if (place < 0) return Float64Array.from(list as readonly number[]);
+  const value = list[place];
+  const what = Array.isArray(value)
+    ? 'a list: give a flat list, and its shape as an option'
+    : `${value === null ? 'null' : typeof value}, no number`;
+  throw new GradCacheError('INPUT', `element ${place} of the list is ${what}`);
+}
 
 /**
  * An n-dimensional array on the CPU or a GPU, with libtorch's autograd behind it.
@@ -46,14 +63,15 @@ export class Tensor {
    * @param options.shape extents, whose product is the number of elements; default: one dimension (none for a scalar)
    * @param options.dtype element type of the result
    * @param options.device `'cpu'` (default), `'cuda'` or `'cuda:N'`
-   * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` or `CUDA_UNAVAILABLE`
+   * @throws GradCacheError `INPUT`, `SHAPE`, `DTYPE`, `DEVICE` or `CUDA_UNAVAILABLE`
    */
   static from(
     data: number | readonly number[] | TensorData,
     options: { shape?: readonly number[]; dtype?: DType; device?: string } = {},
   ): Tensor {
+    checkKnown('Tensor.from', options, ['shape', 'dtype', 'device']);
     const array =
-      typeof data === 'number' ? Float64Array.of(data) : Array.isArray(data) ? Float64Array.from(data) : data;
+      typeof data === 'number' ? Float64Array.of(data) : Array.isArray(data) ? fromList(data) : data;
     if (!ArrayBuffer.isView(array)) {
       throw new GradCacheError(
         'INPUT',

@@ -1,3 +1,4 @@
+import { checkKnown } from '../known-options.js';
 import { requireCount } from './options.js';
 import { Random } from './random.js';
 
@@ -24,6 +25,7 @@ export function shuffle<T>(
   source: AsyncIterable<T> | Iterable<T>,
   options: ShuffleOptions = {},
 ): AsyncIterable<T> {
+  checkKnown('shuffle', options, ['seed', 'epoch', 'buffer']);
   const { seed = 0, epoch = 0, buffer } = options;
   if (buffer !== undefined) requireCount('buffer', buffer, 1);
   void new Random(seed, epoch); // refuses a bad seed here, not at the first item

@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
 import { backward, noGrad, withGrad, withSeed } from '../autograd.js';
+import { call } from '../operators.js';
 import { tidy } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
@@ -11,7 +12,8 @@ export type TensorBatch = Tensor | readonly Tensor[] | Readonly<Record<string, T
 /**
  * An encoder as a class of one's own: `forward` takes the rows of one chunk, in the form of the whole batch, and returns
  * representations [rows, dimension]. It must be synchronous and must compute each row from that row alone, whatever other
- * rows are in the chunk (no batch norm). Dropout of libtorch's operators is repeated exactly in the second pass.
+ * rows are in the chunk (no batch norm). Dropout of libtorch's operators is repeated exactly in the second pass; a forward
+ * that gives something else there is an error of the step.
  */
 export interface Module<Batch extends TensorBatch = Tensor> {
   forward(input: Batch): Tensor;
@@ -25,6 +27,8 @@ export interface Module<Batch extends TensorBatch = Tensor> {
 export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
   readonly automaticChunk = { sequences: 256 };
   readonly #module: Module<Batch>;
+  /** What the first pass gave, for tickets whose chunk is encoded again. */
+  readonly #first = new WeakMap<ReplayTicket, Fingerprint>();
 
   /** @throws GradCacheError `INPUT` when the object has no `forward` and `parameters` */
   constructor(module: Module<Batch>) {
@@ -70,14 +74,20 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   async forwardChunk(chunk: Chunk<Batch>, { seed, retain = false }: ForwardOptions): Promise<EncodedChunk> {
     await setImmediate();
     const result = this.#forward(chunk, seed, retain);
-    if (!retain) return { representations: result, ticket: { seed, graph: null } };
-    return { representations: result.detach(), ticket: { seed, graph: result } };
+    if (retain) return { representations: result.detach(), ticket: { seed, graph: result } };
+    const ticket = { seed, graph: null };
+    this.#first.set(ticket, await fingerprint(result));
+    return { representations: result, ticket };
   }
 
   async backwardChunk(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor): Promise<void> {
     if (ticket.graph === null) await setImmediate();
     const result = ticket.graph ?? this.#forward(chunk, ticket.seed, true);
     try {
+      const first = this.#first.get(ticket);
+      // Another shape is an error of backward's own.
+      if (first !== undefined && result.shape[1] === gradients.shape[1])
+        requireSame(first, await fingerprint(result));
       await backward([result], [gradients]);
     } finally {
       result.dispose();
@@ -119,6 +129,40 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       return result;
     });
   }
+}
+
+/** A projection of representations on one direction, and the sum of their magnitudes. */
+type Fingerprint = readonly [projection: number, magnitude: number];
+
+/** Far above what rounding may differ by, far below what another mask makes of a chunk. */
+const TOLERANCE = 1e-5;
+
+async function fingerprint(representations: Tensor): Promise<Fingerprint> {
+  const numbers = tidy(() =>
+    noGrad(() => {
+      const wide = representations.detach().to({ dtype: 'float64' }).reshape([-1]);
+      const { dtype, device } = wide;
+      // Values that neither repeat nor sum to nothing over the features, as those of a layer norm do.
+      const direction = call('aten::sin', call('aten::arange', wide.shape[0]!, { dtype, device }));
+      return call('aten::stack', [wide.mul(direction).sum(), call('aten::abs', wide).sum()]);
+    }),
+  );
+  try {
+    return Array.from((await numbers.values()) as Float64Array) as [number, number];
+  } finally {
+    numbers.dispose();
+  }
+}
+
+/** Gradients cached for other representations would be wrong in silence. */
+function requireSame([first, magnitude]: Fingerprint, [again]: Fingerprint): void {
+  if (Math.abs(again - first) <= TOLERANCE * magnitude) return;
+  throw new GradCacheError(
+    'INPUT',
+    'forward() gave other representations in the second pass than in the first: it must follow from its input, its ' +
+      'parameters and the seed alone (no Math.random, nothing that changes from call to call, and no random numbers ' +
+      'that another thread or callAsync draws meanwhile)',
+  );
 }
 
 function partsOf(batch: TensorBatch): Tensor[] {

@@ -23,14 +23,22 @@ export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): nu
   return covariance / Math.sqrt(varianceFirst * varianceSecond);
 }
 
-/** Spearman's correlation: Pearson's correlation of the ranks, equal values sharing the average of their ranks. */
+/** Spearman's correlation: Pearson's correlation of the ranks, equal values sharing the average of their ranks. @throws GradCacheError `NON_FINITE` for NaN */
 export function spearman(first: ArrayLike<number>, second: ArrayLike<number>): number {
   checkLengths(first, second);
   return pearson(averageRanks(first), averageRanks(second));
 }
 
-/** The rank of each value from 1 up; equal values get the average of the ranks they take up together. */
+/**
+ * The rank of each value from 1 up; equal values get the average of the ranks they take up together.
+ *
+ * @throws GradCacheError `NON_FINITE` for NaN, which has no rank
+ */
 export function averageRanks(values: ArrayLike<number>): Float64Array {
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isNaN(values[i]))
+      throw new GradCacheError('NON_FINITE', `Value ${i} of a list to be ranked is NaN, which has no rank.`);
+  }
   const order = Uint32Array.from({ length: values.length }, (_, index) => index);
   order.sort((a, b) => (values[a] as number) - (values[b] as number));
   const ranks = new Float64Array(values.length);

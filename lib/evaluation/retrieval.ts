@@ -1,4 +1,6 @@
+import { requireCount } from '../data/options.js';
 import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
 import type { Tensor } from '../tensor.js';
 import { search, type Ranking, type Similarity } from './search.js';
 
@@ -48,7 +50,8 @@ export interface RetrievalOptions {
 /**
  * Encodes queries and documents and searches exactly; representations of documents are held one block at a time.
  *
- * @throws GradCacheError `INPUT` for a task without queries, documents or relevant documents
+ * @throws GradCacheError `INPUT` for a task without queries, documents or relevant documents, `NON_FINITE` where a
+ * representation is not
  */
 export async function evaluateRetrieval(
   encoder: EncodesTexts,
@@ -56,6 +59,16 @@ export async function evaluateRetrieval(
   options: RetrievalOptions = {},
 ): Promise<RetrievalScores> {
   const { recallAt = [1, 5, 10, 100], similarity, prompts = {}, block = 8192, signal, onProgress } = options;
+  checkKnown('evaluateRetrieval', options, [
+    'recallAt',
+    'similarity',
+    'prompts',
+    'block',
+    'signal',
+    'onProgress',
+  ]);
+  checkKnown('prompts', prompts, ['query', 'document']);
+  for (const k of recallAt) requireCount('recallAt', k, 1);
   checkTask(task);
   const total = task.queries.length + task.documents.length;
   const queries = await encoder.encode(task.queries, { prompt: prompts.query, signal });

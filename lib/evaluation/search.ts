@@ -1,5 +1,7 @@
 import { noGrad } from '../autograd.js';
+import { requireCount } from '../data/options.js';
 import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
 import { callAsync } from '../operators.js';
 import { tidy } from '../scope.js';
 import { Tensor } from '../tensor.js';
@@ -35,17 +37,20 @@ export interface Ranking {
  *
  * @param queries `[n, d]`
  * @param documents one tensor `[m, d]`, or blocks of rows; blocks are disposed after use, a single tensor is not
- * @throws GradCacheError `SHAPE` when the widths differ, `INPUT` when there is nothing to search
+ * @throws GradCacheError `SHAPE` when the widths differ, `INPUT` when there is nothing to search, `NON_FINITE` for a score
+ * that is NaN
  */
 export async function search(
   queries: Tensor,
   documents: Tensor | AsyncIterable<Tensor> | Iterable<Tensor>,
   options: SearchOptions,
 ): Promise<Ranking> {
+  checkKnown('search', options, ['k', 'similarity', 'tile']);
   const { k, similarity = 'cosine', tile = { queries: 1024, documents: 8192 } } = options;
+  requireCount('tile.queries', tile.queries, 1);
+  requireCount('tile.documents', tile.documents, 1);
   const rows = queries.shape[0] ?? 0;
-  if (!Number.isInteger(k) || k < 1)
-    throw new GradCacheError('INPUT', `The k of a search is ${k}; it must be a whole number above 0.`);
+  requireCount('k', k, 1);
   if (rows === 0) throw new GradCacheError('INPUT', 'A search needs at least one query.');
 
   // One list of the best so far for each tile of queries.
@@ -121,6 +126,12 @@ async function toRanking(best: readonly Best[], rows: number, k: number): Promis
     const scores = (await entry.scores.values()) as ArrayLike<number>;
     const documents = (await entry.documents.values()) as BigInt64Array;
     for (let i = 0; i < scores.length; i++, at++) {
+      // Where there is a NaN it is among the best: sorting takes it for the largest.
+      if (Number.isNaN(scores[i]))
+        throw new GradCacheError(
+          'NON_FINITE',
+          `The score of query ${Math.floor(at / k)} and document ${Number(documents[i])} is NaN: a representation is not finite.`,
+        );
       ranking.scores[at] = scores[i] as number;
       ranking.documents[at] = Number(documents[i]);
     }

@@ -1,5 +1,6 @@
 import { noGrad } from '../autograd.js';
 import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
 import { tidy } from '../scope.js';
 import { pearson, spearman } from './correlation.js';
 import type { EncodesTexts } from './retrieval.js';
@@ -33,13 +34,14 @@ export interface StsOptions {
  * Semantic textual similarity: encodes both sides, compares by cosine.
  *
  * @throws GradCacheError `SHAPE` when the three lists differ in length or have fewer than 2 entries, `INPUT` for a score
- * that is not a number
+ * that is not a number, `NON_FINITE` where a representation is not
  */
 export async function evaluateSts(
   encoder: EncodesTexts,
   task: StsTask,
   options: StsOptions = {},
 ): Promise<StsScores> {
+  checkKnown('evaluateSts', options, ['prompt', 'block', 'signal', 'onProgress']);
   const { first, second, scores } = task;
   const { prompt, block = 4096, signal, onProgress } = options;
   if (first.length !== second.length || first.length !== scores.length || first.length < 2) {
@@ -59,6 +61,12 @@ export async function evaluateSts(
     const cosine = tidy(() => noGrad(() => left.normalize().mul(right.normalize()).sum(1)));
     cosines.set((await cosine.values()) as ArrayLike<number>, start);
     for (const tensor of [left, right, cosine]) tensor.dispose();
+    const wrong = cosines.subarray(0, start + block).findIndex((value) => !Number.isFinite(value));
+    if (wrong >= 0)
+      throw new GradCacheError(
+        'NON_FINITE',
+        `The cosine of pair ${wrong} is ${cosines[wrong]}: the model gives representations that are not finite.`,
+      );
     onProgress?.(Math.min(start + block, first.length), first.length);
   }
   return { pairs: first.length, spearman: spearman(cosines, scores), pearson: pearson(cosines, scores) };

@@ -36,7 +36,8 @@ export async function readRetrievalPairs(
  * `title`, which is put before the text), judgements as a TSV file with `query-id`, `corpus-id` and `score`. Queries
  * without a document judged above 0 are left out.
  *
- * @throws GradCacheError `INPUT` for files that cannot be read, and for judgements of unknown documents
+ * @throws GradCacheError `INPUT` for files that cannot be read, for judgements of unknown queries or
+ * documents, and for an _id that two documents have
  */
 export async function readRetrievalFolder(paths: {
   readonly queries: string;
@@ -46,6 +47,8 @@ export async function readRetrievalFolder(paths: {
   const documents: string[] = [];
   const documentOf = new Map<string, number>();
   for await (const { id, text } of readTexts(paths.corpus)) {
+    if (documentOf.has(id))
+      throw new GradCacheError('INPUT', `${paths.corpus} has two documents with the _id ${id}.`);
     documentOf.set(id, documents.length);
     documents.push(text);
   }
@@ -53,6 +56,11 @@ export async function readRetrievalFolder(paths: {
   const columns = ['query-id', 'corpus-id', 'score'];
   for await (const row of readColumns(paths.judgements, columns, { format: 'tsv' })) {
     const [query, id, score] = columns.map((column) => row[column] as string) as [string, string, string];
+    if (!Number.isFinite(Number(score)))
+      throw new GradCacheError(
+        'INPUT',
+        `${paths.judgements} judges document ${id} with the score ${score}, not a number.`,
+      );
     const document = documentOf.get(id);
     if (document === undefined)
       throw new GradCacheError(
@@ -67,9 +75,16 @@ export async function readRetrievalFolder(paths: {
   for await (const { id, text } of readTexts(paths.queries)) {
     const judged = grades.get(id);
     if (judged === undefined) continue;
+    grades.delete(id);
     queries.push(text);
     relevant.push(judged);
   }
+  const [unknown] = grades.keys();
+  if (unknown !== undefined)
+    throw new GradCacheError(
+      'INPUT',
+      `${paths.judgements} judges query ${unknown}, which ${paths.queries} lacks.`,
+    );
   return { queries, documents, relevant };
 }
 
@@ -106,11 +121,10 @@ export async function readSts(path: string, options: TaskOptions = {}): Promise<
 
 /** `_id` with title and text, which are joined as BEIR joins them. */
 async function* readTexts(path: string): AsyncGenerator<{ id: string; text: string }, void, undefined> {
-  for await (const row of readColumns(path, ['_id', 'text'], { optional: ['title'] })) {
-    yield {
-      id: row._id as string,
-      text: row.title === undefined ? (row.text as string) : `${row.title} ${row.text}`,
-    };
+  for await (const row of readColumns(path, ['_id'], { optional: ['text', 'title'] })) {
+    const text = [row.title, row.text].filter((part) => part !== undefined).join(' ');
+    if (text === '') throw new GradCacheError('INPUT', `${path}: ${row._id} has neither a text nor a title.`);
+    yield { id: row._id as string, text };
   }
 }
 

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { formatOf, openRecords, type DataFormat } from '../data/open-records.js';
 import { namesOfList } from '../data/read-pairs.js';
 import type { ReadRecord } from '../data/row.js';
@@ -30,6 +31,7 @@ async function columnsInUse({ data, format, header }: FilledTrainConfig, pattern
   if (header === false) return [];
   const names = new Set<string>();
   for (const file of data) {
+    await requireSecondReading(file);
     try {
       for await (const record of firstRecords(file, format ?? formatOf(file))) {
         for (const [name, value] of entries(record)) {
@@ -42,6 +44,16 @@ async function columnsInUse({ data, format, header }: FilledTrainConfig, pattern
     }
   }
   return [...names];
+}
+
+/** What a pipe has given to one reader, the next does not get. */
+async function requireSecondReading(file: string): Promise<void> {
+  const found = await stat(file).catch(() => null); // a missing file is reported where the rows are
+  if (found === null || found.isFile()) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${file} is no regular file: which columns it has cannot be seen before it is read. Name them (columns, --columns anchor,positive).`,
+  );
 }
 
 async function* firstRecords(file: string, format: DataFormat): AsyncGenerator<ReadRecord, void, undefined> {

@@ -1,5 +1,6 @@
 import { appendFile, readFile } from 'node:fs/promises';
 import { replaceFile } from '../encoders/replace-file.js';
+import { fileError } from '../file-error.js';
 import type { TrainEvent } from './events.js';
 
 /**
@@ -34,13 +35,14 @@ export class MetricsFile {
     this.#written = this.#written
       .then(() => appendFile(this.path, line))
       .catch((error: unknown) => {
-        this.#error ??= error as Error;
+        this.#error ??= fileError('INPUT', this.path, 'written', error);
       });
   }
 
-  /** Resolves when all lines are written, or could not be. */
-  finish(): Promise<void> {
-    return this.#written;
+  /** Resolves when all lines are written. @throws the error of a line that could not be */
+  async finish(): Promise<void> {
+    await this.#written;
+    if (this.#error !== null) throw this.#error;
   }
 }
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { ChunkSize } from '../encoders/chunk-plan.js';
 import { TextEncoder } from '../encoders/text-encoder.js';
@@ -47,7 +47,10 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
   const order = await dataOrder(config);
   const resumed = await findCheckpoint(config);
   const checkpoint = resumed === null ? null : await readCheckpoint(resumed);
-  if (checkpoint !== null && resumed !== null) checkSameOrder(checkpoint, order, resumed);
+  if (checkpoint !== null && resumed !== null) {
+    checkSameOrder(checkpoint, order, resumed);
+    await checkNoneLater(config.output, checkpoint.state.step, resumed);
+  }
 
   const done = checkpoint?.state.step ?? 0;
   const schedule = makeSchedule(config, steps);
@@ -165,20 +168,31 @@ function checkSameOrder(
 /** The folder to resume from, or null for a run from the start. Earlier results are never overwritten unasked. */
 async function findCheckpoint(config: FilledTrainConfig): Promise<string | null> {
   const { resume, output } = config;
-  if (typeof resume === 'string') return resolve(resume);
+  if (typeof resume === 'string' && dirname(resolve(resume)) === resolve(output)) return resolve(resume);
   const last = (await listCheckpoints(output)).at(-1);
   if (last !== undefined) {
-    if (resume) return checkpointFolder(output, last);
+    if (resume === true) return checkpointFolder(output, last);
     throw new GradCacheError(
       'INPUT',
       `${output} already holds a checkpoint of step ${last} of an earlier run. Resume that run, or give another output folder.`,
     );
   }
-  if (!existsSync(modelFolder(output))) return null;
+  if (!existsSync(modelFolder(output))) return typeof resume === 'string' ? resolve(resume) : null;
   throw new GradCacheError(
     'INPUT',
-    `${output} already holds the model of an earlier run${resume ? ', but no checkpoint to resume it from' : ''}. Give another ` +
+    `${output} already holds the model of an earlier run${resume === true ? ', but no checkpoint to resume it from' : ''}. Give another ` +
       `output folder, or start a new run from ${modelFolder(output)}.`,
+  );
+}
+
+/** Checkpoints of a branch that was left would be taken for this run's newest. */
+async function checkNoneLater(output: string, step: number, resumed: string): Promise<void> {
+  const later = (await listCheckpoints(output)).filter((other) => other > step);
+  if (later.length === 0) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${output} holds checkpoints after step ${step}, where ${resumed} stands: ${later.join(', ')}. Give another output folder, ` +
+      'or remove them.',
   );
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { checkKnown } from '../known-options.js';
 import { chunkSeed } from '../seeds.js';
 import {
   checkpointFolder,
@@ -63,7 +64,8 @@ export interface TrainResult {
  */
 export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
   const given = readTrainConfig(config);
-  const filled = config.columns === undefined ? await withNegatives(given) : given;
+  const filled = (config.columns ?? undefined) === undefined ? await withNegatives(given) : given;
+  checkKnown('train', hooks, ['signal', 'onEvent']);
   const { signal, onEvent } = hooks;
   await tidyOutput(filled.output);
   const onSkip = (message: string): void => onEvent?.({ type: 'skipped', message });

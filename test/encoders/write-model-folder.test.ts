@@ -166,6 +166,17 @@ test('a write that fails leaves the old model and nothing beside it', async (t) 
   assert.deepEqual(await readdir(folder), ['model']);
 });
 
+test('saves of one folder at once take turns: each succeeds, and the last one stays', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'model');
+  await writeTransformers(path);
+  const model = await readModelFolder(path);
+  const lengths = [11, 12, 13, 14, 15];
+  await Promise.all(lengths.map((maxLength) => writeModelFolder(path, { ...model, maxLength })));
+  assert.equal((await readModelFolder(path)).maxLength, lengths.at(-1));
+  assert.deepEqual(await readdir(folder), ['model']);
+});
+
 test('remains of interrupted saves are in nobody’s way, and a link stays a link', async (t) => {
   const folder = await temporaryFolder(t);
   const path = join(folder, 'model');

@@ -21,4 +21,5 @@ test('a constant list has no correlation, and lists must have one length', () =>
   assert.ok(Number.isNaN(spearman([1, 1, 1], [1, 2, 3])));
   assert.throws(() => spearman([1, 2], [1]), { code: 'SHAPE' });
   assert.throws(() => pearson([1], [1]), { code: 'SHAPE' });
+  assert.throws(() => spearman([1, NaN, 2], [1, 2, 3]), { code: 'NON_FINITE', message: /Value 1/ });
 });

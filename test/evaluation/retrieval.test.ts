@@ -99,4 +99,12 @@ test('tasks that cannot be scored are refused', async () => {
   for (const [changes, code, message] of refused) {
     await assert.rejects(evaluateRetrieval(ANGLES, { ...TASK, ...changes }), { code, message });
   }
+  const options: [object, RegExp][] = [
+    [{ prompt: 'query' }, /'prompt'/],
+    [{ prompts: { queries: 'a' } }, /'queries'/],
+    [{ recallAt: [10, 2.5] }, /recallAt is 2.5/],
+    [{ recallAt: [0] }, /recallAt is 0/],
+  ];
+  for (const [wrong, message] of options)
+    await assert.rejects(evaluateRetrieval(ANGLES, TASK, wrong as never), { code: 'INPUT', message });
 });

@@ -70,5 +70,12 @@ test('what cannot be searched is refused', async () => {
   const row = toTensor([[1, 0]]);
   await assert.rejects(search(row, toTensor([[1, 0, 0]]), { k: 1 }), { code: 'SHAPE' });
   await assert.rejects(search(row, [], { k: 1 }), { code: 'INPUT', message: /at least one document/ });
-  await assert.rejects(search(row, row, { k: 0 }), { code: 'INPUT', message: /k of a search is 0/ });
+  await assert.rejects(search(row, row, { k: 0 }), { code: 'INPUT', message: /k is 0/ });
+  const tile = { queries: 0, documents: 8 };
+  await assert.rejects(search(row, row, { k: 1, tile }), { code: 'INPUT', message: /tile.queries is 0/ });
+  const wrong = Tensor.from([NaN, 1], { shape: [1, 2], dtype: row.dtype });
+  await assert.rejects(search(row, wrong, { k: 1 }), {
+    code: 'NON_FINITE',
+    message: /query 0 and document 0/,
+  });
 });

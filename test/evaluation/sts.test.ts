@@ -41,6 +41,15 @@ test('lists of different lengths and scores that are no numbers are refused', as
   await assert.rejects(evaluateSts(POINTS, { first: ['1,0'], second: [], scores: [1] }), { code: 'SHAPE' });
   const task = { first: ['1,0', '1,1'], second: ['1,0', '1,1'], scores: [1, NaN] };
   await assert.rejects(evaluateSts(POINTS, task), { code: 'INPUT', message: /score of pair 1 is NaN/ });
+  const wrong = { first: ['1,0', '1,1'], second: ['1,0', 'NaN,1'], scores: [1, 2] };
+  await assert.rejects(evaluateSts(POINTS, wrong), {
+    code: 'NON_FINITE',
+    message: /cosine of pair 1 is NaN/,
+  });
+  await assert.rejects(evaluateSts(POINTS, task, { prompts: 'a' } as never), {
+    code: 'INPUT',
+    message: /'prompts'/,
+  });
 });
 
 // The benchmark's texts have licences of their own and are not part of this repository: it is measured where it is found.

@@ -33,6 +33,7 @@ test('the layout of BEIR: titles, numeric ids, grades, and queries without judge
     { _id: 10, title: 'Cats', text: 'They purr.' },
     { _id: 'x', title: '', text: 'No title.' },
     { _id: 'y', text: 'Nor here.' },
+    { _id: 'z', title: 'A title alone', text: '' },
   ]);
   const queries = await writeRows(join(folder, 'queries.jsonl'), [
     { _id: 'q1', text: 'what purrs' },
@@ -42,7 +43,7 @@ test('the layout of BEIR: titles, numeric ids, grades, and queries without judge
   const judgements = join(folder, 'test.tsv');
   await writeFile(judgements, 'query-id\tcorpus-id\tscore\nq1\t10\t2\nq1\ty\t1\nq3\tx\t0\n');
   const task = await readRetrievalFolder({ queries, corpus, judgements });
-  assert.deepEqual(task.documents, ['Cats They purr.', 'No title.', 'Nor here.']);
+  assert.deepEqual(task.documents, ['Cats They purr.', 'No title.', 'Nor here.', 'A title alone']);
   assert.deepEqual(task.queries, ['what purrs']);
   assert.deepEqual(
     [...task.relevant[0]!],
@@ -51,10 +52,21 @@ test('the layout of BEIR: titles, numeric ids, grades, and queries without judge
       [2, 1],
     ],
   );
-  await writeFile(judgements, 'query-id\tcorpus-id\tscore\nq1\tgone\t2\n');
+  for (const [line, message] of [
+    ['q1\tgone\t2', /judges document gone/],
+    ['gone\ty\t2', /judges query gone/],
+    ['q1\ty\tyes', /score yes, not a number/],
+  ] as const) {
+    await writeFile(judgements, `query-id\tcorpus-id\tscore\n${line}\n`);
+    await assert.rejects(readRetrievalFolder({ queries, corpus, judgements }), { code: 'INPUT', message });
+  }
+  await writeRows(corpus, [
+    { _id: 'x', text: 'One.' },
+    { _id: 'x', text: 'Two.' },
+  ]);
   await assert.rejects(readRetrievalFolder({ queries, corpus, judgements }), {
     code: 'INPUT',
-    message: /judges document gone/,
+    message: /two documents with the _id x/,
   });
 });
 

@@ -311,3 +311,16 @@ test('tidy keeps what it returns and frees the rest', () => {
   assert.equal(outside[0]!.disposed, true);
   assert.ok(kept.every((tensor) => !tensor.disposed));
 });
+
+test('a tensor of what is no flat list of numbers is refused, and unknown options are', () => {
+  const refused: [unknown, object, 'INPUT' | 'DTYPE', RegExp][] = [
+    [[[1, 2]], {}, 'INPUT', /element 0 of the list is a list/],
+    [[1, '2'], {}, 'INPUT', /element 1 of the list is string/],
+    [[1, null], {}, 'INPUT', /element 1 of the list is null/],
+    [Uint16Array.of(1, 300), { shape: [4] }, 'DTYPE', /Uint16Array/],
+    [new DataView(new ArrayBuffer(8)), {}, 'DTYPE', /DataView/],
+    [[1], { dtpye: 'int64' }, 'INPUT', /'dtpye'/],
+  ];
+  for (const [data, options, code, message] of refused)
+    assert.throws(() => Tensor.from(data as never, options), fails(code, message));
+});

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   call,
+  clipGradNorm,
   GradCache,
   GradCacheError,
   infoNCE,
   ModuleEncoder,
+  RepresentationCache,
   Tensor,
   type GradCacheOptions,
   type Module,
@@ -201,6 +203,11 @@ const behaviours: [string, (call: number, result: Tensor) => unknown, (error: un
     fails('INPUT', /parameter/),
   ],
   [
+    'returns something else in the second pass',
+    (k, result) => (k === 10 ? result.mul(1.01) : result),
+    fails('INPUT', /other representations in the second pass/),
+  ],
+  [
     'returns another dimension in the second pass',
     (k, result) => (k > 6 ? result.narrow(1, 0, 1) : result),
     fails('SHAPE'),
@@ -366,6 +373,47 @@ for (const how of ['an abort', 'a retry'] as const) {
     }
   });
 }
+
+test('a step that is refused leaves no rejected input unheard', async () => {
+  const encoder = await textEncoder('float32');
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE() });
+  const inputs = () => [good[0], Promise.reject(new Error('as if'))];
+  const options = { sgnal: 1 } as StepOptions;
+  await assert.rejects(gradcache.step(inputs(), options), fails('INPUT', /sgnal/));
+  const running = gradcache.step(good);
+  await assert.rejects(gradcache.step(inputs()), fails('INPUT', /running/));
+  await running;
+  await new Promise(setImmediate); // an unheard rejection ends the process, and with it this test
+});
+
+test('a parameter that two encoders share counts once', async () => {
+  const W = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
+  W.requiresGrad = true;
+  const make = (): ModuleEncoder =>
+    new ModuleEncoder({
+      forward: (rows: Tensor) => rows.matmul(W),
+      parameters: () => [{ name: 'W', tensor: W, decay: true }],
+    });
+  const gradcache = new GradCache({ encoders: [make(), make()], loss: infoNCE() });
+  const rows = Tensor.from([1, 0, 0, 1, 2, 1], { shape: [3, 2] });
+  await gradcache.step([rows, rows.mul(0.5)]);
+  assert.equal(gradcache.parameters().length, 1);
+  const twice = [...gradcache.parameters(), ...gradcache.parameters()];
+  const norm = await clipGradNorm(twice, Infinity);
+  const values = (await W.grad!.values()) as Float32Array;
+  assert.ok(Math.abs(norm - Math.hypot(...values)) <= 1e-6 * norm);
+  await clipGradNorm(twice, norm / 2);
+  assert.ok(Math.abs(Math.hypot(...((await W.grad!.values()) as Float32Array)) - norm / 2) <= 1e-5 * norm);
+});
+
+test('a cache with a row twice and another never has not all representations', () => {
+  const cache = new RepresentationCache([2, 2]);
+  const row = Tensor.from([1, 2], { shape: [1, 2] });
+  cache.put(0, Int32Array.of(0), row);
+  cache.put(0, Int32Array.of(0), row);
+  assert.throws(() => cache.representations(0), fails('INPUT', /1 of 2/));
+  cache.dispose();
+});
 
 test('an encoder that is disposed in the middle of a step', async () => {
   const encoder = await textEncoder('float32');

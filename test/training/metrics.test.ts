@@ -36,6 +36,7 @@ test('a line that cannot be written is an error at the next one', async (t) => {
   const metrics = await MetricsFile.open(join(folder, 'metrics.jsonl'), 0);
   await rm(folder, { recursive: true });
   metrics.write(saved(1));
-  await metrics.finish();
-  assert.throws(() => metrics.write(saved(2)), { code: 'ENOENT' });
+  const failed = { code: 'INPUT', message: /metrics\.jsonl cannot be written: ENOENT/ };
+  await assert.rejects(metrics.finish(), failed);
+  assert.throws(() => metrics.write(saved(2)), failed);
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -22,6 +23,9 @@ test('columns called negative, negative2, … are hard negatives where no column
   const all = await start({});
   assert.ok(all?.type === 'start');
   assert.deepEqual(all.columns, ['anchor', 'positive', 'negative', 'negative_2']);
+  const none = await start({ columns: null });
+  assert.ok(none?.type === 'start');
+  assert.deepEqual(none.columns, all.columns);
   const asked = await start({ columns: ['anchor', 'positive'] });
   assert.ok(asked?.type === 'start');
   assert.deepEqual(asked.columns, ['anchor', 'positive']);
@@ -54,6 +58,16 @@ test('a hard negative that the first rows lack is not left out in silence', asyn
   const { events } = await run('nothing', () => ({ negative: null }));
   assert.ok(events[0]?.type === 'start');
   assert.deepEqual(events[0].columns, ['anchor', 'positive']);
+});
+
+test('a pipe, which can be read once only, needs its columns named', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = join(folder, 'pipe.jsonl');
+  execFileSync('mkfifo', [data]);
+  await assert.rejects(record({ ...config, data, steps: 1 }), {
+    code: 'INPUT',
+    message: /pipe\.jsonl is no regular file: .*--columns/,
+  });
 });
 
 test('a file that is missing and an output that is a file are errors that name them', async (t) => {

@@ -224,6 +224,30 @@ test('earlier results are not overwritten, and another order of the data is not 
   });
 });
 
+test('going on from an earlier checkpoint mixes neither with what came after it nor with another run', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const settings = { ...config, steps: 3, checkpoint: { every: 1, keep: 9 } };
+  await record(settings);
+  const resume = join(config.output, 'checkpoint-1');
+  await assert.rejects(record({ ...settings, resume }), {
+    code: 'INPUT',
+    message: /holds checkpoints after step 1, .*: 2, 3\. Give another output folder/,
+  });
+  const other = join(folder, 'other');
+  await record({ ...config, seed: 5, steps: 1, output: other });
+  const before = await digests(other);
+  await assert.rejects(record({ ...settings, resume, output: other }), {
+    code: 'INPUT',
+    message: /already holds the model of an earlier run\. Give another/,
+  });
+  assert.deepEqual(await digests(other), before);
+  await record({ ...settings, resume, output: join(folder, 'branch') });
+  assert.deepEqual(
+    await digests(join(folder, 'branch', 'model')),
+    await digests(join(config.output, 'model')),
+  );
+});
+
 test('a finished model is not overwritten by a new run', async (t) => {
   const { config } = await shortRun(t);
   await record({ ...config, steps: 1 });
@@ -381,6 +405,8 @@ test('what a killed run left half written is removed at the next start', async (
   await record({ ...config, steps: 2, checkpoint: { every: 2 } });
   await mkdir(join(config.output, 'checkpoint-4.123.tmp'));
   await mkdir(join(config.output, 'model.123.tmp'));
+  await mkdir(join(config.output, 'checkpoint-4.123.tmp.123.tmp'));
+  await mkdir(join(config.output, 'checkpoint-4.123.tmp.123.old'));
   await record({ ...config, steps: 3, checkpoint: { every: 3 }, resume: true });
   assert.deepEqual((await readdir(config.output)).sort(), [
     'checkpoint-2',
