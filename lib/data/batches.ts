@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
-import { requireCount, show } from './options.js';
+import { requireCount, show } from '../option-values.js';
 import { Random } from './random.js';
 import type { Row, RowSource } from './row.js';
 import { shuffle } from './shuffle.js';

@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { show } from './options.js';
+import { show } from '../option-values.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
 import { countLineFeeds, decodeBytes, readRegions } from './text-stream.js';
 import type { RecordEnds } from './text-stream.js';

@@ -5,7 +5,7 @@ import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
-import { show } from './options.js';
+import { show } from '../option-values.js';
 import type { RecordBlocks } from './row.js';
 
 /** Rows read at a time where the file has an index of its pages; without one, a row group is decoded as a whole. */

@@ -1,4 +1,4 @@
-import { requireCount } from './options.js';
+import { requireCount } from '../option-values.js';
 
 /**
  * Maps items one or more ahead of the consumer: while a loop works on one result, `map` is already at the next ones.

@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.js';
-import { show } from './options.js';
+import { show } from '../option-values.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
 
 /** What {@link readPairs} reads and how. */

@@ -1,5 +1,5 @@
 import { checkKnown } from '../known-options.js';
-import { requireCount } from './options.js';
+import { requireCount } from '../option-values.js';
 import { Random } from './random.js';
 
 /** How {@link shuffle} orders. */

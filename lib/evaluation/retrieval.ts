@@ -1,4 +1,4 @@
-import { requireCount } from '../data/options.js';
+import { requireCount } from '../option-values.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import type { Tensor } from '../tensor.js';

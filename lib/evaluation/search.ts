@@ -1,5 +1,5 @@
 import { noGrad } from '../autograd.js';
-import { requireCount } from '../data/options.js';
+import { requireCount } from '../option-values.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { callAsync } from '../operators.js';

@@ -1,3 +1,4 @@
+import { show } from '../option-values.js';
 import { GradCacheError } from '../errors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { checkKnown } from '../known-options.js';
@@ -67,10 +68,15 @@ export class AdamW {
     checkKnown('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
     const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity } = options;
     check('lr', lr, lr >= 0 && Number.isFinite(lr), 'a number from 0 up');
-    for (const beta of betas)
-      check('betas', beta, beta >= 0 && beta < 1, 'two numbers from 0 up to, not including, 1');
-    check('eps', eps, eps > 0, 'a number above 0');
-    check('weightDecay', weightDecay, weightDecay >= 0, 'a number from 0 up');
+    const pair = Array.isArray(betas) && betas.length === 2;
+    check(
+      'betas',
+      betas,
+      pair && betas.every((beta) => beta >= 0 && beta < 1),
+      'two numbers from 0 up to, not including, 1',
+    );
+    check('eps', eps, eps > 0 && Number.isFinite(eps), 'a number above 0');
+    check('weightDecay', weightDecay, weightDecay >= 0 && Number.isFinite(weightDecay), 'a number from 0 up');
     check('maxGradNorm', maxGradNorm, maxGradNorm > 0, 'a number above 0');
     this.lr = lr;
     this.#options = { betas, eps, maxGradNorm };
@@ -273,8 +279,13 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
     checkKnown('a group of AdamW', group, ['parameters', 'lrScale', 'weightDecay']);
     const { lrScale = 1 } = group;
     const groupDecay = group.weightDecay ?? weightDecay;
-    check('lrScale', lrScale, lrScale >= 0, 'a number from 0 up');
-    check('weightDecay of a group', groupDecay, groupDecay >= 0, 'a number from 0 up');
+    check('lrScale', lrScale, lrScale >= 0 && Number.isFinite(lrScale), 'a number from 0 up');
+    check(
+      'weightDecay of a group',
+      groupDecay,
+      groupDecay >= 0 && Number.isFinite(groupDecay),
+      'a number from 0 up',
+    );
     for (const parameter of group.parameters) {
       if (seen.has(parameter.tensor)) {
         throw new GradCacheError(
@@ -336,6 +347,7 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
   return [...groups.values()];
 }
 
-function check(name: string, value: number, good: boolean, accepted: string): void {
-  if (!good) throw new GradCacheError('INPUT', `The ${name} of AdamW is ${value}; accepted is ${accepted}.`);
+function check(name: string, value: unknown, good: boolean, accepted: string): void {
+  if (!good)
+    throw new GradCacheError('INPUT', `The ${name} of AdamW is ${show(value)}; accepted is ${accepted}.`);
 }

@@ -106,5 +106,5 @@ test('tasks that cannot be scored are refused', async () => {
     [{ recallAt: [0] }, /recallAt is 0/],
   ];
   for (const [wrong, message] of options)
-    await assert.rejects(evaluateRetrieval(ANGLES, TASK, wrong as never), { code: 'INPUT', message });
+    await assert.rejects(evaluateRetrieval(ANGLES, TASK, wrong), { code: 'INPUT', message });
 });

@@ -1,4 +1,4 @@
-import { GradCacheError } from '../errors.js';
+import { GradCacheError } from './errors.js';
 
 /** Throws `INPUT` unless the option is a whole number from `least`. */
 export function requireCount(name: string, value: number, least: number): void {
@@ -10,6 +10,7 @@ export function requireCount(name: string, value: number, least: number): void {
 /** A value as error messages show it: short, and never throwing. */
 export function show(value: unknown): string {
   if (typeof value === 'function') return 'a function';
+  if (typeof value === 'number') return String(value); // JSON has no NaN
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
