@@ -14,7 +14,8 @@ export function withGrad<T>(fn: () => T): T {
 
 /**
  * Runs `fn` with libtorch's random generators seeded, and puts them back. The same seed gives the same dropout masks
- * and random tensors. Threads of one process take turns. `fn` must be synchronous.
+ * and random tensors. Threads of one process take turns. `fn` must be synchronous. The generators are the process's: what
+ * another thread, or {@link callAsync}, draws from them meanwhile without a seed is missing in `fn`.
  */
 export function withSeed<T>(seed: number, fn: () => T): T {
   requireSeed(seed);

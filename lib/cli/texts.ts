@@ -1,10 +1,6 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { pipeline } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import { cutRegions, decodeBytes, lineEnds, readRegions } from '../data/text-stream.js';
 import { readColumns } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
 
 /**
  * The texts of a file, one after the other: its lines, or one column of a data file. An empty line is an empty text, so
@@ -25,17 +21,16 @@ export async function* readTexts(
   if (/\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?$/i.test(input)) {
     throw new GradCacheError('INPUT', `${input} has columns: say which holds the texts with --column NAME.`);
   }
-  try {
-    const lines = createInterface({ input: open(input), crlfDelay: Infinity });
-    for await (const line of lines) yield line;
-  } catch (error) {
-    if (error instanceof GradCacheError) throw error;
-    throw fileError('INPUT', input, 'read', error);
+  const regions =
+    input === '-' ? cutRegions(process.stdin, 'standard input', lineEnds) : readRegions(input, lineEnds);
+  for await (const { text, encoding, line } of regions) {
+    const lines = text.split('\n');
+    if (lines.at(-1) === '') lines.pop(); // what follows the last line end is no line
+    for (const [index, raw] of lines.entries()) {
+      const decoded = encoding === 'utf8' ? raw : decodeBytes(raw);
+      if (decoded === undefined)
+        throw new GradCacheError('INPUT', `${input}, line ${line + index}: it is not UTF-8 text.`);
+      yield decoded.endsWith('\r') ? decoded.slice(0, -1) : decoded;
+    }
   }
-}
-
-function open(input: string): NodeJS.ReadableStream {
-  if (input === '-') return process.stdin;
-  const file = createReadStream(input);
-  return input.endsWith('.gz') ? pipeline(file, createGunzip(), () => undefined) : file;
 }

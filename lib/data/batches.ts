@@ -106,7 +106,11 @@ async function* groupRows(
     batch.offer(row);
     while (batch.full) yield batch.take();
   }
-  while (!batch.empty && !(dropLast && !batch.full)) yield batch.take();
+  while (!batch.empty) {
+    const { full } = batch;
+    const group = batch.take(); // rows that waited, because they share a text with these, come into the next
+    if (full || !dropLast) yield group;
+  }
 }
 
 /** Rows as they come. */

@@ -122,6 +122,8 @@ class Loop {
         this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
         if (last) break;
       }
+    } else if (heldOut !== null) {
+      await this.#evaluate(step, heldOut);
     }
     const model = modelFolder(config.output);
     await parts.model.save(model);

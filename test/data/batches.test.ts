@@ -177,3 +177,17 @@ test('a source that can be read only once serves one epoch, or several where all
     message: /only once/,
   });
 });
+
+test('dropLast with different texts: rows that wait fill the batches that follow', async () => {
+  const rows = [
+    { anchor: 'a', positive: 'b' },
+    { anchor: 'a', positive: 'c' },
+    { anchor: 'b', positive: 'd' },
+  ];
+  const settings = { size: 2, shuffle: false, uniqueTexts: true, dropLast: true } as const;
+  const all = await collect(batches(rows, settings));
+  assert.deepEqual(
+    all.map(({ columns }) => columns.anchor),
+    [['a', 'b']],
+  );
+});

@@ -288,6 +288,15 @@ test('a resumed run that was at its end makes no step and writes the model', asy
   });
 });
 
+test('a run resumed at its end is evaluated as it would have been', async (t) => {
+  const { config } = await shortRun(t);
+  const evaluation = { task: 'retrieval', data: config.data as string } as const;
+  const settings = { ...config, evaluation, steps: 2, checkpoint: { every: 2 } };
+  const whole = await train(settings);
+  assert.ok(whole.scores !== null);
+  assert.deepEqual((await train({ ...settings, resume: true })).scores, whole.scores);
+});
+
 test('epochs give as many steps as there are batches of at least half the size', async (t) => {
   const { config } = await shortRun(t);
   const { events, steps } = await record({ ...config, steps: undefined, epochs: 2, batch: 25 });

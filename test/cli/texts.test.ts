@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { readTexts } from '../../lib/cli/texts.js';
+import { collect, temporaryFolder } from '../data/temporary-folder.js';
+
+test('the lines of a file are its texts: no mark in front, no carriage returns, empty ones kept', async (t) => {
+  const folder = await temporaryFolder(t);
+  // A line separator of Unicode ends no line: rows would no longer stand beside their lines.
+  const text = '\uFEFFfirst\r\n\r\nwith\u2028in it\nlast';
+  const expected = ['first', '', 'with\u2028in it', 'last'];
+  for (const [name, bytes] of [
+    ['a.txt', Buffer.from(text)],
+    ['b.txt', Buffer.from(`${text}\n`)],
+    ['c.txt.gz', gzipSync(text)],
+  ] as const) {
+    await writeFile(join(folder, name), bytes);
+    assert.deepEqual(await collect(readTexts(join(folder, name), undefined)), expected);
+  }
+});
+
+test('a line that is not UTF-8 is named, and a file with columns needs one of them', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'wrong.txt');
+  await writeFile(path, Buffer.from('good\ncaf\xe9\n', 'latin1'));
+  await assert.rejects(collect(readTexts(path, undefined)), { code: 'INPUT', message: /wrong\.txt, line 2/ });
+  await assert.rejects(collect(readTexts(join(folder, 'a.jsonl'), undefined)), {
+    code: 'INPUT',
+    message: /--column NAME/,
+  });
+});
