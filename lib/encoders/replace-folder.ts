@@ -2,6 +2,7 @@ import { access, mkdir, readdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { show } from '../option-values.js';
 import { beside, inTurn, syncFolder } from './replace-file.js';
 
 /**
@@ -14,6 +15,8 @@ import { beside, inTurn, syncFolder } from './replace-file.js';
  * @throws GradCacheError `INPUT` where `path` is a file, or a folder that `recognise` does not know.
  */
 export async function replaceFolder(path: string, options: Replacement): Promise<void> {
+  if (typeof path !== 'string')
+    throw new GradCacheError('INPUT', `the folder to write is ${show(path)}, not a path`);
   // A link stays a link: what it points at is replaced.
   const target = await realpath(path).catch(() => resolve(path));
   await inTurn(target, () => replace(path, target, options));

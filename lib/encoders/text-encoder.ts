@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
+import { show } from '../option-values.js';
 import { backward, noGrad, withSeed } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
@@ -126,6 +127,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: CreateOptions = {},
   ): TextEncoder {
     checkKnown('TextEncoder.create', options, [...OPTIONS, 'pooling', 'normalize', 'seed']);
+    if (typeof config !== 'object' || config === null)
+      throw new GradCacheError('INPUT', `the configuration is ${show(config)}, not an object`);
     const modelType = config['model_type'];
     if (typeof modelType !== 'string')
       throw new GradCacheError('CHECKPOINT', 'the configuration has no model_type');

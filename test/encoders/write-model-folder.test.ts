@@ -162,6 +162,7 @@ test('a write that fails leaves the old model and nothing beside it', async (t) 
     { ...model, dense: [], config: { model_type: 'bert' } },
   ];
   for (const each of broken) await assert.rejects(writeModelFolder(path, each), { code: 'INPUT' });
+  await assert.rejects(writeModelFolder(5 as never, model), { code: 'INPUT', message: /is 5, not a path/ });
   assert.deepEqual(content(await readModelFolder(path)), before);
   assert.deepEqual(await readdir(folder), ['model']);
 });
