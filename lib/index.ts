@@ -4,7 +4,8 @@
  * @packageDocumentation
  */
 export { GradCacheError, type ErrorCode } from './errors.js';
-export { Tensor, type DType, type Parameter, type TensorData, type TensorValues } from './tensor.js';
+export { Tensor, type DType, type Parameter } from './tensor.js';
+export type { TensorData, TensorValues } from './tensor-data.js';
 export { call, callAsync, schema } from './operators.js';
 export { backward, noGrad, withGrad, withSeed } from './autograd.js';
 export { tidy } from './scope.js';

@@ -4,42 +4,9 @@ import { refuseToFreeze, refuseToReplaceGradient } from './encoder-gradients.js'
 import { checkKnown } from './known-options.js';
 import { call } from './operators.js';
 import { track } from './scope.js';
+import { asArray, BYTES, dtypeOfArray, fromList, type TensorData, type TensorValues } from './tensor-data.js';
 
 export type { DType } from './native.js';
-
-/** Typed arrays that {@link Tensor.from} takes, each with its element type. */
-export type TensorData =
-  Float32Array | Float64Array | Int32Array | BigInt64Array | Int16Array | Int8Array | Uint8Array;
-
-/** What {@link Tensor.values} gives. */
-export type TensorValues =
-  Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
-
-const dtypeOfArray = (data: TensorData): DType => {
-  if (data instanceof Float32Array) return 'float32';
-  if (data instanceof Float64Array) return 'float64';
-  if (data instanceof Int32Array) return 'int32';
-  if (data instanceof BigInt64Array) return 'int64';
-  if (data instanceof Int16Array) return 'int16';
-  if (data instanceof Int8Array) return 'int8';
-  if (data instanceof Uint8Array) return 'uint8';
-  const name = Object.prototype.toString.call(data).slice(8, -1);
-  throw new GradCacheError(
-    'DTYPE',
-    `no tensor has the elements of a ${name}: copy it into an Int32Array, BigInt64Array or Float64Array`,
-  );
-};
-
-/** A flat list of numbers as float64. */
-function fromList(list: readonly unknown[]): Float64Array {
-  const place = list.findIndex((value) => typeof value !== 'number');
-  if (place < 0) return Float64Array.from(list as readonly number[]);
-  const value = list[place];
-  const what = Array.isArray(value)
-    ? 'a list: give a flat list, and its shape as an option'
-    : `${value === null ? 'null' : typeof value}, no number`;
-  throw new GradCacheError('INPUT', `element ${place} of the list is ${what}`);
-}
 
 /**
  * An n-dimensional array on the CPU or a GPU, with libtorch's autograd behind it.
@@ -354,51 +321,11 @@ export class Tensor {
   }
 }
 
-const BYTES: Readonly<Record<DType, number>> = {
-  float64: 8,
-  float32: 4,
-  float16: 2,
-  bfloat16: 2,
-  int64: 8,
-  int32: 4,
-  int16: 2,
-  int8: 1,
-  uint8: 1,
-  bool: 1,
-};
-
 function tidyValue(tensor: Tensor): TensorValues {
   try {
     return tensor.valuesSync();
   } finally {
     tensor.dispose();
-  }
-}
-
-function asArray(bytes: Uint8Array, dtype: DType): TensorValues {
-  const { buffer, byteOffset, byteLength } = bytes;
-  // A small Buffer may lie anywhere in its pool; wide elements need their own alignment.
-  const aligned =
-    byteOffset % BYTES[dtype] === 0
-      ? { buffer, byteOffset }
-      : { buffer: Uint8Array.from(bytes).buffer, byteOffset: 0 };
-  const length = byteLength / BYTES[dtype];
-  switch (dtype) {
-    case 'float64':
-      return new Float64Array(aligned.buffer, aligned.byteOffset, length);
-    case 'int64':
-      return new BigInt64Array(aligned.buffer, aligned.byteOffset, length);
-    case 'int32':
-      return new Int32Array(aligned.buffer, aligned.byteOffset, length);
-    case 'int16':
-      return new Int16Array(aligned.buffer, aligned.byteOffset, length);
-    case 'int8':
-      return new Int8Array(aligned.buffer, aligned.byteOffset, length);
-    case 'uint8':
-    case 'bool':
-      return new Uint8Array(aligned.buffer, aligned.byteOffset, length);
-    default:
-      return new Float32Array(aligned.buffer, aligned.byteOffset, length);
   }
 }
 
