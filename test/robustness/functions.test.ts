@@ -8,6 +8,7 @@ import {
   call,
   clipGradNorm,
   GradCacheError,
+  infoNCE,
   RepresentationCache,
   Tensor,
   TextEncoder,
@@ -323,4 +324,31 @@ test('a tensor of what is no flat list of numbers is refused, and unknown option
   ];
   for (const [data, options, code, message] of refused)
     assert.throws(() => Tensor.from(data as never, options), fails(code, message));
+});
+
+test('withSeed leaves the generator as it was', () => {
+  const draw = () => call('aten::randn', [4], { dtype: 'float64' });
+  const whole = withSeed(9, () => [draw(), draw()]).map((drawn) => drawn.valuesSync());
+  const nested = withSeed(9, () => [draw(), withSeed(9, draw), draw()]).map((drawn) => drawn.valuesSync());
+  assert.notDeepEqual(whole[0], whole[1]);
+  assert.deepEqual(nested, [whole[0], whole[0], whole[1]]);
+});
+
+test('a learned temperature does not decay', () => {
+  const [parameter] = infoNCE({ temperature: { initial: 0.1, learned: true } }).parameters();
+  assert.equal(parameter?.decay, false);
+});
+
+test('both names of GELU with a tangent are that one', async () => {
+  const representation = async (hidden_act: string) => {
+    const config = { model_type: 'bert', hidden_act, vocab_size: 64, hidden_size: 16, num_hidden_layers: 1 };
+    const rest = { num_attention_heads: 2, intermediate_size: 32, max_position_embeddings: 16 };
+    const encoder = TextEncoder.create({ ...config, ...rest }, await smallTokenizer(64), { seed: 1 });
+    return (await encoder.encode(['w1 w2 w3'])).values();
+  };
+  const [exact, one, other] = await Promise.all(
+    ['gelu', 'gelu_new', 'gelu_pytorch_tanh'].map(representation),
+  );
+  assert.deepEqual(one, other);
+  assert.notDeepEqual(exact, one);
 });

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { TextEncoder } from '../../lib/encoders/text-encoder.js';
+import { flattenScores } from '../../lib/evaluation/scores.js';
+import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
+import { readRetrievalPairs } from '../../lib/evaluation/tasks.js';
+import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
+import { gradcache } from './program.js';
+
+const prompts = { query: 'find the', document: 'a text of' };
+
+async function modelWithPrompts(folder: string): Promise<string> {
+  const model = await saveTinyModel(join(folder, 'model'));
+  await writeFile(join(model, 'config_sentence_transformers.json'), JSON.stringify({ prompts }));
+  return model;
+}
+
+test('embed puts the prompt named before every text', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await modelWithPrompts(folder);
+  const [input, output] = [join(folder, 'texts.txt'), join(folder, 'vectors.jsonl')];
+  await writeFile(input, 'old dog\nriver\n');
+  const encoder = await TextEncoder.load(model, { device: 'cpu' });
+  for (const prompt of ['query', 'document'] as const) {
+    const args = ['--model', model, '--device', 'cpu', '--input', input, '--output', output];
+    const { code, stderr } = await gradcache(['embed', ...args, '--prompt', prompt]);
+    assert.equal(code, 0, stderr);
+    const lines = (await readFile(output, 'utf8')).trim().split('\n');
+    const vectors = lines.flatMap((line) => (JSON.parse(line) as { vector: number[] }).vector);
+    const expected = await encoder.encode(['old dog', 'river'], { prompt });
+    const other = await encoder.encode(['old dog', 'river']);
+    const far = async (tensor: typeof other) =>
+      Math.max(...Array.from((await tensor.values()) as Float32Array, (v, k) => Math.abs(v - vectors[k]!)));
+    assert.ok((await far(expected)) < 1e-6);
+    assert.ok((await far(other)) > 1e-3);
+  }
+  encoder.dispose();
+});
+
+test('evaluate puts its prompts before queries and documents', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await modelWithPrompts(folder);
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const encoder = await TextEncoder.load(model, { device: 'cpu' });
+  const task = await readRetrievalPairs(data);
+  const all = new Set<string>();
+  const choices: { query?: string; document?: string }[] = [
+    {},
+    { query: 'query' },
+    { document: 'document' },
+    { query: 'query', document: 'document' },
+  ];
+  for (const names of choices) {
+    const flags = Object.entries(names).flatMap(([side, name]: [string, string]) => [
+      `--${side}-prompt`,
+      name,
+    ]);
+    const args = ['evaluate', '--model', model, '--device', 'cpu', '--data', data, '--json', ...flags];
+    const { stdout, stderr } = await gradcache(args);
+    const { task: kind, ...scores } = JSON.parse(stdout) as Record<string, number | string>;
+    assert.equal(kind, 'retrieval', stderr);
+    const expected = flattenScores(await evaluateRetrieval(encoder, task, { prompts: names }));
+    for (const [name, value] of Object.entries(expected))
+      assert.ok(Math.abs(Number(scores[name]) - value) < 1e-9, name);
+    all.add(JSON.stringify(expected));
+  }
+  assert.equal(all.size, 4, 'each choice of prompts has scores of its own');
+  encoder.dispose();
+});
