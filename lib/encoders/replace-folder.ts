@@ -17,9 +17,12 @@ import { beside, inTurn, syncFolder } from './replace-file.js';
 export async function replaceFolder(path: string, options: Replacement): Promise<void> {
   if (typeof path !== 'string')
     throw new GradCacheError('INPUT', `the folder to write is ${show(path)}, not a path`);
-  // A link stays a link: what it points at is replaced.
-  const target = await realpath(path).catch(() => resolve(path));
-  await inTurn(target, () => replace(path, target, options));
+  await inTurn(path, async () => {
+    // A link stays a link: what it points at is replaced.
+    const target = await realpath(path).catch(() => resolve(path));
+    const replacing = () => replace(path, target, options);
+    await (target === resolve(path) ? replacing() : inTurn(target, replacing));
+  });
 }
 
 interface Replacement {

@@ -102,8 +102,10 @@ async function bestOf(queries: Tensor, documents: Tensor, offset: number, k: num
   const all = await callAsync('aten::mm', queries, columns);
   const within = Math.min(k, columns.shape[1] as number);
   const [scores, order] = await callAsync<[Tensor, Tensor]>('aten::topk', all, within, 1, true, true);
-  const positions = order.add(offset);
-  disposeAll(columns, all, order);
+  // As a tensor: a number beside int64 makes float32, which counts to 2^24.
+  const first = Tensor.from(BigInt64Array.of(BigInt(offset)), { shape: [], device: order.device });
+  const positions = order.add(first);
+  disposeAll(columns, all, order, first);
   return { scores, documents: positions };
 }
 

@@ -13,9 +13,9 @@ export interface HeldOut {
 /** Reads the held-out data of a run. */
 export async function loadHeldOut(
   config: NonNullable<FilledTrainConfig['evaluation']>,
-  { columns, prompts }: Pick<FilledTrainConfig, 'columns' | 'prompts'>,
+  { columns, prompts, loss: { similarity } }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
 ): Promise<HeldOut> {
-  // The texts of an evaluation get the prompts of the training: those of its anchors and of its positives.
+  // Documents are ranked by the similarity that is trained. The texts of an evaluation get the prompts of the training: those of its anchors and of its positives.
   const [query, document] = columns.map((column) => prompts[column]);
   if (config.task === 'sts') {
     const task = await readSts(config.data, { columns: config.columns, header: config.header });
@@ -27,6 +27,8 @@ export async function loadHeldOut(
   const task = await readRetrievalPairs(config.data, { columns: config.columns, header: config.header });
   return {
     measure: async (model, signal) =>
-      flattenScores(await evaluateRetrieval(model, task, { prompts: { query, document }, signal })),
+      flattenScores(
+        await evaluateRetrieval(model, task, { similarity, prompts: { query, document }, signal }),
+      ),
   };
 }

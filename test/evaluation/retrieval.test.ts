@@ -87,6 +87,16 @@ test('a relevant document beyond rank 10 counts for recall alone', () => {
   assert.deepEqual(scores, { queries: 1, documents: 12, recall: { 10: 0, 12: 1 }, mrr10: 0, ndcg10: 0 });
 });
 
+test('with more than ten relevant documents the first ten can still be all there is to gain', () => {
+  const ranking = {
+    k: 10,
+    documents: Int32Array.from({ length: 10 }, (_, k) => k),
+    scores: new Float64Array(10),
+  };
+  const relevant = new Map(Array.from({ length: 12 }, (_, document) => [document, 1]));
+  assert.equal(scoreRanking(ranking, [relevant], 20, [10]).ndcg10, 1);
+});
+
 test('tasks that cannot be scored are refused', async () => {
   const refused: [Partial<RetrievalTask>, string, RegExp][] = [
     [{ queries: [], relevant: [] }, 'INPUT', /needs queries and documents/],

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Random } from '../../lib/data/random.js';
 import { search } from '../../lib/evaluation/search.js';
+import { call } from '../../lib/operators.js';
 import { Tensor } from '../../lib/tensor.js';
 
 function randomRows(rows: number, width: number, seed: number): number[][] {
@@ -78,4 +79,17 @@ test('what cannot be searched is refused', async () => {
     code: 'NON_FINITE',
     message: /query 0 and document 0/,
   });
+});
+
+test('places beyond 2^24 are whole numbers too', async () => {
+  const queries = Tensor.from([1, 0], { shape: [1, 2] });
+  const many = 2 ** 24;
+  function* blocks(): Generator<Tensor> {
+    // Rows of nothing, all of one element in memory.
+    yield call('aten::expand', Tensor.from([0, 0], { shape: [1, 2] }), [many, 2]);
+    yield Tensor.from([0, 0, 1, 0], { shape: [2, 2] });
+  }
+  const tile = { queries: 1, documents: 2 ** 22 };
+  const { documents } = await search(queries, blocks(), { k: 1, similarity: 'dot', tile });
+  assert.deepEqual([...documents], [many + 1]);
 });

@@ -4,11 +4,11 @@
  *
  *   node fuzz.js SEED COUNT
  */
-import { writeSync } from 'node:fs';
 import { argv } from 'node:process';
 import { call, GradCacheError, schema, tidy } from '../../lib/index.js';
 import { operators } from './operators.js';
 import { argumentsOf, Random, randomArgument } from './random-arguments.js';
+import { print } from './print.js';
 
 const [seed, count] = argv.slice(2).map(Number) as [number, number];
 const random = new Random(seed);
@@ -16,7 +16,7 @@ let returned = 0;
 let refused = 0;
 for (let k = 0; k < count; k++) {
   const name = random.pick(operators);
-  writeSync(1, `${k} ${name}\n`);
+  print(`${k} ${name}\n`);
   try {
     tidy(() => {
       const list = argumentsOf(schema(name));
@@ -37,4 +37,4 @@ for (let k = 0; k < count; k++) {
     refused++;
   }
 }
-writeSync(1, `${JSON.stringify({ returned, refused })}\n`);
+print(`${JSON.stringify({ returned, refused })}\n`);

@@ -4,11 +4,11 @@
  *
  *   node garbage.js SEED COUNT
  */
-import { writeSync } from 'node:fs';
 import { argv } from 'node:process';
 import * as gradcache from '../../lib/index.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { garbage, Random } from './random-arguments.js';
+import { print } from './print.js';
 
 const { Tensor } = gradcache;
 
@@ -78,7 +78,7 @@ async function main(): Promise<void> {
   for (let k = 0; k < count; k++) {
     const [name, target] = random.pick(list);
     const args = Array.from({ length: random.below(4) }, () => garbage(random));
-    writeSync(1, `${k} ${name}\n`);
+    print(`${k} ${name}\n`);
     try {
       await settle(target(...args));
     } catch (error) {

@@ -144,7 +144,10 @@ for (const [name, settings] of Object.entries(runs)) {
     const expected =
       task === 'sts'
         ? await evaluateSts(model, await readSts(sts), { prompt: query })
-        : await evaluateRetrieval(model, await readRetrievalPairs(data), { prompts: { query, document } });
+        : await evaluateRetrieval(model, await readRetrievalPairs(data), {
+            similarity,
+            prompts: { query, document },
+          });
     assert.deepEqual(result.scores, flattenScores(expected));
     model.dispose();
   });
