@@ -133,13 +133,22 @@ export function encoderSettings(
     positions: count('max_position_embeddings', 512),
     types: types ? count('type_vocab_size', 2) : 0,
     paddingToken: paddingToken(architecture, config),
-    relativeBuckets: architecture === 'mpnet' ? count('relative_attention_num_buckets', 32) : 0,
+    relativeBuckets: architecture === 'mpnet' ? buckets(count('relative_attention_num_buckets', 32)) : 0,
     normEpsilon: number('layer_norm_eps', architecture === 'roberta' ? 1e-5 : 1e-12),
     activation,
     hiddenDropout: dropout ?? number(keys.hiddenDropout, 0.1),
     attentionDropout: dropout ?? number(keys.attentionDropout, 0.1),
     ...head,
   };
+}
+
+/** Half of the buckets are for each direction, and half of those for exact distances: with fewer than four there are none. */
+function buckets(count: number): number {
+  if (count >= 4 && count % 2 === 0) return count;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `config.json: relative_attention_num_buckets is ${count}, expected an even number from 4 up`,
+  );
 }
 
 /** The token whose rows in the tables are not trained; RoBERTa and MPNet count positions from it. -1: none. */

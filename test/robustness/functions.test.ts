@@ -358,3 +358,16 @@ test('both names of GELU with a tangent are that one', async () => {
   assert.deepEqual(one, other);
   assert.notDeepEqual(exact, one);
 });
+
+test('MPNet needs buckets for distances in both directions', async () => {
+  const config = { model_type: 'mpnet', vocab_size: 64, hidden_size: 16, num_hidden_layers: 1 };
+  const rest = { num_attention_heads: 2, intermediate_size: 32, max_position_embeddings: 16 };
+  const tokenizer = await smallTokenizer(64);
+  for (const buckets of [1, 2, 3, 5]) {
+    const given = { ...config, ...rest, relative_attention_num_buckets: buckets };
+    assert.throws(() => TextEncoder.create(given, tokenizer), fails('CHECKPOINT', /even number from 4 up/));
+  }
+  const least = { ...config, ...rest, relative_attention_num_buckets: 4 };
+  const encoder = TextEncoder.create(least, tokenizer);
+  await encoder.encode(['w1 w2 w3 w4 w5 w6']);
+});
