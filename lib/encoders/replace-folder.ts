@@ -8,7 +8,8 @@ import { beside, inTurn, syncFolder } from './replace-file.js';
 /**
  * Replaces a folder as a whole. `write` fills `<path>.<writer>.tmp`; then the folder that was there is renamed to
  * `<path>.<writer>.old`, the new one to `path`, and the old one is removed. At every moment at least one complete folder
- * exists under one of the three names. Writes of one path take turns. What the old folder held besides a model (see `belongs`) moves into the new one.
+ * exists under one of the three names. Writes of one path take turns. What the old folder held besides a model (see
+ * `belongs`) moves into the new one.
  *
  * @param belongs says of an entry of the old folder whether it is replaced, and so removed, by this write
  * @param recognise says from the names of its entries whether an existing folder may be replaced at all

@@ -23,7 +23,11 @@ export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): nu
   return covariance / Math.sqrt(varianceFirst * varianceSecond);
 }
 
-/** Spearman's correlation: Pearson's correlation of the ranks, equal values sharing the average of their ranks. @throws GradCacheError `NON_FINITE` for NaN */
+/**
+ * Spearman's correlation: Pearson's correlation of the ranks, equal values sharing the average of their ranks.
+ *
+ * @throws GradCacheError `NON_FINITE` for NaN
+ */
 export function spearman(first: ArrayLike<number>, second: ArrayLike<number>): number {
   checkLengths(first, second);
   return pearson(averageRanks(first), averageRanks(second));

@@ -67,7 +67,7 @@ export class AdamW {
   constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: AdamWOptions) {
     checkKnown('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
     const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity } = options;
-    check('lr', lr, lr >= 0 && Number.isFinite(lr), 'a number from 0 up');
+    check('lr', lr, fromZeroUp(lr), 'a number from 0 up');
     const pair = Array.isArray(betas) && betas.length === 2;
     check(
       'betas',
@@ -76,7 +76,7 @@ export class AdamW {
       'two numbers from 0 up to, not including, 1',
     );
     check('eps', eps, eps > 0 && Number.isFinite(eps), 'a number above 0');
-    check('weightDecay', weightDecay, weightDecay >= 0 && Number.isFinite(weightDecay), 'a number from 0 up');
+    check('weightDecay', weightDecay, fromZeroUp(weightDecay), 'a number from 0 up');
     check('maxGradNorm', maxGradNorm, maxGradNorm > 0, 'a number above 0');
     this.lr = lr;
     this.#options = { betas, eps, maxGradNorm };
@@ -279,13 +279,8 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
     checkKnown('a group of AdamW', group, ['parameters', 'lrScale', 'weightDecay']);
     const { lrScale = 1 } = group;
     const groupDecay = group.weightDecay ?? weightDecay;
-    check('lrScale', lrScale, lrScale >= 0 && Number.isFinite(lrScale), 'a number from 0 up');
-    check(
-      'weightDecay of a group',
-      groupDecay,
-      groupDecay >= 0 && Number.isFinite(groupDecay),
-      'a number from 0 up',
-    );
+    check('lrScale', lrScale, fromZeroUp(lrScale), 'a number from 0 up');
+    check('weightDecay of a group', groupDecay, fromZeroUp(groupDecay), 'a number from 0 up');
     for (const parameter of group.parameters) {
       if (seen.has(parameter.tensor)) {
         throw new GradCacheError(
@@ -346,6 +341,8 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
   }
   return [...groups.values()];
 }
+
+const fromZeroUp = (value: number): boolean => value >= 0 && Number.isFinite(value);
 
 function check(name: string, value: unknown, good: boolean, accepted: string): void {
   if (!good)

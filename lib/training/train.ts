@@ -64,7 +64,7 @@ export interface TrainResult {
  */
 export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
   const given = readTrainConfig(config);
-  const filled = (config.columns ?? undefined) === undefined ? await withNegatives(given) : given;
+  const filled = (config.columns ?? null) === null ? await withNegatives(given) : given;
   checkKnown('train', hooks, ['signal', 'onEvent']);
   const { signal, onEvent } = hooks;
   await tidyOutput(filled.output);
