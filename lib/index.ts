@@ -25,6 +25,7 @@ export type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from 
 export type { Retain } from './retention.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './encoders/chunk-plan.js';
 export { Tokenizer, type TokenBatch } from './encoders/tokenizer.js';
+export type { Prompt } from './encoders/prompts.js';
 export type { Pooling } from './encoders/model-folder.js';
 export { readSafetensors, writeSafetensors, type StoredTensor } from './encoders/safetensors.js';
 export { infoNCE, type InfoNCELoss, type InfoNCEOptions } from './losses/info-nce.js';

@@ -16,6 +16,7 @@ import { inOrder } from './chunk-queue.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
 import { readModelFolder, writeModelFolder, type ModelFolder, type Pooling } from './model-folder.js';
 import { matchWeights, storedWeights } from './model-state.js';
+import { Prompts, type Prompt } from './prompts.js';
 import type { TokenBatch, Tokenizer } from './tokenizer.js';
 
 /** How a text encoder computes. */
@@ -51,14 +52,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly precision: 'float32' | 'float64' | 'bfloat16';
   /** The most tokens of a text, special ones included. */
   readonly maxLength: number;
-  /** Texts that {@link TextEncoder.tokenize} can put in front, by name. */
-  readonly prompts: Readonly<Record<string, string>>;
   readonly tokenizer: Tokenizer;
   readonly queues = true;
   readonly automaticChunk: { readonly tokens: number };
 
   readonly #handle: EncoderHandle;
   readonly #folder: ModelFolder;
+  readonly #prompts: Prompts;
   readonly #parameters: Parameter[];
   readonly #gradients: Tensor;
 
@@ -94,7 +94,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.device = this.#gradients.device;
     this.precision = precision;
     this.maxLength = maxLength;
-    this.prompts = folder.prompts;
+    this.#prompts = new Prompts(folder.prompts, folder.defaultPrompt);
     this.tokenizer = folder.tokenizer;
     this.automaticChunk = { tokens: this.device === 'cpu' ? 2048 : 32_768 };
   }
@@ -164,41 +164,59 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return guarded(() => this.#handle.dimension);
   }
 
+  /** Texts that {@link TextEncoder.tokenize} can put in front, by name; {@link TextEncoder.setPrompt} adds to them. */
+  get prompts(): Readonly<Record<string, string>> {
+    return this.#prompts.texts;
+  }
+
+  /** Name of the prompt that {@link TextEncoder.tokenize} uses where none is asked for; null: it uses none. */
+  get defaultPrompt(): string | null {
+    return this.#folder.defaultPrompt;
+  }
+
+  /**
+   * Gives the model a prompt, or other words for one that it has. {@link TextEncoder.save} writes it with the model.
+   *
+   * @throws GradCacheError `INPUT` unless both are strings and the name is not empty
+   */
+  setPrompt(name: string, text: string): void {
+    this.#prompts.set(name, text);
+  }
+
   /**
    * Token ids of texts, off the event loop.
    *
-   * @param options.prompt name of one of {@link TextEncoder.prompts}, or `''` for none; default: the folder's default
+   * @param options.prompt name of one of {@link TextEncoder.prompts}, `''` for none, or the words themselves as
+   * `{ prefix: 'query: ' }`; default: {@link TextEncoder.defaultPrompt}
    * @throws GradCacheError `INPUT` for a value that is no string, or a prompt that does not exist
    */
   async tokenize(
     texts: readonly string[],
-    options: { prompt?: string | undefined } = {},
+    options: { prompt?: Prompt | undefined } = {},
   ): Promise<TokenBatch> {
     checkKnown('tokenize', options, ['prompt']);
-    const name = options.prompt ?? this.#folder.defaultPrompt ?? '';
-    const prefix = name === '' ? '' : Object.hasOwn(this.prompts, name) ? this.prompts[name] : undefined;
-    if (prefix === undefined) {
-      const known = Object.keys(this.prompts).join(', ') || 'none';
-      throw new GradCacheError('INPUT', `prompt '${name}' does not exist; the model has ${known}`);
-    }
-    return this.tokenizer.encode(texts, { maxLength: this.maxLength, prefix });
+    return this.tokenizer.encode(texts, {
+      maxLength: this.maxLength,
+      prefix: this.#prompts.prefixOf(options.prompt),
+    });
   }
 
   /**
    * Representations of texts, [texts, dimension], in their order, on the encoder's device, without dropout or graph.
+   * No texts give a tensor of shape [0, dimension].
    *
+   * @param options.prompt as {@link TextEncoder.tokenize} takes it
    * @throws GradCacheError `INPUT`, `ABORTED`, `OUT_OF_MEMORY`
    */
   async encode(
     texts: readonly string[],
-    options: { prompt?: string; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
+    options: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Tensor> {
     checkKnown('encode', options, ['prompt', 'tokensPerChunk', 'signal']);
     const { prompt } = options;
     const batch = await this.tokenize(texts, { prompt });
-    const plan = planChunks(this.lengths(batch), {
-      tokens: options.tokensPerChunk ?? this.automaticChunk.tokens,
-    });
+    const lengths = texts.length === 0 ? new Int32Array() : this.lengths(batch);
+    const plan = planChunks(lengths, { tokens: options.tokensPerChunk ?? this.automaticChunk.tokens });
     const result = this.#empty(texts.length);
     await inOrder({
       count: plan.length,
@@ -293,7 +311,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
    */
   async save(folder: string): Promise<void> {
     const state = await whileReading(this.#parameters, () =>
-      storedWeights(this.#folder, this.#parameters, this.maxLength),
+      storedWeights({ ...this.#folder, prompts: this.prompts }, this.#parameters, this.maxLength),
     );
     await writeModelFolder(folder, state);
   }

@@ -1,0 +1,62 @@
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../known-options.js';
+import { show } from '../option-values.js';
+
+/**
+ * What is put in front of a text: the name of one of the model's prompts, `''` for nothing, or the words themselves, as in
+ * `{ prefix: 'query: ' }`.
+ */
+export type Prompt = string | { readonly prefix: string };
+
+/** The prompts of a model by name, and the one that is used where none is asked for. */
+export class Prompts {
+  readonly #texts: Map<string, string>;
+  readonly #defaultName: string | null;
+
+  constructor(texts: Readonly<Record<string, string>>, defaultName: string | null) {
+    this.#texts = new Map(Object.entries(texts));
+    this.#defaultName = defaultName;
+  }
+
+  /** A copy: the prompts change through {@link Prompts.set} alone. */
+  get texts(): Readonly<Record<string, string>> {
+    return Object.freeze(Object.fromEntries(this.#texts));
+  }
+
+  /** @throws GradCacheError `INPUT` unless both are strings and the name is not empty */
+  set(name: string, text: string): void {
+    if (typeof name !== 'string' || name === '')
+      throw new GradCacheError(
+        'INPUT',
+        `the prompt's name is ${show(name)}; a string that is not empty is needed`,
+      );
+    if (typeof text !== 'string')
+      throw new GradCacheError('INPUT', `the prompt ${show(name)} is ${show(text)}, not a string`);
+    this.#texts.set(name, text);
+  }
+
+  /**
+   * The words to put in front of a text.
+   *
+   * @param prompt the default prompt where it is undefined
+   * @throws GradCacheError `INPUT` for a name that is none of the model's, and for what is no prompt
+   */
+  prefixOf(prompt: Prompt | undefined): string {
+    const asked = prompt ?? this.#defaultName ?? '';
+    if (typeof asked === 'string') return asked === '' ? '' : this.#named(asked);
+    checkKnown('prompt', asked, ['prefix']);
+    if (typeof asked.prefix !== 'string')
+      throw new GradCacheError('INPUT', `prompt.prefix is ${show(asked.prefix)}, not a string`);
+    return asked.prefix;
+  }
+
+  #named(name: string): string {
+    const text = this.#texts.get(name);
+    if (text !== undefined) return text;
+    const known = [...this.#texts.keys()].join(', ') || 'none';
+    throw new GradCacheError(
+      'INPUT',
+      `prompt '${name}' does not exist; the model has ${known}. Words that are no name are given as { prefix: … }.`,
+    );
+  }
+}
