@@ -2,6 +2,16 @@ import eslint from '@eslint/js';
 import { defineConfig, globalIgnores } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
+const namedExports = { selector: 'ExportDefaultDeclaration', message: 'Exports have names here.' };
+/** What Node, native code or a caller in a vm context (Jest, Vitest) makes is no instance of this realm's classes. */
+const noForeignClass = {
+  selector:
+    "BinaryExpression[operator='instanceof'][right.name=/^(\\w*Error|DOMException|\\w*Array|\\w*ArrayBuffer|DataView|Buffer|" +
+    '\\w*Map|\\w*Set|Promise|RegExp|Date|Function|Object|AbortSignal|\\w*Stream)$/]' +
+    ':not([right.name=/^(GradCacheError|UsageError)$/])',
+  message: 'A value of another realm is no instance of it: see lib/realms.ts and node:util/types.',
+};
+
 export default defineConfig(
   globalIgnores(['dist/', 'build*/', 'prebuilds/', 'docs/', '.libtorch/', '.tools/', '.cache/', '.gpu/']),
   eslint.configs.recommended,
@@ -24,11 +34,12 @@ export default defineConfig(
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       // An async method may have nothing to await: its interface says that it returns a promise.
       '@typescript-eslint/require-await': 'off',
-      'no-restricted-syntax': [
-        'error',
-        { selector: 'ExportDefaultDeclaration', message: 'Exports have names here.' },
-      ],
+      'no-restricted-syntax': ['error', namedExports],
     },
+  },
+  {
+    files: ['lib/**/*.ts'],
+    rules: { 'no-restricted-syntax': ['error', namedExports, noForeignClass] },
   },
   {
     files: ['**/*.{js,mjs}'],

@@ -1,4 +1,5 @@
 import { GradCacheError } from './errors.js';
+import { reasonOf } from './realms.js';
 
 /** What is thrown where the system refuses a file: `PATH cannot be WHAT`, and its reason. */
 export function fileError(
@@ -7,6 +8,5 @@ export function fileError(
   what: string,
   error: unknown,
 ): GradCacheError {
-  const reason = error instanceof Error ? error.message : String(error);
-  return new GradCacheError(code, `${path} cannot be ${what}: ${reason}.`, { cause: error });
+  return new GradCacheError(code, `${path} cannot be ${what}: ${reasonOf(error)}.`, { cause: error });
 }

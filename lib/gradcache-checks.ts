@@ -4,6 +4,7 @@ import { requireChunkSize, type ChunkSize } from './encoders/chunk-plan.js';
 import type { Encoder } from './encoders/encoder.js';
 import type { GradCacheOptions, StepOptions } from './gradcache.js';
 import { checkKnown } from './known-options.js';
+import { requireSignal } from './option-values.js';
 import { requireSeed } from './seeds.js';
 
 /**
@@ -48,8 +49,7 @@ export function checkStep(inputs: readonly unknown[], options: StepOptions): voi
   if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
   checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed']);
   const { signal, onProgress, seed, loss = {} } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw refused('signal', signal, 'an AbortSignal');
+  requireSignal('signal', signal);
   if (onProgress !== undefined && typeof onProgress !== 'function')
     throw refused('onProgress', onProgress, 'a function');
   if (typeof loss !== 'object' || loss === null)

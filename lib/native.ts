@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { isMainThread, threadId } from 'node:worker_threads';
 import { GradCacheError, type ErrorCode } from './errors.js';
+import { isError } from './realms.js';
 import { findCudaKernels } from './runtime/cuda-kernels.js';
 import { loadAddon, type LoadedAddon } from './runtime/load.js';
 
@@ -184,7 +185,7 @@ export async function guardedAsync<T>(body: () => Promise<T>): Promise<T> {
 }
 
 function typed(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof GradCacheError) return error;
+  if (!isError(error) || error instanceof GradCacheError) return error;
   const { code } = error as { code?: unknown };
   if (typeof code !== 'string' || code.startsWith('ERR_')) return error;
   return new GradCacheError(code as ErrorCode, error.message, { cause: error });

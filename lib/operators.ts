@@ -1,5 +1,6 @@
 import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native, type OperatorHandle, type TensorHandle } from './native.js';
+import { isPlainObject } from './realms.js';
 import { Tensor } from './tensor.js';
 
 const handles = new Map<string, OperatorHandle>();
@@ -22,9 +23,6 @@ function operator(name: string): OperatorHandle {
   return handle;
 }
 
-const isKeywords = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
-
 function unwrap(value: unknown): unknown {
   if (value instanceof Tensor) return value.handle;
   return Array.isArray(value) ? value.map(unwrap) : value;
@@ -37,8 +35,8 @@ function wrap(value: unknown): unknown {
 
 function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
   const last = args.at(-1);
-  const keywords = isKeywords(last) ? last : {};
-  const positional = isKeywords(last) ? args.slice(0, -1) : args;
+  const keywords = isPlainObject(last) ? last : {};
+  const positional = isPlainObject(last) ? args.slice(0, -1) : args;
   return [
     positional.map(unwrap),
     Object.fromEntries(Object.entries(keywords).map(([name, v]) => [name, unwrap(v)])),

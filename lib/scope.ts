@@ -1,3 +1,5 @@
+import { isPlainObject } from './realms.js';
+
 /** Which tensors a block of code has made: what {@link tidy} frees at its end. */
 interface Disposable {
   dispose(): void;
@@ -46,6 +48,5 @@ function collect(value: unknown, into: Set<unknown>): void {
   if (typeof value !== 'object' || value === null || into.has(value)) return;
   into.add(value);
   if (Array.isArray(value)) for (const element of value) collect(element, into);
-  else if (Object.getPrototypeOf(value) === Object.prototype)
-    for (const element of Object.values(value)) collect(element, into);
+  else if (isPlainObject(value)) for (const element of Object.values(value)) collect(element, into);
 }

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { GradCacheError } from './errors.js';
 import type { DType } from './native.js';
 
@@ -11,13 +12,13 @@ export type TensorValues =
 
 /** @throws GradCacheError `DTYPE` for an array whose elements no tensor has */
 export function dtypeOfArray(data: TensorData): DType {
-  if (data instanceof Float32Array) return 'float32';
-  if (data instanceof Float64Array) return 'float64';
-  if (data instanceof Int32Array) return 'int32';
-  if (data instanceof BigInt64Array) return 'int64';
-  if (data instanceof Int16Array) return 'int16';
-  if (data instanceof Int8Array) return 'int8';
-  if (data instanceof Uint8Array) return 'uint8';
+  if (types.isFloat32Array(data)) return 'float32';
+  if (types.isFloat64Array(data)) return 'float64';
+  if (types.isInt32Array(data)) return 'int32';
+  if (types.isBigInt64Array(data)) return 'int64';
+  if (types.isInt16Array(data)) return 'int16';
+  if (types.isInt8Array(data)) return 'int8';
+  if (types.isUint8Array(data)) return 'uint8';
   const name = Object.prototype.toString.call(data).slice(8, -1);
   throw new GradCacheError(
     'DTYPE',

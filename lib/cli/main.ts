@@ -2,6 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { GradCacheError } from '../errors.js';
+import { isError, reasonOf } from '../realms.js';
 import { packageVersion } from '../runtime/paths.js';
 import type { Command } from './command.js';
 import { COMMON_FLAGS, formatHelp, parseFlags, UsageError } from './flags.js';
@@ -96,15 +97,14 @@ function overview(): string {
 
 /** `CODE: message`; with the stack, and what caused it, where asked. */
 function describe(error: unknown, debug: boolean): string {
-  if (debug && error instanceof Error) {
-    const cause =
-      error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
+  if (debug && isError(error)) {
+    const cause = isError(error.cause) ? `\ncaused by ${error.cause.stack ?? error.cause.message}` : '';
     const code = error instanceof GradCacheError ? `${error.code}: ` : '';
     return `${code}${error.stack ?? error.message}${cause}`;
   }
   if (error instanceof GradCacheError) return `${error.code}: ${error.message}`;
-  const message = error instanceof Error ? error.message : String(error);
-  const code = (error as NodeJS.ErrnoException).code ?? 'ERROR';
+  const message = reasonOf(error);
+  const code = (error as NodeJS.ErrnoException | null | undefined)?.code ?? 'ERROR';
   return message.startsWith(`${code}: `) ? message : `${code}: ${message}`;
 }
 

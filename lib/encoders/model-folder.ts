@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { reasonOf } from '../realms.js';
 import { readJsonObject } from './json-file.js';
 import { lengthLimitOf } from './length-limit.js';
 import { readWeights } from './model-weights.js';
@@ -106,25 +107,31 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
 }
 
 async function requireFolder(path: string): Promise<void> {
-  const status = await stat(path).catch((error: Error) => error);
-  if (!(status instanceof Error) && status.isDirectory()) return;
-  const interrupted = status instanceof Error ? await interruptedReplacement(path) : undefined;
+  let reason = 'it is not a folder';
+  let absent = false;
+  try {
+    if ((await stat(path)).isDirectory()) return;
+  } catch (error) {
+    reason = reasonOf(error);
+    absent = true;
+  }
+  const interrupted = absent ? await interruptedReplacement(path) : undefined;
   const way = interrupted
     ? ` ${interrupted} beside it is a complete model that an interrupted save left: rename it back.`
     : '';
-  const reason = status instanceof Error ? status.message : 'it is not a folder';
-  const download = isHubName(path, status)
-    ? ' Nothing is downloaded: fetch it first, for instance with `hf download NAME --local-dir FOLDER`.'
-    : '';
+  const download =
+    absent && isHubName(path)
+      ? ' Nothing is downloaded: fetch it first, for instance with `hf download NAME --local-dir FOLDER`.'
+      : '';
   throw new GradCacheError(
     'CHECKPOINT',
     `${path} cannot be read as a model folder: ${reason}.${way}${download}`,
   );
 }
 
-/** `owner/name`, as models are called on the Hugging Face hub, and no such folder here. */
-function isHubName(path: string, status: unknown): boolean {
-  return status instanceof Error && /^[\w-]+\/[\w.-]+$/.test(path);
+/** `owner/name`, as models are called on the Hugging Face hub. */
+function isHubName(path: string): boolean {
+  return /^[\w-]+\/[\w.-]+$/.test(path);
 }
 
 async function readConfig(folder: string): Promise<Record<string, unknown>> {

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
@@ -243,7 +244,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
 
   lengths(batch: TokenBatch): Int32Array {
     const { ids, offsets } = (batch as TokenBatch | null | undefined) ?? {};
-    if (!(ids instanceof Int32Array) || !(offsets instanceof Int32Array)) {
+    if (!types.isInt32Array(ids) || !types.isInt32Array(offsets)) {
       throw new GradCacheError(
         'INPUT',
         'a text encoder takes what its tokenize() returns: { ids, offsets } of Int32Array',

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { noGrad } from '../autograd.js';
 import { checkKnown } from '../known-options.js';
@@ -153,7 +154,7 @@ function targetsOf(options: LossOptions): number[] | null {
   checkKnown('the loss of infoNCE', options, ['targets']);
   const { targets } = options;
   if (targets === undefined || targets === null) return null;
-  if (!Array.isArray(targets) && !(targets instanceof Int32Array)) {
+  if (!Array.isArray(targets) && !types.isInt32Array(targets)) {
     throw new GradCacheError('INPUT', 'targets must be a list of candidate numbers, one for each anchor');
   }
   return Array.from(targets as ArrayLike<number>);

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { reasonOf } from '../realms.js';
 import { SUPPORTED_MINORS } from './paths.js';
 
 /** A folder that holds a libtorch: `lib/` with its shared libraries, and `include/` where it is complete enough to build against. */
@@ -27,7 +28,7 @@ export function inspectLibtorch(path: string): Inspection {
   try {
     return inspect(resolve(path));
   } catch (error) {
-    return refused(error instanceof Error ? error.message : String(error));
+    return refused(reasonOf(error));
   }
 }
 

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { isError, reasonOf } from '../realms.js';
 import { findCudaKernels } from './cuda-kernels.js';
 import { chooseBuild, type LoadedAddon, loadAddon, openLibraries } from './load.js';
 import { type DeviceTrouble, type KernelsReport, type LoadReport, PROBE_MARK } from './load-report.js';
@@ -58,7 +59,7 @@ function tryDevices({ addon, libtorch }: LoadedAddon, devices: readonly string[]
 
 /** Errors of the addon itself are plain ones with a code; only lib/native.ts makes them GradCacheErrors. */
 function asProblem(error: unknown): { code: string; message: string } {
-  if (!(error instanceof Error)) return { code: 'LIBTORCH_LOAD', message: String(error) };
+  if (!isError(error)) return { code: 'LIBTORCH_LOAD', message: reasonOf(error) };
   const { code } = error as { code?: unknown };
   const ours = error instanceof GradCacheError || (typeof code === 'string' && !code.startsWith('ERR_'));
   return { code: ours ? String(code) : 'LIBTORCH_LOAD', message: error.message };

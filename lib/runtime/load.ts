@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { reasonOf } from '../realms.js';
 import { type AddonBuild, findBuilds } from './builds.js';
 import type { LibtorchFolder } from './libtorch-folder.js';
 import { locateLibtorch, type LocatedLibtorch } from './libtorch.js';
@@ -102,7 +103,7 @@ function requireAddon(path: string, libtorch: LocatedLibtorch): unknown {
   try {
     return createRequire(import.meta.url)(path);
   } catch (error) {
-    throw loadError(path, error instanceof Error ? error.message : String(error), libtorch, error);
+    throw loadError(path, reasonOf(error), libtorch, error);
   }
 }
 

@@ -1,0 +1,24 @@
+/*
+ * What a value is, whatever realm made it. Jest, Vitest and node:vm run programs with globals of their own, while Node and
+ * native code make errors and arrays of the main ones: `instanceof` says no to a good value there.
+ */
+import { types } from 'node:util';
+import { show } from './option-values.js';
+
+/** An error of any realm. */
+export function isError(value: unknown): value is Error {
+  return types.isNativeError(value);
+}
+
+/** An object as `{}` makes it, in any realm: no instance of a class, and no list. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/** Why something failed: the message of what was thrown, or the thing itself. */
+export function reasonOf(thrown: unknown): string {
+  const message = (thrown as { message?: unknown } | null | undefined)?.message;
+  return typeof message === 'string' ? message : show(thrown);
+}
