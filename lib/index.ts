@@ -43,6 +43,7 @@ export { batches, type Batch, type BatchOptions } from './data/batches.js';
 export { prefetch } from './data/prefetch.js';
 export type { DataFormat } from './data/open-records.js';
 export { readPairs, type Dataset, type ReadOptions } from './data/read-pairs.js';
+export type { Quoting } from './data/quoting.js';
 export type { BadLine, Row, RowSource } from './data/row.js';
 export { averageRanks, pearson, spearman } from './evaluation/correlation.js';
 export {

@@ -1,9 +1,10 @@
+import { QUOTINGS } from '../data/quoting.js';
 import { readColumns } from '../evaluation/records.js';
 import { evaluateRetrieval } from '../evaluation/retrieval.js';
 import type { RetrievalTask } from '../evaluation/retrieval.js';
 import { flattenScores } from '../evaluation/scores.js';
 import { evaluateSts } from '../evaluation/sts.js';
-import { readRetrievalFolder, readRetrievalPairs, readSts } from '../evaluation/tasks.js';
+import { readRetrievalFolder, readRetrievalPairs, readSts, type TaskOptions } from '../evaluation/tasks.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
@@ -23,6 +24,16 @@ const TASK_FLAGS = {
     kind: 'switch',
     onByDefault: true,
     help: 'the first line of a CSV or TSV file is a row; --columns names its fields',
+  },
+  fields: {
+    kind: 'list',
+    value: 'A,B,C',
+    help: 'names of all fields of a CSV or TSV file without a header; --columns picks some',
+  },
+  quoting: {
+    kind: 'text',
+    value: 'KIND',
+    help: 'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
   },
 } as const satisfies Flags;
 
@@ -93,7 +104,7 @@ interface Measured {
 async function measureSts(args: Arguments, progress: ProgressLine, signal: AbortSignal): Promise<Measured> {
   const task = await readSts(args.required('data', TASK_FLAGS.data), {
     columns: args.list('columns'),
-    header: header(args),
+    ...howToRead(args),
   });
   const model = await openModel(args, progress);
   try {
@@ -154,16 +165,19 @@ async function readTask(args: Arguments): Promise<RetrievalTask> {
   const further = args.text('documents');
   const documents =
     further === undefined ? [] : readOneColumn(further, args.text('document-column') ?? columns[1] ?? '');
-  return readRetrievalPairs(data, { columns, header: header(args), documents });
+  return readRetrievalPairs(data, { columns, ...howToRead(args), documents });
 }
 
 async function* readOneColumn(path: string, column: string): AsyncGenerator<string, void, undefined> {
   for await (const row of readColumns(path, [column])) yield row[column] as string;
 }
 
-/** Undefined where the flag was not given. */
-function header(args: Arguments): boolean | undefined {
-  return args.get('header') as boolean | undefined;
+function howToRead(args: Arguments): Pick<TaskOptions, 'header' | 'quoting'> {
+  const quoting = QUOTINGS.find((known) => known === args.text('quoting'));
+  if (quoting === undefined && args.text('quoting') !== undefined)
+    throw new UsageError(`--quoting is ${args.text('quoting')}; accepted is ${QUOTINGS.join(', ')}.`);
+  const header = args.get('header') as boolean | undefined; // undefined where the flag was not given
+  return { header: args.list('fields') ?? header, quoting };
 }
 
 function format(value: number): string {

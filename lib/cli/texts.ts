@@ -1,4 +1,4 @@
-import { cutRegions, decodeBytes, lineEnds, readRegions } from '../data/text-stream.js';
+import { cutRegions, isDecoded, lineEnds, readRegions } from '../data/text-stream.js';
 import { readColumns } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
 
@@ -23,14 +23,13 @@ export async function* readTexts(
   }
   const regions =
     input === '-' ? cutRegions(process.stdin, 'standard input', lineEnds) : readRegions(input, lineEnds);
-  for await (const { text, encoding, line } of regions) {
+  for await (const { text, line } of regions) {
     const lines = text.split('\n');
     if (lines.at(-1) === '') lines.pop(); // what follows the last line end is no line
     for (const [index, raw] of lines.entries()) {
-      const decoded = encoding === 'utf8' ? raw : decodeBytes(raw);
-      if (decoded === undefined)
+      if (!isDecoded(raw))
         throw new GradCacheError('INPUT', `${input}, line ${line + index}: it is not UTF-8 text.`);
-      yield decoded.endsWith('\r') ? decoded.slice(0, -1) : decoded;
+      yield raw.endsWith('\r') ? raw.slice(0, -1) : raw;
     }
   }
 }

@@ -46,6 +46,18 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       onByDefault: true,
       help: 'the first line of a CSV or TSV file is a row; --columns names its fields',
     },
+    fields: {
+      kind: 'list',
+      value: 'A,B,C',
+      sets: 'header',
+      help: 'names of all fields of a CSV or TSV file without a header; --columns picks some',
+    },
+    quoting: {
+      kind: 'text',
+      value: 'KIND',
+      sets: 'quoting',
+      help: 'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
+    },
     format: {
       kind: 'text',
       value: 'FORMAT',
@@ -150,6 +162,18 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       sets: 'evaluation.header',
       onByDefault: true,
       help: 'the first line of a CSV or TSV file is a row; --eval-columns names its fields',
+    },
+    'eval-fields': {
+      kind: 'list',
+      value: 'A,B,C',
+      sets: 'evaluation.header',
+      help: 'names of all fields of a CSV or TSV file without a header; --eval-columns picks some',
+    },
+    'eval-quoting': {
+      kind: 'text',
+      value: 'KIND',
+      sets: 'evaluation.quoting',
+      help: 'quotes around its fields: csv, none or auto',
     },
     'eval-every': {
       kind: 'number',

@@ -1,22 +1,21 @@
 import type { ReadRecord, RecordBlocks } from './row.js';
-import { decodeBytes, lineEnds, readRegions } from './text-stream.js';
+import { isDecoded, lineEnds, readRegions } from './text-stream.js';
 
 /** Reads JSON lines: an object, or an array of texts, on every line. Blank lines are passed over. */
 export async function* readJsonLines(path: string): RecordBlocks {
-  for await (const { text, encoding, line } of readRegions(path, lineEnds)) {
+  for await (const { text, line } of readRegions(path, lineEnds)) {
     const records: ReadRecord[] = [];
     let number = line;
     for (const raw of text.split('\n')) {
-      if (raw.trim() !== '') records.push(parseLine(raw, encoding, number));
+      if (raw.trim() !== '') records.push(parseLine(raw, number));
       number++;
     }
     yield records;
   }
 }
 
-function parseLine(raw: string, encoding: 'utf8' | 'latin1', line: number): ReadRecord {
-  const text = encoding === 'utf8' ? raw : decodeBytes(raw);
-  if (text === undefined) return { line, problem: 'it is not UTF-8 text' };
+function parseLine(text: string, line: number): ReadRecord {
+  if (!isDecoded(text)) return { line, problem: 'it is not UTF-8 text' };
   let value: unknown;
   try {
     value = JSON.parse(text);

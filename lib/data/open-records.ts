@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { readSeparatedValues } from './csv.js';
 import { readJsonLines } from './jsonl.js';
 import { readParquet } from './parquet.js';
+import type { Quoting } from './quoting.js';
 import type { RecordBlocks } from './row.js';
 
 /** File formats that pairs are read from. */
@@ -17,27 +18,33 @@ const FORMAT_OF_EXTENSION: ReadonlyMap<string, DataFormat> = new Map([
 
 export const FORMATS: readonly DataFormat[] = [...new Set(FORMAT_OF_EXTENSION.values())];
 
-/**
- * The records of a file, whatever its format.
- *
- * @param columns that the file must have, where it says so before its records; all where undefined
- * @param header the columns' names where a CSV or TSV file does not begin with them
- */
-export function openRecords(
-  file: string,
-  format: DataFormat,
-  columns?: readonly string[],
-  header?: readonly string[],
-): RecordBlocks {
+/** How the records of a file are read. */
+export interface RecordOptions {
+  /** Told from the file's name where left out. */
+  readonly format?: DataFormat;
+  /** Columns that the file must have, where it says so before its records; all where undefined. */
+  readonly columns?: readonly string[];
+  /** Columns that are read where the file has them. */
+  readonly optional?: readonly string[];
+  /** Columns of numbers are read as well. */
+  readonly numbers?: boolean;
+  /** The columns' names where a CSV or TSV file does not begin with them. */
+  readonly header?: readonly string[];
+  readonly quoting?: Quoting;
+}
+
+/** The records of a file, whatever its format. */
+export function openRecords(file: string, options: RecordOptions = {}): RecordBlocks {
+  const { format = formatOf(file), columns: wanted, optional, numbers, header, quoting } = options;
   switch (format) {
     case 'jsonl':
       return readJsonLines(file);
     case 'csv':
-      return readSeparatedValues(file, ',', header, columns);
+      return readSeparatedValues(file, { separator: ',', quoting: quoting ?? 'csv', header, wanted });
     case 'tsv':
-      return readSeparatedValues(file, '\t', header, columns);
+      return readSeparatedValues(file, { separator: '\t', quoting: quoting ?? 'auto', header, wanted });
     case 'parquet':
-      return readParquet(file, columns);
+      return readParquet(file, { wanted, optional, numbers });
   }
 }
 

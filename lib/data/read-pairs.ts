@@ -1,8 +1,10 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
-import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.js';
-import { show } from '../option-values.js';
-import type { BadLine, ReadRecord, Row } from './row.js';
+import { formatOf, FORMATS, type DataFormat } from './open-records.js';
+import { requireOneOf, show } from '../option-values.js';
+import { QUOTINGS, type Quoting } from './quoting.js';
+import { readRows } from './read-rows.js';
+import { badLine, type BadLine, type Row } from './row.js';
 
 /** What {@link readPairs} reads and how. */
 export interface ReadOptions {
@@ -14,8 +16,13 @@ export interface ReadOptions {
   columns?: readonly string[];
   /** Taken from the file's name where left out: .jsonl, .ndjson, .csv, .tsv, .parquet; the text ones also with .gz. */
   format?: DataFormat;
-  /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default: true. */
-  header?: boolean;
+  /**
+   * For a CSV or TSV file whose first line is a row: the names of all its fields, of which `columns` picks some; or false
+   * where `columns` names them all. Default: true.
+   */
+  header?: boolean | readonly string[];
+  /** Whether fields of a CSV or TSV file can be in quotes. Default: 'csv' for CSV, 'auto' for TSV. See {@link Quoting}. */
+  quoting?: Quoting;
   /** Whether a line that is no row ends the reading with an error (the default) or is counted and passed over. */
   onBadLine?: 'throw' | 'skip';
   /** Called for every line passed over. */
@@ -47,7 +54,6 @@ class FileDataset implements Dataset {
   readonly files: readonly string[];
   skipped = 0;
   readonly #options: ReadOptions;
-  readonly #formats: readonly DataFormat[];
 
   constructor(files: readonly string[], options: ReadOptions) {
     if (!Array.isArray(files) || files.length === 0 || !files.every((file) => typeof file === 'string')) {
@@ -59,40 +65,19 @@ class FileDataset implements Dataset {
     checkOptions(options);
     this.files = [...(files as readonly string[])];
     this.#options = { ...options };
-    this.#formats = this.files.map((file) => options.format ?? formatOf(file));
+    if (options.format === undefined) this.files.forEach(formatOf); // refuses here, not at the first row
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
     this.skipped = 0;
-    let rows = 0;
-    let columns = this.#options.columns;
-    const header = this.#options.header === false ? columns : undefined;
-    for (const [index, file] of this.files.entries()) {
-      for await (const block of openRecords(file, this.#formats[index]!, columns, header)) {
-        for (const record of block) {
-          columns ??= columnsOf(record);
-          const row = toRow(record, columns);
-          if (typeof row === 'string') {
-            this.#report({ file, line: record.line, reason: row });
-          } else {
-            rows++;
-            yield row;
-          }
-        }
-      }
-    }
-    if (rows === 0) {
-      const why =
-        this.skipped > 0 ? `all ${this.skipped} lines were skipped as bad` : 'there is nothing in it';
-      throw new GradCacheError('INPUT', `${this.files.join(', ')}: no row was read, ${why}.`);
-    }
+    yield* readRows(this.files, this.#options, (line) => this.#report(line));
   }
 
   #report(line: BadLine): void {
     if (this.#options.onBadLine !== 'skip') {
-      throw new GradCacheError(
-        'INPUT',
-        `${line.file}, line ${line.line}: ${line.reason}. Correct the line, pass over such lines (onBadLine: 'skip', --on-bad-line skip), or name other columns (columns, --columns).`,
+      throw badLine(
+        line,
+        "Correct the line, pass over such lines (onBadLine: 'skip', --on-bad-line skip), or name other columns (columns, --columns).",
       );
     }
     this.skipped++;
@@ -100,73 +85,34 @@ class FileDataset implements Dataset {
   }
 }
 
-/** The columns that a first record suggests, or undefined where it suggests none. */
-function columnsOf(record: ReadRecord): string[] | undefined {
-  if ('problem' in record) return undefined;
-  if (Array.isArray(record.values)) {
-    const names = namesOfList(record.values);
-    return names.length > 0 ? names : undefined;
-  }
-  const names = Object.entries(record.values).flatMap(([name, value]) =>
-    typeof value === 'string' ? [name] : [],
-  );
-  return names.length > 0 && !names.includes('__proto__') ? names : undefined;
-}
-
-/** What the places of a JSON array are called. */
-export function namesOfList(values: readonly unknown[]): string[] {
-  return values.map((_, i) =>
-    i < 2 ? ['anchor', 'positive'][i]! : i === 2 ? 'negative' : `negative${i - 1}`,
-  );
-}
-
-/** The row in a record, or what is wrong with it. */
-function toRow(record: ReadRecord, columns: readonly string[] | undefined): Row | string {
-  if ('problem' in record) return record.problem;
-  if (columns === undefined) return 'it has no texts from which the columns could be taken';
-  const { values } = record;
-  const isList = Array.isArray(values);
-  if (isList && values.length !== columns.length)
-    return `it has ${values.length} values instead of ${columns.length}`;
-  const row: Record<string, string> = {};
-  for (let i = 0; i < columns.length; i++) {
-    const column = columns[i]!;
-    const text: unknown = isList
-      ? (values as readonly unknown[])[i]
-      : (values as Readonly<Record<string, unknown>>)[column];
-    if (typeof text !== 'string') {
-      return text === undefined
-        ? `it has no ${show(column)}`
-        : `${show(column)} is ${show(text)}, not a text`;
-    }
-    if (text.trim() === '') return `${show(column)} is empty`;
-    row[column] = text;
-  }
-  return row;
-}
-
 function checkOptions(options: ReadOptions): void {
-  checkKnown('readPairs', options, ['columns', 'format', 'header', 'onBadLine', 'onSkip']);
-  const { columns, format, header, onBadLine, onSkip } = options;
+  checkKnown('readPairs', options, ['columns', 'format', 'header', 'quoting', 'onBadLine', 'onSkip']);
+  const { columns, format, header, quoting, onBadLine, onSkip } = options;
   const fail = (name: string, value: unknown, accepted: string) =>
     new GradCacheError('INPUT', `${name} is ${show(value)}; ${accepted}.`);
-  if (columns !== undefined) {
-    const valid =
-      Array.isArray(columns) &&
-      columns.length > 0 &&
-      new Set(columns).size === columns.length &&
-      columns.every((column) => typeof column === 'string' && column !== '' && column !== '__proto__');
-    if (!valid) throw fail('columns', columns, 'a list of different, non-empty names is needed');
-  }
+  if (columns !== undefined && !areNames(columns))
+    throw fail('columns', columns, 'a list of different, non-empty names is needed');
   if (format !== undefined && !FORMATS.includes(format))
     throw fail('format', format, `one of ${FORMATS.join(', ')} is needed`);
-  if (header !== undefined && typeof header !== 'boolean')
-    throw fail('header', header, 'true or false is needed');
+  if (header !== undefined && typeof header !== 'boolean' && !areNames(header))
+    throw fail('header', header, 'true, false or the names of the fields are needed');
   if (header === false && columns === undefined)
     throw fail('header', header, 'columns must name the fields then');
-  if (onBadLine !== undefined && onBadLine !== 'throw' && onBadLine !== 'skip') {
-    throw fail('onBadLine', onBadLine, "'throw' or 'skip' is needed");
-  }
+  const unknown =
+    typeof header === 'object' ? columns?.find((column) => !header.includes(column)) : undefined;
+  if (unknown !== undefined)
+    throw fail('columns', columns, `${show(unknown)} is not among the fields that header names`);
+  if (quoting !== undefined) requireOneOf('quoting', quoting, QUOTINGS);
+  if (onBadLine !== undefined) requireOneOf('onBadLine', onBadLine, ['throw', 'skip']);
   if (onSkip !== undefined && typeof onSkip !== 'function')
     throw fail('onSkip', onSkip, 'a function is needed');
+}
+
+function areNames(names: unknown): names is readonly string[] {
+  return (
+    Array.isArray(names) &&
+    names.length > 0 &&
+    new Set(names).size === names.length &&
+    names.every((name) => typeof name === 'string' && name !== '' && name !== '__proto__')
+  );
 }

@@ -1,3 +1,5 @@
+import { GradCacheError } from '../errors.js';
+
 /** One example: its texts by column, in the order of the columns, e.g. `{ anchor: '…', positive: '…' }`. */
 export type Row = Readonly<Record<string, string>>;
 
@@ -10,6 +12,11 @@ export interface BadLine {
   /** Counted from 1; the first line of a record that spans several. In Parquet files: the row. */
   readonly line: number;
   readonly reason: string;
+}
+
+/** The error for a bad line, with the way out. */
+export function badLine({ file, line, reason }: BadLine, wayOut = ''): GradCacheError {
+  return new GradCacheError('INPUT', `${file}, line ${line}: ${reason}.${wayOut && ` ${wayOut}`}`);
 }
 
 /** What a file format yields for each record: its values by column, or what is wrong with it. */

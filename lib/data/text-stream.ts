@@ -6,9 +6,8 @@ import { fileError } from '../file-error.js';
 
 /** Whole records of a text file, as they lay next to each other. */
 export interface Region {
-  /** UTF-8 decoded; where a byte of the region is not UTF-8, one character per byte (see {@link decodeBytes}). */
+  /** UTF-8 decoded; {@link isDecoded} tells of any part whether all its bytes were UTF-8. */
   readonly text: string;
-  readonly encoding: 'utf8' | 'latin1';
   /** The line on which the region begins, counted from 1. */
   readonly line: number;
 }
@@ -24,6 +23,7 @@ export type RecordEnds = (piece: Buffer) => number;
 export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
 const PIECE_BYTES = 256 * 1024;
 const LINE_FEED = 10;
+const CARRIAGE_RETURN = 13;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 /**
@@ -75,22 +75,33 @@ export async function* cutRegions(
   if (restBytes > 0) yield decode(Buffer.concat(rest), line);
 }
 
-/** The text of bytes that came as one character per byte, or undefined where they are not UTF-8. */
-export function decodeBytes(latin1: string): string | undefined {
-  try {
-    return strictDecoder.decode(Buffer.from(latin1, 'latin1'));
-  } catch {
-    return undefined;
-  }
+/** Whether a part of a region's text was UTF-8. */
+export function isDecoded(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text);
 }
 
 const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/** Decodes line by line where it must: a byte that is not UTF-8 then stands as half of a surrogate pair, which UTF-8 has not. */
 function decode(bytes: Buffer, line: number): Region {
+  const whole = decodeStrictly(bytes);
+  if (whole !== undefined) return { text: whole, line };
+  const lines: string[] = [];
+  for (let begin = 0; begin < bytes.length;) {
+    const found = bytes.indexOf(LINE_FEED, begin);
+    const end = found < 0 ? bytes.length : found + 1;
+    const raw = bytes.subarray(begin, end);
+    lines.push(decodeStrictly(raw) ?? raw.toString('latin1').replace(/[\x80-\xff]/g, '\udc80'));
+    begin = end;
+  }
+  return { text: lines.join(''), line };
+}
+
+function decodeStrictly(bytes: Buffer): string | undefined {
   try {
-    return { text: strictDecoder.decode(bytes), encoding: 'utf8', line };
+    return strictDecoder.decode(bytes);
   } catch {
-    return { text: bytes.toString('latin1'), encoding: 'latin1', line };
+    return undefined;
   }
 }
 
@@ -134,5 +145,12 @@ export function countLineFeeds(text: string, begin: number, end: number): number
   return count;
 }
 
-/** Records that end with their line. */
+/** Records that end with a line feed. */
 export const lineEnds: RecordEnds = (piece) => piece.lastIndexOf(LINE_FEED) + 1;
+
+/** Lines that end with a line feed, a carriage return or both. */
+export const anyLineEnd: RecordEnds = (piece) => {
+  // Whether a line feed follows the last byte is not known yet.
+  const carriageReturn = piece.length > 1 ? piece.lastIndexOf(CARRIAGE_RETURN, piece.length - 2) : -1;
+  return Math.max(piece.lastIndexOf(LINE_FEED), carriageReturn) + 1;
+};

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
-import { formatOf, openRecords, type DataFormat } from '../data/open-records.js';
-import { namesOfList } from '../data/read-pairs.js';
+import { openRecords, type RecordOptions } from '../data/open-records.js';
+import { namesOfList } from '../data/read-rows.js';
 import type { ReadRecord } from '../data/row.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
@@ -27,13 +27,18 @@ export async function withNegatives(config: FilledTrainConfig): Promise<FilledTr
   };
 }
 
-async function columnsInUse({ data, format, header }: FilledTrainConfig, pattern: RegExp): Promise<string[]> {
+async function columnsInUse(config: FilledTrainConfig, pattern: RegExp): Promise<string[]> {
+  const { data, format, header, quoting } = config;
   if (header === false) return [];
   const names = new Set<string>();
   for (const file of data) {
     await requireSecondReading(file);
     try {
-      for await (const record of firstRecords(file, format ?? formatOf(file))) {
+      for await (const record of firstRecords(file, {
+        format,
+        header: header === true ? undefined : header,
+        quoting,
+      })) {
         for (const [name, value] of entries(record)) {
           if (value !== null && value !== '' && pattern.test(name)) names.add(name);
         }
@@ -56,9 +61,9 @@ async function requireSecondReading(file: string): Promise<void> {
   );
 }
 
-async function* firstRecords(file: string, format: DataFormat): AsyncGenerator<ReadRecord, void, undefined> {
+async function* firstRecords(file: string, how: RecordOptions): AsyncGenerator<ReadRecord, void, undefined> {
   let count = 0;
-  for await (const block of openRecords(file, format)) {
+  for await (const block of openRecords(file, how)) {
     for (const record of block) {
       yield record;
       if (++count === LOOKED_AT) return;

@@ -1,3 +1,5 @@
+import type { Quoting } from '../data/quoting.js';
+
 /**
  * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. {@link train}
  * fills in defaults.
@@ -14,8 +16,10 @@ export interface TrainConfig {
   readonly columns?: readonly string[];
   /** Format of the files; by default told from their names. */
   readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
-  /** False for CSV or TSV files whose first line is a row: `columns` then names its fields. Default true. */
-  readonly header?: boolean;
+  /** For CSV or TSV files whose first line is a row: the names of its fields, or false where they are `columns`. Default true. */
+  readonly header?: boolean | readonly string[];
+  /** Whether fields of CSV or TSV files can be in quotes. Default 'csv' for CSV, 'auto' for TSV. */
+  readonly quoting?: Quoting;
   /** Stop at a line that cannot be read, or count and skip it. Default 'throw'. */
   readonly onBadLine?: 'throw' | 'skip';
   /** Folder for checkpoints, metrics.jsonl and the finished model. */
@@ -111,7 +115,8 @@ export interface EvaluationConfig {
   /** Default ['anchor', 'positive'], or ['sentence1', 'sentence2', 'score']. */
   readonly columns?: readonly string[];
   /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */
-  readonly header?: boolean;
+  readonly header?: boolean | readonly string[];
+  readonly quoting?: Quoting;
   /** Steps between two measurements. Default: only at the end. */
   readonly every?: number;
 }

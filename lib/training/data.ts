@@ -70,11 +70,12 @@ async function* usedBatches(
 }
 
 function allBatches(config: FilledTrainConfig, onSkip?: (message: string) => void): AsyncIterable<Batch> {
-  const { data, columns, format, header, onBadLine, batch, seed, shuffle, uniqueTexts } = config;
+  const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } = config;
   const rows = readPairs(data, {
     columns,
     format,
     header,
+    quoting,
     onBadLine,
     onSkip: ({ file, line, reason }) => onSkip?.(`${file}, line ${line}: ${reason}`),
   });

@@ -17,14 +17,16 @@ export async function loadHeldOut(
 ): Promise<HeldOut> {
   // Documents are ranked by the similarity that is trained. The texts of an evaluation get the prompts of the training: those of its anchors and of its positives.
   const [query, document] = columns.map((column) => prompts[column]);
+  const { columns: own, header, quoting } = config;
+  const how = { columns: own, header, quoting };
   if (config.task === 'sts') {
-    const task = await readSts(config.data, { columns: config.columns, header: config.header });
+    const task = await readSts(config.data, how);
     return {
       measure: async (model, signal) =>
         flattenScores(await evaluateSts(model, task, { prompt: query, signal })),
     };
   }
-  const task = await readRetrievalPairs(config.data, { columns: config.columns, header: config.header });
+  const task = await readRetrievalPairs(config.data, how);
   return {
     measure: async (model, signal) =>
       flattenScores(

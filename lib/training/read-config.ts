@@ -1,3 +1,4 @@
+import { QUOTINGS } from '../data/quoting.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig, NewModel, TrainConfig } from './config.js';
 import { Fields, refuse } from './fields.js';
@@ -36,7 +37,8 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
     ),
     columns,
     format: fields.oneOf('format', ['jsonl', 'csv', 'tsv', 'parquet']),
-    header: fields.boolean('header'),
+    header: readHeader(fields),
+    quoting: fields.oneOf('quoting', QUOTINGS),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
     output: fields.required('output', fields.string('output'), 'give a folder for the results'),
     batch: fields.required(
@@ -93,6 +95,10 @@ function readModel(fields: Fields): string | NewModel {
 function checkObject(value: unknown, path: string): Readonly<Record<string, unknown>> {
   new Fields(value, path); // refuses what is not an object
   return value as Record<string, unknown>;
+}
+
+function readHeader(fields: Fields): boolean | readonly string[] | undefined {
+  return Array.isArray(fields.raw('header')) ? fields.strings('header') : fields.boolean('header');
 }
 
 function readChunk(fields: Fields): NonNullable<TrainConfig['chunk']> {
@@ -202,7 +208,8 @@ function readEvaluation(fields: Fields | undefined): FilledTrainConfig['evaluati
     task,
     data: fields.required('data', fields.string('data'), 'give the path of a file'),
     columns,
-    header: fields.boolean('header'),
+    header: readHeader(fields),
+    quoting: fields.oneOf('quoting', QUOTINGS),
     every: fields.count('every'),
   };
   fields.done();

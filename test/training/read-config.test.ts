@@ -31,7 +31,7 @@ test('a configuration that is filled in is kept as it is', () => {
     chunk: { tokens: 4096 },
     prompts: { query: 'query' },
     shuffle: { buffer: 1000 },
-    evaluation: { task: 'sts', data: 'dev.csv', header: false, every: 5 },
+    evaluation: { task: 'sts', data: 'dev.csv', header: ['score', 'a', 'b'], quoting: 'none', every: 5 },
     checkpoint: { every: 10, keep: 1 },
     resume: 'run/checkpoint-10',
     steps: 100,

@@ -1,0 +1,122 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
+import { openRecords } from './open-records.js';
+import type { DataFormat } from './open-records.js';
+import type { Quoting } from './quoting.js';
+import type { BadLine, ReadRecord, Row } from './row.js';
+
+/** What {@link readRows} takes for a row. */
+export interface RowOptions {
+  /** The columns that every row has, in this order; taken from the file or its first row where left out. */
+  readonly columns?: readonly string[];
+  /** Further columns, which are left out of a row that has nothing in them. */
+  readonly optional?: readonly string[];
+  /** A number counts as its text where true: scores and ids are often written so. */
+  readonly numbers?: boolean;
+  readonly format?: DataFormat;
+  /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
+  readonly header?: boolean | readonly string[];
+  readonly quoting?: Quoting;
+}
+
+/**
+ * Rows of files, one file after the other.
+ *
+ * @param onBadLine called for what is no row; it may throw
+ * @throws GradCacheError `INPUT` for a file that cannot be read, and where there is not a single row
+ */
+export async function* readRows(
+  files: readonly string[],
+  options: RowOptions,
+  onBadLine: (line: BadLine) => void,
+): AsyncGenerator<Row, void, undefined> {
+  const { format, quoting, optional = [], numbers = false } = options;
+  let { columns } = options;
+  const header = typeof options.header === 'object' ? options.header : undefined;
+  let rows = 0;
+  let bad = 0;
+  for (const file of files) {
+    const records = openRecords(file, {
+      format,
+      columns,
+      optional,
+      numbers,
+      header: header ?? (options.header === false ? [...(columns ?? []), ...optional] : undefined),
+      quoting,
+    });
+    for await (const block of records) {
+      for (const record of block) {
+        columns ??= columnsOf(record);
+        const row = toRow(record, columns, optional, numbers);
+        if (typeof row === 'string') {
+          bad++;
+          onBadLine({ file, line: record.line, reason: row });
+        } else {
+          rows++;
+          yield row;
+        }
+      }
+    }
+  }
+  if (rows > 0) return;
+  const why = bad > 0 ? `all ${bad} lines were skipped as bad` : 'there is nothing in it';
+  throw new GradCacheError('INPUT', `${files.join(', ')}: no row was read, ${why}.`);
+}
+
+/** The columns that a first record suggests, or undefined where it suggests none. */
+function columnsOf(record: ReadRecord): string[] | undefined {
+  if ('problem' in record) return undefined;
+  if (Array.isArray(record.values)) {
+    const names = namesOfList(record.values);
+    return names.length > 0 ? names : undefined;
+  }
+  const names = Object.entries(record.values).flatMap(([name, value]) =>
+    typeof value === 'string' ? [name] : [],
+  );
+  return names.length > 0 && !names.includes('__proto__') ? names : undefined;
+}
+
+/** What the places of a JSON array are called. */
+export function namesOfList(values: readonly unknown[]): string[] {
+  return values.map((_, i) =>
+    i < 2 ? ['anchor', 'positive'][i]! : i === 2 ? 'negative' : `negative${i - 1}`,
+  );
+}
+
+/** The row in a record, or what is wrong with it. */
+function toRow(
+  record: ReadRecord,
+  columns: readonly string[] | undefined,
+  optional: readonly string[],
+  numbers: boolean,
+): Row | string {
+  if ('problem' in record) return record.problem;
+  if (columns === undefined) return 'it has no texts from which the columns could be taken';
+  const { values } = record;
+  const isList = Array.isArray(values);
+  if (isList && (values.length < columns.length || values.length > columns.length + optional.length))
+    return `it has ${values.length} values instead of ${columns.length}`;
+  const row: Record<string, string> = {};
+  const all = optional.length > 0 ? [...columns, ...optional] : columns;
+  for (let i = 0; i < all.length; i++) {
+    const column = all[i]!;
+    const value: unknown = isList
+      ? (values as readonly unknown[])[i]
+      : (values as Readonly<Record<string, unknown>>)[column];
+    const text = numbers && (typeof value === 'number' || typeof value === 'bigint') ? String(value) : value;
+    if (typeof text === 'string' && text.trim() !== '') row[column] = text;
+    else if (i < columns.length) return problemOf(column, value, values, numbers);
+    else if (typeof text !== 'string' && text !== undefined && text !== null)
+      return problemOf(column, value, values, numbers);
+  }
+  return row;
+}
+
+function problemOf(column: string, value: unknown, values: object, numbers: boolean): string {
+  if (typeof value === 'string') return `${show(column)} is empty`;
+  if (value !== undefined)
+    return `${show(column)} is ${show(value)}, not a text${numbers ? ' or number' : ''}`;
+  const names = Object.keys(values);
+  const shown = names.slice(0, 20).map(show).join(', ') + (names.length > 20 ? ', …' : '');
+  return `it has no ${show(column)}; it has ${shown || 'nothing'}`;
+}
