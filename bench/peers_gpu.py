@@ -7,7 +7,8 @@ One JSON object a line on standard input; each line is answered with one on stan
   {"do": "block", "peer": NAME, "chunk": N, "compile": true | false, "shape": {..}, "dropout": P, "tokens": FILE,
    "warm": N, "steps": N, "dynamic": true | false}   answers the seconds of each timed step and the peak memory
 Peers: gradcache (luyug's, from the folder in GRAD_CACHE_SRC; it is not bundled), sentence-transformers
-(CachedMultipleNegativesRankingLoss), full (no cache at all). Every peer: BERT with random weights, bf16 autocast (a block
+(CachedMultipleNegativesRankingLoss on padded sequences), sentence-transformers-unpadded (the same without padding, where
+"chunk" counts tokens: see peers_unpadded.py), full (no cache at all). Every peer: BERT with random weights, bf16 autocast (a block
 may ask for "precision": "float32" instead), dropout on hidden states and attention, mean pooling, scaled cosine InfoNCE
 (scale 20), fused AdamW. What is compiled is compiled once and shared by all peers that ask for the same: for each width
 (default) or for all (dynamic).
@@ -43,14 +44,18 @@ precision_in_use = 'bfloat16'
 torch._dynamo.config.cache_size_limit = 64
 
 
+def config_of(shape, dropout):
+    return transformers.BertConfig(
+        vocab_size=shape['vocabulary'], hidden_size=shape['hidden'], num_hidden_layers=shape['layers'],
+        num_attention_heads=shape['heads'], intermediate_size=shape['intermediate'],
+        max_position_embeddings=shape['positions'], hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+
+
 class Encoder(nn.Module):
     def __init__(self, shape, dropout):
         super().__init__()
-        config = transformers.BertConfig(
-            vocab_size=shape['vocabulary'], hidden_size=shape['hidden'], num_hidden_layers=shape['layers'],
-            num_attention_heads=shape['heads'], intermediate_size=shape['intermediate'],
-            max_position_embeddings=shape['positions'], hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-        self.model = transformers.BertModel._from_config(config, attn_implementation='sdpa', add_pooling_layer=False)
+        self.model = transformers.BertModel._from_config(
+            config_of(shape, dropout), attn_implementation='sdpa', add_pooling_layer=False)
 
     def forward(self, input_ids, attention_mask):
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -71,7 +76,8 @@ def encoder_of(shape, dropout, compile_, dynamic=False):
     key = json.dumps([shape, dropout], sort_keys=True)
     if key not in encoders:
         torch.manual_seed(0)
-        encoders[key] = Encoder(shape, dropout).to(DEVICE).train()
+        encoders[key] = Encoder(shape, dropout).train()
+    encoders[key].to(DEVICE)
     if not compile_:
         return encoders[key], encoders[key]
     if (key, dynamic) not in compiled:
@@ -159,13 +165,40 @@ def full_loss(module, towers, chunk):
 LOSSES = {'gradcache': gradcache_loss, 'sentence-transformers': sentence_transformers_loss, 'full': full_loss}
 
 
+def padded_peer(peer, chunk, compile, shape, dropout, tokens, dynamic):
+    """The encoder, one forward and backward as a function, and what it counts."""
+    towers = read(tokens)
+    encoder, module = encoder_of(shape, dropout, compile, dynamic)
+    counts = {
+        'tokens': sum(int(tower['attention_mask'].sum()) for tower in towers),
+        'padded': sum(tower['attention_mask'].numel() for tower in towers),
+    }
+    return encoder, LOSSES[peer](module, towers, chunk), counts
+
+
+def unpadded_peer(chunk, compile, shape, dropout, tokens):
+    from peers_unpadded import make_encoder, unpadded_loss
+    key = json.dumps([shape, dropout, 'unpadded', compile], sort_keys=True)
+    if key not in encoders:
+        torch.manual_seed(0)
+        encoders[key] = make_encoder(config_of(shape, dropout), DEVICE, compile)
+    encoders[key].to(DEVICE)
+    loss, count = unpadded_loss(encoders[key], tokens, DEVICE, chunk, SCALE, autocast)
+    return encoders[key], loss, {'tokens': count, 'padded': count}
+
+
 def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=False, precision='bfloat16'):
     global precision_in_use
     precision_in_use = precision
-    towers = read(tokens)
-    encoder, module = encoder_of(shape, dropout, compile, dynamic)
+    if peer == 'sentence-transformers-unpadded':
+        encoder, loss, counts = unpadded_peer(chunk, compile, shape, dropout, tokens)
+    else:
+        encoder, loss, counts = padded_peer(peer, chunk, compile, shape, dropout, tokens, dynamic)
+    # The peak is this peer's own: models that were compiled for others wait on the host.
+    for other in encoders.values():
+        other.to(DEVICE if other is encoder else 'cpu')
+    release()
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-5, fused=True)
-    loss = LOSSES[peer](module, towers, chunk)
     seconds = []
     try:
         for step in range(warm + steps):
@@ -181,12 +214,10 @@ def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=Fal
             if step >= warm:
                 seconds.append(time.perf_counter() - start)
         return {
-            'seconds': seconds, 'peak': torch.cuda.max_memory_allocated() if CUDA else 0, 'loss': float(value),
-            'tokens': sum(int(tower['attention_mask'].sum()) for tower in towers),
-            'padded': sum(tower['attention_mask'].numel() for tower in towers),
+            'seconds': seconds, 'peak': torch.cuda.max_memory_allocated() if CUDA else 0, 'loss': float(value), **counts,
         }
     finally:
-        del loss, towers
+        del loss
         optimizer.zero_grad(set_to_none=True)
         del optimizer
         release()

@@ -15,7 +15,8 @@ export interface Job {
     readonly retain?: 'auto' | { bytes: number };
   };
   readonly peer?: {
-    readonly name: 'gradcache' | 'sentence-transformers' | 'full';
+    readonly name: 'gradcache' | 'sentence-transformers' | 'sentence-transformers-unpadded' | 'full';
+    /** Sequences; tokens for the peer without padding. */
     readonly chunk: number;
     readonly compile: boolean;
     /** Compiled once for all widths, because it cuts batches to widths of its own. */
@@ -72,15 +73,21 @@ function peer(
   const title = {
     gradcache: 'luyug/GradCache',
     'sentence-transformers': 'sentence-transformers cached',
+    'sentence-transformers-unpadded': 'sentence-transformers cached, unpadded',
     full: 'PyTorch, not cached',
   };
   return {
     id: `${name}-${chunk}${compile ? '-compiled' : ''}`,
     label: `${title[name]}${compile ? ', compiled' : ''}`,
-    setting: name === 'full' ? 'whole batch' : `${chunk} sequences`,
+    setting: settingOf(name, chunk),
     estimate,
     peer: { name, chunk, compile, dynamic },
   };
+}
+
+function settingOf(name: NonNullable<Job['peer']>['name'], chunk: number): string {
+  if (name === 'full') return 'whole batch';
+  return `${chunk.toLocaleString('en')} ${name === UNPADDED ? 'tokens' : 'sequences'}`;
 }
 
 /** Alternates the two sides, so that whatever happens to the card meets both. */
@@ -94,6 +101,8 @@ function alternate(mine: readonly Job[], theirs: readonly Job[]): Job[] {
 
 const GC = 'gradcache';
 const ST = 'sentence-transformers';
+/** sentence-transformers at its best setting. */
+export const UNPADDED = 'sentence-transformers-unpadded';
 
 /** Every group, the ones of the targets first. */
 export const groups: readonly Group[] = [
@@ -108,10 +117,12 @@ export const groups: readonly Group[] = [
     jobs: alternate(
       [ours(32_768, 2.1), ours(56_000, 2.1), ours(32_768, 1.9, 'auto'), byDefault(2)],
       [
+        peer(UNPADDED, 32_768, true, 4),
+        peer(UNPADDED, 131_072, true, 3),
+        peer(UNPADDED, 32_768, false, 3.5),
+        peer(UNPADDED, 131_072, false, 3.2),
         peer(GC, 256, true, 2.95),
         peer(ST, 256, true, 3.1),
-        peer(GC, 1024, false, 3.15),
-        peer(ST, 1024, false, 3.15),
       ],
     ),
   },
@@ -126,9 +137,12 @@ export const groups: readonly Group[] = [
     jobs: alternate(
       [ours(32_768, 1.2), ours(56_000, 1.2), ours(32_768, 1, 'auto'), byDefault(1.2)],
       [
+        peer(UNPADDED, 32_768, true, 3),
+        peer(UNPADDED, 131_072, true, 2),
+        peer(UNPADDED, 32_768, false, 2.3),
+        peer(UNPADDED, 65_536, false, 2.1),
+        peer(UNPADDED, 131_072, false, 2),
         peer(GC, 256, true, 5),
-        peer(GC, 128, true, 5.5),
-        peer(GC, 256, false, 6.5),
         peer(ST, 256, false, 6.5),
       ],
     ),
@@ -144,10 +158,10 @@ export const groups: readonly Group[] = [
     jobs: alternate(
       [ours(32_768, 0.3), ours(32_768, 0.25, 'auto'), ours(1_000_000, 0.25, { bytes: 2 ** 40 })],
       [
+        peer(UNPADDED, 32_768, true, 0.4),
+        peer(UNPADDED, 131_072, false, 0.4),
         peer(GC, 256, true, 0.4),
-        peer(GC, 1024, false, 0.4),
         peer('full', 1024, false, 0.3),
-        peer(ST, 256, true, 0.4),
       ],
     ),
   },
@@ -161,7 +175,12 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: alternate(
       [ours(32_768, 0.4), ours(56_000, 0.4), ours(32_768, 0.4, 'auto')],
-      [peer(GC, 256, true, 1.6), peer(GC, 256, false, 2), peer(ST, 256, false, 2)],
+      [
+        peer(UNPADDED, 131_072, true, 0.8),
+        peer(UNPADDED, 131_072, false, 0.8),
+        peer(UNPADDED, 32_768, false, 1),
+        peer(GC, 256, true, 1.6),
+      ],
     ),
   },
   {
@@ -172,7 +191,7 @@ export const groups: readonly Group[] = [
     dropout: 0.1,
     rounds: [1],
     warm: false,
-    jobs: [ours(32_768, 17), peer(GC, 256, true, 25)],
+    jobs: [ours(32_768, 17), peer(UNPADDED, 131_072, true, 25)],
   },
   {
     id: 'base-uniform-8192-no-dropout',
@@ -184,7 +203,7 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: alternate(
       [ours(32_768, 2.1), ours(32_768, 1.9, 'auto')],
-      [peer(GC, 256, true, 3), peer(GC, 1024, false, 3), peer(ST, 1024, false, 3)],
+      [peer(UNPADDED, 131_072, true, 3), peer(UNPADDED, 131_072, false, 3), peer(GC, 256, true, 3)],
     ),
   },
   {
@@ -195,7 +214,10 @@ export const groups: readonly Group[] = [
     dropout: 0,
     rounds: [3],
     warm: true,
-    jobs: alternate([ours(32_768, 1.2), ours(32_768, 1, 'auto')], [peer(GC, 256, true, 5)]),
+    jobs: alternate(
+      [ours(32_768, 1.2), ours(32_768, 1, 'auto')],
+      [peer(UNPADDED, 131_072, true, 2), peer(UNPADDED, 131_072, false, 2)],
+    ),
   },
   {
     id: 'base-natural-1024',
@@ -207,7 +229,7 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: alternate(
       [ours(32_768, 0.2), ours(32_768, 0.2, 'auto')],
-      [peer(GC, 256, true, 0.7), peer(ST, 256, false, 0.9)],
+      [peer(UNPADDED, 131_072, true, 0.3), peer(UNPADDED, 32_768, false, 0.4), peer(GC, 256, true, 0.7)],
     ),
   },
   {
@@ -220,7 +242,7 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: alternate(
       [ours(32_768, 0.4), ours(32_768, 0.4, 'auto')],
-      [peer(GC, 1024, false, 0.8), peer(ST, 1024, false, 0.8)],
+      [peer(UNPADDED, 131_072, true, 0.8), peer(UNPADDED, 131_072, false, 0.8), peer(GC, 1024, false, 0.8)],
     ),
   },
   {
@@ -231,7 +253,7 @@ export const groups: readonly Group[] = [
     dropout: 0.1,
     rounds: [1],
     warm: false,
-    jobs: [ours(32_768, 10), peer(GC, 256, true, 40)],
+    jobs: [ours(32_768, 10), peer(UNPADDED, 131_072, false, 17)],
   },
   {
     id: 'mini-natural-65536',
@@ -241,7 +263,7 @@ export const groups: readonly Group[] = [
     dropout: 0.1,
     rounds: [1],
     warm: false,
-    jobs: alternate([ours(32_768, 4)], [peer(GC, 256, true, 14)]),
+    jobs: [ours(32_768, 4), peer(UNPADDED, 131_072, false, 8)],
   },
   {
     id: 'mini-uniform-65536',
@@ -251,13 +273,13 @@ export const groups: readonly Group[] = [
     dropout: 0.1,
     rounds: [1],
     warm: false,
-    jobs: alternate([ours(32_768, 4)], [peer(GC, 1024, false, 8)]),
+    jobs: [ours(32_768, 4), peer(UNPADDED, 131_072, false, 8)],
   },
   ...(['uniform', 'natural'] as const).flatMap((kind): Group[] => {
     const rivals = (pairs: number) => {
       const estimate = (pairs / 8192) * (kind === 'uniform' ? 0.8 : 2.4);
       const chunk = kind === 'uniform' ? 1024 : 256;
-      return [peer(GC, chunk, false, estimate), peer(ST, chunk, false, estimate)];
+      return [peer(UNPADDED, 131_072, false, estimate / 2), peer(GC, chunk, false, estimate)];
     };
     const common = { shape: 'mini', kind, rounds: [3], warm: true } as const;
     return [
