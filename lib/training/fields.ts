@@ -1,4 +1,6 @@
 import { GradCacheError } from '../errors.js';
+import { nearest } from '../nearest.js';
+import { show } from '../option-values.js';
 
 /** Bounds of a number in a configuration. */
 export interface NumberRule {
@@ -7,6 +9,20 @@ export interface NumberRule {
   readonly above?: number;
   readonly max?: number;
   readonly integer?: boolean;
+}
+
+/** A mistake in one setting: where it is, and what is wrong with it. */
+export class SettingError extends GradCacheError {
+  /**
+   * @param path of the setting, as in `config.optimizer.lr`
+   * @param problem what follows the path in the message
+   */
+  constructor(
+    readonly path: string,
+    readonly problem: string,
+  ) {
+    super('INPUT', `${path} ${problem}`);
+  }
 }
 
 /**
@@ -28,10 +44,15 @@ export class Fields {
     this.#object = object as Record<string, unknown>;
   }
 
-  /** The raw value; null counts as absent. */
+  /** The raw value; null counts as absent, and so does what every object inherits, for a column called `constructor`. */
   raw(name: string): unknown {
     this.#asked.add(name);
-    return this.#object[name] ?? undefined;
+    return Object.hasOwn(this.#object, name) ? (this.#object[name] ?? undefined) : undefined;
+  }
+
+  /** Of all fields that the object has. */
+  names(): string[] {
+    return Object.keys(this.#object);
   }
 
   at(name: string): string {
@@ -76,7 +97,7 @@ export class Fields {
   strings(name: string): string[] | undefined {
     const value = this.raw(name);
     if (value === undefined) return undefined;
-    const list: unknown[] = Array.isArray(value) ? value : [value];
+    const list: unknown[] = Array.isArray(value) ? Array.from(value) : [value]; // a hole becomes undefined
     if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
       throw refuse(this.at(name), value, 'a string or a list of strings, none empty');
     }
@@ -87,7 +108,7 @@ export class Fields {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (!Array.isArray(value) || value.length === 0) throw refuse(this.at(name), value, 'a list of numbers');
-    return value.map((item, index) => checkNumber(`${this.at(name)}[${index}]`, item, rule));
+    return Array.from(value, (item, index) => checkNumber(`${this.at(name)}[${index}]`, item, rule));
   }
 
   /** The fields of an object inside this one. */
@@ -98,7 +119,7 @@ export class Fields {
 
   /** Throws for a field that is missing. */
   required<T>(name: string, value: T | undefined, what: string): T {
-    if (value === undefined) throw new GradCacheError('INPUT', `${this.at(name)} is missing: ${what}.`);
+    if (value === undefined) throw new SettingError(this.at(name), `is missing: ${what}.`);
     return value;
   }
 
@@ -106,24 +127,22 @@ export class Fields {
   done(): void {
     for (const name of Object.keys(this.#object)) {
       if (this.#asked.has(name)) continue;
-      const near = [...this.#asked].find((known) => isNear(known, name));
+      const near = nearest(name, this.#asked);
       const hint = near === undefined ? `known are ${[...this.#asked].join(', ')}.` : `did you mean ${near}?`;
-      throw new GradCacheError('INPUT', `${this.at(name)} is not a setting; ${hint}`);
+      throw new SettingError(this.at(name), `is not a setting; ${hint}`);
     }
   }
 }
 
 /** The error for a value that a setting does not accept. */
-export function refuse(path: string, value: unknown, accepted: string): GradCacheError {
-  const shown = JSON.stringify(value) ?? String(value);
-  const cut = shown.length > 60 ? `${shown.slice(0, 57)}...` : shown;
+export function refuse(path: string, value: unknown, accepted: string): SettingError {
   const kind =
     value === null
       ? ''
       : Array.isArray(value)
         ? ', a list'
         : `, a${typeof value === 'object' ? 'n' : ''} ${typeof value}`;
-  return new GradCacheError('INPUT', `${path} is ${cut}${kind}; accepted is ${accepted}.`);
+  return new SettingError(path, `is ${show(value)}${kind}; accepted is ${accepted}.`);
 }
 
 function checkNumber(path: string, value: unknown, rule: NumberRule): number {
@@ -142,18 +161,4 @@ function checkNumber(path: string, value: unknown, rule: NumberRule): number {
     max < Infinity ? `up to ${max}` : '',
   ].filter((part) => part !== '');
   throw refuse(path, value, [`a${integer ? ' whole' : ''} number`, ...bounds].join(' '));
-}
-
-/** One letter more, less or other, or only case and dashes differ. */
-function isNear(known: string, given: string): boolean {
-  const plain = (name: string): string => name.toLowerCase().replace(/[-_]/g, '');
-  const a = plain(known);
-  const b = plain(given);
-  if (a === b || a.startsWith(b) || b.startsWith(a)) return true;
-  if (Math.abs(a.length - b.length) > 1) return false;
-  let start = 0;
-  while (start < a.length && a[start] === b[start]) start++;
-  let end = 0;
-  while (end < Math.min(a.length, b.length) - start && a.at(-1 - end) === b.at(-1 - end)) end++;
-  return Math.max(a.length, b.length) - start - end <= 1;
 }
