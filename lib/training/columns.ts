@@ -4,9 +4,8 @@ import { namesOfList } from '../data/read-rows.js';
 import type { ReadRecord } from '../data/row.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
-
-/** As JSON arrays name them, and as datasets for sentence-transformers do. */
-const NEGATIVE = /^negative(_?\d+)?$/;
+import { SettingError } from './fields.js';
+import { NEGATIVE } from './read-config.js';
 
 /** Records of a file that are looked at: a first row may lack what the others have. */
 const LOOKED_AT = 100;
@@ -14,17 +13,18 @@ const LOOKED_AT = 100;
 /**
  * Adds the hard negatives that the data has, for a configuration that names no columns: `negative`, `negative2` or
  * `negative_2`, and so on, where any of a file's first {@link LOOKED_AT} records has something in them. They get the prompt
- * of the positives. A row without a text there is bad then, rather than all negatives left out in silence.
+ * of the positives, unless they have one of their own. A row without a text there is bad then, rather than all negatives left out in silence.
  */
 export async function withNegatives(config: FilledTrainConfig): Promise<FilledTrainConfig> {
   const negatives = await columnsInUse(config, NEGATIVE);
+  const columns = [...config.columns, ...negatives];
+  for (const column of Object.keys(config.prompts)) {
+    if (!columns.includes(column))
+      throw new SettingError(`config.prompts.${column}`, `is for a column that the data has nothing in.`);
+  }
   const { positive } = config.prompts;
   const prompts = positive === undefined ? {} : Object.fromEntries(negatives.map((name) => [name, positive]));
-  return {
-    ...config,
-    columns: [...config.columns, ...negatives],
-    prompts: { ...config.prompts, ...prompts },
-  };
+  return { ...config, columns, prompts: { ...prompts, ...config.prompts } };
 }
 
 async function columnsInUse(config: FilledTrainConfig, pattern: RegExp): Promise<string[]> {

@@ -41,7 +41,7 @@ export interface TrainConfig {
     readonly temperature?: number;
     /** Learn the temperature, as CLIP does. Default false. */
     readonly learned?: boolean;
-    /** Default 'cosine'. */
+    /** Default 'cosine'. The saved model records it. */
     readonly similarity?: 'cosine' | 'dot';
     /** Also compare each positive with all anchors. Default false. */
     readonly symmetric?: boolean;
@@ -61,7 +61,7 @@ export interface TrainConfig {
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
-    /** Steps of warm-up, or a part of all steps where below 1. Default 0.1. */
+    /** Steps of warm-up, or a part of all steps, rounded up, where below 1. Default 0.1. */
     readonly warmup?: number;
   };
   /** Passes over the data. Default 1 where `steps` is not given. */
@@ -82,17 +82,39 @@ export interface TrainConfig {
   readonly maxLength?: number;
   /** Dropout probability in place of the model's. */
   readonly dropout?: number;
-  /** By column, the name of a prompt of the model that is put before its texts. */
-  readonly prompts?: Readonly<Record<string, string>>;
+  /**
+   * By column, what is put before its texts: the name of one of the model's prompts, or the words themselves. A column that
+   * is not named gets nothing, whatever the model's default prompt is. Hard negatives that no one names get the prompt of
+   * the positives.
+   */
+  readonly prompts?: Readonly<Record<string, string | PromptWords>>;
   /** Measure on held-out data every so many steps, and at the end. */
   readonly evaluation?: EvaluationConfig;
-  /** Write a checkpoint every so many steps, keeping the last few. */
+  /** Write a checkpoint every so many steps, keeping the last few (default 2); older ones are removed with all in them. */
   readonly checkpoint?: { readonly every: number; readonly keep?: number };
   /**
    * Go on from the newest checkpoint in `output`, or from the checkpoint folder named. With no checkpoint in `output` the
    * run begins anew, unless there is a finished model, which it would replace: that is refused.
+   *
+   * A checkpoint holds the settings of its run: those that are not given now are taken from it. Another value is refused
+   * for what decides the batches or the gradient; `optimizer`, `schedule`, the length, `device`, `chunk`, `retain`,
+   * `evaluation`, `checkpoint`, and the names and format of the same data may change, and the run tells each change.
    */
   readonly resume?: boolean | string;
+}
+
+/** The settings of a run that goes on: all that are not given are those of its checkpoint. */
+export interface ResumeConfig extends Partial<TrainConfig> {
+  readonly output: string;
+  readonly resume: true | string;
+}
+
+/** The words of a prompt. They are saved with the model, for `evaluate` and `embed` to use by name. */
+export interface PromptWords {
+  /** Put before every text as it stands, for instance 'query: '. */
+  readonly prefix: string;
+  /** What the model calls it from then on. Default: 'query' for the first column, 'document' for the others. */
+  readonly name?: string;
 }
 
 /** A model that starts from random weights. */
@@ -125,7 +147,7 @@ type Filled<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]-?: NonNulla
 
 /** A {@link TrainConfig} whose defaults are filled in. */
 export interface FilledTrainConfig extends Filled<
-  Omit<TrainConfig, 'data' | 'loss' | 'optimizer' | 'schedule' | 'evaluation' | 'checkpoint'>,
+  Omit<TrainConfig, 'data' | 'loss' | 'optimizer' | 'schedule' | 'prompts' | 'evaluation' | 'checkpoint'>,
   | 'columns'
   | 'onBadLine'
   | 'chunk'
@@ -135,13 +157,13 @@ export interface FilledTrainConfig extends Filled<
   | 'uniqueTexts'
   | 'device'
   | 'precision'
-  | 'prompts'
   | 'resume'
 > {
   readonly data: readonly string[];
   readonly loss: Required<NonNullable<TrainConfig['loss']>>;
   readonly optimizer: Required<NonNullable<TrainConfig['optimizer']>>;
   readonly schedule: Required<NonNullable<TrainConfig['schedule']>>;
+  readonly prompts: Readonly<Record<string, string | Required<PromptWords>>>;
   readonly evaluation: Filled<EvaluationConfig, 'columns'> | null;
   readonly checkpoint: { readonly every: number; readonly keep: number } | null;
 }

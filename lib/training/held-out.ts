@@ -4,6 +4,7 @@ import { evaluateSts } from '../evaluation/sts.js';
 import { readRetrievalPairs, readSts } from '../evaluation/tasks.js';
 import { flattenScores } from '../evaluation/scores.js';
 import type { FilledTrainConfig } from './config.js';
+import { promptOf } from './prompts.js';
 
 /** Held-out data, read once, measured as often as asked. */
 export interface HeldOut {
@@ -16,7 +17,7 @@ export async function loadHeldOut(
   { columns, prompts, loss: { similarity } }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
 ): Promise<HeldOut> {
   // Documents are ranked by the similarity that is trained. The texts of an evaluation get the prompts of the training: those of its anchors and of its positives.
-  const [query, document] = columns.map((column) => prompts[column]);
+  const [query, document] = columns.map((column) => promptOf({ prompts }, column));
   const { columns: own, header, quoting } = config;
   const how = { columns: own, header, quoting };
   if (config.task === 'sts') {

@@ -2,6 +2,7 @@ import type { TextEncoder } from '../encoders/text-encoder.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
 import type { TokenizedBatch } from './data.js';
+import { promptOf } from './prompts.js';
 
 /** Rows named in the message; the rest are counted. */
 const SHOWN = 5;
@@ -24,7 +25,7 @@ export async function explainNonFinite(
   let count = 0;
   for (const column of config.columns) {
     const texts = batch.texts[column] ?? [];
-    for (const row of await nonFiniteRows(model, texts, config.prompts[column])) {
+    for (const row of await nonFiniteRows(model, texts, promptOf(config, column))) {
       count++;
       if (found.length < SHOWN)
         found.push(`${column} of row ${row} (${JSON.stringify((texts[row] ?? '').slice(0, 60))})`);
@@ -45,7 +46,7 @@ export async function explainNonFinite(
 async function nonFiniteRows(
   model: TextEncoder,
   texts: readonly string[],
-  prompt: string | undefined,
+  prompt: string,
 ): Promise<number[]> {
   if (texts.length === 0) return [];
   const representations = await model.encode(texts, { prompt });

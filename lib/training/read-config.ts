@@ -1,7 +1,8 @@
 import { QUOTINGS } from '../data/quoting.js';
-import { GradCacheError } from '../errors.js';
-import type { FilledTrainConfig, NewModel, TrainConfig } from './config.js';
-import { Fields, refuse } from './fields.js';
+import type { FilledTrainConfig, NewModel, PromptWords, TrainConfig } from './config.js';
+import { Fields, refuse, SettingError } from './fields.js';
+
+const DEFAULT_COLUMNS = ['anchor', 'positive'];
 
 /**
  * Checks a configuration and fills in its defaults.
@@ -12,7 +13,8 @@ import { Fields, refuse } from './fields.js';
  */
 export function readTrainConfig(value: unknown, path = 'config'): FilledTrainConfig {
   const fields = new Fields(value, path);
-  const columns = fields.strings('columns') ?? ['anchor', 'positive'];
+  const named = fields.strings('columns');
+  const columns = named ?? DEFAULT_COLUMNS;
   if (columns.length < 2 || new Set(columns).size < columns.length) {
     throw refuse(
       fields.at('columns'),
@@ -23,10 +25,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
   const epochs = fields.count('epochs');
   const steps = fields.count('steps');
   if (epochs !== undefined && steps !== undefined) {
-    throw new GradCacheError(
-      'INPUT',
-      `${path} has both epochs (${epochs}) and steps (${steps}): give one of them.`,
-    );
+    throw new SettingError(path, `has both epochs (${epochs}) and steps (${steps}): give one of them.`);
   }
   const config: FilledTrainConfig = {
     model: readModel(fields),
@@ -56,17 +55,26 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
     seed: fields.number('seed', { min: 0, integer: true }) ?? 1,
     shuffle: readShuffle(fields),
     uniqueTexts: fields.boolean('uniqueTexts') ?? true,
-    device: fields.string('device') ?? 'auto',
+    device: readDevice(fields),
     precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { min: 0, max: 0.99 }),
-    prompts: readPrompts(fields.object('prompts'), columns),
+    prompts: readPrompts(fields.object('prompts'), named),
     evaluation: readEvaluation(fields.object('evaluation')),
     checkpoint: readCheckpoint(fields.object('checkpoint')),
     resume: readResume(fields),
   };
   fields.done();
   return config;
+}
+
+/** Where a run writes and whether it goes on: what has to be known before its other settings can be. */
+export function readPlace(value: unknown, path = 'config'): Pick<FilledTrainConfig, 'output' | 'resume'> {
+  const fields = new Fields(value, path);
+  return {
+    output: fields.required('output', fields.string('output'), 'give a folder for the results'),
+    resume: readResume(fields),
+  };
 }
 
 function readModel(fields: Fields): string | NewModel {
@@ -137,6 +145,12 @@ function readShuffle(fields: Fields): boolean | { buffer: number } {
   return { buffer };
 }
 
+function readDevice(fields: Fields): string {
+  const device = fields.string('device') ?? 'auto';
+  if (/^(auto|cpu|cuda(:\d+)?)$/.test(device)) return device;
+  throw refuse(fields.at('device'), device, '"auto", "cpu", "cuda" or "cuda:N"');
+}
+
 function readLoss(fields: Fields | undefined): FilledTrainConfig['loss'] {
   const loss = {
     temperature: fields?.number('temperature', { above: 0 }) ?? 0.05,
@@ -179,17 +193,42 @@ function readSchedule(fields: Fields | undefined): FilledTrainConfig['schedule']
   return schedule;
 }
 
+/** Hard negatives are named as JSON arrays name them, and as datasets for sentence-transformers do. */
+export const NEGATIVE = /^negative(_?\d+)?$/;
+
+/** @param columns undefined where the configuration names none: negatives that the data turns out to have can be named */
 function readPrompts(
   fields: Fields | undefined,
-  columns: readonly string[],
-): Readonly<Record<string, string>> {
-  const prompts: Record<string, string> = {};
-  for (const column of columns) {
-    const prompt = fields?.string(column);
-    if (prompt !== undefined) prompts[column] = prompt;
+  columns: readonly string[] | undefined,
+): FilledTrainConfig['prompts'] {
+  if (fields === undefined) return {};
+  const prompts: Record<string, string | Required<PromptWords>> = {};
+  const known = columns ?? [...DEFAULT_COLUMNS, ...fields.names().filter((name) => NEGATIVE.test(name))];
+  for (const [place, column] of known.entries()) {
+    const value = fields.raw(column);
+    if (value === undefined) continue;
+    if (typeof value !== 'string' && typeof value !== 'object')
+      throw refuse(fields.at(column), value, 'the name of a prompt, or { prefix: words }');
+    prompts[column] =
+      typeof value === 'string'
+        ? (fields.string(column) as string)
+        : readWords(fields.object(column) as Fields, place === 0 ? 'query' : 'document');
   }
-  fields?.done();
+  fields.done();
   return prompts;
+}
+
+function readWords(fields: Fields, name: string): Required<PromptWords> {
+  const words = {
+    prefix: fields.required(
+      'prefix',
+      fields.string('prefix'),
+      'give the words to put before the texts of the column',
+    ),
+    name: fields.string('name') ?? name,
+  };
+  fields.done();
+  return words;
 }
 
 function readEvaluation(fields: Fields | undefined): FilledTrainConfig['evaluation'] {

@@ -1,0 +1,35 @@
+import type { TextEncoder } from '../encoders/text-encoder.js';
+import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
+import type { FilledTrainConfig } from './config.js';
+
+/**
+ * The name of the prompt that a run puts before the texts of a column. Empty, which is no prompt, for a column that the
+ * configuration gives none: the model's default prompt is for encoding.
+ */
+export function promptOf({ prompts }: Pick<FilledTrainConfig, 'prompts'>, column: string): string {
+  if (!Object.hasOwn(prompts, column)) return '';
+  const prompt = prompts[column]!;
+  return typeof prompt === 'string' ? prompt : prompt.name;
+}
+
+/**
+ * Gives the model the prompts whose words the configuration holds. They are saved with it.
+ *
+ * @throws GradCacheError `INPUT` where one would take the name of a prompt with other words
+ */
+export function savePrompts({ prompts }: Pick<FilledTrainConfig, 'prompts'>, model: TextEncoder): void {
+  for (const [column, prompt] of Object.entries(prompts)) {
+    if (typeof prompt === 'string') continue;
+    const { name, prefix } = prompt;
+    const before = Object.hasOwn(model.prompts, name) ? model.prompts[name] : undefined;
+    if (before !== undefined && before !== prefix) {
+      throw new GradCacheError(
+        'INPUT',
+        `the prompt of ${column} would be saved as ${show(name)}, but that name stands for ${show(before)} already, ` +
+          `not for ${show(prefix)}. Give it a name of its own: prompts: { ${column}: { prefix: ${show(prefix)}, name: … } }.`,
+      );
+    }
+    model.setPrompt(name, prefix);
+  }
+}
