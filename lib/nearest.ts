@@ -34,12 +34,7 @@ function editsBetween(a: string, b: string): number {
     for (let j = 1; j <= b.length; j++) {
       const changed = last[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
       const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      row[j] = Math.min(
-        changed,
-        last[j]! + 1,
-        row[j - 1]! + 1,
-        swapped ? beforeLast[j - 2]! + 1 : Infinity,
-      );
+      row[j] = Math.min(changed, last[j]! + 1, row[j - 1]! + 1, swapped ? beforeLast[j - 2]! + 1 : Infinity);
     }
     [beforeLast, last] = [last, row];
   }

@@ -49,8 +49,13 @@ export async function writeModelFolder(path: string, model: ModelFolder): Promis
   await replaceFolder(path, {
     write: (folder) => writeInto(folder, model),
     recognise: (names) => names.includes('config.json') || names.includes('modules.json'),
-    belongs: (name) => MODEL_ENTRIES.some((pattern) => pattern.test(name)),
+    belongs: belongsToModel,
   });
+}
+
+/** Whether an entry of a folder is part of a model, and so out of date once the model is replaced. */
+export function belongsToModel(name: string): boolean {
+  return MODEL_ENTRIES.some((pattern) => pattern.test(name));
 }
 
 async function writeInto(folder: string, model: ModelFolder): Promise<void> {

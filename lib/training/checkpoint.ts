@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../encoders/chunk-plan.js';
@@ -6,8 +5,10 @@ import { beside, replaceFile } from '../encoders/replace-file.js';
 import { replaceFolder } from '../encoders/replace-folder.js';
 import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
+import { belongsToModel } from '../encoders/write-model-folder.js';
 import { GradCacheError } from '../errors.js';
 import { Fields } from './fields.js';
+import type { RowsRead } from './rows-read.js';
 
 /** What trainer.json holds: where a run stands, and what its data has to be for the run to go on in the same order. */
 export interface TrainerState {
@@ -15,6 +16,10 @@ export interface TrainerState {
   readonly step: number;
   /** Settings and files that the order of the data follows from. */
   readonly order: Readonly<Record<string, unknown>>;
+  /** All settings of the run, with their defaults; absent in checkpoints of earlier versions (format 1). */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** The data that the run had read; absent like `config`. */
+  readonly read?: RowsRead;
   /** What the run had made of its chunk size; absent where that is still what a new run begins with. */
   readonly chunk?: ChunkState;
 }
@@ -39,7 +44,7 @@ export interface Checkpoint {
 const OPTIMIZER_FILE = 'optimizer.safetensors';
 const TRAINER_FILE = 'trainer.json';
 const LOSS_PREFIX = 'loss.';
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** The folder of the checkpoint made after `step` updates. */
 export function checkpointFolder(output: string, step: number): string {
@@ -72,8 +77,13 @@ export async function writeCheckpoint(
       await replaceFile(join(fresh, TRAINER_FILE), (file) => file.writeFile(json));
     },
     recognise: (names) => names.includes(TRAINER_FILE),
-    belongs: () => true,
+    belongs: isPartOfCheckpoint,
   });
+}
+
+/** Whether an entry of a checkpoint or model folder was written by a run: all others are the user's own. */
+export function isPartOfCheckpoint(name: string): boolean {
+  return name === TRAINER_FILE || belongsToModel(name);
 }
 
 /**
@@ -126,30 +136,14 @@ export async function pruneCheckpoints(output: string, keep: number): Promise<vo
   }
 }
 
-/**
- * Puts `output` in order after a run that was killed while it wrote: what was half written is removed, and a folder that
- * had been set aside for one that never came is put back.
- */
-export async function tidyOutput(output: string): Promise<void> {
-  for (const name of await readdir(output).catch(() => [] as string[])) {
-    // A checkpoint's model is written in a folder that is itself half written: two endings.
-    const match = /^(checkpoint-\d+|model)\.\d+\.(tmp|old)(\.\d+\.(?:tmp|old))?$/.exec(name);
-    if (match === null) continue;
-    const [, place, kind, inner] = match as unknown as [string, string, string, string | undefined];
-    const putBack = kind === 'old' && inner === undefined && !existsSync(join(output, place));
-    if (putBack) await rename(join(output, name), join(output, place));
-    else await rm(join(output, name), { recursive: true, force: true });
-  }
-}
-
 function readState(value: unknown, path: string): TrainerState {
   try {
     const fields = new Fields(value, path);
     const format = fields.count('format');
-    if (format !== FORMAT) {
+    if (format === undefined || format > FORMAT) {
       throw new GradCacheError(
         'CHECKPOINT',
-        `${path} has format ${format}; this version reads format ${FORMAT}.`,
+        `${path} has format ${format}; this version reads formats 1 to ${FORMAT}.`,
       );
     }
     const step = fields.required(
@@ -157,17 +151,37 @@ function readState(value: unknown, path: string): TrainerState {
       fields.number('step', { min: 0, integer: true }),
       'the file is damaged',
     );
-    const order = fields.required('order', fields.raw('order'), 'the file is damaged');
-    new Fields(order, `${path}.order`); // refuses what is not an object
+    const order = fields.required('order', readObject(fields, 'order'), 'the file is damaged');
     const chunk = readChunkState(fields.object('chunk'));
+    const config = readObject(fields, 'config');
+    const read = readRows(fields.object('read'));
+    if (format > 1 && (config === undefined || read === undefined))
+      throw new GradCacheError('CHECKPOINT', `${path} lacks config or read: the file is damaged.`);
     return {
       step,
-      order: order as Record<string, unknown>,
+      order,
+      ...(config === undefined ? {} : { config }),
+      ...(read === undefined ? {} : { read }),
       ...(chunk === undefined ? {} : { chunk }),
     };
   } catch (error) {
     throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
   }
+}
+
+function readObject(fields: Fields, name: string): Record<string, unknown> | undefined {
+  fields.object(name); // refuses what is not an object
+  return fields.raw(name) as Record<string, unknown> | undefined;
+}
+
+function readRows(fields: Fields | undefined): RowsRead | undefined {
+  if (fields === undefined) return undefined;
+  const damaged = 'the file is damaged';
+  return {
+    rows: fields.required('rows', fields.count('rows'), damaged),
+    sha256: fields.required('sha256', fields.string('sha256'), damaged),
+    all: fields.required('all', fields.boolean('all'), damaged),
+  };
 }
 
 function readChunkState(fields: Fields | undefined): ChunkState | undefined {

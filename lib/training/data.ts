@@ -2,11 +2,14 @@ import { batches } from '../data/batches.js';
 import type { Batch } from '../data/batches.js';
 import { prefetch } from '../data/prefetch.js';
 import { readPairs } from '../data/read-pairs.js';
+import type { Row } from '../data/row.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import type { TokenBatch } from '../encoders/tokenizer.js';
 import { throwIfAborted } from '../encoders/chunk-queue.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
+import { promptOf } from './prompts.js';
+import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
 export interface TokenizedBatch {
@@ -19,68 +22,111 @@ export interface TokenizedBatch {
   readonly index: number;
 }
 
-/**
- * Counts the updates of a run whose length is given in epochs, by forming its batches once without tokenising them.
- *
- * @param onSkip told of every line that is skipped as bad
- * @returns rows of one pass over the data, those of its first pass that no batch takes, and batches of all passes
- */
-export async function countBatches(
-  config: FilledTrainConfig,
-  options: { onSkip?: (message: string) => void; signal?: AbortSignal } = {},
-): Promise<{ rows: number; leftOver: number; batches: number }> {
-  const counted = { rows: 0, leftOver: 0, batches: 0 };
-  for await (const batch of allBatches(config, options.onSkip)) {
-    throwIfAborted(options.signal);
-    if (batch.epoch === 0) counted.rows += batch.size;
-    if (isLargeEnough(batch, config)) counted.batches++;
-    else if (batch.epoch === 0) counted.leftOver += batch.size;
+/** The data of a run: what its batches are, and what was met while it was read. */
+export class RunData {
+  readonly #config: FilledTrainConfig;
+  readonly #onSkip: (message: string) => void;
+  readonly #digest: RowDigest;
+  #passes = 0;
+  #skipped = 0;
+
+  /**
+   * @param options.onSkip told of every line that is skipped as bad, once
+   * @param options.expected the rows of the run that this one goes on from
+   */
+  constructor(
+    config: FilledTrainConfig,
+    options: { onSkip: (message: string) => void; expected: RowsRead | undefined },
+  ) {
+    this.#config = config;
+    this.#onSkip = options.onSkip;
+    this.#digest = new RowDigest(options.expected);
   }
-  if (counted.batches === 0) throw tooFewRows(config);
-  return counted;
-}
 
-/** The batches of a run in order, without the first `skip`, tokenised one ahead of their use. */
-export async function* tokenizedBatches(
-  config: FilledTrainConfig,
-  model: TextEncoder,
-  options: { skip: number; signal?: AbortSignal },
-): AsyncGenerator<TokenizedBatch, void, undefined> {
-  yield* prefetch(usedBatches(config, options), async (batch) => {
-    const inputs = await Promise.all(
-      config.columns.map((column) =>
-        model.tokenize(batch.columns[column] ?? [], { prompt: config.prompts[column] }),
-      ),
-    );
-    return { inputs, texts: batch.columns, epoch: batch.epoch, index: batch.index };
-  });
-}
-
-async function* usedBatches(
-  config: FilledTrainConfig,
-  { skip, signal }: { skip: number; signal?: AbortSignal },
-): AsyncGenerator<Batch, void, undefined> {
-  let used = 0;
-  for await (const batch of allBatches(config)) {
-    throwIfAborted(signal);
-    // Without this, a run given in steps would go over too small a file for ever.
-    if (batch.epoch > 0 && used === 0) throw tooFewRows(config);
-    if (isLargeEnough(batch, config) && ++used > skip) yield batch;
+  /** Lines skipped in the first pass, as far as it got. */
+  get skipped(): number {
+    return this.#skipped;
   }
-}
 
-function allBatches(config: FilledTrainConfig, onSkip?: (message: string) => void): AsyncIterable<Batch> {
-  const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } = config;
-  const rows = readPairs(data, {
-    columns,
-    format,
-    header,
-    quoting,
-    onBadLine,
-    onSkip: ({ file, line, reason }) => onSkip?.(`${file}, line ${line}: ${reason}`),
-  });
-  const epochs = config.epochs ?? Number.MAX_SAFE_INTEGER;
-  return batches(rows, { size: batch, seed, epochs, shuffle, uniqueTexts });
+  /** What was read in the first pass, for a checkpoint. */
+  get read(): RowsRead {
+    return this.#digest.state();
+  }
+
+  /**
+   * Counts the updates of a run whose length is given in epochs, by forming its batches once without tokenising them.
+   *
+   * @returns rows of one pass over the data, those of its first pass that no batch takes, and batches of all passes
+   */
+  async count(signal: AbortSignal | undefined): Promise<{ rows: number; leftOver: number; batches: number }> {
+    const config = this.#config;
+    const counted = { rows: 0, leftOver: 0, batches: 0 };
+    for await (const batch of this.#all()) {
+      throwIfAborted(signal);
+      if (batch.epoch === 0) counted.rows += batch.size;
+      if (isLargeEnough(batch, config)) counted.batches++;
+      else if (batch.epoch === 0) counted.leftOver += batch.size;
+    }
+    if (counted.batches === 0) throw tooFewRows(config);
+    return counted;
+  }
+
+  /** The batches of a run in order, without the first `skip`, tokenised one ahead of their use. */
+  async *batches(
+    model: TextEncoder,
+    options: { skip: number; signal: AbortSignal | undefined },
+  ): AsyncGenerator<TokenizedBatch, void, undefined> {
+    const config = this.#config;
+    yield* prefetch(this.#used(options), async (batch) => {
+      const inputs = await Promise.all(
+        config.columns.map((column) =>
+          model.tokenize(batch.columns[column] ?? [], { prompt: promptOf(config, column) }),
+        ),
+      );
+      return { inputs, texts: batch.columns, epoch: batch.epoch, index: batch.index };
+    });
+  }
+
+  async *#used({
+    skip,
+    signal,
+  }: {
+    skip: number;
+    signal: AbortSignal | undefined;
+  }): AsyncGenerator<Batch, void, undefined> {
+    let used = 0;
+    for await (const batch of this.#all()) {
+      throwIfAborted(signal);
+      // Without this, a run given in steps would go over too small a file for ever.
+      if (batch.epoch > 0 && used === 0) throw tooFewRows(this.#config);
+      if (isLargeEnough(batch, this.#config) && ++used > skip) yield batch;
+    }
+  }
+
+  #all(): AsyncIterable<Batch> {
+    const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } =
+      this.#config;
+    const rows = readPairs(data, {
+      columns,
+      format,
+      header,
+      quoting,
+      onBadLine,
+      onSkip: ({ file, line, reason }) => {
+        if (this.#passes > 1) return; // told in the first pass
+        this.#skipped++;
+        this.#onSkip(`${file}, line ${line}: ${reason}`);
+      },
+    });
+    const watched: AsyncIterable<Row> = {
+      [Symbol.asyncIterator]: () => {
+        this.#passes++;
+        return this.#digest.watch(rows);
+      },
+    };
+    const epochs = this.#config.epochs ?? Number.MAX_SAFE_INTEGER;
+    return batches(watched, { size: batch, seed, epochs, shuffle, uniqueTexts });
+  }
 }
 
 /**

@@ -84,5 +84,25 @@ export interface SkippedEvent {
   readonly message: string;
 }
 
+/** How many lines were skipped in all; where none was, this event does not come. */
+export interface SkippedTotalEvent {
+  readonly type: 'skippedTotal';
+  readonly lines: number;
+}
+
+/** What a person should know about the run: for instance a setting that is another than before the run was resumed. */
+export interface NoteEvent {
+  readonly type: 'note';
+  readonly message: string;
+}
+
 /** Everything that a training run tells about itself. */
-export type TrainEvent = ChunkEvent | StartEvent | StepEvent | EvaluationEvent | SavedEvent | SkippedEvent;
+export type TrainEvent =
+  | ChunkEvent
+  | StartEvent
+  | StepEvent
+  | EvaluationEvent
+  | SavedEvent
+  | SkippedEvent
+  | SkippedTotalEvent
+  | NoteEvent;

@@ -10,17 +10,30 @@ import type { TrainEvent } from './events.js';
 export class MetricsFile {
   #written: Promise<void> = Promise.resolve();
   #error: Error | null = null;
+  /** Lines that came before the file was opened. */
+  #early: string[] | null = [];
 
-  private constructor(readonly path: string) {}
+  /** @param step updates made before: lines of later ones, which will be made again, are dropped from the file */
+  constructor(
+    readonly path: string,
+    readonly step: number,
+  ) {}
 
-  /** Opens the file; when a run is resumed, lines of steps after `step`, which will be made again, are dropped. */
-  static async open(path: string, step: number): Promise<MetricsFile> {
-    const before = await readFile(path, 'utf8').catch(() => '');
-    const kept = step === 0 ? [] : before.split('\n').filter((line) => stepOf(line) <= step);
-    await replaceFile(path, async (file) => {
-      await file.writeFile(kept.map((line) => line + '\n').join(''));
+  /** Makes the file, or takes up that of the run before. Until then nothing is written: a run that is refused leaves all as it was. */
+  async open(): Promise<void> {
+    if (this.#early === null) return;
+    const opened = this.#begin(this.#early);
+    this.#early = null;
+    this.#written = opened.catch(() => undefined); // later lines come after
+    await opened;
+  }
+
+  async #begin(early: readonly string[]): Promise<void> {
+    const before = await readFile(this.path, 'utf8').catch(() => '');
+    const kept = this.step === 0 ? [] : before.split('\n').filter((line) => stepOf(line) <= this.step);
+    await replaceFile(this.path, async (file) => {
+      await file.writeFile([...kept.map((line) => line + '\n'), ...early].join(''));
     });
-    return new MetricsFile(path);
   }
 
   /**
@@ -32,6 +45,10 @@ export class MetricsFile {
     if (this.#error !== null) throw this.#error;
     if (event.type === 'chunk') return;
     const line = JSON.stringify({ ...event, time: new Date().toISOString() }) + '\n';
+    if (this.#early !== null) {
+      this.#early.push(line);
+      return;
+    }
     this.#written = this.#written
       .then(() => appendFile(this.path, line))
       .catch((error: unknown) => {

@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { ChunkSize } from '../encoders/chunk-plan.js';
 import { TextEncoder } from '../encoders/text-encoder.js';
@@ -15,10 +13,11 @@ import { constantSchedule, cosineSchedule, linearSchedule } from '../optim/sched
 import type { Schedule } from '../optim/schedules.js';
 import { Tensor } from '../tensor.js';
 import type { Parameter } from '../tensor.js';
-import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint, ChunkState } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';
 import { chooseDevice } from './device.js';
+import { savePrompts } from './prompts.js';
+import type { Resumed } from './resume.js';
 
 /** The parts of a training run, made from its configuration and, when it is resumed, from a checkpoint. */
 export interface Run {
@@ -41,21 +40,23 @@ export interface Run {
  * Makes the parts of a run.
  *
  * @param steps updates in all
+ * @param resumed the checkpoint that the run goes on from, or null
  * @throws GradCacheError `INPUT` when the checkpoint was made from other data or settings that order it
  */
-export async function openRun(config: FilledTrainConfig, steps: number): Promise<Run> {
+export async function openRun(
+  config: FilledTrainConfig,
+  steps: number,
+  resumed: Resumed | null,
+): Promise<Run> {
   const order = await dataOrder(config);
-  const resumed = await findCheckpoint(config);
-  const checkpoint = resumed === null ? null : await readCheckpoint(resumed);
-  if (checkpoint !== null && resumed !== null) {
-    checkSameOrder(checkpoint, order, resumed);
-    await checkNoneLater(config.output, checkpoint.state.step, resumed);
-  }
-
+  if (resumed !== null) checkSameOrder(resumed, order);
+  const checkpoint = resumed?.checkpoint ?? null;
   const done = checkpoint?.state.step ?? 0;
   const schedule = makeSchedule(config, steps);
-  const model = await openModel(config, resumed);
+  const model = await openModel(config, resumed?.folder ?? null);
+  let optimizer: AdamW | undefined;
   try {
+    savePrompts(config, model);
     const { temperature: initial, learned, similarity, symmetric } = config.loss;
     const loss = infoNCE({ temperature: { initial, learned }, similarity, symmetric });
     const gradcache = new GradCache({
@@ -65,13 +66,24 @@ export async function openRun(config: FilledTrainConfig, steps: number): Promise
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
     });
-    const optimizer = new AdamW(gradcache.parameters(), config.optimizer);
+    optimizer = new AdamW(gradcache.parameters(), config.optimizer);
     if (checkpoint !== null) {
       optimizer.loadState(checkpoint.optimizer);
       restore(loss.parameters(), checkpoint.loss);
     }
-    return { model, gradcache, optimizer, schedule, steps, done, resumed, loss, order };
+    return {
+      model,
+      gradcache,
+      optimizer,
+      schedule,
+      steps,
+      done,
+      resumed: resumed?.folder ?? null,
+      loss,
+      order,
+    };
   } catch (error) {
+    optimizer?.dispose();
     model.dispose();
     throw error;
   }
@@ -128,7 +140,8 @@ async function readJson(path: string): Promise<Record<string, unknown>> {
 function makeSchedule(config: FilledTrainConfig, steps: number): Schedule {
   const { kind, warmup: given } = config.schedule;
   const { lr } = config.optimizer;
-  const warmup = Math.min(steps, given < 1 ? Math.round(given * steps) : given);
+  // A part is rounded up, as transformers does: a short run has a warm-up too.
+  const warmup = Math.min(steps, given < 1 ? Math.ceil(given * steps) : given);
   if (kind === 'constant') return constantSchedule({ lr, warmup });
   return (kind === 'cosine' ? cosineSchedule : linearSchedule)({ lr, warmup, total: steps });
 }
@@ -148,11 +161,7 @@ async function sizeOf(path: string): Promise<number> {
   }
 }
 
-function checkSameOrder(
-  checkpoint: Checkpoint,
-  order: Readonly<Record<string, unknown>>,
-  folder: string,
-): void {
+function checkSameOrder({ folder, checkpoint }: Resumed, order: Readonly<Record<string, unknown>>): void {
   for (const [name, now] of Object.entries(order)) {
     const then = JSON.stringify(checkpoint.state.order[name]);
     if (then === JSON.stringify(now)) continue;
@@ -163,37 +172,6 @@ function checkSameOrder(
         'another. Use the same setting, or start a new run from the model in that folder.',
     );
   }
-}
-
-/** The folder to resume from, or null for a run from the start. Earlier results are never overwritten unasked. */
-async function findCheckpoint(config: FilledTrainConfig): Promise<string | null> {
-  const { resume, output } = config;
-  if (typeof resume === 'string' && dirname(resolve(resume)) === resolve(output)) return resolve(resume);
-  const last = (await listCheckpoints(output)).at(-1);
-  if (last !== undefined) {
-    if (resume === true) return checkpointFolder(output, last);
-    throw new GradCacheError(
-      'INPUT',
-      `${output} already holds a checkpoint of step ${last} of an earlier run. Resume that run, or give another output folder.`,
-    );
-  }
-  if (!existsSync(modelFolder(output))) return typeof resume === 'string' ? resolve(resume) : null;
-  throw new GradCacheError(
-    'INPUT',
-    `${output} already holds the model of an earlier run${resume === true ? ', but no checkpoint to resume it from' : ''}. Give another ` +
-      `output folder, or start a new run from ${modelFolder(output)}.`,
-  );
-}
-
-/** Checkpoints of a branch that was left would be taken for this run's newest. */
-async function checkNoneLater(output: string, step: number, resumed: string): Promise<void> {
-  const later = (await listCheckpoints(output)).filter((other) => other > step);
-  if (later.length === 0) return;
-  throw new GradCacheError(
-    'INPUT',
-    `${output} holds checkpoints after step ${step}, where ${resumed} stands: ${later.join(', ')}. Give another output folder, ` +
-      'or remove them.',
-  );
 }
 
 function restore(parameters: readonly Parameter[], stored: ReadonlyMap<string, StoredTensor>): void {

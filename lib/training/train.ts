@@ -1,29 +1,24 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
 import { checkKnown } from '../known-options.js';
+import { requireFunction, requireSignal } from '../option-values.js';
 import { chunkSeed } from '../seeds.js';
-import {
-  checkpointFolder,
-  modelFolder,
-  pruneCheckpoints,
-  tidyOutput,
-  writeCheckpoint,
-} from './checkpoint.js';
+import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { withNegatives } from './columns.js';
-import type { FilledTrainConfig, TrainConfig } from './config.js';
-import { countBatches, tokenizedBatches } from './data.js';
-import type { TokenizedBatch } from './data.js';
+import type { FilledTrainConfig, ResumeConfig, TrainConfig } from './config.js';
+import { RunData, type TokenizedBatch } from './data.js';
 import { loadHeldOut } from './held-out.js';
 import type { HeldOut } from './held-out.js';
 import type { StepEvent, TrainEvent } from './events.js';
 import { MetricsFile } from './metrics.js';
 import { explainNonFinite } from './non-finite.js';
-import { readTrainConfig } from './read-config.js';
+import { OutputLock } from './output-lock.js';
+import { readPlace, readTrainConfig } from './read-config.js';
+import { findResumed, resumeConfig, storedConfig, type Resumed } from './resume.js';
 import { chunkState, openRun } from './run.js';
 import type { Run } from './run.js';
+import { tidyOutput } from './tidy-output.js';
 
 /** Keeps the seeds of steps apart from other seeds drawn from the seed of the run. */
 const SEED_PURPOSE = 2;
@@ -48,6 +43,8 @@ export interface TrainResult {
   readonly temperature: number;
   /** The last scores on held-out data, or null where the configuration has none. */
   readonly scores: Readonly<Record<string, number>> | null;
+  /** Lines of the data that were skipped as bad, in what this call read of it. */
+  readonly skipped: number;
 }
 
 /**
@@ -59,32 +56,80 @@ export interface TrainResult {
  * interrupted, on the same machine and device; in float64 up to the rounding of weights to float32, which is what folders
  * store.
  *
- * @throws GradCacheError `INPUT` for a bad configuration or bad data, `ABORTED` when the signal fires (the last complete
+ * One run at a time can have an output folder: `train.lock` in it says which process trains.
+ *
+ * @throws GradCacheError `INPUT` for a bad configuration, bad data or a folder that another run has, `ABORTED` when the signal fires (the last complete
  * checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts throw
  */
-export async function train(config: TrainConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
-  const given = readTrainConfig(config);
-  const filled = (config.columns ?? null) === null ? await withNegatives(given) : given;
+export async function train(
+  config: TrainConfig | ResumeConfig,
+  hooks: TrainHooks = {},
+): Promise<TrainResult> {
   checkKnown('train', hooks, ['signal', 'onEvent']);
   const { signal, onEvent } = hooks;
-  await tidyOutput(filled.output);
-  const onSkip = (message: string): void => onEvent?.({ type: 'skipped', message });
-  // A run whose length is given in steps starts without going through all of the data first.
-  const counted = filled.steps === undefined ? await countBatches(filled, { onSkip, signal }) : null;
-  const run = await openRun(filled, counted?.batches ?? (filled.steps as number));
+  requireSignal('signal', signal);
+  if (onEvent !== undefined) requireFunction('onEvent', onEvent);
+  const { output, resume } = readPlace(config);
+  if (resume === false) readTrainConfig(config); // mistakes are told before anything is made
+  const lock = await OutputLock.take(output);
   try {
-    await makeFolder(filled.output);
-    const metrics = await MetricsFile.open(join(filled.output, 'metrics.jsonl'), run.done);
+    await tidyOutput(output);
+    const resumed = await findResumed({ output, resume });
+    const { config: filled, notes } = await fillConfig(config, resumed);
+    const metrics = new MetricsFile(join(output, 'metrics.jsonl'), resumed?.checkpoint.state.step ?? 0);
     const emit = (event: TrainEvent): void => {
       metrics.write(event);
       onEvent?.(event);
     };
     try {
-      emit(startEvent(run, filled.columns, counted));
-      return await new Loop(filled, run, emit, signal).run();
-    } finally {
+      const result = await trainInto({ config: filled, resumed, notes, lock, metrics, emit, signal });
       await metrics.finish();
+      return result;
+    } catch (error) {
+      await metrics.finish().catch(() => undefined); // the first error is the one to tell
+      throw error;
     }
+  } finally {
+    await lock.release();
+  }
+}
+
+async function fillConfig(
+  given: TrainConfig | ResumeConfig,
+  resumed: Resumed | null,
+): Promise<{ config: FilledTrainConfig; notes: readonly string[] }> {
+  if (resumed !== null) {
+    const { config, notes } = resumeConfig({ ...given }, resumed);
+    return { config, notes };
+  }
+  const config = readTrainConfig(given);
+  return { config: (given.columns ?? null) === null ? await withNegatives(config) : config, notes: [] };
+}
+
+/** A run whose settings are known and whose folder is locked. */
+interface Prepared {
+  readonly config: FilledTrainConfig;
+  readonly resumed: Resumed | null;
+  readonly notes: readonly string[];
+  readonly lock: OutputLock;
+  readonly metrics: MetricsFile;
+  readonly emit: (event: TrainEvent) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function trainInto(prepared: Prepared): Promise<TrainResult> {
+  const { config, resumed, notes, emit, signal } = prepared;
+  const data = new RunData(config, {
+    onSkip: (message) => emit({ type: 'skipped', message }),
+    expected: resumed?.checkpoint.state.read,
+  });
+  // A run whose length is given in steps starts without going through all of the data first.
+  const counted = config.steps === undefined ? await data.count(signal) : null;
+  const run = await openRun(config, counted?.batches ?? (config.steps as number), resumed);
+  try {
+    emit(startEvent(run, config.columns, counted));
+    for (const message of notes) emit({ type: 'note', message });
+    return await new Loop(prepared, run, data).run();
   } finally {
     run.optimizer.dispose();
     run.model.dispose();
@@ -98,19 +143,32 @@ class Loop {
   /** Moving average of the seconds of a step, evaluation and checkpoints included. */
   #pace: number | null = null;
 
+  readonly config: FilledTrainConfig;
+  readonly lock: OutputLock;
+  readonly metrics: MetricsFile;
+  readonly emit: (event: TrainEvent) => void;
+  readonly signal: AbortSignal | undefined;
+
   constructor(
-    readonly config: FilledTrainConfig,
+    { config, lock, metrics, emit, signal }: Prepared,
     readonly parts: Run,
-    readonly emit: (event: TrainEvent) => void,
-    readonly signal: AbortSignal | undefined,
-  ) {}
+    readonly data: RunData,
+  ) {
+    this.config = config;
+    this.lock = lock;
+    this.metrics = metrics;
+    this.emit = emit;
+    this.signal = signal;
+  }
 
   async run(): Promise<TrainResult> {
     const { config, parts, signal } = this;
     const heldOut = config.evaluation === null ? null : await loadHeldOut(config.evaluation, config);
     let step = parts.done;
     if (step < parts.steps) {
-      for await (const batch of tokenizedBatches(config, parts.model, { skip: step, signal })) {
+      for await (const batch of this.data.batches(parts.model, { skip: step, signal })) {
+        // Only now is the data known to be that of the run before: nothing of its file has been touched yet.
+        await this.metrics.open();
         const started = performance.now();
         step++;
         await this.#update(step, batch);
@@ -125,15 +183,20 @@ class Loop {
     } else if (heldOut !== null) {
       await this.#evaluate(step, heldOut);
     }
+    await this.metrics.open();
     const model = modelFolder(config.output);
+    await this.lock.require();
     await parts.model.save(model);
     this.emit({ type: 'saved', step, folder: model });
+    const { skipped } = this.data;
+    if (skipped > 0) this.emit({ type: 'skippedTotal', lines: skipped });
     return {
       steps: step,
       loss: this.#loss,
       temperature: parts.loss.temperature,
       model,
       scores: this.#scores,
+      skipped,
     };
   }
 
@@ -191,21 +254,20 @@ class Loop {
   async #checkpoint(step: number): Promise<void> {
     const { parts, config } = this;
     const folder = checkpointFolder(config.output, step);
+    await this.lock.require();
     await writeCheckpoint(folder, (path) => parts.model.save(path), {
-      state: { step, order: parts.order, ...chunkState(parts, config) },
+      state: {
+        step,
+        order: parts.order,
+        config: storedConfig(config),
+        read: this.data.read,
+        ...chunkState(parts, config),
+      },
       optimizer: await parts.optimizer.state(),
       loss: await storedLoss(parts),
     });
     await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
     this.emit({ type: 'saved', step, folder });
-  }
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true });
-  } catch (error) {
-    throw fileError('INPUT', path, 'made a folder', error);
   }
 }
 

@@ -9,14 +9,19 @@ import {
   listCheckpoints,
   pruneCheckpoints,
   readCheckpoint,
-  tidyOutput,
   writeCheckpoint,
 } from '../../lib/training/checkpoint.js';
 import type { Checkpoint } from '../../lib/training/checkpoint.js';
+import { tidyOutput } from '../../lib/training/tidy-output.js';
 import { digests, temporaryFolder } from './support.js';
 
 const CHECKPOINT: Checkpoint = {
-  state: { step: 4, order: { batch: 8 } },
+  state: {
+    step: 4,
+    order: { batch: 8 },
+    config: { batch: 8 },
+    read: { rows: 32, sha256: '0'.repeat(64), all: true },
+  },
   optimizer: new Map([
     ['exp_avg.weight', { dtype: 'float32', shape: [1], bytes: new Uint8Array([0, 0, 128, 63]) }],
   ]),
@@ -100,7 +105,7 @@ test('damaged checkpoints are refused by name', async (t) => {
   const trainer = join(folder, 'trainer.json');
   for (const [content, message] of [
     ['{"format": 1', /checkpoint-4 is not a checkpoint of a training run/],
-    ['{"format": 7, "step": 4, "order": {}}', /has format 7; this version reads format 1/],
+    ['{"format": 7, "step": 4, "order": {}}', /has format 7; this version reads formats 1 to 2/],
     ['{"format": 1, "step": -4, "order": {}}', /trainer.json.step is -4/],
     ['{"format": 1, "step": 4}', /order is missing/],
     ['[]', /trainer.json is \[\], a list; accepted is an object/],

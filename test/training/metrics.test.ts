@@ -15,25 +15,31 @@ async function stepsIn(path: string): Promise<number[]> {
   return lines.map((line) => (JSON.parse(line) as { step: number }).step);
 }
 
+async function opened(path: string, step: number): Promise<MetricsFile> {
+  const metrics = new MetricsFile(path, step);
+  await metrics.open();
+  return metrics;
+}
+
 test('lines come in order, chunks are left out, and a resumed run drops what it makes again', async (t) => {
   const path = join(await temporaryFolder(t), 'metrics.jsonl');
-  const first = await MetricsFile.open(path, 0);
+  const first = await opened(path, 0);
   for (const step of [1, 2, 3]) first.write(saved(step));
   first.write({ type: 'chunk', step: 3, phase: 'forward', chunk: 1, chunks: 2 });
   await first.finish();
   assert.deepEqual(await stepsIn(path), [1, 2, 3]);
   await writeFile(path, `${await readFile(path, 'utf8')}{"type":"step","st`);
-  const second = await MetricsFile.open(path, 2);
+  const second = await opened(path, 2);
   second.write(saved(3));
   await second.finish();
   assert.deepEqual(await stepsIn(path), [1, 2, 3]);
-  await MetricsFile.open(path, 0);
+  await opened(path, 0);
   assert.equal(await readFile(path, 'utf8'), '');
 });
 
 test('a line that cannot be written is an error at the next one', async (t) => {
   const folder = await temporaryFolder(t);
-  const metrics = await MetricsFile.open(join(folder, 'metrics.jsonl'), 0);
+  const metrics = await opened(join(folder, 'metrics.jsonl'), 0);
   await rm(folder, { recursive: true });
   metrics.write(saved(1));
   const failed = { code: 'INPUT', message: /metrics\.jsonl cannot be written: ENOENT/ };

@@ -156,6 +156,7 @@ test('a resumed run that was at its end makes no step and writes the model', asy
     temperature: 0.05,
     model: join(config.output, 'model'),
     scores: null,
+    skipped: 0,
   });
 });
 

@@ -1,0 +1,208 @@
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
+import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
+import type { Checkpoint } from './checkpoint.js';
+import type { FilledTrainConfig } from './config.js';
+import { readTrainConfig } from './read-config.js';
+
+/**
+ * Settings that may change when a run is resumed; the run tells each change. All others decide which texts are in which
+ * batch, or the gradient: with another value the run would not go on, it would be another one.
+ */
+const MAY_CHANGE = new Set([
+  'data', // its rows are compared while they are read
+  'format',
+  'header',
+  'quoting',
+  'device',
+  'chunk',
+  'retain',
+  'optimizer',
+  'schedule',
+  'epochs',
+  'steps',
+  'evaluation',
+  'checkpoint',
+]);
+
+/** Settings that are objects of settings; what is given of them is put over what is stored. */
+const SECTIONS = ['loss', 'optimizer', 'schedule', 'prompts', 'evaluation', 'checkpoint'];
+
+/** A run that goes on from a checkpoint. */
+export interface Resumed {
+  readonly folder: string;
+  readonly checkpoint: Checkpoint;
+}
+
+/** Finds and reads the checkpoint to resume from; null for a run from the start. Earlier results are never overwritten unasked. */
+export async function findResumed(
+  place: Pick<FilledTrainConfig, 'output' | 'resume'>,
+): Promise<Resumed | null> {
+  const folder = await findCheckpoint(place);
+  if (folder === null) return null;
+  const checkpoint = await readCheckpoint(folder);
+  await checkNoneLater(place.output, checkpoint.state.step, folder);
+  return { folder, checkpoint };
+}
+
+/**
+ * The configuration of a resumed run: what was given, and the checkpoint's settings where nothing was given.
+ *
+ * @param given the configuration as the caller gave it, not yet checked
+ * @returns the configuration filled in, and a sentence for each setting that is another than before
+ * @throws GradCacheError `INPUT` for another value of a setting that has to stay, and as {@link readTrainConfig};
+ * `CHECKPOINT` where the stored settings are damaged
+ */
+export function resumeConfig(
+  given: Readonly<Record<string, unknown>>,
+  { folder, checkpoint }: Resumed,
+): { config: FilledTrainConfig; notes: string[] } {
+  const { config: stored } = checkpoint.state;
+  if (stored === undefined) {
+    const note =
+      `${folder} was written by an earlier version and does not hold the settings of its run: those given now are used, ` +
+      'and defaults where none is given';
+    return { config: readTrainConfig(given), notes: [note] };
+  }
+  const before = readStored(stored, given.output, folder);
+  const config = readTrainConfig(putOver(stored, given));
+  const then = flatten(before);
+  const now = flatten(config);
+  const notes: string[] = [];
+  for (const name of new Set([...then.keys(), ...now.keys()])) {
+    const [was, is] = [then.get(name), now.get(name)];
+    if (isDeepStrictEqual(was, is)) continue;
+    const [shownThen, shownNow] = [was, is].map((value) => (value === undefined ? 'not set' : show(value)));
+    const difference = `${name} was ${shownThen}, now ${shownNow}`;
+    if (!MAY_CHANGE.has(name.split('.')[0]!)) {
+      throw new GradCacheError(
+        'INPUT',
+        `${folder} cannot be resumed: ${difference}, and the run would be another. Leave the setting out, or give it the value ` +
+          'that it had; or start a new run from the model in that folder.',
+      );
+    }
+    notes.push(difference);
+  }
+  return { config, notes };
+}
+
+/** What a checkpoint keeps of a configuration: all but where the run writes, with paths that hold in any folder. */
+export function storedConfig(config: FilledTrainConfig): Record<string, unknown> {
+  const { output: _, resume: __, ...settings } = withFullPaths(config);
+  return settings;
+}
+
+function readStored(
+  stored: Readonly<Record<string, unknown>>,
+  output: unknown,
+  folder: string,
+): FilledTrainConfig {
+  try {
+    return readTrainConfig({ ...stored, output }, `${folder}: config`);
+  } catch (error) {
+    throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
+  }
+}
+
+/** Puts what is given over what is stored. */
+function putOver(
+  stored: Readonly<Record<string, unknown>>,
+  given: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const merged: Record<string, unknown> = { ...stored };
+  // The length of a run is one setting under two names.
+  if (isGiven(given.epochs) || isGiven(given.steps)) {
+    delete merged.epochs;
+    delete merged.steps;
+  }
+  for (const [name, value] of Object.entries(given)) {
+    if (!isGiven(value)) continue;
+    const before = merged[name];
+    const together = SECTIONS.includes(name) && isSection(value) && isSection(before);
+    merged[name] = together ? putOverSection(name, before, value) : value;
+  }
+  return merged;
+}
+
+function putOverSection(
+  name: string,
+  before: Readonly<Record<string, unknown>>,
+  given: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  // Columns of one kind of held-out data are not those of another.
+  if (name === 'evaluation' && isGiven(given.task) && given.task !== before.task) return { ...given };
+  const set = Object.entries(given).filter(([, value]) => isGiven(value));
+  return { ...before, ...Object.fromEntries(set) };
+}
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
+
+function isSection(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Settings by name, those of sections as `section.name`. */
+function flatten(config: FilledTrainConfig): Map<string, unknown> {
+  const { output: _, resume: __, ...settings } = withFullPaths(config);
+  const flat = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(settings)) {
+    const inner = SECTIONS.includes(name) && isSection(value) ? Object.entries(value) : null;
+    const entries: [string, unknown][] = inner?.map(([key, item]) => [`${name}.${key}`, item]) ?? [
+      [name, value],
+    ];
+    for (const [path, item] of entries) if (isGiven(item)) flat.set(path, item);
+  }
+  return flat;
+}
+
+function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
+  const { model, data, evaluation } = config;
+  return {
+    ...config,
+    model:
+      typeof model === 'string'
+        ? resolve(model)
+        : {
+            ...model,
+            config: typeof model.config === 'string' ? resolve(model.config) : model.config,
+            tokenizer: resolve(model.tokenizer),
+          },
+    data: data.map((path) => resolve(path)),
+    evaluation: evaluation === null ? null : { ...evaluation, data: resolve(evaluation.data) },
+  };
+}
+
+async function findCheckpoint({
+  resume,
+  output,
+}: Pick<FilledTrainConfig, 'output' | 'resume'>): Promise<string | null> {
+  if (typeof resume === 'string' && dirname(resolve(resume)) === resolve(output)) return resolve(resume);
+  const last = (await listCheckpoints(output)).at(-1);
+  if (last !== undefined) {
+    if (resume === true) return checkpointFolder(output, last);
+    throw new GradCacheError(
+      'INPUT',
+      `${output} already holds a checkpoint of step ${last} of an earlier run. Resume that run, or give another output folder.`,
+    );
+  }
+  if (!existsSync(modelFolder(output))) return typeof resume === 'string' ? resolve(resume) : null;
+  throw new GradCacheError(
+    'INPUT',
+    `${output} already holds the model of an earlier run${resume === true ? ', but no checkpoint to resume it from' : ''}. Give another ` +
+      `output folder, or start a new run from ${modelFolder(output)}.`,
+  );
+}
+
+/** Checkpoints of a branch that was left would be taken for this run's newest. */
+async function checkNoneLater(output: string, step: number, resumed: string): Promise<void> {
+  const later = (await listCheckpoints(output)).filter((other) => other > step);
+  if (later.length === 0) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${output} holds checkpoints after step ${step}, where ${resumed} stands: ${later.join(', ')}. Give another output folder, ` +
+      'or remove them.',
+  );
+}
