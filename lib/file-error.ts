@@ -1,12 +1,48 @@
 import { GradCacheError } from './errors.js';
-import { reasonOf } from './realms.js';
+import { isError, reasonOf } from './realms.js';
 
-/** What is thrown where the system refuses a file: `PATH cannot be WHAT`, and its reason. */
-export function fileError(
-  code: 'INPUT' | 'CHECKPOINT',
-  path: string,
-  what: string,
-  error: unknown,
-): GradCacheError {
-  return new GradCacheError(code, `${path} cannot be ${what}: ${reasonOf(error)}.`, { cause: error });
+type Code = 'INPUT' | 'CHECKPOINT' | 'SETUP';
+
+/** What the user can do about what the system says. */
+const WAYS_OUT: Readonly<Record<string, string>> = {
+  ENOSPC: 'The disk is full: free some of it, or name a place on another disk',
+  EDQUOT: 'The quota of this user is used up: free some of it, or name a place on another disk',
+  EFBIG: 'It is larger than the file system, or the limit of this process (ulimit -f), allows',
+  EACCES: 'This user lacks the right: grant it, or name another place',
+  EPERM: 'This user lacks the right: grant it, or name another place',
+  EROFS: 'The file system is mounted read-only: name another place',
+  ENOTDIR: 'A part of the path is a file where a folder is needed',
+  EISDIR: 'It is a folder where a file is needed',
+  EMFILE: 'This process has too many files open: raise the limit (ulimit -n)',
+  ENFILE: 'The system has too many files open: close some programs',
+  ENAMETOOLONG: 'Give a shorter name',
+  ELOOP: 'Its links point in a circle',
+  EBUSY: 'Something else holds it, such as a mount: name another place',
+  EIO: 'The disk or its driver reports a fault: check it, or name a place on another disk',
+  ESTALE: 'The network file system has lost it: mount it anew',
+  ERR_ACCESS_DENIED:
+    "Node's permission model forbids it: give --allow-fs-read and --allow-fs-write for what is read and written",
+};
+
+/** What is thrown where the system refuses a file: `PATH cannot be WHAT`, its reason, and the way out. */
+export function fileError(code: Code, path: string, what: string, error: unknown): GradCacheError {
+  const wayOut = WAYS_OUT[(error as NodeJS.ErrnoException | null)?.code ?? ''];
+  const message = `${path} cannot be ${what}: ${reasonOf(error)}.${wayOut === undefined ? '' : ` ${wayOut}.`}`;
+  return new GradCacheError(code, message, { cause: error });
+}
+
+/** Whether the system said no, as it does by `ENOSPC` and its like; anything else thrown is a fault of a program. */
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  if (!isError(error)) return false;
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === 'string' && /^(E(?!RR_)[A-Z0-9]+|ERR_FS_\w+|ERR_ACCESS_DENIED)$/.test(code);
+}
+
+/** Runs work on files; where the system refuses, a {@link fileError} is thrown. Other errors pass. */
+export async function onFiles<T>(code: Code, path: string, what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw isSystemError(error) ? fileError(code, path, what, error) : error;
+  }
 }

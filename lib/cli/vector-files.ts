@@ -1,6 +1,6 @@
-import { fileError } from '../file-error.js';
+import { onFiles } from '../file-error.js';
+import { flush, writeAll } from '../file-handle.js';
 import { open, rename, rm } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 
 /** Formats that vectors can be written in. */
 export const VECTOR_FORMATS = ['jsonl', 'npy', 'safetensors'] as const;
@@ -27,30 +27,30 @@ export async function openVectorFile(
   dimension: number,
 ): Promise<VectorFile> {
   const beside = `${path}.${process.pid}.tmp`;
-  const file = await open(beside, 'w').catch((error: unknown) => {
-    throw fileError('INPUT', path, 'written', error);
-  });
+  const writing = <T>(work: () => Promise<T>): Promise<T> => onFiles('INPUT', path, 'written', work);
+  const file = await writing(() => open(beside, 'w'));
   const headerOf = format === 'npy' ? npyHeader : format === 'safetensors' ? safetensorsHeader : null;
   let rows = 0;
-  if (headerOf !== null) await file.write(Buffer.alloc(HEADER_BYTES));
+  if (headerOf !== null) await writing(() => writeAll(file, Buffer.alloc(HEADER_BYTES)));
   return {
     async write(texts, vectors) {
       const bytes =
         headerOf === null
           ? jsonLines(texts, vectors, dimension)
           : Buffer.from(vectors.buffer, vectors.byteOffset, vectors.byteLength);
-      await writeAll(file, bytes);
+      await writing(() => writeAll(file, bytes));
       rows += texts.length;
     },
-    async finish() {
-      if (headerOf !== null) await file.write(headerOf(rows, dimension), 0, HEADER_BYTES, 0);
-      await file.sync();
-      await file.close();
-      await rename(beside, path);
-    },
+    finish: () =>
+      writing(async () => {
+        if (headerOf !== null) await file.write(headerOf(rows, dimension), 0, HEADER_BYTES, 0);
+        await flush(file);
+        await file.close();
+        await rename(beside, path);
+      }),
     async abandon() {
       await file.close().catch(() => undefined);
-      await rm(beside, { force: true });
+      await rm(beside, { force: true }).catch(() => undefined); // why it is abandoned tells more
     },
   };
 }
@@ -90,8 +90,4 @@ function safetensorsHeader(rows: number, dimension: number): Buffer {
   const tensor = { dtype: 'F32', shape: [rows, dimension], data_offsets: [0, rows * dimension * 4] };
   header.write(JSON.stringify({ embeddings: tensor }), 8, 'latin1');
   return header;
-}
-
-async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
-  for (let done = 0; done < bytes.byteLength;) done += (await file.write(bytes, done)).bytesWritten;
 }

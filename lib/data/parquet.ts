@@ -5,6 +5,7 @@ import type { AsyncBuffer, FileMetaData, SchemaElement } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { readInto } from '../file-handle.js';
 import { show } from '../option-values.js';
 import type { RecordBlocks } from './row.js';
 
@@ -112,12 +113,8 @@ function positionedReads(handle: FileHandle, byteLength: number): AsyncBuffer {
         throw new RangeError(`bytes ${start} to ${end} are asked for, the file has ${byteLength}`);
       }
       const bytes = new Uint8Array(end - start);
-      let done = 0;
-      while (done < bytes.length) {
-        const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);
-        if (bytesRead === 0) throw new RangeError('the file became shorter while it was being read');
-        done += bytesRead;
-      }
+      if ((await readInto(handle, bytes, start)) < bytes.length)
+        throw new RangeError('the file became shorter while it was being read');
       return bytes.buffer;
     },
   };

@@ -1,19 +1,26 @@
-import { access, mkdir, readdir, realpath, rename, rm } from 'node:fs/promises';
+import { access, constants, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
+import { onFiles } from '../file-error.js';
+import { flushFolder } from '../file-handle.js';
 import { show } from '../option-values.js';
-import { beside, inTurn, syncFolder } from './replace-file.js';
+import { bringBack, isOwnEntry, setAsideInside, takePlaceInside, undoAbandoned } from './replace-inside.js';
+import { beside } from './names-beside.js';
+import { inTurn } from './replace-file.js';
+import { mergeAbandoned, mergeInto, type Belongs } from './set-aside.js';
 
 /**
  * Replaces a folder as a whole. `write` fills `<path>.<writer>.tmp`; then the folder that was there is renamed to
  * `<path>.<writer>.old`, the new one to `path`, and the old one is removed. At every moment at least one complete folder
- * exists under one of the three names. Writes of one path take turns. What the old folder held besides a model (see
- * `belongs`) moves into the new one.
+ * exists under one of the three names. Writes of one path take turns; where threads or processes write it at once, each
+ * succeeds, and the last one stays. What the old folder held besides a model (see `belongs`) moves into the new one.
+ *
+ * A folder that cannot be renamed (a mount point, a folder of a container image, one in a folder without write access) stays,
+ * and what is in it is replaced.
  *
  * @param belongs says of an entry of the old folder whether it is replaced, and so removed, by this write
  * @param recognise says from the names of its entries whether an existing folder may be replaced at all
- * @throws GradCacheError `INPUT` where `path` is a file, or a folder that `recognise` does not know.
+ * @throws GradCacheError `INPUT` where `path` is a file, or a folder that `recognise` does not know, or the system refuses.
  */
 export async function replaceFolder(path: string, options: Replacement): Promise<void> {
   if (typeof path !== 'string')
@@ -21,7 +28,7 @@ export async function replaceFolder(path: string, options: Replacement): Promise
   await inTurn(path, async () => {
     // A link stays a link: what it points at is replaced.
     const target = await realpath(path).catch(() => resolve(path));
-    const replacing = () => replace(path, target, options);
+    const replacing = () => onFiles('INPUT', path, 'written', () => replace(path, target, options));
     await (target === resolve(path) ? replacing() : inTurn(target, replacing));
   });
 }
@@ -29,51 +36,117 @@ export async function replaceFolder(path: string, options: Replacement): Promise
 interface Replacement {
   readonly write: (folder: string) => Promise<void>;
   readonly recognise: (names: readonly string[]) => boolean;
-  readonly belongs: (name: string) => boolean;
+  readonly belongs: Belongs;
 }
 
 async function replace(path: string, target: string, options: Replacement): Promise<void> {
-  const before = await namesIn(target);
-  if (before !== undefined && before.length > 0 && !options.recognise(before)) {
-    throw new GradCacheError(
-      'INPUT',
-      `${path} is a folder that holds no model (${before.slice(0, 5).join(', ')}${before.length > 5 ? ', …' : ''}); ` +
-        'name a new or empty folder, or one with a model to replace.',
-    );
-  }
+  await mergeAbandoned(target, options.belongs);
+  await undoAbandoned(target);
+  const before = await namesIn(target, path);
+  if (before === undefined) await mkdir(dirname(target), { recursive: true });
+  else requireKnown(path, before, options.recognise);
+  const written = (await isFixed(target)) ? false : await replaceWhole(target, options);
+  if (!written) await replaceInside(target, options);
+}
+
+function requireKnown(path: string, names: readonly string[], recognise: Replacement['recognise']): void {
+  const others = names.filter((name) => !isOwnEntry(name));
+  if (others.length === 0 || recognise(others)) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${path} is a folder that holds no model (${others.slice(0, 5).join(', ')}${others.length > 5 ? ', …' : ''}); ` +
+      'name a new or empty folder, or one with a model to replace.',
+  );
+}
+
+/** Whether the folder is there and sure not to be renamed: a mount, or in a folder that this process may not change. */
+async function isFixed(target: string): Promise<boolean> {
+  const parent = dirname(target);
+  const [here, above] = [await stat(target).catch(() => null), await stat(parent)];
+  if (here === null) return false;
+  const changeable = await access(parent, constants.W_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+  return here.dev !== above.dev || !changeable;
+}
+
+/** What rename says of a mount point, of a folder in a lower layer of a container, and of one that is not this user's. */
+const CANNOT_RENAME: ReadonlySet<string | undefined> = new Set(['EBUSY', 'EXDEV', 'EPERM', 'EACCES']);
+
+/** Returns false, with nothing changed, where the folder cannot be renamed. */
+async function replaceWhole(target: string, { write, belongs }: Replacement): Promise<boolean> {
   const fresh = beside(target, 'tmp');
   const old = beside(target, 'old');
-  await mkdir(dirname(target), { recursive: true }).catch((error: unknown) => {
-    throw fileError('INPUT', path, 'written', error);
-  });
   await rm(fresh, { recursive: true, force: true });
   try {
-    await mkdir(fresh).catch((error: unknown) => {
-      throw fileError('INPUT', path, 'written', error);
-    });
-    await options.write(fresh);
-    await syncFolder(fresh);
-    if (before === undefined) {
-      await rename(fresh, target);
-    } else {
-      await rm(old, { recursive: true, force: true });
-      await rename(target, old);
-      await rename(fresh, target).catch(async (error: unknown) => {
-        await rename(old, target);
+    await fill(fresh, write);
+    // Another thread or process may have put its folder there meanwhile: then that one is set aside.
+    for (let done = false; !done;) {
+      const wasThere = await setAside(target, old);
+      if (wasThere === 'fixed') {
+        await rm(fresh, { recursive: true, force: true });
+        return false;
+      }
+      done = await put(fresh, target).catch(async (error: unknown) => {
+        if (wasThere) await rename(old, target);
         throw error;
       });
+      if (wasThere) await mergeInto(target, old, belongs);
     }
   } catch (error) {
-    await rm(fresh, { recursive: true, force: true });
+    await rm(fresh, { recursive: true, force: true }).catch(() => undefined); // the first error tells more
     throw error;
   }
-  await syncFolder(dirname(target));
-  if (before === undefined) return;
-  for (const name of await readdir(old)) {
-    if (!options.belongs(name) && !(await exists(join(target, name))))
-      await rename(join(old, name), join(target, name));
+  await flushFolder(dirname(target));
+  return true;
+}
+
+async function fill(fresh: string, write: Replacement['write']): Promise<void> {
+  await mkdir(fresh);
+  await write(fresh);
+  await flushFolder(fresh);
+}
+
+async function setAside(target: string, old: string): Promise<boolean | 'fixed'> {
+  try {
+    await rename(target, old);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return false;
+    if (CANNOT_RENAME.has(code)) return 'fixed';
+    throw error;
   }
-  await rm(old, { recursive: true, force: true });
+}
+
+/** Returns false where another writer's folder has come in between. */
+async function put(fresh: string, target: string): Promise<boolean> {
+  try {
+    await rename(fresh, target);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+async function replaceInside(target: string, { write, belongs, recognise }: Replacement): Promise<void> {
+  const fresh = beside(join(target, '.gradcache'), 'tmp');
+  await rm(fresh, { recursive: true, force: true });
+  try {
+    await fill(fresh, write);
+    // What a folder is known by leaves first and comes last: half of a model is not taken for one.
+    const known = (name: string): boolean => recognise([name]);
+    await setAsideInside(target, belongs, known);
+    await takePlaceInside(target, fresh, known).catch(async (error: unknown) => {
+      await bringBack(target);
+      throw error;
+    });
+  } finally {
+    await rm(fresh, { recursive: true, force: true }).catch(() => undefined);
+  }
 }
 
 /** A folder that an interrupted {@link replaceFolder} left beside `path`, or undefined. */
@@ -85,20 +158,15 @@ export async function interruptedReplacement(path: string): Promise<string | und
   return left === undefined ? undefined : join(dirname(target), left);
 }
 
-async function namesIn(path: string): Promise<string[] | undefined> {
+async function namesIn(target: string, path: string): Promise<string[] | undefined> {
   try {
-    return await readdir(path);
+    return await readdir(target);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return undefined;
-    const reason = code === 'ENOTDIR' ? 'it is a file' : (error as Error).message;
-    throw new GradCacheError('INPUT', `${path} cannot be written as a folder: ${reason}.`, { cause: error });
+    if (code !== 'ENOTDIR') throw error;
+    throw new GradCacheError('INPUT', `${path} cannot be written as a folder: it is a file.`, {
+      cause: error,
+    });
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { readInto, writeAll } from '../file-handle.js';
 import type { DType } from '../tensor.js';
 import { replaceFile } from './replace-file.js';
 import { byteLengthOf, damaged, MAX_HEADER_BYTES, parseHeader, storageOf } from './safetensors-format.js';
@@ -17,9 +18,6 @@ export interface StoredTensor {
   /** As many bytes as shape and dtype need. */
   readonly bytes: Uint8Array;
 }
-
-/** One read or write at most: the operating system takes less than 2 GiB at a time. */
-const MAX_TRANSFER = 1 << 30;
 
 /**
  * Reads what a safetensors file says about its tensors, without reading them.
@@ -111,12 +109,8 @@ async function readRange(
   } catch (error) {
     throw new GradCacheError('OUT_OF_MEMORY', `No memory for ${length} bytes of ${path}.`, { cause: error });
   }
-  let done = 0;
-  while (done < length) {
-    const { bytesRead } = await file.read(bytes, done, Math.min(length - done, MAX_TRANSFER), offset + done);
-    if (bytesRead === 0) throw damaged(path, `it ended at byte ${offset + done} while it was being read`);
-    done += bytesRead;
-  }
+  const done = await readInto(file, bytes, offset);
+  if (done < length) throw damaged(path, `it ended at byte ${offset + done} while it was being read`);
   return bytes;
 }
 
@@ -188,14 +182,6 @@ function layOut(
 /** The order of UTF-8 bytes, which is that of code points; `<` on strings compares UTF-16 units. */
 function compareByCodePoint(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
-}
-
-async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  let done = 0;
-  while (done < bytes.byteLength) {
-    const { bytesWritten } = await file.write(bytes, done, Math.min(bytes.byteLength - done, MAX_TRANSFER));
-    done += bytesWritten;
-  }
 }
 
 function refused(path: string, name: string, reason: string): GradCacheError {

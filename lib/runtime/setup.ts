@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { lstat, mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { isAlive } from '../process-alive.js';
 import { findBuilds } from './builds.js';
 import { extractArchive, installWithPip } from './fetch-libtorch.js';
 import { inspectLibtorch } from './libtorch-folder.js';
@@ -173,14 +174,5 @@ async function removeAbandoned(folder: string): Promise<void> {
     const pid = /^\..+\.(\d+)\.tmp(\.old)?$/.exec(name)?.[1];
     if (pid !== undefined && !isAlive(Number(pid)))
       await rm(join(folder, name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

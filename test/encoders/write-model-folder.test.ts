@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { beside } from '../../lib/encoders/names-beside.js';
 import { readModelFolder, writeModelFolder } from '../../lib/encoders/model-folder.js';
 import type { ModelFolder } from '../../lib/encoders/model-folder.js';
 import { Tokenizer } from '../../lib/encoders/tokenizer.js';
@@ -183,8 +184,8 @@ test('remains of interrupted saves are in nobody’s way, and a link stays a lin
   const path = join(folder, 'model');
   await writeTransformers(path);
   const model = await readModelFolder(path);
-  await writeFiles(`${path}.${process.pid}.tmp`, { 'half.json': '{' });
-  await writeFiles(`${path}.${process.pid}.old`, { 'config.json': '{}' });
+  await writeFiles(beside(path, 'tmp'), { 'half.json': '{' });
+  await writeFiles(beside(path, 'old'), { 'config.json': '{}' });
   await writeModelFolder(path, model);
   assert.deepEqual(await readdir(folder), ['model']);
   await symlink('model', join(folder, 'latest'));

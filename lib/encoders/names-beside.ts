@@ -1,0 +1,30 @@
+/* What a file or folder is called beside its place, before it gets there and after it had to leave. */
+import { randomInt } from 'node:crypto';
+import { threadId } from 'node:worker_threads';
+
+/**
+ * `<path>.<writer>.<kind>`. The digits say which process and thread writes. There are so many that a name of the user's own,
+ * such as model.2024.old, is not taken for one of these.
+ */
+export function beside(path: string, kind: 'tmp' | 'old'): string {
+  const writer = digits(process.pid, PID_DIGITS) + digits(threadId, THREAD_DIGITS);
+  // What a killed writer has set aside may still be there.
+  const once = kind === 'old' ? digits(randomInt(10 ** ONCE_DIGITS), ONCE_DIGITS) : '';
+  return `${path}.${writer}${once}.${kind}`;
+}
+
+/** Whether `name` is what {@link beside} calls something set aside for `base`, and by whom. */
+export function asideBy(base: string, name: string): { pid: number; thread: number } | undefined {
+  const end = name.startsWith(`${base}.`) ? name.slice(base.length + 1) : '';
+  const [, pid, thread] = ASIDE.exec(end) ?? [];
+  return pid === undefined ? undefined : { pid: Number(pid), thread: Number(thread) };
+}
+
+const PID_DIGITS = 7;
+const THREAD_DIGITS = 6;
+const ONCE_DIGITS = 6;
+const ASIDE = new RegExp(`^(\\d{${PID_DIGITS}})(\\d{${THREAD_DIGITS}})\\d{${ONCE_DIGITS}}\\.old$`);
+
+function digits(number: number, count: number): string {
+  return String(number).padStart(count, '0');
+}

@@ -1,0 +1,68 @@
+/*
+ * What the package does with open files. Not every FileHandle is Node's own: that of Yarn's Plug'n'Play has no sync(),
+ * and until Yarn 4.10 reads into nothing but a Buffer. And not every file system can flush.
+ */
+import { fsync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { promisify } from 'node:util';
+
+/** One read or write at most: the operating system takes less than 2 GiB at a time. */
+const MAX_TRANSFER = 1 << 30;
+
+/** Reads from a place in the file until the array is full or the file ends; gives the number of bytes read. */
+export async function readInto(file: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let done = 0;
+  while (done < buffer.length) {
+    const length = Math.min(buffer.length - done, MAX_TRANSFER);
+    const { bytesRead } = await file.read(buffer, done, length, position + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return done;
+}
+
+/** Writes all of the bytes where the file stands. */
+export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  let done = 0;
+  while (done < bytes.byteLength) {
+    const { bytesWritten } = await file.write(bytes, done, Math.min(bytes.byteLength - done, MAX_TRANSFER));
+    done += bytesWritten;
+  }
+}
+
+/** What fsync says where there is nothing that it could do: devices, pipes, and file systems without it. */
+const CANNOT_FLUSH: ReadonlySet<string | undefined> = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+/** Some file systems open no folder, or flush only what was opened for writing, which a folder cannot be. */
+const CANNOT_FLUSH_FOLDER = new Set([
+  ...CANNOT_FLUSH,
+  'EISDIR',
+  'EBADF',
+  'EACCES',
+  'EPERM',
+  'ERR_ACCESS_DENIED',
+]);
+
+/** Flushes what was written to the disk, where the file system can. */
+export async function flush(file: FileHandle): Promise<void> {
+  try {
+    await promisify(fsync)(file.fd);
+  } catch (error) {
+    if (!CANNOT_FLUSH.has((error as NodeJS.ErrnoException).code)) throw error;
+  }
+}
+
+/** Flushes the entries of a folder, where the file system can, so that a rename in it outlives a power cut. */
+export async function flushFolder(path: string): Promise<void> {
+  try {
+    const folder = await open(path, 'r');
+    try {
+      await promisify(fsync)(folder.fd);
+    } finally {
+      await folder.close();
+    }
+  } catch (error) {
+    if (!CANNOT_FLUSH_FOLDER.has((error as NodeJS.ErrnoException).code)) throw error;
+  }
+}
