@@ -55,7 +55,8 @@ export {
   type RetrievalTask,
 } from './evaluation/retrieval.js';
 export { flattenScores } from './evaluation/scores.js';
-export { search, type Ranking, type SearchOptions, type Similarity } from './evaluation/search.js';
+export { search, type Ranking, type SearchOptions } from './evaluation/search.js';
+export type { Similarity } from './similarity.js';
 export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
 export { readRetrievalFolder, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
 export type { EvaluationConfig, NewModel, TrainConfig } from './training/config.js';

@@ -36,7 +36,7 @@ export interface ModelFolder {
   /** The most tokens of a text, special ones included; see {@link lengthLimitOf} for where it comes from. */
   readonly maxLength: number;
   readonly tokenizer: Tokenizer;
-  /** `similarity_fn_name` of sentence-transformers: `'cosine'`, `'dot'`, …; kept, not used. */
+  /** `similarity_fn_name` of sentence-transformers: `'cosine'`, `'dot'`, …; what evaluation compares by. */
   readonly similarity?: string | null;
 }
 

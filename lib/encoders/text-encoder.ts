@@ -2,13 +2,14 @@ import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
-import { show } from '../option-values.js';
+import { requireOneOf, show } from '../option-values.js';
 import { backward, noGrad, withSeed } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
 import { putRows } from '../rows.js';
 import { untracked } from '../scope.js';
 import { requireSeed } from '../seeds.js';
+import { SIMILARITIES, type Similarity } from '../similarity.js';
 import { belongsToEncoder } from '../encoder-gradients.js';
 import { Tensor, type Parameter } from '../tensor.js';
 import { encoderSettings } from './architecture.js';
@@ -62,6 +63,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #prompts: Prompts;
   readonly #parameters: Parameter[];
   readonly #gradients: Tensor;
+  #similarity: string | null;
 
   private constructor(folder: ModelFolder, options: TextEncoderOptions) {
     const precision = options.precision ?? 'float32';
@@ -96,6 +98,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.precision = precision;
     this.maxLength = maxLength;
     this.#prompts = new Prompts(folder.prompts, folder.defaultPrompt);
+    this.#similarity = folder.similarity ?? null;
     this.tokenizer = folder.tokenizer;
     this.automaticChunk = { tokens: this.device === 'cpu' ? 2048 : 32_768 };
   }
@@ -168,6 +171,21 @@ export class TextEncoder implements Encoder<TokenBatch> {
   /** Texts that {@link TextEncoder.tokenize} can put in front, by name; {@link TextEncoder.setPrompt} adds to them. */
   get prompts(): Readonly<Record<string, string>> {
     return this.#prompts.texts;
+  }
+
+  /** The similarity that the model is made for (`similarity_fn_name` of its folder); null where none is named. */
+  get similarity(): string | null {
+    return this.#similarity;
+  }
+
+  /**
+   * Names the similarity that the model is made for. Evaluation uses it; {@link TextEncoder.save} writes it with the model.
+   *
+   * @throws GradCacheError `INPUT` for an unknown name
+   */
+  setSimilarity(name: Similarity): void {
+    requireOneOf('similarity', name, SIMILARITIES);
+    this.#similarity = name;
   }
 
   /** Name of the prompt that {@link TextEncoder.tokenize} uses where none is asked for; null: it uses none. */
@@ -312,7 +330,11 @@ export class TextEncoder implements Encoder<TokenBatch> {
    */
   async save(folder: string): Promise<void> {
     const state = await whileReading(this.#parameters, () =>
-      storedWeights({ ...this.#folder, prompts: this.prompts }, this.#parameters, this.maxLength),
+      storedWeights(
+        { ...this.#folder, prompts: this.prompts, similarity: this.similarity },
+        this.#parameters,
+        this.maxLength,
+      ),
     );
     await writeModelFolder(folder, state);
   }

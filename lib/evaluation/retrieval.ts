@@ -1,8 +1,15 @@
-import { requireCount } from '../option-values.js';
-import { GradCacheError } from '../errors.js';
+import type { Prompt } from '../encoders/prompts.js';
 import { checkKnown } from '../known-options.js';
+import { requireCount, requireFunction, requireSignal } from '../option-values.js';
+import type { Similarity } from '../similarity.js';
 import type { Tensor } from '../tensor.js';
-import { search, type Ranking, type Similarity } from './search.js';
+import { DistinctTexts } from './distinct-texts.js';
+import { PlacedTexts } from './placed-texts.js';
+import { checkRanking, checkTask, requireEncoder, requireRecallAt } from './retrieval-checks.js';
+import { search, type Ranking } from './search.js';
+import { chooseSimilarity } from './similarity.js';
+
+const RECALL_AT: readonly number[] = [1, 5, 10, 100];
 
 /** What is to be found: texts, and for each query the documents that answer it. */
 export interface RetrievalTask {
@@ -10,6 +17,16 @@ export interface RetrievalTask {
   readonly documents: readonly string[];
   /** For each query, the positions of its relevant documents with their grade (1 where there are no grades). */
   readonly relevant: readonly ReadonlyMap<number, number>[];
+  /**
+   * For each query, the grades of relevant documents that are not among the documents. They cannot be found, and count in
+   * recall and in the best possible gain, as trec_eval counts them. Default: there are none.
+   */
+  readonly missing?: readonly (readonly number[])[];
+  /**
+   * By query, the position of a document that is left out of its ranking: in the layout of BEIR the one that has the query's
+   * own `_id`. Default: there are none.
+   */
+  readonly excluded?: ReadonlyMap<number, number>;
 }
 
 /** Means over the queries, each from 0 to 1. */
@@ -28,37 +45,72 @@ export interface RetrievalScores {
 export interface EncodesTexts {
   encode(
     texts: readonly string[],
-    options?: { prompt?: string; tokensPerChunk?: number; signal?: AbortSignal },
+    options?: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined },
   ): Promise<Tensor>;
+  /** Prompts by name; those named `query` and `document` are used for retrieval where no other is asked for. */
+  readonly prompts?: Readonly<Record<string, string>>;
+  /** The similarity that the model is made for; used where no other is asked for. */
+  readonly similarity?: string | null;
 }
 
 /** Settings of {@link evaluateRetrieval}. */
 export interface RetrievalOptions {
   /** The k of recall@k. Default [1, 5, 10, 100]. */
   readonly recallAt?: readonly number[];
-  /** Default 'cosine'. */
+  /** Default: the model's, which is cosine where it names none. */
   readonly similarity?: Similarity;
-  /** Name of a prompt of the model, put before each query or each document. */
-  readonly prompts?: { readonly query?: string; readonly document?: string };
+  /**
+   * What is put before each query or each document: the name of a prompt of the model, `''` for nothing, or the words as
+   * `{ prefix: 'query: ' }`. Default: the prompts that the model has under the names `query` and `document`, else nothing,
+   * as sentence-transformers' InformationRetrievalEvaluator does.
+   */
+  readonly prompts?: { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined };
   /** Documents encoded and searched at a time; bounds memory. Default 8192. */
   readonly block?: number;
   readonly signal?: AbortSignal;
-  /** Told after every block: texts encoded, texts in all. */
+  /** Told after every block: texts encoded, texts in all. A text that is there more than once is encoded once. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
 /**
- * Encodes queries and documents and searches exactly; representations of documents are held one block at a time.
+ * Encodes queries and documents and searches exactly; representations of documents are held one block at a time. Of
+ * documents with equal scores, the one that stands first in the task is ranked first.
  *
- * @throws GradCacheError `INPUT` for a task without queries, documents or relevant documents, `NON_FINITE` where a
- * representation is not
+ * @throws GradCacheError `INPUT` for a wrong option and for a task without queries, documents or relevant documents,
+ * `NON_FINITE` where a representation is not
  */
 export async function evaluateRetrieval(
   encoder: EncodesTexts,
   task: RetrievalTask,
   options: RetrievalOptions = {},
 ): Promise<RetrievalScores> {
-  const { recallAt = [1, 5, 10, 100], similarity, prompts = {}, block = 8192, signal, onProgress } = options;
+  const { recallAt, similarity, prompts, block, signal, onProgress } = readOptions(encoder, options);
+  checkTask(task);
+  const { distinct: queries, of: queryOf } = DistinctTexts.from(task.queries);
+  const documents = new PlacedTexts(task.documents);
+  const total = queries.list.length + documents.list.length;
+  const excluded = task.excluded ?? new Map<number, number>();
+  const k = Math.max(10, ...recallAt) + (excluded.size > 0 ? 1 : 0);
+  const representations = await encoder.encode(queries.list, { prompt: prompts.query, signal });
+  try {
+    onProgress?.(queries.list.length, total);
+    const found = await search(representations, encodeBlocks(), { k, similarity });
+    const ranking = documents.rank(found, queryOf, excluded, k);
+    return scoreRanking(ranking, task.relevant, task.documents.length, recallAt, task.missing);
+  } finally {
+    representations.dispose();
+  }
+
+  async function* encodeBlocks(): AsyncIterable<Tensor> {
+    for (let start = 0; start < documents.list.length; start += block) {
+      const texts = documents.list.slice(start, start + block);
+      yield await encoder.encode(texts, { prompt: prompts.document, signal });
+      onProgress?.(queries.list.length + start + texts.length, total);
+    }
+  }
+}
+
+function readOptions(encoder: EncodesTexts, options: RetrievalOptions) {
   checkKnown('evaluateRetrieval', options, [
     'recallAt',
     'similarity',
@@ -67,49 +119,67 @@ export async function evaluateRetrieval(
     'signal',
     'onProgress',
   ]);
+  requireEncoder(encoder);
+  const { recallAt = RECALL_AT, prompts = {}, block = 8192, signal, onProgress } = options;
   checkKnown('prompts', prompts, ['query', 'document']);
-  for (const k of recallAt) requireCount('recallAt', k, 1);
-  checkTask(task);
-  const total = task.queries.length + task.documents.length;
-  const queries = await encoder.encode(task.queries, { prompt: prompts.query, signal });
-  try {
-    onProgress?.(task.queries.length, total);
-    const ranking = await search(queries, encodeBlocks(), { k: Math.max(10, ...recallAt), similarity });
-    return scoreRanking(ranking, task.relevant, task.documents.length, recallAt);
-  } finally {
-    queries.dispose();
-  }
-
-  async function* encodeBlocks(): AsyncIterable<Tensor> {
-    for (let start = 0; start < task.documents.length; start += block) {
-      const texts = task.documents.slice(start, start + block);
-      yield await encoder.encode(texts, { prompt: prompts.document, signal });
-      onProgress?.(task.queries.length + start + texts.length, total);
-    }
-  }
+  requireRecallAt(recallAt);
+  requireCount('block', block, 1);
+  requireSignal('signal', signal);
+  if (onProgress !== undefined) requireFunction('onProgress', onProgress);
+  return {
+    recallAt,
+    similarity: chooseSimilarity(options.similarity, encoder),
+    prompts: {
+      query: prompts.query ?? promptNamed('query', encoder),
+      document: prompts.document ?? promptNamed('document', encoder),
+    },
+    block,
+    signal,
+    onProgress,
+  };
 }
 
-/** The scores of a ranking that is already there, for instance of an index of your own. */
+/** What is put before queries or documents where nothing is asked for. Undefined for an encoder that knows no prompts. */
+function promptNamed(name: 'query' | 'document', { prompts }: EncodesTexts): string | undefined {
+  if (prompts === undefined) return undefined;
+  return Object.hasOwn(prompts, name) ? name : '';
+}
+
+/**
+ * The scores of a ranking that is already there, for instance of an index of your own.
+ *
+ * @param relevant for each query, the positions of its relevant documents with their grade
+ * @param documents how many documents were searched
+ * @param recallAt the k of recall@k; the ranking must list as many
+ * @param missing for each query, the grades of relevant documents that were not among those searched
+ * @throws GradCacheError `INPUT` for wrong arguments, `SHAPE` for a ranking of another number of queries
+ */
 export function scoreRanking(
   ranking: Ranking,
   relevant: readonly ReadonlyMap<number, number>[],
   documents: number,
-  recallAt: readonly number[] = [1, 5, 10, 100],
+  recallAt: readonly number[] = RECALL_AT,
+  missing: readonly (readonly number[])[] = [],
 ): RetrievalScores {
+  requireCount('documents', documents, 1);
+  requireRecallAt(recallAt);
+  checkRanking(ranking, relevant);
   const recall: Record<number, number> = Object.fromEntries(recallAt.map((k) => [k, 0]));
   let mrr10 = 0;
   let ndcg10 = 0;
   relevant.forEach((grades, query) => {
+    const lacking = missing[query] ?? [];
     const listed = ranking.documents.subarray(query * ranking.k, (query + 1) * ranking.k);
     for (const k of recallAt) {
       let found = 0;
       for (const document of listed.subarray(0, k)) if (grades.has(document)) found++;
-      recall[k] = (recall[k] as number) + found / grades.size;
+      recall[k] = (recall[k] as number) + found / (grades.size + lacking.length);
     }
     const first = listed.subarray(0, 10).findIndex((document) => grades.has(document));
     if (first >= 0) mrr10 += 1 / (first + 1);
     ndcg10 +=
-      gain(Array.from(listed.subarray(0, 10), (document) => grades.get(document) ?? 0)) / idealGain(grades);
+      gain(Array.from(listed.subarray(0, 10), (document) => grades.get(document) ?? 0)) /
+      idealGain([...grades.values(), ...lacking]);
   });
   const n = relevant.length;
   for (const k of recallAt) recall[k] = (recall[k] as number) / n;
@@ -121,42 +191,6 @@ function gain(grades: readonly number[]): number {
   return grades.reduce((sum, grade, place) => sum + grade / Math.log2(place + 2), 0);
 }
 
-function idealGain(grades: ReadonlyMap<number, number>): number {
-  return gain([...grades.values()].sort((a, b) => b - a).slice(0, 10));
-}
-
-function checkTask(task: RetrievalTask): void {
-  const { queries, documents, relevant } = task;
-  if (queries.length === 0 || documents.length === 0) {
-    throw new GradCacheError(
-      'INPUT',
-      `Retrieval needs queries and documents; got ${queries.length} and ${documents.length}.`,
-    );
-  }
-  if (relevant.length !== queries.length) {
-    throw new GradCacheError(
-      'SHAPE',
-      `There are ${queries.length} queries, but relevant documents for ${relevant.length}.`,
-    );
-  }
-  relevant.forEach((grades, query) => {
-    let best = 0;
-    for (const [document, grade] of grades) {
-      if (!(document in documents)) {
-        throw new GradCacheError(
-          'INPUT',
-          `Query ${query} names document ${document}; there are ${documents.length}.`,
-        );
-      }
-      if (!(grade > 0)) {
-        throw new GradCacheError(
-          'INPUT',
-          `Query ${query} gives document ${document} the grade ${grade}; it must be above 0.`,
-        );
-      }
-      best = Math.max(best, grade);
-    }
-    if (best === 0)
-      throw new GradCacheError('INPUT', `Query ${query} has no relevant document; leave it out.`);
-  });
+function idealGain(grades: readonly number[]): number {
+  return gain([...grades].sort((a, b) => b - a).slice(0, 10));
 }

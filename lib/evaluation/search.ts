@@ -1,13 +1,12 @@
-import { noGrad } from '../autograd.js';
-import { requireCount } from '../option-values.js';
+import { requireCount, requireOneOf } from '../option-values.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { callAsync } from '../operators.js';
-import { tidy } from '../scope.js';
+import { SIMILARITIES, type Similarity } from '../similarity.js';
 import { Tensor } from '../tensor.js';
-
-/** How two representations are compared: by the cosine of their angle, or by their inner product. */
-export type Similarity = 'cosine' | 'dot';
+import { compareRows, disposeRows, scoreAll } from './similarity.js';
+import type { ComparedRows } from './similarity.js';
+import { inWorkspace } from './workspace.js';
 
 /** Settings of {@link search}. */
 export interface SearchOptions {
@@ -15,8 +14,11 @@ export interface SearchOptions {
   readonly k: number;
   /** Default 'cosine'. */
   readonly similarity?: Similarity;
-  /** Queries and documents compared at once; bounds the scores in memory to `queries * documents` numbers. */
-  readonly tile?: { readonly queries: number; readonly documents: number };
+  /**
+   * Queries and documents compared at once; bounds the memory that scores take. Nothing else depends on it. Default
+   * `{ queries: 512, documents: 8192 }`.
+   */
+  readonly tile?: { readonly queries?: number; readonly documents?: number };
 }
 
 /** The best documents of each query, best first. */
@@ -33,12 +35,13 @@ export interface Ranking {
  * Exact nearest-neighbour search: every query against every document, tile by tile, keeping only the best `k`.
  *
  * Documents may come in blocks, so that neither all of them nor all scores need to be in memory at once. All work
- * is off the event loop. The order of documents with exactly equal scores is not defined.
+ * is off the event loop. Of documents with equal scores the one that came first is listed first. The score of a query and
+ * a document depends on these two alone: equal documents tie, whatever the blocks and tiles.
  *
  * @param queries `[n, d]`
  * @param documents one tensor `[m, d]`, or blocks of rows; blocks are disposed after use, a single tensor is not
- * @throws GradCacheError `SHAPE` when the widths differ, `INPUT` when there is nothing to search, `NON_FINITE` for a score
- * that is NaN
+ * @throws GradCacheError `SHAPE` when the widths differ, `INPUT` for a wrong option and when there is nothing to search,
+ * `NON_FINITE` for a score that is NaN or infinite
  */
 export async function search(
   queries: Tensor,
@@ -46,94 +49,194 @@ export async function search(
   options: SearchOptions,
 ): Promise<Ranking> {
   checkKnown('search', options, ['k', 'similarity', 'tile']);
-  const { k, similarity = 'cosine', tile = { queries: 1024, documents: 8192 } } = options;
-  requireCount('tile.queries', tile.queries, 1);
-  requireCount('tile.documents', tile.documents, 1);
-  const rows = queries.shape[0] ?? 0;
+  const { k, similarity = 'cosine', tile = {} } = options;
+  checkKnown('tile', tile, ['queries', 'documents']);
+  const { queries: tileQueries = 512, documents: tileDocuments = 8192 } = tile;
+  requireCount('tile.queries', tileQueries, 1);
+  requireCount('tile.documents', tileDocuments, 1);
   requireCount('k', k, 1);
+  requireOneOf('similarity', similarity, SIMILARITIES);
+  requireRows('queries', queries);
+  const rows = queries.shape[0] as number;
   if (rows === 0) throw new GradCacheError('INPUT', 'A search needs at least one query.');
 
   // One list of the best so far for each tile of queries.
-  const tiles = ranges(rows, tile.queries).map(([start, length]) =>
-    prepare(queries, start, length, similarity),
-  );
+  const tiles = ranges(rows, tileQueries);
   const best: (Best | null)[] = tiles.map(() => null);
   let seen = 0;
   try {
-    for await (const block of documents instanceof Tensor ? [documents] : documents) {
-      checkWidth(queries, block);
-      for (const [start, length] of ranges(block.shape[0] as number, tile.documents)) {
-        const part = prepare(block, start, length, similarity);
-        for (const [index, queryTile] of tiles.entries()) {
-          best[index] = await merge(best[index] ?? null, await bestOf(queryTile, part, seen, k), k);
+    for await (const block of blocksOf(documents)) {
+      try {
+        requireRows('documents', block);
+        checkWidth(queries, block);
+        for (const [start, length] of ranges(block.shape[0] as number, tileDocuments)) {
+          await searchTile(await rowsOf(block, start, length, similarity, 'second'), seen);
+          seen += length;
         }
-        part.dispose();
-        seen += length;
+      } finally {
+        if (block !== documents) block.dispose();
       }
-      if (block !== documents) block.dispose();
     }
     if (seen === 0) throw new GradCacheError('INPUT', 'A search needs at least one document.');
     return await toRanking(best as Best[], rows, Math.min(k, seen));
   } finally {
-    for (const tensor of tiles) tensor.dispose();
     for (const entry of best) if (entry !== null) disposeAll(entry.scores, entry.documents);
+  }
+
+  /** Compares all queries with one tile of documents, which is disposed; `offset` is the position of its first document. */
+  async function searchTile(part: ComparedRows, offset: number): Promise<void> {
+    try {
+      for (const [index, [start, length]] of tiles.entries()) {
+        const first = await rowsOf(queries, start, length, similarity, 'first');
+        const scores = await scoreAll(first, part, similarity).finally(() => disposeRows(first));
+        try {
+          await requireFinite(scores, start, offset);
+          best[index] = await merge(best[index] ?? null, await bestOf(scores, offset, k), k);
+        } finally {
+          scores.dispose();
+        }
+      }
+    } finally {
+      disposeRows(part);
+    }
   }
 }
 
-/** Rows of one tile, ready to be multiplied: of length 1 where cosines are wanted. */
-function prepare(tensor: Tensor, start: number, length: number, similarity: Similarity): Tensor {
-  return tidy(() =>
-    noGrad(() => {
-      const rows = tensor.detach().narrow(0, start, length);
-      return similarity === 'cosine' ? rows.normalize() : rows;
-    }),
+function blocksOf(
+  documents: Tensor | AsyncIterable<Tensor> | Iterable<Tensor>,
+): Iterable<Tensor> | AsyncIterable<Tensor> {
+  if (documents instanceof Tensor) return [documents];
+  const { [Symbol.iterator]: each, [Symbol.asyncIterator]: eachAsync } = (documents ?? {}) as Partial<
+    AsyncIterable<Tensor> & Iterable<Tensor>
+  >;
+  if (typeof documents !== 'string' && typeof (eachAsync ?? each) === 'function') return documents;
+  throw new GradCacheError('INPUT', 'documents must be a tensor [m, d], or blocks of such rows.');
+}
+
+function requireRows(name: string, rows: unknown): asserts rows is Tensor {
+  if (!(rows instanceof Tensor)) throw new GradCacheError('INPUT', `${name} must be a tensor [rows, d].`);
+  if (rows.shape.length !== 2)
+    throw new GradCacheError(
+      'SHAPE',
+      `${name} are [${rows.shape.join(', ')}]; they must be [rows, d]: one representation a row.`,
+    );
+}
+
+function checkWidth(queries: Tensor, documents: Tensor): void {
+  if (documents.shape[1] === queries.shape[1]) return;
+  throw new GradCacheError(
+    'SHAPE',
+    `Queries are [${queries.shape.join(', ')}] and documents [${documents.shape.join(', ')}]; ` +
+      'both must be [rows, d] with the same d.',
   );
 }
 
-/** The best documents of each query of one tile so far. */
+function rowsOf(
+  tensor: Tensor,
+  start: number,
+  length: number,
+  similarity: Similarity,
+  side: 'first' | 'second',
+): Promise<ComparedRows> {
+  return inWorkspace(async (space) =>
+    compareRows(await space.call('aten::narrow', tensor, 0, start, length), similarity, side),
+  );
+}
+
+/** The best documents of each query of one tile so far, best first; equal ones by position. */
 interface Best {
   readonly scores: Tensor;
   readonly documents: Tensor;
 }
 
-/** The best `k` documents of one tile for each query of one tile; `offset` is the position of its first document. */
-async function bestOf(queries: Tensor, documents: Tensor, offset: number, k: number): Promise<Best> {
-  const columns = documents.t();
-  const all = await callAsync('aten::mm', queries, columns);
-  const within = Math.min(k, columns.shape[1] as number);
-  const [scores, order] = await callAsync<[Tensor, Tensor]>('aten::topk', all, within, 1, true, true);
-  // As a tensor: a number beside int64 makes float32, which counts to 2^24.
-  const first = Tensor.from(BigInt64Array.of(BigInt(offset)), { shape: [], device: order.device });
-  const positions = order.add(first);
-  disposeAll(columns, all, order, first);
-  return { scores, documents: positions };
+/** The best `k` of one tile of scores. */
+function bestOf(scores: Tensor, offset: number, k: number): Promise<Best> {
+  return inWorkspace(async (space) => {
+    const columns = scores.shape[1] as number;
+    const keep = Math.min(k, columns);
+    // topk breaks ties as it likes: it serves to find the lowest score that is kept. Which are kept is then told by numbers
+    // that never tie: the place of those above it, the place and more of those equal to it, most of all for the others.
+    const [values] = await space.callTwo('aten::topk', scores, keep, 1, true, true);
+    const lowest = await space.call('aten::narrow', values, 1, keep - 1, 1);
+    const places = await space.call('aten::arange', columns, { dtype: 'int64', device: scores.device });
+    const later = await space.call('aten::arange.start', columns, 2 * columns, {
+      dtype: 'int64',
+      device: scores.device,
+    });
+    const last = await space.call('aten::full_like', later, 2 * columns);
+    const equal = await space.call('aten::eq.Tensor', scores, lowest);
+    const equalOrLess = await space.call('aten::where.self', equal, later, last);
+    const above = await space.call('aten::gt.Tensor', scores, lowest);
+    const keys = await space.call('aten::where.self', above, places, equalOrLess);
+    const [, chosen] = await space.callTwo('aten::topk', keys, keep, 1, false, true);
+    // The chosen are in the order of their places, apart from the equal ones at the end, and stay so where scores tie.
+    const found = await space.call('aten::gather', scores, 1, chosen);
+    const [sorted, order] = await space.callTwo('aten::sort.stable', found, {
+      stable: true,
+      dim: 1,
+      descending: true,
+    });
+    const within = await space.call('aten::gather', chosen, 1, order);
+    // As a tensor: a number beside int64 makes float32, which counts to 2^24.
+    const first = Tensor.from(BigInt64Array.of(BigInt(offset)), { shape: [], device: scores.device });
+    const documents = await space.call('aten::add.Tensor', within, first);
+    first.dispose();
+    return { scores: space.keep(sorted), documents: space.keep(documents) };
+  });
 }
 
-/** The best `k` of two lists, both of which are disposed. */
+/** The best `k` of two lists, both of which are disposed; the documents of the first all come before those of the second. */
 async function merge(before: Best | null, found: Best, k: number): Promise<Best> {
   if (before === null) return found;
-  const scores = await callAsync('aten::cat', [before.scores, found.scores], 1);
-  const documents = await callAsync('aten::cat', [before.documents, found.documents], 1);
-  const keep = Math.min(k, scores.shape[1] as number);
-  const [top, order] = await callAsync<[Tensor, Tensor]>('aten::topk', scores, keep, 1, true, true);
-  const chosen = await callAsync('aten::gather', documents, 1, order);
-  disposeAll(before.scores, before.documents, found.scores, found.documents, scores, documents, order);
-  return { scores: top, documents: chosen };
+  const merged = await inWorkspace(async (space) => {
+    const scores = await space.call('aten::cat', [before.scores, found.scores], 1);
+    const documents = await space.call('aten::cat', [before.documents, found.documents], 1);
+    const [sorted, order] = await space.callTwo('aten::sort.stable', scores, {
+      stable: true,
+      dim: 1,
+      descending: true,
+    });
+    const keep = Math.min(k, scores.shape[1] as number);
+    const top = await space.call('aten::narrow', order, 1, 0, keep);
+    return {
+      scores: space.keep(await space.call('aten::narrow', sorted, 1, 0, keep)),
+      documents: space.keep(await space.call('aten::gather', documents, 1, top)),
+    };
+  });
+  disposeAll(before.scores, before.documents, found.scores, found.documents);
+  return merged;
+}
+
+async function requireFinite(scores: Tensor, firstQuery: number, firstDocument: number): Promise<void> {
+  // Whatever is not finite makes their sum so, which is quicker to find than the score itself.
+  if (Number.isFinite(await numberOf('aten::sum', scores))) return;
+  const values = (await scores.values()) as Float64Array;
+  const place = values.findIndex((score) => !Number.isFinite(score));
+  if (place < 0) return;
+  const columns = scores.shape[1] as number;
+  const [query, document] = [firstQuery + Math.floor(place / columns), firstDocument + (place % columns)];
+  throw new GradCacheError(
+    'NON_FINITE',
+    `The score of query ${query} and document ${document} is ${values[place]}: a representation is not finite.`,
+  );
+}
+
+async function numberOf(operator: string, tensor: Tensor): Promise<number> {
+  const result = await callAsync(operator, tensor);
+  try {
+    return Number((await result.values())[0]);
+  } finally {
+    result.dispose();
+  }
 }
 
 async function toRanking(best: readonly Best[], rows: number, k: number): Promise<Ranking> {
   const ranking = { k, documents: new Int32Array(rows * k), scores: new Float64Array(rows * k) };
   let at = 0;
   for (const entry of best) {
-    const scores = (await entry.scores.values()) as ArrayLike<number>;
+    const scores = (await entry.scores.values()) as Float64Array;
     const documents = (await entry.documents.values()) as BigInt64Array;
     for (let i = 0; i < scores.length; i++, at++) {
-      // Where there is a NaN it is among the best: sorting takes it for the largest.
-      if (Number.isNaN(scores[i]))
-        throw new GradCacheError(
-          'NON_FINITE',
-          `The score of query ${Math.floor(at / k)} and document ${Number(documents[i])} is NaN: a representation is not finite.`,
-        );
       ranking.scores[at] = scores[i] as number;
       ranking.documents[at] = Number(documents[i]);
     }
@@ -145,16 +248,6 @@ function ranges(total: number, size: number): [start: number, length: number][] 
   const list: [number, number][] = [];
   for (let start = 0; start < total; start += size) list.push([start, Math.min(size, total - start)]);
   return list;
-}
-
-function checkWidth(queries: Tensor, documents: Tensor): void {
-  if (documents.shape.length !== 2 || documents.shape[1] !== queries.shape[1]) {
-    throw new GradCacheError(
-      'SHAPE',
-      `Queries are [${queries.shape.join(', ')}] and documents [${documents.shape.join(', ')}]; ` +
-        'both must be [rows, d] with the same d.',
-    );
-  }
 }
 
 function disposeAll(...tensors: readonly Tensor[]): void {

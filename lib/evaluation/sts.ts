@@ -1,18 +1,26 @@
-import { noGrad } from '../autograd.js';
+import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
-import { tidy } from '../scope.js';
+import { call } from '../operators.js';
+import { requireCount, requireFunction, requireSignal, show } from '../option-values.js';
+import type { Similarity } from '../similarity.js';
+import { Tensor } from '../tensor.js';
 import { pearson, spearman } from './correlation.js';
+import { DistinctTexts } from './distinct-texts.js';
 import type { EncodesTexts } from './retrieval.js';
+import { requireEncoder, requireTexts } from './retrieval-checks.js';
+import { chooseSimilarity, compareRows, disposeRows, scorePairs } from './similarity.js';
 
 /** Pairs of sentences and how alike people found them, on any scale. */
 export interface StsTask {
   readonly first: readonly string[];
   readonly second: readonly string[];
   readonly scores: readonly number[];
+  /** Rows of the file that had no score and were left out; not there where there were none. */
+  readonly unscored?: number;
 }
 
-/** Correlation of the cosine of two representations with the scores people gave. */
+/** Correlation of the similarity of two representations with the scores people gave. */
 export interface StsScores {
   readonly pairs: number;
   readonly spearman: number;
@@ -21,8 +29,13 @@ export interface StsScores {
 
 /** Settings of {@link evaluateSts}. */
 export interface StsOptions {
-  /** Name of a prompt of the model, put before every sentence. */
-  readonly prompt?: string;
+  /** Default: the model's, which is cosine where it names none. */
+  readonly similarity?: Similarity;
+  /**
+   * What is put before every sentence: the name of a prompt of the model, `''` for nothing, or the words as
+   * `{ prefix: 'query: ' }`. Default: the model's default prompt.
+   */
+  readonly prompt?: Prompt | undefined;
   /** Pairs encoded at a time. Default 4096. */
   readonly block?: number;
   readonly signal?: AbortSignal;
@@ -31,43 +44,130 @@ export interface StsOptions {
 }
 
 /**
- * Semantic textual similarity: encodes both sides, compares by cosine.
+ * Semantic textual similarity: compares the representations of both sides. A text is encoded once, in however many pairs it
+ * is; the representations of all different texts are in memory together.
  *
- * @throws GradCacheError `SHAPE` when the three lists differ in length or have fewer than 2 entries, `INPUT` for a score
- * that is not a number, `NON_FINITE` where a representation is not
+ * @throws GradCacheError `SHAPE` when the three lists differ in length or have fewer than 2 entries, `INPUT` for a wrong
+ * option and a score that is not a number, `NON_FINITE` where a representation is not
  */
 export async function evaluateSts(
   encoder: EncodesTexts,
   task: StsTask,
   options: StsOptions = {},
 ): Promise<StsScores> {
-  checkKnown('evaluateSts', options, ['prompt', 'block', 'signal', 'onProgress']);
-  const { first, second, scores } = task;
+  checkKnown('evaluateSts', options, ['similarity', 'prompt', 'block', 'signal', 'onProgress']);
+  requireEncoder(encoder);
+  checkTask(task);
   const { prompt, block = 4096, signal, onProgress } = options;
-  if (first.length !== second.length || first.length !== scores.length || first.length < 2) {
+  requireCount('block', block, 1);
+  requireSignal('signal', signal);
+  if (onProgress !== undefined) requireFunction('onProgress', onProgress);
+  const similarity = chooseSimilarity(options.similarity, encoder);
+
+  const { first, second, scores } = task;
+  const found = new Float64Array(first.length);
+  const texts = new EncodedTexts((list) => encoder.encode(list, { prompt, signal }));
+  try {
+    for (let start = 0; start < first.length; start += block) {
+      const end = Math.min(start + block, first.length);
+      const pairs = await texts.rowsOf(first.slice(start, end), second.slice(start, end));
+      found.set(await similarities(pairs, similarity), start);
+      requireFinite(found, end, similarity);
+      onProgress?.(end, first.length);
+    }
+  } finally {
+    texts.dispose();
+  }
+  return { pairs: first.length, spearman: spearman(found, scores), pearson: pearson(found, scores) };
+}
+
+/** Similarities of the rows of two tensors, which are disposed. */
+async function similarities(
+  { left, right }: { left: Tensor; right: Tensor },
+  similarity: Similarity,
+): Promise<Float64Array> {
+  try {
+    const first = await compareRows(left, similarity, 'first');
+    const second = await compareRows(right, similarity, 'second');
+    const scores = await scorePairs(first, second, similarity);
+    disposeRows(first);
+    disposeRows(second);
+    try {
+      return (await scores.values()) as Float64Array;
+    } finally {
+      scores.dispose();
+    }
+  } finally {
+    left.dispose();
+    right.dispose();
+  }
+}
+
+/** Encodes texts where they are first asked for and keeps their representations. */
+class EncodedTexts {
+  readonly #texts = new DistinctTexts();
+  /** Representations of all texts so far. */
+  #rows: Tensor | null = null;
+
+  constructor(readonly encode: (texts: readonly string[]) => Promise<Tensor>) {}
+
+  /** Representations of texts, one a row; both tensors are the caller's. */
+  async rowsOf(
+    first: readonly string[],
+    second: readonly string[],
+  ): Promise<{ left: Tensor; right: Tensor }> {
+    const known = this.#texts.list.length;
+    const [left, right] = [first, second].map((list) => list.map((text) => this.#texts.of(text)));
+    const fresh = this.#texts.list.slice(known);
+    if (fresh.length > 0) this.#add(await this.encode(fresh));
+    return { left: this.#select(left as number[]), right: this.#select(right as number[]) };
+  }
+
+  dispose(): void {
+    this.#rows?.dispose();
+  }
+
+  #add(fresh: Tensor): void {
+    const before = this.#rows;
+    this.#rows = before === null ? fresh : call('aten::cat', [before, fresh], 0);
+    if (before === null) return;
+    before.dispose();
+    fresh.dispose();
+  }
+
+  #select(numbers: readonly number[]): Tensor {
+    const rows = this.#rows as Tensor;
+    const places = Tensor.from(Int32Array.from(numbers), { device: rows.device });
+    try {
+      return rows.indexSelect(0, places);
+    } finally {
+      places.dispose();
+    }
+  }
+}
+
+function checkTask(task: StsTask): void {
+  const { first, second, scores } = task ?? {};
+  requireTexts('first', first);
+  requireTexts('second', second);
+  const count = Array.isArray(scores) ? scores.length : 0;
+  if (first.length !== second.length || first.length !== count || first.length < 2) {
     throw new GradCacheError(
       'SHAPE',
-      `Got ${first.length} and ${second.length} sentences with ${scores.length} scores; there must be as many of each, at least 2.`,
+      `Got ${first.length} and ${second.length} sentences with ${count} scores; there must be as many of each, at least 2.`,
     );
   }
   const bad = scores.findIndex((score) => !Number.isFinite(score));
   if (bad >= 0)
-    throw new GradCacheError('INPUT', `The score of pair ${bad} is ${scores[bad]}, not a number.`);
+    throw new GradCacheError('INPUT', `The score of pair ${bad} is ${show(scores[bad])}, not a number.`);
+}
 
-  const cosines = new Float64Array(first.length);
-  for (let start = 0; start < first.length; start += block) {
-    const left = await encoder.encode(first.slice(start, start + block), { prompt, signal });
-    const right = await encoder.encode(second.slice(start, start + block), { prompt, signal });
-    const cosine = tidy(() => noGrad(() => left.normalize().mul(right.normalize()).sum(1)));
-    cosines.set((await cosine.values()) as ArrayLike<number>, start);
-    for (const tensor of [left, right, cosine]) tensor.dispose();
-    const wrong = cosines.subarray(0, start + block).findIndex((value) => !Number.isFinite(value));
-    if (wrong >= 0)
-      throw new GradCacheError(
-        'NON_FINITE',
-        `The cosine of pair ${wrong} is ${cosines[wrong]}: the model gives representations that are not finite.`,
-      );
-    onProgress?.(Math.min(start + block, first.length), first.length);
-  }
-  return { pairs: first.length, spearman: spearman(cosines, scores), pearson: pearson(cosines, scores) };
+function requireFinite(found: Float64Array, end: number, similarity: Similarity): void {
+  const wrong = found.subarray(0, end).findIndex((value) => !Number.isFinite(value));
+  if (wrong < 0) return;
+  const name = similarity === 'cosine' ? 'cosine' : `similarity (${similarity})`;
+  throw new GradCacheError(
+    'NON_FINITE',
+    `The ${name} of pair ${wrong} is ${found[wrong]}: the model gives representations that are not finite.`,
+  );
 }

@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { DistinctTexts } from './distinct-texts.js';
 import { readColumns } from './records.js';
 import type { TaskOptions } from './records.js';
 import type { RetrievalTask } from './retrieval.js';
@@ -20,8 +21,8 @@ export async function readRetrievalPairs(
 ): Promise<RetrievalTask> {
   const { columns = ['anchor', 'positive'], documents: further = [], ...how } = options;
   const [queryColumn, documentColumn] = twoColumns(columns);
-  const queries = new Positions();
-  const documents = new Positions();
+  const queries = new DistinctTexts();
+  const documents = new DistinctTexts();
   const relevant: Map<number, number>[] = [];
   for await (const row of readColumns(path, [queryColumn, documentColumn], how)) {
     const query = queries.of(row[queryColumn] as string);
@@ -125,22 +126,6 @@ async function* readTexts(path: string): AsyncGenerator<{ id: string; text: stri
     const text = [row.title, row.text].filter((part) => part !== undefined).join(' ');
     if (text === '') throw new GradCacheError('INPUT', `${path}: ${row._id} has neither a text nor a title.`);
     yield { id: row._id as string, text };
-  }
-}
-
-/** Different texts in the order in which they came, and the position of each. */
-class Positions {
-  readonly list: string[] = [];
-  readonly #of = new Map<string, number>();
-
-  of(text: string): number {
-    let position = this.#of.get(text);
-    if (position === undefined) {
-      position = this.list.length;
-      this.#of.set(text, position);
-      this.list.push(text);
-    }
-    return position;
   }
 }
 

@@ -16,7 +16,8 @@ export async function loadHeldOut(
   config: NonNullable<FilledTrainConfig['evaluation']>,
   { columns, prompts, loss: { similarity } }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
 ): Promise<HeldOut> {
-  // Documents are ranked by the similarity that is trained. The texts of an evaluation get the prompts of the training: those of its anchors and of its positives.
+  // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
+  // its positives, or none.
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
   const { columns: own, header, quoting } = config;
   const how = { columns: own, header, quoting };
@@ -24,7 +25,7 @@ export async function loadHeldOut(
     const task = await readSts(config.data, how);
     return {
       measure: async (model, signal) =>
-        flattenScores(await evaluateSts(model, task, { prompt: query, signal })),
+        flattenScores(await evaluateSts(model, task, { similarity, prompt: query, signal })),
     };
   }
   const task = await readRetrievalPairs(config.data, how);

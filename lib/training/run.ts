@@ -58,6 +58,7 @@ export async function openRun(
   try {
     savePrompts(config, model);
     const { temperature: initial, learned, similarity, symmetric } = config.loss;
+    model.setSimilarity(similarity); // saved with the model
     const loss = infoNCE({ temperature: { initial, learned }, similarity, symmetric });
     const gradcache = new GradCache({
       encoders: config.columns.map(() => model),

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { evaluateRetrieval, scoreRanking } from '../../lib/evaluation/retrieval.js';
 import type { EncodesTexts, RetrievalTask } from '../../lib/evaluation/retrieval.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
+import type { Similarity } from '../../lib/similarity.js';
 import { Tensor } from '../../lib/tensor.js';
 
 /** An encoder of texts that are numbers: an angle in degrees becomes a point of the circle. */
@@ -67,6 +68,126 @@ test('blocks of documents give the same scores, and progress is told', async () 
     [8, 9],
     [9, 9],
   ]);
+});
+
+test('documents of one text are ranked in their order, whatever the block', async () => {
+  let calls = 0;
+  const encoded: string[] = [];
+  // As real encoders do, this one gives a text other last bits in another batch.
+  const encoder: EncodesTexts = {
+    encode(texts) {
+      encoded.push(...texts);
+      const noise = 1e-7 * ++calls;
+      const rows = texts.flatMap((text, row) => [1, text.length + noise * (row + 1)]);
+      return Promise.resolve(Tensor.from(Float32Array.from(rows), { shape: [texts.length, 2] }));
+    },
+  };
+  const same = Array.from({ length: 20 }, () => 'one and the same');
+  for (const [documents, place] of [
+    [same, 3],
+    [['far', ...same, 'one and the same, and more'], 10],
+  ] as const) {
+    for (const block of [1, 4, 20, 8192]) {
+      const relevant = [new Map([[place, 1]]), new Map([[place, 1]])];
+      const task = { queries: ['one and the SAME', 'one and the SAME'], documents, relevant };
+      const rank = documents === same ? place + 1 : place;
+      const scores = await evaluateRetrieval(encoder, task, { block, similarity: 'euclidean' });
+      assert.equal(scores.mrr10, 1 / rank, `block of ${block}`);
+    }
+  }
+  assert.equal(encoded.length, 4 * (1 + 1) + 4 * (1 + 3), 'every different text is encoded once');
+});
+
+test('documents are ranked by the similarity of the model, unless another is asked for', async () => {
+  const points: EncodesTexts = {
+    encode: (texts) =>
+      Promise.resolve(
+        Tensor.from(Float64Array.from(texts.flatMap((text) => text.split(',').map(Number))), {
+          shape: [texts.length, 2],
+        }),
+      ),
+  };
+  // To (1, 1): the first has the best cosine, the second the best product, the third is nearest, the fourth by blocks.
+  const task = {
+    queries: ['1,1'],
+    documents: ['0.1,0.1', '9,0', '1.5,1.6', '1,2.01'],
+    relevant: [new Map([[0, 1]])],
+  };
+  const best = { cosine: 0, dot: 1, euclidean: 2, manhattan: 3 };
+  for (const [similarity, document] of Object.entries(best)) {
+    const wanted = { ...task, relevant: [new Map([[document, 1]])] };
+    const options = { recallAt: [1] };
+    const asked = await evaluateRetrieval(points, wanted, {
+      ...options,
+      similarity: similarity as Similarity,
+    });
+    const named = await evaluateRetrieval({ ...points, similarity }, wanted, options);
+    assert.deepEqual([asked.recall[1], named.recall[1]], [1, 1], similarity);
+    const other = similarity === 'dot' ? 'cosine' : 'dot';
+    const over = await evaluateRetrieval({ ...points, similarity }, wanted, {
+      ...options,
+      similarity: other,
+    });
+    assert.equal(over.recall[1], 0, `${other} over ${similarity}`);
+  }
+  const unnamed = await evaluateRetrieval({ ...points, similarity: null }, task, { recallAt: [1] });
+  assert.equal(unnamed.recall[1], 1, 'cosine where the model names none');
+  await assert.rejects(evaluateRetrieval({ ...points, similarity: 'maxsim' }, task), {
+    code: 'INPUT',
+    message: /similarity_fn_name\) is "maxsim", which is not supported\. .*cosine, dot, euclidean, manhattan/,
+  });
+});
+
+test('prompts that the model calls query and document are used where no other is asked for', async () => {
+  const asked: unknown[] = [];
+  const encoder = (prompts?: Record<string, string>): EncodesTexts => ({
+    ...(prompts && { prompts }),
+    encode(texts, options) {
+      asked.push(options?.prompt);
+      return ANGLES.encode(texts);
+    },
+  });
+  const used = async (model: EncodesTexts, prompts?: object) => {
+    await evaluateRetrieval(model, TASK, { prompts });
+    return asked.splice(0);
+  };
+  assert.deepEqual(await used(encoder({ query: 'q: ', document: 'd: ', other: 'o: ' })), [
+    'query',
+    'document',
+  ]);
+  assert.deepEqual(await used(encoder({ passage: 'p: ' })), ['', '']);
+  assert.deepEqual(await used(encoder()), [undefined, undefined]);
+  const chosen = { query: 'other', document: '' };
+  assert.deepEqual(await used(encoder({ query: 'q: ', document: 'd: ', other: 'o: ' }), chosen), [
+    'other',
+    '',
+  ]);
+});
+
+test('a document can be left out of one ranking, and relevant ones can be missing', async () => {
+  const relevant = [new Map([[1, 1]]), new Map([[4, 1]])];
+  const scores = await evaluateRetrieval(
+    ANGLES,
+    { ...TASK, relevant, missing: [[2], []], excluded: new Map([[0, 0]]) },
+    { recallAt: [1] },
+  );
+  // Query 0 has lost its nearest, 1, and finds 5; of its relevant documents one, of grade 2, is not there to be found.
+  assert.equal(scores.mrr10, 1);
+  assert.equal(scores.recall[1], (1 / 2 + 1) / 2);
+  assert.ok(Math.abs(scores.ndcg10 - (1 / (2 + 1 / Math.log2(3)) + 1) / 2) < 1e-12);
+  // A query can have nothing left to find, and a ranking nothing to list.
+  const lost = {
+    queries: ['0'],
+    documents: ['1'],
+    relevant: [new Map()],
+    missing: [[1]],
+    excluded: new Map([[0, 0]]),
+  };
+  assert.deepEqual(flattenScores(await evaluateRetrieval(ANGLES, lost, { recallAt: [1] })), {
+    'recall@1': 0,
+    'mrr@10': 0,
+    'ndcg@10': 0,
+  });
 });
 
 test('prompts go to the side they are for', async () => {

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Random } from '../../lib/data/random.js';
 import { search } from '../../lib/evaluation/search.js';
+import type { Ranking } from '../../lib/evaluation/search.js';
 import { call } from '../../lib/operators.js';
+import { SIMILARITIES, type Similarity } from '../../lib/similarity.js';
 import { Tensor } from '../../lib/tensor.js';
 
 function randomRows(rows: number, width: number, seed: number): number[][] {
@@ -17,19 +19,25 @@ function toTensor(rows: number[][], dtype: 'float32' | 'float64' = 'float64'): T
 }
 
 /** What every pair of rows gives, sorted: slow and plainly right. */
-function bruteForce(queries: number[][], documents: number[][], k: number, similarity: 'cosine' | 'dot') {
-  const dot = (a: number[], b: number[]): number =>
-    a.reduce((sum, value, index) => sum + value * b[index]!, 0);
-  const length = (a: number[]): number => (similarity === 'dot' ? 1 : Math.sqrt(dot(a, a)));
+function bruteForce(queries: number[][], documents: number[][], k: number, similarity: Similarity) {
+  const sum = (a: number[], b: number[], of: (x: number, y: number) => number): number =>
+    a.reduce((total, value, index) => total + of(value, b[index]!), 0);
+  const dot = (a: number[], b: number[]): number => sum(a, b, (x, y) => x * y);
+  const score = {
+    dot,
+    cosine: (a: number[], b: number[]) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)),
+    euclidean: (a: number[], b: number[]) => -Math.sqrt(sum(a, b, (x, y) => (x - y) ** 2)),
+    manhattan: (a: number[], b: number[]) => -sum(a, b, (x, y) => Math.abs(x - y)),
+  }[similarity];
   return queries.map((query) =>
     documents
-      .map((document, index) => ({ index, score: dot(query, document) / (length(query) * length(document)) }))
+      .map((document, index) => ({ index, score: score(query, document) }))
       .sort((a, b) => b.score - a.score)
       .slice(0, k),
   );
 }
 
-for (const similarity of ['cosine', 'dot'] as const) {
+for (const similarity of SIMILARITIES) {
   test(`tiles and blocks find what comparing everything finds: ${similarity}`, async () => {
     const queries = randomRows(17, 8, 1);
     const documents = randomRows(101, 8, 2);
@@ -52,6 +60,69 @@ for (const similarity of ['cosine', 'dot'] as const) {
     assert.ok(blocks.every((block) => block.disposed));
   });
 }
+
+/** Rows of float32 numbers, as an encoder gives them. */
+function randomVectors(rows: number, width: number, seed: number): number[][] {
+  return randomRows(rows, width, seed).map((row) => row.map(Math.fround));
+}
+
+for (const similarity of SIMILARITIES) {
+  test(`a ranking and its scores do not depend on blocks and tiles: ${similarity}`, async () => {
+    // Numbers of every size, and each document several times: 3 different ones at 40 places, and 20 that are equal.
+    const queries = randomVectors(4, 100, 3);
+    const different = randomVectors(4, 100, 4);
+    const documents = [
+      ...Array.from({ length: 40 }, (_, place) => different[place % 3]!),
+      ...Array.from({ length: 20 }, () => different[3]!),
+    ];
+    let expected: Ranking | undefined;
+    for (const block of [1, 7, 20, 60]) {
+      for (const tile of [{}, { queries: 2, documents: 3 }]) {
+        const blocks = Array.from({ length: Math.ceil(60 / block) }, (_, index) =>
+          toTensor(documents.slice(index * block, (index + 1) * block), 'float32'),
+        );
+        const found = await search(toTensor(queries, 'float32'), blocks, { k: 30, similarity, tile });
+        assert.deepEqual(found, (expected ??= found));
+      }
+    }
+    for (let place = 1; place < expected!.scores.length; place++) {
+      if (place % 30 === 0) continue;
+      const [before, here] = [expected!.scores[place - 1]!, expected!.scores[place]!];
+      assert.ok(before >= here);
+      if (before === here) assert.ok(expected!.documents[place - 1]! < expected!.documents[place]!);
+    }
+    // 14, 13 and 13 copies of three, 20 of the fourth: the border of the 30 best goes through a tie.
+    const scores = new Set(expected!.scores.subarray(0, 30));
+    assert.ok(scores.size <= 3);
+  });
+}
+
+test('numbers of any size are compared exactly enough, and a row of zeros has the cosine 0', async () => {
+  const rows = [
+    [1e-20, 2e-20],
+    [3e15, -1e15],
+    [0, 0],
+    [1e-3, 7e8],
+  ];
+  for (const [similarity, of] of [
+    ['dot', (a: number[], b: number[]) => a[0]! * b[0]! + a[1]! * b[1]!],
+    [
+      'cosine',
+      (a: number[], b: number[]) =>
+        (a[0]! * b[0]! + a[1]! * b[1]!) / (Math.hypot(...a) * Math.hypot(...b) || 1),
+    ],
+  ] as const) {
+    const { documents, scores } = await search(toTensor(rows), toTensor(rows), { k: 4, similarity });
+    documents.forEach((document, place) => {
+      const [a, b] = [rows[Math.floor(place / 4)]!, rows[document]!];
+      const allowed = 1e-14 * (similarity === 'dot' ? Math.hypot(...a) * Math.hypot(...b) : 1);
+      assert.ok(
+        Math.abs(scores[place]! - of(a, b)) <= allowed,
+        `${similarity} of ${a.join()} and ${b.join()}`,
+      );
+    });
+  }
+});
 
 test('k beyond the number of documents lists all of them', async () => {
   const found = await search(
@@ -82,14 +153,14 @@ test('what cannot be searched is refused', async () => {
 });
 
 test('places beyond 2^24 are whole numbers too', async () => {
-  const queries = Tensor.from([1, 0], { shape: [1, 2] });
+  const queries = Tensor.from([1], { shape: [1, 1] });
   const many = 2 ** 24;
   function* blocks(): Generator<Tensor> {
     // Rows of nothing, all of one element in memory.
-    yield call('aten::expand', Tensor.from([0, 0], { shape: [1, 2] }), [many, 2]);
-    yield Tensor.from([0, 0, 1, 0], { shape: [2, 2] });
+    yield call('aten::expand', Tensor.from([0], { shape: [1, 1] }), [many, 1]);
+    yield Tensor.from([0, 1], { shape: [2, 1] });
   }
   const tile = { queries: 1, documents: 2 ** 22 };
-  const { documents } = await search(queries, blocks(), { k: 1, similarity: 'dot', tile });
+  const { documents } = await search(queries, blocks(), { k: 1, similarity: 'manhattan', tile });
   assert.deepEqual([...documents], [many + 1]);
 });

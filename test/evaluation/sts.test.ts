@@ -6,6 +6,7 @@ import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import type { EncodesTexts } from '../../lib/evaluation/retrieval.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
 import { readSts } from '../../lib/evaluation/tasks.js';
+import type { Similarity } from '../../lib/similarity.js';
 import { Tensor } from '../../lib/tensor.js';
 import { root } from '../training/support.js';
 
@@ -35,6 +36,44 @@ test('cosines are compared with the scores, block by block', async () => {
     whole,
   );
   assert.deepEqual(progress, [3, 4]);
+});
+
+test('a text is encoded once, in however many pairs and blocks it is', async () => {
+  const encoded: string[] = [];
+  const counting: EncodesTexts = {
+    encode(texts) {
+      encoded.push(...texts);
+      return POINTS.encode(texts);
+    },
+  };
+  const task = {
+    first: ['1,0', '0,1', '1,0', '1,1', '0,1'],
+    second: ['0,1', '1,0', '1,0', '0,1', '2,1'],
+    scores: [1, 2, 5, 3, 4],
+  };
+  const expected = await evaluateSts(POINTS, task);
+  for (const block of [1, 2, 5]) {
+    assert.deepEqual(await evaluateSts(counting, task, { block }), expected);
+    assert.deepEqual(encoded.splice(0).sort(), ['0,1', '1,0', '1,1', '2,1']);
+  }
+});
+
+test('pairs are compared by the similarity of the model, unless another is asked for', async () => {
+  const task = {
+    first: ['1,1', '1,1', '1,1', '1,1'],
+    second: ['0.1,0.1', '9,0', '1.5,1.6', '1,2.01'],
+    scores: [1, 2, 3, 4],
+  };
+  // SciPy 1.17.1, spearmanr of the scores and of what sentence_transformers.util's pairwise functions give.
+  const expected = { cosine: -0.4, dot: 0.2, euclidean: 0.6, manhattan: 0.8 };
+  for (const [similarity, value] of Object.entries(expected)) {
+    const asked = await evaluateSts(POINTS, task, { similarity: similarity as Similarity });
+    assert.ok(Math.abs(asked.spearman - value) < 1e-12, `${similarity}: ${asked.spearman}`);
+    assert.deepEqual(await evaluateSts({ ...POINTS, similarity }, task), asked);
+    // A pair scores the same with its sides exchanged, to the last bit.
+    const turned = { ...task, first: task.second, second: task.first };
+    assert.deepEqual(await evaluateSts(POINTS, turned, { similarity: similarity as Similarity }), asked);
+  }
 });
 
 test('lists of different lengths and scores that are no numbers are refused', async () => {

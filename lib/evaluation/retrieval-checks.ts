@@ -1,0 +1,118 @@
+import { GradCacheError } from '../errors.js';
+import { refused, requireCount, show } from '../option-values.js';
+import type { RetrievalTask } from './retrieval.js';
+import type { Ranking } from './search.js';
+
+/** Throws for what has no `encode`. */
+export function requireEncoder(encoder: unknown): void {
+  const { encode } = (encoder ?? {}) as { encode?: unknown };
+  if (typeof encode !== 'function')
+    throw new GradCacheError('INPUT', 'The encoder must have the method encode(texts), as TextEncoder has.');
+}
+
+/** Throws for what is no list of whole numbers from 1. */
+export function requireRecallAt(recallAt: unknown): asserts recallAt is readonly number[] {
+  if (!Array.isArray(recallAt) || recallAt.length === 0)
+    throw refused('recallAt', recallAt, 'a list of at least one whole number');
+  for (const k of recallAt) requireCount('recallAt', k, 1);
+}
+
+/** Throws for what is no list of texts. */
+export function requireTexts(name: string, texts: unknown): asserts texts is readonly string[] {
+  if (!Array.isArray(texts)) throw refused(name, texts, 'a list of texts');
+  const wrong = texts.findIndex((text) => typeof text !== 'string');
+  if (wrong >= 0) throw refused(`${name}[${wrong}]`, texts[wrong], 'a text');
+}
+
+/** @throws GradCacheError `INPUT` or `SHAPE` for a task that cannot be scored */
+export function checkTask(task: RetrievalTask): void {
+  const { queries, documents, relevant, missing, excluded } = task ?? {};
+  requireTexts('queries', queries);
+  requireTexts('documents', documents);
+  if (queries.length === 0 || documents.length === 0) {
+    throw new GradCacheError(
+      'INPUT',
+      `Retrieval needs queries and documents; got ${queries.length} and ${documents.length}.`,
+    );
+  }
+  if (!Array.isArray(relevant)) throw refused('relevant', relevant, 'a list of maps, one for each query,');
+  if (relevant.length !== queries.length) {
+    throw new GradCacheError(
+      'SHAPE',
+      `There are ${queries.length} queries, but relevant documents for ${relevant.length}.`,
+    );
+  }
+  if (missing !== undefined) checkMissing(missing, queries.length);
+  if (excluded !== undefined) checkExcluded(excluded, queries.length, documents.length);
+  (relevant as RetrievalTask['relevant']).forEach((grades, query) => {
+    checkGrades(grades, query, documents.length);
+    if (grades.size === 0 && (missing?.[query]?.length ?? 0) === 0)
+      throw new GradCacheError('INPUT', `Query ${query} has no relevant document; leave it out.`);
+  });
+}
+
+/** @throws GradCacheError `INPUT` or `SHAPE` for a ranking that is none, or one of other queries */
+export function checkRanking(ranking: Ranking, relevant: readonly ReadonlyMap<number, number>[]): void {
+  const { k, documents } = ranking ?? {};
+  requireCount('ranking.k', k, 1);
+  if (!ArrayBuffer.isView(documents)) throw refused('ranking.documents', documents, 'an Int32Array');
+  if (!Array.isArray(relevant) || relevant.length === 0)
+    throw refused('relevant', relevant, 'a list of at least one map, one for each query,');
+  if (documents.length !== k * relevant.length)
+    throw new GradCacheError(
+      'SHAPE',
+      `The ranking lists ${documents.length} documents; ${relevant.length} queries with ${k} each make ${k * relevant.length}.`,
+    );
+}
+
+function checkGrades(grades: unknown, query: number, documents: number): void {
+  if (!isMap(grades))
+    throw refused(`relevant[${query}]`, grades, 'a Map of positions of documents and their grades');
+  for (const [document, grade] of grades) {
+    if (!isPosition(document, documents)) {
+      throw new GradCacheError(
+        'INPUT',
+        `Query ${query} names document ${show(document)}; there are ${documents}.`,
+      );
+    }
+    if (!isGrade(grade)) {
+      throw new GradCacheError(
+        'INPUT',
+        `Query ${query} gives document ${show(document)} the grade ${show(grade)}; it must be above 0.`,
+      );
+    }
+  }
+}
+
+function checkMissing(missing: unknown, queries: number): void {
+  const good =
+    Array.isArray(missing) &&
+    missing.length === queries &&
+    missing.every((grades) => Array.isArray(grades) && grades.every(isGrade));
+  if (!good) throw refused('missing', missing, `a list of ${queries} lists of grades above 0`);
+}
+
+function checkExcluded(excluded: unknown, queries: number, documents: number): void {
+  if (!isMap(excluded)) throw refused('excluded', excluded, 'a Map of queries and documents');
+  for (const [query, document] of excluded) {
+    if (!isPosition(query, queries) || !isPosition(document, documents))
+      throw refused(
+        'excluded',
+        [query, document],
+        `a query below ${queries} with a document below ${documents}`,
+      );
+  }
+}
+
+/** Also a Map of another realm. */
+function isMap(value: unknown): value is ReadonlyMap<unknown, unknown> {
+  return Object.prototype.toString.call(value) === '[object Map]';
+}
+
+function isPosition(value: unknown, count: number): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < count;
+}
+
+function isGrade(value: unknown): boolean {
+  return typeof value === 'number' && value > 0 && value < Infinity;
+}
