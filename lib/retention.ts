@@ -54,5 +54,7 @@ function representations(jobs: readonly PlannedJob[]): number {
 }
 
 function dimensionOf(encoder: Encoder): number {
-  return 'dimension' in encoder && typeof encoder.dimension === 'number' ? encoder.dimension : 1024;
+  return 'trainedDimension' in encoder && typeof encoder.trainedDimension === 'number'
+    ? encoder.trainedDimension
+    : 1024;
 }

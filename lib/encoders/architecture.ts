@@ -1,5 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import type { EncoderSettings } from '../native.js';
+import { show } from '../option-values.js';
+import { CONFIG_KEYS, requireKeys } from './folder-keys.js';
 
 /** What a sentence-transformers folder adds to config.json. */
 export interface Head {
@@ -22,7 +24,11 @@ interface Dialect {
     readonly attentionDropout: string;
   };
   readonly types: boolean;
+  /** The first layer's matrix whose rows are the intermediate size. */
+  readonly up: string;
 }
+
+type Config = Readonly<Record<string, unknown>>;
 
 const BERT_KEYS: Dialect['keys'] = {
   hidden: 'hidden_size',
@@ -34,15 +40,22 @@ const BERT_KEYS: Dialect['keys'] = {
   attentionDropout: 'attention_probs_dropout_prob',
 };
 
-const ROBERTA: Dialect = { architecture: 'roberta', prefix: 'roberta.', keys: BERT_KEYS, types: true };
+const BERT: Dialect = {
+  architecture: 'bert',
+  prefix: 'bert.',
+  keys: BERT_KEYS,
+  types: true,
+  up: 'encoder.layer.0.intermediate.dense.weight',
+};
+const ROBERTA: Dialect = { ...BERT, architecture: 'roberta', prefix: 'roberta.' };
 
 /** By `model_type` of config.json. */
 const DIALECTS: Readonly<Record<string, Dialect>> = {
-  bert: { architecture: 'bert', prefix: 'bert.', keys: BERT_KEYS, types: true },
+  bert: BERT,
   roberta: ROBERTA,
   'xlm-roberta': ROBERTA,
   camembert: ROBERTA,
-  mpnet: { architecture: 'mpnet', prefix: 'mpnet.', keys: BERT_KEYS, types: false },
+  mpnet: { ...BERT, architecture: 'mpnet', prefix: 'mpnet.', types: false },
   distilbert: {
     architecture: 'distilbert',
     prefix: 'distilbert.',
@@ -56,15 +69,19 @@ const DIALECTS: Readonly<Record<string, Dialect>> = {
       attentionDropout: 'attention_dropout',
     },
     types: false,
+    up: 'transformer.layer.0.ffn.lin1.weight',
   },
 };
 
-/** Settings that change what is computed in a way that is not supported, with the only value that is. */
-const FIXED: readonly (readonly [key: string, value: unknown])[] = [
-  ['position_embedding_type', 'absolute'],
-  ['is_decoder', false],
-  ['add_cross_attention', false],
-];
+/** Names that transformers takes for DistilBERT's own as well. */
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
+  ['dim', 'hidden_size'],
+  ['n_layers', 'num_hidden_layers'],
+  ['n_heads', 'num_attention_heads'],
+]);
+
+/** More layers than any model has: no memory is asked for from a mistyped number. */
+const MOST_LAYERS = 4096;
 
 function dialectOf(modelType: string): Dialect {
   const dialect = Object.hasOwn(DIALECTS, modelType) ? DIALECTS[modelType] : undefined;
@@ -91,79 +108,128 @@ export function encoderSettings(
   dropout?: number,
 ): EncoderSettings {
   const { architecture, keys, types } = dialectOf(modelType);
-  for (const [key, value] of FIXED) {
-    if (config[key] !== undefined && config[key] !== null && config[key] !== value) {
-      throw new GradCacheError(
-        'CHECKPOINT',
-        `config.json: ${key} = ${JSON.stringify(config[key])} is not supported, only ${JSON.stringify(value)}`,
-      );
-    }
-  }
-  const number = (key: string, otherwise?: number): number => {
-    const value = config[key] ?? otherwise;
-    if (typeof value !== 'number' || !Number.isFinite(value)) {
-      throw new GradCacheError(
-        'CHECKPOINT',
-        `config.json: ${key} is ${JSON.stringify(value)}, expected a number`,
-      );
-    }
-    return value;
-  };
-  const count = (key: string, otherwise?: number): number => {
-    const value = number(key, otherwise);
-    if (!Number.isSafeInteger(value) || value < 1 || value > 2 ** 31 - 1) {
-      throw new GradCacheError('CHECKPOINT', `config.json: ${key} is ${value}, expected a positive integer`);
-    }
-    return value;
-  };
+  requireKeys('config.json', config, CONFIG_KEYS);
+  const layers = countIn(config, keys.layers);
+  if (layers > MOST_LAYERS) throw unsupported(keys.layers, layers, `at most ${MOST_LAYERS}`);
   const activation = config[keys.activation] ?? 'gelu';
-  if (typeof activation !== 'string') {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `config.json: ${keys.activation} is ${JSON.stringify(activation)}, expected a name`,
-    );
-  }
+  if (typeof activation !== 'string') throw unsupported(keys.activation, activation, 'a name');
+  const vocabulary = countIn(config, 'vocab_size');
+  const padding = paddingToken(modelType, config);
+  if (padding >= vocabulary) throw unsupported('pad_token_id', padding, `less than vocab_size ${vocabulary}`);
   return {
     architecture,
-    vocabulary: count('vocab_size'),
-    hidden: count(keys.hidden),
-    layers: count(keys.layers),
-    heads: count(keys.heads),
-    intermediate: count(keys.intermediate),
-    positions: count('max_position_embeddings', 512),
-    types: types ? count('type_vocab_size', 2) : 0,
-    paddingToken: paddingToken(architecture, config),
-    relativeBuckets: architecture === 'mpnet' ? buckets(count('relative_attention_num_buckets', 32)) : 0,
-    normEpsilon: number('layer_norm_eps', architecture === 'roberta' ? 1e-5 : 1e-12),
+    vocabulary,
+    hidden: countIn(config, keys.hidden),
+    layers,
+    heads: countIn(config, keys.heads),
+    intermediate: countIn(config, keys.intermediate),
+    positions: positionsIn(config),
+    types: types ? countIn(config, 'type_vocab_size', 2) : 0,
+    paddingToken: padding,
+    relativeBuckets:
+      architecture === 'mpnet' ? buckets(countIn(config, 'relative_attention_num_buckets', 32)) : 0,
+    // DistilBERT's is in transformers' code, whatever the configuration says.
+    normEpsilon: architecture === 'distilbert' ? 1e-12 : numberIn(config, 'layer_norm_eps', 1e-12),
     activation,
-    hiddenDropout: dropout ?? number(keys.hiddenDropout, 0.1),
-    attentionDropout: dropout ?? number(keys.attentionDropout, 0.1),
+    hiddenDropout: dropout ?? numberIn(config, keys.hiddenDropout, 0.1),
+    attentionDropout: dropout ?? numberIn(config, keys.attentionDropout, 0.1),
     ...head,
   };
+}
+
+/** Rows of the table of positions. @throws GradCacheError `CHECKPOINT` */
+export function positionsIn(config: Config): number {
+  return countIn(config, 'max_position_embeddings', 512);
+}
+
+/** Rows of that table that no token uses: RoBERTa and MPNet number positions from the padding id plus one. */
+export function unusedPositions(modelType: string, config: Config): number {
+  const { architecture } = dialectOf(modelType);
+  return ['roberta', 'mpnet'].includes(architecture) ? paddingToken(modelType, config) + 1 : 0;
+}
+
+/** Standard deviation of random weights. @throws GradCacheError `CHECKPOINT` */
+export function initializerRange(config: Config): number {
+  const range = numberIn(config, 'initializer_range', 0.02);
+  if (range < 0) throw unsupported('initializer_range', range, 'a number from 0');
+  return range;
+}
+
+/** The value of a key, or of the other name that it goes by. */
+function valueIn(config: Config, key: string): unknown {
+  const other = OTHER_NAMES.get(key);
+  if (other === undefined || config[other] === undefined) return config[key];
+  if (config[key] === undefined || config[key] === config[other]) return config[other];
+  throw unsupported(other, config[other], `the ${show(config[key])} of ${key}, its other name`);
+}
+
+function numberIn(config: Config, key: string, otherwise?: number): number {
+  const value = valueIn(config, key);
+  if (value === undefined && otherwise !== undefined) return otherwise;
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw unsupported(key, value, 'a number');
+  return value;
+}
+
+function countIn(config: Config, key: string, otherwise?: number): number {
+  const value = numberIn(config, key, otherwise);
+  if (Number.isSafeInteger(value) && value >= 1 && value <= 2 ** 31 - 1) return value;
+  throw unsupported(key, value, 'a positive integer');
+}
+
+function unsupported(key: string, value: unknown, expected: string): GradCacheError {
+  return new GradCacheError('CHECKPOINT', `config.json: ${key} is ${show(value)}, expected ${expected}`);
 }
 
 /** Half of the buckets are for each direction, and half of those for exact distances: with fewer than four there are none. */
 function buckets(count: number): number {
   if (count >= 4 && count % 2 === 0) return count;
-  throw new GradCacheError(
-    'CHECKPOINT',
-    `config.json: relative_attention_num_buckets is ${count}, expected an even number from 4 up`,
-  );
+  throw unsupported('relative_attention_num_buckets', count, 'an even number from 4 up');
 }
 
-/** The token whose rows in the tables are not trained; RoBERTa and MPNet count positions from it. -1: none. */
-function paddingToken(architecture: string, config: Readonly<Record<string, unknown>>): number {
+/**
+ * The token whose rows in the tables are not trained; RoBERTa and MPNet count positions from it. -1: none.
+ *
+ * @throws GradCacheError `CHECKPOINT`
+ */
+function paddingToken(modelType: string, config: Config): number {
+  const { architecture } = dialectOf(modelType);
   if (architecture === 'mpnet') return 1; // in transformers' code, whatever the configuration says
   const stated = config['pad_token_id'];
   if (stated === null && architecture !== 'roberta') return -1;
-  const value = stated ?? (architecture === 'roberta' ? 1 : 0);
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `config.json: pad_token_id is ${JSON.stringify(value)}, expected a token's number`,
-    );
+  const value = stated === undefined ? (architecture === 'roberta' ? 1 : 0) : stated;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw unsupported('pad_token_id', value, "a token's number");
+}
+
+/** A size that config.json states, and the weights that have it: a dimension of a tensor, or their number of layers. */
+export interface StatedSize {
+  readonly key: string;
+  readonly stated: number;
+  readonly weights: { readonly tensor: string; readonly dimension: number } | 'layers';
+}
+
+/** Every size that memory is asked for by. */
+export function statedSizes(modelType: string, settings: EncoderSettings): StatedSize[] {
+  const { keys, types, up, architecture } = dialectOf(modelType);
+  const size = (key: string, stated: number, tensor: string, dimension = 0): StatedSize => ({
+    key,
+    stated,
+    weights: { tensor, dimension },
+  });
+  const words = 'embeddings.word_embeddings.weight';
+  const sizes: StatedSize[] = [
+    size('vocab_size', settings.vocabulary, words),
+    size(keys.hidden, settings.hidden, words, 1),
+    size('max_position_embeddings', settings.positions, 'embeddings.position_embeddings.weight'),
+    size(keys.intermediate, settings.intermediate, up),
+    { key: keys.layers, stated: settings.layers, weights: 'layers' },
+  ];
+  if (types) sizes.push(size('type_vocab_size', settings.types, 'embeddings.token_type_embeddings.weight'));
+  if (architecture === 'mpnet') {
+    const distances = 'encoder.relative_attention_bias.weight';
+    sizes.push(size('relative_attention_num_buckets', settings.relativeBuckets, distances));
   }
-  return value;
+  return sizes;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { placeholderIn } from './placeholder.js';
 import { isJsonObject } from './strict-json.js';
 
 /**
@@ -10,19 +11,19 @@ import { isJsonObject } from './strict-json.js';
  * @throws GradCacheError `CHECKPOINT`, naming the file, where it cannot be read or is not JSON.
  */
 export async function readJsonFile(path: string): Promise<unknown> {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = await readFile(path, 'utf8');
+    bytes = await readFile(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError('CHECKPOINT', path, 'read', error);
   }
   try {
-    return JSON.parse(text) as unknown;
+    // Not 'utf8' of readFile, which puts U+FFFD for what is none.
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)) as unknown;
   } catch (error) {
-    throw new GradCacheError('CHECKPOINT', `${path} is not JSON: ${(error as Error).message}.`, {
-      cause: error,
-    });
+    const reason = placeholderIn(bytes) ?? (error as Error).message;
+    throw new GradCacheError('CHECKPOINT', `${path} is not JSON: ${reason}.`, { cause: error });
   }
 }
 

@@ -1,43 +1,56 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
+import { positionsIn, unusedPositions } from './architecture.js';
+
 /** What the length limit of a model is taken from. */
 export interface LengthSources {
   readonly modelType: string;
   /** config.json */
   readonly config: Readonly<Record<string, unknown>>;
-  /** sentence_bert_config.json, where there is one. */
-  readonly sentenceConfig: Readonly<Record<string, unknown>>;
-  /** tokenizer_config.json, where there is one. */
-  readonly tokenizerConfig: Readonly<Record<string, unknown>>;
+  /** `max_seq_length` of sentence_bert_config.json; null where it says nothing. */
+  readonly sentenceLength: number | null;
+  /** `model_max_length` of tokenizer_config.json. */
+  readonly tokenizerLength: unknown;
 }
 
-/** Models that number positions from the padding id plus one, so that many rows of the table are never used. */
-const POSITIONS_AFTER_PADDING = new Set(['roberta', 'xlm-roberta', 'xlm-roberta-xl', 'camembert', 'mpnet']);
+/** From here on, tokenizer_config.json means "no limit": it says 1e30. */
+const NO_LIMIT = 1e9;
 
 /**
  * The most tokens of a text, special ones included: `max_seq_length` of sentence_bert_config.json, else
- * `model_max_length` of tokenizer_config.json, and in no case more than the model has positions for
- * (`max_position_embeddings`, less the padding id plus one for RoBERTa, XLM-RoBERTa, CamemBERT and MPNet). The limit
- * inside tokenizer.json is not used: neither transformers nor sentence-transformers do.
+ * `model_max_length` of tokenizer_config.json, and in no case more than the model has positions for. The limit inside
+ * tokenizer.json is not used: neither transformers nor sentence-transformers do.
  *
- * @returns undefined where none of them says anything
+ * @throws GradCacheError `CHECKPOINT` for a value that is no length
  */
-export function lengthLimitOf({
-  modelType,
-  config,
-  sentenceConfig,
-  tokenizerConfig,
-}: LengthSources): number | undefined {
-  const positions = asLength(config.max_position_embeddings);
-  // MPNet counts from 2 whatever its config says about padding.
-  const padding = modelType === 'mpnet' ? 1 : (asLength(config.pad_token_id) ?? 1);
-  const offset = POSITIONS_AFTER_PADDING.has(modelType) ? padding + 1 : 0;
-  const stated = asLength(sentenceConfig.max_seq_length) ?? asLength(tokenizerConfig.model_max_length);
-  const limit = Math.min(stated ?? Infinity, positions === undefined ? Infinity : positions - offset);
-  return Number.isFinite(limit) ? limit : undefined;
+export function lengthLimitOf(sources: LengthSources): number {
+  const stated = sources.sentenceLength ?? tokenizerLimit(sources.tokenizerLength);
+  return Math.min(stated, mostTokens(sources.modelType, sources.config));
 }
 
-/** tokenizer_config.json says 1e30 where it means "no limit". */
-function asLength(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 1e9
-    ? value
-    : undefined;
+/**
+ * The most tokens that a model has positions for: `max_position_embeddings`, less the padding id plus one for RoBERTa,
+ * XLM-RoBERTa, CamemBERT and MPNet.
+ *
+ * @throws GradCacheError `CHECKPOINT` where there is none
+ */
+export function mostTokens(modelType: string, config: Readonly<Record<string, unknown>>): number {
+  const positions = positionsIn(config);
+  const most = positions - unusedPositions(modelType, config);
+  if (most >= 1) return most;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `config.json: max_position_embeddings is ${positions}, which leaves no position for a token after pad_token_id`,
+  );
+}
+
+function tokenizerLimit(value: unknown): number {
+  if (value === undefined || value === null) return Infinity;
+  if (typeof value !== 'number' || !(value >= NO_LIMIT || (Number.isInteger(value) && value >= 1))) {
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `tokenizer_config.json: model_max_length is ${show(value)}; a whole number from 1 is needed.`,
+    );
+  }
+  return value >= NO_LIMIT ? Infinity : value;
 }

@@ -2,14 +2,15 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../realms.js';
+import { CONFIG_KEYS, requireKeys, type KeptKeys } from './folder-keys.js';
 import { readJsonObject } from './json-file.js';
 import { lengthLimitOf } from './length-limit.js';
 import { readWeights } from './model-weights.js';
 import { interruptedReplacement } from './replace-folder.js';
 import type { StoredTensor } from './safetensors.js';
+import { readModelConfig, readTransformerConfig, requireOneLength } from './sentence-config.js';
 import { readSentenceModules } from './sentence-modules.js';
-import type { DenseLayer, Pooling } from './sentence-modules.js';
-import { isJsonObject } from './strict-json.js';
+import type { DenseLayer, KeptModule, Pooling } from './sentence-modules.js';
 import { Tokenizer } from './tokenizer.js';
 import { tokenizerSettingsOf } from './tokenizer-config.js';
 
@@ -38,30 +39,21 @@ export interface ModelFolder {
   readonly tokenizer: Tokenizer;
   /** `similarity_fn_name` of sentence-transformers: `'cosine'`, `'dot'`, …; what evaluation compares by. */
   readonly similarity?: string | null;
+  /** `truncate_dim`: how many numbers of a representation `encode` gives; null or absent: all. */
+  readonly truncateDimension?: number | null;
+  /** What the folder's files say besides, saved as it was read. */
+  readonly kept?: KeptFiles;
 }
 
-/**
- * The names under which sentence_bert_config.json goes, and its keys that change what a model computes in a way that
- * is not supported, with the values at which they change nothing.
- */
-const SENTENCE_CONFIGS = ['bert', 'roberta', 'distilbert', 'camembert', 'albert', 'xlm-roberta', 'xlnet'].map(
-  (model) => `sentence_${model}_config.json`,
-);
-const NEUTRAL_SENTENCE_CONFIG: Readonly<Record<string, readonly string[]>> = {
-  transformer_task: ['"feature-extraction"'],
-  modality_config: ['{"text":{"method":"forward","method_output_name":"last_hidden_state"}}'],
-  module_output_name: ['"token_embeddings"'],
-  processing_kwargs: ['{}', 'null'],
-  query_expansion: ['null'],
-};
-/** Keyword arguments of the Python classes that choose a data type or an implementation, not a result. */
-const HARMLESS_ARGUMENTS = new Set([
-  'dtype',
-  'torch_dtype',
-  'attn_implementation',
-  'trust_remote_code',
-  'model_max_length',
-]);
+/** The keys of a folder's files that change nothing here. */
+export interface KeptFiles {
+  /** Of sentence_bert_config.json. */
+  readonly transformer: KeptKeys;
+  /** Of config_sentence_transformers.json. */
+  readonly model: KeptKeys;
+  /** Of each module's config.json and entry in modules.json, where there are any, by {@link SentenceModules.kept}'s names. */
+  readonly modules: ReadonlyMap<string, KeptModule>;
+}
 
 /**
  * Reads a transformers folder (config.json, model.safetensors or its shards, tokenizer.json) or a sentence-transformers
@@ -76,21 +68,18 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
   const folder = modules?.transformerFolder ?? path;
   const config = await readConfig(folder);
   const modelType = config.model_type as string;
-  const sentenceConfig = modules ? await readSentenceConfig(folder) : {};
+  // sentence-transformers reads its own files only where there is a modules.json.
+  const transformer = modules ? await readTransformerConfig(folder) : undefined;
+  const model = modules ? await readModelConfig(path) : undefined;
   const tokenizerConfig = await readJsonObject(join(folder, 'tokenizer_config.json'));
   const maxLength = lengthLimitOf({
     modelType,
     config,
-    sentenceConfig,
-    tokenizerConfig: tokenizerConfig ?? {},
+    sentenceLength: transformer?.maxLength ?? null,
+    tokenizerLength: tokenizerConfig?.model_max_length,
   });
-  if (maxLength === undefined) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${folder} states no length limit: set max_seq_length in sentence_bert_config.json or model_max_length in tokenizer_config.json.`,
-    );
-  }
-  const settings = tokenizerSettingsOf(tokenizerConfig, modelType, sentenceConfig.do_lower_case === true);
+  if (transformer) requireOneLength(transformer, maxLength);
+  const settings = tokenizerSettingsOf(tokenizerConfig, modelType, transformer?.lowercase === true);
   const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), settings);
   const tensors = await readWeights(folder);
   return {
@@ -100,9 +89,17 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
     pooling: modules?.pooling ?? 'mean',
     dense: modules?.dense ?? [],
     normalize: modules?.normalize ?? false,
-    ...(await readPrompts(path)),
+    prompts: model?.prompts ?? {},
+    defaultPrompt: model?.defaultPrompt ?? null,
+    similarity: model?.similarity ?? null,
+    truncateDimension: model?.truncateDimension ?? null,
     maxLength,
     tokenizer,
+    kept: {
+      transformer: transformer?.kept ?? {},
+      model: model?.kept ?? {},
+      modules: modules?.kept ?? new Map(),
+    },
   };
 }
 
@@ -136,6 +133,12 @@ function isHubName(path: string): boolean {
 
 async function readConfig(folder: string): Promise<Record<string, unknown>> {
   const path = join(folder, 'config.json');
+  if ((await readJsonObject(join(folder, 'adapter_config.json'))) !== undefined) {
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `${folder} holds an adapter (adapter_config.json); merge it in Python with merge_and_unload() and save the model.`,
+    );
+  }
   const config = await readJsonObject(path);
   if (config === undefined) {
     throw new GradCacheError(
@@ -145,68 +148,6 @@ async function readConfig(folder: string): Promise<Record<string, unknown>> {
   }
   if (typeof config.model_type !== 'string')
     throw new GradCacheError('CHECKPOINT', `${path} has no "model_type".`);
-  if (config.quantization_config !== undefined && config.quantization_config !== null) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${path} describes quantized weights; save the model unquantized.`,
-    );
-  }
-  if ((await readJsonObject(join(folder, 'adapter_config.json'))) !== undefined) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${folder} holds an adapter (adapter_config.json); merge it in Python with merge_and_unload() and save the model.`,
-    );
-  }
+  requireKeys(path, config, CONFIG_KEYS);
   return config;
-}
-
-async function readSentenceConfig(folder: string): Promise<Record<string, unknown>> {
-  for (const name of SENTENCE_CONFIGS) {
-    const path = join(folder, name);
-    const config = await readJsonObject(path);
-    if (config === undefined) continue;
-    for (const [key, neutral] of Object.entries(NEUTRAL_SENTENCE_CONFIG)) {
-      const value = JSON.stringify(config[key]);
-      if (value !== undefined && !neutral.includes(value)) {
-        throw new GradCacheError('CHECKPOINT', `${path}: ${key} is ${value}; supported is ${neutral[0]}.`);
-      }
-    }
-    let length = config.max_seq_length;
-    for (const [key, value] of Object.entries(config)) {
-      if (!/_(args|kwargs)$/.test(key) || !isJsonObject(value)) continue;
-      const other = Object.keys(value).find((argument) => !HARMLESS_ARGUMENTS.has(argument));
-      if (other !== undefined) {
-        throw new GradCacheError('CHECKPOINT', `${path}: ${key} sets ${other}, which is not supported.`);
-      }
-      length = value.model_max_length ?? length;
-    }
-    return { ...config, max_seq_length: length };
-  }
-  return {};
-}
-
-async function readPrompts(
-  folder: string,
-): Promise<Pick<ModelFolder, 'prompts' | 'defaultPrompt' | 'similarity'>> {
-  const path = join(folder, 'config_sentence_transformers.json');
-  const config = (await readJsonObject(path)) ?? {};
-  const fail = (reason: string) => new GradCacheError('CHECKPOINT', `${path}: ${reason}.`);
-  const { model_type: kind = 'SentenceTransformer', prompts = {}, default_prompt_name: name = null } = config;
-  if (kind !== 'SentenceTransformer')
-    throw fail(`model_type is ${JSON.stringify(kind)}; supported is "SentenceTransformer"`);
-  if (!isJsonObject(prompts)) throw fail('"prompts" is not an object');
-  const texts: [string, string][] = [];
-  for (const [prompt, text] of Object.entries(prompts)) {
-    if (text !== null && typeof text !== 'string')
-      throw fail(`the prompt ${JSON.stringify(prompt)} is not a string`);
-    texts.push([prompt, text ?? '']);
-  }
-  const known = Object.fromEntries(texts);
-  if (name !== null && (typeof name !== 'string' || !Object.hasOwn(known, name))) {
-    throw fail(
-      `default_prompt_name is ${JSON.stringify(name)}, which is none of the prompts (${Object.keys(known).join(', ')})`,
-    );
-  }
-  const similarity = typeof config.similarity_fn_name === 'string' ? config.similarity_fn_name : null;
-  return { prompts: known, defaultPrompt: name, similarity };
 }

@@ -1,9 +1,27 @@
 import { GradCacheError } from '../errors.js';
 import { noGrad } from '../autograd.js';
 import { Tensor, type Parameter } from '../tensor.js';
-import { isUnusedByEncoders, parameterName } from './architecture.js';
+import type { EncoderSettings } from '../native.js';
+import { isUnusedByEncoders, parameterName, statedSizes } from './architecture.js';
 import type { DenseLayer, ModelFolder } from './model-folder.js';
 import type { StoredTensor } from './safetensors.js';
+
+/**
+ * Compares the sizes that config.json states with the weights, before any memory is asked for by them.
+ *
+ * @throws GradCacheError `CHECKPOINT` naming the sizes that differ, or the tensors that would tell them
+ */
+export function requireSizes(folder: ModelFolder, settings: EncoderSettings): void {
+  const shapes = new Map<string, readonly number[]>();
+  for (const [name, { shape }] of folder.tensors) shapes.set(parameterName(folder.modelType, name), shape);
+  const layers = new Set([...shapes.keys()].flatMap((name) => /\.layer\.(\d+)\./.exec(name)?.[1] ?? []));
+  const faults = statedSizes(folder.modelType, settings).flatMap(({ key, stated, weights }) => {
+    if (weights !== 'layers' && !shapes.has(weights.tensor)) return [`missing: ${weights.tensor}`];
+    const found = weights === 'layers' ? layers.size : shapes.get(weights.tensor)?.[weights.dimension];
+    return found === stated ? [] : [`${key} is ${stated}, the weights have ${found ?? 'no such dimension'}`];
+  });
+  if (faults.length > 0) throw otherWeights(folder, faults);
+}
 
 /**
  * Copies a folder's weights into an encoder's parameters.
@@ -32,12 +50,7 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
     ...(unexpected.length > 0 ? [`unexpected: ${shorten(unexpected)}`] : []),
     ...(misshapen.length > 0 ? [`of another shape: ${shorten(misshapen)}`] : []),
   ];
-  if (faults.length > 0) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `The weights are not those of the ${folder.modelType} in config.json; ${faults.join('; ')}`,
-    );
-  }
+  if (faults.length > 0) throw otherWeights(folder, faults);
   noGrad(() => {
     for (const { name, tensor } of parameters) {
       const { bytes, shape, dtype } = stored.get(name)!;
@@ -48,6 +61,13 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
   });
 }
 
+function otherWeights(folder: ModelFolder, faults: readonly string[]): GradCacheError {
+  return new GradCacheError(
+    'CHECKPOINT',
+    `The weights are not those of the ${folder.modelType} in config.json; ${faults.join('; ')}`,
+  );
+}
+
 const shorten = (names: readonly string[]): string =>
   names.length <= 8 ? names.join(', ') : `${names.slice(0, 8).join(', ')} and ${names.length - 8} more`;
 
@@ -55,7 +75,6 @@ const shorten = (names: readonly string[]): string =>
 export async function storedWeights(
   folder: ModelFolder,
   parameters: readonly Parameter[],
-  maxLength: number,
 ): Promise<ModelFolder> {
   const present = new Map<string, StoredTensor>();
   for (const { name, tensor } of parameters) present.set(name, await stored(tensor));
@@ -70,7 +89,7 @@ export async function storedWeights(
     tensors.set(name, present.has(parameter) ? take(present, parameter) : original);
   }
   for (const [name, tensor] of present) tensors.set(name, tensor); // all of them, for an encoder made from scratch
-  return { ...folder, tensors, dense, maxLength };
+  return { ...folder, tensors, dense };
 }
 
 function take(from: Map<string, StoredTensor>, name: string): StoredTensor {

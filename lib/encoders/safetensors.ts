@@ -4,6 +4,7 @@ import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
 import { readInto, writeAll } from '../file-handle.js';
 import type { DType } from '../tensor.js';
+import { placeholderIn } from './placeholder.js';
 import { replaceFile } from './replace-file.js';
 import { byteLengthOf, damaged, MAX_HEADER_BYTES, parseHeader, storageOf } from './safetensors-format.js';
 import type { SafetensorsEntry } from './safetensors-format.js';
@@ -75,6 +76,9 @@ async function readHeader(file: FileHandle, path: string) {
   const prefix = await readRange(file, path, 0, 8);
   const stated = Buffer.from(prefix.buffer).readBigUInt64LE();
   if (stated > BigInt(MAX_HEADER_BYTES)) {
+    const beginning = await readRange(file, path, 0, Math.min(fileSize, 512));
+    const placeholder = placeholderIn(beginning);
+    if (placeholder !== undefined) throw damaged(path, placeholder);
     throw damaged(path, `its header claims ${stated} bytes; at most ${MAX_HEADER_BYTES} are allowed`);
   }
   const headerBytes = Number(stated);

@@ -1,5 +1,15 @@
 import { join, normalize } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
+import {
+  DENSE_KEYS,
+  ENTRY_KEYS,
+  keptKeys,
+  NORMALIZE_KEYS,
+  POOLING_KEYS,
+  requireKeys,
+} from './folder-keys.js';
+import type { KeptKeys, KeyTable } from './folder-keys.js';
 import { readJsonFile, readJsonObject } from './json-file.js';
 import { readWeights } from './model-weights.js';
 import type { StoredTensor } from './safetensors.js';
@@ -29,6 +39,29 @@ export interface SentenceModules {
   readonly pooling: Pooling;
   readonly dense: readonly DenseLayer[];
   readonly normalize: boolean;
+  /** What is saved as it was read, by the module's kind and its number among those of the kind: `'Dense 0'`, … */
+  readonly kept: ReadonlyMap<string, KeptModule>;
+}
+
+/** The keys of a module's config.json, and of its entry in modules.json, that change nothing here. */
+export interface KeptModule {
+  readonly entry: KeptKeys;
+  readonly config: KeptKeys;
+}
+
+/** What modules.json says of a module. */
+interface Entry {
+  readonly kind: string;
+  readonly folder: string;
+  readonly kept: KeptKeys;
+}
+
+interface Module {
+  readonly kind: string;
+  readonly folder: string;
+  /** Its own config.json; empty for the Transformer, whose config.json is the model's. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly kept: KeptModule;
 }
 
 /** Names of activations by the Python class that a Dense module's config.json gives. */
@@ -67,32 +100,37 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   const list = await readJsonFile(path);
   if (list === undefined) return undefined;
   if (!Array.isArray(list)) throw unsupported(path, 'it is not a list of modules');
-  const modules = list.map((module: unknown) => readModule(module, folder, path));
-  const order = modules.map(({ kind }) => kind).join(', ');
+  const entries = list.map((entry: unknown) => readEntry(entry, folder, path));
+  const order = entries.map(({ kind }) => kind).join(', ');
   if (!/^Transformer, Pooling(, Dense)*(, Normalize)?$/.test(order)) {
     throw unsupported(
       path,
       `its modules are ${order}; supported are Transformer, Pooling, then any Dense, then at most one Normalize`,
     );
   }
+  const modules: Module[] = [];
+  for (const entry of entries) modules.push(await readModule(entry));
   const dense: DenseLayer[] = [];
-  for (const module of modules) if (module.kind === 'Dense') dense.push(await readDense(module.folder));
-  const normalizes = modules.find(({ kind }) => kind === 'Normalize');
-  if (normalizes) {
-    const configPath = join(normalizes.folder, 'config.json');
-    requireSentenceEmbedding((await readJsonObject(configPath)) ?? {}, configPath);
-  }
+  for (const module of modules) if (module.kind === 'Dense') dense.push(await readDense(module));
   return {
     transformerFolder: modules[0]!.folder,
-    pooling: await readPooling(modules[1]!.folder),
+    pooling: poolingOf(modules[1]!),
     dense,
-    normalize: normalizes !== undefined,
+    normalize: modules.some(({ kind }) => kind === 'Normalize'),
+    kept: keptOf(modules),
   };
 }
 
-function readModule(module: unknown, folder: string, path: string): { kind: string; folder: string } {
+/** Tables of the modules that have a config.json of their own; a Normalize can do without. */
+const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
+  ['Pooling', POOLING_KEYS],
+  ['Dense', DENSE_KEYS],
+  ['Normalize', NORMALIZE_KEYS],
+]);
+
+function readEntry(module: unknown, folder: string, path: string): Entry {
   if (!isJsonObject(module) || typeof module.type !== 'string' || typeof module.path !== 'string') {
-    throw unsupported(path, `every module needs a "type" and a "path"; found ${JSON.stringify(module)}`);
+    throw unsupported(path, `every module needs a "type" and a "path"; found ${show(module)}`);
   }
   const inside = normalize(module.path === '' ? '.' : module.path);
   if (inside.startsWith('..') || inside.startsWith('/')) {
@@ -104,50 +142,59 @@ function readModule(module: unknown, folder: string, path: string): { kind: stri
       `the module ${JSON.stringify(module.type)} is code of its own; only those of sentence-transformers are known`,
     );
   }
-  const { kwargs } = module;
-  if (Array.isArray(kwargs) ? kwargs.length > 0 : kwargs !== undefined) {
-    throw unsupported(
-      path,
-      `the module ${module.type} takes "kwargs" ${JSON.stringify(kwargs)} at encoding time`,
-    );
-  }
-  return { kind: module.type.slice(module.type.lastIndexOf('.') + 1), folder: join(folder, inside) };
+  requireKeys(`${path}, ${module.type}`, module, ENTRY_KEYS);
+  const kind = module.type.slice(module.type.lastIndexOf('.') + 1);
+  return { kind, folder: join(folder, inside), kept: keptKeys(module, ENTRY_KEYS) };
 }
 
-async function readPooling(folder: string): Promise<Pooling> {
+async function readModule({ kind, folder, kept: entry }: Entry): Promise<Module> {
+  const keys = MODULE_KEYS.get(kind);
+  if (keys === undefined) return { kind, folder, config: {}, kept: { entry, config: {} } };
   const path = join(folder, 'config.json');
   const config = await readJsonObject(path);
-  if (config === undefined) throw unsupported(path, 'it is missing');
-  if (config.include_prompt === false) {
-    throw unsupported(
-      path,
-      'include_prompt is false; pooling that leaves out the tokens of the prompt is not supported',
-    );
+  if (config === undefined && kind !== 'Normalize') throw unsupported(path, 'it is missing');
+  requireKeys(path, config ?? {}, keys);
+  return { kind, folder, config: config ?? {}, kept: { entry, config: keptKeys(config ?? {}, keys) } };
+}
+
+function keptOf(modules: readonly Module[]): Map<string, KeptModule> {
+  const kept = new Map<string, KeptModule>();
+  const seen = new Map<string, number>();
+  for (const { kind, kept: own } of modules) {
+    const number = seen.get(kind) ?? 0;
+    seen.set(kind, number + 1);
+    if (Object.keys(own.entry).length + Object.keys(own.config).length > 0)
+      kept.set(`${kind} ${number}`, own);
   }
-  const modes = poolingModes(config);
+  return kept;
+}
+
+function poolingOf({ folder, config }: Module): Pooling {
+  const path = join(folder, 'config.json');
+  const modes = poolingModes(path, config);
   const pooling = modes.length === 1 ? POOLINGS.get(modes[0]) : undefined;
   if (pooling === undefined) {
     throw unsupported(
       path,
-      `its pooling is ${modes.join(' + ') || 'none'}; exactly one of ${[...POOLINGS.keys()].join(', ')} is supported`,
+      `its pooling is ${modes.map((mode) => (typeof mode === 'string' ? mode : show(mode))).join(' + ') || 'none'}; exactly one of ${[...POOLINGS.keys()].join(', ')} is supported`,
     );
   }
   return pooling;
 }
 
-function poolingModes(config: Readonly<Record<string, unknown>>): unknown[] {
+function poolingModes(path: string, config: Readonly<Record<string, unknown>>): unknown[] {
   if (config.pooling_mode !== undefined) return [config.pooling_mode].flat();
-  const active = [...POOLING_FLAGS].flatMap(([flag, mode]) => (config[flag] === true ? [mode] : []));
+  const active = [...POOLING_FLAGS].flatMap(([flag, mode]) => {
+    const value = config[flag] ?? false;
+    if (typeof value !== 'boolean')
+      throw unsupported(path, `${flag} is ${show(value)}; true or false is needed`);
+    return value ? [mode] : [];
+  });
   return active.length > 0 ? active : ['mean'];
 }
 
-async function readDense(folder: string): Promise<DenseLayer> {
+async function readDense({ folder, config }: Module): Promise<DenseLayer> {
   const path = join(folder, 'config.json');
-  const config = await readJsonObject(path);
-  if (config === undefined) throw unsupported(path, 'it is missing');
-  requireSentenceEmbedding(config, path);
-  if (config.use_residual === true)
-    throw unsupported(path, 'use_residual is true; a dense layer with a residual is not supported');
   const {
     in_features: inFeatures,
     out_features: outFeatures,
@@ -157,14 +204,14 @@ async function readDense(folder: string): Promise<DenseLayer> {
   if (activation === undefined) {
     throw unsupported(
       path,
-      `its activation is ${String(name)}; supported are ${[...ACTIVATIONS.keys()].join(', ')}`,
+      `its activation is ${typeof name === 'string' ? name : show(name)}; supported are ${[...ACTIVATIONS.keys()].join(', ')}`,
     );
   }
   const tensors = await readWeights(folder);
   const weight = tensors.get('linear.weight');
   const bias = tensors.get('linear.bias') ?? null;
-  const expected = [`linear.weight [${String(outFeatures)},${String(inFeatures)}]`];
-  if (config.bias !== false) expected.push(`linear.bias [${String(outFeatures)}]`);
+  const expected = [`linear.weight [${show(outFeatures)},${show(inFeatures)}]`];
+  if (config.bias !== false) expected.push(`linear.bias [${show(outFeatures)}]`);
   const found = [...tensors].map(([key, { shape }]) => `${key} [${shape.join(',')}]`);
   if (weight === undefined || expected.sort().join() !== found.sort().join()) {
     throw unsupported(
@@ -173,15 +220,6 @@ async function readDense(folder: string): Promise<DenseLayer> {
     );
   }
   return { inFeatures: weight.shape[1]!, outFeatures: weight.shape[0]!, activation, weight, bias };
-}
-
-function requireSentenceEmbedding(config: Readonly<Record<string, unknown>>, path: string): void {
-  for (const key of ['module_input_name', 'module_output_name']) {
-    const name = config[key] ?? 'sentence_embedding';
-    if (name !== 'sentence_embedding') {
-      throw unsupported(path, `${key} is ${JSON.stringify(name)}; only "sentence_embedding" is supported`);
-    }
-  }
 }
 
 function unsupported(path: string, reason: string): GradCacheError {

@@ -12,12 +12,13 @@ import { requireSeed } from '../seeds.js';
 import { SIMILARITIES, type Similarity } from '../similarity.js';
 import { belongsToEncoder } from '../encoder-gradients.js';
 import { Tensor, type Parameter } from '../tensor.js';
-import { encoderSettings } from './architecture.js';
+import { encoderSettings, initializerRange } from './architecture.js';
 import { planChunks } from './chunk-plan.js';
 import { inOrder } from './chunk-queue.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
+import { mostTokens } from './length-limit.js';
 import { readModelFolder, writeModelFolder, type ModelFolder, type Pooling } from './model-folder.js';
-import { matchWeights, storedWeights } from './model-state.js';
+import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
 import type { TokenBatch, Tokenizer } from './tokenizer.js';
 
@@ -27,7 +28,10 @@ export interface TextEncoderOptions {
   readonly device?: string;
   /** The type that computes. Weights and gradients are float32 whatever it is (float64 for float64). Default: float32. */
   readonly precision?: 'float32' | 'float64' | 'bfloat16';
-  /** The most tokens of a text, special ones included; default: what the folder says. */
+  /**
+   * The most tokens of a text, special ones included, up to the model's positions; default: what the folder says. It is not
+   * saved with a model that was loaded: see {@link TextEncoder.save}.
+   */
   readonly maxLength?: number;
   /** Replaces the dropout probabilities of config.json. */
   readonly dropout?: number;
@@ -65,16 +69,10 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #gradients: Tensor;
   #similarity: string | null;
 
-  private constructor(folder: ModelFolder, options: TextEncoderOptions) {
+  private constructor(folder: ModelFolder, options: TextEncoderOptions, weights: 'stored' | 'random') {
     const precision = options.precision ?? 'float32';
     const maxLength = options.maxLength ?? folder.maxLength;
-    if (!Number.isSafeInteger(maxLength) || maxLength < 1 || maxLength > folder.maxLength) {
-      throw new GradCacheError(
-        'INPUT',
-        `maxLength ${maxLength} is not an integer in 1..${folder.maxLength}. The model's own limit is max_seq_length of ` +
-          'sentence_bert_config.json, else model_max_length of tokenizer_config.json, and at most its positions.',
-      );
-    }
+    requireLength(folder, maxLength);
     const head = {
       pooling: folder.pooling,
       normalize: folder.normalize,
@@ -86,6 +84,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
       })),
     };
     const settings = encoderSettings(folder.modelType, folder.config, head, options.dropout);
+    if (weights === 'stored') requireSizes(folder, settings);
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, options.device ?? 'cpu'));
     this.#parameters = untracked(() =>
@@ -114,9 +113,10 @@ export class TextEncoder implements Encoder<TokenBatch> {
       throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
     checkKnown('TextEncoder.load', options, OPTIONS);
     const model = await readModelFolder(folder);
-    const encoder = new TextEncoder(model, options);
-    matchWeights(model, encoder.#parameters);
-    return encoder;
+    const encoder = new TextEncoder(model, options, 'stored');
+    return orDispose(encoder, () => {
+      matchWeights(model, encoder.#parameters);
+    });
   }
 
   /**
@@ -136,8 +136,6 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const modelType = config['model_type'];
     if (typeof modelType !== 'string')
       throw new GradCacheError('CHECKPOINT', 'the configuration has no model_type');
-    const positions = Number(config['max_position_embeddings'] ?? 512);
-    const numberedFromPadding = !['bert', 'distilbert'].includes(modelType);
     const folder: ModelFolder = {
       config,
       modelType,
@@ -147,24 +145,34 @@ export class TextEncoder implements Encoder<TokenBatch> {
       normalize: options.normalize ?? true,
       prompts: {},
       defaultPrompt: null,
-      maxLength: numberedFromPadding ? positions - Number(config['pad_token_id'] ?? 1) - 1 : positions,
+      maxLength: options.maxLength ?? mostTokens(modelType, config),
       tokenizer,
     };
-    const encoder = new TextEncoder(folder, options);
-    const deviation = Number(config['initializer_range'] ?? 0.02);
-    withSeed(options.seed ?? 0, () => {
-      noGrad(() => {
-        for (const { name, tensor } of encoder.#parameters) {
-          if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
-          else if (name.endsWith('.weight')) call('aten::fill_.Scalar', tensor, 1).dispose();
-        }
+    const deviation = initializerRange(config);
+    const encoder = new TextEncoder(folder, options, 'random');
+    return orDispose(encoder, () => {
+      withSeed(options.seed ?? 0, () => {
+        noGrad(() => {
+          for (const { name, tensor } of encoder.#parameters) {
+            if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
+            else if (name.endsWith('.weight')) call('aten::fill_.Scalar', tensor, 1).dispose();
+          }
+        });
       });
     });
-    return encoder;
   }
 
-  /** Length of a representation. */
+  /** Length of a representation as {@link TextEncoder.encode} gives it. */
   get dimension(): number {
+    return Math.min(this.trainedDimension, this.#folder.truncateDimension ?? Infinity);
+  }
+
+  /**
+   * Length of a representation in training. It is greater than {@link TextEncoder.dimension} where
+   * config_sentence_transformers.json has a `truncate_dim`: as in sentence-transformers, that cuts what `encode` gives, after
+   * normalisation, and training sees the whole.
+   */
+  get trainedDimension(): number {
     return guarded(() => this.#handle.dimension);
   }
 
@@ -248,7 +256,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
         );
       },
       done: (index, part) => {
-        putRows(result, plan[index]!.rows, part);
+        const cut = call('aten::slice.Tensor', part, 1, 0, this.dimension);
+        putRows(result, plan[index]!.rows, cut);
+        cut.dispose();
         part.dispose();
       },
     });
@@ -322,20 +332,23 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * Writes a folder that sentence-transformers, transformers and transformers.js open. Written beside, then renamed. Over a
-   * folder that holds a model: what belongs to that model goes, the same weights in other formats (onnx/, openvino/, *.bin)
-   * too; all other files and folders stay.
+   * Writes a folder that sentence-transformers and transformers open. Written beside, then renamed. Over a folder that holds
+   * a model: the files of that model and of its tokenizer go, all other files and folders stay. Among them are the old
+   * weights in other formats (onnx/, openvino/, *.bin): export them again.
    *
+   * The folder states the length limit that the model was read with, whatever `maxLength` it was loaded with: a shorter one
+   * for training does not shorten the texts of those who use the model. A model from {@link TextEncoder.create} has the
+   * `maxLength` that it was created with.
+   *
+   * @param options.maxLength the limit that the folder states instead
    * @throws GradCacheError `INPUT` when the folder cannot be written, or while an optimizer updates the weights
    */
-  async save(folder: string): Promise<void> {
-    const state = await whileReading(this.#parameters, () =>
-      storedWeights(
-        { ...this.#folder, prompts: this.prompts, similarity: this.similarity },
-        this.#parameters,
-        this.maxLength,
-      ),
-    );
+  async save(folder: string, options: { maxLength?: number | undefined } = {}): Promise<void> {
+    checkKnown('save', options, ['maxLength']);
+    const { maxLength = this.#folder.maxLength } = options;
+    requireLength(this.#folder, maxLength);
+    const model = { ...this.#folder, prompts: this.prompts, similarity: this.similarity, maxLength };
+    const state = await whileReading(this.#parameters, () => storedWeights(model, this.#parameters));
     await writeModelFolder(folder, state);
   }
 
@@ -348,6 +361,27 @@ export class TextEncoder implements Encoder<TokenBatch> {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+/** @throws GradCacheError `INPUT` for a length limit that the model has no positions for */
+function requireLength({ modelType, config }: ModelFolder, maxLength: number): void {
+  const most = mostTokens(modelType, config);
+  if (Number.isSafeInteger(maxLength) && maxLength >= 1 && maxLength <= most) return;
+  throw new GradCacheError(
+    'INPUT',
+    `maxLength is ${show(maxLength)}; a whole number from 1 to ${most} is needed: the model has no more positions.`,
+  );
+}
+
+/** The encoder after `fill`, whose failure frees it at once. */
+function orDispose(encoder: TextEncoder, fill: () => void): TextEncoder {
+  try {
+    fill();
+    return encoder;
+  } catch (error) {
+    encoder.dispose();
+    throw error;
   }
 }
 

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { Tokenizer as NativeTokenizer } from 'tokenizers';
 import type { Encoding, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
+import { placeholderIn } from './placeholder.js';
 import { isJsonObject } from './strict-json.js';
 import {
   addedTokensOf,
@@ -128,7 +129,8 @@ export class Tokenizer {
       const specialTokens = (await native.encode('')).getLength();
       return new Tokenizer(native, json, parsed, settings, companions, specialTokens);
     } catch (error) {
-      throw unusable(origin, error);
+      const placeholder = placeholderIn(json);
+      throw unusable(origin, placeholder === undefined ? error : new Error(placeholder, { cause: error }));
     }
   }
 

@@ -6,7 +6,7 @@ import { replaceFile } from './replace-file.js';
 import { replaceFolder } from './replace-folder.js';
 import { writeSafetensors } from './safetensors.js';
 import type { StoredTensor } from './safetensors.js';
-import type { Activation, Pooling } from './sentence-modules.js';
+import type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
 import { minimalTokenizerConfig } from './tokenizer-config.js';
 
 /** Python classes under the names that every release of sentence-transformers from 2 to 6 resolves. */
@@ -18,23 +18,28 @@ const ACTIVATION_CLASS: Readonly<Record<Activation, string>> = {
   gelu: 'torch.nn.modules.activation.GELU',
 };
 
-/** Files and folders of a model, its tokenizer, and the same weights in other formats: out of date once it is replaced. */
+/**
+ * Files of a model and its tokenizer, which another model beside them would be read with. The names are exact: what a user
+ * keeps in the folder stays, and so do the weights in other formats.
+ */
 const MODEL_ENTRIES: readonly RegExp[] = [
   /^(config|generation_config|modules|config_sentence_transformers|sentence_[\w-]+_config)\.json$/,
+  /^model(-\d+-of-\d+)?\.safetensors$/,
+  /^model\.safetensors\.index\.json$/,
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
-  /^(vocab\.txt|merges\.txt|bpe\.codes|.*\.model)$/,
-  /\.(safetensors|bin|h5|msgpack|ot|onnx)(\.index\.json)?$/,
-  /^(\d+_[A-Z]\w*|onnx|openvino)$/,
+  /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
+  /^\d+_(Transformer|Pooling|Dense|Normalize)$/,
 ];
 
 /**
  * Writes a model as a sentence-transformers folder, which transformers opens as well: config.json, model.safetensors,
  * tokenizer.json byte for byte as it was read with the files that lay beside it, modules.json and its modules' folders,
  * config_sentence_transformers.json and sentence_bert_config.json. A tokenizer that came alone gets a minimal
- * tokenizer_config.json.
+ * tokenizer_config.json. Keys that were read and mean nothing here are written again.
  *
  * The whole folder is written beside `path` and renamed into place. A model that is there already is removed only when
- * the new one is complete; files in the folder that belong to no model (README.md, .git, …) stay.
+ * the new one is complete. All else in the folder stays: README.md, .git, and the old weights in other formats (onnx/,
+ * openvino/, pytorch_model.bin), which are out of date from then on.
  *
  * @throws GradCacheError `INPUT` where `path` is a file or a non-empty folder without a model, or where the tensors'
  * bytes and shapes disagree.
@@ -70,55 +75,72 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
     await writeJson(join(folder, 'tokenizer_config.json'), minimalTokenizerConfig(special, model.maxLength));
   }
   await writeJson(join(folder, 'sentence_bert_config.json'), {
+    ...model.kept?.transformer,
     max_seq_length: model.maxLength,
     do_lower_case: tokenizer.settings.lowercase === true,
   });
   await writeJson(join(folder, 'config_sentence_transformers.json'), {
+    ...model.kept?.model,
     prompts: model.prompts,
     default_prompt_name: model.defaultPrompt,
     ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
+    ...(typeof model.truncateDimension === 'number' && { truncate_dim: model.truncateDimension }),
   });
   await writeModules(folder, model);
 }
 
 async function writeModules(
   folder: string,
-  { pooling, dense, normalize, config }: ModelFolder,
+  { pooling, dense, normalize, config, kept }: ModelFolder,
 ): Promise<void> {
-  const modules: { kind: string; fill: (folder: string) => Promise<void> }[] = [
-    {
-      kind: 'Pooling',
-      fill: (at) =>
-        writeJson(
-          join(at, 'config.json'),
-          poolingConfig(pooling, dense[0]?.inFeatures ?? hiddenSizeOf(config)),
-        ),
-    },
-    ...dense.map(({ inFeatures, outFeatures, activation, weight, bias }) => ({
-      kind: 'Dense',
-      fill: async (at: string) => {
-        await writeJson(join(at, 'config.json'), {
-          in_features: inFeatures,
-          out_features: outFeatures,
-          bias: bias !== null,
-          activation_function: ACTIVATION_CLASS[activation],
-        });
-        const tensors = new Map([['linear.weight', weight]]);
-        if (bias !== null) tensors.set('linear.bias', bias);
-        await writeSafetensors(join(at, 'model.safetensors'), tensors, { format: 'pt' });
-      },
+  const modules: WrittenModule[] = [
+    { name: 'Transformer 0', config: null },
+    { name: 'Pooling 0', config: poolingConfig(pooling, dense[0]?.inFeatures ?? hiddenSizeOf(config)) },
+    ...dense.map((layer, number) => ({
+      name: `Dense ${number}`,
+      config: denseConfig(layer),
+      weights: denseWeights(layer),
     })),
-    ...(normalize ? [{ kind: 'Normalize', fill: () => Promise.resolve() }] : []),
+    ...(normalize ? [{ name: 'Normalize 0', config: {} }] : []),
   ];
-  const list = [{ idx: 0, name: '0', path: '', type: `${MODULE_CLASS}Transformer` }];
-  for (const { kind, fill } of modules) {
+  const list: unknown[] = [];
+  for (const { name, config: own, weights } of modules) {
     const idx = list.length;
-    const path = `${idx}_${kind}`;
-    await mkdir(join(folder, path));
-    await fill(join(folder, path));
-    list.push({ idx, name: String(idx), path, type: MODULE_CLASS + kind });
+    const kind = name.slice(0, name.indexOf(' '));
+    const path = own === null ? '' : `${idx}_${kind}`;
+    const read = kept?.modules.get(name);
+    if (own !== null) {
+      await mkdir(join(folder, path));
+      const content = { ...read?.config, ...own };
+      // A Normalize without settings has an empty folder, as older releases write it.
+      if (Object.keys(content).length > 0) await writeJson(join(folder, path, 'config.json'), content);
+    }
+    if (weights) await writeSafetensors(join(folder, path, 'model.safetensors'), weights, { format: 'pt' });
+    list.push({ ...read?.entry, idx, name: String(idx), path, type: MODULE_CLASS + kind });
   }
   await writeJson(join(folder, 'modules.json'), list);
+}
+
+/** One module as it goes to the folder. */
+interface WrittenModule {
+  /** As {@link KeptFiles.modules} names it. */
+  readonly name: string;
+  /** Its config.json; null for the Transformer, which is the folder itself. */
+  readonly config: Readonly<Record<string, unknown>> | null;
+  readonly weights?: ReadonlyMap<string, StoredTensor>;
+}
+
+function denseConfig({ inFeatures, outFeatures, activation, bias }: DenseLayer): Record<string, unknown> {
+  return {
+    in_features: inFeatures,
+    out_features: outFeatures,
+    bias: bias !== null,
+    activation_function: ACTIVATION_CLASS[activation],
+  };
+}
+
+function denseWeights({ weight, bias }: DenseLayer): ReadonlyMap<string, StoredTensor> {
+  return new Map([['linear.weight', weight], ...(bias === null ? [] : [['linear.bias', bias] as const])]);
 }
 
 function poolingConfig(pooling: Pooling, dimension: number): Record<string, unknown> {

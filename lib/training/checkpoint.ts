@@ -84,7 +84,7 @@ export async function writeCheckpoint(
 
 /** Whether an entry of a checkpoint or model folder was written by a run: all others are the user's own. */
 export function isPartOfCheckpoint(name: string): boolean {
-  return name === TRAINER_FILE || belongsToModel(name);
+  return [TRAINER_FILE, OPTIMIZER_FILE].includes(name) || belongsToModel(name);
 }
 
 /**

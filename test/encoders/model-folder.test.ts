@@ -177,10 +177,22 @@ test('the length limit: sentence_bert_config, else tokenizer_config, never more 
   assert.equal(await lengthOf(t, limit({ max_seq_length: null })), 16);
   assert.equal(await lengthOf(t, limit({ max_seq_length: 400 })), 16);
   assert.equal(await lengthOf(t, limit({ max_seq_length: 5, tokenizer_args: { model_max_length: 6 } })), 6);
-  await assert.rejects(lengthOf(t, config({ max_position_embeddings: undefined })), {
-    code: 'CHECKPOINT',
-    message: /no length limit/,
-  });
+  assert.equal(await lengthOf(t, config({ max_position_embeddings: undefined })), 512, 'of transformers');
+  assert.equal(await lengthOf(t, config({ model_type: 'roberta', max_position_embeddings: undefined })), 510);
+  const bad: [Record<string, unknown>, RegExp][] = [
+    [limit({ max_seq_length: 0 }), /max_seq_length is 0; a whole number from 1/],
+    [limit({ max_seq_length: '9' }), /max_seq_length is "9"/],
+    [limit({ max_seq_length: 5, query_length: 4 }), /query_length is 4, where the model's length is 5/],
+    [limit({ document_length: 4 }), /document_length is 4, where the model's length is 16/],
+    [tokenizer('9'), /model_max_length is "9"/],
+    [tokenizer(0), /model_max_length is 0/],
+    [config({ model_type: 'roberta', max_position_embeddings: 2 }), /leaves no position for a token/],
+    [config({ model_type: 't5' }), /model_type 't5' is not supported/],
+    [config({ max_position_embeddings: '16' }), /max_position_embeddings is "16"/],
+  ];
+  for (const [files, message] of bad)
+    await assert.rejects(lengthOf(t, files), { code: 'CHECKPOINT', message });
+  assert.equal(await lengthOf(t, limit({ max_seq_length: 5, query_length: 5, document_length: null })), 5);
 });
 
 test('what cannot be honoured exactly is refused with what was found', async (t) => {
@@ -197,6 +209,9 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
     [{ 'config.json': {} }, /no "model_type"/],
     [{ 'config.json': { ...smallConfig, quantization_config: { bits: 4 } } }, /quantized/],
     [{ 'adapter_config.json': {} }, /merge_and_unload/],
+    [{ 'config.json': { ...smallConfig, is_decoder: true } }, /is_decoder is true; supported is false/],
+    [{ 'config.json': { ...smallConfig, pruned_heads: { 0: [1] } } }, /pruned_heads/],
+    [{ 'config.json': { ...smallConfig, per_layer_config: { 0: {} } } }, /per_layer_config/],
     [{ 'tokenizer.json': '{}' }, /tokenizer\.json cannot be used/],
     [{ 'modules.json': {} }, /not a list of modules/],
     [{ 'modules.json': [null] }, /needs a "type"/],
@@ -209,17 +224,21 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
     [{ 'modules.json': [first[0], { ...first[1], path: '../elsewhere' }] }, /leads out of the folder/],
     [{ 'modules.json': [first[0], { ...first[1], path: '/etc' }] }, /leads out of the folder/],
     [{ 'modules.json': [first[0], { ...first[1], type: 'my_code.Pooling' }] }, /code of its own/],
-    [{ 'modules.json': [{ ...first[0], kwargs: ['task'] }, first[1]] }, /"kwargs" \["task"\]/],
+    [{ 'modules.json': [{ ...first[0], kwargs: ['task'] }, first[1]] }, /Transformer: kwargs is \["task"\]/],
     [pooling({ pooling_mode_mean_tokens: true, pooling_mode_max_tokens: true }), /pooling is max \+ mean;/],
     [pooling({ pooling_mode: ['mean', 'cls'] }), /pooling is mean \+ cls;/],
     [pooling({ pooling_mode_weightedmean_tokens: true }), /pooling is weightedmean;/],
     [pooling({ pooling_mode: 'mean_sqrt_len_tokens' }), /pooling is mean_sqrt_len_tokens;/],
+    [pooling({ pooling_mode: ['mean', { toString: 1 }] }), /pooling is mean \+ \{"toString":1\};/],
+    [pooling({ pooling_mode_mean_tokens: 1 }), /pooling_mode_mean_tokens is 1; true or false/],
+    [pooling({ pooling_mode: 'mean', include_prompt: null }), /include_prompt is null/],
     [pooling({ pooling_mode: 'constructor' }), /pooling is constructor;/],
     [pooling({ pooling_mode_mean_tokens: true, include_prompt: false }), /include_prompt is false/],
     [
       dense({ activation_function: 'torch.nn.modules.activation.SiLU' }),
       /activation is torch\.nn\.modules\.activation\.SiLU/,
     ],
+    [dense({ activation_function: { toString: 1 } }), /activation is \{"toString":1\}/],
     [dense({ use_residual: true }), /residual/],
     [dense({ module_input_name: 'token_embeddings' }), /module_input_name is "token_embeddings"/],
     [
@@ -234,11 +253,21 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
     [sentence({ transformer_task: 'fill-mask' }), /transformer_task is "fill-mask"/],
     [sentence({ module_output_name: 'sentence_embedding' }), /module_output_name is/],
     [sentence({ modality_config: { image: {} } }), /modality_config is/],
+    [sentence({ model_args: [] }), /model_args is \[\]; an object/],
+    [sentence({ do_lower_case: 'no' }), /do_lower_case is "no"; true or false/],
+    [sentence({ query_expansion: { length: 32 } }), /query_expansion is/],
+    [sentence({ processing_kwargs: { text: { max_length: 3 } } }), /processing_kwargs is/],
+    [sentence({ tokenizer_name_or_path: 'bert' }), /tokenizer_name_or_path is "bert"/],
+    [prompts({ truncate_dim: 0 }), /truncate_dim is 0; a whole number from 1/],
+    [prompts({ truncate_dim: '2' }), /truncate_dim is "2"/],
     [sentence({ model_args: { add_pooling_layer: true } }), /model_args sets add_pooling_layer/],
-    [prompts({ prompts: [] }), /"prompts" is not an object/],
-    [prompts({ prompts: { query: 3 } }), /the prompt "query" is not a string/],
-    [prompts({ prompts: { query: 'q' }, default_prompt_name: 'passage' }), /none of the prompts \(query\)/],
-    [prompts({ prompts: {}, default_prompt_name: 'toString' }), /none of the prompts/],
+    [prompts({ prompts: [] }), /prompts is \[\]; an object/],
+    [prompts({ prompts: { query: 3 } }), /the prompt "query" is 3; a string/],
+    [
+      prompts({ prompts: { query: 'q' }, default_prompt_name: 'passage' }),
+      /default_prompt_name is "passage"; one of the prompts \(query\)/,
+    ],
+    [prompts({ prompts: {}, default_prompt_name: 'toString' }), /one of the prompts/],
     [prompts({ model_type: 'SparseEncoder' }), /model_type is "SparseEncoder"/],
   ];
   for (const [files, message] of cases) {
@@ -251,6 +280,63 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
       return true;
     });
   }
+});
+
+test('prompts of a folder without modules.json are not used, as in sentence-transformers', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeTransformers(folder, {
+    'config_sentence_transformers.json': { prompts: { query: 'query: ' }, default_prompt_name: 'query' },
+    'sentence_bert_config.json': { max_seq_length: 3, do_lower_case: true },
+  });
+  const { prompts, defaultPrompt, maxLength, tokenizer } = await readModelFolder(folder);
+  assert.deepEqual([prompts, defaultPrompt, maxLength], [{}, null, 16]);
+  assert.equal(tokenizer.settings.lowercase, false);
+});
+
+test('what was not fetched is told from what is damaged, in every file', async (t) => {
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 90868376\n`;
+  const page = '<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n'.padEnd(2000);
+  const files = [
+    'config.json',
+    'modules.json',
+    'config_sentence_transformers.json',
+    'sentence_bert_config.json',
+    'tokenizer_config.json',
+    'tokenizer.json',
+    '1_Pooling/config.json',
+    '2_Dense/config.json',
+    '2_Dense/model.safetensors',
+    'model.safetensors',
+  ];
+  const folder = await temporaryFolder(t);
+  await writeSentenceTransformers(folder);
+  for (const file of files) {
+    const content = await readFile(join(folder, file));
+    for (const [placeholder, way] of [
+      [pointer, /pointer of Git LFS.*`git lfs pull`/],
+      [page, /web page.*download it again/],
+      [` \n${page}`, /web page/],
+    ] as const) {
+      await writeFile(join(folder, file), placeholder);
+      await assert.rejects(readModelFolder(folder), (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'CHECKPOINT');
+        assert.ok(error.message.includes(join(folder, file)), error.message);
+        assert.match(error.message, way);
+        return true;
+      });
+    }
+    await writeFile(join(folder, file), content);
+  }
+  await readModelFolder(folder);
+});
+
+test('an adapter is named as such, with a config.json and without', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeFiles(folder, { 'adapter_config.json': {}, 'adapter_model.safetensors': 'x' });
+  const told = { code: 'CHECKPOINT', message: /holds an adapter.*merge_and_unload\(\)/ };
+  await assert.rejects(readModelFolder(folder), told);
+  await writeFiles(folder, { 'modules.json': modules('Pooling'), '1_Pooling/config.json': {} });
+  await assert.rejects(readModelFolder(folder), told);
 });
 
 test('missing files are named, and weights of another kind come with the conversion', async (t) => {

