@@ -50,7 +50,8 @@ async function replace(path: string, target: string, options: Replacement): Prom
 }
 
 function requireKnown(path: string, names: readonly string[], recognise: Replacement['recognise']): void {
-  const others = names.filter((name) => !isOwnEntry(name));
+  // A volume that is mounted there begins with lost+found.
+  const others = names.filter((name) => !isOwnEntry(name) && name !== 'lost+found');
   if (others.length === 0 || recognise(others)) return;
   throw new GradCacheError(
     'INPUT',

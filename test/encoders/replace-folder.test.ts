@@ -123,6 +123,13 @@ test('a folder on another device than the one around it is not renamed at all', 
   await holds(folder, 'second', ['notes.txt']);
 });
 
+test('a new volume, with nothing but its lost+found, takes a model', async (t) => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'lost+found'));
+  await save(folder, 'first');
+  assert.deepEqual((await readdir(folder)).sort(), [...MODEL, 'lost+found'].sort());
+});
+
 test('where an entry cannot be put in its place, what was there comes back', async (t) => {
   const { folder } = await folderWithNotes(t);
   replacePromised(t, 'rename', (real) => async (from: string, to: string) => {
