@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { readSeparatedValues } from './csv.js';
 import { readJsonLines } from './jsonl.js';
-import { readParquet } from './parquet.js';
+import { readParquet } from './parquet/read-parquet.js';
 import type { Quoting } from './quoting.js';
 import type { RecordBlocks } from './row.js';
 
