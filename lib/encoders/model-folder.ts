@@ -12,7 +12,7 @@ import { readModelConfig, readTransformerConfig, requireOneLength } from './sent
 import { readSentenceModules } from './sentence-modules.js';
 import type { DenseLayer, KeptModule, Pooling } from './sentence-modules.js';
 import { Tokenizer } from './tokenizer.js';
-import { tokenizerSettingsOf } from './tokenizer-config.js';
+import { classOfModel } from './tokenizer-classes.js';
 
 export type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
 export { writeModelFolder } from './write-model-folder.js';
@@ -76,11 +76,16 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
     modelType,
     config,
     sentenceLength: transformer?.maxLength ?? null,
-    tokenizerLength: tokenizerConfig?.model_max_length,
+    tokenizerLength:
+      tokenizerConfig?.model_max_length === undefined
+        ? tokenizerConfig?.max_len
+        : tokenizerConfig.model_max_length,
   });
   if (transformer) requireOneLength(transformer, maxLength);
-  const settings = tokenizerSettingsOf(tokenizerConfig, modelType, transformer?.lowercase === true);
-  const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), settings);
+  const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
+    lowercase: transformer?.lowercase === true,
+    tokenizerClass: classOfModel(config),
+  });
   const tensors = await readWeights(folder);
   return {
     config,

@@ -1,16 +1,14 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Tokenizer as NativeTokenizer } from 'tokenizers';
+import { AddedToken as NativeToken, bertProcessing, Tokenizer as NativeTokenizer } from 'tokenizers';
 import type { Encoding, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 import { placeholderIn } from './placeholder.js';
 import { isJsonObject } from './strict-json.js';
-import {
-  addedTokensOf,
-  applySettings,
-  statedTruncationSide,
-  vocabularySizeOf,
-} from './tokenizer-settings.js';
+import { asListed, buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
+import type { BuiltTokenizer } from './tokenizer-classes.js';
+import { parseTokenizerFiles } from './tokenizer-files.js';
+import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
 import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
@@ -55,40 +53,42 @@ export class Tokenizer {
   readonly specialTokensPerText: number;
   /** Content of tokenizer.json, byte for byte as read. */
   readonly json: string;
-  /** The tokens that tokenizer.json lists in `added_tokens`. */
+  /** The tokens that are never split. */
   readonly addedTokens: readonly AddedToken[];
-  /** What the files around tokenizer.json said about it. */
+  /** The class of transformers that the tokenizer is read as. */
+  readonly tokenizerClass: string;
+  /** Which end of a text that is too long is cut off. */
+  readonly truncationSide: 'left' | 'right';
+  /** How it was asked to be read. */
   readonly settings: TokenizerSettings;
   /** Content of the files that lay beside tokenizer.json and belong to it, by name: vocab.txt, tokenizer_config.json, … */
   readonly companions: ReadonlyMap<string, Uint8Array>;
 
   readonly #native: NativeTokenizer;
-  readonly #truncationSide: 'left' | 'right';
   #maxLength: number | undefined;
   #previous: Promise<unknown> = Promise.resolve();
 
-  private constructor(
-    native: NativeTokenizer,
-    json: string,
-    parsed: Readonly<Record<string, unknown>>,
-    settings: TokenizerSettings,
-    companions: ReadonlyMap<string, Uint8Array>,
-    specialTokensPerText: number,
-  ) {
+  private constructor(native: NativeTokenizer, made: Made) {
     this.#native = native;
-    this.#truncationSide = settings.truncationSide ?? statedTruncationSide(parsed);
-    this.json = json;
-    this.settings = settings;
-    this.companions = companions;
-    this.addedTokens = addedTokensOf(parsed);
-    this.vocabularySize = vocabularySizeOf(parsed);
-    this.specialTokensPerText = specialTokensPerText;
+    this.truncationSide = made.truncationSide;
+    this.json = made.json;
+    this.tokenizerClass = made.tokenizerClass;
+    this.settings = made.settings;
+    this.companions = made.companions;
+    this.addedTokens = made.addedTokens;
+    this.vocabularySize = made.addedTokens.reduce(
+      (size, { id }) => Math.max(size, id + 1),
+      made.vocabularySize,
+    );
+    this.specialTokensPerText = made.specialTokensPerText;
   }
 
   /**
-   * Reads a tokenizer.json, and the files of the tokenizer that lie beside it (to be saved with it again).
+   * Reads a tokenizer.json, and the files of the tokenizer that lie beside it: as in transformers, those say which tokens
+   * are never split, and which class reads it. They are saved with it again.
    *
-   * @throws GradCacheError `CHECKPOINT`, naming the file, where it is missing or is not a tokenizer.
+   * @throws GradCacheError `CHECKPOINT`, naming the file, where it is missing or is not a tokenizer, and for what the
+   * files say that cannot be honoured.
    */
   static async fromFile(path: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
     let json: string;
@@ -120,14 +120,27 @@ export class Tokenizer {
     origin: string,
   ): Promise<Tokenizer> {
     try {
-      const parsed: unknown = JSON.parse(json);
-      if (!isJsonObject(parsed)) throw new TypeError('it is not a JSON object');
-      const applied = applySettings(parsed, settings);
-      const native = NativeTokenizer.fromString(applied === parsed ? json : JSON.stringify(applied));
-      native.disablePadding();
-      native.disableTruncation();
-      const specialTokens = (await native.encode('')).getLength();
-      return new Tokenizer(native, json, parsed, settings, companions, specialTokens);
+      const stated: unknown = JSON.parse(json);
+      if (!isJsonObject(stated)) throw new TypeError('it is not a JSON object');
+      const files = parseTokenizerFiles(companions);
+      const named = files.config?.tokenizer_class;
+      const tokenizerClass =
+        typeof named === 'string' && named !== '' ? named : (settings.tokenizerClass ?? PLAIN_CLASS);
+      const built = buildTokenizer(stated, tokenizerClass, files);
+      const parsed = settings.lowercase === true ? withLowercase(built.parsed) : built.parsed;
+      const native = makeNative(parsed === stated ? json : JSON.stringify(parsed), built);
+      const empty = await native.encode('');
+      const side = settings.truncationSide ?? files.config?.truncation_side;
+      return new Tokenizer(native, {
+        json,
+        settings,
+        companions,
+        tokenizerClass,
+        truncationSide: side === 'left' || side === 'right' ? side : statedTruncationSide(stated),
+        addedTokens: addedTokensOf(native, built),
+        vocabularySize: vocabularySizeOf(parsed),
+        specialTokensPerText: empty.getLength(),
+      });
     } catch (error) {
       const placeholder = placeholderIn(json);
       throw unusable(origin, placeholder === undefined ? error : new Error(placeholder, { cause: error }));
@@ -155,7 +168,7 @@ export class Tokenizer {
   async #encode(texts: readonly string[], { maxLength, prefix = '' }: EncodeOptions): Promise<TokenBatch> {
     requireStrings(texts);
     this.#setMaxLength(maxLength);
-    const collected = new TokenCollector(texts, maxLength, this.#truncationSide);
+    const collected = new TokenCollector(texts, maxLength, this.truncationSide);
     let pending = this.#start(texts, 0, prefix);
     while (pending !== undefined) {
       const encodings = await pending.encodings;
@@ -195,7 +208,7 @@ export class Tokenizer {
     }
     // The package declares its enums as const enums, which isolated modules cannot read: these are their values.
     const options = {
-      direction: this.#truncationSide,
+      direction: this.truncationSide,
       strategy: 'LongestFirst',
       stride: 0,
     } as TruncationOptions;
@@ -203,6 +216,53 @@ export class Tokenizer {
     this.#native.setTruncation(this.specialTokensPerText === 0 ? maxLength + 1 : maxLength, options);
     this.#maxLength = maxLength;
   }
+}
+
+/** What a tokenizer is made of, beside the native one. */
+interface Made {
+  readonly json: string;
+  readonly settings: TokenizerSettings;
+  readonly companions: ReadonlyMap<string, Uint8Array>;
+  readonly tokenizerClass: string;
+  readonly truncationSide: 'left' | 'right';
+  readonly addedTokens: readonly AddedToken[];
+  /** Of the model alone. */
+  readonly vocabularySize: number;
+  readonly specialTokensPerText: number;
+}
+
+function makeNative(json: string, { added, ends }: BuiltTokenizer): NativeTokenizer {
+  const native = NativeTokenizer.fromString(json);
+  const tokens = added.map((token) => {
+    const { content, special, single_word, lstrip, rstrip, normalized } = asListed(token);
+    const options = { singleWord: single_word, leftStrip: lstrip, rightStrip: rstrip, normalized };
+    return new NativeToken(content, special, options);
+  });
+  if (tokens.length > 0) native.addAddedTokens(tokens);
+  if (ends !== null) {
+    const [first, last] = [ends.first, ends.last].map((token): [string, number] => {
+      const id = native.tokenToId(token);
+      if (id === null) throw new TypeError(`its vocabulary has no ${JSON.stringify(token)}`);
+      return [token, id];
+    });
+    native.setPostProcessor(bertProcessing(last!, first!));
+  }
+  native.disablePadding();
+  native.disableTruncation();
+  return native;
+}
+
+/** The tokens that are never split, with the ids that the native tokenizer gave them. */
+function addedTokensOf(native: NativeTokenizer, { parsed, added }: BuiltTokenizer): AddedToken[] {
+  const tokens = new Map<string, AddedToken>();
+  const listed: unknown[] = Array.isArray(parsed.added_tokens) ? parsed.added_tokens : [];
+  for (const token of [...listed, ...added]) {
+    if (!isJsonObject(token) || typeof token.content !== 'string') continue;
+    const { content } = token;
+    const id = native.tokenToId(content);
+    if (id !== null) tokens.set(content, { id, content, special: token.special === true });
+  }
+  return [...tokens.values()];
 }
 
 /** Gathers encodings, in the order of the texts, into one flat list of ids. */
@@ -276,6 +336,10 @@ function kindOf(value: unknown): string {
 }
 
 function unusable(path: string, error: unknown): GradCacheError {
+  if (error instanceof GradCacheError) {
+    const message = `${path} cannot be used as a tokenizer: ${error.message}`;
+    return new GradCacheError('CHECKPOINT', message, { cause: error });
+  }
   return new GradCacheError(
     'CHECKPOINT',
     `${path} cannot be used as a tokenizer: ${(error as Error).message}. ` +

@@ -7,7 +7,7 @@ import { replaceFolder } from './replace-folder.js';
 import { writeSafetensors } from './safetensors.js';
 import type { StoredTensor } from './safetensors.js';
 import type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
-import { minimalTokenizerConfig } from './tokenizer-config.js';
+import { tokenizerConfigToSave } from './tokenizer-config.js';
 
 /** Python classes under the names that every release of sentence-transformers from 2 to 6 resolves. */
 const MODULE_CLASS = 'sentence_transformers.models.';
@@ -34,8 +34,8 @@ const MODEL_ENTRIES: readonly RegExp[] = [
 /**
  * Writes a model as a sentence-transformers folder, which transformers opens as well: config.json, model.safetensors,
  * tokenizer.json byte for byte as it was read with the files that lay beside it, modules.json and its modules' folders,
- * config_sentence_transformers.json and sentence_bert_config.json. A tokenizer that came alone gets a minimal
- * tokenizer_config.json. Keys that were read and mean nothing here are written again.
+ * config_sentence_transformers.json and sentence_bert_config.json. A tokenizer whose files do not say by which class it
+ * was read gets a tokenizer_config.json that does. Keys that were read and mean nothing here are written again.
  *
  * The whole folder is written beside `path` and renamed into place. A model that is there already is removed only when
  * the new one is complete. All else in the folder stays: README.md, .git, and the old weights in other formats (onnx/,
@@ -70,10 +70,8 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
   for (const [name, bytes] of tokenizer.companions)
     await replaceFile(join(folder, name), (file) => file.writeFile(bytes));
   await replaceFile(join(folder, 'tokenizer.json'), (file) => file.writeFile(tokenizer.json));
-  if (!tokenizer.companions.has('tokenizer_config.json')) {
-    const special = tokenizer.addedTokens.filter((token) => token.special).map((token) => token.content);
-    await writeJson(join(folder, 'tokenizer_config.json'), minimalTokenizerConfig(special, model.maxLength));
-  }
+  const tokenizerConfig = tokenizerConfigToSave(tokenizer, model.maxLength);
+  if (tokenizerConfig) await writeJson(join(folder, 'tokenizer_config.json'), tokenizerConfig);
   await writeJson(join(folder, 'sentence_bert_config.json'), {
     ...model.kept?.transformer,
     max_seq_length: model.maxLength,

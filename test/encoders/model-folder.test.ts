@@ -158,7 +158,8 @@ test('the old layout with the transformer in a folder of its own', async (t) => 
 
 test('the length limit: sentence_bert_config, else tokenizer_config, never more than there are positions', async (t) => {
   const tokenizer = (model_max_length: unknown) => ({ 'tokenizer_config.json': { model_max_length } });
-  const config = (changes: object) => ({ 'config.json': { ...smallConfig, ...changes } });
+  const plain = { ...smallConfig, tokenizer_class: 'PreTrainedTokenizerFast' };
+  const config = (changes: object) => ({ 'config.json': { ...plain, ...changes } });
   assert.equal(await lengthOf(t, tokenizer(10)), 10);
   assert.equal(await lengthOf(t, tokenizer(1e30)), 16);
   assert.equal(await lengthOf(t, tokenizer(512)), 16);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { Tokenizer } from '../../lib/encoders/tokenizer.js';
 import type { TokenBatch } from '../../lib/encoders/tokenizer.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
@@ -155,9 +155,13 @@ test('the vocabulary counts up to the largest id, added tokens included', async 
     rstrip: false,
     normalized: true,
   };
-  const more = await make({ added_tokens: [...(smallTokenizer().added_tokens as unknown[]), added] });
-  assert.equal(more.vocabularySize, 31);
-  assert.deepEqual(more.addedTokens.at(-1), { id: 30, content: '[NEW]', special: false });
+  const { added_tokens: before, model } = smallTokenizer() as { added_tokens: unknown[]; model: object };
+  const vocab = { ...(model as { vocab: object }).vocab, free: 16 };
+  const more = await make({ added_tokens: [...before, added], model: { ...model, vocab } });
+  assert.equal(more.vocabularySize, 19);
+  // The ids come from the tokenizers library: the next free one, whatever the file says.
+  assert.deepEqual(more.addedTokens.at(-1), { id: 18, content: '[NEW]', special: false });
+  assert.deepEqual(split(await more.encode(['the [NEW]'], { maxLength: 8 })), [[CLS, 5, 18, SEP]]);
   const unigram = {
     type: 'Unigram',
     unk_id: 0,
@@ -167,12 +171,14 @@ test('the vocabulary counts up to the largest id, added tokens included', async 
       ['▁', -2],
     ],
   };
-  assert.equal((await make({ model: unigram, added_tokens: [], post_processor: null })).vocabularySize, 3);
+  const bare = { model: unigram, added_tokens: [], post_processor: null };
+  assert.equal((await make({ ...bare, padding: null })).vocabularySize, 3);
+  assert.equal((await make(bare)).vocabularySize, 4, 'the padding token of tokenizer.json is added');
   assert.equal((await make()).tokenToId('cat'), 6);
   assert.equal((await make()).tokenToId('dog'), null);
 });
 
-test('settings from the files around tokenizer.json change the ids as transformers does', async () => {
+test('lower-casing comes before whatever normalizer there is', async () => {
   const ids = async (
     settings: Parameters<typeof Tokenizer.fromJson>[1],
     text: string,
@@ -187,11 +193,93 @@ test('settings from the files around tokenizer.json change the ids as transforme
     }),
     [5],
   );
-  const bert = { lowercase: true, strip_accents: null, handle_chinese_chars: true };
-  assert.deepEqual(await ids({ bertNormalizer: bert }, 'The É'), [5, 15]);
-  assert.deepEqual(await ids({ bertNormalizer: { ...bert, strip_accents: false } }, 'É'), [1]);
   const tokenizer = await make({}, { lowercase: true });
   assert.deepEqual(JSON.parse(tokenizer.json), smallTokenizer(), 'json stays as read');
+});
+
+/** A tokenizer read from a folder with these files beside tokenizer.json. */
+async function beside(
+  t: TestContext,
+  files: Record<string, unknown>,
+  changes?: Record<string, unknown>,
+): Promise<Tokenizer> {
+  const folder = await temporaryFolder(t);
+  await writeFiles(folder, { 'tokenizer.json': smallTokenizer(changes), ...files });
+  return Tokenizer.fromFile(join(folder, 'tokenizer.json'));
+}
+const config = (content: Record<string, unknown>) => ({ 'tokenizer_config.json': content });
+
+test('the class that tokenizer_config.json names builds what transformers builds', async (t) => {
+  const ids = async (text: string, content: Record<string, unknown>, changes?: Record<string, unknown>) =>
+    split(await (await beside(t, config(content), changes)).encode([text], { maxLength: 8 }))[0]!;
+  const bert = { tokenizer_class: 'BertTokenizerFast' };
+  assert.deepEqual(await ids('The É', bert), [CLS, 5, 15, SEP]);
+  assert.deepEqual(await ids('The É', { ...bert, do_lower_case: false }), [CLS, 11, 14, SEP]);
+  assert.deepEqual(await ids('É', { ...bert, strip_accents: false }), [CLS, 1, SEP]);
+  assert.deepEqual(await ids('The', bert, { normalizer: null, post_processor: null }), [CLS, 5, SEP]);
+  assert.deepEqual(await ids('The', { tokenizer_class: 'PreTrainedTokenizerFast' }), [CLS, 11, SEP]);
+  const swapped = { ...bert, cls_token: '[SEP]', sep_token: '[CLS]' };
+  assert.deepEqual(await ids('the', swapped), [SEP, 5, CLS]);
+  const left = await beside(t, config({ truncation_side: 'left' }));
+  assert.equal(left.truncationSide, 'left');
+});
+
+test('tokens that only the files beside it name are never split, and count', async (t) => {
+  const files = [
+    config({ additional_special_tokens: ['cat mat'] }),
+    config({ extra_special_tokens: { thing: 'cat mat' } }),
+    config({ pad_token: 'cat mat' }),
+    config({ added_tokens_decoder: { 40: { content: 'cat mat' } } }),
+    { 'special_tokens_map.json': { mask_token: { content: 'cat mat' } } },
+    { 'added_tokens.json': { 'cat mat': 40 } },
+  ];
+  const vocab = { ...(smallTokenizer().model as { vocab: object }).vocab, free: 16 };
+  const model = { ...(smallTokenizer().model as object), vocab };
+  for (const each of files) {
+    const tokenizer = await beside(t, each, { model });
+    assert.deepEqual(
+      split(await tokenizer.encode(['the cat mat'], { maxLength: 8 })),
+      [[CLS, 5, 18, SEP]],
+      JSON.stringify(each),
+    );
+    assert.equal(tokenizer.vocabularySize, 19);
+    assert.equal(tokenizer.addedTokens.find(({ content }) => content === 'cat mat')?.id, 18);
+  }
+});
+
+test('what the files beside it say and cannot be honoured is refused by name', async (t) => {
+  const refused: [Record<string, unknown>, RegExp][] = [
+    [
+      config({ tokenizer_class: 'BertJapaneseTokenizer' }),
+      /"BertJapaneseTokenizer".*not supported.*PreTrainedTokenizerFast/,
+    ],
+    [
+      config({ tokenizer_class: 'XLMRobertaTokenizer' }),
+      /is "WordPiece", where XLMRobertaTokenizer builds a Unigram/,
+    ],
+    [config({ tokenizer_class: 3 }), /tokenizer_class is 3/],
+    [
+      config({ tokenizer_class: 'BertTokenizer', do_lower_case: null }),
+      /do_lower_case is null; BertTokenizer needs/,
+    ],
+    [config({ tokenizer_class: 'BertTokenizer', cls_token: null }), /BertTokenizer needs a cls_token/],
+    [config({ split_special_tokens: true }), /split_special_tokens is true/],
+    [config({ truncation_side: 'middle' }), /truncation_side is "middle"/],
+    [config({ fast_tokenizer_files: ['tokenizer.json', 'tokenizer.4.json'] }), /fast_tokenizer_files/],
+    [config({ init_inputs: ['x'] }), /init_inputs/],
+    [config({ processor_class: 'CLIPProcessor' }), /processor_class/],
+    [config({ trust_remote_code: true }), /trust_remote_code/],
+    [config({ fix_mistral_regex: true }), /fix_mistral_regex/],
+    [config({ cls_token: 3 }), /3 as cls_token/],
+    [config({ added_tokens_decoder: { x: { content: 'y' } } }), /added_tokens_decoder/],
+    [config({ added_tokens_decoder: { 3: 'y' } }), /added_tokens_decoder/],
+    [config({ extra_special_tokens: 'y' }), /extra_special_tokens/],
+    [{ 'special_tokens_map.json': '[]' }, /special_tokens_map.json is not a JSON object/],
+    [{ 'added_tokens.json': '{' }, /added_tokens.json is not JSON/],
+    [{ 'added_tokens.json': { x: 'y' } }, /added_tokens.json: x/],
+  ];
+  for (const [files, message] of refused)
+    await assert.rejects(beside(t, files), { code: 'CHECKPOINT', message }, JSON.stringify(files));
 });
 
 test('from a file: content byte for byte, and the files of the tokenizer beside it', async (t) => {

@@ -1,0 +1,29 @@
+"""Token ids of texts as transformers gives them for a folder: one JSON object a line in, one a line out.
+
+Request {"folder": path, "texts": [...]}; answer {"ids": [[...]], "class": name} or {"error": what was raised}.
+"""
+import json
+import os
+import sys
+import warnings
+
+warnings.filterwarnings('ignore')
+os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_VERBOSITY='error', TOKENIZERS_PARALLELISM='false', HF_HUB_DISABLE_TELEMETRY='1')
+answers = os.fdopen(os.dup(1), 'w', encoding='utf8')
+os.dup2(2, 1)  # whatever a library prints goes to standard error, not between the answers
+
+from transformers import AutoTokenizer  # noqa: E402
+
+
+def answer(request):
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(request['folder'])
+        return {'ids': [tokenizer(text)['input_ids'] for text in request['texts']], 'class': type(tokenizer).__name__}
+    except BaseException as error:  # a panic of the tokenizers library is no Exception
+        return {'error': f'{type(error).__name__}: {error}'}
+
+
+if __name__ == '__main__':
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(json.loads(line))) + '\n')
+        answers.flush()
