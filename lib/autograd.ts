@@ -14,8 +14,8 @@ export function withGrad<T>(fn: () => T): T {
 
 /**
  * Runs `fn` with libtorch's random generators seeded, and puts them back. The same seed gives the same dropout masks
- * and random tensors. Threads of one process take turns. `fn` must be synchronous. The generators are the process's: what
- * another thread, or {@link callAsync}, draws from them meanwhile without a seed is missing in `fn`.
+ * and random tensors: whatever else of this package draws, on another thread or by {@link callAsync}, waits until `fn` has
+ * returned. So `fn` must be synchronous, and must not wait for another thread.
  */
 export function withSeed<T>(seed: number, fn: () => T): T {
   requireSeed(seed);

@@ -66,6 +66,8 @@ export interface EncoderHandle {
   readonly dimension: number;
   parameters(): { name: string; tensor: TensorHandle; decay: boolean }[];
   gradients(): TensorHandle;
+  /** Another number whenever a weight has been written in place. */
+  readonly version: number;
   graphBytes(tokens: number, sequences: number): number;
   forward(
     ids: Int32Array,

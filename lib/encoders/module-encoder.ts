@@ -160,8 +160,7 @@ function requireSame([first, magnitude]: Fingerprint, [again]: Fingerprint): voi
   throw new GradCacheError(
     'INPUT',
     'forward() gave other representations in the second pass than in the first: it must follow from its input, its ' +
-      'parameters and the seed alone (no Math.random, nothing that changes from call to call, and no random numbers ' +
-      'that another thread or callAsync draws meanwhile)',
+      'parameters and the seed alone (no Math.random, and nothing that changes from call to call)',
   );
 }
 

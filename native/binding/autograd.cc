@@ -4,13 +4,13 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 
-#include <mutex>
 #include <unordered_set>
 #include <vector>
 
 #include "binding/async.h"
 #include "binding/tensor.h"
 #include "core/error.h"
+#include "core/seeded_generators.h"
 
 namespace gradcache::binding {
 
@@ -26,36 +26,6 @@ std::vector<at::Generator> defaultGenerators() {
   }
   return all;
 }
-
-// The default generators, seeded for the life of the object.
-class SeededGenerators {
- public:
-  explicit SeededGenerators(uint64_t seed) : lock_(mutex()), generators_(defaultGenerators()) {
-    for (auto& generator : generators_) {
-      std::lock_guard<std::mutex> guard(generator.mutex());
-      states_.push_back(generator.get_state());
-      generator.set_current_seed(seed);
-    }
-  }
-  ~SeededGenerators() {
-    for (size_t k = 0; k < generators_.size(); ++k) {
-      std::lock_guard<std::mutex> guard(generators_[k].mutex());
-      generators_[k].set_state(states_[k]);
-    }
-  }
-  SeededGenerators(const SeededGenerators&) = delete;
-  SeededGenerators& operator=(const SeededGenerators&) = delete;
-
- private:
-  // Recursive, because an encoder's forward may itself call withSeed.
-  static std::recursive_mutex& mutex() {
-    static std::recursive_mutex instance;
-    return instance;
-  }
-  std::lock_guard<std::recursive_mutex> lock_;
-  std::vector<at::Generator> generators_;
-  std::vector<at::Tensor> states_;
-};
 
 Napi::Function functionArgument(const Napi::CallbackInfo& info, size_t index) {
   require(info[index].IsFunction(), "INPUT", "argument ", index + 1, " must be a function");
@@ -74,8 +44,12 @@ Napi::Value withGradMode(const Napi::CallbackInfo& info) {
 Napi::Value withSeed(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     require(info[0].IsNumber(), "INPUT", "a seed must be a number");
-    SeededGenerators seeded(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value()));
-    return functionArgument(info, 1).Call({});
+    const auto seed = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+    const Napi::Function body = functionArgument(info, 1);
+    SeededGenerators seeded(defaultGenerators(), seed);
+    const Napi::Value result = body.Call({});
+    seeded.restore();
+    return result;
   });
 }
 

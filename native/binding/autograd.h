@@ -7,8 +7,8 @@ namespace gradcache::binding {
 
 // withGradMode(enabled, fn): runs fn() with graph recording on or off, on this thread.
 Napi::Value withGradMode(const Napi::CallbackInfo& info);
-// withSeed(seed, fn): runs fn() with libtorch's default generators seeded, and restores them. One at a time
-// in the whole process: the generators are shared by all threads.
+// withSeed(seed, fn): runs fn() with libtorch's default generators seeded, and restores them. Nothing else of
+// this package draws from them meanwhile, on no thread of the process.
 Napi::Value withSeed(const Napi::CallbackInfo& info);
 // backward(roots, seeds): promise; gradients add up in the leaves. A seed may be null for a root of one
 // element.

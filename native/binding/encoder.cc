@@ -87,6 +87,7 @@ void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
                                                InstanceAccessor<&EncoderHandle::dimension>("dimension"),
                                                InstanceMethod<&EncoderHandle::parameters>("parameters"),
                                                InstanceMethod<&EncoderHandle::gradients>("gradients"),
+                                               InstanceAccessor<&EncoderHandle::version>("version"),
                                                InstanceMethod<&EncoderHandle::graphBytes>("graphBytes"),
                                                InstanceMethod<&EncoderHandle::forward>("forward"),
                                                InstanceMethod<&EncoderHandle::backward>("backward"),
@@ -132,6 +133,12 @@ Napi::Value EncoderHandle::parameters(const Napi::CallbackInfo& info) {
 Napi::Value EncoderHandle::gradients(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return TensorHandle::wrap(info.Env(), alive().parameters().flatGradients());
+  });
+}
+
+Napi::Value EncoderHandle::version(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(alive().parameters().version()));
   });
 }
 

@@ -1,5 +1,6 @@
 #include "binding/operator.h"
 
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "binding/convert.h"
 #include "binding/tensor.h"
 #include "core/error.h"
+#include "core/seeded_generators.h"
 
 namespace gradcache::binding {
 
@@ -60,6 +62,9 @@ class WriteCount {
 };
 
 void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack) {
+  // What is drawn here would be missing where another thread draws under a seed.
+  std::unique_lock<GeneratorMutex> turn(generatorMutex(), std::defer_lock);
+  if (handle.hasTag(at::Tag::nondeterministic_seeded)) turn.lock();
   const WriteCount count(handle, stack);
   handle.callBoxed(stack);
 }

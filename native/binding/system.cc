@@ -15,6 +15,7 @@
 #include "binding/instance.h"
 #include "binding/tensor.h"
 #include "core/error.h"
+#include "core/seeded_generators.h"
 #include "kernels/cuda_bridge/library.h"
 
 namespace gradcache::binding {
@@ -134,7 +135,10 @@ void openCudaKernels(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] { kernels::cuda::openLibrary(info[0].ToString(), info[1].ToString()); });
 }
 
-void shutdown(const Napi::CallbackInfo& info) { Instance::of(info.Env()).shutdown(); }
+void shutdown(const Napi::CallbackInfo& info) {
+  generatorMutex().letGo();
+  Instance::of(info.Env()).shutdown();
+}
 
 Napi::Value buildInfo(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {

@@ -1,9 +1,11 @@
 #include <ATen/Context.h>
 
 #include <cmath>
-#include <mutex>
+#include <optional>
+#include <vector>
 
 #include "core/error.h"
+#include "core/seeded_generators.h"
 #include "kernels/cuda_bridge/cuda.h"
 #include "kernels/cuda_bridge/library.h"
 
@@ -47,31 +49,7 @@ const void* dataOrNull(const at::Tensor& tensor) {
 
 double probability(const DropoutKey& key) { return key.threshold / 65536.0; }
 
-// libtorch's CUDA generator under the key's seed, put back at the end. Flash attention draws from no other.
-class KeyedGenerator {
- public:
-  KeyedGenerator(const at::Device& device, const DropoutKey& key)
-      : lock_(mutex()), generator_(at::globalContext().defaultGenerator(device)) {
-    std::lock_guard<std::mutex> guard(generator_.mutex());
-    state_ = generator_.get_state();
-    generator_.set_current_seed((static_cast<uint64_t>(key.second) << 32) | key.first);
-  }
-  ~KeyedGenerator() {
-    std::lock_guard<std::mutex> guard(generator_.mutex());
-    generator_.set_state(state_);
-  }
-  KeyedGenerator(const KeyedGenerator&) = delete;
-  KeyedGenerator& operator=(const KeyedGenerator&) = delete;
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex instance;
-    return instance;
-  }
-  std::lock_guard<std::mutex> lock_;
-  at::Generator generator_;
-  at::Tensor state_;
-};
+uint64_t seedOf(const DropoutKey& key) { return (static_cast<uint64_t>(key.second) << 32) | key.first; }
 
 }  // namespace
 
@@ -97,11 +75,16 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
     return result;
   }
   auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
-  std::optional<KeyedGenerator> keyed;
-  if (key.active()) keyed.emplace(qkv.device(), key);
+  // Flash attention draws from the device's default generator and from no other.
+  std::optional<SeededGenerators> seeded;
+  if (key.active()) {
+    const std::vector<at::Generator> drawnFrom{at::globalContext().defaultGenerator(qkv.device())};
+    seeded.emplace(drawnFrom, seedOf(key));
+  }
   auto [out, normalizer, state, unused, mask] = at::_flash_attention_forward(
       parts[0], parts[1], parts[2], sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest,
       sequences.longest, probability(key), /*is_causal=*/false, /*return_debug_mask=*/false);
+  if (seeded) seeded->restore();
   result.out = out.reshape({qkv.size(0), heads * size});
   result.normalizer = normalizer;
   result.randomState = state;
