@@ -1,6 +1,7 @@
+import { throwIfAborted } from './abort.js';
 import { AutomaticChunk } from './automatic-chunk.js';
 import { GradCacheError } from './errors.js';
-import { AHEAD, inOrder, throwIfAborted } from './encoders/chunk-queue.js';
+import { AHEAD, inOrder } from './encoders/chunk-queue.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './encoders/chunk-plan.js';
 import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
 import { checkOptions, checkStep } from './gradcache-checks.js';

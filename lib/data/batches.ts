@@ -2,8 +2,10 @@ import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { requireCount, show } from '../option-values.js';
 import { Random } from './random.js';
+import type { Dataset } from './read-pairs.js';
 import type { Row, RowSource } from './row.js';
 import { shuffle } from './shuffle.js';
+import { readOnceAmong } from './source.js';
 import { UniqueTextBatch } from './unique-texts.js';
 
 /** How {@link batches} forms batches. */
@@ -201,13 +203,15 @@ function checkOptions(source: RowSource, options: BatchOptions): Required<BatchO
   if (epochs > 1 && order !== true && isReadOnce(source)) {
     throw new GradCacheError(
       'INPUT',
-      `${epochs} epochs are asked of a source that can be read only once; use an array or readPairs, or shuffle: true, which holds all rows.`,
+      `${epochs} epochs are asked of a source that can be read only once; use an array or readPairs of regular files, or shuffle: true, which holds all rows.`,
     );
   }
   return { size, seed, epochs, shuffle: order, dropLast, uniqueTexts };
 }
 
-/** Generators are their own iterators: a second loop over one finds nothing. */
+/** Generators are their own iterators: a second loop over one finds nothing, as over rows from a pipe. */
 function isReadOnce(source: RowSource): boolean {
-  return 'next' in source && typeof source.next === 'function';
+  if ('next' in source && typeof source.next === 'function') return true;
+  const { files } = source as Partial<Dataset>;
+  return Array.isArray(files) && readOnceAmong(files as string[]) !== undefined;
 }

@@ -15,6 +15,7 @@ export interface SeparatedValues {
   readonly header?: readonly string[];
   /** Columns that the file must have. */
   readonly wanted?: readonly string[];
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -23,8 +24,8 @@ export interface SeparatedValues {
  * @throws GradCacheError `INPUT` for a file that cannot be read, or whose header lacks a wanted column.
  */
 export async function* readSeparatedValues(path: string, how: SeparatedValues): RecordBlocks {
-  const { separator, quoting, header, wanted } = how;
-  const told = quoting === 'auto' ? await fieldsAreQuoted(path, separator) : quoting === 'csv';
+  const { separator, quoting, header, wanted, signal } = how;
+  const told = quoting === 'auto' ? await fieldsAreQuoted(path, separator, signal) : quoting === 'csv';
   let columns = header;
   const toRecords = (all: readonly Fields[]): ReadRecord[] => {
     const records: ReadRecord[] = [];
@@ -36,7 +37,7 @@ export async function* readSeparatedValues(path: string, how: SeparatedValues): 
     return records;
   };
   const splitter = new RecordSplitter(separator, told === true);
-  for await (const { text } of readRegions(path, anyLineEnd)) yield toRecords(splitter.push(text));
+  for await (const { text } of readRegions(path, anyLineEnd, signal)) yield toRecords(splitter.push(text));
   yield toRecords(splitter.end());
 }
 

@@ -2,8 +2,8 @@ import type { ReadRecord, RecordBlocks } from './row.js';
 import { isDecoded, lineEnds, readRegions } from './text-stream.js';
 
 /** Reads JSON lines: an object, or an array of texts, on every line. Blank lines are passed over. */
-export async function* readJsonLines(path: string): RecordBlocks {
-  for await (const { text, line } of readRegions(path, lineEnds)) {
+export async function* readJsonLines(path: string, signal?: AbortSignal): RecordBlocks {
+  for await (const { text, line } of readRegions(path, lineEnds, signal)) {
     const records: ReadRecord[] = [];
     let number = line;
     for (const raw of text.split('\n')) {

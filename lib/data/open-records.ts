@@ -3,6 +3,7 @@ import { readSeparatedValues } from './csv.js';
 import { readJsonLines } from './jsonl.js';
 import { readParquet } from './parquet/read-parquet.js';
 import type { Quoting } from './quoting.js';
+import { refuseStandIn } from './source.js';
 import type { RecordBlocks } from './row.js';
 
 /** File formats that pairs are read from. */
@@ -31,20 +32,31 @@ export interface RecordOptions {
   /** The columns' names where a CSV or TSV file does not begin with them. */
   readonly header?: readonly string[];
   readonly quoting?: Quoting;
+  readonly signal?: AbortSignal;
 }
 
 /** The records of a file, whatever its format. */
-export function openRecords(file: string, options: RecordOptions = {}): RecordBlocks {
-  const { format = formatOf(file), columns: wanted, optional, numbers, header, quoting } = options;
+export async function* openRecords(file: string, options: RecordOptions = {}): RecordBlocks {
+  const { format = formatOf(file), columns: wanted, optional, numbers, header, quoting, signal } = options;
+  await refuseStandIn(file);
   switch (format) {
     case 'jsonl':
-      return readJsonLines(file);
+      yield* readJsonLines(file, signal);
+      break;
     case 'csv':
-      return readSeparatedValues(file, { separator: ',', quoting: quoting ?? 'csv', header, wanted });
+      yield* readSeparatedValues(file, { separator: ',', quoting: quoting ?? 'csv', header, wanted, signal });
+      break;
     case 'tsv':
-      return readSeparatedValues(file, { separator: '\t', quoting: quoting ?? 'auto', header, wanted });
+      yield* readSeparatedValues(file, {
+        separator: '\t',
+        quoting: quoting ?? 'auto',
+        header,
+        wanted,
+        signal,
+      });
+      break;
     case 'parquet':
-      return readParquet(file, { wanted, optional, numbers });
+      yield* readParquet(file, { wanted, optional, numbers });
   }
 }
 

@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
 import { isWellQuoted } from './record-splitter.js';
+import { kindOfSource } from './source.js';
 import { anyLineEnd, readRegions } from './text-stream.js';
 
 /**
@@ -19,10 +19,13 @@ export const QUOTINGS: readonly Quoting[] = ['auto', 'csv', 'none'];
  * Whether the fields of a file are quoted, as far as the file tells: undefined where it cannot be looked through, because
  * what is read of it is gone.
  */
-export async function fieldsAreQuoted(path: string, separator: ',' | '\t'): Promise<boolean | undefined> {
-  const found = await stat(path).catch(() => undefined); // why a file cannot be read is reported by reading it
-  if (found !== undefined && !found.isFile()) return undefined;
-  for await (const { text } of readRegions(path, anyLineEnd)) {
+export async function fieldsAreQuoted(
+  path: string,
+  separator: ',' | '\t',
+  signal?: AbortSignal,
+): Promise<boolean | undefined> {
+  if ((await kindOfSource(path)) !== 'file') return undefined;
+  for await (const { text } of readRegions(path, anyLineEnd, signal)) {
     if (!text.includes('"')) continue;
     for (const line of text.split(/[\n\r]/))
       if (line.includes('"') && !isWellQuoted(line, separator)) return false;

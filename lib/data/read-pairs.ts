@@ -1,9 +1,10 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { formatOf, FORMATS, type DataFormat } from './open-records.js';
-import { requireOneOf, show } from '../option-values.js';
+import { requireOneOf, requireSignal, show } from '../option-values.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
 import { readRows } from './read-rows.js';
+import { readOnceAmong } from './source.js';
 import { badLine, type BadLine, type Row } from './row.js';
 
 /** What {@link readPairs} reads and how. */
@@ -27,9 +28,11 @@ export interface ReadOptions {
   onBadLine?: 'throw' | 'skip';
   /** Called for every line passed over. */
   onSkip?: (line: BadLine) => void;
+  /** Ends the reading with `ABORTED`, also while it waits for a pipe. */
+  signal?: AbortSignal;
 }
 
-/** Rows of one or more files. Every iteration reads the files again, from the first. */
+/** Rows of one or more files. Every iteration reads the files again, from the first; where one is a pipe there is only one. */
 export interface Dataset extends AsyncIterable<Row> {
   readonly files: readonly string[];
   /** How many bad lines the latest iteration has passed over so far. */
@@ -44,7 +47,7 @@ export interface Dataset extends AsyncIterable<Row> {
  * or is skipped as `onBadLine` says. Files that cannot be read, or that hold not a single row, are always errors.
  *
  * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating for bad lines (file, line
- * and reason) and unreadable files.
+ * and reason) and unreadable files, and for a second iteration over a pipe. `ABORTED` when the signal fires.
  */
 export function readPairs(path: string | readonly string[], options: ReadOptions = {}): Dataset {
   return new FileDataset(typeof path === 'string' ? [path] : path, options);
@@ -53,6 +56,7 @@ export function readPairs(path: string | readonly string[], options: ReadOptions
 class FileDataset implements Dataset {
   readonly files: readonly string[];
   skipped = 0;
+  #begun = false;
   readonly #options: ReadOptions;
 
   constructor(files: readonly string[], options: ReadOptions) {
@@ -70,6 +74,14 @@ class FileDataset implements Dataset {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
     this.skipped = 0;
+    const once = readOnceAmong(this.files);
+    if (once !== undefined && this.#begun) {
+      throw new GradCacheError(
+        'INPUT',
+        `${once} can be read only once, and it has been: what a pipe has given is gone. Hold the rows (shuffle: true), or use a regular file.`,
+      );
+    }
+    this.#begun = true;
     yield* readRows(this.files, this.#options, (line) => this.#report(line));
   }
 
@@ -86,8 +98,17 @@ class FileDataset implements Dataset {
 }
 
 function checkOptions(options: ReadOptions): void {
-  checkKnown('readPairs', options, ['columns', 'format', 'header', 'quoting', 'onBadLine', 'onSkip']);
-  const { columns, format, header, quoting, onBadLine, onSkip } = options;
+  checkKnown('readPairs', options, [
+    'columns',
+    'format',
+    'header',
+    'quoting',
+    'onBadLine',
+    'onSkip',
+    'signal',
+  ]);
+  const { columns, format, header, quoting, onBadLine, onSkip, signal } = options;
+  requireSignal('signal', signal);
   const fail = (name: string, value: unknown, accepted: string) =>
     new GradCacheError('INPUT', `${name} is ${show(value)}; ${accepted}.`);
   if (columns !== undefined && !areNames(columns))

@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../abort.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../option-values.js';
 import { openRecords } from './open-records.js';
@@ -17,20 +18,23 @@ export interface RowOptions {
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
   readonly quoting?: Quoting;
+  /** Ends the reading, also while it waits for a pipe. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Rows of files, one file after the other.
  *
  * @param onBadLine called for what is no row; it may throw
- * @throws GradCacheError `INPUT` for a file that cannot be read, and where there is not a single row
+ * @throws GradCacheError `INPUT` for a file that cannot be read, and where there is not a single row;
+ * `ABORTED` when the signal fires
  */
 export async function* readRows(
   files: readonly string[],
   options: RowOptions,
   onBadLine: (line: BadLine) => void,
 ): AsyncGenerator<Row, void, undefined> {
-  const { format, quoting, optional = [], numbers = false } = options;
+  const { format, quoting, optional = [], numbers = false, signal } = options;
   let { columns } = options;
   const header = typeof options.header === 'object' ? options.header : undefined;
   let rows = 0;
@@ -43,8 +47,10 @@ export async function* readRows(
       numbers,
       header: header ?? (options.header === false ? [...(columns ?? []), ...optional] : undefined),
       quoting,
+      signal,
     });
     for await (const block of records) {
+      throwIfAborted(signal);
       for (const record of block) {
         columns ??= columnsOf(record);
         const row = toRow(record, columns, optional, numbers);

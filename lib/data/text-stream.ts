@@ -1,8 +1,7 @@
-import { createReadStream } from 'node:fs';
-import { pipeline } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import { throwIfAborted } from '../abort.js';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { openSource } from './source.js';
 
 /** Whole records of a text file, as they lay next to each other. */
 export interface Region {
@@ -21,20 +20,23 @@ export type RecordEnds = (piece: Buffer) => number;
 
 /** A record longer than this is taken for a missing line end or quote; it bounds the memory that reading needs. */
 export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
-const PIECE_BYTES = 256 * 1024;
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 /**
- * Reads a text file, unpacked where its name ends in `.gz`, and cuts it into regions of whole records. A byte order
+ * Reads a text file or a pipe, unpacked where its name ends in `.gz`, and cuts it into regions of whole records. A byte order
  * mark at its beginning is dropped.
  *
  * @throws GradCacheError `INPUT`, naming the file, where it cannot be read, is not what its name says, or ends in the
- * middle of compressed data.
+ * middle of compressed data; `ABORTED` when the signal fires, also while nothing comes.
  */
-export function readRegions(path: string, recordEnds: RecordEnds): AsyncGenerator<Region, void, undefined> {
-  return cutRegions(openBytes(path), path, recordEnds);
+export async function* readRegions(
+  path: string,
+  recordEnds: RecordEnds,
+  signal?: AbortSignal,
+): AsyncGenerator<Region, void, undefined> {
+  yield* cutRegions(await openSource(path, signal), path, recordEnds, signal);
 }
 
 /** {@link readRegions} for bytes that are already coming, in pieces of any size. */
@@ -42,6 +44,7 @@ export async function* cutRegions(
   bytes: AsyncIterable<Buffer>,
   path: string,
   recordEnds: RecordEnds,
+  signal?: AbortSignal,
 ): AsyncGenerator<Region, void, undefined> {
   let line = 1;
   let rest: Buffer[] = [];
@@ -68,6 +71,7 @@ export async function* cutRegions(
       }
     }
   } catch (error) {
+    throwIfAborted(signal); // the error is how the stream says so
     if (error instanceof GradCacheError) throw error;
     const where = line > 1 ? ` after line ${line - 1}` : '';
     throw fileError('INPUT', path, `read${where}`, error);
@@ -103,13 +107,6 @@ function decodeStrictly(bytes: Buffer): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function openBytes(path: string): AsyncIterable<Buffer> {
-  const file = createReadStream(path, { highWaterMark: PIECE_BYTES });
-  if (!path.endsWith('.gz')) return file;
-  // Errors of either reach the loop through the last stream; leaving the loop closes both.
-  return pipeline(file, createGunzip({ chunkSize: PIECE_BYTES }), () => undefined);
 }
 
 /** Passes pieces on, without a byte order mark in front of the first. */

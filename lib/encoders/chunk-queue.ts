@@ -1,4 +1,4 @@
-import { GradCacheError } from '../errors.js';
+import { throwIfAborted } from '../abort.js';
 import { native } from '../native.js';
 
 /** Chunks that are given to the engine before the first of them is done: enough that it never waits for JavaScript. */
@@ -71,10 +71,4 @@ function disposeOf(value: unknown): void {
 
 function isDisposable(value: object): value is { dispose(): void } {
   return 'dispose' in value && typeof value.dispose === 'function';
-}
-
-/** @throws GradCacheError `ABORTED`, with the signal's reason as its cause */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted)
-    throw new GradCacheError('ABORTED', 'stopped by the AbortSignal', { cause: signal.reason });
 }

@@ -1,11 +1,12 @@
+import { throwIfAborted } from '../abort.js';
 import { batches } from '../data/batches.js';
 import type { Batch } from '../data/batches.js';
 import { prefetch } from '../data/prefetch.js';
 import { readPairs } from '../data/read-pairs.js';
 import type { Row } from '../data/row.js';
+import { readOnceAmong } from '../data/source.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import type { TokenBatch } from '../encoders/tokenizer.js';
-import { throwIfAborted } from '../encoders/chunk-queue.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
 import { promptOf } from './prompts.js';
@@ -60,8 +61,16 @@ export class RunData {
    */
   async count(signal: AbortSignal | undefined): Promise<{ rows: number; leftOver: number; batches: number }> {
     const config = this.#config;
+    const once = readOnceAmong(config.data);
+    if (once !== undefined) {
+      throw new GradCacheError(
+        'INPUT',
+        `${once} can be read only once, and the length of a run in epochs is found by reading all data first. Give the number ` +
+          'of updates instead (steps, --steps), or a regular file.',
+      );
+    }
     const counted = { rows: 0, leftOver: 0, batches: 0 };
-    for await (const batch of this.#all()) {
+    for await (const batch of this.#all(signal)) {
       throwIfAborted(signal);
       if (batch.epoch === 0) counted.rows += batch.size;
       if (isLargeEnough(batch, config)) counted.batches++;
@@ -95,7 +104,7 @@ export class RunData {
     signal: AbortSignal | undefined;
   }): AsyncGenerator<Batch, void, undefined> {
     let used = 0;
-    for await (const batch of this.#all()) {
+    for await (const batch of this.#all(signal)) {
       throwIfAborted(signal);
       // Without this, a run given in steps would go over too small a file for ever.
       if (batch.epoch > 0 && used === 0) throw tooFewRows(this.#config);
@@ -103,7 +112,7 @@ export class RunData {
     }
   }
 
-  #all(): AsyncIterable<Batch> {
+  #all(signal: AbortSignal | undefined): AsyncIterable<Batch> {
     const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } =
       this.#config;
     const rows = readPairs(data, {
@@ -112,6 +121,7 @@ export class RunData {
       header,
       quoting,
       onBadLine,
+      signal,
       onSkip: ({ file, line, reason }) => {
         if (this.#passes > 1) return; // told in the first pass
         this.#skipped++;

@@ -5,6 +5,7 @@ import { fileError } from '../../file-error.js';
 import { readInto } from '../../file-handle.js';
 import { show } from '../../option-values.js';
 import type { ReadRecord, RecordBlocks } from '../row.js';
+import { kindOfSource } from '../source.js';
 import { isDecoded } from '../text-stream.js';
 import { decompressor } from './codecs.js';
 import { ColumnReader } from './column-reader.js';
@@ -33,6 +34,11 @@ export interface ParquetColumns {
  * @throws GradCacheError `INPUT`, naming the file, where it is damaged or has no such text column.
  */
 export async function* readParquet(path: string, which: ParquetColumns): RecordBlocks {
+  if ((await kindOfSource(path)) !== 'file')
+    throw new GradCacheError(
+      'INPUT',
+      `${path} is a pipe, and Parquet is read from its end: use a regular file.`,
+    );
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, 'r');
