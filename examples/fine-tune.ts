@@ -1,13 +1,13 @@
 /**
  * Fine-tunes a model folder on a file of pairs: the ten lines of the README.
  *
- *     node dist/examples/fine-tune.js MODEL_FOLDER PAIRS.jsonl OUTPUT_FOLDER
+ *     node dist/examples/fine-tune.js MODEL_FOLDER PAIRS.jsonl OUTPUT_FOLDER [PAIRS_IN_A_BATCH]
  */
 import { AdamW, batches, GradCache, infoNCE, readPairs, TextEncoder } from 'gradcache';
 
-async function main([folder, pairs, output]: readonly string[]): Promise<void> {
+async function main([folder, pairs, output, size = '1024']: readonly string[]): Promise<void> {
   if (folder === undefined || pairs === undefined || output === undefined) {
-    throw new Error('usage: fine-tune.js MODEL_FOLDER PAIRS.jsonl OUTPUT_FOLDER');
+    throw new Error('usage: fine-tune.js MODEL_FOLDER PAIRS.jsonl OUTPUT_FOLDER [PAIRS_IN_A_BATCH]');
   }
   const model = await TextEncoder.load(folder, { device: 'cpu' });
   const optimizer = new AdamW(model.parameters(), { lr: 2e-5, maxGradNorm: 1 });
@@ -17,7 +17,9 @@ async function main([folder, pairs, output]: readonly string[]): Promise<void> {
     chunk: 'auto',
   });
   const rows = readPairs(pairs, { columns: ['anchor', 'positive'] });
-  for await (const { columns } of batches(rows, { size: 1024, seed: 1, uniqueTexts: true })) {
+  // dropLast: a last batch of a few pairs has too few others to tell each from.
+  const all = batches(rows, { size: Number(size), seed: 1, uniqueTexts: true, dropLast: true });
+  for await (const { columns } of all) {
     const { loss } = await gradcache.step([
       model.tokenize(columns.anchor!),
       model.tokenize(columns.positive!),

@@ -59,12 +59,20 @@ export { search, type Ranking, type SearchOptions } from './evaluation/search.js
 export type { Similarity } from './similarity.js';
 export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
 export { readRetrievalFolder, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
-export type { EvaluationConfig, NewModel, TrainConfig } from './training/config.js';
+export type {
+  EvaluationConfig,
+  NewModel,
+  PromptWords,
+  ResumeConfig,
+  TrainConfig,
+} from './training/config.js';
 export type {
   ChunkEvent,
   EvaluationEvent,
+  NoteEvent,
   SavedEvent,
   SkippedEvent,
+  SkippedTotalEvent,
   StartEvent,
   StepEvent,
   TrainEvent,

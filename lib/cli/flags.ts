@@ -1,5 +1,7 @@
 import { parseArgs } from 'node:util';
 import { GradCacheError } from '../errors.js';
+import { nearest } from '../nearest.js';
+import { reasonOf } from '../realms.js';
 
 /** A mistake in how the command was called: exit code 2, and a hint at `--help`. */
 export class UsageError extends GradCacheError {
@@ -100,7 +102,10 @@ export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
       allowNegative: true,
     });
   } catch (error) {
-    throw new UsageError(`${(error as Error).message.split('. To specify')[0]}.`.replace('..', '.'));
+    const [, unknown] = /^Unknown option '--(.+?)'/.exec(reasonOf(error)) ?? [];
+    const near = unknown === undefined ? undefined : nearest(unknown, namesOf(flags));
+    const hint = near === undefined ? '' : ` Did you mean --${near}?`;
+    throw new UsageError(`${reasonOf(error).split('. To specify')[0]}.${hint}`.replace('..', '.'));
   }
   const [stray] = parsed.positionals;
   if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} belongs to no flag.`);
@@ -113,6 +118,13 @@ export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
     );
   }
   return new Arguments(values, args.slice(end + 1));
+}
+
+/** All that can be written after the dashes. */
+function namesOf(flags: Flags): string[] {
+  return Object.entries(flags).flatMap(([name, { kind }]) =>
+    kind === 'switch' ? [name, `no-${name}`] : [name],
+  );
 }
 
 function convert(name: string, { kind, words = [] }: Flag, value: unknown): unknown {

@@ -3,6 +3,7 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { GradCacheError } from '../errors.js';
 import { isError, reasonOf } from '../realms.js';
+import { nearest } from '../nearest.js';
 import { packageVersion } from '../runtime/paths.js';
 import type { Command } from './command.js';
 import { COMMON_FLAGS, formatHelp, parseFlags, UsageError } from './flags.js';
@@ -59,7 +60,11 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     const command = await (Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined)?.load();
     if (command === undefined) {
-      throw new UsageError(`${name} is not a command; there are ${Object.keys(COMMANDS).join(', ')}.`);
+      const near = nearest(name, Object.keys(COMMANDS));
+      const hint = near === undefined ? '' : `did you mean ${near}? `;
+      throw new UsageError(
+        `${name} is not a command; ${hint}${near === undefined ? 'there' : 'There'} are ${Object.keys(COMMANDS).join(', ')}.`,
+      );
     }
     if (rest.includes('--help')) {
       print(formatHelp({ ...command, sections: { ...command.sections, Output: COMMON_FLAGS } }));

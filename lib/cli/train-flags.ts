@@ -1,3 +1,4 @@
+import { isPlainObject } from '../realms.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flag } from './flags.js';
 
@@ -69,7 +70,13 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       kind: 'text',
       value: 'COLUMN=NAME',
       repeat: true,
-      help: "prompt of the model put before a column's texts; may be repeated",
+      help: "prompt of the model put before a column's texts; default none; may be repeated",
+    },
+    'prompt-text': {
+      kind: 'text',
+      value: 'COLUMN=TEXT',
+      repeat: true,
+      help: 'the words themselves; the model gets them as its prompt query (first column) or document',
     },
     'max-length': {
       kind: 'number',
@@ -143,7 +150,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
     warmup: {
       kind: 'number',
       sets: 'schedule.warmup',
-      help: 'steps, or a part of all steps below 1; default 0.1',
+      help: 'steps, or a part of all steps (rounded up) below 1; default 0.1',
     },
     dropout: { kind: 'number', value: 'P', sets: 'dropout', help: "default: the model's" },
     seed: { kind: 'number', sets: 'seed', help: 'default 1; the same seed gives the same run' },
@@ -198,13 +205,12 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
   },
 };
 
-/** Settings that exclude each other: one given as a flag takes the others out of the configuration file. */
-const RIVALS: Readonly<Record<string, string>> = {
-  epochs: 'steps',
-  steps: 'epochs',
-  'chunk.sequences': 'chunk',
-  'chunk.tokens': 'chunk',
-};
+/** Flags that exclude each other, and the setting that one of them takes out of the configuration file. */
+const RIVALS: readonly { readonly flags: readonly string[]; readonly replaces?: readonly string[] }[] = [
+  { flags: ['epochs', 'steps'], replaces: ['epochs', 'steps'] },
+  { flags: ['chunk-sequences', 'chunk-tokens'], replaces: ['chunk'] },
+  { flags: ['resume', 'resume-from'] },
+];
 
 /**
  * Puts the flags over a configuration.
@@ -215,44 +221,82 @@ export function settingsOf(
   args: Arguments,
   config: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
-  if (args.get('chunk-sequences') !== undefined && args.get('chunk-tokens') !== undefined)
-    throw new UsageError('--chunk-sequences and --chunk-tokens exclude each other: give one of them.');
   const merged = structuredClone(config) as Record<string, unknown>;
-  for (const section of Object.values(TRAIN_SECTIONS)) {
-    for (const [name, { sets }] of Object.entries(section)) {
-      const value = args.get(name);
-      if (value === undefined || sets === undefined) continue;
-      const rival = RIVALS[sets];
-      if (rival !== undefined) delete merged[rival];
-      put(merged, sets, value);
-    }
+  for (const { flags, replaces = [] } of RIVALS) {
+    const given = flags.filter((name) => args.get(name) !== undefined);
+    if (given.length > 1)
+      throw new UsageError(`--${given.join(' and --')} exclude each other: give one of them.`);
+    if (given.length > 0) for (const name of replaces) delete merged[name];
   }
-  if (args.text('model') !== undefined && args.text('model-config') !== undefined) {
+  const random = ['model-config', 'tokenizer', 'pooling'].find((name) => args.get(name) !== undefined);
+  if (args.text('model') !== undefined && random !== undefined)
     throw new UsageError(
-      '--model starts from a model and --model-config from random weights: give one of them.',
+      `--model starts from a model and --${random} from random weights: give one of them.`,
     );
+  for (const [name, { sets }] of settings()) {
+    const value = args.get(name);
+    if (value !== undefined && sets !== undefined) put(merged, sets.split('.'), value);
   }
-  const prompts = args.texts('prompt');
-  for (const given of prompts) {
-    const [, column, prompt] = /^([^=]+)=(.+)$/.exec(given) ?? [];
-    if (column === undefined || prompt === undefined)
-      throw new UsageError(`--prompt is ${given}; write COLUMN=NAME.`);
-    put(merged, `prompts.${column}`, prompt);
-  }
-  const evaluation = merged.evaluation as Record<string, unknown> | undefined;
-  if (evaluation !== undefined) evaluation.task ??= 'retrieval';
+  putPrompts(merged, args);
+  const { evaluation } = merged;
+  // A resumed run is evaluated as before, unless its data is another.
+  if (isPlainObject(evaluation) && !(isResumed(merged) && evaluation.data === undefined))
+    evaluation.task ??= 'retrieval';
   return merged;
 }
 
-function put(object: Record<string, unknown>, path: string, value: unknown): void {
-  const [first, ...rest] = path.split('.') as [string, ...string[]];
+/** Whether a run goes on from a checkpoint. */
+export function isResumed({ resume }: Readonly<Record<string, unknown>>): boolean {
+  return resume !== undefined && resume !== null && resume !== false;
+}
+
+/**
+ * The flag that sets a setting, without its dashes.
+ *
+ * @param setting its path in a configuration
+ * @param which whether the flag must have been given
+ */
+export function flagOf(setting: string, args: Arguments, which: 'given' | 'any'): string | undefined {
+  const known: [string, string | undefined][] = settings().map(([name, { sets }]) => [name, sets]);
+  for (const name of PROMPT_FLAGS) known.push([name, 'prompts']);
+  const fitting = known.filter(([name, sets]) => {
+    const sameOrInner = sets !== undefined && (sets === setting || setting.startsWith(`${sets}.`));
+    return sameOrInner && (which === 'any' || args.get(name) !== undefined);
+  });
+  // The one that sets nothing but this.
+  fitting.sort(([, a], [, b]) => b!.length - a!.length);
+  return fitting[0]?.[0];
+}
+
+const PROMPT_FLAGS = ['prompt', 'prompt-text'] as const;
+
+function putPrompts(merged: Record<string, unknown>, args: Arguments): void {
+  const given = new Set<string>();
+  for (const flag of PROMPT_FLAGS) {
+    for (const text of args.texts(flag)) {
+      const [, column, prompt] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+      if (column === undefined || prompt === undefined || column === '__proto__')
+        throw new UsageError(`--${flag} is ${text}; write COLUMN=${flag === 'prompt' ? 'NAME' : 'TEXT'}.`);
+      if (given.has(column))
+        throw new UsageError(`--${flag} ${text}: ${column} has been given a prompt already.`);
+      given.add(column);
+      put(merged, ['prompts', column], flag === 'prompt' ? prompt : { prefix: prompt });
+    }
+  }
+}
+
+function settings(): [string, Setting][] {
+  return Object.values(TRAIN_SECTIONS).flatMap((section) => Object.entries(section));
+}
+
+function put(object: Record<string, unknown>, path: readonly string[], value: unknown): void {
+  const [first, ...rest] = path as [string, ...string[]];
   if (rest.length === 0) {
     object[first] = value;
     return;
   }
   const inner = object[first];
-  const isObject = typeof inner === 'object' && inner !== null && !Array.isArray(inner);
-  const next = isObject ? (inner as Record<string, unknown>) : {};
+  const next = isPlainObject(inner) ? inner : {};
   object[first] = next;
-  put(next, rest.join('.'), value);
+  put(next, rest, value);
 }

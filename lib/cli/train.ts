@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
-import type { TrainConfig } from '../training/config.js';
+import type { ResumeConfig, TrainConfig } from '../training/config.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
-import { readTrainConfig } from '../training/read-config.js';
+import { SettingError } from '../training/fields.js';
 import { train } from '../training/train.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
@@ -12,7 +12,7 @@ import type { Arguments } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { formatBytes, formatCount, formatSeconds } from './terminal.js';
 import type { ProgressLine } from './terminal.js';
-import { settingsOf, TRAIN_SECTIONS } from './train-flags.js';
+import { flagOf, isResumed, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
 /** `gradcache train` */
 export const trainCommand: Command = {
@@ -20,15 +20,17 @@ export const trainCommand: Command = {
   about:
     'Trains a text encoder on pairs, with a batch as large as you like at the memory of a chunk. Settings come from a JSON\n' +
     'file (--config), from flags, or both, where flags win. The output folder gets the trained model in model/, checkpoints,\n' +
-    'and metrics.jsonl. Ctrl-C ends after the current chunk; --resume goes on from the newest checkpoint.',
+    'and metrics.jsonl. Ctrl-C ends after the current chunk. --resume goes on from the newest checkpoint, which holds the\n' +
+    'settings: flags that are not given are as before. Other values for the length, the schedule, the optimizer, the device,\n' +
+    'the chunk, evaluation and checkpoints are used and told; of what decides the batches or the gradient they are refused.',
   sections: TRAIN_SECTIONS,
   examples: [
     'gradcache train --model all-MiniLM-L6-v2 --data pairs.jsonl --output runs/a --batch 4096',
     'gradcache train --config run.json --lr 1e-5 --output runs/b',
-    'gradcache train --config run.json --resume',
+    'gradcache train --output runs/a --resume',
   ],
   async run(args, { progress, print }) {
-    const config = await readConfig(args);
+    const { config, file } = await readConfig(args);
     const json = args.on('json');
     const show = new TrainDisplay(progress);
     const result = await interruptible(
@@ -42,7 +44,9 @@ export const trainCommand: Command = {
         }),
       () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
     ).catch(async (error: unknown) => {
-      throw await explainAbort(error, config);
+      throw error instanceof SettingError
+        ? byFlag(error, args, file)
+        : await explainAbort(error, config.output);
     });
     progress.clear();
     if (json) print(JSON.stringify({ type: 'result', ...result }));
@@ -52,37 +56,48 @@ export const trainCommand: Command = {
 };
 
 /** The configuration file, if any, with the flags put over it. */
-async function readConfig(args: Arguments): Promise<TrainConfig> {
-  const path = args.text('config');
-  let config: Record<string, unknown> = {};
-  if (path !== undefined) {
-    let value: unknown;
-    try {
-      value = JSON.parse(await readFile(path, 'utf8'));
-    } catch (error) {
-      throw fileError('INPUT', path, 'read as JSON', error);
-    }
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw new GradCacheError('INPUT', `${path} holds no JSON object; a configuration is one.`);
-    }
-    config = value as Record<string, unknown>;
+async function readConfig(
+  args: Arguments,
+): Promise<{ config: TrainConfig | ResumeConfig; file: string | undefined }> {
+  const file = args.text('config');
+  const merged = settingsOf(args, file === undefined ? {} : await readFileOf(file));
+  // A resumed run has the settings of its checkpoint; without one to go on from, train says what is missing.
+  const needed = isResumed(merged) ? ['output'] : ['model', 'data', 'output', 'batch'];
+  const missing = needed.find((name) => merged[name] === undefined);
+  if (file === undefined && missing !== undefined)
+    throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
+  return { config: merged as unknown as TrainConfig | ResumeConfig, file };
+}
+
+async function readFileOf(path: string): Promise<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw fileError('INPUT', path, 'read as JSON', error);
   }
-  const merged = settingsOf(args, config);
-  if (path === undefined) {
-    for (const name of ['model', 'data', 'output', 'batch']) {
-      if (merged[name] === undefined)
-        throw new UsageError(`--${name} is needed, or a --config FILE that has it.`);
-    }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new GradCacheError('INPUT', `${path} holds no JSON object; a configuration is one.`);
   }
-  // train checks it as well; here the message can name the file.
-  readTrainConfig(merged, path === undefined ? 'config' : `${path}: config`);
-  return merged as unknown as TrainConfig;
+  return value as Record<string, unknown>;
+}
+
+/** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
+function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {
+  const setting = error.path.replace(/^config\.?/, '');
+  const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
+  const [, column] = /^prompts\.(.+)/.exec(setting) ?? [];
+  const which = column === undefined ? '' : ` ${column}=…`;
+  if (flag !== undefined) return new UsageError(`--${flag}${which} ${error.problem}`);
+  return file === undefined
+    ? error
+    : new GradCacheError('INPUT', `${file}: ${error.message}`, { cause: error });
 }
 
 /** Says, where the run was interrupted, what there is to go on from. */
-async function explainAbort(error: unknown, config: TrainConfig): Promise<unknown> {
+async function explainAbort(error: unknown, output: string): Promise<unknown> {
   if (!(error instanceof GradCacheError) || error.code !== 'ABORTED') return error;
-  const last = (await listCheckpoints(config.output)).at(-1);
+  const last = (await listCheckpoints(output)).at(-1);
   const rest =
     last === undefined
       ? 'no checkpoint had been made (--checkpoint-every N makes them)'
@@ -140,6 +155,12 @@ class TrainDisplay {
         break;
       case 'skipped':
         progress.say(`skipped ${event.message}`);
+        break;
+      case 'skippedTotal':
+        progress.say(`skipped ${event.lines} line${event.lines === 1 ? '' : 's'} in all`);
+        break;
+      case 'note':
+        progress.say(event.message);
         break;
     }
   }

@@ -21,7 +21,11 @@ export interface BatchOptions {
    * rows are held, see {@link ShuffleOptions}. False: the order of the source.
    */
   shuffle?: boolean | { buffer: number };
-  /** Leave out the rows at the end of an epoch that do not fill a batch. Default: false. */
+  /**
+   * Leave out the rows at the end of an epoch that do not fill a batch. Default: false. Set it for a contrastive loss: in a
+   * small batch there is little to tell a pair from, and a batch of one pair has no gradient at all, while an optimizer
+   * still moves the weights by their decay and its momentum. `uniqueTexts` can leave several such batches.
+   */
   dropLast?: boolean;
   /**
    * No two rows of a batch share a text, in whatever column: with in-batch negatives such a row would be a negative of
@@ -73,7 +77,9 @@ async function* generateBatches(
       rows += group.length;
     }
     if (rows === 0) {
-      const way = options.dropLast ? ', or fewer than a batch with dropLast' : '';
+      const way = options.dropLast
+        ? `, or fewer than a batch of ${options.size}, which dropLast leaves out: choose a smaller size`
+        : '';
       throw new GradCacheError('INPUT', `Epoch ${epoch} has no batch: the source gave no rows${way}.`);
     }
   }

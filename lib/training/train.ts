@@ -102,6 +102,13 @@ async function fillConfig(
     const { config, notes } = resumeConfig({ ...given }, resumed);
     return { config, notes };
   }
+  if (given.resume === true && (given.model ?? null) === null) {
+    throw new GradCacheError(
+      'INPUT',
+      `${given.output} holds no checkpoint to go on from. Give the output folder of the run, or, for a new one, its model, ` +
+        'data and batch.',
+    );
+  }
   const config = readTrainConfig(given);
   return { config: (given.columns ?? null) === null ? await withNegatives(config) : config, notes: [] };
 }

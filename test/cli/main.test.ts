@@ -34,10 +34,18 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     [[], /^$/],
     [
       ['trian'],
-      /INPUT: trian is not a command; there are train, embed, evaluate, doctor, setup\.\nSee: gradcache --help\n$/,
+      /INPUT: trian is not a command; did you mean train\? There are train, embed, evaluate, doctor, setup\.\nSee: gradcache --help\n$/,
+    ],
+    [
+      ['fly'],
+      /INPUT: fly is not a command; there are train, embed, evaluate, doctor, setup\.\nSee: gradcache --help\n$/,
     ],
     [['train'], /INPUT: --model is needed, or a --config FILE that has it\.\nSee: gradcache train --help\n$/],
     [['train', '--lerning-rate', '1'], /INPUT: Unknown option '--lerning-rate'\.\n/],
+    [['train', '--bach', '8'], /INPUT: Unknown option '--bach'\. Did you mean --batch\?\n/],
+    [['train', '--no-suffle'], /INPUT: Unknown option '--no-suffle'\. Did you mean --no-shuffle\?\n/],
+    [['embed', '--ouput', 'x'], /INPUT: Unknown option '--ouput'\. Did you mean --output\?\n/],
+    [['train', '--epochs', '1', '--steps', '2'], /INPUT: --epochs and --steps exclude each other/],
     [['train', '--batch', 'many'], /INPUT: --batch is "many", not a number\.\n/],
     [
       ['train', '--retain', '2 apples'],

@@ -172,6 +172,48 @@ test('a second Ctrl-C ends the process at once, as the signal does', async (t) =
   assert.equal((await readFile(join(output, 'metrics.jsonl'), 'utf8')).startsWith('{"type":"start"'), true);
 });
 
+test('a mistake in a flag is told by the flag, and one in the configuration file by the file', async (t) => {
+  const { folder, args } = await flags(t);
+  const file = join(folder, 'run.json');
+  const told = async (given: readonly string[], code: number, message: RegExp): Promise<void> => {
+    const ended = await gradcache(given);
+    assert.match(ended.stderr, message);
+    assert.equal(ended.code, code, ended.stderr);
+  };
+  for (const [wrong, message] of [
+    [['--lr', '0'], /^INPUT: --lr is 0, a number; accepted is a number above 0\.\nSee: /],
+    [['--precision', 'half'], /^INPUT: --precision is "half"/],
+    [['--device', 'gpu'], /^INPUT: --device is "gpu"/],
+    [['--eval-every', '5'], /^INPUT: --eval-data is missing/],
+    [
+      ['--prompt', 'passage=query'],
+      /^INPUT: --prompt passage=… is not a setting; known are anchor, positive/,
+    ],
+    [['--prompt', 'anchor=a', '--prompt-text', 'anchor=b'], /^INPUT: --prompt-text anchor=b: anchor has/],
+    [['--schedule', 'step'], /^INPUT: --schedule is "step"/],
+  ] as const) {
+    await told([...args, ...wrong], 2, message);
+  }
+  await writeFile(file, JSON.stringify({ optimizer: { lr: 0 }, evaluation: 5 }));
+  await told([...args.slice(0, -2), '--config', file], 1, /^INPUT: .*run\.json: config\.optimizer\.lr is 0/);
+  await told([...args, '--config', file], 1, /^INPUT: .*run\.json: config\.evaluation is 5, a number/);
+});
+
+test('a run is resumed with nothing but its folder, and a setting that cannot change is refused', async (t) => {
+  const { output, args } = await flags(t);
+  const nothing = await gradcache(['train', '--output', output, '--resume']);
+  assert.equal(nothing.code, 1);
+  assert.match(nothing.stderr, /^INPUT: .* holds no checkpoint to go on from/);
+  assert.equal((await gradcache([...args, '--steps', '2', '--checkpoint-every', '1'])).code, 0);
+  const more = await gradcache(['train', '--output', output, '--resume', '--steps', '3', '--lr', '2e-2']);
+  assert.equal(more.code, 0, more.stderr);
+  assert.match(more.stderr, /^optimizer\.lr was 0\.01, now 0\.02$/m);
+  assert.match(more.stderr, /^steps was 2, now 3$/m);
+  const other = await gradcache(['train', '--output', output, '--resume', '--temperature', '0.1']);
+  assert.equal(other.code, 1);
+  assert.match(other.stderr, /loss\.temperature was 0\.05, now 0\.1/);
+});
+
 test('a chunk in texts and one in tokens exclude each other', async (t) => {
   const { args } = await flags(t);
   const { code, stderr } = await gradcache([...args, '--chunk-tokens', '64', '--steps', '1']);

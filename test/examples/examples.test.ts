@@ -24,7 +24,7 @@ test('fine-tune trains a model folder and saves one that opens', async (t) => {
   const folder = await temporaryFolder(t);
   const model = await saveTinyModel(join(folder, 'model'));
   const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
-  const lines = await run('fine-tune', model, data, join(folder, 'out'));
+  const lines = await run('fine-tune', model, data, join(folder, 'out'), '40');
   assert.equal(lines.length, 1);
   assert.ok(
     losses(lines).every((loss) => loss > 0 && loss < 20),

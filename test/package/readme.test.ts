@@ -31,13 +31,23 @@ function node(folder: string, ...args: string[]): string {
   return stdout;
 }
 
-test('the training script trains the real model as it stands there', async (t) => {
+test('the training script trains the real model, whole batches of it alone', async (t) => {
   const folder = await consumer(t);
   await symlink(miniLM, join(folder, 'all-MiniLM-L6-v2'));
-  await writeRows(join(folder, 'pairs.jsonl'), pairs());
-  await writeFile(join(folder, 'train.mjs'), blocks('ts')[0]!);
-  const loss = Number(node(folder, 'train.mjs'));
-  assert.ok(loss > 0 && loss < 5, `loss ${loss}`);
+  // Twice a text: what would be left of an epoch are several batches of a few rows.
+  await writeRows(join(folder, 'pairs.jsonl'), [...pairs(), pairs()[0]!, pairs()[0]!]);
+  const [script] = blocks('ts') as [string];
+  await writeFile(join(folder, 'too-large.mjs'), script);
+  const { stderr } = spawnSync(process.execPath, ['too-large.mjs'], { cwd: folder, encoding: 'utf8' });
+  assert.match(stderr, /fewer than a batch of 16384, which dropLast leaves out: choose a smaller size/);
+  assert.match(script, /size: 16_384/);
+  await writeFile(join(folder, 'train.mjs'), script.replace('16_384', '25'));
+  const losses = node(folder, 'train.mjs').trim().split('\n').map(Number);
+  assert.equal(losses.length, 2);
+  assert.ok(
+    losses.every((loss) => loss > 0 && loss < 5),
+    losses.join(),
+  );
   assert.ok(existsSync(join(folder, 'fine-tuned', 'modules.json')));
 });
 
@@ -50,6 +60,7 @@ test('the types of every TypeScript block are right', async (t) => {
     target: 'es2022',
     lib: ['es2023', 'esnext.disposable'],
     strict: true,
+    noUncheckedIndexedAccess: true,
     noEmit: true,
     types: ['node'],
     typeRoots: [join(root, 'node_modules', '@types')],
