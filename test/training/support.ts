@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { Tokenizer } from '../../lib/encoders/tokenizer.js';
-import type { TrainConfig } from '../../lib/training/config.js';
+import type { ResumeConfig, TrainConfig } from '../../lib/training/config.js';
 import type { StepEvent, TrainEvent } from '../../lib/training/events.js';
 import { train } from '../../lib/training/train.js';
 
@@ -91,7 +91,7 @@ export async function digests(folder: string): Promise<Record<string, string>> {
 
 /** Runs a training and collects what it tells. */
 export async function record(
-  config: TrainConfig,
+  config: TrainConfig | ResumeConfig,
   signal?: AbortSignal,
 ): Promise<{ events: TrainEvent[]; steps: StepEvent[] }> {
   const events: TrainEvent[] = [];
