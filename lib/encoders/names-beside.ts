@@ -20,10 +20,19 @@ export function asideBy(base: string, name: string): { pid: number; thread: numb
   return pid === undefined ? undefined : { pid: Number(pid), thread: Number(thread) };
 }
 
+/** What a name that {@link beside} gives was made for, or undefined for any other name. */
+export function placeOf(name: string): { place: string; kind: 'tmp' | 'old' } | undefined {
+  const [, place, kind] = BESIDE.exec(name) ?? [];
+  return place === undefined ? undefined : { place, kind: kind === undefined ? 'old' : 'tmp' };
+}
+
 const PID_DIGITS = 7;
 const THREAD_DIGITS = 6;
 const ONCE_DIGITS = 6;
 const ASIDE = new RegExp(`^(\\d{${PID_DIGITS}})(\\d{${THREAD_DIGITS}})\\d{${ONCE_DIGITS}}\\.old$`);
+const BESIDE = new RegExp(
+  `^(.+)\\.\\d{${PID_DIGITS + THREAD_DIGITS}}(?:(\\.tmp)|\\d{${ONCE_DIGITS}}\\.old)$`,
+);
 
 function digits(number: number, count: number): string {
   return String(number).padStart(count, '0');

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { isAlive } from '../process-alive.js';
 
 /** Its name in the output folder. */
 const LOCK_FILE = 'train.lock';
@@ -166,18 +167,15 @@ function readHolder(text: string): Holder | null {
 async function isOver(path: string, text: string): Promise<boolean> {
   const found = readHolder(text);
   if (found === null || found.system !== thisSystem()) return isSilent(path);
-  if (found.pid !== process.pid) return !isAlive(found);
+  if (found.pid !== process.pid) return !runs(found);
   if (found.started !== startOf(process.pid)) return true;
   if (found.thread === threadId) return !held.has(found.id);
   return isSilent(path); // a worker thread may have been terminated
 }
 
-function isAlive({ pid, started }: Holder): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
+/** Whether the process runs, and is no other that has got its number. */
+function runs({ pid, started }: Holder): boolean {
+  if (!isAlive(pid)) return false;
   const now = startOf(pid);
   return now === null || started === null || now === started;
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { beside } from '../../lib/encoders/names-beside.js';
 import {
   checkpointFolder,
   listCheckpoints,
@@ -86,7 +87,7 @@ test('a folder that was set aside for one that never came is put back', async (t
   const output = await temporaryFolder(t);
   const folder = checkpointFolder(output, 4);
   await writeCheckpoint(folder, saveModel, CHECKPOINT);
-  await rename(folder, `${folder}.123.old`);
+  await rename(folder, beside(folder, 'old'));
   await tidyOutput(output);
   assert.deepEqual(await readCheckpoint(folder), CHECKPOINT);
 });

@@ -5,6 +5,7 @@ import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import { beside } from '../../lib/encoders/names-beside.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { OutputLock } from '../../lib/training/output-lock.js';
 import { tidyOutput } from '../../lib/training/tidy-output.js';
@@ -36,8 +37,8 @@ const inUse = { code: 'INPUT', message: /is in use: process \d+ on .* has been t
 test('a second run into a folder is refused and touches nothing in it, until the first has been killed', async (t) => {
   const { config } = await shortRun(t);
   const { output } = config;
-  await mkdir(join(output, 'checkpoint-4.123.tmp'), { recursive: true }); // as the first would be writing it
-  await writeFile(join(output, 'checkpoint-4.123.tmp', 'config.json'), '{}');
+  await mkdir(join(output, 'checkpoint-4.0000123000000.tmp'), { recursive: true }); // as the first would be writing it
+  await writeFile(join(output, 'checkpoint-4.0000123000000.tmp', 'config.json'), '{}');
   const kill = await holding(output);
   const before = await digests(output);
   for (const resume of [false, true]) await assert.rejects(train({ ...config, resume }), inUse);
@@ -145,30 +146,32 @@ test('files of the user in a folder that was set aside come back, whenever the p
     }
   };
   const place = join(output, 'model');
+  const aside = beside(place, 'old');
   await model.save(place);
   await put(place);
   const whole = await digests(place);
   // Killed before the new folder came:
-  await rename(place, `${place}.77.old`);
+  await rename(place, aside);
   await tidyOutput(output);
   assert.deepEqual(await digests(place), whole);
   // Killed after it came, before anything or after one thing was moved over:
+  const replaced = async (): Promise<void> => {
+    await model.save(join(folder, 'next'));
+    await rename(place, aside);
+    await rename(join(folder, 'next'), place);
+  };
   for (const moved of [[], ['notes']]) {
-    await rename(place, `${place}.77.old`);
-    await model.save(place);
-    for (const name of moved) await rename(join(`${place}.77.old`, name), join(place, name));
+    await replaced();
+    for (const name of moved) await rename(join(aside, name), join(place, name));
     await tidyOutput(output);
-    assert.deepEqual(
-      await digests(output),
-      Object.fromEntries(Object.entries(whole).map(([k, v]) => [`model/${k}`, v])),
-    );
+    assert.deepEqual(await digests(place), whole);
+    assert.deepEqual(await readdir(output), ['model']);
   }
   // What has a namesake in the new folder is kept beside it.
-  await rename(place, `${place}.77.old`);
-  await model.save(place);
+  await replaced();
   await writeFile(join(place, 'README.md'), 'newer');
   await tidyOutput(output);
   assert.equal(await readFile(join(place, 'README.md'), 'utf8'), 'newer');
-  assert.equal(await readFile(`${place}.77.old/README.md`, 'utf8'), 'mine');
-  assert.deepEqual(await readdir(`${place}.77.old`), ['README.md']);
+  assert.equal(await readFile(join(aside, 'README.md'), 'utf8'), 'mine');
+  assert.deepEqual(await readdir(aside), ['README.md']);
 });

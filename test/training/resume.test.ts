@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { beside } from '../../lib/encoders/names-beside.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { StepEvent } from '../../lib/training/events.js';
 import { train } from '../../lib/training/train.js';
@@ -172,15 +173,21 @@ test('a run resumed at its end is evaluated as it would have been', async (t) =>
 test('what a killed run left half written is removed at the next start', async (t) => {
   const { config } = await shortRun(t);
   await record({ ...config, steps: 2, checkpoint: { every: 2 } });
-  await mkdir(join(config.output, 'checkpoint-4.123.tmp'));
-  await mkdir(join(config.output, 'model.123.tmp'));
-  await mkdir(join(config.output, 'checkpoint-4.123.tmp.123.tmp'));
-  await mkdir(join(config.output, 'checkpoint-4.123.tmp.123.old'));
+  const half = beside(join(config.output, 'checkpoint-4'), 'tmp');
+  await mkdir(half);
+  await mkdir(beside(join(config.output, 'model'), 'tmp'));
+  await mkdir(beside(half, 'tmp'));
+  await mkdir(beside(half, 'old'));
+  await writeFile(beside(join(config.output, 'metrics.jsonl'), 'tmp'), '');
+  // Names that a user may give:
+  for (const name of ['model.2024.old', 'checkpoint-1.5.tmp']) await mkdir(join(config.output, name));
   await record({ ...config, steps: 3, checkpoint: { every: 3 }, resume: true });
   assert.deepEqual((await readdir(config.output)).sort(), [
+    'checkpoint-1.5.tmp',
     'checkpoint-2',
     'checkpoint-3',
     'metrics.jsonl',
     'model',
+    'model.2024.old',
   ]);
 });

@@ -54,7 +54,7 @@ const runs = {
   'linear, random within a buffer': {
     loss: { temperature: 0.2, learned: true, similarity: 'cosine', symmetric: true },
     optimizer: { lr: 1e-2, weightDecay: 0.01, betas: [0.9, 0.99], eps: 1e-6, maxGradNorm: 100 },
-    schedule: { kind: 'linear', warmup: 0.34 },
+    schedule: { kind: 'linear', warmup: 0.25 },
     prompts: { anchor: 'query', positive: 'query' },
     seed: 1,
     dropout: 0.1,
@@ -114,7 +114,7 @@ for (const [name, settings] of Object.entries(runs)) {
     });
     const optimizer = new AdamW(gradcache.parameters(), ofOptimizer);
     const { lr } = ofOptimizer;
-    const warmup = given.warmup < 1 ? Math.round(given.warmup * steps) : given.warmup;
+    const warmup = given.warmup < 1 ? Math.ceil(given.warmup * steps) : given.warmup;
     const schedule =
       given.kind === 'constant'
         ? constantSchedule({ lr, warmup })
@@ -134,6 +134,7 @@ for (const [name, settings] of Object.entries(runs)) {
       await optimizer.step();
       if (++step === steps) break;
     }
+    model.setSimilarity(similarity); // the trained one is saved with the model
     await model.save(join(folder, 'expected'));
     const trained = await TextEncoder.load(join(folder, 'run', 'model'));
     assert.equal(trained.maxLength, 32, 'of the folder that was trained, whatever the length in training');
