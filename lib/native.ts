@@ -2,11 +2,13 @@
  * The whole native surface, typed once. Only this file knows how the addon is loaded; everything above it sees
  * {@link native}.
  */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { isMainThread, threadId } from 'node:worker_threads';
 import { GradCacheError, type ErrorCode } from './errors.js';
+import { requireString } from './option-values.js';
 import { isError } from './realms.js';
 import { findCudaKernels } from './runtime/cuda-kernels.js';
+import { inspectLibtorch } from './runtime/libtorch-folder.js';
 import { loadAddon, type LoadedAddon } from './runtime/load.js';
 
 /** Element types that tensors have, by libtorch's names. */
@@ -137,14 +139,16 @@ let requested: string | undefined;
  * @throws GradCacheError `INPUT` when a libtorch is already loaded in this thread
  */
 export function useLibtorch(folder: string): void {
-  if (loaded !== undefined && loaded.libtorch.folder !== folder) {
+  requireString('the folder of useLibtorch', folder);
+  // A link, or the folder around it, is the same libtorch.
+  if (loaded !== undefined && loaded.libtorch.folder !== inspectLibtorch(folder).libtorch?.folder) {
     throw new GradCacheError(
       'INPUT',
       `useLibtorch('${folder}') comes too late: ${loaded.libtorch.folder} is already loaded in ` +
         (isMainThread ? 'the main thread' : `worker ${threadId}`),
     );
   }
-  requested = folder;
+  requested = resolve(folder); // where the program stands now, not where it is when something is loaded
 }
 
 /** The libtorch and the addon in use, loading them when that has not happened. */

@@ -5,8 +5,10 @@ import { GradCacheError } from '../errors.js';
 import { isError, reasonOf } from '../realms.js';
 import { nearest } from '../nearest.js';
 import { packageVersion } from '../runtime/paths.js';
+import { nodeProblem } from '../runtime/platform.js';
 import type { Command } from './command.js';
 import { COMMON_FLAGS, formatHelp, parseFlags, UsageError } from './flags.js';
+import { watchOutput } from './output.js';
 import { ProgressLine } from './terminal.js';
 
 /**
@@ -36,8 +38,11 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
   },
 };
 
-/** Exit codes: what a script that calls the program can tell apart. */
-const EXIT = { failed: 1, usage: 2, interrupted: 130, noReader: 141 } as const;
+/** Commands that look after what the others need: they run with any Node.js. */
+const WITHOUT_MODELS: ReadonlySet<string> = new Set(['doctor', 'setup']);
+
+/** Exit codes: what a script that calls the program can tell apart. lib/cli/output.ts has two more. */
+const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
 
 /**
  * Runs `gradcache`.
@@ -58,6 +63,8 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   const progress = new ProgressLine();
   try {
+    const old = nodeProblem();
+    if (old !== null && !WITHOUT_MODELS.has(name)) throw new GradCacheError('SETUP', old);
     const command = await (Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined)?.load();
     if (command === undefined) {
       const near = nearest(name, Object.keys(COMMANDS));
@@ -123,15 +130,9 @@ function isProgram(): boolean {
   }
 }
 
-/** Whoever read the output has gone (`| head`): the end, without a word, as of a program that SIGPIPE ends. */
-function endWithReader(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(EXIT.noReader);
-}
-
 if (isProgram()) {
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', endWithReader);
+  watchOutput();
   void main(process.argv.slice(2)).then((code) => {
-    process.exitCode = code;
+    process.exitCode = code || (process.exitCode ?? 0);
   });
 }

@@ -1,7 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { packageRoot } from './paths.js';
+import { ownRequire, packageRoot } from './paths.js';
 
 /** One addon on this machine, made for one libtorch minor. */
 export interface AddonBuild {
@@ -57,7 +56,7 @@ function prebuilt(root: string): AddonBuild[] {
 
 function resolvePrebuilt(folder: string): string | null {
   if (!existsSync(folder)) return null;
-  const nodeGypBuild = createRequire(import.meta.url)('node-gyp-build') as NodeGypBuild;
+  const nodeGypBuild = ownRequire()('node-gyp-build') as NodeGypBuild;
   try {
     const path = nodeGypBuild.resolve(folder);
     // It also looks beside the node executable; only what came with this package is ours.

@@ -1,7 +1,9 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { availableParallelism, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { GradCacheError } from '../errors.js';
+import { reasonOf } from '../realms.js';
+import { askProgram } from './ask-program.js';
 import { type AddonBuild, findBuilds } from './builds.js';
 import { findCudaKernels } from './cuda-kernels.js';
 import { deviceTrouble, type Machine } from './device-problems.js';
@@ -16,7 +18,7 @@ import {
   type SearchOptions,
 } from './libtorch.js';
 import { packageRoot, packageVersion } from './paths.js';
-import { currentPlatform, type Platform, platformProblem } from './platform.js';
+import { currentPlatform, nodeProblem, type Platform, platformProblem } from './platform.js';
 
 export { formatDoctor } from './doctor-report.js';
 export type { GpuReport } from './gpus.js';
@@ -85,6 +87,9 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
   const platformTrouble = platformProblem(platform);
   if (platformTrouble !== null) problems.push({ code: 'LIBTORCH_LOAD', message: platformTrouble });
 
+  const nodeTrouble = nodeProblem();
+  if (nodeTrouble !== null) problems.push({ code: 'SETUP', message: nodeTrouble });
+
   const { libtorch, places } = searchLibtorch(options);
   if (libtorch === null) problems.push(problemOf(() => locateLibtorch(options)));
   const builds = findBuilds(root);
@@ -126,11 +131,30 @@ function problemOf(fails: () => unknown): Problem {
   throw new Error('a function that had to fail did not');
 }
 
+/** Flags of Node that decide what may be loaded, each with its value: the child that loads gets those of this process. */
+function loadingFlags(): string[] {
+  return process.execArgv.flatMap((flag, place, all) => {
+    if (!/^--(no-addons|(experimental-)?permission|allow-[\w-]+)(=|$)/.test(flag)) return [];
+    return /^--allow-fs-\w+$/.test(flag) ? [flag, all[place + 1] ?? ''] : [flag];
+  });
+}
+
 async function loadInChild(options: DoctorOptions): Promise<LoadReport> {
+  try {
+    return await probeInChild(options);
+  } catch (error) {
+    const message =
+      `The process that loads libtorch cannot be started: ${reasonOf(error)}\n` +
+      'Under --permission, doctor needs --allow-child-process and --allow-addons.';
+    return { ok: false, code: 'LIBTORCH_LOAD', message };
+  }
+}
+
+async function probeInChild(options: DoctorOptions): Promise<LoadReport> {
   const script = fileURLToPath(new URL('./load-probe.js', import.meta.url));
   const child = spawn(
     process.execPath,
-    options.libtorch === undefined ? [script] : [script, options.libtorch],
+    [...loadingFlags(), script, ...(options.libtorch === undefined ? [] : [options.libtorch])],
     {
       env: options.environment ?? process.env,
       cwd: options.workingFolder,
@@ -191,7 +215,7 @@ const TOOLS: readonly (readonly [name: string, args: readonly string[], install:
 export function findTools(environment: NodeJS.ProcessEnv = process.env): ToolReport[] {
   return TOOLS.map(([name, args, install]) => {
     const command = name === 'pip' ? 'python3' : name;
-    const answer = spawnSync(command, args, { encoding: 'utf8', env: environment, timeout: 20_000 });
+    const answer = askProgram(command, args, environment);
     const version = answer.status === 0 ? (/\d+(\.\d+)+/.exec(answer.stdout)?.[0] ?? '') : null;
     return { name, version, install };
   });

@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { askProgram } from './ask-program.js';
 
 /** A GPU as the NVIDIA driver reports it. */
 export interface GpuReport {
@@ -29,7 +29,7 @@ export function driverVersion(folder = DRIVER_FOLDER): string | null {
 export function findGpus(environment: NodeJS.ProcessEnv, folder = DRIVER_FOLDER): GpuReport[] {
   const fields = 'name,driver_version,compute_cap,memory.total,memory.free';
   const query = [`--query-gpu=${fields}`, '--format=csv,noheader,nounits'];
-  const answer = spawnSync('nvidia-smi', query, { encoding: 'utf8', env: environment, timeout: 20_000 });
+  const answer = askProgram('nvidia-smi', query, environment);
   if (answer.status !== 0) return gpusOfDriver(folder);
   return answer.stdout
     .trim()

@@ -1,7 +1,7 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { askProgram } from './ask-program.js';
 import { inspectLibtorch, type LibtorchFolder } from './libtorch-folder.js';
 import { cacheFolder, packageRoot, PROJECT_LIBTORCH, projectFolder, SUPPORTED_MINORS } from './paths.js';
 
@@ -90,7 +90,8 @@ function* candidates(options: SearchOptions): Generator<Candidate> {
     yield { source: 'project', path: null, absent: `no ${PROJECT_LIBTORCH} in ${project}` };
 
   const setup = installedFolder(environment);
-  if (existsSync(setup)) yield { source: 'setup', path: setup };
+  if (setup === null) yield { source: 'setup', path: null, absent: NO_CACHE };
+  else if (existsSync(setup)) yield { source: 'setup', path: setup };
   else yield { source: 'setup', path: null, absent: `nothing installed at ${setup}` };
 
   const answer = (options.pythonTorch ?? (() => pythonTorch(environment)))();
@@ -98,9 +99,13 @@ function* candidates(options: SearchOptions): Generator<Candidate> {
   else yield { source: 'python', path: null, absent: answer.reason };
 }
 
-/** The link in the user's cache folder that `gradcache setup` points at what it installed last. */
-export function installedFolder(environment: NodeJS.ProcessEnv = process.env): string {
-  return join(cacheFolder(environment), 'libtorch', 'current');
+/** Why there is no cache folder, and the way out. */
+export const NO_CACHE = 'this user has no home folder: set HOME or GRADCACHE_CACHE to a folder';
+
+/** The link in the user's cache folder that `gradcache setup` points at what it installed last; null without such a folder. */
+export function installedFolder(environment: NodeJS.ProcessEnv = process.env): string | null {
+  const cache = cacheFolder(environment);
+  return cache === null ? null : join(cache, 'libtorch', 'current');
 }
 
 /** Asks the active Python where its torch lies, without importing it. `GRADCACHE_PYTHON` names another interpreter. */
@@ -111,12 +116,8 @@ export function pythonTorch(
   const question =
     'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")';
   // -c puts the working folder first on the module path, where any folder named torch would be taken for the package.
-  const answer = spawnSync(python, ['-c', `import sys; sys.path[:1] = []; ${question}`], {
-    encoding: 'utf8',
-    env: environment,
-    timeout: 20_000,
-  });
-  if (answer.error !== undefined) return { reason: `${python} is not on PATH` };
+  const answer = askProgram(python, ['-c', `import sys; sys.path[:1] = []; ${question}`], environment);
+  if (answer.reason !== undefined) return { reason: `${python} ${answer.reason}` };
   const path = answer.status === 0 ? answer.stdout.trim() : '';
   if (path !== '') return { path };
   return {

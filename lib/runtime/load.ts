@@ -1,12 +1,11 @@
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../realms.js';
 import { type AddonBuild, findBuilds } from './builds.js';
 import type { LibtorchFolder } from './libtorch-folder.js';
 import { locateLibtorch, type LocatedLibtorch } from './libtorch.js';
-import { packageRoot, packageVersion } from './paths.js';
+import { isBundled, ownRequire, packageRoot, packageVersion, UNBUNDLE } from './paths.js';
 import { assertPlatform } from './platform.js';
 
 /** What {@link loadAddon} gives. */
@@ -58,6 +57,7 @@ export function chooseBuild(
       `No addon of gradcache ${packageVersion()} here was built for libtorch ${libtorch.minor}.`,
       `Found:     libtorch ${libtorch.version} in ${libtorch.folder} (${libtorch.source})`,
       `Built for: ${minors.length === 0 ? 'none' : minors.join(', ')}`,
+      ...(minors.length === 0 && isBundled() ? [UNBUNDLE] : []),
       ...(fromSource ? ['To build one for it:              npm run compile'] : []),
       ...minors
         .slice(0, 1)
@@ -94,14 +94,19 @@ export function openLibraries(
   boot: string,
   paths: readonly string[],
 ): { path: string; error: string } | null {
-  const addon = createRequire(import.meta.url)(boot) as BootAddon;
+  let addon: BootAddon;
+  try {
+    addon = ownRequire()(boot) as BootAddon;
+  } catch (error) {
+    return { path: boot, error: reasonOf(error) };
+  }
   const failed = addon.open(paths, false).find((library) => library.error !== null);
   return failed === undefined ? null : { path: failed.path, error: failed.error ?? '' };
 }
 
 function requireAddon(path: string, libtorch: LocatedLibtorch): unknown {
   try {
-    return createRequire(import.meta.url)(path);
+    return ownRequire()(path);
   } catch (error) {
     throw loadError(path, reasonOf(error), libtorch, error);
   }
@@ -121,6 +126,10 @@ function loadError(path: string, reason: string, libtorch: LocatedLibtorch, caus
 }
 
 const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [
+    /addons is disabled|--allow-addons/,
+    'Node was started with --no-addons, or with --permission alone: leave the former out, add --allow-addons to the latter',
+  ],
   [
     /lib(cu|nv|nccl|cusparseLt)[\w-]*\.so[\w.]*: cannot open/,
     'This CUDA build of libtorch needs a library of NVIDIA that is not beside it. Use the folder that pip installed in place ' +

@@ -41,6 +41,14 @@ export function platformProblem(platform: Platform): string | null {
   return null;
 }
 
+/** Why this Node.js is too old, in one sentence with the way out; null where it serves. As package.json's `engines`. */
+export function nodeProblem(version = process.versions.node): string | null {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const serves = major === 20 ? minor >= 19 : major === 22 ? minor >= 12 : major > 22;
+  if (serves) return null;
+  return `gradcache runs on Node.js 20.19 or a newer 20, and on 22.12 or newer; this is ${version}. Install one of these.`;
+}
+
 /**
  * Refuses a platform on which no libtorch can be loaded.
  *

@@ -6,7 +6,7 @@ import { isAlive } from '../process-alive.js';
 import { findBuilds } from './builds.js';
 import { extractArchive, installWithPip } from './fetch-libtorch.js';
 import { inspectLibtorch } from './libtorch-folder.js';
-import { installedFolder } from './libtorch.js';
+import { installedFolder, NO_CACHE } from './libtorch.js';
 import { DEFAULT_LIBTORCH_VERSION, PROJECT_LIBTORCH, projectFolder, SUPPORTED_MINORS } from './paths.js';
 
 /** Options of {@link setup}. */
@@ -51,6 +51,7 @@ export async function setup(options: SetupOptions = {}): Promise<SetupResult> {
   const link = options.project
     ? join(projectFolder(options.workingFolder), PROJECT_LIBTORCH)
     : installedFolder(environment);
+  if (link === null) throw new GradCacheError('SETUP', `There is nowhere to install libtorch: ${NO_CACHE}.`);
   if (options.from === undefined) {
     const version = options.version ?? defaultVersion();
     assertSupported(version);

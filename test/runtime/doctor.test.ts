@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -134,4 +135,25 @@ test('a device that is not there is CUDA_UNAVAILABLE, with the reason', async ()
   assert.deepEqual(codes(report), ['CUDA_UNAVAILABLE']);
   assert.match(report.problems[0]?.message ?? '', /Device cuda:63 is not there; there is cpu/);
   assert.equal((await doctor({ device: 'cpu' })).ok, true);
+});
+
+test('a process that may load no addons, or start no others, is told so', () => {
+  const doctorUrl = JSON.stringify(new URL('../../lib/runtime/doctor.js', import.meta.url).href);
+  const program = `const { doctor } = await import(${doctorUrl}); console.log(JSON.stringify((await doctor()).problems));`;
+  const problems = (...flags: string[]): string => {
+    const env = { ...process.env, NODE_NO_WARNINGS: '1' };
+    const run = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', program], {
+      encoding: 'utf8',
+      env,
+    });
+    return run.stdout + run.stderr;
+  };
+  assert.match(problems('--no-addons'), /^\[\{"code":"LIBTORCH_LOAD","message":"[^"]*--no-addons/);
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+    ? '--permission'
+    : '--experimental-permission';
+  assert.match(
+    problems(permission, '--allow-fs-read=*', '--allow-fs-write=*'),
+    /"code":"LIBTORCH_LOAD","message":"[^"]*--allow-child-process and --allow-addons/,
+  );
 });

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import os from 'node:os';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
 import { installedFolder, locateLibtorch, pythonTorch, searchLibtorch } from '../../lib/runtime/libtorch.js';
+import { setup } from '../../lib/runtime/setup.js';
 import { fakeLibtorch, fakeProgram, temporaryFolder } from './fake-libtorch.js';
 
 /** A world in which each place can be given a libtorch or something else. */
@@ -24,7 +27,7 @@ function world(context: TestContext) {
       fakeLibtorch(join(folder, name), { version: version ?? '2.13.0' }),
     setPython: (path: string) => (python = { path }),
     setInstalled: (path: string) => {
-      const link = installedFolder(environment);
+      const link = installedFolder(environment) ?? assert.fail('no cache folder');
       mkdirSync(dirname(link), { recursive: true });
       symlinkSync(path, link);
     },
@@ -151,4 +154,49 @@ test('a folder named torch in the working folder is not taken for the package', 
   context.after(() => process.chdir(before));
   const answer = pythonTorch();
   assert.ok(!('path' in answer) || !answer.path.startsWith(folder));
+});
+
+/** As in a container whose user is in no list of users, without HOME. */
+function withoutHome(context: TestContext): void {
+  const real = os.homedir;
+  os.homedir = () => {
+    throw new Error('uv_os_homedir returned ENOENT');
+  };
+  syncBuiltinESMExports();
+  context.after(() => {
+    os.homedir = real;
+    syncBuiltinESMExports();
+  });
+}
+
+test('a user without a home folder gets the other places, and is told how to have this one', async (context) => {
+  withoutHome(context);
+  const it = world(context);
+  delete it.environment.GRADCACHE_CACHE;
+  const error = errorOf(() => locateLibtorch(it.options()));
+  assert.equal(error.code, 'LIBTORCH_NOT_FOUND');
+  assert.match(error.message, /setup +this user has no home folder: set HOME or GRADCACHE_CACHE/);
+  it.setPython(it.make('python'));
+  assert.equal(locateLibtorch(it.options()).source, 'python');
+  await assert.rejects(setup({ environment: it.environment }), {
+    code: 'SETUP',
+    message: /set HOME or GRADCACHE_CACHE/,
+  });
+});
+
+test('a folder by any of its paths is the same libtorch: a slash at its end, a link, the folder around it, its lib', (context) => {
+  const it = world(context);
+  const folder = it.make(join('site-packages', 'torch'));
+  symlinkSync(folder, join(it.folder, 'link'));
+  const paths = [
+    folder,
+    `${folder}/`,
+    `${folder}//.`,
+    join(it.folder, 'link'),
+    `${join(it.folder, 'link')}/`,
+  ];
+  for (const path of [...paths, join(it.folder, 'site-packages'), join(folder, 'lib')]) {
+    it.environment.GRADCACHE_LIBTORCH = path;
+    assert.deepEqual([path, searchLibtorch(it.options()).libtorch?.folder], [path, folder]);
+  }
 });

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { findBuilds } from '../../lib/runtime/builds.js';
+import { loadedLibtorch, useLibtorch } from '../../lib/native.js';
 import { loadAddon } from '../../lib/runtime/load.js';
 import { fakeLibtorch, libraryNeeding, temporaryFolder } from './fake-libtorch.js';
 
@@ -85,4 +87,52 @@ test('the boot addon reports what does not open, stops there, and refuses other 
   assert.deepEqual(boot.open([], true), []);
   for (const args of [[], ['/a', true], [[1], true], [['a']]])
     assert.throws(() => boot.open(...args), TypeError);
+});
+
+test('the libtorch that is loaded may be named again, by any of its paths', (context) => {
+  const { folder } = loadedLibtorch().libtorch;
+  const link = join(temporaryFolder(context), 'link');
+  symlinkSync(folder, link);
+  for (const path of [folder, `${folder}/`, link, `${link}/lib`, join(folder, 'lib')]) useLibtorch(path);
+  for (const path of ['/nowhere', dirname(link)])
+    assert.throws(() => useLibtorch(path), { code: 'INPUT', message: /comes too late/ });
+  assert.throws(() => useLibtorch(5 as never), { code: 'INPUT', message: /is 5; a string is needed/ });
+});
+
+/** Runs a program of its own, and gives what it prints. */
+function printed(flags: readonly string[], program: string): string {
+  const { stdout, stderr } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', program], {
+    encoding: 'utf8',
+    env: { ...process.env, NODE_NO_WARNINGS: '1' },
+  });
+  return stdout + stderr;
+}
+
+const told = (module: string): string => `
+  const { loadAddon } = await import(${JSON.stringify(module)});
+  try { loadAddon(); } catch (error) { console.log(error.name, error.code, error.message); }
+`;
+
+test('where Node may load no addons, the error says by which flag', () => {
+  const load = new URL('../../lib/runtime/load.js', import.meta.url).href;
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+    ? '--permission'
+    : '--experimental-permission';
+  const limited = [permission, '--allow-fs-read=*', '--allow-fs-write=*', '--allow-child-process'];
+  // On Node 20 the permission model does not look at addons.
+  for (const flags of process.version.startsWith('v20') ? [['--no-addons']] : [['--no-addons'], limited])
+    assert.match(
+      printed(flags, told(load)),
+      /^GradCacheError LIBTORCH_LOAD [^]*--no-addons, or with --permission/,
+    );
+});
+
+test('a bundle that left the addons behind says what to keep out of it', (context) => {
+  const folder = temporaryFolder(context);
+  const lib = join(import.meta.dirname, '..', '..', 'lib');
+  for (const part of ['runtime', 'errors.js', 'realms.js', 'option-values.js'])
+    cpSync(join(lib, part), join(folder, 'bundle', part), { recursive: true });
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
+  const load = join(folder, 'bundle', 'runtime', 'load.js');
+  assert.match(printed([], told(load)), /^GradCacheError LIBTORCH_VERSION [^]*esbuild --external:gradcache/);
 });
