@@ -1,8 +1,13 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
+import { refuseOverwriting } from '../overwrite.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
-import { interruptible } from './interrupt.js';
+import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
+import { streamOf } from './output-file.js';
+import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { openVectorFile, VECTOR_FORMATS } from './vector-files.js';
 import type { VectorFormat } from './vector-files.js';
 import { readTexts } from './texts.js';
@@ -12,16 +17,26 @@ const EMBED_FLAGS = {
   input: {
     kind: 'text',
     value: 'FILE',
-    help: 'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column; - reads lines from standard input',
+    help: 'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column; - reads standard input',
   },
   column: { kind: 'text', value: 'NAME', help: 'the column that holds the texts' },
+  'input-format': {
+    kind: 'text',
+    value: 'FORMAT',
+    help: 'of a file with columns: jsonl, csv, tsv or parquet, where the name does not tell',
+  },
+  ...TABLE_FLAGS,
   output: {
     kind: 'text',
     value: 'FILE',
-    help: 'its name tells the format: .jsonl (text and vector), .npy or .safetensors',
+    help: 'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',
   },
   format: { kind: 'text', value: 'FORMAT', help: 'jsonl, npy or safetensors, where the name does not tell' },
-  prompt: { kind: 'text', value: 'NAME', help: 'prompt of the model put before every text' },
+  prompt: {
+    kind: 'text',
+    value: 'NAME',
+    help: "prompt of the model put before every text, '' for none; default: the model's default prompt",
+  },
   block: {
     kind: 'number',
     value: 'TEXTS',
@@ -39,7 +54,7 @@ export const embedCommand: Command = {
   usage: 'gradcache embed --model FOLDER --input FILE --output FILE [FLAGS]',
   about:
     'Turns texts into representations, a row for each text in the order of the input. Memory does not grow with the input.\n' +
-    'The output is written beside its place and renamed when it is complete.',
+    'A file is written beside its place and renamed when it is complete; a pipe or a device is written to.',
   sections: { Model: MODEL_FLAGS, 'Texts and vectors': EMBED_FLAGS },
   examples: [
     'gradcache embed --model runs/a/model --input corpus.jsonl --column text --output corpus.npy',
@@ -54,8 +69,12 @@ export const embedCommand: Command = {
     );
     progress.clear();
     const seconds = (performance.now() - started) / 1000;
-    if (args.on('json')) print(JSON.stringify({ output, ...count, seconds }));
-    else print(`${output}: ${count.texts} vectors of ${count.dimension} numbers`);
+    const summary = args.on('json')
+      ? JSON.stringify({ output, ...count, seconds })
+      : `${output}: ${count.texts} vectors of ${count.dimension} numbers`;
+    // Where the vectors go to standard output, nothing else does.
+    if (streamOf(output) === 'stdout') progress.say(summary);
+    else print(summary);
     return 0;
   },
 };
@@ -70,22 +89,28 @@ async function embed(
   const block = args.number('block') ?? 4096;
   if (!Number.isInteger(block) || block < 1)
     throw new UsageError(`--block is ${block}; a whole number from 1 is needed.`);
-  const texts = readTexts(args.required('input', EMBED_FLAGS.input), args.text('column'));
+  const input = args.required('input', EMBED_FLAGS.input);
+  const texts = openTexts(args, input);
+  await refuseOverwriting({ name: '--output', path: output }, [
+    { name: '--input', path: input === '-' ? '/dev/stdin' : input },
+    { name: '--model', path: args.required('model', MODEL_FLAGS.model) },
+  ]);
   const model = await openModel(args, progress);
   try {
-    const file = await openVectorFile(output, format, model.dimension);
+    const file = await unlessAborted(openVectorFile(output, format, model.dimension), signal);
     try {
       const started = performance.now();
       let done = 0;
-      for await (const part of inBlocks(texts, block)) {
+      for await (const part of inBlocks(texts, block, signal)) {
         const tensor = await model.encode(part, {
           prompt: args.text('prompt'),
           tokensPerChunk: args.number('chunk-tokens'),
           signal,
         });
-        const values = await tensor.values();
+        const values = Float32Array.from((await tensor.values()) as Float32Array);
         tensor.dispose();
-        await file.write(part, Float32Array.from(values as Float32Array));
+        requireFinite(values, part, `of ${input}`, done);
+        await unlessAborted(file.write(part, values), signal);
         done += part.length;
         progress.show(`${done} texts · ${formatCount((done * 1000) / (performance.now() - started))}/s`);
       }
@@ -100,18 +125,56 @@ async function embed(
   }
 }
 
+function openTexts(args: Arguments, input: string): AsyncGenerator<string, void, undefined> {
+  const column = args.text('column');
+  if (column !== undefined) {
+    if (input === '-' && args.text('input-format') === undefined)
+      throw new UsageError(
+        '--column with --input - needs --input-format: standard input has no name that tells it.',
+      );
+    return readTexts(input, column, howToRead(args, input, 'input-format'));
+  }
+  const useless = ['input-format', ...Object.keys(TABLE_FLAGS)].find((name) => args.get(name) !== undefined);
+  if (useless !== undefined)
+    throw new UsageError(
+      `--${useless} is for a file with columns: name the column of the texts with --column.`,
+    );
+  return readTexts(input, undefined);
+}
+
+/** Texts so many at a time. Waiting for a text ends when the signal fires. */
 async function* inBlocks(
-  texts: AsyncIterable<string>,
+  texts: AsyncGenerator<string, void, undefined>,
   size: number,
+  signal: AbortSignal,
 ): AsyncGenerator<string[], void, undefined> {
   let block: string[] = [];
-  for await (const text of texts) {
-    block.push(text);
+  for (;;) {
+    const { done, value } = await unlessAborted(texts.next(), signal);
+    if (done === true) break;
+    block.push(value);
     if (block.length < size) continue;
     yield block;
     block = [];
   }
   if (block.length > 0) yield block;
+}
+
+/** @param before how many texts there were before these */
+function requireFinite(
+  vectors: Float32Array,
+  texts: readonly string[],
+  source: string,
+  before: number,
+): void {
+  const place = vectors.findIndex((value) => !Number.isFinite(value));
+  if (place < 0) return;
+  const row = Math.floor(place / (vectors.length / texts.length));
+  throw new GradCacheError(
+    'NON_FINITE',
+    `The vector of text ${before + row + 1} ${source}, ${show(texts[row])}, holds ${vectors[place]}: ` +
+      'the model gives no number for it.',
+  );
 }
 
 function formatOf(output: string, given: string | undefined): VectorFormat {

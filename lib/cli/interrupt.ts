@@ -1,3 +1,5 @@
+import { GradCacheError } from '../errors.js';
+
 /**
  * Runs something that Ctrl-C ends gently: the first SIGINT or SIGTERM fires the signal and calls `onInterrupt`, a second
  * one ends the process at once, as if it had never been caught.
@@ -24,6 +26,26 @@ export async function interruptible<T>(
     stopListening();
     // The process goes on to print why it ended; from here on the default action of a signal is right.
     if (controller.signal.aborted) for (const name of signals) process.removeAllListeners(name);
+  }
+}
+
+/**
+ * What a promise gives, or the error of an abort as soon as the signal fires: for what may wait for ever, such as a pipe.
+ *
+ * @throws GradCacheError `ABORTED`
+ */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  promise.catch(() => undefined); // nobody looks at it once the signal has fired
+  let onAbort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(new GradCacheError('ABORTED', 'Interrupted.', { cause: signal.reason }));
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -134,5 +134,7 @@ if (isProgram()) {
   watchOutput();
   void main(process.argv.slice(2)).then((code) => {
     process.exitCode = code || (process.exitCode ?? 0);
+    // A pipe that is still waited for would keep the process alive.
+    if (code === EXIT.interrupted) process.exit();
   });
 }

@@ -1,21 +1,25 @@
 import { cutRegions, isDecoded, lineEnds, readRegions } from '../data/text-stream.js';
-import { readColumns } from '../evaluation/records.js';
+import { readColumns, type TaskOptions } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
 
 /**
- * The texts of a file, one after the other: its lines, or one column of a data file. An empty line is an empty text, so
- * that rows stay with their lines.
+ * The texts of a file, one after the other: its lines, or one column of a data file. An empty line or value is an empty
+ * text, so that rows stay with their lines.
  *
- * @param input path of the file (lines also with .gz), or `-` for lines of standard input
+ * @param input path of the file (lines also with .gz), or `-` for standard input
  * @param column the column to read; lines where left out
+ * @param how how a file with columns is read
  * @throws GradCacheError `INPUT` naming the file
  */
 export async function* readTexts(
   input: string,
   column: string | undefined,
+  how: Omit<TaskOptions, 'columns'> = {},
 ): AsyncGenerator<string, void, undefined> {
   if (column !== undefined) {
-    for await (const row of readColumns(input, [column])) yield row[column] as string;
+    const path = input === '-' ? '/dev/stdin' : input;
+    for await (const row of readColumns(path, [column], { ...how, emptyTexts: true }))
+      yield row[column] as string;
     return;
   }
   if (/\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?$/i.test(input)) {

@@ -1,6 +1,5 @@
-import { onFiles } from '../file-error.js';
-import { flush, writeAll } from '../file-handle.js';
-import { open, rename, rm } from 'node:fs/promises';
+import { GradCacheError } from '../errors.js';
+import { openOutputFile } from './output-file.js';
 
 /** Formats that vectors can be written in. */
 export const VECTOR_FORMATS = ['jsonl', 'npy', 'safetensors'] as const;
@@ -20,38 +19,42 @@ export interface VectorFile {
 /** Headers state the number of rows, which is known at the end: they get this much room, and are written last. */
 const HEADER_BYTES = 256;
 
-/** Opens `<path>.<pid>.tmp` for vectors of `dimension` numbers. */
+/**
+ * Opens a file for vectors of `dimension` numbers.
+ *
+ * @throws GradCacheError `INPUT` where it cannot be written, or is a pipe or device that the format cannot go to
+ */
 export async function openVectorFile(
   path: string,
   format: VectorFormat,
   dimension: number,
 ): Promise<VectorFile> {
-  const beside = `${path}.${process.pid}.tmp`;
-  const writing = <T>(work: () => Promise<T>): Promise<T> => onFiles('INPUT', path, 'written', work);
-  const file = await writing(() => open(beside, 'w'));
+  const file = await openOutputFile(path);
   const headerOf = format === 'npy' ? npyHeader : format === 'safetensors' ? safetensorsHeader : null;
+  if (headerOf !== null && !file.canGoBack) {
+    await file.abandon();
+    throw new GradCacheError(
+      'INPUT',
+      `${path} is a pipe or a device, and ${format} begins with the number of vectors, which is known at the end. ` +
+        'Use --format jsonl, or name a file.',
+    );
+  }
   let rows = 0;
-  if (headerOf !== null) await writing(() => writeAll(file, Buffer.alloc(HEADER_BYTES)));
+  if (headerOf !== null) await file.write(Buffer.alloc(HEADER_BYTES));
   return {
     async write(texts, vectors) {
       const bytes =
         headerOf === null
           ? jsonLines(texts, vectors, dimension)
           : Buffer.from(vectors.buffer, vectors.byteOffset, vectors.byteLength);
-      await writing(() => writeAll(file, bytes));
+      await file.write(bytes);
       rows += texts.length;
     },
-    finish: () =>
-      writing(async () => {
-        if (headerOf !== null) await file.write(headerOf(rows, dimension), 0, HEADER_BYTES, 0);
-        await flush(file);
-        await file.close();
-        await rename(beside, path);
-      }),
-    async abandon() {
-      await file.close().catch(() => undefined);
-      await rm(beside, { force: true }).catch(() => undefined); // why it is abandoned tells more
+    async finish() {
+      if (headerOf !== null) await file.writeBeginning(headerOf(rows, dimension));
+      await file.finish();
     },
+    abandon: () => file.abandon(),
   };
 }
 
@@ -63,9 +66,8 @@ function jsonLines(texts: readonly string[], vectors: Float32Array, dimension: n
   return Buffer.from(lines.join(''));
 }
 
-/** The shortest decimal number that is read back as the same float32; numbers that are not finite become null. */
+/** The shortest decimal number that is read back as the same float32. */
 function shortest(value: number): string {
-  if (!Number.isFinite(value)) return 'null';
   for (let digits = 6; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
     if (Math.fround(short) === value) return String(short);

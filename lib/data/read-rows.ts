@@ -14,6 +14,8 @@ export interface RowOptions {
   readonly optional?: readonly string[];
   /** A number counts as its text where true: scores and ids are often written so. */
   readonly numbers?: boolean;
+  /** A text may be empty, or have nothing but white space in it. */
+  readonly emptyTexts?: boolean;
   readonly format?: DataFormat;
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
@@ -53,7 +55,7 @@ export async function* readRows(
       throwIfAborted(signal);
       for (const record of block) {
         columns ??= columnsOf(record);
-        const row = toRow(record, columns, optional, numbers);
+        const row = toRow(record, columns, options);
         if (typeof row === 'string') {
           bad++;
           onBadLine({ file, line: record.line, reason: row });
@@ -93,8 +95,7 @@ export function namesOfList(values: readonly unknown[]): string[] {
 function toRow(
   record: ReadRecord,
   columns: readonly string[] | undefined,
-  optional: readonly string[],
-  numbers: boolean,
+  { optional = [], numbers = false, emptyTexts = false }: RowOptions,
 ): Row | string {
   if ('problem' in record) return record.problem;
   if (columns === undefined) return 'it has no texts from which the columns could be taken';
@@ -110,7 +111,7 @@ function toRow(
       ? (values as readonly unknown[])[i]
       : (values as Readonly<Record<string, unknown>>)[column];
     const text = numbers && (typeof value === 'number' || typeof value === 'bigint') ? String(value) : value;
-    if (typeof text === 'string' && text.trim() !== '') row[column] = text;
+    if (typeof text === 'string' && (emptyTexts || text.trim() !== '')) row[column] = text;
     else if (i < columns.length) return problemOf(column, value, values, numbers);
     else if (typeof text !== 'string' && text !== undefined && text !== null)
       return problemOf(column, value, values, numbers);

@@ -6,14 +6,14 @@ export type TaskOptions = Pick<RowOptions, 'columns' | 'format' | 'header' | 'qu
 
 /**
  * Columns of a file, row by row. Unlike in `readPairs`, a number is taken as its text, since scores and ids are often
- * written so, and a column named in `optional` may be missing or empty.
+ * written so, a column named in `optional` may be missing, and with `emptyTexts` any may be empty.
  *
  * @throws GradCacheError `INPUT` naming file and line
  */
 export async function* readColumns(
   path: string,
   columns: readonly string[],
-  how: Omit<TaskOptions, 'columns'> & Pick<RowOptions, 'optional'> = {},
+  how: Omit<TaskOptions, 'columns'> & Pick<RowOptions, 'optional' | 'emptyTexts'> = {},
 ): AsyncGenerator<Record<string, string>, void, undefined> {
   yield* readRows([path], { ...how, columns, numbers: true }, (line) => {
     throw badLine(line);

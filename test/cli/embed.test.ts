@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { readSafetensors } from '../../lib/encoders/safetensors.js';
+import { embedCommand } from '../../lib/cli/embed.js';
+import { COMMON_FLAGS, parseFlags, type Flags } from '../../lib/cli/flags.js';
+import { ProgressLine } from '../../lib/cli/terminal.js';
+import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 import { gradcache } from './program.js';
@@ -136,4 +140,116 @@ test('a failure leaves no file behind, and says what is wrong', async (t) => {
   const missing = await gradcache(args.map((arg) => (arg === rows ? join(folder, 'gone.txt') : arg)));
   assert.match(missing.stderr, / on cpu\nINPUT: .*gone\.txt cannot be read/);
   assert.deepEqual((await readdir(folder)).sort(), ['model', 'rows.jsonl']);
+});
+
+/** Runs `gradcache embed` in this process. */
+async function embed(...args: string[]): Promise<{ said: string; printed: string[] }> {
+  const flags = Object.assign({}, ...Object.values(embedCommand.sections), COMMON_FLAGS) as Flags;
+  let said = '';
+  const printed: string[] = [];
+  const progress = new ProgressLine({ write: (text) => (said += text) });
+  await embedCommand.run(parseFlags(flags, args), { progress, print: (line) => printed.push(line) });
+  return { said, printed };
+}
+
+test('no file that is read is written over', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const input = await writeRows(join(folder, 'rows.jsonl'), [{ text: 'the old dog' }]);
+  const before = await readFile(input);
+  const link = join(folder, 'link.jsonl');
+  await symlink(input, link);
+  const args = ['--model', model, '--device', 'cpu', '--input', input, '--column', 'text', '--output'];
+  for (const output of [input, link, join(model, 'model.safetensors')]) {
+    await assert.rejects(embed(...args, output), { code: 'INPUT', message: /--output .* would overwrite/ });
+  }
+  assert.deepEqual(await readFile(input), before);
+  await TextEncoder.load(model);
+});
+
+test('an empty text is encoded, wherever it comes from, and a text that is not there is refused', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const [lines, rows, table, out] = ['t.txt', 't.jsonl', 't.csv', 'out.jsonl'].map((name) =>
+    join(folder, name),
+  ) as [string, string, string, string];
+  await writeFile(lines, 'dog\n\n');
+  await writeRows(rows, [{ text: 'dog' }, { text: '' }]);
+  await writeFile(table, '1,dog\n2,""\n');
+  const outputs: string[] = [];
+  for (const [input, ...more] of [
+    [lines],
+    [rows, '--column', 'text'],
+    [table, '--column', 'b', '--fields', 'a,b'],
+  ] as const) {
+    await embed('--model', model, '--device', 'cpu', '--input', input, '--output', out, ...more);
+    outputs.push(await readFile(out, 'utf8'));
+  }
+  assert.match(outputs[0]!, /^\{"text":"dog",.*\n\{"text":"","vector":\[-?\d.*\n$/);
+  assert.deepEqual(outputs, [outputs[0], outputs[0], outputs[0]]);
+  await writeRows(rows, [{ text: 'dog' }, { other: 'x' }]);
+  await assert.rejects(
+    embed('--model', model, '--device', 'cpu', '--input', rows, '--column', 'text', '--output', out),
+    { code: 'INPUT', message: /line 2: it has no "text"/ },
+  );
+});
+
+test('a flag that would mean nothing is refused', async () => {
+  const args = ['--model', 'm', '--output', 'o.npy', '--input'];
+  for (const [message, ...more] of [
+    [/--fields is for a file with columns/, 'a.txt', '--fields', 'a'],
+    [/--no-header is for CSV and TSV files; a.jsonl is jsonl/, 'a.jsonl', '--column', 'a', '--no-header'],
+    [/needs --input-format/, '-', '--column', 'a'],
+    [/--input-format is xml/, 'a', '--column', 'a', '--input-format', 'xml'],
+    [/--header and --fields contradict/, 'a.csv', '--column', 'a', '--fields', 'a', '--header'],
+  ] as const) {
+    await assert.rejects(embed(...args, ...more), { code: 'INPUT', message });
+  }
+});
+
+test('a vector that is not finite is refused with its text', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const path = join(model, 'model.safetensors');
+  const weights = await readSafetensors(path);
+  const [name, words] = [...weights].find(([key]) => key.endsWith('word_embeddings.weight'))!;
+  const encoder = await TextEncoder.load(model);
+  const { ids } = await encoder.tokenize(['bread']);
+  encoder.dispose();
+  const bytes = Buffer.from(words.bytes);
+  bytes.writeFloatLE(NaN, ids[1]! * 16 * 4);
+  await writeSafetensors(path, weights.set(name, { ...words, bytes }));
+  const input = join(folder, 'texts.txt');
+  await writeFile(input, 'the old dog\na river\nsome bread\na ship\n');
+  for (const format of ['jsonl', 'npy', 'safetensors']) {
+    const output = join(folder, `out.${format}`);
+    await assert.rejects(
+      embed('--model', model, '--device', 'cpu', '--input', input, '--output', output, '--block', '2'),
+      { code: 'NON_FINITE', message: /text 3 of .*texts\.txt, "some bread", holds NaN/ },
+    );
+    assert.ok(!existsSync(output));
+  }
+});
+
+test('Ctrl-C ends it while it waits for standard input, and vectors can go to standard output', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const output = join(folder, 'out.npy');
+  const args = ['embed', '--model', model, '--device', 'cpu', '--input', '-', '--output'];
+  let sent = false;
+  const ended = await gradcache([...args, output], {
+    input: null,
+    onOutput: (child, written) => {
+      if (sent || !written.includes('on cpu')) return;
+      sent = true;
+      setTimeout(() => child.kill('SIGINT'), 200);
+    },
+  });
+  assert.deepEqual([ended.code, ended.signal], [130, null], ended.stderr);
+  assert.deepEqual(await readdir(folder), ['model']);
+
+  const shown = await gradcache([...args, '/dev/stdout', '--format', 'jsonl'], { input: 'a dog\nbread\n' });
+  assert.equal(shown.code, 0, shown.stderr);
+  assert.match(shown.stdout, /^\{"text":"a dog","vector":\[.*\]\}\n\{"text":"bread","vector":\[.*\]\}\n$/);
+  assert.match(shown.stderr, /2 vectors of 16 numbers/);
 });

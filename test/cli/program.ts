@@ -15,12 +15,16 @@ export interface Ended {
 /**
  * Runs `gradcache` in a process of its own.
  *
- * @param options.input text for its standard input
+ * @param options.input text for its standard input; null: it stays open, and nothing comes
  * @param options.onOutput called with everything written so far, whenever something is written
  */
 export function gradcache(
   args: readonly string[],
-  options: { cwd?: string; input?: string; onOutput?: (child: ChildProcess, written: string) => void } = {},
+  options: {
+    cwd?: string;
+    input?: string | null;
+    onOutput?: (child: ChildProcess, written: string) => void;
+  } = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [PROGRAM, ...args], { cwd: options.cwd, stdio: 'pipe' });
@@ -34,7 +38,7 @@ export function gradcache(
       options.onOutput?.(child, stdout + stderr);
     });
     child.stdin.on('error', () => undefined); // a program that ends early does not read it
-    child.stdin.end(options.input ?? '');
+    if (options.input !== null) child.stdin.end(options.input ?? '');
     child.on('error', reject);
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
   });

@@ -1,0 +1,60 @@
+import { formatOf, FORMATS, type DataFormat } from '../data/open-records.js';
+import { QUOTINGS } from '../data/quoting.js';
+import type { TaskOptions } from '../evaluation/records.js';
+import { UsageError } from './flags.js';
+import type { Arguments, Flags } from './flags.js';
+
+/** Flags that say how a file with columns is read. */
+export const TABLE_FLAGS = {
+  header: {
+    kind: 'switch',
+    onByDefault: true,
+    help: 'the first line of a CSV or TSV file is a row; its fields are the columns that are named',
+  },
+  fields: {
+    kind: 'list',
+    value: 'A,B,C',
+    help: 'names of all fields of a CSV or TSV file without a header, of which the columns are some',
+  },
+  quoting: {
+    kind: 'text',
+    value: 'KIND',
+    help: 'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
+  },
+} as const satisfies Flags;
+
+/**
+ * How the flags say that a file is read.
+ *
+ * @param formatFlag the flag that names its format
+ * @throws UsageError for a value that is none, and for a flag that means nothing for the file's format
+ */
+export function howToRead(
+  args: Arguments,
+  file: string,
+  formatFlag: string,
+): Pick<TaskOptions, 'format' | 'header' | 'quoting'> {
+  const format = oneOf(args, formatFlag, FORMATS);
+  const quoting = oneOf(args, 'quoting', QUOTINGS);
+  const fields = args.list('fields');
+  const header = args.get('header') as boolean | undefined; // undefined where the flag was not given
+  if (fields !== undefined && header === true)
+    throw new UsageError(
+      '--header and --fields contradict each other: --fields is for a file without a header.',
+    );
+  const given = Object.keys(TABLE_FLAGS).find((name) => args.get(name) !== undefined);
+  const actual: DataFormat | undefined = format ?? (given === undefined ? undefined : formatOf(file));
+  if (given !== undefined && actual !== 'csv' && actual !== 'tsv')
+    throw new UsageError(
+      `--${given === 'header' && header === false ? 'no-header' : given} is for CSV and TSV files; ${file} is ${actual}.`,
+    );
+  return { format, header: fields ?? header, quoting };
+}
+
+function oneOf<const T extends string>(args: Arguments, name: string, accepted: readonly T[]): T | undefined {
+  const given = args.text(name);
+  const value = accepted.find((known) => known === given);
+  if (value === undefined && given !== undefined)
+    throw new UsageError(`--${name} is ${given}; accepted is ${accepted.join(', ')}.`);
+  return value;
+}

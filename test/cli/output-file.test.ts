@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createReadStream } from 'node:fs';
+import {
+  chmod,
+  link,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { test } from 'node:test';
+import { openOutputFile } from '../../lib/cli/output-file.js';
+import { openVectorFile } from '../../lib/cli/vector-files.js';
+import { refuseOverwriting, refuseReplacing } from '../../lib/overwrite.js';
+import { temporaryFolder } from '../training/support.js';
+
+async function write(path: string, text: string): Promise<void> {
+  const file = await openOutputFile(path);
+  await file.write(Buffer.from(`-${text.slice(1)}`));
+  await file.writeBeginning(Buffer.from(text.slice(0, 1)));
+  await file.finish();
+}
+
+test('a file is replaced when it is complete, with its permissions; links stay and are written through', async (t) => {
+  const folder = await temporaryFolder(t);
+  const [path, first, second] = ['file', 'first', 'second'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await writeFile(path, 'old');
+  await chmod(path, 0o640);
+  await mkdir(join(folder, 'elsewhere'));
+  await symlink('file', first);
+  await symlink(first, second);
+  const dangling = join(folder, 'elsewhere', 'dangling');
+  await symlink(relative(join(folder, 'elsewhere'), join(folder, 'new')), dangling);
+
+  const output = await openOutputFile(second);
+  await output.write(Buffer.from('half'));
+  assert.equal(await readFile(path, 'utf8'), 'old');
+  await output.abandon();
+  assert.equal(await readFile(path, 'utf8'), 'old');
+
+  for (const name of [path, first, second]) {
+    await write(name, `by ${name}`);
+    assert.equal(await readFile(path, 'utf8'), `by ${name}`);
+    assert.equal((await stat(path)).mode & 0o777, 0o640);
+  }
+  await write(dangling, 'made');
+  assert.equal(await readFile(join(folder, 'new'), 'utf8'), 'made');
+  assert.deepEqual([await readlink(first), await readlink(second)], ['file', first]);
+  assert.ok((await lstat(dangling)).isSymbolicLink());
+  assert.deepEqual((await readdir(folder)).sort(), ['elsewhere', 'file', 'first', 'new', 'second']);
+});
+
+test('a pipe or a device is written to and stays what it is', async (t) => {
+  const folder = await temporaryFolder(t);
+  const pipe = join(folder, 'pipe');
+  assert.equal(spawnSync('mkfifo', [pipe]).status, 0);
+  const read = new Promise<string>((resolve) => {
+    let text = '';
+    createReadStream(pipe, 'utf8')
+      .on('data', (part) => (text += part))
+      .on('end', () => resolve(text));
+  });
+  const vectors = await openVectorFile(pipe, 'jsonl', 2);
+  await vectors.write(['a'], Float32Array.of(1, 0.5));
+  await vectors.finish();
+  assert.equal(await read, '{"text":"a","vector":[1,0.5]}\n');
+  assert.ok((await lstat(pipe)).isFIFO());
+
+  const nothing = await openVectorFile('/dev/null', 'jsonl', 1);
+  await nothing.write(['a'], Float32Array.of(1));
+  await nothing.finish();
+  assert.ok((await lstat('/dev/null')).isCharacterDevice());
+  for (const format of ['npy', 'safetensors'] as const) {
+    await assert.rejects(openVectorFile('/dev/null', format, 1), {
+      code: 'INPUT',
+      message: /\/dev\/null is a pipe or a device, and .*--format jsonl/,
+    });
+  }
+});
+
+test('what the system refuses is named with the file', async (t) => {
+  const folder = await temporaryFolder(t);
+  const circle = join(folder, 'circle');
+  await symlink('circle', circle);
+  for (const [path, message] of [
+    [folder, /is a folder; name a file/],
+    [join(folder, 'gone', 'file'), /gone\/file cannot be written: ENOENT/],
+    [circle, /circle cannot be written: .*circle/],
+  ] as const) {
+    await assert.rejects(openOutputFile(path), { name: 'GradCacheError', code: 'INPUT', message });
+  }
+  const full = await openOutputFile('/dev/full');
+  await assert.rejects(full.write(Buffer.from('a')), {
+    code: 'INPUT',
+    message: /\/dev\/full cannot be written/,
+  });
+});
+
+test('an output that is one of the inputs is refused, by whatever name', async (t) => {
+  const folder = await temporaryFolder(t);
+  const at = (name: string): string => join(folder, name);
+  await mkdir(at('model/1_Pooling'), { recursive: true });
+  for (const name of ['data', 'model/weights', 'model/1_Pooling/config', 'other'])
+    await writeFile(at(name), '');
+  await symlink('data', at('link'));
+  await symlink('.', at('here'));
+  await link(at('data'), at('second-name'));
+  const inputs = [
+    { name: '--input', path: at('data') },
+    { name: '--model', path: at('here/model') },
+  ];
+  for (const name of [
+    'data',
+    './data',
+    'link',
+    'here/data',
+    'second-name',
+    'model/weights',
+    'model/1_Pooling/config',
+  ]) {
+    await assert.rejects(refuseOverwriting({ name: '--output', path: `${folder}/${name}` }, inputs), {
+      code: 'INPUT',
+      message: /--output .* would overwrite .* (--input|--model) reads/,
+    });
+  }
+  for (const name of ['other', 'new', 'model/new'])
+    await refuseOverwriting({ name: '--output', path: at(name) }, inputs);
+
+  for (const replaced of ['model', 'here/model', 'here'])
+    await assert.rejects(refuseReplacing({ name: '--output', path: at(replaced) }, inputs), {
+      code: 'INPUT',
+    });
+  await refuseReplacing({ name: '--output', path: at('mod') }, inputs);
+});
