@@ -5,6 +5,7 @@ import type { ResumeConfig, TrainConfig } from '../training/config.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
 import { SettingError } from '../training/fields.js';
+import { requireApart } from '../training/inputs-apart.js';
 import { train } from '../training/train.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
@@ -66,6 +67,8 @@ async function readConfig(
   const missing = needed.find((name) => merged[name] === undefined);
   if (file === undefined && missing !== undefined)
     throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
+  if (file !== undefined && typeof merged.output === 'string')
+    await requireApart(merged.output, [{ name: '--config', path: file }]);
   return { config: merged as unknown as TrainConfig | ResumeConfig, file };
 }
 

@@ -1,6 +1,17 @@
 import { existsSync, statSync } from 'node:fs';
-import { lstat, mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import {
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { isAlive } from '../process-alive.js';
 import { findBuilds } from './builds.js';
@@ -72,10 +83,16 @@ export async function setup(options: SetupOptions = {}): Promise<SetupResult> {
     throw new GradCacheError('SETUP', `${from} does not exist: give a folder or an archive of libtorch.`);
   if (statSync(from).isDirectory()) {
     const folder = checked(from, from);
+    if (await isInside(from, link)) return { folder, installed: false };
     return { folder, installed: await pointAt(link, folder) };
   }
   const { size, mtimeMs } = statSync(from);
   const target = options.project ? link : join(dirname(link), basename(from));
+  if (await isInside(from, target))
+    throw new GradCacheError(
+      'SETUP',
+      `${from} lies where it would be unpacked to, and would be written over. Move the archive to another folder.`,
+    );
   return place(link, target, { archive: from, size, mtimeMs }, (folder) =>
     extractArchive(from, folder, environment, options.onLine),
   );
@@ -160,6 +177,14 @@ async function pointAt(link: string, folder: string): Promise<boolean> {
   await symlink(folder, beside);
   await swapIn(beside, link);
   return true;
+}
+
+/** Whether a path is a folder or file that is there, or lies in it; links are followed. */
+async function isInside(path: string, outer: string): Promise<boolean> {
+  const [inner, around] = await Promise.all(
+    [path, outer].map((each) => realpath(each).catch(() => undefined)),
+  );
+  return inner !== undefined && around !== undefined && (inner === around || inner.startsWith(around + sep));
 }
 
 async function exists(path: string): Promise<boolean> {

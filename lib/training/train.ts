@@ -8,6 +8,7 @@ import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from
 import { withNegatives } from './columns.js';
 import type { FilledTrainConfig, ResumeConfig, TrainConfig } from './config.js';
 import { RunData, type TokenizedBatch } from './data.js';
+import { requireInputsApart } from './inputs-apart.js';
 import { loadHeldOut } from './held-out.js';
 import type { HeldOut } from './held-out.js';
 import type { StepEvent, TrainEvent } from './events.js';
@@ -76,6 +77,7 @@ export async function train(
     await tidyOutput(output);
     const resumed = await findResumed({ output, resume });
     const { config: filled, notes } = await fillConfig(config, resumed);
+    await requireInputsApart(filled);
     const metrics = new MetricsFile(join(output, 'metrics.jsonl'), resumed?.checkpoint.state.step ?? 0);
     const emit = (event: TrainEvent): void => {
       metrics.write(event);

@@ -67,7 +67,7 @@ test('a pipe or a device is written to and stays what it is', async (t) => {
   const read = new Promise<string>((resolve) => {
     let text = '';
     createReadStream(pipe, 'utf8')
-      .on('data', (part) => (text += part))
+      .on('data', (part) => (text += part.toString()))
       .on('end', () => resolve(text));
   });
   const vectors = await openVectorFile(pipe, 'jsonl', 2);

@@ -175,3 +175,20 @@ test('a version or pip options do not go together with a folder', async (context
   const it = world(context);
   await assert.rejects(setup({ ...it.options, from: it.wheel, version: '2.13.0' }), { code: 'SETUP' });
 });
+
+test('what it is given to take is never written over', async (context) => {
+  const it = world(context);
+  // An archive kept in the folder that it would be unpacked into, under the very name.
+  const kept = join(it.cache, 'libtorch.tar');
+  mkdirSync(it.cache, { recursive: true });
+  assert.equal(spawnSync('tar', ['-cf', kept, '-C', join(it.folder, 'site-packages'), 'torch']).status, 0);
+  const before = readFileSync(kept);
+  await assert.rejects(setup({ ...it.options, from: kept }), { code: 'SETUP', message: /Move the archive/ });
+  assert.deepEqual(readFileSync(kept), before);
+  // A folder that is where the link to it would be.
+  const own = fakeLibtorch(join(it.project, '.libtorch'));
+  const { installed } = await setup({ ...it.options, from: own, project: true });
+  assert.equal(installed, false);
+  assert.ok(existsSync(join(own, 'lib', 'libtorch_cpu.so')));
+  assert.equal(it.found()?.folder, own);
+});

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { link, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainEvent } from '../../lib/training/events.js';
-import { pairs, record, shortRun, writeRows } from './support.js';
+import { train } from '../../lib/training/train.js';
+import { digests, pairs, record, saveTinyModel, shortRun, TINY_CONFIG, writeRows } from './support.js';
 
 test('columns called negative, negative2, … are hard negatives where no columns are named', async (t) => {
   const { folder, config } = await shortRun(t);
@@ -93,4 +94,30 @@ test('a CSV file without a header trains, its columns named by the configuration
   );
   const { steps } = await record({ ...config, data, header: false, columns: ['query', 'passage'], steps: 2 });
   assert.equal(steps.length, 2);
+});
+
+test('a run that would write over what it reads is refused before anything is written', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const model = await saveTinyModel(join(folder, 'run', 'model'));
+  await symlink(model, join(folder, 'link'));
+  const metrics = await writeRows(join(folder, 'run', 'metrics.jsonl'), pairs());
+  const inModel = await writeRows(join(model, 'held-out.jsonl'), pairs());
+  const second = join(folder, 'second-name.jsonl');
+  await link(metrics, second);
+  const before = await digests(folder);
+  const evaluation = { task: 'retrieval' as const, data: inModel };
+  for (const inputs of [
+    { model },
+    { model: join(folder, 'link') },
+    { model: { config: TINY_CONFIG, tokenizer: join(model, 'tokenizer.json') } },
+    { data: metrics },
+    { data: [config.data as string, second] },
+    { evaluation },
+  ]) {
+    await assert.rejects(train({ ...config, ...inputs }), {
+      code: 'INPUT',
+      message: /would overwrite|already holds the model/,
+    });
+  }
+  assert.deepEqual(await digests(folder), before);
 });

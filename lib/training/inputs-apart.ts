@@ -1,0 +1,34 @@
+import { join } from 'node:path';
+import { refuseOverwriting, refuseReplacing, type NamedPath } from '../overwrite.js';
+import { checkpointFolder, listCheckpoints, modelFolder } from './checkpoint.js';
+import type { FilledTrainConfig } from './config.js';
+
+/**
+ * Throws where a run would write over what it reads: where its data, its held-out data or the model it starts from is or
+ * lies in the model, the checkpoints or the metrics of its output.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+export function requireInputsApart(config: FilledTrainConfig): Promise<void> {
+  return requireApart(config.output, inputsOf(config));
+}
+
+/** {@link requireInputsApart} for any files that are read. */
+export async function requireApart(output: string, inputs: readonly NamedPath[]): Promise<void> {
+  const metrics = { name: 'output: the file', path: join(output, 'metrics.jsonl') };
+  await refuseOverwriting(metrics, inputs);
+  const checkpoints = (await listCheckpoints(output)).map((step) => checkpointFolder(output, step));
+  for (const path of [modelFolder(output), ...checkpoints])
+    await refuseReplacing({ name: 'output: the folder', path }, inputs);
+}
+
+function inputsOf({ data, model, evaluation }: FilledTrainConfig): NamedPath[] {
+  const inputs = data.map((path) => ({ name: 'data', path }));
+  if (evaluation !== null) inputs.push({ name: 'evaluation.data', path: evaluation.data });
+  if (typeof model === 'string') inputs.push({ name: 'model', path: model });
+  else {
+    inputs.push({ name: 'model.tokenizer', path: model.tokenizer });
+    if (typeof model.config === 'string') inputs.push({ name: 'model.config', path: model.config });
+  }
+  return inputs;
+}
