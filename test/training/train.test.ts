@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, rmSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -196,23 +197,82 @@ test('a loss that is not finite stops the run and names the step and the texts',
   );
 });
 
-test('lines that are skipped are told, once each', async (t) => {
+test('lines that are skipped are told, once each, and counted, however long the run and however it reads', async (t) => {
   const { folder, config } = await shortRun(t);
   const data = join(folder, 'with-bad-lines.jsonl');
-  await writeFile(
-    data,
-    `${pairs()
-      .map((row) => JSON.stringify(row))
-      .join('\n')}\n{"anchor": 3}\n`,
-  );
-  const { events } = await record({ ...config, data, steps: undefined, epochs: 2, onBadLine: 'skip' });
-  const skipped = events.filter((event) => event.type === 'skipped');
-  assert.equal(skipped.length, 1);
-  assert.match(skipped[0]!.message, /with-bad-lines\.jsonl, line 61/);
+  const lines = pairs().map((row) => JSON.stringify(row));
+  await writeFile(data, ['{"anchor": 3}', ...lines, 'no JSON', ''].join('\n'));
+  const lengths: [string, Partial<TrainConfig>][] = [
+    ['epochs', { steps: undefined, epochs: 2 }],
+    ['steps', { steps: 7 }], // over two epochs
+    ['order', { steps: 7, shuffle: false }],
+  ];
+  for (const [name, length] of lengths) {
+    const settings = { ...config, ...length, data, output: join(folder, name), onBadLine: 'skip' } as const;
+    const events: TrainEvent[] = [];
+    const { skipped } = await train(settings, { onEvent: (event) => events.push(event) });
+    assert.equal(skipped, 2);
+    const told = (all: readonly TrainEvent[]): (string | number)[] =>
+      all.flatMap((event): (string | number)[] =>
+        event.type === 'skipped' ? [event.message] : event.type === 'skippedTotal' ? [event.lines] : [],
+      );
+    const [first, second, ...rest] = told(events);
+    assert.match(String(first), /with-bad-lines\.jsonl, line 1: /);
+    assert.match(String(second), /with-bad-lines\.jsonl, line 62: /);
+    assert.deepEqual(rest, [2], 'the total, at the end');
+    const written = (await readFile(join(settings.output, 'metrics.jsonl'), 'utf8')).trim().split('\n');
+    assert.deepEqual(told(written.map((line) => JSON.parse(line) as TrainEvent)), told(events));
+  }
   await assert.rejects(record({ ...config, data, output: join(folder, 'other') }), {
     code: 'INPUT',
-    message: /line 61/,
+    message: /line 1:/,
   });
+});
+
+test('an error of the run is told, whatever else goes wrong after it', async (t) => {
+  const { config } = await shortRun(t);
+  const own = new Error('of the caller');
+  const failing = train(config, {
+    onEvent: (event) => {
+      if (event.type !== 'step') return;
+      rmSync(config.output, { recursive: true }); // now metrics.jsonl cannot be written either
+      mkdirSync(join(config.output, 'metrics.jsonl'), { recursive: true });
+      throw own;
+    },
+  });
+  await assert.rejects(failing, (error) => error === own);
+});
+
+test('hooks and a configuration of a wrong type are refused by name', async (t) => {
+  const { config } = await shortRun(t);
+  const wrong: [unknown, unknown, RegExp][] = [
+    [config, { onEvent: 'print' }, /onEvent is "print"; a function is needed/],
+    [config, { signal: true }, /signal is true; an AbortSignal is needed/],
+    [config, { onevent: () => undefined }, /train knows no option 'onevent' \(did you mean onEvent\?\)/],
+    [config, null, /train takes its options as an object/],
+    [null, {}, /config is null; accepted is an object/],
+    [[config], {}, /config is \[.*, a list; accepted is an object/],
+    [{ ...config, data: new Array(2) }, {}, /config\.data is \[null,null\], a list/],
+    [{ ...config, optimizer: { betas: new Array(2) } }, {}, /config\.optimizer\.betas\[0\] is undefined/],
+    [{ ...config, loss: { symmetric: 'no' } }, {}, /config\.loss\.symmetric is "no", a string/],
+    [{ ...config, uniqueTexts: 0 }, {}, /config\.uniqueTexts is 0, a number/],
+    [{ ...config, device: 'gpu' }, {}, /config\.device is "gpu", a string; accepted is "auto", "cpu"/],
+    [{ ...config, prompts: { anchor: 3 } }, {}, /config\.prompts\.anchor is 3, a number/],
+    [{ ...config, prompts: { anchor: {} } }, {}, /config\.prompts\.anchor\.prefix is missing/],
+    [{ ...config, steps: 1n }, {}, /config\.steps is 1, a bigint/],
+  ];
+  for (const [given, hooks, message] of wrong)
+    await assert.rejects(train(given as never, hooks as never), { code: 'INPUT', message });
+  await assert.rejects(readdir(config.output), { code: 'ENOENT' });
+});
+
+test('a short run has a warm-up too: a part of its steps is rounded up', async (t) => {
+  const { config } = await shortRun(t);
+  const { steps } = await record({ ...config, steps: 3, schedule: { warmup: 0.4 }, optimizer: { lr: 1 } });
+  assert.deepEqual(
+    steps.map(({ lr }) => lr),
+    [0.5, 1, 1],
+  );
 });
 
 test('a model can start from random weights, in several precisions, and the seed decides', async (t) => {
@@ -245,5 +305,64 @@ test('three columns train with hard negatives, and prompts are put before their 
   await assert.rejects(record({ ...config, output: join(folder, 'x'), prompts: { anchor: 'query' } }), {
     code: 'INPUT',
     message: /query/,
+  });
+});
+
+test('only the prompts of the run are put before texts; words are saved with the model, under a name', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = pairs().map((row, place) => ({ ...row, negative: `a stone ${place}` }));
+  const data = await writeRows(join(folder, 'triplets.jsonl'), rows);
+  const withDefault = join(folder, 'with-default');
+  const source = await TextEncoder.load(config.model as string);
+  source.setPrompt('document', 'a text of ');
+  await source.save(withDefault);
+  source.dispose();
+  const file = join(withDefault, 'config_sentence_transformers.json');
+  const written = JSON.parse(await readFile(file, 'utf8')) as object;
+  await writeFile(file, JSON.stringify({ ...written, default_prompt_name: 'document' }));
+  let runs = 0;
+  const run = async (model: string, change: Partial<TrainConfig>, texts: readonly object[] = rows) => {
+    const output = join(folder, String(runs++));
+    const file = texts === rows ? data : await writeRows(`${output}.jsonl`, texts);
+    const { steps } = await record({ ...config, model, data: file, output, steps: 2, ...change });
+    return { losses: steps.map(({ loss }) => loss), output };
+  };
+  // The model's default prompt is for encoding.
+  const plain = await run(config.model as string, {});
+  assert.deepEqual((await run(withDefault, {})).losses, plain.losses);
+  // Words are the same as the texts with them in front; negatives that no one names have those of the positives.
+  const inFront = rows.map(({ anchor, positive, negative }) => ({
+    anchor: `find the ${anchor}`,
+    positive: `a text of ${positive}`,
+    negative: `a text of ${negative}`,
+  }));
+  const expected = (await run(config.model as string, {}, inFront)).losses;
+  assert.notDeepEqual(expected, plain.losses);
+  const words = { anchor: { prefix: 'find the ' }, positive: { prefix: 'a text of ' } };
+  const byWords = await run(config.model as string, { prompts: words });
+  assert.deepEqual(byWords.losses, expected);
+  const trained = await TextEncoder.load(join(byWords.output, 'model'));
+  assert.deepEqual(trained.prompts, { query: 'find the ', document: 'a text of ' });
+  trained.dispose();
+  // By name, of the model's own; a prompt for a negative that the configuration does not list as a column.
+  const named = {
+    anchor: { prefix: 'find the ', name: 'search' },
+    positive: 'document',
+    negative: 'document',
+  };
+  assert.deepEqual((await run(withDefault, { prompts: named })).losses, expected);
+  const other = inFront.map((row, place) => ({ ...row, negative: `not ${rows[place]!.negative}` }));
+  const wrong = { ...words, negative: { prefix: 'not ', name: 'wrong' } };
+  assert.deepEqual(
+    (await run(config.model as string, { prompts: wrong })).losses,
+    (await run(config.model as string, {}, other)).losses,
+  );
+  await assert.rejects(run(withDefault, { prompts: { positive: { prefix: 'other ' } } }), {
+    code: 'INPUT',
+    message: /would be saved as "document", but that name stands for "a text of " already/,
+  });
+  await assert.rejects(run(config.model as string, { prompts: { negative_3: 'document' } }), {
+    code: 'INPUT',
+    message: /config\.prompts\.negative_3 is for a column that the data has nothing in/,
   });
 });
