@@ -78,7 +78,10 @@ export interface TrainConfig {
   readonly device?: string;
   /** Type of the computation; weights and optimizer state are float32 (float64 for 'float64'). Default 'float32'. */
   readonly precision?: 'float32' | 'float64' | 'bfloat16';
-  /** Tokens of a text, special ones included; longer texts are cut. Default: the model's. */
+  /**
+   * Tokens of a text in training, special ones included, up to the model's positions; longer texts are cut. Default: the
+   * model's. The saved folder keeps the limit of the folder that was trained; a model made from scratch gets this one.
+   */
   readonly maxLength?: number;
   /** Dropout probability in place of the model's. */
   readonly dropout?: number;
