@@ -21,7 +21,6 @@ Instance::Instance(Napi::Env env) : env_(env) {
 Instance::~Instance() { engine_.shutdown(); }
 
 void Instance::submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bool)> job) {
-  if (pending_++ == 0) napi_ref_threadsafe_function(env_, channel_);
   engine_.submit(group, [channel = channel_, job = std::move(job)](bool cancelled) mutable {
     std::unique_ptr<Delivery> delivery = job(cancelled);
     job = nullptr;
@@ -29,6 +28,8 @@ void Instance::submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bo
       static_cast<void>(delivery.release());  // deliverOnJavaScriptThread takes it back
     }
   });
+  // Delivered on this thread, so not before now. What could not be submitted keeps no event loop alive.
+  if (pending_++ == 0) napi_ref_threadsafe_function(env_, channel_);
 }
 
 void Instance::deliverOnJavaScriptThread(napi_env env, napi_value, void* context, void* data) {

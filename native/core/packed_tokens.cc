@@ -1,6 +1,7 @@
 #include "core/packed_tokens.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/error.h"
 
@@ -25,6 +26,8 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
     packed.longest = std::max<int64_t>(packed.longest, lengths[s]);
     packed.offsets.push_back(packed.offsets.back() + lengths[s]);
   }
+  require(packed.offsets.back() <= std::numeric_limits<int32_t>::max(), "INPUT", "a chunk of ",
+          packed.offsets.back(), " tokens is too long: offsets are numbers of 32 bits");
   require(packed.offsets.back() == idCount, "SHAPE", "the sequences have ", packed.offsets.back(),
           " tokens in all, ", idCount, " ids were given");
 

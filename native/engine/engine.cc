@@ -12,8 +12,9 @@ void Engine::submit(uint64_t group, Job job) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
-      queue_.push_back({group, false, std::move(job)});
+      // First the thread: where the system has none left, nothing was queued.
       if (!thread_.joinable()) thread_ = std::thread(&Engine::run, this);
+      queue_.push_back({group, false, std::move(job)});
       wake_.notify_one();
       return;
     }
