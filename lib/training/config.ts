@@ -61,7 +61,7 @@ export interface TrainConfig {
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
-    /** Steps of warm-up, or a part of all steps, rounded up, where below 1. Default 0.1. */
+    /** Steps of warm-up, at most those of the run, or a part of all steps, rounded up, where below 1. Default 0.1. */
     readonly warmup?: number;
   };
   /** Passes over the data. Default 1 where `steps` is not given. */
