@@ -2,7 +2,7 @@ import { readRows, type RowOptions } from '../data/read-rows.js';
 import { badLine } from '../data/row.js';
 
 /** How a file is read: as in `readPairs`, except that numbers count as texts and bad lines are always errors. */
-export type TaskOptions = Pick<RowOptions, 'columns' | 'format' | 'header' | 'quoting'>;
+export type TaskOptions = Pick<RowOptions, 'columns' | 'format' | 'header' | 'quoting' | 'signal'>;
 
 /**
  * Columns of a file, row by row. Unlike in `readPairs`, a number is taken as its text, since scores and ids are often

@@ -11,16 +11,17 @@ export interface HeldOut {
   measure(model: TextEncoder, signal?: AbortSignal): Promise<Readonly<Record<string, number>>>;
 }
 
-/** Reads the held-out data of a run. */
+/** Reads the held-out data of a run. @param signal ends the reading */
 export async function loadHeldOut(
   config: NonNullable<FilledTrainConfig['evaluation']>,
   { columns, prompts, loss: { similarity } }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
+  signal: AbortSignal | undefined,
 ): Promise<HeldOut> {
   // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
   // its positives, or none.
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
   const { columns: own, header, quoting } = config;
-  const how = { columns: own, header, quoting };
+  const how = { columns: own, header, quoting, signal };
   if (config.task === 'sts') {
     const task = await readSts(config.data, how);
     return {

@@ -173,7 +173,7 @@ class Loop {
 
   async run(): Promise<TrainResult> {
     const { config, parts, signal } = this;
-    const heldOut = config.evaluation === null ? null : await loadHeldOut(config.evaluation, config);
+    const heldOut = config.evaluation === null ? null : await loadHeldOut(config.evaluation, config, signal);
     let step = parts.done;
     if (step < parts.steps) {
       for await (const batch of this.data.batches(parts.model, { skip: step, signal })) {

@@ -132,10 +132,10 @@ test('fields of a file without a header have names of which columns picks some, 
 test('an open quote before many lines is given up in linear time', async (t) => {
   const path = join(await temporaryFolder(t), 'large.csv');
   const line = `${'abcdefgh '.repeat(8)},${'ijklmnop '.repeat(8)}\n`;
-  await writeFile(path, `a,b\n"open,x\n${line.repeat(100_000)}`);
+  await writeFile(path, `a,b\n"open,x\n${line.repeat(40_000)}`);
   const dataset = readPairs(path, { onBadLine: 'skip' });
   const started = performance.now();
-  assert.equal((await collect(dataset)).length, 100_000);
+  assert.equal((await collect(dataset)).length, 40_000);
   assert.equal(dataset.skipped, 1);
   assert.ok(performance.now() - started < 20_000);
 });

@@ -10,6 +10,7 @@ import { gzipSync } from 'node:zlib';
 import { batches } from '../../lib/data/batches.js';
 import { readPairs } from '../../lib/data/read-pairs.js';
 import type { ReadOptions } from '../../lib/data/read-pairs.js';
+import { readSts } from '../../lib/evaluation/tasks.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { RunData } from '../../lib/training/data.js';
 import { collect, temporaryFolder } from './temporary-folder.js';
@@ -65,6 +66,8 @@ test('an abort ends the wait for a pipe, and the process can end', async (t) => 
     const pipe = makePipe(join(folder, name));
     await assert.rejects(collect(readPairs(pipe, { signal: AbortSignal.timeout(20) })), { code: 'ABORTED' });
   }
+  const task = readSts(join(folder, 'a.csv'), { signal: AbortSignal.timeout(20) });
+  await assert.rejects(task, { code: 'ABORTED' });
   const aborted = AbortSignal.abort();
   await assert.rejects(collect(readPairs(join(folder, 'a.csv'), { signal: aborted })), { code: 'ABORTED' });
   // With a writer that says no more.
