@@ -58,7 +58,8 @@ export { flattenScores } from './evaluation/scores.js';
 export { search, type Ranking, type SearchOptions } from './evaluation/search.js';
 export type { Similarity } from './similarity.js';
 export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
-export { readRetrievalFolder, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
+export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
+export { readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
 export type {
   EvaluationConfig,
   NewModel,

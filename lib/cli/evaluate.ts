@@ -1,16 +1,20 @@
-import { QUOTINGS } from '../data/quoting.js';
-import { readColumns } from '../evaluation/records.js';
 import { evaluateRetrieval } from '../evaluation/retrieval.js';
-import type { RetrievalTask } from '../evaluation/retrieval.js';
+import { readRetrievalFolder, type BeirTask } from '../evaluation/beir.js';
 import { flattenScores } from '../evaluation/scores.js';
+import { chooseSimilarity } from '../evaluation/similarity.js';
 import { evaluateSts } from '../evaluation/sts.js';
-import { readRetrievalFolder, readRetrievalPairs, readSts, type TaskOptions } from '../evaluation/tasks.js';
+import { readRetrievalPairs, readSts } from '../evaluation/tasks.js';
+import type { RetrievalTask } from '../evaluation/retrieval.js';
+import type { TextEncoder } from '../encoders/text-encoder.js';
+import { SIMILARITIES, type Similarity } from '../similarity.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
-import { interruptible } from './interrupt.js';
+import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
-import type { ProgressLine } from './terminal.js';
+import { howToRead, TABLE_FLAGS } from './table-flags.js';
+import { plural, type ProgressLine } from './terminal.js';
+import { hasColumns, readTexts } from './texts.js';
 
 const TASK_FLAGS = {
   task: { kind: 'text', value: 'TASK', help: 'retrieval (default) or sts' },
@@ -20,60 +24,63 @@ const TASK_FLAGS = {
     value: 'A,B[,C]',
     help: 'its columns; default anchor,positive or sentence1,sentence2,score',
   },
-  header: {
-    kind: 'switch',
-    onByDefault: true,
-    help: 'the first line of a CSV or TSV file is a row; --columns names its fields',
-  },
-  fields: {
-    kind: 'list',
-    value: 'A,B,C',
-    help: 'names of all fields of a CSV or TSV file without a header; --columns picks some',
-  },
-  quoting: {
+  format: { kind: 'text', value: 'FORMAT', help: 'jsonl, csv, tsv or parquet, where its name does not tell' },
+  ...TABLE_FLAGS,
+  similarity: {
     kind: 'text',
-    value: 'KIND',
-    help: 'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
+    value: 'NAME',
+    help: "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
+  },
+  'query-prompt': {
+    kind: 'text',
+    value: 'NAME',
+    help:
+      "prompt of the model put before queries and sts sentences, '' for none; default: the prompt called query for\n" +
+      `${' '.repeat(30)}retrieval, the model's default prompt for sts`,
   },
 } as const satisfies Flags;
 
 const RETRIEVAL_FLAGS = {
-  documents: { kind: 'text', value: 'FILE', help: 'further documents to search, relevant to no query' },
+  documents: {
+    kind: 'text',
+    value: 'FILE',
+    help: 'further documents, relevant to no query: one a line, or a file with columns and a header',
+  },
   'document-column': {
     kind: 'text',
     value: 'NAME',
     help: 'the column of --documents; default that of the documents in --data',
   },
-  queries: {
-    kind: 'text',
-    value: 'FILE',
-    help: 'BEIR layout: queries with _id and text (with --corpus and --judgements)',
-  },
-  corpus: { kind: 'text', value: 'FILE', help: 'BEIR layout: documents with _id, text and perhaps title' },
-  judgements: {
-    kind: 'text',
-    value: 'FILE',
-    help: 'BEIR layout: query-id, corpus-id, score, separated by tabs',
-  },
   'recall-at': { kind: 'list', value: 'K,K', help: 'default 1,5,10,100' },
-  'query-prompt': {
+  'document-prompt': {
     kind: 'text',
     value: 'NAME',
-    help: 'prompt of the model put before queries (and sts sentences)',
+    help: "prompt of the model put before documents, '' for none; default: the prompt called document",
   },
-  'document-prompt': { kind: 'text', value: 'NAME', help: 'prompt of the model put before documents' },
+} as const satisfies Flags;
+
+const BEIR_FLAGS = {
+  queries: { kind: 'text', value: 'FILE', help: 'queries with _id and text, as JSON lines' },
+  corpus: { kind: 'text', value: 'FILE', help: 'documents with _id, text and perhaps title, as JSON lines' },
+  judgements: { kind: 'text', value: 'FILE', help: 'query-id, corpus-id and score, separated by tabs' },
 } as const satisfies Flags;
 
 /** `gradcache evaluate` */
 export const evaluateCommand: Command = {
   usage: 'gradcache evaluate --model FOLDER --data FILE [FLAGS]',
   about:
-    'Measures a model: retrieval by exact search (recall@k, MRR@10, nDCG@10), or how well cosines agree with the scores\n' +
-    'that people gave to pairs of sentences (Spearman and Pearson correlation).',
-  sections: { Model: MODEL_FLAGS, Task: TASK_FLAGS, Retrieval: RETRIEVAL_FLAGS },
+    'Measures a model: retrieval by exact search (recall@k, MRR@10, nDCG@10), or how well similarities agree with the scores\n' +
+    'that people gave to pairs of sentences (Spearman and Pearson correlation). Equal scores are ranked in the order of the\n' +
+    "documents. In the layout of BEIR a document with the query's own _id is not ranked for it.",
+  sections: {
+    Model: MODEL_FLAGS,
+    Task: TASK_FLAGS,
+    Retrieval: RETRIEVAL_FLAGS,
+    'Retrieval in the layout of BEIR, in place of --data': BEIR_FLAGS,
+  },
   examples: [
     'gradcache evaluate --model runs/a/model --data held-out.jsonl',
-    'gradcache evaluate --model all-MiniLM-L6-v2 --task sts --data test.csv --no-header --columns a,b,score',
+    'gradcache evaluate --model all-MiniLM-L6-v2 --task sts --data semeval.tsv --fields score,sentence1,sentence2',
     'gradcache evaluate --model m --queries queries.jsonl --corpus corpus.jsonl --judgements qrels/test.tsv --json',
   ],
   async run(args, { progress, print }) {
@@ -86,8 +93,8 @@ export const evaluateCommand: Command = {
       () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
     );
     progress.clear();
-    const { counts, scores } = measured;
-    if (args.on('json')) print(JSON.stringify({ task, ...counts, ...scores }));
+    const { counts, scores, leftOut = {} } = measured;
+    if (args.on('json')) print(JSON.stringify({ task, ...counts, ...leftOut, ...scores }));
     else
       for (const [name, value] of Object.entries({ ...counts, ...scores }))
         print(`${name.padEnd(12)}${format(value)}`);
@@ -95,25 +102,34 @@ export const evaluateCommand: Command = {
   },
 };
 
-/** How much was measured, and the scores by name. */
+/** How much was measured, how much was not, and the scores by name. */
 interface Measured {
   readonly counts: Readonly<Record<string, number>>;
+  readonly leftOut?: Readonly<Record<string, number>>;
   readonly scores: Readonly<Record<string, number>>;
 }
 
 async function measureSts(args: Arguments, progress: ProgressLine, signal: AbortSignal): Promise<Measured> {
-  const task = await readSts(args.required('data', TASK_FLAGS.data), {
-    columns: args.list('columns'),
-    ...howToRead(args),
-  });
+  const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
+  refuseFlags(args, others, 'is for retrieval, not for --task sts');
+  const asked = similarityOf(args);
+  const data = args.required('data', TASK_FLAGS.data);
+  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
+  const task = await unlessAborted(readSts(data, how), signal);
+  if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
   const model = await openModel(args, progress);
   try {
     const scores = await evaluateSts(model, task, {
+      similarity: saySimilarity(asked, model, progress),
       prompt: args.text('query-prompt'),
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
     });
-    return { counts: { pairs: scores.pairs }, scores: flattenScores(scores) };
+    return {
+      counts: { pairs: scores.pairs },
+      ...(task.unscored !== undefined && { leftOut: { unscored: task.unscored } }),
+      scores: flattenScores(scores),
+    };
   } finally {
     model.dispose();
   }
@@ -130,23 +146,27 @@ async function measureRetrieval(
       throw new UsageError(`--recall-at holds ${text}, not a whole number from 1.`);
     return k;
   });
-  const task = await readTask(args);
+  const asked = similarityOf(args);
+  const task = await unlessAborted(readTask(args), signal);
+  const leftOut = 'counts' in task ? task.counts : undefined;
+  if (leftOut !== undefined) sayLeftOut(leftOut, progress);
   const model = await openModel(args, progress);
   try {
     const scores = await evaluateRetrieval(model, task, {
       recallAt,
+      similarity: saySimilarity(asked, model, progress),
       prompts: { query: args.text('query-prompt'), document: args.text('document-prompt') },
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} texts`),
     });
     const { queries, documents } = scores;
-    return { counts: { queries, documents }, scores: flattenScores(scores) };
+    return { counts: { queries, documents }, leftOut, scores: flattenScores(scores) };
   } finally {
     model.dispose();
   }
 }
 
-async function readTask(args: Arguments): Promise<RetrievalTask> {
+async function readTask(args: Arguments): Promise<RetrievalTask | BeirTask> {
   const files = {
     queries: args.text('queries'),
     corpus: args.text('corpus'),
@@ -154,30 +174,77 @@ async function readTask(args: Arguments): Promise<RetrievalTask> {
   };
   const { queries, corpus, judgements } = files;
   if (queries !== undefined && corpus !== undefined && judgements !== undefined) {
-    if (args.text('data') !== undefined)
-      throw new UsageError('--data and --queries are two ways to give the task; use one.');
+    const pairs = ['data', 'columns', 'format', ...Object.keys(TABLE_FLAGS), 'documents', 'document-column'];
+    refuseFlags(args, pairs, 'is for files of pairs, not for the layout of BEIR (--queries)');
     return readRetrievalFolder({ queries, corpus, judgements });
   }
   if (queries ?? corpus ?? judgements)
     throw new UsageError('--queries, --corpus and --judgements go together.');
   const data = args.required('data', TASK_FLAGS.data);
   const columns = args.list('columns') ?? ['anchor', 'positive'];
-  const further = args.text('documents');
-  const documents =
-    further === undefined ? [] : readOneColumn(further, args.text('document-column') ?? columns[1] ?? '');
-  return readRetrievalPairs(data, { columns, ...howToRead(args), documents });
+  const how = howToRead(args, data, 'format');
+  return readRetrievalPairs(data, { columns, ...how, documents: readDocuments(args, columns[1] ?? '') });
 }
 
-async function* readOneColumn(path: string, column: string): AsyncGenerator<string, void, undefined> {
-  for await (const row of readColumns(path, [column])) yield row[column] as string;
+/** Further documents: the lines of a file, or a column of one that has columns. */
+function readDocuments(args: Arguments, column: string): Iterable<string> | AsyncIterable<string> {
+  const file = args.text('documents');
+  const given = args.text('document-column');
+  if (file !== undefined) return readTexts(file, hasColumns(file) ? (given ?? column) : given);
+  if (given !== undefined)
+    throw new UsageError('--document-column is the column of --documents, which is not given.');
+  return [];
 }
 
-function howToRead(args: Arguments): Pick<TaskOptions, 'header' | 'quoting'> {
-  const quoting = QUOTINGS.find((known) => known === args.text('quoting'));
-  if (quoting === undefined && args.text('quoting') !== undefined)
-    throw new UsageError(`--quoting is ${args.text('quoting')}; accepted is ${QUOTINGS.join(', ')}.`);
-  const header = args.get('header') as boolean | undefined; // undefined where the flag was not given
-  return { header: args.list('fields') ?? header, quoting };
+function similarityOf(args: Arguments): Similarity | undefined {
+  const given = args.text('similarity');
+  const similarity = SIMILARITIES.find((known) => known === given);
+  if (similarity === undefined && given !== undefined)
+    throw new UsageError(`--similarity is ${given}; accepted is ${SIMILARITIES.join(', ')}.`);
+  return similarity;
+}
+
+/** Tells what is used where it is not what most models are used with. */
+function saySimilarity(
+  asked: Similarity | undefined,
+  model: TextEncoder,
+  progress: ProgressLine,
+): Similarity {
+  const similarity = chooseSimilarity(asked, model);
+  if (similarity !== 'cosine')
+    progress.say(`similarity: ${similarity}${asked === undefined ? ', which the model names' : ''}`);
+  return similarity;
+}
+
+function sayLeftOut(counts: BeirTask['counts'], progress: ProgressLine): void {
+  const { emptyDocuments, emptyQueries, missingDocuments, unjudgedQueries, unknownQueries } = counts;
+  const lines: [number, string][] = [
+    [emptyDocuments, `${plural(emptyDocuments, 'document')} without a text: encoded as the empty text`],
+    [
+      emptyQueries,
+      `${plural(emptyQueries, 'judged query', 'judged queries')} without a text: encoded as the empty text`,
+    ],
+    [
+      missingDocuments,
+      `${plural(missingDocuments, 'relevant document')} that the corpus lacks: counted as not found`,
+    ],
+    [
+      unjudgedQueries,
+      `${plural(unjudgedQueries, 'query', 'queries')} without a document judged above 0: left out`,
+    ],
+    [
+      unknownQueries,
+      `${plural(unknownQueries, 'judged query', 'judged queries')} that --queries lacks: left out`,
+    ],
+  ];
+  for (const [count, line] of lines) if (count > 0) progress.say(line);
+}
+
+/** Refuses flags that would do nothing. */
+function refuseFlags(args: Arguments, names: readonly string[], why: string): void {
+  const given = names.find((name) => args.get(name) !== undefined);
+  if (given === undefined) return;
+  throw new UsageError(`--${args.get(given) === false ? 'no-' : ''}${given} ${why}.`);
 }
 
 function format(value: number): string {

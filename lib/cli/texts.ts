@@ -23,7 +23,7 @@ export async function* readTexts(
       yield row[column] as string;
     return;
   }
-  if (/\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?$/i.test(input)) {
+  if (hasColumns(input)) {
     throw new GradCacheError('INPUT', `${input} has columns: say which holds the texts with --column NAME.`);
   }
   if (input !== '-') await refuseStandIn(input, 'lines');
@@ -38,4 +38,9 @@ export async function* readTexts(
       yield raw.endsWith('\r') ? raw.slice(0, -1) : raw;
     }
   }
+}
+
+/** Whether a file has columns, by its name. */
+export function hasColumns(path: string): boolean {
+  return /\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?$/i.test(path);
 }

@@ -68,6 +68,6 @@ export function formatOf(file: string): DataFormat {
   const known = [...FORMAT_OF_EXTENSION.keys()].map((each) => `.${each}`);
   throw new GradCacheError(
     'INPUT',
-    `${file}: the format cannot be told from the name; use ${known.join(', ')} (.gz after the text ones), or set format.`,
+    `${file}: the format cannot be told from the name; use ${known.join(', ')} (.gz after the text ones), or name the format (format, --format; for the input of embed --input-format).`,
   );
 }

@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { refused } from '../option-values.js';
 
 /** Pearson's correlation of two lists of equal length; NaN when one of them is constant. */
 export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): number {
@@ -39,6 +40,7 @@ export function spearman(first: ArrayLike<number>, second: ArrayLike<number>): n
  * @throws GradCacheError `NON_FINITE` for NaN, which has no rank
  */
 export function averageRanks(values: ArrayLike<number>): Float64Array {
+  requireNumbers(values);
   for (let i = 0; i < values.length; i++) {
     if (Number.isNaN(values[i]))
       throw new GradCacheError('NON_FINITE', `Value ${i} of a list to be ranked is NaN, which has no rank.`);
@@ -57,6 +59,8 @@ export function averageRanks(values: ArrayLike<number>): Float64Array {
 }
 
 function checkLengths(first: ArrayLike<number>, second: ArrayLike<number>): number {
+  requireNumbers(first);
+  requireNumbers(second);
   if (first.length !== second.length || first.length < 2) {
     throw new GradCacheError(
       'SHAPE',
@@ -64,4 +68,10 @@ function checkLengths(first: ArrayLike<number>, second: ArrayLike<number>): numb
     );
   }
   return first.length;
+}
+
+function requireNumbers(list: unknown): void {
+  const isList = Array.isArray(list) || ArrayBuffer.isView(list);
+  if (!isList || (Array.isArray(list) && !list.every((value) => typeof value === 'number')))
+    throw refused('a list of values', list, 'a list of numbers');
 }

@@ -1,3 +1,4 @@
+import { readPairs } from '../data/read-pairs.js';
 import { readRows, type RowOptions } from '../data/read-rows.js';
 import { badLine } from '../data/row.js';
 
@@ -15,6 +16,8 @@ export async function* readColumns(
   columns: readonly string[],
   how: Omit<TaskOptions, 'columns'> & Pick<RowOptions, 'optional' | 'emptyTexts'> = {},
 ): AsyncGenerator<Record<string, string>, void, undefined> {
+  const { optional = [], format, header, quoting } = how;
+  readPairs(path, { columns: [...columns, ...optional], format, header, quoting }); // refuses wrong options
   yield* readRows([path], { ...how, columns, numbers: true }, (line) => {
     throw badLine(line);
   });

@@ -42,30 +42,55 @@ export function checkTask(task: RetrievalTask): void {
       `There are ${queries.length} queries, but relevant documents for ${relevant.length}.`,
     );
   }
-  if (missing !== undefined) checkMissing(missing, queries.length);
+  checkRelevant(relevant, missing, documents.length);
   if (excluded !== undefined) checkExcluded(excluded, queries.length, documents.length);
-  (relevant as RetrievalTask['relevant']).forEach((grades, query) => {
-    checkGrades(grades, query, documents.length);
+}
+
+/** @throws GradCacheError `INPUT` or `SHAPE` for a ranking that is none, is one of other queries, or is too short */
+export function checkRanking(
+  ranking: Ranking,
+  relevant: RetrievalTask['relevant'],
+  missing: RetrievalTask['missing'],
+  documents: number,
+  recallAt: readonly number[],
+): void {
+  const { k, documents: listed } = ranking ?? {};
+  requireCount('ranking.k', k, 1);
+  if (!ArrayBuffer.isView(listed)) throw refused('ranking.documents', listed, 'an Int32Array');
+  if (!Array.isArray(relevant) || relevant.length === 0)
+    throw refused('relevant', relevant, 'a list of at least one map, one for each query,');
+  if (listed.length !== k * relevant.length)
+    throw new GradCacheError(
+      'SHAPE',
+      `The ranking lists ${listed.length} documents; ${relevant.length} queries with ${k} each make ${k * relevant.length}.`,
+    );
+  const needed = Math.min(documents, Math.max(10, ...recallAt));
+  if (k < needed)
+    throw new GradCacheError(
+      'INPUT',
+      `The ranking lists ${k} documents for a query; the scores look at ${needed} (MRR and nDCG at 10, recallAt).`,
+    );
+  checkRelevant(relevant, missing, documents);
+}
+
+function checkRelevant(
+  relevant: readonly unknown[],
+  missing: RetrievalTask['missing'],
+  documents: number,
+): void {
+  if (missing !== undefined) checkMissing(missing, relevant.length);
+  relevant.forEach((grades, query) => {
+    checkGrades(grades, query, documents);
     if (grades.size === 0 && (missing?.[query]?.length ?? 0) === 0)
       throw new GradCacheError('INPUT', `Query ${query} has no relevant document; leave it out.`);
   });
 }
 
-/** @throws GradCacheError `INPUT` or `SHAPE` for a ranking that is none, or one of other queries */
-export function checkRanking(ranking: Ranking, relevant: readonly ReadonlyMap<number, number>[]): void {
-  const { k, documents } = ranking ?? {};
-  requireCount('ranking.k', k, 1);
-  if (!ArrayBuffer.isView(documents)) throw refused('ranking.documents', documents, 'an Int32Array');
-  if (!Array.isArray(relevant) || relevant.length === 0)
-    throw refused('relevant', relevant, 'a list of at least one map, one for each query,');
-  if (documents.length !== k * relevant.length)
-    throw new GradCacheError(
-      'SHAPE',
-      `The ranking lists ${documents.length} documents; ${relevant.length} queries with ${k} each make ${k * relevant.length}.`,
-    );
-}
-
-function checkGrades(grades: unknown, query: number, documents: number): void {
+function checkGrades(
+  grades: unknown,
+  query: number,
+  documents: number,
+): asserts grades is ReadonlyMap<unknown, unknown> {
   if (!isMap(grades))
     throw refused(`relevant[${query}]`, grades, 'a Map of positions of documents and their grades');
   for (const [document, grade] of grades) {

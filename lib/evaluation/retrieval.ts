@@ -150,7 +150,7 @@ function promptNamed(name: 'query' | 'document', { prompts }: EncodesTexts): str
  *
  * @param relevant for each query, the positions of its relevant documents with their grade
  * @param documents how many documents were searched
- * @param recallAt the k of recall@k; the ranking must list as many
+ * @param recallAt the k of recall@k; the ranking must list as many, and at least 10, or all documents
  * @param missing for each query, the grades of relevant documents that were not among those searched
  * @throws GradCacheError `INPUT` for wrong arguments, `SHAPE` for a ranking of another number of queries
  */
@@ -159,16 +159,16 @@ export function scoreRanking(
   relevant: readonly ReadonlyMap<number, number>[],
   documents: number,
   recallAt: readonly number[] = RECALL_AT,
-  missing: readonly (readonly number[])[] = [],
+  missing?: readonly (readonly number[])[],
 ): RetrievalScores {
   requireCount('documents', documents, 1);
   requireRecallAt(recallAt);
-  checkRanking(ranking, relevant);
+  checkRanking(ranking, relevant, missing, documents, recallAt);
   const recall: Record<number, number> = Object.fromEntries(recallAt.map((k) => [k, 0]));
   let mrr10 = 0;
   let ndcg10 = 0;
   relevant.forEach((grades, query) => {
-    const lacking = missing[query] ?? [];
+    const lacking = missing?.[query] ?? [];
     const listed = ranking.documents.subarray(query * ranking.k, (query + 1) * ranking.k);
     for (const k of recallAt) {
       let found = 0;

@@ -74,7 +74,7 @@ export async function search(
           seen += length;
         }
       } finally {
-        if (block !== documents) block.dispose();
+        if (block !== documents && (block as unknown) instanceof Tensor) block.dispose();
       }
     }
     if (seen === 0) throw new GradCacheError('INPUT', 'A search needs at least one document.');

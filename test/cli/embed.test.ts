@@ -5,12 +5,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { embedCommand } from '../../lib/cli/embed.js';
-import { COMMON_FLAGS, parseFlags, type Flags } from '../../lib/cli/flags.js';
-import { ProgressLine } from '../../lib/cli/terminal.js';
 import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
-import { gradcache } from './program.js';
+import { gradcache, runCommand } from './program.js';
 
 const TEXTS = [
   'the old dog',
@@ -142,15 +140,7 @@ test('a failure leaves no file behind, and says what is wrong', async (t) => {
   assert.deepEqual((await readdir(folder)).sort(), ['model', 'rows.jsonl']);
 });
 
-/** Runs `gradcache embed` in this process. */
-async function embed(...args: string[]): Promise<{ said: string; printed: string[] }> {
-  const flags = Object.assign({}, ...Object.values(embedCommand.sections), COMMON_FLAGS) as Flags;
-  let said = '';
-  const printed: string[] = [];
-  const progress = new ProgressLine({ write: (text) => (said += text) });
-  await embedCommand.run(parseFlags(flags, args), { progress, print: (line) => printed.push(line) });
-  return { said, printed };
-}
+const embed = (...args: string[]) => runCommand(embedCommand, args);
 
 test('no file that is read is written over', async (t) => {
   const folder = await temporaryFolder(t);

@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
-import { gradcache } from './program.js';
+import { Tokenizer } from '../../lib/encoders/tokenizer.js';
+import { pairs, root, saveTinyModel, temporaryFolder, TINY_CONFIG, writeRows } from '../training/support.js';
+import { evaluateCommand } from '../../lib/cli/evaluate.js';
+import { TextEncoder } from '../../lib/encoders/text-encoder.js';
+import { flattenScores } from '../../lib/evaluation/scores.js';
+import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
+import { evaluateSts } from '../../lib/evaluation/sts.js';
+import { readRetrievalPairs, readSts } from '../../lib/evaluation/tasks.js';
+import { SIMILARITIES } from '../../lib/similarity.js';
+import { gradcache, runCommand } from './program.js';
+
+const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');
 
 test('retrieval from pairs, with further documents, as text and as JSON', async (t) => {
   const folder = await temporaryFolder(t);
@@ -67,4 +77,132 @@ test('sentence similarity from CSV without a header', async (t) => {
   const scores = JSON.parse(stdout) as Record<string, number>;
   assert.equal(scores.pairs, 3, stderr);
   assert.ok(scores.spearman! >= -1 && scores.spearman! <= 1 && scores.pearson! <= 1);
+});
+
+/** The scores that `gradcache evaluate` prints, and what it says. */
+async function evaluate(...args: string[]): Promise<{ said: string; scores: Record<string, number> }> {
+  const { said, printed } = await runCommand(evaluateCommand, [...args, '--device', 'cpu', '--json']);
+  return { said, scores: JSON.parse(printed.join('')) as Record<string, number> };
+}
+
+test('the similarity is the one that the model names, unless a flag names another', async (t) => {
+  const folder = await temporaryFolder(t);
+  const encoder = TextEncoder.create(TINY_CONFIG, await Tokenizer.fromFile(TOKENIZER), {
+    seed: 3,
+    normalize: false,
+  });
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const sts = await writeRows(
+    join(folder, 'sts.jsonl'),
+    pairs().map(({ anchor, positive }, row) => ({ sentence1: anchor, sentence2: positive, score: row % 7 })),
+  );
+  const seen = new Set<string>();
+  for (const named of SIMILARITIES) {
+    encoder.setSimilarity(named);
+    const model = join(folder, named);
+    await encoder.save(model);
+    const retrieval = flattenScores(
+      await evaluateRetrieval(encoder, await readRetrievalPairs(data), { similarity: named }),
+    );
+    const similarity = flattenScores(await evaluateSts(encoder, await readSts(sts), { similarity: named }));
+    for (const [task, file, expected] of [
+      ['retrieval', data, retrieval],
+      ['sts', sts, similarity],
+    ] as const) {
+      for (const flags of [
+        ['--model', model],
+        ['--model', join(folder, 'cosine'), '--similarity', named],
+      ]) {
+        const { scores } = await evaluate(...flags, '--task', task, '--data', file);
+        for (const [name, value] of Object.entries(expected))
+          assert.ok(Math.abs(scores[name]! - value) < 1e-9, `${named}: ${name}`);
+      }
+      seen.add(JSON.stringify(expected));
+    }
+  }
+  assert.equal(seen.size, 8, 'each similarity has scores of its own');
+  encoder.dispose();
+  const other = join(folder, 'dot', 'config_sentence_transformers.json');
+  await writeFile(other, (await readFile(other, 'utf8')).replace('"dot"', '"maxsim"'));
+  await assert.rejects(evaluate('--model', join(folder, 'dot'), '--data', data), {
+    code: 'INPUT',
+    message: /"maxsim", which is not supported\. .*--similarity/,
+  });
+  await assert.rejects(evaluate('--model', other, '--data', data, '--similarity', 'cos'), {
+    code: 'INPUT',
+    message: /--similarity is cos; accepted is cosine, dot, euclidean, manhattan/,
+  });
+});
+
+test('what is left out or missing is counted and said', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const files = {
+    queries: await writeRows(join(folder, 'queries.jsonl'), [
+      { _id: 'q', text: 'the old dog' },
+      { _id: 'other', text: 'nobody judged it' },
+    ]),
+    corpus: await writeRows(join(folder, 'corpus.jsonl'), [
+      { _id: 1, text: 'the old dog' },
+      { _id: 2, text: '', title: '' },
+    ]),
+    judgements: join(folder, 'test.tsv'),
+  };
+  await writeFile(files.judgements, 'query-id\tcorpus-id\tscore\nq\t1\t1\nq\tgone\t1\nunknown\t1\t1\n');
+  const flags = Object.entries(files).flatMap(([name, path]) => [`--${name}`, path]);
+  const { said, scores } = await evaluate('--model', model, ...flags);
+  for (const line of [
+    '1 document without a text: encoded as the empty text',
+    '1 relevant document that the corpus lacks: counted as not found',
+    '1 query without a document judged above 0: left out',
+    '1 judged query that --queries lacks: left out',
+  ])
+    assert.ok(said.includes(`${line}\n`), `${line} in ${said}`);
+  const { queries, documents, emptyDocuments, missingDocuments, unjudgedQueries, unknownQueries } = scores;
+  assert.deepEqual([queries, documents], [1, 2]);
+  assert.deepEqual([emptyDocuments, missingDocuments, unjudgedQueries, unknownQueries], [1, 1, 1, 1]);
+  assert.equal(scores['recall@1'], 0.5);
+
+  const sts = join(folder, 'sts.tsv');
+  await writeFile(
+    sts,
+    '5\tthe old dog\tthe old dog\n\ta ship\tthe sea\n1\ta ship\tred bread\n3\tdog\tship\n',
+  );
+  const args = ['--task', 'sts', '--data', sts, '--fields', 'score,sentence1,sentence2'];
+  const measured = await evaluate('--model', model, ...args);
+  assert.deepEqual([measured.scores.pairs, measured.scores.unscored], [3, 1]);
+  assert.match(measured.said, /left out: 1 row without a score\n/);
+  // A file of another name, in a format that is said.
+  const plain = join(folder, 'sts.txt');
+  await copyFile(sts, plain);
+  assert.deepEqual(
+    (await evaluate('--model', model, ...args.with(3, plain), '--format', 'tsv')).scores,
+    measured.scores,
+  );
+});
+
+test('a flag that would do nothing is refused', async () => {
+  const beir = ['--queries', 'q', '--corpus', 'c', '--judgements', 'j'];
+  for (const [message, ...args] of [
+    [/--no-header is for files of pairs, not for the layout of BEIR/, ...beir, '--no-header'],
+    [/--columns is for files of pairs/, ...beir, '--columns', 'a,b'],
+    [/--data is for files of pairs/, ...beir, '--data', 'd'],
+    [/--documents is for files of pairs/, ...beir, '--documents', 'd'],
+    [/--queries is for retrieval, not for --task sts/, '--task', 'sts', ...beir],
+    [/--recall-at is for retrieval/, '--task', 'sts', '--data', 'd', '--recall-at', '3'],
+    [/--document-column is the column of --documents/, '--data', 'd.jsonl', '--document-column', 'a'],
+    [/--fields is for CSV and TSV files; d.jsonl is jsonl/, '--data', 'd.jsonl', '--fields', 'a,b'],
+    [
+      /--quoting is for CSV and TSV files; d is parquet/,
+      '--data',
+      'd',
+      '--format',
+      'parquet',
+      '--quoting',
+      'csv',
+    ],
+    [/the format cannot be told from the name; .*--format/, '--data', 'd.dat'],
+  ] as const) {
+    await assert.rejects(evaluate('--model', 'm', ...args), { code: 'INPUT', message });
+  }
 });

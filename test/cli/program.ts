@@ -1,6 +1,9 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import type { Command } from '../../lib/cli/command.js';
+import { COMMON_FLAGS, parseFlags, type Flags } from '../../lib/cli/flags.js';
+import { ProgressLine } from '../../lib/cli/terminal.js';
 
 const PROGRAM = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
@@ -42,4 +45,17 @@ export function gradcache(
     child.on('error', reject);
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
   });
+}
+
+/** Runs one command of `gradcache` in this process. */
+export async function runCommand(
+  command: Command,
+  args: readonly string[],
+): Promise<{ said: string; printed: string[] }> {
+  const flags = Object.assign({}, ...Object.values(command.sections), COMMON_FLAGS) as Flags;
+  let said = '';
+  const printed: string[] = [];
+  const progress = new ProgressLine({ write: (text) => (said += text) });
+  await command.run(parseFlags(flags, args), { progress, print: (line) => printed.push(line) });
+  return { said, printed };
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readRetrievalFolder, readRetrievalPairs, readSts } from '../../lib/evaluation/tasks.js';
+import { readRetrievalPairs, readSts } from '../../lib/evaluation/tasks.js';
 import { temporaryFolder, writeRows } from '../training/support.js';
 
 test('pairs become queries and documents, each text once', async (t) => {
@@ -27,49 +27,6 @@ test('pairs become queries and documents, each text once', async (t) => {
   await assert.rejects(readRetrievalPairs(path, { columns: ['q'] }), { code: 'INPUT', message: /2 columns/ });
 });
 
-test('the layout of BEIR: titles, numeric ids, grades, and queries without judgements', async (t) => {
-  const folder = await temporaryFolder(t);
-  const corpus = await writeRows(join(folder, 'corpus.jsonl'), [
-    { _id: 10, title: 'Cats', text: 'They purr.' },
-    { _id: 'x', title: '', text: 'No title.' },
-    { _id: 'y', text: 'Nor here.' },
-    { _id: 'z', title: 'A title alone', text: '' },
-  ]);
-  const queries = await writeRows(join(folder, 'queries.jsonl'), [
-    { _id: 'q1', text: 'what purrs' },
-    { _id: 'q2', text: 'never judged' },
-    { _id: 'q3', text: 'judged as wrong' },
-  ]);
-  const judgements = join(folder, 'test.tsv');
-  await writeFile(judgements, 'query-id\tcorpus-id\tscore\nq1\t10\t2\nq1\ty\t1\nq3\tx\t0\n');
-  const task = await readRetrievalFolder({ queries, corpus, judgements });
-  assert.deepEqual(task.documents, ['Cats They purr.', 'No title.', 'Nor here.', 'A title alone']);
-  assert.deepEqual(task.queries, ['what purrs']);
-  assert.deepEqual(
-    [...task.relevant[0]!],
-    [
-      [0, 2],
-      [2, 1],
-    ],
-  );
-  for (const [line, message] of [
-    ['q1\tgone\t2', /judges document gone/],
-    ['gone\ty\t2', /judges query gone/],
-    ['q1\ty\tyes', /score yes, not a number/],
-  ] as const) {
-    await writeFile(judgements, `query-id\tcorpus-id\tscore\n${line}\n`);
-    await assert.rejects(readRetrievalFolder({ queries, corpus, judgements }), { code: 'INPUT', message });
-  }
-  await writeRows(corpus, [
-    { _id: 'x', text: 'One.' },
-    { _id: 'x', text: 'Two.' },
-  ]);
-  await assert.rejects(readRetrievalFolder({ queries, corpus, judgements }), {
-    code: 'INPUT',
-    message: /two documents with the _id x/,
-  });
-});
-
 test('scores of sentence pairs are read from CSV without a header and from numbers in JSON lines', async (t) => {
   const folder = await temporaryFolder(t);
   const csv = join(folder, 'test.csv');
@@ -82,6 +39,32 @@ test('scores of sentence pairs are read from CSV without a header and from numbe
     score: expected.scores[row],
   }));
   assert.deepEqual(await readSts(await writeRows(join(folder, 'test.jsonl'), rows)), expected);
+});
+
+test('rows without a score are left out and counted, and fields can come in any order', async (t) => {
+  const folder = await temporaryFolder(t);
+  // As SemEval publishes them: the score, empty for pairs that were not judged, and two sentences.
+  const tsv = join(folder, 'semeval.tsv');
+  await writeFile(tsv, '4.2\tA "dog" runs.\tA dog\n\tNot judged.\tLeft out.\n1\tOne.\tTwo.\n');
+  const expected = {
+    first: ['A "dog" runs.', 'One.'],
+    second: ['A dog', 'Two.'],
+    scores: [4.2, 1],
+    unscored: 1,
+  };
+  const header = ['score', 'sentence1', 'sentence2'];
+  assert.deepEqual(await readSts(tsv, { header }), expected);
+  const rows = [
+    { a: 'A "dog" runs.', b: 'A dog', c: 4.2 },
+    { a: 'Not judged.', b: 'Left out.', c: null },
+    { a: 'One.', b: 'Two.', c: '1' },
+  ];
+  const jsonl = await writeRows(join(folder, 'rows.jsonl'), rows);
+  assert.deepEqual(await readSts(jsonl, { columns: ['a', 'b', 'c'] }), expected);
+  await assert.rejects(readSts(jsonl, { columns: ['a', 'b', 'd'] }), {
+    code: 'INPUT',
+    message: /none of its 3 rows has a score in the column "d"/,
+  });
 });
 
 test('what is wrong in a file is named with its line', async (t) => {
