@@ -2,7 +2,10 @@
 
 #include <ATen/Context.h>
 
+#include <system_error>
 #include <utility>
+
+#include "core/error.h"
 
 namespace gradcache {
 
@@ -12,14 +15,21 @@ void Engine::submit(uint64_t group, Job job) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
-      // First the thread: where the system has none left, nothing was queued.
-      if (!thread_.joinable()) thread_ = std::thread(&Engine::run, this);
+      if (!thread_.joinable()) start();
       queue_.push_back({group, false, std::move(job)});
       wake_.notify_one();
       return;
     }
   }
   job(true);
+}
+
+void Engine::start() {
+  try {
+    thread_ = std::thread(&Engine::run, this);
+  } catch (const std::system_error& error) {
+    fail("OUT_OF_MEMORY", "the system gives this process no further thread: ", error.what());
+  }
 }
 
 void Engine::cancel(uint64_t group) {

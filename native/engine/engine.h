@@ -23,7 +23,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Jobs of group 0 cannot be cancelled by themselves; any other number names jobs that are cancelled
-  // together.
+  // together. Throws OUT_OF_MEMORY, and keeps nothing of the job, where the thread cannot be started.
   void submit(uint64_t group, Job job);
   // Marks the jobs of `group` that have not begun. A running job goes on to its end.
   void cancel(uint64_t group);
@@ -36,6 +36,7 @@ class Engine {
     bool cancelled;
     Job job;
   };
+  void start();
   void run();
 
   std::mutex mutex_;

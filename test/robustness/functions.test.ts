@@ -17,6 +17,7 @@ import {
   useLibtorch,
   withSeed,
 } from '../../lib/index.js';
+import { native } from '../../lib/native.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tenTexts, textEncoder, whole } from '../exactness/support.js';
 import { fails } from './failures.js';
@@ -158,6 +159,26 @@ test('chunks made by hand are checked', async () => {
       fails('INPUT', /seed/),
     );
   }
+});
+
+test('a chunk of more tokens than 32 bits count is refused', async () => {
+  const positions = 2 ** 20;
+  const settings = { architecture: 'bert', vocabulary: 5, hidden: 2, layers: 1, heads: 1, intermediate: 2 };
+  const more = { positions, types: 1, paddingToken: 0, relativeBuckets: 0, normEpsilon: 1e-5, dense: [] };
+  const rest = {
+    activation: 'gelu',
+    hiddenDropout: 0,
+    attentionDropout: 0,
+    pooling: 'mean',
+    normalize: false,
+  };
+  const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu');
+  const lengths = new Int32Array(2 ** 31 / positions).fill(positions);
+  await assert.rejects(
+    async () => encoder.forward(new Int32Array(1), lengths, 0, 'inference', 0),
+    (error: { code?: string; message: string }) => error.code === 'INPUT' && /2\^31/.test(error.message),
+  );
+  encoder.dispose();
 });
 
 test('a representation cache keeps its books', async () => {
