@@ -1,15 +1,26 @@
 import { guarded, guardedAsync, native } from './native.js';
+import { requireFunction } from './option-values.js';
+import { readList } from './read-given.js';
+import { synchronous } from './scope.js';
 import { requireSeed } from './seeds.js';
-import { Tensor } from './tensor.js';
+import { handleOf, Tensor } from './tensor.js';
 
-/** Runs `fn` without recording a graph. */
+/** Runs `fn`, which must be synchronous, without recording a graph. @throws GradCacheError `INPUT` where it returns a promise */
 export function noGrad<T>(fn: () => T): T {
-  return guarded(() => native().withGradMode(false, fn));
+  requireFunction("noGrad's block", fn);
+  return synchronous(
+    'the block of noGrad',
+    guarded(() => native().withGradMode(false, fn)),
+  );
 }
 
-/** Runs `fn` recording a graph, also inside {@link noGrad}. */
+/** Runs `fn`, which must be synchronous, recording a graph, also inside {@link noGrad}. @throws GradCacheError `INPUT` likewise */
 export function withGrad<T>(fn: () => T): T {
-  return guarded(() => native().withGradMode(true, fn));
+  requireFunction("withGrad's block", fn);
+  return synchronous(
+    'the block of withGrad',
+    guarded(() => native().withGradMode(true, fn)),
+  );
 }
 
 /**
@@ -19,27 +30,29 @@ export function withGrad<T>(fn: () => T): T {
  */
 export function withSeed<T>(seed: number, fn: () => T): T {
   requireSeed(seed);
-  return guarded(() => native().withSeed(seed, fn));
+  requireFunction("withSeed's block", fn);
+  return synchronous(
+    'the block of withSeed',
+    guarded(() => native().withSeed(seed, fn)),
+  );
 }
+
+const MOST_ROOTS = 2 ** 20;
 
 /**
  * Seeded backward: goes from `roots` with dL/d(root) = `seeds` to the leaves, where gradients add up. Off the event loop.
  *
  * @param seeds one for each root, of its shape; null for a root of one element stands for 1
- * @throws GradCacheError `SHAPE`, `INPUT` (a root without a graph, or whose graph was used), `DISPOSED`, `OUT_OF_MEMORY`
+ * @throws GradCacheError `SHAPE`, `INPUT` (no tensor, a root without a graph, or whose graph was used), `DISPOSED`, `OUT_OF_MEMORY`
  */
 export async function backward(roots: readonly Tensor[], seeds: readonly (Tensor | null)[]): Promise<void> {
-  await guardedAsync(() =>
-    native().backward(
-      roots.map((root) => root.handle),
-      seeds.map((seed) => seed?.handle ?? null),
-    ),
+  const rootHandles = readList('the roots of backward', roots, MOST_ROOTS).map((root, place) =>
+    handleOf(`root ${place} of backward`, root),
   );
-}
-
-/** A {@link backward} from one root as part of a group of chunks, which an abort cancels together. */
-export async function backwardInGroup(root: Tensor, seed: Tensor, group: number): Promise<void> {
-  await guardedAsync(() => native().backward([root.handle], [seed.handle], group));
+  const seedHandles = readList('the seeds of backward', seeds, MOST_ROOTS).map((seed, place) =>
+    seed === null ? null : handleOf(`seed ${place} of backward`, seed),
+  );
+  await guardedAsync(() => native().backward(rootHandles, seedHandles));
 }
 
 /** The leaves but `others` in which a backward from `root` adds up gradients, under handles that the caller disposes. */

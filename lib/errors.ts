@@ -1,3 +1,22 @@
+/** The codes of {@link ErrorCode}. */
+export const ERROR_CODES = [
+  'LIBTORCH_NOT_FOUND',
+  'LIBTORCH_VERSION',
+  'LIBTORCH_LOAD',
+  'CUDA_UNAVAILABLE',
+  'SHAPE',
+  'DTYPE',
+  'DEVICE',
+  'OPERATOR',
+  'INPUT',
+  'CHECKPOINT',
+  'NON_FINITE',
+  'OUT_OF_MEMORY',
+  'ABORTED',
+  'DISPOSED',
+  'SETUP',
+] as const;
+
 /**
  * Every way in which gradcache can fail, as a stable code that a program can branch on.
  *
@@ -19,22 +38,7 @@
  * | `DISPOSED` | a tensor or encoder was used after `dispose()` |
  * | `SETUP` | a tool that a set-up step needs is missing or failed |
  */
-export type ErrorCode =
-  | 'LIBTORCH_NOT_FOUND'
-  | 'LIBTORCH_VERSION'
-  | 'LIBTORCH_LOAD'
-  | 'CUDA_UNAVAILABLE'
-  | 'SHAPE'
-  | 'DTYPE'
-  | 'DEVICE'
-  | 'OPERATOR'
-  | 'INPUT'
-  | 'CHECKPOINT'
-  | 'NON_FINITE'
-  | 'OUT_OF_MEMORY'
-  | 'ABORTED'
-  | 'DISPOSED'
-  | 'SETUP';
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /** The one error class of the package: a stable {@link ErrorCode} and a message that names the value and the way out. */
 export class GradCacheError extends Error {

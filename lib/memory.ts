@@ -1,5 +1,6 @@
-import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native } from './native.js';
+import { requireCount } from './option-values.js';
+import { requireDevice } from './tensor-data.js';
 
 /** Memory in bytes. On a GPU, libtorch's own account; on the CPU, the resident size of the process. */
 export interface Memory {
@@ -14,11 +15,13 @@ export interface Memory {
 
 /** @throws GradCacheError `DEVICE`, `CUDA_UNAVAILABLE` */
 export function memory(device = 'cpu'): Memory {
+  requireDevice('device', device);
   return guarded(() => native().memory(device));
 }
 
 /** Starts a new peak from what is allocated now. */
 export function resetPeakMemory(device = 'cpu'): void {
+  requireDevice('device', device);
   guarded(() => {
     native().resetPeakMemory(device);
   });
@@ -26,21 +29,21 @@ export function resetPeakMemory(device = 'cpu'): void {
 
 /** Gives memory that libtorch's allocator holds without using it back to the GPU's driver. */
 export function emptyCache(device = 'cpu'): void {
+  requireDevice('device', device);
   guarded(() => {
     native().emptyCache(device);
   });
 }
 
 /** Settles when all work given to the device so far is done. */
-export function synchronize(device = 'cpu'): Promise<void> {
+export async function synchronize(device = 'cpu'): Promise<void> {
+  requireDevice('device', device);
   return guardedAsync(() => native().synchronize(device));
 }
 
 /** Number of CPU threads that one kernel uses; sets it where `count` is given. */
 export function threads(count?: number): number {
-  if (count !== undefined && !Number.isSafeInteger(count)) {
-    throw new GradCacheError('INPUT', `the number of threads must be an integer, got ${String(count)}`);
-  }
+  if (count !== undefined) requireCount('the number of threads', count, 1);
   return guarded(() => native().threads(count));
 }
 

@@ -4,7 +4,7 @@
  */
 import { join, resolve } from 'node:path';
 import { isMainThread, threadId } from 'node:worker_threads';
-import { GradCacheError, type ErrorCode } from './errors.js';
+import { ERROR_CODES, GradCacheError, type ErrorCode } from './errors.js';
 import { requireString } from './option-values.js';
 import { isError } from './realms.js';
 import { findCudaKernels } from './runtime/cuda-kernels.js';
@@ -20,6 +20,7 @@ export interface TensorHandle {
   readonly shape: number[];
   readonly dtype: DType;
   readonly device: string;
+  readonly elementBytes: number;
   readonly disposed: boolean;
   readonly isLeaf: boolean;
   readonly version: number;
@@ -27,8 +28,9 @@ export interface TensorHandle {
   get grad(): TensorHandle | null;
   set grad(value: TensorHandle | null);
   item(): number;
-  bytes(): Promise<Uint8Array>;
-  bytesSync(): Uint8Array;
+  /** Into the whole of a buffer, converted to a type where one is named. Keep the buffer alive meanwhile. */
+  copyTo(target: ArrayBufferLike, dtype?: DType): Promise<void>;
+  copyToSync(target: ArrayBufferLike, dtype?: DType): void;
   dispose(): void;
 }
 
@@ -109,13 +111,10 @@ export interface Native {
     dtype: string,
     device: string,
   ): TensorHandle;
+  isTensor(value: unknown): value is TensorHandle;
   withGradMode<T>(enabled: boolean, fn: () => T): T;
   withSeed<T>(seed: number, fn: () => T): T;
-  backward(
-    roots: readonly TensorHandle[],
-    seeds: readonly (TensorHandle | null)[],
-    group?: number,
-  ): Promise<void>;
+  backward(roots: readonly TensorHandle[], seeds: readonly (TensorHandle | null)[]): Promise<void>;
   leaves(root: TensorHandle, others: readonly TensorHandle[]): TensorHandle[];
   infoNce(
     representations: readonly TensorHandle[],
@@ -196,7 +195,8 @@ export async function guardedAsync<T>(body: () => Promise<T>): Promise<T> {
 
 function typed(error: unknown): unknown {
   if (!isError(error) || error instanceof GradCacheError) return error;
+  // Errors of a block that native code runs pass through here too: those of the system have codes of their own.
   const { code } = error as { code?: unknown };
-  if (typeof code !== 'string' || code.startsWith('ERR_')) return error;
+  if (!ERROR_CODES.includes(code as ErrorCode)) return error;
   return new GradCacheError(code as ErrorCode, error.message, { cause: error });
 }

@@ -1,5 +1,6 @@
 import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native, type OperatorHandle, type TensorHandle } from './native.js';
+import { readGiven, readList } from './read-given.js';
 import { isPlainObject } from './realms.js';
 import { Tensor } from './tensor.js';
 
@@ -23,9 +24,15 @@ function operator(name: string): OperatorHandle {
   return handle;
 }
 
-function unwrap(value: unknown): unknown {
+/** No schema has lists of lists of lists; a list in JavaScript may hold itself. */
+const DEEPEST = 3;
+const MOST_ELEMENTS = 2 ** 20;
+
+function unwrap(value: unknown, depth = 0): unknown {
   if (value instanceof Tensor) return value.handle;
-  return Array.isArray(value) ? value.map(unwrap) : value;
+  if (!Array.isArray(value)) return value;
+  if (depth === DEEPEST) throw new GradCacheError('OPERATOR', 'no operator takes lists so deep in lists');
+  return readList('a list of arguments', value, MOST_ELEMENTS).map((element) => unwrap(element, depth + 1));
 }
 
 function wrap(value: unknown): unknown {
@@ -33,14 +40,17 @@ function wrap(value: unknown): unknown {
   return typeof value === 'object' && value !== null ? new Tensor(value as TensorHandle) : value;
 }
 
+/** Positional arguments, and those by keyword. */
 function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
-  const last = args.at(-1);
-  const keywords = isPlainObject(last) ? last : {};
-  const positional = isPlainObject(last) ? args.slice(0, -1) : args;
-  return [
-    positional.map(unwrap),
-    Object.fromEntries(Object.entries(keywords).map(([name, v]) => [name, unwrap(v)])),
-  ];
+  return readGiven('the arguments', () => {
+    const last = args.at(-1);
+    const keywords = isPlainObject(last) ? last : {};
+    const positional = isPlainObject(last) ? args.slice(0, -1) : args;
+    return [
+      positional.map((value) => unwrap(value)),
+      Object.fromEntries(Object.entries(keywords).map(([name, value]) => [name, unwrap(value)])),
+    ];
+  });
 }
 
 /**
@@ -48,8 +58,9 @@ function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
  *
  * Arguments follow the operator's schema: tensors, numbers, booleans, lists of them, names of element types
  * (`'float32'`), devices and memory formats; null where the schema has an optional; a plain object at the end gives
- * arguments by keyword. The result is what the schema says: a {@link Tensor} mostly, else a number or a list; give the
- * type parameter where it is not a tensor.
+ * arguments by keyword. A number without a fraction counts as an integer, as 1 does in Python (JavaScript does not tell 1.0
+ * from it); integers beyond 2^53 are bigints, here and in results. The result is what the schema says: a {@link Tensor}
+ * mostly, else a number, a list, or undefined; give the type parameter where it is not a tensor.
  *
  * ```ts
  * const product = call('aten::mm', a, b);
@@ -57,8 +68,8 @@ function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
  * ```
  *
  * @param name `namespace::operator` or `namespace::operator.overload`
- * @throws GradCacheError `OPERATOR` (no such operator, wrong arguments, shapes that do not fit), `DTYPE`, `DEVICE`,
- * `DISPOSED`, `OUT_OF_MEMORY`
+ * @throws GradCacheError `OPERATOR` (no such operator, wrong arguments, shapes that do not fit), `INPUT` (an argument that
+ * cannot be read), `DTYPE`, `DEVICE`, `DISPOSED`, `OUT_OF_MEMORY`
  */
 export function call<Result = Tensor>(name: string, ...args: readonly unknown[]): Result {
   const handle = operator(name);

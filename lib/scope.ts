@@ -1,3 +1,6 @@
+import { GradCacheError } from './errors.js';
+import { requireFunction } from './option-values.js';
+import { readGiven } from './read-given.js';
 import { isPlainObject } from './realms.js';
 
 /** Which tensors a block of code has made: what {@link tidy} frees at its end. */
@@ -25,13 +28,16 @@ export function untracked<T>(fn: () => T): T {
 /**
  * Runs `fn`, then disposes every tensor that was made inside, except those it returns (by themselves, in a list or in a
  * plain object), which pass to the block around. `fn` must be synchronous.
+ *
+ * @throws GradCacheError `INPUT` where `fn` returns a promise
  */
 export function tidy<T>(fn: () => T): T {
+  requireFunction("tidy's block", fn);
   const scope = new Set<Disposable>();
   scopes.push(scope);
   let result: T | undefined;
   try {
-    result = fn();
+    result = synchronous('the block of tidy', fn());
     return result;
   } finally {
     scopes.pop();
@@ -42,6 +48,27 @@ export function tidy<T>(fn: () => T): T {
       else tensor.dispose();
     }
   }
+}
+
+/**
+ * The result of a block of the caller's, which must end when it returns: what an asynchronous one does after its first
+ * `await` would happen outside of the block.
+ *
+ * @throws GradCacheError `INPUT` for a promise; where that fails in its turn, its reason becomes the error's `cause`
+ */
+export function synchronous<T>(block: string, result: T): T {
+  const promise: unknown = result;
+  const then: unknown =
+    typeof promise === 'object' && promise !== null
+      ? readGiven(`the result of ${block}`, () => (promise as { then?: unknown }).then)
+      : undefined;
+  if (typeof then !== 'function') return result;
+  const error = new GradCacheError(
+    'INPUT',
+    `${block} is asynchronous: it returned a promise. It must do all its work before it returns; await before it, or after`,
+  );
+  Promise.resolve(promise).catch((reason: unknown) => (error.cause = reason));
+  throw error;
 }
 
 function collect(value: unknown, into: Set<unknown>): void {

@@ -1,4 +1,5 @@
-import { requireCount } from './option-values.js';
+import { GradCacheError } from './errors.js';
+import { show } from './option-values.js';
 
 /**
  * A seed drawn from a seed and a number, unrelated for neighbouring ones: splitmix64 cut to the 53 bits that a
@@ -17,6 +18,8 @@ export function chunkSeed(seed: number, index: number, purpose: number): number 
 }
 
 /** @throws GradCacheError `INPUT` for a seed that is not a non-negative safe integer */
-export function requireSeed(seed: unknown): asserts seed is number {
-  requireCount('seed', seed, 0);
+export function requireSeed(seed: number): void {
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new GradCacheError('INPUT', `seed ${show(seed)} is not a non-negative integer`);
+  }
 }

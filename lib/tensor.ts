@@ -1,10 +1,24 @@
+import { inspect } from 'node:util';
 import { GradCacheError } from './errors.js';
 import { guarded, guardedAsync, native, type DType, type TensorHandle } from './native.js';
 import { refuseToFreeze, refuseToReplaceGradient } from './encoder-gradients.js';
-import { checkKnown } from './known-options.js';
+import { describeTensor } from './describe-tensor.js';
 import { call } from './operators.js';
+import { refused, requireBoolean } from './option-values.js';
+import { readGiven, readKnown, readList } from './read-given.js';
 import { track } from './scope.js';
-import { asArray, BYTES, dtypeOfArray, fromList, type TensorData, type TensorValues } from './tensor-data.js';
+import {
+  bytesOf,
+  dtypeOfArray,
+  elementsOf,
+  fromList,
+  holderOf,
+  requireDevice,
+  requireDtype,
+  requireInRange,
+  type TensorData,
+  type TensorValues,
+} from './tensor-data.js';
 
 export type { DType } from './native.js';
 
@@ -20,54 +34,60 @@ export class Tensor {
 
   /** For the package's own modules: use {@link Tensor.from}. */
   constructor(handle: TensorHandle) {
+    if (!native().isTensor(handle))
+      throw new GradCacheError('INPUT', 'Tensor.from() makes a tensor, not new');
     this.handle = handle;
     track(this);
   }
 
   /**
-   * A tensor of numbers: a scalar, a flat list (float32 unless told otherwise), or a typed array (its own type).
+   * A tensor of numbers: a scalar, a flat list (float32 unless told otherwise), or a typed array (its own type). The data is
+   * copied.
    *
    * @param options.shape extents, whose product is the number of elements; default: one dimension (none for a scalar)
-   * @param options.dtype element type of the result
+   * @param options.dtype element type of the result; an integer type cuts off fractions, and refuses numbers of a list that
+   * it cannot hold
    * @param options.device `'cpu'` (default), `'cuda'` or `'cuda:N'`
-   * @throws GradCacheError `INPUT`, `SHAPE`, `DTYPE`, `DEVICE` or `CUDA_UNAVAILABLE`
+   * @throws GradCacheError `INPUT`, `SHAPE`, `DTYPE`, `DEVICE`, `CUDA_UNAVAILABLE` or `OUT_OF_MEMORY`
    */
   static from(
     data: number | readonly number[] | TensorData,
     options: { shape?: readonly number[]; dtype?: DType; device?: string } = {},
   ): Tensor {
-    checkKnown('Tensor.from', options, ['shape', 'dtype', 'device']);
-    const array =
-      typeof data === 'number' ? Float64Array.of(data) : Array.isArray(data) ? fromList(data) : data;
-    if (!ArrayBuffer.isView(array)) {
-      throw new GradCacheError(
-        'INPUT',
-        `Tensor.from takes a number, a list of numbers or a typed array, got ${typeof data}`,
-      );
-    }
-    const values = array;
-    const shape = options.shape ?? (typeof data === 'number' ? [] : [values.length]);
+    const { shape, dtype, device } = readKnown('Tensor.from', options, ['shape', 'dtype', 'device']);
+    if (dtype !== undefined) requireDtype("Tensor.from's dtype", dtype);
+    const values = valuesOf(data, dtype ?? 'float32');
     const stored = dtypeOfArray(values);
-    const wanted = options.dtype ?? (ArrayBuffer.isView(data) ? stored : 'float32');
-    const tensor = Tensor.fromBytes(values, { shape, dtype: stored, device: options.device });
+    const wanted = dtype ?? (ArrayBuffer.isView(data) ? stored : 'float32');
+    const tensor = Tensor.fromBytes(values, {
+      shape: shape === undefined ? (typeof data === 'number' ? [] : [elementsOf(values)]) : shape,
+      dtype: stored,
+      ...(device === undefined ? {} : { device }),
+    });
     if (stored === wanted) return tensor;
-    const converted = tensor.to({ dtype: wanted }); // on the device: nothing waits for the copy to it
-    tensor.dispose();
-    return converted;
+    try {
+      return tensor.to({ dtype: wanted }); // on the device: nothing waits for the copy to it
+    } finally {
+      tensor.dispose();
+    }
   }
 
   /**
    * A tensor of raw little-endian elements, which are copied.
    *
-   * @throws GradCacheError `SHAPE` when the bytes do not make up the shape, `DTYPE`, `DEVICE`, `CUDA_UNAVAILABLE`
+   * @throws GradCacheError `SHAPE` when the bytes do not make up the shape, `INPUT`, `DTYPE`, `DEVICE`, `CUDA_UNAVAILABLE`,
+   * `OUT_OF_MEMORY`
    */
   static fromBytes(
     bytes: NodeJS.TypedArray,
     options: { shape: readonly number[]; dtype: DType; device?: string | undefined },
   ): Tensor {
-    return new Tensor(
-      guarded(() => native().tensorFromBytes(bytes, options.shape, options.dtype, options.device ?? 'cpu')),
-    );
+    const known = ['shape', 'dtype', 'device'] as const;
+    const { shape, dtype, device = 'cpu' } = readKnown('Tensor.fromBytes', options, known);
+    requireDtype('dtype', dtype);
+    requireDevice('device', device);
+    const extents = readShape(shape);
+    return new Tensor(guarded(() => native().tensorFromBytes(bytes, extents, dtype, device)));
   }
 
   /** Extents, outermost first. */
@@ -92,7 +112,7 @@ export class Tensor {
 
   /** Bytes that the elements take. */
   get byteLength(): number {
-    return this.size * BYTES[this.dtype];
+    return this.size * guarded(() => this.handle.elementBytes);
   }
 
   /** Whether {@link Tensor.dispose} was called; any other use then throws `DISPOSED`. */
@@ -106,6 +126,7 @@ export class Tensor {
   }
 
   set requiresGrad(value: boolean) {
+    requireBoolean('requiresGrad', value);
     if (!value) refuseToFreeze(this);
     guarded(() => {
       this.handle.requiresGrad = value;
@@ -114,7 +135,8 @@ export class Tensor {
 
   /**
    * The gradient that backward added up in this leaf, or null; the tensor itself, not a copy. That of an encoder's parameter
-   * can be written but not replaced (`INPUT`).
+   * can be written but not replaced (`INPUT`). While a {@link backward} that adds to it runs, it can be neither read nor
+   * replaced (`INPUT`): await the backward.
    */
   get grad(): Tensor | null {
     const grad = guarded(() => this.handle.grad);
@@ -123,51 +145,55 @@ export class Tensor {
 
   set grad(value: Tensor | null) {
     refuseToReplaceGradient(this);
+    const handle = value === null ? null : handleOf('grad', value);
     guarded(() => {
-      this.handle.grad = value === null ? null : value.handle;
+      this.handle.grad = handle;
     });
   }
 
-  /** The only element, as a number. Waits for the device. @throws GradCacheError `SHAPE` when there is not one element */
+  /**
+   * The only element, as a number. Waits for the device.
+   *
+   * @throws GradCacheError `SHAPE` when there is not one element; `DTYPE` when no number holds it: a complex one, or an
+   * integer beyond 2^53
+   */
   item(): number {
     return guarded(() => this.handle.item());
   }
 
-  /** A copy of the elements, row by row; float16 and bfloat16 come as float32, bool as 0 and 1. Does not block. */
+  /**
+   * A copy of the elements, row by row; float16 and bfloat16 come as float32, bool as 0 and 1. Does not block.
+   *
+   * @throws GradCacheError `DTYPE` for complex numbers and what else no typed array holds; `OUT_OF_MEMORY`
+   */
   async values(): Promise<TensorValues> {
-    const dtype = this.dtype;
-    if (dtype === 'float16' || dtype === 'bfloat16') {
-      const wide = this.to({ dtype: 'float32' });
-      try {
-        return await wide.values();
-      } finally {
-        wide.dispose();
-      }
-    }
-    return asArray(await this.bytes(), dtype);
+    const { values, as } = holderOf(this.dtype, this.size);
+    await guardedAsync(() => this.handle.copyTo(values.buffer, as));
+    return values;
   }
 
   /** Like {@link Tensor.values}, blocking. */
   valuesSync(): TensorValues {
-    const dtype = this.dtype;
-    if (dtype === 'float16' || dtype === 'bfloat16') return tidyValue(this.to({ dtype: 'float32' }));
-    return asArray(
-      guarded(() => this.handle.bytesSync()),
-      dtype,
-    );
+    const { values, as } = holderOf(this.dtype, this.size);
+    guarded(() => {
+      this.handle.copyToSync(values.buffer, as);
+    });
+    return values;
   }
 
-  /** A copy of the raw bytes of the elements, row by row. Does not block. */
-  bytes(): Promise<Uint8Array> {
-    return guardedAsync(() => this.handle.bytes());
+  /** A copy of the raw bytes of the elements, row by row. Does not block. @throws GradCacheError `OUT_OF_MEMORY` */
+  async bytes(): Promise<Uint8Array> {
+    const bytes = bytesOf(this.byteLength);
+    await guardedAsync(() => this.handle.copyTo(bytes.buffer));
+    return bytes;
   }
 
   /** This tensor in another type or on another device; itself under a new handle when nothing changes. */
   to(options: { dtype?: DType | undefined; device?: string | undefined }): Tensor {
-    return call('aten::to.dtype_layout', this, {
-      dtype: options.dtype ?? this.dtype,
-      device: options.device ?? this.device,
-    });
+    const { dtype, device } = readKnown('to', options, ['dtype', 'device']);
+    if (dtype !== undefined) requireDtype("to's dtype", dtype);
+    if (device !== undefined) requireDevice("to's device", device);
+    return call('aten::to.dtype_layout', this, { dtype, device });
   }
 
   /** The same elements, cut off from the graph. */
@@ -182,6 +208,7 @@ export class Tensor {
 
   /** Overwrites the elements, outside of any graph. @throws GradCacheError `SHAPE` */
   copyFrom(source: Tensor): void {
+    handleOf('the source of copyFrom', source);
     if (source.shape.join() !== this.shape.join()) {
       throw new GradCacheError(
         'SHAPE',
@@ -191,23 +218,26 @@ export class Tensor {
     guarded(() => native().withGradMode(false, () => call('aten::copy_', this, source).dispose()));
   }
 
-  /** this + other (a number or a tensor that broadcasts). */
-  add(other: Tensor | number): Tensor {
+  /**
+   * this + other (a number or a tensor that broadcasts). As in PyTorch, a number does not decide the type beyond its kind: one
+   * without a fraction, or a bigint, counts as an integer and leaves integers what they are; 1.5 makes them float32.
+   */
+  add(other: Tensor | number | bigint): Tensor {
     return call('aten::add.Tensor', this, other);
   }
 
   /** this - other. */
-  sub(other: Tensor | number): Tensor {
+  sub(other: Tensor | number | bigint): Tensor {
     return call('aten::sub.Tensor', this, other);
   }
 
   /** this * other, element by element. */
-  mul(other: Tensor | number): Tensor {
+  mul(other: Tensor | number | bigint): Tensor {
     return call('aten::mul.Tensor', this, other);
   }
 
   /** this / other, element by element. */
-  div(other: Tensor | number): Tensor {
+  div(other: Tensor | number | bigint): Tensor {
     return call('aten::div.Tensor', this, other);
   }
 
@@ -319,13 +349,36 @@ export class Tensor {
   [Symbol.dispose](): void {
     this.dispose();
   }
+
+  /** What `console.log` shows. */
+  [inspect.custom](): string {
+    return describeTensor(this);
+  }
 }
 
-function tidyValue(tensor: Tensor): TensorValues {
+/** The handle of what a caller gives for a tensor. @throws GradCacheError `INPUT`; for the package's own modules */
+export function handleOf(name: string, value: unknown): TensorHandle {
+  if (readGiven(name, () => value instanceof Tensor)) return (value as Tensor).handle;
+  throw refused(name, value, 'a Tensor');
+}
+
+/** A typed array of what a caller gives, for a tensor of a type. */
+function valuesOf(data: unknown, dtype: DType): NodeJS.TypedArray {
+  if (ArrayBuffer.isView(data)) return data as NodeJS.TypedArray;
+  if (readGiven('the data', () => Array.isArray(data))) return fromList(data as readonly unknown[], dtype);
+  if (typeof data !== 'number')
+    throw refused('the data of a tensor', data, 'a number, a list of numbers or a typed array');
+  const value = Float64Array.of(data);
+  requireInRange(value, dtype);
+  return value;
+}
+
+/** @throws GradCacheError `SHAPE` for no list; what its extents may be is for native code to say */
+function readShape(shape: unknown): readonly number[] {
   try {
-    return tensor.valuesSync();
-  } finally {
-    tensor.dispose();
+    return readList('shape', shape, 64) as readonly number[];
+  } catch (error) {
+    throw new GradCacheError('SHAPE', (error as Error).message, { cause: error });
   }
 }
 

@@ -23,6 +23,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   EncoderHandle::define(env, exports);
 
   exports.Set("tensorFromBytes", Napi::Function::New<tensorFromBytes>(env));
+  exports.Set("isTensor", Napi::Function::New<isTensor>(env));
   exports.Set("withGradMode", Napi::Function::New<withGradMode>(env));
   exports.Set("withSeed", Napi::Function::New<withSeed>(env));
   exports.Set("backward", Napi::Function::New<backward>(env));

@@ -1,5 +1,4 @@
-import { checkKnown } from '../known-options.js';
-import { requireCount, requireFunction, requireIterable } from '../option-values.js';
+import { requireCount } from '../option-values.js';
 
 /**
  * Maps items one or more ahead of the consumer: while a loop works on one result, `map` is already at the next ones.
@@ -8,16 +7,13 @@ import { requireCount, requireFunction, requireIterable } from '../option-values
  *
  * @param map called for items in order; with `ahead` above 1, before its earlier calls have finished
  * @param options.ahead how many results are prepared beyond the one in use, from 1. Default: 1.
- * @throws GradCacheError `INPUT`, at once, for an `ahead` below 1, and for what is no iterable or function.
+ * @throws GradCacheError `INPUT`, at once, for an `ahead` below 1.
  */
 export function prefetch<T, U>(
   source: AsyncIterable<T> | Iterable<T>,
   map: (item: T, index: number) => U | Promise<U>,
   options: { ahead?: number } = {},
 ): AsyncGenerator<Awaited<U>, void, undefined> {
-  requireIterable('source', source);
-  requireFunction('map', map);
-  checkKnown('prefetch', options, ['ahead']);
   const { ahead = 1 } = options;
   requireCount('ahead', ahead, 1);
   return generateAhead(source, map, ahead);
@@ -29,9 +25,7 @@ async function* generateAhead<T, U>(
   ahead: number,
 ): AsyncGenerator<Awaited<U>, void, undefined> {
   const iterator =
-    typeof source === 'object' && Symbol.asyncIterator in source
-      ? source[Symbol.asyncIterator]()
-      : source[Symbol.iterator]();
+    Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
   const queue: Promise<{ value: Awaited<U> } | undefined>[] = [];
   let previous: Promise<unknown> = Promise.resolve();
   let started = 0;

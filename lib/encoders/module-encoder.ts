@@ -1,11 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
-import { backwardInGroup, noGrad, withGrad, withSeed } from '../autograd.js';
+import { backward, noGrad, withGrad, withSeed } from '../autograd.js';
 import { call } from '../operators.js';
-import { refused } from '../option-values.js';
-import { tidy } from '../scope.js';
+import { synchronous, tidy } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
-import { requireBackward, requireChunk, requireForwardOptions } from './chunk-checks.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
 
 /** A batch of tensors whose first dimensions agree: images, feature rows, several inputs side by side. */
@@ -29,7 +27,6 @@ export interface Module<Batch extends TensorBatch = Tensor> {
 export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
   readonly automaticChunk = { sequences: 256 };
   readonly #module: Module<Batch>;
-  #batchDevice = 'cpu';
   /** What the first pass gave, for tickets whose chunk is encoded again. */
   readonly #first = new WeakMap<ReplayTicket, Fingerprint>();
 
@@ -41,14 +38,8 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     this.#module = module;
   }
 
-  /** Where the module's parameters are; without any, where its last batch was. */
   get device(): string {
-    return this.parameters()[0]?.tensor.device ?? this.#batchDevice;
-  }
-
-  /** Whether no parameter has `requiresGrad`: representations computed before, or a locked tower. */
-  get frozen(): boolean {
-    return !this.parameters().some(({ tensor }) => tensor.requiresGrad);
+    return this.#module.parameters()[0]?.tensor.device ?? 'cpu';
   }
 
   lengths(batch: Batch): Int32Array {
@@ -69,7 +60,6 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       }
     }
     if (rows === 0) throw new GradCacheError('INPUT', 'the batch is empty: its tensors have no row');
-    this.#batchDevice = tensors[0]!.device;
     return new Int32Array(rows).fill(1);
   }
 
@@ -81,26 +71,16 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     return null;
   }
 
-  async forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk> {
-    requireChunk(chunk);
-    requireForwardOptions(options);
-    const { seed, retain = false } = options;
+  async forwardChunk(chunk: Chunk<Batch>, { seed, retain = false }: ForwardOptions): Promise<EncodedChunk> {
     await setImmediate();
     const result = this.#forward(chunk, seed, retain);
     if (retain) return { representations: result.detach(), ticket: { seed, graph: result } };
     const ticket = { seed, graph: null };
-    if (!this.frozen) this.#first.set(ticket, await fingerprint(result));
+    this.#first.set(ticket, await fingerprint(result));
     return { representations: result, ticket };
   }
 
-  async backwardChunk(
-    chunk: Chunk<Batch>,
-    ticket: ReplayTicket,
-    gradients: Tensor,
-    group = 0,
-  ): Promise<void> {
-    requireChunk(chunk);
-    requireBackward(ticket, gradients, group);
+  async backwardChunk(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor): Promise<void> {
     if (ticket.graph === null) await setImmediate();
     const result = ticket.graph ?? this.#forward(chunk, ticket.seed, true);
     try {
@@ -108,18 +88,14 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       // Another shape is an error of backward's own.
       if (first !== undefined && result.shape[1] === gradients.shape[1])
         requireSame(first, await fingerprint(result));
-      await backwardInGroup(result, gradients, group);
+      await backward([result], [gradients]);
     } finally {
       result.dispose();
     }
   }
 
   parameters(): Parameter[] {
-    const parameters: unknown = this.#module.parameters();
-    if (!Array.isArray(parameters) || !parameters.every(isParameter)) {
-      throw refused('what parameters() returned', parameters, 'a list of { name, tensor, decay }');
-    }
-    return parameters;
+    return this.#module.parameters();
   }
 
   gradients(): Tensor[] {
@@ -130,12 +106,11 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     return tidy(() => {
       const input = selectRows(batch, rows);
       const mode = graph ? withGrad : noGrad;
-      const result: unknown = withSeed(seed, () => mode(() => this.#module.forward(input)));
+      const result: unknown = withSeed(seed, () =>
+        mode(() => synchronous('forward()', this.#module.forward(input) as unknown)),
+      );
       if (!(result instanceof Tensor)) {
-        throw new GradCacheError(
-          'INPUT',
-          'forward() must return a Tensor, at once (it cannot be asynchronous)',
-        );
+        throw new GradCacheError('INPUT', 'forward() must return a Tensor');
       }
       const [first, dimension, ...rest] = result.shape;
       if (first !== rows.length || dimension === undefined || rest.length > 0) {
@@ -153,11 +128,6 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       return result;
     });
   }
-}
-
-function isParameter(value: unknown): value is Parameter {
-  const { name, tensor, decay } = (value ?? {}) as Partial<Parameter>;
-  return typeof name === 'string' && tensor instanceof Tensor && typeof decay === 'boolean';
 }
 
 /** A projection of representations on one direction, and the sum of their magnitudes. */

@@ -2,15 +2,14 @@ import { GradCacheError } from '../errors.js';
 import { backward, leavesOf, noGrad, withGrad } from '../autograd.js';
 import { GradientSnapshot } from '../gradient-snapshot.js';
 import { call } from '../operators.js';
-import { refused } from '../option-values.js';
-import { tidy, untracked } from '../scope.js';
+import { synchronous, tidy, untracked } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
 
 /** A loss and its gradient with respect to each tower's representations: the paper's step 2. */
 export interface LossGradients {
   readonly loss: number;
-  /** Like the representations, already multiplied by the weight asked for; null for towers whose gradient is not wanted. */
-  readonly gradients: readonly (Tensor | null)[];
+  /** Like the representations; already multiplied by the weight asked for. */
+  readonly gradients: Tensor[];
   /** Takes back what the loss added to gradients of other tensors than its `parameters()`, for a step that fails after it. */
   readonly undo?: { restore(): void; dispose(): void };
 }
@@ -21,14 +20,8 @@ export interface LossWithGradients {
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight what gradients (not the loss) are multiplied by
    * @param options what the caller of `step` passed as `loss`
-   * @param trained the towers whose gradients are wanted; those of others may be given, and are not used
    */
-  compute(
-    representations: readonly Tensor[],
-    weight: number,
-    options: LossOptions,
-    trained?: readonly boolean[],
-  ): Promise<LossGradients>;
+  compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
 }
@@ -38,25 +31,13 @@ export type LossOptions = Readonly<Record<string, unknown>>;
 
 /**
  * Any function of the representations that returns a scalar tensor. It runs on the JavaScript thread, once a step, on
- * the whole batch's representations; autograd does the rest. It must depend on every tower that has something to train. Its arguments are one tensor per tower, then the keyword
+ * the whole batch's representations; autograd does the rest. Its arguments are one tensor per tower, then the keyword
  * arguments that `step` was given: `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`.
  */
 export type LossFunction = (...args: (Tensor & LossOptions)[]) => Tensor;
 
 /** What the option `loss` of {@link GradCache} takes. */
 export type Loss = LossFunction | LossWithGradients;
-
-/** @throws GradCacheError `INPUT` for what is no loss */
-export function requireLoss(loss: unknown): void {
-  const { compute, parameters } = (loss ?? {}) as Partial<LossWithGradients>;
-  if (typeof loss === 'function' || (typeof compute === 'function' && typeof parameters === 'function'))
-    return;
-  throw refused(
-    'loss',
-    loss,
-    'infoNCE(), a function of the representations, or an object with compute() and parameters()',
-  );
-}
 
 /** A loss function in the form that brings its gradients. */
 export function withGradients(loss: Loss): LossWithGradients {
@@ -78,19 +59,18 @@ class FunctionLoss implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
   ): Promise<LossGradients> {
     const leaves = noGrad(() =>
-      representations.map((tensor, tower) => {
+      representations.map((tensor) => {
         const leaf = tensor.detach();
-        leaf.requiresGrad = trained[tower] === true;
+        leaf.requiresGrad = true;
         return leaf;
       }),
     );
     let root: Tensor | undefined;
     let undo: LossGradients['undo'];
     try {
-      root = tidy(() => scalar(withGrad(() => this.#loss(...leaves, options))));
+      root = tidy(() => scalar(withGrad(() => synchronous('the loss', this.#loss(...leaves, options)))));
       const loss = Number((await root.values())[0]); // off the event loop, unlike item()
       requireFinite(loss);
       undo = await undoOf(root, leaves);
@@ -100,7 +80,7 @@ class FunctionLoss implements LossWithGradients {
       });
       const gradients = leaves.map((leaf, tower) => {
         const { grad } = leaf;
-        if (grad === null && trained[tower] === true)
+        if (grad === null)
           throw new GradCacheError(
             'INPUT',
             `the loss does not depend on the representations of tower ${tower}`,
@@ -132,8 +112,7 @@ async function undoOf(root: Tensor, representations: readonly Tensor[]) {
 }
 
 function scalar(value: unknown): Tensor {
-  if (!(value instanceof Tensor))
-    throw new GradCacheError('INPUT', 'a loss must return a Tensor, at once (it cannot be asynchronous)');
+  if (!(value instanceof Tensor)) throw new GradCacheError('INPUT', 'a loss must return a Tensor');
   if (value.size !== 1) {
     throw new GradCacheError(
       'SHAPE',

@@ -1,8 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { callAsync } from '../operators.js';
-import { requireNumber } from '../option-values.js';
 import type { Parameter, Tensor } from '../tensor.js';
-import { requireParameters } from './parameters.js';
 
 /**
  * Scales all gradients by one factor so that their global 2-norm is at most `maxNorm`, in place and off the event loop.
@@ -17,8 +15,9 @@ import { requireParameters } from './parameters.js';
  * with the names of the parameters at fault, the gradients being left as they were
  */
 export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
-  requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });
-  requireParameters('clipGradNorm', parameters);
+  if (!(maxNorm > 0)) {
+    throw new GradCacheError('INPUT', `maxGradNorm is ${maxNorm}; it must be a number above 0, or left out.`);
+  }
   const found = gradientsOf(parameters);
   try {
     const gradients = found.map(({ gradient }) => gradient);

@@ -2,7 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
-#include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <unordered_set>
 #include <vector>
@@ -63,7 +63,7 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
             " roots and ", seeds.Length(), " seeds");
     std::vector<at::Tensor> rootTensors, seedTensors;
     for (uint32_t k = 0; k < roots.Length(); ++k) {
-      const at::Tensor& root = TensorHandle::get(roots.Get(k), "a root of backward");
+      const at::Tensor root = TensorHandle::get(roots.Get(k), "a root of backward");
       require(root.requires_grad(), "INPUT", "root ", k,
               " of backward does not depend on anything that requires a gradient");
       Napi::Value seed = seeds.Get(k);
@@ -79,40 +79,30 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
       }
       rootTensors.push_back(root);
     }
-    const uint64_t group =
-        info[2].IsNumber() ? static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value()) : 0;
+    auto atWork = Instance::of(info.Env()).gradientsAtWork.mark(leavesBelow(rootTensors));
     return promise(
-        info.Env(), group,
+        info.Env(), 0,
         [rootTensors = std::move(rootTensors), seedTensors = std::move(seedTensors)]() mutable {
           torch::autograd::backward(rootTensors, seedTensors);
           rootTensors.clear();
           return true;
         },
-        [](Napi::Env env, bool) { return env.Undefined(); });
+        // Freed with what it captures when the promise has settled.
+        [atWork = std::move(atWork)](Napi::Env env, bool) { return env.Undefined(); });
   });
 }
 
 Napi::Value leaves(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    namespace autograd = torch::autograd;
     require(info[1].IsArray(), "INPUT", "leaves to leave out must be a list");
     auto others = info[1].As<Napi::Array>();
     std::unordered_set<const at::TensorImpl*> known;
     for (uint32_t k = 0; k < others.Length(); ++k)
       known.insert(TensorHandle::get(others.Get(k), "a leaf to leave out").unsafeGetTensorImpl());
     auto found = Napi::Array::New(info.Env());
-    // The root holds all nodes below it.
-    const autograd::Edge root = autograd::impl::gradient_edge(TensorHandle::get(info[0], "the root"));
-    std::vector<autograd::Node*> open{root.function.get()};
-    std::unordered_set<autograd::Node*> seen;
-    while (!open.empty()) {
-      autograd::Node* node = open.back();
-      open.pop_back();
-      if (node == nullptr || !seen.insert(node).second) continue;
-      const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(node);
-      if (leaf != nullptr && known.count(leaf->variable.unsafeGetTensorImpl()) == 0)
-        found.Set(found.Length(), TensorHandle::wrap(info.Env(), leaf->variable));
-      for (const autograd::Edge& edge : node->next_edges()) open.push_back(edge.function.get());
+    for (const at::Tensor& leaf : leavesBelow({TensorHandle::get(info[0], "the root")})) {
+      if (known.count(leaf.unsafeGetTensorImpl()) == 0)
+        found.Set(found.Length(), TensorHandle::wrap(info.Env(), leaf));
     }
     return found;
   });

@@ -11,6 +11,9 @@ namespace {
 
 using Kind = c10::TypeKind;
 
+// A list from JavaScript may claim to have 2^32 - 1 elements without having one.
+constexpr uint32_t kMostElements = 1u << 20;
+
 [[noreturn]] void refuse(const c10::Argument& argument, const c10::Type& type) {
   fail("OPERATOR", "argument '", argument.name(), "' must be ", type.str());
 }
@@ -52,19 +55,26 @@ int64_t enumerator(const Napi::Value& value, const c10::Argument& argument) {
   return static_cast<int64_t>(dtypeFromName(name));
 }
 
+int64_t bigInteger(const Napi::Value& value, const c10::Argument& argument) {
+  bool lossless = false;
+  int64_t number = value.As<Napi::BigInt>().Int64Value(&lossless);
+  require(lossless, "OPERATOR", "argument '", argument.name(), "' does not fit 64 bits");
+  return number;
+}
+
+// Whether a JavaScript number stands for an integer: JavaScript itself does not tell 1.0 from 1.
+bool isInteger(double number) {
+  return number == std::floor(number) && std::abs(number) <= 9007199254740991.0;
+}
+
 int64_t integer(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
   if (isEnumerator(realType(argument))) return enumerator(value, argument);
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value() ? 1 : 0;
-  if (value.IsBigInt()) {
-    bool lossless = false;
-    int64_t number = value.As<Napi::BigInt>().Int64Value(&lossless);
-    require(lossless, "OPERATOR", "argument '", argument.name(), "' does not fit 64 bits");
-    return number;
-  }
+  if (value.IsBigInt()) return bigInteger(value, argument);
   if (!value.IsNumber()) refuse(argument, type);
   double number = value.As<Napi::Number>().DoubleValue();
-  require(number == std::floor(number) && std::abs(number) <= 9007199254740991.0, "OPERATOR", "argument '",
-          argument.name(), "' = ", number, " must be an integer");
+  require(isInteger(number), "OPERATOR", "argument '", argument.name(), "' = ", number,
+          " must be an integer");
   return static_cast<int64_t>(number);
 }
 
@@ -73,14 +83,12 @@ double real(const Napi::Value& value, const c10::Argument& argument, const c10::
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A JavaScript number that is an integer becomes an integer scalar, so that adding 1 leaves an integer tensor
-// integer.
-c10::IValue scalar(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
+// A number without a fraction becomes an integer, so that adding 1 leaves an integer tensor integer.
+at::Scalar scalar(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
-  if (value.IsBigInt()) return integer(value, argument, type);
-  double number = real(value, argument, type);
-  if (number == std::floor(number) && std::abs(number) <= 9007199254740991.0)
-    return static_cast<int64_t>(number);
+  if (value.IsBigInt()) return bigInteger(value, argument);
+  const double number = real(value, argument, type);
+  if (isInteger(number)) return static_cast<int64_t>(number);
   return number;
 }
 
@@ -93,8 +101,10 @@ c10::IValue list(const Napi::Value& value, const c10::Type& type, const c10::Arg
                                                                     : element);
   if (value.IsArray()) {
     auto array = value.As<Napi::Array>();
-    result.reserve(array.Length());
-    for (uint32_t k = 0; k < array.Length(); ++k) {
+    const uint32_t length = array.Length();
+    require(length <= kMostElements, "OPERATOR", "argument '", argument.name(), "' has ", length,
+            " elements; a list has at most ", kMostElements);
+    for (uint32_t k = 0; k < length; ++k) {
       Napi::HandleScope scope(value.Env());
       result.push_back(convert(array.Get(k), *element, argument));
     }
@@ -117,10 +127,11 @@ c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::
     case Kind::TensorType:
       // As in PyTorch, a number stands for a tensor without dimensions that does not decide the result's
       // type.
-      if (value.IsNumber()) {
-        at::Tensor number = at::scalar_tensor(value.As<Napi::Number>().DoubleValue(), at::kDouble);
-        number.unsafeGetTensorImpl()->set_wrapped_number(true);
-        return number;
+      if (value.IsNumber() || value.IsBoolean() || value.IsBigInt()) {
+        const at::Scalar number = scalar(value, argument, type);
+        at::Tensor wrapped = at::scalar_tensor(number, number.type());
+        wrapped.unsafeGetTensorImpl()->set_wrapped_number(true);
+        return wrapped;
       }
       return TensorHandle::get(value, ("argument '" + name + "'").c_str());
     case Kind::IntType:
@@ -152,6 +163,13 @@ c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::
   }
 }
 
+// A BigInt where a number would round.
+Napi::Value fromInteger(Napi::Env env, int64_t integer) {
+  const auto number = static_cast<double>(integer);
+  if (isInteger(number)) return Napi::Number::New(env, number);
+  return Napi::BigInt::New(env, integer);
+}
+
 }  // namespace
 
 c10::IValue toIValue(const Napi::Value& value, const c10::Argument& argument) {
@@ -162,12 +180,13 @@ Napi::Value fromIValue(Napi::Env env, const c10::IValue& value) {
   if (value.isNone()) return env.Null();
   if (value.isTensor())
     return value.toTensor().defined() ? Napi::Value(TensorHandle::wrap(env, value.toTensor())) : env.Null();
-  if (value.isInt()) return Napi::Number::New(env, static_cast<double>(value.toInt()));
+  if (value.isInt()) return fromInteger(env, value.toInt());
   if (value.isDouble()) return Napi::Number::New(env, value.toDouble());
   if (value.isBool()) return Napi::Boolean::New(env, value.toBool());
   if (value.isString()) return Napi::String::New(env, value.toStringRef());
   if (value.isDevice()) return Napi::String::New(env, value.toDevice().str());
-  if (value.isScalar()) return Napi::Number::New(env, value.toScalar().toDouble());
+  if (value.isComplexDouble())
+    fail("OPERATOR", "the result is a complex number, which JavaScript does not have; keep it in a tensor");
   if (value.isList() || value.isTuple()) {
     auto array = Napi::Array::New(env);
     uint32_t k = 0;

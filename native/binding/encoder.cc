@@ -100,7 +100,7 @@ EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
     require(info[0].IsObject(), "INPUT", "an encoder takes its settings as an object");
     encoder_ =
         std::make_shared<Encoder>(configFrom(info[0].As<Napi::Object>()), precisionFrom(info[1].ToString()),
-                                  deviceFromName(info[2].ToString()));
+                                  deviceFromName(nameFrom(info[2], "DEVICE", "device")));
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include "binding/gradients_at_work.h"
 #include "engine/engine.h"
 
 namespace gradcache::binding {
@@ -28,12 +29,15 @@ class Instance {
   // Runs `job` on the engine thread; what it returns is delivered on the JavaScript thread, or dropped when
   // the environment is going away. Keeps the event loop alive until then.
   void submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bool cancelled)> job);
+  // Whether something runs or waits on the engine thread.
+  bool working() const { return pending_ > 0; }
   void cancel(uint64_t group) { engine_.cancel(group); }
   // Waits for the job under way and ends the engine thread; what comes after is cancelled at once.
   void shutdown() { engine_.shutdown(); }
 
   Napi::FunctionReference tensorConstructor;
   Napi::FunctionReference operatorConstructor;
+  GradientsAtWork gradientsAtWork;
 
  private:
   static void deliverOnJavaScriptThread(napi_env env, napi_value, void* context, void* data);

@@ -7,6 +7,7 @@
 #include "binding/async.h"
 #include "binding/convert.h"
 #include "binding/tensor.h"
+#include "binding/written_tensors.h"
 #include "core/error.h"
 #include "core/seeded_generators.h"
 
@@ -25,48 +26,26 @@ std::string overloadsOf(const std::string& name) {
   return found.empty() ? "no operator of that name exists" : "there are " + found;
 }
 
-// Counts the tensors that an operator writes as written, also where it fails halfway. libtorch does so itself
-// for what an operator returns, but not for its fused optimizers, which return nothing; and what was made
-// from the old values (an encoder's copy of its weights in bfloat16, a graph) would pass for current. What
-// else libtorch leaves uncounted must stay so: batch norm's running statistics, which its graph keeps, or a
-// tensor of which only requires_grad changes. Composed operators are counted by those that they are composed
-// of.
-class WriteCount {
- public:
-  WriteCount(const c10::OperatorHandle& handle, const torch::jit::Stack& arguments) {
-    const c10::FunctionSchema& schema = handle.schema();
-    if (!schema.returns().empty() ||
-        handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd))
-      return;
-    for (size_t k = 0; k < arguments.size(); ++k) {
-      const c10::AliasInfo* alias = schema.arguments()[k].alias_info();
-      if (alias == nullptr || !alias->isWrite()) continue;
-      if (arguments[k].isTensor()) add(arguments[k].toTensor());
-      if (arguments[k].isTensorList())
-        for (const at::Tensor& tensor : arguments[k].toTensorVector()) add(tensor);
-    }
-  }
-  ~WriteCount() {
-    for (const auto& [tensor, version] : written_)
-      if (tensor._version() == version) tensor.unsafeGetTensorImpl()->bump_version();
-  }
-  WriteCount(const WriteCount&) = delete;
-  WriteCount& operator=(const WriteCount&) = delete;
-
- private:
-  void add(const at::Tensor& tensor) {
-    if (tensor.defined() && !tensor.is_inference()) written_.emplace_back(tensor, tensor._version());
-  }
-
-  std::vector<std::pair<at::Tensor, int64_t>> written_;
-};
-
-void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack) {
+void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack, bool besideWork) {
   // What is drawn here would be missing where another thread draws under a seed.
   std::unique_lock<GeneratorMutex> turn(generatorMutex(), std::defer_lock);
   if (handle.hasTag(at::Tag::nondeterministic_seeded)) turn.lock();
-  const WriteCount count(handle, stack);
-  handle.callBoxed(stack);
+  const WrittenTensors written(handle, stack);
+  if (besideWork) written.refuseExchange();
+  try {
+    handle.callBoxed(stack);
+  } catch (...) {
+    written.putBackShapes();
+    throw;
+  }
+}
+
+Napi::Value results(Napi::Env env, const torch::jit::Stack& stack) {
+  if (stack.empty()) return env.Undefined();
+  if (stack.size() == 1) return fromIValue(env, stack[0]);
+  auto array = Napi::Array::New(env, stack.size());
+  for (size_t k = 0; k < stack.size(); ++k) array.Set(static_cast<uint32_t>(k), fromIValue(env, stack[k]));
+  return array;
 }
 
 }  // namespace
@@ -131,14 +110,6 @@ torch::jit::Stack OperatorHandle::arguments(Napi::Env env, const Napi::Value& po
   return stack;
 }
 
-Napi::Value OperatorHandle::results(Napi::Env env, const torch::jit::Stack& stack) const {
-  if (stack.empty()) return env.Undefined();
-  if (stack.size() == 1) return fromIValue(env, stack[0]);
-  auto array = Napi::Array::New(env, stack.size());
-  for (size_t k = 0; k < stack.size(); ++k) array.Set(static_cast<uint32_t>(k), fromIValue(env, stack[k]));
-  return array;
-}
-
 Napi::Value OperatorHandle::schema(const Napi::CallbackInfo& info) {
   return guarded(info.Env(),
                  [&]() -> Napi::Value { return Napi::String::New(info.Env(), c10::str(handle_->schema())); });
@@ -147,7 +118,7 @@ Napi::Value OperatorHandle::schema(const Napi::CallbackInfo& info) {
 Napi::Value OperatorHandle::call(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     torch::jit::Stack stack = arguments(info.Env(), info[0], info[1]);
-    callBoxed(*handle_, stack);
+    callBoxed(*handle_, stack, Instance::of(info.Env()).working());
     return results(info.Env(), stack);
   });
 }
@@ -158,16 +129,10 @@ Napi::Value OperatorHandle::callAsync(const Napi::CallbackInfo& info) {
         info.Env(), 0,
         [handle = *handle_, stack = arguments(info.Env(), info[0], info[1])]() mutable {
           at::NoGradGuard withoutGraph;
-          callBoxed(handle, stack);
+          callBoxed(handle, stack, /*besideWork=*/false);
           return std::move(stack);
         },
-        [](Napi::Env env, const torch::jit::Stack& stack) -> Napi::Value {
-          if (stack.size() == 1) return fromIValue(env, stack[0]);
-          auto array = Napi::Array::New(env, stack.size());
-          for (size_t k = 0; k < stack.size(); ++k)
-            array.Set(static_cast<uint32_t>(k), fromIValue(env, stack[k]));
-          return array;
-        });
+        results);
   });
 }
 

@@ -16,7 +16,6 @@ class OperatorHandle : public Napi::ObjectWrap<OperatorHandle> {
 
  private:
   torch::jit::Stack arguments(Napi::Env env, const Napi::Value& positional, const Napi::Value& named) const;
-  Napi::Value results(Napi::Env env, const torch::jit::Stack& stack) const;
 
   Napi::Value schema(const Napi::CallbackInfo& info);
   // call(positional: unknown[], named?: object): on this thread, under this thread's gradient mode.

@@ -35,7 +35,7 @@ double kernelAccount(const char* file, const std::string& field) {
 }
 
 c10::Device deviceArgument(const Napi::CallbackInfo& info) {
-  return deviceFromName(info[0].IsUndefined() ? "cpu" : info[0].ToString().Utf8Value());
+  return deviceFromName(info[0].IsUndefined() ? "cpu" : nameFrom(info[0], "DEVICE", "device"));
 }
 
 }  // namespace

@@ -32,13 +32,30 @@ constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kTypes{{
 // Marks the objects that are handles, also across two copies of the addon in one process.
 constexpr napi_type_tag kTag{0x6772616463616368ull, 0x74656e736f720001ull};
 
-Napi::Buffer<uint8_t> toBuffer(Napi::Env env, const at::Tensor& host) {
-  auto buffer = Napi::Buffer<uint8_t>::New(env, host.nbytes());
-  if (host.nbytes() > 0) std::memcpy(buffer.Data(), host.const_data_ptr(), host.nbytes());
-  return buffer;
+// What libtorch's own operators allow; a list from JavaScript may claim any length.
+constexpr uint32_t kMostDimensions = 64;
+
+// Integers that a JavaScript number holds one by one.
+constexpr int64_t kLargestSafeInteger = (int64_t{1} << 53) - 1;
+
+// A tensor over the memory of an ArrayBuffer, for the elements of `tensor` in the type that the second
+// argument names.
+at::Tensor overBuffer(const Napi::CallbackInfo& info, const at::Tensor& tensor) {
+  const at::ScalarType type =
+      info[1].IsUndefined() ? tensor.scalar_type() : dtypeFromName(nameFrom(info[1], "DTYPE", "dtype"));
+  require(info[0].IsArrayBuffer(), "INPUT", "elements are copied to an ArrayBuffer");
+  auto buffer = info[0].As<Napi::ArrayBuffer>();
+  const size_t wanted = static_cast<size_t>(tensor.numel()) * c10::elementSize(type);
+  require(buffer.ByteLength() == wanted, "SHAPE", "the elements take ", wanted, " bytes, the buffer has ",
+          buffer.ByteLength());
+  return at::from_blob(buffer.Data(), tensor.sizes(), at::TensorOptions().dtype(type));
 }
 
-at::Tensor toHost(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU).contiguous(); }
+// What a view still has to negate or conjugate is done first: libtorch's copies between types leave it out.
+void copyElements(at::Tensor& target, const at::Tensor& source) {
+  at::NoGradGuard withoutGraph;
+  if (target.numel() > 0) target.copy_(source.resolve_conj().resolve_neg());
+}
 
 }  // namespace
 
@@ -78,12 +95,17 @@ c10::Device deviceFromName(const std::string& name) {
   return c10::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
+std::string nameFrom(const Napi::Value& value, const char* code, const char* what) {
+  require(value.IsString(), code, what, " must be a string");
+  return value.As<Napi::String>();
+}
+
 std::vector<int64_t> integers(const Napi::Value& value, const char* what) {
   require(value.IsArray(), "SHAPE", what, " must be an array of integers");
   auto array = value.As<Napi::Array>();
   std::vector<int64_t> result;
-  result.reserve(array.Length());
   for (uint32_t k = 0; k < array.Length(); ++k) {
+    Napi::HandleScope scope(value.Env());
     Napi::Value element = array.Get(k);
     require(element.IsNumber(), "SHAPE", what, "[", k, "] is not a number");
     double number = element.As<Napi::Number>().DoubleValue();
@@ -101,14 +123,15 @@ void TensorHandle::define(Napi::Env env, Napi::Object exports) {
           InstanceAccessor<&TensorHandle::shape>("shape"),
           InstanceAccessor<&TensorHandle::dtype>("dtype"),
           InstanceAccessor<&TensorHandle::device>("device"),
+          InstanceAccessor<&TensorHandle::elementBytes>("elementBytes"),
           InstanceAccessor<&TensorHandle::disposed>("disposed"),
           InstanceAccessor<&TensorHandle::requiresGrad, &TensorHandle::setRequiresGrad>("requiresGrad"),
           InstanceAccessor<&TensorHandle::isLeaf>("isLeaf"),
           InstanceAccessor<&TensorHandle::grad, &TensorHandle::setGrad>("grad"),
           InstanceAccessor<&TensorHandle::version>("version"),
           InstanceMethod<&TensorHandle::item>("item"),
-          InstanceMethod<&TensorHandle::bytes>("bytes"),
-          InstanceMethod<&TensorHandle::bytesSync>("bytesSync"),
+          InstanceMethod<&TensorHandle::copyTo>("copyTo"),
+          InstanceMethod<&TensorHandle::copyToSync>("copyToSync"),
           InstanceMethod<&TensorHandle::dispose>("dispose"),
       });
   Instance::of(env).tensorConstructor = Napi::Persistent(constructor);
@@ -175,6 +198,12 @@ Napi::Value TensorHandle::device(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value TensorHandle::elementBytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(alive(info.Env()).element_size()));
+  });
+}
+
 Napi::Value TensorHandle::disposed(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), !tensor_.defined());
 }
@@ -186,7 +215,12 @@ Napi::Value TensorHandle::requiresGrad(const Napi::CallbackInfo& info) {
 }
 
 void TensorHandle::setRequiresGrad(const Napi::CallbackInfo& info, const Napi::Value& value) {
-  guarded(info.Env(), [&] { alive(info.Env()).requires_grad_(value.ToBoolean().Value()); });
+  guarded(info.Env(), [&] {
+    const bool wanted = value.ToBoolean().Value();
+    const at::Tensor& tensor = alive(info.Env());
+    Instance::of(info.Env()).gradientsAtWork.refuse(tensor);
+    tensor.requires_grad_(wanted);
+  });
 }
 
 Napi::Value TensorHandle::isLeaf(const Napi::CallbackInfo& info) {
@@ -197,7 +231,9 @@ Napi::Value TensorHandle::isLeaf(const Napi::CallbackInfo& info) {
 
 Napi::Value TensorHandle::grad(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const at::Tensor& grad = alive(info.Env()).grad();
+    const at::Tensor& tensor = alive(info.Env());
+    Instance::of(info.Env()).gradientsAtWork.refuse(tensor);
+    const at::Tensor& grad = tensor.grad();
     return grad.defined() ? Napi::Value(wrap(info.Env(), grad)) : info.Env().Null();
   });
 }
@@ -205,6 +241,7 @@ Napi::Value TensorHandle::grad(const Napi::CallbackInfo& info) {
 void TensorHandle::setGrad(const Napi::CallbackInfo& info, const Napi::Value& value) {
   guarded(info.Env(), [&] {
     at::Tensor& tensor = alive(info.Env());
+    Instance::of(info.Env()).gradientsAtWork.refuse(tensor);
     if (value.IsNull() || value.IsUndefined()) {
       tensor.mutable_grad().reset();
       return;
@@ -225,7 +262,13 @@ Napi::Value TensorHandle::item(const Napi::CallbackInfo& info) {
     const at::Tensor& tensor = alive(info.Env());
     require(tensor.numel() == 1, "SHAPE", "item() needs a tensor of one element, this one has shape ",
             tensor.sizes());
-    return Napi::Number::New(info.Env(), tensor.item().toDouble());
+    require(!tensor.is_complex(), "DTYPE", "item() gives a real number, this tensor is ",
+            dtypeName(tensor.scalar_type()), "; call('aten::view_as_real', tensor) gives both parts");
+    const at::Scalar value = tensor.item();
+    require(!value.isIntegral(false) || std::abs(value.toDouble()) <= kLargestSafeInteger, "DTYPE",
+            "item() is ", value,
+            ", which no JavaScript number holds exactly; values() gives a BigInt64Array");
+    return Napi::Number::New(info.Env(), value.toDouble());
   });
 }
 
@@ -235,17 +278,26 @@ Napi::Value TensorHandle::version(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value TensorHandle::bytes(const Napi::CallbackInfo& info) {
+Napi::Value TensorHandle::copyTo(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
+    const at::Tensor& source = alive(info.Env());
     return promise(
-        info.Env(), 0, [tensor = alive(info.Env())] { return toHost(tensor); },
-        [](Napi::Env env, const at::Tensor& host) { return toBuffer(env, host); });
+        info.Env(), 0,
+        [source, target = overBuffer(info, source)]() mutable {
+          copyElements(target, source);
+          return true;
+        },
+        [](Napi::Env env, bool) { return env.Undefined(); });
   });
 }
 
-Napi::Value TensorHandle::bytesSync(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(),
-                 [&]() -> Napi::Value { return toBuffer(info.Env(), toHost(alive(info.Env()))); });
+Napi::Value TensorHandle::copyToSync(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const at::Tensor& source = alive(info.Env());
+    at::Tensor target = overBuffer(info, source);
+    copyElements(target, source);
+    return info.Env().Undefined();
+  });
 }
 
 Napi::Value TensorHandle::dispose(const Napi::CallbackInfo& info) {
@@ -255,13 +307,17 @@ Napi::Value TensorHandle::dispose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value isTensor(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), TensorHandle::is(info[0]));
+}
+
 Napi::Value tensorFromBytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    require(info[0].IsTypedArray(), "INPUT", "the bytes of a tensor must be a typed array");
-    auto source = info[0].As<Napi::TypedArray>();
     std::vector<int64_t> shape = integers(info[1], "shape");
-    at::ScalarType type = dtypeFromName(info[2].ToString());
-    c10::Device device = deviceFromName(info[3].ToString());
+    require(shape.size() <= kMostDimensions, "SHAPE", "a shape has at most ", kMostDimensions,
+            " extents, got ", shape.size());
+    at::ScalarType type = dtypeFromName(nameFrom(info[2], "DTYPE", "dtype"));
+    c10::Device device = deviceFromName(nameFrom(info[3], "DEVICE", "device"));
     // The product is kept below 2^53 bytes at each factor, so that it cannot wrap.
     int64_t count = 1;
     for (int64_t extent : shape) {
@@ -270,15 +326,21 @@ Napi::Value tensorFromBytes(const Napi::CallbackInfo& info) {
               " is too large");
       count *= extent;
     }
-    size_t wanted = static_cast<size_t>(count) * c10::elementSize(type);
-    require(source.ByteLength() == wanted, "SHAPE", "shape ", c10::IntArrayRef(shape), " of ",
-            dtypeName(type), " takes ", wanted, " bytes, ", source.ByteLength(), " were given");
+    const size_t wanted = static_cast<size_t>(count) * c10::elementSize(type);
+    // Looked at last: reading the shape may have run a program's getters, and those may detach or shrink the
+    // buffer. From here to the copy no JavaScript runs.
+    require(info[0].IsTypedArray(), "INPUT", "the bytes of a tensor must be a typed array");
+    auto source = info[0].As<Napi::TypedArray>();
+    const size_t given = source.ByteLength();
+    require(given == wanted, "SHAPE", "shape ", c10::IntArrayRef(shape), " of ", dtypeName(type), " takes ",
+            wanted, " bytes, ", given, " were given");
+    void* data = nullptr;
+    if (napi_get_typedarray_info(info.Env(), source, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok)
+      throw Napi::Error::New(info.Env());
+    require(data != nullptr || wanted == 0, "INPUT", "the buffer of the typed array is gone (transferred?)");
     // From pinned memory the copy to a GPU waits for nothing; the allocator keeps the block until it is done.
     at::Tensor host = at::empty(shape, at::TensorOptions().dtype(type).pinned_memory(device.is_cuda()));
-    if (wanted > 0) {
-      auto* data = static_cast<const uint8_t*>(source.ArrayBuffer().Data()) + source.ByteOffset();
-      std::memcpy(host.mutable_data_ptr(), data, wanted);
-    }
+    if (wanted > 0) std::memcpy(host.mutable_data_ptr(), data, wanted);
     return TensorHandle::wrap(info.Env(), host.to(device, /*non_blocking=*/true));
   });
 }

@@ -25,6 +25,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   Napi::Value shape(const Napi::CallbackInfo& info);
   Napi::Value dtype(const Napi::CallbackInfo& info);
   Napi::Value device(const Napi::CallbackInfo& info);
+  Napi::Value elementBytes(const Napi::CallbackInfo& info);
   Napi::Value disposed(const Napi::CallbackInfo& info);
   Napi::Value requiresGrad(const Napi::CallbackInfo& info);
   void setRequiresGrad(const Napi::CallbackInfo& info, const Napi::Value& value);
@@ -33,8 +34,10 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   void setGrad(const Napi::CallbackInfo& info, const Napi::Value& value);
   Napi::Value item(const Napi::CallbackInfo& info);
   Napi::Value version(const Napi::CallbackInfo& info);
-  Napi::Value bytes(const Napi::CallbackInfo& info);
-  Napi::Value bytesSync(const Napi::CallbackInfo& info);
+  // copyTo(buffer, dtype), copyToSync(buffer, dtype): the elements, row by row, converted to a type, into the
+  // whole of an ArrayBuffer. The caller keeps the buffer alive until the promise settles.
+  Napi::Value copyTo(const Napi::CallbackInfo& info);
+  Napi::Value copyToSync(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   at::Tensor tensor_;
@@ -43,10 +46,14 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
 
 // tensorFromBytes(bytes, shape, dtype, device): the bytes are copied.
 Napi::Value tensorFromBytes(const Napi::CallbackInfo& info);
+// isTensor(value): whether it is a TensorHandle.
+Napi::Value isTensor(const Napi::CallbackInfo& info);
 
 const char* dtypeName(at::ScalarType type);
 at::ScalarType dtypeFromName(const std::string& name);
 c10::Device deviceFromName(const std::string& name);
+// The name that a JavaScript value holds, without running anything of its own. Throws `code`.
+std::string nameFrom(const Napi::Value& value, const char* code, const char* what);
 std::vector<int64_t> integers(const Napi::Value& value, const char* what);
 
 }  // namespace gradcache::binding

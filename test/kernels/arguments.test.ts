@@ -61,7 +61,8 @@ test('rows must be a dense matrix of floating numbers with something in it', () 
     );
   for (const dtype of ['int64', 'int8', 'bool'] as const)
     assert.throws(dropout(call('aten::ones', [2, 3], { dtype, device })), fails('DTYPE', /x has type/));
-  assert.throws(dropout(1), fails('SHAPE'));
+  assert.throws(dropout(0.5), fails('SHAPE'));
+  assert.throws(dropout(1), fails('DTYPE'));
 });
 
 test('a share dropped must be at least 0 and below 1', () => {

@@ -74,7 +74,8 @@ export function randomTensor(random: Random): Tensor {
   const values = Array.from({ length: size }, () =>
     random.next() < 0.5 ? random.below(5) - 2 : random.next() * 2 - 1,
   );
-  const tensor = Tensor.from(values, { shape, dtype: random.pick(DTYPES) });
+  const dtype = random.pick(DTYPES);
+  const tensor = Tensor.from(dtype === 'uint8' ? values.map(Math.abs) : values, { shape, dtype });
   if (tensor.dtype.startsWith('float') && random.next() < 0.2) tensor.requiresGrad = true;
   if (random.next() < 0.02) tensor.dispose();
   return tensor;
