@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { show } from '../option-values.js';
 import { statedTokens } from './stated-tokens.js';
@@ -198,7 +197,7 @@ export function classOfModel(config: JsonObject): string {
 
 /** A tokenizer as a class of transformers builds it. */
 export interface BuiltTokenizer {
-  /** Content for the tokenizers library: the given object itself where the class changes nothing. */
+  /** Content for the tokenizers library. */
   readonly parsed: JsonObject;
   /** Tokens to add once that is read. */
   readonly added: readonly StatedToken[];
@@ -288,29 +287,15 @@ function withPipeline(
   model: JsonObject,
   tokens: readonly StatedToken[],
 ): JsonObject {
-  const { vocab, merges, ...before } = model;
-  const added = tokens.map((token, id) => ({ id, ...asListed(token) }));
-  const listed = Array.isArray(parsed.added_tokens) ? (parsed.added_tokens as unknown[]) : [];
-  const same =
-    isDeepStrictEqual(before, settings) &&
-    isDeepStrictEqual(parsed.normalizer ?? null, normalizer) &&
-    isDeepStrictEqual(parsed.pre_tokenizer, pre_tokenizer) &&
-    isDeepStrictEqual(listed.map(withoutId), added.map(withoutId));
-  if (same) return parsed;
+  const { vocab, merges } = model;
   return {
     ...parsed,
-    added_tokens: added,
+    // The tokenizers library gives the ids, whatever is written here.
+    added_tokens: tokens.map((token, id) => ({ id, ...asListed(token) })),
     normalizer,
     pre_tokenizer,
     model: { ...settings, vocab, ...(settings.type === 'BPE' && { merges }) },
   };
-}
-
-/** Of an entry in `added_tokens`; the tokenizers library gives the ids, whatever is written there. */
-function withoutId(entry: unknown): unknown {
-  if (!isJsonObject(entry)) return entry;
-  const { id: _, ...rest } = entry;
-  return rest;
 }
 
 /** A token with all the fields of an entry in `added_tokens`. */

@@ -1,27 +1,22 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AddedToken as NativeToken, bertProcessing, Tokenizer as NativeTokenizer } from 'tokenizers';
-import type { Encoding, TruncationOptions } from 'tokenizers';
+import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
 import { placeholderIn } from './placeholder.js';
+import { addedTokensOf, openNative } from './native-tokenizer.js';
+import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
 import { isJsonObject } from './strict-json.js';
-import { asListed, buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
-import type { BuiltTokenizer } from './tokenizer-classes.js';
+import { TokenCollector } from './token-batch.js';
+import type { TokenBatch } from './token-batch.js';
+import { buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
 import { parseTokenizerFiles } from './tokenizer-files.js';
+import { refuseWhatAborts } from './tokenizer-aborts.js';
 import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
 import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
+export type { TokenBatch } from './token-batch.js';
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
-
-/** Token ids of several texts, end to end, without padding. */
-export interface TokenBatch {
-  /** The ids of all texts, one text after the other. */
-  readonly ids: Int32Array;
-  /** Text `i` has the ids from `offsets[i]` to `offsets[i + 1]`, the latter excluded; n + 1 numbers for n texts. */
-  readonly offsets: Int32Array;
-  /** How many texts were cut to `maxLength`. */
-  readonly truncated: number;
-}
 
 /** How {@link Tokenizer.encode} turns texts into ids. */
 export interface EncodeOptions {
@@ -65,6 +60,7 @@ export class Tokenizer {
   readonly companions: ReadonlyMap<string, Uint8Array>;
 
   readonly #native: NativeTokenizer;
+  readonly #longestText: number;
   #maxLength: number | undefined;
   #previous: Promise<unknown> = Promise.resolve();
 
@@ -81,6 +77,7 @@ export class Tokenizer {
       made.vocabularySize,
     );
     this.specialTokensPerText = made.specialTokensPerText;
+    this.#longestText = made.longestText;
   }
 
   /**
@@ -128,7 +125,8 @@ export class Tokenizer {
         typeof named === 'string' && named !== '' ? named : (settings.tokenizerClass ?? PLAIN_CLASS);
       const built = buildTokenizer(stated, tokenizerClass, files);
       const parsed = settings.lowercase === true ? withLowercase(built.parsed) : built.parsed;
-      const native = makeNative(parsed === stated ? json : JSON.stringify(parsed), built);
+      const { patterns } = refuseWhatAborts(parsed);
+      const native = openNative(parsed, built);
       const empty = await native.encode('');
       const side = settings.truncationSide ?? files.config?.truncation_side;
       return new Tokenizer(native, {
@@ -138,8 +136,9 @@ export class Tokenizer {
         tokenizerClass,
         truncationSide: side === 'left' || side === 'right' ? side : statedTruncationSide(stated),
         addedTokens: addedTokensOf(native, built),
-        vocabularySize: vocabularySizeOf(parsed),
+        vocabularySize: empty.getIds().reduce((size, id) => Math.max(size, id + 1), vocabularySizeOf(parsed)),
         specialTokensPerText: empty.getLength(),
+        longestText: patterns ? LONGEST_FOR_PATTERNS : Infinity,
       });
     } catch (error) {
       const placeholder = placeholderIn(json);
@@ -167,13 +166,17 @@ export class Tokenizer {
 
   async #encode(texts: readonly string[], { maxLength, prefix = '' }: EncodeOptions): Promise<TokenBatch> {
     requireStrings(texts);
+    this.#requireLength(texts, prefix);
     this.#setMaxLength(maxLength);
     const collected = new TokenCollector(texts, maxLength, this.truncationSide);
     let pending = this.#start(texts, 0, prefix);
     while (pending !== undefined) {
-      const encodings = await pending.encodings;
+      const { begin, end } = pending;
+      const encodings = await pending.encodings.catch(async (error: unknown) => {
+        throw await this.#refused(texts, begin, end, prefix, error);
+      });
       // The next piece is on its threads while this one is converted here.
-      const next = this.#start(texts, pending.end, prefix);
+      const next = this.#start(texts, end, prefix);
       next?.encodings.catch(() => undefined);
       for (const encoding of encodings) collected.add(encoding);
       pending = next;
@@ -193,7 +196,41 @@ export class Tokenizer {
       piece.push(text);
       end++;
     }
-    return { encodings: this.#native.encodeBatch(piece), end };
+    return { encodings: this.#native.encodeBatch(piece), begin, end };
+  }
+
+  #requireLength(texts: readonly string[], prefix: string): void {
+    const long = texts.findIndex((text) => prefix.length + text.length > this.#longestText);
+    if (long < 0) return;
+    throw new GradCacheError(
+      'INPUT',
+      `Text ${long} has ${texts[long]!.length} characters; a tokenizer with patterns of its own takes up to ` +
+        `${this.#longestText}. Cut the text.`,
+    );
+  }
+
+  /** The library does not say which text it refused. */
+  async #refused(
+    texts: readonly string[],
+    begin: number,
+    end: number,
+    prefix: string,
+    error: unknown,
+  ): Promise<GradCacheError> {
+    let index = begin;
+    for (; index < end - 1; index++) {
+      const taken = await this.#native.encode(prefix + texts[index]!).then(
+        () => true,
+        () => false,
+      );
+      if (!taken) break;
+    }
+    return new GradCacheError(
+      'CHECKPOINT',
+      `The tokenizer cannot take text ${index} (${show(texts[index])}): ${(error as Error).message}. Its vocabulary ` +
+        'lacks a token that its settings name.',
+      { cause: error },
+    );
   }
 
   #setMaxLength(maxLength: number): void {
@@ -226,96 +263,11 @@ interface Made {
   readonly tokenizerClass: string;
   readonly truncationSide: 'left' | 'right';
   readonly addedTokens: readonly AddedToken[];
-  /** Of the model alone. */
+  /** Of the model and the tokens around a text. */
   readonly vocabularySize: number;
   readonly specialTokensPerText: number;
-}
-
-function makeNative(json: string, { added, ends }: BuiltTokenizer): NativeTokenizer {
-  const native = NativeTokenizer.fromString(json);
-  const tokens = added.map((token) => {
-    const { content, special, single_word, lstrip, rstrip, normalized } = asListed(token);
-    const options = { singleWord: single_word, leftStrip: lstrip, rightStrip: rstrip, normalized };
-    return new NativeToken(content, special, options);
-  });
-  if (tokens.length > 0) native.addAddedTokens(tokens);
-  if (ends !== null) {
-    const [first, last] = [ends.first, ends.last].map((token): [string, number] => {
-      const id = native.tokenToId(token);
-      if (id === null) throw new TypeError(`its vocabulary has no ${JSON.stringify(token)}`);
-      return [token, id];
-    });
-    native.setPostProcessor(bertProcessing(last!, first!));
-  }
-  native.disablePadding();
-  native.disableTruncation();
-  return native;
-}
-
-/** The tokens that are never split, with the ids that the native tokenizer gave them. */
-function addedTokensOf(native: NativeTokenizer, { parsed, added }: BuiltTokenizer): AddedToken[] {
-  const tokens = new Map<string, AddedToken>();
-  const listed: unknown[] = Array.isArray(parsed.added_tokens) ? parsed.added_tokens : [];
-  for (const token of [...listed, ...added]) {
-    if (!isJsonObject(token) || typeof token.content !== 'string') continue;
-    const { content } = token;
-    const id = native.tokenToId(content);
-    if (id !== null) tokens.set(content, { id, content, special: token.special === true });
-  }
-  return [...tokens.values()];
-}
-
-/** Gathers encodings, in the order of the texts, into one flat list of ids. */
-class TokenCollector {
-  readonly #texts: readonly string[];
-  readonly #maxLength: number;
-  readonly #truncationSide: 'left' | 'right';
-  readonly #offsets: Int32Array;
-  #ids = new Int32Array(1024);
-  #count = 0;
-  #truncated = 0;
-
-  constructor(texts: readonly string[], maxLength: number, truncationSide: 'left' | 'right') {
-    this.#texts = texts;
-    this.#maxLength = maxLength;
-    this.#truncationSide = truncationSide;
-    this.#offsets = new Int32Array(texts.length + 1);
-  }
-
-  add(encoding: Encoding): void {
-    let ids = encoding.getIds();
-    if (ids.length > this.#maxLength) {
-      ids = this.#truncationSide === 'right' ? ids.slice(0, this.#maxLength) : ids.slice(-this.#maxLength);
-      this.#truncated++;
-    } else if (ids.length === this.#maxLength && encoding.getOverflowing().length > 0) {
-      // Only a text that fills maxLength can have been cut; asking each would copy what was cut off.
-      this.#truncated++;
-    }
-    const begin = this.#offsets[this.#count]!;
-    if (ids.length === 0) {
-      const text = JSON.stringify(this.#texts[this.#count]!.slice(0, 60));
-      throw new GradCacheError('INPUT', `Text ${this.#count} (${text}) has no tokens; leave such texts out.`);
-    }
-    const end = begin + ids.length;
-    if (end > 0x7fffffff) {
-      throw new GradCacheError(
-        'INPUT',
-        `Text ${this.#count} brings the batch past 2147483647 tokens; use smaller batches.`,
-      );
-    }
-    if (end > this.#ids.length) {
-      const grown = new Int32Array(Math.max(end, Math.min(this.#ids.length * 2, 0x7fffffff)));
-      grown.set(this.#ids.subarray(0, begin));
-      this.#ids = grown;
-    }
-    this.#ids.set(ids, begin);
-    this.#offsets[++this.#count] = end;
-  }
-
-  finish(): TokenBatch {
-    const ids = this.#ids.slice(0, this.#offsets[this.#count]);
-    return { ids, offsets: this.#offsets, truncated: this.#truncated };
-  }
+  /** In UTF-16 units. */
+  readonly longestText: number;
 }
 
 function requireStrings(texts: readonly unknown[]): void {
