@@ -55,6 +55,11 @@ export async function backward(roots: readonly Tensor[], seeds: readonly (Tensor
   await guardedAsync(() => native().backward(rootHandles, seedHandles));
 }
 
+/** A {@link backward} from one root as part of a group of chunks, which an abort cancels together. */
+export async function backwardInGroup(root: Tensor, seed: Tensor, group: number): Promise<void> {
+  await guardedAsync(() => native().backward([root.handle], [seed.handle], group));
+}
+
 /** The leaves but `others` in which a backward from `root` adds up gradients, under handles that the caller disposes. */
 export function leavesOf(root: Tensor, others: readonly Tensor[]): Tensor[] {
   const handles = others.map(({ handle }) => handle);

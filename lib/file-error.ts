@@ -38,6 +38,14 @@ export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return typeof code === 'string' && /^(E(?!RR_)[A-Z0-9]+|ERR_FS_\w+|ERR_ACCESS_DENIED)$/.test(code);
 }
 
+/** What an absent file or folder means to a reader of it: `otherwise`. Any other error passes. */
+export function ifAbsent<T>(otherwise: T): (error: unknown) => T {
+  return (error) => {
+    if ((error as NodeJS.ErrnoException | null)?.code === 'ENOENT') return otherwise;
+    throw error;
+  };
+}
+
 /** Runs work on files; where the system refuses, a {@link fileError} is thrown. Other errors pass. */
 export async function onFiles<T>(code: Code, path: string, what: string, work: () => Promise<T>): Promise<T> {
   try {

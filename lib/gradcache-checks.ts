@@ -1,10 +1,10 @@
-import { inspect } from 'node:util';
 import { GradCacheError } from './errors.js';
 import { requireChunkSize, type ChunkSize } from './encoders/chunk-plan.js';
 import type { Encoder } from './encoders/encoder.js';
 import type { GradCacheOptions, StepOptions } from './gradcache.js';
 import { checkKnown } from './known-options.js';
-import { requireSignal } from './option-values.js';
+import { requireLoss } from './losses/loss.js';
+import { refused, requireCount, requireFunction, requireNumber, requireSignal } from './option-values.js';
 import { requireSeed } from './seeds.js';
 
 /**
@@ -26,21 +26,19 @@ export function checkOptions(options: GradCacheOptions): void {
       `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`,
     );
   }
-  if (
-    typeof loss !== 'function' &&
-    typeof (loss as { compute?: unknown } | null | undefined)?.compute !== 'function'
-  ) {
-    throw refused('loss', loss, 'infoNCE() or a function of the representations');
-  }
+  requireLoss(loss);
   if (Array.isArray(chunk) && chunk.length !== encoders.length) {
     throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);
   }
   const chunks: readonly ChunkSize[] = Array.isArray(chunk) ? chunk : [chunk];
   for (const size of chunks) if (size !== 'auto') requireChunkSize(size);
-  if (retain !== 'auto' && retain !== 'last' && !(typeof retain?.bytes === 'number' && retain.bytes >= 0))
-    throw refused('retain', retain, "'last', 'auto' or { bytes }");
-  if (!Number.isSafeInteger(accumulate) || accumulate < 1)
-    throw refused('accumulate', accumulate, 'a positive integer');
+  if (retain !== 'auto' && retain !== 'last') {
+    if (typeof retain !== 'object' || retain === null)
+      throw refused('retain', retain, "'last', 'auto' or { bytes }");
+    checkKnown('retain', retain, ['bytes']);
+    requireNumber('retain.bytes', retain.bytes, { from: 0, infinite: true });
+  }
+  requireCount('accumulate', accumulate, 1);
   if (seed !== undefined) requireSeed(seed);
 }
 
@@ -50,14 +48,8 @@ export function checkStep(inputs: readonly unknown[], options: StepOptions): voi
   checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed']);
   const { signal, onProgress, seed, loss = {} } = options;
   requireSignal('signal', signal);
-  if (onProgress !== undefined && typeof onProgress !== 'function')
-    throw refused('onProgress', onProgress, 'a function');
-  if (typeof loss !== 'object' || loss === null)
+  if (onProgress !== undefined) requireFunction('onProgress', onProgress);
+  if (typeof loss !== 'object' || loss === null || Array.isArray(loss))
     throw refused('loss', loss, 'an object of keyword arguments');
   if (seed !== undefined) requireSeed(seed);
-}
-
-function refused(name: string, value: unknown, wanted: string): GradCacheError {
-  const shown = inspect(value, { depth: 1, breakLength: Infinity }).slice(0, 200);
-  return new GradCacheError('INPUT', `${name} must be ${wanted}, got ${shown}`);
 }

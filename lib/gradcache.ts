@@ -9,7 +9,13 @@ import { whileStepping } from './in-use.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from './losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from './memory.js';
-import { isOutOfMemory, OutOfMemoryInLoss, smallest, tooSmall } from './out-of-memory.js';
+import {
+  isOutOfMemory,
+  OutOfMemoryBesideChunks,
+  OutOfMemoryInLoss,
+  smallest,
+  tooSmall,
+} from './out-of-memory.js';
 import { RepresentationCache } from './representation-cache.js';
 import { chooseRetained, type Retain } from './retention.js';
 import { chunkSeed } from './seeds.js';
@@ -94,6 +100,8 @@ interface Job {
   readonly chunk: Chunk<unknown>;
   readonly seed: number;
   readonly retain: boolean;
+  /** Whether the tower has something to train, so that there is a second pass. */
+  readonly trained: boolean;
 }
 
 /**
@@ -186,6 +194,7 @@ export class GradCache {
   /** Makes the next attempt smaller: by half, or without the last graph where the loss needs its room. Null, or why it cannot. */
   #makeRoom(jobs: readonly Job[], error: GradCacheError): GradCacheError | null {
     const kept = jobs.filter(({ retain }) => retain).length;
+    if (error instanceof OutOfMemoryBesideChunks) return error;
     if (error instanceof OutOfMemoryInLoss && kept <= 1) {
       if (kept === 0) return error;
       this.#retain = { bytes: 0 };
@@ -213,7 +222,9 @@ export class GradCache {
     const before = await GradientSnapshot.take(
       [...buffers, ...ofLoss],
       this.parameters().map(({ tensor }) => tensor),
-    );
+    ).catch((error: unknown) => {
+      throw isOutOfMemory(error) ? new OutOfMemoryBesideChunks(error) : error;
+    });
     const tickets: ReplayTicket[] = [];
     const clock = [performance.now()];
     const lap = async (): Promise<void> => {
@@ -223,12 +234,16 @@ export class GradCache {
     try {
       await this.#forward(jobs, cache, tickets, options);
       await lap();
-      options.onProgress?.({ phase: 'loss', chunk: 0, chunks: 1, rows: 0, tokens: 0 });
       const weight = 1 / (this.#options.accumulate ?? 1);
-      const loss = await cache.compute(this.#loss, options.loss, weight).catch((error: unknown) => {
-        const rows = lengths.reduce((sum, { length }) => sum + length, 0);
+      const rows = lengths.reduce((sum, { length }) => sum + length, 0);
+      const tokens = jobs.reduce((sum, { chunk }) => sum + chunk.tokens, 0);
+      const trained = this.#encoders.map((_, tower) =>
+        jobs.some((job) => job.tower === tower && job.trained),
+      );
+      const loss = await cache.compute(this.#loss, options.loss, weight, trained).catch((error: unknown) => {
         throw isOutOfMemory(error) ? new OutOfMemoryInLoss(rows, error) : error;
       });
+      options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows, tokens });
       cache.releaseRepresentations();
       await lap();
       await this.#backward(jobs, cache, tickets, options);
@@ -239,8 +254,8 @@ export class GradCache {
       return {
         loss,
         pairs: lengths[0]!.length,
-        sequences: lengths.reduce((sum, rows) => sum + rows.length, 0),
-        tokens: jobs.reduce((sum, { chunk }) => sum + chunk.tokens, 0),
+        sequences: rows,
+        tokens,
         truncated: this.#encoders.reduce((sum, encoder, tower) => sum + encoder.truncated(batches[tower]), 0),
         chunks: jobs.length,
         retained: jobs.filter(({ retain }) => retain).length,
@@ -293,6 +308,7 @@ export class GradCache {
   /**
    * Step 3: every chunk again with its graph, seeded with its rows of the cache. Last chunk first, so that kept graphs
    * are freed before others are made; the order is the same with and without them, and so is every bit of the result.
+   * Towers with nothing to train are left out.
    */
   async #backward(
     jobs: readonly Job[],
@@ -300,23 +316,26 @@ export class GradCache {
     tickets: readonly ReplayTicket[],
     options: StepOptions,
   ): Promise<void> {
-    const report = progress('backward', jobs, options);
+    const trained = jobs
+      .map((job, index) => ({ ...job, ticket: tickets[index]! }))
+      .filter((job) => job.trained)
+      .reverse();
+    const report = progress('backward', trained, options);
     await inOrder({
-      count: jobs.length,
+      count: trained.length,
       signal: options.signal,
-      ahead: (position) => (jobs[jobs.length - 1 - position]!.encoder.queues ? AHEAD : 0),
+      ahead: (position) => (trained[position]!.encoder.queues ? AHEAD : 0),
       launch: async (position, group) => {
-        const index = jobs.length - 1 - position;
-        const { encoder, chunk, tower } = jobs[index]!;
+        const { encoder, chunk, tower, ticket } = trained[position]!;
         const gradients = cache.gradients(tower, chunk.rows);
         try {
-          await encoder.backwardChunk(chunk, tickets[index]!, gradients, group);
+          await encoder.backwardChunk(chunk, ticket, gradients, group);
         } finally {
           gradients.dispose();
         }
       },
       done: (position) => {
-        report(jobs[jobs.length - 1 - position]!.chunk);
+        report(trained[position]!.chunk);
       },
     });
   }
@@ -335,14 +354,14 @@ export class GradCache {
         tower,
         encoder,
         chunk: { batch: batches[tower], rows, tokens },
+        trained: encoder.frozen !== true,
       })),
     );
-    const keep = chooseRetained(jobs, this.#retain, this.#divisor);
-    return jobs.map((job, index) => ({
-      ...job,
-      seed: chunkSeed(seed, index, 1),
-      retain: index >= jobs.length - keep,
-    }));
+    const trained = jobs.filter((job) => job.trained);
+    const kept = new Set(
+      trained.slice(trained.length - chooseRetained(trained, this.#retain, this.#divisor)),
+    );
+    return jobs.map((job, index) => ({ ...job, seed: chunkSeed(seed, index, 1), retain: kept.has(job) }));
   }
 }
 

@@ -25,11 +25,17 @@ export class GradientSnapshot {
   static async take(buffers: readonly Tensor[], leaves: readonly Tensor[]): Promise<GradientSnapshot> {
     const without = leaves.filter((tensor) => !tensor.disposed && tensor.grad === null);
     const saved: { gradient: Tensor; copy: Tensor | null }[] = [];
-    for (const gradient of buffers) {
-      const zero = await isZero(gradient);
-      saved.push({ gradient, copy: zero ? null : noGrad(() => gradient.clone()) });
+    const snapshot = new GradientSnapshot(saved, without);
+    try {
+      for (const gradient of buffers) {
+        const zero = await isZero(gradient);
+        saved.push({ gradient, copy: zero ? null : noGrad(() => gradient.clone()) });
+      }
+      return snapshot;
+    } catch (error) {
+      snapshot.dispose();
+      throw error;
     }
-    return new GradientSnapshot(saved, without);
   }
 
   restore(): void {

@@ -114,7 +114,11 @@ export interface Native {
   isTensor(value: unknown): value is TensorHandle;
   withGradMode<T>(enabled: boolean, fn: () => T): T;
   withSeed<T>(seed: number, fn: () => T): T;
-  backward(roots: readonly TensorHandle[], seeds: readonly (TensorHandle | null)[]): Promise<void>;
+  backward(
+    roots: readonly TensorHandle[],
+    seeds: readonly (TensorHandle | null)[],
+    group?: number,
+  ): Promise<void>;
   leaves(root: TensorHandle, others: readonly TensorHandle[]): TensorHandle[];
   infoNce(
     representations: readonly TensorHandle[],

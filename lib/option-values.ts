@@ -66,6 +66,14 @@ export function requireFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw refused(name, value, 'a function');
 }
 
+/** Throws for what a loop cannot go over. */
+export function requireIterable(name: string, value: unknown): void {
+  const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = (value ?? {}) as Partial<
+    AsyncIterable<unknown> & Iterable<unknown>
+  >;
+  if (typeof later !== 'function' && typeof now !== 'function') throw refused(name, value, 'an iterable');
+}
+
 /** Throws for what is neither undefined nor an AbortSignal, which may be one of another realm. */
 export function requireSignal(name: string, value: unknown): asserts value is AbortSignal | undefined {
   if (value === undefined) return;

@@ -19,11 +19,22 @@ export class OutOfMemoryInLoss extends GradCacheError {
   }
 }
 
-/** Whether half of these chunks would be no smaller: single rows, of which at most the last keeps its graph. */
+/** Memory ran out in what does not depend on the size of the chunks. */
+export class OutOfMemoryBesideChunks extends GradCacheError {
+  constructor(cause: GradCacheError) {
+    super(
+      'OUT_OF_MEMORY',
+      'memory does not suffice for a copy of the gradients of earlier steps, which a step that fails puts back: ' +
+        `${cause.message}. Free the device, or call optimizer.step() or optimizer.zeroGrad() first: gradients of zero need no copy`,
+      { cause },
+    );
+  }
+}
+
+/** Whether half of these chunks would be no smaller: single rows, of which at most one keeps its graph. */
 export function smallest(jobs: readonly Job[]): boolean {
-  return jobs.every(
-    ({ chunk, retain }, index) => chunk.rows.length === 1 && (!retain || index === jobs.length - 1),
-  );
+  const kept = jobs.filter(({ retain }) => retain).length;
+  return kept <= 1 && jobs.every(({ chunk }) => chunk.rows.length === 1);
 }
 
 /** What is thrown when not even single rows fit. */

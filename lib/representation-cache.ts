@@ -1,6 +1,14 @@
+import { types } from 'node:util';
 import { GradCacheError } from './errors.js';
-import { withGradients, type Loss, type LossGradients, type LossOptions } from './losses/loss.js';
+import {
+  requireLoss,
+  withGradients,
+  type Loss,
+  type LossGradients,
+  type LossOptions,
+} from './losses/loss.js';
 import { call } from './operators.js';
+import { refused, requireCount, requireNumber } from './option-values.js';
 import { putRows } from './rows.js';
 import { Tensor } from './tensor.js';
 
@@ -20,6 +28,11 @@ export class RepresentationCache {
 
   /** @param rows number of rows of each tower */
   constructor(rows: readonly number[]) {
+    const counts: unknown = rows;
+    if (!Array.isArray(counts)) throw refused('rows', rows, 'a list with the number of rows of each tower');
+    counts.forEach((count: unknown, tower) => {
+      requireCount(`rows of tower ${tower}`, count, 0);
+    });
     this.#towers = rows.map((count) => ({ rows: count, values: null, gradients: null, filled: new Set() }));
   }
 
@@ -31,6 +44,8 @@ export class RepresentationCache {
    */
   put(tower: number, rows: Int32Array, representations: Tensor): void {
     const place = this.#tower(tower);
+    requireRows(rows, place.rows);
+    if (!(representations instanceof Tensor)) throw refused('representations', representations, 'a Tensor');
     const [count, dimension] = representations.shape;
     if (count !== rows.length || dimension === undefined) {
       throw new GradCacheError(
@@ -59,15 +74,33 @@ export class RepresentationCache {
    * Computes the loss over all representations and caches its gradients.
    *
    * @param weight what the gradients are multiplied by; 1 / k where k steps are accumulated
+   * @param trained the towers whose gradients are wanted; default: all
    * @returns the loss, without the weight
    * @throws GradCacheError `NON_FINITE`, `SHAPE`, `INPUT`, or what a loss of one's own throws
    */
-  async compute(loss: Loss, options: LossOptions = {}, weight = 1): Promise<number> {
+  async compute(
+    loss: Loss,
+    options: LossOptions = {},
+    weight = 1,
+    trained: readonly boolean[] = this.#towers.map(() => true),
+  ): Promise<number> {
+    requireLoss(loss);
+    requireNumber('weight', weight);
     const values = this.#towers.map((_, tower) => this.representations(tower));
-    const result = await withGradients(loss).compute(values, weight, options);
+    const result = await withGradients(loss).compute(values, weight, options, trained);
     this.#undo?.dispose();
     this.#undo = result.undo;
-    for (const [tower, gradients] of result.gradients.entries()) this.#tower(tower).gradients = gradients;
+    for (const [tower, place] of this.#towers.entries()) {
+      const gradients = result.gradients[tower] ?? null;
+      place.gradients?.dispose();
+      place.gradients = trained[tower] === true ? gradients : null;
+      if (trained[tower] !== true) gradients?.dispose();
+      else if (gradients === null)
+        throw new GradCacheError(
+          'INPUT',
+          `the loss gave no gradient for the representations of tower ${tower}`,
+        );
+    }
     return result.loss;
   }
 
@@ -78,7 +111,8 @@ export class RepresentationCache {
 
   /** dL/d(representation) of some rows of a tower, [rows, dimension]: the seed of their chunk's backward. */
   gradients(tower: number, rows: Int32Array): Tensor {
-    const { gradients } = this.#tower(tower);
+    const { gradients, rows: most } = this.#tower(tower);
+    requireRows(rows, most);
     if (gradients === null)
       throw new GradCacheError('INPUT', 'compute() has not run yet: there are no gradients');
     const index = Tensor.from(rows, { dtype: 'int64', device: gradients.device });
@@ -116,4 +150,12 @@ export class RepresentationCache {
       throw new GradCacheError('INPUT', `there is no tower ${tower}, only ${this.#towers.length} of them`);
     return place;
   }
+}
+
+/** @throws GradCacheError `INPUT` for what are no numbers of a tower's rows */
+function requireRows(rows: unknown, count: number): void {
+  if (!types.isInt32Array(rows)) throw refused('rows', rows, 'an Int32Array');
+  const outside = rows.find((row) => row < 0 || row >= count);
+  if (outside !== undefined)
+    throw new GradCacheError('INPUT', `row ${outside} is not one of the ${count} rows of its tower`);
 }

@@ -25,6 +25,7 @@ export interface PlannedJob {
  * @param divisor what the budget is divided by, after memory ran out
  */
 export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divisor: number): number {
+  if (jobs.length === 0) return 0;
   if (retain === 'last') return 1;
   const sizes = jobs.map(({ encoder, chunk }) => encoder.graphBytes(chunk));
   const known = sizes.map((bytes) => bytes ?? 0);

@@ -1,5 +1,4 @@
-import { GradCacheError } from './errors.js';
-import { show } from './option-values.js';
+import { requireCount } from './option-values.js';
 
 /**
  * A seed drawn from a seed and a number, unrelated for neighbouring ones: splitmix64 cut to the 53 bits that a
@@ -18,8 +17,6 @@ export function chunkSeed(seed: number, index: number, purpose: number): number 
 }
 
 /** @throws GradCacheError `INPUT` for a seed that is not a non-negative safe integer */
-export function requireSeed(seed: number): void {
-  if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new GradCacheError('INPUT', `seed ${show(seed)} is not a non-negative integer`);
-  }
+export function requireSeed(seed: unknown): asserts seed is number {
+  requireCount('seed', seed, 0);
 }

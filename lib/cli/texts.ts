@@ -1,3 +1,4 @@
+import { refuseStandIn } from '../data/source.js';
 import { cutRegions, isDecoded, lineEnds, readRegions } from '../data/text-stream.js';
 import { readColumns, type TaskOptions } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
@@ -25,6 +26,7 @@ export async function* readTexts(
   if (hasColumns(input)) {
     throw new GradCacheError('INPUT', `${input} has columns: say which holds the texts with --column NAME.`);
   }
+  if (input !== '-') await refuseStandIn(input, 'lines');
   const regions =
     input === '-' ? cutRegions(process.stdin, 'standard input', lineEnds) : readRegions(input, lineEnds);
   for await (const { text, line } of regions) {

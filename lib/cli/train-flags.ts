@@ -82,7 +82,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       kind: 'number',
       value: 'TOKENS',
       sets: 'maxLength',
-      help: 'tokens of a text; longer texts are cut',
+      help: 'tokens of a text in training, longer texts are cut; the saved model keeps its own limit',
     },
     shuffle: { kind: 'switch', sets: 'shuffle', onByDefault: true, help: 'keep the order of the files' },
     'unique-texts': {

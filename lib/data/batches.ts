@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
-import { requireCount, show } from '../option-values.js';
+import { refused, requireBoolean, requireCount, requireIterable, show } from '../option-values.js';
 import { Random } from './random.js';
 import type { Dataset } from './read-pairs.js';
 import type { Row, RowSource } from './row.js';
@@ -176,6 +176,7 @@ function requireTexts(row: unknown, number: number): asserts row is Row {
 }
 
 function checkOptions(source: RowSource, options: BatchOptions): Required<BatchOptions> {
+  checkKnown('batches', options, ['size', 'seed', 'epochs', 'shuffle', 'dropLast', 'uniqueTexts']);
   const {
     size,
     seed = 0,
@@ -184,28 +185,17 @@ function checkOptions(source: RowSource, options: BatchOptions): Required<BatchO
     dropLast = false,
     uniqueTexts = false,
   } = options;
-  checkKnown('batches', options, ['size', 'seed', 'epochs', 'shuffle', 'dropLast', 'uniqueTexts']);
   requireCount('size', size, 1);
   requireCount('epochs', epochs, 1);
   void new Random(seed);
-  if (typeof order === 'object' && order !== null) requireCount('shuffle.buffer', order.buffer, 1);
-  else if (typeof order !== 'boolean') {
-    throw new GradCacheError(
-      'INPUT',
-      `shuffle is ${show(order)}; true, false or { buffer: rows } is needed.`,
-    );
-  }
-  for (const [name, value] of Object.entries({ dropLast, uniqueTexts })) {
-    if (typeof value !== 'boolean')
-      throw new GradCacheError('INPUT', `${name} is ${show(value)}; true or false is needed.`);
-  }
-  const iterable = source as Partial<AsyncIterable<Row> & Iterable<Row>> | null;
-  if (
-    typeof iterable?.[Symbol.asyncIterator] !== 'function' &&
-    typeof iterable?.[Symbol.iterator] !== 'function'
-  ) {
-    throw new GradCacheError('INPUT', `The source is ${show(source)}; an iterable of rows is needed.`);
-  }
+  if (typeof order === 'object' && order !== null) {
+    checkKnown('shuffle', order, ['buffer']);
+    requireCount('shuffle.buffer', order.buffer, 1);
+  } else if (typeof order !== 'boolean') throw refused('shuffle', order, 'true, false or { buffer: rows }');
+  requireBoolean('dropLast', dropLast);
+  requireBoolean('uniqueTexts', uniqueTexts);
+  if (typeof source !== 'object') throw refused('source', source, 'an iterable of rows');
+  requireIterable('source', source);
   if (epochs > 1 && order !== true && isReadOnce(source)) {
     throw new GradCacheError(
       'INPUT',

@@ -1,4 +1,5 @@
-import { requireCount } from '../option-values.js';
+import { checkKnown } from '../known-options.js';
+import { requireCount, requireFunction, requireIterable } from '../option-values.js';
 
 /**
  * Maps items one or more ahead of the consumer: while a loop works on one result, `map` is already at the next ones.
@@ -7,13 +8,16 @@ import { requireCount } from '../option-values.js';
  *
  * @param map called for items in order; with `ahead` above 1, before its earlier calls have finished
  * @param options.ahead how many results are prepared beyond the one in use, from 1. Default: 1.
- * @throws GradCacheError `INPUT`, at once, for an `ahead` below 1.
+ * @throws GradCacheError `INPUT`, at once, for an `ahead` below 1, and for what is no iterable or function.
  */
 export function prefetch<T, U>(
   source: AsyncIterable<T> | Iterable<T>,
   map: (item: T, index: number) => U | Promise<U>,
   options: { ahead?: number } = {},
 ): AsyncGenerator<Awaited<U>, void, undefined> {
+  requireIterable('source', source);
+  requireFunction('map', map);
+  checkKnown('prefetch', options, ['ahead']);
   const { ahead = 1 } = options;
   requireCount('ahead', ahead, 1);
   return generateAhead(source, map, ahead);
@@ -25,7 +29,9 @@ async function* generateAhead<T, U>(
   ahead: number,
 ): AsyncGenerator<Awaited<U>, void, undefined> {
   const iterator =
-    Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+    typeof source === 'object' && Symbol.asyncIterator in source
+      ? source[Symbol.asyncIterator]()
+      : source[Symbol.iterator]();
   const queue: Promise<{ value: Awaited<U> } | undefined>[] = [];
   let previous: Promise<unknown> = Promise.resolve();
   let started = 0;

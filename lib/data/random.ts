@@ -1,4 +1,4 @@
-import { GradCacheError } from '../errors.js';
+import { refused } from '../option-values.js';
 
 /**
  * A small seeded generator of random numbers (xoshiro128**, Blackman and Vigna 2018): the same seed and stream give the
@@ -14,12 +14,8 @@ export class Random {
    */
   constructor(seed: number, stream = 0) {
     for (const [name, value] of Object.entries({ seed, stream })) {
-      if (!Number.isSafeInteger(value) || value < 0) {
-        throw new GradCacheError(
-          'INPUT',
-          `${name} is ${String(value)}; a whole number from 0 to 2^53 - 1 is needed.`,
-        );
-      }
+      if (!Number.isSafeInteger(value) || value < 0)
+        throw refused(name, value, 'a whole number from 0 to 2^53 - 1');
     }
     // Every word of seed and stream goes through a mixer, so that seeds 1 and 2 have nothing in common.
     let mixed = 0;

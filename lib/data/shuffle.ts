@@ -1,5 +1,5 @@
 import { checkKnown } from '../known-options.js';
-import { requireCount } from '../option-values.js';
+import { requireCount, requireIterable } from '../option-values.js';
 import { Random } from './random.js';
 
 /** How {@link shuffle} orders. */
@@ -25,6 +25,7 @@ export function shuffle<T>(
   source: AsyncIterable<T> | Iterable<T>,
   options: ShuffleOptions = {},
 ): AsyncIterable<T> {
+  requireIterable('source', source);
   checkKnown('shuffle', options, ['seed', 'epoch', 'buffer']);
   const { seed = 0, epoch = 0, buffer } = options;
   if (buffer !== undefined) requireCount('buffer', buffer, 1);

@@ -37,7 +37,8 @@ export async function kindOfSource(path: string): Promise<'file' | 'pipe'> {
 export function readOnceAmong(files: readonly string[]): string | undefined {
   return files.find((file) => {
     try {
-      return !statSync(file).isFile();
+      const found = statSync(file);
+      return found.isFIFO() || (file === STANDARD_INPUT && !found.isFile());
     } catch {
       return false; // why a file cannot be read is reported by reading it
     }
@@ -77,9 +78,10 @@ async function openPipe(path: string): Promise<Readable> {
  * Refuses what stands in the place of a file of data when a download went wrong: the pointer that Git LFS leaves, and a
  * web page.
  *
+ * @param holds what the file should hold; lines of text may well begin as a web page does
  * @throws GradCacheError `INPUT`
  */
-export async function refuseStandIn(path: string): Promise<void> {
+export async function refuseStandIn(path: string, holds: 'columns' | 'lines'): Promise<void> {
   if ((await kindOfSource(path)) !== 'file') return;
   const head = await readHead(path);
   if (head.startsWith('version https://git-lfs.github.com/spec/')) {
@@ -88,7 +90,7 @@ export async function refuseStandIn(path: string): Promise<void> {
       `${path} is a pointer of Git LFS, not the file itself: fetch it with git lfs pull.`,
     );
   }
-  if (/^\s*(<!doctype html|<html)/i.test(head)) {
+  if (holds === 'columns' && /^\s*(<!doctype html|<html)/i.test(head)) {
     throw new GradCacheError(
       'INPUT',
       `${path} is a web page (HTML), not a file of data: download the file itself, by its raw address.`,

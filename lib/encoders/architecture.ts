@@ -129,10 +129,10 @@ export function encoderSettings(
     relativeBuckets:
       architecture === 'mpnet' ? buckets(countIn(config, 'relative_attention_num_buckets', 32)) : 0,
     // DistilBERT's is in transformers' code, whatever the configuration says.
-    normEpsilon: architecture === 'distilbert' ? 1e-12 : numberIn(config, 'layer_norm_eps', 1e-12),
+    normEpsilon: architecture === 'distilbert' ? 1e-12 : fractionIn(config, 'layer_norm_eps', 1e-12),
     activation,
-    hiddenDropout: dropout ?? numberIn(config, keys.hiddenDropout, 0.1),
-    attentionDropout: dropout ?? numberIn(config, keys.attentionDropout, 0.1),
+    hiddenDropout: dropout ?? fractionIn(config, keys.hiddenDropout, 0.1),
+    attentionDropout: dropout ?? fractionIn(config, keys.attentionDropout, 0.1),
     ...head,
   };
 }
@@ -168,6 +168,12 @@ function numberIn(config: Config, key: string, otherwise?: number): number {
   if (value === undefined && otherwise !== undefined) return otherwise;
   if (typeof value !== 'number' || !Number.isFinite(value)) throw unsupported(key, value, 'a number');
   return value;
+}
+
+function fractionIn(config: Config, key: string, otherwise: number): number {
+  const value = numberIn(config, key, otherwise);
+  if (value >= 0 && value <= 0.99999) return value;
+  throw unsupported(key, value, 'a number from 0 to 0.99999');
 }
 
 function countIn(config: Config, key: string, otherwise?: number): number {

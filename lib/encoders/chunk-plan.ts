@@ -1,4 +1,5 @@
-import { GradCacheError } from '../errors.js';
+import { types } from 'node:util';
+import { refused } from '../option-values.js';
 
 /** A number of rows or of tokens. */
 export type FixedChunkSize = { readonly sequences: number } | { readonly tokens: number };
@@ -19,9 +20,11 @@ export interface PlannedChunk {
  * By sequences, each chunk but the last has as many rows as asked. By tokens, a chunk's lengths add up to no more than
  * asked, and the chunks share the tokens evenly; a row longer than that is a chunk by itself.
  *
- * @throws GradCacheError `INPUT` for a size that is not a positive integer
+ * @throws GradCacheError `INPUT` for a size that is not a positive integer, or lengths that are none
  */
 export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedChunk[] {
+  if (!types.isInt32Array(lengths) || lengths.some((length) => length < 0))
+    throw refused('the lengths', lengths, 'an Int32Array of numbers from 0');
   const limit = requireChunkSize(size);
   const order = longestFirst(lengths);
   const chunks: PlannedChunk[] = [];
@@ -52,16 +55,12 @@ export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedCh
 }
 
 /** The number in a chunk size. @throws GradCacheError `INPUT` when there is none, or it is not a positive integer */
-export function requireChunkSize(size: FixedChunkSize): number {
-  const { tokens, sequences } = (size ?? {}) as { tokens?: number; sequences?: number };
-  const limit = tokens ?? sequences;
-  if (!Number.isSafeInteger(limit) || limit! < 1 || Object.keys(size).length !== 1) {
-    throw new GradCacheError(
-      'INPUT',
-      `chunk ${JSON.stringify(size)} is not 'auto', { sequences } or { tokens } of at least 1`,
-    );
-  }
-  return limit!;
+export function requireChunkSize(size: unknown): number {
+  const { tokens, sequences } = (size ?? {}) as { tokens?: unknown; sequences?: unknown };
+  const limit = tokens === undefined ? sequences : tokens;
+  if (Number.isSafeInteger(limit) && (limit as number) >= 1 && Object.keys(size as object).length === 1)
+    return limit as number;
+  throw refused('chunk', size, "'auto', { sequences } or { tokens } of at least 1");
 }
 
 /** Row numbers by falling length, equal ones in their order: a counting sort. */

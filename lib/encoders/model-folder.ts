@@ -51,6 +51,8 @@ export interface KeptFiles {
   readonly transformer: KeptKeys;
   /** Of config_sentence_transformers.json. */
   readonly model: KeptKeys;
+  /** The whole of generation_config.json, which is about models that write text; null where there is none. */
+  readonly generation: KeptKeys | null;
   /** Of each module's config.json and entry in modules.json, where there are any, by {@link SentenceModules.kept}'s names. */
   readonly modules: ReadonlyMap<string, KeptModule>;
 }
@@ -103,6 +105,7 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
     kept: {
       transformer: transformer?.kept ?? {},
       model: model?.kept ?? {},
+      generation: (await readJsonObject(join(folder, 'generation_config.json'))) ?? null,
       modules: modules?.kept ?? new Map(),
     },
   };

@@ -1,9 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
-import { backward, noGrad, withGrad, withSeed } from '../autograd.js';
+import { backwardInGroup, noGrad, withGrad, withSeed } from '../autograd.js';
 import { call } from '../operators.js';
+import { refused } from '../option-values.js';
 import { synchronous, tidy } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
+import { requireBackward, requireChunk, requireForwardOptions } from './chunk-checks.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
 
 /** A batch of tensors whose first dimensions agree: images, feature rows, several inputs side by side. */
@@ -27,6 +29,7 @@ export interface Module<Batch extends TensorBatch = Tensor> {
 export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
   readonly automaticChunk = { sequences: 256 };
   readonly #module: Module<Batch>;
+  #batchDevice = 'cpu';
   /** What the first pass gave, for tickets whose chunk is encoded again. */
   readonly #first = new WeakMap<ReplayTicket, Fingerprint>();
 
@@ -38,8 +41,14 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     this.#module = module;
   }
 
+  /** Where the module's parameters are; without any, where its last batch was. */
   get device(): string {
-    return this.#module.parameters()[0]?.tensor.device ?? 'cpu';
+    return this.parameters()[0]?.tensor.device ?? this.#batchDevice;
+  }
+
+  /** Whether no parameter has `requiresGrad`: representations computed before, or a locked tower. */
+  get frozen(): boolean {
+    return !this.parameters().some(({ tensor }) => tensor.requiresGrad);
   }
 
   lengths(batch: Batch): Int32Array {
@@ -60,6 +69,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       }
     }
     if (rows === 0) throw new GradCacheError('INPUT', 'the batch is empty: its tensors have no row');
+    this.#batchDevice = tensors[0]!.device;
     return new Int32Array(rows).fill(1);
   }
 
@@ -71,16 +81,26 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     return null;
   }
 
-  async forwardChunk(chunk: Chunk<Batch>, { seed, retain = false }: ForwardOptions): Promise<EncodedChunk> {
+  async forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk> {
+    requireChunk(chunk);
+    requireForwardOptions(options);
+    const { seed, retain = false } = options;
     await setImmediate();
     const result = this.#forward(chunk, seed, retain);
     if (retain) return { representations: result.detach(), ticket: { seed, graph: result } };
     const ticket = { seed, graph: null };
-    this.#first.set(ticket, await fingerprint(result));
+    if (!this.frozen) this.#first.set(ticket, await fingerprint(result));
     return { representations: result, ticket };
   }
 
-  async backwardChunk(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor): Promise<void> {
+  async backwardChunk(
+    chunk: Chunk<Batch>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group = 0,
+  ): Promise<void> {
+    requireChunk(chunk);
+    requireBackward(ticket, gradients, group);
     if (ticket.graph === null) await setImmediate();
     const result = ticket.graph ?? this.#forward(chunk, ticket.seed, true);
     try {
@@ -88,14 +108,18 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       // Another shape is an error of backward's own.
       if (first !== undefined && result.shape[1] === gradients.shape[1])
         requireSame(first, await fingerprint(result));
-      await backward([result], [gradients]);
+      await backwardInGroup(result, gradients, group);
     } finally {
       result.dispose();
     }
   }
 
   parameters(): Parameter[] {
-    return this.#module.parameters();
+    const parameters: unknown = this.#module.parameters();
+    if (!Array.isArray(parameters) || !parameters.every(isParameter)) {
+      throw refused('what parameters() returned', parameters, 'a list of { name, tensor, decay }');
+    }
+    return parameters;
   }
 
   gradients(): Tensor[] {
@@ -128,6 +152,11 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       return result;
     });
   }
+}
+
+function isParameter(value: unknown): value is Parameter {
+  const { name, tensor, decay } = (value ?? {}) as Partial<Parameter>;
+  return typeof name === 'string' && tensor instanceof Tensor && typeof decay === 'boolean';
 }
 
 /** A projection of representations on one direction, and the sum of their magnitudes. */

@@ -51,19 +51,16 @@ export async function readSafetensors(path: string): Promise<Map<string, StoredT
 }
 
 async function withFile<T>(path: string, use: (file: FileHandle, path: string) => Promise<T>): Promise<T> {
-  let file: FileHandle;
   try {
-    file = await open(path, 'r');
-  } catch (error) {
-    throw fileError('CHECKPOINT', path, 'opened', error);
-  }
-  try {
-    return await use(file, path);
+    const file = await open(path, 'r');
+    try {
+      return await use(file, path);
+    } finally {
+      await file.close();
+    }
   } catch (error) {
     if (error instanceof GradCacheError) throw error;
     throw fileError('CHECKPOINT', path, 'read', error);
-  } finally {
-    await file.close();
   }
 }
 
@@ -88,13 +85,11 @@ async function readHeader(file: FileHandle, path: string) {
       `its header claims ${headerBytes} bytes, beyond the end of the file of ${fileSize} bytes`,
     );
   }
+  const header = await readRange(file, path, 8, headerBytes);
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
-      await readRange(file, path, 8, headerBytes),
-    );
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header);
   } catch (error) {
-    if (error instanceof GradCacheError) throw error;
     throw damaged(path, 'the header is not UTF-8 text', error);
   }
   return parseHeader(text, path, { dataStart: 8 + headerBytes, fileSize });

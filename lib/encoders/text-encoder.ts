@@ -1,9 +1,16 @@
-import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
-import { requireOneOf, show } from '../option-values.js';
-import { backward, noGrad, withSeed } from '../autograd.js';
+import {
+  requireBoolean,
+  requireNumber,
+  requireOneOf,
+  requireSignal,
+  requireString,
+  refused,
+  show,
+} from '../option-values.js';
+import { backwardInGroup, noGrad, withSeed } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
 import { putRows } from '../rows.js';
@@ -13,6 +20,7 @@ import { SIMILARITIES, type Similarity } from '../similarity.js';
 import { belongsToEncoder } from '../encoder-gradients.js';
 import { Tensor, type Parameter } from '../tensor.js';
 import { encoderSettings, initializerRange } from './architecture.js';
+import { requireBackward, requireChunk, requireForwardOptions } from './chunk-checks.js';
 import { planChunks } from './chunk-plan.js';
 import { inOrder } from './chunk-queue.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
@@ -20,7 +28,8 @@ import { mostTokens } from './length-limit.js';
 import { readModelFolder, writeModelFolder, type ModelFolder, type Pooling } from './model-folder.js';
 import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
-import type { TokenBatch, Tokenizer } from './tokenizer.js';
+import { lengthsOf, pack, requireTokens } from './text-chunk.js';
+import { Tokenizer, type TokenBatch } from './tokenizer.js';
 
 /** How a text encoder computes. */
 export interface TextEncoderOptions {
@@ -67,12 +76,16 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #prompts: Prompts;
   readonly #parameters: Parameter[];
   readonly #gradients: Tensor;
+  /** The version of the weights that a ticket's representations were computed with. */
+  readonly #weights = new WeakMap<ReplayTicket, number>();
   #similarity: string | null;
 
   private constructor(folder: ModelFolder, options: TextEncoderOptions, weights: 'stored' | 'random') {
-    const precision = options.precision ?? 'float32';
-    const maxLength = options.maxLength ?? folder.maxLength;
+    const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, dropout } = options;
+    requireString('device', device);
+    requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
     requireLength(folder, maxLength);
+    if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
     const head = {
       pooling: folder.pooling,
       normalize: folder.normalize,
@@ -83,10 +96,10 @@ export class TextEncoder implements Encoder<TokenBatch> {
         bias: bias !== null,
       })),
     };
-    const settings = encoderSettings(folder.modelType, folder.config, head, options.dropout);
+    const settings = encoderSettings(folder.modelType, folder.config, head, dropout);
     if (weights === 'stored') requireSizes(folder, settings);
     this.#folder = folder;
-    this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, options.device ?? 'cpu'));
+    this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device));
     this.#parameters = untracked(() =>
       this.#handle
         .parameters()
@@ -131,6 +144,11 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: CreateOptions = {},
   ): TextEncoder {
     checkKnown('TextEncoder.create', options, [...OPTIONS, 'pooling', 'normalize', 'seed']);
+    const { pooling = 'mean', normalize = true, seed = 0 } = options;
+    requireOneOf('pooling', pooling, ['mean', 'cls', 'max', 'last']);
+    requireBoolean('normalize', normalize);
+    requireSeed(seed);
+    if (!(tokenizer instanceof Tokenizer)) throw refused('the tokenizer', tokenizer, 'a Tokenizer');
     if (typeof config !== 'object' || config === null)
       throw new GradCacheError('INPUT', `the configuration is ${show(config)}, not an object`);
     const modelType = config['model_type'];
@@ -140,18 +158,18 @@ export class TextEncoder implements Encoder<TokenBatch> {
       config,
       modelType,
       tensors: new Map(),
-      pooling: options.pooling ?? 'mean',
+      pooling,
       dense: [],
-      normalize: options.normalize ?? true,
+      normalize,
       prompts: {},
       defaultPrompt: null,
-      maxLength: options.maxLength ?? mostTokens(modelType, config),
+      maxLength: options.maxLength === undefined ? mostTokens(modelType, config) : options.maxLength,
       tokenizer,
     };
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(folder, options, 'random');
     return orDispose(encoder, () => {
-      withSeed(options.seed ?? 0, () => {
+      withSeed(seed, () => {
         noGrad(() => {
           for (const { name, tensor } of encoder.#parameters) {
             if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
@@ -240,6 +258,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Tensor> {
     checkKnown('encode', options, ['prompt', 'tokensPerChunk', 'signal']);
+    requireSignal('signal', options.signal);
     const { prompt } = options;
     const batch = await this.tokenize(texts, { prompt });
     const lengths = texts.length === 0 ? new Int32Array() : this.lengths(batch);
@@ -271,56 +290,64 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   lengths(batch: TokenBatch): Int32Array {
-    const { ids, offsets } = (batch as TokenBatch | null | undefined) ?? {};
-    if (!types.isInt32Array(ids) || !types.isInt32Array(offsets)) {
-      throw new GradCacheError(
-        'INPUT',
-        'a text encoder takes what its tokenize() returns: { ids, offsets } of Int32Array',
-      );
-    }
-    if (offsets.length < 2)
-      throw new GradCacheError('INPUT', 'the batch is empty: there is no text to encode');
-    const lengths = new Int32Array(offsets.length - 1);
-    for (let k = 0; k < lengths.length; k++) lengths[k] = offsets[k + 1]! - offsets[k]!;
-    if (offsets[0] !== 0 || offsets.at(-1) !== ids.length || lengths.some((length) => length < 0)) {
-      throw new GradCacheError('SHAPE', `offsets do not cut the ${ids.length} token ids into sequences`);
-    }
-    return lengths;
+    return lengthsOf(batch);
   }
 
   truncated(batch: TokenBatch): number {
+    requireTokens(batch);
     return batch.truncated;
   }
 
   graphBytes(chunk: Chunk<TokenBatch>): number {
+    requireChunk(chunk);
     return guarded(() => this.#handle.graphBytes(chunk.tokens, chunk.rows.length));
   }
 
+  /** @throws GradCacheError `INPUT`, `SHAPE`, `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY` */
   async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
+    requireForwardOptions(options);
     const { seed, retain = false, group = 0 } = options;
-    requireSeed(seed);
     const { ids, lengths } = pack(chunk);
     const mode = retain ? 'with-graph' : 'without-graph';
+    const weights = guarded(() => this.#handle.version);
     const result = new Tensor(
       await guardedAsync(() => this.#handle.forward(ids, lengths, seed, mode, group)),
     );
-    if (!retain) return { representations: result, ticket: { seed, graph: null } };
-    return { representations: result.detach(), ticket: { seed, graph: result } };
+    const ticket = { seed, graph: retain ? result : null };
+    this.#weights.set(ticket, weights);
+    return { representations: retain ? result.detach() : result, ticket };
   }
 
+  /**
+   * @throws GradCacheError `INPUT` where the weights are no longer those of the first pass, `SHAPE`, `DISPOSED`, `ABORTED`,
+   * `OUT_OF_MEMORY`
+   */
   async backwardChunk(
     chunk: Chunk<TokenBatch>,
     ticket: ReplayTicket,
     gradients: Tensor,
     group = 0,
   ): Promise<void> {
-    if (ticket.graph !== null) {
-      await backward([ticket.graph], [gradients]);
-      ticket.graph.dispose();
-      return;
-    }
+    requireBackward(ticket, gradients, group);
     const { ids, lengths } = pack(chunk);
-    await guardedAsync(() => this.#handle.backward(ids, lengths, ticket.seed, gradients.handle, group));
+    const weights = this.#weights.get(ticket);
+    this.#requireWeights(weights);
+    if (ticket.graph === null) {
+      await guardedAsync(() => this.#handle.backward(ids, lengths, ticket.seed, gradients.handle, group));
+    } else {
+      await backwardInGroup(ticket.graph, gradients, group);
+      ticket.graph.dispose();
+    }
+    this.#requireWeights(weights);
+  }
+
+  /** Gradients cached for representations of other weights would be wrong in silence. A ticket made by hand has none. */
+  #requireWeights(weights: number | undefined): void {
+    if (weights === undefined || weights === guarded(() => this.#handle.version)) return;
+    throw new GradCacheError(
+      'INPUT',
+      'the weights were changed between the two passes of a step, or during one: change them before the step or after it',
+    );
   }
 
   parameters(): Parameter[] {
@@ -383,25 +410,4 @@ function orDispose(encoder: TextEncoder, fill: () => void): TextEncoder {
     encoder.dispose();
     throw error;
   }
-}
-
-/** The ids of a chunk's rows, end to end. @throws GradCacheError `SHAPE` for a chunk that is not one of its batch */
-function pack({ batch, rows, tokens }: Chunk<TokenBatch>): { ids: Int32Array; lengths: Int32Array } {
-  const last = batch.offsets.length - 2;
-  const lengths = rows.map((row) => {
-    if (row < 0 || row > last)
-      throw new GradCacheError('SHAPE', `row ${row} of a chunk is not in its batch of ${last + 1} rows`);
-    return batch.offsets[row + 1]! - batch.offsets[row]!;
-  });
-  const total = lengths.reduce((sum, length) => sum + length, 0);
-  if (tokens !== total)
-    throw new GradCacheError('SHAPE', `a chunk of ${total} tokens says that it has ${tokens}`);
-  const ids = new Int32Array(total);
-  let end = 0;
-  for (const [k, row] of rows.entries()) {
-    const begin = batch.offsets[row]!;
-    ids.set(batch.ids.subarray(begin, begin + lengths[k]!), end);
-    end += lengths[k]!;
-  }
-  return { ids, lengths };
 }

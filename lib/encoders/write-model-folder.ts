@@ -84,6 +84,7 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
     ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
     ...(typeof model.truncateDimension === 'number' && { truncate_dim: model.truncateDimension }),
   });
+  if (model.kept?.generation) await writeJson(join(folder, 'generation_config.json'), model.kept.generation);
   await writeModules(folder, model);
 }
 

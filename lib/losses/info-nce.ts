@@ -2,6 +2,7 @@ import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { noGrad } from '../autograd.js';
 import { checkKnown } from '../known-options.js';
+import { refused, requireBoolean, requireNumber, requireOneOf, show } from '../option-values.js';
 import { guardedAsync, native } from '../native.js';
 import { untracked } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
@@ -45,28 +46,26 @@ export function infoNCE(options: InfoNCEOptions = {}): InfoNCELoss {
 }
 
 class InfoNCE implements InfoNCELoss {
-  readonly #options: InfoNCEOptions;
+  readonly #settings: { readonly cosine: boolean; readonly symmetric: boolean };
   readonly #fixed: number;
   /** The logarithm of the inverse temperature, where that is learned. */
   readonly #logScale: Tensor | null = null;
 
   constructor(options: InfoNCEOptions) {
     checkKnown('infoNCE', options, ['temperature', 'similarity', 'symmetric']);
-    const { temperature = 0.05, similarity = 'cosine' } = options;
+    const { temperature = 0.05, similarity = 'cosine', symmetric = false } = options;
     const { initial: value, learned } = temperatureOf(temperature);
-    if (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value) || !Number.isFinite(1 / value)) {
-      throw new GradCacheError('INPUT', `temperature ${show(value)} is not a positive number`);
-    }
-    if (similarity !== 'cosine' && similarity !== 'dot') {
-      throw new GradCacheError('INPUT', `similarity '${String(similarity)}' is neither 'cosine' nor 'dot'`);
-    }
+    requireNumber('temperature', value, { above: 0 });
+    if (!Number.isFinite(1 / value)) throw refused('temperature', value, 'a number whose inverse is finite');
+    requireOneOf('similarity', similarity, ['cosine', 'dot']);
+    requireBoolean('symmetric', symmetric);
     if (learned && 1 / value > GREATEST_SCALE) {
       throw new GradCacheError(
         'INPUT',
         `temperature ${show(value)} is below ${1 / GREATEST_SCALE}, where a learned one ends; a fixed one can be that low`,
       );
     }
-    this.#options = options;
+    this.#settings = { cosine: similarity === 'cosine', symmetric };
     this.#fixed = value;
     if (learned) {
       this.#logScale = untracked(() => Tensor.from(Float64Array.of(Math.log(1 / value))));
@@ -89,6 +88,9 @@ class InfoNCE implements InfoNCELoss {
     weight: number,
     options: LossOptions,
   ): Promise<LossGradients> {
+    if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
+      throw refused('the representations', representations, 'a list with a Tensor for each tower');
+    requireNumber('weight', weight);
     const scale = this.#scale();
     const { loss, gradients, logScaleGradient } = await guardedAsync(() =>
       native().infoNce(
@@ -96,10 +98,9 @@ class InfoNCE implements InfoNCELoss {
         {
           scale,
           weight,
-          cosine: (this.#options.similarity ?? 'cosine') === 'cosine',
-          symmetric: this.#options.symmetric ?? false,
+          ...this.#settings,
           learned: this.#logScale !== null,
-          targets: targetsOf(options),
+          targets: targetsOf(options, representations[0]?.shape[0] ?? 0),
         },
       ),
     );
@@ -140,22 +141,22 @@ class InfoNCE implements InfoNCELoss {
   }
 }
 
-const show = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));
-
 function temperatureOf(given: unknown): { initial: unknown; learned: boolean } {
   if (typeof given !== 'object' || given === null) return { initial: given, learned: false };
+  checkKnown('temperature', given, ['initial', 'learned']);
   const { initial, learned } = given as { initial?: unknown; learned?: unknown };
-  if (typeof learned !== 'boolean')
-    throw new GradCacheError('INPUT', `temperature.learned is ${show(learned)}; true or false is needed`);
+  requireBoolean('temperature.learned', learned);
   return { initial, learned };
 }
 
-function targetsOf(options: LossOptions): number[] | null {
+function targetsOf(options: LossOptions, anchors: number): number[] | null {
   checkKnown('the loss of infoNCE', options, ['targets']);
   const { targets } = options;
   if (targets === undefined || targets === null) return null;
   if (!Array.isArray(targets) && !types.isInt32Array(targets)) {
     throw new GradCacheError('INPUT', 'targets must be a list of candidate numbers, one for each anchor');
   }
+  const { length } = targets as ArrayLike<number>;
+  if (length !== anchors) throw new GradCacheError('SHAPE', `${length} targets for ${anchors} anchors`);
   return Array.from(targets as ArrayLike<number>);
 }

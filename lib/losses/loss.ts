@@ -2,14 +2,15 @@ import { GradCacheError } from '../errors.js';
 import { backward, leavesOf, noGrad, withGrad } from '../autograd.js';
 import { GradientSnapshot } from '../gradient-snapshot.js';
 import { call } from '../operators.js';
+import { refused } from '../option-values.js';
 import { synchronous, tidy, untracked } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
 
 /** A loss and its gradient with respect to each tower's representations: the paper's step 2. */
 export interface LossGradients {
   readonly loss: number;
-  /** Like the representations; already multiplied by the weight asked for. */
-  readonly gradients: Tensor[];
+  /** Like the representations, already multiplied by the weight asked for; null for towers whose gradient is not wanted. */
+  readonly gradients: readonly (Tensor | null)[];
   /** Takes back what the loss added to gradients of other tensors than its `parameters()`, for a step that fails after it. */
   readonly undo?: { restore(): void; dispose(): void };
 }
@@ -20,8 +21,14 @@ export interface LossWithGradients {
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight what gradients (not the loss) are multiplied by
    * @param options what the caller of `step` passed as `loss`
+   * @param trained the towers whose gradients are wanted; those of others may be given, and are not used
    */
-  compute(representations: readonly Tensor[], weight: number, options: LossOptions): Promise<LossGradients>;
+  compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+    trained?: readonly boolean[],
+  ): Promise<LossGradients>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
 }
@@ -31,13 +38,25 @@ export type LossOptions = Readonly<Record<string, unknown>>;
 
 /**
  * Any function of the representations that returns a scalar tensor. It runs on the JavaScript thread, once a step, on
- * the whole batch's representations; autograd does the rest. Its arguments are one tensor per tower, then the keyword
+ * the whole batch's representations; autograd does the rest. It must depend on every tower that has something to train. Its arguments are one tensor per tower, then the keyword
  * arguments that `step` was given: `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`.
  */
 export type LossFunction = (...args: (Tensor & LossOptions)[]) => Tensor;
 
 /** What the option `loss` of {@link GradCache} takes. */
 export type Loss = LossFunction | LossWithGradients;
+
+/** @throws GradCacheError `INPUT` for what is no loss */
+export function requireLoss(loss: unknown): void {
+  const { compute, parameters } = (loss ?? {}) as Partial<LossWithGradients>;
+  if (typeof loss === 'function' || (typeof compute === 'function' && typeof parameters === 'function'))
+    return;
+  throw refused(
+    'loss',
+    loss,
+    'infoNCE(), a function of the representations, or an object with compute() and parameters()',
+  );
+}
 
 /** A loss function in the form that brings its gradients. */
 export function withGradients(loss: Loss): LossWithGradients {
@@ -59,11 +78,12 @@ class FunctionLoss implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
+    trained: readonly boolean[] = representations.map(() => true),
   ): Promise<LossGradients> {
     const leaves = noGrad(() =>
-      representations.map((tensor) => {
+      representations.map((tensor, tower) => {
         const leaf = tensor.detach();
-        leaf.requiresGrad = true;
+        leaf.requiresGrad = trained[tower] === true;
         return leaf;
       }),
     );
@@ -80,7 +100,7 @@ class FunctionLoss implements LossWithGradients {
       });
       const gradients = leaves.map((leaf, tower) => {
         const { grad } = leaf;
-        if (grad === null)
+        if (grad === null && trained[tower] === true)
           throw new GradCacheError(
             'INPUT',
             `the loss does not depend on the representations of tower ${tower}`,

@@ -1,4 +1,5 @@
-import { show } from '../option-values.js';
+import { types } from 'node:util';
+import { refused, requireNumber } from '../option-values.js';
 import { GradCacheError } from '../errors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { checkKnown } from '../known-options.js';
@@ -7,6 +8,7 @@ import { whileReading, whileUpdating } from '../in-use.js';
 import { untracked } from '../scope.js';
 import { Tensor } from '../tensor.js';
 import type { Parameter } from '../tensor.js';
+import { checkDense, requireAlike, requireParameters } from './parameters.js';
 import { clipGradNorm, gradientsOf, groupAlike } from './clip.js';
 
 /** Parameters that share settings. */
@@ -67,19 +69,14 @@ export class AdamW {
   constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: AdamWOptions) {
     checkKnown('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
     const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity } = options;
-    check('lr', lr, fromZeroUp(lr), 'a number from 0 up');
-    const pair = Array.isArray(betas) && betas.length === 2;
-    check(
-      'betas',
-      betas,
-      pair && betas.every((beta) => beta >= 0 && beta < 1),
-      'two numbers from 0 up to, not including, 1',
-    );
-    check('eps', eps, eps > 0 && Number.isFinite(eps), 'a number above 0');
-    check('weightDecay', weightDecay, fromZeroUp(weightDecay), 'a number from 0 up');
-    check('maxGradNorm', maxGradNorm, maxGradNorm > 0, 'a number above 0');
+    requireNumber('lr of AdamW', lr, { from: 0 });
+    if (!isPairOfRates(betas))
+      throw refused('betas of AdamW', betas, 'a list of two numbers from 0 up to, not including, 1');
+    requireNumber('eps of AdamW', eps, { above: 0 });
+    requireNumber('weightDecay of AdamW', weightDecay, { from: 0 });
+    requireNumber('maxGradNorm of AdamW', maxGradNorm, { above: 0, infinite: true });
     this.lr = lr;
-    this.#options = { betas, eps, maxGradNorm };
+    this.#options = { betas: [betas[0], betas[1]], eps, maxGradNorm };
     this.#slots = slotsOf(toGroups(parameters), weightDecay);
   }
 
@@ -92,13 +89,12 @@ export class AdamW {
    * with them an update only decays weights.
    */
   async step(): Promise<{ gradNorm: number }> {
-    check('lr', this.lr, this.lr >= 0 && Number.isFinite(this.lr), 'a number from 0 up');
+    requireNumber('lr of AdamW', this.lr, { from: 0 });
     if (this.#disposed) throw new GradCacheError('DISPOSED', 'this AdamW was disposed: its state is gone');
     return whileUpdating(this.#slots, () => this.#step());
   }
 
   async #step(): Promise<{ gradNorm: number }> {
-    const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
     const found = gradientsOf(this.#slots);
     if (found.length === 0) {
       throw new GradCacheError(
@@ -107,6 +103,15 @@ export class AdamW {
       );
     }
     try {
+      for (const { parameter, gradient } of found) {
+        checkDense(parameter);
+        requireAlike('gradient', parameter, gradient);
+        if (parameter.state !== null) {
+          requireAlike('mean', parameter, parameter.state.mean);
+          requireAlike('mean of squares', parameter, parameter.state.square);
+        }
+      }
+      const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
       // One fused call for parameters that share device, element type and settings.
       for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
         [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
@@ -114,10 +119,10 @@ export class AdamW {
         await this.#update(alike);
       }
       await clear(found.map(({ gradient }) => gradient));
+      return { gradNorm };
     } finally {
       for (const { gradient } of found) gradient.dispose();
     }
-    return { gradNorm };
   }
 
   /** Sets every gradient to zero in place: what `step` does after the update, for when an update is to be left out. */
@@ -154,11 +159,14 @@ export class AdamW {
    * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type
    */
   loadState(stored: ReadonlyMap<string, StoredTensor>): void {
+    if (!types.isMap(stored)) throw refused('the state of AdamW', stored, 'the Map that state() gave');
     const left = new Set(stored.keys());
     const take = (name: string, like: Tensor | null): StoredTensor => {
       const tensor = stored.get(name);
       if (tensor === undefined)
         throw new GradCacheError('CHECKPOINT', `Optimizer state: ${name} is missing.`);
+      if (!Array.isArray((tensor as Partial<StoredTensor> | null)?.shape))
+        throw new GradCacheError('CHECKPOINT', `Optimizer state: ${name} is no stored tensor.`);
       const { shape, dtype } = like ?? { shape: [], dtype: 'float32' };
       if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype) {
         throw new GradCacheError(
@@ -185,18 +193,27 @@ export class AdamW {
         `Optimizer state: ${unknown} belongs to no parameter of this optimizer.`,
       );
     }
-    this.#slots.forEach((slot, index) => {
-      const state = found[index] ?? null;
-      const { device } = slot.tensor;
-      disposeState(slot);
-      if (state !== null) {
-        slot.state = {
-          mean: fromStored(state.mean, device),
-          square: fromStored(state.square, device),
-          steps: fromStored(state.steps, device),
-        };
+    const made: Tensor[] = [];
+    try {
+      // All of it is made before any of it is taken: memory may run out.
+      const states = this.#slots.map(({ tensor: { device } }, index) => {
+        const state = found[index] ?? null;
+        if (state === null) return null;
+        const [mean, square, steps] = [state.mean, state.square, state.steps].map((each) => {
+          const tensor = fromStored(each, device);
+          made.push(tensor);
+          return tensor;
+        }) as [Tensor, Tensor, Tensor];
+        return { mean, square, steps };
+      });
+      for (const [index, slot] of this.#slots.entries()) {
+        disposeState(slot);
+        slot.state = states[index] ?? null;
       }
-    });
+    } catch (error) {
+      for (const tensor of made) tensor.dispose();
+      throw error;
+    }
   }
 
   /** Frees the state; the parameters stay. */
@@ -236,31 +253,12 @@ export class AdamW {
   }
 }
 
-/** The fused kernel goes through memory from a parameter's first element on, as many as it has. */
-function checkDense({ name, tensor }: Parameter): void {
-  const { shape } = tensor;
-  const strides = shape.map((_, dimension) => call<number>('aten::stride.int', tensor, dimension));
-  let expected = 1;
-  for (const [stride, extent] of strides
-    .map((stride, dimension) => [stride, shape[dimension]!] as const)
-    .filter(([, extent]) => extent !== 1)
-    .sort(([a], [b]) => a - b)) {
-    if (stride !== expected) {
-      throw new GradCacheError(
-        'INPUT',
-        `Parameter ${name} is a view with strides [${strides.join()}] of another tensor, whose other elements an update would ` +
-          'reach as well. Train the whole tensor, or a contiguous copy (tensor.contiguous()) as a leaf of its own.',
-      );
-    }
-    expected *= extent;
-  }
-}
-
 function toGroups(given: Iterable<Parameter> | readonly ParameterGroup[]): ParameterGroup[] {
   if (typeof (given as Partial<Iterable<Parameter>> | null | undefined)?.[Symbol.iterator] !== 'function')
     throw new GradCacheError('INPUT', 'AdamW needs a list of parameters: gradcache.parameters().');
   const list = [...given] as (Parameter | ParameterGroup)[];
-  const isGroup = (item: Parameter | ParameterGroup): item is ParameterGroup => 'parameters' in item;
+  const isGroup = (item: Parameter | ParameterGroup): item is ParameterGroup =>
+    typeof item === 'object' && item !== null && 'parameters' in item;
   if (list.every(isGroup)) return list;
   if (list.some(isGroup)) {
     throw new GradCacheError(
@@ -277,11 +275,11 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
   const names = new Map<string, number>();
   for (const group of groups) {
     checkKnown('a group of AdamW', group, ['parameters', 'lrScale', 'weightDecay']);
-    const { lrScale = 1 } = group;
-    const groupDecay = group.weightDecay ?? weightDecay;
-    check('lrScale', lrScale, fromZeroUp(lrScale), 'a number from 0 up');
-    check('weightDecay of a group', groupDecay, fromZeroUp(groupDecay), 'a number from 0 up');
-    for (const parameter of group.parameters) {
+    const { parameters, lrScale = 1, weightDecay: groupDecay = weightDecay } = group;
+    requireParameters('a group of AdamW', parameters);
+    requireNumber('lrScale of a group', lrScale, { from: 0 });
+    requireNumber('weightDecay of a group', groupDecay, { from: 0 });
+    for (const parameter of parameters) {
       if (seen.has(parameter.tensor)) {
         throw new GradCacheError(
           'INPUT',
@@ -342,9 +340,10 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
   return [...groups.values()];
 }
 
-const fromZeroUp = (value: number): boolean => value >= 0 && Number.isFinite(value);
-
-function check(name: string, value: unknown, good: boolean, accepted: string): void {
-  if (!good)
-    throw new GradCacheError('INPUT', `The ${name} of AdamW is ${show(value)}; accepted is ${accepted}.`);
+function isPairOfRates(betas: unknown): betas is readonly [number, number] {
+  return (
+    Array.isArray(betas) &&
+    betas.length === 2 &&
+    betas.every((beta) => typeof beta === 'number' && beta >= 0 && beta < 1)
+  );
 }

@@ -1,6 +1,8 @@
 import { GradCacheError } from '../errors.js';
 import { callAsync } from '../operators.js';
+import { requireNumber } from '../option-values.js';
 import type { Parameter, Tensor } from '../tensor.js';
+import { requireParameters } from './parameters.js';
 
 /**
  * Scales all gradients by one factor so that their global 2-norm is at most `maxNorm`, in place and off the event loop.
@@ -15,9 +17,8 @@ import type { Parameter, Tensor } from '../tensor.js';
  * with the names of the parameters at fault, the gradients being left as they were
  */
 export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
-  if (!(maxNorm > 0)) {
-    throw new GradCacheError('INPUT', `maxGradNorm is ${maxNorm}; it must be a number above 0, or left out.`);
-  }
+  requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });
+  requireParameters('clipGradNorm', parameters);
   const found = gradientsOf(parameters);
   try {
     const gradients = found.map(({ gradient }) => gradient);

@@ -1,5 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
+import { refused, requireCount, requireNumber, show } from '../option-values.js';
 
 /** The learning rate of each step: called with the number of updates made so far, from 0. */
 export type Schedule = (step: number) => number;
@@ -39,25 +40,20 @@ export function constantSchedule(options: { lr: number; warmup?: number }): Sche
 /** `decay` maps the part of the way from the end of the warm-up (0) to the end of the run (1) to a weight of `lr`. */
 function withWarmup(options: ScheduleOptions, decay: (progress: number) => number): Schedule {
   const { lr, warmup = 0, total, final = 0 } = options;
-  check('lr', lr, lr >= 0 && Number.isFinite(lr), 'a number from 0 up');
-  check('warmup', warmup, Number.isInteger(warmup) && warmup >= 0, 'a whole number of steps from 0 up');
-  check('total', total, total > 0, 'a number of steps above 0');
-  check('warmup', warmup, warmup <= total, `at most the ${total} steps of the run`);
-  check('final', final, final >= 0 && final <= lr, `a number from 0 to lr (${lr})`);
+  requireNumber('lr of a schedule', lr, { from: 0 });
+  requireNumber('total of a schedule', total, { above: 0, infinite: true });
+  requireCount('warmup of a schedule', warmup, 0);
+  if (warmup > total) throw refused('warmup of a schedule', warmup, `at most the ${total} steps of the run`);
+  requireNumber('final of a schedule', final, { from: 0, to: lr });
   return (step) => {
     if (typeof step !== 'number' || !(step >= 0))
       throw new GradCacheError(
         'INPUT',
-        `A schedule was asked for step ${step}; it takes a number from 0 up.`,
+        `A schedule was asked for step ${show(step)}; it takes a number from 0 up.`,
       );
     if (step < warmup) return (lr * (step + 1)) / warmup;
     if (step >= total) return final;
     const progress = total === Infinity ? 0 : (step - warmup) / (total - warmup);
     return final + (lr - final) * decay(progress);
   };
-}
-
-function check(name: string, value: number, good: boolean, accepted: string): void {
-  if (!good)
-    throw new GradCacheError('INPUT', `The ${name} of a schedule is ${value}; accepted is ${accepted}.`);
 }

@@ -45,13 +45,22 @@ function prebuilt(root: string): AddonBuild[] {
   const folder = join(root, 'prebuilds');
   const boot = resolvePrebuilt(join(folder, 'boot'));
   if (boot === null) return [];
-  return readdirSync(folder)
+  return namesIn(folder)
     .flatMap((name) => /^torch-(\d+\.\d+)$/.exec(name)?.[1] ?? [])
     .sort((a, b) => Number(b.split('.')[1]) - Number(a.split('.')[1]))
     .flatMap((minor) => {
       const addon = resolvePrebuilt(join(folder, `torch-${minor}`));
       return addon === null ? [] : [{ kind: 'prebuilt' as const, minor, addon, boot }];
     });
+}
+
+/** What this user may not see is as good as not there: the search goes on, and says what it found. */
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 function resolvePrebuilt(folder: string): string | null {

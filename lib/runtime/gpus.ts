@@ -18,10 +18,16 @@ export const DRIVER_FOLDER = '/proc/driver/nvidia';
 
 /** Version of the NVIDIA driver that is loaded, or null where there is none. */
 export function driverVersion(folder = DRIVER_FOLDER): string | null {
+  const text = textOf(join(folder, 'version'));
+  return text === '' ? null : (/ (\d+(?:\.\d+)+) /.exec(text)?.[1] ?? '');
+}
+
+/** What a file says; nothing where it is not there or may not be read. */
+function textOf(path: string): string {
   try {
-    return / (\d+(?:\.\d+)+) /.exec(readFileSync(join(folder, 'version'), 'utf8'))?.[1] ?? '';
+    return readFileSync(path, 'utf8');
   } catch {
-    return null;
+    return '';
   }
 }
 
@@ -51,8 +57,7 @@ function gpusOfDriver(folder: string): GpuReport[] {
   return readdirSync(cards)
     .sort()
     .map((card) => {
-      const information = readFileSync(join(cards, card, 'information'), 'utf8');
-      const name = /^Model:\s*(.+)$/m.exec(information)?.[1] ?? card;
+      const name = /^Model:\s*(.+)$/m.exec(textOf(join(cards, card, 'information')))?.[1] ?? card;
       return { name, driver, capability: null, memory: null };
     });
 }

@@ -13,6 +13,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { onFiles } from '../file-error.js';
 import { isAlive } from '../process-alive.js';
 import { findBuilds } from './builds.js';
 import { extractArchive, installWithPip } from './fetch-libtorch.js';
@@ -128,18 +129,20 @@ async function place(
     const moved = link === target ? false : await pointAt(link, target);
     return { folder: checked(target, target), installed: moved };
   }
-  await mkdir(dirname(target), { recursive: true });
-  await removeAbandoned(dirname(target));
-  const beside = temporary(target);
-  try {
-    await mkdir(beside);
-    await fill(beside);
-    checked(beside, target);
-    await writeFile(join(beside, RECORD), wanted);
-    await swapIn(beside, target);
-  } finally {
-    await rm(beside, { recursive: true, force: true });
-  }
+  await onFiles('SETUP', target, 'written', async () => {
+    await mkdir(dirname(target), { recursive: true });
+    await removeAbandoned(dirname(target));
+    const beside = temporary(target);
+    try {
+      await mkdir(beside);
+      await fill(beside);
+      checked(beside, target);
+      await writeFile(join(beside, RECORD), wanted);
+      await swapIn(beside, target);
+    } finally {
+      await rm(beside, { recursive: true, force: true });
+    }
+  });
   if (link !== target) await pointAt(link, target);
   return { folder: checked(target, target), installed: true };
 }
@@ -171,11 +174,13 @@ async function swapIn(beside: string, target: string): Promise<void> {
 /** Makes `link` point at `folder`. Returns whether that changed anything. */
 async function pointAt(link: string, folder: string): Promise<boolean> {
   if ((await readlink(link).catch(() => null)) === folder) return false;
-  await mkdir(dirname(link), { recursive: true });
-  const beside = temporary(link);
-  await rm(beside, { force: true });
-  await symlink(folder, beside);
-  await swapIn(beside, link);
+  await onFiles('SETUP', link, 'written', async () => {
+    await mkdir(dirname(link), { recursive: true });
+    const beside = temporary(link);
+    await rm(beside, { force: true });
+    await symlink(folder, beside);
+    await swapIn(beside, link);
+  });
   return true;
 }
 

@@ -8,6 +8,7 @@ import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { belongsToModel } from '../encoders/write-model-folder.js';
 import { GradCacheError } from '../errors.js';
+import { ifAbsent, onFiles } from '../file-error.js';
 import { Fields } from './fields.js';
 import type { RowsRead } from './rows-read.js';
 
@@ -117,7 +118,7 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
 
 /** The steps for which there are complete checkpoints in `output`, lowest first. */
 export async function listCheckpoints(output: string): Promise<number[]> {
-  const names = await readdir(output).catch(() => [] as string[]);
+  const names = await onFiles('INPUT', output, 'read', () => readdir(output).catch(ifAbsent<string[]>([])));
   const steps: number[] = [];
   for (const name of names) {
     const match = /^checkpoint-(\d+)$/.exec(name);
@@ -131,9 +132,12 @@ export async function pruneCheckpoints(output: string, keep: number): Promise<vo
   const steps = await listCheckpoints(output);
   for (const step of steps.slice(0, Math.max(0, steps.length - keep))) {
     // Renamed first: half a folder must not look like a checkpoint.
-    const gone = beside(checkpointFolder(output, step), 'tmp');
-    await rename(checkpointFolder(output, step), gone);
-    await rm(gone, { recursive: true, force: true });
+    const folder = checkpointFolder(output, step);
+    const gone = beside(folder, 'tmp');
+    await onFiles('INPUT', folder, 'removed', async () => {
+      await rename(folder, gone);
+      await rm(gone, { recursive: true, force: true });
+    });
   }
 }
 

@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises';
 import { openRecords, type RecordOptions } from '../data/open-records.js';
 import { namesOfList } from '../data/read-rows.js';
 import type { ReadRecord } from '../data/row.js';
+import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
 import { SettingError } from './fields.js';
@@ -30,9 +30,15 @@ export async function withNegatives(config: FilledTrainConfig): Promise<FilledTr
 async function columnsInUse(config: FilledTrainConfig, pattern: RegExp): Promise<string[]> {
   const { data, format, header, quoting } = config;
   if (header === false) return [];
+  const once = readOnceAmong(data); // what a pipe has given to one reader, the next does not get
+  if (once !== undefined) {
+    throw new GradCacheError(
+      'INPUT',
+      `${once} is no regular file: which columns it has cannot be seen before it is read. Name them (columns, --columns anchor,positive).`,
+    );
+  }
   const names = new Set<string>();
   for (const file of data) {
-    await requireSecondReading(file);
     try {
       for await (const record of firstRecords(file, {
         format,
@@ -49,16 +55,6 @@ async function columnsInUse(config: FilledTrainConfig, pattern: RegExp): Promise
     }
   }
   return [...names];
-}
-
-/** What a pipe has given to one reader, the next does not get. */
-async function requireSecondReading(file: string): Promise<void> {
-  const found = await stat(file).catch(() => null); // a missing file is reported where the rows are
-  if (found === null || found.isFile()) return;
-  throw new GradCacheError(
-    'INPUT',
-    `${file} is no regular file: which columns it has cannot be seen before it is read. Name them (columns, --columns anchor,positive).`,
-  );
 }
 
 async function* firstRecords(file: string, how: RecordOptions): AsyncGenerator<ReadRecord, void, undefined> {

@@ -61,7 +61,7 @@ export interface TrainConfig {
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
-    /** Steps of warm-up, or a part of all steps, rounded up, where below 1. Default 0.1. */
+    /** Steps of warm-up, at most those of the run, or a part of all steps, rounded up, where below 1. Default 0.1. */
     readonly warmup?: number;
   };
   /** Passes over the data. Default 1 where `steps` is not given. */
@@ -78,7 +78,10 @@ export interface TrainConfig {
   readonly device?: string;
   /** Type of the computation; weights and optimizer state are float32 (float64 for 'float64'). Default 'float32'. */
   readonly precision?: 'float32' | 'float64' | 'bfloat16';
-  /** Tokens of a text, special ones included; longer texts are cut. Default: the model's. */
+  /**
+   * Tokens of a text in training, special ones included, up to the model's positions; longer texts are cut. Default: the
+   * model's. The saved folder keeps the limit of the folder that was trained; a model made from scratch gets this one.
+   */
   readonly maxLength?: number;
   /** Dropout probability in place of the model's. */
   readonly dropout?: number;

@@ -1,6 +1,6 @@
 import { appendFile, readFile } from 'node:fs/promises';
 import { replaceFile } from '../encoders/replace-file.js';
-import { fileError } from '../file-error.js';
+import { fileError, ifAbsent, onFiles } from '../file-error.js';
 import type { TrainEvent } from './events.js';
 
 /**
@@ -29,7 +29,9 @@ export class MetricsFile {
   }
 
   async #begin(early: readonly string[]): Promise<void> {
-    const before = await readFile(this.path, 'utf8').catch(() => '');
+    const before = await onFiles('INPUT', this.path, 'read', () =>
+      readFile(this.path, 'utf8').catch(ifAbsent('')),
+    );
     const kept = this.step === 0 ? [] : before.split('\n').filter((line) => stepOf(line) <= this.step);
     await replaceFile(this.path, async (file) => {
       await file.writeFile([...kept.map((line) => line + '\n'), ...early].join(''));

@@ -4,6 +4,9 @@ import { Fields, refuse, SettingError } from './fields.js';
 
 const DEFAULT_COLUMNS = ['anchor', 'positive'];
 
+/** As in CLIP. */
+const LEAST_LEARNED = 0.01;
+
 /**
  * Checks a configuration and fills in its defaults.
  *
@@ -159,6 +162,12 @@ function readLoss(fields: Fields | undefined): FilledTrainConfig['loss'] {
     symmetric: fields?.boolean('symmetric') ?? false,
   };
   fields?.done();
+  if (loss.learned && loss.temperature < LEAST_LEARNED)
+    throw refuse(
+      fields!.at('temperature'),
+      loss.temperature,
+      `a number from ${LEAST_LEARNED}, which a learned temperature never falls below`,
+    );
   return loss;
 }
 

@@ -16,6 +16,7 @@ import type { Parameter } from '../tensor.js';
 import type { Checkpoint, ChunkState } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';
 import { chooseDevice } from './device.js';
+import { SettingError } from './fields.js';
 import { savePrompts } from './prompts.js';
 import type { Resumed } from './resume.js';
 
@@ -142,7 +143,13 @@ function makeSchedule(config: FilledTrainConfig, steps: number): Schedule {
   const { kind, warmup: given } = config.schedule;
   const { lr } = config.optimizer;
   // A part is rounded up, as transformers does: a short run has a warm-up too.
-  const warmup = Math.min(steps, given < 1 ? Math.ceil(given * steps) : given);
+  const warmup = given < 1 ? Math.ceil(given * steps) : given;
+  if (warmup > steps) {
+    throw new SettingError(
+      'config.schedule.warmup',
+      `is ${warmup}, but the run has ${steps} steps: give at most as many, or a part of them below 1.`,
+    );
+  }
   if (kind === 'constant') return constantSchedule({ lr, warmup });
   return (kind === 'cosine' ? cosineSchedule : linearSchedule)({ lr, warmup, total: steps });
 }

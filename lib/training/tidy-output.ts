@@ -2,7 +2,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { placeOf } from '../encoders/names-beside.js';
 import { mergeAbandoned } from '../encoders/set-aside.js';
-import { onFiles } from '../file-error.js';
+import { ifAbsent, onFiles } from '../file-error.js';
 import { isPartOfCheckpoint } from './checkpoint.js';
 
 /**
@@ -13,7 +13,8 @@ import { isPartOfCheckpoint } from './checkpoint.js';
  * @throws GradCacheError `INPUT`
  */
 export async function tidyOutput(output: string): Promise<void> {
-  for (const name of await readdir(output).catch((): string[] => [])) {
+  const names = await onFiles('INPUT', output, 'read', () => readdir(output).catch(ifAbsent<string[]>([])));
+  for (const name of names) {
     const left = placeOf(name);
     if (left === undefined) continue;
     // A checkpoint's model is written in a folder that is itself half written: two endings.

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { StoredTensor } from '../encoders/safetensors.js';
 import { GradCacheError } from '../errors.js';
+import { onFiles } from '../file-error.js';
 import { checkKnown } from '../known-options.js';
 import { requireFunction, requireSignal } from '../option-values.js';
 import { chunkSeed } from '../seeds.js';
@@ -72,7 +73,7 @@ export async function train(
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
   const { output, resume } = readPlace(config);
   if (resume === false) readTrainConfig(config); // mistakes are told before anything is made
-  const lock = await OutputLock.take(output);
+  const lock = await onFiles('INPUT', output, 'locked', () => OutputLock.take(output));
   try {
     await tidyOutput(output);
     const resumed = await findResumed({ output, resume });

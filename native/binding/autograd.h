@@ -10,8 +10,8 @@ Napi::Value withGradMode(const Napi::CallbackInfo& info);
 // withSeed(seed, fn): runs fn() with libtorch's default generators seeded, and restores them. Nothing else of
 // this package draws from them meanwhile, on no thread of the process.
 Napi::Value withSeed(const Napi::CallbackInfo& info);
-// backward(roots, seeds): promise; gradients add up in the leaves. A seed may be null for a root of one
-// element.
+// backward(roots, seeds, group = 0): promise; gradients add up in the leaves. A seed may be null for a root
+// of one element. `group` names jobs that are cancelled together.
 Napi::Value backward(const Napi::CallbackInfo& info);
 // leaves(root, others): the tensors in which a backward from root adds up gradients, each once, but for
 // `others`.

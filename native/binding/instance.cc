@@ -28,7 +28,7 @@ void Instance::submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bo
       static_cast<void>(delivery.release());  // deliverOnJavaScriptThread takes it back
     }
   });
-  // Nothing is delivered before this thread returns to its event loop.
+  // Delivered on this thread, so not before now. What could not be submitted keeps no event loop alive.
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, channel_);
 }
 

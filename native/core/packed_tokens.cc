@@ -29,6 +29,8 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
     require(packed.offsets.back() <= std::numeric_limits<int32_t>::max(), "INPUT",
             "a chunk holds at most 2^31 - 1 tokens; take smaller chunks");
   }
+  require(packed.offsets.back() <= std::numeric_limits<int32_t>::max(), "INPUT", "a chunk of ",
+          packed.offsets.back(), " tokens is too long: offsets are numbers of 32 bits");
   require(packed.offsets.back() == idCount, "SHAPE", "the sequences have ", packed.offsets.back(),
           " tokens in all, ", idCount, " ids were given");
 

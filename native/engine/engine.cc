@@ -15,6 +15,7 @@ void Engine::submit(uint64_t group, Job job) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
+      // First the thread: where the system has none left, nothing was queued.
       if (!thread_.joinable()) start();
       queue_.push_back({group, false, std::move(job)});
       wake_.notify_one();

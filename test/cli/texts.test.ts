@@ -31,3 +31,15 @@ test('a line that is not UTF-8 is named, and a file with columns needs one of th
     message: /--column NAME/,
   });
 });
+
+test('a folder, a device or a pointer of Git LFS in place of lines is told', async (t) => {
+  const folder = await temporaryFolder(t);
+  const pointer = join(folder, 'lines.txt');
+  await writeFile(pointer, 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n');
+  for (const [path, message] of [
+    [pointer, /Git LFS/],
+    [folder, /is a folder/],
+    ['/dev/zero', /is a device/],
+  ] as const)
+    await assert.rejects(collect(readTexts(path, undefined)), { code: 'INPUT', message });
+});

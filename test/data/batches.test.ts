@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { batches } from '../../lib/data/batches.js';
 import type { Batch, BatchOptions } from '../../lib/data/batches.js';
+import { prefetch } from '../../lib/data/prefetch.js';
 import { Random } from '../../lib/data/random.js';
 import { readPairs } from '../../lib/data/read-pairs.js';
 import type { Row } from '../../lib/data/row.js';
+import { shuffle } from '../../lib/data/shuffle.js';
 import { collect, temporaryFolder } from './temporary-folder.js';
 
 const rows: Row[] = Array.from({ length: 10 }, (_, i) => ({ anchor: `a${i}`, positive: `p${i}` }));
@@ -190,4 +192,47 @@ test('dropLast with different texts: rows that wait fill the batches that follow
     all.map(({ columns }) => columns.anchor),
     [['a', 'b']],
   );
+});
+
+test('options and sources of a wrong type are INPUT errors, whatever they are', async () => {
+  const odd: unknown[] = [
+    null,
+    1,
+    'x',
+    Symbol('s'),
+    10n,
+    true,
+    NaN,
+    { a: 1 },
+    Object.create(null),
+    new Map(),
+    () => 1,
+  ];
+  const few = [{ a: 'b' }];
+  const calls: Record<string, (value: never) => unknown> = {
+    'batches options': (value) => batches(few, value),
+    'batches source': (value) => batches(value, { size: 2 }),
+    'batches row': (value) => batches([value], { size: 2 }),
+    'shuffle options': (value) => shuffle(few, value),
+    'shuffle source': (value) => shuffle(value),
+    'prefetch options': (value) => prefetch(few, (row) => row, value),
+    'prefetch source': (value) => prefetch(value, (row) => row),
+    'prefetch map': (value) => prefetch(few, value),
+    'readPairs options': (value) => readPairs('missing.csv', value),
+    'readPairs path': (value) => readPairs(value),
+  };
+  for (const name of ['size', 'seed', 'epochs', 'shuffle', 'dropLast', 'uniqueTexts'])
+    calls[`batches ${name}`] = (value) => batches(few, { size: 2, [name]: value });
+  for (const name of ['seed', 'epoch', 'buffer'])
+    calls[`shuffle ${name}`] = (value) => shuffle(few, { [name]: value });
+  for (const name of ['columns', 'format', 'header', 'quoting', 'onBadLine', 'onSkip', 'signal'])
+    calls[`readPairs ${name}`] = (value) => readPairs('missing.csv', { [name]: value });
+  for (const [name, call] of Object.entries(calls)) {
+    for (const value of odd) {
+      const use = async () => collect(call(value as never) as AsyncIterable<unknown>);
+      await use().catch((error: Error & { code?: string }) => {
+        assert.equal(error.code, 'INPUT', `${name}: ${error.stack}`);
+      });
+    }
+  }
 });

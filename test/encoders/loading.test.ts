@@ -64,6 +64,8 @@ test('what config.json cannot say is refused by name, from a file and by create'
     [{ num_hidden_layers: 5000 }, /num_hidden_layers is 5000, expected at most 4096/],
     [{ hidden_size: null }, /hidden_size is null, expected a number/],
     [{ layer_norm_eps: null }, /layer_norm_eps is null/],
+    [{ layer_norm_eps: -1 }, /layer_norm_eps is -1, expected a number from 0/],
+    [{ hidden_dropout_prob: 1 }, /hidden_dropout_prob is 1, expected/],
     [{ hidden_dropout_prob: '0.1' }, /hidden_dropout_prob is "0.1"/],
     [{ pad_token_id: 18 }, /pad_token_id is 18, expected less than vocab_size 18/],
     [{ hidden_act: 3 }, /hidden_act is 3, expected a name/],

@@ -51,3 +51,62 @@ export function changeFiles(
     });
   });
 }
+
+const PROMISED = ['access', 'appendFile', 'cp', 'lstat', 'mkdir', 'open', 'readdir', 'readFile'].concat([
+  'realpath',
+  'rename',
+  'rm',
+  'rmdir',
+  'stat',
+  'symlink',
+  'writeFile',
+]);
+const OF_FILES = new Set(['read', 'readFile', 'stat', 'write', 'writeFile', 'appendFile', 'truncate']);
+
+/** Counts the calls of the system, and can let one of them fail. */
+export class FailingSystem {
+  calls = 0;
+  /** The call that fails, from 1. */
+  failing = 0;
+  /** What that call was. */
+  failed = '';
+
+  constructor(context: TestContext) {
+    for (const name of PROMISED) {
+      const real = (fs.promises as unknown as Record<string, (...args: unknown[]) => Promise<object>>)[name]!;
+      put(context, fs.promises, name, async (...args: unknown[]) => {
+        this.#count(`${name} ${String(args[0])}`, name);
+        const result = await real(...args);
+        return name === 'open' ? this.#counting(result, String(args[0])) : result;
+      });
+    }
+    const real = fs.fsync;
+    put(context, fs, 'fsync', (fd: number, done: (error: Error | null) => void) => {
+      try {
+        this.#count('fsync', 'fsync');
+      } catch (error) {
+        return done(error as Error);
+      }
+      return real(fd, done);
+    });
+  }
+
+  #count(what: string, syscall: string): void {
+    if (++this.calls !== this.failing) return;
+    this.failed = what;
+    throw systemError('EIO', syscall);
+  }
+
+  #counting(file: object, path: string): object {
+    return new Proxy(file, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]): unknown => {
+          if (OF_FILES.has(String(name))) this.#count(`${String(name)} ${path}`, String(name));
+          return (value as (...given: unknown[]) => unknown).apply(target, args);
+        };
+      },
+    });
+  }
+}

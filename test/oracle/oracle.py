@@ -17,6 +17,7 @@ os.dup2(2, 1)  # whatever a library prints goes to standard error, not between t
 import torch  # noqa: E402
 import transformers  # noqa: E402
 import sentence_transformers  # noqa: E402
+import folder_keys  # noqa: E402
 import models  # noqa: E402
 import reference  # noqa: E402
 
@@ -37,6 +38,9 @@ METHODS = {
     'embed': reference.embed,
     'gradients': reference.gradients,
     'dropout_moments': reference.dropout_moments,
+    'config_defaults': folder_keys.config_defaults,
+    'module_keys': folder_keys.module_keys,
+    'saved_files': folder_keys.saved_files,
 }
 
 

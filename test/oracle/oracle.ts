@@ -116,6 +116,21 @@ export class Oracle {
     return this.#ask('dropout_moments', { folder, text, count });
   }
 
+  /** Of each model type, every key of config.json with transformers' default. */
+  configDefaults(modelTypes: readonly string[]): Promise<Record<string, Record<string, unknown>>> {
+    return this.#ask('config_defaults', { model_types: modelTypes });
+  }
+
+  /** Every key that the file of a module of sentence-transformers may have, by module. */
+  moduleKeys(): Promise<Record<string, string[]>> {
+    return this.#ask('module_keys', {});
+  }
+
+  /** Saves a model with all that sentence-transformers can be told; the content of its JSON files. */
+  savedFiles(folder: string): Promise<Record<string, unknown>> {
+    return this.#ask('saved_files', { folder: this.path(folder) });
+  }
+
   close(): void {
     this.#server.close();
     rmSync(this.folder, { recursive: true, force: true });

@@ -192,3 +192,15 @@ test('what it is given to take is never written over', async (context) => {
   assert.ok(existsSync(join(own, 'lib', 'libtorch_cpu.so')));
   assert.equal(it.found()?.folder, own);
 });
+
+test('a place that cannot be written is named, with the reason and the way out', async (context) => {
+  const it = world(context);
+  writeFileSync(join(it.folder, 'file'), '');
+  const environment = { ...it.options.environment, GRADCACHE_CACHE: join(it.folder, 'file', 'cache') };
+  for (const more of [{}, { from: it.wheel }]) {
+    await assert.rejects(setup({ ...it.options, environment, ...more }), {
+      code: 'SETUP',
+      message: /file\/cache\/libtorch\/\S+ cannot be written: ENOTDIR.*a file where a folder is needed/,
+    });
+  }
+});

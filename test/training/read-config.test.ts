@@ -96,6 +96,10 @@ test('every mistake is named with its path, its value and what is accepted', () 
       { ...LEAST, schedule: { warmup: 2.5 } },
       'run.schedule.warmup is 2.5, a number; accepted is a whole number of steps, or a part of all steps below 1.',
     ],
+    [
+      { ...LEAST, loss: { learned: true, temperature: 0.005 } },
+      'run.loss.temperature is 0.005, a number; accepted is a number from 0.01, which a learned temperature never falls below.',
+    ],
     [{ ...LEAST, seed: -1 }, 'run.seed is -1, a number; accepted is a whole number from 0.'],
     [
       { ...LEAST, shuffle: 'yes' },

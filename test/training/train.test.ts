@@ -273,6 +273,14 @@ test('a short run has a warm-up too: a part of its steps is rounded up', async (
     steps.map(({ lr }) => lr),
     [0.5, 1, 1],
   );
+  // One that is longer than the run is not shortened in silence.
+  await assert.rejects(
+    record({ ...config, output: `${config.output}-2`, steps: 3, schedule: { warmup: 4 } }),
+    {
+      code: 'INPUT',
+      message: /config\.schedule\.warmup is 4, but the run has 3 steps/,
+    },
+  );
 });
 
 test('a model can start from random weights, in several precisions, and the seed decides', async (t) => {

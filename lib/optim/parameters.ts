@@ -1,0 +1,78 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../option-values.js';
+import { call } from '../operators.js';
+import { Tensor, type Parameter } from '../tensor.js';
+
+/** @throws GradCacheError `INPUT` for what is no list of parameters */
+export function requireParameters(taker: string, given: unknown): asserts given is Iterable<Parameter> {
+  if (typeof (given as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] !== 'function')
+    throw new GradCacheError('INPUT', `${taker} needs a list of parameters: gradcache.parameters().`);
+  for (const item of given as Iterable<unknown>) requireParameter(taker, item);
+}
+
+/** @throws GradCacheError `INPUT` */
+export function requireParameter(taker: string, given: unknown): asserts given is Parameter {
+  const { name, tensor, decay } = (given ?? {}) as Partial<Parameter>;
+  if (typeof name === 'string' && tensor instanceof Tensor && typeof decay === 'boolean') return;
+  throw new GradCacheError(
+    'INPUT',
+    `${taker} was given ${show(given)} as a parameter; { name, tensor, decay } is needed, as gradcache.parameters() gives it.`,
+  );
+}
+
+/** How a tensor's elements lie in memory. */
+function stridesOf(tensor: Tensor): number[] {
+  return tensor.shape.map((_, dimension) => call<number>('aten::stride.int', tensor, dimension));
+}
+
+/** The fused kernel goes through memory from a parameter's first element on, as many as it has. */
+export function checkDense({ name, tensor }: Parameter): void {
+  const { shape } = tensor;
+  const strides = stridesOf(tensor);
+  let expected = 1;
+  for (const [stride, extent] of strides
+    .map((stride, dimension) => [stride, shape[dimension]!] as const)
+    .filter(([, extent]) => extent !== 1)
+    .sort(([a], [b]) => a - b)) {
+    if (stride !== expected) {
+      throw new GradCacheError(
+        'INPUT',
+        `Parameter ${name} is a view with strides [${strides.join()}] of another tensor, whose other elements an update would ` +
+          'reach as well. Train the whole tensor, or a contiguous copy (tensor.contiguous()) as a leaf of its own.',
+      );
+    }
+    expected *= extent;
+  }
+}
+
+/**
+ * Looks whether a tensor that the fused kernel reads beside a parameter lies in memory as the parameter does. The kernel
+ * asks nobody: it would mix up elements, or read what is not there.
+ *
+ * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for what was changed behind the optimizer's back; `INPUT` for other strides
+ */
+export function requireAlike(what: string, { name, tensor: parameter }: Parameter, tensor: Tensor): void {
+  const [shape, wanted] = [tensor.shape, parameter.shape];
+  if (shape.join() !== wanted.join())
+    throw new GradCacheError(
+      'SHAPE',
+      `The ${what} of ${name} has shape [${shape.join(', ')}], its parameter [${wanted.join(', ')}]: was one of them resized?`,
+    );
+  if (tensor.dtype !== parameter.dtype)
+    throw new GradCacheError(
+      'DTYPE',
+      `The ${what} of ${name} is ${tensor.dtype}, its parameter ${parameter.dtype}.`,
+    );
+  if (tensor.device !== parameter.device)
+    throw new GradCacheError(
+      'DEVICE',
+      `The ${what} of ${name} is on ${tensor.device}, its parameter on ${parameter.device}.`,
+    );
+  const [strides, expected] = [stridesOf(tensor), stridesOf(parameter)];
+  if (strides.some((stride, dimension) => stride !== expected[dimension] && shape[dimension]! > 1))
+    throw new GradCacheError(
+      'INPUT',
+      `The ${what} of ${name} has strides [${strides.join(', ')}], its parameter [${expected.join(', ')}]: set one that lies ` +
+        'in memory as its parameter does (tensor.grad.contiguous()).',
+    );
+}
