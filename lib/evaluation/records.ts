@@ -16,8 +16,8 @@ export async function* readColumns(
   columns: readonly string[],
   how: Omit<TaskOptions, 'columns'> & Pick<RowOptions, 'optional' | 'emptyTexts'> = {},
 ): AsyncGenerator<Record<string, string>, void, undefined> {
-  const { optional = [], format, header, quoting } = how;
-  readPairs(path, { columns: [...columns, ...optional], format, header, quoting }); // refuses wrong options
+  const { optional = [], format, header, quoting, signal } = how;
+  readPairs(path, { columns: [...columns, ...optional], format, header, quoting, signal }); // refuses wrong options
   yield* readRows([path], { ...how, columns, numbers: true }, (line) => {
     throw badLine(line);
   });

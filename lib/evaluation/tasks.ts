@@ -9,7 +9,7 @@ import type { StsTask } from './sts.js';
 
 export type { TaskOptions } from './records.js';
 
-const TASK_OPTIONS = ['columns', 'format', 'header', 'quoting'];
+const TASK_OPTIONS = ['columns', 'format', 'header', 'quoting', 'signal'];
 
 /**
  * A retrieval task from a file of pairs: every different text of the first column is a query, every different text of
