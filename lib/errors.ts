@@ -24,7 +24,7 @@ export const ERROR_CODES = [
  * |---|---|
  * | `LIBTORCH_NOT_FOUND` | no libtorch at any of the places looked at |
  * | `LIBTORCH_VERSION` | a libtorch was found, but no build of the addon fits its version |
- * | `LIBTORCH_LOAD` | a library of libtorch, or the addon, could not be opened |
+ * | `LIBTORCH_LOAD` | a library of libtorch, or an addon, could not be opened |
  * | `CUDA_UNAVAILABLE` | `device: 'cuda'` was asked for and cannot be had |
  * | `SHAPE` | a tensor or list has the wrong shape or length |
  * | `DTYPE` | a tensor has the wrong element type |

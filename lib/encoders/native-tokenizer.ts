@@ -1,9 +1,13 @@
-import { AddedToken as NativeToken, bertProcessing, Tokenizer as NativeTokenizer } from 'tokenizers';
 import type { StatedToken } from './stated-tokens.js';
 import { refuseTokensThatAbort } from './tokenizer-aborts.js';
 import { asListed } from './tokenizer-classes.js';
 import type { BuiltTokenizer } from './tokenizer-classes.js';
 import type { AddedToken } from './tokenizer-settings.js';
+import {
+  AddedToken as NativeToken,
+  bertProcessing,
+  Tokenizer as NativeTokenizer,
+} from './tokenizers-package.js';
 
 /**
  * Opens a tokenizer in the tokenizers library, without the padding and the length limit that it may state.

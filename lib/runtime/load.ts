@@ -125,11 +125,15 @@ function loadError(path: string, reason: string, libtorch: LocatedLibtorch, caus
   );
 }
 
-const ADVICE: readonly (readonly [RegExp, string])[] = [
-  [
-    /addons is disabled|--allow-addons/,
+/** What Node says where it was told to open no addon, and the way out. */
+export const NO_ADDONS = {
+  when: /addons is disabled|--allow-addons/,
+  wayOut:
     'Node was started with --no-addons, or with --permission alone: leave the former out, add --allow-addons to the latter',
-  ],
+};
+
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [NO_ADDONS.when, NO_ADDONS.wayOut],
   [
     /lib(cu|nv|nccl|cusparseLt)[\w-]*\.so[\w.]*: cannot open/,
     'This CUDA build of libtorch needs a library of NVIDIA that is not beside it. Use the folder that pip installed in place ' +

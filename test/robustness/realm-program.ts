@@ -5,14 +5,9 @@
 import vm from 'node:vm';
 import { Realm } from './realm-loader.js';
 
-const LENT = ['console', 'process', 'Buffer', 'URL', 'TextDecoder', 'AbortSignal', 'AbortController'].concat([
-  'structuredClone',
-  'performance',
-  'setTimeout',
-  'clearTimeout',
-  'setImmediate',
-  'queueMicrotask',
-]);
+/** What a context gets from Node, as a test runner lends it; what the language itself has is the context's own. */
+const own = new Set(vm.runInNewContext('Object.getOwnPropertyNames(globalThis)') as string[]);
+const LENT = Object.getOwnPropertyNames(globalThis).filter((name) => !own.has(name));
 
 const INSIDE = `
 import assert from 'node:assert';

@@ -109,22 +109,24 @@ function printed(flags: readonly string[], program: string): string {
 }
 
 const told = (module: string): string => `
-  const { loadAddon } = await import(${JSON.stringify(module)});
-  try { loadAddon(); } catch (error) { console.log(error.name, error.code, error.message); }
+  try { (await import(${JSON.stringify(module)})).loadAddon(); } catch (error) { console.log(error.name, error.code, error.message); }
 `;
 
 test('where Node may load no addons, the error says by which flag', () => {
   const load = new URL('../../lib/runtime/load.js', import.meta.url).href;
+  const index = new URL('../../lib/index.js', import.meta.url).href;
   const permission = process.allowedNodeEnvironmentFlags.has('--permission')
     ? '--permission'
     : '--experimental-permission';
   const limited = [permission, '--allow-fs-read=*', '--allow-fs-write=*', '--allow-child-process'];
   // On Node 20 the permission model does not look at addons.
-  for (const flags of process.version.startsWith('v20') ? [['--no-addons']] : [['--no-addons'], limited])
-    assert.match(
-      printed(flags, told(load)),
-      /^GradCacheError LIBTORCH_LOAD [^]*--no-addons, or with --permission/,
-    );
+  for (const flags of process.version.startsWith('v20') ? [['--no-addons']] : [['--no-addons'], limited]) {
+    for (const module of [load, index])
+      assert.match(
+        printed(flags, told(module)),
+        /^GradCacheError LIBTORCH_LOAD [^]*--no-addons, or with --permission/,
+      );
+  }
 });
 
 test('a bundle that left the addons behind says what to keep out of it', (context) => {
