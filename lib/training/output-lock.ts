@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
+import { fileError, onFiles } from '../file-error.js';
 import { isAlive } from '../process-alive.js';
 
 /** Its name in the output folder. */
@@ -17,6 +18,9 @@ const BEAT = 10_000;
 
 /** A run of another machine that has not done so for this long is over. */
 const SILENCE = 60_000;
+
+/** Removing a lock takes moments; who has been at it for this long was killed. */
+const TURN = 10_000;
 
 /** Who holds an output folder. */
 interface Holder {
@@ -54,7 +58,6 @@ export class OutputLock {
     this.#path = join(output, LOCK_FILE);
     this.#text = text;
     this.#file = file;
-    held.add(id);
     this.#timer = setInterval(() => {
       // Where the disk is gone, the run's own writing says so.
       file.write(text, 0).catch(() => undefined);
@@ -68,27 +71,30 @@ export class OutputLock {
    * @throws GradCacheError `INPUT` where another run has it, or it cannot be made
    */
   static async take(output: string): Promise<OutputLock> {
-    const made = await mkdir(output, { recursive: true }).catch((error: unknown) => {
-      throw fileError('INPUT', output, 'made a folder', error);
-    });
     const path = join(output, LOCK_FILE);
     const id = randomUUID();
     const text = `${JSON.stringify(holder(id), null, 2)}\n`;
-    for (;;) {
+    let made = false;
+    for (let tries = 0; tries < 100; tries++) {
+      // Each time: a run that failed removes the folder that it made.
+      made = (await makeFolder(output)) || made;
       const file = await openNew(path);
-      if (file !== null) {
-        await file.write(text, 0).catch(async (error: unknown) => {
-          await file.close();
-          await rm(path, { force: true });
-          throw fileError('INPUT', path, 'written', error);
-        });
-        return new OutputLock(output, id, text, file, made !== undefined);
+      if (file === null) {
+        await requireOver(output, path);
+        continue;
       }
-      const found = await readFile(path, 'utf8').catch(() => null);
-      if (found === null) continue; // its run has just ended
-      if (!(await isOver(path, found))) throw inUse(output, readHolder(found));
-      await remove(path, found, id);
+      held.add(id);
+      try {
+        await file.write(text, 0);
+        return new OutputLock(output, id, text, file, made);
+      } catch (error) {
+        held.delete(id);
+        await file.close();
+        await rm(path, { force: true });
+        throw fileError('INPUT', path, 'written', error);
+      }
     }
+    throw inUse(output, null);
   }
 
   /**
@@ -110,6 +116,28 @@ export class OutputLock {
     const found = await readFile(this.#path, 'utf8').catch(() => '');
     if (readHolder(found)?.id === this.id) await rm(this.#path, { force: true }).catch(() => undefined);
     if (this.madeFolder) await rmdir(this.output).catch(() => undefined); // fails where there is something in it
+  }
+}
+
+async function makeFolder(path: string): Promise<boolean> {
+  const made = await onFiles('INPUT', path, 'made a folder', () => mkdir(path, { recursive: true }));
+  return made !== undefined;
+}
+
+/** Removes the lock of a run that is over. @throws GradCacheError `INPUT` for that of one that is not */
+async function requireOver(output: string, path: string): Promise<void> {
+  const found = await onFiles('INPUT', path, 'read', () => readIfThere(path));
+  if (found === null) return; // its run has just ended
+  if (!(await isOver(path, found))) throw inUse(output, readHolder(found));
+  await removeOver(path, found);
+}
+
+async function readIfThere(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
   }
 }
 
@@ -146,11 +174,13 @@ function startOf(pid: number): string | null {
   }
 }
 
+/** Null where there is a file of this name already, or its folder has just gone. */
 async function openNew(path: string): Promise<FileHandle | null> {
   try {
     return await open(path, 'wx');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return null;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' || code === 'ENOENT') return null;
     throw fileError('INPUT', path, 'written', error);
   }
 }
@@ -180,32 +210,44 @@ function runs({ pid, started }: Holder): boolean {
   return now === null || started === null || now === started;
 }
 
-/** By the clock of the file system: those of two machines need not agree. */
+/** Whether nobody has written the lock for long. */
 async function isSilent(path: string): Promise<boolean> {
+  return (await ageOf(path)) > SILENCE;
+}
+
+/** Milliseconds since a file was written, by the clock of its file system: those of two machines need not agree. */
+async function ageOf(path: string): Promise<number> {
   const probe = `${path}.${randomUUID()}`;
   try {
     const file = await open(probe, 'wx');
     const now = await file.stat().finally(() => file.close());
-    return now.mtimeMs - (await stat(path)).mtimeMs > SILENCE;
+    return now.mtimeMs - (await stat(path)).mtimeMs;
   } catch {
-    return false;
+    return 0;
   } finally {
     await rm(probe, { force: true });
   }
 }
 
-/** Removes a lock that is over; one that another run has put in its place meanwhile is put back. */
-async function remove(path: string, over: string, id: string): Promise<void> {
-  const aside = `${path}.${id}`;
-  try {
-    await rename(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw fileError('INPUT', path, 'removed', error);
+/**
+ * Removes the lock of a run that is over. One process at a time does so, and looks again first: what it would remove can be
+ * the lock of another one by then, which came to the same conclusion a moment earlier.
+ */
+async function removeOver(path: string, over: string): Promise<void> {
+  const turn = `${path}.turn`;
+  const file = await openNew(turn);
+  if (file === null) {
+    await wait(20);
+    if ((await ageOf(turn)) > TURN) await rm(turn, { force: true }); // its process was killed at that
+    return;
   }
-  const moved = await readFile(aside, 'utf8');
-  if (moved === over) await rm(aside, { force: true });
-  else await rename(aside, path);
+  try {
+    const now = await readFile(path, 'utf8').catch(() => null);
+    if (now === over) await rm(path, { force: true });
+  } finally {
+    await file.close();
+    await rm(turn, { force: true });
+  }
 }
 
 function inUse(output: string, other: Holder | null): GradCacheError {

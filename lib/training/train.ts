@@ -60,8 +60,9 @@ export interface TrainResult {
  *
  * One run at a time can have an output folder: `train.lock` in it says which process trains.
  *
- * @throws GradCacheError `INPUT` for a bad configuration, bad data or a folder that another run has, `ABORTED` when the signal fires (the last complete
- * checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts throw
+ * @throws GradCacheError `INPUT` for a bad configuration, bad data or a folder that another run has, `ABORTED` when the signal
+ * fires (the last complete checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts
+ * throw
  */
 export async function train(
   config: TrainConfig | ResumeConfig,

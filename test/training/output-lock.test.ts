@@ -64,17 +64,32 @@ test('two runs of one process do not share a folder either, and one that fails g
 
 test('of many that find the lock of a dead process one gets it', async (t) => {
   const output = await temporaryFolder(t);
-  for (let round = 0; round < 4; round++) {
-    await (
-      await holding(output)
-    )();
+  const path = join(output, 'train.lock');
+  await (
+    await holding(output)
+  )();
+  const dead = await readFile(path, 'utf8');
+  for (let round = 0; round < 100; round++) {
+    await writeFile(path, dead);
     const all = await Promise.allSettled(Array.from({ length: 8 }, () => OutputLock.take(output)));
     const got = all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
     assert.equal(got.length, 1);
+    for (const one of all) if (one.status === 'rejected') assert.match(String(one.reason), /is in use: /);
     await got[0]!.require();
     await got[0]!.release();
     assert.deepEqual(await readdir(output), []);
   }
+  // A process that was killed while it removed one:
+  await writeFile(path, dead);
+  await writeFile(`${path}.turn`, '');
+  const longAgo = new Date(Date.now() - 11_000);
+  await utimes(`${path}.turn`, longAgo, longAgo);
+  await (await OutputLock.take(output)).release();
+  await mkdir(path);
+  await assert.rejects(OutputLock.take(output), {
+    code: 'INPUT',
+    message: /train\.lock cannot be read: EISDIR/,
+  });
 });
 
 test('a lock of another machine, of another thread, or half written holds for a minute after its last sign of life', async (t) => {
