@@ -86,6 +86,7 @@ export class RepresentationCache {
   ): Promise<number> {
     requireLoss(loss);
     requireNumber('weight', weight);
+    if (!Array.isArray(trained)) throw refused('trained', trained, 'a list of true or false for each tower');
     const values = this.#towers.map((_, tower) => this.representations(tower));
     const result = await withGradients(loss).compute(values, weight, options, trained);
     this.#undo?.dispose();
@@ -145,6 +146,7 @@ export class RepresentationCache {
   }
 
   #tower(tower: number) {
+    requireCount('tower', tower, 0);
     const place = this.#towers[tower];
     if (place === undefined)
       throw new GradCacheError('INPUT', `there is no tower ${tower}, only ${this.#towers.length} of them`);

@@ -53,13 +53,8 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
 
   lengths(batch: Batch): Int32Array {
     const tensors = partsOf(batch);
-    const rows = tensors[0]?.shape[0];
-    if (rows === undefined) {
-      throw new GradCacheError(
-        'INPUT',
-        'a batch is a tensor, or a list or object of tensors, with rows as the first dimension',
-      );
-    }
+    const rows = tensors[0]!.shape[0];
+    if (rows === undefined) throw noBatch();
     for (const tensor of tensors) {
       if (tensor.shape[0] !== rows) {
         throw new GradCacheError(
@@ -127,6 +122,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   }
 
   #forward({ batch, rows }: Chunk<Batch>, seed: number, graph: boolean): Tensor {
+    partsOf(batch);
     return tidy(() => {
       const input = selectRows(batch, rows);
       const mode = graph ? withGrad : noGrad;
@@ -192,12 +188,19 @@ function requireSame([first, magnitude]: Fingerprint, [again]: Fingerprint): voi
   );
 }
 
+/** @throws GradCacheError `INPUT` for what is no batch */
 function partsOf(batch: TensorBatch): Tensor[] {
   if (batch instanceof Tensor) return [batch];
-  if (typeof batch !== 'object' || batch === null) return [];
-  const parts: unknown[] = Object.values(batch);
-  return parts.every((part) => part instanceof Tensor) ? parts : [];
+  const parts: unknown[] = typeof batch === 'object' && batch !== null ? Object.values(batch) : [];
+  if (parts.length > 0 && parts.every((part) => part instanceof Tensor)) return parts;
+  throw noBatch();
 }
+
+const noBatch = () =>
+  new GradCacheError(
+    'INPUT',
+    'a batch is a tensor, or a list or object of tensors, with rows as the first dimension',
+  );
 
 function selectRows<Batch extends TensorBatch>(batch: Batch, rows: Int32Array): Batch {
   const select = (tensor: Tensor): Tensor => {

@@ -42,7 +42,7 @@ export class Prompts {
    * @throws GradCacheError `INPUT` for a name that is none of the model's, and for what is no prompt
    */
   prefixOf(prompt: Prompt | undefined): string {
-    const asked = prompt ?? this.#defaultName ?? '';
+    const asked = prompt === undefined ? (this.#defaultName ?? '') : prompt;
     if (typeof asked === 'string') return asked === '' ? '' : this.#named(asked);
     checkKnown('prompt', asked, ['prefix']);
     if (typeof asked.prefix !== 'string')

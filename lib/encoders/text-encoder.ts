@@ -3,6 +3,7 @@ import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
 import {
   requireBoolean,
+  requireCount,
   requireNumber,
   requireOneOf,
   requireSignal,
@@ -82,10 +83,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
 
   private constructor(folder: ModelFolder, options: TextEncoderOptions, weights: 'stored' | 'random') {
     const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, dropout } = options;
-    requireString('device', device);
-    requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
     requireLength(folder, maxLength);
-    if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
     const head = {
       pooling: folder.pooling,
       normalize: folder.normalize,
@@ -125,6 +123,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     if (typeof folder !== 'string')
       throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
     checkKnown('TextEncoder.load', options, OPTIONS);
+    requireTypes(options);
     const model = await readModelFolder(folder);
     const encoder = new TextEncoder(model, options, 'stored');
     return orDispose(encoder, () => {
@@ -144,6 +143,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: CreateOptions = {},
   ): TextEncoder {
     checkKnown('TextEncoder.create', options, [...OPTIONS, 'pooling', 'normalize', 'seed']);
+    requireTypes(options);
     const { pooling = 'mean', normalize = true, seed = 0 } = options;
     requireOneOf('pooling', pooling, ['mean', 'cls', 'max', 'last']);
     requireBoolean('normalize', normalize);
@@ -259,10 +259,10 @@ export class TextEncoder implements Encoder<TokenBatch> {
   ): Promise<Tensor> {
     checkKnown('encode', options, ['prompt', 'tokensPerChunk', 'signal']);
     requireSignal('signal', options.signal);
-    const { prompt } = options;
+    const { prompt, tokensPerChunk = this.automaticChunk.tokens } = options;
     const batch = await this.tokenize(texts, { prompt });
     const lengths = texts.length === 0 ? new Int32Array() : this.lengths(batch);
-    const plan = planChunks(lengths, { tokens: options.tokensPerChunk ?? this.automaticChunk.tokens });
+    const plan = planChunks(lengths, { tokens: tokensPerChunk });
     const result = this.#empty(texts.length);
     await inOrder({
       count: plan.length,
@@ -389,6 +389,19 @@ export class TextEncoder implements Encoder<TokenBatch> {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
+function requireTypes({
+  device = 'cpu',
+  precision = 'float32',
+  maxLength,
+  dropout,
+}: TextEncoderOptions): void {
+  requireString('device', device);
+  requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
+  if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
+  if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
 }
 
 /** @throws GradCacheError `INPUT` for a length limit that the model has no positions for */

@@ -8,6 +8,7 @@ import {
   ModuleEncoder,
   planChunks,
   withSeed,
+  type Encoder,
   type Module,
   type Parameter,
   type TensorBatch,
@@ -202,3 +203,79 @@ test('two towers: texts through a transformer, feature vectors through a percept
     assert.equal(gradcache.parameters().length, texts.parameters().length + 3);
   }
 });
+
+/** Counts the rows that pass through a module. */
+function counted(module: Module): { module: Module; rows: () => number } {
+  let rows = 0;
+  return {
+    module: {
+      forward: (input) => {
+        rows += input.shape[0]!;
+        return module.forward(input);
+      },
+      parameters: () => module.parameters(),
+    },
+    rows: () => rows,
+  };
+}
+
+const locked = (module: Module): Module => {
+  for (const { tensor } of module.parameters()) tensor.requiresGrad = false;
+  return module;
+};
+const stored: Module = { forward: (rows) => rows, parameters: () => [] };
+
+for (const [title, tower, width] of [
+  ['representations computed before', () => stored, 24],
+  ['a locked tower', () => locked(new Perceptron(7, 24, 'float64')), 7],
+] as const) {
+  test(`a tower without anything to train is encoded once, and the other has its exact gradient: ${title}`, async () => {
+    const texts = await textEncoder('float64');
+    for (const [name, loss] of [
+      ['infoNCE', infoNCE({ temperature: 0.2 })],
+      ["a loss of one's own", (a: Tensor, b: Tensor) => plainInfoNCE({ temperature: 0.2 })(a, b)],
+    ] as const) {
+      for (const retain of ['last', 'auto', { bytes: 0 }, { bytes: 1e9 }] as const) {
+        const { module, rows } = counted(tower());
+        const documents = new ModuleEncoder(module);
+        const towers = [texts, documents] as const;
+        const batches = [tenTexts(1), random([10, width], 31, 'float64')];
+        const pieces = towers.map((encoder, k) => whole(encoder as never, batches[k]!));
+        const graphs = [texts, withGraph(documents)];
+        const expected = await fullBatch(graphs as never, pieces, plainInfoNCE({ temperature: 0.2 }));
+        const before = rows();
+        const gradcache = new GradCache({ encoders: towers, loss, chunk: { sequences: 3 }, retain });
+        const result = await gradcache.step(batches);
+        assert.equal(rows() - before, 10, `${name}, ${JSON.stringify(retain)}`);
+        assert.ok(Math.abs(result.loss - expected.loss) <= 1e-10);
+        assertSameGradients(
+          await gradients([texts]),
+          new Map([...expected.gradients].filter(([key]) => key.startsWith('0:'))),
+          1e-10,
+          name,
+        );
+        for (const { tensor } of documents.parameters()) assert.equal(tensor.grad, null);
+        clear([texts]);
+      }
+    }
+  });
+}
+
+test('nothing but a learned temperature to train', async () => {
+  const loss = infoNCE({ temperature: { initial: 0.2, learned: true } });
+  const encoder = new ModuleEncoder(stored);
+  const batches = [random([10, 6], 31, 'float64'), random([10, 6], 32, 'float64')];
+  await new GradCache({ encoders: [encoder, encoder], loss, chunk: { sequences: 3 } }).step(batches);
+  assert.notEqual(loss.parameters()[0]!.tensor.grad!.item(), 0);
+});
+
+/** Gives fullBatch, which asks for a graph, the representations of a tower that has none. */
+function withGraph(encoder: ModuleEncoder): Pick<Encoder<Tensor>, 'parameters' | 'forwardChunk'> {
+  return {
+    parameters: () => encoder.parameters(),
+    forwardChunk: async (chunk, { seed }) => {
+      const { representations } = await encoder.forwardChunk(chunk, { seed });
+      return { representations, ticket: { seed, graph: representations } };
+    },
+  };
+}

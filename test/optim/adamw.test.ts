@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
 import { AdamW } from '../../lib/optim/adamw.js';
+import { call } from '../../lib/operators.js';
 import { clipGradNorm } from '../../lib/optim/clip.js';
 import { Tensor } from '../../lib/tensor.js';
 import type { DType, Parameter } from '../../lib/tensor.js';
@@ -209,4 +210,40 @@ test('settings and parameters that make no sense are refused', async () => {
     code: 'INPUT',
     message: /No parameter has a gradient/,
   });
+});
+
+test('what was changed behind the optimizer is refused before its kernel reads it', async () => {
+  const resize = (tensor: Tensor, shape: number[]) => call('aten::resize_', tensor, shape).dispose();
+  const changes: readonly (readonly [string, (weight: Tensor) => void, RegExp])[] = [
+    ['a smaller gradient', (weight) => resize(weight.grad!, [1]), /gradient of weight has shape \[1\]/],
+    ['a larger gradient', (weight) => resize(weight.grad!, [2000, 1000]), /gradient of weight has shape/],
+    [
+      'a larger parameter',
+      (weight) => {
+        weight.requiresGrad = false;
+        resize(weight, [2000, 1000]);
+        weight.requiresGrad = true;
+      },
+      /weight has shape/,
+    ],
+    [
+      'a gradient that lies otherwise',
+      (weight) => (weight.grad = Tensor.from([1, 2, 3, 4], { shape: [2, 2] }).t()),
+      /strides/,
+    ],
+  ];
+  for (const [title, change, message] of changes) {
+    for (const updated of [false, true]) {
+      const weight = parameter('weight', [1, 2, 3, 4], { shape: [2, 2] });
+      const optimizer = new AdamW([weight], { lr: 0.1 });
+      weight.tensor.grad = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
+      if (updated) await optimizer.step();
+      change(weight.tensor);
+      await assert.rejects(
+        optimizer.step(),
+        (error) => error instanceof GradCacheError && message.test(error.message),
+        `${title}, ${updated ? 'after' : 'before'} a first update`,
+      );
+    }
+  }
 });

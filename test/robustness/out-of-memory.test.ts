@@ -120,3 +120,21 @@ test('an encoder that does not queue is given one chunk at a time in the second 
   assert.equal(chunks, 2 * planChunks(encoder.lengths(batches[0]), chunk).length);
   assert.equal(asked.mostBackwards, 1);
 });
+
+test('where the gradients of earlier steps cannot be copied, no smaller chunk is tried', async () => {
+  const encoder = await textEncoder('float32');
+  const { wrapped, asked } = limited(encoder, () => 10);
+  const [kept] = encoder.gradients() as [Tensor];
+  const copies = Object.create(kept) as Tensor;
+  Object.defineProperty(copies, 'handle', { value: kept.handle });
+  copies.clone = () => {
+    throw outOfMemory();
+  };
+  const accumulating: Encoder<TokenBatch> = { ...wrapped, gradients: () => [copies] };
+  const options = { loss: infoNCE({ temperature: 0.3 }), chunk: { sequences: 10 } };
+  await new GradCache({ ...options, encoders: [encoder, encoder] }).step(batches);
+  const gradcache = new GradCache({ ...options, encoders: [accumulating, accumulating] });
+  await assert.rejects(gradcache.step(batches), fails('OUT_OF_MEMORY', /copy of the gradients.*zeroGrad/));
+  assert.equal(asked.forwards, 0);
+  assert.deepEqual(gradcache.chunkSizes(), [{ sequences: 10 }, { sequences: 10 }]);
+});

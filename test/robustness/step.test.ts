@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   call,
+  callAsync,
   GradCache,
   GradCacheError,
   infoNCE,
   ModuleEncoder,
   RepresentationCache,
   Tensor,
+  type Encoder,
   type GradCacheOptions,
   type Module,
   type Parameter,
@@ -361,20 +363,87 @@ for (const [writer, write] of Object.entries({
       is_first_step: true,
     }),
 })) {
-  test(`weights that ${writer} changes between the passes are noticed`, async () => {
-    const encoder = await textEncoder('float32');
-    const [{ tensor }] = encoder.parameters() as [Parameter];
-    const gradcache = new GradCache({
-      encoders: [encoder, encoder],
-      loss: infoNCE(),
-      chunk: { sequences: 1 },
-      retain: { bytes: 1e9 },
-    });
-    const step = gradcache.step(good, {
-      onProgress: ({ phase }) => {
-        if (phase === 'loss') write(tensor.detach());
-      },
-    });
-    await assert.rejects(step, fails('INPUT', /weights were changed/));
-  });
+  for (const retain of [{ bytes: 0 }, 'last', { bytes: 1e9 }] as const) {
+    for (const when of ['forward', 'loss', 'backward']) {
+      test(`weights that ${writer} changes are noticed: ${when}, retain ${JSON.stringify(retain)}`, async () => {
+        const encoder = await textEncoder('float32');
+        const [{ tensor }] = encoder.parameters() as [Parameter];
+        const towers = [encoder, encoder];
+        const gradcache = new GradCache({
+          encoders: towers,
+          loss: infoNCE(),
+          chunk: { sequences: 1 },
+          retain,
+        });
+        let written = false;
+        const step = gradcache.step(good, {
+          onProgress: ({ phase }) => {
+            if (phase === when && !written) write(tensor.detach());
+            written ||= phase === when;
+          },
+        });
+        await assert.rejects(step, fails('INPUT', /weights were changed/));
+        for (const values of (await gradients([encoder])).values())
+          assert.ok(Array.from(values).every((value) => value === 0));
+        assert.ok((await gradcache.step(good)).loss > 0);
+      });
+    }
+  }
 }
+
+test('an abort stops chunks whose graph was kept as soon as others', async () => {
+  const encoder = await textEncoder('float32');
+  const large = call('aten::ones', [1500, 1500]);
+  let launched = 0;
+  let done = 0;
+  const towers: Encoder<TokenBatch> = {
+    device: encoder.device,
+    queues: true,
+    automaticChunk: encoder.automaticChunk,
+    lengths: (batch) => encoder.lengths(batch),
+    truncated: (batch) => encoder.truncated(batch),
+    graphBytes: (chunk) => encoder.graphBytes(chunk),
+    parameters: () => encoder.parameters(),
+    gradients: () => encoder.gradients(),
+    forwardChunk: (chunk, options) => encoder.forwardChunk(chunk, options),
+    backwardChunk: async (...given) => {
+      // The engine is busy when the signal fires, with what stands before the third chunk in its queue.
+      if (++launched === 3) void callAsync('aten::mm', large, large);
+      await encoder.backwardChunk(...given);
+      done++;
+    },
+  };
+  const chunk = { sequences: 1 };
+  const gradcache = new GradCache({
+    encoders: [towers, towers],
+    loss: infoNCE(),
+    chunk,
+    retain: { bytes: 1e9 },
+  });
+  const abort = new AbortController();
+  const step = gradcache.step(good, {
+    signal: abort.signal,
+    onProgress: (progress) => {
+      if (progress.phase === 'backward' && progress.chunk === 2) abort.abort();
+    },
+  });
+  await assert.rejects(step, fails('ABORTED'));
+  assert.equal(done, 2);
+  assert.ok(launched >= 5);
+});
+
+test('every phase of a step reports its chunks from 1 to the last, with all rows and tokens', async () => {
+  const encoder = await textEncoder('float32');
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 4 } });
+  const seen: StepProgress[] = [];
+  const { sequences, tokens } = await gradcache.step(good, { onProgress: (progress) => seen.push(progress) });
+  for (const phase of ['forward', 'loss', 'backward']) {
+    const own = seen.filter((progress) => progress.phase === phase);
+    assert.deepEqual(
+      own.map(({ chunk }) => chunk),
+      Array.from({ length: own[0]!.chunks }, (_, k) => k + 1),
+      phase,
+    );
+    assert.deepEqual([own.at(-1)!.rows, own.at(-1)!.tokens], [sequences, tokens], phase);
+  }
+});

@@ -1,0 +1,307 @@
+/** Every option of every exported function and method, with values of every type that it does not take. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as gradcache from '../../lib/index.js';
+import { smallTokenizer } from '../exactness/small-tokenizer.js';
+import { tenTexts, textEncoder, whole } from '../exactness/support.js';
+
+type Type =
+  'null' | 'text' | 'number' | 'boolean' | 'object' | 'list' | 'function' | 'symbol' | 'bigint' | 'map';
+
+const VALUES: readonly (readonly [Type, unknown])[] = [
+  ['null', null],
+  ['text', 'no'],
+  ['text', '1'],
+  ['number', 1],
+  ['number', 0],
+  ['number', NaN],
+  ['boolean', true],
+  ['boolean', false],
+  ['object', {}],
+  ['list', []],
+  ['list', [1]],
+  ['function', () => 1],
+  ['symbol', Symbol('1')],
+  ['bigint', 1n],
+  ['map', new Map()],
+];
+
+/** A call with options, and for each option the types that it takes. */
+interface Taker {
+  readonly call: (options: never) => unknown;
+  readonly options: Readonly<Record<string, readonly Type[]>>;
+  /** What must be given beside the option that is tried. */
+  readonly base?: object;
+}
+
+const { GradCache, infoNCE, TextEncoder, Tensor, ModuleEncoder, AdamW } = gradcache;
+
+const config = {
+  model_type: 'bert',
+  vocab_size: 97,
+  hidden_size: 12,
+  num_hidden_layers: 1,
+  num_attention_heads: 3,
+  intermediate_size: 7,
+};
+const tokenizer = await smallTokenizer(97);
+const encoder = await textEncoder('float32');
+const { seed: _, ...chunk } = whole(encoder, tenTexts(1))[0]!;
+const weight = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
+weight.requiresGrad = true;
+const parameters = [{ name: 'weight', tensor: weight, decay: true }];
+const module = new ModuleEncoder({ forward: (input) => input.matmul(weight), parameters: () => parameters });
+const steps = new GradCache({ encoders: [encoder, encoder], loss: infoNCE() });
+const rows = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
+const sts = { first: ['w1', 'w2'], second: ['w3', 'w4'], scores: [1, 2] };
+const retrieval = { queries: ['w1'], documents: ['w1', 'w2'], relevant: [new Map([[0, 1]])] };
+
+const schedule = {
+  options: { lr: ['number'], warmup: ['number'], total: ['number'], final: ['number'] },
+  base: { lr: 1, total: 10 },
+} as const;
+const forward = {
+  options: { seed: ['number'], retain: ['boolean'], group: ['number'] },
+  base: { seed: 1 },
+} as const;
+const loading = {
+  device: ['text'],
+  precision: ['text'],
+  maxLength: ['number'],
+  dropout: ['number'],
+} as const;
+
+/** By the name of an export, or of a method; null: it takes no options. */
+const TAKERS: Readonly<Record<string, Taker | null>> = {
+  GradCacheError: null,
+  call: null,
+  callAsync: null,
+  schema: null,
+  backward: null,
+  noGrad: null,
+  withGrad: null,
+  withSeed: null,
+  tidy: null,
+  devices: null,
+  emptyCache: null,
+  memory: null,
+  resetPeakMemory: null,
+  synchronize: null,
+  threads: null,
+  useLibtorch: null,
+  planChunks: null,
+  RepresentationCache: null,
+  'RepresentationCache.compute': null, // its options are the loss's
+  clipGradNorm: null,
+  averageRanks: null,
+  pearson: null,
+  spearman: null,
+  scoreRanking: null,
+  flattenScores: null,
+  readSafetensors: null,
+  writeSafetensors: null,
+  readRetrievalFolder: null,
+  train: null, // a configuration: test/training/read-config.test.ts
+  Tokenizer: null,
+  Tensor: null,
+  TextEncoder: null,
+  ModuleEncoder: null,
+  'Tensor.from': {
+    call: (options) => Tensor.from([1, 2], options),
+    options: { shape: ['list'], dtype: ['text'], device: ['text'] },
+  },
+  'Tensor.fromBytes': {
+    call: (options) => Tensor.fromBytes(new Uint8Array(2), options),
+    options: { shape: ['list'], dtype: ['text'], device: ['text'] },
+    base: { shape: [2], dtype: 'uint8' },
+  },
+  'Tensor.to': { call: (options) => weight.to(options), options: { dtype: ['text'], device: ['text'] } },
+  GradCache: {
+    call: (options) => new GradCache(options),
+    options: {
+      encoders: ['list'],
+      loss: ['function'],
+      chunk: ['text'],
+      retain: [],
+      accumulate: ['number'],
+      seed: ['number'],
+    },
+    base: { encoders: [encoder, encoder], loss: infoNCE() },
+  },
+  'GradCache.step': {
+    call: (options) => steps.step([tenTexts(1), tenTexts(2)], options),
+    options: { signal: [], onProgress: ['function'], loss: ['object', 'map'], seed: ['number'] },
+  },
+  infoNCE: {
+    call: (options) => infoNCE(options),
+    options: { temperature: ['number'], similarity: [], symmetric: ['boolean'] },
+  },
+  'infoNCE, a learned temperature': {
+    call: (options) => infoNCE({ temperature: options }),
+    options: { initial: ['number'], learned: ['boolean'] },
+    base: { initial: 0.1, learned: true },
+  },
+  AdamW: {
+    call: (options) => new AdamW(parameters, options),
+    options: {
+      lr: ['number'],
+      betas: [],
+      eps: ['number'],
+      weightDecay: ['number'],
+      maxGradNorm: ['number'],
+    },
+    base: { lr: 1 },
+  },
+  'AdamW, a group': {
+    call: (options) => new AdamW([options], { lr: 1 }),
+    options: { parameters: [], lrScale: ['number'], weightDecay: ['number'] },
+    base: { parameters },
+  },
+  linearSchedule: { ...schedule, call: (options) => gradcache.linearSchedule(options) },
+  cosineSchedule: { ...schedule, call: (options) => gradcache.cosineSchedule(options) },
+  constantSchedule: {
+    call: (options) => gradcache.constantSchedule(options),
+    options: { lr: ['number'], warmup: ['number'] },
+    base: { lr: 1 },
+  },
+  'TextEncoder.load': { call: (options) => TextEncoder.load('/nowhere', options), options: loading },
+  'TextEncoder.create': {
+    call: (options) => TextEncoder.create(config, tokenizer, options).dispose(),
+    options: { ...loading, pooling: [], normalize: ['boolean'], seed: ['number'] },
+  },
+  'TextEncoder.tokenize': {
+    call: (options) => encoder.tokenize(['w1'], options),
+    options: { prompt: ['text'] },
+  },
+  'TextEncoder.encode': {
+    call: (options) => encoder.encode(['w1'], options),
+    options: { prompt: ['text'], tokensPerChunk: ['number'], signal: [] },
+  },
+  'TextEncoder.save': {
+    call: (options) => encoder.save('/nowhere/model', options),
+    options: { maxLength: ['number'] },
+  },
+  'TextEncoder.forwardChunk': {
+    ...forward,
+    call: (options) => encoder.forwardChunk(chunk as never, options),
+  },
+  'ModuleEncoder.forwardChunk': {
+    ...forward,
+    call: (options) => module.forwardChunk({ batch: rows, rows: Int32Array.of(0, 1), tokens: 2 }, options),
+  },
+  'Tokenizer.encode': {
+    call: (options) => tokenizer.encode(['w1'], options),
+    options: { maxLength: ['number'], prefix: ['text'] },
+    base: { maxLength: 10 },
+  },
+  batches: {
+    call: (options) => gradcache.batches([{ a: 'x' }], options),
+    options: {
+      size: ['number'],
+      seed: ['number'],
+      epochs: ['number'],
+      shuffle: ['boolean'],
+      dropLast: ['boolean'],
+      uniqueTexts: ['boolean'],
+    },
+    base: { size: 1 },
+  },
+  shuffle: {
+    call: (options) => gradcache.shuffle([1, 2], options),
+    options: { seed: ['number'], epoch: ['number'], buffer: ['number'] },
+  },
+  prefetch: {
+    call: (options) => gradcache.prefetch([1], (item) => item, options),
+    options: { ahead: ['number'] },
+  },
+  readPairs: {
+    call: (options) => gradcache.readPairs('/nowhere.csv', options),
+    options: {
+      columns: [],
+      format: [],
+      header: ['boolean'],
+      quoting: [],
+      onBadLine: [],
+      onSkip: ['function'],
+    },
+  },
+  search: {
+    call: (options) => gradcache.search(rows, rows, options),
+    options: { k: ['number'], similarity: [], tile: ['object'] },
+    base: { k: 1 },
+  },
+  'search, a tile': {
+    call: (options) => gradcache.search(rows, rows, { k: 1, tile: options }),
+    options: { queries: ['number'], documents: ['number'] },
+  },
+  evaluateRetrieval: {
+    call: (options) => gradcache.evaluateRetrieval(encoder, retrieval, options),
+    options: {
+      recallAt: ['list'],
+      similarity: [],
+      prompts: ['object'],
+      block: ['number'],
+      signal: [],
+      onProgress: ['function'],
+    },
+  },
+  evaluateSts: {
+    call: (options) => gradcache.evaluateSts(encoder, sts, options),
+    options: { similarity: [], prompt: ['text'], block: ['number'], signal: [], onProgress: ['function'] },
+  },
+  readRetrievalPairs: {
+    call: (options) => gradcache.readRetrievalPairs('/nowhere.csv', options),
+    options: { columns: [], format: [], header: ['boolean'], quoting: [] },
+  },
+  readSts: {
+    call: (options) => gradcache.readSts('/nowhere.csv', options),
+    options: { columns: [], format: [], header: ['boolean'], quoting: [] },
+  },
+};
+
+/** The parameters of a function or method, as its source lists them. */
+const parametersOf = (member: unknown): string => {
+  const source = Function.prototype.toString.call(member);
+  return source.slice(source.indexOf('('), source.search(/\)\s*(\{|=>)/));
+};
+
+test('every export is in the table, and every method that takes options', () => {
+  const missing: string[] = [];
+  for (const [name, value] of Object.entries(gradcache)) {
+    if (typeof value !== 'function') continue;
+    if (!(name in TAKERS)) missing.push(name);
+    if (!/^class\s/.test(Function.prototype.toString.call(value))) continue;
+    const members = {
+      ...Object.getOwnPropertyDescriptors(value.prototype),
+      ...Object.getOwnPropertyDescriptors(value),
+    };
+    for (const [method, { value: member }] of Object.entries(members)) {
+      if (method === 'constructor' || typeof member !== 'function') continue;
+      if (/\boptions\b/.test(parametersOf(member)) && !(`${name}.${method}` in TAKERS))
+        missing.push(`${name}.${method}`);
+    }
+  }
+  assert.deepEqual(missing, []);
+});
+
+for (const [name, taker] of Object.entries(TAKERS)) {
+  if (taker === null) continue;
+  test(`options of the wrong type are refused: ${name}`, async () => {
+    const accepted: string[] = [];
+    for (const [option, types] of Object.entries(taker.options)) {
+      for (const [type, value] of VALUES) {
+        if (types.includes(type)) continue;
+        const given = `${option}: ${String(value)} (${type})`;
+        try {
+          await taker.call({ ...taker.base, [option]: value } as never);
+          accepted.push(given);
+        } catch (error) {
+          if (!(error instanceof gradcache.GradCacheError)) throw new Error(given, { cause: error });
+          // A file that is not there, or the like, says that nobody looked at the option.
+          if (/nowhere/.test(error.message)) accepted.push(`${given}: ${error.message}`);
+        }
+      }
+    }
+    assert.deepEqual(accepted, []);
+  });
+}
