@@ -25,9 +25,6 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
             " tokens, the encoder has positions for ", limit);
     packed.longest = std::max<int64_t>(packed.longest, lengths[s]);
     packed.offsets.push_back(packed.offsets.back() + lengths[s]);
-    // The kernels count tokens in 32 bits.
-    require(packed.offsets.back() <= std::numeric_limits<int32_t>::max(), "INPUT",
-            "a chunk holds at most 2^31 - 1 tokens; take smaller chunks");
   }
   require(packed.offsets.back() <= std::numeric_limits<int32_t>::max(), "INPUT", "a chunk of ",
           packed.offsets.back(), " tokens is too long: offsets are numbers of 32 bits");
