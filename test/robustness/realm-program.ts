@@ -7,7 +7,7 @@ import { Realm } from './realm-loader.js';
 
 /** What a context gets from Node, as a test runner lends it; what the language itself has is the context's own. */
 const own = new Set(vm.runInNewContext('Object.getOwnPropertyNames(globalThis)') as string[]);
-const LENT = Object.getOwnPropertyNames(globalThis).filter((name) => !own.has(name));
+const LENT = Object.getOwnPropertyNames(globalThis).filter((name) => name === 'console' || !own.has(name));
 
 const INSIDE = `
 import assert from 'node:assert';
