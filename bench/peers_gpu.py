@@ -30,6 +30,9 @@ arguments = argparse.ArgumentParser()
 arguments.add_argument('--device', default='cuda')
 DEVICE = arguments.parse_args().device
 
+# transformers looks for flash attention once, when it is imported: see peers_unpadded.py.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'flash_attention'))
+
 import numpy  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402

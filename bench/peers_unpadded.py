@@ -1,19 +1,15 @@
 """sentence-transformers' cached loss at its best setting: texts end to end through flash attention, mini-batches cut by
-their number of tokens (releases from 6.2 on, with transformers 5)."""
-import os
-import sys
+their number of tokens (releases from 6.2 on, with transformers 5). flash_attention/ must be on the path before transformers is
+imported."""
 import tempfile
 
 import numpy
 import torch
 import transformers
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'flash_attention'))
-
-from sentence_transformers import SentenceTransformer  # noqa: E402
-from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss  # noqa: E402
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer  # noqa: E402
 
 # Rows of the score matrix that the loss holds at a time; the mini-batches of the encoder are cut by tokens.
 SCORE_ROWS = 1024
