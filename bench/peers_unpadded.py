@@ -49,8 +49,10 @@ def make_encoder(config, device, compile_):
     pooling = Pooling(transformer.get_embedding_dimension(), 'mean')
     model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device=device).train()
     if compile_:
-        # Each mini-batch has its own number of tokens, so sizes stay symbols.
-        transformer.model.compile(dynamic=True)
+        # A layer at a time: compiled as a whole, the model runs as it did (no graph is ever taken). Each mini-batch has its own
+        # number of tokens, so sizes stay symbols.
+        for layer in transformer.model.encoder.layer:
+            layer.compile(dynamic=True)
     return model
 
 
