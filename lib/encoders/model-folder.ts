@@ -121,9 +121,7 @@ async function requireFolder(path: string): Promise<void> {
     absent = true;
   }
   const interrupted = absent ? await interruptedReplacement(path) : undefined;
-  const way = interrupted
-    ? ` ${interrupted} beside it is a complete model that an interrupted save left: rename it back.`
-    : '';
+  const way = interrupted === undefined ? '' : ` ${interrupted}`;
   const download =
     absent && isHubName(path)
       ? ' Nothing is downloaded: fetch it first, for instance with `hf download NAME --local-dir FOLDER`.'
@@ -149,10 +147,9 @@ async function readConfig(folder: string): Promise<Record<string, unknown>> {
   }
   const config = await readJsonObject(path);
   if (config === undefined) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${folder} has no config.json; a transformers or sentence-transformers folder is needed.`,
-    );
+    const way =
+      (await interruptedReplacement(folder)) ?? 'A transformers or sentence-transformers folder is needed.';
+    throw new GradCacheError('CHECKPOINT', `${folder} has no config.json. ${way}`);
   }
   if (typeof config.model_type !== 'string')
     throw new GradCacheError('CHECKPOINT', `${path} has no "model_type".`);

@@ -4,7 +4,14 @@ import { GradCacheError } from '../errors.js';
 import { onFiles } from '../file-error.js';
 import { flushFolder } from '../file-handle.js';
 import { show } from '../option-values.js';
-import { bringBack, isOwnEntry, setAsideInside, takePlaceInside, undoAbandoned } from './replace-inside.js';
+import {
+  bringBack,
+  hasAside,
+  isOwnEntry,
+  setAsideInside,
+  takePlaceInside,
+  undoAbandoned,
+} from './replace-inside.js';
 import { beside } from './names-beside.js';
 import { inTurn } from './replace-file.js';
 import { mergeAbandoned, mergeInto, type Belongs } from './set-aside.js';
@@ -150,13 +157,16 @@ async function replaceInside(target: string, { write, belongs, recognise }: Repl
   }
 }
 
-/** A folder that an interrupted {@link replaceFolder} left beside `path`, or undefined. */
+/** What an interrupted {@link replaceFolder} left of the model at `path`, in a sentence with the way out; or undefined. */
 export async function interruptedReplacement(path: string): Promise<string | undefined> {
   const target = resolve(path);
   const names = await readdir(dirname(target)).catch((): string[] => []);
   const prefix = `${basename(target)}.`;
   const left = names.find((name) => name.startsWith(prefix) && /^\d+\.old$/.test(name.slice(prefix.length)));
-  return left === undefined ? undefined : join(dirname(target), left);
+  if (left !== undefined)
+    return `${join(dirname(target), left)} beside it is a complete model that an interrupted save left: rename it back.`;
+  if (!(await hasAside(target))) return undefined;
+  return 'A save that was interrupted has set aside what was in it, in .gradcache.old there: save again, or move it back.';
 }
 
 async function namesIn(target: string, path: string): Promise<string[] | undefined> {

@@ -16,6 +16,14 @@ const DONE = '.gradcache.done';
 /** Another writer changes something in the folder within this many milliseconds, or was killed. */
 const ABANDONED_AFTER = 60_000;
 
+/** Whether a replacement of what is in the folder was not finished. */
+export async function hasAside(target: string): Promise<boolean> {
+  return stat(join(target, ASIDE)).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** Whether an entry of a folder is one of those that replacing leaves for a while. */
 export function isOwnEntry(name: string): boolean {
   return /^\.gradcache\.(old|done|\d+\.tmp)$/.test(name);

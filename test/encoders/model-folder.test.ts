@@ -382,4 +382,9 @@ test('where only the remains of an interrupted save exist, they are pointed out'
     code: 'CHECKPOINT',
     message: /model\.123\.old beside it is a complete model/,
   });
+  await mkdir(join(folder, 'mounted', '.gradcache.old'), { recursive: true });
+  await assert.rejects(readModelFolder(join(folder, 'mounted')), {
+    code: 'CHECKPOINT',
+    message: /has no config\.json\. A save that was interrupted has set aside .* save again/,
+  });
 });
