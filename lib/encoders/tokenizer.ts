@@ -2,7 +2,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
+import { checkKnown } from '../known-options.js';
+import { requireString, show } from '../option-values.js';
 import { placeholderIn } from './placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
@@ -164,7 +165,10 @@ export class Tokenizer {
     return turn;
   }
 
-  async #encode(texts: readonly string[], { maxLength, prefix = '' }: EncodeOptions): Promise<TokenBatch> {
+  async #encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
+    checkKnown("a tokenizer's encode", options, ['maxLength', 'prefix']);
+    const { maxLength, prefix = '' } = options;
+    requireString('prefix', prefix);
     requireStrings(texts);
     this.#requireLength(texts, prefix);
     this.#setMaxLength(maxLength);

@@ -106,9 +106,16 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   Tensor: null,
   TextEncoder: null,
   ModuleEncoder: null,
-  'Tensor.from': null,
-  'Tensor.fromBytes': null,
-  'Tensor.to': null,
+  'Tensor.from': {
+    call: (options) => Tensor.from([1, 2], options),
+    options: { shape: ['list'], dtype: ['text'], device: ['text'] },
+  },
+  'Tensor.fromBytes': {
+    call: (options) => Tensor.fromBytes(new Uint8Array(2), options),
+    options: { shape: ['list'], dtype: ['text'], device: ['text'] },
+    base: { shape: [2], dtype: 'uint8' },
+  },
+  'Tensor.to': { call: (options) => weight.to(options), options: { dtype: ['text'], device: ['text'] } },
   GradCache: {
     call: (options) => new GradCache(options),
     options: {
@@ -182,7 +189,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     ...forward,
     call: (options) => module.forwardChunk({ batch: rows, rows: Int32Array.of(0, 1), tokens: 2 }, options),
   },
-  'Tokenizer.encode': null,
+  'Tokenizer.encode': {
+    call: (options) => tokenizer.encode(['w1'], options),
+    options: { maxLength: ['number'], prefix: ['text'] },
+    base: { maxLength: 10 },
+  },
   batches: {
     call: (options) => gradcache.batches([{ a: 'x' }], options),
     options: {
@@ -241,11 +252,18 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   readRetrievalPairs: {
     call: (options) => gradcache.readRetrievalPairs('/nowhere.csv', options),
-    options: { documents: ['list', 'map'], columns: [], format: [], header: ['boolean'], quoting: [] },
+    options: {
+      signal: [],
+      documents: ['list', 'map'],
+      columns: [],
+      format: [],
+      header: ['boolean'],
+      quoting: [],
+    },
   },
   readSts: {
     call: (options) => gradcache.readSts('/nowhere.csv', options),
-    options: { columns: [], format: [], header: ['boolean'], quoting: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
   },
 };
 
