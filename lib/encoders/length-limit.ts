@@ -44,6 +44,20 @@ export function mostTokens(modelType: string, config: Readonly<Record<string, un
   );
 }
 
+/** @throws GradCacheError `INPUT` for a limit that is none, or that the model has no positions for */
+export function requireLength(
+  maxLength: number,
+  modelType: string,
+  config: Readonly<Record<string, unknown>>,
+): void {
+  const most = mostTokens(modelType, config);
+  if (Number.isSafeInteger(maxLength) && maxLength >= 1 && maxLength <= most) return;
+  throw new GradCacheError(
+    'INPUT',
+    `maxLength is ${show(maxLength)}; a whole number from 1 to ${most} is needed: the model has no more positions.`,
+  );
+}
+
 function tokenizerLimit(value: unknown): number {
   if (value === undefined || value === null) return Infinity;
   if (typeof value !== 'number' || !(value >= NO_LIMIT || (Number.isInteger(value) && value >= 1))) {

@@ -1,5 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { noGrad } from '../autograd.js';
+import { noGrad, withSeed } from '../autograd.js';
+import { call } from '../operators.js';
 import { Tensor, type Parameter } from '../tensor.js';
 import type { EncoderSettings } from '../native.js';
 import { isUnusedByEncoders, parameterName, statedSizes } from './architecture.js';
@@ -58,6 +59,18 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
       tensor.copyFrom(source);
       source.dispose();
     }
+  });
+}
+
+/** Random weights: normal with this standard deviation, biases 0, norms 1. The parameters are 0 before. */
+export function fillRandomly(parameters: readonly Parameter[], deviation: number, seed: number): void {
+  withSeed(seed, () => {
+    noGrad(() => {
+      for (const { name, tensor } of parameters) {
+        if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
+        else if (name.endsWith('.weight')) call('aten::fill_.Scalar', tensor, 1).dispose();
+      }
+    });
   });
 }
 

@@ -11,7 +11,7 @@ import {
   refused,
   show,
 } from '../option-values.js';
-import { backwardInGroup, noGrad, withSeed } from '../autograd.js';
+import { backwardInGroup } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
 import { putRows } from '../rows.js';
@@ -25,9 +25,9 @@ import { requireBackward, requireChunk, requireForwardOptions } from './chunk-ch
 import { planChunks } from './chunk-plan.js';
 import { inOrder } from './chunk-queue.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
-import { mostTokens } from './length-limit.js';
+import { mostTokens, requireLength } from './length-limit.js';
 import { readModelFolder, writeModelFolder, type ModelFolder, type Pooling } from './model-folder.js';
-import { matchWeights, requireSizes, storedWeights } from './model-state.js';
+import { fillRandomly, matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
 import { lengthsOf, pack, requireTokens } from './text-chunk.js';
 import { Tokenizer, type TokenBatch } from './tokenizer.js';
@@ -83,7 +83,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
 
   private constructor(folder: ModelFolder, options: TextEncoderOptions, weights: 'stored' | 'random') {
     const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, dropout } = options;
-    requireLength(folder, maxLength);
+    requireLength(maxLength, folder.modelType, folder.config);
     const head = {
       pooling: folder.pooling,
       normalize: folder.normalize,
@@ -169,14 +169,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(folder, options, 'random');
     return orDispose(encoder, () => {
-      withSeed(seed, () => {
-        noGrad(() => {
-          for (const { name, tensor } of encoder.#parameters) {
-            if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
-            else if (name.endsWith('.weight')) call('aten::fill_.Scalar', tensor, 1).dispose();
-          }
-        });
-      });
+      fillRandomly(encoder.#parameters, deviation, seed);
     });
   }
 
@@ -373,7 +366,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   async save(folder: string, options: { maxLength?: number | undefined } = {}): Promise<void> {
     checkKnown('save', options, ['maxLength']);
     const { maxLength = this.#folder.maxLength } = options;
-    requireLength(this.#folder, maxLength);
+    requireLength(maxLength, this.#folder.modelType, this.#folder.config);
     const model = { ...this.#folder, prompts: this.prompts, similarity: this.similarity, maxLength };
     const state = await whileReading(this.#parameters, () => storedWeights(model, this.#parameters));
     await writeModelFolder(folder, state);
@@ -402,16 +395,6 @@ function requireTypes({
   requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
   if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
   if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
-}
-
-/** @throws GradCacheError `INPUT` for a length limit that the model has no positions for */
-function requireLength({ modelType, config }: ModelFolder, maxLength: number): void {
-  const most = mostTokens(modelType, config);
-  if (Number.isSafeInteger(maxLength) && maxLength >= 1 && maxLength <= most) return;
-  throw new GradCacheError(
-    'INPUT',
-    `maxLength is ${show(maxLength)}; a whole number from 1 to ${most} is needed: the model has no more positions.`,
-  );
 }
 
 /** The encoder after `fill`, whose failure frees it at once. */

@@ -175,5 +175,5 @@ test('an encoder that cannot be filled is freed at once', async (t) => {
   await assert.rejects(TextEncoder.load(folder), missing);
   assert.equal(freed.mock.callCount(), 1);
   await assert.rejects(create(BERT, { seed: -1 }), fails('INPUT', /seed/));
-  assert.equal(freed.mock.callCount(), 2);
+  assert.equal(freed.mock.callCount(), 1, 'nothing was built that had to be freed');
 });
