@@ -104,12 +104,9 @@ export class AdamW {
     }
     try {
       for (const { parameter, gradient } of found) {
-        checkDense(parameter);
-        requireAlike('gradient', parameter, gradient);
-        if (parameter.state !== null) {
-          requireAlike('mean', parameter, parameter.state.mean);
-          requireAlike('mean of squares', parameter, parameter.state.square);
-        }
+        // Both moments were made alike.
+        const { state } = parameter;
+        requireAlike(parameter, state === null ? { gradient } : { gradient, state: state.mean });
       }
       const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
       // One fused call for parameters that share device, element type and settings.

@@ -25,10 +25,22 @@ function stridesOf(tensor: Tensor): number[] {
   return tensor.shape.map((_, dimension) => call<number>('aten::stride.int', tensor, dimension));
 }
 
+/** How a tensor lies in memory: what the fused kernel takes for granted. */
+interface Layout {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly dtype: string;
+  readonly device: string;
+}
+
+function layoutOf(tensor: Tensor): Layout {
+  return { shape: tensor.shape, strides: stridesOf(tensor), dtype: tensor.dtype, device: tensor.device };
+}
+
 /** The fused kernel goes through memory from a parameter's first element on, as many as it has. */
-export function checkDense({ name, tensor }: Parameter): void {
-  const { shape } = tensor;
-  const strides = stridesOf(tensor);
+export function checkDense({ name, tensor }: Parameter): Layout {
+  const layout = layoutOf(tensor);
+  const { shape, strides } = layout;
   let expected = 1;
   for (const [stride, extent] of strides
     .map((stride, dimension) => [stride, shape[dimension]!] as const)
@@ -43,36 +55,42 @@ export function checkDense({ name, tensor }: Parameter): void {
     }
     expected *= extent;
   }
+  return layout;
 }
 
 /**
- * Looks whether a tensor that the fused kernel reads beside a parameter lies in memory as the parameter does. The kernel
- * asks nobody: it would mix up elements, or read what is not there.
+ * Looks whether what the fused kernel reads beside a parameter lies in memory as the parameter does. The kernel asks
+ * nobody: it would mix up elements, or read what is not there.
  *
+ * @param beside tensors by what they are, for the message
  * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for what was changed behind the optimizer's back; `INPUT` for other strides
  */
-export function requireAlike(what: string, { name, tensor: parameter }: Parameter, tensor: Tensor): void {
-  const [shape, wanted] = [tensor.shape, parameter.shape];
-  if (shape.join() !== wanted.join())
-    throw new GradCacheError(
-      'SHAPE',
-      `The ${what} of ${name} has shape [${shape.join(', ')}], its parameter [${wanted.join(', ')}]: was one of them resized?`,
-    );
-  if (tensor.dtype !== parameter.dtype)
-    throw new GradCacheError(
-      'DTYPE',
-      `The ${what} of ${name} is ${tensor.dtype}, its parameter ${parameter.dtype}.`,
-    );
-  if (tensor.device !== parameter.device)
-    throw new GradCacheError(
-      'DEVICE',
-      `The ${what} of ${name} is on ${tensor.device}, its parameter on ${parameter.device}.`,
-    );
-  const [strides, expected] = [stridesOf(tensor), stridesOf(parameter)];
-  if (strides.some((stride, dimension) => stride !== expected[dimension] && shape[dimension]! > 1))
-    throw new GradCacheError(
-      'INPUT',
-      `The ${what} of ${name} has strides [${strides.join(', ')}], its parameter [${expected.join(', ')}]: set one that lies ` +
-        'in memory as its parameter does (tensor.grad.contiguous()).',
-    );
+export function requireAlike(parameter: Parameter, beside: Readonly<Record<string, Tensor>>): void {
+  const { name } = parameter;
+  const wanted = checkDense(parameter);
+  for (const [what, tensor] of Object.entries(beside)) {
+    const found = layoutOf(tensor);
+    if (found.shape.join() !== wanted.shape.join())
+      throw new GradCacheError(
+        'SHAPE',
+        `The ${what} of ${name} has shape [${found.shape.join(', ')}], its parameter [${wanted.shape.join(', ')}]: was one of ` +
+          'them resized?',
+      );
+    if (found.dtype !== wanted.dtype)
+      throw new GradCacheError(
+        'DTYPE',
+        `The ${what} of ${name} is ${found.dtype}, its parameter ${wanted.dtype}.`,
+      );
+    if (found.device !== wanted.device)
+      throw new GradCacheError(
+        'DEVICE',
+        `The ${what} of ${name} is on ${found.device}, its parameter on ${wanted.device}.`,
+      );
+    if (found.strides.some((stride, k) => stride !== wanted.strides[k] && found.shape[k]! > 1))
+      throw new GradCacheError(
+        'INPUT',
+        `The ${what} of ${name} has strides [${found.strides.join(', ')}], its parameter [${wanted.strides.join(', ')}]: set ` +
+          'one that lies in memory as its parameter does (tensor.grad.contiguous()).',
+      );
+  }
 }
