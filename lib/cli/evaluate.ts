@@ -35,8 +35,8 @@ const TASK_FLAGS = {
     kind: 'text',
     value: 'NAME',
     help:
-      "prompt of the model put before queries and sts sentences, '' for none; default: the prompt called query for\n" +
-      `${' '.repeat(30)}retrieval, the model's default prompt for sts`,
+      "prompt of the model put before queries and sts sentences, '' for none; default: the prompt called\n" +
+      `${' '.repeat(30)}query for retrieval, the model's default prompt for sts`,
   },
 } as const satisfies Flags;
 

@@ -1,4 +1,3 @@
-import type { Encoding } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 
 /** Token ids of several texts, end to end, without padding. */
@@ -9,6 +8,12 @@ export interface TokenBatch {
   readonly offsets: Int32Array;
   /** How many texts were cut to `maxLength`. */
   readonly truncated: number;
+}
+
+/** What is read of an encoding; the types of the package tokenizers do not compile under strict settings of a user. */
+interface Encoded {
+  getIds(): number[];
+  getOverflowing(): readonly unknown[];
 }
 
 /** Gathers encodings, in the order of the texts, into one flat list of ids. */
@@ -28,7 +33,7 @@ export class TokenCollector {
     this.#offsets = new Int32Array(texts.length + 1);
   }
 
-  add(encoding: Encoding): void {
+  add(encoding: Encoded): void {
     let ids = encoding.getIds();
     if (ids.length > this.#maxLength) {
       ids = this.#truncationSide === 'right' ? ids.slice(0, this.#maxLength) : ids.slice(-this.#maxLength);
