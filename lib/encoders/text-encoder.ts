@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
@@ -370,6 +371,15 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const model = { ...this.#folder, prompts: this.prompts, similarity: this.similarity, maxLength };
     const state = await whileReading(this.#parameters, () => storedWeights(model, this.#parameters));
     await writeModelFolder(folder, state);
+  }
+
+  /** What `console.log` shows: neither the weights nor the files of the tokenizer. */
+  [inspect.custom](): string {
+    const { device, precision, maxLength, tokenizer } = this;
+    const { modelType, pooling } = this.#folder;
+    const parts = { modelType, pooling, device, precision, maxLength, parameters: this.#parameters.length };
+    const shown = Object.entries(parts).map(([name, value]) => `${name}: ${value}`);
+    return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
   }
 
   /** Frees weights and gradients. Chunks under way keep them until they are done. */

@@ -218,6 +218,8 @@ export function buildTokenizer(
   files: TokenizerFiles,
 ): BuiltTokenizer {
   const listed: unknown[] = Array.isArray(parsed.added_tokens) ? parsed.added_tokens : [];
+  const inputs = files.config?.model_input_names;
+  if (Array.isArray(inputs) && inputs.includes('token_type_ids')) requireFirstType(parsed.post_processor);
   if (PLAIN.includes(tokenizerClass)) {
     const present = new Set(listed.map((token) => (isJsonObject(token) ? String(token.content) : '')));
     const padding = isJsonObject(parsed.padding) ? parsed.padding.pad_token : null;
@@ -263,6 +265,22 @@ function modelOf(parsed: JsonObject, kind: RebuildingClass['model'], name: strin
     'CHECKPOINT',
     `the model of tokenizer.json is ${found}, where ${name} builds a ${kind}; name the class that it is for as ` +
       `tokenizer_class in tokenizer_config.json, or ${PLAIN_CLASS} to take it as it stands`,
+  );
+}
+
+/** Models get type 0 for every token here; transformers gives them those of the template where they ask for types. */
+function requireFirstType(processor: unknown): void {
+  if (!isJsonObject(processor)) return;
+  if (Array.isArray(processor.processors)) for (const each of processor.processors) requireFirstType(each);
+  const pieces: unknown[] = Array.isArray(processor.single) ? processor.single : [];
+  const other = pieces
+    .map((piece) => (isJsonObject(piece) ? (piece.Sequence ?? piece.SpecialToken) : undefined))
+    .find((piece) => isJsonObject(piece) && piece.type_id !== 0);
+  if (other === undefined) return;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `the template of tokenizer.json has ${show(other)}, and model_input_names of tokenizer_config.json asks for ` +
+      'token_type_ids; supported is type 0 alone.',
   );
 }
 

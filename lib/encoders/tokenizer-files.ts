@@ -94,6 +94,7 @@ export const TOKENIZER_CONFIG_KEYS: Readonly<Record<string, Treatment>> = {
       ? undefined
       : 'one tokenizer.json for all versions is needed; remove it',
   tokenizer_object: onlyWithout('tokenizer.json is needed instead'),
+  _spm_precompiled_charsmap: onlyWithout('tokenizer.json holds the map; remove it'),
   gguf_file: onlyWithout('tokenizer.json is needed instead'),
   // Decoding, chats, padding (there is none here), paths, and options of tokenizers without a tokenizer.json.
   add_bos_token: 'nothing',

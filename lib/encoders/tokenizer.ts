@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { inspect } from 'node:util';
 import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
@@ -145,6 +146,12 @@ export class Tokenizer {
       const placeholder = placeholderIn(json);
       throw unusable(origin, placeholder === undefined ? error : new Error(placeholder, { cause: error }));
     }
+  }
+
+  /** What `console.log` shows: none of the files. */
+  [inspect.custom](): string {
+    const { tokenizerClass, vocabularySize, specialTokensPerText } = this;
+    return `Tokenizer { class: ${tokenizerClass}, vocabularySize: ${vocabularySize}, specialTokensPerText: ${specialTokensPerText} }`;
   }
 
   /** The id of a token, or null where the vocabulary does not have it. */

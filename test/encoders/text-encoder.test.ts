@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import { TextEncoder, Tokenizer } from '../../lib/index.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { fails } from '../robustness/failures.js';
@@ -70,4 +71,20 @@ test('no texts give no representations', async () => {
   const none = await encoder.encode([]);
   assert.deepEqual([none.shape, [...(await none.values())]], [[0, 4], []]);
   encoder.dispose();
+});
+
+test('console.log shows in a line what a model and a tokenizer are', async () => {
+  const encoder = await smallEncoder();
+  const tokenizer =
+    'Tokenizer { class: PreTrainedTokenizerFast, vocabularySize: 18, specialTokensPerText: 2 }';
+  assert.equal(inspect(encoder.tokenizer), tokenizer);
+  const shown = inspect({ encoder });
+  assert.match(
+    shown,
+    /TextEncoder \{ modelType: bert, pooling: mean, device: cpu, precision: float32, maxLength: 16/,
+  );
+  assert.ok(shown.includes(tokenizer));
+  assert.ok(shown.length < 300, shown);
+  encoder.dispose();
+  assert.match(inspect(encoder), /^TextEncoder \{ modelType: bert/);
 });

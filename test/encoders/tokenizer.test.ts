@@ -278,6 +278,13 @@ test('what the files beside it say and cannot be honoured is refused by name', a
     [{ 'added_tokens.json': '{' }, /added_tokens.json is not JSON/],
     [{ 'added_tokens.json': { x: 'y' } }, /added_tokens.json: x/],
   ];
+  const template = smallTokenizer().post_processor as object;
+  const typed = { post_processor: { ...template, single: [{ Sequence: { id: 'A', type_id: 1 } }] } };
+  await assert.rejects(beside(t, config({ model_input_names: ['input_ids', 'token_type_ids'] }), typed), {
+    code: 'CHECKPOINT',
+    message: /"type_id":1.*token_type_ids/,
+  });
+  await beside(t, config({ model_input_names: ['input_ids'] }), typed);
   for (const [files, message] of refused)
     await assert.rejects(beside(t, files), { code: 'CHECKPOINT', message }, JSON.stringify(files));
 });

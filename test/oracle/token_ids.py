@@ -1,7 +1,9 @@
 """Token ids of texts as transformers gives them for a folder: one JSON object a line in, one a line out.
 
 Request {"folder": path, "texts": [...]}; answer {"ids": [[...]], "class": name} or {"error": what was raised}.
+With "save": path the tokenizer is saved there too, and the answer has "arguments": the names that its class takes.
 """
+import inspect
 import json
 import os
 import sys
@@ -18,7 +20,13 @@ from transformers import AutoTokenizer  # noqa: E402
 def answer(request):
     try:
         tokenizer = AutoTokenizer.from_pretrained(request['folder'])
-        return {'ids': [tokenizer(text)['input_ids'] for text in request['texts']], 'class': type(tokenizer).__name__}
+        names = set()
+        if 'save' in request:
+            tokenizer.save_pretrained(request['save'])
+            for each in type(tokenizer).__mro__[:-1]:
+                parameters = inspect.signature(each.__init__).parameters.values()
+                names.update(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != 'self')
+        return {'arguments': sorted(names), 'ids': [tokenizer(text)['input_ids'] for text in request['texts']], 'class': type(tokenizer).__name__}
     except BaseException as error:  # a panic of the tokenizers library is no Exception
         return {'error': f'{type(error).__name__}: {error}'}
 

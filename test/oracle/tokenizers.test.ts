@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { readModelFolder, writeModelFolder } from '../../lib/encoders/model-folder.js';
+import { TOKENIZER_CONFIG_KEYS } from '../../lib/encoders/tokenizer-files.js';
 import type { GradCacheError } from '../../lib/index.js';
 import { smallConfig, writeTransformers } from '../encoders/small-model.js';
 import { oraclePackages, PythonServer } from './python.js';
@@ -43,6 +44,7 @@ interface Answer {
   readonly ids?: number[][];
   readonly class?: string;
   readonly error?: string;
+  readonly arguments?: string[];
 }
 
 interface Case {
@@ -287,4 +289,37 @@ test('tokens that only the files beside tokenizer.json name are never split', as
   );
   for (const [[name, each], { tokenizerClass, ...base }] of pairs(Object.entries(configs), variants, 6))
     await assertSame(name, { ...base, config: { tokenizer_class: tokenizerClass, ...each } });
+});
+
+test('every key that transformers writes, and every argument that its classes take, has a meaning here', async () => {
+  const bases: [string, TokenizerJson, string[]][] = [
+    ['bert', wordPieces(), ['BertTokenizer', 'MPNetTokenizer', 'PreTrainedTokenizerFast']],
+    ['roberta', bytePairs(), ['RobertaTokenizer', 'GPT2Tokenizer']],
+    ['xlm-roberta', unigrams(), ['XLMRobertaTokenizer', 'CamembertTokenizer']],
+  ];
+  // The content of tokenizer.json, which transformers gives to its classes as arguments.
+  const content = ['vocab', 'merges'];
+  for (const [type, json, classes] of bases) {
+    for (const tokenizerClass of classes) {
+      const folder = join(root, String(++folders));
+      await writeTransformers(folder, {
+        'config.json': { ...smallConfig, model_type: type },
+        'tokenizer.json': { ...json, truncation: wordPieces().truncation, padding: wordPieces().padding },
+        'tokenizer_config.json': {
+          tokenizer_class: tokenizerClass,
+          model_max_length: 64,
+          image_token: '[NEW]',
+        },
+      });
+      const save = `${folder}-python`;
+      const answer = (await python.ask({ folder, texts: [], save })) as Answer;
+      assert.equal(answer.error, undefined);
+      const written = JSON.parse(await readFile(join(save, 'tokenizer_config.json'), 'utf8')) as object;
+      for (const key of [...Object.keys(written), ...answer.arguments!]) {
+        const known =
+          Object.hasOwn(TOKENIZER_CONFIG_KEYS, key) || key.endsWith('_token') || content.includes(key);
+        assert.ok(known, `${key} of ${tokenizerClass}`);
+      }
+    }
+  }
 });
