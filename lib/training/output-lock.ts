@@ -1,14 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, open, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
 import { fileError, onFiles } from '../file-error.js';
-import { isAlive } from '../process-alive.js';
+import { holder, readHolder, runs, startOf, thisSystem, type Holder } from './lock-holder.js';
 
 /** Its name in the output folder. */
 const LOCK_FILE = 'train.lock';
@@ -21,19 +19,6 @@ const SILENCE = 60_000;
 
 /** Removing a lock takes moments; who has been at it for this long was killed. */
 const TURN = 10_000;
-
-/** Who holds an output folder. */
-interface Holder {
-  readonly id: string;
-  readonly host: string;
-  /** Processes of one system see each other by their numbers; those of another do not. */
-  readonly system: string;
-  readonly pid: number;
-  /** When the process started, in the system's own count: numbers of processes come again. */
-  readonly started: string | null;
-  readonly thread: number;
-  readonly since: string;
-}
 
 /** Locks that runs of this thread hold. */
 const held = new Set<string>();
@@ -141,39 +126,6 @@ async function readIfThere(path: string): Promise<string | null> {
   }
 }
 
-function holder(id: string): Holder {
-  return {
-    id,
-    host: hostname(),
-    system: thisSystem(),
-    pid: process.pid,
-    started: startOf(process.pid),
-    thread: threadId,
-    since: new Date().toISOString(),
-  };
-}
-
-/** The running kernel and the part of its processes that this one sees: containers have parts of their own. */
-function thisSystem(): string {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`;
-  } catch {
-    return hostname();
-  }
-}
-
-/** When a process started, or null where that cannot be seen. */
-function startOf(pid: number): string | null {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name of the program, in parentheses, can hold anything; what comes after the last one are numbers.
-    return fields.slice(fields.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-  } catch {
-    return null;
-  }
-}
-
 /** Null where there is a file of this name already, or its folder has just gone. */
 async function openNew(path: string): Promise<FileHandle | null> {
   try {
@@ -185,15 +137,6 @@ async function openNew(path: string): Promise<FileHandle | null> {
   }
 }
 
-/** Null for half a lock: its process is just writing it, or was killed at that. */
-function readHolder(text: string): Holder | null {
-  try {
-    return JSON.parse(text) as Holder;
-  } catch {
-    return null;
-  }
-}
-
 async function isOver(path: string, text: string): Promise<boolean> {
   const found = readHolder(text);
   if (found === null || found.system !== thisSystem()) return isSilent(path);
@@ -201,13 +144,6 @@ async function isOver(path: string, text: string): Promise<boolean> {
   if (found.started !== startOf(process.pid)) return true;
   if (found.thread === threadId) return !held.has(found.id);
   return isSilent(path); // a worker thread may have been terminated
-}
-
-/** Whether the process runs, and is no other that has got its number. */
-function runs({ pid, started }: Holder): boolean {
-  if (!isAlive(pid)) return false;
-  const now = startOf(pid);
-  return now === null || started === null || now === started;
 }
 
 /** Whether nobody has written the lock for long. */
