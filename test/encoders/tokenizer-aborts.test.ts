@@ -4,7 +4,7 @@ import { longestReplacement } from '../../lib/encoders/precompiled-map.js';
 import { LONGEST_FOR_PATTERNS, requireBoundedPattern } from '../../lib/encoders/regex-cost.js';
 import { Tokenizer } from '../../lib/encoders/tokenizer.js';
 import { bytePairs, unigrams, wordPieces, type TokenizerJson } from '../oracle/small-tokenizers.js';
-import { badPatterns, patterns, smallCharsmap } from '../robustness/tokenizer-gallery.js';
+import { badPatterns, patterns, smallCharsmap } from '../fuzz/tokenizer-gallery.js';
 
 // Each of these ended the process, at once or at some text.
 

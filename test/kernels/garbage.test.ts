@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { backward, call, GradCacheError, Tensor } from '../../lib/index.js';
-import { garbage, Random, randomTensor } from '../robustness/random-arguments.js';
+import { garbage, Random, randomTensor } from '../fuzz/random-arguments.js';
 import { normals } from './support.js';
 
 const CALLS = 3000;

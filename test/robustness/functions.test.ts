@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   AdamW,
@@ -21,23 +19,6 @@ import { native } from '../../lib/native.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tenTexts, textEncoder, whole } from '../exactness/support.js';
 import { fails } from './failures.js';
-
-test('a process survives garbage in every exported function', () => {
-  for (const seed of [1, 2]) {
-    const { status, signal, stdout, stderr } = spawnSync(
-      process.execPath,
-      [join(import.meta.dirname, 'garbage.js'), String(seed), '1500'],
-      {
-        encoding: 'utf8',
-        env: { ...process.env, OMP_NUM_THREADS: '1' },
-        timeout: 300_000,
-        maxBuffer: 2 ** 26,
-      },
-    );
-    const last = stdout.trimEnd().split('\n').slice(-3).join('\n');
-    assert.equal(status, 0, `seed ${seed}: ${signal ?? status} after ${last}\n${stderr.slice(-2000)}`);
-  }
-});
 
 test('Tensor.from and fromBytes check what they are given', () => {
   const refused: [() => unknown, (error: unknown) => boolean][] = [

@@ -1,33 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { call, GradCacheError, noGrad, schema, Tensor, tidy } from '../../lib/index.js';
-import { temporaryFolder } from '../training/support.js';
 import { fails } from './failures.js';
-
-test('a process survives random arguments to every common operator', async (t) => {
-  // Operators may take a text for the name of a file.
-  const cwd = await temporaryFolder(t);
-  for (const seed of [1, 2, 3]) {
-    const { status, signal, stdout, stderr } = spawnSync(
-      process.execPath,
-      [join(import.meta.dirname, 'fuzz.js'), String(seed), '4000'],
-      {
-        cwd,
-        encoding: 'utf8',
-        env: { ...process.env, OMP_NUM_THREADS: '1' },
-        timeout: 300_000,
-        maxBuffer: 2 ** 26,
-      },
-    );
-    const last = stdout.trimEnd().split('\n').at(-1);
-    assert.equal(status, 0, `seed ${seed}: ${signal ?? status} after ${last}\n${stderr.slice(-1000)}`);
-    const { returned, refused } = JSON.parse(last!) as { returned: number; refused: number };
-    assert.ok(returned > 400, `${returned} calls returned`);
-    assert.ok(refused > 400, `${refused} calls were refused`);
-  }
-});
 
 test('operators that do not exist are named', () => {
   for (const name of [

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
@@ -18,26 +16,7 @@ import {
   withSeed,
 } from '../../lib/index.js';
 import { fails } from './failures.js';
-import { endless, spying } from './odd-values.js';
-
-test('odd arguments to every function of tensors get a result or a GradCacheError', () => {
-  for (const seed of [1, 2]) {
-    const { status, signal, stdout, stderr } = spawnSync(
-      process.execPath,
-      [join(import.meta.dirname, 'tensor-fuzz.js'), String(seed), '5000'],
-      {
-        encoding: 'utf8',
-        env: { ...process.env, OMP_NUM_THREADS: '1' },
-        timeout: 300_000,
-        maxBuffer: 2 ** 26,
-      },
-    );
-    const last = stdout.trimEnd().split('\n').slice(-8).join('\n');
-    assert.equal(status, 0, `seed ${seed}: ${signal ?? status} after ${last}\n${stderr.slice(-1000)}`);
-    const { returned, refused } = JSON.parse(last.split('\n').at(-1)!) as Record<string, number>;
-    assert.ok(returned! > 500 && refused! > 500, `${returned} returned, ${refused} were refused`);
-  }
-});
+import { endless, spying } from '../fuzz/odd-values.js';
 
 const complex = () => call('aten::complex', Tensor.from([1, 2]), Tensor.from([3, 4]));
 

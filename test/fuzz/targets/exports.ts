@@ -1,23 +1,16 @@
-/**
- * Calls exported functions and methods with arguments of every wrong kind: a program of its own, because what is looked
- * for is a process that does not survive. Errors may be JavaScript's own, which are right for a call like these.
- *
- *   node garbage.js SEED COUNT
- */
-import { argv } from 'node:process';
-import * as gradcache from '../../lib/index.js';
-import { smallTokenizer } from '../exactness/small-tokenizer.js';
-import { garbage, Random } from './random-arguments.js';
-import { print } from './print.js';
+import * as gradcache from '../../../lib/index.js';
+import { smallTokenizer } from '../../exactness/small-tokenizer.js';
+import { garbage } from '../random-arguments.js';
+import type { Target } from '../target.js';
 
 const { Tensor } = gradcache;
 
-/** Not called: they would change or end what the program itself runs on, or read and write files of that name. */
-const LEFT_OUT = new Set(['GradCacheError', 'useLibtorch', 'threads', 'train', 'writeSafetensors']);
+/** Not called: an error is the caller's own, and a number of threads would stay for the inputs after it. */
+const LEFT_OUT = new Set(['GradCacheError', 'threads']);
 
 type Callable = (...args: unknown[]) => unknown;
 
-async function targets(): Promise<[string, Callable][]> {
+async function callables(): Promise<[string, Callable][]> {
   const tokenizer = await smallTokenizer(50);
   const config = {
     model_type: 'bert',
@@ -36,7 +29,7 @@ async function targets(): Promise<[string, Callable][]> {
       prototype = Object.getPrototypeOf(prototype) as object
     ) {
       for (const [method, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
-        if (method === 'constructor' || method === 'save' || typeof value !== 'function') continue;
+        if (method === 'constructor' || typeof value !== 'function') continue;
         list.push([`${name}.${method}`, (...args) => (value as Callable).apply(make(), args)]);
       }
     }
@@ -71,20 +64,16 @@ async function settle(result: unknown): Promise<void> {
   }
 }
 
-async function main(): Promise<void> {
-  const [seed, count] = argv.slice(2).map(Number) as [number, number];
-  const random = new Random(seed);
-  const list = await targets();
-  for (let k = 0; k < count; k++) {
-    const [name, target] = random.pick(list);
-    const args = Array.from({ length: random.below(4) }, () => garbage(random));
-    print(`${k} ${name}\n`);
-    try {
-      await settle(target(...args));
-    } catch (error) {
-      if (!(error instanceof Error)) throw new Error(`${name} threw what is no Error`, { cause: error });
-    }
-  }
-}
-
-await main();
+/** Exported functions and methods with arguments of every wrong kind. */
+export const exported: Target = {
+  count: 3000,
+  least: { answered: 500, refused: 500 },
+  prepare: async () => {
+    const list = await callables();
+    return async (random, tell) => {
+      const [name, callable] = random.pick(list);
+      tell(name);
+      await settle(callable(...Array.from({ length: random.below(4) }, () => garbage(random))));
+    };
+  },
+};
