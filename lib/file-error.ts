@@ -31,11 +31,17 @@ export function fileError(code: Code, path: string, what: string, error: unknown
   return new GradCacheError(code, message, { cause: error });
 }
 
-/** Whether the system said no, as it does by `ENOSPC` and its like; anything else thrown is a fault of a program. */
+/**
+ * Whether the system said no, as it does by `ENOSPC` and its like, or Node did so for it, to a path with a null byte;
+ * anything else thrown is a fault of a program.
+ */
 export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   if (!isError(error)) return false;
   const { code } = error as NodeJS.ErrnoException;
-  return typeof code === 'string' && /^(E(?!RR_)[A-Z0-9]+|ERR_FS_\w+|ERR_ACCESS_DENIED)$/.test(code);
+  return (
+    typeof code === 'string' &&
+    /^(E(?!RR_)[A-Z0-9]+|ERR_FS_\w+|ERR_INVALID_ARG_VALUE|ERR_ACCESS_DENIED)$/.test(code)
+  );
 }
 
 /** What an absent file or folder means to a reader of it: `otherwise`. Any other error passes. */

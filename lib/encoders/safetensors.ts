@@ -1,8 +1,11 @@
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
 import { readInto, writeAll } from '../file-handle.js';
+import { refused as refusedOption, requireString, show } from '../option-values.js';
+import { isPlainObject } from '../realms.js';
 import type { DType } from '../tensor.js';
 import { placeholderIn } from './placeholder.js';
 import { replaceFile } from './replace-file.js';
@@ -51,6 +54,7 @@ export async function readSafetensors(path: string): Promise<Map<string, StoredT
 }
 
 async function withFile<T>(path: string, use: (file: FileHandle, path: string) => Promise<T>): Promise<T> {
+  requireString('path', path);
   try {
     const file = await open(path, 'r');
     try {
@@ -119,13 +123,18 @@ async function readRange(
  * of its element size and equal input gives equal files.
  *
  * @param metadata goes into `__metadata__`; `{ format: 'pt' }` is what transformers expects
- * @throws GradCacheError `INPUT` for a name that occurs twice, or a tensor whose bytes do not fit its shape and dtype.
+ * @throws GradCacheError `INPUT` for what is no tensor, a name that occurs twice, or a tensor whose bytes do not fit its shape and dtype.
  */
 export async function writeSafetensors(
   path: string,
   tensors: Iterable<readonly [string, StoredTensor]>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  requireString('path', path);
+  if (typeof (tensors as Partial<typeof tensors> | null)?.[Symbol.iterator] !== 'function')
+    throw refusedOption('tensors', tensors, 'a Map or a list of [name, tensor]');
+  if (!isPlainObject(metadata) || !Object.values(metadata).every((value) => typeof value === 'string'))
+    throw new GradCacheError('INPUT', `metadata is ${show(metadata)}; an object of strings is needed.`);
   const { header, ordered } = layOut(path, tensors, metadata);
   await replaceFile(path, async (file) => {
     await writeAll(file, header);
@@ -139,7 +148,8 @@ function layOut(
   metadata: Readonly<Record<string, string>>,
 ) {
   const names = new Set<string>();
-  const ordered = [...tensors].map(([name, { dtype, shape, bytes }]) => {
+  const ordered = Array.from(tensors, (entry) => {
+    const [name, { dtype, shape, bytes }] = checked(path, entry);
     const storage = storageOf(dtype);
     if (storage === undefined) throw refused(path, name, `has dtype ${dtype}, which the format cannot hold`);
     if (names.has(name)) throw refused(path, name, 'is given twice');
@@ -176,6 +186,19 @@ function layOut(
   header.writeBigUInt64LE(BigInt(headerBytes));
   json.copy(header, 8);
   return { header, ordered };
+}
+
+function checked(path: string, entry: unknown): readonly [string, StoredTensor] {
+  const [name, tensor] = Array.isArray(entry) ? (entry as unknown[]) : [];
+  const { shape, bytes } = (tensor ?? {}) as Partial<Record<keyof StoredTensor, unknown>>;
+  const isShape =
+    Array.isArray(shape) && shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0);
+  if (typeof name === 'string' && isShape && types.isUint8Array(bytes))
+    return entry as [string, StoredTensor];
+  throw new GradCacheError(
+    'INPUT',
+    `Cannot write ${path}: ${show(entry)} is no [name, { dtype, shape, bytes }], with bytes in a Uint8Array.`,
+  );
 }
 
 /** The order of UTF-8 bytes, which is that of code points; `<` on strings compares UTF-16 units. */

@@ -60,6 +60,9 @@ export interface CreateOptions extends TextEncoderOptions {
   readonly seed?: number;
 }
 
+/** Only this module has it: `private` of TypeScript does not keep a program in JavaScript from calling a constructor. */
+const OWN = Symbol('TextEncoder');
+
 /**
  * A transformer that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, DistilBERT or MPNet with pooling,
  * dense layers and normalisation, computed on packed tokens (no padding).
@@ -82,7 +85,17 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #weights = new WeakMap<ReplayTicket, number>();
   #similarity: string | null;
 
-  private constructor(folder: ModelFolder, options: TextEncoderOptions, weights: 'stored' | 'random') {
+  private constructor(
+    own: symbol,
+    folder: ModelFolder,
+    options: TextEncoderOptions,
+    weights: 'stored' | 'random',
+  ) {
+    if (own !== OWN)
+      throw new GradCacheError(
+        'INPUT',
+        'TextEncoder.load() and TextEncoder.create() make an encoder, not new',
+      );
     const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, dropout } = options;
     requireLength(maxLength, folder.modelType, folder.config);
     const head = {
@@ -126,7 +139,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     checkKnown('TextEncoder.load', options, OPTIONS);
     requireTypes(options);
     const model = await readModelFolder(folder);
-    const encoder = new TextEncoder(model, options, 'stored');
+    const encoder = new TextEncoder(OWN, model, options, 'stored');
     return orDispose(encoder, () => {
       matchWeights(model, encoder.#parameters);
     });
@@ -168,7 +181,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
       tokenizer,
     };
     const deviation = initializerRange(config);
-    const encoder = new TextEncoder(folder, options, 'random');
+    const encoder = new TextEncoder(OWN, folder, options, 'random');
     return orDispose(encoder, () => {
       fillRandomly(encoder.#parameters, deviation, seed);
     });

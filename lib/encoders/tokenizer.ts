@@ -39,6 +39,9 @@ const MAX_PIECE_CHARACTERS = 32_768;
 const COMPANIONS =
   /^(tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(vocab\.txt|merges\.txt|bpe\.codes|.*\.model)$/;
 
+/** Only this module has it: `private` of TypeScript does not keep a program in JavaScript from calling a constructor. */
+const OWN = Symbol('Tokenizer');
+
 /**
  * A Hugging Face tokenizer, read from a tokenizer.json. Tokenisation runs on threads of the native `tokenizers`
  * package, not on the event loop. Calls that overlap are worked off one after the other.
@@ -66,7 +69,8 @@ export class Tokenizer {
   #maxLength: number | undefined;
   #previous: Promise<unknown> = Promise.resolve();
 
-  private constructor(native: NativeTokenizer, made: Made) {
+  private constructor(own: symbol, native: NativeTokenizer, made: Made) {
+    if (own !== OWN) throw new GradCacheError('INPUT', 'Tokenizer.fromFile() makes a tokenizer, not new');
     this.#native = native;
     this.truncationSide = made.truncationSide;
     this.json = made.json;
@@ -90,6 +94,7 @@ export class Tokenizer {
    * files say that cannot be honoured.
    */
   static async fromFile(path: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
+    requireString('path', path);
     let json: string;
     const companions = new Map<string, Uint8Array>();
     try {
@@ -108,7 +113,8 @@ export class Tokenizer {
    *
    * @throws GradCacheError `CHECKPOINT` where it is not a tokenizer.
    */
-  static fromJson(json: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
+  static async fromJson(json: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
+    requireString('json', json);
     return Tokenizer.#create(json, settings, new Map(), 'The text given as tokenizer.json');
   }
 
@@ -131,7 +137,7 @@ export class Tokenizer {
       const native = openNative(parsed, built);
       const empty = await native.encode('');
       const side = settings.truncationSide ?? files.config?.truncation_side;
-      return new Tokenizer(native, {
+      return new Tokenizer(OWN, native, {
         json,
         settings,
         companions,
@@ -154,8 +160,13 @@ export class Tokenizer {
     return `Tokenizer { class: ${tokenizerClass}, vocabularySize: ${vocabularySize}, specialTokensPerText: ${specialTokensPerText} }`;
   }
 
-  /** The id of a token, or null where the vocabulary does not have it. */
+  /**
+   * The id of a token, or null where the vocabulary does not have it.
+   *
+   * @throws GradCacheError `INPUT` for what is no string
+   */
   tokenToId(token: string): number | null {
+    requireString('token', token);
     return this.#native.tokenToId(token);
   }
 
