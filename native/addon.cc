@@ -9,7 +9,7 @@
 #include "binding/operator.h"
 #include "binding/system.h"
 #include "binding/tensor.h"
-#include "kernels/operators.h"
+#include "kernels/operators/operators.h"
 
 namespace {
 

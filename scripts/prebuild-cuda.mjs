@@ -26,9 +26,7 @@ const LEAST_CUDA = [12, 8];
 
 /** Digest of everything the library is compiled from. */
 export function cudaSources() {
-  return fingerprint(
-    filesUnder(['native/kernels/cuda', 'native/core/dropout_key.h'], /\.(cu|cuh|h|map|cmake|txt)$/),
-  );
+  return fingerprint(filesUnder(['native/cuda', 'native/core/dropout_key.h'], /\.(cu|cuh|h|map|cmake|txt)$/));
 }
 
 /** Makes the library, unless the one there is made from the same sources. */

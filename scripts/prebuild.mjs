@@ -36,7 +36,7 @@ const prebuilds = join(root, 'prebuilds');
 
 /** Digest of everything the boot addon is compiled from. */
 export function bootSources() {
-  return fingerprint(filesUnder(['native/boot', 'CMakeLists.txt', 'native/kernels/cuda/glibc.cmake']));
+  return fingerprint(filesUnder(['native/boot', 'CMakeLists.txt', 'native/cuda/glibc.cmake']));
 }
 
 /** Makes the prebuilt addons for one libtorch from those compiled in `out`, unless they are made from the same sources. */

@@ -6,7 +6,7 @@
 #include <new>
 
 #include "core/error.h"
-#include "kernels/cuda_bridge/devices.h"
+#include "kernels/cuda/devices.h"
 
 namespace gradcache::binding {
 

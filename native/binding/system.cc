@@ -16,7 +16,7 @@
 #include "binding/tensor.h"
 #include "core/error.h"
 #include "core/seeded_generators.h"
-#include "kernels/cuda_bridge/library.h"
+#include "kernels/cuda/library.h"
 
 namespace gradcache::binding {
 

@@ -10,7 +10,7 @@
 
 #include "binding/async.h"
 #include "core/error.h"
-#include "kernels/cuda_bridge/devices.h"
+#include "kernels/cuda/devices.h"
 
 namespace gradcache::binding {
 

@@ -5,6 +5,9 @@
 #include "core/error.h"
 #include "core/recorded.h"
 #include "encoders/distance_bias.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/pool/pool.h"
+#include "kernels/rows/rows.h"
 
 namespace gradcache {
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "kernels/rows/rows.h"
+
 namespace gradcache {
 
 void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b) {

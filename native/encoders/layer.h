@@ -7,7 +7,9 @@
 
 #include "core/packed_tokens.h"
 #include "core/parameters.h"
-#include "kernels/kernels.h"
+#include "kernels/activation/activation.h"
+#include "kernels/attention/attention.h"
+#include "kernels/norm/norm.h"
 
 namespace gradcache {
 

@@ -1,0 +1,181 @@
+// Shared by the attention kernels: how sequences are dealt to blocks, and rows of one head in shared memory.
+#pragma once
+
+#include "cuda/attention_tiles.cuh"
+#include "cuda/common.cuh"
+#include "cuda/kernels.h"
+
+namespace gradcache::kernels::cuda {
+
+using bfloat16 = __nv_bfloat16;
+
+constexpr float kLog2e = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+constexpr int kWarpsMost = 8;  // of a block; each owns 16 rows
+
+// With a bias the dropout's bits are always drawn: a threshold of zero keeps everything.
+enum Mode { kPlain, kDropout, kDropoutAndBias };
+
+struct AttentionWork {
+  const int32_t* offsets;
+  int32_t sequences, heads, longest;
+  int32_t above, upTo;  // this launch takes the sequences of these lengths
+  int64_t tokens;
+  float scale;
+  DropoutKey key;
+  const bfloat16* distanceBias;
+};
+
+// A block's 16 * warps rows of one head of one sequence: rows first, first + 1, ... of the `length` from
+// token `begin`.
+struct AttentionItem {
+  int begin, length, head, first;
+};
+
+// Deals the items to the grid and calls body(item) for each of this block's. A warp looks at 32 of them at a
+// time, so that what belongs to another launch costs next to nothing; every warp of a block finds the same.
+template <class Body>
+__device__ __forceinline__ void forEachItem(const AttentionWork& work, Body body) {
+  const uint32_t lane = threadIdx.x & 31, rows = blockDim.x / 2;
+  const uint32_t blocks = (work.upTo + rows - 1) / rows, heads = work.heads;
+  const uint32_t count = work.sequences * blocks * heads;
+  for (uint32_t base = blockIdx.x; base < count; base += 32 * gridDim.x) {
+    const uint32_t index = base + lane * gridDim.x;
+    AttentionItem item{0, 0, static_cast<int>(index % heads),
+                       static_cast<int>(index / heads % blocks * rows)};
+    bool mine = false;
+    if (index < count) {
+      const uint32_t sequence = index / heads / blocks;
+      item.begin = __ldg(work.offsets + sequence);
+      item.length = __ldg(work.offsets + sequence + 1) - item.begin;
+      mine = item.length > work.above && item.length <= work.upTo && item.first < item.length;
+    }
+    for (uint32_t todo = __ballot_sync(0xffffffffu, mine); todo != 0; todo &= todo - 1) {
+      const int from = __ffs(todo) - 1;
+      body(AttentionItem{
+          __shfl_sync(0xffffffffu, item.begin, from), __shfl_sync(0xffffffffu, item.length, from),
+          __shfl_sync(0xffffffffu, item.head, from), __shfl_sync(0xffffffffu, item.first, from)});
+    }
+  }
+}
+
+// Rows of one head in shared memory: kSize bfloat16 each, in 16-byte pieces whose order is permuted row by
+// row so that eight rows' pieces of one column lie in different banks.
+template <int kSize>
+struct HeadRows {
+  static constexpr int kBytes = 2 * kSize, kPieces = kSize / 8;
+
+  __device__ static __forceinline__ uint32_t place(int row, int piece) {
+    return row * kBytes + ((piece ^ (kSize == 64 ? (row & 7) : ((row >> 1) & 3))) << 4);
+  }
+
+  // For 16 rows. Add 16 * t * kBytes for the t-th sixteen rows, exclusive-or 32 * k for the k-th sixteen
+  // columns. An a from rows and columns; transposed, a b whose rows are these rows.
+  __device__ static __forceinline__ uint32_t rowsFirst(int lane) { return place(lane & 15, lane >> 4); }
+  // A pair of b's whose columns are these rows.
+  __device__ static __forceinline__ uint32_t columnsFirst(int lane) {
+    return place((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
+  }
+
+  // A warp reads and writes 16 rows in turns of as many whole rows as it has lanes for. The place of the
+  // lane's piece in each turn, from its place in the first: the permutation comes round every eight rows.
+  static constexpr int kRowsATurn = 32 / kPieces, kTurns = 16 / kRowsATurn;
+  __device__ static __forceinline__ uint32_t ofTurn(uint32_t first, int turn) {
+    return (first ^ (kSize == 64 && turn % 2 ? 64 : 0)) + turn * kRowsATurn * kBytes;
+  }
+
+  // A warp's copy of 16 rows of a matrix with `stride` elements a row; zeros from row `present` on.
+  __device__ static __forceinline__ void copy(uint32_t target, const bfloat16* source, int stride,
+                                              int present) {
+    const int lane = threadIdx.x & 31, row = lane / kPieces, piece = lane % kPieces;
+    target += place(row, piece);
+    source += row * stride + piece * 8;
+#pragma unroll
+    for (int i = 0; i < kTurns; ++i, source += kRowsATurn * stride)
+      copyAsync(ofTurn(target, i), source, row + i * kRowsATurn < present);
+  }
+
+  // Writes a warp's 16 accumulated rows, times `low` or (rows 8 to 15) `high`, by way of 16 rows of shared
+  // memory that no other warp uses, so that whole rows are written.
+  __device__ static __forceinline__ void store(const float (&rows)[kSize / 8][4], float low, float high,
+                                               uint32_t shared, bfloat16* target, int stride, int present) {
+    const int lane = threadIdx.x & 31, row = lane / kPieces, piece = lane % kPieces;
+    const uint32_t first = rowsFirst(lane);
+    __syncwarp();
+#pragma unroll
+    for (int k = 0; k < kPieces / 2; ++k) {
+      const float(&left)[4] = rows[2 * k], (&right)[4] = rows[2 * k + 1];
+      storeMatrices(shared + (first ^ k * 32), pack(left[0] * low, left[1] * low),
+                    pack(left[2] * high, left[3] * high), pack(right[0] * low, right[1] * low),
+                    pack(right[2] * high, right[3] * high));
+    }
+    __syncwarp();
+    const uint32_t source = shared + place(row, piece);
+    target += row * stride + piece * 8;
+#pragma unroll
+    for (int i = 0; i < kTurns; ++i, target += kRowsATurn * stride) {
+      const uint4 value = loadShared16(ofTurn(source, i));
+      if (row + i * kRowsATurn < present) *reinterpret_cast<uint4*>(target) = value;
+    }
+  }
+};
+
+// The launches that cover all lengths: sequences much shorter than the longest get blocks of their own size.
+// `body` is called with (above, upTo, warps) and returns a cudaError_t.
+template <class Body>
+int forEachLengthClass(const GradcacheSequences& s, Body body) {
+  const double mean = static_cast<double>(s.tokens) / s.sequences;
+  int above = 0;
+  auto run = [&](int upTo) {
+    const int tiles = (upTo + 15) / 16;
+    const int code = body(above, upTo, tiles < kWarpsMost ? tiles : kWarpsMost);
+    above = upTo;
+    return code;
+  };
+  for (int bound : {32, 64, 128}) {
+    // Worth a launch only where many sequences are as short; beyond 128 tokens backward takes two kernels.
+    const bool apart = bound == 128 ? s.longest > bound : 4 * bound <= 3 * s.longest;
+    if (!apart || mean >= 1.25 * bound) continue;
+    if (int code = run(bound)) return code;
+  }
+  return run(s.longest);
+}
+
+// Enqueues as many blocks as the device holds at a time, or one an item where that is fewer.
+template <class... Parameters, class... Arguments>
+int launchAttention(void (*kernel)(AttentionWork, Parameters...), const AttentionWork& work, int warps,
+                    int bytes, void* stream, Arguments... arguments) {
+  int device = 0, processors = 0, resident = 0;
+  cudaError_t code = cudaGetDevice(&device);
+  if (code == cudaSuccess) code = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  if (code == cudaSuccess)
+    code = gradcache::cuda::allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes);
+  if (code == cudaSuccess)
+    code = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                cudaSharedmemCarveoutMaxShared);
+  if (code == cudaSuccess)
+    code = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, 32 * warps, bytes);
+  if (code != cudaSuccess) return code;
+  const int64_t items =
+      int64_t{1} * work.sequences * work.heads * ((work.upTo + 16 * warps - 1) / (16 * warps));
+  if (resident == 0 || items > INT32_MAX) return cudaErrorInvalidConfiguration;
+  const int64_t most = int64_t{1} * processors * resident;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(items < most ? items : most));
+  config.blockDim = dim3(32 * warps);
+  config.dynamicSmemBytes = bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  return cudaLaunchKernelEx(&config, kernel, work, static_cast<Parameters>(arguments)...);
+}
+
+inline AttentionWork attentionWork(const GradcacheSequences& s, const void* distanceBias, float scale,
+                                   const DropoutKey& key) {
+  return {s.offsets, s.sequences, s.heads, s.longest, 0,
+          s.longest, s.tokens,    scale,   key,       static_cast<const bfloat16*>(distanceBias)};
+}
+
+inline Mode attentionMode(const AttentionWork& work) {
+  return work.distanceBias ? kDropoutAndBias : work.key.active() ? kDropout : kPlain;
+}
+
+}  // namespace gradcache::kernels::cuda

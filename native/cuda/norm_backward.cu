@@ -1,0 +1,36 @@
+#include "cuda/norm_backward.cuh"
+
+using namespace gradcache;
+using namespace gradcache::cuda;
+
+size_t gradcache_norm_backward_scratch(const GradcacheRows* rows) {
+  if (checkRows(rows, kWidestNorm)) return 0;
+  const int64_t blocks = BackwardLayout::of(rows->width).blocks(rows->tokens);
+  return static_cast<size_t>(blocks * 3 * rows->width) * sizeof(float);
+}
+
+int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean,
+                            const float* rstd, const void* scale, const void* shift, DropoutKey key,
+                            void* dsum, void* dx, void* y, float* scaleGradient, float* shiftGradient,
+                            float* biasGradient, void* scratch) {
+  if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
+  if (cudaError_t error = checkAligned(dy, sum, scale, shift, dsum, dx, y, scratch)) return error;
+  if (rows->tokens == 0) return cudaSuccess;
+  return withType(rows->type, [&](auto type) {
+    using T = decltype(type);
+    NormBackward<T> a{};
+    a.dy = static_cast<const T*>(dy);
+    a.sum = static_cast<const T*>(sum);
+    a.mean = mean;
+    a.rstd = rstd;
+    a.scale = static_cast<const T*>(scale);
+    a.shift = static_cast<const T*>(shift);
+    a.dsum = static_cast<T*>(dsum);
+    a.dx = dx == dsum ? nullptr : static_cast<T*>(dx);
+    a.y = static_cast<T*>(y);
+    a.partials = static_cast<float*>(scratch);
+    a.key = key;
+    return normBackward<T, false>(*rows, a, {{scaleGradient, shiftGradient, biasGradient}, 3},
+                                  static_cast<cudaStream_t>(rows->stream));
+  });
+}

@@ -1,0 +1,306 @@
+// Layer norm's backward, with the gradients of its parameters summed in the same pass. A lane keeps three
+// sums for each of its columns, which fills the registers: so rows wait in shared memory, where asynchronous
+// copies put them ahead of time, and rows wider than 768 are split over two or four warps.
+#pragma once
+
+#include "cuda/common.cuh"
+
+namespace gradcache::cuda {
+
+template <class T>
+struct NormBackward {
+  const T *dy, *sum;
+  const float *mean, *rstd;
+  const T *scale, *shift;
+  T *dsum, *dx, *y;  // dx and y may be null
+  float* partials;  // [blocks, 3, width]: gradients of scale, shift and (norm) bias or (embedding) the type's
+                    // row
+  int tokens, vectors;
+  float inverseWidth;
+  DropoutKey key;
+};
+
+constexpr int kBackwardWarps = 4;
+
+// How rows of a width are laid out: vectors per lane, and warps that share a row.
+struct BackwardLayout {
+  int vectorsPerLane, warpsPerRow;
+
+  static constexpr BackwardLayout of(int64_t width) {
+    if (width <= 256) return {1, 1};
+    if (width <= 512) return {2, 1};
+    if (width <= 768) return {3, 1};
+    if (width <= 1024) return {2, 2};
+    if (width <= 1536) return {3, 2};
+    return {2, 4};
+  }
+  constexpr int rowsPerBlock() const { return kBackwardWarps / warpsPerRow; }
+  constexpr int blocksPerMultiprocessor() const {
+    return vectorsPerLane == 1 ? 5 : vectorsPerLane == 2 ? 4 : 3;
+  }
+  int blocks(int64_t tokens) const {
+    return static_cast<int>(std::min<int64_t>(ceilDivide(tokens, rowsPerBlock()),
+                                              int64_t{multiprocessors()} * blocksPerMultiprocessor()));
+  }
+};
+
+template <class T>
+constexpr int kBackwardStages = Vector<T>::kPieces == 1 ? 3 : 2;
+// Shared memory in which one warp's rows wait: dy and sum for each stage.
+template <class T, int V>
+constexpr int kRingBytes = kBackwardStages<T> * 2 * V * 32 * static_cast<int>(sizeof(Vector<T>));
+
+__device__ __forceinline__ void copyAsync(uint32_t target, const void* source) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source) : "memory");
+}
+__device__ __forceinline__ uint4 loadShared(uint32_t address) {
+  uint4 value;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(address)
+               : "memory");
+  return value;
+}
+
+// V: vectors per lane; G: warps per row. The row's vectors lie on warp and lane as (v * G + warp of the row)
+// * 32 + lane. In the ring, each piece of 16 bytes has a stretch of 512 bytes for the 32 lanes, and a lane
+// reads only what it copied itself: the ring needs no barrier.
+template <class T, int V, int G, bool Embedding>
+__global__ __launch_bounds__(
+    kBackwardWarps * 32,
+    (BackwardLayout{V, G}.blocksPerMultiprocessor())) void normBackwardKernel(const NormBackward<T> a) {
+  constexpr int kStages = kBackwardStages<T>, kPieces = Vector<T>::kPieces, kRows = kBackwardWarps / G;
+  constexpr int kInput = V * kPieces * 512;  // bytes of one input of one stage
+  constexpr int kColumns = V * 32 * kVectorWidth;
+  extern __shared__ __align__(16) unsigned char shared[];
+  __shared__ float2 rowSums[2][kBackwardWarps];
+  Vector<T>* const scale = reinterpret_cast<Vector<T>*>(shared + kBackwardWarps * kRingBytes<T, V>);
+  Vector<T>* const shift = scale + a.vectors;
+  for (int i = threadIdx.x; i < a.vectors; i += blockDim.x) {
+    scale[i] = loadConstant(a.scale, i);
+    if (!Embedding) shift[i] = loadConstant(a.shift, i);
+  }
+  __syncthreads();
+
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  const int part = warp % G;  // of the row
+  const uint32_t ring =
+      static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * kRingBytes<T, V> + lane * 16;
+  auto vectorOf = [&](int v) { return (v * G + part) * 32 + lane; };
+  // Every width that (V, G) serves fills all but the last vector where one warp has the row.
+  auto inside = [&](int v) { return (G == 1 && v < V - 1) || vectorOf(v) < a.vectors; };
+  auto fetch = [&](int row, int stage) {
+    if (row < a.tokens) {
+      const uint32_t target = ring + stage * (2 * kInput);
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        if (inside(v)) {
+          const int64_t piece = (static_cast<int64_t>(row) * a.vectors + vectorOf(v)) * kPieces;
+#pragma unroll
+          for (int p = 0; p < kPieces; ++p) {
+            copyAsync(target + (v * kPieces + p) * 512, reinterpret_cast<const uint4*>(a.dy) + piece + p);
+            copyAsync(target + kInput + (v * kPieces + p) * 512,
+                      reinterpret_cast<const uint4*>(a.sum) + piece + p);
+          }
+        }
+      }
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
+  auto waiting = [&](int stage, int input, int v) {
+    Vector<T> value;
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+      value.piece[p] = loadShared(ring + stage * (2 * kInput) + input * kInput + (v * kPieces + p) * 512);
+    }
+    return value;
+  };
+
+  float scaleSum[V * kVectorWidth], shiftSum[V * kVectorWidth], thirdSum[V * kVectorWidth];
+#pragma unroll
+  for (int i = 0; i < V * kVectorWidth; ++i) scaleSum[i] = shiftSum[i] = thirdSum[i] = 0;
+
+  const int stride = gridDim.x * kRows;
+  int row = blockIdx.x * kRows + warp / G;
+#pragma unroll
+  for (int s = 0; s < kStages - 1; ++s) fetch(row + s * stride, s);
+  float nextMean = 0, nextRstd = 0;
+  if (row < a.tokens) {
+    nextMean = a.mean[row];
+    nextRstd = a.rstd[row];
+  }
+  int stage = 0, parity = 0;
+  // The block's warps stay together where they meet at barriers, so all of them run until its first row is
+  // past the end.
+  for (int first = blockIdx.x * kRows; first < a.tokens; first += stride, row += stride) {
+    if (G == 1 && row >= a.tokens) break;
+    const bool live = G == 1 || row < a.tokens;
+    fetch(row + (kStages - 1) * stride, stage == 0 ? kStages - 1 : stage - 1);
+    const float mean = nextMean, rstd = nextRstd;
+    if (row + stride < a.tokens) {
+      nextMean = a.mean[row + stride];
+      nextRstd = a.rstd[row + stride];
+    }
+    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+
+    const uint32_t random = dropoutRow(a.key, static_cast<uint32_t>(row));
+    // The gradient behind the norm; an embedding's comes through the dropout first.
+    auto gradient = [&](int v, float* d) {
+      unpack(waiting(stage, 0, v), d);
+      if constexpr (Embedding) {
+        bool keeps[kVectorWidth];
+        dropoutKeepsVector(random, static_cast<uint32_t>(vectorOf(v)), a.key.threshold, keeps);
+#pragma unroll
+        for (int i = 0; i < kVectorWidth; ++i) d[i] = keeps[i] ? d[i] * a.key.scale : 0.0f;
+      }
+    };
+    float total = 0, projection = 0;
+    if (live) {
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        if (inside(v)) {
+          float d[kVectorWidth], s[kVectorWidth], g[kVectorWidth];
+          gradient(v, d);
+          unpack(waiting(stage, 1, v), s);
+          unpack(scale[vectorOf(v)], g);
+#pragma unroll
+          for (int i = 0; i < kVectorWidth; ++i) {
+            const float n = normalized(s[i], mean, rstd);
+            scaleSum[v * kVectorWidth + i] = __fmaf_rn(d[i], n, scaleSum[v * kVectorWidth + i]);
+            shiftSum[v * kVectorWidth + i] += d[i];
+            const float t = d[i] * g[i];
+            total += t;
+            projection = __fmaf_rn(t, n, projection);
+          }
+        }
+      }
+    }
+    total = warpSum(total);
+    projection = warpSum(projection);
+    if constexpr (G > 1) {
+      // Two sets by turns: a warp that is a row ahead writes the other one.
+      if (lane == 0) rowSums[parity][warp] = make_float2(total, projection);
+      __syncthreads();
+      total = projection = 0;
+#pragma unroll
+      for (int g = 0; g < G; ++g) {
+        const float2 one = rowSums[parity][warp - part + g];
+        total += one.x;
+        projection += one.y;
+      }
+      parity ^= 1;
+    }
+    total *= a.inverseWidth;
+    projection *= a.inverseWidth;
+    if (live) {
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        if (inside(v)) {
+          const int64_t place = static_cast<int64_t>(row) * a.vectors + vectorOf(v);
+          float d[kVectorWidth], s[kVectorWidth], g[kVectorWidth];
+          gradient(v, d);
+          unpack(waiting(stage, 1, v), s);
+          unpack(scale[vectorOf(v)], g);
+#pragma unroll
+          for (int i = 0; i < kVectorWidth; ++i) {
+            s[i] = normalized(s[i], mean, rstd);
+            d[i] = rstd * (__fmaf_rn(d[i], g[i], -total) - s[i] * projection);
+          }
+          store(a.dsum, place, pack<T>(d));
+          if constexpr (Embedding) {
+#pragma unroll
+            for (int i = 0; i < kVectorWidth; ++i) thirdSum[v * kVectorWidth + i] += d[i];
+          } else {
+            if (a.y) {
+              float b[kVectorWidth];
+              unpack(shift[vectorOf(v)], b);
+#pragma unroll
+              for (int i = 0; i < kVectorWidth; ++i) b[i] = affine(s[i], g[i], b[i]);
+              store(a.y, place, pack<T>(b));
+            }
+            bool keeps[kVectorWidth];
+            dropoutKeepsVector(random, static_cast<uint32_t>(vectorOf(v)), a.key.threshold, keeps);
+#pragma unroll
+            for (int i = 0; i < kVectorWidth; ++i) {
+              d[i] = keeps[i] ? d[i] * a.key.scale : 0.0f;
+              thirdSum[v * kVectorWidth + i] += d[i];
+            }
+            if (a.dx) store(a.dx, place, pack<T>(d));
+          }
+        }
+      }
+    }
+    if (++stage == kStages) stage = 0;
+  }
+  asm volatile("cp.async.wait_all;" ::: "memory");
+
+  // The block's warps meet in shared memory, the ring's, for one sum at a time.
+  float* const meeting = reinterpret_cast<float*>(shared);  // [kBackwardWarps, kColumns]
+  const int width = a.vectors * kVectorWidth;
+#pragma unroll
+  for (int target = 0; target < 3; ++target) {
+    __syncthreads();
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      float4* to = reinterpret_cast<float4*>(meeting + warp * kColumns + (v * 32 + lane) * kVectorWidth);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int i = v * kVectorWidth + 4 * h;
+        const float* from = target == 0 ? scaleSum : target == 1 ? shiftSum : thirdSum;
+        to[h] = make_float4(from[i], from[i + 1], from[i + 2], from[i + 3]);
+      }
+    }
+    __syncthreads();
+    for (int column = threadIdx.x; column < width; column += kBackwardWarps * 32) {
+      const int vector = column / kVectorWidth, stretch = vector / 32;
+      const int local = (stretch / G * 32 + vector % 32) * kVectorWidth + column % kVectorWidth;
+      float sum = 0;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) sum += meeting[(r * G + stretch % G) * kColumns + local];
+      a.partials[(static_cast<int64_t>(blockIdx.x) * 3 + target) * width + column] = sum;
+    }
+  }
+}
+
+template <class T, int V, int G, bool Embedding>
+cudaError_t launchNormBackward(const NormBackward<T>& a, int blocks, cudaStream_t stream) {
+  constexpr auto kernel = normBackwardKernel<T, V, G, Embedding>;
+  const size_t bytes =
+      kBackwardWarps * kRingBytes<T, V> + 2 * static_cast<size_t>(a.vectors) * sizeof(Vector<T>);
+  if (cudaError_t error = allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes)) return error;
+  kernel<<<blocks, kBackwardWarps * 32, bytes, stream>>>(a);
+  return cudaGetLastError();
+}
+
+// Fills in what both kinds have in common, picks the kernel for the width and adds up the parameters'
+// gradients. a.tokens must not be 0.
+template <class T, bool Embedding>
+cudaError_t normBackward(const GradcacheRows& rows, NormBackward<T> a, const SumTargets& targets,
+                         cudaStream_t stream) {
+  a.tokens = static_cast<int>(rows.tokens);
+  a.vectors = static_cast<int>(rows.width / kVectorWidth);
+  a.inverseWidth = 1.0f / static_cast<float>(rows.width);
+  const BackwardLayout layout = BackwardLayout::of(rows.width);
+  const int blocks = layout.blocks(rows.tokens);
+  if (blocks == 0) return cudaErrorNoDevice;
+  const auto launch = [&] {
+    switch (layout.warpsPerRow * 10 + layout.vectorsPerLane) {
+      case 11:
+        return launchNormBackward<T, 1, 1, Embedding>(a, blocks, stream);
+      case 12:
+        return launchNormBackward<T, 2, 1, Embedding>(a, blocks, stream);
+      case 13:
+        return launchNormBackward<T, 3, 1, Embedding>(a, blocks, stream);
+      case 22:
+        return launchNormBackward<T, 2, 2, Embedding>(a, blocks, stream);
+      case 23:
+        return launchNormBackward<T, 3, 2, Embedding>(a, blocks, stream);
+      default:
+        return launchNormBackward<T, 2, 4, Embedding>(a, blocks, stream);
+    }
+  };
+  if (cudaError_t error = launch()) return error;
+  return addPartialSums(a.partials, blocks, static_cast<int>(rows.width), targets, stream);
+}
+
+}  // namespace gradcache::cuda

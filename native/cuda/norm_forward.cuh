@@ -1,0 +1,183 @@
+// Layer norm over rows, one warp a row: the row stays in registers between the sum, its statistics and the
+// output. What is summed differs: x + bias behind dropout and a residual (norm_forward.cu), or rows of tables
+// (embedding.cu).
+#pragma once
+
+#include "cuda/common.cuh"
+
+namespace gradcache::cuda {
+
+template <class T>
+struct NormForward {
+  // Norm: residual + dropout(x + bias). Embedding: x[ids] + residual[places] + bias, x and residual being the
+  // tables.
+  const T *x, *bias, *residual;
+  const int64_t *ids, *places;
+  const T *scale, *shift;
+  T *y, *sum;
+  float *mean, *rstd;
+  int tokens, vectors;
+  float inverseWidth, epsilon;
+  DropoutKey key;
+};
+
+constexpr int kForwardWarps = 8;
+// Blocks a multiprocessor holds at once: what registers allow.
+constexpr int forwardBlocks(int vectorsPerLane) {
+  return vectorsPerLane == 1   ? 5
+         : vectorsPerLane == 2 ? 4
+         : vectorsPerLane == 3 ? 3
+         : vectorsPerLane <= 6 ? 2
+                               : 1;
+}
+
+// V: vectors per lane. Lane l holds the vectors l, l + 32, ... of the row. Those below kFull are there at
+// every width that V serves; the others are asked for.
+template <class T, int V, bool Embedding>
+__global__ __launch_bounds__(kForwardWarps * 32,
+                             forwardBlocks(V)) void normForwardKernel(const NormForward<T> a) {
+  constexpr int kFull = V <= 4 ? V - 1 : V - 2;
+  extern __shared__ __align__(16) unsigned char shared[];
+  Vector<T>* const bias = reinterpret_cast<Vector<T>*>(shared);
+  Vector<T>* const scale = bias + a.vectors;
+  Vector<T>* const shift = scale + a.vectors;
+  for (int i = threadIdx.x; i < a.vectors; i += blockDim.x) {
+    bias[i] = a.bias ? loadConstant(a.bias, i) : zeroVector<T>();
+    scale[i] = loadConstant(a.scale, i);
+    shift[i] = loadConstant(a.shift, i);
+  }
+  __syncthreads();
+
+  const int lane = threadIdx.x & 31;
+  const int stride = gridDim.x * kForwardWarps;
+  int row = blockIdx.x * kForwardWarps + (threadIdx.x >> 5);
+  int64_t id = 0, place = 0;
+  if (Embedding && row < a.tokens) {
+    id = a.ids[row];
+    place = a.places[row];
+  }
+  for (; row < a.tokens; row += stride) {
+    const int64_t start = static_cast<int64_t>(row) * a.vectors;
+    Vector<T> x[V], residual[V];
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const int vector = v * 32 + lane;
+      x[v] = residual[v] = zeroVector<T>();
+      if (v < kFull || vector < a.vectors) {
+        if constexpr (Embedding) {
+          x[v] = loadConstant(a.x, id * a.vectors + vector);
+          residual[v] = loadConstant(a.residual, place * a.vectors + vector);
+        } else {
+          x[v] = loadStreaming(a.x, start + vector);
+          if (a.residual) residual[v] = loadStreaming(a.residual, start + vector);
+        }
+      }
+    }
+    if (Embedding && row + stride < a.tokens) {
+      id = a.ids[row + stride];
+      place = a.places[row + stride];
+    }
+
+    const uint32_t random = dropoutRow(a.key, static_cast<uint32_t>(row));
+    float sum[V * kVectorWidth];
+    float total = 0;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const int vector = v * 32 + lane;
+      if (v < kFull || vector < a.vectors) {
+        float p[kVectorWidth], q[kVectorWidth], b[kVectorWidth];
+        unpack(x[v], p);
+        unpack(residual[v], q);
+        unpack(bias[vector], b);
+        if constexpr (Embedding) {
+#pragma unroll
+          for (int i = 0; i < kVectorWidth; ++i) p[i] = __fadd_rn(__fadd_rn(p[i], q[i]), b[i]);
+        } else {
+          bool keeps[kVectorWidth];
+          dropoutKeepsVector(random, static_cast<uint32_t>(vector), a.key.threshold, keeps);
+#pragma unroll
+          for (int i = 0; i < kVectorWidth; ++i)
+            p[i] = keeps[i] ? __fmaf_rn(__fadd_rn(p[i], b[i]), a.key.scale, q[i]) : q[i];
+        }
+        // The statistics are those of the sum as it is saved, so that backward finds the same row.
+        const Vector<T> packed = pack<T>(p);
+        if (a.sum) store(a.sum, start + vector, packed);
+        unpack(packed, sum + v * kVectorWidth);
+#pragma unroll
+        for (int i = 0; i < kVectorWidth; ++i) total = __fadd_rn(total, sum[v * kVectorWidth + i]);
+      }
+    }
+    const float mean = __fmul_rn(warpSum(total), a.inverseWidth);
+    float squares = 0;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      if (v < kFull || v * 32 + lane < a.vectors) {
+#pragma unroll
+        for (int i = 0; i < kVectorWidth; ++i) {
+          const float difference = __fsub_rn(sum[v * kVectorWidth + i], mean);
+          squares = __fmaf_rn(difference, difference, squares);
+        }
+      }
+    }
+    const float rstd = rsqrtf(__fmaf_rn(warpSum(squares), a.inverseWidth, a.epsilon));
+    if (a.sum && lane == 0) {
+      a.mean[row] = mean;
+      a.rstd[row] = rstd;
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const int vector = v * 32 + lane;
+      if (v < kFull || vector < a.vectors) {
+        float g[kVectorWidth], b[kVectorWidth], y[kVectorWidth];
+        unpack(scale[vector], g);
+        unpack(shift[vector], b);
+#pragma unroll
+        for (int i = 0; i < kVectorWidth; ++i)
+          y[i] = affine(normalized(sum[v * kVectorWidth + i], mean, rstd), g[i], b[i]);
+        if constexpr (Embedding) {
+          bool keeps[kVectorWidth];
+          dropoutKeepsVector(random, static_cast<uint32_t>(vector), a.key.threshold, keeps);
+#pragma unroll
+          for (int i = 0; i < kVectorWidth; ++i) y[i] = keeps[i] ? __fmul_rn(y[i], a.key.scale) : 0.0f;
+        }
+        store(a.y, start + vector, pack<T>(y));
+      }
+    }
+  }
+}
+
+template <class T, int V, bool Embedding>
+cudaError_t launchNormForward(const NormForward<T>& a, cudaStream_t stream) {
+  const int processors = multiprocessors();
+  if (processors == 0) return cudaErrorNoDevice;
+  const int blocks = static_cast<int>(
+      std::min<int64_t>(ceilDivide(a.tokens, kForwardWarps), int64_t{processors} * forwardBlocks(V)));
+  const size_t bytes = 3 * static_cast<size_t>(a.vectors) * sizeof(Vector<T>);
+  normForwardKernel<T, V, Embedding><<<blocks, kForwardWarps * 32, bytes, stream>>>(a);
+  return cudaGetLastError();
+}
+
+// Fills in what both kinds have in common, and picks the kernel for the width. a.tokens must not be 0.
+template <class T, bool Embedding>
+cudaError_t normForward(const GradcacheRows& rows, NormForward<T> a, cudaStream_t stream) {
+  a.tokens = static_cast<int>(rows.tokens);
+  a.vectors = static_cast<int>(rows.width / kVectorWidth);
+  a.inverseWidth = 1.0f / static_cast<float>(rows.width);
+  switch (ceilDivide(a.vectors, 32)) {
+    case 1:
+      return launchNormForward<T, 1, Embedding>(a, stream);
+    case 2:
+      return launchNormForward<T, 2, Embedding>(a, stream);
+    case 3:
+      return launchNormForward<T, 3, Embedding>(a, stream);
+    case 4:
+      return launchNormForward<T, 4, Embedding>(a, stream);
+    case 5:
+    case 6:
+      return launchNormForward<T, 6, Embedding>(a, stream);
+    default:
+      return launchNormForward<T, 8, Embedding>(a, stream);
+  }
+}
+
+}  // namespace gradcache::cuda

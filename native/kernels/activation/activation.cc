@@ -1,0 +1,21 @@
+#include "kernels/activation/activation.h"
+
+#include "kernels/activation/versions.h"
+#include "kernels/cpu/takes.h"
+#include "kernels/cuda/rows.h"
+
+namespace gradcache::kernels {
+
+at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {
+  if (cuda::takesRows(x)) return cuda::activation(x, bias, kind);
+  return cpu::takes(x) ? cpu::activation(x, bias, kind) : composite::activation(x, bias, kind);
+}
+
+ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
+                                       Activation kind, const at::Tensor& biasGradient) {
+  if (cuda::takesRows(dy)) return cuda::activationBackward(dy, x, bias, kind, biasGradient);
+  return cpu::takes(dy) ? cpu::activationBackward(dy, x, bias, kind, biasGradient)
+                        : composite::activationBackward(dy, x, bias, kind, biasGradient);
+}
+
+}  // namespace gradcache::kernels

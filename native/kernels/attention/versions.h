@@ -1,0 +1,35 @@
+// What attention.cc chooses from.
+#pragma once
+
+#include "kernels/attention/attention.h"
+
+namespace gradcache::kernels {
+
+namespace cpu {
+decltype(kernels::attention) attention;
+decltype(kernels::attentionBackward) attentionBackward;
+}  // namespace cpu
+
+// bfloat16: rows short enough for the library's own kernel go there, longer ones to flash attention, whose
+// dropout is libtorch's, seeded from the key. Without a distance bias's gradient.
+namespace cuda {
+bool takesAttention(const at::Tensor& qkv, int64_t heads, const at::Tensor& distanceBias);
+decltype(kernels::attention) attention;
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key);
+}  // namespace cuda
+
+namespace composite {
+decltype(kernels::attention) attention;
+// It needs nothing that was saved.
+at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Sequences& sequences,
+                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
+                             const at::Tensor& distanceBiasGradient);
+// The gradient of the distance bias alone.
+void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
+                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
+                             const DropoutKey& key);
+}  // namespace composite
+
+}  // namespace gradcache::kernels

@@ -1,0 +1,28 @@
+// Every function of the library of CUDA kernels (cuda/kernels.h), once: its name there, and the one it is
+// called by here. A new kernel adds its line.
+#pragma once
+
+// clang-format off
+#define GRADCACHE_CUDA_FUNCTIONS(X) \
+  X(gradcache_cuda_error, error) \
+  X(gradcache_cuda_driver, driver) \
+  X(gradcache_cuda_device, device) \
+  X(gradcache_dropout, dropout) \
+  X(gradcache_norm_forward, normForward) \
+  X(gradcache_norm_backward_scratch, normBackwardScratch) \
+  X(gradcache_norm_backward, normBackward) \
+  X(gradcache_embedding_forward, embeddingForward) \
+  X(gradcache_embedding_backward, embeddingBackward) \
+  X(gradcache_add_rows_scratch, addRowsScratch) \
+  X(gradcache_add_rows, addRows) \
+  X(gradcache_activation_forward, activationForward) \
+  X(gradcache_activation_backward_scratch, activationBackwardScratch) \
+  X(gradcache_activation_backward, activationBackward) \
+  X(gradcache_column_sum_scratch, columnSumScratch) \
+  X(gradcache_column_sum, columnSum) \
+  X(gradcache_pool_forward, poolForward) \
+  X(gradcache_pool_backward, poolBackward) \
+  X(gradcache_attention_longest, attentionLongest) \
+  X(gradcache_attention_forward, attentionForward) \
+  X(gradcache_attention_backward, attentionBackward)
+// clang-format on

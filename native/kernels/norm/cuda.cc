@@ -1,0 +1,51 @@
+#include "kernels/cuda/rows.h"
+#include "kernels/norm/versions.h"
+
+namespace gradcache::kernels::cuda {
+
+namespace {
+constexpr int64_t kWidestNorm = 2048;
+}
+
+bool takesNorms(const at::Tensor& tensor) { return takesRows(tensor) && tensor.size(-1) <= kWidestNorm; }
+
+Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save) {
+  Norm result;
+  result.y = at::empty({tokens, width}, options);
+  if (!save) return result;
+  result.sum = at::empty({tokens, width}, options);
+  result.mean = at::empty({tokens}, options.dtype(at::kFloat));
+  result.rstd = at::empty({tokens}, options.dtype(at::kFloat));
+  return result;
+}
+
+Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
+          const DropoutKey& key, bool save) {
+  Norm result = emptyNorm(x.size(0), x.size(1), x.options(), save);
+  const GradcacheRows rows = describe(x);
+  check(library().normForward(&rows, input(x), input(bias), input(residual), input(weights.scale),
+                              input(weights.shift), static_cast<float>(weights.epsilon), key,
+                              output(result.y), output(result.sum), floats(result.mean), floats(result.rstd)),
+        "norm");
+  return result;
+}
+
+NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
+                           const DropoutKey& key, const at::Tensor& scaleGradient,
+                           const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
+  at::Tensor gradient = dy.contiguous();
+  NormGradients result;
+  result.sum = at::empty_like(gradient);
+  result.x = key.active() ? at::empty_like(gradient) : result.sum;
+  result.y = at::empty_like(gradient);
+  const GradcacheRows rows = describe(gradient);
+  at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
+  check(library().normBackward(&rows, input(gradient), input(saved.sum), floats(saved.mean),
+                               floats(saved.rstd), input(weights.scale), input(weights.shift), key,
+                               output(result.sum), output(result.x), output(result.y), floats(scaleGradient),
+                               floats(shiftGradient), floats(biasGradient), output(work)),
+        "norm backward");
+  return result;
+}
+
+}  // namespace gradcache::kernels::cuda

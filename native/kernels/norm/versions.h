@@ -1,0 +1,24 @@
+// What norm.cc chooses from.
+#pragma once
+
+#include "kernels/norm/norm.h"
+
+namespace gradcache::kernels {
+
+namespace cpu {
+decltype(kernels::norm) norm;
+decltype(kernels::normBackward) normBackward;
+}  // namespace cpu
+namespace cuda {
+bool takesNorms(const at::Tensor& rows);
+// Of [tokens, width]; sum and statistics are defined where they are saved.
+Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save);
+decltype(kernels::norm) norm;
+decltype(kernels::normBackward) normBackward;
+}  // namespace cuda
+namespace composite {
+decltype(kernels::norm) norm;
+decltype(kernels::normBackward) normBackward;
+}  // namespace composite
+
+}  // namespace gradcache::kernels

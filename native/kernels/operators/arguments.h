@@ -1,0 +1,73 @@
+// The arguments of the operators, checked and brought into the form that the kernels take. Everything here
+// may come from a program's mistake, so nothing is assumed: every check ends in SHAPE, DTYPE, DEVICE or
+// INPUT.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "kernels/activation/activation.h"
+#include "kernels/norm/norm.h"
+#include "kernels/pool/pool.h"
+#include "kernels/sequences.h"
+
+namespace gradcache::kernels {
+
+// Parameters (scales, biases, tables) come in the type of the rows or, so that their gradients keep all of
+// their digits, in this one: float64 for float64, float32 else.
+at::ScalarType wideType(const at::Tensor& rows);
+
+// The tensor as the kernels read it: dense memory of its own, contiguous, aligned for vector loads on CUDA.
+at::Tensor readable(const at::Tensor& tensor);
+
+// `tensor` must be a matrix of a floating type with at least one row and one column.
+at::Tensor rowsArgument(const char* name, const at::Tensor& tensor);
+// `tensor` must have the type, device and shape of `rows`.
+at::Tensor likeRows(const char* name, const at::Tensor& tensor, const at::Tensor& rows);
+// `tensor` must have that shape; it is converted to the type of `rows`.
+at::Tensor parameterArgument(const char* name, const at::Tensor& tensor, const at::Tensor& rows,
+                             at::IntArrayRef shape);
+// Undefined where there is none.
+at::Tensor parameterArgument(const char* name, const std::optional<at::Tensor>& tensor,
+                             const at::Tensor& rows, at::IntArrayRef shape);
+// Scale and shift [H] of rows [T, H].
+NormWeights normWeights(const at::Tensor& scale, const at::Tensor& shift, double epsilon,
+                        const at::Tensor& rows);
+// `count` indices of rows of `table`, int64. Their range is checked here on the CPU; on CUDA by an assertion
+// on the device, because reading it here would wait for the device.
+at::Tensor indicesArgument(const char* name, const at::Tensor& indices, const at::Tensor& table,
+                           int64_t count);
+
+Activation activationNamed(std::string_view name);
+Pooling poolingNamed(std::string_view name);
+
+// The dropout of an operator as its schema spells it.
+struct DropoutArgument {
+  double probability;
+  int64_t seed, site;
+
+  DropoutKey key() const;  // throws INPUT for a share that is not in [0, 1)
+};
+
+// Packed sequences that own what kernels::Sequences refers to.
+class SequencesArgument {
+ public:
+  // Offsets must rise from 0 to the number of rows.
+  SequencesArgument(at::IntArrayRef offsets, const at::Tensor& rows);
+  // As checked before.
+  SequencesArgument(std::vector<int64_t> offsets, at::Tensor deviceOffsets);
+
+  Sequences sequences() const { return {offsets_, deviceOffsets_, longest_}; }
+
+ private:
+  void measure();
+
+  std::vector<int64_t> offsets_;
+  at::Tensor deviceOffsets_;
+  int64_t longest_ = 0;
+};
+
+}  // namespace gradcache::kernels

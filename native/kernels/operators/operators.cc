@@ -1,0 +1,35 @@
+#include "kernels/operators/operators.h"
+
+#include <memory>
+#include <mutex>
+
+#include "kernels/operators/library.h"
+
+namespace gradcache::kernels {
+
+// Each is in the folder of its kernel, in operator.cc.
+void addDropoutOperator(OperatorLibrary& library);
+void addNormOperator(OperatorLibrary& library);
+void addActivationOperator(OperatorLibrary& library);
+void addEmbedOperator(OperatorLibrary& library);
+void addAttentionOperator(OperatorLibrary& library);
+void addPoolOperator(OperatorLibrary& library);
+
+void registerOperators() {
+  static std::mutex mutex;
+  static bool done = false;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (done) return;
+  const bool exist = c10::Dispatcher::singleton().findSchema({"gradcache::embed", ""}).has_value();
+  if (!exist) {
+    auto library = std::make_unique<OperatorLibrary>();
+    for (auto add : {addDropoutOperator, addNormOperator, addActivationOperator, addEmbedOperator,
+                     addAttentionOperator, addPoolOperator})
+      add(*library);
+    // Never taken back: the addon stays mapped to the end of the process, and libtorch may be gone before it.
+    library.release();
+  }
+  done = true;
+}
+
+}  // namespace gradcache::kernels

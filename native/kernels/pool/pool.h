@@ -1,0 +1,27 @@
+// Pooling: one representation of a sequence's tokens.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "kernels/sequences.h"
+
+namespace gradcache::kernels {
+
+enum class Pooling { kMean, kCls, kMax, kLast };
+constexpr double kLeastNorm = 1e-12;  // what a row is divided by, at least, where it is normalised
+
+struct Pooled {
+  at::Tensor y;       // [sequences, H], float32 (float64)
+  at::Tensor norms;   // [sequences]: Euclidean, before they are divided by; undefined unless they are
+  at::Tensor argmax;  // int32 [sequences, H]: the token that each maximum is from; undefined but for kMax
+};
+// One row for each sequence of x [T, H]: the mean of its tokens, its first or last token, or the largest
+// value that a token has in each column (the first such token's; NaN is larger than any number).
+// `normalize` divides each row by its norm.
+Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize);
+// dL/dx, [T, H], in `type`, the type of x; a maximum's goes to its token. Of `saved`, y is needed only where
+// rows were normalised.
+at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequences& sequences,
+                        Pooling pooling, at::ScalarType type);
+
+}  // namespace gradcache::kernels

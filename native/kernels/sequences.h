@@ -1,0 +1,16 @@
+// Texts that lie end to end: where each begins and ends.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+namespace gradcache::kernels {
+
+struct Sequences {
+  const std::vector<int64_t>& offsets;  // [n + 1], on the host
+  const at::Tensor& deviceOffsets;      // int32 [n + 1], on the device of the tokens
+  int64_t longest;
+};
+
+}  // namespace gradcache::kernels
