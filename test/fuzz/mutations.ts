@@ -93,7 +93,7 @@ const INSERTED = [...ODD_TEXT, ...ODD_NUMBERS, ...ODD_LETTERS];
 /** One to four places of a text are replaced, repeated or cut out. */
 export function mutateText(text: string, random: Random): string {
   let result = text;
-  for (let count = 1 + random.below(4); count > 0; count--) {
+  for (let count = 1 + random.below(1 + random.below(4)); count > 0; count--) {
     const at = random.below(result.length + 1);
     const to = random.next() < 0.8 ? at + random.below(3) : at + random.below(result.length - at + 1);
     const middle = random.pick<() => string>([
@@ -110,7 +110,7 @@ export function mutateText(text: string, random: Random): string {
 /** One to four places of a file are overwritten, repeated or cut out; now and then it ends early. */
 export function mutateBytes(bytes: Buffer, random: Random): Buffer {
   let result: Buffer = bytes;
-  for (let count = 1 + random.below(4); count > 0; count--) {
+  for (let count = 1 + random.below(1 + random.below(4)); count > 0; count--) {
     const at = random.below(result.length + 1);
     const piece = result.subarray(at, at + 1 + random.below(8));
     result = random.pick<() => Buffer>([

@@ -6,4 +6,10 @@ export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   tensors: async () => (await import('./targets/tensors.js')).tensors,
   exports: async () => (await import('./targets/exports.js')).exported,
   tokenizers: async () => (await import('./targets/tokenizers.js')).tokenizers,
+  kernels: async () => (await import('./targets/kernels.js')).kernels,
+  safetensors: async () => (await import('./targets/safetensors.js')).safetensors,
+  tables: async () => (await import('./targets/tables.js')).tables,
+  parquet: async () => (await import('./targets/parquet.js')).parquet,
+  beir: async () => (await import('./targets/beir.js')).beir,
+  'model-folders': async () => (await import('./targets/model-folders.js')).modelFolders,
 };
