@@ -2,22 +2,12 @@ import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { whileReading } from '../in-use.js';
 import { checkKnown } from '../known-options.js';
-import {
-  requireBoolean,
-  requireCount,
-  requireNumber,
-  requireOneOf,
-  requireSignal,
-  requireString,
-  refused,
-  show,
-} from '../option-values.js';
+import { refused, requireOneOf, requireSignal, show } from '../option-values.js';
 import { backwardInGroup } from '../autograd.js';
 import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
 import { call } from '../operators.js';
 import { putRows } from '../rows.js';
 import { untracked } from '../scope.js';
-import { requireSeed } from '../seeds.js';
 import { SIMILARITIES, type Similarity } from '../similarity.js';
 import { belongsToEncoder } from '../encoder-gradients.js';
 import { Tensor, type Parameter } from '../tensor.js';
@@ -27,38 +17,19 @@ import { planChunks } from './chunk-plan.js';
 import { inOrder } from './chunk-queue.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
 import { mostTokens, requireLength } from './length-limit.js';
-import { readModelFolder, writeModelFolder, type ModelFolder, type Pooling } from './model-folder.js';
+import { readModelFolder, writeModelFolder, type ModelFolder } from './model-folder.js';
 import { fillRandomly, matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
 import { lengthsOf, pack, requireTokens } from './text-chunk.js';
+import {
+  checkCreateOptions,
+  checkLoadOptions,
+  type CreateOptions,
+  type TextEncoderOptions,
+} from './text-encoder-options.js';
 import { Tokenizer, type TokenBatch } from './tokenizer.js';
 
-/** How a text encoder computes. */
-export interface TextEncoderOptions {
-  /** `'cpu'` (default), `'cuda'` or `'cuda:N'`. */
-  readonly device?: string;
-  /** The type that computes. Weights and gradients are float32 whatever it is (float64 for float64). Default: float32. */
-  readonly precision?: 'float32' | 'float64' | 'bfloat16';
-  /**
-   * The most tokens of a text, special ones included, up to the model's positions; default: what the folder says. It is not
-   * saved with a model that was loaded: see {@link TextEncoder.save}.
-   */
-  readonly maxLength?: number;
-  /** Replaces the dropout probabilities of config.json. */
-  readonly dropout?: number;
-}
-
-const OPTIONS = ['device', 'precision', 'maxLength', 'dropout'];
-
-/** What {@link TextEncoder.create} needs beyond a configuration. */
-export interface CreateOptions extends TextEncoderOptions {
-  /** Default: mean. */
-  readonly pooling?: Pooling;
-  /** Scales representations to length one; default: true. */
-  readonly normalize?: boolean;
-  /** Of the random weights; default: 0. */
-  readonly seed?: number;
-}
+export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.js';
 
 /** Only this module has it: `private` of TypeScript does not keep a program in JavaScript from calling a constructor. */
 const OWN = Symbol('TextEncoder');
@@ -136,8 +107,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   static async load(folder: string, options: TextEncoderOptions = {}): Promise<TextEncoder> {
     if (typeof folder !== 'string')
       throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
-    checkKnown('TextEncoder.load', options, OPTIONS);
-    requireTypes(options);
+    checkLoadOptions(options);
     const model = await readModelFolder(folder);
     const encoder = new TextEncoder(OWN, model, options, 'stored');
     return orDispose(encoder, () => {
@@ -156,12 +126,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
     tokenizer: Tokenizer,
     options: CreateOptions = {},
   ): TextEncoder {
-    checkKnown('TextEncoder.create', options, [...OPTIONS, 'pooling', 'normalize', 'seed']);
-    requireTypes(options);
+    checkCreateOptions(options);
     const { pooling = 'mean', normalize = true, seed = 0 } = options;
-    requireOneOf('pooling', pooling, ['mean', 'cls', 'max', 'last']);
-    requireBoolean('normalize', normalize);
-    requireSeed(seed);
     if (!(tokenizer instanceof Tokenizer)) throw refused('the tokenizer', tokenizer, 'a Tokenizer');
     if (typeof config !== 'object' || config === null)
       throw new GradCacheError('INPUT', `the configuration is ${show(config)}, not an object`);
@@ -405,19 +371,6 @@ export class TextEncoder implements Encoder<TokenBatch> {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
-function requireTypes({
-  device = 'cpu',
-  precision = 'float32',
-  maxLength,
-  dropout,
-}: TextEncoderOptions): void {
-  requireString('device', device);
-  requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
-  if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
-  if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
 }
 
 /** The encoder after `fill`, whose failure frees it at once. */

@@ -1,0 +1,65 @@
+import { checkKnown } from '../known-options.js';
+import {
+  requireBoolean,
+  requireCount,
+  requireNumber,
+  requireOneOf,
+  requireString,
+} from '../option-values.js';
+import { requireSeed } from '../seeds.js';
+import type { Pooling } from './model-folder.js';
+
+/** How a text encoder computes. */
+export interface TextEncoderOptions {
+  /** `'cpu'` (default), `'cuda'` or `'cuda:N'`. */
+  readonly device?: string;
+  /** The type that computes. Weights and gradients are float32 whatever it is (float64 for float64). Default: float32. */
+  readonly precision?: 'float32' | 'float64' | 'bfloat16';
+  /**
+   * The most tokens of a text, special ones included, up to the model's positions; default: what the folder says. It is not
+   * saved with a model that was loaded: see {@link TextEncoder.save}.
+   */
+  readonly maxLength?: number;
+  /** Replaces the dropout probabilities of config.json. */
+  readonly dropout?: number;
+}
+
+/** What {@link TextEncoder.create} needs beyond a configuration. */
+export interface CreateOptions extends TextEncoderOptions {
+  /** Default: mean. */
+  readonly pooling?: Pooling;
+  /** Scales representations to length one; default: true. */
+  readonly normalize?: boolean;
+  /** Of the random weights; default: 0. */
+  readonly seed?: number;
+}
+
+const NAMES = ['device', 'precision', 'maxLength', 'dropout'];
+
+/** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
+export function checkLoadOptions(options: TextEncoderOptions): void {
+  checkKnown('TextEncoder.load', options, NAMES);
+  requireTypes(options);
+}
+
+/** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
+export function checkCreateOptions(options: CreateOptions): void {
+  checkKnown('TextEncoder.create', options, [...NAMES, 'pooling', 'normalize', 'seed']);
+  requireTypes(options);
+  const { pooling = 'mean', normalize = true, seed = 0 } = options;
+  requireOneOf('pooling', pooling, ['mean', 'cls', 'max', 'last']);
+  requireBoolean('normalize', normalize);
+  requireSeed(seed);
+}
+
+function requireTypes({
+  device = 'cpu',
+  precision = 'float32',
+  maxLength,
+  dropout,
+}: TextEncoderOptions): void {
+  requireString('device', device);
+  requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
+  if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
+  if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
+}
