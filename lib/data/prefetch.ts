@@ -33,37 +33,50 @@ async function* generateAhead<T, U>(
     typeof source === 'object' && Symbol.asyncIterator in source
       ? source[Symbol.asyncIterator]()
       : source[Symbol.iterator]();
+  /** Results that are not in use yet, begun one after the other: not every iterator takes a second next() beside the first. */
   const queue: Promise<{ value: Awaited<U> } | undefined>[] = [];
-  let previous: Promise<unknown> = Promise.resolve();
   let started = 0;
+  let asking = false;
   let ended = false;
+  /** The results that may be in the queue: one more than `ahead` while the consumer waits for the first of them. */
+  let most = ahead + 1;
 
-  const start = () => {
+  /** The next item of the source; none once it has ended. */
+  const ask = async (): Promise<{ value: T } | undefined> => {
+    asking = true;
+    try {
+      const result = await iterator.next();
+      ended ||= result.done === true;
+      return ended ? undefined : { value: result.value as T };
+    } catch (error) {
+      ended = true;
+      throw error;
+    } finally {
+      asking = false;
+    }
+  };
+
+  /** Begins one result. Its item, once found, begins the next one: a huge `ahead` takes no more than there are items. */
+  const begin = (): void => {
+    if (asking || ended || queue.length >= most) return;
     const index = started++;
-    // One item after the other: not every iterator takes a second next() while the first is pending.
-    const item = previous.then(async () => {
-      if (ended) return undefined;
-      try {
-        const result = await iterator.next();
-        ended ||= result.done === true;
-        return result.done ? undefined : { value: result.value };
-      } catch (error) {
-        ended = true;
-        throw error;
-      }
+    const mapped = ask().then(async (found) => {
+      if (found === undefined) return undefined;
+      begin();
+      return { value: await map(found.value, index) };
     });
-    previous = item.catch(() => undefined);
-    const mapped = item.then(async (found) => (found ? { value: await map(found.value, index) } : undefined));
     mapped.catch(() => undefined); // thrown when its turn comes
     queue.push(mapped);
   };
 
   try {
-    for (let i = 0; i < ahead; i++) start();
     for (;;) {
-      start();
-      const result = await queue.shift()!;
+      most = ahead + 1;
+      begin();
+      const result = await queue[0]!;
+      void queue.shift();
       if (result === undefined) return;
+      most = ahead;
       yield result.value;
     }
   } finally {

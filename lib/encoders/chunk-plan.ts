@@ -63,10 +63,15 @@ export function requireChunkSize(size: unknown): number {
   throw refused('chunk', size, "'auto', { sequences } or { tokens } of at least 1");
 }
 
-/** Row numbers by falling length, equal ones in their order: a counting sort. */
+/** Rows longer than this are not counted by length: the counts would take more memory than the rows. */
+const LONGEST_COUNTED = 2 ** 20;
+
+/** Row numbers by falling length, equal ones in their order: a counting sort, as long as no length is huge. */
 function longestFirst(lengths: Int32Array): Int32Array {
   let longest = 0;
   for (const length of lengths) longest = Math.max(longest, length);
+  if (longest > LONGEST_COUNTED)
+    return Int32Array.from(lengths, (_, row) => row).sort((a, b) => lengths[b]! - lengths[a]! || a - b);
   const begins = new Int32Array(longest + 2);
   for (const length of lengths) begins[longest - length + 1]!++;
   for (let k = 1; k < begins.length; k++) begins[k]! += begins[k - 1]!;

@@ -3,6 +3,7 @@ import { checkKnown } from '../known-options.js';
 import { requireCount, requireFunction, requireSignal } from '../option-values.js';
 import type { Similarity } from '../similarity.js';
 import type { Tensor } from '../tensor.js';
+import { encodeTexts } from './encode-texts.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { PlacedTexts } from './placed-texts.js';
 import { checkRanking, checkTask, requireEncoder, requireRecallAt } from './retrieval-checks.js';
@@ -91,7 +92,7 @@ export async function evaluateRetrieval(
   const total = queries.list.length + documents.list.length;
   const excluded = task.excluded ?? new Map<number, number>();
   const k = Math.max(10, ...recallAt) + (excluded.size > 0 ? 1 : 0);
-  const representations = await encoder.encode(queries.list, { prompt: prompts.query, signal });
+  const representations = await encodeTexts(encoder, queries.list, { prompt: prompts.query, signal });
   try {
     onProgress?.(queries.list.length, total);
     const found = await search(representations, encodeBlocks(), { k, similarity });
@@ -104,7 +105,7 @@ export async function evaluateRetrieval(
   async function* encodeBlocks(): AsyncIterable<Tensor> {
     for (let start = 0; start < documents.list.length; start += block) {
       const texts = documents.list.slice(start, start + block);
-      yield await encoder.encode(texts, { prompt: prompts.document, signal });
+      yield await encodeTexts(encoder, texts, { prompt: prompts.document, signal });
       onProgress?.(queries.list.length + start + texts.length, total);
     }
   }

@@ -6,6 +6,7 @@ import { requireCount, requireFunction, requireSignal, show } from '../option-va
 import type { Similarity } from '../similarity.js';
 import { Tensor } from '../tensor.js';
 import { pearson, spearman } from './correlation.js';
+import { encodeTexts } from './encode-texts.js';
 import { DistinctTexts } from './distinct-texts.js';
 import type { EncodesTexts } from './retrieval.js';
 import { requireEncoder, requireTexts } from './retrieval-checks.js';
@@ -66,7 +67,7 @@ export async function evaluateSts(
 
   const { first, second, scores } = task;
   const found = new Float64Array(first.length);
-  const texts = new EncodedTexts((list) => encoder.encode(list, { prompt, signal }));
+  const texts = new EncodedTexts((list) => encodeTexts(encoder, list, { prompt, signal }));
   try {
     for (let start = 0; start < first.length; start += block) {
       const end = Math.min(start + block, first.length);

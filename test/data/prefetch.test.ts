@@ -121,3 +121,8 @@ test('looking less than one ahead is refused at once', () => {
   for (const ahead of [0, -1, 1.5, NaN])
     assert.throws(() => prefetch([], () => 1, { ahead }), { code: 'INPUT' });
 });
+
+test('being asked for more than there is takes no memory', async () => {
+  for (const ahead of [2 ** 31, Number.MAX_SAFE_INTEGER])
+    assert.deepEqual(await collect(prefetch([1, 2, 3], (i) => i * 2, { ahead })), [2, 4, 6]);
+});

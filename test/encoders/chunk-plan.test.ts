@@ -58,3 +58,12 @@ test('a row longer than the size is a chunk by itself, and a size beyond the bat
   ]);
   assert.deepEqual(shape(planChunks(Int32Array.of(5, 4, 3), { tokens: 1e9 })), [[3, 12]]);
 });
+
+test('a length as large as its type holds is planned without a count for each length', () => {
+  const huge = 2 ** 31 - 1;
+  const [first, second] = planChunks(Int32Array.of(3, huge, 5, huge), { tokens: 2 ** 33 });
+  assert.deepEqual(
+    [first!.rows, first!.tokens, second],
+    [Int32Array.of(1, 3, 2, 0), 2 * huge + 8, undefined],
+  );
+});

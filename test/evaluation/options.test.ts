@@ -140,3 +140,30 @@ function shown(value: unknown): string {
   const kind = value.constructor.name;
   return kind === 'Date' ? kind : `${kind} ${JSON.stringify(value)}`;
 }
+
+test('an encoder that gives no tensor, or another number of rows than texts, is refused', async () => {
+  const given: [() => unknown, object][] = [
+    [() => 1, { code: 'INPUT', message: /encode\(\) returned is 1; a Tensor/ }],
+    [() => undefined, { code: 'INPUT', message: /a Tensor/ }],
+    [() => Tensor.from([1, 0], { shape: [1, 2] }), { code: 'SHAPE', message: /\[1,2\] for 2 texts/ }],
+    [
+      () => Tensor.from([1, 0, 0, 1, 1, 1], { shape: [3, 2] }),
+      { code: 'SHAPE', message: /\[3,2\] for 2 texts/ },
+    ],
+    [() => Tensor.from([1, 0]), { code: 'SHAPE', message: /\[2\] for 2 texts/ }],
+  ];
+  const task = {
+    queries: ['a', 'b'],
+    documents: ['c', 'd'],
+    relevant: [new Map([[0, 1]]), new Map([[1, 1]])],
+  };
+  for (const [give, error] of given) {
+    const own = { encode: () => Promise.resolve(give() as typeof rows) };
+    const ofDocuments = {
+      encode: (texts: readonly string[]) => (texts[0] === 'a' ? encoder.encode(texts) : own.encode()),
+    };
+    await assert.rejects(evaluateRetrieval(own, task), error);
+    await assert.rejects(evaluateRetrieval(ofDocuments, task), error);
+    await assert.rejects(evaluateSts(own, sts), error);
+  }
+});
