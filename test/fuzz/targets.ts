@@ -12,4 +12,9 @@ export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   parquet: async () => (await import('./targets/parquet.js')).parquet,
   beir: async () => (await import('./targets/beir.js')).beir,
   'model-folders': async () => (await import('./targets/model-folders.js')).modelFolders,
+  encoders: async () => (await import('./targets/encoders.js')).encoders,
+  training: async () => (await import('./targets/training.js')).training,
+  'training-settings': async () => (await import('./targets/training-settings.js')).trainingSettings,
+  checkpoints: async () => (await import('./targets/checkpoints.js')).checkpoints,
+  'command-lines': async () => (await import('./targets/command-lines.js')).commandLines,
 };

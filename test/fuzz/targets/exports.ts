@@ -1,5 +1,6 @@
 import * as gradcache from '../../../lib/index.js';
 import { smallTokenizer } from '../../exactness/small-tokenizer.js';
+import { draw } from '../disturbed-calls.js';
 import { garbage } from '../random-arguments.js';
 import type { Target } from '../target.js';
 
@@ -55,15 +56,6 @@ async function callables(): Promise<[string, Callable][]> {
   return list;
 }
 
-/** Draws from whatever came back, so that lazy iterables do their work. */
-async function settle(result: unknown): Promise<void> {
-  const value = await (result as Promise<unknown>);
-  if (typeof value === 'object' && value !== null && Symbol.asyncIterator in value) {
-    let drawn = 0;
-    for await (const _ of value as AsyncIterable<unknown>) if (++drawn === 3) break;
-  }
-}
-
 /** Exported functions and methods with arguments of every wrong kind. */
 export const exported: Target = {
   count: 3000,
@@ -73,7 +65,7 @@ export const exported: Target = {
     return async (random, tell) => {
       const [name, callable] = random.pick(list);
       tell(name);
-      await settle(callable(...Array.from({ length: random.below(4) }, () => garbage(random))));
+      await draw(await callable(...Array.from({ length: random.below(4) }, () => garbage(random))));
     };
   },
 };
