@@ -56,7 +56,7 @@ export async function* openRecords(file: string, options: RecordOptions = {}): R
       });
       break;
     case 'parquet':
-      yield* readParquet(file, { wanted, optional, numbers });
+      yield* readParquet(file, { wanted, optional, numbers, signal });
   }
 }
 

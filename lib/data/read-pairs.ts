@@ -41,7 +41,7 @@ export interface Dataset extends AsyncIterable<Row> {
 
 /**
  * Reads pairs, triplets or longer tuples of texts from JSON lines, CSV, TSV or Parquet files. Text files are streamed;
- * of a Parquet file one row group is in memory at a time.
+ * a Parquet file is decoded in a child process, one row group of it at a time.
  *
  * Every text of a row must be a string with more than white space in it; any other line is bad, and ends the reading
  * or is skipped as `onBadLine` says. Files that cannot be read, or that hold not a single row, are always errors.

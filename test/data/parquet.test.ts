@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { parquetMetadata } from 'hyparquet';
 import { readParquet } from '../../lib/data/parquet/read-parquet.js';
-import { unpackHadoopLz4 } from '../../lib/data/parquet/lz4.js';
-import { unpackSnappy } from '../../lib/data/parquet/snappy.js';
 import { Random } from '../../lib/data/random.js';
 import { readPairs } from '../../lib/data/read-pairs.js';
 import type { BadLine } from '../../lib/data/row.js';
@@ -92,12 +91,89 @@ test('files damaged at random give rows or INPUT, soon', async (t) => {
   }
 });
 
-test('lengths below zero and runs without end do not hold up what unpacks them', () => {
-  // A literal of 2^32 - 4 bytes; a block of Hadoop's LZ4 with sizes of 2^32 - 8.
-  const literal = Uint8Array.of(8, 252, 251, 255, 255, 255, 1, 2);
-  const block = Uint8Array.of(0, 0, 0, 1, 255, 255, 255, 248, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-  assert.throws(() => unpackSnappy(literal, 8), Error);
-  assert.throws(() => unpackHadoopLz4(block, 8), Error);
+test('a page that promises more values than any memory holds is an INPUT error with the path', async (t) => {
+  const path = join(await temporaryFolder(t), 'damaged.parquet');
+  const file = await readFile(join(fixtures, 'none.parquet'));
+  const { meta_data: chunk } = parquetMetadata(new Uint8Array(file).buffer).row_groups[0]!.columns[1]!;
+  const pageStart = Number(chunk!.data_page_offset);
+  const chunkEnd = Number(chunk!.dictionary_page_offset! + chunk!.total_compressed_size);
+  const bodyLength = chunkEnd - pageStart - 23; // all that a header of 23 bytes leaves
+  // A page header in Thrift (2 ** 29 values of a dictionary), the length of its levels, and one run of as many.
+  const size = [0x80 | ((bodyLength * 2) & 0x7f), (bodyLength * 2) >> 7];
+  const count = [0x80, 0x80, 0x80, 0x80, 0x04];
+  const header = [
+    0x15,
+    0,
+    0x15,
+    ...size,
+    0x15,
+    ...size,
+    0x2c,
+    0x15,
+    ...count,
+    0x15,
+    16,
+    0x15,
+    6,
+    0x15,
+    6,
+    0,
+    0,
+  ];
+  assert.equal(header.length, 23);
+  file.set([...header, 6, 0, 0, 0, ...count, 1, 1, 0], pageStart);
+  await writeFile(path, file);
+  await assert.rejects(collect(readParquet(path, { patience: 2 })), (error: Error & { code?: string }) => {
+    assert.equal(error.code, 'INPUT', error.stack);
+    assert.ok(error.message.startsWith(`${path} is damaged`), error.message);
+    return true;
+  });
+});
+
+test('several files at once, one cut off while it is read, one left early, one aborted', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'cut.parquet');
+  await copyFile(join(fixtures, 'snappy.parquet'), path);
+  const cut = readParquet(path, { wanted: ['anchor'] });
+  assert.equal((await cut.next()).done, false); // the first row group; one more is decoded ahead
+  await truncate(path, 100);
+  await assert.rejects(collect(cut), { code: 'INPUT', message: /cut\.parquet.*became shorter|bytes/ });
+
+  const controller = new AbortController();
+  const aborted = readPairs(join(fixtures, 'snappy.parquet'), { signal: controller.signal });
+  const readAborted = async () => {
+    for await (const row of aborted) if (row.anchor !== undefined) controller.abort();
+  };
+  const leaveEarly = async () => {
+    for await (const row of readPairs(join(fixtures, 'snappy.parquet'))) if (row.anchor !== undefined) return;
+  };
+  const whole = collect(readPairs(join(fixtures, 'snappy.parquet')));
+  await Promise.all([
+    assert.rejects(readAborted(), { code: 'ABORTED' }),
+    leaveEarly(),
+    assert.rejects(collect(readPairs(join(fixtures, 'missing.parquet'))), { code: 'INPUT' }),
+  ]);
+  assert.equal((await whole).length, 50);
+});
+
+test('where no process can be started, the error names the file and the way out', () => {
+  const library = new URL('../../lib/data/read-pairs.js', import.meta.url).href;
+  const script = `
+    const { readPairs } = await import(${JSON.stringify(library)});
+    try {
+      for await (const row of readPairs(${JSON.stringify(join(fixtures, 'snappy.parquet'))}));
+    } catch (error) {
+      console.log(error.code, error.message);
+    }`;
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+    ? '--permission'
+    : '--experimental-permission';
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--no-warnings', permission, '--allow-fs-read=*', '--input-type=module', '--eval', script],
+    { encoding: 'utf8' },
+  );
+  assert.match(stdout, /^INPUT .*snappy\.parquet.*--allow-child-process/, stderr);
 });
 
 test('little address space is enough for the library, and for files that do not need WebAssembly', () => {

@@ -1,108 +1,96 @@
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { throwIfAborted } from '../../abort.js';
+import { ChildProgram, NoAnswer } from '../../child-program.js';
 import { GradCacheError } from '../../errors.js';
 import { fileError } from '../../file-error.js';
-import { readInto } from '../../file-handle.js';
 import { show } from '../../option-values.js';
 import type { ReadRecord, RecordBlocks } from '../row.js';
 import { kindOfSource } from '../source.js';
 import { isDecoded } from '../text-stream.js';
-import { decompressor } from './codecs.js';
-import { ColumnReader } from './column-reader.js';
-import type { ParquetValue } from './column-reader.js';
-import { chunkOf, readFooter } from './footer.js';
-import type { Footer, ParquetColumn, RowGroup } from './footer.js';
+import type { DecoderReply, DecoderRequest, ParquetBlock, ParquetColumn } from './decoder-program.js';
 
-/** Rows of a block of records. */
-const BLOCK_ROWS = 8192;
-const MAGIC = 'PAR1';
+const PROGRAM = new URL('./decoder-program.js', import.meta.url);
 
-/** Which columns of a Parquet file are read. */
-export interface ParquetColumns {
+/** Which columns of a Parquet file are read, and until when. */
+export interface ParquetOptions {
   /** Columns that must be there; all text columns where undefined. */
   readonly wanted?: readonly string[];
   /** Columns that are read where the file has them. */
   readonly optional?: readonly string[];
   /** Columns of numbers count as well. */
   readonly numbers?: boolean;
+  /** Ends the reading. */
+  readonly signal?: AbortSignal;
+  /** Seconds that decoding may take without finishing a page. */
+  readonly patience?: number;
 }
 
 /**
- * Reads text columns of a Parquet file, row group after row group. Of a row group, the packed bytes of its columns are in
- * memory, and one page of each.
+ * Reads text columns of a Parquet file, row group after row group, in a process of its own: that may die of a damaged file.
+ * A row group is in that process's memory at a time, and two blocks of records here.
  *
- * @throws GradCacheError `INPUT`, naming the file, where it is damaged or has no such text column.
+ * @throws GradCacheError `INPUT`, naming the file, where it is damaged or has no such text column, or no process can be
+ * started; `ABORTED` when the signal fires
  */
-export async function* readParquet(path: string, which: ParquetColumns): RecordBlocks {
+export async function* readParquet(path: string, options: ParquetOptions): RecordBlocks {
   if ((await kindOfSource(path)) !== 'file')
     throw new GradCacheError(
       'INPUT',
       `${path} is a pipe, and Parquet is read from its end: use a regular file.`,
     );
-  let handle: FileHandle | undefined;
+  const { signal, patience } = options;
+  throwIfAborted(signal);
+  let decoder: ChildProgram<DecoderRequest, DecoderReply> | undefined;
   try {
-    handle = await open(path, 'r');
-    const { footer, dataEnd } = await readEnd(handle);
-    const columns = columnsOf(footer.columns, path, which);
+    decoder = new ChildProgram(PROGRAM, signal, patience);
+    const ask = async (request: DecoderRequest) => answerIn(await decoder!.ask(request), path);
+    const columns = columnsOf((await ask({ ask: 'columns', path })).columns ?? [], path, options);
+    const askBlock = () => ask({ ask: 'block', columns });
     let line = 1;
-    for (const group of footer.groups) {
-      for await (const block of groupValues(handle, group, columns, dataEnd)) {
-        yield toRecords(block, columns, line);
-        line += block[0]!.length;
-      }
+    for (let coming = askBlock(); ;) {
+      const { block } = await coming;
+      if (block === undefined) return;
+      coming = askBlock(); // one block ahead
+      coming.catch(() => undefined); // thrown when its turn comes
+      yield toRecords(block, columns, line);
+      line += block[0]!.length;
     }
   } catch (error) {
-    if (error instanceof GradCacheError) throw error;
-    throw fileError('INPUT', path, 'read as Parquet', error);
+    throwIfAborted(signal);
+    throw error instanceof NoAnswer ? undecoded(path, error) : error;
   } finally {
-    await handle?.close();
+    decoder?.end();
   }
 }
 
-/** The metadata, and where it begins. */
-async function readEnd(handle: FileHandle): Promise<{ footer: Footer; dataEnd: number }> {
-  const { size } = await handle.stat();
-  if (size === 0) throw new Error('it is empty');
-  if (size < 12) throw new Error(`it has only ${size} bytes`);
-  const tail = await readBytes(handle, size - 8, size);
-  const magic = Buffer.from(tail.subarray(4)).toString('latin1');
-  if (magic === 'PARE') throw new Error('it is encrypted');
-  if (magic !== MAGIC)
-    throw new Error(`it does not end as a Parquet file does, with ${MAGIC}; is it complete?`);
-  const length = new DataView(tail.buffer, tail.byteOffset).getUint32(0, true);
-  const dataEnd = size - 8 - length;
-  if (dataEnd < MAGIC.length) throw new Error(`it has no room for metadata of ${length} bytes`);
-  return { footer: readFooter(await readBytes(handle, dataEnd, size - 8)), dataEnd };
+interface Answer {
+  readonly columns?: readonly ParquetColumn[];
+  readonly block?: ParquetBlock;
 }
 
-/** The values of columns side by side, some rows at a time. */
-async function* groupValues(
-  handle: FileHandle,
-  group: RowGroup,
-  columns: readonly ParquetColumn[],
-  dataEnd: number,
-): AsyncGenerator<ParquetValue[][], void, undefined> {
-  const readers: ColumnReader[] = [];
-  for (const column of group.rows > 0 ? columns : []) {
-    const chunk = chunkOf(group, column, dataEnd);
-    const bytes = await readBytes(handle, chunk.begin, chunk.end);
-    readers.push(new ColumnReader(column, chunk, bytes, await decompressor(chunk.codec)));
+function answerIn(reply: DecoderReply, path: string): Answer {
+  if ('failed' in reply) {
+    const { message, code } = reply.failed;
+    throw fileError('INPUT', path, 'read as Parquet', Object.assign(new Error(message), { code }));
   }
-  for (let done = 0; done < group.rows; done += BLOCK_ROWS) {
-    const count = Math.min(BLOCK_ROWS, group.rows - done);
-    yield readers.map((reader) => reader.take(count));
-  }
+  return reply;
 }
 
-function toRecords(
-  block: readonly (readonly ParquetValue[])[],
-  columns: readonly ParquetColumn[],
-  firstLine: number,
-): ReadRecord[] {
+/** The error for a file whose decoder gives no answer. */
+function undecoded(path: string, { why, message, cause }: NoAnswer): GradCacheError {
+  const text = {
+    'not started': `${path} cannot be read as Parquet: the process that decodes it cannot be started: ${message}. Let Node start processes and threads (--allow-child-process, --allow-worker, limits of the system), keep gradcache out of a bundle, or convert the file to JSONL.`,
+    ended: `${path} is damaged, or a row group of it needs more memory than there is: the process that decodes it ended, ${message}. Write it anew, with smaller row groups, or convert it to JSONL.`,
+    silent: `${path} is damaged: decoding it came to no end, ${message}. Write it anew.`,
+    stopped: `${path} was not read to its end: ${message}.`,
+  }[why];
+  return new GradCacheError('INPUT', text, { cause });
+}
+
+function toRecords(block: ParquetBlock, columns: readonly string[], firstLine: number): ReadRecord[] {
   return block[0]!.map((_, row) => {
     const line = firstLine + row;
     const values: Record<string, unknown> = {};
-    for (const [place, { name }] of columns.entries()) {
+    for (const [place, name] of columns.entries()) {
       const value = block[place]![row];
       if (typeof value === 'string' && !isDecoded(value))
         return { line, problem: `${show(name)} is not UTF-8 text` };
@@ -115,8 +103,8 @@ function toRecords(
 function columnsOf(
   columns: readonly ParquetColumn[],
   path: string,
-  { wanted, optional = [], numbers = false }: ParquetColumns,
-): ParquetColumn[] {
+  { wanted, optional = [], numbers = false }: ParquetOptions,
+): string[] {
   const kinds = numbers ? ['text', 'number'] : ['text'];
   const readable = columns.filter(({ kind }) => kind !== undefined && kinds.includes(kind));
   const names = readable.map(({ name }) => name);
@@ -136,12 +124,5 @@ function columnsOf(
       'INPUT',
       `${path} has two columns ${show(bad)}, or the name is reserved; rename one.`,
     );
-  return chosen.map((name) => readable.find((column) => column.name === name)!);
-}
-
-async function readBytes(handle: FileHandle, begin: number, end: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(end - begin);
-  if ((await readInto(handle, bytes, begin)) < bytes.length)
-    throw new Error('it became shorter while it was being read');
-  return bytes;
+  return chosen;
 }
