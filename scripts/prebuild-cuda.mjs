@@ -39,7 +39,7 @@ export async function prebuildCuda() {
   requireNvcc();
   rmSync(stamp, { force: true });
   await timed('CUDA kernels', () => {
-    run('cmake', ['-S', join('native', 'kernels', 'cuda'), '-B', BUILD, '-DCMAKE_BUILD_TYPE=Release'], {
+    run('cmake', ['-S', join('native', 'cuda'), '-B', BUILD, '-DCMAKE_BUILD_TYPE=Release'], {
       quiet: true,
     });
     run('cmake', ['--build', BUILD, '-j', String(jobs())], { quiet: true });
