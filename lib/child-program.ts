@@ -88,7 +88,8 @@ export class ChildProgram<Request extends object, Reply> {
       this.#waiting = { resolve, reject };
       this.#silentSeconds = 0;
       this.#holdProcess(true);
-      this.#child.send(request, () => undefined); // why it cannot be sent is told by how the program ended
+      // Why a question cannot be sent is told by the event that says how the program ended, or that it never was.
+      if (this.#child.connected) this.#child.send(request, () => undefined);
     });
   }
 
@@ -108,8 +109,6 @@ export class ChildProgram<Request extends object, Reply> {
   }
 
   #closed(how: string): void {
-    running.delete(this.#child);
-    if (running.size === 0) process.off('exit', endAll);
     const reason = /^(\w*Error\b.*:|FATAL ERROR|# Fatal JavaScript).*$/m.exec(this.#lastWords)?.[0];
     const message = `it ended with ${how}${reason === undefined ? '' : ` (${reason})`}`;
     const cause = this.#lastWords === '' ? undefined : new Error(this.#lastWords);
@@ -127,6 +126,8 @@ export class ChildProgram<Request extends object, Reply> {
     clearInterval(this.#clock);
     this.#signal?.removeEventListener('abort', this.#abort);
     this.#child.kill('SIGKILL');
+    running.delete(this.#child);
+    if (running.size === 0) process.off('exit', endAll);
     this.#holdProcess(false);
     this.#waiting?.reject(failure);
     this.#waiting = undefined;

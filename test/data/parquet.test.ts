@@ -159,28 +159,38 @@ test('several files at once, one cut off while it is read, one left early, one a
 test('where no process can be started, the error names the file and the way out', () => {
   const library = new URL('../../lib/data/read-pairs.js', import.meta.url).href;
   const script = `
+    const { openSync, closeSync } = await import('node:fs');
     const { readPairs } = await import(${JSON.stringify(library)});
-    try {
-      for await (const row of readPairs(${JSON.stringify(join(fixtures, 'snappy.parquet'))}));
-    } catch (error) {
-      console.log(error.code, error.message);
-    }`;
+    const read = async () => { for await (const row of readPairs(${JSON.stringify(join(fixtures, 'none.parquet'))})); };
+    const opened = [];
+    if (process.argv[1] === 'fill') try { for (;;) opened.push(openSync('/dev/null')); } catch {}
+    for (const one of opened.splice(-5)) closeSync(one); // enough for the file, too few for a process
+    await read().catch(({ code, message }) => console.log(code, message));`;
   const permission = process.allowedNodeEnvironmentFlags.has('--permission')
     ? '--permission'
     : '--experimental-permission';
-  const { stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--no-warnings', permission, '--allow-fs-read=*', '--input-type=module', '--eval', script],
-    { encoding: 'utf8' },
-  );
-  assert.match(stdout, /^INPUT .*snappy\.parquet.*--allow-child-process/, stderr);
+  const evaluate = ['--no-warnings', '--input-type=module', '--eval', script];
+  const command = 'ulimit -n 60; exec "$0" "$@"';
+  for (const options of [
+    [permission, '--allow-fs-read=*', ...evaluate],
+    [...evaluate, 'fill'],
+  ]) {
+    const { stdout, stderr } = spawnSync('bash', ['-c', command, process.execPath, ...options], {
+      encoding: 'utf8',
+    });
+    assert.match(
+      stdout,
+      /^INPUT .*none\.parquet.*cannot be started: .*--allow-child-process, .*limits/,
+      stdout + stderr,
+    );
+  }
 });
 
-test('little address space is enough for the library, and for files that do not need WebAssembly', () => {
+test('little address space is enough for the library, and for files of every compression', () => {
   const library = new URL('../../lib/data/read-pairs.js', import.meta.url).href;
   const script = `
     const { readPairs } = await import(${JSON.stringify(library)});
-    for (const name of ['none', 'snappy', 'gzip', 'brotli', 'lz4'])
+    for (const name of ['none', 'snappy', 'gzip', 'zstd', 'brotli', 'lz4'])
       for await (const row of readPairs(${JSON.stringify(fixtures)} + '/' + name + '.parquet')) if (!row.anchor) throw row;`;
   const { status, stderr } = spawnSync(
     'bash',

@@ -37,6 +37,8 @@ export interface ParquetColumn {
 export type ParquetBlock = readonly (readonly (string | number | bigint | null)[])[];
 
 const BLOCK_ROWS = 8192;
+/** Rows decoded at a time where the file has an index of its pages. Pages at both ends, and dictionaries, are decoded twice. */
+const ROWS_AT_A_TIME = 4 * BLOCK_ROWS;
 /** At most one sign of life in so many milliseconds. */
 const SIGN_OF_LIFE = 1000;
 
@@ -111,7 +113,7 @@ function checkCounts(): void {
     throw new Error(`its row groups have ${rows} rows, and its metadata says ${metadata.num_rows}`);
 }
 
-/** Blocks of rows. A row group is decoded as a whole, or a block at a time where the file has an index of its pages. */
+/** Blocks of rows. A row group is decoded as a whole, or in parts where the file has an index of its pages. */
 async function* readBlocks(columns: readonly string[]): AsyncGenerator<ParquetBlock, void, undefined> {
   const compressors = await neededCompressors();
   const whole = topColumns().flatMap(({ name, type }) => (isWhole(type) ? [name] : []));
@@ -125,7 +127,7 @@ async function* readBlocks(columns: readonly string[]): AsyncGenerator<ParquetBl
   for (const group of metadata.row_groups) {
     const groupEnd = groupStart + Number(group.num_rows);
     const indexed = group.columns.every((column) => column.offset_index_length);
-    const step = indexed ? BLOCK_ROWS : Math.max(groupEnd - groupStart, 1);
+    const step = indexed ? ROWS_AT_A_TIME : Math.max(groupEnd - groupStart, 1);
     for (let rowStart = groupStart; rowStart < groupEnd; rowStart += step) {
       const rows: Record<string, unknown>[] = await parquetReadObjects({
         file,
