@@ -6,8 +6,9 @@ import { targets } from './targets.js';
 const SEED = 1;
 
 for (const [name, load] of Object.entries(targets)) {
+  const { count, least } = await load();
+  if (count === 0) continue; // by hand alone
   test(`${name}: odd inputs get an answer or a typed error`, async () => {
-    const { count, least } = await load();
     const { answered, refused, failures } = await fuzz(name, { seed: SEED, count });
     const shown = failures.map(({ number, what }) => `--seed ${SEED} --only ${number}: ${what}`);
     assert.equal(failures.length, 0, shown.join('\n\n'));

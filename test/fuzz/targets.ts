@@ -3,7 +3,9 @@ import type { Target } from './target.js';
 /** Everything that is fuzzed, by name; each is loaded where it is used. */
 export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   operators: async () => (await import('./targets/operators.js')).operatorCalls,
+  'every-operator': async () => (await import('./targets/every-operator.js')).everyOperator,
   tensors: async () => (await import('./targets/tensors.js')).tensors,
+  addon: async () => (await import('./targets/addon.js')).addon,
   exports: async () => (await import('./targets/exports.js')).exported,
   tokenizers: async () => (await import('./targets/tokenizers.js')).tokenizers,
   kernels: async () => (await import('./targets/kernels.js')).kernels,

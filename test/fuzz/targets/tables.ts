@@ -71,8 +71,8 @@ const readers: Readonly<Record<string, (path: string, random: Random) => Promise
 
 /** Tables of texts, plain and gzipped, with every reader of them. */
 export const tables: Target = {
-  count: 3000,
-  least: { answered: 500, refused: 500 },
+  count: 2000,
+  least: { answered: 300, refused: 500 },
   prepare: () => async (random, tell) => {
     const packed = random.next() < 0.2;
     const [extension, base] = random.pick(Object.entries(bases));

@@ -1,0 +1,125 @@
+import { types } from 'node:util';
+import { GradCacheError } from '../../../lib/errors.js';
+import { guarded, native, type EncoderHandle, type Native, type TensorHandle } from '../../../lib/native.js';
+import { disturbedCalls, type GoodCall } from '../disturbed-calls.js';
+import type { Target } from '../target.js';
+
+const settings = {
+  ...{
+    architecture: 'bert',
+    vocabulary: 20,
+    hidden: 12,
+    layers: 1,
+    heads: 3,
+    intermediate: 7,
+    positions: 16,
+  },
+  ...{
+    types: 2,
+    paddingToken: 0,
+    relativeBuckets: 0,
+    normEpsilon: 1e-12,
+    activation: 'gelu',
+    pooling: 'mean',
+  },
+  ...{ hiddenDropout: 0.1, attentionDropout: 0.1, normalize: true },
+  dense: [{ inFeatures: 12, outFeatures: 4, bias: true, activation: 'torch.nn.modules.activation.Tanh' }],
+};
+const lossSettings = { scale: 20, cosine: true, symmetric: true, learned: true, targets: [1, 0], weight: 1 };
+
+/** Node's own errors are good enough between the addon and the TypeScript before it, which checks what users give. */
+async function typed(body: () => unknown): Promise<unknown> {
+  try {
+    return await guarded(body);
+  } catch (error) {
+    if (error instanceof GradCacheError || !types.isNativeError(error)) throw error;
+    throw new GradCacheError('INPUT', error.message, { cause: error });
+  }
+}
+
+type Entry = Exclude<keyof Native, 'OperatorHandle' | 'EncoderHandle'>;
+
+const exported = (name: Entry, make: () => unknown[]): GoodCall => ({
+  name,
+  make,
+  use: (...args) => {
+    const entry: (...given: never[]) => unknown = native()[name];
+    return entry(...args);
+  },
+});
+
+/** What the addon exports, called without the checks that the TypeScript before it makes. */
+export const addon: Target = {
+  count: 3000,
+  least: { answered: 500, refused: 500 },
+  prepare: () => {
+    const tensor = (...shape: number[]): TensorHandle => {
+      const size = shape.reduce((product, extent) => product * extent, 1);
+      return native().tensorFromBytes(new Float32Array(size).fill(0.5), shape, 'float32', 'cpu');
+    };
+    const encoder = (): EncoderHandle => {
+      const made = new (native().EncoderHandle)(settings, 'float32', 'cpu');
+      const fill = new (native().OperatorHandle)('aten::fill_', 'Scalar');
+      native().withGradMode(false, () => {
+        for (const { tensor: weight } of made.parameters()) fill.call([weight, 0.1]);
+      });
+      return made;
+    };
+    const shared = encoder();
+    const chunk = (): unknown[] => [Int32Array.of(3, 4, 19, 0, 7), Int32Array.of(2, 3), 1];
+    const passes = async (ids: never, lengths: never, seed: never, mode: never, gradient: never) => {
+      await shared.forward(ids, lengths, seed, mode, 0);
+      await shared.backward(ids, lengths, seed, gradient, 0);
+    };
+    const calls: GoodCall[] = [
+      {
+        name: 'EncoderHandle',
+        make: () => [settings, 'float32', 'cpu'],
+        use: (given: Partial<typeof settings> | null, ...args: [never, never]) => {
+          // The number of layers is bounded by the TypeScript before it: the addon would make them all.
+          if (typeof given?.layers === 'number' && given.layers > 100) return;
+          new (native().EncoderHandle)(given as never, ...args).dispose();
+        },
+      },
+      { name: 'both passes', make: () => [...chunk(), 'without-graph', tensor(2, 4)], use: passes },
+      {
+        name: 'graphBytes',
+        make: () => [5, 2],
+        use: (...args: [never, never]) => shared.graphBytes(...args),
+      },
+      exported('tensorFromBytes', () => [new Float32Array(6), [2, 3], 'float32', 'cpu']),
+      exported('isTensor', () => [tensor(2)]),
+      exported('infoNce', () => [[tensor(2, 4), tensor(2, 4)], lossSettings]),
+      exported('leaves', () => [tensor(2), [tensor(2)]]),
+      exported('memory', () => ['cpu']),
+      exported('synchronize', () => ['cpu']),
+      exported('cancel', () => [2 ** 40]),
+      exported('withSeed', () => [3, () => 1]),
+      exported('withGradMode', () => [false, () => 1]),
+      exported('backward', () => {
+        const leaf = tensor(2);
+        leaf.requiresGrad = true;
+        const root = new (native().OperatorHandle)('aten::mul', 'Scalar').call([leaf, 2]);
+        return [[root], [tensor(2)], 0];
+      }),
+      {
+        name: 'OperatorHandle',
+        make: () => ['aten::add', 'Tensor', [tensor(2), tensor(2)], { alpha: 2 }],
+        use: (name: never, overload: never, ...args: [never, never]) =>
+          new (native().OperatorHandle)(name, overload).call(...args),
+      },
+      {
+        name: 'copyTo',
+        make: () => [tensor(2), new Float32Array(2).buffer, 'float32'],
+        use: (from: TensorHandle, ...args: [never, never]) => from.copyTo(...args),
+      },
+      {
+        name: 'copyToSync',
+        make: () => [tensor(2), new Float32Array(2).buffer, 'float32'],
+        use: (from: TensorHandle, ...args: [never, never]) => from.copyToSync(...args),
+      },
+    ];
+    const attempt = disturbedCalls(calls);
+    return (random, tell) => typed(() => attempt(random, tell));
+  },
+};
