@@ -3,6 +3,7 @@ import { guarded, guardedAsync, native, type OperatorHandle, type TensorHandle }
 import { readGiven, readList } from './read-given.js';
 import { isPlainObject } from './realms.js';
 import { Tensor } from './tensor.js';
+import { refuseUnchecked } from './unchecked-operators.js';
 
 const handles = new Map<string, OperatorHandle>();
 
@@ -67,6 +68,9 @@ function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
  * const [values, indices] = call<[Tensor, Tensor]>('aten::topk', scores, 10, { largest: true });
  * ```
  *
+ * Operators with an underscore before their name, and halves of a backward, are libtorch's own: most of them trust their
+ * caller, and wrong arguments may end the process. The few public ones that do are refused.
+ *
  * @param name `namespace::operator` or `namespace::operator.overload`
  * @throws GradCacheError `OPERATOR` (no such operator, wrong arguments, shapes that do not fit), `INPUT` (an argument that
  * cannot be read), `DTYPE`, `DEVICE`, `DISPOSED`, `OUT_OF_MEMORY`
@@ -74,6 +78,7 @@ function split(args: readonly unknown[]): [unknown[], Record<string, unknown>] {
 export function call<Result = Tensor>(name: string, ...args: readonly unknown[]): Result {
   const handle = operator(name);
   const [positional, keywords] = split(args);
+  refuseUnchecked(name, positional, keywords);
   return wrap(guarded(() => handle.call(positional, keywords))) as Result;
 }
 
@@ -81,6 +86,7 @@ export function call<Result = Tensor>(name: string, ...args: readonly unknown[])
 export async function callAsync<Result = Tensor>(name: string, ...args: readonly unknown[]): Promise<Result> {
   const handle = operator(name);
   const [positional, keywords] = split(args);
+  refuseUnchecked(name, positional, keywords);
   return wrap(await guardedAsync(() => handle.callAsync(positional, keywords))) as Result;
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { call, GradCacheError, noGrad, schema, Tensor, tidy } from '../../lib/index.js';
+import { call, callAsync, GradCacheError, noGrad, schema, Tensor, tidy } from '../../lib/index.js';
 import { fails } from './failures.js';
 
 test('operators that do not exist are named', () => {
@@ -38,6 +38,26 @@ test('wrong arguments are refused by name', () => {
   assert.throws(() => call('aten::zeros', [2], { device: 'gpu' }), fails('DEVICE', /gpu/));
   assert.throws(() => call('aten::zeros', [-1]), fails('OPERATOR', /./));
   assert.throws(() => call('aten::rand.generator', [2], 3), fails('OPERATOR', /withSeed/));
+});
+
+test('operators that end the process inside libtorch are refused', async () => {
+  const integers = Tensor.from([1], { dtype: 'int64' });
+  const tensors = [integers, integers];
+  const refused: [string, ...unknown[]][] = [
+    ['aten::range.step', 0, 3, 0.5, { dtype: 'int64' }],
+    ['aten::range.step', 0, 3, -1e-30, { dtype: 'uint8' }],
+    ['aten::range.step', 0, 3, { step: 0.5, dtype: 'int32' }],
+    ['aten::range.out', 0, 3, 0.5, { out: integers }],
+    ['aten::quantized_lstm_cell', integers, tensors, ...Array.from({ length: 12 }, () => integers)],
+    ['aten::choose_qparams_optimized', integers, 2 ** 52, 200, 0.16, 8],
+    ['aten::mkldnn_rnn_layer', integers],
+  ];
+  for (const [name, ...args] of refused) {
+    assert.throws(() => call(name, ...args), fails('OPERATOR', /step|end the process/), name);
+    await assert.rejects(callAsync(name, ...args), fails('OPERATOR', /step|end the process/), name);
+  }
+  assert.deepEqual([...call('aten::range.step', 0, 1, 0.5).valuesSync()], [0, 0.5, 1]);
+  assert.equal(call('aten::range.step', 0, 4, 2, { dtype: 'int64' }).size, 3);
 });
 
 test('an allocation beyond all memory is an error', () => {

@@ -37,14 +37,13 @@ async function typed(body: () => unknown): Promise<unknown> {
   }
 }
 
-type Entry = Exclude<keyof Native, 'OperatorHandle' | 'EncoderHandle'>;
-
-const exported = (name: Entry, make: () => unknown[]): GoodCall => ({
+/** A call of a function that the addon exports. */
+const exported = (name: Exclude<keyof Native, `${string}Handle`>, make: () => unknown[]): GoodCall => ({
   name,
   make,
   use: (...args) => {
-    const entry: (...given: never[]) => unknown = native()[name];
-    return entry(...args);
+    const entries = native() as unknown as Readonly<Record<string, (...given: never[]) => unknown>>;
+    return entries[name]!(...args);
   },
 });
 
