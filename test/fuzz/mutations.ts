@@ -88,7 +88,8 @@ const ODD_TEXT = [
 ];
 const ODD_NUMBERS = ['1e999', '9007199254740993', '-0', '0.5', '4294967296', '1e308'];
 const ODD_LETTERS = ['\u0000', '\ufeff', '\u2028', '\ud800', '\ufffd', '😀', '\u00e9', '\\ud800', '\\u0000'];
-const INSERTED = [...ODD_TEXT, ...ODD_NUMBERS, ...ODD_LETTERS];
+const DEEP = ['['.repeat(6000), '{"a":'.repeat(6000), `${'['.repeat(6000)}${']'.repeat(6000)}`];
+const INSERTED = [...ODD_TEXT, ...ODD_NUMBERS, ...ODD_LETTERS, ...DEEP];
 
 /** One to four places of a text are replaced, repeated or cut out. */
 export function mutateText(text: string, random: Random): string {

@@ -1,6 +1,14 @@
 import * as gradcache from '../../../lib/index.js';
-import { AdamW, call, GradCache, infoNCE, RepresentationCache } from '../../../lib/index.js';
-import type { Parameter, Tensor } from '../../../lib/index.js';
+import {
+  AdamW,
+  call,
+  GradCache,
+  infoNCE,
+  ModuleEncoder,
+  RepresentationCache,
+  Tensor,
+} from '../../../lib/index.js';
+import type { Parameter } from '../../../lib/index.js';
 import { tenTexts, textEncoder } from '../../exactness/support.js';
 import { disturbedCalls, type GoodCall } from '../disturbed-calls.js';
 import type { Target } from '../target.js';
@@ -40,6 +48,16 @@ async function cached(rows: number[], first: never, rest: never, representations
   cache.restore();
 }
 
+/** A linear layer from 4 to 3 of a tensor, or of one in an object. */
+function linear(): ModuleEncoder<Tensor | { only: Tensor }> {
+  const weight = ones(3, 4);
+  weight.requiresGrad = true;
+  return new ModuleEncoder({
+    forward: (input) => call('aten::linear', input instanceof Tensor ? input : input.only, weight),
+    parameters: () => [{ name: 'weight', tensor: weight, decay: true }],
+  });
+}
+
 const schedule = { lr: 0.1, warmup: 2, total: 10 };
 const pairs = ['a', 'b', 'c', 'd', 'e'].map((text) => ({ anchor: text, positive: `${text}${text}` }));
 const relevant = () => [new Map([[0, 1]]), new Map([[1, 2]])];
@@ -70,6 +88,16 @@ export const training: Target = {
           { seed: 1, loss: { targets: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] } },
         ],
         use: step,
+      },
+      {
+        name: 'step of modules',
+        make: () => [
+          [linear(), linear()],
+          (left: Tensor, right: Tensor) => left.mul(right).sum(),
+          [ones(5, 4), { only: ones(5, 4) }],
+        ],
+        use: (encoders: never, loss: never, inputs: never[]) =>
+          new GradCache({ encoders, loss }).step(inputs),
       },
       {
         name: 'infoNCE',
