@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
+import { show } from '../option-values.js';
 import { readJsonObject } from './json-file.js';
 import { readSafetensors } from './safetensors.js';
 import type { StoredTensor } from './safetensors.js';
@@ -58,7 +59,7 @@ async function readShards(folder: string): Promise<Map<string, StoredTensor>> {
     if (homes.get(name) !== shard) {
       throw new GradCacheError(
         'CHECKPOINT',
-        `${indexPath} places tensor ${JSON.stringify(name)} in ${String(shard)}, which lacks it.`,
+        `${indexPath} places tensor ${JSON.stringify(name)} in ${show(shard)}, which lacks it.`,
       );
     }
   }

@@ -261,7 +261,7 @@ export class Tokenizer {
     if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength >= 0x7fffffff) {
       throw new GradCacheError(
         'INPUT',
-        `maxLength is ${String(maxLength)}; a whole number from ${least} is needed ` +
+        `maxLength is ${show(maxLength)}; a whole number from ${least} is needed ` +
           `(${this.specialTokensPerText} special tokens and at least one of the text).`,
       );
     }

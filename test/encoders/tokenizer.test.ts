@@ -333,3 +333,13 @@ test('what is no tokenizer is a CHECKPOINT error that names the file', async (t)
     });
   }
 });
+
+test('a length limit of any kind but a whole number is refused, also one that no text can be made of', async () => {
+  const tokenizer = await make();
+  const silent: unknown = Object.create(null);
+  for (const maxLength of [undefined, null, '8', 1.5, -1, NaN, 2 ** 31, 8n, Symbol('8'), {}, silent])
+    await assert.rejects(tokenizer.encode(['cat'], { maxLength: maxLength as number }), {
+      code: 'INPUT',
+      message: /maxLength is/,
+    });
+});

@@ -4,6 +4,9 @@ import { badPatterns, patterns } from './tokenizer-gallery.js';
 
 export type Json = unknown;
 
+/** An object whose members hide those that every object has: to write it as text fails. */
+const HIDING = { toString: 1, valueOf: 1, toJSON: 1, constructor: 1, hasOwnProperty: 1, then: 1, length: 9 };
+
 const SCALARS: readonly Json[] = [
   ...[
     null,
@@ -25,8 +28,10 @@ const SCALARS: readonly Json[] = [
     '\ud800',
     '\u0000',
   ],
-  ...[[], {}, [[]], [null], { type: 'Sequence' }, 'Left', 'Regex', ...patterns, ...badPatterns],
+  ...[HIDING, [], {}, [[]], [null], { type: 'Sequence' }, 'Left', 'Regex', ...patterns, ...badPatterns],
 ];
+const written = (json: Json): string => (typeof json === 'string' ? json : JSON.stringify(json));
+
 /** A random place in a value, but seldom in its vocabulary: the object or list, and the key there. */
 function placeIn(value: Json, random: Random): [holder: Record<string, Json>, key: string] | undefined {
   let holder = value as Record<string, Json>;
@@ -61,9 +66,9 @@ export function mutateJson(value: Json, random: Random): void {
     holder[key] = old + random.pick([1, -1, 1000]);
   } else if (typeof old === 'string' && random.next() < 0.5) {
     const at = random.below(old.length + 1);
-    holder[key] = old.slice(0, at) + String(random.pick(SCALARS)) + old.slice(at + random.below(2));
+    holder[key] = old.slice(0, at) + written(random.pick(SCALARS)) + old.slice(at + random.below(2));
   } else {
-    holder[key] = random.pick(SCALARS);
+    holder[key] = structuredClone(random.pick(SCALARS));
   }
 }
 

@@ -48,6 +48,17 @@ async function folderOf(architecture: string): Promise<Map<string, Buffer>> {
   return files;
 }
 
+/** The same folder with its weights in a shard, and the index of it. */
+function sharded(files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
+  const { 'model.safetensors': weights, ...others } = Object.fromEntries(files);
+  const header = weights!.toString('utf8', 8, 8 + Number(weights!.readBigUInt64LE()));
+  const { __metadata__: _, ...tensors } = JSON.parse(header) as Record<string, Json>;
+  const shard = 'model-00001-of-00001.safetensors';
+  const map = Object.fromEntries(Object.keys(tensors).map((name) => [name, shard]));
+  const index = Buffer.from(JSON.stringify({ metadata: { total_size: 1 }, weight_map: map }));
+  return new Map(Object.entries({ ...others, [shard]: weights!, 'model.safetensors.index.json': index }));
+}
+
 function damage(name: string, file: Buffer, random: Random): Buffer | null {
   if (random.next() < 0.03) return null;
   if (!name.endsWith('.json')) return mutateBytes(file, random);
@@ -63,6 +74,7 @@ export const modelFolders: Target = {
   prepare: async () => {
     const folders: Map<string, Buffer>[] = [];
     for (const architecture of ARCHITECTURES) folders.push(await folderOf(architecture));
+    folders.push(sharded(folders[0]!));
     return async (random, tell) => {
       const good = random.pick(folders);
       const files = new Map(good);
