@@ -256,7 +256,6 @@ export class Tokenizer {
   }
 
   #setMaxLength(maxLength: number): void {
-    if (maxLength === this.#maxLength) return;
     const least = this.specialTokensPerText + 1;
     if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength >= 0x7fffffff) {
       throw new GradCacheError(
@@ -265,6 +264,7 @@ export class Tokenizer {
           `(${this.specialTokensPerText} special tokens and at least one of the text).`,
       );
     }
+    if (maxLength === this.#maxLength) return;
     // The package declares its enums as const enums, which isolated modules cannot read: these are their values.
     const options = {
       direction: this.truncationSide,
