@@ -5,7 +5,8 @@ import type { Quoting } from './quoting.js';
 import { RecordSplitter } from './record-splitter.js';
 import type { Fields } from './record-splitter.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
-import { anyLineEnd, isDecoded, readRegions } from './text-stream.js';
+import { splitFile } from './split-file.js';
+import { isDecoded } from './text-stream.js';
 
 /** How separated values are read. */
 export interface SeparatedValues {
@@ -25,7 +26,7 @@ export interface SeparatedValues {
  */
 export async function* readSeparatedValues(path: string, how: SeparatedValues): RecordBlocks {
   const { separator, quoting, header, wanted, signal } = how;
-  const told = quoting === 'auto' ? await fieldsAreQuoted(path, separator, signal) : quoting === 'csv';
+  const told = quoting === 'auto' ? await fieldsAreQuoted(path, how) : quoting === 'csv';
   let columns = header;
   const toRecords = (all: readonly Fields[]): ReadRecord[] => {
     const records: ReadRecord[] = [];
@@ -37,8 +38,7 @@ export async function* readSeparatedValues(path: string, how: SeparatedValues): 
     return records;
   };
   const splitter = new RecordSplitter(separator, told === true);
-  for await (const { text } of readRegions(path, anyLineEnd, signal)) yield toRecords(splitter.push(text));
-  yield toRecords(splitter.end());
+  for await (const records of splitFile(path, splitter, signal)) yield toRecords(records);
 }
 
 function refuseQuotes({ fields, line }: Fields, path: string): void {

@@ -1,15 +1,18 @@
-import { isWellQuoted } from './record-splitter.js';
+import { GradCacheError } from '../errors.js';
+import { RecordSplitter } from './record-splitter.js';
+import type { Fields } from './record-splitter.js';
 import { kindOfSource } from './source.js';
-import { anyLineEnd, readRegions } from './text-stream.js';
+import { splitFile } from './split-file.js';
 
 /**
  * What a quote at the beginning of a field means in separated values:
  *
  * - `'csv'`: the field is quoted, as in RFC 4180. The default for CSV.
  * - `'none'`: nothing. Quotes are text, and every line is a row.
- * - `'auto'`: the file is looked through first. Where every quote with which a field begins is closed in the same line,
- *   right before a separator or the line's end, this is `'csv'`; otherwise `'none'`. The default for TSV, which is written
- *   both ways.
+ * - `'auto'`: the file is looked through first. Where a quote with which a field begins is never closed, or not right before
+ *   a separator or a line's end, this is `'none'`. Otherwise it is `'csv'`, unless fields then go over line ends and the rows
+ *   do not have their number of columns. A file whose lines have that number as well can be read both ways, and is refused.
+ *   The default for TSV, which is written both ways.
  */
 export type Quoting = 'auto' | 'csv' | 'none';
 
@@ -18,17 +21,67 @@ export const QUOTINGS: readonly Quoting[] = ['auto', 'csv', 'none'];
 /**
  * Whether the fields of a file are quoted, as far as the file tells: undefined where it cannot be looked through, because
  * what is read of it is gone.
+ *
+ * @throws GradCacheError `INPUT` where it can be read both ways
  */
 export async function fieldsAreQuoted(
   path: string,
-  separator: ',' | '\t',
-  signal?: AbortSignal,
+  how: {
+    readonly separator: ',' | '\t';
+    readonly header?: readonly string[] | undefined;
+    readonly signal?: AbortSignal | undefined;
+  },
 ): Promise<boolean | undefined> {
   if ((await kindOfSource(path)) !== 'file') return undefined;
-  for await (const { text } of readRegions(path, anyLineEnd, signal)) {
-    if (!text.includes('"')) continue;
-    for (const line of text.split(/[\n\r]/))
-      if (line.includes('"') && !isWellQuoted(line, separator)) return false;
+  const { separator, header, signal } = how;
+  const splitter = new RecordSplitter(separator, true);
+  const evidence = new Evidence(separator, header?.length);
+  for await (const records of splitFile(path, splitter, signal, () => evidence.columns !== undefined))
+    if (!evidence.take(records)) return false;
+  return evidence.decide(path, splitter.escaped);
+}
+
+/** What tells whether fields that go over line ends are quoted, or begin with a quote by chance. */
+class Evidence {
+  columns: number | undefined;
+  readonly #separator: string;
+  /** The first record over several lines. */
+  #spread: Fields | undefined;
+  /** Such records have the number of columns, and so have their lines if quotes are text. */
+  #recordsFit = true;
+  #linesFit = true;
+
+  constructor(separator: string, columns: number | undefined) {
+    this.#separator = separator;
+    this.columns = columns;
   }
-  return true;
+
+  /** @returns false where the quotes are wrong, so that they must be text */
+  take(records: readonly Fields[]): boolean {
+    for (const record of records) {
+      if (record.problem !== undefined) return false;
+      const { fields, source } = record;
+      this.columns ??= fields.length;
+      if (source === undefined) continue;
+      this.#spread ??= record;
+      if (fields.length !== this.columns) this.#recordsFit = false;
+      for (const line of source.split(/[\n\r]/))
+        if (line !== '' && line.split(this.#separator).length !== this.columns) this.#linesFit = false;
+    }
+    return true;
+  }
+
+  /** @param escaped whether a field in quotes has a doubled quote in it, as no text has that is not quoted */
+  decide(path: string, escaped: boolean): boolean {
+    if (this.#spread === undefined) return true;
+    if (this.#recordsFit !== this.#linesFit) return this.#recordsFit;
+    if (this.#recordsFit && escaped) return true;
+    const { line, lines } = this.#spread;
+    throw new GradCacheError(
+      'INPUT',
+      `${path}, line ${line}: a quote opens here and closes in line ${line + lines - 1}. Either this is one field in quotes, ` +
+        "or quotes are text and every line is a row: the file does not tell. Say which (quoting: 'csv' or 'none', --quoting " +
+        'csv or none; for held-out data --eval-quoting).',
+    );
+  }
 }

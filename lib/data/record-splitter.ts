@@ -1,8 +1,11 @@
-import { MAX_RECORD_BYTES } from './text-stream.js';
-
 const QUOTE = 34;
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
+
+/** A record over several lines that is longer is taken for a stray quote; it bounds what is held for a quote to close. */
+const MAX_SPREAD = 16 * 1024 * 1024;
+/** How much text the records that are given at a time cover: the event loop waits for no more. */
+const BLOCK = 256 * 1024;
 
 /** Fields of one record as they stand in the file, without their quotes. */
 export interface Fields {
@@ -11,6 +14,8 @@ export interface Fields {
   /** How many lines it covers. */
   readonly lines: number;
   readonly fields: readonly string[];
+  /** The record as it stands in the file, where it covers several lines. */
+  readonly source?: string;
   readonly problem?: string;
 }
 
@@ -19,7 +24,8 @@ export interface Fields {
  *
  * With quoting, as RFC 4180 has it, a field that begins with a quote goes on to the next lone quote, over separators and
  * line ends; a doubled quote in it stands for one. A quote further inside a field is text. A record whose quotes are wrong
- * is given up after its first line: what follows a stray quote is not lost.
+ * is given up after its first line: what follows a stray quote is not lost. Wrong is a quote that is not closed within
+ * 16 Mi characters, too.
  */
 export class RecordSplitter {
   readonly #separator: number;
@@ -28,57 +34,78 @@ export class RecordSplitter {
   #held: string[] = [];
   #heldLength = 0;
   #line = 1;
+  /** Whether a field in quotes so far had a doubled quote in it. */
+  escaped = false;
 
   constructor(separator: ',' | '\t', quoted: boolean) {
     this.#separator = separator.charCodeAt(0);
     this.#quoted = quoted;
   }
 
-  /** The records that end in whole lines of text, the next of the file. */
-  push(text: string): Fields[] {
-    this.#heldLength += text.length;
+  /** Counts the lines of the next text of the file, and passes it over; false where a field in it may be quoted. */
+  passOver(text: string): boolean {
+    if (this.#held.length > 0 || text.includes('"')) return false;
+    this.#line += countLineEnds(text);
+    return true;
+  }
+
+  /** The records that end in whole lines of text, the next of the file, in blocks. */
+  *push(text: string): Generator<Fields[], void, undefined> {
+    const open = this.#held.length > 0;
     this.#held.push(text);
-    // Without this, a long quoted field would be gone over again with each piece of it.
-    if (this.#held.length > 1 && !text.includes('"') && this.#heldLength <= MAX_RECORD_BYTES) return [];
-    return this.#split(false);
+    this.#heldLength += text.length;
+    // Without this, a long quoted field would be gone over again with each piece of it. A piece ends with a line, so no
+    // doubled quote is in two of them.
+    if (open && this.#heldLength <= MAX_SPREAD && closingQuote(text, 0) < 0) return;
+    yield* this.#split(false);
   }
 
-  /** The records that are left at the end of the file. */
-  end(): Fields[] {
-    return this.#split(true);
+  /** The records that are left at the end of the file, in blocks. */
+  *end(): Generator<Fields[], void, undefined> {
+    yield* this.#split(true);
   }
 
-  #split(final: boolean): Fields[] {
+  *#split(final: boolean): Generator<Fields[], void, undefined> {
     const text = this.#held.join('');
-    const records: Fields[] = [];
+    let records: Fields[] = [];
     let at = 0;
+    let blockEnd = BLOCK;
     while (at < text.length) {
-      let record = readRecord(text, at, this.#separator, this.#quoted);
-      if (record === undefined) {
-        if (!final && text.length - at <= MAX_RECORD_BYTES) break;
-        record = giveUp(text, at, 'a quote that opens here is never closed');
-      }
+      const record = this.#read(text, at, final);
+      if (record === undefined) break;
       const { fields, problem, lines, end } = record;
+      if (record.escaped === true) this.escaped = true;
       const blank = problem === undefined && fields.length === 1 && fields[0] === '';
-      if (!blank) records.push({ line: this.#line, lines, fields, problem });
+      const source = lines > 1 ? text.slice(at, end) : undefined;
+      if (!blank) records.push({ line: this.#line, lines, fields, source, problem });
       this.#line += lines;
       at = end;
+      if (at < blockEnd) continue;
+      yield records;
+      records = [];
+      blockEnd = at + BLOCK;
     }
     this.#held = at < text.length ? [text.slice(at)] : [];
     this.#heldLength = text.length - at;
-    return records;
+    yield records;
   }
-}
 
-/** Whether every quote with which a field of this line begins is closed in it, before a separator or its end. */
-export function isWellQuoted(line: string, separator: ',' | '\t'): boolean {
-  const record = readRecord(line, 0, separator.charCodeAt(0), true);
-  return record !== undefined && record.problem === undefined;
+  /** The record that begins at a place, or undefined where more text is needed. */
+  #read(text: string, at: number, final: boolean): RecordInText | undefined {
+    const record = readRecord(text, at, this.#separator, this.#quoted);
+    const end = record?.end ?? text.length;
+    if (end - at > MAX_SPREAD && record?.lines !== 1)
+      return giveUp(text, at, `a quote that opens here is not closed within ${MAX_SPREAD} characters`);
+    if (record !== undefined || !final) return record;
+    return giveUp(text, at, 'a quote that opens here is never closed');
+  }
 }
 
 interface RecordInText {
   readonly fields: readonly string[];
   readonly problem?: string;
+  /** A field in quotes has a doubled quote in it. */
+  readonly escaped?: boolean;
   readonly lines: number;
   /** Where the next record begins. */
   readonly end: number;
@@ -93,13 +120,15 @@ function readRecord(
 ): RecordInText | undefined {
   const fields: string[] = [];
   let lines = 1;
+  let escaped = false;
   let at = begin;
   for (;;) {
     if (quoted && text.charCodeAt(at) === QUOTE) {
-      const close = closingQuote(text, at);
+      const close = closingQuote(text, at + 1);
       if (close < 0) return undefined;
       const field = text.slice(at + 1, close);
       lines += countLineEnds(field);
+      if (field.includes('"')) escaped = true;
       fields.push(field.replaceAll('""', '"'));
       at = close + 1;
       if (at < text.length && !endsField(text.charCodeAt(at), separator))
@@ -112,7 +141,7 @@ function readRecord(
     if (text.charCodeAt(at) !== separator || at >= text.length) break;
     at++;
   }
-  return { fields, lines, end: afterLineEnd(text, at) };
+  return { fields, escaped, lines, end: afterLineEnd(text, at) };
 }
 
 /** A record of one line that has a problem. */
@@ -122,8 +151,9 @@ function giveUp(text: string, begin: number, problem: string): RecordInText {
   return { fields: [], problem, lines: 1, end: afterLineEnd(text, at) };
 }
 
-function closingQuote(text: string, open: number): number {
-  let at = text.indexOf('"', open + 1);
+/** The next quote that is not doubled. */
+function closingQuote(text: string, from: number): number {
+  let at = text.indexOf('"', from);
   while (at >= 0 && text.charCodeAt(at + 1) === QUOTE) at = text.indexOf('"', at + 2);
   return at;
 }

@@ -48,9 +48,54 @@ test('one stray quote makes the quotes of a TSV file text, in whatever line it i
       stray.map((line) => line.split('\t')[0]),
     );
   }
-  await writeFile(path, 'x\ty\n"two\nlines"\tb\n');
-  await assert.rejects(collect(readPairs(path)), { code: 'INPUT', message: /line 2.*quoting: 'csv'/ });
-  assert.deepEqual(await collect(readPairs(path, { quoting: 'csv' })), [{ x: 'two\nlines', y: 'b' }]);
+});
+
+test('TSV with line ends in quoted fields is read as quoted, as text, or refused where it can be either', async (t) => {
+  const path = join(await temporaryFolder(t), 'lines.tsv');
+  const read = async (content: string, options?: ReadOptions) => {
+    await writeFile(path, content);
+    return (await collect(readPairs(path, { onBadLine: 'skip', ...options }))).map((row) =>
+      Object.values(row),
+    );
+  };
+  const long = 'a\tb\n'.repeat(50_000);
+  for (const end of ['\n', '\r\n', '\r']) {
+    const quoted = [`"two${end}lines"`, 'b'];
+    const rows = [['"He said ""hi"""', 'c'], quoted, ['d', `"${end}${end}"`], ['e', 'f']];
+    const expected = [
+      ['He said "hi"', 'c'],
+      [`two${end}lines`, 'b'],
+      ['d', `${end}${end}`],
+      ['e', 'f'],
+    ];
+    const content = ['x\ty', ...rows.map((row) => row.join('\t'))].join(end);
+    // The last field but one has nothing but line ends: a bad line.
+    assert.deepEqual(await read(content), expected.toSpliced(2, 1), JSON.stringify(end));
+    // One column, where any line has the number of columns: a doubled quote decides.
+    assert.deepEqual(await read(['x', ...rows.map(([text]) => text)].join(end)), [
+      ['He said "hi"'],
+      [`two${end}lines`],
+      ['d'],
+      ['e'],
+    ]);
+  }
+  assert.equal((await read(`x\ty\n${long}"two\nlines"\tb\n${long}`)).length, 100_001);
+  // Quotes by chance: what they would make one row has not its columns.
+  assert.deepEqual(await read('x\ty\n"a\tb\nc\td"\n'), [
+    ['"a', 'b'],
+    ['c', 'd"'],
+  ]);
+  for (const [content, options] of [
+    ['x\ty\na\tb\nc\t"d\ne\tf"\n', {}],
+    ['a\tb\na\tb\nc\t"d\ne\tf"\n', { header: ['x', 'y'] }],
+    ['x\na\n"two\nlines"\n', {}],
+  ] as const) {
+    const message = /lines\.tsv, line 3: a quote opens here and closes in line 4\..*--quoting csv or none/;
+    await assert.rejects(read(content, options), { code: 'INPUT', message });
+    const csv = await read(content, { ...options, quoting: 'csv' });
+    const none = await read(content, { ...options, quoting: 'none' });
+    assert.equal(csv.length + 1, none.length);
+  }
 });
 
 test('CSV without quoting, where asked', async (t) => {

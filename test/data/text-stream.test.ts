@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RecordSplitter } from '../../lib/data/record-splitter.js';
+import type { Fields } from '../../lib/data/record-splitter.js';
 import { Random } from '../../lib/data/random.js';
 import { anyLineEnd, cutRegions, isDecoded, lineEnds } from '../../lib/data/text-stream.js';
 
@@ -21,9 +22,13 @@ async function linesOf(parts: readonly Buffer[]): Promise<[number, string][]> {
 async function fieldsOf(parts: readonly Buffer[]): Promise<unknown[]> {
   const all: unknown[] = [];
   const splitter = new RecordSplitter(',', true);
+  const take = (records: readonly Fields[]) => {
+    for (const { line, lines, fields, problem } of records) all.push({ line, lines, fields, problem });
+  };
   for await (const { text } of cutRegions(pieces(parts), 'file', anyLineEnd))
-    all.push(...splitter.push(text));
-  return [...all, ...splitter.end()];
+    for (const records of splitter.push(text)) take(records);
+  for (const records of splitter.end()) take(records);
+  return all;
 }
 
 const LINES = '\ufeff{"a":"ü😀"}\r\nzweite Zeile\n\nletzte ohne Ende 漢字';
@@ -112,4 +117,43 @@ test('a record without an end is given up before it fills the memory', async () 
     code: 'INPUT',
     message: /endless\.jsonl, line 1: this record is longer than/,
   });
+});
+
+test('a quote reaches 16 Mi characters far, and what was held for it comes in small blocks', () => {
+  // Doubled quotes close nothing, but each could be the quote that is sought.
+  const lines = 'x y ""z"",b ""c\n'.repeat(16_000);
+  const pieces = Math.ceil((17 * 1024 * 1024) / lines.length);
+  const splitter = new RecordSplitter(',', true);
+  let [records, problem, largest, held] = [0, '', 0, 0];
+  const take = (block: readonly Fields[]) => {
+    held = 0;
+    records += block.length;
+    largest = Math.max(largest, block.length);
+    problem += block.map((record) => record.problem ?? '').join('');
+  };
+  const begun = performance.now();
+  for (const block of splitter.push('a,"open\n')) take(block);
+  for (let i = 0; i < pieces; i++) {
+    held += lines.length;
+    for (const block of splitter.push(lines)) take(block);
+    assert.ok(held <= 17 * 1024 * 1024);
+  }
+  for (const block of splitter.end()) take(block);
+  assert.equal(records, 1 + 16_000 * pieces);
+  assert.match(problem, /^a quote that opens here is not closed within 16777216 characters$/);
+  assert.ok(largest < 40_000, `${largest} records at once`);
+  assert.ok(performance.now() - begun < 20_000);
+});
+
+test('a record over lines that is too long is given up wherever pieces end', () => {
+  const line = `${'x'.repeat(1023)}\n`;
+  const text = `"${line.repeat(17 * 1024)}",b\nc,d\n`;
+  for (const cut of [text.length, 8 * 1024 * 1024 + 1]) {
+    const splitter = new RecordSplitter(',', true);
+    let problems = 0;
+    for (const part of [text.slice(0, cut), text.slice(cut)])
+      for (const block of splitter.push(part))
+        for (const { problem } of block) if (problem?.includes('16777216') === true) problems++;
+    assert.equal(problems, 1);
+  }
 });
