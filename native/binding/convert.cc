@@ -83,13 +83,44 @@ double real(const Napi::Value& value, const c10::Argument& argument, const c10::
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A number without a fraction becomes an integer, so that adding 1 leaves an integer tensor integer.
+bool isNegativeZero(double number) { return number == 0 && std::signbit(number); }
+
+// A number without a fraction becomes an integer, so that adding 1 leaves an integer tensor integer. No
+// integer stands for -0.
 at::Scalar scalar(const Napi::Value& value, const c10::Argument& argument, const c10::Type& type) {
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
   if (value.IsBigInt()) return bigInteger(value, argument);
   const double number = real(value, argument, type);
-  if (isInteger(number)) return static_cast<int64_t>(number);
+  if (isInteger(number) && !isNegativeZero(number)) return static_cast<int64_t>(number);
   return number;
+}
+
+// As in PyTorch, a number stands for a tensor without dimensions that does not decide the result's type.
+at::Tensor wrappedNumber(const at::Scalar& number) {
+  at::Tensor wrapped = at::scalar_tensor(number, number.type());
+  wrapped.unsafeGetTensorImpl()->set_wrapped_number(true);
+  return wrapped;
+}
+
+bool isWrappedNumber(const c10::IValue& value) {
+  return value.isTensor() && value.toTensor().defined() &&
+         value.toTensor().unsafeGetTensorImpl()->is_wrapped_number();
+}
+
+// Whether tensors are among the arguments, and all of them hold integers.
+bool integersAlone(const torch::jit::Stack& arguments) {
+  bool some = false;
+  const auto holdsIntegers = [&some](const at::Tensor& tensor) {
+    some = true;
+    return !tensor.defined() || c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+  };
+  for (const c10::IValue& value : arguments) {
+    if (value.isTensor() && !isWrappedNumber(value) && !holdsIntegers(value.toTensor())) return false;
+    if (value.isTensorList())
+      for (const at::Tensor& tensor : value.toTensorVector())
+        if (!holdsIntegers(tensor)) return false;
+  }
+  return some;
 }
 
 c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::Argument& argument);
@@ -125,14 +156,8 @@ c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::
       if (value.IsNull() || value.IsUndefined()) return {};
       return convert(value, *type.castRaw<c10::OptionalType>()->getElementType(), argument);
     case Kind::TensorType:
-      // As in PyTorch, a number stands for a tensor without dimensions that does not decide the result's
-      // type.
-      if (value.IsNumber() || value.IsBoolean() || value.IsBigInt()) {
-        const at::Scalar number = scalar(value, argument, type);
-        at::Tensor wrapped = at::scalar_tensor(number, number.type());
-        wrapped.unsafeGetTensorImpl()->set_wrapped_number(true);
-        return wrapped;
-      }
+      if (value.IsNumber() || value.IsBoolean() || value.IsBigInt())
+        return wrappedNumber(scalar(value, argument, type));
       return TensorHandle::get(value, ("argument '" + name + "'").c_str());
     case Kind::IntType:
     case Kind::SymIntType:
@@ -174,6 +199,20 @@ Napi::Value fromInteger(Napi::Env env, int64_t integer) {
 
 c10::IValue toIValue(const Napi::Value& value, const c10::Argument& argument) {
   return convert(value, *argument.type(), argument);
+}
+
+void negativeZerosBesideIntegers(const c10::FunctionSchema& schema, torch::jit::Stack& arguments) {
+  if (!integersAlone(arguments)) return;
+  for (size_t k = 0; k < arguments.size(); ++k) {
+    c10::IValue& value = arguments[k];
+    const c10::Type* type = schema.arguments()[k].type().get();
+    if (type->kind() == Kind::OptionalType) type = type->castRaw<c10::OptionalType>()->getElementType().get();
+    if (type->kind() == Kind::NumberType && value.isDouble() && isNegativeZero(value.toDouble()))
+      value = int64_t{0};
+    if (isWrappedNumber(value) && value.toTensor().scalar_type() == at::kDouble &&
+        isNegativeZero(value.toTensor().item<double>()))
+      value = wrappedNumber(int64_t{0});
+  }
 }
 
 Napi::Value fromIValue(Napi::Env env, const c10::IValue& value) {

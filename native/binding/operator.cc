@@ -99,6 +99,7 @@ torch::jit::Stack OperatorHandle::arguments(Napi::Env env, const Napi::Value& po
       stack.push_back(argument.default_value().value_or(c10::IValue()));
     }
   }
+  negativeZerosBesideIntegers(schema, stack);
   if (!keywords.IsEmpty()) {
     auto names = keywords.GetPropertyNames();
     for (uint32_t k = 0; names.Length() != keywordsUsed && k < names.Length(); ++k) {

@@ -87,6 +87,32 @@ test('numbers beside integers', () => {
   assert.throws(() => odd.add(2n ** 63n), fails('OPERATOR', /64 bits/));
 });
 
+test('a zero keeps its sign, and beside integers it is an integer', () => {
+  const one = Tensor.from([1]);
+  const zeros: [Tensor, string, number | bigint][] = [
+    [one.div(-0), 'float32', -Infinity],
+    [one.div(0), 'float32', Infinity],
+    [Tensor.from([1], { dtype: 'float64' }).div(-0), 'float64', -Infinity],
+    [call('aten::div.Scalar', one, -0), 'float32', -Infinity],
+    [call('aten::copysign.Tensor', one, -0), 'float32', -1],
+    [call('aten::copysign.Scalar', one, -0), 'float32', -1],
+    [call('aten::full', [1], -0, { dtype: 'float32' }), 'float32', -0],
+    [call('aten::where.ScalarOther', call('aten::gt.Scalar', one, 1), one, -0), 'float32', -0],
+    [Tensor.from(Int32Array.of(7)).add(-0), 'int32', 7],
+    [call('aten::add.Scalar', Tensor.from(Int32Array.of(7)), -0), 'int32', 7],
+    [
+      call('aten::clamp', Tensor.from(BigInt64Array.of(-(2n ** 62n) - 1n)), null, -0),
+      'int64',
+      -(2n ** 62n) - 1n,
+    ],
+    [call('aten::narrow', one, -0, -0, 1), 'float32', 1],
+  ];
+  for (const [place, [tensor, dtype, value]] of zeros.entries()) {
+    assert.equal(tensor.dtype, dtype, `${place}`);
+    assert.ok(Object.is(tensor.valuesSync()[0], value), `${place}: ${tensor.valuesSync()[0]}`);
+  }
+});
+
 test('integers of a list must fit their type', () => {
   const refused: [number[], 'int64' | 'int32' | 'uint8' | 'int8'][] = [
     [[1, NaN], 'int64'],
