@@ -3,7 +3,7 @@ import { AutomaticChunk } from './automatic-chunk.js';
 import { GradCacheError } from './errors.js';
 import { AHEAD, inOrder } from './encoders/chunk-queue.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './encoders/chunk-plan.js';
-import type { Chunk, Encoder, ReplayTicket } from './encoders/encoder.js';
+import type { Chunk, EncodedChunk, Encoder } from './encoders/encoder.js';
 import { checkOptions, checkStep } from './gradcache-checks.js';
 import { whileStepping } from './in-use.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
@@ -100,9 +100,10 @@ interface Job {
   readonly chunk: Chunk<unknown>;
   readonly seed: number;
   readonly retain: boolean;
-  /** Whether the tower has something to train, so that there is a second pass. */
-  readonly trained: boolean;
 }
+
+/** What the first pass leaves of a chunk beside its representations, which are in the cache. */
+type Encoded = Omit<EncodedChunk, 'representations'>;
 
 /**
  * The gradient-cache step (Gao et al. 2021): the gradient of a contrastive loss over the whole batch, exactly, at the
@@ -225,20 +226,20 @@ export class GradCache {
     ).catch((error: unknown) => {
       throw isOutOfMemory(error) ? new OutOfMemoryBesideChunks(error) : error;
     });
-    const tickets: ReplayTicket[] = [];
+    const encoded: Encoded[] = [];
     const clock = [performance.now()];
     const lap = async (): Promise<void> => {
       await synchronize(device);
       clock.push(performance.now());
     };
     try {
-      await this.#forward(jobs, cache, tickets, options);
+      await this.#forward(jobs, cache, encoded, options);
       await lap();
       const weight = 1 / (this.#options.accumulate ?? 1);
       const rows = lengths.reduce((sum, { length }) => sum + length, 0);
       const tokens = jobs.reduce((sum, { chunk }) => sum + chunk.tokens, 0);
       const trained = this.#encoders.map((_, tower) =>
-        jobs.some((job) => job.tower === tower && job.trained),
+        jobs.some((job, index) => job.tower === tower && encoded[index]!.frozen !== true),
       );
       const loss = await cache.compute(this.#loss, options.loss, weight, trained).catch((error: unknown) => {
         throw isOutOfMemory(error) ? new OutOfMemoryInLoss(rows, error) : error;
@@ -246,7 +247,7 @@ export class GradCache {
       options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows, tokens });
       cache.releaseRepresentations();
       await lap();
-      await this.#backward(jobs, cache, tickets, options);
+      await this.#backward(jobs, cache, encoded, options);
       await lap();
       const { peak } = memory(device);
       this.#automatic.learn({ jobs, before: allocated, peak, divisor: this.#divisor });
@@ -273,7 +274,7 @@ export class GradCache {
       cache.restore();
       throw error;
     } finally {
-      for (const { graph } of tickets) graph?.dispose();
+      for (const { ticket } of encoded) ticket.graph?.dispose();
       cache.dispose();
       before.dispose();
       for (const tensor of ofLoss) tensor.dispose();
@@ -284,7 +285,7 @@ export class GradCache {
   async #forward(
     jobs: readonly Job[],
     cache: RepresentationCache,
-    tickets: ReplayTicket[],
+    encoded: Encoded[],
     options: StepOptions,
   ): Promise<void> {
     const report = progress('forward', jobs, options);
@@ -295,9 +296,9 @@ export class GradCache {
         const { encoder, chunk, seed, retain } = jobs[index]!;
         return encoder.forwardChunk(chunk, { seed, retain, group });
       },
-      done: (index, { representations, ticket }) => {
+      done: (index, { representations, ticket, frozen = false }) => {
         const { tower, chunk } = jobs[index]!;
-        tickets.push(ticket);
+        encoded.push({ ticket, frozen });
         cache.put(tower, chunk.rows, representations);
         representations.dispose();
         report(chunk);
@@ -308,17 +309,17 @@ export class GradCache {
   /**
    * Step 3: every chunk again with its graph, seeded with its rows of the cache. Last chunk first, so that kept graphs
    * are freed before others are made; the order is the same with and without them, and so is every bit of the result.
-   * Towers with nothing to train are left out.
+   * Chunks that depend on nothing to train are left out.
    */
   async #backward(
     jobs: readonly Job[],
     cache: RepresentationCache,
-    tickets: readonly ReplayTicket[],
+    encoded: readonly Encoded[],
     options: StepOptions,
   ): Promise<void> {
     const trained = jobs
-      .map((job, index) => ({ ...job, ticket: tickets[index]! }))
-      .filter((job) => job.trained)
+      .map((job, index) => ({ ...job, ...encoded[index]! }))
+      .filter(({ frozen }) => frozen !== true)
       .reverse();
     const report = progress('backward', trained, options);
     await inOrder({
@@ -354,16 +355,19 @@ export class GradCache {
         tower,
         encoder,
         chunk: { batch: batches[tower], rows, tokens },
-        trained: encoder.frozen !== true,
       })),
     );
-    const trained = jobs.filter((job) => job.trained);
+    // A tower that lists nothing to train most likely has no graph that could be kept.
+    const training = new Set(this.#encoders.filter(trains));
+    const trained = jobs.filter(({ encoder }) => training.has(encoder));
     const kept = new Set(
       trained.slice(trained.length - chooseRetained(trained, this.#retain, this.#divisor)),
     );
     return jobs.map((job, index) => ({ ...job, seed: chunkSeed(seed, index, 1), retain: kept.has(job) }));
   }
 }
+
+const trains = (encoder: Encoder): boolean => encoder.parameters().some(({ tensor }) => tensor.requiresGrad);
 
 function divided(size: FixedChunkSize, divisor: number): FixedChunkSize {
   if ('tokens' in size) return { tokens: Math.max(1, Math.floor(size.tokens / divisor)) };

@@ -34,6 +34,8 @@ export interface ForwardOptions {
 export interface EncodedChunk {
   readonly representations: Tensor;
   readonly ticket: ReplayTicket;
+  /** Whether they depend on nothing that requires a gradient: the chunk then has no second pass. Default: false. */
+  readonly frozen?: boolean;
 }
 
 /**
@@ -48,8 +50,6 @@ export interface Encoder<Batch = unknown> {
    * the second pass, so that no more than one graph is alive.
    */
   readonly queues?: boolean;
-  /** Whether it has nothing to train: it is then encoded once, and no gradient is cached for it. Default: false. */
-  readonly frozen?: boolean;
   /** The chunk size that `'auto'` begins with. */
   readonly automaticChunk: FixedChunkSize;
   /** The length of each row of a batch, which chunks by tokens count. @throws GradCacheError `INPUT`, `SHAPE` */

@@ -46,11 +46,6 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     return this.parameters()[0]?.tensor.device ?? this.#batchDevice;
   }
 
-  /** Whether no parameter has `requiresGrad`: representations computed before, or a locked tower. */
-  get frozen(): boolean {
-    return !this.parameters().some(({ tensor }) => tensor.requiresGrad);
-  }
-
   lengths(batch: Batch): Int32Array {
     const tensors = partsOf(batch);
     const rows = tensors[0]!.shape[0];
@@ -81,11 +76,18 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     requireForwardOptions(options);
     const { seed, retain = false } = options;
     await setImmediate();
-    const result = this.#forward(chunk, seed, retain);
-    if (retain) return { representations: result.detach(), ticket: { seed, graph: result } };
+    // A forward may reach weights that parameters() does not list, as those of another tower. Whether it does, a graph tells;
+    // where it does not, none is recorded.
+    const listed = this.parameters().some(({ tensor }) => tensor.requiresGrad);
+    const result = this.#forward(chunk, seed, retain || !listed);
+    const frozen = !listed && !result.requiresGrad;
+    if (listed && retain) requireGraph(result);
+    if (retain && !frozen) return { representations: result.detach(), ticket: { seed, graph: result } };
+    const representations = result.detach();
+    result.dispose();
     const ticket = { seed, graph: null };
-    if (!this.frozen) this.#first.set(ticket, await fingerprint(result));
-    return { representations: result, ticket };
+    if (!frozen) this.#first.set(ticket, await fingerprint(representations));
+    return { representations, ticket, frozen };
   }
 
   async backwardChunk(
@@ -99,6 +101,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     if (ticket.graph === null) await setImmediate();
     const result = ticket.graph ?? this.#forward(chunk, ticket.seed, true);
     try {
+      requireGraph(result);
       const first = this.#first.get(ticket);
       // Another shape is an error of backward's own.
       if (first !== undefined && result.shape[1] === gradients.shape[1])
@@ -139,15 +142,17 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
           `forward() returned shape [${result.shape.join()}] for ${rows.length} rows, expected [${rows.length}, dimension]`,
         );
       }
-      if (graph && !result.requiresGrad) {
-        throw new GradCacheError(
-          'INPUT',
-          'forward() returned a tensor that depends on no parameter with requiresGrad',
-        );
-      }
       return result;
     });
   }
+}
+
+function requireGraph(result: Tensor): void {
+  if (result.requiresGrad) return;
+  throw new GradCacheError(
+    'INPUT',
+    'forward() returned a tensor that depends on no parameter with requiresGrad',
+  );
 }
 
 function isParameter(value: unknown): value is Parameter {

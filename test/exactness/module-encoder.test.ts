@@ -13,6 +13,7 @@ import {
   type Parameter,
   type TensorBatch,
 } from '../../lib/index.js';
+import type { Retain } from '../../lib/retention.js';
 import { chunkSeed } from '../../lib/seeds.js';
 import { assertSameGradients } from '../oracle/compare.js';
 import {
@@ -260,6 +261,36 @@ for (const [title, tower, width] of [
     }
   });
 }
+
+test('weights that two towers share have the gradient of both, whichever of them lists the weights', async () => {
+  const batches = [random([10, 7], 31, 'float64'), random([10, 7], 32, 'float64')];
+  const gradientsWith = async (lists: readonly boolean[], retain: Retain): Promise<number[]> => {
+    const shared = new Perceptron(7, 24, 'float64', { dropout: 0.3 });
+    const encoders = lists.map(
+      (listed) =>
+        new ModuleEncoder({
+          forward: (input) => shared.forward(input),
+          parameters: () => (listed ? shared.parameters() : []),
+        }),
+    );
+    const loss = infoNCE({ temperature: 0.2 });
+    await new GradCache({ encoders, loss, chunk: { sequences: 3 }, retain }).step(batches);
+    return shared.parameters().flatMap(({ tensor }) => Array.from(tensor.grad!.valuesSync(), Number));
+  };
+  for (const retain of ['last', 'auto', { bytes: 0 }] as const) {
+    const expected = await gradientsWith([true, true], retain);
+    const greatest = Math.max(...expected.map(Math.abs));
+    for (const lists of [
+      [true, false],
+      [false, true],
+      [false, false],
+    ]) {
+      const found = await gradientsWith(lists, retain);
+      const apart = Math.max(...found.map((value, k) => Math.abs(value - expected[k]!)));
+      assert.ok(apart <= 1e-12 * greatest, `${lists.join()}, ${JSON.stringify(retain)}: ${apart}`);
+    }
+  }
+});
 
 test('nothing but a learned temperature to train', async () => {
   const loss = infoNCE({ temperature: { initial: 0.2, learned: true } });
