@@ -58,6 +58,11 @@ function checkHeader(
 ): readonly string[] {
   if (problem !== undefined)
     throw new GradCacheError('INPUT', `${path}, line ${line}: the header cannot be read, ${problem}.`);
+  if (!fields.every(isDecoded))
+    throw new GradCacheError(
+      'INPUT',
+      `${path}, line ${line}: the header is not UTF-8 text; save the file as UTF-8.`,
+    );
   const names = fields.map((field) => field.trim());
   const missing = wanted?.filter((column) => !names.includes(column)) ?? [];
   if (missing.length > 0) {

@@ -38,7 +38,7 @@ export interface RecordOptions {
 /** The records of a file, whatever its format. */
 export async function* openRecords(file: string, options: RecordOptions = {}): RecordBlocks {
   const { format = formatOf(file), columns: wanted, optional, numbers, header, quoting, signal } = options;
-  await refuseStandIn(file, 'columns');
+  await refuseStandIn(file, 'data');
   switch (format) {
     case 'jsonl':
       yield* readJsonLines(file, signal);

@@ -7,6 +7,7 @@ import { createGunzip } from 'node:zlib';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
 import { readInto } from '../file-handle.js';
+import { placeholderIn } from '../placeholder.js';
 
 /*
  * Where bytes of data come from: a regular file, a named pipe or process substitution, or standard input.
@@ -81,32 +82,18 @@ async function openPipe(path: string): Promise<Readable> {
  * @param holds what the file should hold; lines of text may well begin as a web page does
  * @throws GradCacheError `INPUT`
  */
-export async function refuseStandIn(path: string, holds: 'columns' | 'lines'): Promise<void> {
+export async function refuseStandIn(path: string, holds: 'data' | 'lines'): Promise<void> {
   if ((await kindOfSource(path)) !== 'file') return;
-  const head = await readHead(path);
-  if (head.startsWith('version https://git-lfs.github.com/spec/')) {
-    throw new GradCacheError(
-      'INPUT',
-      `${path} is a pointer of Git LFS, not the file itself: fetch it with git lfs pull.`,
-    );
-  }
-  if (holds === 'columns' && /^\s*(<!doctype html|<html)/i.test(head)) {
-    throw new GradCacheError(
-      'INPUT',
-      `${path} is a web page (HTML), not a file of data: download the file itself, by its raw address.`,
-    );
-  }
+  const placeholder = placeholderIn(await readHead(path), holds);
+  if (placeholder !== undefined) throw new GradCacheError('INPUT', `${path}: ${placeholder}.`);
 }
 
-async function readHead(path: string): Promise<string> {
+async function readHead(path: string): Promise<Uint8Array> {
   try {
     const file = await open(path, 'r');
     try {
-      const bytes = new Uint8Array(256);
-      const length = await readInto(file, bytes, 0);
-      return Buffer.from(bytes.subarray(0, length))
-        .toString('latin1')
-        .replace(/^\xef\xbb\xbf/, '');
+      const bytes = new Uint8Array(512);
+      return bytes.subarray(0, await readInto(file, bytes, 0));
     } finally {
       await file.close();
     }

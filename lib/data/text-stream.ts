@@ -132,6 +132,14 @@ function checkedHead(head: Buffer, path: string): Buffer {
   if (head[0] === 0x1f && head[1] === 0x8b) {
     throw new GradCacheError('INPUT', `${path} is gzip data; its name must end in .gz.`);
   }
+  const mark = head.subarray(0, 2).toString('hex');
+  if (mark === 'fffe' || mark === 'feff') {
+    throw new GradCacheError(
+      'INPUT',
+      `${path} is UTF-16 text, as its first two bytes say: UTF-8 is needed. Save it as UTF-8, or convert it ` +
+        '(iconv -f UTF-16 -t UTF-8).',
+    );
+  }
   return head.subarray(0, 3).equals(BYTE_ORDER_MARK) ? head.subarray(3) : head;
 }
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
-import { placeholderIn } from './placeholder.js';
+import { placeholderIn } from '../placeholder.js';
 import { isJsonObject } from './strict-json.js';
 
 /**

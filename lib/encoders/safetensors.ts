@@ -7,7 +7,7 @@ import { readInto, writeAll } from '../file-handle.js';
 import { refused as refusedOption, requireString, show } from '../option-values.js';
 import { isPlainObject } from '../realms.js';
 import type { DType } from '../tensor.js';
-import { placeholderIn } from './placeholder.js';
+import { placeholderIn } from '../placeholder.js';
 import { replaceFile } from './replace-file.js';
 import { byteLengthOf, damaged, MAX_HEADER_BYTES, parseHeader, storageOf } from './safetensors-format.js';
 import type { SafetensorsEntry } from './safetensors-format.js';

@@ -1,5 +1,9 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { fileError } from '../file-error.js';
 import { show } from '../option-values.js';
+import { placeholderIn } from '../placeholder.js';
 import { isJsonObject } from './strict-json.js';
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -19,6 +23,33 @@ const NAMES = {
   specialTokensMap: 'special_tokens_map.json',
   addedTokens: 'added_tokens.json',
 } as const;
+
+/** Files that transformers keeps beside tokenizer.json; they go wherever it goes. */
+const COMPANIONS =
+  /^(tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(vocab\.txt|merges\.txt|bpe\.codes|.*\.model)$/;
+
+/**
+ * Reads the files of a tokenizer that lie in a folder beside tokenizer.json: their content by name.
+ *
+ * @throws GradCacheError `CHECKPOINT`, naming the file, where one cannot be read or was not fetched.
+ */
+export async function readCompanions(folder: string): Promise<ReadonlyMap<string, Uint8Array>> {
+  const companions = new Map<string, Uint8Array>();
+  let path = folder;
+  try {
+    for (const name of await readdir(folder)) {
+      if (!COMPANIONS.test(name)) continue;
+      path = join(folder, name);
+      const bytes = await readFile(path);
+      const placeholder = placeholderIn(bytes);
+      if (placeholder !== undefined) throw new GradCacheError('CHECKPOINT', `${path}: ${placeholder}.`);
+      companions.set(name, bytes);
+    }
+  } catch (error) {
+    throw error instanceof GradCacheError ? error : fileError('CHECKPOINT', path, 'read', error);
+  }
+  return companions;
+}
 
 /**
  * Parses those of the files that are there.

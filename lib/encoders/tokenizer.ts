@@ -1,18 +1,18 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { inspect } from 'node:util';
 import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { requireString, show } from '../option-values.js';
-import { placeholderIn } from './placeholder.js';
+import { placeholderIn } from '../placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
 import { isJsonObject } from './strict-json.js';
 import { TokenCollector } from './token-batch.js';
 import type { TokenBatch } from './token-batch.js';
 import { buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
-import { parseTokenizerFiles } from './tokenizer-files.js';
+import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
 import { refuseWhatAborts } from './tokenizer-aborts.js';
 import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
 import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
@@ -34,10 +34,6 @@ export interface EncodeOptions {
  */
 const MAX_PIECE_TEXTS = 256;
 const MAX_PIECE_CHARACTERS = 32_768;
-
-/** Files that transformers keeps beside tokenizer.json; they go wherever it goes. */
-const COMPANIONS =
-  /^(tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(vocab\.txt|merges\.txt|bpe\.codes|.*\.model)$/;
 
 /** Only this module has it: `private` of TypeScript does not keep a program in JavaScript from calling a constructor. */
 const OWN = Symbol('Tokenizer');
@@ -96,16 +92,12 @@ export class Tokenizer {
   static async fromFile(path: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
     requireString('path', path);
     let json: string;
-    const companions = new Map<string, Uint8Array>();
     try {
       json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path));
-      for (const name of await readdir(dirname(path))) {
-        if (COMPANIONS.test(name)) companions.set(name, await readFile(join(dirname(path), name)));
-      }
     } catch (error) {
       throw unusable(path, error);
     }
-    return Tokenizer.#create(json, settings, companions, path);
+    return Tokenizer.#create(json, settings, await readCompanions(dirname(path)), path);
   }
 
   /**

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { batches } from '../../lib/data/batches.js';
+import { readTexts } from '../../lib/cli/texts.js';
 import { readPairs } from '../../lib/data/read-pairs.js';
 import type { ReadOptions } from '../../lib/data/read-pairs.js';
 import { readSts } from '../../lib/evaluation/tasks.js';
@@ -110,6 +111,35 @@ test('what a failed download leaves is told from data', async (t) => {
       await assert.rejects(collect(readPairs(path, { onBadLine: 'skip' })), { code: 'INPUT', message });
     }
   }
+});
+
+test('text in another encoding than UTF-8 is refused, the header too', async (t) => {
+  const folder = await temporaryFolder(t);
+  const refused = async (name: string, content: Buffer, message: RegExp, options?: ReadOptions) => {
+    const path = join(folder, name);
+    await writeFile(path, name.endsWith('.gz') ? gzipSync(content) : content);
+    await assert.rejects(collect(readPairs(path, { onBadLine: 'skip', ...options })), (error: Error) => {
+      assert.equal((error as Error & { code: string }).code, 'INPUT', error.stack);
+      assert.ok(error.message.includes(path), error.message);
+      assert.match(error.message, message);
+      return true;
+    });
+  };
+  const latin = (text: string) => Buffer.from(text, 'latin1');
+  await refused('latin.csv', latin('caf\xe9,positive\na,b\n'), /line 1: the header is not UTF-8/);
+  await refused('latin.tsv', latin('x\tcaf\xe9\ny\na\tb\n'), /line 1: the header is not UTF-8/, {
+    columns: ['x'],
+  });
+  const contents = { csv: 'a,b\nc,d\n', tsv: '"a"\tb\r\nc\td\r\n', jsonl: '{"a":"b"}\n' };
+  for (const [extension, text] of Object.entries(contents)) {
+    const utf16 = Buffer.from(`\ufeff${text}`, 'utf16le');
+    for (const bytes of [utf16, Buffer.from(utf16).swap16()])
+      for (const name of [`a.${extension}`, `a.${extension}.gz`])
+        await refused(name, bytes, /is UTF-16 text.*iconv/);
+  }
+  const lines = join(folder, 'lines.txt');
+  await writeFile(lines, Buffer.from('\ufefftext\n', 'utf16le'));
+  await assert.rejects(collect(readTexts(lines, undefined)), { code: 'INPUT', message: /is UTF-16 text/ });
 });
 
 test('folders, devices, empty files and Parquet in a pipe are INPUT errors that say so', async (t) => {

@@ -303,6 +303,10 @@ test('what was not fetched is told from what is damaged, in every file', async (
     'config_sentence_transformers.json',
     'sentence_bert_config.json',
     'tokenizer_config.json',
+    'special_tokens_map.json',
+    'added_tokens.json',
+    'vocab.txt',
+    'sentencepiece.bpe.model',
     'tokenizer.json',
     '1_Pooling/config.json',
     '2_Dense/config.json',
@@ -311,6 +315,8 @@ test('what was not fetched is told from what is damaged, in every file', async (
   ];
   const folder = await temporaryFolder(t);
   await writeSentenceTransformers(folder);
+  const beside = { 'special_tokens_map.json': {}, 'added_tokens.json': {}, 'vocab.txt': 'a\n' };
+  await writeFiles(folder, { ...beside, 'sentencepiece.bpe.model': 'x' });
   for (const file of files) {
     const content = await readFile(join(folder, file));
     for (const [placeholder, way] of [
@@ -327,6 +333,17 @@ test('what was not fetched is told from what is damaged, in every file', async (
       });
     }
     await writeFile(join(folder, file), content);
+  }
+  for (const file of Object.keys(beside)) {
+    const path = join(folder, file);
+    await rm(path);
+    await mkdir(path);
+    await assert.rejects(readModelFolder(folder), (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'CHECKPOINT');
+      assert.ok(error.message.startsWith(`${path} cannot be read`), error.message);
+      return true;
+    });
+    await rm(path, { recursive: true });
   }
   await readModelFolder(folder);
 });
