@@ -16,7 +16,7 @@ import type { RowsRead } from './rows-read.js';
 export interface TrainerState {
   /** Updates made. */
   readonly step: number;
-  /** Settings and files that the order of the data follows from. */
+  /** Settings that the order of the data follows from; in format 1, the sizes of the data files too. */
   readonly order: Readonly<Record<string, unknown>>;
   /** All settings of the run, with their defaults; absent in checkpoints of earlier versions (format 1). */
   readonly config?: Readonly<Record<string, unknown>>;

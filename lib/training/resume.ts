@@ -28,6 +28,11 @@ const MAY_CHANGE = new Set([
   'checkpoint',
 ]);
 
+function mayChange(name: string, now: unknown): boolean {
+  // Under 'throw' no line has been passed over so far: the batches are the same under 'skip'.
+  return MAY_CHANGE.has(name.split('.')[0]!) || (name === 'onBadLine' && now === 'skip');
+}
+
 /** Settings that are objects of settings; what is given of them is put over what is stored. */
 const SECTIONS = ['loss', 'optimizer', 'schedule', 'prompts', 'evaluation', 'checkpoint'];
 
@@ -77,7 +82,7 @@ export function resumeConfig(
     if (isDeepStrictEqual(was, is)) continue;
     const [shownThen, shownNow] = [was, is].map((value) => (value === undefined ? 'not set' : show(value)));
     const difference = `${name} was ${shownThen}, now ${shownNow}`;
-    if (!MAY_CHANGE.has(name.split('.')[0]!)) {
+    if (!mayChange(name, is)) {
       throw new GradCacheError(
         'INPUT',
         `${folder} cannot be resumed: ${difference}, and the run would be another. Leave the setting out, or give it the value ` +

@@ -33,7 +33,7 @@ export interface Run {
   /** The checkpoint folder that the run goes on from. */
   readonly resumed: string | null;
   readonly loss: InfoNCELoss;
-  /** What the order of the data follows from; kept in checkpoints. */
+  /** The settings that the order of the data follows from; kept in checkpoints. */
   readonly order: Readonly<Record<string, unknown>>;
 }
 
@@ -49,8 +49,8 @@ export async function openRun(
   steps: number,
   resumed: Resumed | null,
 ): Promise<Run> {
-  const order = await dataOrder(config);
-  if (resumed !== null) checkSameOrder(resumed, order);
+  const order = dataOrder(config);
+  if (resumed !== null) await checkSameOrder(resumed, config, order);
   const checkpoint = resumed?.checkpoint ?? null;
   const done = checkpoint?.state.step ?? 0;
   const schedule = makeSchedule(config, steps);
@@ -154,11 +154,38 @@ function makeSchedule(config: FilledTrainConfig, steps: number): Schedule {
   return (kind === 'cosine' ? cosineSchedule : linearSchedule)({ lr, warmup, total: steps });
 }
 
-/** The settings and files that decide which rows are in which batch. */
-async function dataOrder(config: FilledTrainConfig): Promise<Record<string, unknown>> {
-  const { columns, batch, seed, shuffle, uniqueTexts, onBadLine } = config;
-  const bytes = await Promise.all(config.data.map(sizeOf));
-  return { columns, batch, seed, shuffle, uniqueTexts, onBadLine, bytes };
+/** The settings that decide which rows are in which batch. The rows themselves are compared while they are read. */
+function dataOrder({
+  columns,
+  batch,
+  seed,
+  shuffle,
+  uniqueTexts,
+}: FilledTrainConfig): Record<string, unknown> {
+  return { columns, batch, seed, shuffle, uniqueTexts };
+}
+
+async function checkSameOrder(
+  { folder, checkpoint }: Resumed,
+  config: FilledTrainConfig,
+  order: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const { state } = checkpoint;
+  for (const [name, now] of Object.entries(order)) requireSame(folder, `${name} was`, state.order[name], now);
+  // Checkpoints of format 1 hold no digest of the rows, but the sizes of the files that they were in.
+  if (state.read === undefined) {
+    const now = await Promise.all(config.data.map(sizeOf));
+    requireSame(folder, 'the sizes of the data files were', state.order.bytes, now);
+  }
+}
+
+function requireSame(folder: string, what: string, then: unknown, now: unknown): void {
+  if (JSON.stringify(then) === JSON.stringify(now)) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${folder} cannot be resumed: ${what} ${JSON.stringify(then)}, now ${JSON.stringify(now)}, and the order of the data ` +
+      'would be another. Use the same setting, or start a new run from the model in that folder.',
+  );
 }
 
 async function sizeOf(path: string): Promise<number> {
@@ -166,19 +193,6 @@ async function sizeOf(path: string): Promise<number> {
     return (await stat(path)).size;
   } catch (error) {
     throw fileError('INPUT', path, 'read', error);
-  }
-}
-
-function checkSameOrder({ folder, checkpoint }: Resumed, order: Readonly<Record<string, unknown>>): void {
-  for (const [name, now] of Object.entries(order)) {
-    const then = JSON.stringify(checkpoint.state.order[name]);
-    if (then === JSON.stringify(now)) continue;
-    const what = name === 'bytes' ? 'the sizes of the data files were' : `${name} was`;
-    throw new GradCacheError(
-      'INPUT',
-      `${folder} cannot be resumed: ${what} ${then}, now ${JSON.stringify(now)}, and the order of the data would be ` +
-        'another. Use the same setting, or start a new run from the model in that folder.',
-    );
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainConfig } from '../../lib/training/config.js';
@@ -157,7 +157,12 @@ test('a checkpoint of an earlier version, without settings, says that it has non
   await record(settings);
   const path = join(config.output, 'checkpoint-2', 'trainer.json');
   const { config: _, read: __, ...old } = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
-  await writeFile(path, JSON.stringify({ ...old, format: 1 }));
+  const order = { ...(old.order as object), bytes: [(await stat(config.data as string)).size] };
+  await writeFile(path, JSON.stringify({ ...old, order: { ...order, bytes: [1] }, format: 1 }));
+  await assert.rejects(train({ ...settings, steps: 3, resume: true }), {
+    message: /sizes of the data files/,
+  });
+  await writeFile(path, JSON.stringify({ ...old, order, format: 1 }));
   const { events } = await record({ ...settings, steps: 3, resume: true });
   const notes = events.flatMap((event) => (event.type === 'note' ? [event.message] : []));
   assert.match(notes.join(), /checkpoint-2 was written by an earlier version and does not hold the settings/);
@@ -214,4 +219,47 @@ test('other rows of the same size, or the same in another order, are not resumed
     await writeRows(data, rows);
     await again();
   }
+});
+
+test('the same rows in other files and another format are the same run, and so are bad lines passed over that stopped it', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = pairs();
+  const whole = { ...config, columns: ['anchor', 'positive'], checkpoint: { every: 2, keep: 9 } };
+  await train(whole);
+  const then = await digests(join(whole.output, 'model'));
+  const csv = join(folder, 'rows.csv');
+  await writeFile(
+    csv,
+    `anchor,positive\n${rows.map(({ anchor, positive }) => `${anchor},${positive}\n`).join('')}`,
+  );
+  const halves = await Promise.all(
+    [rows.slice(0, 20), rows.slice(20)].map((half, n) => writeRows(join(folder, `half-${n}.jsonl`), half)),
+  );
+  const resume = join(whole.output, 'checkpoint-2');
+  for (const [n, data] of [csv, halves].entries()) {
+    const output = join(folder, `again-${n}`);
+    await train({ output, resume, data });
+    assert.deepEqual(await digests(join(output, 'model')), then);
+  }
+
+  const bad = await writeRows(join(folder, 'bad.jsonl'), [
+    ...rows.slice(0, 50),
+    { other: 1 },
+    ...rows.slice(50),
+  ]);
+  const stopping = {
+    ...whole,
+    data: bad,
+    output: join(folder, 'bad'),
+    shuffle: false,
+    checkpoint: { every: 1 },
+  };
+  await assert.rejects(train(stopping), { code: 'INPUT', message: /bad\.jsonl, line 51/ });
+  await train({ output: stopping.output, resume: true, onBadLine: 'skip' });
+  const skipping = { ...stopping, output: join(folder, 'skipping'), onBadLine: 'skip' } as const;
+  await train(skipping);
+  assert.deepEqual(
+    await digests(join(stopping.output, 'model')),
+    await digests(join(skipping.output, 'model')),
+  );
 });
