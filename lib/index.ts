@@ -1,3 +1,5 @@
+/// <reference types="node" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * gradcache: train encoders with very large contrastive batches, exactly, at the memory of a chunk.
  *
