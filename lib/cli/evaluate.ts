@@ -62,7 +62,11 @@ const RETRIEVAL_FLAGS = {
 const BEIR_FLAGS = {
   queries: { kind: 'text', value: 'FILE', help: 'queries with _id and text, as JSON lines' },
   corpus: { kind: 'text', value: 'FILE', help: 'documents with _id, text and perhaps title, as JSON lines' },
-  judgements: { kind: 'text', value: 'FILE', help: 'query-id, corpus-id and score, separated by tabs' },
+  judgements: {
+    kind: 'text',
+    value: 'FILE',
+    help: 'query-id, corpus-id and score, separated by tabs; without that header by position, or as qrels of TREC',
+  },
 } as const satisfies Flags;
 
 /** `gradcache evaluate` */

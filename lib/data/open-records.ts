@@ -60,14 +60,20 @@ export async function* openRecords(file: string, options: RecordOptions = {}): R
   }
 }
 
-/** The format that a file's name tells. @throws GradCacheError `INPUT` where it tells none */
-export function formatOf(file: string): DataFormat {
+/** The format that a file's name tells, or undefined where it tells none. */
+export function formatTold(file: string): DataFormat | undefined {
   const [, extension = ''] = /\.([^./\\]+)(?:\.gz)?$/.exec(file) ?? [];
   const format = FORMAT_OF_EXTENSION.get(extension.toLowerCase());
-  if (format !== undefined && !(format === 'parquet' && file.endsWith('.gz'))) return format;
+  return format === 'parquet' && file.endsWith('.gz') ? undefined : format;
+}
+
+/** The format that a file's name tells. @throws GradCacheError `INPUT` where it tells none */
+export function formatOf(file: string): DataFormat {
+  const format = formatTold(file);
+  if (format !== undefined) return format;
   const known = [...FORMAT_OF_EXTENSION.keys()].map((each) => `.${each}`);
   throw new GradCacheError(
     'INPUT',
-    `${file}: the format cannot be told from the name; use ${known.join(', ')} (.gz after the text ones), or name the format (format, --format; for the input of embed --input-format).`,
+    `${file}: the format cannot be told from the name; use ${known.join(', ')} (.gz after the text ones), or name the format (format, --format; for the input of embed --input-format, for held-out data --eval-format).`,
   );
 }

@@ -1,6 +1,8 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { requireString } from '../option-values.js';
+import { formatTold } from '../data/open-records.js';
+import { readJudgements } from './judgements.js';
 import { readColumns } from './records.js';
 import type { RetrievalTask } from './retrieval.js';
 
@@ -22,7 +24,8 @@ export interface BeirTask extends RetrievalTask {
 
 /**
  * A retrieval task in the layout of BEIR: queries and corpus as JSON lines with `_id` and `text` (the corpus may have a
- * `title`, which is put before the text), judgements as a TSV file with `query-id`, `corpus-id` and `score`.
+ * `title`, which is put before the text), judgements as a TSV file with `query-id`, `corpus-id` and `score`. Judgements with
+ * another header or none are read by position: query, document and score, or the four fields of TREC's qrels.
  *
  * It is scored as BEIR scores it: a document with the query's own `_id` is left out of its ranking, whatever is judged of it,
  * and a relevant document that the corpus lacks counts as not found. Queries without a document judged above 0 are left out.
@@ -80,24 +83,6 @@ export async function readRetrievalFolder(paths: {
   return { ...task, documents, excluded, counts };
 }
 
-/** By query and document the grade, the last one where there are several. */
-async function readJudgements(path: string): Promise<Map<string, Map<string, number>>> {
-  const judged = new Map<string, Map<string, number>>();
-  const columns = ['query-id', 'corpus-id', 'score'];
-  for await (const row of readColumns(path, columns, { format: 'tsv' })) {
-    const [query, document, score] = columns.map((column) => row[column]) as [string, string, string];
-    const grade = Number(score);
-    if (!Number.isFinite(grade))
-      throw new GradCacheError(
-        'INPUT',
-        `${path} judges document ${document} with the score ${score}, not a number.`,
-      );
-    const documents = judged.get(query) ?? new Map<string, number>();
-    judged.set(query, documents.set(document, grade));
-  }
-  return judged;
-}
-
 /**
  * `_id` with title and text, which are joined as BEIR joins them.
  *
@@ -108,7 +93,7 @@ async function* readTexts(
   what: string,
   before: ReadonlyMap<string, number>,
 ): AsyncGenerator<{ id: string; text: string }, void, undefined> {
-  const how = { optional: ['text', 'title'], emptyTexts: true };
+  const how = { format: formatTold(path) ?? 'jsonl', optional: ['text', 'title'], emptyTexts: true } as const;
   for await (const { _id: id = '', text, title } of readColumns(path, ['_id'], how)) {
     if (id.trim() === '') throw new GradCacheError('INPUT', `${path}: there is an empty _id.`);
     if (before.has(id)) throw new GradCacheError('INPUT', `${path} has two ${what} with the _id ${id}.`);

@@ -90,6 +90,57 @@ test('the layout of BEIR: titles, numeric ids, grades, and queries without judge
   });
 });
 
+test('judgements are read by the names of BEIR, and by position where the header is another or missing', async (t) => {
+  const paths = await files(await temporaryFolder(t), { q1: '1', q2: '2' }, { x: '1', y: '2' }, []);
+  const expected = [
+    [[0, 2]],
+    [
+      [1, 1],
+      [0, 3],
+    ],
+  ];
+  const lines = ['q1 x 2', 'q1 y 0', 'q2 y 1', 'q2 x 3'];
+  const trec = lines.map((line) => line.replace(' ', ' 0 '));
+  const swapped = lines.map((line) => line.split(' ').reverse().join(' '));
+  for (const end of ['\n', '\r\n', '\r'])
+    for (const content of [
+      ['query-id corpus-id score', ...lines],
+      ['score corpus-id query-id', ...swapped],
+      ['"query-id" "corpus-id" "score"', ...lines.map((line) => line.replace('q1', '"q1"'))],
+      ['qid pid rel', ...lines],
+      ['', ...lines, ''],
+      trec,
+      ['qid iter docid rel', ...trec],
+    ])
+      for (const separator of ['\t', ' ', '  ']) {
+        if (separator === '  ' && content[0]!.startsWith('"')) continue;
+        await writeFile(paths.judgements, content.map((line) => line.replaceAll(' ', separator)).join(end));
+        const { relevant } = await readRetrievalFolder(paths);
+        assert.deepEqual(
+          relevant.map((documents) => [...documents]),
+          expected,
+          content[0],
+        );
+      }
+  for (const [content, message] of [
+    ['q1\tx\n', /test\.tsv, line 1: it has 2 fields; query, document and score/],
+    ['q1\tx\t1\n\nq2\ty\n', /line 3: it has 2 fields, fewer/],
+    ['q1\tx\t1\nq2\ty\tyes\n', /line 2.*score yes, not a number/],
+    ['q1\tx\t1\nq2\ty\t\n', /line 2.*not a number/],
+    ['qid\tpid\trel\n', /there is no judgement in it/],
+    ['', /there is no judgement in it/],
+    ['version https://git-lfs.github.com/spec/v1\n', /Git LFS/],
+  ] as const) {
+    await writeFile(paths.judgements, content);
+    await assert.rejects(readRetrievalFolder(paths), (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'INPUT');
+      assert.match(error.message, message);
+      assert.doesNotMatch(error.message, /--(no-header|columns|format|quoting|fields)/);
+      return true;
+    });
+  }
+});
+
 test('empty texts are encoded; what is missing counts as not found; what nobody asked is left out, and all is counted', async (t) => {
   // Cranfield judges documents that its corpus lacks, and has an empty one; FiQA has many.
   const paths = await files(
