@@ -3,7 +3,7 @@
  * and until Yarn 4.10 reads into nothing but a Buffer. And not every file system can flush.
  */
 import { fsync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 
@@ -64,5 +64,40 @@ export async function flushFolder(path: string): Promise<void> {
     }
   } catch (error) {
     if (!CANNOT_FLUSH_FOLDER.has((error as NodeJS.ErrnoException).code)) throw error;
+  }
+}
+
+/** What rename says where the file to replace is a mount point, as one that Docker's -v names is. */
+const CANNOT_REPLACE: ReadonlySet<string | undefined> = new Set(['EBUSY', 'EXDEV']);
+
+/**
+ * Puts a complete file in the place of another. Where that one can be written but not replaced, the content is copied
+ * into it, and the file that held it is then removed.
+ */
+export async function moveOver(complete: string, target: string): Promise<void> {
+  try {
+    await rename(complete, target);
+  } catch (error) {
+    if (!CANNOT_REPLACE.has((error as NodeJS.ErrnoException).code)) throw error;
+    await copyInto(complete, target);
+    await rm(complete, { force: true });
+  }
+}
+
+/** Not copyFile, which removes the file that it could not fill, and sets permissions that only an owner may set. */
+async function copyInto(from: string, to: string): Promise<void> {
+  const source = await open(from, 'r');
+  try {
+    const target = await open(to, 'w');
+    try {
+      const part = Buffer.alloc(1 << 20);
+      for (let done = 0, read: number; (read = await readInto(source, part, done)) > 0; done += read)
+        await writeAll(target, part.subarray(0, read));
+      await flush(target);
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
   }
 }

@@ -1,10 +1,10 @@
-import { chmod, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
+import { chmod, open, readlink, realpath, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { beside } from '../encoders/names-beside.js';
 import { GradCacheError } from '../errors.js';
-import { onFiles } from '../file-error.js';
-import { flush, flushFolder, writeAll } from '../file-handle.js';
+import { fileError, onFiles } from '../file-error.js';
+import { flush, flushFolder, moveOver, writeAll } from '../file-handle.js';
 
 /** Where a command writes a result, piece by piece. */
 export interface OutputFile {
@@ -65,6 +65,8 @@ async function targetOf(path: string): Promise<string> {
 
 class ReplacingOutput implements OutputFile {
   readonly canGoBack = true;
+  /** From then on it is the result, and is never removed. */
+  #complete = false;
 
   private constructor(
     readonly path: string,
@@ -96,18 +98,25 @@ class ReplacingOutput implements OutputFile {
     });
   }
 
-  finish(): Promise<void> {
-    return onFiles('INPUT', this.path, 'written', async () => {
+  async finish(): Promise<void> {
+    await onFiles('INPUT', this.path, 'written', async () => {
       await flush(this.file);
       await this.file.close();
-      await rename(this.temporary, this.target);
-      await flushFolder(dirname(this.target));
     });
+    this.#complete = true;
+    try {
+      await moveOver(this.temporary, this.target);
+    } catch (error) {
+      const { code, message } = fileError('INPUT', this.path, 'written', error);
+      const kept = `The complete result is in ${this.temporary}: move it from there.`;
+      throw new GradCacheError(code, `${message} ${kept}`, { cause: error });
+    }
+    await onFiles('INPUT', this.path, 'written', () => flushFolder(dirname(this.target)));
   }
 
   async abandon(): Promise<void> {
     await this.file.close().catch(() => undefined);
-    await rm(this.temporary, { force: true });
+    if (!this.#complete) await rm(this.temporary, { force: true });
   }
 }
 

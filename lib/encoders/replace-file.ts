@@ -1,13 +1,14 @@
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { onFiles } from '../file-error.js';
-import { flush, flushFolder } from '../file-handle.js';
+import { flush, flushFolder, moveOver } from '../file-handle.js';
 import { beside } from './names-beside.js';
 
 /**
  * Writes a file so that a crash leaves either the old or the new one, never half of one: `write` fills
- * `<path>.<writer>.tmp`, which is flushed to the disk and then renamed to `path`. Writes of one path take turns.
+ * `<path>.<writer>.tmp`, which is flushed to the disk and then renamed to `path`. Writes of one path take turns. Only a file
+ * that cannot be replaced, because it is a mount point, is written over where it is.
  *
  * @param write gets the open temporary file; if it throws, the temporary file is removed and `path` is untouched.
  * @throws GradCacheError `INPUT` where the system refuses (no such folder, no right, a full disk); what `write` throws passes
@@ -42,7 +43,7 @@ async function replace(path: string, write: (file: FileHandle) => Promise<void>)
       } finally {
         await file.close();
       }
-      await rename(temporary, path);
+      await moveOver(temporary, path);
     } catch (error) {
       await rm(temporary, { force: true }).catch(() => undefined); // the first error tells more
       throw error;

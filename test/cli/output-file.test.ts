@@ -18,6 +18,8 @@ import { test } from 'node:test';
 import { openOutputFile } from '../../lib/cli/output-file.js';
 import { openVectorFile } from '../../lib/cli/vector-files.js';
 import { refuseOverwriting, refuseReplacing } from '../../lib/overwrite.js';
+import { replaceFile } from '../../lib/encoders/replace-file.js';
+import { replacePromised, systemError } from '../encoders/system-faults.js';
 import { temporaryFolder } from '../training/support.js';
 
 async function write(path: string, text: string): Promise<void> {
@@ -141,4 +143,38 @@ test('an output that is one of the inputs is refused, by whatever name', async (
       code: 'INPUT',
     });
   await refuseReplacing({ name: '--output', path: at('mod') }, inputs);
+});
+
+for (const code of ['EBUSY', 'EXDEV']) {
+  test(`a file that is a mount point, which cannot be replaced (${code}), is written over where it is`, async (t) => {
+    const folder = await temporaryFolder(t);
+    const path = join(folder, 'file');
+    await writeFile(path, 'old, and longer than what comes');
+    const { ino } = await stat(path);
+    replacePromised(t, 'rename', () => () => Promise.reject(systemError(code, 'rename')));
+    const content = 'n'.repeat(3_000_000);
+    await write(path, content);
+    assert.equal(await readFile(path, 'utf8'), content);
+    await replaceFile(path, (file) => file.writeFile('new'));
+    assert.equal(await readFile(path, 'utf8'), 'new');
+    assert.equal((await stat(path)).ino, ino);
+    assert.deepEqual(await readdir(folder), ['file']);
+  });
+}
+
+test('a complete result that cannot be put in its place is kept, and the error says where', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'file');
+  const output = await openOutputFile(path);
+  await output.write(Buffer.from('all'));
+  replacePromised(t, 'rename', () => () => Promise.reject(systemError('EIO', 'rename')));
+  await assert.rejects(output.finish(), (error: Error & { code?: string }) => {
+    assert.equal(error.code, 'INPUT');
+    const [, kept] = /The complete result is in (\S+): move/.exec(error.message) ?? [];
+    assert.equal(kept, join(folder, /file\.\d+\.tmp/.exec(error.message)![0]));
+    return true;
+  });
+  await output.abandon();
+  const [name] = await readdir(folder);
+  assert.equal(await readFile(join(folder, name!), 'utf8'), 'all');
 });
