@@ -8,7 +8,7 @@ import { whileReading, whileUpdating } from '../in-use.js';
 import { untracked } from '../scope.js';
 import { Tensor } from '../tensor.js';
 import type { Parameter } from '../tensor.js';
-import { checkDense, requireAlike, requireParameters } from './parameters.js';
+import { checkDense, layoutOf, listOf, parametersOf, requireAlike, type Layout } from './parameters.js';
 import { clipGradNorm, gradientsOf, groupAlike } from './clip.js';
 
 /** Parameters that share settings. */
@@ -41,7 +41,15 @@ interface Slot extends Parameter {
   readonly lrScale: number;
   readonly weightDecay: number;
   /** Made at the first update of this parameter, on its device, with its element type. */
-  state: { mean: Tensor; square: Tensor; steps: Tensor } | null;
+  state: State | null;
+}
+
+interface State {
+  readonly mean: Tensor;
+  readonly square: Tensor;
+  readonly steps: Tensor;
+  /** Of both moments. Nobody else has them, so it stays. */
+  readonly layout: Layout;
 }
 
 /**
@@ -104,9 +112,9 @@ export class AdamW {
     }
     try {
       for (const { parameter, gradient } of found) {
-        // Both moments were made alike.
         const { state } = parameter;
-        requireAlike(parameter, state === null ? { gradient } : { gradient, state: state.mean });
+        const beside = { gradient: layoutOf(gradient) };
+        requireAlike(parameter, state === null ? beside : { ...beside, state: state.layout });
       }
       const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
       // One fused call for parameters that share device, element type and settings.
@@ -201,7 +209,7 @@ export class AdamW {
           made.push(tensor);
           return tensor;
         }) as [Tensor, Tensor, Tensor];
-        return { mean, square, steps };
+        return { mean, square, steps, layout: layoutOf(mean) };
       });
       for (const [index, slot] of this.#slots.entries()) {
         disposeState(slot);
@@ -251,9 +259,7 @@ export class AdamW {
 }
 
 function toGroups(given: Iterable<Parameter> | readonly ParameterGroup[]): ParameterGroup[] {
-  if (typeof (given as Partial<Iterable<Parameter>> | null | undefined)?.[Symbol.iterator] !== 'function')
-    throw new GradCacheError('INPUT', 'AdamW needs a list of parameters: gradcache.parameters().');
-  const list = [...given] as (Parameter | ParameterGroup)[];
+  const list = listOf('AdamW', given) as (Parameter | ParameterGroup)[];
   const isGroup = (item: Parameter | ParameterGroup): item is ParameterGroup =>
     typeof item === 'object' && item !== null && 'parameters' in item;
   if (list.every(isGroup)) return list;
@@ -272,8 +278,8 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
   const names = new Map<string, number>();
   for (const group of groups) {
     checkKnown('a group of AdamW', group, ['parameters', 'lrScale', 'weightDecay']);
-    const { parameters, lrScale = 1, weightDecay: groupDecay = weightDecay } = group;
-    requireParameters('a group of AdamW', parameters);
+    const { lrScale = 1, weightDecay: groupDecay = weightDecay } = group;
+    const parameters = parametersOf('a group of AdamW', group.parameters);
     requireNumber('lrScale of a group', lrScale, { from: 0 });
     requireNumber('weightDecay of a group', groupDecay, { from: 0 });
     for (const parameter of parameters) {
@@ -298,12 +304,13 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
 }
 
 /** Zeros like the parameter, and the count of updates, which the fused kernel wants as a float32 scalar beside it. */
-function freshState(like: Tensor): NonNullable<Slot['state']> {
-  return untracked(() => ({
-    mean: call('aten::zeros_like', like),
-    square: call('aten::zeros_like', like),
-    steps: Tensor.from(new Float32Array(1), { shape: [], device: like.device }),
-  }));
+function freshState(like: Tensor): State {
+  return untracked(() => {
+    const mean = call('aten::zeros_like', like);
+    const square = call('aten::zeros_like', like);
+    const steps = Tensor.from(new Float32Array(1), { shape: [], device: like.device });
+    return { mean, square, steps, layout: layoutOf(mean) };
+  });
 }
 
 function disposeState(slot: Slot): void {

@@ -2,7 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { callAsync } from '../operators.js';
 import { requireNumber } from '../option-values.js';
 import type { Parameter, Tensor } from '../tensor.js';
-import { requireParameters } from './parameters.js';
+import { parametersOf } from './parameters.js';
 
 /**
  * Scales all gradients by one factor so that their global 2-norm is at most `maxNorm`, in place and off the event loop.
@@ -18,8 +18,7 @@ import { requireParameters } from './parameters.js';
  */
 export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
   requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });
-  requireParameters('clipGradNorm', parameters);
-  const found = gradientsOf(parameters);
+  const found = gradientsOf(parametersOf('clipGradNorm', parameters));
   try {
     const gradients = found.map(({ gradient }) => gradient);
     const norm = await globalNorm(gradients);

@@ -1,17 +1,28 @@
 import { GradCacheError } from '../errors.js';
 import { show } from '../option-values.js';
+import { readGiven } from '../read-given.js';
 import { call } from '../operators.js';
 import { Tensor, type Parameter } from '../tensor.js';
 
-/** @throws GradCacheError `INPUT` for what is no list of parameters */
-export function requireParameters(taker: string, given: unknown): asserts given is Iterable<Parameter> {
-  if (typeof (given as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] !== 'function')
-    throw new GradCacheError('INPUT', `${taker} needs a list of parameters: gradcache.parameters().`);
-  for (const item of given as Iterable<unknown>) requireParameter(taker, item);
+/** The parameters that a caller gives, which may be an iterable that can be gone through once. @throws GradCacheError `INPUT` */
+export function parametersOf(taker: string, given: unknown): Parameter[] {
+  const list = listOf(taker, given);
+  list.forEach((item) => {
+    requireParameter(taker, item);
+  });
+  return list as Parameter[];
 }
 
-/** @throws GradCacheError `INPUT` */
-export function requireParameter(taker: string, given: unknown): asserts given is Parameter {
+/** The elements of an iterable. @throws GradCacheError `INPUT` for none, or one that throws */
+export function listOf(taker: string, given: unknown): unknown[] {
+  return readGiven(`the parameters of ${taker}`, () => {
+    if (typeof (given as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] !== 'function')
+      throw new GradCacheError('INPUT', `${taker} needs a list of parameters: gradcache.parameters().`);
+    return [...(given as Iterable<unknown>)];
+  });
+}
+
+function requireParameter(taker: string, given: unknown): void {
   const { name, tensor, decay } = (given ?? {}) as Partial<Parameter>;
   if (typeof name === 'string' && tensor instanceof Tensor && typeof decay === 'boolean') return;
   throw new GradCacheError(
@@ -20,21 +31,21 @@ export function requireParameter(taker: string, given: unknown): asserts given i
   );
 }
 
-/** How a tensor's elements lie in memory. */
-function stridesOf(tensor: Tensor): number[] {
-  return tensor.shape.map((_, dimension) => call<number>('aten::stride.int', tensor, dimension));
-}
-
 /** How a tensor lies in memory: what the fused kernel takes for granted. */
-interface Layout {
+export interface Layout {
   readonly shape: readonly number[];
   readonly strides: readonly number[];
   readonly dtype: string;
   readonly device: string;
 }
 
-function layoutOf(tensor: Tensor): Layout {
-  return { shape: tensor.shape, strides: stridesOf(tensor), dtype: tensor.dtype, device: tensor.device };
+export function layoutOf(tensor: Tensor): Layout {
+  const { shape, dtype, device } = tensor;
+  // Each stride is a call. None tells anything about a dimension of one entry.
+  const strides = shape.map((extent, dimension) =>
+    extent === 1 ? 1 : call<number>('aten::stride.int', tensor, dimension),
+  );
+  return { shape, strides, dtype, device };
 }
 
 /** The fused kernel goes through memory from a parameter's first element on, as many as it has. */
@@ -62,14 +73,13 @@ export function checkDense({ name, tensor }: Parameter): Layout {
  * Looks whether what the fused kernel reads beside a parameter lies in memory as the parameter does. The kernel asks
  * nobody: it would mix up elements, or read what is not there.
  *
- * @param beside tensors by what they are, for the message
+ * @param beside layouts by what they are of, for the message
  * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for what was changed behind the optimizer's back; `INPUT` for other strides
  */
-export function requireAlike(parameter: Parameter, beside: Readonly<Record<string, Tensor>>): void {
+export function requireAlike(parameter: Parameter, beside: Readonly<Record<string, Layout>>): void {
   const { name } = parameter;
   const wanted = checkDense(parameter);
-  for (const [what, tensor] of Object.entries(beside)) {
-    const found = layoutOf(tensor);
+  for (const [what, found] of Object.entries(beside)) {
     if (found.shape.join() !== wanted.shape.join())
       throw new GradCacheError(
         'SHAPE',

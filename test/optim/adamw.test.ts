@@ -247,3 +247,25 @@ test('what was changed behind the optimizer is refused before its kernel reads i
     }
   }
 });
+
+test('parameters may come from an iterable that can be gone through once', async () => {
+  const once = function* (parameters: readonly Parameter[]) {
+    yield* parameters;
+  };
+  const weight = parameter('weight', [1, 2]);
+  setGradient(weight, [3, 4]);
+  assert.equal(await clipGradNorm(once([weight]), 1), 5);
+  assert.ok(Math.abs(numbers(weight.tensor.grad!)[0]! - 0.6) < 1e-5);
+  for (const given of [once([weight]), [{ parameters: once([weight]) }], new Map([[1, weight]]).values()]) {
+    setGradient(weight, [3, 4]);
+    const before = numbers(weight.tensor);
+    await new AdamW(given, { lr: 0.1 }).step();
+    assert.notDeepEqual(numbers(weight.tensor), before);
+  }
+  const broken = function* () {
+    yield weight;
+    throw new Error('no more');
+  };
+  await assert.rejects(clipGradNorm(broken(), 1), { code: 'INPUT', message: /no more/ });
+  assert.throws(() => new AdamW(broken(), { lr: 0.1 }), { code: 'INPUT', message: /no more/ });
+});
