@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { GradCacheError } from './errors.js';
 import {
+  requireFinite,
   requireLoss,
   withGradients,
   type Loss,
@@ -76,7 +77,7 @@ export class RepresentationCache {
    * @param weight what the gradients are multiplied by; 1 / k where k steps are accumulated
    * @param trained the towers whose gradients are wanted; default: all
    * @returns the loss, without the weight
-   * @throws GradCacheError `NON_FINITE`, `SHAPE`, `INPUT`, or what a loss of one's own throws
+   * @throws GradCacheError `NON_FINITE`, `SHAPE`, `DEVICE`, `INPUT`, or what a loss of one's own throws
    */
   async compute(
     loss: Loss,
@@ -88,19 +89,15 @@ export class RepresentationCache {
     requireNumber('weight', weight);
     if (!Array.isArray(trained)) throw refused('trained', trained, 'a list of true or false for each tower');
     const values = this.#towers.map((_, tower) => this.representations(tower));
-    const result = await withGradients(loss).compute(values, weight, options, trained);
+    const result: unknown = await withGradients(loss).compute(values, weight, options, trained);
     this.#undo?.dispose();
-    this.#undo = result.undo;
+    this.#undo = undoOf(result);
+    requireLossGradients(result, values, trained);
     for (const [tower, place] of this.#towers.entries()) {
       const gradients = result.gradients[tower] ?? null;
       place.gradients?.dispose();
       place.gradients = trained[tower] === true ? gradients : null;
       if (trained[tower] !== true) gradients?.dispose();
-      else if (gradients === null)
-        throw new GradCacheError(
-          'INPUT',
-          `the loss gave no gradient for the representations of tower ${tower}`,
-        );
     }
     return result.loss;
   }
@@ -160,4 +157,46 @@ function requireRows(rows: unknown, count: number): void {
   const outside = rows.find((row) => row < 0 || row >= count);
   if (outside !== undefined)
     throw new GradCacheError('INPUT', `row ${outside} is not one of the ${count} rows of its tower`);
+}
+
+/** What takes back the loss's own gradients, however wrong the rest of its result is. @throws GradCacheError `INPUT` */
+function undoOf(result: unknown): LossGradients['undo'] {
+  const { undo } = (result ?? {}) as Partial<LossGradients>;
+  if (undo === undefined || (typeof undo?.restore === 'function' && typeof undo.dispose === 'function'))
+    return undo;
+  throw refused("the undo of the loss's compute()", undo, 'an object with restore() and dispose()');
+}
+
+/** @throws GradCacheError `INPUT`, `NON_FINITE`, `SHAPE`, `DEVICE` for what compute() of a loss must not give */
+function requireLossGradients(
+  result: unknown,
+  representations: readonly Tensor[],
+  trained: readonly boolean[],
+): asserts result is LossGradients {
+  const { loss, gradients } = (result ?? {}) as { loss?: unknown; gradients?: unknown };
+  if (typeof loss !== 'number') throw refused("the loss of the loss's compute()", loss, 'a number');
+  requireFinite(loss);
+  if (!Array.isArray(gradients))
+    throw refused("the gradients of the loss's compute()", gradients, 'a list with one for each tower');
+  for (const [tower, like] of representations.entries()) {
+    const gradient: unknown = gradients[tower] ?? null;
+    if (gradient === null && trained[tower] === true)
+      throw new GradCacheError(
+        'INPUT',
+        `the loss gave no gradient for the representations of tower ${tower}`,
+      );
+    if (gradient !== null) requireLike(`the loss's gradient of tower ${tower}`, gradient, like);
+  }
+}
+
+/** @throws GradCacheError `INPUT` for no tensor; `SHAPE`, `DEVICE` for one unlike the representations */
+function requireLike(name: string, gradient: unknown, like: Tensor): void {
+  if (!(gradient instanceof Tensor)) throw refused(name, gradient, 'a Tensor or null');
+  for (const [code, found, wanted] of [
+    ['SHAPE', `[${gradient.shape.join()}]`, `[${like.shape.join()}]`],
+    ['DEVICE', gradient.device, like.device],
+  ] as const) {
+    if (found !== wanted)
+      throw new GradCacheError(code, `${name} is ${found}; its representations are ${wanted}`);
+  }
 }

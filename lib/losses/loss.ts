@@ -6,7 +6,7 @@ import { refused } from '../option-values.js';
 import { synchronous, tidy, untracked } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
 
-/** A loss and its gradient with respect to each tower's representations: the paper's step 2. */
+/** A loss (finite) and its gradient with respect to each tower's representations: the paper's step 2. */
 export interface LossGradients {
   readonly loss: number;
   /** Like the representations, already multiplied by the weight asked for; null for towers whose gradient is not wanted. */
@@ -38,8 +38,9 @@ export type LossOptions = Readonly<Record<string, unknown>>;
 
 /**
  * Any function of the representations that returns a scalar tensor. It runs on the JavaScript thread, once a step, on
- * the whole batch's representations; autograd does the rest. It must depend on every tower that has something to train. Its arguments are one tensor per tower, then the keyword
- * arguments that `step` was given: `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`.
+ * the whole batch's representations; autograd does the rest. It must depend on every tower that has something to train.
+ * Its arguments are one tensor per tower, then the keyword arguments that `step` was given:
+ * `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`.
  */
 export type LossFunction = (...args: (Tensor & LossOptions)[]) => Tensor;
 

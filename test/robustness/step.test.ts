@@ -146,6 +146,48 @@ for (const [title, loss, expected] of losses) {
   test(`a loss of one's own that ${title}`, () => failing({ loss: loss as never }, good, expected));
 }
 
+const ones = (tensor: Tensor): Tensor => call('aten::ones_like', tensor);
+
+/** Results of a loss with `compute` that are none. */
+const results: [string, (towers: Tensor[]) => unknown, (error: unknown) => boolean][] = [
+  ['nothing', () => undefined, fails('INPUT', /loss/)],
+  ['a number alone', () => 3, fails('INPUT', /loss/)],
+  [
+    'a loss that is NaN',
+    (towers) => ({ loss: NaN, gradients: towers.map(ones) }),
+    fails('NON_FINITE', /NaN/),
+  ],
+  ['a loss that is text', (towers) => ({ loss: 'x', gradients: towers.map(ones) }), fails('INPUT', /"x"/)],
+  ['no loss', (towers) => ({ gradients: towers.map(ones) }), fails('INPUT', /loss/)],
+  ['no gradients', () => ({ loss: 1 }), fails('INPUT', /gradients/)],
+  ['a gradient too few', ([a]) => ({ loss: 1, gradients: [ones(a!)] }), fails('INPUT', /tower 1/)],
+  ['gradients that are numbers', () => ({ loss: 1, gradients: [1, 2] }), fails('INPUT', /a Tensor/)],
+  [
+    'gradients of other shapes',
+    (towers) => ({ loss: 1, gradients: towers.map((tower) => ones(tower).sum(1)) }),
+    fails('SHAPE', /tower 0/),
+  ],
+  [
+    'an undo that cannot undo',
+    (towers) => ({ loss: 1, gradients: towers.map(ones), undo: {} }),
+    fails('INPUT', /undo/),
+  ],
+];
+
+for (const [title, result, expected] of results) {
+  test(`compute() of a loss of one's own gives ${title}`, () =>
+    failing(
+      {
+        loss: {
+          compute: async (towers: Tensor[]) => Promise.resolve(result(towers)),
+          parameters: () => [],
+        } as never,
+      },
+      good,
+      expected,
+    ));
+}
+
 /** An encoder whose forward does what a test says, in the pass that it says. */
 class Misbehaving implements Module {
   calls = 0;
