@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { GradCacheError } from './errors.js';
 import { requireFunction } from './option-values.js';
 import { readGiven } from './read-given.js';
@@ -67,7 +68,8 @@ export function synchronous<T>(block: string, result: T): T {
     'INPUT',
     `${block} is asynchronous: it returned a promise. It must do all its work before it returns; await before it, or after`,
   );
-  Promise.resolve(promise).catch((reason: unknown) => (error.cause = reason));
+  // Only a promise is at work already: another thenable, as a query of a database, may begin when it is asked.
+  if (types.isPromise(promise)) promise.catch((reason: unknown) => (error.cause = reason));
   throw error;
 }
 

@@ -315,6 +315,14 @@ test('tidy keeps what it returns and frees the rest', () => {
   assert.ok(kept.every((tensor) => !tensor.disposed));
 });
 
+test('a block that gives a thenable is refused, and the thenable is not started', async () => {
+  let asked = 0;
+  const query = { then: () => asked++ };
+  assert.throws(() => tidy(() => query), fails('INPUT', /asynchronous/));
+  await new Promise(setImmediate);
+  assert.equal(asked, 0);
+});
+
 test('a tensor of what is no flat list of numbers is refused, and unknown options are', () => {
   const refused: [unknown, object, 'INPUT' | 'DTYPE', RegExp][] = [
     [[[1, 2]], {}, 'INPUT', /element 0 of the list is a list/],
