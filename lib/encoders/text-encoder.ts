@@ -302,10 +302,11 @@ export class TextEncoder implements Encoder<TokenBatch> {
     group = 0,
   ): Promise<void> {
     requireBackward(ticket, gradients, group);
-    const { ids, lengths } = pack(chunk);
+    requireChunk(chunk);
     const weights = this.#weights.get(ticket);
     this.#requireWeights(weights);
     if (ticket.graph === null) {
+      const { ids, lengths } = pack(chunk);
       await guardedAsync(() => this.#handle.backward(ids, lengths, ticket.seed, gradients.handle, group));
     } else {
       await backwardInGroup(ticket.graph, gradients, group);
