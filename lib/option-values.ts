@@ -34,12 +34,13 @@ export function requireNumber(name: string, value: unknown, bounds: Bounds = {})
     (below === Infinity || value < below);
   if (good) return;
   const limits = [
-    from === -Infinity ? '' : ` from ${from}`,
-    above === -Infinity ? '' : ` above ${above}`,
-    to === Infinity ? '' : ` up to ${to}`,
-    below === Infinity ? '' : ` below ${below}`,
-  ];
-  throw refused(name, value, `a ${infinite ? '' : 'finite '}number${limits.join('')}`);
+    from === -Infinity ? [] : `at least ${from}`,
+    above === -Infinity ? [] : `above ${above}`,
+    to === Infinity ? [] : `at most ${to}`,
+    below === Infinity ? [] : `below ${below}`,
+  ].flat();
+  const kind = infinite ? 'a number' : 'a finite number';
+  throw refused(name, value, [kind, limits.join(' and ')].filter(Boolean).join(' '));
 }
 
 /** Throws unless the value is a whole number from `least`. */

@@ -1,7 +1,7 @@
 import { types } from 'node:util';
 import { GradCacheError } from './errors.js';
 import type { DType } from './native.js';
-import { refused, show } from './option-values.js';
+import { show } from './option-values.js';
 import { readGiven } from './read-given.js';
 import { reasonOf } from './realms.js';
 
@@ -104,7 +104,11 @@ export function requireInRange(values: Float64Array, dtype: DType): void {
   if (range === undefined) return;
   const [least, greatest] = range;
   const place = values.findIndex((value) => !(Math.trunc(value) >= least && Math.trunc(value) <= greatest));
-  if (place >= 0) throw refused(`element ${place}`, values[place], `what ${dtype} holds`);
+  if (place < 0) return;
+  throw new GradCacheError(
+    'INPUT',
+    `element ${place} is ${values[place]}; ${dtype} holds whole numbers from ${least} to ${greatest}.`,
+  );
 }
 
 /**

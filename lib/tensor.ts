@@ -220,18 +220,19 @@ export class Tensor {
 
   /**
    * this + other (a number or a tensor that broadcasts). As in PyTorch, a number does not decide the type beyond its kind: one
-   * without a fraction, or a bigint, counts as an integer and leaves integers what they are; 1.5 makes them float32.
+   * without a fraction, or a bigint, counts as an integer and leaves integers what they are; 1.5 makes them float32. A result
+   * that an integer type does not hold wraps: 127 + 1 in int8 is -128.
    */
   add(other: Tensor | number | bigint): Tensor {
     return call('aten::add.Tensor', this, other);
   }
 
-  /** this - other. */
+  /** this - other. Types and integers are as those of {@link Tensor.add}. */
   sub(other: Tensor | number | bigint): Tensor {
     return call('aten::sub.Tensor', this, other);
   }
 
-  /** this * other, element by element. */
+  /** this * other, element by element. Types and integers are as those of {@link Tensor.add}. */
   mul(other: Tensor | number | bigint): Tensor {
     return call('aten::mul.Tensor', this, other);
   }
