@@ -164,6 +164,12 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       help: 'held-out pairs, or sentences with scores',
     },
     'eval-columns': { kind: 'list', value: 'A,B[,C]', sets: 'evaluation.columns', help: 'its columns' },
+    'eval-format': {
+      kind: 'text',
+      value: 'FORMAT',
+      sets: 'evaluation.format',
+      help: 'jsonl, csv, tsv or parquet, where its name does not tell',
+    },
     'eval-header': {
       kind: 'switch',
       sets: 'evaluation.header',

@@ -69,7 +69,8 @@ function checkHeader(
     throw new GradCacheError(
       'INPUT',
       `${path}, line ${line}: there is no column ${missing.map(show).join(', ')}; the header has ${names.map(show).join(', ')}. ` +
-        'Name other columns, or say that the file has no header (header: false, --no-header).',
+        'Name other columns (columns, --columns), or say that the file has no header (header: false, --no-header), or what the ' +
+        'fields of a file without one are (header: [names], --fields).',
     );
   }
   for (const name of wanted ?? names) {

@@ -16,6 +16,8 @@ export interface RowOptions {
   readonly numbers?: boolean;
   /** A text may be empty, or have nothing but white space in it. */
   readonly emptyTexts?: boolean;
+  /** What is wrong with a row, where anything is: it is a bad line then. */
+  readonly check?: (row: Row, line: number) => string | undefined;
   readonly format?: DataFormat;
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
@@ -56,9 +58,10 @@ export async function* readRows(
       for (const record of block) {
         columns ??= columnsOf(record);
         const row = toRow(record, columns, options);
-        if (typeof row === 'string') {
+        const reason = typeof row === 'string' ? row : options.check?.(row, record.line);
+        if (typeof row === 'string' || reason !== undefined) {
           bad++;
-          onBadLine({ file, line: record.line, reason: row });
+          onBadLine({ file, line: record.line, reason: reason! });
         } else {
           rows++;
           yield row;

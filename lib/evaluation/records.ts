@@ -9,16 +9,19 @@ export type TaskOptions = Pick<RowOptions, 'columns' | 'format' | 'header' | 'qu
  * Columns of a file, row by row. Unlike in `readPairs`, a number is taken as its text, since scores and ids are often
  * written so, a column named in `optional` may be missing, and with `emptyTexts` any may be empty.
  *
+ * @param how `wayOut`: what to do about a bad line, for its message
  * @throws GradCacheError `INPUT` naming file and line
  */
 export async function* readColumns(
   path: string,
   columns: readonly string[],
-  how: Omit<TaskOptions, 'columns'> & Pick<RowOptions, 'optional' | 'emptyTexts'> = {},
+  how: Omit<TaskOptions, 'columns'> &
+    Pick<RowOptions, 'optional' | 'emptyTexts' | 'check'> & { readonly wayOut?: string } = {},
 ): AsyncGenerator<Record<string, string>, void, undefined> {
-  const { optional = [], format, header, quoting, signal } = how;
+  const { wayOut, ...options } = how;
+  const { optional = [], format, header, quoting, signal } = options;
   readPairs(path, { columns: [...columns, ...optional], format, header, quoting, signal }); // refuses wrong options
-  yield* readRows([path], { ...how, columns, numbers: true }, (line) => {
-    throw badLine(line);
+  yield* readRows([path], { ...options, columns, numbers: true }, (line) => {
+    throw badLine(line, wayOut);
   });
 }

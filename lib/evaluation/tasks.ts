@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
 import { refused, requireString, show } from '../option-values.js';
+import type { Row } from '../data/row.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { readColumns } from './records.js';
 import type { TaskOptions } from './records.js';
@@ -8,6 +9,10 @@ import type { RetrievalTask } from './retrieval.js';
 import type { StsTask } from './sts.js';
 
 export type { TaskOptions } from './records.js';
+
+const WAY_OUT =
+  'Correct it, or name other columns (columns, --columns), or the fields of a CSV or TSV file without a header (header, ' +
+  '--fields); for held-out data --eval-columns and --eval-fields.';
 
 const TASK_OPTIONS = ['columns', 'format', 'header', 'quoting', 'signal'];
 
@@ -31,7 +36,7 @@ export async function readRetrievalPairs(
   const queries = new DistinctTexts();
   const documents = new DistinctTexts();
   const relevant: Map<number, number>[] = [];
-  for await (const row of readColumns(path, [queryColumn!, documentColumn!], how)) {
+  for await (const row of readColumns(path, [queryColumn!, documentColumn!], { ...how, wayOut: WAY_OUT })) {
     const query = queries.of(row[queryColumn!]!);
     (relevant[query] ??= new Map()).set(documents.of(row[documentColumn!]!), 1);
   }
@@ -56,28 +61,27 @@ export async function readSts(path: string, options: TaskOptions = {}): Promise<
   const [first, second, score] = rolesOf(columns, 'STS needs 3 columns, two sentences and a score', 3);
   const task = { first: [] as string[], second: [] as string[], scores: [] as number[] };
   let unscored = 0;
-  for await (const row of readColumns(path, [first!, second!], { ...how, optional: [score!] })) {
+  let begin: number | undefined;
+  const check = ({ [score!]: text }: Row, line: number) => {
+    begin ??= line;
+    if (text === undefined || Number.isFinite(Number(text))) return undefined;
+    return `it has the score ${show(text)} in the column ${show(score)}, not a number`;
+  };
+  const all = { ...how, optional: [score!], check, wayOut: WAY_OUT };
+  for await (const row of readColumns(path, [first!, second!], all)) {
     const text = row[score!];
     if (text === undefined) {
       unscored++;
       continue;
     }
-    const value = Number(text);
-    if (!Number.isFinite(value)) {
-      throw new GradCacheError(
-        'INPUT',
-        `Row ${task.scores.length + unscored + 1} of ${path} has the score ${text}, not a number.`,
-      );
-    }
     task.first.push(row[first!]!);
     task.second.push(row[second!]!);
-    task.scores.push(value);
+    task.scores.push(Number(text));
   }
   if (task.scores.length === 0)
     throw new GradCacheError(
       'INPUT',
-      `${path}: none of its ${unscored} rows has a score in the column ${show(score)}. Name the columns: two sentences and ` +
-        'the score (columns, --columns), and the fields of a file without a header (header, --fields).',
+      `${path}, from line ${begin}: none of its ${unscored} rows has a score in the column ${show(score)}. ${WAY_OUT}`,
     );
   return unscored === 0 ? task : { ...task, unscored };
 }

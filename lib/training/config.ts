@@ -139,6 +139,8 @@ export interface EvaluationConfig {
   readonly data: string;
   /** Default ['anchor', 'positive'], or ['sentence1', 'sentence2', 'score']. */
   readonly columns?: readonly string[];
+  /** By default told from the file's name. */
+  readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
   /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */
   readonly header?: boolean | readonly string[];
   readonly quoting?: Quoting;

@@ -20,8 +20,8 @@ export async function loadHeldOut(
   // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
   // its positives, or none.
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
-  const { columns: own, header, quoting } = config;
-  const how = { columns: own, header, quoting, signal };
+  const { columns: own, format, header, quoting } = config;
+  const how = { columns: own, format, header, quoting, signal };
   if (config.task === 'sts') {
     const task = await readSts(config.data, how);
     return {

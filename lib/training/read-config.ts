@@ -1,3 +1,4 @@
+import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import type { FilledTrainConfig, NewModel, PromptWords, TrainConfig } from './config.js';
 import { Fields, refuse, SettingError } from './fields.js';
@@ -38,7 +39,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
       'give the path of a file of pairs, or a list of them',
     ),
     columns,
-    format: fields.oneOf('format', ['jsonl', 'csv', 'tsv', 'parquet']),
+    format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
@@ -256,6 +257,7 @@ function readEvaluation(fields: Fields | undefined): FilledTrainConfig['evaluati
     task,
     data: fields.required('data', fields.string('data'), 'give the path of a file'),
     columns,
+    format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
     every: fields.count('every'),

@@ -73,12 +73,29 @@ test('what is wrong in a file is named with its line', async (t) => {
   const missing = await writeRows(join(folder, 'missing.jsonl'), [good, { sentence1: 'a', score: 2 }]);
   await assert.rejects(readSts(missing), {
     code: 'INPUT',
-    message: /missing\.jsonl, line 2: it has no "sentence2"/,
+    message: /missing\.jsonl, line 2: it has no "sentence2".*--columns.*--fields/,
   });
   const word = await writeRows(join(folder, 'word.jsonl'), [good, { ...good, score: 'high' }]);
   await assert.rejects(readSts(word), {
     code: 'INPUT',
-    message: /Row 2 of .*word\.jsonl has the score high/,
+    message: /word\.jsonl, line 2: it has the score "high" in the column "score", not a number.*--fields/,
+  });
+  // Not the row's number: lines before it are blank, or part of others.
+  const table = join(folder, 'word.csv');
+  await writeFile(table, 'sentence1,sentence2,score\n\n"a\nb",c,1\na,b,\na,b,high\n');
+  await assert.rejects(readSts(table), {
+    code: 'INPUT',
+    message: /word\.csv, line 6: it has the score "high"/,
+  });
+  await writeFile(table, '4.5,One.,Two.\n3,Three.,Four.\n');
+  await assert.rejects(readSts(table), {
+    code: 'INPUT',
+    message: /word\.csv, line 1: there is no column.*--fields/,
+  });
+  await writeFile(table, 'sentence1,sentence2,grade\n\nOne.,Two.,3\n');
+  await assert.rejects(readSts(table), {
+    code: 'INPUT',
+    message: /from line 3: none of its 1 rows.*--fields/,
   });
   const broken = join(folder, 'broken.jsonl');
   await writeFile(broken, '{"sentence1": \n');

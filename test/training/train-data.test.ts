@@ -4,7 +4,10 @@ import { link, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainEvent } from '../../lib/training/events.js';
+import { loadHeldOut } from '../../lib/training/held-out.js';
+import { readTrainConfig } from '../../lib/training/read-config.js';
 import { train } from '../../lib/training/train.js';
+import { temporaryFolder } from '../data/temporary-folder.js';
 import { digests, pairs, record, saveTinyModel, shortRun, TINY_CONFIG, writeRows } from './support.js';
 
 test('columns called negative, negative2, … are hard negatives where no columns are named', async (t) => {
@@ -120,4 +123,26 @@ test('a run that would write over what it reads is refused before anything is wr
     });
   }
   assert.deepEqual(await digests(folder), before);
+});
+
+test('held-out data has a format of its own, and a file whose name tells none says how to give it', async (t) => {
+  const folder = await temporaryFolder(t);
+  const data = join(folder, 'held.txt');
+  await writeFile(data, 'anchor,positive\na,b\n');
+  const load = (format?: 'csv') => {
+    const config = readTrainConfig({
+      model: 'm',
+      data: 'pairs.jsonl',
+      output: 'o',
+      batch: 2,
+      format: 'jsonl',
+      evaluation: { task: 'retrieval', data, format },
+    });
+    return loadHeldOut(config.evaluation!, config, undefined);
+  };
+  await load('csv');
+  await assert.rejects(load(), {
+    code: 'INPUT',
+    message: /held\.txt: the format cannot be told.*--eval-format/,
+  });
 });
