@@ -118,7 +118,7 @@ export async function readModelConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, 'config_sentence_transformers.json');
   const config = (await readJsonObject(path)) ?? {};
   requireKeys(path, config, MODEL_KEYS);
-  const { prompts = {}, default_prompt_name: name = null, similarity_fn_name: similarity } = config;
+  const { prompts = {}, default_prompt_name: name = null, similarity_fn_name: similarity = null } = config;
   if (!isJsonObject(prompts)) throw unsupported(path, 'prompts', prompts, 'an object');
   const texts = Object.entries(prompts).map(([prompt, text]): [string, string] => {
     if (text !== null && typeof text !== 'string')
@@ -130,10 +130,12 @@ export async function readModelConfig(folder: string): Promise<ModelConfig> {
     const names = Object.keys(known).join(', ');
     throw unsupported(path, 'default_prompt_name', name, `one of the prompts (${names})`);
   }
+  if (similarity !== null && typeof similarity !== 'string')
+    throw unsupported(path, 'similarity_fn_name', similarity, 'the name of a similarity, or null');
   return {
     prompts: known,
     defaultPrompt: name,
-    similarity: typeof similarity === 'string' ? similarity : null,
+    similarity,
     truncateDimension: lengthOf(path, 'truncate_dim', config.truncate_dim),
     kept: keptKeys(config, MODEL_KEYS),
   };

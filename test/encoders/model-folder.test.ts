@@ -269,6 +269,8 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
       /default_prompt_name is "passage"; one of the prompts \(query\)/,
     ],
     [prompts({ prompts: {}, default_prompt_name: 'toString' }), /one of the prompts/],
+    [prompts({ similarity_fn_name: 3 }), /similarity_fn_name is 3; the name of a similarity/],
+    [prompts({ similarity_fn_name: ['cosine'] }), /similarity_fn_name is \["cosine"\]/],
     [prompts({ model_type: 'SparseEncoder' }), /model_type is "SparseEncoder"/],
   ];
   for (const [files, message] of cases) {
