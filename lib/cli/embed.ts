@@ -5,7 +5,7 @@ import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
-import { MODEL_FLAGS, openModel } from './model.js';
+import { MODEL_FLAGS, openModel, promptOf } from './model.js';
 import { streamOf } from './output-file.js';
 import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { openVectorFile, VECTOR_FORMATS } from './vector-files.js';
@@ -97,13 +97,14 @@ async function embed(
   ]);
   const model = await openModel(args, progress);
   try {
+    const prompt = promptOf(args, 'prompt', model);
     const file = await unlessAborted(openVectorFile(output, format, model.dimension), signal);
     try {
       const started = performance.now();
       let done = 0;
       for await (const part of inBlocks(texts, block, signal)) {
         const tensor = await model.encode(part, {
-          prompt: args.text('prompt'),
+          prompt,
           tokensPerChunk: args.number('chunk-tokens'),
           signal,
         });

@@ -11,7 +11,7 @@ import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
-import { MODEL_FLAGS, openModel } from './model.js';
+import { MODEL_FLAGS, openModel, promptOf } from './model.js';
 import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { plural, type ProgressLine } from './terminal.js';
 import { hasColumns, readTexts } from './texts.js';
@@ -125,7 +125,7 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
   try {
     const scores = await evaluateSts(model, task, {
       similarity: saySimilarity(asked, model, progress),
-      prompt: args.text('query-prompt'),
+      prompt: promptOf(args, 'query-prompt', model),
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
     });
@@ -159,7 +159,10 @@ async function measureRetrieval(
     const scores = await evaluateRetrieval(model, task, {
       recallAt,
       similarity: saySimilarity(asked, model, progress),
-      prompts: { query: args.text('query-prompt'), document: args.text('document-prompt') },
+      prompts: {
+        query: promptOf(args, 'query-prompt', model),
+        document: promptOf(args, 'document-prompt', model),
+      },
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} texts`),
     });

@@ -39,6 +39,28 @@ test('embed puts the prompt named before every text', async (t) => {
   encoder.dispose();
 });
 
+test('a prompt that the model does not have is refused with what its flag takes', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await modelWithPrompts(folder);
+  const [input, output] = [join(folder, 'texts.txt'), join(folder, 'vectors.jsonl')];
+  await writeFile(input, 'old dog\n');
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const commands = [
+    ['embed', '--input', input, '--output', output, '--prompt'],
+    ['evaluate', '--data', data, '--query-prompt'],
+    ['evaluate', '--data', data, '--document-prompt'],
+  ];
+  for (const command of commands) {
+    const { code, stderr } = await gradcache([...command, 'typo', '--model', model, '--device', 'cpu']);
+    assert.equal(code, 2, stderr);
+    assert.match(
+      stderr,
+      new RegExp(`${command.at(-1)} is typo, and the model has the prompts query, document\\.`),
+    );
+    assert.doesNotMatch(stderr, /prefix/);
+  }
+});
+
 test('evaluate puts its prompts before queries and documents', async (t) => {
   const folder = await temporaryFolder(t);
   const model = await modelWithPrompts(folder);
