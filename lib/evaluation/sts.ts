@@ -1,13 +1,12 @@
 import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../known-options.js';
-import { call } from '../operators.js';
 import { requireCount, requireFunction, requireSignal, show } from '../option-values.js';
 import type { Similarity } from '../similarity.js';
-import { Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
 import { pearson, spearman } from './correlation.js';
 import { encodeTexts } from './encode-texts.js';
-import { DistinctTexts } from './distinct-texts.js';
+import { EncodedTexts } from './encoded-texts.js';
 import type { EncodesTexts } from './retrieval.js';
 import { requireEncoder, requireTexts } from './retrieval-checks.js';
 import { chooseSimilarity, compareRows, disposeRows, scorePairs } from './similarity.js';
@@ -67,11 +66,11 @@ export async function evaluateSts(
 
   const { first, second, scores } = task;
   const found = new Float64Array(first.length);
-  const texts = new EncodedTexts((list) => encodeTexts(encoder, list, { prompt, signal }));
+  const texts = new EncodedTexts([first, second], (list) => encodeTexts(encoder, list, { prompt, signal }));
   try {
     for (let start = 0; start < first.length; start += block) {
       const end = Math.min(start + block, first.length);
-      const pairs = await texts.rowsOf(first.slice(start, end), second.slice(start, end));
+      const pairs = await texts.rowsOf(start, end);
       found.set(await similarities(pairs, similarity), start);
       requireFinite(found, end, similarity);
       onProgress?.(end, first.length);
@@ -84,7 +83,7 @@ export async function evaluateSts(
 
 /** Similarities of the rows of two tensors, which are disposed. */
 async function similarities(
-  { left, right }: { left: Tensor; right: Tensor },
+  [left, right]: readonly [Tensor, Tensor],
   similarity: Similarity,
 ): Promise<Float64Array> {
   try {
@@ -101,49 +100,6 @@ async function similarities(
   } finally {
     left.dispose();
     right.dispose();
-  }
-}
-
-/** Encodes texts where they are first asked for and keeps their representations. */
-class EncodedTexts {
-  readonly #texts = new DistinctTexts();
-  /** Representations of all texts so far. */
-  #rows: Tensor | null = null;
-
-  constructor(readonly encode: (texts: readonly string[]) => Promise<Tensor>) {}
-
-  /** Representations of texts, one a row; both tensors are the caller's. */
-  async rowsOf(
-    first: readonly string[],
-    second: readonly string[],
-  ): Promise<{ left: Tensor; right: Tensor }> {
-    const known = this.#texts.list.length;
-    const [left, right] = [first, second].map((list) => list.map((text) => this.#texts.of(text)));
-    const fresh = this.#texts.list.slice(known);
-    if (fresh.length > 0) this.#add(await this.encode(fresh));
-    return { left: this.#select(left as number[]), right: this.#select(right as number[]) };
-  }
-
-  dispose(): void {
-    this.#rows?.dispose();
-  }
-
-  #add(fresh: Tensor): void {
-    const before = this.#rows;
-    this.#rows = before === null ? fresh : call('aten::cat', [before, fresh], 0);
-    if (before === null) return;
-    before.dispose();
-    fresh.dispose();
-  }
-
-  #select(numbers: readonly number[]): Tensor {
-    const rows = this.#rows as Tensor;
-    const places = Tensor.from(Int32Array.from(numbers), { device: rows.device });
-    try {
-      return rows.indexSelect(0, places);
-    } finally {
-      places.dispose();
-    }
   }
 }
 

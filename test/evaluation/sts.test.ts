@@ -58,6 +58,22 @@ test('a text is encoded once, in however many pairs and blocks it is', async () 
   }
 });
 
+test('representations of another width or type than before are refused', async () => {
+  const task = { first: ['1,0', '0,1'], second: ['1,1', '2,1'], scores: [1, 2] };
+  for (const second of [
+    Tensor.from([1, 2], { shape: [2, 1] }),
+    Tensor.from([1, 2, 3, 4], { shape: [2, 2] }),
+  ]) {
+    let calls = 0;
+    const encode = (texts: readonly string[]) =>
+      calls++ === 0 ? POINTS.encode(texts) : Promise.resolve(second);
+    await assert.rejects(evaluateSts({ encode }, task, { block: 1 }), {
+      code: 'SHAPE',
+      message: /all representations must be alike/,
+    });
+  }
+});
+
 test('pairs are compared by the similarity of the model, unless another is asked for', async () => {
   const task = {
     first: ['1,1', '1,1', '1,1', '1,1'],
