@@ -16,6 +16,7 @@ import {
   smallest,
   tooSmall,
 } from './out-of-memory.js';
+import { requireParameterList } from './parameter-list.js';
 import { RepresentationCache } from './representation-cache.js';
 import { chooseRetained, type Retain } from './retention.js';
 import { chunkSeed } from './seeds.js';
@@ -134,9 +135,13 @@ export class GradCache {
   parameters(): Parameter[] {
     const all = [
       ...[...new Set(this.#encoders)].flatMap((encoder) => encoder.parameters()),
-      ...this.#loss.parameters(),
+      ...this.#lossParameters(),
     ];
     return [...new Map(all.map((parameter) => [parameter.tensor, parameter])).values()];
+  }
+
+  #lossParameters(): Parameter[] {
+    return requireParameterList('what parameters() of the loss returned', this.#loss.parameters());
   }
 
   /** The chunk size of each tower in the next step: what `'auto'`, and memory that ran out, have made of it so far. */
@@ -219,7 +224,7 @@ export class GradCache {
     const { allocated } = memory(device);
     const cache = new RepresentationCache(lengths.map((rows) => rows.length));
     const buffers = [...new Set(this.#encoders)].flatMap((encoder) => encoder.gradients());
-    const ofLoss = this.#loss.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
+    const ofLoss = this.#lossParameters().flatMap(({ tensor }) => tensor.grad ?? []);
     const before = await GradientSnapshot.take(
       [...buffers, ...ofLoss],
       this.parameters().map(({ tensor }) => tensor),

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
 import { backwardInGroup, noGrad, withGrad, withSeed } from '../autograd.js';
 import { call } from '../operators.js';
-import { refused } from '../option-values.js';
+import { requireParameterList } from '../parameter-list.js';
 import { synchronous, tidy } from '../scope.js';
 import { Tensor, type Parameter } from '../tensor.js';
 import { requireBackward, requireChunk, requireForwardOptions } from './chunk-checks.js';
@@ -113,11 +113,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   }
 
   parameters(): Parameter[] {
-    const parameters: unknown = this.#module.parameters();
-    if (!Array.isArray(parameters) || !parameters.every(isParameter)) {
-      throw refused('what parameters() returned', parameters, 'a list of { name, tensor, decay }');
-    }
-    return parameters;
+    return requireParameterList('what parameters() returned', this.#module.parameters());
   }
 
   gradients(): Tensor[] {
@@ -153,11 +149,6 @@ function requireGraph(result: Tensor): void {
     'INPUT',
     'forward() returned a tensor that depends on no parameter with requiresGrad',
   );
-}
-
-function isParameter(value: unknown): value is Parameter {
-  const { name, tensor, decay } = (value ?? {}) as Partial<Parameter>;
-  return typeof name === 'string' && tensor instanceof Tensor && typeof decay === 'boolean';
 }
 
 /** A projection of representations on one direction, and the sum of their magnitudes. */

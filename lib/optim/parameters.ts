@@ -2,7 +2,8 @@ import { GradCacheError } from '../errors.js';
 import { show } from '../option-values.js';
 import { readGiven } from '../read-given.js';
 import { call } from '../operators.js';
-import { Tensor, type Parameter } from '../tensor.js';
+import { isParameter } from '../parameter-list.js';
+import type { Parameter, Tensor } from '../tensor.js';
 
 /** The parameters that a caller gives, which may be an iterable that can be gone through once. @throws GradCacheError `INPUT` */
 export function parametersOf(taker: string, given: unknown): Parameter[] {
@@ -23,8 +24,7 @@ export function listOf(taker: string, given: unknown): unknown[] {
 }
 
 function requireParameter(taker: string, given: unknown): void {
-  const { name, tensor, decay } = (given ?? {}) as Partial<Parameter>;
-  if (typeof name === 'string' && tensor instanceof Tensor && typeof decay === 'boolean') return;
+  if (isParameter(given)) return;
   throw new GradCacheError(
     'INPUT',
     `${taker} was given ${show(given)} as a parameter; { name, tensor, decay } is needed, as gradcache.parameters() gives it.`,

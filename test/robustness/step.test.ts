@@ -188,6 +188,25 @@ for (const [title, result, expected] of results) {
     ));
 }
 
+for (const [title, parameters] of [
+  ['nothing', undefined],
+  ['a number', 3],
+  ['a list of tensors', [Tensor.from(1)]],
+  ['a list with a hole', [null]],
+] as const) {
+  test(`parameters() of a loss of one's own gives ${title}`, async () => {
+    const compute = async (towers: Tensor[]) => Promise.resolve({ loss: 1, gradients: towers.map(ones) });
+    const loss = { compute, parameters: () => parameters } as never;
+    await assert.rejects(
+      async () => {
+        const encoder = new ModuleEncoder({ forward: (input: Tensor) => input, parameters: () => [] });
+        await new GradCache({ encoders: [encoder], loss }).step([call('aten::ones', [2, 3])]);
+      },
+      fails('INPUT', /parameters\(\) of the loss/),
+    );
+  });
+}
+
 /** An encoder whose forward does what a test says, in the pass that it says. */
 class Misbehaving implements Module {
   calls = 0;
