@@ -31,7 +31,7 @@ void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack, bool
   std::unique_lock<GeneratorMutex> turn(generatorMutex(), std::defer_lock);
   if (handle.hasTag(at::Tag::nondeterministic_seeded)) turn.lock();
   const WrittenTensors written(handle, stack);
-  if (besideWork) written.refuseExchange();
+  if (besideWork) written.refuseExchange(stack);
   try {
     handle.callBoxed(stack);
   } catch (...) {

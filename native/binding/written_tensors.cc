@@ -1,6 +1,9 @@
 #include "binding/written_tensors.h"
 
 #include <ATen/EmptyTensor.h>
+#include <c10/util/Exception.h>
+
+#include <utility>
 
 #include "core/error.h"
 
@@ -11,10 +14,33 @@ namespace {
 // The caller's handle, the argument and the copy here.
 constexpr size_t kOwnReferences = 3;
 
+class NoWarnings final : public c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
+
+// A tensor of the same shape without memory; a number is kept, its value may decide the shape of a result.
+at::Tensor withoutMemory(const at::Tensor& tensor) {
+  if (!tensor.defined() || tensor.unsafeGetTensorImpl()->is_wrapped_number()) return tensor;
+  return at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options().device(at::kMeta));
+}
+
+c10::IValue withoutMemory(const c10::IValue& value) {
+  if (value.isTensor()) return withoutMemory(value.toTensor());
+  if (!value.isTensorList()) return value;
+  c10::List<at::Tensor> list;
+  for (const at::Tensor& tensor : value.toTensorVector()) list.push_back(withoutMemory(tensor));
+  return list;
+}
+
+bool samePlace(const at::Tensor& tensor, const at::Tensor& before) {
+  return tensor.sizes() == before.sizes() && tensor.strides() == before.strides() &&
+         tensor.storage_offset() == before.storage_offset() && tensor.storage().is_alias_of(before.storage());
+}
+
 }  // namespace
 
 WrittenTensors::WrittenTensors(const c10::OperatorHandle& handle, const torch::jit::Stack& arguments)
-    : handle_(handle), exchanges_(handle.hasTag(at::Tag::inplace_view)) {
+    : handle_(handle), reshapes_(handle.hasTag(at::Tag::inplace_view)), exchanges_(reshapes_) {
   const c10::FunctionSchema& schema = handle.schema();
   const bool count = schema.returns().empty() &&
                      !handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
@@ -48,14 +74,48 @@ WrittenTensors::~WrittenTensors() {
       before.tensor.unsafeGetTensorImpl()->bump_version();
 }
 
-void WrittenTensors::refuseExchange() const {
-  if (!exchanges_) return;
-  for (const Before& before : before_) {
-    const bool shared = before.tensor.use_count() > kOwnReferences ||
-                        (before.strided && before.tensor.storage().use_count() > 1);
-    require(!shared, "INPUT", handle_.schema().name(),
-            " may exchange the memory of a tensor that work under way may be using: await that first");
+bool WrittenTensors::exchanges(const torch::jit::Stack& arguments) const {
+  // Nothing may be drawn twice.
+  if (handle_.hasTag(at::Tag::nondeterministic_seeded)) return true;
+  const at::NoGradGuard withoutGraph;
+  NoWarnings none;
+  const c10::WarningUtils::WarningHandlerGuard quiet(&none);
+  try {
+    torch::jit::Stack trial;
+    std::vector<std::pair<at::Tensor, at::Tensor>> written;  // the tensor, and one that keeps what it was
+    for (size_t k = 0; k < arguments.size(); ++k) {
+      trial.push_back(withoutMemory(arguments[k]));
+      const c10::AliasInfo* alias = handle_.schema().arguments()[k].alias_info();
+      if (alias == nullptr || !alias->isWrite()) continue;
+      if (trial[k].isTensor()) written.emplace_back(trial[k].toTensor(), trial[k].toTensor().alias());
+      if (trial[k].isTensorList())
+        for (const at::Tensor& tensor : trial[k].toTensorVector())
+          written.emplace_back(tensor, tensor.alias());
+    }
+    std::vector<size_t> bytes;
+    for (const auto& [tensor, before] : written) bytes.push_back(tensor.storage().nbytes());
+    handle_.callBoxed(trial);
+    for (size_t k = 0; k < written.size(); ++k)
+      if (!samePlace(written[k].first, written[k].second) || written[k].first.storage().nbytes() != bytes[k])
+        return true;
+    return false;
+  } catch (...) {
+    return true;  // the shape depends on values, or the operator refuses its arguments
   }
+}
+
+void WrittenTensors::refuseExchange(const torch::jit::Stack& arguments) const {
+  if (!exchanges_) return;
+  bool shared = false, inGraph = false;
+  for (const Before& before : before_) {
+    const bool held = before.tensor.use_count() > kOwnReferences;
+    shared = shared || held || (before.strided && before.tensor.storage().use_count() > 1);
+    inGraph = inGraph || (held && before.tensor.requires_grad());
+  }
+  // detach_ leaves the shape, but takes from the tensor what a backward under way may be reading.
+  const bool refused = (inGraph && reshapes_) || (shared && exchanges(arguments));
+  require(!refused, "INPUT", handle_.schema().name(),
+          " may exchange the memory of a tensor that work under way may be using: await that first");
 }
 
 void WrittenTensors::putBackShapes() const {

@@ -23,9 +23,10 @@ class WrittenTensors {
   WrittenTensors(const WrittenTensors&) = delete;
   WrittenTensors& operator=(const WrittenTensors&) = delete;
 
-  // For a call beside work on the engine thread: throws INPUT where the operator may exchange the memory or
-  // the shape of a tensor that something else holds as well, which may be that work.
-  void refuseExchange() const;
+  // For a call beside work on the engine thread: throws INPUT where the operator would exchange the memory or
+  // the shape of a tensor that something else holds as well, which may be that work. Results go into a
+  // tensor of their shape as ever, also where it is a view or has views.
+  void refuseExchange(const torch::jit::Stack& arguments) const;
   // After a failure: libtorch resizes a tensor before it asks for the memory. Where that is not to be had,
   // the tensor claims elements that it does not have, and whoever reads them reads what is not its own.
   void putBackShapes() const;
@@ -39,9 +40,13 @@ class WrittenTensors {
     int64_t offset = 0;
   };
   void add(const at::Tensor& tensor, bool count);
+  // Tries the operator on tensors without memory: whether what it writes gets another shape or memory, or
+  // nobody knows.
+  bool exchanges(const torch::jit::Stack& arguments) const;
 
   const c10::OperatorHandle& handle_;
-  bool exchanges_ = false;
+  bool reshapes_;   // an operator on the tensor's shape, not its values
+  bool exchanges_;  // may do so
   std::vector<Before> before_;
 };
 

@@ -6,8 +6,11 @@ import {
   backward,
   call,
   callAsync,
+  GradCache,
   GradCacheError,
+  infoNCE,
   memory,
+  ModuleEncoder,
   noGrad,
   synchronize,
   Tensor,
@@ -243,6 +246,7 @@ test('the memory of a tensor is not exchanged while work under way may be using 
     assert.throws(() => call('aten::t_', tensor), early);
     assert.throws(() => call('aten::zeros.out', [2 ** 20], { out: tensor }), early);
   }
+  assert.throws(() => call('aten::detach_', saved), early);
   const own = fresh();
   call('aten::resize_', own, [8]).dispose(); // the result is another handle on the same tensor
   call('aten::zeros.out', [3], { out: own });
@@ -250,6 +254,50 @@ test('the memory of a tensor is not exchanged while work under way may be using 
   await Promise.all(running);
   call('aten::resize_', left, [8]);
   call('aten::zeros.out', [3], { out: alias });
+});
+
+test('results go into tensors of their shape beside work, views and what has views alike', async () => {
+  const weight = call('aten::full', [4, 4], 0.1);
+  weight.requiresGrad = true;
+  const buffer = call('aten::zeros', [32, 4]);
+  const rows = call('aten::arange', 64, { dtype: 'float32' }).reshape([16, 4]);
+  let forwards = 0;
+  const writes: ((input: Tensor, out: Tensor) => unknown)[] = [
+    (input, out) => call('aten::add.out', input, 1, { out }),
+    (input, out) => call('aten::mul.out', input, input, { out }),
+    (input, out) => call('aten::mm.out', input, weight, { out }),
+    (input, out) => call('aten::cat.out', [input.narrow(1, 0, 2), input.narrow(1, 2, 2)], 1, { out }),
+    (input, out) => call('aten::sum.IntList_out', input.reshape([1, ...input.shape]), [0], { out }),
+    (_, out) => call('aten::squeeze_', out),
+  ];
+  const encoder = new ModuleEncoder({
+    forward: (input: Tensor) => {
+      const out = buffer.narrow(0, 0, input.shape[0]!);
+      noGrad(() => writes.forEach((write) => write(input, out)));
+      assert.deepEqual(out.valuesSync(), input.valuesSync());
+      forwards++;
+      return input.matmul(weight);
+    },
+    parameters: () => [{ name: 'weight', tensor: weight, decay: true }],
+  });
+  const cache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 4 } });
+  const big = call('aten::ones', [1200, 1200]);
+  const unrelated = callAsync('aten::mm', big, big);
+  const { loss } = await cache.step([rows, rows]);
+  assert.ok(Number.isFinite(loss));
+  assert.ok(forwards >= 8);
+  await unrelated;
+  const running = callAsync('aten::mm', big, big);
+  noGrad(() => call('aten::detach_', buffer));
+  for (const shape of [
+    [8, 4],
+    [33, 4],
+  ])
+    assert.throws(
+      () => call('aten::zeros.out', shape, { out: buffer.narrow(0, 0, 4) }),
+      fails('INPUT', /await/),
+    );
+  await running;
 });
 
 test('values for which there is no memory are refused', async () => {
