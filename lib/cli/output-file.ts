@@ -1,7 +1,7 @@
 import { chmod, open, readlink, realpath, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { beside } from '../encoders/names-beside.js';
+import { beside } from '../names-beside.js';
 import { GradCacheError } from '../errors.js';
 import { fileError, onFiles } from '../file-error.js';
 import { flush, flushFolder, moveOver, writeAll } from '../file-handle.js';

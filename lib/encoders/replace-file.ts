@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { onFiles } from '../file-error.js';
 import { flush, flushFolder, moveOver } from '../file-handle.js';
-import { beside } from './names-beside.js';
+import { beside } from '../names-beside.js';
 
 /**
  * Writes a file so that a crash leaves either the old or the new one, never half of one: `write` fills

@@ -1,5 +1,16 @@
-import { access, constants, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import {
+  access,
+  constants,
+  lstat,
+  mkdir,
+  readdir,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { onFiles } from '../file-error.js';
 import { flushFolder } from '../file-handle.js';
@@ -11,8 +22,9 @@ import {
   setAsideInside,
   takePlaceInside,
   undoAbandoned,
+  type Entries,
 } from './replace-inside.js';
-import { beside } from './names-beside.js';
+import { beside } from '../names-beside.js';
 import { inTurn } from './replace-file.js';
 import { mergeAbandoned, mergeInto, type Belongs } from './set-aside.js';
 
@@ -30,14 +42,30 @@ import { mergeAbandoned, mergeInto, type Belongs } from './set-aside.js';
  * @throws GradCacheError `INPUT` where `path` is a file, or a folder that `recognise` does not know, or the system refuses.
  */
 export async function replaceFolder(path: string, options: Replacement): Promise<void> {
-  if (typeof path !== 'string')
+  if (typeof path !== 'string' || path === '')
     throw new GradCacheError('INPUT', `the folder to write is ${show(path)}, not a path`);
   await inTurn(path, async () => {
     // A link stays a link: what it points at is replaced.
-    const target = await realpath(path).catch(() => resolve(path));
+    const target = await realpath(path).catch(() => whereNothingIs(path));
     const replacing = () => onFiles('INPUT', path, 'written', () => replace(path, target, options));
     await (target === resolve(path) ? replacing() : inTurn(target, replacing));
   });
+}
+
+/** The place of a folder that is not there yet. A link to nothing is refused: what it points at is likely not mounted. */
+async function whereNothingIs(path: string): Promise<string> {
+  const place = resolve(path);
+  for (let here = place; ; here = dirname(here)) {
+    const found = await lstat(here).catch(() => null);
+    if (found === null && dirname(here) !== here) continue;
+    if (found?.isSymbolicLink() && (await stat(here).catch(() => null)) === null)
+      throw new GradCacheError(
+        'INPUT',
+        `${path} cannot be written: ${here} is a link to ${await readlink(here)}, which is not there. Mount or make it, or ` +
+          'remove the link.',
+      );
+    return place;
+  }
 }
 
 interface Replacement {
@@ -48,7 +76,7 @@ interface Replacement {
 
 async function replace(path: string, target: string, options: Replacement): Promise<void> {
   await mergeAbandoned(target, options.belongs);
-  await undoAbandoned(target);
+  await undoAbandoned(target, entriesOf(options));
   const before = await namesIn(target, path);
   if (before === undefined) await mkdir(dirname(target), { recursive: true });
   else requireKnown(path, before, options.recognise);
@@ -67,7 +95,10 @@ function requireKnown(path: string, names: readonly string[], recognise: Replace
   );
 }
 
-/** Whether the folder is there and sure not to be renamed: a mount, or in a folder that this process may not change. */
+/**
+ * Whether the folder is there and must stay: a mount, one in a folder that this process may not change, or one that this
+ * process is in, which would be left in a removed folder.
+ */
 async function isFixed(target: string): Promise<boolean> {
   const parent = dirname(target);
   const [here, above] = [await stat(target).catch(() => null), await stat(parent)];
@@ -76,7 +107,12 @@ async function isFixed(target: string): Promise<boolean> {
     () => true,
     () => false,
   );
-  return here.dev !== above.dev || !changeable;
+  return here.dev !== above.dev || !changeable || (await isInside(target));
+}
+
+async function isInside(target: string): Promise<boolean> {
+  const working = await realpath('.').catch(() => ''); // the working folder itself may have been removed
+  return working === target || working.startsWith(target + sep);
 }
 
 /** What rename says of a mount point, of a folder in a lower layer of a container, and of one that is not this user's. */
@@ -140,16 +176,15 @@ async function put(fresh: string, target: string): Promise<boolean> {
   }
 }
 
-async function replaceInside(target: string, { write, belongs, recognise }: Replacement): Promise<void> {
+async function replaceInside(target: string, options: Replacement): Promise<void> {
   const fresh = beside(join(target, '.gradcache'), 'tmp');
+  const entries = entriesOf(options);
   await rm(fresh, { recursive: true, force: true });
   try {
-    await fill(fresh, write);
-    // What a folder is known by leaves first and comes last: half of a model is not taken for one.
-    const known = (name: string): boolean => recognise([name]);
-    await setAsideInside(target, belongs, known);
-    await takePlaceInside(target, fresh, known).catch(async (error: unknown) => {
-      await bringBack(target);
+    await fill(fresh, options.write);
+    await setAsideInside(target, entries);
+    await takePlaceInside(target, fresh, entries).catch(async (error: unknown) => {
+      await bringBack(target, entries);
       throw error;
     });
   } finally {
@@ -157,14 +192,21 @@ async function replaceInside(target: string, { write, belongs, recognise }: Repl
   }
 }
 
+function entriesOf({ belongs, recognise }: Replacement): Entries {
+  return { belongs, known: (name) => recognise([name]) };
+}
+
 /** What an interrupted {@link replaceFolder} left of the model at `path`, in a sentence with the way out; or undefined. */
 export async function interruptedReplacement(path: string): Promise<string | undefined> {
   const target = resolve(path);
   const names = await readdir(dirname(target)).catch((): string[] => []);
   const prefix = `${basename(target)}.`;
-  const left = names.find((name) => name.startsWith(prefix) && /^\d+\.old$/.test(name.slice(prefix.length)));
-  if (left !== undefined)
+  for (const left of names) {
+    if (!left.startsWith(prefix) || !/^\d+\.old$/.test(left.slice(prefix.length))) continue;
+    const within = await readdir(join(dirname(target), left)).catch((): string[] => []);
+    if (!within.includes('config.json') && !within.includes('modules.json')) continue;
     return `${join(dirname(target), left)} beside it is a complete model that an interrupted save left: rename it back.`;
+  }
   if (!(await hasAside(target))) return undefined;
   return 'A save that was interrupted has set aside what was in it, in .gradcache.old there: save again, or move it back.';
 }

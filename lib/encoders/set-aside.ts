@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
 import { isAlive } from '../process-alive.js';
-import { asideBy } from './names-beside.js';
+import { asideBy } from '../names-beside.js';
 
 /** Says of an entry of a folder whether it is a model's, and goes with it; what is left is the user's. */
 export type Belongs = (name: string) => boolean;

@@ -1,7 +1,7 @@
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../encoders/chunk-plan.js';
-import { beside } from '../encoders/names-beside.js';
+import { beside } from '../names-beside.js';
 import { replaceFile } from '../encoders/replace-file.js';
 import { replaceFolder } from '../encoders/replace-folder.js';
 import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';

@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
 import { fileError, onFiles } from '../file-error.js';
-import { holder, readHolder, runs, startOf, thisSystem, type Holder } from './lock-holder.js';
+import { holder, readHolder, runs, startOf, thisSystem, type Holder } from '../holder.js';
 
 /** Its name in the output folder. */
 const LOCK_FILE = 'train.lock';

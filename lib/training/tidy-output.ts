@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { placeOf } from '../encoders/names-beside.js';
+import { placeOf } from '../names-beside.js';
 import { mergeAbandoned } from '../encoders/set-aside.js';
 import { ifAbsent, onFiles } from '../file-error.js';
 import { isPartOfCheckpoint } from './checkpoint.js';

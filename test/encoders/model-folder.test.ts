@@ -397,6 +397,11 @@ test('missing files are named, and weights of another kind come with the convers
 test('where only the remains of an interrupted save exist, they are pointed out', async (t) => {
   const folder = await temporaryFolder(t);
   await mkdir(join(folder, 'model.123.old'));
+  await assert.rejects(
+    readModelFolder(join(folder, 'model')),
+    (error: Error) => !error.message.includes('.old'),
+  );
+  await writeFile(join(folder, 'model.123.old', 'config.json'), '{}');
   await assert.rejects(readModelFolder(join(folder, 'model')), {
     code: 'CHECKPOINT',
     message: /model\.123\.old beside it is a complete model/,

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { mkdir, readdir, readFile, realpath, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { beside } from '../../lib/encoders/names-beside.js';
+import { beside } from '../../lib/names-beside.js';
+import { holder } from '../../lib/holder.js';
 import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { MODEL, save } from './small-folder.js';
@@ -199,4 +201,77 @@ test('threads that save into one folder at once all succeed, and the user’s fi
   );
   await holds(folder, '11', ['notes.txt']);
   assert.deepEqual(await readdir(parent), ['model']);
+});
+
+/** A process that has ended: a writer of this system that was killed. */
+function dead(): { pid: number; text: string } {
+  const { pid } = spawnSync('true');
+  return { pid, text: JSON.stringify({ ...holder('x'), pid, started: '1' }) };
+}
+
+test('of a write inside a folder that was killed at any moment, nothing stays that was not there before', async (t) => {
+  const { folder } = await folderWithNotes(t);
+  const aside = join(folder, '.gradcache.old');
+  // All of the old model is aside, and of the new one, which has more files, some have come.
+  await mkdir(aside);
+  await rm(join(folder, 'layer'), { recursive: true });
+  for (const name of ['config.json', 'weights']) await rename(join(folder, name), join(aside, name));
+  await writeFile(join(aside, '.gradcache.complete'), '');
+  await writeFile(join(aside, '.gradcache.holder'), dead().text);
+  for (const name of ['weights', 'layer']) await writeFile(join(folder, name), 'half');
+  const started = Date.now();
+  await assert.rejects(save(folder, 'second', new Error('fails as well')), /fails as well/);
+  assert.ok(Date.now() - started < 5000, 'a writer that has ended is known at once');
+  assert.deepEqual((await readdir(folder)).sort(), ['config.json', 'notes.txt', 'weights']);
+  assert.equal(await readFile(join(folder, 'weights'), 'utf8'), 'first');
+});
+
+test('a new entry that the old model had not is removed where the last of the new ones cannot come', async (t) => {
+  const { folder } = await folderWithNotes(t);
+  await rm(join(folder, 'weights'));
+  replacePromised(t, 'rename', (real) => async (from: string, to: string) => {
+    if (from === folder) throw systemError('EBUSY', 'rename');
+    if (from.includes('.tmp') && to === join(folder, 'config.json')) throw systemError('EIO', 'rename');
+    await real(from, to);
+  });
+  await assert.rejects(save(folder, 'second'), { code: 'INPUT', message: /EIO/ });
+  assert.deepEqual((await readdir(folder)).sort(), ['config.json', 'layer', 'notes.txt']);
+});
+
+test('the turn of a writer that was killed at its beginning is no wait for the next', async (t) => {
+  const { folder } = await folderWithNotes(t);
+  await mkdir(join(folder, '.gradcache.old'));
+  await writeFile(join(folder, '.gradcache.old', '.gradcache.holder'), dead().text);
+  await save(folder, 'second');
+  await holds(folder, 'second', ['notes.txt']);
+  await mkdir(join(folder, '.gradcache.old')); // as an earlier version began
+  await save(folder, 'third');
+  await holds(folder, 'third', ['notes.txt']);
+});
+
+test('a link to what is not there is refused with both, at the end of a path and within it', async (t) => {
+  const parent = await temporaryFolder(t);
+  const link = join(parent, 'link');
+  await symlink(join('disk', 'model'), link);
+  for (const path of [link, join(link, 'deeper', 'model')])
+    await assert.rejects(save(path, 'first'), {
+      code: 'INPUT',
+      message: `${path} cannot be written: ${link} is a link to disk/model, which is not there. Mount or make it, or remove the link.`,
+    });
+  assert.deepEqual(await readdir(parent), ['link']);
+  await mkdir(join(parent, 'disk'));
+  await mkdir(join(parent, 'disk', 'model'));
+  await save(link, 'first');
+  await holds(join(parent, 'disk', 'model'), 'first');
+});
+
+test('the folder that the process is in stays, and no path is no folder', async (t) => {
+  const { folder } = await folderWithNotes(t);
+  const before = process.cwd();
+  t.after(() => process.chdir(before));
+  process.chdir(folder);
+  await save('.', 'second');
+  assert.equal(await realpath('.'), await realpath(folder));
+  await holds(process.cwd(), 'second', ['notes.txt']);
+  await assert.rejects(save('', 'third'), { code: 'INPUT', message: /not a path/ });
 });

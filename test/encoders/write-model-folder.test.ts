@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { beside } from '../../lib/encoders/names-beside.js';
+import { beside } from '../../lib/names-beside.js';
 import { readModelFolder, writeModelFolder } from '../../lib/encoders/model-folder.js';
 import type { ModelFolder } from '../../lib/encoders/model-folder.js';
 import { Tokenizer } from '../../lib/encoders/tokenizer.js';

@@ -1,9 +1,9 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { threadId } from 'node:worker_threads';
-import { isAlive } from '../process-alive.js';
+import { isAlive } from './process-alive.js';
 
-/** Who holds an output folder. */
+/** Which thread of which process holds an output folder, or the turn to replace what is in one. */
 export interface Holder {
   readonly id: string;
   readonly host: string;
@@ -50,10 +50,13 @@ export function startOf(pid: number): string | null {
   }
 }
 
-/** Null for half a lock: its process is just writing it, or was killed at that. */
+/** Null for half a lock, whose process is just writing it or was killed at that, and for what is no lock. */
 export function readHolder(text: string): Holder | null {
   try {
-    return JSON.parse(text) as Holder;
+    const found = JSON.parse(text) as Partial<Holder> | null;
+    const { id, host, system, pid, thread, since } = found ?? {};
+    const texts = [id, host, system, since].every((value) => typeof value === 'string');
+    return texts && Number.isInteger(pid) && Number.isInteger(thread) ? (found as Holder) : null;
   } catch {
     return null;
   }
