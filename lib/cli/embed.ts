@@ -95,34 +95,43 @@ async function embed(
     { name: '--input', path: input === '-' ? '/dev/stdin' : input },
     { name: '--model', path: args.required('model', MODEL_FLAGS.model) },
   ]);
-  const model = await openModel(args, progress);
   try {
-    const prompt = promptOf(args, 'prompt', model);
-    const file = await unlessAborted(openVectorFile(output, format, model.dimension), signal);
+    // What is wrong with texts or output is told before the model is loaded, which takes long. Standard input may yet be
+    // made meanwhile.
+    const first = input === '-' ? undefined : await unlessAborted(texts.next(), signal);
+    const file = await unlessAborted(openVectorFile(output, format), signal);
     try {
-      const started = performance.now();
-      let done = 0;
-      for await (const part of inBlocks(texts, block, signal)) {
-        const tensor = await model.encode(part, {
-          prompt,
-          tokensPerChunk: args.number('chunk-tokens'),
-          signal,
-        });
-        const values = Float32Array.from((await tensor.values()) as Float32Array);
-        tensor.dispose();
-        requireFinite(values, part, `of ${input}`, done);
-        await unlessAborted(file.write(part, values), signal);
-        done += part.length;
-        progress.show(`${done} texts · ${formatCount((done * 1000) / (performance.now() - started))}/s`);
+      const model = await openModel(args, progress);
+      try {
+        const { dimension } = model;
+        const prompt = promptOf(args, 'prompt', model);
+        const started = performance.now();
+        let done = 0;
+        for await (const part of inBlocks(texts, first, block, signal)) {
+          const tensor = await model.encode(part, {
+            prompt,
+            tokensPerChunk: args.number('chunk-tokens'),
+            signal,
+          });
+          const values = Float32Array.from((await tensor.values()) as Float32Array);
+          tensor.dispose();
+          requireFinite(values, part, `of ${input}`, done);
+          await unlessAborted(file.write(part, values, dimension), signal);
+          done += part.length;
+          progress.show(`${done} texts · ${formatCount((done * 1000) / (performance.now() - started))}/s`);
+        }
+        await file.finish(dimension);
+        return { texts: done, dimension };
+      } finally {
+        model.dispose();
       }
-      await file.finish();
-      return { texts: done, dimension: model.dimension };
     } catch (error) {
       await file.abandon();
       throw error;
     }
   } finally {
-    model.dispose();
+    // Not waited for: where the signal has fired, a text may still be awaited.
+    texts.return(undefined).catch(() => undefined);
   }
 }
 
@@ -143,15 +152,22 @@ function openTexts(args: Arguments, input: string): AsyncGenerator<string, void,
   return readTexts(input, undefined);
 }
 
-/** Texts so many at a time. Waiting for a text ends when the signal fires. */
+/**
+ * Texts so many at a time. Waiting for a text ends when the signal fires.
+ *
+ * @param first the first of them, where it has been read already
+ */
 async function* inBlocks(
   texts: AsyncGenerator<string, void, undefined>,
+  first: IteratorResult<string, void> | undefined,
   size: number,
   signal: AbortSignal,
 ): AsyncGenerator<string[], void, undefined> {
   let block: string[] = [];
+  let ahead = first;
   for (;;) {
-    const { done, value } = await unlessAborted(texts.next(), signal);
+    const { done, value } = ahead ?? (await unlessAborted(texts.next(), signal));
+    ahead = undefined;
     if (done === true) break;
     block.push(value);
     if (block.length < size) continue;

@@ -10,8 +10,9 @@ export type VectorFormat = (typeof VECTOR_FORMATS)[number];
 /** A file of vectors that is written piece by piece; it is at its place only after `finish`. */
 export interface VectorFile {
   /** @param vectors `[texts, dimension]`, row by row */
-  write(texts: readonly string[], vectors: Float32Array): Promise<void>;
-  finish(): Promise<void>;
+  write(texts: readonly string[], vectors: Float32Array, dimension: number): Promise<void>;
+  /** @param dimension what a file without a text states as well */
+  finish(dimension: number): Promise<void>;
   /** Removes what has been written. */
   abandon(): Promise<void>;
 }
@@ -20,15 +21,11 @@ export interface VectorFile {
 const HEADER_BYTES = 256;
 
 /**
- * Opens a file for vectors of `dimension` numbers.
+ * Opens a file for vectors.
  *
  * @throws GradCacheError `INPUT` where it cannot be written, or is a pipe or device that the format cannot go to
  */
-export async function openVectorFile(
-  path: string,
-  format: VectorFormat,
-  dimension: number,
-): Promise<VectorFile> {
+export async function openVectorFile(path: string, format: VectorFormat): Promise<VectorFile> {
   const file = await openOutputFile(path);
   const headerOf = format === 'npy' ? npyHeader : format === 'safetensors' ? safetensorsHeader : null;
   if (headerOf !== null && !file.canGoBack) {
@@ -42,7 +39,7 @@ export async function openVectorFile(
   let rows = 0;
   if (headerOf !== null) await file.write(Buffer.alloc(HEADER_BYTES));
   return {
-    async write(texts, vectors) {
+    async write(texts, vectors, dimension) {
       const bytes =
         headerOf === null
           ? jsonLines(texts, vectors, dimension)
@@ -50,7 +47,7 @@ export async function openVectorFile(
       await file.write(bytes);
       rows += texts.length;
     },
-    async finish() {
+    async finish(dimension) {
       if (headerOf !== null) await file.writeBeginning(headerOf(rows, dimension));
       await file.finish();
     },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -133,10 +133,10 @@ test('a failure leaves no file behind, and says what is wrong', async (t) => {
   const unclear = await gradcache(args);
   assert.match(
     unclear.stderr,
-    / on cpu\nINPUT: .*rows\.jsonl has columns: say which holds the texts with --column NAME\.\n/,
+    /^INPUT: .*rows\.jsonl has columns: say which holds the texts with --column NAME\.\n/,
   );
   const missing = await gradcache(args.map((arg) => (arg === rows ? join(folder, 'gone.txt') : arg)));
-  assert.match(missing.stderr, / on cpu\nINPUT: .*gone\.txt cannot be read/);
+  assert.match(missing.stderr, /^INPUT: .*gone\.txt cannot be read/);
   assert.deepEqual((await readdir(folder)).sort(), ['model', 'rows.jsonl']);
 });
 
@@ -155,6 +155,31 @@ test('no file that is read is written over', async (t) => {
   }
   assert.deepEqual(await readFile(input), before);
   await TextEncoder.load(model);
+});
+
+test('texts and output are looked at before the model is', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = join(folder, 'no model');
+  const rows = await writeRows(join(folder, 'rows.jsonl'), [{ text: 'dog' }]);
+  const good = join(folder, 'out.jsonl');
+  const wrong: [input: string, column: string | undefined, output: string, message: RegExp][] = [
+    [rows, 'words', good, /rows\.jsonl, line 1: it has no "words"/],
+    [rows, undefined, good, /say which holds the texts with --column/],
+    [join(folder, 'gone.txt'), undefined, good, /gone\.txt cannot be read/],
+    [folder, undefined, good, /is a folder/],
+    [rows, 'text', join(folder, 'gone', 'out.npy'), /out\.npy cannot be written/],
+    [rows, 'text', join(folder, 'rows.npy'), /rows\.npy is a folder/],
+  ];
+  await mkdir(join(folder, 'rows.npy'));
+  for (const [input, column, output, message] of wrong) {
+    const more = column === undefined ? [] : ['--column', column];
+    const called = embed('--model', model, '--input', input, '--output', output, ...more);
+    await assert.rejects(called, { code: 'INPUT', message });
+  }
+  await assert.rejects(embed('--model', model, '--input', rows, '--column', 'text', '--output', good), {
+    code: 'CHECKPOINT',
+  });
+  assert.deepEqual((await readdir(folder)).sort(), ['rows.jsonl', 'rows.npy']);
 });
 
 test('an empty text is encoded, wherever it comes from, and a text that is not there is refused', async (t) => {

@@ -72,18 +72,18 @@ test('a pipe or a device is written to and stays what it is', async (t) => {
       .on('data', (part) => (text += part.toString()))
       .on('end', () => resolve(text));
   });
-  const vectors = await openVectorFile(pipe, 'jsonl', 2);
-  await vectors.write(['a'], Float32Array.of(1, 0.5));
-  await vectors.finish();
+  const vectors = await openVectorFile(pipe, 'jsonl');
+  await vectors.write(['a'], Float32Array.of(1, 0.5), 2);
+  await vectors.finish(2);
   assert.equal(await read, '{"text":"a","vector":[1,0.5]}\n');
   assert.ok((await lstat(pipe)).isFIFO());
 
-  const nothing = await openVectorFile('/dev/null', 'jsonl', 1);
-  await nothing.write(['a'], Float32Array.of(1));
-  await nothing.finish();
+  const nothing = await openVectorFile('/dev/null', 'jsonl');
+  await nothing.write(['a'], Float32Array.of(1), 1);
+  await nothing.finish(1);
   assert.ok((await lstat('/dev/null')).isCharacterDevice());
   for (const format of ['npy', 'safetensors'] as const) {
-    await assert.rejects(openVectorFile('/dev/null', format, 1), {
+    await assert.rejects(openVectorFile('/dev/null', format), {
       code: 'INPUT',
       message: /\/dev\/null is a pipe or a device, and .*--format jsonl/,
     });

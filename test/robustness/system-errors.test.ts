@@ -45,10 +45,10 @@ test('whichever call of the system fails, what reaches the caller is a GradCache
     'write weights': (folder) => writeSafetensors(join(folder, 'w.safetensors'), [['w', STORED]]),
     'read Parquet': () => collect(readPairs(join(testFolder, 'data', 'fixtures', 'snappy.parquet'))),
     'write vectors': async (folder) => {
-      const file = await openVectorFile(join(folder, 'v.npy'), 'npy', 1);
+      const file = await openVectorFile(join(folder, 'v.npy'), 'npy');
       try {
-        await file.write(['w1'], Float32Array.of(1));
-        await file.finish();
+        await file.write(['w1'], Float32Array.of(1), 1);
+        await file.finish(1);
       } catch (error) {
         await file.abandon();
         throw error;
