@@ -100,7 +100,7 @@ bool WrittenTensors::exchanges(const torch::jit::Stack& arguments) const {
         return true;
     return false;
   } catch (...) {
-    return true;  // the shape depends on values, or the operator refuses its arguments
+    return true;  // the shape depends on values, the operator has no such trial, or refuses its arguments
   }
 }
 
@@ -115,7 +115,9 @@ void WrittenTensors::refuseExchange(const torch::jit::Stack& arguments) const {
   // detach_ leaves the shape, but takes from the tensor what a backward under way may be reading.
   const bool refused = (inGraph && reshapes_) || (shared && exchanges(arguments));
   require(!refused, "INPUT", handle_.schema().name(),
-          " may exchange the memory of a tensor that work under way may be using: await that first");
+          " may exchange the memory of a tensor that work under way may be using: await that first, or take "
+          "a new result and "
+          "copy it there with copyFrom()");
 }
 
 void WrittenTensors::putBackShapes() const {
