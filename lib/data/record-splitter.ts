@@ -70,8 +70,11 @@ export class RecordSplitter {
     let records: Fields[] = [];
     let at = 0;
     let blockEnd = BLOCK;
+    // Quotes with which no record comes to a good end, and why: without this, each line would be gone over from each
+    // line before it.
+    const hopeless = new Map<number, string>();
     while (at < text.length) {
-      const record = this.#read(text, at, final);
+      const record = this.#read(text, at, final, hopeless);
       if (record === undefined) break;
       const { fields, problem, lines, end } = record;
       if (record.escaped === true) this.escaped = true;
@@ -91,14 +94,25 @@ export class RecordSplitter {
   }
 
   /** The record that begins at a place, or undefined where more text is needed. */
-  #read(text: string, at: number, final: boolean): RecordInText | undefined {
-    const record = readRecord(text, at, this.#separator, this.#quoted);
-    const end = record?.end ?? text.length;
-    if (end - at > MAX_SPREAD && record?.lines !== 1)
-      return giveUp(text, at, `a quote that opens here is not closed within ${MAX_SPREAD} characters`);
-    if (record !== undefined || !final) return record;
-    return giveUp(text, at, 'a quote that opens here is never closed');
+  #read(text: string, at: number, final: boolean, hopeless: Map<number, string>): RecordInText | undefined {
+    const opened: number[] = [];
+    const record = this.#quoted
+      ? readRecord(text, at, this.#separator, { opened, hopeless })
+      : readRecord(text, at, this.#separator);
+    let problem = record?.problem;
+    if ((record?.end ?? text.length) - at > MAX_SPREAD && record?.lines !== 1)
+      problem = `a quote that opens here is not closed within ${MAX_SPREAD} characters`;
+    else if (record === undefined && final) problem = 'a quote that opens here is never closed';
+    if (problem === undefined) return record;
+    for (const quote of opened) hopeless.set(quote, problem);
+    return giveUp(text, at, problem);
   }
+}
+
+/** The quotes that open fields: those of this record, and those that are known to end badly. */
+interface Quotes {
+  readonly opened: number[];
+  readonly hopeless: ReadonlyMap<number, string>;
 }
 
 interface RecordInText {
@@ -116,14 +130,17 @@ function readRecord(
   text: string,
   begin: number,
   separator: number,
-  quoted: boolean,
+  quotes?: Quotes,
 ): RecordInText | undefined {
   const fields: string[] = [];
   let lines = 1;
   let escaped = false;
   let at = begin;
   for (;;) {
-    if (quoted && text.charCodeAt(at) === QUOTE) {
+    if (quotes !== undefined && text.charCodeAt(at) === QUOTE) {
+      const known = quotes.hopeless.get(at);
+      if (known !== undefined) return giveUp(text, begin, known);
+      quotes.opened.push(at);
       const close = closingQuote(text, at + 1);
       if (close < 0) return undefined;
       const field = text.slice(at + 1, close);

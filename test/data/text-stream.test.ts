@@ -157,3 +157,17 @@ test('a record over lines that is too long is given up wherever pieces end', () 
     assert.equal(problems, 1);
   }
 });
+
+test('lines each of which could go on to the end of the file are read in linear time', () => {
+  for (const line of ['",x",y,"\n', 'a,"\n",b","\n', '"a"",\n']) {
+    const text = line.repeat(100_000);
+    const lines = text.split('\n').length - 1;
+    const splitter = new RecordSplitter(',', true);
+    const begun = performance.now();
+    let covered = 0;
+    for (const block of [...splitter.push(text), ...splitter.end()])
+      for (const record of block) covered += record.lines;
+    assert.equal(covered, lines);
+    assert.ok(performance.now() - begun < 20_000, line);
+  }
+});
