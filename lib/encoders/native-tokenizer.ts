@@ -3,6 +3,7 @@ import { refuseTokensThatAbort } from './tokenizer-aborts.js';
 import { asListed } from './tokenizer-classes.js';
 import type { BuiltTokenizer } from './tokenizer-classes.js';
 import type { AddedToken } from './tokenizer-settings.js';
+import { refusedTokenizer } from './tokenizer-refusal.js';
 import {
   AddedToken as NativeToken,
   bertProcessing,
@@ -34,7 +35,11 @@ export function openNative(
   if (ends !== null) {
     const [first, last] = [ends.first, ends.last].map((token): [string, number] => {
       const id = native.tokenToId(token);
-      if (id === null) throw new TypeError(`its vocabulary has no ${JSON.stringify(token)}`);
+      if (id === null)
+        throw refusedTokenizer(
+          `its vocabulary has no ${JSON.stringify(token)}`,
+          'tokenizer_config.json names it: add the token, or name another',
+        );
       return [token, id];
     });
     native.setPostProcessor(bertProcessing(last!, first!));

@@ -1,10 +1,13 @@
+import { refusedTokenizer } from './tokenizer-refusal.js';
+
 /**
  * Looks at a regular expression before the tokenizers library runs it. Its engine, Oniguruma, tries one way after the
  * other, and a match that takes more than ten million tries ends the process. So a pattern is good only if the ways to
  * match from one place grow no faster than the text: with the number of characters times a small factor.
  *
  * Understood are alternatives, groups, lookaround, classes, escapes of one character, anchors and quantifiers, which is
- * what published tokenizers use. A group may only be repeated by `?`.
+ * what published tokenizers use. A group may be repeated by `?`, and by `*` and `+` where there is one way to match it, of
+ * one length.
  */
 
 /** How many ways there are to match from one place: `fixed`, and `growing` for each character of the text. */
@@ -48,15 +51,16 @@ export const LONGEST_FOR_PATTERNS = 500_000;
 
 /**
  * @returns whether the pattern can match the empty text
- * @throws TypeError that says what in the pattern is not understood, or that it may take too many tries
+ * @throws GradCacheError `CHECKPOINT` that says what in the pattern is not understood, or that it may take too many tries
  */
 export function requireBoundedPattern(pattern: string): { empty: boolean } {
   const reader = new PatternReader(pattern);
   const { fixed, growing, fast, empty } = reader.alternatives();
   reader.end();
   if (fast || fixed > MOST_FIXED || growing > MOST_GROWING) {
-    throw new TypeError(
+    throw refusedTokenizer(
       `the pattern ${JSON.stringify(pattern)} may take too many tries to match (repetitions that follow each other)`,
+      'Write it so that what follows a repetition begins with a character that the repetition does not take',
     );
   }
   return { empty };
@@ -96,7 +100,7 @@ class PatternReader {
     if (this.#take(/\(\?[im-]*\)/y) !== undefined) return { ...NOTHING, canFail: false };
     if (this.#take(/[\^$]|\\[bBAzZG]/y) !== undefined) return { ...NOTHING, canFail: true };
     const opening = this.#take(/\((?:\?(?:[im-]*:|>|<?[=!]))?/y);
-    if (opening !== undefined) return this.#group(/[=!]$/.test(opening));
+    if (opening !== undefined) return this.#group(opening);
     const one =
       this.#take(
         /\\(?:[pP]\{\^?\w+\}|x\{[0-9a-fA-F]{1,6}\}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[sSdDwWhHrntfvae]|[^\w\s])/y,
@@ -107,15 +111,34 @@ class PatternReader {
     return this.#repetition();
   }
 
-  #group(looksAround: boolean): Piece {
+  #group(opening: string): Piece {
+    const looksAround = /[=!]$/.test(opening);
+    const start = this.#at;
     this.#depth++;
     const inside = this.alternatives();
     this.#depth--;
+    const body = this.#pattern.slice(start, this.#at);
     if (this.#take(/\)/y) === undefined) throw this.#refused();
+    if ((opening === '(' || opening === '(?:') && this.#oneWay(inside, body)) {
+      const repeated = this.#take(/[*+][?+]?(?![*+{?])/y);
+      if (repeated !== undefined) {
+        const canFail = repeated.startsWith('+');
+        return { ...WITHOUT_BOUND, empty: !canFail, canFail };
+      }
+    }
     const optional = this.#take(/\?[?+]?/y) !== undefined;
     if (/[*+{?]/.test(this.#pattern[this.#at] ?? '')) throw this.#refused();
     const cost = optional ? either(inside, NOTHING) : inside;
     return { ...cost, empty: cost.empty || looksAround, canFail: !optional };
+  }
+
+  /**
+   * Whether a group is matched in one way and at one length, so that it may be repeated as a character may. No group inside:
+   * looking around takes tries of its own. No folding of cases: in it `ss` has the length of `ß` too.
+   */
+  #oneWay({ fixed, growing, fast, empty }: Cost, body: string): boolean {
+    const folds = /\(\?[a-z-]*i/.test(this.#pattern);
+    return fixed === 1 && growing === 0 && !fast && !empty && !body.includes('(') && !folds;
   }
 
   #repetition(): Piece {
@@ -156,10 +179,12 @@ class PatternReader {
     return found;
   }
 
-  #refused(): TypeError {
+  #refused(): Error {
     const rest = this.#pattern.slice(this.#at, this.#at + 10);
-    return new TypeError(
+    return refusedTokenizer(
       `the pattern ${JSON.stringify(this.#pattern)} is not understood at ${rest === '' ? 'its end' : JSON.stringify(rest)}`,
+      'Write it with alternatives, classes, lookaround and repeated characters; a group is repeated by ? alone, or by * and + ' +
+        'where it holds characters and classes of a fixed number',
     );
   }
 }

@@ -2,6 +2,7 @@ import { longestReplacement } from './precompiled-map.js';
 import { requireBoundedPattern } from './regex-cost.js';
 import type { StatedToken } from './stated-tokens.js';
 import { isJsonObject } from './strict-json.js';
+import { refusedTokenizer } from './tokenizer-refusal.js';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -13,14 +14,18 @@ const MOST_GROWTH = 1000;
  * or at some text. All else that is wrong with it the library says itself.
  *
  * @returns whether it runs regular expressions of its own, which must not meet texts that are too long
- * @throws TypeError that says what is wrong
+ * @throws GradCacheError `CHECKPOINT` that says what is wrong
  */
 export function refuseWhatAborts(parsed: JsonObject): { patterns: boolean } {
   checkMerges(parsed.model);
   checkEnds(parsed.post_processor);
   const steps = [...stepsOf(parsed.normalizer), ...stepsOf(parsed.pre_tokenizer)];
   const growth = steps.reduce((product, step) => product * growthOf(step), 1);
-  if (growth > MOST_GROWTH) throw new TypeError(`its normalizers lengthen a text up to ${growth} times`);
+  if (growth > MOST_GROWTH)
+    throw refusedTokenizer(
+      `its normalizers lengthen a text up to ${growth} times`,
+      `Leave out normalizers: ${MOST_GROWTH} times is the most`,
+    );
   return { patterns: steps.some((step) => patternOf(step) !== undefined) };
 }
 
@@ -29,7 +34,7 @@ export function refuseWhatAborts(parsed: JsonObject): { patterns: boolean } {
  * nothing but spaces and takes those before it, beside one that takes the spaces after it.
  *
  * @param normalize the normalizer of the tokenizer
- * @throws TypeError that names the token
+ * @throws GradCacheError `CHECKPOINT` that names the token
  */
 export function refuseTokensThatAbort(
   tokens: readonly StatedToken[],
@@ -40,12 +45,16 @@ export function refuseTokensThatAbort(
     .map((token) => ({ ...token, found: token.normalized ? normalize(token.content) : token.content }));
   for (const { content, found } of looked) {
     if (found === '')
-      throw new TypeError(`its added token ${JSON.stringify(content)} is empty once it is normalized`);
+      throw refusedTokenizer(
+        `its added token ${JSON.stringify(content)} is empty once it is normalized`,
+        'Set normalized of the token to false',
+      );
   }
   const blank = looked.find(({ lstrip, found }) => lstrip && /^[\s\u0085]*$/.test(found));
   if (blank !== undefined && looked.some(({ rstrip }) => rstrip)) {
-    throw new TypeError(
+    throw refusedTokenizer(
       `its added token ${JSON.stringify(blank.content)} takes the spaces before it, and another those after it`,
+      'Set lstrip of the one or rstrip of the other to false',
     );
   }
 }
@@ -61,9 +70,10 @@ function checkMerges(model: unknown): void {
     if (typeof left !== 'string' || typeof right !== 'string' || more !== undefined) continue;
     if (!Object.hasOwn(vocab, left) || !Object.hasOwn(vocab, right)) continue;
     if (!right.startsWith(prefix) || !Object.hasOwn(vocab, left + right.slice(prefix.length))) {
-      throw new TypeError(
+      throw refusedTokenizer(
         `the merge of ${JSON.stringify(left)} and ${JSON.stringify(right)} gives no token of the vocabulary` +
           (prefix === '' ? '' : ` (continuing_subword_prefix is ${JSON.stringify(prefix)})`),
+        'Take the merges and the vocabulary of one file',
       );
     }
   }
@@ -77,7 +87,10 @@ function checkEnds(processor: unknown): void {
     // Anything else gives the next one several parts, where a template takes one.
     const adding = processors.filter((each) => !isJsonObject(each) || each.type !== 'ByteLevel');
     if (adding.length > 1)
-      throw new TypeError('its post_processor is a sequence of more than one that adds tokens');
+      throw refusedTokenizer(
+        'its post_processor is a sequence of more than one that adds tokens',
+        'Put all of them into one template',
+      );
     return;
   }
   if (!Array.isArray(processor.single)) return;
@@ -88,17 +101,24 @@ function checkEnds(processor: unknown): void {
     if (isJsonObject(piece.Sequence)) {
       texts++;
       if (piece.Sequence.id !== 'A')
-        throw new TypeError('the single template of its post_processor has a second text');
+        throw refusedTokenizer(
+          'the single template of its post_processor has a second text',
+          'Texts are encoded one by one: name $A alone',
+        );
     }
     const special = isJsonObject(piece.SpecialToken) ? piece.SpecialToken.id : undefined;
     if (typeof special === 'string' && !Object.hasOwn(known, special)) {
-      throw new TypeError(
+      throw refusedTokenizer(
         `the single template of its post_processor names ${JSON.stringify(special)}, which its special_tokens do not list`,
+        'List it there with its id',
       );
     }
   }
   if (texts !== 1)
-    throw new TypeError(`the single template of its post_processor has the text ${texts} times`);
+    throw refusedTokenizer(
+      `the single template of its post_processor has the text ${texts} times`,
+      'Name $A once',
+    );
 }
 
 /** Normalizers or pre-tokenizers in the order of their work. */
@@ -113,19 +133,29 @@ function patternOf(step: JsonObject): string | undefined {
   return typeof regex === 'string' ? regex : undefined;
 }
 
-/** By how much a step can lengthen a text, and whether it is safe at all. */
+/** By how much a step can lengthen a text, in characters, and whether it is safe at all. */
 function growthOf(step: JsonObject): number {
   const pattern = patternOf(step);
   const empty = pattern !== undefined && requireBoundedPattern(pattern).empty;
-  if (step.length === 0) throw new TypeError('its pre-tokenizer cuts texts into pieces of length 0');
+  if (step.length === 0)
+    throw refusedTokenizer('its pre-tokenizer cuts texts into pieces of length 0', 'Give it a length from 1');
   if (step.precompiled_charsmap !== undefined || step.type === 'Precompiled')
     return Math.max(1, longestReplacement(step.precompiled_charsmap));
   if (typeof step.content === 'string') {
-    const content = Buffer.byteLength(step.content);
+    const content = charactersOf(step.content);
     const replaced = isJsonObject(step.pattern) ? step.pattern.String : undefined;
-    if (empty || replaced === '') throw new TypeError('its normalizer replaces the empty text');
-    if (typeof replaced !== 'string') return content + 1;
-    return Math.max(1, content / Buffer.byteLength(replaced));
+    if (empty || replaced === '')
+      throw refusedTokenizer(
+        'its normalizer replaces the empty text',
+        'Give it a pattern that matches a character at least',
+      );
+    // A pattern takes one character at least.
+    return Math.max(1, content / (typeof replaced === 'string' ? charactersOf(replaced) : 1));
   }
-  return step.type === 'ByteLevel' ? 2 : 1;
+  // It makes a character of each byte.
+  return step.type === 'ByteLevel' ? 4 : 1;
+}
+
+function charactersOf(text: string): number {
+  return Array.from(text).length;
 }

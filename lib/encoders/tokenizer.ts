@@ -142,7 +142,12 @@ export class Tokenizer {
       });
     } catch (error) {
       const placeholder = placeholderIn(json);
-      throw unusable(origin, placeholder === undefined ? error : new Error(placeholder, { cause: error }));
+      throw unusable(
+        origin,
+        placeholder === undefined
+          ? error
+          : new GradCacheError('CHECKPOINT', `${placeholder}.`, { cause: error }),
+      );
     }
   }
 
@@ -219,7 +224,7 @@ export class Tokenizer {
     throw new GradCacheError(
       'INPUT',
       `Text ${long} has ${texts[long]!.length} characters; a tokenizer with patterns of its own takes up to ` +
-        `${this.#longestText}. Cut the text.`,
+        `${this.#longestText}. Cut the text before it is encoded: maxLength cuts tokens, once the patterns have met the whole text.`,
     );
   }
 

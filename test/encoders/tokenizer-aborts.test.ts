@@ -60,6 +60,41 @@ test('patterns that may take too many tries are refused, those of published toke
     assert.equal(requireBoundedPattern(pattern).empty, true, pattern);
 });
 
+test('a group that is matched in one way may be repeated', async () => {
+  for (const pattern of ['(?:ab)+', '\\d{1,3}(?:,\\d{3})*', '\\d{3}(?=(?:\\d{3})*\\b)', '(?:[a-z]\\d)*x']) {
+    const split = { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false };
+    const tokenizer = await open(wordPieces({ pre_tokenizer: split }));
+    const texts = ['ab', 'a1', ',123', '1'].map((text) => text.repeat(3000));
+    assert.equal((await tokenizer.encode(texts, { maxLength: 8 })).offsets.length, texts.length + 1);
+  }
+  const bad = [
+    '(?:ab?)+',
+    '(?:a|b)+',
+    '(?:(?!x)a)+',
+    '(?:a*b)+',
+    '(?i)(?:ss)+',
+    '(?:ab)+(?:ab)+c',
+    '(?:ab){9}',
+    '(?:^)*',
+  ];
+  for (const pattern of bad)
+    assert.throws(() => requireBoundedPattern(pattern), { code: 'CHECKPOINT' }, pattern);
+});
+
+test('each refusal says its own way out', async () => {
+  const split = { type: 'Split', pattern: { Regex: '(a+)+' }, behavior: 'Isolated', invert: false };
+  for (const json of [
+    wordPieces({ pre_tokenizer: split }),
+    wordPieces({ pre_tokenizer: { type: 'FixedLength', length: 0 } }),
+    wordPieces({ normalizer: { type: 'Precompiled', precompiled_charsmap: '!!' } }),
+  ]) {
+    const error = await open(json).catch((reason: Error) => reason);
+    assert.match((error as Error).message, /\. (Write|Give|The map is damaged).+\.$/);
+    assert.doesNotMatch((error as Error).message, /save_pretrained/);
+  }
+  await assert.rejects(Tokenizer.fromJson('{'), { code: 'CHECKPOINT', message: /save_pretrained/ });
+});
+
 test('a tokenizer with patterns of its own does not take texts without end', async () => {
   const split = { type: 'Split', pattern: { Regex: ' +|[^ ]+' }, behavior: 'Isolated', invert: false };
   const tokenizer = await open(wordPieces({ pre_tokenizer: split }));
@@ -67,7 +102,7 @@ test('a tokenizer with patterns of its own does not take texts without end', asy
   assert.equal((await tokenizer.encode(['cat', long], { maxLength: 8 })).offsets.length, 3);
   await assert.rejects(tokenizer.encode(['cat', `${long} `], { maxLength: 8 }), {
     code: 'INPUT',
-    message: /^Text 1 has 500001 characters/,
+    message: /^Text 1 has 500001 characters.* Cut the text before it is encoded: maxLength cuts tokens/,
   });
 });
 
@@ -76,6 +111,14 @@ test('steps that do not end, or lengthen a text without bound, are refused', asy
   const replace = (pattern: object, content: string) => ({ type: 'Replace', pattern, content });
   await refuses(wordPieces({ normalizer: replace({ String: '' }, 'x') }), /replaces the empty text/);
   await refuses(wordPieces({ normalizer: replace({ Regex: 'a*' }, 'x') }), /replaces the empty text/);
+  // A character for a character lengthens nothing, however many steps there are.
+  const single = ['‘', '–', '▁'].flatMap((each) => [
+    replace({ Regex: each }, '—'),
+    replace({ String: '-' }, each),
+  ]);
+  await open(
+    wordPieces({ normalizer: { type: 'Sequence', normalizers: [...single, ...single, ...single] } }),
+  );
   const normalizers = Array.from({ length: 12 }, () => replace({ String: 'a' }, 'aa'));
   await refuses(
     wordPieces({ normalizer: { type: 'Sequence', normalizers } }),
