@@ -1,4 +1,5 @@
 import { GradCacheError } from './errors.js';
+import { withoutWriters } from './names-beside.js';
 import { isError, reasonOf } from './realms.js';
 
 type Code = 'INPUT' | 'CHECKPOINT' | 'SETUP';
@@ -24,10 +25,14 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
     "Node's permission model forbids it: give --allow-fs-read and --allow-fs-write for what is read and written",
 };
 
+const NO_FOLDER = 'The folder that it would be in is not there: make it, or name another place';
+
 /** What is thrown where the system refuses a file: `PATH cannot be WHAT`, its reason, and the way out. */
 export function fileError(code: Code, path: string, what: string, error: unknown): GradCacheError {
-  const wayOut = WAYS_OUT[(error as NodeJS.ErrnoException | null)?.code ?? ''];
-  const message = `${path} cannot be ${what}: ${reasonOf(error)}.${wayOut === undefined ? '' : ` ${wayOut}.`}`;
+  const system = (error as NodeJS.ErrnoException | null)?.code ?? '';
+  const wayOut = system === 'ENOENT' && what === 'written' ? NO_FOLDER : WAYS_OUT[system];
+  const reason = `${path} cannot be ${what}: ${reasonOf(error)}.`;
+  const message = `${withoutWriters(reason)}${wayOut === undefined ? '' : ` ${wayOut}.`}`;
   return new GradCacheError(code, message, { cause: error });
 }
 

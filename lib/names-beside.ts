@@ -37,3 +37,12 @@ const BESIDE = new RegExp(
 function digits(number: number, count: number): string {
   return String(number).padStart(count, '0');
 }
+
+/** A text with the paths in it as the user gave them: what is written beside a place is named by that place. */
+export function withoutWriters(text: string): string {
+  return text.replace(WITHIN, '').replace(WRITTEN, '');
+}
+
+const WRITTEN = new RegExp(`\\.\\d{${PID_DIGITS + THREAD_DIGITS}}\\.tmp(?!\\w)`, 'g');
+/** What is written inside a folder that cannot be renamed. */
+const WITHIN = new RegExp(`[/\\\\]\\.gradcache(\\.turn)?${WRITTEN.source}`, 'g');

@@ -8,7 +8,7 @@ import { packageVersion } from '../runtime/paths.js';
 import { nodeProblem } from '../runtime/platform.js';
 import type { Command } from './command.js';
 import { COMMON_FLAGS, formatHelp, parseFlags, UsageError } from './flags.js';
-import { watchOutput } from './output.js';
+import { UNWRITABLE, wasTold, watchOutput } from './output.js';
 import { ProgressLine } from './terminal.js';
 
 /**
@@ -85,6 +85,7 @@ export async function main(args: readonly string[]): Promise<number> {
     return await command.run(parsed, { progress, print });
   } catch (error) {
     progress.clear();
+    if (error instanceof GradCacheError && wasTold(error)) return UNWRITABLE;
     process.stderr.write(`${describe(error, rest.includes('--debug'))}\n`);
     if (error instanceof UsageError) {
       process.stderr.write(`See: gradcache ${Object.hasOwn(COMMANDS, name) ? `${name} ` : ''}--help\n`);

@@ -40,7 +40,7 @@ export function streamOf(path: string): 'stdout' | 'stderr' | undefined {
  */
 export async function openOutputFile(path: string): Promise<OutputFile> {
   const stream = streamOf(path);
-  if (stream !== undefined) return new StreamOutput(process[stream]);
+  if (stream !== undefined) return new StreamOutput(path, process[stream]);
   return onFiles('INPUT', path, 'written', async () => {
     const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
@@ -149,11 +149,16 @@ class DeviceOutput implements OutputFile {
 class StreamOutput implements OutputFile {
   readonly canGoBack = false;
 
-  constructor(readonly stream: NodeJS.WriteStream) {}
+  constructor(
+    readonly path: string,
+    readonly stream: NodeJS.WriteStream,
+  ) {}
 
   write(bytes: Buffer): Promise<void> {
     return new Promise((done, fail) => {
-      this.stream.write(bytes, (error) => (error ? fail(error) : done()));
+      this.stream.write(bytes, (error) =>
+        error ? fail(fileError('INPUT', this.path, 'written', error)) : done(),
+      );
     });
   }
 

@@ -1,8 +1,16 @@
+import type { GradCacheError } from '../errors.js';
 import { fileError } from '../file-error.js';
 
 /** Exit codes for an output that cannot be written: by the reader's doing, or by the system's. */
 const NO_READER = 141;
-const UNWRITABLE = 74;
+export const UNWRITABLE = 74;
+
+const toldErrors = new WeakSet<object>();
+
+/** Whether an error comes from a standard stream that takes no more, which {@link watchOutput} has told. */
+export function wasTold({ cause }: GradCacheError): boolean {
+  return typeof cause === 'object' && cause !== null && toldErrors.has(cause);
+}
 
 /**
  * Says what happens where standard output or standard error takes no more. Where whoever read it has gone (`| head`), that is
@@ -17,6 +25,7 @@ export function watchOutput(): void {
     let told = false;
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EPIPE') process.exit(NO_READER);
+      toldErrors.add(error);
       if (told) return;
       told = true;
       process.exitCode ||= UNWRITABLE;

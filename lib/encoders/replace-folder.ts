@@ -78,10 +78,22 @@ async function replace(path: string, target: string, options: Replacement): Prom
   await mergeAbandoned(target, options.belongs);
   await undoAbandoned(target, entriesOf(options));
   const before = await namesIn(target, path);
-  if (before === undefined) await mkdir(dirname(target), { recursive: true });
+  if (before === undefined) await makeFolder(dirname(target));
   else requireKnown(path, before, options.recognise);
   const written = (await isFixed(target)) ? false : await replaceWhole(target, options);
   if (!written) await replaceInside(target, options);
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    // On a file system without write access Node says that there is no such folder; of one that is there, access says why.
+    let there = dirname(path);
+    while ((await stat(there).catch(() => null)) === null && dirname(there) !== there) there = dirname(there);
+    await access(there, constants.W_OK);
+    throw error;
+  }
 }
 
 function requireKnown(path: string, names: readonly string[], recognise: Replacement['recognise']): void {

@@ -89,7 +89,16 @@ function homeFolder(): string | null {
 /** The project a command runs in: the nearest folder upwards of `from` with a package.json, else `from` itself. */
 export function projectFolder(from: string = process.cwd()): string {
   for (let folder = resolve(from); ; folder = dirname(folder)) {
-    if (existsSync(join(folder, 'package.json'))) return folder;
+    if (isThere(join(folder, 'package.json'))) return folder;
     if (dirname(folder) === folder) return resolve(from);
+  }
+}
+
+/** Where Node's permission model forbids to look, existsSync throws: what may not be seen is not used. */
+function isThere(path: string): boolean {
+  try {
+    return existsSync(path);
+  } catch {
+    return false;
   }
 }

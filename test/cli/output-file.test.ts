@@ -178,3 +178,11 @@ test('a complete result that cannot be put in its place is kept, and the error s
   const [name] = await readdir(folder);
   assert.equal(await readFile(join(folder, name!), 'utf8'), 'all');
 });
+
+test('a file in a folder that is not there is refused with the way out', async (t) => {
+  const path = join(await temporaryFolder(t), 'none', 'file');
+  await assert.rejects(openOutputFile(path), {
+    code: 'INPUT',
+    message: /file cannot be written: ENOENT.*make it/,
+  });
+});

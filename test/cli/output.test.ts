@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { saveTinyModel, temporaryFolder } from '../training/support.js';
 
 const PROGRAM = join(import.meta.dirname, '..', '..', 'lib', 'cli', 'main.js');
 
@@ -24,6 +26,18 @@ test('standard output on a full disk: told on standard error in one line, and an
   const { status, stderr } = onFullDisk(['--help'], [1]);
   assert.equal(status, 74);
   assert.match(stderr, /^INPUT: standard output cannot be written: ENOSPC: .*The disk is full: .*\n$/);
+});
+
+test('vectors for standard output on a full disk are told once, with the same exit code', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const input = join(folder, 'texts.txt');
+  await writeFile(input, 'a cat\n');
+  const args = ['embed', '--model', model, '--device', 'cpu', '--input', input, '--format', 'jsonl'];
+  const { status, stderr } = onFullDisk([...args, '--output', '/dev/stdout'], [1]);
+  assert.equal(status, 74);
+  assert.equal(stderr.match(/ENOSPC/g)?.length, 1, stderr);
+  assert.match(stderr, /INPUT: standard output cannot be written: ENOSPC/);
 });
 
 test('standard error on a full disk: told on standard output, and what went wrong besides has its own exit code', () => {

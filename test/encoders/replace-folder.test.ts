@@ -80,7 +80,8 @@ for (const [code, wayOut] of [
     });
     await assert.rejects(save(folder, 'second'), (error: Error & { code?: string }) => {
       assert.equal(error.code, 'INPUT');
-      assert.ok(error.message.includes(folder), error.message);
+      assert.ok(error.message.startsWith(`${join(folder, 'config.json')} cannot be written`), error.message);
+      assert.doesNotMatch(error.message, /\.tmp/);
       assert.match(error.message, wayOut);
       return true;
     });
