@@ -7,6 +7,7 @@ import { Tensor } from '../tensor.js';
 import { compareRows, disposeRows, scoreAll } from './similarity.js';
 import type { ComparedRows } from './similarity.js';
 import { inWorkspace } from './workspace.js';
+import type { Workspace } from './workspace.js';
 
 /** Settings of {@link search}. */
 export interface SearchOptions {
@@ -152,24 +153,9 @@ interface Best {
 /** The best `k` of one tile of scores. */
 function bestOf(scores: Tensor, offset: number, k: number): Promise<Best> {
   return inWorkspace(async (space) => {
-    const columns = scores.shape[1] as number;
-    const keep = Math.min(k, columns);
-    // topk breaks ties as it likes: it serves to find the lowest score that is kept. Which are kept is then told by numbers
-    // that never tie: the place of those above it, the place and more of those equal to it, most of all for the others.
-    const [values] = await space.callTwo('aten::topk', scores, keep, 1, true, true);
-    const lowest = await space.call('aten::narrow', values, 1, keep - 1, 1);
-    const places = await space.call('aten::arange', columns, { dtype: 'int64', device: scores.device });
-    const later = await space.call('aten::arange.start', columns, 2 * columns, {
-      dtype: 'int64',
-      device: scores.device,
-    });
-    const last = await space.call('aten::full_like', later, 2 * columns);
-    const equal = await space.call('aten::eq.Tensor', scores, lowest);
-    const equalOrLess = await space.call('aten::where.self', equal, later, last);
-    const above = await space.call('aten::gt.Tensor', scores, lowest);
-    const keys = await space.call('aten::where.self', above, places, equalOrLess);
-    const [, chosen] = await space.callTwo('aten::topk', keys, keep, 1, false, true);
-    // The chosen are in the order of their places, apart from the equal ones at the end, and stay so where scores tie.
+    const keep = Math.min(k, scores.shape[1] as number);
+    const chosen = await placesOf(scores, keep, space);
+    // The chosen are in the order of their places, apart from equal ones at the end, and stay so where scores tie.
     const found = await space.call('aten::gather', scores, 1, chosen);
     const [sorted, order] = await space.callTwo('aten::sort.stable', found, {
       stable: true,
@@ -183,6 +169,44 @@ function bestOf(scores: Tensor, offset: number, k: number): Promise<Best> {
     first.dispose();
     return { scores: space.keep(sorted), documents: space.keep(documents) };
   });
+}
+
+/** The places of the best scores of each row, `[n, keep]`; of equal ones the first, and those in order. */
+async function placesOf(scores: Tensor, keep: number, space: Workspace): Promise<Tensor> {
+  const columns = scores.shape[1] as number;
+  const [values, indices] = await space.callTwo(
+    'aten::topk',
+    scores,
+    Math.min(keep + 1, columns),
+    1,
+    true,
+    true,
+  );
+  const lowest = await space.call('aten::narrow', values, 1, keep - 1, 1);
+  // topk breaks ties as it likes. Where the next score is lower in every row, no tie is cut, and its choice is the only one.
+  if (keep < columns) {
+    const next = await space.call('aten::narrow', values, 1, keep, 1);
+    const cut = await space.call('aten::eq.Tensor', lowest, next);
+    if ((await numberOf('aten::sum', cut)) === 0) {
+      const best = await space.call('aten::narrow', indices, 1, 0, keep);
+      const [places] = await space.callTwo('aten::sort', best, 1, false);
+      return places;
+    }
+  }
+  // Which are kept is told by numbers that never tie: the place of those above the lowest score that is kept, the place and
+  // more of those equal to it, most of all for the others.
+  const places = await space.call('aten::arange', columns, { dtype: 'int64', device: scores.device });
+  const later = await space.call('aten::arange.start', columns, 2 * columns, {
+    dtype: 'int64',
+    device: scores.device,
+  });
+  const last = await space.call('aten::full_like', later, 2 * columns);
+  const equal = await space.call('aten::eq.Tensor', scores, lowest);
+  const equalOrLess = await space.call('aten::where.self', equal, later, last);
+  const above = await space.call('aten::gt.Tensor', scores, lowest);
+  const keys = await space.call('aten::where.self', above, places, equalOrLess);
+  const [, chosen] = await space.callTwo('aten::topk', keys, keep, 1, false, true);
+  return chosen;
 }
 
 /** The best `k` of two lists, both of which are disposed; the documents of the first all come before those of the second. */

@@ -97,6 +97,25 @@ for (const similarity of SIMILARITIES) {
   });
 }
 
+test('equal documents are listed by place, wherever the border of the best lies among them', async () => {
+  const documents = Array.from({ length: 500 }, (_, place) => [(place * 7) % 5, 1]);
+  const queries = [
+    [1, 0],
+    [-1, 0],
+    [0, 1],
+  ];
+  for (const k of [1, 99, 100, 101, 250, 300, 499, 500]) {
+    const expected = bruteForce(queries, documents, k, 'dot')
+      .flat()
+      .map(({ index }) => index);
+    const { documents: found } = await search(toTensor(queries), toTensor(documents), {
+      k,
+      similarity: 'dot',
+    });
+    assert.deepEqual([...found], expected, `k ${k}`);
+  }
+});
+
 test('numbers of any size are compared exactly enough, and a row of zeros has the cosine 0', async () => {
   const rows = [
     [1e-20, 2e-20],
