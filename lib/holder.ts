@@ -68,3 +68,14 @@ export function runs({ pid, started }: Holder): boolean {
   const now = startOf(pid);
   return now === null || started === null || now === started;
 }
+
+/**
+ * Whether the writer that a text names has ended; undefined where that cannot be seen. To be asked by a thread that is not
+ * itself writing there.
+ */
+export function isGone(text: string): boolean | undefined {
+  const found = readHolder(text);
+  if (found === null || found.system !== thisSystem()) return undefined;
+  if (found.pid === process.pid && found.thread !== threadId) return runs(found) ? undefined : true;
+  return found.pid === process.pid || !runs(found);
+}

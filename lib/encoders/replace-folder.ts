@@ -25,6 +25,7 @@ import {
   type Entries,
 } from './replace-inside.js';
 import { beside } from '../names-beside.js';
+import { HOLDER, removeHalfWritten, writeHolder } from './half-written.js';
 import { inTurn } from './replace-file.js';
 import { mergeAbandoned, mergeInto, type Belongs } from './set-aside.js';
 
@@ -76,6 +77,8 @@ interface Replacement {
 
 async function replace(path: string, target: string, options: Replacement): Promise<void> {
   await mergeAbandoned(target, options.belongs);
+  await removeHalfWritten(target);
+  await removeHalfWritten(join(target, '.gradcache'));
   await undoAbandoned(target, entriesOf(options));
   const before = await namesIn(target, path);
   if (before === undefined) await makeFolder(dirname(target));
@@ -160,7 +163,9 @@ async function replaceWhole(target: string, { write, belongs }: Replacement): Pr
 
 async function fill(fresh: string, write: Replacement['write']): Promise<void> {
   await mkdir(fresh);
+  await writeHolder(fresh);
   await write(fresh);
+  await rm(join(fresh, HOLDER), { force: true });
   await flushFolder(fresh);
 }
 

@@ -2,14 +2,13 @@
  * Replaces the entries of a folder that cannot itself be renamed. They are first moved into a folder within it; when all of
  * the new ones stand, that folder is given another name, which settles the matter, and is removed.
  */
-import { randomUUID } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { threadId } from 'node:worker_threads';
 import { flushFolder } from '../file-handle.js';
-import { holder, readHolder, runs, thisSystem } from '../holder.js';
+import { isGone } from '../holder.js';
 import { beside } from '../names-beside.js';
+import { HOLDER, readHolderFile, writeHolder } from './half-written.js';
 import type { Belongs } from './set-aside.js';
 
 /** What an unfinished replacement has taken away; making it is what gives one writer the turn. */
@@ -17,9 +16,7 @@ const ASIDE = '.gradcache.old';
 /** The same after a finished one. */
 const DONE = '.gradcache.done';
 
-/** Within the first: who has the turn. */
-const HOLDER = '.gradcache.holder';
-/** Within the first, while the new entries move in: all that was there has been set aside. */
+/** Within it, while the new entries move in: all that was there has been set aside. */
 const COMPLETE = '.gradcache.complete';
 /** A copy that is not whole yet. */
 const PART = '.gradcache.part';
@@ -97,7 +94,7 @@ async function takeTurn(target: string, entries: Entries): Promise<void> {
     for (;;) {
       await undoAbandoned(target, entries);
       await mkdir(turn, { recursive: true });
-      await writeFile(join(turn, HOLDER), JSON.stringify(holder(randomUUID())));
+      await writeHolder(turn);
       try {
         await rename(turn, join(target, ASIDE));
         return;
@@ -117,7 +114,7 @@ export async function undoAbandoned(target: string, entries: Entries): Promise<v
   for (;;) {
     const status = await stat(aside).catch(() => null);
     if (status === null || (await removeEmpty(aside))) return;
-    const text = await readFile(join(aside, HOLDER), 'utf8').catch(() => '');
+    const text = await readHolderFile(aside);
     const gone = isGone(text) ?? Date.now() - status.mtimeMs > ABANDONED_AFTER;
     if (gone && (await takeOver(aside, text))) await bringBack(target, entries);
     else await wait(20);
@@ -130,15 +127,6 @@ async function removeEmpty(folder: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-/** Whether the writer was killed; undefined where that cannot be seen. */
-function isGone(text: string): boolean | undefined {
-  const found = readHolder(text);
-  if (found === null || found.system !== thisSystem()) return undefined;
-  if (found.pid === process.pid && found.thread !== threadId) return runs(found) ? undefined : true;
-  // Writes of one thread take turns: one of its own is over.
-  return found.pid === process.pid || !runs(found);
 }
 
 /** Of many that find a writer gone, one gets its turn. */
@@ -157,7 +145,7 @@ async function takeOver(aside: string, gone: string): Promise<boolean> {
       throw error;
     }
   }
-  await writeFile(file, JSON.stringify(holder(randomUUID())));
+  await writeHolder(aside);
   return true;
 }
 

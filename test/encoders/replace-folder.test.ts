@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdir, readdir, readFile, realpath, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { beside } from '../../lib/names-beside.js';
@@ -275,4 +275,27 @@ test('the folder that the process is in stays, and no path is no folder', async 
   assert.equal(await realpath('.'), await realpath(folder));
   await holds(process.cwd(), 'second', ['notes.txt']);
   await assert.rejects(save('', 'third'), { code: 'INPUT', message: /not a path/ });
+});
+
+test('half of a model that a killed save left is removed by the next; that of a running or unknown one stays', async (t) => {
+  const { parent, folder } = await folderWithNotes(t);
+  const of = (pid: number) =>
+    beside(folder, 'tmp').replace(String(process.pid).padStart(7, '0'), String(pid).padStart(7, '0'));
+  const left = async (path: string, text: string): Promise<string> => {
+    await mkdir(path);
+    await writeFile(join(path, 'weights'), 'half');
+    if (text !== '') await writeFile(join(path, '.gradcache.holder'), text);
+    return basename(path);
+  };
+  const { text } = dead();
+  await left(of(4194990), text);
+  await left(join(folder, basename(of(4194990)).replace('model', '.gradcache')), text);
+  const stay = [
+    await left(of(4194991), JSON.stringify({ ...holder('x'), system: 'another', pid: 4194991 })),
+    await left(of(4194992), ''),
+    await left(of(process.ppid), JSON.stringify({ ...holder('x'), pid: process.ppid, started: null })),
+  ];
+  await save(folder, 'second');
+  await holds(folder, 'second', ['notes.txt']);
+  assert.deepEqual((await readdir(parent)).sort(), ['model', ...stay].sort());
 });
