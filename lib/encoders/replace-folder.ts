@@ -79,6 +79,7 @@ async function replace(path: string, target: string, options: Replacement): Prom
   await mergeAbandoned(target, options.belongs);
   await removeHalfWritten(target);
   await removeHalfWritten(join(target, '.gradcache'));
+  await removeHalfWritten(join(target, '.gradcache.turn'));
   await undoAbandoned(target, entriesOf(options));
   const before = await namesIn(target, path);
   if (before === undefined) await makeFolder(dirname(target));
@@ -140,6 +141,7 @@ async function replaceWhole(target: string, { write, belongs }: Replacement): Pr
   await rm(fresh, { recursive: true, force: true });
   try {
     await fill(fresh, write);
+    await rm(join(fresh, HOLDER), { force: true });
     // Another thread or process may have put its folder there meanwhile: then that one is set aside.
     for (let done = false; !done;) {
       const wasThere = await setAside(target, old);
@@ -165,7 +167,6 @@ async function fill(fresh: string, write: Replacement['write']): Promise<void> {
   await mkdir(fresh);
   await writeHolder(fresh);
   await write(fresh);
-  await rm(join(fresh, HOLDER), { force: true });
   await flushFolder(fresh);
 }
 

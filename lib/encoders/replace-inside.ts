@@ -58,8 +58,8 @@ export async function setAsideInside(target: string, entries: Entries): Promise<
 
 /** Moves the new entries in, and removes what was set aside. */
 export async function takePlaceInside(target: string, fresh: string, entries: Entries): Promise<void> {
-  for (const name of knownLast(await readdir(fresh), entries))
-    await move(join(fresh, name), join(target, name));
+  const names = (await readdir(fresh)).filter((name) => !isOwnEntry(name));
+  for (const name of knownLast(names, entries)) await move(join(fresh, name), join(target, name));
   await flushFolder(target);
   await rename(join(target, ASIDE), join(target, DONE));
   await rm(join(target, DONE), { recursive: true, force: true });
