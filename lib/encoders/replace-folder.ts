@@ -14,6 +14,7 @@ import { basename, dirname, join, resolve, sep } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { onFiles } from '../file-error.js';
 import { flushFolder } from '../file-handle.js';
+import { makeFolders } from '../make-folders.js';
 import { show } from '../option-values.js';
 import {
   bringBack,
@@ -82,22 +83,10 @@ async function replace(path: string, target: string, options: Replacement): Prom
   await removeHalfWritten(join(target, '.gradcache.turn'));
   await undoAbandoned(target, entriesOf(options));
   const before = await namesIn(target, path);
-  if (before === undefined) await makeFolder(dirname(target));
+  if (before === undefined) await makeFolders(dirname(target));
   else requireKnown(path, before, options.recognise);
   const written = (await isFixed(target)) ? false : await replaceWhole(target, options);
   if (!written) await replaceInside(target, options);
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true });
-  } catch (error) {
-    // On a file system without write access Node says that there is no such folder; of one that is there, access says why.
-    let there = dirname(path);
-    while ((await stat(there).catch(() => null)) === null && dirname(there) !== there) there = dirname(there);
-    await access(there, constants.W_OK);
-    throw error;
-  }
 }
 
 function requireKnown(path: string, names: readonly string[], recognise: Replacement['recognise']): void {

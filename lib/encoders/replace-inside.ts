@@ -2,11 +2,12 @@
  * Replaces the entries of a folder that cannot itself be renamed. They are first moved into a folder within it; when all of
  * the new ones stand, that folder is given another name, which settles the matter, and is removed.
  */
-import { cp, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { flushFolder } from '../file-handle.js';
 import { isGone } from '../holder.js';
+import { makeFolders } from '../make-folders.js';
 import { beside } from '../names-beside.js';
 import { HOLDER, readHolderFile, writeHolder } from './half-written.js';
 import type { Belongs } from './set-aside.js';
@@ -93,7 +94,7 @@ async function takeTurn(target: string, entries: Entries): Promise<void> {
   try {
     for (;;) {
       await undoAbandoned(target, entries);
-      await mkdir(turn, { recursive: true });
+      await makeFolders(turn);
       await writeHolder(turn);
       try {
         await rename(turn, join(target, ASIDE));

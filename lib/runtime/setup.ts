@@ -14,6 +14,7 @@ import {
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { onFiles } from '../file-error.js';
+import { makeFolders } from '../make-folders.js';
 import { isAlive } from '../process-alive.js';
 import { findBuilds } from './builds.js';
 import { extractArchive, installWithPip } from './fetch-libtorch.js';
@@ -130,7 +131,7 @@ async function place(
     return { folder: checked(target, target), installed: moved };
   }
   await onFiles('SETUP', target, 'written', async () => {
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolders(dirname(target));
     await removeAbandoned(dirname(target));
     const beside = temporary(target);
     try {
@@ -175,7 +176,7 @@ async function swapIn(beside: string, target: string): Promise<void> {
 async function pointAt(link: string, folder: string): Promise<boolean> {
   if ((await readlink(link).catch(() => null)) === folder) return false;
   await onFiles('SETUP', link, 'written', async () => {
-    await mkdir(dirname(link), { recursive: true });
+    await makeFolders(dirname(link));
     const beside = temporary(link);
     await rm(beside, { force: true });
     await symlink(folder, beside);

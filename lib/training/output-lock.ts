@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import { open, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -7,6 +7,7 @@ import { threadId } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
 import { fileError, onFiles } from '../file-error.js';
 import { holder, readHolder, runs, startOf, thisSystem, type Holder } from '../holder.js';
+import { makeFolders } from '../make-folders.js';
 
 /** Its name in the output folder. */
 const LOCK_FILE = 'train.lock';
@@ -105,8 +106,7 @@ export class OutputLock {
 }
 
 async function makeFolder(path: string): Promise<boolean> {
-  const made = await onFiles('INPUT', path, 'made a folder', () => mkdir(path, { recursive: true }));
-  return made !== undefined;
+  return onFiles('INPUT', path, 'made a folder', () => makeFolders(path));
 }
 
 /** Removes the lock of a run that is over. @throws GradCacheError `INPUT` for that of one that is not */
