@@ -7,15 +7,22 @@ import { dirname } from 'node:path';
  */
 export async function makeFolders(path: string): Promise<boolean> {
   try {
+    return await makeOne(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+  }
+  await makeFolders(dirname(path));
+  return makeOne(path);
+}
+
+async function makeOne(path: string): Promise<boolean> {
+  try {
     await mkdir(path);
     return true;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' && dirname(path) !== path && (await makeFolders(dirname(path))))
-      return makeFolders(path);
-    // Where the file system can hold nothing, it may say so of a folder that is there.
-    const there = code !== 'ENOENT' && (await stat(path).catch(() => null))?.isDirectory() === true;
-    if (!there) throw error;
+    // A file system that takes nothing may say so of a folder that is there.
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    if (missing || (await stat(path).catch(() => null))?.isDirectory() !== true) throw error;
     return false;
   }
 }
