@@ -65,7 +65,7 @@ const BEIR_FLAGS = {
   judgements: {
     kind: 'text',
     value: 'FILE',
-    help: 'query-id, corpus-id and score, separated by tabs; without that header by position, or as qrels of TREC',
+    help: 'query-id, corpus-id and score, by position where the header is another; qrels of TREC too',
   },
 } as const satisfies Flags;
 
