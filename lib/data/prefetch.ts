@@ -18,7 +18,6 @@ export function prefetch<T, U>(
   requireIterable('source', source);
   requireFunction('map', map);
   checkKnown('prefetch', options, ['ahead']);
-  checkKnown('prefetch', options, ['ahead']);
   const { ahead = 1 } = options;
   requireCount('ahead', ahead, 1);
   return generateAhead(source, map, ahead);
