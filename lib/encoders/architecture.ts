@@ -1,7 +1,8 @@
 import { GradCacheError } from '../errors.js';
 import type { EncoderSettings } from '../native.js';
 import { show } from '../option-values.js';
-import { CONFIG_KEYS, requireKeys } from './folder-keys.js';
+import { CONFIG_KEYS } from './config-keys.js';
+import { requireKeys } from './key-table.js';
 
 /** What a sentence-transformers folder adds to config.json. */
 export interface Head {

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { show } from '../option-values.js';
-import { keptKeys, MODEL_KEYS, requireKeys, TRANSFORMER_KEYS, type KeptKeys } from './folder-keys.js';
+import { MODEL_KEYS, TRANSFORMER_KEYS } from './folder-keys.js';
+import { keptKeys, requireKeys, type KeptKeys } from './key-table.js';
 import { readJsonObject } from './json-file.js';
 import { isJsonObject } from './strict-json.js';
 

@@ -1,15 +1,8 @@
 import { join, normalize } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { show } from '../option-values.js';
-import {
-  DENSE_KEYS,
-  ENTRY_KEYS,
-  keptKeys,
-  NORMALIZE_KEYS,
-  POOLING_KEYS,
-  requireKeys,
-} from './folder-keys.js';
-import type { KeptKeys, KeyTable } from './folder-keys.js';
+import { DENSE_KEYS, ENTRY_KEYS, NORMALIZE_KEYS, POOLING_KEYS } from './folder-keys.js';
+import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from './key-table.js';
 import { readJsonFile, readJsonObject } from './json-file.js';
 import { readWeights } from './model-weights.js';
 import type { StoredTensor } from './safetensors.js';

@@ -3,16 +3,16 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { encoderSettings, initializerRange } from '../../lib/encoders/architecture.js';
+import { CONFIG_KEYS } from '../../lib/encoders/config-keys.js';
 import {
-  CONFIG_KEYS,
   DENSE_KEYS,
   ENTRY_KEYS,
   MODEL_KEYS,
   NORMALIZE_KEYS,
   POOLING_KEYS,
   TRANSFORMER_KEYS,
-  type KeyTable,
 } from '../../lib/encoders/folder-keys.js';
+import type { KeyTable } from '../../lib/encoders/key-table.js';
 import { mostTokens } from '../../lib/encoders/length-limit.js';
 import { TextEncoder } from '../../lib/index.js';
 import { fails } from '../robustness/failures.js';
