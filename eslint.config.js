@@ -9,7 +9,7 @@ const noForeignClass = {
     "BinaryExpression[operator='instanceof'][right.name=/^(\\w*Error|DOMException|\\w*Array|\\w*ArrayBuffer|DataView|Buffer|" +
     '\\w*Map|\\w*Set|Promise|RegExp|Date|Function|Object|AbortSignal|\\w*Stream)$/]' +
     ':not([right.name=/^(GradCacheError|UsageError|SettingError)$/])',
-  message: 'A value of another realm is no instance of it: see lib/realms.ts and node:util/types.',
+  message: 'A value of another realm is no instance of it: see lib/options/realms.ts and node:util/types.',
 };
 
 export default defineConfig(

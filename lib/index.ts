@@ -6,30 +6,38 @@
  * @packageDocumentation
  */
 export { GradCacheError, type ErrorCode } from './errors.js';
-export { Tensor, type DType, type Parameter } from './tensor.js';
-export type { TensorData, TensorValues } from './tensor-data.js';
-export { call, callAsync, schema } from './operators.js';
-export { backward, noGrad, withGrad, withSeed } from './autograd.js';
-export { tidy } from './scope.js';
-export { devices, emptyCache, memory, resetPeakMemory, synchronize, threads, type Memory } from './memory.js';
-export { useLibtorch } from './native.js';
+export { Tensor, type DType, type Parameter } from './tensor/tensor.js';
+export type { TensorData, TensorValues } from './tensor/tensor-data.js';
+export { call, callAsync, schema } from './tensor/operators.js';
+export { backward, noGrad, withGrad, withSeed } from './tensor/autograd.js';
+export { tidy } from './tensor/scope.js';
+export {
+  devices,
+  emptyCache,
+  memory,
+  resetPeakMemory,
+  synchronize,
+  threads,
+  type Memory,
+} from './tensor/memory.js';
+export { useLibtorch } from './addon/native.js';
 export {
   GradCache,
   type GradCacheOptions,
   type StepOptions,
   type StepProgress,
   type StepResult,
-} from './gradcache.js';
-export { RepresentationCache } from './representation-cache.js';
+} from './step/gradcache.js';
+export { RepresentationCache } from './step/representation-cache.js';
 export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
 export { ModuleEncoder, type Module, type TensorBatch } from './encoders/module-encoder.js';
-export type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoders/encoder.js';
-export type { Retain } from './retention.js';
-export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './encoders/chunk-plan.js';
-export { Tokenizer, type TokenBatch } from './encoders/tokenizer.js';
+export type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './step/encoder.js';
+export type { Retain } from './step/retention.js';
+export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
+export { Tokenizer, type TokenBatch } from './tokenizer/tokenizer.js';
 export type { Prompt } from './encoders/prompts.js';
-export type { Pooling } from './encoders/model-folder.js';
-export { readSafetensors, writeSafetensors, type StoredTensor } from './encoders/safetensors.js';
+export type { Pooling } from './model-folder/model-folder.js';
+export { readSafetensors, writeSafetensors, type StoredTensor } from './safetensors/safetensors.js';
 export { infoNCE, type InfoNCELoss, type InfoNCEOptions } from './losses/info-nce.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js';
@@ -58,7 +66,7 @@ export {
 } from './evaluation/retrieval.js';
 export { flattenScores } from './evaluation/scores.js';
 export { search, type Ranking, type SearchOptions } from './evaluation/search.js';
-export type { Similarity } from './similarity.js';
+export type { Similarity } from './options/similarity.js';
 export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
 export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
 export { readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';

@@ -51,7 +51,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     const { values } = parseArgs({
       options: { libtorch: { type: 'string' }, out: { type: 'string' }, library: { type: 'string' } },
     });
-    const { locateLibtorch } = await import('../dist/lib/runtime/libtorch.js');
+    const { locateLibtorch } = await import('../dist/lib/addon/runtime/libtorch.js');
     const libtorch = locateLibtorch({ libtorch: values.libtorch });
     await buildAddon(libtorch, values);
     say(`compiled against ${libtorch.folder}`);

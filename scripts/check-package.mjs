@@ -46,7 +46,7 @@ export async function checkPackage({ publish = false } = {}) {
 }
 
 async function checkPrebuilds() {
-  const { SUPPORTED_MINORS } = await import('../dist/lib/runtime/paths.js');
+  const { SUPPORTED_MINORS } = await import('../dist/lib/addon/runtime/paths.js');
   const problems = prebuildProblems(SUPPORTED_MINORS);
   if (problems.length === 0) return;
   throw new Failure(

@@ -92,8 +92,8 @@ function describe(path) {
 
 async function prebuildAll({ only = [], libtorch: folders = [] }) {
   await prepare('typescript');
-  const { SUPPORTED_MINORS } = await import('../dist/lib/runtime/paths.js');
-  const { locateLibtorch, searchLibtorch } = await import('../dist/lib/runtime/libtorch.js');
+  const { SUPPORTED_MINORS } = await import('../dist/lib/addon/runtime/paths.js');
+  const { locateLibtorch, searchLibtorch } = await import('../dist/lib/addon/runtime/libtorch.js');
   const unknown = only.find((part) => !['addons', 'cuda', ...SUPPORTED_MINORS].includes(part));
   if (unknown !== undefined) {
     throw new Failure(

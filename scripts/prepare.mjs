@@ -78,17 +78,17 @@ async function typescript() {
 }
 
 async function findOrInstallLibtorch() {
-  const { locateLibtorch, searchLibtorch } = await import('../dist/lib/runtime/libtorch.js');
+  const { locateLibtorch, searchLibtorch } = await import('../dist/lib/addon/runtime/libtorch.js');
   const { libtorch, places } = searchLibtorch();
   if (libtorch !== null) return libtorch;
   // A setting that points at a wrong folder is for the person to mend; only the lack of one is made good here.
   if (places.some((place) => place.source === 'GRADCACHE_LIBTORCH' && place.path !== null))
     return locateLibtorch();
   // Where there is nothing yet, everything that is missing is named at once.
-  const { findBuilds } = await import('../dist/lib/runtime/builds.js');
+  const { findBuilds } = await import('../dist/lib/addon/runtime/builds.js');
   if (findBuilds().length > 0) requireTools('to install libtorch', ['python3', 'pip']);
   else requireTools('to install libtorch and compile the addon', ['python3', 'pip', ...COMPILING]);
-  const { setup } = await import('../dist/lib/runtime/setup.js');
+  const { setup } = await import('../dist/lib/addon/runtime/setup.js');
   await timed('libtorch (gradcache setup)', () =>
     setup({ onLine: (line) => process.stderr.write(`${line}\n`) }),
   );
@@ -97,7 +97,7 @@ async function findOrInstallLibtorch() {
 
 /** cmake-js, unless an addon made from these sources fits the libtorch. */
 async function addon(libtorch) {
-  const { findBuilds } = await import('../dist/lib/runtime/builds.js');
+  const { findBuilds } = await import('../dist/lib/addon/runtime/builds.js');
   const chosen = findBuilds().find((build) => build.minor === libtorch.minor);
   const sources = readStamp(join(root, 'prebuilds', `torch-${libtorch.minor}`, 'sources'));
   if (chosen?.kind === 'prebuilt' && sources === addonSources()) return;

@@ -1,4 +1,4 @@
-import { doctor, formatDoctor } from '../runtime/doctor.js';
+import { doctor, formatDoctor } from '../addon/runtime/doctor.js';
 import type { Command } from './command.js';
 
 /** `gradcache doctor` */

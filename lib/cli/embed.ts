@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
-import { refuseOverwriting } from '../overwrite.js';
+import { show } from '../options/option-values.js';
+import { refuseOverwriting } from '../files/overwrite.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';

@@ -6,7 +6,7 @@ import { evaluateSts } from '../evaluation/sts.js';
 import { readRetrievalPairs, readSts } from '../evaluation/tasks.js';
 import type { RetrievalTask } from '../evaluation/retrieval.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
-import { SIMILARITIES, type Similarity } from '../similarity.js';
+import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';

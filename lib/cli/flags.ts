@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { nearest } from '../nearest.js';
-import { reasonOf } from '../realms.js';
+import { nearest } from '../options/nearest.js';
+import { reasonOf } from '../options/realms.js';
 
 /** A mistake in how the command was called: exit code 2, and a hint at `--help`. */
 export class UsageError extends GradCacheError {

@@ -2,10 +2,10 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { GradCacheError } from '../errors.js';
-import { isError, reasonOf } from '../realms.js';
-import { nearest } from '../nearest.js';
-import { packageVersion } from '../runtime/paths.js';
-import { nodeProblem } from '../runtime/platform.js';
+import { isError, reasonOf } from '../options/realms.js';
+import { nearest } from '../options/nearest.js';
+import { packageVersion } from '../addon/runtime/paths.js';
+import { nodeProblem } from '../addon/runtime/platform.js';
 import type { Command } from './command.js';
 import { COMMON_FLAGS, formatHelp, parseFlags, UsageError } from './flags.js';
 import { UNWRITABLE, wasTold, watchOutput } from './output.js';

@@ -1,10 +1,10 @@
 import { chmod, open, readlink, realpath, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { beside } from '../names-beside.js';
+import { beside } from '../files/names-beside.js';
 import { GradCacheError } from '../errors.js';
-import { fileError, onFiles } from '../file-error.js';
-import { flush, flushFolder, moveOver, writeAll } from '../file-handle.js';
+import { fileError, onFiles } from '../files/file-error.js';
+import { flush, flushFolder, moveOver, writeAll } from '../files/file-handle.js';
 
 /** Where a command writes a result, piece by piece. */
 export interface OutputFile {

@@ -1,5 +1,5 @@
 import type { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
+import { fileError } from '../files/file-error.js';
 
 /** Exit codes for an output that cannot be written: by the reader's doing, or by the system's. */
 const NO_READER = 141;

@@ -1,4 +1,4 @@
-import { setup } from '../runtime/setup.js';
+import { setup } from '../addon/runtime/setup.js';
 import type { Command } from './command.js';
 
 /** `gradcache setup` */

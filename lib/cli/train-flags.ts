@@ -1,4 +1,4 @@
-import { isPlainObject } from '../realms.js';
+import { isPlainObject } from '../options/realms.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flag } from './flags.js';
 

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
+import { fileError } from '../files/file-error.js';
 import type { ResumeConfig, TrainConfig } from '../training/config.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
-import { SettingError } from '../training/fields.js';
+import { SettingError } from '../options/fields.js';
 import { requireApart } from '../training/inputs-apart.js';
 import { train } from '../training/train.js';
 import type { Command } from './command.js';

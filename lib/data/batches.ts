@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
-import { refused, requireBoolean, requireCount, requireIterable, show } from '../option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireBoolean, requireCount, requireIterable, show } from '../options/option-values.js';
 import { Random } from './random.js';
 import type { Dataset } from './read-pairs.js';
 import type { Row, RowSource } from './row.js';

@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
+import { show } from '../options/option-values.js';
 import { fieldsAreQuoted } from './quoting.js';
 import type { Quoting } from './quoting.js';
 import { RecordSplitter } from './record-splitter.js';

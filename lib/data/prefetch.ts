@@ -1,5 +1,5 @@
-import { checkKnown } from '../known-options.js';
-import { requireCount, requireFunction, requireIterable } from '../option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireCount, requireFunction, requireIterable } from '../options/option-values.js';
 
 /**
  * Maps items one or more ahead of the consumer: while a loop works on one result, `map` is already at the next ones.

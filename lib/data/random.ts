@@ -1,4 +1,4 @@
-import { refused } from '../option-values.js';
+import { refused } from '../options/option-values.js';
 
 /**
  * A small seeded generator of random numbers (xoshiro128**, Blackman and Vigna 2018): the same seed and stream give the

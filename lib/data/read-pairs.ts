@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
+import { checkKnown } from '../options/known-options.js';
 import { formatOf, FORMATS, type DataFormat } from './open-records.js';
-import { requireOneOf, requireSignal, show } from '../option-values.js';
+import { requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
 import { readRows } from './read-rows.js';
 import { readOnceAmong } from './source.js';

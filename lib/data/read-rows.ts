@@ -1,6 +1,6 @@
-import { throwIfAborted } from '../abort.js';
+import { throwIfAborted } from '../options/abort.js';
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
+import { show } from '../options/option-values.js';
 import { openRecords } from './open-records.js';
 import type { DataFormat } from './open-records.js';
 import type { Quoting } from './quoting.js';

@@ -1,5 +1,5 @@
-import { checkKnown } from '../known-options.js';
-import { requireCount, requireIterable } from '../option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireCount, requireIterable } from '../options/option-values.js';
 import { Random } from './random.js';
 
 /** How {@link shuffle} orders. */

@@ -5,9 +5,9 @@ import { addAbortSignal, pipeline, type Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { createGunzip } from 'node:zlib';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
-import { readInto } from '../file-handle.js';
-import { placeholderIn } from '../placeholder.js';
+import { fileError } from '../files/file-error.js';
+import { readInto } from '../files/file-handle.js';
+import { placeholderIn } from '../files/placeholder.js';
 
 /*
  * Where bytes of data come from: a regular file, a named pipe or process substitution, or standard input.

@@ -1,6 +1,6 @@
-import { throwIfAborted } from '../abort.js';
+import { throwIfAborted } from '../options/abort.js';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../file-error.js';
+import { fileError } from '../files/file-error.js';
 import { openSource } from './source.js';
 
 /** Whole records of a text file, as they lay next to each other. */

@@ -1,11 +1,11 @@
 import { GradCacheError } from '../errors.js';
-import { noGrad, withSeed } from '../autograd.js';
-import { call } from '../operators.js';
-import { Tensor, type Parameter } from '../tensor.js';
-import type { EncoderSettings } from '../native.js';
-import { isUnusedByEncoders, parameterName, statedSizes } from './architecture.js';
-import type { DenseLayer, ModelFolder } from './model-folder.js';
-import type { StoredTensor } from './safetensors.js';
+import { noGrad, withSeed } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import type { EncoderSettings } from '../addon/native.js';
+import { isUnusedByEncoders, parameterName, statedSizes } from '../architectures/architecture.js';
+import type { DenseLayer, ModelFolder } from '../model-folder/model-folder.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
 
 /**
  * Compares the sizes that config.json states with the weights, before any memory is asked for by them.

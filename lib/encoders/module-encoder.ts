@@ -1,12 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
-import { backwardInGroup, noGrad, withGrad, withSeed } from '../autograd.js';
-import { call } from '../operators.js';
-import { requireParameterList } from '../parameter-list.js';
-import { synchronous, tidy } from '../scope.js';
-import { Tensor, type Parameter } from '../tensor.js';
-import { requireBackward, requireChunk, requireForwardOptions } from './chunk-checks.js';
-import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
+import { backwardInGroup, noGrad, withGrad, withSeed } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import { requireParameterList } from '../tensor/parameter-list.js';
+import { synchronous, tidy } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
+import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from '../step/encoder.js';
 
 /** A batch of tensors whose first dimensions agree: images, feature rows, several inputs side by side. */
 export type TensorBatch = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
-import { show } from '../option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { show } from '../options/option-values.js';
 
 /**
  * What is put in front of a text: the name of one of the model's prompts, `''` for nothing, or the words themselves, as in

@@ -1,9 +1,9 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { requireCount } from '../option-values.js';
-import { requireChunk } from './chunk-checks.js';
-import type { Chunk } from './encoder.js';
-import type { TokenBatch } from './tokenizer.js';
+import { requireCount } from '../options/option-values.js';
+import { requireChunk } from '../step/chunk-checks.js';
+import type { Chunk } from '../step/encoder.js';
+import type { TokenBatch } from '../tokenizer/tokenizer.js';
 
 /** @throws GradCacheError `INPUT` unless it has the lists of a batch of token ids */
 export function requireTokens(batch: unknown): void {

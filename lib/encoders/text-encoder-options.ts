@@ -1,13 +1,13 @@
-import { checkKnown } from '../known-options.js';
+import { checkKnown } from '../options/known-options.js';
 import {
   requireBoolean,
   requireCount,
   requireNumber,
   requireOneOf,
   requireString,
-} from '../option-values.js';
-import { requireSeed } from '../seeds.js';
-import type { Pooling } from './model-folder.js';
+} from '../options/option-values.js';
+import { requireSeed } from '../options/seeds.js';
+import type { Pooling } from '../model-folder/model-folder.js';
 
 /** How a text encoder computes. */
 export interface TextEncoderOptions {

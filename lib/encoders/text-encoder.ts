@@ -1,23 +1,23 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { whileReading } from '../in-use.js';
-import { checkKnown } from '../known-options.js';
-import { refused, requireOneOf, requireSignal, show } from '../option-values.js';
-import { backwardInGroup } from '../autograd.js';
-import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../native.js';
-import { call } from '../operators.js';
-import { putRows } from '../rows.js';
-import { untracked } from '../scope.js';
-import { SIMILARITIES, type Similarity } from '../similarity.js';
-import { belongsToEncoder } from '../encoder-gradients.js';
-import { Tensor, type Parameter } from '../tensor.js';
-import { encoderSettings, initializerRange } from './architecture.js';
-import { requireBackward, requireChunk, requireForwardOptions } from './chunk-checks.js';
-import { planChunks } from './chunk-plan.js';
-import { inOrder } from './chunk-queue.js';
-import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './encoder.js';
-import { mostTokens, requireLength } from './length-limit.js';
-import { readModelFolder, writeModelFolder, type ModelFolder } from './model-folder.js';
+import { whileReading } from '../tensor/in-use.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireOneOf, requireSignal, show } from '../options/option-values.js';
+import { backwardInGroup } from '../tensor/autograd.js';
+import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../addon/native.js';
+import { call } from '../tensor/operators.js';
+import { putRows } from '../tensor/rows.js';
+import { untracked } from '../tensor/scope.js';
+import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import { belongsToEncoder } from '../tensor/encoder-gradients.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { encoderSettings, initializerRange } from '../architectures/architecture.js';
+import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
+import { planChunks } from '../step/chunk-plan.js';
+import { inOrder } from '../step/chunk-queue.js';
+import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from '../step/encoder.js';
+import { mostTokens, requireLength } from '../model-folder/length-limit.js';
+import { readModelFolder, writeModelFolder, type ModelFolder } from '../model-folder/model-folder.js';
 import { fillRandomly, matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
 import { lengthsOf, pack, requireTokens } from './text-chunk.js';
@@ -27,7 +27,7 @@ import {
   type CreateOptions,
   type TextEncoderOptions,
 } from './text-encoder-options.js';
-import { Tokenizer, type TokenBatch } from './tokenizer.js';
+import { Tokenizer, type TokenBatch } from '../tokenizer/tokenizer.js';
 
 export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.js';
 

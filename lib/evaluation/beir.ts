@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
-import { requireString } from '../option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireString } from '../options/option-values.js';
 import { formatTold } from '../data/open-records.js';
 import { readJudgements } from './judgements.js';
 import { readColumns } from './records.js';

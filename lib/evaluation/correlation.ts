@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { refused } from '../option-values.js';
+import { refused } from '../options/option-values.js';
 
 /** Pearson's correlation of two lists of equal length; NaN when one of them is constant. */
 export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): number {

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { refused } from '../option-values.js';
-import { Tensor } from '../tensor.js';
+import { refused } from '../options/option-values.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { EncodesTexts } from './retrieval.js';
 
 /**

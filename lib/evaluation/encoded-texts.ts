@@ -1,7 +1,7 @@
-import { noGrad } from '../autograd.js';
+import { noGrad } from '../tensor/autograd.js';
 import { GradCacheError } from '../errors.js';
-import { call } from '../operators.js';
-import { Tensor } from '../tensor.js';
+import { call } from '../tensor/operators.js';
+import { Tensor } from '../tensor/tensor.js';
 import { DistinctTexts } from './distinct-texts.js';
 
 /**

@@ -1,7 +1,7 @@
 import { refuseStandIn } from '../data/source.js';
 import { anyLineEnd, isDecoded, readRegions } from '../data/text-stream.js';
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
+import { show } from '../options/option-values.js';
 
 const BEIR_NAMES = ['query-id', 'corpus-id', 'score'] as const;
 

@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { refused, requireCount, show } from '../option-values.js';
+import { refused, requireCount, show } from '../options/option-values.js';
 import type { RetrievalTask } from './retrieval.js';
 import type { Ranking } from './search.js';
 

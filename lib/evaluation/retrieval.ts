@@ -1,8 +1,8 @@
 import type { Prompt } from '../encoders/prompts.js';
-import { checkKnown } from '../known-options.js';
-import { requireCount, requireFunction, requireSignal } from '../option-values.js';
-import type { Similarity } from '../similarity.js';
-import type { Tensor } from '../tensor.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireCount, requireFunction, requireSignal } from '../options/option-values.js';
+import type { Similarity } from '../options/similarity.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { encodeTexts } from './encode-texts.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { PlacedTexts } from './placed-texts.js';

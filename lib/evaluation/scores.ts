@@ -1,4 +1,4 @@
-import { refused } from '../option-values.js';
+import { refused } from '../options/option-values.js';
 import type { RetrievalScores } from './retrieval.js';
 import type { StsScores } from './sts.js';
 

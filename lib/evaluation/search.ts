@@ -1,9 +1,9 @@
-import { requireCount, requireOneOf } from '../option-values.js';
+import { requireCount, requireOneOf } from '../options/option-values.js';
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
-import { callAsync } from '../operators.js';
-import { SIMILARITIES, type Similarity } from '../similarity.js';
-import { Tensor } from '../tensor.js';
+import { checkKnown } from '../options/known-options.js';
+import { callAsync } from '../tensor/operators.js';
+import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import { Tensor } from '../tensor/tensor.js';
 import { compareRows, disposeRows, scoreAll } from './similarity.js';
 import type { ComparedRows } from './similarity.js';
 import { inWorkspace } from './workspace.js';

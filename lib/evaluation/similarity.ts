@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
-import { requireOneOf } from '../option-values.js';
-import { SIMILARITIES, type Similarity } from '../similarity.js';
-import type { Tensor } from '../tensor.js';
+import { requireOneOf } from '../options/option-values.js';
+import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { inWorkspace } from './workspace.js';
 import type { Workspace } from './workspace.js';
 

@@ -1,9 +1,9 @@
 import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
-import { requireCount, requireFunction, requireSignal, show } from '../option-values.js';
-import type { Similarity } from '../similarity.js';
-import type { Tensor } from '../tensor.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireCount, requireFunction, requireSignal, show } from '../options/option-values.js';
+import type { Similarity } from '../options/similarity.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { pearson, spearman } from './correlation.js';
 import { encodeTexts } from './encode-texts.js';
 import { EncodedTexts } from './encoded-texts.js';

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
-import { refused, requireString, show } from '../option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireString, show } from '../options/option-values.js';
 import type { Row } from '../data/row.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { readColumns } from './records.js';

@@ -1,5 +1,5 @@
-import { callAsync } from '../operators.js';
-import type { Tensor } from '../tensor.js';
+import { callAsync } from '../tensor/operators.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /** Runs `work` and then frees the tensors that it made in its workspace, but for those that it keeps. */
 export async function inWorkspace<T>(work: (space: Workspace) => Promise<T>): Promise<T> {

@@ -1,11 +1,11 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { noGrad } from '../autograd.js';
-import { checkKnown } from '../known-options.js';
-import { refused, requireBoolean, requireNumber, requireOneOf, show } from '../option-values.js';
-import { guardedAsync, native } from '../native.js';
-import { untracked } from '../scope.js';
-import { Tensor, type Parameter } from '../tensor.js';
+import { noGrad } from '../tensor/autograd.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireBoolean, requireNumber, requireOneOf, show } from '../options/option-values.js';
+import { guardedAsync, native } from '../addon/native.js';
+import { untracked } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { requireFinite, type LossGradients, type LossOptions, type LossWithGradients } from './loss.js';
 
 /** Settings of {@link infoNCE}. */

@@ -1,10 +1,10 @@
 import { GradCacheError } from '../errors.js';
-import { backward, leavesOf, noGrad, withGrad } from '../autograd.js';
-import { GradientSnapshot } from '../gradient-snapshot.js';
-import { call } from '../operators.js';
-import { refused } from '../option-values.js';
-import { synchronous, tidy, untracked } from '../scope.js';
-import { Tensor, type Parameter } from '../tensor.js';
+import { backward, leavesOf, noGrad, withGrad } from '../tensor/autograd.js';
+import { GradientSnapshot } from '../tensor/gradient-snapshot.js';
+import { call } from '../tensor/operators.js';
+import { refused } from '../options/option-values.js';
+import { synchronous, tidy, untracked } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
 
 /** A loss (finite) and its gradient with respect to each tower's representations: the paper's step 2. */
 export interface LossGradients {

@@ -1,13 +1,13 @@
 import { types } from 'node:util';
-import { refused, requireNumber } from '../option-values.js';
+import { refused, requireNumber } from '../options/option-values.js';
 import { GradCacheError } from '../errors.js';
-import type { StoredTensor } from '../encoders/safetensors.js';
-import { checkKnown } from '../known-options.js';
-import { call, callAsync } from '../operators.js';
-import { whileReading, whileUpdating } from '../in-use.js';
-import { untracked } from '../scope.js';
-import { Tensor } from '../tensor.js';
-import type { Parameter } from '../tensor.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { checkKnown } from '../options/known-options.js';
+import { call, callAsync } from '../tensor/operators.js';
+import { whileReading, whileUpdating } from '../tensor/in-use.js';
+import { untracked } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+import type { Parameter } from '../tensor/tensor.js';
 import { checkDense, layoutOf, listOf, parametersOf, requireAlike, type Layout } from './parameters.js';
 import { clipGradNorm, gradientsOf, groupAlike } from './clip.js';
 

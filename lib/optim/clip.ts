@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
-import { callAsync } from '../operators.js';
-import { requireNumber } from '../option-values.js';
-import type { Parameter, Tensor } from '../tensor.js';
+import { callAsync } from '../tensor/operators.js';
+import { requireNumber } from '../options/option-values.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { parametersOf } from './parameters.js';
 
 /**

@@ -1,9 +1,9 @@
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
-import { readGiven } from '../read-given.js';
-import { call } from '../operators.js';
-import { isParameter } from '../parameter-list.js';
-import type { Parameter, Tensor } from '../tensor.js';
+import { show } from '../options/option-values.js';
+import { readGiven } from '../options/read-given.js';
+import { call } from '../tensor/operators.js';
+import { isParameter } from '../tensor/parameter-list.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
 
 /** The parameters that a caller gives, which may be an iterable that can be gone through once. @throws GradCacheError `INPUT` */
 export function parametersOf(taker: string, given: unknown): Parameter[] {

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
-import { checkKnown } from '../known-options.js';
-import { refused, requireCount, requireNumber, show } from '../option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireCount, requireNumber, show } from '../options/option-values.js';
 
 /** The learning rate of each step: called with the number of updates made so far, from 0. */
 export type Schedule = (step: number) => number;

@@ -1,15 +1,15 @@
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../encoders/chunk-plan.js';
-import { beside } from '../names-beside.js';
-import { replaceFile } from '../encoders/replace-file.js';
-import { replaceFolder } from '../encoders/replace-folder.js';
-import { readSafetensors, writeSafetensors } from '../encoders/safetensors.js';
-import type { StoredTensor } from '../encoders/safetensors.js';
-import { belongsToModel } from '../encoders/write-model-folder.js';
+import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../step/chunk-plan.js';
+import { beside } from '../files/names-beside.js';
+import { replaceFile } from '../files/replace-file.js';
+import { replaceFolder } from '../files/replace-folder.js';
+import { readSafetensors, writeSafetensors } from '../safetensors/safetensors.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { belongsToModel } from '../model-folder/write-model-folder.js';
 import { GradCacheError } from '../errors.js';
-import { ifAbsent, onFiles } from '../file-error.js';
-import { Fields } from './fields.js';
+import { ifAbsent, onFiles } from '../files/file-error.js';
+import { Fields } from '../options/fields.js';
 import type { RowsRead } from './rows-read.js';
 
 /** What trainer.json holds: where a run stands, and what its data has to be for the run to go on in the same order. */

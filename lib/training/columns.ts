@@ -4,7 +4,7 @@ import type { ReadRecord } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
-import { SettingError } from './fields.js';
+import { SettingError } from '../options/fields.js';
 import { NEGATIVE } from './read-config.js';
 
 /** Records of a file that are looked at: a first row may lack what the others have. */

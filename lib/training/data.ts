@@ -1,4 +1,4 @@
-import { throwIfAborted } from '../abort.js';
+import { throwIfAborted } from '../options/abort.js';
 import { batches } from '../data/batches.js';
 import type { Batch } from '../data/batches.js';
 import { prefetch } from '../data/prefetch.js';
@@ -6,7 +6,7 @@ import { readPairs } from '../data/read-pairs.js';
 import type { Row } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
-import type { TokenBatch } from '../encoders/tokenizer.js';
+import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
 import { promptOf } from './prompts.js';

@@ -1,4 +1,4 @@
-import { devices } from '../memory.js';
+import { devices } from '../tensor/memory.js';
 
 /** The device that a name stands for: `'auto'` is the first CUDA device where libtorch can use one, else the CPU. */
 export function chooseDevice(name: string): string {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { refuseOverwriting, refuseReplacing, type NamedPath } from '../overwrite.js';
+import { refuseOverwriting, refuseReplacing, type NamedPath } from '../files/overwrite.js';
 import { checkpointFolder, listCheckpoints, modelFolder } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';
 

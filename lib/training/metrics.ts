@@ -1,6 +1,6 @@
 import { appendFile, readFile } from 'node:fs/promises';
-import { replaceFile } from '../encoders/replace-file.js';
-import { fileError, ifAbsent, onFiles } from '../file-error.js';
+import { replaceFile } from '../files/replace-file.js';
+import { fileError, ifAbsent, onFiles } from '../files/file-error.js';
 import type { TrainEvent } from './events.js';
 
 /**

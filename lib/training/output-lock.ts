@@ -5,9 +5,9 @@ import { join, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
-import { fileError, onFiles } from '../file-error.js';
-import { holder, readHolder, runs, startOf, thisSystem, type Holder } from '../holder.js';
-import { makeFolders } from '../make-folders.js';
+import { fileError, onFiles } from '../files/file-error.js';
+import { holder, readHolder, runs, startOf, thisSystem, type Holder } from '../files/holder.js';
+import { makeFolders } from '../files/make-folders.js';
 
 /** Its name in the output folder. */
 const LOCK_FILE = 'train.lock';

@@ -1,6 +1,6 @@
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
+import { show } from '../options/option-values.js';
 import type { FilledTrainConfig } from './config.js';
 
 /**

@@ -1,7 +1,7 @@
 import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import type { FilledTrainConfig, NewModel, PromptWords, TrainConfig } from './config.js';
-import { Fields, refuse, SettingError } from './fields.js';
+import { Fields, refuse, SettingError } from '../options/fields.js';
 
 const DEFAULT_COLUMNS = ['anchor', 'positive'];
 

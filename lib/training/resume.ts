@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { show } from '../option-values.js';
+import { show } from '../options/option-values.js';
 import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';

@@ -1,8 +1,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { placeOf } from '../names-beside.js';
-import { mergeAbandoned } from '../encoders/set-aside.js';
-import { ifAbsent, onFiles } from '../file-error.js';
+import { placeOf } from '../files/names-beside.js';
+import { mergeAbandoned } from '../files/set-aside.js';
+import { ifAbsent, onFiles } from '../files/file-error.js';
 import { isPartOfCheckpoint } from './checkpoint.js';
 
 /**

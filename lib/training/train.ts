@@ -1,10 +1,10 @@
 import { join } from 'node:path';
-import type { StoredTensor } from '../encoders/safetensors.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
 import { GradCacheError } from '../errors.js';
-import { onFiles } from '../file-error.js';
-import { checkKnown } from '../known-options.js';
-import { requireFunction, requireSignal } from '../option-values.js';
-import { chunkSeed } from '../seeds.js';
+import { onFiles } from '../files/file-error.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireFunction, requireSignal } from '../options/option-values.js';
+import { chunkSeed } from '../options/seeds.js';
 import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { withNegatives } from './columns.js';
 import type { FilledTrainConfig, ResumeConfig, TrainConfig } from './config.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { embedCommand } from '../../lib/cli/embed.js';
-import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
+import { readSafetensors, writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 import { gradcache, runCommand } from './program.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Tokenizer } from '../../lib/encoders/tokenizer.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { pairs, root, saveTinyModel, temporaryFolder, TINY_CONFIG, writeRows } from '../training/support.js';
 import { evaluateCommand } from '../../lib/cli/evaluate.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
@@ -10,7 +10,7 @@ import { flattenScores } from '../../lib/evaluation/scores.js';
 import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
 import { readRetrievalPairs, readSts } from '../../lib/evaluation/tasks.js';
-import { SIMILARITIES } from '../../lib/similarity.js';
+import { SIMILARITIES } from '../../lib/options/similarity.js';
 import { gradcache, runCommand } from './program.js';
 
 const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');

@@ -17,8 +17,8 @@ import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { openOutputFile } from '../../lib/cli/output-file.js';
 import { openVectorFile } from '../../lib/cli/vector-files.js';
-import { refuseOverwriting, refuseReplacing } from '../../lib/overwrite.js';
-import { replaceFile } from '../../lib/encoders/replace-file.js';
+import { refuseOverwriting, refuseReplacing } from '../../lib/files/overwrite.js';
+import { replaceFile } from '../../lib/files/replace-file.js';
 import { replacePromised, systemError } from '../encoders/system-faults.js';
 import { temporaryFolder } from '../training/support.js';
 

@@ -4,8 +4,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { ChildProgram, type NoAnswer } from '../../lib/child-program.js';
-import { isAlive } from '../../lib/process-alive.js';
+import { ChildProgram, type NoAnswer } from '../../lib/processes/child-program.js';
+import { isAlive } from '../../lib/processes/process-alive.js';
 import { temporaryFolder } from './temporary-folder.js';
 
 const library = (name: string) => new URL(`../../lib/${name}.js`, import.meta.url).href;

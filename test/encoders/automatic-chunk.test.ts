@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AutomaticChunk } from '../../lib/automatic-chunk.js';
+import { AutomaticChunk } from '../../lib/step/automatic-chunk.js';
 import type { Chunk, Encoder } from '../../lib/index.js';
 
 const GIB = 2 ** 30;

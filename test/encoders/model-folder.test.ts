@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readModelFolder } from '../../lib/encoders/model-folder.js';
-import { writeSafetensors } from '../../lib/encoders/safetensors.js';
+import { readModelFolder } from '../../lib/model-folder/model-folder.js';
+import { writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import {
   floats,

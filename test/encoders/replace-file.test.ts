@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { replaceFile } from '../../lib/encoders/replace-file.js';
+import { replaceFile } from '../../lib/files/replace-file.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 
 test('the new content appears at once and nothing else stays', async (t) => {

@@ -4,9 +4,9 @@ import { mkdir, readdir, readFile, realpath, rename, rm, symlink, utimes, writeF
 import { basename, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { beside } from '../../lib/names-beside.js';
-import { holder } from '../../lib/holder.js';
-import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
+import { beside } from '../../lib/files/names-beside.js';
+import { holder } from '../../lib/files/holder.js';
+import { readSafetensors, writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { MODEL, save } from './small-folder.js';
 import { changeFiles, replaceFsync, replacePromised, systemError } from './system-faults.js';

@@ -3,8 +3,12 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
-import { readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../lib/encoders/safetensors.js';
-import type { StoredTensor } from '../../lib/encoders/safetensors.js';
+import {
+  readSafetensors,
+  readSafetensorsHeader,
+  writeSafetensors,
+} from '../../lib/safetensors/safetensors.js';
+import type { StoredTensor } from '../../lib/safetensors/safetensors.js';
 import { temporaryFolder, testFolder } from '../data/temporary-folder.js';
 
 const hostile = join(testFolder, 'hostile');

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../../lib/encoders/replace-file.js';
-import { replaceFolder } from '../../lib/encoders/replace-folder.js';
+import { replaceFile } from '../../lib/files/replace-file.js';
+import { replaceFolder } from '../../lib/files/replace-folder.js';
 
 /** Entries of what {@link save} writes. */
 export const MODEL = ['config.json', 'weights', 'layer'];

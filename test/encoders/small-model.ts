@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeSafetensors } from '../../lib/encoders/safetensors.js';
-import type { StoredTensor } from '../../lib/encoders/safetensors.js';
+import { writeSafetensors } from '../../lib/safetensors/safetensors.js';
+import type { StoredTensor } from '../../lib/safetensors/safetensors.js';
 
 const WORDS = [
   '[PAD]',

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { longestReplacement } from '../../lib/encoders/precompiled-map.js';
-import { LONGEST_FOR_PATTERNS, requireBoundedPattern } from '../../lib/encoders/regex-cost.js';
-import { Tokenizer } from '../../lib/encoders/tokenizer.js';
+import { longestReplacement } from '../../lib/tokenizer/precompiled-map.js';
+import { LONGEST_FOR_PATTERNS, requireBoundedPattern } from '../../lib/tokenizer/regex-cost.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { bytePairs, unigrams, wordPieces, type TokenizerJson } from '../oracle/small-tokenizers.js';
 import { badPatterns, patterns, smallCharsmap } from '../fuzz/tokenizer-gallery.js';
 

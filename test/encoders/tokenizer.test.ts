@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { Tokenizer } from '../../lib/encoders/tokenizer.js';
-import type { TokenBatch } from '../../lib/encoders/tokenizer.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
+import type { TokenBatch } from '../../lib/tokenizer/tokenizer.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { smallTokenizer, writeFiles } from './small-model.js';
 

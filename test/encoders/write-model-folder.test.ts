@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { beside } from '../../lib/names-beside.js';
-import { readModelFolder, writeModelFolder } from '../../lib/encoders/model-folder.js';
-import type { ModelFolder } from '../../lib/encoders/model-folder.js';
-import { Tokenizer } from '../../lib/encoders/tokenizer.js';
+import { beside } from '../../lib/files/names-beside.js';
+import { readModelFolder, writeModelFolder } from '../../lib/model-folder/model-folder.js';
+import type { ModelFolder } from '../../lib/model-folder/model-folder.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import {
   floats,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { readRetrievalFolder } from '../../lib/evaluation/beir.js';
 import { evaluateRetrieval, type EncodesTexts } from '../../lib/evaluation/retrieval.js';
-import { Tensor } from '../../lib/tensor.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 import { temporaryFolder, writeRows } from '../training/support.js';
 
 type Ids = Record<string, string>;

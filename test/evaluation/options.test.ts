@@ -7,7 +7,7 @@ import { search } from '../../lib/evaluation/search.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
 import { readRetrievalFolder } from '../../lib/evaluation/beir.js';
 import { readRetrievalPairs, readSts } from '../../lib/evaluation/tasks.js';
-import { Tensor } from '../../lib/tensor.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 
 const rows = Tensor.from([1, 0, 0, 1], { shape: [2, 2] });
 const encoder = { encode: (texts: readonly string[]) => Promise.resolve(rows.narrow(0, 0, texts.length)) };

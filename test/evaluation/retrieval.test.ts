@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { evaluateRetrieval, scoreRanking } from '../../lib/evaluation/retrieval.js';
 import type { EncodesTexts, RetrievalTask } from '../../lib/evaluation/retrieval.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
-import type { Similarity } from '../../lib/similarity.js';
-import { Tensor } from '../../lib/tensor.js';
+import type { Similarity } from '../../lib/options/similarity.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 
 /** An encoder of texts that are numbers: an angle in degrees becomes a point of the circle. */
 const ANGLES: EncodesTexts = {

@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import { Random } from '../../lib/data/random.js';
 import { search } from '../../lib/evaluation/search.js';
 import type { Ranking } from '../../lib/evaluation/search.js';
-import { call } from '../../lib/operators.js';
-import { SIMILARITIES, type Similarity } from '../../lib/similarity.js';
-import { Tensor } from '../../lib/tensor.js';
+import { call } from '../../lib/tensor/operators.js';
+import { SIMILARITIES, type Similarity } from '../../lib/options/similarity.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 
 function randomRows(rows: number, width: number, seed: number): number[][] {
   const random = new Random(seed);

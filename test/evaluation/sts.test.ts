@@ -6,8 +6,8 @@ import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import type { EncodesTexts } from '../../lib/evaluation/retrieval.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
 import { readSts } from '../../lib/evaluation/tasks.js';
-import type { Similarity } from '../../lib/similarity.js';
-import { Tensor } from '../../lib/tensor.js';
+import type { Similarity } from '../../lib/options/similarity.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 import { root } from '../training/support.js';
 
 /** Texts are points of the plane: 'x,y'. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GradCache, infoNCE, planChunks, type ChunkSize, type TextEncoder } from '../../lib/index.js';
-import { chunkSeed } from '../../lib/seeds.js';
+import { chunkSeed } from '../../lib/options/seeds.js';
 import { assertSameGradients, largestDifference } from '../oracle/compare.js';
 import {
   clear,

@@ -13,8 +13,8 @@ import {
   type Parameter,
   type TensorBatch,
 } from '../../lib/index.js';
-import type { Retain } from '../../lib/retention.js';
-import { chunkSeed } from '../../lib/seeds.js';
+import type { Retain } from '../../lib/step/retention.js';
+import { chunkSeed } from '../../lib/options/seeds.js';
 import { assertSameGradients } from '../oracle/compare.js';
 import {
   clear,

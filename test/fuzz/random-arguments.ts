@@ -1,4 +1,4 @@
-import { Tensor, type DType } from '../../lib/tensor.js';
+import { Tensor, type DType } from '../../lib/tensor/tensor.js';
 
 /** A small seeded generator (Mulberry32). */
 export class Random {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { backward, call, noGrad, schema, Tensor, type DType } from '../../lib/index.js';
-import { loadAddon } from '../../lib/runtime/load.js';
+import { loadAddon } from '../../lib/addon/runtime/load.js';
 import { device } from '../exactness/support.js';
 import { assertClose } from '../oracle/compare.js';
 import { fails } from '../robustness/failures.js';

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
 import { AdamW } from '../../lib/optim/adamw.js';
-import { call } from '../../lib/operators.js';
+import { call } from '../../lib/tensor/operators.js';
 import { clipGradNorm } from '../../lib/optim/clip.js';
-import { Tensor } from '../../lib/tensor.js';
-import type { DType, Parameter } from '../../lib/tensor.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
+import type { DType, Parameter } from '../../lib/tensor/tensor.js';
 
 interface GoldenCase {
   readonly name: string;

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { encoderSettings, initializerRange } from '../../lib/encoders/architecture.js';
-import { CONFIG_KEYS } from '../../lib/encoders/config-keys.js';
+import { encoderSettings, initializerRange } from '../../lib/architectures/architecture.js';
+import { CONFIG_KEYS } from '../../lib/architectures/config-keys.js';
 import {
   DENSE_KEYS,
   ENTRY_KEYS,
@@ -11,9 +11,9 @@ import {
   NORMALIZE_KEYS,
   POOLING_KEYS,
   TRANSFORMER_KEYS,
-} from '../../lib/encoders/folder-keys.js';
-import type { KeyTable } from '../../lib/encoders/key-table.js';
-import { mostTokens } from '../../lib/encoders/length-limit.js';
+} from '../../lib/model-folder/folder-keys.js';
+import type { KeyTable } from '../../lib/files/key-table.js';
+import { mostTokens } from '../../lib/model-folder/length-limit.js';
 import { TextEncoder } from '../../lib/index.js';
 import { fails } from '../robustness/failures.js';
 import { largestDifference } from './compare.js';

@@ -2,7 +2,7 @@ import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:chil
 import { existsSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { locateLibtorch } from '../../lib/runtime/libtorch.js';
+import { locateLibtorch } from '../../lib/addon/runtime/libtorch.js';
 
 /** The checkout: compiled files lie in dist/test/oracle. */
 export const projectRoot = join(import.meta.dirname, '..', '..', '..');

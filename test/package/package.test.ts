@@ -12,9 +12,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import type { DoctorReport } from '../../lib/runtime/doctor.js';
-import { locateLibtorch } from '../../lib/runtime/libtorch.js';
-import { packageRoot } from '../../lib/runtime/paths.js';
+import type { DoctorReport } from '../../lib/addon/runtime/doctor.js';
+import { locateLibtorch } from '../../lib/addon/runtime/libtorch.js';
+import { packageRoot } from '../../lib/addon/runtime/paths.js';
 
 // The package as a stranger gets it: packed, installed with scripts off into an empty folder, used from there.
 const root = packageRoot();

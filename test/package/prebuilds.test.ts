@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { locateLibtorch } from '../../lib/runtime/libtorch.js';
-import { packageRoot } from '../../lib/runtime/paths.js';
+import { locateLibtorch } from '../../lib/addon/runtime/libtorch.js';
+import { packageRoot } from '../../lib/addon/runtime/paths.js';
 
 interface Scripts {
   readonly prebuildProblems: (minors: readonly string[], folder: string) => string[];

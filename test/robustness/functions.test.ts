@@ -15,7 +15,7 @@ import {
   useLibtorch,
   withSeed,
 } from '../../lib/index.js';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/addon/native.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tenTexts, textEncoder, whole } from '../exactness/support.js';
 import { fails } from './failures.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { TextEncoder } from '../../lib/index.js';
-import { makeFolders } from '../../lib/make-folders.js';
+import { makeFolders } from '../../lib/files/make-folders.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 

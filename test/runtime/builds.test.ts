@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { findBuilds } from '../../lib/runtime/builds.js';
-import { chooseBuild } from '../../lib/runtime/load.js';
+import { findBuilds } from '../../lib/addon/runtime/builds.js';
+import { chooseBuild } from '../../lib/addon/runtime/load.js';
 import { temporaryFolder } from './fake-libtorch.js';
 
 const tuple = `linux-${process.arch}`;

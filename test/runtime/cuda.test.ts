@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
-import { devices, memory } from '../../lib/memory.js';
-import { loadedLibtorch } from '../../lib/native.js';
-import { packageRoot } from '../../lib/runtime/paths.js';
-import { Tensor } from '../../lib/tensor.js';
+import { devices, memory } from '../../lib/tensor/memory.js';
+import { loadedLibtorch } from '../../lib/addon/native.js';
+import { packageRoot } from '../../lib/addon/runtime/paths.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 
 // On a machine whose GPU works, the process is kept from seeing it: the errors are then those of a missing device.
 process.env.CUDA_VISIBLE_DEVICES = '';

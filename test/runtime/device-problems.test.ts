@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { deviceTrouble, type Machine } from '../../lib/runtime/device-problems.js';
-import type { DeviceTrouble } from '../../lib/runtime/load-report.js';
+import { deviceTrouble, type Machine } from '../../lib/addon/runtime/device-problems.js';
+import type { DeviceTrouble } from '../../lib/addon/runtime/load-report.js';
 
 const gpu = { name: 'NVIDIA H200', driver: '580.95.05', capability: '9.0', memory: null };
 const kernels = '/package/prebuilds/cuda/linux-x64/libgradcache_cuda.so';

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { doctor, type DoctorReport, formatDoctor } from '../../lib/runtime/doctor.js';
-import { loadAddon } from '../../lib/runtime/load.js';
+import { doctor, type DoctorReport, formatDoctor } from '../../lib/addon/runtime/doctor.js';
+import { loadAddon } from '../../lib/addon/runtime/load.js';
 import { fakeLibtorch, fakeProgram, libraryNeeding, temporaryFolder } from './fake-libtorch.js';
 
 function codes(report: DoctorReport): string[] {
@@ -138,7 +138,7 @@ test('a device that is not there is CUDA_UNAVAILABLE, with the reason', async ()
 });
 
 test('a process that may load no addons, or start no others, is told so', () => {
-  const doctorUrl = JSON.stringify(new URL('../../lib/runtime/doctor.js', import.meta.url).href);
+  const doctorUrl = JSON.stringify(new URL('../../lib/addon/runtime/doctor.js', import.meta.url).href);
   const program = `const { doctor } = await import(${doctorUrl}); console.log(JSON.stringify((await doctor()).problems));`;
   const problems = (...flags: string[]): string => {
     const env = { ...process.env, NODE_NO_WARNINGS: '1' };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { inspectLibtorch } from '../../lib/runtime/libtorch-folder.js';
+import { inspectLibtorch } from '../../lib/addon/runtime/libtorch-folder.js';
 import { elfHeader, fakeLibtorch, temporaryFolder } from './fake-libtorch.js';
 
 test('reads the version of a wheel and of an archive, without loading anything', (context) => {

@@ -5,8 +5,13 @@ import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
-import { installedFolder, locateLibtorch, pythonTorch, searchLibtorch } from '../../lib/runtime/libtorch.js';
-import { setup } from '../../lib/runtime/setup.js';
+import {
+  installedFolder,
+  locateLibtorch,
+  pythonTorch,
+  searchLibtorch,
+} from '../../lib/addon/runtime/libtorch.js';
+import { setup } from '../../lib/addon/runtime/setup.js';
 import { fakeLibtorch, fakeProgram, temporaryFolder } from './fake-libtorch.js';
 
 /** A world in which each place can be given a libtorch or something else. */

@@ -5,9 +5,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { findBuilds } from '../../lib/runtime/builds.js';
-import { loadedLibtorch, useLibtorch } from '../../lib/native.js';
-import { loadAddon } from '../../lib/runtime/load.js';
+import { findBuilds } from '../../lib/addon/runtime/builds.js';
+import { loadedLibtorch, useLibtorch } from '../../lib/addon/native.js';
+import { loadAddon } from '../../lib/addon/runtime/load.js';
 import { fakeLibtorch, libraryNeeding, temporaryFolder } from './fake-libtorch.js';
 
 test('loads the addon for the libtorch found, twice the same', () => {
@@ -25,7 +25,7 @@ test('one libgomp serves libtorch and the addon', () => {
 });
 
 test('loads in several worker threads at once, which then end', async () => {
-  const load = new URL('../../lib/runtime/load.js', import.meta.url).href;
+  const load = new URL('../../lib/addon/runtime/load.js', import.meta.url).href;
   const program = `
     const { parentPort } = require('node:worker_threads');
     import(${JSON.stringify(load)}).then(({ loadAddon }) => parentPort.postMessage(typeof loadAddon().addon));`;
@@ -113,7 +113,7 @@ const told = (module: string): string => `
 `;
 
 test('where Node may load no addons, the error says by which flag', () => {
-  const load = new URL('../../lib/runtime/load.js', import.meta.url).href;
+  const load = new URL('../../lib/addon/runtime/load.js', import.meta.url).href;
   const index = new URL('../../lib/index.js', import.meta.url).href;
   const permission = process.allowedNodeEnvironmentFlags.has('--permission')
     ? '--permission'

@@ -2,8 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { packageRoot } from '../../lib/runtime/paths.js';
-import { assertPlatform, currentPlatform, nodeProblem, platformProblem } from '../../lib/runtime/platform.js';
+import { packageRoot } from '../../lib/addon/runtime/paths.js';
+import {
+  assertPlatform,
+  currentPlatform,
+  nodeProblem,
+  platformProblem,
+} from '../../lib/addon/runtime/platform.js';
 
 const linux = { system: 'linux', architecture: 'x64', glibc: '2.36' };
 

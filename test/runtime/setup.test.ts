@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { searchLibtorch } from '../../lib/runtime/libtorch.js';
-import { setup } from '../../lib/runtime/setup.js';
+import { searchLibtorch } from '../../lib/addon/runtime/libtorch.js';
+import { setup } from '../../lib/addon/runtime/setup.js';
 import { fakeLibtorch, fakeProgram, temporaryFolder } from './fake-libtorch.js';
 
 /** A project, a cache folder, and a Python whose pip installs a fake libtorch and writes down what it was asked. */

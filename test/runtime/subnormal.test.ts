@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Tensor } from '../../lib/index.js';
-import { callAsync } from '../../lib/operators.js';
+import { callAsync } from '../../lib/tensor/operators.js';
 
 // Gradients of a loss near zero are subnormal, and products of such numbers take a CPU up to a hundred times as long.
 test('off the event loop subnormal numbers are zeros, in every thread that computes', async () => {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { beside } from '../../lib/names-beside.js';
+import { beside } from '../../lib/files/names-beside.js';
 import {
   checkpointFolder,
   listCheckpoints,

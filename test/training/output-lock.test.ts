@@ -5,7 +5,7 @@ import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { beside } from '../../lib/names-beside.js';
+import { beside } from '../../lib/files/names-beside.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { OutputLock } from '../../lib/training/output-lock.js';
 import { tidyOutput } from '../../lib/training/tidy-output.js';

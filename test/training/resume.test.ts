@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { beside } from '../../lib/names-beside.js';
+import { beside } from '../../lib/files/names-beside.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { StepEvent } from '../../lib/training/events.js';
 import { train } from '../../lib/training/train.js';

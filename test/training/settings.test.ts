@@ -19,7 +19,7 @@ import {
   Tokenizer,
 } from '../../lib/index.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
-import { chunkSeed } from '../../lib/seeds.js';
+import { chunkSeed } from '../../lib/options/seeds.js';
 import { train } from '../../lib/training/train.js';
 import { digests, pairs, root, temporaryFolder, TINY_CONFIG, writeRows } from './support.js';
 

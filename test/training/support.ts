@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
-import { Tokenizer } from '../../lib/encoders/tokenizer.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import type { ResumeConfig, TrainConfig } from '../../lib/training/config.js';
 import type { StepEvent, TrainEvent } from '../../lib/training/events.js';
 import { train } from '../../lib/training/train.js';

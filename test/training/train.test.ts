@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readSafetensors, writeSafetensors } from '../../lib/encoders/safetensors.js';
+import { readSafetensors, writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { TrainEvent } from '../../lib/training/events.js';

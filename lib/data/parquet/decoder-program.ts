@@ -6,9 +6,9 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
 import type { AsyncBuffer, Compressors, FileMetaData, SchemaElement } from 'hyparquet';
-import type { ChildMessage } from '../../child-program.js';
-import { endWithParent } from '../../end-with-parent.js';
-import { readInto } from '../../file-handle.js';
+import type { ChildMessage } from '../../processes/child-program.js';
+import { endWithParent } from '../../processes/end-with-parent.js';
+import { readInto } from '../../files/file-handle.js';
 
 /** First the columns are asked for, then one block of their values after the other. */
 export type DecoderRequest =

@@ -1,8 +1,8 @@
-import { throwIfAborted } from '../../abort.js';
-import { ChildProgram, NoAnswer } from '../../child-program.js';
+import { throwIfAborted } from '../../options/abort.js';
+import { ChildProgram, NoAnswer } from '../../processes/child-program.js';
 import { GradCacheError } from '../../errors.js';
-import { fileError } from '../../file-error.js';
-import { show } from '../../option-values.js';
+import { fileError } from '../../files/file-error.js';
+import { show } from '../../options/option-values.js';
 import type { ReadRecord, RecordBlocks } from '../row.js';
 import { kindOfSource } from '../source.js';
 import { isDecoded } from '../text-stream.js';

@@ -1,6 +1,12 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../../../lib/errors.js';
-import { guarded, native, type EncoderHandle, type Native, type TensorHandle } from '../../../lib/native.js';
+import {
+  guarded,
+  native,
+  type EncoderHandle,
+  type Native,
+  type TensorHandle,
+} from '../../../lib/addon/native.js';
 import { disturbedCalls, type GoodCall } from '../disturbed-calls.js';
 import type { Target } from '../target.js';
 

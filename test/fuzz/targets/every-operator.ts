@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { call, schema, tidy } from '../../../lib/index.js';
-import { loadedLibtorch } from '../../../lib/native.js';
+import { loadedLibtorch } from '../../../lib/addon/native.js';
 import { argumentsOf, randomArgument } from '../random-arguments.js';
 import type { Target } from '../target.js';
 

@@ -1,5 +1,5 @@
 import { rmSync, writeFileSync } from 'node:fs';
-import { Tokenizer } from '../../../lib/encoders/tokenizer.js';
+import { Tokenizer } from '../../../lib/tokenizer/tokenizer.js';
 import { GradCacheError } from '../../../lib/errors.js';
 import { mutateJson, type Json } from '../mutations.js';
 import type { Random } from '../random-arguments.js';

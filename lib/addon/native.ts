@@ -1,0 +1,206 @@
+/**
+ * The whole native surface, typed once. Only this file knows how the addon is loaded; everything above it sees
+ * {@link native}.
+ */
+import { join, resolve } from 'node:path';
+import { isMainThread, threadId } from 'node:worker_threads';
+import { ERROR_CODES, GradCacheError, type ErrorCode } from '../errors.js';
+import { requireString } from '../options/option-values.js';
+import { isError } from '../options/realms.js';
+import { findCudaKernels } from './runtime/cuda-kernels.js';
+import { inspectLibtorch } from './runtime/libtorch-folder.js';
+import { loadAddon, type LoadedAddon } from './runtime/load.js';
+
+/** Element types that tensors have, by libtorch's names. */
+export type DType =
+  'float64' | 'float32' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'int16' | 'int8' | 'uint8' | 'bool';
+
+/** A handle on one at::Tensor. */
+export interface TensorHandle {
+  readonly shape: number[];
+  readonly dtype: DType;
+  readonly device: string;
+  readonly elementBytes: number;
+  readonly disposed: boolean;
+  readonly isLeaf: boolean;
+  readonly version: number;
+  requiresGrad: boolean;
+  get grad(): TensorHandle | null;
+  set grad(value: TensorHandle | null);
+  item(): number;
+  /** Into the whole of a buffer, converted to a type where one is named. Keep the buffer alive meanwhile. */
+  copyTo(target: ArrayBufferLike, dtype?: DType): Promise<void>;
+  copyToSync(target: ArrayBufferLike, dtype?: DType): void;
+  dispose(): void;
+}
+
+/** One operator overload; arguments are converted by its schema. */
+export interface OperatorHandle {
+  readonly schema: string;
+  call(positional: readonly unknown[], named?: object): unknown;
+  callAsync(positional: readonly unknown[], named?: object): Promise<unknown>;
+}
+
+/** Plain settings of a text encoder (native/encoders/config.h). */
+export interface EncoderSettings {
+  readonly architecture: string;
+  readonly vocabulary: number;
+  readonly hidden: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly intermediate: number;
+  readonly positions: number;
+  readonly types: number;
+  readonly paddingToken: number;
+  readonly relativeBuckets: number;
+  readonly normEpsilon: number;
+  readonly activation: string;
+  readonly hiddenDropout: number;
+  readonly attentionDropout: number;
+  readonly pooling: string;
+  readonly normalize: boolean;
+  readonly dense: readonly { inFeatures: number; outFeatures: number; bias: boolean; activation: string }[];
+}
+
+/** `inference`: no dropout. `without-graph`, `with-graph`: dropout under the seed, as in the two passes of a step. */
+export type ForwardMode = 'inference' | 'without-graph' | 'with-graph';
+
+/** A text encoder and its parameters. */
+export interface EncoderHandle {
+  readonly dimension: number;
+  parameters(): { name: string; tensor: TensorHandle; decay: boolean }[];
+  gradients(): TensorHandle;
+  /** Another number whenever a weight has been written in place. */
+  readonly version: number;
+  graphBytes(tokens: number, sequences: number): number;
+  forward(
+    ids: Int32Array,
+    lengths: Int32Array,
+    seed: number,
+    mode: ForwardMode,
+    group: number,
+  ): Promise<TensorHandle>;
+  backward(
+    ids: Int32Array,
+    lengths: Int32Array,
+    seed: number,
+    gradient: TensorHandle,
+    group: number,
+  ): Promise<void>;
+  dispose(): void;
+}
+
+/** Settings of the native InfoNCE (native/losses/info_nce.h). */
+export interface InfoNceSettings {
+  readonly scale: number;
+  readonly cosine: boolean;
+  readonly symmetric: boolean;
+  /** Whether the gradient of the scale's logarithm is wanted. */
+  readonly learned: boolean;
+  readonly targets: readonly number[] | null;
+  readonly weight: number;
+}
+
+/** What the addon exports. */
+export interface Native {
+  readonly OperatorHandle: new (name: string, overload: string) => OperatorHandle;
+  readonly EncoderHandle: new (settings: EncoderSettings, precision: string, device: string) => EncoderHandle;
+  tensorFromBytes(
+    bytes: NodeJS.TypedArray,
+    shape: readonly number[],
+    dtype: string,
+    device: string,
+  ): TensorHandle;
+  isTensor(value: unknown): value is TensorHandle;
+  withGradMode<T>(enabled: boolean, fn: () => T): T;
+  withSeed<T>(seed: number, fn: () => T): T;
+  backward(
+    roots: readonly TensorHandle[],
+    seeds: readonly (TensorHandle | null)[],
+    group?: number,
+  ): Promise<void>;
+  leaves(root: TensorHandle, others: readonly TensorHandle[]): TensorHandle[];
+  infoNce(
+    representations: readonly TensorHandle[],
+    settings: InfoNceSettings,
+  ): Promise<{ loss: number; gradients: TensorHandle[]; logScaleGradient: number }>;
+  memory(device?: string): { allocated: number; peak: number; reserved: number; available: number };
+  resetPeakMemory(device?: string): void;
+  emptyCache(device?: string): void;
+  synchronize(device?: string): Promise<void>;
+  threads(count?: number): number;
+  devices(): string[];
+  cancel(group: number): void;
+  shutdown(): void;
+  openCudaKernels(path: string, libtorchCuda: string): void;
+  buildInfo(): { libtorch: string; operators: number; capability: string };
+}
+
+let loaded: LoadedAddon | undefined;
+let requested: string | undefined;
+
+/**
+ * Names the libtorch to use, instead of looking for one. Call it before anything else of the package.
+ *
+ * @param folder folder of a libtorch (holds `lib/libtorch_cpu.so`)
+ * @throws GradCacheError `INPUT` when a libtorch is already loaded in this thread
+ */
+export function useLibtorch(folder: string): void {
+  requireString('the folder of useLibtorch', folder);
+  // A link, or the folder around it, is the same libtorch.
+  if (loaded !== undefined && loaded.libtorch.folder !== inspectLibtorch(folder).libtorch?.folder) {
+    throw new GradCacheError(
+      'INPUT',
+      `useLibtorch('${folder}') comes too late: ${loaded.libtorch.folder} is already loaded in ` +
+        (isMainThread ? 'the main thread' : `worker ${threadId}`),
+    );
+  }
+  requested = resolve(folder); // where the program stands now, not where it is when something is loaded
+}
+
+/** The libtorch and the addon in use, loading them when that has not happened. */
+export function loadedLibtorch(): LoadedAddon {
+  if (loaded === undefined) {
+    loaded = loadAddon({ libtorch: requested });
+    // process.exit() destroys libtorch's globals, which the engine must not be using then.
+    const addon = loaded.addon as Native;
+    process.once('exit', () => addon.shutdown());
+    const { folder, cuda } = loaded.libtorch;
+    const kernels = cuda ? findCudaKernels() : null;
+    if (kernels !== null) {
+      guarded(() => addon.openCudaKernels(kernels, join(folder, 'lib', 'libtorch_cuda.so')));
+    }
+  }
+  return loaded;
+}
+
+/** The addon's exports. Loads libtorch at the first call. */
+export function native(): Native {
+  return loadedLibtorch().addon as Native;
+}
+
+/** Runs native code; an error that it throws becomes a {@link GradCacheError} with the addon's code. */
+export function guarded<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+/** Like {@link guarded}, for a promise. */
+export async function guardedAsync<T>(body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+function typed(error: unknown): unknown {
+  if (!isError(error) || error instanceof GradCacheError) return error;
+  // Errors of a block that native code runs pass through here too: those of the system have codes of their own.
+  const { code } = error as { code?: unknown };
+  if (!ERROR_CODES.includes(code as ErrorCode)) return error;
+  return new GradCacheError(code as ErrorCode, error.message, { cause: error });
+}

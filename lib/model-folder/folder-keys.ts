@@ -1,0 +1,49 @@
+import { all, only, table } from '../files/key-table.js';
+
+/** sentence_bert_config.json: the Transformer module of sentence-transformers. */
+export const TRANSFORMER_KEYS = table({
+  ...all('read', 'max_seq_length do_lower_case query_length document_length'),
+  ...all('kept', 'model_args tokenizer_args config_args model_kwargs processor_kwargs config_kwargs'),
+  ...all('kept', 'unpad_inputs cache_dir backend'),
+  transformer_task: only('Other tasks than embedding are not supported.', 'feature-extraction'),
+  modality_config: only('Text alone is supported.', {
+    text: { method: 'forward', method_output_name: 'last_hidden_state' },
+  }),
+  module_output_name: only('Its output must go to the pooling.', 'token_embeddings'),
+  processing_kwargs: only('Remove it; max_seq_length states the length of texts.', {}, null),
+  query_expansion: only('Models that compare token by token are not supported.', null),
+  tokenizer_name_or_path: only('The tokenizer must lie in the folder.', null),
+});
+
+/** config_sentence_transformers.json: the model as a whole. */
+export const MODEL_KEYS = table({
+  ...all('read', 'prompts default_prompt_name similarity_fn_name truncate_dim'),
+  ...all('kept', '__version__ requirements'),
+  model_type: only('Models of another kind are not supported.', 'SentenceTransformer'),
+});
+
+/** An entry of modules.json. */
+export const ENTRY_KEYS = table({
+  ...all('read', 'idx name path type'),
+  kwargs: only('A module that takes arguments at encoding time is not supported.', [], null),
+});
+
+export const POOLING_KEYS = table({
+  ...all('read', 'word_embedding_dimension embedding_dimension pooling_mode'),
+  ...all('read', 'pooling_mode_cls_token pooling_mode_max_tokens pooling_mode_mean_tokens'),
+  ...all('read', 'pooling_mode_mean_sqrt_len_tokens pooling_mode_weightedmean_tokens pooling_mode_lasttoken'),
+  include_prompt: only('Pooling that leaves out the tokens of the prompt is not supported.', true),
+});
+
+const ON_EMBEDDINGS = only('It must work on the pooled representation.', 'sentence_embedding', null);
+export const DENSE_KEYS = table({
+  ...all('read', 'in_features out_features bias activation_function'),
+  module_input_name: ON_EMBEDDINGS,
+  module_output_name: ON_EMBEDDINGS,
+  use_residual: only('A dense layer with a residual is not supported.', false),
+});
+
+export const NORMALIZE_KEYS = table({
+  module_input_name: ON_EMBEDDINGS,
+  module_output_name: ON_EMBEDDINGS,
+});

@@ -1,0 +1,159 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GradCacheError } from '../errors.js';
+import { reasonOf } from '../options/realms.js';
+import { CONFIG_KEYS } from '../architectures/config-keys.js';
+import { requireKeys, type KeptKeys } from '../files/key-table.js';
+import { readJsonObject } from '../files/json-file.js';
+import { lengthLimitOf } from './length-limit.js';
+import { readWeights } from './model-weights.js';
+import { interruptedReplacement } from '../files/replace-folder.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { readModelConfig, readTransformerConfig, requireOneLength } from './sentence-config.js';
+import { readSentenceModules } from './sentence-modules.js';
+import type { DenseLayer, KeptModule, Pooling } from './sentence-modules.js';
+import { Tokenizer } from '../tokenizer/tokenizer.js';
+import { classOfModel } from '../tokenizer/tokenizer-classes.js';
+
+export type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
+export { writeModelFolder } from './write-model-folder.js';
+
+/** A text encoder as a folder holds it: weights, tokenizer, and what happens between tokens and representation. */
+export interface ModelFolder {
+  /** config.json as read. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** `model_type` of config.json: `'bert'`, `'roberta'`, … */
+  readonly modelType: string;
+  /** The transformer's tensors, with the names and dtypes of the file. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** `'mean'` where the folder does not say: what sentence-transformers does with a plain transformers folder. */
+  readonly pooling: Pooling;
+  readonly dense: readonly DenseLayer[];
+  /** True where representations are scaled to length one. */
+  readonly normalize: boolean;
+  /** Texts to put in front of an input, by name, e.g. `{ query: 'query: ' }`. */
+  readonly prompts: Readonly<Record<string, string>>;
+  /** Name of the prompt that is used where none is asked for. */
+  readonly defaultPrompt: string | null;
+  /** The most tokens of a text, special ones included; see {@link lengthLimitOf} for where it comes from. */
+  readonly maxLength: number;
+  readonly tokenizer: Tokenizer;
+  /** `similarity_fn_name` of sentence-transformers: `'cosine'`, `'dot'`, …; what evaluation compares by. */
+  readonly similarity?: string | null;
+  /** `truncate_dim`: how many numbers of a representation `encode` gives; null or absent: all. */
+  readonly truncateDimension?: number | null;
+  /** What the folder's files say besides, saved as it was read. */
+  readonly kept?: KeptFiles;
+}
+
+/** The keys of a folder's files that change nothing here. */
+export interface KeptFiles {
+  /** Of sentence_bert_config.json. */
+  readonly transformer: KeptKeys;
+  /** Of config_sentence_transformers.json. */
+  readonly model: KeptKeys;
+  /** The whole of generation_config.json, which is about models that write text; null where there is none. */
+  readonly generation: KeptKeys | null;
+  /** Of each module's config.json and entry in modules.json, where there are any, by {@link SentenceModules.kept}'s names. */
+  readonly modules: ReadonlyMap<string, KeptModule>;
+}
+
+/**
+ * Reads a transformers folder (config.json, model.safetensors or its shards, tokenizer.json) or a sentence-transformers
+ * folder (modules.json with Transformer, Pooling, Dense, Normalize; prompts; max_seq_length), old and new layouts.
+ *
+ * @throws GradCacheError `CHECKPOINT` for damaged or missing files and for anything that cannot be honoured exactly; the
+ * message names the file, what was found there and what would do.
+ */
+export async function readModelFolder(path: string): Promise<ModelFolder> {
+  await requireFolder(path);
+  const modules = await readSentenceModules(path);
+  const folder = modules?.transformerFolder ?? path;
+  const config = await readConfig(folder);
+  const modelType = config.model_type as string;
+  // sentence-transformers reads its own files only where there is a modules.json.
+  const transformer = modules ? await readTransformerConfig(folder) : undefined;
+  const model = modules ? await readModelConfig(path) : undefined;
+  const tokenizerConfig = await readJsonObject(join(folder, 'tokenizer_config.json'));
+  const maxLength = lengthLimitOf({
+    modelType,
+    config,
+    sentenceLength: transformer?.maxLength ?? null,
+    tokenizerLength:
+      tokenizerConfig?.model_max_length === undefined
+        ? tokenizerConfig?.max_len
+        : tokenizerConfig.model_max_length,
+  });
+  if (transformer) requireOneLength(transformer, maxLength);
+  const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
+    lowercase: transformer?.lowercase === true,
+    tokenizerClass: classOfModel(config),
+  });
+  const tensors = await readWeights(folder);
+  return {
+    config,
+    modelType,
+    tensors,
+    pooling: modules?.pooling ?? 'mean',
+    dense: modules?.dense ?? [],
+    normalize: modules?.normalize ?? false,
+    prompts: model?.prompts ?? {},
+    defaultPrompt: model?.defaultPrompt ?? null,
+    similarity: model?.similarity ?? null,
+    truncateDimension: model?.truncateDimension ?? null,
+    maxLength,
+    tokenizer,
+    kept: {
+      transformer: transformer?.kept ?? {},
+      model: model?.kept ?? {},
+      generation: (await readJsonObject(join(folder, 'generation_config.json'))) ?? null,
+      modules: modules?.kept ?? new Map(),
+    },
+  };
+}
+
+async function requireFolder(path: string): Promise<void> {
+  let reason = 'it is not a folder';
+  let absent = false;
+  try {
+    if ((await stat(path)).isDirectory()) return;
+  } catch (error) {
+    reason = reasonOf(error);
+    absent = true;
+  }
+  const interrupted = absent ? await interruptedReplacement(path) : undefined;
+  const way = interrupted === undefined ? '' : ` ${interrupted}`;
+  const download =
+    absent && isHubName(path)
+      ? ' Nothing is downloaded: fetch it first, for instance with `hf download NAME --local-dir FOLDER`.'
+      : '';
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `${path} cannot be read as a model folder: ${reason}.${way}${download}`,
+  );
+}
+
+/** `owner/name`, as models are called on the Hugging Face hub. */
+function isHubName(path: string): boolean {
+  return /^[\w-]+\/[\w.-]+$/.test(path);
+}
+
+async function readConfig(folder: string): Promise<Record<string, unknown>> {
+  const path = join(folder, 'config.json');
+  if ((await readJsonObject(join(folder, 'adapter_config.json'))) !== undefined) {
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `${folder} holds an adapter (adapter_config.json); merge it in Python with merge_and_unload() and save the model.`,
+    );
+  }
+  const config = await readJsonObject(path);
+  if (config === undefined) {
+    const way =
+      (await interruptedReplacement(folder)) ?? 'A transformers or sentence-transformers folder is needed.';
+    throw new GradCacheError('CHECKPOINT', `${folder} has no config.json. ${way}`);
+  }
+  if (typeof config.model_type !== 'string')
+    throw new GradCacheError('CHECKPOINT', `${path} has no "model_type".`);
+  requireKeys(path, config, CONFIG_KEYS);
+  return config;
+}

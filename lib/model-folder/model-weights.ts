@@ -1,0 +1,67 @@
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { GradCacheError } from '../errors.js';
+import { fileError } from '../files/file-error.js';
+import { show } from '../options/option-values.js';
+import { readJsonObject } from '../files/json-file.js';
+import { readSafetensors } from '../safetensors/safetensors.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { isJsonObject } from '../files/strict-json.js';
+
+/**
+ * Reads the weights in a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+ *
+ * @throws GradCacheError `CHECKPOINT` where there are none, or only some of another kind (the message gives the conversion).
+ */
+export async function readWeights(folder: string): Promise<Map<string, StoredTensor>> {
+  const names = await readdir(folder).catch((error: Error) => {
+    throw fileError('CHECKPOINT', folder, 'read', error);
+  });
+  if (names.includes('model.safetensors')) return readSafetensors(join(folder, 'model.safetensors'));
+  if (names.includes('model.safetensors.index.json')) return readShards(folder);
+  const others = names.filter((name) => /\.(bin|h5|msgpack|onnx|ot|pt|pth|safetensors)$/.test(name));
+  const found = others.length > 0 ? `only ${others.join(', ')}` : 'no weights';
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `${folder} has no model.safetensors; found ${found}. Weights of another kind can be converted in Python: ` +
+      'load the model and call save_pretrained(folder, safe_serialization=True).',
+  );
+}
+
+async function readShards(folder: string): Promise<Map<string, StoredTensor>> {
+  const indexPath = join(folder, 'model.safetensors.index.json');
+  const index = await readJsonObject(indexPath);
+  const map = index?.weight_map;
+  if (!isJsonObject(map)) throw new GradCacheError('CHECKPOINT', `${indexPath} has no "weight_map" object.`);
+  const tensors = new Map<string, StoredTensor>();
+  const homes = new Map<string, string>();
+  for (const shard of new Set(Object.values(map))) {
+    // A shard is a file of this folder: a path could point anywhere on the machine.
+    if (typeof shard !== 'string' || shard === '' || shard !== basename(shard) || shard.includes('\\')) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `${indexPath} names the shard ${JSON.stringify(shard)}; only names of files beside it are accepted.`,
+      );
+    }
+    for (const [name, tensor] of await readSafetensors(join(folder, shard))) {
+      const home = homes.get(name);
+      if (home !== undefined) {
+        throw new GradCacheError(
+          'CHECKPOINT',
+          `${indexPath}: tensor ${JSON.stringify(name)} is in ${home} and in ${shard}.`,
+        );
+      }
+      homes.set(name, shard);
+      tensors.set(name, tensor);
+    }
+  }
+  for (const [name, shard] of Object.entries(map)) {
+    if (homes.get(name) !== shard) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `${indexPath} places tensor ${JSON.stringify(name)} in ${show(shard)}, which lacks it.`,
+      );
+    }
+  }
+  return tensors;
+}

@@ -1,0 +1,147 @@
+import { join } from 'node:path';
+import { GradCacheError } from '../errors.js';
+import { show } from '../options/option-values.js';
+import { MODEL_KEYS, TRANSFORMER_KEYS } from './folder-keys.js';
+import { keptKeys, requireKeys, type KeptKeys } from '../files/key-table.js';
+import { readJsonObject } from '../files/json-file.js';
+import { isJsonObject } from '../files/strict-json.js';
+
+/** sentence_bert_config.json: how sentence-transformers feeds the transformer. */
+export interface TransformerConfig {
+  /** The file that says it, for messages. */
+  readonly path: string;
+  /** The most tokens of a text, special ones included; null where the file does not say. */
+  readonly maxLength: number | null;
+  readonly lowercase: boolean;
+  /** Limits for queries and for documents alone, by key. */
+  readonly taskLengths: ReadonlyMap<string, unknown>;
+  readonly kept: KeptKeys;
+}
+
+/** config_sentence_transformers.json: what holds for the whole model. */
+export interface ModelConfig {
+  /** Texts to put in front of an input, by name. */
+  readonly prompts: Readonly<Record<string, string>>;
+  readonly defaultPrompt: string | null;
+  readonly similarity: string | null;
+  /** How many numbers of a representation `encode` gives; null: all. */
+  readonly truncateDimension: number | null;
+  readonly kept: KeptKeys;
+}
+
+/** The names under which sentence_bert_config.json goes, in the order in which sentence-transformers looks for them. */
+const NAMES = ['bert', 'roberta', 'distilbert', 'camembert', 'albert', 'xlm-roberta', 'xlnet'].map(
+  (model) => `sentence_${model}_config.json`,
+);
+/** Keyword arguments of the Python classes that choose a data type or an implementation, not a result. */
+const HARMLESS_ARGUMENTS = new Set([
+  'dtype',
+  'torch_dtype',
+  'attn_implementation',
+  'trust_remote_code',
+  'model_max_length',
+]);
+
+/** @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key */
+export async function readTransformerConfig(folder: string): Promise<TransformerConfig> {
+  for (const name of NAMES) {
+    const path = join(folder, name);
+    const config = await readJsonObject(path);
+    if (config === undefined || Object.keys(config).length === 0) continue;
+    requireKeys(path, config, TRANSFORMER_KEYS);
+    const { max_seq_length: stated, do_lower_case: lowercase = false } = config;
+    if (typeof lowercase !== 'boolean') throw unsupported(path, 'do_lower_case', lowercase, 'true or false');
+    const taskLengths = ['query_length', 'document_length'].filter((key) => (config[key] ?? null) !== null);
+    return {
+      path,
+      maxLength: lengthOf(path, 'max_seq_length', lengthInArguments(path, config) ?? stated),
+      lowercase,
+      taskLengths: new Map(taskLengths.map((key) => [key, config[key]])),
+      kept: withoutLength(keptKeys(config, TRANSFORMER_KEYS)),
+    };
+  }
+  const path = join(folder, NAMES[0]!);
+  return { path, maxLength: null, lowercase: false, taskLengths: new Map(), kept: {} };
+}
+
+/**
+ * sentence-transformers cuts the texts of `encode_query` and `encode_document` to these lengths, not those of `encode`.
+ * There is one length here.
+ *
+ * @throws GradCacheError `CHECKPOINT` where they are another than the model's
+ */
+export function requireOneLength({ path, taskLengths }: TransformerConfig, maxLength: number): void {
+  for (const [key, value] of taskLengths) {
+    if (value === maxLength) continue;
+    const way = `A length for queries or documents alone is not supported: remove ${key}, or state it as max_seq_length`;
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `${path}: ${key} is ${show(value)}, where the model's length is ${maxLength}. ${way}.`,
+    );
+  }
+}
+
+const isArguments = (key: string): boolean => /_(args|kwargs)$/.test(key) && key !== 'processing_kwargs';
+
+function lengthInArguments(path: string, config: KeptKeys): unknown {
+  let length: unknown;
+  for (const [key, value] of Object.entries(config)) {
+    if (!isArguments(key)) continue;
+    if (!isJsonObject(value)) throw unsupported(path, key, value, 'an object');
+    const other = Object.keys(value).find((argument) => !HARMLESS_ARGUMENTS.has(argument));
+    if (other !== undefined)
+      throw new GradCacheError('CHECKPOINT', `${path}: ${key} sets ${other}, which is not supported.`);
+    length = value.model_max_length ?? length;
+  }
+  return length;
+}
+
+/** A saved folder states its length as max_seq_length; in the arguments it would win over that. */
+function withoutLength(kept: KeptKeys): KeptKeys {
+  return Object.fromEntries(
+    Object.entries(kept).map(([key, value]) => {
+      if (!isArguments(key)) return [key, value];
+      const { model_max_length: _, ...rest } = value as Record<string, unknown>;
+      return [key, rest];
+    }),
+  );
+}
+
+function lengthOf(path: string, key: string, value: unknown): number | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 1)
+    throw unsupported(path, key, value, 'a whole number from 1');
+  return value;
+}
+
+/** @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key */
+export async function readModelConfig(folder: string): Promise<ModelConfig> {
+  const path = join(folder, 'config_sentence_transformers.json');
+  const config = (await readJsonObject(path)) ?? {};
+  requireKeys(path, config, MODEL_KEYS);
+  const { prompts = {}, default_prompt_name: name = null, similarity_fn_name: similarity = null } = config;
+  if (!isJsonObject(prompts)) throw unsupported(path, 'prompts', prompts, 'an object');
+  const texts = Object.entries(prompts).map(([prompt, text]): [string, string] => {
+    if (text !== null && typeof text !== 'string')
+      throw unsupported(path, `the prompt ${JSON.stringify(prompt)}`, text, 'a string');
+    return [prompt, text ?? ''];
+  });
+  const known = Object.fromEntries(texts);
+  if (name !== null && (typeof name !== 'string' || !Object.hasOwn(known, name))) {
+    const names = Object.keys(known).join(', ');
+    throw unsupported(path, 'default_prompt_name', name, `one of the prompts (${names})`);
+  }
+  if (similarity !== null && typeof similarity !== 'string')
+    throw unsupported(path, 'similarity_fn_name', similarity, 'the name of a similarity, or null');
+  return {
+    prompts: known,
+    defaultPrompt: name,
+    similarity,
+    truncateDimension: lengthOf(path, 'truncate_dim', config.truncate_dim),
+    kept: keptKeys(config, MODEL_KEYS),
+  };
+}
+
+function unsupported(path: string, what: string, value: unknown, needed: string): GradCacheError {
+  return new GradCacheError('CHECKPOINT', `${path}: ${what} is ${show(value)}; ${needed} is needed.`);
+}

@@ -1,0 +1,183 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GradCacheError } from '../errors.js';
+import type { ModelFolder } from './model-folder.js';
+import { replaceFile } from '../files/replace-file.js';
+import { replaceFolder } from '../files/replace-folder.js';
+import { writeSafetensors } from '../safetensors/safetensors.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
+import { tokenizerConfigToSave } from '../tokenizer/tokenizer-config.js';
+
+/** Python classes under the names that every release of sentence-transformers from 2 to 6 resolves. */
+const MODULE_CLASS = 'sentence_transformers.models.';
+const ACTIVATION_CLASS: Readonly<Record<Activation, string>> = {
+  identity: 'torch.nn.modules.linear.Identity',
+  tanh: 'torch.nn.modules.activation.Tanh',
+  relu: 'torch.nn.modules.activation.ReLU',
+  gelu: 'torch.nn.modules.activation.GELU',
+};
+
+/**
+ * Files of a model and its tokenizer, which another model beside them would be read with. The names are exact: what a user
+ * keeps in the folder stays, and so do the weights in other formats.
+ */
+const MODEL_ENTRIES: readonly RegExp[] = [
+  /^(config|generation_config|modules|config_sentence_transformers|sentence_[\w-]+_config)\.json$/,
+  /^model(-\d+-of-\d+)?\.safetensors$/,
+  /^model\.safetensors\.index\.json$/,
+  /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
+  /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
+  /^\d+_(Transformer|Pooling|Dense|Normalize)$/,
+];
+
+/**
+ * Writes a model as a sentence-transformers folder, which transformers opens as well: config.json, model.safetensors,
+ * tokenizer.json byte for byte as it was read with the files that lay beside it, modules.json and its modules' folders,
+ * config_sentence_transformers.json and sentence_bert_config.json. A tokenizer whose files do not say by which class it
+ * was read gets a tokenizer_config.json that does. Keys that were read and mean nothing here are written again.
+ *
+ * The whole folder is written beside `path` and renamed into place. A model that is there already is removed only when
+ * the new one is complete. All else in the folder stays: README.md, .git, and the old weights in other formats (onnx/,
+ * openvino/, pytorch_model.bin), which are out of date from then on.
+ *
+ * @throws GradCacheError `INPUT` where `path` is a file or a non-empty folder without a model, or where the tensors'
+ * bytes and shapes disagree.
+ */
+export async function writeModelFolder(path: string, model: ModelFolder): Promise<void> {
+  if (model.defaultPrompt !== null && !Object.hasOwn(model.prompts, model.defaultPrompt)) {
+    throw new GradCacheError(
+      'INPUT',
+      `The default prompt ${JSON.stringify(model.defaultPrompt)} is none of the model's prompts.`,
+    );
+  }
+  await replaceFolder(path, {
+    write: (folder) => writeInto(folder, model),
+    recognise: (names) => names.includes('config.json') || names.includes('modules.json'),
+    belongs: belongsToModel,
+  });
+}
+
+/** Whether an entry of a folder is part of a model, and so out of date once the model is replaced. */
+export function belongsToModel(name: string): boolean {
+  return MODEL_ENTRIES.some((pattern) => pattern.test(name));
+}
+
+async function writeInto(folder: string, model: ModelFolder): Promise<void> {
+  const { tokenizer } = model;
+  await writeJson(join(folder, 'config.json'), withStoredType(model.config, model.tensors));
+  await writeSafetensors(join(folder, 'model.safetensors'), model.tensors, { format: 'pt' });
+  for (const [name, bytes] of tokenizer.companions)
+    await replaceFile(join(folder, name), (file) => file.writeFile(bytes));
+  await replaceFile(join(folder, 'tokenizer.json'), (file) => file.writeFile(tokenizer.json));
+  const tokenizerConfig = tokenizerConfigToSave(tokenizer, model.maxLength);
+  if (tokenizerConfig) await writeJson(join(folder, 'tokenizer_config.json'), tokenizerConfig);
+  await writeJson(join(folder, 'sentence_bert_config.json'), {
+    ...model.kept?.transformer,
+    max_seq_length: model.maxLength,
+    do_lower_case: tokenizer.settings.lowercase === true,
+  });
+  await writeJson(join(folder, 'config_sentence_transformers.json'), {
+    ...model.kept?.model,
+    prompts: model.prompts,
+    default_prompt_name: model.defaultPrompt,
+    ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
+    ...(typeof model.truncateDimension === 'number' && { truncate_dim: model.truncateDimension }),
+  });
+  if (model.kept?.generation) await writeJson(join(folder, 'generation_config.json'), model.kept.generation);
+  await writeModules(folder, model);
+}
+
+async function writeModules(
+  folder: string,
+  { pooling, dense, normalize, config, kept }: ModelFolder,
+): Promise<void> {
+  const modules: WrittenModule[] = [
+    { name: 'Transformer 0', config: null },
+    { name: 'Pooling 0', config: poolingConfig(pooling, dense[0]?.inFeatures ?? hiddenSizeOf(config)) },
+    ...dense.map((layer, number) => ({
+      name: `Dense ${number}`,
+      config: denseConfig(layer),
+      weights: denseWeights(layer),
+    })),
+    ...(normalize ? [{ name: 'Normalize 0', config: {} }] : []),
+  ];
+  const list: unknown[] = [];
+  for (const { name, config: own, weights } of modules) {
+    const idx = list.length;
+    const kind = name.slice(0, name.indexOf(' '));
+    const path = own === null ? '' : `${idx}_${kind}`;
+    const read = kept?.modules.get(name);
+    if (own !== null) {
+      await mkdir(join(folder, path));
+      const content = { ...read?.config, ...own };
+      // A Normalize without settings has an empty folder, as older releases write it.
+      if (Object.keys(content).length > 0) await writeJson(join(folder, path, 'config.json'), content);
+    }
+    if (weights) await writeSafetensors(join(folder, path, 'model.safetensors'), weights, { format: 'pt' });
+    list.push({ ...read?.entry, idx, name: String(idx), path, type: MODULE_CLASS + kind });
+  }
+  await writeJson(join(folder, 'modules.json'), list);
+}
+
+/** One module as it goes to the folder. */
+interface WrittenModule {
+  /** As {@link KeptFiles.modules} names it. */
+  readonly name: string;
+  /** Its config.json; null for the Transformer, which is the folder itself. */
+  readonly config: Readonly<Record<string, unknown>> | null;
+  readonly weights?: ReadonlyMap<string, StoredTensor>;
+}
+
+function denseConfig({ inFeatures, outFeatures, activation, bias }: DenseLayer): Record<string, unknown> {
+  return {
+    in_features: inFeatures,
+    out_features: outFeatures,
+    bias: bias !== null,
+    activation_function: ACTIVATION_CLASS[activation],
+  };
+}
+
+function denseWeights({ weight, bias }: DenseLayer): ReadonlyMap<string, StoredTensor> {
+  return new Map([['linear.weight', weight], ...(bias === null ? [] : [['linear.bias', bias] as const])]);
+}
+
+function poolingConfig(pooling: Pooling, dimension: number): Record<string, unknown> {
+  return {
+    word_embedding_dimension: dimension,
+    pooling_mode_cls_token: pooling === 'cls',
+    pooling_mode_mean_tokens: pooling === 'mean',
+    pooling_mode_max_tokens: pooling === 'max',
+    pooling_mode_mean_sqrt_len_tokens: false,
+    // Releases before 2.3 know neither this mode nor its flag.
+    ...(pooling === 'last' && { pooling_mode_lasttoken: true }),
+  };
+}
+
+function hiddenSizeOf(config: Readonly<Record<string, unknown>>): number {
+  const size = config.hidden_size ?? config.dim ?? config.d_model;
+  if (typeof size === 'number') return size;
+  throw new GradCacheError(
+    'INPUT',
+    'The config states no hidden_size (or dim), which the folder of the pooling module needs.',
+  );
+}
+
+/** transformers loads weights in the type that config.json states, so it must be able to hold those that are stored. */
+function withStoredType(
+  config: Readonly<Record<string, unknown>>,
+  tensors: ReadonlyMap<string, StoredTensor>,
+): Readonly<Record<string, unknown>> {
+  const types = new Set(
+    [...tensors.values()].map(({ dtype }) => dtype).filter((dtype) => dtype.includes('float')),
+  );
+  if (types.size === 0) return config;
+  const [only] = types;
+  const type = types.size === 1 ? only : types.has('float64') ? 'float64' : 'float32';
+  const stated = ['dtype', 'torch_dtype'].filter((key) => key in config);
+  return { ...config, ...Object.fromEntries(stated.map((key) => [key, type])) };
+}
+
+async function writeJson(path: string, value: unknown): Promise<void> {
+  await replaceFile(path, (file) => file.writeFile(`${JSON.stringify(value, null, 2)}\n`));
+}

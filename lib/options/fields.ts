@@ -1,0 +1,164 @@
+import { GradCacheError } from '../errors.js';
+import { nearest } from './nearest.js';
+import { show } from './option-values.js';
+
+/** Bounds of a number in a configuration. */
+export interface NumberRule {
+  readonly min?: number;
+  /** Exclusive lower bound. */
+  readonly above?: number;
+  readonly max?: number;
+  readonly integer?: boolean;
+}
+
+/** A mistake in one setting: where it is, and what is wrong with it. */
+export class SettingError extends GradCacheError {
+  /**
+   * @param path of the setting, as in `config.optimizer.lr`
+   * @param problem what follows the path in the message
+   */
+  constructor(
+    readonly path: string,
+    readonly problem: string,
+  ) {
+    super('INPUT', `${path} ${problem}`);
+  }
+}
+
+/**
+ * Reads the fields of one object of a configuration, naming the path of whatever is wrong: `config.optimizer.lr is "1e-3",
+ * a string; accepted is a number above 0`. `done` refuses fields nobody asked for, so that a misspelt one cannot be
+ * silently without effect.
+ */
+export class Fields {
+  readonly #object: Readonly<Record<string, unknown>>;
+  readonly #asked = new Set<string>();
+
+  constructor(
+    object: unknown,
+    readonly path: string,
+  ) {
+    if (typeof object !== 'object' || object === null || Array.isArray(object)) {
+      throw refuse(path, object, 'an object');
+    }
+    this.#object = object as Record<string, unknown>;
+  }
+
+  /** The raw value; null counts as absent, and so does what every object inherits, for a column called `constructor`. */
+  raw(name: string): unknown {
+    this.#asked.add(name);
+    return Object.hasOwn(this.#object, name) ? (this.#object[name] ?? undefined) : undefined;
+  }
+
+  /** Of all fields that the object has. */
+  names(): string[] {
+    return Object.keys(this.#object);
+  }
+
+  at(name: string): string {
+    return `${this.path}.${name}`;
+  }
+
+  string(name: string): string | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (typeof value !== 'string' || value === '')
+      throw refuse(this.at(name), value, 'a string that is not empty');
+    return value;
+  }
+
+  oneOf<const T extends string>(name: string, accepted: readonly T[]): T | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (!accepted.includes(value as T)) {
+      throw refuse(this.at(name), value, accepted.map((item) => JSON.stringify(item)).join(' or '));
+    }
+    return value as T;
+  }
+
+  boolean(name: string): boolean | undefined {
+    const value = this.raw(name);
+    if (value !== undefined && typeof value !== 'boolean')
+      throw refuse(this.at(name), value, 'true or false');
+    return value;
+  }
+
+  number(name: string, rule: NumberRule): number | undefined {
+    const value = this.raw(name);
+    return value === undefined ? undefined : checkNumber(this.at(name), value, rule);
+  }
+
+  /** Whole number from 1 up. */
+  count(name: string): number | undefined {
+    return this.number(name, { min: 1, integer: true });
+  }
+
+  /** One string or a list of at least one. */
+  strings(name: string): string[] | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    const list: unknown[] = Array.isArray(value) ? Array.from(value) : [value]; // a hole becomes undefined
+    if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
+      throw refuse(this.at(name), value, 'a string or a list of strings, none empty');
+    }
+    return list as string[];
+  }
+
+  numbers(name: string, rule: NumberRule): number[] | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (!Array.isArray(value) || value.length === 0) throw refuse(this.at(name), value, 'a list of numbers');
+    return Array.from(value, (item, index) => checkNumber(`${this.at(name)}[${index}]`, item, rule));
+  }
+
+  /** The fields of an object inside this one. */
+  object(name: string): Fields | undefined {
+    const value = this.raw(name);
+    return value === undefined ? undefined : new Fields(value, this.at(name));
+  }
+
+  /** Throws for a field that is missing. */
+  required<T>(name: string, value: T | undefined, what: string): T {
+    if (value === undefined) throw new SettingError(this.at(name), `is missing: ${what}.`);
+    return value;
+  }
+
+  /** To be called last: throws for fields that no other call asked for. */
+  done(): void {
+    for (const name of Object.keys(this.#object)) {
+      if (this.#asked.has(name)) continue;
+      const near = nearest(name, this.#asked);
+      const hint = near === undefined ? `known are ${[...this.#asked].join(', ')}.` : `did you mean ${near}?`;
+      throw new SettingError(this.at(name), `is not a setting; ${hint}`);
+    }
+  }
+}
+
+/** The error for a value that a setting does not accept. */
+export function refuse(path: string, value: unknown, accepted: string): SettingError {
+  const kind =
+    value === null
+      ? ''
+      : Array.isArray(value)
+        ? ', a list'
+        : `, a${typeof value === 'object' ? 'n' : ''} ${typeof value}`;
+  return new SettingError(path, `is ${show(value)}${kind}; accepted is ${accepted}.`);
+}
+
+function checkNumber(path: string, value: unknown, rule: NumberRule): number {
+  const { min = -Infinity, above = -Infinity, max = Infinity, integer = false } = rule;
+  const good =
+    typeof value === 'number' &&
+    Number.isFinite(value) &&
+    value >= min &&
+    value > above &&
+    value <= max &&
+    (!integer || Number.isSafeInteger(value));
+  if (good) return value;
+  const bounds = [
+    min > -Infinity ? `from ${min}` : '',
+    above > -Infinity ? `above ${above}` : '',
+    max < Infinity ? `up to ${max}` : '',
+  ].filter((part) => part !== '');
+  throw refuse(path, value, [`a${integer ? ' whole' : ''} number`, ...bounds].join(' '));
+}

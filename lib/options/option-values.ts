@@ -1,0 +1,106 @@
+import { GradCacheError } from '../errors.js';
+
+/*
+ * Checks of what a caller gives to a public function, of whatever type it is: a program in JavaScript has no compiler
+ * that looks. Each throws `INPUT` with the option's name, the value, and what is needed. Fill defaults in first:
+ * `undefined` is refused, except by requireSignal.
+ */
+
+/** Throws unless the value is true or false: `'no'` and 0 are neither. */
+export function requireBoolean(name: string, value: unknown): asserts value is boolean {
+  if (typeof value !== 'boolean') throw refused(name, value, 'true or false');
+}
+
+/** Bounds of a number; by default any finite number is good. */
+export interface Bounds {
+  readonly from?: number;
+  /** The number must be greater than this. */
+  readonly above?: number;
+  readonly to?: number;
+  /** The number must be less than this. */
+  readonly below?: number;
+  /** Infinity is good as well. */
+  readonly infinite?: boolean;
+}
+
+export function requireNumber(name: string, value: unknown, bounds: Bounds = {}): asserts value is number {
+  const { from = -Infinity, above = -Infinity, to = Infinity, below = Infinity, infinite = false } = bounds;
+  const good =
+    typeof value === 'number' &&
+    (Number.isFinite(value) || (infinite && value === Infinity)) &&
+    value >= from &&
+    (above === -Infinity || value > above) &&
+    value <= to &&
+    (below === Infinity || value < below);
+  if (good) return;
+  const limits = [
+    from === -Infinity ? [] : `at least ${from}`,
+    above === -Infinity ? [] : `above ${above}`,
+    to === Infinity ? [] : `at most ${to}`,
+    below === Infinity ? [] : `below ${below}`,
+  ].flat();
+  const kind = infinite ? 'a number' : 'a finite number';
+  throw refused(name, value, [kind, limits.join(' and ')].filter(Boolean).join(' '));
+}
+
+/** Throws unless the value is a whole number from `least`. */
+export function requireCount(name: string, value: unknown, least: number): asserts value is number {
+  if (!Number.isSafeInteger(value) || (value as number) < least)
+    throw refused(name, value, `a whole number from ${least}`);
+}
+
+export function requireString(name: string, value: unknown): asserts value is string {
+  if (typeof value !== 'string') throw refused(name, value, 'a string');
+}
+
+/** Throws unless the value is one of the names that are accepted. */
+export function requireOneOf<const T extends string>(
+  name: string,
+  value: unknown,
+  accepted: readonly T[],
+): asserts value is T {
+  if (accepted.includes(value as T)) return;
+  throw refused(name, value, accepted.map((item) => `'${item}'`).join(' or '));
+}
+
+export function requireFunction(name: string, value: unknown): void {
+  if (typeof value !== 'function') throw refused(name, value, 'a function');
+}
+
+/** Throws for what a loop cannot go over. */
+export function requireIterable(name: string, value: unknown): void {
+  const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = (value ?? {}) as Partial<
+    AsyncIterable<unknown> & Iterable<unknown>
+  >;
+  if (typeof later !== 'function' && typeof now !== 'function') throw refused(name, value, 'an iterable');
+}
+
+/** Throws for what is neither undefined nor an AbortSignal, which may be one of another realm. */
+export function requireSignal(name: string, value: unknown): asserts value is AbortSignal | undefined {
+  if (value === undefined) return;
+  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
+  if (typeof aborted !== 'boolean' || typeof addEventListener !== 'function')
+    throw refused(name, value, 'an AbortSignal');
+}
+
+/** The error for a value that an option does not take. */
+export function refused(name: string, value: unknown, needed: string): GradCacheError {
+  return new GradCacheError('INPUT', `${name} is ${show(value)}; ${needed} is needed.`);
+}
+
+/** A value as error messages show it: short, and never throwing. */
+export function show(value: unknown): string {
+  const text = written(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function written(value: unknown): string {
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value !== 'object' || value === null) return String(value); // JSON has no NaN, bigint or symbol
+  try {
+    return JSON.stringify(value) ?? 'an object';
+  } catch {
+    return 'an object'; // a circle, or a bigint inside
+  }
+}

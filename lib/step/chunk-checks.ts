@@ -1,0 +1,35 @@
+/*
+ * What the methods of an encoder are given: a program in JavaScript, or a loop of one's own, may give anything.
+ */
+import { types } from 'node:util';
+import { requireBoolean, requireCount, refused } from '../options/option-values.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireSeed } from '../options/seeds.js';
+import { Tensor } from '../tensor/tensor.js';
+
+/** @throws GradCacheError `INPUT` unless it has rows and a count of tokens */
+export function requireChunk(chunk: unknown): void {
+  const { rows, tokens } = (chunk ?? {}) as { rows?: unknown; tokens?: unknown };
+  if (!types.isInt32Array(rows))
+    throw refused("a chunk's rows", rows, 'an Int32Array, as planChunks() gives it,');
+  requireCount("a chunk's tokens", tokens, 0);
+}
+
+/** @throws GradCacheError `INPUT` */
+export function requireForwardOptions(options: unknown): void {
+  checkKnown('forwardChunk', options, ['seed', 'retain', 'group']);
+  const { seed, retain = false, group = 0 } = options as Record<string, unknown>;
+  requireSeed(seed);
+  requireBoolean('retain', retain);
+  requireCount('group', group, 0);
+}
+
+/** @throws GradCacheError `INPUT` for what no forwardChunk gives, or backwardChunk takes */
+export function requireBackward(ticket: unknown, gradients: unknown, group: unknown): void {
+  const { seed, graph } = (ticket ?? {}) as { seed?: unknown; graph?: unknown };
+  if (graph !== null && !(graph instanceof Tensor))
+    throw refused('the ticket', ticket, 'what forwardChunk() gave with the representations');
+  requireSeed(seed);
+  if (!(gradients instanceof Tensor)) throw refused('gradients', gradients, 'a Tensor');
+  requireCount('group', group, 0);
+}

@@ -1,0 +1,81 @@
+import { types } from 'node:util';
+import { refused } from '../options/option-values.js';
+
+/** A number of rows or of tokens. */
+export type FixedChunkSize = { readonly sequences: number } | { readonly tokens: number };
+
+/** How much is encoded at once: a number of rows, a number of tokens, or what is found to be right. */
+export type ChunkSize = FixedChunkSize | 'auto';
+
+/** The rows of one chunk and the sum of their lengths. */
+export interface PlannedChunk {
+  readonly rows: Int32Array;
+  readonly tokens: number;
+}
+
+/**
+ * Cuts a batch into chunks. Rows are taken longest first, so that a chunk's rows are of about one length and a chunk
+ * that does not fit into memory fails early; the loss puts them back into their places, so the order is free.
+ *
+ * By sequences, each chunk but the last has as many rows as asked. By tokens, a chunk's lengths add up to no more than
+ * asked, and the chunks share the tokens evenly; a row longer than that is a chunk by itself.
+ *
+ * @throws GradCacheError `INPUT` for a size that is not a positive integer, or lengths that are none
+ */
+export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedChunk[] {
+  if (!types.isInt32Array(lengths) || lengths.some((length) => length < 0))
+    throw refused('the lengths', lengths, 'an Int32Array of numbers from 0');
+  const limit = requireChunkSize(size);
+  const order = longestFirst(lengths);
+  const chunks: PlannedChunk[] = [];
+  let begin = 0;
+  let tokens = 0;
+  let used = 0;
+  let left = lengths.reduce((sum, length) => sum + length, 0);
+  // What is left is shared evenly among as few chunks as the size allows, so that none is but a scrap of the others.
+  const share = (): number => ('tokens' in size ? left / Math.ceil(left / limit) : Infinity);
+  let fair = share();
+  const close = (end: number): void => {
+    if (end > begin) chunks.push({ rows: order.slice(begin, end), tokens });
+    begin = end;
+    left -= tokens;
+    fair = share();
+    tokens = 0;
+    used = 0;
+  };
+  for (let k = 0; k < order.length; k++) {
+    const length = lengths[order[k] ?? 0] ?? 0;
+    const cost = 'tokens' in size ? length : 1;
+    if (used + cost > limit || (tokens >= fair && left > tokens)) close(k);
+    used += cost;
+    tokens += length;
+  }
+  close(order.length);
+  return chunks;
+}
+
+/** The number in a chunk size. @throws GradCacheError `INPUT` when there is none, or it is not a positive integer */
+export function requireChunkSize(size: unknown): number {
+  const { tokens, sequences } = (size ?? {}) as { tokens?: unknown; sequences?: unknown };
+  const limit = tokens === undefined ? sequences : tokens;
+  if (Number.isSafeInteger(limit) && (limit as number) >= 1 && Object.keys(size as object).length === 1)
+    return limit as number;
+  throw refused('chunk', size, "'auto', { sequences } or { tokens } of at least 1");
+}
+
+/** Rows longer than this are not counted by length: the counts would take more memory than the rows. */
+const LONGEST_COUNTED = 2 ** 20;
+
+/** Row numbers by falling length, equal ones in their order: a counting sort, as long as no length is huge. */
+function longestFirst(lengths: Int32Array): Int32Array {
+  let longest = 0;
+  for (const length of lengths) longest = Math.max(longest, length);
+  if (longest > LONGEST_COUNTED)
+    return Int32Array.from(lengths, (_, row) => row).sort((a, b) => lengths[b]! - lengths[a]! || a - b);
+  const begins = new Int32Array(longest + 2);
+  for (const length of lengths) begins[longest - length + 1]!++;
+  for (let k = 1; k < begins.length; k++) begins[k]! += begins[k - 1]!;
+  const order = new Int32Array(lengths.length);
+  for (let row = 0; row < lengths.length; row++) order[begins[longest - lengths[row]!]!++] = row;
+  return order;
+}

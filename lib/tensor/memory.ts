@@ -1,0 +1,53 @@
+import { guarded, guardedAsync, native } from '../addon/native.js';
+import { requireCount } from '../options/option-values.js';
+import { requireDevice } from './tensor-data.js';
+
+/** Memory in bytes. On a GPU, libtorch's own account; on the CPU, the resident size of the process. */
+export interface Memory {
+  readonly allocated: number;
+  /** The most that was allocated since the start or {@link resetPeakMemory}. */
+  readonly peak: number;
+  /** What the allocator holds from the driver (GPU). */
+  readonly reserved: number;
+  /** What could still be had. */
+  readonly available: number;
+}
+
+/** @throws GradCacheError `DEVICE`, `CUDA_UNAVAILABLE` */
+export function memory(device = 'cpu'): Memory {
+  requireDevice('device', device);
+  return guarded(() => native().memory(device));
+}
+
+/** Starts a new peak from what is allocated now. */
+export function resetPeakMemory(device = 'cpu'): void {
+  requireDevice('device', device);
+  guarded(() => {
+    native().resetPeakMemory(device);
+  });
+}
+
+/** Gives memory that libtorch's allocator holds without using it back to the GPU's driver. */
+export function emptyCache(device = 'cpu'): void {
+  requireDevice('device', device);
+  guarded(() => {
+    native().emptyCache(device);
+  });
+}
+
+/** Settles when all work given to the device so far is done. */
+export async function synchronize(device = 'cpu'): Promise<void> {
+  requireDevice('device', device);
+  return guardedAsync(() => native().synchronize(device));
+}
+
+/** Number of CPU threads that one kernel uses; sets it where `count` is given. */
+export function threads(count?: number): number {
+  if (count !== undefined) requireCount('the number of threads', count, 1);
+  return guarded(() => native().threads(count));
+}
+
+/** Devices that can be used: `'cpu'` and each `'cuda:N'`. */
+export function devices(): string[] {
+  return guarded(() => native().devices());
+}

@@ -1,0 +1,322 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../options/option-values.js';
+import { statedTokens } from './stated-tokens.js';
+import type { Role, StatedToken, TokenDefaults } from './stated-tokens.js';
+import { isJsonObject } from '../files/strict-json.js';
+import type { TokenizerFiles } from './tokenizer-files.js';
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** The class that takes tokenizer.json as it stands. */
+export const PLAIN_CLASS = 'PreTrainedTokenizerFast';
+
+/**
+ * A class of transformers 5 that keeps the vocabulary of a tokenizer.json and builds all the rest anew, from its own
+ * defaults and tokenizer_config.json, whatever tokenizer.json says.
+ */
+interface RebuildingClass extends TokenDefaults {
+  readonly model: 'WordPiece' | 'BPE' | 'Unigram';
+  /** The tokens around a text; null where the class leaves that to tokenizer.json. */
+  readonly ends: { readonly first: Role; readonly last: Role } | null;
+  readonly build: (parsed: JsonObject, options: Options) => Pipeline;
+}
+
+/** What a class builds; `model` goes without the vocabulary and the merges. */
+interface Pipeline {
+  readonly normalizer: JsonObject | null;
+  readonly pre_tokenizer: JsonObject;
+  readonly model: JsonObject;
+}
+
+interface Options {
+  /** True or false from tokenizer_config.json. */
+  readonly flag: (name: string, otherwise: boolean) => boolean;
+  readonly flagOrNull: (name: string) => boolean | null;
+  readonly token: (role: Role) => string;
+}
+
+const BRACKETS = {
+  unk_token: '[UNK]',
+  sep_token: '[SEP]',
+  pad_token: '[PAD]',
+  cls_token: '[CLS]',
+  mask_token: '[MASK]',
+};
+const ANGLES = {
+  bos_token: '<s>',
+  eos_token: '</s>',
+  unk_token: '<unk>',
+  sep_token: '</s>',
+  pad_token: '<pad>',
+  cls_token: '<s>',
+  mask_token: '<mask>',
+};
+const AROUND = { first: 'cls_token', last: 'sep_token' } as const;
+
+function wordPieces(_: JsonObject, { flag, flagOrNull, token }: Options): Pipeline {
+  return {
+    normalizer: {
+      type: 'BertNormalizer',
+      clean_text: true,
+      handle_chinese_chars: flag('tokenize_chinese_chars', true),
+      strip_accents: flagOrNull('strip_accents'),
+      lowercase: flag('do_lower_case', true),
+    },
+    pre_tokenizer: { type: 'BertPreTokenizer' },
+    model: {
+      type: 'WordPiece',
+      unk_token: token('unk_token'),
+      continuing_subword_prefix: '##',
+      max_input_chars_per_word: 100,
+    },
+  };
+}
+
+function bytePairs(_: JsonObject, { flag }: Options): Pipeline {
+  return {
+    normalizer: null,
+    pre_tokenizer: {
+      type: 'ByteLevel',
+      add_prefix_space: flag('add_prefix_space', false),
+      trim_offsets: true,
+      use_regex: true,
+    },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: '',
+      end_of_word_suffix: '',
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+    },
+  };
+}
+
+function unigrams(unknown: (vocabulary: readonly unknown[], token: string) => number) {
+  return (parsed: JsonObject, { flag, token }: Options): Pipeline => ({
+    normalizer: precompiledOf(parsed.normalizer),
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        { type: 'WhitespaceSplit' },
+        {
+          type: 'Metaspace',
+          replacement: '▁',
+          prepend_scheme: flag('add_prefix_space', true) ? 'always' : 'never',
+          split: true,
+        },
+      ],
+    },
+    model: {
+      type: 'Unigram',
+      unk_id: unknown((parsed.model as { vocab: unknown[] }).vocab, token('unk_token')),
+      byte_fallback: false,
+    },
+  });
+}
+
+/** The only normalizer that the classes with a unigram model take over from tokenizer.json. */
+function precompiledOf(normalizer: unknown): JsonObject | null {
+  if (!isJsonObject(normalizer)) return null;
+  const list: unknown[] =
+    normalizer.type === 'Sequence' && Array.isArray(normalizer.normalizers)
+      ? normalizer.normalizers
+      : [normalizer];
+  const found = list.find((each) => isJsonObject(each) && each.type === 'Precompiled');
+  return isJsonObject(found)
+    ? { type: 'Precompiled', precompiled_charsmap: found.precompiled_charsmap }
+    : null;
+}
+
+const BERT: RebuildingClass = { model: 'WordPiece', roles: BRACKETS, ends: AROUND, build: wordPieces };
+const ROBERTA: RebuildingClass = { model: 'BPE', roles: ANGLES, ends: AROUND, build: bytePairs };
+
+const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
+  BertTokenizer: BERT,
+  DistilBertTokenizer: BERT,
+  ElectraTokenizer: BERT,
+  MobileBertTokenizer: BERT,
+  MPNetTokenizer: { ...BERT, roles: { ...ANGLES, unk_token: '[UNK]' }, maskStripsLeft: true },
+  RobertaTokenizer: ROBERTA,
+  BartTokenizer: ROBERTA,
+  LongformerTokenizer: ROBERTA,
+  GPT2Tokenizer: {
+    model: 'BPE',
+    roles: {
+      unk_token: '<|endoftext|>',
+      bos_token: '<|endoftext|>',
+      eos_token: '<|endoftext|>',
+      pad_token: null,
+    },
+    ends: null,
+    build: bytePairs,
+  },
+  XLMRobertaTokenizer: {
+    model: 'Unigram',
+    roles: ANGLES,
+    ends: { first: 'bos_token', last: 'eos_token' },
+    build: unigrams(() => 3),
+  },
+  CamembertTokenizer: {
+    model: 'Unigram',
+    roles: ANGLES,
+    maskStripsLeft: true,
+    additional: ['<s>NOTUSED', '</s>NOTUSED', '<unk>NOTUSED'],
+    ends: { first: 'bos_token', last: 'eos_token' },
+    build: unigrams((vocabulary, token) =>
+      Math.max(
+        0,
+        vocabulary.findIndex((entry) => Array.isArray(entry) && entry[0] === token),
+      ),
+    ),
+  },
+};
+const PLAIN: readonly string[] = [PLAIN_CLASS, 'PreTrainedTokenizer', 'TokenizersBackend'];
+
+/** The class that transformers takes for a `model_type` where no file names one. */
+const CLASS_OF_MODEL: Readonly<Record<string, string>> = {
+  bert: 'BertTokenizer',
+  distilbert: 'BertTokenizer',
+  mpnet: 'MPNetTokenizer',
+  roberta: 'RobertaTokenizer',
+  'xlm-roberta': 'XLMRobertaTokenizer',
+  camembert: 'CamembertTokenizer',
+};
+
+/** The class that reads the tokenizer of a folder whose tokenizer_config.json names none. */
+export function classOfModel(config: JsonObject): string {
+  if (typeof config.tokenizer_class === 'string' && config.tokenizer_class !== '')
+    return config.tokenizer_class;
+  const { model_type: type } = config;
+  return typeof type === 'string' && Object.hasOwn(CLASS_OF_MODEL, type)
+    ? CLASS_OF_MODEL[type]!
+    : PLAIN_CLASS;
+}
+
+/** A tokenizer as a class of transformers builds it. */
+export interface BuiltTokenizer {
+  /** Content for the tokenizers library. */
+  readonly parsed: JsonObject;
+  /** Tokens to add once that is read. */
+  readonly added: readonly StatedToken[];
+  /** The tokens to put around every text in place of what `parsed` says; null: what it says holds. */
+  readonly ends: { readonly first: string; readonly last: string } | null;
+}
+
+/**
+ * What transformers makes of a tokenizer.json, so that token ids here are those in Python.
+ *
+ * @param tokenizerClass as tokenizer_config.json or config.json names it, with or without `Fast`
+ * @throws GradCacheError `CHECKPOINT` for a class that is not supported, one that does not fit tokenizer.json, and
+ * options of another type than the class takes
+ */
+export function buildTokenizer(
+  parsed: JsonObject,
+  tokenizerClass: string,
+  files: TokenizerFiles,
+): BuiltTokenizer {
+  const listed: unknown[] = Array.isArray(parsed.added_tokens) ? parsed.added_tokens : [];
+  const inputs = files.config?.model_input_names;
+  if (Array.isArray(inputs) && inputs.includes('token_type_ids')) requireFirstType(parsed.post_processor);
+  if (PLAIN.includes(tokenizerClass)) {
+    const present = new Set(listed.map((token) => (isJsonObject(token) ? String(token.content) : '')));
+    const padding = isJsonObject(parsed.padding) ? parsed.padding.pad_token : null;
+    const roles = typeof padding === 'string' ? { pad_token: padding } : {};
+    return { parsed, added: statedTokens(files, { roles }, listed, present).added, ends: null };
+  }
+  const name = tokenizerClass.replace(/Fast$/, '');
+  const rebuilding = Object.hasOwn(REBUILDING, name) ? REBUILDING[name] : undefined;
+  if (rebuilding === undefined) {
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `tokenizer_class is ${show(tokenizerClass)}, which is not supported; supported are ` +
+        `${[...Object.keys(REBUILDING), PLAIN_CLASS].join(', ')}. The last takes tokenizer.json as it stands, here and ` +
+        'in Python: set tokenizer_class of tokenizer_config.json to it if that is what you want.',
+    );
+  }
+  const model = modelOf(parsed, rebuilding.model, name);
+  const tokens = statedTokens(files, rebuilding, listed, new Set());
+  const token = (role: Role): string => {
+    const stated = tokens.roles.get(role) ?? null;
+    if (stated !== null) return stated.content;
+    throw new GradCacheError('CHECKPOINT', `tokenizer_config.json: ${name} needs a ${role}, which is null.`);
+  };
+  const built = rebuilding.build(parsed, { ...optionsOf(files.config ?? {}, name), token });
+  return {
+    parsed: withPipeline(parsed, built, model, tokens.added),
+    added: [],
+    ends: rebuilding.ends && { first: token(rebuilding.ends.first), last: token(rebuilding.ends.last) },
+  };
+}
+
+/** The model of tokenizer.json, if it is of the kind that the class builds. */
+function modelOf(parsed: JsonObject, kind: RebuildingClass['model'], name: string): JsonObject {
+  const { model } = parsed;
+  const fits =
+    isJsonObject(model) &&
+    (model.type === undefined || model.type === kind) &&
+    (kind === 'Unigram' ? Array.isArray(model.vocab) : isJsonObject(model.vocab)) &&
+    (kind !== 'BPE' || Array.isArray(model.merges));
+  if (fits) return model;
+  const found = isJsonObject(model) ? show(model.type ?? 'a model without a type') : show(model);
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `the model of tokenizer.json is ${found}, where ${name} builds a ${kind}; name the class that it is for as ` +
+      `tokenizer_class in tokenizer_config.json, or ${PLAIN_CLASS} to take it as it stands`,
+  );
+}
+
+/** Models get type 0 for every token here; transformers gives them those of the template where they ask for types. */
+function requireFirstType(processor: unknown): void {
+  if (!isJsonObject(processor)) return;
+  if (Array.isArray(processor.processors)) for (const each of processor.processors) requireFirstType(each);
+  const pieces: unknown[] = Array.isArray(processor.single) ? processor.single : [];
+  const other = pieces
+    .map((piece) => (isJsonObject(piece) ? (piece.Sequence ?? piece.SpecialToken) : undefined))
+    .find((piece) => isJsonObject(piece) && piece.type_id !== 0);
+  if (other === undefined) return;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `the template of tokenizer.json has ${show(other)}, and model_input_names of tokenizer_config.json asks for ` +
+      'token_type_ids; supported is type 0 alone.',
+  );
+}
+
+function optionsOf(config: JsonObject, name: string): Pick<Options, 'flag' | 'flagOrNull'> {
+  const flag = (key: string, otherwise: boolean): boolean => {
+    const value = config[key];
+    if (value === undefined) return otherwise;
+    if (typeof value === 'boolean') return value;
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `tokenizer_config.json: ${key} is ${show(value)}; ${name} needs true or false.`,
+    );
+  };
+  const flagOrNull = (key: string) =>
+    config[key] === null || config[key] === undefined ? null : flag(key, true);
+  return { flag, flagOrNull };
+}
+
+function withPipeline(
+  parsed: JsonObject,
+  { normalizer, pre_tokenizer, model: settings }: Pipeline,
+  model: JsonObject,
+  tokens: readonly StatedToken[],
+): JsonObject {
+  const { vocab, merges } = model;
+  return {
+    ...parsed,
+    // The tokenizers library gives the ids, whatever is written here.
+    added_tokens: tokens.map((token, id) => ({ id, ...asListed(token) })),
+    normalizer,
+    pre_tokenizer,
+    model: { ...settings, vocab, ...(settings.type === 'BPE' && { merges }) },
+  };
+}
+
+/** A token with all the fields of an entry in `added_tokens`. */
+export function asListed(token: StatedToken): Required<StatedToken> {
+  return { ...token, normalized: token.normalized ?? !token.special };
+}

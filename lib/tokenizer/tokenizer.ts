@@ -1,0 +1,320 @@
+import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { inspect } from 'node:util';
+import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireString, show } from '../options/option-values.js';
+import { placeholderIn } from '../files/placeholder.js';
+import { addedTokensOf, openNative } from './native-tokenizer.js';
+import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
+import { isJsonObject } from '../files/strict-json.js';
+import { TokenCollector } from './token-batch.js';
+import type { TokenBatch } from './token-batch.js';
+import { buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
+import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
+import { refuseWhatAborts } from './tokenizer-aborts.js';
+import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
+import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
+
+export type { TokenBatch } from './token-batch.js';
+export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
+
+/** How {@link Tokenizer.encode} turns texts into ids. */
+export interface EncodeOptions {
+  /** The most tokens that a text may have, special tokens included; longer texts are cut and counted. */
+  readonly maxLength: number;
+  /** Put in front of every text, e.g. `'query: '`. */
+  readonly prefix?: string;
+}
+
+/**
+ * The texts of one call into the native tokenizer. Its results come back as JavaScript arrays on the event loop, about
+ * 0.2 microseconds a token, so that this keeps each conversion to a few milliseconds.
+ */
+const MAX_PIECE_TEXTS = 256;
+const MAX_PIECE_CHARACTERS = 32_768;
+
+/** Only this module has it: `private` of TypeScript does not keep a program in JavaScript from calling a constructor. */
+const OWN = Symbol('Tokenizer');
+
+/**
+ * A Hugging Face tokenizer, read from a tokenizer.json. Tokenisation runs on threads of the native `tokenizers`
+ * package, not on the event loop. Calls that overlap are worked off one after the other.
+ */
+export class Tokenizer {
+  /** One more than the largest token id: the rows that an embedding table needs. */
+  readonly vocabularySize: number;
+  /** How many special tokens are put around every text. */
+  readonly specialTokensPerText: number;
+  /** Content of tokenizer.json, byte for byte as read. */
+  readonly json: string;
+  /** The tokens that are never split. */
+  readonly addedTokens: readonly AddedToken[];
+  /** The class of transformers that the tokenizer is read as. */
+  readonly tokenizerClass: string;
+  /** Which end of a text that is too long is cut off. */
+  readonly truncationSide: 'left' | 'right';
+  /** How it was asked to be read. */
+  readonly settings: TokenizerSettings;
+  /** Content of the files that lay beside tokenizer.json and belong to it, by name: vocab.txt, tokenizer_config.json, … */
+  readonly companions: ReadonlyMap<string, Uint8Array>;
+
+  readonly #native: NativeTokenizer;
+  readonly #longestText: number;
+  #maxLength: number | undefined;
+  #previous: Promise<unknown> = Promise.resolve();
+
+  private constructor(own: symbol, native: NativeTokenizer, made: Made) {
+    if (own !== OWN) throw new GradCacheError('INPUT', 'Tokenizer.fromFile() makes a tokenizer, not new');
+    this.#native = native;
+    this.truncationSide = made.truncationSide;
+    this.json = made.json;
+    this.tokenizerClass = made.tokenizerClass;
+    this.settings = made.settings;
+    this.companions = made.companions;
+    this.addedTokens = made.addedTokens;
+    this.vocabularySize = made.addedTokens.reduce(
+      (size, { id }) => Math.max(size, id + 1),
+      made.vocabularySize,
+    );
+    this.specialTokensPerText = made.specialTokensPerText;
+    this.#longestText = made.longestText;
+  }
+
+  /**
+   * Reads a tokenizer.json, and the files of the tokenizer that lie beside it: as in transformers, those say which tokens
+   * are never split, and which class reads it. They are saved with it again.
+   *
+   * @throws GradCacheError `CHECKPOINT`, naming the file, where it is missing or is not a tokenizer, and for what the
+   * files say that cannot be honoured.
+   */
+  static async fromFile(path: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
+    requireString('path', path);
+    let json: string;
+    try {
+      json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path));
+    } catch (error) {
+      throw unusable(path, error);
+    }
+    return Tokenizer.#create(json, settings, await readCompanions(dirname(path)), path);
+  }
+
+  /**
+   * Makes a tokenizer from the content of a tokenizer.json. Padding and the length limit stated in there are not used.
+   *
+   * @throws GradCacheError `CHECKPOINT` where it is not a tokenizer.
+   */
+  static async fromJson(json: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
+    requireString('json', json);
+    return Tokenizer.#create(json, settings, new Map(), 'The text given as tokenizer.json');
+  }
+
+  static async #create(
+    json: string,
+    settings: TokenizerSettings,
+    companions: ReadonlyMap<string, Uint8Array>,
+    origin: string,
+  ): Promise<Tokenizer> {
+    try {
+      const stated: unknown = JSON.parse(json);
+      if (!isJsonObject(stated)) throw new TypeError('it is not a JSON object');
+      const files = parseTokenizerFiles(companions);
+      const named = files.config?.tokenizer_class;
+      const tokenizerClass =
+        typeof named === 'string' && named !== '' ? named : (settings.tokenizerClass ?? PLAIN_CLASS);
+      const built = buildTokenizer(stated, tokenizerClass, files);
+      const parsed = settings.lowercase === true ? withLowercase(built.parsed) : built.parsed;
+      const { patterns } = refuseWhatAborts(parsed);
+      const native = openNative(parsed, built);
+      const empty = await native.encode('');
+      const side = settings.truncationSide ?? files.config?.truncation_side;
+      return new Tokenizer(OWN, native, {
+        json,
+        settings,
+        companions,
+        tokenizerClass,
+        truncationSide: side === 'left' || side === 'right' ? side : statedTruncationSide(stated),
+        addedTokens: addedTokensOf(native, built),
+        vocabularySize: empty.getIds().reduce((size, id) => Math.max(size, id + 1), vocabularySizeOf(parsed)),
+        specialTokensPerText: empty.getLength(),
+        longestText: patterns ? LONGEST_FOR_PATTERNS : Infinity,
+      });
+    } catch (error) {
+      const placeholder = placeholderIn(json);
+      throw unusable(
+        origin,
+        placeholder === undefined
+          ? error
+          : new GradCacheError('CHECKPOINT', `${placeholder}.`, { cause: error }),
+      );
+    }
+  }
+
+  /** What `console.log` shows: none of the files. */
+  [inspect.custom](): string {
+    const { tokenizerClass, vocabularySize, specialTokensPerText } = this;
+    return `Tokenizer { class: ${tokenizerClass}, vocabularySize: ${vocabularySize}, specialTokensPerText: ${specialTokensPerText} }`;
+  }
+
+  /**
+   * The id of a token, or null where the vocabulary does not have it.
+   *
+   * @throws GradCacheError `INPUT` for what is no string
+   */
+  tokenToId(token: string): number | null {
+    requireString('token', token);
+    return this.#native.tokenToId(token);
+  }
+
+  /**
+   * Turns texts into token ids, with special tokens around each. A text that is too long is cut as Hugging Face does
+   * it: tokens of the text are dropped, special tokens are kept. Lone surrogates count as U+FFFD.
+   *
+   * @throws GradCacheError `INPUT` for a text that is not a string or that has no token at all (the message gives its
+   * index), and for a `maxLength` that leaves no room for text.
+   */
+  encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
+    const turn = this.#previous.then(() => this.#encode(texts, options));
+    this.#previous = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
+    checkKnown("a tokenizer's encode", options, ['maxLength', 'prefix']);
+    const { maxLength, prefix = '' } = options;
+    requireString('prefix', prefix);
+    requireStrings(texts);
+    this.#requireLength(texts, prefix);
+    this.#setMaxLength(maxLength);
+    const collected = new TokenCollector(texts, maxLength, this.truncationSide);
+    let pending = this.#start(texts, 0, prefix);
+    while (pending !== undefined) {
+      const { begin, end } = pending;
+      const encodings = await pending.encodings.catch(async (error: unknown) => {
+        throw await this.#refused(texts, begin, end, prefix, error);
+      });
+      // The next piece is on its threads while this one is converted here.
+      const next = this.#start(texts, end, prefix);
+      next?.encodings.catch(() => undefined);
+      for (const encoding of encodings) collected.add(encoding);
+      pending = next;
+    }
+    return collected.finish();
+  }
+
+  #start(texts: readonly string[], begin: number, prefix: string) {
+    if (begin >= texts.length) return undefined;
+    const piece: string[] = [];
+    let characters = 0;
+    let end = begin;
+    while (end < texts.length && piece.length < MAX_PIECE_TEXTS) {
+      const text = prefix + texts[end]!;
+      if (piece.length > 0 && characters + text.length > MAX_PIECE_CHARACTERS) break;
+      characters += text.length;
+      piece.push(text);
+      end++;
+    }
+    return { encodings: this.#native.encodeBatch(piece), begin, end };
+  }
+
+  #requireLength(texts: readonly string[], prefix: string): void {
+    const long = texts.findIndex((text) => prefix.length + text.length > this.#longestText);
+    if (long < 0) return;
+    throw new GradCacheError(
+      'INPUT',
+      `Text ${long} has ${texts[long]!.length} characters; a tokenizer with patterns of its own takes up to ` +
+        `${this.#longestText}. Cut the text before it is encoded: maxLength cuts tokens, once the patterns have met the whole text.`,
+    );
+  }
+
+  /** The library does not say which text it refused. */
+  async #refused(
+    texts: readonly string[],
+    begin: number,
+    end: number,
+    prefix: string,
+    error: unknown,
+  ): Promise<GradCacheError> {
+    let index = begin;
+    for (; index < end - 1; index++) {
+      const taken = await this.#native.encode(prefix + texts[index]!).then(
+        () => true,
+        () => false,
+      );
+      if (!taken) break;
+    }
+    return new GradCacheError(
+      'CHECKPOINT',
+      `The tokenizer cannot take text ${index} (${show(texts[index])}): ${(error as Error).message}. Its vocabulary ` +
+        'lacks a token that its settings name.',
+      { cause: error },
+    );
+  }
+
+  #setMaxLength(maxLength: number): void {
+    const least = this.specialTokensPerText + 1;
+    if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength >= 0x7fffffff) {
+      throw new GradCacheError(
+        'INPUT',
+        `maxLength is ${show(maxLength)}; a whole number from ${least} is needed ` +
+          `(${this.specialTokensPerText} special tokens and at least one of the text).`,
+      );
+    }
+    if (maxLength === this.#maxLength) return;
+    // The package declares its enums as const enums, which isolated modules cannot read: these are their values.
+    const options = {
+      direction: this.truncationSide,
+      strategy: 'LongestFirst',
+      stride: 0,
+    } as TruncationOptions;
+    // Without special tokens the package cuts and does not say so: it leaves one token too many, which is cut here.
+    this.#native.setTruncation(this.specialTokensPerText === 0 ? maxLength + 1 : maxLength, options);
+    this.#maxLength = maxLength;
+  }
+}
+
+/** What a tokenizer is made of, beside the native one. */
+interface Made {
+  readonly json: string;
+  readonly settings: TokenizerSettings;
+  readonly companions: ReadonlyMap<string, Uint8Array>;
+  readonly tokenizerClass: string;
+  readonly truncationSide: 'left' | 'right';
+  readonly addedTokens: readonly AddedToken[];
+  /** Of the model and the tokens around a text. */
+  readonly vocabularySize: number;
+  readonly specialTokensPerText: number;
+  /** In UTF-16 units. */
+  readonly longestText: number;
+}
+
+function requireStrings(texts: readonly unknown[]): void {
+  if (!Array.isArray(texts)) {
+    throw new GradCacheError('INPUT', `The texts must be an array of strings, not ${kindOf(texts)}.`);
+  }
+  for (let index = 0; index < texts.length; index++) {
+    const text: unknown = texts[index];
+    if (typeof text !== 'string') {
+      throw new GradCacheError('INPUT', `Text ${index} is ${kindOf(text)}; every text must be a string.`);
+    }
+  }
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  return Array.isArray(value) ? 'an array' : `of type ${typeof value}`;
+}
+
+function unusable(path: string, error: unknown): GradCacheError {
+  if (error instanceof GradCacheError) {
+    const message = `${path} cannot be used as a tokenizer: ${error.message}`;
+    return new GradCacheError('CHECKPOINT', message, { cause: error });
+  }
+  return new GradCacheError(
+    'CHECKPOINT',
+    `${path} cannot be used as a tokenizer: ${(error as Error).message}. ` +
+      'A tokenizer.json as AutoTokenizer.from_pretrained(…).save_pretrained(folder) writes it is needed.',
+    { cause: error },
+  );
+}
