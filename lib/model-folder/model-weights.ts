@@ -5,6 +5,7 @@ import { fileError } from '../files/file-error.js';
 import { show } from '../options/option-values.js';
 import { readJsonObject } from '../files/json-file.js';
 import { readSafetensors } from '../safetensors/safetensors.js';
+import { isWeights } from './is-model-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { isJsonObject } from '../files/strict-json.js';
 
@@ -19,7 +20,7 @@ export async function readWeights(folder: string): Promise<Map<string, StoredTen
   });
   if (names.includes('model.safetensors')) return readSafetensors(join(folder, 'model.safetensors'));
   if (names.includes('model.safetensors.index.json')) return readShards(folder);
-  const others = names.filter((name) => /\.(bin|h5|msgpack|onnx|ot|pt|pth|safetensors)$/.test(name));
+  const others = names.filter(isWeights);
   const found = others.length > 0 ? `only ${others.join(', ')}` : 'no weights';
   throw new GradCacheError(
     'CHECKPOINT',

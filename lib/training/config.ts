@@ -97,7 +97,8 @@ export interface TrainConfig {
   readonly checkpoint?: { readonly every: number; readonly keep?: number };
   /**
    * Go on from the newest checkpoint in `output`, or from the checkpoint folder named. With no checkpoint in `output` the
-   * run begins anew, unless there is a finished model, which it would replace: that is refused.
+   * run begins anew, unless there is a finished model, which it would replace: that is refused. A run that is finished is left
+   * as it is, unless `steps` or `epochs` are more than before.
    *
    * A checkpoint holds the settings of its run: those that are not given now are taken from it. Another value is refused
    * for what decides the batches or the gradient; `optimizer`, `schedule`, the length, `device`, `chunk`, `retain`,

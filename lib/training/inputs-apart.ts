@@ -1,7 +1,7 @@
-import { join } from 'node:path';
 import { refuseOverwriting, refuseReplacing, type NamedPath } from '../files/overwrite.js';
 import { checkpointFolder, listCheckpoints, modelFolder } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';
+import { metricsFile } from './metrics.js';
 
 /**
  * Throws where a run would write over what it reads: where its data, its held-out data or the model it starts from is or
@@ -15,7 +15,7 @@ export function requireInputsApart(config: FilledTrainConfig): Promise<void> {
 
 /** {@link requireInputsApart} for any files that are read. */
 export async function requireApart(output: string, inputs: readonly NamedPath[]): Promise<void> {
-  const metrics = { name: 'output: the file', path: join(output, 'metrics.jsonl') };
+  const metrics = { name: 'output: the file', path: metricsFile(output) };
   await refuseOverwriting(metrics, inputs);
   const checkpoints = (await listCheckpoints(output)).map((step) => checkpointFolder(output, step));
   for (const path of [modelFolder(output), ...checkpoints])

@@ -1,7 +1,13 @@
 import { appendFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { replaceFile } from '../files/replace-file.js';
 import { fileError, ifAbsent, onFiles } from '../files/file-error.js';
 import type { TrainEvent } from './events.js';
+
+/** Where a run writes its events. */
+export function metricsFile(output: string): string {
+  return join(output, 'metrics.jsonl');
+}
 
 /**
  * Writes the events of a run to metrics.jsonl, one object a line, as they come. Chunks are left out: they are for

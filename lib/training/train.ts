@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { GradCacheError } from '../errors.js';
 import { onFiles } from '../files/file-error.js';
@@ -10,12 +9,14 @@ import { withNegatives } from './columns.js';
 import type { FilledTrainConfig, ResumeConfig, TrainConfig } from './config.js';
 import { RunData, type TokenizedBatch } from './data.js';
 import { requireInputsApart } from './inputs-apart.js';
+import { findFinished } from './finished.js';
 import { loadHeldOut } from './held-out.js';
 import type { HeldOut } from './held-out.js';
 import type { StepEvent, TrainEvent } from './events.js';
-import { MetricsFile } from './metrics.js';
+import { MetricsFile, metricsFile } from './metrics.js';
 import { explainNonFinite } from './non-finite.js';
 import { OutputLock } from './output-lock.js';
+import { requireOutsideModels } from './outside-models.js';
 import { readPlace, readTrainConfig } from './read-config.js';
 import { findResumed, resumeConfig, storedConfig, type Resumed } from './resume.js';
 import { chunkState, openRun } from './run.js';
@@ -56,7 +57,7 @@ export interface TrainResult {
  * `output` gets `metrics.jsonl`, `checkpoint-N` folders (each a model folder that can be opened as such, with the state of
  * the optimizer) and, at the end, `model`. A resumed run makes the same updates, bit for bit, as one that was never
  * interrupted, on the same machine and device; in float64 up to the rounding of weights to float32, which is what folders
- * store.
+ * store. A run that is finished is left as it is when it is resumed, unless it is to take more steps.
  *
  * One run at a time can have an output folder: `train.lock` in it says which process trains.
  *
@@ -74,13 +75,14 @@ export async function train(
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
   const { output, resume } = readPlace(config);
   if (resume === false) readTrainConfig(config); // mistakes are told before anything is made
+  await requireOutsideModels(output);
   const lock = await onFiles('INPUT', output, 'locked', () => OutputLock.take(output));
   try {
     await tidyOutput(output);
     const resumed = await findResumed({ output, resume });
     const { config: filled, notes } = await fillConfig(config, resumed);
     await requireInputsApart(filled);
-    const metrics = new MetricsFile(join(output, 'metrics.jsonl'), resumed?.checkpoint.state.step ?? 0);
+    const metrics = new MetricsFile(metricsFile(output), resumed?.checkpoint.state.step ?? 0);
     const emit = (event: TrainEvent): void => {
       metrics.write(event);
       onEvent?.(event);
@@ -136,7 +138,20 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   });
   // A run whose length is given in steps starts without going through all of the data first.
   const counted = config.steps === undefined ? await data.count(signal) : null;
-  const run = await openRun(config, counted?.batches ?? (config.steps as number), resumed);
+  const steps = counted?.batches ?? (config.steps as number);
+  const finished = resumed === null ? null : await findFinished(config.output);
+  if (finished !== null && finished.step >= steps) {
+    emit({ type: 'note', message: leftAsItIs(finished.step, notes) });
+    return {
+      steps: finished.step,
+      loss: null,
+      model: modelFolder(config.output),
+      temperature: finished.temperature ?? config.loss.temperature,
+      scores: finished.scores,
+      skipped: data.skipped,
+    };
+  }
+  const run = await openRun(config, steps, resumed);
   try {
     emit(startEvent(run, config.columns, counted));
     for (const message of notes) emit({ type: 'note', message });
@@ -145,6 +160,15 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     run.optimizer.dispose();
     run.model.dispose();
   }
+}
+
+/** @param notes settings that are others than before: they are not used */
+function leftAsItIs(done: number, notes: readonly string[]): string {
+  const unused = notes.length === 0 ? '' : ` Not used: ${notes.join('; ')}.`;
+  return (
+    `The run is finished: step ${done} of ${done}. Everything is left as it is.${unused} ` +
+    'To train further, give more steps (steps, --steps) or epochs (epochs, --epochs).'
+  );
 }
 
 /** The loop over batches, and what happens between them. */

@@ -1,0 +1,48 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { ifAbsent, onFiles } from '../files/file-error.js';
+import { modelFolder } from './checkpoint.js';
+import type { TrainEvent } from './events.js';
+import { metricsFile } from './metrics.js';
+
+/** What a run that came to its end has told of its finished model. */
+export interface Finished {
+  /** The update after which the model was written. */
+  readonly step: number;
+  /** Of the loss at that update; undefined where no update is told. */
+  readonly temperature: number | undefined;
+  /** The last scores on held-out data, or null. */
+  readonly scores: Readonly<Record<string, number>> | null;
+}
+
+/**
+ * What the metrics in `output` tell of its finished model. Null where there is no such model, or the metrics do not tell
+ * when it was written. A run that went on from a checkpoint has dropped the lines of later steps, and so of a model that it
+ * was going to replace.
+ */
+export async function findFinished(output: string): Promise<Finished | null> {
+  if (!existsSync(modelFolder(output))) return null;
+  const path = metricsFile(output);
+  const text = await onFiles('INPUT', path, 'read', () => readFile(path, 'utf8').catch(ifAbsent('')));
+  let step: number | null = null;
+  let temperature: number | undefined;
+  let scores: Finished['scores'] = null;
+  for (const line of text.split('\n')) {
+    const event = eventOf(line);
+    if (event?.type === 'step') ({ temperature } = event);
+    else if (event?.type === 'evaluation') ({ scores } = event);
+    else if (event?.type === 'saved' && basename(event.folder) === basename(modelFolder(output)))
+      ({ step } = event);
+  }
+  return step === null ? null : { step, temperature, scores };
+}
+
+/** The event of a line; undefined for half a line, which a killed run leaves. */
+function eventOf(line: string): TrainEvent | undefined {
+  try {
+    return JSON.parse(line) as TrainEvent;
+  } catch {
+    return undefined;
+  }
+}
