@@ -96,6 +96,11 @@ function dialectOf(modelType: string): Dialect {
   return dialect;
 }
 
+/** @throws GradCacheError `CHECKPOINT` for a `model_type` that no architecture here has */
+export function requireModelType(modelType: string): void {
+  dialectOf(modelType);
+}
+
 /**
  * The native encoder's settings from a Hugging Face config.json.
  *

@@ -17,6 +17,7 @@ import { planChunks } from '../step/chunk-plan.js';
 import { inOrder } from '../step/chunk-queue.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from '../step/encoder.js';
 import { mostTokens, requireLength } from '../model-folder/length-limit.js';
+import { inFolder } from '../model-folder/in-folder.js';
 import { readModelFolder, writeModelFolder, type ModelFolder } from '../model-folder/model-folder.js';
 import { fillRandomly, matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
@@ -109,9 +110,11 @@ export class TextEncoder implements Encoder<TokenBatch> {
       throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
     checkLoadOptions(options);
     const model = await readModelFolder(folder);
-    const encoder = new TextEncoder(OWN, model, options, 'stored');
-    return orDispose(encoder, () => {
-      matchWeights(model, encoder.#parameters);
+    return inFolder(folder, () => {
+      const encoder = new TextEncoder(OWN, model, options, 'stored');
+      return orDispose(encoder, () => {
+        matchWeights(model, encoder.#parameters);
+      });
     });
   }
 

@@ -1,10 +1,13 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
+import { requireModelType } from '../architectures/architecture.js';
 import { CONFIG_KEYS } from '../architectures/config-keys.js';
 import { requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
+import { inFolder } from './in-folder.js';
+import { isModelFolder } from './is-model-folder.js';
 import { lengthLimitOf } from './length-limit.js';
 import { readWeights } from './model-weights.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
@@ -75,15 +78,17 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
   const transformer = modules ? await readTransformerConfig(folder) : undefined;
   const model = modules ? await readModelConfig(path) : undefined;
   const tokenizerConfig = await readJsonObject(join(folder, 'tokenizer_config.json'));
-  const maxLength = lengthLimitOf({
-    modelType,
-    config,
-    sentenceLength: transformer?.maxLength ?? null,
-    tokenizerLength:
-      tokenizerConfig?.model_max_length === undefined
-        ? tokenizerConfig?.max_len
-        : tokenizerConfig.model_max_length,
-  });
+  const maxLength = inFolder(folder, () =>
+    lengthLimitOf({
+      modelType,
+      config,
+      sentenceLength: transformer?.maxLength ?? null,
+      tokenizerLength:
+        tokenizerConfig?.model_max_length === undefined
+          ? tokenizerConfig?.max_len
+          : tokenizerConfig.model_max_length,
+    }),
+  );
   if (transformer) requireOneLength(transformer, maxLength);
   const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
     lowercase: transformer?.lowercase === true,
@@ -133,6 +138,18 @@ async function requireFolder(path: string): Promise<void> {
   );
 }
 
+/** Where a folder without a model has some in it, as that of a training run does: that they are there. */
+async function modelsInside(folder: string): Promise<string | undefined> {
+  const names = await readdir(folder).catch((): string[] => []);
+  const inside = names.map((name) => join(folder, name));
+  const found = (await Promise.all(inside.map(isModelFolder))).flatMap((is, place) =>
+    is ? inside[place]! : [],
+  );
+  if (found.length === 0) return undefined;
+  const finished = found.find((path) => basename(path) === 'model');
+  return `There is a model in it: give ${finished ?? found.join(' or ')}.`;
+}
+
 /** `owner/name`, as models are called on the Hugging Face hub. */
 function isHubName(path: string): boolean {
   return /^[\w-]+\/[\w.-]+$/.test(path);
@@ -149,11 +166,15 @@ async function readConfig(folder: string): Promise<Record<string, unknown>> {
   const config = await readJsonObject(path);
   if (config === undefined) {
     const way =
-      (await interruptedReplacement(folder)) ?? 'A transformers or sentence-transformers folder is needed.';
+      (await interruptedReplacement(folder)) ??
+      (await modelsInside(folder)) ??
+      'A transformers or sentence-transformers folder is needed.';
     throw new GradCacheError('CHECKPOINT', `${folder} has no config.json. ${way}`);
   }
   if (typeof config.model_type !== 'string')
     throw new GradCacheError('CHECKPOINT', `${path} has no "model_type".`);
+  const { model_type: modelType } = config;
+  inFolder(folder, () => requireModelType(modelType)); // before its keys, which are unknown then
   requireKeys(path, config, CONFIG_KEYS);
   return config;
 }

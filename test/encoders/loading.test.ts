@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { TextEncoder, Tokenizer } from '../../lib/index.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
@@ -176,4 +176,45 @@ test('an encoder that cannot be filled is freed at once', async (t) => {
   assert.equal(freed.mock.callCount(), 1);
   await assert.rejects(create(BERT, { seed: -1 }), fails('INPUT', /seed/));
   assert.equal(freed.mock.callCount(), 1, 'nothing was built that had to be freed');
+});
+
+test('whatever of a model is refused, the message says in which folder', async (t) => {
+  const folder = await saved(t, BERT);
+  const faults: Config[] = [
+    // The keys of such a model are unknown too: its type is told first.
+    { ...BERT, model_type: 'llama', rms_norm_eps: 1e-6, rope_theta: 1e4 },
+    { ...BERT, model_type: undefined },
+    { ...BERT, hidden_size: undefined },
+    { ...BERT, hidden_act: 'swiglu' },
+    { ...BERT, num_hidden_layers: 3 },
+    { ...BERT, num_hidden_layers: 1 },
+    { ...BERT, pad_token_id: 99 },
+    { ...BERT, max_position_embeddings: 0 },
+  ];
+  for (const config of faults) {
+    await withConfig(folder, config);
+    await assert.rejects(TextEncoder.load(folder), (error: Error) => {
+      assert.ok(error.message.startsWith(folder), error.message);
+      if (config.model_type === 'llama')
+        assert.match(error.message, /model_type 'llama' is not supported; bert, /);
+      return true;
+    });
+  }
+});
+
+test('a folder that has models in it, such as that of a run, names them', async (t) => {
+  const run = dirname(await saved(t, BERT));
+  const told = (pattern: string) =>
+    assert.rejects(
+      TextEncoder.load(run),
+      fails('CHECKPOINT', new RegExp(`no config\\.json\\. ${pattern}\\.$`)),
+    );
+  await told(`There is a model in it: give ${run}/model`);
+  await cp(join(run, 'model'), join(run, 'checkpoint-2'), { recursive: true });
+  await told(`There is a model in it: give ${run}/model`);
+  await rename(join(run, 'model'), join(run, 'checkpoint-4'));
+  await told(`There is a model in it: give ${run}/checkpoint-[24] or ${run}/checkpoint-[24]`);
+  await rm(join(run, 'checkpoint-2'), { recursive: true });
+  await rm(join(run, 'checkpoint-4'), { recursive: true });
+  await told('A transformers or sentence-transformers folder is needed');
 });
