@@ -138,7 +138,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   });
   // A run whose length is given in steps starts without going through all of the data first.
   const counted = config.steps === undefined ? await data.count(signal) : null;
-  const steps = counted?.batches ?? (config.steps as number);
+  const steps = counted === null ? (config.steps as number) : counted.batches;
   const finished = resumed === null ? null : await findFinished(config.output);
   if (finished !== null && finished.step >= steps) {
     emit({ type: 'note', message: leftAsItIs(finished.step, notes) });
