@@ -1,11 +1,13 @@
 #include "binding/operator.h"
 
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "binding/async.h"
 #include "binding/convert.h"
+#include "binding/fresh_results.h"
 #include "binding/tensor.h"
 #include "binding/written_tensors.h"
 #include "core/error.h"
@@ -31,13 +33,15 @@ void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack, bool
   std::unique_lock<GeneratorMutex> turn(generatorMutex(), std::defer_lock);
   if (handle.hasTag(at::Tag::nondeterministic_seeded)) turn.lock();
   const WrittenTensors written(handle, stack);
-  if (besideWork) written.refuseExchange(stack);
+  std::optional<FreshResults> fresh;
+  if (besideWork && written.wantsFreshResults(stack)) fresh.emplace(handle.schema(), stack);
   try {
     handle.callBoxed(stack);
   } catch (...) {
     written.putBackShapes();
     throw;
   }
+  if (fresh && !fresh->deliver(stack)) written.refuseExchange();
 }
 
 Napi::Value results(Napi::Env env, const torch::jit::Stack& stack) {

@@ -3,6 +3,7 @@
 #include <ATen/EmptyTensor.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
@@ -48,6 +49,7 @@ WrittenTensors::WrittenTensors(const c10::OperatorHandle& handle, const torch::j
     const c10::Argument& argument = schema.arguments()[k];
     if (argument.alias_info() == nullptr || !argument.alias_info()->isWrite()) continue;
     exchanges_ = exchanges_ || argument.is_out();  // an operator resizes what is to hold its result
+    allOut_ = allOut_ && argument.is_out();
     if (arguments[k].isTensor()) add(arguments[k].toTensor(), count);
     if (arguments[k].isTensorList())
       for (const at::Tensor& tensor : arguments[k].toTensorVector()) add(tensor, count);
@@ -74,9 +76,9 @@ WrittenTensors::~WrittenTensors() {
       before.tensor.unsafeGetTensorImpl()->bump_version();
 }
 
-bool WrittenTensors::exchanges(const torch::jit::Stack& arguments) const {
+WrittenTensors::Exchange WrittenTensors::tryWithoutMemory(const torch::jit::Stack& arguments) const {
   // Nothing may be drawn twice.
-  if (handle_.hasTag(at::Tag::nondeterministic_seeded)) return true;
+  if (handle_.hasTag(at::Tag::nondeterministic_seeded)) return Exchange::kUnknown;
   const at::NoGradGuard withoutGraph;
   NoWarnings none;
   const c10::WarningUtils::WarningHandlerGuard quiet(&none);
@@ -97,15 +99,16 @@ bool WrittenTensors::exchanges(const torch::jit::Stack& arguments) const {
     handle_.callBoxed(trial);
     for (size_t k = 0; k < written.size(); ++k)
       if (!samePlace(written[k].first, written[k].second) || written[k].first.storage().nbytes() != bytes[k])
-        return true;
-    return false;
+        return Exchange::kYes;
+    return Exchange::kNo;
   } catch (...) {
-    return true;  // the shape depends on values, the operator has no such trial, or refuses its arguments
+    // The shape depends on values, the operator has no such trial, or refuses its arguments.
+    return Exchange::kUnknown;
   }
 }
 
-void WrittenTensors::refuseExchange(const torch::jit::Stack& arguments) const {
-  if (!exchanges_) return;
+bool WrittenTensors::wantsFreshResults(const torch::jit::Stack& arguments) const {
+  if (!exchanges_) return false;
   bool shared = false, inGraph = false;
   for (const Before& before : before_) {
     const bool held = before.tensor.use_count() > kOwnReferences;
@@ -113,11 +116,21 @@ void WrittenTensors::refuseExchange(const torch::jit::Stack& arguments) const {
     inGraph = inGraph || (held && before.tensor.requires_grad());
   }
   // detach_ leaves the shape, but takes from the tensor what a backward under way may be reading.
-  const bool refused = (inGraph && reshapes_) || (shared && exchanges(arguments));
-  require(!refused, "INPUT", handle_.schema().name(),
-          " may exchange the memory of a tensor that work under way may be using: await that first, or take "
-          "a new result and "
-          "copy it there with copyFrom()");
+  if (inGraph && reshapes_) refuseExchange();
+  if (!shared) return false;
+  const Exchange exchange = tryWithoutMemory(arguments);
+  if (exchange == Exchange::kNo) return false;
+  const bool strided =
+      std::all_of(before_.begin(), before_.end(), [](const Before& before) { return before.strided; });
+  if (exchange == Exchange::kYes || reshapes_ || !allOut_ || !strided) refuseExchange();
+  return true;
+}
+
+void WrittenTensors::refuseExchange() const {
+  fail("INPUT", handle_.schema().name(),
+       " may exchange the memory of a tensor that work under way may be using: await that first, or take a "
+       "new "
+       "result and copy it there with copyFrom()");
 }
 
 void WrittenTensors::putBackShapes() const {

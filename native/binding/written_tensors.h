@@ -25,8 +25,11 @@ class WrittenTensors {
 
   // For a call beside work on the engine thread: throws INPUT where the operator would exchange the memory or
   // the shape of a tensor that something else holds as well, which may be that work. Results go into a
-  // tensor of their shape as ever, also where it is a view or has views.
-  void refuseExchange(const torch::jit::Stack& arguments) const;
+  // tensor of their shape as ever, also where it is a view or has views. True where only the call itself can
+  // tell: the results then have to go into tensors of their own first.
+  bool wantsFreshResults(const torch::jit::Stack& arguments) const;
+  // What `wantsFreshResults` throws.
+  [[noreturn]] void refuseExchange() const;
   // After a failure: libtorch resizes a tensor before it asks for the memory. Where that is not to be had,
   // the tensor claims elements that it does not have, and whoever reads them reads what is not its own.
   void putBackShapes() const;
@@ -40,13 +43,14 @@ class WrittenTensors {
     int64_t offset = 0;
   };
   void add(const at::Tensor& tensor, bool count);
-  // Tries the operator on tensors without memory: whether what it writes gets another shape or memory, or
-  // nobody knows.
-  bool exchanges(const torch::jit::Stack& arguments) const;
+  enum class Exchange { kNo, kYes, kUnknown };
+  // Tries the operator on tensors without memory: whether what it writes gets another shape or memory.
+  Exchange tryWithoutMemory(const torch::jit::Stack& arguments) const;
 
   const c10::OperatorHandle& handle_;
-  bool reshapes_;   // an operator on the tensor's shape, not its values
-  bool exchanges_;  // may do so
+  bool reshapes_;       // an operator on the tensor's shape, not its values
+  bool exchanges_;      // may do so
+  bool allOut_ = true;  // writes nothing but tensors of out=
   std::vector<Before> before_;
 };
 

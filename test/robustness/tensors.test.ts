@@ -17,6 +17,7 @@ import {
   tidy,
   withGrad,
   withSeed,
+  type DType,
 } from '../../lib/index.js';
 import { fails } from './failures.js';
 import { endless, spying } from '../fuzz/odd-values.js';
@@ -297,6 +298,54 @@ test('results go into tensors of their shape beside work, views and what has vie
       () => call('aten::zeros.out', shape, { out: buffer.narrow(0, 0, 4) }),
       fails('INPUT', /await/),
     );
+  await running;
+});
+
+test('results whose shape only the call itself tells go into tensors of their shape beside work', async () => {
+  const busy = call('aten::ones', [1200, 1200]);
+  const flags = Tensor.from([1, 0, 1], { dtype: 'bool' });
+  const numbers = Tensor.from([3, 4, 5]);
+  const float = { dtype: 'float32' } as const;
+  const long = { dtype: 'int64' } as const;
+  // The right shape and what is then there (null: drawn), and a wrong one.
+  const results: readonly (readonly [string, unknown[], number[], DType, number[] | null])[] = [
+    ['aten::nonzero.out', [flags], [2, 1], 'int64', [0, 2]],
+    ['aten::masked_select.out', [numbers, flags], [2], 'float32', [3, 5]],
+    ['aten::normal.float_float_out', [0, 1, [3]], [3], 'float32', null],
+    ['aten::rand.out', [[3]], [3], 'float32', null],
+    ['aten::randperm.out', [4], [4], 'int64', null],
+    ['aten::bincount.out', [Tensor.from([1, 1, 2], long)], [3], 'int64', [0, 2, 1]],
+    ['aten::repeat_interleave.Tensor_out', [Tensor.from([2, 0, 1], long)], [3], 'int64', [0, 0, 2]],
+  ];
+  for (const [name, args, shape, dtype, expected] of results) {
+    const size = shape.reduce((product, extent) => product * extent, 1);
+    const make = (extents: number[]) => {
+      const base = call('aten::full', extents, -7, { dtype });
+      return { base, out: base.narrow(0, 0, extents[0]!) };
+    };
+    const running = callAsync('aten::mm', busy, busy);
+    const right = make(shape);
+    const result = call(name, ...args, { out: right.out });
+    assert.deepEqual(result.shape, shape, name);
+    const found = Array.from(right.base.valuesSync(), Number);
+    assert.deepEqual(Array.from(result.valuesSync(), Number), found, name);
+    if (expected === null) assert.ok(found.length === size && !found.includes(-7), name);
+    else assert.deepEqual(found, expected, name);
+    const wrong = make([size + 1, ...shape.slice(1)]);
+    assert.throws(() => call(name, ...args, { out: wrong.out }), fails('INPUT', /await/), name);
+    assert.ok(
+      Array.from(wrong.base.valuesSync(), Number).every((value) => value === -7),
+      name,
+    );
+    await running;
+  }
+  // What the operator itself refuses keeps its own error.
+  const running = callAsync('aten::mm', busy, busy);
+  const out = call('aten::zeros', [2], float);
+  const view = out.narrow(0, 0, 2);
+  assert.throws(() => call('aten::masked_select.out', numbers, numbers, { out: view }), fails('OPERATOR'));
+  out.requiresGrad = true;
+  assert.throws(() => call('aten::normal.float_float_out', 0, 1, [2], { out }), fails('OPERATOR'));
   await running;
 });
 
