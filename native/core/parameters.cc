@@ -9,10 +9,23 @@ namespace gradcache {
 namespace {
 constexpr int64_t kAlignment = 64;  // elements: 128 bytes in bf16, what vector loads and matrix kernels like
 
+constexpr int64_t kMostElements = int64_t{1} << 50;  // of one encoder: far from where sums and bytes wrap
+
 int64_t product(const std::vector<int64_t>& shape) {
   int64_t count = 1;
   for (int64_t extent : shape) count *= extent;
   return count;
+}
+
+void requirePossible(const ParameterSpec& spec, int64_t before) {
+  int64_t left = kMostElements - before;
+  for (int64_t extent : spec.shape) {
+    require(extent > 0, "CHECKPOINT", "parameter ", spec.name, " has shape ", c10::IntArrayRef(spec.shape),
+            ": every extent must be positive");
+    left /= extent;
+  }
+  require(left > 0, "OUT_OF_MEMORY", "with parameter ", spec.name, " of shape ", c10::IntArrayRef(spec.shape),
+          " the encoder has more than 2^50 weights");
 }
 }  // namespace
 
@@ -21,6 +34,7 @@ Parameters::Parameters(std::vector<ParameterSpec> specs, at::ScalarType type, at
   int64_t end = 0;
   for (size_t k = 0; k < specs_.size(); ++k) {
     if (!specs_[k].joinsPrevious) end = (end + kAlignment - 1) / kAlignment * kAlignment;
+    requirePossible(specs_[k], end);
     offsets_.push_back(end);
     end += product(specs_[k].shape);
     require(indices_.emplace(specs_[k].name, k).second, "INPUT", "two parameters are named '", specs_[k].name,

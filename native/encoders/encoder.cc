@@ -31,6 +31,9 @@ kernels::Pooling poolingNamed(const std::string& name) {
 
 std::string denseName(size_t index) { return "dense." + std::to_string(index); }
 
+// More than any model has; lib/encoders/architecture.ts says so by the key of config.json.
+constexpr int64_t kMostLayers = 4096;
+
 // Places that drop out, under one chunk's seed.
 constexpr uint64_t kEmbeddingSite = 0;
 uint64_t layerSite(int64_t layer, uint64_t place) { return 1 + 3 * static_cast<uint64_t>(layer) + place; }
@@ -57,9 +60,13 @@ Encoder::Encoder(EncoderConfig config, at::ScalarType compute, at::Device device
       device_(device) {
   require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
           "an encoder computes in float32, float64 or bfloat16");
-  require(config_.layers > 0 && config_.hidden > 0 && config_.heads > 0 && config_.vocabulary > 0 &&
-              config_.positions > 0 && config_.intermediate > 0,
-          "CHECKPOINT", "the encoder's sizes must be positive");
+  for (int64_t size : {config_.layers, config_.hidden, config_.heads, config_.vocabulary, config_.positions,
+                       config_.intermediate})
+    require(size > 0, "CHECKPOINT", "the encoder's sizes must be positive, got ", size);
+  // The table of parameters takes memory before any tensor asks for its own.
+  require(config_.layers <= kMostLayers && config_.dense.size() <= kMostLayers, "CHECKPOINT", config_.layers,
+          " layers and ", config_.dense.size(), " dense ones: an encoder has at most ", kMostLayers,
+          " of each");
   require(config_.hidden % config_.heads == 0, "CHECKPOINT", "hidden size ", config_.hidden,
           " is not a multiple of ", config_.heads, " heads");
   for (double dropout : {config_.hiddenDropout, config_.attentionDropout}) {

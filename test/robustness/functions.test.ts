@@ -162,6 +162,44 @@ test('a chunk of more tokens than 32 bits count is refused', async () => {
   encoder.dispose();
 });
 
+test('the native encoder refuses sizes that no memory holds before it makes anything of them', () => {
+  const settings = {
+    ...{
+      architecture: 'mpnet',
+      vocabulary: 5,
+      hidden: 2,
+      layers: 1,
+      heads: 1,
+      intermediate: 2,
+      positions: 8,
+    },
+    ...{ types: 1, paddingToken: 0, relativeBuckets: 4, normEpsilon: 1e-5, activation: 'gelu' },
+    ...{ hiddenDropout: 0, attentionDropout: 0, pooling: 'mean', normalize: false, dense: [] },
+  };
+  const make = (changes: object) => () =>
+    new (native().EncoderHandle)({ ...settings, ...changes }, 'float32', 'cpu').dispose();
+  make({})();
+  const dense = { inFeatures: 2, outFeatures: 2, bias: true, activation: 'tanh' };
+  for (const changes of [
+    ...['layers', 'hidden', 'vocabulary', 'positions', 'intermediate', 'relativeBuckets'].flatMap((key) =>
+      [0, -1, 2 ** 40, 2 ** 62, Number.MAX_VALUE].map((size) => ({ [key]: size })),
+    ),
+    { layers: 5000 },
+    { hidden: 2 ** 31, vocabulary: 2 ** 31, heads: 1 },
+    { dense: Array.from({ length: 5000 }, () => dense) },
+    { dense: [{ ...dense, outFeatures: -2 }] },
+    { dense: [{ ...dense, inFeatures: 2 ** 40, outFeatures: 2 ** 40 }] },
+  ]) {
+    const start = performance.now();
+    assert.throws(
+      make(changes),
+      ({ code }: { code?: string }) => code === 'CHECKPOINT' || code === 'OUT_OF_MEMORY',
+      JSON.stringify(changes).slice(0, 80),
+    );
+    assert.ok(performance.now() - start < 1000);
+  }
+});
+
 test('a representation cache keeps its books', async () => {
   const cache = new RepresentationCache([3, 2]);
   const rows = Int32Array.of(0, 1);
