@@ -5,6 +5,7 @@
 #include "binding/encoder.h"
 #include "binding/errors.h"
 #include "binding/instance.h"
+#include "binding/layout.h"
 #include "binding/loss.h"
 #include "binding/operator.h"
 #include "binding/system.h"
@@ -24,6 +25,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
 
   exports.Set("tensorFromBytes", Napi::Function::New<tensorFromBytes>(env));
   exports.Set("isTensor", Napi::Function::New<isTensor>(env));
+  exports.Set("requireDense", Napi::Function::New<requireDense>(env));
+  exports.Set("requireAlike", Napi::Function::New<requireAlike>(env));
   exports.Set("withGradMode", Napi::Function::New<withGradMode>(env));
   exports.Set("withSeed", Napi::Function::New<withSeed>(env));
   exports.Set("backward", Napi::Function::New<backward>(env));

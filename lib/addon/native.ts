@@ -112,6 +112,15 @@ export interface Native {
     device: string,
   ): TensorHandle;
   isTensor(value: unknown): value is TensorHandle;
+  /** Throws where a tensor has gaps between its elements, or one of them twice. */
+  requireDense(names: readonly string[], tensors: readonly TensorHandle[]): void;
+  /** Throws where one of `others`, which are `what`, lies otherwise in memory than its tensor. */
+  requireAlike(
+    what: string,
+    names: readonly string[],
+    tensors: readonly TensorHandle[],
+    others: readonly (TensorHandle | null)[],
+  ): void;
   withGradMode<T>(enabled: boolean, fn: () => T): T;
   withSeed<T>(seed: number, fn: () => T): T;
   backward(

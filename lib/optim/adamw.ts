@@ -8,7 +8,7 @@ import { whileReading, whileUpdating } from '../tensor/in-use.js';
 import { untracked } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Parameter } from '../tensor/tensor.js';
-import { checkDense, layoutOf, listOf, parametersOf, requireAlike, type Layout } from './parameters.js';
+import { listOf, parametersOf, requireAlike, requireDense } from './parameters.js';
 import { clipGradNorm, gradientsOf, groupAlike } from './clip.js';
 
 /** Parameters that share settings. */
@@ -48,8 +48,6 @@ interface State {
   readonly mean: Tensor;
   readonly square: Tensor;
   readonly steps: Tensor;
-  /** Of both moments. Nobody else has them, so it stays. */
-  readonly layout: Layout;
 }
 
 /**
@@ -111,11 +109,14 @@ export class AdamW {
       );
     }
     try {
-      for (const { parameter, gradient } of found) {
-        const { state } = parameter;
-        const beside = { gradient: layoutOf(gradient) };
-        requireAlike(parameter, state === null ? beside : { ...beside, state: state.layout });
-      }
+      const slots = found.map(({ parameter }) => parameter);
+      const gradients = found.map(({ gradient }) => gradient);
+      requireAlike('gradient', slots, gradients);
+      requireAlike(
+        'state',
+        slots,
+        slots.map(({ state }) => state?.mean ?? null),
+      );
       const gradNorm = await clipGradNorm(this.#slots, this.#options.maxGradNorm);
       // One fused call for parameters that share device, element type and settings.
       for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
@@ -123,7 +124,7 @@ export class AdamW {
       )) {
         await this.#update(alike);
       }
-      await clear(found.map(({ gradient }) => gradient));
+      await clear(gradients);
       return { gradNorm };
     } finally {
       for (const { gradient } of found) gradient.dispose();
@@ -201,15 +202,16 @@ export class AdamW {
     const made: Tensor[] = [];
     try {
       // All of it is made before any of it is taken: memory may run out.
-      const states = this.#slots.map(({ tensor: { device } }, index) => {
+      const states = this.#slots.map(({ tensor }, index) => {
         const state = found[index] ?? null;
         if (state === null) return null;
-        const [mean, square, steps] = [state.mean, state.square, state.steps].map((each) => {
-          const tensor = fromStored(each, device);
-          made.push(tensor);
-          return tensor;
-        }) as [Tensor, Tensor, Tensor];
-        return { mean, square, steps, layout: layoutOf(mean) };
+        const mean = momentFrom(state.mean, tensor);
+        made.push(mean);
+        const square = momentFrom(state.square, tensor);
+        made.push(square);
+        const steps = fromStored(state.steps, tensor.device);
+        made.push(steps);
+        return { mean, square, steps };
       });
       for (const [index, slot] of this.#slots.entries()) {
         disposeState(slot);
@@ -280,6 +282,7 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
     checkKnown('a group of AdamW', group, ['parameters', 'lrScale', 'weightDecay']);
     const { lrScale = 1, weightDecay: groupDecay = weightDecay } = group;
     const parameters = parametersOf('a group of AdamW', group.parameters);
+    requireDense(parameters);
     requireNumber('lrScale of a group', lrScale, { from: 0 });
     requireNumber('weightDecay of a group', groupDecay, { from: 0 });
     for (const parameter of parameters) {
@@ -290,7 +293,6 @@ function slotsOf(groups: readonly ParameterGroup[], weightDecay: number): Slot[]
         );
       }
       seen.add(parameter.tensor);
-      checkDense(parameter);
       // Two untied towers of one architecture have the same names: the second becomes NAME#2.
       const count = (names.get(parameter.name) ?? 0) + 1;
       names.set(parameter.name, count);
@@ -309,7 +311,7 @@ function freshState(like: Tensor): State {
     const mean = call('aten::zeros_like', like);
     const square = call('aten::zeros_like', like);
     const steps = Tensor.from(new Float32Array(1), { shape: [], device: like.device });
-    return { mean, square, steps, layout: layoutOf(mean) };
+    return { mean, square, steps };
   });
 }
 
@@ -322,6 +324,18 @@ function disposeState(slot: Slot): void {
 
 async function toStored(tensor: Tensor): Promise<StoredTensor> {
   return { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.bytes() };
+}
+
+/** A moment lies in memory as its parameter does; what is stored goes row by row. */
+function momentFrom(stored: StoredTensor, parameter: Tensor): Tensor {
+  const rows = fromStored(stored, parameter.device);
+  try {
+    const moment = untracked(() => call('aten::empty_like', parameter));
+    moment.copyFrom(rows);
+    return moment;
+  } finally {
+    rows.dispose();
+  }
 }
 
 function fromStored(stored: StoredTensor, device: string): Tensor {

@@ -1,7 +1,7 @@
+import { guarded, native } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { readGiven } from '../options/read-given.js';
-import { call } from '../tensor/operators.js';
 import { isParameter } from '../tensor/parameter-list.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 
@@ -31,76 +31,31 @@ function requireParameter(taker: string, given: unknown): void {
   );
 }
 
-/** How a tensor lies in memory: what the fused kernel takes for granted. */
-export interface Layout {
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
-  readonly dtype: string;
-  readonly device: string;
-}
-
-export function layoutOf(tensor: Tensor): Layout {
-  const { shape, dtype, device } = tensor;
-  // Each stride is a call. None tells anything about a dimension of one entry.
-  const strides = shape.map((extent, dimension) =>
-    extent === 1 ? 1 : call<number>('aten::stride.int', tensor, dimension),
-  );
-  return { shape, strides, dtype, device };
-}
-
-/** The fused kernel goes through memory from a parameter's first element on, as many as it has. */
-export function checkDense({ name, tensor }: Parameter): Layout {
-  const layout = layoutOf(tensor);
-  const { shape, strides } = layout;
-  let expected = 1;
-  for (const [stride, extent] of strides
-    .map((stride, dimension) => [stride, shape[dimension]!] as const)
-    .filter(([, extent]) => extent !== 1)
-    .sort(([a], [b]) => a - b)) {
-    if (stride !== expected) {
-      throw new GradCacheError(
-        'INPUT',
-        `Parameter ${name} is a view with strides [${strides.join()}] of another tensor, whose other elements an update would ` +
-          'reach as well. Train the whole tensor, or a contiguous copy (tensor.contiguous()) as a leaf of its own.',
-      );
-    }
-    expected *= extent;
-  }
-  return layout;
+/**
+ * The fused kernel goes through memory from a parameter's first element on, as many as it has.
+ *
+ * @throws GradCacheError `INPUT` for a view with gaps
+ */
+export function requireDense(parameters: readonly Parameter[]): void {
+  guarded(() => native().requireDense(namesOf(parameters), handlesOf(parameters)));
 }
 
 /**
- * Looks whether what the fused kernel reads beside a parameter lies in memory as the parameter does. The kernel asks
- * nobody: it would mix up elements, or read what is not there.
+ * Looks whether what the fused kernel reads beside parameters lies in memory as they do. The kernel asks nobody: it would
+ * mix up elements, or read what is not there.
  *
- * @param beside layouts by what they are of, for the message
+ * @param what what lies beside them, for the message
+ * @param beside one for each parameter; null: none
  * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for what was changed behind the optimizer's back; `INPUT` for other strides
  */
-export function requireAlike(parameter: Parameter, beside: Readonly<Record<string, Layout>>): void {
-  const { name } = parameter;
-  const wanted = checkDense(parameter);
-  for (const [what, found] of Object.entries(beside)) {
-    if (found.shape.join() !== wanted.shape.join())
-      throw new GradCacheError(
-        'SHAPE',
-        `The ${what} of ${name} has shape [${found.shape.join(', ')}], its parameter [${wanted.shape.join(', ')}]: was one of ` +
-          'them resized?',
-      );
-    if (found.dtype !== wanted.dtype)
-      throw new GradCacheError(
-        'DTYPE',
-        `The ${what} of ${name} is ${found.dtype}, its parameter ${wanted.dtype}.`,
-      );
-    if (found.device !== wanted.device)
-      throw new GradCacheError(
-        'DEVICE',
-        `The ${what} of ${name} is on ${found.device}, its parameter on ${wanted.device}.`,
-      );
-    if (found.strides.some((stride, k) => stride !== wanted.strides[k] && found.shape[k]! > 1))
-      throw new GradCacheError(
-        'INPUT',
-        `The ${what} of ${name} has strides [${found.strides.join(', ')}], its parameter [${wanted.strides.join(', ')}]: set ` +
-          'one that lies in memory as its parameter does (tensor.grad.contiguous()).',
-      );
-  }
+export function requireAlike(
+  what: string,
+  parameters: readonly Parameter[],
+  beside: readonly (Tensor | null)[],
+): void {
+  const others = beside.map((tensor) => tensor?.handle ?? null);
+  guarded(() => native().requireAlike(what, namesOf(parameters), handlesOf(parameters), others));
 }
+
+const namesOf = (parameters: readonly Parameter[]) => parameters.map(({ name }) => name);
+const handlesOf = (parameters: readonly Parameter[]) => parameters.map(({ tensor }) => tensor.handle);

@@ -123,6 +123,50 @@ test('state taken from one optimizer and given to another goes on with the same 
   assert.deepEqual(numbers(second.tensor), numbers(whole.tensor));
 });
 
+test('state taken up lies in memory as its parameter does', async () => {
+  const base = [0.5, -2, 3, 0.25, -1, 1, 2, -0.125, 4, 0.75, -3, 1.5];
+  const layouts: readonly (readonly [string, (rows: Tensor) => Tensor])[] = [
+    ['transposed', (rows) => rows.reshape([4, 3]).t()],
+    [
+      'channels last',
+      (rows) => call('aten::contiguous', rows.reshape([1, 2, 3, 2]), { memory_format: 'channels_last' }),
+    ],
+    ['with a dimension of one entry', (rows) => rows.reshape([3, 1, 4]).transpose(0, 1)],
+    ['three dimensions in another order', (rows) => rows.reshape([2, 3, 2]).transpose(0, 2)],
+  ];
+  for (const [title, lay] of layouts) {
+    const make = (values: readonly number[]): Parameter => {
+      const made = lay(tensor([...values], [12])).detach();
+      made.requiresGrad = true;
+      return { name: 'weight', tensor: made, decay: true };
+    };
+    const give = ({ tensor: weight }: Parameter, by: number): void => {
+      const gradient = call('aten::empty_like', weight);
+      gradient.copyFrom(lay(tensor(base, [12])).mul(by));
+      weight.grad = gradient;
+    };
+    const whole = make(base);
+    const going = new AdamW([whole], { lr: 0.1 });
+    give(whole, 1);
+    await going.step();
+    const resumed = make(base);
+    resumed.tensor.copyFrom(whole.tensor);
+    const after = new AdamW([resumed], { lr: 0.1 });
+    after.loadState(await going.state());
+    for (const by of [-2, 0.5]) {
+      for (const [one, optimizer] of [
+        [whole, going],
+        [resumed, after],
+      ] as const) {
+        give(one, by);
+        await optimizer.step();
+      }
+      assert.deepEqual(numbers(resumed.tensor), numbers(whole.tensor), title);
+    }
+    assert.deepEqual(await after.state(), await going.state(), title);
+  }
+});
+
 test('state that does not fit is refused, and the state before stays', async () => {
   const weight = parameter('weight', [1, 2]);
   const optimizer = new AdamW([weight], { lr: 0.1 });
@@ -231,6 +275,29 @@ test('what was changed behind the optimizer is refused before its kernel reads i
       (weight) => (weight.grad = Tensor.from([1, 2, 3, 4], { shape: [2, 2] }).t()),
       /strides/,
     ],
+    [
+      'a parameter of another type',
+      (weight) => {
+        weight.requiresGrad = false;
+        call('aten::set_data', weight, tensor([1, 2, 3, 4], [2, 2], 'float64'));
+        weight.requiresGrad = true;
+      },
+      /gradient of weight is float32, its parameter float64/,
+    ],
+    [
+      'a parameter that is a view with gaps',
+      (weight) => {
+        weight.requiresGrad = false;
+        call('aten::set_data', weight, tensor([1, 2, 3, 4, 5, 6, 7, 8], [2, 4]).narrow(1, 0, 2));
+        weight.requiresGrad = true;
+      },
+      /weight is a view with strides/,
+    ],
+    [
+      'a gradient that is no dense tensor',
+      (weight) => (weight.grad = call('aten::to_mkldnn', tensor([1, 2, 3, 4], [2, 2]))),
+      /gradient of weight is Mkldnn/,
+    ],
   ];
   for (const [title, change, message] of changes) {
     for (const updated of [false, true]) {
@@ -246,6 +313,26 @@ test('what was changed behind the optimizer is refused before its kernel reads i
       );
     }
   }
+});
+
+test('an update looks at the memory of many parameters in the time of reading their gradients', async () => {
+  const parameters = Array.from({ length: 200 }, (_, index) =>
+    parameter(`${index}`, [1, 2, 3, 4], { shape: [2, 2] }),
+  );
+  for (const one of parameters) setGradient(one, [1, 1, 1, 1]);
+  const optimizer = new AdamW(parameters, { lr: 0.1 });
+  const reading: number[] = [];
+  const launching: number[] = [];
+  for (let round = 0; round < 40; round++) {
+    const start = performance.now();
+    for (const { tensor: weight } of parameters) weight.grad?.dispose();
+    reading.push(performance.now() - start);
+    const update = optimizer.step();
+    launching.push(performance.now() - start - reading.at(-1)!);
+    await update;
+  }
+  const [read, launch] = [Math.min(...reading), Math.min(...launching)];
+  assert.ok(launch < 8 * read, `${launch} ms of this thread for an update, ${read} ms for its gradients`);
 });
 
 test('parameters may come from an iterable that can be gone through once', async () => {

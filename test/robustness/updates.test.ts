@@ -135,7 +135,7 @@ test('AdamW refuses views that are not dense, groups it does not know, and rates
   const base = Tensor.from([1, 1, 1, 1, 1, 1, 1, 1], { shape: [2, 4] });
   const view = base.narrow(1, 0, 2).detach();
   const make = (tensor: Tensor) => new AdamW([{ name: 'p', tensor, decay: false }], { lr: 0.1 });
-  assert.throws(() => make(view), fails('INPUT', /strides \[4,1\]/));
+  assert.throws(() => make(view), fails('INPUT', /strides \[4, 1\]/));
   make(base.t().detach()); // in another order, but with nothing between
   const encoder = await textEncoder('float32');
   const parameters = encoder.parameters();

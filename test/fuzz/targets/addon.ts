@@ -81,8 +81,6 @@ export const addon: Target = {
         name: 'EncoderHandle',
         make: () => [settings, 'float32', 'cpu'],
         use: (given: Partial<typeof settings> | null, ...args: [never, never]) => {
-          // The number of layers is bounded by the TypeScript before it: the addon would make them all.
-          if (typeof given?.layers === 'number' && given.layers > 100) return;
           new (native().EncoderHandle)(given as never, ...args).dispose();
         },
       },
@@ -94,6 +92,13 @@ export const addon: Target = {
       },
       exported('tensorFromBytes', () => [new Float32Array(6), [2, 3], 'float32', 'cpu']),
       exported('isTensor', () => [tensor(2)]),
+      exported('requireDense', () => [['a'], [tensor(2)]]),
+      exported('requireAlike', () => [
+        'gradient',
+        ['a', 'b'],
+        [tensor(2), tensor(2, 3)],
+        [null, tensor(2, 3)],
+      ]),
       exported('infoNce', () => [[tensor(2, 4), tensor(2, 4)], lossSettings]),
       exported('leaves', () => [tensor(2), [tensor(2)]]),
       exported('memory', () => ['cpu']),
