@@ -24,7 +24,7 @@ export interface InfoNCEOptions {
 
 /** What {@link infoNCE} returns. */
 export interface InfoNCELoss extends LossWithGradients {
-  /** What similarities are divided by: as given, or as learned so far. */
+  /** What similarities are divided by: as given, or as learned up to the last update that was awaited. */
   readonly temperature: number;
 }
 
@@ -76,7 +76,7 @@ class InfoNCE implements InfoNCELoss {
 
   get temperature(): number {
     if (this.#logScale === null) return this.#fixed;
-    return Math.exp(-Math.min(this.#logScale.item(), Math.log(GREATEST_SCALE)));
+    return temperatureAt(this.#logScale.item());
   }
 
   parameters(): Parameter[] {
@@ -91,7 +91,8 @@ class InfoNCE implements InfoNCELoss {
     if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
       throw refused('the representations', representations, 'a list with a Tensor for each tower');
     requireNumber('weight', weight);
-    const scale = this.#scale();
+    const targets = targetsOf(options, representations[0]?.shape[0] ?? 0);
+    const scale = await this.#scale();
     const { loss, gradients, logScaleGradient } = await guardedAsync(() =>
       native().infoNce(
         representations.map((tensor) => tensor.handle),
@@ -100,7 +101,7 @@ class InfoNCE implements InfoNCELoss {
           weight,
           ...this.#settings,
           learned: this.#logScale !== null,
-          targets: targetsOf(options, representations[0]?.shape[0] ?? 0),
+          targets,
         },
       ),
     );
@@ -116,14 +117,16 @@ class InfoNCE implements InfoNCELoss {
   }
 
   /** The inverse temperature, with a learned one put back where it has grown too large. */
-  #scale(): number {
+  async #scale(): Promise<number> {
+    if (this.#logScale === null) return 1 / this.#fixed;
     const greatest = Math.log(GREATEST_SCALE);
-    if (this.#logScale !== null && this.#logScale.item() > greatest) {
+    const logScale = Number((await this.#logScale.values())[0]); // off the event loop, unlike item()
+    if (logScale > greatest) {
       const limit = Tensor.from(Float64Array.of(greatest));
       this.#logScale.copyFrom(limit);
       limit.dispose();
     }
-    return 1 / this.temperature;
+    return 1 / temperatureAt(logScale);
   }
 
   #addToGradient(value: number): void {
@@ -140,6 +143,8 @@ class InfoNCE implements InfoNCELoss {
     gradient.dispose();
   }
 }
+
+const temperatureAt = (logScale: number): number => Math.exp(-Math.min(logScale, Math.log(GREATEST_SCALE)));
 
 function temperatureOf(given: unknown): { initial: unknown; learned: boolean } {
   if (typeof given !== 'object' || given === null) return { initial: given, learned: false };

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { call, GradCache, infoNCE, Tensor, type LossOptions } from '../../lib/index.js';
+import {
+  AdamW,
+  call,
+  callAsync,
+  GradCache,
+  infoNCE,
+  Tensor,
+  withSeed,
+  type LossOptions,
+  type Parameter,
+} from '../../lib/index.js';
 import { assertClose, assertSameGradients } from '../oracle/compare.js';
 import {
   clear,
@@ -119,6 +129,41 @@ test('the gradient of a learned temperature, by autograd and by finite differenc
     );
     clear([encoder]);
   }
+});
+
+test('a step, an update and clipping read no number by waiting for the device', async (t) => {
+  const encoder = await textEncoder('float32');
+  const loss = infoNCE({ temperature: { initial: 0.0101, learned: true } });
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss, chunk: { sequences: 4 } });
+  const optimizer = new AdamW(gradcache.parameters(), { lr: 0.5, maxGradNorm: 1 });
+  const waits = ['item', 'valuesSync'] as const;
+  const waited = waits.map((name) =>
+    t.mock.method(Tensor.prototype, name, () => assert.fail(`${name}() waits`)),
+  );
+  for (let step = 0; step < 3; step++) {
+    await gradcache.step([tenTexts(1), tenTexts(2)]);
+    await optimizer.step();
+  }
+  for (const method of waited) method.mock.restore();
+});
+
+test('a learned temperature is read after what was queued before it, and put back where it is too low', async () => {
+  const loss = infoNCE({ temperature: { initial: 0.05, learned: true } });
+  const [{ tensor: logScale }] = loss.parameters() as [Parameter];
+  const towers = [1, 2].map((seed) => withSeed(seed, () => call('aten::randn', [6, 4])));
+  const lossAt = async (temperature: number) => (await infoNCE({ temperature }).compute(towers, 1, {})).loss;
+  const queued = async (value: number) => {
+    const busy = call('aten::ones', [600, 600]);
+    const before = [callAsync('aten::mm', busy, busy), callAsync('aten::fill_.Scalar', logScale, value)];
+    const { loss: found } = await loss.compute(towers, 1, {});
+    await Promise.all(before);
+    return found;
+  };
+  assert.equal(await queued(Math.log(4)), await lossAt(1 / Math.exp(Math.log(4))));
+  const least = Math.exp(-Math.log(100));
+  assert.equal(await queued(7), await lossAt(least));
+  assert.equal(loss.temperature, least);
+  assert.equal(logScale.item(), Math.log(100));
 });
 
 test("a parameter's gradient is the slope of the loss: finite differences through the whole step", async () => {
