@@ -95,6 +95,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     ticket: ReplayTicket,
     gradients: Tensor,
     group = 0,
+    before?: (representations: Tensor) => Promise<void>,
   ): Promise<void> {
     requireChunk(chunk);
     requireBackward(ticket, gradients, group);
@@ -106,6 +107,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       // Another shape is an error of backward's own.
       if (first !== undefined && result.shape[1] === gradients.shape[1])
         requireSame(first, await fingerprint(result));
+      await before?.(result);
       await backwardInGroup(result, gradients, group);
     } finally {
       result.dispose();

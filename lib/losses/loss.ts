@@ -1,9 +1,9 @@
 import { GradCacheError } from '../errors.js';
-import { backward, leavesOf, noGrad, withGrad } from '../tensor/autograd.js';
+import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import { call } from '../tensor/operators.js';
 import { refused } from '../options/option-values.js';
-import { synchronous, tidy, untracked } from '../tensor/scope.js';
+import { synchronous, tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 
 /** A loss (finite) and its gradient with respect to each tower's representations: the paper's step 2. */
@@ -121,15 +121,15 @@ class FunctionLoss implements LossWithGradients {
 }
 
 /** For the tensors that a loss function reaches by itself: their gradients as they are before its backward. */
-async function undoOf(root: Tensor, representations: readonly Tensor[]) {
-  const leaves = untracked(() => leavesOf(root, representations));
-  const gradients = untracked(() => leaves.flatMap(({ grad }) => grad ?? []));
-  const before = await GradientSnapshot.take(gradients, leaves);
-  const dispose = () => {
+async function undoOf(root: Tensor, representations: readonly Tensor[]): Promise<GradientSnapshot> {
+  const before = await GradientSnapshot.take([], representations);
+  try {
+    await before.addBelow(root);
+    return before;
+  } catch (error) {
     before.dispose();
-    for (const tensor of [...leaves, ...gradients]) tensor.dispose();
-  };
-  return { restore: () => before.restore(), dispose };
+    throw error;
+  }
 }
 
 function scalar(value: unknown): Tensor {

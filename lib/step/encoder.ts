@@ -61,8 +61,17 @@ export interface Encoder<Batch = unknown> {
   /**
    * Step 3 for one chunk: encodes it again as the ticket says and runs backward seeded with `gradients` [rows,
    * dimension]; parameter gradients add up. A ticket with a graph is used up by it.
+   *
+   * @param before to be awaited with the chunk's representations when their graph stands and its backward has not begun,
+   * where that may reach tensors that `parameters()` does not name: a step that fails puts their gradients back
    */
-  backwardChunk(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor, group?: number): Promise<void>;
+  backwardChunk(
+    chunk: Chunk<Batch>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group?: number,
+    before?: (representations: Tensor) => Promise<void>,
+  ): Promise<void>;
   /** What keeping a chunk's graph would take, in bytes; null when that is not known. */
   graphBytes(chunk: Chunk<Batch>): number | null;
   /** The parameters that training changes. */

@@ -10,6 +10,7 @@ import { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import { withGradients, type Loss, type LossOptions, type LossWithGradients } from '../losses/loss.js';
 import { emptyCache, memory, resetPeakMemory, synchronize } from '../tensor/memory.js';
 import {
+  besideChunks,
   isOutOfMemory,
   OutOfMemoryBesideChunks,
   OutOfMemoryInLoss,
@@ -228,9 +229,7 @@ export class GradCache {
     const before = await GradientSnapshot.take(
       [...buffers, ...ofLoss],
       this.parameters().map(({ tensor }) => tensor),
-    ).catch((error: unknown) => {
-      throw isOutOfMemory(error) ? new OutOfMemoryBesideChunks(error) : error;
-    });
+    ).catch(besideChunks);
     const encoded: Encoded[] = [];
     const clock = [performance.now()];
     const lap = async (): Promise<void> => {
@@ -252,7 +251,7 @@ export class GradCache {
       options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows, tokens });
       cache.releaseRepresentations();
       await lap();
-      await this.#backward(jobs, cache, encoded, options);
+      await this.#backward(jobs, cache, encoded, before, options);
       await lap();
       const { peak } = memory(device);
       this.#automatic.learn({ jobs, before: allocated, peak, divisor: this.#divisor });
@@ -320,6 +319,7 @@ export class GradCache {
     jobs: readonly Job[],
     cache: RepresentationCache,
     encoded: readonly Encoded[],
+    before: GradientSnapshot,
     options: StepOptions,
   ): Promise<void> {
     const trained = jobs
@@ -335,7 +335,9 @@ export class GradCache {
         const { encoder, chunk, tower, ticket } = trained[position]!;
         const gradients = cache.gradients(tower, chunk.rows);
         try {
-          await encoder.backwardChunk(chunk, ticket, gradients, group);
+          await encoder.backwardChunk(chunk, ticket, gradients, group, (root) =>
+            before.addBelow(root).catch(besideChunks),
+          );
         } finally {
           gradients.dispose();
         }

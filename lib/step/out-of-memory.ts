@@ -31,6 +31,11 @@ export class OutOfMemoryBesideChunks extends GradCacheError {
   }
 }
 
+/** Throws an error of the copy of gradients as what it is. */
+export function besideChunks(error: unknown): never {
+  throw isOutOfMemory(error) ? new OutOfMemoryBesideChunks(error) : error;
+}
+
 /** Whether half of these chunks would be no smaller: single rows, of which at most one keeps its graph. */
 export function smallest(jobs: readonly Job[]): boolean {
   const kept = jobs.filter(({ retain }) => retain).length;

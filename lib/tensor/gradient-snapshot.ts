@@ -1,5 +1,6 @@
-import { noGrad } from './autograd.js';
+import { leavesOf, noGrad } from './autograd.js';
 import { call, callAsync } from './operators.js';
+import { untracked } from './scope.js';
 import type { Tensor } from './tensor.js';
 
 /**
@@ -7,15 +8,15 @@ import type { Tensor } from './tensor.js';
  * case, are not copied.
  */
 export class GradientSnapshot {
-  readonly #saved: readonly { readonly gradient: Tensor; readonly copy: Tensor | null }[];
-  readonly #without: readonly Tensor[];
+  readonly #saved: { readonly gradient: Tensor; readonly copy: Tensor | null }[] = [];
+  /** Tensors that had no gradient. */
+  readonly #without: Tensor[] = [];
+  readonly #known: Tensor[];
+  /** Handles of the snapshot's own. */
+  readonly #own: Tensor[] = [];
 
-  private constructor(
-    saved: readonly { readonly gradient: Tensor; readonly copy: Tensor | null }[],
-    without: readonly Tensor[],
-  ) {
-    this.#saved = saved;
-    this.#without = without;
+  private constructor(leaves: readonly Tensor[]) {
+    this.#known = [...leaves];
   }
 
   /**
@@ -23,19 +24,36 @@ export class GradientSnapshot {
    * @param leaves those of them that have no gradient yet have none again after {@link GradientSnapshot.restore}
    */
   static async take(buffers: readonly Tensor[], leaves: readonly Tensor[]): Promise<GradientSnapshot> {
-    const without = leaves.filter((tensor) => !tensor.disposed && tensor.grad === null);
-    const saved: { gradient: Tensor; copy: Tensor | null }[] = [];
-    const snapshot = new GradientSnapshot(saved, without);
+    const snapshot = new GradientSnapshot(leaves);
     try {
-      for (const gradient of buffers) {
-        const zero = await isZero(gradient);
-        saved.push({ gradient, copy: zero ? null : noGrad(() => gradient.clone()) });
-      }
+      snapshot.#without.push(...leaves.filter((tensor) => !tensor.disposed && tensor.grad === null));
+      for (const gradient of buffers) await snapshot.#save(gradient);
       return snapshot;
     } catch (error) {
       snapshot.dispose();
       throw error;
     }
+  }
+
+  /** Adds the gradients of tensors that a backward from `root` reaches and that no list of parameters names. */
+  async addBelow(root: Tensor): Promise<void> {
+    const leaves = untracked(() => leavesOf(root, this.#known));
+    this.#known.push(...leaves);
+    this.#own.push(...leaves);
+    for (const leaf of leaves) {
+      const gradient = untracked(() => leaf.grad);
+      if (gradient === null) {
+        this.#without.push(leaf);
+        continue;
+      }
+      this.#own.push(gradient);
+      await this.#save(gradient);
+    }
+  }
+
+  async #save(gradient: Tensor): Promise<void> {
+    const zero = await isZero(gradient);
+    this.#saved.push({ gradient, copy: zero ? null : untracked(() => noGrad(() => gradient.clone())) });
   }
 
   restore(): void {
@@ -51,6 +69,7 @@ export class GradientSnapshot {
 
   dispose(): void {
     for (const { copy } of this.#saved) copy?.dispose();
+    for (const tensor of this.#own) tensor.dispose();
   }
 }
 

@@ -31,9 +31,9 @@ function limited(encoder: TextEncoder, limit: () => number) {
       if (chunk.rows.length > limit()) throw outOfMemory();
       return encoder.forwardChunk(chunk, options);
     },
-    backwardChunk: async (...given) => {
+    backwardChunk: async (chunk, ticket, gradients, group) => {
       asked.mostBackwards = Math.max(asked.mostBackwards, ++asked.backwards);
-      await encoder.backwardChunk(...given);
+      await encoder.backwardChunk(chunk, ticket, gradients, group);
       asked.backwards--;
     },
     graphBytes: (chunk) => encoder.graphBytes(chunk),
