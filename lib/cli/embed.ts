@@ -5,8 +5,9 @@ import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
-import { MODEL_FLAGS, openModel, promptOf } from './model.js';
+import { MODEL_FLAGS, openModel } from './model.js';
 import { streamOf } from './output-file.js';
+import { promptFlags, promptOf } from './prompt-flags.js';
 import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { openVectorFile, VECTOR_FORMATS } from './vector-files.js';
 import type { VectorFormat } from './vector-files.js';
@@ -32,11 +33,7 @@ const EMBED_FLAGS = {
     help: 'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',
   },
   format: { kind: 'text', value: 'FORMAT', help: 'jsonl, npy or safetensors, where the name does not tell' },
-  prompt: {
-    kind: 'text',
-    value: 'NAME',
-    help: "prompt of the model put before every text, '' for none; default: the model's default prompt",
-  },
+  ...promptFlags('prompt', { before: 'every text', otherwise: "the model's default prompt" }),
   block: {
     kind: 'number',
     value: 'TEXTS',
@@ -89,6 +86,7 @@ async function embed(
   const block = args.number('block') ?? 4096;
   if (!Number.isInteger(block) || block < 1)
     throw new UsageError(`--block is ${block}; a whole number from 1 is needed.`);
+  const promptFor = promptOf(args, 'prompt');
   const input = args.required('input', EMBED_FLAGS.input);
   const texts = openTexts(args, input);
   await refuseOverwriting({ name: '--output', path: output }, [
@@ -104,7 +102,7 @@ async function embed(
       const model = await openModel(args, progress);
       try {
         const { dimension } = model;
-        const prompt = promptOf(args, 'prompt', model);
+        const prompt = promptFor(model);
         const started = performance.now();
         let done = 0;
         for await (const part of inBlocks(texts, first, block, signal)) {

@@ -11,7 +11,8 @@ import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
-import { MODEL_FLAGS, openModel, promptOf } from './model.js';
+import { MODEL_FLAGS, openModel } from './model.js';
+import { promptFlags, promptOf } from './prompt-flags.js';
 import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { plural, type ProgressLine } from './terminal.js';
 import { hasColumns, readTexts } from './texts.js';
@@ -31,13 +32,10 @@ const TASK_FLAGS = {
     value: 'NAME',
     help: "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
   },
-  'query-prompt': {
-    kind: 'text',
-    value: 'NAME',
-    help:
-      "prompt of the model put before queries and sts sentences, '' for none; default: the prompt called\n" +
-      `${' '.repeat(30)}query for retrieval, the model's default prompt for sts`,
-  },
+  ...promptFlags('query-prompt', {
+    before: 'queries and sts sentences',
+    otherwise: `the prompt called\n${' '.repeat(30)}query for retrieval, the model's default prompt for sts`,
+  }),
 } as const satisfies Flags;
 
 const RETRIEVAL_FLAGS = {
@@ -52,11 +50,7 @@ const RETRIEVAL_FLAGS = {
     help: 'the column of --documents; default that of the documents in --data',
   },
   'recall-at': { kind: 'list', value: 'K,K', help: 'default 1,5,10,100' },
-  'document-prompt': {
-    kind: 'text',
-    value: 'NAME',
-    help: "prompt of the model put before documents, '' for none; default: the prompt called document",
-  },
+  ...promptFlags('document-prompt', { before: 'documents', otherwise: 'the prompt called document' }),
 } as const satisfies Flags;
 
 const BEIR_FLAGS = {
@@ -117,6 +111,7 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
   const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
   refuseFlags(args, others, 'is for retrieval, not for --task sts');
   const asked = similarityOf(args);
+  const promptFor = promptOf(args, 'query-prompt');
   const data = args.required('data', TASK_FLAGS.data);
   const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
   const task = await unlessAborted(readSts(data, how), signal);
@@ -125,7 +120,7 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
   try {
     const scores = await evaluateSts(model, task, {
       similarity: saySimilarity(asked, model, progress),
-      prompt: promptOf(args, 'query-prompt', model),
+      prompt: promptFor(model),
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
     });
@@ -151,6 +146,7 @@ async function measureRetrieval(
     return k;
   });
   const asked = similarityOf(args);
+  const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
   const task = await unlessAborted(readTask(args), signal);
   const leftOut = 'counts' in task ? task.counts : undefined;
   if (leftOut !== undefined) sayLeftOut(leftOut, progress);
@@ -159,10 +155,7 @@ async function measureRetrieval(
     const scores = await evaluateRetrieval(model, task, {
       recallAt,
       similarity: saySimilarity(asked, model, progress),
-      prompts: {
-        query: promptOf(args, 'query-prompt', model),
-        document: promptOf(args, 'document-prompt', model),
-      },
+      prompts: { query: prompts.query(model), document: prompts.document(model) },
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} texts`),
     });

@@ -30,18 +30,3 @@ export async function openModel(args: Arguments, progress: ProgressLine): Promis
   progress.say(`${folder} in ${precision} on ${model.device}`);
   return model;
 }
-
-/**
- * The prompt of the model that a flag names; undefined where it is not given.
- *
- * @throws UsageError for a name that is none of the model's
- */
-export function promptOf(args: Arguments, flag: string, model: TextEncoder): string | undefined {
-  const name = args.text(flag);
-  if (name === undefined || name === '' || Object.hasOwn(model.prompts, name)) return name;
-  const known = Object.keys(model.prompts).join(', ');
-  throw new UsageError(
-    `--${flag} is ${name}, and the model has ${known === '' ? 'no prompts' : `the prompts ${known}`}. ` +
-      `Give '' for none; other words are written before the texts in the file.`,
-  );
-}

@@ -218,6 +218,12 @@ const RIVALS: readonly { readonly flags: readonly string[]; readonly replaces?: 
   { flags: ['resume', 'resume-from'] },
 ];
 
+/** Flags for a file with a header, and those for one without. */
+const HEADERS = [
+  ['header', 'fields'],
+  ['eval-header', 'eval-fields'],
+] as const;
+
 /**
  * Puts the flags over a configuration.
  *
@@ -233,6 +239,12 @@ export function settingsOf(
     if (given.length > 1)
       throw new UsageError(`--${given.join(' and --')} exclude each other: give one of them.`);
     if (given.length > 0) for (const name of replaces) delete merged[name];
+  }
+  for (const [header, fields] of HEADERS) {
+    if (args.get(header) === true && args.get(fields) !== undefined)
+      throw new UsageError(
+        `--${header} and --${fields} contradict each other: --${fields} is for a file without a header.`,
+      );
   }
   const random = ['model-config', 'tokenizer', 'pooling'].find((name) => args.get(name) !== undefined);
   if (args.text('model') !== undefined && random !== undefined)
@@ -257,21 +269,26 @@ export function isResumed({ resume }: Readonly<Record<string, unknown>>): boolea
 }
 
 /**
- * The flag that sets a setting, without its dashes.
+ * The flag that sets a setting, without its dashes: where several can set it, the one that was given.
  *
  * @param setting its path in a configuration
  * @param which whether the flag must have been given
  */
 export function flagOf(setting: string, args: Arguments, which: 'given' | 'any'): string | undefined {
-  const known: [string, string | undefined][] = settings().map(([name, { sets }]) => [name, sets]);
-  for (const name of PROMPT_FLAGS) known.push([name, 'prompts']);
-  const fitting = known.filter(([name, sets]) => {
-    const sameOrInner = sets !== undefined && (sets === setting || setting.startsWith(`${sets}.`));
-    return sameOrInner && (which === 'any' || args.get(name) !== undefined);
-  });
-  // The one that sets nothing but this.
-  fitting.sort(([, a], [, b]) => b!.length - a!.length);
-  return fitting[0]?.[0];
+  const given: [string, string][] = [];
+  const others: [string, string][] = PROMPT_FLAGS.map((name) => [name, 'prompts']);
+  for (const [name, { sets }] of settings())
+    if (sets !== undefined) (args.get(name) === undefined ? others : given).push([name, sets]);
+  for (const flag of PROMPT_FLAGS)
+    for (const text of args.texts(flag)) given.push([flag, `prompts.${text.split('=')[0]}`]);
+  given.reverse(); // of two that set the same, the later has won
+  for (const flags of which === 'given' ? [given] : [given, others]) {
+    const fitting = flags.filter(([, sets]) => sets === setting || setting.startsWith(`${sets}.`));
+    // The one that sets nothing but this.
+    const [best] = fitting.sort(([, a], [, b]) => b.length - a.length);
+    if (best !== undefined) return best[0];
+  }
+  return undefined;
 }
 
 const PROMPT_FLAGS = ['prompt', 'prompt-text'] as const;

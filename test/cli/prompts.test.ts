@@ -2,12 +2,15 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { Command } from '../../lib/cli/command.js';
+import { embedCommand } from '../../lib/cli/embed.js';
+import { evaluateCommand } from '../../lib/cli/evaluate.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
 import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
 import { readRetrievalPairs } from '../../lib/evaluation/tasks.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
-import { gradcache } from './program.js';
+import { gradcache, runCommand } from './program.js';
 
 const prompts = { query: 'find the', document: 'a text of' };
 
@@ -58,6 +61,44 @@ test('a prompt that the model does not have is refused with what its flag takes'
       new RegExp(`${command.at(-1)} is typo, and the model has the prompts query, document\\.`),
     );
     assert.doesNotMatch(stderr, /prefix/);
+  }
+});
+
+test('every flag that names a prompt has one beside it that gives the words', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await modelWithPrompts(folder);
+  const [input, output] = [join(folder, 'texts.txt'), join(folder, 'vectors.jsonl')];
+  await writeFile(input, 'old dog\n');
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const scored = pairs().map(({ anchor, positive }, row) => ({ anchor, positive, score: row % 7 }));
+  const sts = await writeRows(join(folder, 'sts.jsonl'), scored);
+  const commands: [Command, string[], string, string][] = [
+    [embedCommand, ['--input', input, '--output', output], 'prompt', prompts.query],
+    [evaluateCommand, ['--data', data], 'query-prompt', prompts.query],
+    [evaluateCommand, ['--data', data], 'document-prompt', prompts.document],
+    [
+      evaluateCommand,
+      ['--task', 'sts', '--data', sts, '--columns', 'anchor,positive,score'],
+      'query-prompt',
+      prompts.query,
+    ],
+  ];
+  for (const [command, own, flag, words] of commands) {
+    const run = async (...given: string[]): Promise<string> => {
+      const all = ['--model', model, '--device', 'cpu', '--json', ...own, ...given];
+      const { printed } = await runCommand(command, all);
+      return command === embedCommand ? readFile(output, 'utf8') : printed.join();
+    };
+    const name = flag === 'document-prompt' ? 'document' : 'query';
+    const named = await run(`--${flag}`, name);
+    assert.equal(await run(`--${flag}-text`, words), named);
+    assert.notEqual(await run(`--${flag}-text`, 'other words'), named);
+    assert.equal(await run(`--${flag}-text`, ''), await run(`--${flag}`, ''));
+    const both = run(`--${flag}`, name, `--${flag}-text`, words);
+    await assert.rejects(both, {
+      name: 'GradCacheError',
+      message: `--${flag} and --${flag}-text exclude each other: give one of them.`,
+    });
   }
 });
 

@@ -1,0 +1,44 @@
+import type { Prompt } from '../encoders/prompts.js';
+import type { TextEncoder } from '../encoders/text-encoder.js';
+import { UsageError } from './flags.js';
+import type { Arguments, Flags } from './flags.js';
+
+/**
+ * Two flags for the prompt of some texts: `--NAME` takes the name of a prompt of the model, `--NAME-text` the words.
+ *
+ * @param help what they are put before, and what is used where neither flag is given
+ */
+export function promptFlags<N extends string>(
+  name: N,
+  help: { readonly before: string; readonly otherwise: string },
+): { readonly [P in N | `${N}-text`]: Flags[string] & { readonly kind: 'text' } } {
+  const named = {
+    kind: 'text',
+    value: 'NAME',
+    help: `prompt of the model put before ${help.before}, '' for none; default: ${help.otherwise}`,
+  } as const;
+  const words = { kind: 'text', value: 'TEXT', help: `the words themselves, such as "query: "` } as const;
+  return { [name]: named, [`${name}-text`]: words } as ReturnType<typeof promptFlags<N>>;
+}
+
+/**
+ * The prompt that one of the two flags gives, for the model that it is looked up in; undefined where neither is given.
+ *
+ * @param flag the one that takes a name, without its dashes
+ * @throws UsageError for both at once; the function given throws one for a name that is none of the model's
+ */
+export function promptOf(args: Arguments, flag: string): (model: TextEncoder) => Prompt | undefined {
+  const name = args.text(flag);
+  const prefix = args.text(`${flag}-text`);
+  if (name !== undefined && prefix !== undefined)
+    throw new UsageError(`--${flag} and --${flag}-text exclude each other: give one of them.`);
+  if (prefix !== undefined) return () => ({ prefix });
+  return (model) => {
+    if (name === undefined || name === '' || Object.hasOwn(model.prompts, name)) return name;
+    const known = Object.keys(model.prompts).join(', ');
+    throw new UsageError(
+      `--${flag} is ${name}, and the model has ${known === '' ? 'no prompts' : `the prompts ${known}`}. ` +
+        `Give '' for none, or the words themselves with --${flag}-text.`,
+    );
+  };
+}
