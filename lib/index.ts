@@ -56,13 +56,13 @@ export { readPairs, type Dataset, type ReadOptions } from './data/read-pairs.js'
 export type { Quoting } from './data/quoting.js';
 export type { BadLine, Row, RowSource } from './data/row.js';
 export { averageRanks, pearson, spearman } from './evaluation/correlation.js';
+export type { EncodesTexts } from './evaluation/encode-texts.js';
+export type { RetrievalTask } from './evaluation/retrieval-task.js';
 export {
   evaluateRetrieval,
   scoreRanking,
-  type EncodesTexts,
   type RetrievalOptions,
   type RetrievalScores,
-  type RetrievalTask,
 } from './evaluation/retrieval.js';
 export { flattenScores } from './evaluation/scores.js';
 export { search, type Ranking, type SearchOptions } from './evaluation/search.js';

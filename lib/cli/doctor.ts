@@ -1,4 +1,5 @@
-import { doctor, formatDoctor } from '../addon/runtime/doctor.js';
+import { formatDoctor } from '../addon/runtime/doctor-report.js';
+import { doctor } from '../addon/runtime/doctor.js';
 import type { Command } from './command.js';
 
 /** `gradcache doctor` */

@@ -4,7 +4,7 @@ import { flattenScores } from '../evaluation/scores.js';
 import { chooseSimilarity } from '../evaluation/similarity.js';
 import { evaluateSts } from '../evaluation/sts.js';
 import { readRetrievalPairs, readSts } from '../evaluation/tasks.js';
-import type { RetrievalTask } from '../evaluation/retrieval.js';
+import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import type { Command } from './command.js';

@@ -4,7 +4,7 @@ import { requireString } from '../options/option-values.js';
 import { formatTold } from '../data/open-records.js';
 import { readJudgements } from './judgements.js';
 import { readColumns } from './records.js';
-import type { RetrievalTask } from './retrieval.js';
+import type { RetrievalTask } from './retrieval-task.js';
 
 /** A task in the layout of BEIR, and what of its files is not as one would expect. */
 export interface BeirTask extends RetrievalTask {

@@ -1,7 +1,19 @@
+import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
 import { refused } from '../options/option-values.js';
 import { Tensor } from '../tensor/tensor.js';
-import type { EncodesTexts } from './retrieval.js';
+
+/** What retrieval and STS need of an encoder; `TextEncoder` has it. */
+export interface EncodesTexts {
+  encode(
+    texts: readonly string[],
+    options?: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined },
+  ): Promise<Tensor>;
+  /** Prompts by name; those named `query` and `document` are used for retrieval where no other is asked for. */
+  readonly prompts?: Readonly<Record<string, string>>;
+  /** The similarity that the model is made for; used where no other is asked for. */
+  readonly similarity?: string | null;
+}
 
 /**
  * Representations of texts, [texts, dimension]. The encoder may be the caller's own: one that leaves a text out would shift

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { refused, requireCount, show } from '../options/option-values.js';
-import type { RetrievalTask } from './retrieval.js';
+import type { RetrievalTask } from './retrieval-task.js';
 import type { Ranking } from './search.js';
 
 /** Throws for what has no `encode`. */

@@ -3,32 +3,15 @@ import { checkKnown } from '../options/known-options.js';
 import { requireCount, requireFunction, requireSignal } from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { encodeTexts } from './encode-texts.js';
+import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { PlacedTexts } from './placed-texts.js';
 import { checkRanking, checkTask, requireEncoder, requireRecallAt } from './retrieval-checks.js';
+import type { RetrievalTask } from './retrieval-task.js';
 import { search, type Ranking } from './search.js';
 import { chooseSimilarity } from './similarity.js';
 
 const RECALL_AT: readonly number[] = [1, 5, 10, 100];
-
-/** What is to be found: texts, and for each query the documents that answer it. */
-export interface RetrievalTask {
-  readonly queries: readonly string[];
-  readonly documents: readonly string[];
-  /** For each query, the positions of its relevant documents with their grade (1 where there are no grades). */
-  readonly relevant: readonly ReadonlyMap<number, number>[];
-  /**
-   * For each query, the grades of relevant documents that are not among the documents. They cannot be found, and count in
-   * recall and in the best possible gain, as trec_eval counts them. Default: there are none.
-   */
-  readonly missing?: readonly (readonly number[])[];
-  /**
-   * By query, the position of a document that is left out of its ranking: in the layout of BEIR the one that has the query's
-   * own `_id`. Default: there are none.
-   */
-  readonly excluded?: ReadonlyMap<number, number>;
-}
 
 /** Means over the queries, each from 0 to 1. */
 export interface RetrievalScores {
@@ -40,18 +23,6 @@ export interface RetrievalScores {
   readonly mrr10: number;
   /** Discounted cumulative gain of the first 10 against the best possible, linear gains (as trec_eval counts). */
   readonly ndcg10: number;
-}
-
-/** What retrieval and STS need of an encoder; `TextEncoder` has it. */
-export interface EncodesTexts {
-  encode(
-    texts: readonly string[],
-    options?: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined },
-  ): Promise<Tensor>;
-  /** Prompts by name; those named `query` and `document` are used for retrieval where no other is asked for. */
-  readonly prompts?: Readonly<Record<string, string>>;
-  /** The similarity that the model is made for; used where no other is asked for. */
-  readonly similarity?: string | null;
 }
 
 /** Settings of {@link evaluateRetrieval}. */

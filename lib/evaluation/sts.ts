@@ -5,9 +5,8 @@ import { requireCount, requireFunction, requireSignal, show } from '../options/o
 import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { pearson, spearman } from './correlation.js';
-import { encodeTexts } from './encode-texts.js';
+import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { EncodedTexts } from './encoded-texts.js';
-import type { EncodesTexts } from './retrieval.js';
 import { requireEncoder, requireTexts } from './retrieval-checks.js';
 import { chooseSimilarity, compareRows, disposeRows, scorePairs } from './similarity.js';
 

@@ -5,7 +5,7 @@ import type { Row } from '../data/row.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { readColumns } from './records.js';
 import type { TaskOptions } from './records.js';
-import type { RetrievalTask } from './retrieval.js';
+import type { RetrievalTask } from './retrieval-task.js';
 import type { StsTask } from './sts.js';
 
 export type { TaskOptions } from './records.js';

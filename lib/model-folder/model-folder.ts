@@ -19,7 +19,6 @@ import { Tokenizer } from '../tokenizer/tokenizer.js';
 import { classOfModel } from '../tokenizer/tokenizer-classes.js';
 
 export type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
-export { writeModelFolder } from './write-model-folder.js';
 
 /** A text encoder as a folder holds it: weights, tokenizer, and what happens between tokens and representation. */
 export interface ModelFolder {

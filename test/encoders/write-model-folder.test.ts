@@ -3,7 +3,8 @@ import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { beside } from '../../lib/files/names-beside.js';
-import { readModelFolder, writeModelFolder } from '../../lib/model-folder/model-folder.js';
+import { readModelFolder } from '../../lib/model-folder/model-folder.js';
+import { writeModelFolder } from '../../lib/model-folder/write-model-folder.js';
 import type { ModelFolder } from '../../lib/model-folder/model-folder.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { temporaryFolder } from '../data/temporary-folder.js';

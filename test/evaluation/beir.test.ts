@@ -3,7 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readRetrievalFolder } from '../../lib/evaluation/beir.js';
-import { evaluateRetrieval, type EncodesTexts } from '../../lib/evaluation/retrieval.js';
+import type { EncodesTexts } from '../../lib/evaluation/encode-texts.js';
+import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
 import { temporaryFolder, writeRows } from '../training/support.js';
 

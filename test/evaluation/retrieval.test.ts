@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { evaluateRetrieval, scoreRanking } from '../../lib/evaluation/retrieval.js';
-import type { EncodesTexts, RetrievalTask } from '../../lib/evaluation/retrieval.js';
+import type { EncodesTexts } from '../../lib/evaluation/encode-texts.js';
+import type { RetrievalTask } from '../../lib/evaluation/retrieval-task.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
 import type { Similarity } from '../../lib/options/similarity.js';
 import { Tensor } from '../../lib/tensor/tensor.js';

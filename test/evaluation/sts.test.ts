@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
-import type { EncodesTexts } from '../../lib/evaluation/retrieval.js';
+import type { EncodesTexts } from '../../lib/evaluation/encode-texts.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
 import { readSts } from '../../lib/evaluation/tasks.js';
 import type { Similarity } from '../../lib/options/similarity.js';

@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { doctor, type DoctorReport, formatDoctor } from '../../lib/addon/runtime/doctor.js';
+import { formatDoctor } from '../../lib/addon/runtime/doctor-report.js';
+import { doctor, type DoctorReport } from '../../lib/addon/runtime/doctor.js';
 import { loadAddon } from '../../lib/addon/runtime/load.js';
 import { fakeLibtorch, fakeProgram, libraryNeeding, temporaryFolder } from './fake-libtorch.js';
 

@@ -20,7 +20,6 @@ import {
 import { packageRoot, packageVersion } from './paths.js';
 import { currentPlatform, nodeProblem, type Platform, platformProblem } from './platform.js';
 
-export { formatDoctor } from './doctor-report.js';
 export type { GpuReport } from './gpus.js';
 
 /** A program that `gradcache setup` or a build from source uses. */
