@@ -1,13 +1,26 @@
 import { inspect } from 'node:util';
 import { native } from '../addon/native.js';
 import { tidy } from './scope.js';
-import type { Tensor } from './tensor.js';
+import type { TensorValues } from './tensor-data.js';
+
+/** What of a Tensor is looked at. */
+interface Described {
+  readonly disposed: boolean;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly device: string;
+  readonly requiresGrad: boolean;
+  readonly size: number;
+  narrow(dimension: number, start: number, length: number): Described;
+  reshape(shape: readonly number[]): Described;
+  valuesSync(): TensorValues;
+}
 
 /** Elements that are shown. */
 const SHOWN = 6;
 
 /** What `console.log` shows of a tensor. Those on a GPU show no elements: the event loop would have to wait for them. */
-export function describeTensor(tensor: Tensor): string {
+export function describeTensor(tensor: Described): string {
   if (tensor.disposed) return 'Tensor { disposed }';
   const { shape, dtype, device, requiresGrad } = tensor;
   const parts = [`shape: [${shape.join(', ')}]`, `dtype: ${dtype}`, `device: ${device}`];
@@ -21,7 +34,7 @@ export function describeTensor(tensor: Tensor): string {
 }
 
 /** The first elements, row by row, as they are written; undefined where no typed array holds them. */
-function firstElements(tensor: Tensor): string[] | undefined {
+function firstElements(tensor: Described): string[] | undefined {
   if (tensor.size === 0) return [];
   const read = () => [...beginning(tensor).valuesSync()].map((value) => inspect(value));
   try {
@@ -32,7 +45,7 @@ function firstElements(tensor: Tensor): string[] | undefined {
 }
 
 /** The first elements in one dimension, without copying more than them. */
-function beginning(tensor: Tensor): Tensor {
+function beginning(tensor: Described): Described {
   let part = tensor;
   while (part.shape.length > 1) {
     const [rows = 0, ...row] = part.shape;

@@ -3,7 +3,7 @@ import { GradCacheError } from '../errors.js';
 import { guarded, guardedAsync, native, type DType, type TensorHandle } from '../addon/native.js';
 import { refuseToFreeze, refuseToReplaceGradient } from './encoder-gradients.js';
 import { describeTensor } from './describe-tensor.js';
-import { call } from './operators.js';
+import { callOperator } from './operator-call.js';
 import { refused, requireBoolean } from '../options/option-values.js';
 import { readGiven, readKnown, readList } from '../options/read-given.js';
 import { track } from './scope.js';
@@ -356,6 +356,14 @@ export class Tensor {
     return describeTensor(this);
   }
 }
+
+/** The result of an operator, with a Tensor for each native handle in it; for the package's own modules. */
+export function wrap(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(wrap);
+  return typeof value === 'object' && value !== null ? new Tensor(value as TensorHandle) : value;
+}
+
+const call = (name: string, ...args: readonly unknown[]): Tensor => wrap(callOperator(name, args)) as Tensor;
 
 /** The handle of what a caller gives for a tensor. @throws GradCacheError `INPUT`; for the package's own modules */
 export function handleOf(name: string, value: unknown): TensorHandle {
