@@ -1,5 +1,5 @@
-// Results of an operator in tensors of their own, for a call beside work on the engine thread of which nobody
-// knows beforehand whether it would resize the tensors of out=.
+// Results of an operator in tensors of their own, for a call beside work on the engine thread that may not
+// resize the tensors of out=.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -3,7 +3,6 @@
 #include <ATen/EmptyTensor.h>
 #include <c10/util/Exception.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
@@ -49,7 +48,6 @@ WrittenTensors::WrittenTensors(const c10::OperatorHandle& handle, const torch::j
     const c10::Argument& argument = schema.arguments()[k];
     if (argument.alias_info() == nullptr || !argument.alias_info()->isWrite()) continue;
     exchanges_ = exchanges_ || argument.is_out();  // an operator resizes what is to hold its result
-    allOut_ = allOut_ && argument.is_out();
     if (arguments[k].isTensor()) add(arguments[k].toTensor(), count);
     if (arguments[k].isTensorList())
       for (const at::Tensor& tensor : arguments[k].toTensorVector()) add(tensor, count);
@@ -76,9 +74,7 @@ WrittenTensors::~WrittenTensors() {
       before.tensor.unsafeGetTensorImpl()->bump_version();
 }
 
-WrittenTensors::Exchange WrittenTensors::tryWithoutMemory(const torch::jit::Stack& arguments) const {
-  // Nothing may be drawn twice.
-  if (handle_.hasTag(at::Tag::nondeterministic_seeded)) return Exchange::kUnknown;
+bool WrittenTensors::reshapesWithoutMemory(const torch::jit::Stack& arguments) const {
   const at::NoGradGuard withoutGraph;
   NoWarnings none;
   const c10::WarningUtils::WarningHandlerGuard quiet(&none);
@@ -88,42 +84,37 @@ WrittenTensors::Exchange WrittenTensors::tryWithoutMemory(const torch::jit::Stac
     for (size_t k = 0; k < arguments.size(); ++k) {
       trial.push_back(withoutMemory(arguments[k]));
       const c10::AliasInfo* alias = handle_.schema().arguments()[k].alias_info();
-      if (alias == nullptr || !alias->isWrite()) continue;
-      if (trial[k].isTensor()) written.emplace_back(trial[k].toTensor(), trial[k].toTensor().alias());
-      if (trial[k].isTensorList())
-        for (const at::Tensor& tensor : trial[k].toTensorVector())
-          written.emplace_back(tensor, tensor.alias());
+      if (alias == nullptr || !alias->isWrite() || !trial[k].isTensor()) continue;
+      written.emplace_back(trial[k].toTensor(), trial[k].toTensor().alias());
     }
     std::vector<size_t> bytes;
     for (const auto& [tensor, before] : written) bytes.push_back(tensor.storage().nbytes());
     handle_.callBoxed(trial);
     for (size_t k = 0; k < written.size(); ++k)
       if (!samePlace(written[k].first, written[k].second) || written[k].first.storage().nbytes() != bytes[k])
-        return Exchange::kYes;
-    return Exchange::kNo;
+        return true;
+    return false;
   } catch (...) {
-    // The shape depends on values, the operator has no such trial, or refuses its arguments.
-    return Exchange::kUnknown;
+    return true;  // the operator has no such trial, or refuses its arguments
   }
 }
 
 bool WrittenTensors::wantsFreshResults(const torch::jit::Stack& arguments) const {
   if (!exchanges_) return false;
-  bool shared = false, inGraph = false;
+  bool shared = false, inGraph = false, strided = true;
   for (const Before& before : before_) {
     const bool held = before.tensor.use_count() > kOwnReferences;
+    strided = strided && before.strided;
     shared = shared || held || (before.strided && before.tensor.storage().use_count() > 1);
     inGraph = inGraph || (held && before.tensor.requires_grad());
   }
   // detach_ leaves the shape, but takes from the tensor what a backward under way may be reading.
   if (inGraph && reshapes_) refuseExchange();
   if (!shared) return false;
-  const Exchange exchange = tryWithoutMemory(arguments);
-  if (exchange == Exchange::kNo) return false;
-  const bool strided =
-      std::all_of(before_.begin(), before_.end(), [](const Before& before) { return before.strided; });
-  if (exchange == Exchange::kYes || reshapes_ || !allOut_ || !strided) refuseExchange();
-  return true;
+  // Of an operator on values no trial is made: without memory, some end the process where the real one
+  // refuses its arguments.
+  if (!strided || (reshapes_ && reshapesWithoutMemory(arguments))) refuseExchange();
+  return !reshapes_;
 }
 
 void WrittenTensors::refuseExchange() const {

@@ -24,9 +24,8 @@ class WrittenTensors {
   WrittenTensors& operator=(const WrittenTensors&) = delete;
 
   // For a call beside work on the engine thread: throws INPUT where the operator would exchange the memory or
-  // the shape of a tensor that something else holds as well, which may be that work. Results go into a
-  // tensor of their shape as ever, also where it is a view or has views. True where only the call itself can
-  // tell: the results then have to go into tensors of their own first.
+  // the shape of a tensor that something else holds as well, which may be that work. True where only the call
+  // can tell, which resizes the tensors of out=: the results then have to go into tensors of their own first.
   bool wantsFreshResults(const torch::jit::Stack& arguments) const;
   // What `wantsFreshResults` throws.
   [[noreturn]] void refuseExchange() const;
@@ -43,14 +42,13 @@ class WrittenTensors {
     int64_t offset = 0;
   };
   void add(const at::Tensor& tensor, bool count);
-  enum class Exchange { kNo, kYes, kUnknown };
-  // Tries the operator on tensors without memory: whether what it writes gets another shape or memory.
-  Exchange tryWithoutMemory(const torch::jit::Stack& arguments) const;
+  // For an operator on shapes, tries it on tensors without memory: whether what it writes gets another shape
+  // or memory, or nobody knows.
+  bool reshapesWithoutMemory(const torch::jit::Stack& arguments) const;
 
   const c10::OperatorHandle& handle_;
-  bool reshapes_;       // an operator on the tensor's shape, not its values
-  bool exchanges_;      // may do so
-  bool allOut_ = true;  // writes nothing but tensors of out=
+  bool reshapes_;   // an operator on the tensor's shape, not its values
+  bool exchanges_;  // may do so
   std::vector<Before> before_;
 };
 

@@ -339,11 +339,16 @@ test('results whose shape only the call itself tells go into tensors of their sh
     );
     await running;
   }
-  // What the operator itself refuses keeps its own error.
+  // What the operator itself refuses keeps its own error. Without memory, the last one divides by 0.
   const running = callAsync('aten::mm', busy, busy);
   const out = call('aten::zeros', [2], float);
   const view = out.narrow(0, 0, 2);
   assert.throws(() => call('aten::masked_select.out', numbers, numbers, { out: view }), fails('OPERATOR'));
+  const outs = { out0: out.narrow(0, 0, 1), out1: out.narrow(0, 1, 1), out2: view };
+  assert.throws(
+    () => call('aten::native_group_norm.out', numbers.reshape([1, 3]), null, null, 1, 3, 1, 0, 1e-5, outs),
+    fails('OPERATOR', /groups/),
+  );
   out.requiresGrad = true;
   assert.throws(() => call('aten::normal.float_float_out', 0, 1, [2], { out }), fails('OPERATOR'));
   await running;

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { call, schema, tidy } from '../../../lib/index.js';
+import { call, callAsync, schema, Tensor, tidy } from '../../../lib/index.js';
 import { loadedLibtorch } from '../../../lib/addon/native.js';
 import { argumentsOf, randomArgument } from '../random-arguments.js';
 import type { Target } from '../target.js';
@@ -36,6 +36,12 @@ export const everyOperator: Target = {
         const keywords = list.flatMap(({ keyword, name: key }, place) =>
           keyword ? [[key, values[place]]] : [],
         );
+        if (random.next() < 0.5) {
+          // Beside queued work, with views of what the operator may write, which could be that work's.
+          void callAsync('aten::ones', [1]);
+          const tensors = values.filter((value) => value instanceof Tensor && !value.disposed) as Tensor[];
+          for (const tensor of tensors) tensor.detach();
+        }
         call(name, ...positional, Object.fromEntries(keywords) as object);
       });
     };
