@@ -31,7 +31,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("withSeed", Napi::Function::New<withSeed>(env));
   exports.Set("backward", Napi::Function::New<backward>(env));
   exports.Set("leaves", Napi::Function::New<leaves>(env));
-  exports.Set("infoNce", Napi::Function::New<infoNce>(env));
+  exports.Set("loss", Napi::Function::New<loss>(env));
   exports.Set("memory", Napi::Function::New<memory>(env));
   exports.Set("resetPeakMemory", Napi::Function::New<resetPeakMemory>(env));
   exports.Set("emptyCache", Napi::Function::New<emptyCache>(env));

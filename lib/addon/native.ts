@@ -90,16 +90,8 @@ export interface EncoderHandle {
   dispose(): void;
 }
 
-/** Settings of the native InfoNCE (native/losses/info_nce.h). */
-export interface InfoNceSettings {
-  readonly scale: number;
-  readonly cosine: boolean;
-  readonly symmetric: boolean;
-  /** Whether the gradient of the scale's logarithm is wanted. */
-  readonly learned: boolean;
-  readonly targets: readonly number[] | null;
-  readonly weight: number;
-}
+/** Settings of a native loss by name (native/losses/losses.h); null is not given. */
+export type LossSettings = Readonly<Record<string, number | boolean | string | readonly number[] | null>>;
 
 /** What the addon exports. */
 export interface Native {
@@ -129,10 +121,16 @@ export interface Native {
     group?: number,
   ): Promise<void>;
   leaves(root: TensorHandle, others: readonly TensorHandle[]): TensorHandle[];
-  infoNce(
+  loss(
+    name: string,
     representations: readonly TensorHandle[],
-    settings: InfoNceSettings,
-  ): Promise<{ loss: number; gradients: TensorHandle[]; logScaleGradient: number }>;
+    settings: LossSettings,
+  ): Promise<{
+    loss: number;
+    gradients: TensorHandle[];
+    /** By setting that is learned; for `scale` with respect to its logarithm. */
+    slopes: Readonly<Record<string, number>>;
+  }>;
   memory(device?: string): { allocated: number; peak: number; reserved: number; available: number };
   resetPeakMemory(device?: string): void;
   emptyCache(device?: string): void;

@@ -4,8 +4,7 @@
 
 namespace gradcache::binding {
 
-// infoNce(representations, { scale, cosine, symmetric, learned, targets, weight }): promise of { loss,
-// gradients, logScaleGradient }.
-Napi::Value infoNce(const Napi::CallbackInfo& info);
+// loss(name, representations, settings): promise of { loss, gradients, slopes } (losses/tiled_loss.h).
+Napi::Value loss(const Napi::CallbackInfo& info);
 
 }  // namespace gradcache::binding

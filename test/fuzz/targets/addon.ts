@@ -99,7 +99,7 @@ export const addon: Target = {
         [tensor(2), tensor(2, 3)],
         [null, tensor(2, 3)],
       ]),
-      exported('infoNce', () => [[tensor(2, 4), tensor(2, 4)], lossSettings]),
+      exported('loss', () => ['info_nce', [tensor(2, 4), tensor(2, 4)], lossSettings]),
       exported('leaves', () => [tensor(2), [tensor(2)]]),
       exported('memory', () => ['cpu']),
       exported('synchronize', () => ['cpu']),

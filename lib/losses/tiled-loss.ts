@@ -1,0 +1,91 @@
+import { types } from 'node:util';
+import { guardedAsync, native, type LossSettings } from '../addon/native.js';
+import { GradCacheError } from '../errors.js';
+import { refused, requireNumber } from '../options/option-values.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import type { LossNumber } from './loss-number.js';
+import { requireFinite, type LossGradients, type LossOptions, type LossWithGradients } from './loss.js';
+
+/** What a loss over all pairs of anchors and candidates is computed with. */
+export interface TiledLossParts {
+  /** Its name in the native code: native/losses/losses.h. */
+  readonly name: string;
+  /** Compares by the cosine, else by the dot product. */
+  readonly cosine: boolean;
+  /** The native settings that are numbers, learned or not; `scale`, which similarities are multiplied by, among them. */
+  readonly numbers: Readonly<Record<string, LossNumber>> & { readonly scale: LossNumber };
+}
+
+/**
+ * A loss over all pairs of anchors and candidates. Native code computes it and its gradients in tiles, from settings by
+ * name. A loss of this kind brings what it is made from, and the settings that no other has.
+ */
+export abstract class TiledLoss implements LossWithGradients {
+  readonly #parts: TiledLossParts;
+
+  constructor(parts: TiledLossParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * The native settings that are no numbers of the loss.
+   *
+   * @param options what the caller of `step` passed as `loss`
+   * @param anchors how many there are
+   * @throws GradCacheError for options that do not fit
+   */
+  protected abstract settings(options: LossOptions, anchors: number): LossSettings;
+
+  parameters(): Parameter[] {
+    return Object.values(this.#parts.numbers).flatMap((number) => number.parameters());
+  }
+
+  async compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+  ): Promise<LossGradients> {
+    if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
+      throw refused('the representations', representations, 'a list with a Tensor for each tower');
+    requireNumber('weight', weight);
+    const { name, cosine, numbers } = this.#parts;
+    const settings: Record<string, LossSettings[string]> = {
+      ...this.settings(options, representations[0]?.shape[0] ?? 0),
+      cosine,
+      weight,
+      learned: this.parameters().length > 0,
+    };
+    for (const [key, number] of Object.entries(numbers)) settings[key] = await number.read();
+    const { loss, gradients, slopes } = await guardedAsync(() =>
+      native().loss(
+        name,
+        representations.map((tensor) => tensor.handle),
+        settings,
+      ),
+    );
+    const tensors = gradients.map((gradient) => new Tensor(gradient));
+    try {
+      requireFinite(loss);
+    } catch (error) {
+      for (const tensor of tensors) tensor.dispose();
+      throw error;
+    }
+    for (const [key, slope] of Object.entries(slopes)) numbers[key]!.addGradient(slope);
+    return { loss, gradients: tensors };
+  }
+}
+
+/**
+ * The option `targets` of a step: the number of each anchor's candidate, counted through positives and hard negatives.
+ *
+ * @throws GradCacheError `INPUT`, `SHAPE`
+ */
+export function targetsOf({ targets }: LossOptions, anchors: number): number[] | null {
+  if (targets === undefined || targets === null) return null;
+  if (!Array.isArray(targets) && !types.isInt32Array(targets)) {
+    throw new GradCacheError('INPUT', 'targets must be a list of candidate numbers, one for each anchor');
+  }
+  const { length } = targets as ArrayLike<number>;
+  if (length !== anchors) throw new GradCacheError('SHAPE', `${length} targets for ${anchors} anchors`);
+  return Array.from(targets as ArrayLike<number>);
+}

@@ -1,0 +1,35 @@
+#include "binding/settings.h"
+
+#include <utility>
+
+#include "binding/tensor.h"
+#include "core/error.h"
+
+namespace gradcache::binding {
+
+namespace {
+
+Settings::Value valueFrom(const std::string& owner, const std::string& name, const Napi::Value& value) {
+  if (value.IsNumber()) return value.As<Napi::Number>().DoubleValue();
+  if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
+  if (value.IsString()) return value.As<Napi::String>().Utf8Value();
+  require(value.IsArray(), "INPUT", "setting '", name, "' of ", owner, " is of a kind that no setting has");
+  return integers(value, name.c_str());
+}
+
+}  // namespace
+
+Settings settingsFrom(const std::string& owner, const Napi::Value& value) {
+  require(value.IsObject() && !value.IsArray(), "INPUT", "the settings of ", owner, " must be an object");
+  const auto object = value.As<Napi::Object>();
+  const Napi::Array names = object.GetPropertyNames();
+  std::map<std::string, Settings::Value> values;
+  for (uint32_t k = 0; k < names.Length(); ++k) {
+    const std::string name = names.Get(k).ToString();
+    const Napi::Value each = object.Get(name);
+    if (!each.IsNull() && !each.IsUndefined()) values.emplace(name, valueFrom(owner, name, each));
+  }
+  return Settings(owner, std::move(values));
+}
+
+}  // namespace gradcache::binding

@@ -1,0 +1,34 @@
+#include "losses/losses.h"
+
+#include <cmath>
+#include <map>
+
+#include "core/error.h"
+
+namespace gradcache {
+
+namespace {
+
+const std::map<std::string, MakeLoss*> kLosses{
+    {"info_nce", infoNce},
+};
+
+}  // namespace
+
+LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
+                       const Settings& settings) {
+  const auto found = kLosses.find(name);
+  require(found != kLosses.end(), "INPUT", "there is no loss '", name, "'");
+  const std::unique_ptr<TiledLoss> loss = found->second(settings);
+  const Similarity::Measure measure{settings.truth("cosine"), settings.number("scale")};
+  const bool learned = settings.truth("learned");
+  const double weight = settings.number("weight");
+  settings.requireAllRead();
+  require(std::isfinite(measure.scale) && measure.scale > 0, "INPUT",
+          "the scale of similarities must be positive and finite, it is ", measure.scale);
+  at::NoGradGuard withoutGraph;
+  Similarity similarity(representations, measure);
+  return compute(*loss, similarity, weight, learned);
+}
+
+}  // namespace gradcache

@@ -1,0 +1,73 @@
+// The similarities of anchors with candidates, in tiles of anchors: the N x M scores never exist at once, and
+// gradients with respect to them become gradients of the representations without an autograd graph.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <vector>
+
+namespace gradcache {
+
+// Scores of some anchors with all candidates.
+struct Tile {
+  int64_t begin = 0;   // number of the first anchor
+  at::Tensor anchors;  // [rows, d], as they are compared: of length 1 for the cosine
+  at::Tensor scores;   // [rows, candidates], in memory that the next tile takes over
+};
+
+class Similarity {
+ public:
+  struct Measure {
+    bool cosine = true;  // else the dot product
+    double scale = 1;    // what similarities are multiplied by
+  };
+
+  // `representations` are anchors [N, d] and one or more blocks of candidates [M_k, d], float32 or float64.
+  // Candidates are numbered through all blocks. Throws SHAPE, DTYPE or DEVICE.
+  Similarity(const std::vector<at::Tensor>& representations, const Measure& measure);
+
+  int64_t anchors() const { return anchors_.rows.size(0); }
+  int64_t candidates() const { return columns_; }
+  // Candidates of the first block: the anchors' positives.
+  int64_t positives() const { return candidates_[0].rows.size(0); }
+  // Element type and device of the scores.
+  at::TensorOptions numbers() const { return anchors_.rows.options(); }
+
+  // Calls `visit` with every tile once, in the order of the anchors.
+  void eachTile(const std::function<void(const Tile&)>& visit);
+
+  // log sum exp of each candidate's scores over all anchors, [candidates]: a sweep of its own.
+  at::Tensor columnNormalizer();
+
+  // Adds `weight` times what `gradient`, dL/dscores of a tile [rows, candidates], is for the representations.
+  // It is used up.
+  void addGradient(const Tile& tile, const at::Tensor& gradient, double weight);
+  // The gradients of the representations, when all tiles are added; they are like `representations`.
+  std::vector<at::Tensor> takeGradients();
+
+ private:
+  // One tower's rows with what the cosine divides them by.
+  struct Tower {
+    at::Tensor rows;
+    at::Tensor inverse;  // [n, 1]: 1 / length, or undefined for the dot product
+
+    Tower(const at::Tensor& tensor, bool cosine);
+    at::Tensor compared(int64_t begin, int64_t count) const;
+    // From the gradient of rows as they are compared to that of the rows themselves, in place, a slice at a
+    // time.
+    void throughNormalization(const at::Tensor& gradient, int64_t begin, int64_t slice) const;
+  };
+
+  at::Tensor scores(const at::Tensor& anchors);
+
+  const double scale_;
+  Tower anchors_;
+  std::vector<Tower> candidates_;
+  std::vector<int64_t> begins_;
+  int64_t columns_ = 0, tile_ = 0;
+  at::Tensor buffer_;
+  std::vector<at::Tensor> gradients_;
+};
+
+}  // namespace gradcache
