@@ -296,7 +296,8 @@ function write(records: readonly Record[]): void {
   const [machine] = machines;
   if (options.write && machine) {
     const commands = machines.map(({ command }) => command.replace(/ --out \S+/, '')).join('`, `');
-    writeResults('GPU', commands, body, `${machine.date.slice(0, 10)}, ${machine.gpu}`);
+    const dates = [...new Set(machines.map(({ date }) => date.slice(0, 10)))].join(' and ');
+    writeResults('GPU', commands, body, `${dates}, ${machine.gpu}`);
   }
 }
 
