@@ -1,13 +1,15 @@
 import { requireCount, requireOneOf } from '../options/option-values.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { callAsync } from '../tensor/operators.js';
+import { call } from '../tensor/operators.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import { Tensor } from '../tensor/tensor.js';
-import { compareRows, disposeRows, scoreAll } from './similarity.js';
-import type { ComparedRows } from './similarity.js';
-import { inWorkspace } from './workspace.js';
-import type { Workspace } from './workspace.js';
+import { disposeBest, merge, type Best } from './best.js';
+import { DocumentTile } from './document-tile.js';
+import { disposeRough, roughRows } from './rough-rows.js';
+import { disposePairs } from './row-pairs.js';
+import { Shortlist } from './shortlist.js';
+import { PartsBuffer } from './similarity.js';
 
 /** Settings of {@link search}. */
 export interface SearchOptions {
@@ -64,16 +66,15 @@ export async function search(
   // One list of the best so far for each tile of queries.
   const tiles = ranges(rows, tileQueries);
   const best: (Best | null)[] = tiles.map(() => null);
+  const buffer = new PartsBuffer();
   let seen = 0;
   try {
     for await (const block of blocksOf(documents)) {
       try {
         requireRows('documents', block);
         checkWidth(queries, block);
-        for (const [start, length] of ranges(block.shape[0] as number, tileDocuments)) {
-          await searchTile(await rowsOf(block, start, length, similarity, 'second'), seen);
-          seen += length;
-        }
+        await searchBlock(block);
+        seen += block.shape[0] as number;
       } finally {
         if (block !== documents && (block as unknown) instanceof Tensor) block.dispose();
       }
@@ -81,24 +82,68 @@ export async function search(
     if (seen === 0) throw new GradCacheError('INPUT', 'A search needs at least one document.');
     return await toRanking(best as Best[], rows, Math.min(k, seen));
   } finally {
-    for (const entry of best) if (entry !== null) disposeAll(entry.scores, entry.documents);
+    buffer.dispose();
+    for (const entry of best) if (entry !== null) disposeBest(entry);
   }
 
-  /** Compares all queries with one tile of documents, which is disposed; `offset` is the position of its first document. */
-  async function searchTile(part: ComparedRows, offset: number): Promise<void> {
+  /** Quick rough scores tell first which documents can be among the best, so that exact ones are computed for those only. */
+  async function searchBlock(block: Tensor): Promise<void> {
+    const parts = ranges(block.shape[0] as number, tileDocuments);
+    const lists = best.map((before) => new Shortlist(k, before?.scores ?? null));
     try {
-      for (const [index, [start, length]] of tiles.entries()) {
-        const first = await rowsOf(queries, start, length, similarity, 'first');
-        const scores = await scoreAll(first, part, similarity).finally(() => disposeRows(first));
+      for (const part of parts) await listTile(lists, narrowed(block, part));
+      for (const [number, part] of parts.entries()) {
+        await scoreTile(lists, number, narrowed(block, part), seen + part[0]);
+      }
+    } finally {
+      for (const list of lists) list.dispose();
+    }
+  }
+
+  async function listTile(lists: readonly Shortlist[], part: Tensor): Promise<void> {
+    const documents = await roughRows(part, similarity).finally(() => part.dispose());
+    try {
+      for (const [index, list] of lists.entries()) {
+        const some = narrowed(queries, tiles[index] as Range);
+        const rough = await roughRows(some, similarity).finally(() => some.dispose());
         try {
-          await requireFinite(scores, start, offset);
-          best[index] = await merge(best[index] ?? null, await bestOf(scores, offset, k), k);
+          await list.add(rough, documents);
         } finally {
-          scores.dispose();
+          if (rough !== null) disposeRough(rough);
         }
       }
     } finally {
-      disposeRows(part);
+      if (documents !== null) disposeRough(documents);
+    }
+  }
+
+  /** @param offset the position of the first document of the tile */
+  async function scoreTile(
+    lists: readonly Shortlist[],
+    number: number,
+    part: Tensor,
+    offset: number,
+  ): Promise<void> {
+    const tile = new DocumentTile(part, offset, similarity, buffer);
+    try {
+      for (const [index, list] of lists.entries()) {
+        const range = tiles[index] as Range;
+        const some = narrowed(queries, range);
+        const pairs = await list.take(number);
+        try {
+          if (pairs?.first.shape[0] === 0) continue;
+          const found = await (pairs === null
+            ? tile.bestFor(some, range[0], k)
+            : tile.bestOfPairs(some, pairs));
+          best[index] = await merge(best[index] ?? null, found, k);
+        } finally {
+          some.dispose();
+          if (pairs !== null) disposePairs(pairs);
+        }
+      }
+    } finally {
+      tile.dispose();
+      part.dispose();
     }
   }
 }
@@ -132,126 +177,8 @@ function checkWidth(queries: Tensor, documents: Tensor): void {
   );
 }
 
-function rowsOf(
-  tensor: Tensor,
-  start: number,
-  length: number,
-  similarity: Similarity,
-  side: 'first' | 'second',
-): Promise<ComparedRows> {
-  return inWorkspace(async (space) =>
-    compareRows(await space.call('aten::narrow', tensor, 0, start, length), similarity, side),
-  );
-}
-
-/** The best documents of each query of one tile so far, best first; equal ones by position. */
-interface Best {
-  readonly scores: Tensor;
-  readonly documents: Tensor;
-}
-
-/** The best `k` of one tile of scores. */
-function bestOf(scores: Tensor, offset: number, k: number): Promise<Best> {
-  return inWorkspace(async (space) => {
-    const keep = Math.min(k, scores.shape[1] as number);
-    const chosen = await placesOf(scores, keep, space);
-    // The chosen are in the order of their places, apart from equal ones at the end, and stay so where scores tie.
-    const found = await space.call('aten::gather', scores, 1, chosen);
-    const [sorted, order] = await space.callTwo('aten::sort.stable', found, {
-      stable: true,
-      dim: 1,
-      descending: true,
-    });
-    const within = await space.call('aten::gather', chosen, 1, order);
-    // As a tensor: a number beside int64 makes float32, which counts to 2^24.
-    const first = Tensor.from(BigInt64Array.of(BigInt(offset)), { shape: [], device: scores.device });
-    const documents = await space.call('aten::add.Tensor', within, first);
-    first.dispose();
-    return { scores: space.keep(sorted), documents: space.keep(documents) };
-  });
-}
-
-/** The places of the best scores of each row, `[n, keep]`; of equal ones the first, and those in order. */
-async function placesOf(scores: Tensor, keep: number, space: Workspace): Promise<Tensor> {
-  const columns = scores.shape[1] as number;
-  const [values, indices] = await space.callTwo(
-    'aten::topk',
-    scores,
-    Math.min(keep + 1, columns),
-    1,
-    true,
-    true,
-  );
-  const lowest = await space.call('aten::narrow', values, 1, keep - 1, 1);
-  // topk breaks ties as it likes. Where the next score is lower in every row, no tie is cut, and its choice is the only one.
-  if (keep < columns) {
-    const next = await space.call('aten::narrow', values, 1, keep, 1);
-    const cut = await space.call('aten::eq.Tensor', lowest, next);
-    if ((await numberOf('aten::sum', cut)) === 0) {
-      const best = await space.call('aten::narrow', indices, 1, 0, keep);
-      const [places] = await space.callTwo('aten::sort', best, 1, false);
-      return places;
-    }
-  }
-  // Which are kept is told by numbers that never tie: the place of those above the lowest score that is kept, the place and
-  // more of those equal to it, most of all for the others.
-  const places = await space.call('aten::arange', columns, { dtype: 'int64', device: scores.device });
-  const later = await space.call('aten::arange.start', columns, 2 * columns, {
-    dtype: 'int64',
-    device: scores.device,
-  });
-  const last = await space.call('aten::full_like', later, 2 * columns);
-  const equal = await space.call('aten::eq.Tensor', scores, lowest);
-  const equalOrLess = await space.call('aten::where.self', equal, later, last);
-  const above = await space.call('aten::gt.Tensor', scores, lowest);
-  const keys = await space.call('aten::where.self', above, places, equalOrLess);
-  const [, chosen] = await space.callTwo('aten::topk', keys, keep, 1, false, true);
-  return chosen;
-}
-
-/** The best `k` of two lists, both of which are disposed; the documents of the first all come before those of the second. */
-async function merge(before: Best | null, found: Best, k: number): Promise<Best> {
-  if (before === null) return found;
-  const merged = await inWorkspace(async (space) => {
-    const scores = await space.call('aten::cat', [before.scores, found.scores], 1);
-    const documents = await space.call('aten::cat', [before.documents, found.documents], 1);
-    const [sorted, order] = await space.callTwo('aten::sort.stable', scores, {
-      stable: true,
-      dim: 1,
-      descending: true,
-    });
-    const keep = Math.min(k, scores.shape[1] as number);
-    const top = await space.call('aten::narrow', order, 1, 0, keep);
-    return {
-      scores: space.keep(await space.call('aten::narrow', sorted, 1, 0, keep)),
-      documents: space.keep(await space.call('aten::gather', documents, 1, top)),
-    };
-  });
-  disposeAll(before.scores, before.documents, found.scores, found.documents);
-  return merged;
-}
-
-async function requireFinite(scores: Tensor, firstQuery: number, firstDocument: number): Promise<void> {
-  // Whatever is not finite makes their sum so, which is quicker to find than the score itself.
-  if (Number.isFinite(await numberOf('aten::sum', scores))) return;
-  const values = (await scores.values()) as Float64Array;
-  const place = values.findIndex((score) => !Number.isFinite(score));
-  if (place < 0) return;
-  const columns = scores.shape[1] as number;
-  const [query, document] = [firstQuery + Math.floor(place / columns), firstDocument + (place % columns)];
-  throw new GradCacheError(
-    'NON_FINITE',
-    `The score of query ${query} and document ${document} is ${values[place]}: a representation is not finite.`,
-  );
-}
-
-async function numberOf(operator: string, tensor: Tensor): Promise<number> {
-  const result = await callAsync(operator, tensor);
-  try {
-    return Number((await result.values())[0]);
-  } finally {
-    result.dispose();
-  }
+function narrowed(rows: Tensor, [start, length]: Range): Tensor {
+  return call('aten::narrow', rows, 0, start, length);
 }
 
 async function toRanking(best: readonly Best[], rows: number, k: number): Promise<Ranking> {
@@ -268,12 +195,10 @@ async function toRanking(best: readonly Best[], rows: number, k: number): Promis
   return ranking;
 }
 
-function ranges(total: number, size: number): [start: number, length: number][] {
-  const list: [number, number][] = [];
+type Range = readonly [start: number, length: number];
+
+function ranges(total: number, size: number): Range[] {
+  const list: Range[] = [];
   for (let start = 0; start < total; start += size) list.push([start, Math.min(size, total - start)]);
   return list;
-}
-
-function disposeAll(...tensors: readonly Tensor[]): void {
-  for (const tensor of tensors) tensor.dispose();
 }

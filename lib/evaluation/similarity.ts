@@ -1,7 +1,9 @@
 import { GradCacheError } from '../errors.js';
 import { requireOneOf } from '../options/option-values.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import { callAsync } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { RowPairs } from './row-pairs.js';
 import { inWorkspace } from './workspace.js';
 import type { Workspace } from './workspace.js';
 
@@ -45,31 +47,93 @@ export interface ComparedRows {
   readonly weights: Tensor | null;
 }
 
-/** Makes rows `[n, d]` ready to be one side of a comparison. */
+/** Rows that are made ready at once on a CPU: so few that what lies between stays in its cache. */
+const PIECE = 512;
+
+/**
+ * Makes rows `[n, d]` ready to be one side of a comparison.
+ *
+ * @param buffer memory for the parts
+ */
 export function compareRows(
   rows: Tensor,
   similarity: Similarity,
   side: 'first' | 'second',
+  buffer?: PartsBuffer,
 ): Promise<ComparedRows> {
   return inWorkspace(async (space) => {
-    const wide = await space.call('aten::to.dtype_layout', rows, { dtype: 'float64', device: rows.device });
-    if (!isProduct(similarity)) return { parts: space.keep(wide), weights: null };
-
-    const unit = 2 ** bitsOf(rows.shape[1] as number);
-    const scale = await scaleOf(wide, space);
-    const below1 = await space.call('aten::div.Tensor', wide, scale);
-    const scaled = await space.call('aten::mul_.Tensor', below1, unit);
-    const high = await space.call('aten::round', scaled);
-    const rest = await space.call('aten::sub_.Tensor', scaled, high);
-    const low = await space.call('aten::round_', await space.call('aten::mul_.Tensor', rest, unit));
-    const order = side === 'first' ? [high, low] : [low, high];
-    const parts = await space.call('aten::cat', order, 1);
-    const weights =
-      similarity === 'dot'
-        ? await space.call('aten::div.Tensor', scale, unit)
-        : await space.call('aten::reciprocal', await lengthOf(high, low, unit, space));
-    return { parts: space.keep(parts), weights: space.keep(weights) };
+    const double = { dtype: 'float64', device: rows.device };
+    if (!isProduct(similarity)) {
+      return { parts: space.keep(await space.call('aten::to.dtype_layout', rows, double)), weights: null };
+    }
+    const [count, width] = rows.shape as [number, number];
+    const memory = await (buffer === undefined
+      ? emptyParts(rows).then((made) => space.note(made))
+      : buffer.for(rows));
+    const parts = space.view('aten::narrow', memory, 0, 0, count);
+    const [highAt, lowAt] = side === 'first' ? [0, width] : [width, 0];
+    const piece = rows.device === 'cpu' ? PIECE : Math.max(1, count);
+    const weights: Tensor[] = [];
+    for (let start = 0; start < count; start += piece) {
+      const length = Math.min(piece, count - start);
+      const weight = await inWorkspace(async (inner) => {
+        const take = (of: Tensor, dim: number, at: number, size: number): Tensor =>
+          inner.view('aten::narrow', of, dim, at, size);
+        const wide = await inner.call('aten::to.dtype_layout', take(rows, 0, start, length), double);
+        const here = take(parts, 0, start, length);
+        const made = { high: take(here, 1, highAt, width), low: take(here, 1, lowAt, width) };
+        return inner.keep(await splitRows(wide, made, similarity, inner));
+      });
+      weights.push(space.note(weight));
+    }
+    return { parts: space.keep(parts), weights: space.keep(await space.call('aten::cat', weights, 0)) };
   });
+}
+
+/** Memory for the parts of rows, used again and again: fresh memory takes a CPU longer than computing the parts. */
+export class PartsBuffer {
+  #tensor: Tensor | null = null;
+
+  /** Memory for rows `[n, d]` or a few more. It is the same each time, so only one holder can use it at a time. */
+  async for(rows: Tensor): Promise<Tensor> {
+    const enough = this.#tensor !== null && (this.#tensor.shape[0] as number) >= (rows.shape[0] as number);
+    if (enough) return this.#tensor as Tensor;
+    this.dispose();
+    return (this.#tensor = await emptyParts(rows));
+  }
+
+  dispose(): void {
+    this.#tensor?.dispose();
+    this.#tensor = null;
+  }
+}
+
+function emptyParts({ shape, device }: Tensor): Promise<Tensor> {
+  const [count, width] = shape as [number, number];
+  return callAsync('aten::empty.memory_format', [count, 2 * width], { dtype: 'float64', device });
+}
+
+/** Writes the parts of rows, and gives the weights. */
+async function splitRows(
+  rows: Tensor,
+  { high, low }: { readonly high: Tensor; readonly low: Tensor },
+  similarity: Similarity,
+  space: Workspace,
+): Promise<Tensor> {
+  const unit = 2 ** bitsOf(rows.shape[1] as number);
+  const scale = await scaleOf(rows, space);
+  const factor = await space.call(
+    'aten::div.Tensor',
+    await space.call('aten::full_like', scale, unit),
+    scale,
+  );
+  const scaled = await space.call('aten::mul.Tensor', rows, factor);
+  await space.call('aten::round.out', scaled, { out: high });
+  const rest = await space.call('aten::sub_.Tensor', scaled, high);
+  await space.call('aten::round.out', await space.call('aten::mul_.Tensor', rest, unit), { out: low });
+  return similarity === 'dot'
+    ? space.call('aten::div.Tensor', scale, unit)
+    : space.call('aten::reciprocal', await lengthOf(high, low, unit, space));
 }
 
 /** Scores of every row of the first with every row of the second: `[n, m]`, float64. */
@@ -88,6 +152,58 @@ export function scoreAll(first: ComparedRows, second: ComparedRows, similarity: 
     await space.call('aten::mul_.Tensor', scores, first.weights);
     await space.call('aten::mul_.Tensor', scores, await space.call('aten::t', second.weights));
     return space.keep(scores);
+  });
+}
+
+/** Rows of a first side whose pairs are scored at once. More of them multiply more for nothing, fewer make more calls. */
+const AT_ONCE = 8;
+
+/** Scores of some pairs of rows, to the bit as {@link scoreAll} has them: `[pairs]`, float64. For products only. */
+export function scoreListed(first: ComparedRows, second: ComparedRows, pairs: RowPairs): Promise<Tensor> {
+  return inWorkspace(async (space) => {
+    const [rows, width] = [first.parts.shape[0] as number, (first.parts.shape[1] as number) / 2];
+    // For each row of the first both of its factors, so that one product gives the two sums.
+    const high = space.view('aten::narrow', first.parts, 1, 0, width);
+    const highOnly = await space.call('aten::constant_pad_nd', high, [width, 0]);
+    const factors = await space.call('aten::stack', [highOnly, first.parts], 1);
+    const missing = (AT_ONCE - (rows % AT_ONCE)) % AT_ONCE;
+    const filled = await space.call('aten::constant_pad_nd', factors, [0, 0, 0, 0, 0, missing]);
+    const groups = space.view('aten::reshape', filled, [-1, 2 * AT_ONCE, 2 * width]);
+
+    const products: Tensor[] = [];
+    let start = 0;
+    for (let group = 0; group * AT_ONCE < rows; group++) {
+      const counts = pairs.counts.slice(group * AT_ONCE, (group + 1) * AT_ONCE);
+      const length = counts.reduce((sum, count) => sum + count, 0);
+      if (length === 0) continue;
+      const product = await inWorkspace(async (inner) => {
+        const places = inner.view('aten::narrow', pairs.second, 0, start, length);
+        const listed = await inner.call('aten::index_select', second.parts, 0, places);
+        const factor = inner.view('aten::select.int', groups, 0, group);
+        return inner.keep(await inner.call('aten::mm', factor, inner.view('aten::t', listed)));
+      });
+      products.push(space.note(product));
+      start += length;
+    }
+    // Each pair's own row of the products of its group.
+    const all = await space.call('aten::cat', products, 1);
+    const own = await space.call('aten::remainder.Scalar', pairs.first, AT_ONCE);
+    const place = space.view('aten::unsqueeze', await space.call('aten::mul.Scalar', own, 2), 0);
+    const next = await space.call('aten::add.Scalar', place, 1);
+    const scores = await addParts(
+      await space.call('aten::gather', all, 0, place),
+      await space.call('aten::gather', all, 0, next),
+      2 ** bitsOf(width),
+      space,
+    );
+    for (const [weights, of] of [
+      [first.weights, pairs.first],
+      [second.weights, pairs.second],
+    ] as const) {
+      const flat = space.view('aten::reshape', weights, [-1]);
+      await space.call('aten::mul_.Tensor', scores, await space.call('aten::index_select', flat, 0, of));
+    }
+    return space.keep(space.view('aten::reshape', scores, [-1]));
   });
 }
 
@@ -130,7 +246,8 @@ export function disposeRows({ parts, weights }: ComparedRows): void {
   weights?.dispose();
 }
 
-function isProduct(similarity: Similarity): boolean {
+/** Whether a similarity is a product of the rows, not a distance between them. */
+export function isProduct(similarity: Similarity): boolean {
   return similarity === 'cosine' || similarity === 'dot';
 }
 

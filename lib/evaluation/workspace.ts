@@ -1,4 +1,4 @@
-import { callAsync } from '../tensor/operators.js';
+import { call, callAsync } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** Runs `work` and then frees the tensors that it made in its workspace, but for those that it keeps. */
@@ -16,16 +16,24 @@ export class Workspace {
   readonly #tensors = new Set<Tensor>();
 
   async call(name: string, ...args: readonly unknown[]): Promise<Tensor> {
-    const result = await callAsync(name, ...args);
-    this.#tensors.add(result);
-    return result;
+    return this.note(await callAsync(name, ...args));
   }
 
   /** For an operator that gives two tensors. */
   async callTwo(name: string, ...args: readonly unknown[]): Promise<[Tensor, Tensor]> {
-    const results = await callAsync<[Tensor, Tensor]>(name, ...args);
-    for (const result of results) this.#tensors.add(result);
-    return results;
+    const [first, second] = await callAsync<[Tensor, Tensor]>(name, ...args);
+    return [this.note(first), this.note(second)];
+  }
+
+  /** For an operator that computes nothing, such as `narrow`: it is called at once, which is quicker. */
+  view(name: string, ...args: readonly unknown[]): Tensor {
+    return this.note(call(name, ...args));
+  }
+
+  /** Notes a tensor that is made elsewhere. */
+  note(tensor: Tensor): Tensor {
+    this.#tensors.add(tensor);
+    return tensor;
   }
 
   /** Leaves a tensor to the caller. */
@@ -37,5 +45,15 @@ export class Workspace {
   dispose(): void {
     for (const tensor of this.#tensors) tensor.dispose();
     this.#tensors.clear();
+  }
+}
+
+/** For an operator that gives one number. */
+export async function callNumber(name: string, ...args: readonly unknown[]): Promise<number> {
+  const result = await callAsync(name, ...args);
+  try {
+    return Number((await result.values())[0]);
+  } finally {
+    result.dispose();
   }
 }

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Random } from '../../lib/data/random.js';
+import { roughRows } from '../../lib/evaluation/rough-rows.js';
 import { search } from '../../lib/evaluation/search.js';
 import type { Ranking } from '../../lib/evaluation/search.js';
+import { Shortlist } from '../../lib/evaluation/shortlist.js';
+import { compareRows, scoreAll } from '../../lib/evaluation/similarity.js';
 import { call } from '../../lib/tensor/operators.js';
 import { SIMILARITIES, type Similarity } from '../../lib/options/similarity.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
@@ -182,4 +185,105 @@ test('places beyond 2^24 are whole numbers too', async () => {
   const tile = { queries: 1, documents: 2 ** 22 };
   const { documents } = await search(queries, blocks(), { k: 1, similarity: 'manhattan', tile });
   assert.deepEqual([...documents], [many + 1]);
+});
+
+/** The best of all exact scores, sorted plainly. */
+async function allExact(
+  queries: Tensor,
+  documents: Tensor,
+  k: number,
+  similarity: Similarity,
+): Promise<Ranking> {
+  const first = await compareRows(queries, similarity, 'first');
+  const second = await compareRows(documents, similarity, 'second');
+  const scores = (await (await scoreAll(first, second, similarity)).values()) as Float64Array;
+  const [rows, columns] = [queries.shape[0]!, documents.shape[0]!];
+  const best = Array.from({ length: rows }, (_, row) => {
+    const own = scores.subarray(row * columns, (row + 1) * columns);
+    return Array.from(own, (score, place) => ({ score, place }))
+      .sort((a, b) => b.score - a.score || a.place - b.place)
+      .slice(0, k);
+  }).flat();
+  return {
+    k: Math.min(k, columns),
+    documents: Int32Array.from(best, ({ place }) => place),
+    scores: Float64Array.from(best, ({ score }) => score),
+  };
+}
+
+/** Rows that float32 products tell apart from no other: a row with one number changed in its last bit or two. */
+function nearTies(row: number[], count: number): number[][] {
+  const bits = new Int32Array(1);
+  const number = new Float32Array(bits.buffer);
+  return Array.from({ length: count }, (_, place) => {
+    const near = [...row];
+    const at = (place * 31) % row.length;
+    number[0] = near[at]!;
+    bits[0]! += (place % 5) - 2;
+    near[at] = number[0];
+    return near;
+  });
+}
+
+const scaled = (row: number[], factor: number): number[] => row.map((value) => Math.fround(value * factor));
+
+/** What makes it hard to tell the best by rough scores. Each is well below an eighth of 3,000 documents. */
+const HARD: Readonly<Record<string, (query: number[], width: number) => number[][]>> = {
+  'near ties': (query) => nearTies(query, 150),
+  'near ties of the opposite and of other lengths': (query) => [
+    ...nearTies(scaled(query, -1), 50),
+    ...nearTies(scaled(query, 3), 50),
+    ...nearTies(scaled(query, 1 / 3), 50),
+  ],
+  'equal documents': (query) => Array.from({ length: 150 }, () => query),
+  'lengths of every size': (query) =>
+    Array.from({ length: 100 }, (_, place) => scaled(query, 10 ** ((place % 40) / 2 - 10))),
+  'rows of zeros': (query, width) => [...nearTies(query, 20), new Array<number>(width).fill(0)],
+  'numbers near the limits of float32': (query) => [
+    ...nearTies(query, 20),
+    scaled(query, 1e37),
+    scaled(query, 1e-37),
+    scaled(query, 1e-44),
+  ],
+};
+
+for (const [name, make] of Object.entries(HARD)) {
+  test(`rough scores leave out nothing that exact ones list: ${name}`, async () => {
+    for (const similarity of ['cosine', 'dot'] as const) {
+      for (const width of [3, 96]) {
+        const queries = randomVectors(9, width, 5);
+        const documents = randomVectors(3000, width, 6);
+        // Here and there among the others, so that every tile has some.
+        make(queries[0]!, width).forEach((row, place) => (documents[(place * 17 + 5) % 3000] = row));
+        const [asked, given] = [toTensor(queries, 'float32'), toTensor(documents, 'float32')];
+        for (const k of [1, 40]) {
+          const expected = await allExact(asked, given, k, similarity);
+          for (const tile of [{}, { queries: 4, documents: 700 }, { documents: 1000 }]) {
+            assert.deepEqual(await search(asked, given, { k, similarity, tile }), expected);
+          }
+          const blocks = [0, 1, 900, 2999].map((start, index, starts) =>
+            toTensor(documents.slice(start, starts[index + 1]), 'float32'),
+          );
+          assert.deepEqual(await search(asked, blocks, { k, similarity }), expected);
+        }
+      }
+    }
+  });
+}
+
+test('of many documents only those that can be among the best are scored exactly', async () => {
+  const [k, width] = [10, 96];
+  const queries = toTensor(randomVectors(20, width, 7), 'float32');
+  const documents = [8, 9, 10].map((seed) => toTensor(randomVectors(2000, width, seed), 'float32'));
+  for (const similarity of ['cosine', 'dot'] as const) {
+    const list = new Shortlist(k, null);
+    for (const tile of documents)
+      await list.add(await roughRows(queries, similarity), await roughRows(tile, similarity));
+    let pairs = 0;
+    for (const tile of documents.keys()) {
+      const taken = await list.take(tile);
+      pairs += taken?.first.shape[0] ?? Infinity;
+    }
+    assert.ok(pairs >= 20 * k && pairs < 20 * (k + 2), `${pairs} pairs`);
+  }
 });
