@@ -1,10 +1,18 @@
 #include "kernels/activation/activation.h"
 
+#include "core/error.h"
 #include "kernels/activation/versions.h"
 #include "kernels/cpu/takes.h"
 #include "kernels/cuda/rows.h"
 
 namespace gradcache::kernels {
+
+Activation activationNamed(std::string_view name) {
+  if (name == "gelu") return Activation::kGelu;
+  if (name == "gelu_tanh") return Activation::kGeluTanh;
+  if (name == "relu") return Activation::kRelu;
+  fail("INPUT", "activation '", name, "' is unknown; use gelu, gelu_tanh or relu");
+}
 
 at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {
   if (cuda::takesRows(x)) return cuda::activation(x, bias, kind);

@@ -3,9 +3,13 @@
 
 #include <ATen/ATen.h>
 
+#include <string_view>
+
 namespace gradcache::kernels {
 
 enum class Activation { kGelu, kGeluTanh, kRelu };
+// Throws INPUT for a name that is none of gelu, gelu_tanh and relu.
+Activation activationNamed(std::string_view name);
 
 at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind);
 struct ActivationGradients {

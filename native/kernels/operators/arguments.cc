@@ -113,21 +113,6 @@ at::Tensor indicesArgument(const char* name, const at::Tensor& indices, const at
   return result;
 }
 
-Activation activationNamed(std::string_view name) {
-  if (name == "gelu") return Activation::kGelu;
-  if (name == "gelu_tanh") return Activation::kGeluTanh;
-  if (name == "relu") return Activation::kRelu;
-  fail("INPUT", "activation '", name, "' is unknown; use gelu, gelu_tanh or relu");
-}
-
-Pooling poolingNamed(std::string_view name) {
-  if (name == "mean") return Pooling::kMean;
-  if (name == "cls") return Pooling::kCls;
-  if (name == "max") return Pooling::kMax;
-  if (name == "last") return Pooling::kLast;
-  fail("INPUT", "pooling '", name, "' is unknown; use mean, cls, max or last");
-}
-
 DropoutKey DropoutArgument::key() const {
   require(DropoutKey::possible(probability), "INPUT", "the share dropped, p = ", probability,
           ", must be at least 0 and below 1");

@@ -6,12 +6,9 @@
 #include <ATen/ATen.h>
 
 #include <optional>
-#include <string_view>
 #include <vector>
 
-#include "kernels/activation/activation.h"
 #include "kernels/norm/norm.h"
-#include "kernels/pool/pool.h"
 #include "kernels/sequences.h"
 
 namespace gradcache::kernels {
@@ -40,9 +37,6 @@ NormWeights normWeights(const at::Tensor& scale, const at::Tensor& shift, double
 // on the device, because reading it here would wait for the device.
 at::Tensor indicesArgument(const char* name, const at::Tensor& indices, const at::Tensor& table,
                            int64_t count);
-
-Activation activationNamed(std::string_view name);
-Pooling poolingNamed(std::string_view name);
 
 // The dropout of an operator as its schema spells it.
 struct DropoutArgument {

@@ -1,9 +1,18 @@
 #include "kernels/pool/pool.h"
 
+#include "core/error.h"
 #include "kernels/cpu/takes.h"
 #include "kernels/pool/versions.h"
 
 namespace gradcache::kernels {
+
+Pooling poolingNamed(std::string_view name) {
+  if (name == "mean") return Pooling::kMean;
+  if (name == "cls") return Pooling::kCls;
+  if (name == "max") return Pooling::kMax;
+  if (name == "last") return Pooling::kLast;
+  fail("INPUT", "pooling '", name, "' is unknown; use mean, cls, max or last");
+}
 
 Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize) {
   if (cuda::takesPooling(x, x.scalar_type())) return cuda::pool(x, sequences, pooling, normalize);

@@ -3,11 +3,15 @@
 
 #include <ATen/ATen.h>
 
+#include <string_view>
+
 #include "kernels/sequences.h"
 
 namespace gradcache::kernels {
 
 enum class Pooling { kMean, kCls, kMax, kLast };
+// Throws INPUT for a name that is none of mean, cls, max and last.
+Pooling poolingNamed(std::string_view name);
 constexpr double kLeastNorm = 1e-12;  // what a row is divided by, at least, where it is normalised
 
 struct Pooled {
