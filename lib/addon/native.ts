@@ -41,25 +41,9 @@ export interface OperatorHandle {
   callAsync(positional: readonly unknown[], named?: object): Promise<unknown>;
 }
 
-/** Plain settings of a text encoder (native/encoders/config.h). */
+/** What a text encoder is made from, by name: each architecture of native/encoders says which it needs. */
 export interface EncoderSettings {
-  readonly architecture: string;
-  readonly vocabulary: number;
-  readonly hidden: number;
-  readonly layers: number;
-  readonly heads: number;
-  readonly intermediate: number;
-  readonly positions: number;
-  readonly types: number;
-  readonly paddingToken: number;
-  readonly relativeBuckets: number;
-  readonly normEpsilon: number;
-  readonly activation: string;
-  readonly hiddenDropout: number;
-  readonly attentionDropout: number;
-  readonly pooling: string;
-  readonly normalize: boolean;
-  readonly dense: readonly { inFeatures: number; outFeatures: number; bias: boolean; activation: string }[];
+  readonly [name: string]: number | boolean | string | readonly EncoderSettings[];
 }
 
 /** `inference`: no dropout. `without-graph`, `with-graph`: dropout under the seed, as in the two passes of a step. */
@@ -68,7 +52,7 @@ export type ForwardMode = 'inference' | 'without-graph' | 'with-graph';
 /** A text encoder and its parameters. */
 export interface EncoderHandle {
   readonly dimension: number;
-  parameters(): { name: string; tensor: TensorHandle; decay: boolean }[];
+  parameters(): { name: string; tensor: TensorHandle; decay: boolean; trainable: boolean }[];
   gradients(): TensorHandle;
   /** Another number whenever a weight has been written in place. */
   readonly version: number;
@@ -96,7 +80,12 @@ export type LossSettings = Readonly<Record<string, number | boolean | string | r
 /** What the addon exports. */
 export interface Native {
   readonly OperatorHandle: new (name: string, overload: string) => OperatorHandle;
-  readonly EncoderHandle: new (settings: EncoderSettings, precision: string, device: string) => EncoderHandle;
+  readonly EncoderHandle: new (
+    settings: EncoderSettings,
+    precision: string,
+    device: string,
+    frozen: readonly string[],
+  ) => EncoderHandle;
   tensorFromBytes(
     bytes: NodeJS.TypedArray,
     shape: readonly number[],

@@ -2,8 +2,8 @@ import { GradCacheError } from '../errors.js';
 import { noGrad, withSeed } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import type { EncoderSettings } from '../addon/native.js';
-import { isUnusedByEncoders, parameterName, statedSizes } from '../architectures/architecture.js';
+import { isUnused, parameterName, statedSizes } from '../architectures/architecture.js';
+import { architectureOf } from '../architectures/architectures.js';
 import type { DenseLayer, ModelFolder } from '../model-folder/model-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 
@@ -12,13 +12,16 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
  *
  * @throws GradCacheError `CHECKPOINT` naming the sizes that differ, or the tensors that would tell them
  */
-export function requireSizes(folder: ModelFolder, settings: EncoderSettings): void {
+export function requireSizes(folder: ModelFolder): void {
+  const architecture = architectureOf(folder.modelType);
   const shapes = new Map<string, readonly number[]>();
-  for (const [name, { shape }] of folder.tensors) shapes.set(parameterName(folder.modelType, name), shape);
-  const layers = new Set([...shapes.keys()].flatMap((name) => /\.layer\.(\d+)\./.exec(name)?.[1] ?? []));
-  const faults = statedSizes(folder.modelType, settings).flatMap(({ key, stated, weights }) => {
-    if (weights !== 'layers' && !shapes.has(weights.tensor)) return [`missing: ${weights.tensor}`];
-    const found = weights === 'layers' ? layers.size : shapes.get(weights.tensor)?.[weights.dimension];
+  for (const [name, { shape }] of folder.tensors) shapes.set(parameterName(architecture, name), shape);
+  const layers = (pattern: RegExp) =>
+    new Set([...shapes.keys()].flatMap((name) => pattern.exec(name)?.[1] ?? [])).size;
+  const faults = statedSizes(architecture, folder.config).flatMap(({ key, stated, weights }) => {
+    if ('tensor' in weights && !shapes.has(weights.tensor)) return [`missing: ${weights.tensor}`];
+    const found =
+      'tensor' in weights ? shapes.get(weights.tensor)?.[weights.dimension] : layers(weights.layers);
     return found === stated ? [] : [`${key} is ${stated}, the weights have ${found ?? 'no such dimension'}`];
   });
   if (faults.length > 0) throw otherWeights(folder, faults);
@@ -30,15 +33,16 @@ export function requireSizes(folder: ModelFolder, settings: EncoderSettings): vo
  * @throws GradCacheError `CHECKPOINT` naming every parameter that is missing, unexpected or of another shape
  */
 export function matchWeights(folder: ModelFolder, parameters: readonly Parameter[]): void {
+  const architecture = architectureOf(folder.modelType);
   const stored = new Map<string, StoredTensor>();
-  for (const [name, tensor] of folder.tensors) stored.set(parameterName(folder.modelType, name), tensor);
+  for (const [name, tensor] of folder.tensors) stored.set(parameterName(architecture, name), tensor);
   for (const [index, layer] of folder.dense.entries()) {
     stored.set(`dense.${index}.weight`, layer.weight);
     if (layer.bias !== null) stored.set(`dense.${index}.bias`, layer.bias);
   }
   const known = new Set(parameters.map(({ name }) => name));
   const missing = parameters.filter(({ name }) => !stored.has(name)).map(({ name }) => name);
-  const unexpected = [...stored.keys()].filter((name) => !known.has(name) && !isUnusedByEncoders(name));
+  const unexpected = [...stored.keys()].filter((name) => !known.has(name) && !isUnused(architecture, name));
   const misshapen = parameters.flatMap(({ name, tensor }) => {
     const found = stored.get(name)?.shape;
     const wanted = tensor.shape;
@@ -98,7 +102,7 @@ export async function storedWeights(
   }));
   const tensors = new Map<string, StoredTensor>();
   for (const [name, original] of folder.tensors) {
-    const parameter = parameterName(folder.modelType, name);
+    const parameter = parameterName(architectureOf(folder.modelType), name);
     tensors.set(name, present.has(parameter) ? take(present, parameter) : original);
   }
   for (const [name, tensor] of present) tensors.set(name, tensor); // all of them, for an encoder made from scratch

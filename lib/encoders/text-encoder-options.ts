@@ -1,5 +1,6 @@
 import { checkKnown } from '../options/known-options.js';
 import {
+  refused,
   requireBoolean,
   requireCount,
   requireNumber,
@@ -22,6 +23,12 @@ export interface TextEncoderOptions {
   readonly maxLength?: number;
   /** Replaces the dropout probabilities of config.json. */
   readonly dropout?: number;
+  /**
+   * Parameters that training leaves as they are: their names, or beginnings of names that end before a dot, as
+   * `['embeddings', 'encoder.layer.0']`. They have no gradient, cost no product for one, and
+   * {@link TextEncoder.parameters} does not list them. Default: none.
+   */
+  readonly frozen?: readonly string[];
 }
 
 /** What {@link TextEncoder.create} needs beyond a configuration. */
@@ -34,7 +41,7 @@ export interface CreateOptions extends TextEncoderOptions {
   readonly seed?: number;
 }
 
-const NAMES = ['device', 'precision', 'maxLength', 'dropout'];
+const NAMES = ['device', 'precision', 'maxLength', 'dropout', 'frozen'];
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkLoadOptions(options: TextEncoderOptions): void {
@@ -57,9 +64,12 @@ function requireTypes({
   precision = 'float32',
   maxLength,
   dropout,
+  frozen = [],
 }: TextEncoderOptions): void {
   requireString('device', device);
   requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
   if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
+  if (!Array.isArray(frozen) || !frozen.every((name) => typeof name === 'string'))
+    throw refused('frozen', frozen, 'a list of names of parameters');
   if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
 }

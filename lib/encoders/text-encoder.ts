@@ -12,6 +12,7 @@ import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import { belongsToEncoder } from '../tensor/encoder-gradients.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { encoderSettings, initializerRange } from '../architectures/architecture.js';
+import { architectureOf } from '../architectures/architectures.js';
 import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
 import { planChunks } from '../step/chunk-plan.js';
 import { inOrder } from '../step/chunk-queue.js';
@@ -53,6 +54,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
   readonly #parameters: Parameter[];
+  /** Those that are not frozen. */
+  readonly #trained: Parameter[];
   readonly #gradients: Tensor;
   /** The version of the weights that a ticket's representations were computed with. */
   readonly #weights = new WeakMap<ReplayTicket, number>();
@@ -69,7 +72,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
         'INPUT',
         'TextEncoder.load() and TextEncoder.create() make an encoder, not new',
       );
-    const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, dropout } = options;
+    const {
+      device = 'cpu',
+      precision = 'float32',
+      maxLength = folder.maxLength,
+      dropout,
+      frozen = [],
+    } = options;
     requireLength(maxLength, folder.modelType, folder.config);
     const head = {
       pooling: folder.pooling,
@@ -81,15 +90,18 @@ export class TextEncoder implements Encoder<TokenBatch> {
         bias: bias !== null,
       })),
     };
-    const settings = encoderSettings(folder.modelType, folder.config, head, dropout);
-    if (weights === 'stored') requireSizes(folder, settings);
+    const settings = encoderSettings(architectureOf(folder.modelType), folder.config, head, dropout);
+    if (weights === 'stored') requireSizes(folder);
     this.#folder = folder;
-    this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device));
-    this.#parameters = untracked(() =>
-      this.#handle
-        .parameters()
-        .map(({ name, tensor, decay }) => ({ name, tensor: belongsToEncoder(new Tensor(tensor)), decay })),
+    this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
+    const all = untracked(() =>
+      this.#handle.parameters().map(({ name, tensor, decay, trainable }) => ({
+        trainable,
+        parameter: { name, tensor: belongsToEncoder(new Tensor(tensor)), decay },
+      })),
     );
+    this.#parameters = all.map(({ parameter }) => parameter);
+    this.#trained = all.filter(({ trainable }) => trainable).map(({ parameter }) => parameter);
     this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     this.device = this.#gradients.device;
     this.precision = precision;
@@ -328,8 +340,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
     );
   }
 
+  /** The parameters that training changes: all but the frozen ones. */
   parameters(): Parameter[] {
-    return [...this.#parameters];
+    return [...this.#trained];
   }
 
   gradients(): Tensor[] {

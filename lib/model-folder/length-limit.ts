@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
-import { positionsIn, unusedPositions } from '../architectures/architecture.js';
+import { positionsIn } from '../architectures/architecture.js';
+import { architectureOf } from '../architectures/architectures.js';
 
 /** What the length limit of a model is taken from. */
 export interface LengthSources {
@@ -29,14 +30,13 @@ export function lengthLimitOf(sources: LengthSources): number {
 }
 
 /**
- * The most tokens that a model has positions for: `max_position_embeddings`, less the padding id plus one for RoBERTa,
- * XLM-RoBERTa, CamemBERT and MPNet.
+ * The most tokens that a model has positions for: `max_position_embeddings`, less the padding id plus one where
+ * positions are numbered after it.
  *
  * @throws GradCacheError `CHECKPOINT` where there is none
  */
 export function mostTokens(modelType: string, config: Readonly<Record<string, unknown>>): number {
-  const positions = positionsIn(config);
-  const most = positions - unusedPositions(modelType, config);
+  const { positions, most } = positionsIn(architectureOf(modelType), config);
   if (most >= 1) return most;
   throw new GradCacheError(
     'CHECKPOINT',

@@ -2,8 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
-import { requireModelType } from '../architectures/architecture.js';
-import { CONFIG_KEYS } from '../architectures/config-keys.js';
+import { architectureOf } from '../architectures/architectures.js';
 import { requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
 import { inFolder } from './in-folder.js';
@@ -16,7 +15,6 @@ import { readModelConfig, readTransformerConfig, requireOneLength } from './sent
 import { readSentenceModules } from './sentence-modules.js';
 import type { DenseLayer, KeptModule, Pooling } from './sentence-modules.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
-import { classOfModel } from '../tokenizer/tokenizer-classes.js';
 
 export type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
 
@@ -91,7 +89,7 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
   if (transformer) requireOneLength(transformer, maxLength);
   const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
     lowercase: transformer?.lowercase === true,
-    tokenizerClass: classOfModel(config),
+    tokenizerClass: tokenizerClassOf(modelType, config),
   });
   const tensors = await readWeights(folder);
   return {
@@ -173,7 +171,16 @@ async function readConfig(folder: string): Promise<Record<string, unknown>> {
   if (typeof config.model_type !== 'string')
     throw new GradCacheError('CHECKPOINT', `${path} has no "model_type".`);
   const { model_type: modelType } = config;
-  inFolder(folder, () => requireModelType(modelType)); // before its keys, which are unknown then
-  requireKeys(path, config, CONFIG_KEYS);
+  const { keys } = inFolder(folder, () => architectureOf(modelType));
+  requireKeys(path, config, keys);
   return config;
+}
+
+/** The class that reads the tokenizer of a folder whose tokenizer_config.json names none. */
+function tokenizerClassOf(
+  modelType: string,
+  { tokenizer_class: stated }: Readonly<Record<string, unknown>>,
+): string {
+  if (typeof stated === 'string' && stated !== '') return stated;
+  return architectureOf(modelType).tokenizers[modelType]!;
 }

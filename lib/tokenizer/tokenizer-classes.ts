@@ -175,26 +175,6 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
 };
 const PLAIN: readonly string[] = [PLAIN_CLASS, 'PreTrainedTokenizer', 'TokenizersBackend'];
 
-/** The class that transformers takes for a `model_type` where no file names one. */
-const CLASS_OF_MODEL: Readonly<Record<string, string>> = {
-  bert: 'BertTokenizer',
-  distilbert: 'BertTokenizer',
-  mpnet: 'MPNetTokenizer',
-  roberta: 'RobertaTokenizer',
-  'xlm-roberta': 'XLMRobertaTokenizer',
-  camembert: 'CamembertTokenizer',
-};
-
-/** The class that reads the tokenizer of a folder whose tokenizer_config.json names none. */
-export function classOfModel(config: JsonObject): string {
-  if (typeof config.tokenizer_class === 'string' && config.tokenizer_class !== '')
-    return config.tokenizer_class;
-  const { model_type: type } = config;
-  return typeof type === 'string' && Object.hasOwn(CLASS_OF_MODEL, type)
-    ? CLASS_OF_MODEL[type]!
-    : PLAIN_CLASS;
-}
-
 /** A tokenizer as a class of transformers builds it. */
 export interface BuiltTokenizer {
   /** Content for the tokenizers library. */

@@ -10,49 +10,41 @@ namespace gradcache::binding {
 
 namespace {
 
-int64_t integerOf(const Napi::Object& object, const char* name) {
-  Napi::Value value = object.Get(name);
-  require(value.IsNumber(), "INPUT", "encoder setting '", name, "' must be a number");
-  return value.As<Napi::Number>().Int64Value();
-}
-
-double numberOf(const Napi::Object& object, const char* name) {
-  Napi::Value value = object.Get(name);
-  require(value.IsNumber(), "INPUT", "encoder setting '", name, "' must be a number");
-  return value.As<Napi::Number>().DoubleValue();
-}
-
-std::string textOf(const Napi::Object& object, const char* name) {
-  Napi::Value value = object.Get(name);
-  require(value.IsString(), "INPUT", "encoder setting '", name, "' must be a string");
-  return value.As<Napi::String>();
-}
-
-EncoderConfig configFrom(const Napi::Object& object) {
-  EncoderConfig config;
-  config.architecture = textOf(object, "architecture");
-  config.vocabulary = integerOf(object, "vocabulary");
-  config.hidden = integerOf(object, "hidden");
-  config.layers = integerOf(object, "layers");
-  config.heads = integerOf(object, "heads");
-  config.intermediate = integerOf(object, "intermediate");
-  config.positions = integerOf(object, "positions");
-  config.types = integerOf(object, "types");
-  config.paddingToken = integerOf(object, "paddingToken");
-  config.relativeBuckets = integerOf(object, "relativeBuckets");
-  config.normEpsilon = numberOf(object, "normEpsilon");
-  config.activation = textOf(object, "activation");
-  config.hiddenDropout = numberOf(object, "hiddenDropout");
-  config.attentionDropout = numberOf(object, "attentionDropout");
-  config.pooling = textOf(object, "pooling");
-  config.normalize = object.Get("normalize").ToBoolean();
-  auto dense = object.Get("dense").As<Napi::Array>();
-  for (uint32_t k = 0; k < dense.Length(); ++k) {
-    auto layer = dense.Get(k).As<Napi::Object>();
-    config.dense.push_back({integerOf(layer, "inFeatures"), integerOf(layer, "outFeatures"),
-                            layer.Get("bias").ToBoolean(), textOf(layer, "activation")});
+Settings settingsFrom(const Napi::Object& object) {
+  std::map<std::string, Settings::Value> values;
+  const Napi::Array names = object.GetPropertyNames();
+  for (uint32_t k = 0; k < names.Length(); ++k) {
+    const std::string name = names.Get(k).ToString();
+    const Napi::Value value = object.Get(name);
+    if (value.IsNumber()) {
+      values[name] = value.As<Napi::Number>().DoubleValue();
+    } else if (value.IsBoolean()) {
+      values[name] = value.As<Napi::Boolean>().Value();
+    } else if (value.IsString()) {
+      values[name] = value.As<Napi::String>().Utf8Value();
+    } else {
+      require(value.IsArray(), "INPUT", "encoder setting '", name, "' is of a kind that no setting has");
+      std::vector<Settings> list;
+      const auto array = value.As<Napi::Array>();
+      for (uint32_t each = 0; each < array.Length(); ++each) {
+        require(array.Get(each).IsObject(), "INPUT", "encoder setting '", name, "' must hold objects");
+        list.push_back(settingsFrom(array.Get(each).As<Napi::Object>()));
+      }
+      values[name] = std::move(list);
+    }
   }
-  return config;
+  return Settings(std::move(values));
+}
+
+std::vector<std::string> frozenFrom(const Napi::Value& value) {
+  std::vector<std::string> names;
+  require(value.IsArray(), "INPUT", "frozen must be a list of names");
+  const auto array = value.As<Napi::Array>();
+  for (uint32_t k = 0; k < array.Length(); ++k) {
+    require(array.Get(k).IsString(), "INPUT", "frozen must be a list of names");
+    names.push_back(array.Get(k).As<Napi::String>());
+  }
+  return names;
 }
 
 at::ScalarType precisionFrom(const std::string& name) {
@@ -99,8 +91,8 @@ EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
   guarded(info.Env(), [&] {
     require(info[0].IsObject(), "INPUT", "an encoder takes its settings as an object");
     encoder_ =
-        std::make_shared<Encoder>(configFrom(info[0].As<Napi::Object>()), precisionFrom(info[1].ToString()),
-                                  deviceFromName(nameFrom(info[2], "DEVICE", "device")));
+        std::make_shared<Encoder>(settingsFrom(info[0].As<Napi::Object>()), precisionFrom(info[1].ToString()),
+                                  deviceFromName(nameFrom(info[2], "DEVICE", "device")), frozenFrom(info[3]));
   });
 }
 
@@ -124,6 +116,7 @@ Napi::Value EncoderHandle::parameters(const Napi::CallbackInfo& info) {
       entry.Set("name", parameters.spec(k).name);
       entry.Set("tensor", TensorHandle::wrap(info.Env(), parameters.value(k)));
       entry.Set("decay", parameters.spec(k).decay);
+      entry.Set("trainable", parameters.spec(k).trainable);
       array.Set(static_cast<uint32_t>(k), entry);
     }
     return array;

@@ -12,7 +12,7 @@ namespace gradcache::binding {
 class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
  public:
   static void define(Napi::Env env, Napi::Object exports);
-  // new EncoderHandle(config, precision, device)
+  // new EncoderHandle(settings, precision, device, frozen): settings by name, names of parameters
   explicit EncoderHandle(const Napi::CallbackInfo& info);
 
  private:
@@ -25,7 +25,7 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Chunk chunkFrom(const Napi::CallbackInfo& info);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
-  // [{ name, tensor, decay }]
+  // [{ name, tensor, decay, trainable }]
   Napi::Value parameters(const Napi::CallbackInfo& info);
   // The one tensor that all gradients are views of.
   Napi::Value gradients(const Napi::CallbackInfo& info);

@@ -5,24 +5,24 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "core/packed_tokens.h"
-#include "core/parameters.h"
-#include "encoders/architecture.h"
-#include "encoders/config.h"
-#include "encoders/layer.h"
+#include "model/builder.h"
+#include "model/head.h"
+#include "model/packed_tokens.h"
+#include "model/parameters.h"
+#include "model/settings.h"
 
 namespace gradcache {
-
-struct Pass;  // what the closures of one forward share
 
 class Encoder {
  public:
   // `compute` is float32, float64 or bfloat16; weights and gradients are float32, or float64 where that
-  // computes.
-  Encoder(EncoderConfig config, at::ScalarType compute, at::Device device);
+  // computes. `frozen` holds names of parameters that are not trained, or beginnings of such names.
+  Encoder(const Settings& settings, at::ScalarType compute, at::Device device,
+          std::vector<std::string> frozen);
 
   enum class Mode {
     kInference,     // no dropout, no graph
@@ -32,28 +32,19 @@ class Encoder {
 
   PackedTokens pack(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences) const;
   // [sequences, dimension], float32 (float64). Its backward adds to the gradients of the parameters, once.
-  at::Tensor forward(PackedTokens tokens, uint64_t seed, Mode mode);
+  at::Tensor forward(PackedTokens tokens, uint64_t seed, Mode mode) const;
 
   Parameters& parameters() { return *parameters_; }
-  const EncoderConfig& config() const { return config_; }
-  int64_t dimension() const;
+  int64_t dimension() const { return head_->dimension(); }
   // What a graph of this chunk keeps until its backward, in bytes.
   int64_t graphBytes(int64_t tokens, int64_t sequences) const;
 
  private:
-  void describeParameters(std::vector<ParameterSpec>& specs) const;
-  Linear linear(const std::string& name);
-  LayerNorm layerNorm(const std::string& name);
-  LayerWeights layerWeights(int64_t layer);
-
-  // One row for each sequence; normalised already where no dense layer comes between.
-  at::Tensor pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const;
-  at::Tensor head(at::Tensor pooled);
-
-  EncoderConfig config_;
-  Architecture architecture_;
   at::ScalarType compute_;
   at::Device device_;
+  TokenRules rules_;
+  std::vector<BuiltBlock> blocks_;
+  std::optional<Head> head_;
   std::shared_ptr<Parameters> parameters_;
 };
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { encoderSettings, initializerRange } from '../../lib/architectures/architecture.js';
-import { CONFIG_KEYS } from '../../lib/architectures/config-keys.js';
+import { architectureOf, MODEL_TYPES } from '../../lib/architectures/architectures.js';
 import {
   DENSE_KEYS,
   ENTRY_KEYS,
@@ -19,7 +19,6 @@ import { fails } from '../robustness/failures.js';
 import { largestDifference } from './compare.js';
 import { Oracle } from './oracle.js';
 
-const MODEL_TYPES = ['bert', 'roberta', 'xlm-roberta', 'camembert', 'distilbert', 'mpnet'];
 let oracle: Oracle;
 let defaults: Record<string, Record<string, unknown>>;
 
@@ -34,7 +33,7 @@ const unnamed = (keys: Iterable<string>, table: KeyTable) => [...keys].filter((k
 
 test('the tables name every key that transformers writes to config.json', () => {
   for (const type of MODEL_TYPES)
-    assert.deepEqual(unnamed(Object.keys(defaults[type]!), CONFIG_KEYS), [], type);
+    assert.deepEqual(unnamed(Object.keys(defaults[type]!), architectureOf(type).keys), [], type);
 });
 
 test('the tables name every key that the modules of sentence-transformers save or take', async () => {
@@ -49,7 +48,7 @@ test('the tables name every key that the modules of sentence-transformers save o
 test('a key that config.json leaves out has transformers’ default, or is asked for by name', () => {
   const head = { pooling: 'mean', normalize: true, dense: [] } as const;
   const told = (type: string, config: Record<string, unknown>) => ({
-    ...encoderSettings(type, config, head),
+    ...encoderSettings(architectureOf(type), config, head),
     deviation: initializerRange(config),
     most: mostTokens(type, config),
   });
@@ -69,14 +68,14 @@ test('a key that config.json leaves out has transformers’ default, or is asked
 test('DistilBERT’s norms have the epsilon of transformers’ code, whatever config.json says', () => {
   const head = { pooling: 'mean', normalize: true, dense: [] } as const;
   const config = { ...defaults.distilbert!, layer_norm_eps: 0.1 };
-  assert.equal(encoderSettings('distilbert', config, head).normEpsilon, 1e-12);
+  assert.equal(encoderSettings(architectureOf('distilbert'), config, head).normEpsilon, 1e-12);
 });
 
 test('a folder with all that sentence-transformers writes: every file, cut representations, nothing lost', async () => {
   const files = await oracle.savedFiles('everything');
   const folder = oracle.path('everything');
   const tables: Record<string, KeyTable> = {
-    'config.json': CONFIG_KEYS,
+    'config.json': architectureOf('bert').keys,
     'sentence_bert_config.json': TRANSFORMER_KEYS,
     'config_sentence_transformers.json': MODEL_KEYS,
     '1_Pooling/config.json': POOLING_KEYS,

@@ -145,15 +145,16 @@ test('chunks made by hand are checked', async () => {
 test('a chunk of more tokens than 32 bits count is refused', async () => {
   const positions = 2 ** 20;
   const settings = { architecture: 'bert', vocabulary: 5, hidden: 2, layers: 1, heads: 1, intermediate: 2 };
-  const more = { positions, types: 1, paddingToken: 0, relativeBuckets: 0, normEpsilon: 1e-5, dense: [] };
+  const more = { positions, types: 1, paddingToken: 0, positionsAfterPadding: false, normEpsilon: 1e-5 };
   const rest = {
     activation: 'gelu',
     hiddenDropout: 0,
     attentionDropout: 0,
     pooling: 'mean',
     normalize: false,
+    dense: [],
   };
-  const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu');
+  const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu', []);
   const lengths = new Int32Array(2 ** 31 / positions).fill(positions);
   await assert.rejects(
     async () => encoder.forward(new Int32Array(1), lengths, 0, 'inference', 0),
@@ -173,11 +174,12 @@ test('the native encoder refuses sizes that no memory holds before it makes anyt
       intermediate: 2,
       positions: 8,
     },
-    ...{ types: 1, paddingToken: 0, relativeBuckets: 4, normEpsilon: 1e-5, activation: 'gelu' },
+    ...{ paddingToken: 0, positionsAfterPadding: true, relativeBuckets: 4, normEpsilon: 1e-5 },
+    activation: 'gelu',
     ...{ hiddenDropout: 0, attentionDropout: 0, pooling: 'mean', normalize: false, dense: [] },
   };
   const make = (changes: object) => () =>
-    new (native().EncoderHandle)({ ...settings, ...changes }, 'float32', 'cpu').dispose();
+    new (native().EncoderHandle)({ ...settings, ...changes }, 'float32', 'cpu', []).dispose();
   make({})();
   const dense = { inFeatures: 2, outFeatures: 2, bias: true, activation: 'tanh' };
   for (const changes of [

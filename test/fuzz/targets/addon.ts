@@ -23,13 +23,13 @@ const settings = {
   ...{
     types: 2,
     paddingToken: 0,
-    relativeBuckets: 0,
+    positionsAfterPadding: false,
     normEpsilon: 1e-12,
     activation: 'gelu',
     pooling: 'mean',
   },
   ...{ hiddenDropout: 0.1, attentionDropout: 0.1, normalize: true },
-  dense: [{ inFeatures: 12, outFeatures: 4, bias: true, activation: 'torch.nn.modules.activation.Tanh' }],
+  dense: [{ inFeatures: 12, outFeatures: 4, bias: true, activation: 'tanh' }],
 };
 const lossSettings = { scale: 20, cosine: true, symmetric: true, learned: true, targets: [1, 0], weight: 1 };
 
@@ -63,7 +63,7 @@ export const addon: Target = {
       return native().tensorFromBytes(new Float32Array(size).fill(0.5), shape, 'float32', 'cpu');
     };
     const encoder = (): EncoderHandle => {
-      const made = new (native().EncoderHandle)(settings, 'float32', 'cpu');
+      const made = new (native().EncoderHandle)(settings, 'float32', 'cpu', []);
       const fill = new (native().OperatorHandle)('aten::fill_', 'Scalar');
       native().withGradMode(false, () => {
         for (const { tensor: weight } of made.parameters()) fill.call([weight, 0.1]);
@@ -79,8 +79,8 @@ export const addon: Target = {
     const calls: GoodCall[] = [
       {
         name: 'EncoderHandle',
-        make: () => [settings, 'float32', 'cpu'],
-        use: (given: Partial<typeof settings> | null, ...args: [never, never]) => {
+        make: () => [settings, 'float32', 'cpu', ['embeddings']],
+        use: (given: Partial<typeof settings> | null, ...args: [never, never, never]) => {
           new (native().EncoderHandle)(given as never, ...args).dispose();
         },
       },

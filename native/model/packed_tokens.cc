@@ -1,4 +1,4 @@
-#include "core/packed_tokens.h"
+#include "model/packed_tokens.h"
 
 #include <algorithm>
 #include <limits>
@@ -13,12 +13,12 @@ int64_t offsetWords(int64_t sequences) { return (sequences + 2) / 2; }
 }  // namespace
 
 PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
-                        int64_t vocabulary, const PositionRule& rule, bool pinned) {
+                        const TokenRules& rules, bool pinned) {
   require(sequences > 0, "INPUT", "a chunk needs at least one sequence");
   PackedTokens packed;
   packed.offsets.reserve(static_cast<size_t>(sequences) + 1);
   packed.offsets.push_back(0);
-  const int64_t limit = rule.afterPadding ? rule.count - rule.paddingToken - 1 : rule.count;
+  const int64_t limit = rules.afterPadding ? rules.positions - rules.paddingToken - 1 : rules.positions;
   for (int64_t s = 0; s < sequences; ++s) {
     require(lengths[s] > 0, "INPUT", "sequence ", s, " of the chunk has no token");
     require(lengths[s] <= limit, "INPUT", "sequence ", s, " has ", lengths[s],
@@ -31,7 +31,7 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
   require(packed.offsets.back() == idCount, "SHAPE", "the sequences have ", packed.offsets.back(),
           " tokens in all, ", idCount, " ids were given");
 
-  packed.paddingToken = rule.paddingToken;
+  packed.paddingToken = rules.paddingToken;
   packed.staged = at::empty({2 * idCount + offsetWords(sequences)},
                             at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
   auto* idData = packed.staged.mutable_data_ptr<int64_t>();
@@ -40,14 +40,14 @@ PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* leng
   offsetData[0] = 0;
   for (int64_t s = 0; s < sequences; ++s) {
     offsetData[s + 1] = static_cast<int32_t>(packed.offsets[s + 1]);
-    int64_t next = rule.afterPadding ? rule.paddingToken + 1 : 0;
+    int64_t next = rules.afterPadding ? rules.paddingToken + 1 : 0;
     for (int64_t t = packed.offsets[s]; t < packed.offsets[s + 1]; ++t) {
-      require(ids[t] >= 0 && ids[t] < vocabulary, "INPUT", "token id ", ids[t], " of sequence ", s,
-              " is outside the vocabulary of ", vocabulary);
+      require(ids[t] >= 0 && ids[t] < rules.vocabulary, "INPUT", "token id ", ids[t], " of sequence ", s,
+              " is outside the vocabulary of ", rules.vocabulary);
       idData[t] = ids[t];
-      const bool padding = ids[t] == rule.paddingToken;
+      const bool padding = ids[t] == rules.paddingToken;
       packed.anyPadding |= padding;
-      positionData[t] = padding && rule.afterPadding ? rule.paddingToken : next++;
+      positionData[t] = padding && rules.afterPadding ? rules.paddingToken : next++;
     }
   }
   return packed;

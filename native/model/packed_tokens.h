@@ -22,16 +22,18 @@ struct PackedTokens {
   at::Tensor ids;            // int64 [tokens]
   at::Tensor positions;      // int64 [tokens]
   at::Tensor deviceOffsets;  // int32 [sequences + 1]
-  at::Tensor
-      padding;  // bool [tokens, 1]: the padding token itself, spelt out in a text; undefined where none is
+  // bool [tokens, 1]: true where the text itself contains the padding token; undefined where none does.
+  at::Tensor padding;
 
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t tokens() const { return offsets.back(); }
   void moveTo(at::Device device);
 };
 
-struct PositionRule {
-  int64_t count = 0;  // rows of the position table
+// Which tokens an encoder takes, and how it numbers their positions.
+struct TokenRules {
+  int64_t vocabulary = 0;
+  int64_t positions = 0;  // rows of the position table
   // RoBERTa and its kin number real tokens from paddingToken + 1 and give padding tokens that place itself.
   bool afterPadding = false;
   int64_t paddingToken = -1;  // -1: the encoder has none
@@ -40,6 +42,6 @@ struct PositionRule {
 // The host's part; `pinned` where moveTo will name a GPU. Throws INPUT for an empty chunk, an empty sequence,
 // a token outside the vocabulary or a sequence that is too long.
 PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
-                        int64_t vocabulary, const PositionRule& rule, bool pinned);
+                        const TokenRules& rules, bool pinned);
 
 }  // namespace gradcache

@@ -1,10 +1,15 @@
-#include "encoders/distance_bias.h"
+#include "blocks/distance_bias.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/rows/rows.h"
+
 namespace gradcache {
 
+namespace {
+
+// int64 [2 * longest - 1]: the bucket of key position - query position, from -(longest - 1) on.
 at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) {
   constexpr double kFarthest = 128;  // from here on all distances share the last bucket
   const int64_t half = buckets / 2, exact = half / 2;
@@ -26,6 +31,27 @@ at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) 
     data[k] = bucket;
   }
   return table.to(device);
+}
+
+}  // namespace
+
+at::Tensor DistanceBias::bucketsOf(const Pass& pass) const {
+  if (!all_.defined()) all_ = distanceBuckets(most_, buckets_, pass.tokens.ids.device());
+  return all_.narrow(0, most_ - pass.tokens.longest, 2 * pass.tokens.longest - 1);
+}
+
+const at::Tensor& DistanceBias::values(const Pass& pass) const {
+  return pass.once(this,
+                   [&] { return pass.weight(table_).index_select(0, bucketsOf(pass)).t().contiguous(); });
+}
+
+at::Tensor DistanceBias::zeroGradient(const Pass& pass) const {
+  const at::Tensor& table = pass.gradient(table_);
+  return table.defined() ? at::zeros(values(pass).sizes(), table.options()) : at::Tensor();
+}
+
+void DistanceBias::addGradient(const at::Tensor& gradient, const Pass& pass) const {
+  if (gradient.defined()) kernels::addRows(pass.gradient(table_), bucketsOf(pass), gradient.t());
 }
 
 }  // namespace gradcache

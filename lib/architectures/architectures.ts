@@ -1,0 +1,28 @@
+import { GradCacheError } from '../errors.js';
+import type { Architecture } from './architecture.js';
+import { bert } from './bert.js';
+import { distilbert } from './distilbert.js';
+import { mpnet } from './mpnet.js';
+import { roberta } from './roberta.js';
+
+const ARCHITECTURES: readonly Architecture[] = [bert, roberta, mpnet, distilbert];
+
+const BY_MODEL_TYPE = new Map(
+  ARCHITECTURES.flatMap((architecture) =>
+    Object.keys(architecture.tokenizers).map((modelType) => [modelType, architecture] as const),
+  ),
+);
+
+/** `model_type`s of config.json that are supported. */
+export const MODEL_TYPES: readonly string[] = [...BY_MODEL_TYPE.keys()];
+
+/** @throws GradCacheError `CHECKPOINT` for a `model_type` that no architecture here has */
+export function architectureOf(modelType: string): Architecture {
+  const architecture = BY_MODEL_TYPE.get(modelType);
+  if (architecture !== undefined) return architecture;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `model_type '${modelType}' is not supported; ${MODEL_TYPES.join(', ')} are. ` +
+      'Any other encoder can be a TypeScript class: see ModuleEncoder.',
+  );
+}

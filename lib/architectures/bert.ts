@@ -1,0 +1,33 @@
+import type { Architecture } from './architecture.js';
+import { CONFIG_KEYS } from './config-keys.js';
+import { activationIn, fractionIn, paddingIn } from './config-values.js';
+
+const size = (key: string, tensor: string, dimension = 0) => ({ key, weights: { tensor, dimension } });
+
+/** BERT (Devlin et al. 2019), and with it MiniLM, e5, bge, gte. */
+export const bert = {
+  native: 'bert',
+  tokenizers: { bert: 'BertTokenizer' },
+  keys: CONFIG_KEYS,
+  sizes: {
+    vocabulary: size('vocab_size', 'embeddings.word_embeddings.weight'),
+    hidden: size('hidden_size', 'embeddings.word_embeddings.weight', 1),
+    positions: {
+      ...size('max_position_embeddings', 'embeddings.position_embeddings.weight'),
+      otherwise: 512,
+    },
+    types: { ...size('type_vocab_size', 'embeddings.token_type_embeddings.weight'), otherwise: 2 },
+    intermediate: size('intermediate_size', 'encoder.layer.0.intermediate.dense.weight'),
+    layers: { key: 'num_hidden_layers', weights: { layers: /\.layer\.(\d+)\./ } },
+    heads: { key: 'num_attention_heads' },
+  },
+  paddingToken: (config) => paddingIn(config, 0, { null: true }),
+  positionsAfterPadding: false,
+  settings: (config) => ({
+    normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    activation: activationIn(config, 'hidden_act'),
+    hiddenDropout: fractionIn(config, 'hidden_dropout_prob', 0.1),
+    attentionDropout: fractionIn(config, 'attention_probs_dropout_prob', 0.1),
+  }),
+  prefix: 'bert.',
+} satisfies Architecture;

@@ -1,0 +1,51 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../options/option-values.js';
+
+/** The content of a config.json. */
+export type Config = Readonly<Record<string, unknown>>;
+
+/** @throws GradCacheError `CHECKPOINT`, as do all functions here, for a value that is none of the kind */
+export function numberIn(config: Config, key: string, otherwise?: number): number {
+  const value = config[key];
+  if (value === undefined && otherwise !== undefined) return otherwise;
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw unsupported(key, value, 'a number');
+  return value;
+}
+
+export function fractionIn(config: Config, key: string, otherwise: number): number {
+  const value = numberIn(config, key, otherwise);
+  if (value >= 0 && value <= 0.99999) return value;
+  throw unsupported(key, value, 'a number from 0 to 0.99999');
+}
+
+export function countIn(config: Config, key: string, otherwise?: number): number {
+  const value = numberIn(config, key, otherwise);
+  if (Number.isSafeInteger(value) && value >= 1 && value <= 2 ** 31 - 1) return value;
+  throw unsupported(key, value, 'a positive integer');
+}
+
+/** The native name of an activation, by transformers' name. */
+const ACTIVATIONS: Readonly<Record<string, string>> = {
+  gelu: 'gelu',
+  gelu_new: 'gelu_tanh',
+  gelu_pytorch_tanh: 'gelu_tanh',
+  relu: 'relu',
+};
+
+export function activationIn(config: Config, key: string): string {
+  const name = config[key] ?? 'gelu';
+  if (typeof name === 'string' && Object.hasOwn(ACTIVATIONS, name)) return ACTIVATIONS[name]!;
+  throw unsupported(key, name, `a name of ${Object.keys(ACTIVATIONS).join(', ')}`);
+}
+
+/** The padding token's id; `otherwise` where there is no key, -1 (none) for null where null is allowed. */
+export function paddingIn(config: Config, otherwise: number, allowed: { readonly null: boolean }): number {
+  const value = config['pad_token_id'] === undefined ? otherwise : config['pad_token_id'];
+  if (value === null && allowed.null) return -1;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw unsupported('pad_token_id', value, "a token's number");
+}
+
+export function unsupported(key: string, value: unknown, expected: string): GradCacheError {
+  return new GradCacheError('CHECKPOINT', `config.json: ${key} is ${show(value)}, expected ${expected}`);
+}

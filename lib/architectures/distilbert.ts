@@ -1,0 +1,46 @@
+import { show } from '../options/option-values.js';
+import type { Architecture } from './architecture.js';
+import { bert } from './bert.js';
+import { activationIn, fractionIn, unsupported, type Config } from './config-values.js';
+
+/** Names that transformers takes for DistilBERT's own as well. */
+const OTHER_NAMES = { dim: 'hidden_size', n_layers: 'num_hidden_layers', n_heads: 'num_attention_heads' };
+
+function own(config: Config): Config {
+  const named = { ...config };
+  for (const [key, other] of Object.entries(OTHER_NAMES)) {
+    if (config[other] === undefined) continue;
+    if (named[key] === undefined) named[key] = config[other];
+    if (named[key] !== config[other])
+      throw unsupported(other, config[other], `the ${show(named[key])} of ${key}, its other name`);
+  }
+  return named;
+}
+
+const { vocabulary, hidden, positions, layers } = bert.sizes;
+
+/** DistilBERT (Sanh et al. 2019). */
+export const distilbert: Architecture = {
+  ...bert,
+  native: 'distilbert',
+  tokenizers: { distilbert: 'BertTokenizer' },
+  own,
+  sizes: {
+    vocabulary,
+    hidden: { ...hidden, key: 'dim' },
+    positions,
+    intermediate: {
+      key: 'hidden_dim',
+      weights: { tensor: 'transformer.layer.0.ffn.lin1.weight', dimension: 0 },
+    },
+    layers: { ...layers, key: 'n_layers' },
+    heads: { key: 'n_heads' },
+  },
+  settings: (config) => ({
+    normEpsilon: 1e-12, // in transformers' code, whatever the configuration says
+    activation: activationIn(config, 'activation'),
+    hiddenDropout: fractionIn(config, 'dropout', 0.1),
+    attentionDropout: fractionIn(config, 'attention_dropout', 0.1),
+  }),
+  prefix: 'distilbert.',
+};

@@ -1,0 +1,52 @@
+// The layer of Vaswani et al. 2017 and BERT over packed tokens: attention, residual, norm, feed-forward,
+// residual, norm. Its backward is written by hand.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "blocks/distance_bias.h"
+#include "kernels/activation/activation.h"
+#include "model/block.h"
+#include "model/builder.h"
+#include "model/layer_norm.h"
+#include "model/linear.h"
+#include "model/settings.h"
+
+namespace gradcache {
+
+class PostNormLayer final : public Block {
+ public:
+  // Without ".weight" and ".bias".
+  struct Names {
+    std::string query, key, value, attentionOutput, attentionNorm, up, down, outputNorm;
+  };
+  struct Options {
+    int64_t hidden, heads, intermediate;
+    double normEpsilon;
+    kernels::Activation activation;
+    double hiddenDropout, attentionDropout;
+    bool dropoutAfterAttention = true;  // on what attention adds to the residual
+    std::shared_ptr<const DistanceBias> distanceBias{};
+
+    // From the settings of these names.
+    static Options from(const Settings& settings);
+  };
+  PostNormLayer(const Names& names, const Options& options, Builder& builder);
+
+  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
+  int64_t tapeBytes(const ChunkSize& chunk) const override;
+
+ private:
+  at::Tensor distances(const Pass& pass) const;
+
+  Options options_;
+  Linear qkv_, attentionOutput_;
+  LayerNorm attentionNorm_;
+  Linear up_, down_;
+  LayerNorm outputNorm_;
+  Dropout attentionDropout_, attentionOutputDropout_, outputDropout_;
+};
+
+}  // namespace gradcache

@@ -1,0 +1,68 @@
+#include "blocks/table_embeddings.h"
+
+#include <utility>
+
+#include "kernels/embedding/embedding.h"
+#include "kernels/rows/rows.h"
+
+namespace gradcache {
+
+namespace {
+struct EmbeddingTape {
+  kernels::Norm embedded;  // without y
+
+  static int64_t bytes(int64_t width, const ChunkSize& chunk) {
+    // Its sum, its output, and of each token id, position and statistics.
+    return chunk.tokens * (2 * width * chunk.element + 40);
+  }
+};
+}  // namespace
+
+TokenRules tokenRules(const Settings& settings) {
+  const int64_t vocabulary = settings.size("vocabulary");
+  return {vocabulary, settings.size("positions"), settings.truth("positionsAfterPadding"),
+          settings.size("paddingToken", -1, vocabulary - 1)};
+}
+
+TableEmbeddings::TableEmbeddings(const Names& names, int64_t width, const TokenRules& rules,
+                                 const Settings& settings, Builder& builder)
+    : width_(width),
+      paddedPositions_(rules.afterPadding),
+      words_(builder.table(names.words, rules.vocabulary, width)),
+      positions_(builder.table(names.positions, rules.positions, width)),
+      types_(names.types.empty() ? std::nullopt
+                                 : std::optional(builder.table(names.types, settings.size("types"), width))),
+      norm_(builder.parameters, names.norm, width, settings.number("normEpsilon")),
+      dropout_(builder.dropout(settings.number("hiddenDropout"))) {}
+
+Stream TableEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) const {
+  const at::Tensor type = types_ ? pass.weight(*types_).select(0, 0) : at::Tensor();
+  const kernels::Embedding table{pass.weight(words_), pass.weight(positions_), type, pass.tokens.ids,
+                                 pass.tokens.positions};
+  kernels::Norm embedded =
+      kernels::embed(table, norm_.weights(pass), dropout_.key(pass), /*save=*/tape != nullptr);
+  at::Tensor y = std::exchange(embedded.y, {});
+  if (tape != nullptr) *tape = EmbeddingTape{std::move(embedded)};
+  return {std::move(y)};
+}
+
+at::Tensor TableEmbeddings::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
+  const auto& embedded = std::any_cast<const EmbeddingTape&>(tape).embedded;
+  const at::Tensor type = types_ ? pass.gradient(*types_) : at::Tensor();
+  at::Tensor dsum =
+      kernels::embedBackward(dy, embedded, norm_.weights(pass), dropout_.key(pass), norm_.scaleGradient(pass),
+                             norm_.shiftGradient(pass), type.defined() ? type.select(0, 0) : at::Tensor());
+  // The tables' rows for padding are not trained, also where a text spells the padding token out.
+  const at::Tensor trained = pass.tokens.padding.defined() ? dsum.masked_fill(pass.tokens.padding, 0) : dsum;
+  if (const at::Tensor& words = pass.gradient(words_); words.defined())
+    kernels::addRows(words, pass.tokens.ids, trained);
+  if (const at::Tensor& positions = pass.gradient(positions_); positions.defined())
+    kernels::addRows(positions, pass.tokens.positions, paddedPositions_ ? trained : dsum);
+  return {};
+}
+
+int64_t TableEmbeddings::tapeBytes(const ChunkSize& chunk) const {
+  return EmbeddingTape::bytes(width_, chunk);
+}
+
+}  // namespace gradcache

@@ -1,0 +1,43 @@
+// Embeddings of BERT and its kin: dropout(norm(word + position + type)).
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "model/block.h"
+#include "model/builder.h"
+#include "model/layer_norm.h"
+#include "model/settings.h"
+
+namespace gradcache {
+
+class TableEmbeddings final : public Block {
+ public:
+  // Names without ".weight" and ".bias".
+  struct Names {
+    std::string words = "embeddings.word_embeddings";
+    std::string positions = "embeddings.position_embeddings";
+    std::string types;  // empty where there are none
+    std::string norm = "embeddings.LayerNorm";
+  };
+  // Of rows of `width`, with the settings normEpsilon and hiddenDropout, and `types` where they have a name.
+  TableEmbeddings(const Names& names, int64_t width, const TokenRules& rules, const Settings& settings,
+                  Builder& builder);
+
+  Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;
+  at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override;
+  int64_t tapeBytes(const ChunkSize& chunk) const override;
+
+ private:
+  int64_t width_;
+  bool paddedPositions_;  // the table of positions has a row for padding
+  ParameterId words_, positions_;
+  std::optional<ParameterId> types_;
+  LayerNorm norm_;
+  Dropout dropout_;
+};
+
+// From the settings vocabulary, positions, paddingToken and positionsAfterPadding.
+TokenRules tokenRules(const Settings& settings);
+
+}  // namespace gradcache

@@ -1,0 +1,46 @@
+// Takes the parts of an encoder as its architecture's file names them: parameters, places that drop out,
+// blocks, in the order in which a pass meets them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "model/block.h"
+
+namespace gradcache {
+
+struct BuiltBlock {
+  std::shared_ptr<const Block> block;
+  // Whether it or a block before it has anything to train; else no backward goes there.
+  bool trained = true;
+};
+
+class Builder {
+ public:
+  explicit Builder(std::vector<std::string> frozen) : parameters(std::move(frozen)) {}
+
+  ParameterList parameters;
+  std::vector<BuiltBlock> blocks;
+
+  ParameterId table(const std::string& name, int64_t rows, int64_t columns) {
+    return parameters.add({{name + ".weight", {rows, columns}}});
+  }
+  Dropout dropout(double probability) {
+    require(DropoutKey::possible(probability), "INPUT", "dropout ", probability, " is not in [0, 0.99999]");
+    return {probability, sites_++};
+  }
+  // A new block, which declares its parts with this builder as its last argument.
+  template <class Kind, class... Arguments>
+  void add(Arguments&&... arguments) {
+    auto block = std::make_shared<const Kind>(std::forward<Arguments>(arguments)..., *this);
+    blocks.push_back({std::move(block), parameters.anyTrainable()});
+  }
+
+ private:
+  uint64_t sites_ = 0;
+};
+
+}  // namespace gradcache

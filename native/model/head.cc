@@ -1,0 +1,77 @@
+#include "model/head.h"
+
+#include <utility>
+
+#include "core/error.h"
+#include "core/recorded.h"
+
+namespace gradcache {
+
+namespace {
+
+at::Tensor same(const at::Tensor& x) { return x; }
+at::Tensor gelu(const at::Tensor& x) { return at::gelu(x); }
+
+auto denseActivation(const std::string& name) -> at::Tensor (*)(const at::Tensor&) {
+  if (name == "identity") return same;
+  if (name == "tanh") return at::tanh;
+  if (name == "relu") return at::relu;
+  require(name == "gelu", "INPUT", "activation '", name,
+          "' of a dense layer is unknown; use identity, tanh, relu or gelu");
+  return gelu;
+}
+
+}  // namespace
+
+Head::Head(int64_t width, const Settings& settings, ParameterList& list)
+    : width_(width),
+      pooling_(kernels::poolingNamed(settings.text("pooling"))),
+      normalize_(settings.truth("normalize")) {
+  for (const Settings& layer : settings.list("dense")) {
+    const std::string name = "dense." + std::to_string(dense_.size());
+    const int64_t out = layer.size("outFeatures");
+    Dense dense{out, list.add({{name + ".weight", {out, layer.size("inFeatures")}}}), std::nullopt,
+                denseActivation(layer.text("activation"))};
+    if (layer.truth("bias")) dense.bias = list.add({{name + ".bias", {out}, false}});
+    dense_.push_back(dense);
+  }
+}
+
+int64_t Head::tapeBytes(const ChunkSize& chunk) const {
+  // A sequence's row as it was pooled, its norm and offset; where the maxima are from; what comes behind.
+  int64_t row = width_ * (chunk.wide + (pooling_ == kernels::Pooling::kMax ? 4 : 0)) + 16;
+  for (const Dense& dense : dense_) row += 2 * dense.width * chunk.wide;
+  if (normalize_ && !dense_.empty()) row += dimension() * chunk.wide;
+  return chunk.sequences * row;
+}
+
+at::Tensor Head::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
+  const bool normalize = normalize_ && dense_.empty();
+  kernels::Pooled pooled = kernels::pool(x, pass->sequences(), pooling_, normalize);
+  if (!graph) return pooled.y;
+  at::Tensor y = pooled.y;
+  // What backward reads of the result, without the graph, which would keep itself alive.
+  pooled.y = normalize ? y.detach() : at::Tensor();
+  return record(y, x,
+                [=, pooling = pooling_, type = x.scalar_type(),
+                 version = normalize ? y._version() : 0](const at::Tensor& dy) {
+                  require(
+                      !pooled.y.defined() || pooled.y._version() == version, "INPUT",
+                      "the representations were changed in place between a chunk's forward and its backward");
+                  return kernels::poolBackward(dy, pooled, pass->sequences(), pooling, type);
+                });
+}
+
+at::Tensor Head::forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
+  at::Tensor y = pool(x, pass, graph && x.requires_grad());
+  const at::AutoGradMode recording(graph);
+  for (const Dense& dense : dense_) {
+    const Parameters& parameters = *pass->parameters;
+    y = dense.activation(at::linear(y, parameters.leaf(dense.weight),
+                                    dense.bias ? parameters.leaf(*dense.bias) : at::Tensor()));
+  }
+  if (!normalize_ || dense_.empty()) return y;  // or normalised where it was pooled
+  return y.div(at::linalg_vector_norm(y, 2, at::IntArrayRef{1}, true).clamp_min(kernels::kLeastNorm));
+}
+
+}  // namespace gradcache

@@ -1,0 +1,54 @@
+#include "model/linear.h"
+
+namespace gradcache {
+
+namespace {
+
+// gradient += a^T b, in the gradient's own type.
+void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b) {
+  if (gradient.scalar_type() == a.scalar_type()) {
+    gradient.addmm_(a.t(), b);
+  } else if (gradient.is_cuda()) {
+    at::Tensor target = gradient;
+    at::addmm_out(target, gradient, a.t(), b,
+                  gradient.scalar_type());  // bfloat16 products, added up in float32
+  } else {
+    gradient.add_(at::mm(a.t(), b));
+  }
+}
+
+std::vector<ParameterSpec> specs(const std::vector<std::string>& names, const std::string& ending,
+                                 const std::vector<int64_t>& shape) {
+  std::vector<ParameterSpec> list;
+  for (const std::string& name : names) list.push_back({name + ending, shape, shape.size() > 1});
+  return list;
+}
+
+}  // namespace
+
+Linear::Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out, bool bias)
+    : weight_(list.add(specs(names, ".weight", {out, in}))) {
+  if (bias) bias_ = list.add(specs(names, ".bias", {out}));
+}
+
+at::Tensor Linear::product(const at::Tensor& x, const Pass& pass) const {
+  return at::mm(x, pass.weight(weight_).t());
+}
+
+at::Tensor Linear::forward(const at::Tensor& x, const Pass& pass) const {
+  return bias_ ? at::addmm(bias(pass), x, pass.weight(weight_).t()) : product(x, pass);
+}
+
+at::Tensor Linear::inputGradient(const at::Tensor& dy, const Pass& pass) const {
+  return at::mm(dy, pass.weight(weight_));
+}
+
+at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const {
+  return dx.addmm_(dy, pass.weight(weight_));
+}
+
+void Linear::addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const {
+  if (const at::Tensor& gradient = pass.gradient(weight_); gradient.defined()) addProduct(gradient, dy, x);
+}
+
+}  // namespace gradcache

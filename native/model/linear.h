@@ -1,0 +1,43 @@
+// A weight matrix and its bias. Blocks multiply through it alone, so that what wraps a weight (an adapter)
+// need wrap nothing else.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/pass.h"
+
+namespace gradcache {
+
+class Linear {
+ public:
+  // Parameters `name`.weight [out, in] and, with a bias, `name`.bias [out]. Of several names: one below the
+  // other, each with `out` rows.
+  Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out,
+         bool bias = true);
+  virtual ~Linear() = default;
+
+  // x W^T, without the bias: the norm or activation behind adds it.
+  virtual at::Tensor product(const at::Tensor& x, const Pass& pass) const;
+  // x W^T + bias.
+  virtual at::Tensor forward(const at::Tensor& x, const Pass& pass) const;
+  // dx = dy W.
+  virtual at::Tensor inputGradient(const at::Tensor& dy, const Pass& pass) const;
+  // dx + dy W, written over dx.
+  virtual at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const;
+  // The weight's gradient += dy^T x, unless it is frozen.
+  virtual void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
+
+  // Undefined where there is none.
+  at::Tensor bias(const Pass& pass) const { return bias_ ? pass.weight(*bias_) : at::Tensor(); }
+  at::Tensor biasGradient(const Pass& pass) const { return bias_ ? pass.gradient(*bias_) : at::Tensor(); }
+
+ private:
+  ParameterId weight_;
+  std::optional<ParameterId> bias_;
+};
+
+}  // namespace gradcache

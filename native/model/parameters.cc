@@ -1,0 +1,130 @@
+#include "model/parameters.h"
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "core/error.h"
+
+namespace gradcache {
+
+namespace {
+constexpr int64_t kAlignment = 64;  // elements: 128 bytes in bf16, what vector loads and matrix kernels like
+constexpr int64_t kMostElements = int64_t{1} << 50;  // of one encoder: far from where sums and bytes wrap
+
+int64_t product(const std::vector<int64_t>& shape) {
+  int64_t count = 1;
+  for (int64_t extent : shape) count *= extent;
+  return count;
+}
+
+// The elements after those of this parameter as well.
+int64_t countedWith(const ParameterSpec& spec, int64_t elements) {
+  int64_t left = kMostElements - elements;
+  for (int64_t extent : spec.shape) left /= extent;
+  require(left > 0, "OUT_OF_MEMORY", "with parameter ", spec.name, " of shape ", c10::IntArrayRef(spec.shape),
+          " the encoder has more than 2^50 weights");
+  return elements + product(spec.shape);
+}
+
+int64_t aligned(int64_t end) { return (end + kAlignment - 1) / kAlignment * kAlignment; }
+}  // namespace
+
+bool ParameterList::isFrozen(const std::string& name) {
+  bool frozen = false;
+  for (size_t k = 0; k < frozen_.size(); ++k) {
+    const std::string& given = frozen_[k];
+    if (!name.starts_with(given) || (name.size() > given.size() && name[given.size()] != '.')) continue;
+    frozen = used_[k] = true;
+  }
+  return frozen;
+}
+
+ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
+  Group group{specs_.size(), joined.size(), joined.front().shape};
+  group.shape[0] = 0;
+  for (ParameterSpec& spec : joined) {
+    elements_ = countedWith(spec, elements_);
+    spec.trainable = !isFrozen(spec.name);
+    anyTrainable_ |= spec.trainable;
+    group.shape[0] += spec.shape[0];
+    specs_.push_back(std::move(spec));
+    const ParameterSpec &first = specs_[group.first], &last = specs_.back();
+    require(last.trainable == first.trainable, "INPUT", "'", first.name, "' and '", last.name,
+            "' are one matrix here: both are frozen or neither");
+  }
+  groups_.push_back(std::move(group));
+  return groups_.size() - 1;
+}
+
+void ParameterList::requireSensible() const {
+  for (size_t k = 0; k < frozen_.size(); ++k) {
+    require(used_[k], "INPUT", "frozen names '", frozen_[k],
+            "', which no parameter is called or begins with");
+  }
+  require(anyTrainable_, "INPUT", "every parameter is frozen: nothing is left to train");
+}
+
+Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device device)
+    : specs_(std::move(list.specs_)), compute_(compute) {
+  std::unordered_set<std::string> names;
+  for (const ParameterSpec& spec : specs_) {
+    require(names.insert(spec.name).second, "INPUT", "two parameters are named '", spec.name, "'");
+  }
+  int64_t end = 0, gradientEnd = 0, discarded = 0;
+  std::vector<int64_t> gradientOffsets;
+  for (ParameterList::Group& group : list.groups_) {
+    end = aligned(end);
+    gradientEnd = aligned(gradientEnd);
+    const int64_t elements = product(group.shape);
+    views_.push_back({group.first, end, elements, std::move(group.shape), {}, {}});
+    gradientOffsets.push_back(gradientEnd);
+    end += elements;
+    if (specs_[group.first].trainable) {
+      gradientEnd += elements;
+    } else if (views_.back().shape.size() == 1) {
+      discarded = std::max(discarded, elements);
+    }
+  }
+  at::NoGradGuard withoutGraph;
+  const auto options =
+      at::TensorOptions().dtype(compute == at::kDouble ? at::kDouble : at::kFloat).device(device);
+  flatValues_ = at::zeros({end}, options);
+  flatGradients_ = at::zeros({gradientEnd}, options);
+  const at::Tensor nowhere = at::zeros({discarded}, options);
+  for (size_t id = 0; id < views_.size(); ++id) {
+    View& view = views_[id];
+    const bool trainable = specs_[view.first].trainable;
+    if (trainable) {
+      view.gradient = flatGradients_.narrow(0, gradientOffsets[id], view.elements).view(view.shape);
+    } else if (view.shape.size() == 1) {
+      view.gradient = nowhere.narrow(0, 0, view.elements);
+    }
+    int64_t row = 0;
+    const at::Tensor all = flatValues_.narrow(0, view.offset, view.elements).view(view.shape);
+    for (size_t k = view.first; k < view.first + list.groups_[id].count; ++k) {
+      const int64_t rows = specs_[k].shape[0];
+      at::Tensor value = all.narrow(0, row, rows).detach();
+      value.requires_grad_(trainable);
+      if (trainable) value.mutable_grad() = view.gradient.narrow(0, row, rows).detach();
+      values_.push_back(std::move(value));
+      row += rows;
+    }
+  }
+  if (flatValues_.scalar_type() == compute_) viewAs(flatValues_);
+}
+
+void Parameters::viewAs(const at::Tensor& flat) {
+  for (View& view : views_) view.compute = flat.narrow(0, view.offset, view.elements).view(view.shape);
+}
+
+at::Tensor Parameters::compute(ParameterId id) {
+  if (flatValues_.scalar_type() != compute_ && castVersion_ != version()) {
+    const int64_t casting = version();
+    viewAs(flatValues_.to(compute_));
+    castVersion_ = casting;
+  }
+  return views_[id].compute;
+}
+
+}  // namespace gradcache

@@ -1,0 +1,53 @@
+// One chunk on its way through the blocks: what they share, in forward and in backward.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <unordered_map>
+
+#include "core/dropout_key.h"
+#include "core/error.h"
+#include "kernels/sequences.h"
+#include "model/packed_tokens.h"
+#include "model/parameters.h"
+
+namespace gradcache {
+
+struct Pass {
+  PackedTokens tokens;
+  std::shared_ptr<Parameters> parameters;
+  uint64_t seed = 0;
+  bool dropout = false;  // off at inference
+  int64_t version = 0;   // of the weights
+  mutable std::unordered_map<const void*, at::Tensor> shared{};
+
+  kernels::Sequences sequences() const { return {tokens.offsets, tokens.deviceOffsets, tokens.longest}; }
+  // In the type that computes.
+  at::Tensor weight(ParameterId id) const { return parameters->compute(id); }
+  const at::Tensor& gradient(ParameterId id) const { return parameters->gradient(id); }
+  void requireSameWeights() const {
+    require(parameters->version() == version, "INPUT",
+            "the weights were changed between a chunk's forward and its backward: its gradient would belong "
+            "to neither");
+  }
+  // A tensor that several blocks use: made by the first that asks on behalf of `owner`.
+  template <class Make>
+  const at::Tensor& once(const void* owner, const Make& make) const {
+    at::Tensor& tensor = shared[owner];
+    if (!tensor.defined()) tensor = make();
+    return tensor;
+  }
+};
+
+// A place that drops out, told apart from the others of the encoder by its number.
+struct Dropout {
+  double probability = 0;
+  uint64_t site = 0;
+
+  DropoutKey key(const Pass& pass) const {
+    return DropoutKey::make(pass.dropout ? probability : 0, pass.seed, site);
+  }
+};
+
+}  // namespace gradcache

@@ -1,0 +1,48 @@
+#include "model/settings.h"
+
+#include <cmath>
+
+#include "core/error.h"
+
+namespace gradcache {
+
+template <class Kind>
+const Kind& Settings::get(const std::string& name, const char* kind) const {
+  read_.insert(name);
+  const auto found = values_.find(name);
+  const Kind* value = found == values_.end() ? nullptr : std::get_if<Kind>(&found->second);
+  require(value != nullptr, "INPUT", "encoder setting '", name, "' must be ", kind);
+  return *value;
+}
+
+template const double& Settings::get(const std::string&, const char*) const;
+template const bool& Settings::get(const std::string&, const char*) const;
+template const std::string& Settings::get(const std::string&, const char*) const;
+template const std::vector<Settings>& Settings::get(const std::string&, const char*) const;
+
+int64_t Settings::size(const std::string& name, int64_t least, int64_t most) const {
+  const double value = number(name);
+  require(
+      std::trunc(value) == value && value >= static_cast<double>(least) && value <= static_cast<double>(most),
+      "CHECKPOINT", "encoder setting '", name, "' is ", value, ", it must be a whole number from ", least,
+      " to ", most);
+  return static_cast<int64_t>(value);
+}
+
+const std::vector<Settings>& Settings::list(const std::string& name) const {
+  const auto& list = get<std::vector<Settings>>(name, "a list of settings");
+  require(list.size() <= kMostLayers, "CHECKPOINT", "encoder setting '", name, "' has ", list.size(),
+          " entries, an encoder has at most ", kMostLayers);
+  return list;
+}
+
+void Settings::requireAllRead() const {
+  for (const auto& [name, value] : values_) {
+    require(read_.contains(name), "INPUT", "the encoder has no setting '", name, "'");
+    if (const auto* list = std::get_if<std::vector<Settings>>(&value)) {
+      for (const Settings& each : *list) each.requireAllRead();
+    }
+  }
+}
+
+}  // namespace gradcache

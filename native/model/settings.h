@@ -1,0 +1,45 @@
+// What an encoder is made from, by name: numbers, truths, texts and lists of such records. Whoever needs a
+// setting asks for it; one that nobody has asked for is a mistake of the caller's.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace gradcache {
+
+// More layers of any kind than a model has: the tables of parameters take memory before any tensor asks for
+// its own.
+constexpr int64_t kMostLayers = 4096;
+
+class Settings {
+ public:
+  using Value = std::variant<double, bool, std::string, std::vector<Settings>>;
+  explicit Settings(std::map<std::string, Value> values) : values_(std::move(values)) {}
+
+  // Each throws INPUT, with the name, where the setting is missing or of another kind.
+  double number(const std::string& name) const { return get<double>(name, "a number"); }
+  bool truth(const std::string& name) const { return get<bool>(name, "true or false"); }
+  const std::string& text(const std::string& name) const { return get<std::string>(name, "a string"); }
+  // Of at most kMostLayers, else CHECKPOINT.
+  const std::vector<Settings>& list(const std::string& name) const;
+  // A whole number from `least` to `most`, else CHECKPOINT.
+  int64_t size(const std::string& name, int64_t least = 1,
+               int64_t most = std::numeric_limits<int32_t>::max()) const;
+
+  // Throws INPUT for a setting that nobody has asked for.
+  void requireAllRead() const;
+
+ private:
+  template <class Kind>
+  const Kind& get(const std::string& name, const char* kind) const;
+
+  std::map<std::string, Value> values_;
+  mutable std::set<std::string> read_;
+};
+
+}  // namespace gradcache
