@@ -13,7 +13,7 @@ import type { Arguments, Flags } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
-import { howToRead, TABLE_FLAGS } from './table-flags.js';
+import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
 import { plural, type ProgressLine } from './terminal.js';
 import { hasColumns, readTexts } from './texts.js';
 
@@ -190,7 +190,8 @@ async function readTask(args: Arguments): Promise<RetrievalTask | BeirTask> {
 function readDocuments(args: Arguments, column: string): Iterable<string> | AsyncIterable<string> {
   const file = args.text('documents');
   const given = args.text('document-column');
-  if (file !== undefined) return readTexts(file, hasColumns(file) ? (given ?? column) : given);
+  if (file !== undefined)
+    return readTexts(file, hasColumns(file) ? (given ?? column) : given, { names: FILE_FLAGS.documents });
   if (given !== undefined)
     throw new UsageError('--document-column is the column of --documents, which is not given.');
   return [];

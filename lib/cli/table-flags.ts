@@ -1,5 +1,6 @@
 import { formatOf, FORMATS, type DataFormat } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
+import type { SettingNames } from '../data/setting-names.js';
 import type { TaskOptions } from '../evaluation/records.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
@@ -22,6 +23,18 @@ export const TABLE_FLAGS = {
     help: 'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
   },
 } as const satisfies Flags;
+
+/** What flags call the settings of a file. */
+export const FILE_FLAGS = {
+  input: {
+    columns: '--column',
+    format: '--input-format',
+    header: '--no-header',
+    fields: '--fields',
+    quoting: '--quoting',
+  },
+  documents: { columns: '--document-column' },
+} as const satisfies Record<string, SettingNames>;
 
 /**
  * How the flags say that a file is read.

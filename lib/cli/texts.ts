@@ -1,7 +1,10 @@
 import { refuseStandIn } from '../data/source.js';
 import { cutRegions, isDecoded, lineEnds, readRegions } from '../data/text-stream.js';
+import type { SettingNames } from '../data/setting-names.js';
 import { readColumns, type TaskOptions } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
+import { UsageError } from './flags.js';
+import { FILE_FLAGS } from './table-flags.js';
 
 /**
  * The texts of a file, one after the other: its lines, or one column of a data file. An empty line or value is an empty
@@ -9,22 +12,23 @@ import { GradCacheError } from '../errors.js';
  *
  * @param input path of the file (lines also with .gz), or `-` for standard input
  * @param column the column to read; lines where left out
- * @param how how a file with columns is read
+ * @param how how a file with columns is read, and what its settings are called: by default as for the input of `embed`
  * @throws GradCacheError `INPUT` naming the file
  */
 export async function* readTexts(
   input: string,
   column: string | undefined,
-  how: Omit<TaskOptions, 'columns'> = {},
+  how: Omit<TaskOptions, 'columns'> & { readonly names?: SettingNames } = {},
 ): AsyncGenerator<string, void, undefined> {
+  const { names = FILE_FLAGS.input } = how;
   if (column !== undefined) {
     const path = input === '-' ? '/dev/stdin' : input;
-    for await (const row of readColumns(path, [column], { ...how, emptyTexts: true }))
+    for await (const row of readColumns(path, [column], { ...how, names, emptyTexts: true }))
       yield row[column] as string;
     return;
   }
   if (hasColumns(input)) {
-    throw new GradCacheError('INPUT', `${input} has columns: say which holds the texts with --column NAME.`);
+    throw new UsageError(`${input} has columns: say which holds the texts with ${names.columns} NAME.`);
   }
   if (input !== '-') await refuseStandIn(input, 'lines');
   const regions =

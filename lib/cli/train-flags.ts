@@ -163,7 +163,12 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
       sets: 'evaluation.data',
       help: 'held-out pairs, or sentences with scores',
     },
-    'eval-columns': { kind: 'list', value: 'A,B[,C]', sets: 'evaluation.columns', help: 'its columns' },
+    'eval-columns': {
+      kind: 'list',
+      value: 'A,B[,C]',
+      sets: 'evaluation.columns',
+      help: 'its columns; default: the first two of --columns, or sentence1,sentence2,score',
+    },
     'eval-format': {
       kind: 'text',
       value: 'FORMAT',

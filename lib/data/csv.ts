@@ -5,6 +5,7 @@ import type { Quoting } from './quoting.js';
 import { RecordSplitter } from './record-splitter.js';
 import type { Fields } from './record-splitter.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
+import { otherHeader, sayQuoting, type SettingNames } from './setting-names.js';
 import { splitFile } from './split-file.js';
 import { isDecoded } from './text-stream.js';
 
@@ -16,6 +17,7 @@ export interface SeparatedValues {
   readonly header?: readonly string[];
   /** Columns that the file must have. */
   readonly wanted?: readonly string[];
+  readonly names: SettingNames;
   readonly signal?: AbortSignal;
 }
 
@@ -25,15 +27,15 @@ export interface SeparatedValues {
  * @throws GradCacheError `INPUT` for a file that cannot be read, or whose header lacks a wanted column.
  */
 export async function* readSeparatedValues(path: string, how: SeparatedValues): RecordBlocks {
-  const { separator, quoting, header, wanted, signal } = how;
+  const { separator, quoting, header, wanted, names, signal } = how;
   const told = quoting === 'auto' ? await fieldsAreQuoted(path, how) : quoting === 'csv';
   let columns = header;
   const toRecords = (all: readonly Fields[]): ReadRecord[] => {
     const records: ReadRecord[] = [];
     for (const fields of all) {
-      if (told === undefined) refuseQuotes(fields, path);
-      if (columns === undefined) columns = checkHeader(fields, path, wanted);
-      else records.push(toRecord(fields, columns, told === true));
+      if (told === undefined) refuseQuotes(fields, path, names);
+      if (columns === undefined) columns = checkHeader(fields, path, wanted, names);
+      else records.push(toRecord(fields, columns, told === true, how));
     }
     return records;
   };
@@ -41,13 +43,13 @@ export async function* readSeparatedValues(path: string, how: SeparatedValues): 
   for await (const records of splitFile(path, splitter, signal)) yield toRecords(records);
 }
 
-function refuseQuotes({ fields, line }: Fields, path: string): void {
+function refuseQuotes({ fields, line }: Fields, path: string, names: SettingNames): void {
   const quoted = fields.find((field) => field.startsWith('"'));
   if (quoted === undefined) return;
   throw new GradCacheError(
     'INPUT',
     `${path}, line ${line}: a field begins with a quote, and this file is no regular file that could be looked through to ` +
-      "see whether fields are quoted. Say so (quoting: 'csv' or 'none', --quoting csv or none).",
+      `see whether fields are quoted. ${sayQuoting(names)}`,
   );
 }
 
@@ -55,6 +57,7 @@ function checkHeader(
   { fields, line, problem }: Fields,
   path: string,
   wanted: readonly string[] | undefined,
+  settings: SettingNames,
 ): readonly string[] {
   if (problem !== undefined)
     throw new GradCacheError('INPUT', `${path}, line ${line}: the header cannot be read, ${problem}.`);
@@ -69,8 +72,7 @@ function checkHeader(
     throw new GradCacheError(
       'INPUT',
       `${path}, line ${line}: there is no column ${missing.map(show).join(', ')}; the header has ${names.map(show).join(', ')}. ` +
-        'Name other columns (columns, --columns), or say that the file has no header (header: false, --no-header), or what the ' +
-        'fields of a file without one are (header: [names], --fields).',
+        otherHeader(settings),
     );
   }
   for (const name of wanted ?? names) {
@@ -84,16 +86,26 @@ function checkHeader(
   return names;
 }
 
-function toRecord(record: Fields, columns: readonly string[], quoted: boolean): ReadRecord {
+function toRecord(
+  record: Fields,
+  columns: readonly string[],
+  quoted: boolean,
+  { header, names }: SeparatedValues,
+): ReadRecord {
   const { line, lines, fields, problem } = record;
   if (problem !== undefined)
-    return { line, problem: `${problem} (quoting: 'none', --quoting none reads quotes as text)` };
+    return {
+      line,
+      problem: `${problem}${names.quoting === undefined ? '' : ` (${names.quoting} none reads quotes as text)`}`,
+    };
   if (fields.length !== columns.length) {
     const place = lines > 1 ? `, up to line ${line + lines - 1}` : '';
     const advice =
-      !quoted && fields.some((field) => field.startsWith('"'))
-        ? " (quoting: 'csv', --quoting csv reads fields in quotes over separators and line ends)"
-        : '';
+      !quoted && names.quoting !== undefined && fields.some((field) => field.startsWith('"'))
+        ? ` (${names.quoting} csv reads fields in quotes over separators and line ends)`
+        : header === undefined
+          ? ''
+          : ` (without a header all fields of a row are named: ${names.fields})`;
     return { line, problem: `it has ${fields.length} fields instead of ${columns.length}${place}${advice}` };
   }
   if (!fields.every(isDecoded)) return { line, problem: 'it is not UTF-8 text' };

@@ -5,6 +5,7 @@ import { readParquet } from './parquet/read-parquet.js';
 import type { Quoting } from './quoting.js';
 import { refuseStandIn } from './source.js';
 import type { RecordBlocks } from './row.js';
+import { DATA_SETTINGS, type SettingNames } from './setting-names.js';
 
 /** File formats that pairs are read from. */
 export type DataFormat = 'jsonl' | 'csv' | 'tsv' | 'parquet';
@@ -32,31 +33,37 @@ export interface RecordOptions {
   /** The columns' names where a CSV or TSV file does not begin with them. */
   readonly header?: readonly string[];
   readonly quoting?: Quoting;
+  /** What these settings are called in messages; default: as for the data that is trained or evaluated on. */
+  readonly names?: SettingNames;
   readonly signal?: AbortSignal;
 }
 
 /** The records of a file, whatever its format. */
 export async function* openRecords(file: string, options: RecordOptions = {}): RecordBlocks {
-  const { format = formatOf(file), columns: wanted, optional, numbers, header, quoting, signal } = options;
+  const { names = DATA_SETTINGS } = options;
+  const {
+    format = formatOf(file, names),
+    columns: wanted,
+    optional,
+    numbers,
+    header,
+    quoting,
+    signal,
+  } = options;
   await refuseStandIn(file, 'data');
+  const table = { header, wanted, names, signal };
   switch (format) {
     case 'jsonl':
       yield* readJsonLines(file, signal);
       break;
     case 'csv':
-      yield* readSeparatedValues(file, { separator: ',', quoting: quoting ?? 'csv', header, wanted, signal });
+      yield* readSeparatedValues(file, { ...table, separator: ',', quoting: quoting ?? 'csv' });
       break;
     case 'tsv':
-      yield* readSeparatedValues(file, {
-        separator: '\t',
-        quoting: quoting ?? 'auto',
-        header,
-        wanted,
-        signal,
-      });
+      yield* readSeparatedValues(file, { ...table, separator: '\t', quoting: quoting ?? 'auto' });
       break;
     case 'parquet':
-      yield* readParquet(file, { wanted, optional, numbers, signal });
+      yield* readParquet(file, { wanted, optional, numbers, names, signal });
   }
 }
 
@@ -68,12 +75,12 @@ export function formatTold(file: string): DataFormat | undefined {
 }
 
 /** The format that a file's name tells. @throws GradCacheError `INPUT` where it tells none */
-export function formatOf(file: string): DataFormat {
+export function formatOf(file: string, names: SettingNames = DATA_SETTINGS): DataFormat {
   const format = formatTold(file);
   if (format !== undefined) return format;
   const known = [...FORMAT_OF_EXTENSION.keys()].map((each) => `.${each}`);
   throw new GradCacheError(
     'INPUT',
-    `${file}: the format cannot be told from the name; use ${known.join(', ')} (.gz after the text ones), or name the format (format, --format; for the input of embed --input-format, for held-out data --eval-format).`,
+    `${file}: the format cannot be told from the name; use ${known.join(', ')} (.gz after the text ones)${names.format === undefined ? '' : `, or name the format (${names.format})`}.`,
   );
 }

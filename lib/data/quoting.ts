@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { RecordSplitter } from './record-splitter.js';
 import type { Fields } from './record-splitter.js';
+import { sayQuoting, type SettingNames } from './setting-names.js';
 import { kindOfSource } from './source.js';
 import { splitFile } from './split-file.js';
 
@@ -29,16 +30,17 @@ export async function fieldsAreQuoted(
   how: {
     readonly separator: ',' | '\t';
     readonly header?: readonly string[] | undefined;
+    readonly names: SettingNames;
     readonly signal?: AbortSignal | undefined;
   },
 ): Promise<boolean | undefined> {
   if ((await kindOfSource(path)) !== 'file') return undefined;
-  const { separator, header, signal } = how;
+  const { separator, header, names, signal } = how;
   const splitter = new RecordSplitter(separator, true);
   const evidence = new Evidence(separator, header?.length);
   for await (const records of splitFile(path, splitter, signal, () => evidence.columns !== undefined))
     if (!evidence.take(records)) return false;
-  return evidence.decide(path, splitter.escaped);
+  return evidence.decide(path, splitter.escaped, names);
 }
 
 /** What tells whether fields that go over line ends are quoted, or begin with a quote by chance. */
@@ -72,7 +74,7 @@ class Evidence {
   }
 
   /** @param escaped whether a field in quotes has a doubled quote in it, as no text has that is not quoted */
-  decide(path: string, escaped: boolean): boolean {
+  decide(path: string, escaped: boolean, names: SettingNames): boolean {
     if (this.#spread === undefined) return true;
     if (this.#recordsFit !== this.#linesFit) return this.#recordsFit;
     if (this.#recordsFit && escaped) return true;
@@ -80,8 +82,8 @@ class Evidence {
     throw new GradCacheError(
       'INPUT',
       `${path}, line ${line}: a quote opens here and closes in line ${line + lines - 1}. Either this is one field in quotes, ` +
-        "or quotes are text and every line is a row: the file does not tell. Say which (quoting: 'csv' or 'none', --quoting " +
-        'csv or none; for held-out data --eval-quoting).',
+        'or quotes are text and every line is a row: the file does not tell. ' +
+        sayQuoting(names),
     );
   }
 }

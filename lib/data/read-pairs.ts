@@ -69,7 +69,7 @@ class FileDataset implements Dataset {
     checkOptions(options);
     this.files = [...(files as readonly string[])];
     this.#options = { ...options };
-    if (options.format === undefined) this.files.forEach(formatOf); // refuses here, not at the first row
+    if (options.format === undefined) this.files.forEach((file) => formatOf(file)); // refuses here, not at the first row
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {

@@ -5,6 +5,7 @@ import { openRecords } from './open-records.js';
 import type { DataFormat } from './open-records.js';
 import type { Quoting } from './quoting.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
+import type { SettingNames } from './setting-names.js';
 
 /** What {@link readRows} takes for a row. */
 export interface RowOptions {
@@ -22,6 +23,7 @@ export interface RowOptions {
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
   readonly quoting?: Quoting;
+  readonly names?: SettingNames;
   /** Ends the reading, also while it waits for a pipe. */
   readonly signal?: AbortSignal;
 }
@@ -38,7 +40,7 @@ export async function* readRows(
   options: RowOptions,
   onBadLine: (line: BadLine) => void,
 ): AsyncGenerator<Row, void, undefined> {
-  const { format, quoting, optional = [], numbers = false, signal } = options;
+  const { format, quoting, optional = [], numbers = false, names, signal } = options;
   let { columns } = options;
   const header = typeof options.header === 'object' ? options.header : undefined;
   let rows = 0;
@@ -51,6 +53,7 @@ export async function* readRows(
       numbers,
       header: header ?? (options.header === false ? [...(columns ?? []), ...optional] : undefined),
       quoting,
+      names,
       signal,
     });
     for await (const block of records) {

@@ -90,15 +90,22 @@ export async function readRetrievalFolder(paths: {
  */
 async function* readTexts(
   path: string,
-  what: string,
+  what: 'queries' | 'documents',
   before: ReadonlyMap<string, number>,
 ): AsyncGenerator<{ id: string; text: string }, void, undefined> {
-  const how = { format: formatTold(path) ?? 'jsonl', optional: ['text', 'title'], emptyTexts: true } as const;
+  const name = what === 'documents' ? 'corpus' : what;
+  const wayOut = `Give a file with _id and text as the ${what} (${name}, --${name}).`;
+  const how = {
+    format: formatTold(path) ?? 'jsonl',
+    optional: ['text', 'title'],
+    emptyTexts: true,
+    wayOut,
+  } as const;
   for await (const { _id: id = '', text, title } of readColumns(path, ['_id'], how)) {
     if (id.trim() === '') throw new GradCacheError('INPUT', `${path}: there is an empty _id.`);
     if (before.has(id)) throw new GradCacheError('INPUT', `${path} has two ${what} with the _id ${id}.`);
     if (text === undefined && title === undefined)
-      throw new GradCacheError('INPUT', `${path}: ${id} has neither a "text" nor a "title".`);
+      throw new GradCacheError('INPUT', `${path}: ${id} has neither a "text" nor a "title". ${wayOut}`);
     yield { id, text: `${title ?? ''} ${text ?? ''}`.trim() };
   }
 }

@@ -35,7 +35,7 @@ export async function readJudgements(path: string): Promise<Map<string, Map<stri
       if (places === undefined)
         throw refused(
           `it has ${fields.length} fields; query, document and score are needed, separated by tabs or spaces, or the four ` +
-            'of TREC (query, 0, document, score)',
+            'of TREC (query, 0, document, score); give such a file as the judgements (judgements, --judgements)',
         );
       const [query, document, score] = places.map((place) => fields[place]);
       if (query === undefined || document === undefined || score === undefined)

@@ -1,6 +1,8 @@
+import { formatOf } from '../data/open-records.js';
 import { readPairs } from '../data/read-pairs.js';
 import { readRows, type RowOptions } from '../data/read-rows.js';
 import { badLine } from '../data/row.js';
+import { DATA_SETTINGS, otherRow } from '../data/setting-names.js';
 
 /** How a file is read: as in `readPairs`, except that numbers count as texts and bad lines are always errors. */
 export type TaskOptions = Pick<RowOptions, 'columns' | 'format' | 'header' | 'quoting' | 'signal'>;
@@ -9,19 +11,19 @@ export type TaskOptions = Pick<RowOptions, 'columns' | 'format' | 'header' | 'qu
  * Columns of a file, row by row. Unlike in `readPairs`, a number is taken as its text, since scores and ids are often
  * written so, a column named in `optional` may be missing, and with `emptyTexts` any may be empty.
  *
- * @param how `wayOut`: what to do about a bad line, for its message
+ * @param how `names`: what its settings are called; `wayOut`: what to do about a bad line, where they are none
  * @throws GradCacheError `INPUT` naming file and line
  */
 export async function* readColumns(
   path: string,
   columns: readonly string[],
   how: Omit<TaskOptions, 'columns'> &
-    Pick<RowOptions, 'optional' | 'emptyTexts' | 'check'> & { readonly wayOut?: string } = {},
+    Pick<RowOptions, 'optional' | 'emptyTexts' | 'check' | 'names'> & { readonly wayOut?: string } = {},
 ): AsyncGenerator<Record<string, string>, void, undefined> {
-  const { wayOut, ...options } = how;
-  const { optional = [], format, header, quoting, signal } = options;
+  const { names = DATA_SETTINGS, wayOut = otherRow(names), ...options } = how;
+  const { optional = [], format = formatOf(path, names), header, quoting, signal } = options;
   readPairs(path, { columns: [...columns, ...optional], format, header, quoting, signal }); // refuses wrong options
-  yield* readRows([path], { ...options, columns, numbers: true }, (line) => {
+  yield* readRows([path], { ...options, names, format, columns, numbers: true }, (line) => {
     throw badLine(line, wayOut);
   });
 }

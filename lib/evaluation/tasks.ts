@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireString, show } from '../options/option-values.js';
 import type { Row } from '../data/row.js';
+import { DATA_SETTINGS, otherRow, type SettingNames } from '../data/setting-names.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { readColumns } from './records.js';
 import type { TaskOptions } from './records.js';
@@ -10,11 +11,9 @@ import type { StsTask } from './sts.js';
 
 export type { TaskOptions } from './records.js';
 
-const WAY_OUT =
-  'Correct it, or name other columns (columns, --columns), or the fields of a CSV or TSV file without a header (header, ' +
-  '--fields); for held-out data --eval-columns and --eval-fields.';
-
 const TASK_OPTIONS = ['columns', 'format', 'header', 'quoting', 'signal'];
+
+type RetrievalPairsOptions = TaskOptions & { documents?: Iterable<string> | AsyncIterable<string> };
 
 /**
  * A retrieval task from a file of pairs: every different text of the first column is a query, every different text of
@@ -26,7 +25,16 @@ const TASK_OPTIONS = ['columns', 'format', 'header', 'quoting', 'signal'];
  */
 export async function readRetrievalPairs(
   path: string,
-  options: TaskOptions & { documents?: Iterable<string> | AsyncIterable<string> } = {},
+  options: RetrievalPairsOptions = {},
+): Promise<RetrievalTask> {
+  return retrievalPairs(path, options, DATA_SETTINGS);
+}
+
+/** {@link readRetrievalPairs} of a file whose settings are called otherwise. */
+export async function retrievalPairs(
+  path: string,
+  options: RetrievalPairsOptions,
+  names: SettingNames,
 ): Promise<RetrievalTask> {
   requireString('path', path);
   checkKnown('readRetrievalPairs', options, [...TASK_OPTIONS, 'documents']);
@@ -36,7 +44,7 @@ export async function readRetrievalPairs(
   const queries = new DistinctTexts();
   const documents = new DistinctTexts();
   const relevant: Map<number, number>[] = [];
-  for await (const row of readColumns(path, [queryColumn!, documentColumn!], { ...how, wayOut: WAY_OUT })) {
+  for await (const row of readColumns(path, [queryColumn!, documentColumn!], { ...how, names })) {
     const query = queries.of(row[queryColumn!]!);
     (relevant[query] ??= new Map()).set(documents.of(row[documentColumn!]!), 1);
   }
@@ -55,6 +63,15 @@ export async function readRetrievalPairs(
  * @throws GradCacheError `INPUT` for wrong options, files that cannot be read, and a score that is not a number
  */
 export async function readSts(path: string, options: TaskOptions = {}): Promise<StsTask> {
+  return sentencePairs(path, options, DATA_SETTINGS);
+}
+
+/** {@link readSts} of a file whose settings are called otherwise. */
+export async function sentencePairs(
+  path: string,
+  options: TaskOptions,
+  names: SettingNames,
+): Promise<StsTask> {
   requireString('path', path);
   checkKnown('readSts', options, TASK_OPTIONS);
   const { columns = ['sentence1', 'sentence2', 'score'], ...how } = options;
@@ -67,7 +84,7 @@ export async function readSts(path: string, options: TaskOptions = {}): Promise<
     if (text === undefined || Number.isFinite(Number(text))) return undefined;
     return `it has the score ${show(text)} in the column ${show(score)}, not a number`;
   };
-  const all = { ...how, optional: [score!], check, wayOut: WAY_OUT };
+  const all = { ...how, optional: [score!], check, names };
   for await (const row of readColumns(path, [first!, second!], all)) {
     const text = row[score!];
     if (text === undefined) {
@@ -81,7 +98,7 @@ export async function readSts(path: string, options: TaskOptions = {}): Promise<
   if (task.scores.length === 0)
     throw new GradCacheError(
       'INPUT',
-      `${path}, from line ${begin}: none of its ${unscored} rows has a score in the column ${show(score)}. ${WAY_OUT}`,
+      `${path}, from line ${begin}: none of its ${unscored} rows has a score in the column ${show(score)}. ${otherRow(names)}`,
     );
   return unscored === 0 ? task : { ...task, unscored };
 }

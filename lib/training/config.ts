@@ -138,7 +138,7 @@ export interface EvaluationConfig {
   readonly task: 'retrieval' | 'sts';
   /** File of pairs: anchor and positive for retrieval; two sentences and a score for sts. */
   readonly data: string;
-  /** Default ['anchor', 'positive'], or ['sentence1', 'sentence2', 'score']. */
+  /** Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score']. */
   readonly columns?: readonly string[];
   /** By default told from the file's name. */
   readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';

@@ -1,7 +1,8 @@
+import { HELD_OUT_SETTINGS } from '../data/setting-names.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import { evaluateRetrieval } from '../evaluation/retrieval.js';
 import { evaluateSts } from '../evaluation/sts.js';
-import { readRetrievalPairs, readSts } from '../evaluation/tasks.js';
+import { retrievalPairs, sentencePairs } from '../evaluation/tasks.js';
 import { flattenScores } from '../evaluation/scores.js';
 import type { FilledTrainConfig } from './config.js';
 import { promptOf } from './prompts.js';
@@ -23,13 +24,13 @@ export async function loadHeldOut(
   const { columns: own, format, header, quoting } = config;
   const how = { columns: own, format, header, quoting, signal };
   if (config.task === 'sts') {
-    const task = await readSts(config.data, how);
+    const task = await sentencePairs(config.data, how, HELD_OUT_SETTINGS);
     return {
       measure: async (model, signal) =>
         flattenScores(await evaluateSts(model, task, { similarity, prompt: query, signal })),
     };
   }
-  const task = await readRetrievalPairs(config.data, how);
+  const task = await retrievalPairs(config.data, how, HELD_OUT_SETTINGS);
   return {
     measure: async (model, signal) =>
       flattenScores(

@@ -64,7 +64,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { min: 0, max: 0.99 }),
     prompts: readPrompts(fields.object('prompts'), named),
-    evaluation: readEvaluation(fields.object('evaluation')),
+    evaluation: readEvaluation(fields.object('evaluation'), columns),
     checkpoint: readCheckpoint(fields.object('checkpoint')),
     resume: readResume(fields),
   };
@@ -241,7 +241,11 @@ function readWords(fields: Fields, name: string): Required<PromptWords> {
   return words;
 }
 
-function readEvaluation(fields: Fields | undefined): FilledTrainConfig['evaluation'] {
+/** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
+function readEvaluation(
+  fields: Fields | undefined,
+  trained: readonly string[],
+): FilledTrainConfig['evaluation'] {
   if (fields === undefined) return null;
   const task = fields.required(
     'task',
@@ -249,8 +253,7 @@ function readEvaluation(fields: Fields | undefined): FilledTrainConfig['evaluati
     'give "retrieval" or "sts"',
   );
   const columns =
-    fields.strings('columns') ??
-    (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : ['anchor', 'positive']);
+    fields.strings('columns') ?? (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : trained.slice(0, 2));
   const needed = task === 'sts' ? 3 : 2;
   if (columns.length !== needed) throw refuse(fields.at('columns'), columns, `${needed} columns for ${task}`);
   const evaluation = {

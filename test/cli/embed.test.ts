@@ -129,7 +129,10 @@ test('a failure leaves no file behind, and says what is wrong', async (t) => {
   const args = ['embed', '--model', model, '--device', 'cpu', '--input', rows, '--output', output];
   const failed = await gradcache([...args, '--column', 'text', '--block', '1']);
   assert.equal(failed.code, 1);
-  assert.match(failed.stderr, /INPUT: .*rows\.jsonl, line 2: "text" is null, not a text or number\.\n$/);
+  assert.match(
+    failed.stderr,
+    /INPUT: .*rows\.jsonl, line 2: "text" is null, not a text or number\. Correct it, or name other columns \(--column\)/,
+  );
   const unclear = await gradcache(args);
   assert.match(
     unclear.stderr,

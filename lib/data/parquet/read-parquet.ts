@@ -3,6 +3,7 @@ import { ChildProgram, NoAnswer } from '../../processes/child-program.js';
 import { GradCacheError } from '../../errors.js';
 import { fileError } from '../../files/file-error.js';
 import { show } from '../../options/option-values.js';
+import { DATA_SETTINGS, type SettingNames } from '../setting-names.js';
 import type { ReadRecord, RecordBlocks } from '../row.js';
 import { kindOfSource } from '../source.js';
 import { isDecoded } from '../text-stream.js';
@@ -18,6 +19,7 @@ export interface ParquetOptions {
   readonly optional?: readonly string[];
   /** Columns of numbers count as well. */
   readonly numbers?: boolean;
+  readonly names?: SettingNames;
   /** Ends the reading. */
   readonly signal?: AbortSignal;
   /** Seconds that decoding may take without finishing a page. */
@@ -103,7 +105,7 @@ function toRecords(block: ParquetBlock, columns: readonly string[], firstLine: n
 function columnsOf(
   columns: readonly ParquetColumn[],
   path: string,
-  { wanted, optional = [], numbers = false }: ParquetOptions,
+  { wanted, optional = [], numbers = false, names: settings = DATA_SETTINGS }: ParquetOptions,
 ): string[] {
   const kinds = numbers ? ['text', 'number'] : ['text'];
   const readable = columns.filter(({ kind }) => kind !== undefined && kinds.includes(kind));
@@ -113,7 +115,8 @@ function columnsOf(
     const kind = numbers ? 'column of texts or numbers' : 'text column';
     const what = missing.length > 0 ? `${kind} ${missing.map(show).join(', ')}` : kind;
     const all = columns.map(({ label }) => label).join(', ') || 'none';
-    throw new GradCacheError('INPUT', `${path} has no ${what}; its columns are ${all}.`);
+    const wayOut = missing.length > 0 ? ` Name other columns (${settings.columns}).` : '';
+    throw new GradCacheError('INPUT', `${path} has no ${what}; its columns are ${all}.${wayOut}`);
   }
   const chosen = wanted ? [...wanted, ...optional.filter((name) => names.includes(name))] : names;
   const bad = chosen.find(

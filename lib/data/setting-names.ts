@@ -1,0 +1,51 @@
+/**
+ * What the settings of a file of data are called where the user gives them, in the words that follow "name it": each message
+ * that has such a setting as its way out names it, and no other file's.
+ */
+export interface SettingNames {
+  readonly columns: string;
+  /** Absent, like those below, where there is no such setting for the file. */
+  readonly format?: string;
+  readonly header?: string;
+  readonly fields?: string;
+  readonly quoting?: string;
+}
+
+/** Those of the data that is trained or evaluated on. */
+export const DATA_SETTINGS: Required<SettingNames> = {
+  columns: 'columns, --columns',
+  format: 'format, --format',
+  header: 'header: false, --no-header',
+  fields: 'header: [names], --fields',
+  quoting: 'quoting, --quoting',
+};
+
+/** Those of the held-out data of a run. */
+export const HELD_OUT_SETTINGS: Required<SettingNames> = {
+  columns: 'evaluation.columns, --eval-columns',
+  format: 'evaluation.format, --eval-format',
+  header: 'evaluation.header: false, --no-eval-header',
+  fields: 'evaluation.header: [names], --eval-fields',
+  quoting: 'evaluation.quoting, --eval-quoting',
+};
+
+/** The way out where a CSV or TSV file has no such column in its header. */
+export function otherHeader({ columns, header, fields }: SettingNames): string {
+  const headless =
+    header === undefined
+      ? ''
+      : `, or say that the file has no header (${header}), or what the fields of a file without one are (${fields})`;
+  return `Name other columns (${columns})${headless}.`;
+}
+
+/** The way out where a row is not as it should be. */
+export function otherRow({ columns, fields }: SettingNames): string {
+  const headless =
+    fields === undefined ? '' : `, or the fields of a CSV or TSV file without a header (${fields})`;
+  return `Correct it, or name other columns (${columns})${headless}.`;
+}
+
+/** The way out where a file does not tell whether its fields are in quotes. */
+export function sayQuoting({ quoting }: SettingNames): string {
+  return quoting === undefined ? 'Write it as JSON lines.' : `Say which (${quoting} csv or none).`;
+}
