@@ -21,6 +21,8 @@ export interface Flag {
   readonly help: string;
   /** A switch that is on unless turned off: the help shows it as `--no-NAME`. */
   readonly onByDefault?: boolean;
+  /** Left out of the help: another name of a flag that is in it. */
+  readonly hidden?: boolean;
   /** May be given several times; its value is then a list. */
   readonly repeat?: boolean;
 }
@@ -160,6 +162,7 @@ export function formatHelp(help: {
   for (const [title, flags] of Object.entries(help.sections)) {
     lines.push('', `${title}:`);
     for (const [name, flag] of Object.entries(flags)) {
+      if (flag.hidden === true) continue;
       const left = `  --${flag.onByDefault ? 'no-' : ''}${name}${flag.kind === 'switch' ? '' : ` ${flag.value ?? 'N'}`}`;
       // A flag too long for its column has its text on the next line.
       if (left.length > 28) lines.push(left, ' '.repeat(30) + flag.help);

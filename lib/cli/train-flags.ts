@@ -1,12 +1,11 @@
+import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { isPlainObject } from '../options/realms.js';
 import { UsageError } from './flags.js';
-import type { Arguments, Flag } from './flags.js';
-
-/** A flag of `train`, and the setting of the configuration that it sets. */
-type Setting = Flag & { readonly sets?: string };
+import type { Arguments } from './flags.js';
+import { choiceHelp, flagsOf, type SettingFlag } from './setting-flags.js';
 
 /** Flags of `gradcache train` by section; `sets` is the path of the setting in a configuration file. */
-export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Setting>>>> = {
+export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, SettingFlag>>>> = {
   'Model and data': {
     config: { kind: 'text', value: 'FILE', help: 'settings as JSON; flags win over it' },
     model: { kind: 'text', value: 'FOLDER', sets: 'model', help: 'model folder to start from' },
@@ -122,18 +121,8 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
     },
   },
   Loss: {
-    temperature: { kind: 'number', sets: 'loss.temperature', help: 'default 0.05' },
-    'learn-temperature': {
-      kind: 'switch',
-      sets: 'loss.learned',
-      help: 'learn it, starting from that (0.01 or more, and never below)',
-    },
-    similarity: { kind: 'text', value: 'KIND', sets: 'loss.similarity', help: 'cosine (default) or dot' },
-    symmetric: {
-      kind: 'switch',
-      sets: 'loss.symmetric',
-      help: 'compare each positive with all anchors as well',
-    },
+    loss: { kind: 'text', value: 'NAME', sets: 'loss.kind', help: choiceHelp(LOSSES, DEFAULT_LOSS) },
+    ...flagsOf('loss', LOSSES),
   },
   Optimisation: {
     epochs: { kind: 'number', sets: 'epochs', help: 'passes over the data; default 1' },
@@ -245,6 +234,12 @@ export function settingsOf(
       throw new UsageError(`--${given.join(' and --')} exclude each other: give one of them.`);
     if (given.length > 0) for (const name of replaces) delete merged[name];
   }
+  const given = settings().filter(([name]) => args.get(name) !== undefined);
+  for (const [name, { sets, hidden }] of given) {
+    const [other] = given.find((flag) => flag[0] !== name && flag[1].sets === sets) ?? [];
+    if (hidden === true && other !== undefined)
+      throw new UsageError(`--${other} and --${name} are the same setting: give one of them.`);
+  }
   for (const [header, fields] of HEADERS) {
     if (args.get(header) === true && args.get(fields) !== undefined)
       throw new UsageError(
@@ -313,7 +308,7 @@ function putPrompts(merged: Record<string, unknown>, args: Arguments): void {
   }
 }
 
-function settings(): [string, Setting][] {
+function settings(): [string, SettingFlag][] {
   return Object.values(TRAIN_SECTIONS).flatMap((section) => Object.entries(section));
 }
 

@@ -1,9 +1,11 @@
 import type { LossSettings } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
+import { refuse } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireBoolean, requireNumber, requireOneOf, show } from '../options/option-values.js';
 import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
-import type { LossOptions, LossWithGradients } from './loss.js';
+import type { LossOptions } from './loss.js';
+import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
 import { targetsOf, TiledLoss } from './tiled-loss.js';
 
 /** Settings of {@link infoNCE}. */
@@ -21,10 +23,7 @@ export interface InfoNCEOptions {
 }
 
 /** What {@link infoNCE} returns. */
-export interface InfoNCELoss extends LossWithGradients {
-  /** What similarities are divided by: as given, or as learned up to the last update that was awaited. */
-  readonly temperature: number;
-}
+export type InfoNCELoss = TrainedLoss;
 
 /** The largest inverse temperature that a learned one reaches, as in CLIP. */
 const GREATEST_SCALE = 100;
@@ -98,3 +97,48 @@ function temperatureOf(given: unknown): { initial: unknown; learned: boolean } {
   requireBoolean('temperature.learned', learned);
   return { initial, learned };
 }
+
+/** InfoNCE in a configuration. */
+export interface InfoNCESettings {
+  /** Divides similarities; smaller is sharper. Default 0.05. */
+  readonly temperature: number;
+  /** Learn the temperature, as CLIP does. Default false. */
+  readonly learned: boolean;
+  /** Default 'cosine'. The saved model records it. */
+  readonly similarity: 'cosine' | 'dot';
+  /** Also compare each positive with all anchors. Default false. */
+  readonly symmetric: boolean;
+}
+
+/** InfoNCE in `train`. */
+export const infoNCEKind: LossKind<InfoNCESettings> = {
+  about: "each anchor's positive against all other candidates",
+  columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
+  settings: {
+    temperature: { kind: 'number', above: 0, default: 0.05, flag: 'temperature', help: 'default 0.05' },
+    learned: {
+      kind: 'switch',
+      default: false,
+      flag: 'learn-temperature',
+      help: 'learn it, starting from that (0.01 or more, and never below)',
+    },
+    similarity: SIMILARITY,
+    symmetric: {
+      kind: 'switch',
+      default: false,
+      flag: 'symmetric',
+      help: 'compare each positive with all anchors as well',
+    },
+  },
+  check({ learned, temperature }, fields) {
+    if (!learned || temperature >= 1 / GREATEST_SCALE) return;
+    throw refuse(
+      fields.at('temperature'),
+      temperature,
+      `a number from ${1 / GREATEST_SCALE}, which a learned temperature never falls below`,
+    );
+  },
+  make: ({ temperature: initial, learned, similarity, symmetric }) =>
+    infoNCE({ temperature: { initial, learned }, similarity, symmetric }),
+  temperature: ({ temperature }) => temperature,
+};

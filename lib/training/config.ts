@@ -1,4 +1,5 @@
 import type { Quoting } from '../data/quoting.js';
+import type { FilledLossConfig, LossConfig } from '../losses/loss-kinds.js';
 
 /**
  * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. {@link train}
@@ -36,16 +37,8 @@ export interface TrainConfig {
    * has left ('auto'), or the last chunk's ('last', the default), which takes memory only during the loss.
    */
   readonly retain?: number | 'auto' | 'last';
-  readonly loss?: {
-    /** Divides similarities; smaller is sharper. Default 0.05. */
-    readonly temperature?: number;
-    /** Learn the temperature, as CLIP does. Default false. */
-    readonly learned?: boolean;
-    /** Default 'cosine'. The saved model records it. */
-    readonly similarity?: 'cosine' | 'dot';
-    /** Also compare each positive with all anchors. Default false. */
-    readonly symmetric?: boolean;
-  };
+  /** Default: InfoNCE. */
+  readonly loss?: LossConfig;
   readonly optimizer?: {
     /** Default 2e-5. */
     readonly lr?: number;
@@ -166,7 +159,7 @@ export interface FilledTrainConfig extends Filled<
   | 'resume'
 > {
   readonly data: readonly string[];
-  readonly loss: Required<NonNullable<TrainConfig['loss']>>;
+  readonly loss: FilledLossConfig;
   readonly optimizer: Required<NonNullable<TrainConfig['optimizer']>>;
   readonly schedule: Required<NonNullable<TrainConfig['schedule']>>;
   readonly prompts: Readonly<Record<string, string | Required<PromptWords>>>;

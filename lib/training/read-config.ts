@@ -1,12 +1,10 @@
 import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import type { FilledTrainConfig, NewModel, PromptWords, TrainConfig } from './config.js';
+import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 
 const DEFAULT_COLUMNS = ['anchor', 'positive'];
-
-/** As in CLIP. */
-const LEAST_LEARNED = 0.01;
 
 /**
  * Checks a configuration and fills in its defaults.
@@ -19,13 +17,8 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
   const fields = new Fields(value, path);
   const named = fields.strings('columns');
   const columns = named ?? DEFAULT_COLUMNS;
-  if (columns.length < 2 || new Set(columns).size < columns.length) {
-    throw refuse(
-      fields.at('columns'),
-      columns,
-      'two or more different columns: anchor, positive, hard negatives',
-    );
-  }
+  const loss = readLoss(fields.object('loss') ?? new Fields({}, fields.at('loss')));
+  requireColumns(fields.at('columns'), columns, loss);
   const epochs = fields.count('epochs');
   const steps = fields.count('steps');
   if (epochs !== undefined && steps !== undefined) {
@@ -51,7 +44,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
     ),
     chunk: readChunk(fields),
     retain: readRetain(fields),
-    loss: readLoss(fields.object('loss')),
+    loss,
     optimizer: readOptimizer(fields.object('optimizer')),
     schedule: readSchedule(fields.object('schedule')),
     epochs: steps === undefined ? (epochs ?? 1) : undefined,
@@ -153,23 +146,6 @@ function readDevice(fields: Fields): string {
   const device = fields.string('device') ?? 'auto';
   if (/^(auto|cpu|cuda(:\d+)?)$/.test(device)) return device;
   throw refuse(fields.at('device'), device, '"auto", "cpu", "cuda" or "cuda:N"');
-}
-
-function readLoss(fields: Fields | undefined): FilledTrainConfig['loss'] {
-  const loss = {
-    temperature: fields?.number('temperature', { above: 0 }) ?? 0.05,
-    learned: fields?.boolean('learned') ?? false,
-    similarity: fields?.oneOf('similarity', ['cosine', 'dot']) ?? ('cosine' as const),
-    symmetric: fields?.boolean('symmetric') ?? false,
-  };
-  fields?.done();
-  if (loss.learned && loss.temperature < LEAST_LEARNED)
-    throw refuse(
-      fields!.at('temperature'),
-      loss.temperature,
-      `a number from ${LEAST_LEARNED}, which a learned temperature never falls below`,
-    );
-  return loss;
 }
 
 function readOptimizer(fields: Fields | undefined): FilledTrainConfig['optimizer'] {

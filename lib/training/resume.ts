@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { GradCacheError } from '../errors.js';
+import { DEFAULT_LOSS } from '../losses/loss-kinds.js';
 import { show } from '../options/option-values.js';
 import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
@@ -35,6 +36,12 @@ function mayChange(name: string, now: unknown): boolean {
 
 /** Settings that are objects of settings; what is given of them is put over what is stored. */
 const SECTIONS = ['loss', 'optimizer', 'schedule', 'prompts', 'evaluation', 'checkpoint'];
+
+/** Sections that are of a kind: settings of one kind are not those of another. The default is that of earlier versions. */
+const KINDS: Readonly<Record<string, { readonly key: string; readonly default?: string }>> = {
+  evaluation: { key: 'task' },
+  loss: { key: 'kind', default: DEFAULT_LOSS },
+};
 
 /** A run that goes on from a checkpoint. */
 export interface Resumed {
@@ -137,8 +144,11 @@ function putOverSection(
   before: Readonly<Record<string, unknown>>,
   given: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
-  // Columns of one kind of held-out data are not those of another.
-  if (name === 'evaluation' && isGiven(given.task) && given.task !== before.task) return { ...given };
+  const kind = KINDS[name];
+  if (kind !== undefined && isGiven(given[kind.key])) {
+    const kept = before[kind.key] ?? kind.default;
+    if (given[kind.key] !== kept) return { ...given };
+  }
   const set = Object.entries(given).filter(([, value]) => isGiven(value));
   return { ...before, ...Object.fromEntries(set) };
 }

@@ -7,7 +7,8 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../files/file-error.js';
 import { GradCache } from '../step/gradcache.js';
-import { infoNCE, type InfoNCELoss } from '../losses/info-nce.js';
+import type { TrainedLoss } from '../losses/loss-kind.js';
+import { makeLoss } from '../losses/loss-kinds.js';
 import { AdamW } from '../optim/adamw.js';
 import { constantSchedule, cosineSchedule, linearSchedule } from '../optim/schedules.js';
 import type { Schedule } from '../optim/schedules.js';
@@ -32,7 +33,7 @@ export interface Run {
   readonly done: number;
   /** The checkpoint folder that the run goes on from. */
   readonly resumed: string | null;
-  readonly loss: InfoNCELoss;
+  readonly loss: TrainedLoss;
   /** The settings that the order of the data follows from; kept in checkpoints. */
   readonly order: Readonly<Record<string, unknown>>;
 }
@@ -58,9 +59,8 @@ export async function openRun(
   let optimizer: AdamW | undefined;
   try {
     savePrompts(config, model);
-    const { temperature: initial, learned, similarity, symmetric } = config.loss;
-    model.setSimilarity(similarity); // saved with the model
-    const loss = infoNCE({ temperature: { initial, learned }, similarity, symmetric });
+    model.setSimilarity(config.loss.similarity); // saved with the model
+    const loss = makeLoss(config.loss);
     const gradcache = new GradCache({
       encoders: config.columns.map(() => model),
       loss,

@@ -1,6 +1,7 @@
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { GradCacheError } from '../errors.js';
 import { onFiles } from '../files/file-error.js';
+import { temperatureOf } from '../losses/loss-kinds.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
 import { chunkSeed } from '../options/seeds.js';
@@ -146,7 +147,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       steps: finished.step,
       loss: null,
       model: modelFolder(config.output),
-      temperature: finished.temperature ?? config.loss.temperature,
+      temperature: finished.temperature ?? temperatureOf(config.loss),
       scores: finished.scores,
       skipped: data.skipped,
     };

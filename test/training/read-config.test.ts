@@ -9,6 +9,7 @@ test('what is not given has its default', () => {
   assert.deepEqual(config.columns, ['anchor', 'positive']);
   assert.deepEqual(config.data, ['pairs.jsonl']);
   assert.deepEqual(config.loss, {
+    kind: 'infonce',
     temperature: 0.05,
     learned: false,
     similarity: 'cosine',

@@ -3,6 +3,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainConfig } from '../../lib/training/config.js';
+import { resumeConfig } from '../../lib/training/resume.js';
 import { train } from '../../lib/training/train.js';
 import { digests, pairs, record, shortRun, writeRows } from './support.js';
 
@@ -262,4 +263,16 @@ test('the same rows in other files and another format are the same run, and so a
     await digests(join(stopping.output, 'model')),
     await digests(join(skipping.output, 'model')),
   );
+});
+
+test('the loss of a checkpoint that names none is the default one, with the settings that it has', () => {
+  const loss = { temperature: 0.3, learned: true, similarity: 'dot', symmetric: true };
+  const config = { model: 'm', data: ['p.jsonl'], batch: 8, loss };
+  const state = { step: 1, order: {}, config };
+  const resumed = { folder: 'run', checkpoint: { state, optimizer: new Map(), loss: new Map() } };
+  for (const given of [{}, { loss: { kind: 'infonce' } }]) {
+    const read = resumeConfig({ output: 'run', ...given }, resumed);
+    assert.deepEqual(read.config.loss, { kind: 'infonce', ...loss });
+    assert.deepEqual(read.notes, []);
+  }
 });

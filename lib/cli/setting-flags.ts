@@ -1,0 +1,60 @@
+import type { AnySetting } from '../options/setting-table.js';
+import type { Flag } from './flags.js';
+
+/** A flag, and the setting of the configuration that it sets. */
+export type SettingFlag = Flag & { readonly sets?: string };
+
+/** Things of several kinds, each with its own table of settings. */
+type Kinds = Readonly<Record<string, { readonly about: string; readonly settings: object }>>;
+
+/**
+ * Flags for the settings of whichever kind a section of the configuration is: `--loss.scale` sets `loss.scale`. A setting
+ * that brings a shorter flag has both, and the help shows that one.
+ */
+export function flagsOf(section: string, kinds: Kinds): Record<string, SettingFlag> {
+  const flags: Record<string, SettingFlag> = {};
+  for (const [name, settings] of byName(kinds)) {
+    const sets = `${section}.${name}`;
+    const [{ setting }] = settings as [Named];
+    const short = settings.find((each) => each.setting.flag !== undefined)?.setting.flag;
+    const flag: SettingFlag = {
+      kind: setting.kind === 'choice' ? 'text' : setting.kind,
+      ...(setting.kind === 'choice' ? { value: 'KIND' } : {}),
+      sets,
+      help: helpOf(settings, Object.keys(kinds).length),
+    };
+    if (short !== undefined) flags[short] = flag;
+    flags[sets] = { ...flag, hidden: short !== undefined };
+  }
+  return flags;
+}
+
+/** The help of the flag that chooses the kind. */
+export function choiceHelp(kinds: Kinds, standard: string): string {
+  return Object.entries(kinds)
+    .map(([name, { about }]) => `${name}${name === standard ? ' (default)' : ''}: ${about}`)
+    .join('; ');
+}
+
+/** A setting of one kind. */
+interface Named {
+  readonly kind: string;
+  readonly setting: AnySetting;
+}
+
+function byName(kinds: Kinds): Map<string, Named[]> {
+  const found = new Map<string, Named[]>();
+  for (const [kind, { settings }] of Object.entries(kinds)) {
+    for (const [name, setting] of Object.entries<AnySetting>(settings as Record<string, AnySetting>))
+      found.set(name, [...(found.get(name) ?? []), { kind, setting }]);
+  }
+  return found;
+}
+
+/** Says of which kinds a setting is, where it is not the same for all of them. */
+function helpOf(settings: readonly Named[], kinds: number): string {
+  const texts = new Set(settings.map(({ setting }) => setting.help));
+  const [text] = texts;
+  if (settings.length === kinds && texts.size === 1) return text as string;
+  return settings.map(({ kind, setting }) => `${kind}: ${setting.help}`).join('; ');
+}

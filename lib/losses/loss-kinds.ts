@@ -1,0 +1,57 @@
+import { refuse, type Fields } from '../options/fields.js';
+import { readSettings } from '../options/setting-table.js';
+import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
+import type { LossKind, TrainedLoss } from './loss-kind.js';
+
+/** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
+interface LossSettings {
+  infonce: InfoNCESettings;
+}
+
+/** The losses that a run can be trained with. */
+export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
+  infonce: infoNCEKind,
+};
+
+/** The loss of a run that names none. */
+export const DEFAULT_LOSS = 'infonce';
+
+type LossName = keyof LossSettings;
+
+/** A loss in a configuration: its name, and those of its settings that are not to be the default. */
+export type LossConfig =
+  | ({ readonly kind?: typeof DEFAULT_LOSS } & Partial<LossSettings[typeof DEFAULT_LOSS]>)
+  | { [K in LossName]: { readonly kind: K } & Partial<LossSettings[K]> }[LossName];
+
+type Filled<K extends LossName> = { readonly kind: K } & LossSettings[K];
+
+/** A {@link LossConfig} with all of its settings. */
+export type FilledLossConfig = { [K in LossName]: Filled<K> }[LossName];
+
+/** Reads the loss of a configuration. @throws GradCacheError `INPUT` */
+export function readLoss(fields: Fields): FilledLossConfig {
+  return readKind(fields, fields.oneOf('kind', Object.keys(LOSSES) as LossName[]) ?? DEFAULT_LOSS);
+}
+
+function readKind<K extends LossName>(fields: Fields, kind: K): Filled<K> {
+  const settings = readSettings(fields, LOSSES[kind].settings);
+  fields.done();
+  LOSSES[kind].check?.(settings, fields);
+  return { kind, ...settings };
+}
+
+/** Looks whether a loss can be computed from the columns. @throws GradCacheError `INPUT` */
+export function requireColumns(path: string, columns: readonly string[], { kind }: FilledLossConfig): void {
+  const { least, needed } = LOSSES[kind].columns;
+  if (columns.length < least || new Set(columns).size < columns.length) throw refuse(path, columns, needed);
+}
+
+/** The loss of a configuration. */
+export function makeLoss<K extends LossName>(loss: Filled<K>): TrainedLoss {
+  return LOSSES[loss.kind].make(loss);
+}
+
+/** What the loss of a configuration divides similarities by, before anything is learned. */
+export function temperatureOf<K extends LossName>(loss: Filled<K>): number {
+  return LOSSES[loss.kind].temperature(loss);
+}

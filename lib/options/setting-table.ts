@@ -1,0 +1,52 @@
+import type { Fields, NumberRule } from './fields.js';
+
+/** What every setting of a table says about itself. */
+interface Described<T> {
+  readonly default: T;
+  /** For the help of the command line. */
+  readonly help: string;
+  /** A flag beside `--SECTION.NAME`, without its dashes. */
+  readonly flag?: string;
+}
+
+type NumberSetting = Described<number> & NumberRule & { readonly kind: 'number' };
+type SwitchSetting = Described<boolean> & { readonly kind: 'switch' };
+type ChoiceSetting<T extends string> = Described<T> & {
+  readonly kind: 'choice';
+  readonly accepted: readonly T[];
+};
+
+/** A setting of any type. */
+export type AnySetting = NumberSetting | SwitchSetting | ChoiceSetting<string>;
+
+type SettingOf<T> = [T] extends [number]
+  ? NumberSetting
+  : [T] extends [boolean]
+    ? SwitchSetting
+    : [T] extends [string]
+      ? ChoiceSetting<T>
+      : never;
+
+/** The settings of one kind of thing by name: what configuration files and the command line know of them. */
+export type SettingTable<S> = { readonly [K in keyof S]: SettingOf<S[K]> };
+
+/**
+ * Reads the settings of a table, with their defaults.
+ *
+ * @throws GradCacheError `INPUT` naming the setting, its value and what would be accepted
+ */
+export function readSettings<S>(fields: Fields, table: SettingTable<S>): S {
+  const entries = Object.entries<AnySetting>(table as Readonly<Record<string, AnySetting>>);
+  return Object.fromEntries(entries.map(([name, setting]) => [name, read(fields, name, setting)])) as S;
+}
+
+function read(fields: Fields, name: string, setting: AnySetting): unknown {
+  switch (setting.kind) {
+    case 'number':
+      return fields.number(name, setting) ?? setting.default;
+    case 'switch':
+      return fields.boolean(name) ?? setting.default;
+    case 'choice':
+      return fields.oneOf(name, setting.accepted) ?? setting.default;
+  }
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseFlags } from '../../lib/cli/flags.js';
+import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
+import { LOSSES, makeLoss } from '../../lib/losses/loss-kinds.js';
+import type { AnySetting } from '../../lib/options/setting-table.js';
+import type { FilledTrainConfig } from '../../lib/training/config.js';
+import { readTrainConfig } from '../../lib/training/read-config.js';
+
+const LEAST = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };
+const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRAIN_SECTIONS)[string];
+
+const read = (loss: unknown) => readTrainConfig({ ...LEAST, loss }).loss;
+const readFlags = (...args: string[]): FilledTrainConfig['loss'] =>
+  readTrainConfig(settingsOf(parseFlags(flags, args), LEAST)).loss;
+
+/** A value that is not the default, as the configuration and as flags have it. */
+function another(setting: AnySetting): { value: unknown; flags: (name: string) => string[] } {
+  switch (setting.kind) {
+    case 'number':
+      return { value: 0.5, flags: (name) => [`--${name}`, '0.5'] };
+    case 'switch':
+      return { value: !setting.default, flags: (name) => [`--${setting.default ? 'no-' : ''}${name}`] };
+    case 'choice': {
+      const value = setting.accepted.find((choice) => choice !== setting.default)!;
+      return { value, flags: (name) => [`--${name}`, value] };
+    }
+  }
+}
+
+for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
+  test(`${kind}: every setting is one of the configuration file and of the command line`, () => {
+    const defaults = read({ kind });
+    assert.equal(defaults.kind, kind);
+    assert.ok(makeLoss(defaults).temperature > 0);
+    for (const [name, setting] of Object.entries<AnySetting>({ ...settings })) {
+      const { value, flags: given } = another(setting);
+      const expected = { ...defaults, [name]: value };
+      assert.deepEqual(read({ kind, [name]: value }), expected, name);
+      for (const flag of [`loss.${name}`, setting.flag ?? []].flat()) {
+        assert.deepEqual(readFlags('--loss', kind, ...given(flag)), expected, flag);
+      }
+      if (setting.flag !== undefined) {
+        const twice = [...given(`loss.${name}`), ...given(setting.flag)];
+        assert.throws(() => readFlags('--loss', kind, ...twice), /are the same setting: give one of them/);
+      }
+      assert.throws(() => read({ kind, [name]: {} }), { path: `config.loss.${name}` });
+    }
+    assert.throws(
+      () => read({ kind, elsewhere: 1 }),
+      /config\.loss\.elsewhere is not a setting; known are kind, /,
+    );
+    for (const few of [['anchor'], ['anchor', 'anchor']]) {
+      const config = { ...LEAST, columns: few, loss: { kind } };
+      assert.throws(() => readTrainConfig(config), { message: new RegExp(columns.needed) });
+    }
+  });
+}
+
+test('a loss that is not in the list is refused with those that are', () => {
+  assert.throws(
+    () => read({ kind: 'triplets' }),
+    /config\.loss\.kind is "triplets", a string; accepted is "infonce"/,
+  );
+  assert.throws(() => readFlags('--loss', 'triplets'), { path: 'config.loss.kind' });
+});
