@@ -24,6 +24,7 @@ export function refuseToFreeze(tensor: object): void {
   if (!parameters.has(tensor)) return;
   throw new GradCacheError(
     'INPUT',
-    "requiresGrad of an encoder's parameter is true; to leave a parameter as it is, leave it out of the optimizer.",
+    "requiresGrad of an encoder's parameter is true; to leave a parameter as it is, leave it out of the optimizer, or " +
+      'name it in the option frozen of TextEncoder.load.',
   );
 }

@@ -3,38 +3,13 @@
 #include <utility>
 
 #include "binding/async.h"
+#include "binding/settings.h"
 #include "binding/tensor.h"
 #include "core/error.h"
 
 namespace gradcache::binding {
 
 namespace {
-
-Settings settingsFrom(const Napi::Object& object) {
-  std::map<std::string, Settings::Value> values;
-  const Napi::Array names = object.GetPropertyNames();
-  for (uint32_t k = 0; k < names.Length(); ++k) {
-    const std::string name = names.Get(k).ToString();
-    const Napi::Value value = object.Get(name);
-    if (value.IsNumber()) {
-      values[name] = value.As<Napi::Number>().DoubleValue();
-    } else if (value.IsBoolean()) {
-      values[name] = value.As<Napi::Boolean>().Value();
-    } else if (value.IsString()) {
-      values[name] = value.As<Napi::String>().Utf8Value();
-    } else {
-      require(value.IsArray(), "INPUT", "encoder setting '", name, "' is of a kind that no setting has");
-      std::vector<Settings> list;
-      const auto array = value.As<Napi::Array>();
-      for (uint32_t each = 0; each < array.Length(); ++each) {
-        require(array.Get(each).IsObject(), "INPUT", "encoder setting '", name, "' must hold objects");
-        list.push_back(settingsFrom(array.Get(each).As<Napi::Object>()));
-      }
-      values[name] = std::move(list);
-    }
-  }
-  return Settings(std::move(values));
-}
 
 std::vector<std::string> frozenFrom(const Napi::Value& value) {
   std::vector<std::string> names;
@@ -89,9 +64,8 @@ void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
 
 EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
-    require(info[0].IsObject(), "INPUT", "an encoder takes its settings as an object");
     encoder_ =
-        std::make_shared<Encoder>(settingsFrom(info[0].As<Napi::Object>()), precisionFrom(info[1].ToString()),
+        std::make_shared<Encoder>(settingsFrom("an encoder", info[0]), precisionFrom(info[1].ToString()),
                                   deviceFromName(nameFrom(info[2], "DEVICE", "device")), frozenFrom(info[3]));
   });
 }

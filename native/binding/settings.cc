@@ -14,7 +14,12 @@ Settings::Value valueFrom(const std::string& owner, const std::string& name, con
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
   if (value.IsString()) return value.As<Napi::String>().Utf8Value();
   require(value.IsArray(), "INPUT", "setting '", name, "' of ", owner, " is of a kind that no setting has");
-  return integers(value, name.c_str());
+  const auto array = value.As<Napi::Array>();
+  if (array.Length() == 0 || !array.Get(uint32_t{0}).IsObject()) return integers(value, name.c_str());
+  std::vector<Settings> list;
+  for (uint32_t k = 0; k < array.Length(); ++k)
+    list.push_back(settingsFrom("an entry of '" + name + "' of " + owner, array.Get(k)));
+  return list;
 }
 
 }  // namespace

@@ -6,12 +6,12 @@
 #include <string>
 
 #include "blocks/distance_bias.h"
+#include "core/settings.h"
 #include "kernels/activation/activation.h"
 #include "model/block.h"
 #include "model/builder.h"
 #include "model/layer_norm.h"
 #include "model/linear.h"
-#include "model/settings.h"
 
 namespace gradcache {
 

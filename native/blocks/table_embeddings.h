@@ -4,10 +4,10 @@
 #include <optional>
 #include <string>
 
+#include "core/settings.h"
 #include "model/block.h"
 #include "model/builder.h"
 #include "model/layer_norm.h"
-#include "model/settings.h"
 
 namespace gradcache {
 

@@ -1,8 +1,9 @@
-// What something is made from, by name: numbers, truths, texts and lists of whole numbers. Whoever needs a
-// setting asks for it; one that nobody has asked for is a mistake of the caller's.
+// What something is made from, by name: numbers, truths, texts, lists of whole numbers and of such records.
+// Whoever needs a setting asks for it; one that nobody has asked for is a mistake of the caller's.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -12,9 +13,13 @@
 
 namespace gradcache {
 
+// More layers of any kind than a model has: tables of what is to be made take memory before any tensor asks
+// for its own.
+constexpr int64_t kMostLayers = 4096;
+
 class Settings {
  public:
-  using Value = std::variant<double, bool, std::string, std::vector<int64_t>>;
+  using Value = std::variant<double, bool, std::string, std::vector<int64_t>, std::vector<Settings>>;
   // `owner` is whose settings they are, for messages.
   Settings(std::string owner, std::map<std::string, Value> values)
       : owner_(std::move(owner)), values_(std::move(values)) {}
@@ -28,6 +33,12 @@ class Settings {
   const std::vector<int64_t>& integers(const std::string& name) const {
     return get<std::vector<int64_t>>(name, "a list of whole numbers");
   }
+
+  // A whole number from `least` to `most`, else CHECKPOINT.
+  int64_t size(const std::string& name, int64_t least = 1,
+               int64_t most = std::numeric_limits<int32_t>::max()) const;
+  // At most kMostLayers records, else CHECKPOINT.
+  const std::vector<Settings>& list(const std::string& name) const;
 
   // Throws INPUT for a setting that nobody has asked for.
   void requireAllRead() const;

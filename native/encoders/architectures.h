@@ -3,8 +3,8 @@
 
 #include <string>
 
+#include "core/settings.h"
 #include "model/builder.h"
-#include "model/settings.h"
 
 namespace gradcache {
 

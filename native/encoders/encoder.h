@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "model/builder.h"
 #include "model/head.h"
 #include "model/packed_tokens.h"
 #include "model/parameters.h"
-#include "model/settings.h"
 
 namespace gradcache {
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "core/settings.h"
 #include "kernels/pool/pool.h"
 #include "model/block.h"
-#include "model/settings.h"
 
 namespace gradcache {
 
