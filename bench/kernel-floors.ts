@@ -1,6 +1,6 @@
 /**
  * Every CUDA kernel of ours by itself, beside the time that its bytes take at the memory's rate: what
- * bench/kernels/{rows,attention}.py print, as a table.
+ * test/cuda/{rows,attention}.py print, as a table.
  *
  *   npm run bench -- kernel-floors [--tokens 32768] [--write]
  *   npm run bench -- kernel-floors --log FILE … --gpu NAME [--write]      the table from what an earlier run printed
@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { projectRoot } from '../test/oracle/python.js';
 import { gpuName, table, writeResults } from './support/results.js';
 
-const PROGRAMS = ['bench/kernels/rows.py', 'bench/kernels/attention.py'];
+const PROGRAMS = ['test/cuda/rows.py', 'test/cuda/attention.py'];
 
 /** "BERT-base T=32768 gelu forward   402.7 MB  floor 0.0966  measured 0.1100 ms   3.66 TB/s  1.14x" */
 const LINE =
@@ -38,7 +38,7 @@ const ATTENTION_COLUMNS = [
   'flash / ours',
 ];
 
-/** How many tokens bench/kernels/attention.py takes. */
+/** How many tokens test/cuda/attention.py takes. */
 const ATTENTION_TOKENS = '32768';
 
 const { values: options } = parseArgs({

@@ -16,7 +16,7 @@ for tool in memcheck racecheck; do
   for program in rows attention; do
     (
       timeout 400 "$sanitizer" --tool "$tool" --error-exitcode 9 \
-        python3 "bench/kernels/$program.py" --small --library "$library" >"$logs/$tool-$program.log" 2>&1
+        python3 "test/cuda/$program.py" --small --library "$library" >"$logs/$tool-$program.log" 2>&1
       echo $? >"$logs/$tool-$program.code"
     ) &
   done

@@ -19,7 +19,7 @@ import { openOutputFile } from '../../lib/cli/output-file.js';
 import { openVectorFile } from '../../lib/cli/vector-files.js';
 import { refuseOverwriting, refuseReplacing } from '../../lib/files/overwrite.js';
 import { replaceFile } from '../../lib/files/replace-file.js';
-import { replacePromised, systemError } from '../encoders/system-faults.js';
+import { replacePromised, systemError } from '../files/system-faults.js';
 import { temporaryFolder } from '../training/support.js';
 
 async function write(path: string, text: string): Promise<void> {

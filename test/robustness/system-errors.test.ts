@@ -13,7 +13,7 @@ import {
 } from '../../lib/index.js';
 import { openVectorFile } from '../../lib/cli/vector-files.js';
 import { collect, temporaryFolder, testFolder } from '../data/temporary-folder.js';
-import { FailingSystem } from '../encoders/system-faults.js';
+import { FailingSystem } from '../files/system-faults.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 
 const CONFIG = {

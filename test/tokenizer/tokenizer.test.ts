@@ -5,7 +5,7 @@ import { test, type TestContext } from 'node:test';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import type { TokenBatch } from '../../lib/tokenizer/tokenizer.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
-import { smallTokenizer, writeFiles } from './small-model.js';
+import { smallTokenizer, writeFiles } from '../encoders/small-model.js';
 
 const CLS = 2;
 const SEP = 3;

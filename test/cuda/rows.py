@@ -1,6 +1,6 @@
 """Checks and times the CUDA kernels that work on rows: norms, embeddings, activations, column sums, rows of tables, pooling.
 
-    python3 bench/kernels/rows.py [--small] [--library build-cuda/libgradcache_cuda.so]
+    python3 test/cuda/rows.py [--small] [--library build-cuda/libgradcache_cuda.so]
 
 Every function against a float64 reference on fresh random data: odd sizes, both types, dropout or none, gradients that
 accumulate, the same bits from a second run. Then the time of each at the shapes that encoders have. --small checks tiny

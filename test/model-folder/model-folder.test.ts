@@ -13,7 +13,7 @@ import {
   writeFiles,
   writeSentenceTransformers,
   writeTransformers,
-} from './small-model.js';
+} from '../encoders/small-model.js';
 
 async function lengthOf(
   t: Parameters<typeof temporaryFolder>[0],

@@ -6,7 +6,7 @@ import { test, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { ChildProgram, type NoAnswer } from '../../lib/processes/child-program.js';
 import { isAlive } from '../../lib/processes/process-alive.js';
-import { temporaryFolder } from './temporary-folder.js';
+import { temporaryFolder } from '../data/temporary-folder.js';
 
 const library = (name: string) => new URL(`../../lib/${name}.js`, import.meta.url).href;
 
@@ -15,7 +15,7 @@ async function evaluator(t: TestContext): Promise<URL> {
   const path = join(await temporaryFolder(t), 'program.mjs');
   await writeFile(
     path,
-    `import { endWithParent } from ${JSON.stringify(library('end-with-parent'))};
+    `import { endWithParent } from ${JSON.stringify(library('processes/end-with-parent'))};
      endWithParent();
      const reply = (reply) => process.send({ kind: 'reply', reply });
      process.on('message', ({ code }) => eval(code));
@@ -67,7 +67,7 @@ test('a signal ends the child in the midst of its work, and so does end()', asyn
 test('a child neither outlives its parent nor holds it, however either is busy', async (t) => {
   const program = (await evaluator(t)).href;
   const parent = (after: string) => `
-    import { ChildProgram } from ${JSON.stringify(library('child-program'))};
+    import { ChildProgram } from ${JSON.stringify(library('processes/child-program'))};
     const child = new ChildProgram(new URL(${JSON.stringify(program)}));
     console.log(await child.ask({ code: 'reply(process.pid)' }));
     ${after}`;
@@ -85,7 +85,7 @@ test('a child neither outlives its parent nor holds it, however either is busy',
 
 test("a debugger's port and what is on the command line are not handed to a child", async (t) => {
   const script = `
-    import { ChildProgram } from ${JSON.stringify(library('child-program'))};
+    import { ChildProgram } from ${JSON.stringify(library('processes/child-program'))};
     const child = new ChildProgram(new URL(${JSON.stringify((await evaluator(t)).href)}));
     console.log(await child.ask({ code: 'reply([process.execArgv, process.env.NODE_OPTIONS])' }));
     child.end();`;

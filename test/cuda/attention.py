@@ -1,6 +1,6 @@
 """Checks and times the CUDA attention over packed sequences.
 
-    python3 bench/kernels/attention.py [--small] [--library build-cuda/libgradcache_cuda.so]
+    python3 test/cuda/attention.py [--small] [--library build-cuda/libgradcache_cuda.so]
 
 Forward and backward against a float64 reference on fresh random data: lengths from 0 to beyond a block, heads of 32 and
 64, dropout or none, with and without a bias of distances, the same bits from a second run. Then the time of each next to

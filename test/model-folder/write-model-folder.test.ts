@@ -17,7 +17,7 @@ import {
   writeFiles,
   writeSentenceTransformers,
   writeTransformers,
-} from './small-model.js';
+} from '../encoders/small-model.js';
 
 const json = async (...path: string[]) =>
   JSON.parse(await readFile(join(...path), 'utf8')) as Record<string, unknown>;

@@ -8,7 +8,7 @@ import { beside } from '../../lib/files/names-beside.js';
 import { holder } from '../../lib/files/holder.js';
 import { readSafetensors, writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
-import { MODEL, save } from './small-folder.js';
+import { MODEL, save } from '../model-folder/small-folder.js';
 import { changeFiles, replaceFsync, replacePromised, systemError } from './system-faults.js';
 
 async function holds(folder: string, content: string, others: readonly string[] = []): Promise<void> {
@@ -194,7 +194,7 @@ test('threads that save into one folder at once all succeed, and the user’s fi
     () =>
       new Worker(program, {
         eval: true,
-        workerData: { save: new URL('./small-folder.js', import.meta.url).href, folder },
+        workerData: { save: new URL('../model-folder/small-folder.js', import.meta.url).href, folder },
       }),
   );
   await Promise.all(
