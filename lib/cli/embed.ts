@@ -12,7 +12,7 @@ import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { openVectorFile, VECTOR_FORMATS } from './vector-files.js';
 import type { VectorFormat } from './vector-files.js';
 import { readTexts } from './texts.js';
-import { formatCount, type ProgressLine } from './terminal.js';
+import { formatCount, plural, type ProgressLine } from './terminal.js';
 
 const EMBED_FLAGS = {
   input: {
@@ -68,7 +68,7 @@ export const embedCommand: Command = {
     const seconds = (performance.now() - started) / 1000;
     const summary = args.on('json')
       ? JSON.stringify({ output, ...count, seconds })
-      : `${output}: ${count.texts} vectors of ${count.dimension} numbers`;
+      : `${output}: ${plural(count.texts, 'vector')} of ${plural(count.dimension, 'number')}`;
     // Where the vectors go to standard output, nothing else does.
     if (streamOf(output) === 'stdout') progress.say(summary);
     else print(summary);
@@ -83,9 +83,8 @@ async function embed(
   progress: ProgressLine,
 ): Promise<{ texts: number; dimension: number }> {
   const format = formatOf(output, args.text('format'));
-  const block = args.number('block') ?? 4096;
-  if (!Number.isInteger(block) || block < 1)
-    throw new UsageError(`--block is ${block}; a whole number from 1 is needed.`);
+  const block = args.count('block') ?? 4096;
+  const tokensPerChunk = args.count('chunk-tokens');
   const promptFor = promptOf(args, 'prompt');
   const input = args.required('input', EMBED_FLAGS.input);
   const texts = openTexts(args, input);
@@ -108,7 +107,7 @@ async function embed(
         for await (const part of inBlocks(texts, first, block, signal)) {
           const tensor = await model.encode(part, {
             prompt,
-            tokensPerChunk: args.number('chunk-tokens'),
+            tokensPerChunk,
             signal,
           });
           const values = Float32Array.from((await tensor.values()) as Float32Array);
@@ -116,7 +115,9 @@ async function embed(
           requireFinite(values, part, `of ${input}`, done);
           await unlessAborted(file.write(part, values, dimension), signal);
           done += part.length;
-          progress.show(`${done} texts · ${formatCount((done * 1000) / (performance.now() - started))}/s`);
+          progress.show(
+            `${plural(done, 'text')} · ${formatCount((done * 1000) / (performance.now() - started))}/s`,
+          );
         }
         await file.finish(dimension);
         return { texts: done, dimension };

@@ -113,6 +113,7 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
   const asked = similarityOf(args);
   const promptFor = promptOf(args, 'query-prompt');
   const data = args.required('data', TASK_FLAGS.data);
+  requireColumns(args, 3, 'three columns, two sentences and a score');
   const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
   const task = await unlessAborted(readSts(data, how), signal);
   if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
@@ -181,6 +182,7 @@ async function readTask(args: Arguments): Promise<RetrievalTask | BeirTask> {
   if (queries ?? corpus ?? judgements)
     throw new UsageError('--queries, --corpus and --judgements go together.');
   const data = args.required('data', TASK_FLAGS.data);
+  requireColumns(args, 2, 'two columns, query and document');
   const columns = args.list('columns') ?? ['anchor', 'positive'];
   const how = howToRead(args, data, 'format');
   return readRetrievalPairs(data, { columns, ...how, documents: readDocuments(args, columns[1] ?? '') });
@@ -195,6 +197,12 @@ function readDocuments(args: Arguments, column: string): Iterable<string> | Asyn
   if (given !== undefined)
     throw new UsageError('--document-column is the column of --documents, which is not given.');
   return [];
+}
+
+function requireColumns(args: Arguments, count: number, needed: string): void {
+  const columns = args.list('columns');
+  if (columns === undefined || (columns.length === count && new Set(columns).size === count)) return;
+  throw new UsageError(`--columns is ${columns.join(',')}; ${needed} are needed, each once.`);
 }
 
 function similarityOf(args: Arguments): Similarity | undefined {

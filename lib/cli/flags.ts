@@ -65,6 +65,14 @@ export class Arguments {
     return this.#values.get(name) as number | undefined;
   }
 
+  /** A whole number from 1. @throws UsageError for any other */
+  count(name: string): number | undefined {
+    const value = this.number(name);
+    if (value !== undefined && (!Number.isSafeInteger(value) || value < 1))
+      throw new UsageError(`--${name} is ${value}; a whole number from 1 is needed.`);
+    return value;
+  }
+
   list(name: string): string[] | undefined {
     return this.#values.get(name) as string[] | undefined;
   }

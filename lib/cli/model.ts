@@ -25,8 +25,11 @@ export async function openModel(args: Arguments, progress: ProgressLine): Promis
   const precision = PRECISIONS.find((known) => known === given);
   if (precision === undefined)
     throw new UsageError(`--precision is ${given}; accepted is ${PRECISIONS.join(', ')}.`);
+  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(args.text('device') ?? 'auto'))
+    throw new UsageError(`--device is ${args.text('device')}; accepted is auto, cpu, cuda or cuda:N.`);
+  const maxLength = args.count('max-length');
   const device = chooseDevice(args.text('device') ?? 'auto');
-  const model = await TextEncoder.load(folder, { device, precision, maxLength: args.number('max-length') });
+  const model = await TextEncoder.load(folder, { device, precision, maxLength });
   progress.say(`${folder} in ${precision} on ${model.device}`);
   return model;
 }

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../files/file-error.js';
+import { fileError, isSystemError } from '../files/file-error.js';
 import type { ResumeConfig, TrainConfig } from '../training/config.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
@@ -11,7 +11,7 @@ import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments } from './flags.js';
 import { interruptible } from './interrupt.js';
-import { formatBytes, formatCount, formatSeconds } from './terminal.js';
+import { formatBytes, formatCount, formatSeconds, plural } from './terminal.js';
 import type { ProgressLine } from './terminal.js';
 import { flagOf, isResumed, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
@@ -77,7 +77,7 @@ async function readFileOf(path: string): Promise<Record<string, unknown>> {
   try {
     value = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
-    throw fileError('INPUT', path, 'read as JSON', error);
+    throw fileError('INPUT', path, isSystemError(error) ? 'read' : 'read as JSON', error);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new GradCacheError('INPUT', `${path} holds no JSON object; a configuration is one.`);
@@ -122,8 +122,8 @@ class TrainDisplay {
       case 'start':
         this.#steps = event.steps;
         progress.say(
-          `${formatCount(event.parameters)} parameters in ${event.precision} on ${event.device}, ${event.steps} steps` +
-            (event.rows === null ? '' : `, ${event.rows} rows`) +
+          `${formatCount(event.parameters)} parameters in ${event.precision} on ${event.device}, ${plural(event.steps, 'step')}` +
+            (event.rows === null ? '' : `, ${plural(event.rows, 'row')}`) +
             (event.leftOver ? ` (${event.leftOver} of them left over in an epoch)` : '') +
             ` of ${event.columns.join(', ')}` +
             (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
@@ -160,7 +160,7 @@ class TrainDisplay {
         progress.say(`skipped ${event.message}`);
         break;
       case 'skippedTotal':
-        progress.say(`skipped ${event.lines} line${event.lines === 1 ? '' : 's'} in all`);
+        progress.say(`skipped ${plural(event.lines, 'line')} in all`);
         break;
       case 'note':
         progress.say(event.message);

@@ -27,10 +27,13 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
 
 const NO_FOLDER = 'The folder that it would be in is not there: make it, or name another place';
 
+const NOTHING_THERE = 'It does not exist: check the path';
+
 /** What is thrown where the system refuses a file: `PATH cannot be WHAT`, its reason, and the way out. */
 export function fileError(code: Code, path: string, what: string, error: unknown): GradCacheError {
   const system = (error as NodeJS.ErrnoException | null)?.code ?? '';
-  const wayOut = system === 'ENOENT' && what === 'written' ? NO_FOLDER : WAYS_OUT[system];
+  const absent = what === 'written' ? NO_FOLDER : what.startsWith('read') ? NOTHING_THERE : undefined;
+  const wayOut = system === 'ENOENT' ? absent : WAYS_OUT[system];
   const reason = `${path} cannot be ${what}: ${reasonOf(error)}.`;
   const message = `${withoutWriters(reason)}${wayOut === undefined ? '' : ` ${wayOut}.`}`;
   return new GradCacheError(code, message, { cause: error });

@@ -134,10 +134,14 @@ export class Fields {
   }
 }
 
-/** The error for a value that a setting does not accept. */
-export function refuse(path: string, value: unknown, accepted: string): SettingError {
+/**
+ * The error for a value that a setting does not accept.
+ *
+ * @param type what `typeof` gives for values that it accepts: one of this type is refused without naming its type
+ */
+export function refuse(path: string, value: unknown, accepted: string, type?: string): SettingError {
   const kind =
-    value === null
+    value === null || typeof value === type
       ? ''
       : Array.isArray(value)
         ? ', a list'
@@ -160,5 +164,5 @@ function checkNumber(path: string, value: unknown, rule: NumberRule): number {
     above > -Infinity ? `above ${above}` : '',
     max < Infinity ? `up to ${max}` : '',
   ].filter((part) => part !== '');
-  throw refuse(path, value, [`a${integer ? ' whole' : ''} number`, ...bounds].join(' '));
+  throw refuse(path, value, [`a${integer ? ' whole' : ''} number`, ...bounds].join(' '), 'number');
 }

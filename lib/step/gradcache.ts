@@ -352,7 +352,7 @@ export class GradCache {
     if (batches.length !== this.#encoders.length) {
       throw new GradCacheError('INPUT', `${batches.length} inputs for ${this.#encoders.length} towers`);
     }
-    return this.#encoders.map((encoder, tower) => encoder.lengths(batches[tower]));
+    return this.#encoders.map((encoder, tower) => lengthsOf(encoder, batches[tower], tower));
   }
 
   #plan(batches: readonly unknown[], lengths: readonly Int32Array[], seed: number): Job[] {
@@ -371,6 +371,16 @@ export class GradCache {
       trained.slice(trained.length - chooseRetained(trained, this.#retain, this.#divisor)),
     );
     return jobs.map((job, index) => ({ ...job, seed: chunkSeed(seed, index, 1), retain: kept.has(job) }));
+  }
+}
+
+/** The lengths of a tower's batch. What the tower refuses of it says which of the inputs it is. */
+function lengthsOf(encoder: Encoder, batch: unknown, tower: number): Int32Array {
+  try {
+    return encoder.lengths(batch);
+  } catch (error) {
+    if (!(error instanceof GradCacheError)) throw error;
+    throw new GradCacheError(error.code, `inputs[${tower}]: ${error.message}`, { cause: error.cause });
   }
 }
 

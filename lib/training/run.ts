@@ -147,7 +147,7 @@ function makeSchedule(config: FilledTrainConfig, steps: number): Schedule {
   if (warmup > steps) {
     throw new SettingError(
       'config.schedule.warmup',
-      `is ${warmup}, but the run has ${steps} steps: give at most as many, or a part of them below 1.`,
+      `is ${warmup}, but the run has ${steps} step${steps === 1 ? '' : 's'}: give at most as many, or a part of them below 1.`,
     );
   }
   if (kind === 'constant') return constantSchedule({ lr, warmup });

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import type { Command } from '../../lib/cli/command.js';
 import { embedCommand } from '../../lib/cli/embed.js';
 import { evaluateCommand } from '../../lib/cli/evaluate.js';
+import { UsageError } from '../../lib/cli/flags.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 import { runCommand } from './program.js';
@@ -105,4 +106,36 @@ test('held-out pairs have the columns of the data that is trained on, unless oth
   const columns = ['--columns', 'question,answer,bad'];
   assert.ok(await scored('a', ...columns, '--eval-data', data));
   assert.ok(await scored('b', ...columns, '--eval-data', held, '--eval-columns', 'anchor,positive'));
+});
+
+test('a wrong call is one by its flag, with exit code 2, whatever the command', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs(4));
+  const embed = ['--input', data, '--column', 'anchor', '--output', join(folder, 'x.npy')];
+  const cases: [Command, string[], RegExp][] = [
+    [embedCommand, ['--input', data, '--output', join(folder, 'x.npy')], /--column NAME/],
+  ];
+  for (const [flag, value] of [
+    ['--block', '0'],
+    ['--chunk-tokens', '0'],
+    ['--max-length', '1.5'],
+    ['--device', 'gpu'],
+    ['--precision', 'half'],
+  ] as const)
+    cases.push([embedCommand, [...embed, flag, value], new RegExp(`^${flag} is ${value}; `)]);
+  for (const [flag, value] of [
+    ['--columns', 'a'],
+    ['--columns', 'a,a'],
+    ['--device', 'gpu'],
+    ['--max-length', '0'],
+  ] as const)
+    cases.push([evaluateCommand, ['--data', data, flag, value], new RegExp(`^${flag} is ${value}; `)]);
+  for (const [command, args, message] of cases) {
+    await assert.rejects(runCommand(command, ['--model', model, ...args]), (error: Error) => {
+      assert.ok(error instanceof UsageError, error.message);
+      assert.match(error.message, message);
+      return true;
+    });
+  }
 });

@@ -181,7 +181,7 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
     assert.equal(ended.code, code, ended.stderr);
   };
   for (const [wrong, message] of [
-    [['--lr', '0'], /^INPUT: --lr is 0, a number; accepted is a number above 0\.\nSee: /],
+    [['--lr', '0'], /^INPUT: --lr is 0; accepted is a number above 0\.\nSee: /],
     [['--precision', 'half'], /^INPUT: --precision is "half"/],
     [['--device', 'gpu'], /^INPUT: --device is "gpu"/],
     [['--eval-every', '5'], /^INPUT: --eval-data is missing/],
@@ -228,4 +228,12 @@ test('where nobody reads the output any more, the program ends without a word', 
   });
   assert.equal(code, 141);
   assert.equal(stderr, '');
+});
+
+test('a count of one is singular, and a configuration that is not there is said not to exist', async (t) => {
+  const { args } = await flags(t);
+  const { stderr } = await gradcache([...args, '--steps', '1']);
+  assert.match(stderr, /on cpu, 1 step of anchor, positive$/m);
+  const gone = await gradcache(['train', '--config', 'gone.json']);
+  assert.match(gone.stderr, /^INPUT: gone\.json cannot be read: .*It does not exist: check the path\.\n$/);
 });

@@ -56,18 +56,18 @@ test('a configuration that is filled in is kept as it is', () => {
 test('every mistake is named with its path, its value and what is accepted', () => {
   const mistakes: [object, string][] = [
     [{ ...LEAST, model: undefined }, 'run.model is missing: give a model folder, or { config, tokenizer }.'],
-    [{ ...LEAST, batch: 1 }, 'run.batch is 1, a number; accepted is a whole number from 2.'],
+    [{ ...LEAST, batch: 1 }, 'run.batch is 1; accepted is a whole number from 2.'],
     [{ ...LEAST, batch: '64' }, 'run.batch is "64", a string; accepted is a whole number from 2.'],
     [{ ...LEAST, batchsize: 64 }, 'run.batchsize is not a setting; did you mean batch?'],
     [{ ...LEAST, optimiser: {} }, 'run.optimiser is not a setting; did you mean optimizer?'],
-    [{ ...LEAST, optimizer: { lr: 0 } }, 'run.optimizer.lr is 0, a number; accepted is a number above 0.'],
+    [{ ...LEAST, optimizer: { lr: 0 } }, 'run.optimizer.lr is 0; accepted is a number above 0.'],
     [
       { ...LEAST, optimizer: { betas: [0.9] } },
       'run.optimizer.betas is [0.9], a list; accepted is two numbers.',
     ],
     [
       { ...LEAST, optimizer: { betas: [0.9, 2] } },
-      'run.optimizer.betas[1] is 2, a number; accepted is a number from 0 up to 0.999999.',
+      'run.optimizer.betas[1] is 2; accepted is a number from 0 up to 0.999999.',
     ],
     [
       { ...LEAST, chunk: { tokens: 5, sequences: 5 } },
@@ -108,7 +108,7 @@ test('every mistake is named with its path, its value and what is accepted', () 
       { ...LEAST, loss: { learned: true, temperature: 0.005 } },
       'run.loss.temperature is 0.005, a number; accepted is a number from 0.01, which a learned temperature never falls below.',
     ],
-    [{ ...LEAST, seed: -1 }, 'run.seed is -1, a number; accepted is a whole number from 0.'],
+    [{ ...LEAST, seed: -1 }, 'run.seed is -1; accepted is a whole number from 0.'],
     [
       { ...LEAST, shuffle: 'yes' },
       'run.shuffle is "yes", a string; accepted is true, false or { buffer: rows }.',
