@@ -132,9 +132,9 @@ test('where Node may load no addons, the error says by which flag', () => {
 test('a bundle that left the addons behind says what to keep out of it', (context) => {
   const folder = temporaryFolder(context);
   const lib = join(import.meta.dirname, '..', '..', 'lib');
-  for (const part of ['runtime', 'errors.js', 'realms.js', 'option-values.js'])
+  for (const part of ['addon', 'options', 'files', 'processes', 'errors.js'])
     cpSync(join(lib, part), join(folder, 'bundle', part), { recursive: true });
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
-  const load = join(folder, 'bundle', 'runtime', 'load.js');
+  const load = join(folder, 'bundle', 'addon', 'runtime', 'load.js');
   assert.match(printed([], told(load)), /^GradCacheError LIBTORCH_VERSION [^]*esbuild --external:gradcache/);
 });
