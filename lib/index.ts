@@ -42,7 +42,10 @@ export { infoNCE, type InfoNCELoss, type InfoNCEOptions, type InfoNCESettings } 
 export type { TrainedLoss } from './losses/loss-kind.js';
 export type { LossConfig } from './losses/loss-kinds.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
-export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js';
+export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';
+export type { Optimizer } from './optim/optimizer.js';
+export type { OptimizerConfig } from './optim/optimizer-kinds.js';
+export type { ParameterGroup } from './optim/slots.js';
 export { clipGradNorm } from './optim/clip.js';
 export {
   constantSchedule,

@@ -12,8 +12,8 @@ export class UsageError extends GradCacheError {
 
 /** What a flag takes, and what it does. */
 export interface Flag {
-  /** `switch` takes nothing (and `--no-NAME` turns it off), `list` takes `a,b,c`, `bytes` takes `512MiB` or a number. */
-  readonly kind: 'text' | 'number' | 'bytes' | 'list' | 'switch';
+  /** `switch` takes nothing (and `--no-NAME` turns it off), `list` takes `a,b,c`, `numbers` takes `1,2`, `bytes` takes `512MiB` or a number. */
+  readonly kind: 'text' | 'number' | 'numbers' | 'bytes' | 'list' | 'switch';
   /** Words that a flag of the kind `bytes` takes as well. */
   readonly words?: readonly string[];
   /** What its value is called in the help. */
@@ -142,6 +142,11 @@ function convert(name: string, { kind, words = [] }: Flag, value: unknown): unkn
   const text = value as string;
   if (kind === 'list') return text.split(',').map((item) => item.trim());
   if (kind === 'bytes') return words.includes(text) ? text : parseBytes(name, text, words);
+  if (kind === 'numbers') return text.split(',').map((item) => parseNumber(name, item));
+  return parseNumber(name, text);
+}
+
+function parseNumber(name: string, text: string): number {
   const number = Number(text);
   if (text.trim() === '' || !Number.isFinite(number))
     throw new UsageError(`--${name} is ${JSON.stringify(text)}, not a number.`);

@@ -4,6 +4,14 @@ import type { Flag } from './flags.js';
 /** A flag, and the setting of the configuration that it sets. */
 export type SettingFlag = Flag & { readonly sets?: string };
 
+/** What a flag takes for each kind of setting. */
+const TAKEN: Readonly<Record<AnySetting['kind'], Pick<Flag, 'kind' | 'value'>>> = {
+  number: { kind: 'number' },
+  numbers: { kind: 'numbers', value: 'N,N' },
+  switch: { kind: 'switch' },
+  choice: { kind: 'text', value: 'KIND' },
+};
+
 /** Things of several kinds, each with its own table of settings. */
 type Kinds = Readonly<Record<string, { readonly about: string; readonly settings: object }>>;
 
@@ -18,8 +26,7 @@ export function flagsOf(section: string, kinds: Kinds): Record<string, SettingFl
     const [{ setting }] = settings as [Named];
     const short = settings.find((each) => each.setting.flag !== undefined)?.setting.flag;
     const flag: SettingFlag = {
-      kind: setting.kind === 'choice' ? 'text' : setting.kind,
-      ...(setting.kind === 'choice' ? { value: 'KIND' } : {}),
+      ...TAKEN[setting.kind],
       sets,
       help: helpOf(settings, Object.keys(kinds).length),
     };

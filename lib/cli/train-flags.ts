@@ -1,4 +1,5 @@
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
+import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
 import { UsageError } from './flags.js';
 import type { Arguments } from './flags.js';
@@ -127,9 +128,13 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, Set
   Optimisation: {
     epochs: { kind: 'number', sets: 'epochs', help: 'passes over the data; default 1' },
     steps: { kind: 'number', sets: 'steps', help: 'updates, in place of epochs' },
-    lr: { kind: 'number', sets: 'optimizer.lr', help: 'learning rate; default 2e-5' },
-    'weight-decay': { kind: 'number', sets: 'optimizer.weightDecay', help: 'default 0.01' },
-    'max-grad-norm': { kind: 'number', sets: 'optimizer.maxGradNorm', help: 'default 1' },
+    optimizer: {
+      kind: 'text',
+      value: 'NAME',
+      sets: 'optimizer.kind',
+      help: choiceHelp(OPTIMIZERS, DEFAULT_OPTIMIZER),
+    },
+    ...flagsOf('optimizer', OPTIMIZERS),
     schedule: {
       kind: 'text',
       value: 'KIND',

@@ -1,4 +1,4 @@
-import type { Fields, NumberRule } from './fields.js';
+import { refuse, type Fields, type NumberRule } from './fields.js';
 
 /** What every setting of a table says about itself. */
 interface Described<T> {
@@ -10,6 +10,12 @@ interface Described<T> {
 }
 
 type NumberSetting = Described<number> & NumberRule & { readonly kind: 'number' };
+type NumbersSetting = Described<readonly number[]> &
+  NumberRule & {
+    readonly kind: 'numbers';
+    /** How many there are. */
+    readonly count: number;
+  };
 type SwitchSetting = Described<boolean> & { readonly kind: 'switch' };
 type ChoiceSetting<T extends string> = Described<T> & {
   readonly kind: 'choice';
@@ -17,7 +23,7 @@ type ChoiceSetting<T extends string> = Described<T> & {
 };
 
 /** A setting of any type. */
-export type AnySetting = NumberSetting | SwitchSetting | ChoiceSetting<string>;
+export type AnySetting = NumberSetting | NumbersSetting | SwitchSetting | ChoiceSetting<string>;
 
 type SettingOf<T> = [T] extends [number]
   ? NumberSetting
@@ -25,7 +31,9 @@ type SettingOf<T> = [T] extends [number]
     ? SwitchSetting
     : [T] extends [string]
       ? ChoiceSetting<T>
-      : never;
+      : [T] extends [readonly number[]]
+        ? NumbersSetting
+        : never;
 
 /** The settings of one kind of thing by name: what configuration files and the command line know of them. */
 export type SettingTable<S> = { readonly [K in keyof S]: SettingOf<S[K]> };
@@ -44,9 +52,17 @@ function read(fields: Fields, name: string, setting: AnySetting): unknown {
   switch (setting.kind) {
     case 'number':
       return fields.number(name, setting) ?? setting.default;
+    case 'numbers':
+      return readNumbers(fields, name, setting);
     case 'switch':
       return fields.boolean(name) ?? setting.default;
     case 'choice':
       return fields.oneOf(name, setting.accepted) ?? setting.default;
   }
+}
+
+function readNumbers(fields: Fields, name: string, setting: NumbersSetting): readonly number[] {
+  const numbers = fields.numbers(name, setting) ?? setting.default;
+  if (numbers.length === setting.count) return numbers;
+  throw refuse(fields.at(name), numbers, `a list of ${setting.count} numbers`);
 }

@@ -37,7 +37,7 @@ export interface ChunkState {
 /** Everything a checkpoint holds besides the model. */
 export interface Checkpoint {
   readonly state: TrainerState;
-  /** State of the optimizer, as `AdamW.state` gives it. */
+  /** State of the optimizer, as `Optimizer.state` gives it. */
   readonly optimizer: ReadonlyMap<string, StoredTensor>;
   /** Parameters of the loss, by name: a learned temperature. */
   readonly loss: ReadonlyMap<string, StoredTensor>;

@@ -1,5 +1,6 @@
 import type { Quoting } from '../data/quoting.js';
 import type { FilledLossConfig, LossConfig } from '../losses/loss-kinds.js';
+import type { FilledOptimizerConfig, OptimizerConfig } from '../optim/optimizer-kinds.js';
 
 /**
  * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. {@link train}
@@ -39,18 +40,8 @@ export interface TrainConfig {
   readonly retain?: number | 'auto' | 'last';
   /** Default: InfoNCE. */
   readonly loss?: LossConfig;
-  readonly optimizer?: {
-    /** Default 2e-5. */
-    readonly lr?: number;
-    /** Default [0.9, 0.999]. */
-    readonly betas?: readonly [number, number];
-    /** Default 1e-8. */
-    readonly eps?: number;
-    /** Default 0.01; biases and norms never decay. */
-    readonly weightDecay?: number;
-    /** Default 1. */
-    readonly maxGradNorm?: number;
-  };
+  /** Default: AdamW. */
+  readonly optimizer?: OptimizerConfig;
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
@@ -160,7 +151,7 @@ export interface FilledTrainConfig extends Filled<
 > {
   readonly data: readonly string[];
   readonly loss: FilledLossConfig;
-  readonly optimizer: Required<NonNullable<TrainConfig['optimizer']>>;
+  readonly optimizer: FilledOptimizerConfig;
   readonly schedule: Required<NonNullable<TrainConfig['schedule']>>;
   readonly prompts: Readonly<Record<string, string | Required<PromptWords>>>;
   readonly evaluation: Filled<EvaluationConfig, 'columns'> | null;

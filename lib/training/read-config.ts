@@ -2,6 +2,7 @@ import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import type { FilledTrainConfig, NewModel, PromptWords, TrainConfig } from './config.js';
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
+import { readOptimizer } from '../optim/optimizer-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 
 const DEFAULT_COLUMNS = ['anchor', 'positive'];
@@ -17,7 +18,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
   const fields = new Fields(value, path);
   const named = fields.strings('columns');
   const columns = named ?? DEFAULT_COLUMNS;
-  const loss = readLoss(fields.object('loss') ?? new Fields({}, fields.at('loss')));
+  const loss = readLoss(section(fields, 'loss'));
   requireColumns(fields.at('columns'), columns, loss);
   const epochs = fields.count('epochs');
   const steps = fields.count('steps');
@@ -45,7 +46,7 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
     chunk: readChunk(fields),
     retain: readRetain(fields),
     loss,
-    optimizer: readOptimizer(fields.object('optimizer')),
+    optimizer: readOptimizer(section(fields, 'optimizer')),
     schedule: readSchedule(fields.object('schedule')),
     epochs: steps === undefined ? (epochs ?? 1) : undefined,
     steps,
@@ -148,18 +149,9 @@ function readDevice(fields: Fields): string {
   throw refuse(fields.at('device'), device, '"auto", "cpu", "cuda" or "cuda:N"');
 }
 
-function readOptimizer(fields: Fields | undefined): FilledTrainConfig['optimizer'] {
-  const betas = fields?.numbers('betas', { min: 0, max: 0.999999 }) ?? [0.9, 0.999];
-  if (betas.length !== 2) throw refuse(fields?.at('betas') ?? 'betas', betas, 'two numbers');
-  const optimizer = {
-    lr: fields?.number('lr', { above: 0 }) ?? 2e-5,
-    betas: betas as [number, number],
-    eps: fields?.number('eps', { above: 0 }) ?? 1e-8,
-    weightDecay: fields?.number('weightDecay', { min: 0 }) ?? 0.01,
-    maxGradNorm: fields?.number('maxGradNorm', { above: 0 }) ?? 1,
-  };
-  fields?.done();
-  return optimizer;
+/** The fields of a section, which may be left out. */
+function section(fields: Fields, name: string): Fields {
+  return fields.object(name) ?? new Fields({}, fields.at(name));
 }
 
 function readSchedule(fields: Fields | undefined): FilledTrainConfig['schedule'] {

@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { DEFAULT_LOSS } from '../losses/loss-kinds.js';
+import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
 import { show } from '../options/option-values.js';
 import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
@@ -41,6 +42,7 @@ const SECTIONS = ['loss', 'optimizer', 'schedule', 'prompts', 'evaluation', 'che
 const KINDS: Readonly<Record<string, { readonly key: string; readonly default?: string }>> = {
   evaluation: { key: 'task' },
   loss: { key: 'kind', default: DEFAULT_LOSS },
+  optimizer: { key: 'kind', default: DEFAULT_OPTIMIZER },
 };
 
 /** A run that goes on from a checkpoint. */

@@ -9,7 +9,8 @@ import { fileError } from '../files/file-error.js';
 import { GradCache } from '../step/gradcache.js';
 import type { TrainedLoss } from '../losses/loss-kind.js';
 import { makeLoss } from '../losses/loss-kinds.js';
-import { AdamW } from '../optim/adamw.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { makeOptimizer } from '../optim/optimizer-kinds.js';
 import { constantSchedule, cosineSchedule, linearSchedule } from '../optim/schedules.js';
 import type { Schedule } from '../optim/schedules.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -25,7 +26,7 @@ import type { Resumed } from './resume.js';
 export interface Run {
   readonly model: TextEncoder;
   readonly gradcache: GradCache;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   readonly schedule: Schedule;
   /** Updates in all. */
   readonly steps: number;
@@ -56,7 +57,7 @@ export async function openRun(
   const done = checkpoint?.state.step ?? 0;
   const schedule = makeSchedule(config, steps);
   const model = await openModel(config, resumed?.folder ?? null);
-  let optimizer: AdamW | undefined;
+  let optimizer: Optimizer | undefined;
   try {
     savePrompts(config, model);
     model.setSimilarity(config.loss.similarity); // saved with the model
@@ -68,7 +69,7 @@ export async function openRun(
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
     });
-    optimizer = new AdamW(gradcache.parameters(), config.optimizer);
+    optimizer = makeOptimizer(gradcache.parameters(), config.optimizer);
     if (checkpoint !== null) {
       optimizer.loadState(checkpoint.optimizer);
       restore(loss.parameters(), checkpoint.loss);

@@ -52,7 +52,7 @@ export interface TrainResult {
 }
 
 /**
- * Trains a text encoder on pairs, as `gradcache train` does: tokenised batches, the cached step, AdamW, a schedule,
+ * Trains a text encoder on pairs, as `gradcache train` does: tokenised batches, the cached step, an optimizer, a schedule,
  * evaluation and checkpoints.
  *
  * `output` gets `metrics.jsonl`, `checkpoint-N` folders (each a model folder that can be opened as such, with the state of

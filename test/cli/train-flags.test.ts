@@ -6,7 +6,14 @@ import { flagOf, settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js
 const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRAIN_SECTIONS)[string];
 
 /** A value that a flag of this kind takes. */
-const VALUES = { text: ['cpu'], number: ['3'], bytes: ['1GiB'], list: ['a,b'], switch: [] } as const;
+const VALUES = {
+  text: ['cpu'],
+  number: ['3'],
+  numbers: ['1,2'],
+  bytes: ['1GiB'],
+  list: ['a,b'],
+  switch: [],
+} as const;
 
 test('a mistake in a setting is told by the flag that was given, where several could set it', () => {
   for (const [name, { sets, kind }] of Object.entries(flags)) {

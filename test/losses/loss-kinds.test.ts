@@ -19,6 +19,8 @@ function another(setting: AnySetting): { value: unknown; flags: (name: string) =
   switch (setting.kind) {
     case 'number':
       return { value: 0.5, flags: (name) => [`--${name}`, '0.5'] };
+    case 'numbers':
+      return { value: [0.5, 0.25], flags: (name) => [`--${name}`, '0.5,0.25'] };
     case 'switch':
       return { value: !setting.default, flags: (name) => [`--${setting.default ? 'no-' : ''}${name}`] };
     case 'choice': {

@@ -63,7 +63,7 @@ test('every mistake is named with its path, its value and what is accepted', () 
     [{ ...LEAST, optimizer: { lr: 0 } }, 'run.optimizer.lr is 0; accepted is a number above 0.'],
     [
       { ...LEAST, optimizer: { betas: [0.9] } },
-      'run.optimizer.betas is [0.9], a list; accepted is two numbers.',
+      'run.optimizer.betas is [0.9], a list; accepted is a list of 2 numbers.',
     ],
     [
       { ...LEAST, optimizer: { betas: [0.9, 2] } },

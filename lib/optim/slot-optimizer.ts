@@ -1,0 +1,302 @@
+import { types } from 'node:util';
+import { GradCacheError } from '../errors.js';
+import { refused, requireNumber } from '../options/option-values.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { call, callAsync } from '../tensor/operators.js';
+import { whileReading, whileUpdating } from '../tensor/in-use.js';
+import { untracked } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { clipGradNorm, gradientsOf, groupAlike } from './clip.js';
+import type { Optimizer } from './optimizer.js';
+import { requireAlike } from './parameters.js';
+import { slotsOf, type ParameterGroup, type Slot } from './slots.js';
+
+/** Settings that every optimizer has. */
+export interface SlotOptimizerOptions {
+  /** Learning rate. */
+  readonly lr: number;
+  /** Decoupled weight decay of parameters whose `decay` is true (weights, not biases or norms). */
+  readonly weightDecay: number;
+  /** Gradients are scaled so that their global 2-norm is at most this; Infinity: no clipping. */
+  readonly maxGradNorm: number;
+}
+
+/**
+ * The tensors that a parameter's state is made of, by their names in checkpoints: zeros like the parameter, or the count
+ * of updates as a float32 scalar beside it.
+ */
+export type StateTensors<Name extends string> = Readonly<Record<Name, 'like' | 'count'>>;
+
+/** Parameters that share device, element type and settings, with what their update is made from: lists of one length. */
+export interface Update<Name extends string> {
+  readonly parameters: readonly Tensor[];
+  readonly gradients: readonly Tensor[];
+  /** Updated in place. */
+  readonly state: Readonly<Record<Name, readonly Tensor[]>>;
+  readonly lr: number;
+  readonly weightDecay: number;
+}
+
+/**
+ * An optimizer that keeps some tensors for each parameter. An optimizer of this kind names them and brings its update;
+ * groups, clipping, gradients that are not finite, and the state's way to checkpoints and back are here.
+ *
+ * All work is off the event loop, and nothing is read back from the device but the norm of the gradients.
+ */
+export abstract class SlotOptimizer<Name extends string> implements Optimizer {
+  lr: number;
+  readonly #name: string;
+  readonly #tensors: StateTensors<Name>;
+  readonly #maxGradNorm: number;
+  readonly #slots: Slot<Name>[];
+  #disposed = false;
+
+  /**
+   * @param name of the optimizer, for messages
+   * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
+   */
+  constructor(
+    name: string,
+    tensors: StateTensors<Name>,
+    parameters: Iterable<Parameter> | readonly ParameterGroup[],
+    { lr, weightDecay, maxGradNorm }: SlotOptimizerOptions,
+  ) {
+    requireNumber(`lr of ${name}`, lr, { from: 0 });
+    requireNumber(`weightDecay of ${name}`, weightDecay, { from: 0 });
+    requireNumber(`maxGradNorm of ${name}`, maxGradNorm, { above: 0, infinite: true });
+    this.lr = lr;
+    this.#name = name;
+    this.#tensors = tensors;
+    this.#maxGradNorm = maxGradNorm;
+    this.#slots = slotsOf(name, parameters, weightDecay);
+  }
+
+  /** Updates parameters and their state in place. */
+  protected abstract update(alike: Update<Name>): Promise<void>;
+
+  /**
+   * Clips the gradients, updates every parameter that has one, and sets the gradients to zero in place.
+   *
+   * @returns the global 2-norm of the gradients before clipping
+   * @throws GradCacheError `NON_FINITE` when that norm is NaN or infinite (parameters, state and gradients are then as
+   * before); `INPUT` when no parameter has a gradient. Those of encoders always have one, of zeros before a first step:
+   * with them an update only decays weights.
+   */
+  async step(): Promise<{ gradNorm: number }> {
+    requireNumber(`lr of ${this.#name}`, this.lr, { from: 0 });
+    if (this.#disposed)
+      throw new GradCacheError('DISPOSED', `this ${this.#name} was disposed: its state is gone`);
+    return whileUpdating(this.#slots, () => this.#step());
+  }
+
+  async #step(): Promise<{ gradNorm: number }> {
+    const found = gradientsOf(this.#slots);
+    if (found.length === 0) {
+      throw new GradCacheError(
+        'INPUT',
+        'No parameter has a gradient: call gradcache.step(…) before optimizer.step().',
+      );
+    }
+    try {
+      const slots = found.map(({ parameter }) => parameter);
+      const gradients = found.map(({ gradient }) => gradient);
+      requireAlike('gradient', slots, gradients);
+      for (const name of this.#names()) {
+        if (this.#tensors[name] === 'count') continue;
+        const beside = slots.map(({ state }) => state?.[name] ?? null);
+        requireAlike('state', slots, beside);
+      }
+      const gradNorm = await clipGradNorm(this.#slots, this.#maxGradNorm);
+      for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
+        [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
+      )) {
+        await this.update(this.#updateOf(alike));
+      }
+      await clear(gradients);
+      return { gradNorm };
+    } finally {
+      for (const { gradient } of found) gradient.dispose();
+    }
+  }
+
+  #updateOf(alike: readonly { parameter: Slot<Name>; gradient: Tensor }[]): Update<Name> {
+    const slots = alike.map(({ parameter }) => parameter);
+    const [{ lrScale, weightDecay }] = slots as [Slot<Name>];
+    const states = slots.map((slot) => (slot.state ??= this.#freshState(slot.tensor)));
+    return {
+      parameters: slots.map(({ tensor }) => tensor),
+      gradients: alike.map(({ gradient }) => gradient),
+      state: this.#byName((name) => states.map((state) => state[name])),
+      lr: this.lr * lrScale,
+      weightDecay,
+    };
+  }
+
+  /** Sets every gradient to zero in place: what `step` does after the update, for when an update is to be left out. */
+  async zeroGrad(): Promise<void> {
+    await whileUpdating(this.#slots, async () => {
+      const gradients = gradientsOf(this.#slots).map(({ gradient }) => gradient);
+      await clear(gradients);
+      for (const gradient of gradients) gradient.dispose();
+    });
+  }
+
+  /**
+   * The state for a checkpoint, on the host: `TENSOR.PARAMETER` for each tensor of each parameter updated so far. The
+   * learning rate is not part of it: it follows from the schedule and the step.
+   *
+   * @throws GradCacheError `INPUT` while an update runs
+   */
+  async state(): Promise<Map<string, StoredTensor>> {
+    return whileReading(this.#slots, async () => {
+      const stored = new Map<string, StoredTensor>();
+      for (const { key, state } of this.#slots) {
+        if (state === null) continue;
+        for (const name of this.#names()) stored.set(`${name}.${key}`, await toStored(state[name]));
+      }
+      return stored;
+    });
+  }
+
+  /**
+   * Takes up the state that `state` gave. Either all of it is taken or none.
+   *
+   * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type
+   */
+  loadState(stored: ReadonlyMap<string, StoredTensor>): void {
+    if (!types.isMap(stored))
+      throw refused(`the state of ${this.#name}`, stored, 'the Map that state() gave');
+    const found = this.#slots.map(({ key, tensor: parameter }) => {
+      // One that had never been updated when the state was written has none.
+      if (!this.#names().some((name) => stored.has(`${name}.${key}`))) return null;
+      return this.#byName((name) => {
+        const like = this.#tensors[name] === 'like' ? parameter : { shape: [], dtype: 'float32' };
+        return requireStored(stored, `${name}.${key}`, like);
+      });
+    });
+    this.#refuseUnknown(stored);
+    const made: Tensor[] = [];
+    try {
+      // All of it is made before any of it is taken: memory may run out.
+      const states = this.#slots.map(({ tensor: parameter }, index) => {
+        const state = found[index] ?? null;
+        if (state === null) return null;
+        return this.#byName((name) => {
+          const tensor =
+            this.#tensors[name] === 'like'
+              ? fromStoredLike(state[name], parameter)
+              : fromStored(state[name], parameter.device);
+          made.push(tensor);
+          return tensor;
+        });
+      });
+      for (const [index, slot] of this.#slots.entries()) {
+        disposeState(slot);
+        slot.state = states[index] ?? null;
+      }
+    } catch (error) {
+      for (const tensor of made) tensor.dispose();
+      throw error;
+    }
+  }
+
+  #refuseUnknown(stored: ReadonlyMap<string, StoredTensor>): void {
+    const known = new Set(this.#slots.flatMap(({ key }) => this.#names().map((name) => `${name}.${key}`)));
+    const unknown = [...stored.keys()].find((name) => !known.has(name));
+    if (unknown !== undefined) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `Optimizer state: ${unknown} belongs to no parameter of this optimizer.`,
+      );
+    }
+  }
+
+  /** Frees the state; the parameters stay. */
+  dispose(): void {
+    this.#disposed = true;
+    this.#slots.forEach(disposeState);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #freshState(parameter: Tensor): Readonly<Record<Name, Tensor>> {
+    return untracked(() =>
+      this.#byName((name) =>
+        this.#tensors[name] === 'like'
+          ? call('aten::zeros_like', parameter)
+          : Tensor.from(new Float32Array(1), { shape: [], device: parameter.device }),
+      ),
+    );
+  }
+
+  #names(): Name[] {
+    return Object.keys(this.#tensors) as Name[];
+  }
+
+  #byName<T>(make: (name: Name) => T): Record<Name, T> {
+    return Object.fromEntries(this.#names().map((name) => [name, make(name)])) as Record<Name, T>;
+  }
+}
+
+function disposeState(slot: Slot<string>): void {
+  for (const tensor of Object.values(slot.state ?? {})) tensor.dispose();
+  slot.state = null;
+}
+
+/** @throws GradCacheError `CHECKPOINT` */
+function requireStored(
+  stored: ReadonlyMap<string, StoredTensor>,
+  name: string,
+  { shape, dtype }: { readonly shape: readonly number[]; readonly dtype: string },
+): StoredTensor {
+  const tensor = stored.get(name);
+  if (tensor === undefined) throw new GradCacheError('CHECKPOINT', `Optimizer state: ${name} is missing.`);
+  if (!Array.isArray((tensor as Partial<StoredTensor> | null)?.shape))
+    throw new GradCacheError('CHECKPOINT', `Optimizer state: ${name} is no stored tensor.`);
+  if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype) {
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `Optimizer state: ${name} is ${tensor.dtype} [${tensor.shape.join(', ')}], ` +
+        `its parameter needs ${dtype} [${shape.join(', ')}].`,
+    );
+  }
+  return tensor;
+}
+
+async function toStored(tensor: Tensor): Promise<StoredTensor> {
+  return { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.bytes() };
+}
+
+/** State lies in memory as its parameter does; what is stored goes row by row. */
+function fromStoredLike(stored: StoredTensor, parameter: Tensor): Tensor {
+  const rows = fromStored(stored, parameter.device);
+  try {
+    const tensor = untracked(() => call('aten::empty_like', parameter));
+    tensor.copyFrom(rows);
+    return tensor;
+  } finally {
+    rows.dispose();
+  }
+}
+
+function fromStored(stored: StoredTensor, device: string): Tensor {
+  const { bytes, shape, dtype } = stored;
+  return untracked(() => Tensor.fromBytes(bytes, { shape, dtype, device }));
+}
+
+async function clear(gradients: readonly Tensor[]): Promise<void> {
+  for (const alike of groupAlike(gradients)) await callAsync('aten::_foreach_zero_', alike);
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
+  }
+  return [...groups.values()];
+}

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { callAsync, Tensor, type Parameter } from '../../lib/index.js';
+import { SlotOptimizer, type Update } from '../../lib/optim/slot-optimizer.js';
+
+/** Stochastic gradient descent with momentum: all that an optimizer has to bring. */
+class Momentum extends SlotOptimizer<'momentum' | 'step'> {
+  /** How many parameters each update was of. */
+  readonly updates: number[] = [];
+
+  constructor(...[parameters, lr, maxGradNorm = Infinity]: [Given, number, number?]) {
+    const tensors = { momentum: 'like', step: 'count' } as const;
+    super('Momentum', tensors, parameters, { lr, weightDecay: 0.5, maxGradNorm });
+  }
+
+  protected async update({ parameters, gradients, state, lr, weightDecay }: Update<'momentum' | 'step'>) {
+    this.updates.push(parameters.length);
+    await callAsync('aten::_foreach_add_.Scalar', state.step, 1);
+    await callAsync('aten::_foreach_mul_.Scalar', state.momentum, 0.9);
+    await callAsync('aten::_foreach_add_.List', state.momentum, gradients);
+    await callAsync('aten::_foreach_mul_.Scalar', parameters, 1 - lr * weightDecay);
+    await callAsync('aten::_foreach_add_.List', parameters, state.momentum, { alpha: -lr });
+  }
+}
+
+type Given = ConstructorParameters<typeof SlotOptimizer>[2];
+
+function parameter(name: string, values: readonly number[], decay = false): Parameter {
+  const tensor = Tensor.from(Float64Array.from(values));
+  tensor.requiresGrad = true;
+  return { name, tensor, decay };
+}
+
+const give = ({ tensor }: Parameter, values: readonly number[]) => {
+  tensor.grad = Tensor.from(Float64Array.from(values));
+};
+const numbers = async ({ tensor }: Parameter) => [...((await tensor.values()) as Float64Array)];
+
+test('an optimizer of a few lines has groups, decay, clipping and a state that comes back from a checkpoint', async () => {
+  const train = async (weights: [Parameter, Parameter, Parameter], stop: number, from = 0, state?: State) => {
+    const [a, b, slow] = weights;
+    const optimizer = new Momentum(
+      [{ parameters: [a, b] }, { parameters: [slow], lrScale: 0.1, weightDecay: 0.25 }],
+      0.1,
+      2,
+    );
+    if (state !== undefined) optimizer.loadState(state);
+    for (let step = from; step < stop; step++) {
+      give(a, [1 + step, -2]);
+      give(b, [0.5]);
+      if (step > 0) give(slow, [3]);
+      await optimizer.step();
+      assert.deepEqual(
+        [a, b].map(({ tensor }) => tensor.grad!.sum().item()),
+        [0, 0],
+        'gradients are cleared',
+      );
+    }
+    return optimizer;
+  };
+  const start = (): [Parameter, Parameter, Parameter] => [
+    parameter('a', [1, 2], true),
+    parameter('b', [3]),
+    parameter('a', [4], true),
+  ];
+
+  const whole = start();
+  const optimizer = await train(whole, 3);
+  assert.deepEqual(
+    optimizer.updates,
+    [1, 1, 1, 1, 1, 1, 1, 1],
+    'one update for parameters with the same settings',
+  );
+  // The same by hand: the norm of all gradients is cut to 2.
+  const values = [1, 2, 3, 4];
+  const momenta = [0, 0, 0, 0];
+  const rates = [0.1, 0.1, 0.1, 0.01];
+  const decays = [0.5, 0.5, 0, 0.25];
+  for (let step = 0; step < 3; step++) {
+    const gradients = [1 + step, -2, 0.5, ...(step > 0 ? [3] : [])];
+    const norm = Math.hypot(...gradients);
+    for (const [k, gradient] of gradients.entries()) {
+      momenta[k] = 0.9 * momenta[k]! + gradient * Math.min(1, 2 / (norm + 1e-6));
+      values[k] = values[k]! * (1 - rates[k]! * decays[k]!) - rates[k]! * momenta[k];
+    }
+  }
+  const trained = (await Promise.all(whole.map(numbers))).flat();
+  for (const [k, value] of trained.entries())
+    assert.ok(Math.abs(value - values[k]!) < 1e-12, `${value}, ${values[k]}`);
+
+  const halfway = start();
+  const first = await train(halfway, 2);
+  const state = await first.state();
+  const names = ['momentum.a', 'step.a', 'momentum.b', 'step.b', 'momentum.a#2', 'step.a#2'];
+  assert.deepEqual([...state.keys()], names);
+  await train(halfway, 3, 2, state);
+  assert.deepEqual((await Promise.all(halfway.map(numbers))).flat(), trained);
+
+  for (const name of names) {
+    const copy = new Map(state);
+    copy.delete(name);
+    assert.throws(() => first.loadState(copy), {
+      code: 'CHECKPOINT',
+      message: new RegExp(`${name} is missing`),
+    });
+  }
+  assert.throws(() => new Momentum([], 0.1), { code: 'INPUT', message: 'Momentum was given no parameters.' });
+  first.dispose();
+  await assert.rejects(first.step(), { code: 'DISPOSED', message: /this Momentum was disposed/ });
+});
+
+type State = Awaited<ReturnType<Momentum['state']>>;
