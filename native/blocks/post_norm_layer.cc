@@ -32,6 +32,18 @@ kernels::Norm withoutOutput(kernels::Norm norm) {
 
 }  // namespace
 
+PostNormLayer::Names PostNormLayer::Names::ofBert(int64_t layer) {
+  const std::string root = "encoder.layer." + std::to_string(layer);
+  return {root + ".attention.self.query",
+          root + ".attention.self.key",
+          root + ".attention.self.value",
+          root + ".attention.output.dense",
+          root + ".attention.output.LayerNorm",
+          root + ".intermediate.dense",
+          root + ".output.dense",
+          root + ".output.LayerNorm"};
+}
+
 PostNormLayer::Options PostNormLayer::Options::from(const Settings& settings) {
   Options options{settings.size("hidden"),
                   settings.size("heads"),

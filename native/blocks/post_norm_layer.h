@@ -20,6 +20,8 @@ class PostNormLayer final : public Block {
   // Without ".weight" and ".bias".
   struct Names {
     std::string query, key, value, attentionOutput, attentionNorm, up, down, outputNorm;
+    // Those of transformers' BertLayer, which others have too.
+    static Names ofBert(int64_t layer);
   };
   struct Options {
     int64_t hidden, heads, intermediate;

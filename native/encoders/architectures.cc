@@ -1,14 +1,25 @@
 #include "encoders/architectures.h"
 
+#include <map>
+
 #include "core/error.h"
 
 namespace gradcache {
 
-Architecture buildNamed(const std::string& name, const Settings& settings, Builder& builder) {
-  if (name == "bert") return bert(settings, builder);
-  if (name == "mpnet") return mpnet(settings, builder);
-  if (name == "distilbert") return distilbert(settings, builder);
-  fail("INPUT", "there is no encoder architecture '", name, "'");
+namespace {
+
+const std::map<std::string, BuildArchitecture*> kArchitectures{
+    {"bert", bert},
+    {"distilbert", distilbert},
+    {"mpnet", mpnet},
+};
+
+}  // namespace
+
+Architecture buildArchitecture(const std::string& name, const Settings& settings, Builder& builder) {
+  const auto found = kArchitectures.find(name);
+  require(found != kArchitectures.end(), "INPUT", "there is no encoder architecture '", name, "'");
+  return found->second(settings, builder);
 }
 
 }  // namespace gradcache

@@ -1,4 +1,4 @@
-// The architectures: a function each, in a file of its own, and the one list of them.
+// The architectures that there are, by name: each is a function in a file of its own.
 #pragma once
 
 #include <string>
@@ -14,11 +14,10 @@ struct Architecture {
 };
 
 // Adds the embeddings and the layers to the builder.
-Architecture bert(const Settings& settings, Builder& builder);
-Architecture mpnet(const Settings& settings, Builder& builder);
-Architecture distilbert(const Settings& settings, Builder& builder);
+using BuildArchitecture = Architecture(const Settings& settings, Builder& builder);
+BuildArchitecture bert, distilbert, mpnet;
 
 // Throws INPUT for a name that is none of these.
-Architecture buildNamed(const std::string& name, const Settings& settings, Builder& builder);
+Architecture buildArchitecture(const std::string& name, const Settings& settings, Builder& builder);
 
 }  // namespace gradcache

@@ -10,15 +10,8 @@ Architecture bert(const Settings& settings, Builder& builder) {
   const auto options = PostNormLayer::Options::from(settings);
   const TableEmbeddings::Names names{.types = "embeddings.token_type_embeddings"};
   builder.add<TableEmbeddings>(names, options.hidden, rules, settings);
-  for (int64_t k = 0; k < settings.size("layers", 1, kMostLayers); ++k) {
-    const std::string root = "encoder.layer." + std::to_string(k);
-    builder.add<PostNormLayer>(
-        PostNormLayer::Names{root + ".attention.self.query", root + ".attention.self.key",
-                             root + ".attention.self.value", root + ".attention.output.dense",
-                             root + ".attention.output.LayerNorm", root + ".intermediate.dense",
-                             root + ".output.dense", root + ".output.LayerNorm"},
-        options);
-  }
+  for (int64_t k = 0; k < settings.size("layers", 1, kMostLayers); ++k)
+    builder.add<PostNormLayer>(PostNormLayer::Names::ofBert(k), options);
   return {rules, options.hidden};
 }
 

@@ -14,7 +14,7 @@ Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device de
   require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
           "an encoder computes in float32, float64 or bfloat16");
   Builder builder(std::move(frozen));
-  const Architecture architecture = buildNamed(settings.text("architecture"), settings, builder);
+  const Architecture architecture = buildArchitecture(settings.text("architecture"), settings, builder);
   head_.emplace(architecture.width, settings, builder.parameters);
   settings.requireAllRead();
   builder.parameters.requireSensible();
