@@ -2,10 +2,11 @@ import { GradCacheError } from '../errors.js';
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
 import { distilbert } from './distilbert.js';
+import { electra } from './electra.js';
 import { mpnet } from './mpnet.js';
 import { roberta } from './roberta.js';
 
-const ARCHITECTURES: readonly Architecture[] = [bert, roberta, mpnet, distilbert];
+const ARCHITECTURES: readonly Architecture[] = [bert, roberta, mpnet, distilbert, electra];
 
 const BY_MODEL_TYPE = new Map(
   ARCHITECTURES.flatMap((architecture) =>

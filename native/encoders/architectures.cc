@@ -11,6 +11,7 @@ namespace {
 const std::map<std::string, BuildArchitecture*> kArchitectures{
     {"bert", bert},
     {"distilbert", distilbert},
+    {"electra", electra},
     {"mpnet", mpnet},
 };
 

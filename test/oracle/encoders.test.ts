@@ -128,7 +128,7 @@ test('the padding token as a literal part of a text', async () => {
   }
 });
 
-for (const name of ['bert', 'roberta', 'distilbert', 'mpnet'] as const) {
+for (const name of ['bert', 'roberta', 'distilbert', 'mpnet', 'electra'] as const) {
   test(`${name}: dropout falls on the places that transformers gives it`, async () => {
     const count = 4000;
     const text = 'cat dog tree river stone';

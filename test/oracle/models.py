@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
-    AutoModel, BertConfig, BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel,
-    PreTrainedTokenizerFast, RobertaConfig, RobertaModel, XLMRobertaConfig, XLMRobertaModel,
+    AutoModel, BertConfig, BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig,
+    ElectraForPreTraining, ElectraModel, MPNetConfig, MPNetModel, PreTrainedTokenizerFast, RobertaConfig,
+    RobertaModel, XLMRobertaConfig, XLMRobertaModel,
 )
 
 WORDS = (
@@ -103,6 +104,9 @@ ARCHITECTURES = {
     'distilbert-sinusoidal': (DistilBertModel, DistilBertConfig, dict(dim=36, n_layers=2, n_heads=3, hidden_dim=50, max_position_embeddings=64, sinusoidal_pos_embds=True), 'wordpiece', BRACKETS, 64),
     # Long enough for every bucket of the relative positions, the last of which begins at 128.
     'mpnet': (MPNetModel, MPNetConfig, dict(SHAPE, **DROPOUT, max_position_embeddings=202, relative_attention_num_buckets=32, pad_token_id=1, bos_token_id=0, eos_token_id=2), 'wordpiece', ANGLES, 200),
+    'electra': (ElectraModel, ElectraConfig, dict(SHAPE, **DROPOUT, embedding_size=22, max_position_embeddings=64, type_vocab_size=2), 'wordpiece', BRACKETS, 64),
+    'electra-square': (ElectraModel, ElectraConfig, dict(SHAPE, embedding_size=36, max_position_embeddings=64), 'wordpiece', BRACKETS, 64),
+    'electra-discriminator': (ElectraForPreTraining, ElectraConfig, dict(SHAPE, embedding_size=40, max_position_embeddings=64), 'wordpiece', BRACKETS, 64),
 }
 
 

@@ -13,6 +13,9 @@ export const architectures = [
   'distilbert',
   'distilbert-sinusoidal',
   'mpnet',
+  'electra',
+  'electra-square',
+  'electra-discriminator',
 ] as const;
 
 export interface Embeddings {
