@@ -158,7 +158,7 @@ export function useLibtorch(folder: string): void {
 export function loadedLibtorch(): LoadedAddon {
   if (loaded === undefined) {
     loaded = loadAddon({ libtorch: requested });
-    // process.exit() destroys libtorch's globals, which the engine must not be using then.
+    // process.exit() destroys libtorch's globals, which the engines must not be using then.
     const addon = loaded.addon as Native;
     process.once('exit', () => addon.shutdown());
     const { folder, cuda } = loaded.libtorch;

@@ -24,7 +24,7 @@ export interface Module<Batch extends TensorBatch = Tensor> {
 
 /**
  * Makes an encoder of a {@link Module}. Its forward runs on the JavaScript thread, a chunk at a time with turns of the
- * event loop in between; backward runs on the engine thread.
+ * event loop in between; backward runs on the engine.
  */
 export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
   readonly automaticChunk = { sequences: 256 };

@@ -28,7 +28,7 @@ export function call<Result = Tensor>(name: string, ...args: readonly unknown[])
   return wrap(callOperator(name, args)) as Result;
 }
 
-/** Like {@link call}, off the event loop (on the engine thread) and without a graph. */
+/** Like {@link call}, off the event loop and without a graph: on the thread of the device that its tensors lie on, after the work given to that device before. */
 export async function callAsync<Result = Tensor>(name: string, ...args: readonly unknown[]): Promise<Result> {
   return wrap(await callOperatorAsync(name, args)) as Result;
 }

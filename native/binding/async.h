@@ -1,4 +1,4 @@
-// A promise for work on the engine thread.
+// A promise for work on an engine.
 #pragma once
 
 #include <napi.h>
@@ -14,10 +14,11 @@
 
 namespace gradcache::binding {
 
-// Runs `work()` on the engine thread and returns a promise of `convert(env, result)`, evaluated on the
-// JavaScript thread. `work` must hold C++ values only. A cancelled job rejects with ABORTED.
+// Runs `work()` on the engine of `devices` (engine.h says in which order) and returns a promise of
+// `convert(env, result)`, evaluated on the JavaScript thread. `work` must hold C++ values only. A cancelled
+// job rejects with ABORTED.
 template <class Work, class Convert>
-Napi::Value promise(Napi::Env env, uint64_t group, Work work, Convert convert) {
+Napi::Value promise(Napi::Env env, uint64_t group, const Devices& devices, Work work, Convert convert) {
   using Result = std::invoke_result_t<Work>;
   struct Outcome final : Instance::Delivery {
     Outcome(Napi::Promise::Deferred d, Convert c) : deferred(d), convert(std::move(c)) {}
@@ -40,7 +41,7 @@ Napi::Value promise(Napi::Env env, uint64_t group, Work work, Convert convert) {
   auto deferred = Napi::Promise::Deferred::New(env);
   auto outcome =
       std::make_shared<std::unique_ptr<Outcome>>(std::make_unique<Outcome>(deferred, std::move(convert)));
-  Instance::of(env).submit(group, [outcome, work = std::move(work)](bool cancelled) mutable {
+  Instance::of(env).submit(group, devices, [outcome, work = std::move(work)](bool cancelled) mutable {
     std::unique_ptr<Outcome> done = std::move(*outcome);
     if (cancelled) {
       done->failure = ErrorReport{"ABORTED", "the work was cancelled before it began"};

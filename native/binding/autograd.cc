@@ -80,10 +80,12 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
       rootTensors.push_back(root);
     }
     auto atWork = Instance::of(info.Env()).gradientsAtWork.mark(leavesBelow(rootTensors));
+    Devices devices = devicesBelow(rootTensors);
+    for (const at::Tensor& seed : seedTensors) devices.add(seed);
     const uint64_t group =
         info[2].IsNumber() ? static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value()) : 0;
     return promise(
-        info.Env(), group,
+        info.Env(), group, devices,
         [rootTensors = std::move(rootTensors), seedTensors = std::move(seedTensors)]() mutable {
           torch::autograd::backward(rootTensors, seedTensors);
           rootTensors.clear();

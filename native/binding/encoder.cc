@@ -130,7 +130,7 @@ Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto mode = modeFrom(info[3].ToString());
     return promise(
-        info.Env(), groupFrom(info[4]),
+        info.Env(), groupFrom(info[4]), Devices(alive().parameters().flatGradients().device()),
         [encoder = encoder_, chunk = chunkFrom(info), mode]() mutable {
           return encoder->forward(std::move(chunk.tokens), chunk.seed, mode);
         },
@@ -146,8 +146,9 @@ Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
                 gradient.size(1) == alive().dimension(),
             "SHAPE", "the gradient has shape ", gradient.sizes(), ", the chunk's representations have [",
             chunk.tokens.sequences(), ", ", alive().dimension(), "]");
+    const Devices devices({alive().parameters().flatGradients(), gradient});
     return promise(
-        info.Env(), groupFrom(info[4]),
+        info.Env(), groupFrom(info[4]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)]() mutable {
           at::Tensor representations =
               encoder->forward(std::move(chunk.tokens), chunk.seed, Encoder::Mode::kWithGraph);

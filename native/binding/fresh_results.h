@@ -1,4 +1,4 @@
-// Results of an operator in tensors of their own, for a call beside work on the engine thread that may not
+// Results of an operator in tensors of their own, for a call beside work on an engine that may not
 // resize the tensors of out=.
 #pragma once
 

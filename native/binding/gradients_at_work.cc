@@ -9,9 +9,12 @@
 
 namespace gradcache::binding {
 
-std::vector<at::Tensor> leavesBelow(const std::vector<at::Tensor>& roots) {
-  namespace autograd = torch::autograd;
-  std::vector<at::Tensor> leaves;
+namespace autograd = torch::autograd;
+
+namespace {
+
+template <class Visit>
+void visitNodesBelow(const std::vector<at::Tensor>& roots, const Visit& visit) {
   std::vector<autograd::Edge> edges;  // the roots hold all nodes below them
   std::vector<autograd::Node*> open;
   for (const at::Tensor& root : roots) {
@@ -23,11 +26,28 @@ std::vector<at::Tensor> leavesBelow(const std::vector<at::Tensor>& roots) {
     autograd::Node* node = open.back();
     open.pop_back();
     if (node == nullptr || !seen.insert(node).second) continue;
-    const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(node);
-    if (leaf != nullptr) leaves.push_back(leaf->variable);
+    visit(*node);
     for (const autograd::Edge& edge : node->next_edges()) open.push_back(edge.function.get());
   }
+}
+
+}  // namespace
+
+std::vector<at::Tensor> leavesBelow(const std::vector<at::Tensor>& roots) {
+  std::vector<at::Tensor> leaves;
+  visitNodesBelow(roots, [&](const autograd::Node& node) {
+    const auto* leaf = dynamic_cast<const autograd::AccumulateGrad*>(&node);
+    if (leaf != nullptr) leaves.push_back(leaf->variable);
+  });
   return leaves;
+}
+
+Devices devicesBelow(const std::vector<at::Tensor>& roots) {
+  Devices devices;
+  visitNodesBelow(roots, [&](const autograd::Node& node) {
+    for (uint32_t k = 0; k < node.num_inputs(); ++k) devices.add(node.input_metadata(k).device());
+  });
+  return devices;
 }
 
 std::shared_ptr<void> GradientsAtWork::mark(std::vector<at::Tensor> leaves) {

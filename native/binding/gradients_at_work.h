@@ -7,10 +7,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/devices.h"
+
 namespace gradcache::binding {
 
 // The leaves below these roots: the tensors whose gradients a backward from the roots adds up.
 std::vector<at::Tensor> leavesBelow(const std::vector<at::Tensor>& roots);
+// The devices that a backward from these roots touches: those of all gradients on its way.
+Devices devicesBelow(const std::vector<at::Tensor>& roots);
 
 // libtorch guards nothing between the thread of a backward and one that reads or replaces a leaf's gradient.
 // All of this happens on the JavaScript thread.

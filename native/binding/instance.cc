@@ -7,21 +7,21 @@
 namespace gradcache::binding {
 
 Instance::Instance(Napi::Env env) : env_(env) {
-  napi_value name = Napi::String::New(env, "gradcache engine");
+  napi_value name = Napi::String::New(env, "gradcache engines");
   if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this,
                                       deliverOnJavaScriptThread, &channel_) != napi_ok) {
-    throw Napi::Error::New(env, "gradcache: the engine's channel could not be made");
+    throw Napi::Error::New(env, "gradcache: the engines' channel could not be made");
   }
   napi_unref_threadsafe_function(env, channel_);
-  // Registered after the channel, so it runs before the channel is closed: the engine thread never outlives
-  // it.
-  env.AddCleanupHook([this] { engine_.shutdown(); });
+  // Registered after the channel, so it runs before the channel is closed: no engine outlives it.
+  env.AddCleanupHook([this] { engines_.shutdown(); });
 }
 
-Instance::~Instance() { engine_.shutdown(); }
+Instance::~Instance() { engines_.shutdown(); }
 
-void Instance::submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bool)> job) {
-  engine_.submit(group, [channel = channel_, job = std::move(job)](bool cancelled) mutable {
+void Instance::submit(uint64_t group, const Devices& devices,
+                      std::function<std::unique_ptr<Delivery>(bool)> job) {
+  engines_.submit(group, devices, [channel = channel_, job = std::move(job)](bool cancelled) mutable {
     std::unique_ptr<Delivery> delivery = job(cancelled);
     job = nullptr;
     if (napi_call_threadsafe_function(channel, delivery.get(), napi_tsfn_nonblocking) == napi_ok) {

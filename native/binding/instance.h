@@ -18,7 +18,7 @@ class Instance {
 
   static Instance& of(Napi::Env env) { return *env.GetInstanceData<Instance>(); }
 
-  // A result on its way from the engine thread to the JavaScript thread.
+  // A result on its way from an engine to the JavaScript thread.
   class Delivery {
    public:
     virtual ~Delivery() = default;
@@ -26,14 +26,13 @@ class Instance {
     virtual void deliver(Napi::Env env) = 0;
   };
 
-  // Runs `job` on the engine thread; what it returns is delivered on the JavaScript thread, or dropped when
-  // the environment is going away. Keeps the event loop alive until then.
-  void submit(uint64_t group, std::function<std::unique_ptr<Delivery>(bool cancelled)> job);
-  // Whether something runs or waits on the engine thread.
+  // Runs `job` on the engine of these devices; what it returns is delivered on the JavaScript thread, or
+  // dropped when the environment is going away. Keeps the event loop alive until then.
+  void submit(uint64_t group, const Devices& devices,
+              std::function<std::unique_ptr<Delivery>(bool cancelled)> job);
+  // Whether something runs or waits on any engine.
   bool working() const { return pending_ > 0; }
-  void cancel(uint64_t group) { engine_.cancel(group); }
-  // Waits for the job under way and ends the engine thread; what comes after is cancelled at once.
-  void shutdown() { engine_.shutdown(); }
+  Engines& engines() { return engines_; }
 
   Napi::FunctionReference tensorConstructor;
   Napi::FunctionReference operatorConstructor;
@@ -43,7 +42,7 @@ class Instance {
   static void deliverOnJavaScriptThread(napi_env env, napi_value, void* context, void* data);
 
   Napi::Env env_;
-  Engine engine_;
+  Engines engines_;
   napi_threadsafe_function channel_ = nullptr;
   size_t pending_ = 0;
 };

@@ -35,8 +35,9 @@ Napi::Value loss(const Napi::CallbackInfo& info) {
     std::vector<at::Tensor> representations;
     for (uint32_t k = 0; k < list.Length(); ++k)
       representations.push_back(TensorHandle::get(list.Get(k), "a tower's representations"));
+    const Devices devices(representations);
     return promise(
-        info.Env(), 0,
+        info.Env(), 0, devices,
         [name, representations = std::move(representations),
          settings = settingsFrom("the loss " + name, info[2])] {
           return computeLoss(name, representations, settings);

@@ -130,9 +130,12 @@ Napi::Value OperatorHandle::call(const Napi::CallbackInfo& info) {
 
 Napi::Value OperatorHandle::callAsync(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
+    torch::jit::Stack stack = arguments(info.Env(), info[0], info[1]);
+    Devices devices;
+    for (const c10::IValue& argument : stack) devices.add(argument);
     return promise(
-        info.Env(), 0,
-        [handle = *handle_, stack = arguments(info.Env(), info[0], info[1])]() mutable {
+        info.Env(), 0, devices,
+        [handle = *handle_, stack = std::move(stack)]() mutable {
           at::NoGradGuard withoutGraph;
           callBoxed(handle, stack, /*besideWork=*/false);
           return std::move(stack);

@@ -20,7 +20,7 @@ class OperatorHandle : public Napi::ObjectWrap<OperatorHandle> {
   Napi::Value schema(const Napi::CallbackInfo& info);
   // call(positional: unknown[], named?: object): on this thread, under this thread's gradient mode.
   Napi::Value call(const Napi::CallbackInfo& info);
-  // callAsync(positional, named): on the engine thread, without a graph; a promise.
+  // callAsync(positional, named): on the engine of its tensors, without a graph; a promise.
   Napi::Value callAsync(const Napi::CallbackInfo& info);
 
   std::optional<c10::OperatorHandle> handle_;

@@ -84,9 +84,10 @@ void emptyCache(const Napi::CallbackInfo& info) {
 
 Napi::Value synchronize(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
+    const c10::Device device = deviceArgument(info);
     return promise(
-        info.Env(), 0,
-        [device = deviceArgument(info)] {
+        info.Env(), 0, Devices(device),
+        [device] {
           if (!device.is_cpu()) at::accelerator::synchronizeDevice(device.index());
           return true;
         },
@@ -101,14 +102,10 @@ Napi::Value threads(const Napi::CallbackInfo& info) {
       const int64_t count = info[0].As<Napi::Number>().Int64Value();
       require(count >= 1 && count <= 4096, "INPUT", "the number of threads must lie in 1..4096, got ", count);
       at::set_num_threads(static_cast<int>(count));
-      // OpenMP counts per thread: the engine's thread needs telling too.
-      promise(
-          info.Env(), 0,
-          [count] {
-            at::set_num_threads(static_cast<int>(count));
-            return true;
-          },
-          [](Napi::Env env, bool) { return env.Undefined(); });
+      // OpenMP counts per thread: the engines at work need telling too.
+      Instance::of(info.Env()).engines().onEach([count](bool cancelled) {
+        if (!cancelled) at::set_num_threads(static_cast<int>(count));
+      });
     }
     return Napi::Number::New(info.Env(), at::get_num_threads());
   });
@@ -128,7 +125,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
 }
 
 void cancel(const Napi::CallbackInfo& info) {
-  Instance::of(info.Env()).cancel(static_cast<uint64_t>(info[0].ToNumber().Int64Value()));
+  Instance::of(info.Env()).engines().cancel(static_cast<uint64_t>(info[0].ToNumber().Int64Value()));
 }
 
 void openCudaKernels(const Napi::CallbackInfo& info) {
@@ -137,7 +134,7 @@ void openCudaKernels(const Napi::CallbackInfo& info) {
 
 void shutdown(const Napi::CallbackInfo& info) {
   generatorMutex().letGo();
-  Instance::of(info.Env()).shutdown();
+  Instance::of(info.Env()).engines().shutdown();
 }
 
 Napi::Value buildInfo(const Napi::CallbackInfo& info) {

@@ -21,7 +21,7 @@ Napi::Value devices(const Napi::CallbackInfo& info);
 void cancel(const Napi::CallbackInfo& info);
 // openCudaKernels(path, libtorchCuda): loads the library of CUDA kernels.
 void openCudaKernels(const Napi::CallbackInfo& info);
-// shutdown(): waits for the job under way and ends the engine thread. For the end of the main thread: exit()
+// shutdown(): waits for the jobs under way and ends the engines. For the end of the main thread: exit()
 // destroys libtorch's globals, and Node does not run the clean-up hooks of the main thread when
 // process.exit() is called.
 void shutdown(const Napi::CallbackInfo& info);

@@ -282,7 +282,7 @@ Napi::Value TensorHandle::copyTo(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const at::Tensor& source = alive(info.Env());
     return promise(
-        info.Env(), 0,
+        info.Env(), 0, Devices(source.device()),
         [source, target = overBuffer(info, source)]() mutable {
           copyElements(target, source);
           return true;

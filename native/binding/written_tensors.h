@@ -23,7 +23,7 @@ class WrittenTensors {
   WrittenTensors(const WrittenTensors&) = delete;
   WrittenTensors& operator=(const WrittenTensors&) = delete;
 
-  // For a call beside work on the engine thread: throws INPUT where the operator would exchange the memory or
+  // For a call beside work on an engine: throws INPUT where the operator would exchange the memory or
   // the shape of a tensor that something else holds as well, which may be that work. True where only the call
   // can tell, which resizes the tensors of out=: the results then have to go into tensors of their own first.
   bool wantsFreshResults(const torch::jit::Stack& arguments) const;

@@ -1,49 +1,47 @@
-// One worker thread and its queue. Long work runs here, in the order submitted, so the event loop stays free
-// and the order of device launches is the order of the calls.
+// An engine for each device: a worker thread with its queue, started by the first job. Long work runs there,
+// so that the event loop stays free.
+//
+// The order of jobs:
+//   1. Jobs of one device run one after another, in the order submitted. The order of the launches on a
+//      device is so the order of the calls.
+//   2. Jobs of different devices run beside each other.
+//   3. A job that touches several devices (a copy between them, an operator whose tensors lie on two) waits
+//      until everything before it on each of them has ended, and everything after it on any of them waits for
+//      its end. Whatever a tensor waits for is thus done before the job that reads it begins. It runs on the
+//      engine of its first GPU; that of the CPU is for jobs that touch no GPU.
+// A job must therefore name every device of which it reads or writes a tensor that others may hold.
+// A job of a GPU ends when its work is launched. Between two GPUs, libtorch's copies wait for the streams of
+// both.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
-#include <functional>
-#include <mutex>
-#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/devices.h"
+#include "engine/queues.h"
 
 namespace gradcache {
 
-class Engine {
+class Engines {
  public:
-  // Called exactly once on the engine thread; `cancelled` says that the job must only report that it did not
-  // run. It must not throw.
-  using Job = std::function<void(bool cancelled)>;
+  using Job = Queues::Job;
 
-  Engine() = default;
-  ~Engine();
-  Engine(const Engine&) = delete;
-  Engine& operator=(const Engine&) = delete;
+  Engines();
 
-  // Jobs of group 0 cannot be cancelled by themselves; any other number names jobs that are cancelled
-  // together. Throws OUT_OF_MEMORY, and keeps nothing of the job, where the thread cannot be started.
-  void submit(uint64_t group, Job job);
-  // Marks the jobs of `group` that have not begun. A running job goes on to its end.
-  void cancel(uint64_t group);
-  // Cancels what has not begun, waits for the running job, ends the thread. Later jobs are cancelled at once.
-  void shutdown();
+  // As Queues, for the queues of these devices; none is the CPU's. Throws OUT_OF_MEMORY, and keeps nothing of
+  // the job, where the thread cannot be started.
+  void submit(uint64_t group, const Devices& devices, Job job);
+  void cancel(uint64_t group) { queues_.cancel(group); }
+  void shutdown() { queues_.shutdown(); }
+  // A job on each engine that has been started.
+  template <class Work>
+  void onEach(const Work& work) {
+    for (int queue : queues_.started()) queues_.submit(0, {queue}, work);
+  }
 
  private:
-  struct Entry {
-    uint64_t group;
-    bool cancelled;
-    Job job;
-  };
-  void start();
-  void run();
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Entry> queue_;
-  std::thread thread_;
-  bool stopping_ = false;
+  Queues queues_;
 };
 
 }  // namespace gradcache

@@ -1,0 +1,32 @@
+// The devices that a job touches.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+#include <c10/core/Device.h>
+
+#include <vector>
+
+namespace gradcache {
+
+// Each once. Of a tensor: where it lies; numbers that libtorch wraps in tensors lie nowhere.
+class Devices {
+ public:
+  Devices() = default;
+  explicit Devices(c10::Device device) { add(device); }
+  explicit Devices(const std::vector<at::Tensor>& tensors) {
+    for (const at::Tensor& tensor : tensors) add(tensor);
+  }
+
+  void add(c10::Device device);
+  void add(const at::Tensor& tensor);
+  // An argument of an operator: a device, or what it holds of tensors.
+  void add(const c10::IValue& value);
+
+  const std::vector<c10::Device>& list() const { return devices_; }
+
+ private:
+  std::vector<c10::Device> devices_;
+};
+
+}  // namespace gradcache
