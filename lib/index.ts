@@ -21,17 +21,20 @@ export {
   type Memory,
 } from './tensor/memory.js';
 export { useLibtorch } from './addon/native.js';
-export {
-  GradCache,
-  type GradCacheOptions,
-  type StepOptions,
-  type StepProgress,
-  type StepResult,
-} from './step/gradcache.js';
+export { GradCache } from './step/gradcache.js';
+export type { GradCacheOptions, StepOptions, StepProgress, StepResult } from './step/gradcache-options.js';
 export { RepresentationCache } from './step/representation-cache.js';
 export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
 export { ModuleEncoder, type Module, type TensorBatch } from './encoders/module-encoder.js';
-export type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from './step/encoder.js';
+export type {
+  AnyEncoder,
+  Chunk,
+  EncodedChunk,
+  Encoder,
+  ForwardOptions,
+  ReplayTicket,
+  StepInputs,
+} from './step/encoder.js';
 export type { Retain } from './step/retention.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
 export { Tokenizer, type TokenBatch } from './tokenizer/tokenizer.js';

@@ -1,11 +1,12 @@
 import { GradCacheError } from '../errors.js';
 import { noGrad, withSeed } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
-import { Tensor, type Parameter } from '../tensor/tensor.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { isUnused, parameterName, statedSizes } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import type { DenseLayer, ModelFolder } from '../model-folder/model-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
+import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 
 /**
  * Compares the sizes that config.json states with the weights, before any memory is asked for by them.
@@ -58,8 +59,7 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
   if (faults.length > 0) throw otherWeights(folder, faults);
   noGrad(() => {
     for (const { name, tensor } of parameters) {
-      const { bytes, shape, dtype } = stored.get(name)!;
-      const source = Tensor.fromBytes(bytes, { shape, dtype });
+      const source = fromStored(stored.get(name)!);
       tensor.copyFrom(source);
       source.dispose();
     }
@@ -118,7 +118,7 @@ function take(from: Map<string, StoredTensor>, name: string): StoredTensor {
 async function stored(tensor: Tensor): Promise<StoredTensor> {
   const wide = noGrad(() => tensor.detach().to({ dtype: 'float32', device: 'cpu' }));
   try {
-    return { dtype: 'float32', shape: wide.shape, bytes: await wide.bytes() };
+    return await toStored(wide);
   } finally {
     wide.dispose();
   }

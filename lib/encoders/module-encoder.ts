@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
 import { backwardInGroup, noGrad, withGrad, withSeed } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
+import { takeRows } from '../tensor/rows.js';
 import { requireParameterList } from '../tensor/parameter-list.js';
 import { synchronous, tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
@@ -30,6 +31,8 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   readonly automaticChunk = { sequences: 256 };
   readonly #module: Module<Batch>;
   #batchDevice = 'cpu';
+  /** The first parameter when they were last asked for, which every step does; null: there was none. */
+  #anyParameter: Tensor | null | undefined;
   /** What the first pass gave, for tickets whose chunk is encoded again. */
   readonly #first = new WeakMap<ReplayTicket, Fingerprint>();
 
@@ -43,7 +46,8 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
 
   /** Where the module's parameters are; without any, where its last batch was. */
   get device(): string {
-    return this.parameters()[0]?.tensor.device ?? this.#batchDevice;
+    if (this.#anyParameter === undefined) this.parameters();
+    return this.#anyParameter?.device ?? this.#batchDevice;
   }
 
   lengths(batch: Batch): Int32Array {
@@ -115,9 +119,12 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   }
 
   parameters(): Parameter[] {
-    return requireParameterList('what parameters() returned', this.#module.parameters());
+    const parameters = requireParameterList('what parameters() returned', this.#module.parameters());
+    this.#anyParameter = parameters[0]?.tensor ?? null;
+    return parameters;
   }
 
+  /** The gradients that there are. */
   gradients(): Tensor[] {
     return this.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
   }
@@ -201,10 +208,7 @@ const noBatch = () =>
   );
 
 function selectRows<Batch extends TensorBatch>(batch: Batch, rows: Int32Array): Batch {
-  const select = (tensor: Tensor): Tensor => {
-    const index = Tensor.from(rows, { dtype: 'int64', device: tensor.device });
-    return tensor.indexSelect(0, index);
-  };
+  const select = (tensor: Tensor): Tensor => takeRows(tensor, rows);
   if (batch instanceof Tensor) return select(batch) as TensorBatch as Batch;
   if (Array.isArray(batch)) return batch.map(select) as readonly Tensor[] as Batch;
   return Object.fromEntries(Object.entries(batch).map(([name, tensor]) => [name, select(tensor)])) as Batch;

@@ -1,6 +1,5 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { whileReading } from '../tensor/in-use.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { backwardInGroup } from '../tensor/autograd.js';
@@ -9,7 +8,8 @@ import { call } from '../tensor/operators.js';
 import { putRows } from '../tensor/rows.js';
 import { untracked } from '../tensor/scope.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
-import { belongsToEncoder } from '../tensor/encoder-gradients.js';
+import { EncoderParameter } from '../tensor/encoder-parameter.js';
+import { ParameterSet } from '../tensor/parameter-set.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { encoderSettings, initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
@@ -53,9 +53,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #handle: EncoderHandle;
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
-  readonly #parameters: Parameter[];
+  readonly #parameters: ParameterSet;
   /** Those that are not frozen. */
-  readonly #trained: Parameter[];
+  readonly #trained: readonly Parameter[];
   readonly #gradients: Tensor;
   /** The version of the weights that a ticket's representations were computed with. */
   readonly #weights = new WeakMap<ReplayTicket, number>();
@@ -94,15 +94,15 @@ export class TextEncoder implements Encoder<TokenBatch> {
     if (weights === 'stored') requireSizes(folder);
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
+    this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     const all = untracked(() =>
       this.#handle.parameters().map(({ name, tensor, decay, trainable }) => ({
         trainable,
-        parameter: { name, tensor: belongsToEncoder(new Tensor(tensor)), decay },
+        parameter: { name, tensor: new EncoderParameter(tensor, this.#gradients), decay },
       })),
     );
-    this.#parameters = all.map(({ parameter }) => parameter);
+    this.#parameters = new ParameterSet(all.map(({ parameter }) => parameter));
     this.#trained = all.filter(({ trainable }) => trainable).map(({ parameter }) => parameter);
-    this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     this.device = this.#gradients.device;
     this.precision = precision;
     this.maxLength = maxLength;
@@ -126,7 +126,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return inFolder(folder, () => {
       const encoder = new TextEncoder(OWN, model, options, 'stored');
       return orDispose(encoder, () => {
-        matchWeights(model, encoder.#parameters);
+        matchWeights(model, encoder.#parameters.list);
       });
     });
   }
@@ -165,7 +165,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(OWN, folder, options, 'random');
     return orDispose(encoder, () => {
-      fillRandomly(encoder.#parameters, deviation, seed);
+      fillRandomly(encoder.#parameters.list, deviation, seed);
     });
   }
 
@@ -345,6 +345,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return [...this.#trained];
   }
 
+  /** The buffer that holds all gradients. */
   gradients(): Tensor[] {
     return [this.#gradients];
   }
@@ -366,7 +367,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const { maxLength = this.#folder.maxLength } = options;
     requireLength(maxLength, this.#folder.modelType, this.#folder.config);
     const model = { ...this.#folder, prompts: this.prompts, similarity: this.similarity, maxLength };
-    const state = await whileReading(this.#parameters, () => storedWeights(model, this.#parameters));
+    const state = await this.#parameters.whileReading(() => storedWeights(model, this.#parameters.list));
     await writeModelFolder(folder, state);
   }
 
@@ -374,7 +375,14 @@ export class TextEncoder implements Encoder<TokenBatch> {
   [inspect.custom](): string {
     const { device, precision, maxLength, tokenizer } = this;
     const { modelType, pooling } = this.#folder;
-    const parts = { modelType, pooling, device, precision, maxLength, parameters: this.#parameters.length };
+    const parts = {
+      modelType,
+      pooling,
+      device,
+      precision,
+      maxLength,
+      parameters: this.#parameters.list.length,
+    };
     const shown = Object.entries(parts).map(([name, value]) => `${name}: ${value}`);
     return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
   }
@@ -382,7 +390,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   /** Frees weights and gradients. Chunks under way keep them until they are done. */
   dispose(): void {
     this.#handle.dispose();
-    for (const { tensor } of this.#parameters) tensor.dispose();
+    for (const { tensor } of this.#parameters.list) tensor.dispose();
     this.#gradients.dispose();
   }
 

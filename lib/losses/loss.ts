@@ -39,13 +39,19 @@ export type LossOptions = Readonly<Record<string, unknown>>;
 /**
  * Any function of the representations that returns a scalar tensor. It runs on the JavaScript thread, once a step, on
  * the whole batch's representations; autograd does the rest. It must depend on every tower that has something to train.
- * Its arguments are one tensor per tower, then the keyword arguments that `step` was given:
- * `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`.
+ *
+ * Its arguments are one tensor per tower, then the keyword arguments that `step` was given: for two towers
+ * `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`. Where the number of towers is not known to the compiler, each
+ * argument has both types.
  */
-export type LossFunction = (...args: (Tensor & LossOptions)[]) => Tensor;
+export type LossFunction<Towers extends readonly unknown[] = readonly unknown[]> =
+  number extends Towers['length']
+    ? (...args: (Tensor & LossOptions)[]) => Tensor
+    : { loss(...args: [...{ -readonly [Tower in keyof Towers]: Tensor }, LossOptions]): Tensor }['loss'];
 
 /** What the option `loss` of {@link GradCache} takes. */
-export type Loss = LossFunction | LossWithGradients;
+export type Loss<Towers extends readonly unknown[] = readonly unknown[]> =
+  LossFunction<Towers> | LossWithGradients;
 
 /** @throws GradCacheError `INPUT` for what is no loss */
 export function requireLoss(loss: unknown): void {
@@ -60,14 +66,14 @@ export function requireLoss(loss: unknown): void {
 }
 
 /** A loss function in the form that brings its gradients. */
-export function withGradients(loss: Loss): LossWithGradients {
+export function withGradients<Towers extends readonly unknown[]>(loss: Loss<Towers>): LossWithGradients {
   return typeof loss === 'function' ? new FunctionLoss(loss) : loss;
 }
 
 class FunctionLoss implements LossWithGradients {
   readonly #loss: (...args: unknown[]) => unknown;
 
-  constructor(loss: LossFunction) {
+  constructor(loss: (...args: never[]) => unknown) {
     this.#loss = loss as (...args: unknown[]) => unknown;
   }
 
@@ -122,7 +128,7 @@ class FunctionLoss implements LossWithGradients {
 
 /** For the tensors that a loss function reaches by itself: their gradients as they are before its backward. */
 async function undoOf(root: Tensor, representations: readonly Tensor[]): Promise<GradientSnapshot> {
-  const before = await GradientSnapshot.take([], representations);
+  const before = await GradientSnapshot.take(representations);
   try {
     await before.addBelow(root);
     return before;

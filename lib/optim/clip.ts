@@ -1,7 +1,9 @@
 import { GradCacheError } from '../errors.js';
 import { callAsync } from '../tensor/operators.js';
 import { requireNumber } from '../options/option-values.js';
+import { ParameterSet } from '../tensor/parameter-set.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
+import { groupBy } from './group-by.js';
 import { parametersOf } from './parameters.js';
 
 /**
@@ -18,7 +20,7 @@ import { parametersOf } from './parameters.js';
  */
 export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
   requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });
-  const found = gradientsOf(parametersOf('clipGradNorm', parameters));
+  const found = new ParameterSet(parametersOf('clipGradNorm', parameters)).gradients();
   try {
     const gradients = found.map(({ gradient }) => gradient);
     const norm = await globalNorm(gradients);
@@ -34,31 +36,9 @@ export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: num
   }
 }
 
-/** The gradients of those parameters that have one, each once, under a handle that the caller disposes. */
-export function gradientsOf<P extends Parameter>(
-  parameters: Iterable<P>,
-): { parameter: P; gradient: Tensor }[] {
-  const found: { parameter: P; gradient: Tensor }[] = [];
-  const seen = new Set<Tensor>();
-  for (const parameter of parameters) {
-    if (seen.has(parameter.tensor)) continue;
-    seen.add(parameter.tensor);
-    const gradient = parameter.tensor.grad;
-    if (gradient !== null) found.push({ parameter, gradient });
-  }
-  return found;
-}
-
 /** Sorts tensors into lists of one device and one element type, which is what operators on lists run fast on. */
 export function groupAlike(tensors: readonly Tensor[]): Tensor[][] {
-  const groups = new Map<string, Tensor[]>();
-  for (const tensor of tensors) {
-    const key = `${tensor.device} ${tensor.dtype}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [tensor]);
-    else group.push(tensor);
-  }
-  return [...groups.values()];
+  return groupBy(tensors, ({ device, dtype }) => `${device} ${dtype}`);
 }
 
 async function globalNorm(tensors: readonly Tensor[]): Promise<number> {

@@ -2,11 +2,13 @@ import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { refused, requireNumber } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
+import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 import { call, callAsync } from '../tensor/operators.js';
-import { whileReading, whileUpdating } from '../tensor/in-use.js';
+import { ParameterSet } from '../tensor/parameter-set.js';
 import { untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import { clipGradNorm, gradientsOf, groupAlike } from './clip.js';
+import { clipGradNorm, groupAlike } from './clip.js';
+import { groupBy } from './group-by.js';
 import type { Optimizer } from './optimizer.js';
 import { requireAlike } from './parameters.js';
 import { slotsOf, type ParameterGroup, type Slot } from './slots.js';
@@ -48,7 +50,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
   readonly #name: string;
   readonly #tensors: StateTensors<Name>;
   readonly #maxGradNorm: number;
-  readonly #slots: Slot<Name>[];
+  readonly #slots: ParameterSet<Slot<Name>>;
   #disposed = false;
 
   /**
@@ -68,7 +70,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
     this.#name = name;
     this.#tensors = tensors;
     this.#maxGradNorm = maxGradNorm;
-    this.#slots = slotsOf(name, parameters, weightDecay);
+    this.#slots = new ParameterSet(slotsOf<Name>(name, parameters, weightDecay));
   }
 
   /** Updates parameters and their state in place. */
@@ -86,11 +88,11 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
     requireNumber(`lr of ${this.#name}`, this.lr, { from: 0 });
     if (this.#disposed)
       throw new GradCacheError('DISPOSED', `this ${this.#name} was disposed: its state is gone`);
-    return whileUpdating(this.#slots, () => this.#step());
+    return this.#slots.whileUpdating(() => this.#step());
   }
 
   async #step(): Promise<{ gradNorm: number }> {
-    const found = gradientsOf(this.#slots);
+    const found = this.#slots.gradients();
     if (found.length === 0) {
       throw new GradCacheError(
         'INPUT',
@@ -106,7 +108,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
         const beside = slots.map(({ state }) => state?.[name] ?? null);
         requireAlike('state', slots, beside);
       }
-      const gradNorm = await clipGradNorm(this.#slots, this.#maxGradNorm);
+      const gradNorm = await clipGradNorm(this.#slots.list, this.#maxGradNorm);
       for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
         [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
       )) {
@@ -134,8 +136,8 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
 
   /** Sets every gradient to zero in place: what `step` does after the update, for when an update is to be left out. */
   async zeroGrad(): Promise<void> {
-    await whileUpdating(this.#slots, async () => {
-      const gradients = gradientsOf(this.#slots).map(({ gradient }) => gradient);
+    await this.#slots.whileUpdating(async () => {
+      const gradients = this.#slots.gradients().map(({ gradient }) => gradient);
       await clear(gradients);
       for (const gradient of gradients) gradient.dispose();
     });
@@ -148,9 +150,9 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
    * @throws GradCacheError `INPUT` while an update runs
    */
   async state(): Promise<Map<string, StoredTensor>> {
-    return whileReading(this.#slots, async () => {
+    return this.#slots.whileReading(async () => {
       const stored = new Map<string, StoredTensor>();
-      for (const { key, state } of this.#slots) {
+      for (const { key, state } of this.#slots.list) {
         if (state === null) continue;
         for (const name of this.#names()) stored.set(`${name}.${key}`, await toStored(state[name]));
       }
@@ -166,7 +168,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
   loadState(stored: ReadonlyMap<string, StoredTensor>): void {
     if (!types.isMap(stored))
       throw refused(`the state of ${this.#name}`, stored, 'the Map that state() gave');
-    const found = this.#slots.map(({ key, tensor: parameter }) => {
+    const found = this.#slots.list.map(({ key, tensor: parameter }) => {
       // One that had never been updated when the state was written has none.
       if (!this.#names().some((name) => stored.has(`${name}.${key}`))) return null;
       return this.#byName((name) => {
@@ -178,7 +180,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
     const made: Tensor[] = [];
     try {
       // All of it is made before any of it is taken: memory may run out.
-      const states = this.#slots.map(({ tensor: parameter }, index) => {
+      const states = this.#slots.list.map(({ tensor: parameter }, index) => {
         const state = found[index] ?? null;
         if (state === null) return null;
         return this.#byName((name) => {
@@ -190,7 +192,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
           return tensor;
         });
       });
-      for (const [index, slot] of this.#slots.entries()) {
+      for (const [index, slot] of this.#slots.list.entries()) {
         disposeState(slot);
         slot.state = states[index] ?? null;
       }
@@ -201,7 +203,9 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   #refuseUnknown(stored: ReadonlyMap<string, StoredTensor>): void {
-    const known = new Set(this.#slots.flatMap(({ key }) => this.#names().map((name) => `${name}.${key}`)));
+    const known = new Set(
+      this.#slots.list.flatMap(({ key }) => this.#names().map((name) => `${name}.${key}`)),
+    );
     const unknown = [...stored.keys()].find((name) => !known.has(name));
     if (unknown !== undefined) {
       throw new GradCacheError(
@@ -214,7 +218,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
   /** Frees the state; the parameters stay. */
   dispose(): void {
     this.#disposed = true;
-    this.#slots.forEach(disposeState);
+    this.#slots.list.forEach(disposeState);
   }
 
   [Symbol.dispose](): void {
@@ -265,10 +269,6 @@ function requireStored(
   return tensor;
 }
 
-async function toStored(tensor: Tensor): Promise<StoredTensor> {
-  return { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.bytes() };
-}
-
 /** State lies in memory as its parameter does; what is stored goes row by row. */
 function fromStoredLike(stored: StoredTensor, parameter: Tensor): Tensor {
   const rows = fromStored(stored, parameter.device);
@@ -281,22 +281,6 @@ function fromStoredLike(stored: StoredTensor, parameter: Tensor): Tensor {
   }
 }
 
-function fromStored(stored: StoredTensor, device: string): Tensor {
-  const { bytes, shape, dtype } = stored;
-  return untracked(() => Tensor.fromBytes(bytes, { shape, dtype, device }));
-}
-
 async function clear(gradients: readonly Tensor[]): Promise<void> {
   for (const alike of groupAlike(gradients)) await callAsync('aten::_foreach_zero_', alike);
-}
-
-function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): T[][] {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [item]);
-    else group.push(item);
-  }
-  return [...groups.values()];
 }

@@ -1,15 +1,25 @@
 import { requireCount } from './option-values.js';
 
+/** What seeds are drawn for. The numbers decide what is drawn, and so the results of every run: they stay as they are. */
+const PURPOSES = {
+  /** For a step of a GradCache, by its number. */
+  step: 0,
+  /** For a chunk of a step, by its place. */
+  chunk: 1,
+  /** For an update of a training run, by its number: a run that is resumed goes on with the same seeds. */
+  update: 2,
+} as const;
+
 /**
  * A seed drawn from a seed and a number, unrelated for neighbouring ones: splitmix64 cut to the 53 bits that a
- * JavaScript number holds. `purpose` keeps sequences for different uses apart.
+ * JavaScript number holds. Sequences for different purposes are unrelated too.
  */
-export function chunkSeed(seed: number, index: number, purpose: number): number {
+export function drawSeed(purpose: keyof typeof PURPOSES, seed: number, index: number): number {
   const mask = 0xffff_ffff_ffff_ffffn;
   let z =
     (BigInt(seed) * 0x9e37_79b9_7f4a_7c15n +
       BigInt(index) * 0xd1b5_4a32_d192_ed03n +
-      BigInt(purpose + 1) * 0x8cb9_2ba7_2f3d_8dd7n) &
+      BigInt(PURPOSES[purpose] + 1) * 0x8cb9_2ba7_2f3d_8dd7n) &
     mask;
   z = ((z ^ (z >> 30n)) * 0xbf58_476d_1ce4_e5b9n) & mask;
   z = ((z ^ (z >> 27n)) * 0x94d0_49bb_1331_11ebn) & mask;

@@ -1,5 +1,5 @@
 import type { FixedChunkSize } from './chunk-plan.js';
-import type { Encoder } from './encoder.js';
+import type { AnyEncoder } from './encoder.js';
 import { memory } from '../tensor/memory.js';
 import type { PlannedJob, Retain } from './retention.js';
 
@@ -31,19 +31,19 @@ export class AutomaticChunk {
   readonly #retain: Retain;
   readonly #available: (device: string) => number;
   /** Encoders whose chunks are automatic. */
-  readonly #encoders = new Set<Encoder>();
+  readonly #encoders = new Set<AnyEncoder>();
   /** Bytes that a token of a chunk at work takes, as measured, and those that kept graphs take. */
-  #bytes: Map<Encoder, number> | null = null;
+  #bytes: Map<AnyEncoder, number> | null = null;
   #kept = 0;
   #divisor = 1;
-  readonly #tokens = new Map<Encoder, number>();
+  readonly #tokens = new Map<AnyEncoder, number>();
 
   constructor(retain: Retain, available = (device: string): number => memory(device).available) {
     this.#retain = retain;
     this.#available = available;
   }
 
-  sizeFor(encoder: Encoder): FixedChunkSize {
+  sizeFor(encoder: AnyEncoder): FixedChunkSize {
     this.#encoders.add(encoder);
     const bytes = this.#bytes?.get(encoder);
     if (bytes !== undefined && !this.#tokens.has(encoder))
@@ -55,7 +55,7 @@ export class AutomaticChunk {
   /** Learns from the first step whose chunks were large enough to tell. */
   learn({ jobs, before, peak, divisor }: Measured): void {
     if (this.#bytes !== null || this.#retain === 'auto') return;
-    const largest = new Map<Encoder, PlannedJob>();
+    const largest = new Map<AnyEncoder, PlannedJob>();
     for (const job of jobs) {
       if (job.chunk.tokens > (largest.get(job.encoder)?.chunk.tokens ?? 0)) largest.set(job.encoder, job);
     }
@@ -77,7 +77,7 @@ export class AutomaticChunk {
     this.#bytes = new Map(measured.map((job) => [job.encoder, (times * graph(job)) / job.chunk.tokens]));
   }
 
-  #fill(encoder: Encoder, bytesPerToken: number): number {
+  #fill(encoder: AnyEncoder, bytesPerToken: number): number {
     const room = Math.max(0, this.#available(encoder.device) - this.#kept) * SHARE;
     const tokens = Math.min(MOST_TOKENS, room / bytesPerToken);
     // The step divides every size by what memory that ran out has taught it: what was measured is measured with that.

@@ -76,6 +76,24 @@ export interface Encoder<Batch = unknown> {
   graphBytes(chunk: Chunk<Batch>): number | null;
   /** The parameters that training changes. */
   parameters(): Parameter[];
-  /** Tensors that hold all gradients between them; fewer than the parameters where they share one buffer. */
-  gradients(): Tensor[];
 }
+
+/** An encoder of any kind of batch. */
+export type AnyEncoder = Encoder<never>;
+
+/** What an encoder takes for one step; of an encoder of any kind: unknown. */
+type BatchOf<Any> = Any extends Encoder<infer Batch> ? ([Batch] extends [never] ? unknown : Batch) : never;
+
+/** What every one of the encoders takes. */
+type CommonBatch<Any> = (Any extends AnyEncoder ? (batch: BatchOf<Any>) => void : never) extends (
+  batch: infer Batch,
+) => void
+  ? Batch
+  : never;
+
+/** One batch for each tower in its place, or a list of batches that any of the towers takes; or promises of them. */
+export type StepInputs<Encoders extends readonly AnyEncoder[]> =
+  | {
+      readonly [Tower in keyof Encoders]: BatchOf<Encoders[Tower]> | PromiseLike<BatchOf<Encoders[Tower]>>;
+    }
+  | readonly (CommonBatch<Encoders[number]> | PromiseLike<CommonBatch<Encoders[number]>>)[];

@@ -36,6 +36,11 @@ export function besideChunks(error: unknown): never {
   throw isOutOfMemory(error) ? new OutOfMemoryBesideChunks(error) : error;
 }
 
+/** Throws an error of the loss as what it is. */
+export function inLoss(error: unknown, rows: number): never {
+  throw isOutOfMemory(error) ? new OutOfMemoryInLoss(rows, error) : error;
+}
+
 /** Whether half of these chunks would be no smaller: single rows, of which at most one keeps its graph. */
 export function smallest(jobs: readonly Job[]): boolean {
   const kept = jobs.filter(({ retain }) => retain).length;

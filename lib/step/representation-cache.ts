@@ -10,7 +10,7 @@ import {
 } from '../losses/loss.js';
 import { call } from '../tensor/operators.js';
 import { refused, requireCount, requireNumber } from '../options/option-values.js';
-import { putRows } from '../tensor/rows.js';
+import { putRows, takeRows } from '../tensor/rows.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /**
@@ -113,12 +113,7 @@ export class RepresentationCache {
     requireRows(rows, most);
     if (gradients === null)
       throw new GradCacheError('INPUT', 'compute() has not run yet: there are no gradients');
-    const index = Tensor.from(rows, { dtype: 'int64', device: gradients.device });
-    try {
-      return gradients.indexSelect(0, index);
-    } finally {
-      index.dispose();
-    }
+    return takeRows(gradients, rows);
   }
 
   /** Frees the representations. Their gradients, all that the second pass needs, stay. */

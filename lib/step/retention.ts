@@ -1,4 +1,4 @@
-import type { Chunk, Encoder } from './encoder.js';
+import type { AnyEncoder, Chunk } from './encoder.js';
 import { memory } from '../tensor/memory.js';
 
 /** Share of the memory that is left which `'auto'` gives to graphs: the rest is for what nobody foresees. */
@@ -12,8 +12,8 @@ export type Retain = { readonly bytes: number } | 'auto' | 'last';
 
 /** One chunk of a step. */
 export interface PlannedJob {
-  readonly encoder: Encoder;
-  readonly chunk: Chunk<unknown>;
+  readonly encoder: AnyEncoder;
+  readonly chunk: Chunk<never>;
 }
 
 /**
@@ -54,7 +54,7 @@ function representations(jobs: readonly PlannedJob[]): number {
   return jobs.reduce((sum, { encoder, chunk }) => sum + 3 * chunk.rows.length * 4 * dimensionOf(encoder), 0);
 }
 
-function dimensionOf(encoder: Encoder): number {
+function dimensionOf(encoder: AnyEncoder): number {
   return 'trainedDimension' in encoder && typeof encoder.trainedDimension === 'number'
     ? encoder.trainedDimension
     : 1024;

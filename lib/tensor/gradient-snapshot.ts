@@ -1,11 +1,12 @@
 import { leavesOf, noGrad } from './autograd.js';
+import { EncoderParameter } from './encoder-parameter.js';
 import { call, callAsync } from './operators.js';
 import { untracked } from './scope.js';
 import type { Tensor } from './tensor.js';
 
 /**
- * The gradients as they are now, so that a step that fails can leave them so. Gradients that are all zero, the usual
- * case, are not copied.
+ * The gradients of some tensors as they are now, so that a step that fails can leave them so. Gradients that are all zero,
+ * the usual case, are not copied.
  */
 export class GradientSnapshot {
   readonly #saved: { readonly gradient: Tensor; readonly copy: Tensor | null }[] = [];
@@ -19,15 +20,10 @@ export class GradientSnapshot {
     this.#known = [...leaves];
   }
 
-  /**
-   * @param buffers tensors that hold gradients
-   * @param leaves those of them that have no gradient yet have none again after {@link GradientSnapshot.restore}
-   */
-  static async take(buffers: readonly Tensor[], leaves: readonly Tensor[]): Promise<GradientSnapshot> {
+  static async take(leaves: readonly Tensor[]): Promise<GradientSnapshot> {
     const snapshot = new GradientSnapshot(leaves);
     try {
-      snapshot.#without.push(...leaves.filter((tensor) => !tensor.disposed && tensor.grad === null));
-      for (const gradient of buffers) await snapshot.#save(gradient);
+      await snapshot.#add(leaves);
       return snapshot;
     } catch (error) {
       snapshot.dispose();
@@ -40,7 +36,17 @@ export class GradientSnapshot {
     const leaves = untracked(() => leavesOf(root, this.#known));
     this.#known.push(...leaves);
     this.#own.push(...leaves);
+    await this.#add(leaves);
+  }
+
+  /** Parameters of one encoder are saved together, as the one buffer that they share. */
+  async #add(leaves: readonly Tensor[]): Promise<void> {
+    const buffers = new Set<Tensor>();
     for (const leaf of leaves) {
+      if (leaf instanceof EncoderParameter) {
+        buffers.add(leaf.buffer);
+        continue;
+      }
       const gradient = untracked(() => leaf.grad);
       if (gradient === null) {
         this.#without.push(leaf);
@@ -49,6 +55,7 @@ export class GradientSnapshot {
       this.#own.push(gradient);
       await this.#save(gradient);
     }
+    for (const buffer of buffers) await this.#save(buffer);
   }
 
   async #save(gradient: Tensor): Promise<void> {

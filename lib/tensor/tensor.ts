@@ -1,7 +1,6 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { guarded, guardedAsync, native, type DType, type TensorHandle } from '../addon/native.js';
-import { refuseToFreeze, refuseToReplaceGradient } from './encoder-gradients.js';
 import { describeTensor } from './describe-tensor.js';
 import { callOperator } from './operator-call.js';
 import { refused, requireBoolean } from '../options/option-values.js';
@@ -127,7 +126,6 @@ export class Tensor {
 
   set requiresGrad(value: boolean) {
     requireBoolean('requiresGrad', value);
-    if (!value) refuseToFreeze(this);
     guarded(() => {
       this.handle.requiresGrad = value;
     });
@@ -144,7 +142,6 @@ export class Tensor {
   }
 
   set grad(value: Tensor | null) {
-    refuseToReplaceGradient(this);
     const handle = value === null ? null : handleOf('grad', value);
     guarded(() => {
       this.handle.grad = handle;

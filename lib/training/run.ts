@@ -4,6 +4,7 @@ import type { ChunkSize } from '../step/chunk-plan.js';
 import { TextEncoder } from '../encoders/text-encoder.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
+import { fromStored } from '../safetensors/stored-tensor.js';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../files/file-error.js';
 import { GradCache } from '../step/gradcache.js';
@@ -13,7 +14,6 @@ import type { Optimizer } from '../optim/optimizer.js';
 import { makeOptimizer } from '../optim/optimizer-kinds.js';
 import { constantSchedule, cosineSchedule, linearSchedule } from '../optim/schedules.js';
 import type { Schedule } from '../optim/schedules.js';
-import { Tensor } from '../tensor/tensor.js';
 import type { Parameter } from '../tensor/tensor.js';
 import type { Checkpoint, ChunkState } from './checkpoint.js';
 import type { FilledTrainConfig } from './config.js';
@@ -206,11 +206,7 @@ function restore(parameters: readonly Parameter[], stored: ReadonlyMap<string, S
         `The checkpoint does not fit the loss: its ${name} is missing or of another shape.`,
       );
     }
-    const source = Tensor.fromBytes(value.bytes, {
-      shape: value.shape,
-      dtype: value.dtype,
-      device: tensor.device,
-    });
+    const source = fromStored(value, tensor.device);
     tensor.copyFrom(source);
     source.dispose();
   }

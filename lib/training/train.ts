@@ -1,10 +1,11 @@
 import type { StoredTensor } from '../safetensors/safetensors.js';
+import { toStored } from '../safetensors/stored-tensor.js';
 import { GradCacheError } from '../errors.js';
 import { onFiles } from '../files/file-error.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
-import { chunkSeed } from '../options/seeds.js';
+import { drawSeed } from '../options/seeds.js';
 import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { withNegatives } from './columns.js';
 import type { FilledTrainConfig, ResumeConfig, TrainConfig } from './config.js';
@@ -23,9 +24,6 @@ import { findResumed, resumeConfig, storedConfig, type Resumed } from './resume.
 import { chunkState, openRun } from './run.js';
 import type { Run } from './run.js';
 import { tidyOutput } from './tidy-output.js';
-
-/** Keeps the seeds of steps apart from other seeds drawn from the seed of the run. */
-const SEED_PURPOSE = 2;
 
 /** How a caller takes part in a run. */
 export interface TrainHooks {
@@ -244,7 +242,7 @@ class Loop {
       const result = await parts.gradcache.step(batch.inputs, {
         signal,
         // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
-        seed: chunkSeed(config.seed, step, SEED_PURPOSE),
+        seed: drawSeed('update', config.seed, step),
         onProgress: ({ phase, chunk, chunks }) => this.emit({ type: 'chunk', step, phase, chunk, chunks }),
       });
       if (!Number.isFinite(result.loss))
@@ -309,9 +307,7 @@ class Loop {
 
 async function storedLoss({ loss }: Run): Promise<Map<string, StoredTensor>> {
   const stored = new Map<string, StoredTensor>();
-  for (const { name, tensor } of loss.parameters()) {
-    stored.set(name, { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.bytes() });
-  }
+  for (const { name, tensor } of loss.parameters()) stored.set(name, await toStored(tensor));
   return stored;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GradCache, infoNCE, planChunks, type ChunkSize, type TextEncoder } from '../../lib/index.js';
-import { chunkSeed } from '../../lib/options/seeds.js';
+import { drawSeed } from '../../lib/options/seeds.js';
 import { assertSameGradients, largestDifference } from '../oracle/compare.js';
 import {
   clear,
@@ -25,7 +25,7 @@ function piecesOfStep(encoder: TextEncoder, size: Exclude<ChunkSize, 'auto'>): P
     planChunks(encoder.lengths(batch), size).map((chunk) => ({
       batch,
       ...chunk,
-      seed: chunkSeed(SEED, index++, 1),
+      seed: drawSeed('chunk', SEED, index++),
     })),
   );
 }

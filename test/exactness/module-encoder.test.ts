@@ -14,7 +14,7 @@ import {
   type TensorBatch,
 } from '../../lib/index.js';
 import type { Retain } from '../../lib/step/retention.js';
-import { chunkSeed } from '../../lib/options/seeds.js';
+import { drawSeed } from '../../lib/options/seeds.js';
 import { assertSameGradients } from '../oracle/compare.js';
 import {
   clear,
@@ -170,7 +170,7 @@ test('dropout inside an encoder in TypeScript is repeated in the second pass', a
       planChunks(encoder.lengths(batch), size).map((chunk) => ({
         batch,
         ...chunk,
-        seed: chunkSeed(9, index++, 1),
+        seed: drawSeed('chunk', 9, index++),
       })),
     );
     const expected = await fullBatch([encoder, encoder] as never, pieces, plainInfoNCE({ temperature: 0.2 }));
@@ -190,7 +190,7 @@ test('two towers: texts through a transformer, feature vectors through a percept
     const texts = await textEncoder(precision);
     const features = new ModuleEncoder(new Perceptron(7, texts.dimension, precision));
     const encoders = [texts, features] as const;
-    const batches = [tenTexts(1), random([10, 7], 2, precision)];
+    const batches = [tenTexts(1), random([10, 7], 2, precision)] as const;
     const pieces = [whole(texts, batches[0]), whole(features, batches[1])];
     const expected = await fullBatch(encoders, pieces, plainInfoNCE({ temperature: 0.2, symmetric: true }));
     const gradcache = new GradCache({
@@ -240,7 +240,7 @@ for (const [title, tower, width] of [
         const { module, rows } = counted(tower());
         const documents = new ModuleEncoder(module);
         const towers = [texts, documents] as const;
-        const batches = [tenTexts(1), random([10, width], 31, 'float64')];
+        const batches = [tenTexts(1), random([10, width], 31, 'float64')] as const;
         const pieces = towers.map((encoder, k) => whole(encoder as never, batches[k]!));
         const graphs = [texts, withGraph(documents)];
         const expected = await fullBatch(graphs as never, pieces, plainInfoNCE({ temperature: 0.2 }));

@@ -7,7 +7,6 @@ import {
   clipGradNorm,
   GradCacheError,
   infoNCE,
-  RepresentationCache,
   Tensor,
   TextEncoder,
   threads,
@@ -199,34 +198,6 @@ test('the native encoder refuses sizes that no memory holds before it makes anyt
       JSON.stringify(changes).slice(0, 80),
     );
     assert.ok(performance.now() - start < 1000);
-  }
-});
-
-test('a representation cache keeps its books', async () => {
-  const cache = new RepresentationCache([3, 2]);
-  const rows = Int32Array.of(0, 1);
-  const values = call('aten::ones', [2, 4]);
-  assert.throws(() => cache.gradients(0, rows), fails('INPUT', /compute/));
-  assert.throws(() => cache.put(2, rows, values), fails('INPUT', /no tower 2/));
-  assert.throws(() => cache.put(0, Int32Array.of(0), values), fails('SHAPE'));
-  assert.throws(() => cache.put(0, Int32Array.of(0, 3), values), fails(['INPUT', 'SHAPE', 'OPERATOR']));
-  assert.throws(() => cache.put(0, Int32Array.of(0, -1), values), fails(['INPUT', 'SHAPE', 'OPERATOR']));
-  const filled = new RepresentationCache([3, 2]);
-  filled.put(0, rows, values);
-  filled.put(1, rows, values);
-  assert.throws(
-    () => filled.put(0, Int32Array.of(2), call('aten::ones', [1, 5])),
-    fails(['SHAPE', 'OPERATOR']),
-  );
-  await assert.rejects(
-    filled.compute((a: Tensor) => a.sum()),
-    fails('INPUT', /2 of 3/),
-  );
-  for (const counts of [[-1], [0.5], [NaN], [2 ** 60]]) {
-    await assert.rejects(async () => {
-      const bad = new RepresentationCache(counts);
-      bad.put(0, rows, values);
-    }, GradCacheError);
   }
 });
 

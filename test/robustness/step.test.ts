@@ -7,7 +7,6 @@ import {
   GradCacheError,
   infoNCE,
   ModuleEncoder,
-  RepresentationCache,
   Tensor,
   type Encoder,
   type GradCacheOptions,
@@ -328,7 +327,8 @@ test("inputs of one's own encoder are checked", async () => {
     [call('aten::zeros', [6, 4]), fails('OPERATOR')],
     [call('aten::zeros', [6, 3], { dtype: 'int64' }), fails('OPERATOR')],
   ];
-  for (const [input, expected] of bad) await assert.rejects(gradcache.step([input, features(1)]), expected);
+  for (const [input, expected] of bad)
+    await assert.rejects(gradcache.step([input as Tensor, features(1)]), expected);
   for (const module of [undefined, null, {}, { forward: 3, parameters: 4 }, { forward() {} }]) {
     assert.throws(() => new ModuleEncoder(module as never), fails('INPUT', /forward/));
   }
@@ -387,15 +387,6 @@ test('what a progress callback throws ends the step', () =>
       if (phase === 'backward') throw own;
     },
   }));
-
-test('a cache with a row twice and another never has not all representations', () => {
-  const cache = new RepresentationCache([2, 2]);
-  const row = Tensor.from([1, 2], { shape: [1, 2] });
-  cache.put(0, Int32Array.of(0), row);
-  cache.put(0, Int32Array.of(0), row);
-  assert.throws(() => cache.representations(0), fails('INPUT', /1 of 2/));
-  cache.dispose();
-});
 
 test('an encoder that is disposed in the middle of a step', async () => {
   const encoder = await textEncoder('float32');
@@ -465,7 +456,6 @@ test('an abort stops chunks whose graph was kept as soon as others', async () =>
     truncated: (batch) => encoder.truncated(batch),
     graphBytes: (chunk) => encoder.graphBytes(chunk),
     parameters: () => encoder.parameters(),
-    gradients: () => encoder.gradients(),
     forwardChunk: (chunk, options) => encoder.forwardChunk(chunk, options),
     backwardChunk: async (chunk, ticket, gradients, group) => {
       // The engine is busy when the signal fires, with what stands before the third chunk in its queue.

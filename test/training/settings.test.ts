@@ -19,12 +19,9 @@ import {
   Tokenizer,
 } from '../../lib/index.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
-import { chunkSeed } from '../../lib/options/seeds.js';
+import { drawSeed } from '../../lib/options/seeds.js';
 import { train } from '../../lib/training/train.js';
 import { digests, pairs, root, temporaryFolder, TINY_CONFIG, writeRows } from './support.js';
-
-/** What keeps the seeds of a run's steps apart from its others; part of what a resumed run relies on. */
-const STEPS = 2;
 
 // Every setting differs from its default in one of these, and each run must be the very loop that it stands for: a setting
 // that does not reach its part, or reaches another, gives other bits.
@@ -129,7 +126,7 @@ for (const [name, settings] of Object.entries(runs)) {
       const inputs = columns.map((column) =>
         model.tokenize(batch.columns[column]!, { prompt: prompt(column) }),
       );
-      await gradcache.step(inputs, { seed: chunkSeed(seed, step + 1, STEPS) });
+      await gradcache.step(inputs, { seed: drawSeed('update', seed, step + 1) });
       optimizer.lr = schedule(step);
       await optimizer.step();
       if (++step === steps) break;

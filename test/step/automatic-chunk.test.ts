@@ -15,7 +15,7 @@ function encoder(device = 'cuda:0', bytesPerToken: number | null = 1e5): Encoder
 }
 
 function step(of: Encoder, tokens: number, peak: number) {
-  const chunk = { batch: null, rows: Int32Array.of(0), tokens };
+  const chunk = { batch: null as never, rows: Int32Array.of(0), tokens };
   return { jobs: [{ encoder: of, chunk, retain: false }], before: GIB, peak: GIB + peak, divisor: 1 };
 }
 

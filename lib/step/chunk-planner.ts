@@ -1,0 +1,159 @@
+import { GradCacheError } from '../errors.js';
+import { drawSeed } from '../options/seeds.js';
+import { emptyCache } from '../tensor/memory.js';
+import { AutomaticChunk } from './automatic-chunk.js';
+import { planChunks, type ChunkSize, type FixedChunkSize } from './chunk-plan.js';
+import type { AnyEncoder } from './encoder.js';
+import type { GradCacheOptions } from './gradcache-options.js';
+import {
+  isOutOfMemory,
+  OutOfMemoryBesideChunks,
+  OutOfMemoryInLoss,
+  smallest,
+  tooSmall,
+} from './out-of-memory.js';
+import { chooseRetained, type PlannedJob, type Retain } from './retention.js';
+
+/** One chunk of a step and how it is encoded. */
+export interface Job extends PlannedJob {
+  readonly tower: number;
+  /** Seed of its dropout. */
+  readonly seed: number;
+  /** Whether its graph is kept. */
+  readonly retain: boolean;
+}
+
+/** Cuts batches into chunks, of the size asked for or of what memory has taught. */
+export class ChunkPlanner {
+  readonly #encoders: readonly AnyEncoder[];
+  readonly #chunk: ChunkSize | readonly ChunkSize[];
+  readonly #automatic: AutomaticChunk;
+  #retain: Retain;
+  /** What chunk sizes are divided by: doubled each time memory runs out, for good. */
+  #divisor = 1;
+
+  constructor(
+    encoders: readonly AnyEncoder[],
+    { chunk = 'auto', retain = 'last' }: Pick<GradCacheOptions, 'chunk' | 'retain'>,
+  ) {
+    this.#encoders = encoders;
+    this.#chunk = chunk;
+    this.#retain = retain;
+    this.#automatic = new AutomaticChunk(retain);
+  }
+
+  /** The chunk size of each tower in the next step. */
+  sizes(): FixedChunkSize[] {
+    return this.#encoders.map((encoder, tower) => {
+      const asked = Array.isArray(this.#chunk)
+        ? (this.#chunk as readonly ChunkSize[])[tower]!
+        : (this.#chunk as ChunkSize);
+      return divided(asked === 'auto' ? this.#automatic.sizeFor(encoder) : asked, this.#divisor);
+    });
+  }
+
+  /**
+   * The lengths of the rows of each tower's batch, and how many rows were cut to the greatest length.
+   *
+   * @throws GradCacheError `INPUT`, `SHAPE` for batches that the encoders do not take
+   */
+  measure(batches: readonly never[]): { readonly lengths: Int32Array[]; readonly truncated: number } {
+    if (batches.length !== this.#encoders.length)
+      throw new GradCacheError('INPUT', `${batches.length} inputs for ${this.#encoders.length} towers`);
+    const lengths = this.#encoders.map((encoder, tower) => lengthsOf(encoder, batches[tower]!, tower));
+    const truncated = this.#encoders.map((encoder, tower) => encoder.truncated(batches[tower]!));
+    return { lengths, truncated: truncated.reduce((sum, count) => sum + count, 0) };
+  }
+
+  /**
+   * The chunks of a step, in the order of their first pass.
+   *
+   * @param lengths of the rows of each tower's batch
+   * @param seed of the step
+   */
+  plan(batches: readonly never[], lengths: readonly Int32Array[], seed: number): Job[] {
+    const sizes = this.sizes();
+    const jobs = this.#encoders.flatMap((encoder, tower) =>
+      planChunks(lengths[tower]!, sizes[tower]!).map(({ rows, tokens }) => ({
+        tower,
+        encoder,
+        chunk: { batch: batches[tower]!, rows, tokens },
+      })),
+    );
+    // A tower that lists nothing to train most likely has no graph that could be kept.
+    const training = new Set(this.#encoders.filter(trains));
+    const trained = jobs.filter(({ encoder }) => training.has(encoder));
+    const kept = new Set(
+      trained.slice(trained.length - chooseRetained(trained, this.#retain, this.#divisor)),
+    );
+    return jobs.map((job, index) => ({
+      ...job,
+      seed: drawSeed('chunk', seed, index),
+      retain: kept.has(job),
+    }));
+  }
+
+  /**
+   * Attempts a step, anew with less at once as long as memory runs out.
+   *
+   * @param plan gives the chunks of an attempt
+   * @param attempt is told how many went before
+   */
+  async retried<T>(
+    plan: () => Job[],
+    attempt: (jobs: readonly Job[], retries: number) => Promise<T>,
+  ): Promise<T> {
+    const [divisor, retain] = [this.#divisor, this.#retain];
+    for (let retries = 0; ; retries++) {
+      const jobs = plan();
+      try {
+        return await attempt(jobs, retries);
+      } catch (error) {
+        if (!isOutOfMemory(error)) throw error;
+        const fatal = this.#makeRoom(jobs, error);
+        if (fatal === null) continue;
+        // What was learnt from a step that cannot be taken is of no use to the next.
+        [this.#divisor, this.#retain] = [divisor, retain];
+        throw fatal;
+      }
+    }
+  }
+
+  /** Makes the next attempt smaller: by half, or without the last graph where the loss needs its room. Null, or why it cannot. */
+  #makeRoom(jobs: readonly Job[], error: GradCacheError): GradCacheError | null {
+    const kept = jobs.filter(({ retain }) => retain).length;
+    if (error instanceof OutOfMemoryBesideChunks) return error;
+    if (error instanceof OutOfMemoryInLoss && kept <= 1) {
+      if (kept === 0) return error;
+      this.#retain = { bytes: 0 };
+    } else {
+      if (smallest(jobs)) return tooSmall(jobs, error);
+      this.#divisor *= 2;
+    }
+    emptyCache(this.#encoders[0]!.device);
+    return null;
+  }
+
+  /** Learns from a step what memory its chunks took. */
+  learn(jobs: readonly Job[], memory: { readonly before: number; readonly peak: number }): void {
+    this.#automatic.learn({ jobs, ...memory, divisor: this.#divisor });
+  }
+}
+
+/** The lengths of a tower's batch. What the tower refuses of it says which of the inputs it is. */
+function lengthsOf(encoder: AnyEncoder, batch: never, tower: number): Int32Array {
+  try {
+    return encoder.lengths(batch);
+  } catch (error) {
+    if (!(error instanceof GradCacheError)) throw error;
+    throw new GradCacheError(error.code, `inputs[${tower}]: ${error.message}`, { cause: error.cause });
+  }
+}
+
+const trains = (encoder: AnyEncoder): boolean =>
+  encoder.parameters().some(({ tensor }) => tensor.requiresGrad);
+
+function divided(size: FixedChunkSize, divisor: number): FixedChunkSize {
+  if ('tokens' in size) return { tokens: Math.max(1, Math.floor(size.tokens / divisor)) };
+  return { sequences: Math.max(1, Math.floor(size.sequences / divisor)) };
+}

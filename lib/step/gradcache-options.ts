@@ -1,0 +1,139 @@
+import { GradCacheError } from '../errors.js';
+import { requireLoss, type Loss, type LossOptions } from '../losses/loss.js';
+import { checkKnown } from '../options/known-options.js';
+import {
+  refused,
+  requireCount,
+  requireFunction,
+  requireNumber,
+  requireSignal,
+} from '../options/option-values.js';
+import { requireSeed } from '../options/seeds.js';
+import { requireChunkSize, type ChunkSize } from './chunk-plan.js';
+import type { AnyEncoder, Encoder } from './encoder.js';
+import type { Retain } from './retention.js';
+
+/** How {@link GradCache} trains. */
+export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = readonly AnyEncoder[]> {
+  /** One encoder for each tower; the same object twice ties the towers. */
+  readonly encoders: Encoders;
+  /** {@link infoNCE}, or any function of the towers' representations that returns a scalar tensor. */
+  readonly loss: Loss<Encoders>;
+  /**
+   * How much is encoded at once, for all towers or for each. Default: `'auto'`.
+   *
+   * `'auto'` is 256 rows for a {@link ModuleEncoder}. For a {@link TextEncoder} it is 2,048 tokens on the CPU. On a GPU it
+   * is 32,768 tokens for the first step; later steps take as many as fill 60 % of the free memory, at most 262,144 (with
+   * `retain: 'auto'` it stays 32,768). Dropout masks depend on the chunks: set a size if two runs must agree bit for bit.
+   */
+  readonly chunk?: ChunkSize | readonly ChunkSize[];
+  /**
+   * Which chunks keep their graph, and so are encoded once. The result is the same.
+   *
+   * - `'last'` (default): the last chunk. The second pass needs its graph first, so it costs memory only during the loss.
+   * - `'auto'`: as many of the last chunks as the device has room for, at least one.
+   * - `{ bytes }`: as many of the last chunks as fit into that many bytes; 0: none. A chunk whose size is not known, as
+   *   that of a {@link ModuleEncoder}, does not fit.
+   */
+  readonly retain?: Retain;
+  /** Steps whose mean makes one update: gradients are multiplied by its inverse; default: 1. */
+  readonly accumulate?: number;
+  /** Seed of the dropout masks. Default: 0. */
+  readonly seed?: number;
+}
+
+/** Options of one {@link GradCache.step}. */
+export interface StepOptions {
+  /** Stops the step after the chunk under way; gradients are then as before the step. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: StepProgress) => void) | undefined;
+  /** Keyword arguments of the loss. */
+  readonly loss?: LossOptions;
+  /** Replaces the seed that the step would draw from the option `seed` and its number. */
+  readonly seed?: number;
+}
+
+/** Where a step is. */
+export interface StepProgress {
+  readonly phase: 'forward' | 'loss' | 'backward';
+  /** Chunks of the phase that are done, and how many there are. */
+  readonly chunk: number;
+  readonly chunks: number;
+  /** Rows and tokens of the phase that are done. */
+  readonly rows: number;
+  readonly tokens: number;
+}
+
+/** What a step did. */
+export interface StepResult {
+  readonly loss: number;
+  /** Rows of the first tower. */
+  readonly pairs: number;
+  /** Rows and tokens of all towers; a row of a {@link ModuleEncoder} counts as one token. */
+  readonly sequences: number;
+  readonly tokens: number;
+  /** Texts that were cut to the greatest length. */
+  readonly truncated: number;
+  readonly chunks: number;
+  /** Chunks whose graph was kept, so that they were encoded once. */
+  readonly retained: number;
+  /** How often the step began anew, with half the chunk, because memory had run out. */
+  readonly retries: number;
+  readonly milliseconds: {
+    readonly forward: number;
+    readonly loss: number;
+    readonly backward: number;
+    readonly total: number;
+  };
+  /** The most memory in use during the step, in bytes: of the device, or the process's resident size on the CPU. */
+  readonly peakMemory: number;
+}
+
+/**
+ * Rejects wrong options before anything is computed, for callers in plain JavaScript.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+export function checkOptions<Encoders extends readonly AnyEncoder[]>(
+  options: GradCacheOptions<Encoders>,
+): void {
+  checkKnown('GradCache', options, ['encoders', 'loss', 'chunk', 'retain', 'accumulate', 'seed']);
+  const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
+  if (!Array.isArray(encoders) || encoders.length === 0)
+    throw refused('encoders', encoders, 'a list with one for each tower');
+  const foreign = (encoders as readonly (Partial<Encoder> | null)[]).findIndex(
+    (encoder) => typeof encoder?.forwardChunk !== 'function',
+  );
+  if (foreign >= 0) {
+    throw new GradCacheError(
+      'INPUT',
+      `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`,
+    );
+  }
+  requireLoss(loss);
+  if (Array.isArray(chunk) && chunk.length !== encoders.length) {
+    throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);
+  }
+  const chunks: readonly ChunkSize[] = Array.isArray(chunk) ? chunk : [chunk];
+  for (const size of chunks) if (size !== 'auto') requireChunkSize(size);
+  if (retain !== 'auto' && retain !== 'last') {
+    if (typeof retain !== 'object' || retain === null)
+      throw refused('retain', retain, "'last', 'auto' or { bytes }");
+    checkKnown('retain', retain, ['bytes']);
+    requireNumber('retain.bytes', retain.bytes, { from: 0, infinite: true });
+  }
+  requireCount('accumulate', accumulate, 1);
+  if (seed !== undefined) requireSeed(seed);
+}
+
+/** As {@link checkOptions}, for what a step is given. */
+export function checkStep(inputs: readonly unknown[], options: StepOptions): void {
+  if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
+  checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed']);
+  const { signal, onProgress, seed, loss = {} } = options;
+  requireSignal('signal', signal);
+  if (onProgress !== undefined) requireFunction('onProgress', onProgress);
+  if (typeof loss !== 'object' || loss === null || Array.isArray(loss))
+    throw refused('loss', loss, 'an object of keyword arguments');
+  if (seed !== undefined) requireSeed(seed);
+}

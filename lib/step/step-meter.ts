@@ -1,0 +1,40 @@
+import { memory, resetPeakMemory, synchronize } from '../tensor/memory.js';
+import type { StepResult } from './gradcache-options.js';
+
+type Phase = 'forward' | 'loss' | 'backward';
+
+/** The clock of a step, and the memory of its device. */
+export class StepMeter {
+  readonly #device: string;
+  readonly #before: number;
+  readonly #milliseconds = { forward: 0, loss: 0, backward: 0 };
+  #last = 0;
+
+  constructor(device: string) {
+    this.#device = device;
+    resetPeakMemory(device);
+    this.#before = memory(device).allocated;
+  }
+
+  start(): void {
+    this.#last = performance.now();
+  }
+
+  /** Ends a phase when the device has done all of its work. */
+  async end(phase: Phase): Promise<void> {
+    await synchronize(this.#device);
+    const now = performance.now();
+    this.#milliseconds[phase] = now - this.#last;
+    this.#last = now;
+  }
+
+  get milliseconds(): StepResult['milliseconds'] {
+    const { forward, loss, backward } = this.#milliseconds;
+    return { forward, loss, backward, total: forward + loss + backward };
+  }
+
+  /** Bytes in use before the step, and the most since then. */
+  memory(): { readonly before: number; readonly peak: number } {
+    return { before: this.#before, peak: memory(this.#device).peak };
+  }
+}

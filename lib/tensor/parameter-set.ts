@@ -1,0 +1,123 @@
+import { GradCacheError } from '../errors.js';
+import { GradientSnapshot } from './gradient-snapshot.js';
+import { untracked } from './scope.js';
+import type { Parameter, Tensor } from './tensor.js';
+
+/** Who is at work on a tensor. */
+interface Work {
+  /** Settles when the step that uses the tensor has ended. */
+  step: Promise<void> | null;
+  /** How many store its values. */
+  readers: number;
+  /** Whether an optimizer changes it. */
+  updated: boolean;
+}
+
+/** By tensor, for sets that share one must see each other's work. */
+const works = new WeakMap<Tensor, Work>();
+
+function workOn(tensor: Tensor): Work {
+  let work = works.get(tensor);
+  if (work === undefined) works.set(tensor, (work = { step: null, readers: 0, updated: false }));
+  return work;
+}
+
+/**
+ * Parameters with their gradients, and who is at work on them. What holds of a set:
+ *
+ * - A tensor is in it once, at the place where it was listed first, under the name that it was listed with last.
+ * - A tensor of the caller's has a gradient or none, which the caller may replace. One of an encoder
+ *   ({@link EncoderParameter}) always has its part of the encoder's buffer.
+ * - Work belongs to the tensors and not to the set: sets that share a tensor exclude each other. A tensor is in one step at
+ *   most, and an update has it alone.
+ * - {@link ParameterSet.snapshot} puts back every gradient, and the absence of one.
+ */
+export class ParameterSet<P extends Parameter = Parameter> {
+  readonly list: readonly P[];
+
+  constructor(parameters: Iterable<P>) {
+    const once = new Map([...parameters].map((parameter) => [parameter.tensor, parameter]));
+    this.list = [...once.values()];
+  }
+
+  /** The gradients of those parameters that have one, under handles that the caller disposes. */
+  gradients(): { readonly parameter: P; readonly gradient: Tensor }[] {
+    return this.list.flatMap((parameter) => {
+      const gradient = untracked(() => parameter.tensor.grad);
+      return gradient === null ? [] : [{ parameter, gradient }];
+    });
+  }
+
+  /** The gradients as they are now; the caller disposes it. */
+  snapshot(): Promise<GradientSnapshot> {
+    return GradientSnapshot.take(this.list.map(({ tensor }) => tensor));
+  }
+
+  /**
+   * Runs a step. Steps that share a parameter take turns: one that fails puts the gradients back as they were at its beginning,
+   * and would take back what another had added meanwhile.
+   *
+   * @throws GradCacheError `INPUT` while an optimizer updates one of the parameters: a part of the chunks would meet other weights
+   */
+  async whileStepping<T>(run: () => Promise<T>): Promise<T> {
+    const works = this.#works();
+    refuseBesideUpdate(works);
+    for (let before; (before = works.find(({ step }) => step !== null)) !== undefined;) await before.step;
+    refuseBesideUpdate(works);
+    let done!: () => void;
+    const running = new Promise<void>((resolve) => (done = resolve));
+    for (const work of works) work.step = running;
+    try {
+      return await run();
+    } finally {
+      for (const work of works) work.step = null;
+      done();
+    }
+  }
+
+  /**
+   * Runs what stores the parameters.
+   *
+   * @throws GradCacheError `INPUT` while an optimizer updates one of them: what is stored would be of two moments
+   */
+  async whileReading<T>(run: () => Promise<T>): Promise<T> {
+    const works = this.#works();
+    refuseBesideUpdate(works);
+    for (const work of works) work.readers++;
+    try {
+      return await run();
+    } finally {
+      for (const work of works) work.readers--;
+    }
+  }
+
+  /**
+   * Runs a change of the parameters or their gradients.
+   *
+   * @throws GradCacheError `INPUT` while a step, saving or another change of one of them runs
+   */
+  async whileUpdating<T>(run: () => Promise<T>): Promise<T> {
+    const works = this.#works();
+    if (works.some(({ step }) => step !== null))
+      throw new GradCacheError('INPUT', 'gradcache.step() is still running: await it before the optimizer');
+    if (works.some(({ readers }) => readers > 0))
+      throw new GradCacheError('INPUT', 'save() or state() is still running: await it before the optimizer');
+    if (works.some(({ updated }) => updated))
+      throw new GradCacheError('INPUT', 'an optimizer is still at work on these parameters: await it first');
+    for (const work of works) work.updated = true;
+    try {
+      return await run();
+    } finally {
+      for (const work of works) work.updated = false;
+    }
+  }
+
+  #works(): Work[] {
+    return this.list.map(({ tensor }) => workOn(tensor));
+  }
+}
+
+function refuseBesideUpdate(works: readonly Work[]): void {
+  if (works.some(({ updated }) => updated))
+    throw new GradCacheError('INPUT', 'optimizer.step() is still running: await it first');
+}
