@@ -98,7 +98,7 @@ export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
     parsed = parseArgs({
-      args: args.slice(0, end),
+      args: withNegatives(flags, args.slice(0, end)),
       options: Object.fromEntries(
         Object.entries(flags).map(([name, flag]) => [
           name,
@@ -128,6 +128,19 @@ export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
     );
   }
   return new Arguments(values, args.slice(end + 1));
+}
+
+/** Node takes `-10` for a flag: a number below 0 is joined to the flag that it follows. */
+function withNegatives(flags: Flags, args: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const before = joined.at(-1) ?? '';
+    const { kind } = flags[before.replace(/^--/, '')] ?? {};
+    const takesNumber = before.startsWith('--') && (kind === 'number' || kind === 'numbers');
+    if (takesNumber && /^-[\d.]/.test(arg)) joined.splice(-1, 1, `${before}=${arg}`);
+    else joined.push(arg);
+  }
+  return joined;
 }
 
 /** All that can be written after the dashes. */

@@ -30,7 +30,8 @@ export type FilledLossConfig = { [K in LossName]: Filled<K> }[LossName];
 
 /** Reads the loss of a configuration. @throws GradCacheError `INPUT` */
 export function readLoss(fields: Fields): FilledLossConfig {
-  return readKind(fields, fields.oneOf('kind', Object.keys(LOSSES) as LossName[]) ?? DEFAULT_LOSS);
+  const kind = fields.oneOf('kind', Object.keys(LOSSES) as LossName[]) ?? DEFAULT_LOSS;
+  return readKind(fields, kind) as FilledLossConfig; // the settings are those of the kind
 }
 
 function readKind<K extends LossName>(fields: Fields, kind: K): Filled<K> {

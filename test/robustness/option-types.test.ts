@@ -69,6 +69,7 @@ const loading = {
   precision: ['text'],
   maxLength: ['number'],
   dropout: ['number'],
+  frozen: ['list'],
 } as const;
 
 /** By the name of an export, or of a method; null: it takes no options. */
