@@ -44,6 +44,7 @@ export { readSafetensors, writeSafetensors, type StoredTensor } from './safetens
 export { infoNCE, type InfoNCELoss, type InfoNCEOptions, type InfoNCESettings } from './losses/info-nce.js';
 export type { TrainedLoss } from './losses/loss-kind.js';
 export type { LossConfig } from './losses/loss-kinds.js';
+export { sigLIP, type SigLIPLoss, type SigLIPOptions } from './losses/siglip.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';
 export type { Optimizer } from './optim/optimizer.js';

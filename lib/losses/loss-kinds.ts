@@ -2,15 +2,18 @@ import { refuse, type Fields } from '../options/fields.js';
 import { readSettings } from '../options/setting-table.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
 import type { LossKind, TrainedLoss } from './loss-kind.js';
+import { sigLIPKind, type SigLIPOptions } from './siglip.js';
 
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
 interface LossSettings {
   infonce: InfoNCESettings;
+  siglip: Required<SigLIPOptions>;
 }
 
 /** The losses that a run can be trained with. */
 export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   infonce: infoNCEKind,
+  siglip: sigLIPKind,
 };
 
 /** The loss of a run that names none. */

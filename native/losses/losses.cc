@@ -11,6 +11,7 @@ namespace {
 
 const std::map<std::string, MakeLoss*> kLosses{
     {"info_nce", infoNce},
+    {"siglip", sigLip},
 };
 
 }  // namespace

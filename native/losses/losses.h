@@ -13,6 +13,7 @@ namespace gradcache {
 // A loss as its file makes it from its own settings.
 using MakeLoss = std::unique_ptr<TiledLoss>(const Settings& settings);
 MakeLoss infoNce;
+MakeLoss sigLip;
 
 // Computes the loss of this name. Every loss has the settings `cosine` (else the dot product), `scale` (what
 // similarities are multiplied by), `learned` (whether slopes are wanted) and `weight` (what gradients and

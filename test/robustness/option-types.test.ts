@@ -142,6 +142,10 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     options: { initial: ['number'], learned: ['boolean'] },
     base: { initial: 0.1, learned: true },
   },
+  sigLIP: {
+    call: (options) => gradcache.sigLIP(options),
+    options: { scale: ['number'], bias: ['number'], learned: ['boolean'], similarity: [] },
+  },
   AdamW: {
     call: (options) => new AdamW(parameters, options),
     options: {

@@ -1,0 +1,94 @@
+import type { LossSettings } from '../addon/native.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireBoolean, requireNumber, requireOneOf } from '../options/option-values.js';
+import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
+import type { LossOptions } from './loss.js';
+import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
+import { targetsOf, TiledLoss } from './tiled-loss.js';
+
+/** Settings of {@link sigLIP}; the defaults are those of the paper. */
+export interface SigLIPOptions {
+  /** What similarities are multiplied by, above 0; where it is learned, at the beginning. Default 10. */
+  readonly scale?: number;
+  /** What is added to every scaled similarity: below 0, as most pairs do not belong together. Default -10. */
+  readonly bias?: number;
+  /** Train the scale (its logarithm) and the bias; they go to the optimizer through `parameters()`. Default true. */
+  readonly learned?: boolean;
+  /** Default: cosine. */
+  readonly similarity?: 'cosine' | 'dot';
+}
+
+/** What {@link sigLIP} returns. */
+export interface SigLIPLoss extends TrainedLoss {
+  /** As given, or as learned up to the last update that was awaited. */
+  readonly scale: number;
+  readonly bias: number;
+}
+
+/**
+ * The sigmoid loss of SigLIP (Zhai et al. 2023): for each anchor and each candidate the question whether they belong
+ * together, `-log(sigmoid(±(scale * similarity + bias)))`, summed and divided by the number of anchors. No candidate
+ * competes with another, so anchors and positives can change places.
+ *
+ * Towers: anchors [N, d], positives [N, d]; further ones are hard negatives [M_k, d]. Anchor i belongs to candidate i
+ * alone, unless `step(inputs, { loss: { targets } })` gives the number of each anchor's candidate, counted through
+ * positives and hard negatives. Computed in row tiles: N x N scores never exist at once.
+ *
+ * @throws GradCacheError `INPUT` for a scale that is not above 0; at the step: `SHAPE`, `NON_FINITE`
+ */
+export function sigLIP(options: SigLIPOptions = {}): SigLIPLoss {
+  checkKnown('sigLIP', options, ['scale', 'bias', 'learned', 'similarity']);
+  const { scale = 10, bias = -10, learned = true, similarity = 'cosine' } = options;
+  requireNumber('scale', scale, { above: 0 });
+  requireNumber('bias', bias);
+  requireBoolean('learned', learned);
+  requireOneOf('similarity', similarity, ['cosine', 'dot']);
+  if (!learned) return new SigLIP(fixedNumber(scale), fixedNumber(bias), similarity);
+  return new SigLIP(
+    learnedNumber({ name: 'loss.log_scale', initial: Math.log(scale), valueAt: Math.exp }),
+    learnedNumber({ name: 'loss.bias', initial: bias, valueAt: (value) => value }),
+    similarity,
+  );
+}
+
+class SigLIP extends TiledLoss implements SigLIPLoss {
+  readonly #scale: LossNumber;
+  readonly #bias: LossNumber;
+
+  constructor(scale: LossNumber, bias: LossNumber, similarity: 'cosine' | 'dot') {
+    super({ name: 'siglip', cosine: similarity === 'cosine', numbers: { scale, bias } });
+    this.#scale = scale;
+    this.#bias = bias;
+  }
+
+  get scale(): number {
+    return this.#scale.value;
+  }
+
+  get bias(): number {
+    return this.#bias.value;
+  }
+
+  get temperature(): number {
+    return 1 / this.scale;
+  }
+
+  protected settings(options: LossOptions, anchors: number): LossSettings {
+    checkKnown('the loss of sigLIP', options, ['targets']);
+    return { targets: targetsOf(options, anchors) };
+  }
+}
+
+/** SigLIP in `train`. */
+export const sigLIPKind: LossKind<Required<SigLIPOptions>> = {
+  about: 'whether each anchor and candidate belong together',
+  columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
+  settings: {
+    scale: { kind: 'number', above: 0, default: 10, help: 'multiplies similarities; default 10' },
+    bias: { kind: 'number', default: -10, help: 'added to every score; default -10' },
+    learned: { kind: 'switch', default: true, help: 'learn scale and bias, starting from those (default)' },
+    similarity: SIMILARITY,
+  },
+  make: ({ scale, bias, learned, similarity }) => sigLIP({ scale, bias, learned, similarity }),
+  temperature: ({ scale }) => 1 / scale,
+};
