@@ -12,7 +12,8 @@ import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { openVectorFile, VECTOR_FORMATS } from './vector-files.js';
 import type { VectorFormat } from './vector-files.js';
 import { readTexts } from './texts.js';
-import { formatCount, plural, type ProgressLine } from './terminal.js';
+import { formatCount, type ProgressLine } from './terminal.js';
+import { plural } from '../options/plural.js';
 
 const EMBED_FLAGS = {
   input: {
@@ -63,6 +64,10 @@ export const embedCommand: Command = {
     const count = await interruptible(
       (signal) => embed(args, output, signal, progress),
       () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
+      () =>
+        streamOf(output) === undefined
+          ? `${output} is as it was before.`
+          : 'The vectors that were written are not all.',
     );
     progress.clear();
     const seconds = (performance.now() - started) / 1000;

@@ -14,7 +14,8 @@ import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
-import { plural, type ProgressLine } from './terminal.js';
+import { type ProgressLine } from './terminal.js';
+import { plural } from '../options/plural.js';
 import { hasColumns, readTexts } from './texts.js';
 
 const TASK_FLAGS = {
@@ -89,6 +90,7 @@ export const evaluateCommand: Command = {
       (signal) =>
         task === 'sts' ? measureSts(args, progress, signal) : measureRetrieval(args, progress, signal),
       () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
+      () => 'Nothing was measured.',
     );
     progress.clear();
     const { counts, scores, leftOut = {} } = measured;

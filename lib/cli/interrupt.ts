@@ -3,10 +3,14 @@ import { GradCacheError } from '../errors.js';
 /**
  * Runs something that Ctrl-C ends gently: the first SIGINT or SIGTERM fires the signal and calls `onInterrupt`, a second
  * one ends the process at once, as if it had never been caught.
+ *
+ * @param left what the interrupted command leaves behind, for the message
+ * @throws GradCacheError `ABORTED`
  */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,
   onInterrupt: () => void,
+  left: () => string | Promise<string>,
 ): Promise<T> {
   const controller = new AbortController();
   const signals = ['SIGINT', 'SIGTERM'] as const;
@@ -22,6 +26,9 @@ export async function interruptible<T>(
   for (const name of signals) process.on(name, first);
   try {
     return await work(controller.signal);
+  } catch (error) {
+    if (!(error instanceof GradCacheError) || error.code !== 'ABORTED') throw error;
+    throw new GradCacheError('ABORTED', `Interrupted. ${await left()}`, { cause: error });
   } finally {
     stopListening();
     // The process goes on to print why it ended; from here on the default action of a signal is right.

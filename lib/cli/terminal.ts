@@ -74,8 +74,3 @@ export function formatCount(count: number): string {
   if (count < 1000) return count < 10 ? count.toFixed(1) : String(Math.round(count));
   return count < 1e6 ? `${(count / 1e3).toFixed(1)}k` : `${(count / 1e6).toFixed(1)}M`;
 }
-
-/** `1 text`, `3 texts`, `2 queries`. */
-export function plural(count: number, noun: string, many = `${noun}s`): string {
-  return `${count} ${count === 1 ? noun : many}`;
-}

@@ -11,7 +11,8 @@ import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments } from './flags.js';
 import { interruptible } from './interrupt.js';
-import { formatBytes, formatCount, formatSeconds, plural } from './terminal.js';
+import { formatBytes, formatCount, formatSeconds } from './terminal.js';
+import { plural } from '../options/plural.js';
 import type { ProgressLine } from './terminal.js';
 import { flagOf, isResumed, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
@@ -44,10 +45,9 @@ export const trainCommand: Command = {
           },
         }),
       () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
-    ).catch(async (error: unknown) => {
-      throw error instanceof SettingError
-        ? byFlag(error, args, file)
-        : await explainAbort(error, config.output);
+      () => whatIsLeft(config.output),
+    ).catch((error: unknown) => {
+      throw error instanceof SettingError ? byFlag(error, args, file) : error;
     });
     progress.clear();
     if (json) print(JSON.stringify({ type: 'result', ...result }));
@@ -97,15 +97,12 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
     : new GradCacheError('INPUT', `${file}: ${error.message}`, { cause: error });
 }
 
-/** Says, where the run was interrupted, what there is to go on from. */
-async function explainAbort(error: unknown, output: string): Promise<unknown> {
-  if (!(error instanceof GradCacheError) || error.code !== 'ABORTED') return error;
+/** What an interrupted run can go on from. */
+async function whatIsLeft(output: string): Promise<string> {
   const last = (await listCheckpoints(output)).at(-1);
-  const rest =
-    last === undefined
-      ? 'no checkpoint had been made (--checkpoint-every N makes them)'
-      : `the checkpoint of step ${last} is complete; --resume goes on from it`;
-  return new GradCacheError('ABORTED', `The training was interrupted; ${rest}.`, { cause: error });
+  return last === undefined
+    ? 'No checkpoint had been made (--checkpoint-every N makes them).'
+    : `The checkpoint of step ${last} is complete; --resume goes on from it.`;
 }
 
 /** Shows the events of a run to people. */

@@ -8,6 +8,7 @@ import type { ReadRecord, RecordBlocks } from './row.js';
 import { otherHeader, sayQuoting, type SettingNames } from './setting-names.js';
 import { splitFile } from './split-file.js';
 import { isDecoded } from './text-stream.js';
+import { plural } from '../options/plural.js';
 
 /** How separated values are read. */
 export interface SeparatedValues {
@@ -106,7 +107,10 @@ function toRecord(
         : header === undefined
           ? ''
           : ` (without a header all fields of a row are named: ${names.fields})`;
-    return { line, problem: `it has ${fields.length} fields instead of ${columns.length}${place}${advice}` };
+    return {
+      line,
+      problem: `it has ${plural(fields.length, 'field')} instead of ${columns.length}${place}${advice}`,
+    };
   }
   if (!fields.every(isDecoded)) return { line, problem: 'it is not UTF-8 text' };
   const values: Record<string, string> = {};

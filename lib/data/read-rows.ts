@@ -6,6 +6,7 @@ import type { DataFormat } from './open-records.js';
 import type { Quoting } from './quoting.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
 import type { SettingNames } from './setting-names.js';
+import { plural } from '../options/plural.js';
 
 /** What {@link readRows} takes for a row. */
 export interface RowOptions {
@@ -73,7 +74,10 @@ export async function* readRows(
     }
   }
   if (rows > 0) return;
-  const why = bad > 0 ? `all ${bad} lines were skipped as bad` : 'there is nothing in it';
+  const why =
+    bad > 0
+      ? `${bad === 1 ? 'its one line was' : `all ${bad} lines were`} skipped as bad`
+      : 'there is nothing in it';
   throw new GradCacheError('INPUT', `${files.join(', ')}: no row was read, ${why}.`);
 }
 
@@ -108,7 +112,7 @@ function toRow(
   const { values } = record;
   const isList = Array.isArray(values);
   if (isList && (values.length < columns.length || values.length > columns.length + optional.length))
-    return `it has ${values.length} values instead of ${columns.length}`;
+    return `it has ${plural(values.length, 'value')} instead of ${columns.length}`;
   const row: Record<string, string> = {};
   const all = optional.length > 0 ? [...columns, ...optional] : columns;
   for (let i = 0; i < all.length; i++) {

@@ -1,5 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { refused } from '../options/option-values.js';
+import { plural } from '../options/plural.js';
 
 /** Pearson's correlation of two lists of equal length; NaN when one of them is constant. */
 export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): number {
@@ -64,7 +65,7 @@ function checkLengths(first: ArrayLike<number>, second: ArrayLike<number>): numb
   if (first.length !== second.length || first.length < 2) {
     throw new GradCacheError(
       'SHAPE',
-      `A correlation needs two lists of one length, at least 2; got ${first.length} and ${second.length} values.`,
+      `A correlation needs two lists of one length, at least 2; got ${first.length} and ${plural(second.length, 'value')}.`,
     );
   }
   return first.length;

@@ -2,6 +2,7 @@ import { refuseStandIn } from '../data/source.js';
 import { anyLineEnd, isDecoded, readRegions } from '../data/text-stream.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
+import { plural } from '../options/plural.js';
 
 const BEIR_NAMES = ['query-id', 'corpus-id', 'score'] as const;
 
@@ -34,12 +35,12 @@ export async function readJudgements(path: string): Promise<Map<string, Map<stri
       places ??= placesByName(fields) ?? placesByPosition(fields);
       if (places === undefined)
         throw refused(
-          `it has ${fields.length} fields; query, document and score are needed, separated by tabs or spaces, or the four ` +
+          `it has ${plural(fields.length, 'field')}; query, document and score are needed, separated by tabs or spaces, or the four ` +
             'of TREC (query, 0, document, score); give such a file as the judgements (judgements, --judgements)',
         );
       const [query, document, score] = places.map((place) => fields[place]);
       if (query === undefined || document === undefined || score === undefined)
-        throw refused(`it has ${fields.length} fields, fewer than the first line`);
+        throw refused(`it has ${plural(fields.length, 'field')}, fewer than the first line`);
       const grade = score === '' ? NaN : Number(score);
       if (!Number.isFinite(grade)) {
         if (first) continue; // the header

@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { refused, requireCount, show } from '../options/option-values.js';
 import type { RetrievalTask } from './retrieval-task.js';
 import type { Ranking } from './search.js';
+import { plural } from '../options/plural.js';
 
 /** Throws for what has no `encode`. */
 export function requireEncoder(encoder: unknown): void {
@@ -39,7 +40,7 @@ export function checkTask(task: RetrievalTask): void {
   if (relevant.length !== queries.length) {
     throw new GradCacheError(
       'SHAPE',
-      `There are ${queries.length} queries, but relevant documents for ${relevant.length}.`,
+      `There ${queries.length === 1 ? 'is' : 'are'} ${plural(queries.length, 'query', 'queries')}, but relevant documents for ${relevant.length}.`,
     );
   }
   checkRelevant(relevant, missing, documents.length);
@@ -68,7 +69,7 @@ export function checkRanking(
   if (k < needed)
     throw new GradCacheError(
       'INPUT',
-      `The ranking lists ${k} documents for a query; the scores look at ${needed} (MRR and nDCG at 10, recallAt).`,
+      `The ranking lists ${plural(k, 'document')} for a query; the scores look at ${needed} (MRR and nDCG at 10, recallAt).`,
     );
   checkRelevant(relevant, missing, documents);
 }

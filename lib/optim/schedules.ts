@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireCount, requireNumber, show } from '../options/option-values.js';
+import { plural } from '../options/plural.js';
 
 /** The learning rate of each step: called with the number of updates made so far, from 0. */
 export type Schedule = (step: number) => number;
@@ -43,7 +44,8 @@ function withWarmup(options: ScheduleOptions, decay: (progress: number) => numbe
   requireNumber('lr of a schedule', lr, { from: 0 });
   requireNumber('total of a schedule', total, { above: 0, infinite: true });
   requireCount('warmup of a schedule', warmup, 0);
-  if (warmup > total) throw refused('warmup of a schedule', warmup, `at most the ${total} steps of the run`);
+  if (warmup > total)
+    throw refused('warmup of a schedule', warmup, `at most the ${plural(total, 'step')} of the run`);
   requireNumber('final of a schedule', final, { from: 0, to: lr });
   return (step) => {
     if (typeof step !== 'number' || !(step >= 0))

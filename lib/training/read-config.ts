@@ -4,6 +4,7 @@ import type { FilledTrainConfig, NewModel, PromptWords, TrainConfig } from './co
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
+import { plural } from '../options/plural.js';
 
 const DEFAULT_COLUMNS = ['anchor', 'positive'];
 
@@ -223,7 +224,8 @@ function readEvaluation(
   const columns =
     fields.strings('columns') ?? (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : trained.slice(0, 2));
   const needed = task === 'sts' ? 3 : 2;
-  if (columns.length !== needed) throw refuse(fields.at('columns'), columns, `${needed} columns for ${task}`);
+  if (columns.length !== needed)
+    throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
   const evaluation = {
     task,
     data: fields.required('data', fields.string('data'), 'give the path of a file'),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Row, RowSource } from '../data/row.js';
 import { GradCacheError } from '../errors.js';
+import { plural } from '../options/plural.js';
 
 /** Rows that a run has read in its first pass over the data, and a digest of their texts in their order. */
 export interface RowsRead {
@@ -44,9 +45,10 @@ export class RowDigest {
     this.#all = true;
     const { expected } = this;
     if (expected === undefined) return;
-    if (this.#rows < expected.rows) throw changed(`it had ${expected.rows} rows or more, now ${this.#rows}`);
+    if (this.#rows < expected.rows)
+      throw changed(`it had ${plural(expected.rows, 'row')} or more, now ${this.#rows}`);
     if (expected.all && this.#rows > expected.rows)
-      throw changed(`it had ${expected.rows} rows, now ${this.#rows}`);
+      throw changed(`it had ${plural(expected.rows, 'row')}, now ${this.#rows}`);
   }
 
   /** What has been read so far. */

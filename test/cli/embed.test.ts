@@ -264,6 +264,7 @@ test('Ctrl-C ends it while it waits for standard input, and vectors can go to st
     },
   });
   assert.deepEqual([ended.code, ended.signal], [130, null], ended.stderr);
+  assert.match(ended.stderr, /ABORTED: Interrupted\. .*out\.npy is as it was before\.\n$/);
   assert.deepEqual(await readdir(folder), ['model']);
 
   const shown = await gradcache([...args, '/dev/stdout', '--format', 'jsonl'], { input: 'a dog\nbread\n' });

@@ -124,7 +124,7 @@ test('Ctrl-C ends the run after the current chunk, and --resume ends with the sa
   assert.equal(code, 130, stderr);
   assert.match(stderr, /^Ending after the current chunk\. Ctrl-C again ends at once\.\n/);
   const [, step] =
-    /ABORTED: The training was interrupted; the checkpoint of step (\d+) is complete; --resume goes on from it\.\n$/.exec(
+    /ABORTED: Interrupted\. The checkpoint of step (\d+) is complete; --resume goes on from it\.\n$/.exec(
       stderr,
     ) ?? [];
   assert.ok(Number(step) >= 10, stderr);
