@@ -96,6 +96,7 @@ export type {
   StartEvent,
   StepEvent,
   TrainEvent,
+  TrainResult,
 } from './training/events.js';
-export { train, type TrainHooks, type TrainResult } from './training/train.js';
+export { train, type TrainHooks } from './training/train.js';
 export { shuffle, type ShuffleOptions } from './data/shuffle.js';

@@ -1,5 +1,5 @@
 import { TextEncoder } from '../encoders/text-encoder.js';
-import { chooseDevice } from '../training/device.js';
+import { chooseDevice } from '../tensor/memory.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import type { ProgressLine } from './terminal.js';

@@ -5,19 +5,17 @@ import { prefetch } from '../data/prefetch.js';
 import { readPairs } from '../data/read-pairs.js';
 import type { Row } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
-import type { TextEncoder } from '../encoders/text-encoder.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './config.js';
-import { promptOf } from './prompts.js';
+import type { Objective, Texts } from './objectives/objective.js';
 import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
 export interface TokenizedBatch {
-  /** One entry a column: towers in the order of `config.columns`. */
   readonly inputs: readonly TokenBatch[];
-  /** The texts by column, for messages. */
-  readonly texts: Readonly<Record<string, readonly string[]>>;
+  /** For messages. */
+  readonly texts: Texts;
   /** Counted from 0, like the place in the epoch. */
   readonly epoch: number;
   readonly index: number;
@@ -82,16 +80,11 @@ export class RunData {
 
   /** The batches of a run in order, without the first `skip`, tokenised one ahead of their use. */
   async *batches(
-    model: TextEncoder,
+    objective: Pick<Objective, 'tokenize'>,
     options: { skip: number; signal: AbortSignal | undefined },
   ): AsyncGenerator<TokenizedBatch, void, undefined> {
-    const config = this.#config;
     yield* prefetch(this.#used(options), async (batch) => {
-      const inputs = await Promise.all(
-        config.columns.map((column) =>
-          model.tokenize(batch.columns[column] ?? [], { prompt: promptOf(config, column) }),
-        ),
-      );
+      const inputs = await objective.tokenize(batch.columns);
       return { inputs, texts: batch.columns, epoch: batch.epoch, index: batch.index };
     });
   }

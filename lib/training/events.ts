@@ -106,3 +106,19 @@ export type TrainEvent =
   | SkippedEvent
   | SkippedTotalEvent
   | NoteEvent;
+
+/** What a run ended with. */
+export interface TrainResult {
+  /** Updates made in all, those before a resume included. */
+  readonly steps: number;
+  /** Loss of the last update; null when a resumed run had nothing left to do. */
+  readonly loss: number | null;
+  /** The finished model: `output/model`. */
+  readonly model: string;
+  /** Of the loss at the end; it changes only where it is learned. */
+  readonly temperature: number;
+  /** The last scores on held-out data, or null where the configuration has none. */
+  readonly scores: Readonly<Record<string, number>> | null;
+  /** Lines of the data that were skipped as bad, in what this call read of it. */
+  readonly skipped: number;
+}

@@ -4,7 +4,7 @@ import { link, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainEvent } from '../../lib/training/events.js';
-import { loadHeldOut } from '../../lib/training/held-out.js';
+import { loadHeldOut } from '../../lib/training/objectives/held-out.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { train } from '../../lib/training/train.js';
 import { temporaryFolder } from '../data/temporary-folder.js';

@@ -1,46 +1,31 @@
-import type { TextEncoder } from '../encoders/text-encoder.js';
-import { GradCacheError } from '../errors.js';
-import type { FilledTrainConfig } from './config.js';
-import type { TokenizedBatch } from './data.js';
+import type { TextEncoder } from '../../encoders/text-encoder.js';
+import type { FilledTrainConfig } from '../config.js';
+import type { Texts } from './objective.js';
 import { promptOf } from './prompts.js';
 
 /** Rows named in the message; the rest are counted. */
 const SHOWN = 5;
 
-/**
- * Finds out which texts made a step non-finite: encodes the batch once more, without dropout, and looks for rows that
- * are not finite.
- *
- * @param error the error of the step, kept as the cause
- * @returns the error to throw: it names the step, and the rows and texts at fault or that there are none
- */
+/** Encodes a batch once more, without dropout, and says which rows are not finite, or that none is. */
 export async function explainNonFinite(
-  error: GradCacheError,
-  step: number,
-  batch: TokenizedBatch,
+  batch: Texts,
   model: TextEncoder,
   config: FilledTrainConfig,
-): Promise<GradCacheError> {
+): Promise<string> {
   const found: string[] = [];
   let count = 0;
   for (const column of config.columns) {
-    const texts = batch.texts[column] ?? [];
+    const texts = batch[column] ?? [];
     for (const row of await nonFiniteRows(model, texts, promptOf(config, column))) {
       count++;
       if (found.length < SHOWN)
         found.push(`${column} of row ${row} (${JSON.stringify((texts[row] ?? '').slice(0, 60))})`);
     }
   }
+  if (count === 0)
+    return 'All representations of the batch are finite without dropout; a lower learning rate or a higher temperature may help.';
   const rest = count > found.length ? ` and ${count - found.length} more` : '';
-  const where =
-    count > 0
-      ? `Representations that are not finite: ${found.join(', ')}${rest}.`
-      : 'All representations of the batch are finite without dropout; a lower learning rate or a higher temperature may help.';
-  return new GradCacheError(
-    'NON_FINITE',
-    `Step ${step} (epoch ${batch.epoch}, batch ${batch.index}) was not made: ${error.message} ${where}`,
-    { cause: error },
-  );
+  return `Representations that are not finite: ${found.join(', ')}${rest}.`;
 }
 
 async function nonFiniteRows(

@@ -1,15 +1,15 @@
-import { HELD_OUT_SETTINGS } from '../data/setting-names.js';
-import type { TextEncoder } from '../encoders/text-encoder.js';
-import { evaluateRetrieval } from '../evaluation/retrieval.js';
-import { evaluateSts } from '../evaluation/sts.js';
-import { retrievalPairs, sentencePairs } from '../evaluation/tasks.js';
-import { flattenScores } from '../evaluation/scores.js';
-import type { FilledTrainConfig } from './config.js';
+import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
+import type { TextEncoder } from '../../encoders/text-encoder.js';
+import { evaluateRetrieval } from '../../evaluation/retrieval.js';
+import { evaluateSts } from '../../evaluation/sts.js';
+import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
+import { flattenScores } from '../../evaluation/scores.js';
+import type { FilledTrainConfig } from '../config.js';
 import { promptOf } from './prompts.js';
 
-/** Held-out data, read once, measured as often as asked. */
-export interface HeldOut {
-  measure(model: TextEncoder, signal?: AbortSignal): Promise<Readonly<Record<string, number>>>;
+/** Held-out data, to be measured with any model. */
+export interface HeldOutTask {
+  measure(model: TextEncoder, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>>;
 }
 
 /** Reads the held-out data of a run. @param signal ends the reading */
@@ -17,7 +17,7 @@ export async function loadHeldOut(
   config: NonNullable<FilledTrainConfig['evaluation']>,
   { columns, prompts, loss: { similarity } }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
   signal: AbortSignal | undefined,
-): Promise<HeldOut> {
+): Promise<HeldOutTask> {
   // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
   // its positives, or none.
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));

@@ -1,0 +1,133 @@
+import type { TextEncoder } from '../../encoders/text-encoder.js';
+import { GradCacheError } from '../../errors.js';
+import type { TrainedLoss } from '../../losses/loss-kind.js';
+import { makeLoss } from '../../losses/loss-kinds.js';
+import type { StoredTensor } from '../../safetensors/safetensors.js';
+import { fromStored, toStored } from '../../safetensors/stored-tensor.js';
+import { GradCache } from '../../step/gradcache.js';
+import type { Parameter } from '../../tensor/tensor.js';
+import type { TokenBatch } from '../../tokenizer/tokenizer.js';
+import type { FilledTrainConfig } from '../config.js';
+import type { Resumed } from '../resume.js';
+import { chunkState, firstChunkSize } from './chunk-size.js';
+import { loadHeldOut } from './held-out.js';
+import { explainNonFinite } from './non-finite-rows.js';
+import type {
+  HeldOut,
+  Objective,
+  ObjectiveState,
+  ObjectiveStep,
+  ObjectiveStepOptions,
+  Texts,
+} from './objective.js';
+import { openModel } from './open-model.js';
+import { promptOf, savePrompts } from './prompts.js';
+
+/**
+ * Opens the contrastive objective: one text encoder for all columns, whose representations of matching texts are drawn
+ * together. The gradient is that of the whole batch, computed in chunks.
+ *
+ * @param resumed the checkpoint that the run goes on from, or null
+ */
+export async function openContrastive(
+  config: FilledTrainConfig,
+  resumed: Resumed | null,
+): Promise<Objective> {
+  const model = await openModel(config, resumed?.folder ?? null);
+  try {
+    savePrompts(config, model);
+    model.setSimilarity(config.loss.similarity); // saved with the model
+    const loss = makeLoss(config.loss);
+    const gradcache = new GradCache({
+      encoders: config.columns.map(() => model),
+      loss,
+      chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
+      retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
+      seed: config.seed,
+    });
+    if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
+    return new Contrastive(config, model, loss, gradcache);
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+class Contrastive implements Objective {
+  constructor(
+    readonly config: FilledTrainConfig,
+    readonly model: TextEncoder,
+    readonly loss: TrainedLoss,
+    readonly gradcache: GradCache,
+  ) {}
+
+  get device(): string {
+    return this.model.device;
+  }
+
+  get precision(): Objective['precision'] {
+    return this.model.precision;
+  }
+
+  get temperature(): number {
+    return this.loss.temperature;
+  }
+
+  parameters(): readonly Parameter[] {
+    return this.gradcache.parameters();
+  }
+
+  /** Gives one entry a column: towers in the order of `config.columns`. */
+  tokenize(texts: Texts): Promise<readonly TokenBatch[]> {
+    const { config, model } = this;
+    return Promise.all(
+      config.columns.map((column) =>
+        model.tokenize(texts[column] ?? [], { prompt: promptOf(config, column) }),
+      ),
+    );
+  }
+
+  step(inputs: readonly TokenBatch[], options: ObjectiveStepOptions): Promise<ObjectiveStep> {
+    return this.gradcache.step(inputs, options);
+  }
+
+  explainNonFinite(texts: Texts): Promise<string> {
+    return explainNonFinite(texts, this.model, this.config);
+  }
+
+  async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
+    const { config, model } = this;
+    if (config.evaluation === null) return null;
+    const heldOut = await loadHeldOut(config.evaluation, config, signal);
+    return { measure: (signal) => heldOut.measure(model, signal) };
+  }
+
+  save(folder: string): Promise<void> {
+    return this.model.save(folder);
+  }
+
+  async state(): Promise<ObjectiveState> {
+    const loss = new Map<string, StoredTensor>();
+    for (const { name, tensor } of this.loss.parameters()) loss.set(name, await toStored(tensor));
+    return { loss, chunk: chunkState(this.config, this.model, this.gradcache) };
+  }
+
+  dispose(): void {
+    this.model.dispose();
+  }
+}
+
+function restore(parameters: readonly Parameter[], stored: ReadonlyMap<string, StoredTensor>): void {
+  for (const { name, tensor } of parameters) {
+    const value = stored.get(name);
+    if (value === undefined || value.shape.join() !== tensor.shape.join() || value.dtype !== tensor.dtype) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `The checkpoint does not fit the loss: its ${name} is missing or of another shape.`,
+      );
+    }
+    const source = fromStored(value, tensor.device);
+    tensor.copyFrom(source);
+    source.dispose();
+  }
+}

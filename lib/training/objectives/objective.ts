@@ -1,0 +1,86 @@
+import type { StoredTensor } from '../../safetensors/safetensors.js';
+import type { Parameter } from '../../tensor/tensor.js';
+import type { TokenBatch } from '../../tokenizer/tokenizer.js';
+import type { ChunkState } from '../checkpoint.js';
+
+/**
+ * What a run trains, and for what: a model, the loss of a batch, and held-out measures. A run knows its objective by this
+ * interface alone.
+ */
+export interface Objective {
+  /** Where the model is, and what it computes in. */
+  readonly device: string;
+  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  /** What the loss divides similarities by, after the last update. */
+  readonly temperature: number;
+
+  /** Everything that the optimizer updates. */
+  parameters(): readonly Parameter[];
+
+  /** The texts of a batch as {@link Objective.step} takes them. It runs while the batch before is computed. */
+  tokenize(texts: Texts): Promise<readonly TokenBatch[]>;
+
+  /**
+   * Computes the loss of a batch and adds its gradients to those of the parameters.
+   *
+   * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, and `OUT_OF_MEMORY`; gradients are then as before
+   */
+  step(inputs: readonly TokenBatch[], options: ObjectiveStepOptions): Promise<ObjectiveStep>;
+
+  /** A sentence for people: which texts of a batch make its step non-finite, or that none does. */
+  explainNonFinite(texts: Texts): Promise<string>;
+
+  /** Reads the held-out data of the run; null where the configuration has none. @param signal ends the reading */
+  loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
+
+  /** Writes the model. */
+  save(folder: string): Promise<void>;
+
+  /** What a checkpoint keeps of the objective beside the model. */
+  state(): Promise<ObjectiveState>;
+
+  dispose(): void;
+}
+
+/** The texts of a batch by column. */
+export type Texts = Readonly<Record<string, readonly string[]>>;
+
+/** How one step is made. */
+export interface ObjectiveStepOptions {
+  readonly signal: AbortSignal | undefined;
+  /** Seed of the masks of dropout. */
+  readonly seed: number;
+  /** Told where the step is: chunks of the phase that are done, and how many there are. */
+  readonly onProgress: (progress: {
+    readonly phase: 'forward' | 'loss' | 'backward';
+    readonly chunk: number;
+    readonly chunks: number;
+  }) => void;
+}
+
+/** What a step did. */
+export interface ObjectiveStep {
+  readonly loss: number;
+  readonly pairs: number;
+  readonly tokens: number;
+  /** Texts that were cut to the greatest length. */
+  readonly truncated: number;
+  readonly chunks: number;
+  /** Chunks whose graph was kept instead of being computed again. */
+  readonly retained: number;
+  /** The most memory in use during the step, in bytes. */
+  readonly peakMemory: number;
+}
+
+/** Held-out data, read once, measured as often as asked. */
+export interface HeldOut {
+  measure(signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>>;
+}
+
+/** What a checkpoint keeps of an objective. */
+export interface ObjectiveState {
+  /** Learned values of the loss, by name. */
+  readonly loss: ReadonlyMap<string, StoredTensor>;
+  /** What the run has made of its chunk size; absent where a new run would begin with the same. */
+  readonly chunk?: ChunkState | undefined;
+}

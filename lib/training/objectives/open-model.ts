@@ -1,0 +1,34 @@
+import { readFile } from 'node:fs/promises';
+import { TextEncoder } from '../../encoders/text-encoder.js';
+import { fileError } from '../../files/file-error.js';
+import { chooseDevice } from '../../tensor/memory.js';
+import { Tokenizer } from '../../tokenizer/tokenizer.js';
+import type { FilledTrainConfig } from '../config.js';
+
+/**
+ * The text encoder that a run trains.
+ *
+ * @param checkpoint the folder that the run goes on from; null for the configuration's model
+ */
+export async function openModel(config: FilledTrainConfig, checkpoint: string | null): Promise<TextEncoder> {
+  const { model, precision, maxLength, dropout, seed } = config;
+  const options = { device: chooseDevice(config.device), precision, maxLength, dropout };
+  if (checkpoint !== null) return TextEncoder.load(checkpoint, options);
+  if (typeof model === 'string') return TextEncoder.load(model, options);
+  const { config: given, tokenizer, pooling, normalize } = model;
+  const architecture = typeof given === 'string' ? await readJson(given) : given;
+  return TextEncoder.create(architecture, await Tokenizer.fromFile(tokenizer), {
+    ...options,
+    pooling,
+    normalize,
+    seed,
+  });
+}
+
+async function readJson(path: string): Promise<Record<string, unknown>> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  } catch (error) {
+    throw fileError('INPUT', path, "read as a model's config", error);
+  }
+}
