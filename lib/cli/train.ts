@@ -1,12 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError, isSystemError } from '../files/file-error.js';
-import type { ResumeConfig, TrainConfig } from '../training/config.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
 import { SettingError } from '../options/fields.js';
 import { requireApart } from '../training/inputs-apart.js';
-import { train } from '../training/train.js';
+import { trainAsGiven } from '../training/train.js';
 import type { Command } from './command.js';
 import { UsageError } from './flags.js';
 import type { Arguments } from './flags.js';
@@ -37,7 +36,7 @@ export const trainCommand: Command = {
     const show = new TrainDisplay(progress);
     const result = await interruptible(
       (signal) =>
-        train(config, {
+        trainAsGiven(config, {
           signal,
           onEvent: (event) => {
             if (json && event.type !== 'chunk') print(JSON.stringify(event));
@@ -45,7 +44,7 @@ export const trainCommand: Command = {
           },
         }),
       () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
-      () => whatIsLeft(config.output),
+      () => whatIsLeft(config.output as string),
     ).catch((error: unknown) => {
       throw error instanceof SettingError ? byFlag(error, args, file) : error;
     });
@@ -59,7 +58,7 @@ export const trainCommand: Command = {
 /** The configuration file, if any, with the flags put over it. */
 async function readConfig(
   args: Arguments,
-): Promise<{ config: TrainConfig | ResumeConfig; file: string | undefined }> {
+): Promise<{ config: Readonly<Record<string, unknown>>; file: string | undefined }> {
   const file = args.text('config');
   const merged = settingsOf(args, file === undefined ? {} : await readFileOf(file));
   // A resumed run has the settings of its checkpoint; without one to go on from, train says what is missing.
@@ -69,7 +68,7 @@ async function readConfig(
     throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
   if (file !== undefined && typeof merged.output === 'string')
     await requireApart(merged.output, [{ name: '--config', path: file }]);
-  return { config: merged as unknown as TrainConfig | ResumeConfig, file };
+  return { config: merged, file };
 }
 
 async function readFileOf(path: string): Promise<Record<string, unknown>> {

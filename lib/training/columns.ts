@@ -3,21 +3,21 @@ import { namesOfList } from '../data/read-rows.js';
 import type { ReadRecord } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
-import type { FilledTrainConfig } from './config.js';
 import { SettingError } from '../options/fields.js';
-import { NEGATIVE } from './read-config.js';
+import { DEFAULT_COLUMNS, NEGATIVE, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 
 /** Records of a file that are looked at: a first row may lack what the others have. */
 const LOOKED_AT = 100;
 
 /**
- * Adds the hard negatives that the data has, for a configuration that names no columns: `negative`, `negative2` or
+ * Fills in the columns of a configuration that names none: the usual two, and the hard negatives that the data has: `negative`, `negative2` or
  * `negative_2`, and so on, where any of a file's first {@link LOOKED_AT} records has something in them. They get the prompt
  * of the positives, unless they have one of their own. A row without a text there is bad then, rather than all negatives left out in silence.
  */
-export async function withNegatives(config: FilledTrainConfig): Promise<FilledTrainConfig> {
+export async function withColumns(config: ReadTrainConfig): Promise<FilledTrainConfig> {
+  if (config.columns !== undefined) return { ...config, columns: config.columns };
   const negatives = await columnsInUse(config, NEGATIVE);
-  const columns = [...config.columns, ...negatives];
+  const columns = [...DEFAULT_COLUMNS, ...negatives];
   for (const column of Object.keys(config.prompts)) {
     if (!columns.includes(column))
       throw new SettingError(`config.prompts.${column}`, `is for a column that the data has nothing in.`);
@@ -27,7 +27,7 @@ export async function withNegatives(config: FilledTrainConfig): Promise<FilledTr
   return { ...config, columns, prompts: { ...prompts, ...config.prompts } };
 }
 
-async function columnsInUse(config: FilledTrainConfig, pattern: RegExp): Promise<string[]> {
+async function columnsInUse(config: ReadTrainConfig, pattern: RegExp): Promise<string[]> {
   const { data, format, header, quoting } = config;
   if (header === false) return [];
   const once = readOnceAmong(data); // what a pipe has given to one reader, the next does not get

@@ -1,6 +1,6 @@
 import type { Quoting } from '../data/quoting.js';
-import type { FilledLossConfig, LossConfig } from '../losses/loss-kinds.js';
-import type { FilledOptimizerConfig, OptimizerConfig } from '../optim/optimizer-kinds.js';
+import type { LossConfig } from '../losses/loss-kinds.js';
+import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 
 /**
  * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. {@link train}
@@ -131,29 +131,4 @@ export interface EvaluationConfig {
   readonly quoting?: Quoting;
   /** Steps between two measurements. Default: only at the end. */
   readonly every?: number;
-}
-
-type Filled<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]-?: NonNullable<T[P]> };
-
-/** A {@link TrainConfig} whose defaults are filled in. */
-export interface FilledTrainConfig extends Filled<
-  Omit<TrainConfig, 'data' | 'loss' | 'optimizer' | 'schedule' | 'prompts' | 'evaluation' | 'checkpoint'>,
-  | 'columns'
-  | 'onBadLine'
-  | 'chunk'
-  | 'retain'
-  | 'seed'
-  | 'shuffle'
-  | 'uniqueTexts'
-  | 'device'
-  | 'precision'
-  | 'resume'
-> {
-  readonly data: readonly string[];
-  readonly loss: FilledLossConfig;
-  readonly optimizer: FilledOptimizerConfig;
-  readonly schedule: Required<NonNullable<TrainConfig['schedule']>>;
-  readonly prompts: Readonly<Record<string, string | Required<PromptWords>>>;
-  readonly evaluation: Filled<EvaluationConfig, 'columns'> | null;
-  readonly checkpoint: { readonly every: number; readonly keep: number } | null;
 }

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../files/file-error.js';
-import type { FilledTrainConfig } from './config.js';
+import type { FilledTrainConfig } from './read-config.js';
 import type { Resumed } from './resume.js';
 
 /** The settings that decide which rows are in which batch. The rows themselves are compared while they are read. */

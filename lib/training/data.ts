@@ -7,7 +7,7 @@ import type { Row } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
-import type { FilledTrainConfig } from './config.js';
+import type { FilledTrainConfig } from './read-config.js';
 import type { Objective, Texts } from './objectives/objective.js';
 import { RowDigest, type RowsRead } from './rows-read.js';
 

@@ -1,6 +1,6 @@
 import { refuseOverwriting, refuseReplacing, type NamedPath } from '../files/overwrite.js';
 import { checkpointFolder, listCheckpoints, modelFolder } from './checkpoint.js';
-import type { FilledTrainConfig } from './config.js';
+import type { FilledTrainConfig } from './read-config.js';
 import { metricsFile } from './metrics.js';
 
 /**
@@ -24,7 +24,7 @@ export async function requireApart(output: string, inputs: readonly NamedPath[])
 
 function inputsOf({ data, model, evaluation }: FilledTrainConfig): NamedPath[] {
   const inputs = data.map((path) => ({ name: 'data', path }));
-  if (evaluation !== null) inputs.push({ name: 'evaluation.data', path: evaluation.data });
+  if (evaluation !== undefined) inputs.push({ name: 'evaluation.data', path: evaluation.data });
   if (typeof model === 'string') inputs.push({ name: 'model', path: model });
   else {
     inputs.push({ name: 'model.tokenizer', path: model.tokenizer });

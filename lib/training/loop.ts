@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { drawSeed } from '../options/seeds.js';
 import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from './checkpoint.js';
-import type { FilledTrainConfig } from './config.js';
+import type { FilledTrainConfig } from './read-config.js';
 import { dataOrder } from './data-order.js';
 import type { RunData, TokenizedBatch } from './data.js';
 import type { StepEvent, TrainEvent, TrainResult } from './events.js';

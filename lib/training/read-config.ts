@@ -1,12 +1,13 @@
 import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
-import type { FilledTrainConfig, NewModel, PromptWords, TrainConfig } from './config.js';
+import type { NewModel, PromptWords, TrainConfig } from './config.js';
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
 
-const DEFAULT_COLUMNS = ['anchor', 'positive'];
+/** The columns that every run without names for them has. */
+export const DEFAULT_COLUMNS = ['anchor', 'positive'];
 
 /**
  * Checks a configuration and fills in its defaults.
@@ -15,7 +16,7 @@ const DEFAULT_COLUMNS = ['anchor', 'positive'];
  * @param path what to call it in messages, for instance the name of its file
  * @throws GradCacheError `INPUT` naming the setting, its value and what would be accepted
  */
-export function readTrainConfig(value: unknown, path = 'config'): FilledTrainConfig {
+export function readTrainConfig(value: unknown, path = 'config') {
   const fields = new Fields(value, path);
   const named = fields.strings('columns');
   const columns = named ?? DEFAULT_COLUMNS;
@@ -26,14 +27,15 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
   if (epochs !== undefined && steps !== undefined) {
     throw new SettingError(path, `has both epochs (${epochs}) and steps (${steps}): give one of them.`);
   }
-  const config: FilledTrainConfig = {
+  const config = {
     model: readModel(fields),
     data: fields.required(
       'data',
       fields.strings('data'),
       'give the path of a file of pairs, or a list of them',
     ),
-    columns,
+    /** Undefined where none are named: then the data tells which there are. */
+    columns: named,
     format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
@@ -62,15 +64,29 @@ export function readTrainConfig(value: unknown, path = 'config'): FilledTrainCon
     evaluation: readEvaluation(fields.object('evaluation'), columns),
     checkpoint: readCheckpoint(fields.object('checkpoint')),
     resume: readResume(fields),
-  };
+  } satisfies TrainConfig;
   fields.done();
   return config;
 }
 
-/** Where a run writes and whether it goes on: what has to be known before its other settings can be. */
-export function readPlace(value: unknown, path = 'config'): Pick<FilledTrainConfig, 'output' | 'resume'> {
-  const fields = new Fields(value, path);
+/** A {@link TrainConfig} with its defaults, but for columns that the data is to tell. */
+export type ReadTrainConfig = Readonly<ReturnType<typeof readTrainConfig>>;
+
+/** A {@link TrainConfig} with everything that a run needs to know. */
+export type FilledTrainConfig = Omit<ReadTrainConfig, 'columns'> & { readonly columns: readonly string[] };
+
+/** A configuration as it was given, and what has to be known of it before its other settings can be read. */
+export interface GivenConfig {
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly output: string;
+  readonly resume: boolean | string;
+}
+
+/** @throws GradCacheError `INPUT` */
+export function readPlace(value: unknown): GivenConfig {
+  const fields = new Fields(value, 'config');
   return {
+    settings: { ...(value as Record<string, unknown>) },
     output: fields.required('output', fields.string('output'), 'give a folder for the results'),
     resume: readResume(fields),
   };
@@ -122,7 +138,7 @@ function readChunk(fields: Fields): NonNullable<TrainConfig['chunk']> {
   throw refuse(fields.at('chunk'), value, 'one of { sequences } and { tokens }');
 }
 
-function readRetain(fields: Fields): FilledTrainConfig['retain'] {
+function readRetain(fields: Fields): NonNullable<TrainConfig['retain']> {
   const value = fields.raw('retain') ?? 'last';
   if (value === 'last' || value === 'auto') return value;
   if (typeof value !== 'number')
@@ -155,7 +171,7 @@ function section(fields: Fields, name: string): Fields {
   return fields.object(name) ?? new Fields({}, fields.at(name));
 }
 
-function readSchedule(fields: Fields | undefined): FilledTrainConfig['schedule'] {
+function readSchedule(fields: Fields | undefined) {
   const warmup = fields?.number('warmup', { min: 0 }) ?? 0.1;
   if (warmup > 1 && !Number.isInteger(warmup)) {
     throw refuse(
@@ -179,7 +195,7 @@ export const NEGATIVE = /^negative(_?\d+)?$/;
 function readPrompts(
   fields: Fields | undefined,
   columns: readonly string[] | undefined,
-): FilledTrainConfig['prompts'] {
+): Readonly<Record<string, string | Required<PromptWords>>> {
   if (fields === undefined) return {};
   const prompts: Record<string, string | Required<PromptWords>> = {};
   const known = columns ?? [...DEFAULT_COLUMNS, ...fields.names().filter((name) => NEGATIVE.test(name))];
@@ -211,11 +227,8 @@ function readWords(fields: Fields, name: string): Required<PromptWords> {
 }
 
 /** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
-function readEvaluation(
-  fields: Fields | undefined,
-  trained: readonly string[],
-): FilledTrainConfig['evaluation'] {
-  if (fields === undefined) return null;
+function readEvaluation(fields: Fields | undefined, trained: readonly string[]) {
+  if (fields === undefined) return undefined;
   const task = fields.required(
     'task',
     fields.oneOf('task', ['retrieval', 'sts']),
@@ -239,8 +252,8 @@ function readEvaluation(
   return evaluation;
 }
 
-function readCheckpoint(fields: Fields | undefined): FilledTrainConfig['checkpoint'] {
-  if (fields === undefined) return null;
+function readCheckpoint(fields: Fields | undefined) {
+  if (fields === undefined) return undefined;
   const every = fields.required('every', fields.count('every'), 'give the steps between two checkpoints');
   const checkpoint = { every, keep: fields.count('keep') ?? 2 };
   fields.done();

@@ -7,8 +7,7 @@ import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
 import { show } from '../options/option-values.js';
 import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
-import type { FilledTrainConfig } from './config.js';
-import { readTrainConfig } from './read-config.js';
+import { DEFAULT_COLUMNS, readTrainConfig, type FilledTrainConfig, type GivenConfig } from './read-config.js';
 
 /**
  * Settings that may change when a run is resumed; the run tells each change. All others decide which texts are in which
@@ -52,9 +51,7 @@ export interface Resumed {
 }
 
 /** Finds and reads the checkpoint to resume from; null for a run from the start. Earlier results are never overwritten unasked. */
-export async function findResumed(
-  place: Pick<FilledTrainConfig, 'output' | 'resume'>,
-): Promise<Resumed | null> {
+export async function findResumed(place: Pick<GivenConfig, 'output' | 'resume'>): Promise<Resumed | null> {
   const folder = await findCheckpoint(place);
   if (folder === null) return null;
   const checkpoint = await readCheckpoint(folder);
@@ -79,10 +76,10 @@ export function resumeConfig(
     const note =
       `${folder} was written by an earlier version and does not hold the settings of its run: those given now are used, ` +
       'and defaults where none is given';
-    return { config: readTrainConfig(given), notes: [note] };
+    return { config: readFilled(given), notes: [note] };
   }
   const before = readStored(stored, given.output, folder);
-  const config = readTrainConfig(putOver(stored, given));
+  const config = readFilled(putOver(stored, given));
   const then = flatten(before);
   const now = flatten(config);
   const notes: string[] = [];
@@ -103,6 +100,12 @@ export function resumeConfig(
   return { config, notes };
 }
 
+/** Reads a configuration whose columns are known: those of a run that was resumed are in its checkpoint. */
+function readFilled(given: Readonly<Record<string, unknown>>, path?: string): FilledTrainConfig {
+  const config = readTrainConfig(given, path);
+  return { ...config, columns: config.columns ?? DEFAULT_COLUMNS };
+}
+
 /** What a checkpoint keeps of a configuration: all but where the run writes, with paths that hold in any folder. */
 export function storedConfig(config: FilledTrainConfig): Record<string, unknown> {
   const { output: _, resume: __, ...settings } = withFullPaths(config);
@@ -115,7 +118,7 @@ function readStored(
   folder: string,
 ): FilledTrainConfig {
   try {
-    return readTrainConfig({ ...stored, output }, `${folder}: config`);
+    return readFilled({ ...stored, output }, `${folder}: config`);
   } catch (error) {
     throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
   }
@@ -188,14 +191,14 @@ function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
             tokenizer: resolve(model.tokenizer),
           },
     data: data.map((path) => resolve(path)),
-    evaluation: evaluation === null ? null : { ...evaluation, data: resolve(evaluation.data) },
+    evaluation: evaluation === undefined ? undefined : { ...evaluation, data: resolve(evaluation.data) },
   };
 }
 
 async function findCheckpoint({
   resume,
   output,
-}: Pick<FilledTrainConfig, 'output' | 'resume'>): Promise<string | null> {
+}: Pick<GivenConfig, 'output' | 'resume'>): Promise<string | null> {
   if (typeof resume === 'string' && dirname(resolve(resume)) === resolve(output)) return resolve(resume);
   const last = (await listCheckpoints(output)).at(-1);
   if (last !== undefined) {

@@ -1,7 +1,7 @@
 import { makeOptimizer } from '../optim/optimizer-kinds.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { Schedule } from '../optim/schedules.js';
-import type { FilledTrainConfig } from './config.js';
+import type { FilledTrainConfig } from './read-config.js';
 import { requireSameOrder } from './data-order.js';
 import { openContrastive } from './objectives/contrastive.js';
 import type { Objective } from './objectives/objective.js';

@@ -1,6 +1,6 @@
 import { SettingError } from '../options/fields.js';
 import { constantSchedule, cosineSchedule, linearSchedule, type Schedule } from '../optim/schedules.js';
-import type { FilledTrainConfig } from './config.js';
+import type { FilledTrainConfig } from './read-config.js';
 
 /**
  * The learning rate of each update of a run.

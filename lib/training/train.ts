@@ -4,8 +4,8 @@ import { temperatureOf } from '../losses/loss-kinds.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
 import { modelFolder } from './checkpoint.js';
-import { withNegatives } from './columns.js';
-import type { FilledTrainConfig, ResumeConfig, TrainConfig } from './config.js';
+import { withColumns } from './columns.js';
+import type { ResumeConfig, TrainConfig } from './config.js';
 import { RunData } from './data.js';
 import type { TrainEvent, TrainResult } from './events.js';
 import { findFinished } from './finished.js';
@@ -14,7 +14,13 @@ import { Loop, type Prepared } from './loop.js';
 import { MetricsFile, metricsFile } from './metrics.js';
 import { OutputLock } from './output-lock.js';
 import { requireOutsideModels } from './outside-models.js';
-import { readPlace, readTrainConfig } from './read-config.js';
+import {
+  readPlace,
+  readTrainConfig,
+  type FilledTrainConfig,
+  type GivenConfig,
+  type ReadTrainConfig,
+} from './read-config.js';
 import { findResumed, resumeConfig, type Resumed } from './resume.js';
 import { openRun, type Run } from './run.js';
 import { tidyOutput } from './tidy-output.js';
@@ -42,22 +48,26 @@ export interface TrainHooks {
  * fires (the last complete checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts
  * throw
  */
-export async function train(
-  config: TrainConfig | ResumeConfig,
-  hooks: TrainHooks = {},
-): Promise<TrainResult> {
+export function train(config: TrainConfig | ResumeConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
+  return trainAsGiven(config, hooks);
+}
+
+/** {@link train} for a configuration that nothing has looked at yet, such as one from a file. */
+export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<TrainResult> {
   checkKnown('train', hooks, ['signal', 'onEvent']);
   const { signal, onEvent } = hooks;
   requireSignal('signal', signal);
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
-  const { output, resume } = readPlace(config);
-  if (resume === false) readTrainConfig(config); // mistakes are told before anything is made
+  const given = readPlace(config);
+  const { output } = given;
+  // Of a new run, mistakes are told before anything is made.
+  const read = given.resume === false ? readTrainConfig(given.settings) : null;
   await requireOutsideModels(output);
   const lock = await onFiles('INPUT', output, 'locked', () => OutputLock.take(output));
   try {
     await tidyOutput(output);
-    const resumed = await findResumed({ output, resume });
-    const { config: filled, notes } = await fillConfig(config, resumed);
+    const resumed = await findResumed(given);
+    const { config: filled, notes } = await fillConfig(given, read, resumed);
     await requireInputsApart(filled);
     const metrics = new MetricsFile(metricsFile(output), resumed?.checkpoint.state.step ?? 0);
     const emit = (event: TrainEvent): void => {
@@ -78,22 +88,19 @@ export async function train(
 }
 
 async function fillConfig(
-  given: TrainConfig | ResumeConfig,
+  { settings, output }: GivenConfig,
+  read: ReadTrainConfig | null,
   resumed: Resumed | null,
 ): Promise<{ config: FilledTrainConfig; notes: readonly string[] }> {
-  if (resumed !== null) {
-    const { config, notes } = resumeConfig({ ...given }, resumed);
-    return { config, notes };
-  }
-  if (given.resume === true && (given.model ?? null) === null) {
+  if (resumed !== null) return resumeConfig(settings, resumed);
+  if (read === null && (settings.model ?? null) === null) {
     throw new GradCacheError(
       'INPUT',
-      `${given.output} holds no checkpoint to go on from. Give the output folder of the run, or, for a new one, its model, ` +
+      `${output} holds no checkpoint to go on from. Give the output folder of the run, or, for a new one, its model, ` +
         'data and batch.',
     );
   }
-  const config = readTrainConfig(given);
-  return { config: (given.columns ?? null) === null ? await withNegatives(config) : config, notes: [] };
+  return { config: await withColumns(read ?? readTrainConfig(settings)), notes: [] };
 }
 
 async function trainInto(prepared: Prepared): Promise<TrainResult> {

@@ -56,8 +56,9 @@ test('a pipe that comes in parts, gzip too, and from a writer that starts late',
 
 test('the length of a run in epochs is not sought in a pipe', async (t) => {
   const pipe = makePipe(join(await temporaryFolder(t), 'rows.jsonl'));
-  const config = readTrainConfig({ model: 'm', data: pipe, batch: 2, output: 'o', epochs: 1 });
-  const data = new RunData(config, { onSkip: () => undefined, expected: undefined });
+  const columns = ['anchor', 'positive'];
+  const config = readTrainConfig({ model: 'm', data: pipe, columns, batch: 2, output: 'o', epochs: 1 });
+  const data = new RunData({ ...config, columns }, { onSkip: () => undefined, expected: undefined });
   await assert.rejects(data.count(undefined), { code: 'INPUT', message: /read only once.*--steps/ });
 });
 

@@ -4,7 +4,7 @@ import { parseFlags } from '../../lib/cli/flags.js';
 import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
 import { LOSSES, makeLoss } from '../../lib/losses/loss-kinds.js';
 import type { AnySetting } from '../../lib/options/setting-table.js';
-import type { FilledTrainConfig } from '../../lib/training/config.js';
+import type { FilledTrainConfig } from '../../lib/training/read-config.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 
 const LEAST = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };

@@ -6,7 +6,7 @@ const LEAST = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };
 
 test('what is not given has its default', () => {
   const config = readTrainConfig(LEAST);
-  assert.deepEqual(config.columns, ['anchor', 'positive']);
+  assert.equal(config.columns, undefined); // the data tells them
   assert.deepEqual(config.data, ['pairs.jsonl']);
   assert.deepEqual(config.loss, {
     kind: 'infonce',
@@ -20,7 +20,7 @@ test('what is not given has its default', () => {
   assert.equal(config.chunk, 'auto');
   assert.equal(config.uniqueTexts, true);
   assert.equal(config.resume, false);
-  assert.equal(config.evaluation, null);
+  assert.equal(config.evaluation, undefined);
 });
 
 test('a configuration that is filled in is kept as it is', () => {

@@ -138,7 +138,7 @@ test('held-out data has a format of its own, and a file whose name tells none sa
       format: 'jsonl',
       evaluation: { task: 'retrieval', data, format },
     });
-    return loadHeldOut(config.evaluation!, config, undefined);
+    return loadHeldOut(config.evaluation!, { ...config, columns: ['anchor', 'positive'] }, undefined);
   };
   await load('csv');
   await assert.rejects(load(), {

@@ -3,7 +3,7 @@ import type { TextEncoder } from '../../encoders/text-encoder.js';
 import type { ChunkSize } from '../../step/chunk-plan.js';
 import type { GradCache } from '../../step/gradcache.js';
 import type { ChunkState } from '../checkpoint.js';
-import type { FilledTrainConfig } from '../config.js';
+import type { FilledTrainConfig } from '../read-config.js';
 
 type Chunk = Pick<FilledTrainConfig, 'chunk'>;
 

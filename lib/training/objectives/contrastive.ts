@@ -7,7 +7,7 @@ import { fromStored, toStored } from '../../safetensors/stored-tensor.js';
 import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
-import type { FilledTrainConfig } from '../config.js';
+import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { loadHeldOut } from './held-out.js';
@@ -97,7 +97,7 @@ class Contrastive implements Objective {
 
   async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
     const { config, model } = this;
-    if (config.evaluation === null) return null;
+    if (config.evaluation === undefined) return null;
     const heldOut = await loadHeldOut(config.evaluation, config, signal);
     return { measure: (signal) => heldOut.measure(model, signal) };
   }

@@ -4,7 +4,7 @@ import { evaluateRetrieval } from '../../evaluation/retrieval.js';
 import { evaluateSts } from '../../evaluation/sts.js';
 import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
 import { flattenScores } from '../../evaluation/scores.js';
-import type { FilledTrainConfig } from '../config.js';
+import type { FilledTrainConfig } from '../read-config.js';
 import { promptOf } from './prompts.js';
 
 /** Held-out data, to be measured with any model. */

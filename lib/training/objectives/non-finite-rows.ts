@@ -1,5 +1,5 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
-import type { FilledTrainConfig } from '../config.js';
+import type { FilledTrainConfig } from '../read-config.js';
 import type { Texts } from './objective.js';
 import { promptOf } from './prompts.js';
 

@@ -3,7 +3,7 @@ import { TextEncoder } from '../../encoders/text-encoder.js';
 import { fileError } from '../../files/file-error.js';
 import { chooseDevice } from '../../tensor/memory.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
-import type { FilledTrainConfig } from '../config.js';
+import type { FilledTrainConfig } from '../read-config.js';
 
 /**
  * The text encoder that a run trains.

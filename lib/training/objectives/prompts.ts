@@ -1,7 +1,7 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { GradCacheError } from '../../errors.js';
 import { show } from '../../options/option-values.js';
-import type { FilledTrainConfig } from '../config.js';
+import type { FilledTrainConfig } from '../read-config.js';
 
 /**
  * The name of the prompt that a run puts before the texts of a column. Empty, which is no prompt, for a column that the
