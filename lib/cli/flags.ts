@@ -18,6 +18,7 @@ export interface Flag {
   readonly words?: readonly string[];
   /** What its value is called in the help. */
   readonly value?: string;
+  /** One line or several. */
   readonly help: string;
   /** A switch that is on unless turned off: the help shows it as `--no-NAME`. */
   readonly onByDefault?: boolean;
@@ -191,8 +192,10 @@ export function formatHelp(help: {
       if (flag.hidden === true) continue;
       const left = `  --${flag.onByDefault ? 'no-' : ''}${name}${flag.kind === 'switch' ? '' : ` ${flag.value ?? 'N'}`}`;
       // A flag too long for its column has its text on the next line.
-      if (left.length > 28) lines.push(left, ' '.repeat(30) + flag.help);
-      else lines.push(left.padEnd(30) + flag.help);
+      const [first, ...more] = flag.help.split('\n') as [string, ...string[]];
+      if (left.length > 28) lines.push(left, ' '.repeat(30) + first);
+      else lines.push(left.padEnd(30) + first);
+      for (const line of more) lines.push(' '.repeat(30) + line);
     }
   }
   if (help.examples.length > 0)

@@ -40,7 +40,7 @@ export function flagsOf(section: string, kinds: Kinds): Record<string, SettingFl
 export function choiceHelp(kinds: Kinds, standard: string): string {
   return Object.entries(kinds)
     .map(([name, { about }]) => `${name}${name === standard ? ' (default)' : ''}: ${about}`)
-    .join('; ');
+    .join('\n');
 }
 
 /** A setting of one kind. */
@@ -63,5 +63,5 @@ function helpOf(settings: readonly Named[], kinds: number): string {
   const texts = new Set(settings.map(({ setting }) => setting.help));
   const [text] = texts;
   if (settings.length === kinds && texts.size === 1) return text as string;
-  return settings.map(({ kind, setting }) => `${kind}: ${setting.help}`).join('; ');
+  return settings.map(({ kind, setting }) => `${kind}: ${setting.help}`).join('\n');
 }

@@ -30,6 +30,7 @@ const MAY_CHANGE = new Set([
 ]);
 
 function mayChange(name: string, now: unknown): boolean {
+  if (name === 'optimizer.kind') return false; // its state is another
   // Under 'throw' no line has been passed over so far: the batches are the same under 'skip'.
   return MAY_CHANGE.has(name.split('.')[0]!) || (name === 'onBadLine' && now === 'skip');
 }

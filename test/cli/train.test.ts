@@ -97,7 +97,7 @@ test('a configuration file is read, and flags win over it', async (t) => {
   assert.equal(wrong.code, 1);
   assert.match(
     wrong.stderr,
-    /^INPUT: .*run\.json: config\.optimizer\.learningRate is not a setting; known are betas, lr, eps/,
+    /^INPUT: .*run\.json: config\.optimizer\.learningRate is not a setting; known are kind, lr, betas, eps/,
   );
   const both = await gradcache([...(await flags(t)).args, '--model-config', file]);
   assert.equal(both.code, 2);
