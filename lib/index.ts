@@ -25,7 +25,12 @@ export { GradCache } from './step/gradcache.js';
 export type { GradCacheOptions, StepOptions, StepProgress, StepResult } from './step/gradcache-options.js';
 export { RepresentationCache } from './step/representation-cache.js';
 export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
-export { ModuleEncoder, type Module, type TensorBatch } from './encoders/module-encoder.js';
+export {
+  ModuleEncoder,
+  type Module,
+  type PackedRepresentations,
+  type TensorBatch,
+} from './encoders/module-encoder.js';
 export type {
   AnyEncoder,
   Chunk,

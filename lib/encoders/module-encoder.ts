@@ -7,19 +7,29 @@ import { requireParameterList } from '../tensor/parameter-list.js';
 import { synchronous, tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
+import { requireCounts, totalOf } from '../step/packed-rows.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from '../step/encoder.js';
 
 /** A batch of tensors whose first dimensions agree: images, feature rows, several inputs side by side. */
 export type TensorBatch = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
 
 /**
+ * Several representations a row, as one for each token of a text: those of all rows one after the other, [sum of counts,
+ * dimension], and how many each row has, at least one.
+ */
+export interface PackedRepresentations {
+  readonly representations: Tensor;
+  readonly counts: Int32Array;
+}
+
+/**
  * An encoder as a class of one's own: `forward` takes the rows of one chunk, in the form of the whole batch, and returns
- * representations [rows, dimension]. It must be synchronous and must compute each row from that row alone, whatever other
+ * representations [rows, dimension], or always {@link PackedRepresentations}. It must be synchronous and must compute each row from that row alone, whatever other
  * rows are in the chunk (no batch norm). Dropout of libtorch's operators is repeated exactly in the second pass; a forward
  * that gives something else there is an error of the step.
  */
 export interface Module<Batch extends TensorBatch = Tensor> {
-  forward(input: Batch): Tensor;
+  forward(input: Batch): Tensor | PackedRepresentations;
   parameters(): Parameter[];
 }
 
@@ -83,15 +93,16 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     // A forward may reach weights that parameters() does not list, as those of another tower. Whether it does, a graph tells;
     // where it does not, none is recorded.
     const listed = this.parameters().some(({ tensor }) => tensor.requiresGrad);
-    const result = this.#forward(chunk, seed, retain || !listed);
+    const { representations: result, counts } = this.#forward(chunk, seed, retain || !listed);
     const frozen = !listed && !result.requiresGrad;
     if (listed && retain) requireGraph(result);
-    if (retain && !frozen) return { representations: result.detach(), ticket: { seed, graph: result } };
+    if (retain && !frozen)
+      return { representations: result.detach(), counts, ticket: { seed, graph: result } };
     const representations = result.detach();
     result.dispose();
     const ticket = { seed, graph: null };
     if (!frozen) this.#first.set(ticket, await fingerprint(representations));
-    return { representations, ticket, frozen };
+    return { representations, counts, ticket, frozen };
   }
 
   async backwardChunk(
@@ -104,7 +115,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     requireChunk(chunk);
     requireBackward(ticket, gradients, group);
     if (ticket.graph === null) await setImmediate();
-    const result = ticket.graph ?? this.#forward(chunk, ticket.seed, true);
+    const result = ticket.graph ?? this.#forward(chunk, ticket.seed, true).representations;
     try {
       requireGraph(result);
       const first = this.#first.get(ticket);
@@ -129,7 +140,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     return this.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
   }
 
-  #forward({ batch, rows }: Chunk<Batch>, seed: number, graph: boolean): Tensor {
+  #forward({ batch, rows }: Chunk<Batch>, seed: number, graph: boolean): Encoded {
     partsOf(batch);
     return tidy(() => {
       const input = selectRows(batch, rows);
@@ -137,19 +148,37 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
       const result: unknown = withSeed(seed, () =>
         mode(() => synchronous('forward()', this.#module.forward(input) as unknown)),
       );
-      if (!(result instanceof Tensor)) {
-        throw new GradCacheError('INPUT', 'forward() must return a Tensor');
-      }
-      const [first, dimension, ...rest] = result.shape;
-      if (first !== rows.length || dimension === undefined || rest.length > 0) {
-        throw new GradCacheError(
-          'SHAPE',
-          `forward() returned shape [${result.shape.join()}] for ${rows.length} rows, expected [${rows.length}, dimension]`,
-        );
-      }
-      return result;
+      return encodedFrom(result, rows.length);
     });
   }
+}
+
+/** What a forward gives for the rows of a chunk; without counts, one representation each. */
+interface Encoded {
+  readonly representations: Tensor;
+  readonly counts?: Int32Array | undefined;
+}
+
+/** @throws GradCacheError `INPUT`, `SHAPE` for what a forward must not return */
+function encodedFrom(result: unknown, rows: number): Encoded {
+  if (result instanceof Tensor) {
+    requireMatrix(result, rows, rows);
+    return { representations: result };
+  }
+  const { representations, counts } = (result ?? {}) as { representations?: unknown; counts?: unknown };
+  if (!(representations instanceof Tensor))
+    throw new GradCacheError('INPUT', 'forward() must return a Tensor, or { representations, counts }');
+  requireCounts(counts, rows);
+  requireMatrix(representations, totalOf(counts), rows);
+  return { representations, counts };
+}
+
+function requireMatrix({ shape }: Tensor, count: number, rows: number): void {
+  if (shape.length === 2 && shape[0] === count) return;
+  throw new GradCacheError(
+    'SHAPE',
+    `forward() returned shape [${shape.join()}] for ${rows} rows, expected [${count}, dimension]`,
+  );
 }
 
 function requireGraph(result: Tensor): void {

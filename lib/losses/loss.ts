@@ -18,6 +18,11 @@ export interface LossGradients {
 /** A loss that brings its gradients with it, like {@link infoNCE}. */
 export interface LossWithGradients {
   /**
+   * Whether it takes towers whose rows have several representations, as {@link LossOptions} say. Default: false; such
+   * towers are then refused.
+   */
+  readonly packed?: boolean;
+  /**
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight what gradients (not the loss) are multiplied by
    * @param options what the caller of `step` passed as `loss`
@@ -33,7 +38,13 @@ export interface LossWithGradients {
   parameters(): Parameter[];
 }
 
-/** Keyword arguments of a loss, from `step(inputs, { loss: { … } })`. */
+/**
+ * Keyword arguments of a loss, from `step(inputs, { loss: { … } })`.
+ *
+ * Where rows of some tower have several representations, `offsets` is among them: for each tower an `Int32Array` [rows + 1],
+ * which says that the representations of row k are numbers `offsets[k]` to `offsets[k + 1] - 1`, or null where each row has
+ * one.
+ */
 export type LossOptions = Readonly<Record<string, unknown>>;
 
 /**
@@ -71,6 +82,7 @@ export function withGradients<Towers extends readonly unknown[]>(loss: Loss<Towe
 }
 
 class FunctionLoss implements LossWithGradients {
+  readonly packed = true;
   readonly #loss: (...args: unknown[]) => unknown;
 
   constructor(loss: (...args: never[]) => unknown) {

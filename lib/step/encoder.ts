@@ -30,9 +30,15 @@ export interface ForwardOptions {
   readonly group?: number;
 }
 
-/** Representations of a chunk, [rows, dimension], without a graph, and the ticket to repeat it. */
+/** Representations of a chunk, without a graph, and the ticket to repeat it. */
 export interface EncodedChunk {
+  /** [rows, dimension]; with `counts`, those of all rows one after the other, [sum of counts, dimension]. */
   readonly representations: Tensor;
+  /**
+   * How many representations each row has, at least one; where it is missing, one each. All chunks of an encoder give it,
+   * or none does.
+   */
+  readonly counts?: Int32Array | undefined;
   readonly ticket: ReplayTicket;
   /** Whether they depend on nothing that requires a gradient: the chunk then has no second pass. Default: false. */
   readonly frozen?: boolean;
@@ -59,8 +65,8 @@ export interface Encoder<Batch = unknown> {
   /** Step 1 for one chunk: representations without a graph (Gao et al. 2021, 3.2). */
   forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk>;
   /**
-   * Step 3 for one chunk: encodes it again as the ticket says and runs backward seeded with `gradients` [rows,
-   * dimension]; parameter gradients add up. A ticket with a graph is used up by it.
+   * Step 3 for one chunk: encodes it again as the ticket says and runs backward seeded with `gradients`, of the
+   * representations' shape; parameter gradients add up. A ticket with a graph is used up by it.
    *
    * @param before to be awaited with the chunk's representations when their graph stands and its backward has not begun,
    * where that may reach tensors that `parameters()` does not name: a step that fails puts their gradients back

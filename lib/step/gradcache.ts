@@ -141,10 +141,10 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
         const { encoder, chunk, seed, retain } = jobs[index]!;
         return encoder.forwardChunk(chunk, { seed, retain, group });
       },
-      done: (index, { representations, ticket, frozen = false }) => {
+      done: (index, { representations, counts, ticket, frozen = false }) => {
         const { tower, chunk } = jobs[index]!;
         encoded.push({ ticket, frozen });
-        cache.put(tower, chunk.rows, representations);
+        cache.put(tower, chunk.rows, representations, counts);
         representations.dispose();
         report(chunk);
       },

@@ -13,7 +13,7 @@ export class Pass {
   readonly options: StepOptions;
   readonly cache: RepresentationCache;
   /** By job, as far as the first pass has come: what it leaves of a chunk beside the representations in the cache. */
-  readonly encoded: Omit<EncodedChunk, 'representations'>[] = [];
+  readonly encoded: Omit<EncodedChunk, 'representations' | 'counts'>[] = [];
   /** What the step is about to do, as its result tells it. */
   readonly counts: Pick<StepResult, 'pairs' | 'sequences' | 'tokens' | 'chunks' | 'retained'>;
   /** The gradients before the step. */

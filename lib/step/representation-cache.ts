@@ -8,23 +8,21 @@ import {
   type LossGradients,
   type LossOptions,
 } from '../losses/loss.js';
-import { call } from '../tensor/operators.js';
 import { refused, requireCount, requireNumber } from '../options/option-values.js';
-import { putRows, takeRows } from '../tensor/rows.js';
+import { takeRows } from '../tensor/rows.js';
 import { Tensor } from '../tensor/tensor.js';
+import { PackedRows } from './packed-rows.js';
 
 /**
  * The representations of a whole batch and, after {@link RepresentationCache.compute}, the loss's gradient with respect
- * to each of them: what Gao et al. 2021 (3.2) call the representation gradient cache. It holds (rows x dimension)
- * numbers twice for each tower, and nothing of any encoder.
+ * to each of them: what Gao et al. 2021 (3.2) call the representation gradient cache. It holds (representations x
+ * dimension) numbers twice for each tower, and nothing of any encoder.
+ *
+ * A row of the batch has one representation, or several: a text may have one for each of its tokens. Those of a tower
+ * then lie packed in one tensor, row after row; `offsets` say where each row's begin.
  */
 export class RepresentationCache {
-  readonly #towers: {
-    readonly rows: number;
-    values: Tensor | null;
-    gradients: Tensor | null;
-    readonly filled: Set<number>;
-  }[];
+  readonly #towers: { readonly packed: PackedRows; gradients: Tensor | null }[];
   #undo: LossGradients['undo'];
 
   /** @param rows number of rows of each tower */
@@ -34,41 +32,44 @@ export class RepresentationCache {
     counts.forEach((count: unknown, tower) => {
       requireCount(`rows of tower ${tower}`, count, 0);
     });
-    this.#towers = rows.map((count) => ({ rows: count, values: null, gradients: null, filled: new Set() }));
+    this.#towers = rows.map((count) => ({ packed: new PackedRows(count), gradients: null }));
   }
 
   /**
    * Stores a chunk's representations in the places of its rows.
    *
-   * @param representations [rows, dimension], float32 or float64, without a graph
-   * @throws GradCacheError `SHAPE`
+   * @param representations [rows, dimension], float32 or float64, without a graph; with `counts`, those of all rows one
+   * after the other, [sum of counts, dimension]
+   * @param counts how many representations each row has, at least one; default: one each. All chunks of a tower give them,
+   * or none does; a row whose count is given comes once.
+   * @throws GradCacheError `SHAPE`, `INPUT`, `DTYPE`, `DEVICE`
    */
-  put(tower: number, rows: Int32Array, representations: Tensor): void {
-    const place = this.#tower(tower);
-    requireRows(rows, place.rows);
+  put(tower: number, rows: Int32Array, representations: Tensor, counts?: Int32Array): void {
+    const { packed } = this.#tower(tower);
+    requireRows(rows, packed.rows);
     if (!(representations instanceof Tensor)) throw refused('representations', representations, 'a Tensor');
-    const [count, dimension] = representations.shape;
-    if (count !== rows.length || dimension === undefined) {
-      throw new GradCacheError(
-        'SHAPE',
-        `${rows.length} rows cannot hold representations of shape [${representations.shape.join()}]`,
-      );
-    }
-    const { dtype, device } = representations;
-    const values: Tensor =
-      place.values ?? call('aten::empty.memory_format', [place.rows, dimension], { dtype, device });
-    place.values = values;
-    putRows(values, rows, representations);
-    for (const row of rows) place.filled.add(row);
+    packed.put(rows, representations, counts);
   }
 
-  /** Representations of a tower, [rows, dimension]; the cache's own tensor. @throws GradCacheError `INPUT` before the last `put` */
+  /**
+   * Representations of a tower, [rows, dimension], or [offsets[rows], dimension] where rows have several; the cache's own
+   * tensor.
+   *
+   * @throws GradCacheError `INPUT` before the last `put`
+   */
   representations(tower: number): Tensor {
-    const { values, filled, rows } = this.#tower(tower);
-    if (values === null || filled.size !== rows) {
-      throw new GradCacheError('INPUT', `tower ${tower} has ${filled.size} of ${rows} representations`);
-    }
+    const { values, filled, rows } = this.#tower(tower).packed;
+    if (values === null)
+      throw new GradCacheError('INPUT', `tower ${tower} has ${filled} of ${rows} representations`);
     return values;
+  }
+
+  /**
+   * Where the rows of a tower begin in its representations, and at [rows] the end of the last, from the last `put` on; null
+   * where each row has one representation.
+   */
+  offsets(tower: number): Int32Array | null {
+    return this.#tower(tower).packed.offsets;
   }
 
   /**
@@ -89,7 +90,12 @@ export class RepresentationCache {
     requireNumber('weight', weight);
     if (!Array.isArray(trained)) throw refused('trained', trained, 'a list of true or false for each tower');
     const values = this.#towers.map((_, tower) => this.representations(tower));
-    const result: unknown = await withGradients(loss).compute(values, weight, options, trained);
+    const result: unknown = await withGradients(loss).compute(
+      values,
+      weight,
+      this.#withOffsets(loss, options),
+      trained,
+    );
     this.#undo?.dispose();
     this.#undo = undoOf(result);
     requireLossGradients(result, values, trained);
@@ -107,34 +113,51 @@ export class RepresentationCache {
     this.#undo?.restore();
   }
 
-  /** dL/d(representation) of some rows of a tower, [rows, dimension]: the seed of their chunk's backward. */
+  /** dL/d(representation) of some rows of a tower, in the form in which `put` took them: the seed of their chunk's backward. */
   gradients(tower: number, rows: Int32Array): Tensor {
-    const { gradients, rows: most } = this.#tower(tower);
-    requireRows(rows, most);
+    const { gradients, packed } = this.#tower(tower);
+    requireRows(rows, packed.rows);
     if (gradients === null)
       throw new GradCacheError('INPUT', 'compute() has not run yet: there are no gradients');
-    return takeRows(gradients, rows);
+    return takeRows(gradients, packed.places(rows));
   }
 
   /** Frees the representations. Their gradients, all that the second pass needs, stay. */
   releaseRepresentations(): void {
-    for (const tower of this.#towers) {
-      tower.values?.dispose();
-      tower.values = null;
-      tower.filled.clear();
-    }
+    for (const { packed } of this.#towers) packed.release();
   }
 
   dispose(): void {
     this.#undo?.dispose();
-    for (const tower of this.#towers) {
-      tower.values?.dispose();
-      tower.gradients?.dispose();
+    for (const { packed, gradients } of this.#towers) {
+      packed.release();
+      gradients?.dispose();
     }
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** A loss that does not know of offsets would take each representation for a row. @throws GradCacheError `INPUT` */
+  #withOffsets(loss: Loss, options: LossOptions): LossOptions {
+    const offsets = this.#towers.map(({ packed }) => packed.offsets);
+    const several = offsets.findIndex((of) => of !== null);
+    if (several < 0) return options;
+    if (typeof loss !== 'function' && loss.packed !== true)
+      throw new GradCacheError(
+        'INPUT',
+        `tower ${several} has several representations a row, and this loss takes one: use a loss function that reads ` +
+          'the keyword argument offsets, or an object with packed: true',
+      );
+    const given = { ...options };
+    if (given.offsets !== undefined)
+      throw refused(
+        'the keyword argument offsets of the loss',
+        given.offsets,
+        "the cache's own, which it gives",
+      );
+    return { ...given, offsets };
   }
 
   #tower(tower: number) {

@@ -96,7 +96,23 @@ const TARGETS: Readonly<
     {
       put: [0, Int32Array.of(0, 1), rows],
       representations: [0],
+      offsets: [0],
       compute: [(a: Tensor) => a.sum(), {}, 1, [true]],
+      gradients: [0, Int32Array.of(0)],
+    },
+  ],
+  'a cache of rows with several representations': [
+    () => {
+      const cache = new RepresentationCache([2, 1]);
+      cache.put(0, Int32Array.of(1, 0), rows, Int32Array.of(1, 1));
+      cache.put(1, Int32Array.of(0), rows, Int32Array.of(2));
+      return cache;
+    },
+    {
+      put: [0, Int32Array.of(1), rows, Int32Array.of(2)],
+      representations: [0],
+      offsets: [1],
+      compute: [(a: Tensor) => a.sum(), {}, 1, [true, true]],
       gradients: [0, Int32Array.of(0)],
     },
   ],

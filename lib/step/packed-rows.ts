@@ -1,0 +1,167 @@
+import { types } from 'node:util';
+import { GradCacheError } from '../errors.js';
+import { requireCount, refused } from '../options/option-values.js';
+import { call } from '../tensor/operators.js';
+import { putRows } from '../tensor/rows.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** The greatest number that the numbers of representations, 32 bits, can count to. */
+const MOST = 2 ** 31 - 1;
+
+/**
+ * The representations of one tower in one tensor, in the order of the batch's rows, whatever the order in which chunks
+ * bring them.
+ *
+ * A row has one representation: that of row k is then number k, and a chunk's go to their places at once. Or a row has
+ * several, one for each of its tokens: those of row k are numbers offsets[k] to offsets[k + 1] - 1. Where they go is known
+ * when the last chunk has come; until then the chunks' are kept as they came.
+ */
+export class PackedRows {
+  readonly rows: number;
+  /** [rows, dimension], or [offsets[rows], dimension]. */
+  #values: Tensor | null = null;
+  readonly #filled = new Set<number>();
+  /** How many representations each row has; null: one each. */
+  #counts: Int32Array | null = null;
+  #offsets: Int32Array | null = null;
+  #waiting: { readonly rows: Int32Array; readonly representations: Tensor }[] = [];
+
+  constructor(rows: number) {
+    this.rows = rows;
+  }
+
+  /** How many rows have their representations. */
+  get filled(): number {
+    return this.#filled.size;
+  }
+
+  /** All representations; null before the last `put`. */
+  get values(): Tensor | null {
+    return this.#filled.size === this.rows ? this.#values : null;
+  }
+
+  /** [rows + 1], from the last `put` on; null where each row has one representation. */
+  get offsets(): Int32Array | null {
+    return this.#offsets;
+  }
+
+  /** @throws GradCacheError `INPUT`, `SHAPE` */
+  put(rows: Int32Array, representations: Tensor, counts?: Int32Array): void {
+    if (this.#filled.size > 0 && (counts === undefined) !== (this.#counts === null))
+      throw new GradCacheError(
+        'INPUT',
+        'some chunks of a tower say how many representations each row has, others do not: all must, or none',
+      );
+    if (counts === undefined) this.#putOnes(rows, representations);
+    else this.#putSeveral(rows, representations, counts);
+  }
+
+  /** Numbers of the representations of these rows, in their order. */
+  places(rows: Int32Array): Int32Array {
+    const [offsets, counts] = [this.#offsets, this.#counts];
+    if (offsets === null || counts === null) return rows;
+    const places = new Int32Array(rows.reduce((sum, row) => sum + counts[row]!, 0));
+    let next = 0;
+    for (const row of rows)
+      for (let place = offsets[row]!; place < offsets[row + 1]!; place++) places[next++] = place;
+    return places;
+  }
+
+  /** Frees the representations; where they were is still known. */
+  release(): void {
+    for (const { representations } of this.#waiting) representations.dispose();
+    this.#waiting = [];
+    this.#values?.dispose();
+    this.#values = null;
+    this.#filled.clear();
+  }
+
+  #putOnes(rows: Int32Array, representations: Tensor): void {
+    const dimension = requireMatrix(representations, rows.length, rows.length);
+    this.#values ??= emptyLike(representations, this.rows, dimension);
+    putRows(this.#values, rows, representations);
+    for (const row of rows) this.#filled.add(row);
+  }
+
+  #putSeveral(rows: Int32Array, representations: Tensor, counts: Int32Array): void {
+    requireCounts(counts, rows.length);
+    requireMatrix(representations, rows.length, totalOf(counts));
+    requireAlike(representations, this.#waiting[0]?.representations);
+    const given = new Set(rows);
+    const twice = rows.find((row) => this.#filled.has(row) || !given.delete(row));
+    if (twice !== undefined)
+      throw new GradCacheError('INPUT', `row ${twice} has its representations already`);
+    this.#counts ??= new Int32Array(this.rows);
+    this.#waiting.push({ rows: rows.slice(), representations: representations.clone() });
+    for (const [k, row] of rows.entries()) {
+      this.#counts[row] = counts[k]!;
+      this.#filled.add(row);
+    }
+    if (this.#filled.size === this.rows) this.#pack(this.#counts);
+  }
+
+  #pack(counts: Int32Array): void {
+    const offsets = new Int32Array(this.rows + 1);
+    let total = 0;
+    for (const [row, count] of counts.entries()) {
+      total += count;
+      if (total > MOST)
+        throw new GradCacheError(
+          'INPUT',
+          `a tower has more than ${MOST} representations: give it fewer rows`,
+        );
+      offsets[row + 1] = total;
+    }
+    this.#offsets = offsets;
+    const { representations: like } = this.#waiting[0]!;
+    this.#values = emptyLike(like, total, like.shape[1]!);
+    for (const { rows, representations } of this.#waiting) {
+      putRows(this.#values, this.places(rows), representations);
+      representations.dispose();
+    }
+    this.#waiting = [];
+  }
+}
+
+/** How many representations these rows have together. */
+export function totalOf(counts: Int32Array): number {
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+function emptyLike({ dtype, device }: Tensor, rows: number, dimension: number): Tensor {
+  return call('aten::empty.memory_format', [rows, dimension], { dtype, device });
+}
+
+/** @returns the dimension @throws GradCacheError `SHAPE` */
+function requireMatrix({ shape }: Tensor, rows: number, count: number): number {
+  const [first, dimension] = shape;
+  if (first === count && dimension !== undefined) return dimension;
+  const wanted = count === rows ? '' : ` with ${count} representations`;
+  throw new GradCacheError(
+    'SHAPE',
+    `${rows} rows${wanted} cannot hold representations of shape [${shape.join()}]`,
+  );
+}
+
+/** @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for representations that no one tensor holds with those of the first chunk */
+function requireAlike({ shape, dtype, device }: Tensor, first: Tensor | undefined): void {
+  if (first === undefined) return;
+  for (const [code, found, wanted] of [
+    ['SHAPE', `dimension ${shape[1]!}`, `dimension ${first.shape[1]!}`],
+    ['DTYPE', dtype, first.dtype],
+    ['DEVICE', device, first.device],
+  ] as const) {
+    if (found !== wanted)
+      throw new GradCacheError(code, `the chunk's representations have ${found}, those before it ${wanted}`);
+  }
+}
+
+/** @throws GradCacheError `INPUT`, `SHAPE` for what are no numbers of representations of so many rows */
+export function requireCounts(counts: unknown, rows: number): asserts counts is Int32Array {
+  if (!types.isInt32Array(counts))
+    throw refused('the number of representations of each row', counts, 'an Int32Array');
+  if (counts.length !== rows)
+    throw new GradCacheError('SHAPE', `${counts.length} numbers of representations for ${rows} rows`);
+  for (const [row, count] of counts.entries())
+    requireCount(`the number of representations of row ${row} of the chunk`, count, 1);
+}
