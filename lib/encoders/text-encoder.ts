@@ -38,8 +38,8 @@ export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.j
 const OWN = Symbol('TextEncoder');
 
 /**
- * A transformer that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, DistilBERT or MPNet with pooling,
- * dense layers and normalisation, computed on packed tokens (no padding).
+ * A transformer that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or
+ * ELECTRA with pooling, dense layers and normalisation, computed on packed tokens (no padding).
  */
 export class TextEncoder implements Encoder<TokenBatch> {
   readonly device: string;
