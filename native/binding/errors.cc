@@ -6,7 +6,7 @@
 #include <new>
 
 #include "core/error.h"
-#include "kernels/cuda/devices.h"
+#include "kernels/cuda/advice.h"
 
 namespace gradcache::binding {
 

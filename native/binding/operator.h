@@ -1,5 +1,5 @@
 // Any operator of libtorch, found once by name and called boxed: the native half of `call` in
-// lib/operators.ts.
+// lib/tensor/operators.ts.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,4 @@
-// A JavaScript handle on an at::Tensor (the native half of lib/tensor.ts).
+// A JavaScript handle on an at::Tensor (the native half of lib/tensor/tensor.ts).
 #pragma once
 
 #include <ATen/ATen.h>

@@ -12,8 +12,4 @@ void requireCuda(const std::string& name);
 // Throws CUDA_UNAVAILABLE where the kernels do not run on that device. Asks the driver once for each device.
 void requireCapability(const std::string& name, int index);
 
-// What to do about a CUDA error, known by its words, that says that the device cannot be used (busy, say) and
-// not that a computation on it failed; null for any other message.
-const char* adviceForDevice(const std::string& message);
-
 }  // namespace gradcache::kernels::cuda

@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "core/error.h"
-#include "kernels/cuda/devices.h"
+#include "kernels/cuda/advice.h"
 
 namespace gradcache::kernels::cuda {
 
