@@ -1,7 +1,8 @@
-// `npm run lint`: ESLint, Prettier and clang-format; `npm run format` (--fix) mends what they can mend.
+// `npm run lint`: ESLint, Prettier, clang-format and the order of imports; `npm run format` (--fix) mends what they can mend.
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkImports } from './import-graph.mjs';
 import { prepare } from './prepare.mjs';
 import { Failure, filesUnder, main, requireTools, root, run, runBin, timed } from './tools.mjs';
 
@@ -14,6 +15,7 @@ export async function lint({ fix = false } = {}) {
     ESLint: () => runBin('eslint', ['.', '--max-warnings=0', ...(fix ? ['--fix'] : [])]),
     Prettier: () => runBin('prettier', ['.', '--log-level=warn', fix ? '--write' : '--check']),
     'clang-format': () => run(clangFormat(), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...sources]),
+    imports: () => checkImports({ write: fix }),
   };
   const failed = [];
   for (const [name, linter] of Object.entries(linters)) {
