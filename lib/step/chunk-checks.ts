@@ -6,6 +6,7 @@ import { requireBoolean, requireCount, refused } from '../options/option-values.
 import { checkKnown } from '../options/known-options.js';
 import { requireSeed } from '../options/seeds.js';
 import { Tensor } from '../tensor/tensor.js';
+import type { ReplayTicket } from './encoder.js';
 
 /** @throws GradCacheError `INPUT` unless it has rows and a count of tokens */
 export function requireChunk(chunk: unknown): void {
@@ -26,10 +27,15 @@ export function requireForwardOptions(options: unknown): void {
 
 /** @throws GradCacheError `INPUT` for what no forwardChunk gives, or backwardChunk takes */
 export function requireBackward(ticket: unknown, gradients: unknown, group: unknown): void {
-  const { seed, graph } = (ticket ?? {}) as { seed?: unknown; graph?: unknown };
-  if (graph !== null && !(graph instanceof Tensor))
-    throw refused('the ticket', ticket, 'what forwardChunk() gave with the representations');
-  requireSeed(seed);
+  requireTicket('the ticket', ticket);
   if (!(gradients instanceof Tensor)) throw refused('gradients', gradients, 'a Tensor');
   requireCount('group', group, 0);
+}
+
+/** @throws GradCacheError `INPUT` for what no forwardChunk gives */
+export function requireTicket(name: string, ticket: unknown): asserts ticket is ReplayTicket {
+  const { seed, graph } = (ticket ?? {}) as { seed?: unknown; graph?: unknown };
+  if (graph !== null && !(graph instanceof Tensor))
+    throw refused(name, ticket, 'what forwardChunk() gave with the representations');
+  requireSeed(seed);
 }

@@ -56,11 +56,14 @@ export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedCh
 
 /** The number in a chunk size. @throws GradCacheError `INPUT` when there is none, or it is not a positive integer */
 export function requireChunkSize(size: unknown): number {
+  if (isChunkSize(size)) return 'tokens' in size ? size.tokens : size.sequences;
+  throw refused('chunk', size, "'auto', { sequences } or { tokens } of at least 1");
+}
+
+export function isChunkSize(size: unknown): size is FixedChunkSize {
   const { tokens, sequences } = (size ?? {}) as { tokens?: unknown; sequences?: unknown };
   const limit = tokens === undefined ? sequences : tokens;
-  if (Number.isSafeInteger(limit) && (limit as number) >= 1 && Object.keys(size as object).length === 1)
-    return limit as number;
-  throw refused('chunk', size, "'auto', { sequences } or { tokens } of at least 1");
+  return Number.isSafeInteger(limit) && (limit as number) >= 1 && Object.keys(size as object).length === 1;
 }
 
 /** Rows longer than this are not counted by length: the counts would take more memory than the rows. */

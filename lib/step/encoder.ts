@@ -56,6 +56,8 @@ export interface Encoder<Batch = unknown> {
    * the second pass, so that no more than one graph is alive.
    */
   readonly queues?: boolean;
+  /** Length of a representation, where it is known before the first: memory for all of them is then left by `retain: 'auto'`. */
+  readonly trainedDimension?: number | undefined;
   /** The chunk size that `'auto'` begins with. */
   readonly automaticChunk: FixedChunkSize;
   /** The length of each row of a batch, which chunks by tokens count. @throws GradCacheError `INPUT`, `SHAPE` */

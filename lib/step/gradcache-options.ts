@@ -89,6 +89,9 @@ export interface StepResult {
   readonly peakMemory: number;
 }
 
+/** What an encoder has beside `forwardChunk`. */
+const METHODS = ['backwardChunk', 'lengths', 'truncated', 'graphBytes', 'parameters'] as const;
+
 /**
  * Rejects wrong options before anything is computed, for callers in plain JavaScript.
  *
@@ -110,6 +113,9 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
       `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`,
     );
   }
+  for (const [tower, encoder] of encoders.entries())
+    for (const method of METHODS)
+      requireFunction(`${method} of encoders[${tower}]`, Reflect.get(encoder, method));
   requireLoss(loss);
   if (Array.isArray(chunk) && chunk.length !== encoders.length) {
     throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);

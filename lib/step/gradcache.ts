@@ -10,6 +10,7 @@ import { drawSeed } from '../options/seeds.js';
 import { requireParameterList } from '../tensor/parameter-list.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { Parameter } from '../tensor/tensor.js';
+import { checkedEncoders, type CheckedEncoder } from './checked-encoder.js';
 import type { FixedChunkSize } from './chunk-plan.js';
 import { ChunkPlanner, type Job } from './chunk-planner.js';
 import { AHEAD, inOrder } from './chunk-queue.js';
@@ -30,7 +31,7 @@ import { StepMeter } from './step-meter.js';
  * memory of a chunk.
  */
 export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly AnyEncoder[]> {
-  readonly #encoders: Encoders;
+  readonly #encoders: readonly CheckedEncoder[];
   readonly #loss: LossWithGradients;
   readonly #planner: ChunkPlanner;
   readonly #seed: number;
@@ -43,9 +44,9 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   constructor(options: GradCacheOptions<Encoders>) {
     checkOptions(options);
     const { encoders, loss, seed = 0, accumulate = 1 } = options;
-    this.#encoders = encoders;
+    this.#encoders = checkedEncoders(encoders);
     this.#loss = withGradients(loss);
-    this.#planner = new ChunkPlanner(encoders, options);
+    this.#planner = new ChunkPlanner(this.#encoders, options);
     this.#seed = seed;
     this.#weight = 1 / accumulate;
   }

@@ -51,11 +51,8 @@ export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divi
 
 /** Representations and their gradients, in float32, and a margin for a loss that makes a copy of them. */
 function representations(jobs: readonly PlannedJob[]): number {
-  return jobs.reduce((sum, { encoder, chunk }) => sum + 3 * chunk.rows.length * 4 * dimensionOf(encoder), 0);
-}
-
-function dimensionOf(encoder: AnyEncoder): number {
-  return 'trainedDimension' in encoder && typeof encoder.trainedDimension === 'number'
-    ? encoder.trainedDimension
-    : 1024;
+  return jobs.reduce(
+    (sum, { encoder, chunk }) => sum + 3 * chunk.rows.length * 4 * (encoder.trainedDimension ?? 1024),
+    0,
+  );
 }

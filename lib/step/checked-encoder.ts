@@ -1,0 +1,101 @@
+import { types } from 'node:util';
+import { refused, requireCount, requireNumber } from '../options/option-values.js';
+import { requireDevice } from '../tensor/tensor-data.js';
+import { requireParameterList } from '../tensor/parameter-list.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { isChunkSize, type FixedChunkSize } from './chunk-plan.js';
+import { requireTicket } from './chunk-checks.js';
+import type { AnyEncoder, Chunk, EncodedChunk, ForwardOptions, ReplayTicket } from './encoder.js';
+
+/**
+ * An encoder as a step uses it. It may be of the caller's own making, so what it gives is looked at.
+ *
+ * @throws GradCacheError each method: `INPUT`, `DEVICE` for what the encoder gives, besides what it throws itself
+ */
+export class CheckedEncoder implements AnyEncoder {
+  readonly #encoder: AnyEncoder;
+  readonly #name: string;
+
+  constructor(encoder: AnyEncoder, name: string) {
+    this.#encoder = encoder;
+    this.#name = name;
+  }
+
+  get device(): string {
+    const { device } = this.#encoder;
+    requireDevice(`device of ${this.#name}`, device);
+    return device;
+  }
+
+  get queues(): boolean {
+    return Boolean(this.#encoder.queues);
+  }
+
+  get automaticChunk(): FixedChunkSize {
+    const { automaticChunk: size } = this.#encoder;
+    if (isChunkSize(size)) return size;
+    throw refused(`automaticChunk of ${this.#name}`, size, '{ sequences } or { tokens } of at least 1');
+  }
+
+  get trainedDimension(): number | undefined {
+    const { trainedDimension } = this.#encoder;
+    if (trainedDimension !== undefined)
+      requireCount(`trainedDimension of ${this.#name}`, trainedDimension, 1);
+    return trainedDimension;
+  }
+
+  lengths(batch: never): Int32Array {
+    const lengths: unknown = this.#encoder.lengths(batch);
+    if (types.isInt32Array(lengths)) return lengths;
+    throw refused(this.#given('lengths'), lengths, 'an Int32Array');
+  }
+
+  truncated(batch: never): number {
+    const count: unknown = this.#encoder.truncated(batch);
+    requireCount(this.#given('truncated'), count, 0);
+    return count;
+  }
+
+  async forwardChunk(chunk: Chunk<never>, options: ForwardOptions): Promise<EncodedChunk> {
+    const encoded: unknown = await this.#encoder.forwardChunk(chunk, options);
+    const { representations, ticket } = (encoded ?? {}) as { representations?: unknown; ticket?: unknown };
+    if (!(representations instanceof Tensor))
+      throw refused(this.#given('forwardChunk'), encoded, '{ representations, ticket }');
+    requireTicket(`the ticket of ${this.#name}`, ticket);
+    return encoded as EncodedChunk;
+  }
+
+  async backwardChunk(
+    chunk: Chunk<never>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group?: number,
+    before?: (representations: Tensor) => Promise<void>,
+  ): Promise<void> {
+    await this.#encoder.backwardChunk(chunk, ticket, gradients, group, before);
+  }
+
+  graphBytes(chunk: Chunk<never>): number | null {
+    const bytes: unknown = this.#encoder.graphBytes(chunk);
+    if (bytes !== null) requireNumber(this.#given('graphBytes'), bytes, { from: 0 });
+    return bytes;
+  }
+
+  parameters(): Parameter[] {
+    return requireParameterList(this.#given('parameters'), this.#encoder.parameters());
+  }
+
+  #given(method: string): string {
+    return `what ${method}() of ${this.#name} returned`;
+  }
+}
+
+/** The encoders of the towers, of which tied ones stay one. */
+export function checkedEncoders(encoders: readonly AnyEncoder[]): CheckedEncoder[] {
+  const checked = new Map<AnyEncoder, CheckedEncoder>();
+  return encoders.map((encoder, tower) => {
+    const known = checked.get(encoder) ?? new CheckedEncoder(encoder, `encoders[${tower}]`);
+    checked.set(encoder, known);
+    return known;
+  });
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { GradCache, infoNCE, type Encoder, type Retain, type TokenBatch } from '../../lib/index.js';
+import { gradients, tenTexts, textEncoder } from '../exactness/support.js';
+import { fails } from '../robustness/failures.js';
+
+const batches = [tenTexts(1), tenTexts(2)] as const;
+
+/** What a step looks at of an encoder, and what must be said of a wrong one. */
+const MEMBERS: Record<keyof Encoder, RegExp | null> = {
+  device: /device/,
+  automaticChunk: /automaticChunk/,
+  trainedDimension: /trainedDimension/,
+  lengths: /lengths/,
+  truncated: /truncated/,
+  forwardChunk: /forwardChunk|ticket/,
+  graphBytes: /graphBytes/,
+  parameters: /parameters/,
+  queues: null, // true or false of whatever it is
+  backwardChunk: null, // its result is not used
+};
+
+const ODD: readonly unknown[] = [
+  'no',
+  -1,
+  NaN,
+  true,
+  {},
+  [null],
+  () => 1,
+  5n,
+  Symbol('odd'),
+  { tokens: 0 },
+  { representations: 1 },
+  Promise.resolve(3),
+];
+
+for (const [member, message] of Object.entries(MEMBERS)) {
+  test(`an encoder of one's own whose ${member} is or gives something odd has a typed error, or none`, async () => {
+    const encoder = await textEncoder('float32');
+    const own = (odd: unknown): Encoder<TokenBatch> => {
+      const value: unknown = Reflect.get(encoder, member);
+      return Object.create(
+        {},
+        Object.fromEntries(
+          Object.keys(MEMBERS).map((name) => {
+            const given: unknown = Reflect.get(encoder, name);
+            const method = (...args: unknown[]) =>
+              (given as (...args: unknown[]) => unknown).apply(encoder, args);
+            const replaced = typeof value === 'function' ? () => odd : odd;
+            return [
+              name,
+              { value: name === member ? replaced : typeof given === 'function' ? method : given },
+            ];
+          }),
+        ),
+      ) as Encoder<TokenBatch>;
+    };
+    const step = async (odd: unknown, retain: Retain) => {
+      const towers = own(odd);
+      return new GradCache({ encoders: [towers, towers], loss: infoNCE(), retain }).step(batches);
+    };
+    const asked = member === 'trainedDimension' ? 'auto' : { bytes: 1e6 };
+    for (const odd of ODD) {
+      if (member === 'device' && odd === 'no') continue; // libtorch says that there is no such device
+      if (message === null) assert.ok(Number.isFinite((await step(odd, asked)).loss));
+      else
+        await assert.rejects(
+          step(odd, asked),
+          fails(['INPUT', 'DEVICE'], message),
+          `${member}: ${String(odd)}`,
+        );
+    }
+    if (message !== null)
+      for (const values of (await gradients([encoder])).values())
+        assert.ok(Array.from(values).every((value) => value === 0));
+  });
+}
+
+test('an encoder without one of the methods is refused before a step', async () => {
+  const encoder = await textEncoder('float32');
+  for (const [member, value] of Object.entries(
+    Object.getOwnPropertyDescriptors(Object.getPrototypeOf(encoder)),
+  )) {
+    if (!Object.hasOwn(MEMBERS, member) || typeof value.value !== 'function') continue;
+    const without = Object.create(encoder, { [member]: { value: undefined } }) as Encoder<TokenBatch>;
+    const message = member === 'forwardChunk' ? /no encoder/ : new RegExp(`${member} of encoders\\[1\\]`);
+    assert.throws(
+      () => new GradCache({ encoders: [encoder, without], loss: infoNCE() }),
+      fails('INPUT', message),
+    );
+  }
+});
