@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { refuseOverwriting } from '../files/overwrite.js';
@@ -81,6 +82,10 @@ export const embedCommand: Command = {
   },
 };
 
+/** Vector files hold float32. */
+const toFloat32 = (values: Float32Array | Float64Array): Float32Array =>
+  types.isFloat32Array(values) ? values : Float32Array.from(values);
+
 async function embed(
   args: Arguments,
   output: string,
@@ -115,7 +120,7 @@ async function embed(
             tokensPerChunk,
             signal,
           });
-          const values = Float32Array.from((await tensor.values()) as Float32Array);
+          const values = toFloat32((await tensor.values()) as Float32Array | Float64Array);
           tensor.dispose();
           requireFinite(values, part, `of ${input}`, done);
           await unlessAborted(file.write(part, values, dimension), signal);

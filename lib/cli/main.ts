@@ -7,7 +7,7 @@ import { nearest } from '../options/nearest.js';
 import { packageVersion } from '../addon/runtime/paths.js';
 import { nodeProblem } from '../addon/runtime/platform.js';
 import type { Command } from './command.js';
-import { COMMON_FLAGS, formatHelp, parseFlags, UsageError } from './flags.js';
+import { COMMON_FLAGS, formatHelp, parseFlags, UsageError, type Flags } from './flags.js';
 import { UNWRITABLE, wasTold, watchOutput } from './output.js';
 import { ProgressLine } from './terminal.js';
 
@@ -77,7 +77,8 @@ export async function main(args: readonly string[]): Promise<number> {
       print(formatHelp({ ...command, sections: { ...command.sections, Output: COMMON_FLAGS } }));
       return 0;
     }
-    const flags = Object.assign({}, ...Object.values(command.sections), COMMON_FLAGS) as typeof COMMON_FLAGS;
+    const sections: Flags[] = [...Object.values(command.sections), COMMON_FLAGS];
+    const flags: Flags = Object.fromEntries(sections.flatMap((section) => Object.entries(section)));
     const parsed = parseFlags(flags, rest);
     const [stray] = command.takesRest ? [] : parsed.rest;
     if (stray !== undefined)

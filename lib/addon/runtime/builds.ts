@@ -33,8 +33,8 @@ function compiledHere(root: string): AddonBuild[] {
   const boot = join(folder, 'boot', 'boot.node');
   if (!existsSync(addon) || !existsSync(boot)) return [];
   try {
-    const info = JSON.parse(readFileSync(join(folder, 'build-info.json'), 'utf8')) as { minor: string };
-    return [{ kind: 'source', minor: info.minor, addon, boot }];
+    const info = JSON.parse(readFileSync(join(folder, 'build-info.json'), 'utf8')) as { minor?: unknown };
+    return typeof info.minor === 'string' ? [{ kind: 'source', minor: info.minor, addon, boot }] : [];
   } catch {
     return []; // a build that did not come to its end
   }
