@@ -69,8 +69,8 @@ struct HeadRows {
     return row * kBytes + ((piece ^ (kSize == 64 ? (row & 7) : ((row >> 1) & 3))) << 4);
   }
 
-  // For 16 rows. Add 16 * t * kBytes for the t-th sixteen rows, exclusive-or 32 * k for the k-th sixteen
-  // columns. An a from rows and columns; transposed, a b whose rows are these rows.
+  // The offset for 16 rows. Add 16 * t * kBytes for the t-th sixteen rows, exclusive-or 32 * k for the k-th
+  // sixteen columns. An a from rows and columns; transposed, a b whose rows are these rows.
   __device__ static __forceinline__ uint32_t rowsFirst(int lane) { return place(lane & 15, lane >> 4); }
   // A pair of b's whose columns are these rows.
   __device__ static __forceinline__ uint32_t columnsFirst(int lane) {

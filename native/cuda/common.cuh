@@ -15,7 +15,7 @@ namespace gradcache::cuda {
 using bfloat16 = __nv_bfloat16;
 
 // ---- eight neighbouring elements of a row, as they lie in memory
-// -------------------------------------------------
+
 constexpr int kVectorWidth = 8;
 
 template <class T>
@@ -49,7 +49,7 @@ __device__ __forceinline__ Vector<T> loadStreaming(const T* data, int64_t index)
   return v;
 }
 
-// Of memory that nothing writes while the kernel runs.
+// A load from memory that nothing writes while the kernel runs.
 template <class T>
 __device__ __forceinline__ Vector<T> loadConstant(const T* data, int64_t index) {
   const uint4* source = reinterpret_cast<const uint4*>(data) + index * Vector<T>::kPieces;
@@ -110,7 +110,7 @@ __device__ __forceinline__ Vector<T> pack(const float* values) {
 }
 
 // ---- arithmetic
-// ----------------------------------------------------------------------------------------------------
+
 __device__ __forceinline__ float warpSum(float value) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);
@@ -138,8 +138,8 @@ __device__ __forceinline__ float affine(float normal, float scale, float shift) 
 }
 
 // ---- launches
-// ------------------------------------------------------------------------------------------------------ Of
-// the calling thread's current device; 0 where there is none.
+
+// The multiprocessors of the calling thread's current device; 0 where there is none.
 int multiprocessors();
 
 // Lets `kernel` use `bytes` of dynamic shared memory on the current device.
@@ -173,9 +173,9 @@ cudaError_t withType(GradcacheType type, Launch&& launch) {
 constexpr int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // ---- sums over tokens
-// ---------------------------------------------------------------------------------------------- Every block
-// of a kernel leaves its sums in `partials` [blocks, targets, width]; this adds them up in the order of the
-// blocks and adds the result to the targets that are not null. A block's sums thus depend on the number of
+
+// Every block of a kernel leaves its sums in `partials` [blocks, targets, width]. This adds them up in the
+// order of the blocks, and adds the result to the targets that are not null. A sum depends on the number of
 // multiprocessors, but on nothing that changes from run to run.
 struct SumTargets {
   static constexpr int kMost = 3;

@@ -60,8 +60,9 @@ GRADCACHE_INLINE void dropoutFactors(const DropoutKey& key, uint32_t row, int64_
   }
 }
 
-// ---- small products: C[M, N] (+)= A[M, K] B[K, N] with any strides on A, rows of B and C contiguous
-// ----------------
+// ---- small products
+
+// C[M, N] = A[M, K] B[K, N], with any strides on A; rows of B and C are contiguous.
 
 template <class T>
 struct Lanes {
