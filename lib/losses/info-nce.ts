@@ -1,10 +1,8 @@
-import type { LossSettings } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
 import { refuse } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireBoolean, requireNumber, requireOneOf, show } from '../options/option-values.js';
 import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
-import type { LossOptions } from './loss.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
 import { targetsOf, TiledLoss } from './tiled-loss.js';
 
@@ -49,22 +47,23 @@ export function infoNCE(options: InfoNCEOptions = {}): InfoNCELoss {
 
 class InfoNCE extends TiledLoss implements InfoNCELoss {
   readonly #temperature: () => number;
-  readonly #symmetric: boolean;
 
   constructor(parts: { scale: LossNumber; temperature: () => number; cosine: boolean; symmetric: boolean }) {
     const { scale, temperature, cosine, symmetric } = parts;
-    super({ name: 'info_nce', cosine, numbers: { scale } });
+    super({
+      name: 'info_nce',
+      cosine,
+      numbers: { scale },
+      settings: (options, anchors) => {
+        checkKnown('the loss of infoNCE', options, ['targets']);
+        return { symmetric, targets: targetsOf(options, anchors) };
+      },
+    });
     this.#temperature = temperature;
-    this.#symmetric = symmetric;
   }
 
   get temperature(): number {
     return this.#temperature();
-  }
-
-  protected settings(options: LossOptions, anchors: number): LossSettings {
-    checkKnown('the loss of infoNCE', options, ['targets']);
-    return { symmetric: this.#symmetric, targets: targetsOf(options, anchors) };
   }
 }
 

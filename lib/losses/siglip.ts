@@ -1,8 +1,6 @@
-import type { LossSettings } from '../addon/native.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireBoolean, requireNumber, requireOneOf } from '../options/option-values.js';
 import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
-import type { LossOptions } from './loss.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
 import { targetsOf, TiledLoss } from './tiled-loss.js';
 
@@ -56,7 +54,15 @@ class SigLIP extends TiledLoss implements SigLIPLoss {
   readonly #bias: LossNumber;
 
   constructor(scale: LossNumber, bias: LossNumber, similarity: 'cosine' | 'dot') {
-    super({ name: 'siglip', cosine: similarity === 'cosine', numbers: { scale, bias } });
+    super({
+      name: 'siglip',
+      cosine: similarity === 'cosine',
+      numbers: { scale, bias },
+      settings: (options, anchors) => {
+        checkKnown('the loss of sigLIP', options, ['targets']);
+        return { targets: targetsOf(options, anchors) };
+      },
+    });
     this.#scale = scale;
     this.#bias = bias;
   }
@@ -71,11 +77,6 @@ class SigLIP extends TiledLoss implements SigLIPLoss {
 
   get temperature(): number {
     return 1 / this.scale;
-  }
-
-  protected settings(options: LossOptions, anchors: number): LossSettings {
-    checkKnown('the loss of sigLIP', options, ['targets']);
-    return { targets: targetsOf(options, anchors) };
   }
 }
 

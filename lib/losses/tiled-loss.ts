@@ -14,19 +14,6 @@ export interface TiledLossParts {
   readonly cosine: boolean;
   /** The native settings that are numbers, learned or not; `scale`, which similarities are multiplied by, among them. */
   readonly numbers: Readonly<Record<string, LossNumber>> & { readonly scale: LossNumber };
-}
-
-/**
- * A loss over all pairs of anchors and candidates. Native code computes it and its gradients in tiles, from settings by
- * name. A loss of this kind brings what it is made from, and the settings that no other has.
- */
-export abstract class TiledLoss implements LossWithGradients {
-  readonly #parts: TiledLossParts;
-
-  constructor(parts: TiledLossParts) {
-    this.#parts = parts;
-  }
-
   /**
    * The native settings that are no numbers of the loss.
    *
@@ -34,7 +21,19 @@ export abstract class TiledLoss implements LossWithGradients {
    * @param anchors how many there are
    * @throws GradCacheError for options that do not fit
    */
-  protected abstract settings(options: LossOptions, anchors: number): LossSettings;
+  readonly settings: (options: LossOptions, anchors: number) => LossSettings;
+}
+
+/**
+ * A loss over all pairs of anchors and candidates. Native code computes it and its gradients in tiles, from settings by
+ * name. A loss of this kind brings what it is made from.
+ */
+export class TiledLoss implements LossWithGradients {
+  readonly #parts: TiledLossParts;
+
+  constructor(parts: TiledLossParts) {
+    this.#parts = parts;
+  }
 
   parameters(): Parameter[] {
     return Object.values(this.#parts.numbers).flatMap((number) => number.parameters());
@@ -50,7 +49,7 @@ export abstract class TiledLoss implements LossWithGradients {
     requireNumber('weight', weight);
     const { name, cosine, numbers } = this.#parts;
     const settings: Record<string, LossSettings[string]> = {
-      ...this.settings(options, representations[0]?.shape[0] ?? 0),
+      ...this.#parts.settings(options, representations[0]?.shape[0] ?? 0),
       cosine,
       weight,
       learned: this.parameters().length > 0,

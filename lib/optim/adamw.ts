@@ -33,9 +33,6 @@ const STATE = { exp_avg: 'like', exp_avg_sq: 'like', step: 'count' } as const sa
  * ```
  */
 export class AdamW extends SlotOptimizer<keyof typeof STATE> {
-  readonly #betas: readonly [number, number];
-  readonly #eps: number;
-
   /**
    * @param parameters what to update: `gradcache.parameters()`, `encoder.parameters()`, or groups with own settings
    * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
@@ -46,26 +43,25 @@ export class AdamW extends SlotOptimizer<keyof typeof STATE> {
     if (!isPairOfRates(betas))
       throw refused('betas of AdamW', betas, 'a list of two numbers from 0 up to, not including, 1');
     requireNumber('eps of AdamW', eps, { above: 0 });
-    super('AdamW', STATE, parameters, { lr, weightDecay, maxGradNorm });
-    this.#betas = [betas[0], betas[1]];
-    this.#eps = eps;
+    const [beta1, beta2] = betas;
+    const update = (alike: Update<keyof typeof STATE>) => fusedAdamW(alike, { beta1, beta2, eps });
+    super({ name: 'AdamW', state: STATE, update }, parameters, { lr, weightDecay, maxGradNorm });
   }
+}
 
-  protected async update(alike: Update<keyof typeof STATE>): Promise<void> {
-    const { parameters, gradients, state, lr, weightDecay } = alike;
-    const [beta1, beta2] = this.#betas;
-    await callAsync('aten::_foreach_add_.Scalar', state.step, 1);
-    await callAsync(
-      'aten::_fused_adamw_',
-      parameters,
-      gradients,
-      state.exp_avg,
-      state.exp_avg_sq,
-      [],
-      state.step,
-      { lr, beta1, beta2, weight_decay: weightDecay, eps: this.#eps, amsgrad: false, maximize: false },
-    );
-  }
+async function fusedAdamW(
+  {
+    parameters,
+    gradients,
+    state: { exp_avg, exp_avg_sq, step },
+    lr,
+    weightDecay,
+  }: Update<keyof typeof STATE>,
+  rates: { readonly beta1: number; readonly beta2: number; readonly eps: number },
+): Promise<void> {
+  const how = { ...rates, lr, weight_decay: weightDecay, amsgrad: false, maximize: false };
+  await callAsync('aten::_foreach_add_.Scalar', step, 1);
+  await callAsync('aten::_fused_adamw_', parameters, gradients, exp_avg, exp_avg_sq, [], step, how);
 }
 
 function isPairOfRates(betas: unknown): betas is readonly [number, number] {

@@ -39,42 +39,44 @@ export interface Update<Name extends string> {
   readonly weightDecay: number;
 }
 
+/** What an optimizer has of its own. */
+export interface OptimizerParts<Name extends string> {
+  /** For messages. */
+  readonly name: string;
+  readonly state: StateTensors<Name>;
+  /** Updates parameters and their state in place. */
+  readonly update: (alike: Update<Name>) => Promise<void>;
+}
+
 /**
  * An optimizer that keeps some tensors for each parameter. An optimizer of this kind names them and brings its update;
  * groups, clipping, gradients that are not finite, and the state's way to checkpoints and back are here.
  *
  * All work is off the event loop, and nothing is read back from the device but the norm of the gradients.
  */
-export abstract class SlotOptimizer<Name extends string> implements Optimizer {
+export class SlotOptimizer<Name extends string> implements Optimizer {
+  /** The learning rate of the next update; set it from a schedule. */
   lr: number;
-  readonly #name: string;
-  readonly #tensors: StateTensors<Name>;
+  readonly #parts: OptimizerParts<Name>;
   readonly #maxGradNorm: number;
   readonly #slots: ParameterSet<Slot<Name>>;
   #disposed = false;
 
-  /**
-   * @param name of the optimizer, for messages
-   * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
-   */
+  /** @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice */
   constructor(
-    name: string,
-    tensors: StateTensors<Name>,
+    parts: OptimizerParts<Name>,
     parameters: Iterable<Parameter> | readonly ParameterGroup[],
     { lr, weightDecay, maxGradNorm }: SlotOptimizerOptions,
   ) {
+    const { name } = parts;
     requireNumber(`lr of ${name}`, lr, { from: 0 });
     requireNumber(`weightDecay of ${name}`, weightDecay, { from: 0 });
     requireNumber(`maxGradNorm of ${name}`, maxGradNorm, { above: 0, infinite: true });
     this.lr = lr;
-    this.#name = name;
-    this.#tensors = tensors;
+    this.#parts = parts;
     this.#maxGradNorm = maxGradNorm;
     this.#slots = new ParameterSet(slotsOf<Name>(name, parameters, weightDecay));
   }
-
-  /** Updates parameters and their state in place. */
-  protected abstract update(alike: Update<Name>): Promise<void>;
 
   /**
    * Clips the gradients, updates every parameter that has one, and sets the gradients to zero in place.
@@ -85,9 +87,9 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
    * with them an update only decays weights.
    */
   async step(): Promise<{ gradNorm: number }> {
-    requireNumber(`lr of ${this.#name}`, this.lr, { from: 0 });
+    requireNumber(`lr of ${this.#parts.name}`, this.lr, { from: 0 });
     if (this.#disposed)
-      throw new GradCacheError('DISPOSED', `this ${this.#name} was disposed: its state is gone`);
+      throw new GradCacheError('DISPOSED', `this ${this.#parts.name} was disposed: its state is gone`);
     return this.#slots.whileUpdating(() => this.#step());
   }
 
@@ -104,7 +106,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
       const gradients = found.map(({ gradient }) => gradient);
       requireAlike('gradient', slots, gradients);
       for (const name of this.#names()) {
-        if (this.#tensors[name] === 'count') continue;
+        if (this.#parts.state[name] === 'count') continue;
         const beside = slots.map(({ state }) => state?.[name] ?? null);
         requireAlike('state', slots, beside);
       }
@@ -112,7 +114,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
       for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
         [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
       )) {
-        await this.update(this.#updateOf(alike));
+        await this.#parts.update(this.#updateOf(alike));
       }
       await clear(gradients);
       return { gradNorm };
@@ -167,12 +169,12 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
    */
   loadState(stored: ReadonlyMap<string, StoredTensor>): void {
     if (!types.isMap(stored))
-      throw refused(`the state of ${this.#name}`, stored, 'the Map that state() gave');
+      throw refused(`the state of ${this.#parts.name}`, stored, 'the Map that state() gave');
     const found = this.#slots.list.map(({ key, tensor: parameter }) => {
       // One that had never been updated when the state was written has none.
       if (!this.#names().some((name) => stored.has(`${name}.${key}`))) return null;
       return this.#byName((name) => {
-        const like = this.#tensors[name] === 'like' ? parameter : { shape: [], dtype: 'float32' };
+        const like = this.#parts.state[name] === 'like' ? parameter : { shape: [], dtype: 'float32' };
         return requireStored(stored, `${name}.${key}`, like);
       });
     });
@@ -185,7 +187,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
         if (state === null) return null;
         return this.#byName((name) => {
           const tensor =
-            this.#tensors[name] === 'like'
+            this.#parts.state[name] === 'like'
               ? fromStoredLike(state[name], parameter)
               : fromStored(state[name], parameter.device);
           made.push(tensor);
@@ -228,7 +230,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
   #freshState(parameter: Tensor): Readonly<Record<Name, Tensor>> {
     return untracked(() =>
       this.#byName((name) =>
-        this.#tensors[name] === 'like'
+        this.#parts.state[name] === 'like'
           ? call('aten::zeros_like', parameter)
           : Tensor.from(new Float32Array(1), { shape: [], device: parameter.device }),
       ),
@@ -236,7 +238,7 @@ export abstract class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   #names(): Name[] {
-    return Object.keys(this.#tensors) as Name[];
+    return Object.keys(this.#parts.state) as Name[];
   }
 
   #byName<T>(make: (name: Name) => T): Record<Name, T> {

@@ -1,4 +1,4 @@
-/** One chunk of the batch has passed through the encoder, or one tile of the loss was computed. */
+/** One chunk of the batch has passed through the encoder, or the loss was computed. */
 export interface ChunkEvent {
   readonly type: 'chunk';
   /** The update that this belongs to, from 1. */
