@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { formatOf, FORMATS, type DataFormat } from './open-records.js';
+import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.js';
 import { requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
 import { readRows } from './read-rows.js';
@@ -50,7 +50,16 @@ export interface Dataset extends AsyncIterable<Row> {
  * and reason) and unreadable files, and for a second iteration over a pipe. `ABORTED` when the signal fires.
  */
 export function readPairs(path: string | readonly string[], options: ReadOptions = {}): Dataset {
-  return new FileDataset(typeof path === 'string' ? [path] : path, options);
+  return readPairsOf(typeof path === 'string' ? [path] : path, options, openRecords);
+}
+
+/** {@link readPairs}, from files that `open` gives the records of. */
+export function readPairsOf(
+  files: readonly string[],
+  options: ReadOptions,
+  open: typeof openRecords,
+): Dataset {
+  return new FileDataset(files, options, open);
 }
 
 class FileDataset implements Dataset {
@@ -59,7 +68,11 @@ class FileDataset implements Dataset {
   #begun = false;
   readonly #options: ReadOptions;
 
-  constructor(files: readonly string[], options: ReadOptions) {
+  constructor(
+    files: readonly string[],
+    options: ReadOptions,
+    readonly open: typeof openRecords,
+  ) {
     if (!Array.isArray(files) || files.length === 0 || !files.every((file) => typeof file === 'string')) {
       throw new GradCacheError(
         'INPUT',
@@ -82,7 +95,7 @@ class FileDataset implements Dataset {
       );
     }
     this.#begun = true;
-    yield* readRows(this.files, this.#options, (line) => this.#report(line));
+    yield* readRows(this.files, this.#options, (line) => this.#report(line), this.open);
   }
 
   #report(line: BadLine): void {

@@ -33,6 +33,7 @@ export interface RowOptions {
  * Rows of files, one file after the other.
  *
  * @param onBadLine called for what is no row; it may throw
+ * @param open gives the records of a file
  * @throws GradCacheError `INPUT` for a file that cannot be read, and where there is not a single row;
  * `ABORTED` when the signal fires
  */
@@ -40,6 +41,7 @@ export async function* readRows(
   files: readonly string[],
   options: RowOptions,
   onBadLine: (line: BadLine) => void,
+  open: typeof openRecords = openRecords,
 ): AsyncGenerator<Row, void, undefined> {
   const { format, quoting, optional = [], numbers = false, names, signal } = options;
   let { columns } = options;
@@ -47,7 +49,7 @@ export async function* readRows(
   let rows = 0;
   let bad = 0;
   for (const file of files) {
-    const records = openRecords(file, {
+    const records = open(file, {
       format,
       columns,
       optional,

@@ -2,8 +2,9 @@ import { throwIfAborted } from '../options/abort.js';
 import { batches } from '../data/batches.js';
 import type { Batch } from '../data/batches.js';
 import { prefetch } from '../data/prefetch.js';
-import { readPairs } from '../data/read-pairs.js';
-import type { Row } from '../data/row.js';
+import type { FileHeads } from '../data/file-heads.js';
+import { readPairsOf } from '../data/read-pairs.js';
+import type { BadLine, Row, RowSource } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
@@ -26,17 +27,26 @@ export class RunData {
   readonly #config: FilledTrainConfig;
   readonly #onSkip: (message: string) => void;
   readonly #digest: RowDigest;
+  readonly #heads: FileHeads;
+  /** All rows, once they have been read, where all are held for shuffling. */
+  #held: readonly Row[] | null = null;
   #passes = 0;
   #skipped = 0;
 
   /**
    * @param options.onSkip told of every line that is skipped as bad, once
    * @param options.expected the rows of the run that this one goes on from
+   * @param options.heads the data's files, which may have been looked at
    */
   constructor(
     config: FilledTrainConfig,
-    options: { onSkip: (message: string) => void; expected: RowsRead | undefined },
+    options: {
+      onSkip: (message: string) => void;
+      expected: RowsRead | undefined;
+      heads: FileHeads;
+    },
   ) {
+    this.#heads = options.heads;
     this.#config = config;
     this.#onSkip = options.onSkip;
     this.#digest = new RowDigest(options.expected);
@@ -59,12 +69,12 @@ export class RunData {
    */
   async count(signal: AbortSignal | undefined): Promise<{ rows: number; leftOver: number; batches: number }> {
     const config = this.#config;
-    const once = readOnceAmong(config.data);
+    const once = config.shuffle === true ? undefined : readOnceAmong(config.data);
     if (once !== undefined) {
       throw new GradCacheError(
         'INPUT',
         `${once} can be read only once, and the length of a run in epochs is found by reading all data first. Give the number ` +
-          'of updates instead (steps, --steps), or a regular file.',
+          'of updates instead (steps, --steps), hold all rows (shuffle: true), or give a regular file.',
       );
     }
     const counted = { rows: 0, leftOver: 0, batches: 0 };
@@ -108,27 +118,31 @@ export class RunData {
   #all(signal: AbortSignal | undefined): AsyncIterable<Batch> {
     const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } =
       this.#config;
-    const rows = readPairs(data, {
-      columns,
-      format,
-      header,
-      quoting,
-      onBadLine,
-      signal,
-      onSkip: ({ file, line, reason }) => {
-        if (this.#passes > 1) return; // told in the first pass
-        this.#skipped++;
-        this.#onSkip(`${file}, line ${line}: ${reason}`);
-      },
-    });
-    const watched: AsyncIterable<Row> = {
-      [Symbol.asyncIterator]: () => {
-        this.#passes++;
-        return this.#digest.watch(rows);
-      },
+    const onSkip = ({ file, line, reason }: BadLine) => {
+      if (this.#passes > 1) return; // told in the first pass
+      this.#skipped++;
+      this.#onSkip(`${file}, line ${line}: ${reason}`);
     };
+    const how = { columns, format, header, quoting, onBadLine, onSkip, signal };
+    const rows = readPairsOf(data, how, (file, options) => this.#heads.open(file, options));
     const epochs = this.#config.epochs ?? Number.MAX_SAFE_INTEGER;
-    return batches(watched, { size: batch, seed, epochs, shuffle, uniqueTexts });
+    return batches(this.#held ?? { [Symbol.asyncIterator]: () => this.#watched(rows) }, {
+      size: batch,
+      seed,
+      epochs,
+      shuffle,
+      uniqueTexts,
+    });
+  }
+
+  async *#watched(rows: RowSource): AsyncGenerator<Row, void, undefined> {
+    this.#passes++;
+    const held: Row[] = [];
+    for await (const row of this.#digest.watch(rows)) {
+      if (this.#config.shuffle === true) held.push(row);
+      yield row;
+    }
+    if (this.#config.shuffle === true) this.#held = held;
   }
 }
 

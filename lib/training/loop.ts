@@ -1,3 +1,4 @@
+import type { FileHeads } from '../data/file-heads.js';
 import { GradCacheError } from '../errors.js';
 import { drawSeed } from '../options/seeds.js';
 import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from './checkpoint.js';
@@ -16,6 +17,7 @@ export interface Prepared {
   readonly config: FilledTrainConfig;
   readonly resumed: Resumed | null;
   readonly notes: readonly string[];
+  readonly heads: FileHeads;
   readonly lock: OutputLock;
   readonly metrics: MetricsFile;
   readonly emit: (event: TrainEvent) => void;

@@ -1,3 +1,4 @@
+import { FileHeads } from '../data/file-heads.js';
 import { GradCacheError } from '../errors.js';
 import { onFiles } from '../files/file-error.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
@@ -64,10 +65,13 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   const read = given.resume === false ? readTrainConfig(given.settings) : null;
   await requireOutsideModels(output);
   const lock = await onFiles('INPUT', output, 'locked', () => OutputLock.take(output));
+  const heads = new FileHeads();
   try {
     await tidyOutput(output);
     const resumed = await findResumed(given);
-    const { config: filled, notes } = await fillConfig(given, read, resumed);
+    const { config: filled, notes } = await fillConfig(given, read, resumed, (config) =>
+      withColumns(config, heads, signal),
+    );
     await requireInputsApart(filled);
     const metrics = new MetricsFile(metricsFile(output), resumed?.checkpoint.state.step ?? 0);
     const emit = (event: TrainEvent): void => {
@@ -75,7 +79,7 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
       onEvent?.(event);
     };
     try {
-      const result = await trainInto({ config: filled, resumed, notes, lock, metrics, emit, signal });
+      const result = await trainInto({ config: filled, resumed, notes, heads, lock, metrics, emit, signal });
       await metrics.finish();
       return result;
     } catch (error) {
@@ -83,6 +87,7 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
       throw error;
     }
   } finally {
+    await heads.close();
     await lock.release();
   }
 }
@@ -91,6 +96,7 @@ async function fillConfig(
   { settings, output }: GivenConfig,
   read: ReadTrainConfig | null,
   resumed: Resumed | null,
+  withColumns: (config: ReadTrainConfig) => Promise<FilledTrainConfig>,
 ): Promise<{ config: FilledTrainConfig; notes: readonly string[] }> {
   if (resumed !== null) return resumeConfig(settings, resumed);
   if (read === null && (settings.model ?? null) === null) {
@@ -104,10 +110,11 @@ async function fillConfig(
 }
 
 async function trainInto(prepared: Prepared): Promise<TrainResult> {
-  const { config, resumed, notes, emit, signal } = prepared;
+  const { config, resumed, notes, heads, emit, signal } = prepared;
   const data = new RunData(config, {
     onSkip: (message) => emit({ type: 'skipped', message }),
     expected: resumed?.checkpoint.state.read,
+    heads,
   });
   // A run whose length is given in steps starts without going through all of the data first.
   const counted = config.steps === undefined ? await data.count(signal) : null;

@@ -13,6 +13,7 @@ import { readPairs } from '../../lib/data/read-pairs.js';
 import type { ReadOptions } from '../../lib/data/read-pairs.js';
 import { readSts } from '../../lib/evaluation/tasks.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
+import { FileHeads } from '../../lib/data/file-heads.js';
 import { RunData } from '../../lib/training/data.js';
 import { collect, temporaryFolder } from './temporary-folder.js';
 
@@ -57,9 +58,15 @@ test('a pipe that comes in parts, gzip too, and from a writer that starts late',
 test('the length of a run in epochs is not sought in a pipe', async (t) => {
   const pipe = makePipe(join(await temporaryFolder(t), 'rows.jsonl'));
   const columns = ['anchor', 'positive'];
-  const config = readTrainConfig({ model: 'm', data: pipe, columns, batch: 2, output: 'o', epochs: 1 });
-  const data = new RunData({ ...config, columns }, { onSkip: () => undefined, expected: undefined });
-  await assert.rejects(data.count(undefined), { code: 'INPUT', message: /read only once.*--steps/ });
+  const config = readTrainConfig({ model: 'm', data: pipe, columns, batch: 2, output: 'o', shuffle: false });
+  const data = new RunData(
+    { ...config, columns },
+    { onSkip: () => undefined, expected: undefined, heads: new FileHeads() },
+  );
+  await assert.rejects(data.count(undefined), {
+    code: 'INPUT',
+    message: /read only once.*--steps.*shuffle: true/,
+  });
 });
 
 test('an abort ends the wait for a pipe, and the process can end', async (t) => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
 import { link, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { syncBuiltinESMExports } from 'node:module';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { loadHeldOut } from '../../lib/training/objectives/held-out.js';
@@ -64,14 +66,53 @@ test('a hard negative that the first rows lack is not left out in silence', asyn
   assert.deepEqual(events[0].columns, ['anchor', 'positive']);
 });
 
-test('a pipe, which can be read once only, needs its columns named', async (t) => {
+test('the columns of a pipe are seen without losing a row, and its length in epochs is that of the rows held', async (t) => {
   const { folder, config } = await shortRun(t);
   const data = join(folder, 'pipe.jsonl');
   execFileSync('mkfifo', [data]);
-  await assert.rejects(record({ ...config, data, steps: 1 }), {
-    code: 'INPUT',
-    message: /pipe\.jsonl is no regular file: .*--columns/,
+  const rows = pairs(40).map((pair, row) => ({ ...pair, negative: `a stone ${row}` }));
+  for (const length of [{ steps: 3 }, { steps: undefined, epochs: 2 }]) {
+    const run = { ...config, ...length, data, output: join(folder, `run-${Object.keys(length).length}`) };
+    const [{ events, steps }] = await Promise.all([record(run), writeRows(data, rows)]);
+    assert.ok(events[0]?.type === 'start');
+    assert.deepEqual(events[0].columns, ['anchor', 'positive', 'negative']);
+    const file = await writeRows(join(folder, 'file.jsonl'), rows);
+    const other = await record({ ...run, data: file, output: `${run.output}-of-file` });
+    assert.deepEqual(
+      steps.map(({ loss }) => loss),
+      other.steps.map(({ loss }) => loss),
+    );
+  }
+});
+
+test('a file of data is opened once for the start of a run and its first pass', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const opened: string[] = [];
+  const { createReadStream } = fs;
+  const counting = (path: string, how?: object) => (opened.push(basename(path)), createReadStream(path, how));
+  t.after(() => {
+    fs.createReadStream = createReadStream;
+    syncBuiltinESMExports();
   });
+  fs.createReadStream = counting as typeof createReadStream;
+  syncBuiltinESMExports();
+  const table = join(folder, 'pairs.csv');
+  const lines = pairs().map(({ anchor, positive }) => `${anchor},${positive}\n`);
+  await writeFile(table, ['anchor,positive\n', ...lines].join(''));
+  const epochs = { steps: undefined, epochs: 2 };
+  for (const [change, most] of [
+    [{ steps: 6 }, 1],
+    [epochs, 1],
+    [{ ...epochs, data: table }, 1],
+    [{ ...epochs, data: table, columns: ['anchor', 'positive'] }, 1],
+    // Rows that are not held are read once to count them, and once to train on them, in each epoch.
+    [{ ...epochs, shuffle: false }, 4],
+  ] as const) {
+    opened.length = 0;
+    await record({ ...config, ...change, output: join(folder, `run-${most}-${Object.keys(change).join()}`) });
+    const file = basename((change as { data?: string }).data ?? 'pairs.jsonl');
+    assert.equal(opened.filter((name) => name === file).length, most, JSON.stringify(change));
+  }
 });
 
 test('a file that is missing and an output that is a file are errors that name them', async (t) => {
