@@ -40,12 +40,15 @@ const scratch = {
   normalize: false,
 };
 
+const sigmoid = { kind: 'siglip', scale: 10, bias: -10, learned: false, similarity: 'dot' };
+
 /** Configurations of training. One that is read must give itself when it is read again. */
 export const trainingSettings: Target = {
   count: 2000,
   prepare: () => (random) => {
     const config: Record<string, unknown> = structuredClone(everySetting);
     if (random.next() < 0.3) config.model = structuredClone(scratch);
+    if (random.next() < 0.3) config.loss = structuredClone(sigmoid);
     for (let changes = random.below(4); changes > 0; changes--) mutateJson(config, random);
     if (random.next() < 0.2) config[random.pick(Object.keys(config))] = garbage(random);
     const filled = readTrainConfig(random.next() < 0.02 ? garbage(random) : config);
