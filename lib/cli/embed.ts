@@ -210,6 +210,6 @@ function formatOf(output: string, given: string | undefined): VectorFormat {
   throw new UsageError(
     given === undefined
       ? `The format of ${output} cannot be told from its name; use ${VECTOR_FORMATS.map((known) => `.${known}`).join(', ')}, or --format.`
-      : `--format is ${given}; accepted is ${VECTOR_FORMATS.join(', ')}.`,
+      : `--format is ${given}; ${VECTOR_FORMATS.join(' or ')} is needed.`,
   );
 }

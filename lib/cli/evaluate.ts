@@ -85,7 +85,7 @@ export const evaluateCommand: Command = {
   async run(args, { progress, print }) {
     const task = args.text('task') ?? 'retrieval';
     if (task !== 'retrieval' && task !== 'sts')
-      throw new UsageError(`--task is ${task}; accepted is retrieval or sts.`);
+      throw new UsageError(`--task is ${task}; retrieval or sts is needed.`);
     const measured = await interruptible<Measured>(
       (signal) =>
         task === 'sts' ? measureSts(args, progress, signal) : measureRetrieval(args, progress, signal),
@@ -211,7 +211,7 @@ function similarityOf(args: Arguments): Similarity | undefined {
   const given = args.text('similarity');
   const similarity = SIMILARITIES.find((known) => known === given);
   if (similarity === undefined && given !== undefined)
-    throw new UsageError(`--similarity is ${given}; accepted is ${SIMILARITIES.join(', ')}.`);
+    throw new UsageError(`--similarity is ${given}; ${SIMILARITIES.join(' or ')} is needed.`);
   return similarity;
 }
 

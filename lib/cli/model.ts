@@ -24,9 +24,9 @@ export async function openModel(args: Arguments, progress: ProgressLine): Promis
   const given = args.text('precision') ?? 'float32';
   const precision = PRECISIONS.find((known) => known === given);
   if (precision === undefined)
-    throw new UsageError(`--precision is ${given}; accepted is ${PRECISIONS.join(', ')}.`);
+    throw new UsageError(`--precision is ${given}; ${PRECISIONS.join(' or ')} is needed.`);
   if (!/^(auto|cpu|cuda(:\d+)?)$/.test(args.text('device') ?? 'auto'))
-    throw new UsageError(`--device is ${args.text('device')}; accepted is auto, cpu, cuda or cuda:N.`);
+    throw new UsageError(`--device is ${args.text('device')}; auto, cpu, cuda or cuda:N is needed.`);
   const maxLength = args.count('max-length');
   const device = chooseDevice(args.text('device') ?? 'auto');
   const model = await TextEncoder.load(folder, { device, precision, maxLength });

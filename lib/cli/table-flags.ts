@@ -68,6 +68,6 @@ function oneOf<const T extends string>(args: Arguments, name: string, accepted: 
   const given = args.text(name);
   const value = accepted.find((known) => known === given);
   if (value === undefined && given !== undefined)
-    throw new UsageError(`--${name} is ${given}; accepted is ${accepted.join(', ')}.`);
+    throw new UsageError(`--${name} is ${given}; ${accepted.join(' or ')} is needed.`);
   return value;
 }

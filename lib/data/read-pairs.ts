@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.js';
-import { requireOneOf, requireSignal, show } from '../options/option-values.js';
+import { refused, requireFunction, requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
 import { readRows } from './read-rows.js';
 import { readOnceAmong } from './source.js';
@@ -122,24 +122,20 @@ function checkOptions(options: ReadOptions): void {
   ]);
   const { columns, format, header, quoting, onBadLine, onSkip, signal } = options;
   requireSignal('signal', signal);
-  const fail = (name: string, value: unknown, accepted: string) =>
-    new GradCacheError('INPUT', `${name} is ${show(value)}; ${accepted}.`);
   if (columns !== undefined && !areNames(columns))
-    throw fail('columns', columns, 'a list of different, non-empty names is needed');
-  if (format !== undefined && !FORMATS.includes(format))
-    throw fail('format', format, `one of ${FORMATS.join(', ')} is needed`);
+    throw refused('columns', columns, 'a list of different, non-empty names');
+  if (format !== undefined) requireOneOf('format', format, FORMATS);
   if (header !== undefined && typeof header !== 'boolean' && !areNames(header))
-    throw fail('header', header, 'true, false or the names of the fields are needed');
+    throw refused('header', header, 'true, false or a list of the names of the fields');
   if (header === false && columns === undefined)
-    throw fail('header', header, 'columns must name the fields then');
+    throw refused('columns', columns, 'a list that names the fields, where header is false,');
   const unknown =
     typeof header === 'object' ? columns?.find((column) => !header.includes(column)) : undefined;
   if (unknown !== undefined)
-    throw fail('columns', columns, `${show(unknown)} is not among the fields that header names`);
+    throw refused('columns', columns, `a list of fields that header names (${show(unknown)} is none)`);
   if (quoting !== undefined) requireOneOf('quoting', quoting, QUOTINGS);
   if (onBadLine !== undefined) requireOneOf('onBadLine', onBadLine, ['throw', 'skip']);
-  if (onSkip !== undefined && typeof onSkip !== 'function')
-    throw fail('onSkip', onSkip, 'a function is needed');
+  if (onSkip !== undefined) requireFunction('onSkip', onSkip);
 }
 
 function areNames(names: unknown): names is readonly string[] {

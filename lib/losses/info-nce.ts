@@ -134,7 +134,7 @@ export const infoNCEKind: LossKind<InfoNCESettings> = {
     throw refuse(
       fields.at('temperature'),
       temperature,
-      `a number from ${1 / GREATEST_SCALE}, which a learned temperature never falls below`,
+      `a finite number from ${1 / GREATEST_SCALE}, which a learned temperature never falls below`,
     );
   },
   make: ({ temperature: initial, learned, similarity, symmetric }) =>

@@ -94,13 +94,13 @@ export const adamWKind: OptimizerKind<AdamWSettings> = {
     betas: {
       kind: 'numbers',
       count: 2,
-      min: 0,
-      max: 0.999999,
+      from: 0,
+      to: 0.999999,
       default: [0.9, 0.999],
       help: 'decay rates of the means of gradients and of their squares; default 0.9,0.999',
     },
     eps: { kind: 'number', above: 0, default: 1e-8, help: 'added to the denominator; default 1e-8' },
-    weightDecay: { kind: 'number', min: 0, default: 0.01, flag: 'weight-decay', help: 'default 0.01' },
+    weightDecay: { kind: 'number', from: 0, default: 0.01, flag: 'weight-decay', help: 'default 0.01' },
     maxGradNorm: { kind: 'number', above: 0, default: 1, flag: 'max-grad-norm', help: 'default 1' },
   },
   make: (parameters, { lr, betas, eps, weightDecay, maxGradNorm }) =>

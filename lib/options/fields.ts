@@ -1,15 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { nearest } from './nearest.js';
-import { show } from './option-values.js';
-
-/** Bounds of a number in a configuration. */
-export interface NumberRule {
-  readonly min?: number;
-  /** Exclusive lower bound. */
-  readonly above?: number;
-  readonly max?: number;
-  readonly integer?: boolean;
-}
+import { anyOf, describeBounds, isNumber, problemOf, type Bounds } from './option-values.js';
 
 /** A mistake in one setting: where it is, and what is wrong with it. */
 export class SettingError extends GradCacheError {
@@ -26,8 +17,8 @@ export class SettingError extends GradCacheError {
 }
 
 /**
- * Reads the fields of one object of a configuration, naming the path of whatever is wrong: `config.optimizer.lr is "1e-3",
- * a string; accepted is a number above 0`. `done` refuses fields nobody asked for, so that a misspelt one cannot be
+ * Reads the fields of one object of a configuration, naming the path of whatever is wrong: `config.optimizer.lr is "1e-3";
+ * a finite number above 0 is needed`. `done` refuses fields nobody asked for, so that a misspelt one cannot be
  * silently without effect.
  */
 export class Fields {
@@ -71,7 +62,7 @@ export class Fields {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (!accepted.includes(value as T)) {
-      throw refuse(this.at(name), value, accepted.map((item) => JSON.stringify(item)).join(' or '));
+      throw refuse(this.at(name), value, anyOf(accepted));
     }
     return value as T;
   }
@@ -83,14 +74,14 @@ export class Fields {
     return value;
   }
 
-  number(name: string, rule: NumberRule): number | undefined {
+  number(name: string, bounds: Bounds): number | undefined {
     const value = this.raw(name);
-    return value === undefined ? undefined : checkNumber(this.at(name), value, rule);
+    return value === undefined ? undefined : checkNumber(this.at(name), value, bounds);
   }
 
   /** Whole number from 1 up. */
   count(name: string): number | undefined {
-    return this.number(name, { min: 1, integer: true });
+    return this.number(name, { from: 1, whole: true });
   }
 
   /** One string or a list of at least one. */
@@ -99,16 +90,16 @@ export class Fields {
     if (value === undefined) return undefined;
     const list: unknown[] = Array.isArray(value) ? Array.from(value) : [value]; // a hole becomes undefined
     if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
-      throw refuse(this.at(name), value, 'a string or a list of strings, none empty');
+      throw refuse(this.at(name), value, 'a string that is not empty, or a list of such,');
     }
     return list as string[];
   }
 
-  numbers(name: string, rule: NumberRule): number[] | undefined {
+  numbers(name: string, bounds: Bounds): number[] | undefined {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (!Array.isArray(value) || value.length === 0) throw refuse(this.at(name), value, 'a list of numbers');
-    return Array.from(value, (item, index) => checkNumber(`${this.at(name)}[${index}]`, item, rule));
+    return Array.from(value, (item, index) => checkNumber(`${this.at(name)}[${index}]`, item, bounds));
   }
 
   /** The fields of an object inside this one. */
@@ -134,35 +125,12 @@ export class Fields {
   }
 }
 
-/**
- * The error for a value that a setting does not accept.
- *
- * @param type what `typeof` gives for values that it accepts: one of this type is refused without naming its type
- */
-export function refuse(path: string, value: unknown, accepted: string, type?: string): SettingError {
-  const kind =
-    value === null || typeof value === type
-      ? ''
-      : Array.isArray(value)
-        ? ', a list'
-        : `, a${typeof value === 'object' ? 'n' : ''} ${typeof value}`;
-  return new SettingError(path, `is ${show(value)}${kind}; accepted is ${accepted}.`);
+/** The error for a value that a setting does not accept. */
+export function refuse(path: string, value: unknown, needed: string): SettingError {
+  return new SettingError(path, problemOf(value, needed));
 }
 
-function checkNumber(path: string, value: unknown, rule: NumberRule): number {
-  const { min = -Infinity, above = -Infinity, max = Infinity, integer = false } = rule;
-  const good =
-    typeof value === 'number' &&
-    Number.isFinite(value) &&
-    value >= min &&
-    value > above &&
-    value <= max &&
-    (!integer || Number.isSafeInteger(value));
-  if (good) return value;
-  const bounds = [
-    min > -Infinity ? `from ${min}` : '',
-    above > -Infinity ? `above ${above}` : '',
-    max < Infinity ? `up to ${max}` : '',
-  ].filter((part) => part !== '');
-  throw refuse(path, value, [`a${integer ? ' whole' : ''} number`, ...bounds].join(' '), 'number');
+function checkNumber(path: string, value: unknown, bounds: Bounds): number {
+  if (isNumber(value, bounds)) return value;
+  throw refuse(path, value, describeBounds(bounds));
 }

@@ -21,32 +21,43 @@ export interface Bounds {
   readonly below?: number;
   /** Infinity is good as well. */
   readonly infinite?: boolean;
+  /** Only whole numbers are good. */
+  readonly whole?: boolean;
 }
 
 export function requireNumber(name: string, value: unknown, bounds: Bounds = {}): asserts value is number {
-  const { from = -Infinity, above = -Infinity, to = Infinity, below = Infinity, infinite = false } = bounds;
-  const good =
+  if (!isNumber(value, bounds)) throw refused(name, value, describeBounds(bounds));
+}
+
+/** Whether a value is a number within bounds. */
+export function isNumber(value: unknown, bounds: Bounds): value is number {
+  const { from = -Infinity, above, to = Infinity, below, infinite = false, whole = false } = bounds;
+  return (
     typeof value === 'number' &&
     (Number.isFinite(value) || (infinite && value === Infinity)) &&
     value >= from &&
-    (above === -Infinity || value > above) &&
+    (above === undefined || value > above) &&
     value <= to &&
-    (below === Infinity || value < below);
-  if (good) return;
+    (below === undefined || value < below) &&
+    (!whole || Number.isSafeInteger(value))
+  );
+}
+
+/** Bounds in words: `a finite number from 0 to 0.99`. */
+export function describeBounds({ from, above, to, below, infinite, whole }: Bounds): string {
+  const kind = whole === true ? 'a whole number' : infinite === true ? 'a number' : 'a finite number';
   const limits = [
-    from === -Infinity ? [] : `at least ${from}`,
-    above === -Infinity ? [] : `above ${above}`,
-    to === Infinity ? [] : `at most ${to}`,
-    below === Infinity ? [] : `below ${below}`,
+    from === undefined ? [] : `from ${from}`,
+    above === undefined ? [] : `above ${above}`,
+    to === undefined ? [] : `to ${to}`,
+    below === undefined ? [] : `below ${below}`,
   ].flat();
-  const kind = infinite ? 'a number' : 'a finite number';
-  throw refused(name, value, [kind, limits.join(' and ')].filter(Boolean).join(' '));
+  return [kind, ...limits].join(' ');
 }
 
 /** Throws unless the value is a whole number from `least`. */
 export function requireCount(name: string, value: unknown, least: number): asserts value is number {
-  if (!Number.isSafeInteger(value) || (value as number) < least)
-    throw refused(name, value, `a whole number from ${least}`);
+  requireNumber(name, value, { from: least, whole: true });
 }
 
 export function requireString(name: string, value: unknown): asserts value is string {
@@ -60,7 +71,12 @@ export function requireOneOf<const T extends string>(
   accepted: readonly T[],
 ): asserts value is T {
   if (accepted.includes(value as T)) return;
-  throw refused(name, value, accepted.map((item) => `'${item}'`).join(' or '));
+  throw refused(name, value, anyOf(accepted));
+}
+
+/** The names that are accepted, in words. */
+export function anyOf(accepted: readonly string[]): string {
+  return accepted.map(show).join(' or ');
 }
 
 export function requireFunction(name: string, value: unknown): void {
@@ -85,7 +101,13 @@ export function requireSignal(name: string, value: unknown): asserts value is Ab
 
 /** The error for a value that an option does not take. */
 export function refused(name: string, value: unknown, needed: string): GradCacheError {
-  return new GradCacheError('INPUT', `${name} is ${show(value)}; ${needed} is needed.`);
+  return new GradCacheError('INPUT', `${name} ${problemOf(value, needed)}`);
+}
+
+/** What is wrong with a value, to follow its name in a message. */
+export function problemOf(value: unknown, needed: string): string {
+  const shown = typeof value === 'bigint' ? `${value}n` : show(value); // else 1n would be refused as 1
+  return `is ${shown}; ${needed} is needed.`;
 }
 
 /** A value as error messages show it: short, and never throwing. */

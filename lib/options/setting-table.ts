@@ -1,4 +1,5 @@
-import { refuse, type Fields, type NumberRule } from './fields.js';
+import { refuse, type Fields } from './fields.js';
+import type { Bounds } from './option-values.js';
 
 /** What every setting of a table says about itself. */
 interface Described<T> {
@@ -9,9 +10,9 @@ interface Described<T> {
   readonly flag?: string;
 }
 
-type NumberSetting = Described<number> & NumberRule & { readonly kind: 'number' };
+type NumberSetting = Described<number> & Bounds & { readonly kind: 'number' };
 type NumbersSetting = Described<readonly number[]> &
-  NumberRule & {
+  Bounds & {
     readonly kind: 'numbers';
     /** How many there are. */
     readonly count: number;

@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import type { DType } from '../tensor/tensor.js';
 import { isJsonObject, parseStrictJson } from '../files/strict-json.js';
+import { show } from '../options/option-values.js';
 
 /** The longest header that is read, in bytes: the limit of the reference implementation. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -54,7 +55,7 @@ export function parseHeader(
   layout: { dataStart: number; fileSize: number },
 ): { entries: SafetensorsEntry[]; metadata: Record<string, string> } {
   if (!text.startsWith('{'))
-    throw damaged(file, `the header must start with '{', it starts with ${quote(text[0])}`);
+    throw damaged(file, `the header must start with '{', it starts with ${show(text[0])}`);
   let header: unknown;
   try {
     header = parseStrictJson(text);
@@ -83,7 +84,7 @@ function parseMetadata(value: unknown, file: string): Record<string, string> {
     if (typeof text !== 'string') {
       throw damaged(
         file,
-        `__metadata__ must map strings to strings; the value of ${quote(key)} is not a string`,
+        `__metadata__ must map strings to strings; the value of ${show(key)} is not a string`,
       );
     }
   }
@@ -96,39 +97,39 @@ function parseEntry(
   file: string,
   layout: { dataStart: number; fileSize: number },
 ) {
-  if (/\p{Cs}/u.test(name)) throw damaged(file, `the tensor name ${quote(name)} is not valid Unicode`);
-  if (!isJsonObject(value)) throw damaged(file, `tensor ${quote(name)} is not described by a JSON object`);
+  if (/\p{Cs}/u.test(name)) throw damaged(file, `the tensor name ${show(name)} is not valid Unicode`);
+  if (!isJsonObject(value)) throw damaged(file, `tensor ${show(name)} is not described by a JSON object`);
   const { dtype: tag, shape, data_offsets: offsets } = value;
 
   const type = typeof tag === 'string' ? BY_TAG.get(tag) : undefined;
   if (type === undefined) {
     const known = DTYPES.map((each) => each.tag).join(', ');
-    throw damaged(file, `tensor ${quote(name)} has dtype ${quote(tag)}; supported dtypes are ${known}`);
+    throw damaged(file, `tensor ${show(name)} has dtype ${show(tag)}; supported dtypes are ${known}`);
   }
   if (!isListOfCounts(shape)) {
     throw damaged(
       file,
-      `tensor ${quote(name)} has shape ${quote(shape)}; every dimension must be a whole number from 0`,
+      `tensor ${show(name)} has shape ${show(shape)}; every dimension must be a whole number from 0`,
     );
   }
   if (!isListOfCounts(offsets) || offsets.length !== 2) {
     throw damaged(
       file,
-      `tensor ${quote(name)} has data_offsets ${quote(offsets)}; two whole numbers are needed`,
+      `tensor ${show(name)} has data_offsets ${show(offsets)}; two whole numbers are needed`,
     );
   }
   const [begin, end] = offsets as [number, number];
   if (end < begin)
-    throw damaged(file, `tensor ${quote(name)} ends at byte ${end}, before it begins at ${begin}`);
+    throw damaged(file, `tensor ${show(name)} ends at byte ${end}, before it begins at ${begin}`);
   const dataBytes = layout.fileSize - layout.dataStart;
   if (end > dataBytes) {
-    throw damaged(file, `tensor ${quote(name)} ends at byte ${end} of a data part of ${dataBytes} bytes`);
+    throw damaged(file, `tensor ${show(name)} ends at byte ${end} of a data part of ${dataBytes} bytes`);
   }
   const needed = byteLengthOf(shape, type.size);
   if (needed !== end - begin) {
     throw damaged(
       file,
-      `tensor ${quote(name)} of shape [${shape.join(', ')}] and dtype ${type.tag} needs ${needed} bytes; ` +
+      `tensor ${show(name)} of shape [${shape.join(', ')}] and dtype ${type.tag} needs ${needed} bytes; ` +
         `its data_offsets [${begin}, ${end}] hold ${end - begin}`,
     );
   }
@@ -158,7 +159,7 @@ function requireExactCover(
       const kind = entry.byteOffset < end ? 'overlaps the tensor before it' : 'leaves a hole before it';
       throw damaged(
         file,
-        `tensor ${quote(entry.name)} ${kind}: it begins at byte ${entry.byteOffset - layout.dataStart} of the data part, ` +
+        `tensor ${show(entry.name)} ${kind}: it begins at byte ${entry.byteOffset - layout.dataStart} of the data part, ` +
           `where ${end - layout.dataStart} is next`,
       );
     }
@@ -174,17 +175,6 @@ function requireExactCover(
 
 function isListOfCounts(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0);
-}
-
-function quote(value: unknown): string {
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(value);
-  } catch {
-    text = 'nested too deeply to show';
-  }
-  text ??= 'undefined';
-  return text.length > 120 ? `${text.slice(0, 120)}…` : text;
 }
 
 /** A `CHECKPOINT` error about one safetensors file. */

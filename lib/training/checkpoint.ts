@@ -153,7 +153,7 @@ function readState(value: unknown, path: string): TrainerState {
     }
     const step = fields.required(
       'step',
-      fields.number('step', { min: 0, integer: true }),
+      fields.number('step', { from: 0, whole: true }),
       'the file is damaged',
     );
     const order = fields.required('order', readObject(fields, 'order'), 'the file is damaged');

@@ -43,7 +43,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     output: fields.required('output', fields.string('output'), 'give a folder for the results'),
     batch: fields.required(
       'batch',
-      fields.number('batch', { min: 2, integer: true }),
+      fields.number('batch', { from: 2, whole: true }),
       'give the number of pairs in a batch',
     ),
     chunk: readChunk(fields),
@@ -53,13 +53,13 @@ export function readTrainConfig(value: unknown, path = 'config') {
     schedule: readSchedule(fields.object('schedule')),
     epochs: steps === undefined ? (epochs ?? 1) : undefined,
     steps,
-    seed: fields.number('seed', { min: 0, integer: true }) ?? 1,
+    seed: fields.number('seed', { from: 0, whole: true }) ?? 1,
     shuffle: readShuffle(fields),
     uniqueTexts: fields.boolean('uniqueTexts') ?? true,
     device: readDevice(fields),
     precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
     maxLength: fields.count('maxLength'),
-    dropout: fields.number('dropout', { min: 0, max: 0.99 }),
+    dropout: fields.number('dropout', { from: 0, to: 0.99 }),
     prompts: readPrompts(fields.object('prompts'), named),
     evaluation: readEvaluation(fields.object('evaluation'), columns),
     checkpoint: readCheckpoint(fields.object('checkpoint')),
@@ -143,7 +143,7 @@ function readRetain(fields: Fields): NonNullable<TrainConfig['retain']> {
   if (value === 'last' || value === 'auto') return value;
   if (typeof value !== 'number')
     throw refuse(fields.at('retain'), value, '"last", "auto" or a number of bytes');
-  return fields.number('retain', { min: 0 }) as number;
+  return fields.number('retain', { from: 0 }) as number;
 }
 
 function readShuffle(fields: Fields): boolean | { buffer: number } {
@@ -172,7 +172,7 @@ function section(fields: Fields, name: string): Fields {
 }
 
 function readSchedule(fields: Fields | undefined) {
-  const warmup = fields?.number('warmup', { min: 0 }) ?? 0.1;
+  const warmup = fields?.number('warmup', { from: 0 }) ?? 0.1;
   if (warmup > 1 && !Number.isInteger(warmup)) {
     throw refuse(
       fields?.at('warmup') ?? 'warmup',

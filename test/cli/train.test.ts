@@ -181,7 +181,7 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
     assert.equal(ended.code, code, ended.stderr);
   };
   for (const [wrong, message] of [
-    [['--lr', '0'], /^INPUT: --lr is 0; accepted is a number above 0\.\nSee: /],
+    [['--lr', '0'], /^INPUT: --lr is 0; a finite number above 0 is needed\.\nSee: /],
     [['--precision', 'half'], /^INPUT: --precision is "half"/],
     [['--device', 'gpu'], /^INPUT: --device is "gpu"/],
     [['--eval-every', '5'], /^INPUT: --eval-data is missing/],
@@ -196,7 +196,11 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
   }
   await writeFile(file, JSON.stringify({ optimizer: { lr: 0 }, evaluation: 5 }));
   await told([...args.slice(0, -2), '--config', file], 1, /^INPUT: .*run\.json: config\.optimizer\.lr is 0/);
-  await told([...args, '--config', file], 1, /^INPUT: .*run\.json: config\.evaluation is 5, a number/);
+  await told(
+    [...args, '--config', file],
+    1,
+    /^INPUT: .*run\.json: config\.evaluation is 5; an object is needed/,
+  );
 });
 
 test('a run is resumed with nothing but its folder, and a setting that cannot change is refused', async (t) => {

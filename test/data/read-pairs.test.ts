@@ -120,7 +120,7 @@ test('a bad line ends the reading with file, line and reason', async (t) => {
     ['blank.jsonl', `${good}{"anchor":" \\n","positive":"b"}\n`, 2, /"anchor" is empty/],
     ['json.jsonl', `${good}{"anchor":"a",\n`, 2, /not JSON/],
     ['text.jsonl', `${good}"a"\n`, 2, /neither a JSON object nor an array/],
-    ['short.jsonl', `${good}["a"]\n`, 2, /1 values instead of 2/],
+    ['short.jsonl', `${good}["a"]\n`, 2, /1 value instead of 2/],
     [
       'bytes.jsonl',
       Buffer.concat([Buffer.from(good), Buffer.from('{"anchor":"\xff","positive":"b"}\n', 'latin1')]),

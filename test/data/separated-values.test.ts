@@ -107,7 +107,7 @@ test('CSV without quoting, where asked', async (t) => {
   ]);
   assert.throws(() => readPairs(path, { quoting: 'rfc' } as unknown as ReadOptions), {
     code: 'INPUT',
-    message: /quoting is "rfc".*'auto' or 'csv' or 'none'/,
+    message: /quoting is "rfc".*"auto" or "csv" or "none"/,
   });
 });
 
@@ -156,7 +156,7 @@ test('lines that end with a carriage return alone', async (t) => {
   await writeFile(join(folder, 'mac.csv'), `a,b\r${csv}`);
   assert.deepEqual(await collect(readPairs(join(folder, 'mac.csv'))), rows);
   await writeFile(join(folder, 'mac.tsv'), 'a\tb\rx\ty\r\r1\r2\t3');
-  await assert.rejects(collect(readPairs(join(folder, 'mac.tsv'))), { message: /line 4: it has 1 fields/ });
+  await assert.rejects(collect(readPairs(join(folder, 'mac.tsv'))), { message: /line 4: it has 1 field / });
 });
 
 test('fields of a file without a header have names of which columns picks some, in any order', async (t) => {

@@ -60,9 +60,6 @@ for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
 }
 
 test('a loss that is not in the list is refused with those that are', () => {
-  assert.throws(
-    () => read({ kind: 'triplets' }),
-    /config\.loss\.kind is "triplets", a string; accepted is "infonce"/,
-  );
+  assert.throws(() => read({ kind: 'triplets' }), /config\.loss\.kind is "triplets"; "infonce"/);
   assert.throws(() => readFlags('--loss', 'triplets'), { path: 'config.loss.kind' });
 });

@@ -109,7 +109,7 @@ test('damaged checkpoints are refused by name', async (t) => {
     ['{"format": 7, "step": 4, "order": {}}', /has format 7; this version reads formats 1 to 2/],
     ['{"format": 1, "step": -4, "order": {}}', /trainer.json.step is -4/],
     ['{"format": 1, "step": 4}', /order is missing/],
-    ['[]', /trainer.json is \[\], a list; accepted is an object/],
+    ['[]', /trainer.json is \[\]; an object is needed/],
   ] as const) {
     await writeFile(trainer, content);
     await assert.rejects(readCheckpoint(folder), { code: 'CHECKPOINT', message });

@@ -250,16 +250,20 @@ test('hooks and a configuration of a wrong type are refused by name', async (t) 
     [config, { signal: true }, /signal is true; an AbortSignal is needed/],
     [config, { onevent: () => undefined }, /train knows no option 'onevent' \(did you mean onEvent\?\)/],
     [config, null, /train takes its options as an object/],
-    [null, {}, /config is null; accepted is an object/],
-    [[config], {}, /config is \[.*, a list; accepted is an object/],
-    [{ ...config, data: new Array(2) }, {}, /config\.data is \[null,null\], a list/],
+    [null, {}, /config is null; an object is needed/],
+    [[config], {}, /config is \[.*; an object is needed/],
+    [{ ...config, data: new Array(2) }, {}, /config\.data is \[null,null\]; a string/],
     [{ ...config, optimizer: { betas: new Array(2) } }, {}, /config\.optimizer\.betas\[0\] is undefined/],
-    [{ ...config, loss: { symmetric: 'no' } }, {}, /config\.loss\.symmetric is "no", a string/],
-    [{ ...config, uniqueTexts: 0 }, {}, /config\.uniqueTexts is 0, a number/],
-    [{ ...config, device: 'gpu' }, {}, /config\.device is "gpu", a string; accepted is "auto", "cpu"/],
-    [{ ...config, prompts: { anchor: 3 } }, {}, /config\.prompts\.anchor is 3, a number/],
+    [
+      { ...config, loss: { symmetric: 'no' } },
+      {},
+      /config\.loss\.symmetric is "no"; true or false is needed/,
+    ],
+    [{ ...config, uniqueTexts: 0 }, {}, /config\.uniqueTexts is 0; true or false is needed/],
+    [{ ...config, device: 'gpu' }, {}, /config\.device is "gpu"; "auto", "cpu"/],
+    [{ ...config, prompts: { anchor: 3 } }, {}, /config\.prompts\.anchor is 3; the name of a prompt/],
     [{ ...config, prompts: { anchor: {} } }, {}, /config\.prompts\.anchor\.prefix is missing/],
-    [{ ...config, steps: 1n }, {}, /config\.steps is 1, a bigint/],
+    [{ ...config, steps: 1n }, {}, /config\.steps is 1n; a whole number from 1 is needed/],
   ];
   for (const [given, hooks, message] of wrong)
     await assert.rejects(train(given as never, hooks as never), { code: 'INPUT', message });
