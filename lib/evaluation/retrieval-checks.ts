@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { refused, requireCount, show } from '../options/option-values.js';
+import { refused, requireCount, requireTexts, show } from '../options/option-values.js';
 import type { RetrievalTask } from './retrieval-task.js';
 import type { Ranking } from './search.js';
 import { plural } from '../options/plural.js';
@@ -8,7 +8,7 @@ import { plural } from '../options/plural.js';
 export function requireEncoder(encoder: unknown): void {
   const { encode } = (encoder ?? {}) as { encode?: unknown };
   if (typeof encode !== 'function')
-    throw new GradCacheError('INPUT', 'The encoder must have the method encode(texts), as TextEncoder has.');
+    throw refused('encoder', encoder, 'an object with the method encode(texts), as TextEncoder has it,');
 }
 
 /** Throws for what is no list of whole numbers from 1. */
@@ -16,13 +16,6 @@ export function requireRecallAt(recallAt: unknown): asserts recallAt is readonly
   if (!Array.isArray(recallAt) || recallAt.length === 0)
     throw refused('recallAt', recallAt, 'a list of at least one whole number');
   for (const k of recallAt) requireCount('recallAt', k, 1);
-}
-
-/** Throws for what is no list of texts. */
-export function requireTexts(name: string, texts: unknown): asserts texts is readonly string[] {
-  if (!Array.isArray(texts)) throw refused(name, texts, 'a list of texts');
-  const wrong = texts.findIndex((text) => typeof text !== 'string');
-  if (wrong >= 0) throw refused(`${name}[${wrong}]`, texts[wrong], 'a text');
 }
 
 /** @throws GradCacheError `INPUT` or `SHAPE` for a task that cannot be scored */

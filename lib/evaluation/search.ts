@@ -1,4 +1,4 @@
-import { requireCount, requireOneOf } from '../options/option-values.js';
+import { refused, requireCount, requireOneOf } from '../options/option-values.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { call } from '../tensor/operators.js';
@@ -156,11 +156,11 @@ function blocksOf(
     AsyncIterable<Tensor> & Iterable<Tensor>
   >;
   if (typeof documents !== 'string' && typeof (eachAsync ?? each) === 'function') return documents;
-  throw new GradCacheError('INPUT', 'documents must be a tensor [m, d], or blocks of such rows.');
+  throw refused('documents', documents, 'a tensor [rows, d], or an iterable of such tensors,');
 }
 
 function requireRows(name: string, rows: unknown): asserts rows is Tensor {
-  if (!(rows instanceof Tensor)) throw new GradCacheError('INPUT', `${name} must be a tensor [rows, d].`);
+  if (!(rows instanceof Tensor)) throw refused(name, rows, 'a tensor [rows, d]');
   if (rows.shape.length !== 2)
     throw new GradCacheError(
       'SHAPE',

@@ -1,13 +1,19 @@
 import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireCount, requireFunction, requireSignal, show } from '../options/option-values.js';
+import {
+  requireCount,
+  requireFunction,
+  requireSignal,
+  requireTexts,
+  show,
+} from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { pearson, spearman } from './correlation.js';
 import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { EncodedTexts } from './encoded-texts.js';
-import { requireEncoder, requireTexts } from './retrieval-checks.js';
+import { requireEncoder } from './retrieval-checks.js';
 import { chooseSimilarity, compareRows, disposeRows, scorePairs } from './similarity.js';
 
 /** Pairs of sentences and how alike people found them, on any scale. */

@@ -79,6 +79,13 @@ export function anyOf(accepted: readonly string[]): string {
   return accepted.map(show).join(' or ');
 }
 
+/** Throws for what is no list of texts. */
+export function requireTexts(name: string, texts: unknown): asserts texts is readonly string[] {
+  if (!Array.isArray(texts)) throw refused(name, texts, 'a list of texts');
+  const wrong = texts.findIndex((text) => typeof text !== 'string');
+  if (wrong >= 0) throw refused(`${name}[${wrong}]`, texts[wrong], 'a text');
+}
+
 export function requireFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw refused(name, value, 'a function');
 }

@@ -4,7 +4,7 @@ import { inspect } from 'node:util';
 import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireString, show } from '../options/option-values.js';
+import { requireString, requireTexts, show } from '../options/option-values.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
@@ -184,7 +184,7 @@ export class Tokenizer {
     checkKnown("a tokenizer's encode", options, ['maxLength', 'prefix']);
     const { maxLength, prefix = '' } = options;
     requireString('prefix', prefix);
-    requireStrings(texts);
+    requireTexts('texts', texts);
     this.#requireLength(texts, prefix);
     this.#setMaxLength(maxLength);
     const collected = new TokenCollector(texts, maxLength, this.truncationSide);
@@ -287,23 +287,6 @@ interface Made {
   readonly specialTokensPerText: number;
   /** In UTF-16 units. */
   readonly longestText: number;
-}
-
-function requireStrings(texts: readonly unknown[]): void {
-  if (!Array.isArray(texts)) {
-    throw new GradCacheError('INPUT', `The texts must be an array of strings, not ${kindOf(texts)}.`);
-  }
-  for (let index = 0; index < texts.length; index++) {
-    const text: unknown = texts[index];
-    if (typeof text !== 'string') {
-      throw new GradCacheError('INPUT', `Text ${index} is ${kindOf(text)}; every text must be a string.`);
-    }
-  }
-}
-
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  return Array.isArray(value) ? 'an array' : `of type ${typeof value}`;
 }
 
 function unusable(path: string, error: unknown): GradCacheError {

@@ -123,11 +123,11 @@ test('texts without tokens and values that are no texts are named by index', asy
   });
   const tokenizer = await make();
   const bad: [unknown, RegExp][] = [
-    [['cat', 3], /Text 1 is of type number/],
-    [['cat', 'mat', null], /Text 2 is null/],
-    [[undefined], /Text 0 is undefined/],
-    [[['cat']], /Text 0 is an array/],
-    ['cat', /not of type string/],
+    [['cat', 3], /texts\[1\] is 3; a text is needed/],
+    [['cat', 'mat', null], /texts\[2\] is null; a text/],
+    [[undefined], /texts\[0\] is undefined; a text/],
+    [[['cat']], /texts\[0\] is \["cat"\]; a text/],
+    ['cat', /texts is "cat"; a list of texts is needed/],
   ];
   for (const [texts, message] of bad) {
     await assert.rejects(tokenizer.encode(texts as string[], { maxLength: 8 }), { code: 'INPUT', message });
