@@ -4,6 +4,7 @@ import type { NewModel, PromptWords, TrainConfig } from './config.js';
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
+import { readGiven } from '../options/read-given.js';
 import { plural } from '../options/plural.js';
 
 /** The columns that every run without names for them has. */
@@ -82,11 +83,13 @@ export interface GivenConfig {
   readonly resume: boolean | string;
 }
 
-/** @throws GradCacheError `INPUT` */
+/** Copies what was given: no setting is asked for twice. @throws GradCacheError `INPUT` */
 export function readPlace(value: unknown): GivenConfig {
-  const fields = new Fields(value, 'config');
+  const given = checkObject(value, 'config');
+  const settings = readGiven('config', () => ({ ...given }));
+  const fields = new Fields(settings, 'config');
   return {
-    settings: { ...(value as Record<string, unknown>) },
+    settings,
     output: fields.required('output', fields.string('output'), 'give a folder for the results'),
     resume: readResume(fields),
   };

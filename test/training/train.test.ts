@@ -270,6 +270,22 @@ test('hooks and a configuration of a wrong type are refused by name', async (t) 
   await assert.rejects(readdir(config.output), { code: 'ENOENT' });
 });
 
+test('a configuration is read once, and what it throws is told as its own', async (t) => {
+  const { config } = await shortRun(t);
+  const asked: string[] = [];
+  const watched = new Proxy(config, {
+    get: (given, name, receiver): unknown => (asked.push(String(name)), Reflect.get(given, name, receiver)),
+  });
+  await record({ ...config, steps: 1 });
+  await assert.rejects(record(watched), { code: 'INPUT', message: /already holds the model/ });
+  assert.deepEqual(asked.sort(), Object.keys(config).sort());
+  const broken = Object.defineProperty({ ...config }, 'batch', {
+    enumerable: true,
+    get: () => assert.fail('no batch today'),
+  });
+  await assert.rejects(record(broken), { code: 'INPUT', message: /config cannot be read: no batch today/ });
+});
+
 test('a short run has a warm-up too: a part of its steps is rounded up', async (t) => {
   const { config } = await shortRun(t);
   const { steps } = await record({ ...config, steps: 3, schedule: { warmup: 0.4 }, optimizer: { lr: 1 } });
