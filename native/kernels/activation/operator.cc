@@ -1,4 +1,4 @@
-// gradcache::None.
+// The operator gradcache::activation, with its graph.
 #include "kernels/activation/activation.h"
 #include "kernels/operators/library.h"
 

@@ -1,4 +1,4 @@
-// gradcache::None.
+// The operator gradcache::attention, with its graph.
 #include "core/error.h"
 #include "kernels/attention/attention.h"
 #include "kernels/operators/library.h"

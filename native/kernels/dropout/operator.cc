@@ -1,4 +1,4 @@
-// gradcache::None.
+// The operator gradcache::dropout, with its graph.
 #include "kernels/dropout/dropout.h"
 #include "kernels/operators/library.h"
 

@@ -1,4 +1,4 @@
-// gradcache::None.
+// The operator gradcache::embed, with its graph.
 #include "kernels/embedding/embedding.h"
 #include "kernels/operators/library.h"
 #include "kernels/rows/rows.h"

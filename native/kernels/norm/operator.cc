@@ -1,4 +1,4 @@
-// gradcache::None.
+// The operator gradcache::norm, with its graph.
 #include "kernels/norm/norm.h"
 #include "kernels/operators/library.h"
 

@@ -1,4 +1,4 @@
-// gradcache::None.
+// The operator gradcache::pool, with its graph.
 #include "kernels/operators/library.h"
 #include "kernels/pool/pool.h"
 
