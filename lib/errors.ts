@@ -40,7 +40,7 @@ export const ERROR_CODES = [
  */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** The one error class of the package: a stable {@link ErrorCode} and a message that names the value and the way out. */
+/** The one error class of the package: a stable {@link ErrorCode}, and a message that names the value and what to do. */
 export class GradCacheError extends Error {
   override readonly name = 'GradCacheError';
   readonly code: ErrorCode;

@@ -1,7 +1,7 @@
 /// <reference types="node" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * gradcache: train encoders with very large contrastive batches, exactly, at the memory of a chunk.
+ * gradcache: train encoders with very large contrastive batches, exactly, in the memory of one chunk.
  *
  * @packageDocumentation
  */

@@ -29,7 +29,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     load: async () => (await import('./evaluate.js')).evaluateCommand,
   },
   doctor: {
-    summary: 'look at everything gradcache needs, and say what is missing',
+    summary: 'check everything gradcache needs, and say what is missing',
     load: async () => (await import('./doctor.js')).doctorCommand,
   },
   setup: {

@@ -9,9 +9,9 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 
 /**
- * Compares the sizes that config.json states with the weights, before any memory is asked for by them.
+ * Compares the sizes in config.json with the stored weights, before any memory is allocated.
  *
- * @throws GradCacheError `CHECKPOINT` naming the sizes that differ, or the tensors that would tell them
+ * @throws GradCacheError `CHECKPOINT` naming the sizes that differ, or the tensors that are missing
  */
 export function requireSizes(folder: ModelFolder): void {
   const architecture = architectureOf(folder.modelType);
@@ -66,7 +66,7 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
   });
 }
 
-/** Random weights: normal with this standard deviation, biases 0, norms 1. The parameters are 0 before. */
+/** Sets random weights: normal with this standard deviation; norms 1. Biases stay 0: all parameters must be 0 before. */
 export function fillRandomly(parameters: readonly Parameter[], deviation: number, seed: number): void {
   withSeed(seed, () => {
     noGrad(() => {
@@ -88,7 +88,7 @@ function otherWeights(folder: ModelFolder, faults: readonly string[]): GradCache
 const shorten = (names: readonly string[]): string =>
   names.length <= 8 ? names.join(', ') : `${names.slice(0, 8).join(', ')} and ${names.length - 8} more`;
 
-/** The folder with an encoder's present weights, in float32, under the names that they were read with. */
+/** The folder with an encoder's current weights, in float32, under the names they were read with. */
 export async function storedWeights(
   folder: ModelFolder,
   parameters: readonly Parameter[],
@@ -105,7 +105,7 @@ export async function storedWeights(
     const parameter = parameterName(architectureOf(folder.modelType), name);
     tensors.set(name, present.has(parameter) ? take(present, parameter) : original);
   }
-  for (const [name, tensor] of present) tensors.set(name, tensor); // all of them, for an encoder made from scratch
+  for (const [name, tensor] of present) tensors.set(name, tensor); // an encoder made from scratch has only these
   return { ...folder, tensors, dense };
 }
 

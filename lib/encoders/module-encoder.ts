@@ -14,8 +14,8 @@ import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from 
 export type TensorBatch = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
 
 /**
- * Several representations a row, as one for each token of a text: those of all rows one after the other, [sum of counts,
- * dimension], and how many each row has, at least one.
+ * Several representations per row, such as one for each token of a text: `representations` [sum of counts, dimension], row
+ * after row, and `counts`, how many each row has (at least one).
  */
 export interface PackedRepresentations {
   readonly representations: Tensor;
@@ -23,10 +23,10 @@ export interface PackedRepresentations {
 }
 
 /**
- * An encoder as a class of one's own: `forward` takes the rows of one chunk, in the form of the whole batch, and returns
- * representations [rows, dimension], or always {@link PackedRepresentations}. It must be synchronous and must compute each row from that row alone, whatever other
- * rows are in the chunk (no batch norm). Dropout of libtorch's operators is repeated exactly in the second pass; a forward
- * that gives something else there is an error of the step.
+ * A user-defined encoder. `forward` takes the rows of one chunk, in the form of the whole batch, and returns
+ * representations [rows, dimension], or always {@link PackedRepresentations}. It must be synchronous, and a row's result
+ * must not depend on the other rows of the chunk (no batch norm). The second pass repeats dropout of libtorch's operators
+ * exactly. If forward returns something else there, the step fails.
  */
 export interface Module<Batch extends TensorBatch = Tensor> {
   forward(input: Batch): Tensor | PackedRepresentations;
@@ -34,16 +34,16 @@ export interface Module<Batch extends TensorBatch = Tensor> {
 }
 
 /**
- * Makes an encoder of a {@link Module}. Its forward runs on the JavaScript thread, a chunk at a time with turns of the
- * event loop in between; backward runs on the engine.
+ * Makes an encoder of a {@link Module}. Its forward runs on the JavaScript thread, one chunk per turn of the event loop;
+ * backward runs on the engine.
  */
 export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
   readonly automaticChunk = { sequences: 256 };
   readonly #module: Module<Batch>;
   #batchDevice = 'cpu';
-  /** The first parameter when they were last asked for, which every step does; null: there was none. */
+  /** The first of the parameters, as last listed (every step lists them); null: there are none. */
   #anyParameter: Tensor | null | undefined;
-  /** What the first pass gave, for tickets whose chunk is encoded again. */
+  /** Fingerprints of the first pass, for chunks that are encoded again. */
   readonly #first = new WeakMap<ReplayTicket, Fingerprint>();
 
   /** @throws GradCacheError `INPUT` when the object has no `forward` and `parameters` */
@@ -54,7 +54,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     this.#module = module;
   }
 
-  /** Where the module's parameters are; without any, where its last batch was. */
+  /** The device of the module's parameters; without parameters, that of its last batch. */
   get device(): string {
     if (this.#anyParameter === undefined) this.parameters();
     return this.#anyParameter?.device ?? this.#batchDevice;
@@ -90,8 +90,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     requireForwardOptions(options);
     const { seed, retain = false } = options;
     await setImmediate();
-    // A forward may reach weights that parameters() does not list, as those of another tower. Whether it does, a graph tells;
-    // where it does not, none is recorded.
+    // A forward may reach weights that parameters() does not list, such as another tower's. Only a graph shows this.
     const listed = this.parameters().some(({ tensor }) => tensor.requiresGrad);
     const { representations: result, counts } = this.#forward(chunk, seed, retain || !listed);
     const frozen = !listed && !result.requiresGrad;
@@ -119,7 +118,7 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     try {
       requireGraph(result);
       const first = this.#first.get(ticket);
-      // Another shape is an error of backward's own.
+      // Backward itself refuses another shape.
       if (first !== undefined && result.shape[1] === gradients.shape[1])
         requireSame(first, await fingerprint(result));
       await before?.(result);
@@ -153,13 +152,13 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   }
 }
 
-/** What a forward gives for the rows of a chunk; without counts, one representation each. */
+/** A forward's result for a chunk; without counts, one representation per row. */
 interface Encoded {
   readonly representations: Tensor;
   readonly counts?: Int32Array | undefined;
 }
 
-/** @throws GradCacheError `INPUT`, `SHAPE` for what a forward must not return */
+/** @throws GradCacheError `INPUT`, `SHAPE` for a wrong result of forward */
 function encodedFrom(result: unknown, rows: number): Encoded {
   if (result instanceof Tensor) {
     requireMatrix(result, rows, rows);
@@ -192,7 +191,7 @@ function requireGraph(result: Tensor): void {
 /** A projection of representations on one direction, and the sum of their magnitudes. */
 type Fingerprint = readonly [projection: number, magnitude: number];
 
-/** Far above what rounding may differ by, far below what another mask makes of a chunk. */
+/** Far above differences of rounding, far below the difference that another dropout mask makes. */
 const TOLERANCE = 1e-5;
 
 async function fingerprint(representations: Tensor): Promise<Fingerprint> {
@@ -200,7 +199,7 @@ async function fingerprint(representations: Tensor): Promise<Fingerprint> {
     noGrad(() => {
       const wide = representations.detach().to({ dtype: 'float64' }).reshape([-1]);
       const { dtype, device } = wide;
-      // Values that neither repeat nor sum to nothing over the features, as those of a layer norm do.
+      // The direction must not repeat, nor be constant: the features of a layer norm sum to zero.
       const direction = call('aten::sin', call('aten::arange', wide.shape[0]!, { dtype, device }));
       return call('aten::stack', [wide.mul(direction).sum(), call('aten::abs', wide).sum()]);
     }),
@@ -212,7 +211,7 @@ async function fingerprint(representations: Tensor): Promise<Fingerprint> {
   }
 }
 
-/** Gradients cached for other representations would be wrong in silence. */
+/** Gradients cached for other representations would be silently wrong. */
 function requireSame([first, magnitude]: Fingerprint, [again]: Fingerprint): void {
   if (Math.abs(again - first) <= TOLERANCE * magnitude) return;
   throw new GradCacheError(
@@ -222,7 +221,7 @@ function requireSame([first, magnitude]: Fingerprint, [again]: Fingerprint): voi
   );
 }
 
-/** @throws GradCacheError `INPUT` for what is no batch */
+/** @throws GradCacheError `INPUT` unless it is a {@link TensorBatch} */
 function partsOf(batch: TensorBatch): Tensor[] {
   if (batch instanceof Tensor) return [batch];
   const parts: unknown[] = typeof batch === 'object' && batch !== null ? Object.values(batch) : [];

@@ -3,12 +3,12 @@ import { checkKnown } from '../options/known-options.js';
 import { show } from '../options/option-values.js';
 
 /**
- * What is put in front of a text: the name of one of the model's prompts, `''` for nothing, or the words themselves, as in
+ * What is put in front of a text: the name of one of the model's prompts, `''` for nothing, or the words themselves:
  * `{ prefix: 'query: ' }`.
  */
 export type Prompt = string | { readonly prefix: string };
 
-/** The prompts of a model by name, and the one that is used where none is asked for. */
+/** The prompts of a model by name, and its default prompt. */
 export class Prompts {
   readonly #texts: Map<string, string>;
   readonly #defaultName: string | null;
@@ -38,8 +38,8 @@ export class Prompts {
   /**
    * The words to put in front of a text.
    *
-   * @param prompt the default prompt where it is undefined
-   * @throws GradCacheError `INPUT` for a name that is none of the model's, and for what is no prompt
+   * @param prompt undefined means the default prompt
+   * @throws GradCacheError `INPUT` for an unknown name, or a value that is not a prompt
    */
   prefixOf(prompt: Prompt | undefined): string {
     const asked = prompt === undefined ? (this.#defaultName ?? '') : prompt;

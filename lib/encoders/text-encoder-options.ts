@@ -14,19 +14,19 @@ import type { Pooling } from '../model-folder/model-folder.js';
 export interface TextEncoderOptions {
   /** `'cpu'` (default), `'cuda'` or `'cuda:N'`. */
   readonly device?: string;
-  /** The type that computes. Weights and gradients are float32 whatever it is (float64 for float64). Default: float32. */
+  /** Element type of the computation. Weights and gradients are float32 (float64 for float64). Default: float32. */
   readonly precision?: 'float32' | 'float64' | 'bfloat16';
   /**
-   * The most tokens of a text, special ones included, up to the model's positions; default: what the folder says. It is not
-   * saved with a model that was loaded: see {@link TextEncoder.save}.
+   * The most tokens of a text, special tokens included; at most the model's number of positions. Default: the folder's
+   * limit. It is not saved with a loaded model: see {@link TextEncoder.save}.
    */
   readonly maxLength?: number;
   /** Replaces the dropout probabilities of config.json. */
   readonly dropout?: number;
   /**
-   * Parameters that training leaves as they are: their names, or beginnings of names that end before a dot, as
-   * `['embeddings', 'encoder.layer.0']`. They have no gradient, cost no product for one, and
-   * {@link TextEncoder.parameters} does not list them. Default: none.
+   * Parameters that training does not change: their names, or beginnings of names up to a dot, such as
+   * `['embeddings', 'encoder.layer.0']`. They have no gradient, and {@link TextEncoder.parameters} does not list them.
+   * Default: none.
    */
   readonly frozen?: readonly string[];
 }
@@ -37,7 +37,7 @@ export interface CreateOptions extends TextEncoderOptions {
   readonly pooling?: Pooling;
   /** Scales representations to length one; default: true. */
   readonly normalize?: boolean;
-  /** Of the random weights; default: 0. */
+  /** Seed of the random weights. Default: 0. */
   readonly seed?: number;
 }
 

@@ -34,7 +34,7 @@ import { Tokenizer, type TokenBatch } from '../tokenizer/tokenizer.js';
 
 export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.js';
 
-/** Only this module has it: `private` of TypeScript does not keep a program in JavaScript from calling a constructor. */
+/** Only this module has it: TypeScript's `private` does not stop JavaScript from calling the constructor. */
 const OWN = Symbol('TextEncoder');
 
 /**
@@ -44,7 +44,7 @@ const OWN = Symbol('TextEncoder');
 export class TextEncoder implements Encoder<TokenBatch> {
   readonly device: string;
   readonly precision: 'float32' | 'float64' | 'bfloat16';
-  /** The most tokens of a text, special ones included. */
+  /** The most tokens of a text, special tokens included. */
   readonly maxLength: number;
   readonly tokenizer: Tokenizer;
   readonly queues = true;
@@ -54,7 +54,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
   readonly #parameters: ParameterSet;
-  /** Those that are not frozen. */
+  /** The parameters that are not frozen. */
   readonly #trained: readonly Parameter[];
   readonly #gradients: Tensor;
   /** The version of the weights that a ticket's representations were computed with. */
@@ -132,7 +132,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * An encoder with random weights: normal with the configuration's `initializer_range` (0.02), biases 0, norms 1.
+   * Makes an encoder with random weights: normal with the configuration's `initializer_range` (0.02), biases 0, norms 1.
    *
    * @param config the content of a Hugging Face config.json: `model_type`, `vocab_size`, `hidden_size`, …
    * @throws GradCacheError `CHECKPOINT` for a configuration that is not supported, `INPUT`
@@ -169,32 +169,32 @@ export class TextEncoder implements Encoder<TokenBatch> {
     });
   }
 
-  /** Length of a representation as {@link TextEncoder.encode} gives it. */
+  /** Length of a representation that {@link TextEncoder.encode} returns. */
   get dimension(): number {
     return Math.min(this.trainedDimension, this.#folder.truncateDimension ?? Infinity);
   }
 
   /**
-   * Length of a representation in training. It is greater than {@link TextEncoder.dimension} where
-   * config_sentence_transformers.json has a `truncate_dim`: as in sentence-transformers, that cuts what `encode` gives, after
-   * normalisation, and training sees the whole.
+   * Length of a representation in training. It is greater than {@link TextEncoder.dimension} if
+   * config_sentence_transformers.json has a `truncate_dim`. As in sentence-transformers, `encode` cuts representations to
+   * it after normalisation, and training uses them whole.
    */
   get trainedDimension(): number {
     return guarded(() => this.#handle.dimension);
   }
 
-  /** Texts that {@link TextEncoder.tokenize} can put in front, by name; {@link TextEncoder.setPrompt} adds to them. */
+  /** The model's prompts by name: words that {@link TextEncoder.tokenize} can put in front of a text. */
   get prompts(): Readonly<Record<string, string>> {
     return this.#prompts.texts;
   }
 
-  /** The similarity that the model is made for (`similarity_fn_name` of its folder); null where none is named. */
+  /** The similarity that the model is made for (`similarity_fn_name` in its folder); null if it names none. */
   get similarity(): string | null {
     return this.#similarity;
   }
 
   /**
-   * Names the similarity that the model is made for. Evaluation uses it; {@link TextEncoder.save} writes it with the model.
+   * Sets the similarity that the model is made for. Evaluation uses it, and {@link TextEncoder.save} stores it.
    *
    * @throws GradCacheError `INPUT` for an unknown name
    */
@@ -203,13 +203,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#similarity = name;
   }
 
-  /** Name of the prompt that {@link TextEncoder.tokenize} uses where none is asked for; null: it uses none. */
+  /** Name of the prompt that {@link TextEncoder.tokenize} uses by default; null: none. */
   get defaultPrompt(): string | null {
     return this.#folder.defaultPrompt;
   }
 
   /**
-   * Gives the model a prompt, or other words for one that it has. {@link TextEncoder.save} writes it with the model.
+   * Adds a prompt to the model, or replaces its words. {@link TextEncoder.save} stores it.
    *
    * @throws GradCacheError `INPUT` unless both are strings and the name is not empty
    */
@@ -222,7 +222,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
    *
    * @param options.prompt name of one of {@link TextEncoder.prompts}, `''` for none, or the words themselves as
    * `{ prefix: 'query: ' }`; default: {@link TextEncoder.defaultPrompt}
-   * @throws GradCacheError `INPUT` for a value that is no string, or a prompt that does not exist
+   * @throws GradCacheError `INPUT` for a text that is not a string, or an unknown prompt
    */
   async tokenize(
     texts: readonly string[],
@@ -236,10 +236,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * Representations of texts, [texts, dimension], in their order, on the encoder's device, without dropout or graph.
-   * No texts give a tensor of shape [0, dimension].
+   * Representations [texts, dimension] in the order of the texts, on the encoder's device, without dropout or graph.
    *
-   * @param options.prompt as {@link TextEncoder.tokenize} takes it
+   * @param options.prompt as for {@link TextEncoder.tokenize}
    * @throws GradCacheError `INPUT`, `ABORTED`, `OUT_OF_MEMORY`
    */
   async encode(
@@ -308,7 +307,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * @throws GradCacheError `INPUT` where the weights are no longer those of the first pass, `SHAPE`, `DISPOSED`, `ABORTED`,
+   * @throws GradCacheError `INPUT` if the weights have changed since the first pass; `SHAPE`, `DISPOSED`, `ABORTED`,
    * `OUT_OF_MEMORY`
    */
   async backwardChunk(
@@ -331,7 +330,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#requireWeights(weights);
   }
 
-  /** Gradients cached for representations of other weights would be wrong in silence. A ticket made by hand has none. */
+  /** Gradients cached for representations of other weights would be silently wrong. A ticket made by hand names none. */
   #requireWeights(weights: number | undefined): void {
     if (weights === undefined || weights === guarded(() => this.#handle.version)) return;
     throw new GradCacheError(
@@ -351,13 +350,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * Writes a folder that sentence-transformers and transformers open. Written beside, then renamed. Over a folder that holds
-   * a model: the files of that model and of its tokenizer go, all other files and folders stay. Among them are the old
-   * weights in other formats (onnx/, openvino/, *.bin): export them again.
+   * Writes a folder that sentence-transformers and transformers open. It is written under another name, then renamed. If
+   * the folder already holds a model, that model's and its tokenizer's files are replaced and all others stay. Old weights
+   * in other formats (onnx/, openvino/, *.bin) are among those: export them again.
    *
-   * The folder states the length limit that the model was read with, whatever `maxLength` it was loaded with: a shorter one
-   * for training does not shorten the texts of those who use the model. A model from {@link TextEncoder.create} has the
-   * `maxLength` that it was created with.
+   * The folder states the length limit that the model was read with, not the `maxLength` that it was loaded with: a shorter
+   * limit in training does not shorten the texts of those who use the model. A model from {@link TextEncoder.create} keeps
+   * the `maxLength` that it was created with.
    *
    * @param options.maxLength the limit that the folder states instead
    * @throws GradCacheError `INPUT` when the folder cannot be written, or while an optimizer updates the weights
@@ -371,7 +370,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     await writeModelFolder(folder, state);
   }
 
-  /** What `console.log` shows: neither the weights nor the files of the tokenizer. */
+  /** What `console.log` shows, without the weights and the tokenizer's files. */
   [inspect.custom](): string {
     const { device, precision, maxLength, tokenizer } = this;
     const { modelType, pooling } = this.#folder;
@@ -387,7 +386,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
   }
 
-  /** Frees weights and gradients. Chunks under way keep them until they are done. */
+  /** Frees weights and gradients. Running chunks keep them until they are done. */
   dispose(): void {
     this.#handle.dispose();
     for (const { tensor } of this.#parameters.list) tensor.dispose();
@@ -399,7 +398,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 }
 
-/** The encoder after `fill`, whose failure frees it at once. */
+/** Runs `fill` and returns the encoder. If `fill` fails, the encoder is freed at once. */
 function orDispose(encoder: TextEncoder, fill: () => void): TextEncoder {
   try {
     fill();

@@ -9,14 +9,13 @@ import { targetsOf, TiledLoss } from './tiled-loss.js';
 /** Settings of {@link infoNCE}. */
 export interface InfoNCEOptions {
   /**
-   * What similarities are divided by; default 0.05. `{ initial, learned: true }` trains its inverse's logarithm as CLIP
-   * does (Radford et al. 2021, 2.5): the inverse never exceeds 100, and the parameter goes to the optimizer through
-   * `parameters()`.
+   * Similarities are divided by it. Default 0.05. `{ initial, learned: true }` trains the logarithm of its inverse, as CLIP
+   * does (Radford et al. 2021, 2.5). The inverse never exceeds 100. The optimizer gets the parameter from `parameters()`.
    */
   readonly temperature?: number | { readonly initial: number; readonly learned: boolean };
   /** Default: cosine. */
   readonly similarity?: 'cosine' | 'dot';
-  /** The mean of anchor to candidate and candidate to anchor; default: anchor to candidate alone. */
+  /** Averages the losses anchor to candidate and candidate to anchor. Default: only anchor to candidate. */
   readonly symmetric?: boolean;
 }
 
@@ -27,8 +26,8 @@ export type InfoNCELoss = TrainedLoss;
 const GREATEST_SCALE = 100;
 
 /**
- * InfoNCE, the contrastive loss of Gao et al. 2021 (equation 1): each anchor's positive against all other candidates of
- * the batch.
+ * InfoNCE, the contrastive loss of Gao et al. 2021 (equation 1): each anchor is to find its positive among all candidates
+ * of the batch.
  *
  * Towers: anchors [N, d], positives [N, d], then any number of hard negatives [M_k, d]. Anchor i belongs to candidate i,
  * unless `step(inputs, { loss: { targets } })` gives the number of each anchor's candidate, counted through positives
@@ -67,7 +66,7 @@ class InfoNCE extends TiledLoss implements InfoNCELoss {
   }
 }
 
-/** The number that similarities are multiplied by, and its inverse as the caller knows it. */
+/** The factor of similarities, and its inverse, the temperature. */
 function scaleFrom(given: unknown): { scale: LossNumber; temperature: () => number } {
   const { initial, learned } = temperatureOf(given);
   requireNumber('temperature', initial, { above: 0 });

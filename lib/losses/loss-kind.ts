@@ -4,7 +4,7 @@ import type { LossWithGradients } from './loss.js';
 
 /** A loss that compares representations, as a training run knows it. */
 export interface TrainedLoss extends LossWithGradients {
-  /** What similarities are divided by: as given, or as learned up to the last update that was awaited. */
+  /** Similarities are divided by it. A learned one has the value of the last awaited update. */
   readonly temperature: number;
 }
 
@@ -20,10 +20,10 @@ export interface LossKind<S extends CommonSettings> {
   /** How many columns of the data it needs, and what they are, for messages. */
   readonly columns: { readonly least: number; readonly needed: string };
   readonly settings: SettingTable<S>;
-  /** Looks at settings that depend on each other. @throws GradCacheError `INPUT` */
+  /** Checks settings that depend on each other. @throws GradCacheError `INPUT` */
   readonly check?: (settings: S, fields: Fields) => void;
   readonly make: (settings: S) => TrainedLoss;
-  /** Of a loss with these settings, before anything is learned. */
+  /** The initial temperature with these settings. */
   readonly temperature: (settings: S) => number;
 }
 

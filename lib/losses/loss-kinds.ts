@@ -21,7 +21,7 @@ export const DEFAULT_LOSS = 'infonce';
 
 type LossName = keyof LossSettings;
 
-/** A loss in a configuration: its name, and those of its settings that are not to be the default. */
+/** A loss in a configuration: its name and its settings; missing ones have their defaults. */
 export type LossConfig =
   | ({ readonly kind?: typeof DEFAULT_LOSS } & Partial<LossSettings[typeof DEFAULT_LOSS]>)
   | { [K in LossName]: { readonly kind: K } & Partial<LossSettings[K]> }[LossName];
@@ -44,7 +44,7 @@ function readKind<K extends LossName>(fields: Fields, kind: K): Filled<K> {
   return { kind, ...settings };
 }
 
-/** Looks whether a loss can be computed from the columns. @throws GradCacheError `INPUT` */
+/** @throws GradCacheError `INPUT` if the loss needs more columns */
 export function requireColumns(path: string, columns: readonly string[], { kind }: FilledLossConfig): void {
   const { least, needed } = LOSSES[kind].columns;
   if (columns.length < least || new Set(columns).size < columns.length) throw refuse(path, columns, needed);
@@ -55,7 +55,7 @@ export function makeLoss<K extends LossName>(loss: Filled<K>): TrainedLoss {
   return LOSSES[loss.kind].make(loss);
 }
 
-/** What the loss of a configuration divides similarities by, before anything is learned. */
+/** The initial temperature of the loss of a configuration. */
 export function temperatureOf<K extends LossName>(loss: Filled<K>): number {
   return LOSSES[loss.kind].temperature(loss);
 }

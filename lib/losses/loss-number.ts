@@ -2,30 +2,30 @@ import { noGrad } from '../tensor/autograd.js';
 import { untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 
-/** A number that a loss is computed with, fixed or learned. */
+/** A number that a loss uses, fixed or learned. */
 export interface LossNumber {
-  /** As given, or as learned up to the last update that was awaited. */
+  /** A learned number has the value of the last awaited update. */
   readonly value: number;
-  /** The number for the next loss; a learned one is read off the event loop. */
+  /** The number for the next loss. A learned one is read without blocking the event loop. */
   read(): Promise<number>;
-  /** The parameter behind it; none for a fixed number. */
+  /** The parameter of a learned number; none for a fixed one. */
   parameters(): Parameter[];
   /** Adds to the gradient of the parameter. */
   addGradient(slope: number): void;
 }
 
-/** A number that stays what it is. */
+/** A number that training does not change. */
 export function fixedNumber(value: number): LossNumber {
   return { value, read: async () => value, parameters: () => [], addGradient: () => undefined };
 }
 
-/** How the parameter behind a learned number is kept. */
+/** The parameter of a learned number. */
 interface Learned {
-  /** Of the parameter. */
+  /** Name of the parameter. */
   readonly name: string;
-  /** Of the parameter, at the beginning. */
+  /** Initial value of the parameter. */
   readonly initial: number;
-  /** The parameter is put back here where an update has brought it further. */
+  /** Greatest value: a parameter that an update has brought beyond is set back to it. */
   readonly most?: number;
   /** The number that the parameter stands for. */
   readonly valueAt: (parameter: number) => number;

@@ -9,24 +9,21 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 /** A loss (finite) and its gradient with respect to each tower's representations: the paper's step 2. */
 export interface LossGradients {
   readonly loss: number;
-  /** Like the representations, already multiplied by the weight asked for; null for towers whose gradient is not wanted. */
+  /** One for each tower, shaped like its representations and multiplied by the weight; null if it is not wanted. */
   readonly gradients: readonly (Tensor | null)[];
-  /** Takes back what the loss added to gradients of other tensors than its `parameters()`, for a step that fails after it. */
+  /** Undoes the loss's additions to gradients of tensors outside `parameters()`; called if the step fails later. */
   readonly undo?: { restore(): void; dispose(): void };
 }
 
-/** A loss that brings its gradients with it, like {@link infoNCE}. */
+/** A loss that computes its own gradients, like {@link infoNCE}. */
 export interface LossWithGradients {
-  /**
-   * Whether it takes towers whose rows have several representations, as {@link LossOptions} say. Default: false; such
-   * towers are then refused.
-   */
+  /** True if rows may have several representations, with `offsets` in {@link LossOptions}. Default: false. */
   readonly packed?: boolean;
   /**
    * @param representations one tensor per tower, [rows, dimension], without a graph
-   * @param weight what gradients (not the loss) are multiplied by
-   * @param options what the caller of `step` passed as `loss`
-   * @param trained the towers whose gradients are wanted; those of others may be given, and are not used
+   * @param weight the gradients, but not the loss, are multiplied by this
+   * @param options the option `loss` of `step`
+   * @param trained the towers whose gradients are wanted; gradients of others are ignored
    */
   compute(
     representations: readonly Tensor[],
@@ -41,9 +38,8 @@ export interface LossWithGradients {
 /**
  * Keyword arguments of a loss, from `step(inputs, { loss: { … } })`.
  *
- * Where rows of some tower have several representations, `offsets` is among them: for each tower an `Int32Array` [rows + 1],
- * which says that the representations of row k are numbers `offsets[k]` to `offsets[k + 1] - 1`, or null where each row has
- * one.
+ * If rows of a tower have several representations, they include `offsets`, one entry for each tower: an `Int32Array`
+ * [rows + 1], where row k has the representations `offsets[k]` to `offsets[k + 1] - 1`, or null if each row has one.
  */
 export type LossOptions = Readonly<Record<string, unknown>>;
 
@@ -51,8 +47,8 @@ export type LossOptions = Readonly<Record<string, unknown>>;
  * Any function of the representations that returns a scalar tensor. It runs on the JavaScript thread, once a step, on
  * the whole batch's representations; autograd does the rest. It must depend on every tower that has something to train.
  *
- * Its arguments are one tensor per tower, then the keyword arguments that `step` was given: for two towers
- * `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`. Where the number of towers is not known to the compiler, each
+ * Its arguments are one tensor per tower, then the keyword arguments of `step`. For two towers it is
+ * `(a: Tensor, b: Tensor, options: LossOptions) => Tensor`. If the compiler does not know the number of towers, each
  * argument has both types.
  */
 export type LossFunction<Towers extends readonly unknown[] = readonly unknown[]> =
@@ -60,11 +56,11 @@ export type LossFunction<Towers extends readonly unknown[] = readonly unknown[]>
     ? (...args: (Tensor & LossOptions)[]) => Tensor
     : { loss(...args: [...{ -readonly [Tower in keyof Towers]: Tensor }, LossOptions]): Tensor }['loss'];
 
-/** What the option `loss` of {@link GradCache} takes. */
+/** The option `loss` of {@link GradCache}. */
 export type Loss<Towers extends readonly unknown[] = readonly unknown[]> =
   LossFunction<Towers> | LossWithGradients;
 
-/** @throws GradCacheError `INPUT` for what is no loss */
+/** @throws GradCacheError `INPUT` unless it is a loss */
 export function requireLoss(loss: unknown): void {
   const { compute, parameters } = (loss ?? {}) as Partial<LossWithGradients>;
   if (typeof loss === 'function' || (typeof compute === 'function' && typeof parameters === 'function'))
@@ -76,7 +72,7 @@ export function requireLoss(loss: unknown): void {
   );
 }
 
-/** A loss function in the form that brings its gradients. */
+/** Turns a loss function into a loss that computes its own gradients. */
 export function withGradients<Towers extends readonly unknown[]>(loss: Loss<Towers>): LossWithGradients {
   return typeof loss === 'function' ? new FunctionLoss(loss) : loss;
 }
@@ -138,7 +134,7 @@ class FunctionLoss implements LossWithGradients {
   }
 }
 
-/** For the tensors that a loss function reaches by itself: their gradients as they are before its backward. */
+/** Saves the gradients of the tensors that a loss function reaches besides the representations. */
 async function undoOf(root: Tensor, representations: readonly Tensor[]): Promise<GradientSnapshot> {
   const before = await GradientSnapshot.take(representations);
   try {

@@ -6,11 +6,11 @@ import { targetsOf, TiledLoss } from './tiled-loss.js';
 
 /** Settings of {@link sigLIP}; the defaults are those of the paper. */
 export interface SigLIPOptions {
-  /** What similarities are multiplied by, above 0; where it is learned, at the beginning. Default 10. */
+  /** Similarities are multiplied by it; above 0. The initial value if learned. Default 10. */
   readonly scale?: number;
-  /** What is added to every scaled similarity: below 0, as most pairs do not belong together. Default -10. */
+  /** Added to every scaled similarity; below 0, as most pairs do not match. The initial value if learned. Default -10. */
   readonly bias?: number;
-  /** Train the scale (its logarithm) and the bias; they go to the optimizer through `parameters()`. Default true. */
+  /** Trains the logarithm of the scale, and the bias. The optimizer gets them from `parameters()`. Default true. */
   readonly learned?: boolean;
   /** Default: cosine. */
   readonly similarity?: 'cosine' | 'dot';
@@ -18,15 +18,15 @@ export interface SigLIPOptions {
 
 /** What {@link sigLIP} returns. */
 export interface SigLIPLoss extends TrainedLoss {
-  /** As given, or as learned up to the last update that was awaited. */
+  /** If learned, the value of the last awaited update. */
   readonly scale: number;
   readonly bias: number;
 }
 
 /**
- * The sigmoid loss of SigLIP (Zhai et al. 2023): for each anchor and each candidate the question whether they belong
- * together, `-log(sigmoid(±(scale * similarity + bias)))`, summed and divided by the number of anchors. No candidate
- * competes with another, so anchors and positives can change places.
+ * The sigmoid loss of SigLIP (Zhai et al. 2023). It classifies every pair of an anchor and a candidate as matching (+) or
+ * not (-): `-log(sigmoid(±(scale * similarity + bias)))`, summed over all pairs and divided by the number of anchors.
+ * Candidates do not compete with each other, so exchanging anchors and positives changes nothing.
  *
  * Towers: anchors [N, d], positives [N, d]; further ones are hard negatives [M_k, d]. Anchor i belongs to candidate i
  * alone, unless `step(inputs, { loss: { targets } })` gives the number of each anchor's candidate, counted through

@@ -6,27 +6,26 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
 import { requireFinite, type LossGradients, type LossOptions, type LossWithGradients } from './loss.js';
 
-/** What a loss over all pairs of anchors and candidates is computed with. */
+/** What defines a loss over all pairs of anchors and candidates. */
 export interface TiledLossParts {
   /** Its name in the native code: native/losses/losses.h. */
   readonly name: string;
-  /** Compares by the cosine, else by the dot product. */
+  /** True: cosine similarity; false: dot product. */
   readonly cosine: boolean;
-  /** The native settings that are numbers, learned or not; `scale`, which similarities are multiplied by, among them. */
+  /** The native settings that are numbers, learned or not. `scale` multiplies similarities. */
   readonly numbers: Readonly<Record<string, LossNumber>> & { readonly scale: LossNumber };
   /**
-   * The native settings that are no numbers of the loss.
+   * The other native settings.
    *
-   * @param options what the caller of `step` passed as `loss`
-   * @param anchors how many there are
+   * @param options the option `loss` of `step`
+   * @param anchors the number of anchors
    * @throws GradCacheError for options that do not fit
    */
   readonly settings: (options: LossOptions, anchors: number) => LossSettings;
 }
 
 /**
- * A loss over all pairs of anchors and candidates. Native code computes it and its gradients in tiles, from settings by
- * name. A loss of this kind brings what it is made from.
+ * A loss over all pairs of anchors and candidates. Native code computes the loss and its gradients in tiles.
  */
 export class TiledLoss implements LossWithGradients {
   readonly #parts: TiledLossParts;

@@ -24,7 +24,7 @@ export interface AdamWOptions {
 const STATE = { exp_avg: 'like', exp_avg_sq: 'like', step: 'count' } as const satisfies StateTensors<string>;
 
 /**
- * AdamW (Loshchilov and Hutter, 2019) with the fused kernel of ATen, on any device.
+ * AdamW (Loshchilov and Hutter 2019) with ATen's fused kernel, on any device.
  *
  * ```ts
  * const optimizer = new AdamW(gradcache.parameters(), { lr: 2e-5, maxGradNorm: 1 });
@@ -34,7 +34,7 @@ const STATE = { exp_avg: 'like', exp_avg_sq: 'like', step: 'count' } as const sa
  */
 export class AdamW extends SlotOptimizer<keyof typeof STATE> {
   /**
-   * @param parameters what to update: `gradcache.parameters()`, `encoder.parameters()`, or groups with own settings
+   * @param parameters what to update: `gradcache.parameters()`, `encoder.parameters()`, or groups with their own settings
    * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
    */
   constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: AdamWOptions) {

@@ -9,14 +9,14 @@ import { parametersOf } from './parameters.js';
 /**
  * Scales all gradients by one factor so that their global 2-norm is at most `maxNorm`, in place and off the event loop.
  *
- * The norm is the 2-norm of the norms of all gradients: one number read on the host per device and element type, whatever
- * the number of parameters. Parameters without a gradient count as zero.
+ * The host reads one number per device and element type, however many parameters there are. Parameters without a gradient
+ * count as zero.
  *
- * @param parameters the parameters whose `tensor.grad` is looked at
+ * @param parameters their `tensor.grad` is clipped
  * @param maxNorm the largest norm allowed, above zero; `Infinity` only measures
  * @returns the norm before clipping
- * @throws GradCacheError `INPUT` for a `maxNorm` that is not above zero; `NON_FINITE` when the norm is NaN or infinite,
- * with the names of the parameters at fault, the gradients being left as they were
+ * @throws GradCacheError `INPUT` for a `maxNorm` that is not above zero; `NON_FINITE` if the norm is NaN or infinite. The
+ * message names the parameters, and the gradients are unchanged.
  */
 export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
   requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });
@@ -36,7 +36,7 @@ export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: num
   }
 }
 
-/** Sorts tensors into lists of one device and one element type, which is what operators on lists run fast on. */
+/** Groups tensors by device and element type: operators on lists are fast for such groups. */
 export function groupAlike(tensors: readonly Tensor[]): Tensor[][] {
   return groupBy(tensors, ({ device, dtype }) => `${device} ${dtype}`);
 }

@@ -20,7 +20,7 @@ export const DEFAULT_OPTIMIZER = 'adamw';
 
 type OptimizerName = keyof OptimizerSettings;
 
-/** An optimizer in a configuration: its name, and those of its settings that are not to be the default. */
+/** An optimizer in a configuration: its name and its settings; missing ones have their defaults. */
 export type OptimizerConfig =
   | ({ readonly kind?: typeof DEFAULT_OPTIMIZER } & Partial<OptimizerSettings[typeof DEFAULT_OPTIMIZER]>)
   | { [K in OptimizerName]: { readonly kind: K } & Partial<OptimizerSettings[K]> }[OptimizerName];

@@ -4,13 +4,13 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 export interface Optimizer {
   /** The learning rate of the next update; set it from a schedule. */
   lr: number;
-  /** Makes an update, sets the gradients to zero, and returns their global 2-norm before clipping. */
+  /** Updates the parameters, sets the gradients to zero, and returns their global 2-norm before clipping. */
   step(): Promise<{ gradNorm: number }>;
-  /** Sets every gradient to zero in place, for when an update is to be left out. */
+  /** Sets every gradient to zero in place, to skip an update. */
   zeroGrad(): Promise<void>;
   /** What a checkpoint needs for {@link Optimizer.loadState}, on the host. */
   state(): Promise<Map<string, StoredTensor>>;
-  /** Takes up a state: all of it or none. */
+  /** Restores a state: all of it or none. */
   loadState(stored: ReadonlyMap<string, StoredTensor>): void;
   /** Frees the state; the parameters stay. */
   dispose(): void;

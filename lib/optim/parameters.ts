@@ -5,7 +5,7 @@ import { readGiven } from '../options/read-given.js';
 import { isParameter } from '../tensor/parameter-list.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 
-/** The parameters that a caller gives, which may be an iterable that can be gone through once. @throws GradCacheError `INPUT` */
+/** A caller's parameters as a list; the iterable may work only once. @throws GradCacheError `INPUT` */
 export function parametersOf(taker: string, given: unknown): Parameter[] {
   const list = listOf(taker, given);
   list.forEach((item) => {
@@ -14,7 +14,7 @@ export function parametersOf(taker: string, given: unknown): Parameter[] {
   return list as Parameter[];
 }
 
-/** The elements of an iterable. @throws GradCacheError `INPUT` for none, or one that throws */
+/** The elements of an iterable. @throws GradCacheError `INPUT` if it is no iterable, or throws */
 export function listOf(taker: string, given: unknown): unknown[] {
   return readGiven(`the parameters of ${taker}`, () => {
     if (typeof (given as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] !== 'function')
@@ -32,7 +32,7 @@ function requireParameter(taker: string, given: unknown): void {
 }
 
 /**
- * The fused kernel goes through memory from a parameter's first element on, as many as it has.
+ * The fused kernel updates numel() consecutive elements, whatever the strides.
  *
  * @throws GradCacheError `INPUT` for a view with gaps
  */
@@ -41,12 +41,12 @@ export function requireDense(parameters: readonly Parameter[]): void {
 }
 
 /**
- * Looks whether what the fused kernel reads beside parameters lies in memory as they do. The kernel asks nobody: it would
- * mix up elements, or read what is not there.
+ * Checks that gradients or state have the memory layout of their parameters. The fused kernel does not check: it would mix
+ * up elements, or read beyond the memory.
  *
- * @param what what lies beside them, for the message
+ * @param what the tensors' name in messages
  * @param beside one for each parameter; null: none
- * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for what was changed behind the optimizer's back; `INPUT` for other strides
+ * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` if a tensor was changed meanwhile; `INPUT` for other strides
  */
 export function requireAlike(
   what: string,

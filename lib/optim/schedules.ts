@@ -6,7 +6,7 @@ import { plural } from '../options/plural.js';
 /** The learning rate of each step: called with the number of updates made so far, from 0. */
 export type Schedule = (step: number) => number;
 
-/** What a schedule is made from. */
+/** Options of a schedule. */
 export interface ScheduleOptions {
   /** The highest learning rate, reached at the end of the warm-up. */
   readonly lr: number;
@@ -14,7 +14,7 @@ export interface ScheduleOptions {
   readonly warmup?: number;
   /** Steps of the whole run, warm-up included. */
   readonly total: number;
-  /** The learning rate that is reached at step `total` and kept from there on. Default 0. */
+  /** The learning rate from step `total` on. Default 0. */
   readonly final?: number;
 }
 
@@ -32,13 +32,13 @@ export function cosineSchedule(options: ScheduleOptions): Schedule {
   return withWarmup(options, (progress) => (1 + Math.cos(Math.PI * progress)) / 2);
 }
 
-/** Linear warm-up, then `lr` for good. */
+/** Linear warm-up, then constant `lr`. */
 export function constantSchedule(options: { lr: number; warmup?: number }): Schedule {
   checkKnown('constantSchedule', options, ['lr', 'warmup']);
   return withWarmup({ ...options, total: Infinity }, () => 1);
 }
 
-/** `decay` maps the part of the way from the end of the warm-up (0) to the end of the run (1) to a weight of `lr`. */
+/** `decay` maps progress, from the end of the warm-up (0) to the end of the run (1), to a factor of `lr`. */
 function withWarmup(options: ScheduleOptions, decay: (progress: number) => number): Schedule {
   const { lr, warmup = 0, total, final = 0 } = options;
   requireNumber('lr of a schedule', lr, { from: 0 });

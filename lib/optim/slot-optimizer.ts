@@ -24,12 +24,12 @@ export interface SlotOptimizerOptions {
 }
 
 /**
- * The tensors that a parameter's state is made of, by their names in checkpoints: zeros like the parameter, or the count
- * of updates as a float32 scalar beside it.
+ * The state tensors of a parameter by their names in checkpoints. `'like'`: zeros of the parameter's shape and dtype.
+ * `'count'`: the number of updates, a float32 scalar on the parameter's device.
  */
 export type StateTensors<Name extends string> = Readonly<Record<Name, 'like' | 'count'>>;
 
-/** Parameters that share device, element type and settings, with what their update is made from: lists of one length. */
+/** Parameters that share device, element type and settings, and what their update needs. All lists have one length. */
 export interface Update<Name extends string> {
   readonly parameters: readonly Tensor[];
   readonly gradients: readonly Tensor[];
@@ -39,7 +39,7 @@ export interface Update<Name extends string> {
   readonly weightDecay: number;
 }
 
-/** What an optimizer has of its own. */
+/** What defines an optimizer. */
 export interface OptimizerParts<Name extends string> {
   /** For messages. */
   readonly name: string;
@@ -49,10 +49,10 @@ export interface OptimizerParts<Name extends string> {
 }
 
 /**
- * An optimizer that keeps some tensors for each parameter. An optimizer of this kind names them and brings its update;
- * groups, clipping, gradients that are not finite, and the state's way to checkpoints and back are here.
+ * An optimizer that keeps state tensors for each parameter. A particular optimizer names them and supplies its update. This
+ * class does the rest: groups, clipping, the check for finite gradients, and checkpoints.
  *
- * All work is off the event loop, and nothing is read back from the device but the norm of the gradients.
+ * All work is off the event loop. Only the norm of the gradients is read back from the device.
  */
 export class SlotOptimizer<Name extends string> implements Optimizer {
   /** The learning rate of the next update; set it from a schedule. */
@@ -82,9 +82,9 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
    * Clips the gradients, updates every parameter that has one, and sets the gradients to zero in place.
    *
    * @returns the global 2-norm of the gradients before clipping
-   * @throws GradCacheError `NON_FINITE` when that norm is NaN or infinite (parameters, state and gradients are then as
-   * before); `INPUT` when no parameter has a gradient. Those of encoders always have one, of zeros before a first step:
-   * with them an update only decays weights.
+   * @throws GradCacheError `NON_FINITE` if that norm is NaN or infinite (parameters, state and gradients are unchanged);
+   * `INPUT` if no parameter has a gradient. An encoder's parameters always have one. Before the first step it is zero, and
+   * an update only decays weights.
    */
   async step(): Promise<{ gradNorm: number }> {
     requireNumber(`lr of ${this.#parts.name}`, this.lr, { from: 0 });
@@ -136,7 +136,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     };
   }
 
-  /** Sets every gradient to zero in place: what `step` does after the update, for when an update is to be left out. */
+  /** Sets every gradient to zero in place, as `step` does after the update. Use it to skip an update. */
   async zeroGrad(): Promise<void> {
     await this.#slots.whileUpdating(async () => {
       const gradients = this.#slots.gradients().map(({ gradient }) => gradient);
@@ -146,8 +146,8 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   /**
-   * The state for a checkpoint, on the host: `TENSOR.PARAMETER` for each tensor of each parameter updated so far. The
-   * learning rate is not part of it: it follows from the schedule and the step.
+   * The state for a checkpoint, on the host: `TENSOR.PARAMETER` for each tensor of each parameter updated so far. It does
+   * not hold the learning rate, which follows from the schedule and the step.
    *
    * @throws GradCacheError `INPUT` while an update runs
    */
@@ -163,7 +163,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   /**
-   * Takes up the state that `state` gave. Either all of it is taken or none.
+   * Restores a state that `state` returned: all of it or none.
    *
    * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type
    */
@@ -171,7 +171,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     if (!types.isMap(stored))
       throw refused(`the state of ${this.#parts.name}`, stored, 'the Map that state() gave');
     const found = this.#slots.list.map(({ key, tensor: parameter }) => {
-      // One that had never been updated when the state was written has none.
+      // A parameter that had never been updated has no stored state.
       if (!this.#names().some((name) => stored.has(`${name}.${key}`))) return null;
       return this.#byName((name) => {
         const like = this.#parts.state[name] === 'like' ? parameter : { shape: [], dtype: 'float32' };
@@ -181,7 +181,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     this.#refuseUnknown(stored);
     const made: Tensor[] = [];
     try {
-      // All of it is made before any of it is taken: memory may run out.
+      // All tensors are made before any is replaced: memory may run out.
       const states = this.#slots.list.map(({ tensor: parameter }, index) => {
         const state = found[index] ?? null;
         if (state === null) return null;
@@ -271,7 +271,7 @@ function requireStored(
   return tensor;
 }
 
-/** State lies in memory as its parameter does; what is stored goes row by row. */
+/** State has the memory layout of its parameter; stored tensors are row by row. */
 function fromStoredLike(stored: StoredTensor, parameter: Tensor): Tensor {
   const rows = fromStored(stored, parameter.device);
   try {

@@ -13,9 +13,9 @@ export interface ParameterGroup {
   readonly weightDecay?: number;
 }
 
-/** A parameter with its settings and its state: a tensor for each name. */
+/** A parameter with its settings and its state, one tensor for each name. */
 export interface Slot<Name extends string> extends Parameter {
-  /** Its name in the stored state: unlike `name`, no two slots have the same. */
+  /** Its name in the stored state. Unlike `name`, it is unique. */
   readonly key: string;
   readonly lrScale: number;
   readonly weightDecay: number;
@@ -28,7 +28,7 @@ export interface Slot<Name extends string> extends Parameter {
  *
  * @param taker the optimizer, for messages
  * @param given parameters, or groups of them
- * @param weightDecay of groups that have none of their own
+ * @param weightDecay the weight decay of groups that set none
  * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
  */
 export function slotsOf<Name extends string>(

@@ -3,16 +3,16 @@ import type { AnyEncoder } from './encoder.js';
 import { memory } from '../tensor/memory.js';
 import type { PlannedJob, Retain } from './retention.js';
 
-/** Share of a GPU's free memory that `'auto'` gives to the chunk at work; the rest is for the loss and for others. */
+/** Share of a GPU's free memory that `'auto'` gives to the running chunk. The loss and other programs need the rest. */
 const SHARE = 0.6;
 
-/** A bound for large cards, where more tokens gain little: from 32,768 to 56,000 it was 2 to 3 % on an H200. */
+/** A bound for large GPUs, where more tokens gain little: an H200 is 2 to 3 % faster at 56,000 than at 32,768. */
 const MOST_TOKENS = 262_144;
 
-/** Chunks are cut to a multiple of this many tokens, so that a few bytes more or less free change nothing. */
+/** Chunk sizes are multiples of this many tokens, so that small changes of the free memory do not change them. */
 const GRAIN = 4096;
 
-/** What a finished step took. */
+/** What a finished step needed. */
 export interface Measured {
   readonly jobs: readonly (PlannedJob & { readonly retain: boolean })[];
   /** Memory in use before the step and the most during it, in bytes. */
@@ -23,17 +23,18 @@ export interface Measured {
 }
 
 /**
- * The chunk size that `'auto'` stands for. The first step takes an encoder's own; on a GPU that step tells how much memory
- * a token needs, and from then on a chunk has as many tokens as fill a share of what is free. Where graphs of all chunks
- * that fit are kept anyway (`retain: 'auto'`), and for encoders whose graph's size is not known, the first size stays.
+ * The chunk size that `'auto'` stands for. The first step uses the encoder's own size. On a GPU that step shows how much
+ * memory a token needs, and later chunks fill a share of the free memory. The first size stays with `retain: 'auto'`, which
+ * gives free memory to graphs, and for encoders whose graph size is not known.
  */
 export class AutomaticChunk {
   readonly #retain: Retain;
   readonly #available: (device: string) => number;
   /** Encoders whose chunks are automatic. */
   readonly #encoders = new Set<AnyEncoder>();
-  /** Bytes that a token of a chunk at work takes, as measured, and those that kept graphs take. */
+  /** Measured bytes per token of a running chunk. */
   #bytes: Map<AnyEncoder, number> | null = null;
+  /** Measured bytes of the kept graphs. */
   #kept = 0;
   #divisor = 1;
   readonly #tokens = new Map<AnyEncoder, number>();
@@ -66,9 +67,9 @@ export class AutomaticChunk {
     const graphs = (some: readonly PlannedJob[]): number => some.reduce((sum, job) => sum + graph(job), 0);
     const all = graphs(jobs);
     const promised = typeof this.#retain === 'object' ? Math.min(this.#retain.bytes, all) : 0;
-    // A budget for the graphs of all chunks leaves nothing to be encoded twice.
+    // A budget for the graphs of all chunks: no chunk is encoded twice.
     if (promised === all) return;
-    // How many times its graph a chunk at work takes: gradients and the products of a layer come on top.
+    // Memory of a running chunk in multiples of its graph: gradients and a layer's products come on top.
     const one = Math.max(...[...largest.values()].map(graph));
     const others = Math.max(0, graphs(jobs.filter(({ retain }) => retain)) - one);
     const times = Math.max(1, (peak - before - others) / one);
@@ -80,7 +81,7 @@ export class AutomaticChunk {
   #fill(encoder: AnyEncoder, bytesPerToken: number): number {
     const room = Math.max(0, this.#available(encoder.device) - this.#kept) * SHARE;
     const tokens = Math.min(MOST_TOKENS, room / bytesPerToken);
-    // The step divides every size by what memory that ran out has taught it: what was measured is measured with that.
+    // The step divides every size by the divisor, which the measurement already includes.
     return Math.max(GRAIN, Math.floor(tokens / GRAIN) * GRAIN) * this.#divisor;
   }
 }

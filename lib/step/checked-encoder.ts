@@ -8,9 +8,9 @@ import { requireTicket } from './chunk-checks.js';
 import type { AnyEncoder, Chunk, EncodedChunk, ForwardOptions, ReplayTicket } from './encoder.js';
 
 /**
- * An encoder as a step uses it. It may be of the caller's own making, so what it gives is looked at.
+ * An encoder as a step uses it. Users may write their own encoders, so the results are checked.
  *
- * @throws GradCacheError each method: `INPUT`, `DEVICE` for what the encoder gives, besides what it throws itself
+ * @throws GradCacheError each method: `INPUT` or `DEVICE` for a wrong result; errors of the encoder pass through
  */
 export class CheckedEncoder implements AnyEncoder {
   readonly #encoder: AnyEncoder;
@@ -90,7 +90,7 @@ export class CheckedEncoder implements AnyEncoder {
   }
 }
 
-/** The encoders of the towers, of which tied ones stay one. */
+/** Wraps each encoder once, so that tied towers stay tied. */
 export function checkedEncoders(encoders: readonly AnyEncoder[]): CheckedEncoder[] {
   const checked = new Map<AnyEncoder, CheckedEncoder>();
   return encoders.map((encoder, tower) => {

@@ -1,5 +1,5 @@
 /*
- * What the methods of an encoder are given: a program in JavaScript, or a loop of one's own, may give anything.
+ * Checks the arguments of an encoder's methods, which users also call from their own loops.
  */
 import { types } from 'node:util';
 import { requireBoolean, requireCount, refused } from '../options/option-values.js';
@@ -25,14 +25,14 @@ export function requireForwardOptions(options: unknown): void {
   requireCount('group', group, 0);
 }
 
-/** @throws GradCacheError `INPUT` for what no forwardChunk gives, or backwardChunk takes */
+/** @throws GradCacheError `INPUT` unless the ticket is one of forwardChunk's and the gradients are a tensor */
 export function requireBackward(ticket: unknown, gradients: unknown, group: unknown): void {
   requireTicket('the ticket', ticket);
   if (!(gradients instanceof Tensor)) throw refused('gradients', gradients, 'a Tensor');
   requireCount('group', group, 0);
 }
 
-/** @throws GradCacheError `INPUT` for what no forwardChunk gives */
+/** @throws GradCacheError `INPUT` unless it is a ticket of forwardChunk */
 export function requireTicket(name: string, ticket: unknown): asserts ticket is ReplayTicket {
   const { seed, graph } = (ticket ?? {}) as { seed?: unknown; graph?: unknown };
   if (graph !== null && !(graph instanceof Tensor))

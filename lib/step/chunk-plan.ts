@@ -4,7 +4,7 @@ import { refused } from '../options/option-values.js';
 /** A number of rows or of tokens. */
 export type FixedChunkSize = { readonly sequences: number } | { readonly tokens: number };
 
-/** How much is encoded at once: a number of rows, a number of tokens, or what is found to be right. */
+/** How much is encoded at once: a number of rows, a number of tokens, or `'auto'`. */
 export type ChunkSize = FixedChunkSize | 'auto';
 
 /** The rows of one chunk and the sum of their lengths. */
@@ -14,13 +14,13 @@ export interface PlannedChunk {
 }
 
 /**
- * Cuts a batch into chunks. Rows are taken longest first, so that a chunk's rows are of about one length and a chunk
- * that does not fit into memory fails early; the loss puts them back into their places, so the order is free.
+ * Cuts a batch into chunks, longest rows first: the rows of a chunk have similar lengths, and a chunk that does not fit
+ * into memory fails early. The order is free, since representations go back to their rows' places before the loss.
  *
- * By sequences, each chunk but the last has as many rows as asked. By tokens, a chunk's lengths add up to no more than
- * asked, and the chunks share the tokens evenly; a row longer than that is a chunk by itself.
+ * With `sequences`, each chunk but the last has that many rows. With `tokens`, a chunk's lengths add up to at most that
+ * number, and the chunks share the tokens evenly; a longer row is a chunk by itself.
  *
- * @throws GradCacheError `INPUT` for a size that is not a positive integer, or lengths that are none
+ * @throws GradCacheError `INPUT` for a size or a length that is not a positive integer
  */
 export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedChunk[] {
   if (!types.isInt32Array(lengths) || lengths.some((length) => length < 0))
@@ -32,7 +32,7 @@ export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedCh
   let tokens = 0;
   let used = 0;
   let left = lengths.reduce((sum, length) => sum + length, 0);
-  // What is left is shared evenly among as few chunks as the size allows, so that none is but a scrap of the others.
+  // The rest is shared evenly among as few chunks as the size allows, so that no chunk is tiny.
   const share = (): number => ('tokens' in size ? left / Math.ceil(left / limit) : Infinity);
   let fair = share();
   const close = (end: number): void => {
@@ -66,10 +66,10 @@ export function isChunkSize(size: unknown): size is FixedChunkSize {
   return Number.isSafeInteger(limit) && (limit as number) >= 1 && Object.keys(size as object).length === 1;
 }
 
-/** Rows longer than this are not counted by length: the counts would take more memory than the rows. */
+/** With rows longer than this, the counts of a counting sort would need more memory than the rows. */
 const LONGEST_COUNTED = 2 ** 20;
 
-/** Row numbers by falling length, equal ones in their order: a counting sort, as long as no length is huge. */
+/** Row numbers by falling length; rows of equal length keep their order. A counting sort, unless a length is huge. */
 function longestFirst(lengths: Int32Array): Int32Array {
   let longest = 0;
   for (const length of lengths) longest = Math.max(longest, length);

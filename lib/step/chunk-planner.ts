@@ -23,13 +23,13 @@ export interface Job extends PlannedJob {
   readonly retain: boolean;
 }
 
-/** Cuts batches into chunks, of the size asked for or of what memory has taught. */
+/** Cuts batches into chunks and makes them smaller when memory runs out. */
 export class ChunkPlanner {
   readonly #encoders: readonly AnyEncoder[];
   readonly #chunk: ChunkSize | readonly ChunkSize[];
   readonly #automatic: AutomaticChunk;
   #retain: Retain;
-  /** What chunk sizes are divided by: doubled each time memory runs out, for good. */
+  /** Chunk sizes are divided by this. It doubles each time memory runs out, and stays so. */
   #divisor = 1;
 
   constructor(
@@ -55,7 +55,7 @@ export class ChunkPlanner {
   /**
    * The lengths of the rows of each tower's batch, and how many rows were cut to the greatest length.
    *
-   * @throws GradCacheError `INPUT`, `SHAPE` for batches that the encoders do not take
+   * @throws GradCacheError `INPUT`, `SHAPE` for a batch that its encoder refuses
    */
   measure(batches: readonly never[]): { readonly lengths: Int32Array[]; readonly truncated: number } {
     if (batches.length !== this.#encoders.length)
@@ -68,8 +68,8 @@ export class ChunkPlanner {
   /**
    * The chunks of a step, in the order of their first pass.
    *
-   * @param lengths of the rows of each tower's batch
-   * @param seed of the step
+   * @param lengths the lengths of each tower's rows
+   * @param seed the seed of the step
    */
   plan(batches: readonly never[], lengths: readonly Int32Array[], seed: number): Job[] {
     const sizes = this.sizes();
@@ -80,7 +80,7 @@ export class ChunkPlanner {
         chunk: { batch: batches[tower]!, rows, tokens },
       })),
     );
-    // A tower that lists nothing to train most likely has no graph that could be kept.
+    // A tower without trainable parameters most likely has no graph to keep.
     const training = new Set(this.#encoders.filter(trains));
     const trained = jobs.filter(({ encoder }) => training.has(encoder));
     const kept = new Set(
@@ -94,10 +94,10 @@ export class ChunkPlanner {
   }
 
   /**
-   * Attempts a step, anew with less at once as long as memory runs out.
+   * Runs a step, and again with smaller chunks whenever memory runs out.
    *
-   * @param plan gives the chunks of an attempt
-   * @param attempt is told how many went before
+   * @param plan returns the chunks of an attempt
+   * @param attempt runs them; `retries` attempts failed before
    */
   async retried<T>(
     plan: () => Job[],
@@ -112,14 +112,14 @@ export class ChunkPlanner {
         if (!isOutOfMemory(error)) throw error;
         const fatal = this.#makeRoom(jobs, error);
         if (fatal === null) continue;
-        // What was learnt from a step that cannot be taken is of no use to the next.
+        // A step that fits at no size says nothing about the next step.
         [this.#divisor, this.#retain] = [divisor, retain];
         throw fatal;
       }
     }
   }
 
-  /** Makes the next attempt smaller: by half, or without the last graph where the loss needs its room. Null, or why it cannot. */
+  /** Makes the next attempt smaller: half the chunk size, or no kept graph if the loss needs room. Returns null, or why not. */
   #makeRoom(jobs: readonly Job[], error: GradCacheError): GradCacheError | null {
     const kept = jobs.filter(({ retain }) => retain).length;
     if (error instanceof OutOfMemoryBesideChunks) return error;
@@ -140,7 +140,7 @@ export class ChunkPlanner {
   }
 }
 
-/** The lengths of a tower's batch. What the tower refuses of it says which of the inputs it is. */
+/** The lengths of a tower's batch. An error of the encoder is given the number of the input. */
 function lengthsOf(encoder: AnyEncoder, batch: never, tower: number): Int32Array {
   try {
     return encoder.lengths(batch);

@@ -1,7 +1,7 @@
 import { throwIfAborted } from '../options/abort.js';
 import { native } from '../addon/native.js';
 
-/** Chunks that are given to the engine before the first of them is done: enough that it never waits for JavaScript. */
+/** Chunks queued in the engine at once: enough that it never waits for JavaScript. */
 export const AHEAD = 4;
 
 let lastGroup = 0;
@@ -10,7 +10,7 @@ let lastGroup = 0;
 export interface ChunkRun<T> {
   readonly count: number;
   readonly signal?: AbortSignal | undefined;
-  /** Chunks that may be running when chunk `index` starts; default: a few, none of which waits for JavaScript. */
+  /** How many chunks may be queued or running before chunk `index` starts; default: a few. */
   readonly ahead?: (index: number) => number;
   /** Starts chunk `index`. Native work is submitted under `group`, which an abort cancels. */
   readonly launch: (index: number, group: number) => Promise<T>;
@@ -19,8 +19,8 @@ export interface ChunkRun<T> {
 }
 
 /**
- * Runs chunks with a few queued ahead. At an abort or a failure, those that have not begun are cancelled, the one under
- * way is waited for, and the first error is thrown.
+ * Runs chunks with a few queued ahead. After an abort or a failure, it cancels the queued chunks, waits for the running
+ * one and throws the first error.
  *
  * @throws GradCacheError `ABORTED` when the signal fires, or whatever `launch` or `done` throws
  */
@@ -62,7 +62,7 @@ export async function inOrder<T>({
   }
 }
 
-/** Frees what a chunk gave that nobody will look at. */
+/** Frees the result of a chunk that finished after the failure. */
 function disposeOf(value: unknown): void {
   if (typeof value !== 'object' || value === null) return;
   if (isDisposable(value)) value.dispose();

@@ -10,13 +10,10 @@ export interface Chunk<Batch> {
   readonly tokens: number;
 }
 
-/**
- * What the second pass needs to repeat a chunk exactly: the seed of its dropout, and the graph of its first forward
- * where that was kept.
- */
+/** What the second pass needs to repeat a chunk exactly: the seed of its dropout, and the first forward's graph if kept. */
 export interface ReplayTicket {
   readonly seed: number;
-  /** Representations that still hang on their graph; null where the chunk is to be encoded again. */
+  /** Representations with their graph; null if the chunk must be encoded again. */
   readonly graph: Tensor | null;
 }
 
@@ -26,37 +23,34 @@ export interface ForwardOptions {
   readonly seed: number;
   /** Keeps the graph in the ticket, so that the second pass does not encode the chunk again. */
   readonly retain?: boolean;
-  /** Names chunks that are cancelled together; 0: none. */
+  /** Number of a group of chunks that are cancelled together; 0: no group. */
   readonly group?: number;
 }
 
 /** Representations of a chunk, without a graph, and the ticket to repeat it. */
 export interface EncodedChunk {
-  /** [rows, dimension]; with `counts`, those of all rows one after the other, [sum of counts, dimension]. */
+  /** [rows, dimension]; with `counts` [sum of counts, dimension], row after row. */
   readonly representations: Tensor;
-  /**
-   * How many representations each row has, at least one; where it is missing, one each. All chunks of an encoder give it,
-   * or none does.
-   */
+  /** Representations of each row, at least one. Default: one each. Either all chunks of an encoder have counts or none. */
   readonly counts?: Int32Array | undefined;
   readonly ticket: ReplayTicket;
-  /** Whether they depend on nothing that requires a gradient: the chunk then has no second pass. Default: false. */
+  /** True if the representations depend on nothing trainable; the chunk then has no second pass. Default: false. */
   readonly frozen?: boolean;
 }
 
 /**
- * An encoder as the two-pass step sees it: {@link TextEncoder}, or {@link ModuleEncoder} around a class of one's own.
- * `Batch` is what one tower takes for one step.
+ * An encoder as the two-pass step sees it: {@link TextEncoder}, or {@link ModuleEncoder} around your own class.
+ * `Batch` is one tower's input of one step.
  */
 export interface Encoder<Batch = unknown> {
   /** Where the encoder lives: `'cpu'` or `'cuda:N'`. */
   readonly device: string;
   /**
-   * Whether chunks wait in the engine's queue for those before them. An encoder without it is given one chunk at a time in
-   * the second pass, so that no more than one graph is alive.
+   * True if chunks wait in the engine's queue for the earlier ones. Otherwise the second pass starts one chunk at a time,
+   * so that at most one graph is alive.
    */
   readonly queues?: boolean;
-  /** Length of a representation, where it is known before the first: memory for all of them is then left by `retain: 'auto'`. */
+  /** Length of a representation, if known in advance: `retain: 'auto'` then leaves memory for all of them. */
   readonly trainedDimension?: number | undefined;
   /** The chunk size that `'auto'` begins with. */
   readonly automaticChunk: FixedChunkSize;
@@ -67,11 +61,11 @@ export interface Encoder<Batch = unknown> {
   /** Step 1 for one chunk: representations without a graph (Gao et al. 2021, 3.2). */
   forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk>;
   /**
-   * Step 3 for one chunk: encodes it again as the ticket says and runs backward seeded with `gradients`, of the
-   * representations' shape; parameter gradients add up. A ticket with a graph is used up by it.
+   * Step 3 for one chunk: encodes it again with the ticket's seed, or uses the ticket's graph, and runs backward from
+   * `gradients`, which have the representations' shape. Parameter gradients add up. A graph can be used once.
    *
-   * @param before to be awaited with the chunk's representations when their graph stands and its backward has not begun,
-   * where that may reach tensors that `parameters()` does not name: a step that fails puts their gradients back
+   * @param before an encoder whose backward may reach tensors outside `parameters()` awaits it with the chunk's
+   * representations just before that backward: a step that fails then restores their gradients too
    */
   backwardChunk(
     chunk: Chunk<Batch>,
@@ -80,7 +74,7 @@ export interface Encoder<Batch = unknown> {
     group?: number,
     before?: (representations: Tensor) => Promise<void>,
   ): Promise<void>;
-  /** What keeping a chunk's graph would take, in bytes; null when that is not known. */
+  /** Bytes that keeping a chunk's graph would need; null if not known. */
   graphBytes(chunk: Chunk<Batch>): number | null;
   /** The parameters that training changes. */
   parameters(): Parameter[];
@@ -89,17 +83,17 @@ export interface Encoder<Batch = unknown> {
 /** An encoder of any kind of batch. */
 export type AnyEncoder = Encoder<never>;
 
-/** What an encoder takes for one step; of an encoder of any kind: unknown. */
+/** The batch type of an encoder; `unknown` for an encoder of any kind. */
 type BatchOf<Any> = Any extends Encoder<infer Batch> ? ([Batch] extends [never] ? unknown : Batch) : never;
 
-/** What every one of the encoders takes. */
+/** The batch type that every one of the encoders accepts. */
 type CommonBatch<Any> = (Any extends AnyEncoder ? (batch: BatchOf<Any>) => void : never) extends (
   batch: infer Batch,
 ) => void
   ? Batch
   : never;
 
-/** One batch for each tower in its place, or a list of batches that any of the towers takes; or promises of them. */
+/** One batch for each tower in order, or a list of batches that every tower accepts; each may be a promise. */
 export type StepInputs<Encoders extends readonly AnyEncoder[]> =
   | {
       readonly [Tower in keyof Encoders]: BatchOf<Encoders[Tower]> | PromiseLike<BatchOf<Encoders[Tower]>>;

@@ -32,11 +32,11 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
    *
    * - `'last'` (default): the last chunk. The second pass needs its graph first, so it costs memory only during the loss.
    * - `'auto'`: as many of the last chunks as the device has room for, at least one.
-   * - `{ bytes }`: as many of the last chunks as fit into that many bytes; 0: none. A chunk whose size is not known, as
-   *   that of a {@link ModuleEncoder}, does not fit.
+   * - `{ bytes }`: as many of the last chunks as fit into that many bytes; 0: none. A chunk of unknown size, such as a
+   *   {@link ModuleEncoder}'s, does not fit.
    */
   readonly retain?: Retain;
-  /** Steps whose mean makes one update: gradients are multiplied by its inverse; default: 1. */
+  /** Number of steps that make one update; gradients are divided by it. Default: 1. */
   readonly accumulate?: number;
   /** Seed of the dropout masks. Default: 0. */
   readonly seed?: number;
@@ -44,19 +44,19 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
 
 /** Options of one {@link GradCache.step}. */
 export interface StepOptions {
-  /** Stops the step after the chunk under way; gradients are then as before the step. */
+  /** Stops the step after the current chunk and restores the gradients. */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: StepProgress) => void) | undefined;
   /** Keyword arguments of the loss. */
   readonly loss?: LossOptions;
-  /** Replaces the seed that the step would draw from the option `seed` and its number. */
+  /** Replaces the seed that the step derives from the option `seed` and the step's number. */
   readonly seed?: number;
 }
 
 /** Where a step is. */
 export interface StepProgress {
   readonly phase: 'forward' | 'loss' | 'backward';
-  /** Chunks of the phase that are done, and how many there are. */
+  /** Chunks of the phase that are done, and chunks in all. */
   readonly chunk: number;
   readonly chunks: number;
   /** Rows and tokens of the phase that are done. */
@@ -77,7 +77,7 @@ export interface StepResult {
   readonly chunks: number;
   /** Chunks whose graph was kept, so that they were encoded once. */
   readonly retained: number;
-  /** How often the step began anew, with half the chunk, because memory had run out. */
+  /** How often the step started again, with half the chunk, because memory ran out. */
   readonly retries: number;
   readonly milliseconds: {
     readonly forward: number;
@@ -85,11 +85,11 @@ export interface StepResult {
     readonly backward: number;
     readonly total: number;
   };
-  /** The most memory in use during the step, in bytes: of the device, or the process's resident size on the CPU. */
+  /** Peak memory during the step, in bytes: the device's, or on the CPU the process's resident size. */
   readonly peakMemory: number;
 }
 
-/** What an encoder has beside `forwardChunk`. */
+/** The methods of an encoder besides `forwardChunk`. */
 const METHODS = ['backwardChunk', 'lengths', 'truncated', 'graphBytes', 'parameters'] as const;
 
 /**
@@ -132,7 +132,7 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   if (seed !== undefined) requireSeed(seed);
 }
 
-/** As {@link checkOptions}, for what a step is given. */
+/** Checks the arguments of a step, as {@link checkOptions} does. @throws GradCacheError `INPUT` */
 export function checkStep(inputs: readonly unknown[], options: StepOptions): void {
   if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
   checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed']);

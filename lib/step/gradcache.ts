@@ -1,7 +1,7 @@
 /*
- * The gradient-cache step of Gao et al. 2021 (3.2). examples/by-hand.ts is the same step in forty lines, without what the
- * files beside this one do: the cut into chunks and its retries (chunk-planner.ts), the order of chunks in the engine
- * (chunk-queue.ts), clock and memory (step-meter.ts), and the way back where a step fails (pass.ts).
+ * The gradient-cache step of Gao et al. 2021 (3.2). examples/by-hand.ts is the same step in forty lines. The files beside
+ * this one cut chunks and retry (chunk-planner.ts), queue chunks in the engine (chunk-queue.ts), measure time and memory
+ * (step-meter.ts), and undo a step that fails (pass.ts).
  */
 import { GradCacheError } from '../errors.js';
 import { withGradients, type LossWithGradients } from '../losses/loss.js';
@@ -27,20 +27,20 @@ import { Pass } from './pass.js';
 import { StepMeter } from './step-meter.js';
 
 /**
- * The gradient-cache step (Gao et al. 2021): the gradient of a contrastive loss over the whole batch, exactly, at the
- * memory of a chunk.
+ * The gradient-cache step (Gao et al. 2021): the exact gradient of a contrastive loss over the whole batch, in the memory
+ * of one chunk.
  */
 export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly AnyEncoder[]> {
   readonly #encoders: readonly CheckedEncoder[];
   readonly #loss: LossWithGradients;
   readonly #planner: ChunkPlanner;
   readonly #seed: number;
-  /** What gradients are multiplied by. */
+  /** Gradients are multiplied by this: 1 / accumulate. */
   readonly #weight: number;
   #steps = 0;
   #running = false;
 
-  /** @throws GradCacheError `INPUT` for options that do not fit each other */
+  /** @throws GradCacheError `INPUT` for a wrong option, or options that do not fit together */
   constructor(options: GradCacheOptions<Encoders>) {
     checkOptions(options);
     const { encoders, loss, seed = 0, accumulate = 1 } = options;
@@ -51,7 +51,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     this.#weight = 1 / accumulate;
   }
 
-  /** Parameters of all towers and of the loss, each once, however many encoders share it. */
+  /** Parameters of all towers and of the loss. One that encoders share is listed once. */
   parameters(): Parameter[] {
     return [...this.#parameters().list];
   }
@@ -62,20 +62,20 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     return new ParameterSet([...ofEncoders, ...ofLoss]);
   }
 
-  /** The chunk size of each tower in the next step: what `'auto'`, and memory that ran out, have made of it so far. */
+  /** The chunk size of each tower in the next step, as `'auto'` and retries have set it. */
   chunkSizes(): FixedChunkSize[] {
     return this.#planner.sizes();
   }
 
   /**
-   * Adds the gradient of the loss over the whole batch to the parameters' gradients; the update is the optimizer's.
+   * Adds the gradient of the loss over the whole batch to the parameters' gradients. The optimizer makes the update.
    *
    * @param inputs one batch for each tower, or a promise of it
-   * @throws GradCacheError `INPUT`, `SHAPE`, `NON_FINITE`, `ABORTED`, `OUT_OF_MEMORY`, or what a loss or encoder of one's
-   * own throws. Gradients are then as they were before the step.
+   * @throws GradCacheError `INPUT`, `SHAPE`, `NON_FINITE`, `ABORTED`, `OUT_OF_MEMORY`; also whatever your own loss or
+   * encoder throws. A step that fails restores the gradients.
    */
   async step(inputs: StepInputs<Encoders>, options: StepOptions = {}): Promise<StepResult> {
-    // A step that is refused leaves none of its inputs to be rejected unheard.
+    // If the step is refused, rejected inputs must not become unhandled rejections.
     const all = Promise.all(Array.isArray(inputs) ? inputs : []);
     all.catch(() => undefined);
     checkStep(inputs, options);
@@ -103,7 +103,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     }
   }
 
-  /** The three steps of the paper. Where one fails, the gradients are as they were. */
+  /** The three steps of the paper. If one fails, the gradients are restored. */
   async #attempt(
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
@@ -131,7 +131,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     }
   }
 
-  /** Step 1: every chunk without a graph (or keeping it, where memory was granted); representations go to their rows. */
+  /** Step 1: encodes every chunk, keeping only the planned graphs, and caches the representations by row. */
   async #encode(pass: Pass): Promise<void> {
     const { jobs, cache, encoded, options } = pass;
     const report = pass.progress('forward', jobs);
@@ -167,9 +167,9 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   }
 
   /**
-   * Step 3: every chunk again with its graph, seeded with its rows of the cache. Last chunk first, so that kept graphs
-   * are freed before others are made; the order is the same with and without them, and so is every bit of the result.
-   * Chunks that depend on nothing to train are left out.
+   * Step 3: encodes every chunk again with a graph and runs backward from its rows of the cache. The last chunk goes first,
+   * so that kept graphs are freed before others are made. The order is the same without kept graphs, and so is every bit of
+   * the result. Chunks that depend on nothing trainable are skipped.
    */
   async #backward(pass: Pass): Promise<void> {
     const { jobs, cache, encoded, options } = pass;

@@ -7,7 +7,7 @@ export function isOutOfMemory(error: unknown): error is GradCacheError {
   return error instanceof GradCacheError && error.code === 'OUT_OF_MEMORY';
 }
 
-/** Memory ran out in the loss, where smaller chunks help only as far as fewer graphs are kept meanwhile. */
+/** Memory ran out in the loss. Smaller chunks do not help, but keeping fewer graphs does. */
 export class OutOfMemoryInLoss extends GradCacheError {
   constructor(rows: number, cause: GradCacheError) {
     super(
@@ -19,7 +19,7 @@ export class OutOfMemoryInLoss extends GradCacheError {
   }
 }
 
-/** Memory ran out in what does not depend on the size of the chunks. */
+/** Memory ran out in a part that does not depend on the chunk size. */
 export class OutOfMemoryBesideChunks extends GradCacheError {
   constructor(cause: GradCacheError) {
     super(
@@ -31,23 +31,23 @@ export class OutOfMemoryBesideChunks extends GradCacheError {
   }
 }
 
-/** Throws an error of the copy of gradients as what it is. */
+/** Rethrows an error of copying gradients; out of memory becomes {@link OutOfMemoryBesideChunks}. */
 export function besideChunks(error: unknown): never {
   throw isOutOfMemory(error) ? new OutOfMemoryBesideChunks(error) : error;
 }
 
-/** Throws an error of the loss as what it is. */
+/** Rethrows an error of the loss; out of memory becomes {@link OutOfMemoryInLoss}. */
 export function inLoss(error: unknown, rows: number): never {
   throw isOutOfMemory(error) ? new OutOfMemoryInLoss(rows, error) : error;
 }
 
-/** Whether half of these chunks would be no smaller: single rows, of which at most one keeps its graph. */
+/** True if chunks cannot be made smaller: all are single rows, and at most one keeps its graph. */
 export function smallest(jobs: readonly Job[]): boolean {
   const kept = jobs.filter(({ retain }) => retain).length;
   return kept <= 1 && jobs.every(({ chunk }) => chunk.rows.length === 1);
 }
 
-/** What is thrown when not even single rows fit. */
+/** The error when not even single rows fit. */
 export function tooSmall(jobs: readonly Job[], cause: GradCacheError): GradCacheError {
   const longest = jobs.reduce((most, { chunk }) => Math.max(most, chunk.tokens), 0);
   return new GradCacheError(

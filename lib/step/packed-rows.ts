@@ -5,16 +5,15 @@ import { call } from '../tensor/operators.js';
 import { putRows } from '../tensor/rows.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** The greatest number that the numbers of representations, 32 bits, can count to. */
+/** The most representations that 32-bit offsets can address. */
 const MOST = 2 ** 31 - 1;
 
 /**
- * The representations of one tower in one tensor, in the order of the batch's rows, whatever the order in which chunks
- * bring them.
+ * The representations of one tower in one tensor, in the order of the batch's rows. Chunks may come in any order.
  *
- * A row has one representation: that of row k is then number k, and a chunk's go to their places at once. Or a row has
- * several, one for each of its tokens: those of row k are numbers offsets[k] to offsets[k + 1] - 1. Where they go is known
- * when the last chunk has come; until then the chunks' are kept as they came.
+ * If each row has one representation, row k's is number k, and a chunk's are put into their places at once. If rows have
+ * several, such as one for each token, row k's are numbers offsets[k] to offsets[k + 1] - 1. Their places are known only
+ * after the last chunk; until then the chunks are kept as they came.
  */
 export class PackedRows {
   readonly rows: number;
@@ -35,12 +34,12 @@ export class PackedRows {
     return this.#filled.size;
   }
 
-  /** All representations; null before the last `put`. */
+  /** All representations; null until the last `put`. */
   get values(): Tensor | null {
     return this.#filled.size === this.rows ? this.#values : null;
   }
 
-  /** [rows + 1], from the last `put` on; null where each row has one representation. */
+  /** [rows + 1], known after the last `put`; null if each row has one representation. */
   get offsets(): Int32Array | null {
     return this.#offsets;
   }
@@ -67,7 +66,7 @@ export class PackedRows {
     return places;
   }
 
-  /** Frees the representations; where they were is still known. */
+  /** Frees the representations. Their places stay known. */
   release(): void {
     for (const { representations } of this.#waiting) representations.dispose();
     this.#waiting = [];
@@ -143,7 +142,7 @@ function requireMatrix({ shape }: Tensor, rows: number, count: number): number {
   );
 }
 
-/** @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for representations that no one tensor holds with those of the first chunk */
+/** @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for representations unlike those of the first chunk */
 function requireAlike({ shape, dtype, device }: Tensor, first: Tensor | undefined): void {
   if (first === undefined) return;
   for (const [code, found, wanted] of [
@@ -156,7 +155,7 @@ function requireAlike({ shape, dtype, device }: Tensor, first: Tensor | undefine
   }
 }
 
-/** @throws GradCacheError `INPUT`, `SHAPE` for what are no numbers of representations of so many rows */
+/** @throws GradCacheError `INPUT`, `SHAPE` unless it counts the representations of `rows` rows, at least one each */
 export function requireCounts(counts: unknown, rows: number): asserts counts is Int32Array {
   if (!types.isInt32Array(counts))
     throw refused('the number of representations of each row', counts, 'an Int32Array');

@@ -7,14 +7,14 @@ import type { StepOptions, StepResult } from './gradcache-options.js';
 import { besideChunks } from './out-of-memory.js';
 import { RepresentationCache } from './representation-cache.js';
 
-/** What the two passes over the chunks of a step share, and how a step that fails is undone. */
+/** The state that the two passes of a step share. It also undoes a step that fails. */
 export class Pass {
   readonly jobs: readonly Job[];
   readonly options: StepOptions;
   readonly cache: RepresentationCache;
-  /** By job, as far as the first pass has come: what it leaves of a chunk beside the representations in the cache. */
+  /** For each chunk that the first pass has encoded, its result without the representations. */
   readonly encoded: Omit<EncodedChunk, 'representations' | 'counts'>[] = [];
-  /** What the step is about to do, as its result tells it. */
+  /** The counts of the step's result. */
   readonly counts: Pick<StepResult, 'pairs' | 'sequences' | 'tokens' | 'chunks' | 'retained'>;
   /** The gradients before the step. */
   readonly #before: GradientSnapshot;
@@ -39,7 +39,7 @@ export class Pass {
     this.#before = before;
   }
 
-  /** @param lengths of the rows of each tower */
+  /** @param lengths the lengths of each tower's rows */
   static async begin(
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
@@ -49,12 +49,12 @@ export class Pass {
     return new Pass(jobs, lengths, options, await parameters.snapshot().catch(besideChunks));
   }
 
-  /** To be awaited before a backward from `root`, which may reach tensors that no list of parameters names. */
+  /** Await this before a backward from `root` that may reach tensors outside every `parameters()`. */
   async beforeBackward(root: Tensor): Promise<void> {
     await this.#before.addBelow(root).catch(besideChunks);
   }
 
-  /** Tells the caller of each chunk of a phase that is done. */
+  /** A function that reports each finished chunk of a phase to the caller. */
   progress(phase: 'forward' | 'backward', jobs: readonly Job[]): (done: Chunk<never>) => void {
     let chunk = 0;
     let rows = 0;
@@ -66,7 +66,7 @@ export class Pass {
     };
   }
 
-  /** Puts the gradients back as they were before the step. */
+  /** Restores the gradients. */
   undo(): void {
     this.#before.restore();
     this.cache.restore();

@@ -15,11 +15,11 @@ import { PackedRows } from './packed-rows.js';
 
 /**
  * The representations of a whole batch and, after {@link RepresentationCache.compute}, the loss's gradient with respect
- * to each of them: what Gao et al. 2021 (3.2) call the representation gradient cache. It holds (representations x
- * dimension) numbers twice for each tower, and nothing of any encoder.
+ * to each of them: the representation gradient cache of Gao et al. 2021 (3.2). For each tower it holds two tensors of
+ * (representations x dimension) numbers, and nothing of any encoder.
  *
- * A row of the batch has one representation, or several: a text may have one for each of its tokens. Those of a tower
- * then lie packed in one tensor, row after row; `offsets` say where each row's begin.
+ * A row has one representation, or several, such as one for each token of a text. Several lie packed in one tensor, row
+ * after row; `offsets` say where each row begins.
  */
 export class RepresentationCache {
   readonly #towers: { readonly packed: PackedRows; gradients: Tensor | null }[];
@@ -38,10 +38,10 @@ export class RepresentationCache {
   /**
    * Stores a chunk's representations in the places of its rows.
    *
-   * @param representations [rows, dimension], float32 or float64, without a graph; with `counts`, those of all rows one
-   * after the other, [sum of counts, dimension]
-   * @param counts how many representations each row has, at least one; default: one each. All chunks of a tower give them,
-   * or none does; a row whose count is given comes once.
+   * @param representations [rows, dimension], float32 or float64, without a graph; with `counts` [sum of counts,
+   * dimension], row after row
+   * @param counts how many representations each row has, at least one; default: one each. Either all chunks of a tower
+   * have counts or none. With counts, a row may be stored only once.
    * @throws GradCacheError `SHAPE`, `INPUT`, `DTYPE`, `DEVICE`
    */
   put(tower: number, rows: Int32Array, representations: Tensor, counts?: Int32Array): void {
@@ -52,8 +52,8 @@ export class RepresentationCache {
   }
 
   /**
-   * Representations of a tower, [rows, dimension], or [offsets[rows], dimension] where rows have several; the cache's own
-   * tensor.
+   * Representations of a tower: [rows, dimension], or [offsets[rows], dimension] if rows have several. The tensor belongs
+   * to the cache.
    *
    * @throws GradCacheError `INPUT` before the last `put`
    */
@@ -65,8 +65,8 @@ export class RepresentationCache {
   }
 
   /**
-   * Where the rows of a tower begin in its representations, and at [rows] the end of the last, from the last `put` on; null
-   * where each row has one representation.
+   * [rows + 1]: where each row of a tower begins in its representations, then their end. Known after the last `put`; null
+   * if each row has one representation.
    */
   offsets(tower: number): Int32Array | null {
     return this.#tower(tower).packed.offsets;
@@ -75,10 +75,10 @@ export class RepresentationCache {
   /**
    * Computes the loss over all representations and caches its gradients.
    *
-   * @param weight what the gradients are multiplied by; 1 / k where k steps are accumulated
+   * @param weight gradients are multiplied by this: 1 / k if k steps are accumulated
    * @param trained the towers whose gradients are wanted; default: all
    * @returns the loss, without the weight
-   * @throws GradCacheError `NON_FINITE`, `SHAPE`, `DEVICE`, `INPUT`, or what a loss of one's own throws
+   * @throws GradCacheError `NON_FINITE`, `SHAPE`, `DEVICE`, `INPUT`; also whatever your own loss throws
    */
   async compute(
     loss: Loss,
@@ -108,12 +108,12 @@ export class RepresentationCache {
     return result.loss;
   }
 
-  /** Takes back what {@link RepresentationCache.compute} added to gradients of a loss's own tensors, for a step that fails. */
+  /** Undoes what {@link RepresentationCache.compute} added to gradients of the loss's own tensors, if the step fails. */
   restore(): void {
     this.#undo?.restore();
   }
 
-  /** dL/d(representation) of some rows of a tower, in the form in which `put` took them: the seed of their chunk's backward. */
+  /** dL/d(representation) of some rows of a tower, in the layout of `put`: the seed of their chunk's backward. */
   gradients(tower: number, rows: Int32Array): Tensor {
     const { gradients, packed } = this.#tower(tower);
     requireRows(rows, packed.rows);
@@ -122,7 +122,7 @@ export class RepresentationCache {
     return takeRows(gradients, packed.places(rows));
   }
 
-  /** Frees the representations. Their gradients, all that the second pass needs, stay. */
+  /** Frees the representations. Their gradients stay: the second pass needs nothing else. */
   releaseRepresentations(): void {
     for (const { packed } of this.#towers) packed.release();
   }
@@ -139,7 +139,7 @@ export class RepresentationCache {
     this.dispose();
   }
 
-  /** A loss that does not know of offsets would take each representation for a row. @throws GradCacheError `INPUT` */
+  /** A loss that ignores offsets would treat each representation as a row. @throws GradCacheError `INPUT` */
   #withOffsets(loss: Loss, options: LossOptions): LossOptions {
     const offsets = this.#towers.map(({ packed }) => packed.offsets);
     const several = offsets.findIndex((of) => of !== null);
@@ -169,7 +169,7 @@ export class RepresentationCache {
   }
 }
 
-/** @throws GradCacheError `INPUT` for what are no numbers of a tower's rows */
+/** @throws GradCacheError `INPUT` unless they are row numbers of the tower */
 function requireRows(rows: unknown, count: number): void {
   if (!types.isInt32Array(rows)) throw refused('rows', rows, 'an Int32Array');
   const outside = rows.find((row) => row < 0 || row >= count);
@@ -177,7 +177,7 @@ function requireRows(rows: unknown, count: number): void {
     throw new GradCacheError('INPUT', `row ${outside} is not one of the ${count} rows of its tower`);
 }
 
-/** What takes back the loss's own gradients, however wrong the rest of its result is. @throws GradCacheError `INPUT` */
+/** The `undo` of a loss's result, even if the rest of the result is wrong. @throws GradCacheError `INPUT` */
 function undoOf(result: unknown): LossGradients['undo'] {
   const { undo } = (result ?? {}) as Partial<LossGradients>;
   if (undo === undefined || (typeof undo?.restore === 'function' && typeof undo.dispose === 'function'))
@@ -185,7 +185,7 @@ function undoOf(result: unknown): LossGradients['undo'] {
   throw refused("the undo of the loss's compute()", undo, 'an object with restore() and dispose()');
 }
 
-/** @throws GradCacheError `INPUT`, `NON_FINITE`, `SHAPE`, `DEVICE` for what compute() of a loss must not give */
+/** @throws GradCacheError `INPUT`, `NON_FINITE`, `SHAPE`, `DEVICE` for a wrong result of a loss's compute() */
 function requireLossGradients(
   result: unknown,
   representations: readonly Tensor[],
@@ -207,7 +207,7 @@ function requireLossGradients(
   }
 }
 
-/** @throws GradCacheError `INPUT` for no tensor; `SHAPE`, `DEVICE` for one unlike the representations */
+/** @throws GradCacheError `INPUT` unless it is a tensor; `SHAPE`, `DEVICE` for one unlike the representations */
 function requireLike(name: string, gradient: unknown, like: Tensor): void {
   if (!(gradient instanceof Tensor)) throw refused(name, gradient, 'a Tensor or null');
   for (const [code, found, wanted] of [

@@ -1,10 +1,10 @@
 import type { AnyEncoder, Chunk } from './encoder.js';
 import { memory } from '../tensor/memory.js';
 
-/** Share of the memory that is left which `'auto'` gives to graphs: the rest is for what nobody foresees. */
+/** Share of the remaining memory that `'auto'` gives to graphs. The rest is a margin. */
 const SHARE = 0.92;
 
-/** What a chunk's passes need beside its graph, in multiples of the graph: gradients and products of one layer. */
+/** Memory of a chunk's passes besides its graph, in multiples of the graph: gradients and products of one layer. */
 const WORKING = 0.35;
 
 /** Which chunks keep their graph: see {@link GradCacheOptions.retain}. */
@@ -17,12 +17,11 @@ export interface PlannedJob {
 }
 
 /**
- * How many of the last chunks keep their graph, so that they are encoded once: as many as a budget of bytes allows, from
- * the last one back. What is freed first in the second pass is then what was made last in the first.
+ * How many of the last chunks keep their graph and so are encoded once. The second pass frees them first.
  *
- * @param retain a number of bytes; `'auto'` for what the device has left beside one chunk at work, but at least one chunk,
- * as `'last'`
- * @param divisor what the budget is divided by, after memory ran out
+ * @param retain a budget in bytes; `'auto'`: what the device has left besides one running chunk, but at least one chunk;
+ * `'last'`: one chunk
+ * @param divisor the budget is divided by this; greater than 1 after memory ran out
  */
 export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divisor: number): number {
   if (jobs.length === 0) return 0;
@@ -38,9 +37,9 @@ export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divi
   for (let k = jobs.length - 1; k >= 0; k--) {
     const bytes = sizes[k];
     if (bytes === null || bytes === undefined) break;
-    // While any chunk is left to be encoded again, its graph and its work need room of their own; with none left, the work alone.
+    // A chunk that is encoded again needs room for its graph and its work; if there is none, only the work needs room.
     const reserved = largest * (k > 0 ? 1 + WORKING : WORKING);
-    // No more than the graphs take, so that a budget beyond them shrinks too when it is divided.
+    // At most what the graphs need, so that dividing a larger budget has an effect.
     const budget = Math.min(all, retain === 'auto' ? available - reserved : retain.bytes);
     if (used + bytes > budget / divisor) break;
     used += bytes;
@@ -49,7 +48,7 @@ export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divi
   return retain === 'auto' ? Math.max(1, kept) : kept;
 }
 
-/** Representations and their gradients, in float32, and a margin for a loss that makes a copy of them. */
+/** Bytes of the representations and their gradients in float32, and of a copy that a loss may make. */
 function representations(jobs: readonly PlannedJob[]): number {
   return jobs.reduce(
     (sum, { encoder, chunk }) => sum + 3 * chunk.rows.length * 4 * (encoder.trainedDimension ?? 1024),

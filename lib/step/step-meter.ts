@@ -3,7 +3,7 @@ import type { StepResult } from './gradcache-options.js';
 
 type Phase = 'forward' | 'loss' | 'backward';
 
-/** The clock of a step, and the memory of its device. */
+/** Measures the time of a step's phases and the memory of its device. */
 export class StepMeter {
   readonly #device: string;
   readonly #before: number;
@@ -20,7 +20,7 @@ export class StepMeter {
     this.#last = performance.now();
   }
 
-  /** Ends a phase when the device has done all of its work. */
+  /** Waits until the device has finished the phase's work, and ends the phase. */
   async end(phase: Phase): Promise<void> {
     await synchronize(this.#device);
     const now = performance.now();
@@ -33,7 +33,7 @@ export class StepMeter {
     return { forward, loss, backward, total: forward + loss + backward };
   }
 
-  /** Bytes in use before the step, and the most since then. */
+  /** Bytes in use before the step, and the peak since then. */
   memory(): { readonly before: number; readonly peak: number } {
     return { before: this.#before, peak: memory(this.#device).peak };
   }
