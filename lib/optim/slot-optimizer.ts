@@ -60,6 +60,8 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   readonly #parts: OptimizerParts<Name>;
   readonly #maxGradNorm: number;
   readonly #slots: ParameterSet<Slot<Name>>;
+  /** How much is at work on the state. */
+  #working = 0;
   #disposed = false;
 
   /** @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice */
@@ -87,13 +89,12 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
    * an update only decays weights.
    */
   async step(): Promise<{ gradNorm: number }> {
-    requireNumber(`lr of ${this.#parts.name}`, this.lr, { from: 0 });
-    if (this.#disposed)
-      throw new GradCacheError('DISPOSED', `this ${this.#parts.name} was disposed: its state is gone`);
-    return this.#slots.whileUpdating(() => this.#step());
+    const { lr } = this; // a schedule may set the next one before this update is made
+    requireNumber(`lr of ${this.#parts.name}`, lr, { from: 0 });
+    return this.#atWork(() => this.#slots.whileUpdating(() => this.#step(lr)));
   }
 
-  async #step(): Promise<{ gradNorm: number }> {
+  async #step(lr: number): Promise<{ gradNorm: number }> {
     const found = this.#slots.gradients();
     if (found.length === 0) {
       throw new GradCacheError(
@@ -114,7 +115,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
         [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
       )) {
-        await this.#parts.update(this.#updateOf(alike));
+        await this.#parts.update(this.#updateOf(alike, lr));
       }
       await clear(gradients);
       return { gradNorm };
@@ -123,7 +124,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     }
   }
 
-  #updateOf(alike: readonly { parameter: Slot<Name>; gradient: Tensor }[]): Update<Name> {
+  #updateOf(alike: readonly { parameter: Slot<Name>; gradient: Tensor }[], lr: number): Update<Name> {
     const slots = alike.map(({ parameter }) => parameter);
     const [{ lrScale, weightDecay }] = slots as [Slot<Name>];
     const states = slots.map((slot) => (slot.state ??= this.#freshState(slot.tensor)));
@@ -131,7 +132,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       parameters: slots.map(({ tensor }) => tensor),
       gradients: alike.map(({ gradient }) => gradient),
       state: this.#byName((name) => states.map((state) => state[name])),
-      lr: this.lr * lrScale,
+      lr: lr * lrScale,
       weightDecay,
     };
   }
@@ -149,25 +150,34 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
    * The state for a checkpoint, on the host: `TENSOR.PARAMETER` for each tensor of each parameter updated so far. It does
    * not hold the learning rate, which follows from the schedule and the step.
    *
-   * @throws GradCacheError `INPUT` while an update runs
+   * @throws GradCacheError `INPUT` while an update runs; `DISPOSED`
    */
   async state(): Promise<Map<string, StoredTensor>> {
-    return this.#slots.whileReading(async () => {
-      const stored = new Map<string, StoredTensor>();
-      for (const { key, state } of this.#slots.list) {
-        if (state === null) continue;
-        for (const name of this.#names()) stored.set(`${name}.${key}`, await toStored(state[name]));
-      }
-      return stored;
-    });
+    return this.#atWork(() => this.#slots.whileReading(() => this.#stored()));
+  }
+
+  async #stored(): Promise<Map<string, StoredTensor>> {
+    const stored = new Map<string, StoredTensor>();
+    for (const { key, state } of this.#slots.list) {
+      if (state === null) continue;
+      for (const name of this.#names()) stored.set(`${name}.${key}`, await toStored(state[name]));
+    }
+    return stored;
   }
 
   /**
    * Restores a state that `state` returned: all of it or none.
    *
-   * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type
+   * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type; `INPUT`
+   * while `step` or `state` runs; `DISPOSED`
    */
   loadState(stored: ReadonlyMap<string, StoredTensor>): void {
+    this.#requireState();
+    if (this.#working > 0)
+      throw new GradCacheError(
+        'INPUT',
+        'step() or state() of the optimizer is still running: await it first',
+      );
     if (!types.isMap(stored))
       throw refused(`the state of ${this.#parts.name}`, stored, 'the Map that state() gave');
     const found = this.#slots.list.map(({ key, tensor: parameter }) => {
@@ -204,6 +214,23 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     }
   }
 
+  /** Runs what needs the state from beginning to end. */
+  async #atWork<T>(run: () => Promise<T>): Promise<T> {
+    this.#requireState();
+    this.#working++;
+    try {
+      return await run();
+    } finally {
+      if (--this.#working === 0 && this.#disposed) this.dispose();
+    }
+  }
+
+  /** @throws GradCacheError `DISPOSED` */
+  #requireState(): void {
+    if (this.#disposed)
+      throw new GradCacheError('DISPOSED', `this ${this.#parts.name} was disposed: its state is gone`);
+  }
+
   #refuseUnknown(stored: ReadonlyMap<string, StoredTensor>): void {
     const known = new Set(
       this.#slots.list.flatMap(({ key }) => this.#names().map((name) => `${name}.${key}`)),
@@ -217,10 +244,10 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     }
   }
 
-  /** Frees the state; the parameters stay. */
+  /** Frees the state, when what is at work on it has ended; the parameters stay. */
   dispose(): void {
     this.#disposed = true;
-    this.#slots.list.forEach(disposeState);
+    if (this.#working === 0) this.#slots.list.forEach(disposeState);
   }
 
   [Symbol.dispose](): void {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { callAsync, Tensor, type Parameter } from '../../lib/index.js';
+import { AdamW, callAsync, Tensor, type Parameter } from '../../lib/index.js';
 import { SlotOptimizer, type OptimizerParts } from '../../lib/optim/slot-optimizer.js';
+import { fails } from '../robustness/failures.js';
 
 /** How many parameters each update was of. */
 const updates: number[] = [];
@@ -109,3 +110,52 @@ test('an optimizer of a few lines has groups, decay, clipping and a state that c
 });
 
 type State = Awaited<ReturnType<Momentum['state']>>;
+
+test('an update and the taking of state end with the rate and the state that they began with', async () => {
+  const weights = () => [parameter('a', [1, 2]), parameter('b', [3])] as const;
+  const groups = ([a, b]: ReturnType<typeof weights>) => [
+    { parameters: [a] },
+    { parameters: [b], lrScale: 2 },
+  ];
+  const twice = async (disturb: (optimizer: AdamW) => void) => {
+    const both = weights();
+    const optimizer = new AdamW(groups(both), { lr: 0.1 });
+    for (const disturbed of [false, true]) {
+      for (const weight of both)
+        give(weight, disturbed ? [1, -2].slice(0, weight.tensor.size) : [4, 5].slice(0, weight.tensor.size));
+      const update = optimizer.step();
+      if (disturbed) disturb(optimizer);
+      await update;
+    }
+    return [...(await numbers(both[0])), ...(await numbers(both[1]))];
+  };
+  const expected = await twice(() => undefined);
+  const cases: ((optimizer: AdamW) => void)[] = [
+    (optimizer) => (optimizer.lr = NaN),
+    (optimizer) => optimizer.dispose(),
+    (optimizer) => assert.throws(() => optimizer.loadState(new Map()), fails('INPUT', /still running/)),
+  ];
+  for (const disturb of cases) assert.deepEqual(await twice(disturb), expected, String(disturb));
+
+  const both = weights();
+  for (const weight of both) give(weight, [1, 1].slice(0, weight.tensor.size));
+  const optimizer = new AdamW(groups(both), { lr: 0.1 });
+  await optimizer.step();
+  const whole = await optimizer.state();
+  const taken = optimizer.state();
+  assert.throws(() => optimizer.loadState(whole), fails('INPUT', /still running/));
+  optimizer.dispose();
+  assert.deepEqual(await taken, whole);
+});
+
+test('an optimizer that was disposed has no state to give, and takes none', async () => {
+  const weight = parameter('a', [1]);
+  give(weight, [1]);
+  const optimizer = new AdamW([weight], { lr: 0.1 });
+  await optimizer.step();
+  const state = await optimizer.state();
+  optimizer.dispose();
+  await assert.rejects(optimizer.state(), fails('DISPOSED'));
+  assert.throws(() => optimizer.loadState(state), fails('DISPOSED'));
+  await assert.rejects(optimizer.step(), fails('DISPOSED'));
+});
