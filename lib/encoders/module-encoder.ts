@@ -169,7 +169,7 @@ function encodedFrom(result: unknown, rows: number): Encoded {
     throw new GradCacheError('INPUT', 'forward() must return a Tensor, or { representations, counts }');
   requireCounts(counts, rows);
   requireMatrix(representations, totalOf(counts), rows);
-  return { representations, counts };
+  return { representations, counts: counts.slice() }; // the module may use its list again for the next chunk
 }
 
 function requireMatrix({ shape }: Tensor, count: number, rows: number): void {

@@ -1,8 +1,10 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { requireCount, refused } from '../options/option-values.js';
+import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { putRows } from '../tensor/rows.js';
+import { untracked } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** The most representations that 32-bit offsets can address. */
@@ -46,7 +48,8 @@ export class PackedRows {
 
   /** @throws GradCacheError `INPUT`, `SHAPE` */
   put(rows: Int32Array, representations: Tensor, counts?: Int32Array): void {
-    if (this.#filled.size > 0 && (counts === undefined) !== (this.#counts === null))
+    if (this.#filled.size === 0) this.#counts = this.#offsets = null;
+    else if ((counts === undefined) !== (this.#counts === null))
       throw new GradCacheError(
         'INPUT',
         'some chunks of a tower say how many representations each row has, others do not: all must, or none',
@@ -77,6 +80,7 @@ export class PackedRows {
 
   #putOnes(rows: Int32Array, representations: Tensor): void {
     const dimension = requireMatrix(representations, rows.length, rows.length);
+    requireAlike(representations, this.#values);
     this.#values ??= emptyLike(representations, this.rows, dimension);
     putRows(this.#values, rows, representations);
     for (const row of rows) this.#filled.add(row);
@@ -85,13 +89,14 @@ export class PackedRows {
   #putSeveral(rows: Int32Array, representations: Tensor, counts: Int32Array): void {
     requireCounts(counts, rows.length);
     requireMatrix(representations, rows.length, totalOf(counts));
-    requireAlike(representations, this.#waiting[0]?.representations);
+    requireAlike(representations, this.#waiting[0]?.representations ?? null);
     const given = new Set(rows);
     const twice = rows.find((row) => this.#filled.has(row) || !given.delete(row));
     if (twice !== undefined)
       throw new GradCacheError('INPUT', `row ${twice} has its representations already`);
     this.#counts ??= new Int32Array(this.rows);
-    this.#waiting.push({ rows: rows.slice(), representations: representations.clone() });
+    const copy = untracked(() => noGrad(() => representations.clone()));
+    this.#waiting.push({ rows: rows.slice(), representations: copy });
     for (const [k, row] of rows.entries()) {
       this.#counts[row] = counts[k]!;
       this.#filled.add(row);
@@ -113,12 +118,13 @@ export class PackedRows {
     }
     this.#offsets = offsets;
     const { representations: like } = this.#waiting[0]!;
-    this.#values = emptyLike(like, total, like.shape[1]!);
+    const values = emptyLike(like, total, like.shape[1]!);
     for (const { rows, representations } of this.#waiting) {
-      putRows(this.#values, this.places(rows), representations);
+      putRows(values, this.places(rows), representations);
       representations.dispose();
     }
     this.#waiting = [];
+    this.#values = values;
   }
 }
 
@@ -127,14 +133,15 @@ export function totalOf(counts: Int32Array): number {
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
+/** The cache keeps it, also where the caller puts representations in a tidy block. */
 function emptyLike({ dtype, device }: Tensor, rows: number, dimension: number): Tensor {
-  return call('aten::empty.memory_format', [rows, dimension], { dtype, device });
+  return untracked(() => call('aten::empty.memory_format', [rows, dimension], { dtype, device }));
 }
 
 /** @returns the dimension @throws GradCacheError `SHAPE` */
 function requireMatrix({ shape }: Tensor, rows: number, count: number): number {
   const [first, dimension] = shape;
-  if (first === count && dimension !== undefined) return dimension;
+  if (shape.length === 2 && first === count) return dimension!;
   const wanted = count === rows ? '' : ` with ${count} representations`;
   throw new GradCacheError(
     'SHAPE',
@@ -143,8 +150,8 @@ function requireMatrix({ shape }: Tensor, rows: number, count: number): number {
 }
 
 /** @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` for representations unlike those of the first chunk */
-function requireAlike({ shape, dtype, device }: Tensor, first: Tensor | undefined): void {
-  if (first === undefined) return;
+function requireAlike({ shape, dtype, device }: Tensor, first: Tensor | null): void {
+  if (first === null) return;
   for (const [code, found, wanted] of [
     ['SHAPE', `dimension ${shape[1]!}`, `dimension ${first.shape[1]!}`],
     ['DTYPE', dtype, first.dtype],

@@ -220,3 +220,33 @@ test("an encoder of one's own whose numbers of representations do not fit", asyn
     assert.equal(weight.grad, null);
   }
 });
+
+test('a module may give its numbers of representations in one list for all chunks', async () => {
+  const weight = random([2, 2], 5);
+  weight.requiresGrad = true;
+  const several = [3, 1, 2, 4];
+  const batch = { x: random([10, 2], 6), row: Tensor.from([0, 1, 2, 3], { device }) };
+  const counts = new Int32Array(1);
+  let offsets: unknown;
+  const encoder = new ModuleEncoder({
+    forward: ({ row }: { x: Tensor; row: Tensor }) => {
+      const number = row.item();
+      counts[0] = several[number]!;
+      return {
+        representations: batch.x.narrow(0, offsetsOf(several)[number]!, counts[0]).linear(weight),
+        counts,
+      };
+    },
+    parameters: () => [{ name: 'weight', tensor: weight, decay: true }],
+  });
+  const gradcache = new GradCache({
+    encoders: [encoder],
+    loss: (a: Tensor, options: LossOptions) => {
+      [offsets] = options.offsets as Int32Array[];
+      return a.sum();
+    },
+    chunk: { sequences: 1 },
+  });
+  await gradcache.step([{ row: batch.row, x: batch.x.narrow(0, 0, 4) }]);
+  assert.deepEqual(offsets, offsetsOf(several));
+});
