@@ -16,7 +16,7 @@ namespace gradcache::binding {
 
 namespace {
 
-// Of the host and of every GPU: what runs under a seed may compute on any of them.
+// The generators of the host and of every GPU: code under a seed may compute on any of them.
 std::vector<at::Generator> defaultGenerators() {
   std::vector<at::Generator> all{at::globalContext().defaultGenerator(at::kCPU)};
   const int gpus = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().getNumGPUs() : 0;
@@ -91,7 +91,7 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
           rootTensors.clear();
           return true;
         },
-        // Freed with what it captures when the promise has settled.
+        // The marks last until the promise has settled and frees its captures.
         [atWork = std::move(atWork)](Napi::Env env, bool) { return env.Undefined(); });
   });
 }

@@ -45,7 +45,7 @@ bool isEnumerator(const c10::Type& type) {
          type.kind() == Kind::ScalarTypeType;
 }
 
-// By name alone: libtorch does not check the number of an enumerator and reads beyond its tables.
+// Only names are accepted: libtorch does not check an enumerator's number, and would read beyond its tables.
 int64_t enumerator(const Napi::Value& value, const c10::Argument& argument) {
   const c10::Type& type = realType(argument);
   if (!value.IsString()) refuse(argument, type);

@@ -29,7 +29,7 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Napi::Value parameters(const Napi::CallbackInfo& info);
   // The one tensor that all gradients are views of.
   Napi::Value gradients(const Napi::CallbackInfo& info);
-  // Another number whenever a weight has been written.
+  // Changes whenever a weight is written.
   Napi::Value version(const Napi::CallbackInfo& info);
   Napi::Value graphBytes(const Napi::CallbackInfo& info);
   // forward(ids: Int32Array, lengths: Int32Array, seed, mode: 'inference' | 'without-graph' | 'with-graph',

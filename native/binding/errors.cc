@@ -14,7 +14,7 @@ namespace {
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
-// libtorch says some things only in words.
+// libtorch tells some kinds of error only by their message.
 const char* codeOfLibtorchMessage(const std::string& message) {
   for (const char* words : {"not enough memory", "out of memory", "can't allocate memory"}) {
     if (contains(message, words)) return "OUT_OF_MEMORY";
@@ -23,7 +23,7 @@ const char* codeOfLibtorchMessage(const std::string& message) {
   return "OPERATOR";
 }
 
-// For reports of defects: GRADCACHE_BACKTRACE=1 adds where in libtorch an error arose.
+// For bug reports: GRADCACHE_BACKTRACE=1 adds libtorch's backtrace.
 std::string describe(const c10::Error& error) {
   const char* wanted = std::getenv("GRADCACHE_BACKTRACE");
   return wanted != nullptr && wanted[0] == '1' ? error.what() : error.what_without_backtrace();

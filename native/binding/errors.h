@@ -13,7 +13,7 @@ struct ErrorReport {
   std::string message;
 };
 
-// Of the exception being handled; call it inside a catch block only.
+// Describes the exception being handled; call it only inside a catch block.
 ErrorReport describeCurrentException();
 
 Napi::Error toJavaScript(Napi::Env env, const ErrorReport& report);

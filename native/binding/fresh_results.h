@@ -1,5 +1,5 @@
-// Results of an operator in tensors of their own, for a call beside work on an engine that may not
-// resize the tensors of out=.
+// Puts results of an operator into new tensors first: while an engine works, the tensors of out= must not be
+// resized.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -15,8 +15,8 @@ class FreshResults {
  public:
   // Exchanges the tensors of out= on the stack for fresh ones of their shape.
   FreshResults(const c10::FunctionSchema& schema, torch::jit::Stack& stack);
-  // After the call: copies the results into the caller's tensors, and puts these back on the stack. False,
-  // and nothing is copied, where a result has another shape.
+  // After the call: copies the results into the caller's tensors, and puts these back on the stack. Copies
+  // nothing and returns false if a result has another shape.
   bool deliver(torch::jit::Stack& stack) const;
 
  private:

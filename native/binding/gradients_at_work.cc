@@ -53,7 +53,7 @@ Devices devicesBelow(const std::vector<at::Tensor>& roots) {
 std::shared_ptr<void> GradientsAtWork::mark(std::vector<at::Tensor> leaves) {
   for (const at::Tensor& leaf : leaves) ++marks_->leaves[leaf.unsafeGetTensorImpl()];
   ++marks_->backwards;
-  // The tensors are held, so that no other one comes to lie where a marked one was.
+  // Holding the tensors keeps others from getting the address of a marked one.
   return {nullptr, [marks = marks_, held = std::move(leaves)](void*) {
             --marks->backwards;
             for (const at::Tensor& leaf : held) {
@@ -64,7 +64,7 @@ std::shared_ptr<void> GradientsAtWork::mark(std::vector<at::Tensor> leaves) {
 }
 
 void GradientsAtWork::refuse(const at::Tensor& tensor) const {
-  // A tensor in the middle of a graph has a gradient where it was asked to retain it.
+  // A tensor inside a graph has a gradient only if it was asked to retain one.
   const bool written = marks_->leaves.count(tensor.unsafeGetTensorImpl()) > 0 ||
                        (marks_->backwards > 0 && tensor.retains_grad());
   require(!written, "INPUT", "a backward is adding to this tensor's gradient: await it first");

@@ -1,4 +1,4 @@
-// The gradients that backwards under way are adding to.
+// The gradients that running backwards add to.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,8 +16,8 @@ std::vector<at::Tensor> leavesBelow(const std::vector<at::Tensor>& roots);
 // The devices that a backward from these roots touches: those of all gradients on its way.
 Devices devicesBelow(const std::vector<at::Tensor>& roots);
 
-// libtorch guards nothing between the thread of a backward and one that reads or replaces a leaf's gradient.
-// All of this happens on the JavaScript thread.
+// libtorch has no lock between a backward's thread and a thread that reads or replaces a leaf's gradient. All
+// methods run on the JavaScript thread.
 class GradientsAtWork {
  public:
   // Marks these leaves until the last copy of the result is gone.

@@ -13,7 +13,7 @@ Instance::Instance(Napi::Env env) : env_(env) {
     throw Napi::Error::New(env, "gradcache: the engines' channel could not be made");
   }
   napi_unref_threadsafe_function(env, channel_);
-  // Registered after the channel, so it runs before the channel is closed: no engine outlives it.
+  // Registered after the channel and so run before it closes: no engine outlives the channel.
   env.AddCleanupHook([this] { engines_.shutdown(); });
 }
 
@@ -28,7 +28,7 @@ void Instance::submit(uint64_t group, const Devices& devices,
       static_cast<void>(delivery.release());  // deliverOnJavaScriptThread takes it back
     }
   });
-  // Delivered on this thread, so not before now. What could not be submitted keeps no event loop alive.
+  // Delivery runs on this thread, so not before this line. A failed submission keeps no event loop alive.
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, channel_);
 }
 

@@ -12,7 +12,7 @@ namespace gradcache::binding {
 
 namespace {
 
-// Read where something is refused only.
+// Names are read only when a tensor is refused.
 class Names {
  public:
   explicit Names(const Napi::Value& list) : list_(arrayFrom(list, "the names")) {}
@@ -30,7 +30,7 @@ class Names {
 void requireDense(const at::Tensor& tensor, const Names& names, uint32_t index) {
   if (tensor.layout() != at::kStrided)
     fail("INPUT", "Parameter ", names[index], " is ", tensor.layout(), "; only dense tensors are updated.");
-  // The fused kernels go through memory from the first element on, as many as there are.
+  // The fused kernels update numel() consecutive elements, whatever the strides.
   if (!tensor.is_non_overlapping_and_dense())
     fail("INPUT", "Parameter ", names[index], " is a view with strides ", tensor.strides(),
          " of another tensor, whose other elements an update would reach as well. Train the whole tensor, or "

@@ -1,15 +1,14 @@
-// How tensors lie in memory: what the fused optimizers of libtorch take for granted without asking.
+// Checks of memory layout, which libtorch's fused optimizers assume without checking.
 #pragma once
 
 #include <napi.h>
 
 namespace gradcache::binding {
 
-// requireDense(names, tensors): throws INPUT, with the tensor's name, where a tensor has gaps between its
-// elements or has one element twice.
+// requireDense(names, tensors): throws INPUT with the tensor's name if its elements have gaps or overlap.
 Napi::Value requireDense(const Napi::CallbackInfo& info);
-// requireAlike(what, names, tensors, others): requireDense, and each of `others` (null: none) lies as its
-// tensor does. Throws SHAPE, DTYPE, DEVICE or INPUT with `what` it is and the tensor's name.
+// requireAlike(what, names, tensors, others): requireDense, and each of `others` (null: none) has its
+// tensor's layout. Throws SHAPE, DTYPE, DEVICE or INPUT with `what` and the tensor's name.
 Napi::Value requireAlike(const Napi::CallbackInfo& info);
 
 }  // namespace gradcache::binding

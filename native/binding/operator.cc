@@ -17,7 +17,7 @@ namespace gradcache::binding {
 
 namespace {
 
-// What a person who mistyped an overload needs to see.
+// The overloads that exist, for someone who mistyped one.
 std::string overloadsOf(const std::string& name) {
   std::string found;
   for (const auto& known : c10::Dispatcher::singleton().getAllOpNames()) {
@@ -29,7 +29,7 @@ std::string overloadsOf(const std::string& name) {
 }
 
 void callBoxed(const c10::OperatorHandle& handle, torch::jit::Stack& stack, bool besideWork) {
-  // What is drawn here would be missing where another thread draws under a seed.
+  // Drawing here would disturb a thread that draws under a seed.
   std::unique_lock<GeneratorMutex> turn(generatorMutex(), std::defer_lock);
   if (handle.hasTag(at::Tag::nondeterministic_seeded)) turn.lock();
   const WrittenTensors written(handle, stack);

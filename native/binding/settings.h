@@ -8,8 +8,8 @@
 
 namespace gradcache::binding {
 
-// A plain object's settings by name; those that are null or undefined are left out. A list is one
-// of whole numbers, or of records. Throws INPUT for a value that no setting has.
+// A plain object's settings by name, without those that are null or undefined. A list holds whole numbers or
+// records. Throws INPUT for any other type.
 Settings settingsFrom(const std::string& owner, const Napi::Value& value);
 
 }  // namespace gradcache::binding

@@ -22,7 +22,7 @@ namespace gradcache::binding {
 
 namespace {
 
-// A line of one of the kernel's accounts, in bytes: "VmRSS:     1234 kB". 0 where there is none.
+// Bytes from a line such as "VmRSS:     1234 kB" of a file of the kernel; 0 if it has none.
 double kernelAccount(const char* file, const std::string& field) {
   std::ifstream account(file);
   for (std::string line; std::getline(account, line);) {
@@ -54,7 +54,7 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
       const auto statistics = at::accelerator::getDeviceStats(device.index());
       const double allocated = static_cast<double>(statistics.allocated_bytes[0].current);
       const double reserved = static_cast<double>(statistics.reserved_bytes[0].current);
-      // What the driver would still give, and what the allocator holds without using it.
+      // Free memory of the driver, and memory that the allocator holds unused.
       const double free = static_cast<double>(at::accelerator::getMemoryInfo(device.index()).first);
       result.Set("available", free + reserved - allocated);
       result.Set("allocated", allocated);
@@ -102,7 +102,7 @@ Napi::Value threads(const Napi::CallbackInfo& info) {
       const int64_t count = info[0].As<Napi::Number>().Int64Value();
       require(count >= 1 && count <= 4096, "INPUT", "the number of threads must lie in 1..4096, got ", count);
       at::set_num_threads(static_cast<int>(count));
-      // OpenMP counts per thread: the engines at work need telling too.
+      // OpenMP's thread count belongs to a thread, so every engine sets its own.
       Instance::of(info.Env()).engines().onEach([count](bool cancelled) {
         if (!cancelled) at::set_num_threads(static_cast<int>(count));
       });

@@ -32,10 +32,10 @@ constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kTypes{{
 // Marks the objects that are handles, also across two copies of the addon in one process.
 constexpr napi_type_tag kTag{0x6772616463616368ull, 0x74656e736f720001ull};
 
-// What libtorch's own operators allow; a list from JavaScript may claim any length.
+// The limit of libtorch's own operators; a list from JavaScript may claim any length.
 constexpr uint32_t kMostDimensions = 64;
 
-// Integers that a JavaScript number holds one by one.
+// Up to here a JavaScript number holds every integer.
 constexpr int64_t kLargestSafeInteger = (int64_t{1} << 53) - 1;
 
 // A tensor over the memory of an ArrayBuffer, for the elements of `tensor` in the type that the second
@@ -51,7 +51,7 @@ at::Tensor overBuffer(const Napi::CallbackInfo& info, const at::Tensor& tensor) 
   return at::from_blob(buffer.Data(), tensor.sizes(), at::TensorOptions().dtype(type));
 }
 
-// What a view still has to negate or conjugate is done first: libtorch's copies between types leave it out.
+// Resolves a view's pending negation or conjugation first: libtorch's copies between types ignore it.
 void copyElements(at::Tensor& target, const at::Tensor& source) {
   at::NoGradGuard withoutGraph;
   if (target.numel() > 0) target.copy_(source.resolve_conj().resolve_neg());
@@ -327,8 +327,8 @@ Napi::Value tensorFromBytes(const Napi::CallbackInfo& info) {
       count *= extent;
     }
     const size_t wanted = static_cast<size_t>(count) * c10::elementSize(type);
-    // Looked at last: reading the shape may have run a program's getters, and those may detach or shrink the
-    // buffer. From here to the copy no JavaScript runs.
+    // Checked last: reading the shape may run getters, which may detach or shrink the buffer. From here to
+    // the copy no JavaScript runs.
     require(info[0].IsTypedArray(), "INPUT", "the bytes of a tensor must be a typed array");
     auto source = info[0].As<Napi::TypedArray>();
     const size_t given = source.ByteLength();

@@ -52,7 +52,7 @@ Napi::Value isTensor(const Napi::CallbackInfo& info);
 const char* dtypeName(at::ScalarType type);
 at::ScalarType dtypeFromName(const std::string& name);
 c10::Device deviceFromName(const std::string& name);
-// The name that a JavaScript value holds, without running anything of its own. Throws `code`.
+// The string in a JavaScript value, without running its conversion methods. Throws `code`.
 std::string nameFrom(const Napi::Value& value, const char* code, const char* what);
 std::vector<int64_t> integers(const Napi::Value& value, const char* what);
 

@@ -108,11 +108,11 @@ bool WrittenTensors::wantsFreshResults(const torch::jit::Stack& arguments) const
     shared = shared || held || (before.strided && before.tensor.storage().use_count() > 1);
     inGraph = inGraph || (held && before.tensor.requires_grad());
   }
-  // detach_ leaves the shape, but takes from the tensor what a backward under way may be reading.
+  // detach_ keeps the shape, but removes what a running backward may be reading.
   if (inGraph && reshapes_) refuseExchange();
   if (!shared) return false;
-  // Of an operator on values no trial is made: without memory, some end the process where the real one
-  // refuses its arguments.
+  // Operators on values are not tried: without memory, some end the process instead of refusing their
+  // arguments.
   if (!strided || (reshapes_ && reshapesWithoutMemory(arguments))) refuseExchange();
   return !reshapes_;
 }

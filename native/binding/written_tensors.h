@@ -1,4 +1,4 @@
-// What an operator writes, and what libtorch leaves to its caller there.
+// The tensors that an operator writes, and the bookkeeping that libtorch leaves to its caller.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,28 +9,27 @@
 
 namespace gradcache::binding {
 
-// The tensors among the arguments that an operator writes, for the time of the call.
+// The arguments that an operator writes, for the time of the call.
 class WrittenTensors {
  public:
   WrittenTensors(const c10::OperatorHandle& handle, const torch::jit::Stack& arguments);
-  // Counts the tensors as written, also where the operator failed halfway. libtorch does so itself for what
-  // an operator returns, but not for its fused optimizers, which return nothing; and what was made from the
-  // old values (an encoder's copy of its weights in bfloat16, a graph) would pass for current. What else
-  // libtorch leaves uncounted must stay so: batch norm's running statistics, which its graph keeps, or a
-  // tensor of which only requires_grad changes. Composed operators are counted by those that they are
-  // composed of.
+  // Bumps the version of every tensor the operator wrote, even on failure. libtorch does so for what an
+  // operator returns, but fused optimizers return nothing: a stale bfloat16 copy of the weights, or a graph,
+  // would look current. Other tensors that libtorch does not count must stay so: batch norm's running
+  // statistics, which its graph keeps, or a tensor of which only requires_grad changes. Composite operators
+  // are counted by the operators they call.
   ~WrittenTensors();
   WrittenTensors(const WrittenTensors&) = delete;
   WrittenTensors& operator=(const WrittenTensors&) = delete;
 
-  // For a call beside work on an engine: throws INPUT where the operator would exchange the memory or
-  // the shape of a tensor that something else holds as well, which may be that work. True where only the call
-  // can tell, which resizes the tensors of out=: the results then have to go into tensors of their own first.
+  // For a call while an engine works: throws INPUT if the operator would replace the memory or shape of a
+  // tensor that something else, perhaps that work, holds too. True if only the call itself shows whether it
+  // resizes the tensors of out=: the results must then go into new tensors first.
   bool wantsFreshResults(const torch::jit::Stack& arguments) const;
-  // What `wantsFreshResults` throws.
+  // Throws the error of `wantsFreshResults`.
   [[noreturn]] void refuseExchange() const;
-  // After a failure: libtorch resizes a tensor before it asks for the memory. Where that is not to be had,
-  // the tensor claims elements that it does not have, and whoever reads them reads what is not its own.
+  // After a failure: libtorch resizes a tensor before it allocates the memory. If that fails, the tensor
+  // claims elements that it does not have, and reading them would read foreign memory.
   void putBackShapes() const;
 
  private:
@@ -42,8 +41,8 @@ class WrittenTensors {
     int64_t offset = 0;
   };
   void add(const at::Tensor& tensor, bool count);
-  // For an operator on shapes, tries it on tensors without memory: whether what it writes gets another shape
-  // or memory, or nobody knows.
+  // Tries the operator on tensors without memory. True if a written tensor gets another shape or memory, or
+  // if that is unknown.
   bool reshapesWithoutMemory(const torch::jit::Stack& arguments) const;
 
   const c10::OperatorHandle& handle_;

@@ -22,7 +22,7 @@ at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) 
     if (distance < exact) {
       bucket += distance;
     } else {
-      // float32, as the reference computes it: the borders of the buckets depend on it
+      // float32 as in the reference: the bucket borders depend on it
       const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
                           static_cast<float>(std::log(kFarthest / static_cast<double>(exact)));
       bucket +=

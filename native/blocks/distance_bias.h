@@ -14,9 +14,9 @@ class DistanceBias {
   DistanceBias(const std::string& name, int64_t buckets, int64_t heads, int64_t most, Builder& builder)
       : buckets_(buckets), most_(most), table_(builder.table(name, buckets, heads)) {}
 
-  // [heads, 2 * longest - 1]: what is added to the scores at key position - query position + longest - 1.
+  // [heads, 2 * longest - 1]: added to the scores at key position - query position + longest - 1.
   const at::Tensor& values(const Pass& pass) const;
-  // Zeros that a layer's backward adds to; undefined where the bias is frozen.
+  // Zeros that a layer's backward adds to; undefined if the bias is frozen.
   at::Tensor zeroGradient(const Pass& pass) const;
   void addGradient(const at::Tensor& gradient, const Pass& pass) const;
 

@@ -10,7 +10,7 @@ namespace gradcache {
 
 namespace {
 
-// Masks are computed again from their keys, norm and activation outputs from their inputs.
+// Backward recomputes masks from their keys, and norm and activation outputs from their inputs.
 struct LayerTape {
   Stream input;
   at::Tensor qkv;
@@ -19,7 +19,7 @@ struct LayerTape {
   at::Tensor up;                            // before bias and activation
 
   static int64_t bytes(const PostNormLayer::Options& options, const ChunkSize& chunk) {
-    // Mean and rstd of two norms, and the softmax's normalizer.
+    // Bytes per token: mean and rstd of two norms, and the softmax's normalizer of each head.
     const int64_t statistics = (4 + options.heads) * 4;
     return chunk.tokens * ((6 * options.hidden + options.intermediate) * chunk.element + statistics);
   }

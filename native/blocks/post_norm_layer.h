@@ -20,7 +20,7 @@ class PostNormLayer final : public Block {
   // Without ".weight" and ".bias".
   struct Names {
     std::string query, key, value, attentionOutput, attentionNorm, up, down, outputNorm;
-    // Those of transformers' BertLayer, which others have too.
+    // The names of transformers' BertLayer, which other models use too.
     static Names ofBert(int64_t layer);
   };
   struct Options {

@@ -12,7 +12,7 @@ struct EmbeddingTape {
   kernels::Norm embedded;  // without y
 
   static int64_t bytes(int64_t width, const ChunkSize& chunk) {
-    // Its sum, its output, and of each token id, position and statistics.
+    // The sum, the output, and for each token its id, position and statistics.
     return chunk.tokens * (2 * width * chunk.element + 40);
   }
 };
@@ -52,7 +52,7 @@ at::Tensor TableEmbeddings::backward(const at::Tensor& dy, Tape tape, const Pass
   at::Tensor dsum =
       kernels::embedBackward(dy, embedded, norm_.weights(pass), dropout_.key(pass), norm_.scaleGradient(pass),
                              norm_.shiftGradient(pass), type.defined() ? type.select(0, 0) : at::Tensor());
-  // The tables' rows for padding are not trained, also where a text spells the padding token out.
+  // The padding row of a table is not trained, even if a text contains the padding token.
   const at::Tensor trained = pass.tokens.padding.defined() ? dsum.masked_fill(pass.tokens.padding, 0) : dsum;
   if (const at::Tensor& words = pass.gradient(words_); words.defined())
     kernels::addRows(words, pass.tokens.ids, trained);

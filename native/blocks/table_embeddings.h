@@ -20,7 +20,7 @@ class TableEmbeddings final : public Block {
     std::string types;  // empty where there are none
     std::string norm = "embeddings.LayerNorm";
   };
-  // Of rows of `width`, with the settings normEpsilon and hiddenDropout, and `types` where they have a name.
+  // Embeddings of `width` columns, from the settings normEpsilon and hiddenDropout, and `types` if named.
   TableEmbeddings(const Names& names, int64_t width, const TokenRules& rules, const Settings& settings,
                   Builder& builder);
 

@@ -1,9 +1,8 @@
 // Opens shared libraries by absolute path, before the main addon (which needs them by name) is required. It
-// is an addon of its own because it must load where no libtorch is in sight: it includes and links nothing of
-// it.
+// is a separate addon, linked without libtorch, because it must load before libtorch is found.
 //
-// No state is kept: several worker threads may call it at once, and the loader counts references. Handles are
-// never closed, so that what was opened stays for the life of the process.
+// It keeps no state: several worker threads may call it at once, and the loader counts references. Handles
+// are never closed, so the libraries stay open for the life of the process.
 
 #include <dlfcn.h>
 #include <napi.h>
@@ -13,7 +12,7 @@
 namespace {
 
 // open(paths: string[], global: boolean): { path: string, error: string | null }[]
-// In the order given, stopping after the first that fails. Never throws for a library that does not open.
+// Opens them in order and stops at the first that fails. Never throws for a library that does not open.
 Napi::Value Open(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsArray() || !info[1].IsBoolean()) {

@@ -1,6 +1,6 @@
-// What the compiler's C++ library would take from the system's newest one, brought along instead: the addon
-// then opens wherever libtorch does (glibc 2.28 and the libstdc++ of its time). What newer systems still have
-// under an older version is taken under that one: CMakeLists.txt has calls of such a function `f` linked to
+// Functions that the compiler's C++ library would take from the newest libstdc++ and glibc. With its own
+// copies the addon opens wherever libtorch does (glibc 2.28 and the libstdc++ of its time). If newer systems
+// still have a function `f` under an older version, that one is used: CMakeLists.txt links calls of `f` to
 // `__wrap_f`.
 
 // Declared before any header declares them for everyone to see.
@@ -25,7 +25,7 @@ namespace std {
 void __throw_bad_array_new_length() { throw bad_array_new_length(); }
 }  // namespace std
 
-// Since GCC 11, as C++20 has it. The header says that libstdc++ has it; here it is made anyway.
+// Since GCC 11, for C++20. The header says that libstdc++ has it; it is defined here all the same.
 #if __cplusplus >= 202002L && _GLIBCXX_USE_CXX11_ABI
 template std::string std::basic_stringbuf<char>::str() const&;
 #endif

@@ -40,7 +40,8 @@ SeededGenerators::SeededGenerators(std::vector<at::Generator> generators)
   }
 }
 
-// The object is complete once all states are known: where a seed is refused, the destructor puts them back.
+// The delegated constructor completes the object with all states: if a seed is refused, the destructor
+// restores them.
 SeededGenerators::SeededGenerators(std::vector<at::Generator> generators, uint64_t seed)
     : SeededGenerators(std::move(generators)) {
   for (at::Generator& generator : generators_) {

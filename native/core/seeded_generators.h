@@ -1,4 +1,4 @@
-// Turns at libtorch's default random generators, which all threads of the process share.
+// One thread at a time uses libtorch's default random generators, which the whole process shares.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -12,13 +12,13 @@
 
 namespace gradcache {
 
-// A recursive mutex that a thread can let go of for good.
+// A recursive mutex that a thread can release for good.
 class GeneratorMutex {
  public:
   void lock();
-  // Does nothing for a thread that has let go.
+  // Does nothing after letGo().
   void unlock();
-  // For process.exit() under a seed, which never comes back to unlock: others must not wait for it.
+  // For process.exit() under a seed, which never returns to unlock: other threads must not wait for it.
   void letGo();
 
  private:
@@ -28,13 +28,13 @@ class GeneratorMutex {
   int64_t depth_ = 0;
 };
 
-// Held while anything of this package draws from a default generator: under a seed, or an operator without
-// one. Recursive, because what runs under a seed draws itself, and may set another seed. The one order of
-// locks is this mutex before a generator's own. Who holds it must not wait for another thread that may draw.
+// Held while this package draws from a default generator, with a seed or without. Recursive, because code
+// under a seed draws, and may set another seed. Lock this mutex before a generator's own. Its holder must not
+// wait for a thread that may draw.
 GeneratorMutex& generatorMutex();
 
-// Generators under a seed, with the mutex held, for the life of the object. Call restore() where the work has
-// gone well: it tells what goes wrong, which the destructor cannot.
+// Seeds the generators and holds the mutex for the life of the object. Call restore() after success: it
+// throws on failure, which the destructor cannot.
 class SeededGenerators {
  public:
   SeededGenerators(std::vector<at::Generator> generators, uint64_t seed);
@@ -50,7 +50,7 @@ class SeededGenerators {
 
   std::lock_guard<GeneratorMutex> lock_;
   std::vector<at::Generator> generators_;
-  // Of the first generators, those that are not yet put back.
+  // The states of the first generators that are not yet restored.
   std::vector<at::Tensor> states_;
 };
 

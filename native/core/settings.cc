@@ -34,7 +34,7 @@ int64_t Settings::size(const std::string& name, int64_t least, int64_t most) con
 const std::vector<Settings>& Settings::list(const std::string& name) const {
   static const std::vector<Settings> none;
   const auto found = values_.find(name);
-  // What an empty list would hold is not to be seen.
+  // An empty list has no type of element.
   const auto* numbers = found == values_.end() ? nullptr : std::get_if<std::vector<int64_t>>(&found->second);
   if (numbers != nullptr && numbers->empty()) {
     read_.insert(name);

@@ -1,5 +1,5 @@
-// What something is made from, by name: numbers, truths, texts, lists of whole numbers and of such records.
-// Whoever needs a setting asks for it; one that nobody has asked for is a mistake of the caller's.
+// Settings by name: numbers, booleans, strings, lists of whole numbers, lists of Settings. A setting that
+// nobody reads is a mistake of the caller.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +13,19 @@
 
 namespace gradcache {
 
-// More layers of any kind than a model has: tables of what is to be made take memory before any tensor asks
-// for its own.
+// More layers than any model has. The tables of layers need memory before any tensor does.
 constexpr int64_t kMostLayers = 4096;
 
 class Settings {
  public:
   using Value = std::variant<double, bool, std::string, std::vector<int64_t>, std::vector<Settings>>;
-  // `owner` is whose settings they are, for messages.
+  // `owner` names the settings in messages.
   Settings(std::string owner, std::map<std::string, Value> values)
       : owner_(std::move(owner)), values_(std::move(values)) {}
 
   bool has(const std::string& name) const { return values_.contains(name); }
 
-  // Each throws INPUT, with the name, where the setting is missing or of another kind.
+  // Each throws INPUT with the name if the setting is missing or of another type.
   double number(const std::string& name) const { return get<double>(name, "a number"); }
   bool truth(const std::string& name) const { return get<bool>(name, "true or false"); }
   const std::string& text(const std::string& name) const { return get<std::string>(name, "a string"); }
@@ -40,7 +39,7 @@ class Settings {
   // At most kMostLayers records, else CHECKPOINT.
   const std::vector<Settings>& list(const std::string& name) const;
 
-  // Throws INPUT for a setting that nobody has asked for.
+  // Throws INPUT for a setting that nobody has read.
   void requireAllRead() const;
 
  private:

@@ -1,4 +1,4 @@
-// The architectures that there are, by name: each is a function in a file of its own.
+// The architectures by name. Each is a function in its own file.
 #pragma once
 
 #include <string>

@@ -55,7 +55,7 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const
     }
     auto tape = std::make_shared<Tape>();
     stream = block->forward(stream, *pass, tape.get());
-    // The stream itself has no graph, so that a block may keep what it gets and what it gives.
+    // The stream has no graph, so a block may keep its input and its output.
     x = record(stream.rows.detach(), x, [pass, block, tape](const at::Tensor& dy) {
       pass->requireSameWeights();
       return block->backward(dy, std::move(*tape), *pass);

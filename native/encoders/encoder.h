@@ -19,8 +19,8 @@ namespace gradcache {
 
 class Encoder {
  public:
-  // `compute` is float32, float64 or bfloat16; weights and gradients are float32, or float64 where that
-  // computes. `frozen` holds names of parameters that are not trained, or beginnings of such names.
+  // `compute` is float32, float64 or bfloat16; weights and gradients are float32 (float64 for float64).
+  // `frozen` holds names of parameters that are not trained, or beginnings of such names.
   Encoder(const Settings& settings, at::ScalarType compute, at::Device device,
           std::vector<std::string> frozen);
 
@@ -36,7 +36,7 @@ class Encoder {
 
   Parameters& parameters() { return *parameters_; }
   int64_t dimension() const { return head_->dimension(); }
-  // What a graph of this chunk keeps until its backward, in bytes.
+  // Bytes that a graph of this chunk keeps until its backward.
   int64_t graphBytes(int64_t tokens, int64_t sequences) const;
 
  private:

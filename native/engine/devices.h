@@ -9,7 +9,7 @@
 
 namespace gradcache {
 
-// Each once. Of a tensor: where it lies; numbers that libtorch wraps in tensors lie nowhere.
+// A set of devices. Numbers that libtorch wraps in tensors have none.
 class Devices {
  public:
   Devices() = default;
@@ -20,7 +20,7 @@ class Devices {
 
   void add(c10::Device device);
   void add(const at::Tensor& tensor);
-  // An argument of an operator: a device, or what it holds of tensors.
+  // Adds an argument of an operator: a device, or the devices of the tensors in it.
   void add(const c10::IValue& value);
 
   const std::vector<c10::Device>& list() const { return devices_; }

@@ -13,10 +13,10 @@ namespace gradcache {
 namespace {
 
 void begin() {
-  // Of a loss near zero the gradients are subnormal numbers, and with those a CPU computes up to a hundred
-  // times slower. On this thread, and those that OpenMP starts from it, they are zeros.
+  // Gradients of a near-zero loss are subnormal, and a CPU is up to a hundred times slower with subnormal
+  // numbers. This thread, and those that OpenMP starts from it, flush them to zero.
   at::globalContext().setFlushDenormal(true);
-  // OpenMP counts per thread; libtorch would set a new thread's number at its first parallel loop only.
+  // OpenMP's thread count belongs to a thread; libtorch would set it only at the first parallel loop.
   at::init_num_threads();
 }
 

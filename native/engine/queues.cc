@@ -12,7 +12,7 @@ void Queues::submit(uint64_t group, const std::vector<int>& queues, Job job) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!stopping_) {
       const auto entry = std::make_shared<Entry>(Entry{group, queues, std::move(job)});
-      // First all that may fail: until then nothing has been queued.
+      // All that may fail comes first, before anything is queued.
       std::vector<std::pair<Queue*, std::list<std::shared_ptr<Entry>>>> places;
       for (int name : queues) places.emplace_back(&queues_[name], std::list{entry});
       std::thread& worker = places.front().first->thread;

@@ -1,4 +1,4 @@
-// Queues of jobs with a worker thread each. Of libtorch this knows nothing.
+// Queues of jobs with a worker thread each. It does not know libtorch.
 #pragma once
 
 #include <condition_variable>
@@ -13,31 +13,29 @@
 
 namespace gradcache {
 
-// The jobs of one queue run one after another, in the order submitted; those of different queues run beside
-// each other. A job may have a place in several queues: it begins when it is the first in all of them, and
-// what is behind it in any of them waits for its end. All its places are taken at once, so that of two jobs
-// one is before the other in every queue that both are in: no two ever wait for each other.
+// The jobs of one queue run one after another, in the order submitted; different queues run in parallel. A
+// job may have a place in several queues: it begins when it is first in all of them, and later jobs in any of
+// them wait for its end. It takes all its places at once, so two jobs have the same order in every queue that
+// they share: no two ever wait for each other.
 class Queues {
  public:
   // Called exactly once, on a worker thread; `cancelled` says that the job must only report that it did not
   // run. It must not throw.
   using Job = std::function<void(bool cancelled)>;
 
-  // `begin` is the first that each worker thread does.
+  // Each worker thread calls `begin` first.
   explicit Queues(std::function<void()> begin) : begin_(std::move(begin)) {}
   ~Queues();
   Queues(const Queues&) = delete;
   Queues& operator=(const Queues&) = delete;
 
-  // Gives the job a place in each of these queues, which are made where there are none yet; it runs on the
-  // thread of the first. No queue may be named twice. Jobs of group 0 cannot be cancelled by themselves; any
-  // other number names jobs that are cancelled together. Throws std::system_error, and keeps nothing of the
-  // job, where the system has no further thread.
+  // Gives the job a place in each of these queues, which are created if needed; it runs on the thread of the
+  // first. No queue may be named twice. Jobs with the same group number are cancelled together, except those
+  // of group 0. Throws std::system_error and drops the job if no thread can be started.
   void submit(uint64_t group, const std::vector<int>& queues, Job job);
-  // Marks the jobs of `group` that have not begun. A running job goes on to its end.
+  // Cancels the jobs of `group` that have not begun. A running job continues to its end.
   void cancel(uint64_t group);
-  // Cancels what has not begun, waits for the running jobs, ends the threads. Later jobs are cancelled at
-  // once.
+  // Cancels waiting jobs, waits for running ones and ends the threads. Later jobs are cancelled at once.
   void shutdown();
   // The queues whose thread has been started.
   std::vector<int> started();

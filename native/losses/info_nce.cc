@@ -1,5 +1,5 @@
-// InfoNCE (van den Oord et al. 2018; equation 1 of Gao et al. 2021): each anchor's candidate against all
-// others.
+// InfoNCE (van den Oord et al. 2018; Gao et al. 2021, equation 1): a softmax over all candidates for each
+// anchor.
 #include <memory>
 
 #include "losses/losses.h"

@@ -1,4 +1,4 @@
-// The losses that there are, by name.
+// The losses by name.
 #pragma once
 
 #include <memory>
@@ -10,14 +10,14 @@
 
 namespace gradcache {
 
-// A loss as its file makes it from its own settings.
+// Makes a loss from its own settings.
 using MakeLoss = std::unique_ptr<TiledLoss>(const Settings& settings);
 MakeLoss infoNce;
 MakeLoss sigLip;
 
-// Computes the loss of this name. Every loss has the settings `cosine` (else the dot product), `scale` (what
-// similarities are multiplied by), `learned` (whether slopes are wanted) and `weight` (what gradients and
-// slopes are multiplied by); the others are its own. Throws INPUT, SHAPE, DTYPE or DEVICE.
+// Computes the loss of this name. Every loss has the settings `cosine` (false: dot product), `scale`
+// (multiplies similarities), `learned` (true: slopes are wanted) and `weight` (multiplies gradients and
+// slopes), and others of its own. Throws INPUT, SHAPE, DTYPE or DEVICE.
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
                        const Settings& settings);
 

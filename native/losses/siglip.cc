@@ -1,5 +1,5 @@
-// The sigmoid loss of SigLIP (Zhai et al. 2023): each anchor and candidate is a question of its own, whether
-// they belong together.
+// The sigmoid loss of SigLIP (Zhai et al. 2023): it classifies each pair of anchor and candidate as matching
+// or not.
 #include <memory>
 
 #include "losses/losses.h"
@@ -21,7 +21,7 @@ class SigLip final : public TiledLoss {
 
   at::Tensor gradient(const Tile& tile, LossSums& sums) override {
     at::Tensor target = targets_.narrow(0, tile.begin, tile.scores.size(0)).unsqueeze(1);
-    // Logits of the wrong answer: what belongs together changes its sign.
+    // Logits of the wrong class: those of matching pairs change their sign.
     at::Tensor wrong = tile.scores.add_(bias_);
     wrong.scatter_(1, target, wrong.gather(1, target).neg_());
     sums.addLoss(at::softplus(wrong, 1, kLinear).sum(at::kDouble).mul(share_));

@@ -10,7 +10,7 @@ namespace gradcache {
 
 namespace {
 
-// One tile of scores (two more of its size come and go): small beside a chunk's activations and within a
+// Bytes of one tile of scores (two more are temporary): small beside a chunk's activations and within a
 // cache, large enough for full-speed products.
 int64_t tileBytes(const at::Tensor& tensor) {
   return tensor.is_cpu() ? int64_t{2} << 20 : int64_t{256} << 20;

@@ -1,5 +1,5 @@
-// The similarities of anchors with candidates, in tiles of anchors: the N x M scores never exist at once, and
-// gradients with respect to them become gradients of the representations without an autograd graph.
+// The similarities of anchors with candidates, in tiles of anchors: the N x M scores never exist at once.
+// Their gradients become gradients of the representations without an autograd graph.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -37,25 +37,24 @@ class Similarity {
   // Calls `visit` with every tile once, in the order of the anchors.
   void eachTile(const std::function<void(const Tile&)>& visit);
 
-  // log sum exp of each candidate's scores over all anchors, [candidates]: a sweep of its own.
+  // log sum exp of each candidate's scores over all anchors, [candidates]. Takes a separate sweep.
   at::Tensor columnNormalizer();
 
-  // Adds `weight` times what `gradient`, dL/dscores of a tile [rows, candidates], is for the representations.
-  // It is used up.
+  // Adds `weight` times the representations' gradient from `gradient`, dL/dscores of a tile [rows,
+  // candidates], which is overwritten.
   void addGradient(const Tile& tile, const at::Tensor& gradient, double weight);
-  // The gradients of the representations, when all tiles are added; they are like `representations`.
+  // The gradients of the representations, after all tiles are added; shaped like `representations`.
   std::vector<at::Tensor> takeGradients();
 
  private:
-  // One tower's rows with what the cosine divides them by.
+  // One tower's rows, and their norms for the cosine.
   struct Tower {
     at::Tensor rows;
     at::Tensor inverse;  // [n, 1]: 1 / length, or undefined for the dot product
 
     Tower(const at::Tensor& tensor, bool cosine);
     at::Tensor compared(int64_t begin, int64_t count) const;
-    // From the gradient of rows as they are compared to that of the rows themselves, in place, a slice at a
-    // time.
+    // Turns the gradient of normalised rows into that of the rows, in place, a slice at a time.
     void throughNormalization(const at::Tensor& gradient, int64_t begin, int64_t slice) const;
   };
 

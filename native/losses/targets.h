@@ -12,11 +12,10 @@ namespace gradcache {
 
 class Targets {
  public:
-  // From the setting `targets`, numbers of candidates; without it anchor i belongs to candidate i.
+  // Reads the setting `targets`, candidate numbers; without it anchor i belongs to candidate i.
   explicit Targets(const Settings& settings);
 
-  // [anchors], int64, on the device of the scores. Throws SHAPE where the numbers are not those of
-  // candidates.
+  // int64 [anchors], on the device of the scores. Throws SHAPE unless all are numbers of candidates.
   at::Tensor among(const Similarity& similarity) const;
 
  private:

@@ -1,5 +1,5 @@
-// A loss over all pairs of anchors and candidates, as what it does with a tile of their scores. Everything
-// else (similarities, sweeps, gradients of representations and of the scale) is computed around it.
+// A loss over all pairs of anchors and candidates, defined by what it does with a tile of scores.
+// Similarities, sweeps and gradients of representations and scale are computed around it.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -12,13 +12,13 @@
 
 namespace gradcache {
 
-// Sums over tiles, on the scores' device in float64: nothing waits for them before the last tile.
+// Sums over tiles in float64 on the scores' device, so that nothing waits for them before the last tile.
 class LossSums {
  public:
   explicit LossSums(const at::TensorOptions& numbers) : loss_(at::zeros({}, numbers.dtype(at::kDouble))) {}
 
   void addLoss(const at::Tensor& part) { loss_.add_(part); }
-  // `part` of dL/d(the setting `name`), for a setting that is learned.
+  // Adds `part` to dL/d(the learned setting `name`).
   void addSlope(const std::string& name, const at::Tensor& part) {
     at::Tensor& slope = slopes_[name];
     slope = slope.defined() ? slope.add_(part) : part;
@@ -35,12 +35,12 @@ class TiledLoss {
  public:
   virtual ~TiledLoss() = default;
 
-  // Before the tiles: looks whether the sizes fit, and takes what statistics of all scores the loss needs.
-  // Throws SHAPE.
+  // Before the tiles: checks the sizes and computes the statistics of all scores that the loss needs. Throws
+  // SHAPE.
   virtual void begin(Similarity& similarity, LossSums& sums) = 0;
 
   // Adds the tile's share of the loss, and of the slopes of learned settings other than `scale`. Returns
-  // dL/dscores [rows, candidates], which may be made in the scores' place.
+  // dL/dscores [rows, candidates], which may overwrite the scores.
   virtual at::Tensor gradient(const Tile& tile, LossSums& sums) = 0;
 };
 
@@ -50,7 +50,7 @@ struct LossResult {
   std::map<std::string, double> slopes;  // dL/d(learned setting); for `scale` dL/d(log scale)
 };
 
-// `weight` is what gradients and slopes are multiplied by; `learned` is whether slopes are wanted.
+// `weight` multiplies gradients and slopes; `learned` asks for slopes.
 LossResult compute(TiledLoss& loss, Similarity& similarity, double weight, bool learned);
 
 }  // namespace gradcache

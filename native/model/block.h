@@ -1,4 +1,4 @@
-// What an encoder is a list of: embeddings first, then layers. A block knows nothing of those around it.
+// An encoder is a list of blocks: embeddings first, then layers. A block does not know its neighbours.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -10,19 +10,19 @@
 
 namespace gradcache {
 
-// What goes from block to block.
+// Passed from block to block.
 struct Stream {
   at::Tensor rows;  // [T, width]
-  // Computes the rows once more from what the block before keeps anyway; null where whoever needs them in its
-  // backward must keep them.
+  // Computes the rows again from what the previous block keeps anyway. Null: a block that needs the rows in
+  // its backward must keep them.
   std::function<at::Tensor()> again{};
 
-  // For a tape: without the rows where they can be had again.
+  // For a tape: without the rows if they can be computed again.
   Stream kept() const { return again ? Stream{{}, again} : *this; }
   at::Tensor recalled() const { return again ? again() : rows; }
 };
 
-// What a block's backward needs of its forward: a struct of its own.
+// What a block's backward needs of its forward: the block's own struct.
 using Tape = std::any;
 
 struct ChunkSize {
@@ -33,12 +33,12 @@ struct ChunkSize {
 class Block {
  public:
   virtual ~Block() = default;
-  // The first block gets an empty stream and begins with the pass's tokens. `tape` is null where no backward
-  // will follow.
+  // The first block gets an empty stream and starts from the pass's tokens. `tape` is null if no backward
+  // follows.
   virtual Stream forward(const Stream& x, const Pass& pass, Tape* tape) const = 0;
   // dL/d(x.rows), undefined for the first block; adds to the gradients of the block's parameters.
   virtual at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const = 0;
-  // What a tape holds, in bytes; with the block's output where that cannot be had again.
+  // Bytes of a tape, including the block's output if it cannot be computed again.
   virtual int64_t tapeBytes(const ChunkSize& chunk) const = 0;
 };
 

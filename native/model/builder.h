@@ -1,5 +1,5 @@
-// Takes the parts of an encoder as its architecture's file names them: parameters, places that drop out,
-// blocks, in the order in which a pass meets them.
+// Collects the parts of an encoder from its architecture's file: parameters, dropout places and blocks, in
+// the order of a pass.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ namespace gradcache {
 
 struct BuiltBlock {
   std::shared_ptr<const Block> block;
-  // Whether it or a block before it has anything to train; else no backward goes there.
+  // True if it or an earlier block has trainable parameters; otherwise backward stops before it.
   bool trained = true;
 };
 

@@ -38,7 +38,7 @@ Head::Head(int64_t width, const Settings& settings, ParameterList& list)
 }
 
 int64_t Head::tapeBytes(const ChunkSize& chunk) const {
-  // A sequence's row as it was pooled, its norm and offset; where the maxima are from; what comes behind.
+  // A sequence's pooled row, its norm and offset; the tokens of the maxima; the dense layers.
   int64_t row = width_ * (chunk.wide + (pooling_ == kernels::Pooling::kMax ? 4 : 0)) + 16;
   for (const Dense& dense : dense_) row += 2 * dense.width * chunk.wide;
   if (normalize_ && !dense_.empty()) row += dimension() * chunk.wide;
@@ -50,7 +50,7 @@ at::Tensor Head::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pa
   kernels::Pooled pooled = kernels::pool(x, pass->sequences(), pooling_, normalize);
   if (!graph) return pooled.y;
   at::Tensor y = pooled.y;
-  // What backward reads of the result, without the graph, which would keep itself alive.
+  // Backward reads the result without its graph, which would keep itself alive.
   pooled.y = normalize ? y.detach() : at::Tensor();
   return record(y, x,
                 [=, pooling = pooling_, type = x.scalar_type(),

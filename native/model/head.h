@@ -1,4 +1,4 @@
-// What comes behind the blocks: pooling, dense layers, normalisation.
+// What follows the blocks: pooling, dense layers, normalisation.
 #pragma once
 
 #include <optional>
@@ -13,10 +13,10 @@ namespace gradcache {
 
 class Head {
  public:
-  // Behind rows of `width`, with the settings pooling, dense and normalize.
+  // Takes rows of `width`; reads the settings pooling, dense and normalize.
   Head(int64_t width, const Settings& settings, ParameterList& list);
 
-  // One row for each sequence, in the type of the weights; with a graph where that is asked for.
+  // One row for each sequence, in the type of the weights, with a graph if `graph`.
   at::Tensor forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const;
   int64_t dimension() const { return dense_.empty() ? width_ : dense_.back().width; }
   int64_t tapeBytes(const ChunkSize& chunk) const;

@@ -1,4 +1,4 @@
-// A layer norm's scale and shift, and what the kernels do with them.
+// A layer norm: its scale and shift, and the kernels' forward and backward.
 #pragma once
 
 #include <string>

@@ -1,5 +1,4 @@
-// A weight matrix and its bias. Blocks multiply through it alone, so that what wraps a weight (an adapter)
-// need wrap nothing else.
+// A weight matrix and its bias. Blocks multiply only through it, so an adapter needs to wrap nothing else.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,13 +13,13 @@ namespace gradcache {
 
 class Linear {
  public:
-  // Parameters `name`.weight [out, in] and, with a bias, `name`.bias [out]. Of several names: one below the
-  // other, each with `out` rows.
+  // Parameters `name`.weight [out, in] and, with a bias, `name`.bias [out]. Several names are stacked, each
+  // with `out` rows.
   Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out,
          bool bias = true);
   virtual ~Linear() = default;
 
-  // x W^T, without the bias: the norm or activation behind adds it.
+  // x W^T without the bias, which the next norm or activation adds.
   virtual at::Tensor product(const at::Tensor& x, const Pass& pass) const;
   // x W^T + bias.
   virtual at::Tensor forward(const at::Tensor& x, const Pass& pass) const;
@@ -31,7 +30,7 @@ class Linear {
   // The weight's gradient += dy^T x, unless it is frozen.
   virtual void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
 
-  // Undefined where there is none.
+  // Undefined if there is none.
   at::Tensor bias(const Pass& pass) const { return bias_ ? pass.weight(*bias_) : at::Tensor(); }
   at::Tensor biasGradient(const Pass& pass) const { return bias_ ? pass.gradient(*bias_) : at::Tensor(); }
 

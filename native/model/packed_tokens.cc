@@ -8,7 +8,7 @@
 namespace gradcache {
 
 namespace {
-// int64 words that hold one int32 offset more than there are sequences.
+// Number of int64 words for sequences + 1 int32 offsets.
 int64_t offsetWords(int64_t sequences) { return (sequences + 2) / 2; }
 }  // namespace
 

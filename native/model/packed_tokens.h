@@ -9,9 +9,8 @@
 namespace gradcache {
 
 struct PackedTokens {
-  // Filled on the host; one buffer, so that one copy takes it to a GPU: [tokens] ids and [tokens] positions
-  // as int64, [sequences + 1] offsets as int32. Pinned where it goes to a GPU, so that the copy waits for
-  // nothing.
+  // On the host: [tokens] ids and [tokens] positions as int64, [sequences + 1] offsets as int32, in one
+  // buffer for one copy to a GPU. Pinned if it goes to a GPU, so that the copy does not wait.
   at::Tensor staged;
   bool anyPadding = false;
   int64_t paddingToken = -1;
@@ -30,7 +29,7 @@ struct PackedTokens {
   void moveTo(at::Device device);
 };
 
-// Which tokens an encoder takes, and how it numbers their positions.
+// Which tokens an encoder accepts, and how it numbers their positions.
 struct TokenRules {
   int64_t vocabulary = 0;
   int64_t positions = 0;  // rows of the position table
@@ -39,8 +38,8 @@ struct TokenRules {
   int64_t paddingToken = -1;  // -1: the encoder has none
 };
 
-// The host's part; `pinned` where moveTo will name a GPU. Throws INPUT for an empty chunk, an empty sequence,
-// a token outside the vocabulary or a sequence that is too long.
+// Fills the host's part; `pinned` if moveTo will name a GPU. Throws INPUT for an empty chunk, an empty
+// sequence, a token outside the vocabulary or a sequence that is too long.
 PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
                         const TokenRules& rules, bool pinned);
 

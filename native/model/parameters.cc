@@ -18,7 +18,7 @@ int64_t product(const std::vector<int64_t>& shape) {
   return count;
 }
 
-// The elements after those of this parameter as well.
+// The number of elements including this parameter.
 int64_t countedWith(const ParameterSpec& spec, int64_t elements) {
   int64_t left = kMostElements - elements;
   for (int64_t extent : spec.shape) left /= extent;

@@ -1,6 +1,5 @@
-// The parameters of one encoder in one flat buffer, the gradients of those that are trained in another.
-// Casting all weights, clearing all gradients or keeping a copy of them is then one operation, and matrices
-// that one product needs lie side by side.
+// The parameters of one encoder in one flat buffer, the gradients of the trained ones in another. Casting all
+// weights, or clearing or copying all gradients, is one operation, and matrices of one product are adjacent.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -17,21 +16,21 @@ struct ParameterSpec {
   bool trainable = true;  // else it is frozen: it has no gradient
 };
 
-// A declared parameter, or several declared as one, as Parameters knows it.
+// Identifies a declared parameter, or several declared as one.
 using ParameterId = size_t;
 
-// What is declared before there is memory for it.
+// The declarations, before memory is allocated.
 class ParameterList {
  public:
   // `frozen` holds names of parameters, and beginnings of names that end before a dot.
   explicit ParameterList(std::vector<std::string> frozen)
       : frozen_(std::move(frozen)), used_(frozen_.size()) {}
 
-  // Several lie end to end and are read as one, of the first dimensions' sum: a matrix below the other. They
-  // are frozen together.
+  // Several are stored end to end and read as one, stacked along the first dimension. They are frozen
+  // together.
   ParameterId add(std::vector<ParameterSpec> joined);
   bool anyTrainable() const { return anyTrainable_; }
-  // Throws INPUT where `frozen` has a name that is no parameter's, or where nothing is left to train.
+  // Throws INPUT if `frozen` has an unknown name, or nothing is left to train.
   void requireSensible() const;
 
  private:
@@ -52,19 +51,19 @@ class ParameterList {
 
 class Parameters {
  public:
-  // Weights and gradients are float32, or float64 where that computes.
+  // Weights and gradients are float32 (float64 for float64).
   Parameters(ParameterList list, at::ScalarType compute, at::Device device);
 
   size_t size() const { return specs_.size(); }
   const ParameterSpec& spec(size_t index) const { return specs_[index]; }
-  // A leaf that shares the flat buffer; `value.grad()` is the gradient's view, undefined where it is frozen.
+  // A leaf that shares the flat buffer; `value.grad()` is the gradient's view, undefined if frozen.
   const at::Tensor& value(size_t index) const { return values_[index]; }
   const at::Tensor& leaf(ParameterId id) const { return values_[views_[id].first]; }
 
-  // In the type that computes: cast for all parameters at once, when a weight has changed since.
+  // In the compute type. All parameters are cast at once after a weight has changed.
   at::Tensor compute(ParameterId id);
-  // What a backward adds to: undefined for a frozen matrix, for a frozen vector memory that nobody reads (the
-  // kernels sum vectors on the way).
+  // A backward adds to it. Undefined for a frozen matrix; for a frozen vector, unused memory, because the
+  // kernels always sum vectors.
   const at::Tensor& gradient(ParameterId id) const { return views_[id].gradient; }
 
   const at::Tensor& flatGradients() const { return flatGradients_; }

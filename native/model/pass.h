@@ -1,4 +1,4 @@
-// One chunk on its way through the blocks: what they share, in forward and in backward.
+// What the blocks share for one chunk, in forward and in backward.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -23,7 +23,7 @@ struct Pass {
   mutable std::unordered_map<const void*, at::Tensor> shared{};
 
   kernels::Sequences sequences() const { return {tokens.offsets, tokens.deviceOffsets, tokens.longest}; }
-  // In the type that computes.
+  // In the compute type.
   at::Tensor weight(ParameterId id) const { return parameters->compute(id); }
   const at::Tensor& gradient(ParameterId id) const { return parameters->gradient(id); }
   void requireSameWeights() const {
@@ -31,7 +31,7 @@ struct Pass {
             "the weights were changed between a chunk's forward and its backward: its gradient would belong "
             "to neither");
   }
-  // A tensor that several blocks use: made by the first that asks on behalf of `owner`.
+  // A tensor that several blocks use, made at the first request for `owner`.
   template <class Make>
   const at::Tensor& once(const void* owner, const Make& make) const {
     at::Tensor& tensor = shared[owner];
@@ -40,7 +40,7 @@ struct Pass {
   }
 };
 
-// A place that drops out, told apart from the others of the encoder by its number.
+// A dropout place, identified by its number in the encoder.
 struct Dropout {
   double probability = 0;
   uint64_t site = 0;

@@ -14,8 +14,8 @@ export interface Machine {
 }
 
 /**
- * Why the device that was asked for cannot be used, with the way out; null where it can. Without one (or `auto`), a GPU that
- * is there and cannot be used is a trouble too: nothing should come to run on the CPU without being told.
+ * Why the requested device cannot be used and what to do, or null. Without a device (or with `auto`), an unusable GPU is
+ * reported too, so that nothing falls back to the CPU silently.
  */
 export function deviceTrouble(device: string | undefined, machine: Machine): DeviceTrouble | null {
   const { load, libtorch, gpus, driver } = machine;

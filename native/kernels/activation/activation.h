@@ -8,7 +8,7 @@
 namespace gradcache::kernels {
 
 enum class Activation { kGelu, kGeluTanh, kRelu };
-// Throws INPUT for a name that is none of gelu, gelu_tanh and relu.
+// Throws INPUT unless the name is gelu, gelu_tanh or relu.
 Activation activationNamed(std::string_view name);
 
 at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind);

@@ -1,5 +1,5 @@
-// Bias and activation in one pass; the backward gives the input's gradient, the bias's and the output again
-// in one.
+// Bias and activation in one pass. The backward also takes one pass: it returns the input's gradient and the
+// recomputed output, and adds to the bias's gradient.
 #include "kernels/activation/versions.h"
 #include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/simd.h"
@@ -81,7 +81,7 @@ GRADCACHE_INLINE void backwardRows(const T* dy, const T* x, const T* bias, T* dx
   }
 }
 
-// One name a type and kind, so that each is compiled for each instruction set.
+// A name for each type and kind, so that each is compiled for each instruction set.
 #define GRADCACHE_ACTIVATION(T, Kind)                                                                   \
   GRADCACHE_CLONES void forward##Kind(const T* __restrict x, const T* __restrict bias, T* __restrict y, \
                                       int64_t rows, int64_t width) {                                    \

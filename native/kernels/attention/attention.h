@@ -14,12 +14,12 @@ struct Attention {
                                              // backward computes it again
   at::Tensor randomState{}, randomUnused{};  // of flash attention's dropout
 };
-// qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined:
-// what is added to the scores at key position - query position + longest - 1. Scores are scaled by 1 / sqrt(H
-// / heads).
+// qkv [T, 3 H]: queries, keys, values of all heads. `distanceBias` [heads, 2 * longest - 1] or undefined is
+// added to the scores at key position - query position + longest - 1. Scores are scaled by 1 / sqrt(H /
+// heads).
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
                     const at::Tensor& distanceBias, const DropoutKey& key);
-// dL/dqkv; adds to the gradient of distanceBias where that is defined.
+// Returns dL/dqkv; adds to the gradient of distanceBias if defined.
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
                              const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
                              const DropoutKey& key, const at::Tensor& distanceBiasGradient);

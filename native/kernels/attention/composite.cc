@@ -9,22 +9,22 @@ namespace gradcache::kernels::composite {
 
 namespace {
 
-// Pairs of tokens, in all heads, at once, where one sequence alone has no more: a few tensors of 64 MiB in
+// The most pairs of tokens, in all heads, at once, unless one sequence has more: a few tensors of 64 MiB in
 // float32.
 constexpr int64_t kMostPairs = int64_t{1} << 24;
 
 // Sequences that follow each other, side by side in a rectangle [n, longest] of token numbers.
 struct Rectangle {
   int64_t firstToken, count;  // its tokens are these of the chunk
-  // int64 [n, longest], counted from firstToken; a place behind a sequence's end holds its last token, so
-  // that nothing of one sequence reaches another.
+  // int64 [n, longest], counted from firstToken. Places after a sequence's end hold its last token, so that
+  // sequences do not mix.
   at::Tensor tokens;
   // Undefined where every place holds a token.
   at::Tensor present;  // bool [n, longest]
   at::Tensor places;   // int64 [count]: where each token lies in the flattened rectangle
 };
 
-// Of the sequences from `first` to before `last`. Computed on the device, which is not waited for.
+// The rectangle of sequences [first, last), computed on the device without waiting for it.
 Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int64_t longest) {
   const int64_t firstToken = sequences.offsets[first], count = sequences.offsets[last] - firstToken;
   at::Tensor offsets =
@@ -39,8 +39,8 @@ Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int
   return {firstToken, count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places};
 }
 
-// Visits all sequences in rectangles of at most kMostPairs pairs, or of one sequence that has more. A chunk's
-// sequences lie in the order of their lengths, so that little of a rectangle is empty.
+// Visits all sequences in rectangles of at most kMostPairs pairs, or of one longer sequence. A chunk's
+// sequences are sorted by length, so rectangles are almost full.
 template <class Visit>
 void inRectangles(const Sequences& sequences, int64_t heads, Visit visit) {
   const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
@@ -99,7 +99,7 @@ at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const Rectang
   return at::softmax(scores, 3);
 }
 
-// What backward knows of all pairs of tokens, [n, heads, longest, longest].
+// Values for all pairs of tokens in backward, [n, heads, longest, longest].
 struct Pairs {
   at::Tensor q, k, dout;  // q with the scale of the scores
   at::Tensor p;           // probabilities before the dropout
@@ -115,8 +115,7 @@ Pairs pairsOf(const Rectangle& shape, const at::Tensor& dout, const at::Tensor& 
   pairs.dout = spread(dout.narrow(0, shape.firstToken, shape.count), shape, heads);
   pairs.p = probabilities(pairs.q, pairs.k, shape, distanceBias);
   if (shape.present.defined()) {
-    // Places without a query have a zero gradient, so their rows of p, which a bias can make NaN, must not
-    // spoil it.
+    // Places without a query have gradient zero, but a bias can make their rows of p NaN.
     at::Tensor empty = shape.present.logical_not().view({-1, 1, shape.tokens.size(1), 1});
     pairs.dout = pairs.dout.masked_fill(empty, 0);
     if (distanceBias.defined()) pairs.p.masked_fill_(empty, 0);

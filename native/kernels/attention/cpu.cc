@@ -1,5 +1,5 @@
-// Attention over packed sequences, one sequence and head at a time: its matrices are small enough to stay in
-// the cache, nothing is padded beyond a vector's width, and the probabilities are computed again in backward.
+// Attention over packed sequences, one sequence and head at a time: the matrices stay in the cache, and
+// padding only fills vectors. Backward recomputes the probabilities.
 #include <ATen/Parallel.h>
 
 #include <limits>
@@ -114,7 +114,7 @@ GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, int64_t begin, int64_t
   for (int64_t i = 0; i < length; ++i) {
     T *row = dropped + i * stride, *drow = dscores + i * stride;
     const T normalizer = a.normalizer[head * a.tokens + begin + i];
-    // sum_j p_ij dL/dp_ij, which equals dL/dout_i . out_i also behind a dropout.
+    // sum_j p_ij dL/dp_ij, which equals dL/dout_i . out_i even with dropout.
     T common = 0;
 #pragma omp simd reduction(+ : common)
     for (int64_t c = 0; c < a.size; ++c) common += dout[i * hidden + c] * out[i * hidden + c];

@@ -13,8 +13,8 @@ namespace gradcache::kernels::cuda {
 
 namespace {
 
-// Rows up to here go to the library's kernel: beyond, flash attention was faster on an H200 (at 512 tokens by
-// a fifth).
+// Sequences up to this length use the library's kernel. Beyond, flash attention is faster on an H200 (by a
+// fifth at 512 tokens).
 constexpr int64_t kFlashBeyond = 256;
 
 bool takesKernel(const Sequences& sequences, int64_t size, const at::Tensor& distanceBias) {
@@ -52,7 +52,7 @@ uint64_t seedOf(const DropoutKey& key) { return (static_cast<uint64_t>(key.secon
 bool takesAttention(const at::Tensor& qkv, int64_t heads, const at::Tensor& distanceBias) {
   const auto size = static_cast<int32_t>(qkv.size(1) / 3 / heads);
   if (!takesRows(qkv) || qkv.scalar_type() != at::kBFloat16) return false;
-  // Flash attention takes other sizes of head, but no bias.
+  // Flash attention supports other head sizes, but no bias.
   return library().attentionLongest(size) > 0 || (size % 8 == 0 && size <= 256 && !distanceBias.defined());
 }
 
@@ -71,7 +71,7 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
     return result;
   }
   auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
-  // Flash attention draws from the device's default generator and from no other.
+  // Flash attention only draws from the device's default generator.
   std::optional<SeededGenerators> seeded;
   if (key.active()) {
     const std::vector<at::Generator> drawnFrom{at::globalContext().defaultGenerator(qkv.device())};

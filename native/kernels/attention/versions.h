@@ -10,8 +10,8 @@ decltype(kernels::attention) attention;
 decltype(kernels::attentionBackward) attentionBackward;
 }  // namespace cpu
 
-// bfloat16: rows short enough for the library's own kernel go there, longer ones to flash attention, whose
-// dropout is libtorch's, seeded from the key. Without a distance bias's gradient.
+// bfloat16. Short sequences use the library's own kernel, longer ones flash attention, whose dropout is
+// libtorch's, seeded from the key. There is no gradient of a distance bias.
 namespace cuda {
 bool takesAttention(const at::Tensor& qkv, int64_t heads, const at::Tensor& distanceBias);
 decltype(kernels::attention) attention;
@@ -22,7 +22,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
 
 namespace composite {
 decltype(kernels::attention) attention;
-// It needs nothing that was saved.
+// Needs nothing saved by forward.
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Sequences& sequences,
                              int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
                              const at::Tensor& distanceBiasGradient);

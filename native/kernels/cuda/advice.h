@@ -5,8 +5,8 @@
 
 namespace gradcache::kernels::cuda {
 
-// What to do about a CUDA error, known by its words, that says that the device cannot be used (busy, say) and
-// not that a computation on it failed; null for any other message.
+// What to do if this CUDA error means that the device cannot be used (because it is busy, for example) rather
+// than that a computation failed; null for any other message.
 const char* adviceForDevice(const std::string& message);
 
 }  // namespace gradcache::kernels::cuda

@@ -1,4 +1,4 @@
-// Whether a CUDA device can be used and, where it cannot, what was found and what would do.
+// Checks whether a CUDA device can be used. The errors say what was found and what is needed.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@ namespace gradcache::kernels::cuda {
 // `name` is the device as it was asked for.
 void requireCuda(const std::string& name);
 
-// Throws CUDA_UNAVAILABLE where the kernels do not run on that device. Asks the driver once for each device.
+// Throws CUDA_UNAVAILABLE if the kernels do not run on that device. Asks the driver once for each device.
 void requireCapability(const std::string& name, int index);
 
 }  // namespace gradcache::kernels::cuda

@@ -1,5 +1,5 @@
-// Every function of the library of CUDA kernels (cuda/kernels.h), once: its name there, and the one it is
-// called by here. A new kernel adds its line.
+// Every function of the library of CUDA kernels (cuda/kernels.h): its name there, and its name here. A new
+// kernel adds its line.
 #pragma once
 
 // clang-format off

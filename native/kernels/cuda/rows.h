@@ -18,7 +18,7 @@ bool takesRows(const at::Tensor& tensor);
 // rows [T, H].
 GradcacheRows describe(const at::Tensor& rows);
 
-// So many bytes on the device of `like`.
+// Uninitialised memory of `bytes` bytes on the device of `like`.
 at::Tensor scratch(size_t bytes, const at::Tensor& like);
 
 // The memory of a tensor; null where it is undefined.

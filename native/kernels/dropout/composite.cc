@@ -4,8 +4,8 @@ namespace gradcache::kernels::composite {
 
 namespace {
 
-// mixBits of core/dropout_key.h on int32 tensors, in place: products wrap modulo 2^32, and what a shift
-// brings in from the sign is cut off.
+// mixBits of core/dropout_key.h on int32 tensors, in place: products wrap modulo 2^32, and sign bits that a
+// shift brings in are cleared.
 at::Tensor mix(at::Tensor h) {
   h.bitwise_xor_(h.bitwise_right_shift(16).bitwise_and_(0xffff));
   h.mul_(static_cast<int32_t>(0x85ebca6bu));

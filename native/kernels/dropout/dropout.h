@@ -1,4 +1,4 @@
-// Dropout from a counter: an element is dropped or not by the key, its row's number and its column.
+// Dropout from a counter: the key, the row number and the column decide whether an element is dropped.
 #pragma once
 
 #include <ATen/ATen.h>

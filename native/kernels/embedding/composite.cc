@@ -4,7 +4,7 @@
 
 namespace gradcache::kernels::composite {
 
-// The norm and the dropout are those of the device: only the sum is composed here.
+// Only the sum is composed here; norm and dropout use the device's kernels.
 Norm embed(const Embedding& embedding, const NormWeights& weights, const DropoutKey& key, bool save) {
   at::Tensor sum = at::embedding(embedding.words, embedding.ids);
   sum.add_(at::embedding(embedding.positions, embedding.places));

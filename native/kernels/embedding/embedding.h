@@ -1,4 +1,4 @@
-// The embeddings of tokens, behind their norm and dropout.
+// The embeddings of tokens, with their norm and dropout.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -43,7 +43,7 @@ struct EmbedFunction : Function<EmbedFunction> {
     Norm result = embed(a.embedding, a.weights, dropout.key(), true);
     keep(context, dropout);
     context->saved_data["epsilon"] = epsilon;
-    // Of the tables backward needs the shapes alone.
+    // Backward needs only the shapes of the tables.
     describe(context, "words", words);
     describe(context, "positions", positions);
     describe(context, "type", orUndefined(type));

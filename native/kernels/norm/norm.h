@@ -1,5 +1,5 @@
-// Layer norm of a residual sum. Types: [T, H] is tokens by features, in the type that computes; statistics
-// and parameter gradients are float32 (float64 where that computes).
+// Layer norm of a residual sum. [T, H] is tokens by features, in the compute type; statistics and parameter
+// gradients are float32 (float64 for float64).
 #pragma once
 
 #include <ATen/ATen.h>

@@ -11,7 +11,7 @@ decltype(kernels::normBackward) normBackward;
 }  // namespace cpu
 namespace cuda {
 bool takesNorms(const at::Tensor& rows);
-// Of [tokens, width]; sum and statistics are defined where they are saved.
+// An empty result [tokens, width]; sum and statistics are defined only with `save`.
 Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save);
 decltype(kernels::norm) norm;
 decltype(kernels::normBackward) normBackward;

@@ -11,7 +11,7 @@ namespace gradcache::kernels {
 
 namespace {
 
-// A tensor whose sizes and memory mean what they say.
+// Requires an ordinary strided tensor with memory.
 void requireDense(const char* name, const at::Tensor& tensor) {
   require(tensor.defined(), "INPUT", name, " is no tensor");
   require(tensor.layout() == at::kStrided && !tensor.is_nested(), "INPUT", name,
@@ -44,7 +44,7 @@ at::ScalarType wideType(const at::Tensor& rows) {
 }
 
 at::Tensor readable(const at::Tensor& tensor) {
-  // Views that only note a sign, or that all elements are zero, have no such numbers in memory.
+  // Lazy views (negated, conjugated or all zero) do not have their values in memory.
   at::Tensor result = tensor._is_zerotensor() ? at::zeros(tensor.sizes(), tensor.options())
                                               : tensor.resolve_neg().contiguous();
   constexpr uintptr_t kVector = 16;  // bytes of a vector load

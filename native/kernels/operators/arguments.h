@@ -1,6 +1,5 @@
-// The arguments of the operators, checked and brought into the form that the kernels take. Everything here
-// may come from a program's mistake, so nothing is assumed: every check ends in SHAPE, DTYPE, DEVICE or
-// INPUT.
+// Checks the arguments of the operators and converts them for the kernels. Callers may pass anything; every
+// mistake throws SHAPE, DTYPE, DEVICE or INPUT.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,11 +12,11 @@
 
 namespace gradcache::kernels {
 
-// Parameters (scales, biases, tables) come in the type of the rows or, so that their gradients keep all of
-// their digits, in this one: float64 for float64, float32 else.
+// Parameters (scales, biases, tables) have the type of the rows, or this wider one for accurate gradients:
+// float64 for float64, float32 otherwise.
 at::ScalarType wideType(const at::Tensor& rows);
 
-// The tensor as the kernels read it: dense memory of its own, contiguous, aligned for vector loads on CUDA.
+// The tensor as the kernels need it: contiguous, and aligned for vector loads on CUDA.
 at::Tensor readable(const at::Tensor& tensor);
 
 // `tensor` must be a matrix of a floating type with at least one row and one column.

@@ -1,9 +1,7 @@
-// What the files of operators share: how an operator becomes known to libtorch's dispatcher, and what its
-// backward keeps and reads.
+// Shared by the operators: registration with libtorch's dispatcher, and what backward saves and reads.
 //
-// Each operator comes as a plain function, which libtorch calls where no graph is recorded, and as a
-// Function, whose forward keeps what backward needs. The lists that backward returns are as long as forward's
-// arguments.
+// Each operator is a plain function, which libtorch calls when no graph is recorded, and a Function, whose
+// forward saves what backward needs. Backward returns one entry for each argument of forward.
 #pragma once
 
 #include <torch/csrc/autograd/custom_function.h>
@@ -26,13 +24,13 @@ using OptionalTensor = std::optional<Tensor>;
 inline Tensor orUndefined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
 inline bool wantsGradient(const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); }
 
-// Where a parameter's gradient adds up.
+// Zeros in which a parameter's gradient adds up.
 Tensor gradientOf(at::IntArrayRef shape, const Tensor& rows);
 
 void keep(AutogradContext* context, const DropoutArgument& dropout);
 DropoutKey keptKey(AutogradContext* context);
 
-// dL/d(output), in the form that the kernels take. Throws INPUT where a second derivative is asked for.
+// dL/d(output), as the kernels need it. Throws INPUT if a second derivative is requested.
 Tensor incoming(const variable_list& gradients);
 
 inline bool recordsGraph(const Tensor& tensor) { return wantsGradient(tensor); }
@@ -42,13 +40,13 @@ bool recordsGraph(const Other&) {
   return false;
 }
 
-// What autograd calls: the Function where a graph is to be recorded, else the plain function.
+// Registered for autograd: calls the Function if a graph is recorded, else the plain function.
 template <class Recorded, auto Plain>
 struct WithGraph;
 template <class Recorded, class... Arguments, Tensor (*Plain)(Arguments...)>
 struct WithGraph<Recorded, Plain> {
   static Tensor call(Arguments... arguments) {
-    // Kernels start on the current device, which a caller need not have made that of the first argument.
+    // Kernels start on the current device, which may not be that of the first argument.
     const c10::OptionalDeviceGuard onDevice(at::device_of(std::get<0>(std::tie(arguments...))));
     if (at::GradMode::is_enabled() && (recordsGraph(arguments) || ...)) return Recorded::apply(arguments...);
     at::AutoDispatchBelowADInplaceOrView guard;

@@ -26,7 +26,7 @@ void registerOperators() {
     for (auto add : {addDropoutOperator, addNormOperator, addActivationOperator, addEmbedOperator,
                      addAttentionOperator, addPoolOperator})
       add(*library);
-    // Never taken back: the addon stays mapped to the end of the process, and libtorch may be gone before it.
+    // Never unregistered: at the end of the process, libtorch may be gone before the addon.
     library.release();
   }
   done = true;

@@ -4,8 +4,8 @@
 
 namespace gradcache::kernels {
 
-// Makes libtorch's dispatcher know the operators; once for the process, from whichever thread comes first.
-// Operators that exist already, because another copy of the addon came before, are left as they are.
+// Registers the operators with libtorch's dispatcher, once for the process, from any thread. Operators that
+// another copy of the addon has registered are kept.
 void registerOperators();
 
 }  // namespace gradcache::kernels

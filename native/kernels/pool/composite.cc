@@ -8,13 +8,12 @@ at::Tensor starts(const Sequences& sequences) { return sequences.deviceOffsets.s
 at::Tensor ends(const Sequences& sequences) { return sequences.deviceOffsets.slice(0, 1); }
 at::Tensor lengths(const Sequences& sequences) { return sequences.deviceOffsets.diff().to(at::kLong); }
 
-// The token that cls or last pooling takes of each sequence.
+// The token of each sequence that cls or last pooling selects.
 at::Tensor tokens(const Sequences& sequences, Pooling pooling) {
   return pooling == Pooling::kCls ? starts(sequences) : ends(sequences).sub(1);
 }
 
-// The largest values and the tokens that they are from. Padding repeats a sequence's first token, which
-// changes no maximum.
+// The largest values and their tokens. Padding repeats a sequence's first token, which changes no maximum.
 Pooled largest(const at::Tensor& x, const Sequences& sequences) {
   at::Tensor first = starts(sequences).unsqueeze(1);
   at::Tensor place = at::arange(sequences.longest, first.options()).unsqueeze(0);
@@ -49,7 +48,7 @@ at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequenc
                         Pooling pooling, at::ScalarType type) {
   at::Tensor gradient = dy;
   if (saved.norms.defined()) {
-    // A norm below the least is a constant to what comes after it.
+    // A norm below the least was replaced by a constant, so it has no gradient.
     at::Tensor along = dy.mul(saved.y).sum(1).masked_fill(saved.norms.lt(kLeastNorm), 0);
     gradient = dy.sub(saved.y.mul(along.unsqueeze(1))).div(saved.norms.clamp_min(kLeastNorm).unsqueeze(1));
   }

@@ -21,7 +21,7 @@ struct ForwardArguments {
   Pooling pooling;
 };
 
-// A row that is no maximum is the mean of a range of tokens; cls and last take the mean of one.
+// The range of tokens that a row is the mean of, except for max pooling; cls and last have one token.
 struct Range {
   int64_t begin, end;
 
@@ -114,7 +114,7 @@ GRADCACHE_INLINE void backwardSequences(const BackwardArguments<T>& a, int64_t f
 #pragma omp simd reduction(+ : along)
       for (int64_t c = 0; c < width; ++c) along += dy[c] * y[c];
       const T norm = atLeast(a.norms[s]);
-      // A norm below the least is a constant to what comes after it.
+      // A norm below the least was replaced by a constant, so it has no gradient.
       if (a.norms[s] < norm) along = 0;
       for (int64_t c = 0; c < width; ++c) gradient[c] = (dy[c] - along * y[c]) / norm;
     } else {

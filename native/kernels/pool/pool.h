@@ -10,7 +10,7 @@
 namespace gradcache::kernels {
 
 enum class Pooling { kMean, kCls, kMax, kLast };
-// Throws INPUT for a name that is none of mean, cls, max and last.
+// Throws INPUT unless the name is mean, cls, max or last.
 Pooling poolingNamed(std::string_view name);
 constexpr double kLeastNorm = 1e-12;  // what a row is divided by, at least, where it is normalised
 
@@ -19,11 +19,11 @@ struct Pooled {
   at::Tensor norms;   // [sequences]: Euclidean, before they are divided by; undefined unless they are
   at::Tensor argmax;  // int32 [sequences, H]: the token that each maximum is from; undefined but for kMax
 };
-// One row for each sequence of x [T, H]: the mean of its tokens, its first or last token, or the largest
-// value that a token has in each column (the first such token's; NaN is larger than any number).
-// `normalize` divides each row by its norm.
+// One row for each sequence of x [T, H]: the mean of its tokens, its first or last token, or each column's
+// largest value (of the first token that has it; NaN counts as largest). `normalize` divides each row by its
+// norm.
 Pooled pool(const at::Tensor& x, const Sequences& sequences, Pooling pooling, bool normalize);
-// dL/dx, [T, H], in `type`, the type of x; a maximum's goes to its token. Of `saved`, y is needed only where
+// dL/dx [T, H] in `type`, the type of x; a maximum's gradient goes to its token. `saved.y` is needed only if
 // rows were normalised.
 at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequences& sequences,
                         Pooling pooling, at::ScalarType type);

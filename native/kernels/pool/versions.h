@@ -11,7 +11,7 @@ at::Tensor poolBackward(const at::Tensor& dy, const Pooled& saved, const Sequenc
                         Pooling pooling);
 }  // namespace cpu
 namespace cuda {
-// Rows [T, H] in `type`; `tensor` is such rows or what was pooled from them.
+// Whether the version takes rows [T, H] of `type`; `tensor` is such rows, or pooled from them.
 bool takesPooling(const at::Tensor& tensor, at::ScalarType type);
 decltype(kernels::pool) pool;
 decltype(kernels::poolBackward) poolBackward;

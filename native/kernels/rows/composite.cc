@@ -7,8 +7,8 @@ void addColumnSum(const at::Tensor& gradient, const at::Tensor& rows) {
 }
 
 void addRows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows) {
-  // On CUDA, the one device that comes here, this sorts: the order of the additions, and so every bit, is the
-  // same each time.
+  // Only CUDA comes here, where this sorts: the order of the additions, and so every bit, is the same each
+  // time.
   table.index_put_({indices}, rows.to(table.scalar_type()), /*accumulate=*/true);
 }
 
