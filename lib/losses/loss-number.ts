@@ -1,3 +1,4 @@
+import { GradCacheError } from '../errors.js';
 import { noGrad } from '../tensor/autograd.js';
 import { untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
@@ -59,7 +60,12 @@ class LearnedNumber implements LossNumber {
       this.#tensor.copyFrom(limit);
       limit.dispose();
     }
-    return this.#at(parameter);
+    const value = this.#at(parameter);
+    if (Number.isFinite(value)) return value;
+    throw new GradCacheError(
+      'NON_FINITE',
+      `the learned ${this.#how.name} is ${parameter}. Lower the learning rate, or do not learn it (learned: false)`,
+    );
   }
 
   parameters(): Parameter[] {
@@ -67,6 +73,7 @@ class LearnedNumber implements LossNumber {
   }
 
   addGradient(slope: number): void {
+    if (!this.#tensor.requiresGrad) return; // the caller keeps the number as it is
     const gradient = untracked(() => this.#tensor.grad);
     if (gradient === null) {
       this.#tensor.grad = numberTensor(slope);
