@@ -37,6 +37,7 @@ export type {
   EncodedChunk,
   Encoder,
   ForwardOptions,
+  PackedBatch,
   ReplayTicket,
   StepInputs,
 } from './step/encoder.js';

@@ -8,8 +8,10 @@
 #include "binding/layout.h"
 #include "binding/loss.h"
 #include "binding/operator.h"
+#include "binding/rows.h"
 #include "binding/system.h"
 #include "binding/tensor.h"
+#include "binding/token_batch.h"
 #include "kernels/operators/operators.h"
 
 namespace {
@@ -22,9 +24,12 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   TensorHandle::define(env, exports);
   OperatorHandle::define(env, exports);
   EncoderHandle::define(env, exports);
+  TokenBatchHandle::define(env);
 
   exports.Set("tensorFromBytes", Napi::Function::New<tensorFromBytes>(env));
   exports.Set("isTensor", Napi::Function::New<isTensor>(env));
+  exports.Set("putRows", Napi::Function::New<putRows>(env));
+  exports.Set("takeRows", Napi::Function::New<takeRows>(env));
   exports.Set("requireDense", Napi::Function::New<requireDense>(env));
   exports.Set("requireAlike", Napi::Function::New<requireAlike>(env));
   exports.Set("withGradMode", Napi::Function::New<withGradMode>(env));

@@ -49,6 +49,11 @@ export interface EncoderSettings {
 /** `inference`: no dropout. `without-graph`, `with-graph`: dropout under the seed, as in the two passes of a step. */
 export type ForwardMode = 'inference' | 'without-graph' | 'with-graph';
 
+/** Token ids of a batch of texts in native memory. */
+export interface TokenBatchHandle {
+  dispose(): void;
+}
+
 /** A text encoder and its parameters. */
 export interface EncoderHandle {
   readonly dimension: number;
@@ -57,16 +62,21 @@ export interface EncoderHandle {
   /** Another number whenever a weight has been written in place. */
   readonly version: number;
   graphBytes(tokens: number, sequences: number): number;
+  /** Text k has the ids from offsets[k] to offsets[k + 1]; `numbers` are the texts' in messages, else from 0. */
+  batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array): Promise<TokenBatchHandle>;
+  /** Of a chunk: some rows of a batch, which have so many tokens. */
   forward(
-    ids: Int32Array,
-    lengths: Int32Array,
+    batch: TokenBatchHandle,
+    rows: Int32Array,
+    tokens: number,
     seed: number,
     mode: ForwardMode,
     group: number,
   ): Promise<TensorHandle>;
   backward(
-    ids: Int32Array,
-    lengths: Int32Array,
+    batch: TokenBatchHandle,
+    rows: Int32Array,
+    tokens: number,
     seed: number,
     gradient: TensorHandle,
     group: number,
@@ -93,6 +103,9 @@ export interface Native {
     device: string,
   ): TensorHandle;
   isTensor(value: unknown): value is TensorHandle;
+  /** Without a graph: target[rows[k]] = source[k]. */
+  putRows(target: TensorHandle, rows: Int32Array, source: TensorHandle): void;
+  takeRows(source: TensorHandle, rows: Int32Array): TensorHandle;
   /** Throws where a tensor has gaps between its elements, or one of them twice. */
   requireDense(names: readonly string[], tensors: readonly TensorHandle[]): void;
   /** Throws where one of `others`, which are `what`, lies otherwise in memory than its tensor. */

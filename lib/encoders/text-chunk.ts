@@ -1,7 +1,6 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { requireCount } from '../options/option-values.js';
-import { requireChunk } from '../step/chunk-checks.js';
 import type { Chunk } from '../step/encoder.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 
@@ -30,26 +29,22 @@ export function lengthsOf(batch: TokenBatch): Int32Array {
   return lengths;
 }
 
-/** The ids of a chunk's rows, end to end. @throws GradCacheError `INPUT`, or `SHAPE` for a chunk that is not one of its batch */
-export function pack(chunk: Chunk<TokenBatch>): { ids: Int32Array; lengths: Int32Array } {
-  requireChunk(chunk);
-  const { batch, rows, tokens } = chunk;
+/**
+ * A batch of the rows of a chunk alone.
+ *
+ * @throws GradCacheError `INPUT`, or `SHAPE` for a chunk that is not one of its batch
+ */
+export function cut({ batch, rows }: Chunk<TokenBatch>): Pick<TokenBatch, 'ids' | 'offsets'> {
   requireTokens(batch);
   const last = batch.offsets.length - 2;
-  const lengths = rows.map((row) => {
+  const offsets = new Int32Array(rows.length + 1);
+  for (const [k, row] of rows.entries()) {
     if (row < 0 || row > last)
       throw new GradCacheError('SHAPE', `row ${row} of a chunk is not in its batch of ${last + 1} rows`);
-    return batch.offsets[row + 1]! - batch.offsets[row]!;
-  });
-  const total = lengths.reduce((sum, length) => sum + length, 0);
-  if (tokens !== total)
-    throw new GradCacheError('SHAPE', `a chunk of ${total} tokens says that it has ${tokens}`);
-  const ids = new Int32Array(total);
-  let end = 0;
-  for (const [k, row] of rows.entries()) {
-    const begin = batch.offsets[row]!;
-    ids.set(batch.ids.subarray(begin, begin + lengths[k]!), end);
-    end += lengths[k]!;
+    offsets[k + 1] = offsets[k]! + batch.offsets[row + 1]! - batch.offsets[row]!;
   }
-  return { ids, lengths };
+  const ids = new Int32Array(Math.max(0, offsets[rows.length]!));
+  for (const [k, row] of rows.entries())
+    ids.set(batch.ids.subarray(batch.offsets[row], batch.offsets[row + 1]), offsets[k]);
+  return { ids, offsets };
 }

@@ -3,7 +3,14 @@ import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { backwardInGroup } from '../tensor/autograd.js';
-import { guarded, guardedAsync, native, type DType, type EncoderHandle } from '../addon/native.js';
+import {
+  guarded,
+  guardedAsync,
+  native,
+  type DType,
+  type EncoderHandle,
+  type TokenBatchHandle,
+} from '../addon/native.js';
 import { call } from '../tensor/operators.js';
 import { putRows } from '../tensor/rows.js';
 import { untracked } from '../tensor/scope.js';
@@ -16,14 +23,22 @@ import { architectureOf } from '../architectures/architectures.js';
 import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
 import { planChunks } from '../step/chunk-plan.js';
 import { inOrder } from '../step/chunk-queue.js';
-import type { Chunk, EncodedChunk, Encoder, ForwardOptions, ReplayTicket } from '../step/encoder.js';
+import type {
+  Chunk,
+  EncodedChunk,
+  Encoder,
+  ForwardOptions,
+  PackedBatch,
+  ReplayTicket,
+} from '../step/encoder.js';
 import { mostTokens, requireLength } from '../model-folder/length-limit.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { readModelFolder, type ModelFolder } from '../model-folder/model-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
 import { fillRandomly, matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
-import { lengthsOf, pack, requireTokens } from './text-chunk.js';
+import { PackedTokens } from './packed-tokens.js';
+import { cut, lengthsOf, requireTokens } from './text-chunk.js';
 import {
   checkCreateOptions,
   checkLoadOptions,
@@ -252,23 +267,29 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const lengths = texts.length === 0 ? new Int32Array() : this.lengths(batch);
     const plan = planChunks(lengths, { tokens: tokensPerChunk });
     const result = this.#empty(texts.length);
-    await inOrder({
-      count: plan.length,
-      signal: options.signal,
-      launch: async (index, group) => {
-        const chunk = { batch, ...plan[index]! };
-        const { ids, lengths } = pack(chunk);
-        return new Tensor(
-          await guardedAsync(() => this.#handle.forward(ids, lengths, 0, 'inference', group)),
-        );
-      },
-      done: (index, part) => {
-        const cut = call('aten::slice.Tensor', part, 1, 0, this.dimension);
-        putRows(result, plan[index]!.rows, cut);
-        cut.dispose();
-        part.dispose();
-      },
-    });
+    if (plan.length === 0) return result;
+    const packed = await this.pack(batch);
+    try {
+      const handle = PackedTokens.handleOf(packed, batch);
+      await inOrder({
+        count: plan.length,
+        signal: options.signal,
+        launch: async (index, group) => {
+          const { rows, tokens } = plan[index]!;
+          return new Tensor(
+            await guardedAsync(() => this.#handle.forward(handle, rows, tokens, 0, 'inference', group)),
+          );
+        },
+        done: (index, part) => {
+          const cut = call('aten::slice.Tensor', part, 1, 0, this.dimension);
+          putRows(result, plan[index]!.rows, cut);
+          cut.dispose();
+          part.dispose();
+        },
+      });
+    } finally {
+      packed.dispose();
+    }
     return result;
   }
 
@@ -291,15 +312,29 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return guarded(() => this.#handle.graphBytes(chunk.tokens, chunk.rows.length));
   }
 
+  /**
+   * Copies a batch into native memory and checks its token ids and lengths, off the event loop. A loop of one's own that
+   * gives it to its chunks as `packed` has that done once; `dispose()` frees it.
+   *
+   * @throws GradCacheError `INPUT` for a token outside the vocabulary or a text that is too long, `SHAPE`, `DISPOSED`,
+   * `OUT_OF_MEMORY`
+   */
+  async pack(batch: TokenBatch): Promise<PackedBatch> {
+    requireTokens(batch);
+    return new PackedTokens(await guardedAsync(() => this.#handle.batch(batch.ids, batch.offsets)), batch);
+  }
+
   /** @throws GradCacheError `INPUT`, `SHAPE`, `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY` */
   async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
     requireForwardOptions(options);
     const { seed, retain = false, group = 0 } = options;
-    const { ids, lengths } = pack(chunk);
+    requireChunk(chunk);
     const mode = retain ? 'with-graph' : 'without-graph';
     const weights = guarded(() => this.#handle.version);
     const result = new Tensor(
-      await guardedAsync(() => this.#handle.forward(ids, lengths, seed, mode, group)),
+      await this.#withTokens(chunk, (batch, rows) =>
+        this.#handle.forward(batch, rows, chunk.tokens, seed, mode, group),
+      ),
     );
     const ticket = { seed, graph: retain ? result : null };
     this.#weights.set(ticket, weights);
@@ -321,13 +356,38 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const weights = this.#weights.get(ticket);
     this.#requireWeights(weights);
     if (ticket.graph === null) {
-      const { ids, lengths } = pack(chunk);
-      await guardedAsync(() => this.#handle.backward(ids, lengths, ticket.seed, gradients.handle, group));
+      await this.#withTokens(chunk, (batch, rows) =>
+        this.#handle.backward(batch, rows, chunk.tokens, ticket.seed, gradients.handle, group),
+      );
     } else {
       await backwardInGroup(ticket.graph, gradients, group);
       ticket.graph.dispose();
     }
     this.#requireWeights(weights);
+  }
+
+  /** Runs a pass over the rows of a chunk in its packed batch, or in a batch of these rows alone. */
+  async #withTokens<T>(
+    chunk: Chunk<TokenBatch>,
+    run: (batch: TokenBatchHandle, rows: Int32Array) => Promise<T>,
+  ): Promise<T> {
+    const { batch, packed, rows } = chunk;
+    if (packed !== undefined) {
+      const handle = PackedTokens.handleOf(packed, batch);
+      return guardedAsync(() => run(handle, rows));
+    }
+    const { ids, offsets } = cut(chunk);
+    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows));
+    try {
+      return await guardedAsync(() =>
+        run(
+          own,
+          rows.map((_, k) => k),
+        ),
+      );
+    } finally {
+      own.dispose();
+    }
   }
 
   /** Gradients cached for representations of other weights would be silently wrong. A ticket made by hand names none. */

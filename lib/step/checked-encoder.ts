@@ -5,7 +5,14 @@ import { requireParameterList } from '../tensor/parameter-list.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { isChunkSize, type FixedChunkSize } from './chunk-plan.js';
 import { requireTicket } from './chunk-checks.js';
-import type { AnyEncoder, Chunk, EncodedChunk, ForwardOptions, ReplayTicket } from './encoder.js';
+import type {
+  AnyEncoder,
+  Chunk,
+  EncodedChunk,
+  ForwardOptions,
+  PackedBatch,
+  ReplayTicket,
+} from './encoder.js';
 
 /**
  * An encoder as a step uses it. Users may write their own encoders, so the results are checked.
@@ -54,6 +61,14 @@ export class CheckedEncoder implements AnyEncoder {
     const count: unknown = this.#encoder.truncated(batch);
     requireCount(this.#given('truncated'), count, 0);
     return count;
+  }
+
+  async pack(batch: never): Promise<PackedBatch | undefined> {
+    const packed: unknown = await this.#encoder.pack?.(batch);
+    if (packed === undefined) return undefined;
+    const { dispose } = (packed ?? {}) as { dispose?: unknown };
+    if (typeof dispose === 'function') return packed as PackedBatch;
+    throw refused(this.#given('pack'), packed, 'an object with dispose()');
   }
 
   async forwardChunk(chunk: Chunk<never>, options: ForwardOptions): Promise<EncodedChunk> {

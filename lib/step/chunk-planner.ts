@@ -3,8 +3,9 @@ import { drawSeed } from '../options/seeds.js';
 import { emptyCache } from '../tensor/memory.js';
 import { AutomaticChunk } from './automatic-chunk.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './chunk-plan.js';
-import type { AnyEncoder } from './encoder.js';
+import type { AnyEncoder, PackedBatch } from './encoder.js';
 import type { GradCacheOptions } from './gradcache-options.js';
+import { aboutInput } from './inputs.js';
 import {
   isOutOfMemory,
   OutOfMemoryBesideChunks,
@@ -68,16 +69,22 @@ export class ChunkPlanner {
   /**
    * The chunks of a step, in the order of their first pass.
    *
+   * @param packed the batches as their encoders have packed them
    * @param lengths the lengths of each tower's rows
    * @param seed the seed of the step
    */
-  plan(batches: readonly never[], lengths: readonly Int32Array[], seed: number): Job[] {
+  plan(
+    batches: readonly never[],
+    packed: readonly (PackedBatch | undefined)[],
+    lengths: readonly Int32Array[],
+    seed: number,
+  ): Job[] {
     const sizes = this.sizes();
     const jobs = this.#encoders.flatMap((encoder, tower) =>
       planChunks(lengths[tower]!, sizes[tower]!).map(({ rows, tokens }) => ({
         tower,
         encoder,
-        chunk: { batch: batches[tower]!, rows, tokens },
+        chunk: { batch: batches[tower]!, packed: packed[tower], rows, tokens },
       })),
     );
     // A tower without trainable parameters most likely has no graph to keep.
@@ -145,8 +152,7 @@ function lengthsOf(encoder: AnyEncoder, batch: never, tower: number): Int32Array
   try {
     return encoder.lengths(batch);
   } catch (error) {
-    if (!(error instanceof GradCacheError)) throw error;
-    throw new GradCacheError(error.code, `inputs[${tower}]: ${error.message}`, { cause: error.cause });
+    throw aboutInput(tower, error);
   }
 }
 

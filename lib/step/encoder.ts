@@ -8,6 +8,13 @@ export interface Chunk<Batch> {
   readonly rows: Int32Array;
   /** Sum of the rows' lengths: tokens for texts, rows for anything else. */
   readonly tokens: number;
+  /** What {@link Encoder.pack} made of the batch; a chunk without it is packed by itself, in each of its passes. */
+  readonly packed?: PackedBatch | undefined;
+}
+
+/** A batch made ready for its chunks, in a form of its encoder's own. */
+export interface PackedBatch {
+  dispose(): void;
 }
 
 /** What the second pass needs to repeat a chunk exactly: the seed of its dropout, and the first forward's graph if kept. */
@@ -58,6 +65,13 @@ export interface Encoder<Batch = unknown> {
   lengths(batch: Batch): Int32Array;
   /** How many of a batch's rows were cut to the greatest length. */
   truncated(batch: Batch): number;
+  /**
+   * Makes a batch ready for its chunks. A step calls it once for each tower, gives the result to each chunk and disposes of
+   * it at its end, also where the step fails. An encoder without it gets chunks with the batch alone.
+   *
+   * @throws GradCacheError `INPUT`, `SHAPE`
+   */
+  pack?(batch: Batch): Promise<PackedBatch | undefined>;
   /** Step 1 for one chunk: representations without a graph (Gao et al. 2021, 3.2). */
   forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk>;
   /**

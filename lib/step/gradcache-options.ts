@@ -113,9 +113,11 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
       `encoders[${foreign}] is no encoder; wrap a class with forward() and parameters() in ModuleEncoder`,
     );
   }
-  for (const [tower, encoder] of encoders.entries())
-    for (const method of METHODS)
+  for (const [tower, encoder] of encoders.entries()) {
+    const present = encoder.pack === undefined ? METHODS : ([...METHODS, 'pack'] as const);
+    for (const method of present)
       requireFunction(`${method} of encoders[${tower}]`, Reflect.get(encoder, method));
+  }
   requireLoss(loss);
   if (Array.isArray(chunk) && chunk.length !== encoders.length) {
     throw new GradCacheError('INPUT', `${chunk.length} chunk sizes for ${encoders.length} towers`);

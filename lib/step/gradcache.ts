@@ -23,6 +23,7 @@ import {
   type StepResult,
 } from './gradcache-options.js';
 import { inLoss } from './out-of-memory.js';
+import { whilePacked } from './packed-batches.js';
 import { Pass } from './pass.js';
 import { StepMeter } from './step-meter.js';
 
@@ -89,13 +90,15 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
         throwIfAborted(options.signal);
         const { lengths, truncated } = this.#planner.measure(batches);
         const seed = options.seed ?? drawSeed('step', this.#seed, this.#steps++);
-        return await this.#planner.retried(
-          () => this.#planner.plan(batches, lengths, seed),
-          async (jobs, retries) => ({
-            ...(await this.#attempt(jobs, lengths, parameters, options)),
-            truncated,
-            retries,
-          }),
+        return await whilePacked(this.#encoders, batches, (packed) =>
+          this.#planner.retried(
+            () => this.#planner.plan(batches, packed, lengths, seed),
+            async (jobs, retries) => ({
+              ...(await this.#attempt(jobs, lengths, parameters, options)),
+              truncated,
+              retries,
+            }),
+          ),
         );
       });
     } finally {

@@ -5,6 +5,8 @@
 #include "binding/async.h"
 #include "binding/settings.h"
 #include "binding/tensor.h"
+#include "binding/token_batch.h"
+#include "binding/typed_array.h"
 #include "core/error.h"
 
 namespace gradcache::binding {
@@ -40,12 +42,6 @@ uint64_t groupFrom(const Napi::Value& value) {
   return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
 }
 
-Napi::Int32Array int32Array(const Napi::Value& value, const char* what) {
-  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array, "INPUT",
-          what, " must be an Int32Array");
-  return value.As<Napi::Int32Array>();
-}
-
 }  // namespace
 
 void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
@@ -56,6 +52,7 @@ void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&EncoderHandle::gradients>("gradients"),
                                                InstanceAccessor<&EncoderHandle::version>("version"),
                                                InstanceMethod<&EncoderHandle::graphBytes>("graphBytes"),
+                                               InstanceMethod<&EncoderHandle::batch>("batch"),
                                                InstanceMethod<&EncoderHandle::forward>("forward"),
                                                InstanceMethod<&EncoderHandle::backward>("backward"),
                                                InstanceMethod<&EncoderHandle::dispose>("dispose"),
@@ -117,22 +114,36 @@ Napi::Value EncoderHandle::graphBytes(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value EncoderHandle::batch(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto numbers = info[2].IsUndefined() ? std::vector<int32_t>() : int32Elements(info[2], "numbers");
+    return promise(
+        info.Env(), 0, Devices(alive().parameters().flatGradients().device()),
+        [encoder = encoder_, ids = int32Elements(info[0], "token ids"),
+         offsets = int32Elements(info[1], "offsets"), numbers = std::move(numbers)]() mutable {
+          return encoder->batch(std::move(ids), std::move(offsets), std::move(numbers));
+        },
+        [](Napi::Env env, std::shared_ptr<const TokenBatch>& batch) {
+          return TokenBatchHandle::wrap(env, std::move(batch));
+        });
+  });
+}
+
 EncoderHandle::Chunk EncoderHandle::chunkFrom(const Napi::CallbackInfo& info) {
-  auto ids = int32Array(info[0], "token ids");
-  auto lengths = int32Array(info[1], "lengths");
-  require(info[2].IsNumber(), "INPUT", "the seed must be a number");
-  return {alive().pack(ids.Data(), static_cast<int64_t>(ids.ElementLength()), lengths.Data(),
-                       static_cast<int64_t>(lengths.ElementLength())),
-          static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value())};
+  require(info[2].IsNumber(), "INPUT", "a chunk's tokens must be a number");
+  require(info[3].IsNumber(), "INPUT", "the seed must be a number");
+  return {TokenBatchHandle::get(info[0]), int32Elements(info[1], "a chunk's rows"),
+          info[2].As<Napi::Number>().Int64Value(),
+          static_cast<uint64_t>(info[3].As<Napi::Number>().Int64Value())};
 }
 
 Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const auto mode = modeFrom(info[3].ToString());
+    const auto mode = modeFrom(info[4].ToString());
     return promise(
-        info.Env(), groupFrom(info[4]), Devices(alive().parameters().flatGradients().device()),
-        [encoder = encoder_, chunk = chunkFrom(info), mode]() mutable {
-          return encoder->forward(std::move(chunk.tokens), chunk.seed, mode);
+        info.Env(), groupFrom(info[5]), Devices(alive().parameters().flatGradients().device()),
+        [encoder = encoder_, chunk = chunkFrom(info), mode] {
+          return encoder->forward(encoder->pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
         },
         [](Napi::Env env, at::Tensor& result) { return TensorHandle::wrap(env, std::move(result)); });
   });
@@ -141,17 +152,17 @@ Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
 Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Chunk chunk = chunkFrom(info);
-    at::Tensor gradient = TensorHandle::get(info[3], "the gradient");
-    require(gradient.dim() == 2 && gradient.size(0) == chunk.tokens.sequences() &&
+    at::Tensor gradient = TensorHandle::get(info[4], "the gradient");
+    require(gradient.dim() == 2 && gradient.size(0) == static_cast<int64_t>(chunk.rows.size()) &&
                 gradient.size(1) == alive().dimension(),
             "SHAPE", "the gradient has shape ", gradient.sizes(), ", the chunk's representations have [",
-            chunk.tokens.sequences(), ", ", alive().dimension(), "]");
+            chunk.rows.size(), ", ", alive().dimension(), "]");
     const Devices devices({alive().parameters().flatGradients(), gradient});
     return promise(
-        info.Env(), groupFrom(info[4]), devices,
-        [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)]() mutable {
-          at::Tensor representations =
-              encoder->forward(std::move(chunk.tokens), chunk.seed, Encoder::Mode::kWithGraph);
+        info.Env(), groupFrom(info[5]), devices,
+        [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)] {
+          at::Tensor representations = encoder->forward(encoder->pack(*chunk.batch, chunk.rows, chunk.tokens),
+                                                        chunk.seed, Encoder::Mode::kWithGraph);
           torch::autograd::backward({representations}, {gradient});
           return true;
         },

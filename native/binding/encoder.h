@@ -3,7 +3,9 @@
 
 #include <napi.h>
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "encoders/encoder.h"
 
@@ -17,11 +19,13 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
 
  private:
   struct Chunk {
-    PackedTokens tokens;
+    std::shared_ptr<const TokenBatch> batch;
+    std::vector<int32_t> rows;
+    int64_t tokens;
     uint64_t seed;
   };
   Encoder& alive();
-  // Arguments 0 to 2 of forward and backward, checked and packed.
+  // Arguments 0 to 3 of forward and backward. The chunk is packed on the engine.
   Chunk chunkFrom(const Napi::CallbackInfo& info);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
@@ -32,11 +36,13 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   // Changes whenever a weight is written.
   Napi::Value version(const Napi::CallbackInfo& info);
   Napi::Value graphBytes(const Napi::CallbackInfo& info);
-  // forward(ids: Int32Array, lengths: Int32Array, seed, mode: 'inference' | 'without-graph' | 'with-graph',
-  // group): promise
+  // batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array): a promise of a TokenBatchHandle
+  Napi::Value batch(const Napi::CallbackInfo& info);
+  // forward(batch, rows: Int32Array, tokens, seed, mode: 'inference' | 'without-graph' | 'with-graph',
+  // group): a promise of the representations
   Napi::Value forward(const Napi::CallbackInfo& info);
-  // backward(ids, lengths, seed, gradient, group): the same forward again with a graph, then its backward
-  // seeded with `gradient` [sequences, dimension]; a promise of nothing
+  // backward(batch, rows, tokens, seed, gradient, group): the same forward again with a graph, then its
+  // backward seeded with `gradient` [sequences, dimension]; a promise of nothing
   Napi::Value backward(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 

@@ -36,6 +36,7 @@ class Instance {
 
   Napi::FunctionReference tensorConstructor;
   Napi::FunctionReference operatorConstructor;
+  Napi::FunctionReference tokenBatchConstructor;
   GradientsAtWork gradientsAtWork;
 
  private:

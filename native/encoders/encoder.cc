@@ -33,9 +33,14 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   return bytes;
 }
 
-PackedTokens Encoder::pack(const int32_t* ids, int64_t idCount, const int32_t* lengths,
-                           int64_t sequences) const {
-  return packTokens(ids, idCount, lengths, sequences, rules_, device_.is_cuda());
+std::shared_ptr<const TokenBatch> Encoder::batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,
+                                                 std::vector<int32_t> numbers) const {
+  return std::make_shared<const TokenBatch>(std::move(ids), std::move(offsets), std::move(numbers), rules_);
+}
+
+PackedTokens Encoder::pack(const TokenBatch& batch, const std::vector<int32_t>& rows, int64_t tokens) const {
+  require(batch.rules() == rules_, "INPUT", "the batch was packed for an encoder that takes other tokens");
+  return batch.pack(rows, tokens, device_.is_cuda());
 }
 
 at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const {

@@ -30,7 +30,11 @@ class Encoder {
     kWithGraph,     // dropout under the seed, with a graph: step 3
   };
 
-  PackedTokens pack(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences) const;
+  // A batch whose chunks this encoder takes, as the constructor of TokenBatch.
+  std::shared_ptr<const TokenBatch> batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,
+                                          std::vector<int32_t> numbers) const;
+  // A chunk of a batch that this encoder, or one that takes the same tokens, has made: as TokenBatch::pack.
+  PackedTokens pack(const TokenBatch& batch, const std::vector<int32_t>& rows, int64_t tokens) const;
   // [sequences, dimension], float32 (float64). Its backward adds to the gradients of the parameters, once.
   at::Tensor forward(PackedTokens tokens, uint64_t seed, Mode mode) const;
 

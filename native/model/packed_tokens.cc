@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "core/error.h"
 
@@ -12,42 +13,60 @@ namespace {
 int64_t offsetWords(int64_t sequences) { return (sequences + 2) / 2; }
 }  // namespace
 
-PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
-                        const TokenRules& rules, bool pinned) {
-  require(sequences > 0, "INPUT", "a chunk needs at least one sequence");
-  PackedTokens packed;
-  packed.offsets.reserve(static_cast<size_t>(sequences) + 1);
-  packed.offsets.push_back(0);
+TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
+                       const TokenRules& rules)
+    : ids_(std::move(ids)), offsets_(std::move(offsets)), rules_(rules) {
+  const auto count = static_cast<int64_t>(ids_.size());
+  require(!offsets_.empty() && offsets_.front() == 0 && offsets_.back() == count &&
+              std::is_sorted(offsets_.begin(), offsets_.end()),
+          "SHAPE", "offsets do not cut the ", count, " token ids into sequences");
+  require(numbers.empty() || static_cast<int64_t>(numbers.size()) == rows(), "SHAPE", numbers.size(),
+          " numbers for ", rows(), " sequences");
   const int64_t limit = rules.afterPadding ? rules.positions - rules.paddingToken - 1 : rules.positions;
-  for (int64_t s = 0; s < sequences; ++s) {
-    require(lengths[s] > 0, "INPUT", "sequence ", s, " of the chunk has no token");
-    require(lengths[s] <= limit, "INPUT", "sequence ", s, " has ", lengths[s],
+  for (int32_t row = 0; row < rows(); ++row) {
+    const int32_t number = numbers.empty() ? row : numbers[row];
+    require(length(row) > 0, "INPUT", "sequence ", number, " of the batch has no token");
+    require(length(row) <= limit, "INPUT", "sequence ", number, " has ", length(row),
             " tokens, the encoder has positions for ", limit);
-    packed.longest = std::max<int64_t>(packed.longest, lengths[s]);
-    packed.offsets.push_back(packed.offsets.back() + lengths[s]);
+    for (int32_t t = offsets_[row]; t < offsets_[row + 1]; ++t) {
+      require(ids_[t] >= 0 && ids_[t] < rules.vocabulary, "INPUT", "token id ", ids_[t], " of sequence ",
+              number, " is outside the vocabulary of ", rules.vocabulary);
+    }
   }
-  require(packed.offsets.back() <= std::numeric_limits<int32_t>::max(), "INPUT", "a chunk of ",
-          packed.offsets.back(), " tokens is too long: offsets are numbers of 32 bits");
-  require(packed.offsets.back() == idCount, "SHAPE", "the sequences have ", packed.offsets.back(),
-          " tokens in all, ", idCount, " ids were given");
+}
 
-  packed.paddingToken = rules.paddingToken;
-  packed.staged = at::empty({2 * idCount + offsetWords(sequences)},
+PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, bool pinned) const {
+  require(!rows.empty(), "INPUT", "a chunk needs at least one sequence");
+  PackedTokens packed;
+  packed.offsets.reserve(rows.size() + 1);
+  packed.offsets.push_back(0);
+  for (const int32_t row : rows) {
+    require(row >= 0 && row < this->rows(), "SHAPE", "row ", row, " of a chunk is not in its batch of ",
+            this->rows(), " rows");
+    packed.longest = std::max(packed.longest, length(row));
+    packed.offsets.push_back(packed.offsets.back() + length(row));
+  }
+  const int64_t count = packed.offsets.back();
+  require(count <= std::numeric_limits<int32_t>::max(), "INPUT", "a chunk of ", count,
+          " tokens is too long: offsets are numbers of 32 bits");
+  require(count == tokens, "SHAPE", "a chunk of ", count, " tokens says that it has ", tokens);
+
+  const auto sequences = static_cast<int64_t>(rows.size());
+  packed.paddingToken = rules_.paddingToken;
+  packed.staged = at::empty({2 * count + offsetWords(sequences)},
                             at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
   auto* idData = packed.staged.mutable_data_ptr<int64_t>();
-  int64_t* positionData = idData + idCount;
-  auto* offsetData = reinterpret_cast<int32_t*>(positionData + idCount);
-  offsetData[0] = 0;
-  for (int64_t s = 0; s < sequences; ++s) {
-    offsetData[s + 1] = static_cast<int32_t>(packed.offsets[s + 1]);
-    int64_t next = rules.afterPadding ? rules.paddingToken + 1 : 0;
-    for (int64_t t = packed.offsets[s]; t < packed.offsets[s + 1]; ++t) {
-      require(ids[t] >= 0 && ids[t] < rules.vocabulary, "INPUT", "token id ", ids[t], " of sequence ", s,
-              " is outside the vocabulary of ", rules.vocabulary);
-      idData[t] = ids[t];
-      const bool padding = ids[t] == rules.paddingToken;
+  int64_t* positionData = idData + count;
+  auto* offsetData = reinterpret_cast<int32_t*>(positionData + count);
+  std::copy(packed.offsets.begin(), packed.offsets.end(), offsetData);
+  for (const int32_t row : rows) {
+    int64_t next = rules_.afterPadding ? rules_.paddingToken + 1 : 0;
+    for (int32_t t = offsets_[row]; t < offsets_[row + 1]; ++t) {
+      const int64_t id = ids_[t];
+      const bool padding = id == rules_.paddingToken;
       packed.anyPadding |= padding;
-      positionData[t] = padding && rules.afterPadding ? rules.paddingToken : next++;
+      *idData++ = id;
+      *positionData++ = padding && rules_.afterPadding ? rules_.paddingToken : next++;
     }
   }
   return packed;

@@ -1,4 +1,5 @@
-// A chunk of texts without padding: all token ids end to end, and where each sequence begins.
+// A batch of texts as token ids, and a chunk of it without padding: all token ids end to end, and where each
+// sequence begins.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -36,11 +37,32 @@ struct TokenRules {
   // RoBERTa and its kin number real tokens from paddingToken + 1 and give padding tokens that place itself.
   bool afterPadding = false;
   int64_t paddingToken = -1;  // -1: the encoder has none
+
+  bool operator==(const TokenRules&) const = default;
 };
 
-// Fills the host's part; `pinned` if moveTo will name a GPU. Throws INPUT for an empty chunk, an empty
-// sequence, a token outside the vocabulary or a sequence that is too long.
-PackedTokens packTokens(const int32_t* ids, int64_t idCount, const int32_t* lengths, int64_t sequences,
-                        const TokenRules& rules, bool pinned);
+// The texts of a batch, checked once and never changed. A chunk is a list of its rows.
+class TokenBatch {
+ public:
+  // Text k has the ids from offsets[k] to offsets[k + 1]; offsets begin at 0. `numbers` are the texts'
+  // numbers in messages, where the batch is a part of a larger one; empty: they are numbered from 0. Throws
+  // SHAPE for offsets that do not cut the ids into texts, INPUT for a text without token or with too many,
+  // and for a token outside the vocabulary.
+  TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
+             const TokenRules& rules);
+
+  int64_t rows() const { return static_cast<int64_t>(offsets_.size()) - 1; }
+  const TokenRules& rules() const { return rules_; }
+  // The host's part of a chunk; `pinned` where moveTo will name a GPU. `tokens` is what the caller takes the
+  // rows to have together. Throws SHAPE where that is wrong or a row is not in the batch, INPUT for no rows
+  // or more tokens than 32 bits count.
+  PackedTokens pack(const std::vector<int32_t>& rows, int64_t tokens, bool pinned) const;
+
+ private:
+  int64_t length(int32_t row) const { return int64_t{offsets_[row + 1]} - offsets_[row]; }
+
+  std::vector<int32_t> ids_, offsets_;
+  TokenRules rules_;
+};
 
 }  // namespace gradcache

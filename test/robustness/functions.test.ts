@@ -154,9 +154,10 @@ test('a chunk of more tokens than 32 bits count is refused', async () => {
     dense: [],
   };
   const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu', []);
-  const lengths = new Int32Array(2 ** 31 / positions).fill(positions);
+  const text = await encoder.batch(new Int32Array(positions), Int32Array.of(0, positions));
+  const rows = new Int32Array(2 ** 31 / positions);
   await assert.rejects(
-    async () => encoder.forward(new Int32Array(1), lengths, 0, 'inference', 0),
+    async () => encoder.forward(text, rows, 2 ** 31, 0, 'inference', 0),
     (error: { code?: string; message: string }) => error.code === 'INPUT' && /32 bits/.test(error.message),
   );
   encoder.dispose();

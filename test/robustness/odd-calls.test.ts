@@ -68,6 +68,7 @@ const TARGETS: Readonly<
       lengths: [tenTexts(1)],
       truncated: [tenTexts(1)],
       graphBytes: [ofTexts],
+      pack: [tenTexts(1)],
       forwardChunk: [ofTexts, { seed: 1 }],
       backwardChunk: [ofTexts, ticket, Tensor.from(new Float32Array(240), { shape: [10, 24] }), 0],
       tokenize: [['w1'], {}],

@@ -13,6 +13,7 @@ const MEMBERS: Record<keyof Encoder, RegExp | null> = {
   trainedDimension: /trainedDimension/,
   lengths: /lengths/,
   truncated: /truncated/,
+  pack: /pack/,
   forwardChunk: /forwardChunk|ticket/,
   graphBytes: /graphBytes/,
   parameters: /parameters/,
@@ -79,11 +80,13 @@ for (const [member, message] of Object.entries(MEMBERS)) {
 
 test('an encoder without one of the methods is refused before a step', async () => {
   const encoder = await textEncoder('float32');
-  for (const [member, value] of Object.entries(
+  for (const [member, method] of Object.entries(
     Object.getOwnPropertyDescriptors(Object.getPrototypeOf(encoder)),
   )) {
-    if (!Object.hasOwn(MEMBERS, member) || typeof value.value !== 'function') continue;
-    const without = Object.create(encoder, { [member]: { value: undefined } }) as Encoder<TokenBatch>;
+    if (!Object.hasOwn(MEMBERS, member) || typeof method.value !== 'function') continue;
+    // A step goes without pack(), but not with something else in its place.
+    const value = member === 'pack' ? 3 : undefined;
+    const without = Object.create(encoder, { [member]: { value } }) as Encoder<TokenBatch>;
     const message = member === 'forwardChunk' ? /no encoder/ : new RegExp(`${member} of encoders\\[1\\]`);
     assert.throws(
       () => new GradCache({ encoders: [encoder, without], loss: infoNCE() }),

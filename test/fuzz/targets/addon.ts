@@ -57,7 +57,7 @@ const exported = (name: Exclude<keyof Native, `${string}Handle`>, make: () => un
 export const addon: Target = {
   count: 3000,
   least: { answered: 500, refused: 500 },
-  prepare: () => {
+  prepare: async () => {
     const tensor = (...shape: number[]): TensorHandle => {
       const size = shape.reduce((product, extent) => product * extent, 1);
       return native().tensorFromBytes(new Float32Array(size).fill(0.5), shape, 'float32', 'cpu');
@@ -71,10 +71,18 @@ export const addon: Target = {
       return made;
     };
     const shared = encoder();
-    const chunk = (): unknown[] => [Int32Array.of(3, 4, 19, 0, 7), Int32Array.of(2, 3), 1];
-    const passes = async (ids: never, lengths: never, seed: never, mode: never, gradient: never) => {
-      await shared.forward(ids, lengths, seed, mode, 0);
-      await shared.backward(ids, lengths, seed, gradient, 0);
+    const texts = await shared.batch(Int32Array.of(3, 4, 19, 0, 7), Int32Array.of(0, 2, 5));
+    const chunk = (): unknown[] => [texts, Int32Array.of(0, 1), 5, 1];
+    const passes = async (
+      batch: never,
+      rows: never,
+      tokens: never,
+      seed: never,
+      mode: never,
+      gradient: never,
+    ) => {
+      await shared.forward(batch, rows, tokens, seed, mode, 0);
+      await shared.backward(batch, rows, tokens, seed, gradient, 0);
     };
     const calls: GoodCall[] = [
       {
@@ -82,6 +90,13 @@ export const addon: Target = {
         make: () => [settings, 'float32', 'cpu', ['embeddings']],
         use: (given: Partial<typeof settings> | null, ...args: [never, never, never]) => {
           new (native().EncoderHandle)(given as never, ...args).dispose();
+        },
+      },
+      {
+        name: 'batch',
+        make: () => [Int32Array.of(3, 4, 19), Int32Array.of(0, 2, 3), Int32Array.of(5, 6)],
+        use: async (...args: [never, never, never]) => {
+          (await shared.batch(...args)).dispose();
         },
       },
       { name: 'both passes', make: () => [...chunk(), 'without-graph', tensor(2, 4)], use: passes },
@@ -92,6 +107,8 @@ export const addon: Target = {
       },
       exported('tensorFromBytes', () => [new Float32Array(6), [2, 3], 'float32', 'cpu']),
       exported('isTensor', () => [tensor(2)]),
+      exported('putRows', () => [tensor(3, 2), Int32Array.of(2, 0), tensor(2, 2)]),
+      exported('takeRows', () => [tensor(3, 2), Int32Array.of(2, 0)]),
       exported('requireDense', () => [['a'], [tensor(2)]]),
       exported('requireAlike', () => [
         'gradient',
