@@ -35,7 +35,7 @@ const TASK_FLAGS = {
   },
   ...promptFlags('query-prompt', {
     before: 'queries and sts sentences',
-    otherwise: `the prompt called\n${' '.repeat(30)}query for retrieval, the model's default prompt for sts`,
+    otherwise: "the prompt called\nquery for retrieval, the model's default prompt for sts",
   }),
 } as const satisfies Flags;
 

@@ -256,15 +256,18 @@ export function settingsOf(
     throw new UsageError(
       `--model starts from a model and --${random} from random weights: give one of them.`,
     );
+  if (random !== undefined && typeof merged.model === 'string') {
+    if (args.text('model-config') === undefined)
+      throw new UsageError(
+        `--${random} is for random weights, and the configuration file starts from a model: give --model-config too.`,
+      );
+    delete merged.model;
+  }
   for (const [name, { sets }] of settings()) {
     const value = args.get(name);
     if (value !== undefined && sets !== undefined) put(merged, sets.split('.'), value);
   }
   putPrompts(merged, args);
-  const { evaluation } = merged;
-  // A resumed run is evaluated as before, unless its data is another.
-  if (isPlainObject(evaluation) && !(isResumed(merged) && evaluation.data === undefined))
-    evaluation.task ??= 'retrieval';
   return merged;
 }
 
@@ -323,8 +326,8 @@ function put(object: Record<string, unknown>, path: readonly string[], value: un
     object[first] = value;
     return;
   }
+  object[first] ??= {};
   const inner = object[first];
-  const next = isPlainObject(inner) ? inner : {};
-  object[first] = next;
-  put(next, rest, value);
+  // Where the configuration file has something else, the reader of settings refuses it.
+  if (isPlainObject(inner)) put(inner, rest, value);
 }

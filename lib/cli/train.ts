@@ -87,10 +87,11 @@ async function readFileOf(path: string): Promise<Record<string, unknown>> {
 /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
 function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {
   const setting = error.path.replace(/^config\.?/, '');
-  const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
+  const [whole, element = ''] = setting.split(/(?=\[\d+\]$)/) as [string, string?]; // a flag gives a list as a whole
+  const flag = flagOf(whole, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+)/.exec(setting) ?? [];
   const which = column === undefined ? '' : ` ${column}=…`;
-  if (flag !== undefined) return new UsageError(`--${flag}${which} ${error.problem}`);
+  if (flag !== undefined) return new UsageError(`--${flag}${which}${element} ${error.problem}`);
   return file === undefined
     ? error
     : new GradCacheError('INPUT', `${file}: ${error.message}`, { cause: error });

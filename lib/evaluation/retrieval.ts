@@ -139,10 +139,11 @@ export function scoreRanking(
   const recall: Record<number, number> = Object.fromEntries(recallAt.map((k) => [k, 0]));
   let mrr10 = 0;
   let ndcg10 = 0;
+  const cutoffs = new Set(recallAt);
   relevant.forEach((grades, query) => {
     const lacking = missing?.[query] ?? [];
     const listed = ranking.documents.subarray(query * ranking.k, (query + 1) * ranking.k);
-    for (const k of recallAt) {
+    for (const k of cutoffs) {
       let found = 0;
       for (const document of listed.subarray(0, k)) if (grades.has(document)) found++;
       recall[k] = (recall[k] as number) + found / (grades.size + lacking.length);
@@ -154,7 +155,7 @@ export function scoreRanking(
       idealGain([...grades.values(), ...lacking]);
   });
   const n = relevant.length;
-  for (const k of recallAt) recall[k] = (recall[k] as number) / n;
+  for (const k of cutoffs) recall[k] = (recall[k] as number) / n;
   return { queries: n, documents, recall, mrr10: mrr10 / n, ndcg10: ndcg10 / n };
 }
 

@@ -39,7 +39,7 @@ export function readLoss(fields: Fields): FilledLossConfig {
 
 function readKind<K extends LossName>(fields: Fields, kind: K): Filled<K> {
   const settings = readSettings(fields, LOSSES[kind].settings);
-  fields.done();
+  fields.done(kind);
   LOSSES[kind].check?.(settings, fields);
   return { kind, ...settings };
 }

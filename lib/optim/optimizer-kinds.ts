@@ -40,7 +40,7 @@ export function readOptimizer(fields: Fields): FilledOptimizerConfig {
 
 function readKind<K extends OptimizerName>(fields: Fields, kind: K): Filled<K> {
   const settings = readSettings(fields, OPTIMIZERS[kind].settings);
-  fields.done();
+  fields.done(kind);
   return { kind, ...settings };
 }
 

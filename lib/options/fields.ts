@@ -114,13 +114,14 @@ export class Fields {
     return value;
   }
 
-  /** To be called last: throws for fields that no other call asked for. */
-  done(): void {
+  /** To be called last: throws for fields that no other call asked for. @param of what the settings are those of */
+  done(of?: string): void {
     for (const name of Object.keys(this.#object)) {
       if (this.#asked.has(name)) continue;
       const near = nearest(name, this.#asked);
       const hint = near === undefined ? `known are ${[...this.#asked].join(', ')}.` : `did you mean ${near}?`;
-      throw new SettingError(this.at(name), `is not a setting; ${hint}`);
+      const owner = of === undefined ? '' : ` of ${of}`;
+      throw new SettingError(this.at(name), `is not a setting${owner}; ${hint}`);
     }
   }
 }

@@ -119,7 +119,8 @@ export interface NewModel {
 
 /** Held-out data of a run. */
 export interface EvaluationConfig {
-  readonly task: 'retrieval' | 'sts';
+  /** Default 'retrieval'. */
+  readonly task?: 'retrieval' | 'sts';
   /** File of pairs: anchor and positive for retrieval; two sentences and a score for sts. */
   readonly data: string;
   /** Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score']. */

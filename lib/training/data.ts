@@ -148,16 +148,17 @@ export class RunData {
 
 /**
  * The rows left over at the end of an epoch make a batch only where they fill half of one: with fewer negatives, a batch
- * is another and easier task, and `uniqueTexts` can leave many batches of a few rows.
+ * is another and easier task, and `uniqueTexts` can leave many batches of a few rows. A pair alone has nothing to be told
+ * from.
  */
-function isLargeEnough(batch: Batch, config: FilledTrainConfig): boolean {
-  return batch.size * 2 >= config.batch;
+function isLargeEnough({ size }: Batch, { batch }: FilledTrainConfig): boolean {
+  return size >= Math.max(2, batch / 2);
 }
 
 function tooFewRows(config: FilledTrainConfig): GradCacheError {
   return new GradCacheError(
     'INPUT',
-    `${config.data.join(', ')}: the rows${config.uniqueTexts ? ' with different texts' : ''} do not fill half a batch of ` +
-      `${config.batch}. Use a smaller batch, or more data.`,
+    `${config.data.join(', ')}: the rows${config.uniqueTexts ? ' with different texts' : ''} do not ` +
+      `fill ${config.batch < 4 ? 'a batch of two' : `half a batch of ${config.batch}`}. Use a smaller batch, or more data.`,
   );
 }

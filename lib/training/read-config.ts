@@ -232,11 +232,7 @@ function readWords(fields: Fields, name: string): Required<PromptWords> {
 /** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
 function readEvaluation(fields: Fields | undefined, trained: readonly string[]) {
   if (fields === undefined) return undefined;
-  const task = fields.required(
-    'task',
-    fields.oneOf('task', ['retrieval', 'sts']),
-    'give "retrieval" or "sts"',
-  );
+  const task = fields.oneOf('task', ['retrieval', 'sts']) ?? 'retrieval';
   const columns =
     fields.strings('columns') ?? (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : trained.slice(0, 2));
   const needed = task === 'sts' ? 3 : 2;

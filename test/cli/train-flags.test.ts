@@ -45,3 +45,28 @@ test('no flag is without effect because another one sets the same setting', () =
     /--resume and --resume-from exclude each other/,
   );
 });
+
+test('a flag inside a section never hides that the configuration file has something else there', () => {
+  for (const section of ['loss', 'optimizer', 'schedule', 'evaluation', 'checkpoint', 'prompts']) {
+    for (const [name, { sets, kind }] of Object.entries(flags)) {
+      if (sets?.startsWith(`${section}.`) !== true) continue;
+      for (const wrong of ['name', 7, ['name'], true]) {
+        const merged = settingsOf(parseFlags(flags, [`--${name}`, ...VALUES[kind]]), { [section]: wrong });
+        assert.deepEqual(merged[section], wrong, name);
+      }
+    }
+  }
+  const prompted = settingsOf(parseFlags(flags, ['--prompt', 'anchor=query']), { prompts: 'query' });
+  assert.equal(prompted.prompts, 'query');
+});
+
+test('flags of random weights over a file that starts from a model', () => {
+  const over = (...given: string[]) => settingsOf(parseFlags(flags, given), { model: 'folder' }).model;
+  assert.throws(() => over('--pooling', 'cls'), /--pooling is for random weights.* give --model-config too/);
+  assert.deepEqual(over('--model-config', 'a', '--tokenizer', 'b'), { config: 'a', tokenizer: 'b' });
+});
+
+test('held-out data that is given to a resumed run is measured by the task of before', () => {
+  const given = ['--resume', '--output', 'a', '--eval-data', 'b'];
+  assert.deepEqual(settingsOf(parseFlags(flags, given), {}).evaluation, { data: 'b' });
+});

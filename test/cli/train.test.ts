@@ -97,7 +97,7 @@ test('a configuration file is read, and flags win over it', async (t) => {
   assert.equal(wrong.code, 1);
   assert.match(
     wrong.stderr,
-    /^INPUT: .*run\.json: config\.optimizer\.learningRate is not a setting; known are kind, lr, betas, eps/,
+    /^INPUT: .*run\.json: config\.optimizer\.learningRate is not a setting of adamw; known are kind, lr, betas, eps/,
   );
   const both = await gradcache([...(await flags(t)).args, '--model-config', file]);
   assert.equal(both.code, 2);
@@ -183,6 +183,29 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
   for (const [wrong, message] of [
     [['--lr', '0'], /^INPUT: --lr is 0; a finite number above 0 is needed\.\nSee: /],
     [['--precision', 'half'], /^INPUT: --precision is "half"/],
+    [['--optimizer.betas', '0.9,1'], /^INPUT: --optimizer\.betas\[1\] is 1; a finite number from 0/],
+    [
+      ['--loss', 'siglip', '--symmetric'],
+      /^INPUT: --symmetric is not a setting of siglip; known are kind, scale/,
+    ],
+    [['--prompt', 'anchor=nope'], /^INPUT: --prompt anchor=… is "nope"; .*there is none.*--prompt-text/],
+    [
+      ['--prompt-text', 'anchor=a', '--prompt-text', 'positive=b', '--prompt-text', 'negative=c'],
+      /^INPUT: --prompt-text negative=… is for a column that the data has nothing in/,
+    ],
+    [
+      [
+        '--steps',
+        '1',
+        '--columns',
+        'anchor,positive,third',
+        '--prompt-text',
+        'positive=b',
+        '--prompt-text',
+        'third=c',
+      ],
+      /^INPUT: --prompt-text third=… would be saved as "document".* in the configuration: "prompts": /,
+    ],
     [['--device', 'gpu'], /^INPUT: --device is "gpu"/],
     [['--eval-every', '5'], /^INPUT: --eval-data is missing/],
     [

@@ -217,6 +217,11 @@ test('with more than ten relevant documents the first ten can still be all there
   };
   const relevant = new Map(Array.from({ length: 12 }, (_, document) => [document, 1]));
   assert.equal(scoreRanking(ranking, [relevant], 20, [10]).ndcg10, 1);
+  // A k that is asked for twice is counted once.
+  assert.deepEqual(
+    scoreRanking(ranking, [relevant], 20, [5, 10, 5]).recall,
+    scoreRanking(ranking, [relevant], 20, [5, 10]).recall,
+  );
 });
 
 test('tasks that cannot be scored are refused', async () => {

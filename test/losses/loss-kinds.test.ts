@@ -50,7 +50,7 @@ for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
     }
     assert.throws(
       () => read({ kind, elsewhere: 1 }),
-      /config\.loss\.elsewhere is not a setting; known are kind, /,
+      new RegExp(`config\\.loss\\.elsewhere is not a setting of ${kind}; known are kind, `),
     );
     for (const few of [['anchor'], ['anchor', 'anchor']]) {
       const config = { ...LEAST, columns: few, loss: { kind } };

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { cp, mkdir, symlink } from 'node:fs/promises';
+import { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { requireOutsideModels } from '../../lib/training/outside-models.js';
 import { train } from '../../lib/training/train.js';
 import { digests, shortRun } from './support.js';
 
@@ -33,4 +34,16 @@ test('a run whose folder lies beside a model, or holds its own, is no fault', as
   const { folder, config } = await shortRun(t);
   await train({ ...config, steps: 1, output: join(folder, 'start-run'), checkpoint: { every: 1 } });
   await train({ output: join(folder, 'start-run'), resume: true, steps: 2 });
+});
+
+test('a configuration beside vectors is no model folder', async (t) => {
+  const { folder, config } = await shortRun(t);
+  await writeFile(join(folder, 'config.json'), '{}');
+  await writeFile(join(folder, 'vectors.safetensors'), '');
+  await requireOutsideModels(config.output);
+  for (const name of ['model-00001-of-00002.safetensors', 'pytorch_model.bin', 'tf_model.h5', 'model.onnx']) {
+    await writeFile(join(folder, name), '');
+    await assert.rejects(requireOutsideModels(config.output), { code: 'INPUT' }, name);
+    await rm(join(folder, name));
+  }
 });

@@ -87,7 +87,11 @@ test('every mistake is named with its path, its value and what is accepted', () 
       { ...LEAST, prompts: { passage: 'x' } },
       'run.prompts.passage is not a setting; known are anchor, positive.',
     ],
-    [{ ...LEAST, evaluation: { data: 'x' } }, 'run.evaluation.task is missing: give "retrieval" or "sts".'],
+    [{ ...LEAST, evaluation: { every: 2 } }, 'run.evaluation.data is missing: give the path of a file.'],
+    [
+      { ...LEAST, evaluation: { task: 'rank', data: 'x' } },
+      'run.evaluation.task is "rank"; "retrieval" or "sts" is needed.',
+    ],
     [
       { ...LEAST, evaluation: { task: 'sts', data: 'x', columns: ['a', 'b'] } },
       'run.evaluation.columns is ["a","b"]; 3 columns for sts is needed.',

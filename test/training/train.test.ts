@@ -166,6 +166,23 @@ test('data that does not fill half a batch is an error, not an endless run', asy
   }
 });
 
+test('a pair alone is no batch, whatever the size of batches is', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const [one, two, three] = pairs(3);
+  const train = (rows: object[]) =>
+    writeRows(join(folder, 'few.jsonl'), rows).then((data) =>
+      record({ ...config, data, batch: 2, steps: undefined, epochs: 1 }),
+    );
+  await assert.rejects(train([one!]), { code: 'INPUT', message: /do not fill a batch of two/ });
+  const { steps, events } = await train([one!, two!, three!]);
+  assert.deepEqual(
+    steps.map((step) => step.pairs),
+    [2],
+  );
+  const [start] = events;
+  assert.ok(start?.type === 'start' && start.leftOver === 1);
+});
+
 test('a loss that is not finite stops the run and names the step and the texts', async (t) => {
   const { folder, config } = await shortRun(t);
   const path = join(config.model as string, 'model.safetensors');

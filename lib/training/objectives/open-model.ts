@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { TextEncoder } from '../../encoders/text-encoder.js';
+import { GradCacheError } from '../../errors.js';
 import { fileError } from '../../files/file-error.js';
+import { isJsonObject } from '../../files/strict-json.js';
 import { chooseDevice } from '../../tensor/memory.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import type { FilledTrainConfig } from '../read-config.js';
@@ -26,9 +28,12 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
 }
 
 async function readJson(path: string): Promise<Record<string, unknown>> {
+  let value: unknown;
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+    value = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
     throw fileError('INPUT', path, "read as a model's config", error);
   }
+  if (isJsonObject(value)) return value;
+  throw new GradCacheError('INPUT', `${path} holds no JSON object; a model's config is one.`);
 }

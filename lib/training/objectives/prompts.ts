@@ -1,5 +1,5 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
-import { GradCacheError } from '../../errors.js';
+import { SettingError } from '../../options/fields.js';
 import { show } from '../../options/option-values.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
@@ -16,7 +16,8 @@ export function promptOf({ prompts }: Pick<FilledTrainConfig, 'prompts'>, column
 /**
  * Gives the model the prompts whose words the configuration holds. They are saved with it.
  *
- * @throws GradCacheError `INPUT` where one would take the name of a prompt with other words
+ * @throws GradCacheError `INPUT` where one would take the name of a prompt with other words, and for a name that is none
+ * of the model's
  */
 export function savePrompts({ prompts }: Pick<FilledTrainConfig, 'prompts'>, model: TextEncoder): void {
   for (const [column, prompt] of Object.entries(prompts)) {
@@ -24,12 +25,21 @@ export function savePrompts({ prompts }: Pick<FilledTrainConfig, 'prompts'>, mod
     const { name, prefix } = prompt;
     const before = Object.hasOwn(model.prompts, name) ? model.prompts[name] : undefined;
     if (before !== undefined && before !== prefix) {
-      throw new GradCacheError(
-        'INPUT',
-        `the prompt of ${column} would be saved as ${show(name)}, but that name stands for ${show(before)} already, ` +
-          `not for ${show(prefix)}. Give it a name of its own: prompts: { ${column}: { prefix: ${show(prefix)}, name: … } }.`,
+      throw new SettingError(
+        `config.prompts.${column}`,
+        `would be saved as ${show(name)}, but that name stands for ${show(before)} already, not for ${show(prefix)}. ` +
+          `Give it a name of its own in the configuration: "prompts": {${show(column)}: {"prefix": ${show(prefix)}, "name": "…"}}.`,
       );
     }
     model.setPrompt(name, prefix);
+  }
+  for (const [column, name] of Object.entries(prompts)) {
+    if (typeof name !== 'string' || Object.hasOwn(model.prompts, name)) continue;
+    const known = Object.keys(model.prompts).map(show).join(', ') || 'none';
+    throw new SettingError(
+      `config.prompts.${column}`,
+      `is ${show(name)}; the name of one of the model's prompts is needed (there is ${known}), or the words themselves ` +
+        '({ prefix: … }, --prompt-text).',
+    );
   }
 }
