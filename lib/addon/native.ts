@@ -1,7 +1,4 @@
-/**
- * The whole native surface, typed once. Only this file knows how the addon is loaded; everything above it sees
- * {@link native}.
- */
+/** The types of the addon's exports. Everything above reaches them through {@link native}. */
 import { join, resolve } from 'node:path';
 import { isMainThread, threadId } from 'node:worker_threads';
 import { ERROR_CODES, GradCacheError, type ErrorCode } from '../errors.js';

@@ -17,7 +17,7 @@ const RECALL_AT: readonly number[] = [1, 5, 10, 100];
 export interface RetrievalScores {
   readonly queries: number;
   readonly documents: number;
-  /** By k: the part of a query's relevant documents among the first k. */
+  /** For each k, the share of a query's relevant documents among the first k. */
   readonly recall: Readonly<Record<number, number>>;
   /** 1 / (rank of the first relevant document), 0 where it is beyond rank 10. */
   readonly mrr10: number;
@@ -29,7 +29,7 @@ export interface RetrievalScores {
 export interface RetrievalOptions {
   /** The k of recall@k. Default [1, 5, 10, 100]. */
   readonly recallAt?: readonly number[];
-  /** Default: the model's, which is cosine where it names none. */
+  /** Default: the model's, or cosine if it names none. */
   readonly similarity?: Similarity;
   /**
    * What is put before each query or each document: the name of a prompt of the model, `''` for nothing, or the words as
@@ -45,8 +45,8 @@ export interface RetrievalOptions {
 }
 
 /**
- * Encodes queries and documents and searches exactly; representations of documents are held one block at a time. Of
- * documents with equal scores, the one that stands first in the task is ranked first.
+ * Encodes queries and documents and searches exactly, holding the documents' representations one block at a time. Documents
+ * with equal scores are ranked in the order of the task.
  *
  * @throws GradCacheError `INPUT` for a wrong option and for a task without queries, documents or relevant documents,
  * `NON_FINITE` where a representation is not

@@ -37,9 +37,9 @@ export interface Ranking {
 /**
  * Exact nearest-neighbour search: every query against every document, tile by tile, keeping only the best `k`.
  *
- * Documents may come in blocks, so that neither all of them nor all scores need to be in memory at once. All work
- * is off the event loop. Of documents with equal scores the one that came first is listed first. The score of a query and
- * a document depends on these two alone: equal documents tie, whatever the blocks and tiles.
+ * Documents may come in blocks, so that neither all of them nor all scores need to be in memory at once. All work is off the
+ * event loop. Documents with equal scores are listed in their order. A score depends only on its query and document: equal
+ * documents tie, whatever the blocks and tiles.
  *
  * @param queries `[n, d]`
  * @param documents one tensor `[m, d]`, or blocks of rows; blocks are disposed after use, a single tensor is not

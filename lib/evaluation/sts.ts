@@ -34,7 +34,7 @@ export interface StsScores {
 
 /** Settings of {@link evaluateSts}. */
 export interface StsOptions {
-  /** Default: the model's, which is cosine where it names none. */
+  /** Default: the model's, or cosine if it names none. */
   readonly similarity?: Similarity;
   /**
    * What is put before every sentence: the name of a prompt of the model, `''` for nothing, or the words as
@@ -49,8 +49,8 @@ export interface StsOptions {
 }
 
 /**
- * Semantic textual similarity: compares the representations of both sides. A text is encoded once, in however many pairs it
- * is; the representations of all different texts are in memory together.
+ * Semantic textual similarity: correlates the similarity of both sides with the scores. A text in several pairs is encoded
+ * once. The representations of all different texts are in memory together.
  *
  * @throws GradCacheError `SHAPE` when the three lists differ in length or have fewer than 2 entries, `INPUT` for a wrong
  * option and a score that is not a number, `NON_FINITE` where a representation is not

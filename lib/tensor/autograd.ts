@@ -14,7 +14,7 @@ export function noGrad<T>(fn: () => T): T {
   );
 }
 
-/** Runs `fn`, which must be synchronous, recording a graph, also inside {@link noGrad}. @throws GradCacheError `INPUT` likewise */
+/** Runs `fn`, which must be synchronous, recording a graph even inside {@link noGrad}. @throws GradCacheError `INPUT` likewise */
 export function withGrad<T>(fn: () => T): T {
   requireFunction("withGrad's block", fn);
   return synchronous(
@@ -24,9 +24,9 @@ export function withGrad<T>(fn: () => T): T {
 }
 
 /**
- * Runs `fn` with libtorch's random generators seeded, and puts them back. The same seed gives the same dropout masks
- * and random tensors: whatever else of this package draws, on another thread or by {@link callAsync}, waits until `fn` has
- * returned. So `fn` must be synchronous, and must not wait for another thread.
+ * Runs `fn` with libtorch's random generators seeded, then restores them. The same seed gives the same dropout masks and
+ * random tensors, because other draws of this package, on other threads or by {@link callAsync}, wait until `fn` returns.
+ * So `fn` must be synchronous, and must not wait for another thread.
  */
 export function withSeed<T>(seed: number, fn: () => T): T {
   requireSeed(seed);

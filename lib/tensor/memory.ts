@@ -7,9 +7,9 @@ export interface Memory {
   readonly allocated: number;
   /** The most that was allocated since the start or {@link resetPeakMemory}. */
   readonly peak: number;
-  /** What the allocator holds from the driver (GPU). */
+  /** What the allocator has reserved from the driver (GPU). */
   readonly reserved: number;
-  /** What could still be had. */
+  /** What could still be allocated. */
   readonly available: number;
 }
 
@@ -27,7 +27,7 @@ export function resetPeakMemory(device = 'cpu'): void {
   });
 }
 
-/** Gives memory that libtorch's allocator holds without using it back to the GPU's driver. */
+/** Returns the unused memory of libtorch's allocator to the GPU's driver. */
 export function emptyCache(device = 'cpu'): void {
   requireDevice('device', device);
   guarded(() => {

@@ -8,9 +8,9 @@ export { schema } from './operator-call.js';
  *
  * Arguments follow the operator's schema: tensors, numbers, booleans, lists of them, names of element types
  * (`'float32'`), devices and memory formats; null where the schema has an optional; a plain object at the end gives
- * arguments by keyword. A number without a fraction counts as an integer, as 1 does in Python (JavaScript does not tell 1.0
- * from it); integers beyond 2^53 are bigints, here and in results. The result is what the schema says: a {@link Tensor}
- * mostly, else a number, a list, or undefined; give the type parameter where it is not a tensor.
+ * arguments by keyword. A number without a fraction counts as an integer, since JavaScript does not tell 1.0 from 1. Integers
+ * beyond 2^53 are bigints, also in results. The schema decides the result: mostly a {@link Tensor}, else a number, a list, or
+ * undefined; give the type parameter if it is not a tensor.
  *
  * ```ts
  * const product = call('aten::mm', a, b);
@@ -28,7 +28,7 @@ export function call<Result = Tensor>(name: string, ...args: readonly unknown[])
   return wrap(callOperator(name, args)) as Result;
 }
 
-/** Like {@link call}, off the event loop and without a graph: on the thread of the device that its tensors lie on, after the work given to that device before. */
+/** Like {@link call}, without a graph and off the event loop: on its tensors' device, after that device's earlier work. */
 export async function callAsync<Result = Tensor>(name: string, ...args: readonly unknown[]): Promise<Result> {
   return wrap(await callOperatorAsync(name, args)) as Result;
 }

@@ -3,17 +3,17 @@ import { GradientSnapshot } from './gradient-snapshot.js';
 import { untracked } from './scope.js';
 import type { Parameter, Tensor } from './tensor.js';
 
-/** Who is at work on a tensor. */
+/** Who uses a tensor now. */
 interface Work {
   /** Settles when the step that uses the tensor has ended. */
   step: Promise<void> | null;
-  /** How many store its values. */
+  /** How many savers read its values. */
   readers: number;
   /** Whether an optimizer changes it. */
   updated: boolean;
 }
 
-/** By tensor, for sets that share one must see each other's work. */
+/** Kept by tensor, because sets that share one must see each other's work. */
 const works = new WeakMap<Tensor, Work>();
 
 function workOn(tensor: Tensor): Work {
@@ -23,13 +23,12 @@ function workOn(tensor: Tensor): Work {
 }
 
 /**
- * Parameters with their gradients, and who is at work on them. What holds of a set:
+ * Parameters with their gradients, and who uses them now.
  *
- * - A tensor is in it once, at the place where it was listed first, under the name that it was listed with last.
- * - A tensor of the caller's has a gradient or none, which the caller may replace. One of an encoder
- *   ({@link EncoderParameter}) always has its part of the encoder's buffer.
- * - Work belongs to the tensors and not to the set: sets that share a tensor exclude each other. A tensor is in one step at
- *   most, and an update has it alone.
+ * - A tensor is in the set once, at its first place and with its last name in the list.
+ * - A caller's tensor has a gradient or none, and the caller may replace it. An encoder's ({@link EncoderParameter}) always
+ *   has its part of the encoder's buffer.
+ * - Sets that share a tensor exclude each other. A tensor is in at most one step, and an update has it alone.
  * - {@link ParameterSet.snapshot} puts back every gradient, and the absence of one.
  */
 export class ParameterSet<P extends Parameter = Parameter> {
@@ -54,8 +53,8 @@ export class ParameterSet<P extends Parameter = Parameter> {
   }
 
   /**
-   * Runs a step. Steps that share a parameter take turns: one that fails puts the gradients back as they were at its beginning,
-   * and would take back what another had added meanwhile.
+   * Runs a step. Steps that share a parameter take turns: a step that fails restores the gradients of its beginning, and would
+   * undo another's additions.
    *
    * @throws GradCacheError `INPUT` while an optimizer updates one of the parameters: a part of the chunks would meet other weights
    */
@@ -76,9 +75,9 @@ export class ParameterSet<P extends Parameter = Parameter> {
   }
 
   /**
-   * Runs what stores the parameters.
+   * Runs code that stores the parameters.
    *
-   * @throws GradCacheError `INPUT` while an optimizer updates one of them: what is stored would be of two moments
+   * @throws GradCacheError `INPUT` while an optimizer updates one of them: old and new values would be mixed
    */
   async whileReading<T>(run: () => Promise<T>): Promise<T> {
     const works = this.#works();

@@ -24,8 +24,8 @@ export type { DType } from '../addon/native.js';
 /**
  * An n-dimensional array on the CPU or a GPU, with libtorch's autograd behind it.
  *
- * Its memory is freed by {@link Tensor.dispose}, by `using`, at the end of a {@link tidy} block, or at last when the
- * garbage collector finds it; the collector knows nothing of a GPU's memory, so prefer the others there.
+ * Its memory is freed by {@link Tensor.dispose}, by `using`, at the end of a {@link tidy} block, or when the garbage
+ * collector finds it. The collector does not know a GPU's memory, so do not rely on it there.
  */
 export class Tensor {
   /** The native handle; for the package's own modules. */
@@ -40,12 +40,11 @@ export class Tensor {
   }
 
   /**
-   * A tensor of numbers: a scalar, a flat list (float32 unless told otherwise), or a typed array (its own type). The data is
-   * copied.
+   * Makes a tensor from a scalar, a flat list (float32 by default), or a typed array (its own type). The data is copied.
    *
    * @param options.shape extents, whose product is the number of elements; default: one dimension (none for a scalar)
-   * @param options.dtype element type of the result; an integer type cuts off fractions, and refuses numbers of a list that
-   * it cannot hold
+   * @param options.dtype element type of the result. Integer types cut off fractions, and refuse numbers of a list that they
+   * cannot hold
    * @param options.device `'cpu'` (default), `'cuda'` or `'cuda:N'`
    * @throws GradCacheError `INPUT`, `SHAPE`, `DTYPE`, `DEVICE`, `CUDA_UNAVAILABLE` or `OUT_OF_MEMORY`
    */
@@ -72,10 +71,10 @@ export class Tensor {
   }
 
   /**
-   * A tensor of raw little-endian elements, which are copied.
+   * Makes a tensor from raw little-endian elements, which are copied.
    *
-   * @throws GradCacheError `SHAPE` when the bytes do not make up the shape, `INPUT`, `DTYPE`, `DEVICE`, `CUDA_UNAVAILABLE`,
-   * `OUT_OF_MEMORY`
+   * @throws GradCacheError `SHAPE` if the number of bytes does not fit the shape, `INPUT`, `DTYPE`, `DEVICE`,
+   * `CUDA_UNAVAILABLE`, `OUT_OF_MEMORY`
    */
   static fromBytes(
     bytes: NodeJS.TypedArray,
@@ -109,7 +108,7 @@ export class Tensor {
     return this.shape.reduce((product, extent) => product * extent, 1);
   }
 
-  /** Bytes that the elements take. */
+  /** Size of the elements in bytes. */
   get byteLength(): number {
     return this.size * guarded(() => this.handle.elementBytes);
   }
@@ -132,9 +131,9 @@ export class Tensor {
   }
 
   /**
-   * The gradient that backward added up in this leaf, or null; the tensor itself, not a copy. That of an encoder's parameter
-   * can be written but not replaced (`INPUT`). While a {@link backward} that adds to it runs, it can be neither read nor
-   * replaced (`INPUT`): await the backward.
+   * The gradient that backward added up in this leaf, or null; not a copy. The gradient of an encoder's parameter can be
+   * written but not replaced (`INPUT`). While a {@link backward} adds to it, it can be neither read nor replaced (`INPUT`):
+   * await the backward.
    */
   get grad(): Tensor | null {
     const grad = guarded(() => this.handle.grad);
@@ -151,8 +150,7 @@ export class Tensor {
   /**
    * The only element, as a number. Waits for the device.
    *
-   * @throws GradCacheError `SHAPE` when there is not one element; `DTYPE` when no number holds it: a complex one, or an
-   * integer beyond 2^53
+   * @throws GradCacheError `SHAPE` unless there is exactly one element; `DTYPE` for complex numbers and integers beyond 2^53
    */
   item(): number {
     return guarded(() => this.handle.item());
@@ -161,7 +159,7 @@ export class Tensor {
   /**
    * A copy of the elements, row by row; float16 and bfloat16 come as float32, bool as 0 and 1. Does not block.
    *
-   * @throws GradCacheError `DTYPE` for complex numbers and what else no typed array holds; `OUT_OF_MEMORY`
+   * @throws GradCacheError `DTYPE` for complex numbers and other types that no typed array holds; `OUT_OF_MEMORY`
    */
   async values(): Promise<TensorValues> {
     const { values, as } = holderOf(this.dtype, this.size);
@@ -216,9 +214,9 @@ export class Tensor {
   }
 
   /**
-   * this + other (a number or a tensor that broadcasts). As in PyTorch, a number does not decide the type beyond its kind: one
-   * without a fraction, or a bigint, counts as an integer and leaves integers what they are; 1.5 makes them float32. A result
-   * that an integer type does not hold wraps: 127 + 1 in int8 is -128.
+   * this + other (a number or a tensor that broadcasts). Types are as in PyTorch: a number without a fraction, or a bigint,
+   * counts as an integer and keeps integer types; 1.5 turns them into float32. Results beyond an integer type wrap: 127 + 1
+   * in int8 is -128.
    */
   add(other: Tensor | number | bigint): Tensor {
     return call('aten::add.Tensor', this, other);
@@ -388,7 +386,7 @@ function readShape(shape: unknown): readonly number[] {
   }
 }
 
-/** A named leaf tensor that training changes; `tensor.grad` is its gradient, added up in float32 (float64). */
+/** A named leaf tensor that training changes. Its gradient `tensor.grad` is added up in float32 (float64 for float64). */
 export interface Parameter {
   readonly name: string;
   readonly tensor: Tensor;

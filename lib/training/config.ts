@@ -3,17 +3,17 @@ import type { LossConfig } from '../losses/loss-kinds.js';
 import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 
 /**
- * Everything a training run is made from. It is plain JSON: what `gradcache train --config run.json` reads. {@link train}
- * fills in defaults.
+ * The configuration of a training run, in plain JSON, as `gradcache train --config run.json` reads it. {@link train} fills
+ * in defaults.
  */
 export interface TrainConfig {
-  /** A model folder, or a model to be made with random weights. */
+  /** A model folder, or a new model with random weights. */
   readonly model: string | NewModel;
   /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
   readonly data: string | readonly string[];
   /**
-   * Columns of the anchor, the positive, and any hard negatives. Default: anchor, positive, and those of negative,
-   * negative2 (or negative_2), … that any of a file's first 100 rows has a value for; every row needs a text in them then.
+   * Columns of the anchor, the positive, and any hard negatives. Default: anchor, positive, and each of negative, negative2
+   * (or negative_2), … that has a value in one of a file's first 100 rows. Every row then needs a text in them.
    */
   readonly columns?: readonly string[];
   /** Format of the files; by default told from their names. */
@@ -29,13 +29,13 @@ export interface TrainConfig {
   /** Pairs in a batch: how many the loss compares. */
   readonly batch: number;
   /**
-   * How much of a batch is in the encoder at once: it bounds memory. The gradient does not depend on it, but for the masks
-   * of dropout. Default 'auto'.
+   * How much of a batch is encoded at once, which bounds memory. It changes the dropout masks, but otherwise not the
+   * gradient. Default 'auto'.
    */
   readonly chunk?: 'auto' | { readonly sequences: number } | { readonly tokens: number };
   /**
-   * Graphs of chunks to keep instead of computing them again: as many as fit into a number of bytes, into what the device
-   * has left ('auto'), or the last chunk's ('last', the default), which takes memory only during the loss.
+   * Chunks whose graph is kept instead of computed again: as many as fit into a number of bytes or into the device's free
+   * memory ('auto'), or the last one ('last', the default), which costs memory only during the loss.
    */
   readonly retain?: number | 'auto' | 'last';
   /** Default: InfoNCE. */
@@ -45,53 +45,52 @@ export interface TrainConfig {
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
-    /** Steps of warm-up, at most those of the run, or a part of all steps, rounded up, where below 1. Default 0.1. */
+    /** Steps of warm-up, at most those of the run. Below 1: a fraction of all steps, rounded up. Default 0.1. */
     readonly warmup?: number;
   };
-  /** Passes over the data. Default 1 where `steps` is not given. */
+  /** Passes over the data. Default 1 if `steps` is not given. */
   readonly epochs?: number;
-  /** Updates in all, over as many passes as that takes. */
+  /** Updates in all, over as many passes as needed. */
   readonly steps?: number;
   /** Seed of the order of the data, of dropout and of new weights. Default 1. */
   readonly seed?: number;
   /** The order of rows: random, all rows in memory (true, the default); random within `buffer` rows; the file's (false). */
   readonly shuffle?: boolean | { readonly buffer: number };
-  /** Keep a text from being twice in a batch, where it would be its own negative. Default true. */
+  /** No text is in a batch twice, where it would be its own negative. Default true. */
   readonly uniqueTexts?: boolean;
-  /** Default 'auto': the first CUDA device where libtorch sees one, or the CPU. */
+  /** Default 'auto': the first CUDA device that libtorch sees, else the CPU. */
   readonly device?: string;
   /** Type of the computation; weights and optimizer state are float32 (float64 for 'float64'). Default 'float32'. */
   readonly precision?: 'float32' | 'float64' | 'bfloat16';
   /**
-   * Tokens of a text in training, special ones included, up to the model's positions; longer texts are cut. Default: the
-   * model's. The saved folder keeps the limit of the folder that was trained; a model made from scratch gets this one.
+   * The most tokens of a text in training, special tokens included; longer texts are cut. At most the model's number of
+   * positions. Default: the model's limit. A saved model keeps the limit it was loaded with; a new model gets this one.
    */
   readonly maxLength?: number;
   /** Dropout probability in place of the model's. */
   readonly dropout?: number;
   /**
-   * By column, what is put before its texts: the name of one of the model's prompts, or the words themselves. A column that
-   * is not named gets nothing, whatever the model's default prompt is. Hard negatives that no one names get the prompt of
-   * the positives.
+   * The prompt of each column's texts: the name of one of the model's prompts, or the words themselves. A column without an
+   * entry gets no prompt, whatever the model's default prompt is. Hard negatives found in the data get the positives' prompt.
    */
   readonly prompts?: Readonly<Record<string, string | PromptWords>>;
   /** Measure on held-out data every so many steps, and at the end. */
   readonly evaluation?: EvaluationConfig;
-  /** Write a checkpoint every so many steps, keeping the last few (default 2); older ones are removed with all in them. */
+  /** Write a checkpoint every `every` steps and keep the last `keep` (default 2). Older ones are removed with all their files. */
   readonly checkpoint?: { readonly every: number; readonly keep?: number };
   /**
-   * Go on from the newest checkpoint in `output`, or from the checkpoint folder named. With no checkpoint in `output` the
-   * run begins anew, unless there is a finished model, which it would replace: that is refused. A run that is finished is left
-   * as it is, unless `steps` or `epochs` are more than before.
+   * Continue from the newest checkpoint in `output`, or from the named checkpoint folder. Without a checkpoint in `output`
+   * the run starts from the beginning, unless it would replace a finished model: that is refused. A finished run is left
+   * unchanged, unless `steps` or `epochs` are more than before.
    *
-   * A checkpoint holds the settings of its run: those that are not given now are taken from it. Another value is refused
-   * for what decides the batches or the gradient; `optimizer`, `schedule`, the length, `device`, `chunk`, `retain`,
-   * `evaluation`, `checkpoint`, and the names and format of the same data may change, and the run tells each change.
+   * Settings that are not given come from the checkpoint. `optimizer`, `schedule`, the length, `device`, `chunk`, `retain`,
+   * `evaluation`, `checkpoint`, and the names and format of the same data may change; the run reports each change. Another
+   * value of any other setting is refused, because it would change the batches or the gradient.
    */
   readonly resume?: boolean | string;
 }
 
-/** The settings of a run that goes on: all that are not given are those of its checkpoint. */
+/** The settings of a resumed run; those that are not given come from its checkpoint. */
 export interface ResumeConfig extends Partial<TrainConfig> {
   readonly output: string;
   readonly resume: true | string;
@@ -101,19 +100,19 @@ export interface ResumeConfig extends Partial<TrainConfig> {
 export interface PromptWords {
   /** Put before every text as it stands, for instance 'query: '. */
   readonly prefix: string;
-  /** What the model calls it from then on. Default: 'query' for the first column, 'document' for the others. */
+  /** The prompt's name in the saved model. Default: 'query' for the first column, 'document' for the others. */
   readonly name?: string;
 }
 
 /** A model that starts from random weights. */
 export interface NewModel {
-  /** The architecture, as in a transformers config.json: the object, or the path of the file. */
+  /** The architecture: the content of a transformers config.json, or the path of such a file. */
   readonly config: string | Readonly<Record<string, unknown>>;
   /** Path of a tokenizer.json. */
   readonly tokenizer: string;
   /** Default 'mean'. */
   readonly pooling?: 'mean' | 'cls' | 'max' | 'last';
-  /** Representations of length 1. Default true. */
+  /** Scales representations to length 1. Default true. */
   readonly normalize?: boolean;
 }
 

@@ -18,17 +18,17 @@ export interface StartEvent {
   /** Rows of data in one pass; null where they were not counted (`steps` given). */
   readonly rows: number | null;
   /**
-   * Rows of the first pass that no update takes: what is left at the end of an epoch is a batch only where it fills half of
-   * one. With `uniqueTexts`, texts that come again and again leave many. Null like `rows`.
+   * Rows of the first pass that are in no batch: rows left at the end of an epoch make a batch only if they fill half of one.
+   * With `uniqueTexts`, texts that are repeated often leave many. Null like `rows`.
    */
   readonly leftOver: number | null;
-  /** Of the data: anchor, positive, hard negatives. */
+  /** The columns of the data: anchor, positive, hard negatives. */
   readonly columns: readonly string[];
   readonly parameters: number;
   readonly device: string;
-  /** What the model computes in. */
+  /** Type of the computation. */
   readonly precision: 'float32' | 'float64' | 'bfloat16';
-  /** The checkpoint that the run goes on from. */
+  /** The checkpoint that the run continues. */
   readonly resumed: string | null;
 }
 
@@ -44,7 +44,7 @@ export interface StepEvent {
   readonly lr: number;
   /** Global 2-norm of the gradients before clipping. */
   readonly gradNorm: number;
-  /** Of the loss after this update; it changes only where it is learned. */
+  /** Temperature of the loss after this update; it changes only if it is learned. */
   readonly temperature: number;
   readonly pairs: number;
   readonly tokens: number;
@@ -58,7 +58,7 @@ export interface StepEvent {
   readonly tokensPerSecond: number;
   /** Peak of the device's memory (of the process on the CPU), bytes. */
   readonly peakMemory: number;
-  /** Estimate for the steps that are left. */
+  /** Estimated seconds for the remaining steps. */
   readonly secondsLeft: number;
 }
 
@@ -84,19 +84,19 @@ export interface SkippedEvent {
   readonly message: string;
 }
 
-/** How many lines were skipped in all; where none was, this event does not come. */
+/** How many lines were skipped in all; not sent if none was. */
 export interface SkippedTotalEvent {
   readonly type: 'skippedTotal';
   readonly lines: number;
 }
 
-/** What a person should know about the run: for instance a setting that is another than before the run was resumed. */
+/** A message for the user, such as a setting that has changed since the run was interrupted. */
 export interface NoteEvent {
   readonly type: 'note';
   readonly message: string;
 }
 
-/** Everything that a training run tells about itself. */
+/** Every event of a training run. */
 export type TrainEvent =
   | ChunkEvent
   | StartEvent
@@ -107,7 +107,7 @@ export type TrainEvent =
   | SkippedTotalEvent
   | NoteEvent;
 
-/** What a run ended with. */
+/** The result of a run. */
 export interface TrainResult {
   /** Updates made in all, those before a resume included. */
   readonly steps: number;
@@ -115,10 +115,10 @@ export interface TrainResult {
   readonly loss: number | null;
   /** The finished model: `output/model`. */
   readonly model: string;
-  /** Of the loss at the end; it changes only where it is learned. */
+  /** Temperature of the loss at the end; it changes only if it is learned. */
   readonly temperature: number;
   /** The last scores on held-out data, or null where the configuration has none. */
   readonly scores: Readonly<Record<string, number>> | null;
-  /** Lines of the data that were skipped as bad, in what this call read of it. */
+  /** Bad lines that were skipped in the data that this call read. */
   readonly skipped: number;
 }

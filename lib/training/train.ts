@@ -30,7 +30,7 @@ import { tidyOutput } from './tidy-output.js';
 export interface TrainHooks {
   /** Ends the run after the chunk that is being computed. */
   readonly signal?: AbortSignal | undefined;
-  /** Told everything, in order; must return quickly. */
+  /** Called with every event in order; must return quickly. */
   readonly onEvent?: ((event: TrainEvent) => void) | undefined;
 }
 

@@ -4,30 +4,29 @@ import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import type { ChunkState } from '../checkpoint.js';
 
 /**
- * What a run trains, and for what: a model, the loss of a batch, and held-out measures. A run knows its objective by this
- * interface alone.
+ * What a run trains: a model, the loss of a batch, and held-out measures. A run knows its objective only by this interface.
  */
 export interface Objective {
-  /** Where the model is, and what it computes in. */
+  /** The device of the model, and the type it computes in. */
   readonly device: string;
   readonly precision: 'float32' | 'float64' | 'bfloat16';
-  /** What the loss divides similarities by, after the last update. */
+  /** The loss divides similarities by it; a learned one has the value of the last update. */
   readonly temperature: number;
 
   /** Everything that the optimizer updates. */
   parameters(): readonly Parameter[];
 
-  /** The texts of a batch as {@link Objective.step} takes them. It runs while the batch before is computed. */
+  /** Prepares the texts of a batch for {@link Objective.step}, while the previous batch is computed. */
   tokenize(texts: Texts): Promise<readonly TokenBatch[]>;
 
   /**
    * Computes the loss of a batch and adds its gradients to those of the parameters.
    *
-   * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, and `OUT_OF_MEMORY`; gradients are then as before
+   * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
    */
   step(inputs: readonly TokenBatch[], options: ObjectiveStepOptions): Promise<ObjectiveStep>;
 
-  /** A sentence for people: which texts of a batch make its step non-finite, or that none does. */
+  /** A sentence for the user: which texts of a batch make its step non-finite, or that none does. */
   explainNonFinite(texts: Texts): Promise<string>;
 
   /** Reads the held-out data of the run; null where the configuration has none. @param signal ends the reading */
@@ -36,7 +35,7 @@ export interface Objective {
   /** Writes the model. */
   save(folder: string): Promise<void>;
 
-  /** What a checkpoint keeps of the objective beside the model. */
+  /** The objective's state for a checkpoint, without the model. */
   state(): Promise<ObjectiveState>;
 
   dispose(): void;
@@ -45,12 +44,12 @@ export interface Objective {
 /** The texts of a batch by column. */
 export type Texts = Readonly<Record<string, readonly string[]>>;
 
-/** How one step is made. */
+/** Options of one step. */
 export interface ObjectiveStepOptions {
   readonly signal: AbortSignal | undefined;
   /** Seed of the masks of dropout. */
   readonly seed: number;
-  /** Told where the step is: chunks of the phase that are done, and how many there are. */
+  /** Called with the progress of the step: chunks of the phase that are done, and chunks in all. */
   readonly onProgress: (progress: {
     readonly phase: 'forward' | 'loss' | 'backward';
     readonly chunk: number;
@@ -81,6 +80,6 @@ export interface HeldOut {
 export interface ObjectiveState {
   /** Learned values of the loss, by name. */
   readonly loss: ReadonlyMap<string, StoredTensor>;
-  /** What the run has made of its chunk size; absent where a new run would begin with the same. */
+  /** The chunk size, if measured or reduced; absent if a new run would begin with the same. */
   readonly chunk?: ChunkState | undefined;
 }
