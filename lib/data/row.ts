@@ -14,7 +14,7 @@ export interface BadLine {
   readonly reason: string;
 }
 
-/** The error for a bad line, with the way out. */
+/** The error for a bad line; it says what to do. */
 export function badLine({ file, line, reason }: BadLine, wayOut = ''): GradCacheError {
   return new GradCacheError('INPUT', `${file}, line ${line}: ${reason}.${wayOut && ` ${wayOut}`}`);
 }

@@ -5,7 +5,7 @@ import { disposePairs, inRows, keepPairs, pairsKept, pairsWhere, type RowPairs }
 import { inWorkspace } from './workspace.js';
 import type { Workspace } from './workspace.js';
 
-/** Where more than one in so many pairs is listed, all scores are quicker than those of the pairs. */
+/** If more than one in this many pairs is listed, computing all scores is faster. */
 const FEW = 8;
 
 /** Pairs of a query and a document of one tile. */
@@ -16,8 +16,8 @@ interface Listed {
 }
 
 /**
- * The documents that can be among the best `k` of some queries, told by rough scores. Tiles of documents are added one after
- * the other, and each raises what a document has to reach.
+ * The documents that can be among the best `k` of some queries, according to rough scores. Tiles of documents are added one
+ * after another, and each raises the score that a document must reach.
  */
 export class Shortlist {
   readonly #k: number;

@@ -33,9 +33,9 @@ export function chooseSimilarity(
 /**
  * Rows that are ready to be compared.
  *
- * A score must not depend on what is scored beside it: equal documents must tie, in whatever tile each of them is. But a
- * matrix product rounds as its shape and its kernel have it. So each row is cut into two parts of so few bits that
- * products of parts, and sums of those, are whole numbers up to 2^53: they are exact in any order.
+ * A score must not depend on what is scored beside it: equal documents must tie in any tile. But the rounding of a matrix
+ * product depends on its shape and kernel. So each row is split into two parts of so few bits that products of parts, and
+ * their sums, are whole numbers up to 2^53: they are exact in any order.
  */
 export interface ComparedRows {
   /**

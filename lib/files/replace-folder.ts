@@ -203,7 +203,7 @@ function entriesOf({ belongs, recognise }: Replacement): Entries {
   return { belongs, known: (name) => recognise([name]) };
 }
 
-/** What an interrupted {@link replaceFolder} left of the model at `path`, in a sentence with the way out; or undefined. */
+/** A sentence about what an interrupted {@link replaceFolder} left of the model at `path`, and what to do; or undefined. */
 export async function interruptedReplacement(path: string): Promise<string | undefined> {
   const target = resolve(path);
   const names = await readdir(dirname(target)).catch((): string[] => []);

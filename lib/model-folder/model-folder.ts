@@ -33,16 +33,16 @@ export interface ModelFolder {
   readonly normalize: boolean;
   /** Texts to put in front of an input, by name, e.g. `{ query: 'query: ' }`. */
   readonly prompts: Readonly<Record<string, string>>;
-  /** Name of the prompt that is used where none is asked for. */
+  /** Name of the default prompt. */
   readonly defaultPrompt: string | null;
   /** The most tokens of a text, special ones included; see {@link lengthLimitOf} for where it comes from. */
   readonly maxLength: number;
   readonly tokenizer: Tokenizer;
   /** `similarity_fn_name` of sentence-transformers: `'cosine'`, `'dot'`, …; what evaluation compares by. */
   readonly similarity?: string | null;
-  /** `truncate_dim`: how many numbers of a representation `encode` gives; null or absent: all. */
+  /** `truncate_dim`: how many numbers of a representation `encode` returns; null or absent: all. */
   readonly truncateDimension?: number | null;
-  /** What the folder's files say besides, saved as it was read. */
+  /** The other keys of the folder's files, saved as they were read. */
   readonly kept?: KeptFiles;
 }
 

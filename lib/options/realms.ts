@@ -1,6 +1,6 @@
 /*
- * What a value is, whatever realm made it. Jest, Vitest and node:vm run programs with globals of their own, while Node and
- * native code make errors and arrays of the main ones: `instanceof` says no to a good value there.
+ * Tests of a value's type that work across realms. Jest, Vitest and node:vm run programs with their own globals, while Node
+ * and native code make errors and arrays with the main ones, so `instanceof` rejects good values.
  */
 import { types } from 'node:util';
 import { show } from './option-values.js';
@@ -10,7 +10,7 @@ export function isError(value: unknown): value is Error {
   return types.isNativeError(value);
 }
 
-/** An object as `{}` makes it, in any realm: no instance of a class, and no list. */
+/** True for an object as `{}` makes it, in any realm; false for a class instance or a list. */
 export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   const prototype: unknown = Object.getPrototypeOf(value);

@@ -22,7 +22,7 @@ export interface TrainerState {
   readonly config?: Readonly<Record<string, unknown>>;
   /** The data that the run had read; absent like `config`. */
   readonly read?: RowsRead;
-  /** What the run had made of its chunk size; absent where that is still what a new run begins with. */
+  /** The chunk size, if measured or reduced; absent if a new run would begin with the same. */
   readonly chunk?: ChunkState;
 }
 
@@ -83,7 +83,7 @@ export async function writeCheckpoint(
   });
 }
 
-/** Whether an entry of a checkpoint or model folder was written by a run: all others are the user's own. */
+/** True if a run wrote this entry of a checkpoint or model folder; all others are the user's. */
 export function isPartOfCheckpoint(name: string): boolean {
   return [TRAINER_FILE, OPTIMIZER_FILE].includes(name) || belongsToModel(name);
 }

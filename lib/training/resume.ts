@@ -10,8 +10,8 @@ import type { Checkpoint } from './checkpoint.js';
 import { DEFAULT_COLUMNS, readTrainConfig, type FilledTrainConfig, type GivenConfig } from './read-config.js';
 
 /**
- * Settings that may change when a run is resumed; the run tells each change. All others decide which texts are in which
- * batch, or the gradient: with another value the run would not go on, it would be another one.
+ * Settings that may change when a run is resumed; the run reports each change. All others decide the batches or the
+ * gradient: with another value it would be a different run.
  */
 const MAY_CHANGE = new Set([
   'data', // its rows are compared while they are read
@@ -31,21 +31,21 @@ const MAY_CHANGE = new Set([
 
 function mayChange(name: string, now: unknown): boolean {
   if (name === 'optimizer.kind') return false; // its state is another
-  // Under 'throw' no line has been passed over so far: the batches are the same under 'skip'.
+  // With 'throw' no line has been skipped so far, so the batches are the same with 'skip'.
   return MAY_CHANGE.has(name.split('.')[0]!) || (name === 'onBadLine' && now === 'skip');
 }
 
-/** Settings that are objects of settings; what is given of them is put over what is stored. */
+/** Settings that are objects: given fields override the stored ones. */
 const SECTIONS = ['loss', 'optimizer', 'schedule', 'prompts', 'evaluation', 'checkpoint'];
 
-/** Sections that are of a kind: settings of one kind are not those of another. The default is that of earlier versions. */
+/** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
 const KINDS: Readonly<Record<string, { readonly key: string; readonly default?: string }>> = {
   evaluation: { key: 'task' },
   loss: { key: 'kind', default: DEFAULT_LOSS },
   optimizer: { key: 'kind', default: DEFAULT_OPTIMIZER },
 };
 
-/** A run that goes on from a checkpoint. */
+/** A run that continues from a checkpoint. */
 export interface Resumed {
   readonly folder: string;
   readonly checkpoint: Checkpoint;
@@ -64,9 +64,9 @@ export async function findResumed(place: Pick<GivenConfig, 'output' | 'resume'>)
  * The configuration of a resumed run: what was given, and the checkpoint's settings where nothing was given.
  *
  * @param given the configuration as the caller gave it, not yet checked
- * @returns the configuration filled in, and a sentence for each setting that is another than before
- * @throws GradCacheError `INPUT` for another value of a setting that has to stay, and as {@link readTrainConfig};
- * `CHECKPOINT` where the stored settings are damaged
+ * @returns the configuration filled in, and a sentence for each setting that has changed
+ * @throws GradCacheError `INPUT` for a change that is not allowed, and as {@link readTrainConfig}; `CHECKPOINT` if the
+ * stored settings are damaged
  */
 export function resumeConfig(
   given: Readonly<Record<string, unknown>>,

@@ -6,9 +6,9 @@ import { ifAbsent, onFiles } from '../files/file-error.js';
 import { isPartOfCheckpoint } from './checkpoint.js';
 
 /**
- * Puts `output` in order after a run that was killed while it wrote: what was half written is removed, and a folder that
- * had been set aside for one that never came is put back. Files of the user's own in a folder set aside go back to where
- * they were. To be called with the folder locked: what another run is writing looks the same.
+ * Tidies `output` after a run that was killed while it wrote: removes what is half written, and puts back a folder that was
+ * set aside for one that never came, with the user's files in it. Call it with the folder locked: another run's unfinished
+ * files look the same.
  *
  * @throws GradCacheError `INPUT`
  */

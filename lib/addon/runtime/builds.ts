@@ -36,7 +36,7 @@ function compiledHere(root: string): AddonBuild[] {
     const info = JSON.parse(readFileSync(join(folder, 'build-info.json'), 'utf8')) as { minor?: unknown };
     return typeof info.minor === 'string' ? [{ kind: 'source', minor: info.minor, addon, boot }] : [];
   } catch {
-    return []; // a build that did not come to its end
+    return []; // an unfinished build
   }
 }
 
@@ -54,7 +54,7 @@ function prebuilt(root: string): AddonBuild[] {
     });
 }
 
-/** What this user may not see is as good as not there: the search goes on, and says what it found. */
+/** A folder that this user may not read counts as empty: the search goes on. */
 function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder);

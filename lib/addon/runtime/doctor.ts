@@ -30,14 +30,14 @@ export interface ToolReport {
   readonly install: string;
 }
 
-/** Something that keeps gradcache from running (or will, with the device asked for), with its way out. */
+/** Something that keeps gradcache from running, or from using the requested device, and what to do. */
 export interface Problem {
   /** An error code of the package. */
   readonly code: string;
   readonly message: string;
 }
 
-/** Everything that matters to whether gradcache runs here; plain data, ready for JSON. */
+/** Everything that decides whether gradcache runs here, as plain data for JSON. */
 export interface DoctorReport {
   /** Whether a training would start. */
   readonly ok: boolean;
@@ -130,7 +130,7 @@ function problemOf(fails: () => unknown): Problem {
   throw new Error('a function that had to fail did not');
 }
 
-/** Flags of Node that decide what may be loaded, each with its value: the child that loads gets those of this process. */
+/** Node's flags that decide what may be loaded, with their values: the child process gets the same. */
 function loadingFlags(): string[] {
   return process.execArgv.flatMap((flag, place, all) => {
     if (!/^--(no-addons|(experimental-)?permission|allow-[\w-]+)(=|$)/.test(flag)) return [];

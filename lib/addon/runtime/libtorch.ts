@@ -44,8 +44,8 @@ export interface SearchOptions {
 
 /**
  * Looks for a libtorch: the option, `GRADCACHE_LIBTORCH`, `LIBTORCH`, what `gradcache setup` installed (the project's
- * `.libtorch`, then the user's cache folder), the active Python's torch. Nothing is loaded. An option or
- * `GRADCACHE_LIBTORCH` that does not hold is the end of the search: a wrong setting is never passed over in silence.
+ * `.libtorch`, then the user's cache folder), the active Python's torch. Nothing is loaded. If the option or
+ * `GRADCACHE_LIBTORCH` names no usable libtorch, the search ends there: a wrong setting is never ignored silently.
  */
 export function searchLibtorch(options: SearchOptions = {}): LibtorchSearch {
   const places: SearchedPlace[] = [];
@@ -70,7 +70,7 @@ interface Candidate {
   readonly path: string | null;
   /** Why there is no path. */
   readonly absent?: string;
-  /** Whether the search ends here when the path does not hold. */
+  /** True if the search ends here even if the path holds no usable libtorch. */
   readonly final?: boolean;
 }
 
@@ -99,7 +99,7 @@ function* candidates(options: SearchOptions): Generator<Candidate> {
   else yield { source: 'python', path: null, absent: answer.reason };
 }
 
-/** Why there is no cache folder, and the way out. */
+/** Why there is no cache folder, and what to do. */
 export const NO_CACHE = 'this user has no home folder: set HOME or GRADCACHE_CACHE to a folder';
 
 /** The link in the user's cache folder that `gradcache setup` points at what it installed last; null without such a folder. */

@@ -8,7 +8,7 @@ import { locateLibtorch, type LocatedLibtorch } from './libtorch.js';
 import { isBundled, ownRequire, packageRoot, packageVersion, UNBUNDLE } from './paths.js';
 import { assertPlatform } from './platform.js';
 
-/** What {@link loadAddon} gives. */
+/** The result of {@link loadAddon}. */
 export interface LoadedAddon {
   /** The main addon's exports; lib/addon/native.ts gives them their types. */
   readonly addon: unknown;
@@ -75,21 +75,20 @@ export function librariesOf(libtorch: LibtorchFolder): string[] {
 }
 
 /**
- * Opens libtorch's libraries by absolute path, after which the addon's own need of `libc10.so` and `libtorch_cpu.so` is
- * satisfied by name: the loader takes a library that is already there under the same soname, wherever it lies. So the
- * addon carries no search path, and nobody sets LD_LIBRARY_PATH (which would come too late in a running process). Each
- * library's own needs, libgomp and NVIDIA's libraries among them, are found through the relative paths it was linked with.
- * Opening libtorch_cuda is what registers the CUDA kernels; the addon does not link to it.
+ * Opens libtorch's libraries by absolute path. The loader then resolves the addon's `libc10.so` and `libtorch_cpu.so` by
+ * name, because it reuses an open library of the same soname. So the addon needs no search path and no LD_LIBRARY_PATH
+ * (which would come too late in a running process). The libraries find theirs, such as libgomp and NVIDIA's, by the
+ * relative paths they were linked with. Opening libtorch_cuda registers its CUDA kernels; the addon does not link to it.
  *
- * They are opened RTLD_LOCAL: the addon reaches them through its own dependencies, and other addons of the process (with
- * a protobuf or BLAS of their own) do not get libtorch's symbols in place of theirs.
+ * They are opened RTLD_LOCAL: the addon reaches them through its own dependencies, and other addons (with their own
+ * protobuf or BLAS) do not get libtorch's symbols.
  */
 function preload(build: AddonBuild, libtorch: LocatedLibtorch): void {
   const failed = openLibraries(build.boot, librariesOf(libtorch));
   if (failed !== null) throw loadError(failed.path, failed.error, libtorch);
 }
 
-/** Opens shared libraries for the life of the process through the boot addon; gives the first that does not open. */
+/** Opens shared libraries for the life of the process through the boot addon; returns the first that does not open. */
 export function openLibraries(
   boot: string,
   paths: readonly string[],
@@ -125,7 +124,7 @@ function loadError(path: string, reason: string, libtorch: LocatedLibtorch, caus
   );
 }
 
-/** What Node says where it was told to open no addon, and the way out. */
+/** Node's error codes if it may open no addon, and what to do. */
 export const NO_ADDONS = {
   when: /addons is disabled|--allow-addons/,
   wayOut:

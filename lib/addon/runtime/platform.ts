@@ -27,7 +27,7 @@ export function currentPlatform(): Platform {
   return current;
 }
 
-/** Why libtorch cannot be loaded on this platform at all, in one sentence with the way out; null where it can. */
+/** A sentence that says why libtorch cannot be loaded on this platform and what to do; null if it can. */
 export function platformProblem(platform: Platform): string | null {
   if (platform.system !== 'linux') {
     return `gradcache runs on Linux; this is ${platform.system}-${platform.architecture}. Use a Linux machine, a container or WSL.`;
@@ -41,7 +41,7 @@ export function platformProblem(platform: Platform): string | null {
   return null;
 }
 
-/** Why this Node.js is too old, in one sentence with the way out; null where it serves. As package.json's `engines`. */
+/** A sentence that says that this Node.js is too old and what to do, as package.json's `engines` has it; or null. */
 export function nodeProblem(version = process.versions.node): string | null {
   const [major = 0, minor = 0] = version.split('.').map(Number);
   const serves = major === 20 ? minor >= 19 : major === 22 ? minor >= 12 : major > 22;
