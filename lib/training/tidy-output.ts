@@ -7,8 +7,8 @@ import { isPartOfCheckpoint } from './checkpoint.js';
 
 /**
  * Tidies `output` after a run that was killed while it wrote: removes what is half written, and puts back a folder that was
- * set aside for one that never came, with the user's files in it. Call it with the folder locked: another run's unfinished
- * files look the same.
+ * set aside for one that never came. A user's files in a folder set aside go back to their places. Call it with the folder
+ * locked: another run's unfinished files look the same.
  *
  * @throws GradCacheError `INPUT`
  */

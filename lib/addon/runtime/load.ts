@@ -124,7 +124,7 @@ function loadError(path: string, reason: string, libtorch: LocatedLibtorch, caus
   );
 }
 
-/** Node's error codes if it may open no addon, and what to do. */
+/** Node's message if it may open no addon, and what to do. */
 export const NO_ADDONS = {
   when: /addons is disabled|--allow-addons/,
   wayOut:
