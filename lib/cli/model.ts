@@ -1,4 +1,5 @@
 import { TextEncoder } from '../encoders/text-encoder.js';
+import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
 import { UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
@@ -29,7 +30,11 @@ export async function openModel(args: Arguments, progress: ProgressLine): Promis
     throw new UsageError(`--device is ${args.text('device')}; auto, cpu, cuda or cuda:N is needed.`);
   const maxLength = args.count('max-length');
   const device = chooseDevice(args.text('device') ?? 'auto');
-  const model = await TextEncoder.load(folder, { device, precision, maxLength });
+  const model = await TextEncoder.load(folder, { device, precision, maxLength }).catch((error: unknown) => {
+    throw error instanceof SettingError && error.path === 'maxLength'
+      ? new UsageError(`--max-length ${error.problem}`)
+      : error;
+  });
   progress.say(`${folder} in ${precision} on ${model.device}`);
   return model;
 }

@@ -1,5 +1,6 @@
 import { setup } from '../addon/runtime/setup.js';
 import type { Command } from './command.js';
+import { UsageError } from './flags.js';
 
 /** `gradcache setup` */
 export const setupCommand: Command = {
@@ -25,6 +26,10 @@ export const setupCommand: Command = {
   ],
   takesRest: true,
   async run(args, { progress, print }) {
+    if (args.text('from') !== undefined && (args.text('version') ?? args.rest[0]) !== undefined)
+      throw new UsageError(
+        '--from takes what is here already: --version and options of pip do not go with it.',
+      );
     const { folder, installed } = await setup({
       version: args.text('version'),
       from: args.text('from'),

@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { positionsIn } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
@@ -52,9 +53,9 @@ export function requireLength(
 ): void {
   const most = mostTokens(modelType, config);
   if (Number.isSafeInteger(maxLength) && maxLength >= 1 && maxLength <= most) return;
-  throw new GradCacheError(
-    'INPUT',
-    `maxLength is ${show(maxLength)}; a whole number from 1 to ${most} is needed: the model has no more positions.`,
+  throw new SettingError(
+    'maxLength',
+    `is ${show(maxLength)}; a whole number from 1 to ${most} is needed: the model has no more positions.`,
   );
 }
 

@@ -120,6 +120,7 @@ test('a wrong call is one by its flag, with exit code 2, whatever the command', 
     ['--block', '0'],
     ['--chunk-tokens', '0'],
     ['--max-length', '1.5'],
+    ['--max-length', '400'],
     ['--device', 'gpu'],
     ['--precision', 'half'],
   ] as const)
@@ -129,6 +130,7 @@ test('a wrong call is one by its flag, with exit code 2, whatever the command', 
     ['--columns', 'a,a'],
     ['--device', 'gpu'],
     ['--max-length', '0'],
+    ['--max-length', '400'],
   ] as const)
     cases.push([evaluateCommand, ['--data', data, flag, value], new RegExp(`^${flag} is ${value}; `)]);
   for (const [command, args, message] of cases) {

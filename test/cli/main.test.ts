@@ -52,6 +52,8 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
       /INPUT: --retain is "2 apples"; write bytes as 1073741824, 512MiB or 2GiB, or last, or auto\.\n/,
     ],
     [['train', 'pairs.jsonl'], /INPUT: "pairs\.jsonl" belongs to no flag\.\n/],
+    [['setup', '--from', 'x', '--version', '2.13.0'], /INPUT: --from takes what is here already/],
+    [['setup', '--from', 'x', '--', '-q'], /INPUT: --from takes what is here already/],
     [['train', '--', 'x'], /INPUT: train takes nothing after --, got "x"\.\n/],
     [['embed', '--model', 'm', '--input', 'x'], /INPUT: --output FILE is needed/],
     [['embed', '--model', 'm', '--input', 'x', '--output', 'y.doc'], /format of y\.doc cannot be told/],
