@@ -19,6 +19,7 @@ Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device de
   settings.requireAllRead();
   builder.parameters.requireSensible();
   rules_ = architecture.rules;
+  width_ = architecture.width;
   blocks_ = std::move(builder.blocks);
   parameters_ = std::make_shared<Parameters>(std::move(builder.parameters), compute, device);
 }
@@ -27,8 +28,12 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   const ChunkSize chunk{tokens, sequences, static_cast<int64_t>(c10::elementSize(compute_)),
                         compute_ == at::kDouble ? 8 : 4};
   int64_t bytes = head_->tapeBytes(chunk);
-  for (const BuiltBlock& each : blocks_) {
-    if (each.trained) bytes += each.block->tapeBytes(chunk);
+  bool before = true;
+  for (const auto& [block, trained] : blocks_) {
+    if (trained) bytes += block->tapeBytes(chunk);
+    // Of a block without a tape nothing is left to compute its output again: the block behind keeps it.
+    if (trained && !before) bytes += chunk.tokens * width_ * chunk.element;
+    before = trained;
   }
   return bytes;
 }

@@ -47,6 +47,7 @@ class Encoder {
   at::ScalarType compute_;
   at::Device device_;
   TokenRules rules_;
+  int64_t width_ = 0;  // of the rows between layers
   std::vector<BuiltBlock> blocks_;
   std::optional<Head> head_;
   std::shared_ptr<Parameters> parameters_;

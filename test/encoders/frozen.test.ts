@@ -98,3 +98,17 @@ test('names of frozen parameters that are none, that halve a matrix, or that lea
   for (const [frozen, message] of wrong)
     assert.throws(() => create('bert', { frozen: frozen as string[] }), fails('INPUT', message));
 });
+
+test('a graph counts the output of the last frozen layer, which the layer behind keeps', () => {
+  const batch = tenTexts(1);
+  const floats = (frozen: string[]): number => {
+    using encoder = create('bert', { frozen });
+    const bytes = encoder.graphBytes({ batch, rows: Int32Array.of(0), tokens: batch.ids.length });
+    return bytes / batch.ids.length / 4;
+  };
+  const layers = ['encoder.layer.0', 'encoder.layer.1'];
+  const [one, two] = [layers.slice(0, 1), layers].map((frozen) => floats(['embeddings', ...frozen]));
+  const layer = one! - two!;
+  // The tape of the embeddings holds their output; beside it their sum, and 40 bytes a token.
+  assert.ok(Math.abs(floats([]) - (one! + layer + 24 + 10)) < 1e-9);
+});
