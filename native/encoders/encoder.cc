@@ -31,7 +31,7 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   bool before = true;
   for (const auto& [block, trained] : blocks_) {
     if (trained) bytes += block->tapeBytes(chunk);
-    // Of a block without a tape nothing is left to compute its output again: the block behind keeps it.
+    // A block without a tape cannot compute its output again, so the block behind it keeps that.
     if (trained && !before) bytes += chunk.tokens * width_ * chunk.element;
     before = trained;
   }
