@@ -1,5 +1,5 @@
 import { refuse, type Fields } from '../options/fields.js';
-import { readSettings } from '../options/setting-table.js';
+import { readKind, type Filled, type Given } from '../options/kinds.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
 import type { LossKind, TrainedLoss } from './loss-kind.js';
 import { sigLIPKind, type SigLIPOptions } from './siglip.js';
@@ -22,26 +22,14 @@ export const DEFAULT_LOSS = 'infonce';
 type LossName = keyof LossSettings;
 
 /** A loss in a configuration: its name and its settings; missing ones have their defaults. */
-export type LossConfig =
-  | ({ readonly kind?: typeof DEFAULT_LOSS } & Partial<LossSettings[typeof DEFAULT_LOSS]>)
-  | { [K in LossName]: { readonly kind: K } & Partial<LossSettings[K]> }[LossName];
-
-type Filled<K extends LossName> = { readonly kind: K } & LossSettings[K];
+export type LossConfig = Given<LossSettings, typeof DEFAULT_LOSS>;
 
 /** A {@link LossConfig} with all of its settings. */
-export type FilledLossConfig = { [K in LossName]: Filled<K> }[LossName];
+export type FilledLossConfig = Filled<LossSettings>;
 
 /** Reads the loss of a configuration. @throws GradCacheError `INPUT` */
 export function readLoss(fields: Fields): FilledLossConfig {
-  const kind = fields.oneOf('kind', Object.keys(LOSSES) as LossName[]) ?? DEFAULT_LOSS;
-  return readKind(fields, kind) as FilledLossConfig; // the settings are those of the kind
-}
-
-function readKind<K extends LossName>(fields: Fields, kind: K): Filled<K> {
-  const settings = readSettings(fields, LOSSES[kind].settings);
-  fields.done(kind);
-  LOSSES[kind].check?.(settings, fields);
-  return { kind, ...settings };
+  return readKind<LossSettings>(fields, LOSSES, DEFAULT_LOSS);
 }
 
 /** @throws GradCacheError `INPUT` if the loss needs more columns */
@@ -51,11 +39,11 @@ export function requireColumns(path: string, columns: readonly string[], { kind 
 }
 
 /** The loss of a configuration. */
-export function makeLoss<K extends LossName>(loss: Filled<K>): TrainedLoss {
+export function makeLoss<K extends LossName>(loss: Filled<LossSettings, K>): TrainedLoss {
   return LOSSES[loss.kind].make(loss);
 }
 
 /** The initial temperature of the loss of a configuration. */
-export function temperatureOf<K extends LossName>(loss: Filled<K>): number {
+export function temperatureOf<K extends LossName>(loss: Filled<LossSettings, K>): number {
   return LOSSES[loss.kind].temperature(loss);
 }

@@ -6,6 +6,12 @@ import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { groupBy } from './group-by.js';
 import { parametersOf } from './parameters.js';
 
+/** A parameter's gradient, under a handle of its own. */
+interface FoundGradient {
+  readonly parameter: Parameter;
+  readonly gradient: Tensor;
+}
+
 /**
  * Scales all gradients by one factor so that their global 2-norm is at most `maxNorm`, in place and off the event loop.
  *
@@ -22,18 +28,23 @@ export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: num
   requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });
   const found = new ParameterSet(parametersOf('clipGradNorm', parameters)).gradients();
   try {
-    const gradients = found.map(({ gradient }) => gradient);
-    const norm = await globalNorm(gradients);
-    if (!Number.isFinite(norm)) throw await nonFinite(found, norm);
-    if (norm > maxNorm) {
-      // The small constant is torch's own: it keeps the clipped norm at or below maxNorm after rounding.
-      const factor = maxNorm / (norm + 1e-6);
-      for (const alike of groupAlike(gradients)) await callAsync('aten::_foreach_mul_.Scalar', alike, factor);
-    }
-    return norm;
+    return await clipGradients(found, maxNorm);
   } finally {
     for (const { gradient } of found) gradient.dispose();
   }
+}
+
+/** {@link clipGradNorm} of gradients that the caller has at hand. */
+export async function clipGradients(found: readonly FoundGradient[], maxNorm: number): Promise<number> {
+  const gradients = found.map(({ gradient }) => gradient);
+  const norm = await globalNorm(gradients);
+  if (!Number.isFinite(norm)) throw await nonFinite(found, norm);
+  if (norm > maxNorm) {
+    // The small constant is torch's own: it keeps the clipped norm at or below maxNorm after rounding.
+    const factor = maxNorm / (norm + 1e-6);
+    for (const alike of groupAlike(gradients)) await callAsync('aten::_foreach_mul_.Scalar', alike, factor);
+  }
+  return norm;
 }
 
 /** Groups tensors by device and element type: operators on lists are fast for such groups. */
@@ -53,10 +64,7 @@ async function globalNorm(tensors: readonly Tensor[]): Promise<number> {
   return norms.length === 1 ? (norms[0] as number) : Math.hypot(...norms);
 }
 
-async function nonFinite(
-  found: readonly { parameter: Parameter; gradient: Tensor }[],
-  norm: number,
-): Promise<GradCacheError> {
+async function nonFinite(found: readonly FoundGradient[], norm: number): Promise<GradCacheError> {
   const names: string[] = [];
   for (const { parameter, gradient } of found) {
     if (!Number.isFinite(await globalNorm([gradient]))) names.push(parameter.name);

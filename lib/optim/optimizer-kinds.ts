@@ -1,5 +1,5 @@
 import type { Fields } from '../options/fields.js';
-import { readSettings } from '../options/setting-table.js';
+import { readKind, type Filled, type Given } from '../options/kinds.js';
 import type { Parameter } from '../tensor/tensor.js';
 import { adamWKind, type AdamWSettings } from './adamw.js';
 import type { OptimizerKind } from './optimizer-kind.js';
@@ -21,33 +21,20 @@ export const DEFAULT_OPTIMIZER = 'adamw';
 type OptimizerName = keyof OptimizerSettings;
 
 /** An optimizer in a configuration: its name and its settings; missing ones have their defaults. */
-export type OptimizerConfig =
-  | ({ readonly kind?: typeof DEFAULT_OPTIMIZER } & Partial<OptimizerSettings[typeof DEFAULT_OPTIMIZER]>)
-  | { [K in OptimizerName]: { readonly kind: K } & Partial<OptimizerSettings[K]> }[OptimizerName];
-
-type Filled<K extends OptimizerName> = { readonly kind: K } & OptimizerSettings[K];
+export type OptimizerConfig = Given<OptimizerSettings, typeof DEFAULT_OPTIMIZER>;
 
 /** An {@link OptimizerConfig} with all of its settings. */
-export type FilledOptimizerConfig = { [K in OptimizerName]: Filled<K> }[OptimizerName];
+export type FilledOptimizerConfig = Filled<OptimizerSettings>;
 
 /** Reads the optimizer of a configuration. @throws GradCacheError `INPUT` */
 export function readOptimizer(fields: Fields): FilledOptimizerConfig {
-  return readKind(
-    fields,
-    fields.oneOf('kind', Object.keys(OPTIMIZERS) as OptimizerName[]) ?? DEFAULT_OPTIMIZER,
-  );
-}
-
-function readKind<K extends OptimizerName>(fields: Fields, kind: K): Filled<K> {
-  const settings = readSettings(fields, OPTIMIZERS[kind].settings);
-  fields.done(kind);
-  return { kind, ...settings };
+  return readKind<OptimizerSettings>(fields, OPTIMIZERS, DEFAULT_OPTIMIZER);
 }
 
 /** The optimizer of a configuration. */
 export function makeOptimizer<K extends OptimizerName>(
   parameters: readonly Parameter[],
-  optimizer: Filled<K>,
+  optimizer: Filled<OptimizerSettings, K>,
 ): Optimizer {
   return OPTIMIZERS[optimizer.kind].make(parameters, optimizer);
 }

@@ -7,7 +7,7 @@ import { call, callAsync } from '../tensor/operators.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import { untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import { clipGradNorm, groupAlike } from './clip.js';
+import { clipGradients, groupAlike } from './clip.js';
 import { groupBy } from './group-by.js';
 import type { Optimizer } from './optimizer.js';
 import { requireAlike } from './parameters.js';
@@ -111,7 +111,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
         const beside = slots.map(({ state }) => state?.[name] ?? null);
         requireAlike('state', slots, beside);
       }
-      const gradNorm = await clipGradNorm(this.#slots.list, this.#maxGradNorm);
+      const gradNorm = await clipGradients(found, this.#maxGradNorm);
       for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
         [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
       )) {
