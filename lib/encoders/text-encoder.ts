@@ -2,15 +2,7 @@ import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireOneOf, requireSignal, show } from '../options/option-values.js';
-import { backwardInGroup } from '../tensor/autograd.js';
-import {
-  guarded,
-  guardedAsync,
-  native,
-  type DType,
-  type EncoderHandle,
-  type TokenBatchHandle,
-} from '../addon/native.js';
+import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
 import { call } from '../tensor/operators.js';
 import { putRows } from '../tensor/rows.js';
 import { untracked } from '../tensor/scope.js';
@@ -20,8 +12,7 @@ import { ParameterSet } from '../tensor/parameter-set.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { encoderSettings, initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
-import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
-import { planChunks } from '../step/chunk-plan.js';
+import { planChunks, type PlannedChunk } from '../step/chunk-plan.js';
 import { inOrder } from '../step/chunk-queue.js';
 import type {
   Chunk,
@@ -37,14 +28,14 @@ import { readModelFolder, type ModelFolder } from '../model-folder/model-folder.
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
 import { fillRandomly, matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
-import { PackedTokens } from './packed-tokens.js';
-import { cut, lengthsOf, requireTokens } from './text-chunk.js';
+import { lengthsOf, requireTokens } from './text-chunk.js';
 import {
   checkCreateOptions,
   checkLoadOptions,
   type CreateOptions,
   type TextEncoderOptions,
 } from './text-encoder-options.js';
+import { TokenPasses } from './token-passes.js';
 import { Tokenizer, type TokenBatch } from '../tokenizer/tokenizer.js';
 
 export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.js';
@@ -66,14 +57,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly automaticChunk: { readonly tokens: number };
 
   readonly #handle: EncoderHandle;
+  readonly #passes: TokenPasses;
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
   readonly #parameters: ParameterSet;
   /** The parameters that are not frozen. */
   readonly #trained: readonly Parameter[];
   readonly #gradients: Tensor;
-  /** The version of the weights that a ticket's representations were computed with. */
-  readonly #weights = new WeakMap<ReplayTicket, number>();
   #similarity: string | null;
 
   private constructor(
@@ -109,6 +99,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     if (weights === 'stored') requireSizes(folder);
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
+    this.#passes = new TokenPasses(this.#handle);
     this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     const all = untracked(() =>
       this.#handle.parameters().map(({ name, tensor, decay, trainable }) => ({
@@ -268,18 +259,27 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const plan = planChunks(lengths, { tokens: tokensPerChunk });
     const result = this.#empty(texts.length);
     if (plan.length === 0) return result;
+    try {
+      await this.#encodeInto(result, batch, plan, options.signal);
+      return result;
+    } catch (error) {
+      result.dispose();
+      throw error;
+    }
+  }
+
+  async #encodeInto(
+    result: Tensor,
+    batch: TokenBatch,
+    plan: readonly PlannedChunk[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const packed = await this.pack(batch);
     try {
-      const handle = PackedTokens.handleOf(packed, batch);
       await inOrder({
         count: plan.length,
-        signal: options.signal,
-        launch: async (index, group) => {
-          const { rows, tokens } = plan[index]!;
-          return new Tensor(
-            await guardedAsync(() => this.#handle.forward(handle, rows, tokens, 0, 'inference', group)),
-          );
-        },
+        signal,
+        launch: (index, group) => this.#passes.infer({ batch, packed, ...plan[index]! }, group),
         done: (index, part) => {
           const cut = call('aten::slice.Tensor', part, 1, 0, this.dimension);
           putRows(result, plan[index]!.rows, cut);
@@ -290,7 +290,6 @@ export class TextEncoder implements Encoder<TokenBatch> {
     } finally {
       packed.dispose();
     }
-    return result;
   }
 
   #empty(rows: number): Tensor {
@@ -308,8 +307,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   graphBytes(chunk: Chunk<TokenBatch>): number {
-    requireChunk(chunk);
-    return guarded(() => this.#handle.graphBytes(chunk.tokens, chunk.rows.length));
+    return this.#passes.graphBytes(chunk);
   }
 
   /**
@@ -320,25 +318,12 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * `OUT_OF_MEMORY`
    */
   async pack(batch: TokenBatch): Promise<PackedBatch> {
-    requireTokens(batch);
-    return new PackedTokens(await guardedAsync(() => this.#handle.batch(batch.ids, batch.offsets)), batch);
+    return this.#passes.pack(batch);
   }
 
   /** @throws GradCacheError `INPUT`, `SHAPE`, `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY` */
   async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
-    requireForwardOptions(options);
-    const { seed, retain = false, group = 0 } = options;
-    requireChunk(chunk);
-    const mode = retain ? 'with-graph' : 'without-graph';
-    const weights = guarded(() => this.#handle.version);
-    const result = new Tensor(
-      await this.#withTokens(chunk, (batch, rows) =>
-        this.#handle.forward(batch, rows, chunk.tokens, seed, mode, group),
-      ),
-    );
-    const ticket = { seed, graph: retain ? result : null };
-    this.#weights.set(ticket, weights);
-    return { representations: retain ? result.detach() : result, ticket };
+    return this.#passes.forward(chunk, options);
   }
 
   /**
@@ -351,52 +336,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     gradients: Tensor,
     group = 0,
   ): Promise<void> {
-    requireBackward(ticket, gradients, group);
-    requireChunk(chunk);
-    const weights = this.#weights.get(ticket);
-    this.#requireWeights(weights);
-    if (ticket.graph === null) {
-      await this.#withTokens(chunk, (batch, rows) =>
-        this.#handle.backward(batch, rows, chunk.tokens, ticket.seed, gradients.handle, group),
-      );
-    } else {
-      await backwardInGroup(ticket.graph, gradients, group);
-      ticket.graph.dispose();
-    }
-    this.#requireWeights(weights);
-  }
-
-  /** Runs a pass over the rows of a chunk in its packed batch, or in a batch of these rows alone. */
-  async #withTokens<T>(
-    chunk: Chunk<TokenBatch>,
-    run: (batch: TokenBatchHandle, rows: Int32Array) => Promise<T>,
-  ): Promise<T> {
-    const { batch, packed, rows } = chunk;
-    if (packed !== undefined) {
-      const handle = PackedTokens.handleOf(packed, batch);
-      return guardedAsync(() => run(handle, rows));
-    }
-    const { ids, offsets } = cut(chunk);
-    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows));
-    try {
-      return await guardedAsync(() =>
-        run(
-          own,
-          rows.map((_, k) => k),
-        ),
-      );
-    } finally {
-      own.dispose();
-    }
-  }
-
-  /** Gradients cached for representations of other weights would be silently wrong. A ticket made by hand names none. */
-  #requireWeights(weights: number | undefined): void {
-    if (weights === undefined || weights === guarded(() => this.#handle.version)) return;
-    throw new GradCacheError(
-      'INPUT',
-      'the weights were changed between the two passes of a step, or during one: change them before the step or after it',
-    );
+    await this.#passes.backward(chunk, ticket, gradients, group);
   }
 
   /** The parameters that training changes: all but the frozen ones. */

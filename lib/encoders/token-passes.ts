@@ -1,0 +1,104 @@
+import { guarded, guardedAsync, type EncoderHandle, type TokenBatchHandle } from '../addon/native.js';
+import { GradCacheError } from '../errors.js';
+import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
+import type { Chunk, EncodedChunk, ForwardOptions, PackedBatch, ReplayTicket } from '../step/encoder.js';
+import { backwardInGroup } from '../tensor/autograd.js';
+import { Tensor } from '../tensor/tensor.js';
+import type { TokenBatch } from '../tokenizer/tokenizer.js';
+import { PackedTokens } from './packed-tokens.js';
+import { cut, requireTokens } from './text-chunk.js';
+
+/** The passes of a native encoder over chunks of token ids. */
+export class TokenPasses {
+  readonly #handle: EncoderHandle;
+  /** The version of the weights that a ticket's representations were computed with. */
+  readonly #weights = new WeakMap<ReplayTicket, number>();
+
+  constructor(handle: EncoderHandle) {
+    this.#handle = handle;
+  }
+
+  graphBytes(chunk: Chunk<TokenBatch>): number {
+    requireChunk(chunk);
+    return guarded(() => this.#handle.graphBytes(chunk.tokens, chunk.rows.length));
+  }
+
+  async pack(batch: TokenBatch): Promise<PackedBatch> {
+    requireTokens(batch);
+    return new PackedTokens(await guardedAsync(() => this.#handle.batch(batch.ids, batch.offsets)), batch);
+  }
+
+  /** Without dropout or graph. */
+  async infer({ batch, packed, rows, tokens }: Chunk<TokenBatch>, group: number): Promise<Tensor> {
+    const handle = PackedTokens.handleOf(packed, batch);
+    return new Tensor(
+      await guardedAsync(() => this.#handle.forward(handle, rows, tokens, 0, 'inference', group)),
+    );
+  }
+
+  async forward(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
+    requireForwardOptions(options);
+    const { seed, retain = false, group = 0 } = options;
+    requireChunk(chunk);
+    const mode = retain ? 'with-graph' : 'without-graph';
+    const weights = guarded(() => this.#handle.version);
+    const result = new Tensor(
+      await this.#withTokens(chunk, (batch, rows) =>
+        this.#handle.forward(batch, rows, chunk.tokens, seed, mode, group),
+      ),
+    );
+    const ticket = { seed, graph: retain ? result : null };
+    this.#weights.set(ticket, weights);
+    return { representations: retain ? result.detach() : result, ticket };
+  }
+
+  async backward(
+    chunk: Chunk<TokenBatch>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group: number,
+  ): Promise<void> {
+    requireBackward(ticket, gradients, group);
+    requireChunk(chunk);
+    const weights = this.#weights.get(ticket);
+    this.#requireWeights(weights);
+    if (ticket.graph === null) {
+      await this.#withTokens(chunk, (batch, rows) =>
+        this.#handle.backward(batch, rows, chunk.tokens, ticket.seed, gradients.handle, group),
+      );
+    } else {
+      await backwardInGroup(ticket.graph, gradients, group);
+      ticket.graph.dispose();
+    }
+    this.#requireWeights(weights);
+  }
+
+  /** Runs a pass over the rows of a chunk in its packed batch, or in a batch of these rows alone. */
+  async #withTokens<T>(
+    chunk: Chunk<TokenBatch>,
+    run: (batch: TokenBatchHandle, rows: Int32Array) => Promise<T>,
+  ): Promise<T> {
+    const { batch, packed, rows } = chunk;
+    if (packed !== undefined) {
+      const handle = PackedTokens.handleOf(packed, batch);
+      return guardedAsync(() => run(handle, rows));
+    }
+    const { ids, offsets } = cut(chunk);
+    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows));
+    const all = rows.map((_, k) => k);
+    try {
+      return await guardedAsync(() => run(own, all));
+    } finally {
+      own.dispose();
+    }
+  }
+
+  /** Gradients cached for representations of other weights would be silently wrong. A ticket made by hand names none. */
+  #requireWeights(weights: number | undefined): void {
+    if (weights === undefined || weights === guarded(() => this.#handle.version)) return;
+    throw new GradCacheError(
+      'INPUT',
+      'the weights were changed between the two passes of a step, or during one: change them before the step or after it',
+    );
+  }
+}
