@@ -46,7 +46,6 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("cancel", Napi::Function::New<cancel>(env));
   exports.Set("openCudaKernels", Napi::Function::New<openCudaKernels>(env));
   exports.Set("shutdown", Napi::Function::New<shutdown>(env));
-  exports.Set("buildInfo", Napi::Function::New<buildInfo>(env));
   return exports;
 }
 

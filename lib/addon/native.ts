@@ -19,8 +19,6 @@ export interface TensorHandle {
   readonly device: string;
   readonly elementBytes: number;
   readonly disposed: boolean;
-  readonly isLeaf: boolean;
-  readonly version: number;
   requiresGrad: boolean;
   get grad(): TensorHandle | null;
   set grad(value: TensorHandle | null);
@@ -139,7 +137,6 @@ export interface Native {
   cancel(group: number): void;
   shutdown(): void;
   openCudaKernels(path: string, libtorchCuda: string): void;
-  buildInfo(): { libtorch: string; operators: number; capability: string };
 }
 
 let loaded: LoadedAddon | undefined;

@@ -5,7 +5,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <torch/csrc/api/include/torch/version.h>
 
 #include <fstream>
 #include <sstream>
@@ -135,16 +134,6 @@ void openCudaKernels(const Napi::CallbackInfo& info) {
 void shutdown(const Napi::CallbackInfo& info) {
   generatorMutex().letGo();
   Instance::of(info.Env()).engines().shutdown();
-}
-
-Napi::Value buildInfo(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    auto result = Napi::Object::New(info.Env());
-    result.Set("libtorch", TORCH_VERSION);
-    result.Set("operators", static_cast<double>(c10::Dispatcher::singleton().getAllOpNames().size()));
-    result.Set("capability", at::get_cpu_capability());
-    return result;
-  });
 }
 
 }  // namespace gradcache::binding

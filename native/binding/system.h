@@ -24,7 +24,5 @@ void openCudaKernels(const Napi::CallbackInfo& info);
 // shutdown(): waits for running jobs and ends the engines. Needed at the end of the main thread: exit()
 // destroys libtorch's globals, and process.exit() does not run the main thread's clean-up hooks.
 void shutdown(const Napi::CallbackInfo& info);
-// buildInfo(): { libtorch, operators }
-Napi::Value buildInfo(const Napi::CallbackInfo& info);
 
 }  // namespace gradcache::binding

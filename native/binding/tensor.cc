@@ -126,9 +126,7 @@ void TensorHandle::define(Napi::Env env, Napi::Object exports) {
           InstanceAccessor<&TensorHandle::elementBytes>("elementBytes"),
           InstanceAccessor<&TensorHandle::disposed>("disposed"),
           InstanceAccessor<&TensorHandle::requiresGrad, &TensorHandle::setRequiresGrad>("requiresGrad"),
-          InstanceAccessor<&TensorHandle::isLeaf>("isLeaf"),
           InstanceAccessor<&TensorHandle::grad, &TensorHandle::setGrad>("grad"),
-          InstanceAccessor<&TensorHandle::version>("version"),
           InstanceMethod<&TensorHandle::item>("item"),
           InstanceMethod<&TensorHandle::copyTo>("copyTo"),
           InstanceMethod<&TensorHandle::copyToSync>("copyToSync"),
@@ -223,12 +221,6 @@ void TensorHandle::setRequiresGrad(const Napi::CallbackInfo& info, const Napi::V
   });
 }
 
-Napi::Value TensorHandle::isLeaf(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::Boolean::New(info.Env(), alive(info.Env()).is_leaf());
-  });
-}
-
 Napi::Value TensorHandle::grad(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const at::Tensor& tensor = alive(info.Env());
@@ -269,12 +261,6 @@ Napi::Value TensorHandle::item(const Napi::CallbackInfo& info) {
             "item() is ", value,
             ", which no JavaScript number holds exactly; values() gives a BigInt64Array");
     return Napi::Number::New(info.Env(), value.toDouble());
-  });
-}
-
-Napi::Value TensorHandle::version(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), static_cast<double>(alive(info.Env())._version()));
   });
 }
 

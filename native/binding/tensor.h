@@ -29,11 +29,9 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   Napi::Value disposed(const Napi::CallbackInfo& info);
   Napi::Value requiresGrad(const Napi::CallbackInfo& info);
   void setRequiresGrad(const Napi::CallbackInfo& info, const Napi::Value& value);
-  Napi::Value isLeaf(const Napi::CallbackInfo& info);
   Napi::Value grad(const Napi::CallbackInfo& info);
   void setGrad(const Napi::CallbackInfo& info, const Napi::Value& value);
   Napi::Value item(const Napi::CallbackInfo& info);
-  Napi::Value version(const Napi::CallbackInfo& info);
   // copyTo(buffer, dtype), copyToSync(buffer, dtype): the elements, row by row, converted to a type, into the
   // whole of an ArrayBuffer. The caller keeps the buffer alive until the promise settles.
   Napi::Value copyTo(const Napi::CallbackInfo& info);
