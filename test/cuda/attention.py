@@ -6,30 +6,17 @@ Forward and backward against a float64 reference on fresh random data: lengths f
 64, dropout or none, with and without a bias of distances, the same bits from a second run. Then the time of each next to
 flash attention's. --small checks tiny shapes only, for compute-sanitizer."""
 
-import argparse
 import ctypes
 import math
-import os
 import random
 import statistics
 import sys
 
-arguments = argparse.ArgumentParser()
-arguments.add_argument('--small', action='store_true')
-arguments.add_argument('--library', default='build-cuda/libgradcache_cuda.so')
-arguments = arguments.parse_args()
-if arguments.small:
-    os.environ['PYTORCH_NO_CUDA_MEMORY_CACHING'] = '1'  # each tensor its own allocation: memcheck sees what lies outside
-
+from kernels import DEVICE, Key, arguments, call, factor_at, library, make_key  # first: it decides how torch allocates
 import torch
 
-DEVICE = 'cuda'
 BF16 = torch.bfloat16
 BANDWIDTH = 4.17e12  # bytes a second, read and written, of a copy on an H200
-
-
-class Key(ctypes.Structure):
-    _fields_ = [('first', ctypes.c_uint32), ('second', ctypes.c_uint32), ('threshold', ctypes.c_uint32), ('scale', ctypes.c_float)]
 
 
 class Sequences(ctypes.Structure):
@@ -37,18 +24,10 @@ class Sequences(ctypes.Structure):
                 ('size', ctypes.c_int32), ('tokens', ctypes.c_int64), ('stream', ctypes.c_void_p)]
 
 
-library = ctypes.CDLL(os.path.abspath(arguments.library))
 P, S, FLOAT = ctypes.c_void_p, ctypes.POINTER(Sequences), ctypes.c_float
 library.gradcache_attention_forward.argtypes = [S, P, P, FLOAT, Key, P, P]
 library.gradcache_attention_backward.argtypes = [S, P, P, P, P, P, FLOAT, Key, P]
 library.gradcache_attention_longest.argtypes = [ctypes.c_int32]
-library.gradcache_cuda_error.argtypes, library.gradcache_cuda_error.restype = [ctypes.c_int], ctypes.c_char_p
-
-
-def call(name, *values):
-    code = getattr(library, f'gradcache_{name}')(*[v.data_ptr() if isinstance(v, torch.Tensor) else v for v in values])
-    if code:
-        raise RuntimeError(f'gradcache_{name}: {library.gradcache_cuda_error(code).decode()} ({code})')
 
 
 class Packed:
@@ -79,36 +58,6 @@ class Packed:
         return dqkv
 
 
-# ---- dropout, as native/core/dropout_key.h has it --------------------------------------------------------------------
-M32, M64 = (1 << 32) - 1, (1 << 64) - 1
-
-
-def make_key(probability, seed, site=0):
-    threshold = int(probability * 65536.0 + 0.5)
-    if threshold == 0:
-        return Key(0, 0, 0, 1.0)
-    z = (seed * 0x9E3779B97F4A7C15 + (site + 1) * 0xD1B54A32D192ED03) & M64
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M64
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M64
-    z ^= z >> 31
-    return Key(z & M32, z >> 32, threshold, 65536.0 / (65536.0 - threshold))
-
-
-def mix(h):
-    h = h ^ (h >> 16)
-    h = (h * 0x85EBCA6B) & M32
-    h = h ^ (h >> 13)
-    h = (h * 0xC2B2AE35) & M32
-    return h ^ (h >> 16)
-
-
-def factor(key, rows, columns):
-    """float64: 0 or the key's scale, for int64 rows and columns that broadcast."""
-    bits = mix((mix((rows & M32) ^ key.first) + key.second + (columns >> 1) * 0x9E3779B9) & M32)
-    bits = (bits >> ((columns & 1) * 16)) & 0xFFFF
-    return (bits >= key.threshold).double() * key.scale
-
-
 # ---- checks ----------------------------------------------------------------------------------------------------------
 failures = []
 
@@ -129,7 +78,7 @@ def reference(packed, qkv, dout, bias, key):
         p = s.softmax(2)
         if key.threshold:
             tokens = (place + here).view(1, -1, 1) * packed.heads + torch.arange(packed.heads, device=DEVICE).view(-1, 1, 1)
-            p = p * factor(key, tokens, here.view(1, 1, -1))
+            p = p * factor_at(key, tokens, here.view(1, 1, -1))
         y = (p @ v).transpose(0, 1).reshape(length, packed.width)
         y.backward(dout[place:place + length].double())
         out.append(y.detach())

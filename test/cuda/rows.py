@@ -6,24 +6,16 @@ Every function against a float64 reference on fresh random data: odd sizes, both
 accumulate, the same bits from a second run. Then the time of each at the shapes that encoders have. --small checks tiny
 shapes only, for compute-sanitizer."""
 
-import argparse
 import ctypes
 import math
 import os
 import sys
 import threading
 
-arguments = argparse.ArgumentParser()
-arguments.add_argument('--small', action='store_true')
-arguments.add_argument('--library', default='build-cuda/libgradcache_cuda.so')
-arguments = arguments.parse_args()
-if arguments.small:
-    os.environ['PYTORCH_NO_CUDA_MEMORY_CACHING'] = '1'  # each tensor its own allocation: memcheck sees what lies outside
-
+from kernels import DEVICE, Key, arguments, call, factor_at, library, make_key  # first: it decides how torch allocates
 import torch
 import torch.nn.functional as F
 
-DEVICE = 'cuda'
 BF16, F32 = torch.bfloat16, torch.float32
 TYPE = {F32: 0, BF16: 1}
 KINDS = {'gelu': 0, 'gelu_tanh': 1, 'relu': 2}
@@ -31,16 +23,11 @@ POOLINGS = {'mean': 0, 'cls': 1, 'max': 2, 'last': 3}
 EPSILON = 1e-12
 
 
-class Key(ctypes.Structure):
-    _fields_ = [('first', ctypes.c_uint32), ('second', ctypes.c_uint32), ('threshold', ctypes.c_uint32), ('scale', ctypes.c_float)]
-
-
 class Rows(ctypes.Structure):
     _fields_ = [('type', ctypes.c_int), ('tokens', ctypes.c_int64), ('width', ctypes.c_int64), ('stream', ctypes.c_void_p)]
 
 
 # ---- the library ------------------------------------------------------------------------------------------------------
-library = ctypes.CDLL(os.path.abspath(arguments.library))
 P, R, I, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_float
 SIGNATURES = {
     'dropout': [R, P, P, Key, P],
@@ -61,45 +48,15 @@ for name, types in SIGNATURES.items():
 for name in ('norm_backward', 'add_rows', 'activation_backward', 'column_sum'):
     function = getattr(library, f'gradcache_{name}_scratch')
     function.argtypes, function.restype = [R], ctypes.c_size_t
-library.gradcache_cuda_error.argtypes, library.gradcache_cuda_error.restype = [I], ctypes.c_char_p
 
 
 def rows(type, tokens, width):
     return Rows(TYPE[type], tokens, width, torch.cuda.current_stream().cuda_stream)
 
 
-def call(name, *values):
-    code = getattr(library, f'gradcache_{name}')(*[v.data_ptr() if isinstance(v, torch.Tensor) else v for v in values])
-    if code:
-        raise RuntimeError(f'gradcache_{name}: {library.gradcache_cuda_error(code).decode()} ({code})')
-
-
 def scratch(name, shape):
     size = getattr(library, f'gradcache_{name}_scratch')(shape)
     return torch.full((max(size // 4, 1),), math.nan, device=DEVICE)  # poisoned: it needs no initialisation
-
-
-# ---- dropout, as native/core/dropout_key.h has it ------------------------------------------------------------------------
-M32, M64 = (1 << 32) - 1, (1 << 64) - 1
-
-
-def make_key(probability, seed, site=0):
-    threshold = int(probability * 65536.0 + 0.5)
-    if threshold == 0:
-        return Key(0, 0, 0, 1.0)
-    z = (seed * 0x9E3779B97F4A7C15 + (site + 1) * 0xD1B54A32D192ED03) & M64
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M64
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M64
-    z ^= z >> 31
-    return Key(z & M32, z >> 32, threshold, 65536.0 / (65536.0 - threshold))
-
-
-def mix(h):
-    h = h ^ (h >> 16)
-    h = (h * 0x85EBCA6B) & M32
-    h = h ^ (h >> 13)
-    h = (h * 0xC2B2AE35) & M32
-    return h ^ (h >> 16)
 
 
 def factor(key, tokens, width):
@@ -108,11 +65,7 @@ def factor(key, tokens, width):
 
 
 def factors(key, numbers, width):
-    row = mix(numbers.unsqueeze(1) & M32 ^ key.first) + key.second
-    column = torch.arange(width, device=DEVICE).unsqueeze(0)
-    bits = mix((row + (column >> 1) * 0x9E3779B9) & M32)
-    bits = (bits >> ((column & 1) * 16)) & 0xFFFF
-    return (bits >= key.threshold).double() * key.scale
+    return factor_at(key, numbers.unsqueeze(1), torch.arange(width, device=DEVICE))
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------------
