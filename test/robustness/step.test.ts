@@ -2,45 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   call,
-  callAsync,
   GradCache,
   GradCacheError,
   infoNCE,
   ModuleEncoder,
   Tensor,
-  type Encoder,
-  type GradCacheOptions,
   type Module,
   type Parameter,
-  type StepOptions,
   type StepProgress,
-  type TextEncoder,
   type TokenBatch,
 } from '../../lib/index.js';
 import { gradients, tenTexts, textEncoder, tokens } from '../exactness/support.js';
 import { fails } from './failures.js';
-
-const good = [tenTexts(1), tenTexts(2)] as const;
-
-/** Runs a step that must fail; the gradients that were there before must be there after, bit for bit. */
-async function failing(
-  options: Partial<GradCacheOptions>,
-  inputs: readonly unknown[],
-  expected: (error: unknown) => boolean,
-  stepOptions: StepOptions = {},
-  encoder?: TextEncoder,
-): Promise<void> {
-  const own = encoder ?? (await textEncoder('float32', { dropout: 0.1 }));
-  const all = { encoders: [own, own], loss: infoNCE(), chunk: { sequences: 3 }, ...options };
-  await new GradCache({ encoders: [own, own], loss: infoNCE(), chunk: { sequences: 3 } }).step(good);
-  const before = await gradients([own]);
-  const gradcache = new GradCache(all);
-  await assert.rejects(gradcache.step(inputs, stepOptions), expected);
-  assert.deepEqual(await gradients([own]), before);
-  // The same object goes on to work.
-  if (options.loss === undefined && options.encoders === undefined)
-    assert.ok(Number.isFinite((await gradcache.step(good)).loss));
-}
+import { failing, good } from './failing-step.js';
 
 const batch = (ids: number[], offsets: number[]): TokenBatch => ({
   ids: Int32Array.from(ids),
@@ -334,53 +308,6 @@ test("inputs of one's own encoder are checked", async () => {
   }
 });
 
-test('an abort stops a step at every stage, before the next chunk, and leaves the gradients alone', async () => {
-  const encoder = await textEncoder('float32', { dropout: 0.1 });
-  const stages: string[] = [];
-  await new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 3 } }).step(good, {
-    onProgress: ({ phase, chunk }) => stages.push(`${phase} ${chunk}`),
-  });
-  assert.equal(stages.length, 8 + 1 + 8);
-  for (const stage of stages.slice(0, -1)) {
-    const controller = new AbortController();
-    const after: string[] = [];
-    const onProgress = ({ phase, chunk }: StepProgress) => {
-      const here = `${phase} ${chunk}`;
-      if (controller.signal.aborted) after.push(here);
-      if (here === stage) controller.abort(own);
-    };
-    await failing(
-      {},
-      good,
-      (error) => fails('ABORTED')(error) && (error as GradCacheError).cause === own,
-      { signal: controller.signal, onProgress },
-      encoder,
-    );
-    assert.deepEqual(after, [], `went on after the abort at ${stage}`);
-  }
-  await failing({}, good, fails('ABORTED'), { signal: AbortSignal.abort() }, encoder);
-  await failing(
-    { retain: { bytes: 1e9 } },
-    good,
-    fails('ABORTED'),
-    { signal: AbortSignal.timeout(0) },
-    encoder,
-  ).catch(() => undefined);
-});
-
-test('an abort listener does not stay on a signal that outlives the steps', async () => {
-  const encoder = await textEncoder('float32');
-  const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), chunk: { sequences: 3 } });
-  const { signal } = new AbortController();
-  let listening = 0;
-  const add = signal.addEventListener.bind(signal);
-  const remove = signal.removeEventListener.bind(signal);
-  signal.addEventListener = (...args: Parameters<typeof add>) => (listening++, add(...args));
-  signal.removeEventListener = (...args: Parameters<typeof remove>) => (listening--, remove(...args));
-  await gradcache.step(good, { signal });
-  assert.equal(listening, 0);
-});
-
 test('what a progress callback throws ends the step', () =>
   failing({}, good, (error) => error === own, {
     onProgress: ({ phase }) => {
@@ -442,46 +369,6 @@ for (const [writer, write] of Object.entries({
     }
   }
 }
-
-test('an abort stops chunks whose graph was kept as soon as others', async () => {
-  const encoder = await textEncoder('float32');
-  const large = call('aten::ones', [1500, 1500]);
-  let launched = 0;
-  let done = 0;
-  const towers: Encoder<TokenBatch> = {
-    device: encoder.device,
-    queues: true,
-    automaticChunk: encoder.automaticChunk,
-    lengths: (batch) => encoder.lengths(batch),
-    truncated: (batch) => encoder.truncated(batch),
-    graphBytes: (chunk) => encoder.graphBytes(chunk),
-    parameters: () => encoder.parameters(),
-    forwardChunk: (chunk, options) => encoder.forwardChunk(chunk, options),
-    backwardChunk: async (chunk, ticket, gradients, group) => {
-      // The engine is busy when the signal fires, with what stands before the third chunk in its queue.
-      if (++launched === 3) void callAsync('aten::mm', large, large);
-      await encoder.backwardChunk(chunk, ticket, gradients, group);
-      done++;
-    },
-  };
-  const chunk = { sequences: 1 };
-  const gradcache = new GradCache({
-    encoders: [towers, towers],
-    loss: infoNCE(),
-    chunk,
-    retain: { bytes: 1e9 },
-  });
-  const abort = new AbortController();
-  const step = gradcache.step(good, {
-    signal: abort.signal,
-    onProgress: (progress) => {
-      if (progress.phase === 'backward' && progress.chunk === 2) abort.abort();
-    },
-  });
-  await assert.rejects(step, fails('ABORTED'));
-  assert.equal(done, 2);
-  assert.ok(launched >= 5);
-});
 
 test('every phase of a step reports its chunks from 1 to the last, with all rows and tokens', async () => {
   const encoder = await textEncoder('float32');

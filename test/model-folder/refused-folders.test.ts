@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readModelFolder } from '../../lib/model-folder/model-folder.js';
+import { temporaryFolder } from '../data/temporary-folder.js';
+import { modules, smallConfig, writeFiles, writeSentenceTransformers } from '../encoders/small-model.js';
+
+test('what cannot be honoured exactly is refused with what was found', async (t) => {
+  const pooling = (fields: object) => ({ '1_Pooling/config.json': fields });
+  const dense = (fields: object) => ({
+    '2_Dense/config.json': { in_features: 4, out_features: 2, ...fields },
+  });
+  const sentence = (fields: object) => ({ 'sentence_bert_config.json': fields });
+  const prompts = (fields: object) => ({ 'config_sentence_transformers.json': fields });
+  const first = modules('Pooling');
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ 'config.json': '{' }, /config\.json is not JSON/],
+    [{ 'config.json': [] }, /config\.json is not a JSON object/],
+    [{ 'config.json': {} }, /no "model_type"/],
+    [{ 'config.json': { ...smallConfig, quantization_config: { bits: 4 } } }, /quantized/],
+    [{ 'adapter_config.json': {} }, /merge_and_unload/],
+    [{ 'config.json': { ...smallConfig, is_decoder: true } }, /is_decoder is true; supported is false/],
+    [{ 'config.json': { ...smallConfig, pruned_heads: { 0: [1] } } }, /pruned_heads/],
+    [{ 'config.json': { ...smallConfig, per_layer_config: { 0: {} } } }, /per_layer_config/],
+    [{ 'tokenizer.json': '{}' }, /tokenizer\.json cannot be used/],
+    [{ 'modules.json': {} }, /not a list of modules/],
+    [{ 'modules.json': [null] }, /needs a "type"/],
+    [
+      { 'modules.json': modules('Pooling', 'Normalize', 'Dense') },
+      /Transformer, Pooling, Normalize, Dense; supported/,
+    ],
+    [{ 'modules.json': modules('Pooling', 'LayerNorm') }, /LayerNorm; supported/],
+    [{ 'modules.json': modules() }, /its modules are Transformer; supported/],
+    [{ 'modules.json': [first[0], { ...first[1], path: '../elsewhere' }] }, /leads out of the folder/],
+    [{ 'modules.json': [first[0], { ...first[1], path: '/etc' }] }, /leads out of the folder/],
+    [{ 'modules.json': [first[0], { ...first[1], type: 'my_code.Pooling' }] }, /code of its own/],
+    [{ 'modules.json': [{ ...first[0], kwargs: ['task'] }, first[1]] }, /Transformer: kwargs is \["task"\]/],
+    [pooling({ pooling_mode_mean_tokens: true, pooling_mode_max_tokens: true }), /pooling is max \+ mean;/],
+    [pooling({ pooling_mode: ['mean', 'cls'] }), /pooling is mean \+ cls;/],
+    [pooling({ pooling_mode_weightedmean_tokens: true }), /pooling is weightedmean;/],
+    [pooling({ pooling_mode: 'mean_sqrt_len_tokens' }), /pooling is mean_sqrt_len_tokens;/],
+    [pooling({ pooling_mode: ['mean', { toString: 1 }] }), /pooling is mean \+ \{"toString":1\};/],
+    [pooling({ pooling_mode_mean_tokens: 1 }), /pooling_mode_mean_tokens is 1; true or false/],
+    [pooling({ pooling_mode: 'mean', include_prompt: null }), /include_prompt is null/],
+    [pooling({ pooling_mode: 'constructor' }), /pooling is constructor;/],
+    [pooling({ pooling_mode_mean_tokens: true, include_prompt: false }), /include_prompt is false/],
+    [
+      dense({ activation_function: 'torch.nn.modules.activation.SiLU' }),
+      /activation is torch\.nn\.modules\.activation\.SiLU/,
+    ],
+    [dense({ activation_function: { toString: 1 } }), /activation is \{"toString":1\}/],
+    [dense({ use_residual: true }), /residual/],
+    [dense({ module_input_name: 'token_embeddings' }), /module_input_name is "token_embeddings"/],
+    [
+      dense({ bias: false }),
+      /calls for the tensors linear\.weight \[2,4\]; the weights beside it are .*linear\.bias/,
+    ],
+    [dense({ in_features: 3 }), /linear\.weight \[2,3\]/],
+    [
+      { '3_Normalize/config.json': { module_input_name: 'token_embeddings' } },
+      /module_input_name is "token_embeddings"/,
+    ],
+    [sentence({ transformer_task: 'fill-mask' }), /transformer_task is "fill-mask"/],
+    [sentence({ module_output_name: 'sentence_embedding' }), /module_output_name is/],
+    [sentence({ modality_config: { image: {} } }), /modality_config is/],
+    [sentence({ model_args: [] }), /model_args is \[\]; an object/],
+    [sentence({ do_lower_case: 'no' }), /do_lower_case is "no"; true or false/],
+    [sentence({ query_expansion: { length: 32 } }), /query_expansion is/],
+    [sentence({ processing_kwargs: { text: { max_length: 3 } } }), /processing_kwargs is/],
+    [sentence({ tokenizer_name_or_path: 'bert' }), /tokenizer_name_or_path is "bert"/],
+    [prompts({ truncate_dim: 0 }), /truncate_dim is 0; a whole number from 1/],
+    [prompts({ truncate_dim: '2' }), /truncate_dim is "2"/],
+    [sentence({ model_args: { add_pooling_layer: true } }), /model_args sets add_pooling_layer/],
+    [prompts({ prompts: [] }), /prompts is \[\]; an object/],
+    [prompts({ prompts: { query: 3 } }), /the prompt "query" is 3; a string/],
+    [
+      prompts({ prompts: { query: 'q' }, default_prompt_name: 'passage' }),
+      /default_prompt_name is "passage"; one of the prompts \(query\)/,
+    ],
+    [prompts({ prompts: {}, default_prompt_name: 'toString' }), /one of the prompts/],
+    [prompts({ similarity_fn_name: 3 }), /similarity_fn_name is 3; the name of a similarity/],
+    [prompts({ similarity_fn_name: ['cosine'] }), /similarity_fn_name is \["cosine"\]/],
+    [prompts({ model_type: 'SparseEncoder' }), /model_type is "SparseEncoder"/],
+  ];
+  for (const [files, message] of cases) {
+    const folder = await temporaryFolder(t);
+    await writeSentenceTransformers(folder, files);
+    await assert.rejects(readModelFolder(folder), (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'CHECKPOINT', `${String(message)}: ${error.stack}`);
+      assert.match(error.message, message);
+      assert.ok(error.message.includes(folder), error.message);
+      return true;
+    });
+  }
+});
+
+test('what was not fetched is told from what is damaged, in every file', async (t) => {
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 90868376\n`;
+  const page = '<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n'.padEnd(2000);
+  const files = [
+    'config.json',
+    'modules.json',
+    'config_sentence_transformers.json',
+    'sentence_bert_config.json',
+    'tokenizer_config.json',
+    'special_tokens_map.json',
+    'added_tokens.json',
+    'vocab.txt',
+    'sentencepiece.bpe.model',
+    'tokenizer.json',
+    '1_Pooling/config.json',
+    '2_Dense/config.json',
+    '2_Dense/model.safetensors',
+    'model.safetensors',
+  ];
+  const folder = await temporaryFolder(t);
+  await writeSentenceTransformers(folder);
+  const beside = { 'special_tokens_map.json': {}, 'added_tokens.json': {}, 'vocab.txt': 'a\n' };
+  await writeFiles(folder, { ...beside, 'sentencepiece.bpe.model': 'x' });
+  for (const file of files) {
+    const content = await readFile(join(folder, file));
+    for (const [placeholder, way] of [
+      [pointer, /pointer of Git LFS.*`git lfs pull`/],
+      [page, /web page.*download it again/],
+      [` \n${page}`, /web page/],
+    ] as const) {
+      await writeFile(join(folder, file), placeholder);
+      await assert.rejects(readModelFolder(folder), (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'CHECKPOINT');
+        assert.ok(error.message.includes(join(folder, file)), error.message);
+        assert.match(error.message, way);
+        return true;
+      });
+    }
+    await writeFile(join(folder, file), content);
+  }
+  for (const file of Object.keys(beside)) {
+    const path = join(folder, file);
+    await rm(path);
+    await mkdir(path);
+    await assert.rejects(readModelFolder(folder), (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'CHECKPOINT');
+      assert.ok(error.message.startsWith(`${path} cannot be read`), error.message);
+      return true;
+    });
+    await rm(path, { recursive: true });
+  }
+  await readModelFolder(folder);
+});
+
+test('an adapter is named as such, with a config.json and without', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeFiles(folder, { 'adapter_config.json': {}, 'adapter_model.safetensors': 'x' });
+  const told = { code: 'CHECKPOINT', message: /holds an adapter.*merge_and_unload\(\)/ };
+  await assert.rejects(readModelFolder(folder), told);
+  await writeFiles(folder, { 'modules.json': modules('Pooling'), '1_Pooling/config.json': {} });
+  await assert.rejects(readModelFolder(folder), told);
+});
+
+test('missing files are named, and weights of another kind come with the conversion', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeSentenceTransformers(folder);
+  for (const name of [
+    'config.json',
+    'tokenizer.json',
+    '1_Pooling/config.json',
+    '2_Dense/config.json',
+    '2_Dense/model.safetensors',
+    'model.safetensors',
+  ]) {
+    const content = await readFile(join(folder, name));
+    await rm(join(folder, name));
+    await assert.rejects(readModelFolder(folder), {
+      code: 'CHECKPOINT',
+      message: new RegExp(name.split('/').pop()!.replace('.', '\\.')),
+    });
+    await writeFile(join(folder, name), content);
+  }
+  await rm(join(folder, 'model.safetensors'));
+  await writeFile(join(folder, 'pytorch_model.bin'), 'x');
+  await assert.rejects(readModelFolder(folder), {
+    code: 'CHECKPOINT',
+    message: /found only pytorch_model\.bin.*save_pretrained\(folder, safe_serialization=True\)/,
+  });
+  await assert.rejects(readModelFolder(join(folder, 'nowhere')), {
+    code: 'CHECKPOINT',
+    message: /nowhere cannot be read as a model folder/,
+  });
+  await assert.rejects(readModelFolder(join(folder, 'config.json')), {
+    code: 'CHECKPOINT',
+    message: /not a folder/,
+  });
+});
+
+test('where only the remains of an interrupted save exist, they are pointed out', async (t) => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'model.123.old'));
+  await assert.rejects(
+    readModelFolder(join(folder, 'model')),
+    (error: Error) => !error.message.includes('.old'),
+  );
+  await writeFile(join(folder, 'model.123.old', 'config.json'), '{}');
+  await assert.rejects(readModelFolder(join(folder, 'model')), {
+    code: 'CHECKPOINT',
+    message: /model\.123\.old beside it is a complete model/,
+  });
+  await mkdir(join(folder, 'mounted', '.gradcache.old'), { recursive: true });
+  await assert.rejects(readModelFolder(join(folder, 'mounted')), {
+    code: 'CHECKPOINT',
+    message: /has no config\.json\. A save that was interrupted has set aside .* save again/,
+  });
+});
