@@ -156,11 +156,11 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   }
 
   /** Step 2: the loss over all representations, and its gradient with respect to each of them in the cache. */
-  async #compute({ jobs, cache, encoded, options, counts }: Pass): Promise<number> {
-    const trained = this.#encoders.map((_, tower) =>
-      jobs.some((job, index) => job.tower === tower && encoded[index]!.frozen !== true),
-    );
-    const { sequences: rows, tokens } = counts;
+  async #compute(pass: Pass): Promise<number> {
+    const { cache, options } = pass;
+    const { sequences: rows, tokens } = pass.counts;
+    const training = pass.trained();
+    const trained = this.#encoders.map((_, tower) => training.some((job) => job.tower === tower));
     const loss = await cache
       .compute(this.#loss, options.loss, this.#weight, trained)
       .catch((error: unknown) => inLoss(error, rows));
@@ -175,11 +175,8 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
    * the result. Chunks that depend on nothing trainable are skipped.
    */
   async #backward(pass: Pass): Promise<void> {
-    const { jobs, cache, encoded, options } = pass;
-    const trained = jobs
-      .map((job, index) => ({ ...job, ...encoded[index]! }))
-      .filter(({ frozen }) => frozen !== true)
-      .reverse();
+    const { cache, options } = pass;
+    const trained = pass.trained().reverse();
     const report = pass.progress('backward', trained);
     await inOrder({
       count: trained.length,

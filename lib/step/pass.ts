@@ -49,6 +49,13 @@ export class Pass {
     return new Pass(jobs, lengths, options, await parameters.snapshot().catch(besideChunks));
   }
 
+  /** The chunks that depend on something trainable, once all are encoded. */
+  trained(): (Job & Pass['encoded'][number])[] {
+    return this.jobs
+      .map((job, index) => ({ ...job, ...this.encoded[index]! }))
+      .filter(({ frozen }) => frozen !== true);
+  }
+
   /** Await this before a backward from `root` that may reach tensors outside every `parameters()`. */
   async beforeBackward(root: Tensor): Promise<void> {
     await this.#before.addBelow(root).catch(besideChunks);
