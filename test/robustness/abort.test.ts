@@ -77,10 +77,10 @@ test('an abort stops chunks whose graph was kept as soon as others', async () =>
     graphBytes: (chunk) => encoder.graphBytes(chunk),
     parameters: () => encoder.parameters(),
     forwardChunk: (chunk, options) => encoder.forwardChunk(chunk, options),
-    backwardChunk: async (chunk, ticket, group) => {
+    backwardChunk: async (chunk, ticket, gradients, group) => {
       // The engine is busy when the signal fires, with what stands before the third chunk in its queue.
       if (++launched === 3) void callAsync('aten::mm', large, large);
-      await encoder.backwardChunk(chunk, ticket, group);
+      await encoder.backwardChunk(chunk, ticket, gradients, group);
       done++;
     },
   };
