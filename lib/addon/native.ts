@@ -49,10 +49,22 @@ export interface TokenBatchHandle {
   dispose(): void;
 }
 
+/**
+ * What a parameter holds before training: numbers from -uniform to uniform, or one number. Null: a matrix is normal with
+ * the model's deviation, the scale of a norm is 1, all else is 0.
+ */
+export type Initial = { readonly uniform: number } | { readonly constant: number } | null;
+
 /** A text encoder and its parameters. */
 export interface EncoderHandle {
   readonly dimension: number;
-  parameters(): { name: string; tensor: TensorHandle; decay: boolean; trainable: boolean }[];
+  parameters(): {
+    name: string;
+    tensor: TensorHandle;
+    decay: boolean;
+    trainable: boolean;
+    initial: Initial;
+  }[];
   gradients(): TensorHandle;
   /** Another number whenever a weight has been written in place. */
   readonly version: number;

@@ -1,6 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { noGrad, withSeed } from '../tensor/autograd.js';
-import { call } from '../tensor/operators.js';
+import { noGrad } from '../tensor/autograd.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { isUnused, parameterName, statedSizes } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
@@ -63,18 +62,6 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
       tensor.copyFrom(source);
       source.dispose();
     }
-  });
-}
-
-/** Sets random weights: normal with this standard deviation; norms 1. Biases stay 0: all parameters must be 0 before. */
-export function fillRandomly(parameters: readonly Parameter[], deviation: number, seed: number): void {
-  withSeed(seed, () => {
-    noGrad(() => {
-      for (const { name, tensor } of parameters) {
-        if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
-        else if (name.endsWith('.weight')) call('aten::fill_.Scalar', tensor, 1).dispose();
-      }
-    });
   });
 }
 

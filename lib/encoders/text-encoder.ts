@@ -2,8 +2,9 @@ import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireOneOf, requireSignal, show } from '../options/option-values.js';
-import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
+import { guarded, native, type DType, type EncoderHandle, type Initial } from '../addon/native.js';
 import { call } from '../tensor/operators.js';
+import { fillRandomly } from '../tensor/random-weights.js';
 import { putRows } from '../tensor/rows.js';
 import { untracked } from '../tensor/scope.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
@@ -26,7 +27,7 @@ import { mostTokens, requireLength } from '../model-folder/length-limit.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { readModelFolder, type ModelFolder } from '../model-folder/model-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
-import { fillRandomly, matchWeights, requireSizes, storedWeights } from './model-state.js';
+import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
 import { lengthsOf, requireTokens } from './text-chunk.js';
 import {
@@ -61,6 +62,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
   readonly #parameters: ParameterSet;
+  readonly #initial: ReadonlyMap<string, Initial>;
   /** The parameters that are not frozen. */
   readonly #trained: readonly Parameter[];
   readonly #gradients: Tensor;
@@ -102,12 +104,14 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#passes = new TokenPasses(this.#handle);
     this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     const all = untracked(() =>
-      this.#handle.parameters().map(({ name, tensor, decay, trainable }) => ({
+      this.#handle.parameters().map(({ name, tensor, decay, trainable, initial }) => ({
         trainable,
+        initial,
         parameter: { name, tensor: new EncoderParameter(tensor, this.#gradients), decay },
       })),
     );
     this.#parameters = new ParameterSet(all.map(({ parameter }) => parameter));
+    this.#initial = new Map(all.map(({ parameter, initial }) => [parameter.name, initial]));
     this.#trained = all.filter(({ trainable }) => trainable).map(({ parameter }) => parameter);
     this.device = this.#gradients.device;
     this.precision = precision;
@@ -171,7 +175,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(OWN, folder, options, 'random');
     return orDispose(encoder, () => {
-      fillRandomly(encoder.#parameters.list, deviation, seed);
+      fillRandomly(encoder.#parameters.list, encoder.#initial, { deviation, seed });
     });
   }
 

@@ -37,6 +37,13 @@ Encoder::Mode modeFrom(const std::string& name) {
   return Encoder::Mode::kWithGraph;
 }
 
+Napi::Value initialOf(Napi::Env env, const Initial& initial) {
+  if (initial.kind == Initial::Kind::kUsual) return env.Null();
+  auto object = Napi::Object::New(env);
+  object.Set(initial.kind == Initial::Kind::kUniform ? "uniform" : "constant", initial.value);
+  return object;
+}
+
 uint64_t groupFrom(const Napi::Value& value) {
   require(value.IsNumber(), "INPUT", "the group must be a number");
   return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
@@ -88,6 +95,7 @@ Napi::Value EncoderHandle::parameters(const Napi::CallbackInfo& info) {
       entry.Set("tensor", TensorHandle::wrap(info.Env(), parameters.value(k)));
       entry.Set("decay", parameters.spec(k).decay);
       entry.Set("trainable", parameters.spec(k).trainable);
+      entry.Set("initial", initialOf(info.Env(), parameters.spec(k).initial));
       array.Set(static_cast<uint32_t>(k), entry);
     }
     return array;

@@ -29,7 +29,7 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Chunk chunkFrom(const Napi::CallbackInfo& info);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
-  // [{ name, tensor, decay, trainable }]
+  // [{ name, tensor, decay, trainable, initial: { uniform } | { constant } | null }]
   Napi::Value parameters(const Napi::CallbackInfo& info);
   // The one tensor that all gradients are views of.
   Napi::Value gradients(const Napi::CallbackInfo& info);

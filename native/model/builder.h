@@ -1,5 +1,5 @@
-// Collects the parts of an encoder from its architecture's file: parameters, dropout places and blocks, in
-// the order of a pass.
+// Collects the parts of an encoder from its architecture's file: parameters, dropout places, carried
+// slots and blocks, in the order of a pass.
 #pragma once
 
 #include <memory>
@@ -24,6 +24,7 @@ class Builder {
 
   ParameterList parameters;
   std::vector<BuiltBlock> blocks;
+  std::vector<CarriedSlot> carried;
 
   ParameterId table(const std::string& name, int64_t rows, int64_t columns) {
     return parameters.add({{name + ".weight", {rows, columns}}});
@@ -31,6 +32,10 @@ class Builder {
   Dropout dropout(double probability) {
     require(DropoutKey::possible(probability), "INPUT", "dropout ", probability, " is not in [0, 0.99999]");
     return {probability, sites_++};
+  }
+  Carry carry(CarriedKind kind, int64_t width) {
+    carried.push_back({kind, width});
+    return {carried.size() - 1};
   }
   // A new block, which declares its parts with this builder as its last argument.
   template <class Kind, class... Arguments>

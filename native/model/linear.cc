@@ -18,17 +18,18 @@ void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tenso
 }
 
 std::vector<ParameterSpec> specs(const std::vector<std::string>& names, const std::string& ending,
-                                 const std::vector<int64_t>& shape) {
+                                 const std::vector<int64_t>& shape, const Initial& initial) {
   std::vector<ParameterSpec> list;
-  for (const std::string& name : names) list.push_back({name + ending, shape, shape.size() > 1});
+  for (const std::string& name : names) list.push_back({name + ending, shape, shape.size() > 1, initial});
   return list;
 }
 
 }  // namespace
 
-Linear::Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out, bool bias)
-    : weight_(list.add(specs(names, ".weight", {out, in}))) {
-  if (bias) bias_ = list.add(specs(names, ".bias", {out}));
+Linear::Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out, bool bias,
+               const Initial& initial, const Initial& biasInitial)
+    : weight_(list.add(specs(names, ".weight", {out, in}, initial))) {
+  if (bias) bias_ = list.add(specs(names, ".bias", {out}, biasInitial));
 }
 
 at::Tensor Linear::product(const at::Tensor& x, const Pass& pass) const {

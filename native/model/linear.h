@@ -16,7 +16,7 @@ class Linear {
   // Parameters `name`.weight [out, in] and, with a bias, `name`.bias [out]. Several names are stacked, each
   // with `out` rows.
   Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out,
-         bool bias = true);
+         bool bias = true, const Initial& initial = {}, const Initial& biasInitial = {});
   virtual ~Linear() = default;
 
   // x W^T without the bias, which the next norm or activation adds.

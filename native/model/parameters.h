@@ -4,15 +4,35 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
 namespace gradcache {
 
+// What a parameter holds before training.
+struct Initial {
+  enum class Kind {
+    kUsual,     // a matrix is normal with the model's deviation, the scale of a norm is 1, all else is 0
+    kUniform,   // from -value to value
+    kConstant,  // value
+  };
+  Kind kind = Kind::kUsual;
+  double value = 0;
+
+  static Initial uniform(double bound) { return {Kind::kUniform, bound}; }
+  static Initial constant(double value) { return {Kind::kConstant, value}; }
+  // Of a matrix [out, in] (Glorot & Bengio 2010), times `gain`.
+  static Initial xavier(int64_t in, int64_t out, double gain = 1) {
+    return uniform(gain * std::sqrt(6.0 / static_cast<double>(in + out)));
+  }
+};
+
 struct ParameterSpec {
   std::string name;  // as in the Hugging Face checkpoint
   std::vector<int64_t> shape;
-  bool decay = true;      // weight decay applies: false for biases and norms
+  bool decay = true;  // weight decay applies: false for biases and norms
+  Initial initial{};
   bool trainable = true;  // else it is frozen: it has no gradient
 };
 

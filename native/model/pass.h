@@ -5,10 +5,12 @@
 
 #include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "core/dropout_key.h"
 #include "core/error.h"
 #include "kernels/sequences.h"
+#include "model/carried.h"
 #include "model/packed_tokens.h"
 #include "model/parameters.h"
 
@@ -20,6 +22,8 @@ struct Pass {
   uint64_t seed = 0;
   bool dropout = false;  // off at inference
   int64_t version = 0;   // of the weights
+  // Null: nothing is carried, as in a text encoder; every sequence starts anew.
+  std::shared_ptr<Carried> carried{};
   mutable std::unordered_map<const void*, at::Tensor> shared{};
 
   kernels::Sequences sequences() const { return {tokens.offsets, tokens.deviceOffsets, tokens.longest}; }
@@ -47,6 +51,25 @@ struct Dropout {
 
   DropoutKey key(const Pass& pass) const {
     return DropoutKey::make(pass.dropout ? probability : 0, pass.seed, site);
+  }
+};
+
+// A block's slot for what it carries from segment to segment. Where nothing is carried, all that it reads is
+// undefined, and what it is given is dropped.
+struct Carry {
+  size_t slot = 0;
+
+  at::Tensor before(const Pass& pass) const {
+    return pass.carried ? pass.carried->before[slot] : at::Tensor();
+  }
+  void setAfter(const Pass& pass, at::Tensor after) const {
+    if (pass.carried) pass.carried->after[slot] = std::move(after);
+  }
+  at::Tensor afterGradient(const Pass& pass) const {
+    return pass.carried ? pass.carried->afterGradient[slot] : at::Tensor();
+  }
+  void setBeforeGradient(const Pass& pass, at::Tensor gradient) const {
+    if (pass.carried) pass.carried->beforeGradient[slot] = std::move(gradient);
   }
 };
 
