@@ -31,6 +31,19 @@ export {
   type PackedRepresentations,
   type TensorBatch,
 } from './encoders/module-encoder.js';
+export {
+  ModuleSegmentModel,
+  type SegmentModule,
+  type SegmentTensors,
+} from './language/module-segment-model.js';
+export type {
+  Carried,
+  Segment,
+  SegmentModel,
+  SegmentOptions,
+  SegmentPass,
+  State,
+} from './language/segment-model.js';
 export type {
   AnyEncoder,
   Chunk,

@@ -1,0 +1,72 @@
+import { noGrad } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import { tidy, untracked } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+import type { Carried, State } from './segment-model.js';
+
+export function disposeAll(tensors: readonly Tensor[]): void {
+  for (const tensor of tensors) tensor.dispose();
+}
+
+export function disposeCarried({ state, memory }: Carried): void {
+  disposeAll(state);
+  disposeAll(memory);
+}
+
+/** Elements of a row in all slots together. */
+export function widthOf(state: State): number {
+  return state.reduce((sum, { shape }) => sum + shape.slice(1).reduce((size, extent) => size * extent, 1), 0);
+}
+
+/** What a caller's block makes of tensors, outside of any graph and of any block of tidy. */
+export function computed<T>(fn: () => T): T {
+  return untracked(() => noGrad(() => tidy(fn)));
+}
+
+/** Which rows are meant, as a boolean tensor [rows, 1]. */
+export function rowMask(rows: number, meant: (row: number) => boolean, device: string): Tensor {
+  const flags = Uint8Array.from({ length: rows }, (_, row) => (meant(row) ? 1 : 0));
+  return Tensor.from(flags, { shape: [rows, 1], dtype: 'bool', device });
+}
+
+/** Tensors with zeros in the rows of a mask; every tensor has its rows in order, in one or several places each. */
+export function withoutRows(tensors: readonly Tensor[], mask: Tensor): Tensor[] {
+  const rows = mask.shape[0]!;
+  return tensors.map((tensor) =>
+    call('aten::masked_fill.Scalar', tensor.reshape([rows, -1]), mask, 0).reshape(tensor.shape),
+  );
+}
+
+/** The rows of `state` that a mask leaves, and those of `initial` where it says so. */
+function startedAnew(state: State, initial: State, mask: Tensor): Tensor[] {
+  return state.map((slot, index) => call('aten::where.self', mask, initial[index], slot));
+}
+
+/** What is handed on after a segment in which the documents of some rows end. Takes `after` over. */
+export function afterEnds(
+  after: Carried,
+  rows: number,
+  ends: readonly number[],
+  initialState: () => Carried,
+): Carried {
+  if (ends.length === 0) return after;
+  const initial = initialState();
+  const ended = new Set(ends);
+  try {
+    if (ended.size === rows) return { ...initial };
+    return computed(() => {
+      const mask = rowMask(
+        rows,
+        (row) => ended.has(row),
+        (after.state[0] ?? after.memory[0])?.device ?? 'cpu',
+      );
+      return {
+        state: startedAnew(after.state, initial.state, mask),
+        memory: withoutRows(after.memory, mask),
+      };
+    });
+  } finally {
+    disposeCarried(after);
+    if (ended.size !== rows) disposeCarried(initial);
+  }
+}
