@@ -37,6 +37,16 @@ void requireDevice(const char* name, const at::Tensor& tensor, const at::Tensor&
           rows.device(), ": all must be on the same device");
 }
 
+void requireParameter(const char* name, const at::Tensor& tensor, const at::Tensor& rows,
+                      at::IntArrayRef shape) {
+  requireDense(name, tensor);
+  requireDevice(name, tensor, rows);
+  require(tensor.scalar_type() == rows.scalar_type() || tensor.scalar_type() == wideType(rows), "DTYPE", name,
+          " has type ", tensor.scalar_type(), ", beside ", rows.scalar_type(), " it must be ",
+          rows.scalar_type(), " or ", wideType(rows));
+  require(tensor.sizes() == shape, "SHAPE", name, " has shape ", tensor.sizes(), ", it must be ", shape);
+}
+
 }  // namespace
 
 at::ScalarType wideType(const at::Tensor& rows) {
@@ -70,12 +80,7 @@ at::Tensor likeRows(const char* name, const at::Tensor& tensor, const at::Tensor
 
 at::Tensor parameterArgument(const char* name, const at::Tensor& tensor, const at::Tensor& rows,
                              at::IntArrayRef shape) {
-  requireDense(name, tensor);
-  requireDevice(name, tensor, rows);
-  require(tensor.scalar_type() == rows.scalar_type() || tensor.scalar_type() == wideType(rows), "DTYPE", name,
-          " has type ", tensor.scalar_type(), ", beside ", rows.scalar_type(), " it must be ",
-          rows.scalar_type(), " or ", wideType(rows));
-  require(tensor.sizes() == shape, "SHAPE", name, " has shape ", tensor.sizes(), ", it must be ", shape);
+  requireParameter(name, tensor, rows, shape);
   return readable(tensor.to(rows.scalar_type()));
 }
 
@@ -83,6 +88,13 @@ at::Tensor parameterArgument(const char* name, const std::optional<at::Tensor>& 
                              const at::Tensor& rows, at::IntArrayRef shape) {
   return tensor.has_value() && tensor->defined() ? parameterArgument(name, *tensor, rows, shape)
                                                  : at::Tensor();
+}
+
+at::Tensor wideArgument(const char* name, const std::optional<at::Tensor>& tensor, const at::Tensor& rows,
+                        at::IntArrayRef shape) {
+  if (!tensor.has_value() || !tensor->defined()) return {};
+  requireParameter(name, *tensor, rows, shape);
+  return readable(tensor->to(wideType(rows)));
 }
 
 NormWeights normWeights(const at::Tensor& scale, const at::Tensor& shift, double epsilon,

@@ -29,6 +29,9 @@ at::Tensor parameterArgument(const char* name, const at::Tensor& tensor, const a
 // Undefined where there is none.
 at::Tensor parameterArgument(const char* name, const std::optional<at::Tensor>& tensor,
                              const at::Tensor& rows, at::IntArrayRef shape);
+// The same, converted to the wide type of the rows.
+at::Tensor wideArgument(const char* name, const std::optional<at::Tensor>& tensor, const at::Tensor& rows,
+                        at::IntArrayRef shape);
 // Scale and shift [H] of rows [T, H].
 NormWeights normWeights(const at::Tensor& scale, const at::Tensor& shift, double epsilon,
                         const at::Tensor& rows);

@@ -18,10 +18,10 @@ DropoutKey keptKey(AutogradContext* context) {
   return DropoutArgument{data["p"].toDouble(), data["seed"].toInt(), data["site"].toInt()}.key();
 }
 
-Tensor incoming(const variable_list& gradients) {
+Tensor incoming(const variable_list& gradients, size_t index) {
   require(!at::GradMode::is_enabled(), "INPUT",
           "the operators of gradcache have first derivatives only: leave out createGraph");
-  return readable(gradients[0]);
+  return readable(gradients[index]);
 }
 
 }  // namespace gradcache::kernels

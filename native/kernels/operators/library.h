@@ -30,8 +30,8 @@ Tensor gradientOf(at::IntArrayRef shape, const Tensor& rows);
 void keep(AutogradContext* context, const DropoutArgument& dropout);
 DropoutKey keptKey(AutogradContext* context);
 
-// dL/d(output), as the kernels need it. Throws INPUT if a second derivative is requested.
-Tensor incoming(const variable_list& gradients);
+// dL/d(output `index`), as the kernels need it. Throws INPUT if a second derivative is requested.
+Tensor incoming(const variable_list& gradients, size_t index = 0);
 
 inline bool recordsGraph(const Tensor& tensor) { return wantsGradient(tensor); }
 inline bool recordsGraph(const OptionalTensor& tensor) { return wantsGradient(orUndefined(tensor)); }
@@ -40,15 +40,20 @@ bool recordsGraph(const Other&) {
   return false;
 }
 
+// What an operator returns, from what its Function's forward does.
+inline Tensor returned(const Tensor& output) { return output; }
+inline std::tuple<Tensor, Tensor> returned(const variable_list& outputs) { return {outputs[0], outputs[1]}; }
+
 // Registered for autograd: calls the Function if a graph is recorded, else the plain function.
 template <class Recorded, auto Plain>
 struct WithGraph;
-template <class Recorded, class... Arguments, Tensor (*Plain)(Arguments...)>
+template <class Recorded, class Result, class... Arguments, Result (*Plain)(Arguments...)>
 struct WithGraph<Recorded, Plain> {
-  static Tensor call(Arguments... arguments) {
+  static Result call(Arguments... arguments) {
     // Kernels start on the current device, which may not be that of the first argument.
     const c10::OptionalDeviceGuard onDevice(at::device_of(std::get<0>(std::tie(arguments...))));
-    if (at::GradMode::is_enabled() && (recordsGraph(arguments) || ...)) return Recorded::apply(arguments...);
+    if (at::GradMode::is_enabled() && (recordsGraph(arguments) || ...))
+      return returned(Recorded::apply(arguments...));
     at::AutoDispatchBelowADInplaceOrView guard;
     return Plain(arguments...);
   }

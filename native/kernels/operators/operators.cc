@@ -14,6 +14,7 @@ void addActivationOperator(OperatorLibrary& library);
 void addEmbedOperator(OperatorLibrary& library);
 void addAttentionOperator(OperatorLibrary& library);
 void addPoolOperator(OperatorLibrary& library);
+void addSruOperator(OperatorLibrary& library);
 
 void registerOperators() {
   static std::mutex mutex;
@@ -24,7 +25,7 @@ void registerOperators() {
   if (!exist) {
     auto library = std::make_unique<OperatorLibrary>();
     for (auto add : {addDropoutOperator, addNormOperator, addActivationOperator, addEmbedOperator,
-                     addAttentionOperator, addPoolOperator})
+                     addAttentionOperator, addPoolOperator, addSruOperator})
       add(*library);
     // Never unregistered: at the end of the process, libtorch may be gone before the addon.
     library.release();
