@@ -1,6 +1,7 @@
 import { formatDoctor } from '../addon/runtime/doctor-report.js';
 import { doctor } from '../addon/runtime/doctor.js';
 import type { Command } from './command.js';
+import { text } from './flags.js';
 
 /** `gradcache doctor` */
 export const doctorCommand: Command = {
@@ -10,8 +11,8 @@ export const doctorCommand: Command = {
     'its own. Exit code 0 when a training would start, 1 when something is missing.',
   sections: {
     'What to look at': {
-      libtorch: { kind: 'text', value: 'FOLDER', help: 'a libtorch to use instead of looking for one' },
-      device: { kind: 'text', value: 'DEVICE', help: 'a device that must be there: cpu, cuda, cuda:1' },
+      libtorch: text('FOLDER', 'a libtorch to use instead of looking for one'),
+      device: text('DEVICE', 'a device that must be there: cpu, cuda, cuda:1'),
     },
   },
   examples: ['gradcache doctor', 'gradcache doctor --device cuda --json'],

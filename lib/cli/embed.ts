@@ -3,7 +3,7 @@ import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { refuseOverwriting } from '../files/overwrite.js';
 import type { Command } from './command.js';
-import { UsageError } from './flags.js';
+import { number, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
@@ -17,35 +17,24 @@ import { formatCount, type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
 
 const EMBED_FLAGS = {
-  input: {
-    kind: 'text',
-    value: 'FILE',
-    help: 'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column; - reads standard input',
-  },
-  column: { kind: 'text', value: 'NAME', help: 'the column that holds the texts' },
-  'input-format': {
-    kind: 'text',
-    value: 'FORMAT',
-    help: 'of a file with columns: jsonl, csv, tsv or parquet, where the name does not tell',
-  },
+  input: text(
+    'FILE',
+    'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column; - reads standard input',
+  ),
+  column: text('NAME', 'the column that holds the texts'),
+  'input-format': text(
+    'FORMAT',
+    'of a file with columns: jsonl, csv, tsv or parquet, where the name does not tell',
+  ),
   ...TABLE_FLAGS,
-  output: {
-    kind: 'text',
-    value: 'FILE',
-    help: 'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',
-  },
-  format: { kind: 'text', value: 'FORMAT', help: 'jsonl, npy or safetensors, where the name does not tell' },
+  output: text(
+    'FILE',
+    'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',
+  ),
+  format: text('FORMAT', 'jsonl, npy or safetensors, where the name does not tell'),
   ...promptFlags('prompt', { before: 'every text', otherwise: "the model's default prompt" }),
-  block: {
-    kind: 'number',
-    value: 'TEXTS',
-    help: 'texts read and encoded at a time; bounds memory; default 4096',
-  },
-  'chunk-tokens': {
-    kind: 'number',
-    value: 'TOKENS',
-    help: 'tokens in the encoder at once; default: automatic',
-  },
+  block: number('TEXTS', 'texts read and encoded at a time; bounds memory; default 4096'),
+  'chunk-tokens': number('TOKENS', 'tokens in the encoder at once; default: automatic'),
 } as const satisfies Flags;
 
 /** `gradcache embed` */
@@ -64,7 +53,7 @@ export const embedCommand: Command = {
     const output = args.required('output', EMBED_FLAGS.output);
     const count = await interruptible(
       (signal) => embed(args, output, signal, progress),
-      () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
+      progress,
       () =>
         streamOf(output) === undefined
           ? `${output} is as it was before.`
@@ -92,7 +81,7 @@ async function embed(
   signal: AbortSignal,
   progress: ProgressLine,
 ): Promise<{ texts: number; dimension: number }> {
-  const format = formatOf(output, args.text('format'));
+  const format = formatOf(output, args.oneOf('format', VECTOR_FORMATS));
   const block = args.count('block') ?? 4096;
   const tokensPerChunk = args.count('chunk-tokens');
   const promptFor = promptOf(args, 'prompt');
@@ -203,13 +192,9 @@ function requireFinite(
   );
 }
 
-function formatOf(output: string, given: string | undefined): VectorFormat {
-  const wanted = given ?? output.split('.').at(-1);
-  const format = VECTOR_FORMATS.find((known) => known === wanted);
+function formatOf(output: string, given: VectorFormat | undefined): VectorFormat {
+  const format = given ?? VECTOR_FORMATS.find((known) => known === output.split('.').at(-1));
   if (format !== undefined) return format;
-  throw new UsageError(
-    given === undefined
-      ? `The format of ${output} cannot be told from its name; use ${VECTOR_FORMATS.map((known) => `.${known}`).join(', ')}, or --format.`
-      : `--format is ${given}; ${VECTOR_FORMATS.join(' or ')} is needed.`,
-  );
+  const known = VECTOR_FORMATS.map((each) => `.${each}`).join(', ');
+  throw new UsageError(`The format of ${output} cannot be told from its name; use ${known}, or --format.`);
 }

@@ -8,7 +8,7 @@ import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import type { Command } from './command.js';
-import { UsageError } from './flags.js';
+import { list, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
@@ -19,20 +19,15 @@ import { plural } from '../options/plural.js';
 import { hasColumns, readTexts } from './texts.js';
 
 const TASK_FLAGS = {
-  task: { kind: 'text', value: 'TASK', help: 'retrieval (default) or sts' },
-  data: { kind: 'text', value: 'FILE', help: 'pairs for retrieval; two sentences and a score for sts' },
-  columns: {
-    kind: 'list',
-    value: 'A,B[,C]',
-    help: 'its columns; default anchor,positive or sentence1,sentence2,score',
-  },
-  format: { kind: 'text', value: 'FORMAT', help: 'jsonl, csv, tsv or parquet, where its name does not tell' },
+  task: text('TASK', 'retrieval (default) or sts'),
+  data: text('FILE', 'pairs for retrieval; two sentences and a score for sts'),
+  columns: list('A,B[,C]', 'its columns; default anchor,positive or sentence1,sentence2,score'),
+  format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),
   ...TABLE_FLAGS,
-  similarity: {
-    kind: 'text',
-    value: 'NAME',
-    help: "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
-  },
+  similarity: text(
+    'NAME',
+    "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
+  ),
   ...promptFlags('query-prompt', {
     before: 'queries and sts sentences',
     otherwise: "the prompt called\nquery for retrieval, the model's default prompt for sts",
@@ -40,28 +35,22 @@ const TASK_FLAGS = {
 } as const satisfies Flags;
 
 const RETRIEVAL_FLAGS = {
-  documents: {
-    kind: 'text',
-    value: 'FILE',
-    help: 'further documents, relevant to no query: one a line, or a file with columns and a header',
-  },
-  'document-column': {
-    kind: 'text',
-    value: 'NAME',
-    help: 'the column of --documents; default that of the documents in --data',
-  },
-  'recall-at': { kind: 'list', value: 'K,K', help: 'default 1,5,10,100' },
+  documents: text(
+    'FILE',
+    'further documents, relevant to no query: one a line, or a file with columns and a header',
+  ),
+  'document-column': text('NAME', 'the column of --documents; default that of the documents in --data'),
+  'recall-at': list('K,K', 'default 1,5,10,100'),
   ...promptFlags('document-prompt', { before: 'documents', otherwise: 'the prompt called document' }),
 } as const satisfies Flags;
 
 const BEIR_FLAGS = {
-  queries: { kind: 'text', value: 'FILE', help: 'queries with _id and text, as JSON lines' },
-  corpus: { kind: 'text', value: 'FILE', help: 'documents with _id, text and perhaps title, as JSON lines' },
-  judgements: {
-    kind: 'text',
-    value: 'FILE',
-    help: 'query-id, corpus-id and score, by position where the header is another; qrels of TREC too',
-  },
+  queries: text('FILE', 'queries with _id and text, as JSON lines'),
+  corpus: text('FILE', 'documents with _id, text and perhaps title, as JSON lines'),
+  judgements: text(
+    'FILE',
+    'query-id, corpus-id and score, by position where the header is another; qrels of TREC too',
+  ),
 } as const satisfies Flags;
 
 /** `gradcache evaluate` */
@@ -83,13 +72,11 @@ export const evaluateCommand: Command = {
     'gradcache evaluate --model m --queries queries.jsonl --corpus corpus.jsonl --judgements qrels/test.tsv --json',
   ],
   async run(args, { progress, print }) {
-    const task = args.text('task') ?? 'retrieval';
-    if (task !== 'retrieval' && task !== 'sts')
-      throw new UsageError(`--task is ${task}; retrieval or sts is needed.`);
+    const task = args.oneOf('task', ['retrieval', 'sts']) ?? 'retrieval';
     const measured = await interruptible<Measured>(
       (signal) =>
         task === 'sts' ? measureSts(args, progress, signal) : measureRetrieval(args, progress, signal),
-      () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
+      progress,
       () => 'Nothing was measured.',
     );
     progress.clear();
@@ -112,7 +99,7 @@ interface Measured {
 async function measureSts(args: Arguments, progress: ProgressLine, signal: AbortSignal): Promise<Measured> {
   const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
   refuseFlags(args, others, 'is for retrieval, not for --task sts');
-  const asked = similarityOf(args);
+  const asked = args.oneOf('similarity', SIMILARITIES);
   const promptFor = promptOf(args, 'query-prompt');
   const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 3, 'three columns, two sentences and a score');
@@ -148,7 +135,7 @@ async function measureRetrieval(
       throw new UsageError(`--recall-at holds ${text}, not a whole number from 1.`);
     return k;
   });
-  const asked = similarityOf(args);
+  const asked = args.oneOf('similarity', SIMILARITIES);
   const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
   const task = await unlessAborted(readTask(args), signal);
   const leftOut = 'counts' in task ? task.counts : undefined;
@@ -205,14 +192,6 @@ function requireColumns(args: Arguments, count: number, needed: string): void {
   const columns = args.list('columns');
   if (columns === undefined || (columns.length === count && new Set(columns).size === count)) return;
   throw new UsageError(`--columns is ${columns.join(',')}; ${needed} are needed, each once.`);
-}
-
-function similarityOf(args: Arguments): Similarity | undefined {
-  const given = args.text('similarity');
-  const similarity = SIMILARITIES.find((known) => known === given);
-  if (similarity === undefined && given !== undefined)
-    throw new UsageError(`--similarity is ${given}; ${SIMILARITIES.join(' or ')} is needed.`);
-  return similarity;
 }
 
 /** Tells what is used where it is not what most models are used with. */

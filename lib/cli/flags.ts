@@ -26,16 +26,32 @@ export interface Flag {
   readonly hidden?: boolean;
   /** May be given several times; its value is then a list. */
   readonly repeat?: boolean;
+  /** The setting of a configuration file that it sets, as `loss.scale`. */
+  readonly sets?: string | undefined;
 }
 
 /** Flags by name, without the dashes. */
 export type Flags = Readonly<Record<string, Flag>>;
 
+/** Makes flags of a kind. `value` is what the help calls what they take. */
+const taking =
+  (kind: Flag['kind']) =>
+  (value: string, help: string, sets?: string): Flag => ({ kind, value, help, sets });
+
+export const text = taking('text');
+export const list = taking('list');
+export const number = taking('number');
+export const bytes = taking('bytes');
+export const onOff = (help: string, sets?: string): Flag => ({ kind: 'switch', help, sets });
+/** A switch that is on; the help is that of turning it off. */
+export const offSwitch = (help: string, sets?: string): Flag => ({ ...onOff(help, sets), onByDefault: true });
+export const repeated = (flag: Flag): Flag => ({ ...flag, repeat: true });
+
 /** Flags that every command has. */
 export const COMMON_FLAGS = {
-  json: { kind: 'switch', help: 'print machine-readable JSON lines on standard output' },
-  debug: { kind: 'switch', help: 'show where in the program an error came from' },
-  help: { kind: 'switch', help: 'show this help' },
+  json: onOff('print machine-readable JSON lines on standard output'),
+  debug: onOff('show where in the program an error came from'),
+  help: onOff('show this help'),
 } as const satisfies Flags;
 
 /** The values of flags that were given, converted by kind. */
@@ -71,6 +87,15 @@ export class Arguments {
     const value = this.number(name);
     if (value !== undefined && (!Number.isSafeInteger(value) || value < 1))
       throw new UsageError(`--${name} is ${value}; a whole number from 1 is needed.`);
+    return value;
+  }
+
+  /** @throws UsageError for what is none of the words that are accepted */
+  oneOf<const T extends string>(name: string, accepted: readonly T[]): T | undefined {
+    const given = this.text(name);
+    const value = accepted.find((known) => known === given);
+    if (value === undefined && given !== undefined)
+      throw new UsageError(`--${name} is ${given}; ${accepted.join(' or ')} is needed.`);
     return value;
   }
 

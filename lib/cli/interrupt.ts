@@ -1,7 +1,8 @@
 import { GradCacheError } from '../errors.js';
+import type { ProgressLine } from './terminal.js';
 
 /**
- * Runs something that Ctrl-C ends gently: the first SIGINT or SIGTERM fires the signal and calls `onInterrupt`, a second
+ * Runs something that Ctrl-C ends gently: the first SIGINT or SIGTERM fires the signal and says so, a second
  * one ends the process at once, as if it had never been caught.
  *
  * @param left what the interrupted command leaves behind, for the message
@@ -9,7 +10,7 @@ import { GradCacheError } from '../errors.js';
  */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,
-  onInterrupt: () => void,
+  progress: ProgressLine,
   left: () => string | Promise<string>,
 ): Promise<T> {
   const controller = new AbortController();
@@ -17,7 +18,7 @@ export async function interruptible<T>(
   const first = (): void => {
     stopListening();
     for (const name of signals) process.once(name, () => endAtOnce(name));
-    onInterrupt();
+    progress.say('Ending after the current chunk. Ctrl-C again ends at once.');
     controller.abort();
   };
   const stopListening = (): void => {

@@ -1,31 +1,22 @@
 import { TextEncoder } from '../encoders/text-encoder.js';
 import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
-import { UsageError } from './flags.js';
+import { number, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import type { ProgressLine } from './terminal.js';
 
 /** Flags of the commands that use a finished model. */
 export const MODEL_FLAGS = {
-  model: { kind: 'text', value: 'FOLDER', help: 'model folder, of transformers or sentence-transformers' },
-  device: { kind: 'text', value: 'DEVICE', help: 'cpu, cuda, cuda:1 or auto (default)' },
-  precision: { kind: 'text', value: 'TYPE', help: 'float32 (default), bfloat16 or float64' },
-  'max-length': {
-    kind: 'number',
-    value: 'TOKENS',
-    help: 'tokens of a text, special ones included; longer texts are cut',
-  },
+  model: text('FOLDER', 'model folder, of transformers or sentence-transformers'),
+  device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)'),
+  precision: text('TYPE', 'float32 (default), bfloat16 or float64'),
+  'max-length': number('TOKENS', 'tokens of a text, special ones included; longer texts are cut'),
 } as const satisfies Flags;
-
-const PRECISIONS = ['float32', 'bfloat16', 'float64'] as const;
 
 /** Loads the model that the flags name, and says where. */
 export async function openModel(args: Arguments, progress: ProgressLine): Promise<TextEncoder> {
   const folder = args.required('model', MODEL_FLAGS.model);
-  const given = args.text('precision') ?? 'float32';
-  const precision = PRECISIONS.find((known) => known === given);
-  if (precision === undefined)
-    throw new UsageError(`--precision is ${given}; ${PRECISIONS.join(' or ')} is needed.`);
+  const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64']) ?? 'float32';
   if (!/^(auto|cpu|cuda(:\d+)?)$/.test(args.text('device') ?? 'auto'))
     throw new UsageError(`--device is ${args.text('device')}; auto, cpu, cuda or cuda:N is needed.`);
   const maxLength = args.count('max-length');

@@ -8,11 +8,9 @@ import { flush, flushFolder, moveOver, writeAll } from '../files/file-handle.js'
 
 /** Where a command writes a result, piece by piece. */
 export interface OutputFile {
-  /** False for a pipe or device: what is written there is gone, and its beginning cannot be written last. */
-  readonly canGoBack: boolean;
   write(bytes: Buffer): Promise<void>;
-  /** Writes over the beginning. */
-  writeBeginning(bytes: Buffer): Promise<void>;
+  /** Writes over the beginning. Absent for a pipe or device: what is written there is gone. */
+  writeBeginning?(bytes: Buffer): Promise<void>;
   finish(): Promise<void>;
   /** Removes what has been written, where that can be done. */
   abandon(): Promise<void>;
@@ -40,16 +38,15 @@ export function streamOf(path: string): 'stdout' | 'stderr' | undefined {
  */
 export async function openOutputFile(path: string): Promise<OutputFile> {
   const stream = streamOf(path);
-  if (stream !== undefined) return new StreamOutput(path, process[stream]);
+  if (stream !== undefined) return toStream(path, process[stream]);
   return onFiles('INPUT', path, 'written', async () => {
     const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
       throw error;
     });
     if (found?.isDirectory()) throw new GradCacheError('INPUT', `${path} is a folder; name a file to write.`);
-    if (found !== undefined && !found.isFile()) return new DeviceOutput(path, await open(path, 'w'));
-    const target = await targetOf(path);
-    return ReplacingOutput.open(path, target, found?.mode);
+    if (found !== undefined && !found.isFile()) return toDevice(path, await open(path, 'w'));
+    return replacing(path, await targetOf(path), found?.mode);
   });
 }
 
@@ -63,114 +60,60 @@ async function targetOf(path: string): Promise<string> {
   throw new GradCacheError('INPUT', `${path} cannot be written: its links point in a circle.`);
 }
 
-class ReplacingOutput implements OutputFile {
-  readonly canGoBack = true;
-  /** From then on it is the result, and is never removed. */
-  #complete = false;
-
-  private constructor(
-    readonly path: string,
-    readonly target: string,
-    readonly temporary: string,
-    readonly file: FileHandle,
-  ) {}
-
-  static async open(path: string, target: string, mode: number | undefined): Promise<OutputFile> {
-    const temporary = beside(target, 'tmp');
-    const file = await open(temporary, 'w');
-    const output = new ReplacingOutput(path, target, temporary, file);
-    try {
-      if (mode !== undefined) await chmod(temporary, mode & 0o777);
-      return output;
-    } catch (error) {
-      await output.abandon();
-      throw error;
-    }
-  }
-
-  write(bytes: Buffer): Promise<void> {
-    return onFiles('INPUT', this.path, 'written', () => writeAll(this.file, bytes));
-  }
-
-  writeBeginning(bytes: Buffer): Promise<void> {
-    return onFiles('INPUT', this.path, 'written', async () => {
-      await this.file.write(bytes, 0, bytes.byteLength, 0);
-    });
-  }
-
-  async finish(): Promise<void> {
-    await onFiles('INPUT', this.path, 'written', async () => {
-      await flush(this.file);
-      await this.file.close();
-    });
-    this.#complete = true;
-    try {
-      await moveOver(this.temporary, this.target);
-    } catch (error) {
-      const { code, message } = fileError('INPUT', this.path, 'written', error);
-      const kept = `The complete result is in ${this.temporary}: move it from there.`;
-      throw new GradCacheError(code, `${message} ${kept}`, { cause: error });
-    }
-    await onFiles('INPUT', this.path, 'written', () => flushFolder(dirname(this.target)));
-  }
-
-  async abandon(): Promise<void> {
-    await this.file.close().catch(() => undefined);
-    if (!this.#complete) await rm(this.temporary, { force: true });
+/** A file beside the target, which takes its place once it is complete. */
+async function replacing(path: string, target: string, mode: number | undefined): Promise<OutputFile> {
+  const temporary = beside(target, 'tmp');
+  const file = await open(temporary, 'w');
+  let complete = false; // from then on it is the result, and is never removed
+  const output: OutputFile = {
+    write: (bytes) => onFiles('INPUT', path, 'written', () => writeAll(file, bytes)),
+    writeBeginning: (bytes) =>
+      onFiles('INPUT', path, 'written', async () => void (await file.write(bytes, 0, bytes.byteLength, 0))),
+    async finish() {
+      await onFiles('INPUT', path, 'written', async () => {
+        await flush(file);
+        await file.close();
+      });
+      complete = true;
+      try {
+        await moveOver(temporary, target);
+      } catch (error) {
+        const { code, message } = fileError('INPUT', path, 'written', error);
+        const kept = `The complete result is in ${temporary}: move it from there.`;
+        throw new GradCacheError(code, `${message} ${kept}`, { cause: error });
+      }
+      await onFiles('INPUT', path, 'written', () => flushFolder(dirname(target)));
+    },
+    async abandon() {
+      await file.close().catch(() => undefined);
+      if (!complete) await rm(temporary, { force: true });
+    },
+  };
+  try {
+    if (mode !== undefined) await chmod(temporary, mode & 0o777);
+    return output;
+  } catch (error) {
+    await output.abandon();
+    throw error;
   }
 }
 
-class DeviceOutput implements OutputFile {
-  readonly canGoBack = false;
-
-  constructor(
-    readonly path: string,
-    readonly file: FileHandle,
-  ) {}
-
-  write(bytes: Buffer): Promise<void> {
-    return onFiles('INPUT', this.path, 'written', () => writeAll(this.file, bytes));
-  }
-
-  writeBeginning(): Promise<void> {
-    return Promise.reject(new GradCacheError('INPUT', `${this.path} has no beginning to go back to.`));
-  }
-
-  finish(): Promise<void> {
-    return onFiles('INPUT', this.path, 'written', () => this.file.close());
-  }
-
-  async abandon(): Promise<void> {
-    await this.file.close().catch(() => undefined);
-  }
+function toDevice(path: string, file: FileHandle): OutputFile {
+  return {
+    write: (bytes) => onFiles('INPUT', path, 'written', () => writeAll(file, bytes)),
+    finish: () => onFiles('INPUT', path, 'written', () => file.close()),
+    abandon: () => file.close().catch(() => undefined),
+  };
 }
 
 /** Standard output or error, to which other parts of the process write as well; it stays open. */
-class StreamOutput implements OutputFile {
-  readonly canGoBack = false;
-
-  constructor(
-    readonly path: string,
-    readonly stream: NodeJS.WriteStream,
-  ) {}
-
-  write(bytes: Buffer): Promise<void> {
-    return new Promise((done, fail) => {
-      this.stream.write(bytes, (error) =>
-        error ? fail(fileError('INPUT', this.path, 'written', error)) : done(),
-      );
-    });
-  }
-
-  writeBeginning(): Promise<void> {
-    return Promise.reject(new GradCacheError('INPUT', 'A stream has no beginning to go back to.'));
-  }
-
-  finish(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  abandon(): Promise<void> {
-    return Promise.resolve();
-  }
+function toStream(path: string, stream: NodeJS.WriteStream): OutputFile {
+  return {
+    write: (bytes) =>
+      new Promise((done, fail) => {
+        stream.write(bytes, (error) => (error ? fail(fileError('INPUT', path, 'written', error)) : done()));
+      }),
+    finish: () => Promise.resolve(),
+    abandon: () => Promise.resolve(),
+  };
 }

@@ -1,6 +1,6 @@
 import type { Prompt } from '../encoders/prompts.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
-import { UsageError } from './flags.js';
+import { text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 
 /**
@@ -8,17 +8,15 @@ import type { Arguments, Flags } from './flags.js';
  *
  * @param help what they are put before, and what is used where neither flag is given
  */
-export function promptFlags<N extends string>(
-  name: N,
+export function promptFlags(
+  name: string,
   help: { readonly before: string; readonly otherwise: string },
-): { readonly [P in N | `${N}-text`]: Flags[string] & { readonly kind: 'text' } } {
-  const named = {
-    kind: 'text',
-    value: 'NAME',
-    help: `prompt of the model put before ${help.before}, '' for none; default: ${help.otherwise}`,
-  } as const;
-  const words = { kind: 'text', value: 'TEXT', help: `the words themselves, such as "query: "` } as const;
-  return { [name]: named, [`${name}-text`]: words } as ReturnType<typeof promptFlags<N>>;
+): Flags {
+  const named = `prompt of the model put before ${help.before}, '' for none; default: ${help.otherwise}`;
+  return {
+    [name]: text('NAME', named),
+    [`${name}-text`]: text('TEXT', 'the words themselves, such as "query: "'),
+  };
 }
 
 /**

@@ -1,9 +1,6 @@
 import type { AnySetting } from '../options/setting-table.js';
 import type { Flag } from './flags.js';
 
-/** A flag, and the setting of the configuration that it sets. */
-export type SettingFlag = Flag & { readonly sets?: string };
-
 /** What a flag takes for each kind of setting. */
 const TAKEN: Readonly<Record<AnySetting['kind'], Pick<Flag, 'kind' | 'value'>>> = {
   number: { kind: 'number' },
@@ -19,13 +16,13 @@ type Kinds = Readonly<Record<string, { readonly about: string; readonly settings
  * Flags for the settings of whichever kind a section of the configuration is: `--loss.scale` sets `loss.scale`. A setting
  * that brings a shorter flag has both, and the help shows that one.
  */
-export function flagsOf(section: string, kinds: Kinds): Record<string, SettingFlag> {
-  const flags: Record<string, SettingFlag> = {};
+export function flagsOf(section: string, kinds: Kinds): Record<string, Flag> {
+  const flags: Record<string, Flag> = {};
   for (const [name, settings] of byName(kinds)) {
     const sets = `${section}.${name}`;
     const [{ setting }] = settings as [Named];
     const short = settings.find((each) => each.setting.flag !== undefined)?.setting.flag;
-    const flag: SettingFlag = {
+    const flag: Flag = {
       ...TAKEN[setting.kind],
       sets,
       help: helpOf(settings, Object.keys(kinds).length),

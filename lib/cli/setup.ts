@@ -1,6 +1,6 @@
 import { setup } from '../addon/runtime/setup.js';
 import type { Command } from './command.js';
-import { UsageError } from './flags.js';
+import { onOff, text, UsageError } from './flags.js';
 
 /** `gradcache setup` */
 export const setupCommand: Command = {
@@ -10,13 +10,9 @@ export const setupCommand: Command = {
     'finds it from then on. What is there already is not installed again. Options after -- go to pip as they are.',
   sections: {
     'What to install': {
-      version: {
-        kind: 'text',
-        value: 'VERSION',
-        help: 'version for pip to install, such as 2.13.0 or 2.13.0+cu130',
-      },
-      from: { kind: 'text', value: 'PATH', help: 'a folder or archive of libtorch that is here already' },
-      project: { kind: 'switch', help: 'into .libtorch of this project instead of the cache folder' },
+      version: text('VERSION', 'version for pip to install, such as 2.13.0 or 2.13.0+cu130'),
+      from: text('PATH', 'a folder or archive of libtorch that is here already'),
+      project: onOff('into .libtorch of this project instead of the cache folder'),
     },
   },
   examples: [

@@ -2,26 +2,22 @@ import { formatOf, FORMATS, type DataFormat } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import type { SettingNames } from '../data/setting-names.js';
 import type { TaskOptions } from '../evaluation/records.js';
-import { UsageError } from './flags.js';
+import { list, offSwitch, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 
 /** Flags that say how a file with columns is read. */
 export const TABLE_FLAGS = {
-  header: {
-    kind: 'switch',
-    onByDefault: true,
-    help: 'the first line of a CSV or TSV file is a row; its fields are the columns that are named',
-  },
-  fields: {
-    kind: 'list',
-    value: 'A,B,C',
-    help: 'names of all fields of a CSV or TSV file without a header, of which the columns are some',
-  },
-  quoting: {
-    kind: 'text',
-    value: 'KIND',
-    help: 'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
-  },
+  header: offSwitch(
+    'the first line of a CSV or TSV file is a row; its fields are the columns that are named',
+  ),
+  fields: list(
+    'A,B,C',
+    'names of all fields of a CSV or TSV file without a header, of which the columns are some',
+  ),
+  quoting: text(
+    'KIND',
+    'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
+  ),
 } as const satisfies Flags;
 
 /** What flags call the settings of a file. */
@@ -47,8 +43,8 @@ export function howToRead(
   file: string,
   formatFlag: string,
 ): Pick<TaskOptions, 'format' | 'header' | 'quoting'> {
-  const format = oneOf(args, formatFlag, FORMATS);
-  const quoting = oneOf(args, 'quoting', QUOTINGS);
+  const format = args.oneOf(formatFlag, FORMATS);
+  const quoting = args.oneOf('quoting', QUOTINGS);
   const fields = args.list('fields');
   const header = args.get('header') as boolean | undefined; // undefined where the flag was not given
   if (fields !== undefined && header === true)
@@ -62,12 +58,4 @@ export function howToRead(
       `--${given === 'header' && header === false ? 'no-header' : given} is for CSV and TSV files; ${file} is ${actual}.`,
     );
   return { format, header: fields ?? header, quoting };
-}
-
-function oneOf<const T extends string>(args: Arguments, name: string, accepted: readonly T[]): T | undefined {
-  const given = args.text(name);
-  const value = accepted.find((known) => known === given);
-  if (value === undefined && given !== undefined)
-    throw new UsageError(`--${name} is ${given}; ${accepted.join(' or ')} is needed.`);
-  return value;
 }

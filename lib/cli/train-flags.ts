@@ -1,212 +1,112 @@
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
-import { UsageError } from './flags.js';
-import type { Arguments } from './flags.js';
-import { choiceHelp, flagsOf, type SettingFlag } from './setting-flags.js';
+import { bytes, list, number, offSwitch, onOff, repeated, text, UsageError } from './flags.js';
+import type { Arguments, Flag, Flags } from './flags.js';
+import { choiceHelp, flagsOf } from './setting-flags.js';
 
-/** Flags of `gradcache train` by section; `sets` is the path of the setting in a configuration file. */
-export const TRAIN_SECTIONS: Readonly<Record<string, Readonly<Record<string, SettingFlag>>>> = {
+/** Flags of `gradcache train` by section. */
+export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   'Model and data': {
-    config: { kind: 'text', value: 'FILE', help: 'settings as JSON; flags win over it' },
-    model: { kind: 'text', value: 'FOLDER', sets: 'model', help: 'model folder to start from' },
-    'model-config': {
-      kind: 'text',
-      value: 'FILE',
-      sets: 'model.config',
-      help: 'start from random weights: a transformers config.json',
-    },
-    tokenizer: {
-      kind: 'text',
-      value: 'FILE',
-      sets: 'model.tokenizer',
-      help: 'tokenizer.json of a model from random weights',
-    },
-    pooling: {
-      kind: 'text',
-      value: 'KIND',
-      sets: 'model.pooling',
-      help: 'of a model from random weights: mean, cls, max or last',
-    },
-    data: {
-      kind: 'text',
-      value: 'FILE',
-      sets: 'data',
-      repeat: true,
-      help: 'pairs: .jsonl, .csv, .tsv (.gz) or .parquet; may be repeated',
-    },
-    columns: {
-      kind: 'list',
-      value: 'A,B,C',
-      sets: 'columns',
-      help: 'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
-    },
-    header: {
-      kind: 'switch',
-      sets: 'header',
-      onByDefault: true,
-      help: 'the first line of a CSV or TSV file is a row; --columns names its fields',
-    },
-    fields: {
-      kind: 'list',
-      value: 'A,B,C',
-      sets: 'header',
-      help: 'names of all fields of a CSV or TSV file without a header; --columns picks some',
-    },
-    quoting: {
-      kind: 'text',
-      value: 'KIND',
-      sets: 'quoting',
-      help: 'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
-    },
-    format: {
-      kind: 'text',
-      value: 'FORMAT',
-      sets: 'format',
-      help: 'jsonl, csv, tsv or parquet, where the name does not tell',
-    },
-    'on-bad-line': { kind: 'text', value: 'ACTION', sets: 'onBadLine', help: 'throw (default) or skip' },
-    prompt: {
-      kind: 'text',
-      value: 'COLUMN=NAME',
-      repeat: true,
-      help: "prompt of the model put before a column's texts; default none; may be repeated",
-    },
-    'prompt-text': {
-      kind: 'text',
-      value: 'COLUMN=TEXT',
-      repeat: true,
-      help: 'the words themselves; the model gets them as its prompt query (first column) or document',
-    },
-    'max-length': {
-      kind: 'number',
-      value: 'TOKENS',
-      sets: 'maxLength',
-      help: 'tokens of a text in training, longer texts are cut; the saved model keeps its own limit',
-    },
-    shuffle: { kind: 'switch', sets: 'shuffle', onByDefault: true, help: 'keep the order of the files' },
-    'unique-texts': {
-      kind: 'switch',
-      sets: 'uniqueTexts',
-      onByDefault: true,
-      help: 'let a text be in a batch twice, its own negative',
-    },
-    output: {
-      kind: 'text',
-      value: 'FOLDER',
-      sets: 'output',
-      help: 'for the model, checkpoints and metrics.jsonl',
-    },
+    config: text('FILE', 'settings as JSON; flags win over it'),
+    model: text('FOLDER', 'model folder to start from', 'model'),
+    'model-config': text('FILE', 'start from random weights: a transformers config.json', 'model.config'),
+    tokenizer: text('FILE', 'tokenizer.json of a model from random weights', 'model.tokenizer'),
+    pooling: text('KIND', 'of a model from random weights: mean, cls, max or last', 'model.pooling'),
+    data: repeated(text('FILE', 'pairs: .jsonl, .csv, .tsv (.gz) or .parquet; may be repeated', 'data')),
+    columns: list(
+      'A,B,C',
+      'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
+      'columns',
+    ),
+    header: offSwitch('the first line of a CSV or TSV file is a row; --columns names its fields', 'header'),
+    fields: list(
+      'A,B,C',
+      'names of all fields of a CSV or TSV file without a header; --columns picks some',
+      'header',
+    ),
+    quoting: text(
+      'KIND',
+      'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
+      'quoting',
+    ),
+    format: text('FORMAT', 'jsonl, csv, tsv or parquet, where the name does not tell', 'format'),
+    'on-bad-line': text('ACTION', 'throw (default) or skip', 'onBadLine'),
+    prompt: repeated(
+      text('COLUMN=NAME', "prompt of the model put before a column's texts; default none; may be repeated"),
+    ),
+    'prompt-text': repeated(
+      text(
+        'COLUMN=TEXT',
+        'the words themselves; the model gets them as its prompt query (first column) or document',
+      ),
+    ),
+    'max-length': number(
+      'TOKENS',
+      'tokens of a text in training, longer texts are cut; the saved model keeps its own limit',
+      'maxLength',
+    ),
+    shuffle: offSwitch('keep the order of the files', 'shuffle'),
+    'unique-texts': offSwitch('let a text be in a batch twice, its own negative', 'uniqueTexts'),
+    output: text('FOLDER', 'for the model, checkpoints and metrics.jsonl', 'output'),
   },
   'Batch and memory': {
-    batch: { kind: 'number', sets: 'batch', help: 'pairs in a batch' },
-    'chunk-sequences': { kind: 'number', sets: 'chunk.sequences', help: 'texts in the encoder at once' },
-    'chunk-tokens': {
-      kind: 'number',
-      sets: 'chunk.tokens',
-      help: 'tokens in the encoder at once; default: automatic',
-    },
+    batch: number('N', 'pairs in a batch', 'batch'),
+    'chunk-sequences': number('N', 'texts in the encoder at once', 'chunk.sequences'),
+    'chunk-tokens': number('N', 'tokens in the encoder at once; default: automatic', 'chunk.tokens'),
     retain: {
-      kind: 'bytes',
-      value: 'BYTES',
-      sets: 'retain',
+      ...bytes(
+        'BYTES',
+        'memory for graphs kept from the first pass: 8GiB, auto (all that is left) or last (default)',
+        'retain',
+      ),
       words: ['last', 'auto'],
-      help: 'memory for graphs kept from the first pass: 8GiB, auto (all that is left) or last (default)',
     },
-    device: { kind: 'text', value: 'DEVICE', sets: 'device', help: 'cpu, cuda, cuda:1 or auto (default)' },
-    precision: {
-      kind: 'text',
-      value: 'TYPE',
-      sets: 'precision',
-      help: 'float32 (default), bfloat16 or float64',
-    },
+    device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)', 'device'),
+    precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
   },
   Loss: {
-    loss: { kind: 'text', value: 'NAME', sets: 'loss.kind', help: choiceHelp(LOSSES, DEFAULT_LOSS) },
+    loss: text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'),
     ...flagsOf('loss', LOSSES),
   },
   Optimisation: {
-    epochs: { kind: 'number', sets: 'epochs', help: 'passes over the data; default 1' },
-    steps: { kind: 'number', sets: 'steps', help: 'updates, in place of epochs' },
-    optimizer: {
-      kind: 'text',
-      value: 'NAME',
-      sets: 'optimizer.kind',
-      help: choiceHelp(OPTIMIZERS, DEFAULT_OPTIMIZER),
-    },
+    epochs: number('N', 'passes over the data; default 1', 'epochs'),
+    steps: number('N', 'updates, in place of epochs', 'steps'),
+    optimizer: text('NAME', choiceHelp(OPTIMIZERS, DEFAULT_OPTIMIZER), 'optimizer.kind'),
     ...flagsOf('optimizer', OPTIMIZERS),
-    schedule: {
-      kind: 'text',
-      value: 'KIND',
-      sets: 'schedule.kind',
-      help: 'linear (default), cosine or constant',
-    },
-    warmup: {
-      kind: 'number',
-      sets: 'schedule.warmup',
-      help: 'steps, or a part of all steps (rounded up) below 1; default 0.1',
-    },
-    dropout: { kind: 'number', value: 'P', sets: 'dropout', help: "default: the model's" },
-    seed: { kind: 'number', sets: 'seed', help: 'default 1; the same seed gives the same run' },
+    schedule: text('KIND', 'linear (default), cosine or constant', 'schedule.kind'),
+    warmup: number('N', 'steps, or a part of all steps (rounded up) below 1; default 0.1', 'schedule.warmup'),
+    dropout: number('P', "default: the model's", 'dropout'),
+    seed: number('N', 'default 1; the same seed gives the same run', 'seed'),
   },
   'Evaluation and checkpoints': {
-    'eval-task': { kind: 'text', value: 'TASK', sets: 'evaluation.task', help: 'retrieval (default) or sts' },
-    'eval-data': {
-      kind: 'text',
-      value: 'FILE',
-      sets: 'evaluation.data',
-      help: 'held-out pairs, or sentences with scores',
-    },
-    'eval-columns': {
-      kind: 'list',
-      value: 'A,B[,C]',
-      sets: 'evaluation.columns',
-      help: 'its columns; default: the first two of --columns, or sentence1,sentence2,score',
-    },
-    'eval-format': {
-      kind: 'text',
-      value: 'FORMAT',
-      sets: 'evaluation.format',
-      help: 'jsonl, csv, tsv or parquet, where its name does not tell',
-    },
-    'eval-header': {
-      kind: 'switch',
-      sets: 'evaluation.header',
-      onByDefault: true,
-      help: 'the first line of a CSV or TSV file is a row; --eval-columns names its fields',
-    },
-    'eval-fields': {
-      kind: 'list',
-      value: 'A,B,C',
-      sets: 'evaluation.header',
-      help: 'names of all fields of a CSV or TSV file without a header; --eval-columns picks some',
-    },
-    'eval-quoting': {
-      kind: 'text',
-      value: 'KIND',
-      sets: 'evaluation.quoting',
-      help: 'quotes around its fields: csv, none or auto',
-    },
-    'eval-every': {
-      kind: 'number',
-      value: 'STEPS',
-      sets: 'evaluation.every',
-      help: 'default: only at the end',
-    },
-    'checkpoint-every': {
-      kind: 'number',
-      value: 'STEPS',
-      sets: 'checkpoint.every',
-      help: 'default: none but the finished model',
-    },
-    'checkpoint-keep': {
-      kind: 'number',
-      value: 'N',
-      sets: 'checkpoint.keep',
-      help: 'newest checkpoints to keep; default 2',
-    },
-    resume: { kind: 'switch', sets: 'resume', help: 'go on from the newest checkpoint in --output' },
-    'resume-from': { kind: 'text', value: 'FOLDER', sets: 'resume', help: 'go on from this checkpoint' },
+    'eval-task': text('TASK', 'retrieval (default) or sts', 'evaluation.task'),
+    'eval-data': text('FILE', 'held-out pairs, or sentences with scores', 'evaluation.data'),
+    'eval-columns': list(
+      'A,B[,C]',
+      'its columns; default: the first two of --columns, or sentence1,sentence2,score',
+      'evaluation.columns',
+    ),
+    'eval-format': text(
+      'FORMAT',
+      'jsonl, csv, tsv or parquet, where its name does not tell',
+      'evaluation.format',
+    ),
+    'eval-header': offSwitch(
+      'the first line of a CSV or TSV file is a row; --eval-columns names its fields',
+      'evaluation.header',
+    ),
+    'eval-fields': list(
+      'A,B,C',
+      'names of all fields of a CSV or TSV file without a header; --eval-columns picks some',
+      'evaluation.header',
+    ),
+    'eval-quoting': text('KIND', 'quotes around its fields: csv, none or auto', 'evaluation.quoting'),
+    'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
+    'checkpoint-every': number('STEPS', 'default: none but the finished model', 'checkpoint.every'),
+    'checkpoint-keep': number('N', 'newest checkpoints to keep; default 2', 'checkpoint.keep'),
+    resume: onOff('go on from the newest checkpoint in --output', 'resume'),
+    'resume-from': text('FOLDER', 'go on from this checkpoint', 'resume'),
   },
 };
 
@@ -316,7 +216,7 @@ function putPrompts(merged: Record<string, unknown>, args: Arguments): void {
   }
 }
 
-function settings(): [string, SettingFlag][] {
+function settings(): [string, Flag][] {
   return Object.values(TRAIN_SECTIONS).flatMap((section) => Object.entries(section));
 }
 

@@ -43,7 +43,7 @@ export const trainCommand: Command = {
             else if (!json) show.event(event);
           },
         }),
-      () => progress.say('Ending after the current chunk. Ctrl-C again ends at once.'),
+      progress,
       () => whatIsLeft(config.output as string),
     ).catch((error: unknown) => {
       throw error instanceof SettingError ? byFlag(error, args, file) : error;

@@ -28,7 +28,7 @@ const HEADER_BYTES = 256;
 export async function openVectorFile(path: string, format: VectorFormat): Promise<VectorFile> {
   const file = await openOutputFile(path);
   const headerOf = format === 'npy' ? npyHeader : format === 'safetensors' ? safetensorsHeader : null;
-  if (headerOf !== null && !file.canGoBack) {
+  if (headerOf !== null && file.writeBeginning === undefined) {
     await file.abandon();
     throw new GradCacheError(
       'INPUT',
@@ -48,7 +48,7 @@ export async function openVectorFile(path: string, format: VectorFormat): Promis
       rows += texts.length;
     },
     async finish(dimension) {
-      if (headerOf !== null) await file.writeBeginning(headerOf(rows, dimension));
+      if (headerOf !== null) await file.writeBeginning?.(headerOf(rows, dimension));
       await file.finish();
     },
     abandon: () => file.abandon(),

@@ -108,10 +108,18 @@ export class Fields {
     return value === undefined ? undefined : new Fields(value, this.at(name));
   }
 
-  /** Throws for a field that is missing. */
-  required<T>(name: string, value: T | undefined, what: string): T {
-    if (value === undefined) throw new SettingError(this.at(name), `is missing: ${what}.`);
+  /** What `read` makes of the object inside this one, which may have no fields but those that it asks for. */
+  section<T>(name: string, read: (fields: Fields) => T): T | undefined {
+    const fields = this.object(name);
+    if (fields === undefined) return undefined;
+    const value = read(fields);
+    fields.done();
     return value;
+  }
+
+  /** Throws for a field that is missing: `fields.count('batch') ?? fields.missing('batch', 'give a size')`. */
+  missing(name: string, what: string): never {
+    throw new SettingError(this.at(name), `is missing: ${what}.`);
   }
 
   /** To be called last: throws for fields that no other call asked for. @param of what the settings are those of */

@@ -103,8 +103,7 @@ function rolesOf(
       roles.set(role, null);
       continue;
     }
-    const token = typedToken(role, value);
-    if (token === undefined) throw unreadable(role, value);
+    const token = requireToken(role, value);
     const text = typeof value === 'string';
     const listed = stated.has(role) ? byContent.get(token.content) : undefined;
     const strips = text && role === 'mask_token' && defaults.maskStripsLeft === true;
@@ -118,21 +117,13 @@ function extraTokens(stated: ReadonlyMap<string, unknown>, defaults: TokenDefaul
   const value = stated.has('extra_special_tokens') ? stated.get('extra_special_tokens') : additional;
   if (value === null || value === undefined) return [];
   if (!Array.isArray(value)) throw unreadable('extra_special_tokens', value);
-  return value.map((each: unknown) => {
-    const token = typedToken('extra_special_tokens', each);
-    if (token === undefined) throw unreadable('extra_special_tokens', each);
-    return token;
-  });
+  return value.map((each: unknown) => requireToken('extra_special_tokens', each));
 }
 
 /** Takes out the keys that name tokens of no role: `image_token: "<image>"`, or an object of names and tokens. */
 function takeNamedTokens(stated: Map<string, unknown>): Map<string, StatedToken> {
   const named = new Map<string, StatedToken>();
-  const take = (key: string, value: unknown) => {
-    const token = typedToken(key, value);
-    if (token === undefined) throw unreadable(key, value);
-    named.set(key, token);
-  };
+  const take = (key: string, value: unknown) => named.set(key, requireToken(key, value));
   for (const [key, value] of stated) {
     if (!isRole(key) && key.endsWith('_token') && typeof value === 'string') {
       take(key, value);
@@ -173,11 +164,7 @@ function mergeSpecialTokensMap(
         all.push(isJsonObject(token) ? typed({ ...token, special: true }) : token);
       stated.set(key, all);
     } else if (key === 'extra_special_tokens' && isJsonObject(value)) {
-      for (const [name, each] of Object.entries(value)) {
-        const token = typedToken(name, each);
-        if (token === undefined) throw unreadable(name, each);
-        named.set(name, token);
-      }
+      for (const [name, each] of Object.entries(value)) named.set(name, requireToken(name, each));
       stated.delete(key);
     } else {
       stated.set(key, isJsonObject(value) ? typed({ ...value, special: true }) : value);
@@ -217,6 +204,12 @@ const typed = (token: Readonly<Record<string, unknown>>) => ({
 function typedToken(key: string, value: unknown): StatedToken | undefined {
   if (typeof value === 'string') return tokenOf(key, { content: value, special: true });
   return isJsonObject(value) && value.__type === 'AddedToken' ? tokenOf(key, value) : undefined;
+}
+
+function requireToken(key: string, value: unknown): StatedToken {
+  const token = typedToken(key, value);
+  if (token === undefined) throw unreadable(key, value);
+  return token;
 }
 
 function tokenOf(key: string, token: Readonly<Record<string, unknown>>): StatedToken {

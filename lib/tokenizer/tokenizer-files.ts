@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../files/file-error.js';
+import { all, only, requireKeys, table } from '../files/key-table.js';
 import { show } from '../options/option-values.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { isJsonObject } from '../files/strict-json.js';
@@ -76,103 +77,45 @@ export function parseTokenizerFiles(companions: ReadonlyMap<string, Uint8Array>)
   return { config, specialTokensMap: read(NAMES.specialTokensMap), addedTokens: read(NAMES.addedTokens) };
 }
 
-/**
- * What happens to a key of tokenizer_config.json: `honoured`; `nothing`, because it changes no token id here nor in
- * transformers; or a test of its value, which refuses what cannot be honoured and says why. A key that is not listed
- * changes nothing in transformers either. Every key is saved again with the model.
- */
-type Treatment = 'honoured' | 'nothing' | ((value: unknown) => string | undefined);
+const OFF = [false, null, []];
 
-const onlyWithout =
-  (reason: string): Treatment =>
-  (value) =>
-    value === null || value === false || (Array.isArray(value) && value.length === 0) ? undefined : reason;
-
-export const TOKENIZER_CONFIG_KEYS: Readonly<Record<string, Treatment>> = {
+/** tokenizer_config.json. Every key is saved again with the model. */
+export const TOKENIZER_CONFIG_KEYS = table({
   // Which class of transformers reads the folder, and the options of that class.
-  tokenizer_class: (value) => (value === null || typeof value === 'string' ? undefined : 'a name is needed'),
-  do_lower_case: 'honoured',
-  strip_accents: 'honoured',
-  tokenize_chinese_chars: 'honoured',
-  add_prefix_space: 'honoured',
+  ...all('read', 'tokenizer_class do_lower_case strip_accents tokenize_chinese_chars add_prefix_space'),
   // Which tokens are never split.
-  bos_token: 'honoured',
-  eos_token: 'honoured',
-  unk_token: 'honoured',
-  sep_token: 'honoured',
-  pad_token: 'honoured',
-  cls_token: 'honoured',
-  mask_token: 'honoured',
-  additional_special_tokens: 'honoured',
-  extra_special_tokens: 'honoured',
-  model_specific_special_tokens: 'honoured',
-  added_tokens_decoder: 'honoured',
-  // Whether the model is told which part of a text a token belongs to.
-  model_input_names: 'honoured',
-  // How much of a text is kept.
-  model_max_length: 'honoured',
-  max_len: 'honoured',
-  truncation_side: (value) =>
-    value === 'left' || value === 'right' ? undefined : '"left" or "right" is needed',
+  ...all('read', 'bos_token eos_token unk_token sep_token pad_token cls_token mask_token'),
+  ...all('read', 'additional_special_tokens extra_special_tokens model_specific_special_tokens'),
+  ...all('read', 'added_tokens_decoder'),
+  // Whether the model is told which part of a text a token belongs to, and how much of a text is kept.
+  ...all('read', 'model_input_names model_max_length max_len'),
+  truncation_side: only('Name the side that is cut off, "left" or "right".', 'right', 'left'),
   // What only the reading of another tokenizer, or of tokenizer.json by other means, could honour.
-  split_special_tokens: onlyWithout('special tokens in a text would have to be split; set it to false'),
-  fix_mistral_regex: onlyWithout('it replaces the pre-tokenizer; set it to false'),
-  trust_remote_code: onlyWithout('code of the folder is not run; set it to false'),
-  init_inputs: onlyWithout('unnamed arguments of a tokenizer class are not supported; remove it'),
-  processor_class: onlyWithout('only tokenizers are supported, no processors; set it to null'),
-  fast_tokenizer_files: (value) =>
-    JSON.stringify(value) === '["tokenizer.json"]'
-      ? undefined
-      : 'one tokenizer.json for all versions is needed; remove it',
-  tokenizer_object: onlyWithout('tokenizer.json is needed instead'),
-  _spm_precompiled_charsmap: onlyWithout('tokenizer.json holds the map; remove it'),
-  gguf_file: onlyWithout('tokenizer.json is needed instead'),
+  split_special_tokens: only('Special tokens in a text would have to be split.', ...OFF),
+  fix_mistral_regex: only('It replaces the pre-tokenizer.', ...OFF),
+  trust_remote_code: only('Code of the folder is not run.', ...OFF),
+  init_inputs: only('Unnamed arguments of a tokenizer class are not supported: remove it.', ...OFF),
+  processor_class: only('Tokenizers alone are supported, no processors.', ...OFF),
+  fast_tokenizer_files: only('One tokenizer.json serves all versions: remove it.', ['tokenizer.json']),
+  ...all(only('tokenizer.json is needed instead.', ...OFF), 'tokenizer_object gguf_file'),
+  _spm_precompiled_charsmap: only('tokenizer.json holds the map: remove it.', ...OFF),
   // Decoding, chats, padding (there is none here), paths, and options of tokenizers without a tokenizer.json.
-  add_bos_token: 'nothing',
-  add_eos_token: 'nothing',
-  auto_map: 'nothing',
-  backend: 'nothing',
-  chat_control_tokens: 'nothing',
-  chat_template: 'nothing',
-  clean_up_tokenization_spaces: 'nothing',
-  clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output: 'nothing',
-  device_map: 'nothing',
-  do_basic_tokenize: 'nothing',
-  errors: 'nothing',
-  files_loaded: 'nothing',
-  is_local: 'nothing',
-  keep_accents: 'nothing',
-  legacy: 'nothing',
-  local_files_only: 'nothing',
-  max_length: 'nothing',
-  merges_file: 'nothing',
-  name_or_path: 'nothing',
-  never_split: 'nothing',
-  pad_to_multiple_of: 'nothing',
-  pad_token_type_id: 'nothing',
-  padding_side: 'nothing',
-  response_schema: 'nothing',
-  response_template: 'nothing',
-  sp_model_kwargs: 'nothing',
-  spaces_between_special_tokens: 'nothing',
-  special_tokens_map_file: 'nothing',
-  stride: 'nothing',
-  tokenizer_file: 'nothing',
-  tokenizer_type: 'nothing',
-  trim_offsets: 'nothing',
-  truncation_strategy: 'nothing',
-  use_fast: 'nothing',
-  verbose: 'nothing',
-  vocab_file: 'nothing',
-  wordpieces_prefix: 'nothing',
-};
+  ...all('kept', 'add_bos_token add_eos_token auto_map backend chat_control_tokens chat_template'),
+  ...all('kept', 'clean_up_tokenization_spaces device_map do_basic_tokenize errors files_loaded is_local'),
+  ...all('kept', 'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output keep_accents'),
+  ...all('kept', 'legacy local_files_only max_length merges_file name_or_path never_split'),
+  ...all('kept', 'pad_to_multiple_of pad_token_type_id padding_side response_schema response_template'),
+  ...all('kept', 'sp_model_kwargs spaces_between_special_tokens special_tokens_map_file stride'),
+  ...all('kept', 'tokenizer_file tokenizer_type trim_offsets truncation_strategy use_fast verbose'),
+  ...all('kept', 'vocab_file wordpieces_prefix'),
+});
 
 function checkTokenizerConfig(config: JsonObject): void {
-  for (const [key, value] of Object.entries(config)) {
-    const treatment = Object.hasOwn(TOKENIZER_CONFIG_KEYS, key) ? TOKENIZER_CONFIG_KEYS[key] : undefined;
-    const reason = typeof treatment === 'function' ? treatment(value) : undefined;
-    if (reason !== undefined) {
-      throw new GradCacheError('CHECKPOINT', `tokenizer_config.json: ${key} is ${show(value)}; ${reason}.`);
-    }
-  }
+  requireKeys(NAMES.config, config, TOKENIZER_CONFIG_KEYS);
+  const { tokenizer_class: named = null } = config;
+  if (named !== null && typeof named !== 'string')
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `${NAMES.config}: tokenizer_class is ${show(named)}; a name is needed.`,
+    );
 }

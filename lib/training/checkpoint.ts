@@ -145,33 +145,27 @@ function readState(value: unknown, path: string): TrainerState {
   try {
     const fields = new Fields(value, path);
     const format = fields.count('format');
-    if (format === undefined || format > FORMAT) {
-      throw new GradCacheError(
-        'CHECKPOINT',
-        `${path} has format ${format}; this version reads formats 1 to ${FORMAT}.`,
-      );
-    }
-    const step = fields.required(
-      'step',
-      fields.number('step', { from: 0, whole: true }),
-      'the file is damaged',
-    );
-    const order = fields.required('order', readObject(fields, 'order'), 'the file is damaged');
+    if (format === undefined || format > FORMAT)
+      throw new Error(`${path} has format ${format}; this version reads formats 1 to ${FORMAT}.`);
     const chunk = readChunkState(fields.object('chunk'));
     const config = readObject(fields, 'config');
     const read = readRows(fields.object('read'));
     if (format > 1 && (config === undefined || read === undefined))
-      throw new GradCacheError('CHECKPOINT', `${path} lacks config or read: the file is damaged.`);
+      throw new Error(`${path} lacks config or read: the file is damaged.`);
     return {
-      step,
-      order,
-      ...(config === undefined ? {} : { config }),
-      ...(read === undefined ? {} : { read }),
-      ...(chunk === undefined ? {} : { chunk }),
+      step: fields.number('step', { from: 0, whole: true }) ?? damaged(fields, 'step'),
+      order: readObject(fields, 'order') ?? damaged(fields, 'order'),
+      config,
+      read,
+      chunk,
     };
   } catch (error) {
     throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
   }
+}
+
+function damaged(fields: Fields, name: string): never {
+  return fields.missing(name, 'the file is damaged');
 }
 
 function readObject(fields: Fields, name: string): Record<string, unknown> | undefined {
@@ -181,17 +175,16 @@ function readObject(fields: Fields, name: string): Record<string, unknown> | und
 
 function readRows(fields: Fields | undefined): RowsRead | undefined {
   if (fields === undefined) return undefined;
-  const damaged = 'the file is damaged';
   return {
-    rows: fields.required('rows', fields.count('rows'), damaged),
-    sha256: fields.required('sha256', fields.string('sha256'), damaged),
-    all: fields.required('all', fields.boolean('all'), damaged),
+    rows: fields.count('rows') ?? damaged(fields, 'rows'),
+    sha256: fields.string('sha256') ?? damaged(fields, 'sha256'),
+    all: fields.boolean('all') ?? damaged(fields, 'all'),
   };
 }
 
 function readChunkState(fields: Fields | undefined): ChunkState | undefined {
   if (fields === undefined) return undefined;
-  const device = fields.required('device', fields.string('device'), 'the file is damaged');
+  const device = fields.string('device') ?? damaged(fields, 'device');
   const [asked, size] = ['asked', 'size'].map((name) => fields.raw(name)) as [ChunkSize, FixedChunkSize];
   requireChunkSize(size);
   return { asked, device, size };

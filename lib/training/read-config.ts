@@ -30,28 +30,23 @@ export function readTrainConfig(value: unknown, path = 'config') {
   }
   const config = {
     model: readModel(fields),
-    data: fields.required(
-      'data',
-      fields.strings('data'),
-      'give the path of a file of pairs, or a list of them',
-    ),
+    data:
+      fields.strings('data') ?? fields.missing('data', 'give the path of a file of pairs, or a list of them'),
     /** Undefined where none are named: then the data tells which there are. */
     columns: named,
     format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
-    output: fields.required('output', fields.string('output'), 'give a folder for the results'),
-    batch: fields.required(
-      'batch',
-      fields.number('batch', { from: 2, whole: true }),
-      'give the number of pairs in a batch',
-    ),
+    output: readOutput(fields),
+    batch:
+      fields.number('batch', { from: 2, whole: true }) ??
+      fields.missing('batch', 'give the number of pairs in a batch'),
     chunk: readChunk(fields),
     retain: readRetain(fields),
     loss,
     optimizer: readOptimizer(section(fields, 'optimizer')),
-    schedule: readSchedule(fields.object('schedule')),
+    schedule: readSchedule(section(fields, 'schedule')),
     epochs: steps === undefined ? (epochs ?? 1) : undefined,
     steps,
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,
@@ -61,9 +56,9 @@ export function readTrainConfig(value: unknown, path = 'config') {
     precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { from: 0, to: 0.99 }),
-    prompts: readPrompts(fields.object('prompts'), named),
-    evaluation: readEvaluation(fields.object('evaluation'), columns),
-    checkpoint: readCheckpoint(fields.object('checkpoint')),
+    prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named)) ?? {},
+    evaluation: fields.section('evaluation', (held) => readEvaluation(held, columns)),
+    checkpoint: fields.section('checkpoint', readCheckpoint),
     resume: readResume(fields),
   } satisfies TrainConfig;
   fields.done();
@@ -90,32 +85,32 @@ export function readPlace(value: unknown): GivenConfig {
   const fields = new Fields(settings, 'config');
   return {
     settings,
-    output: fields.required('output', fields.string('output'), 'give a folder for the results'),
+    output: readOutput(fields),
     resume: readResume(fields),
   };
 }
 
+function readOutput(fields: Fields): string {
+  return fields.string('output') ?? fields.missing('output', 'give a folder for the results');
+}
+
 function readModel(fields: Fields): string | NewModel {
-  const value = fields.required(
-    'model',
-    fields.raw('model'),
-    'give a model folder, or { config, tokenizer }',
+  if (typeof fields.raw('model') === 'string') return fields.string('model') as string;
+  return (
+    fields.section('model', readNewModel) ??
+    fields.missing('model', 'give a model folder, or { config, tokenizer }')
   );
-  if (typeof value === 'string') return fields.string('model') as string;
-  const model = fields.object('model') as Fields;
-  const config = model.required(
-    'config',
-    model.raw('config'),
-    'give a transformers config or the path of one',
-  );
-  const made: NewModel = {
-    config: typeof config === 'string' ? config : checkObject(config, model.at('config')),
-    tokenizer: model.required('tokenizer', model.string('tokenizer'), 'give the path of a tokenizer.json'),
-    pooling: model.oneOf('pooling', ['mean', 'cls', 'max', 'last']) ?? 'mean',
-    normalize: model.boolean('normalize') ?? true,
+}
+
+function readNewModel(fields: Fields): NewModel {
+  const config =
+    fields.raw('config') ?? fields.missing('config', 'give a transformers config or the path of one');
+  return {
+    config: typeof config === 'string' ? config : checkObject(config, fields.at('config')),
+    tokenizer: fields.string('tokenizer') ?? fields.missing('tokenizer', 'give the path of a tokenizer.json'),
+    pooling: fields.oneOf('pooling', ['mean', 'cls', 'max', 'last']) ?? 'mean',
+    normalize: fields.boolean('normalize') ?? true,
   };
-  model.done();
-  return made;
 }
 
 function checkObject(value: unknown, path: string): Readonly<Record<string, unknown>> {
@@ -128,14 +123,14 @@ function readHeader(fields: Fields): boolean | readonly string[] | undefined {
 }
 
 function readChunk(fields: Fields): NonNullable<TrainConfig['chunk']> {
-  const value = fields.raw('chunk');
-  if (value === undefined || value === 'auto') return 'auto';
+  const value = fields.raw('chunk') ?? 'auto';
+  if (value === 'auto') return value;
   if (typeof value !== 'object')
     throw refuse(fields.at('chunk'), value, '"auto", { sequences } or { tokens }');
-  const chunk = fields.object('chunk') as Fields;
-  const sequences = chunk.count('sequences');
-  const tokens = chunk.count('tokens');
-  chunk.done();
+  const { sequences, tokens } = fields.section('chunk', (chunk) => ({
+    sequences: chunk.count('sequences'),
+    tokens: chunk.count('tokens'),
+  }))!;
   if (sequences !== undefined && tokens === undefined) return { sequences };
   if (tokens !== undefined && sequences === undefined) return { tokens };
   throw refuse(fields.at('chunk'), value, 'one of { sequences } and { tokens }');
@@ -153,14 +148,9 @@ function readShuffle(fields: Fields): boolean | { buffer: number } {
   const value = fields.raw('shuffle') ?? true;
   if (typeof value === 'boolean') return value;
   if (typeof value !== 'object') throw refuse(fields.at('shuffle'), value, 'true, false or { buffer: rows }');
-  const shuffle = fields.object('shuffle') as Fields;
-  const buffer = shuffle.required(
-    'buffer',
-    shuffle.count('buffer'),
-    'give the number of rows held in memory',
-  );
-  shuffle.done();
-  return { buffer };
+  return fields.section('shuffle', (shuffle) => ({
+    buffer: shuffle.count('buffer') ?? shuffle.missing('buffer', 'give the number of rows held in memory'),
+  }))!;
 }
 
 function readDevice(fields: Fields): string {
@@ -174,21 +164,13 @@ function section(fields: Fields, name: string): Fields {
   return fields.object(name) ?? new Fields({}, fields.at(name));
 }
 
-function readSchedule(fields: Fields | undefined) {
-  const warmup = fields?.number('warmup', { from: 0 }) ?? 0.1;
-  if (warmup > 1 && !Number.isInteger(warmup)) {
-    throw refuse(
-      fields?.at('warmup') ?? 'warmup',
-      warmup,
-      'a whole number of steps, or a part of all steps below 1',
-    );
-  }
-  const schedule = {
-    kind: fields?.oneOf('kind', ['linear', 'cosine', 'constant']) ?? ('linear' as const),
-    warmup,
-  };
-  fields?.done();
-  return schedule;
+function readSchedule(fields: Fields) {
+  const kind = fields.oneOf('kind', ['linear', 'cosine', 'constant']) ?? 'linear';
+  const warmup = fields.number('warmup', { from: 0 }) ?? 0.1;
+  if (warmup > 1 && !Number.isInteger(warmup))
+    throw refuse(fields.at('warmup'), warmup, 'a whole number of steps, or a part of all steps below 1');
+  fields.done();
+  return { kind, warmup };
 }
 
 /** Hard negatives are named as JSON arrays name them, and as datasets for sentence-transformers do. */
@@ -196,10 +178,9 @@ export const NEGATIVE = /^negative(_?\d+)?$/;
 
 /** @param columns undefined where the configuration names none: negatives that the data turns out to have can be named */
 function readPrompts(
-  fields: Fields | undefined,
+  fields: Fields,
   columns: readonly string[] | undefined,
 ): Readonly<Record<string, string | Required<PromptWords>>> {
-  if (fields === undefined) return {};
   const prompts: Record<string, string | Required<PromptWords>> = {};
   const known = columns ?? [...DEFAULT_COLUMNS, ...fields.names().filter((name) => NEGATIVE.test(name))];
   for (const [place, column] of known.entries()) {
@@ -210,53 +191,42 @@ function readPrompts(
     prompts[column] =
       typeof value === 'string'
         ? (fields.string(column) as string)
-        : readWords(fields.object(column) as Fields, place === 0 ? 'query' : 'document');
+        : fields.section(column, (words) => readWords(words, place === 0 ? 'query' : 'document'))!;
   }
-  fields.done();
   return prompts;
 }
 
 function readWords(fields: Fields, name: string): Required<PromptWords> {
-  const words = {
-    prefix: fields.required(
-      'prefix',
-      fields.string('prefix'),
-      'give the words to put before the texts of the column',
-    ),
+  return {
+    prefix:
+      fields.string('prefix') ??
+      fields.missing('prefix', 'give the words to put before the texts of the column'),
     name: fields.string('name') ?? name,
   };
-  fields.done();
-  return words;
 }
 
 /** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
-function readEvaluation(fields: Fields | undefined, trained: readonly string[]) {
-  if (fields === undefined) return undefined;
+function readEvaluation(fields: Fields, trained: readonly string[]) {
   const task = fields.oneOf('task', ['retrieval', 'sts']) ?? 'retrieval';
   const columns =
     fields.strings('columns') ?? (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : trained.slice(0, 2));
   const needed = task === 'sts' ? 3 : 2;
   if (columns.length !== needed)
     throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
-  const evaluation = {
+  return {
     task,
-    data: fields.required('data', fields.string('data'), 'give the path of a file'),
+    data: fields.string('data') ?? fields.missing('data', 'give the path of a file'),
     columns,
     format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
     every: fields.count('every'),
   };
-  fields.done();
-  return evaluation;
 }
 
-function readCheckpoint(fields: Fields | undefined) {
-  if (fields === undefined) return undefined;
-  const every = fields.required('every', fields.count('every'), 'give the steps between two checkpoints');
-  const checkpoint = { every, keep: fields.count('keep') ?? 2 };
-  fields.done();
-  return checkpoint;
+function readCheckpoint(fields: Fields) {
+  const every = fields.count('every') ?? fields.missing('every', 'give the steps between two checkpoints');
+  return { every, keep: fields.count('keep') ?? 2 };
 }
 
 function readResume(fields: Fields): boolean | string {

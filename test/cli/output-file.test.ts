@@ -25,7 +25,7 @@ import { temporaryFolder } from '../training/support.js';
 async function write(path: string, text: string): Promise<void> {
   const file = await openOutputFile(path);
   await file.write(Buffer.from(`-${text.slice(1)}`));
-  await file.writeBeginning(Buffer.from(text.slice(0, 1)));
+  await file.writeBeginning!(Buffer.from(text.slice(0, 1)));
   await file.finish();
 }
 
