@@ -11,11 +11,6 @@ export interface Best {
   readonly documents: Tensor;
 }
 
-export function disposeBest({ scores, documents }: Best): void {
-  scores.dispose();
-  documents.dispose();
-}
-
 /**
  * Those of one tile that are among the best `k` of each query, by position.
  *
@@ -25,10 +20,10 @@ export function disposeBest({ scores, documents }: Best): void {
 export function bestOf(scores: Tensor, offset: number, k: number): Promise<Best> {
   return inWorkspace(async (space) => {
     const places = await placesOf(scores, Math.min(k, scores.shape[1] as number), space);
-    return {
-      scores: space.keep(await space.call('aten::gather', scores, 1, places)),
-      documents: space.keep(await positions(places, offset, space)),
-    };
+    return space.keep({
+      scores: await space.call('aten::gather', scores, 1, places),
+      documents: await positions(places, offset, space),
+    });
   });
 }
 
@@ -41,10 +36,10 @@ export function bestOf(scores: Tensor, offset: number, k: number): Promise<Best>
 export function bestOfPairs(pairs: RowPairs, scores: Tensor, offset: number): Promise<Best> {
   return inWorkspace(async (space) => {
     const places = await inRows(pairs, pairs.second, 0, space);
-    return {
-      scores: space.keep(await inRows(pairs, scores, -Infinity, space)),
-      documents: space.keep(await positions(places, offset, space)),
-    };
+    return space.keep({
+      scores: await inRows(pairs, scores, -Infinity, space),
+      documents: await positions(places, offset, space),
+    });
   });
 }
 
@@ -53,31 +48,23 @@ export function bestOfPairs(pairs: RowPairs, scores: Tensor, offset: number): Pr
  *
  * @param before the best so far: their documents all come before those of `found`
  */
-export async function merge(before: Best | null, found: Best, k: number): Promise<Best> {
-  try {
-    return await inWorkspace(async (space) => {
-      const lists = before === null ? [found] : [before, found];
-      const join = (tensors: Tensor[]): Promise<Tensor> => space.call('aten::cat', tensors, 1);
-      const scores = await join(lists.map((list) => list.scores));
-      const documents = await join(lists.map((list) => list.documents));
-      const [sorted, order] = await space.callTwo('aten::sort.stable', scores, {
-        stable: true,
-        dim: 1,
-        descending: true,
-      });
-      const keep = Math.min(k, scores.shape[1] as number);
-      const top = await space.call('aten::narrow', order, 1, 0, keep);
-      const best = await space.call('aten::narrow', sorted, 1, 0, keep);
-      return {
-        // Not a view: that would hold all of what was sorted.
-        scores: space.keep(await space.call('aten::clone', best)),
-        documents: space.keep(await space.call('aten::gather', documents, 1, top)),
-      };
+export function merge(before: Best | null, found: Best, k: number): Promise<Best> {
+  return inWorkspace(async (space) => {
+    const lists = space.note(before === null ? [found] : [before, found]);
+    const join = (tensors: Tensor[]): Promise<Tensor> => space.call('aten::cat', tensors, 1);
+    const scores = await join(lists.map((list) => list.scores));
+    const documents = await join(lists.map((list) => list.documents));
+    const how = { stable: true, dim: 1, descending: true };
+    const [sorted, order] = await space.callTwo('aten::sort.stable', scores, how);
+    const keep = Math.min(k, scores.shape[1] as number);
+    const top = await space.call('aten::narrow', order, 1, 0, keep);
+    const best = await space.call('aten::narrow', sorted, 1, 0, keep);
+    return space.keep({
+      // Not a view: that would hold all of what was sorted.
+      scores: await space.call('aten::clone', best),
+      documents: await space.call('aten::gather', documents, 1, top),
     });
-  } finally {
-    if (before !== null) disposeBest(before);
-    disposeBest(found);
-  }
+  });
 }
 
 /** The places of the best scores of each row, `[n, keep]`, in order; of equal ones the first. */

@@ -3,7 +3,7 @@ import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { bestOf, bestOfPairs, type Best } from './best.js';
 import type { RowPairs } from './row-pairs.js';
-import { compareRows, disposeRows, scoreAll, scoreListed } from './similarity.js';
+import { compareRows, scoreAll, scoreListed } from './similarity.js';
 import type { ComparedRows, PartsBuffer } from './similarity.js';
 import { callNumber, inWorkspace } from './workspace.js';
 import type { Workspace } from './workspace.js';
@@ -14,23 +14,21 @@ export class DocumentTile {
   readonly #offset: number;
   readonly #similarity: Similarity;
   readonly #buffer: PartsBuffer;
+  readonly #space: Workspace;
   /** All rows, once they are needed. */
   #exact: ComparedRows | null = null;
 
   /**
    * @param rows `[documents, d]`
    * @param offset the position of the first document
-   * @param buffer used until the tile is disposed
+   * @param buffer, space used for as long as the tile is
    */
-  constructor(rows: Tensor, offset: number, similarity: Similarity, buffer: PartsBuffer) {
+  constructor(rows: Tensor, offset: number, similarity: Similarity, buffer: PartsBuffer, space: Workspace) {
     this.#rows = rows;
     this.#offset = offset;
     this.#similarity = similarity;
     this.#buffer = buffer;
-  }
-
-  dispose(): void {
-    if (this.#exact !== null) disposeRows(this.#exact);
+    this.#space = space;
   }
 
   /**
@@ -42,7 +40,7 @@ export class DocumentTile {
    */
   bestFor(queries: Tensor, firstQuery: number, k: number): Promise<Best> {
     return inWorkspace(async (space) => {
-      const first = await noted(compareRows(queries, this.#similarity, 'first'), space);
+      const first = space.note(await compareRows(queries, this.#similarity, 'first'));
       const scores = space.note(await scoreAll(first, await this.#allRows(), this.#similarity));
       await requireFinite(scores, firstQuery, this.#offset);
       return bestOf(scores, this.#offset, k);
@@ -52,7 +50,7 @@ export class DocumentTile {
   /** The documents of some pairs, of which there is one at least. All of their scores are finite. */
   bestOfPairs(queries: Tensor, pairs: RowPairs): Promise<Best> {
     return inWorkspace(async (space) => {
-      const first = await noted(compareRows(queries, this.#similarity, 'first'), space);
+      const first = space.note(await compareRows(queries, this.#similarity, 'first'));
       const [second, places] = await this.#rowsOf(pairs, space);
       const scores = space.note(await scoreListed(first, second, { ...pairs, second: places }));
       return bestOfPairs(pairs, scores, this.#offset);
@@ -70,21 +68,15 @@ export class DocumentTile {
     }
     const rows = await space.call('aten::index_select', this.#rows, 0, used);
     return [
-      await noted(compareRows(rows, this.#similarity, 'second'), space),
+      space.note(await compareRows(rows, this.#similarity, 'second')),
       await space.call('aten::searchsorted.Tensor', used, pairs.second),
     ];
   }
 
   async #allRows(): Promise<ComparedRows> {
-    return (this.#exact ??= await compareRows(this.#rows, this.#similarity, 'second', this.#buffer));
+    this.#exact ??= this.#space.note(await compareRows(this.#rows, this.#similarity, 'second', this.#buffer));
+    return this.#exact;
   }
-}
-
-async function noted(rows: Promise<ComparedRows>, space: Workspace): Promise<ComparedRows> {
-  const { parts, weights } = await rows;
-  space.note(parts);
-  if (weights !== null) space.note(weights);
-  return { parts, weights };
 }
 
 async function requireFinite(scores: Tensor, firstQuery: number, firstDocument: number): Promise<void> {

@@ -38,23 +38,18 @@ export function roughRows(rows: Tensor, similarity: Similarity): Promise<RoughRo
     const values = (await lengths.values()) as Float32Array;
     if (!values.every((length) => length >= SHORTEST && length <= LONGEST)) return null;
     if (similarity === 'cosine') {
-      return {
-        rows: space.keep(await space.call('aten::div.Tensor', single, lengths)),
-        lengths: space.keep(await space.call('aten::ones_like', lengths, { dtype: 'float64' })),
+      return space.keep({
+        rows: await space.call('aten::div.Tensor', single, lengths),
+        lengths: await space.call('aten::ones_like', lengths, { dtype: 'float64' }),
         longest: 1,
-      };
+      });
     }
-    return {
-      rows: space.keep(single),
-      lengths: space.keep(await space.call('aten::to.dtype', lengths, 'float64')),
+    return space.keep({
+      rows: single,
+      lengths: await space.call('aten::to.dtype', lengths, 'float64'),
       longest: values.reduce((most, length) => Math.max(most, length), 0),
-    };
+    });
   });
-}
-
-export function disposeRough({ rows, lengths }: RoughRows): void {
-  rows.dispose();
-  lengths.dispose();
 }
 
 /** How far a rough score may be from the exact one, for rows of length 1. */

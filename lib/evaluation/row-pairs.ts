@@ -27,18 +27,6 @@ export async function pairsKept(pairs: RowPairs, mask: Tensor, space: Workspace)
   return { first, second, counts: await countsOf(first, pairs.counts.length, space) };
 }
 
-/** Leaves pairs to another workspace. */
-export function keepPairs(pairs: RowPairs, space: Workspace): RowPairs {
-  space.keep(pairs.first);
-  space.keep(pairs.second);
-  return pairs;
-}
-
-export function disposePairs({ first, second }: RowPairs): void {
-  first.dispose();
-  second.dispose();
-}
-
 /**
  * Values of pairs as rows of one width, a row for each row of the first. Where one has fewer pairs than another, `rest`
  * follows.

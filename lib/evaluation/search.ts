@@ -4,12 +4,12 @@ import { checkKnown } from '../options/known-options.js';
 import { call } from '../tensor/operators.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import { Tensor } from '../tensor/tensor.js';
-import { disposeBest, merge, type Best } from './best.js';
+import { merge, type Best } from './best.js';
 import { DocumentTile } from './document-tile.js';
-import { disposeRough, roughRows } from './rough-rows.js';
-import { disposePairs } from './row-pairs.js';
+import { roughRows } from './rough-rows.js';
 import { Shortlist } from './shortlist.js';
 import { PartsBuffer } from './similarity.js';
+import { disposeAll, inWorkspace } from './workspace.js';
 
 /** Settings of {@link search}. */
 export interface SearchOptions {
@@ -83,7 +83,7 @@ export async function search(
     return await toRanking(best as Best[], rows, Math.min(k, seen));
   } finally {
     buffer.dispose();
-    for (const entry of best) if (entry !== null) disposeBest(entry);
+    disposeAll(best);
   }
 
   /** Quick rough scores tell first which documents can be among the best, so that exact ones are computed for those only. */
@@ -100,51 +100,40 @@ export async function search(
     }
   }
 
-  async function listTile(lists: readonly Shortlist[], part: Tensor): Promise<void> {
-    const documents = await roughRows(part, similarity).finally(() => part.dispose());
-    try {
+  function listTile(lists: readonly Shortlist[], part: Tensor): Promise<void> {
+    return inWorkspace(async (space) => {
+      const documents = space.note(await roughRows(space.note(part), similarity));
       for (const [index, list] of lists.entries()) {
-        const some = narrowed(queries, tiles[index] as Range);
-        const rough = await roughRows(some, similarity).finally(() => some.dispose());
-        try {
-          await list.add(rough, documents);
-        } finally {
-          if (rough !== null) disposeRough(rough);
-        }
+        await inWorkspace(async (inner) => {
+          const some = inner.note(narrowed(queries, tiles[index] as Range));
+          await list.add(inner.note(await roughRows(some, similarity)), documents);
+        });
       }
-    } finally {
-      if (documents !== null) disposeRough(documents);
-    }
+    });
   }
 
   /** @param offset the position of the first document of the tile */
-  async function scoreTile(
+  function scoreTile(
     lists: readonly Shortlist[],
     number: number,
     part: Tensor,
     offset: number,
   ): Promise<void> {
-    const tile = new DocumentTile(part, offset, similarity, buffer);
-    try {
+    return inWorkspace(async (space) => {
+      const tile = new DocumentTile(space.note(part), offset, similarity, buffer, space);
       for (const [index, list] of lists.entries()) {
         const range = tiles[index] as Range;
-        const some = narrowed(queries, range);
-        const pairs = await list.take(number);
-        try {
-          if (pairs?.first.shape[0] === 0) continue;
+        await inWorkspace(async (inner) => {
+          const pairs = inner.note(await list.take(number));
+          if (pairs?.first.shape[0] === 0) return;
+          const some = inner.note(narrowed(queries, range));
           const found = await (pairs === null
             ? tile.bestFor(some, range[0], k)
             : tile.bestOfPairs(some, pairs));
           best[index] = await merge(best[index] ?? null, found, k);
-        } finally {
-          some.dispose();
-          if (pairs !== null) disposePairs(pairs);
-        }
+        });
       }
-    } finally {
-      tile.dispose();
-      part.dispose();
-    }
+    });
   }
 }
 

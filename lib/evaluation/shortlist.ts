@@ -1,8 +1,8 @@
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { marginOf, type RoughRows } from './rough-rows.js';
-import { disposePairs, inRows, keepPairs, pairsKept, pairsWhere, type RowPairs } from './row-pairs.js';
-import { inWorkspace } from './workspace.js';
+import { inRows, pairsKept, pairsWhere, type RowPairs } from './row-pairs.js';
+import { disposeAll, inWorkspace } from './workspace.js';
 import type { Workspace } from './workspace.js';
 
 /** If more than one in this many pairs is listed, computing all scores is faster. */
@@ -32,8 +32,7 @@ export class Shortlist {
   }
 
   dispose(): void {
-    this.#floor?.dispose();
-    for (const listed of this.#tiles) if (listed !== null) disposeListed(listed);
+    disposeAll([this.#floor, this.#tiles]);
   }
 
   /** Adds a tile; null for rows that cannot be compared roughly, whose pairs all have to be scored. */
@@ -70,10 +69,9 @@ export class Shortlist {
       const bar = await space.call('aten::index_select', lowest, 0, listed.pairs.first);
       const kept = await space.call('aten::ge.Tensor', listed.highest, bar);
       const highest = await space.call('aten::masked_select', listed.highest, kept);
-      const pairs = await pairsKept(listed.pairs, kept, space);
-      return { pairs: keepPairs(pairs, space), highest: space.keep(highest) };
+      return space.keep({ pairs: await pairsKept(listed.pairs, kept, space), highest });
     });
-    disposeListed(listed);
+    disposeAll(listed);
   }
 
   async #list(queries: RoughRows, documents: RoughRows): Promise<Listed | null> {
@@ -95,19 +93,15 @@ export class Shortlist {
       if (pairs === null) return null;
 
       const begin = await space.call('aten::mul.Scalar', pairs.first, columns);
-      const rough = await space.call(
-        'aten::take',
-        scores,
-        await space.call('aten::add_.Tensor', begin, pairs.second),
-      );
+      const places = await space.call('aten::add_.Tensor', begin, pairs.second);
+      const rough = await space.call('aten::take', scores, places);
       const byQuery = space.view('aten::reshape', margins, [-1]);
       const margin = await space.call('aten::index_select', byQuery, 0, pairs.first);
       if (few !== null) {
         const least = await space.call('aten::sub.Tensor', rough, margin);
         await this.#raise(await inRows(pairs, least, -Infinity, space));
       }
-      const highest = await space.call('aten::add.Tensor', rough, margin);
-      return { pairs: keepPairs(pairs, space), highest: space.keep(highest) };
+      return space.keep({ pairs, highest: await space.call('aten::add.Tensor', rough, margin) });
     });
   }
 
@@ -136,9 +130,4 @@ export class Shortlist {
   #lowest(space: Workspace): Promise<Tensor> {
     return space.call('aten::amin', this.#floor, [1], true);
   }
-}
-
-function disposeListed({ pairs, highest }: Listed): void {
-  disposePairs(pairs);
-  highest.dispose();
 }

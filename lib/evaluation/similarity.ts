@@ -64,7 +64,7 @@ export function compareRows(
   return inWorkspace(async (space) => {
     const double = { dtype: 'float64', device: rows.device };
     if (!isProduct(similarity)) {
-      return { parts: space.keep(await space.call('aten::to.dtype_layout', rows, double)), weights: null };
+      return space.keep({ parts: await space.call('aten::to.dtype_layout', rows, double), weights: null });
     }
     const [count, width] = rows.shape as [number, number];
     const memory = await (buffer === undefined
@@ -86,7 +86,7 @@ export function compareRows(
       });
       weights.push(space.note(weight));
     }
-    return { parts: space.keep(parts), weights: space.keep(await space.call('aten::cat', weights, 0)) };
+    return space.keep({ parts, weights: await space.call('aten::cat', weights, 0) });
   });
 }
 
@@ -239,11 +239,6 @@ export function scorePairs(
     const scores = await space.call('aten::mul_.Tensor', sums, weights);
     return space.keep(await space.call('aten::reshape', scores, [-1]));
   });
-}
-
-export function disposeRows({ parts, weights }: ComparedRows): void {
-  parts.dispose();
-  weights?.dispose();
 }
 
 /** Whether a similarity is a product of the rows, not a distance between them. */

@@ -14,7 +14,8 @@ import { pearson, spearman } from './correlation.js';
 import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { EncodedTexts } from './encoded-texts.js';
 import { requireEncoder } from './retrieval-checks.js';
-import { chooseSimilarity, compareRows, disposeRows, scorePairs } from './similarity.js';
+import { chooseSimilarity, compareRows, scorePairs } from './similarity.js';
+import { inWorkspace } from './workspace.js';
 
 /** Pairs of sentences and how alike people found them, on any scale. */
 export interface StsTask {
@@ -87,25 +88,14 @@ export async function evaluateSts(
 }
 
 /** Similarities of the rows of two tensors, which are disposed. */
-async function similarities(
-  [left, right]: readonly [Tensor, Tensor],
-  similarity: Similarity,
-): Promise<Float64Array> {
-  try {
-    const first = await compareRows(left, similarity, 'first');
-    const second = await compareRows(right, similarity, 'second');
-    const scores = await scorePairs(first, second, similarity);
-    disposeRows(first);
-    disposeRows(second);
-    try {
-      return (await scores.values()) as Float64Array;
-    } finally {
-      scores.dispose();
-    }
-  } finally {
-    left.dispose();
-    right.dispose();
-  }
+function similarities(sides: readonly [Tensor, Tensor], similarity: Similarity): Promise<Float64Array> {
+  return inWorkspace(async (space) => {
+    const [left, right] = space.note(sides);
+    const first = space.note(await compareRows(left, similarity, 'first'));
+    const second = space.note(await compareRows(right, similarity, 'second'));
+    const scores = space.note(await scorePairs(first, second, similarity));
+    return (await scores.values()) as Float64Array;
+  });
 }
 
 function checkTask(task: StsTask): void {

@@ -1,5 +1,5 @@
 import { call, callAsync } from '../tensor/operators.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /** Runs `work` and then frees the tensors that it made in its workspace, but for those that it keeps. */
 export async function inWorkspace<T>(work: (space: Workspace) => Promise<T>): Promise<T> {
@@ -30,22 +30,32 @@ export class Workspace {
     return this.note(call(name, ...args));
   }
 
-  /** Notes a tensor that is made elsewhere. */
-  note(tensor: Tensor): Tensor {
-    this.#tensors.add(tensor);
-    return tensor;
+  /** Notes tensors that are made elsewhere: one, or those of a record. */
+  note<T>(held: T): T {
+    for (const tensor of tensorsIn(held)) this.#tensors.add(tensor);
+    return held;
   }
 
-  /** Leaves a tensor to the caller. */
-  keep(tensor: Tensor): Tensor {
-    this.#tensors.delete(tensor);
-    return tensor;
+  /** Leaves tensors to the caller: one, or those of a record. */
+  keep<T>(held: T): T {
+    for (const tensor of tensorsIn(held)) this.#tensors.delete(tensor);
+    return held;
   }
 
   dispose(): void {
     for (const tensor of this.#tensors) tensor.dispose();
     this.#tensors.clear();
   }
+}
+
+/** Frees tensors: one, or those of a record or list. */
+export function disposeAll(held: unknown): void {
+  for (const tensor of tensorsIn(held)) tensor.dispose();
+}
+
+function tensorsIn(held: unknown): Tensor[] {
+  if (held instanceof Tensor) return [held];
+  return typeof held === 'object' && held !== null ? Object.values(held).flatMap(tensorsIn) : [];
 }
 
 /** For an operator that gives one number. */

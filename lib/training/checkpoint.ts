@@ -155,9 +155,9 @@ function readState(value: unknown, path: string): TrainerState {
     return {
       step: fields.number('step', { from: 0, whole: true }) ?? damaged(fields, 'step'),
       order: readObject(fields, 'order') ?? damaged(fields, 'order'),
-      config,
-      read,
-      chunk,
+      ...(config && { config }),
+      ...(read && { read }),
+      ...(chunk && { chunk }),
     };
   } catch (error) {
     throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
