@@ -32,6 +32,25 @@ export {
   type TensorBatch,
 } from './encoders/module-encoder.js';
 export {
+  AcrossSegments,
+  type Across,
+  type AcrossOptions,
+  type SegmentStepOptions,
+  type SegmentStepResult,
+} from './language/across-segments.js';
+export { alternating, type AlternatingGradients, type AlternatingOptions } from './language/alternating.js';
+export {
+  exactGradients,
+  type ExactGradients,
+  type ExactOptions,
+  type RetainSegments,
+} from './language/exact.js';
+export { syntheticGradients, type SyntheticGradients, type SyntheticOptions } from './language/synthetic.js';
+export type { Learnt } from './language/synthesiser-learner.js';
+export type { PerceptronSettings } from './language/perceptron-synthesiser.js';
+export type { RecurrentSettings } from './language/recurrent-synthesiser.js';
+export type { Synthesiser } from './language/synthesiser.js';
+export {
   ModuleSegmentModel,
   type SegmentModule,
   type SegmentTensors,
@@ -77,6 +96,7 @@ export {
   type Schedule,
   type ScheduleOptions,
 } from './optim/schedules.js';
+export { restartSchedule, type RestartScheduleOptions, type Restarts } from './optim/restarts.js';
 export { batches, type Batch, type BatchOptions } from './data/batches.js';
 export { prefetch } from './data/prefetch.js';
 export type { DataFormat } from './data/open-records.js';

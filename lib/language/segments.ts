@@ -44,6 +44,40 @@ export function requireSegment(name: string, segment: unknown): asserts segment 
   });
 }
 
+/**
+ * Checks the segments of a step.
+ *
+ * @param rows of the state that they start from; undefined: any
+ * @param position where that state is in its streams
+ * @throws GradCacheError `INPUT` for an empty list or segment, or segments in the wrong order; `SHAPE`
+ */
+export function requireSegments(
+  segments: readonly unknown[],
+  rows: number | undefined,
+  position: number,
+): asserts segments is readonly Segment[] {
+  if (segments.length === 0) throw new GradCacheError('INPUT', 'a step needs at least one segment');
+  let here = position;
+  let before = rows;
+  for (const [index, segment] of segments.entries()) {
+    const name = segments.length === 1 ? 'the segment' : `segment ${index}`;
+    requireSegment(name, segment);
+    if (before !== undefined && segment.rows !== before)
+      throw new GradCacheError(
+        'SHAPE',
+        `${name} has ${segment.rows} rows, the state before it ${before}; reset() makes a step start anew`,
+      );
+    if (segment.start !== undefined && segment.start !== here)
+      throw new GradCacheError(
+        'INPUT',
+        `${name} starts at token ${segment.start}, but the segment before ended at ${here}; give segments in their order, ` +
+          'or reset() to start anew',
+      );
+    before = segment.rows;
+    here += lengthOf(segment);
+  }
+}
+
 function requireRows(name: string, ends: unknown, rows: number): void {
   if (!Array.isArray(ends)) throw refused(name, ends, 'a list of rows');
   const isRow = (row: unknown) => Number.isSafeInteger(row) && (row as number) >= 0 && (row as number) < rows;

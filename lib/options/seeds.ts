@@ -8,6 +8,10 @@ const PURPOSES = {
   chunk: 1,
   /** For an update of a training run, by its number: a run that is resumed goes on with the same seeds. */
   update: 2,
+  /** For a segment of a step along time, by its place. */
+  segment: 3,
+  /** For a call of a synthesiser, by its number. */
+  synthesiser: 4,
 } as const;
 
 /**

@@ -8,7 +8,7 @@ import {
   type SegmentModule,
   type State,
 } from '../../lib/index.js';
-import { TinyLanguageModel } from './support.js';
+import { numbersOf, TinyLanguageModel } from './support.js';
 
 const segment: Segment = {
   rows: 2,
@@ -17,8 +17,6 @@ const segment: Segment = {
 };
 
 const ones = (state: State) => state.map((slot) => call('aten::ones_like', slot));
-const numbers = (tensors: readonly Tensor[]) =>
-  tensors.flatMap((tensor) => [...tensor.valuesSync()].map(Number));
 
 async function gradients(module: SegmentModule, seeds: readonly (readonly [number, boolean])[]) {
   const model = new ModuleSegmentModel(module);
@@ -26,11 +24,11 @@ async function gradients(module: SegmentModule, seeds: readonly (readonly [numbe
   const carried: number[] = [];
   for (const [loss, state] of seeds) {
     const pass = await model.forwardSegment(segment, before, { seed: 3, graph: true });
-    numbers(await pass.backward(loss, state ? ones(pass.after.state) : null)).forEach((value, index) => {
+    numbersOf(await pass.backward(loss, state ? ones(pass.after.state) : null)).forEach((value, index) => {
       carried[index] = (carried[index] ?? 0) + value;
     });
   }
-  return [...carried, ...numbers(model.parameters().map(({ tensor }) => tensor.grad!))];
+  return [...carried, ...numbersOf(model.parameters().map(({ tensor }) => tensor.grad!))];
 }
 
 test('a backward with two seeds is the sum of two backwards with one each', async () => {
@@ -54,7 +52,7 @@ test('a segment tells its loss, its targets and its state, the same with a graph
   assert.equal(plain.tokens, 5);
   assert.equal(plain.loss, graph.loss);
   assert.notEqual(plain.loss, other.loss);
-  assert.deepEqual(numbers(plain.after.state), numbers(graph.after.state));
+  assert.deepEqual(numbersOf(plain.after.state), numbersOf(graph.after.state));
   await assert.rejects(plain.backward(1, null), { code: 'INPUT' });
   await graph.backward(1, null);
   await assert.rejects(graph.backward(1, null), { code: 'INPUT' });
@@ -114,5 +112,5 @@ test('a state that is handed on as it came has the gradient of what follows', as
   });
   const before = model.initialState(2);
   const pass = await model.forwardSegment(segment, before, { seed: 0, graph: true });
-  assert.deepEqual(numbers(await pass.backward(1, ones(before.state))), [1, 1]);
+  assert.deepEqual(numbersOf(await pass.backward(1, ones(before.state))), [1, 1]);
 });

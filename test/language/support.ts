@@ -1,5 +1,15 @@
-import type { Tensor } from '../../lib/index.js';
-import { call, noGrad, withSeed, type Parameter, type SegmentModule, type State } from '../../lib/index.js';
+import {
+  call,
+  noGrad,
+  Tensor,
+  withSeed,
+  type Parameter,
+  type Segment,
+  type SegmentModule,
+  type SegmentTensors,
+  type State,
+} from '../../lib/index.js';
+import { Random } from '../../lib/data/random.js';
 
 /** A tiny language model over an LSTM, in float64 unless said otherwise. */
 export class TinyLanguageModel implements SegmentModule {
@@ -61,4 +71,46 @@ export class TinyLanguageModel implements SegmentModule {
       decay: false,
     }));
   }
+}
+
+/** The elements of tensors as one list. */
+export function numbersOf(tensors: readonly Tensor[]): number[] {
+  return tensors.flatMap((tensor) => Array.from(tensor.valuesSync(), Number));
+}
+
+/** All gradients of a module as one list. */
+export function gradientsOf(module: SegmentModule): number[] {
+  return numbersOf(module.parameters().map(({ tensor }) => tensor.grad!));
+}
+
+/** Segments of random tokens for three rows, with the rows that end in each, and segments without targets. */
+export function randomSegments(
+  lengths: readonly number[],
+  { ends = [] as readonly (readonly number[])[], silent = [] as readonly number[], seed = 1, rows = 3 } = {},
+): Segment[] {
+  const random = new Random(seed);
+  let start = 0;
+  return lengths.map((length, index) => {
+    const draw = () => Int32Array.from({ length: rows * length }, () => random.below(7));
+    const targets = silent.includes(index) ? new Int32Array(rows * length).fill(-1) : draw();
+    const segment = { rows, inputs: draw(), targets, start, ...(ends[index] && { ends: ends[index] }) };
+    start += length;
+    return segment;
+  });
+}
+
+/** The tokens of a segment as a module takes them. */
+export function tensorsOf({ rows, inputs, targets }: Segment): SegmentTensors {
+  const shape = [rows, inputs.length / rows];
+  return {
+    inputs: Tensor.from(inputs, { shape, dtype: 'int64' }),
+    targets: Tensor.from(targets, { shape, dtype: 'int64' }),
+  };
+}
+
+/** A state with the rows whose documents ended replaced by initial ones, in the graph. */
+export function startedAnew(slot: Tensor, initial: Tensor, ends: readonly number[]): Tensor {
+  const rows = slot.shape[0]!;
+  const mask = Uint8Array.from({ length: rows }, (_, row) => (ends.includes(row) ? 1 : 0));
+  return call('aten::where.self', Tensor.from(mask, { shape: [rows, 1], dtype: 'bool' }), initial, slot);
 }

@@ -1,0 +1,50 @@
+import { types } from 'node:util';
+import { GradCacheError } from '../errors.js';
+import { refused } from '../options/option-values.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+
+/** @throws GradCacheError `INPUT` */
+export function requireStoredState(name: string, stored: unknown): void {
+  if (!types.isMap(stored)) throw refused(name, stored, 'the Map that state() gave');
+}
+
+/** The tensors whose names begin so, without that beginning. */
+export function partOf(stored: ReadonlyMap<string, StoredTensor>, prefix: string): Map<string, StoredTensor> {
+  const part = [...stored].filter(([name]) => name.startsWith(prefix));
+  return new Map(part.map(([name, tensor]) => [name.slice(prefix.length), tensor]));
+}
+
+/** A stored tensor. @throws GradCacheError `CHECKPOINT` where it is missing, or of another shape or type */
+export function sameAs(
+  stored: ReadonlyMap<string, StoredTensor>,
+  name: string,
+  { shape, dtype }: { readonly shape: readonly number[]; readonly dtype: string },
+): StoredTensor {
+  const tensor = stored.get(name);
+  if (tensor === undefined)
+    throw new GradCacheError('CHECKPOINT', `State across segments: ${name} is missing.`);
+  if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype)
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `State across segments: ${name} is ${tensor.dtype} [${tensor.shape.join(', ')}]; ` +
+        `${dtype} [${shape.join(', ')}] is needed.`,
+    );
+  return tensor;
+}
+
+/** @throws GradCacheError `CHECKPOINT` for names that are left over */
+export function requireNothingElse(names: readonly string[]): void {
+  if (names.length > 0)
+    throw new GradCacheError('CHECKPOINT', `State across segments: ${names[0]} belongs to nothing here.`);
+}
+
+/** Numbers as a stored tensor. */
+export function storedNumbers(numbers: readonly number[]): StoredTensor {
+  const bytes = new Uint8Array(Float64Array.from(numbers).buffer);
+  return { dtype: 'float64', shape: [numbers.length], bytes };
+}
+
+/** The numbers of a tensor that {@link storedNumbers} gave. */
+export function numbersIn({ bytes }: StoredTensor): number[] {
+  return [...new Float64Array(Uint8Array.from(bytes).buffer)];
+}
