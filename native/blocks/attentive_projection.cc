@@ -21,7 +21,8 @@ AttentiveProjection::AttentiveProjection(const std::string& name, int64_t in, in
         return Attention{
             Linear(builder.parameters, {name + ".key_value"}, options.width, 2 * options.width,
                    /*bias=*/false, Initial::xavier(options.width, 2 * options.width)),
-            builder.parameters.add({{name + ".alpha", {1}, false}}), builder.dropout(options.attentionDropout),
+            builder.parameters.add({{name + ".alpha", {1}, false}}),
+            builder.dropout(options.attentionDropout),
             options.causal ? std::optional(builder.carry(CarriedKind::kMemory, in)) : std::nullopt};
       }()),
       norm_(builder.parameters, name + ".attention_norm", options.width, options.normEpsilon),
@@ -48,12 +49,10 @@ void AttentiveProjection::remember(const at::Tensor& x, const Pass& pass) const 
 }
 
 WideAttention AttentiveProjection::attentionOf(const Kept& kept, const Pass& pass) const {
-  const at::Tensor memory =
-      kept.memoryKv.defined()
-          ? kept.memoryKv.view({pass.tokens.sequences(), -1, 2 * options_.width})
-          : at::Tensor();
-  return {kept.z,          kept.kv, memory, options_.heads, options_.causal,
-          attention_->dropout.key(pass)};
+  const at::Tensor memory = kept.memoryKv.defined()
+                                ? kept.memoryKv.view({pass.tokens.sequences(), -1, 2 * options_.width})
+                                : at::Tensor();
+  return {kept.z, kept.kv, memory, options_.heads, options_.causal, attention_->dropout.key(pass)};
 }
 
 at::Tensor AttentiveProjection::attend(const at::Tensor& x, const Pass& pass, Kept& kept) const {
@@ -94,8 +93,8 @@ at::Tensor AttentiveProjection::attendBackward(const at::Tensor& dattended, cons
   return keyValue.addInputGradient(std::move(gradients.q), gradients.kv, pass);
 }
 
-at::Tensor AttentiveProjection::backward(const at::Tensor& du, const at::Tensor& x, at::Tensor dx,
-                                         Tape tape, const Pass& pass) const {
+at::Tensor AttentiveProjection::backward(const at::Tensor& du, const at::Tensor& x, at::Tensor dx, Tape tape,
+                                         const Pass& pass) const {
   auto kept = std::any_cast<Kept>(std::move(tape));
   const DropoutKey key = dropout_.key(pass);
   kernels::NormGradients norm = norm_.backward(kernels::dropout(output_.inputGradient(du, pass), key),
@@ -105,7 +104,8 @@ at::Tensor AttentiveProjection::backward(const at::Tensor& du, const at::Tensor&
   at::Tensor dz = norm.sum;
   if (attention_) {
     const at::Tensor& alpha = pass.gradient(attention_->alpha);
-    alpha.add_(at::dot(dz.flatten().to(alpha.scalar_type()), kept.attended.flatten().to(alpha.scalar_type())));
+    alpha.add_(
+        at::dot(dz.flatten().to(alpha.scalar_type()), kept.attended.flatten().to(alpha.scalar_type())));
     dz = attendBackward(dz.mul(pass.weight(attention_->alpha)), kept, pass).add_(dz);
   }
   query_.addWeightGradient(dz, x, pass);

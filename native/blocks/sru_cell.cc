@@ -7,9 +7,9 @@ namespace gradcache {
 
 SruCell::SruCell(const std::string& name, const Options& options, Builder& builder)
     : options_(options),
-      weights_(builder.parameters.add(
-          {{name + ".forget.weight", {options.width}, true, Initial::uniform(1)},
-           {name + ".reset.weight", {options.width}, true, Initial::uniform(1)}})),
+      weights_(
+          builder.parameters.add({{name + ".forget.weight", {options.width}, true, Initial::uniform(1)},
+                                  {name + ".reset.weight", {options.width}, true, Initial::uniform(1)}})),
       bias_(builder.parameters.add(
           {{name + ".forget.bias", {options.width}, false},
            {name + ".reset.bias", {options.width}, false, Initial::constant(options.highwayBias)}})),
@@ -22,8 +22,7 @@ SruCell::SruCell(const std::string& name, const Options& options, Builder& build
 kernels::RecurrenceOptions SruCell::kernelOptions(const Pass& pass) const {
   kernels::RecurrenceOptions options;
   options.projections = options_.projections();
-  options.direction =
-      options_.bidirectional ? kernels::Direction::kBoth : kernels::Direction::kForward;
+  options.direction = options_.bidirectional ? kernels::Direction::kBoth : kernels::Direction::kForward;
   options.skipScale =
       options_.rescale && options_.projections() == 3 ? std::sqrt(1 + 2 * std::exp(options_.highwayBias)) : 1;
   options.mask = dropout_.key(pass);
@@ -38,8 +37,8 @@ kernels::RecurrenceInputs SruCell::inputs(at::Tensor u, const at::Tensor& x, con
 }
 
 kernels::Recurrence SruCell::forward(at::Tensor u, const at::Tensor& x, const Pass& pass, bool save) const {
-  kernels::Recurrence result = kernels::recurrence(inputs(std::move(u), x, pass), pass.sequences(),
-                                                   kernelOptions(pass), save);
+  kernels::Recurrence result =
+      kernels::recurrence(inputs(std::move(u), x, pass), pass.sequences(), kernelOptions(pass), save);
   state_.setAfter(pass, result.last);
   return result;
 }

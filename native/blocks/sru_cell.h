@@ -1,5 +1,5 @@
-// The cell of SRU (Lei et al. 2018) with its weights: the recurrence over a layer's projections, which SRU and
-// SRU++ compute in different ways.
+// The cell of SRU (Lei et al. 2018) with its weights: the recurrence over a layer's projections, which SRU
+// and SRU++ compute in different ways.
 #pragma once
 
 #include <string>

@@ -31,7 +31,9 @@ NormPlace normPlaceNamed(std::string_view name) {
 }
 
 SruLayer::SruLayer(const std::string& name, const Options& options, Builder& builder)
-    : options_(options), projection_(projectionOf(name, options, builder)), cell_(name, options.cell, builder) {
+    : options_(options),
+      projection_(projectionOf(name, options, builder)),
+      cell_(name, options.cell, builder) {
   if (options.norm == NormPlace::kNone) return;
   norm_.emplace(builder.parameters, name + ".norm",
                 options.norm == NormPlace::kBefore ? options.cell.in : options.cell.width,
@@ -62,16 +64,14 @@ Stream SruLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
 at::Tensor SruLayer::backward(const at::Tensor& dy, Tape kept, const Pass& pass) const {
   auto tape = std::any_cast<LayerTape>(std::move(kept));
   const bool before = options_.norm == NormPlace::kBefore, after = options_.norm == NormPlace::kAfter;
-  const at::Tensor dh =
-      after ? norm_->backward(dy, std::exchange(tape.norm, {}), {}, {}, pass).sum : dy;
+  const at::Tensor dh = after ? norm_->backward(dy, std::exchange(tape.norm, {}), {}, {}, pass).sum : dy;
   const at::Tensor x = tape.input.recalled();
   kernels::RecurrenceGradients cell = cell_.backward(dh, std::move(tape.u), x, tape.cells, pass);
   tape.cells = {};
   if (!before)
     return projection_->backward(cell.u, x, std::move(cell.skip), std::move(tape.projection), pass);
   const at::Tensor normed = norm_->stream({}, tape.norm, pass).recalled();
-  const at::Tensor dnormed =
-      projection_->backward(cell.u, normed, {}, std::move(tape.projection), pass);
+  const at::Tensor dnormed = projection_->backward(cell.u, normed, {}, std::move(tape.projection), pass);
   at::Tensor dx = norm_->backward(dnormed, tape.norm, {}, {}, pass).sum;
   return cell.skip.defined() ? dx.add_(cell.skip) : dx;
 }

@@ -72,8 +72,11 @@ Scored scored(const WideAttention& attention, const Pass& pass) {
     rows = attention.remembered.size(1);
     kv = at::cat({attention.remembered, kv}, 1);
   }
-  Scored result{byHead(padded(attention.q, pass).mul(scale), heads), byHead(kv.narrow(2, 0, width), heads),
-                byHead(kv.narrow(2, width, width), heads), {}, scale};
+  Scored result{byHead(padded(attention.q, pass).mul(scale), heads),
+                byHead(kv.narrow(2, 0, width), heads),
+                byHead(kv.narrow(2, width, width), heads),
+                {},
+                scale};
   at::Tensor scores = at::bmm(result.q, result.k.transpose(1, 2));
   if (const at::Tensor& hidden = hiddenKeysOnce(rows, attention.causal, pass); hidden.defined())
     scores.view({-1, heads, scores.size(1), scores.size(2)}).masked_fill_(hidden.unsqueeze(1), kHidden);

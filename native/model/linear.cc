@@ -4,19 +4,6 @@ namespace gradcache {
 
 namespace {
 
-// gradient += a^T b, in the gradient's own type.
-void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b) {
-  if (gradient.scalar_type() == a.scalar_type()) {
-    gradient.addmm_(a.t(), b);
-  } else if (gradient.is_cuda()) {
-    at::Tensor target = gradient;
-    at::addmm_out(target, gradient, a.t(), b,
-                  gradient.scalar_type());  // bfloat16 products, added up in float32
-  } else {
-    gradient.add_(at::mm(a.t(), b));
-  }
-}
-
 std::vector<ParameterSpec> specs(const std::vector<std::string>& names, const std::string& ending,
                                  const std::vector<int64_t>& shape, const Initial& initial) {
   std::vector<ParameterSpec> list;
@@ -33,23 +20,35 @@ Linear::Linear(ParameterList& list, const std::vector<std::string>& names, int64
 }
 
 at::Tensor Linear::product(const at::Tensor& x, const Pass& pass) const {
-  return at::mm(x, pass.weight(weight_).t());
+  return at::mm(x, weight(pass).t());
 }
 
 at::Tensor Linear::forward(const at::Tensor& x, const Pass& pass) const {
-  return bias_ ? at::addmm(bias(pass), x, pass.weight(weight_).t()) : product(x, pass);
+  return bias_ ? at::addmm(bias(pass), x, weight(pass).t()) : product(x, pass);
 }
 
 at::Tensor Linear::inputGradient(const at::Tensor& dy, const Pass& pass) const {
-  return at::mm(dy, pass.weight(weight_));
+  return at::mm(dy, weight(pass));
 }
 
 at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const {
-  return dx.addmm_(dy, pass.weight(weight_));
+  return dx.addmm_(dy, weight(pass));
 }
 
 void Linear::addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const {
-  if (const at::Tensor& gradient = pass.gradient(weight_); gradient.defined()) addProduct(gradient, dy, x);
+  if (const at::Tensor& gradient = weightGradient(pass); gradient.defined()) addProduct(gradient, dy, x);
+}
+
+void Linear::addProduct(const at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x) {
+  if (gradient.scalar_type() == dy.scalar_type()) {
+    gradient.addmm_(dy.t(), x);
+  } else if (gradient.is_cuda()) {
+    at::Tensor target = gradient;
+    at::addmm_out(target, gradient, dy.t(), x,
+                  gradient.scalar_type());  // bfloat16 products, added up in float32
+  } else {
+    gradient.add_(at::mm(dy.t(), x));
+  }
 }
 
 }  // namespace gradcache

@@ -34,6 +34,13 @@ class Linear {
   at::Tensor bias(const Pass& pass) const { return bias_ ? pass.weight(*bias_) : at::Tensor(); }
   at::Tensor biasGradient(const Pass& pass) const { return bias_ ? pass.gradient(*bias_) : at::Tensor(); }
 
+ protected:
+  // What a pass multiplies with, and the weight's gradient; undefined if it is frozen.
+  virtual at::Tensor weight(const Pass& pass) const { return pass.weight(weight_); }
+  const at::Tensor& weightGradient(const Pass& pass) const { return pass.gradient(weight_); }
+  // gradient += dy^T x, in the gradient's own type.
+  static void addProduct(const at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x);
+
  private:
   ParameterId weight_;
   std::optional<ParameterId> bias_;

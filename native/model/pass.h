@@ -27,6 +27,8 @@ struct Pass {
   mutable std::unordered_map<const void*, at::Tensor> shared{};
 
   kernels::Sequences sequences() const { return {tokens.offsets, tokens.deviceOffsets, tokens.longest}; }
+  // Of weights, gradients and carried state.
+  at::ScalarType wideType() const { return parameters->flatGradients().scalar_type(); }
   // In the compute type.
   at::Tensor weight(ParameterId id) const { return parameters->compute(id); }
   const at::Tensor& gradient(ParameterId id) const { return parameters->gradient(id); }

@@ -15,8 +15,7 @@ at::Tensor offsets(const Pass& pass) { return pass.tokens.deviceOffsets.to(at::k
 const at::Tensor& paddedPlaces(const Pass& pass) {
   return pass.once(&kPlaces, [&] {
     const at::Tensor &sequence = sequenceOfTokens(pass), &first = firstTokens(pass);
-    const at::Tensor start =
-        at::arange(first.size(0), first.options()).mul_(pass.tokens.longest).sub_(first);
+    const at::Tensor start = at::arange(first.size(0), first.options()).mul_(pass.tokens.longest).sub_(first);
     return at::arange(sequence.size(0), sequence.options()).add_(start.index_select(0, sequence));
   });
 }

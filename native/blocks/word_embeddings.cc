@@ -1,0 +1,38 @@
+#include "blocks/word_embeddings.h"
+
+#include <cmath>
+
+#include "kernels/dropout/dropout.h"
+#include "kernels/rows/rows.h"
+
+namespace gradcache {
+
+// Rows have a length of about one at first, as in the language models of SRU++.
+WordEmbeddings::WordEmbeddings(const std::string& name, int64_t vocabulary, int64_t width, double dropout,
+                               Builder& builder)
+    : words_(builder.parameters.add({{name + ".weight",
+                                      {vocabulary, width},
+                                      true,
+                                      Initial::uniform(std::sqrt(3 / static_cast<double>(width)))}})),
+      dropout_(builder.dropout(dropout)) {}
+
+Stream WordEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) const {
+  const auto rows = [words = pass.weight(words_), ids = pass.tokens.ids, key = dropout_.key(pass)] {
+    return kernels::dropout(words.index_select(0, ids), key);
+  };
+  return tape == nullptr ? Stream{rows()} : Stream{rows(), rows};
+}
+
+at::Tensor WordEmbeddings::backward(const at::Tensor& dy, Tape, const Pass& pass) const {
+  const at::Tensor& words = pass.gradient(words_);
+  if (!words.defined()) return {};
+  at::Tensor rows = kernels::dropout(dy, dropout_.key(pass));
+  // The padding token's vector is not trained, even if a text contains it.
+  if (pass.tokens.padding.defined()) rows = rows.masked_fill(pass.tokens.padding, 0);
+  kernels::addRows(words, pass.tokens.ids, rows);
+  return {};
+}
+
+int64_t WordEmbeddings::tapeBytes(const ChunkSize& chunk) const { return chunk.tokens * 8; }
+
+}  // namespace gradcache
