@@ -38,7 +38,7 @@ export interface OperatorHandle {
 
 /** What a text encoder is made from, by name: each architecture of native/encoders says which it needs. */
 export interface EncoderSettings {
-  readonly [name: string]: number | boolean | string | readonly EncoderSettings[];
+  readonly [name: string]: number | boolean | string | readonly number[] | readonly EncoderSettings[];
 }
 
 /** `inference`: no dropout. `without-graph`, `with-graph`: dropout under the seed, as in the two passes of a step. */

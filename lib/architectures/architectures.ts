@@ -5,8 +5,9 @@ import { distilbert } from './distilbert.js';
 import { electra } from './electra.js';
 import { mpnet } from './mpnet.js';
 import { roberta } from './roberta.js';
+import { sru, sruPlusPlus } from './sru.js';
 
-const ARCHITECTURES: readonly Architecture[] = [bert, roberta, mpnet, distilbert, electra];
+const ARCHITECTURES: readonly Architecture[] = [bert, roberta, mpnet, distilbert, electra, sru, sruPlusPlus];
 
 const BY_MODEL_TYPE = new Map(
   ARCHITECTURES.flatMap((architecture) =>

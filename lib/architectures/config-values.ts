@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { show } from '../options/option-values.js';
+import { anyOf, show } from '../options/option-values.js';
 
 /** The content of a config.json. */
 export type Config = Readonly<Record<string, unknown>>;
@@ -22,6 +22,18 @@ export function countIn(config: Config, key: string, otherwise?: number): number
   const value = numberIn(config, key, otherwise);
   if (Number.isSafeInteger(value) && value >= 1 && value <= 2 ** 31 - 1) return value;
   throw unsupported(key, value, 'a positive integer');
+}
+
+export function truthIn(config: Config, key: string, otherwise: boolean): boolean {
+  const value = config[key] ?? otherwise;
+  if (typeof value === 'boolean') return value;
+  throw unsupported(key, value, 'true or false');
+}
+
+export function oneIn(config: Config, key: string, names: readonly string[], otherwise: string): string {
+  const value = config[key] ?? otherwise;
+  if (typeof value === 'string' && names.includes(value)) return value;
+  throw unsupported(key, value, anyOf(names));
 }
 
 /** The native name of an activation, by transformers' name. */

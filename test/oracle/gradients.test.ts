@@ -1,15 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import {
-  GradCache,
-  infoNCE,
-  readSafetensors,
-  TextEncoder,
-  type ChunkSize,
-  type Parameter,
-} from '../../lib/index.js';
+import { GradCache, infoNCE, TextEncoder, type ChunkSize, type Parameter } from '../../lib/index.js';
 import { assertSameGradients, type Numbers } from './compare.js';
-import { architectures, Oracle, type Gradients, type LossSettings } from './oracle.js';
+import { architectures, Oracle, readGradients, type LossSettings } from './oracle.js';
 
 const device = process.env.GRADCACHE_TEST_DEVICE ?? 'cpu';
 const ROWS = 7;
@@ -23,16 +16,6 @@ before(async () => {
 });
 
 after(() => oracle.close());
-
-/** Gradients that Python wrote, as numbers by name. */
-async function expectedGradients({ file }: Gradients): Promise<Map<string, Numbers>> {
-  const gradients = new Map<string, Numbers>();
-  for (const [name, { dtype, bytes }] of await readSafetensors(file)) {
-    const copy = Uint8Array.from(bytes).buffer;
-    gradients.set(name, dtype === 'float64' ? new Float64Array(copy) : new Float32Array(copy));
-  }
-  return gradients;
-}
 
 async function ourGradients(
   parameters: readonly Parameter[],
@@ -55,7 +38,7 @@ async function compare(
 ): Promise<void> {
   const { temperature = 0.05, similarity, symmetric, targets } = settings;
   const expected = await oracle.gradients(folder, texts, { ...settings, dtype: 'float64' });
-  const expectedByName = await expectedGradients(expected);
+  const expectedByName = await readGradients(expected);
   for (const [precision, tolerance] of [
     ['float32', 1e-5],
     ['float64', 1e-9],

@@ -20,6 +20,7 @@ import sentence_transformers  # noqa: E402
 import folder_keys  # noqa: E402
 import models  # noqa: E402
 import reference  # noqa: E402
+import sru_layers  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -38,6 +39,7 @@ METHODS = {
     'embed': reference.embed,
     'gradients': reference.gradients,
     'dropout_moments': reference.dropout_moments,
+    'sru_gradients': sru_layers.sru_gradients,
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,
     'saved_files': folder_keys.saved_files,

@@ -1,6 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readSafetensors } from '../../lib/index.js';
+import type { Numbers } from './compare.js';
 import { PythonServer } from './python.js';
 
 /** Architectures of models.py, each under the name that it is saved by. */
@@ -110,6 +112,21 @@ export class Oracle {
     return this.#ask('gradients', { folder, columns, output, ...settings });
   }
 
+  /**
+   * Loss and gradients of an encoder of SRU or SRU++ layers, from the folder that the package saved it in.
+   *
+   * @param columns token ids of each text
+   * @param settings.by the layers written for the tests, or those of the authors' package
+   */
+  sruGradients(
+    folder: string,
+    columns: readonly (readonly (readonly number[])[])[],
+    settings: { temperature: number; by: 'rendered' | 'published' },
+  ): Promise<Gradients> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('sru_gradients', { folder, columns, output, ...settings });
+  }
+
   /** Moments of a text's representation over `count` draws of dropout. */
   dropoutMoments(
     folder: string,
@@ -150,4 +167,14 @@ export class Oracle {
     if (answer.id !== id) throw new Error(`the answer to request ${answer.id} came for request ${id}`);
     return answer.result;
   }
+}
+
+/** Gradients that Python wrote, as numbers by name. */
+export async function readGradients({ file }: Gradients): Promise<Map<string, Numbers>> {
+  const gradients = new Map<string, Numbers>();
+  for (const [name, { dtype, bytes }] of await readSafetensors(file)) {
+    const copy = Uint8Array.from(bytes).buffer;
+    gradients.set(name, dtype === 'float64' ? new Float64Array(copy) : new Float32Array(copy));
+  }
+  return gradients;
 }
