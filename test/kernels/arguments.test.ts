@@ -37,6 +37,7 @@ test('the operators are known to libtorch', () => {
   );
   for (const name of ['norm', 'activation', 'attention', 'pool', 'embed'])
     assert.match(schema(`gradcache::${name}`), /-> Tensor$/);
+  assert.match(schema('gradcache::sru'), /-> \(Tensor h, Tensor last\)$/);
 });
 
 test('a second copy of the addon in the process leaves the operators as they are', async () => {

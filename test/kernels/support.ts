@@ -1,6 +1,7 @@
 import { backward, call, noGrad, Tensor, tidy, type DType } from '../../lib/index.js';
 import { device } from '../exactness/support.js';
 import type { Numbers } from '../oracle/compare.js';
+import { nameOf, plain, recur, shapesOf, stepByStep, together, type Recurrence } from './recurrence.js';
 
 /** How an operator drops out. */
 export interface Dropout {
@@ -164,6 +165,19 @@ function embed(width: number, withType: boolean): Case {
   };
 }
 
+export function recurrence(settings: Partial<Recurrence>): Case {
+  const r: Recurrence = { ...plain, ...settings };
+  return {
+    name: nameOf(r),
+    shapes: shapesOf(r),
+    drops: true,
+    run: (inputs, dropout) => together(recur(r, inputs, dropout)),
+    compose: (inputs, dropout) => together(stepByStep(r, inputs, dropout)),
+  };
+}
+
+const qrnn = { tanh: true, skip: false, weights: false, bias: false } as const;
+
 const dropoutCase = (rows: number, width: number): Case => ({
   name: `dropout of [${rows}, ${width}]`,
   shapes: { x: [rows, width] },
@@ -193,6 +207,12 @@ export const oddCases: readonly Case[] = [
   ...pools([0, 3, 4, 9], 7),
   pool([0, 1], 1, 'mean', false),
   pool([0, 1, 2, 3], 5, 'max', true),
+  recurrence({}),
+  recurrence({ direction: 'both', width: 3, skipScale: 1.3, maskPerToken: true }),
+  recurrence({ projections: 4, skip: false, direction: 'reverse', state: false }),
+  recurrence({ skip: false, bias: false, offsets: [0, 1, 2] }),
+  recurrence({ ...qrnn, direction: 'both' }),
+  recurrence({ ...qrnn, projections: 2, width: 1, maskPerToken: true }),
 ];
 
 /** Sizes that CUDA's kernels take, and enough rows for several threads. */
@@ -207,6 +227,16 @@ export const evenCases: readonly Case[] = [
   attention([0, 30, 31, 70, 150], 2, 32, true),
   embed(64, true),
   ...pools([0, 30, 31, 70, 150], 64),
+  recurrence({ offsets: [0, 30, 31, 70], width: 136, skipScale: 1.3 }),
+  recurrence({
+    offsets: [0, 1, 40],
+    width: 72,
+    direction: 'both',
+    projections: 4,
+    skip: false,
+    maskPerToken: true,
+  }),
+  recurrence({ ...qrnn, offsets: [0, 20, 40], width: 64, direction: 'reverse' }),
 ];
 
 /** Normally distributed numbers, the same for the same seed. */
