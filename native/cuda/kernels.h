@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 4
+#define GRADCACHE_CUDA_ABI 5
 
 #ifdef __cplusplus
 extern "C" {
@@ -134,6 +134,36 @@ int gradcache_attention_forward(const GradcacheSequences* s, const void* qkv, co
 int gradcache_attention_backward(const GradcacheSequences* s, const void* dout, const void* qkv,
                                  const void* out, const float* normalizer, const void* distanceBias,
                                  float scale, gradcache::DropoutKey key, void* dqkv);
+
+/* The recurrence of SRU and QRNN over packed sequences; kernels/recurrence/recurrence.h has the equations. A
+ * sequence may be empty. */
+typedef struct {
+  GradcacheType type; /* of u, skip, cellWeights, bias, h, cells and their gradients; states are float32 */
+  const int32_t* offsets; /* [sequences + 1] */
+  int32_t sequences;
+  int64_t tokens, width; /* width: of h; that of each direction is a multiple of 8 */
+  int32_t projections;   /* 2, 3 or 4 */
+  int32_t direction;     /* 0: from the first token, 1: from the last, 2: half of the columns each */
+  int32_t tanhCandidate;
+  int32_t maskPerToken; /* else the mask's row is the number of the sequence */
+  float skipScale;
+  gradcache::DropoutKey mask;
+  const void* u;           /* [tokens, projections * width] */
+  const void* skip;        /* [tokens, width], with three projections; or null */
+  const void* cellWeights; /* [gates, width] or null; one gate with two projections, else two */
+  const void* bias;        /* [gates, width] or null */
+  const float* state;      /* [sequences, width] or null */
+  void* stream;
+} GradcacheRecurrence;
+
+/* h [tokens, width]; cells [tokens, width], which the backward needs, or null; last [sequences, width]. */
+int gradcache_recurrence_forward(const GradcacheRecurrence* r, void* h, void* cells, float* last);
+/* From dh [tokens, width] and dlast [sequences, width] (or null): du, dskip (null where skip is) and dstate.
+ * Adds to the float32 gradients of cellWeights and bias, which may be null. */
+size_t gradcache_recurrence_backward_scratch(const GradcacheRecurrence* r);
+int gradcache_recurrence_backward(const GradcacheRecurrence* r, const void* dh, const float* dlast,
+                                  const void* cells, void* du, void* dskip, float* dstate,
+                                  float* cellWeightsGradient, float* biasGradient, void* scratch);
 
 #ifdef __cplusplus
 }

@@ -24,5 +24,8 @@
   X(gradcache_pool_backward, poolBackward) \
   X(gradcache_attention_longest, attentionLongest) \
   X(gradcache_attention_forward, attentionForward) \
-  X(gradcache_attention_backward, attentionBackward)
+  X(gradcache_attention_backward, attentionBackward) \
+  X(gradcache_recurrence_forward, recurrenceForward) \
+  X(gradcache_recurrence_backward_scratch, recurrenceBackwardScratch) \
+  X(gradcache_recurrence_backward, recurrenceBackward)
 // clang-format on

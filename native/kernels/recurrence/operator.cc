@@ -191,7 +191,7 @@ struct SruFunction : Function<SruFunction> {
             tokens.spread(result.skip),
             inTypeOf(dcellWeights, cellWeights),
             inTypeOf(dbias, bias),
-            result.state,
+            saved[4].defined() ? result.state : Tensor(),
             {},
             {},
             {},

@@ -1,6 +1,7 @@
 #include "kernels/recurrence/recurrence.h"
 
 #include "core/error.h"
+#include "kernels/cpu/takes.h"
 #include "kernels/recurrence/versions.h"
 
 namespace gradcache::kernels {
@@ -14,7 +15,9 @@ Direction directionNamed(std::string_view name) {
 
 Recurrence recurrence(const RecurrenceInputs& inputs, const Sequences& sequences,
                       const RecurrenceOptions& options, bool save) {
-  return composite::recurrence(inputs, sequences, options, save);
+  if (cuda::takesRecurrence(inputs.u, options)) return cuda::recurrence(inputs, sequences, options, save);
+  return cpu::takes(inputs.u) ? cpu::recurrence(inputs, sequences, options, save)
+                              : composite::recurrence(inputs, sequences, options, save);
 }
 
 RecurrenceGradients recurrenceBackward(const at::Tensor& dh, const at::Tensor& dlast,
@@ -22,8 +25,10 @@ RecurrenceGradients recurrenceBackward(const at::Tensor& dh, const at::Tensor& d
                                        const Sequences& sequences, const RecurrenceOptions& options,
                                        const at::Tensor& cellWeightsGradient,
                                        const at::Tensor& biasGradient) {
-  return composite::recurrenceBackward(dh, dlast, inputs, saved, sequences, options, cellWeightsGradient,
-                                       biasGradient);
+  const auto run = cuda::takesRecurrence(inputs.u, options) ? cuda::recurrenceBackward
+                   : cpu::takes(inputs.u)                   ? cpu::recurrenceBackward
+                                                            : composite::recurrenceBackward;
+  return run(dh, dlast, inputs, saved, sequences, options, cellWeightsGradient, biasGradient);
 }
 
 }  // namespace gradcache::kernels

@@ -31,17 +31,18 @@ struct RecurrenceOptions {
   bool maskPerToken = false;  // a mask for each token; else one for each sequence
 };
 
-// T tokens, n sequences, D columns of output (those of both directions). u, skip, cellWeights and bias have
-// the compute type; state and last are float32 (float64 for float64).
+// T tokens, n sequences, D columns of output (those of both directions). All are contiguous. u, skip,
+// cellWeights and bias have the compute type; state and last are float32 (float64 for float64).
 struct RecurrenceInputs {
   // [T, projections * D]. For each direction in turn, blocks of as many columns as it has: candidate, forget
   // gate, reset gate, skip.
   at::Tensor u;
-  at::Tensor skip{};  // [T, D]; undefined: there is none, or it is u's fourth block
-  at::Tensor
-      cellWeights{};   // [gates, D]: v_f, v_r; undefined: zeros. One gate with two projections, else two
-  at::Tensor bias{};   // [gates, D]: b_f, b_r; undefined: zeros
-  at::Tensor state{};  // [n, D], before each sequence's first token; undefined: zeros
+  // [T, D]; undefined: there is none, or it is u's fourth block.
+  at::Tensor skip{};
+  // [gates, D], v_f and v_r, b_f and b_r; undefined: zeros. One gate with two projections, else two.
+  at::Tensor cellWeights{}, bias{};
+  // [n, D], before each sequence's first token; undefined: zeros.
+  at::Tensor state{};
 
   int64_t width(const RecurrenceOptions& options) const { return u.size(1) / options.projections; }
 };
