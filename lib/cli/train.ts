@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
-import { fileError, isSystemError } from '../files/file-error.js';
+import { readNamedObject } from '../files/json-file.js';
 import type { TrainEvent } from '../training/events.js';
 import { listCheckpoints } from '../training/checkpoint.js';
 import { SettingError } from '../options/fields.js';
@@ -60,7 +59,7 @@ async function readConfig(
   args: Arguments,
 ): Promise<{ config: Readonly<Record<string, unknown>>; file: string | undefined }> {
   const file = args.text('config');
-  const merged = settingsOf(args, file === undefined ? {} : await readFileOf(file));
+  const merged = settingsOf(args, file === undefined ? {} : await readNamedObject(file, 'a configuration'));
   // A resumed run has the settings of its checkpoint; without one to go on from, train says what is missing.
   const needed = isResumed(merged) ? ['output'] : ['model', 'data', 'output', 'batch'];
   const missing = needed.find((name) => merged[name] === undefined);
@@ -69,19 +68,6 @@ async function readConfig(
   if (file !== undefined && typeof merged.output === 'string')
     await requireApart(merged.output, [{ name: '--config', path: file }]);
   return { config: merged, file };
-}
-
-async function readFileOf(path: string): Promise<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    throw fileError('INPUT', path, isSystemError(error) ? 'read' : 'read as JSON', error);
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new GradCacheError('INPUT', `${path} holds no JSON object; a configuration is one.`);
-  }
-  return value as Record<string, unknown>;
 }
 
 /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */

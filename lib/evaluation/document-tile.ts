@@ -10,11 +10,6 @@ import type { Workspace } from './workspace.js';
 
 /** Documents that are compared with queries at once. */
 export class DocumentTile {
-  readonly #rows: Tensor;
-  readonly #offset: number;
-  readonly #similarity: Similarity;
-  readonly #buffer: PartsBuffer;
-  readonly #space: Workspace;
   /** All rows, once they are needed. */
   #exact: ComparedRows | null = null;
 
@@ -23,13 +18,13 @@ export class DocumentTile {
    * @param offset the position of the first document
    * @param buffer, space used for as long as the tile is
    */
-  constructor(rows: Tensor, offset: number, similarity: Similarity, buffer: PartsBuffer, space: Workspace) {
-    this.#rows = rows;
-    this.#offset = offset;
-    this.#similarity = similarity;
-    this.#buffer = buffer;
-    this.#space = space;
-  }
+  constructor(
+    readonly rows: Tensor,
+    readonly offset: number,
+    readonly similarity: Similarity,
+    readonly buffer: PartsBuffer,
+    readonly space: Workspace,
+  ) {}
 
   /**
    * The best `k` documents of each query.
@@ -40,41 +35,41 @@ export class DocumentTile {
    */
   bestFor(queries: Tensor, firstQuery: number, k: number): Promise<Best> {
     return inWorkspace(async (space) => {
-      const first = space.note(await compareRows(queries, this.#similarity, 'first'));
-      const scores = space.note(await scoreAll(first, await this.#allRows(), this.#similarity));
-      await requireFinite(scores, firstQuery, this.#offset);
-      return bestOf(scores, this.#offset, k);
+      const first = space.note(await compareRows(queries, this.similarity, 'first'));
+      const scores = space.note(await scoreAll(first, await this.#allRows(), this.similarity));
+      await requireFinite(scores, firstQuery, this.offset);
+      return bestOf(scores, this.offset, k);
     });
   }
 
   /** The documents of some pairs, of which there is one at least. All of their scores are finite. */
   bestOfPairs(queries: Tensor, pairs: RowPairs): Promise<Best> {
     return inWorkspace(async (space) => {
-      const first = space.note(await compareRows(queries, this.#similarity, 'first'));
+      const first = space.note(await compareRows(queries, this.similarity, 'first'));
       const [second, places] = await this.#rowsOf(pairs, space);
       const scores = space.note(await scoreListed(first, second, { ...pairs, second: places }));
-      return bestOfPairs(pairs, scores, this.#offset);
+      return bestOfPairs(pairs, scores, this.offset);
     });
   }
 
   /** The rows of some pairs, and where among them each pair has its own. */
   async #rowsOf(pairs: RowPairs, space: Workspace): Promise<[ComparedRows, Tensor]> {
-    const documents = this.#rows.shape[0] as number;
+    const documents = this.rows.shape[0] as number;
     const uses = await space.call('aten::bincount', pairs.second, null, documents);
     const used = space.view('aten::reshape', await space.call('aten::nonzero', uses), [-1]);
     // Where few are used, the others need not be made ready.
     if (this.#exact !== null || (used.shape[0] as number) > documents / 4) {
       return [await this.#allRows(), pairs.second];
     }
-    const rows = await space.call('aten::index_select', this.#rows, 0, used);
+    const rows = await space.call('aten::index_select', this.rows, 0, used);
     return [
-      space.note(await compareRows(rows, this.#similarity, 'second')),
+      space.note(await compareRows(rows, this.similarity, 'second')),
       await space.call('aten::searchsorted.Tensor', used, pairs.second),
     ];
   }
 
   async #allRows(): Promise<ComparedRows> {
-    this.#exact ??= this.#space.note(await compareRows(this.#rows, this.#similarity, 'second', this.#buffer));
+    this.#exact ??= this.space.note(await compareRows(this.rows, this.similarity, 'second', this.buffer));
     return this.#exact;
   }
 }

@@ -1,3 +1,4 @@
+import { lstat } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { withoutWriters } from './names-beside.js';
 import { isError, reasonOf } from '../options/realms.js';
@@ -52,12 +53,33 @@ export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   );
 }
 
-/** What an absent file or folder means to a reader of it: `otherwise`. Any other error passes. */
-export function ifAbsent<T>(otherwise: T): (error: unknown) => T {
+/** What errors of the system with these codes mean: `otherwise`. Any other error passes. */
+export function onCode<T>(codes: Iterable<string>, otherwise: T): (error: unknown) => T {
   return (error) => {
-    if ((error as NodeJS.ErrnoException | null)?.code === 'ENOENT') return otherwise;
+    for (const code of codes) if (code === (error as NodeJS.ErrnoException | null)?.code) return otherwise;
     throw error;
   };
+}
+
+/** What rename says where the folder to replace is there and holds something. */
+export const NOT_EMPTY = ['EEXIST', 'ENOTEMPTY'];
+
+/** What an absent file or folder means to a reader of it. */
+export function ifAbsent<T>(otherwise: T): (error: unknown) => T {
+  return onCode(['ENOENT'], otherwise);
+}
+
+/** Whether there is something of this name, if only a link to nothing. */
+export function isThere(path: string): Promise<boolean> {
+  return succeeds(lstat(path));
+}
+
+/** Whether the system does as asked. */
+export function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Runs work on files; where the system refuses, a {@link fileError} is thrown. Other errors pass. */

@@ -6,6 +6,7 @@ import { fsync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { onCode } from './file-error.js';
 
 /** One read or write at most: the operating system takes less than 2 GiB at a time. */
 const MAX_TRANSFER = 1 << 30;
@@ -33,55 +34,37 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<voi
 }
 
 /** What fsync says where there is nothing that it could do: devices, pipes, and file systems without it. */
-const CANNOT_FLUSH: ReadonlySet<string | undefined> = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+const CANNOT_FLUSH = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
 /** Some file systems open no folder, or flush only what was opened for writing, which a folder cannot be. */
-const CANNOT_FLUSH_FOLDER = new Set([
-  ...CANNOT_FLUSH,
-  'EISDIR',
-  'EBADF',
-  'EACCES',
-  'EPERM',
-  'ERR_ACCESS_DENIED',
-]);
+const CANNOT_FLUSH_FOLDER = [...CANNOT_FLUSH, 'EISDIR', 'EBADF', 'EACCES', 'EPERM', 'ERR_ACCESS_DENIED'];
 
 /** Flushes what was written to the disk, where the file system can. */
 export async function flush(file: FileHandle): Promise<void> {
-  try {
-    await promisify(fsync)(file.fd);
-  } catch (error) {
-    if (!CANNOT_FLUSH.has((error as NodeJS.ErrnoException).code)) throw error;
-  }
+  await promisify(fsync)(file.fd).catch(onCode(CANNOT_FLUSH, undefined));
 }
 
 /** Flushes the entries of a folder, where the file system can, so that a rename in it outlives a power cut. */
 export async function flushFolder(path: string): Promise<void> {
-  try {
-    const folder = await open(path, 'r');
-    try {
-      await promisify(fsync)(folder.fd);
-    } finally {
-      await folder.close();
-    }
-  } catch (error) {
-    if (!CANNOT_FLUSH_FOLDER.has((error as NodeJS.ErrnoException).code)) throw error;
-  }
+  const refused = onCode(CANNOT_FLUSH_FOLDER, undefined);
+  const folder = await open(path, 'r').catch(refused);
+  if (folder === undefined) return;
+  await promisify(fsync)(folder.fd)
+    .catch(refused)
+    .finally(() => folder.close());
 }
 
 /** What rename says where the file to replace is a mount point, as one that Docker's -v names is. */
-const CANNOT_REPLACE: ReadonlySet<string | undefined> = new Set(['EBUSY', 'EXDEV']);
+const CANNOT_REPLACE = ['EBUSY', 'EXDEV'];
 
 /**
  * Puts a complete file in the place of another. Where that one can be written but not replaced, the content is copied
  * into it, and the file that held it is then removed.
  */
 export async function moveOver(complete: string, target: string): Promise<void> {
-  try {
-    await rename(complete, target);
-  } catch (error) {
-    if (!CANNOT_REPLACE.has((error as NodeJS.ErrnoException).code)) throw error;
-    await copyInto(complete, target);
-    await rm(complete, { force: true });
-  }
+  const moved = await rename(complete, target).then(() => true, onCode(CANNOT_REPLACE, false));
+  if (moved) return;
+  await copyInto(complete, target);
+  await rm(complete, { force: true });
 }
 
 /** Not copyFile, which removes the file that it could not fill, and sets permissions that only an owner may set. */

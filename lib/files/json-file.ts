@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
-import { fileError } from './file-error.js';
+import { fileError, isSystemError } from './file-error.js';
 import { placeholderIn } from './placeholder.js';
 import { isJsonObject } from './strict-json.js';
 
@@ -25,6 +25,23 @@ export async function readJsonFile(path: string): Promise<unknown> {
     const reason = placeholderIn(bytes) ?? (error as Error).message;
     throw new GradCacheError('CHECKPOINT', `${path} is not JSON: ${reason}.`, { cause: error });
   }
+}
+
+/**
+ * Reads a JSON file that a setting names.
+ *
+ * @param what what its object is, for the message
+ * @throws GradCacheError `INPUT`, naming the file, where it cannot be read or holds no JSON object
+ */
+export async function readNamedObject(path: string, what: string): Promise<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw fileError('INPUT', path, isSystemError(error) ? 'read' : 'read as JSON', error);
+  }
+  if (isJsonObject(value)) return value;
+  throw new GradCacheError('INPUT', `${path} holds no JSON object; ${what} is one.`);
 }
 
 /** Like {@link readJsonFile}, for a file that must hold a JSON object where it exists. */

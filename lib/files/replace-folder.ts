@@ -12,7 +12,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { GradCacheError } from '../errors.js';
-import { onFiles } from './file-error.js';
+import { ifAbsent, NOT_EMPTY, onCode, onFiles, succeeds } from './file-error.js';
 import { flushFolder } from './file-handle.js';
 import { makeFolders } from './make-folders.js';
 import { show } from '../options/option-values.js';
@@ -108,10 +108,7 @@ async function isFixed(target: string): Promise<boolean> {
   const parent = dirname(target);
   const [here, above] = [await stat(target).catch(() => null), await stat(parent)];
   if (here === null) return false;
-  const changeable = await access(parent, constants.W_OK | constants.X_OK).then(
-    () => true,
-    () => false,
-  );
+  const changeable = await succeeds(access(parent, constants.W_OK | constants.X_OK));
   return here.dev !== above.dev || !changeable || (await isInside(target));
 }
 
@@ -121,7 +118,7 @@ async function isInside(target: string): Promise<boolean> {
 }
 
 /** What rename says of a mount point, of a folder in a lower layer of a container, and of one that is not this user's. */
-const CANNOT_RENAME: ReadonlySet<string | undefined> = new Set(['EBUSY', 'EXDEV', 'EPERM', 'EACCES']);
+const CANNOT_RENAME = ['EBUSY', 'EXDEV', 'EPERM', 'EACCES'];
 
 /** Returns false, with nothing changed, where the folder cannot be renamed. */
 async function replaceWhole(target: string, { write, belongs }: Replacement): Promise<boolean> {
@@ -160,27 +157,13 @@ async function fill(fresh: string, write: Replacement['write']): Promise<void> {
 }
 
 async function setAside(target: string, old: string): Promise<boolean | 'fixed'> {
-  try {
-    await rename(target, old);
-    return true;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return false;
-    if (CANNOT_RENAME.has(code)) return 'fixed';
-    throw error;
-  }
+  const moved = rename(target, old).then(() => true);
+  return moved.catch(ifAbsent(false)).catch(onCode(CANNOT_RENAME, 'fixed' as const));
 }
 
 /** Returns false where another writer's folder has come in between. */
 async function put(fresh: string, target: string): Promise<boolean> {
-  try {
-    await rename(fresh, target);
-    return true;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
-    throw error;
-  }
+  return rename(fresh, target).then(() => true, onCode(NOT_EMPTY, false));
 }
 
 async function replaceInside(target: string, options: Replacement): Promise<void> {
@@ -219,14 +202,10 @@ export async function interruptedReplacement(path: string): Promise<string | und
 }
 
 async function namesIn(target: string, path: string): Promise<string[] | undefined> {
-  try {
-    return await readdir(target);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return undefined;
-    if (code !== 'ENOTDIR') throw error;
-    throw new GradCacheError('INPUT', `${path} cannot be written as a folder: it is a file.`, {
-      cause: error,
-    });
-  }
+  const names = await readdir(target)
+    .catch(ifAbsent(undefined))
+    .catch(onCode(['ENOTDIR'], null));
+  if (names === null)
+    throw new GradCacheError('INPUT', `${path} cannot be written as a folder: it is a file.`);
+  return names;
 }

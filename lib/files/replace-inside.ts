@@ -5,6 +5,7 @@
 import { cp, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { ifAbsent, isThere, NOT_EMPTY, onCode, succeeds } from './file-error.js';
 import { flushFolder } from './file-handle.js';
 import { isGone } from './holder.js';
 import { makeFolders } from './make-folders.js';
@@ -34,7 +35,7 @@ export interface Entries {
 
 /** Whether a replacement of what is in the folder was not finished. */
 export async function hasAside(target: string): Promise<boolean> {
-  return exists(join(target, ASIDE));
+  return isThere(join(target, ASIDE));
 }
 
 /** Whether an entry of a folder is one of those that replacing leaves for a while. */
@@ -70,7 +71,7 @@ export async function takePlaceInside(target: string, fresh: string, entries: En
 export async function bringBack(target: string, entries: Entries): Promise<void> {
   const aside = join(target, ASIDE);
   const old = (await readdir(aside)).filter((name) => !isOwnEntry(name));
-  if (await exists(join(aside, COMPLETE))) {
+  if (await isThere(join(aside, COMPLETE))) {
     const fresh = (await readdir(target)).filter((name) => entries.belongs(name) && !isOwnEntry(name));
     for (const name of knownLast(fresh, entries).reverse())
       await rm(join(target, name), { recursive: true, force: true });
@@ -96,13 +97,8 @@ async function takeTurn(target: string, entries: Entries): Promise<void> {
       await undoAbandoned(target, entries);
       await makeFolders(turn);
       await writeHolder(turn);
-      try {
-        await rename(turn, join(target, ASIDE));
-        return;
-      } catch (error) {
-        const { code } = error as NodeJS.ErrnoException;
-        if (code !== 'EEXIST' && code !== 'ENOTEMPTY') throw error;
-      }
+      const taken = rename(turn, join(target, ASIDE)).then(() => true);
+      if (await taken.catch(onCode(NOT_EMPTY, false))) return;
     }
   } finally {
     await rm(turn, { recursive: true, force: true });
@@ -114,7 +110,8 @@ export async function undoAbandoned(target: string, entries: Entries): Promise<v
   const aside = join(target, ASIDE);
   for (;;) {
     const status = await stat(aside).catch(() => null);
-    if (status === null || (await removeEmpty(aside))) return;
+    // One without a holder and without entries, as earlier versions began with, gives nobody the turn.
+    if (status === null || (await succeeds(rmdir(aside)))) return;
     const text = await readHolderFile(aside);
     const gone = isGone(text) ?? Date.now() - status.mtimeMs > ABANDONED_AFTER;
     if (gone && (await takeOver(aside, text))) await bringBack(target, entries);
@@ -122,51 +119,30 @@ export async function undoAbandoned(target: string, entries: Entries): Promise<v
   }
 }
 
-/** One without a holder and without entries, as earlier versions began with, gives nobody the turn. */
-async function removeEmpty(folder: string): Promise<boolean> {
-  return rmdir(folder).then(
-    () => true,
-    () => false,
-  );
-}
-
 /** Of many that find a writer gone, one gets its turn. */
 async function takeOver(aside: string, gone: string): Promise<boolean> {
   const file = join(aside, HOLDER);
   if (gone !== '') {
     const taken = join(aside, PART);
-    try {
-      await rename(file, taken);
-      if ((await readFile(taken, 'utf8')) !== gone) {
-        await rename(taken, file); // another was faster by a moment
-        return false;
-      }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-      throw error;
+    const found = await rename(file, taken)
+      .then(() => readFile(taken, 'utf8'))
+      .catch(ifAbsent(null));
+    if (found !== gone) {
+      if (found !== null) await rename(taken, file).catch(ifAbsent(undefined)); // another was faster by a moment
+      return false;
     }
   }
   await writeHolder(aside);
   return true;
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
 /** Folders of a container image's layers can be copied, but not renamed. Half a copy never has the name of a whole one. */
 async function move(from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
-    const part = join(dirname(to), PART);
-    await rm(part, { recursive: true, force: true });
-    await cp(from, part, { recursive: true, preserveTimestamps: true });
-    await rename(part, to);
-    await rm(from, { recursive: true, force: true });
-  }
+  const moved = await rename(from, to).then(() => true, onCode(['EXDEV'], false));
+  if (moved) return;
+  const part = join(dirname(to), PART);
+  await rm(part, { recursive: true, force: true });
+  await cp(from, part, { recursive: true, preserveTimestamps: true });
+  await rename(part, to);
+  await rm(from, { recursive: true, force: true });
 }

@@ -2,6 +2,7 @@ import { lstat, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
+import { ifAbsent, isThere, NOT_EMPTY, onCode } from './file-error.js';
 import { isAlive } from '../processes/process-alive.js';
 import { asideBy } from './names-beside.js';
 
@@ -29,8 +30,8 @@ export async function mergeAbandoned(target: string, belongs: Belongs): Promise<
     const writer = asideBy(basename(target), name);
     const old = join(parent, name);
     if (writer === undefined || !(await isAbandoned(old, writer))) continue;
-    if (await exists(target)) await empty(target, old, belongs, async () => undefined);
-    else await rename(old, target).catch(ignore('ENOENT', 'ENOTEMPTY', 'EEXIST'));
+    if (await isThere(target)) await empty(target, old, belongs, async () => undefined);
+    else await rename(old, target).catch(onCode(['ENOENT', ...NOT_EMPTY], undefined));
   }
 }
 
@@ -51,40 +52,20 @@ async function empty(
     for (const name of await readdir(old).catch((): string[] => [])) {
       const entry = join(old, name);
       if (belongs(name)) await rm(entry, { recursive: true, force: true });
-      else if (await exists(join(target, name))) await onNamesake(entry);
+      else if (await isThere(join(target, name))) await onNamesake(entry);
       else await moveInto(target, entry);
     }
-    const left = await rmdir(old).then(
-      () => false,
-      (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
-    );
-    if (!left) return;
+    await rmdir(old).catch(() => undefined);
+    if (!(await isThere(old))) return;
   }
 }
 
 /** Another writer can be about to put the folder there. */
 async function moveInto(target: string, entry: string): Promise<void> {
   for (let tries = 0; ; tries++) {
-    try {
-      await rename(entry, join(target, basename(entry)));
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || tries === 100) throw error;
-      if (!(await exists(entry))) return; // another writer has moved it
-      await wait(20);
-    }
+    const moved = rename(entry, join(target, basename(entry))).then(() => true);
+    if (await (tries < 100 ? moved.catch(ifAbsent(false)) : moved)) return;
+    if (!(await isThere(entry))) return; // another writer has moved it
+    await wait(20);
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-function ignore(...codes: string[]) {
-  return (error: NodeJS.ErrnoException): void => {
-    if (!codes.includes(error.code ?? '')) throw error;
-  };
 }

@@ -18,33 +18,31 @@ interface Encoded {
 
 /** Gathers encodings, in the order of the texts, into one flat list of ids. */
 export class TokenCollector {
-  readonly #texts: readonly string[];
-  readonly #maxLength: number;
-  readonly #truncationSide: 'left' | 'right';
   readonly #offsets: Int32Array;
   #ids = new Int32Array(1024);
   #count = 0;
   #truncated = 0;
 
-  constructor(texts: readonly string[], maxLength: number, truncationSide: 'left' | 'right') {
-    this.#texts = texts;
-    this.#maxLength = maxLength;
-    this.#truncationSide = truncationSide;
+  constructor(
+    readonly texts: readonly string[],
+    readonly maxLength: number,
+    readonly truncationSide: 'left' | 'right',
+  ) {
     this.#offsets = new Int32Array(texts.length + 1);
   }
 
   add(encoding: Encoded): void {
     let ids = encoding.getIds();
-    if (ids.length > this.#maxLength) {
-      ids = this.#truncationSide === 'right' ? ids.slice(0, this.#maxLength) : ids.slice(-this.#maxLength);
+    if (ids.length > this.maxLength) {
+      ids = this.truncationSide === 'right' ? ids.slice(0, this.maxLength) : ids.slice(-this.maxLength);
       this.#truncated++;
-    } else if (ids.length === this.#maxLength && encoding.getOverflowing().length > 0) {
+    } else if (ids.length === this.maxLength && encoding.getOverflowing().length > 0) {
       // Only a text that fills maxLength can have been cut; asking each would copy what was cut off.
       this.#truncated++;
     }
     const begin = this.#offsets[this.#count]!;
     if (ids.length === 0) {
-      const text = JSON.stringify(this.#texts[this.#count]!.slice(0, 60));
+      const text = JSON.stringify(this.texts[this.#count]!.slice(0, 60));
       throw new GradCacheError('INPUT', `Text ${this.#count} (${text}) has no tokens; leave such texts out.`);
     }
     const end = begin + ids.length;

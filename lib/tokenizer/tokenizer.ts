@@ -5,6 +5,7 @@ import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireString, requireTexts, show } from '../options/option-values.js';
+import { succeeds } from '../files/file-error.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
@@ -238,11 +239,7 @@ export class Tokenizer {
   ): Promise<GradCacheError> {
     let index = begin;
     for (; index < end - 1; index++) {
-      const taken = await this.#native.encode(prefix + texts[index]!).then(
-        () => true,
-        () => false,
-      );
-      if (!taken) break;
+      if (!(await succeeds(this.#native.encode(prefix + texts[index]!)))) break;
     }
     return new GradCacheError(
       'CHECKPOINT',

@@ -24,32 +24,24 @@ export interface TokenizedBatch {
 
 /** The data of a run: what its batches are, and what was met while it was read. */
 export class RunData {
-  readonly #config: FilledTrainConfig;
-  readonly #onSkip: (message: string) => void;
   readonly #digest: RowDigest;
-  readonly #heads: FileHeads;
   /** All rows, once they have been read, where all are held for shuffling. */
   #held: readonly Row[] | null = null;
   #passes = 0;
   #skipped = 0;
 
   /**
-   * @param options.onSkip told of every line that is skipped as bad, once
-   * @param options.expected the rows of the run that this one goes on from
-   * @param options.heads the data's files, which may have been looked at
+   * @param expected the rows of the run that this one goes on from
+   * @param heads the data's files, which may have been looked at
+   * @param onSkip told of every line that is skipped as bad, once
    */
   constructor(
-    config: FilledTrainConfig,
-    options: {
-      onSkip: (message: string) => void;
-      expected: RowsRead | undefined;
-      heads: FileHeads;
-    },
+    readonly config: FilledTrainConfig,
+    expected: RowsRead | undefined,
+    readonly heads: FileHeads,
+    readonly onSkip: (message: string) => void,
   ) {
-    this.#heads = options.heads;
-    this.#config = config;
-    this.#onSkip = options.onSkip;
-    this.#digest = new RowDigest(options.expected);
+    this.#digest = new RowDigest(expected);
   }
 
   /** Lines skipped in the first pass, as far as it got. */
@@ -68,7 +60,7 @@ export class RunData {
    * @returns rows of one pass over the data, those of its first pass that no batch takes, and batches of all passes
    */
   async count(signal: AbortSignal | undefined): Promise<{ rows: number; leftOver: number; batches: number }> {
-    const config = this.#config;
+    const config = this.config;
     const once = config.shuffle === true ? undefined : readOnceAmong(config.data);
     if (once !== undefined) {
       throw new GradCacheError(
@@ -110,22 +102,22 @@ export class RunData {
     for await (const batch of this.#all(signal)) {
       throwIfAborted(signal);
       // Without this, a run given in steps would go over too small a file for ever.
-      if (batch.epoch > 0 && used === 0) throw tooFewRows(this.#config);
-      if (isLargeEnough(batch, this.#config) && ++used > skip) yield batch;
+      if (batch.epoch > 0 && used === 0) throw tooFewRows(this.config);
+      if (isLargeEnough(batch, this.config) && ++used > skip) yield batch;
     }
   }
 
   #all(signal: AbortSignal | undefined): AsyncIterable<Batch> {
     const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } =
-      this.#config;
+      this.config;
     const onSkip = ({ file, line, reason }: BadLine) => {
       if (this.#passes > 1) return; // told in the first pass
       this.#skipped++;
-      this.#onSkip(`${file}, line ${line}: ${reason}`);
+      this.onSkip(`${file}, line ${line}: ${reason}`);
     };
     const how = { columns, format, header, quoting, onBadLine, onSkip, signal };
-    const rows = readPairsOf(data, how, (file, options) => this.#heads.open(file, options));
-    const epochs = this.#config.epochs ?? Number.MAX_SAFE_INTEGER;
+    const rows = readPairsOf(data, how, (file, options) => this.heads.open(file, options));
+    const epochs = this.config.epochs ?? Number.MAX_SAFE_INTEGER;
     return batches(this.#held ?? { [Symbol.asyncIterator]: () => this.#watched(rows) }, {
       size: batch,
       seed,
@@ -139,10 +131,10 @@ export class RunData {
     this.#passes++;
     const held: Row[] = [];
     for await (const row of this.#digest.watch(rows)) {
-      if (this.#config.shuffle === true) held.push(row);
+      if (this.config.shuffle === true) held.push(row);
       yield row;
     }
-    if (this.#config.shuffle === true) this.#held = held;
+    if (this.config.shuffle === true) this.#held = held;
   }
 }
 

@@ -5,7 +5,7 @@ import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from
 import type { FilledTrainConfig } from './read-config.js';
 import { dataOrder } from './data-order.js';
 import type { RunData, TokenizedBatch } from './data.js';
-import type { StepEvent, TrainEvent, TrainResult } from './events.js';
+import type { TrainEvent, TrainResult } from './events.js';
 import type { MetricsFile } from './metrics.js';
 import type { HeldOut, Objective } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
@@ -31,32 +31,21 @@ export class Loop {
   /** Moving average of the seconds of a step, evaluation and checkpoints included. */
   #pace: number | null = null;
 
-  readonly config: FilledTrainConfig;
-  readonly lock: OutputLock;
-  readonly metrics: MetricsFile;
-  readonly emit: (event: TrainEvent) => void;
-  readonly signal: AbortSignal | undefined;
-
   constructor(
-    { config, lock, metrics, emit, signal }: Prepared,
+    readonly prepared: Prepared,
     readonly parts: Run,
     readonly data: RunData,
-  ) {
-    this.config = config;
-    this.lock = lock;
-    this.metrics = metrics;
-    this.emit = emit;
-    this.signal = signal;
-  }
+  ) {}
 
   async run(): Promise<TrainResult> {
-    const { config, parts, signal } = this;
+    const { config, lock, metrics, emit, signal } = this.prepared;
+    const { parts } = this;
     const heldOut = await parts.objective.loadHeldOut(signal);
     let step = parts.done;
     if (step < parts.steps) {
       for await (const batch of this.data.batches(parts.objective, { skip: step, signal })) {
         // Only now is the data known to be that of the run before: nothing of its file has been touched yet.
-        await this.metrics.open();
+        await metrics.open();
         const started = performance.now();
         step++;
         await this.#update(step, batch);
@@ -71,13 +60,13 @@ export class Loop {
     } else if (heldOut !== null) {
       await this.#evaluate(step, heldOut);
     }
-    await this.metrics.open();
+    await metrics.open();
     const model = modelFolder(config.output);
-    await this.lock.require();
+    await lock.require();
     await parts.objective.save(model);
-    this.emit({ type: 'saved', step, folder: model });
+    emit({ type: 'saved', step, folder: model });
     const { skipped } = this.data;
-    if (skipped > 0) this.emit({ type: 'skippedTotal', lines: skipped });
+    if (skipped > 0) emit({ type: 'skippedTotal', lines: skipped });
     return {
       steps: step,
       loss: this.#loss,
@@ -89,7 +78,8 @@ export class Loop {
   }
 
   async #update(step: number, batch: TokenizedBatch): Promise<void> {
-    const { parts, signal, config } = this;
+    const { config, emit, signal } = this.prepared;
+    const { parts } = this;
     const lr = parts.schedule(step - 1);
     const started = performance.now();
     try {
@@ -97,7 +87,7 @@ export class Loop {
         signal,
         // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
         seed: drawSeed('update', config.seed, step),
-        onProgress: ({ phase, chunk, chunks }) => this.emit({ type: 'chunk', step, phase, chunk, chunks }),
+        onProgress: ({ phase, chunk, chunks }) => emit({ type: 'chunk', step, phase, chunk, chunks }),
       });
       if (!Number.isFinite(result.loss))
         throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
@@ -105,7 +95,7 @@ export class Loop {
       const { gradNorm } = await parts.optimizer.step();
       const seconds = (performance.now() - started) / 1000;
       this.#loss = result.loss;
-      const event: StepEvent = {
+      emit({
         type: 'step',
         step,
         steps: parts.steps,
@@ -124,8 +114,7 @@ export class Loop {
         tokensPerSecond: result.tokens / seconds,
         peakMemory: result.peakMemory,
         secondsLeft: (parts.steps - step) * (this.#pace ?? seconds),
-      };
-      this.emit(event);
+      });
     } catch (error) {
       if (error instanceof GradCacheError && error.code === 'NON_FINITE') {
         throw await notMade(error, step, batch, parts.objective);
@@ -135,14 +124,16 @@ export class Loop {
   }
 
   async #evaluate(step: number, heldOut: HeldOut): Promise<void> {
-    this.#scores = await heldOut.measure(this.signal);
-    this.emit({ type: 'evaluation', step, scores: this.#scores });
+    const { emit, signal } = this.prepared;
+    this.#scores = await heldOut.measure(signal);
+    emit({ type: 'evaluation', step, scores: this.#scores });
   }
 
   async #checkpoint(step: number): Promise<void> {
-    const { parts, config } = this;
+    const { config, lock, emit } = this.prepared;
+    const { parts } = this;
     const folder = checkpointFolder(config.output, step);
-    await this.lock.require();
+    await lock.require();
     const { loss, chunk } = await parts.objective.state();
     await writeCheckpoint(folder, (path) => parts.objective.save(path), {
       state: { step, order: dataOrder(config), config: storedConfig(config), read: this.data.read, chunk },
@@ -150,7 +141,7 @@ export class Loop {
       loss,
     });
     await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
-    this.emit({ type: 'saved', step, folder });
+    emit({ type: 'saved', step, folder });
   }
 }
 

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
 import { GradCacheError } from '../errors.js';
-import { fileError, onFiles } from '../files/file-error.js';
+import { fileError, ifAbsent, onCode, onFiles } from '../files/file-error.js';
 import { holder, readHolder, runs, startOf, thisSystem, type Holder } from '../files/holder.js';
 import { makeFolders } from '../files/make-folders.js';
 
@@ -29,21 +29,16 @@ const held = new Set<string>();
  * which process made it, so that one left by a process that was killed holds nobody up.
  */
 export class OutputLock {
-  readonly #path: string;
-  readonly #text: string;
-  readonly #file: FileHandle;
   readonly #timer: NodeJS.Timeout;
 
   private constructor(
     readonly output: string,
+    readonly path: string,
     readonly id: string,
-    text: string,
-    file: FileHandle,
+    readonly text: string,
+    readonly file: FileHandle,
     readonly madeFolder: boolean,
   ) {
-    this.#path = join(output, LOCK_FILE);
-    this.#text = text;
-    this.#file = file;
     this.#timer = setInterval(() => {
       // Where the disk is gone, the run's own writing says so.
       file.write(text, 0).catch(() => undefined);
@@ -63,7 +58,7 @@ export class OutputLock {
     let made = false;
     for (let tries = 0; tries < 100; tries++) {
       // Each time: a run that failed removes the folder that it made.
-      made = (await makeFolder(output)) || made;
+      made = (await onFiles('INPUT', output, 'made a folder', () => makeFolders(output))) || made;
       const file = await openNew(path);
       if (file === null) {
         await requireOver(output, path);
@@ -72,7 +67,7 @@ export class OutputLock {
       held.add(id);
       try {
         await file.write(text, 0);
-        return new OutputLock(output, id, text, file, made);
+        return new OutputLock(output, path, id, text, file, made);
       } catch (error) {
         held.delete(id);
         await file.close();
@@ -89,7 +84,7 @@ export class OutputLock {
    * @throws GradCacheError `INPUT`
    */
   async require(): Promise<void> {
-    const found = await readFile(this.#path, 'utf8').catch(() => this.#text); // one that a user removed was ours
+    const found = await readFile(this.path, 'utf8').catch(() => this.text); // one that a user removed was ours
     const other = readHolder(found);
     if (other?.id !== this.id) throw inUse(this.output, other);
   }
@@ -98,43 +93,25 @@ export class OutputLock {
   async release(): Promise<void> {
     clearInterval(this.#timer);
     held.delete(this.id);
-    await this.#file.close().catch(() => undefined);
-    const found = await readFile(this.#path, 'utf8').catch(() => '');
-    if (readHolder(found)?.id === this.id) await rm(this.#path, { force: true }).catch(() => undefined);
+    await this.file.close().catch(() => undefined);
+    const found = await readFile(this.path, 'utf8').catch(() => '');
+    if (readHolder(found)?.id === this.id) await rm(this.path, { force: true }).catch(() => undefined);
     if (this.madeFolder) await rmdir(this.output).catch(() => undefined); // fails where there is something in it
   }
 }
 
-async function makeFolder(path: string): Promise<boolean> {
-  return onFiles('INPUT', path, 'made a folder', () => makeFolders(path));
-}
-
 /** Removes the lock of a run that is over. @throws GradCacheError `INPUT` for that of one that is not */
 async function requireOver(output: string, path: string): Promise<void> {
-  const found = await onFiles('INPUT', path, 'read', () => readIfThere(path));
+  const found = await onFiles('INPUT', path, 'read', () => readFile(path, 'utf8').catch(ifAbsent(null)));
   if (found === null) return; // its run has just ended
   if (!(await isOver(path, found))) throw inUse(output, readHolder(found));
   await removeOver(path, found);
 }
 
-async function readIfThere(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-}
-
 /** Null where there is a file of this name already, or its folder has just gone. */
 async function openNew(path: string): Promise<FileHandle | null> {
-  try {
-    return await open(path, 'wx');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST' || code === 'ENOENT') return null;
-    throw fileError('INPUT', path, 'written', error);
-  }
+  const taken = onCode(['EEXIST', 'ENOENT'], null);
+  return onFiles('INPUT', path, 'written', () => open(path, 'wx').catch(taken));
 }
 
 async function isOver(path: string, text: string): Promise<boolean> {

@@ -111,11 +111,8 @@ async function fillConfig(
 
 async function trainInto(prepared: Prepared): Promise<TrainResult> {
   const { config, resumed, notes, heads, emit, signal } = prepared;
-  const data = new RunData(config, {
-    onSkip: (message) => emit({ type: 'skipped', message }),
-    expected: resumed?.checkpoint.state.read,
-    heads,
-  });
+  const before = resumed?.checkpoint.state.read;
+  const data = new RunData(config, before, heads, (message) => emit({ type: 'skipped', message }));
   // A run whose length is given in steps starts without going through all of the data first.
   const counted = config.steps === undefined ? await data.count(signal) : null;
   const steps = counted === null ? (config.steps as number) : counted.batches;

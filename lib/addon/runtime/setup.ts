@@ -1,6 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
 import {
-  lstat,
   mkdir,
   readdir,
   readFile,
@@ -13,7 +12,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { GradCacheError } from '../../errors.js';
-import { onFiles } from '../../files/file-error.js';
+import { isThere, onFiles } from '../../files/file-error.js';
 import { makeFolders } from '../../files/make-folders.js';
 import { isAlive } from '../../processes/process-alive.js';
 import { findBuilds } from './builds.js';
@@ -167,7 +166,7 @@ function temporary(path: string): string {
 /** Renames a finished folder into place; a folder or link that was there goes only once the new one stands. */
 async function swapIn(beside: string, target: string): Promise<void> {
   const old = `${temporary(target)}.old`;
-  if (await exists(target)) await rename(target, old);
+  if (await isThere(target)) await rename(target, old);
   await rename(beside, target);
   await rm(old, { recursive: true, force: true });
 }
@@ -191,13 +190,6 @@ async function isInside(path: string, outer: string): Promise<boolean> {
     [path, outer].map((each) => realpath(each).catch(() => undefined)),
   );
   return inner !== undefined && around !== undefined && (inner === around || inner.startsWith(around + sep));
-}
-
-async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** Removes what runs that were killed left behind; folders of runs still alive stay. */

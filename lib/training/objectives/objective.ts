@@ -2,6 +2,7 @@ import type { StoredTensor } from '../../safetensors/safetensors.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import type { ChunkState } from '../checkpoint.js';
+import type { ChunkEvent, StepEvent } from '../events.js';
 
 /**
  * What a run trains: a model, the loss of a batch, and held-out measures. A run knows its objective only by this interface.
@@ -49,27 +50,15 @@ export interface ObjectiveStepOptions {
   readonly signal: AbortSignal | undefined;
   /** Seed of the masks of dropout. */
   readonly seed: number;
-  /** Called with the progress of the step: chunks of the phase that are done, and chunks in all. */
-  readonly onProgress: (progress: {
-    readonly phase: 'forward' | 'loss' | 'backward';
-    readonly chunk: number;
-    readonly chunks: number;
-  }) => void;
+  /** Called with the progress of the step. */
+  readonly onProgress: (progress: Pick<ChunkEvent, 'phase' | 'chunk' | 'chunks'>) => void;
 }
 
 /** What a step did. */
-export interface ObjectiveStep {
-  readonly loss: number;
-  readonly pairs: number;
-  readonly tokens: number;
-  /** Texts that were cut to the greatest length. */
-  readonly truncated: number;
-  readonly chunks: number;
-  /** Chunks whose graph was kept instead of being computed again. */
-  readonly retained: number;
-  /** The most memory in use during the step, in bytes. */
-  readonly peakMemory: number;
-}
+export type ObjectiveStep = Pick<
+  StepEvent,
+  'loss' | 'pairs' | 'tokens' | 'truncated' | 'chunks' | 'retained' | 'peakMemory'
+>;
 
 /** Held-out data, read once, measured as often as asked. */
 export interface HeldOut {

@@ -1,8 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { TextEncoder } from '../../encoders/text-encoder.js';
-import { GradCacheError } from '../../errors.js';
-import { fileError } from '../../files/file-error.js';
-import { isJsonObject } from '../../files/strict-json.js';
+import { readNamedObject } from '../../files/json-file.js';
 import { chooseDevice } from '../../tensor/memory.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import type { FilledTrainConfig } from '../read-config.js';
@@ -18,22 +15,11 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
   if (checkpoint !== null) return TextEncoder.load(checkpoint, options);
   if (typeof model === 'string') return TextEncoder.load(model, options);
   const { config: given, tokenizer, pooling, normalize } = model;
-  const architecture = typeof given === 'string' ? await readJson(given) : given;
+  const architecture = typeof given === 'string' ? await readNamedObject(given, "a model's config") : given;
   return TextEncoder.create(architecture, await Tokenizer.fromFile(tokenizer), {
     ...options,
     pooling,
     normalize,
     seed,
   });
-}
-
-async function readJson(path: string): Promise<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    throw fileError('INPUT', path, "read as a model's config", error);
-  }
-  if (isJsonObject(value)) return value;
-  throw new GradCacheError('INPUT', `${path} holds no JSON object; a model's config is one.`);
 }
