@@ -45,8 +45,8 @@ export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.j
 const OWN = Symbol('TextEncoder');
 
 /**
- * A transformer that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or
- * ELECTRA with pooling, dense layers and normalisation, computed on packed tokens (no padding).
+ * A model that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ELECTRA, or
+ * layers of SRU or SRU++, with pooling, dense layers and normalisation, computed on packed tokens (no padding).
  */
 export class TextEncoder implements Encoder<TokenBatch> {
   readonly device: string;
@@ -143,8 +143,18 @@ export class TextEncoder implements Encoder<TokenBatch> {
 
   /**
    * Makes an encoder with random weights: normal with the configuration's `initializer_range` (0.02), biases 0, norms 1.
+   * Those of SRU and SRU++ begin as published: uniform (Glorot & Bengio 2010), the highway bias at `highway_bias`.
    *
    * @param config the content of a Hugging Face config.json: `model_type`, `vocab_size`, `hidden_size`, …
+   *
+   * With `model_type` `'sru'` (Lei et al. 2018) or `'srupp'` (Lei 2021) it is one of this package's own: `vocab_size`,
+   * `hidden_size` (of both directions together), `num_hidden_layers`, and if wanted `embedding_size`,
+   * `max_position_embeddings` (the longest text, 512), `pad_token_id`, `bidirectional` (true), `highway_bias` (0; for
+   * `'srupp'` -2), `rescale` (false), `layer_norm` (`'none'`, `'before'` or `'after'` the layer), `layer_norm_eps`,
+   * `hidden_dropout_prob` (0.1). `'srupp'` also needs `attention_size`, the width that attention takes place in, and has
+   * `num_attention_heads` (1), `attention_probs_dropout_prob` (0.1), and `attention_layers` (numbers from 0) or
+   * `attention_every_n_layers` (1). Python does not open the folders of these two.
+   *
    * @throws GradCacheError `CHECKPOINT` for a configuration that is not supported, `INPUT`
    */
   static create(

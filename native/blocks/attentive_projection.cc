@@ -104,8 +104,8 @@ at::Tensor AttentiveProjection::backward(const at::Tensor& du, const at::Tensor&
   at::Tensor dz = norm.sum;
   if (attention_) {
     const at::Tensor& alpha = pass.gradient(attention_->alpha);
-    alpha.add_(
-        at::dot(dz.flatten().to(alpha.scalar_type()), kept.attended.flatten().to(alpha.scalar_type())));
+    // A sum of as many terms as there are elements, of both signs.
+    alpha.add_(dz.to(alpha.scalar_type()).mul(kept.attended).sum(at::kDouble));
     dz = attendBackward(dz.mul(pass.weight(attention_->alpha)), kept, pass).add_(dz);
   }
   query_.addWeightGradient(dz, x, pass);

@@ -4,6 +4,7 @@ import { GradCache, infoNCE, planChunks, type ChunkSize, type TextEncoder } from
 import { drawSeed } from '../../lib/options/seeds.js';
 import { assertSameGradients, largestDifference } from '../oracle/compare.js';
 import {
+  architectures,
   clear,
   fullBatch,
   gradients,
@@ -30,10 +31,13 @@ function piecesOfStep(encoder: TextEncoder, size: Exclude<ChunkSize, 'auto'>): P
   );
 }
 
-for (const chunk of [{ sequences: 3 }, { tokens: 25 }, { sequences: 1 }, { sequences: 100 }] as const) {
-  test(`with dropout, gradients equal those of kept graphs under the same masks: ${JSON.stringify(chunk)}`, async () => {
+const SIZES = [{ sequences: 3 }, { tokens: 25 }, { sequences: 1 }, { sequences: 100 }] as const;
+for (const [architecture, chunk] of architectures.flatMap((each) =>
+  SIZES.map((size) => [each, size] as const),
+)) {
+  test(`${architecture}: with dropout, gradients equal those of kept graphs under the same masks: ${JSON.stringify(chunk)}`, async () => {
     for (const [precision, tolerance] of precisions) {
-      const encoder = await textEncoder(precision, { dropout: 0.3 });
+      const encoder = await textEncoder(precision, { architecture, dropout: 0.3 });
       const expected = await fullBatch(
         [encoder, encoder],
         piecesOfStep(encoder, chunk),
@@ -51,41 +55,44 @@ for (const chunk of [{ sequences: 3 }, { tokens: 25 }, { sequences: 1 }, { seque
   });
 }
 
-test('dropout does drop: the gradient differs from the one without', async () => {
-  const all = [];
-  for (const dropout of [0, 0.3]) {
-    const encoder = await textEncoder('float64', { dropout });
-    const gradcache = new GradCache({
-      encoders: [encoder, encoder],
-      loss: infoNCE(),
-      chunk: { sequences: 3 },
-    });
-    const { loss } = await gradcache.step(batches, { seed: SEED });
-    all.push(loss);
+test('dropout does drop: the loss differs from the one without', async () => {
+  for (const architecture of architectures) {
+    const all = [];
+    for (const dropout of [0, 0.3]) {
+      const encoder = await textEncoder('float64', { architecture, dropout });
+      const gradcache = new GradCache({
+        encoders: [encoder, encoder],
+        loss: infoNCE(),
+        chunk: { sequences: 3 },
+      });
+      const { loss } = await gradcache.step(batches, { seed: SEED });
+      all.push(loss);
+    }
+    assert.ok(Math.abs(all[0]! - all[1]!) > 1e-3, architecture);
   }
-  assert.ok(Math.abs(all[0]! - all[1]!) > 1e-3);
 });
 
-test('a chunk encoded twice under one seed gives the same bits, with and without a graph; another seed other ones', async () => {
-  for (const precision of ['float64', 'float32', 'bfloat16'] as const) {
-    const encoder = await textEncoder(precision, { dropout: 0.3 });
-    const { seed, ...chunk } = whole(encoder, batches[0])[0]!;
-    const values = async (chunkSeed: number, retain: boolean) => {
-      const { representations, ticket } = await encoder.forwardChunk(chunk as never, {
-        seed: chunkSeed,
-        retain,
-      });
-      assert.equal(ticket.seed, chunkSeed);
-      assert.equal(ticket.graph === null, !retain);
-      assert.equal(representations.requiresGrad, false);
-      return (await representations.values()) as Float32Array;
-    };
-    const first = await values(seed + 7, false);
-    assert.deepEqual(await values(seed + 7, false), first);
-    assert.deepEqual(await values(seed + 7, true), first);
-    assert.ok(largestDifference(await values(seed + 8, false), first) > 1e-2);
-  }
-});
+for (const architecture of architectures)
+  test(`${architecture}: a chunk encoded twice under one seed gives the same bits, with and without a graph; another seed other ones`, async () => {
+    for (const precision of ['float64', 'float32', 'bfloat16'] as const) {
+      const encoder = await textEncoder(precision, { architecture, dropout: 0.3 });
+      const { seed, ...chunk } = whole(encoder, batches[0])[0]!;
+      const values = async (chunkSeed: number, retain: boolean) => {
+        const { representations, ticket } = await encoder.forwardChunk(chunk as never, {
+          seed: chunkSeed,
+          retain,
+        });
+        assert.equal(ticket.seed, chunkSeed);
+        assert.equal(ticket.graph === null, !retain);
+        assert.equal(representations.requiresGrad, false);
+        return (await representations.values()) as Float32Array;
+      };
+      const first = await values(seed + 7, false);
+      assert.deepEqual(await values(seed + 7, false), first);
+      assert.deepEqual(await values(seed + 7, true), first);
+      assert.ok(largestDifference(await values(seed + 8, false), first) > 1e-2);
+    }
+  });
 
 test('representations are the same bits with and without a graph, however they are pooled', async () => {
   for (const precision of ['float64', 'float32', 'bfloat16'] as const) {
@@ -126,32 +133,33 @@ for (const precision of ['float32', 'bfloat16'] as const) {
   });
 }
 
-test('kept graphs change nothing, bit for bit, whatever share of the chunks they are', async () => {
-  const encoder = await textEncoder('float32', { dropout: 0.3 });
-  const outcomes = [];
-  for (const share of [0, 0.3, 0.6, 2, undefined]) {
-    clear([encoder]);
-    const chunks = piecesOfStep(encoder, { sequences: 3 }).flat();
-    const bytes = chunks.reduce((sum, chunk) => sum + encoder.graphBytes(chunk as never), 0);
-    const gradcache = new GradCache({
-      encoders: [encoder, encoder],
-      loss: infoNCE({ temperature: 0.2 }),
-      chunk: { sequences: 3 },
-      ...(share === undefined ? {} : { retain: { bytes: Math.floor(bytes * share) } }),
-    });
-    const { loss, retained } = await gradcache.step(batches, { seed: SEED });
-    outcomes.push({ retained, loss, gradients: await gradients([encoder]) });
-  }
-  const [none, few, many, all, last] = outcomes;
-  assert.equal(none!.retained, 0);
-  assert.ok(
-    0 < few!.retained && few!.retained < many!.retained && many!.retained < 8,
-    `${few!.retained}, ${many!.retained}`,
-  );
-  assert.equal(all!.retained, 8);
-  assert.equal(last!.retained, 1, 'the last chunk, where nothing is asked for');
-  for (const outcome of [few!, many!, all!, last!]) {
-    assert.equal(outcome.loss, none!.loss);
-    assert.deepEqual(outcome.gradients, none!.gradients);
-  }
-});
+for (const architecture of architectures)
+  test(`${architecture}: kept graphs change nothing, bit for bit, whatever share of the chunks they are`, async () => {
+    const encoder = await textEncoder('float32', { architecture, dropout: 0.3 });
+    const outcomes = [];
+    for (const share of [0, 0.3, 0.6, 2, undefined]) {
+      clear([encoder]);
+      const chunks = piecesOfStep(encoder, { sequences: 3 }).flat();
+      const bytes = chunks.reduce((sum, chunk) => sum + encoder.graphBytes(chunk as never), 0);
+      const gradcache = new GradCache({
+        encoders: [encoder, encoder],
+        loss: infoNCE({ temperature: 0.2 }),
+        chunk: { sequences: 3 },
+        ...(share === undefined ? {} : { retain: { bytes: Math.floor(bytes * share) } }),
+      });
+      const { loss, retained } = await gradcache.step(batches, { seed: SEED });
+      outcomes.push({ retained, loss, gradients: await gradients([encoder]) });
+    }
+    const [none, few, many, all, last] = outcomes;
+    assert.equal(none!.retained, 0);
+    assert.ok(
+      0 < few!.retained && few!.retained < many!.retained && many!.retained < 8,
+      `${few!.retained}, ${many!.retained}`,
+    );
+    assert.equal(all!.retained, 8);
+    assert.equal(last!.retained, 1, 'the last chunk, where nothing is asked for');
+    for (const outcome of [few!, many!, all!, last!]) {
+      assert.equal(outcome.loss, none!.loss);
+      assert.deepEqual(outcome.gradients, none!.gradients);
+    }
+  });

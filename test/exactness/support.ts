@@ -30,18 +30,9 @@ const VOCABULARY = 97;
 
 let tokenizer: ReturnType<typeof smallTokenizer> | undefined;
 
-/** A small random BERT; no parameter keeps its initial 0 or 1. */
-export async function textEncoder(
-  precision: Precision | 'bfloat16',
-  options: {
-    seed?: number;
-    dropout?: number;
-    pooling?: 'mean' | 'cls' | 'max' | 'last';
-    normalize?: boolean;
-  } = {},
-): Promise<TextEncoder> {
-  const { seed = 1, dropout = 0, pooling = 'mean', normalize = false } = options;
-  const config = {
+/** config.json of small encoders: one of attention over all tokens, one of a recurrence, one of both. */
+const CONFIGS = {
+  bert: {
     model_type: 'bert',
     vocab_size: VOCABULARY,
     hidden_size: 24,
@@ -54,15 +45,57 @@ export async function textEncoder(
     hidden_act: 'gelu',
     layer_norm_eps: 1e-12,
     initializer_range: 0.2,
-  };
-  const encoder = TextEncoder.create(config, await (tokenizer ??= smallTokenizer(VOCABULARY)), {
-    precision,
-    dropout,
-    seed,
-    device,
-    pooling,
-    normalize,
-  });
+  },
+  sru: {
+    model_type: 'sru',
+    vocab_size: VOCABULARY,
+    embedding_size: 10,
+    hidden_size: 24,
+    num_hidden_layers: 2,
+    max_position_embeddings: 40,
+    layer_norm: 'after',
+  },
+  srupp: {
+    model_type: 'srupp',
+    vocab_size: VOCABULARY,
+    hidden_size: 24,
+    num_hidden_layers: 3,
+    attention_size: 12,
+    num_attention_heads: 2,
+    attention_layers: [0, 1],
+    max_position_embeddings: 40,
+    layer_norm: 'before',
+    rescale: true,
+  },
+} as const;
+
+export type Architecture = keyof typeof CONFIGS;
+export const architectures = Object.keys(CONFIGS) as Architecture[];
+
+/** A small random encoder, BERT by default; no parameter keeps its initial 0 or 1. */
+export async function textEncoder(
+  precision: Precision | 'bfloat16',
+  options: {
+    architecture?: Architecture;
+    seed?: number;
+    dropout?: number;
+    pooling?: 'mean' | 'cls' | 'max' | 'last';
+    normalize?: boolean;
+  } = {},
+): Promise<TextEncoder> {
+  const { architecture = 'bert', seed = 1, dropout = 0, pooling = 'mean', normalize = false } = options;
+  const encoder = TextEncoder.create(
+    CONFIGS[architecture],
+    await (tokenizer ??= smallTokenizer(VOCABULARY)),
+    {
+      precision,
+      dropout,
+      seed,
+      device,
+      pooling,
+      normalize,
+    },
+  );
   disturb(encoder.parameters(), seed);
   return encoder;
 }
