@@ -85,6 +85,7 @@ export type { LossConfig } from './losses/loss-kinds.js';
 export { sigLIP, type SigLIPLoss, type SigLIPOptions } from './losses/siglip.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';
+export { RAdam, type RAdamOptions, type RAdamSettings } from './optim/radam.js';
 export type { Optimizer } from './optim/optimizer.js';
 export type { OptimizerConfig } from './optim/optimizer-kinds.js';
 export type { ParameterGroup } from './optim/slots.js';

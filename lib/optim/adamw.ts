@@ -40,8 +40,7 @@ export class AdamW extends SlotOptimizer<keyof typeof STATE> {
   constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: AdamWOptions) {
     checkKnown('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
     const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm = Infinity } = options;
-    if (!isPairOfRates(betas))
-      throw refused('betas of AdamW', betas, 'a list of two numbers from 0 up to, not including, 1');
+    requireRates('betas of AdamW', betas);
     requireNumber('eps of AdamW', eps, { above: 0 });
     const [beta1, beta2] = betas;
     const update = (alike: Update<keyof typeof STATE>) => fusedAdamW(alike, { beta1, beta2, eps });
@@ -64,12 +63,11 @@ async function fusedAdamW(
   await callAsync('aten::_fused_adamw_', parameters, gradients, exp_avg, exp_avg_sq, [], step, how);
 }
 
-function isPairOfRates(betas: unknown): betas is readonly [number, number] {
-  return (
-    Array.isArray(betas) &&
-    betas.length === 2 &&
-    betas.every((beta) => typeof beta === 'number' && beta >= 0 && beta < 1)
-  );
+/** @throws GradCacheError `INPUT` unless it is the decay rates of two running means */
+export function requireRates(name: string, betas: unknown): asserts betas is readonly [number, number] {
+  const isRate = (beta: unknown) => typeof beta === 'number' && beta >= 0 && beta < 1;
+  if (Array.isArray(betas) && betas.length === 2 && betas.every(isRate)) return;
+  throw refused(name, betas, 'a list of two numbers from 0 up to, not including, 1');
 }
 
 /** AdamW in a configuration. */

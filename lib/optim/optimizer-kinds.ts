@@ -4,15 +4,18 @@ import type { Parameter } from '../tensor/tensor.js';
 import { adamWKind, type AdamWSettings } from './adamw.js';
 import type { OptimizerKind } from './optimizer-kind.js';
 import type { Optimizer } from './optimizer.js';
+import { rAdamKind, type RAdamSettings } from './radam.js';
 
 /** The settings of each optimizer, by the name that `optimizer.kind` and `--optimizer` take. */
 interface OptimizerSettings {
   adamw: AdamWSettings;
+  radam: RAdamSettings;
 }
 
 /** The optimizers that a run can be trained with. */
 export const OPTIMIZERS: { readonly [K in OptimizerName]: OptimizerKind<OptimizerSettings[K]> } = {
   adamw: adamWKind,
+  radam: rAdamKind,
 };
 
 /** The optimizer of a run that names none. */

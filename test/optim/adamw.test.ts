@@ -3,12 +3,14 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { GradCacheError } from '../../lib/errors.js';
 import { AdamW } from '../../lib/optim/adamw.js';
+import { RAdam } from '../../lib/optim/radam.js';
 import { call } from '../../lib/tensor/operators.js';
 import { clipGradNorm } from '../../lib/optim/clip.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
 import type { DType, Parameter } from '../../lib/tensor/tensor.js';
 
 interface GoldenCase {
+  readonly optimizer: 'AdamW' | 'RAdam';
   readonly name: string;
   readonly dtype: 'float32' | 'float64';
   readonly lr: number;
@@ -63,11 +65,12 @@ function closeTo(actual: number[], expected: number[], tolerance: number): void 
 }
 
 for (const golden_ of golden.cases) {
-  test(`AdamW updates as torch.optim.AdamW does: ${golden_.name}`, async () => {
+  test(`${golden_.optimizer} updates as torch.optim.${golden_.optimizer} does: ${golden_.name}`, async () => {
     const { dtype, betas, eps, lr, weightDecay, maxGradNorm } = golden_;
     const weight = parameter('weight', golden_.start[0]!, { shape: SHAPES[0]!, dtype });
     const bias = parameter('bias', golden_.start[1]!, { decay: false, dtype });
-    const optimizer = new AdamW([{ parameters: [weight] }, { parameters: [bias], lrScale: 0.5 }], {
+    const Optimizer = { AdamW, RAdam }[golden_.optimizer];
+    const optimizer = new Optimizer([{ parameters: [weight] }, { parameters: [bias], lrScale: 0.5 }], {
       lr,
       betas,
       eps,

@@ -1,4 +1,4 @@
-"""Makes fixtures/golden.json: what torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ do to a few small tensors.
+"""Makes fixtures/golden.json: what torch.optim.AdamW, torch.optim.RAdam and torch.nn.utils.clip_grad_norm_ do to a few small tensors.
 
     python3 test/optim/golden.py
 """
@@ -9,7 +9,7 @@ import pathlib
 import torch
 
 
-def run(name, dtype, steps, max_norm=None, **settings):
+def run(name, dtype, steps, max_norm=None, optimizer="AdamW", **settings):
     """Two groups: weights that decay and a bias that does not, with its own learning rate."""
     torch.manual_seed(7)
     weight = torch.randn(3, 4, dtype=dtype).requires_grad_()
@@ -20,8 +20,13 @@ def run(name, dtype, steps, max_norm=None, **settings):
         {"params": [weight], "weight_decay": decay, "lr": lr},
         {"params": [bias], "weight_decay": 0.0, "lr": lr * 0.5},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=lr, fused=False, **settings)
+    kind = optimizer
+    if kind == "AdamW":
+        optimizer = torch.optim.AdamW(groups, lr=lr, fused=False, **settings)
+    else:
+        optimizer = torch.optim.RAdam(groups, lr=lr, decoupled_weight_decay=True, **settings)
     case = {
+        "optimizer": kind,
         "name": name,
         "dtype": str(dtype).removeprefix("torch."),
         "lr": lr,
@@ -54,6 +59,10 @@ cases = [
     run("clipped", torch.float32, 5, max_norm=1.0, lr=3e-2),
     run("own betas, epsilon and decay", torch.float32, 5, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.2),
     run("float64", torch.float64, 5, max_norm=2.0),
+    run("defaults", torch.float32, 9, optimizer="RAdam"),
+    run("own betas, epsilon and decay", torch.float32, 9, optimizer="RAdam", betas=(0.8, 0.95), eps=1e-6, weight_decay=0.2),
+    run("a short mean of squares", torch.float32, 9, optimizer="RAdam", betas=(0.8, 0.5), weight_decay=0.0),
+    run("float64", torch.float64, 9, optimizer="RAdam", max_norm=2.0),
 ]
 path = pathlib.Path(__file__).parent / "fixtures" / "golden.json"
 path.write_text(json.dumps({"torch": torch.__version__, "cases": cases}) + "\n")

@@ -1,0 +1,147 @@
+import { checkKnown } from '../options/known-options.js';
+import { requireNumber } from '../options/option-values.js';
+import { call, callAsync } from '../tensor/operators.js';
+import type { Tensor} from '../tensor/tensor.js';
+import { type Parameter } from '../tensor/tensor.js';
+import { requireRates } from './adamw.js';
+import type { OptimizerKind } from './optimizer-kind.js';
+import { SlotOptimizer, type StateTensors, type Update } from './slot-optimizer.js';
+import type { ParameterGroup } from './slots.js';
+
+/** Settings of {@link RAdam}; the defaults are those of `torch.optim.RAdam`. */
+export interface RAdamOptions {
+  /** Learning rate. */
+  readonly lr: number;
+  /** Decay rates of the running mean and of the running mean of squares. Default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number];
+  /** Added to the denominator. Default 1e-8. */
+  readonly eps?: number;
+  /** Decoupled weight decay of parameters whose `decay` is true. Default 0. */
+  readonly weightDecay?: number;
+  /** Gradients are scaled so that their global 2-norm is at most this. Default: no clipping. */
+  readonly maxGradNorm?: number;
+}
+
+/** Running means of a parameter's gradient and of its square. */
+const STATE = { exp_avg: 'like', exp_avg_sq: 'like', step: 'count' } as const satisfies StateTensors<string>;
+
+type State = keyof typeof STATE;
+
+/**
+ * RAdam (Liu et al. 2020): Adam whose first updates, while the running mean of squares is of few gradients, are those of
+ * momentum alone. Weight decay is decoupled, as in `torch.optim.RAdam` with `decoupled_weight_decay=True`.
+ */
+export class RAdam extends SlotOptimizer<State> {
+  /**
+   * @param parameters what to update: `model.parameters()`, or groups with their own settings
+   * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
+   */
+  constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: RAdamOptions) {
+    checkKnown('RAdam', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
+    const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, maxGradNorm = Infinity } = options;
+    requireRates('betas of RAdam', betas);
+    requireNumber('eps of RAdam', eps, { above: 0 });
+    const update = (alike: Update<State>) => rectified(alike, betas, eps);
+    super({ name: 'RAdam', state: STATE, update }, parameters, { lr, weightDecay, maxGradNorm });
+  }
+}
+
+async function rectified(
+  { parameters, gradients, state: { exp_avg, exp_avg_sq, step }, lr, weightDecay }: Update<State>,
+  [beta1, beta2]: readonly [number, number],
+  eps: number,
+): Promise<void> {
+  await callAsync('aten::_foreach_add_.Scalar', step, 1);
+  const counts = await numbersOf(step);
+  if (weightDecay > 0) await callAsync('aten::_foreach_mul_.Scalar', parameters, 1 - lr * weightDecay);
+  await callAsync('aten::_foreach_lerp_.Scalar', exp_avg, gradients, 1 - beta1);
+  await callAsync('aten::_foreach_mul_.Scalar', exp_avg_sq, beta2);
+  await callAsync('aten::_foreach_addcmul_.Scalar', exp_avg_sq, gradients, gradients, 1 - beta2);
+  const sizes = counts.map((count) => -lr / (1 - beta1 ** count));
+  const factors = counts.map((count) => rectification(count, beta2));
+
+  const of = <T>(list: readonly T[], rectifies: boolean) =>
+    list.filter((_, place) => (factors[place] !== null) === rectifies);
+  if (factors.some((factor) => factor !== null)) {
+    const denominators = await callAsync<Tensor[]>('aten::_foreach_sqrt', of(exp_avg_sq, true));
+    await callAsync('aten::_foreach_add_.Scalar', denominators, eps);
+    const scales = of(
+      sizes.map((size, place) => size * (factors[place] ?? 0)),
+      true,
+    );
+    await callAsync(
+      'aten::_foreach_addcdiv_.ScalarList',
+      of(parameters, true),
+      of(exp_avg, true),
+      denominators,
+      scales,
+    );
+    for (const tensor of denominators) tensor.dispose();
+  }
+  if (factors.some((factor) => factor === null)) {
+    const moves = await callAsync<Tensor[]>(
+      'aten::_foreach_mul.ScalarList',
+      of(exp_avg, false),
+      of(sizes, false),
+    );
+    await callAsync('aten::_foreach_add_.List', of(parameters, false), moves);
+    for (const tensor of moves) tensor.dispose();
+  }
+}
+
+/**
+ * What an update of Adam is multiplied by, the correction of its second mean included; null where the mean is of too few
+ * gradients for the variance of the update to be finite.
+ */
+function rectification(count: number, beta2: number): number | null {
+  const correction = 1 - beta2 ** count;
+  const longest = 2 / (1 - beta2) - 1;
+  const length = longest - (2 * count * beta2 ** count) / correction;
+  if (length <= 5) return null;
+  const ratio = ((length - 4) * (length - 2) * longest) / ((longest - 4) * (longest - 2) * length);
+  return Math.sqrt(ratio * correction);
+}
+
+async function numbersOf(scalars: readonly Tensor[]): Promise<number[]> {
+  const together = call('aten::stack', scalars);
+  try {
+    return Array.from(await together.values(), Number);
+  } finally {
+    together.dispose();
+  }
+}
+
+/** RAdam in a configuration. */
+export interface RAdamSettings {
+  /** Default 3e-4. */
+  readonly lr: number;
+  /** Default [0.9, 0.999]. */
+  readonly betas: readonly [number, number];
+  /** Default 1e-8. */
+  readonly eps: number;
+  /** Default 0.1; biases and norms never decay. */
+  readonly weightDecay: number;
+  /** Default 1. */
+  readonly maxGradNorm: number;
+}
+
+/** RAdam in `train`. The defaults are those that SRU++ was published with. */
+export const rAdamKind: OptimizerKind<RAdamSettings> = {
+  about: 'Adam whose first updates are those of momentum, with decoupled weight decay',
+  settings: {
+    lr: { kind: 'number', above: 0, default: 3e-4, flag: 'lr', help: 'learning rate; default 3e-4' },
+    betas: {
+      kind: 'numbers',
+      count: 2,
+      from: 0,
+      to: 0.999999,
+      default: [0.9, 0.999],
+      help: 'decay rates of the means of gradients and of their squares; default 0.9,0.999',
+    },
+    eps: { kind: 'number', above: 0, default: 1e-8, help: 'added to the denominator; default 1e-8' },
+    weightDecay: { kind: 'number', from: 0, default: 0.1, flag: 'weight-decay', help: 'default 0.1' },
+    maxGradNorm: { kind: 'number', above: 0, default: 1, flag: 'max-grad-norm', help: 'default 1' },
+  },
+  make: (parameters, { lr, betas, eps, weightDecay, maxGradNorm }) =>
+    new RAdam(parameters, { lr, betas, eps, weightDecay, maxGradNorm }),
+};
