@@ -1,7 +1,7 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber } from '../options/option-values.js';
 import { call, callAsync } from '../tensor/operators.js';
-import type { Tensor} from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { type Parameter } from '../tensor/tensor.js';
 import { requireRates } from './adamw.js';
 import type { OptimizerKind } from './optimizer-kind.js';
