@@ -7,6 +7,7 @@ import os
 arguments = argparse.ArgumentParser()
 arguments.add_argument('--small', action='store_true')
 arguments.add_argument('--library', default='build-cuda/libgradcache_cuda.so')
+arguments.add_argument('--published', metavar='FOLDER', help='recurrence.py: the published package, unpacked')
 arguments = arguments.parse_args()
 if arguments.small:
     os.environ['PYTORCH_NO_CUDA_MEMORY_CACHING'] = '1'  # each tensor its own allocation: memcheck sees what lies outside
