@@ -1,49 +1,121 @@
-import type { FileHeads } from '../data/file-heads.js';
 import { GradCacheError } from '../errors.js';
 import { drawSeed } from '../options/seeds.js';
-import { checkpointFolder, modelFolder, pruneCheckpoints, writeCheckpoint } from './checkpoint.js';
-import type { FilledTrainConfig } from './read-config.js';
-import { dataOrder } from './data-order.js';
-import type { RunData, TokenizedBatch } from './data.js';
-import type { TrainEvent, TrainResult } from './events.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import type { Schedule } from '../optim/schedules.js';
+import {
+  checkpointFolder,
+  modelFolder,
+  pruneCheckpoints,
+  writeCheckpoint,
+  type Checkpoint,
+  type TrainerState,
+} from './checkpoint.js';
+import type { ChunkEvent, EvaluationEvent, SavedEvent, SkippedTotalEvent } from './events.js';
 import type { MetricsFile } from './metrics.js';
-import type { HeldOut, Objective } from './objectives/objective.js';
+import type { HeldOut, ObjectiveStepOptions } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
-import { storedConfig, type Resumed } from './resume.js';
-import type { Run } from './run.js';
 
-/** A run whose settings are known and whose folder is locked. */
-export interface Prepared {
-  readonly config: FilledTrainConfig;
-  readonly resumed: Resumed | null;
-  readonly notes: readonly string[];
-  readonly heads: FileHeads;
+/** What a loop needs of a configuration. */
+export interface LoopSettings {
+  readonly output: string;
+  readonly seed: number;
+  readonly evaluation?: { readonly every?: number | undefined } | undefined;
+  readonly checkpoint?: { readonly every: number; readonly keep: number } | undefined;
+}
+
+/** What a loop trains: it takes batches, and what a step is and tells is its own affair. */
+export interface Trainee<Batch, Step, StepEvent> {
+  /** Lines of the data that were skipped so far. */
+  readonly skipped: number;
+
+  /** The batches of all updates in order, without the first `skip`. */
+  batches(options: { skip: number; signal: AbortSignal | undefined }): AsyncIterable<Batch>;
+
+  /**
+   * Computes the loss of a batch and adds its gradients to those of the parameters.
+   *
+   * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
+   */
+  step(batch: Batch, options: ObjectiveStepOptions): Promise<Step>;
+
+  /** What the learning rate of a batch's update is multiplied by; absent: 1. */
+  lrScale?(batch: Batch): number;
+
+  /** What a step tells, once the update was made. */
+  event(batch: Batch, step: Step, update: Update): StepEvent;
+
+  /** Which batch it is, in brackets: `(epoch 0, batch 3)`. */
+  nameOf(batch: Batch): string;
+
+  /** A sentence for the user: what in a batch makes its step non-finite. */
+  explainNonFinite(batch: Batch): Promise<string>;
+
+  /** Reads the held-out data of the run; null where the configuration has none. */
+  loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
+
+  /** Writes the model. */
+  save(folder: string): Promise<void>;
+
+  /** What a checkpoint keeps besides the model and the optimizer. */
+  state(): Promise<Omit<Checkpoint, 'optimizer' | 'state'> & { readonly state: Omit<TrainerState, 'step'> }>;
+}
+
+/** An update that was made. */
+export interface Update {
+  readonly type: 'step';
+  readonly step: number;
+  readonly steps: number;
+  readonly lr: number;
+  readonly gradNorm: number;
+  readonly seconds: number;
+  readonly secondsLeft: number;
+}
+
+/** What every loop tells beside its steps. */
+type LoopEvent = ChunkEvent | EvaluationEvent | SavedEvent | SkippedTotalEvent;
+
+/** A run whose folder is locked. */
+export interface LoopParts<StepEvent> {
+  readonly config: LoopSettings;
   readonly lock: OutputLock;
   readonly metrics: MetricsFile;
-  readonly emit: (event: TrainEvent) => void;
+  readonly emit: (event: LoopEvent | StepEvent) => void;
   readonly signal: AbortSignal | undefined;
+  readonly optimizer: Optimizer;
+  readonly schedule: Schedule;
+  /** Updates in all, and those made before. */
+  readonly steps: number;
+  readonly done: number;
+}
+
+/** What a loop came to. */
+export interface LoopResult {
+  readonly steps: number;
+  readonly loss: number | null;
+  readonly model: string;
+  readonly scores: Readonly<Record<string, number>> | null;
+  readonly skipped: number;
 }
 
 /** The loop over batches, and what happens between them. */
-export class Loop {
+export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   #loss: number | null = null;
   #scores: Readonly<Record<string, number>> | null = null;
   /** Moving average of the seconds of a step, evaluation and checkpoints included. */
   #pace: number | null = null;
 
   constructor(
-    readonly prepared: Prepared,
-    readonly parts: Run,
-    readonly data: RunData,
+    readonly trainee: Trainee<Batch, Step, StepEvent>,
+    readonly parts: LoopParts<StepEvent>,
   ) {}
 
-  async run(): Promise<TrainResult> {
-    const { config, lock, metrics, emit, signal } = this.prepared;
-    const { parts } = this;
-    const heldOut = await parts.objective.loadHeldOut(signal);
+  async run(): Promise<LoopResult> {
+    const { trainee, parts } = this;
+    const { config, lock, metrics, emit, signal } = parts;
+    const heldOut = await trainee.loadHeldOut(signal);
     let step = parts.done;
     if (step < parts.steps) {
-      for await (const batch of this.data.batches(parts.objective, { skip: step, signal })) {
+      for await (const batch of trainee.batches({ skip: step, signal })) {
         // Only now is the data known to be that of the run before: nothing of its file has been touched yet.
         await metrics.open();
         const started = performance.now();
@@ -63,27 +135,20 @@ export class Loop {
     await metrics.open();
     const model = modelFolder(config.output);
     await lock.require();
-    await parts.objective.save(model);
+    await trainee.save(model);
     emit({ type: 'saved', step, folder: model });
-    const { skipped } = this.data;
+    const { skipped } = trainee;
     if (skipped > 0) emit({ type: 'skippedTotal', lines: skipped });
-    return {
-      steps: step,
-      loss: this.#loss,
-      temperature: parts.objective.temperature,
-      model,
-      scores: this.#scores,
-      skipped,
-    };
+    return { steps: step, loss: this.#loss, model, scores: this.#scores, skipped };
   }
 
-  async #update(step: number, batch: TokenizedBatch): Promise<void> {
-    const { config, emit, signal } = this.prepared;
-    const { parts } = this;
-    const lr = parts.schedule(step - 1);
+  async #update(step: number, batch: Batch): Promise<void> {
+    const { trainee, parts } = this;
+    const { config, emit, signal, optimizer, steps } = parts;
+    const lr = parts.schedule(step - 1) * (trainee.lrScale?.(batch) ?? 1);
     const started = performance.now();
     try {
-      const result = await parts.objective.step(batch.inputs, {
+      const result = await trainee.step(batch, {
         signal,
         // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
         seed: drawSeed('update', config.seed, step),
@@ -91,73 +156,43 @@ export class Loop {
       });
       if (!Number.isFinite(result.loss))
         throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
-      parts.optimizer.lr = lr;
-      const { gradNorm } = await parts.optimizer.step();
+      optimizer.lr = lr;
+      const { gradNorm } = await optimizer.step();
       const seconds = (performance.now() - started) / 1000;
       this.#loss = result.loss;
-      emit({
-        type: 'step',
-        step,
-        steps: parts.steps,
-        epoch: batch.epoch,
-        loss: result.loss,
-        lr,
-        gradNorm,
-        temperature: parts.objective.temperature,
-        pairs: result.pairs,
-        tokens: result.tokens,
-        truncated: result.truncated,
-        chunks: result.chunks,
-        retained: result.retained,
-        seconds,
-        pairsPerSecond: result.pairs / seconds,
-        tokensPerSecond: result.tokens / seconds,
-        peakMemory: result.peakMemory,
-        secondsLeft: (parts.steps - step) * (this.#pace ?? seconds),
-      });
+      const secondsLeft = (steps - step) * (this.#pace ?? seconds);
+      emit(trainee.event(batch, result, { type: 'step', step, steps, lr, gradNorm, seconds, secondsLeft }));
     } catch (error) {
-      if (error instanceof GradCacheError && error.code === 'NON_FINITE') {
-        throw await notMade(error, step, batch, parts.objective);
-      }
-      throw error;
+      if (!(error instanceof GradCacheError) || error.code !== 'NON_FINITE') throw error;
+      const where = await trainee.explainNonFinite(batch);
+      throw new GradCacheError(
+        'NON_FINITE',
+        `Step ${step} ${trainee.nameOf(batch)} was not made, at learning rate ${lr}: ${error.message} ${where}`,
+        { cause: error },
+      );
     }
   }
 
   async #evaluate(step: number, heldOut: HeldOut): Promise<void> {
-    const { emit, signal } = this.prepared;
+    const { emit, signal } = this.parts;
     this.#scores = await heldOut.measure(signal);
     emit({ type: 'evaluation', step, scores: this.#scores });
   }
 
   async #checkpoint(step: number): Promise<void> {
-    const { config, lock, emit } = this.prepared;
-    const { parts } = this;
+    const { trainee, parts } = this;
+    const { config, lock, emit, optimizer } = parts;
     const folder = checkpointFolder(config.output, step);
     await lock.require();
-    const { loss, chunk } = await parts.objective.state();
-    await writeCheckpoint(folder, (path) => parts.objective.save(path), {
-      state: { step, order: dataOrder(config), config: storedConfig(config), read: this.data.read, chunk },
-      optimizer: await parts.optimizer.state(),
-      loss,
+    const { state, ...tensors } = await trainee.state();
+    await writeCheckpoint(folder, (path) => trainee.save(path), {
+      state: { step, ...state },
+      optimizer: await optimizer.state(),
+      ...tensors,
     });
     await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
     emit({ type: 'saved', step, folder });
   }
-}
-
-/** The error of a step that was not made: it names the step and the texts at fault. */
-async function notMade(
-  error: GradCacheError,
-  step: number,
-  { epoch, index, texts }: TokenizedBatch,
-  objective: Objective,
-): Promise<GradCacheError> {
-  const where = await objective.explainNonFinite(texts);
-  return new GradCacheError(
-    'NON_FINITE',
-    `Step ${step} (epoch ${epoch}, batch ${index}) was not made: ${error.message} ${where}`,
-    { cause: error },
-  );
 }
 
 function isDue(step: number, every: number | undefined): boolean {

@@ -11,9 +11,10 @@ import { RunData } from './data.js';
 import type { TrainEvent, TrainResult } from './events.js';
 import { findFinished } from './finished.js';
 import { requireInputsApart } from './inputs-apart.js';
-import { Loop, type Prepared } from './loop.js';
+import { Loop } from './loop.js';
 import { MetricsFile, metricsFile } from './metrics.js';
 import { OutputLock } from './output-lock.js';
+import { Pairs } from './pairs.js';
 import { requireOutsideModels } from './outside-models.js';
 import {
   readPlace,
@@ -92,6 +93,18 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   }
 }
 
+/** A run whose settings are known and whose folder is locked. */
+interface Prepared {
+  readonly config: FilledTrainConfig;
+  readonly resumed: Resumed | null;
+  readonly notes: readonly string[];
+  readonly heads: FileHeads;
+  readonly lock: OutputLock;
+  readonly metrics: MetricsFile;
+  readonly emit: (event: TrainEvent) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
 async function fillConfig(
   { settings, output }: GivenConfig,
   read: ReadTrainConfig | null,
@@ -132,7 +145,9 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   try {
     emit(startEvent(run, config.columns, counted));
     for (const message of notes) emit({ type: 'note', message });
-    return await new Loop(prepared, run, data).run();
+    const trainee = new Pairs(config, run.objective, data);
+    const result = await new Loop(trainee, { ...prepared, ...run }).run();
+    return { ...result, temperature: run.objective.temperature };
   } finally {
     run.optimizer.dispose();
     run.objective.dispose();
