@@ -66,12 +66,19 @@ function cellSettings(config: Config, { keys }: Architecture, highwayBias: numbe
     throw unsupported(unknown, config[unknown], `no such key, but one of ${[...keys.keys()].join(', ')}`);
   return {
     bidirectional: truthIn(config, 'bidirectional', true),
-    highwayBias: numberIn(config, 'highway_bias', highwayBias),
+    highwayBias: biasIn(config, highwayBias),
     rescale: truthIn(config, 'rescale', false),
     norm: oneIn(config, 'layer_norm', ['none', 'before', 'after'], 'none'),
     normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-5),
     hiddenDropout: fractionIn(config, 'hidden_dropout_prob', 0.1),
   };
+}
+
+/** Where a gate is closed, or open, from the first step on, nothing is learnt; `rescale` takes the exponential of it. */
+function biasIn(config: Config, otherwise: number): number {
+  const value = numberIn(config, 'highway_bias', otherwise);
+  if (Math.abs(value) <= 20) return value;
+  throw unsupported('highway_bias', value, 'a number from -20 to 20');
 }
 
 /** The numbers of the layers with attention: those that are listed, else every n-th; by default all. */

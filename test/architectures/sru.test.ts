@@ -150,6 +150,11 @@ const refused: readonly (readonly [title: string, config: Config, message: RegEx
   ['half a column for each direction', { ...SRU, hidden_size: 23 }, /23 columns.*even/],
   ['a place for norms that is none', { ...SRU, layer_norm: true }, /layer_norm is true, expected/],
   ['a direction that is neither', { ...SRU, bidirectional: 2 }, /bidirectional is 2, expected true or false/],
+  [
+    'a bias that closes its gate',
+    { ...SRU, highway_bias: -1e3 },
+    /highway_bias is -1000, expected a number from/,
+  ],
   ['no layer', { ...SRU, num_hidden_layers: 0 }, /num_hidden_layers is 0/],
 ];
 
