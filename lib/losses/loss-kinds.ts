@@ -2,17 +2,20 @@ import { refuse, type Fields } from '../options/fields.js';
 import { readKind, type Filled, type Given } from '../options/kinds.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
 import type { LossKind, TrainedLoss } from './loss-kind.js';
+import { ntXentKind, type NTXentSettings } from './nt-xent.js';
 import { sigLIPKind, type SigLIPOptions } from './siglip.js';
 
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
 interface LossSettings {
   infonce: InfoNCESettings;
+  ntxent: NTXentSettings;
   siglip: Required<SigLIPOptions>;
 }
 
 /** The losses that a run can be trained with. */
 export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   infonce: infoNCEKind,
+  ntxent: ntXentKind,
   siglip: sigLIPKind,
 };
 

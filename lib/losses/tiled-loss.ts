@@ -12,6 +12,8 @@ export interface TiledLossParts {
   readonly name: string;
   /** True: cosine similarity; false: dot product. */
   readonly cosine: boolean;
+  /** True if the first candidates are the anchors themselves: none is compared with itself. Default: false. */
+  readonly withoutSelf?: boolean;
   /** The native settings that are numbers, learned or not. `scale` multiplies similarities. */
   readonly numbers: Readonly<Record<string, LossNumber>> & { readonly scale: LossNumber };
   /**
@@ -46,10 +48,11 @@ export class TiledLoss implements LossWithGradients {
     if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
       throw refused('the representations', representations, 'a list with a Tensor for each tower');
     requireNumber('weight', weight);
-    const { name, cosine, numbers } = this.#parts;
+    const { name, cosine, withoutSelf = false, numbers } = this.#parts;
     const settings: Record<string, LossSettings[string]> = {
       ...this.#parts.settings(options, representations[0]?.shape[0] ?? 0),
       cosine,
+      withoutSelf,
       weight,
       learned: this.parameters().length > 0,
     };

@@ -21,7 +21,8 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
   const auto found = kLosses.find(name);
   require(found != kLosses.end(), "INPUT", "there is no loss '", name, "'");
   const std::unique_ptr<TiledLoss> loss = found->second(settings);
-  const Similarity::Measure measure{settings.truth("cosine"), settings.number("scale")};
+  const Similarity::Measure measure{settings.truth("cosine"), settings.number("scale"),
+                                    settings.has("withoutSelf") && settings.truth("withoutSelf")};
   const bool learned = settings.truth("learned");
   const double weight = settings.number("weight");
   settings.requireAllRead();

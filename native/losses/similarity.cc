@@ -19,6 +19,10 @@ int64_t tileBytes(const at::Tensor& tensor) {
 // Rows whose normalisation is undone at once.
 constexpr int64_t kSlice = 512;
 
+// The score of a row with itself where such pairs are left out. Its exponential is 0, and unlike minus
+// infinity it can be multiplied by 0.
+constexpr double kLeftOut = -1e30;
+
 const at::Tensor& checkedAnchors(const std::vector<at::Tensor>& representations) {
   require(representations.size() >= 2, "SHAPE",
           "the loss needs at least two towers, anchors and candidates; got ", representations.size());
@@ -63,7 +67,11 @@ void Similarity::Tower::throughNormalization(const at::Tensor& gradient, int64_t
 }
 
 Similarity::Similarity(const std::vector<at::Tensor>& representations, const Measure& measure)
-    : scale_(measure.scale), anchors_(checkedAnchors(representations), measure.cosine) {
+    : scale_(measure.scale),
+      withoutSelf_(measure.withoutSelf),
+      anchors_(checkedAnchors(representations), measure.cosine) {
+  require(!withoutSelf_ || representations[1].size(0) == anchors(), "SHAPE", "the ", anchors(),
+          " anchors are to be their own candidates, but there are ", representations[1].size(0));
   for (size_t k = 1; k < representations.size(); ++k) {
     candidates_.emplace_back(representations[k], measure.cosine);
     begins_.push_back(columns_);
@@ -77,18 +85,20 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
 void Similarity::eachTile(const std::function<void(const Tile&)>& visit) {
   for (int64_t begin = 0; begin < anchors(); begin += tile_) {
     at::Tensor rows = anchors_.compared(begin, std::min(tile_, anchors() - begin));
-    visit({begin, rows, scores(rows)});
+    visit({begin, rows, scores(rows, begin)});
   }
 }
 
-at::Tensor Similarity::scores(const at::Tensor& anchors) {
+at::Tensor Similarity::scores(const at::Tensor& anchors, int64_t begin) {
   at::Tensor scores = buffer_.narrow(0, 0, anchors.size(0));
   for (size_t k = 0; k < candidates_.size(); ++k) {
     at::Tensor part = scores.narrow(1, begins_[k], candidates_[k].rows.size(0));
     at::mm_out(part, anchors, candidates_[k].rows.t());
     if (candidates_[k].inverse.defined()) part.mul_(candidates_[k].inverse.t());
   }
-  return scores.mul_(scale_);
+  scores.mul_(scale_);
+  if (withoutSelf_) scores.narrow(1, begin, anchors.size(0)).diagonal().fill_(kLeftOut);
+  return scores;
 }
 
 at::Tensor Similarity::columnNormalizer() {

@@ -21,6 +21,8 @@ class Similarity {
   struct Measure {
     bool cosine = true;  // else the dot product
     double scale = 1;    // what similarities are multiplied by
+    // True: the first block of candidates is the anchors themselves, and no row is compared with itself.
+    bool withoutSelf = false;
   };
 
   // `representations` are anchors [N, d] and one or more blocks of candidates [M_k, d], float32 or float64.
@@ -58,9 +60,10 @@ class Similarity {
     void throughNormalization(const at::Tensor& gradient, int64_t begin, int64_t slice) const;
   };
 
-  at::Tensor scores(const at::Tensor& anchors);
+  at::Tensor scores(const at::Tensor& anchors, int64_t begin);
 
   const double scale_;
+  const bool withoutSelf_;
   Tower anchors_;
   std::vector<Tower> candidates_;
   std::vector<int64_t> begins_;
