@@ -50,6 +50,7 @@ const MOST_LAYERS = 4096;
  * The native encoder's settings from a Hugging Face config.json.
  *
  * @param dropout replaces all dropout probabilities where it is given
+ * @param drophead probability of dropping an attention head; an architecture without heads refuses one above 0
  * @throws GradCacheError `CHECKPOINT` naming the key that is missing or not supported
  */
 export function encoderSettings(
@@ -57,6 +58,7 @@ export function encoderSettings(
   config: Config,
   head: Head,
   dropout?: number,
+  drophead = 0,
 ): EncoderSettings {
   requireKeys('config.json', config, architecture.keys);
   const { native, sizes, positionsAfterPadding } = architecture;
@@ -77,6 +79,7 @@ export function encoderSettings(
     paddingToken,
     positionsAfterPadding,
     ...Object.fromEntries(settings),
+    ...(drophead > 0 ? { drophead } : {}),
     pooling: head.pooling,
     normalize: head.normalize,
     dense: head.dense,

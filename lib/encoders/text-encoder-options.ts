@@ -24,6 +24,11 @@ export interface TextEncoderOptions {
   /** Replaces the dropout probabilities of config.json. */
   readonly dropout?: number;
   /**
+   * The probability that an attention head adds nothing to a text in training, drawn for each head, layer and text (Zhou et
+   * al. 2020). What the other heads add is divided by its complement. Default: 0.
+   */
+  readonly drophead?: number;
+  /**
    * Parameters that training does not change: their names, or beginnings of names up to a dot, such as
    * `['embeddings', 'encoder.layer.0']`. They have no gradient, and {@link TextEncoder.parameters} does not list them.
    * Default: none.
@@ -41,7 +46,7 @@ export interface CreateOptions extends TextEncoderOptions {
   readonly seed?: number;
 }
 
-const NAMES = ['device', 'precision', 'maxLength', 'dropout', 'frozen'];
+const NAMES = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen'];
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkLoadOptions(options: TextEncoderOptions): void {
@@ -64,6 +69,7 @@ function requireTypes({
   precision = 'float32',
   maxLength,
   dropout,
+  drophead,
   frozen = [],
 }: TextEncoderOptions): void {
   requireString('device', device);
@@ -71,5 +77,6 @@ function requireTypes({
   if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
   if (!Array.isArray(frozen) || !frozen.every((name) => typeof name === 'string'))
     throw refused('frozen', frozen, 'a list of names of parameters');
+  if (drophead !== undefined) requireNumber('drophead', drophead, { from: 0, below: 1 });
   if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
 }

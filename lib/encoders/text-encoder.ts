@@ -84,6 +84,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
       precision = 'float32',
       maxLength = folder.maxLength,
       dropout,
+      drophead,
       frozen = [],
     } = options;
     requireLength(maxLength, folder.modelType, folder.config);
@@ -97,7 +98,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
         bias: bias !== null,
       })),
     };
-    const settings = encoderSettings(architectureOf(folder.modelType), folder.config, head, dropout);
+    const settings = encoderSettings(architectureOf(folder.modelType), folder.config, head, dropout, drophead);
     if (weights === 'stored') requireSizes(folder);
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "kernels/attention/attention.h"
+#include "kernels/dropout/dropout.h"
 #include "kernels/rows/rows.h"
 
 namespace gradcache {
@@ -51,7 +52,8 @@ PostNormLayer::Options PostNormLayer::Options::from(const Settings& settings) {
                   settings.number("normEpsilon"),
                   kernels::activationNamed(settings.text("activation")),
                   settings.number("hiddenDropout"),
-                  settings.number("attentionDropout")};
+                  settings.number("attentionDropout"),
+                  settings.has("drophead") ? settings.number("drophead") : 0};
   require(options.hidden % options.heads == 0, "CHECKPOINT", "hidden size ", options.hidden,
           " is not a multiple of ", options.heads, " heads");
   return options;
@@ -67,10 +69,32 @@ PostNormLayer::PostNormLayer(const Names& names, const Options& options, Builder
       outputNorm_(builder.parameters, names.outputNorm, options.hidden, options.normEpsilon),
       attentionDropout_(builder.dropout(options.attentionDropout)),
       attentionOutputDropout_(builder.dropout(options.dropoutAfterAttention ? options.hiddenDropout : 0)),
-      outputDropout_(builder.dropout(options.hiddenDropout)) {}
+      outputDropout_(builder.dropout(options.hiddenDropout)) {
+  // Without it a model has the dropout places that it always had, and their masks.
+  if (options.drophead > 0) drophead_ = builder.dropout(options.drophead);
+}
 
 at::Tensor PostNormLayer::distances(const Pass& pass) const {
   return options_.distanceBias ? options_.distanceBias->values(pass) : at::Tensor();
+}
+
+at::Tensor PostNormLayer::keptHeads(const at::Tensor& rows, const Pass& pass) const {
+  const DropoutKey key = drophead_.key(pass);
+  if (!key.active()) return rows;
+  const int64_t sequences = pass.tokens.sequences();
+  const auto numbers = rows.options().dtype(at::kLong);
+  // Of each token the sequence that it is in.
+  const at::Tensor& sequence = pass.once(&pass.tokens, [&] {
+    const at::Tensor lengths = at::diff(pass.tokens.deviceOffsets).to(at::kLong);
+    return at::repeat_interleave(at::arange(sequences, numbers), lengths, 0, rows.size(0));
+  });
+  at::Tensor kept =
+      kernels::dropoutOfRows(at::ones({sequences, options_.heads}, rows.options().dtype(at::kFloat)),
+                             at::arange(sequences, numbers), key);
+  return rows.view({rows.size(0), options_.heads, -1})
+      .mul(kept.index_select(0, sequence).unsqueeze(2))
+      .to(rows.scalar_type())
+      .view_as(rows);
 }
 
 Stream PostNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
@@ -78,7 +102,7 @@ Stream PostNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) con
   at::Tensor qkv = qkv_.forward(x.rows, pass);
   kernels::Attention attention =
       kernels::attention(qkv, pass.sequences(), options_.heads, distances(pass), attentionDropout_.key(pass));
-  at::Tensor projected = attentionOutput_.product(attention.out, pass);
+  at::Tensor projected = attentionOutput_.product(keptHeads(attention.out, pass), pass);
   kernels::Norm middle = attentionNorm_.forward(projected, attentionOutput_.bias(pass), x.rows,
                                                 attentionOutputDropout_.key(pass), pass, save);
   if (!save) {
@@ -120,8 +144,8 @@ at::Tensor PostNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& 
   activation = {};
   middle.y.reset();
 
-  at::Tensor dattention = attentionOutput_.inputGradient(middle.x, pass);
-  attentionOutput_.addWeightGradient(middle.x, tape.attention.out, pass);
+  at::Tensor dattention = keptHeads(attentionOutput_.inputGradient(middle.x, pass), pass);
+  attentionOutput_.addWeightGradient(middle.x, keptHeads(tape.attention.out, pass), pass);
   middle.x.reset();
   const at::Tensor distanceGradient =
       options_.distanceBias ? options_.distanceBias->zeroGradient(pass) : at::Tensor();

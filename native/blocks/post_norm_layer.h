@@ -28,6 +28,7 @@ class PostNormLayer final : public Block {
     double normEpsilon;
     kernels::Activation activation;
     double hiddenDropout, attentionDropout;
+    double drophead = 0;                // probability that a head of a sequence adds nothing
     bool dropoutAfterAttention = true;  // on what attention adds to the residual
     std::shared_ptr<const DistanceBias> distanceBias{};
 
@@ -42,13 +43,15 @@ class PostNormLayer final : public Block {
 
  private:
   at::Tensor distances(const Pass& pass) const;
+  // The heads' outputs, or their gradients [tokens, hidden], without the heads that are dropped.
+  at::Tensor keptHeads(const at::Tensor& rows, const Pass& pass) const;
 
   Options options_;
   Linear qkv_, attentionOutput_;
   LayerNorm attentionNorm_;
   Linear up_, down_;
   LayerNorm outputNorm_;
-  Dropout attentionDropout_, attentionOutputDropout_, outputDropout_;
+  Dropout attentionDropout_, attentionOutputDropout_, outputDropout_, drophead_;
 };
 
 }  // namespace gradcache

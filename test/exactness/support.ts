@@ -36,7 +36,7 @@ const CONFIGS = {
     model_type: 'bert',
     vocab_size: VOCABULARY,
     hidden_size: 24,
-    num_hidden_layers: 2,
+    num_hidden_layers: layers,
     num_attention_heads: 3,
     intermediate_size: 40,
     max_position_embeddings: 40,
@@ -79,17 +79,22 @@ export async function textEncoder(
     architecture?: Architecture;
     seed?: number;
     dropout?: number;
+    drophead?: number;
+    layers?: number;
     pooling?: 'mean' | 'cls' | 'max' | 'last';
     normalize?: boolean;
   } = {},
 ): Promise<TextEncoder> {
-  const { architecture = 'bert', seed = 1, dropout = 0, pooling = 'mean', normalize = false } = options;
+  const { architecture = 'bert', seed = 1, dropout = 0, drophead = 0 } = options;
+  const { pooling = 'mean', normalize = false } = options;
+  const layers = options.layers === undefined ? {} : { num_hidden_layers: options.layers };
   const encoder = TextEncoder.create(
-    CONFIGS[architecture],
+    { ...CONFIGS[architecture], ...layers },
     await (tokenizer ??= smallTokenizer(VOCABULARY)),
     {
       precision,
       dropout,
+      drophead,
       seed,
       device,
       pooling,
