@@ -82,6 +82,15 @@ export { readSafetensors, writeSafetensors, type StoredTensor } from './safetens
 export { infoNCE, type InfoNCELoss, type InfoNCEOptions, type InfoNCESettings } from './losses/info-nce.js';
 export type { TrainedLoss } from './losses/loss-kind.js';
 export type { LossConfig } from './losses/loss-kinds.js';
+export { ntXent, type NTXentOptions, type NTXentSettings } from './losses/nt-xent.js';
+export {
+  crossBatchMemory,
+  type CrossBatchMemory,
+  type CrossBatchMemoryOptions,
+} from './losses/cross-batch-memory.js';
+export type { Identity } from './losses/memory-rows.js';
+export { pairWeighting, type PairWeightingOptions, type PairWeights } from './losses/pair-weighting.js';
+export { MomentumEncoder } from './encoders/momentum-encoder.js';
 export { sigLIP, type SigLIPLoss, type SigLIPOptions } from './losses/siglip.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';

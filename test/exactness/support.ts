@@ -36,7 +36,7 @@ const CONFIGS = {
     model_type: 'bert',
     vocab_size: VOCABULARY,
     hidden_size: 24,
-    num_hidden_layers: layers,
+    num_hidden_layers: 2,
     num_attention_heads: 3,
     intermediate_size: 40,
     max_position_embeddings: 40,

@@ -1,0 +1,253 @@
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireBoolean, requireCount } from '../options/option-values.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { call } from '../tensor/operators.js';
+import { untracked } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import {
+  requireLoss,
+  withGradients,
+  type Loss,
+  type LossGradients,
+  type LossOptions,
+  type LossWithGradients,
+} from './loss.js';
+import {
+  idsOf,
+  labelsOf,
+  NO_ROWS,
+  rowsFromStored,
+  storedRows,
+  withBatch,
+  withoutIds,
+} from './memory-rows.js';
+import type { MemoryRows } from './memory-rows.js';
+
+/** Settings of {@link crossBatchMemory}. */
+export interface CrossBatchMemoryOptions {
+  /** The most representations that are kept. The oldest go first, one by one. */
+  readonly capacity: number;
+  /** How many batches go by before the first is kept: representations drift fast at the beginning. Default 0. */
+  readonly start?: number;
+  /** The tower whose representations are kept. Default: 1, the positives; 0 if there is only one. */
+  readonly tower?: number;
+  /**
+   * Whether that tower is one of the loss itself. False for a tower whose encoder is a {@link MomentumEncoder}: the loss
+   * does not see its representations of this batch, and the memory keeps them instead of the trained encoder's. Default true.
+   */
+  readonly joins?: boolean;
+}
+
+/** What {@link crossBatchMemory} returns. */
+export interface CrossBatchMemory extends LossWithGradients {
+  /** How many representations it holds. */
+  readonly size: number;
+  /** The representations [size, dimension], oldest first, as a copy; null if there are none. */
+  rows(): Tensor | null;
+  /** All that it holds, for a checkpoint. */
+  state(): Promise<Map<string, StoredTensor>>;
+  /** Goes on from a state. @throws GradCacheError `CHECKPOINT` for one that does not fit */
+  loadState(state: ReadonlyMap<string, StoredTensor>): void;
+  /** Frees the representations. */
+  dispose(): void;
+}
+
+/**
+ * Cross-batch memory (Wang et al. 2020): adds the representations of earlier batches to a loss, as constants. They drift
+ * slowly in training, so that thousands of them cost no encoding.
+ *
+ * The rows that are kept join the loss as one more tower, behind the others. For {@link infoNCE}, {@link sigLIP} and
+ * {@link ntXent} they are candidates that belong to no anchor. A loss function gets them as one more tensor before its
+ * keyword arguments, [0, dimension] while there are none.
+ *
+ * `step(inputs, { loss: { ids, labels, … } })`, each with one entry for each row of the tower that is kept:
+ * - `ids`: what identifies the example, a string, a whole number from 0, or a list of them. A row of the memory that shares
+ *   an identity with the batch is left out of its loss: it is an old copy of something that the batch holds, and would be
+ *   its example's negative. Identities say this exactly. A similarity near 1 does not: dropout and drift keep copies of one
+ *   text below it, and texts with the same meaning come above. Without `ids` no row is left out.
+ * - `labels`: classes, for a loss that takes them, like {@link pairWeighting}. The loss gets those of the memory's rows
+ *   behind those of the batch.
+ *
+ * A batch is kept after its loss. A step that fails leaves the memory as it was.
+ *
+ * @param loss any loss; its keyword arguments pass through
+ * @throws GradCacheError `INPUT` for a wrong option; at the step also `SHAPE`, `DTYPE` for representations unlike those kept
+ */
+export function crossBatchMemory(loss: Loss, options: CrossBatchMemoryOptions): CrossBatchMemory {
+  requireLoss(loss);
+  checkKnown('crossBatchMemory', options, ['capacity', 'start', 'tower', 'joins']);
+  const { capacity, start = 0, tower, joins = true } = options;
+  requireCount('capacity', capacity, 1);
+  requireCount('start', start, 0);
+  if (tower !== undefined) requireCount('tower', tower, 0);
+  requireBoolean('joins', joins);
+  return new Memory(loss, { capacity, start, tower, joins });
+}
+
+class Memory implements CrossBatchMemory {
+  readonly #loss: LossWithGradients;
+  /** A function has the same number of arguments in every step. */
+  readonly #always: boolean;
+  readonly #capacity: number;
+  readonly #start: number;
+  readonly #tower: number | undefined;
+  readonly #joins: boolean;
+  #kept = NO_ROWS;
+
+  constructor(
+    loss: Loss,
+    how: { capacity: number; start: number; tower: number | undefined; joins: boolean },
+  ) {
+    this.#loss = withGradients(loss);
+    this.#always = typeof loss === 'function';
+    this.#capacity = how.capacity;
+    this.#start = how.start;
+    this.#tower = how.tower;
+    this.#joins = how.joins;
+  }
+
+  get size(): number {
+    return this.#kept.ids.length;
+  }
+
+  rows(): Tensor | null {
+    return this.#kept.rows?.clone() ?? null;
+  }
+
+  parameters(): Parameter[] {
+    return this.#loss.parameters();
+  }
+
+  async compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+    trained: readonly boolean[] = representations.map(() => true),
+  ): Promise<LossGradients> {
+    const tower = this.#towerAmong(representations, trained);
+    const batch = representations[tower]!;
+    this.#matchTo(batch);
+    const { ids: givenIds, labels: givenLabels, ...rest } = options;
+    const ids = idsOf(givenIds, batch.shape[0]!);
+    const labels = labelsOf(givenLabels, batch.shape[0]!);
+    const before = this.#kept;
+    requireSameKind(before, labels);
+    const others = withoutIds(before, ids);
+    const constants = others?.rows ?? (this.#always ? emptyLike(batch) : null);
+    try {
+      const joined = representations
+        .map((_, place) => place)
+        .filter((place) => this.#joins || place !== tower);
+      const { loss, gradients, undo } = await this.#loss.compute(
+        [...joined.map((place) => representations[place]!), ...(constants === null ? [] : [constants])],
+        weight,
+        labels === null ? rest : { ...rest, labels: [...labels, ...(others?.labels ?? [])] },
+        [...joined.map((place) => trained[place] === true), ...(constants === null ? [] : [false])],
+      );
+      if (constants !== null) gradients[joined.length]?.dispose();
+      const after = this.#keep({ rows: batch, ids, labels });
+      const own: (Tensor | null)[] = representations.map(() => null);
+      for (const [place, of] of joined.entries()) own[of] = gradients[place] ?? null;
+      return { loss, gradients: own, undo: this.#undo(before, after, undo) };
+    } finally {
+      constants?.dispose();
+    }
+  }
+
+  state(): Promise<Map<string, StoredTensor>> {
+    return storedRows(this.#kept);
+  }
+
+  loadState(state: ReadonlyMap<string, StoredTensor>): void {
+    const rows = rowsFromStored(state, this.#capacity);
+    this.dispose();
+    this.#kept = rows;
+  }
+
+  dispose(): void {
+    this.#kept.rows?.dispose();
+    this.#kept = NO_ROWS;
+  }
+
+  #keep(batch: Omit<MemoryRows, 'steps' | 'rows'> & { readonly rows: Tensor }): MemoryRows {
+    const { steps } = this.#kept;
+    const kept = steps < this.#start ? this.#kept : withBatch(this.#kept, batch, this.#capacity);
+    this.#kept = { ...kept, steps: steps + 1 };
+    return this.#kept;
+  }
+
+  /** The rows before a step are needed until it cannot fail any more. */
+  #undo(before: MemoryRows, after: MemoryRows, inner: LossGradients['undo']): LossGradients['undo'] {
+    let unused = before.rows === after.rows ? null : before.rows;
+    return {
+      restore: () => {
+        if (this.#kept === after) {
+          if (unused !== null || before.rows === null) unused = after.rows;
+          this.#kept = before;
+        }
+        inner?.restore();
+      },
+      dispose: () => {
+        unused?.dispose();
+        inner?.dispose();
+      },
+    };
+  }
+
+  #towerAmong(representations: readonly Tensor[], trained: readonly boolean[]): number {
+    if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
+      throw refused('the representations', representations, 'a list with a Tensor for each tower');
+    const tower = this.#tower ?? Math.min(1, representations.length - 1);
+    const shape = representations[tower]?.shape;
+    if (shape === undefined)
+      throw new GradCacheError(
+        'INPUT',
+        `the memory keeps tower ${tower}, and the loss is given ${representations.length} of them`,
+      );
+    if (shape.length !== 2)
+      throw new GradCacheError(
+        'SHAPE',
+        `tower ${tower} has shape [${shape.join()}], expected [rows, dimension]`,
+      );
+    if (!this.#joins && trained[tower] === true)
+      throw new GradCacheError(
+        'INPUT',
+        `tower ${tower} is kept and is no part of the loss (joins: false), so its encoder would get no gradient: ` +
+          'give it a MomentumEncoder, or another that trains nothing',
+      );
+    return tower;
+  }
+
+  /** @throws GradCacheError `SHAPE`, `DTYPE` */
+  #matchTo(batch: Tensor): void {
+    const { rows } = this.#kept;
+    if (rows === null) return;
+    for (const [code, kept, now] of [
+      ['SHAPE', `dimension ${rows.shape[1]}`, `dimension ${batch.shape[1]}`],
+      ['DTYPE', rows.dtype, batch.dtype],
+    ] as const) {
+      if (kept !== now)
+        throw new GradCacheError(
+          code,
+          `the memory keeps representations of ${kept}, and the batch's are of ${now}: one memory is for one model`,
+        );
+    }
+    if (rows.device === batch.device) return;
+    this.#kept = { ...this.#kept, rows: untracked(() => rows.to({ device: batch.device })) };
+    rows.dispose();
+  }
+}
+
+/** @throws GradCacheError `INPUT` if some rows have labels and some have none */
+function requireSameKind({ rows, labels: before }: MemoryRows, labels: readonly number[] | null): void {
+  if (rows === null || (before === null) === (labels === null)) return;
+  throw new GradCacheError(
+    'INPUT',
+    `the rows in memory have ${before === null ? 'no labels' : 'labels'}, and those of this batch ` +
+      `${labels === null ? 'none' : 'have some'}: give them in every step, or in none`,
+  );
+}
+
+const emptyLike = (batch: Tensor): Tensor =>
+  untracked(() => call('aten::new_empty', batch, [0, batch.shape[1]!]));
