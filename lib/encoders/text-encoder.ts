@@ -98,7 +98,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
         bias: bias !== null,
       })),
     };
-    const settings = encoderSettings(architectureOf(folder.modelType), folder.config, head, dropout, drophead);
+    const settings = encoderSettings(
+      architectureOf(folder.modelType),
+      folder.config,
+      head,
+      dropout,
+      drophead,
+    );
     if (weights === 'stored') requireSizes(folder);
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
