@@ -5,10 +5,12 @@
 #include "binding/encoder.h"
 #include "binding/errors.h"
 #include "binding/instance.h"
+#include "binding/language_model.h"
 #include "binding/layout.h"
 #include "binding/loss.h"
 #include "binding/operator.h"
 #include "binding/rows.h"
+#include "binding/segment_graph.h"
 #include "binding/system.h"
 #include "binding/tensor.h"
 #include "binding/token_batch.h"
@@ -25,6 +27,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   OperatorHandle::define(env, exports);
   EncoderHandle::define(env, exports);
   TokenBatchHandle::define(env);
+  LanguageModelHandle::define(env, exports);
+  SegmentGraphHandle::define(env);
 
   exports.Set("tensorFromBytes", Napi::Function::New<tensorFromBytes>(env));
   exports.Set("isTensor", Napi::Function::New<isTensor>(env));

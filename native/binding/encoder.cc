@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "binding/arguments.h"
 #include "binding/async.h"
 #include "binding/settings.h"
 #include "binding/tensor.h"
@@ -24,29 +25,11 @@ std::vector<std::string> frozenFrom(const Napi::Value& value) {
   return names;
 }
 
-at::ScalarType precisionFrom(const std::string& name) {
-  require(name == "float32" || name == "float64" || name == "bfloat16", "DTYPE", "precision '", name,
-          "' is not known; use float32, float64 or bfloat16");
-  return dtypeFromName(name);
-}
-
 Encoder::Mode modeFrom(const std::string& name) {
   if (name == "inference") return Encoder::Mode::kInference;
   if (name == "without-graph") return Encoder::Mode::kWithoutGraph;
   require(name == "with-graph", "INPUT", "mode '", name, "' is not known");
   return Encoder::Mode::kWithGraph;
-}
-
-Napi::Value initialOf(Napi::Env env, const Initial& initial) {
-  if (initial.kind == Initial::Kind::kUsual) return env.Null();
-  auto object = Napi::Object::New(env);
-  object.Set(initial.kind == Initial::Kind::kUniform ? "uniform" : "constant", initial.value);
-  return object;
-}
-
-uint64_t groupFrom(const Napi::Value& value) {
-  require(value.IsNumber(), "INPUT", "the group must be a number");
-  return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
 }
 
 }  // namespace
@@ -86,20 +69,8 @@ Napi::Value EncoderHandle::dimension(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EncoderHandle::parameters(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Parameters& parameters = alive().parameters();
-    auto array = Napi::Array::New(info.Env(), parameters.size());
-    for (size_t k = 0; k < parameters.size(); ++k) {
-      auto entry = Napi::Object::New(info.Env());
-      entry.Set("name", parameters.spec(k).name);
-      entry.Set("tensor", TensorHandle::wrap(info.Env(), parameters.value(k)));
-      entry.Set("decay", parameters.spec(k).decay);
-      entry.Set("trainable", parameters.spec(k).trainable);
-      entry.Set("initial", initialOf(info.Env(), parameters.spec(k).initial));
-      array.Set(static_cast<uint32_t>(k), entry);
-    }
-    return array;
-  });
+  return guarded(info.Env(),
+                 [&]() -> Napi::Value { return toParameterList(info.Env(), alive().parameters()); });
 }
 
 Napi::Value EncoderHandle::gradients(const Napi::CallbackInfo& info) {

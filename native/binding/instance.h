@@ -37,6 +37,7 @@ class Instance {
   Napi::FunctionReference tensorConstructor;
   Napi::FunctionReference operatorConstructor;
   Napi::FunctionReference tokenBatchConstructor;
+  Napi::FunctionReference segmentGraphConstructor;
   GradientsAtWork gradientsAtWork;
 
  private:

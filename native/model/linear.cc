@@ -2,6 +2,18 @@
 
 namespace gradcache {
 
+void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b) {
+  if (gradient.scalar_type() == a.scalar_type()) {
+    gradient.addmm_(a.t(), b);
+  } else if (gradient.is_cuda()) {
+    at::Tensor target = gradient;
+    at::addmm_out(target, gradient, a.t(), b,
+                  gradient.scalar_type());  // bfloat16 products, added up in float32
+  } else {
+    gradient.add_(at::mm(a.t(), b));
+  }
+}
+
 namespace {
 
 std::vector<ParameterSpec> specs(const std::vector<std::string>& names, const std::string& ending,
@@ -37,18 +49,6 @@ at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const P
 
 void Linear::addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const {
   if (const at::Tensor& gradient = weightGradient(pass); gradient.defined()) addProduct(gradient, dy, x);
-}
-
-void Linear::addProduct(const at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x) {
-  if (gradient.scalar_type() == dy.scalar_type()) {
-    gradient.addmm_(dy.t(), x);
-  } else if (gradient.is_cuda()) {
-    at::Tensor target = gradient;
-    at::addmm_out(target, gradient, dy.t(), x,
-                  gradient.scalar_type());  // bfloat16 products, added up in float32
-  } else {
-    gradient.add_(at::mm(dy.t(), x));
-  }
 }
 
 }  // namespace gradcache

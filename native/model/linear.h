@@ -11,6 +11,9 @@
 
 namespace gradcache {
 
+// gradient += a^T b, in the gradient's own type.
+void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b);
+
 class Linear {
  public:
   // Parameters `name`.weight [out, in] and, with a bias, `name`.bias [out]. Several names are stacked, each
@@ -38,8 +41,6 @@ class Linear {
   // What a pass multiplies with, and the weight's gradient; undefined if it is frozen.
   virtual at::Tensor weight(const Pass& pass) const { return pass.weight(weight_); }
   const at::Tensor& weightGradient(const Pass& pass) const { return pass.gradient(weight_); }
-  // gradient += dy^T x, in the gradient's own type.
-  static void addProduct(const at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x);
 
  private:
   ParameterId weight_;
