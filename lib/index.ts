@@ -46,6 +46,9 @@ export {
   type RetainSegments,
 } from './language/exact.js';
 export { syntheticGradients, type SyntheticGradients, type SyntheticOptions } from './language/synthetic.js';
+export type { GenerateOptions } from './language/generation.js';
+export { LanguageModel, type LanguageModelOptions, type LogLikelihoods } from './language/language-model.js';
+export type { Cell, LanguageModelSettings, NewLanguageModel } from './language/language-settings.js';
 export type { Learnt } from './language/synthesiser-learner.js';
 export type { PerceptronSettings } from './language/perceptron-synthesiser.js';
 export type { RecurrentSettings } from './language/recurrent-synthesiser.js';

@@ -55,16 +55,19 @@ export interface TokenBatchHandle {
  */
 export type Initial = { readonly uniform: number } | { readonly constant: number } | null;
 
+/** A parameter of a native model. */
+export interface NativeParameter {
+  readonly name: string;
+  readonly tensor: TensorHandle;
+  readonly decay: boolean;
+  readonly trainable: boolean;
+  readonly initial: Initial;
+}
+
 /** A text encoder and its parameters. */
 export interface EncoderHandle {
   readonly dimension: number;
-  parameters(): {
-    name: string;
-    tensor: TensorHandle;
-    decay: boolean;
-    trainable: boolean;
-    initial: Initial;
-  }[];
+  parameters(): NativeParameter[];
   gradients(): TensorHandle;
   /** Another number whenever a weight has been written in place. */
   readonly version: number;
@@ -91,6 +94,69 @@ export interface EncoderHandle {
   dispose(): void;
 }
 
+/** What a language model is made from, by name (native/language). */
+export type LanguageModelHandleSettings = EncoderSettings;
+
+/** A segment for a language model, and what it starts from. */
+export interface NativeSegment {
+  /** [rows, length], row after row. */
+  readonly inputs: Int32Array;
+  /** The same; -1: not scored. */
+  readonly targets?: Int32Array;
+  readonly rows: number;
+  readonly state: readonly TensorHandle[];
+  /** With a last tensor [rows] that says how many remembered tokens are of the row's own text. */
+  readonly memory: readonly TensorHandle[];
+  /** The most tokens to hand on as memory. */
+  readonly memoryTokens: number;
+  /** To how many tokens before its own a token attends; 0: to all. */
+  readonly window: number;
+}
+
+/** What a segment hands to the next one. */
+export interface NativeState {
+  readonly state: TensorHandle[];
+  readonly memory: TensorHandle[];
+}
+
+/** A segment that was read with a graph. */
+export interface SegmentGraphHandle {
+  backward(
+    seed: number,
+    stateGradient: readonly TensorHandle[] | null,
+    group: number,
+  ): Promise<TensorHandle[]>;
+  dispose(): void;
+}
+
+/** A language model and its parameters. */
+export interface LanguageModelHandle {
+  parameters(): NativeParameter[];
+  gradients(): TensorHandle;
+  slots(): { readonly kind: 'state' | 'memory'; readonly width: number }[];
+  graphBytes(rows: number, length: number): number;
+  forward(
+    segment: NativeSegment,
+    seed: number,
+    mode: ForwardMode,
+    group: number,
+  ): Promise<
+    NativeState & {
+      readonly losses: TensorHandle;
+      readonly loss: number;
+      readonly penalty: number;
+      readonly graph: SegmentGraphHandle | null;
+    }
+  >;
+  next(
+    segment: NativeSegment,
+    sampling: { readonly temperature: number; readonly topK: number; readonly topP: number },
+    numbers: Float64Array,
+    group: number,
+  ): Promise<NativeState & { readonly tokens: Int32Array }>;
+  dispose(): void;
+}
+
 /** Settings of a native loss by name (native/losses/losses.h); null is not given. */
 export type LossSettings = Readonly<Record<string, number | boolean | string | readonly number[] | null>>;
 
@@ -103,6 +169,11 @@ export interface Native {
     device: string,
     frozen: readonly string[],
   ) => EncoderHandle;
+  readonly LanguageModelHandle: new (
+    settings: LanguageModelHandleSettings,
+    precision: string,
+    device: string,
+  ) => LanguageModelHandle;
   tensorFromBytes(
     bytes: NodeJS.TypedArray,
     shape: readonly number[],

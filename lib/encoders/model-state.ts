@@ -5,7 +5,8 @@ import { isUnused, parameterName, statedSizes } from '../architectures/architect
 import { architectureOf } from '../architectures/architectures.js';
 import type { DenseLayer, ModelFolder } from '../model-folder/model-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { fromStored, toStored } from '../safetensors/stored-tensor.js';
+import { copyWeights, weightFaults } from '../safetensors/match-weights.js';
+import { toStored } from '../safetensors/stored-tensor.js';
 
 /**
  * Compares the sizes in config.json with the stored weights, before any memory is allocated.
@@ -24,7 +25,7 @@ export function requireSizes(folder: ModelFolder): void {
       'tensor' in weights ? shapes.get(weights.tensor)?.[weights.dimension] : layers(weights.layers);
     return found === stated ? [] : [`${key} is ${stated}, the weights have ${found ?? 'no such dimension'}`];
   });
-  if (faults.length > 0) throw otherWeights(folder, faults);
+  if (faults.length > 0) throw otherWeights(folder, faults.join('; '));
 }
 
 /**
@@ -40,40 +41,18 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
     stored.set(`dense.${index}.weight`, layer.weight);
     if (layer.bias !== null) stored.set(`dense.${index}.bias`, layer.bias);
   }
-  const known = new Set(parameters.map(({ name }) => name));
-  const missing = parameters.filter(({ name }) => !stored.has(name)).map(({ name }) => name);
-  const unexpected = [...stored.keys()].filter((name) => !known.has(name) && !isUnused(architecture, name));
-  const misshapen = parameters.flatMap(({ name, tensor }) => {
-    const found = stored.get(name)?.shape;
-    const wanted = tensor.shape;
-    return found === undefined || found.join() === wanted.join()
-      ? []
-      : [`${name} [${found.join()}], expected [${wanted.join()}]`];
-  });
-  const faults = [
-    ...(missing.length > 0 ? [`missing: ${shorten(missing)}`] : []),
-    ...(unexpected.length > 0 ? [`unexpected: ${shorten(unexpected)}`] : []),
-    ...(misshapen.length > 0 ? [`of another shape: ${shorten(misshapen)}`] : []),
-  ];
-  if (faults.length > 0) throw otherWeights(folder, faults);
-  noGrad(() => {
-    for (const { name, tensor } of parameters) {
-      const source = fromStored(stored.get(name)!);
-      tensor.copyFrom(source);
-      source.dispose();
-    }
-  });
+  const shapes = new Map(parameters.map(({ name, tensor }) => [name, tensor.shape]));
+  const faults = weightFaults(shapes, stored, (name) => isUnused(architecture, name));
+  if (faults !== undefined) throw otherWeights(folder, faults);
+  copyWeights(parameters, stored);
 }
 
-function otherWeights(folder: ModelFolder, faults: readonly string[]): GradCacheError {
+function otherWeights(folder: ModelFolder, faults: string): GradCacheError {
   return new GradCacheError(
     'CHECKPOINT',
-    `The weights are not those of the ${folder.modelType} in config.json; ${faults.join('; ')}`,
+    `The weights are not those of the ${folder.modelType} in config.json; ${faults}`,
   );
 }
-
-const shorten = (names: readonly string[]): string =>
-  names.length <= 8 ? names.join(', ') : `${names.slice(0, 8).join(', ')} and ${names.length - 8} more`;
 
 /** The folder with an encoder's current weights, in float32, under the names they were read with. */
 export async function storedWeights(

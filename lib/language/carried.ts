@@ -33,7 +33,9 @@ export function rowMask(rows: number, meant: (row: number) => boolean, device: s
 export function withoutRows(tensors: readonly Tensor[], mask: Tensor): Tensor[] {
   const rows = mask.shape[0]!;
   return tensors.map((tensor) =>
-    call('aten::masked_fill.Scalar', tensor.reshape([rows, -1]), mask, 0).reshape(tensor.shape),
+    call('aten::masked_fill.Scalar', tensor.reshape([rows, tensor.size / rows]), mask, 0).reshape(
+      tensor.shape,
+    ),
   );
 }
 

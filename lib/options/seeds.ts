@@ -12,6 +12,8 @@ const PURPOSES = {
   segment: 3,
   /** For a call of a synthesiser, by its number. */
   synthesiser: 4,
+  /** For the draw of a token, by its place in what is generated. */
+  token: 5,
 } as const;
 
 /**
