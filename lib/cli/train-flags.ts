@@ -41,6 +41,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
         'the words themselves; the model gets them as its prompt query (first column) or document',
       ),
     ),
+    'prompt-name': repeated(text('COLUMN=NAME', 'another name in the model for the words of --prompt-text')),
     'max-length': number(
       'TOKENS',
       'tokens of a text in training, longer texts are cut; the saved model keeps its own limit',
@@ -77,6 +78,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     schedule: text('KIND', 'linear (default), cosine or constant', 'schedule.kind'),
     warmup: number('N', 'steps, or a part of all steps (rounded up) below 1; default 0.1', 'schedule.warmup'),
     dropout: number('P', "default: the model's", 'dropout'),
+    frozen: list(
+      'A,B,C',
+      'parameters to leave as they are: names, or beginnings of names up to a dot',
+      'frozen',
+    ),
     seed: number('N', 'default 1; the same seed gives the same run', 'seed'),
   },
   'Evaluation and checkpoints': {

@@ -1,3 +1,4 @@
+import { refuse } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
 import {
   refused,
@@ -9,6 +10,7 @@ import {
 } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
 import type { Pooling } from '../model-folder/model-folder.js';
+import type { Parameter } from '../tensor/tensor.js';
 
 /** How a text encoder computes. */
 export interface TextEncoderOptions {
@@ -30,8 +32,8 @@ export interface TextEncoderOptions {
   readonly drophead?: number;
   /**
    * Parameters that training does not change: their names, or beginnings of names up to a dot, such as
-   * `['embeddings', 'encoder.layer.0']`. They have no gradient, and {@link TextEncoder.parameters} does not list them.
-   * Default: none.
+   * `['embeddings', 'encoder.layer.0']`. They have no gradient, and {@link TextEncoder.parameters} does not list them. A
+   * tower of which all is frozen is encoded once in a step, still with dropout. Default: none.
    */
   readonly frozen?: readonly string[];
 }
@@ -79,4 +81,11 @@ function requireTypes({
     throw refused('frozen', frozen, 'a list of names of parameters');
   if (drophead !== undefined) requireNumber('drophead', drophead, { from: 0, below: 1 });
   if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
+}
+
+/** @throws SettingError for a name in `frozen` that is none of a parameter, nor begins one */
+export function requireFrozen(frozen: readonly string[], parameters: readonly Parameter[]): void {
+  for (const [index, given] of frozen.entries())
+    if (!parameters.some(({ name }) => name === given || name.startsWith(`${given}.`)))
+      throw refuse(`frozen[${index}]`, given, 'the name of a parameter, or its beginning up to a dot,');
 }

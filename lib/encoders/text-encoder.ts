@@ -33,6 +33,7 @@ import { lengthsOf, requireTokens } from './text-chunk.js';
 import {
   checkCreateOptions,
   checkLoadOptions,
+  requireFrozen,
   type CreateOptions,
   type TextEncoderOptions,
 } from './text-encoder-options.js';
@@ -108,7 +109,6 @@ export class TextEncoder implements Encoder<TokenBatch> {
     if (weights === 'stored') requireSizes(folder);
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
-    this.#passes = new TokenPasses(this.#handle);
     this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
     const all = untracked(() =>
       this.#handle.parameters().map(({ name, tensor, decay, trainable, initial }) => ({
@@ -120,6 +120,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#parameters = new ParameterSet(all.map(({ parameter }) => parameter));
     this.#initial = new Map(all.map(({ parameter, initial }) => [parameter.name, initial]));
     this.#trained = all.filter(({ trainable }) => trainable).map(({ parameter }) => parameter);
+    this.#passes = new TokenPasses(this.#handle, { frozen: this.#trained.length === 0 });
+    orDispose(this, () => requireFrozen(frozen, this.#parameters.list));
     this.device = this.#gradients.device;
     this.precision = precision;
     this.maxLength = maxLength;
@@ -348,8 +350,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * @throws GradCacheError `INPUT` if the weights have changed since the first pass; `SHAPE`, `DISPOSED`, `ABORTED`,
-   * `OUT_OF_MEMORY`
+   * @throws GradCacheError `INPUT` if the weights have changed since the first pass, or every parameter is frozen; `SHAPE`,
+   * `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY`
    */
   async backwardChunk(
     chunk: Chunk<TokenBatch>,

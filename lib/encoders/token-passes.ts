@@ -14,13 +14,18 @@ export class TokenPasses {
   /** The version of the weights that a ticket's representations were computed with. */
   readonly #weights = new WeakMap<ReplayTicket, number>();
 
-  constructor(handle: EncoderHandle) {
+  /** Whether every parameter is frozen: then there are no graphs, and no second pass. */
+  readonly #frozen: boolean;
+
+  constructor(handle: EncoderHandle, { frozen }: { readonly frozen: boolean }) {
     this.#handle = handle;
+    this.#frozen = frozen;
   }
 
   graphBytes(chunk: Chunk<TokenBatch>): number {
     requireChunk(chunk);
-    return guarded(() => this.#handle.graphBytes(chunk.tokens, chunk.rows.length));
+    const bytes = guarded(() => this.#handle.graphBytes(chunk.tokens, chunk.rows.length));
+    return this.#frozen ? 0 : bytes;
   }
 
   async pack(batch: TokenBatch): Promise<PackedBatch> {
@@ -38,7 +43,9 @@ export class TokenPasses {
 
   async forward(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
     requireForwardOptions(options);
-    const { seed, retain = false, group = 0 } = options;
+    const { seed, group = 0 } = options;
+    const frozen = this.#frozen;
+    const retain = options.retain === true && !frozen;
     requireChunk(chunk);
     const mode = retain ? 'with-graph' : 'without-graph';
     const weights = guarded(() => this.#handle.version);
@@ -49,7 +56,7 @@ export class TokenPasses {
     );
     const ticket = { seed, graph: retain ? result : null };
     this.#weights.set(ticket, weights);
-    return { representations: retain ? result.detach() : result, ticket };
+    return { representations: retain ? result.detach() : result, ticket, frozen };
   }
 
   async backward(
@@ -60,6 +67,11 @@ export class TokenPasses {
   ): Promise<void> {
     requireBackward(ticket, gradients, group);
     requireChunk(chunk);
+    if (this.#frozen)
+      throw new GradCacheError(
+        'INPUT',
+        'every parameter of this encoder is frozen: leave out the second pass of its chunks, as their `frozen` says',
+      );
     const weights = this.#weights.get(ticket);
     this.#requireWeights(weights);
     if (ticket.graph === null) {

@@ -70,6 +70,11 @@ export interface TrainConfig {
   /** Dropout probability in place of the model's. */
   readonly dropout?: number;
   /**
+   * Parameters that the run does not change: their names, or beginnings of names up to a dot, such as
+   * `['embeddings', 'encoder.layer.0']`. Default: none.
+   */
+  readonly frozen?: readonly string[];
+  /**
    * The prompt of each column's texts: the name of one of the model's prompts, or the words themselves. A column without an
    * entry gets no prompt, whatever the model's default prompt is. Hard negatives found in the data get the positives' prompt.
    */

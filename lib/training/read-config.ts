@@ -56,6 +56,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { from: 0, to: 0.99 }),
+    frozen: fields.strings('frozen'),
     prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named)) ?? {},
     evaluation: fields.section('evaluation', (held) => readEvaluation(held, columns)),
     checkpoint: fields.section('checkpoint', readCheckpoint),

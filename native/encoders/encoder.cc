@@ -17,7 +17,6 @@ Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device de
   const Architecture architecture = buildArchitecture(settings.text("architecture"), settings, builder);
   head_.emplace(architecture.width, settings, builder.parameters);
   settings.requireAllRead();
-  builder.parameters.requireSensible();
   rules_ = architecture.rules;
   width_ = architecture.width;
   blocks_ = std::move(builder.blocks);

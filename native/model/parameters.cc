@@ -30,14 +30,10 @@ int64_t countedWith(const ParameterSpec& spec, int64_t elements) {
 int64_t aligned(int64_t end) { return (end + kAlignment - 1) / kAlignment * kAlignment; }
 }  // namespace
 
-bool ParameterList::isFrozen(const std::string& name) {
-  bool frozen = false;
-  for (size_t k = 0; k < frozen_.size(); ++k) {
-    const std::string& given = frozen_[k];
-    if (!name.starts_with(given) || (name.size() > given.size() && name[given.size()] != '.')) continue;
-    frozen = used_[k] = true;
-  }
-  return frozen;
+bool ParameterList::isFrozen(const std::string& name) const {
+  return std::ranges::any_of(frozen_, [&](const std::string& given) {
+    return name.starts_with(given) && (name.size() == given.size() || name[given.size()] == '.');
+  });
 }
 
 ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
@@ -55,14 +51,6 @@ ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
   }
   groups_.push_back(std::move(group));
   return groups_.size() - 1;
-}
-
-void ParameterList::requireSensible() const {
-  for (size_t k = 0; k < frozen_.size(); ++k) {
-    require(used_[k], "INPUT", "frozen names '", frozen_[k],
-            "', which no parameter is called or begins with");
-  }
-  require(anyTrainable_, "INPUT", "every parameter is frozen: nothing is left to train");
 }
 
 Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device device)

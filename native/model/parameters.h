@@ -43,15 +43,12 @@ using ParameterId = size_t;
 class ParameterList {
  public:
   // `frozen` holds names of parameters, and beginnings of names that end before a dot.
-  explicit ParameterList(std::vector<std::string> frozen)
-      : frozen_(std::move(frozen)), used_(frozen_.size()) {}
+  explicit ParameterList(std::vector<std::string> frozen) : frozen_(std::move(frozen)) {}
 
   // Several are stored end to end and read as one, stacked along the first dimension. They are frozen
   // together.
   ParameterId add(std::vector<ParameterSpec> joined);
   bool anyTrainable() const { return anyTrainable_; }
-  // Throws INPUT if `frozen` has an unknown name, or nothing is left to train.
-  void requireSensible() const;
 
  private:
   friend class Parameters;
@@ -59,10 +56,9 @@ class ParameterList {
     size_t first, count;  // of the specs
     std::vector<int64_t> shape;
   };
-  bool isFrozen(const std::string& name);
+  bool isFrozen(const std::string& name) const;
 
   std::vector<std::string> frozen_;
-  std::vector<bool> used_;
   bool anyTrainable_ = false;
   int64_t elements_ = 0;
   std::vector<ParameterSpec> specs_;

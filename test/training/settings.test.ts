@@ -44,6 +44,7 @@ const runs = {
     prompts: { anchor: 'document', positive: 'query' },
     seed: 4,
     dropout: 0,
+    frozen: ['embeddings.word_embeddings', 'encoder.layer.0.output'],
     maxLength: 12,
     shuffle: false,
     uniqueTexts: false,
@@ -102,7 +103,8 @@ for (const [name, settings] of Object.entries(runs)) {
     });
 
     const { loss, optimizer: ofOptimizer, schedule: given, seed, dropout, maxLength } = settings;
-    const model = await TextEncoder.load(start, { dropout, maxLength });
+    const frozen = 'frozen' in settings ? settings.frozen : [];
+    const model = await TextEncoder.load(start, { dropout, maxLength, frozen });
     const { temperature: initial, learned, similarity, symmetric } = loss;
     const gradcache = new GradCache({
       encoders: [model, model, model],

@@ -3,6 +3,7 @@ import { GradCacheError } from '../../errors.js';
 import type { TrainedLoss } from '../../losses/loss-kind.js';
 import { makeLoss } from '../../losses/loss-kinds.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
+import { SettingError } from '../../options/fields.js';
 import { fromStored, toStored } from '../../safetensors/stored-tensor.js';
 import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
@@ -35,6 +36,11 @@ export async function openContrastive(
 ): Promise<Objective> {
   const model = await openModel(config, resumed?.folder ?? null);
   try {
+    if (model.parameters().length === 0)
+      throw new SettingError(
+        'config.frozen',
+        'names every parameter of the model: nothing is left to train.',
+      );
     savePrompts(config, model);
     model.setSimilarity(config.loss.similarity); // saved with the model
     const loss = makeLoss(config.loss);

@@ -10,8 +10,8 @@ import type { FilledTrainConfig } from '../read-config.js';
  * @param checkpoint the folder that the run goes on from; null for the configuration's model
  */
 export async function openModel(config: FilledTrainConfig, checkpoint: string | null): Promise<TextEncoder> {
-  const { model, precision, maxLength, dropout, seed } = config;
-  const options = { device: chooseDevice(config.device), precision, maxLength, dropout };
+  const { model, precision, maxLength, dropout, frozen, seed } = config;
+  const options = { device: chooseDevice(config.device), precision, maxLength, dropout, frozen };
   if (checkpoint !== null) return TextEncoder.load(checkpoint, options);
   if (typeof model === 'string') return TextEncoder.load(model, options);
   const { config: given, tokenizer, pooling, normalize } = model;
