@@ -17,7 +17,7 @@ export const doctorCommand: Command = {
   },
   examples: ['gradcache doctor', 'gradcache doctor --device cuda --json'],
   async run(args, { print }) {
-    const report = await doctor({ libtorch: args.text('libtorch'), device: args.text('device') });
+    const report = await doctor({ libtorch: args.text('libtorch'), device: args.device() });
     print(args.on('json') ? JSON.stringify(report) : formatDoctor(report));
     return report.ok ? 0 : 1;
   },

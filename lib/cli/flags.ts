@@ -99,6 +99,13 @@ export class Arguments {
     return value;
   }
 
+  /** What `--device` names; `auto` where it is not given. @throws UsageError for what is no device */
+  device(): string {
+    const device = this.text('device') ?? 'auto';
+    if (/^(auto|cpu|cuda(:\d+)?)$/.test(device)) return device;
+    throw new UsageError(`--device is ${device}; auto, cpu, cuda or cuda:N is needed.`);
+  }
+
   list(name: string): string[] | undefined {
     return this.#values.get(name) as string[] | undefined;
   }

@@ -17,10 +17,8 @@ export const MODEL_FLAGS = {
 export async function openModel(args: Arguments, progress: ProgressLine): Promise<TextEncoder> {
   const folder = args.required('model', MODEL_FLAGS.model);
   const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64']) ?? 'float32';
-  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(args.text('device') ?? 'auto'))
-    throw new UsageError(`--device is ${args.text('device')}; auto, cpu, cuda or cuda:N is needed.`);
   const maxLength = args.count('max-length');
-  const device = chooseDevice(args.text('device') ?? 'auto');
+  const device = chooseDevice(args.device());
   const model = await TextEncoder.load(folder, { device, precision, maxLength }).catch((error: unknown) => {
     throw error instanceof SettingError && error.path === 'maxLength'
       ? new UsageError(`--max-length ${error.problem}`)

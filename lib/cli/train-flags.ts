@@ -194,7 +194,10 @@ export function flagOf(setting: string, args: Arguments, which: 'given' | 'any')
   for (const [name, { sets }] of settings())
     if (sets !== undefined) (args.get(name) === undefined ? others : given).push([name, sets]);
   for (const flag of PROMPT_FLAGS)
-    for (const text of args.texts(flag)) given.push([flag, `prompts.${text.split('=')[0]}`]);
+    for (const text of args.texts(flag)) {
+      const setting = `prompts.${text.split('=')[0]}`;
+      given.push([flag, flag === 'prompt-name' ? `${setting}.name` : setting]);
+    }
   given.reverse(); // of two that set the same, the later has won
   for (const flags of which === 'given' ? [given] : [given, others]) {
     const fitting = flags.filter(([, sets]) => sets === setting || setting.startsWith(`${sets}.`));
@@ -205,21 +208,35 @@ export function flagOf(setting: string, args: Arguments, which: 'given' | 'any')
   return undefined;
 }
 
-const PROMPT_FLAGS = ['prompt', 'prompt-text'] as const;
+const PROMPT_FLAGS = ['prompt', 'prompt-text', 'prompt-name'] as const;
 
 function putPrompts(merged: Record<string, unknown>, args: Arguments): void {
   const given = new Set<string>();
   for (const flag of PROMPT_FLAGS) {
     for (const text of args.texts(flag)) {
-      const [, column, prompt] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
-      if (column === undefined || prompt === undefined || column === '__proto__')
-        throw new UsageError(`--${flag} is ${text}; write COLUMN=${flag === 'prompt' ? 'NAME' : 'TEXT'}.`);
-      if (given.has(column))
-        throw new UsageError(`--${flag} ${text}: ${column} has been given a prompt already.`);
-      given.add(column);
-      put(merged, ['prompts', column], flag === 'prompt' ? prompt : { prefix: prompt });
+      const [, column, value] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+      if (column === undefined || value === undefined || column === '__proto__')
+        throw new UsageError(
+          `--${flag} is ${text}; write COLUMN=${flag === 'prompt-text' ? 'TEXT' : 'NAME'}.`,
+        );
+      const key = flag === 'prompt-name' ? `the name of ${column}'s prompt` : `the prompt of ${column}`;
+      if (given.has(key)) throw new UsageError(`--${flag} ${text}: ${key} has been given already.`);
+      given.add(key);
+      if (flag === 'prompt') put(merged, ['prompts', column], value);
+      else if (flag === 'prompt-text') put(merged, ['prompts', column], { prefix: value });
+      else putName(merged, column, value);
     }
   }
+}
+
+function putName(merged: Record<string, unknown>, column: string, name: string): void {
+  const { prompts } = merged;
+  const words = isPlainObject(prompts) && Object.hasOwn(prompts, column) ? prompts[column] : undefined;
+  if (!isPlainObject(words))
+    throw new UsageError(
+      `--prompt-name ${column}=${name} names words that are not given: give --prompt-text ${column}=TEXT too.`,
+    );
+  words.name = name;
 }
 
 function settings(): [string, Flag][] {

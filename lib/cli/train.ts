@@ -75,7 +75,7 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
   const setting = error.path.replace(/^config\.?/, '');
   const [whole, element = ''] = setting.split(/(?=\[\d+\]$)/) as [string, string?]; // a flag gives a list as a whole
   const flag = flagOf(whole, args, file === undefined ? 'any' : 'given');
-  const [, column] = /^prompts\.(.+)/.exec(setting) ?? [];
+  const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
   const which = column === undefined ? '' : ` ${column}=…`;
   if (flag !== undefined) return new UsageError(`--${flag}${which}${element} ${error.problem}`);
   return file === undefined

@@ -4,6 +4,7 @@ import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.
 import { refused, requireFunction, requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
 import { readRows } from './read-rows.js';
+import { DATA_SETTINGS, noSuchField, type SettingNames } from './setting-names.js';
 import { readOnceAmong } from './source.js';
 import { badLine, type BadLine, type Row } from './row.js';
 
@@ -79,7 +80,7 @@ class FileDataset implements Dataset {
         `path is ${show(files)}; the path of a file, or a list of at least one, is needed.`,
       );
     }
-    checkOptions(options);
+    checkReadOptions(options, DATA_SETTINGS);
     this.files = [...(files as readonly string[])];
     this.#options = { ...options };
     if (options.format === undefined) this.files.forEach((file) => formatOf(file)); // refuses here, not at the first row
@@ -110,7 +111,11 @@ class FileDataset implements Dataset {
   }
 }
 
-function checkOptions(options: ReadOptions): void {
+/**
+ * @param names what the settings are called where the user gives them
+ * @throws GradCacheError `INPUT` for options of {@link readPairs} that make no sense
+ */
+export function checkReadOptions(options: ReadOptions, names: SettingNames): void {
   checkKnown('readPairs', options, [
     'columns',
     'format',
@@ -131,8 +136,7 @@ function checkOptions(options: ReadOptions): void {
     throw refused('columns', columns, 'a list that names the fields, where header is false,');
   const unknown =
     typeof header === 'object' ? columns?.find((column) => !header.includes(column)) : undefined;
-  if (unknown !== undefined)
-    throw refused('columns', columns, `a list of fields that header names (${show(unknown)} is none)`);
+  if (unknown !== undefined) throw noSuchField(unknown, header as readonly string[], names);
   if (quoting !== undefined) requireOneOf('quoting', quoting, QUOTINGS);
   if (onBadLine !== undefined) requireOneOf('onBadLine', onBadLine, ['throw', 'skip']);
   if (onSkip !== undefined) requireFunction('onSkip', onSkip);

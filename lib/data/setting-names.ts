@@ -1,3 +1,6 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../options/option-values.js';
+
 /**
  * What the settings of a file of data are called where the user gives them, in the words that follow "name it": each message
  * that has such a setting as its way out names it, and no other file's.
@@ -36,6 +39,19 @@ export function otherHeader({ columns, header, fields }: SettingNames): string {
       ? ''
       : `, or say that the file has no header (${header}), or what the fields of a file without one are (${fields})`;
   return `Name other columns (${columns})${headless}.`;
+}
+
+/** The error where no field of a file without a header is called as a column. */
+export function noSuchField(
+  column: string,
+  header: readonly string[],
+  { columns, fields }: SettingNames,
+): GradCacheError {
+  return new GradCacheError(
+    'INPUT',
+    `There is no field ${show(column)}; the fields are named ${header.map(show).join(', ')} (${fields}). Name other columns ` +
+      `(${columns}), or other fields.`,
+  );
 }
 
 /** The way out where a row is not as it should be. */

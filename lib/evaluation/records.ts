@@ -1,5 +1,5 @@
 import { formatOf } from '../data/open-records.js';
-import { readPairs } from '../data/read-pairs.js';
+import { checkReadOptions } from '../data/read-pairs.js';
 import { readRows, type RowOptions } from '../data/read-rows.js';
 import { badLine } from '../data/row.js';
 import { DATA_SETTINGS, otherRow } from '../data/setting-names.js';
@@ -22,7 +22,7 @@ export async function* readColumns(
 ): AsyncGenerator<Record<string, string>, void, undefined> {
   const { names = DATA_SETTINGS, wayOut = otherRow(names), ...options } = how;
   const { optional = [], format = formatOf(path, names), header, quoting, signal } = options;
-  readPairs(path, { columns: [...columns, ...optional], format, header, quoting, signal }); // refuses wrong options
+  checkReadOptions({ columns: [...columns, ...optional], format, header, quoting, signal }, names);
   yield* readRows([path], { ...options, names, format, columns, numbers: true }, (line) => {
     throw badLine(line, wayOut);
   });

@@ -5,7 +5,7 @@ import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireString, requireTexts, show } from '../options/option-values.js';
-import { succeeds } from '../files/file-error.js';
+import { fileError, isSystemError, succeeds } from '../files/file-error.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
@@ -286,15 +286,21 @@ interface Made {
   readonly longestText: number;
 }
 
+const NEEDED =
+  'A tokenizer.json as AutoTokenizer.from_pretrained(…).save_pretrained(folder) writes it is needed.';
+
 function unusable(path: string, error: unknown): GradCacheError {
+  if (isSystemError(error)) {
+    if (error.code !== 'ENOENT') return fileError('CHECKPOINT', path, 'read', error);
+    return new GradCacheError('CHECKPOINT', `${path} is missing. ${NEEDED}`, { cause: error });
+  }
   if (error instanceof GradCacheError) {
     const message = `${path} cannot be used as a tokenizer: ${error.message}`;
     return new GradCacheError('CHECKPOINT', message, { cause: error });
   }
   return new GradCacheError(
     'CHECKPOINT',
-    `${path} cannot be used as a tokenizer: ${(error as Error).message}. ` +
-      'A tokenizer.json as AutoTokenizer.from_pretrained(…).save_pretrained(folder) writes it is needed.',
+    `${path} cannot be used as a tokenizer: ${(error as Error).message}. ${NEEDED}`,
     { cause: error },
   );
 }

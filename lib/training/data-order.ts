@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError } from '../files/file-error.js';
+import { show } from '../options/option-values.js';
 import type { FilledTrainConfig } from './read-config.js';
-import type { Resumed } from './resume.js';
+import { otherRun, type Resumed } from './resume.js';
 
 /** The settings that decide which rows are in which batch. The rows themselves are compared while they are read. */
 export function dataOrder({
@@ -21,22 +22,22 @@ export async function requireSameOrder(
   config: FilledTrainConfig,
 ): Promise<void> {
   const { state } = checkpoint;
-  for (const [name, now] of Object.entries(dataOrder(config)))
-    requireSame(folder, `${name} was`, state.order[name], now);
+  for (const [name, now] of Object.entries(dataOrder(config))) {
+    const then = state.order[name];
+    if (!isSame(then, now)) throw otherRun(folder, name, `was ${show(then)}, now ${show(now)}`);
+  }
   // Checkpoints of format 1 hold no digest of the rows, but the sizes of the files that they were in.
   if (state.read !== undefined) return;
   const sizes = await Promise.all(config.data.map(sizeOf));
-  requireSame(folder, 'the sizes of the data files were', state.order.bytes, sizes);
-}
-
-function requireSame(folder: string, what: string, then: unknown, now: unknown): void {
-  if (JSON.stringify(then) === JSON.stringify(now)) return;
+  if (isSame(state.order.bytes, sizes)) return;
   throw new GradCacheError(
     'INPUT',
-    `${folder} cannot be resumed: ${what} ${JSON.stringify(then)}, now ${JSON.stringify(now)}, and the order of the data ` +
-      'would be another. Use the same setting, or start a new run from the model in that folder.',
+    `${folder} cannot be resumed: the sizes of the data files were ${show(state.order.bytes)}, now ${show(sizes)}. Use the ` +
+      'same data, or start a new run from the model in that folder.',
   );
 }
+
+const isSame = (then: unknown, now: unknown): boolean => JSON.stringify(then) === JSON.stringify(now);
 
 async function sizeOf(path: string): Promise<number> {
   try {

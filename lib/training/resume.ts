@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { DEFAULT_LOSS } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
+import { SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
@@ -88,17 +89,20 @@ export function resumeConfig(
     const [was, is] = [then.get(name), now.get(name)];
     if (isDeepStrictEqual(was, is)) continue;
     const [shownThen, shownNow] = [was, is].map((value) => (value === undefined ? 'not set' : show(value)));
-    const difference = `${name} was ${shownThen}, now ${shownNow}`;
-    if (!mayChange(name, is)) {
-      throw new GradCacheError(
-        'INPUT',
-        `${folder} cannot be resumed: ${difference}, and the run would be another. Leave the setting out, or give it the value ` +
-          'that it had; or start a new run from the model in that folder.',
-      );
-    }
-    notes.push(difference);
+    const difference = `was ${shownThen}, now ${shownNow}`;
+    if (!mayChange(name, is)) throw otherRun(folder, name, difference);
+    notes.push(`${name} ${difference}`);
   }
   return { config, notes };
+}
+
+/** The error for another value of a setting that decides the batches or the gradient. */
+export function otherRun(folder: string, setting: string, difference: string): SettingError {
+  return new SettingError(
+    `config.${setting}`,
+    `${difference}, and ${folder} cannot be resumed: the run would be another. Leave the setting out, or give it the value ` +
+      'that it had; or start a new run from the model in that folder.',
+  );
 }
 
 /** Reads a configuration whose columns are known: those of a run that was resumed are in its checkpoint. */

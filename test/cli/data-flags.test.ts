@@ -33,6 +33,20 @@ test('what is wrong with a file is told with the flags of that file, and with no
     [trainCommand, [...train, '--data', other], '--columns', data],
     [trainCommand, [...train, '--data', csv!], '--columns', data],
     [trainCommand, [...train, '--data', csv!, '--no-header'], '--fields', data],
+    [trainCommand, [...train, '--data', csv!, '--fields', 'd,e,f'], '--fields', data],
+    [
+      trainCommand,
+      [...train, '--data', good, '--eval-data', csv!, '--eval-fields', 'd,e,f'],
+      '--eval-fields',
+      heldOut,
+    ],
+    [evaluateCommand, ['--data', csv!, '--fields', 'd,e,f'], '--fields', data],
+    [
+      embedCommand,
+      ['--output', join(folder, 'x.npy'), '--input', csv!, '--fields', 'd,e,f', '--column', 'a'],
+      '--fields',
+      input,
+    ],
     [trainCommand, [...train, '--data', good, '--eval-data', other], '--eval-columns', heldOut],
     [trainCommand, [...train, '--data', good, '--eval-data', csv!], '--no-eval-header', heldOut],
     [

@@ -88,6 +88,9 @@ test('doctor reports as text and as JSON, and its exit code says whether a train
   const report = JSON.parse(broken.stdout) as { ok: boolean; problems: { code: string }[] };
   assert.equal(report.ok, false);
   assert.ok(report.problems.length > 0);
+  const wrong = await gradcache(['doctor', '--device', 'foo']);
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /^INPUT: --device is foo; auto, cpu, cuda or cuda:N is needed\./);
 });
 
 test('setup refuses what it cannot install', async (t) => {

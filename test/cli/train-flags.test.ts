@@ -22,7 +22,10 @@ test('a mistake in a setting is told by the flag that was given, where several c
     for (const which of ['given', 'any'] as const) assert.equal(flagOf(sets, args, which), name);
   }
   const args = parseFlags(flags, ['--prompt', 'anchor=query', '--prompt-text', 'positive=a: =b']);
+  const named = parseFlags(flags, ['--prompt-text', 'positive=b', '--prompt-name', 'positive=c']);
   for (const which of ['given', 'any'] as const) {
+    assert.equal(flagOf('prompts.positive.name', named, which), 'prompt-name');
+    assert.equal(flagOf('prompts.positive.prefix', named, which), 'prompt-text');
     assert.equal(flagOf('prompts.anchor', args, which), 'prompt');
     assert.equal(flagOf('prompts.positive', args, which), 'prompt-text');
     assert.equal(flagOf('prompts.positive.prefix', args, which), 'prompt-text');
@@ -58,6 +61,19 @@ test('a flag inside a section never hides that the configuration file has someth
   }
   const prompted = settingsOf(parseFlags(flags, ['--prompt', 'anchor=query']), { prompts: 'query' });
   assert.equal(prompted.prompts, 'query');
+});
+
+test('words of a prompt get the name that a flag gives, whether a flag or the file gives the words', () => {
+  const name = ['--prompt-name', 'third=c'];
+  const words = { third: { prefix: 'a=b ' } };
+  const expected = { third: { prefix: 'a=b ', name: 'c' } };
+  const prompts = (given: string[], file: Record<string, unknown>) =>
+    settingsOf(parseFlags(flags, given), file).prompts;
+  assert.deepEqual(prompts(['--prompt-text', 'third=a=b ', ...name], {}), expected);
+  assert.deepEqual(prompts(name, { prompts: words }), expected);
+  assert.deepEqual(words, { third: { prefix: 'a=b ' } });
+  for (const file of [{}, { prompts: { third: 'query' } }, { prompts: 'query' }])
+    assert.throws(() => prompts(name, file), /--prompt-name third=c .*--prompt-text third=TEXT/);
 });
 
 test('flags of random weights over a file that starts from a model', () => {

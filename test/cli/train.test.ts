@@ -205,7 +205,7 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
         '--prompt-text',
         'third=c',
       ],
-      /^INPUT: --prompt-text third=… would be saved as "document".* in the configuration: "prompts": /,
+      /^INPUT: --prompt-text third=… would be saved as "document".*\(prompts\.third\.name, --prompt-name third=NAME\)/,
     ],
     [['--device', 'gpu'], /^INPUT: --device is "gpu"/],
     [['--eval-every', '5'], /^INPUT: --eval-data is missing/],
@@ -213,7 +213,13 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
       ['--prompt', 'passage=query'],
       /^INPUT: --prompt passage=… is not a setting; known are anchor, positive/,
     ],
-    [['--prompt', 'anchor=a', '--prompt-text', 'anchor=b'], /^INPUT: --prompt-text anchor=b: anchor has/],
+    [
+      ['--prompt', 'anchor=a', '--prompt-text', 'anchor=b'],
+      /^INPUT: --prompt-text anchor=b: the prompt of anchor has/,
+    ],
+    [['--prompt-name', 'anchor=a'], /^INPUT: --prompt-name anchor=a .*give --prompt-text anchor=TEXT too/],
+    [['--frozen', 'embeddings,nope'], /^INPUT: --frozen\[1\] is "nope"; the name of a parameter/],
+    [['--frozen', 'embeddings,encoder'], /^INPUT: --frozen names every parameter of the model/],
     [['--schedule', 'step'], /^INPUT: --schedule is "step"/],
   ] as const) {
     await told([...args, ...wrong], 2, message);
@@ -238,8 +244,11 @@ test('a run is resumed with nothing but its folder, and a setting that cannot ch
   assert.match(more.stderr, /^optimizer\.lr was 0\.01, now 0\.02$/m);
   assert.match(more.stderr, /^steps was 2, now 3$/m);
   const other = await gradcache(['train', '--output', output, '--resume', '--temperature', '0.1']);
-  assert.equal(other.code, 1);
-  assert.match(other.stderr, /loss\.temperature was 0\.05, now 0\.1/);
+  assert.equal(other.code, 2);
+  assert.match(
+    other.stderr,
+    /^INPUT: --temperature was 0\.05, now 0\.1, and .*checkpoint-3 cannot be resumed/,
+  );
 });
 
 test('a chunk in texts and one in tokens exclude each other', async (t) => {

@@ -41,6 +41,7 @@ async function unusual(
     precision: 'bfloat16',
     maxLength: 9,
     dropout: 0.3,
+    frozen: ['embeddings.position_embeddings', 'encoder.layer.0.attention.output'],
     prompts: { [query]: { prefix: 'find the ', name: 'search' } },
     evaluation: {
       task: 'retrieval',
@@ -94,6 +95,7 @@ const CHANGES: {
   precision: [['float32', 'refused']],
   maxLength: [[10, 'refused']],
   dropout: [[0, 'refused']],
+  frozen: [[['embeddings'], 'refused']],
   prompts: [
     [{ q: { prefix: 'another ', name: 'search' } }, 'refused'],
     [{ n: { prefix: 'not ', name: 'wrong' } }, 'refused'],
@@ -126,7 +128,7 @@ test('settings that are not given are those of the checkpoint; others are refuse
       const inner = /^(loss|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
         ? `.${Object.keys(value as object)[0]}`
         : '';
-      const was = new RegExp(`^(.* cannot be resumed: )?${name}${inner} was .+, now .+`);
+      const was = new RegExp(`^(config\\.)?${name}${inner} was .+, now .+`);
       const controller = new AbortController();
       const notes: string[] = [];
       const run = train(

@@ -28,7 +28,7 @@ export function savePrompts({ prompts }: Pick<FilledTrainConfig, 'prompts'>, mod
       throw new SettingError(
         `config.prompts.${column}`,
         `would be saved as ${show(name)}, but that name stands for ${show(before)} already, not for ${show(prefix)}. ` +
-          `Give it a name of its own in the configuration: "prompts": {${show(column)}: {"prefix": ${show(prefix)}, "name": "…"}}.`,
+          `Give it a name of its own (prompts.${column}.name, --prompt-name ${column}=NAME).`,
       );
     }
     model.setPrompt(name, prefix);
