@@ -29,9 +29,12 @@ export type OptimizerConfig = Given<OptimizerSettings, typeof DEFAULT_OPTIMIZER>
 /** An {@link OptimizerConfig} with all of its settings. */
 export type FilledOptimizerConfig = Filled<OptimizerSettings>;
 
-/** Reads the optimizer of a configuration. @throws GradCacheError `INPUT` */
-export function readOptimizer(fields: Fields): FilledOptimizerConfig {
-  return readKind<OptimizerSettings>(fields, OPTIMIZERS, DEFAULT_OPTIMIZER);
+/** Reads the optimizer of a configuration. @param otherwise the one where none is named @throws GradCacheError `INPUT` */
+export function readOptimizer(
+  fields: Fields,
+  otherwise: OptimizerName = DEFAULT_OPTIMIZER,
+): FilledOptimizerConfig {
+  return readKind<OptimizerSettings>(fields, OPTIMIZERS, otherwise);
 }
 
 /** The optimizer of a configuration. */

@@ -181,6 +181,14 @@ export class Tokenizer {
     return turn;
   }
 
+  /** The text of tokens, special ones included. @throws GradCacheError `INPUT` for an id that no token has */
+  async decode(ids: Int32Array): Promise<string> {
+    const wrong = ids.find((id) => id < 0 || id >= this.vocabularySize);
+    if (wrong !== undefined)
+      throw new GradCacheError('INPUT', `${wrong} is no token id; there are ${this.vocabularySize}, from 0`);
+    return this.#native.decode(Array.from(ids), false);
+  }
+
   async #encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
     checkKnown("a tokenizer's encode", options, ['maxLength', 'prefix']);
     const { maxLength, prefix = '' } = options;

@@ -3,7 +3,8 @@ import { GradCacheError } from '../errors.js';
 import { fileError } from '../files/file-error.js';
 import { show } from '../options/option-values.js';
 import type { FilledTrainConfig } from './read-config.js';
-import { otherRun, type Resumed } from './resume.js';
+import { otherRun } from './resume-settings.js';
+import type { Resumed } from './resume.js';
 
 /** The settings that decide which rows are in which batch. The rows themselves are compared while they are read. */
 export function dataOrder({

@@ -2,7 +2,6 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '../files/replace-file.js';
 import { fileError, ifAbsent, onFiles } from '../files/file-error.js';
-import type { TrainEvent } from './events.js';
 
 /** Where a run writes its events. */
 export function metricsFile(output: string): string {
@@ -49,7 +48,7 @@ export class MetricsFile {
    *
    * @throws the error of an earlier line that could not be written
    */
-  write(event: TrainEvent): void {
+  write<Event extends { readonly type: string }>(event: Event): void {
     if (this.#error !== null) throw this.#error;
     if (event.type === 'chunk') return;
     const line = JSON.stringify({ ...event, time: new Date().toISOString() }) + '\n';

@@ -1,13 +1,11 @@
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { DEFAULT_LOSS } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
-import { SettingError } from '../options/fields.js';
-import { show } from '../options/option-values.js';
 import { checkpointFolder, listCheckpoints, modelFolder, readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
+import { resumeSettings, type ResumableSettings } from './resume-settings.js';
 import { DEFAULT_COLUMNS, readTrainConfig, type FilledTrainConfig, type GivenConfig } from './read-config.js';
 
 /**
@@ -80,30 +78,17 @@ export function resumeConfig(
       'and defaults where none is given';
     return { config: readFilled(given), notes: [note] };
   }
-  const before = readStored(stored, given.output, folder);
-  const config = readFilled(putOver(stored, given));
-  const then = flatten(before);
-  const now = flatten(config);
-  const notes: string[] = [];
-  for (const name of new Set([...then.keys(), ...now.keys()])) {
-    const [was, is] = [then.get(name), now.get(name)];
-    if (isDeepStrictEqual(was, is)) continue;
-    const [shownThen, shownNow] = [was, is].map((value) => (value === undefined ? 'not set' : show(value)));
-    const difference = `was ${shownThen}, now ${shownNow}`;
-    if (!mayChange(name, is)) throw otherRun(folder, name, difference);
-    notes.push(`${name} ${difference}`);
-  }
-  return { config, notes };
+  return resumeSettings(given, stored, folder, PAIRS);
 }
 
-/** The error for another value of a setting that decides the batches or the gradient. */
-export function otherRun(folder: string, setting: string, difference: string): SettingError {
-  return new SettingError(
-    `config.${setting}`,
-    `${difference}, and ${folder} cannot be resumed: the run would be another. Leave the setting out, or give it the value ` +
-      'that it had; or start a new run from the model in that folder.',
-  );
-}
+/** How the settings of a run on pairs are resumed. */
+const PAIRS: ResumableSettings<FilledTrainConfig> = {
+  read: readFilled,
+  sections: SECTIONS,
+  kinds: KINDS,
+  mayChange,
+  stored: storedConfig,
+};
 
 /** Reads a configuration whose columns are known: those of a run that was resumed are in its checkpoint. */
 function readFilled(given: Readonly<Record<string, unknown>>, path?: string): FilledTrainConfig {
@@ -115,72 +100,6 @@ function readFilled(given: Readonly<Record<string, unknown>>, path?: string): Fi
 export function storedConfig(config: FilledTrainConfig): Record<string, unknown> {
   const { output: _, resume: __, ...settings } = withFullPaths(config);
   return settings;
-}
-
-function readStored(
-  stored: Readonly<Record<string, unknown>>,
-  output: unknown,
-  folder: string,
-): FilledTrainConfig {
-  try {
-    return readFilled({ ...stored, output }, `${folder}: config`);
-  } catch (error) {
-    throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
-  }
-}
-
-/** Puts what is given over what is stored. */
-function putOver(
-  stored: Readonly<Record<string, unknown>>,
-  given: Readonly<Record<string, unknown>>,
-): Record<string, unknown> {
-  const merged: Record<string, unknown> = { ...stored };
-  // The length of a run is one setting under two names.
-  if (isGiven(given.epochs) || isGiven(given.steps)) {
-    delete merged.epochs;
-    delete merged.steps;
-  }
-  for (const [name, value] of Object.entries(given)) {
-    if (!isGiven(value)) continue;
-    const before = merged[name];
-    const together = SECTIONS.includes(name) && isSection(value) && isSection(before);
-    merged[name] = together ? putOverSection(name, before, value) : value;
-  }
-  return merged;
-}
-
-function putOverSection(
-  name: string,
-  before: Readonly<Record<string, unknown>>,
-  given: Readonly<Record<string, unknown>>,
-): Record<string, unknown> {
-  const kind = KINDS[name];
-  if (kind !== undefined && isGiven(given[kind.key])) {
-    const kept = before[kind.key] ?? kind.default;
-    if (given[kind.key] !== kept) return { ...given };
-  }
-  const set = Object.entries(given).filter(([, value]) => isGiven(value));
-  return { ...before, ...Object.fromEntries(set) };
-}
-
-const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
-
-function isSection(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** Settings by name, those of sections as `section.name`. */
-function flatten(config: FilledTrainConfig): Map<string, unknown> {
-  const { output: _, resume: __, ...settings } = withFullPaths(config);
-  const flat = new Map<string, unknown>();
-  for (const [name, value] of Object.entries(settings)) {
-    const inner = SECTIONS.includes(name) && isSection(value) ? Object.entries(value) : null;
-    const entries: [string, unknown][] = inner?.map(([key, item]) => [`${name}.${key}`, item]) ?? [
-      [name, value],
-    ];
-    for (const [path, item] of entries) if (isGiven(item)) flat.set(path, item);
-  }
-  return flat;
 }
 
 function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {

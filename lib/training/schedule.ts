@@ -1,6 +1,11 @@
 import { SettingError } from '../options/fields.js';
 import { constantSchedule, cosineSchedule, linearSchedule, type Schedule } from '../optim/schedules.js';
-import type { FilledTrainConfig } from './read-config.js';
+
+/** What a schedule needs of a configuration. */
+interface Scheduled {
+  readonly schedule: { readonly kind: 'linear' | 'cosine' | 'constant'; readonly warmup: number };
+  readonly optimizer: { readonly lr: number };
+}
 
 /**
  * The learning rate of each update of a run.
@@ -9,7 +14,7 @@ import type { FilledTrainConfig } from './read-config.js';
  * @throws GradCacheError `INPUT` for a warm-up that is longer than the run
  */
 export function scheduleOf(
-  { schedule: { kind, warmup: given }, optimizer: { lr } }: FilledTrainConfig,
+  { schedule: { kind, warmup: given }, optimizer: { lr } }: Scheduled,
   steps: number,
 ): Schedule {
   // A part is rounded up, as transformers does: a short run has a warm-up too.

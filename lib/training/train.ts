@@ -1,6 +1,5 @@
 import { FileHeads } from '../data/file-heads.js';
 import { GradCacheError } from '../errors.js';
-import { onFiles } from '../files/file-error.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
@@ -12,10 +11,10 @@ import type { TrainEvent, TrainResult } from './events.js';
 import { findFinished } from './finished.js';
 import { requireInputsApart } from './inputs-apart.js';
 import { Loop } from './loop.js';
-import { MetricsFile, metricsFile } from './metrics.js';
-import { OutputLock } from './output-lock.js';
+import type { MetricsFile } from './metrics.js';
+import type { OutputLock } from './output-lock.js';
+import { whileLocked, whileTelling } from './output.js';
 import { Pairs } from './pairs.js';
-import { requireOutsideModels } from './outside-models.js';
 import {
   readPlace,
   readTrainConfig,
@@ -25,7 +24,6 @@ import {
 } from './read-config.js';
 import { findResumed, resumeConfig, type Resumed } from './resume.js';
 import { openRun, type Run } from './run.js';
-import { tidyOutput } from './tidy-output.js';
 
 /** How a caller takes part in a run. */
 export interface TrainHooks {
@@ -64,32 +62,20 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   const { output } = given;
   // Of a new run, mistakes are told before anything is made.
   const read = given.resume === false ? readTrainConfig(given.settings) : null;
-  await requireOutsideModels(output);
-  const lock = await onFiles('INPUT', output, 'locked', () => OutputLock.take(output));
   const heads = new FileHeads();
   try {
-    await tidyOutput(output);
-    const resumed = await findResumed(given);
-    const { config: filled, notes } = await fillConfig(given, read, resumed, (config) =>
-      withColumns(config, heads, signal),
-    );
-    await requireInputsApart(filled);
-    const metrics = new MetricsFile(metricsFile(output), resumed?.checkpoint.state.step ?? 0);
-    const emit = (event: TrainEvent): void => {
-      metrics.write(event);
-      onEvent?.(event);
-    };
-    try {
-      const result = await trainInto({ config: filled, resumed, notes, heads, lock, metrics, emit, signal });
-      await metrics.finish();
-      return result;
-    } catch (error) {
-      await metrics.finish().catch(() => undefined); // the first error is the one to tell
-      throw error;
-    }
+    return await whileLocked(output, async (lock) => {
+      const resumed = await findResumed(given);
+      const { config: filled, notes } = await fillConfig(given, read, resumed, (config) =>
+        withColumns(config, heads, signal),
+      );
+      await requireInputsApart(filled);
+      return whileTelling<TrainEvent, TrainResult>(output, resumed, onEvent, (metrics, emit) =>
+        trainInto({ config: filled, resumed, notes, heads, lock, metrics, emit, signal }),
+      );
+    });
   } finally {
     await heads.close();
-    await lock.release();
   }
 }
 

@@ -1,0 +1,128 @@
+import { isDeepStrictEqual } from 'node:util';
+import { GradCacheError } from '../errors.js';
+import { SettingError } from '../options/fields.js';
+import { show } from '../options/option-values.js';
+
+type Settings = Readonly<Record<string, unknown>>;
+
+/** What the settings of a kind of run are, for one that is resumed. */
+export interface ResumableSettings<Config> {
+  /** Checks settings and fills them in. @throws GradCacheError `INPUT` */
+  readonly read: (given: Settings, path?: string) => Config;
+  /** Settings that are objects: given fields override the stored ones. */
+  readonly sections: readonly string[];
+  /** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
+  readonly kinds: Readonly<Record<string, { readonly key: string; readonly default?: string }>>;
+  /** Whether a resumed run may have another value of a setting. */
+  readonly mayChange: (name: string, now: unknown) => boolean;
+  /** What a checkpoint keeps of a configuration: all but where the run writes, with full paths. */
+  readonly stored: (config: Config) => Record<string, unknown>;
+}
+
+/**
+ * The configuration of a resumed run: what was given, and the checkpoint's settings where nothing was given.
+ *
+ * @param folder the checkpoint, for messages
+ * @returns the configuration filled in, and a sentence for each setting that has changed
+ * @throws GradCacheError `INPUT` for a change that is not allowed, and for wrong settings; `CHECKPOINT` if the stored settings
+ * are damaged
+ */
+export function resumeSettings<Config>(
+  given: Settings,
+  stored: Settings,
+  folder: string,
+  how: ResumableSettings<Config>,
+): { config: Config; notes: string[] } {
+  const before = readStored(stored, given.output, folder, how);
+  const config = how.read(putOver(stored, given, how));
+  const then = flatten(how.stored(before), how);
+  const now = flatten(how.stored(config), how);
+  const notes: string[] = [];
+  for (const name of new Set([...then.keys(), ...now.keys()])) {
+    const [was, is] = [then.get(name), now.get(name)];
+    if (isDeepStrictEqual(was, is)) continue;
+    const [shownThen, shownNow] = [was, is].map((value) => (value === undefined ? 'not set' : show(value)));
+    const difference = `was ${shownThen}, now ${shownNow}`;
+    if (!how.mayChange(name, is)) throw otherRun(folder, name, difference);
+    notes.push(`${name} ${difference}`);
+  }
+  return { config, notes };
+}
+
+/** The error for another value of a setting that decides the batches or the gradient. */
+export function otherRun(folder: string, setting: string, difference: string): SettingError {
+  return new SettingError(
+    `config.${setting}`,
+    `${difference}, and ${folder} cannot be resumed: the run would be another. Leave the setting out, or give it the value ` +
+      'that it had; or start a new run from the model in that folder.',
+  );
+}
+
+function readStored<Config>(
+  stored: Settings,
+  output: unknown,
+  folder: string,
+  { read }: ResumableSettings<Config>,
+): Config {
+  try {
+    return read({ ...stored, output }, `${folder}: config`);
+  } catch (error) {
+    throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
+  }
+}
+
+/** Puts what is given over what is stored. */
+function putOver(
+  stored: Settings,
+  given: Settings,
+  { sections, kinds }: Pick<ResumableSettings<never>, 'sections' | 'kinds'>,
+): Record<string, unknown> {
+  const merged: Record<string, unknown> = { ...stored };
+  // The length of a run is one setting under two names.
+  if (isGiven(given.epochs) || isGiven(given.steps)) {
+    delete merged.epochs;
+    delete merged.steps;
+  }
+  for (const [name, value] of Object.entries(given)) {
+    if (!isGiven(value)) continue;
+    const before = merged[name];
+    const together = sections.includes(name) && isSection(value) && isSection(before);
+    merged[name] = together ? putOverSection(before, value, kinds[name]) : value;
+  }
+  return merged;
+}
+
+function putOverSection(
+  before: Settings,
+  given: Settings,
+  kind: { readonly key: string; readonly default?: string } | undefined,
+): Record<string, unknown> {
+  if (kind !== undefined && isGiven(given[kind.key])) {
+    const kept = before[kind.key] ?? kind.default;
+    if (given[kind.key] !== kept) return { ...given };
+  }
+  const set = Object.entries(given).filter(([, value]) => isGiven(value));
+  return { ...before, ...Object.fromEntries(set) };
+}
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
+
+function isSection(value: unknown): value is Settings {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Settings by name, those of sections as `section.name`. */
+function flatten(
+  settings: Settings,
+  { sections }: { readonly sections: readonly string[] },
+): Map<string, unknown> {
+  const flat = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(settings)) {
+    const inner = sections.includes(name) && isSection(value) ? Object.entries(value) : null;
+    const entries: [string, unknown][] = inner?.map(([key, item]) => [`${name}.${key}`, item]) ?? [
+      [name, value],
+    ];
+    for (const [path, item] of entries) if (isGiven(item)) flat.set(path, item);
+  }
+  return flat;
+}
