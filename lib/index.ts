@@ -133,6 +133,7 @@ export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
 export { readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
 export type {
   EvaluationConfig,
+  MemoryConfig,
   NewModel,
   PromptWords,
   ResumeConfig,

@@ -69,6 +69,24 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   Loss: {
     loss: text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'),
     ...flagsOf('loss', LOSSES),
+    memory: {
+      kind: 'number',
+      value: 'ROWS',
+      sets: 'memory.capacity',
+      help: 'positives of earlier batches that are candidates too; default none',
+    },
+    'memory-start': {
+      kind: 'number',
+      value: 'STEPS',
+      sets: 'memory.start',
+      help: 'steps before the first batch is kept; default 0',
+    },
+    'memory-momentum': {
+      kind: 'number',
+      value: 'M',
+      sets: 'memory.momentum',
+      help: 'fill the memory by a slow copy of the model: M of its weights stay at each update; default none',
+    },
   },
   Optimisation: {
     epochs: number('N', 'passes over the data; default 1', 'epochs'),

@@ -40,6 +40,8 @@ export interface TrainConfig {
   readonly retain?: number | 'auto' | 'last';
   /** Default: InfoNCE. */
   readonly loss?: LossConfig;
+  /** Adds representations of earlier batches to the candidates of the loss. Default: none. */
+  readonly memory?: MemoryConfig;
   /** Default: AdamW. */
   readonly optimizer?: OptimizerConfig;
   readonly schedule?: {
@@ -107,6 +109,22 @@ export interface PromptWords {
   readonly prefix: string;
   /** The prompt's name in the saved model. Default: 'query' for the first column, 'document' for the others. */
   readonly name?: string;
+}
+
+/**
+ * A memory of earlier batches (`crossBatchMemory`). It keeps the positives, and its rows are candidates that belong to no
+ * anchor. A row that shares a text with the batch, in whatever column, is left out of its loss. Checkpoints hold it.
+ */
+export interface MemoryConfig {
+  /** The most representations that are kept; the oldest go first. */
+  readonly capacity: number;
+  /** Steps before the first batch is kept. Default 0. */
+  readonly start?: number;
+  /**
+   * Fills the memory by a second encoder, whose weights after each update are `momentum` times what they were plus
+   * `1 - momentum` times the model's. Default: none, the model's own representations are kept.
+   */
+  readonly momentum?: number;
 }
 
 /** A model that starts from random weights. */

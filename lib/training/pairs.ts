@@ -23,8 +23,8 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     return this.data.batches(this.objective, options);
   }
 
-  step({ inputs }: TokenizedBatch, options: ObjectiveStepOptions): Promise<ObjectiveStep> {
-    return this.objective.step(inputs, options);
+  step({ inputs, texts }: TokenizedBatch, options: ObjectiveStepOptions): Promise<ObjectiveStep> {
+    return this.objective.step(inputs, texts, options);
   }
 
   event({ epoch }: TokenizedBatch, step: ObjectiveStep, update: Update): StepEvent {

@@ -45,6 +45,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     chunk: readChunk(fields),
     retain: readRetain(fields),
     loss,
+    memory: fields.section('memory', readMemory),
     optimizer: readOptimizer(section(fields, 'optimizer')),
     schedule: readSchedule(section(fields, 'schedule')),
     epochs: steps === undefined ? (epochs ?? 1) : undefined,
@@ -223,6 +224,13 @@ function readEvaluation(fields: Fields, trained: readonly string[]) {
     quoting: fields.oneOf('quoting', QUOTINGS),
     every: fields.count('every'),
   };
+}
+
+function readMemory(fields: Fields) {
+  const capacity =
+    fields.count('capacity') ?? fields.missing('capacity', 'give the number of representations to keep');
+  const start = fields.number('start', { from: 0, whole: true }) ?? 0;
+  return { capacity, start, momentum: fields.number('momentum', { from: 0, to: 1 }) };
 }
 
 function readCheckpoint(fields: Fields) {

@@ -66,6 +66,16 @@ test('two-towers lowers the loss of texts against feature vectors', async (t) =>
   assert.ok(found.at(-1)! < found[0]!, found.join());
 });
 
+test('cross-batch-memory compares with more and more of the earlier batches', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const lines = await run('cross-batch-memory', model, data);
+  const sizes = lines.map((line) => Number(/and (\d+) of earlier/.exec(line)?.[1]));
+  assert.deepEqual(sizes, [0, 32]);
+  assert.ok(losses(lines).every((loss) => loss > 0));
+});
+
 test('the quickstart trains, measures, writes its report, and ends with one line of JSON', async (t) => {
   const folder = await temporaryFolder(t);
   const size = ['--pairs', '1500', '--batch', '128', '--chunk', '4', '--steps', '12'];

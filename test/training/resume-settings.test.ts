@@ -31,6 +31,7 @@ async function unusual(
     chunk: { tokens: 60 },
     retain: 'auto',
     loss: { temperature: 0.3, learned: true, similarity: 'dot', symmetric: true },
+    memory: { capacity: 17, start: 1, momentum: 0.5 },
     optimizer: { lr: 2e-2, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3, maxGradNorm: 0.5 },
     schedule: { kind: 'cosine', warmup: 0.3 },
     steps: 4,
@@ -74,6 +75,11 @@ const CHANGES: {
     [{ learned: false }, 'refused'],
     [{ similarity: 'cosine' }, 'refused'],
     [{ symmetric: false }, 'refused'],
+  ],
+  memory: [
+    [{ capacity: 18 }, 'refused'],
+    [{ start: 0 }, 'refused'],
+    [{ momentum: 0.6 }, 'refused'],
   ],
   optimizer: [
     [{ lr: 1e-2 }, 'told'],
@@ -125,7 +131,7 @@ test('settings that are not given are those of the checkpoint; others are refuse
   let changes = 0;
   for (const [name, values] of Object.entries(CHANGES)) {
     for (const [value, outcome] of values) {
-      const inner = /^(loss|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
+      const inner = /^(loss|memory|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
         ? `.${Object.keys(value as object)[0]}`
         : '';
       const was = new RegExp(`^(config\\.)?${name}${inner} was .+, now .+`);

@@ -1,10 +1,10 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
-import { GradCacheError } from '../../errors.js';
 import type { TrainedLoss } from '../../losses/loss-kind.js';
 import { makeLoss } from '../../losses/loss-kinds.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import { SettingError } from '../../options/fields.js';
-import { fromStored, toStored } from '../../safetensors/stored-tensor.js';
+import { toStored } from '../../safetensors/stored-tensor.js';
+import type { AnyEncoder } from '../../step/encoder.js';
 import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
@@ -23,6 +23,8 @@ import type {
 } from './objective.js';
 import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
+import { restore } from './restore.js';
+import { openMemory, type RunMemory } from './run-memory.js';
 
 /**
  * Opens the contrastive objective: one text encoder for all columns, whose representations of matching texts are drawn
@@ -35,6 +37,7 @@ export async function openContrastive(
   resumed: Resumed | null,
 ): Promise<Objective> {
   const model = await openModel(config, resumed?.folder ?? null);
+  let memory: RunMemory | null = null;
   try {
     if (model.parameters().length === 0)
       throw new SettingError(
@@ -44,16 +47,18 @@ export async function openContrastive(
     savePrompts(config, model);
     model.setSimilarity(config.loss.similarity); // saved with the model
     const loss = makeLoss(config.loss);
-    const gradcache = new GradCache({
-      encoders: config.columns.map(() => model),
-      loss,
+    memory = await openMemory(config, { loss, model, resumed });
+    const gradcache = new GradCache<readonly AnyEncoder[]>({
+      encoders: [...config.columns.map(() => model), ...(memory?.encoders() ?? [])],
+      loss: memory?.rows ?? loss,
       chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
-    return new Contrastive(config, model, loss, gradcache);
+    return new Contrastive(config, model, loss, gradcache, memory);
   } catch (error) {
+    memory?.dispose();
     model.dispose();
     throw error;
   }
@@ -65,6 +70,7 @@ class Contrastive implements Objective {
     readonly model: TextEncoder,
     readonly loss: TrainedLoss,
     readonly gradcache: GradCache,
+    readonly memory: RunMemory | null,
   ) {}
 
   get device(): string {
@@ -93,8 +99,17 @@ class Contrastive implements Objective {
     );
   }
 
-  step(inputs: readonly TokenBatch[], options: ObjectiveStepOptions): Promise<ObjectiveStep> {
-    return this.gradcache.step(inputs, options);
+  async step(
+    inputs: readonly TokenBatch[],
+    texts: Texts,
+    options: ObjectiveStepOptions,
+  ): Promise<ObjectiveStep> {
+    const { gradcache, memory } = this;
+    if (memory === null) return gradcache.step(inputs, options);
+    await memory.follow();
+    const result = await gradcache.step(memory.inputs(inputs), { ...options, loss: memory.options(texts) });
+    const truncated = inputs.reduce((sum, batch) => sum + batch.truncated, 0); // each text once
+    return { ...result, truncated };
   }
 
   explainNonFinite(texts: Texts): Promise<string> {
@@ -115,25 +130,12 @@ class Contrastive implements Objective {
   async state(): Promise<ObjectiveState> {
     const loss = new Map<string, StoredTensor>();
     for (const { name, tensor } of this.loss.parameters()) loss.set(name, await toStored(tensor));
+    if (this.memory !== null) for (const [name, tensor] of await this.memory.state()) loss.set(name, tensor);
     return { loss, chunk: chunkState(this.config, this.model, this.gradcache) };
   }
 
   dispose(): void {
+    this.memory?.dispose();
     this.model.dispose();
-  }
-}
-
-function restore(parameters: readonly Parameter[], stored: ReadonlyMap<string, StoredTensor>): void {
-  for (const { name, tensor } of parameters) {
-    const value = stored.get(name);
-    if (value === undefined || value.shape.join() !== tensor.shape.join() || value.dtype !== tensor.dtype) {
-      throw new GradCacheError(
-        'CHECKPOINT',
-        `The checkpoint does not fit the loss: its ${name} is missing or of another shape.`,
-      );
-    }
-    const source = fromStored(value, tensor.device);
-    tensor.copyFrom(source);
-    source.dispose();
   }
 }

@@ -23,9 +23,10 @@ export interface Objective {
   /**
    * Computes the loss of a batch and adds its gradients to those of the parameters.
    *
+   * @param inputs what {@link Objective.tokenize} made of the texts
    * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
    */
-  step(inputs: readonly TokenBatch[], options: ObjectiveStepOptions): Promise<ObjectiveStep>;
+  step(inputs: readonly TokenBatch[], texts: Texts, options: ObjectiveStepOptions): Promise<ObjectiveStep>;
 
   /** A sentence for the user: which texts of a batch make its step non-finite, or that none does. */
   explainNonFinite(texts: Texts): Promise<string>;
@@ -67,7 +68,7 @@ export interface HeldOut {
 
 /** What a checkpoint keeps of an objective. */
 export interface ObjectiveState {
-  /** Learned values of the loss, by name. */
+  /** Learned values of the loss, by name, and the memory of earlier batches. */
   readonly loss: ReadonlyMap<string, StoredTensor>;
   /** The chunk size, if measured or reduced; absent if a new run would begin with the same. */
   readonly chunk?: ChunkState | undefined;

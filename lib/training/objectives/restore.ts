@@ -1,0 +1,20 @@
+import { GradCacheError } from '../../errors.js';
+import type { StoredTensor } from '../../safetensors/safetensors.js';
+import { fromStored } from '../../safetensors/stored-tensor.js';
+import type { Parameter } from '../../tensor/tensor.js';
+
+/** Gives parameters the values of a checkpoint. @throws GradCacheError `CHECKPOINT` if one is missing or of another shape */
+export function restore(parameters: readonly Parameter[], stored: ReadonlyMap<string, StoredTensor>): void {
+  for (const { name, tensor } of parameters) {
+    const value = stored.get(name);
+    if (value === undefined || value.shape.join() !== tensor.shape.join() || value.dtype !== tensor.dtype) {
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `The checkpoint does not fit the loss: its ${name} is missing or of another shape.`,
+      );
+    }
+    const source = fromStored(value, tensor.device);
+    tensor.copyFrom(source);
+    source.dispose();
+  }
+}

@@ -1,0 +1,92 @@
+import { MomentumEncoder } from '../../encoders/momentum-encoder.js';
+import type { TextEncoder } from '../../encoders/text-encoder.js';
+import { crossBatchMemory, type CrossBatchMemory } from '../../losses/cross-batch-memory.js';
+import type { TrainedLoss } from '../../losses/loss-kind.js';
+import type { LossOptions } from '../../losses/loss.js';
+import type { StoredTensor } from '../../safetensors/safetensors.js';
+import { toStored } from '../../safetensors/stored-tensor.js';
+import type { TokenBatch } from '../../tokenizer/tokenizer.js';
+import type { FilledTrainConfig } from '../read-config.js';
+import type { Resumed } from '../resume.js';
+import type { Texts } from './objective.js';
+import { openModel } from './open-model.js';
+import { restore } from './restore.js';
+
+const PREFIX = 'momentum.';
+
+/**
+ * Opens the memory of a run: it keeps representations of the second column, the positives, of earlier batches.
+ *
+ * @param resumed the checkpoint that the run goes on from, or null
+ * @returns null where the configuration has none
+ */
+export async function openMemory(
+  config: FilledTrainConfig,
+  { loss, model, resumed }: { loss: TrainedLoss; model: TextEncoder; resumed: Resumed | null },
+): Promise<RunMemory | null> {
+  if (config.memory === undefined) return null;
+  const { capacity, start, momentum } = config.memory;
+  if (momentum === undefined) {
+    const rows = crossBatchMemory(loss, { capacity, start, tower: 1 });
+    if (resumed !== null) rows.loadState(resumed.checkpoint.loss);
+    return new RunMemory(rows, null, null);
+  }
+  const rows = crossBatchMemory(loss, { capacity, start, tower: config.columns.length, joins: false });
+  const copy = await openModel({ ...config, dropout: 0 }, resumed?.folder ?? null);
+  try {
+    const encoder = new MomentumEncoder(model, copy, { momentum });
+    if (resumed !== null) {
+      rows.loadState(resumed.checkpoint.loss);
+      restore(named(encoder), resumed.checkpoint.loss);
+    }
+    return new RunMemory(rows, encoder, copy);
+  } catch (error) {
+    copy.dispose();
+    throw error;
+  }
+}
+
+/** The memory of a run, and the encoder that fills it if that is not the trained one. */
+export class RunMemory {
+  constructor(
+    readonly rows: CrossBatchMemory,
+    readonly encoder: MomentumEncoder<TokenBatch> | null,
+    readonly copy: TextEncoder | null,
+  ) {}
+
+  /** Encoders of towers behind those of the columns. */
+  encoders(): MomentumEncoder<TokenBatch>[] {
+    return this.encoder === null ? [] : [this.encoder];
+  }
+
+  /** The batches of all towers, from those of the columns. */
+  inputs(columns: readonly TokenBatch[]): TokenBatch[] {
+    return this.encoder === null ? [...columns] : [...columns, columns[1]!];
+  }
+
+  /** Keyword arguments of the loss. A row is known by its texts: one that shares a text with the batch is no negative. */
+  options(texts: Texts): LossOptions {
+    const [first = []] = Object.values(texts);
+    return { ids: first.map((_, row) => Object.values(texts).map((column) => column[row]!)) };
+  }
+
+  /** Before each step: the slow encoder follows the update of the step before. At the first step nothing has changed. */
+  async follow(): Promise<void> {
+    await this.encoder?.update();
+  }
+
+  async state(): Promise<Map<string, StoredTensor>> {
+    const stored = await this.rows.state();
+    if (this.encoder !== null)
+      for (const { name, tensor } of named(this.encoder)) stored.set(name, await toStored(tensor));
+    return stored;
+  }
+
+  dispose(): void {
+    this.rows.dispose();
+    this.copy?.dispose();
+  }
+}
+
+const named = (encoder: MomentumEncoder<TokenBatch>) =>
+  encoder.weights().map((parameter) => ({ ...parameter, name: PREFIX + parameter.name }));
