@@ -5,7 +5,7 @@ import { GradCacheError } from '../errors.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { throwIfAborted } from '../options/abort.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireCount, requireOneOf, requireString } from '../options/option-values.js';
+import { requireBoolean, requireCount, requireOneOf, requireString } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
 import { copyWeights, weightFaults } from '../safetensors/match-weights.js';
 import { toStored } from '../safetensors/stored-tensor.js';
@@ -189,6 +189,7 @@ export class LanguageModel implements SegmentModel {
     checkKnown('forwardSegment', options, ['seed', 'graph']);
     const { seed, graph } = options;
     requireSeed(seed);
+    requireBoolean('graph', graph);
     const memoryTokens = this.settings.memory ?? lengthOf(segment);
     const given = nativeSegment(segment, before, { memoryTokens, window: 0 });
     const mode = graph ? 'with-graph' : 'without-graph';

@@ -34,7 +34,7 @@ interface Taker {
   readonly base?: object;
 }
 
-const { GradCache, infoNCE, TextEncoder, Tensor, ModuleEncoder, AdamW } = gradcache;
+const { GradCache, infoNCE, LanguageModel, TextEncoder, Tensor, ModuleEncoder, AdamW } = gradcache;
 
 const config = {
   model_type: 'bert',
@@ -53,6 +53,8 @@ const parameters = [{ name: 'weight', tensor: weight, decay: true }];
 const module = new ModuleEncoder({ forward: (input) => input.matmul(weight), parameters: () => parameters });
 const steps = new GradCache({ encoders: [encoder, encoder], loss: infoNCE() });
 const rows = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
+const language = LanguageModel.create({ vocabulary: 3, layers: 1, width: 4 });
+const segment = { rows: 1, inputs: Int32Array.of(1, 2), targets: Int32Array.of(2, 0) };
 const sts = { first: ['w1', 'w2'], second: ['w3', 'w4'], scores: [1, 2] };
 const retrieval = { queries: ['w1'], documents: ['w1', 'w2'], relevant: [new Map([[0, 1]])] };
 
@@ -106,6 +108,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   Tokenizer: null,
   Tensor: null,
   TextEncoder: null,
+  LanguageModel: null,
   ModuleEncoder: null,
   'Tensor.from': {
     call: (options) => Tensor.from([1, 2], options),
@@ -189,6 +192,38 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   'TextEncoder.forwardChunk': {
     ...forward,
     call: (options) => encoder.forwardChunk(chunk as never, options),
+  },
+  'LanguageModel.create': {
+    call: (options) => LanguageModel.create({ vocabulary: 3, layers: 1, width: 4 }, options).dispose(),
+    options: { device: ['text'], precision: ['text'], seed: ['number'] },
+  },
+  'LanguageModel.load': {
+    call: (options) => LanguageModel.load('/nowhere', options),
+    options: { device: ['text'], precision: ['text'] },
+  },
+  'LanguageModel.forwardSegment': {
+    call: (options) => language.forwardSegment(segment, language.initialState(1), options),
+    options: { seed: ['number'], graph: ['boolean'] },
+    base: { seed: 1, graph: false },
+  },
+  'LanguageModel.logLikelihoods': {
+    call: (options) => language.logLikelihoods(segment, language.initialState(1), options),
+    options: { window: ['number'] },
+  },
+  'LanguageModel.generate': {
+    call: (options) => language.generate(Int32Array.of(1), options),
+    options: {
+      tokens: ['number'],
+      temperature: ['number'],
+      topK: ['number'],
+      topP: ['number'],
+      seed: ['number'],
+      until: ['number'],
+      window: ['number'],
+      onToken: ['function'],
+      signal: [],
+    },
+    base: { tokens: 1 },
   },
   'ModuleEncoder.forwardChunk': {
     ...forward,
