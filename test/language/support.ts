@@ -1,8 +1,10 @@
 import {
   call,
+  LanguageModel,
   noGrad,
   Tensor,
   withSeed,
+  type NewLanguageModel,
   type Parameter,
   type Segment,
   type SegmentModule,
@@ -71,6 +73,21 @@ export class TinyLanguageModel implements SegmentModule {
       decay: false,
     }));
   }
+}
+
+/** Weights none of which is as it begins: SRU++ attends with a weight of 0 at first. */
+export function movedModel(
+  settings: NewLanguageModel,
+  precision: 'float32' | 'float64' | 'bfloat16' = 'float32',
+): LanguageModel {
+  const model = LanguageModel.create(settings, { precision, seed: 3 });
+  withSeed(4, () => {
+    noGrad(() => {
+      for (const { tensor } of model.parameters())
+        call('aten::add_.Tensor', tensor, call('aten::randn_like', tensor), { alpha: 0.2 }).dispose();
+    });
+  });
+  return model;
 }
 
 /** The elements of tensors as one list. */
