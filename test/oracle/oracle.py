@@ -18,6 +18,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 import sentence_transformers  # noqa: E402
 import folder_keys  # noqa: E402
+import language  # noqa: E402
 import models  # noqa: E402
 import reference  # noqa: E402
 import sru_layers  # noqa: E402
@@ -40,6 +41,7 @@ METHODS = {
     'gradients': reference.gradients,
     'dropout_moments': reference.dropout_moments,
     'sru_gradients': sru_layers.sru_gradients,
+    'language_gradients': language.language_gradients,
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,
     'saved_files': folder_keys.saved_files,

@@ -127,6 +127,15 @@ export class Oracle {
     return this.#ask('sru_gradients', { folder, columns, output, ...settings });
   }
 
+  /** Of the summed loss over segments, each its inputs and targets by row. */
+  languageGradients(
+    folder: string,
+    segments: readonly (readonly [number[][], number[][]])[],
+  ): Promise<Gradients> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('language_gradients', { folder, segments, output });
+  }
+
   /** Moments of a text's representation over `count` draws of dropout. */
   dropoutMoments(
     folder: string,

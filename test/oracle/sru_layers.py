@@ -74,8 +74,8 @@ def rendered(weights, config):
     return run
 
 
-def published(weights, config):
-    """The same function by the authors' package, whose weights become views of ours: gradients then arrive in ours."""
+def published_model(weights, config):
+    """The authors' package's module, and views of our weights under its names: gradients then arrive in ours."""
     # Its import compiles a library and a script that only inference uses.
     with patch('torch.utils.cpp_extension.load'), patch('torch.jit.script', lambda function: function):
         import sru
@@ -92,7 +92,7 @@ def published(weights, config):
             highway_bias=config.get('highway_bias', -2), **common)
     else:
         model = sru.SRU(highway_bias=config.get('highway_bias', 0), **common)
-    model = model.to(weights['embeddings.weight'].dtype)
+    model = model.to(next(iter(weights.values())).dtype)
     for cell in model.rnn_lst:  # it was rounded to float32
         if cell.rescale:
             cell.scale_x.fill_(math.sqrt(1 + 2 * math.exp(cell.highway_bias)))
@@ -123,6 +123,12 @@ def published(weights, config):
             rows[f'{module}.linear2.weight'] = output
     missing = set(dict(model.named_parameters())) ^ set(rows)
     assert not missing, missing
+    return model, rows
+
+
+def published(weights, config):
+    """The same function as `rendered` gives, by the authors' package."""
+    model, rows = published_model(weights, config)
     return lambda x: torch.func.functional_call(model, rows, x.unsqueeze(1))[0].squeeze(1)
 
 
