@@ -1,6 +1,6 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { requireKeys, type KeyTable } from '../files/key-table.js';
-import { countIn, numberIn, unsupported, type Config } from './config-values.js';
+import { countIn, numberIn, refusedConfig, type Config } from './config-values.js';
 
 /** A size that config.json states, and that memory is asked for by. */
 export interface Size {
@@ -66,10 +66,10 @@ export function encoderSettings(
     Object.entries(sizes).map(([name, size]) => [name, sizeIn(architecture, config, size)]),
   );
   const { layers = 0, vocabulary = 0 } = counts;
-  if (layers > MOST_LAYERS) throw unsupported(sizes.layers.key, layers, `at most ${MOST_LAYERS}`);
+  if (layers > MOST_LAYERS) throw refusedConfig(sizes.layers.key, layers, `at most ${MOST_LAYERS}`);
   const paddingToken = architecture.paddingToken(config);
   if (paddingToken >= vocabulary)
-    throw unsupported('pad_token_id', paddingToken, `less than vocab_size ${vocabulary}`);
+    throw refusedConfig('pad_token_id', paddingToken, `less than vocab_size ${vocabulary}`);
   const settings = Object.entries(architecture.settings(ownNames(architecture, config))).map(
     ([name, value]) => [name, name.endsWith('Dropout') ? (dropout ?? value) : value] as const,
   );
@@ -114,7 +114,7 @@ export function positionsIn(architecture: Architecture, config: Config): { posit
 /** Standard deviation of random weights. @throws GradCacheError `CHECKPOINT` */
 export function initializerRange(config: Config): number {
   const range = numberIn(config, 'initializer_range', 0.02);
-  if (range < 0) throw unsupported('initializer_range', range, 'a number from 0');
+  if (range < 0) throw refusedConfig('initializer_range', range, 'a number from 0');
   return range;
 }
 

@@ -1,5 +1,6 @@
-import { GradCacheError } from '../errors.js';
-import { anyOf, show } from '../options/option-values.js';
+import type { GradCacheError } from '../errors.js';
+import { refusedIn } from '../files/file-fault.js';
+import { anyOf } from '../options/option-values.js';
 
 /** The content of a config.json. */
 export type Config = Readonly<Record<string, unknown>>;
@@ -8,32 +9,32 @@ export type Config = Readonly<Record<string, unknown>>;
 export function numberIn(config: Config, key: string, otherwise?: number): number {
   const value = config[key];
   if (value === undefined && otherwise !== undefined) return otherwise;
-  if (typeof value !== 'number' || !Number.isFinite(value)) throw unsupported(key, value, 'a number');
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw refusedConfig(key, value, 'a number');
   return value;
 }
 
 export function fractionIn(config: Config, key: string, otherwise: number): number {
   const value = numberIn(config, key, otherwise);
   if (value >= 0 && value <= 0.99999) return value;
-  throw unsupported(key, value, 'a number from 0 to 0.99999');
+  throw refusedConfig(key, value, 'a number from 0 to 0.99999');
 }
 
 export function countIn(config: Config, key: string, otherwise?: number): number {
   const value = numberIn(config, key, otherwise);
   if (Number.isSafeInteger(value) && value >= 1 && value <= 2 ** 31 - 1) return value;
-  throw unsupported(key, value, 'a positive integer');
+  throw refusedConfig(key, value, 'a positive integer');
 }
 
 export function truthIn(config: Config, key: string, otherwise: boolean): boolean {
   const value = config[key] ?? otherwise;
   if (typeof value === 'boolean') return value;
-  throw unsupported(key, value, 'true or false');
+  throw refusedConfig(key, value, 'true or false');
 }
 
 export function oneIn(config: Config, key: string, names: readonly string[], otherwise: string): string {
   const value = config[key] ?? otherwise;
   if (typeof value === 'string' && names.includes(value)) return value;
-  throw unsupported(key, value, anyOf(names));
+  throw refusedConfig(key, value, anyOf(names));
 }
 
 /** The native name of an activation, by transformers' name. */
@@ -47,7 +48,7 @@ const ACTIVATIONS: Readonly<Record<string, string>> = {
 export function activationIn(config: Config, key: string): string {
   const name = config[key] ?? 'gelu';
   if (typeof name === 'string' && Object.hasOwn(ACTIVATIONS, name)) return ACTIVATIONS[name]!;
-  throw unsupported(key, name, `a name of ${Object.keys(ACTIVATIONS).join(', ')}`);
+  throw refusedConfig(key, name, `a name of ${Object.keys(ACTIVATIONS).join(', ')}`);
 }
 
 /** The padding token's id; `otherwise` where there is no key, -1 (none) for null where null is allowed. */
@@ -55,9 +56,9 @@ export function paddingIn(config: Config, otherwise: number, allowed: { readonly
   const value = config['pad_token_id'] === undefined ? otherwise : config['pad_token_id'];
   if (value === null && allowed.null) return -1;
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw unsupported('pad_token_id', value, "a token's number");
+  throw refusedConfig('pad_token_id', value, "a token's number");
 }
 
-export function unsupported(key: string, value: unknown, expected: string): GradCacheError {
-  return new GradCacheError('CHECKPOINT', `config.json: ${key} is ${show(value)}, expected ${expected}`);
+export function refusedConfig(key: string, value: unknown, needed: string): GradCacheError {
+  return refusedIn('config.json', key, value, needed);
 }

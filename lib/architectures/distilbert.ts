@@ -1,7 +1,7 @@
 import { show } from '../options/option-values.js';
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
-import { activationIn, fractionIn, unsupported, type Config } from './config-values.js';
+import { activationIn, fractionIn, refusedConfig, type Config } from './config-values.js';
 
 /** Names that transformers takes for DistilBERT's own as well. */
 const OTHER_NAMES = { dim: 'hidden_size', n_layers: 'num_hidden_layers', n_heads: 'num_attention_heads' };
@@ -12,7 +12,7 @@ function own(config: Config): Config {
     if (config[other] === undefined) continue;
     if (named[key] === undefined) named[key] = config[other];
     if (named[key] !== config[other])
-      throw unsupported(other, config[other], `the ${show(named[key])} of ${key}, its other name`);
+      throw refusedConfig(other, config[other], `the ${show(named[key])} of ${key}, its other name,`);
   }
   return named;
 }

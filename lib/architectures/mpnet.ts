@@ -1,6 +1,6 @@
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
-import { countIn, unsupported } from './config-values.js';
+import { countIn, refusedConfig } from './config-values.js';
 
 const { types: _, ...sizes } = bert.sizes;
 const BUCKETS = 'relative_attention_num_buckets';
@@ -23,7 +23,7 @@ export const mpnet: Architecture = {
   settings: (config) => {
     // Half of the buckets are for each direction, and half of those for exact distances: with fewer than four there are none.
     const buckets = countIn(config, BUCKETS, 32);
-    if (buckets < 4 || buckets % 2 !== 0) throw unsupported(BUCKETS, buckets, 'an even number from 4 up');
+    if (buckets < 4 || buckets % 2 !== 0) throw refusedConfig(BUCKETS, buckets, 'an even number from 4 up');
     return bert.settings(config);
   },
   prefix: 'mpnet.',

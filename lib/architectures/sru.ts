@@ -8,7 +8,7 @@ import {
   oneIn,
   paddingIn,
   truthIn,
-  unsupported,
+  refusedConfig,
   type Config,
 } from './config-values.js';
 
@@ -63,7 +63,7 @@ export const sruPlusPlus: Architecture = {
 function cellSettings(config: Config, { keys }: Architecture, highwayBias: number): EncoderSettings {
   const unknown = Object.keys(config).find((key) => !keys.has(key));
   if (unknown !== undefined)
-    throw unsupported(unknown, config[unknown], `no such key, but one of ${[...keys.keys()].join(', ')}`);
+    throw refusedConfig(unknown, config[unknown], `one of ${[...keys.keys()].join(', ')} in its place`);
   return {
     bidirectional: truthIn(config, 'bidirectional', true),
     highwayBias: biasIn(config, highwayBias),
@@ -78,7 +78,7 @@ function cellSettings(config: Config, { keys }: Architecture, highwayBias: numbe
 function biasIn(config: Config, otherwise: number): number {
   const value = numberIn(config, 'highway_bias', otherwise);
   if (Math.abs(value) <= 20) return value;
-  throw unsupported('highway_bias', value, 'a number from -20 to 20');
+  throw refusedConfig('highway_bias', value, 'a number from -20 to 20');
 }
 
 /** The numbers of the layers with attention: those that are listed, else every n-th; by default all. */
@@ -90,10 +90,10 @@ function attentionLayers(config: Config): number[] {
   if (listed === undefined) return numbers.filter((number) => (number + 1) % every === 0);
   const wanted = `a list of different numbers from 0 to ${layers - 1}`;
   if (!Array.isArray(listed) || new Set(listed).size !== listed.length)
-    throw unsupported('attention_layers', listed, wanted);
+    throw refusedConfig('attention_layers', listed, wanted);
   if (!listed.every((number) => numbers.includes(number as number)))
-    throw unsupported('attention_layers', listed, wanted);
+    throw refusedConfig('attention_layers', listed, wanted);
   if (config['attention_every_n_layers'] !== undefined)
-    throw unsupported('attention_every_n_layers', every, 'nothing beside attention_layers');
+    throw refusedConfig('attention_every_n_layers', every, 'null beside attention_layers');
   return listed as number[];
 }

@@ -82,7 +82,7 @@ export async function main(args: readonly string[]): Promise<number> {
     const parsed = parseFlags(flags, rest);
     const [stray] = command.takesRest ? [] : parsed.rest;
     if (stray !== undefined)
-      throw new UsageError(`${name} takes nothing after --, got ${JSON.stringify(stray)}.`);
+      throw new UsageError(`${name} takes nothing after --, and ${JSON.stringify(stray)} is there.`);
     return await command.run(parsed, { progress, print });
   } catch (error) {
     progress.clear();

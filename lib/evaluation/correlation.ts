@@ -65,7 +65,7 @@ function checkLengths(first: ArrayLike<number>, second: ArrayLike<number>): numb
   if (first.length !== second.length || first.length < 2) {
     throw new GradCacheError(
       'SHAPE',
-      `A correlation needs two lists of one length, at least 2; got ${first.length} and ${plural(second.length, 'value')}.`,
+      `The lists have ${first.length} and ${plural(second.length, 'value')}; two of one length, at least 2, are needed.`,
     );
   }
   return first.length;

@@ -28,23 +28,23 @@ export async function readJudgements(path: string): Promise<Map<string, Map<stri
     for (const line of lines) {
       number++;
       if (line.trim() === '') continue;
-      const refused = (reason: string) => new GradCacheError('INPUT', `${path}, line ${number}: ${reason}.`);
-      if (!isDecoded(line)) throw refused('it is not UTF-8 text');
+      const faulty = (reason: string) => new GradCacheError('INPUT', `${path}, line ${number}: ${reason}.`);
+      if (!isDecoded(line)) throw faulty('it is not UTF-8 text');
       const fields = fieldsOf(line);
       const first = places === undefined;
       places ??= placesByName(fields) ?? placesByPosition(fields);
       if (places === undefined)
-        throw refused(
+        throw faulty(
           `it has ${plural(fields.length, 'field')}; query, document and score are needed, separated by tabs or spaces, or the four ` +
             'of TREC (query, 0, document, score); give such a file as the judgements (judgements, --judgements)',
         );
       const [query, document, score] = places.map((place) => fields[place]);
       if (query === undefined || document === undefined || score === undefined)
-        throw refused(`it has ${plural(fields.length, 'field')}, fewer than the first line`);
+        throw faulty(`it has ${plural(fields.length, 'field')}, fewer than the first line`);
       const grade = score === '' ? NaN : Number(score);
       if (!Number.isFinite(grade)) {
         if (first) continue; // the header
-        throw refused(`it judges document ${show(document)} with the score ${score}, not a number`);
+        throw faulty(`it judges document ${show(document)} with the score ${score}, not a number`);
       }
       rows++;
       const documents = judged.get(query) ?? new Map<string, number>();

@@ -26,7 +26,7 @@ export function checkTask(task: RetrievalTask): void {
   if (queries.length === 0 || documents.length === 0) {
     throw new GradCacheError(
       'INPUT',
-      `Retrieval needs queries and documents; got ${queries.length} and ${documents.length}.`,
+      `There are ${queries.length} queries and ${documents.length} documents; at least one of each is needed.`,
     );
   }
   if (!Array.isArray(relevant)) throw refused('relevant', relevant, 'a list of maps, one for each query,');

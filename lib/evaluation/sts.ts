@@ -106,7 +106,7 @@ function checkTask(task: StsTask): void {
   if (first.length !== second.length || first.length !== count || first.length < 2) {
     throw new GradCacheError(
       'SHAPE',
-      `Got ${first.length} and ${second.length} sentences with ${count} scores; there must be as many of each, at least 2.`,
+      `There are ${first.length} and ${second.length} sentences and ${count} scores; as many of each, at least 2, are needed.`,
     );
   }
   const bad = scores.findIndex((score) => !Number.isFinite(score));

@@ -39,7 +39,7 @@ export async function retrievalPairs(
   requireString('path', path);
   checkKnown('readRetrievalPairs', options, [...TASK_OPTIONS, 'documents']);
   const { columns = ['anchor', 'positive'], documents: further = [], ...how } = options;
-  const [queryColumn, documentColumn] = rolesOf(columns, 'Retrieval needs 2 columns, query and document', 2);
+  const [queryColumn, documentColumn] = rolesOf(columns, 'a list of 2 columns, query and document,', 2);
   requireIterable('documents', further);
   const queries = new DistinctTexts();
   const documents = new DistinctTexts();
@@ -75,7 +75,7 @@ export async function sentencePairs(
   requireString('path', path);
   checkKnown('readSts', options, TASK_OPTIONS);
   const { columns = ['sentence1', 'sentence2', 'score'], ...how } = options;
-  const [first, second, score] = rolesOf(columns, 'STS needs 3 columns, two sentences and a score', 3);
+  const [first, second, score] = rolesOf(columns, 'a list of 3 columns, two sentences and a score,', 3);
   const task = { first: [] as string[], second: [] as string[], scores: [] as number[] };
   let unscored = 0;
   let begin: number | undefined;
@@ -111,10 +111,7 @@ function rolesOf(columns: unknown, needed: string, count: number): readonly stri
     new Set(columns).size === count &&
     columns.every((column) => typeof column === 'string' && column !== '' && column !== '__proto__');
   if (good) return columns as string[];
-  const got = Array.isArray(columns)
-    ? columns.map((column) => (typeof column === 'string' ? column : show(column)))
-    : [show(columns)];
-  throw new GradCacheError('INPUT', `${needed}; got ${got.join(', ')}.`);
+  throw refused('columns', columns, needed);
 }
 
 function requireIterable(name: string, value: unknown): void {

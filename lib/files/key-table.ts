@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { show } from '../options/option-values.js';
+import { refusedIn } from './file-fault.js';
 
 /**
  * What a key of a model folder's file means here:
@@ -32,10 +32,8 @@ export function requireKeys(path: string, content: KeptKeys, keys: KeyTable): vo
   for (const [key, value] of Object.entries(content)) {
     const meaning = keys.get(key);
     if (typeof meaning !== 'object' || meaning.only.some((each) => isDeepStrictEqual(each, value))) continue;
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${path}: ${key} is ${show(value)}; supported is ${JSON.stringify(meaning.only[0])}. ${meaning.way}`,
-    );
+    const { message } = refusedIn(path, key, value, JSON.stringify(meaning.only[0]));
+    throw new GradCacheError('CHECKPOINT', `${message} ${meaning.way}`);
   }
 }
 

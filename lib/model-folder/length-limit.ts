@@ -1,4 +1,4 @@
-import { GradCacheError } from '../errors.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { positionsIn } from '../architectures/architecture.js';
@@ -39,10 +39,8 @@ export function lengthLimitOf(sources: LengthSources): number {
 export function mostTokens(modelType: string, config: Readonly<Record<string, unknown>>): number {
   const { positions, most } = positionsIn(architectureOf(modelType), config);
   if (most >= 1) return most;
-  throw new GradCacheError(
-    'CHECKPOINT',
-    `config.json: max_position_embeddings is ${positions}, which leaves no position for a token after pad_token_id`,
-  );
+  const fault = `max_position_embeddings is ${positions}, which leaves no position for a token after pad_token_id`;
+  throw faultIn('config.json', fault);
 }
 
 /** @throws GradCacheError `INPUT` for a limit that is none, or that the model has no positions for */
@@ -62,10 +60,7 @@ export function requireLength(
 function tokenizerLimit(value: unknown): number {
   if (value === undefined || value === null) return Infinity;
   if (typeof value !== 'number' || !(value >= NO_LIMIT || (Number.isInteger(value) && value >= 1))) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `tokenizer_config.json: model_max_length is ${show(value)}; a whole number from 1 is needed.`,
-    );
+    throw refusedIn('tokenizer_config.json', 'model_max_length', value, 'a whole number from 1');
   }
   return value >= NO_LIMIT ? Infinity : value;
 }

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { fileError } from '../files/file-error.js';
 import { show } from '../options/option-values.js';
 import { readJsonObject } from '../files/json-file.js';
@@ -33,24 +34,18 @@ async function readShards(folder: string): Promise<Map<string, StoredTensor>> {
   const indexPath = join(folder, 'model.safetensors.index.json');
   const index = await readJsonObject(indexPath);
   const map = index?.weight_map;
-  if (!isJsonObject(map)) throw new GradCacheError('CHECKPOINT', `${indexPath} has no "weight_map" object.`);
+  if (!isJsonObject(map)) throw refusedIn(indexPath, 'weight_map', map, 'an object');
   const tensors = new Map<string, StoredTensor>();
   const homes = new Map<string, string>();
   for (const shard of new Set(Object.values(map))) {
     // A shard is a file of this folder: a path could point anywhere on the machine.
     if (typeof shard !== 'string' || shard === '' || shard !== basename(shard) || shard.includes('\\')) {
-      throw new GradCacheError(
-        'CHECKPOINT',
-        `${indexPath} names the shard ${JSON.stringify(shard)}; only names of files beside it are accepted.`,
-      );
+      throw refusedIn(indexPath, 'a shard', shard, 'the name of a file beside it');
     }
     for (const [name, tensor] of await readSafetensors(join(folder, shard))) {
       const home = homes.get(name);
       if (home !== undefined) {
-        throw new GradCacheError(
-          'CHECKPOINT',
-          `${indexPath}: tensor ${JSON.stringify(name)} is in ${home} and in ${shard}.`,
-        );
+        throw faultIn(indexPath, `tensor ${JSON.stringify(name)} is in ${home} and in ${shard}`);
       }
       homes.set(name, shard);
       tensors.set(name, tensor);
@@ -58,10 +53,7 @@ async function readShards(folder: string): Promise<Map<string, StoredTensor>> {
   }
   for (const [name, shard] of Object.entries(map)) {
     if (homes.get(name) !== shard) {
-      throw new GradCacheError(
-        'CHECKPOINT',
-        `${indexPath} places tensor ${JSON.stringify(name)} in ${show(shard)}, which lacks it.`,
-      );
+      throw faultIn(indexPath, `tensor ${JSON.stringify(name)} is placed in ${show(shard)}, which lacks it`);
     }
   }
   return tensors;

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { MODEL_KEYS, TRANSFORMER_KEYS } from './folder-keys.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { keptKeys, requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
 import { isJsonObject } from '../files/strict-json.js';
@@ -50,7 +50,7 @@ export async function readTransformerConfig(folder: string): Promise<Transformer
     if (config === undefined || Object.keys(config).length === 0) continue;
     requireKeys(path, config, TRANSFORMER_KEYS);
     const { max_seq_length: stated, do_lower_case: lowercase = false } = config;
-    if (typeof lowercase !== 'boolean') throw unsupported(path, 'do_lower_case', lowercase, 'true or false');
+    if (typeof lowercase !== 'boolean') throw refusedIn(path, 'do_lower_case', lowercase, 'true or false');
     const taskLengths = ['query_length', 'document_length'].filter((key) => (config[key] ?? null) !== null);
     return {
       path,
@@ -74,10 +74,7 @@ export function requireOneLength({ path, taskLengths }: TransformerConfig, maxLe
   for (const [key, value] of taskLengths) {
     if (value === maxLength) continue;
     const way = `A length for queries or documents alone is not supported: remove ${key}, or state it as max_seq_length`;
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${path}: ${key} is ${show(value)}, where the model's length is ${maxLength}. ${way}.`,
-    );
+    throw faultIn(path, `${key} is ${show(value)}, where the model's length is ${maxLength}. ${way}`);
   }
 }
 
@@ -87,10 +84,9 @@ function lengthInArguments(path: string, config: KeptKeys): unknown {
   let length: unknown;
   for (const [key, value] of Object.entries(config)) {
     if (!isArguments(key)) continue;
-    if (!isJsonObject(value)) throw unsupported(path, key, value, 'an object');
+    if (!isJsonObject(value)) throw refusedIn(path, key, value, 'an object');
     const other = Object.keys(value).find((argument) => !HARMLESS_ARGUMENTS.has(argument));
-    if (other !== undefined)
-      throw new GradCacheError('CHECKPOINT', `${path}: ${key} sets ${other}, which is not supported.`);
+    if (other !== undefined) throw faultIn(path, `${key} sets ${other}, which is not supported`);
     length = value.model_max_length ?? length;
   }
   return length;
@@ -110,7 +106,7 @@ function withoutLength(kept: KeptKeys): KeptKeys {
 function lengthOf(path: string, key: string, value: unknown): number | null {
   if (value === undefined || value === null) return null;
   if (typeof value !== 'number' || !Number.isInteger(value) || value < 1)
-    throw unsupported(path, key, value, 'a whole number from 1');
+    throw refusedIn(path, key, value, 'a whole number from 1');
   return value;
 }
 
@@ -120,19 +116,19 @@ export async function readModelConfig(folder: string): Promise<ModelConfig> {
   const config = (await readJsonObject(path)) ?? {};
   requireKeys(path, config, MODEL_KEYS);
   const { prompts = {}, default_prompt_name: name = null, similarity_fn_name: similarity = null } = config;
-  if (!isJsonObject(prompts)) throw unsupported(path, 'prompts', prompts, 'an object');
+  if (!isJsonObject(prompts)) throw refusedIn(path, 'prompts', prompts, 'an object');
   const texts = Object.entries(prompts).map(([prompt, text]): [string, string] => {
     if (text !== null && typeof text !== 'string')
-      throw unsupported(path, `the prompt ${JSON.stringify(prompt)}`, text, 'a string');
+      throw refusedIn(path, `the prompt ${JSON.stringify(prompt)}`, text, 'a string');
     return [prompt, text ?? ''];
   });
   const known = Object.fromEntries(texts);
   if (name !== null && (typeof name !== 'string' || !Object.hasOwn(known, name))) {
     const names = Object.keys(known).join(', ');
-    throw unsupported(path, 'default_prompt_name', name, `one of the prompts (${names})`);
+    throw refusedIn(path, 'default_prompt_name', name, `one of the prompts (${names})`);
   }
   if (similarity !== null && typeof similarity !== 'string')
-    throw unsupported(path, 'similarity_fn_name', similarity, 'the name of a similarity, or null');
+    throw refusedIn(path, 'similarity_fn_name', similarity, 'the name of a similarity, or null');
   return {
     prompts: known,
     defaultPrompt: name,
@@ -140,8 +136,4 @@ export async function readModelConfig(folder: string): Promise<ModelConfig> {
     truncateDimension: lengthOf(path, 'truncate_dim', config.truncate_dim),
     kept: keptKeys(config, MODEL_KEYS),
   };
-}
-
-function unsupported(path: string, what: string, value: unknown, needed: string): GradCacheError {
-  return new GradCacheError('CHECKPOINT', `${path}: ${what} is ${show(value)}; ${needed} is needed.`);
 }

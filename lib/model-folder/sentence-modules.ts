@@ -1,5 +1,5 @@
 import { join, normalize } from 'node:path';
-import { GradCacheError } from '../errors.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
 import { DENSE_KEYS, ENTRY_KEYS, NORMALIZE_KEYS, POOLING_KEYS } from './folder-keys.js';
 import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
@@ -92,11 +92,11 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   const path = join(folder, 'modules.json');
   const list = await readJsonFile(path);
   if (list === undefined) return undefined;
-  if (!Array.isArray(list)) throw unsupported(path, 'it is not a list of modules');
+  if (!Array.isArray(list)) throw faultIn(path, 'it is not a list of modules');
   const entries = list.map((entry: unknown) => readEntry(entry, folder, path));
   const order = entries.map(({ kind }) => kind).join(', ');
   if (!/^Transformer, Pooling(, Dense)*(, Normalize)?$/.test(order)) {
-    throw unsupported(
+    throw faultIn(
       path,
       `its modules are ${order}; supported are Transformer, Pooling, then any Dense, then at most one Normalize`,
     );
@@ -123,14 +123,14 @@ const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
 
 function readEntry(module: unknown, folder: string, path: string): Entry {
   if (!isJsonObject(module) || typeof module.type !== 'string' || typeof module.path !== 'string') {
-    throw unsupported(path, `every module needs a "type" and a "path"; found ${show(module)}`);
+    throw faultIn(path, `every module needs a "type" and a "path"; found ${show(module)}`);
   }
   const inside = normalize(module.path === '' ? '.' : module.path);
   if (inside.startsWith('..') || inside.startsWith('/')) {
-    throw unsupported(path, `the module path ${JSON.stringify(module.path)} leads out of the folder`);
+    throw faultIn(path, `the module path ${JSON.stringify(module.path)} leads out of the folder`);
   }
   if (!module.type.startsWith('sentence_transformers.')) {
-    throw unsupported(
+    throw faultIn(
       path,
       `the module ${JSON.stringify(module.type)} is code of its own; only those of sentence-transformers are known`,
     );
@@ -145,7 +145,7 @@ async function readModule({ kind, folder, kept: entry }: Entry): Promise<Module>
   if (keys === undefined) return { kind, folder, config: {}, kept: { entry, config: {} } };
   const path = join(folder, 'config.json');
   const config = await readJsonObject(path);
-  if (config === undefined && kind !== 'Normalize') throw unsupported(path, 'it is missing');
+  if (config === undefined && kind !== 'Normalize') throw faultIn(path, 'it is missing');
   requireKeys(path, config ?? {}, keys);
   return { kind, folder, config: config ?? {}, kept: { entry, config: keptKeys(config ?? {}, keys) } };
 }
@@ -167,7 +167,7 @@ function poolingOf({ folder, config }: Module): Pooling {
   const modes = poolingModes(path, config);
   const pooling = modes.length === 1 ? POOLINGS.get(modes[0]) : undefined;
   if (pooling === undefined) {
-    throw unsupported(
+    throw faultIn(
       path,
       `its pooling is ${modes.map((mode) => (typeof mode === 'string' ? mode : show(mode))).join(' + ') || 'none'}; exactly one of ${[...POOLINGS.keys()].join(', ')} is supported`,
     );
@@ -179,8 +179,7 @@ function poolingModes(path: string, config: Readonly<Record<string, unknown>>): 
   if (config.pooling_mode !== undefined) return [config.pooling_mode].flat();
   const active = [...POOLING_FLAGS].flatMap(([flag, mode]) => {
     const value = config[flag] ?? false;
-    if (typeof value !== 'boolean')
-      throw unsupported(path, `${flag} is ${show(value)}; true or false is needed`);
+    if (typeof value !== 'boolean') throw refusedIn(path, flag, value, 'true or false');
     return value ? [mode] : [];
   });
   return active.length > 0 ? active : ['mean'];
@@ -195,7 +194,7 @@ async function readDense({ folder, config }: Module): Promise<DenseLayer> {
   } = config;
   const activation = ACTIVATIONS.get(name);
   if (activation === undefined) {
-    throw unsupported(
+    throw faultIn(
       path,
       `its activation is ${typeof name === 'string' ? name : show(name)}; supported are ${[...ACTIVATIONS.keys()].join(', ')}`,
     );
@@ -207,14 +206,10 @@ async function readDense({ folder, config }: Module): Promise<DenseLayer> {
   if (config.bias !== false) expected.push(`linear.bias [${show(outFeatures)}]`);
   const found = [...tensors].map(([key, { shape }]) => `${key} [${shape.join(',')}]`);
   if (weight === undefined || expected.sort().join() !== found.sort().join()) {
-    throw unsupported(
+    throw faultIn(
       path,
       `it calls for the tensors ${expected.join(', ')}; the weights beside it are ${found.join(', ') || 'none'}`,
     );
   }
   return { inFeatures: weight.shape[1]!, outFeatures: weight.shape[0]!, activation, weight, bias };
-}
-
-function unsupported(path: string, reason: string): GradCacheError {
-  return new GradCacheError('CHECKPOINT', `${path}: ${reason}.`);
 }

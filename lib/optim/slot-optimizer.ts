@@ -1,5 +1,6 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
+import { faultIn } from '../files/file-fault.js';
 import { refused, requireNumber } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
@@ -237,10 +238,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     );
     const unknown = [...stored.keys()].find((name) => !known.has(name));
     if (unknown !== undefined) {
-      throw new GradCacheError(
-        'CHECKPOINT',
-        `Optimizer state: ${unknown} belongs to no parameter of this optimizer.`,
-      );
+      throw faultIn('Optimizer state', `${unknown} belongs to no parameter of this optimizer`);
     }
   }
 
@@ -285,14 +283,14 @@ function requireStored(
   { shape, dtype }: { readonly shape: readonly number[]; readonly dtype: string },
 ): StoredTensor {
   const tensor = stored.get(name);
-  if (tensor === undefined) throw new GradCacheError('CHECKPOINT', `Optimizer state: ${name} is missing.`);
+  if (tensor === undefined) throw faultIn('Optimizer state', `${name} is missing`);
   if (!Array.isArray((tensor as Partial<StoredTensor> | null)?.shape))
-    throw new GradCacheError('CHECKPOINT', `Optimizer state: ${name} is no stored tensor.`);
+    throw faultIn('Optimizer state', `${name} is no stored tensor`);
   if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `Optimizer state: ${name} is ${tensor.dtype} [${tensor.shape.join(', ')}], ` +
-        `its parameter needs ${dtype} [${shape.join(', ')}].`,
+    throw faultIn(
+      'Optimizer state',
+      `${name} is ${tensor.dtype} [${tensor.shape.join(', ')}], ` +
+        `its parameter needs ${dtype} [${shape.join(', ')}]`,
     );
   }
   return tensor;

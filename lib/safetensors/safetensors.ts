@@ -151,12 +151,13 @@ function layOut(
   const ordered = Array.from(tensors, (entry) => {
     const [name, { dtype, shape, bytes }] = checked(path, entry);
     const storage = storageOf(dtype);
-    if (storage === undefined) throw refused(path, name, `has dtype ${dtype}, which the format cannot hold`);
-    if (names.has(name)) throw refused(path, name, 'is given twice');
+    if (storage === undefined)
+      throw unwritable(path, name, `has dtype ${dtype}, which the format cannot hold`);
+    if (names.has(name)) throw unwritable(path, name, 'is given twice');
     if (name === '__metadata__' || /\p{Cs}/u.test(name))
-      throw refused(path, name, 'has a name that the format reserves');
+      throw unwritable(path, name, 'has a name that the format reserves');
     if (byteLengthOf(shape, storage.size) !== bytes.byteLength) {
-      throw refused(
+      throw unwritable(
         path,
         name,
         `has shape [${shape.join(', ')}], dtype ${dtype} and ${bytes.byteLength} bytes, which disagree`,
@@ -206,6 +207,6 @@ function compareByCodePoint(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
-function refused(path: string, name: string, reason: string): GradCacheError {
+function unwritable(path: string, name: string, reason: string): GradCacheError {
   return new GradCacheError('INPUT', `Cannot write ${path}: tensor ${JSON.stringify(name)} ${reason}.`);
 }

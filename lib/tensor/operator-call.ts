@@ -3,6 +3,7 @@
  */
 import { GradCacheError } from '../errors.js';
 import { guarded, guardedAsync, native, type OperatorHandle, type TensorHandle } from '../addon/native.js';
+import { show } from '../options/option-values.js';
 import { readGiven, readList } from '../options/read-given.js';
 import { isPlainObject } from '../options/realms.js';
 import { refuseUnchecked } from './unchecked-operators.js';
@@ -11,7 +12,7 @@ const handles = new Map<string, OperatorHandle>();
 
 function operator(name: string): OperatorHandle {
   if (typeof name !== 'string')
-    throw new GradCacheError('OPERATOR', `an operator's name must be a string, got ${typeof name}`);
+    throw new GradCacheError('OPERATOR', `the name of an operator is ${show(name)}; a string is needed.`);
   let handle = handles.get(name);
   if (handle === undefined) {
     const match = /^(\w+::\w+)(?:\.(\w+))?$/.exec(name);

@@ -76,7 +76,7 @@ class PatternReader {
   }
 
   end(): void {
-    if (this.#at < this.#pattern.length) throw this.#refused();
+    if (this.#at < this.#pattern.length) throw this.#unknownPattern();
   }
 
   /** Alternatives up to the end of the group. */
@@ -107,7 +107,7 @@ class PatternReader {
       ) ??
       this.#characterClass() ??
       this.#take(/[^\\[\](){}|^$*+?]/uy);
-    if (one === undefined) throw this.#refused();
+    if (one === undefined) throw this.#unknownPattern();
     return this.#repetition();
   }
 
@@ -118,7 +118,7 @@ class PatternReader {
     const inside = this.alternatives();
     this.#depth--;
     const body = this.#pattern.slice(start, this.#at);
-    if (this.#take(/\)/y) === undefined) throw this.#refused();
+    if (this.#take(/\)/y) === undefined) throw this.#unknownPattern();
     if ((opening === '(' || opening === '(?:') && this.#oneWay(inside, body)) {
       const repeated = this.#take(/[*+][?+]?(?![*+{?])/y);
       if (repeated !== undefined) {
@@ -127,7 +127,7 @@ class PatternReader {
       }
     }
     const optional = this.#take(/\?[?+]?/y) !== undefined;
-    if (/[*+{?]/.test(this.#pattern[this.#at] ?? '')) throw this.#refused();
+    if (/[*+{?]/.test(this.#pattern[this.#at] ?? '')) throw this.#unknownPattern();
     const cost = optional ? either(inside, NOTHING) : inside;
     return { ...cost, empty: cost.empty || looksAround, canFail: !optional };
   }
@@ -144,7 +144,7 @@ class PatternReader {
   #repetition(): Piece {
     const quantifier = this.#take(/[*+?][?+]?|\{\d+\}|\{\d*,\d*\}\??/y);
     if (quantifier === undefined) return { ...ONE_WAY, canFail: true };
-    if (/[*+{?]/.test(this.#pattern[this.#at] ?? '')) throw this.#refused();
+    if (/[*+{?]/.test(this.#pattern[this.#at] ?? '')) throw this.#unknownPattern();
     const [, low = '', comma, high = ''] = /^\{(\d*)(,?)(\d*)\}/.exec(quantifier) ?? [];
     if (comma === undefined) {
       if (quantifier.startsWith('?')) return { ...either(ONE_WAY, NOTHING), canFail: false };
@@ -152,7 +152,7 @@ class PatternReader {
     }
     const least = Number(low);
     const most = comma === '' ? least : high === '' ? Infinity : Number(high);
-    if (least > 1000 || (most > 1000 && most !== Infinity) || most < least) throw this.#refused();
+    if (least > 1000 || (most > 1000 && most !== Infinity) || most < least) throw this.#unknownPattern();
     const canFail = least > 0;
     return most - least >= MANY_TIMES
       ? { ...WITHOUT_BOUND, empty: !canFail, canFail }
@@ -167,7 +167,7 @@ class PatternReader {
     do {
       if (this.#take(/\[\^?\]?/y) !== undefined) open++;
       else if (this.#take(/\]/y) !== undefined) open--;
-      else if (this.#take(/\\[\s\S]|[^\\[\]]/uy) === undefined) throw this.#refused();
+      else if (this.#take(/\\[\s\S]|[^\\[\]]/uy) === undefined) throw this.#unknownPattern();
     } while (open > 0);
     return this.#pattern.slice(start, this.#at);
   }
@@ -179,7 +179,7 @@ class PatternReader {
     return found;
   }
 
-  #refused(): Error {
+  #unknownPattern(): Error {
     const rest = this.#pattern.slice(this.#at, this.#at + 10);
     return refusedTokenizer(
       `the pattern ${JSON.stringify(this.#pattern)} is not understood at ${rest === '' ? 'its end' : JSON.stringify(rest)}`,

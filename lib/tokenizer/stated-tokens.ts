@@ -1,5 +1,5 @@
-import { GradCacheError } from '../errors.js';
-import { show } from '../options/option-values.js';
+import type { GradCacheError } from '../errors.js';
+import { refusedIn } from '../files/file-fault.js';
 import { isJsonObject } from '../files/strict-json.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
 
@@ -239,9 +239,6 @@ const isTruthy = (value: unknown): boolean =>
       : Boolean(value);
 
 function unreadable(key: string, value: unknown): GradCacheError {
-  return new GradCacheError(
-    'CHECKPOINT',
-    `The files of the tokenizer give ${show(value)} as ${key}; a token's text is needed, or an object with "__type": ` +
-      '"AddedToken" and its content.',
-  );
+  const needed = 'a token\'s text, or an object with "__type": "AddedToken" and its content,';
+  return refusedIn('The files of the tokenizer', key, value, needed);
 }

@@ -1,4 +1,4 @@
-import { GradCacheError } from '../errors.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
 import { statedTokens } from './stated-tokens.js';
 import type { Role, StatedToken, TokenDefaults } from './stated-tokens.js';
@@ -209,11 +209,11 @@ export function buildTokenizer(
   const name = tokenizerClass.replace(/Fast$/, '');
   const rebuilding = Object.hasOwn(REBUILDING, name) ? REBUILDING[name] : undefined;
   if (rebuilding === undefined) {
-    throw new GradCacheError(
-      'CHECKPOINT',
+    throw faultIn(
+      'tokenizer_config.json',
       `tokenizer_class is ${show(tokenizerClass)}, which is not supported; supported are ` +
         `${[...Object.keys(REBUILDING), PLAIN_CLASS].join(', ')}. The last takes tokenizer.json as it stands, here and ` +
-        'in Python: set tokenizer_class of tokenizer_config.json to it if that is what you want.',
+        'in Python: set tokenizer_class to it if that is what you want',
     );
   }
   const model = modelOf(parsed, rebuilding.model, name);
@@ -221,7 +221,7 @@ export function buildTokenizer(
   const token = (role: Role): string => {
     const stated = tokens.roles.get(role) ?? null;
     if (stated !== null) return stated.content;
-    throw new GradCacheError('CHECKPOINT', `tokenizer_config.json: ${name} needs a ${role}, which is null.`);
+    throw refusedIn('tokenizer_config.json', role, null, `a token for ${name}`);
   };
   const built = rebuilding.build(parsed, { ...optionsOf(files.config ?? {}, name), token });
   return {
@@ -241,9 +241,9 @@ function modelOf(parsed: JsonObject, kind: RebuildingClass['model'], name: strin
     (kind !== 'BPE' || Array.isArray(model.merges));
   if (fits) return model;
   const found = isJsonObject(model) ? show(model.type ?? 'a model without a type') : show(model);
-  throw new GradCacheError(
-    'CHECKPOINT',
-    `the model of tokenizer.json is ${found}, where ${name} builds a ${kind}; name the class that it is for as ` +
+  throw faultIn(
+    'tokenizer.json',
+    `the model is ${found}, where ${name} builds a ${kind}; name the class that it is for as ` +
       `tokenizer_class in tokenizer_config.json, or ${PLAIN_CLASS} to take it as it stands`,
   );
 }
@@ -257,10 +257,10 @@ function requireFirstType(processor: unknown): void {
     .map((piece) => (isJsonObject(piece) ? (piece.Sequence ?? piece.SpecialToken) : undefined))
     .find((piece) => isJsonObject(piece) && piece.type_id !== 0);
   if (other === undefined) return;
-  throw new GradCacheError(
-    'CHECKPOINT',
-    `the template of tokenizer.json has ${show(other)}, and model_input_names of tokenizer_config.json asks for ` +
-      'token_type_ids; supported is type 0 alone.',
+  throw faultIn(
+    'tokenizer.json',
+    `the template has ${show(other)}, and model_input_names of tokenizer_config.json asks for ` +
+      'token_type_ids; supported is type 0 alone',
   );
 }
 
@@ -269,10 +269,7 @@ function optionsOf(config: JsonObject, name: string): Pick<Options, 'flag' | 'fl
     const value = config[key];
     if (value === undefined) return otherwise;
     if (typeof value === 'boolean') return value;
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `tokenizer_config.json: ${key} is ${show(value)}; ${name} needs true or false.`,
-    );
+    throw refusedIn('tokenizer_config.json', key, value, `true or false for ${name}`);
   };
   const flagOrNull = (key: string) =>
     config[key] === null || config[key] === undefined ? null : flag(key, true);

@@ -1,9 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { fileError } from '../files/file-error.js';
 import { all, only, requireKeys, table } from '../files/key-table.js';
-import { show } from '../options/option-values.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { isJsonObject } from '../files/strict-json.js';
 
@@ -43,7 +43,7 @@ export async function readCompanions(folder: string): Promise<ReadonlyMap<string
       path = join(folder, name);
       const bytes = await readFile(path);
       const placeholder = placeholderIn(bytes);
-      if (placeholder !== undefined) throw new GradCacheError('CHECKPOINT', `${path}: ${placeholder}.`);
+      if (placeholder !== undefined) throw faultIn(path, placeholder);
       companions.set(name, bytes);
     }
   } catch (error) {
@@ -114,8 +114,5 @@ function checkTokenizerConfig(config: JsonObject): void {
   requireKeys(NAMES.config, config, TOKENIZER_CONFIG_KEYS);
   const { tokenizer_class: named = null } = config;
   if (named !== null && typeof named !== 'string')
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${NAMES.config}: tokenizer_class is ${show(named)}; a name is needed.`,
-    );
+    throw refusedIn(NAMES.config, 'tokenizer_class', named, 'a name');
 }

@@ -201,7 +201,7 @@ export class Tokenizer {
     while (pending !== undefined) {
       const { begin, end } = pending;
       const encodings = await pending.encodings.catch(async (error: unknown) => {
-        throw await this.#refused(texts, begin, end, prefix, error);
+        throw await this.#failedText(texts, begin, end, prefix, error);
       });
       // The next piece is on its threads while this one is converted here.
       const next = this.#start(texts, end, prefix);
@@ -238,7 +238,7 @@ export class Tokenizer {
   }
 
   /** The library does not say which text it refused. */
-  async #refused(
+  async #failedText(
     texts: readonly string[],
     begin: number,
     end: number,

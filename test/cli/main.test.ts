@@ -54,7 +54,7 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     [['train', 'pairs.jsonl'], /INPUT: "pairs\.jsonl" belongs to no flag\.\n/],
     [['setup', '--from', 'x', '--version', '2.13.0'], /INPUT: --from takes what is here already/],
     [['setup', '--from', 'x', '--', '-q'], /INPUT: --from takes what is here already/],
-    [['train', '--', 'x'], /INPUT: train takes nothing after --, got "x"\.\n/],
+    [['train', '--', 'x'], /INPUT: train takes nothing after --, and "x" is there\.\n/],
     [['embed', '--model', 'm', '--input', 'x'], /INPUT: --output FILE is needed/],
     [['embed', '--model', 'm', '--input', 'x', '--output', 'y.doc'], /format of y\.doc cannot be told/],
     [['evaluate', '--model', 'm', '--task', 'speed'], /--task is speed/],

@@ -61,14 +61,14 @@ for (const [type, config] of Object.entries(CONFIGS)) {
 test('what config.json cannot say is refused by name, from a file and by create', async (t) => {
   const folder = await saved(t, BERT);
   const bad: [Config, RegExp][] = [
-    [{ num_hidden_layers: 5000 }, /num_hidden_layers is 5000, expected at most 4096/],
-    [{ hidden_size: null }, /hidden_size is null, expected a number/],
+    [{ num_hidden_layers: 5000 }, /num_hidden_layers is 5000; at most 4096/],
+    [{ hidden_size: null }, /hidden_size is null; a number/],
     [{ layer_norm_eps: null }, /layer_norm_eps is null/],
-    [{ layer_norm_eps: -1 }, /layer_norm_eps is -1, expected a number from 0/],
-    [{ hidden_dropout_prob: 1 }, /hidden_dropout_prob is 1, expected/],
+    [{ layer_norm_eps: -1 }, /layer_norm_eps is -1; a number from 0/],
+    [{ hidden_dropout_prob: 1 }, /hidden_dropout_prob is 1;/],
     [{ hidden_dropout_prob: '0.1' }, /hidden_dropout_prob is "0.1"/],
-    [{ pad_token_id: 18 }, /pad_token_id is 18, expected less than vocab_size 18/],
-    [{ hidden_act: 3 }, /hidden_act is 3, expected a name/],
+    [{ pad_token_id: 18 }, /pad_token_id is 18; less than vocab_size 18/],
+    [{ hidden_act: 3 }, /hidden_act is 3; a name/],
     [{ position_embedding_type: 'relative_key' }, /position_embedding_type is "relative_key"/],
     [{ is_decoder: 'yes' }, /is_decoder is "yes"/],
     [{ quantization_config: { bits: 4 } }, /quantized/],
@@ -83,7 +83,7 @@ test('what config.json cannot say is refused by name, from a file and by create'
   const distil = CONFIGS.distilbert!;
   await assert.rejects(
     create({ ...distil, hidden_size: 8 }),
-    fails('CHECKPOINT', /hidden_size is 8, expected the 4 of dim/),
+    fails('CHECKPOINT', /hidden_size is 8; the 4 of dim/),
   );
 });
 

@@ -20,7 +20,10 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
     [{ 'config.json': {} }, /no "model_type"/],
     [{ 'config.json': { ...smallConfig, quantization_config: { bits: 4 } } }, /quantized/],
     [{ 'adapter_config.json': {} }, /merge_and_unload/],
-    [{ 'config.json': { ...smallConfig, is_decoder: true } }, /is_decoder is true; supported is false/],
+    [
+      { 'config.json': { ...smallConfig, is_decoder: true } },
+      /is_decoder is true; false is needed\. Encoders alone/,
+    ],
     [{ 'config.json': { ...smallConfig, pruned_heads: { 0: [1] } } }, /pruned_heads/],
     [{ 'config.json': { ...smallConfig, per_layer_config: { 0: {} } } }, /per_layer_config/],
     [{ 'tokenizer.json': '{}' }, /tokenizer\.json cannot be used/],

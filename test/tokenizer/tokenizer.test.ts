@@ -260,7 +260,7 @@ test('what the files beside it say and cannot be honoured is refused by name', a
     [config({ tokenizer_class: 3 }), /tokenizer_class is 3/],
     [
       config({ tokenizer_class: 'BertTokenizer', do_lower_case: null }),
-      /do_lower_case is null; BertTokenizer needs/,
+      /do_lower_case is null; true or false for BertTokenizer/,
     ],
     [config({ tokenizer_class: 'BertTokenizer', cls_token: null }), /BertTokenizer needs a cls_token/],
     [config({ split_special_tokens: true }), /split_special_tokens is true/],

@@ -28,35 +28,35 @@ export function inspectLibtorch(path: string): Inspection {
   try {
     return inspect(resolve(path));
   } catch (error) {
-    return refused(reasonOf(error));
+    return unusable(reasonOf(error));
   }
 }
 
 function inspect(path: string): Inspection {
-  if (!existsSync(path)) return refused('does not exist');
-  if (!statSync(path).isDirectory()) return refused('is not a folder');
+  if (!existsSync(path)) return unusable('does not exist');
+  if (!statSync(path).isDirectory()) return unusable('is not a folder');
   const candidates = [path, join(path, 'torch'), join(path, 'libtorch')];
   if (basename(path) === 'lib') candidates.push(dirname(path));
   const holder = candidates.find((candidate) => existsSync(join(candidate, 'lib', 'libtorch_cpu.so')));
-  if (holder === undefined) return refused('holds no lib/libtorch_cpu.so');
+  if (holder === undefined) return unusable('holds no lib/libtorch_cpu.so');
   // Libraries opened late must come from the folder the first ones came from, wherever a link points by then.
   const folder = realpathSync(holder);
 
   const version = readVersion(folder);
-  if (version === null) return refused('has neither version.py nor build-version that states a version');
+  if (version === null) return unusable('has neither version.py nor build-version that states a version');
   const minor = /^\d+\.\d+/.exec(version)?.[0] ?? '';
   if (!SUPPORTED_MINORS.includes(minor)) {
-    return refused(`is libtorch ${version}, supported are ${SUPPORTED_MINORS.join(', ')}`, version);
+    return unusable(`is libtorch ${version}, supported are ${SUPPORTED_MINORS.join(', ')}`, version);
   }
   for (const name of ['libc10.so', 'libtorch_cpu.so', 'libtorch.so']) {
     const problem = sharedLibraryProblem(join(folder, 'lib', name));
-    if (problem !== null) return refused(`lib/${name} ${problem}`);
+    if (problem !== null) return unusable(`lib/${name} ${problem}`);
   }
   const cuda = existsSync(join(folder, 'lib', 'libtorch_cuda.so'));
   return { libtorch: { folder, version, minor, cuda } };
 }
 
-function refused(reason: string, version: string | null = null): Inspection {
+function unusable(reason: string, version: string | null = null): Inspection {
   return { libtorch: null, reason, version };
 }
 
