@@ -1,8 +1,7 @@
 import { TextEncoder } from '../encoders/text-encoder.js';
 import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
-import { number, text, UsageError } from './flags.js';
-import type { Arguments, Flags } from './flags.js';
+import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
 import type { ProgressLine } from './terminal.js';
 
 /** Flags of the commands that use a finished model. */

@@ -1,5 +1,4 @@
-import { chmod, open, readlink, realpath, rm, stat } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { chmod, type FileHandle, open, readlink, realpath, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { beside } from '../files/names-beside.js';
 import { GradCacheError } from '../errors.js';

@@ -1,7 +1,6 @@
 import type { Prompt } from '../encoders/prompts.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
-import { text, UsageError } from './flags.js';
-import type { Arguments, Flags } from './flags.js';
+import { type Arguments, type Flags, text, UsageError } from './flags.js';
 
 /**
  * Two flags for the prompt of some texts: `--NAME` takes the name of a prompt of the model, `--NAME-text` the words.

@@ -2,8 +2,7 @@ import { formatOf, FORMATS, type DataFormat } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import type { SettingNames } from '../data/setting-names.js';
 import type { TaskOptions } from '../evaluation/records.js';
-import { list, offSwitch, text, UsageError } from './flags.js';
-import type { Arguments, Flags } from './flags.js';
+import { type Arguments, type Flags, list, offSwitch, text, UsageError } from './flags.js';
 
 /** Flags that say how a file with columns is read. */
 export const TABLE_FLAGS = {

@@ -1,8 +1,19 @@
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
-import { bytes, list, number, offSwitch, onOff, repeated, text, UsageError } from './flags.js';
-import type { Arguments, Flag, Flags } from './flags.js';
+import {
+  type Arguments,
+  bytes,
+  type Flag,
+  type Flags,
+  list,
+  number,
+  offSwitch,
+  onOff,
+  repeated,
+  text,
+  UsageError,
+} from './flags.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 
 /** Flags of `gradcache train` by section. */

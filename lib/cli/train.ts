@@ -6,12 +6,10 @@ import { SettingError } from '../options/fields.js';
 import { requireApart } from '../training/inputs-apart.js';
 import { trainAsGiven } from '../training/train.js';
 import type { Command } from './command.js';
-import { UsageError } from './flags.js';
-import type { Arguments } from './flags.js';
+import { type Arguments, UsageError } from './flags.js';
 import { interruptible } from './interrupt.js';
-import { formatBytes, formatCount, formatSeconds } from './terminal.js';
+import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
-import type { ProgressLine } from './terminal.js';
 import { flagOf, isResumed, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
 /** `gradcache train` */

@@ -1,12 +1,12 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireBoolean, requireCount, requireIterable, show } from '../options/option-values.js';
+import { FillingBatch } from './filling-batch.js';
 import { Random } from './random.js';
 import type { Dataset } from './read-pairs.js';
 import type { Row, RowSource } from './row.js';
 import { shuffle } from './shuffle.js';
 import { readOnceAmong } from './source.js';
-import { UniqueTextBatch } from './unique-texts.js';
 
 /** How {@link batches} forms batches. */
 export interface BatchOptions {
@@ -107,7 +107,7 @@ async function* groupRows(
   rows: RowSource,
   { size, dropLast, uniqueTexts }: Required<BatchOptions>,
 ): AsyncGenerator<Row[], void, undefined> {
-  const batch = uniqueTexts ? new UniqueTextBatch(size) : new PlainBatch(size);
+  const batch = new FillingBatch(size, uniqueTexts);
   let number = 0;
   for await (const row of rows) {
     requireTexts(row, number++);
@@ -118,30 +118,6 @@ async function* groupRows(
     const { full } = batch;
     const group = batch.take(); // rows that waited, because they share a text with these, come into the next
     if (full || !dropLast) yield group;
-  }
-}
-
-/** Rows as they come. */
-class PlainBatch {
-  #rows: Row[] = [];
-  constructor(readonly size: number) {}
-
-  get full(): boolean {
-    return this.#rows.length === this.size;
-  }
-
-  get empty(): boolean {
-    return this.#rows.length === 0;
-  }
-
-  offer(row: Row): void {
-    this.#rows.push(row);
-  }
-
-  take(): Row[] {
-    const rows = this.#rows;
-    this.#rows = [];
-    return rows;
   }
 }
 

@@ -1,9 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
-import { fieldsAreQuoted } from './quoting.js';
-import type { Quoting } from './quoting.js';
-import { RecordSplitter } from './record-splitter.js';
-import type { Fields } from './record-splitter.js';
+import { fieldsAreQuoted, type Quoting } from './quoting.js';
+import { type Fields, RecordSplitter } from './record-splitter.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
 import { otherHeader, sayQuoting, type SettingNames } from './setting-names.js';
 import { splitFile } from './split-file.js';

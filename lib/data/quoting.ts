@@ -1,6 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { RecordSplitter } from './record-splitter.js';
-import type { Fields } from './record-splitter.js';
+import { type Fields, RecordSplitter } from './record-splitter.js';
 import { sayQuoting, type SettingNames } from './setting-names.js';
 import { kindOfSource } from './source.js';
 import { splitFile } from './split-file.js';
@@ -45,18 +44,16 @@ export async function fieldsAreQuoted(
 
 /** What tells whether fields that go over line ends are quoted, or begin with a quote by chance. */
 class Evidence {
-  columns: number | undefined;
-  readonly #separator: string;
   /** The first record over several lines. */
   #spread: Fields | undefined;
   /** Such records have the number of columns, and so have their lines if quotes are text. */
   #recordsFit = true;
   #linesFit = true;
 
-  constructor(separator: string, columns: number | undefined) {
-    this.#separator = separator;
-    this.columns = columns;
-  }
+  constructor(
+    readonly separator: string,
+    public columns: number | undefined,
+  ) {}
 
   /** @returns false where the quotes are wrong, so that they must be text */
   take(records: readonly Fields[]): boolean {
@@ -68,7 +65,7 @@ class Evidence {
       this.#spread ??= record;
       if (fields.length !== this.columns) this.#recordsFit = false;
       for (const line of source.split(/[\n\r]/))
-        if (line !== '' && line.split(this.#separator).length !== this.columns) this.#linesFit = false;
+        if (line !== '' && line.split(this.separator).length !== this.columns) this.#linesFit = false;
     }
     return true;
   }

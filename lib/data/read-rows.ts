@@ -1,8 +1,7 @@
 import { throwIfAborted } from '../options/abort.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
-import { openRecords } from './open-records.js';
-import type { DataFormat } from './open-records.js';
+import { type DataFormat, openRecords } from './open-records.js';
 import type { Quoting } from './quoting.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
 import type { SettingNames } from './setting-names.js';

@@ -1,7 +1,6 @@
 import { Tensor } from '../tensor/tensor.js';
 import { inRows, type RowPairs } from './row-pairs.js';
-import { callNumber, inWorkspace } from './workspace.js';
-import type { Workspace } from './workspace.js';
+import { callNumber, inWorkspace, type Workspace } from './workspace.js';
 
 /** Documents of each query of one tile, and their scores. */
 export interface Best {

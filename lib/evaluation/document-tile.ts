@@ -3,10 +3,8 @@ import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { bestOf, bestOfPairs, type Best } from './best.js';
 import type { RowPairs } from './row-pairs.js';
-import { compareRows, scoreAll, scoreListed } from './similarity.js';
-import type { ComparedRows, PartsBuffer } from './similarity.js';
-import { callNumber, inWorkspace } from './workspace.js';
-import type { Workspace } from './workspace.js';
+import { type ComparedRows, compareRows, type PartsBuffer, scoreAll, scoreListed } from './similarity.js';
+import { callNumber, inWorkspace, type Workspace } from './workspace.js';
 
 /** Documents that are compared with queries at once. */
 export class DocumentTile {

@@ -12,14 +12,13 @@ export class EncodedTexts {
   readonly #list: readonly string[];
   /** For each side, the number of the text of each pair. */
   readonly #numbers: readonly [Int32Array, Int32Array];
-  readonly #encode: (texts: readonly string[]) => Promise<Tensor>;
   /** `[different texts, dimension]`, of which the first `#known` rows are filled. */
   #rows: Tensor | null = null;
   #known = 0;
 
   constructor(
     [first, second]: readonly [readonly string[], readonly string[]],
-    encode: (texts: readonly string[]) => Promise<Tensor>,
+    readonly encode: (texts: readonly string[]) => Promise<Tensor>,
   ) {
     const texts = new DistinctTexts();
     const [left, right] = [new Int32Array(first.length), new Int32Array(second.length)];
@@ -30,7 +29,6 @@ export class EncodedTexts {
     }
     this.#list = texts.list;
     this.#numbers = [left, right];
-    this.#encode = encode;
   }
 
   /**
@@ -45,7 +43,7 @@ export class EncodedTexts {
       (most, side) => side.reduce((high, number) => Math.max(high, number + 1), most),
       this.#known,
     );
-    if (known > this.#known) this.#add(await this.#encode(this.#list.slice(this.#known, known)));
+    if (known > this.#known) this.#add(await this.encode(this.#list.slice(this.#known, known)));
     return [this.#select(left), this.#select(right)];
   }
 

@@ -2,8 +2,7 @@ import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { marginOf, type RoughRows } from './rough-rows.js';
 import { inRows, pairsKept, pairsWhere, type RowPairs } from './row-pairs.js';
-import { disposeAll, inWorkspace } from './workspace.js';
-import type { Workspace } from './workspace.js';
+import { disposeAll, inWorkspace, type Workspace } from './workspace.js';
 
 /** If more than one in this many pairs is listed, computing all scores is faster. */
 const FEW = 8;
@@ -20,14 +19,15 @@ interface Listed {
  * after another, and each raises the score that a document must reach.
  */
 export class Shortlist {
-  readonly #k: number;
   /** `[queries, up to k]`, float64: so many documents score at least that. */
   #floor: Tensor | null;
   readonly #tiles: (Listed | null)[] = [];
 
   /** @param known exact scores of the best of other documents, `[queries, up to k]`; null where there are none */
-  constructor(k: number, known: Tensor | null) {
-    this.#k = k;
+  constructor(
+    readonly k: number,
+    known: Tensor | null,
+  ) {
     this.#floor = known === null ? null : call('aten::alias', known);
   }
 
@@ -53,7 +53,7 @@ export class Shortlist {
 
   /** Whether there is memory for the pairs of another tile of so many documents, whatever is found in it. */
   async #hasRoom(queries: number, documents: number): Promise<boolean> {
-    const most = queries * (4 * this.#k + documents / FEW);
+    const most = queries * (4 * this.k + documents / FEW);
     const count = (): number => this.#tiles.reduce((sum, listed) => sum + (listed?.highest.shape[0] ?? 0), 0);
     if (count() <= most) return true;
     for (const tile of this.#tiles.keys()) await this.#prune(tile);
@@ -85,7 +85,7 @@ export class Shortlist {
       // What is known may leave few pairs. Else the best of the tile tell more.
       const few = await this.#reaching(scores, margins, space);
       if (few === null) {
-        const most = Math.min(this.#k, columns);
+        const most = Math.min(this.k, columns);
         const [best] = await space.callTwo('aten::topk', scores, most, 1, true, false);
         await this.#raise(await space.call('aten::sub.Tensor', best, margins));
       }
@@ -107,7 +107,7 @@ export class Shortlist {
 
   /** The pairs that can reach the floor; null where they are many, or as long as there is none. */
   async #reaching(scores: Tensor, margins: Tensor, space: Workspace): Promise<RowPairs | null> {
-    if (this.#floor?.shape[1] !== this.#k) return null;
+    if (this.#floor?.shape[1] !== this.k) return null;
     const rough = await space.call('aten::sub.Tensor', await this.#lowest(space), margins);
     const single = await space.call('aten::to.dtype', rough, 'float32');
     const [rows, columns] = scores.shape as [number, number];
@@ -119,7 +119,7 @@ export class Shortlist {
     const before = this.#floor;
     this.#floor = await inWorkspace(async (space) => {
       const all = await space.call('aten::cat', before === null ? [least] : [before, least], 1);
-      const most = Math.min(this.#k, all.shape[1] as number);
+      const most = Math.min(this.k, all.shape[1] as number);
       const [best] = await space.callTwo('aten::topk', all, most, 1, true, false);
       return space.keep(best);
     });

@@ -4,8 +4,7 @@ import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import { callAsync } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { RowPairs } from './row-pairs.js';
-import { inWorkspace } from './workspace.js';
-import type { Workspace } from './workspace.js';
+import { inWorkspace, type Workspace } from './workspace.js';
 
 /**
  * The similarity that a model is used with: the one asked for, else the one that the model names, else cosine.

@@ -4,8 +4,7 @@ import { refused, requireString, show } from '../options/option-values.js';
 import type { Row } from '../data/row.js';
 import { DATA_SETTINGS, otherRow, type SettingNames } from '../data/setting-names.js';
 import { DistinctTexts } from './distinct-texts.js';
-import { readColumns } from './records.js';
-import type { TaskOptions } from './records.js';
+import { readColumns, type TaskOptions } from './records.js';
 import type { RetrievalTask } from './retrieval-task.js';
 import type { StsTask } from './sts.js';
 

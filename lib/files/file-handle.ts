@@ -3,8 +3,7 @@
  * and until Yarn 4.10 reads into nothing but a Buffer. And not every file system can flush.
  */
 import { fsync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { onCode } from './file-error.js';
 

@@ -1,5 +1,4 @@
-import { open, rm } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { onFiles } from './file-error.js';
 import { flush, flushFolder, moveOver } from './file-handle.js';

@@ -12,8 +12,7 @@ import { readWeights } from './model-weights.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { readModelConfig, readTransformerConfig, requireOneLength } from './sentence-config.js';
-import { readSentenceModules } from './sentence-modules.js';
-import type { DenseLayer, KeptModule, Pooling } from './sentence-modules.js';
+import { type DenseLayer, type KeptModule, type Pooling, readSentenceModules } from './sentence-modules.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 
 export type { Activation, DenseLayer, Pooling } from './sentence-modules.js';

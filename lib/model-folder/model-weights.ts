@@ -5,9 +5,8 @@ import { faultIn, refusedIn } from '../files/file-fault.js';
 import { fileError } from '../files/file-error.js';
 import { show } from '../options/option-values.js';
 import { readJsonObject } from '../files/json-file.js';
-import { readSafetensors } from '../safetensors/safetensors.js';
+import { readSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
 import { isWeights } from './is-model-folder.js';
-import type { StoredTensor } from '../safetensors/safetensors.js';
 import { isJsonObject } from '../files/strict-json.js';
 
 /**

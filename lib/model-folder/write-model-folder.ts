@@ -4,8 +4,7 @@ import { GradCacheError } from '../errors.js';
 import type { ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
-import { writeSafetensors } from '../safetensors/safetensors.js';
-import type { StoredTensor } from '../safetensors/safetensors.js';
+import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
 import type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
 import { tokenizerConfigToSave } from '../tokenizer/tokenizer-config.js';
 

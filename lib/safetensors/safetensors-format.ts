@@ -95,45 +95,34 @@ function parseEntry(
   name: string,
   value: unknown,
   file: string,
-  layout: { dataStart: number; fileSize: number },
-) {
+  { dataStart, fileSize }: { dataStart: number; fileSize: number },
+): SafetensorsEntry {
+  const wrong = (what: string) => damaged(file, `tensor ${show(name)} ${what}`);
   if (/\p{Cs}/u.test(name)) throw damaged(file, `the tensor name ${show(name)} is not valid Unicode`);
-  if (!isJsonObject(value)) throw damaged(file, `tensor ${show(name)} is not described by a JSON object`);
+  if (!isJsonObject(value)) throw wrong('is not described by a JSON object');
   const { dtype: tag, shape, data_offsets: offsets } = value;
 
   const type = typeof tag === 'string' ? BY_TAG.get(tag) : undefined;
   if (type === undefined) {
     const known = DTYPES.map((each) => each.tag).join(', ');
-    throw damaged(file, `tensor ${show(name)} has dtype ${show(tag)}; supported dtypes are ${known}`);
+    throw wrong(`has dtype ${show(tag)}; supported dtypes are ${known}`);
   }
-  if (!isListOfCounts(shape)) {
-    throw damaged(
-      file,
-      `tensor ${show(name)} has shape ${show(shape)}; every dimension must be a whole number from 0`,
-    );
-  }
-  if (!isListOfCounts(offsets) || offsets.length !== 2) {
-    throw damaged(
-      file,
-      `tensor ${show(name)} has data_offsets ${show(offsets)}; two whole numbers are needed`,
-    );
-  }
+  if (!isListOfCounts(shape))
+    throw wrong(`has shape ${show(shape)}; every dimension must be a whole number from 0`);
+  if (!isListOfCounts(offsets) || offsets.length !== 2)
+    throw wrong(`has data_offsets ${show(offsets)}; two whole numbers are needed`);
   const [begin, end] = offsets as [number, number];
-  if (end < begin)
-    throw damaged(file, `tensor ${show(name)} ends at byte ${end}, before it begins at ${begin}`);
-  const dataBytes = layout.fileSize - layout.dataStart;
-  if (end > dataBytes) {
-    throw damaged(file, `tensor ${show(name)} ends at byte ${end} of a data part of ${dataBytes} bytes`);
-  }
+  if (end < begin) throw wrong(`ends at byte ${end}, before it begins at ${begin}`);
+  const dataBytes = fileSize - dataStart;
+  if (end > dataBytes) throw wrong(`ends at byte ${end} of a data part of ${dataBytes} bytes`);
   const needed = byteLengthOf(shape, type.size);
   if (needed !== end - begin) {
-    throw damaged(
-      file,
-      `tensor ${show(name)} of shape [${shape.join(', ')}] and dtype ${type.tag} needs ${needed} bytes; ` +
+    throw wrong(
+      `of shape [${shape.join(', ')}] and dtype ${type.tag} needs ${needed} bytes; ` +
         `its data_offsets [${begin}, ${end}] hold ${end - begin}`,
     );
   }
-  return { name, dtype: type.dtype, shape, byteOffset: layout.dataStart + begin, byteLength: needed, file };
+  return { name, dtype: type.dtype, shape, byteOffset: dataStart + begin, byteLength: needed, file };
 }
 
 /** Bytes of a dense tensor; Infinity where the product is beyond what a number can count exactly. */

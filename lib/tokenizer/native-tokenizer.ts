@@ -1,7 +1,6 @@
 import type { StatedToken } from './stated-tokens.js';
 import { refuseTokensThatAbort } from './tokenizer-aborts.js';
-import { asListed } from './tokenizer-classes.js';
-import type { BuiltTokenizer } from './tokenizer-classes.js';
+import { asListed, type BuiltTokenizer } from './tokenizer-classes.js';
 import type { AddedToken } from './tokenizer-settings.js';
 import { refusedTokenizer } from './tokenizer-refusal.js';
 import {

@@ -1,7 +1,6 @@
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
-import { statedTokens } from './stated-tokens.js';
-import type { Role, StatedToken, TokenDefaults } from './stated-tokens.js';
+import { type Role, type StatedToken, statedTokens, type TokenDefaults } from './stated-tokens.js';
 import { isJsonObject } from '../files/strict-json.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
 

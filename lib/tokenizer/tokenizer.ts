@@ -10,13 +10,17 @@ import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
 import { isJsonObject } from '../files/strict-json.js';
-import { TokenCollector } from './token-batch.js';
-import type { TokenBatch } from './token-batch.js';
+import { type TokenBatch, TokenCollector } from './token-batch.js';
 import { buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
 import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
 import { refuseWhatAborts } from './tokenizer-aborts.js';
-import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
-import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
+import {
+  type AddedToken,
+  statedTruncationSide,
+  type TokenizerSettings,
+  vocabularySizeOf,
+  withLowercase,
+} from './tokenizer-settings.js';
 
 export type { TokenBatch } from './token-batch.js';
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';

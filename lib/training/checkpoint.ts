@@ -4,8 +4,7 @@ import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../step/c
 import { beside } from '../files/names-beside.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
-import { readSafetensors, writeSafetensors } from '../safetensors/safetensors.js';
-import type { StoredTensor } from '../safetensors/safetensors.js';
+import { readSafetensors, type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
 import { belongsToModel } from '../model-folder/write-model-folder.js';
 import { GradCacheError } from '../errors.js';
 import { ifAbsent, onFiles } from '../files/file-error.js';

@@ -1,6 +1,5 @@
 import { throwIfAborted } from '../options/abort.js';
-import { batches } from '../data/batches.js';
-import type { Batch } from '../data/batches.js';
+import { type Batch, batches } from '../data/batches.js';
 import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';

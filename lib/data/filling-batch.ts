@@ -7,22 +7,22 @@ interface Queue {
 }
 
 /**
- * Fills batches in which no two rows share a text, in whatever column. A row that shares one with the batch waits for a
- * later batch. Each waits under one text that stands in its way, so that starting a batch looks at one row for each of
- * these texts and not at every row that waits.
+ * Fills batches with rows as they come, or with rows of which no two share a text, in whatever column. A row that shares one
+ * with the batch then waits for a later batch. Each waits under one text that stands in its way, so that starting a batch
+ * looks at one row for each of these texts and not at every row that waits.
  */
-export class UniqueTextBatch {
-  readonly #size: number;
+export class FillingBatch {
   readonly #waiting = new Map<string, Queue>();
   #rows: Row[] = [];
   #texts = new Set<string>();
 
-  constructor(size: number) {
-    this.#size = size;
-  }
+  constructor(
+    readonly size: number,
+    readonly uniqueTexts: boolean,
+  ) {}
 
   get full(): boolean {
-    return this.#rows.length === this.#size;
+    return this.#rows.length === this.size;
   }
 
   get empty(): boolean {
@@ -56,7 +56,7 @@ export class UniqueTextBatch {
 
   #place(row: Row): void {
     this.#rows.push(row);
-    for (const column in row) this.#texts.add(row[column]!);
+    if (this.uniqueTexts) for (const column in row) this.#texts.add(row[column]!);
   }
 
   #defer(row: Row, obstacle: string): void {
