@@ -18,8 +18,6 @@
 
 namespace gradcache::kernels::cpu {
 
-GRADCACHE_INLINE double exponential(double x) { return std::exp(x); }
-
 // e^x to 1 unit in the last place for x <= 0 and to 2 for others (Cephes' polynomial); branch-free, so a loop
 // over it vectorises where std::exp would not.
 GRADCACHE_INLINE float exponential(float x) {
@@ -38,6 +36,35 @@ GRADCACHE_INLINE float exponential(float x) {
   p = p * r * r + r + 1.0f;
   int32_t exponent = (n + 127) << 23;
   float power;
+  std::memcpy(&power, &exponent, sizeof power);
+  return p * power;
+}
+
+// The same of float64, to 2 units in the last place: Taylor's series, whose last term is below one of them.
+GRADCACHE_INLINE double exponential(double x) {
+  x = x < -708.0 ? -708.0 : (x > 709.0 ? 709.0 : x);
+  constexpr double kShift = 0x1.8p52;  // a sum with it is rounded to a whole number, held by its low bits
+  const double shifted = x * 1.4426950408889634 + kShift;
+  const double whole = shifted - kShift;
+  double r = x - whole * 6.93145751953125e-1;
+  r = r - whole * 1.42860682030941723212e-6;
+  double p = 1.0 / 6227020800.0;
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * r * r + r + 1.0;
+  uint64_t exponent;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  exponent = (exponent + 1023) << 52;
+  double power;
   std::memcpy(&power, &exponent, sizeof power);
   return p * power;
 }
