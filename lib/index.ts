@@ -23,6 +23,7 @@ export {
 export { useLibtorch } from './addon/native.js';
 export { GradCache } from './step/gradcache.js';
 export type { GradCacheOptions, StepOptions, StepProgress, StepResult } from './step/gradcache-options.js';
+export type { Curate, Drawn, RowList, Verdict } from './step/verdict.js';
 export { RepresentationCache } from './step/representation-cache.js';
 export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
 export {

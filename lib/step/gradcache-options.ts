@@ -12,6 +12,7 @@ import { requireSeed } from '../options/seeds.js';
 import { requireChunkSize, type ChunkSize } from './chunk-plan.js';
 import type { AnyEncoder, Encoder } from './encoder.js';
 import type { Retain } from './retention.js';
+import type { Curate, Drawn } from './verdict.js';
 
 /** How {@link GradCache} trains. */
 export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = readonly AnyEncoder[]> {
@@ -40,6 +41,12 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
   readonly accumulate?: number;
   /** Seed of the dropout masks. Default: 0. */
   readonly seed?: number;
+  /**
+   * Judges each batch by its representations, before the loss is taken: it accepts the batch, has another one drawn (the
+   * option `redraw` of the step), or keeps some of its rows. Rows that are left out are as if they were not in the batch: the
+   * loss does not see them, and they have no gradient. Default: every batch is accepted.
+   */
+  readonly curate?: Curate;
 }
 
 /** Options of one {@link GradCache.step}. */
@@ -49,6 +56,8 @@ export interface StepOptions {
   readonly onProgress?: ((progress: StepProgress) => void) | undefined;
   /** Keyword arguments of the loss. */
   readonly loss?: LossOptions;
+  /** Gives another batch each time the option `curate` of {@link GradCache} refuses one. */
+  readonly redraw?: (() => Drawn | PromiseLike<Drawn>) | undefined;
   /** Replaces the seed that the step derives from the option `seed` and the step's number. */
   readonly seed?: number;
 }
@@ -67,8 +76,12 @@ export interface StepProgress {
 /** What a step did. */
 export interface StepResult {
   readonly loss: number;
-  /** Rows of the first tower. */
+  /** Rows of the first tower that the loss saw. */
   readonly pairs: number;
+  /** Rows of the first tower that `curate` left out. */
+  readonly leftOut: number;
+  /** Batches that `curate` refused before this one. */
+  readonly redrawn: number;
   /** Rows and tokens of all towers; a row of a {@link ModuleEncoder} counts as one token. */
   readonly sequences: number;
   readonly tokens: number;
@@ -100,7 +113,7 @@ const METHODS = ['backwardChunk', 'lengths', 'truncated', 'graphBytes', 'paramet
 export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   options: GradCacheOptions<Encoders>,
 ): void {
-  checkKnown('GradCache', options, ['encoders', 'loss', 'chunk', 'retain', 'accumulate', 'seed']);
+  checkKnown('GradCache', options, ['encoders', 'loss', 'chunk', 'retain', 'accumulate', 'seed', 'curate']);
   const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
   if (!Array.isArray(encoders) || encoders.length === 0)
     throw refused('encoders', encoders, 'a list with one for each tower');
@@ -132,14 +145,16 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   }
   requireCount('accumulate', accumulate, 1);
   if (seed !== undefined) requireSeed(seed);
+  if (options.curate !== undefined) requireFunction('curate', options.curate);
 }
 
 /** Checks the arguments of a step, as {@link checkOptions} does. @throws GradCacheError `INPUT` */
 export function checkStep(inputs: readonly unknown[], options: StepOptions): void {
   if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
-  checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed']);
+  checkKnown('step', options, ['signal', 'onProgress', 'loss', 'seed', 'redraw']);
   const { signal, onProgress, seed, loss = {} } = options;
   requireSignal('signal', signal);
+  if (options.redraw !== undefined) requireFunction('redraw', options.redraw);
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
   if (typeof loss !== 'object' || loss === null || Array.isArray(loss))
     throw refused('loss', loss, 'an object of keyword arguments');

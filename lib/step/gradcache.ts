@@ -5,7 +5,6 @@
  */
 import { GradCacheError } from '../errors.js';
 import { withGradients, type LossWithGradients } from '../losses/loss.js';
-import { throwIfAborted } from '../options/abort.js';
 import { drawSeed } from '../options/seeds.js';
 import { requireParameterList } from '../tensor/parameter-list.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
@@ -14,6 +13,7 @@ import { checkedEncoders, type CheckedEncoder } from './checked-encoder.js';
 import type { FixedChunkSize } from './chunk-plan.js';
 import { ChunkPlanner, type Job } from './chunk-planner.js';
 import { AHEAD, inOrder } from './chunk-queue.js';
+import { untilAccepted, type CountedAttempt } from './curation.js';
 import type { AnyEncoder, StepInputs } from './encoder.js';
 import {
   checkOptions,
@@ -26,6 +26,7 @@ import { inLoss } from './out-of-memory.js';
 import { whilePacked } from './packed-batches.js';
 import { Pass } from './pass.js';
 import { StepMeter } from './step-meter.js';
+import type { Curate } from './verdict.js';
 
 /**
  * The gradient-cache step (Gao et al. 2021): the exact gradient of a contrastive loss over the whole batch, in the memory
@@ -36,6 +37,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   readonly #loss: LossWithGradients;
   readonly #planner: ChunkPlanner;
   readonly #seed: number;
+  readonly #curate: Curate | undefined;
   /** Gradients are multiplied by this: 1 / accumulate. */
   readonly #weight: number;
   #steps = 0;
@@ -49,6 +51,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     this.#loss = withGradients(loss);
     this.#planner = new ChunkPlanner(this.#encoders, options);
     this.#seed = seed;
+    this.#curate = options.curate;
     this.#weight = 1 / accumulate;
   }
 
@@ -86,39 +89,37 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     try {
       const batches = (await all) as never[]; // StepInputs gives each encoder the batches that it takes
       const parameters = this.#parameters();
-      return await parameters.whileStepping(async () => {
-        throwIfAborted(options.signal);
-        const { lengths, truncated } = this.#planner.measure(batches);
-        const seed = options.seed ?? drawSeed('step', this.#seed, this.#steps++);
-        return await whilePacked(this.#encoders, batches, (packed) =>
-          this.#planner.retried(
-            () => this.#planner.plan(batches, packed, lengths, seed),
-            async (jobs, retries) => ({
-              ...(await this.#attempt(jobs, lengths, parameters, options)),
-              truncated,
-              retries,
-            }),
-          ),
-        );
-      });
+      return await parameters.whileStepping(() =>
+        untilAccepted(batches, options, async (batches, attempt) => {
+          const { lengths, truncated } = this.#planner.measure(batches);
+          const seed = options.seed ?? drawSeed('step', this.#seed, this.#steps++);
+          return whilePacked(this.#encoders, batches, (packed) =>
+            this.#planner.retried(
+              () => this.#planner.plan(batches, packed, lengths, seed),
+              (jobs, retries) => this.#attempt(jobs, lengths, parameters, { ...attempt, truncated, retries }),
+            ),
+          );
+        }),
+      );
     } finally {
       this.#running = false;
     }
   }
 
-  /** The three steps of the paper. If one fails, the gradients are restored. */
+  /** The three steps of the paper; null: the batch was refused. If one fails, the gradients are restored. */
   async #attempt(
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
     parameters: ParameterSet,
-    options: StepOptions,
-  ): Promise<Omit<StepResult, 'truncated' | 'retries'>> {
+    options: CountedAttempt,
+  ): Promise<StepResult | null> {
     const meter = new StepMeter(this.#encoders[0]!.device);
     const pass = await Pass.begin(jobs, lengths, parameters, options);
     try {
       meter.start();
       await this.#encode(pass);
       await meter.end('forward');
+      if (!(await pass.judgedBy(this.#curate))) return null;
       const loss = await this.#compute(pass);
       await meter.end('loss');
       await this.#backward(pass);
@@ -162,7 +163,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     const training = pass.trained();
     const trained = this.#encoders.map((_, tower) => training.some((job) => job.tower === tower));
     const loss = await cache
-      .compute(this.#loss, options.loss, this.#weight, trained)
+      .compute(pass.ofKept(this.#loss), options.loss, this.#weight, trained)
       .catch((error: unknown) => inLoss(error, rows));
     options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows, tokens });
     cache.releaseRepresentations();

@@ -1,35 +1,39 @@
+import type { LossWithGradients } from '../losses/loss.js';
 import type { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import type { ParameterSet } from '../tensor/parameter-set.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Job } from './chunk-planner.js';
+import { judge, LossOfRows, type CountedAttempt } from './curation.js';
 import type { Chunk, EncodedChunk } from './encoder.js';
-import type { StepOptions, StepResult } from './gradcache-options.js';
+import type { StepResult } from './gradcache-options.js';
 import { besideChunks } from './out-of-memory.js';
+import type { Curate } from './verdict.js';
 import { RepresentationCache } from './representation-cache.js';
 
 /** The state that the two passes of a step share. It also undoes a step that fails. */
 export class Pass {
   readonly jobs: readonly Job[];
-  readonly options: StepOptions;
+  options: CountedAttempt;
   readonly cache: RepresentationCache;
   /** For each chunk that the first pass has encoded, its result without the representations. */
   readonly encoded: Omit<EncodedChunk, 'representations' | 'counts'>[] = [];
-  /** The counts of the step's result. */
-  readonly counts: Pick<StepResult, 'pairs' | 'sequences' | 'tokens' | 'chunks' | 'retained'>;
+  /** The rows of each tower that the loss sees, where they are not all. */
+  #kept: readonly Int32Array[] | null = null;
+  readonly #counts: Pick<StepResult, 'pairs' | 'sequences' | 'tokens' | 'chunks' | 'retained'>;
   /** The gradients before the step. */
   readonly #before: GradientSnapshot;
 
   private constructor(
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
-    options: StepOptions,
+    options: CountedAttempt,
     before: GradientSnapshot,
   ) {
     const rows = lengths.map(({ length }) => length);
     this.jobs = jobs;
     this.options = options;
     this.cache = new RepresentationCache(rows);
-    this.counts = {
+    this.#counts = {
       pairs: rows[0]!,
       sequences: rows.reduce((sum, count) => sum + count, 0),
       tokens: jobs.reduce((sum, { chunk }) => sum + chunk.tokens, 0),
@@ -44,16 +48,41 @@ export class Pass {
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
     parameters: ParameterSet,
-    options: StepOptions,
+    options: CountedAttempt,
   ): Promise<Pass> {
     return new Pass(jobs, lengths, options, await parameters.snapshot().catch(besideChunks));
   }
 
-  /** The chunks that depend on something trainable, once all are encoded. */
+  /** The counts of the step's result. */
+  get counts(): Omit<StepResult, 'loss' | 'milliseconds' | 'peakMemory'> {
+    const { pairs: all } = this.#counts;
+    const pairs = this.#kept?.[0]!.length ?? all;
+    const { redrawn, truncated, retries } = this.options;
+    return { ...this.#counts, pairs, leftOut: all - pairs, redrawn, truncated, retries };
+  }
+
+  /** Has the batch judged, once all chunks are encoded. @returns false if another batch is wanted */
+  async judgedBy(curate: Curate | undefined): Promise<boolean> {
+    const verdict = await judge(curate, () => this.cache.towers(), this.options);
+    if (verdict === 'redraw') return false;
+    if (verdict === null) return true;
+    this.#kept = verdict.rows;
+    this.options = { ...this.options, loss: verdict.loss };
+    return true;
+  }
+
+  /** The loss of the rows that it is to see. */
+  ofKept(loss: LossWithGradients): LossWithGradients {
+    return this.#kept === null ? loss : new LossOfRows(loss, this.#kept);
+  }
+
+  /** The chunks that depend on something trainable and hold a row that the loss sees, once all are encoded. */
   trained(): (Job & Pass['encoded'][number])[] {
+    const kept = this.#kept?.map((rows) => new Set(rows));
     return this.jobs
       .map((job, index) => ({ ...job, ...this.encoded[index]! }))
-      .filter(({ frozen }) => frozen !== true);
+      .filter(({ frozen }) => frozen !== true)
+      .filter(({ tower, chunk }) => kept === undefined || chunk.rows.some((row) => kept[tower]!.has(row)));
   }
 
   /** Await this before a backward from `root` that may reach tensors outside every `parameters()`. */

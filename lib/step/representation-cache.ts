@@ -64,6 +64,11 @@ export class RepresentationCache {
     return values;
   }
 
+  /** Representations of all towers. */
+  towers(): Tensor[] {
+    return this.#towers.map((_, tower) => this.representations(tower));
+  }
+
   /**
    * [rows + 1]: where each row of a tower begins in its representations, then their end. Known after the last `put`; null
    * if each row has one representation.
@@ -89,7 +94,7 @@ export class RepresentationCache {
     requireLoss(loss);
     requireNumber('weight', weight);
     if (!Array.isArray(trained)) throw refused('trained', trained, 'a list of true or false for each tower');
-    const values = this.#towers.map((_, tower) => this.representations(tower));
+    const values = this.towers();
     const result: unknown = await withGradients(loss).compute(
       values,
       weight,

@@ -76,6 +76,18 @@ test('cross-batch-memory compares with more and more of the earlier batches', as
   assert.ok(losses(lines).every((loss) => loss > 0));
 });
 
+test('curated-batches trains with the pairs that its judge keeps', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const lines = await run('curated-batches', model, data);
+  for (const line of lines) {
+    const [, kept, left] = /of (\d+) pairs, without (\d+); \d+ batches refused$/.exec(line)!.map(Number);
+    assert.equal(kept! + left!, 20, line);
+  }
+  assert.ok(losses(lines).every((loss) => loss > 0));
+});
+
 test('the quickstart trains, measures, writes its report, and ends with one line of JSON', async (t) => {
   const folder = await temporaryFolder(t);
   const size = ['--pairs', '1500', '--batch', '128', '--chunk', '4', '--steps', '12'];
