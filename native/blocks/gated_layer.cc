@@ -15,7 +15,8 @@ namespace gradcache {
 
 namespace {
 
-constexpr size_t kStateMatrix = 1;  // among the parameters
+constexpr size_t kStateMatrix = 1;                // among the parameters
+constexpr int64_t kCudnnLstm = 2, kCudnnGru = 3;  // cudnnRNNMode_t
 
 // libtorch's graph, from its leaves to its results.
 struct LayerTape {
@@ -90,11 +91,19 @@ std::vector<at::Tensor> GatedLayer::weights(const Pass& pass) const {
   std::vector<at::Tensor> weights;
   for (const ParameterId id : parameters_) weights.push_back(pass.weight(id).detach());
   weights[kStateMatrix] = kernels::dropout(weights[kStateMatrix], weightDropout_.key(pass));
+  if (at::cudnn_is_acceptable(weights[0])) {
+    // cuDNN wants its weights in one buffer of its own, and warns at every call where they are not.
+    for (at::Tensor& weight : weights) weight = weight.clone();
+    at::_cudnn_rnn_flatten_weight(weights, static_cast<int64_t>(weights.size()), options_.in,
+                                  options_.kind == Kind::kLstm ? kCudnnLstm : kCudnnGru, options_.width,
+                                  /*proj_size=*/0, /*num_layers=*/1, /*batch_first=*/false,
+                                  /*bidirectional=*/false);
+  }
   return weights;
 }
 
-std::vector<at::Tensor> GatedLayer::run(const std::vector<at::Tensor>& leaves, const Pass& pass,
-                                        bool train) const {
+std::vector<at::Tensor> GatedLayer::run(const std::vector<at::Tensor>& leaves, const Pass& pass) const {
+  constexpr bool train = true;  // one way to run, whether a backward follows or not
   const at::Tensor& running = orderOnce(pass).running;
   const auto states = states_.size();
   const at::TensorList weights(leaves.data() + 1 + states, parameters_.size());
@@ -120,9 +129,11 @@ Stream GatedLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const 
   }
   for (at::Tensor& weight : weights(pass)) kept.leaves.push_back(std::move(weight));
   {
-    const at::AutoGradMode recording(save);
-    for (at::Tensor& leaf : kept.leaves) leaf.requires_grad_(save);
-    kept.results = run(kept.leaves, pass, save);
+    // The operators round differently where no graph is recorded, and a pass without one must have the bits
+    // of the pass with it.
+    const at::AutoGradMode recording(true);
+    for (at::Tensor& leaf : kept.leaves) leaf.requires_grad_(true);
+    kept.results = run(kept.leaves, pass);
   }
   for (size_t k = 0; k < states_.size(); ++k) {
     const at::Tensor after = kept.results[k + 1].detach().squeeze(0);

@@ -32,7 +32,7 @@ class GatedLayer final : public Block {
   // The parameters in the order that the operators take, with the state's matrix under its dropout.
   std::vector<at::Tensor> weights(const Pass& pass) const;
   // Rows [T, width] in the operators' order and the states after, [1, n, width] each, from rows [T, in].
-  std::vector<at::Tensor> run(const std::vector<at::Tensor>& leaves, const Pass& pass, bool train) const;
+  std::vector<at::Tensor> run(const std::vector<at::Tensor>& leaves, const Pass& pass) const;
 
   Options options_;
   std::vector<ParameterId> parameters_;

@@ -1,4 +1,5 @@
-"""Language models of PyTorch's and the authors' own modules: layers of SRU, SRU++ or LSTM, and torch.nn's adaptive softmax."""
+"""Language models of PyTorch's and the authors' own modules: layers of SRU, SRU++, LSTM or GRU, and torch.nn's adaptive
+softmax. QRNN, whose authors' package is not to be had, is written out."""
 import json
 import os
 
@@ -33,11 +34,34 @@ def log_likelihoods(weights, cutoffs, vocabulary, divisor, rows, targets):
     return torch.func.functional_call(softmax, views, (rows, targets)).output
 
 
-def recurrent(weights, config):
-    """A function from x [rows, length, width] and what is carried (None at first) to the output and what to carry."""
-    if config['cell'] == 'lstm':
+def qrnn_layer(x, weights, name, window, carried):
+    """x [rows, length, width]; carried: the cell before, and the last token's input."""
+    cell, before = carried or (0, torch.zeros_like(x[:, :1]))
+    seen = x if window == 1 else torch.cat([x, torch.cat([before, x[:, :-1]], 1)], 2)
+    outputs = []
+    for gates in (seen @ weights[f'{name}.gates.weight'].T + weights[f'{name}.gates.bias']).unbind(1):
+        candidate, forget, output = gates.chunk(3, 1)
+        forget = torch.sigmoid(forget)
+        cell = forget * cell + (1 - forget) * torch.tanh(candidate)
+        outputs.append(torch.sigmoid(output) * cell)
+    return torch.stack(outputs, 1), (cell, x[:, -1:])
+
+
+def recurrent(weights, config, window=None):
+    """A function from x [rows, length, width] and what is carried (None at first) to the output and what to carry. With a
+    window, a token attends to so many before its own."""
+    if config['cell'] == 'qrnn':
+        def through(x, carried):
+            after = []
+            for k, own in enumerate(carried or [None] * config['layers']):
+                x, own = qrnn_layer(x, weights, f'layers.{k}', config['qrnnWindow'], own)
+                after.append(own)
+            return x, after
+        return through
+    if config['cell'] in ('lstm', 'gru'):
         width = weights['layers.0.weight_hh'].shape[1]
-        model = torch.nn.LSTM(width, width, config['layers'], batch_first=True).to(weights['layers.0.weight_hh'].dtype)
+        module = torch.nn.LSTM if config['cell'] == 'lstm' else torch.nn.GRU
+        model = module(width, width, config['layers'], batch_first=True).to(weights['layers.0.weight_hh'].dtype)
         views = {f'{kind}_l{k}': weights[f'layers.{k}.{kind}'] for k in range(config['layers'])
                  for kind in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')}
         return lambda x, carried: torch.func.functional_call(model, views, (x, carried))
@@ -54,14 +78,15 @@ def recurrent(weights, config):
             output, state = torch.func.functional_call(model, views, (x.transpose(0, 1), state))
             return output.transpose(0, 1), (state, None)
         length, before = x.shape[1], 0 if memory is None else memory[0].shape[0]
-        mask = torch.full((length, before + length), -10000.0, dtype=x.dtype).triu(before + 1)
+        hidden = torch.full((length, before + length), -10000.0, dtype=x.dtype)
+        mask = hidden.triu(before + 1) if window is None else hidden.triu(before + 1) + hidden.tril(before - 1 - window)
         output, state, kept = torch.func.functional_call(
             model, views, (x.transpose(0, 1), state, None, mask, memory))
         return output.transpose(0, 1), (state, [rows.detach() for rows in kept['saved_inputs']])
     return run
 
 
-def language_gradients(folder, segments, output, dtype='float64'):
+def language_gradients(folder, segments, output, window=None, dtype='float64'):
     """The loss over segments, a sum over all targets, in one graph through the carried state. Gradients go to `output`."""
     with open(os.path.join(folder, 'config.json'), encoding='utf8') as file:
         config = json.load(file)
@@ -69,7 +94,7 @@ def language_gradients(folder, segments, output, dtype='float64'):
     weights = {name: value.to(getattr(torch, dtype)).requires_grad_() for name, value in stored.items()}
     cutoffs = config.get('cutoffs', [])
     vectors = word_vectors(weights, len(cutoffs) + 1)
-    run, carried, loss = recurrent(weights, config), None, 0
+    run, carried, loss = recurrent(weights, config, window), None, 0
     for inputs, targets in segments:
         rows, carried = run(vectors[torch.tensor(inputs)], carried)
         chosen = torch.tensor(targets).flatten()

@@ -17,6 +17,9 @@ const SMALL = { vocabulary: 7, layers: 2, width: 16 } as const;
 const MODELS: Readonly<Record<string, NewLanguageModel>> = {
   lstm: { ...SMALL, cell: 'lstm' },
   'lstm, adaptive softmax': { ...SMALL, cell: 'lstm', cutoffs: [2, 5], divisor: 2, bias: false },
+  gru: { ...SMALL, cell: 'gru' },
+  qrnn: { ...SMALL, cell: 'qrnn' },
+  'qrnn with gates that see two tokens': { ...SMALL, cell: 'qrnn', qrnnWindow: 2 },
   sru: { ...SMALL, cell: 'sru', norm: 'before' },
   'sru++': { ...SMALL, projected: 6 },
   'sru++, heads, attention in every second layer, adaptive softmax': {
@@ -64,3 +67,31 @@ for (const [name, settings] of Object.entries(MODELS)) {
     }
   });
 }
+
+test('in evaluation attention looks back over a window that slides, across segments of any length', async () => {
+  using made = movedModel({ ...SMALL, layers: 3, projected: 8, heads: 2, attentionEvery: 2 });
+  const folder = oracle.path('window');
+  await made.save(folder);
+  using model = await LanguageModel.load(folder, { device, precision: 'float64' });
+  const window = 5;
+  const [text] = randomSegments([13]) as [Segment];
+  const { loss: expected } = await oracle.languageGradients(folder, [byRow(text)], { window });
+  for (const lengths of [[13], [4, 6, 3], [1, 1, 9, 2]]) {
+    let loss = 0;
+    let begin = 0;
+    let here = model.initialState(text.rows);
+    for (const length of lengths) {
+      const cut = (ids: Int32Array) =>
+        Int32Array.from(
+          { length: text.rows * length },
+          (_, k) => ids[Math.floor(k / length) * 13 + begin + (k % length)]!,
+        );
+      const segment = { rows: text.rows, inputs: cut(text.inputs), targets: cut(text.targets) };
+      const { values, after: next } = await model.logLikelihoods(segment, here, { window });
+      for (const value of values) loss -= value;
+      here = next;
+      begin += length;
+    }
+    assert.ok(Math.abs(loss - expected) <= 1e-10 * expected, `${lengths.join()}: ${loss}, ${expected}`);
+  }
+});

@@ -127,13 +127,18 @@ export class Oracle {
     return this.#ask('sru_gradients', { folder, columns, output, ...settings });
   }
 
-  /** Of the summed loss over segments, each its inputs and targets by row. */
+  /**
+   * Of the summed loss over segments, each its inputs and targets by row.
+   *
+   * @param options.window to how many tokens before its own a token attends; default: all
+   */
   languageGradients(
     folder: string,
     segments: readonly (readonly [number[][], number[][]])[],
+    options: { window?: number } = {},
   ): Promise<Gradients> {
     const output = this.path(`gradients-${this.#requests}.safetensors`);
-    return this.#ask('language_gradients', { folder, segments, output });
+    return this.#ask('language_gradients', { folder, segments, output, ...options });
   }
 
   /** Moments of a text's representation over `count` draws of dropout. */
