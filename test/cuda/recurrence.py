@@ -51,7 +51,9 @@ class Case:
         given = lambda wanted, *shape, **options: normal(*shape, **options) if wanted else None
         self.u = normal(self.tokens, projections * self.width)
         self.skip = given(skip, self.tokens, self.width)
-        self.weights, self.bias = given(weights, self.gates, self.width), given(bias, self.gates, self.width)
+        # As SRU's begin: larger ones let some gradients grow from token to token, and rounding with them.
+        self.weights = (torch.rand(self.gates, self.width, device=DEVICE) * 2 - 1).to(type) if weights else None
+        self.bias = given(bias, self.gates, self.width)
         self.state, self.dlast = (given(wanted, self.sequences, self.width, type=F32) for wanted in (state, dlast))
         self.dh = normal(self.tokens, self.width)
         self.before = [torch.randn(self.gates, self.width, device=DEVICE) for _ in range(2)]
