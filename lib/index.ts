@@ -112,6 +112,7 @@ export {
 } from './optim/schedules.js';
 export { restartSchedule, type RestartScheduleOptions, type Restarts } from './optim/restarts.js';
 export { batches, type Batch, type BatchOptions } from './data/batches.js';
+export { spanMasking, type SpanMaskingOptions } from './data/span-masking.js';
 export { prefetch } from './data/prefetch.js';
 export type { DataFormat } from './data/open-records.js';
 export { readPairs, type Dataset, type ReadOptions } from './data/read-pairs.js';

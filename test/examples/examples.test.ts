@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -86,6 +86,42 @@ test('curated-batches trains with the pairs that its judge keeps', async (t) => 
     assert.equal(kept! + left!, 20, line);
   }
   assert.ok(losses(lines).every((loss) => loss > 0));
+});
+
+/** Makes the last token of a vocabulary the mask token: the small tokenizer has none. */
+async function giveMaskToken(path: string): Promise<void> {
+  const tokenizer = JSON.parse(await readFile(path, 'utf8')) as {
+    added_tokens: object[];
+    model: { vocab: Record<string, number> };
+  };
+  const { vocab } = tokenizer.model;
+  const [last, id] = Object.entries(vocab).reduce((one, other) => (other[1] > one[1] ? other : one));
+  delete vocab[last];
+  vocab['[MASK]'] = id;
+  tokenizer.added_tokens.push({ ...tokenizer.added_tokens[0], id, content: '[MASK]', special: true });
+  await writeFile(path, JSON.stringify(tokenizer));
+}
+
+test('mirror-bert trains on texts alone, measures before and after, and saves', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  await giveMaskToken(join(model, 'tokenizer.json'));
+  const texts = join(folder, 'texts.txt');
+  await writeFile(
+    texts,
+    pairs()
+      .map(({ anchor, positive }) => `${anchor} stands there, ${positive}\n`)
+      .join(''),
+  );
+  const sts = join(folder, 'sts.csv');
+  const scored = pairs(6).map(({ anchor, positive }, row) => `${anchor},${positive},${row}\n`);
+  await writeFile(sts, ['sentence1,sentence2,score\n', ...scored].join(''));
+  const lines = await run('mirror-bert', model, texts, sts, join(folder, 'out'), '20');
+  assert.equal(lines.length, 5);
+  assert.match(lines[0]!, /^before: Spearman -?\d/);
+  assert.match(lines.at(-1)!, /^after: Spearman -?\d/);
+  assert.ok(losses(lines.slice(1, -1)).every((loss) => loss > 0));
+  await TextEncoder.load(join(folder, 'out'));
 });
 
 test('the quickstart trains, measures, writes its report, and ends with one line of JSON', async (t) => {
