@@ -18,7 +18,7 @@ export interface Level {
 
 export const FIRST_LEVEL: Level = { symbols: 1, repeats: 1 };
 
-/** Of Copy one symbol more; of Repeat Copy one symbol or one repeat more, in turn. */
+/** The next level: one symbol more. Repeat Copy gets one symbol and one repeat more in turn. */
 export function harder(task: TaskName, { symbols, repeats }: Level): Level {
   if (task === 'copy' || (symbols <= repeats && symbols < 64)) return { symbols: symbols + 1, repeats };
   return { symbols, repeats: Math.min(repeats + 1, MOST_REPEATS) };

@@ -23,7 +23,7 @@ export type ShapeName = keyof typeof SHAPES;
 export interface ModelOptions {
   readonly device: string;
   readonly precision: 'float32' | 'float64' | 'bfloat16';
-  /** Of hidden states and of attention. */
+  /** The probability, for hidden states and for attention. */
   readonly dropout: number;
   readonly seed?: number;
 }

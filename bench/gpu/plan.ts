@@ -8,7 +8,7 @@ export interface Job {
   /** What the table calls it, and its chunk. */
   readonly label: string;
   readonly setting: string;
-  /** Of one step on an H200, in seconds: what the budget is planned with. */
+  /** Seconds of one step on an H200; the budget is planned with them. */
   readonly estimate: number;
   readonly ours?: {
     readonly chunk: ChunkSize;

@@ -11,7 +11,7 @@ export const CONFIG_KEYS = table({
   ...all('kept', '_name_or_path _commit_hash transformers_version architectures auto_map return_dict'),
   ...all('kept', 'output_attentions output_hidden_states use_cache chunk_size_feed_forward'),
   ...all('kept', 'gradient_checkpointing torchscript attn_implementation _attn_implementation_autoset'),
-  // Of the heads of other tasks, and of initialisation.
+  // The heads of other tasks, and initialisation.
   ...all('kept', 'id2label label2id num_labels problem_type finetuning_task task_specific_params'),
   ...all('kept', 'classifier_dropout qa_dropout seq_classif_dropout tie_word_embeddings'),
   ...all('kept', 'bos_token_id eos_token_id sep_token_id sinusoidal_pos_embds tie_weights_'),

@@ -33,7 +33,7 @@ export class FileHeads {
       if (next.done) break;
       head.push(next.value);
     }
-    // Of a Parquet file the reading decodes no more than the columns that it needs.
+    // A Parquet file is read anew: then no more is decoded than the columns that are needed.
     const parquet = (how.format ?? formatTold(file)) === 'parquet';
     if (isPipe(file) || (!parquet && this.#begun.size < LEFT_OPEN)) this.#begun.set(file, { head, rest });
     else await rest.return();

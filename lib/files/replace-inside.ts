@@ -119,7 +119,7 @@ export async function undoAbandoned(target: string, entries: Entries): Promise<v
   }
 }
 
-/** Of many that find a writer gone, one gets its turn. */
+/** If several find a writer gone, one of them gets its turn. */
 async function takeOver(aside: string, gone: string): Promise<boolean> {
   const file = join(aside, HOLDER);
   if (gone !== '') {

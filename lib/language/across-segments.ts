@@ -56,7 +56,7 @@ export interface SegmentStepResult {
   readonly tokens: number;
   /** Segments that were run once: in exact training the others are run twice. */
   readonly retained: number;
-  /** Of `alternating`, `synthetic` and `exact`: which gradients came back from one segment to the one before. */
+  /** Which gradients came back from one segment to the one before. */
   readonly gradients: 'none' | 'exact' | 'synthetic';
   /** What the synthesiser did. */
   readonly synthesiser: Learnt | null;
@@ -96,7 +96,7 @@ export class AcrossSegments {
     this.#learner = learnerOf(model, this.#across);
   }
 
-  /** Of the model. The synthesiser has an optimizer of its own. */
+  /** The model's parameters. The synthesiser has an optimizer of its own. */
   parameters(): Parameter[] {
     return this.#model.parameters();
   }

@@ -12,7 +12,7 @@ export type DocumentKind = (typeof DOCUMENTS)[number];
 /** Texts as they lie in their files. */
 export interface Texts {
   readonly documents: readonly Uint8Array[];
-  /** Of all documents, in their order. */
+  /** The digest of all documents, in their order. */
   readonly sha256: string;
 }
 

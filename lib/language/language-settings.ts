@@ -248,7 +248,7 @@ export function settingsToStore(settings: LanguageModelSettings): Readonly<Recor
 
 /**
  * What native/language makes a model of. Layers of SRU take rows of one width, to which word vectors of another are projected.
- * Of the other cells, the first layer takes the word vectors as they are, and with a tied softmax the last one returns rows of
+ * With other cells, the first layer takes the word vectors as they are. With a tied softmax, their last layer returns rows of
  * that width, as in AWD-LSTM.
  */
 export function nativeSettings(settings: LanguageModelSettings): LanguageModelHandleSettings {

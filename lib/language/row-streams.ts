@@ -40,7 +40,7 @@ export function* lengthsOf(
   }
 }
 
-/** Of mean 0 and deviation 1 (Box and Muller 1958). */
+/** A normal number with mean 0 and deviation 1 (Box and Muller 1958). */
 function normal(random: Random): number {
   const radius = Math.sqrt(-2 * Math.log(1 - random.uniform()));
   return radius * Math.cos(2 * Math.PI * random.uniform());

@@ -30,7 +30,7 @@ export interface SynthesiserShape {
   readonly predictions: 1 | 2;
   readonly dtype: DType;
   readonly device: string;
-  /** Of the random weights. */
+  /** The seed of the random weights. */
   readonly seed: number;
 }
 

@@ -18,9 +18,9 @@ export type PairWeights = (similarities: Tensor, among: Tensor) => Tensor;
 
 /** Settings of {@link pairWeighting}. */
 export interface PairWeightingOptions {
-  /** Of pairs with the same label. Default: 1. */
+  /** The weights of pairs with the same label. Default: 1. */
   readonly positive?: PairWeights;
-  /** Of pairs with different labels. Default: 1 for a cosine above 0.5, otherwise 0. */
+  /** The weights of pairs with different labels. Default: 1 for a cosine above 0.5, otherwise 0. */
   readonly negative?: PairWeights;
 }
 

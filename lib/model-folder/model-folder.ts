@@ -47,13 +47,13 @@ export interface ModelFolder {
 
 /** The keys of a folder's files that change nothing here. */
 export interface KeptFiles {
-  /** Of sentence_bert_config.json. */
+  /** What sentence_bert_config.json has of them. */
   readonly transformer: KeptKeys;
-  /** Of config_sentence_transformers.json. */
+  /** What config_sentence_transformers.json has of them. */
   readonly model: KeptKeys;
   /** The whole of generation_config.json, which is about models that write text; null where there is none. */
   readonly generation: KeptKeys | null;
-  /** Of each module's config.json and entry in modules.json, where there are any, by {@link SentenceModules.kept}'s names. */
+  /** What each module's config.json and its entry in modules.json have, by the names of {@link SentenceModules.kept}. */
   readonly modules: ReadonlyMap<string, KeptModule>;
 }
 

@@ -41,7 +41,7 @@ export class Fields {
     return Object.hasOwn(this.#object, name) ? (this.#object[name] ?? undefined) : undefined;
   }
 
-  /** Of all fields that the object has. */
+  /** The names of all fields that the object has. */
   names(): string[] {
     return Object.keys(this.#object);
   }

@@ -291,7 +291,7 @@ interface Made {
   readonly tokenizerClass: string;
   readonly truncationSide: 'left' | 'right';
   readonly addedTokens: readonly AddedToken[];
-  /** Of the model and the tokens around a text. */
+  /** The size of the vocabulary with the special tokens around a text. */
   readonly vocabularySize: number;
   readonly specialTokensPerText: number;
   /** In UTF-16 units. */

@@ -10,7 +10,7 @@ import { metricsFile } from './metrics.js';
 export interface Finished {
   /** The update after which the model was written. */
   readonly step: number;
-  /** Of the loss at that update; undefined where no update is told. */
+  /** The temperature of the loss at that update; undefined where no update is told. */
   readonly temperature: number | undefined;
   /** The last scores on held-out data, or null. */
   readonly scores: Readonly<Record<string, number>> | null;

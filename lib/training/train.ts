@@ -60,7 +60,7 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
   const given = readPlace(config);
   const { output } = given;
-  // Of a new run, mistakes are told before anything is made.
+  // A mistake in a new run is told before anything is made.
   const read = given.resume === false ? readTrainConfig(given.settings) : null;
   const heads = new FileHeads();
   try {

@@ -83,7 +83,7 @@ at::Tensor PostNormLayer::keptHeads(const at::Tensor& rows, const Pass& pass) co
   if (!key.active()) return rows;
   const int64_t sequences = pass.tokens.sequences();
   const auto numbers = rows.options().dtype(at::kLong);
-  // Of each token the sequence that it is in.
+  // The sequence that each token is in.
   const at::Tensor& sequence = pass.once(&pass.tokens, [&] {
     const at::Tensor lengths = at::diff(pass.tokens.deviceOffsets).to(at::kLong);
     return at::repeat_interleave(at::arange(sequences, numbers), lengths, 0, rows.size(0));

@@ -10,7 +10,7 @@ namespace gradcache {
 
 namespace {
 
-// Of a score that must not count: its exponential is 0 beside any other's. A row of such scores alone, as
+// The score of what must not count: its exponential is 0 beside any other's. A row of such scores alone, as
 // padding has, still has a softmax without NaN.
 constexpr double kHidden = -1e30;
 

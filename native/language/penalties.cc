@@ -17,7 +17,7 @@ at::Tensor wide(const at::Tensor& x) {
   return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
 }
 
-// Of each output but the last of a sequence, the way to the next one: [sequences, length - 1, width].
+// The difference from each output of a sequence to the next one: [sequences, length - 1, width].
 at::Tensor changes(const at::Tensor& outputs, int64_t sequences) {
   return wide(outputs).view({sequences, -1, outputs.size(1)}).diff(1, 1);
 }

@@ -16,8 +16,9 @@ class Penalties {
   explicit Penalties(const Settings& settings);
 
   bool any() const { return activation_ != 0 || slowness_ != 0; }
-  // Of outputs [T, width] before and after the dropout, in `sequences` of one length. The penalty of a token
-  // is activation * mean(dropped^2) + slowness * mean((next output - output)^2); this is T times that.
+  // `outputs` and `dropped` are [T, width], before and after the dropout, in `sequences` of one length. The
+  // penalty of a token is activation * mean(dropped^2) + slowness * mean((next output - output)^2); this is T
+  // times that.
   double value(const at::Tensor& outputs, const at::Tensor& dropped, int64_t sequences) const;
   // Adds seed * dP/d(outputs) and seed * dP/d(dropped), where P is the value. In place.
   void addGradients(double seed, const at::Tensor& outputs, at::Tensor& outputGradient,

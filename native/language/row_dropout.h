@@ -13,7 +13,7 @@ class RowDropout {
   RowDropout(double probability, bool shared, Builder& builder)
       : dropout_(builder.dropout(probability)), shared_(shared) {}
 
-  // Of rows [T, width]. Its own backward.
+  // `rows` is [T, width]. It is its own backward.
   at::Tensor apply(const at::Tensor& rows, const Pass& pass) const {
     const DropoutKey key = dropout_.key(pass);
     return shared_ ? dropoutOfSequences(rows, key, pass) : kernels::dropout(rows, key);

@@ -19,7 +19,7 @@ struct SoftmaxLosses {
   at::Tensor normalizer;  // [n], for the backward
 };
 
-// Of rows [n, width] and targets int64 [n].
+// `rows` is [n, width], `targets` int64 [n].
 SoftmaxLosses softmaxLosses(const at::Tensor& rows, const at::Tensor& targets, const SoftmaxWeights& weights);
 // dL/d(rows) for L = seed * the sum of the losses. Adds to the gradients of the weights.
 at::Tensor softmaxBackward(double seed, const at::Tensor& rows, const at::Tensor& targets,

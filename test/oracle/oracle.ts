@@ -128,7 +128,7 @@ export class Oracle {
   }
 
   /**
-   * Of the summed loss over segments, each its inputs and targets by row.
+   * Gradients of the summed loss over segments; each segment is its inputs and its targets by row.
    *
    * @param options.window to how many tokens before its own a token attends; default: all
    */
@@ -150,7 +150,7 @@ export class Oracle {
     return this.#ask('dropout_moments', { folder, text, count });
   }
 
-  /** Of each model type, every key of config.json with transformers' default. */
+  /** Every key of config.json with transformers' default, by model type. */
   configDefaults(modelTypes: readonly string[]): Promise<Record<string, Record<string, unknown>>> {
     return this.#ask('config_defaults', { model_types: modelTypes });
   }

@@ -37,10 +37,10 @@ struct Arguments {
   int64_t width, own;  // columns of the output, and of one direction
   RecurrenceOptions options;
 
-  // Of the forward. `cells` may be null.
+  // The forward needs these. `cells` may be null.
   T *h = nullptr, *cells = nullptr, *last = nullptr;
 
-  // Of the backward. dlast and dskip may be null.
+  // The backward needs these. dlast and dskip may be null.
   const T *dh = nullptr, *dlast = nullptr, *savedCells = nullptr;
   T *du = nullptr, *dskip = nullptr, *dstate = nullptr;
 };
