@@ -32,7 +32,7 @@ export interface Architecture {
   readonly settings: (config: Config) => EncoderSettings;
   /** Prefix that checkpoints of task models put before the encoder's names. */
   readonly prefix: string;
-  /** Tensors of task models that are no parameters of the encoder, beside those that all have. */
+  /** The names of further tensors of task models that are no parameters of the encoder. */
   readonly unused?: RegExp;
 }
 
@@ -43,7 +43,7 @@ export interface Head {
   readonly dense: readonly EncoderSettings[];
 }
 
-/** More layers than any model has: no memory is asked for from a mistyped number. */
+/** More layers than any model has. A mistyped number must not ask for memory. */
 const MOST_LAYERS = 4096;
 
 /**

@@ -62,7 +62,7 @@ export const embedCommand: Command = {
     const summary = args.on('json')
       ? JSON.stringify({ output, ...count, seconds })
       : `${output}: ${plural(count.texts, 'vector')} of ${plural(count.dimension, 'number')}`;
-    // Where the vectors go to standard output, nothing else does.
+    // If the vectors go to standard output, nothing else may.
     if (streamOf(output) === 'stdout') progress.say(summary);
     else print(summary);
     return 0;
@@ -90,8 +90,8 @@ async function embed(
     { name: '--model', path: args.required('model', MODEL_FLAGS.model) },
   ]);
   try {
-    // What is wrong with texts or output is told before the model is loaded, which takes long. Standard input may yet be
-    // made meanwhile.
+    // Loading a model takes long, so faults of the texts or the output are told before it. Standard input can be written
+    // meanwhile.
     const first = input === '-' ? undefined : await unlessAborted(texts.next(), signal);
     const file = await unlessAborted(openVectorFile(output, format), signal);
     try {
@@ -126,7 +126,7 @@ async function embed(
       throw error;
     }
   } finally {
-    // Not waited for: where the signal has fired, a text may still be awaited.
+    // This is not awaited: after the signal, a text may still be on its way.
     texts.return(undefined).catch(() => undefined);
   }
 }
@@ -149,9 +149,9 @@ function openTexts(args: Arguments, input: string): AsyncGenerator<string, void,
 }
 
 /**
- * Texts so many at a time. Waiting for a text ends when the signal fires.
+ * Gives the texts in lists of `size`. Waiting for a text ends when the signal fires.
  *
- * @param first the first of them, where it has been read already
+ * @param first the first text, if it has been read already
  */
 async function* inBlocks(
   texts: AsyncGenerator<string, void, undefined>,

@@ -193,7 +193,7 @@ function requireColumns(args: Arguments, count: number, needed: string): void {
   throw new UsageError(`--columns is ${columns.join(',')}; ${needed} are needed, each once.`);
 }
 
-/** Tells what is used where it is not what most models are used with. */
+/** Chooses the similarity, and tells it unless it is the usual one. */
 function saySimilarity(
   asked: Similarity | undefined,
   model: TextEncoder,

@@ -12,7 +12,7 @@ import { UNWRITABLE, wasTold, watchOutput } from './output.js';
 import { ProgressLine } from './terminal.js';
 
 /**
- * The commands, each loaded when it is used: `doctor` and `setup` are there for when something that the others import
+ * The commands. Each is loaded when it is used: `doctor` and `setup` must run even if something that the others import
  * cannot be loaded.
  */
 const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {

@@ -13,9 +13,9 @@ export function wasTold({ cause }: GradCacheError): boolean {
 }
 
 /**
- * Says what happens where standard output or standard error takes no more. Where whoever read it has gone (`| head`), that is
- * the end, without a word, as of a program that SIGPIPE ends. Where the system refuses (a full disk), the work goes on, for
- * a model is worth more than its log; the other of the two is told once, and the program's exit code says so.
+ * Decides what happens when standard output or standard error takes no more. If its reader has gone (`| head`), the program
+ * ends without a word, as SIGPIPE would end it. If the system refuses (a full disk), the work goes on, because a model is
+ * worth more than its log. The other stream is then told once, and the exit code says so.
  */
 export function watchOutput(): void {
   for (const [stream, name, other] of [

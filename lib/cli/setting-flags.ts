@@ -13,8 +13,8 @@ const TAKEN: Readonly<Record<AnySetting['kind'], Pick<Flag, 'kind' | 'value'>>> 
 type Kinds = Readonly<Record<string, { readonly about: string; readonly settings: object }>>;
 
 /**
- * Flags for the settings of whichever kind a section of the configuration is: `--loss.scale` sets `loss.scale`. A setting
- * that brings a shorter flag has both, and the help shows that one.
+ * Flags for the settings of all kinds of a section of the configuration: `--loss.scale` sets `loss.scale`. A setting with a
+ * shorter flag has both, and the help shows the shorter one.
  */
 export function flagsOf(section: string, kinds: Kinds): Record<string, Flag> {
   const flags: Record<string, Flag> = {};
@@ -55,7 +55,7 @@ function byName(kinds: Kinds): Map<string, Named[]> {
   return found;
 }
 
-/** Says of which kinds a setting is, where it is not the same for all of them. */
+/** The help of a setting. It names the kinds, unless the setting is the same for all. */
 function helpOf(settings: readonly Named[], kinds: number): string {
   const texts = new Set(settings.map(({ setting }) => setting.help));
   const [text] = texts;

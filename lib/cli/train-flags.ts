@@ -230,7 +230,7 @@ export function flagOf(setting: string, args: Arguments, which: 'given' | 'any')
   given.reverse(); // of two that set the same, the later has won
   for (const flags of which === 'given' ? [given] : [given, others]) {
     const fitting = flags.filter(([, sets]) => sets === setting || setting.startsWith(`${sets}.`));
-    // The one that sets nothing but this.
+    // The flag with the longest path sets nothing else.
     const [best] = fitting.sort(([, a], [, b]) => b.length - a.length);
     if (best !== undefined) return best[0];
   }

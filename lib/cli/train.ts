@@ -58,7 +58,7 @@ async function readConfig(
 ): Promise<{ config: Readonly<Record<string, unknown>>; file: string | undefined }> {
   const file = args.text('config');
   const merged = settingsOf(args, file === undefined ? {} : await readNamedObject(file, 'a configuration'));
-  // A resumed run has the settings of its checkpoint; without one to go on from, train says what is missing.
+  // A resumed run has the settings of its checkpoint. If there is no checkpoint, train() says what is missing.
   const needed = isResumed(merged) ? ['output'] : ['model', 'data', 'output', 'batch'];
   const missing = needed.find((name) => merged[name] === undefined);
   if (file === undefined && missing !== undefined)

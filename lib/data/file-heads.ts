@@ -3,10 +3,10 @@ import { namesOfList } from './read-rows.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
 import { readOnceAmong } from './source.js';
 
-/** Records of a file that are looked at: a first row may lack what the others have. */
+/** How many records of a file are looked at. The first alone may lack what the others have. */
 const LOOKED_AT = 100;
 
-/** Files that stay open between the look and the reading, at most. */
+/** The most files that stay open between the look and the reading. */
 const LEFT_OPEN = 32;
 
 /** A file whose first records were looked at. */
@@ -40,7 +40,7 @@ export class FileHeads {
     return head.flat().slice(0, LOOKED_AT);
   }
 
-  /** {@link openRecords}, which goes on where the look at the file ended. A file is gone on with once. */
+  /** {@link openRecords}, which goes on where the look at the file ended, the first time that the file is opened. */
   async *open(file: string, options: RecordOptions = {}): RecordBlocks {
     const begun = this.#begun.get(file);
     this.#begun.delete(file);

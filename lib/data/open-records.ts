@@ -24,9 +24,9 @@ export const FORMATS: readonly DataFormat[] = [...new Set(FORMAT_OF_EXTENSION.va
 export interface RecordOptions {
   /** Told from the file's name where left out. */
   readonly format?: DataFormat;
-  /** Columns that the file must have, where it says so before its records; all where undefined. */
+  /** Columns that the header or schema of the file must name; undefined: all of them are read. */
   readonly columns?: readonly string[];
-  /** Columns that are read where the file has them. */
+  /** Columns that are read if the file has them. */
   readonly optional?: readonly string[];
   /** Columns of numbers are read as well. */
   readonly numbers?: boolean;

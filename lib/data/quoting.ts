@@ -19,8 +19,8 @@ export type Quoting = 'auto' | 'csv' | 'none';
 export const QUOTINGS: readonly Quoting[] = ['auto', 'csv', 'none'];
 
 /**
- * Whether the fields of a file are quoted, as far as the file tells: undefined where it cannot be looked through, because
- * what is read of it is gone.
+ * Whether the fields of a file are quoted. Undefined for a file that can be read only once, such as a pipe: it cannot be
+ * looked through first.
  *
  * @throws GradCacheError `INPUT` where it can be read both ways
  */
@@ -70,7 +70,7 @@ class Evidence {
     return true;
   }
 
-  /** @param escaped whether a field in quotes has a doubled quote in it, as no text has that is not quoted */
+  /** @param escaped whether a field in quotes has a doubled quote in it, which a text that is not quoted never has */
   decide(path: string, escaped: boolean, names: SettingNames): boolean {
     if (this.#spread === undefined) return true;
     if (this.#recordsFit !== this.#linesFit) return this.#recordsFit;

@@ -24,8 +24,8 @@ export interface Fields {
  *
  * With quoting, as RFC 4180 has it, a field that begins with a quote goes on to the next lone quote, over separators and
  * line ends; a doubled quote in it stands for one. A quote further inside a field is text. A record whose quotes are wrong
- * is given up after its first line: what follows a stray quote is not lost. Wrong is a quote that is not closed within
- * 16 Mi characters, too.
+ * is given up after its first line: what follows a stray quote is not lost. A quote that is not closed within 16 Mi
+ * characters is wrong, too.
  */
 export class RecordSplitter {
   readonly #separator: number;
@@ -118,7 +118,7 @@ interface Quotes {
 interface RecordInText {
   readonly fields: readonly string[];
   readonly problem?: string;
-  /** A field in quotes has a doubled quote in it. */
+  /** Whether a field in quotes has a doubled quote in it. */
   readonly escaped?: boolean;
   readonly lines: number;
   /** Where the next record begins. */

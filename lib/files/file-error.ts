@@ -41,8 +41,8 @@ export function fileError(code: Code, path: string, what: string, error: unknown
 }
 
 /**
- * Whether the system said no, as it does by `ENOSPC` and its like, or Node did so for it, to a path with a null byte;
- * anything else thrown is a fault of a program.
+ * Whether the operating system refused (`ENOSPC` and the like), or Node refused a path with a null byte. Any other error is
+ * a fault of a program.
  */
 export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   if (!isError(error)) return false;
@@ -53,7 +53,7 @@ export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   );
 }
 
-/** What errors of the system with these codes mean: `otherwise`. Any other error passes. */
+/** A handler that gives `otherwise` for errors with these codes. It throws any other error again. */
 export function onCode<T>(codes: Iterable<string>, otherwise: T): (error: unknown) => T {
   return (error) => {
     for (const code of codes) if (code === (error as NodeJS.ErrnoException | null)?.code) return otherwise;
@@ -61,20 +61,20 @@ export function onCode<T>(codes: Iterable<string>, otherwise: T): (error: unknow
   };
 }
 
-/** What rename says where the folder to replace is there and holds something. */
+/** The codes of rename for a folder to replace that is not empty. */
 export const NOT_EMPTY = ['EEXIST', 'ENOTEMPTY'];
 
-/** What an absent file or folder means to a reader of it. */
+/** A handler that gives `otherwise` for a file or folder that does not exist. */
 export function ifAbsent<T>(otherwise: T): (error: unknown) => T {
   return onCode(['ENOENT'], otherwise);
 }
 
-/** Whether there is something of this name, if only a link to nothing. */
+/** Whether something has this name, even a link to nothing. */
 export function isThere(path: string): Promise<boolean> {
   return succeeds(lstat(path));
 }
 
-/** Whether the system does as asked. */
+/** Whether the work succeeds. */
 export function succeeds(work: Promise<unknown>): Promise<boolean> {
   return work.then(
     () => true,
@@ -82,7 +82,7 @@ export function succeeds(work: Promise<unknown>): Promise<boolean> {
   );
 }
 
-/** Runs work on files; where the system refuses, a {@link fileError} is thrown. Other errors pass. */
+/** Runs work on files. It throws a {@link fileError} if the system refuses; other errors pass. */
 export async function onFiles<T>(code: Code, path: string, what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

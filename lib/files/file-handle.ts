@@ -32,7 +32,7 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<voi
   }
 }
 
-/** What fsync says where there is nothing that it could do: devices, pipes, and file systems without it. */
+/** The codes of fsync for what it cannot flush: devices, pipes, and files of file systems without it. */
 const CANNOT_FLUSH = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
 /** Some file systems open no folder, or flush only what was opened for writing, which a folder cannot be. */
 const CANNOT_FLUSH_FOLDER = [...CANNOT_FLUSH, 'EISDIR', 'EBADF', 'EACCES', 'EPERM', 'ERR_ACCESS_DENIED'];
@@ -52,7 +52,7 @@ export async function flushFolder(path: string): Promise<void> {
     .finally(() => folder.close());
 }
 
-/** What rename says where the file to replace is a mount point, as one that Docker's -v names is. */
+/** The code of rename for a file to replace that is a mount point, such as Docker's -v makes. */
 const CANNOT_REPLACE = ['EBUSY', 'EXDEV'];
 
 /**

@@ -18,8 +18,8 @@ export async function readHolderFile(folder: string): Promise<string> {
 }
 
 /**
- * Removes what writers of `path` were filling beside it when they were killed. Only those that are known to have ended: one
- * of another system, or without a holder, stays.
+ * Removes what writers of `path` were filling beside it when they were killed. A folder stays unless its writer is known to
+ * have ended: one of another system, or without a holder file.
  */
 export async function removeHalfWritten(path: string): Promise<void> {
   const parent = dirname(path);

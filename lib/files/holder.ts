@@ -50,7 +50,7 @@ export function startOf(pid: number): string | null {
   }
 }
 
-/** Null for half a lock, whose process is just writing it or was killed at that, and for what is no lock. */
+/** Reads a holder. Null for half of one, which is being written or whose writer was killed, and for any other text. */
 export function readHolder(text: string): Holder | null {
   try {
     const found = JSON.parse(text) as Partial<Holder> | null;
@@ -62,7 +62,7 @@ export function readHolder(text: string): Holder | null {
   }
 }
 
-/** Whether the process runs, and is no other that has got its number. */
+/** Whether the process still runs. Another process that has got its number does not count. */
 export function runs({ pid, started }: Holder): boolean {
   if (!isAlive(pid)) return false;
   const now = startOf(pid);
@@ -70,8 +70,8 @@ export function runs({ pid, started }: Holder): boolean {
 }
 
 /**
- * Whether the writer that a text names has ended; undefined where that cannot be seen. To be asked by a thread that is not
- * itself writing there.
+ * Whether the writer that a text names has ended; undefined where that cannot be seen. A thread that writes there itself must
+ * not ask.
  */
 export function isGone(text: string): boolean | undefined {
   const found = readHolder(text);

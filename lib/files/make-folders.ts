@@ -2,8 +2,8 @@ import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
- * Makes a folder and those above it that are missing; says whether it made the folder. Node's own way, `recursive`, never
- * ends where the system has no such file for a folder that it will not make in one that is there, as in /proc.
+ * Makes a folder and the missing ones above it, and says whether it made the folder. Node's `recursive` never ends in a
+ * folder such as /proc, where the system says ENOENT of every new folder.
  */
 export async function makeFolders(path: string): Promise<boolean> {
   try {
@@ -20,7 +20,7 @@ async function makeOne(path: string): Promise<boolean> {
     await mkdir(path);
     return true;
   } catch (error) {
-    // A file system that takes nothing may say so of a folder that is there.
+    // A read-only file system may refuse even a folder that is there.
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     if (missing || (await stat(path).catch(() => null))?.isDirectory() !== true) throw error;
     return false;

@@ -38,7 +38,7 @@ function digits(number: number, count: number): string {
   return String(number).padStart(count, '0');
 }
 
-/** A text with the paths in it as the user gave them: what is written beside a place is named by that place. */
+/** A message in which the place itself stands for what is written beside it, as the user gave it. */
 export function withoutWriters(text: string): string {
   return text.replace(WITHIN, '').replace(WRITTEN, '');
 }

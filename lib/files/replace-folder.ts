@@ -117,7 +117,7 @@ async function isInside(target: string): Promise<boolean> {
   return working === target || working.startsWith(target + sep);
 }
 
-/** What rename says of a mount point, of a folder in a lower layer of a container, and of one that is not this user's. */
+/** The codes of rename for a mount point, a folder in a lower layer of a container, and a folder of another user. */
 const CANNOT_RENAME = ['EBUSY', 'EXDEV', 'EPERM', 'EACCES'];
 
 /** Returns false, with nothing changed, where the folder cannot be renamed. */

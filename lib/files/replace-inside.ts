@@ -1,6 +1,6 @@
 /*
- * Replaces the entries of a folder that cannot itself be renamed. They are first moved into a folder within it; when all of
- * the new ones stand, that folder is given another name, which settles the matter, and is removed.
+ * Replaces the entries of a folder that cannot itself be renamed. The old entries are first moved into a folder within it.
+ * When all new ones are in place, that folder is renamed, which completes the replacement, and then removed.
  */
 import { cp, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -13,23 +13,23 @@ import { beside } from './names-beside.js';
 import { HOLDER, readHolderFile, writeHolder } from './half-written.js';
 import type { Belongs } from './set-aside.js';
 
-/** What an unfinished replacement has taken away; making it is what gives one writer the turn. */
+/** The folder that holds what an unfinished replacement has moved away. The writer that makes it has the turn. */
 const ASIDE = '.gradcache.old';
-/** The same after a finished one. */
+/** The name of that folder after a finished replacement. */
 const DONE = '.gradcache.done';
 
-/** Within it, while the new entries move in: all that was there has been set aside. */
+/** A file in that folder while the new entries move in: all old ones have been set aside. */
 const COMPLETE = '.gradcache.complete';
 /** A copy that is not whole yet. */
 const PART = '.gradcache.part';
 
-/** A writer that cannot be seen changes something in the folder within this many milliseconds, or was killed. */
+/** A writer on another system that changes nothing in the folder for this many milliseconds counts as killed. */
 const ABANDONED_AFTER = 60_000;
 
 /** Which entries of a folder are replaced. */
 export interface Entries {
   readonly belongs: Belongs;
-  /** What a model is known by: it leaves first and comes last, so that half of a model is not taken for one. */
+  /** The entries that a model is recognised by. They leave first and come last: half of a model is not taken for one. */
   readonly known: Belongs;
 }
 

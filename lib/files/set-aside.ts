@@ -9,7 +9,7 @@ import { asideBy } from './names-beside.js';
 /** Says of an entry of a folder whether it is a model's, and goes with it; what is left is the user's. */
 export type Belongs = (name: string) => boolean;
 
-/** A writer keeps a folder aside for moments: after this many milliseconds without a change, it is another of its number. */
+/** A writer keeps a folder aside for moments. After this many milliseconds without a change, another process has its number. */
 const ABANDONED_AFTER = 10_000;
 
 /**

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 
-/** What `work` gives. A `CHECKPOINT` that it throws, of a configuration or weights, says which folder they are in. */
+/** Runs `work`. The message of a `CHECKPOINT` that it throws gets the folder in front. */
 export function inFolder<T>(folder: string, work: () => T): T {
   try {
     return work();

@@ -134,7 +134,7 @@ async function requireFolder(path: string): Promise<void> {
   );
 }
 
-/** Where a folder without a model has some in it, as that of a training run does: that they are there. */
+/** A sentence that names the models in a folder that is none itself, such as the output of a run; or undefined. */
 async function modelsInside(folder: string): Promise<string | undefined> {
   const names = await readdir(folder).catch((): string[] => []);
   const inside = names.map((name) => join(folder, name));

@@ -12,8 +12,8 @@ import {
 /**
  * Opens a tokenizer in the tokenizers library, without the padding and the length limit that it may state.
  *
- * @param parsed the content of a tokenizer.json; written anew, so that what was looked at is what is opened: a key can be
- * twice in a file, of which each reader takes another
+ * @param parsed the content of a tokenizer.json. It is written anew for the library, since of a key that is in the file twice
+ * two readers may take different values
  * @throws an error of the library, for what it does not take
  */
 export function openNative(

@@ -5,9 +5,8 @@ import { refusedTokenizer } from './tokenizer-refusal.js';
  * other, and a match that takes more than ten million tries ends the process. So a pattern is good only if the ways to
  * match from one place grow no faster than the text: with the number of characters times a small factor.
  *
- * Understood are alternatives, groups, lookaround, classes, escapes of one character, anchors and quantifiers, which is
- * what published tokenizers use. A group may be repeated by `?`, and by `*` and `+` where there is one way to match it, of
- * one length.
+ * It understands what published tokenizers use: alternatives, groups, lookaround, classes, escapes of one character, anchors
+ * and quantifiers. A group may be repeated by `?`, and by `*` and `+` if there is one way to match it, of one length.
  */
 
 /** How many ways there are to match from one place: `fixed`, and `growing` for each character of the text. */
@@ -21,7 +20,7 @@ interface Cost {
 }
 
 interface Piece extends Cost {
-  /** False for what matches whatever comes, as `x*` does. */
+  /** False if it matches at any place of any text, as `x*` does. */
   readonly canFail: boolean;
 }
 
@@ -133,8 +132,8 @@ class PatternReader {
   }
 
   /**
-   * Whether a group is matched in one way and at one length, so that it may be repeated as a character may. No group inside:
-   * looking around takes tries of its own. No folding of cases: in it `ss` has the length of `ß` too.
+   * Whether a group is matched in one way and at one length, so that it may be repeated as a character may. It must hold no
+   * group, because lookaround takes tries of its own, and no case folding, in which `ss` matches `ß` too.
    */
   #oneWay({ fixed, growing, fast, empty }: Cost, body: string): boolean {
     const folds = /\(\?[a-z-]*i/.test(this.#pattern);

@@ -9,7 +9,7 @@ export interface StatedToken {
   readonly single_word: boolean;
   readonly lstrip: boolean;
   readonly rstrip: boolean;
-  /** Where no file says: the opposite of `special`. */
+  /** The default, if no file says: the opposite of `special`. */
   readonly normalized?: boolean | undefined;
   readonly special: boolean;
 }

@@ -11,7 +11,7 @@ const MOST_GROWTH = 1000;
 
 /**
  * Refuses a tokenizer.json on which the tokenizers library would end the process instead of throwing an error, at once
- * or at some text. All else that is wrong with it the library says itself.
+ * or at some text. The library itself refuses all else.
  *
  * @returns whether it runs regular expressions of its own, which must not meet texts that are too long
  * @throws GradCacheError `CHECKPOINT` that says what is wrong

@@ -90,7 +90,7 @@ export const TOKENIZER_CONFIG_KEYS = table({
   // Whether the model is told which part of a text a token belongs to, and how much of a text is kept.
   ...all('read', 'model_input_names model_max_length max_len'),
   truncation_side: only('Name the side that is cut off, "left" or "right".', 'right', 'left'),
-  // What only the reading of another tokenizer, or of tokenizer.json by other means, could honour.
+  // What could be honoured only by another tokenizer, or by reading tokenizer.json in another way.
   split_special_tokens: only('Special tokens in a text would have to be split.', ...OFF),
   fix_mistral_regex: only('It replaces the pre-tokenizer.', ...OFF),
   trust_remote_code: only('Code of the folder is not run.', ...OFF),

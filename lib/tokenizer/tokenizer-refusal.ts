@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 
 /**
- * What a tokenizer.json holds and cannot be honoured.
+ * The error for something in a tokenizer.json that cannot be honoured.
  *
  * @param what a clause without a full stop
  * @param way what can be done about it, a sentence without a full stop

@@ -30,9 +30,9 @@ export type DecoderReply =
 /** A column at the top of the schema. */
 export interface ParquetColumn {
   readonly name: string;
-  /** Undefined for what is read as neither. */
+  /** What its values are read as; undefined: it is not read. */
   readonly kind?: 'text' | 'number';
-  /** As messages name it. */
+  /** Its name in messages. */
   readonly label: string;
 }
 
