@@ -8,7 +8,7 @@ import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
 import { streamOf } from './output-file.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
-import { howToRead, TABLE_FLAGS } from './table-flags.js';
+import { howToRead, TABLE_FLAGS, tableFlags } from './table-flags.js';
 import { openVectorFile, VECTOR_FORMATS, type VectorFormat } from './vector-files.js';
 import { readTexts } from './texts.js';
 import { formatCount, type ProgressLine } from './terminal.js';
@@ -24,7 +24,7 @@ const EMBED_FLAGS = {
     'FORMAT',
     'of a file with columns: jsonl, csv, tsv or parquet, where the name does not tell',
   ),
-  ...TABLE_FLAGS,
+  ...tableFlags('--column'),
   output: text(
     'FILE',
     'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',

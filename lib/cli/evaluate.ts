@@ -207,26 +207,19 @@ function saySimilarity(
 
 function sayLeftOut(counts: BeirTask['counts'], progress: ProgressLine): void {
   const { emptyDocuments, emptyQueries, missingDocuments, unjudgedQueries, unknownQueries } = counts;
-  const lines: [number, string][] = [
-    [emptyDocuments, `${plural(emptyDocuments, 'document')} without a text: encoded as the empty text`],
-    [
-      emptyQueries,
-      `${plural(emptyQueries, 'judged query', 'judged queries')} without a text: encoded as the empty text`,
-    ],
-    [
-      missingDocuments,
-      `${plural(missingDocuments, 'relevant document')} that the corpus lacks: counted as not found`,
-    ],
-    [
-      unjudgedQueries,
-      `${plural(unjudgedQueries, 'query', 'queries')} without a document judged above 0: left out`,
-    ],
-    [
-      unknownQueries,
-      `${plural(unknownQueries, 'judged query', 'judged queries')} that --queries lacks: left out`,
-    ],
-  ];
-  for (const [count, line] of lines) if (count > 0) progress.say(line);
+  const queries = (count: number, kind = '') => plural(count, `${kind}query`, `${kind}queries`);
+  const say = (count: number, what: string): void => {
+    if (count > 0) progress.say(what);
+  };
+  const empty = 'without a text: encoded as the empty text';
+  say(emptyDocuments, `${plural(emptyDocuments, 'document')} ${empty}`);
+  say(emptyQueries, `${queries(emptyQueries, 'judged ')} ${empty}`);
+  say(
+    missingDocuments,
+    `${plural(missingDocuments, 'relevant document')} that the corpus lacks: counted as not found`,
+  );
+  say(unjudgedQueries, `${queries(unjudgedQueries)} without a document judged above 0: left out`);
+  say(unknownQueries, `${queries(unknownQueries, 'judged ')} that --queries lacks: left out`);
 }
 
 /** Refuses flags that would do nothing. */

@@ -4,20 +4,27 @@ import type { SettingNames } from '../data/setting-names.js';
 import type { TaskOptions } from '../evaluation/records.js';
 import { type Arguments, type Flags, list, offSwitch, text, UsageError } from './flags.js';
 
-/** Flags that say how a file with columns is read. */
-export const TABLE_FLAGS = {
-  header: offSwitch(
-    'the first line of a CSV or TSV file is a row; its fields are the columns that are named',
-  ),
-  fields: list(
-    'A,B,C',
-    'names of all fields of a CSV or TSV file without a header, of which the columns are some',
-  ),
-  quoting: text(
-    'KIND',
-    'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
-  ),
-} as const satisfies Flags;
+/**
+ * Flags that say how a file with columns is read.
+ *
+ * @param columns the flag that names its columns
+ * @param prefix of their names
+ * @param section what the settings that they set are in: `evaluation.`; undefined where they set none
+ */
+export function tableFlags(columns: string, prefix = '', section?: string): Flags {
+  const sets = (name: string) => (section === undefined ? undefined : section + name);
+  const header = `the first line of a CSV or TSV file is a row; ${columns} names its fields`;
+  const fields = `names of all fields of a CSV or TSV file without a header; ${columns} picks some`;
+  const quoting =
+    'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks';
+  return {
+    [`${prefix}header`]: offSwitch(header, sets('header')),
+    [`${prefix}fields`]: list('A,B,C', fields, sets('header')),
+    [`${prefix}quoting`]: text('KIND', quoting, sets('quoting')),
+  };
+}
+
+export const TABLE_FLAGS = tableFlags('--columns');
 
 /** What flags call the settings of a file. */
 export const FILE_FLAGS = {

@@ -1,20 +1,10 @@
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
-import {
-  type Arguments,
-  bytes,
-  type Flag,
-  type Flags,
-  list,
-  number,
-  offSwitch,
-  onOff,
-  repeated,
-  text,
-  UsageError,
-} from './flags.js';
+import { bytes, list, number, offSwitch, onOff, repeated, text, UsageError } from './flags.js';
+import type { Arguments, Flag, Flags } from './flags.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
+import { tableFlags } from './table-flags.js';
 
 /** Flags of `gradcache train` by section. */
 export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
@@ -30,17 +20,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
       'columns',
     ),
-    header: offSwitch('the first line of a CSV or TSV file is a row; --columns names its fields', 'header'),
-    fields: list(
-      'A,B,C',
-      'names of all fields of a CSV or TSV file without a header; --columns picks some',
-      'header',
-    ),
-    quoting: text(
-      'KIND',
-      'quotes around fields: csv (default for .csv), none, or auto (default for .tsv): as the file looks',
-      'quoting',
-    ),
+    ...tableFlags('--columns', '', ''),
     format: text('FORMAT', 'jsonl, csv, tsv or parquet, where the name does not tell', 'format'),
     'on-bad-line': text('ACTION', 'throw (default) or skip', 'onBadLine'),
     prompt: repeated(
@@ -127,16 +107,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'jsonl, csv, tsv or parquet, where its name does not tell',
       'evaluation.format',
     ),
-    'eval-header': offSwitch(
-      'the first line of a CSV or TSV file is a row; --eval-columns names its fields',
-      'evaluation.header',
-    ),
-    'eval-fields': list(
-      'A,B,C',
-      'names of all fields of a CSV or TSV file without a header; --eval-columns picks some',
-      'evaluation.header',
-    ),
-    'eval-quoting': text('KIND', 'quotes around its fields: csv, none or auto', 'evaluation.quoting'),
+    ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
     'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
     'checkpoint-every': number('STEPS', 'default: none but the finished model', 'checkpoint.every'),
     'checkpoint-keep': number('N', 'newest checkpoints to keep; default 2', 'checkpoint.keep'),

@@ -8,14 +8,8 @@ import { isPlainObject } from '../options/realms.js';
 import type { DType } from '../tensor/tensor.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { replaceFile } from '../files/replace-file.js';
-import {
-  byteLengthOf,
-  damaged,
-  MAX_HEADER_BYTES,
-  parseHeader,
-  type SafetensorsEntry,
-  storageOf,
-} from './safetensors-format.js';
+import { byteLengthOf, damaged, MAX_HEADER_BYTES, parseHeader, storageOf } from './safetensors-format.js';
+import type { SafetensorsEntry } from './safetensors-format.js';
 
 export type { SafetensorsEntry } from './safetensors-format.js';
 

@@ -14,13 +14,8 @@ import { type TokenBatch, TokenCollector } from './token-batch.js';
 import { buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
 import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
 import { refuseWhatAborts } from './tokenizer-aborts.js';
-import {
-  type AddedToken,
-  statedTruncationSide,
-  type TokenizerSettings,
-  vocabularySizeOf,
-  withLowercase,
-} from './tokenizer-settings.js';
+import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
+import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 export type { TokenBatch } from './token-batch.js';
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';

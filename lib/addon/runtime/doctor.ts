@@ -10,13 +10,8 @@ import { deviceTrouble, type Machine } from './device-problems.js';
 import { driverVersion, findGpus, type GpuReport } from './gpus.js';
 import { chooseBuild } from './load.js';
 import { type LoadReport, PROBE_MARK } from './load-report.js';
-import {
-  locateLibtorch,
-  type LocatedLibtorch,
-  type SearchedPlace,
-  searchLibtorch,
-  type SearchOptions,
-} from './libtorch.js';
+import { locateLibtorch, searchLibtorch } from './libtorch.js';
+import type { LocatedLibtorch, SearchedPlace, SearchOptions } from './libtorch.js';
 import { packageRoot, packageVersion } from './paths.js';
 import { currentPlatform, nodeProblem, type Platform, platformProblem } from './platform.js';
 

@@ -3,15 +3,8 @@
  * goes on for ever for others. It answers the requests that read-parquet.ts sends.
  */
 import { type FileHandle, open } from 'node:fs/promises';
-import {
-  type AsyncBuffer,
-  type Compressors,
-  type FileMetaData,
-  parquetMetadataAsync,
-  parquetReadObjects,
-  parquetSchema,
-  type SchemaElement,
-} from 'hyparquet';
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
+import type { AsyncBuffer, Compressors, FileMetaData, SchemaElement } from 'hyparquet';
 import type { ChildMessage } from '../../processes/child-program.js';
 import { endWithParent } from '../../processes/end-with-parent.js';
 import { readInto } from '../../files/file-handle.js';
