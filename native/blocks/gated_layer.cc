@@ -169,9 +169,8 @@ at::Tensor GatedLayer::backward(const at::Tensor& dy, Tape kept, const Pass& pas
 }
 
 int64_t GatedLayer::tapeBytes(const ChunkSize& chunk) const {
-  // The rows in the operators' order, before and after; for each token the gates before and after their
-  // functions, the cells, and the function of these. Libtorch keeps about as much.
-  const int64_t columns = options_.in + (2 * gates() + 4) * options_.width;
+  // The rows in the operators' order, and by measurement so many columns of libtorch's graph.
+  const int64_t columns = options_.in + (options_.kind == Kind::kLstm ? 7 : 9) * options_.width;
   return chunk.tokens * columns * chunk.element + chunk.sequences * 2 * options_.width * chunk.wide;
 }
 

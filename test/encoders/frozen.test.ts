@@ -8,11 +8,17 @@ import { fails } from '../robustness/failures.js';
 const device = process.env.GRADCACHE_TEST_DEVICE ?? 'cpu';
 const tokenizer = await smallTokenizer(97);
 
+const SIZES: Readonly<Record<string, object>> = {
+  distilbert: { dim: 24, n_layers: 3, n_heads: 3, hidden_dim: 40 },
+  sru: { hidden_size: 24, num_hidden_layers: 3, layer_norm: 'before' },
+  srupp: { hidden_size: 24, num_hidden_layers: 3, attention_size: 8, layer_norm: 'after' },
+};
+
 const create = (modelType: string, options: TextEncoderOptions): TextEncoder => {
-  const sizes = { hidden_size: 24, num_hidden_layers: 3, num_attention_heads: 3, intermediate_size: 40 };
+  const layers = { hidden_size: 24, num_hidden_layers: 3 };
   const config = {
     ...{ model_type: modelType, vocab_size: 97, max_position_embeddings: 40 },
-    ...(modelType === 'distilbert' ? { dim: 24, n_layers: 3, n_heads: 3, hidden_dim: 40 } : sizes),
+    ...(SIZES[modelType] ?? { ...layers, num_attention_heads: 3, intermediate_size: 40 }),
   };
   return TextEncoder.create(config, tokenizer, { seed: 4, device, ...options });
 };
@@ -33,6 +39,13 @@ const CASES: [string, string[]][] = [
   ['bert', ['embeddings.word_embeddings.weight', 'encoder.layer.1.output', 'encoder.layer.2.attention']],
   ['mpnet', ['embeddings', 'encoder.layer.0']],
   ['mpnet', ['encoder.relative_attention_bias', 'encoder.layer.2']],
+  ['sru', ['embeddings', 'layers.0']],
+  ['sru', ['layers.0.norm', 'layers.1.projection', 'layers.2.forget.weight', 'layers.2.reset.weight']],
+  [
+    'srupp',
+    ['embeddings', 'layers.0.query', 'layers.0.alpha', 'layers.1.key_value', 'layers.2.attention_norm'],
+  ],
+  ['srupp', ['layers.0', 'layers.1.forget', 'layers.1.reset', 'layers.2.projection', 'layers.2.norm.bias']],
   ['distilbert', ['transformer.layer.0.ffn.lin1.weight', 'transformer.layer.1.sa_layer_norm.bias']],
 ];
 
