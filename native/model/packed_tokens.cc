@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -11,6 +12,11 @@ namespace gradcache {
 namespace {
 // Number of int64 words for sequences + 1 int32 offsets.
 int64_t offsetWords(int64_t sequences) { return (sequences + 2) / 2; }
+
+// As RoBERTa numbers the positions of a sequence: see TokenRules.
+void numberRealTokens(const int64_t* id, const int64_t* end, int64_t padding, int64_t* position) {
+  for (int64_t next = padding + 1; id < end; ++id) *position++ = *id == padding ? padding : next++;
+}
 }  // namespace
 
 TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
@@ -23,14 +29,19 @@ TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, s
   require(numbers.empty() || static_cast<int64_t>(numbers.size()) == rows(), "SHAPE", numbers.size(),
           " numbers for ", rows(), " sequences");
   const int64_t limit = rules.afterPadding ? rules.positions - rules.paddingToken - 1 : rules.positions;
+  const int64_t last = std::min<int64_t>(rules.vocabulary - 1, std::numeric_limits<int32_t>::max());
+  const auto isKnown = [last = static_cast<int32_t>(last)](int32_t id) { return id >= 0 && id <= last; };
+  int32_t unknown = 0;  // whether there is any, without a branch: it vectorises
+  for (const int32_t id : ids_) unknown |= static_cast<int32_t>(!isKnown(id));
   for (int32_t row = 0; row < rows(); ++row) {
     const int32_t number = numbers.empty() ? row : numbers[row];
     require(length(row) > 0, "INPUT", "sequence ", number, " of the batch has no token");
     require(length(row) <= limit, "INPUT", "sequence ", number, " has ", length(row),
             " tokens, the encoder has positions for ", limit);
+    if (unknown == 0) continue;
     for (int32_t t = offsets_[row]; t < offsets_[row + 1]; ++t) {
-      require(ids_[t] >= 0 && ids_[t] < rules.vocabulary, "INPUT", "token id ", ids_[t], " of sequence ",
-              number, " is outside the vocabulary of ", rules.vocabulary);
+      require(isKnown(ids_[t]), "INPUT", "token id ", ids_[t], " of sequence ", number,
+              " is outside the vocabulary of ", rules.vocabulary);
     }
   }
 }
@@ -55,19 +66,26 @@ PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, 
   packed.paddingToken = rules_.paddingToken;
   packed.staged = at::empty({2 * count + offsetWords(sequences)},
                             at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
-  auto* idData = packed.staged.mutable_data_ptr<int64_t>();
-  int64_t* positionData = idData + count;
-  auto* offsetData = reinterpret_cast<int32_t*>(positionData + count);
-  std::copy(packed.offsets.begin(), packed.offsets.end(), offsetData);
+  auto* ids = packed.staged.mutable_data_ptr<int64_t>();
+  int64_t* positions = ids + count;
+  std::copy(packed.offsets.begin(), packed.offsets.end(), reinterpret_cast<int32_t*>(positions + count));
+  // No token has the number -1.
+  const auto padding =
+      std::in_range<int32_t>(rules_.paddingToken) ? static_cast<int32_t>(rules_.paddingToken) : -1;
+  int32_t anyPadding = 0;  // without a branch, as above
+  int64_t* next = ids;
   for (const int32_t row : rows) {
-    int64_t next = rules_.afterPadding ? rules_.paddingToken + 1 : 0;
-    for (int32_t t = offsets_[row]; t < offsets_[row + 1]; ++t) {
-      const int64_t id = ids_[t];
-      const bool padding = id == rules_.paddingToken;
-      packed.anyPadding |= padding;
-      *idData++ = id;
-      *positionData++ = padding && rules_.afterPadding ? rules_.paddingToken : next++;
-    }
+    const auto begin = ids_.begin() + offsets_[row], end = ids_.begin() + offsets_[row + 1];
+    next = std::copy(begin, end, next);
+    for (auto id = begin; id < end; ++id) anyPadding |= static_cast<int32_t>(*id == padding);
+  }
+  packed.anyPadding = anyPadding != 0;
+  for (int64_t k = 0; k < sequences; ++k) {
+    const int64_t begin = packed.offsets[k], end = packed.offsets[k + 1];
+    if (packed.anyPadding && rules_.afterPadding)
+      numberRealTokens(ids + begin, ids + end, rules_.paddingToken, positions + begin);
+    else
+      std::iota(positions + begin, positions + end, rules_.afterPadding ? rules_.paddingToken + 1 : 0);
   }
   return packed;
 }
