@@ -13,6 +13,7 @@
 #include "binding/segment_graph.h"
 #include "binding/system.h"
 #include "binding/tensor.h"
+#include "binding/tensor_list.h"
 #include "binding/token_batch.h"
 #include "kernels/operators/operators.h"
 
@@ -24,6 +25,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   guarded(env, [] { gradcache::kernels::registerOperators(); });
 
   TensorHandle::define(env, exports);
+  TensorListHandle::define(env, exports);
   OperatorHandle::define(env, exports);
   EncoderHandle::define(env, exports);
   TokenBatchHandle::define(env);

@@ -29,6 +29,20 @@ export interface TensorHandle {
   dispose(): void;
 }
 
+/** A list of tensors, which operators take in place of an array of handles. */
+export interface TensorListHandle {
+  readonly length: number;
+  select(places: Int32Array): TensorListHandle;
+  /** Of those that have one; `places` says which. */
+  gradients(): { places: Int32Array; gradients: TensorListHandle };
+  /** The places of those that share device, element type and key; a list for each, in the order of its first. */
+  alike(keys?: Int32Array): Int32Array[];
+  /** The 2-norm of all elements of tensors that share device and element type. */
+  norm(): Promise<number>;
+  anyNonZero(): Promise<boolean[]>;
+  dispose(): void;
+}
+
 /** One operator overload; arguments are converted by its schema. */
 export interface OperatorHandle {
   readonly schema: string;
@@ -83,6 +97,16 @@ export interface EncoderHandle {
     mode: ForwardMode,
     group: number,
   ): Promise<TensorHandle>;
+  /** The representations are put into their rows of `target`, and are the result only with a graph. */
+  forward(
+    batch: TokenBatchHandle,
+    rows: Int32Array,
+    tokens: number,
+    seed: number,
+    mode: ForwardMode,
+    group: number,
+    target: TensorHandle,
+  ): Promise<TensorHandle | undefined>;
   backward(
     batch: TokenBatchHandle,
     rows: Int32Array,
@@ -90,6 +114,16 @@ export interface EncoderHandle {
     seed: number,
     gradient: TensorHandle,
     group: number,
+  ): Promise<void>;
+  /** With the gradients of all rows of the batch; from the representations `graph` where the first pass kept them. */
+  backwardRows(
+    batch: TokenBatchHandle,
+    rows: Int32Array,
+    tokens: number,
+    seed: number,
+    gradients: TensorHandle,
+    group: number,
+    graph: TensorHandle | null,
   ): Promise<void>;
   dispose(): void;
 }
@@ -162,6 +196,7 @@ export type LossSettings = Readonly<Record<string, number | boolean | string | r
 
 /** What the addon exports. */
 export interface Native {
+  readonly TensorListHandle: new (tensors: readonly TensorHandle[]) => TensorListHandle;
   readonly OperatorHandle: new (name: string, overload: string) => OperatorHandle;
   readonly EncoderHandle: new (
     settings: EncoderSettings,
@@ -185,13 +220,13 @@ export interface Native {
   putRows(target: TensorHandle, rows: Int32Array, source: TensorHandle): void;
   takeRows(source: TensorHandle, rows: Int32Array): TensorHandle;
   /** Throws where a tensor has gaps between its elements, or one of them twice. */
-  requireDense(names: readonly string[], tensors: readonly TensorHandle[]): void;
+  requireDense(names: readonly string[], tensors: TensorListHandle): void;
   /** Throws where one of `others`, which are `what`, lies otherwise in memory than its tensor. */
   requireAlike(
     what: string,
     names: readonly string[],
-    tensors: readonly TensorHandle[],
-    others: readonly (TensorHandle | null)[],
+    tensors: TensorListHandle,
+    others: TensorListHandle,
   ): void;
   withGradMode<T>(enabled: boolean, fn: () => T): T;
   withSeed<T>(seed: number, fn: () => T): T;

@@ -3,7 +3,8 @@ import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { readGiven } from '../options/read-given.js';
 import { isParameter } from '../tensor/parameter-list.js';
-import type { Parameter, Tensor } from '../tensor/tensor.js';
+import { TensorList } from '../tensor/tensor-list.js';
+import type { Parameter } from '../tensor/tensor.js';
 
 /** A caller's parameters as a list; the iterable may work only once. @throws GradCacheError `INPUT` */
 export function parametersOf(taker: string, given: unknown): Parameter[] {
@@ -37,7 +38,12 @@ function requireParameter(taker: string, given: unknown): void {
  * @throws GradCacheError `INPUT` for a view with gaps
  */
 export function requireDense(parameters: readonly Parameter[]): void {
-  guarded(() => native().requireDense(namesOf(parameters), handlesOf(parameters)));
+  const tensors = TensorList.of(parameters.map(({ tensor }) => tensor));
+  try {
+    guarded(() => native().requireDense(namesOf(parameters), tensors.handle));
+  } finally {
+    tensors.dispose();
+  }
 }
 
 /**
@@ -45,17 +51,16 @@ export function requireDense(parameters: readonly Parameter[]): void {
  * up elements, or read beyond the memory.
  *
  * @param what the tensors' name in messages
- * @param beside one for each parameter; null: none
+ * @param beside one for each parameter
  * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` if a tensor was changed meanwhile; `INPUT` for other strides
  */
 export function requireAlike(
   what: string,
   parameters: readonly Parameter[],
-  beside: readonly (Tensor | null)[],
+  tensors: TensorList,
+  beside: TensorList,
 ): void {
-  const others = beside.map((tensor) => tensor?.handle ?? null);
-  guarded(() => native().requireAlike(what, namesOf(parameters), handlesOf(parameters), others));
+  guarded(() => native().requireAlike(what, namesOf(parameters), tensors.handle, beside.handle));
 }
 
 const namesOf = (parameters: readonly Parameter[]) => parameters.map(({ name }) => name);
-const handlesOf = (parameters: readonly Parameter[]) => parameters.map(({ tensor }) => tensor.handle);

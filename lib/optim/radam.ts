@@ -1,6 +1,7 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber } from '../options/option-values.js';
 import { call, callAsync } from '../tensor/operators.js';
+import { withPlaces, type TensorList } from '../tensor/tensor-list.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Parameter } from '../tensor/tensor.js';
 import { requireRates } from './adamw.js';
@@ -60,33 +61,23 @@ async function rectified(
   const sizes = counts.map((count) => -lr / (1 - beta1 ** count));
   const factors = counts.map((count) => rectification(count, beta2));
 
-  const of = <T>(list: readonly T[], rectifies: boolean) =>
-    list.filter((_, place) => (factors[place] !== null) === rectifies);
-  if (factors.some((factor) => factor !== null)) {
-    const denominators = await callAsync<Tensor[]>('aten::_foreach_sqrt', of(exp_avg_sq, true));
+  const places = (rectifies: boolean) =>
+    Int32Array.from(counts.keys()).filter((place) => (factors[place] !== null) === rectifies);
+  await withPlaces([parameters, exp_avg, exp_avg_sq], places(true), async (these, means, squares) => {
+    if (these.length === 0) return;
+    const denominators = await callAsync<Tensor[]>('aten::_foreach_sqrt', squares);
     await callAsync('aten::_foreach_add_.Scalar', denominators, eps);
-    const scales = of(
-      sizes.map((size, place) => size * (factors[place] ?? 0)),
-      true,
-    );
-    await callAsync(
-      'aten::_foreach_addcdiv_.ScalarList',
-      of(parameters, true),
-      of(exp_avg, true),
-      denominators,
-      scales,
-    );
+    const scales = Array.from(places(true), (place) => sizes[place]! * factors[place]!);
+    await callAsync('aten::_foreach_addcdiv_.ScalarList', these, means, denominators, scales);
     for (const tensor of denominators) tensor.dispose();
-  }
-  if (factors.some((factor) => factor === null)) {
-    const moves = await callAsync<Tensor[]>(
-      'aten::_foreach_mul.ScalarList',
-      of(exp_avg, false),
-      of(sizes, false),
-    );
-    await callAsync('aten::_foreach_add_.List', of(parameters, false), moves);
+  });
+  await withPlaces([parameters, exp_avg], places(false), async (these, means) => {
+    if (these.length === 0) return;
+    const scales = Array.from(places(false), (place) => sizes[place]!);
+    const moves = await callAsync<Tensor[]>('aten::_foreach_mul.ScalarList', means, scales);
+    await callAsync('aten::_foreach_add_.List', these, moves);
     for (const tensor of moves) tensor.dispose();
-  }
+  });
 }
 
 /**
@@ -102,7 +93,7 @@ function rectification(count: number, beta2: number): number | null {
   return Math.sqrt(ratio * correction);
 }
 
-async function numbersOf(scalars: readonly Tensor[]): Promise<number[]> {
+async function numbersOf(scalars: TensorList): Promise<number[]> {
   const together = call('aten::stack', scalars);
   try {
     return Array.from(await together.values(), Number);

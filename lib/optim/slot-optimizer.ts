@@ -5,11 +5,11 @@ import { refused, requireNumber } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 import { call, callAsync } from '../tensor/operators.js';
-import { ParameterSet } from '../tensor/parameter-set.js';
+import { ParameterSet, type WithGradients } from '../tensor/parameter-set.js';
 import { untracked } from '../tensor/scope.js';
+import { forAlike, TensorList, withPlaces } from '../tensor/tensor-list.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import { clipGradients, groupAlike } from './clip.js';
-import { groupBy } from './group-by.js';
+import { clipGradients } from './clip.js';
 import type { Optimizer } from './optimizer.js';
 import { requireAlike } from './parameters.js';
 import { slotsOf, type ParameterGroup, type Slot } from './slots.js';
@@ -32,10 +32,10 @@ export type StateTensors<Name extends string> = Readonly<Record<Name, 'like' | '
 
 /** Parameters that share device, element type and settings, and what their update needs. All lists have one length. */
 export interface Update<Name extends string> {
-  readonly parameters: readonly Tensor[];
-  readonly gradients: readonly Tensor[];
+  readonly parameters: TensorList;
+  readonly gradients: TensorList;
   /** Updated in place. */
-  readonly state: Readonly<Record<Name, readonly Tensor[]>>;
+  readonly state: Readonly<Record<Name, TensorList>>;
   readonly lr: number;
   readonly weightDecay: number;
 }
@@ -61,6 +61,11 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   readonly #parts: OptimizerParts<Name>;
   readonly #maxGradNorm: number;
   readonly #slots: ParameterSet<Slot<Name>>;
+  /** What the last update was of, and its state. */
+  #lists: {
+    readonly slots: readonly Slot<Name>[];
+    readonly state: Readonly<Record<Name, TensorList>>;
+  } | null = null;
   /** How much is at work on the state. */
   #working = 0;
   #disposed = false;
@@ -92,59 +97,80 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   async step(): Promise<{ gradNorm: number }> {
     const { lr } = this; // a schedule may set the next one before this update is made
     requireNumber(`lr of ${this.#parts.name}`, lr, { from: 0 });
-    return this.#atWork(() => this.#slots.whileUpdating(() => this.#step(lr)));
+    return this.#atWork(() =>
+      this.#slots.whileUpdating(() => this.#slots.withGradients((found) => this.#step(lr, found))),
+    );
   }
 
-  async #step(lr: number): Promise<{ gradNorm: number }> {
-    const found = this.#slots.gradients();
-    if (found.length === 0) {
+  async #step(lr: number, found: WithGradients<Slot<Name>>): Promise<{ gradNorm: number }> {
+    const { parameters: slots, tensors, gradients } = found;
+    if (slots.length === 0) {
       throw new GradCacheError(
         'INPUT',
         'No parameter has a gradient: call gradcache.step(…) before optimizer.step().',
       );
     }
-    try {
-      const slots = found.map(({ parameter }) => parameter);
-      const gradients = found.map(({ gradient }) => gradient);
-      requireAlike('gradient', slots, gradients);
-      for (const name of this.#names()) {
-        if (this.#parts.state[name] === 'count') continue;
-        const beside = slots.map(({ state }) => state?.[name] ?? null);
-        requireAlike('state', slots, beside);
-      }
-      const gradNorm = await clipGradients(found, this.#maxGradNorm);
-      for (const alike of groupBy(found, ({ parameter: { tensor, lrScale, weightDecay } }) =>
-        [tensor.device, tensor.dtype, lrScale, weightDecay].join(' '),
-      )) {
-        await this.#parts.update(this.#updateOf(alike, lr));
-      }
-      await clear(gradients);
-      return { gradNorm };
-    } finally {
-      for (const { gradient } of found) gradient.dispose();
+    requireAlike('gradient', slots, tensors, gradients);
+    this.#requireStateAlike(slots, tensors);
+    const gradNorm = await clipGradients(found, this.#maxGradNorm);
+    for (const slot of slots) slot.state ??= this.#freshState(slot.tensor);
+    const state = this.#listed(slots);
+    const names = this.#names();
+    const settings = Int32Array.from(slots, (slot) => slot.settings);
+    for (const places of tensors.alike(settings)) {
+      const { lrScale, weightDecay } = slots[places[0]!]!;
+      const states = names.map((name) => state[name]);
+      await withPlaces([tensors, gradients, ...states], places, (parameters, theirs, ...parts) =>
+        this.#parts.update({
+          parameters,
+          gradients: theirs,
+          state: this.#byName((name) => parts[names.indexOf(name)]!),
+          lr: lr * lrScale,
+          weightDecay,
+        }),
+      );
     }
+    await clear(gradients);
+    return { gradNorm };
   }
 
-  #updateOf(alike: readonly { parameter: Slot<Name>; gradient: Tensor }[], lr: number): Update<Name> {
-    const slots = alike.map(({ parameter }) => parameter);
-    const [{ lrScale, weightDecay }] = slots as [Slot<Name>];
-    const states = slots.map((slot) => (slot.state ??= this.#freshState(slot.tensor)));
-    return {
-      parameters: slots.map(({ tensor }) => tensor),
-      gradients: alike.map(({ gradient }) => gradient),
-      state: this.#byName((name) => states.map((state) => state[name])),
-      lr: lr * lrScale,
-      weightDecay,
-    };
+  /** The states of these slots as lists, which are kept for as long as the same slots are updated. */
+  #listed(slots: readonly Slot<Name>[]): Readonly<Record<Name, TensorList>> {
+    const same =
+      this.#lists?.slots.length === slots.length && slots.every((slot, k) => slot === this.#lists!.slots[k]);
+    if (!same) {
+      this.#dropLists();
+      this.#lists = {
+        slots,
+        state: this.#byName((name) => TensorList.of(slots.map(({ state }) => state![name]))),
+      };
+    }
+    return this.#lists!.state;
+  }
+
+  #dropLists(): void {
+    for (const list of Object.values<TensorList>(this.#lists?.state ?? {})) list.dispose();
+    this.#lists = null;
+  }
+
+  /** State that was made for parameters whose memory layout has changed since cannot be used. */
+  #requireStateAlike(slots: readonly Slot<Name>[], tensors: TensorList): void {
+    const places = Int32Array.from(slots.keys()).filter((place) => slots[place]!.state !== null);
+    if (places.length === 0) return;
+    const updated = Array.from(places, (place) => slots[place]!);
+    const beside = this.#listed(updated);
+    const these = tensors.select(places);
+    try {
+      for (const name of this.#names())
+        if (this.#parts.state[name] === 'like') requireAlike('state', updated, these, beside[name]);
+    } finally {
+      these.dispose();
+    }
   }
 
   /** Sets every gradient to zero in place, as `step` does after the update. Use it to skip an update. */
   async zeroGrad(): Promise<void> {
-    await this.#slots.whileUpdating(async () => {
-      const gradients = this.#slots.gradients().map(({ gradient }) => gradient);
-      await clear(gradients);
-      for (const gradient of gradients) gradient.dispose();
-    });
+    await this.#slots.whileUpdating(() => this.#slots.withGradients(({ gradients }) => clear(gradients)));
   }
 
   /**
@@ -205,6 +231,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
           return tensor;
         });
       });
+      this.#dropLists();
       for (const [index, slot] of this.#slots.list.entries()) {
         disposeState(slot);
         slot.state = states[index] ?? null;
@@ -245,7 +272,9 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   /** Frees the state, when what is at work on it has ended; the parameters stay. */
   dispose(): void {
     this.#disposed = true;
-    if (this.#working === 0) this.#slots.list.forEach(disposeState);
+    if (this.#working > 0) return;
+    this.#dropLists();
+    this.#slots.list.forEach(disposeState);
   }
 
   [Symbol.dispose](): void {
@@ -308,6 +337,6 @@ function fromStoredLike(stored: StoredTensor, parameter: Tensor): Tensor {
   }
 }
 
-async function clear(gradients: readonly Tensor[]): Promise<void> {
-  for (const alike of groupAlike(gradients)) await callAsync('aten::_foreach_zero_', alike);
+async function clear(gradients: TensorList): Promise<void> {
+  await forAlike(gradients, (alike) => callAsync('aten::_foreach_zero_', alike));
 }

@@ -19,6 +19,8 @@ export interface Slot<Name extends string> extends Parameter {
   readonly key: string;
   readonly lrScale: number;
   readonly weightDecay: number;
+  /** The same number for slots with the same two settings. */
+  readonly settings: number;
   /** Made at the first update of this parameter, on its device. */
   state: Readonly<Record<Name, Tensor>> | null;
 }
@@ -58,7 +60,19 @@ export function slotsOf<Name extends string>(
       const count = (names.get(name) ?? 0) + 1;
       names.set(name, count);
       const key = count === 1 ? name : `${name}#${count}`;
-      slots.push({ name, tensor, decay, key, lrScale, weightDecay: decay ? groupDecay : 0, state: null });
+      const own = { lrScale, weightDecay: decay ? groupDecay : 0 };
+      const alike = slots.find(
+        (slot) => slot.lrScale === own.lrScale && slot.weightDecay === own.weightDecay,
+      );
+      slots.push({
+        name,
+        tensor,
+        decay,
+        key,
+        ...own,
+        settings: alike?.settings ?? slots.length,
+        state: null,
+      });
     }
   }
   if (slots.length === 0) throw new GradCacheError('INPUT', `${taker} was given no parameters.`);

@@ -1,7 +1,8 @@
 import { leavesOf, noGrad } from './autograd.js';
 import { EncoderParameter } from './encoder-parameter.js';
-import { call, callAsync } from './operators.js';
+import { call } from './operators.js';
 import { untracked } from './scope.js';
+import { TensorList } from './tensor-list.js';
 import type { Tensor } from './tensor.js';
 
 /**
@@ -41,10 +42,10 @@ export class GradientSnapshot {
 
   /** Parameters of one encoder are saved together, as the one buffer that they share. */
   async #add(leaves: readonly Tensor[]): Promise<void> {
-    const buffers = new Set<Tensor>();
+    const gradients = new Set<Tensor>();
     for (const leaf of leaves) {
       if (leaf instanceof EncoderParameter) {
-        buffers.add(leaf.buffer);
+        gradients.add(leaf.buffer);
         continue;
       }
       const gradient = untracked(() => leaf.grad);
@@ -53,14 +54,23 @@ export class GradientSnapshot {
         continue;
       }
       this.#own.push(gradient);
-      await this.#save(gradient);
+      gradients.add(gradient);
     }
-    for (const buffer of buffers) await this.#save(buffer);
+    await this.#save([...gradients]);
   }
 
-  async #save(gradient: Tensor): Promise<void> {
-    const zero = await isZero(gradient);
-    this.#saved.push({ gradient, copy: zero ? null : untracked(() => noGrad(() => gradient.clone())) });
+  async #save(gradients: readonly Tensor[]): Promise<void> {
+    if (gradients.length === 0) return;
+    const list = TensorList.of(gradients);
+    try {
+      const filled = await list.anyNonZero();
+      for (const [k, gradient] of gradients.entries()) {
+        const copy = filled[k] === true ? untracked(() => noGrad(() => gradient.clone())) : null;
+        this.#saved.push({ gradient, copy });
+      }
+    } finally {
+      list.dispose();
+    }
   }
 
   restore(): void {
@@ -77,14 +87,5 @@ export class GradientSnapshot {
   dispose(): void {
     for (const { copy } of this.#saved) copy?.dispose();
     for (const tensor of this.#own) tensor.dispose();
-  }
-}
-
-async function isZero(tensor: Tensor): Promise<boolean> {
-  const any = await callAsync('aten::any', tensor);
-  try {
-    return (await any.values())[0] === 0;
-  } finally {
-    any.dispose();
   }
 }

@@ -2,10 +2,18 @@
  * Operators by name, on native handles: what Tensor's methods and call() are made of.
  */
 import { GradCacheError } from '../errors.js';
-import { guarded, guardedAsync, native, type OperatorHandle, type TensorHandle } from '../addon/native.js';
+import {
+  guarded,
+  guardedAsync,
+  native,
+  type OperatorHandle,
+  type TensorHandle,
+  type TensorListHandle,
+} from '../addon/native.js';
 import { show } from '../options/option-values.js';
 import { readGiven, readList } from '../options/read-given.js';
 import { isPlainObject } from '../options/realms.js';
+import { TensorList } from './tensor-list.js';
 import { refuseUnchecked } from './unchecked-operators.js';
 
 const handles = new Map<string, OperatorHandle>();
@@ -38,9 +46,10 @@ function unwrap(value: unknown, depth = 0): unknown {
   return readList('a list of arguments', value, MOST_ELEMENTS).map((element) => unwrap(element, depth + 1));
 }
 
-/** The native handle in a Tensor. Tensor is not known here: its methods call operators. */
-function handleIn(value: unknown): TensorHandle | undefined {
+/** The native handle in a Tensor or a list of them. Tensor is not known here: its methods call operators. */
+function handleIn(value: unknown): TensorHandle | TensorListHandle | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
+  if (value instanceof TensorList) return value.handle;
   const { handle } = value as { handle?: unknown };
   return native().isTensor(handle) ? handle : undefined;
 }

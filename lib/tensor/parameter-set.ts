@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
-import { untracked } from './scope.js';
+import { TensorList } from './tensor-list.js';
 import type { Parameter, Tensor } from './tensor.js';
 
 /** Who uses a tensor now. */
@@ -11,6 +11,13 @@ interface Work {
   readers: number;
   /** Whether an optimizer changes it. */
   updated: boolean;
+}
+
+/** Parameters that have a gradient: their tensors, and their gradients. */
+export interface WithGradients<P extends Parameter = Parameter> {
+  readonly parameters: readonly P[];
+  readonly tensors: TensorList;
+  readonly gradients: TensorList;
 }
 
 /** Kept by tensor, because sets that share one must see each other's work. */
@@ -39,12 +46,16 @@ export class ParameterSet<P extends Parameter = Parameter> {
     this.list = [...once.values()];
   }
 
-  /** The gradients of those parameters that have one, under handles that the caller disposes. */
-  gradients(): { readonly parameter: P; readonly gradient: Tensor }[] {
-    return this.list.flatMap((parameter) => {
-      const gradient = untracked(() => parameter.tensor.grad);
-      return gradient === null ? [] : [{ parameter, gradient }];
-    });
+  /** Runs `use` with those parameters that have a gradient. The lists are disposed at its end. */
+  async withGradients<T>(use: (found: WithGradients<P>) => Promise<T>): Promise<T> {
+    const all = TensorList.of(this.list.map(({ tensor }) => tensor));
+    const { places, gradients } = all.gradients();
+    const tensors = all.select(places);
+    try {
+      return await use({ parameters: Array.from(places, (place) => this.list[place]!), tensors, gradients });
+    } finally {
+      for (const list of [all, tensors, gradients]) list.dispose();
+    }
   }
 
   /** The gradients as they are now; the caller disposes it. */

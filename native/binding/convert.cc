@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "binding/tensor.h"
+#include "binding/tensor_list.h"
 #include "core/error.h"
 
 namespace gradcache::binding {
@@ -127,6 +128,8 @@ c10::IValue convert(const Napi::Value& value, const c10::Type& type, const c10::
 
 c10::IValue list(const Napi::Value& value, const c10::Type& type, const c10::Argument& argument) {
   c10::TypePtr element = type.castRaw<c10::ListType>()->getElementType();
+  if (element->kind() == Kind::TensorType && TensorListHandle::is(value))
+    return c10::List<at::Tensor>(TensorListHandle::get(value, argument.name().c_str()));
   // Unboxing takes plain integers for symbolic ones, but not an untyped list of them.
   c10::impl::GenericList result(element->kind() == Kind::SymIntType ? c10::TypePtr(c10::IntType::get())
                                                                     : element);

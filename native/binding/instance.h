@@ -36,6 +36,7 @@ class Instance {
 
   Napi::FunctionReference tensorConstructor;
   Napi::FunctionReference operatorConstructor;
+  Napi::FunctionReference tensorListConstructor;
   Napi::FunctionReference tokenBatchConstructor;
   Napi::FunctionReference segmentGraphConstructor;
   GradientsAtWork gradientsAtWork;

@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <string>
+#include <vector>
 
 #include "binding/errors.h"
 #include "binding/tensor.h"
+#include "binding/tensor_list.h"
 #include "core/error.h"
 
 namespace gradcache::binding {
@@ -15,19 +17,17 @@ namespace {
 // Names are read only when a tensor is refused.
 class Names {
  public:
-  explicit Names(const Napi::Value& list) : list_(arrayFrom(list, "the names")) {}
-  std::string operator[](uint32_t index) const { return list_.Get(index).ToString(); }
-
-  static Napi::Array arrayFrom(const Napi::Value& value, const char* what) {
-    require(value.IsArray(), "INPUT", what, " must be a list");
-    return value.As<Napi::Array>();
+  explicit Names(const Napi::Value& list) {
+    require(list.IsArray(), "INPUT", "the names must be a list");
+    list_ = list.As<Napi::Array>();
   }
+  std::string operator[](size_t index) const { return list_.Get(static_cast<uint32_t>(index)).ToString(); }
 
  private:
   Napi::Array list_;
 };
 
-void requireDense(const at::Tensor& tensor, const Names& names, uint32_t index) {
+void requireDense(const at::Tensor& tensor, const Names& names, size_t index) {
   if (tensor.layout() != at::kStrided)
     fail("INPUT", "Parameter ", names[index], " is ", tensor.layout(), "; only dense tensors are updated.");
   // The fused kernels update numel() consecutive elements, whatever the strides.
@@ -45,7 +45,7 @@ bool sameStrides(const at::Tensor& one, const at::Tensor& other) {
 }
 
 void requireAlike(const std::string& what, const at::Tensor& other, const at::Tensor& tensor,
-                  const Names& names, uint32_t index) {
+                  const Names& names, size_t index) {
   const auto refuse = [&](const char* code, const auto&... parts) {
     fail(code, "The ", what, " of ", names[index], parts...);
   };
@@ -70,9 +70,8 @@ void requireAlike(const std::string& what, const at::Tensor& other, const at::Te
 Napi::Value requireDense(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Names names(info[0]);
-    const Napi::Array tensors = Names::arrayFrom(info[1], "the tensors");
-    for (uint32_t k = 0; k < tensors.Length(); ++k)
-      requireDense(TensorHandle::get(tensors.Get(k), "a parameter"), names, k);
+    const std::vector<at::Tensor>& tensors = TensorListHandle::get(info[1], "the tensors");
+    for (size_t k = 0; k < tensors.size(); ++k) requireDense(tensors[k], names, k);
     return info.Env().Undefined();
   });
 }
@@ -82,15 +81,13 @@ Napi::Value requireAlike(const Napi::CallbackInfo& info) {
     require(info[0].IsString(), "INPUT", "what lies beside the tensors must have a name");
     const std::string what = info[0].As<Napi::String>();
     const Names names(info[1]);
-    const Napi::Array tensors = Names::arrayFrom(info[2], "the tensors");
-    const Napi::Array others = Names::arrayFrom(info[3], "the tensors beside them");
-    require(others.Length() == tensors.Length(), "INPUT", tensors.Length(), " tensors and ", others.Length(),
+    const std::vector<at::Tensor>& tensors = TensorListHandle::get(info[2], "the tensors");
+    const std::vector<at::Tensor>& others = TensorListHandle::get(info[3], what.c_str());
+    require(others.size() == tensors.size(), "INPUT", tensors.size(), " tensors and ", others.size(),
             " beside them");
-    for (uint32_t k = 0; k < tensors.Length(); ++k) {
-      const at::Tensor& tensor = TensorHandle::get(tensors.Get(k), "a parameter");
-      requireDense(tensor, names, k);
-      const Napi::Value other = others.Get(k);
-      if (!other.IsNull()) requireAlike(what, TensorHandle::get(other, what.c_str()), tensor, names, k);
+    for (size_t k = 0; k < tensors.size(); ++k) {
+      requireDense(tensors[k], names, k);
+      requireAlike(what, others[k], tensors[k], names, k);
     }
     return info.Env().Undefined();
   });

@@ -5,9 +5,9 @@
 
 namespace gradcache::binding {
 
-// requireDense(names, tensors): throws INPUT with the tensor's name if its elements have gaps or overlap.
+// requireDense(names, list): throws INPUT with the tensor's name if its elements have gaps or overlap.
 Napi::Value requireDense(const Napi::CallbackInfo& info);
-// requireAlike(what, names, tensors, others): requireDense, and each of `others` (null: none) has its
+// requireAlike(what, names, list, others): requireDense, and each tensor of the list `others` has its
 // tensor's layout. Throws SHAPE, DTYPE, DEVICE or INPUT with `what` and the tensor's name.
 Napi::Value requireAlike(const Napi::CallbackInfo& info);
 

@@ -61,8 +61,8 @@ void WrittenTensors::add(const at::Tensor& tensor, bool count) {
   if (count && !tensor.is_inference()) before.version = tensor._version();
   before.strided = tensor.layout() == at::kStrided && tensor.has_storage();
   if (before.strided) {
-    before.sizes = tensor.sizes().vec();
-    before.strides = tensor.strides().vec();
+    before.sizes = c10::DimVector(tensor.sizes());
+    before.strides = c10::DimVector(tensor.strides());
     before.offset = tensor.storage_offset();
   }
   before_.push_back(std::move(before));
@@ -127,10 +127,11 @@ void WrittenTensors::refuseExchange() const {
 void WrittenTensors::putBackShapes() const {
   for (const auto& [tensor, version, strided, sizes, strides, offset] : before_) {
     if (!strided) continue;
-    if (tensor.sizes() == sizes && tensor.strides() == strides && tensor.storage_offset() == offset) continue;
-    const size_t needed = at::detail::computeStorageNbytes(sizes, strides, tensor.itemsize(), offset);
+    const c10::IntArrayRef extents(sizes), steps(strides);
+    if (tensor.sizes() == extents && tensor.strides() == steps && tensor.storage_offset() == offset) continue;
+    const size_t needed = at::detail::computeStorageNbytes(extents, steps, tensor.itemsize(), offset);
     if (needed <= tensor.storage().nbytes())
-      tensor.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides, offset);
+      tensor.unsafeGetTensorImpl()->set_sizes_and_strides(extents, steps, offset);
     else
       tensor.unsafeGetTensorImpl()->set_sizes_and_strides(c10::IntArrayRef{0}, c10::IntArrayRef{1}, 0);
   }

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
+#include <c10/util/DimVector.h>
 
 #include <vector>
 
@@ -37,7 +38,7 @@ class WrittenTensors {
     at::Tensor tensor;
     int64_t version = -1;  // -1: libtorch counts
     bool strided = false;
-    std::vector<int64_t> sizes, strides;
+    c10::DimVector sizes, strides;  // a fused optimizer writes hundreds of tensors: without allocations
     int64_t offset = 0;
   };
   void add(const at::Tensor& tensor, bool count);

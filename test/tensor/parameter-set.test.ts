@@ -77,7 +77,7 @@ test('a snapshot puts back gradients, zeros and the absence of a gradient, of on
   const before = set.list.map(({ tensor }) => values(tensor.grad));
   buffer.copyFrom(call('aten::zeros_like', buffer));
   none.tensor.grad = Tensor.from([5, 6]);
-  for (const { gradient } of set.gradients().slice(-3)) gradient.copyFrom(Tensor.from([7, 8]));
+  for (const { tensor } of set.list.slice(-3)) tensor.grad!.copyFrom(Tensor.from([7, 8]));
   snapshot.restore();
   snapshot.dispose();
   assert.deepEqual(
