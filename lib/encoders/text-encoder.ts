@@ -5,7 +5,6 @@ import { refused, requireOneOf, requireSignal, show } from '../options/option-va
 import { guarded, native, type DType, type EncoderHandle, type Initial } from '../addon/native.js';
 import { call } from '../tensor/operators.js';
 import { fillRandomly } from '../tensor/random-weights.js';
-import { putRows } from '../tensor/rows.js';
 import { untracked } from '../tensor/scope.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import { EncoderParameter } from '../tensor/encoder-parameter.js';
@@ -22,6 +21,7 @@ import type {
   ForwardOptions,
   PackedBatch,
   ReplayTicket,
+  RowPasses,
 } from '../step/encoder.js';
 import { mostTokens, requireLength } from '../model-folder/length-limit.js';
 import { inFolder } from '../model-folder/in-folder.js';
@@ -57,6 +57,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly tokenizer: Tokenizer;
   readonly queues = true;
   readonly automaticChunk: { readonly tokens: number };
+  readonly rowPasses: RowPasses<TokenBatch>;
 
   readonly #handle: EncoderHandle;
   readonly #passes: TokenPasses;
@@ -120,7 +121,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#parameters = new ParameterSet(all.map(({ parameter }) => parameter));
     this.#initial = new Map(all.map(({ parameter, initial }) => [parameter.name, initial]));
     this.#trained = all.filter(({ trainable }) => trainable).map(({ parameter }) => parameter);
-    this.#passes = new TokenPasses(this.#handle, { frozen: this.#trained.length === 0 });
+    const passes = new TokenPasses(this.#handle, { frozen: this.#trained.length === 0 });
+    this.#passes = passes;
+    this.rowPasses = {
+      empty: (rows) => this.#empty(rows, this.trainedDimension),
+      forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
+      backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
+    };
     orDispose(this, () => requireFrozen(frozen, this.#parameters.list));
     this.device = this.#gradients.device;
     this.precision = precision;
@@ -280,7 +287,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const batch = await this.tokenize(texts, { prompt });
     const lengths = texts.length === 0 ? new Int32Array() : this.lengths(batch);
     const plan = planChunks(lengths, { tokens: tokensPerChunk });
-    const result = this.#empty(texts.length);
+    const result = this.#empty(texts.length, this.dimension);
     if (plan.length === 0) return result;
     try {
       await this.#encodeInto(result, batch, plan, options.signal);
@@ -302,22 +309,17 @@ export class TextEncoder implements Encoder<TokenBatch> {
       await inOrder({
         count: plan.length,
         signal,
-        launch: (index, group) => this.#passes.infer({ batch, packed, ...plan[index]! }, group),
-        done: (index, part) => {
-          const cut = call('aten::slice.Tensor', part, 1, 0, this.dimension);
-          putRows(result, plan[index]!.rows, cut);
-          cut.dispose();
-          part.dispose();
-        },
+        launch: (index, group) => this.#passes.infer({ batch, packed, ...plan[index]! }, group, result),
+        done: () => undefined,
       });
     } finally {
       packed.dispose();
     }
   }
 
-  #empty(rows: number): Tensor {
+  #empty(rows: number, dimension: number): Tensor {
     const dtype: DType = this.precision === 'float64' ? 'float64' : 'float32';
-    return call('aten::empty.memory_format', [rows, this.dimension], { dtype, device: this.device });
+    return call('aten::empty.memory_format', [rows, dimension], { dtype, device: this.device });
   }
 
   lengths(batch: TokenBatch): Int32Array {

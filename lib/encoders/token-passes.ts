@@ -1,7 +1,14 @@
 import { guarded, guardedAsync, type EncoderHandle, type TokenBatchHandle } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
 import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
-import type { Chunk, EncodedChunk, ForwardOptions, PackedBatch, ReplayTicket } from '../step/encoder.js';
+import type {
+  Chunk,
+  EncodedChunk,
+  EncodedRows,
+  ForwardOptions,
+  PackedBatch,
+  ReplayTicket,
+} from '../step/encoder.js';
 import { backwardInGroup } from '../tensor/autograd.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
@@ -33,12 +40,51 @@ export class TokenPasses {
     return new PackedTokens(await guardedAsync(() => this.#handle.batch(batch.ids, batch.offsets)), batch);
   }
 
-  /** Without dropout or graph. */
-  async infer({ batch, packed, rows, tokens }: Chunk<TokenBatch>, group: number): Promise<Tensor> {
+  /** Without dropout or graph, into rows `chunk.rows` of `target`, which is of the whole batch. */
+  async infer(
+    { batch, packed, rows, tokens }: Chunk<TokenBatch>,
+    group: number,
+    target: Tensor,
+  ): Promise<void> {
     const handle = PackedTokens.handleOf(packed, batch);
-    return new Tensor(
-      await guardedAsync(() => this.#handle.forward(handle, rows, tokens, 0, 'inference', group)),
+    await guardedAsync(() =>
+      this.#handle.forward(handle, rows, tokens, 0, 'inference', group, target.handle),
     );
+  }
+
+  /** See {@link RowPasses}. */
+  async forwardRows(
+    { batch, packed, rows, tokens }: Chunk<TokenBatch>,
+    { seed, retain = false, group = 0 }: ForwardOptions,
+    target: Tensor,
+  ): Promise<EncodedRows> {
+    const frozen = this.#frozen;
+    const mode = retain && !frozen ? 'with-graph' : 'without-graph';
+    const handle = PackedTokens.handleOf(packed, batch);
+    const weights = guarded(() => this.#handle.version);
+    const graph = await guardedAsync(() =>
+      this.#handle.forward(handle, rows, tokens, seed, mode, group, target.handle),
+    );
+    const ticket = this.#ticket(seed, graph === undefined ? null : new Tensor(graph), weights);
+    return { ticket, frozen };
+  }
+
+  /** See {@link RowPasses}. */
+  async backwardRows(
+    { batch, packed, rows, tokens }: Chunk<TokenBatch>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group: number,
+  ): Promise<void> {
+    const handle = PackedTokens.handleOf(packed, batch);
+    const weights = this.#weights.get(ticket);
+    this.#requireWeights(weights);
+    const { seed, graph } = ticket;
+    await guardedAsync(() =>
+      this.#handle.backwardRows(handle, rows, tokens, seed, gradients.handle, group, graph?.handle ?? null),
+    );
+    graph?.dispose();
+    this.#requireWeights(weights);
   }
 
   async forward(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
@@ -54,9 +100,14 @@ export class TokenPasses {
         this.#handle.forward(batch, rows, chunk.tokens, seed, mode, group),
       ),
     );
-    const ticket = { seed, graph: retain ? result : null };
-    this.#weights.set(ticket, weights);
+    const ticket = this.#ticket(seed, retain ? result : null, weights);
     return { representations: retain ? result.detach() : result, ticket, frozen };
+  }
+
+  #ticket(seed: number, graph: Tensor | null, weights: number): ReplayTicket {
+    const ticket = { seed, graph };
+    this.#weights.set(ticket, weights);
+    return ticket;
   }
 
   async backward(

@@ -12,6 +12,7 @@ import type {
   ForwardOptions,
   PackedBatch,
   ReplayTicket,
+  RowPasses,
 } from './encoder.js';
 
 /**
@@ -88,6 +89,14 @@ export class CheckedEncoder implements AnyEncoder {
     before?: (representations: Tensor) => Promise<void>,
   ): Promise<void> {
     await this.#encoder.backwardChunk(chunk, ticket, gradients, group, before);
+  }
+
+  get rowPasses(): RowPasses<never> | undefined {
+    const { rowPasses } = this.#encoder;
+    if (rowPasses === undefined) return undefined;
+    const { empty, forward, backward } = (rowPasses ?? {}) as Partial<RowPasses<never>>;
+    if ([empty, forward, backward].every((pass) => typeof pass === 'function')) return rowPasses;
+    throw refused(`rowPasses of ${this.#name}`, rowPasses, '{ empty, forward, backward }');
   }
 
   graphBytes(chunk: Chunk<never>): number | null {

@@ -3,7 +3,7 @@ import { drawSeed } from '../options/seeds.js';
 import { emptyCache } from '../tensor/memory.js';
 import { AutomaticChunk } from './automatic-chunk.js';
 import { planChunks, type ChunkSize, type FixedChunkSize } from './chunk-plan.js';
-import type { AnyEncoder, PackedBatch } from './encoder.js';
+import type { AnyEncoder } from './encoder.js';
 import type { GradCacheOptions } from './gradcache-options.js';
 import { aboutInput } from './inputs.js';
 import {
@@ -69,22 +69,16 @@ export class ChunkPlanner {
   /**
    * The chunks of a step, in the order of their first pass.
    *
-   * @param packed the batches as their encoders have packed them
    * @param lengths the lengths of each tower's rows
    * @param seed the seed of the step
    */
-  plan(
-    batches: readonly never[],
-    packed: readonly (PackedBatch | undefined)[],
-    lengths: readonly Int32Array[],
-    seed: number,
-  ): Job[] {
+  plan(batches: readonly never[], lengths: readonly Int32Array[], seed: number): Job[] {
     const sizes = this.sizes();
     const jobs = this.#encoders.flatMap((encoder, tower) =>
       planChunks(lengths[tower]!, sizes[tower]!).map(({ rows, tokens }) => ({
         tower,
         encoder,
-        chunk: { batch: batches[tower]!, packed: packed[tower], rows, tokens },
+        chunk: { batch: batches[tower]!, rows, tokens },
       })),
     );
     // A tower without trainable parameters most likely has no graph to keep.

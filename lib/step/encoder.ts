@@ -45,6 +45,22 @@ export interface EncodedChunk {
   readonly frozen?: boolean;
 }
 
+/** What is left of an encoded chunk whose representations are in their rows already. */
+export type EncodedRows = Pick<EncodedChunk, 'ticket' | 'frozen'>;
+
+/**
+ * The passes of an encoder that itself puts representations into their rows of one tensor for the whole batch, and takes its
+ * gradients from there: nothing of a chunk passes through JavaScript. Each row has one representation. The chunks are packed.
+ */
+export interface RowPasses<Batch> {
+  /** Room for the representations of so many rows, [rows, dimension]; the caller disposes it. */
+  empty(rows: number): Tensor;
+  /** As `forwardChunk`, into rows `chunk.rows` of `target`, which `empty` made. */
+  forward(chunk: Chunk<Batch>, options: ForwardOptions, target: Tensor): Promise<EncodedRows>;
+  /** As `backwardChunk`, from rows `chunk.rows` of the gradients of the whole batch, which are like `target`. */
+  backward(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor, group: number): Promise<void>;
+}
+
 /**
  * An encoder as the two-pass step sees it: {@link TextEncoder}, or {@link ModuleEncoder} around your own class.
  * `Batch` is one tower's input of one step.
@@ -88,6 +104,8 @@ export interface Encoder<Batch = unknown> {
     group?: number,
     before?: (representations: Tensor) => Promise<void>,
   ): Promise<void>;
+  /** If there, a step uses them in place of `forwardChunk` and `backwardChunk`, which do the same. */
+  readonly rowPasses?: RowPasses<Batch> | undefined;
   /** Bytes that keeping a chunk's graph would need; null if not known. */
   graphBytes(chunk: Chunk<Batch>): number | null;
   /** The parameters that training changes. */

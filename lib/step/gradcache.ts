@@ -12,6 +12,7 @@ import type { Parameter } from '../tensor/tensor.js';
 import { checkedEncoders, type CheckedEncoder } from './checked-encoder.js';
 import type { FixedChunkSize } from './chunk-plan.js';
 import { ChunkPlanner, type Job } from './chunk-planner.js';
+import { backwardFrom, encodeInto } from './chunk-passes.js';
 import { AHEAD, inOrder } from './chunk-queue.js';
 import { untilAccepted, type CountedAttempt } from './curation.js';
 import type { AnyEncoder, StepInputs } from './encoder.js';
@@ -23,7 +24,7 @@ import {
   type StepResult,
 } from './gradcache-options.js';
 import { inLoss } from './out-of-memory.js';
-import { whilePacked } from './packed-batches.js';
+import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
 import { StepMeter } from './step-meter.js';
 import type { Curate } from './verdict.js';
@@ -95,8 +96,9 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
           const seed = options.seed ?? drawSeed('step', this.#seed, this.#steps++);
           return whilePacked(this.#encoders, batches, (packed) =>
             this.#planner.retried(
-              () => this.#planner.plan(batches, packed, lengths, seed),
-              (jobs, retries) => this.#attempt(jobs, lengths, parameters, { ...attempt, truncated, retries }),
+              () => this.#planner.plan(batches, lengths, seed),
+              (jobs, retries) =>
+                this.#attempt(jobs, lengths, packed, parameters, { ...attempt, truncated, retries }),
             ),
           );
         }),
@@ -110,11 +112,12 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   async #attempt(
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
+    packed: Promise<PackedBatches>,
     parameters: ParameterSet,
     options: CountedAttempt,
   ): Promise<StepResult | null> {
     const meter = new StepMeter(this.#encoders[0]!.device);
-    const pass = await Pass.begin(jobs, lengths, parameters, options);
+    const pass = await Pass.begin(jobs, lengths, packed, parameters, options);
     try {
       meter.start();
       await this.#encode(pass);
@@ -137,21 +140,15 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
 
   /** Step 1: encodes every chunk, keeping only the planned graphs, and caches the representations by row. */
   async #encode(pass: Pass): Promise<void> {
-    const { jobs, cache, encoded, options } = pass;
+    const { jobs, packed, cache, encoded, options } = pass;
     const report = pass.progress('forward', jobs);
     await inOrder({
       count: jobs.length,
       signal: options.signal,
-      launch: (index, group) => {
-        const { encoder, chunk, seed, retain } = jobs[index]!;
-        return encoder.forwardChunk(chunk, { seed, retain, group });
-      },
-      done: (index, { representations, counts, ticket, frozen = false }) => {
-        const { tower, chunk } = jobs[index]!;
-        encoded.push({ ticket, frozen });
-        cache.put(tower, chunk.rows, representations, counts);
-        representations.dispose();
-        report(chunk);
+      launch: (index, group) => encodeInto(cache, jobs[index]!, packed, group),
+      done: (index, result) => {
+        encoded.push(result);
+        report(jobs[index]!.chunk);
       },
     });
   }
@@ -176,22 +173,15 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
    * the result. Chunks that depend on nothing trainable are skipped.
    */
   async #backward(pass: Pass): Promise<void> {
-    const { cache, options } = pass;
-    const trained = pass.trained().reverse();
+    const { packed, cache, options } = pass;
+    const trained = [...pass.trained()].reverse();
     const report = pass.progress('backward', trained);
     await inOrder({
       count: trained.length,
       signal: options.signal,
       ahead: (position) => (trained[position]!.encoder.queues ? AHEAD : 0),
-      launch: async (position, group) => {
-        const { encoder, chunk, tower, ticket } = trained[position]!;
-        const gradients = cache.gradients(tower, chunk.rows);
-        try {
-          await encoder.backwardChunk(chunk, ticket, gradients, group, (root) => pass.beforeBackward(root));
-        } finally {
-          gradients.dispose();
-        }
-      },
+      launch: (position, group) =>
+        backwardFrom(cache, trained[position]!, packed, group, (root) => pass.beforeBackward(root)),
       done: (position) => {
         report(trained[position]!.chunk);
       },

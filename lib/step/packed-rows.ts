@@ -5,7 +5,7 @@ import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { putRows } from '../tensor/rows.js';
 import { untracked } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /** The most representations that 32-bit offsets can address. */
 const MOST = 2 ** 31 - 1;
@@ -21,7 +21,9 @@ export class PackedRows {
   readonly rows: number;
   /** [rows, dimension], or [offsets[rows], dimension]. */
   #values: Tensor | null = null;
-  readonly #filled = new Set<number>();
+  /** 1 for each row that has its representations. */
+  readonly #has: Uint8Array;
+  #filled = 0;
   /** How many representations each row has; null: one each. */
   #counts: Int32Array | null = null;
   #offsets: Int32Array | null = null;
@@ -29,16 +31,17 @@ export class PackedRows {
 
   constructor(rows: number) {
     this.rows = rows;
+    this.#has = new Uint8Array(rows);
   }
 
   /** How many rows have their representations. */
   get filled(): number {
-    return this.#filled.size;
+    return this.#filled;
   }
 
   /** All representations; null until the last `put`. */
   get values(): Tensor | null {
-    return this.#filled.size === this.rows ? this.#values : null;
+    return this.#filled === this.rows ? this.#values : null;
   }
 
   /** [rows + 1], known after the last `put`; null if each row has one representation. */
@@ -48,14 +51,30 @@ export class PackedRows {
 
   /** @throws GradCacheError `INPUT`, `SHAPE` */
   put(rows: Int32Array, representations: Tensor, counts?: Int32Array): void {
-    if (this.#filled.size === 0) this.#counts = this.#offsets = null;
-    else if ((counts === undefined) !== (this.#counts === null))
-      throw new GradCacheError(
-        'INPUT',
-        'some chunks of a tower say how many representations each row has, others do not: all must, or none',
-      );
+    this.#begin(counts !== undefined);
     if (counts === undefined) this.#putOnes(rows, representations);
     else this.#putSeveral(rows, representations, counts);
+  }
+
+  /** The tensor of all representations, for an encoder that puts one for each row there itself; see {@link fill}. */
+  target(empty: (rows: number) => Tensor): Tensor {
+    this.#begin(false);
+    if (this.#values === null) {
+      const values: unknown = untracked(() => empty(this.rows));
+      if (!(values instanceof Tensor))
+        throw refused('what empty() of rowPasses returned', values, 'a Tensor');
+      requireMatrix(values, this.rows, this.rows);
+      this.#values = values;
+    }
+    return this.#values;
+  }
+
+  /** Notes that these rows have their representations. */
+  fill(rows: Int32Array): void {
+    for (const row of rows) {
+      this.#filled += 1 - this.#has[row]!;
+      this.#has[row] = 1;
+    }
   }
 
   /** Numbers of the representations of these rows, in their order. */
@@ -75,7 +94,18 @@ export class PackedRows {
     this.#waiting = [];
     this.#values?.dispose();
     this.#values = null;
-    this.#filled.clear();
+    this.#has.fill(0);
+    this.#filled = 0;
+  }
+
+  /** @param several whether the rows of a chunk say how many representations they have */
+  #begin(several: boolean): void {
+    if (this.#filled === 0) this.#counts = this.#offsets = null;
+    else if (several !== (this.#counts !== null))
+      throw new GradCacheError(
+        'INPUT',
+        'some chunks of a tower say how many representations each row has, others do not: all must, or none',
+      );
   }
 
   #putOnes(rows: Int32Array, representations: Tensor): void {
@@ -83,7 +113,7 @@ export class PackedRows {
     requireAlike(representations, this.#values);
     this.#values ??= emptyLike(representations, this.rows, dimension);
     putRows(this.#values, rows, representations);
-    for (const row of rows) this.#filled.add(row);
+    this.fill(rows);
   }
 
   #putSeveral(rows: Int32Array, representations: Tensor, counts: Int32Array): void {
@@ -91,17 +121,15 @@ export class PackedRows {
     requireMatrix(representations, rows.length, totalOf(counts));
     requireAlike(representations, this.#waiting[0]?.representations ?? null);
     const given = new Set(rows);
-    const twice = rows.find((row) => this.#filled.has(row) || !given.delete(row));
+    const twice = rows.find((row) => this.#has[row] === 1 || !given.delete(row));
     if (twice !== undefined)
       throw new GradCacheError('INPUT', `row ${twice} has its representations already`);
     this.#counts ??= new Int32Array(this.rows);
     const copy = untracked(() => noGrad(() => representations.clone()));
     this.#waiting.push({ rows: rows.slice(), representations: copy });
-    for (const [k, row] of rows.entries()) {
-      this.#counts[row] = counts[k]!;
-      this.#filled.add(row);
-    }
-    if (this.#filled.size === this.rows) this.#pack(this.#counts);
+    for (const [k, row] of rows.entries()) this.#counts[row] = counts[k]!;
+    this.fill(rows);
+    if (this.#filled === this.rows) this.#pack(this.#counts);
   }
 
   #pack(counts: Int32Array): void {

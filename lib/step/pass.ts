@@ -4,33 +4,38 @@ import type { ParameterSet } from '../tensor/parameter-set.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Job } from './chunk-planner.js';
 import { judge, LossOfRows, type CountedAttempt } from './curation.js';
-import type { Chunk, EncodedChunk } from './encoder.js';
+import type { Chunk, EncodedRows } from './encoder.js';
 import type { StepResult } from './gradcache-options.js';
 import { besideChunks } from './out-of-memory.js';
+import type { PackedBatches } from './packed-batches.js';
 import type { Curate } from './verdict.js';
 import { RepresentationCache } from './representation-cache.js';
 
 /** The state that the two passes of a step share. It also undoes a step that fails. */
 export class Pass {
   readonly jobs: readonly Job[];
+  readonly packed: PackedBatches;
   options: CountedAttempt;
   readonly cache: RepresentationCache;
   /** For each chunk that the first pass has encoded, its result without the representations. */
-  readonly encoded: Omit<EncodedChunk, 'representations' | 'counts'>[] = [];
+  readonly encoded: EncodedRows[] = [];
   /** The rows of each tower that the loss sees, where they are not all. */
   #kept: readonly Int32Array[] | null = null;
   readonly #counts: Pick<StepResult, 'pairs' | 'sequences' | 'tokens' | 'chunks' | 'retained'>;
+  #trained: readonly (Job & EncodedRows)[] | undefined;
   /** The gradients before the step. */
   readonly #before: GradientSnapshot;
 
   private constructor(
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
+    packed: PackedBatches,
     options: CountedAttempt,
     before: GradientSnapshot,
   ) {
     const rows = lengths.map(({ length }) => length);
     this.jobs = jobs;
+    this.packed = packed;
     this.options = options;
     this.cache = new RepresentationCache(rows);
     this.#counts = {
@@ -43,14 +48,24 @@ export class Pass {
     this.#before = before;
   }
 
-  /** @param lengths the lengths of each tower's rows */
+  /**
+   * @param lengths the lengths of each tower's rows
+   * @param packed the batches, which are packed meanwhile
+   */
   static async begin(
     jobs: readonly Job[],
     lengths: readonly Int32Array[],
+    packed: Promise<PackedBatches>,
     parameters: ParameterSet,
     options: CountedAttempt,
   ): Promise<Pass> {
-    return new Pass(jobs, lengths, options, await parameters.snapshot().catch(besideChunks));
+    const before = await parameters.snapshot().catch(besideChunks);
+    try {
+      return new Pass(jobs, lengths, await packed.catch(besideChunks), options, before);
+    } catch (error) {
+      before.dispose();
+      throw error;
+    }
   }
 
   /** The counts of the step's result. */
@@ -77,12 +92,12 @@ export class Pass {
   }
 
   /** The chunks that depend on something trainable and hold a row that the loss sees, once all are encoded. */
-  trained(): (Job & Pass['encoded'][number])[] {
+  trained(): readonly (Job & EncodedRows)[] {
     const kept = this.#kept?.map((rows) => new Set(rows));
-    return this.jobs
+    return (this.#trained ??= this.jobs
       .map((job, index) => ({ ...job, ...this.encoded[index]! }))
       .filter(({ frozen }) => frozen !== true)
-      .filter(({ tower, chunk }) => kept === undefined || chunk.rows.some((row) => kept[tower]!.has(row)));
+      .filter(({ tower, chunk }) => kept === undefined || chunk.rows.some((row) => kept[tower]!.has(row))));
   }
 
   /** Await this before a backward from `root` that may reach tensors outside every `parameters()`. */

@@ -8,7 +8,7 @@ import {
   type LossGradients,
   type LossOptions,
 } from '../losses/loss.js';
-import { refused, requireCount, requireNumber } from '../options/option-values.js';
+import { refused, requireCount, requireFunction, requireNumber } from '../options/option-values.js';
 import { takeRows } from '../tensor/rows.js';
 import { Tensor } from '../tensor/tensor.js';
 import { PackedRows } from './packed-rows.js';
@@ -49,6 +49,25 @@ export class RepresentationCache {
     requireRows(rows, packed.rows);
     if (!(representations instanceof Tensor)) throw refused('representations', representations, 'a Tensor');
     packed.put(rows, representations, counts);
+  }
+
+  /**
+   * The tensor for the representations of a tower, [rows, dimension], where each row has one and its encoder puts them there
+   * itself. {@link RepresentationCache.fill} says which it has put. The tensor belongs to the cache.
+   *
+   * @param empty makes it at the first call
+   */
+  target(tower: number, empty: (rows: number) => Tensor): Tensor {
+    const { packed } = this.#tower(tower);
+    requireFunction('empty', empty);
+    return packed.target(empty);
+  }
+
+  /** Notes that the encoder of a tower has put the representations of these rows. */
+  fill(tower: number, rows: Int32Array): void {
+    const { packed } = this.#tower(tower);
+    requireRows(rows, packed.rows);
+    packed.fill(rows);
   }
 
   /**
@@ -120,11 +139,17 @@ export class RepresentationCache {
 
   /** dL/d(representation) of some rows of a tower, in the layout of `put`: the seed of their chunk's backward. */
   gradients(tower: number, rows: Int32Array): Tensor {
-    const { gradients, packed } = this.#tower(tower);
+    const { packed } = this.#tower(tower);
     requireRows(rows, packed.rows);
+    return takeRows(this.allGradients(tower), packed.places(rows));
+  }
+
+  /** dL/d(representation) of all rows of a tower. The tensor belongs to the cache. */
+  allGradients(tower: number): Tensor {
+    const { gradients } = this.#tower(tower);
     if (gradients === null)
       throw new GradCacheError('INPUT', 'compute() has not run yet: there are no gradients');
-    return takeRows(gradients, packed.places(rows));
+    return gradients;
   }
 
   /** Frees the representations. Their gradients stay: the second pass needs nothing else. */

@@ -4,6 +4,7 @@
 
 #include "binding/arguments.h"
 #include "binding/async.h"
+#include "binding/rows.h"
 #include "binding/settings.h"
 #include "binding/tensor.h"
 #include "binding/token_batch.h"
@@ -45,6 +46,7 @@ void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&EncoderHandle::batch>("batch"),
                                                InstanceMethod<&EncoderHandle::forward>("forward"),
                                                InstanceMethod<&EncoderHandle::backward>("backward"),
+                                               InstanceMethod<&EncoderHandle::backwardRows>("backwardRows"),
                                                InstanceMethod<&EncoderHandle::dispose>("dispose"),
                                            }));
 }
@@ -116,33 +118,77 @@ EncoderHandle::Chunk EncoderHandle::chunkFrom(const Napi::CallbackInfo& info) {
           static_cast<uint64_t>(info[3].As<Napi::Number>().Int64Value())};
 }
 
+at::Tensor EncoderHandle::gradientFrom(const Napi::Value& value, int64_t rows) {
+  const at::Tensor& gradient = TensorHandle::get(value, "the gradient");
+  require(gradient.dim() == 2 && gradient.size(0) == rows && gradient.size(1) == alive().dimension(), "SHAPE",
+          "the gradient has shape ", gradient.sizes(), ", the representations have [", rows, ", ",
+          alive().dimension(), "]");
+  return gradient;
+}
+
+at::Tensor EncoderHandle::withGraph(const Encoder& encoder, const Chunk& chunk) {
+  return encoder.forward(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed,
+                         Encoder::Mode::kWithGraph);
+}
+
 Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto mode = modeFrom(info[4].ToString());
+    Chunk chunk = chunkFrom(info);
+    Devices devices(alive().parameters().flatGradients().device());
+    at::Tensor target;
+    if (!info[6].IsUndefined()) {
+      target = TensorHandle::get(info[6], "the target");
+      require(
+          target.dim() == 2 && target.size(0) == chunk.batch->rows() && target.size(1) <= alive().dimension(),
+          "SHAPE", "the target has shape ", target.sizes(), ", the batch's representations have [",
+          chunk.batch->rows(), ", ", alive().dimension(), "]");
+      devices.add(target);
+    }
     return promise(
-        info.Env(), groupFrom(info[5]), Devices(alive().parameters().flatGradients().device()),
-        [encoder = encoder_, chunk = chunkFrom(info), mode] {
-          return encoder->forward(encoder->pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
+        info.Env(), groupFrom(info[5]), devices,
+        [encoder = encoder_, chunk = std::move(chunk), mode, target = std::move(target)]() mutable {
+          at::Tensor result =
+              encoder->forward(encoder->pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
+          if (!target.defined()) return result;
+          putRows(target, chunk.rows, result.detach().narrow(1, 0, target.size(1)));
+          return mode == Encoder::Mode::kWithGraph ? result : at::Tensor();
         },
-        [](Napi::Env env, at::Tensor& result) { return TensorHandle::wrap(env, std::move(result)); });
+        [](Napi::Env env, at::Tensor& result) {
+          return result.defined() ? Napi::Value(TensorHandle::wrap(env, std::move(result))) : env.Undefined();
+        });
   });
 }
 
 Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Chunk chunk = chunkFrom(info);
-    at::Tensor gradient = TensorHandle::get(info[4], "the gradient");
-    require(gradient.dim() == 2 && gradient.size(0) == static_cast<int64_t>(chunk.rows.size()) &&
-                gradient.size(1) == alive().dimension(),
-            "SHAPE", "the gradient has shape ", gradient.sizes(), ", the chunk's representations have [",
-            chunk.rows.size(), ", ", alive().dimension(), "]");
+    at::Tensor gradient = gradientFrom(info[4], static_cast<int64_t>(chunk.rows.size()));
     const Devices devices({alive().parameters().flatGradients(), gradient});
     return promise(
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)] {
-          at::Tensor representations = encoder->forward(encoder->pack(*chunk.batch, chunk.rows, chunk.tokens),
-                                                        chunk.seed, Encoder::Mode::kWithGraph);
-          torch::autograd::backward({representations}, {gradient});
+          torch::autograd::backward({withGraph(*encoder, chunk)}, {gradient});
+          return true;
+        },
+        [](Napi::Env env, bool) { return env.Undefined(); });
+  });
+}
+
+Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    Chunk chunk = chunkFrom(info);
+    at::Tensor gradients = gradientFrom(info[4], chunk.batch->rows());
+    at::Tensor graph;
+    if (!info[6].IsNull()) graph = TensorHandle::get(info[6], "the graph");
+    require(!graph.defined() || graph.requires_grad(), "INPUT", "the representations have no graph");
+    const Devices devices({alive().parameters().flatGradients(), gradients});
+    return promise(
+        info.Env(), groupFrom(info[5]), devices,
+        [encoder = encoder_, chunk = std::move(chunk), gradients = std::move(gradients),
+         graph = std::move(graph)]() mutable {
+          if (!graph.defined()) graph = withGraph(*encoder, chunk);
+          torch::autograd::backward({std::exchange(graph, {})}, {takeRows(gradients, chunk.rows)});
           return true;
         },
         [](Napi::Env env, bool) { return env.Undefined(); });

@@ -27,6 +27,9 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Encoder& alive();
   // Arguments 0 to 3 of forward and backward. The chunk is packed on the engine.
   Chunk chunkFrom(const Napi::CallbackInfo& info);
+  // A gradient [rows, dimension] of representations.
+  at::Tensor gradientFrom(const Napi::Value& value, int64_t rows);
+  static at::Tensor withGraph(const Encoder& encoder, const Chunk& chunk);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
   // [{ name, tensor, decay, trainable, initial: { uniform } | { constant } | null }]
@@ -38,12 +41,16 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Napi::Value graphBytes(const Napi::CallbackInfo& info);
   // batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array): a promise of a TokenBatchHandle
   Napi::Value batch(const Napi::CallbackInfo& info);
-  // forward(batch, rows: Int32Array, tokens, seed, mode: 'inference' | 'without-graph' | 'with-graph',
-  // group): a promise of the representations
+  // forward(batch, rows: Int32Array, tokens, seed, mode: 'inference' | 'without-graph' | 'with-graph', group,
+  // target?): a promise of the representations. With `target` [sequences of the batch, at most dimension]
+  // they are put into its rows `rows`, cut to its width, and are the result only with a graph.
   Napi::Value forward(const Napi::CallbackInfo& info);
   // backward(batch, rows, tokens, seed, gradient, group): the same forward again with a graph, then its
   // backward seeded with `gradient` [sequences, dimension]; a promise of nothing
   Napi::Value backward(const Napi::CallbackInfo& info);
+  // backwardRows(batch, rows, tokens, seed, gradients, group, graph): backward seeded with the rows `rows` of
+  // `gradients` [sequences of the batch, dimension]; from the representations `graph` unless that is null
+  Napi::Value backwardRows(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Encoder> encoder_;

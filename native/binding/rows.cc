@@ -12,9 +12,8 @@ namespace gradcache::binding {
 namespace {
 
 // Checked here: a GPU answers a row that is not there with the end of all work on it. Pinned where it goes to
-// a GPU, so that JavaScript does not wait for the work before the copy.
-at::Tensor indexOf(const Napi::Value& value, const at::Tensor& tensor) {
-  const std::vector<int32_t> rows = int32Elements(value, "rows");
+// a GPU, so that nobody waits for the work before the copy.
+at::Tensor indexOf(const std::vector<int32_t>& rows, const at::Tensor& tensor) {
   require(tensor.dim() > 0, "SHAPE", "a tensor without dimensions has no rows");
   for (const int32_t row : rows)
     require(row >= 0 && row < tensor.size(0), "INPUT", "row ", row, " is not one of the ", tensor.size(0),
@@ -27,12 +26,19 @@ at::Tensor indexOf(const Napi::Value& value, const at::Tensor& tensor) {
 
 }  // namespace
 
+void putRows(at::Tensor& target, const std::vector<int32_t>& rows, const at::Tensor& source) {
+  const at::NoGradGuard withoutGraph;
+  target.index_copy_(0, indexOf(rows, target), source);
+}
+
+at::Tensor takeRows(const at::Tensor& source, const std::vector<int32_t>& rows) {
+  return source.index_select(0, indexOf(rows, source));
+}
+
 Napi::Value putRows(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     at::Tensor& target = TensorHandle::get(info[0], "the target");
-    const at::Tensor& source = TensorHandle::get(info[2], "the source");
-    const at::NoGradGuard withoutGraph;
-    target.index_copy_(0, indexOf(info[1], target), source);
+    putRows(target, int32Elements(info[1], "rows"), TensorHandle::get(info[2], "the source"));
     return info.Env().Undefined();
   });
 }
@@ -40,7 +46,7 @@ Napi::Value putRows(const Napi::CallbackInfo& info) {
 Napi::Value takeRows(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const at::Tensor& source = TensorHandle::get(info[0], "the source");
-    return TensorHandle::wrap(info.Env(), source.index_select(0, indexOf(info[1], source)));
+    return TensorHandle::wrap(info.Env(), takeRows(source, int32Elements(info[1], "rows")));
   });
 }
 

@@ -96,6 +96,9 @@ const TARGETS: Readonly<
     },
     {
       put: [0, Int32Array.of(0, 1), rows],
+      target: [0, () => rows],
+      fill: [0, Int32Array.of(1)],
+      allGradients: [0],
       representations: [0],
       offsets: [0],
       compute: [(a: Tensor) => a.sum(), {}, 1, [true]],
@@ -111,6 +114,9 @@ const TARGETS: Readonly<
     },
     {
       put: [0, Int32Array.of(1), rows, Int32Array.of(2)],
+      target: [1, () => rows],
+      fill: [0, Int32Array.of(1)],
+      allGradients: [1],
       representations: [0],
       offsets: [1],
       compute: [(a: Tensor) => a.sum(), {}, 1, [true, true]],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GradCache, infoNCE, type Encoder, type Retain, type TokenBatch } from '../../lib/index.js';
-import { gradients, tenTexts, textEncoder } from '../exactness/support.js';
+import { clear, gradients, tenTexts, textEncoder } from '../exactness/support.js';
 import { fails } from '../robustness/failures.js';
 
 const batches = [tenTexts(1), tenTexts(2)] as const;
@@ -19,6 +19,7 @@ const MEMBERS: Record<keyof Encoder, RegExp | null> = {
   parameters: /parameters/,
   queues: null, // true or false of whatever it is
   backwardChunk: null, // its result is not used
+  rowPasses: /rowPasses/,
 };
 
 const ODD: readonly unknown[] = [
@@ -45,7 +46,8 @@ for (const [member, message] of Object.entries(MEMBERS)) {
         {},
         Object.fromEntries(
           Object.keys(MEMBERS).map((name) => {
-            const given: unknown = Reflect.get(encoder, name);
+            // With rowPasses a step would not look at forwardChunk and backwardChunk.
+            const given: unknown = name === 'rowPasses' ? undefined : Reflect.get(encoder, name);
             const method = (...args: unknown[]) =>
               (given as (...args: unknown[]) => unknown).apply(encoder, args);
             const replaced = typeof value === 'function' ? () => odd : odd;
@@ -77,6 +79,33 @@ for (const [member, message] of Object.entries(MEMBERS)) {
         assert.ok(Array.from(values).every((value) => value === 0));
   });
 }
+
+test('what passes over rows give is checked as what passes over chunks do', async () => {
+  const encoder = await textEncoder('float32');
+  const passes = encoder.rowPasses;
+  const step = (rowPasses: object) => {
+    const own = Object.fromEntries(
+      Object.keys(MEMBERS).map((name) => {
+        const given: unknown = Reflect.get(encoder, name);
+        return [name, typeof given === 'function' ? given.bind(encoder) : given];
+      }),
+    );
+    const towers = { ...own, rowPasses } as unknown as Encoder<TokenBatch>;
+    return new GradCache({ encoders: [towers, towers], loss: infoNCE() }).step(batches);
+  };
+  assert.ok(Number.isFinite((await step(passes)).loss));
+  clear([encoder]);
+  for (const odd of [...ODD, undefined, null, passes.empty(3)]) {
+    await assert.rejects(step({ ...passes, empty: () => odd }), fails(['INPUT', 'SHAPE']), String(odd));
+    await assert.rejects(
+      step({ ...passes, forward: async () => Promise.resolve(odd) }),
+      fails('INPUT', /ticket of rowPasses/),
+      String(odd),
+    );
+  }
+  for (const values of (await gradients([encoder])).values())
+    assert.ok(Array.from(values).every((value) => value === 0));
+});
 
 test('an encoder without one of the methods is refused before a step', async () => {
   const encoder = await textEncoder('float32');

@@ -84,6 +84,19 @@ export const addon: Target = {
       await shared.forward(batch, rows, tokens, seed, mode, 0);
       await shared.backward(batch, rows, tokens, seed, gradient, 0);
     };
+    const rowPasses = async (
+      batch: never,
+      rows: never,
+      tokens: never,
+      seed: never,
+      target: never,
+      gradients: never,
+    ) => {
+      const graph = await shared.forward(batch, rows, tokens, seed, 'with-graph', 0, target);
+      await shared.backwardRows(batch, rows, tokens, seed, gradients, 0, graph ?? null);
+      await shared.backwardRows(batch, rows, tokens, seed, gradients, 0, null);
+    };
+    const list = (...tensors: TensorHandle[]) => new (native().TensorListHandle)(tensors);
     const calls: GoodCall[] = [
       {
         name: 'EncoderHandle',
@@ -100,6 +113,18 @@ export const addon: Target = {
         },
       },
       { name: 'both passes', make: () => [...chunk(), 'without-graph', tensor(2, 4)], use: passes },
+      { name: 'both passes of rows', make: () => [...chunk(), tensor(2, 4), tensor(2, 4)], use: rowPasses },
+      {
+        name: 'TensorListHandle',
+        make: () => [[tensor(2), tensor(3, 2)], Int32Array.of(1, 0), Int32Array.of(7, 7)],
+        use: async (tensors: never, places: never, keys: never) => {
+          const some = new (native().TensorListHandle)(tensors).select(places);
+          some.gradients().gradients.dispose();
+          some.alike(keys);
+          await Promise.all([some.norm(), some.anyNonZero()]);
+          some.dispose();
+        },
+      },
       {
         name: 'graphBytes',
         make: () => [5, 2],
@@ -109,12 +134,12 @@ export const addon: Target = {
       exported('isTensor', () => [tensor(2)]),
       exported('putRows', () => [tensor(3, 2), Int32Array.of(2, 0), tensor(2, 2)]),
       exported('takeRows', () => [tensor(3, 2), Int32Array.of(2, 0)]),
-      exported('requireDense', () => [['a'], [tensor(2)]]),
+      exported('requireDense', () => [['a'], list(tensor(2))]),
       exported('requireAlike', () => [
         'gradient',
         ['a', 'b'],
-        [tensor(2), tensor(2, 3)],
-        [null, tensor(2, 3)],
+        list(tensor(2), tensor(2, 3)),
+        list(tensor(2), tensor(2, 3)),
       ]),
       exported('loss', () => ['info_nce', [tensor(2, 4), tensor(2, 4)], lossSettings]),
       exported('leaves', () => [tensor(2), [tensor(2)]]),
