@@ -1,6 +1,6 @@
 /**
- * Where the time of one chunk goes: every kernel of a pass without a graph, then a pass forward and backward, of one
- * chunk on the GPU, as Nsight Compute times it.
+ * Where the time of one chunk goes on the GPU: Nsight Compute times every kernel of a pass without a graph, and of a pass
+ * forward and backward.
  *
  *   npm run bench -- gpu-kernels [--shape base] [--kind uniform] [--tokens 32768] [--out FILE] [--write]
  *   npm run bench -- gpu-kernels --csv FILE --gpu NAME …      the table from what ncu wrote into FILE on that card
@@ -60,10 +60,10 @@ async function passes(): Promise<void> {
   call('aten::erfinv', mark).dispose();
 }
 
-/** What ncu reads of every kernel. */
+/** What ncu measures of every kernel. */
 const TIME = 'gpu__time_duration.sum';
 
-/** What this memory moves when it does nothing but copy, in bytes a second, and what products reach in a short burst. */
+/** Bytes a second that the memory moves when it only copies, and what matrix products reach in a short burst. */
 const COPY_RATE = 4.17e12;
 const PRODUCT_RATE = 790e12;
 
@@ -77,13 +77,13 @@ interface Work {
 interface Class {
   readonly title: string;
   readonly pattern: RegExp;
-  /** Seconds that it should take: what it must read and write once, or its products, at the card's best rate. */
+  /** The seconds that a kernel should take: its bytes, read and written once, or its products, at the card's best rate. */
   readonly estimate?: (work: Work) => number;
 }
 
 const bytes = (count: number) => (2 * count) / COPY_RATE;
 
-/** By their order: a name belongs to the first class that takes it. */
+/** The classes of kernels. A name belongs to the first class that takes it. */
 const CLASSES: readonly Class[] = [
   {
     title: 'matrix products',
@@ -139,7 +139,7 @@ function fields(line: string): string[] {
   );
 }
 
-/** What a unit of ncu's is in seconds. */
+/** The seconds of each unit that ncu prints. */
 function secondsIn(unit: string): number {
   const scale = ({ n: 1e-9, u: 1e-6, m: 1e-3, s: 1 } as Record<string, number>)[unit[0] ?? ''];
   if (scale === undefined) throw new Error(`ncu counted in ${unit}`);

@@ -32,7 +32,7 @@ import { report } from './gpu/report.js';
 import { workload, writeWorkload } from './gpu/workload.js';
 import { writeResults } from './support/results.js';
 
-/** A rival that took this many times the best one's time in the first round is not run again. */
+/** A rival that took this many times the time of the best one in the first round is not run again. */
 const FAR_BEHIND = 1.12;
 
 /** Seconds that starting a block takes beside its steps: the model, its optimizer, the tokens. */

@@ -1,6 +1,6 @@
 /**
- * Every CUDA kernel of ours by itself, beside the time that its bytes take at the memory's rate: what
- * test/cuda/{rows,attention}.py print, as a table.
+ * Every CUDA kernel of the package by itself, beside the time that its bytes take at the memory's rate. The table shows what
+ * test/cuda/{rows,attention}.py print.
  *
  *   npm run bench -- kernel-floors [--tokens 32768] [--write]
  *   npm run bench -- kernel-floors --log FILE … --gpu NAME [--write]      the table from what an earlier run printed

@@ -1,6 +1,6 @@
 /**
- * The gradient-cache step by hand: what `GradCache.step` does, for when a training needs its own version of it. Compares
- * its gradients with those of `GradCache.step`.
+ * The gradient-cache step by hand: what `GradCache.step` does, for a training that needs its own version of it. The program
+ * compares its gradients with those of `GradCache.step`.
  *
  *     node dist/examples/by-hand.js MODEL_FOLDER
  */
@@ -27,7 +27,7 @@ async function stepByHand(model: TextEncoder, batches: readonly TokenBatch[], se
   const cache = new RepresentationCache(batches.map((batch) => model.lengths(batch).length));
   const encoded: { tower: number; chunk: Chunk<TokenBatch>; ticket: ReplayTicket }[] = [];
 
-  // 1. Every chunk without a graph. Its ticket knows how to repeat it.
+  // 1. Encode every chunk without a graph. Its ticket knows how to repeat it.
   for (const [tower, batch] of batches.entries()) {
     for (const { rows, tokens } of planChunks(model.lengths(batch), { sequences: 2 })) {
       const chunk = { batch, rows, tokens };
@@ -37,9 +37,9 @@ async function stepByHand(model: TextEncoder, batches: readonly TokenBatch[], se
       encoded.push({ tower, chunk, ticket });
     }
   }
-  // 2. The loss over all representations, and its gradient for each of them.
+  // 2. Compute the loss over all representations, and its gradient with respect to each of them.
   const loss = await cache.compute(infoNCE({ temperature: 0.05 }));
-  // 3. Every chunk again, with a graph, its backward seeded with its rows of the cache.
+  // 3. Encode every chunk again with a graph. Its backward begins with its rows of the cache.
   for (const { tower, chunk, ticket } of encoded) {
     const gradients = cache.gradients(tower, chunk.rows);
     await model.backwardChunk(chunk, ticket, gradients);
@@ -55,7 +55,7 @@ function difference(first: readonly number[], second: readonly number[]): number
   return Math.max(...first.map((value, index) => Math.abs(value - second[index]!))) / largest;
 }
 
-/** The sum of the absolute gradients of each parameter, after which they are zero again. */
+/** The sum of the absolute gradients of each parameter. It also sets them to zero. */
 function takeGradients(parameters: readonly Parameter[]): number[] {
   return parameters.map(({ tensor }) => {
     const gradient = tensor.grad!;

@@ -17,7 +17,7 @@ async function main([folder, pairs, output, size = '1024']: readonly string[]): 
     chunk: 'auto',
   });
   const rows = readPairs(pairs, { columns: ['anchor', 'positive'] });
-  // dropLast: a last batch of a few pairs has too few others to tell each from.
+  // dropLast: in a last batch of a few pairs, each would have few negatives.
   const all = batches(rows, { size: Number(size), seed: 1, uniqueTexts: true, dropLast: true });
   for await (const { columns } of all) {
     const { loss } = await gradcache.step([

@@ -18,7 +18,7 @@ import {
   writeStamp,
 } from './tools.mjs';
 
-/** The tools that compiling takes. */
+/** The tools that compiling needs. */
 export const COMPILING = ['C++ compiler', 'cmake', 'make or ninja'];
 
 /** Digest of everything the addons are compiled from. */
@@ -27,8 +27,8 @@ export function addonSources() {
 }
 
 /**
- * Compiles into `out`/Release unless what lies there was compiled from these sources against this libtorch. Which files to
- * compile anew is for CMake to say.
+ * Compiles into `out`/Release unless what lies there was compiled from these sources against this libtorch. CMake
+ * decides which files are compiled anew.
  */
 export async function buildAddon(libtorch, { out = 'build', library } = {}) {
   const stamp = join(library ?? join(root, out, 'Release'), 'stamp');

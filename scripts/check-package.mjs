@@ -1,6 +1,6 @@
-// `npm run check:package`: what npm would publish, looked at by publint and arethetypeswrong, by its size, and by what must
-// and must not be in it. It is content with the addon for this machine's libtorch; with --publish (npm runs that before
-// publishing) everything prebuilt must be there and made from these sources: `npm run prebuild` sees to that.
+// `npm run check:package`: checks what npm would publish with publint and arethetypeswrong, its size, and what must and must
+// not be in it. The addon for this machine's libtorch is enough. With --publish, which npm passes before it publishes,
+// everything prebuilt must be there and made from these sources; `npm run prebuild` makes it.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -21,7 +21,7 @@ const NEEDED = [
 ];
 const ALLOWED = /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/lib\/.+\.(js|d\.ts)|prebuilds\/.+)$/;
 
-/** What a download of the package may take, in bytes. */
+/** The most bytes that a download of the package may take. */
 const LARGEST = 40e6;
 
 /** Throws when the package is not fit to use or, with `publish`, not fit to publish. */
@@ -57,7 +57,7 @@ async function checkPrebuilds() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await main(async () => {
     const { publish } = parseArgs({ options: { publish: { type: 'boolean' } } }).values;
-    // What is published was made before, on purpose: nothing is compiled on the way out.
+    // Nothing is compiled while publishing: what is published was made and tested before.
     if (publish) await prepare('typescript');
     else await prebuild(await prepare());
     await checkPackage({ publish });

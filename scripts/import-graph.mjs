@@ -78,7 +78,7 @@ function circleIn(graph) {
   return undefined;
 }
 
-/** A line a room, each above all that it imports; what a room imports by way of another is left out. */
+/** A line for each room, above all rooms that it imports. What a room imports by way of another is left out. */
 function draw(rooms) {
   const below = new Map();
   const reach = (room) => {

@@ -8,7 +8,7 @@ import { Failure, filesUnder, main, requireTools, root, run, runBin, timed } fro
 
 const CLANG_FORMAT = '19.1.7';
 
-/** Runs all linters, then throws where any found something. */
+/** Runs all linters, then throws if any of them found something. */
 export async function lint({ fix = false } = {}) {
   const sources = filesUnder(['native'], /\.(cc|h|cuh?)$/);
   const linters = {
@@ -29,7 +29,7 @@ export async function lint({ fix = false } = {}) {
   if (failed.length > 0) throw new Failure(`${failed.join(' and ')} found something to mend: npm run format`);
 }
 
-/** From PyPI into .tools, so that everyone formats with the same version. */
+/** Installs clang-format from PyPI into .tools, so that everyone formats with the same version. */
 function clangFormat() {
   const folder = join(root, '.tools', `clang-format-${CLANG_FORMAT}`);
   const program = join(folder, 'clang_format', 'data', 'bin', 'clang-format');

@@ -1,9 +1,9 @@
-// What a prebuilt binary asks of the system it is opened on, read from the binary.
+// Reads from a prebuilt binary what it needs of the system that opens it.
 import { spawnSync } from 'node:child_process';
 import { basename } from 'node:path';
 import { Failure } from './tools.mjs';
 
-/** The oldest system that libtorch's own wheels open on has these; what asks for more would not open there. */
+/** The versions on the oldest system that opens libtorch's own wheels. A binary that needs later ones would not open there. */
 const LATEST = { GLIBC: '2.28', GLIBCXX: '3.4.25' };
 
 /** Newest versions of system symbols, needed libraries, run-time search paths and undefined symbols of a shared library. */

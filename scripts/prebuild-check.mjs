@@ -1,5 +1,5 @@
-// Whether everything prebuilt that the package is published with is there, made from the sources as they are now, and
-// opens on old systems.
+// Checks that everything prebuilt in the published package is there, is made from the present sources, and opens on old
+// systems.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { addonSources } from './build-addon.mjs';
@@ -8,7 +8,7 @@ import { binaryProblems } from './prebuild-binary.mjs';
 import { CUDA_LIBRARY, cudaSources } from './prebuild-cuda.mjs';
 import { readStamp, root } from './tools.mjs';
 
-/** What is missing, stale or unfit, one line each; nothing where the package may be published. */
+/** A line for each thing that is missing, stale or unfit. Without any, the package may be published. */
 export function prebuildProblems(minors, folder = join(root, 'prebuilds')) {
   const parts = [
     ...minors.map((minor) => ({

@@ -16,7 +16,7 @@ import {
   writeStamp,
 } from './tools.mjs';
 
-/** The library, in the folder of the prebuilt things. */
+/** Path of the library in prebuilds/. */
 export const CUDA_LIBRARY = join('cuda', 'linux-x64', 'libgradcache_cuda.so');
 
 const BUILD = 'build-cuda-fat';

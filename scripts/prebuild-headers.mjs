@@ -1,5 +1,5 @@
-// What compiling against a libtorch takes, without installing one: from a wheel, its headers, its version and the three
-// libraries to link to, kept in .cache/libtorch-headers/<version>.
+// Gets what compiling against a libtorch needs, without installing it: the headers, the version and the three libraries to
+// link to, from a wheel. They are kept in .cache/libtorch-headers/<version>.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { requireTools, root, run, timed } from './tools.mjs';
@@ -14,8 +14,8 @@ with zipfile.ZipFile(wheel) as archive:
 `;
 
 /**
- * The folder of a libtorch of this minor to compile against, downloaded where it is not there yet. It is the minor's first
- * release: what an addon takes from that one, all later ones have.
+ * The folder of a libtorch of this minor to compile against, downloaded if it is not there yet. It is the minor's first
+ * release, because all later ones have what an addon takes from it.
  */
 export async function libtorchHeaders(minor) {
   const version = `${minor}.0`;

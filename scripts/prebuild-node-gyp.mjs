@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// What prebuildify runs in place of node-gyp: CMake has compiled the addon already, so it is copied where node-gyp would
+// Prebuildify runs this in place of node-gyp. CMake has compiled the addon already, so this copies it to where node-gyp would
 // have left it.
 import { cpSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';

@@ -3,10 +3,10 @@
 //   prebuilds/torch-2.13/prebuilds/linux-x64/gradcache.glibc.node    the main addon, one for each supported libtorch minor
 //   prebuilds/boot/prebuilds/linux-x64/boot.glibc.node               the boot addon, which is the same for all
 //   prebuilds/cuda/linux-x64/libgradcache_cuda.so                    the CUDA kernels, which are the same for all
-// and beside each a file `sources`, the digest of what it was made from: what is up to date is not made anew.
+// Beside each lies a file `sources`, the digest of what it was made from. What is up to date is not made anew.
 //   --only 2.13        only these parts: a minor, `addons` (every minor) or `cuda`; may be repeated
 //   --libtorch FOLDER  a libtorch to compile against, in place of a download for its minor; may be repeated
-// No GPU and no installed libtorch is needed: headers come from the wheels (prebuild-headers.mjs), kernels from nvcc.
+// It needs no GPU and no installed libtorch: headers come from the wheels (prebuild-headers.mjs), kernels from nvcc.
 //
 // prebuildify writes and node-gyp-build reads the addons' layout in each of the folders: it knows no tag for libtorch, so the
 // minor is the folder's name. CMake does the compiling; prebuildify gets a stand-in for node-gyp that hands it the result.
@@ -58,7 +58,7 @@ function isMade(folder, sources) {
   return readStamp(join(folder, 'sources')) === sources && existsSync(join(folder, 'prebuilds'));
 }
 
-/** prebuildify takes, strips and moves what its node-gyp left in build/Release: in a folder of its own, not in ours. */
+/** Packs an addon with prebuildify, which strips and moves what its node-gyp left in build/Release of a folder. */
 function pack(addon, out, name, sources) {
   rmSync(out, { recursive: true, force: true });
   const stage = join(root, 'build', `prebuild-${name}`);

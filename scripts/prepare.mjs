@@ -1,4 +1,4 @@
-// Does what set-up is missing, and nothing twice: the packages, the TypeScript, a libtorch, the addon.
+// Sets up what is missing, and nothing twice: the packages, the TypeScript, a libtorch, the addon.
 //   node scripts/prepare.mjs [--only packages|typescript|libtorch]     (also `npm run compile`)
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -42,7 +42,7 @@ function checkNode() {
   );
 }
 
-/** npm ci, unless every package that the lockfile names is there in that version. */
+/** Runs npm ci, unless every package of the lockfile is there in its version. */
 async function packages() {
   if (installedPackagesMatch()) return;
   await timed('packages (npm ci)', () =>
@@ -62,7 +62,7 @@ function installedPackagesMatch() {
   );
 }
 
-/** tsc, unless dist was made from these sources. Outputs whose source is gone are removed, or their tests would run on. */
+/** Runs tsc, unless dist was made from these sources. Outputs without a source are removed, so that their tests do not run. */
 async function typescript() {
   const stamp = join(root, 'dist', 'stamp');
   const sources = filesUnder(['lib', 'test', 'bench', 'examples'], /\.ts$/);
@@ -81,10 +81,10 @@ async function findOrInstallLibtorch() {
   const { locateLibtorch, searchLibtorch } = await import('../dist/lib/addon/runtime/libtorch.js');
   const { libtorch, places } = searchLibtorch();
   if (libtorch !== null) return libtorch;
-  // A setting that points at a wrong folder is for the person to mend; only the lack of one is made good here.
+  // A setting that names a wrong folder is refused. Only where there is no libtorch at all is one installed.
   if (places.some((place) => place.source === 'GRADCACHE_LIBTORCH' && place.path !== null))
     return locateLibtorch();
-  // Where there is nothing yet, everything that is missing is named at once.
+  // On a machine with nothing yet, everything that is missing is named at once.
   const { findBuilds } = await import('../dist/lib/addon/runtime/builds.js');
   if (findBuilds().length > 0) requireTools('to install libtorch', ['python3', 'pip']);
   else requireTools('to install libtorch and compile the addon', ['python3', 'pip', ...COMPILING]);
@@ -95,7 +95,7 @@ async function findOrInstallLibtorch() {
   return locateLibtorch();
 }
 
-/** cmake-js, unless an addon made from these sources fits the libtorch. */
+/** Compiles the addon, unless one made from these sources fits the libtorch. */
 async function addon(libtorch) {
   const { findBuilds } = await import('../dist/lib/addon/runtime/builds.js');
   const chosen = findBuilds().find((build) => build.minor === libtorch.minor);

@@ -1,7 +1,7 @@
-// `npm run test:gpu [-- WORD …]`: the tests that compute on a GPU. Those of test/exactness, test/oracle and test/kernels compare the same
-// things as in `npm test`, on the device; those of test/gpu are run here alone. Nothing is set up: it works from dist/, the
-// addon and the kernels as they are, also on a machine without npm (`node scripts/test-gpu.mjs`). With words, only the files
-// whose path holds one of them. GRADCACHE_TEST_DEVICE names another device than `cuda`.
+// `npm run test:gpu [-- WORD …]`: runs the tests that compute on a GPU. Those of test/exactness, test/oracle and test/kernels
+// run in `npm test` too, on the CPU; those of test/gpu run here alone. Nothing is set up: it takes dist/, the addon and the
+// kernels as they are, also on a machine without npm (`node scripts/test-gpu.mjs`). With words, it runs only the files whose
+// path holds one of them. GRADCACHE_TEST_DEVICE names another device than `cuda`.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { Failure, filesUnder, main, root, say } from './tools.mjs';
 /** One file may take this long before it is taken to hang. */
 const TIMEOUT_MINUTES = 4;
 
-/** Tests that measure the CPU's memory: no device takes part. */
+/** Tests that measure the CPU's memory, and so compute nothing on the device. */
 const OF_THE_CPU = ['dist/test/exactness/memory.test.js'];
 
 await main(async () => {

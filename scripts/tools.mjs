@@ -1,5 +1,5 @@
-// What the scripts share: running programs, naming the missing ones, fingerprints of sources. Node's own modules only,
-// because the scripts run before anything is installed.
+// What the scripts share: running programs, naming the missing ones, fingerprints of sources. It imports Node's own modules
+// alone, because the scripts run before anything is installed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -95,7 +95,7 @@ function isOlder(version, least) {
   return major < least[0] || (major === least[0] && minor < least[1]);
 }
 
-/** Compiler processes that fit this machine: one a processor, and 2 GB of memory for each. */
+/** How many compiler processes fit this machine: one for each processor and each 2 GB of memory. */
 export function jobs() {
   return Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2e9)));
 }

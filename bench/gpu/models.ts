@@ -30,7 +30,7 @@ export interface ModelOptions {
 
 const tokenizers = new Map<number, ReturnType<typeof smallTokenizer>>();
 
-/** A BERT with random weights and mean pooling, representations of length one. */
+/** A BERT with random weights, mean pooling and representations of length one. */
 export async function createEncoder(shape: Shape, options: ModelOptions): Promise<TextEncoder> {
   const { vocabulary } = shape;
   if (!tokenizers.has(vocabulary)) tokenizers.set(vocabulary, smallTokenizer(vocabulary));

@@ -5,7 +5,7 @@ import type { Kind } from './workload.js';
 /** One way to take the step of a group. */
 export interface Job {
   readonly id: string;
-  /** What the table calls it, and its chunk. */
+  /** Its name in the table, and its chunk. */
   readonly label: string;
   readonly setting: string;
   /** Seconds of one step on an H200; the budget is planned with them. */
@@ -31,7 +31,7 @@ export interface Group {
   readonly kind: Kind;
   readonly pairs: number;
   readonly dropout: number;
-  /** What is computed in; bfloat16 unless said. */
+  /** The type of the computation. Default: bfloat16. */
   readonly precision?: 'float32';
   /** Steps timed in each round; every block of steps begins with one that is not timed, where `warm` says so. */
   readonly rounds: readonly number[];
@@ -52,7 +52,7 @@ function ours(tokens: number, estimate: number, retain?: 'auto' | { bytes: numbe
   };
 }
 
-/** Nothing asked for: what a user gets who sets no option of memory. Needs a step that is not timed. */
+/** What a user gets who sets no option of memory. It needs a step that is not timed. */
 function byDefault(estimate: number): Job {
   return {
     id: 'ours-default',

@@ -74,7 +74,7 @@ function groupTable(records: readonly Record[], group: Group): string | null {
   ].join('\n');
 }
 
-/** What a comparison has room for, and how many times the best rival's rate ours must be there. */
+/** The memory of a comparison, and how many times the rate of the best rival ours must be in it. */
 interface Comparison {
   readonly what: string;
   readonly group: string;
@@ -119,7 +119,7 @@ function comparisonTable(records: readonly Record[]): string {
   return table(['8,192 pairs', 'memory', 'ours', 'the best rival', 'times', 'must'], lines);
 }
 
-/** How much longer the cached step takes than an own step without a cache, where that fits. */
+/** How much longer the cached step takes than our step without a cache, where the latter fits into memory. */
 function overheadTable(records: readonly Record[]): string | null {
   const rows = rowsOf(
     records,

@@ -130,7 +130,7 @@ async function main(): Promise<void> {
   say(JSON.stringify(result));
 }
 
-/** Some of the definitions held out, from all over: of middling length, with terms of one word. */
+/** Some of the definitions held out, spread over all of them: of middling length, with terms of one word. */
 function pickExamples(heldOut: readonly Definition[]): Definition[] {
   const good = heldOut.filter(
     ({ gloss, term }) => gloss.length > 25 && gloss.length < 90 && /^[a-z]{4,12}$/.test(term),

@@ -6,7 +6,7 @@ import { readJudgements } from './judgements.js';
 import { readColumns } from './records.js';
 import type { RetrievalTask } from './retrieval-task.js';
 
-/** A task in the layout of BEIR, and what of its files is not as one would expect. */
+/** A task in the layout of BEIR, and counts of what is irregular in its files. */
 export interface BeirTask extends RetrievalTask {
   readonly counts: {
     /** Documents without a title or a text. They are encoded as the empty text. */

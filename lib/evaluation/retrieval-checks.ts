@@ -4,14 +4,14 @@ import type { RetrievalTask } from './retrieval-task.js';
 import type { Ranking } from './search.js';
 import { plural } from '../options/plural.js';
 
-/** Throws for what has no `encode`. */
+/** @throws GradCacheError `INPUT` for an object without `encode` */
 export function requireEncoder(encoder: unknown): void {
   const { encode } = (encoder ?? {}) as { encode?: unknown };
   if (typeof encode !== 'function')
     throw refused('encoder', encoder, 'an object with the method encode(texts), as TextEncoder has it,');
 }
 
-/** Throws for what is no list of whole numbers from 1. */
+/** @throws GradCacheError `INPUT` unless it is a list of whole numbers from 1 */
 export function requireRecallAt(recallAt: unknown): asserts recallAt is readonly number[] {
   if (!Array.isArray(recallAt) || recallAt.length === 0)
     throw refused('recallAt', recallAt, 'a list of at least one whole number');
@@ -123,7 +123,7 @@ function checkExcluded(excluded: unknown, queries: number, documents: number): v
   }
 }
 
-/** Also a Map of another realm. */
+/** Whether a value is a Map, of this realm or of another. */
 function isMap(value: unknown): value is ReadonlyMap<unknown, unknown> {
   return Object.prototype.toString.call(value) === '[object Map]';
 }

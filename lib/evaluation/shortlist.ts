@@ -7,7 +7,7 @@ import { disposeAll, inWorkspace, type Workspace } from './workspace.js';
 /** If more than one in this many pairs is listed, computing all scores is faster. */
 const FEW = 8;
 
-/** Pairs of a query and a document of one tile. */
+/** The pairs of a tile, each a query and a document. */
 interface Listed {
   readonly pairs: RowPairs;
   /** `[pairs]`, float64: the most that the exact score can be. */

@@ -233,7 +233,7 @@ export function scorePairs(
       2 ** bitsOf(width),
       space,
     );
-    // The weights first: so a pair scores the same with its sides exchanged.
+    // The weights are multiplied first, so that a pair scores the same with its sides exchanged.
     const weights = await space.call('aten::mul.Tensor', first.weights, second.weights);
     const scores = await space.call('aten::mul_.Tensor', sums, weights);
     return space.keep(await space.call('aten::reshape', scores, [-1]));
@@ -269,7 +269,7 @@ async function lengthOf(high: Tensor, low: Tensor, unit: number, space: Workspac
     unit / 2,
     space,
   );
-  // So that a row of zeros has the cosine 0. No other row is as short as 1.
+  // With length 1 a row of zeros has the cosine 0. No other row is as short.
   return space.call('aten::sqrt_', await space.call('aten::clamp_min_', square, 1));
 }
 

@@ -9,8 +9,8 @@ import { DEFAULT_COLUMNS, NEGATIVE, type FilledTrainConfig, type ReadTrainConfig
 /**
  * Fills in the columns of a configuration that names none: the usual two, and the hard negatives that the data has. These
  * are `negative`, `negative2` or `negative_2`, and so on, where any of a file's first records has something in them. They
- * get the prompt of the positives, unless they have one of their own. A row without a text there is bad then, rather than
- * all negatives left out in silence.
+ * get the prompt of the positives, unless they have one of their own. A row without a text there is then bad:
+ * otherwise all negatives would be left out in silence.
  *
  * @param heads the data's files
  * @param signal ends the wait for a pipe
@@ -48,7 +48,7 @@ async function columnsInUse(
   return [...names];
 }
 
-/** What cannot be read is reported where the rows are, if it can be read again. */
+/** The first records of a file. A file that can be read again and has a fault has none here; reading the rows tells the fault. */
 async function look(heads: FileHeads, file: string, how: RecordOptions): Promise<ReadRecord[]> {
   try {
     return await heads.look(file, how);

@@ -6,7 +6,7 @@ import { modelFolder } from './checkpoint.js';
 import type { TrainEvent } from './events.js';
 import { metricsFile } from './metrics.js';
 
-/** What a run that came to its end has told of its finished model. */
+/** What the metrics of a finished run tell of its model. */
 export interface Finished {
   /** The update after which the model was written. */
   readonly step: number;

@@ -4,8 +4,8 @@ import type { FilledTrainConfig } from './read-config.js';
 import { metricsFile } from './metrics.js';
 
 /**
- * Throws where a run would write over what it reads: where its data, its held-out data or the model it starts from is or
- * lies in the model, the checkpoints or the metrics of its output.
+ * Throws if a run would write over what it reads: if its data, its held-out data or the model it starts from is, or lies
+ * in, the model, the checkpoints or the metrics of its output.
  *
  * @throws GradCacheError `INPUT`
  */

@@ -23,7 +23,7 @@ export interface LoopSettings {
   readonly checkpoint?: { readonly every: number; readonly keep: number } | undefined;
 }
 
-/** What a loop trains: it takes batches, and what a step is and tells is its own affair. */
+/** What a loop trains. It takes batches, and decides what a step is and tells. */
 export interface Trainee<Batch, Step, StepEvent> {
   /** Lines of the data that were skipped so far. */
   readonly skipped: number;
@@ -116,7 +116,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     let step = parts.done;
     if (step < parts.steps) {
       for await (const batch of trainee.batches({ skip: step, signal })) {
-        // Only now is the data known to be that of the run before: nothing of its file has been touched yet.
+        // Only now is the data known to be that of the run before. Nothing in its metrics file has been touched yet.
         await metrics.open();
         const started = performance.now();
         step++;

@@ -22,7 +22,7 @@ export function driverVersion(folder = DRIVER_FOLDER): string | null {
   return text === '' ? null : (/ (\d+(?:\.\d+)+) /.exec(text)?.[1] ?? '');
 }
 
-/** What a file says; nothing where it is not there or may not be read. */
+/** The content of a file; empty if it is not there or may not be read. */
 function textOf(path: string): string {
   try {
     return readFileSync(path, 'utf8');

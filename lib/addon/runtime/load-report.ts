@@ -3,7 +3,7 @@ export interface DeviceTrouble {
   readonly device: string;
   /** An error code of the package. */
   readonly code: string;
-  /** What was found and what would do. */
+  /** What was found, and what would help. */
   readonly message: string;
 }
 

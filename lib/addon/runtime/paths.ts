@@ -77,7 +77,7 @@ export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): strin
   return home === null ? null : join(home, '.cache', 'gradcache');
 }
 
-/** As containers run programs: HOME is not set, and the user's number is in no list of users. */
+/** The home folder. Containers may run a program without HOME, as a user whose number is in no list of users: then null. */
 function homeFolder(): string | null {
   try {
     return homedir() || null;
@@ -94,7 +94,7 @@ export function projectFolder(from: string = process.cwd()): string {
   }
 }
 
-/** Where Node's permission model forbids to look, existsSync throws: what may not be seen is not used. */
+/** Whether a path exists. existsSync throws where Node's permission model forbids to look; what may not be seen is not used. */
 function isThere(path: string): boolean {
   try {
     return existsSync(path);
