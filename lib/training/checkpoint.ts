@@ -5,6 +5,7 @@ import { beside } from '../files/names-beside.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
+import { isPartOfVocabulary } from '../language/vocabulary.js';
 import { belongsToModel } from '../model-folder/write-model-folder.js';
 import { GradCacheError } from '../errors.js';
 import { ifAbsent, onFiles } from '../files/file-error.js';
@@ -40,11 +41,14 @@ export interface Checkpoint {
   readonly optimizer: ReadonlyMap<string, StoredTensor>;
   /** Parameters of the loss, by name: a learned temperature. */
   readonly loss: ReadonlyMap<string, StoredTensor>;
+  /** Of a language model: the state of its streams and the synthesiser, as `AcrossSegments.state` gives them. */
+  readonly streams?: ReadonlyMap<string, StoredTensor>;
 }
 
 const OPTIMIZER_FILE = 'optimizer.safetensors';
 const TRAINER_FILE = 'trainer.json';
 const LOSS_PREFIX = 'loss.';
+const STREAMS_PREFIX = 'streams.';
 const FORMAT = 2;
 
 /** The folder of the checkpoint made after `step` updates. */
@@ -73,6 +77,7 @@ export async function writeCheckpoint(
       await saveModel(fresh);
       const tensors: [string, StoredTensor][] = [...checkpoint.optimizer];
       for (const [name, tensor] of checkpoint.loss) tensors.push([LOSS_PREFIX + name, tensor]);
+      for (const [name, tensor] of checkpoint.streams ?? []) tensors.push([STREAMS_PREFIX + name, tensor]);
       await writeSafetensors(join(fresh, OPTIMIZER_FILE), tensors);
       const json = JSON.stringify({ format: FORMAT, ...checkpoint.state }, null, 2) + '\n';
       await replaceFile(join(fresh, TRAINER_FILE), (file) => file.writeFile(json));
@@ -84,7 +89,7 @@ export async function writeCheckpoint(
 
 /** True if a run wrote this entry of a checkpoint or model folder; all others are the user's. */
 export function isPartOfCheckpoint(name: string): boolean {
-  return [TRAINER_FILE, OPTIMIZER_FILE].includes(name) || belongsToModel(name);
+  return [TRAINER_FILE, OPTIMIZER_FILE].includes(name) || belongsToModel(name) || isPartOfVocabulary(name);
 }
 
 /**
@@ -108,11 +113,13 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const state = readState(value, path);
   const optimizer = new Map<string, StoredTensor>();
   const loss = new Map<string, StoredTensor>();
+  const streams = new Map<string, StoredTensor>();
   for (const [name, tensor] of await readSafetensors(join(folder, OPTIMIZER_FILE))) {
     if (name.startsWith(LOSS_PREFIX)) loss.set(name.slice(LOSS_PREFIX.length), tensor);
+    else if (name.startsWith(STREAMS_PREFIX)) streams.set(name.slice(STREAMS_PREFIX.length), tensor);
     else optimizer.set(name, tensor);
   }
-  return { state, optimizer, loss };
+  return { state, optimizer, loss, ...(streams.size > 0 && { streams }) };
 }
 
 /** The steps for which there are complete checkpoints in `output`, lowest first. */

@@ -46,3 +46,12 @@ function eventOf(line: string): TrainEvent | undefined {
     return undefined;
   }
 }
+
+/** What a run that is finished tells when it is resumed. @param notes settings that are others than before: they are not used */
+export function leftAsItIs(done: number, notes: readonly string[]): string {
+  const unused = notes.length === 0 ? '' : ` Not used: ${notes.join('; ')}.`;
+  return (
+    `The run is finished: step ${done} of ${done}. Everything is left as it is.${unused} ` +
+    'To train further, give more steps (steps, --steps) or epochs (epochs, --epochs).'
+  );
+}

@@ -3,9 +3,18 @@ import { QUOTINGS } from '../data/quoting.js';
 import type { NewModel, PromptWords, TrainConfig } from './config.js';
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
-import { Fields, refuse, SettingError } from '../options/fields.js';
+import { Fields, refuse } from '../options/fields.js';
 import { readGiven } from '../options/read-given.js';
 import { plural } from '../options/plural.js';
+import {
+  readCheckpoint,
+  readDevice,
+  readLength,
+  readOutput,
+  readResume,
+  readSchedule,
+  section,
+} from './read-run.js';
 
 /** The columns that every run without names for them has. */
 export const DEFAULT_COLUMNS = ['anchor', 'positive'];
@@ -23,11 +32,6 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const columns = named ?? DEFAULT_COLUMNS;
   const loss = readLoss(section(fields, 'loss'));
   requireColumns(fields.at('columns'), columns, loss);
-  const epochs = fields.count('epochs');
-  const steps = fields.count('steps');
-  if (epochs !== undefined && steps !== undefined) {
-    throw new SettingError(path, `has both epochs (${epochs}) and steps (${steps}): give one of them.`);
-  }
   const config = {
     model: readModel(fields),
     data:
@@ -47,9 +51,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
     loss,
     memory: fields.section('memory', readMemory),
     optimizer: readOptimizer(section(fields, 'optimizer')),
-    schedule: readSchedule(section(fields, 'schedule')),
-    epochs: steps === undefined ? (epochs ?? 1) : undefined,
-    steps,
+    schedule: readSchedule(section(fields, 'schedule'), 'linear'),
+    ...readLength(fields),
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,
     shuffle: readShuffle(fields),
     uniqueTexts: fields.boolean('uniqueTexts') ?? true,
@@ -90,10 +93,6 @@ export function readPlace(value: unknown): GivenConfig {
     output: readOutput(fields),
     resume: readResume(fields),
   };
-}
-
-function readOutput(fields: Fields): string {
-  return fields.string('output') ?? fields.missing('output', 'give a folder for the results');
 }
 
 function readModel(fields: Fields): string | NewModel {
@@ -155,26 +154,6 @@ function readShuffle(fields: Fields): boolean | { buffer: number } {
   }))!;
 }
 
-function readDevice(fields: Fields): string {
-  const device = fields.string('device') ?? 'auto';
-  if (/^(auto|cpu|cuda(:\d+)?)$/.test(device)) return device;
-  throw refuse(fields.at('device'), device, '"auto", "cpu", "cuda" or "cuda:N"');
-}
-
-/** The fields of a section, which may be left out. */
-function section(fields: Fields, name: string): Fields {
-  return fields.object(name) ?? new Fields({}, fields.at(name));
-}
-
-function readSchedule(fields: Fields) {
-  const kind = fields.oneOf('kind', ['linear', 'cosine', 'constant']) ?? 'linear';
-  const warmup = fields.number('warmup', { from: 0 }) ?? 0.1;
-  if (warmup > 1 && !Number.isInteger(warmup))
-    throw refuse(fields.at('warmup'), warmup, 'a whole number of steps, or a part of all steps below 1');
-  fields.done();
-  return { kind, warmup };
-}
-
 /** Hard negatives are named as JSON arrays name them, and as datasets for sentence-transformers do. */
 export const NEGATIVE = /^negative(_?\d+)?$/;
 
@@ -231,15 +210,4 @@ function readMemory(fields: Fields) {
     fields.count('capacity') ?? fields.missing('capacity', 'give the number of representations to keep');
   const start = fields.number('start', { from: 0, whole: true }) ?? 0;
   return { capacity, start, momentum: fields.number('momentum', { from: 0, to: 1 }) };
-}
-
-function readCheckpoint(fields: Fields) {
-  const every = fields.count('every') ?? fields.missing('every', 'give the steps between two checkpoints');
-  return { every, keep: fields.count('keep') ?? 2 };
-}
-
-function readResume(fields: Fields): boolean | string {
-  const value = fields.raw('resume') ?? false;
-  if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
-  throw refuse(fields.at('resume'), value, 'true, false or the path of a checkpoint folder');
 }

@@ -8,7 +8,7 @@ import { withColumns } from './columns.js';
 import type { ResumeConfig, TrainConfig } from './config.js';
 import { RunData } from './data.js';
 import type { TrainEvent, TrainResult } from './events.js';
-import { findFinished } from './finished.js';
+import { findFinished, leftAsItIs } from './finished.js';
 import { requireInputsApart } from './inputs-apart.js';
 import { Loop } from './loop.js';
 import type { MetricsFile } from './metrics.js';
@@ -138,15 +138,6 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     run.optimizer.dispose();
     run.objective.dispose();
   }
-}
-
-/** @param notes settings that are others than before: they are not used */
-function leftAsItIs(done: number, notes: readonly string[]): string {
-  const unused = notes.length === 0 ? '' : ` Not used: ${notes.join('; ')}.`;
-  return (
-    `The run is finished: step ${done} of ${done}. Everything is left as it is.${unused} ` +
-    'To train further, give more steps (steps, --steps) or epochs (epochs, --epochs).'
-  );
 }
 
 function startEvent(

@@ -1,0 +1,29 @@
+import { replaceFolder } from '../files/replace-folder.js';
+import { LanguageModel, type LanguageModelOptions } from './language-model.js';
+import { isPartOfVocabulary, readVocabulary, type Vocabulary } from './vocabulary.js';
+
+/** A language model with what its tokens are, as a run trains it and a folder holds it. */
+export interface TextModel {
+  readonly model: LanguageModel;
+  readonly vocabulary: Vocabulary;
+}
+
+const MODEL_FILES = ['config.json', 'model.safetensors'];
+
+/** Reads a folder that {@link saveTextModel} wrote. @throws GradCacheError `CHECKPOINT`, and as {@link LanguageModel.load} */
+export async function loadTextModel(folder: string, options: LanguageModelOptions): Promise<TextModel> {
+  const vocabulary = await readVocabulary(folder);
+  return { model: await LanguageModel.load(folder, options), vocabulary };
+}
+
+/** Writes a model with its vocabulary: the folder is written beside, then renamed; what else it held stays. */
+export async function saveTextModel(folder: string, { model, vocabulary }: TextModel): Promise<void> {
+  await replaceFolder(folder, {
+    write: async (target) => {
+      await model.save(target);
+      await vocabulary.save(target);
+    },
+    recognise: (names) => names.includes(MODEL_FILES[0]!),
+    belongs: (name) => MODEL_FILES.includes(name) || isPartOfVocabulary(name),
+  });
+}

@@ -1,0 +1,73 @@
+import type { AcrossSegments } from '../../language/across-segments.js';
+import type { ChunkEvent, EvaluationEvent, NoteEvent, SavedEvent, SkippedTotalEvent } from '../events.js';
+
+type Gradients = Awaited<ReturnType<AcrossSegments['step']>>['gradients'];
+
+/** The run is set up and the first segment comes next. */
+export interface LanguageStartEvent {
+  readonly type: 'start';
+  /** Updates in all, and those made before this run (more than 0 when resumed). */
+  readonly steps: number;
+  readonly done: number;
+  readonly documents: number;
+  /** Tokens of the data. */
+  readonly tokens: number;
+  /** How many tokens there are to predict. */
+  readonly vocabulary: number;
+  readonly parameters: number;
+  readonly device: string;
+  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  /** The checkpoint that the run continues. */
+  readonly resumed: string | null;
+}
+
+/** One update was made. */
+export interface LanguageStepEvent {
+  readonly type: 'step';
+  /** From 1 to `steps`. */
+  readonly step: number;
+  readonly steps: number;
+  readonly epoch: number;
+  /** Mean negative log-likelihood of a token, in nats. */
+  readonly loss: number;
+  /** The learning rate of this update. */
+  readonly lr: number;
+  /** Global 2-norm of the gradients before clipping. */
+  readonly gradNorm: number;
+  /** Which gradients came back from one segment to the one before. */
+  readonly gradients: Gradients;
+  /** The squared error of predicted gradients; null where none are predicted. */
+  readonly synthesiserLoss: number | null;
+  readonly tokens: number;
+  readonly segments: number;
+  /** Segments that were run once. */
+  readonly retained: number;
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+  /** Peak of the device's memory (of the process on the CPU), bytes. */
+  readonly peakMemory: number;
+  /** Estimated seconds for the remaining steps. */
+  readonly secondsLeft: number;
+}
+
+/** Every event of a run that trains a language model. */
+export type LanguageTrainEvent =
+  | LanguageStartEvent
+  | LanguageStepEvent
+  | ChunkEvent
+  | EvaluationEvent
+  | SavedEvent
+  | SkippedTotalEvent
+  | NoteEvent;
+
+/** The result of a run. */
+export interface LanguageTrainResult {
+  /** Updates made in all, those before a resume included. */
+  readonly steps: number;
+  /** Loss of the last update; null when a resumed run had nothing left to do. */
+  readonly loss: number | null;
+  /** The finished model: `output/model`. */
+  readonly model: string;
+  /** The last scores on held-out text, or null where the configuration has none. */
+  readonly scores: Readonly<Record<string, number>> | null;
+}

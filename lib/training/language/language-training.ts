@@ -1,0 +1,120 @@
+import { AcrossSegments, type SegmentStepResult } from '../../language/across-segments.js';
+import { makeAcross } from '../../language/across-kinds.js';
+import { encodeTexts, readTexts, type Corpus } from '../../language/corpus.js';
+import { measureCorpus } from '../../language/measure.js';
+import { saveTextModel, type TextModel } from '../../language/text-model.js';
+import type { Parameter } from '../../tensor/tensor.js';
+import { StepMeter } from '../../step/step-meter.js';
+import type { Checkpoint, TrainerState } from '../checkpoint.js';
+import type { Trainee, Update } from '../loop.js';
+import type { HeldOut, ObjectiveStepOptions } from '../objectives/objective.js';
+import type { Resumed } from '../resume.js';
+import type { RowsRead } from '../rows-read.js';
+import type { LanguageStepEvent } from './events.js';
+import { storedLanguageConfig, type FilledLanguageConfig } from './read-config.js';
+import { epochOf, lengthScale, segmentSteps, type SegmentBatch } from './segment-steps.js';
+
+/** What a step of a language model tells. */
+type LanguageStep = SegmentStepResult & { readonly peakMemory: number };
+
+/** A language model over the segments of a corpus, as the loop trains it. */
+export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, LanguageStepEvent> {
+  readonly skipped = 0;
+  readonly #across: AcrossSegments;
+  /** The pass over the corpus that the state of the rows is of. */
+  #epoch: number | null;
+
+  /** @throws GradCacheError `CHECKPOINT` where the checkpoint's streams are not those of this model */
+  constructor(
+    readonly config: FilledLanguageConfig,
+    readonly text: TextModel,
+    readonly corpus: Corpus,
+    readonly read: RowsRead,
+    resumed: Resumed | null,
+  ) {
+    const { seed } = config;
+    this.#across = new AcrossSegments(text.model, { across: makeAcross(config.across, seed), seed });
+    this.#epoch = null;
+    if (resumed === null) return;
+    this.#across.loadState(resumed.checkpoint.streams ?? new Map());
+    this.#epoch = epochOf(corpus, config, resumed.checkpoint.state.step - 1);
+  }
+
+  parameters(): Parameter[] {
+    return this.#across.parameters();
+  }
+
+  async *batches({ skip }: { skip: number }): AsyncGenerator<SegmentBatch, void, undefined> {
+    yield* segmentSteps(this.corpus, this.config, skip);
+  }
+
+  async step({ segments, epoch }: SegmentBatch, options: ObjectiveStepOptions): Promise<LanguageStep> {
+    if (epoch !== this.#epoch) this.#across.reset();
+    this.#epoch = epoch;
+    const meter = new StepMeter(this.text.model.device);
+    const { seed, signal } = options;
+    const result = await this.#across.step(segments, { seed, signal });
+    return { ...result, peakMemory: meter.memory().peak };
+  }
+
+  lrScale(batch: SegmentBatch): number {
+    const { segment } = this.config;
+    return segment.jitter ? lengthScale(batch, segment) : 1;
+  }
+
+  event({ segments, epoch }: SegmentBatch, step: LanguageStep, update: Update): LanguageStepEvent {
+    const { loss, tokens, retained, gradients, synthesiser, peakMemory } = step;
+    return {
+      ...update,
+      epoch,
+      loss,
+      gradients,
+      synthesiserLoss: synthesiser?.loss ?? null,
+      tokens,
+      segments: segments.length,
+      retained,
+      tokensPerSecond: tokens / update.seconds,
+      peakMemory,
+    };
+  }
+
+  nameOf({ epoch, index }: SegmentBatch): string {
+    return `(epoch ${epoch}, step ${index} of it)`;
+  }
+
+  explainNonFinite(): Promise<string> {
+    return Promise.resolve('The last checkpoint is as it was.');
+  }
+
+  async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
+    const { evaluation, documents } = this.config;
+    if (evaluation === undefined) return null;
+    const { model, vocabulary } = this.text;
+    const corpus = await encodeTexts(
+      await readTexts([evaluation.data], documents, signal),
+      vocabulary,
+      signal,
+    );
+    const { rows, window } = evaluation;
+    return {
+      measure: async (signal) => ({ ...(await measureCorpus(model, corpus, { rows, window, signal })) }),
+    };
+  }
+
+  save(folder: string): Promise<void> {
+    return saveTextModel(folder, this.text);
+  }
+
+  async state(): Promise<Omit<Checkpoint, 'optimizer' | 'state'> & { state: Omit<TrainerState, 'step'> }> {
+    const { config, read } = this;
+    return {
+      state: { order: {}, config: storedLanguageConfig(config), read },
+      loss: new Map(),
+      streams: await this.#across.state(),
+    };
+  }
+
+  dispose(): void {
+    this.#across.dispose();
+  }
+}

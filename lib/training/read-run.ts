@@ -1,0 +1,52 @@
+/*
+ * Settings that every training run has, whatever it trains.
+ */
+import { refuse, SettingError, Fields } from '../options/fields.js';
+
+/** The length of a run in updates, or in passes over its data (default: one). */
+export function readLength(fields: Fields): { epochs: number | undefined; steps: number | undefined } {
+  const epochs = fields.count('epochs');
+  const steps = fields.count('steps');
+  if (epochs !== undefined && steps !== undefined)
+    throw new SettingError(
+      fields.path,
+      `has both epochs (${epochs}) and steps (${steps}): give one of them.`,
+    );
+  return { epochs: steps === undefined ? (epochs ?? 1) : undefined, steps };
+}
+
+export function readOutput(fields: Fields): string {
+  return fields.string('output') ?? fields.missing('output', 'give a folder for the results');
+}
+
+export function readDevice(fields: Fields): string {
+  const device = fields.string('device') ?? 'auto';
+  if (/^(auto|cpu|cuda(:\d+)?)$/.test(device)) return device;
+  throw refuse(fields.at('device'), device, '"auto", "cpu", "cuda" or "cuda:N"');
+}
+
+/** The fields of a section, which may be left out. */
+export function section(fields: Fields, name: string): Fields {
+  return fields.object(name) ?? new Fields({}, fields.at(name));
+}
+
+/** @param otherwise the kind of a schedule that names none */
+export function readSchedule(fields: Fields, otherwise: 'linear' | 'cosine') {
+  const kind = fields.oneOf('kind', ['linear', 'cosine', 'constant']) ?? otherwise;
+  const warmup = fields.number('warmup', { from: 0 }) ?? 0.1;
+  if (warmup > 1 && !Number.isInteger(warmup))
+    throw refuse(fields.at('warmup'), warmup, 'a whole number of steps, or a part of all steps below 1');
+  fields.done();
+  return { kind, warmup };
+}
+
+export function readCheckpoint(fields: Fields) {
+  const every = fields.count('every') ?? fields.missing('every', 'give the steps between two checkpoints');
+  return { every, keep: fields.count('keep') ?? 2 };
+}
+
+export function readResume(fields: Fields): boolean | string {
+  const value = fields.raw('resume') ?? false;
+  if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
+  throw refuse(fields.at('resume'), value, 'true, false or the path of a checkpoint folder');
+}
