@@ -28,6 +28,18 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'measure a model by retrieval or sentence similarity',
     load: async () => (await import('./evaluate.js')).evaluateCommand,
   },
+  'language train': {
+    summary: 'train a language model on text',
+    load: async () => (await import('./language-train.js')).languageTrainCommand,
+  },
+  'language evaluate': {
+    summary: 'measure a language model: bits per character and perplexity',
+    load: async () => (await import('./language-evaluate.js')).languageEvaluateCommand,
+  },
+  'language sample': {
+    summary: 'go on with a text',
+    load: async () => (await import('./language-sample.js')).languageSampleCommand,
+  },
   doctor: {
     summary: 'check everything gradcache needs, and say what is missing',
     load: async () => (await import('./doctor.js')).doctorCommand,
@@ -51,7 +63,7 @@ const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
  * @returns the exit code: 0 done, 1 failed, 2 wrongly called, 130 ended by Ctrl-C
  */
 export async function main(args: readonly string[]): Promise<number> {
-  const [name, ...rest] = args;
+  const { name, rest } = commandIn(args);
   const print = (line: string): void => void process.stdout.write(`${line}\n`);
   if (name === '--version') {
     print(packageVersion());
@@ -65,6 +77,13 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     const old = nodeProblem();
     if (old !== null && !WITHOUT_MODELS.has(name)) throw new GradCacheError('SETUP', old);
+    const parts = Object.keys(COMMANDS).filter((known) => known.startsWith(`${name} `));
+    if (parts.length > 0 && rest.includes('--help')) {
+      print(overview());
+      return 0;
+    }
+    if (parts.length > 0)
+      throw new UsageError(`${name} alone is not a command; there are ${parts.join(', ')}.`);
     const command = await (Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined)?.load();
     if (command === undefined) {
       const near = nearest(name, Object.keys(COMMANDS));
@@ -96,8 +115,17 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+/** The name of a command is one word, or two. */
+function commandIn(args: readonly string[]): { name: string | undefined; rest: readonly string[] } {
+  const [first, second, ...others] = args;
+  const isFirstOfTwo = Object.keys(COMMANDS).some((name) => name.startsWith(`${first} `));
+  if (isFirstOfTwo && second !== undefined && !second.startsWith('-'))
+    return { name: `${first} ${second}`, rest: others };
+  return { name: first, rest: args.slice(1) };
+}
+
 function overview(): string {
-  const commands = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
+  const commands = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(19)}${summary}`);
   return [
     `gradcache ${packageVersion()}: trains encoders with very large contrastive batches`,
     '',

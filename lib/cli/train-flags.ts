@@ -3,6 +3,7 @@ import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
 import { bytes, list, number, offSwitch, onOff, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flag, Flags } from './flags.js';
+import { narrowest, put, putFlags, refuseRivals, refuseTwice, type Rivals } from './flag-settings.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { tableFlags } from './table-flags.js';
 
@@ -116,8 +117,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   },
 };
 
-/** Flags that exclude each other, and the setting that one of them takes out of the configuration file. */
-const RIVALS: readonly { readonly flags: readonly string[]; readonly replaces?: readonly string[] }[] = [
+const RIVALS: readonly Rivals[] = [
   { flags: ['epochs', 'steps'], replaces: ['epochs', 'steps'] },
   { flags: ['chunk-sequences', 'chunk-tokens'], replaces: ['chunk'] },
   { flags: ['resume', 'resume-from'] },
@@ -139,18 +139,8 @@ export function settingsOf(
   config: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const merged = structuredClone(config) as Record<string, unknown>;
-  for (const { flags, replaces = [] } of RIVALS) {
-    const given = flags.filter((name) => args.get(name) !== undefined);
-    if (given.length > 1)
-      throw new UsageError(`--${given.join(' and --')} exclude each other: give one of them.`);
-    if (given.length > 0) for (const name of replaces) delete merged[name];
-  }
-  const given = settings().filter(([name]) => args.get(name) !== undefined);
-  for (const [name, { sets, hidden }] of given) {
-    const [other] = given.find((flag) => flag[0] !== name && flag[1].sets === sets) ?? [];
-    if (hidden === true && other !== undefined)
-      throw new UsageError(`--${other} and --${name} are the same setting: give one of them.`);
-  }
+  refuseRivals(RIVALS, args, merged);
+  refuseTwice(settings(), args);
   for (const [header, fields] of HEADERS) {
     if (args.get(header) === true && args.get(fields) !== undefined)
       throw new UsageError(
@@ -169,17 +159,9 @@ export function settingsOf(
       );
     delete merged.model;
   }
-  for (const [name, { sets }] of settings()) {
-    const value = args.get(name);
-    if (value !== undefined && sets !== undefined) put(merged, sets.split('.'), value);
-  }
+  putFlags(settings(), args, merged);
   putPrompts(merged, args);
   return merged;
-}
-
-/** Whether a run goes on from a checkpoint. */
-export function isResumed({ resume }: Readonly<Record<string, unknown>>): boolean {
-  return resume !== undefined && resume !== null && resume !== false;
 }
 
 /**
@@ -199,13 +181,7 @@ export function flagOf(setting: string, args: Arguments, which: 'given' | 'any')
       given.push([flag, flag === 'prompt-name' ? `${setting}.name` : setting]);
     }
   given.reverse(); // of two that set the same, the later has won
-  for (const flags of which === 'given' ? [given] : [given, others]) {
-    const fitting = flags.filter(([, sets]) => sets === setting || setting.startsWith(`${sets}.`));
-    // The flag with the longest path sets nothing else.
-    const [best] = fitting.sort(([, a], [, b]) => b.length - a.length);
-    if (best !== undefined) return best[0];
-  }
-  return undefined;
+  return narrowest(setting, which === 'given' ? [given] : [given, others]);
 }
 
 const PROMPT_FLAGS = ['prompt', 'prompt-text', 'prompt-name'] as const;
@@ -241,16 +217,4 @@ function putName(merged: Record<string, unknown>, column: string, name: string):
 
 function settings(): [string, Flag][] {
   return Object.values(TRAIN_SECTIONS).flatMap((section) => Object.entries(section));
-}
-
-function put(object: Record<string, unknown>, path: readonly string[], value: unknown): void {
-  const [first, ...rest] = path as [string, ...string[]];
-  if (rest.length === 0) {
-    object[first] = value;
-    return;
-  }
-  object[first] ??= {};
-  const inner = object[first];
-  // Where the configuration file has something else, the reader of settings refuses it.
-  if (isPlainObject(inner)) put(inner, rest, value);
 }

@@ -1,7 +1,6 @@
-import { GradCacheError } from '../errors.js';
+import type { GradCacheError } from '../errors.js';
 import { readNamedObject } from '../files/json-file.js';
 import type { TrainEvent } from '../training/events.js';
-import { listCheckpoints } from '../training/checkpoint.js';
 import { SettingError } from '../options/fields.js';
 import { requireApart } from '../training/inputs-apart.js';
 import { trainAsGiven } from '../training/train.js';
@@ -10,7 +9,9 @@ import { type Arguments, UsageError } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
-import { flagOf, isResumed, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
+import { isResumed, settingOf, toldByFlag } from './flag-settings.js';
+import { sayEvent, whatIsLeft } from './run.js';
+import { flagOf, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
 /** `gradcache train` */
 export const trainCommand: Command = {
@@ -70,23 +71,10 @@ async function readConfig(
 
 /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
 function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {
-  const setting = error.path.replace(/^config\.?/, '');
-  const [whole, element = ''] = setting.split(/(?=\[\d+\]$)/) as [string, string?]; // a flag gives a list as a whole
-  const flag = flagOf(whole, args, file === undefined ? 'any' : 'given');
+  const [setting, element] = settingOf(error);
+  const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
-  const which = column === undefined ? '' : ` ${column}=…`;
-  if (flag !== undefined) return new UsageError(`--${flag}${which}${element} ${error.problem}`);
-  return file === undefined
-    ? error
-    : new GradCacheError('INPUT', `${file}: ${error.message}`, { cause: error });
-}
-
-/** What an interrupted run can go on from. */
-async function whatIsLeft(output: string): Promise<string> {
-  const last = (await listCheckpoints(output)).at(-1);
-  return last === undefined
-    ? 'No checkpoint had been made (--checkpoint-every N makes them).'
-    : `The checkpoint of step ${last} is complete; --resume goes on from it.`;
+  return toldByFlag(error, flag, (column === undefined ? '' : ` ${column}=…`) + element, file);
 }
 
 /** Shows the events of a run to people. */
@@ -127,25 +115,8 @@ class TrainDisplay {
           always: event.step === 1 || event.step === event.steps,
         });
         break;
-      case 'evaluation':
-        progress.say(
-          `step ${event.step}: ${Object.entries(event.scores)
-            .map(([name, score]) => `${name} ${score.toFixed(4)}`)
-            .join(', ')}`,
-        );
-        break;
-      case 'saved':
-        progress.say(`step ${event.step}: wrote ${event.folder}`);
-        break;
-      case 'skipped':
-        progress.say(`skipped ${event.message}`);
-        break;
-      case 'skippedTotal':
-        progress.say(`skipped ${plural(event.lines, 'line')} in all`);
-        break;
-      case 'note':
-        progress.say(event.message);
-        break;
+      default:
+        sayEvent(progress, event);
     }
   }
 }

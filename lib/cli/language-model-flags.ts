@@ -1,0 +1,19 @@
+import { text, type Arguments, type Flags } from './flags.js';
+
+const model = text('FOLDER', 'language model, as language train leaves it');
+
+/** Flags of commands that open a language model. */
+export const LANGUAGE_MODEL_FLAGS = {
+  model,
+  device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)'),
+  precision: text('TYPE', 'float32 (default), bfloat16 or float64'),
+} as const satisfies Flags;
+
+/** @throws UsageError for a model that is missing, or a type that is none */
+export function languageModelOptions(args: Arguments) {
+  return {
+    folder: args.required('model', model),
+    device: args.text('device') ?? 'auto',
+    precision: args.oneOf('precision', ['float32', 'bfloat16', 'float64']) ?? 'float32',
+  };
+}

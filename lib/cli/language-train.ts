@@ -1,0 +1,199 @@
+import type { GradCacheError } from '../errors.js';
+import { readNamedObject } from '../files/json-file.js';
+import { ACROSS, DEFAULT_ACROSS } from '../language/across-kinds.js';
+import { CELLS, LANGUAGE_SETTINGS } from '../language/language-settings.js';
+import { OPTIMIZERS } from '../optim/optimizer-kinds.js';
+import { SettingError } from '../options/fields.js';
+import { plural } from '../options/plural.js';
+import { requireApart } from '../training/inputs-apart.js';
+import type { LanguageTrainEvent } from '../training/language/events.js';
+import { trainLanguageAsGiven } from '../training/language/train-language.js';
+import type { Command } from './command.js';
+import {
+  allFlags,
+  isResumed,
+  narrowest,
+  putFlags,
+  refuseRivals,
+  refuseTwice,
+  settingOf,
+  toldByFlag,
+  type Rivals,
+} from './flag-settings.js';
+import { number, onOff, repeated, text, UsageError, type Arguments, type Flags } from './flags.js';
+import { interruptible } from './interrupt.js';
+import { sayEvent, whatIsLeft } from './run.js';
+import { choiceHelp, flagsOf } from './setting-flags.js';
+import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
+
+const SECTIONS: Readonly<Record<string, Flags>> = {
+  'Data and output': {
+    config: text('FILE', 'settings as JSON; flags win over it'),
+    data: repeated(text('FILE', 'text, .gz too; may be repeated', 'data')),
+    documents: text(
+      'KIND',
+      'what a document is, where the state starts anew: file (default) or line',
+      'documents',
+    ),
+    output: text('FOLDER', 'for the model, checkpoints and metrics.jsonl', 'output'),
+  },
+  Model: {
+    model: text(
+      'FOLDER',
+      'language model to start from; without it a new one is made of the settings below',
+      'model',
+    ),
+    vocabulary: text('KIND', 'tokens of a new model: bytes (default) or characters', 'vocabulary'),
+    tokenizer: text('FILE', 'tokenizer.json whose tokens a new model has', 'vocabulary.tokenizer'),
+    cell: text('KIND', `${CELLS.join(', ')}; default ${CELLS[0]}`, 'model.cell'),
+    'model.embedding': number('N', 'columns of the word vectors; default: the width', 'model.embedding'),
+    'model.projected': number(
+      'N',
+      'columns in which SRU++ attends; default: a quarter of the width',
+      'model.projected',
+    ),
+    'model.cutoffs': {
+      kind: 'numbers',
+      value: 'N,N',
+      help: 'ends of the clusters of a sorted vocabulary',
+      sets: 'model.cutoffs',
+    },
+    ...flagsOf('model', { model: { about: '', settings: LANGUAGE_SETTINGS } }),
+  },
+  'Segments and gradients': {
+    rows: number('N', 'parts of the text that are read side by side', 'rows'),
+    length: number('TOKENS', 'of a row in a segment', 'segment.length'),
+    segments: number('N', 'segments of an update; default 1', 'segment.count'),
+    jitter: onOff('draw the length of each segment, and scale the learning rate by it', 'segment.jitter'),
+    across: text('KIND', choiceHelp(ACROSS, DEFAULT_ACROSS), 'across.kind'),
+    ...flagsOf('across', ACROSS),
+    device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)', 'device'),
+    precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
+  },
+  Optimisation: {
+    epochs: number('N', 'passes over the text; default 1', 'epochs'),
+    steps: number('N', 'updates, in place of epochs', 'steps'),
+    optimizer: text('NAME', choiceHelp(OPTIMIZERS, 'radam'), 'optimizer.kind'),
+    ...flagsOf('optimizer', OPTIMIZERS),
+    schedule: text('KIND', 'cosine (default), linear or constant', 'schedule.kind'),
+    warmup: number('N', 'steps, or a part of all steps (rounded up) below 1; default 0.1', 'schedule.warmup'),
+    seed: number('N', 'default 1; the same seed gives the same run', 'seed'),
+  },
+  'Evaluation and checkpoints': {
+    'eval-data': text('FILE', 'held-out text', 'evaluation.data'),
+    'eval-rows': number('N', 'parts of it that are read side by side; default: --rows', 'evaluation.rows'),
+    'eval-window': number('TOKENS', "that a token attends to; default: the model's", 'evaluation.window'),
+    'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
+    'checkpoint-every': number('STEPS', 'default: none but the finished model', 'checkpoint.every'),
+    'checkpoint-keep': number('N', 'newest checkpoints to keep; default 2', 'checkpoint.keep'),
+    resume: onOff('go on from the newest checkpoint in --output', 'resume'),
+    'resume-from': text('FOLDER', 'go on from this checkpoint', 'resume'),
+  },
+};
+
+const FLAGS = allFlags(SECTIONS);
+
+const RIVALS: readonly Rivals[] = [
+  { flags: ['epochs', 'steps'], replaces: ['epochs', 'steps'] },
+  { flags: ['vocabulary', 'tokenizer'], replaces: ['vocabulary'] },
+  { flags: ['resume', 'resume-from'] },
+];
+
+/** `gradcache language train` */
+export const languageTrainCommand: Command = {
+  usage: 'gradcache language train --data FILE --output FOLDER --rows N --length TOKENS [FLAGS]',
+  about:
+    'Trains a recurrent language model on text. Each row of a batch reads its part of the text in segments and hands its state\n' +
+    'from one to the next; --across says whether gradients go back from segment to segment, and how. Settings come from a JSON\n' +
+    'file (--config), from flags, or both, where flags win. --resume goes on from the newest checkpoint.',
+  sections: SECTIONS,
+  examples: [
+    'gradcache language train --data input.txt --output runs/a --rows 16 --length 64 --cell sru --model.width 512',
+    'gradcache language train --data input.txt --output runs/b --rows 16 --length 32 --segments 8 --across exact',
+    'gradcache language train --output runs/a --resume',
+  ],
+  async run(args, { progress, print }) {
+    const { config, file } = await readConfig(args);
+    const json = args.on('json');
+    const show = new LanguageDisplay(progress);
+    const result = await interruptible(
+      (signal) =>
+        trainLanguageAsGiven(config, {
+          signal,
+          onEvent: (event) => {
+            if (json && event.type !== 'chunk') print(JSON.stringify(event));
+            else if (!json) show.event(event);
+          },
+        }),
+      progress,
+      () => whatIsLeft(config.output as string),
+    ).catch((error: unknown) => {
+      throw error instanceof SettingError ? byFlag(error, args, file) : error;
+    });
+    progress.clear();
+    if (json) print(JSON.stringify({ type: 'result', ...result }));
+    else print(`The model is in ${result.model}`);
+    return 0;
+  },
+};
+
+/** The configuration file, if any, with the flags put over it. */
+async function readConfig(
+  args: Arguments,
+): Promise<{ config: Readonly<Record<string, unknown>>; file: string | undefined }> {
+  const file = args.text('config');
+  const given = file === undefined ? {} : await readNamedObject(file, 'a configuration');
+  const merged: Record<string, unknown> = structuredClone(given);
+  refuseRivals(RIVALS, args, merged);
+  refuseTwice(FLAGS, args);
+  const model = args.text('model');
+  const other = FLAGS.find(([name, { sets }]) => sets?.startsWith('model.') && args.get(name) !== undefined);
+  if (model !== undefined && other !== undefined)
+    throw new UsageError(`--model starts from a model and --${other[0]} is of a new one: give one of them.`);
+  putFlags(FLAGS, args, merged);
+  if (!isResumed(merged)) merged.model ??= {}; // a new model of the defaults
+  const needed = isResumed(merged) ? ['output'] : ['data', 'output', 'rows'];
+  const missing = needed.find((name) => merged[name] === undefined);
+  if (file === undefined && missing !== undefined)
+    throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
+  if (file !== undefined && typeof merged.output === 'string')
+    await requireApart(merged.output, [{ name: '--config', path: file }]);
+  return { config: merged, file };
+}
+
+function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {
+  const [setting, element] = settingOf(error);
+  const named = FLAGS.flatMap(([name, { sets }]) => (sets === undefined ? [] : [[name, sets] as const]));
+  const given = named.filter(([name]) => args.get(name) !== undefined).reverse();
+  const groups = file === undefined ? [given, named] : [given];
+  return toldByFlag(error, narrowest(setting, groups), element, file);
+}
+
+/** Shows the events of a run to people. */
+class LanguageDisplay {
+  constructor(readonly progress: ProgressLine) {}
+
+  event(event: LanguageTrainEvent): void {
+    const { progress } = this;
+    switch (event.type) {
+      case 'start':
+        progress.say(
+          `${formatCount(event.parameters)} parameters in ${event.precision} on ${event.device}, ${plural(event.steps, 'step')}, ` +
+            `${formatCount(event.tokens)} tokens of ${event.vocabulary} kinds in ${plural(event.documents, 'document')}` +
+            (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
+        );
+        break;
+      case 'chunk':
+        break;
+      case 'step':
+        progress.show(
+          `step ${event.step}/${event.steps} · loss ${event.loss.toFixed(4)} (${(event.loss / Math.LN2).toFixed(3)} bits) · ` +
+            `${formatCount(event.tokensPerSecond)} tokens/s · ${formatBytes(event.peakMemory)} · ${formatSeconds(event.secondsLeft)} left`,
+          { always: event.step === 1 || event.step === event.steps },
+        );
+        break;
+      default:
+        sayEvent(progress, event);
+    }
+  }
+}
