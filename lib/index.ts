@@ -154,4 +154,13 @@ export type {
   TrainResult,
 } from './training/events.js';
 export { train, type TrainHooks } from './training/train.js';
+export type { LanguageResumeConfig, LanguageTrainConfig } from './training/language/config.js';
+export type {
+  LanguageStartEvent,
+  LanguageStepEvent,
+  LanguageTrainEvent,
+  LanguageTrainResult,
+} from './training/language/events.js';
+export { trainLanguage, type LanguageTrainHooks } from './training/language/train-language.js';
+export type { AcrossConfig } from './language/across-kinds.js';
 export { shuffle, type ShuffleOptions } from './data/shuffle.js';

@@ -74,11 +74,13 @@ export async function walkExactly(
     for (let index = count - 1; index >= 0; index--) {
       const pass = kept.get(index) ?? (await again(walk, index, carried[index]!));
       kept.set(index, pass);
-      const handed = gradients[index + 1];
-      gradients[index] = await pass.backward(
-        walk.weight,
-        handed === undefined ? null : walk.back(index, handed),
-      );
+      const handed = gradients[index + 1] ?? null;
+      const seed = handed === null ? null : walk.back(index, handed);
+      try {
+        gradients[index] = await pass.backward(walk.weight, seed);
+      } finally {
+        if (seed !== handed) disposeAll(seed ?? []);
+      }
       pass.dispose();
       kept.delete(index);
       if (atCut !== undefined) continue;

@@ -170,9 +170,10 @@ export class Learning implements Around {
     disposeAll(memory);
     const own = computed(() => predictions.detach().narrow(1, 0, this.#width));
     predictions.dispose();
-    [this.#ahead] = this.#walk.back(index, [own]) as [Tensor];
+    const [ahead] = this.#walk.back(index, [own]) as [Tensor];
+    if (ahead !== own) own.dispose();
+    this.#ahead = ahead;
     if (this.#factor === 0) return Promise.resolve(null);
-    const ahead = this.#ahead;
     return Promise.resolve(computed(() => apart(ahead.mul(this.#factor * this.#walk.weight), after)));
   }
 

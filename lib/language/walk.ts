@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { throwIfAborted } from '../options/abort.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { afterEnds, computed, disposeAll, disposeCarried, rowMask, withoutRows } from './carried.js';
+import { afterEnds, computed, disposeCarried, rowMask, withoutRows } from './carried.js';
 import type { Carried, Segment, SegmentModel, SegmentPass, State } from './segment-model.js';
 
 /** What a walk is made for. */
@@ -92,26 +92,20 @@ export class Walk {
     return afterEnds(after, this.rows, ends, () => this.#options.model.initialState(this.rows));
   }
 
-  /** The gradient that reaches the state at the end of a segment: none in rows that end there. Takes `gradient` over. */
+  /**
+   * The gradient that reaches the state at the end of a segment: none in rows that end there. The same list where no row ends,
+   * else a new one.
+   */
   back(index: number, gradient: State): State {
     const { ends = [] } = this.segments[index]!;
     if (ends.length === 0 || gradient.length === 0) return gradient;
-    try {
-      const ended = new Set(ends);
-      return computed(() =>
-        withoutRows(
-          gradient,
-          this.#mask(gradient, (row) => ended.has(row)),
-        ),
-      );
-    } finally {
-      disposeAll(gradient);
-    }
-  }
-
-  /** Whether every row ends in a segment, so that nothing is handed on. */
-  endsAll(index: number): boolean {
-    return new Set(this.segments[index]!.ends).size === this.rows;
+    const ended = new Set(ends);
+    return computed(() =>
+      withoutRows(
+        gradient,
+        this.#mask(gradient, (row) => ended.has(row)),
+      ),
+    );
   }
 
   /** Whether a row goes on in a segment from the state that the segment before handed on. */

@@ -34,11 +34,11 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     [[], /^$/],
     [
       ['trian'],
-      /INPUT: trian is not a command; did you mean train\? There are train, embed, evaluate, doctor, setup\.\nSee: gradcache --help\n$/,
+      /INPUT: trian is not a command; did you mean train\? There are train, embed, evaluate, language train, language evaluate, language sample, doctor, setup\.\nSee: gradcache --help\n$/,
     ],
     [
       ['fly'],
-      /INPUT: fly is not a command; there are train, embed, evaluate, doctor, setup\.\nSee: gradcache --help\n$/,
+      /INPUT: fly is not a command; there are train, embed, evaluate, language train, language evaluate, language sample, doctor, setup\.\nSee: gradcache --help\n$/,
     ],
     [['train'], /INPUT: --model is needed, or a --config FILE that has it\.\nSee: gradcache train --help\n$/],
     [['train', '--lerning-rate', '1'], /INPUT: Unknown option '--lerning-rate'\.\n/],

@@ -23,9 +23,9 @@ const METHODS: Record<string, () => Across> = {
   'alternating with exact': () => alternating({ restarts: { at: [1, 3] }, real: 'exact' }),
 };
 
-/** A stream of several steps, each of two segments; a document ends in the second segment of every step. */
+/** A stream of several steps, each of two segments; a document ends in each. */
 const steps = Array.from({ length: 8 }, (_, step) =>
-  randomSegments([3, 2], { seed: step + 1, ends: [[], [step % 3]] }).map((segment) => ({
+  randomSegments([3, 2], { seed: step + 1, ends: [[(step + 1) % 3], [step % 3]] }).map((segment) => ({
     ...segment,
     start: segment.start! + 5 * step,
   })),

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import {
+  Bytes,
+  Characters,
+  readVocabulary,
+  Subwords,
+  type Vocabulary,
+} from '../../lib/language/vocabulary.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
+import { root, temporaryFolder } from '../training/support.js';
+
+const TEXT = Buffer.from('Grüße,\nworld 🌍!\n');
+
+const subwords = async (): Promise<Vocabulary> =>
+  Subwords.of(await Tokenizer.fromFile(join(root, 'examples', 'quickstart', 'tokenizer.json')));
+
+test('text becomes tokens and text again, also with a vocabulary that was saved', async (t) => {
+  const made: [Vocabulary, number][] = [
+    [new Bytes(), TEXT.length],
+    [Characters.of([TEXT]), 16],
+  ];
+  for (const [vocabulary, length] of made) {
+    const tokens = await vocabulary.encode(TEXT);
+    assert.equal(tokens.length, length);
+    assert.ok(tokens.every((token) => token >= 0 && token < vocabulary.size));
+    const folder = await temporaryFolder(t);
+    await vocabulary.save(folder);
+    const read = await readVocabulary(folder);
+    assert.equal(read.size, vocabulary.size);
+    assert.deepEqual(await read.encode(TEXT), tokens);
+    assert.deepEqual(Buffer.from(await read.decode(tokens)), TEXT);
+  }
+});
+
+test('tokens of a tokenizer are without those around a text, however long it is', async (t) => {
+  const vocabulary = await subwords();
+  const line = 'the quiet river\n';
+  const once = await vocabulary.encode(Buffer.from(line));
+  const many = await vocabulary.encode(Buffer.from(line.repeat(3000)));
+  assert.equal(many.length, 3000 * once.length);
+  assert.deepEqual(many.slice(-once.length), once);
+  assert.match(Buffer.from(await vocabulary.decode(once)).toString(), /the quiet river/);
+  const folder = await temporaryFolder(t);
+  await vocabulary.save(folder);
+  assert.deepEqual(await (await readVocabulary(folder)).encode(Buffer.from(line)), once);
+  await assert.rejects(vocabulary.decode(Int32Array.of(vocabulary.size)), { code: 'INPUT' });
+});
+
+test('what a vocabulary does not have is refused', async () => {
+  const letters = Characters.of([Buffer.from('abc')]);
+  await assert.rejects(async () => letters.encode(Buffer.from('abcd')), {
+    code: 'INPUT',
+    message: /character "d"/,
+  });
+  await assert.rejects(async () => letters.encode(Buffer.from([0xff])), {
+    code: 'INPUT',
+    message: /not UTF-8/,
+  });
+  assert.equal((await new Bytes().encode(Buffer.from([0xff])))[0], 255);
+});
+
+test('a folder without a vocabulary, or with a damaged one, is told', async (t) => {
+  const folder = await temporaryFolder(t);
+  await assert.rejects(readVocabulary(folder), { code: 'CHECKPOINT', message: /vocabulary\.json/ });
+  for (const content of [
+    '',
+    '[]',
+    '{}',
+    '{"kind":"words"}',
+    '{"kind":"characters"}',
+    '{"kind":"characters","characters":"aa"}',
+  ]) {
+    await writeFile(join(folder, 'vocabulary.json'), content);
+    await assert.rejects(readVocabulary(folder), { code: 'CHECKPOINT' }, content);
+  }
+});
