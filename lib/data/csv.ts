@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { fieldsAreQuoted, type Quoting } from './quoting.js';
 import { type Fields, RecordSplitter } from './record-splitter.js';
+import type { RecordOptions } from './record-options.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
 import { otherHeader, sayQuoting, type SettingNames } from './setting-names.js';
 import { splitFile } from './split-file.js';
@@ -9,15 +10,10 @@ import { isDecoded } from './text-stream.js';
 import { plural } from '../options/plural.js';
 
 /** How separated values are read. */
-export interface SeparatedValues {
+export interface SeparatedValues extends RecordOptions {
   readonly separator: ',' | '\t';
   readonly quoting: Quoting;
-  /** The columns' names where the file does not begin with them. */
-  readonly header?: readonly string[];
-  /** Columns that the file must have. */
-  readonly wanted?: readonly string[];
   readonly names: SettingNames;
-  readonly signal?: AbortSignal;
 }
 
 /**
@@ -26,7 +22,7 @@ export interface SeparatedValues {
  * @throws GradCacheError `INPUT` for a file that cannot be read, or whose header lacks a wanted column.
  */
 export async function* readSeparatedValues(path: string, how: SeparatedValues): RecordBlocks {
-  const { separator, quoting, header, wanted, names, signal } = how;
+  const { separator, quoting, header, columns: wanted, names, signal } = how;
   const told = quoting === 'auto' ? await fieldsAreQuoted(path, how) : quoting === 'csv';
   let columns = header;
   const toRecords = (all: readonly Fields[]): ReadRecord[] => {

@@ -2,13 +2,12 @@ import { GradCacheError } from '../errors.js';
 import { readSeparatedValues } from './csv.js';
 import { readJsonLines } from './jsonl.js';
 import { readParquet } from './parquet/read-parquet.js';
-import type { Quoting } from './quoting.js';
+import type { DataFormat, RecordOptions } from './record-options.js';
 import { refuseStandIn } from './source.js';
 import type { RecordBlocks } from './row.js';
 import { DATA_SETTINGS, type SettingNames } from './setting-names.js';
 
-/** File formats that pairs are read from. */
-export type DataFormat = 'jsonl' | 'csv' | 'tsv' | 'parquet';
+export type { DataFormat, RecordOptions } from './record-options.js';
 
 const FORMAT_OF_EXTENSION: ReadonlyMap<string, DataFormat> = new Map([
   ['jsonl', 'jsonl'],
@@ -20,50 +19,23 @@ const FORMAT_OF_EXTENSION: ReadonlyMap<string, DataFormat> = new Map([
 
 export const FORMATS: readonly DataFormat[] = [...new Set(FORMAT_OF_EXTENSION.values())];
 
-/** How the records of a file are read. */
-export interface RecordOptions {
-  /** Told from the file's name where left out. */
-  readonly format?: DataFormat;
-  /** Columns that the header or schema of the file must name; undefined: all of them are read. */
-  readonly columns?: readonly string[];
-  /** Columns that are read if the file has them. */
-  readonly optional?: readonly string[];
-  /** Columns of numbers are read as well. */
-  readonly numbers?: boolean;
-  /** The columns' names where a CSV or TSV file does not begin with them. */
-  readonly header?: readonly string[];
-  readonly quoting?: Quoting;
-  /** What these settings are called in messages; default: as for the data that is trained or evaluated on. */
-  readonly names?: SettingNames;
-  readonly signal?: AbortSignal;
-}
-
 /** The records of a file, whatever its format. */
 export async function* openRecords(file: string, options: RecordOptions = {}): RecordBlocks {
-  const { names = DATA_SETTINGS } = options;
-  const {
-    format = formatOf(file, names),
-    columns: wanted,
-    optional,
-    numbers,
-    header,
-    quoting,
-    signal,
-  } = options;
+  const { names = DATA_SETTINGS, format = formatOf(file, names), quoting } = options;
+  const how = { ...options, names };
   await refuseStandIn(file, 'data');
-  const table = { header, wanted, names, signal };
   switch (format) {
     case 'jsonl':
-      yield* readJsonLines(file, signal);
+      yield* readJsonLines(file, options.signal);
       break;
     case 'csv':
-      yield* readSeparatedValues(file, { ...table, separator: ',', quoting: quoting ?? 'csv' });
+      yield* readSeparatedValues(file, { ...how, separator: ',', quoting: quoting ?? 'csv' });
       break;
     case 'tsv':
-      yield* readSeparatedValues(file, { ...table, separator: '\t', quoting: quoting ?? 'auto' });
+      yield* readSeparatedValues(file, { ...how, separator: '\t', quoting: quoting ?? 'auto' });
       break;
     case 'parquet':
-      yield* readParquet(file, { wanted, optional, numbers, names, signal });
+      yield* readParquet(file, how);
   }
 }
 

@@ -1,31 +1,19 @@
 import { throwIfAborted } from '../options/abort.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
-import { type DataFormat, openRecords } from './open-records.js';
-import type { Quoting } from './quoting.js';
+import { openRecords } from './open-records.js';
+import type { RecordOptions } from './record-options.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
-import type { SettingNames } from './setting-names.js';
 import { plural } from '../options/plural.js';
 
 /** What {@link readRows} takes for a row. */
-export interface RowOptions {
-  /** The columns that every row has, in this order; taken from the file or its first row where left out. */
-  readonly columns?: readonly string[];
-  /** Further columns, which are left out of a row that has nothing in them. */
-  readonly optional?: readonly string[];
-  /** A number counts as its text where true: scores and ids are often written so. */
-  readonly numbers?: boolean;
+export interface RowOptions extends Omit<RecordOptions, 'header'> {
   /** A text may be empty, or have nothing but white space in it. */
   readonly emptyTexts?: boolean;
   /** What is wrong with a row, where anything is: it is a bad line then. */
   readonly check?: (row: Row, line: number) => string | undefined;
-  readonly format?: DataFormat;
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
-  readonly quoting?: Quoting;
-  readonly names?: SettingNames;
-  /** Ends the reading, also while it waits for a pipe. */
-  readonly signal?: AbortSignal;
 }
 
 /**
@@ -42,22 +30,14 @@ export async function* readRows(
   onBadLine: (line: BadLine) => void,
   open: typeof openRecords = openRecords,
 ): AsyncGenerator<Row, void, undefined> {
-  const { format, quoting, optional = [], numbers = false, names, signal } = options;
+  const { optional = [], signal } = options;
   let { columns } = options;
-  const header = typeof options.header === 'object' ? options.header : undefined;
   let rows = 0;
   let bad = 0;
   for (const file of files) {
-    const records = open(file, {
-      format,
-      columns,
-      optional,
-      numbers,
-      header: header ?? (options.header === false ? [...(columns ?? []), ...optional] : undefined),
-      quoting,
-      names,
-      signal,
-    });
+    const headless = options.header === false ? [...(columns ?? []), ...optional] : undefined;
+    const header = typeof options.header === 'object' ? options.header : headless;
+    const records = open(file, { ...options, columns, header });
     for await (const block of records) {
       throwIfAborted(signal);
       for (const record of block) {

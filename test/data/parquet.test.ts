@@ -32,7 +32,7 @@ test('every encoding gives the values that were written', async () => {
   const wanted = Object.keys(expected[0]!);
   for (const name of ['dictionary', 'plain', 'deltas'].flatMap((kind) => [`${kind}-1`, `${kind}-2`])) {
     const blocks = await collect(
-      readParquet(join(fixtures, `encoding-${name}.parquet`), { wanted, numbers: true }),
+      readParquet(join(fixtures, `encoding-${name}.parquet`), { columns: wanted, numbers: true }),
     );
     const rows = blocks.flat().map((record) => ('values' in record ? record.values : record.problem));
     assert.deepEqual(rows, expected, name);
@@ -134,7 +134,7 @@ test('several files at once, one cut off while it is read, one left early, one a
   const folder = await temporaryFolder(t);
   const path = join(folder, 'cut.parquet');
   await copyFile(join(fixtures, 'snappy.parquet'), path);
-  const cut = readParquet(path, { wanted: ['anchor'] });
+  const cut = readParquet(path, { columns: ['anchor'] });
   assert.equal((await cut.next()).done, false); // the first row group; one more is decoded ahead
   await truncate(path, 100);
   await assert.rejects(collect(cut), { code: 'INPUT', message: /cut\.parquet.*became shorter|bytes/ });

@@ -3,7 +3,8 @@ import { ChildProgram, NoAnswer } from '../../processes/child-program.js';
 import { GradCacheError } from '../../errors.js';
 import { fileError } from '../../files/file-error.js';
 import { show } from '../../options/option-values.js';
-import { DATA_SETTINGS, type SettingNames } from '../setting-names.js';
+import type { RecordOptions } from '../record-options.js';
+import { DATA_SETTINGS } from '../setting-names.js';
 import type { ReadRecord, RecordBlocks } from '../row.js';
 import { kindOfSource } from '../source.js';
 import { isDecoded } from '../text-stream.js';
@@ -11,17 +12,8 @@ import type { DecoderReply, DecoderRequest, ParquetBlock, ParquetColumn } from '
 
 const PROGRAM = new URL('./decoder-program.js', import.meta.url);
 
-/** Which columns of a Parquet file are read, and until when. */
-export interface ParquetOptions {
-  /** Columns that must be there; all text columns where undefined. */
-  readonly wanted?: readonly string[];
-  /** Columns that are read where the file has them. */
-  readonly optional?: readonly string[];
-  /** Columns of numbers count as well. */
-  readonly numbers?: boolean;
-  readonly names?: SettingNames;
-  /** Ends the reading. */
-  readonly signal?: AbortSignal;
+/** How a Parquet file is read. */
+export interface ParquetOptions extends RecordOptions {
   /** Seconds that decoding may take without finishing a page. */
   readonly patience?: number;
 }
@@ -105,7 +97,7 @@ function toRecords(block: ParquetBlock, columns: readonly string[], firstLine: n
 function columnsOf(
   columns: readonly ParquetColumn[],
   path: string,
-  { wanted, optional = [], numbers = false, names: settings = DATA_SETTINGS }: ParquetOptions,
+  { columns: wanted, optional = [], numbers = false, names: settings = DATA_SETTINGS }: RecordOptions,
 ): string[] {
   const kinds = numbers ? ['text', 'number'] : ['text'];
   const readable = columns.filter(({ kind }) => kind !== undefined && kinds.includes(kind));
