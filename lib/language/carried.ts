@@ -32,11 +32,11 @@ export function rowMask(rows: number, meant: (row: number) => boolean, device: s
 /** Tensors with zeros in the rows of a mask; every tensor has its rows in order, in one or several places each. */
 export function withoutRows(tensors: readonly Tensor[], mask: Tensor): Tensor[] {
   const rows = mask.shape[0]!;
-  return tensors.map((tensor) =>
-    call('aten::masked_fill.Scalar', tensor.reshape([rows, tensor.size / rows]), mask, 0).reshape(
-      tensor.shape,
-    ),
-  );
+  return tensors.map((tensor) => {
+    const byRow = tensor.reshape([rows, tensor.size / rows]);
+    const here = mask.to({ device: tensor.device });
+    return call('aten::masked_fill.Scalar', byRow, here, 0).reshape(tensor.shape);
+  });
 }
 
 /** The rows of `state` that a mask leaves, and those of `initial` where it says so. */

@@ -166,15 +166,16 @@ export class LanguageModel implements SegmentModel {
     requireCount('rows', rows, 1);
     const slots = guarded(() => this.#handle.slots());
     const wide = this.precision === 'float64' ? 'float64' : 'float32';
-    const zeros = (shape: readonly number[], dtype: string) =>
-      untracked(() => call('aten::zeros', shape, { dtype, device: this.device }));
+    const zeros = (shape: readonly number[], dtype: string, device = this.device) =>
+      untracked(() => call('aten::zeros', shape, { dtype, device }));
     const memory = slots
       .filter(({ kind }) => kind === 'memory')
       .map(({ width }) => zeros([rows, 0, width], this.precision));
     return {
       state: slots.filter(({ kind }) => kind === 'state').map(({ width }) => zeros([rows, width], wide)),
-      // How many remembered tokens are of a row's own text: those of a document that has ended do not count.
-      memory: memory.length === 0 ? [] : [...memory, zeros([rows], 'int32')],
+      // How many remembered tokens are of a row's own text: those of a document that has ended do not count. On the host,
+      // where passes are prepared.
+      memory: memory.length === 0 ? [] : [...memory, zeros([rows], 'int32', 'cpu')],
     };
   }
 

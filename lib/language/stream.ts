@@ -1,3 +1,4 @@
+import { GradCacheError } from '../errors.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 import { disposeCarried } from './carried.js';
@@ -43,7 +44,7 @@ export function restoreStream(
     const flags = numbersIn(sameAs(stored, 'anew', { dtype: 'float64', shape: [rows] }));
     const { device } = model;
     // How many rows a memory has is the model's own affair: there may be none before the first segment.
-    const memory = [...partOf(stored, 'memory.').values()].map((tensor) => fromStored(tensor, device));
+    const memory = inOrder(partOf(stored, 'memory.')).map((tensor) => fromStored(tensor, device));
     const anew = new Set(flags.flatMap((flag, row) => (flag === 1 ? row : [])));
     return {
       rows,
@@ -54,4 +55,13 @@ export function restoreStream(
   } finally {
     disposeCarried(like);
   }
+}
+
+/** Tensors that are named by their numbers; a file has its own order. @throws GradCacheError `CHECKPOINT` where one is missing */
+function inOrder(numbered: ReadonlyMap<string, StoredTensor>): StoredTensor[] {
+  return Array.from({ length: numbered.size }, (_, number) => {
+    const tensor = numbered.get(String(number));
+    if (tensor !== undefined) return tensor;
+    throw new GradCacheError('CHECKPOINT', `State across segments: memory.${number} is missing.`);
+  });
 }

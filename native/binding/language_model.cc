@@ -21,7 +21,8 @@ LanguageModel::Mode modeFrom(const std::string& name) {
   return LanguageModel::Mode::kWithGraph;
 }
 
-// Without the lengths of memory, which a device may hold: `remembered` brings them to the host.
+// Without the lengths of memory, which the caller may have put on a device: `remembered` brings them to the
+// host.
 struct GivenSegment {
   Segment segment;
   at::Tensor lengths;  // int32 [rows], or undefined
@@ -66,7 +67,7 @@ void setState(Napi::Object object, SegmentState& after) {
   if (!after.memory.empty()) {
     at::Tensor lengths = at::empty({static_cast<int64_t>(after.remembered.size())}, at::kInt);
     std::copy(after.remembered.begin(), after.remembered.end(), lengths.mutable_data_ptr<int32_t>());
-    after.memory.push_back(lengths.to(after.memory[0].device()));
+    after.memory.push_back(std::move(lengths));
   }
   object.Set("state", toTensorList(object.Env(), after.state));
   object.Set("memory", toTensorList(object.Env(), after.memory));
