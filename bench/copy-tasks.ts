@@ -81,9 +81,9 @@ async function main(): Promise<void> {
       const outcome = await inOwnProcess(next);
       outcomes.set(next, outcome);
       const { task, method, length, seed } = next;
-      const { longest, episodes, updates, seconds } = outcome;
+      const { longest, after, episodes, updates, seconds } = outcome;
       process.stderr.write(
-        `${task}, T = ${length}, ${method}, seed ${seed}: ${longest} steps (${episodes} episodes, ${updates} updates, ${seconds} s)\n`,
+        `${task}, T = ${length}, ${method}, seed ${seed}: ${longest} steps after ${after} of ${episodes} episodes (${updates} updates, ${seconds} s)\n`,
       );
     }
   };

@@ -40,6 +40,8 @@ export interface Configuration {
 export interface Outcome {
   /** Time steps of the longest episode that was solved; 0: none. */
   readonly longest: number;
+  /** After how many episodes it was. */
+  readonly after: number;
   readonly episodes: number;
   readonly updates: number;
   readonly seconds: number;
@@ -78,6 +80,7 @@ export async function trainOnTask(configuration: Configuration): Promise<Outcome
   const passed = () => (Date.now() - start) / 1000;
   let level = FIRST_LEVEL;
   let longest = 0;
+  let after = 0;
   let recent: number[] = [];
   let updates = 0;
   let done = 0;
@@ -97,8 +100,9 @@ export async function trainOnTask(configuration: Configuration): Promise<Outcome
     recent = recent.slice(-AVERAGED);
     if (recent.reduce((sum, bits) => sum + bits, 0) / AVERAGED >= SOLVED) continue;
     longest = stepsOf(level);
+    after = done + 1;
     level = harder(task, level);
     recent = [];
   }
-  return { longest, episodes: done, updates, seconds: Math.round(passed()) };
+  return { longest, after, episodes: done, updates, seconds: Math.round(passed()) };
 }
