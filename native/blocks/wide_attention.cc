@@ -85,22 +85,16 @@ Scored scored(const WideAttention& attention, const Pass& pass) {
   return result;
 }
 
-// A row of scores is numbered by its head and its token, whatever the padding.
-at::Tensor dropped(const at::Tensor& weights, const WideAttention& attention, const Pass& pass) {
-  if (!attention.key.active()) return weights;
-  const at::Tensor& first = firstTokens(pass);
-  const at::Tensor heads = at::arange(attention.heads, first.options()).mul_(pass.tokens.tokens());
-  const at::Tensor numbers = first.view({-1, 1, 1})
-                                 .add(heads.view({1, -1, 1}))
-                                 .add(at::arange(pass.tokens.longest, first.options()));
-  return kernels::dropoutOfRows(weights, numbers.view({weights.size(0), weights.size(1)}), attention.key);
+// Weights [n * heads, longest, keys] under dropout, by row and key.
+at::Tensor dropped(const at::Tensor& weights, const DropoutKey& key) {
+  return kernels::dropout(weights.view({-1, weights.size(2)}), key).view_as(weights);
 }
 
 }  // namespace
 
 at::Tensor wideAttention(const WideAttention& attention, const Pass& pass) {
   const Scored s = scored(attention, pass);
-  return packed(together(at::bmm(dropped(s.weights, attention, pass), s.v), attention.heads), pass);
+  return packed(together(at::bmm(dropped(s.weights, attention.key), s.v), attention.heads), pass);
 }
 
 WideAttentionGradients wideAttentionBackward(const at::Tensor& dout, const WideAttention& attention,
@@ -108,8 +102,8 @@ WideAttentionGradients wideAttentionBackward(const at::Tensor& dout, const WideA
   Scored s = scored(attention, pass);
   const int64_t heads = attention.heads;
   const at::Tensor dy = byHead(padded(dout, pass), heads);
-  const at::Tensor dv = at::bmm(dropped(s.weights, attention, pass).transpose(1, 2), dy);
-  at::Tensor dweights = dropped(at::bmm(dy, s.v.transpose(1, 2)), attention, pass);
+  const at::Tensor dv = at::bmm(dropped(s.weights, attention.key).transpose(1, 2), dy);
+  at::Tensor dweights = dropped(at::bmm(dy, s.v.transpose(1, 2)), attention.key);
   at::_softmax_backward_data_out(dweights, dweights, s.weights, -1, s.weights.scalar_type());
   s.weights.reset();
   const at::Tensor dq = at::bmm(dweights, s.k).mul_(s.scale), dk = at::bmm(dweights.transpose(1, 2), s.q);

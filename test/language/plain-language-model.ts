@@ -272,9 +272,9 @@ class PlainModel {
         .matmul(byHead(k).transpose(2, 3))
         .div(Math.sqrt(columns / heads));
       let weights = call('aten::masked_fill.Scalar', scores, later, -Infinity).softmax(3);
-      // A row of weights is numbered by its head, then by its token.
+      // Rows of weights are numbered by row of the segment, then by head, then by token.
       const mask = this.mask(heads * this.#rows * this.#length, keys, attentionDropout);
-      weights = weights.mul(mask.reshape([heads, this.#rows, this.#length, keys]).transpose(0, 1));
+      weights = weights.mul(mask.reshape([this.#rows, heads, this.#length, keys]));
       const attended = weights.matmul(byHead(v)).transpose(1, 2).reshape([this.#rows, this.#length, columns]);
       z = z.add(attended.mul(this.weight(`${name}.alpha`)));
     }
