@@ -180,7 +180,7 @@ class TokenRing {
   __device__ __forceinline__ void begin() {
     for (int stage = 0; stage < Stages - 1; ++stage) fill();
   }
-  // Waits for the next stage, and begins to load one more.
+  // Waits for the next stage, and begins to load one more. May be called beyond the last.
   __device__ __forceinline__ void advance() {
     asm volatile("cp.async.wait_group %0;" ::"n"(Stages - 2) : "memory");
     __syncwarp();
@@ -193,10 +193,25 @@ class TokenRing {
     asm volatile("cp.async.wait_all;" ::: "memory");
     __syncwarp();
   }
-  // A lane's columns of the current stage.
-  __device__ __forceinline__ void read(int step, int array, float* values) const {
-    readColumns<T, Columns>(
-        stage_ + (step * Arrays + array) * kRowBytes + lane_ * Columns * static_cast<int>(sizeof(T)), values);
+  // A lane's columns of all tokens of the current stage, as they lie in memory; rows beyond the last token
+  // hold anything. Read whole before anything is computed, so that no step waits for shared memory.
+  struct Rows {
+    typename Packed<T, Columns>::Bits bits[Steps][Arrays];
+
+    __device__ __forceinline__ void unpack(int step, int array, float* values) const {
+      readColumns<T, Columns>(&bits[step][array], values);
+    }
+  };
+  __device__ __forceinline__ void read(Rows& rows) const {
+    using Bits = typename Packed<T, Columns>::Bits;
+#pragma unroll
+    for (int step = 0; step < Steps; ++step) {
+#pragma unroll
+      for (int array = 0; array < Arrays; ++array) {
+        rows.bits[step][array] =
+            reinterpret_cast<const Bits*>(stage_ + (step * Arrays + array) * kRowBytes)[lane_];
+      }
+    }
   }
 
  private:

@@ -79,73 +79,106 @@ __global__ __launch_bounds__(kLanes) void recurrenceBackwardKernel(const Recurre
     ring.add(kCells, a.cells + row + sign * width, sign * width, 1);
     ring.begin();
 
-    float start[Columns] = {}, running[Columns] = {}, cell[Columns] = {}, mask[Columns];
+    float start[Columns] = {}, running[Columns] = {}, cell[Columns] = {}, mask[Ring::kSteps][Columns];
 #pragma unroll
-    for (int v = 0; v < Columns; ++v) mask[v] = 1;
+    for (int v = 0; v < Columns; ++v) mask[0][v] = 1;
     if (inside) {
       if (r.state) readColumns<float, Columns>(r.state + sequence * width + column, start);
       if (a.dlast) readColumns<float, Columns>(a.dlast + sequence * width + column, running);
       if (count > 0) readColumns<T, Columns>(a.cells + first * width + column, cell);
     }
-    if (drops && !dropsTokens) maskFactors<Columns>(r.mask, sequence, static_cast<int>(column), mask);
+    if (drops && !dropsTokens) maskFactors<Columns>(r.mask, sequence, static_cast<int>(column), mask[0]);
+#pragma unroll
+    for (int i = Columns; i < Ring::kSteps * Columns; ++i)
+      mask[i / Columns][i % Columns] = mask[0][i % Columns];
 
     T* du = a.du + first * uWidth + uColumn;
     T* dskip = a.dskip ? a.dskip + first * width + column : nullptr;
-    int64_t token = first;
-    const auto step = [&](int s, bool isFirst) {
-      float z[Columns], f[Columns], g[Columns], x[Columns], dh[Columns], before[Columns];
-      ring.read(s, 0, z);
-      ring.read(s, 1, f);
-      if constexpr (kReset) ring.read(s, 2, g);
-      if constexpr (kSkip) ring.read(s, 3, x);
-      ring.read(s, kGradient, dh);
-      ring.read(s, kCells, before);
-      if (dropsTokens) maskFactors<Columns>(r.mask, token, static_cast<int>(column), mask);
-      float dz[Columns], df[Columns], dg[Columns], dx[Columns];
+    const int64_t stride = sign * width, uStride = sign * uWidth, block = a.tiles.own;
+    // Nothing but dL/dc depends on the step before. A stage has its branches before and after its steps, so
+    // that the steps' gates are computed beside one another. `left` counts the tokens of a stage that is not
+    // whole, and the last of them is the sequence's first.
+    const auto stage = [&](const typename Ring::Rows& rows, int64_t token, auto whole, int left) {
+      constexpr bool kWhole = decltype(whole)::value;
+      float z[Ring::kSteps][Columns], dz[Ring::kSteps][Columns], df[Ring::kSteps][Columns];
+      [[maybe_unused]] float dg[Ring::kSteps][Columns], dx[Ring::kSteps][Columns];
 #pragma unroll
-      for (int v = 0; v < Columns; ++v) {
-        if (isFirst) before[v] = start[v];
-        if (r.tanhCandidate) z[v] = hyperbolicTangent(z[v]);
-        float through = mask[v] * dh[v], across = 0;
-        if constexpr (kReset) {
-          const float open = reset.open(g[v], before[v], v);
-          through *= open;
-          const float skip = kSkip ? r.skipScale * x[v] : 0.0f;
-          dg[v] = through * (cell[v] - skip) * (1.0f - open);
-          dx[v] = r.skipScale * (dh[v] - through);
-          across = dg[v] * reset.weight[v];
-          resetSums.add(dg[v], before[v], v);
+      for (int s = 0; s < Ring::kSteps; ++s) rows.unpack(s, 0, z[s]);
+      if (r.tanhCandidate) {
+#pragma unroll
+        for (int i = 0; i < Ring::kSteps * Columns; ++i)
+          z[i / Columns][i % Columns] = hyperbolicTangent(z[i / Columns][i % Columns]);
+      }
+      if (dropsTokens) {
+#pragma unroll
+        for (int s = 0; s < Ring::kSteps; ++s)
+          maskFactors<Columns>(r.mask, token + sign * s, static_cast<int>(column), mask[s]);
+      }
+#pragma unroll
+      for (int s = 0; s < Ring::kSteps; ++s) {
+        if (!kWhole && s >= left) break;
+        float f[Columns], dh[Columns], before[Columns];
+        [[maybe_unused]] float g[Columns], x[Columns];
+        rows.unpack(s, 1, f);
+        if constexpr (kReset) rows.unpack(s, 2, g);
+        if constexpr (kSkip) rows.unpack(s, 3, x);
+        rows.unpack(s, kGradient, dh);
+        rows.unpack(s, kCells, before);
+#pragma unroll
+        for (int v = 0; v < Columns; ++v) {
+          if (!kWhole && s + 1 == left) before[v] = start[v];
+          float through = mask[s][v] * dh[v], across = 0;
+          if constexpr (kReset) {
+            const float open = reset.open(g[v], before[v], v);
+            through *= open;
+            const float skip = kSkip ? r.skipScale * x[v] : 0.0f;
+            dg[s][v] = through * (cell[v] - skip) * (1.0f - open);
+            dx[s][v] = r.skipScale * (dh[v] - through);
+            across = dg[s][v] * reset.weight[v];
+            resetSums.add(dg[s][v], before[v], v);
+          }
+          const float open = forget.open(f[v], before[v], v), shut = 1.0f - open;
+          const float slope = open * shut * (before[v] - z[s][v]);
+          const float gradient = through + running[v];
+          df[s][v] = gradient * slope;
+          dz[s][v] = gradient * shut;
+          running[v] = fmaf(gradient, fmaf(slope, forget.weight[v], open), across);
+          forgetSums.add(df[s][v], before[v], v);
+          cell[v] = before[v];
         }
-        const float open = forget.open(f[v], before[v], v), shut = 1.0f - open;
-        const float slope = open * shut * (before[v] - z[v]);
-        const float gradient = through + running[v];
-        df[v] = gradient * slope;
-        dz[v] = gradient * shut;
-        if (r.tanhCandidate) dz[v] *= fmaf(-z[v], z[v], 1.0f);
-        running[v] = fmaf(gradient, fmaf(slope, forget.weight[v], open), across);
-        forgetSums.add(df[v], before[v], v);
-        cell[v] = before[v];
+      }
+      if (r.tanhCandidate) {
+#pragma unroll
+        for (int i = 0; i < Ring::kSteps * Columns; ++i) {
+          const float value = z[i / Columns][i % Columns];
+          if (kWhole || i / Columns < left) dz[i / Columns][i % Columns] *= fmaf(-value, value, 1.0f);
+        }
       }
       if (inside) {
-        writeColumns<T, Columns>(du, dz);
-        writeColumns<T, Columns>(du + a.tiles.own, df);
-        if constexpr (kReset) writeColumns<T, Columns>(du + 2 * static_cast<int64_t>(a.tiles.own), dg);
-        if constexpr (kSkip) {
-          writeColumns<T, Columns>(dskip ? dskip : du + 3 * static_cast<int64_t>(a.tiles.own), dx);
+        [[maybe_unused]] T* const skipTarget = dskip ? dskip : du + 3 * block;
+        [[maybe_unused]] const int64_t skipStride = dskip ? stride : uStride;
+#pragma unroll
+        for (int s = 0; s < Ring::kSteps; ++s) {
+          if (!kWhole && s >= left) break;
+          writeColumns<T, Columns>(du + s * uStride, dz[s]);
+          writeColumns<T, Columns>(du + s * uStride + block, df[s]);
+          if constexpr (kReset) writeColumns<T, Columns>(du + s * uStride + 2 * block, dg[s]);
+          if constexpr (kSkip) writeColumns<T, Columns>(skipTarget + s * skipStride, dx[s]);
         }
       }
-      du += sign * uWidth;
-      if (dskip) dskip += sign * width;
-      token += sign;
+      du += Ring::kSteps * uStride;
+      if (dskip) dskip += Ring::kSteps * stride;
     };
 
     for (int done = 0; done < count; done += Ring::kSteps) {
+      typename Ring::Rows rows;
       ring.advance();
+      ring.read(rows);
+      const int64_t token = first + sign * done;
       if (done + Ring::kSteps < count) {
-#pragma unroll
-        for (int s = 0; s < Ring::kSteps; ++s) step(s, false);
+        stage(rows, token, std::true_type{}, Ring::kSteps);
       } else {
-        for (int s = 0; s < count - done; ++s) step(s, done + s + 1 == count);
+        stage(rows, token, std::false_type{}, count - done);
       }
     }
     ring.end();

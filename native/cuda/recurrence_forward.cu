@@ -51,9 +51,9 @@ __global__ __launch_bounds__(kLanes) void recurrenceForwardKernel(const Recurren
 
   const T *const weights = static_cast<const T*>(r.cellWeights), *const bias = static_cast<const T*>(r.bias);
   Gate<Columns> forget{}, reset{};
-  float cell[Columns] = {}, mask[Columns];
+  float cell[Columns] = {}, mask[Ring::kSteps][Columns];
 #pragma unroll
-  for (int v = 0; v < Columns; ++v) mask[v] = 1;
+  for (int v = 0; v < Columns; ++v) mask[0][v] = 1;
   if (inside) {
     forget.read(weights ? weights + column : nullptr, bias ? bias + column : nullptr);
     if (kReset) {
@@ -62,51 +62,81 @@ __global__ __launch_bounds__(kLanes) void recurrenceForwardKernel(const Recurren
     if (r.state) readColumns<float, Columns>(r.state + sequence * width + column, cell);
   }
   const bool drops = r.mask.threshold != 0, dropsTokens = drops && r.maskPerToken;
-  if (drops && !dropsTokens) maskFactors<Columns>(r.mask, sequence, static_cast<int>(column), mask);
+  if (drops && !dropsTokens) maskFactors<Columns>(r.mask, sequence, static_cast<int>(column), mask[0]);
+#pragma unroll
+  for (int i = Columns; i < Ring::kSteps * Columns; ++i)
+    mask[i / Columns][i % Columns] = mask[0][i % Columns];
 
   T* h = a.h + first * width + column;
   T* cells = a.cells ? a.cells + first * width + column : nullptr;
-  int64_t token = first;
-  const auto step = [&](int s) {
-    float z[Columns], f[Columns], g[Columns], x[Columns], out[Columns];
-    ring.read(s, 0, z);
-    ring.read(s, 1, f);
-    if constexpr (kReset) ring.read(s, 2, g);
-    if constexpr (kSkip) ring.read(s, 3, x);
-    if (dropsTokens) maskFactors<Columns>(r.mask, token, static_cast<int>(column), mask);
+  const int64_t stride = sign * width;
+  // Nothing but the cell depends on the step before. A stage has its branches before and after its steps, so
+  // that what does not depend on the cell is computed while the cell is waited for.
+  const auto stage = [&](const typename Ring::Rows& rows, int64_t token, auto whole, int left) {
+    constexpr bool kWhole = decltype(whole)::value;
+    float z[Ring::kSteps][Columns], out[Ring::kSteps][Columns], kept[Ring::kSteps][Columns];
 #pragma unroll
-    for (int v = 0; v < Columns; ++v) {
-      if (r.tanhCandidate) z[v] = hyperbolicTangent(z[v]);
-      const float before = cell[v];
-      cell[v] = fmaf(forget.open(f[v], before, v), before - z[v], z[v]);
-      if constexpr (kReset) {
-        const float kept = mask[v] * reset.open(g[v], before, v);
-        if constexpr (kSkip) {
-          const float skip = r.skipScale * x[v];
-          out[v] = fmaf(kept, cell[v] - skip, skip);
+    for (int s = 0; s < Ring::kSteps; ++s) rows.unpack(s, 0, z[s]);
+    if (r.tanhCandidate) {
+#pragma unroll
+      for (int i = 0; i < Ring::kSteps * Columns; ++i)
+        z[i / Columns][i % Columns] = hyperbolicTangent(z[i / Columns][i % Columns]);
+    }
+    if (dropsTokens) {
+#pragma unroll
+      for (int s = 0; s < Ring::kSteps; ++s)
+        maskFactors<Columns>(r.mask, token + sign * s, static_cast<int>(column), mask[s]);
+    }
+#pragma unroll
+    for (int s = 0; s < Ring::kSteps; ++s) {
+      if (!kWhole && s >= left) break;
+      float f[Columns];
+      [[maybe_unused]] float g[Columns], x[Columns];
+      rows.unpack(s, 1, f);
+      if constexpr (kReset) rows.unpack(s, 2, g);
+      if constexpr (kSkip) rows.unpack(s, 3, x);
+#pragma unroll
+      for (int v = 0; v < Columns; ++v) {
+        const float before = cell[v];
+        cell[v] = fmaf(forget.open(f[v], before, v), before - z[s][v], z[s][v]);
+        kept[s][v] = cell[v];
+        if constexpr (kReset) {
+          const float share = mask[s][v] * reset.open(g[v], before, v);
+          const float skip = kSkip ? r.skipScale * x[v] : 0.0f;
+          out[s][v] = fmaf(share, cell[v] - skip, skip);
         } else {
-          out[v] = kept * cell[v];
+          out[s][v] = mask[s][v] * cell[v];
         }
-      } else {
-        out[v] = mask[v] * cell[v];
       }
     }
     if (inside) {
-      writeColumns<T, Columns>(h, out);
-      if (cells) writeColumns<T, Columns>(cells, cell);
+#pragma unroll
+      for (int s = 0; s < Ring::kSteps; ++s) {
+        if (kWhole || s < left) writeColumns<T, Columns>(h + s * stride, out[s]);
+      }
+      if (cells) {
+#pragma unroll
+        for (int s = 0; s < Ring::kSteps; ++s) {
+          if (kWhole || s < left) writeColumns<T, Columns>(cells + s * stride, kept[s]);
+        }
+        cells += Ring::kSteps * stride;
+      }
     }
-    h += sign * width;
-    if (cells) cells += sign * width;
-    token += sign;
+    h += Ring::kSteps * stride;
   };
 
+  typename Ring::Rows next;
+  ring.advance();
+  ring.read(next);
   for (int done = 0; done < count; done += Ring::kSteps) {
+    const typename Ring::Rows rows = next;
     ring.advance();
+    ring.read(next);
+    const int64_t token = first + sign * done;
     if (done + Ring::kSteps <= count) {
-#pragma unroll
-      for (int s = 0; s < Ring::kSteps; ++s) step(s);
+      stage(rows, token, std::true_type{}, Ring::kSteps);
     } else {
-      for (int s = 0; s < count - done; ++s) step(s);
+      stage(rows, token, std::false_type{}, count - done);
     }
   }
   ring.end();
