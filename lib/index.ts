@@ -112,6 +112,8 @@ export {
 } from './optim/schedules.js';
 export { restartSchedule, type RestartScheduleOptions, type Restarts } from './optim/restarts.js';
 export { batches, type Batch, type BatchOptions } from './data/batches.js';
+export { lengthCurriculum, type LengthCurriculumOptions } from './data/length-curriculum.js';
+export type { Fill } from './data/room.js';
 export { spanMasking, type SpanMaskingOptions } from './data/span-masking.js';
 export { prefetch } from './data/prefetch.js';
 export type { DataFormat } from './data/open-records.js';
@@ -134,6 +136,7 @@ export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './ev
 export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
 export { readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
 export type {
+  CurriculumConfig,
   EvaluationConfig,
   MemoryConfig,
   NewModel,

@@ -45,6 +45,30 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   },
   'Batch and memory': {
     batch: number('N', 'pairs in a batch', 'batch'),
+    'curriculum-from': {
+      kind: 'number',
+      value: 'TOKENS',
+      sets: 'curriculum.from',
+      help: 'short texts first: the greatest length of the first batch; the next three go with it',
+    },
+    'curriculum-to': {
+      kind: 'number',
+      value: 'TOKENS',
+      sets: 'curriculum.to',
+      help: 'the greatest length in the end; default: that of the run',
+    },
+    'curriculum-over': {
+      kind: 'number',
+      value: 'BATCHES',
+      sets: 'curriculum.over',
+      help: 'batches in which it grows',
+    },
+    'curriculum-tokens': {
+      kind: 'number',
+      value: 'TOKENS',
+      sets: 'curriculum.tokens',
+      help: 'tokens that fill a batch of at most --batch pairs',
+    },
     'chunk-sequences': number('N', 'texts in the encoder at once', 'chunk.sequences'),
     'chunk-tokens': number('N', 'tokens in the encoder at once; default: automatic', 'chunk.tokens'),
     retain: {

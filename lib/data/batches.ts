@@ -4,14 +4,17 @@ import { refused, requireBoolean, requireCount, requireIterable, show } from '..
 import { FillingBatch } from './filling-batch.js';
 import { Random } from './random.js';
 import type { Dataset } from './read-pairs.js';
+import { checkFill, Room, withLengths, type Fill, type Lengths } from './room.js';
 import type { Row, RowSource } from './row.js';
 import { shuffle } from './shuffle.js';
 import { readOnceAmong } from './source.js';
 
 /** How {@link batches} forms batches. */
 export interface BatchOptions {
-  /** Rows in a batch. */
+  /** Rows in a batch; with `fill` the most of them. */
   size: number;
+  /** Ends a batch when it holds so many tokens. Default: batches are filled by rows alone. */
+  fill?: Fill;
   /** A whole number from 0; the same seed gives the same batches. Default: 0. */
   seed?: number;
   /** How often the source is gone through. Default: 1. */
@@ -45,6 +48,9 @@ export interface Batch {
   readonly epoch: number;
   /** Place in its epoch, counted from 0. */
   readonly index: number;
+  /** With `fill`: its tokens, and the greatest length that it was filled for, if there is one. */
+  readonly tokens?: number;
+  readonly length?: number;
 }
 
 /**
@@ -60,19 +66,26 @@ export function batches(source: RowSource, options: BatchOptions): AsyncIterable
   return { [Symbol.asyncIterator]: () => generateBatches(source, checked) };
 }
 
+/** Options with their defaults. */
+type CheckedOptions = Required<Omit<BatchOptions, 'fill'>> & Pick<BatchOptions, 'fill'>;
+
 async function* generateBatches(
   source: RowSource,
-  options: Required<BatchOptions>,
+  options: CheckedOptions,
 ): AsyncGenerator<Batch, void, undefined> {
   const { seed, epochs } = options;
   const rowsOf = options.shuffle === true ? await holdAll(source, seed) : readAgain(source, options);
+  const lengths: Lengths = new WeakMap();
+  const room = new Room(options.size, options.fill, lengths);
   let columns: readonly string[] | undefined;
   for (let epoch = 0; epoch < epochs; epoch++) {
     let index = 0;
     let rows = 0;
-    for await (const group of groupRows(rowsOf(epoch), options)) {
+    const checked = withTexts(rowsOf(epoch));
+    const measured = options.fill === undefined ? checked : withLengths(checked, options.fill, lengths);
+    for await (const { group, ...filled } of groupRows(measured, options, room)) {
       columns ??= Object.keys(group[0]!);
-      yield { columns: toColumns(group, columns), size: group.length, epoch, index };
+      yield { columns: toColumns(group, columns), size: group.length, epoch, index, ...filled };
       index++;
       rows += group.length;
     }
@@ -97,27 +110,41 @@ async function holdAll(source: RowSource, seed: number): Promise<(epoch: number)
 
 function readAgain(
   source: RowSource,
-  { seed, shuffle: order }: Required<BatchOptions>,
+  { seed, shuffle: order }: CheckedOptions,
 ): (epoch: number) => RowSource {
   if (typeof order !== 'object') return () => source;
   return (epoch) => shuffle(source, { seed, epoch, buffer: order.buffer });
 }
 
+/** Rows of one batch, and how it was filled. */
+type Group = { readonly group: Row[] } & Pick<Batch, 'tokens' | 'length'>;
+
 async function* groupRows(
   rows: RowSource,
-  { size, dropLast, uniqueTexts }: Required<BatchOptions>,
-): AsyncGenerator<Row[], void, undefined> {
-  const batch = new FillingBatch(size, uniqueTexts);
-  let number = 0;
+  { dropLast, uniqueTexts }: CheckedOptions,
+  room: Room,
+): AsyncGenerator<Group, void, undefined> {
+  const batch = new FillingBatch(room, uniqueTexts);
+  const take = (): Group => {
+    const { filled } = room; // before the next batch begins
+    return { group: batch.take(), ...filled };
+  };
   for await (const row of rows) {
-    requireTexts(row, number++);
     batch.offer(row);
-    while (batch.full) yield batch.take();
+    while (batch.full) yield take();
   }
   while (!batch.empty) {
     const { full } = batch;
-    const group = batch.take(); // rows that waited, because they share a text with these, come into the next
-    if (full || !dropLast) yield group;
+    const last = take(); // rows that waited, because they share a text with these, come into the next
+    if (full || !dropLast) yield last;
+  }
+}
+
+async function* withTexts(rows: RowSource): AsyncGenerator<Row, void, undefined> {
+  let number = 0;
+  for await (const row of rows) {
+    requireTexts(row, number++);
+    yield row;
   }
 }
 
@@ -151,8 +178,8 @@ function requireTexts(row: unknown, number: number): asserts row is Row {
   if (columns === 0) throw new GradCacheError('INPUT', `Row ${number} has no columns.`);
 }
 
-function checkOptions(source: RowSource, options: BatchOptions): Required<BatchOptions> {
-  checkKnown('batches', options, ['size', 'seed', 'epochs', 'shuffle', 'dropLast', 'uniqueTexts']);
+function checkOptions(source: RowSource, options: BatchOptions): CheckedOptions {
+  checkKnown('batches', options, ['size', 'fill', 'seed', 'epochs', 'shuffle', 'dropLast', 'uniqueTexts']);
   const {
     size,
     seed = 0,
@@ -163,6 +190,8 @@ function checkOptions(source: RowSource, options: BatchOptions): Required<BatchO
   } = options;
   requireCount('size', size, 1);
   requireCount('epochs', epochs, 1);
+  const { fill } = options;
+  if (fill !== undefined) checkFill(fill);
   void new Random(seed);
   if (typeof order === 'object' && order !== null) {
     checkKnown('shuffle', order, ['buffer']);
@@ -178,7 +207,7 @@ function checkOptions(source: RowSource, options: BatchOptions): Required<BatchO
       `${epochs} epochs are asked of a source that can be read only once; use an array or readPairs of regular files, or shuffle: true, which holds all rows.`,
     );
   }
-  return { size, seed, epochs, shuffle: order, dropLast, uniqueTexts };
+  return { size, seed, epochs, shuffle: order, dropLast, uniqueTexts, ...(fill && { fill }) };
 }
 
 /** Generators are their own iterators: a second loop over one finds nothing, as over rows from a pipe. */

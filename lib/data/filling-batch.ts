@@ -1,3 +1,4 @@
+import type { Room } from './room.js';
 import type { Row } from './row.js';
 
 /** Rows that wait, oldest first. Taking from the front of a plain array would move all the rest. */
@@ -17,12 +18,12 @@ export class FillingBatch {
   #texts = new Set<string>();
 
   constructor(
-    readonly size: number,
+    readonly room: Room,
     readonly uniqueTexts: boolean,
   ) {}
 
   get full(): boolean {
-    return this.#rows.length === this.size;
+    return this.room.full;
   }
 
   get empty(): boolean {
@@ -41,6 +42,7 @@ export class FillingBatch {
     const rows = this.#rows;
     this.#rows = [];
     this.#texts = new Set();
+    this.room.next();
     for (const [text, queue] of this.#waiting) {
       if (this.full) break;
       while (!this.#texts.has(text) && queue.next < queue.rows.length) this.offer(queue.rows[queue.next++]!);
@@ -56,6 +58,7 @@ export class FillingBatch {
 
   #place(row: Row): void {
     this.#rows.push(row);
+    this.room.add(row);
     if (this.uniqueTexts) for (const column in row) this.#texts.add(row[column]!);
   }
 

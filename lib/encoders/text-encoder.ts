@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireOneOf, requireSignal, show } from '../options/option-values.js';
+import { refused, requireNumber, requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { guarded, native, type DType, type EncoderHandle, type Initial } from '../addon/native.js';
 import { call } from '../tensor/operators.js';
 import { fillRandomly } from '../tensor/random-weights.js';
@@ -258,15 +258,18 @@ export class TextEncoder implements Encoder<TokenBatch> {
    *
    * @param options.prompt name of one of {@link TextEncoder.prompts}, `''` for none, or the words themselves as
    * `{ prefix: 'query: ' }`; default: {@link TextEncoder.defaultPrompt}
+   * @param options.maxLength the most tokens of a text, if fewer than {@link TextEncoder.maxLength}
    * @throws GradCacheError `INPUT` for a text that is not a string, or an unknown prompt
    */
   async tokenize(
     texts: readonly string[],
-    options: { prompt?: Prompt | undefined } = {},
+    options: { prompt?: Prompt | undefined; maxLength?: number | undefined } = {},
   ): Promise<TokenBatch> {
-    checkKnown('tokenize', options, ['prompt']);
+    checkKnown('tokenize', options, ['prompt', 'maxLength']);
+    const { maxLength = this.maxLength } = options;
+    requireNumber('maxLength', maxLength, { from: 1, to: this.maxLength, whole: true });
     return this.tokenizer.encode(texts, {
-      maxLength: this.maxLength,
+      maxLength,
       prefix: this.#prompts.prefixOf(options.prompt),
     });
   }

@@ -42,6 +42,8 @@ export interface TrainConfig {
   readonly loss?: LossConfig;
   /** Adds representations of earlier batches to the candidates of the loss. Default: none. */
   readonly memory?: MemoryConfig;
+  /** Short texts first, in batches filled by tokens. Needs `steps`. Default: none. */
+  readonly curriculum?: CurriculumConfig;
   /** Default: AdamW. */
   readonly optimizer?: OptimizerConfig;
   readonly schedule?: {
@@ -125,6 +127,22 @@ export interface MemoryConfig {
    * `1 - momentum` times the model's. Default: none, the model's own representations are kept.
    */
   readonly momentum?: number;
+}
+
+/**
+ * A greatest length of texts that grows (`lengthCurriculum`), while each batch holds as many tokens. Texts are cut to the
+ * length of their batch. A batch ends with the row that brings it to `tokens`, or when it has `batch` rows. Each text is
+ * tokenised twice, once to be measured.
+ */
+export interface CurriculumConfig {
+  /** The greatest length in the first batch, in tokens, special ones included. */
+  readonly from: number;
+  /** The greatest length in the end. Default: that of the run, `maxLength` or the model's. */
+  readonly to?: number;
+  /** Batches in which it grows, each by the same amount. */
+  readonly over: number;
+  /** Tokens of a batch, of all its columns. */
+  readonly tokens: number;
 }
 
 /** A model that starts from random weights. */

@@ -13,8 +13,9 @@ export function dataOrder({
   seed,
   shuffle,
   uniqueTexts,
+  curriculum,
 }: FilledTrainConfig): Record<string, unknown> {
-  return { columns, batch, seed, shuffle, uniqueTexts };
+  return { columns, batch, seed, shuffle, uniqueTexts, ...(curriculum && { curriculum }) };
 }
 
 /** @throws GradCacheError `INPUT` where a resumed run would have other batches than the run that it goes on from */

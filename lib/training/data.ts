@@ -1,5 +1,6 @@
 import { throwIfAborted } from '../options/abort.js';
 import { type Batch, batches } from '../data/batches.js';
+import type { Fill } from '../data/room.js';
 import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';
@@ -9,6 +10,7 @@ import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { Objective, Texts } from './objectives/objective.js';
+import { fillBy } from './curriculum.js';
 import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
@@ -81,24 +83,23 @@ export class RunData {
 
   /** The batches of a run in order, without the first `skip`, tokenised one ahead of their use. */
   async *batches(
-    objective: Pick<Objective, 'tokenize'>,
+    objective: Pick<Objective, 'tokenize' | 'maxLength'>,
     options: { skip: number; signal: AbortSignal | undefined },
   ): AsyncGenerator<TokenizedBatch, void, undefined> {
-    yield* prefetch(this.#used(options), async (batch) => {
-      const inputs = await objective.tokenize(batch.columns);
+    const { curriculum } = this.config;
+    const fill = curriculum && fillBy(curriculum, objective);
+    yield* prefetch(this.#used(options, fill), async (batch) => {
+      const inputs = await objective.tokenize(batch.columns, batch.length);
       return { inputs, texts: batch.columns, epoch: batch.epoch, index: batch.index };
     });
   }
 
-  async *#used({
-    skip,
-    signal,
-  }: {
-    skip: number;
-    signal: AbortSignal | undefined;
-  }): AsyncGenerator<Batch, void, undefined> {
+  async *#used(
+    { skip, signal }: { skip: number; signal: AbortSignal | undefined },
+    fill: Fill | undefined,
+  ): AsyncGenerator<Batch, void, undefined> {
     let used = 0;
-    for await (const batch of this.#all(signal)) {
+    for await (const batch of this.#all(signal, fill)) {
       throwIfAborted(signal);
       // Without this, a run given in steps would go over too small a file for ever.
       if (batch.epoch > 0 && used === 0) throw tooFewRows(this.config);
@@ -106,7 +107,7 @@ export class RunData {
     }
   }
 
-  #all(signal: AbortSignal | undefined): AsyncIterable<Batch> {
+  #all(signal: AbortSignal | undefined, fill?: Fill): AsyncIterable<Batch> {
     const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } =
       this.config;
     const onSkip = ({ file, line, reason }: BadLine) => {
@@ -123,6 +124,7 @@ export class RunData {
       epochs,
       shuffle,
       uniqueTexts,
+      ...(fill && { fill }),
     });
   }
 
@@ -142,8 +144,9 @@ export class RunData {
  * is another and easier task, and `uniqueTexts` can leave many batches of a few rows. A pair alone has nothing to be told
  * from.
  */
-function isLargeEnough({ size }: Batch, { batch }: FilledTrainConfig): boolean {
-  return size >= Math.max(2, batch / 2);
+function isLargeEnough({ size, tokens = 0 }: Batch, { batch, curriculum }: FilledTrainConfig): boolean {
+  const enough = size >= batch / 2 || (curriculum !== undefined && tokens >= curriculum.tokens / 2);
+  return enough && size >= 2;
 }
 
 function tooFewRows(config: FilledTrainConfig): GradCacheError {

@@ -1,5 +1,6 @@
 import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
+import { readCurriculum } from './curriculum.js';
 import type { NewModel, PromptWords, TrainConfig } from './config.js';
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
@@ -50,6 +51,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     retain: readRetain(fields),
     loss,
     memory: fields.section('memory', readMemory),
+    curriculum: fields.section('curriculum', readCurriculum),
     optimizer: readOptimizer(section(fields, 'optimizer')),
     schedule: readSchedule(section(fields, 'schedule'), 'linear'),
     ...readLength(fields),
@@ -67,6 +69,12 @@ export function readTrainConfig(value: unknown, path = 'config') {
     resume: readResume(fields),
   } satisfies TrainConfig;
   fields.done();
+  if (config.curriculum !== undefined && steps === undefined)
+    throw new SettingError(
+      fields.at('curriculum'),
+      'needs the length of the run as a number of updates: give steps. How many batches an epoch has is known only when ' +
+        'its texts have been tokenised.',
+    );
   return config;
 }
 

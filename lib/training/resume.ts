@@ -35,7 +35,16 @@ function mayChange(name: string, now: unknown): boolean {
 }
 
 /** Settings that are objects: given fields override the stored ones. */
-const SECTIONS = ['loss', 'memory', 'optimizer', 'schedule', 'prompts', 'evaluation', 'checkpoint'];
+const SECTIONS = [
+  'loss',
+  'memory',
+  'curriculum',
+  'optimizer',
+  'schedule',
+  'prompts',
+  'evaluation',
+  'checkpoint',
+];
 
 /** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
 const KINDS: Readonly<Record<string, { readonly key: string; readonly default?: string }>> = {

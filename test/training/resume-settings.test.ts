@@ -32,6 +32,7 @@ async function unusual(
     retain: 'auto',
     loss: { temperature: 0.3, learned: true, similarity: 'dot', symmetric: true },
     memory: { capacity: 17, start: 1, momentum: 0.5 },
+    curriculum: { from: 6, to: 8, over: 3, tokens: 150 },
     optimizer: { lr: 2e-2, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3, maxGradNorm: 0.5 },
     schedule: { kind: 'cosine', warmup: 0.3 },
     steps: 4,
@@ -81,6 +82,12 @@ const CHANGES: {
     [{ start: 0 }, 'refused'],
     [{ momentum: 0.6 }, 'refused'],
   ],
+  curriculum: [
+    [{ from: 5 }, 'refused'],
+    [{ to: 9 }, 'refused'],
+    [{ over: 4 }, 'refused'],
+    [{ tokens: 140 }, 'refused'],
+  ],
   optimizer: [
     [{ lr: 1e-2 }, 'told'],
     [{ betas: [0.9, 0.95] }, 'told'],
@@ -92,7 +99,7 @@ const CHANGES: {
     [{ kind: 'linear' }, 'told'],
     [{ warmup: 1 }, 'told'],
   ],
-  epochs: [[3, 'told']],
+  epochs: [], // a curriculum needs steps; the next test changes it
   steps: [[6, 'told']],
   seed: [[1, 'refused']],
   shuffle: [[true, 'refused']],
@@ -131,7 +138,7 @@ test('settings that are not given are those of the checkpoint; others are refuse
   let changes = 0;
   for (const [name, values] of Object.entries(CHANGES)) {
     for (const [value, outcome] of values) {
-      const inner = /^(loss|memory|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
+      const inner = /^(loss|memory|curriculum|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
         ? `.${Object.keys(value as object)[0]}`
         : '';
       const was = new RegExp(`^(config\\.)?${name}${inner} was .+, now .+`);
@@ -158,6 +165,15 @@ test('settings that are not given are those of the checkpoint; others are refuse
       );
     }
   }
+});
+
+test('epochs in place of steps are told', async (t) => {
+  const { config } = await shortRun(t);
+  await record({ ...config, steps: 2, checkpoint: { every: 2 } });
+  const { events, steps } = await record({ output: config.output, resume: true, epochs: 1 });
+  const notes = events.flatMap((event) => (event.type === 'note' ? [event.message] : []));
+  assert.match(notes.join(), /epochs was not set, now 1/);
+  assert.equal(steps.at(-1)!.step, 3);
 });
 
 test('a checkpoint of an earlier version, without settings, says that it has none; one that lacks them is damaged', async (t) => {

@@ -81,6 +81,10 @@ class Contrastive implements Objective {
     return this.model.precision;
   }
 
+  get maxLength(): number {
+    return this.model.maxLength;
+  }
+
   get temperature(): number {
     return this.loss.temperature;
   }
@@ -90,11 +94,11 @@ class Contrastive implements Objective {
   }
 
   /** Gives one entry a column: towers in the order of `config.columns`. */
-  tokenize(texts: Texts): Promise<readonly TokenBatch[]> {
+  tokenize(texts: Texts, length?: number): Promise<readonly TokenBatch[]> {
     const { config, model } = this;
     return Promise.all(
       config.columns.map((column) =>
-        model.tokenize(texts[column] ?? [], { prompt: promptOf(config, column) }),
+        model.tokenize(texts[column] ?? [], { prompt: promptOf(config, column), maxLength: length }),
       ),
     );
   }

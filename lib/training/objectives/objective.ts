@@ -17,8 +17,15 @@ export interface Objective {
   /** Everything that the optimizer updates. */
   parameters(): readonly Parameter[];
 
-  /** Prepares the texts of a batch for {@link Objective.step}, while the previous batch is computed. */
-  tokenize(texts: Texts): Promise<readonly TokenBatch[]>;
+  /** The most tokens of a text. */
+  readonly maxLength: number;
+
+  /**
+   * Prepares the texts of a batch for {@link Objective.step}, while the previous batch is computed.
+   *
+   * @param length the most tokens of a text in this batch; default: {@link Objective.maxLength}
+   */
+  tokenize(texts: Texts, length?: number): Promise<readonly TokenBatch[]>;
 
   /**
    * Computes the loss of a batch and adds its gradients to those of the parameters.
