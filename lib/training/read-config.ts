@@ -4,7 +4,7 @@ import { readCurriculum } from './curriculum.js';
 import type { NewModel, PromptWords, TrainConfig } from './config.js';
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
-import { Fields, refuse } from '../options/fields.js';
+import { Fields, refuse, SettingError } from '../options/fields.js';
 import { readGiven } from '../options/read-given.js';
 import { plural } from '../options/plural.js';
 import {
@@ -69,7 +69,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     resume: readResume(fields),
   } satisfies TrainConfig;
   fields.done();
-  if (config.curriculum !== undefined && steps === undefined)
+  if (config.curriculum !== undefined && config.steps === undefined)
     throw new SettingError(
       fields.at('curriculum'),
       'needs the length of the run as a number of updates: give steps. How many batches an epoch has is known only when ' +
