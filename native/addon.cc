@@ -32,6 +32,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   LanguageModelHandle::define(env, exports);
   SegmentGraphHandle::define(env);
 
+  exports.Set("interface", GRADCACHE_INTERFACE);  // by CMake, from lib/addon/interface.ts
   exports.Set("tensorFromBytes", Napi::Function::New<tensorFromBytes>(env));
   exports.Set("isTensor", Napi::Function::New<isTensor>(env));
   exports.Set("putRows", Napi::Function::New<putRows>(env));

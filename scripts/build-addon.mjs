@@ -23,7 +23,8 @@ export const COMPILING = ['C++ compiler', 'cmake', 'make or ninja'];
 
 /** Digest of everything the addons are compiled from. */
 export function addonSources() {
-  return fingerprint(filesUnder(['native', 'CMakeLists.txt', 'package.json'], /\.(cc|h|cmake)$/));
+  const places = ['native', 'lib/addon/interface.ts', 'CMakeLists.txt', 'package.json'];
+  return fingerprint(filesUnder(places, /\.(cc|h|cmake)$/));
 }
 
 /**

@@ -1,7 +1,8 @@
-// `npm run lint`: ESLint, Prettier, clang-format and the order of imports; `npm run format` (--fix) mends what they can mend.
+// `npm run lint`: ESLint, Prettier, clang-format, the order of imports and the addon's interface; `npm run format` (--fix) mends what they can mend.
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkInterface } from './addon-interface.mjs';
 import { checkImports } from './import-graph.mjs';
 import { prepare } from './prepare.mjs';
 import { Failure, filesUnder, main, requireTools, root, run, runBin, timed } from './tools.mjs';
@@ -16,6 +17,7 @@ export async function lint({ fix = false } = {}) {
     Prettier: () => runBin('prettier', ['.', '--log-level=warn', fix ? '--write' : '--check']),
     'clang-format': () => run(clangFormat(), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...sources]),
     imports: () => checkImports({ write: fix }),
+    "the addon's interface": () => checkInterface({ write: fix }),
   };
   const failed = [];
   for (const [name, linter] of Object.entries(linters)) {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { GradCacheError } from '../../errors.js';
 import { reasonOf } from '../../options/realms.js';
+import { INTERFACE } from '../interface.js';
 import { type AddonBuild, findBuilds } from './builds.js';
 import type { LibtorchFolder } from './libtorch-folder.js';
 import { locateLibtorch, type LocatedLibtorch } from './libtorch.js';
@@ -104,11 +105,24 @@ export function openLibraries(
 }
 
 function requireAddon(path: string, libtorch: LocatedLibtorch): unknown {
+  let addon: unknown;
   try {
-    return ownRequire()(path);
+    addon = ownRequire()(path);
   } catch (error) {
     throw loadError(path, reasonOf(error), libtorch, error);
   }
+  requireInterface(path, addon);
+  return addon;
+}
+
+/** @throws GradCacheError `LIBTORCH_LOAD` for an addon that was compiled for other declarations than native.ts has */
+export function requireInterface(path: string, addon: unknown): void {
+  if ((addon as { interface?: unknown }).interface === INTERFACE) return;
+  throw new GradCacheError(
+    'LIBTORCH_LOAD',
+    `${path} was compiled for another version of gradcache than this one, ${packageVersion()}. In a clone, compile it ` +
+      'again: npm run compile. Elsewhere, install the package again: npm install gradcache',
+  );
 }
 
 function loadError(path: string, reason: string, libtorch: LocatedLibtorch, cause?: unknown): GradCacheError {
