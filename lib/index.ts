@@ -49,6 +49,7 @@ export {
 export { syntheticGradients, type SyntheticGradients, type SyntheticOptions } from './language/synthetic.js';
 export type { GenerateOptions } from './language/generation.js';
 export { LanguageModel, type LanguageModelOptions, type LogLikelihoods } from './language/language-model.js';
+export type { LanguagePass } from './language/native-pass.js';
 export type { Cell, LanguageModelSettings, NewLanguageModel } from './language/language-settings.js';
 export type { Learnt } from './language/synthesiser-learner.js';
 export type { PerceptronSettings } from './language/perceptron-synthesiser.js';

@@ -207,7 +207,8 @@ export interface Native {
   readonly LanguageModelHandle: new (
     settings: LanguageModelHandleSettings,
     precision: string,
-    device: string,
+    /** Null: a model that is declared alone, without memory or passes. */
+    device: string | null,
   ) => LanguageModelHandle;
   tensorFromBytes(
     bytes: NodeJS.TypedArray,

@@ -1,8 +1,25 @@
+import { refused } from '../options/option-values.js';
+import { readGiven } from '../options/read-given.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { tidy, untracked } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Carried, State } from './segment-model.js';
+
+/** @throws GradCacheError `INPUT` unless it is a list of tensors */
+export function requireTensors(name: string, value: unknown): asserts value is readonly Tensor[] {
+  if (!Array.isArray(value) || !Array.from(value as unknown[]).every((item) => item instanceof Tensor))
+    throw refused(name, value, 'a list of tensors');
+}
+
+/** @throws GradCacheError `INPUT` unless it is what a model hands from segment to segment */
+export function requireCarried(value: unknown): asserts value is Carried {
+  const { state, memory } = readGiven('the state before', () => ({
+    ...(value as { state?: unknown; memory?: unknown } | null),
+  }));
+  requireTensors('state of the state before', state);
+  requireTensors('memory of the state before', memory);
+}
 
 export function disposeAll(tensors: readonly Tensor[]): void {
   for (const tensor of tensors) tensor.dispose();

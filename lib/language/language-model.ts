@@ -16,7 +16,7 @@ import { ParameterSet } from '../tensor/parameter-set.js';
 import { fillRandomly } from '../tensor/random-weights.js';
 import { untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import { disposeCarried } from './carried.js';
+import { disposeCarried, requireCarried } from './carried.js';
 import { checkGeneration, numberFor, type GenerateOptions } from './generation.js';
 import { readLanguageModelFolder, writeLanguageModelFolder } from './language-model-folder.js';
 import {
@@ -25,7 +25,7 @@ import {
   type LanguageModelSettings,
   type NewLanguageModel,
 } from './language-settings.js';
-import { NativePass, tensorsOf } from './native-pass.js';
+import { NativePass, tensorsOf, type LanguagePass } from './native-pass.js';
 import type { Carried, Segment, SegmentModel, SegmentOptions } from './segment-model.js';
 import { lengthOf, requireSegment, targetsIn } from './segments.js';
 
@@ -185,8 +185,9 @@ export class LanguageModel implements SegmentModel {
    * @throws GradCacheError `INPUT` for an empty segment or a token outside the vocabulary; `SHAPE`, `DTYPE` or `DEVICE` for a
    * state that does not fit; `DISPOSED`, `OUT_OF_MEMORY`
    */
-  async forwardSegment(segment: Segment, before: Carried, options: SegmentOptions): Promise<NativePass> {
+  async forwardSegment(segment: Segment, before: Carried, options: SegmentOptions): Promise<LanguagePass> {
     requireSegment('the segment', segment);
+    requireCarried(before);
     checkKnown('forwardSegment', options, ['seed', 'graph']);
     const { seed, graph } = options;
     requireSeed(seed);
@@ -218,6 +219,7 @@ export class LanguageModel implements SegmentModel {
     options: { readonly window?: number | undefined } = {},
   ): Promise<LogLikelihoods> {
     requireSegment('the segment', segment);
+    requireCarried(before);
     checkKnown('logLikelihoods', options, ['window']);
     const { window = this.settings.window } = options;
     requireCount('window', window, 1);
@@ -335,7 +337,7 @@ function declared(
   settings: LanguageModelSettings,
 ): { readonly name: string; readonly shape: readonly number[] }[] {
   return guarded(() => {
-    const handle = new (native().LanguageModelHandle)(nativeSettings(settings), 'float32', 'meta');
+    const handle = new (native().LanguageModelHandle)(nativeSettings(settings), 'float32', null);
     const shapeOf = ({ name, tensor }: NativeParameter) => {
       const { shape } = tensor;
       tensor.dispose();

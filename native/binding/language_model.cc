@@ -105,10 +105,10 @@ void LanguageModelHandle::define(Napi::Env env, Napi::Object exports) {
 
 LanguageModelHandle::LanguageModelHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
-    const std::string device = nameFrom(info[2], "DEVICE", "device");
-    model_ = std::make_shared<LanguageModel>(
-        settingsFrom("a language model", info[0]), precisionFrom(nameFrom(info[1], "DTYPE", "precision")),
-        device == "meta" ? c10::Device(at::kMeta) : deviceFromName(device));
+    const c10::Device device =
+        info[2].IsNull() ? c10::Device(at::kMeta) : deviceFromName(nameFrom(info[2], "DEVICE", "device"));
+    model_ = std::make_shared<LanguageModel>(settingsFrom("a language model", info[0]),
+                                             precisionFrom(nameFrom(info[1], "DTYPE", "precision")), device);
   });
 }
 

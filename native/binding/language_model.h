@@ -12,8 +12,8 @@ namespace gradcache::binding {
 class LanguageModelHandle : public Napi::ObjectWrap<LanguageModelHandle> {
  public:
   static void define(Napi::Env env, Napi::Object exports);
-  // new LanguageModelHandle(settings, precision, device): settings by name. Device 'meta' allocates nothing:
-  // such a model has parameters and slots, and no passes.
+  // new LanguageModelHandle(settings, precision, device): settings by name. With null for a device, nothing
+  // is allocated: such a model has parameters and slots, and no passes.
   explicit LanguageModelHandle(const Napi::CallbackInfo& info);
 
  private:

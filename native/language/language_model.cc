@@ -120,6 +120,8 @@ void LanguageModel::check(const Segment& segment) const {
   require(segment.rows > 0 && tokens > 0, "INPUT", "a segment needs at least one row and one token");
   require(tokens % segment.rows == 0, "SHAPE", "a segment has ", tokens, " tokens, which ", segment.rows,
           " rows cannot share");
+  require(segment.memory >= 0 && segment.window >= 0, "INPUT", "a memory of ", segment.memory,
+          " tokens and a window of ", segment.window, " cannot be");
   require(segment.targets.empty() || segment.targets.size() == segment.inputs.size(), "SHAPE",
           "a segment has ", tokens, " tokens and ", segment.targets.size(),
           " targets; one for each token is needed");

@@ -1,6 +1,7 @@
 #include "language/sampling.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 
@@ -11,6 +12,13 @@ std::vector<int32_t> drawTokens(const at::Tensor& logProbabilities, const Sampli
   const int64_t rows = logProbabilities.size(0), vocabulary = logProbabilities.size(1);
   require(static_cast<int64_t>(numbers.size()) == rows, "SHAPE", numbers.size(), " numbers for ", rows,
           " rows");
+  require(sampling.temperature >= 0 && std::isfinite(sampling.temperature) && sampling.topK >= 0 &&
+              sampling.topP > 0 && sampling.topP <= 1,
+          "INPUT", "temperature ", sampling.temperature, ", topK ", sampling.topK, " and topP ",
+          sampling.topP, " draw nothing");
+  // Else a GPU would be asked for a token that is not there, which ends all work on it.
+  require(!logProbabilities.isnan().any().item<bool>(), "NON_FINITE",
+          "the model gives tokens no probabilities: its weights have diverged");
   const int64_t choices = sampling.topK == 0 ? vocabulary : std::min<int64_t>(sampling.topK, vocabulary);
   at::Tensor tokens;
   if (sampling.temperature == 0) {

@@ -15,6 +15,7 @@ export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   beir: async () => (await import('./targets/beir.js')).beir,
   'model-folders': async () => (await import('./targets/model-folders.js')).modelFolders,
   encoders: async () => (await import('./targets/encoders.js')).encoders,
+  'language-models': async () => (await import('./targets/language-models.js')).languageModels,
   training: async () => (await import('./targets/training.js')).training,
   'training-settings': async () => (await import('./targets/training-settings.js')).trainingSettings,
   checkpoints: async () => (await import('./targets/checkpoints.js')).checkpoints,
