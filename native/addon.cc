@@ -22,7 +22,10 @@ namespace {
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   using namespace gradcache::binding;
   env.SetInstanceData(new Instance(env));  // owned by the environment
-  guarded(env, [] { gradcache::kernels::registerOperators(); });
+  guarded(env, [] {
+    gradcache::kernels::registerOperators();
+    keepFloat32();
+  });
 
   TensorHandle::define(env, exports);
   TensorListHandle::define(env, exports);

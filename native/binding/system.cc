@@ -110,6 +110,8 @@ Napi::Value threads(const Napi::CallbackInfo& info) {
   });
 }
 
+void keepFloat32() { at::globalContext().setAllowTF32CuDNN(false); }
+
 Napi::Value devices(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     auto result = Napi::Array::New(info.Env());

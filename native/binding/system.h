@@ -5,6 +5,9 @@
 
 namespace gradcache::binding {
 
+// libtorch lets cuDNN, and with it LSTM and GRU, round float32 to TF32 unless told otherwise.
+void keepFloat32();
+
 // memory(device): { allocated, peak, reserved, available } in bytes; on the CPU the resident size of the
 // process, its peak, and what the system could still give.
 Napi::Value memory(const Napi::CallbackInfo& info);
