@@ -134,8 +134,16 @@ export { flattenScores } from './evaluation/scores.js';
 export { search, type Ranking, type SearchOptions } from './evaluation/search.js';
 export type { Similarity } from './options/similarity.js';
 export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
+export {
+  evaluateClustering,
+  type ClusteringOptions,
+  type ClusteringScores,
+  type ClusteringTask,
+} from './evaluation/clustering.js';
+export { clusteringAccuracy, normalizedMutualInformation } from './evaluation/cluster-agreement.js';
+export { kMeans, type Clusters, type KMeansOptions } from './evaluation/k-means.js';
 export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
-export { readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
+export { readClustering, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
 export type {
   CurriculumConfig,
   EvaluationConfig,

@@ -3,12 +3,13 @@ import { readRetrievalFolder, type BeirTask } from '../evaluation/beir.js';
 import { flattenScores } from '../evaluation/scores.js';
 import { chooseSimilarity } from '../evaluation/similarity.js';
 import { evaluateSts } from '../evaluation/sts.js';
-import { readRetrievalPairs, readSts } from '../evaluation/tasks.js';
+import { evaluateClustering } from '../evaluation/clustering.js';
+import { readClustering, readRetrievalPairs, readSts } from '../evaluation/tasks.js';
 import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import type { Command } from './command.js';
-import { type Arguments, type Flags, list, text, UsageError } from './flags.js';
+import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { MODEL_FLAGS, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
@@ -18,9 +19,12 @@ import { plural } from '../options/plural.js';
 import { hasColumns, readTexts } from './texts.js';
 
 const TASK_FLAGS = {
-  task: text('TASK', 'retrieval (default) or sts'),
-  data: text('FILE', 'pairs for retrieval; two sentences and a score for sts'),
-  columns: list('A,B[,C]', 'its columns; default anchor,positive or sentence1,sentence2,score'),
+  task: text('TASK', 'retrieval (default), sts or clustering'),
+  data: text(
+    'FILE',
+    'pairs for retrieval; two sentences and a score for sts; texts and labels for clustering',
+  ),
+  columns: list('A,B[,C]', 'its columns; default anchor,positive or sentence1,sentence2,score or text,label'),
   format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),
   ...TABLE_FLAGS,
   similarity: text(
@@ -28,8 +32,8 @@ const TASK_FLAGS = {
     "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
   ),
   ...promptFlags('query-prompt', {
-    before: 'queries and sts sentences',
-    otherwise: "the prompt called\nquery for retrieval, the model's default prompt for sts",
+    before: 'queries, sts sentences and texts of clusters',
+    otherwise: "the prompt called\nquery for retrieval, the model's default prompt for sts and clustering",
   }),
 } as const satisfies Flags;
 
@@ -41,6 +45,11 @@ const RETRIEVAL_FLAGS = {
   'document-column': text('NAME', 'the column of --documents; default that of the documents in --data'),
   'recall-at': list('K,K', 'default 1,5,10,100'),
   ...promptFlags('document-prompt', { before: 'documents', otherwise: 'the prompt called document' }),
+} as const satisfies Flags;
+
+const CLUSTERING_FLAGS = {
+  clusters: number('N', 'default: as many as there are labels'),
+  seed: number('N', 'of the initial centres; default 0'),
 } as const satisfies Flags;
 
 const BEIR_FLAGS = {
@@ -57,12 +66,14 @@ export const evaluateCommand: Command = {
   usage: 'gradcache evaluate --model FOLDER --data FILE [FLAGS]',
   about:
     'Measures a model: retrieval by exact search (recall@k, MRR@10, nDCG@10), or how well similarities agree with the scores\n' +
-    'that people gave to pairs of sentences (Spearman and Pearson correlation). Equal scores are ranked in the order of the\n' +
+    'that people gave to pairs of sentences (Spearman and Pearson correlation), or how well clusters by k-means agree with labels\n' +
+    '(accuracy by the best assignment, normalized mutual information). Equal scores are ranked in the order of the\n' +
     "documents. In the layout of BEIR a document with the query's own _id is not ranked for it.",
   sections: {
     Model: MODEL_FLAGS,
     Task: TASK_FLAGS,
     Retrieval: RETRIEVAL_FLAGS,
+    Clustering: CLUSTERING_FLAGS,
     'Retrieval in the layout of BEIR, in place of --data': BEIR_FLAGS,
   },
   examples: [
@@ -71,10 +82,9 @@ export const evaluateCommand: Command = {
     'gradcache evaluate --model m --queries queries.jsonl --corpus corpus.jsonl --judgements qrels/test.tsv --json',
   ],
   async run(args, { progress, print }) {
-    const task = args.oneOf('task', ['retrieval', 'sts']) ?? 'retrieval';
+    const task = args.oneOf('task', ['retrieval', 'sts', 'clustering']) ?? 'retrieval';
     const measured = await interruptible<Measured>(
-      (signal) =>
-        task === 'sts' ? measureSts(args, progress, signal) : measureRetrieval(args, progress, signal),
+      (signal) => MEASURES[task](args, progress, signal),
       progress,
       () => 'Nothing was measured.',
     );
@@ -88,6 +98,8 @@ export const evaluateCommand: Command = {
   },
 };
 
+const MEASURES = { retrieval: measureRetrieval, sts: measureSts, clustering: measureClustering } as const;
+
 /** How much was measured, how much was not, and the scores by name. */
 interface Measured {
   readonly counts: Readonly<Record<string, number>>;
@@ -95,9 +107,36 @@ interface Measured {
   readonly scores: Readonly<Record<string, number>>;
 }
 
+async function measureClustering(
+  args: Arguments,
+  progress: ProgressLine,
+  signal: AbortSignal,
+): Promise<Measured> {
+  const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
+  refuseFlags(args, [...others, 'similarity'], 'is not for --task clustering');
+  const promptFor = promptOf(args, 'query-prompt');
+  const data = args.required('data', TASK_FLAGS.data);
+  requireColumns(args, 2, 'two columns, text and label');
+  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
+  const task = await unlessAborted(readClustering(data, how), signal);
+  const model = await openModel(args, progress);
+  try {
+    const { texts, clusters, ...scores } = await evaluateClustering(model, task, {
+      clusters: args.number('clusters'),
+      seed: args.number('seed'),
+      prompt: promptFor(model),
+      signal,
+    });
+    return { counts: { texts, clusters }, scores };
+  } finally {
+    model.dispose();
+  }
+}
+
 async function measureSts(args: Arguments, progress: ProgressLine, signal: AbortSignal): Promise<Measured> {
   const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
   refuseFlags(args, others, 'is for retrieval, not for --task sts');
+  refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
   const asked = args.oneOf('similarity', SIMILARITIES);
   const promptFor = promptOf(args, 'query-prompt');
   const data = args.required('data', TASK_FLAGS.data);
@@ -128,6 +167,7 @@ async function measureRetrieval(
   progress: ProgressLine,
   signal: AbortSignal,
 ): Promise<Measured> {
+  refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
   const recallAt = args.list('recall-at')?.map((text) => {
     const k = Number(text);
     if (!Number.isInteger(k) || k < 1)

@@ -5,6 +5,7 @@ import type { Row } from '../data/row.js';
 import { DATA_SETTINGS, otherRow, type SettingNames } from '../data/setting-names.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { readColumns, type TaskOptions } from './records.js';
+import type { ClusteringTask } from './clustering.js';
 import type { RetrievalTask } from './retrieval-task.js';
 import type { StsTask } from './sts.js';
 
@@ -100,6 +101,25 @@ export async function sentencePairs(
       `${path}, from line ${begin}: none of its ${unscored} rows has a score in the column ${show(score)}. ${otherRow(names)}`,
     );
   return unscored === 0 ? task : { ...task, unscored };
+}
+
+/**
+ * Texts with the class of each, for `evaluateClustering`.
+ *
+ * @param options `columns`: text and label, `['text', 'label']` unless given
+ * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
+ */
+export async function readClustering(path: string, options: TaskOptions = {}): Promise<ClusteringTask> {
+  requireString('path', path);
+  checkKnown('readClustering', options, TASK_OPTIONS);
+  const { columns = ['text', 'label'], ...how } = options;
+  const [text, label] = rolesOf(columns, 'a list of 2 columns, text and label,', 2);
+  const task = { texts: [] as string[], labels: [] as string[] };
+  for await (const row of readColumns(path, [text!, label!], { ...how, names: DATA_SETTINGS })) {
+    task.texts.push(row[text!]!);
+    task.labels.push(row[label!]!);
+  }
+  return task;
 }
 
 /** The names of columns, each of which has a role by its place. */

@@ -1,0 +1,73 @@
+import type { Prompt } from '../encoders/prompts.js';
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireCount, requireSignal, requireTexts } from '../options/option-values.js';
+import { clusteringAccuracy, normalizedMutualInformation } from './cluster-agreement.js';
+import { encodeTexts, type EncodesTexts } from './encode-texts.js';
+import { kMeans } from './k-means.js';
+import { requireEncoder } from './retrieval-checks.js';
+
+/** Texts and the class of each. */
+export interface ClusteringTask {
+  readonly texts: readonly string[];
+  readonly labels: readonly string[];
+}
+
+/** How well clusters of representations agree with classes. */
+export interface ClusteringScores {
+  readonly texts: number;
+  readonly clusters: number;
+  /** By the best assignment of clusters to classes. */
+  readonly accuracy: number;
+  /** Normalized mutual information. */
+  readonly nmi: number;
+}
+
+/** Settings of {@link evaluateClustering}. */
+export interface ClusteringOptions {
+  /** Default: as many as there are classes. */
+  readonly clusters?: number | undefined;
+  /** Seed of the initial centres. Default 0. */
+  readonly seed?: number | undefined;
+  /** What is put before every text: the name of a prompt of the model, `''` for nothing, or words. Default: the model's. */
+  readonly prompt?: Prompt | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Clusters the representations of texts by {@link kMeans}, as they are, and compares the clusters with the classes.
+ *
+ * @throws GradCacheError `SHAPE` for lists of different lengths, `INPUT`, `NON_FINITE`, `ABORTED`
+ */
+export async function evaluateClustering(
+  encoder: EncodesTexts,
+  task: ClusteringTask,
+  options: ClusteringOptions = {},
+): Promise<ClusteringScores> {
+  checkKnown('evaluateClustering', options, ['clusters', 'seed', 'prompt', 'signal']);
+  requireEncoder(encoder);
+  const { texts, labels } = task ?? {};
+  requireTexts('texts', texts);
+  requireTexts('labels', labels);
+  if (texts.length !== labels.length || texts.length < 2)
+    throw new GradCacheError(
+      'SHAPE',
+      `There are ${texts.length} texts and ${labels.length} labels; as many of each, at least 2, are needed.`,
+    );
+  const { clusters = new Set(labels).size, seed = 0, prompt, signal } = options;
+  requireCount('clusters', clusters, 1);
+  requireSignal('signal', signal);
+  const rows = await encodeTexts(encoder, texts, { prompt, ...(signal && { signal }) });
+  try {
+    const found = await kMeans(rows, clusters, { seed, signal });
+    found.centres.dispose();
+    return {
+      texts: texts.length,
+      clusters,
+      accuracy: clusteringAccuracy(found.labels, labels),
+      nmi: normalizedMutualInformation(found.labels, labels),
+    };
+  } finally {
+    rows.dispose();
+  }
+}
