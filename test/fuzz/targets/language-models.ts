@@ -69,8 +69,8 @@ export const languageModels: Target = {
           Int32Array.of(1, 2),
           { tokens: 3, temperature: 0.7, topK: 3, topP: 0.9, seed: 1, until: 4 },
         ],
-        use: (prompt: never, options: { tokens?: unknown }) => {
-          const { tokens } = options;
+        use: (prompt: never, options: { tokens?: unknown } | null) => {
+          const tokens = options?.tokens;
           if (typeof tokens === 'number' && tokens > 1000) return []; // it would take that long
           return model.generate(prompt, options as never);
         },
