@@ -41,6 +41,7 @@ const taking =
 export const text = taking('text');
 export const list = taking('list');
 export const number = taking('number');
+export const numbers = taking('numbers');
 export const bytes = taking('bytes');
 export const onOff = (help: string, sets?: string): Flag => ({ kind: 'switch', help, sets });
 /** A switch that is on; the help is that of turning it off. */

@@ -1,11 +1,9 @@
 import type { GradCacheError } from '../errors.js';
-import { readNamedObject } from '../files/json-file.js';
 import { ACROSS, DEFAULT_ACROSS } from '../language/across-kinds.js';
 import { CELLS, LANGUAGE_SETTINGS } from '../language/language-settings.js';
 import { OPTIMIZERS } from '../optim/optimizer-kinds.js';
-import { SettingError } from '../options/fields.js';
+import type { SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
-import { requireApart } from '../training/inputs-apart.js';
 import type { LanguageTrainEvent } from '../training/language/events.js';
 import { trainLanguageAsGiven } from '../training/language/train-language.js';
 import type { Command } from './command.js';
@@ -20,9 +18,8 @@ import {
   toldByFlag,
   type Rivals,
 } from './flag-settings.js';
-import { number, onOff, repeated, text, UsageError, type Arguments, type Flags } from './flags.js';
-import { interruptible } from './interrupt.js';
-import { sayEvent, whatIsLeft } from './run.js';
+import { number, numbers, onOff, repeated, text, UsageError, type Arguments, type Flags } from './flags.js';
+import { CHECKPOINT_FLAGS, runTraining, sayEvent } from './run.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
 
@@ -52,12 +49,7 @@ const SECTIONS: Readonly<Record<string, Flags>> = {
       'columns in which SRU++ attends; default: a quarter of the width',
       'model.projected',
     ),
-    'model.cutoffs': {
-      kind: 'numbers',
-      value: 'N,N',
-      help: 'ends of the clusters of a sorted vocabulary',
-      sets: 'model.cutoffs',
-    },
+    'model.cutoffs': numbers('N,N', 'ends of the clusters of a sorted vocabulary', 'model.cutoffs'),
     ...flagsOf('model', { model: { about: '', settings: LANGUAGE_SETTINGS } }),
   },
   'Segments and gradients': {
@@ -84,10 +76,7 @@ const SECTIONS: Readonly<Record<string, Flags>> = {
     'eval-rows': number('N', 'parts of it that are read side by side; default: --rows', 'evaluation.rows'),
     'eval-window': number('TOKENS', "that a token attends to; default: the model's", 'evaluation.window'),
     'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
-    'checkpoint-every': number('STEPS', 'default: none but the finished model', 'checkpoint.every'),
-    'checkpoint-keep': number('N', 'newest checkpoints to keep; default 2', 'checkpoint.keep'),
-    resume: onOff('go on from the newest checkpoint in --output', 'resume'),
-    'resume-from': text('FOLDER', 'go on from this checkpoint', 'resume'),
+    ...CHECKPOINT_FLAGS,
   },
 };
 
@@ -112,38 +101,21 @@ export const languageTrainCommand: Command = {
     'gradcache language train --data input.txt --output runs/b --rows 16 --length 32 --segments 8 --across exact',
     'gradcache language train --output runs/a --resume',
   ],
-  async run(args, { progress, print }) {
-    const { config, file } = await readConfig(args);
-    const json = args.on('json');
-    const show = new LanguageDisplay(progress);
-    const result = await interruptible(
-      (signal) =>
-        trainLanguageAsGiven(config, {
-          signal,
-          onEvent: (event) => {
-            if (json && event.type !== 'chunk') print(JSON.stringify(event));
-            else if (!json) show.event(event);
-          },
-        }),
-      progress,
-      () => whatIsLeft(config.output as string),
-    ).catch((error: unknown) => {
-      throw error instanceof SettingError ? byFlag(error, args, file) : error;
+  run(args, console) {
+    const display = new LanguageDisplay(console.progress);
+    return runTraining<LanguageTrainEvent>(args, console, {
+      needed: ['data', 'output', 'rows'],
+      settings: settingsOf,
+      train: trainLanguageAsGiven,
+      show: (event) => display.event(event),
+      byFlag,
     });
-    progress.clear();
-    if (json) print(JSON.stringify({ type: 'result', ...result }));
-    else print(`The model is in ${result.model}`);
-    return 0;
   },
 };
 
-/** The configuration file, if any, with the flags put over it. */
-async function readConfig(
-  args: Arguments,
-): Promise<{ config: Readonly<Record<string, unknown>>; file: string | undefined }> {
-  const file = args.text('config');
-  const given = file === undefined ? {} : await readNamedObject(file, 'a configuration');
-  const merged: Record<string, unknown> = structuredClone(given);
+/** Puts the flags over a configuration. */
+function settingsOf(args: Arguments, config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const merged: Record<string, unknown> = structuredClone(config);
   refuseRivals(RIVALS, args, merged);
   refuseTwice(FLAGS, args);
   const model = args.text('model');
@@ -152,13 +124,7 @@ async function readConfig(
     throw new UsageError(`--model starts from a model and --${other[0]} is of a new one: give one of them.`);
   putFlags(FLAGS, args, merged);
   if (!isResumed(merged)) merged.model ??= {}; // a new model of the defaults
-  const needed = isResumed(merged) ? ['output'] : ['data', 'output', 'rows'];
-  const missing = needed.find((name) => merged[name] === undefined);
-  if (file === undefined && missing !== undefined)
-    throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
-  if (file !== undefined && typeof merged.output === 'string')
-    await requireApart(merged.output, [{ name: '--config', path: file }]);
-  return { config: merged, file };
+  return merged;
 }
 
 function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {

@@ -1,10 +1,11 @@
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
-import { bytes, list, number, offSwitch, onOff, repeated, text, UsageError } from './flags.js';
+import { bytes, list, number, offSwitch, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flag, Flags } from './flags.js';
 import { narrowest, put, putFlags, refuseRivals, refuseTwice, type Rivals } from './flag-settings.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
+import { CHECKPOINT_FLAGS } from './run.js';
 import { tableFlags } from './table-flags.js';
 
 /** Flags of `gradcache train` by section. */
@@ -134,10 +135,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     ),
     ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
     'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
-    'checkpoint-every': number('STEPS', 'default: none but the finished model', 'checkpoint.every'),
-    'checkpoint-keep': number('N', 'newest checkpoints to keep; default 2', 'checkpoint.keep'),
-    resume: onOff('go on from the newest checkpoint in --output', 'resume'),
-    'resume-from': text('FOLDER', 'go on from this checkpoint', 'resume'),
+    ...CHECKPOINT_FLAGS,
   },
 };
 

@@ -1,16 +1,13 @@
 import type { GradCacheError } from '../errors.js';
-import { readNamedObject } from '../files/json-file.js';
 import type { TrainEvent } from '../training/events.js';
-import { SettingError } from '../options/fields.js';
-import { requireApart } from '../training/inputs-apart.js';
+import type { SettingError } from '../options/fields.js';
 import { trainAsGiven } from '../training/train.js';
 import type { Command } from './command.js';
-import { type Arguments, UsageError } from './flags.js';
-import { interruptible } from './interrupt.js';
+import type { Arguments } from './flags.js';
 import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
-import { isResumed, settingOf, toldByFlag } from './flag-settings.js';
-import { sayEvent, whatIsLeft } from './run.js';
+import { settingOf, toldByFlag } from './flag-settings.js';
+import { runTraining, sayEvent } from './run.js';
 import { flagOf, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
 /** `gradcache train` */
@@ -28,46 +25,17 @@ export const trainCommand: Command = {
     'gradcache train --config run.json --lr 1e-5 --output runs/b',
     'gradcache train --output runs/a --resume',
   ],
-  async run(args, { progress, print }) {
-    const { config, file } = await readConfig(args);
-    const json = args.on('json');
-    const show = new TrainDisplay(progress);
-    const result = await interruptible(
-      (signal) =>
-        trainAsGiven(config, {
-          signal,
-          onEvent: (event) => {
-            if (json && event.type !== 'chunk') print(JSON.stringify(event));
-            else if (!json) show.event(event);
-          },
-        }),
-      progress,
-      () => whatIsLeft(config.output as string),
-    ).catch((error: unknown) => {
-      throw error instanceof SettingError ? byFlag(error, args, file) : error;
+  run(args, console) {
+    const display = new TrainDisplay(console.progress);
+    return runTraining<TrainEvent>(args, console, {
+      needed: ['model', 'data', 'output', 'batch'],
+      settings: settingsOf,
+      train: trainAsGiven,
+      show: (event) => display.event(event),
+      byFlag,
     });
-    progress.clear();
-    if (json) print(JSON.stringify({ type: 'result', ...result }));
-    else print(`The model is in ${result.model}`);
-    return 0;
   },
 };
-
-/** The configuration file, if any, with the flags put over it. */
-async function readConfig(
-  args: Arguments,
-): Promise<{ config: Readonly<Record<string, unknown>>; file: string | undefined }> {
-  const file = args.text('config');
-  const merged = settingsOf(args, file === undefined ? {} : await readNamedObject(file, 'a configuration'));
-  // A resumed run has the settings of its checkpoint. If there is no checkpoint, train() says what is missing.
-  const needed = isResumed(merged) ? ['output'] : ['model', 'data', 'output', 'batch'];
-  const missing = needed.find((name) => merged[name] === undefined);
-  if (file === undefined && missing !== undefined)
-    throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
-  if (file !== undefined && typeof merged.output === 'string')
-    await requireApart(merged.output, [{ name: '--config', path: file }]);
-  return { config: merged, file };
-}
 
 /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
 function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {
