@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { readJsonObject } from '../files/json-file.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
@@ -25,16 +26,10 @@ export async function readLanguageModelFolder(folder: string): Promise<LanguageM
   const path = join(folder, CONFIG);
   const config = await readJsonObject(path);
   if (config === undefined)
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${folder} has no ${CONFIG}: it is no folder of a language model.`,
-    );
+    throw faultIn(folder, `there is no ${CONFIG}, which a folder of a language model has`);
   const { model_type: type, ...settings } = config;
   if (type !== MODEL_TYPE)
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${path} says model_type ${show(type)}; that of a language model is ${show(MODEL_TYPE)}.`,
-    );
+    throw refusedIn(path, 'model_type', type, `${show(MODEL_TYPE)}, that of a language model,`);
   return { settings: settingsIn(settings, path), weights: await readSafetensors(join(folder, WEIGHTS)) };
 }
 

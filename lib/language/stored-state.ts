@@ -1,7 +1,10 @@
 import { types } from 'node:util';
-import { GradCacheError } from '../errors.js';
+import { faultIn } from '../files/file-fault.js';
 import { refused } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
+
+/** What the state is called in messages. */
+const STATE = 'State across segments';
 
 /** @throws GradCacheError `INPUT` */
 export function requireStoredState(name: string, stored: unknown): void {
@@ -21,21 +24,18 @@ export function sameAs(
   { shape, dtype }: { readonly shape: readonly number[]; readonly dtype: string },
 ): StoredTensor {
   const tensor = stored.get(name);
-  if (tensor === undefined)
-    throw new GradCacheError('CHECKPOINT', `State across segments: ${name} is missing.`);
+  if (tensor === undefined) throw faultIn(STATE, `${name} is missing`);
   if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype)
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `State across segments: ${name} is ${tensor.dtype} [${tensor.shape.join(', ')}]; ` +
-        `${dtype} [${shape.join(', ')}] is needed.`,
+    throw faultIn(
+      STATE,
+      `${name} is ${tensor.dtype} [${tensor.shape.join(', ')}]; ${dtype} [${shape.join(', ')}] is needed`,
     );
   return tensor;
 }
 
 /** @throws GradCacheError `CHECKPOINT` for names that are left over */
 export function requireNothingElse(names: readonly string[]): void {
-  if (names.length > 0)
-    throw new GradCacheError('CHECKPOINT', `State across segments: ${names[0]} belongs to nothing here.`);
+  if (names.length > 0) throw faultIn(STATE, `${names[0]} belongs to nothing here`);
 }
 
 /** Numbers as a stored tensor. */

@@ -151,7 +151,7 @@ function scalar(value: unknown): Tensor {
   if (value.size !== 1) {
     throw new GradCacheError(
       'SHAPE',
-      `a loss must return one number, got a tensor of shape [${value.shape.join()}]`,
+      `the loss is a tensor of shape [${value.shape.join()}]; one number is needed`,
     );
   }
   if (!value.requiresGrad)

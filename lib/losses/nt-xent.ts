@@ -97,7 +97,7 @@ function bothViews(representations: readonly Tensor[]): Tensor {
   if (first === undefined || second === undefined)
     throw new GradCacheError(
       'SHAPE',
-      `NT-Xent needs two towers, both views of each example; got ${representations.length}`,
+      `NT-Xent needs two towers, both views of each example; ${representations.length} came`,
     );
   for (const [code, ...found] of [
     ['SHAPE', ...[first, second].map(({ shape }) => `[${shape.join()}]`)],

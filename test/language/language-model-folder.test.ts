@@ -65,7 +65,7 @@ test('a config.json that is damaged, strange or of other weights is refused', as
   const cases: [unknown, RegExp][] = [
     ['{', /not JSON/],
     ['[]', /not a JSON object/],
-    [{ ...good, model_type: 'bert' }, /model_type "bert"/],
+    [{ ...good, model_type: 'bert' }, /model_type is "bert"; "gradcache-language-model"/],
     [{ ...good, vocabulary: undefined }, /vocabulary is missing/],
     [{ ...good, vocabulary: 2 ** 31 - 1, width: 2 ** 31 - 1 }, /weights are not those/],
     [{ ...good, layers: 4096 }, /missing: layers\.2/],
