@@ -95,6 +95,7 @@ export {
 } from './losses/cross-batch-memory.js';
 export type { Identity } from './losses/memory-rows.js';
 export { pairWeighting, type PairWeightingOptions, type PairWeights } from './losses/pair-weighting.js';
+export { sccl, targetDistribution, type SCCLLoss, type SCCLOptions } from './losses/sccl.js';
 export { MomentumEncoder } from './encoders/momentum-encoder.js';
 export { sigLIP, type SigLIPLoss, type SigLIPOptions } from './losses/siglip.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';

@@ -124,6 +124,23 @@ test('mirror-bert trains on texts alone, measures before and after, and saves', 
   await TextEncoder.load(join(folder, 'out'));
 });
 
+test('sccl starts from k-means, trains both heads, and measures before and after', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const rows = pairs().map(({ anchor }) => ({ text: anchor, label: anchor.split(' ')[1] }));
+  const data = await writeRows(join(folder, 'labelled.jsonl'), rows);
+  const lines = await run('sccl', model, data, join(folder, 'out'), '4', '30');
+  assert.equal(lines.length, 6);
+  assert.match(lines[0]!, /^k-means: accuracy 0\.\d+, mutual information 0\.\d+$/);
+  assert.match(lines.at(-1)!, /^SCCL: accuracy 0\.\d+, mutual information 0\.\d+$/);
+  const found = losses(lines.slice(1, -1));
+  assert.ok(
+    found.every((loss) => loss > 0 && loss < 100),
+    found.join(),
+  );
+  await TextEncoder.load(join(folder, 'out'));
+});
+
 test('the quickstart trains, measures, writes its report, and ends with one line of JSON', async (t) => {
   const folder = await temporaryFolder(t);
   const size = ['--pairs', '1500', '--batch', '128', '--chunk', '4', '--steps', '12'];
