@@ -61,17 +61,23 @@ struct Dropout {
 struct Carry {
   size_t slot = 0;
 
+  // Contiguous, as kernels read it; the caller's may be a view.
   at::Tensor before(const Pass& pass) const {
-    return pass.carried ? pass.carried->before[slot] : at::Tensor();
+    return pass.carried ? contiguous(pass.carried->before[slot]) : at::Tensor();
   }
   void setAfter(const Pass& pass, at::Tensor after) const {
     if (pass.carried) pass.carried->after[slot] = std::move(after);
   }
   at::Tensor afterGradient(const Pass& pass) const {
-    return pass.carried ? pass.carried->afterGradient[slot] : at::Tensor();
+    return pass.carried ? contiguous(pass.carried->afterGradient[slot]) : at::Tensor();
   }
   void setBeforeGradient(const Pass& pass, at::Tensor gradient) const {
     if (pass.carried) pass.carried->beforeGradient[slot] = std::move(gradient);
+  }
+
+ private:
+  static at::Tensor contiguous(const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.contiguous() : tensor;
   }
 };
 
