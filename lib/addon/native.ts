@@ -88,7 +88,7 @@ export interface EncoderHandle {
   graphBytes(tokens: number, sequences: number): number;
   /** Text k has the ids from offsets[k] to offsets[k + 1]; `numbers` are the texts' in messages, else from 0. */
   batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array): Promise<TokenBatchHandle>;
-  /** Of a chunk: some rows of a batch, which have so many tokens. */
+  /** Encodes a chunk: some rows of a batch, which have so many tokens. */
   forward(
     batch: TokenBatchHandle,
     rows: Int32Array,

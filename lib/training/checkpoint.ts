@@ -41,7 +41,7 @@ export interface Checkpoint {
   readonly optimizer: ReadonlyMap<string, StoredTensor>;
   /** Parameters of the loss, by name: a learned temperature. */
   readonly loss: ReadonlyMap<string, StoredTensor>;
-  /** Of a language model: the state of its streams and the synthesiser, as `AcrossSegments.state` gives them. */
+  /** The state of a language model's streams and of the synthesiser, as `AcrossSegments.state` gives them. */
   readonly streams?: ReadonlyMap<string, StoredTensor>;
 }
 

@@ -47,7 +47,7 @@ test('parameter counts are those of the published models', () => {
   assert.equal(LanguageModel.parameterCount(enwik8(3072, 768)), 107_566_295);
   assert.equal(LanguageModel.parameterCount(enwik8(4096, 1024)), 190_607_575);
   assert.equal(LanguageModel.parameterCount(enwik8(6016, 752)), 194_993_815);
-  // Of these only rounded numbers are published: 148, 234, 225 and 328 million.
+  // Only rounded numbers are published for these: 148, 234, 225 and 328 million.
   const adaptive = (settings: Partial<NewLanguageModel>) =>
     Math.round(
       LanguageModel.parameterCount({ vocabulary: 267_735, embedding: 1024, output: 'tied', ...settings }) /

@@ -61,7 +61,7 @@ export async function trainLanguageAsGiven(
   requireSignal('signal', signal);
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
   const given = readPlace(config);
-  // Of a new run, mistakes are told before anything is made.
+  // A mistake in a new run is told before anything is made.
   const read = given.resume === false ? readLanguageConfig(given.settings) : null;
   return whileLocked(given.output, async (lock) => {
     const resumed = await findResumed(given);
