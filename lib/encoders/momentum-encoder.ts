@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber } from '../options/option-values.js';
+import { refused, requireNumber } from '../options/option-values.js';
+import { requireForwardOptions } from '../step/chunk-checks.js';
 import type { FixedChunkSize } from '../step/chunk-plan.js';
 import type { Chunk, EncodedChunk, Encoder, ForwardOptions, PackedBatch } from '../step/encoder.js';
 import { callAsync } from '../tensor/operators.js';
@@ -31,6 +32,10 @@ export class MomentumEncoder<Batch> implements Encoder<Batch> {
     checkKnown('MomentumEncoder', options, ['momentum']);
     const { momentum = 0.999 } = options;
     requireNumber('momentum', momentum, { from: 0, to: 1 });
+    for (const [name, encoder] of Object.entries({ model, copy })) {
+      if (typeof (encoder as Partial<Encoder<Batch>> | null | undefined)?.parameters !== 'function')
+        throw refused(name, encoder, 'an encoder');
+    }
     this.#model = model;
     this.#copy = copy;
     this.#momentum = momentum;
@@ -85,6 +90,7 @@ export class MomentumEncoder<Batch> implements Encoder<Batch> {
   }
 
   async forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk> {
+    requireForwardOptions(options);
     const { ticket, ...encoded } = await this.#copy.forwardChunk(chunk, { ...options, retain: false });
     return { ...encoded, ticket, frozen: true };
   }

@@ -57,24 +57,30 @@ export function syntheticGradients(options: SyntheticOptions = {}): SyntheticGra
   requireNumber('noise of syntheticGradients', noise, { from: 0 });
   requireNumber('auxiliary of syntheticGradients', auxiliary, { from: 0 });
   requireSeed(seed);
+  requireSynthesiser(synthesiser);
   return { kind: 'synthetic', synthesiser, factor, lr, noise, auxiliary, seed };
 }
 
-/** The synthesiser of a setting. @throws GradCacheError `INPUT`; `SHAPE` for one of another width */
-export function synthesiserFor(given: unknown, shape: SynthesiserShape): Synthesiser {
+function requireSynthesiser(given: unknown): void {
   if (typeof given !== 'object' || given === null)
     throw refused('synthesiser', given, 'settings, or a Synthesiser');
-  if ('predict' in given) return requireFits(given as Synthesiser, shape);
+  if (typeof (given as { predict?: unknown }).predict === 'function') return;
   const { kind } = given as { kind?: unknown };
-  if (kind === 'perceptron') {
-    checkKnown('a perceptron', given, ['kind', 'hidden']);
-    return new PerceptronSynthesiser(shape, given);
-  }
-  if (kind === 'recurrent') {
+  if (kind === 'perceptron') checkKnown('a perceptron', given, ['kind', 'hidden']);
+  else if (kind === 'recurrent')
     checkKnown('a recurrent synthesiser', given, ['kind', 'along', 'cell', 'hidden']);
-    return new RecurrentSynthesiser(shape, given);
-  }
-  throw refused('kind of the synthesiser', kind, '"perceptron" or "recurrent"');
+  else throw refused('kind of the synthesiser', kind, '"perceptron" or "recurrent"');
+}
+
+/** The synthesiser of a setting of {@link syntheticGradients}. @throws GradCacheError `INPUT`; `SHAPE` for one of another width */
+export function synthesiserFor(
+  given: SyntheticGradients['synthesiser'],
+  shape: SynthesiserShape,
+): Synthesiser {
+  if ('predict' in given) return requireFits(given, shape);
+  return given.kind === 'perceptron'
+    ? new PerceptronSynthesiser(shape, given)
+    : new RecurrentSynthesiser(shape, given);
 }
 
 function requireFits(synthesiser: Synthesiser, { width, predictions }: SynthesiserShape): Synthesiser {

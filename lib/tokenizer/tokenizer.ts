@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireString, requireTexts, show } from '../options/option-values.js';
+import { refused, requireString, requireTexts, show } from '../options/option-values.js';
 import { fileError, isSystemError, succeeds } from '../files/file-error.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
@@ -182,6 +182,7 @@ export class Tokenizer {
 
   /** The text of tokens, special ones included. @throws GradCacheError `INPUT` for an id that no token has */
   async decode(ids: Int32Array): Promise<string> {
+    if (!types.isInt32Array(ids)) throw refused('the token ids', ids, 'an Int32Array');
     const wrong = ids.find((id) => id < 0 || id >= this.vocabularySize);
     if (wrong !== undefined)
       throw new GradCacheError('INPUT', `${wrong} is no token id; there are ${this.vocabularySize}, from 0`);

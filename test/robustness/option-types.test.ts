@@ -46,6 +46,7 @@ const config = {
 };
 const tokenizer = await smallTokenizer(97);
 const encoder = await textEncoder('float32');
+const copy = await textEncoder('float32');
 const { seed: _, ...chunk } = whole(encoder, tenTexts(1))[0]!;
 const weight = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
 weight.requiresGrad = true;
@@ -55,6 +56,8 @@ const steps = new GradCache({ encoders: [encoder, encoder], loss: infoNCE() });
 const rows = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
 const language = LanguageModel.create({ vocabulary: 3, layers: 1, width: 4 });
 const segment = { rows: 1, inputs: Int32Array.of(1, 2), targets: Int32Array.of(2, 0) };
+const across = new gradcache.AcrossSegments(language, { across: 'none' });
+const clustering = { texts: ['w1', 'w2', 'w3'], labels: ['a', 'b', 'a'] };
 const sts = { first: ['w1', 'w2'], second: ['w3', 'w4'], scores: [1, 2] };
 const retrieval = { queries: ['w1'], documents: ['w1', 'w2'], relevant: [new Map([[0, 1]])] };
 
@@ -66,11 +69,20 @@ const forward = {
   options: { seed: ['number'], retain: ['boolean'], group: ['number'] },
   base: { seed: 1 },
 } as const;
+const synthetic = {
+  synthesiser: [],
+  factor: ['number'],
+  lr: ['number'],
+  noise: ['number'],
+  auxiliary: ['number'],
+  seed: ['number'],
+} as const;
 const loading = {
   device: ['text'],
   precision: ['text'],
   maxLength: ['number'],
   dropout: ['number'],
+  drophead: ['number'],
   frozen: ['list'],
 } as const;
 
@@ -109,6 +121,10 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   Tensor: null,
   TextEncoder: null,
   LanguageModel: null,
+  ModuleSegmentModel: null,
+  trainLanguage: null, // a configuration, as for train
+  clusteringAccuracy: null,
+  normalizedMutualInformation: null,
   ModuleEncoder: null,
   'Tensor.from': {
     call: (options) => Tensor.from([1, 2], options),
@@ -129,12 +145,19 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       retain: [],
       accumulate: ['number'],
       seed: ['number'],
+      curate: ['function'],
     },
     base: { encoders: [encoder, encoder], loss: infoNCE() },
   },
   'GradCache.step': {
     call: (options) => steps.step([tenTexts(1), tenTexts(2)], options),
-    options: { signal: [], onProgress: ['function'], loss: ['object', 'map'], seed: ['number'] },
+    options: {
+      signal: [],
+      onProgress: ['function'],
+      loss: ['object', 'map'],
+      seed: ['number'],
+      redraw: ['function'],
+    },
   },
   infoNCE: {
     call: (options) => infoNCE(options),
@@ -179,7 +202,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'TextEncoder.tokenize': {
     call: (options) => encoder.tokenize(['w1'], options),
-    options: { prompt: ['text'] },
+    options: { prompt: ['text'], maxLength: ['number'] },
   },
   'TextEncoder.encode': {
     call: (options) => encoder.encode(['w1'], options),
@@ -192,6 +215,82 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   'TextEncoder.forwardChunk': {
     ...forward,
     call: (options) => encoder.forwardChunk(chunk as never, options),
+  },
+  AcrossSegments: {
+    call: (options) => new gradcache.AcrossSegments(language, options),
+    options: { across: [], seed: ['number'] },
+    base: { across: 'none' },
+  },
+  'AcrossSegments.step': {
+    call: (options) => across.step([segment], options),
+    options: { weight: ['number'], seed: ['number'], signal: [] },
+  },
+  exactGradients: { call: (options) => gradcache.exactGradients(options), options: { retain: [] } },
+  syntheticGradients: { call: (options) => gradcache.syntheticGradients(options), options: synthetic },
+  alternating: {
+    call: (options) => gradcache.alternating(options),
+    options: { ...synthetic, restarts: [], real: [] },
+    base: { restarts: { first: 2 } },
+  },
+  restartSchedule: {
+    call: (options) => gradcache.restartSchedule(options),
+    options: { lr: ['number'], restarts: [], final: ['number'] },
+    base: { lr: 1, restarts: { first: 2 } },
+  },
+  'ModuleSegmentModel.forwardSegment': null, // called by AcrossSegments, which fills them in
+  RAdam: {
+    call: (options) => new gradcache.RAdam(parameters, options),
+    options: {
+      lr: ['number'],
+      betas: [],
+      eps: ['number'],
+      weightDecay: ['number'],
+      maxGradNorm: ['number'],
+    },
+    base: { lr: 1 },
+  },
+  MomentumEncoder: {
+    call: (options) => new gradcache.MomentumEncoder(encoder, copy, options),
+    options: { momentum: ['number'] },
+  },
+  'MomentumEncoder.forwardChunk': {
+    ...forward,
+    call: (options) => new gradcache.MomentumEncoder(encoder, copy).forwardChunk(chunk as never, options),
+  },
+  crossBatchMemory: {
+    call: (options) => gradcache.crossBatchMemory(infoNCE(), options),
+    options: { capacity: ['number'], start: ['number'], tower: ['number'], joins: ['boolean'] },
+    base: { capacity: 10 },
+  },
+  ntXent: {
+    call: (options) => gradcache.ntXent(options),
+    options: { temperature: ['number'], similarity: [] },
+  },
+  pairWeighting: {
+    call: (options) => gradcache.pairWeighting(options),
+    options: { positive: ['function'], negative: ['function'] },
+  },
+  lengthCurriculum: {
+    call: (options) => gradcache.lengthCurriculum(options),
+    options: { from: ['number'], to: ['number'], over: ['number'] },
+    base: { from: 1, to: 2, over: 3 },
+  },
+  spanMasking: {
+    call: (options) => gradcache.spanMasking(options),
+    options: { mask: ['text'], characters: ['number'], least: ['number'], seed: ['number'] },
+    base: { mask: '<mask>' },
+  },
+  kMeans: {
+    call: (options) => gradcache.kMeans(rows, 2, options),
+    options: { seed: ['number'], tries: ['number'], rounds: ['number'], signal: [] },
+  },
+  evaluateClustering: {
+    call: (options) => gradcache.evaluateClustering(encoder, clustering, options),
+    options: { clusters: ['number'], seed: ['number'], prompt: ['text'], signal: [] },
+  },
+  readClustering: {
+    call: (options) => gradcache.readClustering('/nowhere.csv', options),
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
   },
   'LanguageModel.create': {
     call: (options) => LanguageModel.create({ vocabulary: 3, layers: 1, width: 4 }, options).dispose(),
@@ -238,6 +337,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => gradcache.batches([{ a: 'x' }], options),
     options: {
       size: ['number'],
+      fill: [],
       seed: ['number'],
       epochs: ['number'],
       shuffle: ['boolean'],
