@@ -5,7 +5,12 @@ import { drawSeed, requireSeed } from '../options/seeds.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { Parameter } from '../tensor/tensor.js';
-import { isSynthetic, type AlternatingGradients } from './alternating.js';
+import {
+  alternating,
+  isSynthetic,
+  type AlternatingGradients,
+  type AlternatingOptions,
+} from './alternating.js';
 import { disposeCarried } from './carried.js';
 import { exactGradients, walkExactly, type ExactGradients } from './exact.js';
 import type { Carried, Segment, SegmentModel } from './segment-model.js';
@@ -20,7 +25,7 @@ import {
 } from './stored-state.js';
 import { newStream, restoreStream, storeStream, type Stream } from './stream.js';
 import { SynthesiserLearner, type Learnt } from './synthesiser-learner.js';
-import type { SyntheticGradients } from './synthetic.js';
+import { syntheticGradients, type SyntheticGradients } from './synthetic.js';
 import { walkForward } from './truncated.js';
 import { Walk, type Walked } from './walk.js';
 
@@ -291,9 +296,15 @@ export class AcrossSegments {
 /** @throws GradCacheError `INPUT` */
 function requireAcross(across: unknown): Exclude<Across, 'exact'> {
   if (across === 'none') return across;
-  const { kind } = (across ?? {}) as { kind?: unknown };
-  if (kind === 'exact' || kind === 'synthetic' || kind === 'alternating')
-    return across as Exclude<Across, 'exact'>;
+  const { kind, ...options } = (across ?? {}) as { kind?: unknown };
+  // Through the functions that make them, for what a caller has put together without.
+  if (kind === 'exact') return exactGradients(options);
+  if (kind === 'synthetic') return syntheticGradients(options);
+  if (kind === 'alternating') {
+    const { synthetic, ...rest } = options as Partial<AlternatingGradients>;
+    const { kind: _, ...predicted } = (synthetic ?? {}) as Partial<SyntheticGradients>;
+    return alternating({ ...rest, ...predicted } as AlternatingOptions);
+  }
   throw refused('across', across, "'none', 'exact', exactGradients(), syntheticGradients() or alternating()");
 }
 

@@ -1,3 +1,4 @@
+import { GradCacheError } from '../errors.js';
 import { throwIfAborted } from '../options/abort.js';
 import { afterEnds, disposeCarried } from './carried.js';
 import type { Corpus } from './corpus.js';
@@ -37,7 +38,7 @@ export interface CorpusScores {
  * Measures a model on a corpus that it reads from its beginning to its end, with the state carried along. The first token of
  * a document is not predicted, and does not count.
  *
- * @throws GradCacheError `INPUT` for a corpus that is too short; `ABORTED`
+ * @throws GradCacheError `INPUT` for a corpus that is too short; `NON_FINITE` for a model that diverged; `ABORTED`
  */
 export async function measureCorpus(
   model: ScoresSegments,
@@ -60,6 +61,11 @@ export async function measureCorpus(
   } finally {
     disposeCarried(carried);
   }
+  if (!Number.isFinite(nats))
+    throw new GradCacheError(
+      'NON_FINITE',
+      `The log-likelihood of the text is ${-nats}: the model's weights are of a run that diverged. Take an earlier checkpoint.`,
+    );
   const charactersPerToken = corpus.characters / corpus.tokens.length;
   return {
     bitsPerCharacter: nats / Math.LN2 / tokens / charactersPerToken,

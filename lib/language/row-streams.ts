@@ -59,7 +59,7 @@ export class RowStreams {
   readonly #corpus: Corpus;
   readonly #rows: { readonly place: number; readonly end: number }[];
 
-  /** @throws GradCacheError `INPUT` for a corpus of fewer tokens than every row needs */
+  /** @throws GradCacheError `INPUT` for a corpus of fewer tokens than every row needs, or of no token with one behind it */
   constructor(corpus: Corpus, rows: number) {
     const { length } = corpus.tokens;
     if (length < 2 * rows)
@@ -70,6 +70,11 @@ export class RowStreams {
     this.#corpus = corpus;
     const cut = (row: number) => Math.floor((row * length) / rows);
     this.#rows = Array.from({ length: rows }, (_, row) => ({ place: cut(row), end: cut(row + 1) }));
+    if (this.#rows.every(({ place, end }) => this.#piece(place, end, 1).count === 0))
+      throw new GradCacheError(
+        'INPUT',
+        'no document of the text has two tokens: there is nothing to predict',
+      );
   }
 
   /** Reads a segment of at most so many tokens; null at the end of the corpus. */

@@ -1,3 +1,4 @@
+import { GradCacheError } from '../errors.js';
 import { replaceFolder } from '../files/replace-folder.js';
 import { LanguageModel, type LanguageModelOptions } from './language-model.js';
 import { isPartOfVocabulary, readVocabulary, type Vocabulary } from './vocabulary.js';
@@ -13,7 +14,14 @@ const MODEL_FILES = ['config.json', 'model.safetensors'];
 /** Reads a folder that {@link saveTextModel} wrote. @throws GradCacheError `CHECKPOINT`, and as {@link LanguageModel.load} */
 export async function loadTextModel(folder: string, options: LanguageModelOptions): Promise<TextModel> {
   const vocabulary = await readVocabulary(folder);
-  return { model: await LanguageModel.load(folder, options), vocabulary };
+  const model = await LanguageModel.load(folder, options);
+  const { settings } = model;
+  if (settings.vocabulary === vocabulary.size) return { model, vocabulary };
+  model.dispose();
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `${folder} has a model of ${settings.vocabulary} tokens and a vocabulary of ${vocabulary.size}: they are not of one model.`,
+  );
 }
 
 /** Writes a model with its vocabulary: the folder is written beside, then renamed; what else it held stays. */

@@ -193,6 +193,8 @@ function* piecesOf(text: string): Generator<string> {
       const line = text.lastIndexOf('\n', to);
       const word = line > from ? line : text.lastIndexOf(' ', to);
       if (word > from) to = line > from ? line + 1 : word;
+      // A character of two code units stays whole.
+      if ((text.charCodeAt(to) & 0xfc00) === 0xdc00) to++;
     }
     yield text.slice(from, to);
     from = to;

@@ -77,3 +77,10 @@ test('a text too short for its rows is refused', () => {
     message: /5 tokens, too few for 3 rows/,
   });
 });
+
+test('a text in which no token has one behind it is refused', () => {
+  const refusal = { code: 'INPUT', message: /nothing to predict/ };
+  assert.throws(() => new RowStreams(corpusOf([1, 1, 1]), 1), refusal);
+  // Every row ends inside the one document that has two tokens.
+  assert.throws(() => new RowStreams(corpusOf([1, 2, 1]), 2), refusal);
+});

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -47,6 +47,33 @@ test('tokens of a tokenizer are without those around a text, however long it is'
   await vocabulary.save(folder);
   assert.deepEqual(await (await readVocabulary(folder)).encode(Buffer.from(line)), once);
   await assert.rejects(vocabulary.decode(Int32Array.of(vocabulary.size)), { code: 'INPUT' });
+});
+
+test('a long text without spaces is cut between characters, wherever it begins', async () => {
+  const path = join(root, 'examples', 'quickstart', 'tokenizer.json');
+  const content = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  const vocab = { '[UNK]': 0, a: 1, '🌍': 2 };
+  const splitting = {
+    ...content,
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: { type: 'Split', pattern: { Regex: '' }, behavior: 'Isolated', invert: false },
+    post_processor: null,
+    decoder: null,
+    model: {
+      type: 'WordPiece',
+      unk_token: '[UNK]',
+      continuing_subword_prefix: '',
+      max_input_chars_per_word: 100,
+      vocab,
+    },
+  };
+  const vocabulary = await Subwords.of(await Tokenizer.fromJson(JSON.stringify(splitting)));
+  for (const before of ['', 'a']) {
+    const tokens = await vocabulary.encode(Buffer.from(before + '🌍'.repeat(20_000)));
+    assert.equal(tokens.length, before.length + 20_000);
+    assert.ok(tokens.subarray(before.length).every((token) => token === 2));
+  }
 });
 
 test('what a vocabulary does not have is refused', async () => {

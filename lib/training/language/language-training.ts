@@ -2,6 +2,7 @@ import { AcrossSegments, type SegmentStepResult } from '../../language/across-se
 import { makeAcross } from '../../language/across-kinds.js';
 import { encodeTexts, readTexts, type Corpus } from '../../language/corpus.js';
 import { measureCorpus } from '../../language/measure.js';
+import { RowStreams } from '../../language/row-streams.js';
 import { saveTextModel, type TextModel } from '../../language/text-model.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import { StepMeter } from '../../step/step-meter.js';
@@ -96,6 +97,8 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
       signal,
     );
     const { rows, window } = evaluation;
+    // A text that cannot be measured is told of before the run, not at its end.
+    new RowStreams(corpus, rows);
     return {
       measure: async (signal) => ({ ...(await measureCorpus(model, corpus, { rows, window, signal })) }),
     };

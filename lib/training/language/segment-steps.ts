@@ -1,4 +1,3 @@
-import { GradCacheError } from '../../errors.js';
 import { lengthsOf, RowStreams } from '../../language/row-streams.js';
 import type { Corpus } from '../../language/corpus.js';
 import { lengthOf } from '../../language/segments.js';
@@ -21,8 +20,6 @@ export function stepsPerEpoch(corpus: Corpus, { rows, segment, seed }: Settings,
   const lengths = lengthsOf(segment, seed, epoch);
   let segments = 0;
   while (streams.skip(lengths.next().value as number)) segments++;
-  if (segments === 0)
-    throw new GradCacheError('INPUT', 'no document of the text has two tokens: there is nothing to predict');
   return Math.ceil(segments / segment.count);
 }
 

@@ -3,6 +3,7 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { trainLanguage, type LanguageStepEvent, type LanguageTrainConfig } from '../../../lib/index.js';
+import { loadTextModel } from '../../../lib/language/text-model.js';
 import { temporaryFolder } from '../support.js';
 
 const SENTENCES = [
@@ -136,6 +137,31 @@ test('wrong settings are told before anything is made', async (t) => {
   for (const [given, message] of cases)
     await assert.rejects(trainLanguage({ ...base, ...given }), { code: 'INPUT', message }, String(message));
   await assert.rejects(readFile(join(base.output, 'metrics.jsonl')), { code: 'ENOENT' });
+});
+
+test('held-out text that cannot be measured is told before the first update', async (t) => {
+  const { folder, base } = await setUp(t);
+  const data = join(folder, 'letters.txt');
+  await writeFile(data, 'a\nd\ne\ng\n');
+  const events: string[] = [];
+  const run = trainLanguage(
+    { ...base, documents: 'line', evaluation: { data } },
+    { onEvent: ({ type }) => events.push(type) },
+  );
+  await assert.rejects(run, { code: 'INPUT', message: /nothing to predict/ });
+  assert.deepEqual(events, ['start']);
+});
+
+test('a model beside the vocabulary of another one is refused', async (t) => {
+  const { base } = await setUp(t);
+  const { model } = await trainLanguage({ ...base, steps: 1 });
+  for (const characters of ['abc', String.fromCharCode(...Array.from({ length: 300 }, (_, k) => 256 + k))]) {
+    await writeFile(join(model, 'vocabulary.json'), JSON.stringify({ kind: 'characters', characters }));
+    await assert.rejects(loadTextModel(model, {}), {
+      code: 'CHECKPOINT',
+      message: new RegExp(`a vocabulary of ${characters.length}`),
+    });
+  }
 });
 
 test('a run that diverges says where and at which learning rate, and leaves its checkpoint', async (t) => {
