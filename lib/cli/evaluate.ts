@@ -32,8 +32,8 @@ const TASK_FLAGS = {
     "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
   ),
   ...promptFlags('query-prompt', {
-    before: 'queries, sts sentences and texts of clusters',
-    otherwise: "the prompt called\nquery for retrieval, the model's default prompt for sts and clustering",
+    before: 'queries, or the texts of the task',
+    otherwise: "the prompt called\nquery for retrieval, the model's default prompt for others",
   }),
 } as const satisfies Flags;
 
