@@ -52,8 +52,8 @@ const SOLVED = 0.15;
 const AVERAGED = 20;
 
 function acrossOf({ method, seed, episodes }: Configuration): Across {
-  const synthesiser = { kind: 'perceptron' } as const;
-  const common = { synthesiser, factor: 1, lr: 1e-3, seed };
+  const synthesiser = { kind: 'perceptron', hidden: [256] } as const;
+  const common = { synthesiser, factor: 1, lr: 3e-3, seed };
   switch (method) {
     case 'truncated':
       return 'none';

@@ -6,6 +6,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireCount, requireNumber } from '../options/option-values.js';
+import { CarriedCache } from './carried-cache.js';
 import { disposeAll, disposeCarried } from './carried.js';
 import type { Carried, SegmentPass, State } from './segment-model.js';
 import type { Walk, Walked } from './walk.js';
@@ -61,6 +62,7 @@ export async function walkExactly(
   const retained = howMany(walk, retain);
   // carried[k] is what segment k starts from; the first belongs to the caller, the last becomes the caller's.
   const carried: Carried[] = [first];
+  const cache = new CarriedCache(count - retained);
   const kept = new Map<number, SegmentPass>();
   const gradients: State[] = [];
   try {
@@ -69,7 +71,9 @@ export async function walkExactly(
       const pass = await walk.forward(index, carried[index]!, keep);
       if (keep) kept.set(index, pass);
       else pass.dispose();
-      carried.push(walk.handOn(index, pass.after));
+      const handed = walk.handOn(index, pass.after);
+      // A graph forbids later writes into the block that its state is a part of.
+      carried.push(index + 1 < count - retained ? cache.put(index, handed) : handed);
     }
     for (let index = count - 1; index >= 0; index--) {
       const pass = kept.get(index) ?? (await again(walk, index, carried[index]!));
@@ -96,6 +100,7 @@ export async function walkExactly(
     for (const pass of kept.values()) pass.dispose();
     for (const state of gradients) disposeAll(state ?? []);
     for (const between of carried.slice(1)) disposeCarried(between);
+    cache.dispose();
   }
 }
 
