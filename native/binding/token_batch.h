@@ -1,4 +1,4 @@
-// A JavaScript handle on a TokenBatch (the native half of lib/encoders/packed-batch.ts).
+// A JavaScript handle on a TokenBatch (the native half of lib/encoders/packed-tokens.ts).
 #pragma once
 
 #include <napi.h>
