@@ -43,7 +43,7 @@ interface Run extends Shape {
 interface Measured {
   /** Bytes: the most that were allocated in the timed steps; on the CPU of the process. */
   readonly peak: number;
-  /** Of a segment. */
+  /** Milliseconds of a segment. */
   readonly milliseconds: number;
 }
 

@@ -33,7 +33,7 @@ export interface TensorHandle {
 export interface TensorListHandle {
   readonly length: number;
   select(places: Int32Array): TensorListHandle;
-  /** Of those that have one; `places` says which. */
+  /** The gradients that there are; `places` says whose they are. */
   gradients(): { places: Int32Array; gradients: TensorListHandle };
   /** The places of those that share device, element type and key; a list for each, in the order of its first. */
   alike(keys?: Int32Array): Int32Array[];
