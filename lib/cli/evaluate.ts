@@ -32,7 +32,7 @@ const TASK_FLAGS = {
     "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
   ),
   ...promptFlags('query-prompt', {
-    before: 'queries, or the texts of the task',
+    before: "queries, or a task's texts",
     otherwise: "the prompt called\nquery for retrieval, the model's default prompt for others",
   }),
 } as const satisfies Flags;
