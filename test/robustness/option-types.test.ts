@@ -125,6 +125,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   trainLanguage: null, // a configuration, as for train
   clusteringAccuracy: null,
   normalizedMutualInformation: null,
+  targetDistribution: null,
   ModuleEncoder: null,
   'Tensor.from': {
     call: (options) => Tensor.from([1, 2], options),
@@ -269,6 +270,19 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   pairWeighting: {
     call: (options) => gradcache.pairWeighting(options),
     options: { positive: ['function'], negative: ['function'] },
+  },
+  sccl: {
+    call: (options) => gradcache.sccl(options),
+    options: {
+      centres: [],
+      eta: ['number'],
+      clustering: ['number'],
+      temperature: ['number'],
+      degrees: ['number'],
+      width: ['number'],
+      seed: ['number'],
+    },
+    base: { centres: rows },
   },
   lengthCurriculum: {
     call: (options) => gradcache.lengthCurriculum(options),
