@@ -15,14 +15,7 @@ import { disposeCarried } from './carried.js';
 import { exactGradients, walkExactly, type ExactGradients } from './exact.js';
 import type { Carried, Segment, SegmentModel } from './segment-model.js';
 import { lengthOf, requireSegments, targetsIn } from './segments.js';
-import {
-  numbersIn,
-  partOf,
-  requireNothingElse,
-  requireStoredState,
-  sameAs,
-  storedNumbers,
-} from './stored-state.js';
+import { countsIn, partOf, requireNothingElse, requireStoredState, storedNumbers } from './stored-state.js';
 import { newStream, restoreStream, storeStream, type Stream } from './stream.js';
 import { SynthesiserLearner, type Learnt } from './synthesiser-learner.js';
 import { syntheticGradients, type SyntheticGradients } from './synthetic.js';
@@ -245,7 +238,7 @@ export class AcrossSegments {
   loadState(stored: ReadonlyMap<string, StoredTensor>): void {
     this.#requireIdle();
     requireStoredState('the state across segments', stored);
-    const [steps, rows, position] = numbersIn(sameAs(stored, 'counts', { dtype: 'float64', shape: [3] }));
+    const [steps, rows, position] = countsIn(stored, 'counts', 3);
     const known = /^(counts|anew|(state|memory)\.\d+|synthesiser\..*)$/;
     requireNothingElse([...stored.keys()].filter((name) => !known.test(name)));
     const synthesiser = partOf(stored, 'synthesiser.');

@@ -44,6 +44,13 @@ export function storedNumbers(numbers: readonly number[]): StoredTensor {
   return { dtype: 'float64', shape: [numbers.length], bytes };
 }
 
+/** Counts that {@link storedNumbers} stored. @throws GradCacheError `CHECKPOINT` */
+export function countsIn(stored: ReadonlyMap<string, StoredTensor>, name: string, many: number): number[] {
+  const counts = numbersIn(sameAs(stored, name, { dtype: 'float64', shape: [many] }));
+  if (counts.every((count) => Number.isSafeInteger(count) && count >= 0)) return counts;
+  throw faultIn(STATE, `${name} is [${counts.join(', ')}]; whole numbers from 0 are needed`);
+}
+
 /** The numbers of a tensor that {@link storedNumbers} gave. */
 export function numbersIn({ bytes }: StoredTensor): number[] {
   return [...new Float64Array(Uint8Array.from(bytes).buffer)];

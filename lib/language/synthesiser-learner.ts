@@ -13,7 +13,7 @@ import { tidy, untracked } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { computed, disposeAll, rowMask, widthOf } from './carried.js';
 import type { State } from './segment-model.js';
-import { numbersIn, partOf, requireNothingElse, sameAs, storedNumbers } from './stored-state.js';
+import { countsIn, partOf, requireNothingElse, sameAs, storedNumbers } from './stored-state.js';
 import type { Synthesiser } from './synthesiser.js';
 import { synthesiserFor, type SyntheticGradients } from './synthetic.js';
 import type { Around } from './truncated.js';
@@ -88,7 +88,7 @@ export class SynthesiserLearner {
     const parameters = this.synthesiser.parameters();
     const weights = parameters.map(({ name, tensor }) => sameAs(stored, `weights.${name}`, tensor));
     const memory = this.#memoryIn(stored, rows);
-    const calls = sameAs(stored, 'calls', { dtype: 'float64', shape: [1] });
+    const [calls] = countsIn(stored, 'calls', 1);
     requireNothingElse(
       [...stored.keys()].filter((name) => !/^(weights|optimizer|memory)\./.test(name) && name !== 'calls'),
     );
@@ -100,7 +100,7 @@ export class SynthesiserLearner {
     }
     this.reset();
     this.#memory = memory;
-    this.#calls = numbersIn(calls)[0]!;
+    this.#calls = calls!;
   }
 
   #memoryIn(stored: ReadonlyMap<string, StoredTensor>, rows: number): Tensor[] | null {

@@ -86,6 +86,13 @@ test('a state that does not fit is refused, and nothing is changed', async () =>
       const other = new Map(state).set(key, { dtype: 'float64', shape: [7], bytes: new Uint8Array(56) });
       assert.throws(() => run.training.loadState(other), { code: 'CHECKPOINT' }, `${name}, another ${key}`);
     }
+    for (const key of ['counts', 'synthesiser.calls'].filter((key) => state.has(key)))
+      for (const number of [NaN, -1, 0.5]) {
+        const { dtype, shape } = state.get(key)!;
+        const bytes = new Uint8Array(Float64Array.from({ length: shape[0]! }, () => number).buffer);
+        const odd = new Map(state).set(key, { dtype, shape, bytes });
+        assert.throws(() => run.training.loadState(odd), { code: 'CHECKPOINT' }, `${name}, ${key} ${number}`);
+      }
     const more = new Map(state).set('else', state.get('counts')!);
     assert.throws(() => run.training.loadState(more), { code: 'CHECKPOINT' });
     assert.throws(() => run.training.loadState({} as never), { code: 'INPUT' });
