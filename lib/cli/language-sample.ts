@@ -1,4 +1,5 @@
 import { loadTextModel } from '../language/text-model.js';
+import { decodeBehind } from '../language/vocabulary.js';
 import { chooseDevice } from '../tensor/memory.js';
 import type { Command } from './command.js';
 import { number, text } from './flags.js';
@@ -46,7 +47,7 @@ export const languageSampleCommand: Command = {
             ...(window !== undefined && { window }),
             signal,
           });
-          return Buffer.from(await vocabulary.decode(drawn)).toString();
+          return Buffer.from(await decodeBehind(vocabulary, start, drawn)).toString();
         } finally {
           model.dispose();
         }

@@ -201,6 +201,21 @@ function* piecesOf(text: string): Generator<string> {
   }
 }
 
+/**
+ * What some tokens add to a text. Tokens are decoded behind those of the text: alone, a tokenizer's first word would lose the
+ * space before it.
+ */
+export async function decodeBehind(
+  vocabulary: Vocabulary,
+  text: Int32Array,
+  tokens: Int32Array,
+): Promise<Uint8Array> {
+  const before = Buffer.from(await vocabulary.decode(text));
+  const whole = Buffer.from(await vocabulary.decode(joined([text, tokens])));
+  const goesOn = whole.subarray(0, before.length).equals(before);
+  return goesOn ? whole.subarray(before.length) : vocabulary.decode(tokens);
+}
+
 /** Lists one behind the other. */
 export function joined(parts: readonly Int32Array[]): Int32Array {
   const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));

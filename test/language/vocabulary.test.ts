@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import {
   Bytes,
   Characters,
+  decodeBehind,
   readVocabulary,
   Subwords,
   type Vocabulary,
@@ -47,6 +48,17 @@ test('tokens of a tokenizer are without those around a text, however long it is'
   await vocabulary.save(folder);
   assert.deepEqual(await (await readVocabulary(folder)).encode(Buffer.from(line)), once);
   await assert.rejects(vocabulary.decode(Int32Array.of(vocabulary.size)), { code: 'INPUT' });
+});
+
+test('tokens that go on with a text have the space of a new word', async () => {
+  const vocabulary = await subwords();
+  const [text, more] = [
+    await vocabulary.encode(Buffer.from('the quiet')),
+    await vocabulary.encode(Buffer.from('river')),
+  ];
+  assert.equal(Buffer.from(await decodeBehind(vocabulary, text, more)).toString(), ' river');
+  const bytes = [...Buffer.from('é')].map((byte) => Int32Array.of(byte));
+  assert.deepEqual([...(await decodeBehind(new Bytes(), bytes[0]!, bytes[1]!))], [...bytes[1]!]);
 });
 
 test('a long text without spaces is cut between characters, wherever it begins', async () => {
