@@ -52,7 +52,8 @@ for (const [name, settings] of Object.entries(MODELS)) {
     const segments = randomSegments([4, 4, 3]);
     const expected = await oracle.languageGradients(folder, segments.map(byRow));
     for (const [precision, tolerance] of [
-      ['float32', 1e-5],
+      // A GPU adds in another order, and the gradient of alpha is one sum over all that attention adds.
+      ['float32', device === 'cpu' ? 1e-5 : 3e-5],
       ['float64', 1e-9],
     ] as const) {
       using model = await LanguageModel.load(folder, { device, precision });
