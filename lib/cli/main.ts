@@ -25,7 +25,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     load: async () => (await import('./embed.js')).embedCommand,
   },
   evaluate: {
-    summary: 'measure a model by retrieval or sentence similarity',
+    summary: 'measure a model by retrieval, sentence similarity or clustering',
     load: async () => (await import('./evaluate.js')).evaluateCommand,
   },
   'language train': {

@@ -48,9 +48,7 @@ export function sccl(options: SCCLOptions): SCCLLoss {
   const names = ['centres', 'eta', 'clustering', 'temperature', 'degrees', 'width', 'seed'];
   checkKnown('sccl', options, names);
   const { centres, eta = 10, clustering, temperature = 0.5, degrees = 1, width = 128, seed = 0 } = options;
-  if (!(centres instanceof Tensor)) throw refused('centres', centres, 'a Tensor [clusters, dimension]');
-  if (centres.shape.length !== 2)
-    throw new GradCacheError('SHAPE', `centres is [${centres.shape.join()}], expected [clusters, dimension]`);
+  requireMatrix('centres', centres, '[clusters, dimension]');
   requireNumber('eta', eta, { from: 0 });
   if (clustering !== undefined) requireNumber('clustering', clustering, { from: 0 });
   requireNumber('degrees', degrees, { above: 0 });
@@ -62,14 +60,23 @@ export function sccl(options: SCCLOptions): SCCLLoss {
 /**
  * The target of cluster probabilities q [rows, clusters] (Xie et al. 2016): `q^2 / sum of the cluster's q`, normalised over
  * clusters. It makes sure ones surer, and large clusters no larger. Without a graph.
+ *
+ * @throws GradCacheError `INPUT`, `SHAPE` unless it is a tensor [rows, clusters]
  */
 export function targetDistribution(probabilities: Tensor): Tensor {
+  requireMatrix('probabilities', probabilities, '[rows, clusters]');
   return tidy(() =>
     noGrad(() => {
       const weights = probabilities.mul(probabilities).div(probabilities.sum(0));
       return weights.div(weights.sum(1).reshape([-1, 1]));
     }),
   );
+}
+
+function requireMatrix(name: string, value: unknown, layout: string): asserts value is Tensor {
+  if (!(value instanceof Tensor)) throw refused(name, value, `a Tensor ${layout}`);
+  if (value.shape.length !== 2)
+    throw new GradCacheError('SHAPE', `${name} is [${value.shape.join()}], expected ${layout}`);
 }
 
 class SCCL implements SCCLLoss {
@@ -109,6 +116,7 @@ class SCCL implements SCCLLoss {
   }
 
   clusters(representations: Tensor): Tensor {
+    requireMatrix('representations', representations, '[rows, dimension]');
     return tidy(() => noGrad(() => this.#probabilities(representations)));
   }
 

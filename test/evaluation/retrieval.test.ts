@@ -226,8 +226,8 @@ test('with more than ten relevant documents the first ten can still be all there
 
 test('tasks that cannot be scored are refused', async () => {
   const refused: [Partial<RetrievalTask>, string, RegExp][] = [
-    [{ queries: [], relevant: [] }, 'INPUT', /needs queries and documents/],
-    [{ documents: [] }, 'INPUT', /needs queries and documents/],
+    [{ queries: [], relevant: [] }, 'INPUT', /at least one of each is needed/],
+    [{ documents: [] }, 'INPUT', /at least one of each is needed/],
     [{ relevant: [new Map([[0, 1]])] }, 'SHAPE', /2 queries, but relevant documents for 1/],
     [{ relevant: [new Map([[9, 1]]), new Map([[0, 1]])] }, 'INPUT', /Query 0 names document 9; there are 7/],
     [{ relevant: [new Map([[0, 0]]), new Map([[0, 1]])] }, 'INPUT', /the grade 0; it must be above 0/],

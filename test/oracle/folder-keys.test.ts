@@ -62,7 +62,7 @@ test('a key that config.json leaves out has transformers’ default, or is asked
       try {
         assert.deepEqual(told(type, others), told(type, all), `${type}: ${key}`);
       } catch (error) {
-        fails('CHECKPOINT', new RegExp(`: ${key} is undefined, expected a number`))(error);
+        fails('CHECKPOINT', new RegExp(`: ${key} is undefined; a number is needed`))(error);
       }
     }
   }

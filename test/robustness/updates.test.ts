@@ -160,7 +160,7 @@ test('options that do not exist are refused where they would have no effect', as
   assert.throws(() => linearSchedule(schedule), fails('INPUT', /warmupSteps/));
   assert.throws(() => constantSchedule({ lr: 1, total: 3 } as never), fails('INPUT', /total/));
   assert.throws(() => linearSchedule({ lr: 1, total: 10 })(undefined as never), fails('INPUT', /step/));
-  await assert.rejects(encoder.tokenize(['w1'], { maxLength: 4 } as never), fails('INPUT', /maxLength/));
+  await assert.rejects(encoder.tokenize(['w1'], { longest: 4 } as never), fails('INPUT', /longest/));
   await assert.rejects(encoder.encode(['w1'], { normalize: false } as never), fails('INPUT', /normalize/));
 });
 
