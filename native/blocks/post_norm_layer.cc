@@ -6,6 +6,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/rows/rows.h"
+#include "model/sequence_rows.h"
 
 namespace gradcache {
 
@@ -82,17 +83,11 @@ at::Tensor PostNormLayer::keptHeads(const at::Tensor& rows, const Pass& pass) co
   const DropoutKey key = drophead_.key(pass);
   if (!key.active()) return rows;
   const int64_t sequences = pass.tokens.sequences();
-  const auto numbers = rows.options().dtype(at::kLong);
-  // The sequence that each token is in.
-  const at::Tensor& sequence = pass.once(&pass.tokens, [&] {
-    const at::Tensor lengths = at::diff(pass.tokens.deviceOffsets).to(at::kLong);
-    return at::repeat_interleave(at::arange(sequences, numbers), lengths, 0, rows.size(0));
-  });
-  at::Tensor kept =
+  const at::Tensor kept =
       kernels::dropoutOfRows(at::ones({sequences, options_.heads}, rows.options().dtype(at::kFloat)),
-                             at::arange(sequences, numbers), key);
+                             at::arange(sequences, rows.options().dtype(at::kLong)), key);
   return rows.view({rows.size(0), options_.heads, -1})
-      .mul(kept.index_select(0, sequence).unsqueeze(2))
+      .mul(kept.index_select(0, sequenceOfTokens(pass)).unsqueeze(2))
       .to(rows.scalar_type())
       .view_as(rows);
 }
