@@ -126,9 +126,8 @@ at::Tensor EncoderHandle::gradientFrom(const Napi::Value& value, int64_t rows) {
   return gradient;
 }
 
-at::Tensor EncoderHandle::withGraph(const Encoder& encoder, const Chunk& chunk) {
-  return encoder.forward(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed,
-                         Encoder::Mode::kWithGraph);
+at::Tensor EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Encoder::Mode mode) {
+  return encoder.forward(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
 }
 
 Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
@@ -148,8 +147,7 @@ Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
     return promise(
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), mode, target = std::move(target)]() mutable {
-          at::Tensor result =
-              encoder->forward(encoder->pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
+          at::Tensor result = encode(*encoder, chunk, mode);
           if (!target.defined()) return result;
           putRows(target, chunk.rows, result.detach().narrow(1, 0, target.size(1)));
           return mode == Encoder::Mode::kWithGraph ? result : at::Tensor();
@@ -168,7 +166,7 @@ Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
     return promise(
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)] {
-          torch::autograd::backward({withGraph(*encoder, chunk)}, {gradient});
+          torch::autograd::backward({encode(*encoder, chunk, Encoder::Mode::kWithGraph)}, {gradient});
           return true;
         },
         [](Napi::Env env, bool) { return env.Undefined(); });
@@ -187,7 +185,7 @@ Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradients = std::move(gradients),
          graph = std::move(graph)]() mutable {
-          if (!graph.defined()) graph = withGraph(*encoder, chunk);
+          if (!graph.defined()) graph = encode(*encoder, chunk, Encoder::Mode::kWithGraph);
           torch::autograd::backward({std::exchange(graph, {})}, {takeRows(gradients, chunk.rows)});
           return true;
         },

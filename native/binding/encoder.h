@@ -29,7 +29,8 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Chunk chunkFrom(const Napi::CallbackInfo& info);
   // A gradient [rows, dimension] of representations.
   at::Tensor gradientFrom(const Napi::Value& value, int64_t rows);
-  static at::Tensor withGraph(const Encoder& encoder, const Chunk& chunk);
+  // The representations of a chunk; for the engine.
+  static at::Tensor encode(const Encoder& encoder, const Chunk& chunk, Encoder::Mode mode);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
   // [{ name, tensor, decay, trainable, initial: { uniform } | { constant } | null }]
