@@ -109,7 +109,7 @@ at::Tensor AttentiveProjection::backward(const at::Tensor& du, const at::Tensor&
     dz = attendBackward(dz.mul(pass.weight(attention_->alpha)), kept, pass).add_(dz);
   }
   query_.addWeightGradient(dz, x, pass);
-  return dx.defined() ? query_.addInputGradient(std::move(dx), dz, pass) : query_.inputGradient(dz, pass);
+  return query_.addInputGradient(std::move(dx), dz, pass);
 }
 
 int64_t AttentiveProjection::tapeBytes(const ChunkSize& chunk) const {

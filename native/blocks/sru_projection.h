@@ -35,7 +35,7 @@ class MatrixProjection final : public SruProjection {
   at::Tensor backward(const at::Tensor& du, const at::Tensor& x, at::Tensor dx, Tape,
                       const Pass& pass) const override {
     linear_.addWeightGradient(du, x, pass);
-    return dx.defined() ? linear_.addInputGradient(std::move(dx), du, pass) : linear_.inputGradient(du, pass);
+    return linear_.addInputGradient(std::move(dx), du, pass);
   }
   int64_t tapeBytes(const ChunkSize&) const override { return 0; }
 

@@ -44,7 +44,7 @@ at::Tensor Linear::inputGradient(const at::Tensor& dy, const Pass& pass) const {
 }
 
 at::Tensor Linear::addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const {
-  return dx.addmm_(dy, weight(pass));
+  return dx.defined() ? dx.addmm_(dy, weight(pass)) : inputGradient(dy, pass);
 }
 
 void Linear::addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const {

@@ -28,7 +28,7 @@ class Linear {
   virtual at::Tensor forward(const at::Tensor& x, const Pass& pass) const;
   // dx = dy W.
   virtual at::Tensor inputGradient(const at::Tensor& dy, const Pass& pass) const;
-  // dx + dy W, written over dx.
+  // dx + dy W, written over dx; dy W where dx is undefined.
   virtual at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const;
   // The weight's gradient += dy^T x, unless it is frozen.
   virtual void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
