@@ -1,56 +1,37 @@
-import { checkKnown } from '../options/known-options.js';
-import { requireNumber } from '../options/option-values.js';
 import { call, callAsync } from '../tensor/operators.js';
 import { withPlaces, type TensorList } from '../tensor/tensor-list.js';
-import type { Tensor } from '../tensor/tensor.js';
-import { type Parameter } from '../tensor/tensor.js';
-import { requireRates } from './adamw.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
+import { ADAM_STATE, adamSettings, readAdamOptions } from './adam.js';
+import type { AdamOptions, AdamRates, AdamSettings, AdamState, AdamUpdate } from './adam.js';
 import type { OptimizerKind } from './optimizer-kind.js';
-import { SlotOptimizer, type StateTensors, type Update } from './slot-optimizer.js';
+import { SlotOptimizer } from './slot-optimizer.js';
 import type { ParameterGroup } from './slots.js';
 
 /** Settings of {@link RAdam}; the defaults are those of `torch.optim.RAdam`. */
-export interface RAdamOptions {
-  /** Learning rate. */
-  readonly lr: number;
-  /** Decay rates of the running mean and of the running mean of squares. Default [0.9, 0.999]. */
-  readonly betas?: readonly [number, number];
-  /** Added to the denominator. Default 1e-8. */
-  readonly eps?: number;
-  /** Decoupled weight decay of parameters whose `decay` is true. Default 0. */
+export interface RAdamOptions extends AdamOptions {
+  /** Decoupled weight decay of parameters whose `decay` is true (weights, not biases or norms). Default 0. */
   readonly weightDecay?: number;
-  /** Gradients are scaled so that their global 2-norm is at most this. Default: no clipping. */
-  readonly maxGradNorm?: number;
 }
-
-/** Running means of a parameter's gradient and of its square. */
-const STATE = { exp_avg: 'like', exp_avg_sq: 'like', step: 'count' } as const satisfies StateTensors<string>;
-
-type State = keyof typeof STATE;
 
 /**
  * RAdam (Liu et al. 2020): Adam whose first updates, while the running mean of squares is of few gradients, are those of
  * momentum alone. Weight decay is decoupled, as in `torch.optim.RAdam` with `decoupled_weight_decay=True`.
  */
-export class RAdam extends SlotOptimizer<State> {
+export class RAdam extends SlotOptimizer<AdamState> {
   /**
    * @param parameters what to update: `model.parameters()`, or groups with their own settings
    * @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice
    */
   constructor(parameters: Iterable<Parameter> | readonly ParameterGroup[], options: RAdamOptions) {
-    checkKnown('RAdam', options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
-    const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, maxGradNorm = Infinity } = options;
-    requireRates('betas of RAdam', betas);
-    requireNumber('eps of RAdam', eps, { above: 0 });
-    const update = (alike: Update<State>) => rectified(alike, betas, eps);
-    super({ name: 'RAdam', state: STATE, update }, parameters, { lr, weightDecay, maxGradNorm });
+    const { rates, settings } = readAdamOptions('RAdam', options, 0);
+    const update = (alike: AdamUpdate) => rectified(alike, rates);
+    super({ name: 'RAdam', state: ADAM_STATE, update }, parameters, settings);
   }
 }
 
 async function rectified(
-  { parameters, gradients, state: { exp_avg, exp_avg_sq, step }, lr, weightDecay }: Update<State>,
-  [beta1, beta2]: readonly [number, number],
-  eps: number,
+  { parameters, gradients, state: { exp_avg, exp_avg_sq, step }, lr, weightDecay }: AdamUpdate,
+  { beta1, beta2, eps }: AdamRates,
 ): Promise<void> {
   await callAsync('aten::_foreach_add_.Scalar', step, 1);
   const counts = await numbersOf(step);
@@ -103,36 +84,17 @@ async function numbersOf(scalars: TensorList): Promise<number[]> {
 }
 
 /** RAdam in a configuration. */
-export interface RAdamSettings {
+export interface RAdamSettings extends AdamSettings {
   /** Default 3e-4. */
   readonly lr: number;
-  /** Default [0.9, 0.999]. */
-  readonly betas: readonly [number, number];
-  /** Default 1e-8. */
-  readonly eps: number;
   /** Default 0.1; biases and norms never decay. */
   readonly weightDecay: number;
-  /** Default 1. */
-  readonly maxGradNorm: number;
 }
 
 /** RAdam in `train`. The defaults are those that SRU++ was published with. */
 export const rAdamKind: OptimizerKind<RAdamSettings> = {
   about: 'Adam whose first updates are those of momentum, with decoupled weight decay',
-  settings: {
-    lr: { kind: 'number', above: 0, default: 3e-4, flag: 'lr', help: 'learning rate; default 3e-4' },
-    betas: {
-      kind: 'numbers',
-      count: 2,
-      from: 0,
-      to: 0.999999,
-      default: [0.9, 0.999],
-      help: 'decay rates of the means of gradients and of their squares; default 0.9,0.999',
-    },
-    eps: { kind: 'number', above: 0, default: 1e-8, help: 'added to the denominator; default 1e-8' },
-    weightDecay: { kind: 'number', from: 0, default: 0.1, flag: 'weight-decay', help: 'default 0.1' },
-    maxGradNorm: { kind: 'number', above: 0, default: 1, flag: 'max-grad-norm', help: 'default 1' },
-  },
+  settings: adamSettings({ lr: 3e-4, weightDecay: 0.1 }),
   make: (parameters, { lr, betas, eps, weightDecay, maxGradNorm }) =>
     new RAdam(parameters, { lr, betas, eps, weightDecay, maxGradNorm }),
 };
