@@ -16,6 +16,8 @@ export interface RAdamOptions extends AdamOptions {
 /**
  * RAdam (Liu et al. 2020): Adam whose first updates, while the running mean of squares is of few gradients, are those of
  * momentum alone. Weight decay is decoupled, as in `torch.optim.RAdam` with `decoupled_weight_decay=True`.
+ *
+ * An update reads from the device how many updates each parameter has had.
  */
 export class RAdam extends SlotOptimizer<AdamState> {
   /**
@@ -44,21 +46,35 @@ async function rectified(
 
   const places = (rectifies: boolean) =>
     Int32Array.from(counts.keys()).filter((place) => (factors[place] !== null) === rectifies);
-  await withPlaces([parameters, exp_avg, exp_avg_sq], places(true), async (these, means, squares) => {
-    if (these.length === 0) return;
-    const denominators = await callAsync<Tensor[]>('aten::_foreach_sqrt', squares);
-    await callAsync('aten::_foreach_add_.Scalar', denominators, eps);
-    const scales = Array.from(places(true), (place) => sizes[place]! * factors[place]!);
-    await callAsync('aten::_foreach_addcdiv_.ScalarList', these, means, denominators, scales);
-    for (const tensor of denominators) tensor.dispose();
-  });
-  await withPlaces([parameters, exp_avg], places(false), async (these, means) => {
-    if (these.length === 0) return;
-    const scales = Array.from(places(false), (place) => sizes[place]!);
-    const moves = await callAsync<Tensor[]>('aten::_foreach_mul.ScalarList', means, scales);
-    await callAsync('aten::_foreach_add_.List', these, moves);
-    for (const tensor of moves) tensor.dispose();
-  });
+  const [late, early] = [places(true), places(false)];
+  if (late.length > 0)
+    await withPlaces([parameters, exp_avg, exp_avg_sq], late, async (these, means, squares) => {
+      const scales = Array.from(late, (place) => sizes[place]! * factors[place]!);
+      await withMade(callAsync('aten::_foreach_sqrt', squares), async (denominators) => {
+        await callAsync('aten::_foreach_add_.Scalar', denominators, eps);
+        await callAsync('aten::_foreach_addcdiv_.ScalarList', these, means, denominators, scales);
+      });
+    });
+  if (early.length > 0)
+    await withPlaces([parameters, exp_avg], early, async (these, means) => {
+      const scales = Array.from(early, (place) => sizes[place]!);
+      await withMade(callAsync('aten::_foreach_mul.ScalarList', means, scales), (moves) =>
+        callAsync('aten::_foreach_add_.List', these, moves),
+      );
+    });
+}
+
+/** Runs `use` with the tensors that an operator makes, and frees them at its end. */
+async function withMade(
+  made: Promise<Tensor[]>,
+  use: (tensors: readonly Tensor[]) => Promise<unknown>,
+): Promise<void> {
+  const tensors = await made;
+  try {
+    await use(tensors);
+  } finally {
+    for (const tensor of tensors) tensor.dispose();
+  }
 }
 
 /**

@@ -53,7 +53,7 @@ export interface OptimizerParts<Name extends string> {
  * An optimizer that keeps state tensors for each parameter. A particular optimizer names them and supplies its update. This
  * class does the rest: groups, clipping, the check for finite gradients, and checkpoints.
  *
- * All work is off the event loop. Only the norm of the gradients is read back from the device.
+ * All work is off the event loop. This class reads only the norm of the gradients back from the device.
  */
 export class SlotOptimizer<Name extends string> implements Optimizer {
   /** The learning rate of the next update; set it from a schedule. */
