@@ -93,11 +93,15 @@ export class Pass {
 
   /** The chunks that depend on something trainable and hold a row that the loss sees, once all are encoded. */
   trained(): readonly (Job & EncodedRows)[] {
+    return (this.#trained ??= this.#findTrained());
+  }
+
+  #findTrained(): readonly (Job & EncodedRows)[] {
     const kept = this.#kept?.map((rows) => new Set(rows));
-    return (this.#trained ??= this.jobs
+    return this.jobs
       .map((job, index) => ({ ...job, ...this.encoded[index]! }))
       .filter(({ frozen }) => frozen !== true)
-      .filter(({ tower, chunk }) => kept === undefined || chunk.rows.some((row) => kept[tower]!.has(row))));
+      .filter(({ tower, chunk }) => kept === undefined || chunk.rows.some((row) => kept[tower]!.has(row)));
   }
 
   /** Await this before a backward from `root` that may reach tensors outside every `parameters()`. */
