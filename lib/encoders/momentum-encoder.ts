@@ -65,9 +65,7 @@ export class MomentumEncoder<Batch> implements Encoder<Batch> {
     await weights.whileUpdating(async () => {
       for (const [of, from] of pairs) {
         // of += (1 - momentum) * (from - of)
-        await callAsync('aten::lerp_.Scalar', of.tensor, from.tensor, 1 - this.#momentum).then((same) => {
-          same.dispose();
-        });
+        (await callAsync('aten::lerp_.Scalar', of.tensor, from.tensor, 1 - this.#momentum)).dispose();
       }
     });
   }
@@ -91,8 +89,7 @@ export class MomentumEncoder<Batch> implements Encoder<Batch> {
 
   async forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk> {
     requireForwardOptions(options);
-    const { ticket, ...encoded } = await this.#copy.forwardChunk(chunk, { ...options, retain: false });
-    return { ...encoded, ticket, frozen: true };
+    return { ...(await this.#copy.forwardChunk(chunk, { ...options, retain: false })), frozen: true };
   }
 
   /** @throws GradCacheError `INPUT`: it has no second pass */
