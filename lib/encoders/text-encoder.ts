@@ -1,15 +1,13 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireNumber, requireOneOf, requireSignal, show } from '../options/option-values.js';
-import { guarded, native, type DType, type EncoderHandle, type Initial } from '../addon/native.js';
+import { requireNumber, requireOneOf, requireSignal } from '../options/option-values.js';
+import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
 import { call } from '../tensor/operators.js';
-import { fillRandomly } from '../tensor/random-weights.js';
-import { untracked } from '../tensor/scope.js';
+import { NativeWeights } from '../tensor/native-weights.js';
+import { orDispose } from '../tensor/scope.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
-import { EncoderParameter } from '../tensor/encoder-parameter.js';
-import { ParameterSet } from '../tensor/parameter-set.js';
-import { Tensor, type Parameter } from '../tensor/tensor.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { encoderSettings, initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { planChunks, type PlannedChunk } from '../step/chunk-plan.js';
@@ -23,9 +21,10 @@ import type {
   ReplayTicket,
   RowPasses,
 } from '../step/encoder.js';
-import { mostTokens, requireLength } from '../model-folder/length-limit.js';
+import { requireLength } from '../model-folder/length-limit.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { readModelFolder, type ModelFolder } from '../model-folder/model-folder.js';
+import { newModelFolder } from '../model-folder/new-model-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
 import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
@@ -38,7 +37,7 @@ import {
   type TextEncoderOptions,
 } from './text-encoder-options.js';
 import { TokenPasses } from './token-passes.js';
-import { Tokenizer, type TokenBatch } from '../tokenizer/tokenizer.js';
+import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 
 export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.js';
 
@@ -63,11 +62,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #passes: TokenPasses;
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
-  readonly #parameters: ParameterSet;
-  readonly #initial: ReadonlyMap<string, Initial>;
-  /** The parameters that are not frozen. */
-  readonly #trained: readonly Parameter[];
-  readonly #gradients: Tensor;
+  readonly #weights: NativeWeights;
   #similarity: string | null;
 
   private constructor(
@@ -110,26 +105,16 @@ export class TextEncoder implements Encoder<TokenBatch> {
     if (weights === 'stored') requireSizes(folder);
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
-    this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
-    const all = untracked(() =>
-      this.#handle.parameters().map(({ name, tensor, decay, trainable, initial }) => ({
-        trainable,
-        initial,
-        parameter: { name, tensor: new EncoderParameter(tensor, this.#gradients), decay },
-      })),
-    );
-    this.#parameters = new ParameterSet(all.map(({ parameter }) => parameter));
-    this.#initial = new Map(all.map(({ parameter, initial }) => [parameter.name, initial]));
-    this.#trained = all.filter(({ trainable }) => trainable).map(({ parameter }) => parameter);
-    const passes = new TokenPasses(this.#handle, { frozen: this.#trained.length === 0 });
+    this.#weights = new NativeWeights(this.#handle);
+    const passes = new TokenPasses(this.#handle, { frozen: this.#weights.trained.length === 0 });
     this.#passes = passes;
     this.rowPasses = {
       empty: (rows) => this.#empty(rows, this.trainedDimension),
       forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
       backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
     };
-    orDispose(this, () => requireFrozen(frozen, this.#parameters.list));
-    this.device = this.#gradients.device;
+    orDispose(this, () => requireFrozen(frozen, this.#weights.parameters.list));
+    this.device = this.#weights.gradients.device;
     this.precision = precision;
     this.maxLength = maxLength;
     this.#prompts = new Prompts(folder.prompts, folder.defaultPrompt);
@@ -152,7 +137,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return inFolder(folder, () => {
       const encoder = new TextEncoder(OWN, model, options, 'stored');
       return orDispose(encoder, () => {
-        matchWeights(model, encoder.#parameters.list);
+        matchWeights(model, encoder.#weights.parameters.list);
       });
     });
   }
@@ -179,29 +164,12 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: CreateOptions = {},
   ): TextEncoder {
     checkCreateOptions(options);
-    const { pooling = 'mean', normalize = true, seed = 0 } = options;
-    if (!(tokenizer instanceof Tokenizer)) throw refused('the tokenizer', tokenizer, 'a Tokenizer');
-    if (typeof config !== 'object' || config === null)
-      throw new GradCacheError('INPUT', `the configuration is ${show(config)}, not an object`);
-    const modelType = config['model_type'];
-    if (typeof modelType !== 'string')
-      throw new GradCacheError('CHECKPOINT', 'the configuration has no model_type');
-    const folder: ModelFolder = {
-      config,
-      modelType,
-      tensors: new Map(),
-      pooling,
-      dense: [],
-      normalize,
-      prompts: {},
-      defaultPrompt: null,
-      maxLength: options.maxLength === undefined ? mostTokens(modelType, config) : options.maxLength,
-      tokenizer,
-    };
+    const { pooling = 'mean', normalize = true, seed = 0, maxLength } = options;
+    const folder = newModelFolder(config, tokenizer, { pooling, normalize, maxLength });
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(OWN, folder, options, 'random');
     return orDispose(encoder, () => {
-      fillRandomly(encoder.#parameters.list, encoder.#initial, { deviation, seed });
+      encoder.#weights.fillRandomly({ deviation, seed });
     });
   }
 
@@ -369,12 +337,12 @@ export class TextEncoder implements Encoder<TokenBatch> {
 
   /** The parameters that training changes: all but the frozen ones. */
   parameters(): Parameter[] {
-    return [...this.#trained];
+    return [...this.#weights.trained];
   }
 
   /** The buffer that holds all gradients. */
   gradients(): Tensor[] {
-    return [this.#gradients];
+    return [this.#weights.gradients];
   }
 
   /**
@@ -394,7 +362,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const { maxLength = this.#folder.maxLength } = options;
     requireLength(maxLength, this.#folder.modelType, this.#folder.config);
     const model = { ...this.#folder, prompts: this.prompts, similarity: this.similarity, maxLength };
-    const state = await this.#parameters.whileReading(() => storedWeights(model, this.#parameters.list));
+    const { parameters } = this.#weights;
+    const state = await parameters.whileReading(() => storedWeights(model, parameters.list));
     await writeModelFolder(folder, state);
   }
 
@@ -408,7 +377,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
       device,
       precision,
       maxLength,
-      parameters: this.#parameters.list.length,
+      parameters: this.#weights.parameters.list.length,
     };
     const shown = Object.entries(parts).map(([name, value]) => `${name}: ${value}`);
     return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
@@ -417,22 +386,10 @@ export class TextEncoder implements Encoder<TokenBatch> {
   /** Frees weights and gradients. Running chunks keep them until they are done. */
   dispose(): void {
     this.#handle.dispose();
-    for (const { tensor } of this.#parameters.list) tensor.dispose();
-    this.#gradients.dispose();
+    this.#weights.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
-  }
-}
-
-/** Runs `fill` and returns the encoder. If `fill` fails, the encoder is freed at once. */
-function orDispose(encoder: TextEncoder, fill: () => void): TextEncoder {
-  try {
-    fill();
-    return encoder;
-  } catch (error) {
-    encoder.dispose();
-    throw error;
   }
 }

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { guarded, guardedAsync, native } from '../addon/native.js';
-import type { Initial, LanguageModelHandle, NativeParameter, NativeSegment } from '../addon/native.js';
+import type { LanguageModelHandle, NativeParameter, NativeSegment } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { throwIfAborted } from '../options/abort.js';
@@ -10,12 +10,10 @@ import { requireSeed } from '../options/seeds.js';
 import { copyWeights, weightFaults } from '../safetensors/match-weights.js';
 import { toStored } from '../safetensors/stored-tensor.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { EncoderParameter } from '../tensor/encoder-parameter.js';
+import { NativeWeights } from '../tensor/native-weights.js';
 import { call } from '../tensor/operators.js';
-import { ParameterSet } from '../tensor/parameter-set.js';
-import { fillRandomly } from '../tensor/random-weights.js';
-import { untracked } from '../tensor/scope.js';
-import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { orDispose, untracked } from '../tensor/scope.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { disposeCarried, requireCarried } from './carried.js';
 import { checkGeneration, numberFor, type GenerateOptions } from './generation.js';
 import { readLanguageModelFolder, writeLanguageModelFolder } from './language-model-folder.js';
@@ -62,9 +60,7 @@ export class LanguageModel implements SegmentModel {
   readonly settings: LanguageModelSettings;
 
   readonly #handle: LanguageModelHandle;
-  readonly #parameters: ParameterSet;
-  readonly #initial: ReadonlyMap<string, Initial>;
-  readonly #gradients: Tensor;
+  readonly #weights: NativeWeights;
 
   private constructor(own: symbol, settings: LanguageModelSettings, options: LanguageModelOptions) {
     if (own !== OWN)
@@ -77,20 +73,8 @@ export class LanguageModel implements SegmentModel {
     this.#handle = guarded(
       () => new (native().LanguageModelHandle)(nativeSettings(settings), precision, device),
     );
-    this.#gradients = untracked(() => new Tensor(this.#handle.gradients()));
-    const declared = this.#handle.parameters();
-    this.#parameters = untracked(
-      () =>
-        new ParameterSet(
-          declared.map(({ name, tensor, decay }) => ({
-            name,
-            tensor: new EncoderParameter(tensor, this.#gradients),
-            decay,
-          })),
-        ),
-    );
-    this.#initial = new Map(declared.map(({ name, initial }) => [name, initial]));
-    this.device = this.#gradients.device;
+    this.#weights = new NativeWeights(this.#handle);
+    this.device = this.#weights.gradients.device;
     this.precision = precision;
   }
 
@@ -113,7 +97,7 @@ export class LanguageModel implements SegmentModel {
     const model = new LanguageModel(OWN, readLanguageSettings(settings, 'settings'), options);
     return orDispose(model, () => {
       // Every matrix says by itself how it begins.
-      fillRandomly(model.#parameters.list, model.#initial, { deviation: 0, seed });
+      model.#weights.fillRandomly({ deviation: 0, seed });
     });
   }
 
@@ -135,7 +119,7 @@ export class LanguageModel implements SegmentModel {
         throw new GradCacheError('CHECKPOINT', `The weights are not those of config.json; ${faults}`);
       const model = new LanguageModel(OWN, settings, options);
       return orDispose(model, () => {
-        copyWeights(model.#parameters.list, weights);
+        copyWeights(model.#weights.parameters.list, weights);
       });
     });
   }
@@ -153,12 +137,12 @@ export class LanguageModel implements SegmentModel {
   }
 
   parameters(): Parameter[] {
-    return [...this.#parameters.list];
+    return [...this.#weights.parameters.list];
   }
 
   /** The buffer that holds all gradients. */
   gradients(): Tensor[] {
-    return [this.#gradients];
+    return [this.#weights.gradients];
   }
 
   /** Zeros, and no memory. */
@@ -284,9 +268,10 @@ export class LanguageModel implements SegmentModel {
    * @throws GradCacheError `INPUT` when the folder cannot be written, or while an optimizer updates the weights
    */
   async save(folder: string): Promise<void> {
-    const weights = await this.#parameters.whileReading(async () => {
+    const { parameters } = this.#weights;
+    const weights = await parameters.whileReading(async () => {
       const stored = new Map<string, StoredTensor>();
-      for (const { name, tensor } of this.#parameters.list) stored.set(name, await toStored(tensor));
+      for (const { name, tensor } of parameters.list) stored.set(name, await toStored(tensor));
       return stored;
     });
     await writeLanguageModelFolder(folder, { settings: this.settings, weights });
@@ -303,8 +288,7 @@ export class LanguageModel implements SegmentModel {
   /** Frees weights and gradients. Passes under way keep them until they are done. */
   dispose(): void {
     this.#handle.dispose();
-    for (const { tensor } of this.#parameters.list) tensor.dispose();
-    this.#gradients.dispose();
+    this.#weights.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -349,15 +333,4 @@ function declared(
       handle.dispose();
     }
   });
-}
-
-/** Runs `fill` and returns the model. If `fill` fails, the model is freed at once. */
-function orDispose(model: LanguageModel, fill: () => void): LanguageModel {
-  try {
-    fill();
-    return model;
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
 }

@@ -51,6 +51,17 @@ export function tidy<T>(fn: () => T): T {
   }
 }
 
+/** Runs `use` and returns the owner of memory that it is about. If `use` fails, the owner is disposed at once. */
+export function orDispose<T extends Disposable>(owner: T, use: () => void): T {
+  try {
+    use();
+    return owner;
+  } catch (error) {
+    owner.dispose();
+    throw error;
+  }
+}
+
 /**
  * The result of a block of the caller's, which must end when it returns: what an asynchronous one does after its first
  * `await` would happen outside of the block.

@@ -1,0 +1,59 @@
+import type { Initial, NativeParameter, TensorHandle } from '../addon/native.js';
+import { noGrad, withSeed } from './autograd.js';
+import { call } from './operators.js';
+import { EncoderParameter } from './encoder-parameter.js';
+import { ParameterSet } from './parameter-set.js';
+import { untracked } from './scope.js';
+import { Tensor, type Parameter } from './tensor.js';
+
+/** The weights of a native model, and the buffer that holds all their gradients. */
+export class NativeWeights {
+  readonly parameters: ParameterSet;
+  /** The parameters that are not frozen. */
+  readonly trained: readonly Parameter[];
+  readonly gradients: Tensor;
+  readonly #initial: ReadonlyMap<string, Initial>;
+
+  constructor(model: { parameters(): NativeParameter[]; gradients(): TensorHandle }) {
+    const gradients = untracked(() => new Tensor(model.gradients()));
+    const declared = model.parameters();
+    const all = untracked(() =>
+      declared.map(({ name, tensor, decay }) => ({
+        name,
+        tensor: new EncoderParameter(tensor, gradients),
+        decay,
+      })),
+    );
+    this.gradients = gradients;
+    this.parameters = new ParameterSet(all);
+    this.trained = all.filter((_, place) => declared[place]!.trainable);
+    this.#initial = new Map(declared.map(({ name, initial }) => [name, initial]));
+  }
+
+  /**
+   * Sets the weights as they are before training. All must be 0 before.
+   *
+   * @param options.deviation standard deviation of the matrices of which the model does not say how they begin
+   */
+  fillRandomly({ deviation, seed }: { readonly deviation: number; readonly seed: number }): void {
+    withSeed(seed, () => {
+      noGrad(() => {
+        for (const { name, tensor } of this.parameters.list)
+          fill(name, tensor, this.#initial.get(name) ?? null, deviation);
+      });
+    });
+  }
+
+  dispose(): void {
+    for (const { tensor } of this.parameters.list) tensor.dispose();
+    this.gradients.dispose();
+  }
+}
+
+function fill(name: string, tensor: Tensor, initial: Initial, deviation: number): void {
+  if (initial !== null && 'uniform' in initial)
+    call('aten::uniform_', tensor, -initial.uniform, initial.uniform).dispose();
+  else if (initial !== null) call('aten::fill_.Scalar', tensor, initial.constant).dispose();
+  else if (tensor.shape.length > 1) call('aten::normal_', tensor, 0, deviation).dispose();
+  else if (name.endsWith('.weight')) call('aten::fill_.Scalar', tensor, 1).dispose();
+}
