@@ -1,5 +1,5 @@
 import { leavesOf, noGrad } from './autograd.js';
-import { EncoderParameter } from './encoder-parameter.js';
+import { ModelParameter } from './model-parameter.js';
 import { call } from './operators.js';
 import { untracked } from './scope.js';
 import { TensorList } from './tensor-list.js';
@@ -40,11 +40,11 @@ export class GradientSnapshot {
     await this.#add(leaves);
   }
 
-  /** Parameters of one encoder are saved together, as the one buffer that they share. */
+  /** Parameters of one native model are saved together, as the one buffer that they share. */
   async #add(leaves: readonly Tensor[]): Promise<void> {
     const gradients = new Set<Tensor>();
     for (const leaf of leaves) {
-      if (leaf instanceof EncoderParameter) {
+      if (leaf instanceof ModelParameter) {
         gradients.add(leaf.buffer);
         continue;
       }

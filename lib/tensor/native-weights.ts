@@ -1,7 +1,7 @@
 import type { Initial, NativeParameter, TensorHandle } from '../addon/native.js';
 import { noGrad, withSeed } from './autograd.js';
 import { call } from './operators.js';
-import { EncoderParameter } from './encoder-parameter.js';
+import { ModelParameter } from './model-parameter.js';
 import { ParameterSet } from './parameter-set.js';
 import { untracked } from './scope.js';
 import { Tensor, type Parameter } from './tensor.js';
@@ -20,7 +20,7 @@ export class NativeWeights {
     const all = untracked(() =>
       declared.map(({ name, tensor, decay }) => ({
         name,
-        tensor: new EncoderParameter(tensor, gradients),
+        tensor: new ModelParameter(tensor, gradients),
         decay,
       })),
     );

@@ -33,8 +33,8 @@ function workOn(tensor: Tensor): Work {
  * Parameters with their gradients, and who uses them now.
  *
  * - A tensor is in the set once, at its first place and with its last name in the list.
- * - A caller's tensor has a gradient or none, and the caller may replace it. An encoder's ({@link EncoderParameter}) always
- *   has its part of the encoder's buffer.
+ * - A caller's tensor has a gradient or none, and the caller may replace it. One of a native model ({@link ModelParameter})
+ *   always has its part of the model's buffer.
  * - Sets that share a tensor exclude each other. A tensor is in at most one step, and an update has it alone.
  * - {@link ParameterSet.snapshot} puts back every gradient, and the absence of one.
  */

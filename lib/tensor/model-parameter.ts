@@ -6,7 +6,7 @@ import type { TensorHandle } from '../addon/native.js';
  * A parameter of a native model. Its gradient is a view of the buffer in which the model adds up all its gradients: it is
  * always there, can be written, and cannot be replaced, since the model writes into the buffer without asking the tensor.
  */
-export class EncoderParameter extends Tensor {
+export class ModelParameter extends Tensor {
   /** The gradients of all parameters of the model. */
   readonly buffer: Tensor;
 
