@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { backward, call, Tensor, tidy, type DType } from '../../lib/index.js';
 import { device } from '../exactness/support.js';
-import { assertClose, type Numbers } from '../oracle/compare.js';
+import { assertClose, cosine, type Numbers } from '../oracle/compare.js';
 import { fails } from '../robustness/failures.js';
 import { nameOf, plain, recur, shapesOf, stepByStep, type Recurrence } from './recurrence.js';
 import { none, normals, some, type Dropout } from './support.js';
@@ -179,16 +179,6 @@ test('padding hands the cell on, has outputs of 0 and no gradient', async () => 
     assertAllClose(found, expected, 1e-12, direction);
   }
 });
-
-const cosine = (a: Numbers, b: Numbers): number => {
-  let [ab, aa, bb] = [0, 0, 0];
-  for (let k = 0; k < a.length; k++) {
-    ab += a[k]! * b[k]!;
-    aa += a[k]! * a[k]!;
-    bb += b[k]! * b[k]!;
-  }
-  return ab / Math.sqrt(aa * bb);
-};
 
 test('in bfloat16 the cell is kept in float32: gradients over 200 tokens point where those of float64 do', async () => {
   for (const r of [

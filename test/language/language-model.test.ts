@@ -17,6 +17,7 @@ import {
   type NewLanguageModel,
   type Segment,
 } from '../../lib/index.js';
+import { cosine } from '../oracle/compare.js';
 import { temporaryFolder } from '../training/support.js';
 import { plainSegment } from './plain-language-model.js';
 import { movedModel, numbersOf, randomSegments } from './support.js';
@@ -205,10 +206,7 @@ test('bfloat16 has the gradients of float32 but for rounding, and state and grad
     assert.ok(model.parameters().every(({ tensor }) => tensor.grad!.dtype === 'float32'));
   }
   const [a, b] = [gradients(exact), gradients(rough)];
-  const product = (x: readonly number[], y: readonly number[]) =>
-    x.reduce((sum, value, k) => sum + value * y[k]!, 0);
-  const cosine = product(a, b) / Math.sqrt(product(a, a) * product(b, b));
-  assert.ok(cosine > 0.999, String(cosine));
+  assert.ok(cosine(a, b) > 0.999, String(cosine(a, b)));
 });
 
 test('the softmax never holds the logits of all tokens', async () => {

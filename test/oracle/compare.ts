@@ -9,6 +9,14 @@ export function norm(values: Numbers): number {
   return Math.sqrt(sum);
 }
 
+/** The cosine of the angle between two lists of numbers: 1 where they point the same way. */
+export function cosine(a: Numbers, b: Numbers): number {
+  assert.equal(a.length, b.length, 'number of elements');
+  let product = 0;
+  for (let k = 0; k < a.length; k++) product += a[k]! * b[k]!;
+  return product / (norm(a) * norm(b));
+}
+
 /** |actual - expected|, as one number. */
 export function distance(actual: Numbers, expected: Numbers): number {
   assert.equal(actual.length, expected.length, 'number of elements');
