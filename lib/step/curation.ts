@@ -9,6 +9,7 @@ import { call } from '../tensor/operators.js';
 import { putRows, takeRows } from '../tensor/rows.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { StepOptions, StepResult } from './gradcache-options.js';
+import type { RepresentationCache } from './representation-cache.js';
 import type { Curate, Drawn } from './verdict.js';
 
 /** The options of a step for one of its batches. */
@@ -69,21 +70,28 @@ interface Kept {
  *
  * @param loss the keyword arguments of the step's loss
  * @returns null for all rows
- * @throws GradCacheError `INPUT` for a verdict that is none; errors of `curate` pass through
+ * @throws GradCacheError `INPUT` for a verdict that is none, or does not suit the batch; errors of `curate` pass through
  */
 export async function judge(
   curate: Curate | undefined,
-  representations: () => readonly Tensor[],
+  cache: RepresentationCache,
   { redrawn, loss = {} }: Attempt,
 ): Promise<'redraw' | Kept | null> {
   if (curate === undefined) return null;
-  const towers = representations();
+  const towers = cache.towers();
   const verdict: unknown = await curate(towers, { redrawn });
   if (verdict === 'redraw') return 'redraw';
   if (verdict === 'accept') return null;
   if (typeof verdict !== 'object' || verdict === null || Array.isArray(verdict))
     throw refused('the verdict of curate', verdict, "'accept', 'redraw' or { keep: rows }");
   checkKnown('the verdict of curate', verdict, ['keep', 'loss']);
+  const several = towers.findIndex((_, tower) => cache.offsets(tower) !== null);
+  if (several >= 0)
+    throw new GradCacheError(
+      'INPUT',
+      `tower ${several} has several representations a row: curate accepts or refuses such a batch as a whole, and cannot ` +
+        'keep some of its rows',
+    );
   const { keep, loss: instead } = verdict as { readonly keep?: unknown; readonly loss?: LossOptions };
   if (instead === undefined && Object.keys(loss).length > 0)
     throw new GradCacheError(

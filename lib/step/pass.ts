@@ -78,7 +78,7 @@ export class Pass {
 
   /** Has the batch judged, once all chunks are encoded. @returns false if another batch is wanted */
   async judgedBy(curate: Curate | undefined): Promise<boolean> {
-    const verdict = await judge(curate, () => this.cache.towers(), this.options);
+    const verdict = await judge(curate, this.cache, this.options);
     if (verdict === 'redraw') return false;
     if (verdict === null) return true;
     this.#kept = verdict.rows;

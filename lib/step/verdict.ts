@@ -9,7 +9,8 @@ export type RowList = readonly number[] | Int32Array;
  * What becomes of a batch: it is taken, another one is drawn, or only some of its rows are taken.
  *
  * `keep` lists rows, for towers that all have the same number of them, or gives a list for each tower. The loss then sees these
- * rows alone, in this order. If the step has keyword arguments of the loss, `loss` replaces them: theirs count all rows.
+ * rows alone, in this order. If the step has keyword arguments of the loss, `loss` replaces them: theirs count all rows. A batch
+ * whose rows have several representations is taken or refused as a whole.
  */
 export type Verdict =
   'accept' | 'redraw' | { readonly keep: RowList | readonly RowList[]; readonly loss?: LossOptions };

@@ -14,6 +14,7 @@ import {
   type Module,
   type PackedRepresentations,
   type Parameter,
+  type Verdict,
 } from '../../lib/index.js';
 import { clear, device, gradients } from '../exactness/support.js';
 import { assertSameGradients } from '../oracle/compare.js';
@@ -118,6 +119,19 @@ for (const tied of [true, false]) {
     await assert.rejects(refusing.step(batches), fails('INPUT', /several representations a row/));
   });
 }
+
+test('a batch whose rows have several representations is judged as a whole', async () => {
+  const module = new TokenLevel(1);
+  const encoder = new ModuleEncoder(module);
+  const batches = [batchOf([3, 1], 10), batchOf([2, 5], 11)];
+  const judged = (verdict: Verdict) =>
+    new GradCache({ encoders: [encoder, encoder], loss: maxSim, curate: () => verdict }).step(batches);
+  assert.equal((await judged('accept')).pairs, 2);
+  clear([module]);
+  // The fourth representation is there, the fourth row is not.
+  for (const keep of [[1], [3]])
+    await assert.rejects(judged({ keep }), fails('INPUT', /several representations a row: curate accepts/));
+});
 
 /** Two rows of three and one with one representation, each element telling where it belongs. */
 async function filled(): Promise<RepresentationCache> {
