@@ -1,12 +1,14 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireBoolean, requireCount } from '../options/option-values.js';
+import { requireBoolean, requireCount } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { call } from '../tensor/operators.js';
 import { untracked } from '../tensor/scope.js';
-import { Tensor, type Parameter } from '../tensor/tensor.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
+import { labelsOf } from './labels.js';
 import {
   requireLoss,
+  requireTowers,
   withGradients,
   type Loss,
   type LossGradients,
@@ -15,14 +17,14 @@ import {
 } from './loss.js';
 import {
   idsOf,
-  labelsOf,
   NO_ROWS,
   rowsFromStored,
   storedRows,
   withBatch,
   withoutIds,
+  type BatchRows,
+  type MemoryRows,
 } from './memory-rows.js';
-import type { MemoryRows } from './memory-rows.js';
 
 /** Settings of {@link crossBatchMemory}. */
 export interface CrossBatchMemoryOptions {
@@ -170,7 +172,7 @@ class Memory implements CrossBatchMemory {
     this.#kept = NO_ROWS;
   }
 
-  #keep(batch: Omit<MemoryRows, 'steps' | 'rows'> & { readonly rows: Tensor }): MemoryRows {
+  #keep(batch: BatchRows): MemoryRows {
     const { steps } = this.#kept;
     const kept = steps < this.#start ? this.#kept : withBatch(this.#kept, batch, this.#capacity);
     this.#kept = { ...kept, steps: steps + 1 };
@@ -196,8 +198,7 @@ class Memory implements CrossBatchMemory {
   }
 
   #towerAmong(representations: readonly Tensor[], trained: readonly boolean[]): number {
-    if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
-      throw refused('the representations', representations, 'a list with a Tensor for each tower');
+    requireTowers(representations);
     const tower = this.#tower ?? Math.min(1, representations.length - 1);
     const shape = representations[tower]?.shape;
     if (shape === undefined)

@@ -72,6 +72,29 @@ export function requireLoss(loss: unknown): void {
   );
 }
 
+/** @throws GradCacheError `INPUT` unless they are keyword arguments of a loss */
+export function requireLossOptions(name: string, options: unknown): asserts options is LossOptions {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw refused(name, options, 'an object of keyword arguments');
+}
+
+/** @throws GradCacheError `INPUT` unless it is a list of tensors */
+export function requireTowers(representations: unknown): asserts representations is readonly Tensor[] {
+  if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
+    throw refused('the representations', representations, 'a list with a Tensor for each tower');
+}
+
+/** The representations as leaves of a graph, whose gradients those of `trained` towers get. The caller disposes them. */
+export function leavesOf(representations: readonly Tensor[], trained: readonly boolean[]): Tensor[] {
+  return noGrad(() =>
+    representations.map((tensor, tower) => {
+      const leaf = tensor.detach();
+      leaf.requiresGrad = trained[tower] === true;
+      return leaf;
+    }),
+  );
+}
+
 /** Turns a loss function into a loss that computes its own gradients. */
 export function withGradients<Towers extends readonly unknown[]>(loss: Loss<Towers>): LossWithGradients {
   return typeof loss === 'function' ? new FunctionLoss(loss) : loss;
@@ -95,13 +118,7 @@ class FunctionLoss implements LossWithGradients {
     options: LossOptions,
     trained: readonly boolean[] = representations.map(() => true),
   ): Promise<LossGradients> {
-    const leaves = noGrad(() =>
-      representations.map((tensor, tower) => {
-        const leaf = tensor.detach();
-        leaf.requiresGrad = trained[tower] === true;
-        return leaf;
-      }),
-    );
+    const leaves = leavesOf(representations, trained);
     let root: Tensor | undefined;
     let undo: LossGradients['undo'];
     try {

@@ -8,6 +8,7 @@ import { call } from '../tensor/operators.js';
 import { takeRows } from '../tensor/rows.js';
 import { untracked } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { requireForEach } from './labels.js';
 
 /** What identifies an example: a whole number from 0 or a string. */
 export type Identity = number | string;
@@ -24,14 +25,13 @@ export interface MemoryRows {
   readonly steps: number;
 }
 
+/** The rows of a batch that are kept. */
+export type BatchRows = Omit<MemoryRows, 'steps' | 'rows'> & { readonly rows: Tensor };
+
 export const NO_ROWS: MemoryRows = { rows: null, ids: [], labels: null, steps: 0 };
 
 /** The rows with those of a batch behind them; the oldest beyond `capacity` are left out. The caller frees the old ones. */
-export function withBatch(
-  memory: MemoryRows,
-  batch: Omit<MemoryRows, 'steps' | 'rows'> & { readonly rows: Tensor },
-  capacity: number,
-): MemoryRows {
+export function withBatch(memory: MemoryRows, batch: BatchRows, capacity: number): MemoryRows {
   const old = Math.min(memory.ids.length, Math.max(0, capacity - batch.ids.length));
   const taken = Math.min(batch.ids.length, capacity);
   const rows = untracked(() =>
@@ -75,25 +75,10 @@ export function withoutIds(
  */
 export function idsOf(given: unknown, rows: number): number[][] {
   if (given === undefined) return Array.from({ length: rows }, () => []);
-  requireLength('ids', given, rows);
+  requireForEach('ids', given, rows);
   return given.map((each, row) =>
     (Array.isArray(each) ? (each as readonly unknown[]) : [each]).map((id) => numberOf(id, row)),
   );
-}
-
-/** @throws GradCacheError `INPUT`, `SHAPE` */
-export function labelsOf(given: unknown, rows: number): number[] | null {
-  if (given === undefined) return null;
-  requireLength('labels', given, rows);
-  const wrong = given.findIndex((label) => typeof label !== 'number' || !Number.isFinite(label));
-  if (wrong >= 0) throw refused(`labels[${wrong}]`, given[wrong], 'a finite number');
-  return [...(given as readonly number[])];
-}
-
-function requireLength(name: string, given: unknown, rows: number): asserts given is readonly unknown[] {
-  if (!Array.isArray(given)) throw refused(name, given, 'a list with an entry for each row');
-  if (given.length !== rows)
-    throw new GradCacheError('SHAPE', `${given.length} ${name} for ${rows} rows of the tower that is kept`);
 }
 
 /** Strings become negative numbers of 48 bits of their hash: two that meet cost one row of the memory. */

@@ -1,11 +1,11 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireOneOf } from '../options/option-values.js';
+import { requireOneOf } from '../options/option-values.js';
 import { call } from '../tensor/operators.js';
 import { noGrad } from '../tensor/autograd.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
-import type { LossGradients, LossOptions } from './loss.js';
+import { requireTowers, type LossGradients, type LossOptions } from './loss.js';
 import {
   checkTemperature,
   scaleFrom,
@@ -91,9 +91,8 @@ class NTXent extends TiledLoss implements TrainedLoss {
 
 /** The views end to end: [2N, d]. @throws GradCacheError `INPUT`, `SHAPE` */
 function bothViews(representations: readonly Tensor[]): Tensor {
-  if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
-    throw refused('the representations', representations, 'a list with a Tensor for each tower');
-  const [first, second] = representations as readonly Tensor[];
+  requireTowers(representations);
+  const [first, second] = representations;
   if (first === undefined || second === undefined)
     throw new GradCacheError(
       'SHAPE',

@@ -4,8 +4,8 @@ import { requireFunction } from '../options/option-values.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { Tensor } from '../tensor/tensor.js';
+import { labelsOf } from './labels.js';
 import type { LossFunction, LossOptions } from './loss.js';
-import { labelsOf } from './memory-rows.js';
 
 /**
  * The weights of some pairs: how strongly each is drawn together or pushed apart.

@@ -6,7 +6,14 @@ import { backward, noGrad, withGrad, withSeed } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { tidy, untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import { requireFinite, type LossGradients, type LossOptions, type LossWithGradients } from './loss.js';
+import {
+  leavesOf,
+  requireFinite,
+  requireTowers,
+  type LossGradients,
+  type LossOptions,
+  type LossWithGradients,
+} from './loss.js';
 import { ntXent } from './nt-xent.js';
 
 /** Settings of {@link sccl}. */
@@ -128,13 +135,7 @@ class SCCL implements SCCLLoss {
   ): Promise<LossGradients> {
     checkKnown('the loss of sccl', options, []);
     this.#check(representations);
-    const leaves = noGrad(() =>
-      representations.map((tensor, tower) => {
-        const leaf = tensor.detach();
-        leaf.requiresGrad = trained[tower] === true;
-        return leaf;
-      }),
-    );
+    const leaves = leavesOf(representations, trained);
     const used: Tensor[] = [...leaves];
     try {
       const [first, second, divergence] = tidy<[Tensor, Tensor, Tensor]>(() =>
@@ -183,8 +184,7 @@ class SCCL implements SCCLLoss {
 
   /** @throws GradCacheError `SHAPE` */
   #check(representations: readonly Tensor[]): void {
-    if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
-      throw refused('the representations', representations, 'a list with a Tensor for each tower');
+    requireTowers(representations);
     const dimension = this.#parameters.at(-1)!.tensor.shape[1];
     const shapes = representations.map(({ shape }) => `[${shape.join()}]`);
     const fits = representations.every(({ shape }) => shape.length === 2 && shape[1] === dimension);

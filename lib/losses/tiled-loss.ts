@@ -1,10 +1,16 @@
 import { types } from 'node:util';
 import { guardedAsync, native, type LossSettings } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
-import { refused, requireNumber } from '../options/option-values.js';
+import { requireNumber } from '../options/option-values.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
-import { requireFinite, type LossGradients, type LossOptions, type LossWithGradients } from './loss.js';
+import {
+  requireFinite,
+  requireTowers,
+  type LossGradients,
+  type LossOptions,
+  type LossWithGradients,
+} from './loss.js';
 
 /** What defines a loss over all pairs of anchors and candidates. */
 export interface TiledLossParts {
@@ -45,8 +51,7 @@ export class TiledLoss implements LossWithGradients {
     weight: number,
     options: LossOptions,
   ): Promise<LossGradients> {
-    if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
-      throw refused('the representations', representations, 'a list with a Tensor for each tower');
+    requireTowers(representations);
     requireNumber('weight', weight);
     const { name, cosine, withoutSelf = false, numbers } = this.#parts;
     const settings: Record<string, LossSettings[string]> = {
