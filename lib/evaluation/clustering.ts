@@ -1,7 +1,8 @@
 import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireCount, requireSignal, requireTexts } from '../options/option-values.js';
+import { requireNumber, requireSignal, requireTexts } from '../options/option-values.js';
+import { requireSeed } from '../options/seeds.js';
 import { clusteringAccuracy, normalizedMutualInformation } from './cluster-agreement.js';
 import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { kMeans } from './k-means.js';
@@ -55,7 +56,8 @@ export async function evaluateClustering(
       `There are ${texts.length} texts and ${labels.length} labels; as many of each, at least 2, are needed.`,
     );
   const { clusters = new Set(labels).size, seed = 0, prompt, signal } = options;
-  requireCount('clusters', clusters, 1);
+  requireNumber('clusters', clusters, { from: 1, to: texts.length, whole: true });
+  requireSeed(seed);
   requireSignal('signal', signal);
   const rows = await encodeTexts(encoder, texts, { prompt, ...(signal && { signal }) });
   try {

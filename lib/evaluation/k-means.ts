@@ -4,6 +4,7 @@ import { GradCacheError } from '../errors.js';
 import { throwIfAborted } from '../options/abort.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireCount, requireSignal } from '../options/option-values.js';
+import { requireSeed } from '../options/seeds.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { takeRows } from '../tensor/rows.js';
@@ -45,6 +46,7 @@ export async function kMeans(rows: Tensor, clusters: number, options: KMeansOpti
   requireCount('clusters', clusters, 1);
   requireCount('tries', tries, 1);
   requireCount('rounds', rounds, 1);
+  requireSeed(seed);
   requireSignal('signal', signal);
   const { shape } = rows;
   if (shape.length !== 2 || shape[0]! < clusters)
@@ -96,7 +98,9 @@ function firstCentres(rows: Tensor, clusters: number, random: Random): Tensor {
   const chosen = [random.below(count)];
   const nearest = new Float64Array(count).fill(Infinity);
   while (chosen.length < clusters) {
-    const { distances } = assign(rows, rowsAt(rows, chosen.slice(-1)), true);
+    const newest = rowsAt(rows, chosen.slice(-1));
+    const { distances } = assign(rows, newest);
+    newest.dispose();
     let sum = 0;
     for (const [row, distance] of distances.entries()) {
       nearest[row] = Math.min(nearest[row]!, distance);
@@ -119,7 +123,7 @@ interface Assigned {
 }
 
 /** @throws GradCacheError `NON_FINITE` */
-function assign(rows: Tensor, centres: Tensor, once = false): Assigned {
+function assign(rows: Tensor, centres: Tensor): Assigned {
   const found = tidy(() =>
     noGrad(() => {
       const squares = rows.mul(rows).sum(1).reshape([-1, 1]);
@@ -131,7 +135,6 @@ function assign(rows: Tensor, centres: Tensor, once = false): Assigned {
       };
     }),
   );
-  if (once) centres.dispose();
   const inertia = found.distances.reduce((sum, distance) => sum + distance, 0);
   if (!Number.isFinite(inertia)) throw new GradCacheError('NON_FINITE', 'rows of kMeans are not finite');
   return { ...found, inertia };
@@ -142,10 +145,11 @@ function means(rows: Tensor, centres: Tensor, { labels, distances }: Assigned): 
   const clusters = centres.shape[0]!;
   const counts = new Float64Array(clusters);
   for (const label of labels) counts[label]!++;
-  const farthest = [...distances.keys()].sort((a, b) => distances[b]! - distances[a]!);
   const moved = Int32Array.from(labels);
+  let farthest: number[] | undefined; // sorted only for a cluster without rows, which is rare
   for (let cluster = 0; cluster < clusters; cluster++) {
     if (counts[cluster] !== 0) continue;
+    farthest ??= [...distances.keys()].sort((a, b) => distances[b]! - distances[a]!);
     const row = farthest.find((each) => counts[moved[each]!]! > 1)!;
     counts[moved[row]!]!--;
     counts[cluster] = 1;

@@ -159,7 +159,9 @@ test('evaluation clusters what the model encodes', async () => {
   const two = await evaluateClustering(encoder, { texts, labels }, { clusters: 2 });
   assert.ok(Math.abs(two.accuracy - 2 / 3) < 1e-12);
   await assert.rejects(evaluateClustering(encoder, { texts, labels: ['a'] }), { code: 'SHAPE' });
-  await assert.rejects(evaluateClustering(encoder, { texts, labels }, { clusters: 0 }), { code: 'INPUT' });
+  const idle = { encode: () => assert.fail('nothing is encoded for options that are wrong') };
+  for (const wrong of [{ clusters: 0 }, { clusters: 31 }, { seed: -1 }])
+    await assert.rejects(evaluateClustering(idle, { texts, labels }, wrong), { code: 'INPUT' });
 });
 
 test('gradcache evaluate --task clustering reads a file of text and label', async (t) => {
