@@ -165,6 +165,7 @@ export type {
   StepEvent,
   TrainEvent,
   TrainResult,
+  UpdateEvent,
 } from './training/events.js';
 export { train, type TrainHooks } from './training/train.js';
 export type { LanguageResumeConfig, LanguageTrainConfig } from './training/language/config.js';

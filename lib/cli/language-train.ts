@@ -149,8 +149,6 @@ class LanguageDisplay {
             (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
         );
         break;
-      case 'chunk':
-        break;
       case 'step':
         progress.show(
           `step ${event.step}/${event.steps} · loss ${event.loss.toFixed(4)} (${(event.loss / Math.LN2).toFixed(3)} bits) · ` +

@@ -32,18 +32,25 @@ export interface StartEvent {
   readonly resumed: string | null;
 }
 
-/** One update was made. */
-export interface StepEvent {
+/** What every run tells of an update that was made. */
+export interface UpdateEvent {
   readonly type: 'step';
   /** From 1 to `steps`. */
   readonly step: number;
   readonly steps: number;
-  readonly epoch: number;
-  readonly loss: number;
   /** The learning rate of this update. */
   readonly lr: number;
   /** Global 2-norm of the gradients before clipping. */
   readonly gradNorm: number;
+  readonly seconds: number;
+  /** Estimated seconds for the remaining steps. */
+  readonly secondsLeft: number;
+}
+
+/** One update was made. */
+export interface StepEvent extends UpdateEvent {
+  readonly epoch: number;
+  readonly loss: number;
   /** Temperature of the loss after this update; it changes only if it is learned. */
   readonly temperature: number;
   readonly pairs: number;
@@ -53,13 +60,10 @@ export interface StepEvent {
   readonly chunks: number;
   /** Chunks whose graph was kept instead of being computed again. */
   readonly retained: number;
-  readonly seconds: number;
   readonly pairsPerSecond: number;
   readonly tokensPerSecond: number;
   /** Peak of the device's memory (of the process on the CPU), bytes. */
   readonly peakMemory: number;
-  /** Estimated seconds for the remaining steps. */
-  readonly secondsLeft: number;
 }
 
 /** Held-out data was measured. */

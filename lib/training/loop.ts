@@ -10,9 +10,9 @@ import {
   type Checkpoint,
   type TrainerState,
 } from './checkpoint.js';
-import type { ChunkEvent, EvaluationEvent, SavedEvent, SkippedTotalEvent } from './events.js';
+import type { EvaluationEvent, SavedEvent, UpdateEvent } from './events.js';
 import type { MetricsFile } from './metrics.js';
-import type { HeldOut, ObjectiveStepOptions } from './objectives/objective.js';
+import type { HeldOut } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
 
 /** What a loop needs of a configuration. */
@@ -25,9 +25,6 @@ export interface LoopSettings {
 
 /** What a loop trains. It takes batches, and decides what a step is and tells. */
 export interface Trainee<Batch, Step, StepEvent> {
-  /** Lines of the data that were skipped so far. */
-  readonly skipped: number;
-
   /** The batches of all updates in order, without the first `skip`. */
   batches(options: { skip: number; signal: AbortSignal | undefined }): AsyncIterable<Batch>;
 
@@ -36,13 +33,13 @@ export interface Trainee<Batch, Step, StepEvent> {
    *
    * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
    */
-  step(batch: Batch, options: ObjectiveStepOptions): Promise<Step>;
+  step(batch: Batch, options: UpdateOptions): Promise<Step>;
 
   /** What the learning rate of a batch's update is multiplied by; absent: 1. */
   lrScale?(batch: Batch): number;
 
   /** What a step tells, once the update was made. */
-  event(batch: Batch, step: Step, update: Update): StepEvent;
+  event(batch: Batch, step: Step, update: UpdateEvent): StepEvent;
 
   /** Which batch it is, in brackets: `(epoch 0, batch 3)`. */
   nameOf(batch: Batch): string;
@@ -60,26 +57,21 @@ export interface Trainee<Batch, Step, StepEvent> {
   state(): Promise<Omit<Checkpoint, 'optimizer' | 'state'> & { readonly state: Omit<TrainerState, 'step'> }>;
 }
 
-/** An update that was made. */
-export interface Update {
-  readonly type: 'step';
+/** Options of the step of one update. */
+export interface UpdateOptions {
+  /** The number of the update, from 1. */
   readonly step: number;
-  readonly steps: number;
-  readonly lr: number;
-  readonly gradNorm: number;
-  readonly seconds: number;
-  readonly secondsLeft: number;
+  readonly signal: AbortSignal | undefined;
+  /** Seed of the masks of dropout. */
+  readonly seed: number;
 }
-
-/** What every loop tells beside its steps. */
-type LoopEvent = ChunkEvent | EvaluationEvent | SavedEvent | SkippedTotalEvent;
 
 /** A run whose folder is locked. */
 export interface LoopParts<StepEvent> {
   readonly config: LoopSettings;
   readonly lock: OutputLock;
   readonly metrics: MetricsFile;
-  readonly emit: (event: LoopEvent | StepEvent) => void;
+  readonly emit: (event: EvaluationEvent | SavedEvent | StepEvent) => void;
   readonly signal: AbortSignal | undefined;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
@@ -94,7 +86,6 @@ export interface LoopResult {
   readonly loss: number | null;
   readonly model: string;
   readonly scores: Readonly<Record<string, number>> | null;
-  readonly skipped: number;
 }
 
 /** The loop over batches, and what happens between them. */
@@ -137,9 +128,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     await lock.require();
     await trainee.save(model);
     emit({ type: 'saved', step, folder: model });
-    const { skipped } = trainee;
-    if (skipped > 0) emit({ type: 'skippedTotal', lines: skipped });
-    return { steps: step, loss: this.#loss, model, scores: this.#scores, skipped };
+    return { steps: step, loss: this.#loss, model, scores: this.#scores };
   }
 
   async #update(step: number, batch: Batch): Promise<void> {
@@ -148,12 +137,9 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     const lr = parts.schedule(step - 1) * (trainee.lrScale?.(batch) ?? 1);
     const started = performance.now();
     try {
-      const result = await trainee.step(batch, {
-        signal,
-        // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
-        seed: drawSeed('update', config.seed, step),
-        onProgress: ({ phase, chunk, chunks }) => emit({ type: 'chunk', step, phase, chunk, chunks }),
-      });
+      // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
+      const seed = drawSeed('update', config.seed, step);
+      const result = await trainee.step(batch, { step, signal, seed });
       if (!Number.isFinite(result.loss))
         throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
       optimizer.lr = lr;

@@ -1,9 +1,9 @@
 import type { Checkpoint, TrainerState } from './checkpoint.js';
 import { dataOrder } from './data-order.js';
 import type { RunData, TokenizedBatch } from './data.js';
-import type { StepEvent } from './events.js';
-import type { Trainee, Update } from './loop.js';
-import type { HeldOut, Objective, ObjectiveStep, ObjectiveStepOptions } from './objectives/objective.js';
+import type { ChunkEvent, StepEvent, UpdateEvent } from './events.js';
+import type { Trainee, UpdateOptions } from './loop.js';
+import type { HeldOut, Objective, ObjectiveStep } from './objectives/objective.js';
 import type { FilledTrainConfig } from './read-config.js';
 import { storedConfig } from './resume.js';
 
@@ -13,21 +13,21 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     readonly config: FilledTrainConfig,
     readonly objective: Objective,
     readonly data: RunData,
+    readonly emit: (event: ChunkEvent) => void,
   ) {}
-
-  get skipped(): number {
-    return this.data.skipped;
-  }
 
   batches(options: { skip: number; signal: AbortSignal | undefined }): AsyncIterable<TokenizedBatch> {
     return this.data.batches(this.objective, options);
   }
 
-  step({ inputs, texts }: TokenizedBatch, options: ObjectiveStepOptions): Promise<ObjectiveStep> {
-    return this.objective.step(inputs, texts, options);
+  step({ inputs, texts }: TokenizedBatch, { step, ...options }: UpdateOptions): Promise<ObjectiveStep> {
+    return this.objective.step(inputs, texts, {
+      ...options,
+      onProgress: ({ phase, chunk, chunks }) => this.emit({ type: 'chunk', step, phase, chunk, chunks }),
+    });
   }
 
-  event({ epoch }: TokenizedBatch, step: ObjectiveStep, update: Update): StepEvent {
+  event({ epoch }: TokenizedBatch, step: ObjectiveStep, update: UpdateEvent): StepEvent {
     const { type, steps, lr, gradNorm, seconds, secondsLeft } = update;
     const { loss, pairs, tokens, truncated, chunks, retained, peakMemory } = step;
     return {

@@ -131,9 +131,11 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   try {
     emit(startEvent(run, config.columns, counted));
     for (const message of notes) emit({ type: 'note', message });
-    const trainee = new Pairs(config, run.objective, data);
+    const trainee = new Pairs(config, run.objective, data, emit);
     const result = await new Loop(trainee, { ...prepared, ...run }).run();
-    return { ...result, temperature: run.objective.temperature };
+    const { skipped } = data;
+    if (skipped > 0) emit({ type: 'skippedTotal', lines: skipped });
+    return { ...result, temperature: run.objective.temperature, skipped };
   } finally {
     run.optimizer.dispose();
     run.objective.dispose();

@@ -1,5 +1,5 @@
 import type { AcrossSegments } from '../../language/across-segments.js';
-import type { ChunkEvent, EvaluationEvent, NoteEvent, SavedEvent, SkippedTotalEvent } from '../events.js';
+import type { EvaluationEvent, NoteEvent, SavedEvent, UpdateEvent } from '../events.js';
 
 type Gradients = Awaited<ReturnType<AcrossSegments['step']>>['gradients'];
 
@@ -22,18 +22,10 @@ export interface LanguageStartEvent {
 }
 
 /** One update was made. */
-export interface LanguageStepEvent {
-  readonly type: 'step';
-  /** From 1 to `steps`. */
-  readonly step: number;
-  readonly steps: number;
+export interface LanguageStepEvent extends UpdateEvent {
   readonly epoch: number;
   /** Mean negative log-likelihood of a token, in nats. */
   readonly loss: number;
-  /** The learning rate of this update. */
-  readonly lr: number;
-  /** Global 2-norm of the gradients before clipping. */
-  readonly gradNorm: number;
   /** Which gradients came back from one segment to the one before. */
   readonly gradients: Gradients;
   /** The squared error of predicted gradients; null where none are predicted. */
@@ -42,23 +34,14 @@ export interface LanguageStepEvent {
   readonly segments: number;
   /** Segments that were run once. */
   readonly retained: number;
-  readonly seconds: number;
   readonly tokensPerSecond: number;
   /** Peak of the device's memory (of the process on the CPU), bytes. */
   readonly peakMemory: number;
-  /** Estimated seconds for the remaining steps. */
-  readonly secondsLeft: number;
 }
 
 /** Every event of a run that trains a language model. */
 export type LanguageTrainEvent =
-  | LanguageStartEvent
-  | LanguageStepEvent
-  | ChunkEvent
-  | EvaluationEvent
-  | SavedEvent
-  | SkippedTotalEvent
-  | NoteEvent;
+  LanguageStartEvent | LanguageStepEvent | EvaluationEvent | SavedEvent | NoteEvent;
 
 /** The result of a run. */
 export interface LanguageTrainResult {

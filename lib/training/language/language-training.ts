@@ -7,8 +7,9 @@ import { saveTextModel, type TextModel } from '../../language/text-model.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import { StepMeter } from '../../step/step-meter.js';
 import type { Checkpoint, TrainerState } from '../checkpoint.js';
-import type { Trainee, Update } from '../loop.js';
-import type { HeldOut, ObjectiveStepOptions } from '../objectives/objective.js';
+import type { UpdateEvent } from '../events.js';
+import type { Trainee, UpdateOptions } from '../loop.js';
+import type { HeldOut } from '../objectives/objective.js';
 import type { Resumed } from '../resume.js';
 import type { RowsRead } from '../rows-read.js';
 import type { LanguageStepEvent } from './events.js';
@@ -20,7 +21,6 @@ type LanguageStep = SegmentStepResult & { readonly peakMemory: number };
 
 /** A language model over the segments of a corpus, as the loop trains it. */
 export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, LanguageStepEvent> {
-  readonly skipped = 0;
   readonly #across: AcrossSegments;
   /** The pass over the corpus that the state of the rows is of. */
   #epoch: number | null;
@@ -49,11 +49,10 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     yield* segmentSteps(this.corpus, this.config, skip);
   }
 
-  async step({ segments, epoch }: SegmentBatch, options: ObjectiveStepOptions): Promise<LanguageStep> {
+  async step({ segments, epoch }: SegmentBatch, { seed, signal }: UpdateOptions): Promise<LanguageStep> {
     if (epoch !== this.#epoch) this.#across.reset();
     this.#epoch = epoch;
     const meter = new StepMeter(this.text.model.device);
-    const { seed, signal } = options;
     const result = await this.#across.step(segments, { seed, signal });
     return { ...result, peakMemory: meter.memory().peak };
   }
@@ -63,7 +62,7 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     return segment.jitter ? lengthScale(batch, segment) : 1;
   }
 
-  event({ segments, epoch }: SegmentBatch, step: LanguageStep, update: Update): LanguageStepEvent {
+  event({ segments, epoch }: SegmentBatch, step: LanguageStep, update: UpdateEvent): LanguageStepEvent {
     const { loss, tokens, retained, gradients, synthesiser, peakMemory } = step;
     return {
       ...update,

@@ -140,9 +140,7 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
         resumed: resumed?.folder ?? null,
       });
       for (const message of notes) emit({ type: 'note', message });
-      const loop = new Loop(training, { ...prepared, optimizer, schedule, steps, done });
-      const { skipped: _, ...result } = await loop.run();
-      return result;
+      return await new Loop(training, { ...prepared, optimizer, schedule, steps, done }).run();
     } finally {
       optimizer.dispose();
       training.dispose();
