@@ -2,8 +2,16 @@ import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
 import { bytes, list, number, offSwitch, repeated, text, UsageError } from './flags.js';
-import type { Arguments, Flag, Flags } from './flags.js';
-import { narrowest, put, putFlags, refuseRivals, refuseTwice, type Rivals } from './flag-settings.js';
+import type { Arguments, Flags } from './flags.js';
+import {
+  allFlags,
+  narrowest,
+  put,
+  putFlags,
+  refuseRivals,
+  refuseTwice,
+  type Rivals,
+} from './flag-settings.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { CHECKPOINT_FLAGS } from './run.js';
 import { tableFlags } from './table-flags.js';
@@ -46,30 +54,22 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   },
   'Batch and memory': {
     batch: number('N', 'pairs in a batch', 'batch'),
-    'curriculum-from': {
-      kind: 'number',
-      value: 'TOKENS',
-      sets: 'curriculum.from',
-      help: 'short texts first: the greatest length of the first batch; the next three go with it',
-    },
-    'curriculum-to': {
-      kind: 'number',
-      value: 'TOKENS',
-      sets: 'curriculum.to',
-      help: 'the greatest length in the end; default: that of the run',
-    },
-    'curriculum-over': {
-      kind: 'number',
-      value: 'BATCHES',
-      sets: 'curriculum.over',
-      help: 'batches in which it grows',
-    },
-    'curriculum-tokens': {
-      kind: 'number',
-      value: 'TOKENS',
-      sets: 'curriculum.tokens',
-      help: 'tokens that fill a batch of at most --batch pairs',
-    },
+    'curriculum-from': number(
+      'TOKENS',
+      'short texts first: the greatest length of the first batch; the next three go with it',
+      'curriculum.from',
+    ),
+    'curriculum-to': number(
+      'TOKENS',
+      'the greatest length in the end; default: that of the run',
+      'curriculum.to',
+    ),
+    'curriculum-over': number('BATCHES', 'batches in which it grows', 'curriculum.over'),
+    'curriculum-tokens': number(
+      'TOKENS',
+      'tokens that fill a batch of at most --batch pairs',
+      'curriculum.tokens',
+    ),
     'chunk-sequences': number('N', 'texts in the encoder at once', 'chunk.sequences'),
     'chunk-tokens': number('N', 'tokens in the encoder at once; default: automatic', 'chunk.tokens'),
     retain: {
@@ -86,24 +86,17 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   Loss: {
     loss: text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'),
     ...flagsOf('loss', LOSSES),
-    memory: {
-      kind: 'number',
-      value: 'ROWS',
-      sets: 'memory.capacity',
-      help: 'positives of earlier batches that are candidates too; default none',
-    },
-    'memory-start': {
-      kind: 'number',
-      value: 'STEPS',
-      sets: 'memory.start',
-      help: 'steps before the first batch is kept; default 0',
-    },
-    'memory-momentum': {
-      kind: 'number',
-      value: 'M',
-      sets: 'memory.momentum',
-      help: 'fill the memory by a slow copy of the model: M of its weights stay at each update; default none',
-    },
+    memory: number(
+      'ROWS',
+      'positives of earlier batches that are candidates too; default none',
+      'memory.capacity',
+    ),
+    'memory-start': number('STEPS', 'steps before the first batch is kept; default 0', 'memory.start'),
+    'memory-momentum': number(
+      'M',
+      'fill the memory by a slow copy of the model: M of its weights stay at each update; default none',
+      'memory.momentum',
+    ),
   },
   Optimisation: {
     epochs: number('N', 'passes over the data; default 1', 'epochs'),
@@ -139,6 +132,8 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   },
 };
 
+const FLAGS = allFlags(TRAIN_SECTIONS);
+
 const RIVALS: readonly Rivals[] = [
   { flags: ['epochs', 'steps'], replaces: ['epochs', 'steps'] },
   { flags: ['chunk-sequences', 'chunk-tokens'], replaces: ['chunk'] },
@@ -162,7 +157,7 @@ export function settingsOf(
 ): Record<string, unknown> {
   const merged = structuredClone(config) as Record<string, unknown>;
   refuseRivals(RIVALS, args, merged);
-  refuseTwice(settings(), args);
+  refuseTwice(FLAGS, args);
   for (const [header, fields] of HEADERS) {
     if (args.get(header) === true && args.get(fields) !== undefined)
       throw new UsageError(
@@ -181,7 +176,7 @@ export function settingsOf(
       );
     delete merged.model;
   }
-  putFlags(settings(), args, merged);
+  putFlags(FLAGS, args, merged);
   putPrompts(merged, args);
   return merged;
 }
@@ -195,7 +190,7 @@ export function settingsOf(
 export function flagOf(setting: string, args: Arguments, which: 'given' | 'any'): string | undefined {
   const given: [string, string][] = [];
   const others: [string, string][] = PROMPT_FLAGS.map((name) => [name, 'prompts']);
-  for (const [name, { sets }] of settings())
+  for (const [name, { sets }] of FLAGS)
     if (sets !== undefined) (args.get(name) === undefined ? others : given).push([name, sets]);
   for (const flag of PROMPT_FLAGS)
     for (const text of args.texts(flag)) {
@@ -235,8 +230,4 @@ function putName(merged: Record<string, unknown>, column: string, name: string):
       `--prompt-name ${column}=${name} names words that are not given: give --prompt-text ${column}=TEXT too.`,
     );
   words.name = name;
-}
-
-function settings(): [string, Flag][] {
-  return Object.values(TRAIN_SECTIONS).flatMap((section) => Object.entries(section));
 }
