@@ -1,11 +1,9 @@
 import { DOCUMENTS, encodeTexts, readTexts } from '../language/corpus.js';
 import { measureCorpus } from '../language/measure.js';
-import { loadTextModel } from '../language/text-model.js';
-import { chooseDevice } from '../tensor/memory.js';
 import type { Command } from './command.js';
 import { number, repeated, text, UsageError } from './flags.js';
 import { interruptible } from './interrupt.js';
-import { LANGUAGE_MODEL_FLAGS, languageModelOptions } from './language-model-flags.js';
+import { LANGUAGE_MODEL_FLAGS, openLanguageModel } from './language-model-flags.js';
 import { formatCount } from './terminal.js';
 
 const data = repeated(text('FILE', 'text, .gz too; may be repeated'));
@@ -31,13 +29,9 @@ export const languageEvaluateCommand: Command = {
     if (files.length === 0) throw new UsageError(`--data FILE is needed: ${data.help}.`);
     const kind = args.oneOf('documents', DOCUMENTS) ?? 'file';
     const [rows = 1, length = 512, window] = ['rows', 'length', 'window'].map((name) => args.count(name));
-    const { folder, device, precision } = languageModelOptions(args);
     const scores = await interruptible(
       async (signal) => {
-        const { model, vocabulary } = await loadTextModel(folder, {
-          device: chooseDevice(device),
-          precision,
-        });
+        const { model, vocabulary } = await openLanguageModel(args);
         try {
           const corpus = await encodeTexts(await readTexts(files, kind, signal), vocabulary, signal);
           progress.say(`${formatCount(corpus.tokens.length)} tokens on ${model.device}`);

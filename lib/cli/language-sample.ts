@@ -1,10 +1,8 @@
-import { loadTextModel } from '../language/text-model.js';
 import { decodeBehind } from '../language/vocabulary.js';
-import { chooseDevice } from '../tensor/memory.js';
 import type { Command } from './command.js';
 import { number, text } from './flags.js';
 import { interruptible } from './interrupt.js';
-import { LANGUAGE_MODEL_FLAGS, languageModelOptions } from './language-model-flags.js';
+import { LANGUAGE_MODEL_FLAGS, openLanguageModel } from './language-model-flags.js';
 
 const prompt = text('TEXT', 'what the text begins with');
 
@@ -28,13 +26,9 @@ export const languageSampleCommand: Command = {
   ],
   async run(args, { progress, print }) {
     const begin = args.required('prompt', prompt);
-    const { folder, device, precision } = languageModelOptions(args);
     const written = await interruptible(
       async (signal) => {
-        const { model, vocabulary } = await loadTextModel(folder, {
-          device: chooseDevice(device),
-          precision,
-        });
+        const { model, vocabulary } = await openLanguageModel(args);
         try {
           const start = await vocabulary.encode(Buffer.from(begin), signal);
           const window = args.count('window');
