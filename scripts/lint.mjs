@@ -1,4 +1,5 @@
-// `npm run lint`: ESLint, Prettier, clang-format, the order of imports and the addon's interface; `npm run format` (--fix) mends what they can mend.
+// `npm run lint`: ESLint, Prettier, clang-format, the order of imports and the addon's interface; `npm run format` (--fix)
+// mends what they can mend.
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -89,9 +89,8 @@ function attentionLayers(config: Config): number[] {
   const numbers = Array.from({ length: layers }, (_, number) => number);
   if (listed === undefined) return numbers.filter((number) => (number + 1) % every === 0);
   const wanted = `a list of different numbers from 0 to ${layers - 1}`;
-  if (!Array.isArray(listed) || new Set(listed).size !== listed.length)
-    throw refusedConfig('attention_layers', listed, wanted);
-  if (!listed.every((number) => numbers.includes(number as number)))
+  const isList = Array.isArray(listed) && new Set(listed).size === listed.length;
+  if (!isList || !listed.every((number) => numbers.includes(number as number)))
     throw refusedConfig('attention_layers', listed, wanted);
   if (config['attention_every_n_layers'] !== undefined)
     throw refusedConfig('attention_every_n_layers', every, 'null beside attention_layers');

@@ -5,7 +5,7 @@ import type { ChunkEvent, StepEvent, UpdateEvent } from './events.js';
 import type { Trainee, UpdateOptions } from './loop.js';
 import type { HeldOut, Objective, ObjectiveStep } from './objectives/objective.js';
 import type { FilledTrainConfig } from './read-config.js';
-import { storedConfig } from './resume.js';
+import { storedConfig } from './resume-pairs.js';
 
 /** An objective over the batches of files of pairs, as the loop trains it. */
 export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> {

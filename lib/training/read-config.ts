@@ -5,7 +5,6 @@ import type { NewModel, PromptWords, TrainConfig } from './config.js';
 import { readLoss, requireColumns } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
-import { readGiven } from '../options/read-given.js';
 import { plural } from '../options/plural.js';
 import {
   readCheckpoint,
@@ -83,25 +82,6 @@ export type ReadTrainConfig = Readonly<ReturnType<typeof readTrainConfig>>;
 
 /** A {@link TrainConfig} with everything that a run needs to know. */
 export type FilledTrainConfig = Omit<ReadTrainConfig, 'columns'> & { readonly columns: readonly string[] };
-
-/** A configuration as it was given, and what has to be known of it before its other settings can be read. */
-export interface GivenConfig {
-  readonly settings: Readonly<Record<string, unknown>>;
-  readonly output: string;
-  readonly resume: boolean | string;
-}
-
-/** Copies what was given: no setting is asked for twice. @throws GradCacheError `INPUT` */
-export function readPlace(value: unknown): GivenConfig {
-  const given = checkObject(value, 'config');
-  const settings = readGiven('config', () => ({ ...given }));
-  const fields = new Fields(settings, 'config');
-  return {
-    settings,
-    output: readOutput(fields),
-    resume: readResume(fields),
-  };
-}
 
 function readModel(fields: Fields): string | NewModel {
   if (typeof fields.raw('model') === 'string') return fields.string('model') as string;

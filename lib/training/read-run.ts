@@ -2,6 +2,22 @@
  * Settings that every training run has, whatever it trains.
  */
 import { refuse, SettingError, Fields } from '../options/fields.js';
+import { readGiven } from '../options/read-given.js';
+
+/** A configuration as it was given, and what has to be known of it before its other settings can be read. */
+export interface GivenConfig {
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly output: string;
+  readonly resume: boolean | string;
+}
+
+/** Copies what was given: no setting is asked for twice. @throws GradCacheError `INPUT` */
+export function readPlace(value: unknown): GivenConfig {
+  new Fields(value, 'config'); // refuses what is not an object
+  const settings = readGiven('config', () => ({ ...(value as Record<string, unknown>) }));
+  const fields = new Fields(settings, 'config');
+  return { settings, output: readOutput(fields), resume: readResume(fields) };
+}
 
 /** The length of a run in updates, or in passes over its data (default: one). */
 export function readLength(fields: Fields): { epochs: number | undefined; steps: number | undefined } {

@@ -19,6 +19,16 @@ export interface ResumableSettings<Config> {
   readonly stored: (config: Config) => Record<string, unknown>;
 }
 
+/** Settings that a resumed run of any kind may change; the contents of its data are compared. */
+const EVERY_RUN = ['data', 'device', 'optimizer', 'schedule', 'epochs', 'steps', 'evaluation', 'checkpoint'];
+
+/** Whether a resumed run may change a setting: those of every run, and `more` of its kind. */
+export function mayChangeOf(more: readonly string[] = []): (name: string) => boolean {
+  const names = new Set([...EVERY_RUN, ...more]);
+  // The state of another optimizer is another.
+  return (name) => name !== 'optimizer.kind' && names.has(name.split('.')[0]!);
+}
+
 /**
  * The configuration of a resumed run: what was given, and the checkpoint's settings where nothing was given.
  *

@@ -15,14 +15,10 @@ import type { MetricsFile } from './metrics.js';
 import type { OutputLock } from './output-lock.js';
 import { whileLocked, whileTelling } from './output.js';
 import { Pairs } from './pairs.js';
-import {
-  readPlace,
-  readTrainConfig,
-  type FilledTrainConfig,
-  type GivenConfig,
-  type ReadTrainConfig,
-} from './read-config.js';
-import { findResumed, resumeConfig, type Resumed } from './resume.js';
+import { readTrainConfig, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
+import { readPlace, type GivenConfig } from './read-run.js';
+import { findResumed, type Resumed } from './resume.js';
+import { resumeConfig } from './resume-pairs.js';
 import { openRun, type Run } from './run.js';
 
 /** How a caller takes part in a run. */

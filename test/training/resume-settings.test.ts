@@ -3,7 +3,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainConfig } from '../../lib/training/config.js';
-import { resumeConfig } from '../../lib/training/resume.js';
+import { resumeConfig } from '../../lib/training/resume-pairs.js';
 import { train } from '../../lib/training/train.js';
 import { digests, pairs, record, shortRun, writeRows } from './support.js';
 

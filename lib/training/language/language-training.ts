@@ -4,6 +4,7 @@ import { encodeTexts, readTexts, type Corpus } from '../../language/corpus.js';
 import { measureCorpus } from '../../language/measure.js';
 import { RowStreams } from '../../language/row-streams.js';
 import { saveTextModel, type TextModel } from '../../language/text-model.js';
+import { orDispose } from '../../tensor/scope.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import { StepMeter } from '../../step/step-meter.js';
 import type { Checkpoint, TrainerState } from '../checkpoint.js';
@@ -37,7 +38,8 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     this.#across = new AcrossSegments(text.model, { across: makeAcross(config.across, seed), seed });
     this.#epoch = null;
     if (resumed === null) return;
-    this.#across.loadState(resumed.checkpoint.streams ?? new Map());
+    const { streams } = resumed.checkpoint;
+    orDispose(this.#across, () => this.#across.loadState(streams!)); // that there are some is checked with the settings
     this.#epoch = epochOf(corpus, config, resumed.checkpoint.state.step - 1);
   }
 

@@ -14,7 +14,7 @@ import {
   readSchedule,
   section,
 } from '../read-run.js';
-import type { ResumableSettings } from '../resume-settings.js';
+import { mayChangeOf, type ResumableSettings } from '../resume-settings.js';
 import type { LanguageTrainConfig } from './config.js';
 
 const DEFAULT_OPTIMIZER = 'radam';
@@ -116,18 +116,6 @@ export function storedLanguageConfig(config: FilledLanguageConfig): Record<strin
   };
 }
 
-/** Settings that a resumed run may change; the texts of its data are compared. */
-const MAY_CHANGE = new Set([
-  'data',
-  'device',
-  'optimizer',
-  'schedule',
-  'epochs',
-  'steps',
-  'evaluation',
-  'checkpoint',
-]);
-
 /** How the settings of a run are resumed. */
 export const LANGUAGE_RUN: ResumableSettings<FilledLanguageConfig> = {
   read: readLanguageConfig,
@@ -136,6 +124,6 @@ export const LANGUAGE_RUN: ResumableSettings<FilledLanguageConfig> = {
     across: { key: 'kind', default: DEFAULT_ACROSS },
     optimizer: { key: 'kind', default: DEFAULT_OPTIMIZER },
   },
-  mayChange: (name) => name !== 'optimizer.kind' && MAY_CHANGE.has(name.split('.')[0]!),
+  mayChange: mayChangeOf(),
   stored: storedLanguageConfig,
 };

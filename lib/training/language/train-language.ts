@@ -6,6 +6,7 @@ import { Bytes, Subwords, type Vocabulary } from '../../language/vocabulary.js';
 import { checkKnown } from '../../options/known-options.js';
 import { requireFunction, requireSignal } from '../../options/option-values.js';
 import { makeOptimizer } from '../../optim/optimizer-kinds.js';
+import type { Optimizer } from '../../optim/optimizer.js';
 import { chooseDevice } from '../../tensor/memory.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import { modelFolder } from '../checkpoint.js';
@@ -15,7 +16,7 @@ import { Loop } from '../loop.js';
 import type { MetricsFile } from '../metrics.js';
 import { whileLocked, whileTelling } from '../output.js';
 import type { OutputLock } from '../output-lock.js';
-import { readPlace, type GivenConfig } from '../read-config.js';
+import { readPlace, type GivenConfig } from '../read-run.js';
 import { findResumed, type Resumed } from '../resume.js';
 import { resumeSettings } from '../resume-settings.js';
 import type { RowsRead } from '../rows-read.js';
@@ -122,8 +123,9 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
     }
     const read: RowsRead = { rows: texts.documents.length, sha256: texts.sha256, all: true };
     const training = new LanguageTraining(config, text, corpus, read, resumed);
-    const optimizer = makeOptimizer(training.parameters(), config.optimizer);
+    let optimizer: Optimizer | undefined;
     try {
+      optimizer = makeOptimizer(training.parameters(), config.optimizer);
       if (resumed !== null) optimizer.loadState(resumed.checkpoint.optimizer);
       const done = resumed?.checkpoint.state.step ?? 0;
       const schedule = scheduleOf(config, steps);
@@ -142,7 +144,7 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
       for (const message of notes) emit({ type: 'note', message });
       return await new Loop(training, { ...prepared, optimizer, schedule, steps, done }).run();
     } finally {
-      optimizer.dispose();
+      optimizer?.dispose();
       training.dispose();
     }
   } finally {

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../../errors.js';
+import { copyWeights } from '../../safetensors/match-weights.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
-import { fromStored } from '../../safetensors/stored-tensor.js';
 import type { Parameter } from '../../tensor/tensor.js';
 
 /** Gives parameters the values of a checkpoint. @throws GradCacheError `CHECKPOINT` if one is missing or of another shape */
@@ -13,8 +13,6 @@ export function restore(parameters: readonly Parameter[], stored: ReadonlyMap<st
         `The checkpoint does not fit the loss: its ${name} is missing or of another shape.`,
       );
     }
-    const source = fromStored(value, tensor.device);
-    tensor.copyFrom(source);
-    source.dispose();
   }
+  copyWeights(parameters, stored);
 }

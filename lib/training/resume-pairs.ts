@@ -1,0 +1,96 @@
+import { resolve } from 'node:path';
+import { DEFAULT_LOSS } from '../losses/loss-kinds.js';
+import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
+import { DEFAULT_COLUMNS, readTrainConfig, type FilledTrainConfig } from './read-config.js';
+import type { Resumed } from './resume.js';
+import { mayChangeOf, resumeSettings, type ResumableSettings } from './resume-settings.js';
+
+/**
+ * Settings that may change when a run is resumed; the run reports each change. All others decide the batches or the
+ * gradient: with another value it would be a different run.
+ */
+const mayChangeByName = mayChangeOf(['format', 'header', 'quoting', 'chunk', 'retain']);
+
+function mayChange(name: string, now: unknown): boolean {
+  // With 'throw' no line has been skipped so far, so the batches are the same with 'skip'.
+  return mayChangeByName(name) || (name === 'onBadLine' && now === 'skip');
+}
+
+/** Settings that are objects: given fields override the stored ones. */
+const SECTIONS = [
+  'loss',
+  'memory',
+  'curriculum',
+  'optimizer',
+  'schedule',
+  'prompts',
+  'evaluation',
+  'checkpoint',
+];
+
+/** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
+const KINDS: Readonly<Record<string, { readonly key: string; readonly default?: string }>> = {
+  evaluation: { key: 'task' },
+  loss: { key: 'kind', default: DEFAULT_LOSS },
+  optimizer: { key: 'kind', default: DEFAULT_OPTIMIZER },
+};
+
+/**
+ * The configuration of a resumed run: what was given, and the checkpoint's settings where nothing was given.
+ *
+ * @param given the configuration as the caller gave it, not yet checked
+ * @returns the configuration filled in, and a sentence for each setting that has changed
+ * @throws GradCacheError `INPUT` for a change that is not allowed, and as {@link readTrainConfig}; `CHECKPOINT` if the
+ * stored settings are damaged
+ */
+export function resumeConfig(
+  given: Readonly<Record<string, unknown>>,
+  { folder, checkpoint }: Resumed,
+): { config: FilledTrainConfig; notes: string[] } {
+  const { config: stored } = checkpoint.state;
+  if (stored === undefined) {
+    const note =
+      `${folder} was written by an earlier version and does not hold the settings of its run: those given now are used, ` +
+      'and defaults where none is given';
+    return { config: readFilled(given), notes: [note] };
+  }
+  return resumeSettings(given, stored, folder, PAIRS);
+}
+
+/** How the settings of a run on pairs are resumed. */
+const PAIRS: ResumableSettings<FilledTrainConfig> = {
+  read: readFilled,
+  sections: SECTIONS,
+  kinds: KINDS,
+  mayChange,
+  stored: storedConfig,
+};
+
+/** Reads a configuration whose columns are known: those of a run that was resumed are in its checkpoint. */
+function readFilled(given: Readonly<Record<string, unknown>>, path?: string): FilledTrainConfig {
+  const config = readTrainConfig(given, path);
+  return { ...config, columns: config.columns ?? DEFAULT_COLUMNS };
+}
+
+/** What a checkpoint keeps of a configuration: all but where the run writes, with paths that hold in any folder. */
+export function storedConfig(config: FilledTrainConfig): Record<string, unknown> {
+  const { output: _, resume: __, ...settings } = withFullPaths(config);
+  return settings;
+}
+
+function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
+  const { model, data, evaluation } = config;
+  return {
+    ...config,
+    model:
+      typeof model === 'string'
+        ? resolve(model)
+        : {
+            ...model,
+            config: typeof model.config === 'string' ? resolve(model.config) : model.config,
+            tokenizer: resolve(model.tokenizer),
+          },
+    data: data.map((path) => resolve(path)),
+    evaluation: evaluation === undefined ? undefined : { ...evaluation, data: resolve(evaluation.data) },
+  };
+}
