@@ -14,6 +14,12 @@ const MODEL_TYPE = 'gradcache-language-model';
 const CONFIG = 'config.json';
 const WEIGHTS = 'model.safetensors';
 
+/** Whether a folder of these names may be one of a language model, which a write replaces. */
+export const holdsLanguageModel = (names: readonly string[]): boolean => names.includes(CONFIG);
+
+/** The files of a folder that belong to a language model. */
+export const isPartOfLanguageModel = (name: string): boolean => name === CONFIG || name === WEIGHTS;
+
 /** A language model in files. */
 export interface LanguageModelFolder {
   readonly settings: LanguageModelSettings;
@@ -56,7 +62,7 @@ export async function writeLanguageModelFolder(folder: string, model: LanguageMo
       );
       await writeSafetensors(join(target, WEIGHTS), model.weights);
     },
-    recognise: (names) => names.includes(CONFIG),
-    belongs: (name) => name === CONFIG || name === WEIGHTS,
+    recognise: holdsLanguageModel,
+    belongs: isPartOfLanguageModel,
   });
 }

@@ -1,5 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { replaceFolder } from '../files/replace-folder.js';
+import { holdsLanguageModel, isPartOfLanguageModel } from './language-model-folder.js';
 import { LanguageModel, type LanguageModelOptions } from './language-model.js';
 import { isPartOfVocabulary, readVocabulary, type Vocabulary } from './vocabulary.js';
 
@@ -8,8 +9,6 @@ export interface TextModel {
   readonly model: LanguageModel;
   readonly vocabulary: Vocabulary;
 }
-
-const MODEL_FILES = ['config.json', 'model.safetensors'];
 
 /** Reads a folder that {@link saveTextModel} wrote. @throws GradCacheError `CHECKPOINT`, and as {@link LanguageModel.load} */
 export async function loadTextModel(folder: string, options: LanguageModelOptions): Promise<TextModel> {
@@ -31,7 +30,7 @@ export async function saveTextModel(folder: string, { model, vocabulary }: TextM
       await model.save(target);
       await vocabulary.save(target);
     },
-    recognise: (names) => names.includes(MODEL_FILES[0]!),
-    belongs: (name) => MODEL_FILES.includes(name) || isPartOfVocabulary(name),
+    recognise: holdsLanguageModel,
+    belongs: (name) => isPartOfLanguageModel(name) || isPartOfVocabulary(name),
   });
 }
