@@ -31,7 +31,7 @@ export interface AcrossOptions {
    * - `'none'`: nowhere, which is truncated backpropagation through time;
    * - `'exact'` or {@link exactGradients}: from the segments that follow in the step;
    * - {@link syntheticGradients}: from a model that predicts it;
-   * - {@link alternating}: nowhere and from that model in turn.
+   * - {@link alternating}: from that model, and real ones (none, or exact) in turn.
    */
   readonly across: Across;
   /** Seed of dropout. Default 0. */

@@ -1,9 +1,8 @@
-import { guardedAsync, type SegmentGraphHandle } from '../addon/native.js';
+import { guardedAsync, type SegmentGraphHandle, type TensorHandle } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
 import { requireNumber } from '../options/option-values.js';
 import { untracked } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
-import type { TensorHandle } from '../addon/native.js';
 import { requireTensors } from './carried.js';
 import type { Carried, SegmentPass, State } from './segment-model.js';
 

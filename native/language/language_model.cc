@@ -135,6 +135,16 @@ void LanguageModel::check(const Segment& segment) const {
   checkSlots("memory", before.memory, CarriedKind::kMemory, segment.rows);
   require(before.remembered.empty() || static_cast<int64_t>(before.remembered.size()) == segment.rows,
           "SHAPE", before.remembered.size(), " lengths of memory for ", segment.rows, " rows");
+  // The layers of a pass share what their attention does not see.
+  const int64_t longest = before.memory.empty() ? 0 : before.memory[0].size(1);
+  for (size_t k = 1; k < before.memory.size(); ++k) {
+    require(before.memory[k].size(1) == longest, "SHAPE", "memory[", k, "] has ", before.memory[k].size(1),
+            " tokens, memory[0] has ", longest);
+  }
+  for (size_t row = 0; row < before.remembered.size(); ++row) {
+    require(before.remembered[row] >= 0 && before.remembered[row] <= longest, "INPUT", "row ", row,
+            " remembers ", before.remembered[row], " tokens of a memory of ", longest);
+  }
 }
 
 void LanguageModel::checkSlots(const char* what, const std::vector<at::Tensor>& tensors, CarriedKind kind,

@@ -6,6 +6,7 @@ import {
   AdamW,
   call,
   exactGradients,
+  GradCacheError,
   LanguageModel,
   memory,
   noGrad,
@@ -271,6 +272,24 @@ test('refusals name what is wrong, before anything runs', async () => {
   await assert.rejects(late.backward(1, null), { code: 'INPUT', message: /weights were changed/ });
   const without = await model.forwardSegment(SEGMENT, start, { seed: 1, graph: false });
   await assert.rejects(without.backward(1, null), { code: 'INPUT', message: /graph: true/ });
+});
+
+test('a memory of layers or rows that do not fit together is refused', async () => {
+  using model = LanguageModel.create(SMALL, { seed: 1 });
+  const first = await model.logLikelihoods(SEGMENT, model.initialState(SEGMENT.rows));
+  const { state, memory } = first.after;
+  const [one, other, lengths] = memory as [Tensor, Tensor, Tensor];
+  const rows = SEGMENT.rows;
+  const counts = (value: number) => Tensor.from(new Int32Array(rows).fill(value), { shape: [rows] });
+  const ask = (changed: readonly Tensor[]) =>
+    model.logLikelihoods(NEXT, { state, memory: changed }).then(
+      () => null,
+      (error: unknown) => (error instanceof GradCacheError ? error.code : String(error)),
+    );
+  assert.equal(await ask([one, other, lengths]), null);
+  assert.equal(await ask([one, other, counts(-1)]), 'INPUT');
+  assert.equal(await ask([one, other, counts(one.shape[1]! + 1)]), 'INPUT');
+  assert.equal(await ask([one, other.narrow(1, 1, other.shape[1]! - 1), lengths]), 'SHAPE');
 });
 
 test('what is disposed is told as such, and a pass outlives its model', async () => {
