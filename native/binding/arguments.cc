@@ -1,6 +1,9 @@
 #include "binding/arguments.h"
 
+#include <utility>
+
 #include "binding/tensor.h"
+#include "core/dtype.h"
 #include "core/error.h"
 
 namespace gradcache::binding {
@@ -22,6 +25,13 @@ at::ScalarType precisionFrom(const std::string& name) {
   return dtypeFromName(name);
 }
 
+Mode modeFrom(const std::string& name) {
+  if (name == "inference") return Mode::kInference;
+  if (name == "without-graph") return Mode::kWithoutGraph;
+  require(name == "with-graph", "INPUT", "mode '", name, "' is not known");
+  return Mode::kWithGraph;
+}
+
 uint64_t groupFrom(const Napi::Value& value) {
   require(value.IsNumber(), "INPUT", "the group must be a number");
   return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
@@ -40,6 +50,21 @@ Napi::Value toParameterList(Napi::Env env, const Parameters& parameters) {
     array.Set(static_cast<uint32_t>(k), entry);
   }
   return array;
+}
+
+std::vector<at::Tensor> tensorsFrom(const Napi::Value& value, const char* what) {
+  require(value.IsArray(), "INPUT", what, " must be a list of tensors");
+  const auto list = value.As<Napi::Array>();
+  std::vector<at::Tensor> tensors;
+  for (uint32_t k = 0; k < list.Length(); ++k) tensors.push_back(TensorHandle::get(list.Get(k), what));
+  return tensors;
+}
+
+Napi::Array toTensorList(Napi::Env env, std::vector<at::Tensor>& tensors) {
+  auto list = Napi::Array::New(env, tensors.size());
+  for (size_t k = 0; k < tensors.size(); ++k)
+    list.Set(static_cast<uint32_t>(k), TensorHandle::wrap(env, std::move(tensors[k])));
+  return list;
 }
 
 }  // namespace gradcache::binding

@@ -4,6 +4,7 @@
 
 #include "binding/tensor.h"
 #include "binding/tensor_list.h"
+#include "core/dtype.h"
 #include "core/error.h"
 
 namespace gradcache::binding {

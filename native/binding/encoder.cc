@@ -26,13 +26,6 @@ std::vector<std::string> frozenFrom(const Napi::Value& value) {
   return names;
 }
 
-Encoder::Mode modeFrom(const std::string& name) {
-  if (name == "inference") return Encoder::Mode::kInference;
-  if (name == "without-graph") return Encoder::Mode::kWithoutGraph;
-  require(name == "with-graph", "INPUT", "mode '", name, "' is not known");
-  return Encoder::Mode::kWithGraph;
-}
-
 }  // namespace
 
 void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
@@ -126,7 +119,7 @@ at::Tensor EncoderHandle::gradientFrom(const Napi::Value& value, int64_t rows) {
   return gradient;
 }
 
-at::Tensor EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Encoder::Mode mode) {
+at::Tensor EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Mode mode) {
   return encoder.forward(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
 }
 
@@ -150,7 +143,7 @@ Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
           at::Tensor result = encode(*encoder, chunk, mode);
           if (!target.defined()) return result;
           putRows(target, chunk.rows, result.detach().narrow(1, 0, target.size(1)));
-          return mode == Encoder::Mode::kWithGraph ? result : at::Tensor();
+          return mode == Mode::kWithGraph ? result : at::Tensor();
         },
         [](Napi::Env env, at::Tensor& result) {
           return result.defined() ? Napi::Value(TensorHandle::wrap(env, std::move(result))) : env.Undefined();
@@ -166,7 +159,7 @@ Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
     return promise(
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)] {
-          torch::autograd::backward({encode(*encoder, chunk, Encoder::Mode::kWithGraph)}, {gradient});
+          torch::autograd::backward({encode(*encoder, chunk, Mode::kWithGraph)}, {gradient});
           return true;
         },
         [](Napi::Env env, bool) { return env.Undefined(); });
@@ -185,7 +178,7 @@ Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradients = std::move(gradients),
          graph = std::move(graph)]() mutable {
-          if (!graph.defined()) graph = encode(*encoder, chunk, Encoder::Mode::kWithGraph);
+          if (!graph.defined()) graph = encode(*encoder, chunk, Mode::kWithGraph);
           torch::autograd::backward({std::exchange(graph, {})}, {takeRows(gradients, chunk.rows)});
           return true;
         },

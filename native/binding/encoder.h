@@ -30,7 +30,7 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   // A gradient [rows, dimension] of representations.
   at::Tensor gradientFrom(const Napi::Value& value, int64_t rows);
   // The representations of a chunk; for the engine.
-  static at::Tensor encode(const Encoder& encoder, const Chunk& chunk, Encoder::Mode mode);
+  static at::Tensor encode(const Encoder& encoder, const Chunk& chunk, Mode mode);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
   // [{ name, tensor, decay, trainable, initial: { uniform } | { constant } | null }]

@@ -14,13 +14,6 @@ namespace gradcache::binding {
 
 namespace {
 
-LanguageModel::Mode modeFrom(const std::string& name) {
-  if (name == "inference") return LanguageModel::Mode::kInference;
-  if (name == "without-graph") return LanguageModel::Mode::kWithoutGraph;
-  require(name == "with-graph", "INPUT", "mode '", name, "' is not known");
-  return LanguageModel::Mode::kWithGraph;
-}
-
 // Without the lengths of memory, which the caller may have put on a device: `remembered` brings them to the
 // host.
 struct GivenSegment {

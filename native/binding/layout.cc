@@ -8,6 +8,7 @@
 #include "binding/errors.h"
 #include "binding/tensor.h"
 #include "binding/tensor_list.h"
+#include "core/dtype.h"
 #include "core/error.h"
 
 namespace gradcache::binding {

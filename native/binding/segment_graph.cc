@@ -10,21 +10,6 @@
 
 namespace gradcache::binding {
 
-std::vector<at::Tensor> tensorsFrom(const Napi::Value& value, const char* what) {
-  require(value.IsArray(), "INPUT", what, " must be a list of tensors");
-  const auto list = value.As<Napi::Array>();
-  std::vector<at::Tensor> tensors;
-  for (uint32_t k = 0; k < list.Length(); ++k) tensors.push_back(TensorHandle::get(list.Get(k), what));
-  return tensors;
-}
-
-Napi::Array toTensorList(Napi::Env env, std::vector<at::Tensor>& tensors) {
-  auto list = Napi::Array::New(env, tensors.size());
-  for (size_t k = 0; k < tensors.size(); ++k)
-    list.Set(static_cast<uint32_t>(k), TensorHandle::wrap(env, std::move(tensors[k])));
-  return list;
-}
-
 void SegmentGraphHandle::define(Napi::Env env) {
   Instance::of(env).segmentGraphConstructor =
       Napi::Persistent(DefineClass(env, "SegmentGraphHandle",

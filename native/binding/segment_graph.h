@@ -4,7 +4,6 @@
 #include <napi.h>
 
 #include <memory>
-#include <vector>
 
 #include "language/language_model.h"
 
@@ -24,9 +23,5 @@ class SegmentGraphHandle : public Napi::ObjectWrap<SegmentGraphHandle> {
 
   std::shared_ptr<SegmentGraph> graph_;
 };
-
-// Lists of tensors from and to JavaScript; `what` names the list in messages.
-std::vector<at::Tensor> tensorsFrom(const Napi::Value& value, const char* what);
-Napi::Array toTensorList(Napi::Env env, std::vector<at::Tensor>& tensors);
 
 }  // namespace gradcache::binding

@@ -3,31 +3,18 @@
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <utility>
 
 #include "binding/async.h"
+#include "core/dtype.h"
 #include "core/error.h"
 #include "kernels/cuda/devices.h"
 
 namespace gradcache::binding {
 
 namespace {
-
-constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kTypes{{
-    {"float64", at::kDouble},
-    {"float32", at::kFloat},
-    {"float16", at::kHalf},
-    {"bfloat16", at::kBFloat16},
-    {"int64", at::kLong},
-    {"int32", at::kInt},
-    {"int16", at::kShort},
-    {"int8", at::kChar},
-    {"uint8", at::kByte},
-    {"bool", at::kBool},
-}};
 
 // Marks the objects that are handles, also across two copies of the addon in one process.
 constexpr napi_type_tag kTag{0x6772616463616368ull, 0x74656e736f720001ull};
@@ -58,22 +45,6 @@ void copyElements(at::Tensor& target, const at::Tensor& source) {
 }
 
 }  // namespace
-
-const char* dtypeName(at::ScalarType type) {
-  for (const auto& [name, known] : kTypes) {
-    if (known == type) return name;
-  }
-  return c10::toString(type);
-}
-
-at::ScalarType dtypeFromName(const std::string& name) {
-  for (const auto& [known, type] : kTypes) {
-    if (name == known) return type;
-  }
-  fail("DTYPE", "'", name,
-       "' is no element type; known are float64, float32, float16, bfloat16, int64, int32, int16, int8, "
-       "uint8, bool");
-}
 
 c10::Device deviceFromName(const std::string& name) {
   c10::Device device(at::kCPU);

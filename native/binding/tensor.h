@@ -47,8 +47,6 @@ Napi::Value tensorFromBytes(const Napi::CallbackInfo& info);
 // isTensor(value): whether it is a TensorHandle.
 Napi::Value isTensor(const Napi::CallbackInfo& info);
 
-const char* dtypeName(at::ScalarType type);
-at::ScalarType dtypeFromName(const std::string& name);
 c10::Device deviceFromName(const std::string& name);
 // The string in a JavaScript value, without running its conversion methods. Throws `code`.
 std::string nameFrom(const Napi::Value& value, const char* code, const char* what);

@@ -12,6 +12,7 @@
 #include "core/settings.h"
 #include "model/builder.h"
 #include "model/head.h"
+#include "model/mode.h"
 #include "model/packed_tokens.h"
 #include "model/parameters.h"
 
@@ -23,12 +24,6 @@ class Encoder {
   // `frozen` holds names of parameters that are not trained, or beginnings of such names.
   Encoder(const Settings& settings, at::ScalarType compute, at::Device device,
           std::vector<std::string> frozen);
-
-  enum class Mode {
-    kInference,     // no dropout, no graph
-    kWithoutGraph,  // dropout under the seed, no graph: the paper's step 1
-    kWithGraph,     // dropout under the seed, with a graph: step 3
-  };
 
   // A batch whose chunks this encoder takes, as the constructor of TokenBatch.
   std::shared_ptr<const TokenBatch> batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,

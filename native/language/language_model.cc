@@ -4,26 +4,13 @@
 #include <limits>
 #include <utility>
 
+#include "core/dtype.h"
 #include "core/error.h"
 #include "language/recurrent_layers.h"
 
 namespace gradcache {
 
 namespace {
-
-// As JavaScript names it.
-const char* typeName(at::ScalarType type) {
-  switch (type) {
-    case at::kDouble:
-      return "float64";
-    case at::kFloat:
-      return "float32";
-    case at::kBFloat16:
-      return "bfloat16";
-    default:
-      return c10::toString(type);
-  }
-}
 
 // Names of a cluster's parameters: with one cluster, there is no number.
 std::string part(const std::string& owner, size_t cluster, const std::vector<Cluster>& clusters) {
@@ -163,8 +150,8 @@ void LanguageModel::checkSlots(const char* what, const std::vector<at::Tensor>& 
         tensor.dim() == (constant ? 3 : 2) && tensor.size(0) == rows && tensor.size(-1) == widths[k];
     require(fits, "SHAPE", what, "[", k, "] has shape ", tensor.sizes(), ", [", rows,
             constant ? ", tokens, " : ", ", widths[k], "] is needed");
-    require(tensor.scalar_type() == type, "DTYPE", what, "[", k, "] is ", typeName(tensor.scalar_type()),
-            ", the model's is ", typeName(type));
+    require(tensor.scalar_type() == type, "DTYPE", what, "[", k, "] is ", dtypeName(tensor.scalar_type()),
+            ", the model's is ", dtypeName(type));
     require(tensor.device() == device_, "DEVICE", what, "[", k, "] is on ", tensor.device().str(),
             ", the model on ", device_.str());
   }

@@ -14,6 +14,7 @@
 #include "language/sampling.h"
 #include "language/softmax_head.h"
 #include "model/builder.h"
+#include "model/mode.h"
 #include "model/parameters.h"
 
 namespace gradcache {
@@ -48,11 +49,6 @@ class LanguageModel : public std::enable_shared_from_this<LanguageModel> {
  public:
   LanguageModel(const Settings& settings, at::ScalarType compute, at::Device device);
 
-  enum class Mode {
-    kInference,     // no dropout, no graph
-    kWithoutGraph,  // dropout under the seed, no graph
-    kWithGraph,     // dropout under the seed, with a graph
-  };
   SegmentResult forward(Segment segment, uint64_t seed, Mode mode) const;
   // Reads a segment without dropout and draws the token after it in each row, with a number from [0, 1) for
   // each.

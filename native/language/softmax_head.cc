@@ -25,8 +25,7 @@ at::Tensor SoftmaxHead::projected(size_t k, const at::Tensor& rows, const Pass& 
 
 at::Tensor SoftmaxHead::losses(const at::Tensor& x, const ClusteredIds& targets, const Pass& pass,
                                std::vector<at::Tensor>& normalizers) const {
-  const auto type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  at::Tensor all = at::zeros({x.size(0)}, x.options().dtype(type));
+  at::Tensor all = at::zeros({x.size(0)}, x.options().dtype(pass.wideType()));
   normalizers.resize(clusters_.size());
   for (size_t k = 0; k < clusters_.size(); ++k) {
     const ClusteredIds::Part& words = part(targets, k);
