@@ -1,6 +1,11 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import type { LossGradients, LossOptions, LossWithGradients } from '../losses/loss.js';
+import {
+  requireLossOptions,
+  type LossGradients,
+  type LossOptions,
+  type LossWithGradients,
+} from '../losses/loss.js';
 import { throwIfAborted } from '../options/abort.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused } from '../options/option-values.js';
@@ -54,8 +59,7 @@ async function another(
   const { inputs, loss } = (given ?? {}) as Partial<Drawn>;
   if (!Array.isArray(inputs)) throw refused('what redraw returned', given, '{ inputs, loss? }');
   checkKnown('what redraw returned', given, ['inputs', 'loss']);
-  if (loss !== undefined && (typeof loss !== 'object' || loss === null || Array.isArray(loss)))
-    throw refused('the loss that redraw returned', loss, 'an object of keyword arguments');
+  if (loss !== undefined) requireLossOptions('the loss that redraw returned', loss);
   return { drawn: (await Promise.all(inputs as readonly unknown[])) as never[], loss };
 }
 
@@ -93,6 +97,7 @@ export async function judge(
         'keep some of its rows',
     );
   const { keep, loss: instead } = verdict as { readonly keep?: unknown; readonly loss?: LossOptions };
+  if (instead !== undefined) requireLossOptions('the loss that curate returned', instead);
   if (instead === undefined && Object.keys(loss).length > 0)
     throw new GradCacheError(
       'INPUT',

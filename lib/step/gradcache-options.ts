@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { requireLoss, type Loss, type LossOptions } from '../losses/loss.js';
+import { requireLoss, requireLossOptions, type Loss, type LossOptions } from '../losses/loss.js';
 import { checkKnown } from '../options/known-options.js';
 import {
   refused,
@@ -156,7 +156,6 @@ export function checkStep(inputs: readonly unknown[], options: StepOptions): voi
   requireSignal('signal', signal);
   if (options.redraw !== undefined) requireFunction('redraw', options.redraw);
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
-  if (typeof loss !== 'object' || loss === null || Array.isArray(loss))
-    throw refused('loss', loss, 'an object of keyword arguments');
+  requireLossOptions('loss', loss);
   if (seed !== undefined) requireSeed(seed);
 }

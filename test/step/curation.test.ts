@@ -150,6 +150,8 @@ test('what is no verdict is refused, with the gradients as they were', async () 
     [{ keep: [0, 0] }, {}, /twice/],
     [{ keep: [[0, 1]] }, {}, /for each of 2 towers/],
     [{ keep: [0, 1], drop: 1 }, {}, /drop/],
+    [{ keep: [0, 1], loss: null }, {}, /the loss that curate returned is null/],
+    [{ keep: [0, 1], loss: [1] }, {}, /the loss that curate returned is \[1\]/],
   ];
   for (const [verdict, options, message] of refusals) {
     await assert.rejects(step((() => verdict) as () => Verdict, options), { code: 'INPUT', message });
