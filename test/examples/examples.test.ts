@@ -122,6 +122,11 @@ test('mirror-bert trains on texts alone, measures before and after, and saves', 
   assert.match(lines.at(-1)!, /^after: Spearman -?\d/);
   assert.ok(losses(lines.slice(1, -1)).every((loss) => loss > 0));
   await TextEncoder.load(join(folder, 'out'));
+  // A tokenizer without a mask token: the example goes on, and says so.
+  const maskless = await saveTinyModel(join(folder, 'maskless'));
+  const [first, ...others] = await run('mirror-bert', maskless, texts, sts, join(folder, 'unmasked'), '20');
+  assert.match(first!, /^no span is masked/);
+  assert.equal(others.length, 5);
 });
 
 test('sccl starts from k-means, trains both heads, and measures before and after', async (t) => {
