@@ -24,8 +24,8 @@ import {
   whole,
 } from './support.js';
 
-/** NT-Xent over both views (Chen et al. 2020): a loss that this package does not bring. */
-function ntXent(a: Tensor, b: Tensor, temperature: number): Tensor {
+/** A loss as a user writes one: NT-Xent over both views (Chen et al. 2020), of plain operators. */
+function ownLoss(a: Tensor, b: Tensor, temperature: number): Tensor {
   const rows = a.shape[0]!;
   const views = call('aten::cat', [a, b], 0).normalize();
   const self = call('aten::eye', 2 * rows, { dtype: views.dtype, device: views.device }).mul(1e9);
@@ -43,13 +43,13 @@ test("a loss of one's own, with keyword arguments", async () => {
     const encoder = await textEncoder(precision);
     const batches = [tenTexts(1), tenTexts(2)];
     const pieces = batches.map((batch) => whole(encoder, batch));
-    const expected = await fullBatch([encoder, encoder], pieces, (a, b) => ntXent(a, b, 0.4));
+    const expected = await fullBatch([encoder, encoder], pieces, (a, b) => ownLoss(a, b, 0.4));
     const seen: LossOptions[] = [];
     const gradcache = new GradCache({
       encoders: [encoder, encoder],
       loss: (a: Tensor, b: Tensor, options: LossOptions) => {
         seen.push(options);
-        return ntXent(a, b, options['temperature'] as number);
+        return ownLoss(a, b, options['temperature'] as number);
       },
       chunk: { sequences: 3 },
     });
