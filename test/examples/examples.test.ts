@@ -88,6 +88,16 @@ test('curated-batches trains with the pairs that its judge keeps', async (t) => 
   assert.ok(losses(lines).every((loss) => loss > 0));
 });
 
+test('language-model learns from a text, and writes', async (t) => {
+  const folder = await temporaryFolder(t);
+  const file = join(folder, 'text.txt');
+  await writeFile(file, 'the quick brown fox jumps over the lazy dog. '.repeat(100));
+  const lines = await run('language-model', file, '40');
+  const found = losses(lines.slice(0, 4));
+  assert.ok(found.at(-1)! < 0.5 * found[0]!, lines.join());
+  assert.ok(lines.slice(4).join('\n').length > 100, lines.join());
+});
+
 /** Makes the last token of a vocabulary the mask token: the small tokenizer has none. */
 async function giveMaskToken(path: string): Promise<void> {
   const tokenizer = JSON.parse(await readFile(path, 'utf8')) as {
