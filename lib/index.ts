@@ -94,6 +94,7 @@ export {
   type CrossBatchMemoryOptions,
 } from './losses/cross-batch-memory.js';
 export type { Identity } from './losses/memory-rows.js';
+export { matryoshka, type MatryoshkaOptions } from './losses/matryoshka.js';
 export { pairWeighting, type PairWeightingOptions, type PairWeights } from './losses/pair-weighting.js';
 export { sccl, targetDistribution, type SCCLLoss, type SCCLOptions } from './losses/sccl.js';
 export { MomentumEncoder } from './encoders/momentum-encoder.js';

@@ -121,6 +121,10 @@ class Memory implements CrossBatchMemory {
     return this.#loss.parameters();
   }
 
+  checkLengths(lengths: readonly (number | undefined)[]): void {
+    this.#loss.checkLengths?.(lengths);
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,

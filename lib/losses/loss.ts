@@ -33,6 +33,12 @@ export interface LossWithGradients {
   ): Promise<LossGradients>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
+  /**
+   * Refuses encoders whose representations do not fit, before a batch is encoded. Default: none.
+   *
+   * @param lengths for each tower the length of a representation; undefined where its encoder does not tell
+   */
+  checkLengths?(lengths: readonly (number | undefined)[]): void;
 }
 
 /**
@@ -93,6 +99,18 @@ export function leavesOf(representations: readonly Tensor[], trained: readonly b
       return leaf;
     }),
   );
+}
+
+/** Undoes what several losses have added, the last one's first. */
+export function undoAll(undos: readonly LossGradients['undo'][]): NonNullable<LossGradients['undo']> {
+  return {
+    restore: () => {
+      for (const undo of [...undos].reverse()) undo?.restore();
+    },
+    dispose: () => {
+      for (const undo of undos) undo?.dispose();
+    },
+  };
 }
 
 /** Turns a loss function into a loss that computes its own gradients. */

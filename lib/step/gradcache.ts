@@ -50,6 +50,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     const { encoders, loss, seed = 0, accumulate = 1 } = options;
     this.#encoders = checkedEncoders(encoders);
     this.#loss = withGradients(loss);
+    this.#loss.checkLengths?.(this.#encoders.map(({ trainedDimension }) => trainedDimension));
     this.#planner = new ChunkPlanner(this.#encoders, options);
     this.#seed = seed;
     this.#curate = options.curate;

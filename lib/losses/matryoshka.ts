@@ -1,0 +1,206 @@
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireCount, requireNumber } from '../options/option-values.js';
+import { drawSeed, requireSeed } from '../options/seeds.js';
+import { backward, noGrad, withGrad } from '../tensor/autograd.js';
+import { tidy } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import {
+  leavesOf,
+  requireLoss,
+  requireTowers,
+  undoAll,
+  withGradients,
+  type Loss,
+  type LossGradients,
+  type LossOptions,
+  type LossWithGradients,
+} from './loss.js';
+
+/** Settings of {@link matryoshka}. */
+export interface MatryoshkaOptions {
+  /**
+   * The lengths that representations are cut to, such as [768, 512, 256, 128, 64], each at most that of a representation.
+   * The whole length is trained only where it is one of them.
+   */
+  readonly dimensions: readonly number[];
+  /** What the loss at each of them is multiplied by, in their order. Default: 1. */
+  readonly weights?: readonly number[];
+  /** How many of them a step takes, drawn anew for each. Default: all. */
+  readonly dimensionsPerStep?: number;
+  /** Seed of the draws. Default: 0. */
+  readonly seed?: number;
+}
+
+/**
+ * Matryoshka representation learning (Kusupati et al. 2022; sentence-transformers' MatryoshkaLoss): trains the beginnings of
+ * representations too, so that users can cut them. The loss is the sum, not the mean, of `weights[k]` times the given loss at
+ * `dimensions[k]`. There representations are cut to that length and then scaled to length one, so that the dot product
+ * is the cosine.
+ *
+ * `step(inputs, { loss })` passes keyword arguments on to the loss. Two are its own: `labels` that are a tensor [rows,
+ * dimension] or [rows, columns, dimension], as long as representations, are cut with them; and `seed`, where
+ * `dimensionsPerStep` draws, draws those of this step (default: the number of the step decides).
+ *
+ * To keep earlier batches as well: `crossBatchMemory(matryoshka(loss, …), …)`, not the other way round.
+ *
+ * @param loss any loss; a learned temperature is one for all dimensions
+ * @throws GradCacheError `INPUT` for dimensions or weights that do not fit each other, or dimensions beyond the encoder's; at
+ * the step `SHAPE` for those beyond the representations
+ */
+export function matryoshka(loss: Loss, options: MatryoshkaOptions): LossWithGradients {
+  requireLoss(loss);
+  checkKnown('matryoshka', options, ['dimensions', 'weights', 'dimensionsPerStep', 'seed']);
+  const { dimensions, weights, dimensionsPerStep = dimensions?.length, seed = 0 } = options;
+  requireDimensions('dimensions', dimensions);
+  if (weights !== undefined) requireWeights('weights', weights, dimensions.length);
+  requireNumber('dimensionsPerStep', dimensionsPerStep, { from: 1, to: dimensions.length, whole: true });
+  requireSeed(seed);
+  const parts = dimensions.map((dimension, place) => ({ dimension, weight: weights?.[place] ?? 1 }));
+  parts.sort((a, b) => b.dimension - a.dimension);
+  return new Matryoshka(withGradients(loss), parts, { count: dimensionsPerStep, seed });
+}
+
+/** @throws GradCacheError `INPUT` unless it is a list of different lengths */
+function requireDimensions(name: string, given: unknown): asserts given is readonly number[] {
+  if (!Array.isArray(given) || given.length === 0 || new Set(given).size < given.length)
+    throw refused(name, given, 'a list of different lengths, such as [768, 256, 64],');
+  for (const [place, dimension] of given.entries()) requireCount(`${name}[${place}]`, dimension, 1);
+}
+
+/** @throws GradCacheError `INPUT` unless there is one for each dimension */
+function requireWeights(name: string, given: unknown, count: number): void {
+  if (!Array.isArray(given) || given.length !== count)
+    throw refused(name, given, `a list of ${count} weights, one for each dimension,`);
+  for (const [place, weight] of given.entries()) requireNumber(`${name}[${place}]`, weight, { from: 0 });
+}
+
+/** One length, and the weight of the loss there. */
+interface Part {
+  readonly dimension: number;
+  readonly weight: number;
+}
+
+class Matryoshka implements LossWithGradients {
+  readonly packed: boolean;
+  readonly #loss: LossWithGradients;
+  /** Longest first. */
+  readonly #parts: readonly Part[];
+  readonly #draws: { readonly count: number; readonly seed: number };
+  #steps = 0;
+
+  constructor(
+    loss: LossWithGradients,
+    parts: readonly Part[],
+    draws: { readonly count: number; readonly seed: number },
+  ) {
+    this.packed = loss.packed === true;
+    this.#loss = loss;
+    this.#parts = parts;
+    this.#draws = draws;
+  }
+
+  parameters(): Parameter[] {
+    return this.#loss.parameters();
+  }
+
+  checkLengths(lengths: readonly (number | undefined)[]): void {
+    const { dimension } = this.#parts[0]!;
+    for (const [tower, length] of lengths.entries()) {
+      if (length === undefined || length >= dimension) continue;
+      throw new GradCacheError(
+        'SHAPE',
+        `matryoshka cuts representations to ${dimension} numbers, and those of tower ${tower} have ${length}: give ` +
+          `dimensions from 1 to ${length}`,
+      );
+    }
+    this.#loss.checkLengths?.(lengths.map((length) => (length === undefined ? undefined : dimension)));
+  }
+
+  async compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+    trained: readonly boolean[] = representations.map(() => true),
+  ): Promise<LossGradients> {
+    requireTowers(representations);
+    this.checkLengths(representations.map(({ shape }) => shape.at(-1) ?? 0));
+    const leaves = leavesOf(representations, trained);
+    const undos: LossGradients['undo'][] = [];
+    try {
+      const { parts, others } = this.#draw(options, undos);
+      let loss = 0;
+      for (const part of parts) loss += await this.#add(part, leaves, weight, others, trained, undos);
+      return { loss, gradients: leaves.map(({ grad }) => grad), undo: undoAll(undos) };
+    } catch (error) {
+      const undo = undoAll(undos);
+      undo.restore();
+      undo.dispose();
+      throw error;
+    } finally {
+      for (const leaf of leaves) leaf.dispose();
+    }
+  }
+
+  /** Adds the gradients of the loss at one length to those of the leaves. @returns its share of the loss */
+  async #add(
+    { dimension, weight: share }: Part,
+    leaves: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+    trained: readonly boolean[],
+    undos: LossGradients['undo'][],
+  ): Promise<number> {
+    const cut = leaves.map((leaf) => tidy(() => withGrad(() => leaf.narrow(-1, 0, dimension).normalize())));
+    const used = [...cut];
+    try {
+      const constants = noGrad(() => cut.map((rows) => rows.detach()));
+      used.push(...constants);
+      const { labels, ...others } = options;
+      const shorter =
+        labels === undefined ? undefined : cutLabels(labels, leaves[0]!.shape.at(-1)!, dimension);
+      if (shorter !== labels) used.push(shorter as Tensor);
+      const given = labels === undefined ? others : { ...others, labels: shorter };
+      const { loss, gradients, undo } = await this.#loss.compute(constants, weight * share, given, trained);
+      undos.push(undo);
+      used.push(...gradients.filter((gradient) => gradient !== null));
+      const reached = cut.flatMap((rows, tower) => {
+        const gradient = gradients[tower] ?? null;
+        return rows.requiresGrad && gradient !== null ? [{ rows, gradient }] : [];
+      });
+      if (reached.length > 0)
+        await backward(
+          reached.map(({ rows }) => rows),
+          reached.map(({ gradient }) => gradient),
+        );
+      return share * loss;
+    } finally {
+      for (const tensor of used) tensor.dispose();
+    }
+  }
+
+  /** The lengths of a step, and the keyword arguments of the loss. */
+  #draw(
+    options: LossOptions,
+    undos: LossGradients['undo'][],
+  ): { parts: readonly Part[]; others: LossOptions } {
+    const { count, seed: own } = this.#draws;
+    if (count === this.#parts.length) return { parts: this.#parts, others: options };
+    const { seed = drawSeed('dimensions', own, this.#steps), ...others } = options;
+    requireSeed(seed);
+    this.#steps++;
+    undos.push({ restore: () => void this.#steps--, dispose: () => undefined });
+    const keys = this.#parts.map((_, place) => drawSeed('dimensions', seed, place));
+    const last = [...keys].sort((a, b) => a - b)[count - 1]!;
+    return { parts: this.#parts.filter((_, place) => keys[place]! <= last), others };
+  }
+}
+
+/** Labels that are a teacher's representations as long as ours, cut to a length; others as they are. */
+function cutLabels(labels: unknown, length: number, dimension: number): unknown {
+  if (!(labels instanceof Tensor)) return labels;
+  const { shape } = labels;
+  return (shape.length === 2 || shape.length === 3) && shape.at(-1) === length
+    ? noGrad(() => labels.narrow(-1, 0, dimension))
+    : labels;
+}
