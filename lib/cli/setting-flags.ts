@@ -6,7 +6,9 @@ const TAKEN: Readonly<Record<AnySetting['kind'], Pick<Flag, 'kind' | 'value'>>> 
   number: { kind: 'number' },
   numbers: { kind: 'numbers', value: 'N,N' },
   switch: { kind: 'switch' },
+  text: { kind: 'text', value: 'TEXT' },
   choice: { kind: 'text', value: 'KIND' },
+  choices: { kind: 'list', value: 'A,B' },
 };
 
 /** Things of several kinds, each with its own table of settings. */
@@ -57,8 +59,10 @@ function byName(kinds: Kinds): Map<string, Named[]> {
 
 /** The help of a setting. It names the kinds, unless the setting is the same for all. */
 function helpOf(settings: readonly Named[], kinds: number): string {
-  const texts = new Set(settings.map(({ setting }) => setting.help));
-  const [text] = texts;
-  if (settings.length === kinds && texts.size === 1) return text as string;
-  return settings.map(({ kind, setting }) => `${kind}: ${setting.help}`).join('\n');
+  const byText = new Map<string, string[]>();
+  for (const { kind, setting } of settings)
+    byText.set(setting.help, [...(byText.get(setting.help) ?? []), kind]);
+  const [text] = byText.keys();
+  if (settings.length === kinds && byText.size === 1) return text as string;
+  return [...byText].map(([help, of]) => `${of.join(', ')}: ${help}`).join('\n');
 }

@@ -80,6 +80,7 @@ export interface InfoNCESettings extends TemperatureSettings {
 export const infoNCEKind: LossKind<InfoNCESettings> = {
   about: "each anchor's positive against all other candidates",
   columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
+  takesMemory: true,
   settings: {
     ...temperatureSettings(0.05),
     similarity: SIMILARITY,

@@ -1,33 +1,70 @@
 import type { Fields } from '../options/fields.js';
 import type { SettingTable } from '../options/setting-table.js';
+import type { Similarity } from '../options/similarity.js';
 import type { LossWithGradients } from './loss.js';
 
-/** A loss that compares representations, as a training run knows it. */
+/** A loss that divides similarities by a temperature. */
 export interface TrainedLoss extends LossWithGradients {
   /** Similarities are divided by it. A learned one has the value of the last awaited update. */
   readonly temperature: number;
 }
 
-/** Settings that a loss has in every run. */
-interface CommonSettings {
-  readonly similarity: 'cosine' | 'dot';
+/** Columns of texts. Each is a tower. */
+export interface TextColumns {
+  readonly least: number;
+  /** Absent: as many as there are. */
+  readonly most?: number;
+  /** How many and which ones, for messages. */
+  readonly needed: string;
+  /** The columns of a configuration that names none. Default: anchor, positive, and the hard negatives that the data has. */
+  readonly usual?: readonly string[];
+}
+
+/** What a label is: a number, a class (a whole number from 0, or a name), or numbers, such as a score for each candidate. */
+export type LabelType = 'number' | 'class' | 'numbers';
+
+/** The column of a label or score. The loss gets it as the keyword argument `labels`, an entry for each row. */
+export interface LabelColumn {
+  readonly type: LabelType;
+  /** What it says, for messages: `a score for each pair`. */
+  readonly needed: string;
+  /** The loss can do without. Default: false. */
+  readonly optional?: boolean;
+}
+
+/** The model that a loss is made for. A loss that has weights of its own takes their size and place from it. */
+export interface LossModel {
+  /** Length of a representation in training. */
+  readonly dimension: number;
+  readonly device: string;
+  /** Type of weights. */
+  readonly dtype: 'float32' | 'float64';
+  /** Seed of random weights. */
+  readonly seed: number;
 }
 
 /** One loss as configuration files and the command line know it; loss-kinds.ts lists them. */
-export interface LossKind<S extends CommonSettings> {
+export interface LossKind<S> {
   /** For the help of the command line. */
   readonly about: string;
-  /** How many columns of the data it needs, and what they are, for messages. */
-  readonly columns: { readonly least: number; readonly needed: string };
+  readonly columns: TextColumns;
+  /** Absent: the loss takes no label. */
+  readonly label?: LabelColumn;
+  /** Whether texts of different rows are compared, so that a text twice in a batch would be its own negative. Default: true. */
+  readonly comparesRows?: boolean;
+  /** Whether rows of a memory can be candidates (the setting `memory`). Default: false. */
+  readonly takesMemory?: boolean;
   readonly settings: SettingTable<S>;
   /** Checks settings that depend on each other. @throws GradCacheError `INPUT` */
   readonly check?: (settings: S, fields: Fields) => void;
-  readonly make: (settings: S) => TrainedLoss;
-  /** The initial temperature with these settings. */
-  readonly temperature: (settings: S) => number;
+  readonly make: (settings: S, model: LossModel) => LossWithGradients & { readonly temperature?: number };
+  /** The initial temperature with these settings. Absent: the loss has none. */
+  readonly temperature?: (settings: S) => number;
+  /** The similarity that the loss trains, which the saved model records. Default: the setting `similarity`, or cosine. */
+  readonly similarity?: (settings: S) => Similarity;
 }
 
-/** The setting `similarity`, which all losses have. */
+/** The setting `similarity` of losses that compare by cosine or by inner product. */
 export const SIMILARITY = {
   kind: 'choice',
   accepted: ['cosine', 'dot'],

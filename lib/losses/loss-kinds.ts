@@ -1,7 +1,10 @@
-import { refuse, type Fields } from '../options/fields.js';
+import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { readKind, type Filled, type Given } from '../options/kinds.js';
+import { show } from '../options/option-values.js';
+import type { Similarity } from '../options/similarity.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
-import type { LossKind, TrainedLoss } from './loss-kind.js';
+import type { LossKind, LossModel, TrainedLoss } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
 import { ntXentKind, type NTXentSettings } from './nt-xent.js';
 import { sigLIPKind, type SigLIPOptions } from './siglip.js';
 
@@ -35,18 +38,46 @@ export function readLoss(fields: Fields): FilledLossConfig {
   return readKind<LossSettings>(fields, LOSSES, DEFAULT_LOSS);
 }
 
-/** @throws GradCacheError `INPUT` if the loss needs more columns */
-export function requireColumns(path: string, columns: readonly string[], { kind }: FilledLossConfig): void {
-  const { least, needed } = LOSSES[kind].columns;
-  if (columns.length < least || new Set(columns).size < columns.length) throw refuse(path, columns, needed);
+/** What a loss needs of the data and of a run. */
+export function kindOf({
+  kind,
+}: FilledLossConfig): Pick<LossKind<never>, 'columns' | 'label' | 'comparesRows' | 'takesMemory'> {
+  return LOSSES[kind];
+}
+
+/** @throws GradCacheError `INPUT` if the loss needs more columns, or fewer */
+export function requireColumns(path: string, columns: readonly string[], loss: FilledLossConfig): void {
+  const { least, most = Infinity, needed } = kindOf(loss).columns;
+  const fits = columns.length >= least && columns.length <= most;
+  if (!fits || new Set(columns).size < columns.length) throw refuse(path, columns, needed);
+}
+
+/** @throws GradCacheError `INPUT` for a loss whose candidates cannot come from a memory */
+export function requireMemory(path: string, loss: FilledLossConfig): void {
+  if (kindOf(loss).takesMemory === true) return;
+  const able = Object.entries(LOSSES).flatMap(([name, { takesMemory }]) => (takesMemory ? [name] : []));
+  throw new SettingError(
+    path,
+    `adds candidates of earlier batches, and the loss ${loss.kind} takes none; ${able.map(show).join(', ')} do.`,
+  );
 }
 
 /** The loss of a configuration. */
-export function makeLoss<K extends LossName>(loss: Filled<LossSettings, K>): TrainedLoss {
-  return LOSSES[loss.kind].make(loss);
+export function makeLoss<K extends LossName>(
+  loss: Filled<LossSettings, K>,
+  model: LossModel,
+): LossWithGradients & Partial<TrainedLoss> {
+  return LOSSES[loss.kind].make(loss, model);
 }
 
-/** The initial temperature of the loss of a configuration. */
-export function temperatureOf<K extends LossName>(loss: Filled<LossSettings, K>): number {
-  return LOSSES[loss.kind].temperature(loss);
+/** The initial temperature of the loss of a configuration; null if it has none. */
+export function temperatureOf<K extends LossName>(loss: Filled<LossSettings, K>): number | null {
+  return LOSSES[loss.kind].temperature?.(loss) ?? null;
+}
+
+/** The similarity that the loss of a configuration trains. */
+export function similarityOf<K extends LossName>(loss: Filled<LossSettings, K>): Similarity {
+  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+  const { similarity = 'cosine' } = loss as { readonly similarity?: Similarity };
+  return kind.similarity?.(loss) ?? similarity;
 }

@@ -119,6 +119,7 @@ export interface NTXentSettings extends TemperatureSettings {
 export const ntXentKind: LossKind<NTXentSettings> = {
   about: 'each of two views of an example against all other views',
   columns: { least: 2, needed: 'two or more different columns: first view, second view, further candidates' },
+  takesMemory: true,
   settings: { ...temperatureSettings(0.5), similarity: SIMILARITY },
   check: checkTemperature,
   make: ({ temperature: initial, learned, similarity }) =>

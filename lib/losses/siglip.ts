@@ -84,6 +84,7 @@ class SigLIP extends TiledLoss implements SigLIPLoss {
 export const sigLIPKind: LossKind<Required<SigLIPOptions>> = {
   about: 'whether each anchor and candidate belong together',
   columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
+  takesMemory: true,
   settings: {
     scale: { kind: 'number', above: 0, default: 10, help: 'multiplies similarities; default 10' },
     bias: { kind: 'number', default: -10, help: 'added to every score; default -10' },

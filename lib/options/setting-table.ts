@@ -3,6 +3,7 @@ import type { Bounds } from './option-values.js';
 
 /** What every setting of a table says about itself. */
 interface Described<T> {
+  /** Null for a setting that may be absent, or that the check of its section asks for. */
   readonly default: T;
   /** For the help of the command line. */
   readonly help: string;
@@ -10,31 +11,48 @@ interface Described<T> {
   readonly flag?: string;
 }
 
-type NumberSetting = Described<number> & Bounds & { readonly kind: 'number' };
-type NumbersSetting = Described<readonly number[]> &
+type NumberSetting<T = number | null> = Described<T> & Bounds & { readonly kind: 'number' };
+type NumbersSetting<T = readonly number[] | null> = Described<T> &
   Bounds & {
     readonly kind: 'numbers';
-    /** How many there are. */
-    readonly count: number;
+    /** How many there are. Absent: one or more. */
+    readonly count?: number;
   };
 type SwitchSetting = Described<boolean> & { readonly kind: 'switch' };
-type ChoiceSetting<T extends string> = Described<T> & {
+type TextSetting<T = string | null> = Described<T> & { readonly kind: 'text' };
+type ChoiceSetting<T extends string | null> = Described<T> & {
   readonly kind: 'choice';
+  readonly accepted: readonly Exclude<T, null>[];
+};
+/** A list of different names out of those that are accepted. */
+type ChoicesSetting<T extends string> = Described<readonly T[]> & {
+  readonly kind: 'choices';
   readonly accepted: readonly T[];
 };
 
 /** A setting of any type. */
-export type AnySetting = NumberSetting | NumbersSetting | SwitchSetting | ChoiceSetting<string>;
+export type AnySetting =
+  | NumberSetting
+  | NumbersSetting
+  | SwitchSetting
+  | TextSetting
+  | ChoiceSetting<string | null>
+  | ChoicesSetting<string>;
 
-type SettingOf<T> = [T] extends [number]
-  ? NumberSetting
+/** A text that may be anything is `string`; one of several names is a union of them. */
+type SettingOf<T> = [T] extends [number | null]
+  ? NumberSetting<T>
   : [T] extends [boolean]
     ? SwitchSetting
-    : [T] extends [string]
-      ? ChoiceSetting<T>
-      : [T] extends [readonly number[]]
-        ? NumbersSetting
-        : never;
+    : [T] extends [string | null]
+      ? string extends T
+        ? TextSetting<T>
+        : ChoiceSetting<T>
+      : [T] extends [readonly number[] | null]
+        ? NumbersSetting<T>
+        : [T] extends [readonly (infer Name extends string)[]]
+          ? ChoicesSetting<Name>
+          : never;
 
 /** The settings of one kind of thing by name: what configuration files and the command line know of them. */
 export type SettingTable<S> = { readonly [K in keyof S]: SettingOf<S[K]> };
@@ -57,13 +75,24 @@ function read(fields: Fields, name: string, setting: AnySetting): unknown {
       return readNumbers(fields, name, setting);
     case 'switch':
       return fields.boolean(name) ?? setting.default;
+    case 'text':
+      return fields.string(name) ?? setting.default;
     case 'choice':
       return fields.oneOf(name, setting.accepted) ?? setting.default;
+    case 'choices':
+      return readChoices(fields, name, setting);
   }
 }
 
-function readNumbers(fields: Fields, name: string, setting: NumbersSetting): readonly number[] {
+function readNumbers(fields: Fields, name: string, setting: NumbersSetting): readonly number[] | null {
   const numbers = fields.numbers(name, setting) ?? setting.default;
-  if (numbers.length === setting.count) return numbers;
+  if (numbers === null || setting.count === undefined || numbers.length === setting.count) return numbers;
   throw refuse(fields.at(name), numbers, `a list of ${setting.count} numbers`);
+}
+
+function readChoices(fields: Fields, name: string, setting: ChoicesSetting<string>): readonly string[] {
+  const names = fields.strings(name) ?? setting.default;
+  const known = names.every((each) => setting.accepted.includes(each));
+  if (known && new Set(names).size === names.length) return names;
+  throw refuse(fields.at(name), names, `a list of different ones of ${setting.accepted.join(', ')}`);
 }

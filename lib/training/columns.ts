@@ -4,10 +4,11 @@ import type { ReadRecord } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
 import { SettingError } from '../options/fields.js';
-import { DEFAULT_COLUMNS, NEGATIVE, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
+import { requireColumns } from '../losses/loss-kinds.js';
+import { NEGATIVE, usualColumns, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 
 /**
- * Fills in the columns of a configuration that names none: the usual two, and the hard negatives that the data has. These
+ * Fills in the columns of a configuration that names none: those usual for its loss, and the hard negatives that the data has. These
  * are `negative`, `negative2` or `negative_2`, and so on, where any of a file's first records has something in them. They
  * get the prompt of the positives, unless they have one of their own. A row without a text there is then bad:
  * otherwise all negatives would be left out in silence.
@@ -21,14 +22,18 @@ export async function withColumns(
   signal: AbortSignal | undefined,
 ): Promise<FilledTrainConfig> {
   if (config.columns !== undefined) return { ...config, columns: config.columns };
-  const negatives = config.header === false ? [] : await columnsInUse(config, heads, signal);
-  const columns = [...DEFAULT_COLUMNS, ...negatives];
+  const usual = usualColumns(config.loss);
+  const lookFor = usual.includes('positive') && config.header !== false;
+  const negatives = lookFor ? await columnsInUse(config, heads, signal) : [];
+  const columns = [...usual, ...negatives.filter((name) => !usual.includes(name))];
+  requireColumns('config.columns', columns, config.loss);
   for (const column of Object.keys(config.prompts)) {
     if (!columns.includes(column))
       throw new SettingError(`config.prompts.${column}`, `is for a column that the data has nothing in.`);
   }
   const { positive } = config.prompts;
-  const prompts = positive === undefined ? {} : Object.fromEntries(negatives.map((name) => [name, positive]));
+  const prompts =
+    positive === undefined ? {} : Object.fromEntries(columns.slice(2).map((name) => [name, positive]));
   return { ...config, columns, prompts: { ...prompts, ...config.prompts } };
 }
 

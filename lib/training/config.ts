@@ -12,8 +12,9 @@ export interface TrainConfig {
   /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
   readonly data: string | readonly string[];
   /**
-   * Columns of the anchor, the positive, and any hard negatives. Default: anchor, positive, and each of negative, negative2
-   * (or negative_2), … that has a value in one of a file's first 100 rows. Every row then needs a text in them.
+   * Columns of texts: the anchor, the positive, and any hard negatives, or what else the loss compares. Default: those usual
+   * for the loss. For most losses these are anchor, positive, and each of negative, negative2 (or negative_2), … that has a
+   * value in one of a file's first 100 rows. Every row then needs a text in them.
    */
   readonly columns?: readonly string[];
   /** Format of the files; by default told from their names. */
@@ -60,7 +61,10 @@ export interface TrainConfig {
   readonly seed?: number;
   /** The order of rows: random, all rows in memory (true, the default); random within `buffer` rows; the file's (false). */
   readonly shuffle?: boolean | { readonly buffer: number };
-  /** No text is in a batch twice, where it would be its own negative. Default true. */
+  /**
+   * No text is in a batch twice, where it would be its own negative. Default: true, but false for a loss that does not
+   * compare texts of different rows.
+   */
   readonly uniqueTexts?: boolean;
   /** Default 'auto': the first CUDA device that libtorch sees, else the CPU. */
   readonly device?: string;

@@ -51,8 +51,8 @@ export interface UpdateEvent {
 export interface StepEvent extends UpdateEvent {
   readonly epoch: number;
   readonly loss: number;
-  /** Temperature of the loss after this update; it changes only if it is learned. */
-  readonly temperature: number;
+  /** Temperature of the loss after this update; it changes only if it is learned. Null for a loss that has none. */
+  readonly temperature: number | null;
   readonly pairs: number;
   readonly tokens: number;
   /** Texts cut to the maximal length. */
@@ -119,8 +119,8 @@ export interface TrainResult {
   readonly loss: number | null;
   /** The finished model: `output/model`. */
   readonly model: string;
-  /** Temperature of the loss at the end; it changes only if it is learned. */
-  readonly temperature: number;
+  /** Temperature of the loss at the end; it changes only if it is learned. Null for a loss that has none. */
+  readonly temperature: number | null;
   /** The last scores on held-out data, or null where the configuration has none. */
   readonly scores: Readonly<Record<string, number>> | null;
   /** Bad lines that were skipped in the data that this call read. */

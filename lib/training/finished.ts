@@ -10,8 +10,8 @@ import { metricsFile } from './metrics.js';
 export interface Finished {
   /** The update after which the model was written. */
   readonly step: number;
-  /** The temperature of the loss at that update; undefined where no update is told. */
-  readonly temperature: number | undefined;
+  /** The temperature of the loss at that update: null if it has none, undefined if no update is told. */
+  readonly temperature: number | null | undefined;
   /** The last scores on held-out data, or null. */
   readonly scores: Readonly<Record<string, number>> | null;
 }
@@ -26,7 +26,7 @@ export async function findFinished(output: string): Promise<Finished | null> {
   const path = metricsFile(output);
   const text = await onFiles('INPUT', path, 'read', () => readFile(path, 'utf8').catch(ifAbsent('')));
   let step: number | null = null;
-  let temperature: number | undefined;
+  let temperature: Finished['temperature'];
   let scores: Finished['scores'] = null;
   for (const line of text.split('\n')) {
     const event = eventOf(line);

@@ -2,7 +2,13 @@ import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import { readCurriculum } from './curriculum.js';
 import type { NewModel, PromptWords, TrainConfig } from './config.js';
-import { readLoss, requireColumns } from '../losses/loss-kinds.js';
+import {
+  kindOf,
+  readLoss,
+  requireColumns,
+  requireMemory,
+  type FilledLossConfig,
+} from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
@@ -16,8 +22,10 @@ import {
   section,
 } from './read-run.js';
 
-/** The columns that every run without names for them has. */
-export const DEFAULT_COLUMNS = ['anchor', 'positive'];
+/** The columns of a run that names none, before hard negatives that its data has. */
+export function usualColumns(loss: FilledLossConfig): readonly string[] {
+  return kindOf(loss).columns.usual ?? ['anchor', 'positive'];
+}
 
 /**
  * Checks a configuration and fills in its defaults.
@@ -29,9 +37,9 @@ export const DEFAULT_COLUMNS = ['anchor', 'positive'];
 export function readTrainConfig(value: unknown, path = 'config') {
   const fields = new Fields(value, path);
   const named = fields.strings('columns');
-  const columns = named ?? DEFAULT_COLUMNS;
   const loss = readLoss(section(fields, 'loss'));
-  requireColumns(fields.at('columns'), columns, loss);
+  const columns = named ?? usualColumns(loss);
+  if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
   const config = {
     model: readModel(fields),
     data:
@@ -56,18 +64,19 @@ export function readTrainConfig(value: unknown, path = 'config') {
     ...readLength(fields),
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,
     shuffle: readShuffle(fields),
-    uniqueTexts: fields.boolean('uniqueTexts') ?? true,
+    uniqueTexts: fields.boolean('uniqueTexts') ?? kindOf(loss).comparesRows ?? true,
     device: readDevice(fields),
     precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { from: 0, to: 0.99 }),
     frozen: fields.strings('frozen'),
-    prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named)) ?? {},
+    prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
     evaluation: fields.section('evaluation', (held) => readEvaluation(held, columns)),
     checkpoint: fields.section('checkpoint', readCheckpoint),
     resume: readResume(fields),
   } satisfies TrainConfig;
   fields.done();
+  if (config.memory !== undefined) requireMemory(fields.at('memory'), loss);
   if (config.curriculum !== undefined && config.steps === undefined)
     throw new SettingError(
       fields.at('curriculum'),
@@ -149,9 +158,10 @@ export const NEGATIVE = /^negative(_?\d+)?$/;
 function readPrompts(
   fields: Fields,
   columns: readonly string[] | undefined,
+  usual: readonly string[],
 ): Readonly<Record<string, string | Required<PromptWords>>> {
   const prompts: Record<string, string | Required<PromptWords>> = {};
-  const known = columns ?? [...DEFAULT_COLUMNS, ...fields.names().filter((name) => NEGATIVE.test(name))];
+  const known = columns ?? [...usual, ...fields.names().filter((name) => NEGATIVE.test(name))];
   for (const [place, column] of known.entries()) {
     const value = fields.raw(column);
     if (value === undefined) continue;

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { DEFAULT_LOSS } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
-import { DEFAULT_COLUMNS, readTrainConfig, type FilledTrainConfig } from './read-config.js';
+import { readTrainConfig, usualColumns, type FilledTrainConfig } from './read-config.js';
 import type { Resumed } from './resume.js';
 import { mayChangeOf, resumeSettings, type ResumableSettings } from './resume-settings.js';
 
@@ -69,7 +69,7 @@ const PAIRS: ResumableSettings<FilledTrainConfig> = {
 /** Reads a configuration whose columns are known: those of a run that was resumed are in its checkpoint. */
 function readFilled(given: Readonly<Record<string, unknown>>, path?: string): FilledTrainConfig {
   const config = readTrainConfig(given, path);
-  return { ...config, columns: config.columns ?? DEFAULT_COLUMNS };
+  return { ...config, columns: config.columns ?? usualColumns(config.loss) };
 }
 
 /** What a checkpoint keeps of a configuration: all but where the run writes, with paths that hold in any folder. */

@@ -2,30 +2,46 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseFlags } from '../../lib/cli/flags.js';
 import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
-import { LOSSES, makeLoss } from '../../lib/losses/loss-kinds.js';
+import { LOSSES, makeLoss, similarityOf, temperatureOf } from '../../lib/losses/loss-kinds.js';
+import { SIMILARITIES } from '../../lib/options/similarity.js';
 import type { AnySetting } from '../../lib/options/setting-table.js';
+import { isNumber, type Bounds } from '../../lib/options/option-values.js';
 import type { FilledTrainConfig } from '../../lib/training/read-config.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 
 const LEAST = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };
 const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRAIN_SECTIONS)[string];
 
+const MODEL = { dimension: 8, device: 'cpu', dtype: 'float64', seed: 1 } as const;
+
 const read = (loss: unknown) => readTrainConfig({ ...LEAST, loss }).loss;
 const readFlags = (...args: string[]): FilledTrainConfig['loss'] =>
   readTrainConfig(settingsOf(parseFlags(flags, args), LEAST)).loss;
+
+/** A number within bounds that is not the default. */
+const oneWithin = (setting: Bounds & { readonly default: unknown }, place = 0): number =>
+  [0.5, 0.25, 4, 2, 7].filter((each) => isNumber(each, setting) && each !== setting.default).at(place)!;
 
 /** A value that is not the default, as the configuration and as flags have it. */
 function another(setting: AnySetting): { value: unknown; flags: (name: string) => string[] } {
   switch (setting.kind) {
     case 'number':
-      return { value: 0.5, flags: (name) => [`--${name}`, '0.5'] };
-    case 'numbers':
-      return { value: [0.5, 0.25], flags: (name) => [`--${name}`, '0.5,0.25'] };
+      return { value: oneWithin(setting), flags: (name) => [`--${name}`, String(oneWithin(setting))] };
+    case 'numbers': {
+      const value = Array.from({ length: setting.count ?? 2 }, (_, k) => oneWithin(setting, k));
+      return { value, flags: (name) => [`--${name}`, value.join(',')] };
+    }
     case 'switch':
       return { value: !setting.default, flags: (name) => [`--${setting.default ? 'no-' : ''}${name}`] };
+    case 'text':
+      return { value: 'another', flags: (name) => [`--${name}`, 'another'] };
     case 'choice': {
       const value = setting.accepted.find((choice) => choice !== setting.default)!;
       return { value, flags: (name) => [`--${name}`, value] };
+    }
+    case 'choices': {
+      const value = [...setting.accepted];
+      return { value, flags: (name) => [`--${name}`, value.join(',')] };
     }
   }
 }
@@ -34,7 +50,9 @@ for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
   test(`${kind}: every setting is one of the configuration file and of the command line`, () => {
     const defaults = read({ kind });
     assert.equal(defaults.kind, kind);
-    assert.ok(makeLoss(defaults).temperature > 0);
+    const { temperature } = makeLoss(defaults, MODEL);
+    assert.ok(Math.abs((temperatureOf(defaults) ?? 0) - (temperature ?? 0)) < 1e-12);
+    assert.ok(SIMILARITIES.includes(similarityOf(defaults)));
     for (const [name, setting] of Object.entries<AnySetting>({ ...settings })) {
       const { value, flags: given } = another(setting);
       const expected = { ...defaults, [name]: value };

@@ -134,7 +134,10 @@ test('a learned temperature is told with every step and at the end', async (t) =
   const told = events.flatMap((event) => (event.type === 'step' ? [event.temperature] : []));
   assert.equal(new Set(told).size, 3);
   assert.equal(told.at(-1), temperature);
-  assert.ok(Math.abs(temperature - 0.1) > 1e-4 && Math.abs(temperature - 0.1) < 0.05, String(temperature));
+  assert.ok(
+    temperature !== null && Math.abs(temperature - 0.1) > 1e-4 && Math.abs(temperature - 0.1) < 0.05,
+    String(temperature),
+  );
 });
 
 test('epochs give as many steps as there are batches of at least half the size', async (t) => {

@@ -1,6 +1,6 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
-import type { TrainedLoss } from '../../losses/loss-kind.js';
-import { makeLoss } from '../../losses/loss-kinds.js';
+import { makeLoss, similarityOf } from '../../losses/loss-kinds.js';
+import type { LossWithGradients } from '../../losses/loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import { SettingError } from '../../options/fields.js';
 import { toStored } from '../../safetensors/stored-tensor.js';
@@ -45,8 +45,13 @@ export async function openContrastive(
         'names every parameter of the model: nothing is left to train.',
       );
     savePrompts(config, model);
-    model.setSimilarity(config.loss.similarity); // saved with the model
-    const loss = makeLoss(config.loss);
+    model.setSimilarity(similarityOf(config.loss)); // saved with the model
+    const loss = makeLoss(config.loss, {
+      dimension: model.trainedDimension,
+      device: model.device,
+      dtype: model.precision === 'float64' ? 'float64' : 'float32',
+      seed: config.seed,
+    });
     memory = await openMemory(config, { loss, model, resumed });
     const gradcache = new GradCache<readonly AnyEncoder[]>({
       encoders: [...config.columns.map(() => model), ...(memory?.encoders() ?? [])],
@@ -68,7 +73,7 @@ class Contrastive implements Objective {
   constructor(
     readonly config: FilledTrainConfig,
     readonly model: TextEncoder,
-    readonly loss: TrainedLoss,
+    readonly loss: LossWithGradients & { readonly temperature?: number },
     readonly gradcache: GradCache,
     readonly memory: RunMemory | null,
   ) {}
@@ -85,8 +90,8 @@ class Contrastive implements Objective {
     return this.model.maxLength;
   }
 
-  get temperature(): number {
-    return this.loss.temperature;
+  get temperature(): number | null {
+    return this.loss.temperature ?? null;
   }
 
   parameters(): readonly Parameter[] {

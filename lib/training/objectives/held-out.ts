@@ -4,6 +4,7 @@ import { evaluateRetrieval } from '../../evaluation/retrieval.js';
 import { evaluateSts } from '../../evaluation/sts.js';
 import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
 import { flattenScores } from '../../evaluation/scores.js';
+import { similarityOf } from '../../losses/loss-kinds.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import { promptOf } from './prompts.js';
 
@@ -15,11 +16,12 @@ export interface HeldOutTask {
 /** Reads the held-out data of a run. @param signal ends the reading */
 export async function loadHeldOut(
   config: NonNullable<FilledTrainConfig['evaluation']>,
-  { columns, prompts, loss: { similarity } }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
+  { columns, prompts, loss }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
   signal: AbortSignal | undefined,
 ): Promise<HeldOutTask> {
   // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
   // its positives, or none.
+  const similarity = similarityOf(loss);
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
   const { columns: own, format, header, quoting } = config;
   const how = { columns: own, format, header, quoting, signal };

@@ -11,8 +11,8 @@ export interface Objective {
   /** The device of the model, and the type it computes in. */
   readonly device: string;
   readonly precision: 'float32' | 'float64' | 'bfloat16';
-  /** The loss divides similarities by it; a learned one has the value of the last update. */
-  readonly temperature: number;
+  /** The loss divides similarities by it; a learned one has the value of the last update. Null for a loss that has none. */
+  readonly temperature: number | null;
 
   /** Everything that the optimizer updates. */
   parameters(): readonly Parameter[];

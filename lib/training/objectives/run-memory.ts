@@ -1,8 +1,7 @@
 import { MomentumEncoder } from '../../encoders/momentum-encoder.js';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { crossBatchMemory, type CrossBatchMemory } from '../../losses/cross-batch-memory.js';
-import type { TrainedLoss } from '../../losses/loss-kind.js';
-import type { LossOptions } from '../../losses/loss.js';
+import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import { toStored } from '../../safetensors/stored-tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
@@ -22,7 +21,7 @@ const PREFIX = 'momentum.';
  */
 export async function openMemory(
   config: FilledTrainConfig,
-  { loss, model, resumed }: { loss: TrainedLoss; model: TextEncoder; resumed: Resumed | null },
+  { loss, model, resumed }: { loss: LossWithGradients; model: TextEncoder; resumed: Resumed | null },
 ): Promise<RunMemory | null> {
   if (config.memory === undefined) return null;
   const { capacity, start, momentum } = config.memory;
