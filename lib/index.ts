@@ -94,6 +94,12 @@ export {
   type CrossBatchMemoryOptions,
 } from './losses/cross-batch-memory.js';
 export type { Identity } from './losses/memory-rows.js';
+export {
+  distanceHead,
+  type DistanceHead,
+  type DistanceHeadLoss,
+  type DistanceHeadOptions,
+} from './losses/distance-head.js';
 export { matryoshka, type MatryoshkaOptions } from './losses/matryoshka.js';
 export { pairWeighting, type PairWeightingOptions, type PairWeights } from './losses/pair-weighting.js';
 export { sccl, targetDistribution, type SCCLLoss, type SCCLOptions } from './losses/sccl.js';

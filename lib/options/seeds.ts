@@ -16,6 +16,8 @@ const PURPOSES = {
   token: 5,
   /** For the lengths that a step of a Matryoshka loss takes: by the number of the step, then by the place of each. */
   dimensions: 6,
+  /** For the dropout of a distance head: by the number of the step, then by the place of a block. */
+  head: 7,
 } as const;
 
 /**

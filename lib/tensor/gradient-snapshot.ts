@@ -32,9 +32,13 @@ export class GradientSnapshot {
     }
   }
 
-  /** Adds the gradients of tensors that a backward from `root` reaches and that no list of parameters names. */
-  async addBelow(root: Tensor): Promise<void> {
-    const leaves = untracked(() => leavesOf(root, this.#known));
+  /**
+   * Adds the gradients of tensors that a backward from `root` reaches and that no list of parameters names.
+   *
+   * @param except leaves whose gradients the caller frees
+   */
+  async addBelow(root: Tensor, except: readonly Tensor[] = []): Promise<void> {
+    const leaves = untracked(() => leavesOf(root, [...this.#known, ...except]));
     this.#known.push(...leaves);
     this.#own.push(...leaves);
     await this.#add(leaves);

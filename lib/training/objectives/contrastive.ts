@@ -23,7 +23,7 @@ import type {
 } from './objective.js';
 import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
-import { restore } from './restore.js';
+import { restore } from '../../safetensors/restore.js';
 import { openMemory, type RunMemory } from './run-memory.js';
 
 /**

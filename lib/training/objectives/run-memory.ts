@@ -9,7 +9,7 @@ import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import type { Texts } from './objective.js';
 import { openModel } from './open-model.js';
-import { restore } from './restore.js';
+import { restore } from '../../safetensors/restore.js';
 
 const PREFIX = 'momentum.';
 

@@ -1,7 +1,7 @@
-import { GradCacheError } from '../../errors.js';
-import { copyWeights } from '../../safetensors/match-weights.js';
-import type { StoredTensor } from '../../safetensors/safetensors.js';
-import type { Parameter } from '../../tensor/tensor.js';
+import { GradCacheError } from '../errors.js';
+import { copyWeights } from './match-weights.js';
+import type { StoredTensor } from './safetensors.js';
+import type { Parameter } from '../tensor/tensor.js';
 
 /** Gives parameters the values of a checkpoint. @throws GradCacheError `CHECKPOINT` if one is missing or of another shape */
 export function restore(parameters: readonly Parameter[], stored: ReadonlyMap<string, StoredTensor>): void {
