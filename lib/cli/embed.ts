@@ -5,7 +5,7 @@ import { refuseOverwriting } from '../files/overwrite.js';
 import type { Command } from './command.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
-import { MODEL_FLAGS, openModel } from './model.js';
+import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
 import { streamOf } from './output-file.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { howToRead, TABLE_FLAGS, tableFlags } from './table-flags.js';
@@ -41,7 +41,7 @@ export const embedCommand: Command = {
   about:
     'Turns texts into representations, a row for each text in the order of the input. Memory does not grow with the input.\n' +
     'A file is written beside its place and renamed when it is complete; a pipe or a device is written to.',
-  sections: { Model: MODEL_FLAGS, 'Texts and vectors': EMBED_FLAGS },
+  sections: { Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG }, 'Texts and vectors': EMBED_FLAGS },
   examples: [
     'gradcache embed --model runs/a/model --input corpus.jsonl --column text --output corpus.npy',
     'cat queries.txt | gradcache embed --model m --input - --output queries.jsonl',
@@ -97,13 +97,15 @@ async function embed(
     try {
       const model = await openModel(args, progress);
       try {
-        const { dimension } = model;
+        const dimensions = dimensionsOf(args, model);
+        const dimension = dimensions ?? model.dimension;
         const prompt = promptFor(model);
         const started = performance.now();
         let done = 0;
         for await (const part of inBlocks(texts, first, block, signal)) {
           const tensor = await model.encode(part, {
             prompt,
+            dimensions,
             tokensPerChunk,
             signal,
           });

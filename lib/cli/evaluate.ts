@@ -11,7 +11,7 @@ import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import type { Command } from './command.js';
 import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
-import { MODEL_FLAGS, openModel } from './model.js';
+import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
 import { type ProgressLine } from './terminal.js';
@@ -70,7 +70,7 @@ export const evaluateCommand: Command = {
     '(accuracy by the best assignment, normalized mutual information). Equal scores are ranked in the order of the\n' +
     "documents. In the layout of BEIR a document with the query's own _id is not ranked for it.",
   sections: {
-    Model: MODEL_FLAGS,
+    Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG },
     Task: TASK_FLAGS,
     Retrieval: RETRIEVAL_FLAGS,
     Clustering: CLUSTERING_FLAGS,
@@ -125,6 +125,7 @@ async function measureClustering(
       clusters: args.number('clusters'),
       seed: args.number('seed'),
       prompt: promptFor(model),
+      dimensions: dimensionsOf(args, model),
       signal,
     });
     return { counts: { texts, clusters }, scores };
@@ -149,6 +150,7 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
     const scores = await evaluateSts(model, task, {
       similarity: saySimilarity(asked, model, progress),
       prompt: promptFor(model),
+      dimensions: dimensionsOf(args, model),
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
     });
@@ -185,6 +187,7 @@ async function measureRetrieval(
       recallAt,
       similarity: saySimilarity(asked, model, progress),
       prompts: { query: prompts.query(model), document: prompts.document(model) },
+      dimensions: dimensionsOf(args, model),
       signal,
       onProgress: (done, total) => progress.show(`${done} of ${total} texts`),
     });

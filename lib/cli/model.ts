@@ -12,6 +12,20 @@ export const MODEL_FLAGS = {
   'max-length': number('TOKENS', 'tokens of a text, special ones included; longer texts are cut'),
 } as const satisfies Flags;
 
+/** The flag of commands that compare or write representations. */
+export const DIMENSIONS_FLAG = {
+  dimensions: number('N', 'numbers of a representation to use, from the first on; default: all'),
+} as const satisfies Flags;
+
+/** How many numbers of a model's representations are asked for. @throws UsageError for more than it has */
+export function dimensionsOf(args: Arguments, model: TextEncoder): number | undefined {
+  const dimensions = args.count('dimensions');
+  if (dimensions === undefined || dimensions <= model.dimension) return dimensions;
+  throw new UsageError(
+    `--dimensions is ${dimensions}, and the model's representations have ${model.dimension}; a whole number from 1 to that is needed.`,
+  );
+}
+
 /** Loads the model that the flags name, and says where. */
 export async function openModel(args: Arguments, progress: ProgressLine): Promise<TextEncoder> {
   const folder = args.required('model', MODEL_FLAGS.model);

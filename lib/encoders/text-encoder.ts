@@ -246,19 +246,27 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * Representations [texts, dimension] in the order of the texts, on the encoder's device, without dropout or graph.
    *
    * @param options.prompt as for {@link TextEncoder.tokenize}
+   * @param options.dimensions how many numbers of each to give, at most and by default {@link TextEncoder.dimension}. As
+   * with `truncate_dim` they are not scaled to length one again. A model trained with {@link matryoshka} is made for this.
    * @throws GradCacheError `INPUT`, `ABORTED`, `OUT_OF_MEMORY`
    */
   async encode(
     texts: readonly string[],
-    options: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
+    options: {
+      prompt?: Prompt | undefined;
+      dimensions?: number | undefined;
+      tokensPerChunk?: number;
+      signal?: AbortSignal | undefined;
+    } = {},
   ): Promise<Tensor> {
-    checkKnown('encode', options, ['prompt', 'tokensPerChunk', 'signal']);
+    checkKnown('encode', options, ['prompt', 'dimensions', 'tokensPerChunk', 'signal']);
     requireSignal('signal', options.signal);
-    const { prompt, tokensPerChunk = this.automaticChunk.tokens } = options;
+    const { prompt, dimensions = this.dimension, tokensPerChunk = this.automaticChunk.tokens } = options;
+    requireNumber('dimensions', dimensions, { from: 1, to: this.dimension, whole: true });
     const batch = await this.tokenize(texts, { prompt });
     const lengths = texts.length === 0 ? new Int32Array() : this.lengths(batch);
     const plan = planChunks(lengths, { tokens: tokensPerChunk });
-    const result = this.#empty(texts.length, this.dimension);
+    const result = this.#empty(texts.length, dimensions);
     if (plan.length === 0) return result;
     try {
       await this.#encodeInto(result, batch, plan, options.signal);
@@ -355,13 +363,22 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * the `maxLength` that it was created with.
    *
    * @param options.maxLength the limit that the folder states instead
+   * @param options.dimensions how many numbers of a representation `encode` of the saved model gives, here and in
+   * sentence-transformers (`truncate_dim`). Default: what the model was read with
    * @throws GradCacheError `INPUT` when the folder cannot be written, or while an optimizer updates the weights
    */
-  async save(folder: string, options: { maxLength?: number | undefined } = {}): Promise<void> {
-    checkKnown('save', options, ['maxLength']);
-    const { maxLength = this.#folder.maxLength } = options;
+  async save(
+    folder: string,
+    options: { maxLength?: number | undefined; dimensions?: number | undefined } = {},
+  ): Promise<void> {
+    checkKnown('save', options, ['maxLength', 'dimensions']);
+    const { maxLength = this.#folder.maxLength, dimensions } = options;
     requireLength(maxLength, this.#folder.modelType, this.#folder.config);
-    const model = { ...this.#folder, prompts: this.prompts, similarity: this.similarity, maxLength };
+    if (dimensions !== undefined)
+      requireNumber('dimensions', dimensions, { from: 1, to: this.trainedDimension, whole: true });
+    const truncateDimension = dimensions ?? this.#folder.truncateDimension ?? null;
+    const { prompts, similarity } = this;
+    const model = { ...this.#folder, prompts, similarity, maxLength, truncateDimension };
     const { parameters } = this.#weights;
     const state = await parameters.whileReading(() => storedWeights(model, parameters.list));
     await writeModelFolder(folder, state);

@@ -1,7 +1,7 @@
 import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber, requireSignal, requireTexts } from '../options/option-values.js';
+import { requireCount, requireNumber, requireSignal, requireTexts } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
 import { clusteringAccuracy, normalizedMutualInformation } from './cluster-agreement.js';
 import { encodeTexts, type EncodesTexts } from './encode-texts.js';
@@ -32,6 +32,8 @@ export interface ClusteringOptions {
   readonly seed?: number | undefined;
   /** What is put before every text: the name of a prompt of the model, `''` for nothing, or words. Default: the model's. */
   readonly prompt?: Prompt | undefined;
+  /** How many numbers of each representation to compare, from the first on. Default: all. */
+  readonly dimensions?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -45,7 +47,7 @@ export async function evaluateClustering(
   task: ClusteringTask,
   options: ClusteringOptions = {},
 ): Promise<ClusteringScores> {
-  checkKnown('evaluateClustering', options, ['clusters', 'seed', 'prompt', 'signal']);
+  checkKnown('evaluateClustering', options, ['clusters', 'seed', 'prompt', 'dimensions', 'signal']);
   requireEncoder(encoder);
   const { texts, labels } = task ?? {};
   requireTexts('texts', texts);
@@ -55,11 +57,12 @@ export async function evaluateClustering(
       'SHAPE',
       `There are ${texts.length} texts and ${labels.length} labels; as many of each, at least 2, are needed.`,
     );
-  const { clusters = new Set(labels).size, seed = 0, prompt, signal } = options;
+  const { clusters = new Set(labels).size, seed = 0, prompt, dimensions, signal } = options;
   requireNumber('clusters', clusters, { from: 1, to: texts.length, whole: true });
   requireSeed(seed);
+  if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
   requireSignal('signal', signal);
-  const rows = await encodeTexts(encoder, texts, { prompt, ...(signal && { signal }) });
+  const rows = await encodeTexts(encoder, texts, { prompt, dimensions, ...(signal && { signal }) });
   try {
     const found = await kMeans(rows, clusters, { seed, signal });
     found.centres.dispose();

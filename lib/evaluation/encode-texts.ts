@@ -7,7 +7,13 @@ import { Tensor } from '../tensor/tensor.js';
 export interface EncodesTexts {
   encode(
     texts: readonly string[],
-    options?: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined },
+    options?: {
+      prompt?: Prompt | undefined;
+      /** How many numbers of each representation to give; all of them where it is not said. */
+      dimensions?: number | undefined;
+      tokensPerChunk?: number;
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<Tensor>;
   /** Prompts by name; those named `query` and `document` are used for retrieval where no other is asked for. */
   readonly prompts?: Readonly<Record<string, string>>;
@@ -19,7 +25,7 @@ export interface EncodesTexts {
  * Representations of texts, [texts, dimension]. The encoder may be the caller's own: one that leaves a text out would shift
  * all that follow, in silence.
  *
- * @throws GradCacheError `INPUT` where it gives no tensor, `SHAPE` where it gives another number of rows
+ * @throws GradCacheError `INPUT` where it gives no tensor, `SHAPE` where it gives another number of rows or of dimensions
  */
 export async function encodeTexts(
   encoder: EncodesTexts,
@@ -30,10 +36,12 @@ export async function encodeTexts(
   if (!(representations instanceof Tensor))
     throw refused('what encode() returned', representations, 'a Tensor [texts, dimension]');
   const { shape } = representations;
-  if (shape.length === 2 && shape[0] === texts.length) return representations;
+  const dimensions = options?.dimensions ?? shape[1];
+  if (shape.length === 2 && shape[0] === texts.length && shape[1] === dimensions) return representations;
   representations.dispose();
   throw new GradCacheError(
     'SHAPE',
-    `encode() returned shape [${shape.join()}] for ${texts.length} texts, expected [${texts.length}, dimension].`,
+    `encode() returned shape [${shape.join()}] for ${texts.length} texts, expected ` +
+      `[${texts.length}, ${options?.dimensions ?? 'dimension'}].`,
   );
 }

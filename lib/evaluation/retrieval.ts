@@ -37,6 +37,8 @@ export interface RetrievalOptions {
    * as sentence-transformers' InformationRetrievalEvaluator does.
    */
   readonly prompts?: { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined };
+  /** How many numbers of each representation to compare, from the first on. Default: all. */
+  readonly dimensions?: number | undefined;
   /** Documents encoded and searched at a time; bounds memory. Default 8192. */
   readonly block?: number;
   readonly signal?: AbortSignal;
@@ -56,14 +58,21 @@ export async function evaluateRetrieval(
   task: RetrievalTask,
   options: RetrievalOptions = {},
 ): Promise<RetrievalScores> {
-  const { recallAt, similarity, prompts, block, signal, onProgress } = readOptions(encoder, options);
+  const { recallAt, similarity, prompts, dimensions, block, signal, onProgress } = readOptions(
+    encoder,
+    options,
+  );
   checkTask(task);
   const { distinct: queries, of: queryOf } = DistinctTexts.from(task.queries);
   const documents = new PlacedTexts(task.documents);
   const total = queries.list.length + documents.list.length;
   const excluded = task.excluded ?? new Map<number, number>();
   const k = Math.max(10, ...recallAt) + (excluded.size > 0 ? 1 : 0);
-  const representations = await encodeTexts(encoder, queries.list, { prompt: prompts.query, signal });
+  const representations = await encodeTexts(encoder, queries.list, {
+    prompt: prompts.query,
+    dimensions,
+    signal,
+  });
   try {
     onProgress?.(queries.list.length, total);
     const found = await search(representations, encodeBlocks(), { k, similarity });
@@ -76,7 +85,7 @@ export async function evaluateRetrieval(
   async function* encodeBlocks(): AsyncIterable<Tensor> {
     for (let start = 0; start < documents.list.length; start += block) {
       const texts = documents.list.slice(start, start + block);
-      yield await encodeTexts(encoder, texts, { prompt: prompts.document, signal });
+      yield await encodeTexts(encoder, texts, { prompt: prompts.document, dimensions, signal });
       onProgress?.(queries.list.length + start + texts.length, total);
     }
   }
@@ -87,14 +96,16 @@ function readOptions(encoder: EncodesTexts, options: RetrievalOptions) {
     'recallAt',
     'similarity',
     'prompts',
+    'dimensions',
     'block',
     'signal',
     'onProgress',
   ]);
   requireEncoder(encoder);
-  const { recallAt = RECALL_AT, prompts = {}, block = 8192, signal, onProgress } = options;
+  const { recallAt = RECALL_AT, prompts = {}, dimensions, block = 8192, signal, onProgress } = options;
   checkKnown('prompts', prompts, ['query', 'document']);
   requireRecallAt(recallAt);
+  if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
   requireCount('block', block, 1);
   requireSignal('signal', signal);
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
@@ -105,6 +116,7 @@ function readOptions(encoder: EncodesTexts, options: RetrievalOptions) {
       query: prompts.query ?? promptNamed('query', encoder),
       document: prompts.document ?? promptNamed('document', encoder),
     },
+    dimensions,
     block,
     signal,
     onProgress,

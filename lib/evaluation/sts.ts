@@ -42,6 +42,8 @@ export interface StsOptions {
    * `{ prefix: 'query: ' }`. Default: the model's default prompt.
    */
   readonly prompt?: Prompt | undefined;
+  /** How many numbers of each representation to compare, from the first on. Default: all. */
+  readonly dimensions?: number | undefined;
   /** Pairs encoded at a time. Default 4096. */
   readonly block?: number;
   readonly signal?: AbortSignal;
@@ -61,10 +63,11 @@ export async function evaluateSts(
   task: StsTask,
   options: StsOptions = {},
 ): Promise<StsScores> {
-  checkKnown('evaluateSts', options, ['similarity', 'prompt', 'block', 'signal', 'onProgress']);
+  checkKnown('evaluateSts', options, ['similarity', 'prompt', 'dimensions', 'block', 'signal', 'onProgress']);
   requireEncoder(encoder);
   checkTask(task);
-  const { prompt, block = 4096, signal, onProgress } = options;
+  const { prompt, dimensions, block = 4096, signal, onProgress } = options;
+  if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
   requireCount('block', block, 1);
   requireSignal('signal', signal);
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
@@ -72,7 +75,9 @@ export async function evaluateSts(
 
   const { first, second, scores } = task;
   const found = new Float64Array(first.length);
-  const texts = new EncodedTexts([first, second], (list) => encodeTexts(encoder, list, { prompt, signal }));
+  const texts = new EncodedTexts([first, second], (list) =>
+    encodeTexts(encoder, list, { prompt, dimensions, signal }),
+  );
   try {
     for (let start = 0; start < first.length; start += block) {
       const end = Math.min(start + block, first.length);

@@ -24,6 +24,23 @@ async function vectorsOf(model: string): Promise<number[]> {
   return Array.from((await representations.values()) as Float32Array);
 }
 
+test('vectors have the dimensions asked for', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const [input, output] = [join(folder, 'texts.txt'), join(folder, 'vectors.safetensors')];
+  await writeFile(input, TEXTS.join('\n') + '\n');
+  const flags = ['--model', model, '--device', 'cpu', '--input', input, '--output', output];
+  const { printed } = await runCommand(embedCommand, [...flags, '--dimensions', '5']);
+  assert.match(printed.join(''), /5 vectors of 5 numbers/);
+  const [stored] = (await readSafetensors(output)).values();
+  const all = await vectorsOf(model);
+  const found = Array.from(new Float32Array(stored!.bytes.slice().buffer));
+  assert.deepEqual(
+    found,
+    [0, 1, 2, 3, 4].flatMap((text) => all.slice(16 * text, 16 * text + 5)),
+  );
+});
+
 test('lines become vectors in every format, the same ones whatever the block', async (t) => {
   const folder = await temporaryFolder(t);
   const model = await saveTinyModel(join(folder, 'model'));

@@ -10,6 +10,7 @@ import { flattenScores } from '../../lib/evaluation/scores.js';
 import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
 import { readRetrievalPairs, readSts } from '../../lib/evaluation/tasks.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 import { SIMILARITIES } from '../../lib/options/similarity.js';
 import { gradcache, runCommand } from './program.js';
 
@@ -131,6 +132,38 @@ test('the similarity is the one that the model names, unless a flag names anothe
   await assert.rejects(evaluate('--model', other, '--data', data, '--similarity', 'cos'), {
     code: 'INPUT',
     message: /--similarity is cos; cosine or dot or euclidean or manhattan is needed/,
+  });
+});
+
+test('representations are compared at the dimensions asked for, in every task', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const encoder = await TextEncoder.load(model);
+  await encoder.save(join(folder, 'cut'), { dimensions: 3 });
+  encoder.dispose();
+  const data = await writeRows(
+    join(folder, 'rows.jsonl'),
+    pairs().map((row, place) => ({ ...row, score: place % 7, label: `class ${place % 3}` })),
+  );
+  for (const task of [
+    ['--task', 'retrieval'],
+    ['--task', 'sts', '--columns', 'anchor,positive,score'],
+    ['--task', 'clustering', '--columns', 'anchor,label'],
+  ]) {
+    const of = async (...flags: string[]) => (await evaluate(...flags, ...task, '--data', data)).scores;
+    const asked = await of('--model', model, '--dimensions', '3');
+    assert.deepEqual(asked, await of('--model', join(folder, 'cut')), task[1]);
+    assert.notDeepEqual(asked, await of('--model', model), task[1]);
+  }
+  await assert.rejects(evaluate('--model', model, '--dimensions', '17', '--data', data), {
+    code: 'INPUT',
+    message: /--dimensions is 17, and the model's representations have 16/,
+  });
+  const short = { encode: () => Promise.resolve(Tensor.from([1, 2, 3], { shape: [1, 3] })) };
+  const task = { queries: ['a'], documents: ['a'], relevant: [new Map([[0, 1]])] };
+  await assert.rejects(evaluateRetrieval(short, task, { dimensions: 2 }), {
+    code: 'SHAPE',
+    message: /shape \[1,3\] for 1 texts, expected \[1, 2\]/,
   });
 });
 

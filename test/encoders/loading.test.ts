@@ -163,6 +163,36 @@ test('truncate_dim cuts what encode gives, after normalisation, and stays with t
   }
 });
 
+test('encode gives as many numbers as asked, and a saved model can give fewer by default', async (t) => {
+  const folder = await saved(t, BERT);
+  const texts = ['the cat', 'sat on the mat'];
+  using whole = await TextEncoder.load(folder);
+  const all = [...(await (await whole.encode(texts)).values())] as number[];
+  const cut = [...all.slice(0, 3), ...all.slice(4, 7)];
+  assert.deepEqual([...(await (await whole.encode(texts, { dimensions: 3 })).values())], cut);
+  for (const dimensions of [0, 5, 1.5, '3', null])
+    for (const wrong of [
+      whole.encode(texts, { dimensions } as never),
+      whole.save(`${folder}-no`, { dimensions } as never),
+    ])
+      await assert.rejects(wrong, fails('INPUT', /dimensions is .*; a whole number from 1 to 4 is needed/));
+
+  await whole.save(`${folder}-short`, { dimensions: 3 });
+  using short = await TextEncoder.load(`${folder}-short`);
+  assert.deepEqual([short.dimension, short.trainedDimension], [3, 4]);
+  assert.deepEqual([...(await (await short.encode(texts)).values())], cut);
+  await assert.rejects(short.encode(texts, { dimensions: 4 }), fails('INPUT', /from 1 to 3/));
+  await short.save(`${folder}-same`);
+  await short.save(`${folder}-long`, { dimensions: 4 });
+  for (const [name, dimension] of [
+    ['same', 3],
+    ['long', 4],
+  ] as const) {
+    using again = await TextEncoder.load(`${folder}-${name}`);
+    assert.equal(again.dimension, dimension, name);
+  }
+});
+
 test('an encoder that cannot be filled is freed at once', async (t) => {
   const folder = await saved(t, BERT);
   const file = join(folder, 'model.safetensors');

@@ -75,6 +75,7 @@ const OPTIONS: readonly [string, (value: never) => unknown, readonly string[]][]
   ['retrieval recallAt', (recallAt) => evaluateRetrieval(encoder, retrieval, { recallAt }), []],
   ['retrieval similarity', (similarity) => evaluateRetrieval(encoder, retrieval, { similarity }), []],
   ['retrieval prompts', (prompts) => evaluateRetrieval(encoder, retrieval, { prompts }), EMPTY],
+  ['retrieval dimensions', (dimensions) => evaluateRetrieval(encoder, retrieval, { dimensions }), []],
   ['retrieval block', (block) => evaluateRetrieval(encoder, retrieval, { block }), []],
   ['retrieval signal', (signal) => evaluateRetrieval(encoder, retrieval, { signal }), []],
   [
@@ -88,6 +89,7 @@ const OPTIONS: readonly [string, (value: never) => unknown, readonly string[]][]
   ['sts scores', (scores) => evaluateSts(encoder, { ...sts, scores }), []],
   ['sts options', (options) => evaluateSts(encoder, sts, options), EMPTY],
   ['sts similarity', (similarity) => evaluateSts(encoder, sts, { similarity }), []],
+  ['sts dimensions', (dimensions) => evaluateSts(encoder, sts, { dimensions }), []],
   ['sts block', (block) => evaluateSts(encoder, sts, { block }), []],
   ['sts signal', (signal) => evaluateSts(encoder, sts, { signal }), []],
   ['sts onProgress', (onProgress) => evaluateSts(encoder, sts, { onProgress }), ['() => 1']],
