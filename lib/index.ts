@@ -155,6 +155,7 @@ export { readClustering, readRetrievalPairs, readSts, type TaskOptions } from '.
 export type {
   CurriculumConfig,
   EvaluationConfig,
+  MatryoshkaConfig,
   MemoryConfig,
   NewModel,
   PromptWords,

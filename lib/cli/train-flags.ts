@@ -1,7 +1,7 @@
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
-import { bytes, list, number, offSwitch, repeated, text, UsageError } from './flags.js';
+import { bytes, list, number, numbers, offSwitch, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import {
   allFlags,
@@ -86,6 +86,21 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   Loss: {
     loss: text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'),
     ...flagsOf('loss', LOSSES),
+    matryoshka: numbers(
+      'N,N',
+      'lengths of representations to train, such as 768,256,64; default: the whole one',
+      'matryoshka.dimensions',
+    ),
+    'matryoshka-weights': numbers(
+      'W,W',
+      'what the loss at each of them is multiplied by; default 1',
+      'matryoshka.weights',
+    ),
+    'matryoshka-per-step': number(
+      'N',
+      'how many of them a step takes, drawn anew; default all',
+      'matryoshka.dimensionsPerStep',
+    ),
     memory: number(
       'ROWS',
       'positives of earlier batches that are candidates too; default none',
@@ -127,6 +142,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'evaluation.format',
     ),
     ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
+    'eval-dimensions': numbers(
+      'N,N',
+      'lengths to measure at as well, with representations cut; each encodes the texts again',
+      'evaluation.dimensions',
+    ),
     'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
     ...CHECKPOINT_FLAGS,
   },

@@ -25,9 +25,9 @@ export interface MatryoshkaOptions {
    */
   readonly dimensions: readonly number[];
   /** What the loss at each of them is multiplied by, in their order. Default: 1. */
-  readonly weights?: readonly number[];
+  readonly weights?: readonly number[] | undefined;
   /** How many of them a step takes, drawn anew for each. Default: all. */
-  readonly dimensionsPerStep?: number;
+  readonly dimensionsPerStep?: number | undefined;
   /** Seed of the draws. Default: 0. */
   readonly seed?: number;
 }

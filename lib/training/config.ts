@@ -41,6 +41,8 @@ export interface TrainConfig {
   readonly retain?: number | 'auto' | 'last';
   /** Default: InfoNCE. */
   readonly loss?: LossConfig;
+  /** Train representations at several lengths. Default: the whole length alone. */
+  readonly matryoshka?: MatryoshkaConfig;
   /** Adds representations of earlier batches to the candidates of the loss. Default: none. */
   readonly memory?: MemoryConfig;
   /** Short texts first, in batches filled by tokens. Needs `steps`. Default: none. */
@@ -117,6 +119,16 @@ export interface PromptWords {
   readonly name?: string;
 }
 
+/** Trains the beginnings of representations too (`matryoshka`), so that users can cut them. */
+export interface MatryoshkaConfig {
+  /** The lengths to train, such as [768, 256, 64]; the whole length only where it is one of them. */
+  readonly dimensions: readonly number[];
+  /** What the loss at each of them is multiplied by. Default: 1. */
+  readonly weights?: readonly number[];
+  /** How many of them a step takes, drawn anew for each. Default: all. */
+  readonly dimensionsPerStep?: number;
+}
+
 /**
  * A memory of earlier batches (`crossBatchMemory`). It keeps the positives, and its rows are candidates that belong to no
  * anchor. A row that shares a text with the batch, in whatever column, is left out of its loss. Checkpoints hold it.
@@ -174,6 +186,11 @@ export interface EvaluationConfig {
   /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */
   readonly header?: boolean | readonly string[];
   readonly quoting?: Quoting;
+  /**
+   * Lengths that representations are cut to and measured at as well. The scores have the length behind their names, as
+   * `ndcg@10/64`. The texts are encoded again for each.
+   */
+  readonly dimensions?: readonly number[];
   /** Steps between two measurements. Default: only at the end. */
   readonly every?: number;
 }

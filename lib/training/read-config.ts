@@ -1,5 +1,6 @@
 import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
+import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
 import type { NewModel, PromptWords, TrainConfig } from './config.js';
 import {
@@ -57,6 +58,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     chunk: readChunk(fields),
     retain: readRetain(fields),
     loss,
+    matryoshka: fields.section('matryoshka', readMatryoshka),
     memory: fields.section('memory', readMemory),
     curriculum: fields.section('curriculum', readCurriculum),
     optimizer: readOptimizer(section(fields, 'optimizer')),
@@ -199,6 +201,7 @@ function readEvaluation(fields: Fields, trained: readonly string[]) {
     format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
+    dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
     every: fields.count('every'),
   };
 }

@@ -19,6 +19,7 @@ function mayChange(name: string, now: unknown): boolean {
 /** Settings that are objects: given fields override the stored ones. */
 const SECTIONS = [
   'loss',
+  'matryoshka',
   'memory',
   'curriculum',
   'optimizer',

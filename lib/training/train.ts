@@ -126,7 +126,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   const run = await openRun(config, steps, resumed);
   try {
     emit(startEvent(run, config.columns, counted));
-    for (const message of notes) emit({ type: 'note', message });
+    for (const message of [...notes, ...run.objective.notes]) emit({ type: 'note', message });
     const trainee = new Pairs(config, run.objective, data, emit);
     const result = await new Loop(trainee, { ...prepared, ...run }).run();
     const { skipped } = data;

@@ -38,6 +38,7 @@ test('a configuration that is filled in is kept as it is', () => {
       format: 'csv',
       header: ['score', 'a', 'b'],
       quoting: 'none',
+      dimensions: [64],
       every: 5,
     },
     checkpoint: { every: 10, keep: 1 },

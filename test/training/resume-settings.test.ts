@@ -31,6 +31,7 @@ async function unusual(
     chunk: { tokens: 60 },
     retain: 'auto',
     loss: { temperature: 0.3, learned: true, similarity: 'dot', symmetric: true },
+    matryoshka: { dimensions: [16, 8, 4], weights: [1, 0.5, 2], dimensionsPerStep: 2 },
     memory: { capacity: 17, start: 1, momentum: 0.5 },
     curriculum: { from: 6, to: 8, over: 3, tokens: 150 },
     optimizer: { lr: 2e-2, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3, maxGradNorm: 0.5 },
@@ -51,6 +52,7 @@ async function unusual(
       columns: [query, answer],
       header: [query, answer, wrong],
       quoting: 'none',
+      dimensions: [4],
       every: 9,
     },
     checkpoint: { every: 2, keep: 3 },
@@ -76,6 +78,11 @@ const CHANGES: {
     [{ learned: false }, 'refused'],
     [{ similarity: 'cosine' }, 'refused'],
     [{ symmetric: false }, 'refused'],
+  ],
+  matryoshka: [
+    [{ dimensions: [16, 8, 2] }, 'refused'],
+    [{ weights: [1, 1, 2] }, 'refused'],
+    [{ dimensionsPerStep: 1 }, 'refused'],
   ],
   memory: [
     [{ capacity: 18 }, 'refused'],
@@ -138,9 +145,10 @@ test('settings that are not given are those of the checkpoint; others are refuse
   let changes = 0;
   for (const [name, values] of Object.entries(CHANGES)) {
     for (const [value, outcome] of values) {
-      const inner = /^(loss|memory|curriculum|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
-        ? `.${Object.keys(value as object)[0]}`
-        : '';
+      const inner =
+        /^(loss|matryoshka|memory|curriculum|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
+          ? `.${Object.keys(value as object)[0]}`
+          : '';
       const was = new RegExp(`^(config\\.)?${name}${inner} was .+, now .+`);
       const controller = new AbortController();
       const notes: string[] = [];

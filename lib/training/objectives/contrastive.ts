@@ -1,6 +1,7 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { makeLoss, similarityOf } from '../../losses/loss-kinds.js';
-import type { LossWithGradients } from '../../losses/loss.js';
+import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
+import { matryoshka } from '../../losses/matryoshka.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import { SettingError } from '../../options/fields.js';
 import { toStored } from '../../safetensors/stored-tensor.js';
@@ -8,6 +9,7 @@ import type { AnyEncoder } from '../../step/encoder.js';
 import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
+import { requireWithin } from '../matryoshka.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
@@ -52,10 +54,13 @@ export async function openContrastive(
       dtype: model.precision === 'float64' ? 'float64' : 'float32',
       seed: config.seed,
     });
-    memory = await openMemory(config, { loss, model, resumed });
+    if (config.matryoshka !== undefined)
+      requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, model.trainedDimension);
+    const whole = config.matryoshka === undefined ? loss : matryoshka(loss, config.matryoshka);
+    memory = await openMemory(config, { loss: whole, model, resumed });
     const gradcache = new GradCache<readonly AnyEncoder[]>({
       encoders: [...config.columns.map(() => model), ...(memory?.encoders() ?? [])],
-      loss: memory?.rows ?? loss,
+      loss: memory?.rows ?? whole,
       chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
@@ -94,6 +99,16 @@ class Contrastive implements Objective {
     return this.loss.temperature ?? null;
   }
 
+  get notes(): readonly string[] {
+    const { dimensions } = this.config.matryoshka ?? {};
+    const { trainedDimension: length } = this.model;
+    return dimensions === undefined || dimensions.includes(length)
+      ? []
+      : [
+          `the whole length of representations, ${length}, is not one of the matryoshka dimensions: it is not trained`,
+        ];
+  }
+
   parameters(): readonly Parameter[] {
     return this.gradcache.parameters();
   }
@@ -114,11 +129,21 @@ class Contrastive implements Objective {
     options: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
     const { gradcache, memory } = this;
-    if (memory === null) return gradcache.step(inputs, options);
+    const loss = this.#draws(options.seed);
+    if (memory === null) return gradcache.step(inputs, { ...options, loss });
     await memory.follow();
-    const result = await gradcache.step(memory.inputs(inputs), { ...options, loss: memory.options(texts) });
+    const result = await gradcache.step(memory.inputs(inputs), {
+      ...options,
+      loss: { ...loss, ...memory.options(texts) },
+    });
     const truncated = inputs.reduce((sum, batch) => sum + batch.truncated, 0); // each text once
     return { ...result, truncated };
+  }
+
+  /** A run that is resumed draws the lengths of a step as one that was not interrupted. */
+  #draws(seed: number): LossOptions {
+    const { dimensions = [], dimensionsPerStep = dimensions.length } = this.config.matryoshka ?? {};
+    return dimensionsPerStep < dimensions.length ? { seed } : {};
   }
 
   explainNonFinite(texts: Texts): Promise<string> {
@@ -128,6 +153,7 @@ class Contrastive implements Objective {
   async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
     const { config, model } = this;
     if (config.evaluation === undefined) return null;
+    requireWithin('evaluation.dimensions', config.evaluation.dimensions ?? [], model.dimension);
     const heldOut = await loadHeldOut(config.evaluation, config, signal);
     return { measure: (signal) => heldOut.measure(model, signal) };
   }

@@ -28,15 +28,34 @@ export async function loadHeldOut(
   if (config.task === 'sts') {
     const task = await sentencePairs(config.data, how, HELD_OUT_SETTINGS);
     return {
-      measure: async (model, signal) =>
-        flattenScores(await evaluateSts(model, task, { similarity, prompt: query, signal })),
+      measure: (model, signal) =>
+        atLengths(async (dimensions) =>
+          flattenScores(await evaluateSts(model, task, { similarity, prompt: query, dimensions, signal })),
+        ),
     };
   }
   const task = await retrievalPairs(config.data, how, HELD_OUT_SETTINGS);
   return {
-    measure: async (model, signal) =>
-      flattenScores(
-        await evaluateRetrieval(model, task, { similarity, prompts: { query, document }, signal }),
+    measure: (model, signal) =>
+      atLengths(async (dimensions) =>
+        flattenScores(
+          await evaluateRetrieval(model, task, {
+            similarity,
+            prompts: { query, document },
+            dimensions,
+            signal,
+          }),
+        ),
       ),
   };
+
+  /** The scores of whole representations, and of those cut to each length that is asked for. */
+  async function atLengths(
+    measure: (dimensions: number | undefined) => Promise<Record<string, number>>,
+  ): Promise<Record<string, number>> {
+    const scores = await measure(undefined);
+    for (const length of config.dimensions ?? [])
+      for (const [name, score] of Object.entries(await measure(length))) scores[`${name}/${length}`] = score;
+    return scores;
+  }
 }

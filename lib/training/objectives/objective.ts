@@ -14,6 +14,9 @@ export interface Objective {
   /** The loss divides similarities by it; a learned one has the value of the last update. Null for a loss that has none. */
   readonly temperature: number | null;
 
+  /** What the user should know before the first step. */
+  readonly notes: readonly string[];
+
   /** Everything that the optimizer updates. */
   parameters(): readonly Parameter[];
 
