@@ -87,6 +87,12 @@ export { readSafetensors, writeSafetensors, type StoredTensor } from './safetens
 export { infoNCE, type InfoNCELoss, type InfoNCEOptions, type InfoNCESettings } from './losses/info-nce.js';
 export type { TrainedLoss } from './losses/loss-kind.js';
 export type { LossConfig } from './losses/loss-kinds.js';
+export {
+  multipleNegativesRanking,
+  type MultipleNegativesRankingOptions,
+  type MultipleNegativesRankingSettings,
+} from './losses/multiple-negatives-ranking.js';
+export type { Direction, HardnessMode, RankingOptions, RankingSettings } from './losses/ranking.js';
 export { ntXent, type NTXentOptions, type NTXentSettings } from './losses/nt-xent.js';
 export {
   crossBatchMemory,

@@ -192,7 +192,9 @@ export interface LanguageModelHandle {
 }
 
 /** Settings of a native loss by name (native/losses/losses.h); null is not given. */
-export type LossSettings = Readonly<Record<string, number | boolean | string | readonly number[] | null>>;
+export type LossSettings = Readonly<
+  Record<string, number | boolean | string | readonly number[] | Int32Array | Float64Array | null>
+>;
 
 /** What the addon exports. */
 export interface Native {
@@ -244,7 +246,7 @@ export interface Native {
   ): Promise<{
     loss: number;
     gradients: TensorHandle[];
-    /** By setting that is learned; for `scale` with respect to its logarithm. */
+    /** Of `scale`, with respect to its logarithm, of `bias`, and of what else the loss can learn. */
     slopes: Readonly<Record<string, number>>;
   }>;
   memory(device?: string): { allocated: number; peak: number; reserved: number; available: number };

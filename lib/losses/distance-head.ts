@@ -23,7 +23,7 @@ import {
   type LossOptions,
   type LossWithGradients,
 } from './loss.js';
-import { targetsOf } from './tiled-loss.js';
+import { targetsOf } from './targets.js';
 
 /** A function with weights of its own that compares anchors with candidates. */
 export interface DistanceHead {

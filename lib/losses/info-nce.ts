@@ -1,27 +1,49 @@
+import { GradCacheError } from '../errors.js';
+import { refuse } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireBoolean, requireOneOf } from '../options/option-values.js';
-import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
+import { refused, requireBoolean, requireNumber } from '../options/option-values.js';
+import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
+import type { LossKind, TrainedLoss } from './loss-kind.js';
+import {
+  checkRanking,
+  RANKING_OPTIONS,
+  RANKING_SETTINGS,
+  rankingFrom,
+  rankingOptions,
+  type Ranking,
+  type RankingOptions,
+  type RankingSettings,
+} from './ranking.js';
+import { ownersOf, targetSettings, weightsOf } from './targets.js';
 import {
   checkTemperature,
   scaleFrom,
+  temperatureFrom,
   temperatureSettings,
   type Scale,
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
-import { targetsOf, TiledLoss } from './tiled-loss.js';
+import { TiledLoss } from './tiled-loss.js';
 
 /** Settings of {@link infoNCE}. */
-export interface InfoNCEOptions {
+export interface InfoNCEOptions extends RankingOptions {
   /**
    * Similarities are divided by it. Default 0.05. `{ initial, learned: true }` trains the logarithm of its inverse, as CLIP
-   * does (Radford et al. 2021, 2.5). The inverse never exceeds 100. The optimizer gets the parameter from `parameters()`.
+   * does (Radford et al. 2021, 2.5). It stays from 0.01 to 1, or within `bounds`. The optimizer gets the parameter from
+   * `parameters()`.
    */
   readonly temperature?: Temperature;
-  /** Default: cosine. */
-  readonly similarity?: 'cosine' | 'dot';
-  /** Averages the losses anchor to candidate and candidate to anchor. Default: only anchor to candidate. */
+  /**
+   * Averages the losses anchor to candidate and candidate to anchor: `query_to_doc` and `doc_to_query`, `per_direction`.
+   * Default: only anchor to candidate.
+   */
   readonly symmetric?: boolean;
+  /**
+   * Added to every logit, as open_clip can. A softmax does not change with it, so neither the loss nor any gradient does.
+   * A learned one is a parameter with a gradient of 0. Default 0.
+   */
+  readonly bias?: number | { readonly initial: number; readonly learned: boolean };
 }
 
 /** What {@link infoNCE} returns. */
@@ -29,35 +51,68 @@ export type InfoNCELoss = TrainedLoss;
 
 /**
  * InfoNCE, the contrastive loss of Gao et al. 2021 (equation 1): each anchor is to find its positive among all candidates
- * of the batch.
+ * of the batch. In sentence-transformers it is `MultipleNegativesRankingLoss`, in open_clip `ClipLoss` (`symmetric`), in
+ * GradCache `SimpleContrastiveLoss`.
  *
- * Towers: anchors [N, d], positives [N, d], then any number of hard negatives [M_k, d]. Anchor i belongs to candidate i,
- * unless `step(inputs, { loss: { targets } })` gives the number of each anchor's candidate, counted through positives
- * and hard negatives. Computed in row tiles: N x N scores never exist at once.
+ * Towers: anchors [N, d], positives [N, d], then any number of hard negatives [M_k, d]. Anchor i belongs to candidate i.
+ * Computed in tiles: N x N scores never exist at once.
  *
- * @throws GradCacheError `INPUT` for a temperature that is not positive; at the step: `SHAPE`, `NON_FINITE`
+ * `step(inputs, { loss: { targets, weights, owners } })`:
+ * - `targets`: for each anchor the number of its candidate, counted through positives and hard negatives, or a list of the
+ *   numbers of several. The loss of an anchor with several is the mean over them; each has the others in its denominator.
+ * - `weights`: how much each anchor counts; the loss is the weighted mean. Default: all the same.
+ * - `owners`: where anchors have different numbers of hard negatives, the anchor that each of them belongs to, one tower
+ *   after the other; -1: none. `hardnessMode` and `doc_to_doc` ask for it. Default: row i belongs to anchor i.
+ *
+ * @throws GradCacheError `INPUT` for settings that do not fit; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
 export function infoNCE(options: InfoNCEOptions = {}): InfoNCELoss {
-  checkKnown('infoNCE', options, ['temperature', 'similarity', 'symmetric']);
-  const { temperature = 0.05, similarity = 'cosine', symmetric = false } = options;
+  checkKnown('infoNCE', options, [...RANKING_OPTIONS, 'temperature', 'symmetric', 'bias']);
+  const { temperature = 0.05, symmetric = false, bias = 0, ...ranking } = options;
   const scale = scaleFrom(temperature);
-  requireOneOf('similarity', similarity, ['cosine', 'dot']);
   requireBoolean('symmetric', symmetric);
-  return new InfoNCE({ ...scale, cosine: similarity === 'cosine', symmetric });
+  if (!symmetric) return new InfoNCE(scale, biasFrom(bias), rankingFrom(ranking));
+  for (const name of ['directions', 'partitionMode'] as const)
+    if (ranking[name] !== undefined)
+      throw refused(name, ranking[name], 'none beside symmetric: true, which stands for both directions,');
+  return new InfoNCE(scale, biasFrom(bias), rankingFrom({ ...ranking, ...SYMMETRIC }));
 }
 
-class InfoNCE extends TiledLoss implements InfoNCELoss {
+const SYMMETRIC = { directions: ['query_to_doc', 'doc_to_query'], partitionMode: 'per_direction' } as const;
+
+function biasFrom(given: unknown): LossNumber {
+  if (typeof given !== 'object' || given === null) {
+    requireNumber('bias', given);
+    return fixedNumber(given);
+  }
+  checkKnown('bias', given, ['initial', 'learned']);
+  const { initial, learned } = given as { initial?: unknown; learned?: unknown };
+  requireNumber('bias.initial', initial);
+  requireBoolean('bias.learned', learned);
+  if (!learned) return fixedNumber(initial);
+  return learnedNumber({ name: 'loss.bias', initial, valueAt: (value) => value });
+}
+
+/** InfoNCE, whatever its function is called. */
+export class InfoNCE extends TiledLoss implements InfoNCELoss {
   readonly #temperature: () => number;
 
-  constructor(parts: Scale & { cosine: boolean; symmetric: boolean }) {
-    const { scale, temperature, cosine, symmetric } = parts;
+  constructor({ scale, temperature }: Scale, bias: LossNumber, { cosine, settings }: Ranking) {
     super({
       name: 'info_nce',
       cosine,
-      numbers: { scale },
+      numbers: { scale, bias },
       settings: (options, anchors) => {
-        checkKnown('the loss of infoNCE', options, ['targets']);
-        return { symmetric, targets: targetsOf(options, anchors) };
+        checkKnown('the loss of infoNCE', options, ['targets', 'weights', 'owners']);
+        const targets = targetSettings(options, anchors);
+        if (settings.docToDoc && targets.targets !== null)
+          throw new GradCacheError('INPUT', 'doc_to_doc takes no targets: positive i is that of anchor i');
+        return {
+          ...settings,
+          ...targets,
+          weights: weightsOf(options, anchors),
+          owners: ownersOf(options, anchors),
+        };
       },
     });
     this.#temperature = temperature;
@@ -69,9 +124,7 @@ class InfoNCE extends TiledLoss implements InfoNCELoss {
 }
 
 /** InfoNCE in a configuration. */
-export interface InfoNCESettings extends TemperatureSettings {
-  /** Default 'cosine'. The saved model records it. */
-  readonly similarity: 'cosine' | 'dot';
+export interface InfoNCESettings extends TemperatureSettings, RankingSettings {
   /** Also compare each positive with all anchors. Default false. */
   readonly symmetric: boolean;
 }
@@ -83,7 +136,7 @@ export const infoNCEKind: LossKind<InfoNCESettings> = {
   takesMemory: true,
   settings: {
     ...temperatureSettings(0.05),
-    similarity: SIMILARITY,
+    ...RANKING_SETTINGS,
     symmetric: {
       kind: 'switch',
       default: false,
@@ -91,8 +144,17 @@ export const infoNCEKind: LossKind<InfoNCESettings> = {
       help: 'compare each positive with all anchors as well',
     },
   },
-  check: checkTemperature,
-  make: ({ temperature: initial, learned, similarity, symmetric }) =>
-    infoNCE({ temperature: { initial, learned }, similarity, symmetric }),
+  check: (settings, fields) => {
+    checkTemperature(settings, fields);
+    checkRanking(settings, fields);
+    const { symmetric, directions, partitionMode } = settings;
+    if (symmetric && (directions.length > 1 || partitionMode !== 'joint'))
+      throw refuse(fields.at('symmetric'), symmetric, 'false beside directions or partitionMode');
+  },
+  make: ({ symmetric, ...settings }) => {
+    const { directions, partitionMode, ...ranking } = rankingOptions(settings);
+    const denominator = symmetric ? { symmetric } : { directions, partitionMode };
+    return infoNCE({ temperature: temperatureFrom(settings), ...ranking, ...denominator });
+  },
   temperature: ({ temperature }) => temperature,
 };

@@ -5,12 +5,17 @@ import type { Similarity } from '../options/similarity.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
 import type { LossKind, LossModel, TrainedLoss } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
+import {
+  multipleNegativesRankingKind,
+  type MultipleNegativesRankingSettings,
+} from './multiple-negatives-ranking.js';
 import { ntXentKind, type NTXentSettings } from './nt-xent.js';
 import { sigLIPKind, type SigLIPOptions } from './siglip.js';
 
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
 interface LossSettings {
   infonce: InfoNCESettings;
+  multiplenegativesranking: MultipleNegativesRankingSettings;
   ntxent: NTXentSettings;
   siglip: Required<SigLIPOptions>;
 }
@@ -18,6 +23,7 @@ interface LossSettings {
 /** The losses that a run can be trained with. */
 export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   infonce: infoNCEKind,
+  multiplenegativesranking: multipleNegativesRankingKind,
   ntxent: ntXentKind,
   siglip: sigLIPKind,
 };

@@ -26,7 +26,8 @@ interface Learned {
   readonly name: string;
   /** Initial value of the parameter. */
   readonly initial: number;
-  /** Greatest value: a parameter that an update has brought beyond is set back to it. */
+  /** Least and greatest value: a parameter that an update has brought beyond one is set back to it. */
+  readonly least?: number;
   readonly most?: number;
   /** The number that the parameter stands for. */
   readonly valueAt: (parameter: number) => number;
@@ -42,7 +43,7 @@ class LearnedNumber implements LossNumber {
   readonly #tensor: Tensor;
 
   constructor(how: Learned) {
-    this.#how = { most: Infinity, ...how };
+    this.#how = { least: -Infinity, most: Infinity, ...how };
     this.#tensor = numberTensor(how.initial);
     this.#tensor.requiresGrad = true;
     this.#tensor.grad = numberTensor(0);
@@ -54,9 +55,9 @@ class LearnedNumber implements LossNumber {
 
   async read(): Promise<number> {
     const parameter = Number((await this.#tensor.values())[0]); // off the event loop, unlike item()
-    const { most } = this.#how;
-    if (parameter > most) {
-      const limit = numberTensor(most);
+    const within = this.#limited(parameter);
+    if (within !== parameter && !Number.isNaN(parameter)) {
+      const limit = numberTensor(within);
       this.#tensor.copyFrom(limit);
       limit.dispose();
     }
@@ -88,7 +89,11 @@ class LearnedNumber implements LossNumber {
   }
 
   #at(parameter: number): number {
-    return this.#how.valueAt(Math.min(parameter, this.#how.most));
+    return this.#how.valueAt(this.#limited(parameter));
+  }
+
+  #limited(parameter: number): number {
+    return Math.min(Math.max(parameter, this.#how.least), this.#how.most);
   }
 }
 

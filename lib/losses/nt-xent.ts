@@ -1,14 +1,10 @@
-import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireOneOf } from '../options/option-values.js';
-import { call } from '../tensor/operators.js';
-import { noGrad } from '../tensor/autograd.js';
-import type { Tensor } from '../tensor/tensor.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
-import { requireTowers, type LossGradients, type LossOptions } from './loss.js';
 import {
   checkTemperature,
   scaleFrom,
+  temperatureFrom,
   temperatureSettings,
   type Temperature,
   type TemperatureSettings,
@@ -40,22 +36,17 @@ export function ntXent(options: NTXentOptions = {}): TrainedLoss {
   return new NTXent(scale, similarity === 'cosine');
 }
 
-/** InfoNCE of all views against all views, without the pairs of a view with itself. */
 class NTXent extends TiledLoss implements TrainedLoss {
   readonly #temperature: () => number;
 
   constructor({ scale, temperature }: ReturnType<typeof scaleFrom>, cosine: boolean) {
     super({
-      name: 'info_nce',
+      name: 'nt_xent',
       cosine,
-      withoutSelf: true,
       numbers: { scale },
-      settings: (options, views) => {
+      settings: (options) => {
         checkKnown('the loss of ntXent', options, []);
-        return {
-          symmetric: false,
-          targets: Array.from({ length: views }, (_, k) => (k + views / 2) % views),
-        };
+        return {};
       },
     });
     this.#temperature = temperature;
@@ -64,49 +55,6 @@ class NTXent extends TiledLoss implements TrainedLoss {
   get temperature(): number {
     return this.#temperature();
   }
-
-  override async compute(
-    representations: readonly Tensor[],
-    weight: number,
-    options: LossOptions,
-  ): Promise<LossGradients> {
-    const views = bothViews(representations);
-    try {
-      const { loss, gradients } = await super.compute(
-        [views, views, ...representations.slice(2)],
-        weight,
-        options,
-      );
-      const [asAnchors, asCandidates, ...others] = gradients as Tensor[];
-      const sum = noGrad(() => asAnchors!.add(asCandidates!));
-      const half = sum.shape[0]! / 2;
-      const parts = [0, half].map((begin) => sum.narrow(0, begin, half));
-      for (const tensor of [asAnchors!, asCandidates!, sum]) tensor.dispose();
-      return { loss, gradients: [...parts, ...others] };
-    } finally {
-      views.dispose();
-    }
-  }
-}
-
-/** The views end to end: [2N, d]. @throws GradCacheError `INPUT`, `SHAPE` */
-function bothViews(representations: readonly Tensor[]): Tensor {
-  requireTowers(representations);
-  const [first, second] = representations;
-  if (first === undefined || second === undefined)
-    throw new GradCacheError(
-      'SHAPE',
-      `NT-Xent needs two towers, both views of each example; ${representations.length} came`,
-    );
-  for (const [code, ...found] of [
-    ['SHAPE', ...[first, second].map(({ shape }) => `[${shape.join()}]`)],
-    ['DTYPE', first.dtype, second.dtype],
-    ['DEVICE', first.device, second.device],
-  ] as const) {
-    if (found[0] !== found[1])
-      throw new GradCacheError(code, `the first views are ${found[0]} and the second ${found[1]}`);
-  }
-  return noGrad(() => call('aten::cat', [first, second], 0));
 }
 
 /** NT-Xent in a configuration. */
@@ -122,7 +70,6 @@ export const ntXentKind: LossKind<NTXentSettings> = {
   takesMemory: true,
   settings: { ...temperatureSettings(0.5), similarity: SIMILARITY },
   check: checkTemperature,
-  make: ({ temperature: initial, learned, similarity }) =>
-    ntXent({ temperature: { initial, learned }, similarity }),
+  make: ({ similarity, ...settings }) => ntXent({ temperature: temperatureFrom(settings), similarity }),
   temperature: ({ temperature }) => temperature,
 };

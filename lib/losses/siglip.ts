@@ -2,7 +2,8 @@ import { checkKnown } from '../options/known-options.js';
 import { requireBoolean, requireNumber, requireOneOf } from '../options/option-values.js';
 import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
-import { targetsOf, TiledLoss } from './tiled-loss.js';
+import { targetSettings } from './targets.js';
+import { TiledLoss } from './tiled-loss.js';
 
 /** Settings of {@link sigLIP}; the defaults are those of the paper. */
 export interface SigLIPOptions {
@@ -29,8 +30,8 @@ export interface SigLIPLoss extends TrainedLoss {
  * Candidates do not compete with each other, so exchanging anchors and positives changes nothing.
  *
  * Towers: anchors [N, d], positives [N, d]; further ones are hard negatives [M_k, d]. Anchor i belongs to candidate i
- * alone, unless `step(inputs, { loss: { targets } })` gives the number of each anchor's candidate, counted through
- * positives and hard negatives. Computed in row tiles: N x N scores never exist at once.
+ * alone, unless `step(inputs, { loss: { targets } })` gives the number of each anchor's candidate, or a list of several,
+ * counted through positives and hard negatives. Computed in row tiles: N x N scores never exist at once.
  *
  * @throws GradCacheError `INPUT` for a scale that is not above 0; at the step: `SHAPE`, `NON_FINITE`
  */
@@ -60,7 +61,7 @@ class SigLIP extends TiledLoss implements SigLIPLoss {
       numbers: { scale, bias },
       settings: (options, anchors) => {
         checkKnown('the loss of sigLIP', options, ['targets']);
-        return { targets: targetsOf(options, anchors) };
+        return targetSettings(options, anchors);
       },
     });
     this.#scale = scale;

@@ -1,6 +1,4 @@
-import { types } from 'node:util';
 import { guardedAsync, native, type LossSettings } from '../addon/native.js';
-import { GradCacheError } from '../errors.js';
 import { requireNumber } from '../options/option-values.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
@@ -12,15 +10,13 @@ import {
   type LossWithGradients,
 } from './loss.js';
 
-/** What defines a loss over all pairs of anchors and candidates. */
+/** What defines a loss of scores between towers. */
 export interface TiledLossParts {
   /** Its name in the native code: native/losses/losses.h. */
   readonly name: string;
   /** True: cosine similarity; false: dot product. */
   readonly cosine: boolean;
-  /** True if the first candidates are the anchors themselves: none is compared with itself. Default: false. */
-  readonly withoutSelf?: boolean;
-  /** The native settings that are numbers, learned or not. `scale` multiplies similarities. */
+  /** The native settings that are numbers, learned or not: `scale` multiplies similarities, `bias` is added to them. */
   readonly numbers: Readonly<Record<string, LossNumber>> & { readonly scale: LossNumber };
   /**
    * The other native settings.
@@ -32,9 +28,7 @@ export interface TiledLossParts {
   readonly settings: (options: LossOptions, anchors: number) => LossSettings;
 }
 
-/**
- * A loss over all pairs of anchors and candidates. Native code computes the loss and its gradients in tiles.
- */
+/** A loss of scores between towers. Native code computes it and its gradients in tiles (native/losses/similarity.h). */
 export class TiledLoss implements LossWithGradients {
   readonly #parts: TiledLossParts;
 
@@ -53,11 +47,10 @@ export class TiledLoss implements LossWithGradients {
   ): Promise<LossGradients> {
     requireTowers(representations);
     requireNumber('weight', weight);
-    const { name, cosine, withoutSelf = false, numbers } = this.#parts;
+    const { name, cosine, numbers } = this.#parts;
     const settings: Record<string, LossSettings[string]> = {
       ...this.#parts.settings(options, representations[0]?.shape[0] ?? 0),
       cosine,
-      withoutSelf,
       weight,
       learned: this.parameters().length > 0,
     };
@@ -76,22 +69,7 @@ export class TiledLoss implements LossWithGradients {
       for (const tensor of tensors) tensor.dispose();
       throw error;
     }
-    for (const [key, slope] of Object.entries(slopes)) numbers[key]!.addGradient(slope);
+    for (const [key, number] of Object.entries(numbers)) number.addGradient(slopes[key] ?? 0);
     return { loss, gradients: tensors };
   }
-}
-
-/**
- * The option `targets` of a step: the number of each anchor's candidate, counted through positives and hard negatives.
- *
- * @throws GradCacheError `INPUT`, `SHAPE`
- */
-export function targetsOf({ targets }: LossOptions, anchors: number): number[] | null {
-  if (targets === undefined || targets === null) return null;
-  if (!Array.isArray(targets) && !types.isInt32Array(targets)) {
-    throw new GradCacheError('INPUT', 'targets must be a list of candidate numbers, one for each anchor');
-  }
-  const { length } = targets as ArrayLike<number>;
-  if (length !== anchors) throw new GradCacheError('SHAPE', `${length} targets for ${anchors} anchors`);
-  return Array.from(targets as ArrayLike<number>);
 }

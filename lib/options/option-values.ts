@@ -74,6 +74,29 @@ export function requireOneOf<const T extends string>(
   throw refused(name, value, anyOf(accepted));
 }
 
+/** Throws unless the value is a list of different ones of the names that are accepted, with at least one. */
+export function requireSeveralOf<const T extends string>(
+  name: string,
+  value: unknown,
+  accepted: readonly T[],
+): asserts value is readonly T[] {
+  if (!isSeveralOf(value, accepted)) throw refused(name, value, severalOf(accepted));
+}
+
+/** Whether a value is a list of different ones of some names, with at least one. */
+export function isSeveralOf<const T extends string>(
+  value: unknown,
+  accepted: readonly T[],
+): value is readonly T[] {
+  if (!Array.isArray(value) || value.length === 0) return false;
+  return value.every((each) => accepted.includes(each as T)) && new Set(value).size === value.length;
+}
+
+/** A list of some names, in words. */
+export function severalOf(accepted: readonly string[]): string {
+  return `a list of one or more of ${accepted.map(show).join(', ')}`;
+}
+
 /** The names that are accepted, in words. */
 export function anyOf(accepted: readonly string[]): string {
   return accepted.map(show).join(' or ');

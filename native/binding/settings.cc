@@ -9,10 +9,23 @@ namespace gradcache::binding {
 
 namespace {
 
+// A copy of the elements: an Int32Array holds whole numbers, a Float64Array any.
+Settings::Value elementsOf(const std::string& owner, const std::string& name, const Napi::TypedArray& value) {
+  if (value.TypedArrayType() == napi_float64_array) {
+    const auto array = value.As<Napi::Float64Array>();
+    return std::vector<double>(array.Data(), array.Data() + array.ElementLength());
+  }
+  require(value.TypedArrayType() == napi_int32_array, "INPUT", "setting '", name, "' of ", owner,
+          " is a typed array, but neither an Int32Array nor a Float64Array");
+  const auto array = value.As<Napi::Int32Array>();
+  return std::vector<int64_t>(array.Data(), array.Data() + array.ElementLength());
+}
+
 Settings::Value valueFrom(const std::string& owner, const std::string& name, const Napi::Value& value) {
   if (value.IsNumber()) return value.As<Napi::Number>().DoubleValue();
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
   if (value.IsString()) return value.As<Napi::String>().Utf8Value();
+  if (value.IsTypedArray()) return elementsOf(owner, name, value.As<Napi::TypedArray>());
   require(value.IsArray(), "INPUT", "setting '", name, "' of ", owner, " is of a kind that no setting has");
   const auto array = value.As<Napi::Array>();
   if (array.Length() == 0 || !array.Get(uint32_t{0}).IsObject()) return integers(value, name.c_str());

@@ -20,6 +20,7 @@ template const double& Settings::get(const std::string&, const char*) const;
 template const bool& Settings::get(const std::string&, const char*) const;
 template const std::string& Settings::get(const std::string&, const char*) const;
 template const std::vector<int64_t>& Settings::get(const std::string&, const char*) const;
+template const std::vector<double>& Settings::get(const std::string&, const char*) const;
 template const std::vector<Settings>& Settings::get(const std::string&, const char*) const;
 
 int64_t Settings::size(const std::string& name, int64_t least, int64_t most) const {

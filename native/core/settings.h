@@ -1,5 +1,5 @@
-// Settings by name: numbers, booleans, strings, lists of whole numbers, lists of Settings. A setting that
-// nobody reads is a mistake of the caller.
+// Settings by name: numbers, booleans, strings, lists of whole or any numbers, lists of Settings. A setting
+// that nobody reads is a mistake of the caller.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ constexpr int64_t kMostLayers = 4096;
 
 class Settings {
  public:
-  using Value = std::variant<double, bool, std::string, std::vector<int64_t>, std::vector<Settings>>;
+  using Value = std::variant<double, bool, std::string, std::vector<int64_t>, std::vector<double>,
+                             std::vector<Settings>>;
   // `owner` names the settings in messages.
   Settings(std::string owner, std::map<std::string, Value> values)
       : owner_(std::move(owner)), values_(std::move(values)) {}
@@ -29,6 +30,9 @@ class Settings {
   double number(const std::string& name) const { return get<double>(name, "a number"); }
   bool truth(const std::string& name) const { return get<bool>(name, "true or false"); }
   const std::string& text(const std::string& name) const { return get<std::string>(name, "a string"); }
+  const std::vector<double>& numbers(const std::string& name) const {
+    return get<std::vector<double>>(name, "a Float64Array");
+  }
   const std::vector<int64_t>& integers(const std::string& name) const {
     return get<std::vector<int64_t>>(name, "a list of whole numbers");
   }

@@ -11,8 +11,17 @@ namespace {
 
 const std::map<std::string, MakeLoss*> kLosses{
     {"info_nce", infoNce},
+    {"nt_xent", ntXent},
     {"siglip", sigLip},
 };
+
+Measure measureFrom(const Settings& settings) {
+  const Measure measure{settings.truth("cosine"), settings.number("scale"),
+                        settings.has("bias") ? settings.number("bias") : 0, settings.truth("learned")};
+  require(std::isfinite(measure.scale) && measure.scale > 0, "INPUT",
+          "the scale of similarities must be positive and finite, it is ", measure.scale);
+  return measure;
+}
 
 }  // namespace
 
@@ -21,16 +30,12 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
   const auto found = kLosses.find(name);
   require(found != kLosses.end(), "INPUT", "there is no loss '", name, "'");
   const std::unique_ptr<TiledLoss> loss = found->second(settings);
-  const Similarity::Measure measure{settings.truth("cosine"), settings.number("scale"),
-                                    settings.has("withoutSelf") && settings.truth("withoutSelf")};
-  const bool learned = settings.truth("learned");
+  const Measure measure = measureFrom(settings);
   const double weight = settings.number("weight");
   settings.requireAllRead();
-  require(std::isfinite(measure.scale) && measure.scale > 0, "INPUT",
-          "the scale of similarities must be positive and finite, it is ", measure.scale);
   at::NoGradGuard withoutGraph;
   Similarity similarity(representations, measure);
-  return compute(*loss, similarity, weight, learned);
+  return compute(*loss, similarity, weight);
 }
 
 }  // namespace gradcache

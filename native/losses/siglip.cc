@@ -11,35 +11,27 @@ namespace {
 
 class SigLip final : public TiledLoss {
  public:
-  explicit SigLip(const Settings& settings)
-      : bias_(settings.number("bias")), learned_(settings.truth("learned")), given_(settings) {}
+  explicit SigLip(const Settings& settings) : given_(settings) {}
 
-  void begin(Similarity& similarity, LossSums&) override {
-    targets_ = given_.among(similarity);
-    share_ = 1 / static_cast<double>(similarity.anchors());
-  }
-
-  at::Tensor gradient(const Tile& tile, LossSums& sums) override {
-    at::Tensor target = targets_.narrow(0, tile.begin, tile.scores.size(0)).unsqueeze(1);
-    // Logits of the wrong class: those of matching pairs change their sign.
-    at::Tensor wrong = tile.scores.add_(bias_);
-    wrong.scatter_(1, target, wrong.gather(1, target).neg_());
-    sums.addLoss(at::softplus(wrong, 1, kLinear).sum(at::kDouble).mul(share_));
-    at::Tensor gradient = wrong.sigmoid_().mul_(share_);
-    gradient.scatter_(1, target, gradient.gather(1, target).neg_());
-    if (learned_) sums.addSlope("bias", gradient.sum(at::kDouble));
-    return gradient;
+  void compute(Similarity& similarity, LossSums& sums) override {
+    const Chosen targets = given_.among(similarity);
+    const double share = 1 / static_cast<double>(similarity.rows(0));  // of a row in the loss
+    similarity.pairFrom(0, 1).whole().gradients([&](const Tile& tile) {
+      // Logits of the wrong class: those of matching pairs change their sign.
+      at::Tensor wrong = tile.scores;
+      targets.add(tile, wrong, targets.of(tile, wrong).mul_(-2));
+      sums.addLoss(at::softplus(wrong, 1, kLinear).sum(at::kDouble).mul(share));
+      at::Tensor gradient = wrong.sigmoid_().mul_(share);
+      targets.add(tile, gradient, targets.of(tile, gradient).mul_(-2));
+      return gradient;
+    });
   }
 
  private:
   // From here on log(1 + exp(x)) is x in float64.
   static constexpr double kLinear = 40;
 
-  const double bias_;  // added to every score
-  const bool learned_;
   const Targets given_;
-  double share_ = 1;  // of a row in the loss
-  at::Tensor targets_;
 };
 
 }  // namespace

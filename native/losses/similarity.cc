@@ -1,7 +1,6 @@
 #include "losses/similarity.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "core/error.h"
@@ -10,124 +9,173 @@ namespace gradcache {
 
 namespace {
 
-// Bytes of one tile of scores (two more are temporary): small beside a chunk's activations and within a
-// cache, large enough for full-speed products.
-int64_t tileBytes(const at::Tensor& tensor) {
-  return tensor.is_cpu() ? int64_t{2} << 20 : int64_t{256} << 20;
+// Sizes for a device.
+struct Limits {
+  int64_t bandRows;    // most rows of a tile
+  int64_t tileBytes;   // of scores
+  int64_t keptBytes;   // of the scores that a strip keeps
+  int64_t smallBytes;  // of the scores that whole() keeps
+  int64_t leastRows;   // a strip with fewer rows costs more than computing scores twice
+};
+
+// On the CPU a tile stays in a cache between the operators that go over it. On a GPU it fills the device.
+Limits limitsOf(const at::TensorOptions& numbers) {
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  if (numbers.device().is_cpu()) return {512, 2 * kMiB, 128 * kMiB, 32 * kMiB, 128};
+  return {4096, 64 * kMiB, 256 * kMiB, 64 * kMiB, 256};
 }
 
-// Rows whose normalisation is undone at once.
-constexpr int64_t kSlice = 512;
-
-// The score of a row with itself where such pairs are left out. Its exponential is 0, and unlike minus
-// infinity it can be multiplied by 0.
-constexpr double kLeftOut = -1e30;
-
-const at::Tensor& checkedAnchors(const std::vector<at::Tensor>& representations) {
-  require(representations.size() >= 2, "SHAPE",
-          "the loss needs at least two towers, anchors and candidates; got ", representations.size());
-  const at::Tensor& anchors = representations[0];
+void check(const std::vector<at::Tensor>& representations) {
+  require(!representations.empty(), "SHAPE", "the loss needs representations; there is no tower");
+  const at::Tensor& first = representations[0];
   for (size_t k = 0; k < representations.size(); ++k) {
     const at::Tensor& tensor = representations[k];
     require(tensor.dim() == 2, "SHAPE", "representations of tower ", k, " have shape ", tensor.sizes(),
             ", expected [rows, dimension]");
     require(tensor.size(0) > 0, "SHAPE", "tower ", k, " has no row");
-    require(tensor.size(1) == anchors.size(1), "SHAPE", "tower ", k, " has dimension ", tensor.size(1),
-            ", the anchors have ", anchors.size(1));
-    require(tensor.scalar_type() == anchors.scalar_type(), "DTYPE", "tower ", k, " has type ",
-            tensor.scalar_type(), ", the anchors have ", anchors.scalar_type());
-    require(tensor.device() == anchors.device(), "DEVICE", "tower ", k, " is on ", tensor.device(),
-            ", the anchors are on ", anchors.device());
+    require(tensor.size(1) == first.size(1), "SHAPE", "tower ", k, " has dimension ", tensor.size(1),
+            ", the anchors have ", first.size(1));
+    require(tensor.scalar_type() == first.scalar_type(), "DTYPE", "tower ", k, " has type ",
+            tensor.scalar_type(), ", the anchors have ", first.scalar_type());
+    require(tensor.device() == first.device(), "DEVICE", "tower ", k, " is on ", tensor.device(),
+            ", the anchors are on ", first.device());
   }
-  require(anchors.scalar_type() == at::kFloat || anchors.scalar_type() == at::kDouble, "DTYPE",
-          "the loss takes float32 or float64 representations, got ", anchors.scalar_type());
-  return anchors;
+  require(first.scalar_type() == at::kFloat || first.scalar_type() == at::kDouble, "DTYPE",
+          "the loss takes float32 or float64 representations, got ", first.scalar_type());
 }
 
 }  // namespace
 
-Similarity::Tower::Tower(const at::Tensor& tensor, bool cosine) : rows(tensor.contiguous()) {
-  if (cosine)
-    inverse = at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, true).clamp_min_(1e-12).reciprocal_();
-}
-
-at::Tensor Similarity::Tower::compared(int64_t begin, int64_t count) const {
-  at::Tensor part = rows.narrow(0, begin, count);
-  return inverse.defined() ? part.mul(inverse.narrow(0, begin, count)) : part;
-}
-
-void Similarity::Tower::throughNormalization(const at::Tensor& gradient, int64_t begin, int64_t slice) const {
-  if (!inverse.defined()) return;
-  for (int64_t from = 0; from < gradient.size(0); from += slice) {
-    const int64_t count = std::min(slice, gradient.size(0) - from);
-    at::Tensor part = gradient.narrow(0, from, count);
-    at::Tensor direction = compared(begin + from, count);
-    part.sub_(direction.mul(direction.mul(part).sum({1}, true))).mul_(inverse.narrow(0, begin + from, count));
-  }
-}
-
 Similarity::Similarity(const std::vector<at::Tensor>& representations, const Measure& measure)
-    : scale_(measure.scale),
-      withoutSelf_(measure.withoutSelf),
-      anchors_(checkedAnchors(representations), measure.cosine) {
-  require(!withoutSelf_ || representations[1].size(0) == anchors(), "SHAPE", "the ", anchors(),
-          " anchors are to be their own candidates, but there are ", representations[1].size(0));
-  for (size_t k = 1; k < representations.size(); ++k) {
-    candidates_.emplace_back(representations[k], measure.cosine);
-    begins_.push_back(columns_);
-    columns_ += representations[k].size(0);
-  }
-  const int64_t rowBytes = columns_ * static_cast<int64_t>(anchors_.rows.element_size());
-  tile_ = std::clamp<int64_t>(tileBytes(anchors_.rows) / rowBytes, 1, anchors());
-  buffer_ = at::empty({tile_, columns_}, numbers());
+    : measure_(measure) {
+  check(representations);
+  numbers_ = representations[0].options();
+  for (const at::Tensor& tensor : representations) towers_.emplace_back(tensor, measure.cosine);
+  scaleSlope_ = at::zeros({}, numbers_.dtype(at::kDouble));
+  biasSlope_ = at::zeros_like(scaleSlope_);
 }
 
-void Similarity::eachTile(const std::function<void(const Tile&)>& visit) {
-  for (int64_t begin = 0; begin < anchors(); begin += tile_) {
-    at::Tensor rows = anchors_.compared(begin, std::min(tile_, anchors() - begin));
-    visit({begin, rows, scores(rows, begin)});
+Pairing Similarity::pair(int64_t rows, std::vector<int64_t> columns) {
+  return Pairing(*this, rows, std::move(columns));
+}
+
+Pairing Similarity::pairFrom(int64_t rows, int64_t first) {
+  std::vector<int64_t> columns;
+  for (int64_t tower = first; tower < towers(); ++tower) columns.push_back(tower);
+  return pair(rows, std::move(columns));
+}
+
+std::vector<at::Tensor> Similarity::takeGradients(double weight) {
+  std::vector<at::Tensor> gradients;
+  for (Tower& tower : towers_) gradients.push_back(tower.takeGradient(weight));
+  return gradients;
+}
+
+Pairing::Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> columns)
+    : similarity_(similarity), rowTower_(rows), columnTowers_(std::move(columns)) {
+  for (int64_t tower : columnTowers_) {
+    firsts_.push_back(columns_);
+    columns_ += similarity.rows(tower);
   }
 }
 
-at::Tensor Similarity::scores(const at::Tensor& anchors, int64_t begin) {
-  at::Tensor scores = buffer_.narrow(0, 0, anchors.size(0));
-  for (size_t k = 0; k < candidates_.size(); ++k) {
-    at::Tensor part = scores.narrow(1, begins_[k], candidates_[k].rows.size(0));
-    at::mm_out(part, anchors, candidates_[k].rows.t());
-    if (candidates_[k].inverse.defined()) part.mul_(candidates_[k].inverse.t());
+void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
+  const Limits limits = limitsOf(similarity_.numbers());
+  const int64_t rowBytes = columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
+  const int64_t kept = limits.keptBytes / rowBytes;
+  const bool keeps = kept >= std::min(limits.leastRows, rows());
+  const int64_t height = keeps ? kept : rows();
+  for (int64_t begin = 0; begin < rows(); begin += height) {
+    Strip strip(*this, begin, std::min(height, rows() - begin), keeps);
+    visit(strip);
   }
-  scores.mul_(scale_);
-  if (withoutSelf_) scores.narrow(1, begin, anchors.size(0)).diagonal().fill_(kLeftOut);
-  return scores;
 }
 
-at::Tensor Similarity::columnNormalizer() {
-  at::Tensor normalizer = at::full({columns_}, -INFINITY, numbers());
-  eachTile(
-      [&](const Tile& tile) { normalizer = at::logaddexp(normalizer, at::logsumexp(tile.scores, {0})); });
-  return normalizer;
+Strip Pairing::whole() {
+  const auto bytes = rows() * columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
+  return Strip(*this, 0, rows(), bytes <= limitsOf(similarity_.numbers()).smallBytes);
 }
 
-void Similarity::addGradient(const Tile& tile, const at::Tensor& gradient, double weight) {
-  if (gradients_.empty()) {
-    gradients_.push_back(at::zeros_like(anchors_.rows));
-    for (const Tower& tower : candidates_) gradients_.push_back(at::zeros_like(tower.rows));
+at::Tensor Pairing::scoresAt(const Tile& tile) const {
+  const Measure& measure = similarity_.measure();
+  const at::Tensor rows = similarity_.towers_[rowTower_].compared(tile.row, tile.rows).mul(measure.scale);
+  std::vector<at::Tensor> parts;
+  for (size_t k = 0; k < columnTowers_.size(); ++k) {
+    const Tower& tower = similarity_.towers_[columnTowers_[k]];
+    const int64_t begin = std::max(tile.column, firsts_[k]);
+    const int64_t end = std::min(tile.column + tile.columns, firsts_[k] + tower.rows());
+    if (begin < end) parts.push_back(at::mm(rows, tower.compared(begin - firsts_[k], end - begin).t()));
   }
-  gradient.mul_(scale_ * weight);
-  at::Tensor ofAnchors = gradients_[0].narrow(0, tile.begin, tile.anchors.size(0));
-  for (size_t k = 0; k < candidates_.size(); ++k) {
-    at::Tensor part = gradient.narrow(1, begins_[k], candidates_[k].rows.size(0));
-    gradients_[k + 1].addmm_(part.t(), tile.anchors);
-    if (candidates_[k].inverse.defined()) part.mul_(candidates_[k].inverse.t());
-    ofAnchors.addmm_(part, candidates_[k].rows);
-  }
-  anchors_.throughNormalization(ofAnchors, tile.begin, tile.anchors.size(0));
+  at::Tensor scores = parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+  return measure.bias == 0 ? scores : scores.add_(measure.bias);
 }
 
-std::vector<at::Tensor> Similarity::takeGradients() {
-  for (size_t k = 0; k < candidates_.size(); ++k)
-    candidates_[k].throughNormalization(gradients_[k + 1], 0, kSlice);
-  return std::move(gradients_);
+Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps)
+    : pairing_(pairing), begin_(begin), rows_(rows), keeps_(keeps) {
+  const Similarity& similarity = pairing.similarity_;
+  const Limits limits = limitsOf(similarity.numbers());
+  const auto bytes = static_cast<int64_t>(similarity.numbers().dtype().itemsize());
+  band_ = std::min(rows, limits.bandRows);
+  const int64_t most = std::max<int64_t>(limits.tileBytes / (band_ * bytes), 1);
+  for (size_t k = 0; k < pairing.columnTowers_.size(); ++k) {
+    const int64_t tower = pairing.columnTowers_[k], count = similarity.rows(tower);
+    for (int64_t from = 0; from < count; from += most)
+      parts_.push_back({tower, from, pairing.firsts_[k] + from, std::min(most, count - from)});
+  }
+  const int64_t needed = keeps_ ? rows * pairing.columns() : band_ * std::min(most, pairing.columns());
+  at::Tensor& memory = pairing.memory_;
+  if (!memory.defined() || memory.numel() < needed) memory = at::empty({needed}, similarity.numbers());
+}
+
+int64_t Strip::bandRows(int64_t row) const { return std::min(band_, begin_ + rows_ - row); }
+
+// The rows of the band at `row`, so that a product with compared columns is the score without the bias.
+at::Tensor Strip::operand(int64_t row) const {
+  const Similarity& similarity = pairing_.similarity_;
+  const at::Tensor rows = similarity.towers_[pairing_.rowTower_].compared(row, bandRows(row));
+  return similarity.measure().scale == 1 ? rows : rows.mul(similarity.measure().scale);
+}
+
+Tile Strip::tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns) {
+  const int64_t count = bandRows(row);
+  const int64_t offset = keeps_ ? (row - begin_) * pairing_.columns() + count * part.column : 0;
+  at::Tensor scores = pairing_.memory_.narrow(0, offset, count * part.columns).view({count, part.columns});
+  if (!kept_) {
+    at::mm_out(scores, rows, columns.t());
+    const double bias = pairing_.similarity_.measure().bias;
+    if (bias != 0) scores.add_(bias);
+  }
+  return {row, count, part.column, part.columns, scores};
+}
+
+void Strip::sweep(const std::function<void(const Tile&)>& visit) {
+  const std::vector<Tower>& towers = pairing_.similarity_.towers_;
+  for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
+    const at::Tensor rows = operand(row);
+    for (const Part& part : parts_)
+      visit(tile(row, part, rows, towers[part.tower].compared(part.begin, part.columns)));
+  }
+  kept_ = keeps_;
+}
+
+void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
+  Similarity& similarity = pairing_.similarity_;
+  const Measure& measure = similarity.measure();
+  for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
+    const at::Tensor rows = operand(row);
+    at::Tensor ofRows = at::zeros_like(rows);
+    for (const Part& part : parts_) {
+      Tower& tower = similarity.towers_[part.tower];
+      const at::Tensor columns = tower.compared(part.begin, part.columns);
+      const at::Tensor gradient = visit(tile(row, part, rows, columns));
+      if (measure.learned) similarity.biasSlope_.add_(gradient.sum(at::kDouble));
+      tower.gradient(part.begin, part.columns).addmm_(gradient.t(), rows);
+      ofRows.addmm_(gradient, columns);
+    }
+    if (measure.learned) similarity.scaleSlope_.add_(ofRows.mul(rows).sum(at::kDouble));
+    similarity.towers_[pairing_.rowTower_].gradient(row, bandRows(row)).add_(ofRows, measure.scale);
+  }
+  kept_ = false;
 }
 
 }  // namespace gradcache

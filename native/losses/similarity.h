@@ -1,5 +1,23 @@
-// The similarities of anchors with candidates, in tiles of anchors: the N x M scores never exist at once.
-// Their gradients become gradients of the representations without an autograd graph.
+// Scores between the towers of a loss, and the way of their gradient back to the representations. A matrix of
+// all scores never exists, and there is no autograd graph.
+//
+// A Similarity holds the towers. A loss pairs them: the rows of one tower with the rows of others, which are
+// the columns of that pairing. It goes over a pairing's scores in sweeps, a tile at a time. A softmax over
+// rows:
+//
+//   Pairing pairing = similarity.pair(0, {1, 2});
+//   pairing.eachStrip([&](Strip& strip) {
+//     LogSumExp sums(strip.rows(), similarity.numbers());                         // statistics.h
+//     strip.sweep([&](const Tile& tile) { sums.add(tile.scores, 1, tile.row - strip.begin()); });
+//     strip.gradients([&](const Tile& tile) { … returns dL/dscores of the tile … });
+//   });
+//
+// A strip is some rows of a pairing with all of its columns. eachStrip() is for a loss that needs statistics
+// of rows alone: it ends a strip before it begins the next, and keeps the strip's scores from one sweep to
+// the next, so that none is computed twice. A loss that needs statistics of columns, or of several pairings,
+// takes whole(), one strip of all rows, whose scores are computed in each sweep. A loss that needs no
+// statistics has gradients() alone, and visits each tile once. softmax.h has the two sweeps of the losses
+// that are softmaxes.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,69 +25,115 @@
 #include <functional>
 #include <vector>
 
+#include "losses/tower.h"
+
 namespace gradcache {
 
-// Scores of some anchors with all candidates.
-struct Tile {
-  int64_t begin = 0;   // number of the first anchor
-  at::Tensor anchors;  // [rows, d], as they are compared: of length 1 for the cosine
-  at::Tensor scores;   // [rows, candidates], in memory that the next tile takes over
+// How rows are compared: score = scale * similarity + bias.
+struct Measure {
+  bool cosine = true;  // else the dot product
+  double scale = 1;
+  double bias = 0;
+  bool learned = false;  // true: dL/d(log scale) and dL/d(bias) are wanted
 };
+
+// Scores of some rows of a pairing with some of its columns, all of one tower.
+struct Tile {
+  int64_t row = 0, rows = 0;        // number of the first, and how many
+  int64_t column = 0, columns = 0;  // the same; columns are numbered through all of their towers
+  at::Tensor scores;                // [rows, columns]
+};
+
+class Pairing;
 
 class Similarity {
  public:
-  struct Measure {
-    bool cosine = true;  // else the dot product
-    double scale = 1;    // what similarities are multiplied by
-    // True: the first block of candidates is the anchors themselves, and no row is compared with itself.
-    bool withoutSelf = false;
-  };
-
-  // `representations` are anchors [N, d] and one or more blocks of candidates [M_k, d], float32 or float64.
-  // Candidates are numbered through all blocks. Throws SHAPE, DTYPE or DEVICE.
+  // One tensor [n_k, d] for each tower, float32 or float64. Throws SHAPE, DTYPE or DEVICE.
   Similarity(const std::vector<at::Tensor>& representations, const Measure& measure);
 
-  int64_t anchors() const { return anchors_.rows.size(0); }
-  int64_t candidates() const { return columns_; }
-  // Candidates of the first block: the anchors' positives.
-  int64_t positives() const { return candidates_[0].rows.size(0); }
-  // Element type and device of the scores.
-  at::TensorOptions numbers() const { return anchors_.rows.options(); }
+  int64_t towers() const { return static_cast<int64_t>(towers_.size()); }
+  int64_t rows(int64_t tower) const { return towers_[tower].rows(); }
+  const Measure& measure() const { return measure_; }
+  // Element type and device of scores.
+  const at::TensorOptions& numbers() const { return numbers_; }
 
-  // Calls `visit` with every tile once, in the order of the anchors.
-  void eachTile(const std::function<void(const Tile&)>& visit);
+  // The rows of one tower with those of others. A tower may be on both sides.
+  Pairing pair(int64_t rows, std::vector<int64_t> columns);
+  // The rows of tower `rows` with those of tower `first` and of all behind it.
+  Pairing pairFrom(int64_t rows, int64_t first);
 
-  // log sum exp of each candidate's scores over all anchors, [candidates]. Takes a separate sweep.
-  at::Tensor columnNormalizer();
-
-  // Adds `weight` times the representations' gradient from `gradient`, dL/dscores of a tile [rows,
-  // candidates], which is overwritten.
-  void addGradient(const Tile& tile, const at::Tensor& gradient, double weight);
-  // The gradients of the representations, after all tiles are added; shaped like `representations`.
-  std::vector<at::Tensor> takeGradients();
+  // After all sweeps: gradients of the representations, times `weight`.
+  std::vector<at::Tensor> takeGradients(double weight);
+  // dL/d(log scale) and dL/d(bias), float64 without dimensions. For a learned measure.
+  const at::Tensor& scaleSlope() const { return scaleSlope_; }
+  const at::Tensor& biasSlope() const { return biasSlope_; }
 
  private:
-  // One tower's rows, and their norms for the cosine.
-  struct Tower {
-    at::Tensor rows;
-    at::Tensor inverse;  // [n, 1]: 1 / length, or undefined for the dot product
+  friend class Strip;
+  friend class Pairing;
+  const Measure measure_;
+  std::vector<Tower> towers_;
+  at::TensorOptions numbers_;
+  at::Tensor scaleSlope_, biasSlope_;
+};
 
-    Tower(const at::Tensor& tensor, bool cosine);
-    at::Tensor compared(int64_t begin, int64_t count) const;
-    // Turns the gradient of normalised rows into that of the rows, in place, a slice at a time.
-    void throughNormalization(const at::Tensor& gradient, int64_t begin, int64_t slice) const;
+// Some rows of a pairing with all of its columns.
+class Strip {
+ public:
+  int64_t begin() const { return begin_; }
+  int64_t rows() const { return rows_; }
+
+  // Visits every tile, to read its scores.
+  void sweep(const std::function<void(const Tile&)>& visit);
+  // Visits every tile, and adds to the towers' gradients what follows from the result, dL/dscores [rows,
+  // columns]. The visitor may overwrite the scores and return them. Ends the strip.
+  void gradients(const std::function<at::Tensor(const Tile&)>& visit);
+
+ private:
+  friend class Pairing;
+  // Columns of one tile.
+  struct Part {
+    int64_t tower = 0, begin = 0;     // rows of that tower
+    int64_t column = 0, columns = 0;  // in the pairing
   };
+  Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps);
+  int64_t bandRows(int64_t row) const;
+  at::Tensor operand(int64_t row) const;
+  Tile tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns);
 
-  at::Tensor scores(const at::Tensor& anchors, int64_t begin);
+  Pairing& pairing_;
+  const int64_t begin_, rows_;
+  const bool keeps_;         // the scores of a sweep for the next one
+  int64_t band_ = 0;         // rows of a tile
+  std::vector<Part> parts_;  // the tiles of a band
+  bool kept_ = false;        // such scores are there
+};
 
-  const double scale_;
-  const bool withoutSelf_;
-  Tower anchors_;
-  std::vector<Tower> candidates_;
-  std::vector<int64_t> begins_;
-  int64_t columns_ = 0, tile_ = 0;
-  at::Tensor buffer_;
-  std::vector<at::Tensor> gradients_;
+class Pairing {
+ public:
+  int64_t rows() const { return similarity_.rows(rowTower_); }
+  int64_t columns() const { return columns_; }
+  // The number of the first column of the pairing's k-th column tower.
+  int64_t firstColumn(int64_t k) const { return firsts_[k]; }
+
+  void eachStrip(const std::function<void(Strip&)>& visit);
+  Strip whole();
+
+  // The scores of a tile's rows and columns in this pairing, where the tile is one of another pairing of as
+  // many rows and columns: another similarity of the same pairs.
+  at::Tensor scoresAt(const Tile& tile) const;
+
+ private:
+  friend class Similarity;
+  friend class Strip;
+  Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> columns);
+
+  Similarity& similarity_;
+  const int64_t rowTower_;
+  const std::vector<int64_t> columnTowers_;
+  std::vector<int64_t> firsts_;
+  int64_t columns_ = 0;
+  at::Tensor memory_;  // of scores
 };
 
 }  // namespace gradcache

@@ -1,4 +1,5 @@
-// Which candidate belongs to each anchor.
+// Which candidates belong to each anchor, for losses whose tower 0 are the anchors and all others the
+// candidates.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -6,20 +7,23 @@
 #include <vector>
 
 #include "core/settings.h"
+#include "losses/chosen.h"
 #include "losses/similarity.h"
 
 namespace gradcache {
 
 class Targets {
  public:
-  // Reads the setting `targets`, candidate numbers; without it anchor i belongs to candidate i.
+  // Reads the settings `targets`, the numbers of each anchor's candidates, one anchor after the other, and
+  // `targetCounts`, how many each has. Without counts each has one; without targets anchor i has candidate i.
   explicit Targets(const Settings& settings);
 
-  // int64 [anchors], on the device of the scores. Throws SHAPE unless all are numbers of candidates.
-  at::Tensor among(const Similarity& similarity) const;
+  bool given() const { return !given_.empty(); }
+  // [anchors, k]. Throws SHAPE unless all are numbers of candidates.
+  Chosen among(const Similarity& similarity) const;
 
  private:
-  std::vector<int64_t> given_;
+  std::vector<int64_t> given_, counts_;
 };
 
 }  // namespace gradcache

@@ -2,17 +2,13 @@
 
 namespace gradcache {
 
-LossResult compute(TiledLoss& loss, Similarity& similarity, double weight, bool learned) {
+LossResult compute(TiledLoss& loss, Similarity& similarity, double weight) {
   LossSums sums(similarity.numbers());
-  loss.begin(similarity, sums);
-  similarity.eachTile([&](const Tile& tile) {
-    at::Tensor kept = learned ? tile.scores.clone() : at::Tensor();
-    const at::Tensor gradient = loss.gradient(tile, sums);
-    if (learned) sums.addSlope("scale", kept.mul_(gradient).sum(at::kDouble));
-    similarity.addGradient(tile, gradient, weight);
-  });
-  LossResult result{sums.loss(), similarity.takeGradients(), {}};
-  if (!learned) return result;
+  loss.compute(similarity, sums);
+  LossResult result{sums.loss(), similarity.takeGradients(weight), {}};
+  if (!similarity.measure().learned) return result;
+  sums.addSlope("scale", similarity.scaleSlope());
+  sums.addSlope("bias", similarity.biasSlope());
   for (const auto& [setting, slope] : sums.slopes()) result.slopes[setting] = slope.item<double>() * weight;
   return result;
 }

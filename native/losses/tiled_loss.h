@@ -1,5 +1,5 @@
-// A loss over all pairs of anchors and candidates, defined by what it does with a tile of scores.
-// Similarities, sweeps and gradients of representations and scale are computed around it.
+// A loss of scores between towers: it goes over them with sweeps (similarity.h). Gradients of the
+// representations, and of scale and bias, are computed around it.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -21,7 +21,7 @@ class LossSums {
   // Adds `part` to dL/d(the learned setting `name`).
   void addSlope(const std::string& name, const at::Tensor& part) {
     at::Tensor& slope = slopes_[name];
-    slope = slope.defined() ? slope.add_(part) : part;
+    slope = slope.defined() ? slope.add(part) : part;
   }
   double loss() const { return loss_.item<double>(); }
   const std::map<std::string, at::Tensor>& slopes() const { return slopes_; }
@@ -35,13 +35,10 @@ class TiledLoss {
  public:
   virtual ~TiledLoss() = default;
 
-  // Before the tiles: checks the sizes and computes the statistics of all scores that the loss needs. Throws
-  // SHAPE.
-  virtual void begin(Similarity& similarity, LossSums& sums) = 0;
-
-  // Adds the tile's share of the loss, and of the slopes of learned settings other than `scale`. Returns
-  // dL/dscores [rows, candidates], which may overwrite the scores.
-  virtual at::Tensor gradient(const Tile& tile, LossSums& sums) = 0;
+  // Adds its value to `sums`, and its gradient to the towers by the sweeps. Slopes of scale and bias come
+  // from the sweeps; those of other learned settings it adds to `sums`. Throws SHAPE for sizes that do not
+  // fit.
+  virtual void compute(Similarity& similarity, LossSums& sums) = 0;
 };
 
 struct LossResult {
@@ -50,7 +47,7 @@ struct LossResult {
   std::map<std::string, double> slopes;  // dL/d(learned setting); for `scale` dL/d(log scale)
 };
 
-// `weight` multiplies gradients and slopes; `learned` asks for slopes.
-LossResult compute(TiledLoss& loss, Similarity& similarity, double weight, bool learned);
+// `weight` multiplies gradients and slopes.
+LossResult compute(TiledLoss& loss, Similarity& similarity, double weight);
 
 }  // namespace gradcache

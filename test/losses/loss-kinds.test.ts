@@ -15,8 +15,14 @@ const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRA
 const MODEL = { dimension: 8, device: 'cpu', dtype: 'float64', seed: 1 } as const;
 
 const read = (loss: unknown) => readTrainConfig({ ...LEAST, loss }).loss;
-const readFlags = (...args: string[]): FilledTrainConfig['loss'] =>
-  readTrainConfig(settingsOf(parseFlags(flags, args), LEAST)).loss;
+const readFlags = (args: readonly string[], loss: object = {}): FilledTrainConfig['loss'] =>
+  readTrainConfig(settingsOf(parseFlags(flags, args), { ...LEAST, loss })).loss;
+
+/** What a setting needs beside it. */
+const BESIDE: Readonly<Record<string, object>> = {
+  hardnessMode: { hardnessStrength: 0.5 },
+  hardnessStrength: { hardnessMode: 'hard_negatives' },
+};
 
 /** A number within bounds that is not the default. */
 const oneWithin = (setting: Bounds & { readonly default: unknown }, place = 0): number =>
@@ -28,7 +34,7 @@ function another(setting: AnySetting): { value: unknown; flags: (name: string) =
     case 'number':
       return { value: oneWithin(setting), flags: (name) => [`--${name}`, String(oneWithin(setting))] };
     case 'numbers': {
-      const value = Array.from({ length: setting.count ?? 2 }, (_, k) => oneWithin(setting, k));
+      const value = Array.from({ length: setting.count ?? 2 }, (_, k) => oneWithin(setting, k)).sort();
       return { value, flags: (name) => [`--${name}`, value.join(',')] };
     }
     case 'switch':
@@ -55,14 +61,18 @@ for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
     assert.ok(SIMILARITIES.includes(similarityOf(defaults)));
     for (const [name, setting] of Object.entries<AnySetting>({ ...settings })) {
       const { value, flags: given } = another(setting);
-      const expected = { ...defaults, [name]: value };
-      assert.deepEqual(read({ kind, [name]: value }), expected, name);
+      const beside = BESIDE[name] ?? {};
+      const expected = { ...defaults, ...beside, [name]: value };
+      assert.deepEqual(read({ kind, ...beside, [name]: value }), expected, name);
       for (const flag of [`loss.${name}`, setting.flag ?? []].flat()) {
-        assert.deepEqual(readFlags('--loss', kind, ...given(flag)), expected, flag);
+        assert.deepEqual(readFlags(['--loss', kind, ...given(flag)], beside), expected, flag);
       }
       if (setting.flag !== undefined) {
         const twice = [...given(`loss.${name}`), ...given(setting.flag)];
-        assert.throws(() => readFlags('--loss', kind, ...twice), /are the same setting: give one of them/);
+        assert.throws(
+          () => readFlags(['--loss', kind, ...twice], beside),
+          /are the same setting: give one of them/,
+        );
       }
       assert.throws(() => read({ kind, [name]: {} }), { path: `config.loss.${name}` });
     }
@@ -79,5 +89,5 @@ for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
 
 test('a loss that is not in the list is refused with those that are', () => {
   assert.throws(() => read({ kind: 'triplets' }), /config\.loss\.kind is "triplets"; "infonce"/);
-  assert.throws(() => readFlags('--loss', 'triplets'), { path: 'config.loss.kind' });
+  assert.throws(() => readFlags(['--loss', 'triplets']), { path: 'config.loss.kind' });
 });

@@ -86,6 +86,16 @@ const loading = {
   frozen: ['list'],
 } as const;
 
+const ranking = {
+  similarity: [],
+  directions: [],
+  partitionMode: [],
+  hardnessMode: ['null'],
+  hardnessStrength: ['number'],
+  margin: ['number'],
+  labelSmoothing: ['number'],
+} as const;
+
 /** By the name of an export, or of a method; null: it takes no options. */
 const TAKERS: Readonly<Record<string, Taker | null>> = {
   GradCacheError: null,
@@ -162,11 +172,15 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   infoNCE: {
     call: (options) => infoNCE(options),
-    options: { temperature: ['number'], similarity: [], symmetric: ['boolean'] },
+    options: { temperature: ['number'], symmetric: ['boolean'], bias: ['number'], ...ranking },
+  },
+  multipleNegativesRanking: {
+    call: (options) => gradcache.multipleNegativesRanking(options),
+    options: { scale: ['number'], ...ranking },
   },
   'infoNCE, a learned temperature': {
     call: (options) => infoNCE({ temperature: options }),
-    options: { initial: ['number'], learned: ['boolean'] },
+    options: { initial: ['number'], learned: ['boolean'], bounds: [] },
     base: { initial: 0.1, learned: true },
   },
   sigLIP: {

@@ -12,7 +12,14 @@ test('what is not given has its default', () => {
     kind: 'infonce',
     temperature: 0.05,
     learned: false,
+    temperatureBounds: [0.01, 1],
     similarity: 'cosine',
+    directions: ['query_to_doc'],
+    partitionMode: 'joint',
+    hardnessMode: null,
+    hardnessStrength: 0,
+    margin: 0,
+    labelSmoothing: 0,
     symmetric: false,
   });
   assert.deepEqual(config.schedule, { kind: 'linear', warmup: 0.1 });
@@ -111,7 +118,7 @@ test('every mistake is named with its path, its value and what is accepted', () 
     ],
     [
       { ...LEAST, loss: { learned: true, temperature: 0.005 } },
-      'run.loss.temperature is 0.005; a finite number from 0.01, which a learned temperature never falls below is needed.',
+      'run.loss.temperature is 0.005; a number from 0.01 to 1, where a learned temperature stays (temperatureBounds), is needed.',
     ],
     [{ ...LEAST, seed: -1 }, 'run.seed is -1; a whole number from 0 is needed.'],
     [{ ...LEAST, shuffle: 'yes' }, 'run.shuffle is "yes"; true, false or { buffer: rows } is needed.'],

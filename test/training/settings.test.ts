@@ -27,7 +27,13 @@ import { digests, pairs, root, temporaryFolder, TINY_CONFIG, writeRows } from '.
 // that does not reach its part, or reaches another, gives other bits.
 const runs = {
   'cosine, dot product, both directions, own AdamW settings, prompts': {
-    loss: { temperature: 2, learned: true, similarity: 'dot', symmetric: true },
+    loss: {
+      temperature: 2,
+      learned: true,
+      temperatureBounds: [0.1, 4] as [number, number],
+      similarity: 'dot',
+      symmetric: true,
+    },
     optimizer: { lr: 2e-2, weightDecay: 0.3, betas: [0.8, 0.95], eps: 1e-4, maxGradNorm: 0.5 },
     schedule: { kind: 'cosine', warmup: 0.2 },
     prompts: { anchor: 'query', positive: 'document' },
@@ -106,9 +112,10 @@ for (const [name, settings] of Object.entries(runs)) {
     const frozen = 'frozen' in settings ? settings.frozen : [];
     const model = await TextEncoder.load(start, { dropout, maxLength, frozen });
     const { temperature: initial, learned, similarity, symmetric } = loss;
+    const bounds = 'temperatureBounds' in loss ? { bounds: loss.temperatureBounds } : {};
     const gradcache = new GradCache({
       encoders: [model, model, model],
-      loss: infoNCE({ temperature: { initial, learned }, similarity, symmetric }),
+      loss: infoNCE({ temperature: { initial, learned, ...bounds }, similarity, symmetric }),
       chunk: { sequences: 8 },
     });
     const optimizer = new AdamW(gradcache.parameters(), ofOptimizer);

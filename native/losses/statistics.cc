@@ -1,0 +1,31 @@
+#include "losses/statistics.h"
+
+#include <cmath>
+
+namespace gradcache {
+
+LogSumExp::LogSumExp(int64_t count, const at::TensorOptions& numbers)
+    : greatest_(at::full({count}, -INFINITY, numbers)), sum_(at::zeros({count}, numbers)) {}
+
+void LogSumExp::add(const at::Tensor& scores, int64_t along, int64_t begin) {
+  const int64_t count = scores.size(1 - along);
+  at::Tensor before = greatest_.narrow(0, begin, count), sum = sum_.narrow(0, begin, count);
+  const at::Tensor greatest = at::maximum(before, scores.amax({along}));
+  sum.mul_(before.sub(greatest).exp_()).add_(scores.sub(greatest.unsqueeze(along)).exp_().sum({along}));
+  before.copy_(greatest);
+}
+
+Greatest::Greatest(int64_t count, const at::TensorOptions& numbers)
+    : value_(at::full({count}, -INFINITY, numbers)),
+      place_(at::full({count}, -1, numbers.dtype(at::kLong))) {}
+
+void Greatest::add(const at::Tensor& scores, int64_t along, int64_t begin, int64_t first) {
+  const int64_t count = scores.size(1 - along);
+  at::Tensor value = value_.narrow(0, begin, count), place = place_.narrow(0, begin, count);
+  auto [greatest, where] = scores.max(along);
+  const at::Tensor greater = greatest.gt(value);
+  value.copy_(at::where(greater, greatest, value));
+  place.copy_(at::where(greater, where.add_(first), place));
+}
+
+}  // namespace gradcache

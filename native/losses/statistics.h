@@ -1,0 +1,36 @@
+// Statistics of the rows or of the columns of scores, put together from tiles in any order.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace gradcache {
+
+// In each add(), `scores` [rows, columns] are those of a tile. `along` is 1 for a number of each row, 0 for
+// one of each column. `begin` is the place of the tile's first row or column among the `count` that there
+// are.
+
+// log sum exp, without overflow.
+class LogSumExp {
+ public:
+  LogSumExp(int64_t count, const at::TensorOptions& numbers);
+  void add(const at::Tensor& scores, int64_t along, int64_t begin);
+  at::Tensor value() const { return sum_.log().add_(greatest_); }  // [count]
+
+ private:
+  at::Tensor greatest_, sum_;  // the sum is of exp(score - greatest)
+};
+
+// The greatest score, and where it is: of several equal ones, the first that was added.
+class Greatest {
+ public:
+  Greatest(int64_t count, const at::TensorOptions& numbers);
+  // `first` is the number of the tile's first column where `along` is 1, of its first row where it is 0.
+  void add(const at::Tensor& scores, int64_t along, int64_t begin, int64_t first);
+  const at::Tensor& value() const { return value_; }  // [count]
+  const at::Tensor& place() const { return place_; }  // int64 [count]; -1 before any score
+
+ private:
+  at::Tensor value_, place_;
+};
+
+}  // namespace gradcache

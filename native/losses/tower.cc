@@ -1,0 +1,39 @@
+#include "losses/tower.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace gradcache {
+
+namespace {
+
+// Rows whose normalisation is undone at once.
+constexpr int64_t kSlice = 512;
+
+}  // namespace
+
+Tower::Tower(const at::Tensor& representations, bool cosine)
+    : rows_(representations.contiguous()), gradient_(at::zeros_like(rows_)) {
+  if (cosine)
+    inverse_ = at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}, true).clamp_min_(1e-12).reciprocal_();
+}
+
+at::Tensor Tower::compared(int64_t begin, int64_t count) const {
+  at::Tensor part = rows_.narrow(0, begin, count);
+  return inverse_.defined() ? part.mul(inverse_.narrow(0, begin, count)) : part;
+}
+
+at::Tensor Tower::takeGradient(double weight) {
+  for (int64_t begin = 0; begin < rows(); begin += kSlice) {
+    const int64_t count = std::min(kSlice, rows() - begin);
+    at::Tensor part = gradient(begin, count);
+    if (inverse_.defined()) {
+      at::Tensor direction = compared(begin, count);
+      part.sub_(direction.mul(direction.mul(part).sum({1}, true))).mul_(inverse_.narrow(0, begin, count));
+    }
+    if (weight != 1) part.mul_(weight);
+  }
+  return std::move(gradient_);
+}
+
+}  // namespace gradcache

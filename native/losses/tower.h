@@ -1,0 +1,27 @@
+// One tower of a loss: its representations as they are compared, and their gradient.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace gradcache {
+
+class Tower {
+ public:
+  // `representations` are [n, d]. For the cosine, rows are compared at length 1.
+  Tower(const at::Tensor& representations, bool cosine);
+
+  int64_t rows() const { return rows_.size(0); }
+  // Some rows as they are compared, [count, d]; not to be written.
+  at::Tensor compared(int64_t begin, int64_t count) const;
+  // dL/d(rows as they are compared), [count, d], to be added to.
+  at::Tensor gradient(int64_t begin, int64_t count) { return gradient_.narrow(0, begin, count); }
+
+  // dL/d(representations) times `weight`, once everything is added. The tower has no gradient afterwards.
+  at::Tensor takeGradient(double weight);
+
+ private:
+  at::Tensor rows_, gradient_;
+  at::Tensor inverse_;  // [n, 1]: 1 / length, or undefined for the dot product
+};
+
+}  // namespace gradcache
