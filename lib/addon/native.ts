@@ -88,7 +88,7 @@ export interface EncoderHandle {
   graphBytes(tokens: number, sequences: number): number;
   /** Text k has the ids from offsets[k] to offsets[k + 1]; `numbers` are the texts' in messages, else from 0. */
   batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array): Promise<TokenBatchHandle>;
-  /** Encodes a chunk: some rows of a batch, which have so many tokens. */
+  /** Encodes a chunk: some rows of a batch, which have so many tokens. `counts`: representations of each; null: one. */
   forward(
     batch: TokenBatchHandle,
     rows: Int32Array,
@@ -96,8 +96,8 @@ export interface EncoderHandle {
     seed: number,
     mode: ForwardMode,
     group: number,
-  ): Promise<TensorHandle>;
-  /** The representations are put into their rows of `target`, and are the result only with a graph. */
+  ): Promise<{ readonly representations: TensorHandle; readonly counts: Int32Array | null }>;
+  /** One representation of each row is put into its row of `target`; they are the result only with a graph. */
   forward(
     batch: TokenBatchHandle,
     rows: Int32Array,

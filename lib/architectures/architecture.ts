@@ -34,13 +34,37 @@ export interface Architecture {
   readonly prefix: string;
   /** The names of further tensors of task models that are no parameters of the encoder. */
   readonly unused?: RegExp;
+  /** Its masked language model; absent where there is none. @throws GradCacheError `CHECKPOINT` */
+  readonly vocabularyHead?: (config: Config) => VocabularyHead;
+}
+
+/** What a masked language model has behind its layers: a dense layer, a norm, and a bias beside the tied word vectors. */
+export interface VocabularyHead {
+  /** Names without `.weight` and `.bias`. */
+  readonly dense: string;
+  readonly norm: string;
+  /** The whole name. */
+  readonly bias: string;
+  /** The columns of a word vector. */
+  readonly width: number;
+  readonly activation: string;
+  readonly normEpsilon: number;
+  /** Other names that the checkpoint may have for a parameter, whose copy they are. */
+  readonly copies: Readonly<Record<string, string>>;
 }
 
 /** What a sentence-transformers folder adds to config.json. */
 export interface Head {
   readonly pooling: string;
+  readonly splade?: SpladePooling | null;
   readonly normalize: boolean;
   readonly dense: readonly EncoderSettings[];
+}
+
+/** How SPLADE pools logits; see {@link TextEncoderOptions.splade}. */
+interface SpladePooling {
+  readonly strategy: string;
+  readonly activation: string;
 }
 
 /** More layers than any model has. A mistyped number must not ask for memory. */
@@ -83,7 +107,28 @@ export function encoderSettings(
     pooling: head.pooling,
     normalize: head.normalize,
     dense: head.dense,
+    ...(head.splade ? { splade: [spladeSettings(architecture, config, head.splade)] } : {}),
   };
+}
+
+const WORDS = 'embeddings.word_embeddings';
+
+function spladeSettings(
+  architecture: Architecture,
+  config: Config,
+  { strategy, activation: saturation }: SpladePooling,
+): EncoderSettings {
+  const { copies: _, ...head } = vocabularyHeadOf(architecture, config);
+  return { words: WORDS, ...head, pooling: strategy, logarithms: saturation === 'log1p_relu' ? 2 : 1 };
+}
+
+/** @throws GradCacheError `CHECKPOINT` for a model that has no words to compare with */
+export function vocabularyHeadOf(architecture: Architecture, config: Config): VocabularyHead {
+  if (architecture.vocabularyHead === undefined)
+    throw refusedConfig('model_type', config.model_type, 'a model with a masked language model, for SPLADE,');
+  if (config.tie_word_embeddings === false)
+    throw refusedConfig('tie_word_embeddings', false, 'true, for SPLADE,');
+  return architecture.vocabularyHead(ownNames(architecture, config));
 }
 
 const ownNames = ({ own }: Architecture, config: Config): Config => own?.(config) ?? config;

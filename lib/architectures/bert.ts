@@ -1,6 +1,6 @@
 import type { Architecture } from './architecture.js';
 import { CONFIG_KEYS } from './config-keys.js';
-import { activationIn, fractionIn, paddingIn } from './config-values.js';
+import { activationIn, countIn, fractionIn, paddingIn } from './config-values.js';
 
 const size = (key: string, tensor: string, dimension = 0) => ({ key, weights: { tensor, dimension } });
 
@@ -30,4 +30,16 @@ export const bert = {
     attentionDropout: fractionIn(config, 'attention_probs_dropout_prob', 0.1),
   }),
   prefix: 'bert.',
+  vocabularyHead: (config) => ({
+    dense: 'cls.predictions.transform.dense',
+    norm: 'cls.predictions.transform.LayerNorm',
+    bias: 'cls.predictions.bias',
+    width: countIn(config, 'hidden_size'),
+    activation: activationIn(config, 'hidden_act'),
+    normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    copies: {
+      'cls.predictions.decoder.weight': 'embeddings.word_embeddings.weight',
+      'cls.predictions.decoder.bias': 'cls.predictions.bias',
+    },
+  }),
 } satisfies Architecture;

@@ -1,7 +1,7 @@
 import { show } from '../options/option-values.js';
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
-import { activationIn, fractionIn, refusedConfig, type Config } from './config-values.js';
+import { activationIn, countIn, fractionIn, refusedConfig, type Config } from './config-values.js';
 
 /** Names that transformers takes for DistilBERT's own as well. */
 const OTHER_NAMES = { dim: 'hidden_size', n_layers: 'num_hidden_layers', n_heads: 'num_attention_heads' };
@@ -43,4 +43,13 @@ export const distilbert: Architecture = {
     attentionDropout: fractionIn(config, 'attention_dropout', 0.1),
   }),
   prefix: 'distilbert.',
+  vocabularyHead: (config) => ({
+    dense: 'vocab_transform',
+    norm: 'vocab_layer_norm',
+    bias: 'vocab_projector.bias',
+    width: countIn(config, 'dim'),
+    activation: activationIn(config, 'activation'),
+    normEpsilon: 1e-12, // in transformers' code, whatever the configuration says
+    copies: { 'vocab_projector.weight': 'embeddings.word_embeddings.weight' },
+  }),
 };

@@ -2,6 +2,7 @@ import { all, table } from '../files/key-table.js';
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
 import { CONFIG_KEYS } from './config-keys.js';
+import { countIn, fractionIn } from './config-values.js';
 
 const { hidden, ...sizes } = bert.sizes;
 
@@ -23,5 +24,14 @@ export const electra: Architecture = {
     hidden: { ...hidden, weights: { tensor: 'encoder.layer.0.output.dense.weight', dimension: 0 } },
   },
   prefix: 'electra.',
+  vocabularyHead: (config) => ({
+    dense: 'generator_predictions.dense',
+    norm: 'generator_predictions.LayerNorm',
+    bias: 'generator_lm_head.bias',
+    width: countIn(config, 'embedding_size', 128),
+    activation: 'gelu', // in transformers' code, whatever the configuration says
+    normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    copies: { 'generator_lm_head.weight': 'embeddings.word_embeddings.weight' },
+  }),
   unused: /^(discriminator_predictions|generator_predictions|generator_lm_head)\./,
 };

@@ -1,6 +1,7 @@
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
 import { countIn, refusedConfig } from './config-values.js';
+import { robertaVocabularyHead } from './roberta.js';
 
 const { types: _, ...sizes } = bert.sizes;
 const BUCKETS = 'relative_attention_num_buckets';
@@ -27,4 +28,5 @@ export const mpnet: Architecture = {
     return bert.settings(config);
   },
   prefix: 'mpnet.',
+  vocabularyHead: robertaVocabularyHead,
 };

@@ -1,6 +1,22 @@
-import type { Architecture } from './architecture.js';
+import type { Architecture, VocabularyHead } from './architecture.js';
 import { bert } from './bert.js';
-import { paddingIn } from './config-values.js';
+import { countIn, fractionIn, paddingIn, type Config } from './config-values.js';
+
+/** Of RoBERTa and MPNet. */
+export function robertaVocabularyHead(config: Config): VocabularyHead {
+  return {
+    dense: 'lm_head.dense',
+    norm: 'lm_head.layer_norm',
+    bias: 'lm_head.bias',
+    width: countIn(config, 'hidden_size'),
+    activation: 'gelu', // in transformers' code, whatever the configuration says
+    normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    copies: {
+      'lm_head.decoder.weight': 'embeddings.word_embeddings.weight',
+      'lm_head.decoder.bias': 'lm_head.bias',
+    },
+  };
+}
 
 /** RoBERTa (Liu et al. 2019), XLM-RoBERTa and CamemBERT: BERT with positions numbered from the padding token's id on. */
 export const roberta: Architecture = {
@@ -13,4 +29,5 @@ export const roberta: Architecture = {
   paddingToken: (config) => paddingIn(config, 1, { null: false }),
   positionsAfterPadding: true,
   prefix: 'roberta.',
+  vocabularyHead: robertaVocabularyHead,
 };

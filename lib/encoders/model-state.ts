@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
-import { isUnused, parameterName, statedSizes } from '../architectures/architecture.js';
+import { isUnused, parameterName, statedSizes, vocabularyHeadOf } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import type { DenseLayer, ModelFolder } from '../model-folder/model-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
@@ -37,6 +37,8 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
   const architecture = architectureOf(folder.modelType);
   const stored = new Map<string, StoredTensor>();
   for (const [name, tensor] of folder.tensors) stored.set(parameterName(architecture, name), tensor);
+  for (const [copy, name] of copiesIn(folder))
+    if (!stored.has(name) && stored.has(copy)) stored.set(name, stored.get(copy)!);
   for (const [index, layer] of folder.dense.entries()) {
     stored.set(`dense.${index}.weight`, layer.weight);
     if (layer.bias !== null) stored.set(`dense.${index}.bias`, layer.bias);
@@ -66,13 +68,28 @@ export async function storedWeights(
     weight: take(present, `dense.${index}.weight`),
     bias: layer.bias === null ? null : take(present, `dense.${index}.bias`),
   }));
+  const architecture = architectureOf(folder.modelType);
+  const copies = copiesIn(folder);
   const tensors = new Map<string, StoredTensor>();
   for (const [name, original] of folder.tensors) {
-    const parameter = parameterName(architectureOf(folder.modelType), name);
+    const parameter = parameterName(architecture, name);
+    if (copies.has(parameter)) continue; // written under the one name
     tensors.set(name, present.has(parameter) ? take(present, parameter) : original);
   }
-  for (const [name, tensor] of present) tensors.set(name, tensor); // an encoder made from scratch has only these
+  // An encoder made from scratch has only these.
+  for (const [name, tensor] of present) tensors.set(nameInFolder(folder, name), tensor);
   return { ...folder, tensors, dense };
+}
+
+/** Names that hold a copy of a parameter, with the parameter's. */
+function copiesIn({ splade, modelType, config }: ModelFolder): ReadonlyMap<string, string> {
+  return new Map(splade ? Object.entries(vocabularyHeadOf(architectureOf(modelType), config).copies) : []);
+}
+
+/** A masked language model has its encoder's parameters behind a prefix. */
+function nameInFolder({ splade, modelType }: ModelFolder, name: string): string {
+  const architecture = architectureOf(modelType);
+  return splade && !isUnused(architecture, name) ? architecture.prefix + name : name;
 }
 
 function take(from: Map<string, StoredTensor>, name: string): StoredTensor {

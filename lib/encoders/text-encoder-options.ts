@@ -9,7 +9,7 @@ import {
   requireString,
 } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
-import type { Pooling } from '../model-folder/model-folder.js';
+import type { Pooling, SpladePooling } from '../model-folder/model-folder.js';
 import type { Parameter } from '../tensor/tensor.js';
 
 /** How a text encoder computes. */
@@ -36,19 +36,29 @@ export interface TextEncoderOptions {
    * tower of which all is frozen is encoded once in a step, still with dropout. Default: none.
    */
   readonly frozen?: readonly string[];
+  /**
+   * How token representations become one. Default: mean. A folder of sentence-transformers names its own, and no other can be
+   * given. With `'splade'` the encoder is a masked language model whose logits are pooled into a sparse representation over
+   * its vocabulary (Formal et al. 2021): load a checkpoint with that model's head, such as BertForMaskedLM's, or a folder of
+   * sentence-transformers' SparseEncoder.
+   */
+  readonly pooling?: Pooling;
+  /** For `pooling: 'splade'`. Default: `{ strategy: 'max', activation: 'relu' }`. */
+  readonly splade?: Partial<SpladePooling>;
 }
 
 /** What {@link TextEncoder.create} needs beyond a configuration. */
 export interface CreateOptions extends TextEncoderOptions {
-  /** Default: mean. */
-  readonly pooling?: Pooling;
-  /** Scales representations to length one; default: true. */
+  /** Scales representations to length one; default: true, and false for SPLADE. */
   readonly normalize?: boolean;
   /** Seed of the random weights. Default: 0. */
   readonly seed?: number;
 }
 
-const NAMES = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen'];
+const NAMES = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen', 'pooling', 'splade'];
+
+/** The poolings by name. */
+export const POOLINGS: readonly Pooling[] = ['mean', 'cls', 'max', 'last', 'splade'];
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkLoadOptions(options: TextEncoderOptions): void {
@@ -58,11 +68,14 @@ export function checkLoadOptions(options: TextEncoderOptions): void {
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkCreateOptions(options: CreateOptions): void {
-  checkKnown('TextEncoder.create', options, [...NAMES, 'pooling', 'normalize', 'seed']);
+  checkKnown('TextEncoder.create', options, [...NAMES, 'normalize', 'seed']);
   requireTypes(options);
-  const { pooling = 'mean', normalize = true, seed = 0 } = options;
-  requireOneOf('pooling', pooling, ['mean', 'cls', 'max', 'last']);
+  const { pooling = 'mean', splade, normalize = pooling !== 'splade', seed = 0 } = options;
   requireBoolean('normalize', normalize);
+  if (pooling === 'splade' && normalize)
+    throw refused('normalize', normalize, 'false, for representations that are sparse,');
+  if (pooling !== 'splade' && splade !== undefined)
+    throw refused('pooling', pooling, "'splade', whose settings are given,");
   requireSeed(seed);
 }
 
@@ -73,7 +86,13 @@ function requireTypes({
   dropout,
   drophead,
   frozen = [],
+  pooling = 'mean',
+  splade = {},
 }: TextEncoderOptions): void {
+  requireOneOf('pooling', pooling, POOLINGS);
+  checkKnown('splade', splade, ['strategy', 'activation']);
+  requireOneOf('splade.strategy', splade.strategy ?? 'max', ['max', 'sum']);
+  requireOneOf('splade.activation', splade.activation ?? 'relu', ['relu', 'log1p_relu']);
   requireString('device', device);
   requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
   if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber, requireOneOf, requireSignal } from '../options/option-values.js';
+import { refused, requireNumber, requireOneOf, requireSignal } from '../options/option-values.js';
 import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
 import { call } from '../tensor/operators.js';
 import { NativeWeights } from '../tensor/native-weights.js';
@@ -10,8 +10,6 @@ import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { encoderSettings, initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
-import { planChunks, type PlannedChunk } from '../step/chunk-plan.js';
-import { inOrder } from '../step/chunk-queue.js';
 import type {
   Chunk,
   EncodedChunk,
@@ -23,11 +21,13 @@ import type {
 } from '../step/encoder.js';
 import { requireLength } from '../model-folder/length-limit.js';
 import { inFolder } from '../model-folder/in-folder.js';
-import { readModelFolder, type ModelFolder } from '../model-folder/model-folder.js';
+import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model-folder.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
+import { inferEntries, inferInto } from './inference.js';
 import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { Prompts, type Prompt } from './prompts.js';
+import { joinedRows, type SparseRows } from './sparse-rows.js';
 import { lengthsOf, requireTokens } from './text-chunk.js';
 import {
   checkCreateOptions,
@@ -56,7 +56,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly tokenizer: Tokenizer;
   readonly queues = true;
   readonly automaticChunk: { readonly tokens: number };
-  readonly rowPasses: RowPasses<TokenBatch>;
+  readonly rowPasses: RowPasses<TokenBatch> | undefined;
 
   readonly #handle: EncoderHandle;
   readonly #passes: TokenPasses;
@@ -87,6 +87,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     requireLength(maxLength, folder.modelType, folder.config);
     const head = {
       pooling: folder.pooling,
+      splade: folder.splade ?? null,
       normalize: folder.normalize,
       dense: folder.dense.map(({ inFeatures, outFeatures, activation, bias }) => ({
         inFeatures,
@@ -108,11 +109,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#weights = new NativeWeights(this.#handle);
     const passes = new TokenPasses(this.#handle, { frozen: this.#weights.trained.length === 0 });
     this.#passes = passes;
-    this.rowPasses = {
-      empty: (rows) => this.#empty(rows, this.trainedDimension),
-      forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
-      backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
-    };
+    this.rowPasses = folder.splade
+      ? undefined // the number of a row's entries is known only when it is encoded
+      : {
+          empty: (rows) => this.#empty(rows, this.trainedDimension),
+          forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
+          backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
+        };
     orDispose(this, () => requireFrozen(frozen, this.#weights.parameters.list));
     this.device = this.#weights.gradients.device;
     this.precision = precision;
@@ -133,7 +136,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     if (typeof folder !== 'string')
       throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
     checkLoadOptions(options);
-    const model = await readModelFolder(folder);
+    const model = await readModelFolder(folder, options);
     return inFolder(folder, () => {
       const encoder = new TextEncoder(OWN, model, options, 'stored');
       return orDispose(encoder, () => {
@@ -164,8 +167,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: CreateOptions = {},
   ): TextEncoder {
     checkCreateOptions(options);
-    const { pooling = 'mean', normalize = true, seed = 0, maxLength } = options;
-    const folder = newModelFolder(config, tokenizer, { pooling, normalize, maxLength });
+    const { pooling = 'mean', normalize = pooling !== 'splade', seed = 0, maxLength } = options;
+    const splade = pooling === 'splade' ? { ...SPLADE, ...options.splade } : null;
+    const folder = newModelFolder(config, tokenizer, { pooling, splade, normalize, maxLength });
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(OWN, folder, options, 'random');
     return orDispose(encoder, () => {
@@ -261,15 +265,13 @@ export class TextEncoder implements Encoder<TokenBatch> {
   ): Promise<Tensor> {
     checkKnown('encode', options, ['prompt', 'dimensions', 'tokensPerChunk', 'signal']);
     requireSignal('signal', options.signal);
-    const { prompt, dimensions = this.dimension, tokensPerChunk = this.automaticChunk.tokens } = options;
+    const { prompt, dimensions = this.dimension, signal } = options;
+    const { tokensPerChunk: tokens = this.automaticChunk.tokens } = options;
     requireNumber('dimensions', dimensions, { from: 1, to: this.dimension, whole: true });
     const batch = await this.tokenize(texts, { prompt });
-    const lengths = texts.length === 0 ? new Int32Array() : this.lengths(batch);
-    const plan = planChunks(lengths, { tokens: tokensPerChunk });
     const result = this.#empty(texts.length, dimensions);
-    if (plan.length === 0) return result;
     try {
-      await this.#encodeInto(result, batch, plan, options.signal);
+      await inferInto(result, this.#passes, batch, { tokens, signal });
       return result;
     } catch (error) {
       result.dispose();
@@ -277,23 +279,28 @@ export class TextEncoder implements Encoder<TokenBatch> {
     }
   }
 
-  async #encodeInto(
-    result: Tensor,
-    batch: TokenBatch,
-    plan: readonly PlannedChunk[],
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const packed = await this.pack(batch);
-    try {
-      await inOrder({
-        count: plan.length,
-        signal,
-        launch: (index, group) => this.#passes.infer({ batch, packed, ...plan[index]! }, group, result),
-        done: () => undefined,
-      });
-    } finally {
-      packed.dispose();
-    }
+  /** Whether representations are sparse: those of `pooling: 'splade'`. */
+  get sparse(): boolean {
+    return this.#folder.pooling === 'splade';
+  }
+
+  /**
+   * The representations of a sparse encoder without their zeros, in the order of the texts, as {@link TextEncoder.encode}
+   * has them with all.
+   *
+   * @throws GradCacheError `INPUT` for an encoder that is not sparse; as {@link TextEncoder.encode}
+   */
+  async encodeSparse(
+    texts: readonly string[],
+    options: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
+  ): Promise<SparseRows> {
+    checkKnown('encodeSparse', options, ['prompt', 'tokensPerChunk', 'signal']);
+    requireSignal('signal', options.signal);
+    if (!this.sparse) throw refused('pooling', this.#folder.pooling, "'splade', for sparse representations,");
+    const { prompt, tokensPerChunk: tokens = this.automaticChunk.tokens, signal } = options;
+    const batch = await this.tokenize(texts, { prompt });
+    const chunks = await inferEntries(this.#passes, batch, { tokens, signal });
+    return joinedRows(chunks, texts.length, this.dimension);
   }
 
   #empty(rows: number, dimension: number): Tensor {

@@ -95,13 +95,29 @@ export class TokenPasses {
     requireChunk(chunk);
     const mode = retain ? 'with-graph' : 'without-graph';
     const weights = guarded(() => this.#handle.version);
-    const result = new Tensor(
-      await this.#withTokens(chunk, (batch, rows) =>
-        this.#handle.forward(batch, rows, chunk.tokens, seed, mode, group),
-      ),
+    const { representations, counts } = await this.#withTokens(chunk, (batch, rows) =>
+      this.#handle.forward(batch, rows, chunk.tokens, seed, mode, group),
     );
+    const result = new Tensor(representations);
     const ticket = this.#ticket(seed, retain ? result : null, weights);
-    return { representations: retain ? result.detach() : result, ticket, frozen };
+    return {
+      representations: retain ? result.detach() : result,
+      ...(counts !== null && { counts }),
+      ticket,
+      frozen,
+    };
+  }
+
+  /** Without dropout or graph, in the form of training. */
+  async inferChunk(
+    { batch, packed, rows, tokens }: Chunk<TokenBatch>,
+    group: number,
+  ): Promise<{ readonly representations: Tensor; readonly counts: Int32Array | null }> {
+    const handle = PackedTokens.handleOf(packed, batch);
+    const { representations, counts } = await guardedAsync(() =>
+      this.#handle.forward(handle, rows, tokens, 0, 'inference', group),
+    );
+    return { representations: new Tensor(representations), counts };
   }
 
   #ticket(seed: number, graph: Tensor | null, weights: number): ReplayTicket {

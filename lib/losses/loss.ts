@@ -20,6 +20,11 @@ export interface LossWithGradients {
   /** True if rows may have several representations, with `offsets` in {@link LossOptions}. Default: false. */
   readonly packed?: boolean;
   /**
+   * True if {@link splade} may give towers in libtorch's layout for sparse rows (CSR) in place of dense ones. The gradient of
+   * such a tower is that of its values, [values]. Default: false.
+   */
+  readonly sparse?: boolean;
+  /**
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight the gradients, but not the loss, are multiplied by this
    * @param options the option `loss` of `step`

@@ -1,25 +1,51 @@
 import { all, only, table } from '../files/key-table.js';
 
-/** sentence_bert_config.json: the Transformer module of sentence-transformers. */
-export const TRANSFORMER_KEYS = table({
+/** Keys of sentence_bert_config.json whose meaning depends on no task. */
+const ANY_TASK = {
   ...all('read', 'max_seq_length do_lower_case query_length document_length'),
   ...all('kept', 'model_args tokenizer_args config_args model_kwargs processor_kwargs config_kwargs'),
   ...all('kept', 'unpad_inputs cache_dir backend'),
-  transformer_task: only('Other tasks than embedding are not supported.', 'feature-extraction'),
-  modality_config: only('Text alone is supported.', {
-    text: { method: 'forward', method_output_name: 'last_hidden_state' },
-  }),
   module_output_name: only('Its output must go to the pooling.', 'token_embeddings'),
   processing_kwargs: only('Remove it; max_seq_length states the length of texts.', {}, null),
   query_expansion: only('Models that compare token by token are not supported.', null),
   tokenizer_name_or_path: only('The tokenizer must lie in the folder.', null),
+} as const;
+
+const textAlone = (output: string) =>
+  only('Text alone is supported.', { text: { method: 'forward', method_output_name: output } });
+
+/** sentence_bert_config.json: the Transformer module of sentence-transformers. */
+export const TRANSFORMER_KEYS = table({
+  ...ANY_TASK,
+  transformer_task: only('Other tasks than embedding are not supported.', 'feature-extraction'),
+  modality_config: textAlone('last_hidden_state'),
 });
+
+/** The same file before a SpladePooling. */
+export const MASKED_LANGUAGE_MODEL_KEYS = table({
+  ...ANY_TASK,
+  transformer_task: only('SPLADE needs the logits of a masked language model.', 'fill-mask'),
+  modality_config: textAlone('logits'),
+});
+
+const ANY_MODEL = {
+  ...all('read', 'prompts default_prompt_name similarity_fn_name'),
+  ...all('kept', '__version__ requirements'),
+} as const;
 
 /** config_sentence_transformers.json: the model as a whole. */
 export const MODEL_KEYS = table({
-  ...all('read', 'prompts default_prompt_name similarity_fn_name truncate_dim'),
-  ...all('kept', '__version__ requirements'),
+  ...ANY_MODEL,
+  ...all('read', 'truncate_dim'),
   model_type: only('Models of another kind are not supported.', 'SentenceTransformer'),
+});
+
+/** The same file of a sparse encoder. */
+export const SPARSE_MODEL_KEYS = table({
+  ...ANY_MODEL,
+  ...all('read', 'model_type'),
+  truncate_dim: only('A sparse representation is a row over the whole vocabulary.', null),
+  max_active_dims: only('Representations with all their dimensions are supported.', null),
 });
 
 /** An entry of modules.json. */
@@ -33,6 +59,11 @@ export const POOLING_KEYS = table({
   ...all('read', 'pooling_mode_cls_token pooling_mode_max_tokens pooling_mode_mean_tokens'),
   ...all('read', 'pooling_mode_mean_sqrt_len_tokens pooling_mode_weightedmean_tokens pooling_mode_lasttoken'),
   include_prompt: only('Pooling that leaves out the tokens of the prompt is not supported.', true),
+});
+
+export const SPLADE_KEYS = table({
+  ...all('read', 'pooling_strategy activation_function embedding_dimension word_embedding_dimension'),
+  ...all('kept', 'chunk_size'),
 });
 
 const ON_EMBEDDINGS = only('It must work on the pooled representation.', 'sentence_embedding', null);

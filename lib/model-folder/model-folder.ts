@@ -2,6 +2,8 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
+import { show } from '../options/option-values.js';
+import { faultIn } from '../files/file-fault.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
@@ -11,11 +13,24 @@ import { lengthLimitOf } from './length-limit.js';
 import { readWeights } from './model-weights.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
+import {
+  MASKED_LANGUAGE_MODEL_KEYS,
+  MODEL_KEYS,
+  SPARSE_MODEL_KEYS,
+  TRANSFORMER_KEYS,
+} from './folder-keys.js';
 import { readModelConfig, readTransformerConfig, requireOneLength } from './sentence-config.js';
-import { type DenseLayer, type KeptModule, type Pooling, readSentenceModules } from './sentence-modules.js';
+import {
+  type DenseLayer,
+  type KeptModule,
+  type Pooling,
+  readSentenceModules,
+  type SentenceModules,
+  type SpladePooling,
+} from './sentence-modules.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 
-export type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
+export type { Activation, DenseLayer, Pooling, SpladePooling } from './sentence-modules.js';
 
 /** A text encoder as a folder holds it: weights, tokenizer, and what happens between tokens and representation. */
 export interface ModelFolder {
@@ -27,6 +42,8 @@ export interface ModelFolder {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** `'mean'` where the folder does not say: what sentence-transformers does with a plain transformers folder. */
   readonly pooling: Pooling;
+  /** How SPLADE pools; null or absent for other pooling. */
+  readonly splade?: SpladePooling | null;
   readonly dense: readonly DenseLayer[];
   /** True where representations are scaled to length one. */
   readonly normalize: boolean;
@@ -57,22 +74,43 @@ export interface KeptFiles {
   readonly modules: ReadonlyMap<string, KeptModule>;
 }
 
+/** The usual pooling of SPLADE. */
+export const SPLADE: SpladePooling = { strategy: 'max', activation: 'relu' };
+
+/** A pooling that the caller asks for. */
+export interface AskedPooling {
+  readonly pooling?: Pooling | undefined;
+  readonly splade?: Partial<SpladePooling> | undefined;
+}
+
 /**
  * Reads a transformers folder (config.json, model.safetensors or its shards, tokenizer.json) or a sentence-transformers
- * folder (modules.json with Transformer, Pooling, Dense, Normalize; prompts; max_seq_length), old and new layouts.
+ * folder (modules.json with Transformer, Pooling, Dense, Normalize, or Transformer and SpladePooling; prompts;
+ * max_seq_length), old and new layouts.
  *
+ * @param asked the pooling of a folder that names none
  * @throws GradCacheError `CHECKPOINT` for damaged or missing files and for anything that cannot be honoured exactly; the
  * message names the file, what was found there and what would do.
  */
-export async function readModelFolder(path: string): Promise<ModelFolder> {
+export async function readModelFolder(path: string, asked: AskedPooling = {}): Promise<ModelFolder> {
   await requireFolder(path);
   const modules = await readSentenceModules(path);
+  const pooling = poolingOf(path, modules, asked);
+  const sparse = pooling.pooling === 'splade';
   const folder = modules?.transformerFolder ?? path;
   const config = await readConfig(folder);
   const modelType = config.model_type as string;
   // sentence-transformers reads its own files only where there is a modules.json.
-  const transformer = modules ? await readTransformerConfig(folder) : undefined;
-  const model = modules ? await readModelConfig(path) : undefined;
+  const transformer = modules
+    ? await readTransformerConfig(folder, sparse ? MASKED_LANGUAGE_MODEL_KEYS : TRANSFORMER_KEYS)
+    : undefined;
+  if (sparse && modules?.transformer === 'Transformer' && transformer?.task === undefined)
+    throw faultIn(
+      join(path, 'modules.json'),
+      'a SpladePooling needs the logits of a masked language model: an MLMTransformer, or a Transformer whose ' +
+        'transformer_task is "fill-mask"',
+    );
+  const model = modules ? await readModelConfig(path, sparse ? SPARSE_MODEL_KEYS : MODEL_KEYS) : undefined;
   const tokenizerConfig = await readJsonObject(join(folder, 'tokenizer_config.json'));
   const maxLength = inFolder(folder, () =>
     lengthLimitOf({
@@ -95,12 +133,13 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
     config,
     modelType,
     tensors,
-    pooling: modules?.pooling ?? 'mean',
+    ...pooling,
     dense: modules?.dense ?? [],
     normalize: modules?.normalize ?? false,
     prompts: model?.prompts ?? {},
     defaultPrompt: model?.defaultPrompt ?? null,
-    similarity: model?.similarity ?? null,
+    // What a SparseEncoder of sentence-transformers compares by where it names nothing.
+    similarity: model?.similarity ?? (sparse ? 'dot' : null),
     truncateDimension: model?.truncateDimension ?? null,
     maxLength,
     tokenizer,
@@ -111,6 +150,23 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
       modules: modules?.kept ?? new Map(),
     },
   };
+}
+
+/** @throws GradCacheError `INPUT` where another pooling is asked for than a sentence-transformers folder has */
+function poolingOf(
+  path: string,
+  modules: SentenceModules | undefined,
+  { pooling = modules?.pooling ?? 'mean', splade }: AskedPooling,
+): Pick<ModelFolder, 'pooling' | 'splade'> {
+  if (modules !== undefined && pooling !== modules.pooling)
+    throw new GradCacheError(
+      'INPUT',
+      `pooling is ${show(pooling)}, and ${path} is a folder of sentence-transformers, whose pooling is ` +
+        `${show(modules.pooling)}. Leave pooling out, or give a folder without modules.json.`,
+    );
+  if (pooling === 'splade') return { pooling, splade: { ...(modules?.splade ?? SPLADE), ...splade } };
+  if (splade === undefined) return { pooling, splade: null };
+  throw new GradCacheError('INPUT', `splade is given, and pooling is ${show(pooling)}; 'splade' is needed.`);
 }
 
 async function requireFolder(path: string): Promise<void> {

@@ -15,9 +15,10 @@ export function newModelFolder(
   tokenizer: Tokenizer,
   {
     pooling,
+    splade,
     normalize,
     maxLength,
-  }: Pick<ModelFolder, 'pooling' | 'normalize'> & { maxLength: number | undefined },
+  }: Pick<ModelFolder, 'pooling' | 'splade' | 'normalize'> & { maxLength: number | undefined },
 ): ModelFolder {
   if (!(tokenizer instanceof Tokenizer)) throw refused('the tokenizer', tokenizer, 'a Tokenizer');
   if (typeof config !== 'object' || config === null)
@@ -30,10 +31,12 @@ export function newModelFolder(
     modelType,
     tensors: new Map(),
     pooling,
+    splade,
     dense: [],
     normalize,
     prompts: {},
     defaultPrompt: null,
+    ...(splade && { similarity: 'dot' }),
     maxLength: maxLength ?? mostTokens(modelType, config),
     tokenizer,
   };

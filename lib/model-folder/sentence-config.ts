@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import { show } from '../options/option-values.js';
-import { MODEL_KEYS, TRANSFORMER_KEYS } from './folder-keys.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
-import { keptKeys, requireKeys, type KeptKeys } from '../files/key-table.js';
+import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
 import { isJsonObject } from '../files/strict-json.js';
 
@@ -13,6 +12,8 @@ export interface TransformerConfig {
   /** The most tokens of a text, special ones included; null where the file does not say. */
   readonly maxLength: number | null;
   readonly lowercase: boolean;
+  /** What the model computes; undefined where the file does not say. */
+  readonly task: unknown;
   /** Limits for queries and for documents alone, by key. */
   readonly taskLengths: ReadonlyMap<string, unknown>;
   readonly kept: KeptKeys;
@@ -42,13 +43,16 @@ const HARMLESS_ARGUMENTS = new Set([
   'model_max_length',
 ]);
 
-/** @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key */
-export async function readTransformerConfig(folder: string): Promise<TransformerConfig> {
+/**
+ * @param keys what its keys mean
+ * @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key
+ */
+export async function readTransformerConfig(folder: string, keys: KeyTable): Promise<TransformerConfig> {
   for (const name of NAMES) {
     const path = join(folder, name);
     const config = await readJsonObject(path);
     if (config === undefined || Object.keys(config).length === 0) continue;
-    requireKeys(path, config, TRANSFORMER_KEYS);
+    requireKeys(path, config, keys);
     const { max_seq_length: stated, do_lower_case: lowercase = false } = config;
     if (typeof lowercase !== 'boolean') throw refusedIn(path, 'do_lower_case', lowercase, 'true or false');
     const taskLengths = ['query_length', 'document_length'].filter((key) => (config[key] ?? null) !== null);
@@ -56,12 +60,13 @@ export async function readTransformerConfig(folder: string): Promise<Transformer
       path,
       maxLength: lengthOf(path, 'max_seq_length', lengthInArguments(path, config) ?? stated),
       lowercase,
+      task: config.transformer_task,
       taskLengths: new Map(taskLengths.map((key) => [key, config[key]])),
-      kept: withoutLength(keptKeys(config, TRANSFORMER_KEYS)),
+      kept: withoutLength(keptKeys(config, keys)),
     };
   }
   const path = join(folder, NAMES[0]!);
-  return { path, maxLength: null, lowercase: false, taskLengths: new Map(), kept: {} };
+  return { path, maxLength: null, lowercase: false, task: undefined, taskLengths: new Map(), kept: {} };
 }
 
 /**
@@ -110,11 +115,14 @@ function lengthOf(path: string, key: string, value: unknown): number | null {
   return value;
 }
 
-/** @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key */
-export async function readModelConfig(folder: string): Promise<ModelConfig> {
+/**
+ * @param keys what its keys mean
+ * @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key
+ */
+export async function readModelConfig(folder: string, keys: KeyTable): Promise<ModelConfig> {
   const path = join(folder, 'config_sentence_transformers.json');
   const config = (await readJsonObject(path)) ?? {};
-  requireKeys(path, config, MODEL_KEYS);
+  requireKeys(path, config, keys);
   const { prompts = {}, default_prompt_name: name = null, similarity_fn_name: similarity = null } = config;
   if (!isJsonObject(prompts)) throw refusedIn(path, 'prompts', prompts, 'an object');
   const texts = Object.entries(prompts).map(([prompt, text]): [string, string] => {
@@ -134,6 +142,6 @@ export async function readModelConfig(folder: string): Promise<ModelConfig> {
     defaultPrompt: name,
     similarity,
     truncateDimension: lengthOf(path, 'truncate_dim', config.truncate_dim),
-    kept: keptKeys(config, MODEL_KEYS),
+    kept: keptKeys(config, keys),
   };
 }

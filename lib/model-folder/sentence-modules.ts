@@ -1,15 +1,26 @@
 import { join, normalize } from 'node:path';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
-import { DENSE_KEYS, ENTRY_KEYS, NORMALIZE_KEYS, POOLING_KEYS } from './folder-keys.js';
+import { DENSE_KEYS, ENTRY_KEYS, NORMALIZE_KEYS, POOLING_KEYS, SPLADE_KEYS } from './folder-keys.js';
 import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
 import { readJsonFile, readJsonObject } from '../files/json-file.js';
 import { readWeights } from './model-weights.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { isJsonObject } from '../files/strict-json.js';
 
-/** How token representations become one: their mean, the first, the largest per dimension, or the last. */
-export type Pooling = 'mean' | 'cls' | 'max' | 'last';
+/**
+ * How token representations become one: their mean, the first, the largest per dimension, or the last; `'splade'`: words of
+ * the vocabulary, see {@link SpladePooling}.
+ */
+export type Pooling = 'mean' | 'cls' | 'max' | 'last' | 'splade';
+
+/** How the logits of a masked language model become a sparse representation over its vocabulary (Formal et al. 2021). */
+export interface SpladePooling {
+  /** Over the tokens of a text. */
+  readonly strategy: 'max' | 'sum';
+  /** `'relu'`: log(1 + relu(logit)); `'log1p_relu'`: log(1 + log(1 + relu(logit))), as in OpenSearch's models. */
+  readonly activation: 'relu' | 'log1p_relu';
+}
 
 /** What a dense layer applies after its linear part. */
 export type Activation = 'identity' | 'tanh' | 'relu' | 'gelu';
@@ -29,7 +40,11 @@ export interface DenseLayer {
 export interface SentenceModules {
   /** The folder that holds config.json, the weights and the tokenizer; not always the top one in old layouts. */
   readonly transformerFolder: string;
+  /** Its class of the first module, `'Transformer'` or `'MLMTransformer'`. */
+  readonly transformer: string;
   readonly pooling: Pooling;
+  /** For SPLADE. */
+  readonly splade: SpladePooling | null;
   readonly dense: readonly DenseLayer[];
   readonly normalize: boolean;
   /** What is saved as it was read, by the module's kind and its number among those of the kind: `'Dense 0'`, … */
@@ -81,9 +96,12 @@ const POOLING_FLAGS: ReadonlyMap<string, string> = new Map([
   ['pooling_mode_lasttoken', 'lasttoken'],
 ]);
 
+/** The orders of modules that have a meaning here. */
+const ORDER = /^(Transformer, Pooling(, Dense)*(, Normalize)?|(MLM)?Transformer, SpladePooling)$/;
+
 /**
  * Reads modules.json and the folders of the modules it lists: a Transformer, a Pooling, any number of Dense, at most
- * one Normalize, in this order.
+ * one Normalize, in this order; or a Transformer and a SpladePooling.
  *
  * @returns undefined where the folder has no modules.json
  * @throws GradCacheError `CHECKPOINT` for anything that would have to be approximated; the message says what was found.
@@ -95,19 +113,24 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   if (!Array.isArray(list)) throw faultIn(path, 'it is not a list of modules');
   const entries = list.map((entry: unknown) => readEntry(entry, folder, path));
   const order = entries.map(({ kind }) => kind).join(', ');
-  if (!/^Transformer, Pooling(, Dense)*(, Normalize)?$/.test(order)) {
+  if (!ORDER.test(order)) {
     throw faultIn(
       path,
-      `its modules are ${order}; supported are Transformer, Pooling, then any Dense, then at most one Normalize`,
+      `its modules are ${order}; supported are Transformer, Pooling, then any Dense, then at most one Normalize; ` +
+        'and Transformer, SpladePooling',
     );
   }
   const modules: Module[] = [];
   for (const entry of entries) modules.push(await readModule(entry));
   const dense: DenseLayer[] = [];
   for (const module of modules) if (module.kind === 'Dense') dense.push(await readDense(module));
+  const pooling = modules[1]!;
+  const splade = pooling.kind === 'SpladePooling' ? spladeOf(pooling) : null;
   return {
     transformerFolder: modules[0]!.folder,
-    pooling: poolingOf(modules[1]!),
+    transformer: modules[0]!.kind,
+    pooling: splade === null ? poolingOf(pooling) : 'splade',
+    splade,
     dense,
     normalize: modules.some(({ kind }) => kind === 'Normalize'),
     kept: keptOf(modules),
@@ -117,6 +140,7 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
 /** Tables of the modules that have a config.json of their own; a Normalize can do without. */
 const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
   ['Pooling', POOLING_KEYS],
+  ['SpladePooling', SPLADE_KEYS],
   ['Dense', DENSE_KEYS],
   ['Normalize', NORMALIZE_KEYS],
 ]);
@@ -173,6 +197,16 @@ function poolingOf({ folder, config }: Module): Pooling {
     );
   }
   return pooling;
+}
+
+function spladeOf({ folder, config }: Module): SpladePooling {
+  const path = join(folder, 'config.json');
+  const { pooling_strategy: strategy = 'max', activation_function: activation = 'relu' } = config;
+  if (strategy !== 'max' && strategy !== 'sum')
+    throw refusedIn(path, 'pooling_strategy', strategy, '"max" or "sum"');
+  if (activation !== 'relu' && activation !== 'log1p_relu')
+    throw refusedIn(path, 'activation_function', activation, '"relu" or "log1p_relu"');
+  return { strategy, activation };
 }
 
 function poolingModes(path: string, config: Readonly<Record<string, unknown>>): unknown[] {

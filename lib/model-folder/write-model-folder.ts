@@ -5,11 +5,15 @@ import type { ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
 import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
-import type { Activation, DenseLayer, Pooling } from './sentence-modules.js';
+import type { Activation, DenseLayer, Pooling, SpladePooling } from './sentence-modules.js';
 import { tokenizerConfigToSave } from '../tokenizer/tokenizer-config.js';
 
-/** Python classes under the names that every release of sentence-transformers from 2 to 6 resolves. */
-const MODULE_CLASS = 'sentence_transformers.models.';
+/**
+ * Where the Python classes are, under names that every release of sentence-transformers from 2 to 6 resolves, and those of
+ * sparse encoders from 5, which brought them, to 6.
+ */
+const MODULES = 'sentence_transformers.models.';
+const SPARSE_MODULES = 'sentence_transformers.sparse_encoder.models.';
 const ACTIVATION_CLASS: Readonly<Record<Activation, string>> = {
   identity: 'torch.nn.modules.linear.Identity',
   tanh: 'torch.nn.modules.activation.Tanh',
@@ -27,7 +31,7 @@ const MODEL_ENTRIES: readonly RegExp[] = [
   /^model\.safetensors\.index\.json$/,
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
-  /^\d+_(Transformer|Pooling|Dense|Normalize)$/,
+  /^\d+_((MLM)?Transformer|(Splade)?Pooling|Dense|Normalize)$/,
 ];
 
 /**
@@ -78,6 +82,7 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
   });
   await writeJson(join(folder, 'config_sentence_transformers.json'), {
     ...model.kept?.model,
+    ...(model.splade && { model_type: 'SparseEncoder' }),
     prompts: model.prompts,
     default_prompt_name: model.defaultPrompt,
     ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
@@ -87,20 +92,10 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
   await writeModules(folder, model);
 }
 
-async function writeModules(
-  folder: string,
-  { pooling, dense, normalize, config, kept }: ModelFolder,
-): Promise<void> {
-  const modules: WrittenModule[] = [
-    { name: 'Transformer 0', config: null },
-    { name: 'Pooling 0', config: poolingConfig(pooling, dense[0]?.inFeatures ?? hiddenSizeOf(config)) },
-    ...dense.map((layer, number) => ({
-      name: `Dense ${number}`,
-      config: denseConfig(layer),
-      weights: denseWeights(layer),
-    })),
-    ...(normalize ? [{ name: 'Normalize 0', config: {} }] : []),
-  ];
+async function writeModules(folder: string, model: ModelFolder): Promise<void> {
+  const { kept, splade } = model;
+  const modules = splade ? sparseModules(model, splade) : denseModules(model);
+  const place = splade ? SPARSE_MODULES : MODULES;
   const list: unknown[] = [];
   for (const { name, config: own, weights } of modules) {
     const idx = list.length;
@@ -114,16 +109,41 @@ async function writeModules(
       if (Object.keys(content).length > 0) await writeJson(join(folder, path, 'config.json'), content);
     }
     if (weights) await writeSafetensors(join(folder, path, 'model.safetensors'), weights, { format: 'pt' });
-    list.push({ ...read?.entry, idx, name: String(idx), path, type: MODULE_CLASS + kind });
+    list.push({ ...read?.entry, idx, name: String(idx), path, type: place + kind });
   }
   await writeJson(join(folder, 'modules.json'), list);
+}
+
+function denseModules({ pooling, dense, normalize, config }: ModelFolder): WrittenModule[] {
+  return [
+    { name: 'Transformer 0', config: null },
+    { name: 'Pooling 0', config: poolingConfig(pooling, dense[0]?.inFeatures ?? hiddenSizeOf(config)) },
+    ...dense.map((layer, number) => ({
+      name: `Dense ${number}`,
+      config: denseConfig(layer),
+      weights: denseWeights(layer),
+    })),
+    ...(normalize ? [{ name: 'Normalize 0', config: {} }] : []),
+  ];
+}
+
+function sparseModules({ config }: ModelFolder, { strategy, activation }: SpladePooling): WrittenModule[] {
+  const pooling = {
+    pooling_strategy: strategy,
+    activation_function: activation,
+    word_embedding_dimension: config.vocab_size,
+  };
+  return [
+    { name: 'MLMTransformer 0', config: null },
+    { name: 'SpladePooling 0', config: pooling },
+  ];
 }
 
 /** One module as it goes to the folder. */
 interface WrittenModule {
   /** As {@link KeptFiles.modules} names it. */
   readonly name: string;
-  /** Its config.json; null for the Transformer, which is the folder itself. */
+  /** Its config.json; null for the (MLM)Transformer, which is the folder itself. */
   readonly config: Readonly<Record<string, unknown>> | null;
   readonly weights?: ReadonlyMap<string, StoredTensor>;
 }

@@ -1,5 +1,6 @@
 #include "binding/encoder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "binding/arguments.h"
@@ -24,6 +25,19 @@ std::vector<std::string> frozenFrom(const Napi::Value& value) {
     names.push_back(array.Get(k).As<Napi::String>());
   }
   return names;
+}
+
+Napi::Value toObject(Napi::Env env, Encoded& encoded) {
+  auto value = Napi::Object::New(env);
+  value.Set("representations", TensorHandle::wrap(env, std::move(encoded.rows)));
+  if (encoded.counts.empty()) {
+    value.Set("counts", env.Null());
+  } else {
+    auto counts = Napi::Int32Array::New(env, encoded.counts.size());
+    std::copy(encoded.counts.begin(), encoded.counts.end(), counts.Data());
+    value.Set("counts", counts);
+  }
+  return value;
 }
 
 }  // namespace
@@ -59,7 +73,7 @@ Encoder& EncoderHandle::alive() {
 
 Napi::Value EncoderHandle::dimension(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), static_cast<double>(alive().dimension()));
+    return Napi::Number::New(info.Env(), static_cast<double>(alive().head().dimension()));
   });
 }
 
@@ -113,37 +127,55 @@ EncoderHandle::Chunk EncoderHandle::chunkFrom(const Napi::CallbackInfo& info) {
 
 at::Tensor EncoderHandle::gradientFrom(const Napi::Value& value, int64_t rows) {
   const at::Tensor& gradient = TensorHandle::get(value, "the gradient");
-  require(gradient.dim() == 2 && gradient.size(0) == rows && gradient.size(1) == alive().dimension(), "SHAPE",
+  const Head& head = alive().head();
+  if (!head.oneRow()) {
+    require(gradient.dim() == 2 && gradient.size(1) == head.columns(), "SHAPE", "the gradient has shape ",
+            gradient.sizes(), ", the representations have ", head.columns(), " columns");
+    return gradient;
+  }
+  require(gradient.dim() == 2 && gradient.size(0) == rows && gradient.size(1) == head.dimension(), "SHAPE",
           "the gradient has shape ", gradient.sizes(), ", the representations have [", rows, ", ",
-          alive().dimension(), "]");
+          head.dimension(), "]");
   return gradient;
 }
 
-at::Tensor EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Mode mode) {
+Encoded EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Mode mode) {
   return encoder.forward(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
+}
+
+at::Tensor EncoderHandle::encodeInto(const Encoder& encoder, const Chunk& chunk, Mode mode,
+                                     at::Tensor& target) {
+  at::Tensor rows =
+      encoder.head().oneRow()
+          ? encode(encoder, chunk, mode).rows
+          : encoder.dense(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
+  putRows(target, chunk.rows, rows.detach().narrow(1, 0, target.size(1)));
+  return mode == Mode::kWithGraph ? rows : at::Tensor();
 }
 
 Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto mode = modeFrom(info[4].ToString());
     Chunk chunk = chunkFrom(info);
+    const uint64_t group = groupFrom(info[5]);
     Devices devices(alive().parameters().flatGradients().device());
-    at::Tensor target;
-    if (!info[6].IsUndefined()) {
-      target = TensorHandle::get(info[6], "the target");
-      require(
-          target.dim() == 2 && target.size(0) == chunk.batch->rows() && target.size(1) <= alive().dimension(),
-          "SHAPE", "the target has shape ", target.sizes(), ", the batch's representations have [",
-          chunk.batch->rows(), ", ", alive().dimension(), "]");
-      devices.add(target);
-    }
+    if (info[6].IsUndefined())
+      return promise(
+          info.Env(), group, devices,
+          [encoder = encoder_, chunk = std::move(chunk), mode] { return encode(*encoder, chunk, mode); },
+          toObject);
+    at::Tensor target = TensorHandle::get(info[6], "the target");
+    const Head& head = alive().head();
+    require(target.dim() == 2 && target.size(0) == chunk.batch->rows() && target.size(1) <= head.dimension(),
+            "SHAPE", "the target has shape ", target.sizes(), ", the batch's representations have [",
+            chunk.batch->rows(), ", ", head.dimension(), "]");
+    require(head.oneRow() || mode != Mode::kWithGraph, "INPUT",
+            "representations of several rows have no graph in this form");
+    devices.add(target);
     return promise(
-        info.Env(), groupFrom(info[5]), devices,
+        info.Env(), group, devices,
         [encoder = encoder_, chunk = std::move(chunk), mode, target = std::move(target)]() mutable {
-          at::Tensor result = encode(*encoder, chunk, mode);
-          if (!target.defined()) return result;
-          putRows(target, chunk.rows, result.detach().narrow(1, 0, target.size(1)));
-          return mode == Mode::kWithGraph ? result : at::Tensor();
+          return encodeInto(*encoder, chunk, mode, target);
         },
         [](Napi::Env env, at::Tensor& result) {
           return result.defined() ? Napi::Value(TensorHandle::wrap(env, std::move(result))) : env.Undefined();
@@ -159,7 +191,10 @@ Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
     return promise(
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradient = std::move(gradient)] {
-          torch::autograd::backward({encode(*encoder, chunk, Mode::kWithGraph)}, {gradient});
+          const at::Tensor rows = encode(*encoder, chunk, Mode::kWithGraph).rows;
+          require(rows.sizes() == gradient.sizes(), "SHAPE", "the gradient has shape ", gradient.sizes(),
+                  ", the representations have ", rows.sizes());
+          torch::autograd::backward({rows}, {gradient});
           return true;
         },
         [](Napi::Env env, bool) { return env.Undefined(); });
@@ -169,6 +204,7 @@ Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
 Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Chunk chunk = chunkFrom(info);
+    require(alive().head().oneRow(), "INPUT", "backwardRows takes representations of one row each");
     at::Tensor gradients = gradientFrom(info[4], chunk.batch->rows());
     at::Tensor graph;
     if (!info[6].IsNull()) graph = TensorHandle::get(info[6], "the graph");
@@ -178,7 +214,7 @@ Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradients = std::move(gradients),
          graph = std::move(graph)]() mutable {
-          if (!graph.defined()) graph = encode(*encoder, chunk, Mode::kWithGraph);
+          if (!graph.defined()) graph = encode(*encoder, chunk, Mode::kWithGraph).rows;
           torch::autograd::backward({std::exchange(graph, {})}, {takeRows(gradients, chunk.rows)});
           return true;
         },

@@ -27,10 +27,12 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Encoder& alive();
   // Arguments 0 to 3 of forward and backward. The chunk is packed on the engine.
   Chunk chunkFrom(const Napi::CallbackInfo& info);
-  // A gradient [rows, dimension] of representations.
+  // A gradient of representations: [rows, dimension], or of entries, whose number a pass tells.
   at::Tensor gradientFrom(const Napi::Value& value, int64_t rows);
   // The representations of a chunk; for the engine.
-  static at::Tensor encode(const Encoder& encoder, const Chunk& chunk, Mode mode);
+  static Encoded encode(const Encoder& encoder, const Chunk& chunk, Mode mode);
+  // The same of one row each, into rows of `target`; undefined without a graph.
+  static at::Tensor encodeInto(const Encoder& encoder, const Chunk& chunk, Mode mode, at::Tensor& target);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
   // [{ name, tensor, decay, trainable, initial: { uniform } | { constant } | null }]
@@ -43,8 +45,9 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   // batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array): a promise of a TokenBatchHandle
   Napi::Value batch(const Napi::CallbackInfo& info);
   // forward(batch, rows: Int32Array, tokens, seed, mode: 'inference' | 'without-graph' | 'with-graph', group,
-  // target?): a promise of the representations. With `target` [sequences of the batch, at most dimension]
-  // they are put into its rows `rows`, cut to its width, and are the result only with a graph.
+  // target?): a promise of { representations, counts }, where counts are the representations of each row, or
+  // null for one. With `target` [sequences of the batch, at most dimension] one of `dimension` numbers for
+  // each row is put into its rows `rows`, cut to its width; they are the result only with a graph.
   Napi::Value forward(const Napi::CallbackInfo& info);
   // backward(batch, rows, tokens, seed, gradient, group): the same forward again with a graph, then its
   // backward seeded with `gradient` [sequences, dimension]; a promise of nothing

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/recorded.h"
 #include "encoders/architectures.h"
+#include "encoders/heads.h"
 
 namespace gradcache {
 
@@ -15,7 +16,7 @@ Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device de
           "an encoder computes in float32, float64 or bfloat16");
   Builder builder(std::move(frozen));
   const Architecture architecture = buildArchitecture(settings.text("architecture"), settings, builder);
-  head_.emplace(architecture.width, settings, builder.parameters);
+  head_ = makeHead(architecture.width, settings, builder);
   settings.requireAllRead();
   rules_ = architecture.rules;
   width_ = architecture.width;
@@ -47,9 +48,21 @@ PackedTokens Encoder::pack(const TokenBatch& batch, const std::vector<int32_t>& 
   return batch.pack(rows, tokens, device_.is_cuda());
 }
 
-at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const {
-  const bool graph = mode == Mode::kWithGraph;
+Encoded Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const {
   const c10::DeviceGuard onDevice(device_);
+  const Blocks blocks = throughBlocks(std::move(packed), seed, mode);
+  return head_->forward(blocks.x, blocks.pass, mode == Mode::kWithGraph);
+}
+
+at::Tensor Encoder::dense(PackedTokens packed, uint64_t seed, Mode mode) const {
+  const c10::DeviceGuard onDevice(device_);
+  const at::AutoGradMode recording(false);
+  const Blocks blocks = throughBlocks(std::move(packed), seed, mode);
+  return head_->dense(blocks.x, blocks.pass);
+}
+
+Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode mode) const {
+  const bool graph = mode == Mode::kWithGraph;
   const at::AutoGradMode recording(false);  // the blocks' graph is recorded by hand
   packed.moveTo(device_);
   const auto pass = std::make_shared<const Pass>(
@@ -70,8 +83,7 @@ at::Tensor Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const
       return block->backward(dy, std::move(*tape), *pass);
     });
   }
-  stream = {};
-  return head_->forward(x, pass, graph);
+  return {pass, x};
 }
 
 }  // namespace gradcache

@@ -1,11 +1,10 @@
-// A text encoder: packed tokens in, one representation per sequence out, parameter gradients added up in
+// A text encoder: packed tokens in, representations of the sequences out, parameter gradients added up in
 // float32.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,21 +29,30 @@ class Encoder {
                                           std::vector<int32_t> numbers) const;
   // A chunk of a batch that this encoder, or one that takes the same tokens, has made: as TokenBatch::pack.
   PackedTokens pack(const TokenBatch& batch, const std::vector<int32_t>& rows, int64_t tokens) const;
-  // [sequences, dimension], float32 (float64). Its backward adds to the gradients of the parameters, once.
-  at::Tensor forward(PackedTokens tokens, uint64_t seed, Mode mode) const;
+  // Representations as training takes them, float32 (float64). Their backward adds to the gradients of the
+  // parameters, once.
+  Encoded forward(PackedTokens tokens, uint64_t seed, Mode mode) const;
+  // [sequences, dimension] without a graph, whatever the form in training is.
+  at::Tensor dense(PackedTokens tokens, uint64_t seed, Mode mode) const;
 
   Parameters& parameters() { return *parameters_; }
-  int64_t dimension() const { return head_->dimension(); }
+  const Head& head() const { return *head_; }
   // Bytes that a graph of this chunk keeps until its backward.
   int64_t graphBytes(int64_t tokens, int64_t sequences) const;
 
  private:
+  struct Blocks {
+    std::shared_ptr<const Pass> pass;
+    at::Tensor x;  // the last block's rows, with a graph in Mode::kWithGraph
+  };
+  Blocks throughBlocks(PackedTokens tokens, uint64_t seed, Mode mode) const;
+
   at::ScalarType compute_;
   at::Device device_;
   TokenRules rules_;
   int64_t width_ = 0;  // of the rows between layers
   std::vector<BuiltBlock> blocks_;
-  std::optional<Head> head_;
+  std::shared_ptr<const Head> head_;
   std::shared_ptr<Parameters> parameters_;
 };
 

@@ -56,12 +56,8 @@ void overTiles(const at::Tensor& rows, const SoftmaxWeights& weights, const Work
 }  // namespace
 
 at::Tensor softmaxLogits(const at::Tensor& rows, const SoftmaxWeights& weights) {
-  const at::ScalarType wide = wideType(rows);
-  // bfloat16 products are added up in float32; a GPU can hand them on as such.
-  at::Tensor logits = rows.is_cuda() && rows.scalar_type() != wide
-                          ? at::mm(rows, weights.vectors.t(), wide)
-                          : at::mm(rows, weights.vectors.t()).to(wide);
-  return weights.bias.defined() ? logits.add_(weights.bias.to(wide)) : logits;
+  at::Tensor logits = wideProduct(rows, weights.vectors);
+  return weights.bias.defined() ? logits.add_(weights.bias.to(logits.scalar_type())) : logits;
 }
 
 SoftmaxLosses softmaxLosses(const at::Tensor& rows, const at::Tensor& targets,

@@ -1,39 +1,39 @@
-// What follows the blocks: pooling, dense layers, normalisation.
+// What follows the blocks: it makes representations of their rows.
 #pragma once
 
-#include <optional>
-#include <string>
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "core/settings.h"
-#include "kernels/pool/pool.h"
 #include "model/block.h"
 
 namespace gradcache {
 
+// Representations of the sequences of a chunk.
+struct Encoded {
+  at::Tensor rows;  // in the type of the weights, with a graph if one was asked for
+  // How many rows each sequence has, row after row; empty: one.
+  std::vector<int32_t> counts{};
+};
+
 class Head {
  public:
-  // Takes rows of `width`; reads the settings pooling, dense and normalize.
-  Head(int64_t width, const Settings& settings, ParameterList& list);
-
-  // One row for each sequence, in the type of the weights, with a graph if `graph`.
-  at::Tensor forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const;
-  int64_t dimension() const { return dense_.empty() ? width_ : dense_.back().width; }
-  int64_t tapeBytes(const ChunkSize& chunk) const;
-
- private:
-  struct Dense {
-    int64_t width;
-    ParameterId weight;
-    std::optional<ParameterId> bias;
-    at::Tensor (*activation)(const at::Tensor&);
-  };
-  at::Tensor pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const;
-
-  int64_t width_;
-  kernels::Pooling pooling_;
-  bool normalize_;
-  std::vector<Dense> dense_;
+  virtual ~Head() = default;
+  // Of rows x [T, width], in the form that training takes.
+  virtual Encoded forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const = 0;
+  // [sequences, dimension] without a graph, whatever the form in training is.
+  virtual at::Tensor dense(const at::Tensor& x, const std::shared_ptr<const Pass>& pass) const {
+    return forward(x, pass, false).rows;
+  }
+  virtual int64_t dimension() const = 0;
+  // Columns of a row in training.
+  virtual int64_t columns() const { return dimension(); }
+  // Whether a sequence has one row in training.
+  virtual bool oneRow() const { return true; }
+  // Bytes that a graph keeps, including the rows x if no block keeps them.
+  virtual int64_t tapeBytes(const ChunkSize& chunk) const = 0;
 };
 
 }  // namespace gradcache

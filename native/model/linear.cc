@@ -14,6 +14,12 @@ void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tenso
   }
 }
 
+at::Tensor wideProduct(const at::Tensor& x, const at::Tensor& w) {
+  const at::ScalarType wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  // A GPU can hand the sums on as they are.
+  return x.is_cuda() && x.scalar_type() != wide ? at::mm(x, w.t(), wide) : at::mm(x, w.t()).to(wide);
+}
+
 namespace {
 
 std::vector<ParameterSpec> specs(const std::vector<std::string>& names, const std::string& ending,

@@ -14,6 +14,9 @@ namespace gradcache {
 // gradient += a^T b, in the gradient's own type.
 void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b);
 
+// x w^T in float32 (float64 for float64): narrower products are added up in it.
+at::Tensor wideProduct(const at::Tensor& x, const at::Tensor& w);
+
 class Linear {
  public:
   // Parameters `name`.weight [out, in] and, with a bias, `name`.bias [out]. Several names are stacked, each

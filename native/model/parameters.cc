@@ -53,6 +53,13 @@ ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
   return groups_.size() - 1;
 }
 
+ParameterId ParameterList::named(const std::string& name) const {
+  const auto found = std::ranges::find_if(
+      groups_, [&](const Group& group) { return group.count == 1 && specs_[group.first].name == name; });
+  require(found != groups_.end(), "INPUT", "there is no parameter '", name, "'");
+  return static_cast<ParameterId>(found - groups_.begin());
+}
+
 Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device device)
     : specs_(std::move(list.specs_)), compute_(compute) {
   std::unordered_set<std::string> names;

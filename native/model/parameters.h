@@ -48,6 +48,8 @@ class ParameterList {
   // Several are stored end to end and read as one, stacked along the first dimension. They are frozen
   // together.
   ParameterId add(std::vector<ParameterSpec> joined);
+  // What was declared alone under this name. Throws INPUT where nothing was.
+  ParameterId named(const std::string& name) const;
   bool anyTrainable() const { return anyTrainable_; }
 
  private:

@@ -7,9 +7,11 @@ import { architectureOf, MODEL_TYPES as ALL } from '../../lib/architectures/arch
 import {
   DENSE_KEYS,
   ENTRY_KEYS,
+  MASKED_LANGUAGE_MODEL_KEYS,
   MODEL_KEYS,
   NORMALIZE_KEYS,
   POOLING_KEYS,
+  SPLADE_KEYS,
   TRANSFORMER_KEYS,
 } from '../../lib/model-folder/folder-keys.js';
 import type { KeyTable } from '../../lib/files/key-table.js';
@@ -40,12 +42,14 @@ test('the tables name every key that transformers writes to config.json', () => 
 });
 
 test('the tables name every key that the modules of sentence-transformers save or take', async () => {
-  const { Transformer, Pooling, Dense, Normalize, ...others } = await oracle.moduleKeys();
+  const { Transformer, Pooling, Dense, Normalize, SpladePooling, ...others } = await oracle.moduleKeys();
   assert.deepEqual(others, {});
   assert.deepEqual(unnamed(Transformer!, TRANSFORMER_KEYS), []);
   assert.deepEqual(unnamed(Pooling!, POOLING_KEYS), []);
   assert.deepEqual(unnamed(Dense!, DENSE_KEYS), []);
   assert.deepEqual(unnamed(Normalize!, NORMALIZE_KEYS), []);
+  assert.deepEqual(unnamed(SpladePooling!, SPLADE_KEYS), []);
+  assert.deepEqual(unnamed(Transformer!, MASKED_LANGUAGE_MODEL_KEYS), []);
 });
 
 test('a key that config.json leaves out has transformers’ default, or is asked for by name', () => {

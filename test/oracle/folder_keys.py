@@ -8,6 +8,7 @@ from sentence_transformers.base.modules.dense import Dense
 from sentence_transformers.base.modules.normalize import Normalize
 from sentence_transformers.base.modules.transformer import Transformer
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+from sentence_transformers.sparse_encoder.modules import SpladePooling
 from transformers import AutoConfig
 
 import models
@@ -25,7 +26,7 @@ def module_keys():
     """Of each module, every key that its file may have: those it saves, and those that its constructor takes."""
     return {
         module.__name__: sorted({*module.config_keys, *inspect.signature(module).parameters} - NOT_IN_FILES)
-        for module in (Transformer, Pooling, Dense, Normalize)
+        for module in (Transformer, Pooling, Dense, Normalize, SpladePooling)
     }
 
 

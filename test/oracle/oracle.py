@@ -21,6 +21,7 @@ import folder_keys  # noqa: E402
 import language  # noqa: E402
 import models  # noqa: E402
 import reference  # noqa: E402
+import sparse  # noqa: E402
 import sru_layers  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
@@ -37,6 +38,10 @@ METHODS = {
     'save_masked_lm': models.save_masked_lm,
     'save_sentence_transformer': models.save_sentence_transformer,
     'sentences': models.sentences,
+    'save_language_model': sparse.save_language_model,
+    'save_sparse_encoder': sparse.save_sparse_encoder,
+    'embed_sparse': sparse.embed_sparse,
+    'splade_gradients': sparse.splade_gradients,
     'embed': reference.embed,
     'gradients': reference.gradients,
     'dropout_moments': reference.dropout_moments,

@@ -55,6 +55,14 @@ export interface SentenceTransformerSettings {
   readonly max_length?: number;
 }
 
+export interface SparseEncoderSettings {
+  readonly strategy?: 'max' | 'sum';
+  readonly activation?: 'relu' | 'log1p_relu';
+  /** With the module that releases before 5.4 saved. */
+  readonly legacy?: boolean;
+  readonly prompts?: Readonly<Record<string, string>>;
+}
+
 /** PyTorch, transformers and sentence-transformers in a Python process, and a temporary folder for their files. */
 export class Oracle {
   readonly folder = mkdtempSync(join(tmpdir(), 'gradcache-oracle-'));
@@ -93,6 +101,38 @@ export class Oracle {
     settings: SentenceTransformerSettings,
   ): Promise<string> {
     return this.#ask('save_sentence_transformer', { name, folder: this.path(folder), ...settings });
+  }
+
+  /** A masked language model of one of the {@link architectures}, as transformers saves it. */
+  saveLanguageModel(name: string, folder: string): Promise<string> {
+    return this.#ask('save_language_model', { name, folder: this.path(folder) });
+  }
+
+  saveSparseEncoder(name: string, folder: string, settings: SparseEncoderSettings = {}): Promise<string> {
+    return this.#ask('save_sparse_encoder', { name, folder: this.path(folder), ...settings });
+  }
+
+  embedSparse(
+    folder: string,
+    texts: readonly string[],
+    options: { dtype?: string } = {},
+  ): Promise<{ embeddings: number[][]; similarity: string; dimension: number; modules: string[] }> {
+    return this.#ask('embed_sparse', { folder, texts, ...options });
+  }
+
+  /** Loss and gradients by CachedSpladeLoss, with the arguments of Python for it and for the loss that it wraps. */
+  spladeGradients(
+    folder: string,
+    columns: readonly (readonly string[])[],
+    settings: {
+      base: 'ranking' | 'marginMSE' | 'distillKLDiv';
+      options: Readonly<Record<string, unknown>>;
+      base_options?: Readonly<Record<string, unknown>>;
+      labels?: unknown;
+    },
+  ): Promise<Gradients> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('splade_gradients', { folder, columns, output, ...settings });
   }
 
   embed(

@@ -1,4 +1,4 @@
-#include "model/head.h"
+#include "model/pooled_head.h"
 
 #include <utility>
 
@@ -23,7 +23,7 @@ auto denseActivation(const std::string& name) -> at::Tensor (*)(const at::Tensor
 
 }  // namespace
 
-Head::Head(int64_t width, const Settings& settings, ParameterList& list)
+PooledHead::PooledHead(int64_t width, const Settings& settings, ParameterList& list)
     : width_(width),
       pooling_(kernels::poolingNamed(settings.text("pooling"))),
       normalize_(settings.truth("normalize")) {
@@ -37,7 +37,7 @@ Head::Head(int64_t width, const Settings& settings, ParameterList& list)
   }
 }
 
-int64_t Head::tapeBytes(const ChunkSize& chunk) const {
+int64_t PooledHead::tapeBytes(const ChunkSize& chunk) const {
   // A sequence's pooled row, its norm and offset; the tokens of the maxima; the dense layers.
   int64_t row = width_ * (chunk.wide + (pooling_ == kernels::Pooling::kMax ? 4 : 0)) + 16;
   for (const Dense& dense : dense_) row += 2 * dense.width * chunk.wide;
@@ -45,7 +45,7 @@ int64_t Head::tapeBytes(const ChunkSize& chunk) const {
   return chunk.sequences * row;
 }
 
-at::Tensor Head::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
+at::Tensor PooledHead::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
   const bool normalize = normalize_ && dense_.empty();
   kernels::Pooled pooled = kernels::pool(x, pass->sequences(), pooling_, normalize);
   if (!graph) return pooled.y;
@@ -62,7 +62,7 @@ at::Tensor Head::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pa
                 });
 }
 
-at::Tensor Head::forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
+Encoded PooledHead::forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
   at::Tensor y = pool(x, pass, graph && x.requires_grad());
   const at::AutoGradMode recording(graph);
   for (const Dense& dense : dense_) {
@@ -70,8 +70,8 @@ at::Tensor Head::forward(const at::Tensor& x, const std::shared_ptr<const Pass>&
     y = dense.activation(at::linear(y, parameters.leaf(dense.weight),
                                     dense.bias ? parameters.leaf(*dense.bias) : at::Tensor()));
   }
-  if (!normalize_ || dense_.empty()) return y;  // or normalised where it was pooled
-  return y.div(at::linalg_vector_norm(y, 2, at::IntArrayRef{1}, true).clamp_min(kernels::kLeastNorm));
+  if (!normalize_ || dense_.empty()) return {y};  // or normalised where it was pooled
+  return {y.div(at::linalg_vector_norm(y, 2, at::IntArrayRef{1}, true).clamp_min(kernels::kLeastNorm))};
 }
 
 }  // namespace gradcache
