@@ -3,7 +3,8 @@
  * of T time steps, by where the gradient across segments comes from. There is no data: sequences are drawn.
  *
  *   npm run bench -- copy-tasks [--write] [--workers 2] [--seconds 120] [--episodes 20000] [--seeds 3] [--lengths 2,3,4,5]
- *     [--tasks copy,repeat-copy] [--methods truncated,exact] [--rows 32] [--width 64] [--lr 0.003] [--device cpu]
+ *     [--tasks copy,repeat-copy] [--methods truncated,exact] [--rows 32] [--width 64] [--lr 0.003]
+ *     [--synthesiser-lr 0.003] [--factor 1] [--device cpu]
  *
  * Every run is a process of its own on one core, and `--workers` run at a time. A run ends after so many episodes, which are the
  * same for each method, or when its seconds are over.
@@ -31,6 +32,8 @@ const { values } = parseArgs({
     rows: { type: 'string', default: '32' },
     width: { type: 'string', default: '64' },
     lr: { type: 'string', default: '0.003' },
+    'synthesiser-lr': { type: 'string', default: '0.003' },
+    factor: { type: 'string', default: '1' },
     device: { type: 'string', default: 'cpu' },
   },
 });
@@ -48,7 +51,7 @@ async function inOwnProcess(configuration: Configuration): Promise<Outcome> {
 }
 
 function configurations(): Configuration[] {
-  const { seconds, episodes, rows, width, lr, device } = values;
+  const { seconds, episodes, rows, width, lr, factor, device } = values;
   const seeds = Array.from({ length: Number(values.seeds) }, (_, seed) => seed + 1);
   const numbers = {
     seconds: Number(seconds),
@@ -56,6 +59,8 @@ function configurations(): Configuration[] {
     rows: Number(rows),
     width: Number(width),
     lr: Number(lr),
+    synthesiserLr: Number(values['synthesiser-lr']),
+    factor: Number(factor),
   };
   return (values.tasks.split(',') as TaskName[]).flatMap((task) =>
     values.lengths
@@ -100,11 +105,11 @@ async function main(): Promise<void> {
 
 /** For each task a table: methods down, lengths of a segment across, the seeds' results in a cell. */
 function report(all: readonly Configuration[], outcomes: ReadonlyMap<Configuration, Outcome>): string {
-  const { width, rows, lr, episodes } = all[0]!;
+  const { width, rows, lr, synthesiserLr, factor, episodes } = all[0]!;
   const lengths = [...new Set(all.map(({ length }) => length))];
   const head =
-    `LSTM of ${width} units, ${rows} sequences a batch, 4 symbols, Adam at ${lr}, at most ${episodes} episodes or ` +
-    `${values.seconds} seconds a run. A cell has the time steps of the longest sequence that was solved (below 0.15 bits a ` +
+    `LSTM of ${width} units, ${rows} sequences a batch, 4 symbols, Adam at ${lr}, the synthesiser's at ${synthesiserLr}, ` +
+    `predicted gradients times ${factor}, at most ${episodes} episodes or ${values.seconds} seconds a run. A cell has the time steps of the longest sequence that was solved (below 0.15 bits a ` +
     'symbol), for each seed.';
   const tables = [...new Set(all.map(({ task }) => task))].map((task) => {
     const lines = [...new Set(all.map(({ method }) => method))].map((method) => [

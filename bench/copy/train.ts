@@ -3,13 +3,12 @@ import {
   AcrossSegments,
   AdamW,
   alternating,
-  ModuleSegmentModel,
+  LanguageModel,
   syntheticGradients,
   threads,
   type Across,
 } from '../../lib/index.js';
-import { Lstm } from './lstm.js';
-import { episode, FIRST_LEVEL, harder, stepsOf, SYMBOLS, VOCABULARY, type TaskName } from './tasks.js';
+import { episode, FIRST_LEVEL, harder, stepsOf, VOCABULARY, type TaskName } from './tasks.js';
 
 export const METHODS = [
   'truncated',
@@ -34,6 +33,10 @@ export interface Configuration {
   readonly rows: number;
   readonly width: number;
   readonly lr: number;
+  /** Of the synthesiser's own Adam. */
+  readonly synthesiserLr: number;
+  /** Of the predicted gradient. */
+  readonly factor: number;
   readonly device: string;
 }
 
@@ -50,10 +53,12 @@ export interface Outcome {
 /** An episode is solved when the last ones of its level take less than this on average, in bits a symbol. */
 const SOLVED = 0.15;
 const AVERAGED = 20;
+/** Columns of a symbol's vector. */
+const EMBEDDING = 16;
 
-function acrossOf({ method, seed, episodes }: Configuration): Across {
+function acrossOf({ method, seed, episodes, synthesiserLr, factor }: Configuration): Across {
   const synthesiser = { kind: 'perceptron', hidden: [256] } as const;
-  const common = { synthesiser, factor: 1, lr: 3e-3, seed };
+  const common = { synthesiser, factor, lr: synthesiserLr, seed };
   switch (method) {
     case 'truncated':
       return 'none';
@@ -73,7 +78,10 @@ export async function trainOnTask(configuration: Configuration): Promise<Outcome
   const { task, method, length, seed, episodes, seconds, rows, width, lr, device } = configuration;
   threads(1);
   const random = new Random(seed, 1);
-  const model = new ModuleSegmentModel(new Lstm(VOCABULARY, width, SYMBOLS, seed, device));
+  const model = LanguageModel.create(
+    { vocabulary: VOCABULARY, cell: 'lstm', layers: 1, width, embedding: EMBEDDING },
+    { seed, device },
+  );
   const training = new AcrossSegments(model, { across: acrossOf(configuration), seed });
   const optimizer = new AdamW(training.parameters(), { lr, weightDecay: 0, maxGradNorm: 1 });
   const start = Date.now();
