@@ -85,6 +85,37 @@ export type { Prompt } from './encoders/prompts.js';
 export type { Pooling, SpladePooling } from './model-folder/model-folder.js';
 export type { SparseRows } from './encoders/sparse-rows.js';
 export { readSafetensors, writeSafetensors, type StoredTensor } from './safetensors/safetensors.js';
+export { anglE, type AnglEOptions } from './losses/angle.js';
+export { contrastive, type ContrastiveOptions } from './losses/contrastive.js';
+export { coSENT, type CoSENTOptions, type CoSENTSettings } from './losses/cosent.js';
+export { cosineSimilarity, type CosineSimilarityOptions } from './losses/cosine-similarity.js';
+export {
+  distillKLDiv,
+  type DistillKLDivOptions,
+  type DistillKLDivSettings,
+} from './losses/distill-kl-div.js';
+export {
+  embedDistill,
+  mse,
+  type DistillDistance,
+  type EmbedDistillOptions,
+  type EmbedDistillSettings,
+  type MSESettings,
+  type Projection,
+} from './losses/embed-distill.js';
+export {
+  globalOrthogonalRegularization,
+  type GlobalOrthogonalRegularizationOptions,
+} from './losses/global-orthogonal-regularization.js';
+export { marginMSE, type MarginMSEOptions, type MarginMSESettings } from './losses/margin-mse.js';
+export { onlineContrastive, type OnlineContrastiveOptions } from './losses/online-contrastive.js';
+export type { Distance } from './losses/pair-scores.js';
+export {
+  softmaxClassification,
+  type SoftmaxClassificationOptions,
+  type SoftmaxClassificationSettings,
+} from './losses/softmax-classification.js';
+export { triplet, type TripletOptions } from './losses/triplet.js';
 export { infoNCE, type InfoNCELoss, type InfoNCEOptions, type InfoNCESettings } from './losses/info-nce.js';
 export type { TrainedLoss } from './losses/loss-kind.js';
 export type { LossConfig } from './losses/loss-kinds.js';

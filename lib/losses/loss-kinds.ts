@@ -2,6 +2,20 @@ import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { readKind, type Filled, type Given } from '../options/kinds.js';
 import { show } from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
+import { anglEKind, type AnglEOptions } from './angle.js';
+import { contrastiveKind, type ContrastiveOptions } from './contrastive.js';
+import { coSENTKind, type CoSENTSettings } from './cosent.js';
+import { cosineSimilarityKind } from './cosine-similarity.js';
+import { distillKLDivKind, type DistillKLDivSettings } from './distill-kl-div.js';
+import { embedDistillKind, type EmbedDistillSettings, mseKind, type MSESettings } from './embed-distill.js';
+import {
+  globalOrthogonalRegularizationKind,
+  type GlobalOrthogonalRegularizationOptions,
+} from './global-orthogonal-regularization.js';
+import { marginMSEKind, type MarginMSESettings } from './margin-mse.js';
+import { onlineContrastiveKind, type OnlineContrastiveOptions } from './online-contrastive.js';
+import { softmaxKind, type SoftmaxClassificationSettings } from './softmax-classification.js';
+import { tripletKind, type TripletOptions } from './triplet.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
 import type { LossKind, LossModel, TrainedLoss } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
@@ -14,18 +28,42 @@ import { sigLIPKind, type SigLIPOptions } from './siglip.js';
 
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
 interface LossSettings {
+  angle: Required<AnglEOptions>;
+  contrastive: Required<ContrastiveOptions>;
+  cosent: CoSENTSettings;
+  'cosine-similarity': object;
+  'distill-kl-div': DistillKLDivSettings;
+  'embed-distill': EmbedDistillSettings;
+  'global-orthogonal-regularization': Required<GlobalOrthogonalRegularizationOptions>;
   infonce: InfoNCESettings;
-  multiplenegativesranking: MultipleNegativesRankingSettings;
+  'margin-mse': MarginMSESettings;
+  mse: MSESettings;
+  'multiple-negatives-ranking': MultipleNegativesRankingSettings;
   ntxent: NTXentSettings;
+  'online-contrastive': Required<OnlineContrastiveOptions>;
   siglip: Required<SigLIPOptions>;
+  softmax: SoftmaxClassificationSettings;
+  triplet: Required<TripletOptions>;
 }
 
 /** The losses that a run can be trained with. */
 export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
+  angle: anglEKind,
+  contrastive: contrastiveKind,
+  cosent: coSENTKind,
+  'cosine-similarity': cosineSimilarityKind,
+  'distill-kl-div': distillKLDivKind,
+  'embed-distill': embedDistillKind,
+  'global-orthogonal-regularization': globalOrthogonalRegularizationKind,
   infonce: infoNCEKind,
-  multiplenegativesranking: multipleNegativesRankingKind,
+  'margin-mse': marginMSEKind,
+  mse: mseKind,
+  'multiple-negatives-ranking': multipleNegativesRankingKind,
   ntxent: ntXentKind,
+  'online-contrastive': onlineContrastiveKind,
   siglip: sigLIPKind,
+  softmax: softmaxKind,
+  triplet: tripletKind,
 };
 
 /** The loss of a run that names none. */
@@ -73,7 +111,9 @@ export function makeLoss<K extends LossName>(
   loss: Filled<LossSettings, K>,
   model: LossModel,
 ): LossWithGradients & Partial<TrainedLoss> {
-  return LOSSES[loss.kind].make(loss, model);
+  const { kind, ...settings } = loss;
+  // What is left are the settings of this kind.
+  return LOSSES[kind].make(settings as unknown as LossSettings[K], model);
 }
 
 /** The initial temperature of the loss of a configuration; null if it has none. */

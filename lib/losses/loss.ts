@@ -44,6 +44,13 @@ export interface LossWithGradients {
    * @param lengths for each tower the length of a representation; undefined where its encoder does not tell
    */
   checkLengths?(lengths: readonly (number | undefined)[]): void;
+  /**
+   * Refuses keyword arguments before a batch is encoded. Default: none; the loss refuses them when it is computed.
+   *
+   * @param rows the number of rows of each tower
+   * @throws GradCacheError `INPUT`, `SHAPE`
+   */
+  checkOptions?(options: LossOptions, rows: readonly number[]): void;
 }
 
 /**

@@ -94,6 +94,11 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
       return await parameters.whileStepping(() =>
         untilAccepted(batches, options, async (batches, attempt) => {
           const { lengths, truncated } = this.#planner.measure(batches);
+          if (this.#curate === undefined)
+            this.#loss.checkOptions?.(
+              attempt.loss ?? {},
+              lengths.map(({ length }) => length),
+            );
           const seed = options.seed ?? drawSeed('step', this.#seed, this.#steps++);
           return whilePacked(this.#encoders, batches, (packed) =>
             this.#planner.retried(

@@ -12,6 +12,8 @@ interface Vector {
   readonly loss_class: string;
   readonly params: Readonly<Record<string, unknown>>;
   readonly reps: readonly (readonly (readonly number[])[])[];
+  /** Keyword arguments of the loss. */
+  readonly options: Readonly<Record<string, unknown>>;
   readonly loss: number;
   readonly grads: readonly (readonly (readonly number[])[])[];
 }

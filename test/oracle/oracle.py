@@ -19,6 +19,7 @@ import transformers  # noqa: E402
 import sentence_transformers  # noqa: E402
 import folder_keys  # noqa: E402
 import language  # noqa: E402
+import loss_classes  # noqa: E402
 import models  # noqa: E402
 import reference  # noqa: E402
 import sparse  # noqa: E402
@@ -44,6 +45,7 @@ METHODS = {
     'splade_gradients': sparse.splade_gradients,
     'embed': reference.embed,
     'gradients': reference.gradients,
+    'class_gradients': loss_classes.class_gradients,
     'dropout_moments': reference.dropout_moments,
     'sru_gradients': sru_layers.sru_gradients,
     'language_gradients': language.language_gradients,

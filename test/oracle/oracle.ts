@@ -153,6 +153,26 @@ export class Oracle {
   }
 
   /**
+   * Loss and gradients of one of sentence-transformers' loss classes, in float64.
+   *
+   * @param settings.params arguments of the class; functions and similarities by name
+   * @param settings.weights values of the loss's own parameters, whose gradients are told as `loss.NAME`
+   */
+  classGradients(
+    folder: string,
+    columns: readonly (readonly string[])[],
+    settings: {
+      loss_class: string;
+      params: object;
+      labels?: unknown;
+      weights?: Record<string, readonly number[]>;
+    },
+  ): Promise<Gradients> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('class_gradients', { folder, columns, output, ...settings });
+  }
+
+  /**
    * Loss and gradients of an encoder of SRU or SRU++ layers, from the folder that the package saved it in.
    *
    * @param columns token ids of each text

@@ -1,0 +1,116 @@
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireNumber, requireOneOf } from '../options/option-values.js';
+import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import { call } from '../tensor/operators.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { labelMatrix } from './labels.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
+import { pairScores } from './pair-scores.js';
+import { tensorLoss } from './tensor-loss.js';
+
+/** Settings of {@link distillKLDiv}. */
+export interface DistillKLDivOptions {
+  /** Default: dot. */
+  readonly similarity?: Similarity;
+  /** Divides the scores of the model and of the teacher. Default 1. */
+  readonly temperature?: number;
+  /** Divides the scores of the model, in place of `temperature`. */
+  readonly studentTemperature?: number | null;
+  /** Divides the scores of the teacher, in place of `temperature`. */
+  readonly teacherTemperature?: number | null;
+}
+
+const COLUMNS = {
+  least: 3,
+  needed: 'three or more different columns: query and two or more candidates',
+};
+const LABEL = "the teacher's score for each candidate";
+
+/**
+ * Distillation of a teacher's ranking (Lin et al. 2020): the Kullback-Leibler divergence of the model's softmax over a
+ * query's candidates from the teacher's, `T^2 * mean(KL(softmax(label / T_teacher), softmax(score / T)))`, where T is the
+ * model's temperature: DistillKLDivLoss of sentence-transformers.
+ *
+ * Towers: queries and C candidates, [N, d] each. `step(inputs, { loss: { labels } })` gives the teacher's scores [N, C].
+ *
+ * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ */
+export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradients {
+  const names = ['similarity', 'temperature', 'studentTemperature', 'teacherTemperature'];
+  checkKnown('distillKLDiv', options, names);
+  const { similarity = 'dot', temperature = 1 } = options;
+  requireOneOf('similarity', similarity, SIMILARITIES);
+  requireNumber('temperature', temperature, { above: 0 });
+  const student = options.studentTemperature ?? temperature;
+  const teacher = options.teacherTemperature ?? temperature;
+  requireNumber('studentTemperature', student, { above: 0 });
+  requireNumber('teacherTemperature', teacher, { above: 0 });
+  return tensorLoss({
+    name: 'distillKLDiv',
+    towers: COLUMNS,
+    labels: (given, rows, towers) => {
+      const labels = labelMatrix('distillKLDiv', LABEL, given, rows);
+      if (labels.shape.join() === [rows, towers - 1].join()) return labels;
+      throw new GradCacheError(
+        'SHAPE',
+        `The labels of distillKLDiv are [${labels.shape.join()}]; [${rows}, ${towers - 1}] are needed, ${LABEL}.`,
+      );
+    },
+    loss: ([query, ...candidates], labels) => {
+      const scores: Tensor = call(
+        'aten::stack',
+        candidates.map((candidate) => pairScores(similarity, query!, candidate)),
+        1,
+      );
+      const predicted = scores.div(student).logSoftmax(1);
+      const wanted = labels.like(scores).div(teacher).logSoftmax(1);
+      const divergence = wanted.exp().mul(wanted.sub(predicted)).sum();
+      return divergence.mul(student ** 2 / query!.shape[0]!);
+    },
+  });
+}
+
+/** {@link distillKLDiv} in a configuration. */
+export interface DistillKLDivSettings {
+  /** Default 'dot'. The saved model records it. */
+  readonly similarity: Similarity;
+  /** Divides the scores of the model and of the teacher. Default 1. */
+  readonly temperature: number;
+  /** Divides the scores of the model, in place of `temperature`. */
+  readonly studentTemperature: number | null;
+  /** Divides the scores of the teacher, in place of `temperature`. */
+  readonly teacherTemperature: number | null;
+}
+
+/** {@link distillKLDiv} in `train`. */
+export const distillKLDivKind: LossKind<DistillKLDivSettings> = {
+  about: "the ranking of candidates like a teacher's",
+  columns: COLUMNS,
+  label: { type: 'numbers', needed: LABEL },
+  comparesRows: false,
+  settings: {
+    similarity: {
+      kind: 'choice',
+      accepted: SIMILARITIES,
+      default: 'dot',
+      flag: 'similarity',
+      help: 'dot (default), cosine, euclidean or manhattan',
+    },
+    temperature: { kind: 'number', above: 0, default: 1, flag: 'temperature', help: 'default 1' },
+    studentTemperature: {
+      kind: 'number',
+      above: 0,
+      default: null,
+      help: "divides the model's scores; default: the temperature",
+    },
+    teacherTemperature: {
+      kind: 'number',
+      above: 0,
+      default: null,
+      help: "divides the teacher's scores; default: the temperature",
+    },
+  },
+  make: (settings) => distillKLDiv(settings),
+};
