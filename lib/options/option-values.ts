@@ -109,6 +109,18 @@ export function requireTexts(name: string, texts: unknown): asserts texts is rea
   if (wrong >= 0) throw refused(`${name}[${wrong}]`, texts[wrong], 'a text');
 }
 
+/** Throws for what is no list of pairs of texts. */
+export function requireTextPairs(
+  name: string,
+  pairs: unknown,
+): asserts pairs is readonly (readonly [string, string])[] {
+  if (!Array.isArray(pairs)) throw refused(name, pairs, 'a list of pairs of texts');
+  const isPair = (pair: unknown): boolean =>
+    Array.isArray(pair) && pair.length === 2 && pair.every((text) => typeof text === 'string');
+  const wrong = pairs.findIndex((pair) => !isPair(pair));
+  if (wrong >= 0) throw refused(`${name}[${wrong}]`, pairs[wrong], 'a pair of texts, [first, second],');
+}
+
 export function requireFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw refused(name, value, 'a function');
 }

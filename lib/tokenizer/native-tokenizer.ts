@@ -6,6 +6,7 @@ import { refusedTokenizer } from './tokenizer-refusal.js';
 import {
   AddedToken as NativeToken,
   bertProcessing,
+  robertaProcessing,
   Tokenizer as NativeTokenizer,
 } from './tokenizers-package.js';
 
@@ -41,7 +42,9 @@ export function openNative(
         );
       return [token, id];
     });
-    native.setPostProcessor(bertProcessing(last!, first!));
+    native.setPostProcessor(
+      ends.between === 'one' ? bertProcessing(last!, first!) : robertaProcessing(last!, first!),
+    );
   }
   native.disablePadding();
   native.disableTruncation();

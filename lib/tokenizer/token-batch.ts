@@ -1,4 +1,6 @@
 import { GradCacheError } from '../errors.js';
+import { show } from '../options/option-values.js';
+import { cutPair } from './pair-truncation.js';
 
 /** Token ids of several texts, end to end, without padding. */
 export interface TokenBatch {
@@ -8,29 +10,54 @@ export interface TokenBatch {
   readonly offsets: Int32Array;
   /** How many texts were cut to `maxLength`. */
   readonly truncated: number;
+  /** The type of each token, where a model is to tell the two texts of a pair apart; absent: all have type 0. */
+  readonly types?: Int32Array;
 }
+
+/** Two texts that are encoded together, such as a query and a document. */
+export type TextPair = readonly [string, string];
 
 /** What is read of an encoding; the types of the package tokenizers do not compile under strict settings of a user. */
 interface Encoded {
   getIds(): number[];
+  getTypeIds(): number[];
+  getSequenceIds(): (number | null | undefined)[];
   getOverflowing(): readonly unknown[];
 }
 
 /** Gathers encodings, in the order of the texts, into one flat list of ids. */
 export class TokenCollector {
   readonly #offsets: Int32Array;
-  #ids = new Int32Array(1024);
+  #ids: Int32Array = new Int32Array(1024);
+  #types: Int32Array | null;
   #count = 0;
   #truncated = 0;
 
+  /** @param typed whether the types of tokens are gathered too */
   constructor(
-    readonly texts: readonly string[],
+    readonly texts: readonly (string | TextPair)[],
     readonly maxLength: number,
     readonly truncationSide: 'left' | 'right',
+    typed = false,
   ) {
     this.#offsets = new Int32Array(texts.length + 1);
+    this.#types = typed ? new Int32Array(1024) : null;
   }
 
+  /** Adds two texts that were encoded together, at their full length. */
+  addPair(encoding: Encoded): void {
+    let ids = encoding.getIds();
+    let types = this.#types === null ? null : encoding.getTypeIds();
+    if (ids.length > this.maxLength) {
+      const cut = cutPair(encoding, this.maxLength, this.truncationSide);
+      ids = cut.ids;
+      types &&= cut.types;
+      this.#truncated++;
+    }
+    this.#append(ids, types);
+  }
+
+  /** Adds a text, which the native tokenizer has cut. */
   add(encoding: Encoded): void {
     let ids = encoding.getIds();
     if (ids.length > this.maxLength) {
@@ -40,9 +67,13 @@ export class TokenCollector {
       // Only a text that fills maxLength can have been cut; asking each would copy what was cut off.
       this.#truncated++;
     }
+    this.#append(ids, null);
+  }
+
+  #append(ids: readonly number[], types: readonly number[] | null): void {
     const begin = this.#offsets[this.#count]!;
     if (ids.length === 0) {
-      const text = JSON.stringify(this.texts[this.#count]!.slice(0, 60));
+      const text = show(this.texts[this.#count]);
       throw new GradCacheError('INPUT', `Text ${this.#count} (${text}) has no tokens; leave such texts out.`);
     }
     const end = begin + ids.length;
@@ -52,17 +83,26 @@ export class TokenCollector {
         `Text ${this.#count} brings the batch past 2147483647 tokens; use smaller batches.`,
       );
     }
-    if (end > this.#ids.length) {
-      const grown = new Int32Array(Math.max(end, Math.min(this.#ids.length * 2, 0x7fffffff)));
-      grown.set(this.#ids.subarray(0, begin));
-      this.#ids = grown;
-    }
+    this.#ids = withRoom(this.#ids, begin, end);
     this.#ids.set(ids, begin);
+    if (this.#types !== null && types !== null) {
+      this.#types = withRoom(this.#types, begin, end);
+      this.#types.set(types, begin);
+    }
     this.#offsets[++this.#count] = end;
   }
 
   finish(): TokenBatch {
     const ids = this.#ids.slice(0, this.#offsets[this.#count]);
-    return { ids, offsets: this.#offsets, truncated: this.#truncated };
+    const types = this.#types?.slice(0, ids.length);
+    return { ids, offsets: this.#offsets, truncated: this.#truncated, ...(types && { types }) };
   }
+}
+
+/** The list, or a longer one with its first `count` numbers. */
+function withRoom(list: Int32Array, count: number, needed: number): Int32Array {
+  if (needed <= list.length) return list;
+  const grown = new Int32Array(Math.max(needed, Math.min(list.length * 2, 0x7fffffff)));
+  grown.set(list.subarray(0, count));
+  return grown;
 }

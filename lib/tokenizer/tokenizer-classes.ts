@@ -16,9 +16,17 @@ export const PLAIN_CLASS = 'PreTrainedTokenizerFast';
 interface RebuildingClass extends TokenDefaults {
   readonly model: 'WordPiece' | 'BPE' | 'Unigram';
   /** The tokens around a text; null where the class leaves that to tokenizer.json. */
-  readonly ends: { readonly first: Role; readonly last: Role } | null;
+  readonly ends: { readonly first: Role; readonly last: Role; readonly between: Separator } | null;
+  /** Whether models get the type of each token, where tokenizer_config.json does not say what they get. Default: false. */
+  readonly typed?: boolean;
   readonly build: (parsed: JsonObject, options: Options) => Pipeline;
 }
+
+/**
+ * How often the last token stands between the two texts of a pair. With one, as BERT has it, the second text is of type 1; with
+ * two, as RoBERTa has it, both are of type 0.
+ */
+type Separator = 'one' | 'two';
 
 /** What a class builds; `model` goes without the vocabulary and the merges. */
 interface Pipeline {
@@ -50,7 +58,8 @@ const ANGLES = {
   cls_token: '<s>',
   mask_token: '<mask>',
 };
-const AROUND = { first: 'cls_token', last: 'sep_token' } as const;
+const AROUND = { first: 'cls_token', last: 'sep_token', between: 'one' } as const;
+const AROUND_TWICE = { ...AROUND, between: 'two' } as const;
 
 function wordPieces(_: JsonObject, { flag, flagOrNull, token }: Options): Pipeline {
   return {
@@ -129,15 +138,27 @@ function precompiledOf(normalizer: unknown): JsonObject | null {
     : null;
 }
 
-const BERT: RebuildingClass = { model: 'WordPiece', roles: BRACKETS, ends: AROUND, build: wordPieces };
-const ROBERTA: RebuildingClass = { model: 'BPE', roles: ANGLES, ends: AROUND, build: bytePairs };
+const BERT: RebuildingClass = {
+  model: 'WordPiece',
+  roles: BRACKETS,
+  ends: AROUND,
+  typed: true,
+  build: wordPieces,
+};
+const ROBERTA: RebuildingClass = { model: 'BPE', roles: ANGLES, ends: AROUND_TWICE, build: bytePairs };
 
 const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
   BertTokenizer: BERT,
-  DistilBertTokenizer: BERT,
+  DistilBertTokenizer: { ...BERT, typed: false },
   ElectraTokenizer: BERT,
   MobileBertTokenizer: BERT,
-  MPNetTokenizer: { ...BERT, roles: { ...ANGLES, unk_token: '[UNK]' }, maskStripsLeft: true },
+  MPNetTokenizer: {
+    ...BERT,
+    roles: { ...ANGLES, unk_token: '[UNK]' },
+    maskStripsLeft: true,
+    ends: AROUND_TWICE,
+    typed: false,
+  },
   RobertaTokenizer: ROBERTA,
   BartTokenizer: ROBERTA,
   LongformerTokenizer: ROBERTA,
@@ -155,7 +176,7 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
   XLMRobertaTokenizer: {
     model: 'Unigram',
     roles: ANGLES,
-    ends: { first: 'bos_token', last: 'eos_token' },
+    ends: { first: 'bos_token', last: 'eos_token', between: 'two' },
     build: unigrams(() => 3),
   },
   CamembertTokenizer: {
@@ -163,7 +184,7 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
     roles: ANGLES,
     maskStripsLeft: true,
     additional: ['<s>NOTUSED', '</s>NOTUSED', '<unk>NOTUSED'],
-    ends: { first: 'bos_token', last: 'eos_token' },
+    ends: { first: 'bos_token', last: 'eos_token', between: 'two' },
     build: unigrams((vocabulary, token) =>
       Math.max(
         0,
@@ -181,7 +202,9 @@ export interface BuiltTokenizer {
   /** Tokens to add once that is read. */
   readonly added: readonly StatedToken[];
   /** The tokens to put around every text in place of what `parsed` says; null: what it says holds. */
-  readonly ends: { readonly first: string; readonly last: string } | null;
+  readonly ends: { readonly first: string; readonly last: string; readonly between: Separator } | null;
+  /** Whether models get the types of tokens, which tell the two texts of a pair apart. */
+  readonly typed: boolean;
 }
 
 /**
@@ -198,12 +221,14 @@ export function buildTokenizer(
 ): BuiltTokenizer {
   const listed: unknown[] = Array.isArray(parsed.added_tokens) ? parsed.added_tokens : [];
   const inputs = files.config?.model_input_names;
-  if (Array.isArray(inputs) && inputs.includes('token_type_ids')) requireFirstType(parsed.post_processor);
+  const stated = Array.isArray(inputs) ? inputs.includes('token_type_ids') : undefined;
+  if (stated === true) requireFirstType(parsed.post_processor);
   if (PLAIN.includes(tokenizerClass)) {
     const present = new Set(listed.map((token) => (isJsonObject(token) ? String(token.content) : '')));
     const padding = isJsonObject(parsed.padding) ? parsed.padding.pad_token : null;
     const roles = typeof padding === 'string' ? { pad_token: padding } : {};
-    return { parsed, added: statedTokens(files, { roles }, listed, present).added, ends: null };
+    const { added } = statedTokens(files, { roles }, listed, present);
+    return { parsed, added, ends: null, typed: stated ?? false };
   }
   const name = tokenizerClass.replace(/Fast$/, '');
   const rebuilding = Object.hasOwn(REBUILDING, name) ? REBUILDING[name] : undefined;
@@ -226,7 +251,12 @@ export function buildTokenizer(
   return {
     parsed: withPipeline(parsed, built, model, tokens.added),
     added: [],
-    ends: rebuilding.ends && { first: token(rebuilding.ends.first), last: token(rebuilding.ends.last) },
+    ends: rebuilding.ends && {
+      first: token(rebuilding.ends.first),
+      last: token(rebuilding.ends.last),
+      between: rebuilding.ends.between,
+    },
+    typed: stated ?? rebuilding.typed ?? false,
   };
 }
 
@@ -247,7 +277,7 @@ function modelOf(parsed: JsonObject, kind: RebuildingClass['model'], name: strin
   );
 }
 
-/** Models get type 0 for every token here; transformers gives them those of the template where they ask for types. */
+/** A text alone gets type 0 for every token; transformers gives it those of the template where models ask for types. */
 function requireFirstType(processor: unknown): void {
   if (!isJsonObject(processor)) return;
   if (Array.isArray(processor.processors)) for (const each of processor.processors) requireFirstType(each);

@@ -4,20 +4,20 @@ import { inspect, types } from 'node:util';
 import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireString, requireTexts, show } from '../options/option-values.js';
+import { refused, requireString, requireTextPairs, requireTexts, show } from '../options/option-values.js';
 import { fileError, isSystemError, succeeds } from '../files/file-error.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
 import { isJsonObject } from '../files/strict-json.js';
-import { type TokenBatch, TokenCollector } from './token-batch.js';
+import { type TextPair, type TokenBatch, TokenCollector } from './token-batch.js';
 import { buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
 import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
 import { refuseWhatAborts } from './tokenizer-aborts.js';
 import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
 import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
-export type { TokenBatch } from './token-batch.js';
+export type { TextPair, TokenBatch } from './token-batch.js';
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 /** How {@link Tokenizer.encode} turns texts into ids. */
@@ -47,6 +47,8 @@ export class Tokenizer {
   readonly vocabularySize: number;
   /** How many special tokens are put around every text. */
   readonly specialTokensPerText: number;
+  /** How many special tokens are put around and between the two texts of a pair. */
+  readonly specialTokensPerPair: number;
   /** Content of tokenizer.json, byte for byte as read. */
   readonly json: string;
   /** The tokens that are never split. */
@@ -62,7 +64,10 @@ export class Tokenizer {
 
   readonly #native: NativeTokenizer;
   readonly #longestText: number;
-  #maxLength: number | undefined;
+  /** Whether pairs get the types of their tokens. */
+  readonly #typed: boolean;
+  /** The limit that the native tokenizer has now. */
+  #limit: number | undefined;
   #previous: Promise<unknown> = Promise.resolve();
 
   private constructor(own: symbol, native: NativeTokenizer, made: Made) {
@@ -79,6 +84,8 @@ export class Tokenizer {
       made.vocabularySize,
     );
     this.specialTokensPerText = made.specialTokensPerText;
+    this.specialTokensPerPair = made.specialTokensPerPair;
+    this.#typed = made.typed;
     this.#longestText = made.longestText;
   }
 
@@ -128,6 +135,7 @@ export class Tokenizer {
       const { patterns } = refuseWhatAborts(parsed);
       const native = openNative(parsed, built);
       const empty = await native.encode('');
+      const emptyPair = await native.encode('', '');
       const side = settings.truncationSide ?? files.config?.truncation_side;
       return new Tokenizer(OWN, native, {
         json,
@@ -138,6 +146,8 @@ export class Tokenizer {
         addedTokens: addedTokensOf(native, built),
         vocabularySize: empty.getIds().reduce((size, id) => Math.max(size, id + 1), vocabularySizeOf(parsed)),
         specialTokensPerText: empty.getLength(),
+        specialTokensPerPair: emptyPair.getLength(),
+        typed: built.typed,
         longestText: patterns ? LONGEST_FOR_PATTERNS : Infinity,
       });
     } catch (error) {
@@ -175,7 +185,34 @@ export class Tokenizer {
    * index), and for a `maxLength` that leaves no room for text.
    */
   encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
-    const turn = this.#previous.then(() => this.#encode(texts, options));
+    return this.#inTurn(() => {
+      requireTexts('texts', texts);
+      return this.#encode(texts, options, {
+        paired: false,
+        special: this.specialTokensPerText,
+        typed: false,
+      });
+    });
+  }
+
+  /**
+   * Turns pairs of texts into token ids, with special tokens around and between the two. Of a pair that is too long, tokens
+   * of the longer text are dropped first (`longest_first` in transformers). The batch has `types` where transformers gives
+   * them to models that read this tokenizer.
+   *
+   * @param options.prefix put in front of the first text of each pair
+   * @throws GradCacheError `INPUT` for what is no pair of strings, and as {@link Tokenizer.encode}
+   */
+  encodePairs(pairs: readonly TextPair[], options: EncodeOptions): Promise<TokenBatch> {
+    return this.#inTurn(() => {
+      requireTextPairs('pairs', pairs);
+      const typed = this.#typed;
+      return this.#encode(pairs, options, { paired: true, special: this.specialTokensPerPair, typed });
+    });
+  }
+
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const turn = this.#previous.then(run);
     this.#previous = turn.catch(() => undefined);
     return turn;
   }
@@ -189,14 +226,13 @@ export class Tokenizer {
     return this.#native.decode(Array.from(ids), false);
   }
 
-  async #encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
+  async #encode(texts: readonly Input[], options: EncodeOptions, kind: InputKind): Promise<TokenBatch> {
     checkKnown("a tokenizer's encode", options, ['maxLength', 'prefix']);
     const { maxLength, prefix = '' } = options;
     requireString('prefix', prefix);
-    requireTexts('texts', texts);
     this.#requireLength(texts, prefix);
-    this.#setMaxLength(maxLength);
-    const collected = new TokenCollector(texts, maxLength, this.truncationSide);
+    this.#setMaxLength(maxLength, kind);
+    const collected = new TokenCollector(texts, maxLength, this.truncationSide, kind.typed);
     let pending = this.#start(texts, 0, prefix);
     while (pending !== undefined) {
       const { begin, end } = pending;
@@ -206,40 +242,54 @@ export class Tokenizer {
       // The next piece is on its threads while this one is converted here.
       const next = this.#start(texts, end, prefix);
       next?.encodings.catch(() => undefined);
-      for (const encoding of encodings) collected.add(encoding);
+      for (const encoding of encodings)
+        if (kind.paired) collected.addPair(encoding);
+        else collected.add(encoding);
       pending = next;
     }
     return collected.finish();
   }
 
-  #start(texts: readonly string[], begin: number, prefix: string) {
+  #start(texts: readonly Input[], begin: number, prefix: string) {
     if (begin >= texts.length) return undefined;
-    const piece: string[] = [];
     let characters = 0;
     let end = begin;
-    while (end < texts.length && piece.length < MAX_PIECE_TEXTS) {
-      const text = prefix + texts[end]!;
-      if (piece.length > 0 && characters + text.length > MAX_PIECE_CHARACTERS) break;
-      characters += text.length;
-      piece.push(text);
+    while (end < texts.length && end - begin < MAX_PIECE_TEXTS) {
+      const length = charactersOf(texts[end]!) + prefix.length;
+      if (end > begin && characters + length > MAX_PIECE_CHARACTERS) break;
+      characters += length;
       end++;
     }
-    return { encodings: this.#native.encodeBatch(piece), begin, end };
+    return { encodings: this.#encodings(texts.slice(begin, end), prefix), begin, end };
   }
 
-  #requireLength(texts: readonly string[], prefix: string): void {
-    const long = texts.findIndex((text) => prefix.length + text.length > this.#longestText);
+  /** The package takes a list of texts, but pairs one by one. */
+  #encodings(piece: readonly Input[], prefix: string) {
+    const texts = piece.flatMap((text) => (typeof text === 'string' ? [prefix + text] : []));
+    return texts.length === piece.length
+      ? this.#native.encodeBatch(texts)
+      : Promise.all(piece.map((text) => this.#encodeOne(text, prefix)));
+  }
+
+  #encodeOne(text: Input, prefix: string) {
+    return typeof text === 'string'
+      ? this.#native.encode(prefix + text)
+      : this.#native.encode(prefix + text[0], text[1]);
+  }
+
+  #requireLength(texts: readonly Input[], prefix: string): void {
+    const long = texts.findIndex((text) => prefix.length + charactersOf(text) > this.#longestText);
     if (long < 0) return;
     throw new GradCacheError(
       'INPUT',
-      `Text ${long} has ${texts[long]!.length} characters; a tokenizer with patterns of its own takes up to ` +
+      `Text ${long} has ${charactersOf(texts[long]!)} characters; a tokenizer with patterns of its own takes up to ` +
         `${this.#longestText}. Cut the text before it is encoded: maxLength cuts tokens, once the patterns have met the whole text.`,
     );
   }
 
   /** The library does not say which text it refused. */
   async #failedText(
-    texts: readonly string[],
+    texts: readonly Input[],
     begin: number,
     end: number,
     prefix: string,
@@ -247,7 +297,7 @@ export class Tokenizer {
   ): Promise<GradCacheError> {
     let index = begin;
     for (; index < end - 1; index++) {
-      if (!(await succeeds(this.#native.encode(prefix + texts[index]!)))) break;
+      if (!(await succeeds(this.#encodeOne(texts[index]!, prefix)))) break;
     }
     return new GradCacheError(
       'CHECKPOINT',
@@ -257,27 +307,48 @@ export class Tokenizer {
     );
   }
 
-  #setMaxLength(maxLength: number): void {
-    const least = this.specialTokensPerText + 1;
+  #setMaxLength(maxLength: number, { paired, special }: InputKind): void {
+    const least = special + (paired ? 2 : 1);
     if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength >= 0x7fffffff) {
       throw new GradCacheError(
         'INPUT',
         `maxLength is ${show(maxLength)}; a whole number from ${least} is needed ` +
-          `(${this.specialTokensPerText} special tokens and at least one of the text).`,
+          `(${special} special tokens and at least one of ${paired ? 'each text' : 'the text'}).`,
       );
     }
-    if (maxLength === this.#maxLength) return;
+    // Pairs are cut here. Of a text without special tokens the package does not say that it was cut: it leaves one token too
+    // many, which is cut here too.
+    const limit = paired ? Infinity : special === 0 ? maxLength + 1 : maxLength;
+    if (limit === this.#limit) return;
+    this.#limit = limit;
+    if (paired) {
+      this.#native.disableTruncation();
+      return;
+    }
     // The package declares its enums as const enums, which isolated modules cannot read: these are their values.
     const options = {
       direction: this.truncationSide,
       strategy: 'LongestFirst',
       stride: 0,
     } as TruncationOptions;
-    // Without special tokens the package cuts and does not say so: it leaves one token too many, which is cut here.
-    this.#native.setTruncation(this.specialTokensPerText === 0 ? maxLength + 1 : maxLength, options);
-    this.#maxLength = maxLength;
+    this.#native.setTruncation(limit, options);
   }
 }
+
+/** What is encoded as one sequence of tokens. */
+type Input = string | TextPair;
+
+/** How texts alone and pairs differ. */
+interface InputKind {
+  readonly paired: boolean;
+  /** Special tokens of one. */
+  readonly special: number;
+  /** Whether the types of tokens are gathered. */
+  readonly typed: boolean;
+}
+
+const charactersOf = (text: Input): number =>
+  typeof text === 'string' ? text.length : text[0].length + text[1].length;
 
 /** What a tokenizer is made of, beside the native one. */
 interface Made {
@@ -290,6 +361,8 @@ interface Made {
   /** The size of the vocabulary with the special tokens around a text. */
   readonly vocabularySize: number;
   readonly specialTokensPerText: number;
+  readonly specialTokensPerPair: number;
+  readonly typed: boolean;
   /** In UTF-16 units. */
   readonly longestText: number;
 }
