@@ -86,8 +86,16 @@ export interface EncoderHandle {
   /** Another number whenever a weight has been written in place. */
   readonly version: number;
   graphBytes(tokens: number, sequences: number): number;
-  /** Text k has the ids from offsets[k] to offsets[k + 1]; `numbers` are the texts' in messages, else from 0. */
-  batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array): Promise<TokenBatchHandle>;
+  /**
+   * Text k has the ids from offsets[k] to offsets[k + 1]; `numbers` are the texts' in messages, else from 0. `types` has the
+   * type of each token; else all have type 0.
+   */
+  batch(
+    ids: Int32Array,
+    offsets: Int32Array,
+    numbers?: Int32Array,
+    types?: Int32Array,
+  ): Promise<TokenBatchHandle>;
   /** Encodes a chunk: some rows of a batch, which have so many tokens. `counts`: representations of each; null: one. */
   forward(
     batch: TokenBatchHandle,

@@ -6,8 +6,12 @@ import type { TokenBatch } from '../tokenizer/tokenizer.js';
 
 /** @throws GradCacheError `INPUT` unless it has the lists of a batch of token ids */
 export function requireTokens(batch: unknown): void {
-  const { ids, offsets, truncated } = (batch ?? {}) as Partial<TokenBatch>;
-  if (!types.isInt32Array(ids) || !types.isInt32Array(offsets)) {
+  const { ids, offsets, truncated, types: kinds } = (batch ?? {}) as Partial<TokenBatch>;
+  if (
+    !types.isInt32Array(ids) ||
+    !types.isInt32Array(offsets) ||
+    !(kinds === undefined || types.isInt32Array(kinds))
+  ) {
     throw new GradCacheError(
       'INPUT',
       'a text encoder takes what its tokenize() returns: { ids, offsets, truncated } with ids and offsets of Int32Array',
@@ -19,7 +23,9 @@ export function requireTokens(batch: unknown): void {
 /** The number of tokens of each text. @throws GradCacheError `INPUT`, `SHAPE` */
 export function lengthsOf(batch: TokenBatch): Int32Array {
   requireTokens(batch);
-  const { ids, offsets } = batch;
+  const { ids, offsets, types: kinds } = batch;
+  if (kinds !== undefined && kinds.length !== ids.length)
+    throw new GradCacheError('SHAPE', `${kinds.length} types for ${ids.length} token ids`);
   if (offsets.length < 2) throw new GradCacheError('INPUT', 'the batch is empty: there is no text to encode');
   const lengths = new Int32Array(offsets.length - 1);
   for (let k = 0; k < lengths.length; k++) lengths[k] = offsets[k + 1]! - offsets[k]!;
@@ -34,7 +40,7 @@ export function lengthsOf(batch: TokenBatch): Int32Array {
  *
  * @throws GradCacheError `INPUT`, or `SHAPE` for a chunk that is not one of its batch
  */
-export function cut({ batch, rows }: Chunk<TokenBatch>): Pick<TokenBatch, 'ids' | 'offsets'> {
+export function cut({ batch, rows }: Chunk<TokenBatch>): Omit<TokenBatch, 'truncated'> {
   requireTokens(batch);
   const last = batch.offsets.length - 2;
   const offsets = new Int32Array(rows.length + 1);
@@ -43,8 +49,11 @@ export function cut({ batch, rows }: Chunk<TokenBatch>): Pick<TokenBatch, 'ids' 
       throw new GradCacheError('SHAPE', `row ${row} of a chunk is not in its batch of ${last + 1} rows`);
     offsets[k + 1] = offsets[k]! + batch.offsets[row + 1]! - batch.offsets[row]!;
   }
-  const ids = new Int32Array(Math.max(0, offsets[rows.length]!));
-  for (const [k, row] of rows.entries())
-    ids.set(batch.ids.subarray(batch.offsets[row], batch.offsets[row + 1]), offsets[k]);
-  return { ids, offsets };
+  const cutFrom = (list: Int32Array): Int32Array => {
+    const taken = new Int32Array(Math.max(0, offsets[rows.length]!));
+    for (const [k, row] of rows.entries())
+      taken.set(list.subarray(batch.offsets[row], batch.offsets[row + 1]), offsets[k]);
+    return taken;
+  };
+  return { ids: cutFrom(batch.ids), offsets, ...(batch.types && { types: cutFrom(batch.types) }) };
 }

@@ -37,7 +37,11 @@ export class TokenPasses {
 
   async pack(batch: TokenBatch): Promise<PackedBatch> {
     requireTokens(batch);
-    return new PackedTokens(await guardedAsync(() => this.#handle.batch(batch.ids, batch.offsets)), batch);
+    const { ids, offsets, types } = batch;
+    return new PackedTokens(
+      await guardedAsync(() => this.#handle.batch(ids, offsets, undefined, types)),
+      batch,
+    );
   }
 
   /** Without dropout or graph, into rows `chunk.rows` of `target`, which is of the whole batch. */
@@ -162,8 +166,8 @@ export class TokenPasses {
       const handle = PackedTokens.handleOf(packed, batch);
       return guardedAsync(() => run(handle, rows));
     }
-    const { ids, offsets } = cut(chunk);
-    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows));
+    const { ids, offsets, types } = cut(chunk);
+    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows, types));
     const all = rows.map((_, k) => k);
     try {
       return await guardedAsync(() => run(own, all));

@@ -104,12 +104,15 @@ Napi::Value EncoderHandle::graphBytes(const Napi::CallbackInfo& info) {
 
 Napi::Value EncoderHandle::batch(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    auto numbers = info[2].IsUndefined() ? std::vector<int32_t>() : int32Elements(info[2], "numbers");
+    const auto optional = [&](size_t place, const char* name) {
+      return info[place].IsUndefined() ? std::vector<int32_t>() : int32Elements(info[place], name);
+    };
     return promise(
         info.Env(), 0, Devices(alive().parameters().flatGradients().device()),
         [encoder = encoder_, ids = int32Elements(info[0], "token ids"),
-         offsets = int32Elements(info[1], "offsets"), numbers = std::move(numbers)]() mutable {
-          return encoder->batch(std::move(ids), std::move(offsets), std::move(numbers));
+         offsets = int32Elements(info[1], "offsets"), numbers = optional(2, "numbers"),
+         types = optional(3, "types")]() mutable {
+          return encoder->batch(std::move(ids), std::move(offsets), std::move(numbers), std::move(types));
         },
         [](Napi::Env env, std::shared_ptr<const TokenBatch>& batch) {
           return TokenBatchHandle::wrap(env, std::move(batch));

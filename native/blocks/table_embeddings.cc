@@ -1,9 +1,10 @@
 #include "blocks/table_embeddings.h"
 
+#include <tuple>
 #include <utility>
 
-#include "kernels/embedding/embedding.h"
 #include "kernels/rows/rows.h"
+#include "model/linear.h"
 
 namespace gradcache {
 
@@ -21,7 +22,8 @@ struct EmbeddingTape {
 TokenRules tokenRules(const Settings& settings) {
   const int64_t vocabulary = settings.size("vocabulary");
   return {vocabulary, settings.size("positions"), settings.truth("positionsAfterPadding"),
-          settings.size("paddingToken", -1, vocabulary - 1)};
+          settings.size("paddingToken", -1, vocabulary - 1),
+          settings.has("types") ? settings.size("types") : 0};
 }
 
 TableEmbeddings::TableEmbeddings(const Names& names, int64_t width, const TokenRules& rules,
@@ -35,12 +37,21 @@ TableEmbeddings::TableEmbeddings(const Names& names, int64_t width, const TokenR
       norm_(builder.parameters, names.norm, width, settings.number("normEpsilon")),
       dropout_(builder.dropout(settings.number("hiddenDropout"))) {}
 
+kernels::Embedding TableEmbeddings::tables(const Pass& pass) const {
+  const auto& [ids, places, types] = std::tie(pass.tokens.ids, pass.tokens.positions, pass.tokens.types);
+  const at::Tensor positions = pass.weight(positions_);
+  if (!types_) return {pass.weight(words_), positions, {}, ids, places};
+  const at::Tensor typeRows = pass.weight(*types_);
+  if (!types.defined()) return {pass.weight(words_), positions, typeRows.select(0, 0), ids, places};
+  // A row for each position with each type: the kernels know no types of single tokens.
+  const int64_t count = typeRows.size(0);
+  const at::Tensor both = (positions.unsqueeze(1) + typeRows).view({positions.size(0) * count, width_});
+  return {pass.weight(words_), both, {}, ids, places * count + types};
+}
+
 Stream TableEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) const {
-  const at::Tensor type = types_ ? pass.weight(*types_).select(0, 0) : at::Tensor();
-  const kernels::Embedding table{pass.weight(words_), pass.weight(positions_), type, pass.tokens.ids,
-                                 pass.tokens.positions};
   kernels::Norm embedded =
-      kernels::embed(table, norm_.weights(pass), dropout_.key(pass), /*save=*/tape != nullptr);
+      kernels::embed(tables(pass), norm_.weights(pass), dropout_.key(pass), /*save=*/tape != nullptr);
   at::Tensor y = std::exchange(embedded.y, {});
   if (tape != nullptr) *tape = EmbeddingTape{std::move(embedded)};
   return {std::move(y)};
@@ -48,10 +59,16 @@ Stream TableEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) con
 
 at::Tensor TableEmbeddings::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
   const auto& embedded = std::any_cast<const EmbeddingTape&>(tape).embedded;
-  const at::Tensor type = types_ ? pass.gradient(*types_) : at::Tensor();
+  const at::Tensor types = types_ ? pass.gradient(*types_) : at::Tensor();
+  const bool firstTypeAlone = types.defined() && !pass.tokens.types.defined();
   at::Tensor dsum =
       kernels::embedBackward(dy, embedded, norm_.weights(pass), dropout_.key(pass), norm_.scaleGradient(pass),
-                             norm_.shiftGradient(pass), type.defined() ? type.select(0, 0) : at::Tensor());
+                             norm_.shiftGradient(pass), firstTypeAlone ? types.select(0, 0) : at::Tensor());
+  if (types.defined() && !firstTypeAlone) {
+    const at::Tensor& given = pass.tokens.types;
+    const at::Tensor isOfType = given.unsqueeze(1).eq(at::arange(types.size(0), given.options()));
+    addProduct(types, isOfType.to(dsum.scalar_type()), dsum);
+  }
   // The padding row of a table is not trained, even if a text contains the padding token.
   const at::Tensor trained = pass.tokens.padding.defined() ? dsum.masked_fill(pass.tokens.padding, 0) : dsum;
   if (const at::Tensor& words = pass.gradient(words_); words.defined())

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/settings.h"
+#include "kernels/embedding/embedding.h"
 #include "model/block.h"
 #include "model/builder.h"
 #include "model/layer_norm.h"
@@ -29,6 +30,9 @@ class TableEmbeddings final : public Block {
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 
  private:
+  // The rows of each token in the tables.
+  kernels::Embedding tables(const Pass& pass) const;
+
   int64_t width_;
   bool paddedPositions_;  // the table of positions has a row for padding
   ParameterId words_, positions_;
@@ -37,7 +41,7 @@ class TableEmbeddings final : public Block {
   Dropout dropout_;
 };
 
-// From the settings vocabulary, positions, paddingToken and positionsAfterPadding.
+// From the settings vocabulary, positions, paddingToken and positionsAfterPadding, and types if there.
 TokenRules tokenRules(const Settings& settings);
 
 }  // namespace gradcache

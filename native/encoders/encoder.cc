@@ -39,8 +39,10 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
 }
 
 std::shared_ptr<const TokenBatch> Encoder::batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,
-                                                 std::vector<int32_t> numbers) const {
-  return std::make_shared<const TokenBatch>(std::move(ids), std::move(offsets), std::move(numbers), rules_);
+                                                 std::vector<int32_t> numbers,
+                                                 std::vector<int32_t> types) const {
+  return std::make_shared<const TokenBatch>(std::move(ids), std::move(offsets), std::move(numbers), rules_,
+                                            std::move(types));
 }
 
 PackedTokens Encoder::pack(const TokenBatch& batch, const std::vector<int32_t>& rows, int64_t tokens) const {

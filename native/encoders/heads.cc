@@ -22,7 +22,7 @@ std::shared_ptr<const Head> makeSplade(int64_t width, const Settings& settings, 
 
 std::shared_ptr<const Head> makeHead(int64_t width, const Settings& settings, Builder& builder) {
   if (settings.text("pooling") == "splade") return makeSplade(width, settings, builder);
-  return std::make_shared<const PooledHead>(width, settings, builder.parameters);
+  return std::make_shared<const PooledHead>(width, settings, builder);
 }
 
 }  // namespace gradcache

@@ -20,14 +20,21 @@ void numberRealTokens(const int64_t* id, const int64_t* end, int64_t padding, in
 }  // namespace
 
 TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
-                       const TokenRules& rules)
-    : ids_(std::move(ids)), offsets_(std::move(offsets)), rules_(rules) {
+                       const TokenRules& rules, std::vector<int32_t> types)
+    : ids_(std::move(ids)), offsets_(std::move(offsets)), types_(std::move(types)), rules_(rules) {
   const auto count = static_cast<int64_t>(ids_.size());
   require(!offsets_.empty() && offsets_.front() == 0 && offsets_.back() == count &&
               std::is_sorted(offsets_.begin(), offsets_.end()),
           "SHAPE", "offsets do not cut the ", count, " token ids into sequences");
   require(numbers.empty() || static_cast<int64_t>(numbers.size()) == rows(), "SHAPE", numbers.size(),
           " numbers for ", rows(), " sequences");
+  require(types_.empty() || types_.size() == ids_.size(), "SHAPE", types_.size(), " types for ", count,
+          " token ids");
+  const int64_t known = std::max<int64_t>(rules.types, 1);
+  for (const int32_t type : types_) {
+    require(type >= 0 && type < known, "INPUT", "token type ", type, " is not in the table of ", rules.types,
+            " types");
+  }
   const int64_t limit = rules.afterPadding ? rules.positions - rules.paddingToken - 1 : rules.positions;
   const int64_t last = std::min<int64_t>(rules.vocabulary - 1, std::numeric_limits<int32_t>::max());
   const auto isKnown = [last = static_cast<int32_t>(last)](int32_t id) { return id >= 0 && id <= last; };
@@ -64,7 +71,12 @@ PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, 
 
   const auto sequences = static_cast<int64_t>(rows.size());
   packed.paddingToken = rules_.paddingToken;
-  packed.staged = at::empty({2 * count + offsetWords(sequences)},
+  for (const int32_t row : rows) {
+    packed.anyTypes |=
+        !types_.empty() && std::any_of(types_.begin() + offsets_[row], types_.begin() + offsets_[row + 1],
+                                       [](int32_t type) { return type != 0; });
+  }
+  packed.staged = at::empty({(packed.anyTypes ? 3 : 2) * count + offsetWords(sequences)},
                             at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
   auto* ids = packed.staged.mutable_data_ptr<int64_t>();
   int64_t* positions = ids + count;
@@ -80,6 +92,11 @@ PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, 
     for (auto id = begin; id < end; ++id) anyPadding |= static_cast<int32_t>(*id == padding);
   }
   packed.anyPadding = anyPadding != 0;
+  if (packed.anyTypes) {
+    int64_t* type = positions + count + offsetWords(sequences);
+    for (const int32_t row : rows)
+      type = std::copy(types_.begin() + offsets_[row], types_.begin() + offsets_[row + 1], type);
+  }
   for (int64_t k = 0; k < sequences; ++k) {
     const int64_t begin = packed.offsets[k], end = packed.offsets[k + 1];
     if (packed.anyPadding && rules_.afterPadding)
@@ -97,6 +114,7 @@ void PackedTokens::moveTo(at::Device device) {
   positions = all.narrow(0, count, count);
   deviceOffsets = all.narrow(0, 2 * count, offsetWords(n)).view(at::kInt).narrow(0, 0, n + 1);
   if (anyPadding) padding = ids.eq(paddingToken).unsqueeze(1);
+  if (anyTypes) types = all.narrow(0, 2 * count + offsetWords(n), count);
   staged.reset();
 }
 

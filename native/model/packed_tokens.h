@@ -14,6 +14,7 @@ struct PackedTokens {
   // buffer for one copy to a GPU. Pinned if it goes to a GPU, so that the copy does not wait.
   at::Tensor staged;
   bool anyPadding = false;
+  bool anyTypes = false;  // then `staged` also has [tokens] types, at its end
   int64_t paddingToken = -1;
   std::vector<int64_t> offsets;  // [sequences + 1]: nothing inside a pass asks the device for a length
   int64_t longest = 0;
@@ -24,6 +25,7 @@ struct PackedTokens {
   at::Tensor deviceOffsets;  // int32 [sequences + 1]
   // bool [tokens, 1]: true where the text itself contains the padding token; undefined where none does.
   at::Tensor padding;
+  at::Tensor types;  // int64 [tokens]; undefined where all tokens have type 0
 
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t tokens() const { return offsets.back(); }
@@ -37,6 +39,7 @@ struct TokenRules {
   // RoBERTa and its kin number real tokens from paddingToken + 1 and give padding tokens that place itself.
   bool afterPadding = false;
   int64_t paddingToken = -1;  // -1: the encoder has none
+  int64_t types = 0;          // rows of the type table; 0: the encoder has none
 
   bool operator==(const TokenRules&) const = default;
 };
@@ -45,11 +48,11 @@ struct TokenRules {
 class TokenBatch {
  public:
   // Text k has the ids from offsets[k] to offsets[k + 1]; offsets begin at 0. `numbers` are the texts'
-  // numbers in messages, where the batch is a part of a larger one; empty: they are numbered from 0. Throws
-  // SHAPE for offsets that do not cut the ids into texts, INPUT for a text without token or with too many,
-  // and for a token outside the vocabulary.
+  // numbers in messages, where the batch is a part of a larger one; empty: they are numbered from 0. `types`
+  // has the type of each token; empty: 0. Throws SHAPE for offsets that do not cut the ids into texts, INPUT
+  // for a text without token or with too many, and for a token or type that the encoder has no row for.
   TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
-             const TokenRules& rules);
+             const TokenRules& rules, std::vector<int32_t> types = {});
 
   int64_t rows() const { return static_cast<int64_t>(offsets_.size()) - 1; }
   const TokenRules& rules() const { return rules_; }
@@ -61,7 +64,7 @@ class TokenBatch {
  private:
   int64_t length(int32_t row) const { return int64_t{offsets_[row + 1]} - offsets_[row]; }
 
-  std::vector<int32_t> ids_, offsets_;
+  std::vector<int32_t> ids_, offsets_, types_;
   TokenRules rules_;
 };
 

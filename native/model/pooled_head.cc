@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/recorded.h"
+#include "kernels/dropout/dropout.h"
 
 namespace gradcache {
 
@@ -21,16 +22,30 @@ auto denseActivation(const std::string& name) -> at::Tensor (*)(const at::Tensor
   return gelu;
 }
 
+// As kernels::dropout, with a graph where x has one.
+at::Tensor dropout(const at::Tensor& x, const DropoutKey& key) {
+  if (!key.active()) return x;
+  at::Tensor y = kernels::dropout(x.detach(), key);
+  if (!x.requires_grad() || !at::GradMode::is_enabled()) return y;
+  return record(y, x, [key](const at::Tensor& dy) { return kernels::dropout(dy, key); });
+}
+
 }  // namespace
 
-PooledHead::PooledHead(int64_t width, const Settings& settings, ParameterList& list)
+PooledHead::PooledHead(int64_t width, const Settings& settings, Builder& builder)
     : width_(width),
       pooling_(kernels::poolingNamed(settings.text("pooling"))),
       normalize_(settings.truth("normalize")) {
   for (const Settings& layer : settings.list("dense")) {
-    const std::string name = "dense." + std::to_string(dense_.size());
-    const int64_t out = layer.size("outFeatures");
-    Dense dense{out, list.add({{name + ".weight", {out, layer.size("inFeatures")}}}), std::nullopt,
+    const std::string name =
+        layer.has("name") ? layer.text("name") : "dense." + std::to_string(dense_.size());
+    const int64_t in = layer.size("inFeatures"), out = layer.size("outFeatures");
+    ParameterList& list = builder.parameters;
+    Dense dense{in,
+                out,
+                builder.dropout(layer.has("dropout") ? layer.number("dropout") : 0),
+                list.add({{name + ".weight", {out, in}}}),
+                std::nullopt,
                 denseActivation(layer.text("activation"))};
     if (layer.truth("bias")) dense.bias = list.add({{name + ".bias", {out}, false}});
     dense_.push_back(dense);
@@ -40,7 +55,8 @@ PooledHead::PooledHead(int64_t width, const Settings& settings, ParameterList& l
 int64_t PooledHead::tapeBytes(const ChunkSize& chunk) const {
   // A sequence's pooled row, its norm and offset; the tokens of the maxima; the dense layers.
   int64_t row = width_ * (chunk.wide + (pooling_ == kernels::Pooling::kMax ? 4 : 0)) + 16;
-  for (const Dense& dense : dense_) row += 2 * dense.width * chunk.wide;
+  for (const Dense& dense : dense_)
+    row += (2 * dense.width + (dense.dropout.probability > 0 ? dense.in : 0)) * chunk.wide;
   if (normalize_ && !dense_.empty()) row += dimension() * chunk.wide;
   return chunk.sequences * row;
 }
@@ -67,7 +83,7 @@ Encoded PooledHead::forward(const at::Tensor& x, const std::shared_ptr<const Pas
   const at::AutoGradMode recording(graph);
   for (const Dense& dense : dense_) {
     const Parameters& parameters = *pass->parameters;
-    y = dense.activation(at::linear(y, parameters.leaf(dense.weight),
+    y = dense.activation(at::linear(dropout(y, dense.dropout.key(*pass)), parameters.leaf(dense.weight),
                                     dense.bias ? parameters.leaf(*dense.bias) : at::Tensor()));
   }
   if (!normalize_ || dense_.empty()) return {y};  // or normalised where it was pooled
