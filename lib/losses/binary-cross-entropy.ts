@@ -1,0 +1,51 @@
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireNumber } from '../options/option-values.js';
+import { call } from '../tensor/operators.js';
+import {
+  activationNamed,
+  like,
+  neededLabels,
+  requireOneLogit,
+  type LogitActivation,
+  type PairLoss,
+} from './pair-logits.js';
+
+/** Settings of {@link binaryCrossEntropy}. */
+export interface BinaryCrossEntropyOptions {
+  /** How much a pair with label 1 counts, against one with label 0; above 0. Default: 1. */
+  readonly positiveWeight?: number;
+  /** Applied to the logits before the loss, which has a sigmoid of its own. Default: 'identity'. */
+  readonly activation?: LogitActivation;
+}
+
+const MEAN = 1;
+
+/**
+ * Whether two texts belong together, for a {@link CrossEncoder} with one label: the mean over pairs of
+ * `-(w y log(sigmoid(x)) + (1 - y) log(1 - sigmoid(x)))`. It is `BinaryCrossEntropyLoss` of sentence-transformers.
+ *
+ * Towers: the logits of pairs [P, 1]. `step([pairs], { loss: { labels } })` gives the label of each pair, from 0 to 1.
+ *
+ * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ */
+export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): PairLoss {
+  checkKnown('binaryCrossEntropy', options, ['positiveWeight', 'activation']);
+  const { positiveWeight = 1, activation = 'identity' } = options;
+  requireNumber('positiveWeight', positiveWeight, { above: 0 });
+  const activate = activationNamed(activation);
+  return (logits, options) => {
+    checkKnown('the loss of binaryCrossEntropy', options, ['labels']);
+    requireOneLogit(logits);
+    const labels = neededLabels(options['labels'], logits.shape[0]!);
+    const wrong = labels.findIndex((label) => label < 0 || label > 1);
+    if (wrong >= 0) throw refused(`labels[${wrong}]`, labels[wrong], 'a number from 0 to 1');
+    return call(
+      'aten::binary_cross_entropy_with_logits',
+      activate(logits).reshape([-1]),
+      like(logits, labels),
+      null,
+      like(logits, [positiveWeight]),
+      MEAN,
+    );
+  };
+}

@@ -1,0 +1,170 @@
+import { checkKnown } from '../options/known-options.js';
+import { requireCount, requireNumber, requireOneOf } from '../options/option-values.js';
+import { noGrad } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { listsOf } from './lists.js';
+import { activationNamed, like, neededLabels, type LogitActivation, type PairLoss } from './pair-logits.js';
+
+/** How {@link lambdaLoss} weights two documents of a query. */
+export type LambdaWeighting = 'none' | 'ndcg1' | 'ndcg2' | 'lambdaRank' | 'ndcg2++';
+
+/** Settings of {@link rankNet}, which {@link lambdaLoss} has too. */
+export interface RankNetOptions {
+  /** Only pairs with a document among the first `k` by score count. Default: all. */
+  readonly k?: number;
+  /** Differences of scores are multiplied by it; above 0. Default: 1. */
+  readonly sigma?: number;
+  /** The least ideal gain that gains are divided by. Default: 1e-10. */
+  readonly epsilon?: number;
+  /** The base of the logarithm. Default: 'binary'. */
+  readonly logarithm?: 'binary' | 'natural';
+  /** Applied to the logits first. Default: 'identity'. */
+  readonly activation?: LogitActivation;
+}
+
+/** Settings of {@link lambdaLoss}; the defaults are those of sentence-transformers. */
+export interface LambdaLossOptions extends RankNetOptions {
+  /** Default: 'ndcg2++'. */
+  readonly weighting?: LambdaWeighting;
+  /** How much 'ndcg2' counts in 'ndcg2++', against 'lambdaRank'. Default: 10. */
+  readonly mu?: number;
+}
+
+export const WEIGHTINGS: readonly LambdaWeighting[] = ['none', 'ndcg1', 'ndcg2', 'lambdaRank', 'ndcg2++'];
+
+/** Larger differences of scores have no larger loss. */
+const MOST_DIFFERENCE = 1e8;
+
+/**
+ * LambdaLoss (Wang et al. 2018) for lists of documents: minus the mean over pairs (i, j) of documents of one query, i with the
+ * higher label, of `w_ij log(sigmoid(sigma (s_i - s_j)))`. It is `LambdaLoss` of sentence-transformers. With gains
+ * `G = (2^label - 1) / (ideal gain of the query)` and discounts `D_r = log2(1 + r)` at rank r by score:
+ *
+ * - `'none'`: w = 1, as {@link rankNet};
+ * - `'ndcg1'`: `G_i / D_i`, for all i and j;
+ * - `'ndcg2'`: `|1 / D_d - 1 / D_(d+1)| |G_i - G_j|`, where d is the distance of the two ranks;
+ * - `'lambdaRank'`: `|1 / D_i - 1 / D_j| |G_i - G_j|`;
+ * - `'ndcg2++'`: `mu` times `'ndcg2'` plus `'lambdaRank'`.
+ *
+ * Towers: the logits of pairs [P, 1], query after query. `step([pairs], { loss: { lists, labels } })` gives the number of
+ * pairs of each query, and how relevant each document is (a number; below 0 it has no gain). All pairs of documents of a
+ * query exist at once: [queries, longest, longest].
+ *
+ * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ */
+export function lambdaLoss(options: LambdaLossOptions = {}): PairLoss {
+  const names = ['weighting', 'mu', 'k', 'sigma', 'epsilon', 'logarithm', 'activation'];
+  checkKnown('lambdaLoss', options, names);
+  return weightedPairs('lambdaLoss', options);
+}
+
+/** {@link lambdaLoss} under the name of the loss that is made of it. @throws GradCacheError `INPUT` */
+export function weightedPairs(name: string, options: LambdaLossOptions): PairLoss {
+  const { weighting = 'ndcg2++', mu = 10, k, sigma = 1, epsilon = 1e-10, logarithm = 'binary' } = options;
+  requireOneOf('weighting', weighting, WEIGHTINGS);
+  requireNumber('mu', mu, { from: 0 });
+  if (k !== undefined) requireCount('k', k, 1);
+  requireNumber('sigma', sigma, { above: 0 });
+  requireNumber('epsilon', epsilon, { above: 0 });
+  requireOneOf('logarithm', logarithm, ['binary', 'natural']);
+  const activate = activationNamed(options.activation ?? 'identity');
+  return (logits, options) => {
+    checkKnown(`the loss of ${name}`, options, ['lists', 'labels']);
+    const { scores, present, laidOut } = listsOf(activate(logits), options['lists'], UNSEEN);
+    const labels = laidOut(neededLabels(options['labels'], logits.shape[0]!), 0);
+    const [sorted, order] = call<[Tensor, Tensor]>('aten::sort', scores, 1, true);
+    const { weights, compared } = noGrad(() => {
+      const truth = call('aten::gather', labels, 1, order);
+      const seen = call('aten::gather', present, 1, order);
+      const compared = comparedPairs(truth, seen, { k, inOrder: weighting !== 'ndcg1' });
+      const gains = gainsOf(truth, idealGains(labels, k, epsilon));
+      return { weights: weightsOf(weighting, mu, gains), compared };
+    });
+    const differences = call('aten::clamp', between(sorted), -MOST_DIFFERENCE, MOST_DIFFERENCE);
+    const likelihoods = call('aten::log_sigmoid', differences.mul(sigma)).mul(weights).mul(compared);
+    const pairs = noGrad(() => call('aten::clamp', compared.sum(), 1));
+    const base = logarithm === 'binary' ? Math.LN2 : 1;
+    return likelihoods.sum().neg().div(pairs).div(base);
+  };
+}
+
+/** The score of places that no document is in: behind all others, and finite. */
+const UNSEEN = -1e16;
+
+/** values[:, i] - values[:, j] for each row: [rows, columns, columns]. */
+function between(values: Tensor): Tensor {
+  const [rows, columns] = values.shape as [number, number];
+  return values.reshape([rows, columns, 1]).sub(values.reshape([rows, 1, columns]));
+}
+
+/** 1 for the pairs (i, j) of documents, in the order of their scores, that the loss is over. */
+function comparedPairs(
+  truth: Tensor,
+  seen: Tensor,
+  { k, inOrder }: { readonly k: number | undefined; readonly inOrder: boolean },
+): Tensor {
+  const [rows, longest] = seen.shape as [number, number];
+  const { dtype } = seen;
+  const both = seen.reshape([rows, longest, 1]).mul(seen.reshape([rows, 1, longest]));
+  const ordered = inOrder ? both.mul(call<Tensor>('aten::gt.Scalar', between(truth), 0).to({ dtype })) : both;
+  if (k === undefined || k >= longest) return ordered;
+  const below = like(
+    seen,
+    Array.from({ length: longest }, (_, rank) => (rank < k ? 0 : 1)),
+  );
+  return ordered.mul(below.reshape([longest, 1]).mul(below).neg().add(1));
+}
+
+const discount = (rank: number): number => Math.log2(1 + rank);
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, k) => k);
+
+/** 2^label - 1, and 0 for labels below 0. */
+const rawGains = (labels: Tensor): Tensor =>
+  call<Tensor>('aten::exp2', call('aten::clamp', labels, 0)).sub(1);
+
+/** The gain of each query's first `k` documents in the best order, [queries, 1]. */
+function idealGains(labels: Tensor, k: number | undefined, epsilon: number): Tensor {
+  const longest = labels.shape[1]!;
+  const [best] = call<[Tensor, Tensor]>('aten::sort', rawGains(labels), 1, true);
+  const shares = range(longest).map((place) => (k !== undefined && place >= k ? 0 : 1 / discount(place + 1)));
+  const sums = best.mul(like(labels, shares)).sum(1);
+  return call<Tensor>('aten::clamp', sums, epsilon).reshape([-1, 1]);
+}
+
+const gainsOf = (truth: Tensor, ideal: Tensor): Tensor => rawGains(truth).div(ideal);
+
+/** What broadcasts to [queries, longest, longest]. @param gains in the order of the scores */
+function weightsOf(weighting: LambdaWeighting, mu: number, gains: Tensor): Tensor {
+  const [queries, longest] = gains.shape as [number, number];
+  const inverse = range(longest + 1).map((place) => 1 / discount(place + 1));
+  const apart = (): Tensor => call('aten::abs', between(gains));
+  switch (weighting) {
+    case 'none':
+      return call('aten::ones_like', gains.narrow(0, 0, 1).narrow(1, 0, 1).reshape([1, 1, 1]));
+    case 'ndcg1':
+      return gains.mul(like(gains, inverse.slice(0, longest))).reshape([queries, longest, 1]);
+    case 'ndcg2':
+      return apart().mul(byDistance(gains, inverse));
+    case 'lambdaRank':
+      return apart().mul(byRank(gains, inverse));
+    case 'ndcg2++':
+      return apart().mul(byDistance(gains, inverse).mul(mu).add(byRank(gains, inverse)));
+  }
+}
+
+/** The differences of inverse discounts at the distance of two ranks and one further. */
+function byDistance(gains: Tensor, inverse: readonly number[]): Tensor {
+  const longest = gains.shape[1]!;
+  const steps = range(longest).map((d) => (d === 0 ? 0 : Math.abs(inverse[d - 1]! - inverse[d]!)));
+  const ranks = range(longest);
+  const all = ranks.flatMap((i) => ranks.map((j) => steps[Math.abs(i - j)]!));
+  return like(gains, all).reshape([longest, longest]);
+}
+
+/** The differences of inverse discounts at two ranks. */
+function byRank(gains: Tensor, inverse: readonly number[]): Tensor {
+  const longest = gains.shape[1]!;
+  return call('aten::abs', between(like(gains, inverse.slice(0, longest)).reshape([1, longest])));
+}

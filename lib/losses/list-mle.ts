@@ -1,0 +1,15 @@
+import { checkKnown } from '../options/known-options.js';
+import { likelihoodOfOrder, type ListMLEOptions } from './p-list-mle.js';
+import type { PairLoss } from './pair-logits.js';
+
+/**
+ * ListMLE (Xia et al. 2008) for lists of documents: minus the log-likelihood of the best order, the mean over queries of
+ * `-sum_r (s_r - log(sum of exp(s_r), …, exp(s_n)))`. It is `ListMLELoss` of sentence-transformers, and {@link pListMLE}
+ * without weights, whose towers and keyword arguments it has.
+ *
+ * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ */
+export function listMLE(options: ListMLEOptions = {}): PairLoss {
+  checkKnown('listMLE', options, ['order', 'activation']);
+  return likelihoodOfOrder('listMLE', options, (documents) => Array.from({ length: documents }, () => 1));
+}

@@ -1,0 +1,15 @@
+import { checkKnown } from '../options/known-options.js';
+import { weightedPairs, type RankNetOptions } from './lambda-loss.js';
+import type { PairLoss } from './pair-logits.js';
+
+/**
+ * RankNet (Burges et al. 2005) for lists of documents: minus the mean over pairs (i, j) of documents of one query, i with the
+ * higher label, of `log(sigmoid(sigma (s_i - s_j)))`. It is `RankNetLoss` of sentence-transformers, and {@link lambdaLoss}
+ * without weights, whose towers and keyword arguments it has.
+ *
+ * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ */
+export function rankNet(options: RankNetOptions = {}): PairLoss {
+  checkKnown('rankNet', options, ['k', 'sigma', 'epsilon', 'logarithm', 'activation']);
+  return weightedPairs('rankNet', { ...options, weighting: 'none' });
+}
