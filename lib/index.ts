@@ -26,6 +26,16 @@ export type { GradCacheOptions, StepOptions, StepProgress, StepResult } from './
 export type { Curate, Drawn, RowList, Verdict } from './step/verdict.js';
 export { RepresentationCache } from './step/representation-cache.js';
 export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
+export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';
+export type {
+  CrossEncoderOptions,
+  NewCrossEncoderOptions,
+  NewHead,
+  PredictActivation,
+  PredictOptions,
+  RankOptions,
+} from './encoders/cross-encoder-options.js';
+export type { ScoreActivation } from './model-folder/cross-encoder-folder.js';
 export {
   ModuleEncoder,
   type Module,
@@ -80,7 +90,7 @@ export type {
 } from './step/encoder.js';
 export type { Retain } from './step/retention.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
-export { Tokenizer, type TokenBatch } from './tokenizer/tokenizer.js';
+export { Tokenizer, type TextPair, type TokenBatch } from './tokenizer/tokenizer.js';
 export type { Prompt } from './encoders/prompts.js';
 export type { Pooling, SpladePooling } from './model-folder/model-folder.js';
 export type { SparseRows } from './encoders/sparse-rows.js';
@@ -144,6 +154,23 @@ export { sccl, targetDistribution, type SCCLLoss, type SCCLOptions } from './los
 export { MomentumEncoder } from './encoders/momentum-encoder.js';
 export { flops, type FlopsOptions } from './losses/flops.js';
 export { regularizerWarmUp, splade, type SpladeOptions } from './losses/splade.js';
+export { binaryCrossEntropy, type BinaryCrossEntropyOptions } from './losses/binary-cross-entropy.js';
+export { crossEntropy, type CrossEntropyOptions } from './losses/cross-entropy.js';
+export { crossEncoderRanking, type CrossEncoderRankingOptions } from './losses/cross-encoder-ranking.js';
+export { scoreMSE, type ScoreMSEOptions } from './losses/score-mse.js';
+export { scoreMarginMSE, type ScoreMarginMSEOptions } from './losses/score-margin-mse.js';
+export {
+  lambdaLoss,
+  type LambdaLossOptions,
+  type LambdaWeighting,
+  type RankNetOptions,
+} from './losses/lambda-loss.js';
+export { rankNet } from './losses/rank-net.js';
+export { listNet, type ListNetOptions } from './losses/list-net.js';
+export { listMLE } from './losses/list-mle.js';
+export { pListMLE, type ListMLEOptions, type PListMLEOptions } from './losses/p-list-mle.js';
+export { adrMSE, type ADRMSEOptions } from './losses/adr-mse.js';
+export type { LogitActivation, PairLoss } from './losses/pair-logits.js';
 export { sigLIP, type SigLIPLoss, type SigLIPOptions } from './losses/siglip.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';
@@ -164,6 +191,7 @@ export { batches, type Batch, type BatchOptions } from './data/batches.js';
 export { lengthCurriculum, type LengthCurriculumOptions } from './data/length-curriculum.js';
 export type { Fill } from './data/room.js';
 export { spanMasking, type SpanMaskingOptions } from './data/span-masking.js';
+export { rankingPairs, type RankingPairs, type RankingPairsOptions } from './data/ranking-pairs.js';
 export { prefetch } from './data/prefetch.js';
 export type { DataFormat } from './data/open-records.js';
 export { readPairs, type Dataset, type ReadOptions } from './data/read-pairs.js';

@@ -1,5 +1,6 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { requireKeys, type KeyTable } from '../files/key-table.js';
+import type { Classifier } from './classifier.js';
 import { countIn, numberIn, refusedConfig, type Config } from './config-values.js';
 
 /** A size that config.json states, and that memory is asked for by. */
@@ -30,6 +31,8 @@ export interface Architecture {
   readonly positionsAfterPadding: boolean;
   /** Native settings of all other names. @throws GradCacheError `CHECKPOINT` */
   readonly settings: (config: Config) => EncoderSettings;
+  /** Its head for sequence classification, with which it is a cross-encoder; absent: it has none. */
+  readonly classifier?: Classifier;
   /** Prefix that checkpoints of task models put before the encoder's names. */
   readonly prefix: string;
   /** The names of further tensors of task models that are no parameters of the encoder. */

@@ -1,4 +1,5 @@
 import type { Architecture } from './architecture.js';
+import { classifierDropout } from './classifier.js';
 import { CONFIG_KEYS } from './config-keys.js';
 import { activationIn, countIn, fractionIn, paddingIn } from './config-values.js';
 
@@ -29,6 +30,14 @@ export const bert = {
     hiddenDropout: fractionIn(config, 'hidden_dropout_prob', 0.1),
     attentionDropout: fractionIn(config, 'attention_probs_dropout_prob', 0.1),
   }),
+  classifier: {
+    classes: { bert: 'Bert' },
+    layers: [
+      { name: 'pooler.dense', activation: 'tanh', dropout: false, prefixed: true },
+      { name: 'classifier', activation: 'identity', dropout: true },
+    ],
+    dropout: classifierDropout,
+  },
   prefix: 'bert.',
   vocabularyHead: (config) => ({
     dense: 'cls.predictions.transform.dense',

@@ -42,6 +42,14 @@ export const distilbert: Architecture = {
     hiddenDropout: fractionIn(config, 'dropout', 0.1),
     attentionDropout: fractionIn(config, 'attention_dropout', 0.1),
   }),
+  classifier: {
+    classes: { distilbert: 'DistilBert' },
+    layers: [
+      { name: 'pre_classifier', activation: 'relu', dropout: false },
+      { name: 'classifier', activation: 'identity', dropout: true },
+    ],
+    dropout: (config) => fractionIn(config, 'seq_classif_dropout', 0.2),
+  },
   prefix: 'distilbert.',
   vocabularyHead: (config) => ({
     dense: 'vocab_transform',

@@ -1,6 +1,7 @@
 import { all, table } from '../files/key-table.js';
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
+import { classifierDropout, ownLayers } from './classifier.js';
 import { CONFIG_KEYS } from './config-keys.js';
 import { countIn, fractionIn } from './config-values.js';
 
@@ -22,6 +23,11 @@ export const electra: Architecture = {
     ...sizes,
     embedding: { ...hidden, key: 'embedding_size', otherwise: 128 },
     hidden: { ...hidden, weights: { tensor: 'encoder.layer.0.output.dense.weight', dimension: 0 } },
+  },
+  classifier: {
+    classes: { electra: 'Electra' },
+    layers: ownLayers('gelu'),
+    dropout: classifierDropout,
   },
   prefix: 'electra.',
   vocabularyHead: (config) => ({

@@ -1,6 +1,7 @@
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
-import { countIn, refusedConfig } from './config-values.js';
+import { ownLayers } from './classifier.js';
+import { countIn, fractionIn, refusedConfig } from './config-values.js';
 import { robertaVocabularyHead } from './roberta.js';
 
 const { types: _, ...sizes } = bert.sizes;
@@ -26,6 +27,11 @@ export const mpnet: Architecture = {
     const buckets = countIn(config, BUCKETS, 32);
     if (buckets < 4 || buckets % 2 !== 0) throw refusedConfig(BUCKETS, buckets, 'an even number from 4 up');
     return bert.settings(config);
+  },
+  classifier: {
+    classes: { mpnet: 'MPNet' },
+    layers: ownLayers('tanh'),
+    dropout: (config) => fractionIn(config, 'hidden_dropout_prob', 0.1),
   },
   prefix: 'mpnet.',
   vocabularyHead: robertaVocabularyHead,

@@ -1,5 +1,6 @@
 import type { Architecture, VocabularyHead } from './architecture.js';
 import { bert } from './bert.js';
+import { classifierDropout, ownLayers } from './classifier.js';
 import { countIn, fractionIn, paddingIn, type Config } from './config-values.js';
 
 /** Of RoBERTa and MPNet. */
@@ -28,6 +29,11 @@ export const roberta: Architecture = {
   },
   paddingToken: (config) => paddingIn(config, 1, { null: false }),
   positionsAfterPadding: true,
+  classifier: {
+    classes: { roberta: 'Roberta', 'xlm-roberta': 'XLMRoberta', camembert: 'Camembert' },
+    layers: ownLayers('tanh'),
+    dropout: classifierDropout,
+  },
   prefix: 'roberta.',
   vocabularyHead: robertaVocabularyHead,
 };

@@ -98,7 +98,8 @@ function take(from: Map<string, StoredTensor>, name: string): StoredTensor {
   return tensor;
 }
 
-async function stored(tensor: Tensor): Promise<StoredTensor> {
+/** The values of a weight in float32. */
+export async function stored(tensor: Tensor): Promise<StoredTensor> {
   const wide = noGrad(() => tensor.detach().to({ dtype: 'float32', device: 'cpu' }));
   try {
     return await toStored(wide);

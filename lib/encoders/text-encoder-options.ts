@@ -55,7 +55,9 @@ export interface CreateOptions extends TextEncoderOptions {
   readonly seed?: number;
 }
 
-const NAMES = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen', 'pooling', 'splade'];
+/** Options of every model that reads texts. */
+export const MODEL_OPTIONS = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen'] as const;
+const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade'];
 
 /** The poolings by name. */
 export const POOLINGS: readonly Pooling[] = ['mean', 'cls', 'max', 'last', 'splade'];
@@ -79,7 +81,8 @@ export function checkCreateOptions(options: CreateOptions): void {
   requireSeed(seed);
 }
 
-function requireTypes({
+/** @throws GradCacheError `INPUT` for options of another type */
+export function requireTypes({
   device = 'cpu',
   precision = 'float32',
   maxLength,

@@ -28,6 +28,14 @@ export const MASKED_LANGUAGE_MODEL_KEYS = table({
   modality_config: textAlone('logits'),
 });
 
+/** The same file of a cross-encoder. */
+export const CLASSIFIER_KEYS = table({
+  ...ANY_TASK,
+  transformer_task: only('Sequence classification alone is supported.', 'sequence-classification'),
+  modality_config: textAlone('logits'),
+  module_output_name: only('Its output must be the scores.', 'scores'),
+});
+
 const ANY_MODEL = {
   ...all('read', 'prompts default_prompt_name similarity_fn_name'),
   ...all('kept', '__version__ requirements'),
@@ -46,6 +54,14 @@ export const SPARSE_MODEL_KEYS = table({
   ...all('read', 'model_type'),
   truncate_dim: only('A sparse representation is a row over the whole vocabulary.', null),
   max_active_dims: only('Representations with all their dimensions are supported.', null),
+});
+
+/** The same file of a cross-encoder. */
+export const CROSS_ENCODER_KEYS = table({
+  ...ANY_MODEL,
+  ...all('read', 'activation_fn'),
+  ...all('kept', 'keep_in_fp32_modules'),
+  model_type: only('Models of another kind are not supported.', 'CrossEncoder'),
 });
 
 /** An entry of modules.json. */

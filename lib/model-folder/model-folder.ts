@@ -19,7 +19,12 @@ import {
   SPARSE_MODEL_KEYS,
   TRANSFORMER_KEYS,
 } from './folder-keys.js';
-import { readModelConfig, readTransformerConfig, requireOneLength } from './sentence-config.js';
+import {
+  readModelConfig,
+  readTransformerConfig,
+  requireOneLength,
+  type TransformerConfig,
+} from './sentence-config.js';
 import {
   type DenseLayer,
   type KeptModule,
@@ -98,8 +103,6 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
   const pooling = poolingOf(path, modules, asked);
   const sparse = pooling.pooling === 'splade';
   const folder = modules?.transformerFolder ?? path;
-  const config = await readConfig(folder);
-  const modelType = config.model_type as string;
   // sentence-transformers reads its own files only where there is a modules.json.
   const transformer = modules
     ? await readTransformerConfig(folder, sparse ? MASKED_LANGUAGE_MODEL_KEYS : TRANSFORMER_KEYS)
@@ -111,6 +114,47 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
         'transformer_task is "fill-mask"',
     );
   const model = modules ? await readModelConfig(path, sparse ? SPARSE_MODEL_KEYS : MODEL_KEYS) : undefined;
+  const { generation, ...read } = await readTransformer(folder, transformer);
+  return {
+    ...read,
+    ...pooling,
+    dense: modules?.dense ?? [],
+    normalize: modules?.normalize ?? false,
+    prompts: model?.prompts ?? {},
+    defaultPrompt: model?.defaultPrompt ?? null,
+    // What a SparseEncoder of sentence-transformers compares by where it names nothing.
+    similarity: model?.similarity ?? (sparse ? 'dot' : null),
+    truncateDimension: model?.truncateDimension ?? null,
+    kept: {
+      transformer: transformer?.kept ?? {},
+      model: model?.kept ?? {},
+      generation,
+      modules: modules?.kept ?? new Map(),
+    },
+  };
+}
+
+/** What a folder of transformers itself says of a model. */
+export interface TransformerFolder extends Pick<
+  ModelFolder,
+  'config' | 'modelType' | 'tensors' | 'maxLength' | 'tokenizer'
+> {
+  /** generation_config.json; null where there is none. */
+  readonly generation: KeptKeys | null;
+}
+
+/**
+ * Reads config.json, the weights and the tokenizer.
+ *
+ * @param transformer what sentence-transformers' own file says
+ * @throws GradCacheError `CHECKPOINT`
+ */
+export async function readTransformer(
+  folder: string,
+  transformer: TransformerConfig | undefined,
+): Promise<TransformerFolder> {
+  const config = await readConfig(folder);
+  const modelType = config.model_type as string;
   const tokenizerConfig = await readJsonObject(join(folder, 'tokenizer_config.json'));
   const maxLength = inFolder(folder, () =>
     lengthLimitOf({
@@ -128,27 +172,13 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
     lowercase: transformer?.lowercase === true,
     tokenizerClass: tokenizerClassOf(modelType, config),
   });
-  const tensors = await readWeights(folder);
   return {
     config,
     modelType,
-    tensors,
-    ...pooling,
-    dense: modules?.dense ?? [],
-    normalize: modules?.normalize ?? false,
-    prompts: model?.prompts ?? {},
-    defaultPrompt: model?.defaultPrompt ?? null,
-    // What a SparseEncoder of sentence-transformers compares by where it names nothing.
-    similarity: model?.similarity ?? (sparse ? 'dot' : null),
-    truncateDimension: model?.truncateDimension ?? null,
+    tensors: await readWeights(folder),
     maxLength,
     tokenizer,
-    kept: {
-      transformer: transformer?.kept ?? {},
-      model: model?.kept ?? {},
-      generation: (await readJsonObject(join(folder, 'generation_config.json'))) ?? null,
-      modules: modules?.kept ?? new Map(),
-    },
+    generation: (await readJsonObject(join(folder, 'generation_config.json'))) ?? null,
   };
 }
 
@@ -169,7 +199,8 @@ function poolingOf(
   throw new GradCacheError('INPUT', `splade is given, and pooling is ${show(pooling)}; 'splade' is needed.`);
 }
 
-async function requireFolder(path: string): Promise<void> {
+/** @throws GradCacheError `CHECKPOINT` unless there is a folder of this path */
+export async function requireFolder(path: string): Promise<void> {
   let reason = 'it is not a folder';
   let absent = false;
   try {

@@ -27,6 +27,8 @@ export interface ModelConfig {
   readonly similarity: string | null;
   /** How many numbers of a representation `encode` gives; null: all. */
   readonly truncateDimension: number | null;
+  /** What a cross-encoder applies to logits: `activation_fn`. */
+  readonly activation: unknown;
   readonly kept: KeptKeys;
 }
 
@@ -115,12 +117,15 @@ function lengthOf(path: string, key: string, value: unknown): number | null {
   return value;
 }
 
+/** The file of what holds for the whole model. */
+export const MODEL_CONFIG = 'config_sentence_transformers.json';
+
 /**
  * @param keys what its keys mean
  * @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key
  */
 export async function readModelConfig(folder: string, keys: KeyTable): Promise<ModelConfig> {
-  const path = join(folder, 'config_sentence_transformers.json');
+  const path = join(folder, MODEL_CONFIG);
   const config = (await readJsonObject(path)) ?? {};
   requireKeys(path, config, keys);
   const { prompts = {}, default_prompt_name: name = null, similarity_fn_name: similarity = null } = config;
@@ -142,6 +147,7 @@ export async function readModelConfig(folder: string, keys: KeyTable): Promise<M
     defaultPrompt: name,
     similarity,
     truncateDimension: lengthOf(path, 'truncate_dim', config.truncate_dim),
+    activation: config.activation_fn,
     kept: keptKeys(config, keys),
   };
 }

@@ -58,7 +58,8 @@ export interface KeptModule {
 }
 
 /** What modules.json says of a module. */
-interface Entry {
+export interface ModuleEntry {
+  /** `'Transformer'`, `'Pooling'`, … */
   readonly kind: string;
   readonly folder: string;
   readonly kept: KeptKeys;
@@ -108,10 +109,8 @@ const ORDER = /^(Transformer, Pooling(, Dense)*(, Normalize)?|(MLM)?Transformer,
  */
 export async function readSentenceModules(folder: string): Promise<SentenceModules | undefined> {
   const path = join(folder, 'modules.json');
-  const list = await readJsonFile(path);
-  if (list === undefined) return undefined;
-  if (!Array.isArray(list)) throw faultIn(path, 'it is not a list of modules');
-  const entries = list.map((entry: unknown) => readEntry(entry, folder, path));
+  const entries = await readModuleEntries(folder);
+  if (entries === undefined) return undefined;
   const order = entries.map(({ kind }) => kind).join(', ');
   if (!ORDER.test(order)) {
     throw faultIn(
@@ -137,6 +136,15 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   };
 }
 
+/** The modules that modules.json lists, and their folders; undefined without one. @throws GradCacheError `CHECKPOINT` */
+export async function readModuleEntries(folder: string): Promise<ModuleEntry[] | undefined> {
+  const path = join(folder, 'modules.json');
+  const list = await readJsonFile(path);
+  if (list === undefined) return undefined;
+  if (!Array.isArray(list)) throw faultIn(path, 'it is not a list of modules');
+  return list.map((entry: unknown) => readEntry(entry, folder, path));
+}
+
 /** Tables of the modules that have a config.json of their own; a Normalize can do without. */
 const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
   ['Pooling', POOLING_KEYS],
@@ -145,7 +153,7 @@ const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
   ['Normalize', NORMALIZE_KEYS],
 ]);
 
-function readEntry(module: unknown, folder: string, path: string): Entry {
+function readEntry(module: unknown, folder: string, path: string): ModuleEntry {
   if (!isJsonObject(module) || typeof module.type !== 'string' || typeof module.path !== 'string') {
     throw faultIn(path, `every module needs a "type" and a "path"; found ${show(module)}`);
   }
@@ -164,7 +172,7 @@ function readEntry(module: unknown, folder: string, path: string): Entry {
   return { kind, folder: join(folder, inside), kept: keptKeys(module, ENTRY_KEYS) };
 }
 
-async function readModule({ kind, folder, kept: entry }: Entry): Promise<Module> {
+async function readModule({ kind, folder, kept: entry }: ModuleEntry): Promise<Module> {
   const keys = MODULE_KEYS.get(kind);
   if (keys === undefined) return { kind, folder, config: {}, kept: { entry, config: {} } };
   const path = join(folder, 'config.json');

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
-import type { ModelFolder } from './model-folder.js';
+import type { KeptFiles, ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
 import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
@@ -54,8 +54,13 @@ export async function writeModelFolder(path: string, model: ModelFolder): Promis
       `The default prompt ${JSON.stringify(model.defaultPrompt)} is none of the model's prompts.`,
     );
   }
+  await replaceModel(path, (folder) => writeInto(folder, model));
+}
+
+/** Writes a model beside `path`, and renames it into place as {@link writeModelFolder} says. @throws GradCacheError `INPUT` */
+export async function replaceModel(path: string, write: (folder: string) => Promise<void>): Promise<void> {
   await replaceFolder(path, {
-    write: (folder) => writeInto(folder, model),
+    write,
     recognise: (names) => names.includes('config.json') || names.includes('modules.json'),
     belongs: belongsToModel,
   });
@@ -66,7 +71,12 @@ export function belongsToModel(name: string): boolean {
   return MODEL_ENTRIES.some((pattern) => pattern.test(name));
 }
 
-async function writeInto(folder: string, model: ModelFolder): Promise<void> {
+/** Writes what transformers reads: configuration, weights and tokenizer. */
+export async function writeTransformer(
+  folder: string,
+  model: Pick<ModelFolder, 'config' | 'tensors' | 'tokenizer' | 'maxLength'>,
+  generation: KeptFiles['generation'],
+): Promise<void> {
   const { tokenizer } = model;
   await writeJson(join(folder, 'config.json'), withStoredType(model.config, model.tensors));
   await writeSafetensors(join(folder, 'model.safetensors'), model.tensors, { format: 'pt' });
@@ -75,6 +85,12 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
   await replaceFile(join(folder, 'tokenizer.json'), (file) => file.writeFile(tokenizer.json));
   const tokenizerConfig = tokenizerConfigToSave(tokenizer, model.maxLength);
   if (tokenizerConfig) await writeJson(join(folder, 'tokenizer_config.json'), tokenizerConfig);
+  if (generation) await writeJson(join(folder, 'generation_config.json'), generation);
+}
+
+async function writeInto(folder: string, model: ModelFolder): Promise<void> {
+  const { tokenizer } = model;
+  await writeTransformer(folder, model, model.kept?.generation ?? null);
   await writeJson(join(folder, 'sentence_bert_config.json'), {
     ...model.kept?.transformer,
     max_seq_length: model.maxLength,
@@ -88,7 +104,6 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
     ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
     ...(typeof model.truncateDimension === 'number' && { truncate_dim: model.truncateDimension }),
   });
-  if (model.kept?.generation) await writeJson(join(folder, 'generation_config.json'), model.kept.generation);
   await writeModules(folder, model);
 }
 
@@ -197,6 +212,6 @@ function withStoredType(
   return { ...config, ...Object.fromEntries(stated.map((key) => [key, type])) };
 }
 
-async function writeJson(path: string, value: unknown): Promise<void> {
+export async function writeJson(path: string, value: unknown): Promise<void> {
   await replaceFile(path, (file) => file.writeFile(`${JSON.stringify(value, null, 2)}\n`));
 }

@@ -17,6 +17,7 @@ os.dup2(2, 1)  # whatever a library prints goes to standard error, not between t
 import torch  # noqa: E402
 import transformers  # noqa: E402
 import sentence_transformers  # noqa: E402
+import cross_encoders  # noqa: E402
 import folder_keys  # noqa: E402
 import language  # noqa: E402
 import loss_classes  # noqa: E402
@@ -49,6 +50,10 @@ METHODS = {
     'dropout_moments': reference.dropout_moments,
     'sru_gradients': sru_layers.sru_gradients,
     'language_gradients': language.language_gradients,
+    'save_cross_encoder': cross_encoders.save_cross_encoder,
+    'pair_scores': cross_encoders.pair_scores,
+    'transformers_logits': cross_encoders.transformers_logits,
+    'pair_gradients': cross_encoders.pair_gradients,
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,
     'saved_files': folder_keys.saved_files,

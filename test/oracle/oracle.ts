@@ -63,6 +63,24 @@ export interface SparseEncoderSettings {
   readonly prompts?: Readonly<Record<string, string>>;
 }
 
+export interface CrossEncoderSettings {
+  readonly labels?: number;
+  readonly by?: 'transformers' | 'sentence-transformers';
+  /** A class of torch.nn. */
+  readonly activation?: string;
+  readonly max_length?: number;
+  readonly prompts?: Record<string, string>;
+}
+
+export interface PairScores {
+  readonly scores: number[][];
+  readonly ids: number[][];
+  /** The types of tokens; null where the model gets none. */
+  readonly types: (number[] | null)[];
+  readonly max_length: number;
+  readonly activation: string;
+}
+
 /** PyTorch, transformers and sentence-transformers in a Python process, and a temporary folder for their files. */
 export class Oracle {
   readonly folder = mkdtempSync(join(tmpdir(), 'gradcache-oracle-'));
@@ -199,6 +217,43 @@ export class Oracle {
   ): Promise<Gradients> {
     const output = this.path(`gradients-${this.#requests}.safetensors`);
     return this.#ask('language_gradients', { folder, segments, output, ...options });
+  }
+
+  /** A cross-encoder's folder, saved by transformers or sentence-transformers. */
+  saveCrossEncoder(name: string, folder: string, settings: CrossEncoderSettings = {}): Promise<string> {
+    return this.#ask('save_cross_encoder', { name, folder: this.path(folder), ...settings });
+  }
+
+  /** Scores of pairs as sentence-transformers' CrossEncoder gives them; `activated: false`: logits. */
+  pairScores(
+    folder: string,
+    pairs: readonly (readonly [string, string])[],
+    options: { dtype?: string; prompt?: string; activated?: boolean } = {},
+  ): Promise<PairScores> {
+    return this.#ask('pair_scores', { folder, pairs, ...options });
+  }
+
+  /** Logits by AutoModelForSequenceClassification, and the names of weights that it misses or does not know. */
+  transformersLogits(
+    folder: string,
+    pairs: readonly (readonly [string, string])[],
+  ): Promise<{ logits: number[][]; wrong: string[] }> {
+    return this.#ask('transformers_logits', { folder, pairs });
+  }
+
+  /**
+   * The value and gradients of a loss of sentence-transformers' cross-encoders.
+   *
+   * @param inputs its columns
+   */
+  pairGradients(
+    folder: string,
+    loss: string,
+    inputs: readonly unknown[],
+    settings: { options?: object; labels?: unknown; label_type?: 'float' | 'long' } = {},
+  ): Promise<Gradients & { pairs: [string, string][] }> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('pair_gradients', { folder, loss, inputs, output, ...settings });
   }
 
   /** Moments of a text's representation over `count` draws of dropout. */

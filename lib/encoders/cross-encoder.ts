@@ -1,0 +1,379 @@
+import { inspect } from 'node:util';
+import { initializerRange } from '../architectures/architecture.js';
+import { architectureOf } from '../architectures/architectures.js';
+import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
+import { GradCacheError } from '../errors.js';
+import {
+  readCrossEncoderFolder,
+  writeCrossEncoderFolder,
+  type CrossEncoderFolder,
+  type ScoreActivation,
+} from '../model-folder/cross-encoder-folder.js';
+import { inFolder } from '../model-folder/in-folder.js';
+import { requireLength } from '../model-folder/length-limit.js';
+import { newModelFolder } from '../model-folder/new-model-folder.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireNumber, requireString, requireTexts } from '../options/option-values.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import type {
+  Chunk,
+  EncodedChunk,
+  Encoder,
+  ForwardOptions,
+  PackedBatch,
+  ReplayTicket,
+  RowPasses,
+} from '../step/encoder.js';
+import { noGrad } from '../tensor/autograd.js';
+import { NativeWeights } from '../tensor/native-weights.js';
+import { call } from '../tensor/operators.js';
+import { orDispose } from '../tensor/scope.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
+import type { TextPair, TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
+import {
+  checkCreate,
+  checkLoad,
+  checkPredict,
+  checkRank,
+  type CrossEncoderOptions,
+  type NewCrossEncoderOptions,
+  type PredictActivation,
+  type PredictOptions,
+  type RankOptions,
+} from './cross-encoder-options.js';
+import { inferInto } from './inference.js';
+import { matchWeights, requireSizes, stored } from './model-state.js';
+import { freshLayers, layerOf, requireHead, settingsOf, storedName, without } from './pair-head.js';
+import { Prompts, type Prompt } from './prompts.js';
+import { lengthsOf, requireTokens } from './text-chunk.js';
+import { requireFrozen, type TextEncoderOptions } from './text-encoder-options.js';
+import { TokenPasses } from './token-passes.js';
+
+/** A document as {@link CrossEncoder.rank} ranks it. */
+export interface RankedDocument {
+  /** Its place in the list that was given. */
+  readonly index: number;
+  readonly score: number;
+}
+
+/** Only this module has it: TypeScript's `private` does not stop JavaScript from calling the constructor. */
+const OWN = Symbol('CrossEncoder');
+
+/**
+ * A model that reads two texts together and gives them a score, or one number for each of several labels: a reranker, or
+ * `CrossEncoder` of sentence-transformers. It is BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ELECTRA with the
+ * head that transformers puts on it for sequence classification.
+ *
+ * In a step its representations are the logits, [pairs, labels]. There is one tower:
+ *
+ * ```ts
+ * const model = await CrossEncoder.load('reranker');
+ * const gradcache = new GradCache({ encoders: [model], loss: crossEncoderRanking() });
+ * const { pairs, lists } = rankingPairs([queries, answers], { negatives: 4, seed });
+ * await gradcache.step([model.tokenize(pairs)], { loss: { lists } });
+ * ```
+ */
+export class CrossEncoder implements Encoder<TokenBatch> {
+  readonly device: string;
+  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  /** The most tokens of a pair, special tokens included. */
+  readonly maxLength: number;
+  /** How many numbers a pair gets. */
+  readonly labels: number;
+  /** What {@link CrossEncoder.predict} applies to logits; the folder names it. */
+  readonly activation: ScoreActivation;
+  readonly tokenizer: Tokenizer;
+  readonly queues = true;
+  readonly automaticChunk: { readonly tokens: number };
+  readonly rowPasses: RowPasses<TokenBatch>;
+
+  readonly #handle: EncoderHandle;
+  readonly #passes: TokenPasses;
+  readonly #folder: CrossEncoderFolder;
+  readonly #prompts: Prompts;
+  readonly #weights: NativeWeights;
+  /** Whether the model tells the two texts of a pair apart by the types of their tokens. */
+  readonly #typed: boolean;
+
+  private constructor(own: symbol, folder: CrossEncoderFolder, options: TextEncoderOptions) {
+    if (own !== OWN)
+      throw new GradCacheError(
+        'INPUT',
+        'CrossEncoder.load() and CrossEncoder.create() make an encoder, not new',
+      );
+    const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, frozen = [] } = options;
+    requireLength(maxLength, folder.modelType, folder.config);
+    this.#folder = folder;
+    this.#handle = guarded(
+      () => new (native().EncoderHandle)(settingsOf(folder, options), precision, device, frozen),
+    );
+    this.#weights = new NativeWeights(this.#handle);
+    const passes = new TokenPasses(this.#handle, { frozen: this.#weights.trained.length === 0 });
+    this.#passes = passes;
+    this.rowPasses = {
+      empty: (rows) => this.#empty(rows),
+      forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
+      backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
+    };
+    orDispose(this, () => requireFrozen(frozen, this.#weights.parameters.list));
+    this.device = this.#weights.gradients.device;
+    this.precision = precision;
+    this.maxLength = maxLength;
+    this.labels = folder.labels;
+    this.activation = folder.activation;
+    this.tokenizer = folder.tokenizer;
+    this.#prompts = new Prompts(folder.prompts, folder.defaultPrompt);
+    this.#typed = 'types' in architectureOf(folder.modelType).sizes;
+    this.automaticChunk = { tokens: this.device === 'cpu' ? 2048 : 32_768 };
+  }
+
+  /**
+   * Reads a folder that sentence-transformers' CrossEncoder or transformers' AutoModelForSequenceClassification saved; with
+   * `newHead`, any folder of a text encoder.
+   *
+   * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
+   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
+   */
+  static async load(folder: string, options: CrossEncoderOptions = {}): Promise<CrossEncoder> {
+    requireString('the model folder', folder);
+    checkLoad(options);
+    const { newHead, ...rest } = options;
+    const read = await readCrossEncoderFolder(folder, { anyModel: newHead !== undefined });
+    const labels = newHead === undefined ? read.labels : (newHead.labels ?? 1);
+    const activation = newHead === undefined ? read.activation : labels === 1 ? 'sigmoid' : 'identity';
+    const model: CrossEncoderFolder = { ...read, labels, activation };
+    return inFolder(folder, () => {
+      const fresh = newHead === undefined ? new Set<string>() : freshLayers(model);
+      requireHead(model, fresh);
+      requireSizes(model);
+      const encoder = new CrossEncoder(OWN, model, rest);
+      return orDispose(encoder, () => {
+        const weights = encoder.#weights;
+        if (newHead !== undefined)
+          weights.fillRandomly({ deviation: initializerRange(model.config), seed: newHead.seed ?? 0 });
+        const read = weights.parameters.list.filter(({ name }) => !fresh.has(layerOf(name)));
+        matchWeights(without(model, fresh), read);
+      });
+    });
+  }
+
+  /**
+   * Makes a cross-encoder with random weights: normal with the configuration's `initializer_range` (0.02), biases 0, norms 1.
+   *
+   * @param config the content of a Hugging Face config.json: `model_type`, `vocab_size`, `hidden_size`, …
+   * @throws GradCacheError `CHECKPOINT` for a configuration that is not supported, `INPUT`
+   */
+  static create(
+    config: Readonly<Record<string, unknown>>,
+    tokenizer: Tokenizer,
+    options: NewCrossEncoderOptions = {},
+  ): CrossEncoder {
+    checkCreate(options);
+    const { labels = 1, seed = 0, ...rest } = options;
+    const head = { pooling: 'cls', normalize: false, maxLength: options.maxLength } as const;
+    const folder = newModelFolder(config, tokenizer, head);
+    const activation = labels === 1 ? 'sigmoid' : 'identity';
+    const deviation = initializerRange(config);
+    const encoder = new CrossEncoder(OWN, { ...folder, labels, activation }, rest);
+    return orDispose(encoder, () => {
+      encoder.#weights.fillRandomly({ deviation, seed });
+    });
+  }
+
+  /** {@link CrossEncoder.labels}, as steps call it. */
+  get trainedDimension(): number {
+    return this.labels;
+  }
+
+  /** The model's prompts by name: words that {@link CrossEncoder.tokenize} can put in front of the first text of a pair. */
+  get prompts(): Readonly<Record<string, string>> {
+    return this.#prompts.texts;
+  }
+
+  /** Name of the prompt that {@link CrossEncoder.tokenize} uses by default; null: none. */
+  get defaultPrompt(): string | null {
+    return this.#folder.defaultPrompt;
+  }
+
+  /** Adds a prompt, or replaces its words; {@link CrossEncoder.save} stores it. @throws GradCacheError `INPUT` */
+  setPrompt(name: string, text: string): void {
+    this.#prompts.set(name, text);
+  }
+
+  /**
+   * Token ids of pairs of texts, off the event loop. A pair that is too long loses tokens of its longer text first.
+   *
+   * @param options.prompt put in front of the first text: the name of one of {@link CrossEncoder.prompts}, `''` for none, or
+   * the words themselves as `{ prefix: 'query: ' }`; default: {@link CrossEncoder.defaultPrompt}
+   * @param options.maxLength the most tokens of a pair, if fewer than {@link CrossEncoder.maxLength}
+   * @throws GradCacheError `INPUT` for what is no pair of strings, or an unknown prompt
+   */
+  async tokenize(
+    pairs: readonly TextPair[],
+    options: { prompt?: Prompt | undefined; maxLength?: number | undefined } = {},
+  ): Promise<TokenBatch> {
+    checkKnown('tokenize', options, ['prompt', 'maxLength']);
+    const { maxLength = this.maxLength } = options;
+    requireNumber('maxLength', maxLength, { from: 1, to: this.maxLength, whole: true });
+    const prefix = this.#prompts.prefixOf(options.prompt);
+    const { types, ...batch } = await this.tokenizer.encodePairs(pairs, { maxLength, prefix });
+    return this.#typed && types !== undefined ? { ...batch, types } : batch;
+  }
+
+  /**
+   * The scores of pairs, in their order: for each pair as many numbers as there are {@link CrossEncoder.labels}.
+   *
+   * @throws GradCacheError `INPUT`, `ABORTED`, `OUT_OF_MEMORY`
+   */
+  async predict(
+    pairs: readonly TextPair[],
+    options: PredictOptions = {},
+  ): Promise<Float32Array | Float64Array> {
+    checkPredict(options);
+    return this.#predict(pairs, options);
+  }
+
+  async #predict(pairs: readonly TextPair[], options: PredictOptions): Promise<Float32Array | Float64Array> {
+    const { prompt, tokensPerChunk = this.automaticChunk.tokens, signal, activation } = options;
+    const batch = await this.tokenize(pairs, { prompt });
+    const logits = this.#empty(pairs.length);
+    let scores: Tensor | undefined;
+    try {
+      await inferInto(logits, this.#passes, batch, { tokens: tokensPerChunk, signal });
+      scores = noGrad(() => activated(logits, activation ?? this.activation));
+      return (await scores.values()) as Float32Array | Float64Array;
+    } finally {
+      scores?.dispose();
+      logits.dispose();
+    }
+  }
+
+  /**
+   * Ranks documents for a query, the best first; documents with the same score stay in their order.
+   *
+   * @throws GradCacheError `INPUT` (also for a model with several labels), `ABORTED`, `OUT_OF_MEMORY`
+   */
+  async rank(
+    query: string,
+    documents: readonly string[],
+    options: RankOptions = {},
+  ): Promise<RankedDocument[]> {
+    requireString('the query', query);
+    requireTexts('documents', documents);
+    checkRank(options);
+    if (this.labels !== 1)
+      throw new GradCacheError(
+        'INPUT',
+        `the model has ${this.labels} labels: rank needs a model with one. See predict.`,
+      );
+    const { top = documents.length, ...rest } = options;
+    const scores = await this.#predict(
+      documents.map((document) => [query, document]),
+      rest,
+    );
+    return Array.from(scores, (score, index) => ({ index, score }))
+      .sort((a, b) => b.score - a.score)
+      .slice(0, top);
+  }
+
+  #empty(rows: number): Tensor {
+    const dtype: DType = this.precision === 'float64' ? 'float64' : 'float32';
+    return call('aten::empty.memory_format', [rows, this.labels], { dtype, device: this.device });
+  }
+
+  lengths(batch: TokenBatch): Int32Array {
+    return lengthsOf(batch);
+  }
+
+  truncated(batch: TokenBatch): number {
+    requireTokens(batch);
+    return batch.truncated;
+  }
+
+  graphBytes(chunk: Chunk<TokenBatch>): number {
+    return this.#passes.graphBytes(chunk);
+  }
+
+  /** As {@link TextEncoder.pack}. */
+  async pack(batch: TokenBatch): Promise<PackedBatch> {
+    return this.#passes.pack(batch);
+  }
+
+  /** @throws GradCacheError `INPUT`, `SHAPE`, `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY` */
+  async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
+    return this.#passes.forward(chunk, options);
+  }
+
+  /** @throws GradCacheError as {@link TextEncoder.backwardChunk} */
+  async backwardChunk(
+    chunk: Chunk<TokenBatch>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group = 0,
+  ): Promise<void> {
+    await this.#passes.backward(chunk, ticket, gradients, group);
+  }
+
+  /** The parameters that training changes: all but the frozen ones. */
+  parameters(): Parameter[] {
+    return [...this.#weights.trained];
+  }
+
+  /** The buffer that holds all gradients. */
+  gradients(): Tensor[] {
+    return [this.#weights.gradients];
+  }
+
+  /**
+   * Writes a folder that sentence-transformers' CrossEncoder and transformers open. As {@link TextEncoder.save}, it replaces
+   * the model in the folder and leaves other files.
+   *
+   * @param options.maxLength the limit that the folder states; default: that of the folder that was read
+   * @throws GradCacheError `INPUT` when the folder cannot be written, or while an optimizer updates the weights
+   */
+  async save(folder: string, options: { maxLength?: number | undefined } = {}): Promise<void> {
+    checkKnown('save', options, ['maxLength']);
+    const { maxLength = this.#folder.maxLength } = options;
+    const { modelType, config } = this.#folder;
+    requireLength(maxLength, modelType, config);
+    const { parameters } = this.#weights;
+    const tensors = new Map<string, StoredTensor>();
+    await parameters.whileReading(async () => {
+      for (const { name, tensor } of parameters.list)
+        tensors.set(storedName(modelType, name), await stored(tensor));
+    });
+    await writeCrossEncoderFolder(folder, { ...this.#folder, tensors, prompts: this.prompts, maxLength });
+  }
+
+  /** What `console.log` shows, without the weights and the tokenizer's files. */
+  [inspect.custom](): string {
+    const { device, precision, maxLength, labels, tokenizer } = this;
+    const { modelType } = this.#folder;
+    const shown = Object.entries({ modelType, labels, device, precision, maxLength });
+    const parts = shown.map(([name, value]) => `${name}: ${value}`);
+    return `CrossEncoder { ${parts.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
+  }
+
+  /** Frees weights and gradients. Running chunks keep them until they are done. */
+  dispose(): void {
+    this.#handle.dispose();
+    this.#weights.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function activated(logits: Tensor, activation: PredictActivation): Tensor {
+  switch (activation) {
+    case 'sigmoid':
+      return logits.sigmoid();
+    case 'tanh':
+      return logits.tanh();
+    case 'softmax':
+      return logits.softmax(1);
+    case 'identity':
+      return logits.clone();
+  }
+}

@@ -1,0 +1,81 @@
+import { encoderSettings, parameterName } from '../architectures/architecture.js';
+import { architectureOf } from '../architectures/architectures.js';
+import type { EncoderSettings } from '../addon/native.js';
+import { GradCacheError } from '../errors.js';
+import { classifierOf, type CrossEncoderFolder } from '../model-folder/cross-encoder-folder.js';
+import type { TextEncoderOptions } from './text-encoder-options.js';
+
+/** The native settings of a model with its head. @throws GradCacheError `CHECKPOINT` */
+export function settingsOf(
+  { modelType, config, labels }: CrossEncoderFolder,
+  { dropout, drophead }: TextEncoderOptions,
+): EncoderSettings {
+  const architecture = architectureOf(modelType);
+  const { layers, dropout: dropoutOf } = classifierOf(modelType);
+  const own = architecture.own?.(config) ?? config;
+  const hidden = own[architecture.sizes['hidden']!.key] as number;
+  const dense = layers.map(({ name, activation, dropout: drops }, place) => ({
+    name,
+    inFeatures: hidden,
+    outFeatures: place === layers.length - 1 ? labels : hidden,
+    activation,
+    bias: true,
+    dropout: drops ? (dropout ?? dropoutOf(own)) : 0,
+  }));
+  return encoderSettings(
+    architecture,
+    config,
+    { pooling: 'cls', normalize: false, dense },
+    dropout,
+    drophead,
+  );
+}
+
+/** The layer that a parameter is of. */
+export const layerOf = (parameter: string): string => parameter.replace(/\.[^.]*$/, '');
+
+/** The name of a parameter in the class of transformers. */
+export function storedName(modelType: string, parameter: string): string {
+  const layer = classifierOf(modelType).layers.find(({ name }) => name === layerOf(parameter));
+  const outside = layer !== undefined && layer.prefixed !== true;
+  return outside ? parameter : architectureOf(modelType).prefix + parameter;
+}
+
+/** The names of the tensors of a folder, as parameters. */
+function storedParameters({ modelType, tensors }: CrossEncoderFolder): Set<string> {
+  const architecture = architectureOf(modelType);
+  return new Set([...tensors.keys()].map((name) => parameterName(architecture, name)));
+}
+
+/** The layers of a new head that begin with random weights. */
+export function freshLayers(folder: CrossEncoderFolder): Set<string> {
+  const { layers } = classifierOf(folder.modelType);
+  const present = storedParameters(folder);
+  const fresh = layers.filter(
+    ({ name }, place) => place === layers.length - 1 || !present.has(`${name}.weight`),
+  );
+  return new Set(fresh.map(({ name }) => name));
+}
+
+/** @throws GradCacheError `CHECKPOINT` for a folder without the head, other than its fresh layers */
+export function requireHead(folder: CrossEncoderFolder, fresh: ReadonlySet<string>): void {
+  const present = storedParameters(folder);
+  const absent = classifierOf(folder.modelType).layers.filter(
+    ({ name }) => !fresh.has(name) && !present.has(`${name}.weight`),
+  );
+  if (absent.length === 0) return;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `The model has no head for pairs: ${absent.map(({ name }) => name).join(', ')} is missing. Give the option newHead ` +
+      '({ labels, seed }) to train one.',
+  );
+}
+
+/** The folder without the tensors of some layers. */
+export function without(folder: CrossEncoderFolder, layers: ReadonlySet<string>): CrossEncoderFolder {
+  const architecture = architectureOf(folder.modelType);
+  const kept = [...folder.tensors].filter(
+    ([name]) => !layers.has(layerOf(parameterName(architecture, name))),
+  );
+  return { ...folder, tensors: new Map(kept) };
+}
