@@ -60,9 +60,21 @@ function byName(kinds: Kinds): Map<string, Named[]> {
 /** The help of a setting. It names the kinds, unless the setting is the same for all. */
 function helpOf(settings: readonly Named[], kinds: number): string {
   const byText = new Map<string, string[]>();
-  for (const { kind, setting } of settings)
-    byText.set(setting.help, [...(byText.get(setting.help) ?? []), kind]);
+  for (const { kind, setting } of settings) {
+    const text = withDefault(setting);
+    byText.set(text, [...(byText.get(text) ?? []), kind]);
+  }
   const [text] = byText.keys();
   if (settings.length === kinds && byText.size === 1) return text as string;
   return [...byText].map(([help, of]) => `${of.join(', ')}: ${help}`).join('\n');
+}
+
+/** The help with the default, and with the accepted names, where its sentence does not tell them. */
+function withDefault(setting: AnySetting): string {
+  const { help, kind } = setting;
+  const standard = setting.default;
+  if (/default/i.test(help) || standard === null || standard === false || String(standard) === '')
+    return help;
+  const accepted = kind === 'choice' || kind === 'choices' ? `: ${setting.accepted.join(', ')}` : '';
+  return `${help}${accepted}; default ${standard === true ? 'on' : String(standard)}`;
 }
