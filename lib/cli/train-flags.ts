@@ -1,7 +1,7 @@
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
-import { bytes, list, number, numbers, offSwitch, repeated, text, UsageError } from './flags.js';
+import { bytes, list, number, numbers, offSwitch, onOff, repeated, text, UsageError } from './flags.js';
 import type { Arguments, Flags } from './flags.js';
 import {
   allFlags,
@@ -30,6 +30,12 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
       'columns',
     ),
+    label: text(
+      'COLUMN',
+      'labels or scores, for a loss that needs them; default: label, labels, score or scores',
+      'label',
+    ),
+    'group-by-label': onOff('at least two rows of each label in a batch', 'groupByLabel'),
     ...tableFlags('--columns', '', ''),
     format: text('FORMAT', 'jsonl, csv, tsv or parquet, where the name does not tell', 'format'),
     'on-bad-line': text('ACTION', 'throw (default) or skip', 'onBadLine'),

@@ -2,10 +2,12 @@ import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireBoolean, requireCount, requireIterable, show } from '../options/option-values.js';
 import { FillingBatch } from './filling-batch.js';
+import { groupByLabel, LEAST_GROUPED } from './group-by-label.js';
+import { checkLabelOptions, Labels, type Label, type LabelOptions } from './labels.js';
 import { Random } from './random.js';
 import type { Dataset } from './read-pairs.js';
 import { checkFill, Room, withLengths, type Fill, type Lengths } from './room.js';
-import type { Row, RowSource } from './row.js';
+import type { LabelledRowSource, Row, RowSource } from './row.js';
 import { shuffle } from './shuffle.js';
 import { readOnceAmong } from './source.js';
 
@@ -36,12 +38,22 @@ export interface BatchOptions {
    * are held in memory until then. A row may hold the same text twice itself. Default: false.
    */
   uniqueTexts?: boolean;
+  /** A column of labels: {@link Batch} has them apart from the texts. Default: none. */
+  label?: LabelOptions;
+  /**
+   * Every batch has several labels and at least two rows of each, as a loss over the triplets of a batch needs it. Labels take
+   * turns in giving two rows; what is left of them in the end is in no batch of the epoch. Needs `label`, `shuffle: true` and
+   * an even size from 4. Default: false.
+   */
+  groupByLabel?: boolean;
 }
 
 /** Rows side by side: as many texts in every column as the batch has rows. */
 export interface Batch {
   /** Texts by column, in the order of the first row's columns: `batch.columns.anchor[i]` goes with `batch.columns.positive[i]`. */
   readonly columns: Readonly<Record<string, string[]>>;
+  /** With the option `label`: the label of each row. Names of classes are numbered in the order in which they first come. */
+  readonly labels?: readonly Label[];
   /** Number of rows. */
   readonly size: number;
   /** Counted from 0. */
@@ -61,20 +73,24 @@ export interface Batch {
  * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating where there are no rows, rows
  * differ in their columns or hold something other than texts, or a source that can be read only once is to be read again.
  */
-export function batches(source: RowSource, options: BatchOptions): AsyncIterable<Batch> {
+export function batches(source: LabelledRowSource, options: BatchOptions): AsyncIterable<Batch> {
   const checked = checkOptions(source, options);
   return { [Symbol.asyncIterator]: () => generateBatches(source, checked) };
 }
 
 /** Options with their defaults. */
-type CheckedOptions = Required<Omit<BatchOptions, 'fill'>> & Pick<BatchOptions, 'fill'>;
+type CheckedOptions = Required<Omit<BatchOptions, 'fill' | 'label'>> & Pick<BatchOptions, 'fill' | 'label'>;
 
 async function* generateBatches(
-  source: RowSource,
+  source: LabelledRowSource,
   options: CheckedOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const { seed, epochs } = options;
-  const rowsOf = options.shuffle === true ? await holdAll(source, seed) : readAgain(source, options);
+  const { epochs } = options;
+  const labels = options.label && new Labels(options.label);
+  // Apart before rows are shuffled: classes are numbered in the order of the source.
+  const texts =
+    labels === undefined ? (source as RowSource) : { [Symbol.asyncIterator]: () => labels.apart(source) };
+  const rowsOf = options.shuffle === true ? await holdAll(texts, options, labels) : readAgain(texts, options);
   const lengths: Lengths = new WeakMap();
   const room = new Room(options.size, options.fill, lengths);
   let columns: readonly string[] | undefined;
@@ -85,7 +101,8 @@ async function* generateBatches(
     const measured = options.fill === undefined ? checked : withLengths(checked, options.fill, lengths);
     for await (const { group, ...filled } of groupRows(measured, options, room)) {
       columns ??= Object.keys(group[0]!);
-      yield { columns: toColumns(group, columns), size: group.length, epoch, index, ...filled };
+      const beside = labels && { labels: group.map((row) => labels.of(row)) };
+      yield { columns: toColumns(group, columns), ...beside, size: group.length, epoch, index, ...filled };
       index++;
       rows += group.length;
     }
@@ -99,11 +116,21 @@ async function* generateBatches(
 }
 
 /** Reads all rows once; each epoch has an order of its own that does not depend on the epochs before it. */
-async function holdAll(source: RowSource, seed: number): Promise<(epoch: number) => Iterable<Row>> {
+async function holdAll(
+  source: RowSource,
+  { seed, groupByLabel: grouped }: CheckedOptions,
+  labels: Labels | undefined,
+): Promise<(epoch: number) => Iterable<Row>> {
   const rows: Row[] = [];
   for await (const row of source) rows.push(row);
   return function* inOrder(epoch) {
-    const order = new Random(seed, epoch).shuffle(Uint32Array.from(rows.keys()));
+    const random = new Random(seed, epoch);
+    const order = grouped
+      ? groupByLabel(
+          rows.map((row) => labels!.of(row)),
+          random,
+        )
+      : random.shuffle(Uint32Array.from(rows.keys()));
     for (const place of order) yield rows[place]!;
   };
 }
@@ -121,7 +148,7 @@ type Group = { readonly group: Row[] } & Pick<Batch, 'tokens' | 'length'>;
 
 async function* groupRows(
   rows: RowSource,
-  { dropLast, uniqueTexts }: CheckedOptions,
+  { dropLast, uniqueTexts, groupByLabel: grouped }: CheckedOptions,
   room: Room,
 ): AsyncGenerator<Group, void, undefined> {
   const batch = new FillingBatch(room, uniqueTexts);
@@ -136,7 +163,7 @@ async function* groupRows(
   while (!batch.empty) {
     const { full } = batch;
     const last = take(); // rows that waited, because they share a text with these, come into the next
-    if (full || !dropLast) yield last;
+    if (full || (!dropLast && (!grouped || last.group.length >= LEAST_GROUPED))) yield last;
   }
 }
 
@@ -178,8 +205,19 @@ function requireTexts(row: unknown, number: number): asserts row is Row {
   if (columns === 0) throw new GradCacheError('INPUT', `Row ${number} has no columns.`);
 }
 
-function checkOptions(source: RowSource, options: BatchOptions): CheckedOptions {
-  checkKnown('batches', options, ['size', 'fill', 'seed', 'epochs', 'shuffle', 'dropLast', 'uniqueTexts']);
+function checkOptions(source: LabelledRowSource, options: BatchOptions): CheckedOptions {
+  const names = [
+    'size',
+    'fill',
+    'seed',
+    'epochs',
+    'shuffle',
+    'dropLast',
+    'uniqueTexts',
+    'label',
+    'groupByLabel',
+  ];
+  checkKnown('batches', options, names);
   const {
     size,
     seed = 0,
@@ -187,6 +225,8 @@ function checkOptions(source: RowSource, options: BatchOptions): CheckedOptions 
     shuffle: order = true,
     dropLast = false,
     uniqueTexts = false,
+    groupByLabel: grouped = false,
+    label,
   } = options;
   requireCount('size', size, 1);
   requireCount('epochs', epochs, 1);
@@ -199,6 +239,9 @@ function checkOptions(source: RowSource, options: BatchOptions): CheckedOptions 
   } else if (typeof order !== 'boolean') throw refused('shuffle', order, 'true, false or { buffer: rows }');
   requireBoolean('dropLast', dropLast);
   requireBoolean('uniqueTexts', uniqueTexts);
+  requireBoolean('groupByLabel', grouped);
+  if (label !== undefined) checkLabelOptions('label', label);
+  if (grouped) requireGroups(options);
   if (typeof source !== 'object') throw refused('source', source, 'an iterable of rows');
   requireIterable('source', source);
   if (epochs > 1 && order !== true && isReadOnce(source)) {
@@ -207,11 +250,33 @@ function checkOptions(source: RowSource, options: BatchOptions): CheckedOptions 
       `${epochs} epochs are asked of a source that can be read only once; use an array or readPairs of regular files, or shuffle: true, which holds all rows.`,
     );
   }
-  return { size, seed, epochs, shuffle: order, dropLast, uniqueTexts, ...(fill && { fill }) };
+  return {
+    size,
+    seed,
+    epochs,
+    shuffle: order,
+    dropLast,
+    uniqueTexts,
+    groupByLabel: grouped,
+    ...(fill && { fill }),
+    ...(label && { label }),
+  };
+}
+
+/** @throws GradCacheError `INPUT` for options that do not go with groups of two rows */
+function requireGroups({ size, label, shuffle: order = true, uniqueTexts, fill }: BatchOptions): void {
+  const refuse = (problem: string): never => {
+    throw new GradCacheError('INPUT', `groupByLabel puts rows of one label side by side: ${problem}.`);
+  };
+  if (label === undefined) refuse('it needs the column of the labels (label)');
+  if (size < LEAST_GROUPED || size % 2 !== 0) refuse(`the size is ${size}; an even number from 4 is needed`);
+  if (order !== true) refuse('all rows must be held (shuffle: true)');
+  if (uniqueTexts === true) refuse('uniqueTexts would put them apart');
+  if (fill !== undefined) refuse('a batch that is filled by tokens would put them apart');
 }
 
 /** Generators are their own iterators: a second loop over one finds nothing, as over rows from a pipe. */
-function isReadOnce(source: RowSource): boolean {
+function isReadOnce(source: LabelledRowSource): boolean {
   if ('next' in source && typeof source.next === 'function') return true;
   const { files } = source as Partial<Dataset>;
   return Array.isArray(files) && readOnceAmong(files as string[]) !== undefined;

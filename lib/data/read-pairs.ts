@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.js';
 import { refused, requireFunction, requireOneOf, requireSignal, show } from '../options/option-values.js';
+import { checkLabelOptions, type LabelOptions } from './labels.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
 import { readRows } from './read-rows.js';
 import { DATA_SETTINGS, noSuchField, type SettingNames } from './setting-names.js';
@@ -25,6 +26,11 @@ export interface ReadOptions {
   header?: boolean | readonly string[];
   /** Whether fields of a CSV or TSV file can be in quotes. Default: 'csv' for CSV, 'auto' for TSV. See {@link Quoting}. */
   quoting?: Quoting;
+  /**
+   * A column of labels. A row then has it too, with the label as text, behind its texts; {@link batches} reads it. In JSON
+   * arrays the label comes last. A list of numbers is a JSON list, or the text of one.
+   */
+  label?: LabelOptions;
   /** Whether a line that is no row ends the reading with an error (the default) or is counted and passed over. */
   onBadLine?: 'throw' | 'skip';
   /** Called for every line passed over. */
@@ -124,18 +130,24 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     'onBadLine',
     'onSkip',
     'signal',
+    'label',
   ]);
-  const { columns, format, header, quoting, onBadLine, onSkip, signal } = options;
+  const { columns, format, header, quoting, onBadLine, onSkip, signal, label } = options;
   requireSignal('signal', signal);
   if (columns !== undefined && !areNames(columns))
     throw refused('columns', columns, 'a list of different, non-empty names');
+  if (label !== undefined) checkLabelOptions('label', label, columns);
   if (format !== undefined) requireOneOf('format', format, FORMATS);
   if (header !== undefined && typeof header !== 'boolean' && !areNames(header))
     throw refused('header', header, 'true, false or a list of the names of the fields');
   if (header === false && columns === undefined)
     throw refused('columns', columns, 'a list that names the fields, where header is false,');
   const unknown =
-    typeof header === 'object' ? columns?.find((column) => !header.includes(column)) : undefined;
+    typeof header === 'object'
+      ? [...(columns ?? []), ...(label === undefined ? [] : [label.column])].find(
+          (column) => !header.includes(column),
+        )
+      : undefined;
   if (unknown !== undefined) throw noSuchField(unknown, header as readonly string[], names);
   if (quoting !== undefined) requireOneOf('quoting', quoting, QUOTINGS);
   if (onBadLine !== undefined) requireOneOf('onBadLine', onBadLine, ['throw', 'skip']);

@@ -2,6 +2,7 @@ import { throwIfAborted } from '../options/abort.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { openRecords } from './open-records.js';
+import { labelProblem, labelText, type LabelOptions } from './labels.js';
 import type { RecordOptions } from './record-options.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
 import { plural } from '../options/plural.js';
@@ -14,6 +15,8 @@ export interface RowOptions extends Omit<RecordOptions, 'header'> {
   readonly check?: (row: Row, line: number) => string | undefined;
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
+  /** A column of labels. A row has the text of its label there, behind its texts. */
+  readonly label?: LabelOptions;
 }
 
 /**
@@ -30,18 +33,21 @@ export async function* readRows(
   onBadLine: (line: BadLine) => void,
   open: typeof openRecords = openRecords,
 ): AsyncGenerator<Row, void, undefined> {
-  const { optional = [], signal } = options;
+  const { optional = [], signal, label } = options;
+  const beside = label === undefined ? [] : [label.column];
   let { columns } = options;
   let rows = 0;
   let bad = 0;
   for (const file of files) {
-    const headless = options.header === false ? [...(columns ?? []), ...optional] : undefined;
+    const headless = options.header === false ? [...(columns ?? []), ...beside, ...optional] : undefined;
     const header = typeof options.header === 'object' ? options.header : headless;
-    const records = open(file, { ...options, columns, header });
+    const wanted = columns && [...columns, ...beside];
+    const numbers = label !== undefined || options.numbers === true;
+    const records = open(file, { ...options, columns: wanted, header, numbers });
     for await (const block of records) {
       throwIfAborted(signal);
       for (const record of block) {
-        columns ??= columnsOf(record);
+        columns ??= columnsOf(record)?.filter((name) => name !== label?.column);
         const row = toRow(record, columns, options);
         const reason = typeof row === 'string' ? row : options.check?.(row, record.line);
         if (typeof row === 'string' || reason !== undefined) {
@@ -86,14 +92,15 @@ export function namesOfList(values: readonly unknown[]): string[] {
 function toRow(
   record: ReadRecord,
   columns: readonly string[] | undefined,
-  { optional = [], numbers = false, emptyTexts = false }: RowOptions,
+  { optional = [], numbers = false, emptyTexts = false, label }: RowOptions,
 ): Row | string {
   if ('problem' in record) return record.problem;
   if (columns === undefined) return 'it has no texts from which the columns could be taken';
   const { values } = record;
   const isList = Array.isArray(values);
-  if (isList && (values.length < columns.length || values.length > columns.length + optional.length))
-    return `it has ${plural(values.length, 'value')} instead of ${columns.length}`;
+  const needed = columns.length + (label === undefined ? 0 : 1);
+  if (isList && (values.length < needed || values.length > needed + optional.length))
+    return `it has ${plural(values.length, 'value')} instead of ${needed}`;
   const row: Record<string, string> = {};
   const all = optional.length > 0 ? [...columns, ...optional] : columns;
   for (let i = 0; i < all.length; i++) {
@@ -107,6 +114,22 @@ function toRow(
     else if (typeof text !== 'string' && text !== undefined && text !== null)
       return problemOf(column, value, values, numbers);
   }
+  return label === undefined ? row : withLabel(row, values, columns.length, label);
+}
+
+/** A row and its label, which comes last in a list. */
+function withLabel(
+  row: Record<string, string>,
+  values: Readonly<Record<string, unknown>> | readonly unknown[],
+  place: number,
+  { column, type = 'number' }: LabelOptions,
+): Row | string {
+  const value: unknown = Array.isArray(values)
+    ? (values as readonly unknown[])[place]
+    : (values as Readonly<Record<string, unknown>>)[column];
+  const text = labelText(value, type);
+  if (text === undefined) return labelProblem(column, value, type);
+  row[column] = text;
   return row;
 }
 

@@ -1,4 +1,5 @@
 import type { Fields } from '../options/fields.js';
+import type { LabelType } from '../options/label-type.js';
 import type { SettingTable } from '../options/setting-table.js';
 import type { Similarity } from '../options/similarity.js';
 import type { LossWithGradients } from './loss.js';
@@ -19,9 +20,6 @@ export interface TextColumns {
   /** The columns of a configuration that names none. Default: anchor, positive, and the hard negatives that the data has. */
   readonly usual?: readonly string[];
 }
-
-/** What a label is: a number, a class (a whole number from 0, or a name), or numbers, such as a score for each candidate. */
-export type LabelType = 'number' | 'class' | 'numbers';
 
 /** The column of a label or score. The loss gets it as the keyword argument `labels`, an entry for each row. */
 export interface LabelColumn {

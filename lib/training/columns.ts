@@ -4,11 +4,12 @@ import type { ReadRecord } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
 import { SettingError } from '../options/fields.js';
-import { requireColumns } from '../losses/loss-kinds.js';
+import { kindOf, requireColumns } from '../losses/loss-kinds.js';
+import { show } from '../options/option-values.js';
 import { NEGATIVE, usualColumns, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 
 /**
- * Fills in the columns of a configuration that names none: those usual for its loss, and the hard negatives that the data has. These
+ * Fills in the column of the labels and the columns of a configuration that names none: those usual for its loss, and the hard negatives that the data has. These
  * are `negative`, `negative2` or `negative_2`, and so on, where any of a file's first records has something in them. They
  * get the prompt of the positives, unless they have one of their own. A row without a text there is then bad:
  * otherwise all negatives would be left out in silence.
@@ -21,7 +22,8 @@ export async function withColumns(
   heads: FileHeads,
   signal: AbortSignal | undefined,
 ): Promise<FilledTrainConfig> {
-  if (config.columns !== undefined) return { ...config, columns: config.columns };
+  const label = await labelOf(config, heads, signal);
+  if (config.columns !== undefined) return { ...config, columns: config.columns, label };
   const usual = usualColumns(config.loss);
   const lookFor = usual.includes('positive') && config.header !== false;
   const negatives = lookFor ? await columnsInUse(config, heads, signal) : [];
@@ -34,20 +36,52 @@ export async function withColumns(
   const { positive } = config.prompts;
   const prompts =
     positive === undefined ? {} : Object.fromEntries(columns.slice(2).map((name) => [name, positive]));
-  return { ...config, columns, prompts: { ...prompts, ...config.prompts } };
+  return { ...config, columns, label, prompts: { ...prompts, ...config.prompts } };
 }
 
 async function columnsInUse(
-  { data, format, header, quoting }: ReadTrainConfig,
+  config: ReadTrainConfig,
   heads: FileHeads,
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
-  const how = { format, header: typeof header === 'object' ? header : undefined, quoting, signal };
+  const names = await filledColumns(config, heads, signal);
+  return names.filter((name) => NEGATIVE.test(name));
+}
+
+/** What a column of labels is called where none is named: the first of these that the data has. */
+const LABELS = ['label', 'labels', 'score', 'scores'];
+
+/** The column of the labels: the one named, or found in the data if the loss needs one. @throws GradCacheError `INPUT` */
+async function labelOf(
+  config: ReadTrainConfig,
+  heads: FileHeads,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  const { label, loss, columns = [] } = config;
+  const kind = kindOf(loss).label;
+  if (label !== undefined || kind === undefined) return label;
+  const names = config.header === false ? [] : await filledColumns(config, heads, signal);
+  const found = LABELS.find((name) => names.includes(name) && !columns.includes(name));
+  if (found !== undefined || kind.optional === true) return found;
+  throw new SettingError(
+    'config.label',
+    `is missing: the loss ${loss.kind} needs ${kind.needed}. Name its column (label, --label); the data has ` +
+      `${names.map(show).join(', ') || 'no names of columns'}.`,
+  );
+}
+
+/** The columns that any of the first records of the files has something in. */
+async function filledColumns(
+  { data, format, header, quoting, loss }: ReadTrainConfig,
+  heads: FileHeads,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const numbers = kindOf(loss).label !== undefined;
+  const how = { format, header: typeof header === 'object' ? header : undefined, quoting, signal, numbers };
   const names = new Set<string>();
   for (const file of data) {
     for (const record of await look(heads, file, how)) {
-      for (const [name, value] of entriesOf(record))
-        if (value !== null && value !== '' && NEGATIVE.test(name)) names.add(name);
+      for (const [name, value] of entriesOf(record)) if (value !== null && value !== '') names.add(name);
     }
   }
   return [...names];

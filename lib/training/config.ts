@@ -17,6 +17,11 @@ export interface TrainConfig {
    * value in one of a file's first 100 rows. Every row then needs a text in them.
    */
   readonly columns?: readonly string[];
+  /**
+   * The column of the labels or scores that the loss needs. Default: the first of label, labels, score and scores that the
+   * data has. Names of classes are numbered in the order of the data. A list of scores is a JSON list, or the text of one.
+   */
+  readonly label?: string;
   /** Format of the files; by default told from their names. */
   readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
   /** For CSV or TSV files whose first line is a row: the names of its fields, or false where they are `columns`. Default true. */
@@ -68,6 +73,11 @@ export interface TrainConfig {
    * compare texts of different rows.
    */
   readonly uniqueTexts?: boolean;
+  /**
+   * Every batch has several labels and at least two rows of each, as a loss over the triplets of a batch needs it. Needs an even
+   * `batch` from 4. Default false.
+   */
+  readonly groupByLabel?: boolean;
   /** Default 'auto': the first CUDA device that libtorch sees, else the CPU. */
   readonly device?: string;
   /** Type of the computation; weights and optimizer state are float32 (float64 for 'float64'). Default 'float32'. */

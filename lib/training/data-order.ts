@@ -14,8 +14,19 @@ export function dataOrder({
   shuffle,
   uniqueTexts,
   curriculum,
+  label,
+  groupByLabel,
 }: FilledTrainConfig): Record<string, unknown> {
-  return { columns, batch, seed, shuffle, uniqueTexts, ...(curriculum && { curriculum }) };
+  return {
+    columns,
+    batch,
+    seed,
+    shuffle,
+    uniqueTexts,
+    ...(curriculum && { curriculum }),
+    ...(label !== undefined && { label }),
+    ...(groupByLabel && { groupByLabel }),
+  };
 }
 
 /** @throws GradCacheError `INPUT` where a resumed run would have other batches than the run that it goes on from */

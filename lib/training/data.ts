@@ -1,6 +1,8 @@
 import { throwIfAborted } from '../options/abort.js';
 import { type Batch, batches } from '../data/batches.js';
 import type { Fill } from '../data/room.js';
+import type { Label, LabelOptions } from '../data/labels.js';
+import { kindOf } from '../losses/loss-kinds.js';
 import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';
@@ -18,6 +20,8 @@ export interface TokenizedBatch {
   readonly inputs: readonly TokenBatch[];
   /** For messages. */
   readonly texts: Texts;
+  /** What the loss gets as `labels`; absent without a column of them. */
+  readonly labels?: readonly Label[];
   /** Counted from 0, like the place in the epoch. */
   readonly epoch: number;
   readonly index: number;
@@ -90,7 +94,8 @@ export class RunData {
     const fill = curriculum && fillBy(curriculum, objective);
     yield* prefetch(this.#used(options, fill), async (batch) => {
       const inputs = await objective.tokenize(batch.columns, batch.length);
-      return { inputs, texts: batch.columns, epoch: batch.epoch, index: batch.index };
+      const { columns: texts, labels, epoch, index } = batch;
+      return { inputs, texts, epoch, index, ...(labels && { labels }) };
     });
   }
 
@@ -108,14 +113,26 @@ export class RunData {
   }
 
   #all(signal: AbortSignal | undefined, fill?: Fill): AsyncIterable<Batch> {
-    const { data, columns, format, header, quoting, onBadLine, batch, seed, shuffle, uniqueTexts } =
-      this.config;
+    const {
+      data,
+      columns,
+      format,
+      header,
+      quoting,
+      onBadLine,
+      batch,
+      seed,
+      shuffle,
+      uniqueTexts,
+      groupByLabel,
+    } = this.config;
+    const label = labelOptions(this.config);
     const onSkip = ({ file, line, reason }: BadLine) => {
       if (this.#passes > 1) return; // told in the first pass
       this.#skipped++;
       this.onSkip(`${file}, line ${line}: ${reason}`);
     };
-    const how = { columns, format, header, quoting, onBadLine, onSkip, signal };
+    const how = { columns, format, header, quoting, onBadLine, onSkip, signal, ...(label && { label }) };
     const rows = readPairsOf(data, how, (file, options) => this.heads.open(file, options));
     const epochs = this.config.epochs ?? Number.MAX_SAFE_INTEGER;
     return batches(this.#held ?? { [Symbol.asyncIterator]: () => this.#watched(rows) }, {
@@ -124,6 +141,8 @@ export class RunData {
       epochs,
       shuffle,
       uniqueTexts,
+      groupByLabel,
+      ...(label && { label }),
       ...(fill && { fill }),
     });
   }
@@ -137,6 +156,15 @@ export class RunData {
     }
     if (this.config.shuffle === true) this.#held = held;
   }
+}
+
+/** The column of the labels, and what they are. */
+export function labelOptions({
+  label,
+  loss,
+}: Pick<FilledTrainConfig, 'label' | 'loss'>): LabelOptions | undefined {
+  const type = kindOf(loss).label?.type;
+  return label === undefined || type === undefined ? undefined : { column: label, type };
 }
 
 /**

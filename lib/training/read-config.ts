@@ -12,6 +12,7 @@ import {
 } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
+import { show } from '../options/option-values.js';
 import { plural } from '../options/plural.js';
 import {
   readCheckpoint,
@@ -47,6 +48,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
       fields.strings('data') ?? fields.missing('data', 'give the path of a file of pairs, or a list of them'),
     /** Undefined where none are named: then the data tells which there are. */
     columns: named,
+    /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
+    label: readLabel(fields, named, loss),
     format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
@@ -67,6 +70,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,
     shuffle: readShuffle(fields),
     uniqueTexts: fields.boolean('uniqueTexts') ?? kindOf(loss).comparesRows ?? true,
+    groupByLabel: fields.boolean('groupByLabel') ?? false,
     device: readDevice(fields),
     precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
     maxLength: fields.count('maxLength'),
@@ -78,6 +82,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     resume: readResume(fields),
   } satisfies TrainConfig;
   fields.done();
+  if (config.groupByLabel) requireGroups(fields, config);
   if (config.memory !== undefined) requireMemory(fields.at('memory'), loss);
   if (config.curriculum !== undefined && config.steps === undefined)
     throw new SettingError(
@@ -93,6 +98,53 @@ export type ReadTrainConfig = Readonly<ReturnType<typeof readTrainConfig>>;
 
 /** A {@link TrainConfig} with everything that a run needs to know. */
 export type FilledTrainConfig = Omit<ReadTrainConfig, 'columns'> & { readonly columns: readonly string[] };
+
+function readLabel(
+  fields: Fields,
+  columns: readonly string[] | undefined,
+  loss: FilledLossConfig,
+): string | undefined {
+  const label = fields.string('label');
+  if (label === undefined) return undefined;
+  if (kindOf(loss).label === undefined)
+    throw new SettingError(
+      fields.at('label'),
+      `is ${show(label)}, and the loss ${loss.kind} takes no label.`,
+    );
+  if (columns?.includes(label) === true || label === '__proto__')
+    throw refuse(fields.at('label'), label, 'a column that is none of the texts');
+  return label;
+}
+
+/** @throws GradCacheError `INPUT` where rows of one label cannot lie side by side in a batch */
+function requireGroups(
+  fields: Fields,
+  {
+    loss,
+    batch,
+    shuffle,
+    uniqueTexts,
+    curriculum,
+  }: Pick<TrainConfig, 'batch' | 'shuffle' | 'uniqueTexts' | 'curriculum'> & { loss: FilledLossConfig },
+): void {
+  const problem =
+    kindOf(loss).label === undefined
+      ? `the loss ${loss.kind} takes no label`
+      : batch < 4 || batch % 2 !== 0
+        ? `batch is ${batch}; an even number from 4 is needed`
+        : shuffle !== true
+          ? 'shuffle must be true'
+          : uniqueTexts === true
+            ? 'uniqueTexts must be false'
+            : curriculum !== undefined
+              ? 'there can be no curriculum'
+              : undefined;
+  if (problem !== undefined)
+    throw new SettingError(
+      fields.at('groupByLabel'),
+      `puts rows of one label side by side in a batch: ${problem}.`,
+    );
+}
 
 function readModel(fields: Fields): string | NewModel {
   if (typeof fields.raw('model') === 'string') return fields.string('model') as string;

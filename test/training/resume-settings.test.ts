@@ -13,7 +13,7 @@ import { Fields } from '../../lib/options/fields.js';
 async function unusual(
   folder: string,
   config: TrainConfig,
-): Promise<Required<Omit<TrainConfig, 'epochs' | 'resume'>>> {
+): Promise<Required<Omit<TrainConfig, 'epochs' | 'resume' | LabelSetting>>> {
   const rows = pairs().map(({ anchor, positive }, row) => `${anchor},${positive},a stone ${row}\n`);
   const data = join(folder, 'rows.txt');
   await writeFile(data, rows.join('') + 'one field\n');
@@ -61,9 +61,15 @@ async function unusual(
   };
 }
 
+/** Settings of losses with labels: labels.test.ts. */
+type LabelSetting = 'label' | 'groupByLabel';
+
 /** For each setting, other values that are given when the run is resumed, and what comes of each. */
 const CHANGES: {
-  [K in keyof Omit<Required<TrainConfig>, 'output' | 'resume'>]: [unknown, 'refused' | 'told'][];
+  [K in keyof Omit<Required<TrainConfig>, 'output' | 'resume' | LabelSetting>]: [
+    unknown,
+    'refused' | 'told',
+  ][];
 } = {
   model: [['elsewhere', 'refused']],
   data: [],

@@ -126,10 +126,10 @@ class Contrastive implements Objective {
   async step(
     inputs: readonly TokenBatch[],
     texts: Texts,
-    options: ObjectiveStepOptions,
+    { labels, ...options }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
     const { gradcache, memory } = this;
-    const loss = this.#draws(options.seed);
+    const loss = { ...this.#draws(options.seed), ...(labels && { labels }) };
     if (memory === null) return gradcache.step(inputs, { ...options, loss });
     await memory.follow();
     const result = await gradcache.step(memory.inputs(inputs), {

@@ -1,3 +1,4 @@
+import type { Label } from '../../data/labels.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
@@ -58,6 +59,8 @@ export type Texts = Readonly<Record<string, readonly string[]>>;
 
 /** Options of one step. */
 export interface ObjectiveStepOptions {
+  /** The label of each row; undefined without a column of them. */
+  readonly labels: readonly Label[] | undefined;
   readonly signal: AbortSignal | undefined;
   /** Seed of the masks of dropout. */
   readonly seed: number;

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { LOSSES } from '../../lib/losses/loss-kinds.js';
+import type { LossKind } from '../../lib/losses/loss-kind.js';
+import type { TrainConfig } from '../../lib/training/config.js';
+import { train } from '../../lib/training/train.js';
+import { digests, pairs, record, shortRun, writeRows } from './support.js';
+
+/** Settings that have no default. */
+const MUST: Readonly<Record<string, object>> = { softmax: { classes: 3 } };
+
+/** Rows for a loss: texts in its least columns, and a label of its type. */
+function rowsFor({ columns, label }: LossKind<never>, count = 24): Record<string, unknown>[] {
+  const { least, usual = ['anchor', 'positive'] } = columns;
+  const names = Array.from(
+    { length: Math.max(least, usual.length) },
+    (_, k) => usual[k] ?? (k === 2 ? 'negative' : `negative${k - 1}`),
+  );
+  return pairs(count).map(({ anchor, positive }, row) => {
+    const texts = names.map((_, k) =>
+      k === 0 ? anchor : k === 1 ? positive : `${positive}, other ${k} than ${row}`,
+    );
+    const value = {
+      number: (row % 5) / 4,
+      class: ['x', 'y', 'z'][row % 3],
+      numbers: Array(names.length === 1 ? 16 : least - 1)
+        .fill(0)
+        .map((_, k) => Math.sin(row + k)),
+    };
+    return {
+      ...Object.fromEntries(names.map((name, k) => [name, texts[k]])),
+      ...(label && { score: value[label.type] }),
+    };
+  });
+}
+
+/** Losses whose labels are 0 or 1. */
+const BINARY = ['online-contrastive'];
+
+for (const [kind, about] of Object.entries(LOSSES) as unknown as [keyof typeof LOSSES, LossKind<never>][]) {
+  test(`a run with the loss ${kind} finds its columns and labels, and trains`, async (t) => {
+    const { folder, config } = await shortRun(t);
+    const rows = rowsFor(about).map((row, k) => (BINARY.includes(kind) ? { ...row, score: k % 2 } : row));
+    const data = await writeRows(join(folder, 'rows.jsonl'), rows);
+    const loss = { kind, ...MUST[kind] } as NonNullable<TrainConfig['loss']>;
+    const { steps } = await record({ ...config, data, batch: 12, steps: 4, loss });
+    assert.equal(steps.length, 4);
+    for (const step of steps)
+      assert.ok(Number.isFinite(step.loss) && step.gradNorm > 0, JSON.stringify(step));
+    const { temperature } = about;
+    assert.equal(steps.at(-1)!.temperature === null, temperature === undefined);
+  });
+}
+
+test('labels that a run needs are found, or asked for by name', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = rowsFor(LOSSES.cosent as never);
+  const data = await writeRows(
+    join(folder, 'rows.jsonl'),
+    rows.map(({ score, ...texts }) => ({ ...texts, similarity: score })),
+  );
+  const run = { ...config, data, batch: 12, steps: 1, loss: { kind: 'cosent' } as const };
+  await assert.rejects(train(run), {
+    code: 'INPUT',
+    message:
+      'config.label is missing: the loss cosent needs a score for each pair. Name its column (label, --label); the data has ' +
+      '"sentence1", "sentence2", "similarity".',
+  });
+  await train({ ...run, label: 'similarity' });
+  await assert.rejects(train({ ...config, output: join(folder, 'b'), label: 'similarity' }), {
+    code: 'INPUT',
+    message: 'config.label is "similarity", and the loss infonce takes no label.',
+  });
+  await assert.rejects(
+    train({ ...run, output: join(folder, 'c'), columns: ['sentence1', 'sentence2'], label: 'sentence2' }),
+    {
+      code: 'INPUT',
+      message: 'config.label is "sentence2"; a column that is none of the texts is needed.',
+    },
+  );
+  await assert.rejects(train({ ...run, output: join(folder, 'd'), memory: { capacity: 4 } }), {
+    code: 'INPUT',
+    message:
+      /^config.memory adds candidates of earlier batches, and the loss cosent takes none; .*"infonce".* do\.$/,
+  });
+});
+
+test('classes that the loss does not have are refused before the batch is encoded', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = await writeRows(join(folder, 'rows.jsonl'), rowsFor(LOSSES.softmax as never));
+  const run = { ...config, data, batch: 12, steps: 1, loss: { kind: 'softmax', classes: 2 } as const };
+  const phases: string[] = [];
+  const onEvent = ({ type, ...event }: { type: string }) =>
+    void (type === 'chunk' && phases.push(JSON.stringify(event)));
+  await assert.rejects(train(run, { onEvent }), {
+    code: 'INPUT',
+    message: /^labels\[\d+\] is 2; a whole number from 0 to 1 is needed\.$/,
+  });
+  assert.deepEqual(phases, []);
+});
+
+test('a resumed run has the labels, the groups and the classifier of one that was not interrupted', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const data = await writeRows(join(folder, 'rows.jsonl'), rowsFor(LOSSES.softmax as never, 40));
+  const run: TrainConfig = {
+    ...config,
+    data,
+    batch: 8,
+    steps: 6,
+    label: 'score',
+    groupByLabel: true,
+    loss: { kind: 'softmax', classes: 3 },
+    checkpoint: { every: 3, keep: 5 },
+  };
+  await train(run);
+  const whole = await digests(join(config.output, 'model'));
+  const output = join(folder, 'again');
+  const controller = new AbortController();
+  const onEvent = ({ type, step }: { type: string; step?: number }) =>
+    void (type === 'step' && step === 5 && controller.abort());
+  await assert.rejects(train({ ...run, output }, { onEvent, signal: controller.signal }), {
+    code: 'ABORTED',
+  });
+  for (const [changed, message] of [
+    [{ label: 'other' }, /^config\.label was "score", now "other"/],
+    [{ groupByLabel: false }, /^config\.groupByLabel was true, now false/],
+  ] as const)
+    await assert.rejects(train({ output, resume: true, ...changed }), { code: 'INPUT', message });
+  const other = rowsFor(LOSSES.softmax as never, 40).map((row, k) =>
+    k === 7 ? { ...row, score: 'w' } : row,
+  );
+  await assert.rejects(
+    train({ output, resume: true, data: await writeRows(join(folder, 'other.jsonl'), other) }),
+    {
+      code: 'INPUT',
+      message: /the data has changed/,
+    },
+  );
+  await train({ output, resume: true });
+  assert.deepEqual(await digests(join(output, 'model')), whole);
+});
+
+test('groups need a loss with labels and a batch of pairs', async (t) => {
+  const { config } = await shortRun(t);
+  const grouped = { ...config, groupByLabel: true };
+  await assert.rejects(train(grouped), {
+    code: 'INPUT',
+    message: /^config\.groupByLabel puts rows .*: the loss infonce takes no label\.$/,
+  });
+  const labelled = { ...grouped, loss: { kind: 'cosent' } as const };
+  await assert.rejects(train({ ...labelled, batch: 7 }), {
+    code: 'INPUT',
+    message: /batch is 7; an even number from 4 is needed\.$/,
+  });
+  await assert.rejects(train({ ...labelled, shuffle: false }), {
+    code: 'INPUT',
+    message: /shuffle must be true\.$/,
+  });
+  await assert.rejects(train({ ...labelled, uniqueTexts: true }), {
+    code: 'INPUT',
+    message: /uniqueTexts must be false\.$/,
+  });
+});
