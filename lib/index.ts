@@ -211,6 +211,16 @@ export {
 export { flattenScores } from './evaluation/scores.js';
 export { search, type Ranking, type SearchOptions } from './evaluation/search.js';
 export type { Similarity } from './options/similarity.js';
+export {
+  evaluateReranking,
+  type RerankingOptions,
+  type RerankingQuery,
+  type RerankingScores,
+  type RerankingTask,
+  type ScoresPairs,
+} from './evaluation/reranking.js';
+export type { RankMeasures } from './evaluation/rank-measures.js';
+export { readReranking } from './evaluation/reranking-data.js';
 export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
 export {
   evaluateClustering,

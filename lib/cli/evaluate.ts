@@ -1,5 +1,7 @@
 import { evaluateRetrieval } from '../evaluation/retrieval.js';
 import { readRetrievalFolder, type BeirTask } from '../evaluation/beir.js';
+import { evaluateReranking } from '../evaluation/reranking.js';
+import { readReranking } from '../evaluation/reranking-data.js';
 import { flattenScores } from '../evaluation/scores.js';
 import { chooseSimilarity } from '../evaluation/similarity.js';
 import { evaluateSts } from '../evaluation/sts.js';
@@ -11,7 +13,7 @@ import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import type { Command } from './command.js';
 import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
-import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
+import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openCrossEncoder, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
 import { type ProgressLine } from './terminal.js';
@@ -19,10 +21,11 @@ import { plural } from '../options/plural.js';
 import { hasColumns, readTexts } from './texts.js';
 
 const TASK_FLAGS = {
-  task: text('TASK', 'retrieval (default), sts or clustering'),
+  task: text('TASK', 'retrieval (default), sts, clustering or reranking'),
   data: text(
     'FILE',
-    'pairs for retrieval; two sentences and a score for sts; texts and labels for clustering',
+    'pairs for retrieval; two sentences and a score for sts; texts and labels for clustering; for reranking\n' +
+      'JSON lines of query, positive, and negative or documents',
   ),
   columns: list('A,B[,C]', 'its columns; default anchor,positive or sentence1,sentence2,score or text,label'),
   format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),
@@ -52,6 +55,10 @@ const CLUSTERING_FLAGS = {
   seed: number('N', 'of the initial centres; default 0'),
 } as const satisfies Flags;
 
+const RERANKING_FLAGS = {
+  at: number('K', 'the ranks that count in MRR and nDCG; default 10'),
+} as const satisfies Flags;
+
 const BEIR_FLAGS = {
   queries: text('FILE', 'queries with _id and text, as JSON lines'),
   corpus: text('FILE', 'documents with _id, text and perhaps title, as JSON lines'),
@@ -67,13 +74,15 @@ export const evaluateCommand: Command = {
   about:
     'Measures a model: retrieval by exact search (recall@k, MRR@10, nDCG@10), or how well similarities agree with the scores\n' +
     'that people gave to pairs of sentences (Spearman and Pearson correlation), or how well clusters by k-means agree with labels\n' +
-    '(accuracy by the best assignment, normalized mutual information). Equal scores are ranked in the order of the\n' +
-    "documents. In the layout of BEIR a document with the query's own _id is not ranked for it.",
+    '(accuracy by the best assignment, normalized mutual information), or how well a cross-encoder ranks given candidates (MAP,\n' +
+    'MRR, nDCG). In retrieval equal scores are ranked in the order of the documents, and in the layout of BEIR a document with\n' +
+    "the query's own _id is not ranked for it.",
   sections: {
     Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG },
     Task: TASK_FLAGS,
     Retrieval: RETRIEVAL_FLAGS,
     Clustering: CLUSTERING_FLAGS,
+    'Reranking by a cross-encoder': RERANKING_FLAGS,
     'Retrieval in the layout of BEIR, in place of --data': BEIR_FLAGS,
   },
   examples: [
@@ -82,7 +91,8 @@ export const evaluateCommand: Command = {
     'gradcache evaluate --model m --queries queries.jsonl --corpus corpus.jsonl --judgements qrels/test.tsv --json',
   ],
   async run(args, { progress, print }) {
-    const task = args.oneOf('task', ['retrieval', 'sts', 'clustering']) ?? 'retrieval';
+    const task = args.oneOf('task', ['retrieval', 'sts', 'clustering', 'reranking']) ?? 'retrieval';
+    if (task !== 'reranking') refuseFlags(args, Object.keys(RERANKING_FLAGS), 'is for --task reranking');
     const measured = await interruptible<Measured>(
       (signal) => MEASURES[task](args, progress, signal),
       progress,
@@ -98,13 +108,51 @@ export const evaluateCommand: Command = {
   },
 };
 
-const MEASURES = { retrieval: measureRetrieval, sts: measureSts, clustering: measureClustering } as const;
+const MEASURES = {
+  retrieval: measureRetrieval,
+  sts: measureSts,
+  clustering: measureClustering,
+  reranking: measureReranking,
+} as const;
 
 /** How much was measured, how much was not, and the scores by name. */
 interface Measured {
   readonly counts: Readonly<Record<string, number>>;
   readonly leftOut?: Readonly<Record<string, number>>;
   readonly scores: Readonly<Record<string, number>>;
+}
+
+async function measureReranking(
+  args: Arguments,
+  progress: ProgressLine,
+  signal: AbortSignal,
+): Promise<Measured> {
+  const used = ['task', 'data', 'query-prompt', 'query-prompt-text'];
+  const others = {
+    ...RETRIEVAL_FLAGS,
+    ...BEIR_FLAGS,
+    ...CLUSTERING_FLAGS,
+    ...DIMENSIONS_FLAG,
+    ...TASK_FLAGS,
+  };
+  const unused = Object.keys(others).filter((name) => !used.includes(name));
+  refuseFlags(args, unused, 'is not for --task reranking');
+  const promptFor = promptOf(args, 'query-prompt');
+  const at = args.count('at') ?? 10;
+  const task = await unlessAborted(readReranking(args.required('data', TASK_FLAGS.data), { signal }), signal);
+  const model = await openCrossEncoder(args, progress);
+  try {
+    const scores = await evaluateReranking(model, task, {
+      at,
+      prompt: promptFor(model),
+      signal,
+      onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
+    });
+    const { queries, documents } = scores;
+    return { counts: { queries, documents }, scores: flattenScores(scores) };
+  } finally {
+    model.dispose();
+  }
 }
 
 async function measureClustering(

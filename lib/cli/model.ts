@@ -1,4 +1,5 @@
-import { TextEncoder } from '../encoders/text-encoder.js';
+import { CrossEncoder } from '../encoders/cross-encoder.js';
+import { TextEncoder, type TextEncoderOptions } from '../encoders/text-encoder.js';
 import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
@@ -26,13 +27,26 @@ export function dimensionsOf(args: Arguments, model: TextEncoder): number | unde
   );
 }
 
-/** Loads the model that the flags name, and says where. */
-export async function openModel(args: Arguments, progress: ProgressLine): Promise<TextEncoder> {
+/** Loads the text encoder that the flags name, and says where. */
+export function openModel(args: Arguments, progress: ProgressLine): Promise<TextEncoder> {
+  return open(args, progress, (folder, options) => TextEncoder.load(folder, options));
+}
+
+/** Loads the cross-encoder that the flags name, and says where. */
+export function openCrossEncoder(args: Arguments, progress: ProgressLine): Promise<CrossEncoder> {
+  return open(args, progress, (folder, options) => CrossEncoder.load(folder, options));
+}
+
+async function open<Model extends { readonly device: string }>(
+  args: Arguments,
+  progress: ProgressLine,
+  load: (folder: string, options: TextEncoderOptions) => Promise<Model>,
+): Promise<Model> {
   const folder = args.required('model', MODEL_FLAGS.model);
   const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64']) ?? 'float32';
   const maxLength = args.count('max-length');
   const device = chooseDevice(args.device());
-  const model = await TextEncoder.load(folder, { device, precision, maxLength }).catch((error: unknown) => {
+  const model = await load(folder, { device, precision, maxLength }).catch((error: unknown) => {
     throw error instanceof SettingError && error.path === 'maxLength'
       ? new UsageError(`--max-length ${error.problem}`)
       : error;

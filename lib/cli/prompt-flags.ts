@@ -1,6 +1,10 @@
 import type { Prompt } from '../encoders/prompts.js';
-import type { TextEncoder } from '../encoders/text-encoder.js';
 import { type Arguments, type Flags, text, UsageError } from './flags.js';
+
+/** A model with prompts by name. */
+interface HasPrompts {
+  readonly prompts: Readonly<Record<string, string>>;
+}
 
 /**
  * Two flags for the prompt of some texts: `--NAME` takes the name of a prompt of the model, `--NAME-text` the words.
@@ -24,7 +28,7 @@ export function promptFlags(
  * @param flag the one that takes a name, without its dashes
  * @throws UsageError for both at once; the function given throws one for a name that is none of the model's
  */
-export function promptOf(args: Arguments, flag: string): (model: TextEncoder) => Prompt | undefined {
+export function promptOf(args: Arguments, flag: string): (model: HasPrompts) => Prompt | undefined {
   const name = args.text(flag);
   const prefix = args.text(`${flag}-text`);
   if (name !== undefined && prefix !== undefined)

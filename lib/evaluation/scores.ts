@@ -1,18 +1,30 @@
 import { refused } from '../options/option-values.js';
+import type { RankMeasures } from './rank-measures.js';
+import type { RerankingScores } from './reranking.js';
 import type { RetrievalScores } from './retrieval.js';
 import type { StsScores } from './sts.js';
 
 /**
- * Scores as one flat record under their usual names: `recall@10`, `mrr@10`, `ndcg@10`, or `spearman`, `pearson`.
+ * Scores as one flat record under their usual names: `recall@10`, `mrr@10`, `ndcg@10`, or `spearman`, `pearson`, or `map`,
+ * `mrr@10`, `ndcg@10` and the same of the first stage as `base_map`, …
  *
  * @throws GradCacheError `INPUT` for what neither evaluation gives
  */
-export function flattenScores(scores: RetrievalScores | StsScores): Record<string, number> {
-  const { spearman, recall } = (scores ?? {}) as Partial<RetrievalScores & StsScores>;
-  if (typeof spearman !== 'number' && (typeof recall !== 'object' || recall === null))
-    throw refused('scores', scores, 'what evaluateRetrieval or evaluateSts gives');
+export function flattenScores(scores: RetrievalScores | StsScores | RerankingScores): Record<string, number> {
+  const { spearman, recall, map } = (scores ?? {}) as Partial<RetrievalScores & StsScores & RerankingScores>;
+  const ofRetrieval = typeof recall === 'object' && recall !== null;
+  if (typeof spearman !== 'number' && typeof map !== 'number' && !ofRetrieval)
+    throw refused('scores', scores, 'what evaluateRetrieval, evaluateSts or evaluateReranking gives');
+  if ('map' in scores) {
+    const { at, firstStage } = scores;
+    return { ...named(scores, at), ...(firstStage && named(firstStage, at, 'base_')) };
+  }
   if ('spearman' in scores) return { spearman: scores.spearman, pearson: scores.pearson };
   const flat: Record<string, number> = {};
   for (const [k, recall] of Object.entries(scores.recall)) flat[`recall@${k}`] = recall;
   return { ...flat, 'mrr@10': scores.mrr10, 'ndcg@10': scores.ndcg10 };
+}
+
+function named({ map, mrr, ndcg }: RankMeasures, at: number, prefix = ''): Record<string, number> {
+  return { [`${prefix}map`]: map, [`${prefix}mrr@${at}`]: mrr, [`${prefix}ndcg@${at}`]: ndcg };
 }

@@ -5,7 +5,10 @@ import { test } from 'node:test';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { pairs, root, saveTinyModel, temporaryFolder, TINY_CONFIG, writeRows } from '../training/support.js';
 import { evaluateCommand } from '../../lib/cli/evaluate.js';
+import { CrossEncoder } from '../../lib/encoders/cross-encoder.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
+import { evaluateReranking } from '../../lib/evaluation/reranking.js';
+import { readReranking } from '../../lib/evaluation/reranking-data.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
 import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
@@ -238,4 +241,34 @@ test('a flag that would do nothing is refused', async () => {
   ] as const) {
     await assert.rejects(evaluate('--model', 'm', ...args), { code: 'INPUT', message });
   }
+});
+
+test('reranking by a cross-encoder, and the flags that are for other tasks', async (t) => {
+  const folder = await temporaryFolder(t);
+  const text = await saveTinyModel(join(folder, 'text'));
+  using model = await CrossEncoder.load(text, { newHead: { seed: 5 } });
+  await model.save(join(folder, 'model'));
+  const queries = pairs(6).map((row, place, all) => ({
+    query: row['anchor'],
+    positive: row['positive'],
+    documents: [all[(place + 1) % 6]!['positive'], row['positive']],
+  }));
+  const data = await writeRows(join(folder, 'queries.jsonl'), queries);
+  const expected = await evaluateReranking(model, await readReranking(data), { at: 3 });
+  const args = ['--model', join(folder, 'model'), '--task', 'reranking', '--data', data];
+  const { scores } = await evaluate(...args, '--at', '3');
+  for (const [name, value] of Object.entries({ queries: 6, documents: 12, ...flattenScores(expected) }))
+    assert.ok(Math.abs(scores[name]! - value) < 1e-6, `${name}: ${scores[name]}, ${value}`);
+  const refused = (message: RegExp, ...more: string[]) =>
+    assert.rejects(evaluate(...args, ...more), { message });
+  await refused(/--recall-at is not for --task reranking/, '--recall-at', '3');
+  await refused(/--columns is not for --task reranking/, '--columns', 'a,b');
+  await refused(/--dimensions is not for --task reranking/, '--dimensions', '3');
+  await assert.rejects(evaluate('--model', text, '--data', data, '--at', '3'), {
+    message: /--at is for --task reranking/,
+  });
+  await assert.rejects(evaluate('--model', text, '--task', 'reranking', '--data', data), {
+    code: 'CHECKPOINT',
+    message: /give the option newHead/,
+  });
 });

@@ -6,6 +6,8 @@ import {
   CrossEncoder,
   crossEncoderRanking,
   crossEntropy,
+  evaluateReranking,
+  flattenScores,
   GradCache,
   lambdaLoss,
   listMLE,
@@ -273,5 +275,38 @@ for (const [title, loss, peer, options] of listwise) {
       { loss: peer, inputs, labels: cutLists(relevance), options: { mini_batch_size: -1, ...options } },
       { options: { lists, labels: relevance } },
     );
+  });
+}
+
+for (const [title, options] of [
+  ['negatives', {}],
+  ['documents of a first stage', { at: 3 }],
+  ['documents alone', { always_rerank_positives: false }],
+] as const) {
+  test(`reranking with ${title} is measured as by CrossEncoderRerankingEvaluator`, async () => {
+    const folder = await oracle.saveCrossEncoder('bert', `reranking-${title.replaceAll(' ', '-')}`);
+    const queries = [0, 1, 2, 3].map((query) => {
+      const positive = words.slice(8 * query, 8 * query + 1 + (query % 3));
+      const others = words.slice(8 * query + 3, 8 * query + 8);
+      if (title === 'negatives') return { query: words[39 - query]!, positive, negative: others };
+      // One positive is lacking, and of the last query all are.
+      const found = query === 3 ? others : [others[0]!, positive[0]!, ...others.slice(1)];
+      return { query: words[39 - query]!, positive, documents: found };
+    });
+    const expected = await oracle.reranking(folder, queries, options);
+    using model = await CrossEncoder.load(folder, { precision: 'float64', device });
+    const scores = await evaluateReranking(
+      model,
+      { queries },
+      {
+        at: 'at' in options ? options.at : 10,
+        alwaysRerankPositives: !('always_rerank_positives' in options),
+        block: 7,
+      },
+    );
+    const found = flattenScores(scores);
+    assert.deepEqual(Object.keys(found).sort(), Object.keys(expected).sort());
+    for (const [name, value] of Object.entries(expected))
+      assert.ok(Math.abs(found[name]! - value) < 1e-9, `${name}: ${found[name]}, in Python ${value}`);
   });
 }

@@ -122,3 +122,10 @@ def pair_gradients(folder, loss, inputs, output, options=None, labels=None, labe
     return {'loss': value.item(), 'file': output, 'names': sorted(found), 'pairs': first_pass,
             'unused': sorted(name for name, parameter in found.items() if parameter.grad is None),
             'logScaleGradient': None}
+
+
+def reranking(folder, samples, at=10, always_rerank_positives=True):
+    """What CrossEncoderRerankingEvaluator measures."""
+    from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
+    evaluator = CrossEncoderRerankingEvaluator(samples, at_k=at, always_rerank_positives=always_rerank_positives, write_csv=False)
+    return {name: float(value) for name, value in evaluator(open_cross_encoder(folder, 'float64')).items()}

@@ -53,6 +53,7 @@ METHODS = {
     'save_cross_encoder': cross_encoders.save_cross_encoder,
     'pair_scores': cross_encoders.pair_scores,
     'transformers_logits': cross_encoders.transformers_logits,
+    'reranking': cross_encoders.reranking,
     'pair_gradients': cross_encoders.pair_gradients,
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,

@@ -256,6 +256,15 @@ export class Oracle {
     return this.#ask('pair_gradients', { folder, loss, inputs, output, ...settings });
   }
 
+  /** What sentence-transformers' CrossEncoderRerankingEvaluator measures. */
+  reranking(
+    folder: string,
+    samples: readonly object[],
+    options: { at?: number; always_rerank_positives?: boolean } = {},
+  ): Promise<Record<string, number>> {
+    return this.#ask('reranking', { folder, samples, ...options });
+  }
+
   /** Moments of a text's representation over `count` draws of dropout. */
   dropoutMoments(
     folder: string,

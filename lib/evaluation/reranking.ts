@@ -1,0 +1,193 @@
+import type { TextPair } from '../tokenizer/tokenizer.js';
+import type { Prompt } from '../encoders/prompts.js';
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import {
+  refused,
+  requireBoolean,
+  requireCount,
+  requireFunction,
+  requireSignal,
+  requireString,
+  requireTexts,
+} from '../options/option-values.js';
+import { measureRanking, type RankMeasures } from './rank-measures.js';
+
+/** What reranking needs of a model; `CrossEncoder` has it. */
+export interface ScoresPairs {
+  /** One score for each pair. */
+  predict(
+    pairs: readonly TextPair[],
+    options?: { prompt?: Prompt | undefined; signal?: AbortSignal | undefined },
+  ): Promise<ArrayLike<number>>;
+}
+
+/** A query and the candidates that a first stage found for it. */
+export interface RerankingQuery {
+  readonly query: string;
+  /** The documents that answer it, at least one. */
+  readonly positive: readonly string[];
+  /** The candidates that do not; or else `documents`. */
+  readonly negative?: readonly string[];
+  /** The candidates in the order of the first stage, positives among them or not; or else `negative`. */
+  readonly documents?: readonly string[];
+}
+
+/** Queries with their candidates. */
+export interface RerankingTask {
+  readonly queries: readonly RerankingQuery[];
+}
+
+/** Means over the queries. */
+export interface RerankingScores extends RankMeasures {
+  readonly queries: number;
+  /** Candidates in all. */
+  readonly documents: number;
+  /** The ranks that count in `mrr` and `ndcg`. */
+  readonly at: number;
+  /** The measures of the order of the first stage; null unless every query has `documents`. */
+  readonly firstStage: RankMeasures | null;
+}
+
+/** Settings of {@link evaluateReranking}. */
+export interface RerankingOptions {
+  /** The ranks that count in MRR and nDCG. Default: 10. */
+  readonly at?: number;
+  /**
+   * Whether positives that the first stage did not find are candidates as well. Without them a query of which it found none
+   * scores 0. Default: true, as in sentence-transformers.
+   */
+  readonly alwaysRerankPositives?: boolean;
+  /** What is put before every query. Default: the model's default prompt. */
+  readonly prompt?: Prompt | undefined;
+  /** Pairs scored at a time. Default: 4096. */
+  readonly block?: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Told after every block: pairs done, pairs in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * How well a model ranks given candidates: MAP, MRR@10 and nDCG@10, as sentence-transformers' CrossEncoderRerankingEvaluator
+ * has them.
+ *
+ * @throws GradCacheError `INPUT` for a wrong option or task, `SHAPE` where the model gives other than a score a pair,
+ * `NON_FINITE` where a score is not finite
+ */
+export async function evaluateReranking(
+  model: ScoresPairs,
+  task: RerankingTask,
+  options: RerankingOptions = {},
+): Promise<RerankingScores> {
+  const names = ['at', 'alwaysRerankPositives', 'prompt', 'block', 'signal', 'onProgress'];
+  checkKnown('evaluateReranking', options, names);
+  if (typeof model?.predict !== 'function') throw refused('the model', model, 'one with predict(pairs)');
+  const { at = 10, alwaysRerankPositives = true, block = 4096, prompt, signal, onProgress } = options;
+  requireCount('at', at, 1);
+  requireCount('block', block, 1);
+  requireBoolean('alwaysRerankPositives', alwaysRerankPositives);
+  requireSignal('signal', signal);
+  if (onProgress !== undefined) requireFunction('onProgress', onProgress);
+  const { queries } = task ?? {};
+  if (!Array.isArray(queries) || queries.length === 0)
+    throw refused('queries', queries, 'a list of queries with their candidates');
+  for (const [number, query] of queries.entries()) checkQuery(number, query as RerankingQuery);
+  const given = queries as readonly RerankingQuery[];
+  const candidates = given.map((query) => candidatesOf(query, alwaysRerankPositives));
+  const pairs = candidates.flatMap(({ texts, relevant }, number): TextPair[] =>
+    relevant.some(Boolean) ? texts.map((text) => [given[number]!.query, text]) : [],
+  );
+  const scores = new Float64Array(pairs.length);
+  for (let begin = 0; begin < pairs.length; begin += block) {
+    const some = pairs.slice(begin, begin + block);
+    scores.set(requireScores(await model.predict(some, { prompt, signal }), some.length), begin);
+    onProgress?.(Math.min(begin + block, pairs.length), pairs.length);
+  }
+  let begin = 0;
+  const measures = candidates.map(({ relevant }) => {
+    if (!relevant.some(Boolean)) return NOTHING;
+    const own = scores.subarray(begin, (begin += relevant.length));
+    return measureRanking(relevant, own, at);
+  });
+  return {
+    queries: given.length,
+    documents: candidates.reduce((sum, { texts }) => sum + texts.length, 0),
+    at,
+    ...meanOf(measures),
+    firstStage: given.every(({ documents }) => documents !== undefined)
+      ? meanOf(given.map((query) => firstStage(query, at)))
+      : null,
+  };
+}
+
+const NOTHING: RankMeasures = { map: 0, mrr: 0, ndcg: 0 };
+
+interface Candidates {
+  readonly texts: readonly string[];
+  readonly relevant: readonly boolean[];
+}
+
+function candidatesOf(
+  { positive, negative = [], documents }: RerankingQuery,
+  alwaysRerankPositives: boolean,
+): Candidates {
+  const known = new Set(positive);
+  if (documents !== undefined && !alwaysRerankPositives)
+    return { texts: documents, relevant: documents.map((text) => known.has(text)) };
+  const others = documents?.filter((text) => !known.has(text)) ?? negative;
+  return {
+    texts: [...positive, ...others],
+    relevant: [...positive.map(() => true), ...others.map(() => false)],
+  };
+}
+
+/** The first stage's own order; positives that it did not find come last. */
+function firstStage({ positive, documents = [] }: RerankingQuery, at: number): RankMeasures {
+  const known = new Set(positive);
+  const found = documents.map((text) => known.has(text));
+  const hits = found.filter(Boolean).length;
+  if (hits === 0) return NOTHING;
+  const relevant = [...found, ...Array.from({ length: Math.max(0, positive.length - hits) }, () => true)];
+  return measureRanking(
+    relevant,
+    relevant.map((_, place) => -place),
+    at,
+  );
+}
+
+function meanOf(measures: readonly RankMeasures[]): RankMeasures {
+  const mean = (of: (each: RankMeasures) => number): number =>
+    measures.reduce((sum, each) => sum + of(each), 0) / measures.length;
+  return { map: mean(({ map }) => map), mrr: mean(({ mrr }) => mrr), ndcg: mean(({ ndcg }) => ndcg) };
+}
+
+function checkQuery(number: number, query: RerankingQuery): void {
+  const name = `queries[${number}]`;
+  if (typeof query !== 'object' || query === null)
+    throw refused(name, query, '{ query, positive, negative or documents }');
+  const { positive, negative, documents } = query;
+  requireString(`${name}.query`, query.query);
+  requireTexts(`${name}.positive`, positive);
+  if (positive.length === 0) throw refused(`${name}.positive`, positive, 'a list of at least one text');
+  if ((negative === undefined) === (documents === undefined))
+    throw new GradCacheError(
+      'INPUT',
+      `${name} has ${negative === undefined ? 'neither' : 'both'} of negative and documents; one of them is needed.`,
+    );
+  requireTexts(`${name}.${negative === undefined ? 'documents' : 'negative'}`, negative ?? documents);
+}
+
+/** @throws GradCacheError `SHAPE`, `NON_FINITE` */
+function requireScores(scores: ArrayLike<number>, pairs: number): ArrayLike<number> {
+  if (scores?.length !== pairs)
+    throw new GradCacheError(
+      'SHAPE',
+      `The model gave ${scores?.length} scores for ${pairs} pairs; a model with one label is needed.`,
+    );
+  const wrong = Array.from(scores).findIndex((score) => !Number.isFinite(score));
+  if (wrong < 0) return scores;
+  throw new GradCacheError(
+    'NON_FINITE',
+    `The score of a pair is ${scores[wrong]}: the model gives scores that are not finite.`,
+  );
+}
