@@ -2,6 +2,7 @@ import type { Fields } from '../options/fields.js';
 import type { LabelType } from '../options/label-type.js';
 import type { SettingTable } from '../options/setting-table.js';
 import type { Similarity } from '../options/similarity.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { LossWithGradients } from './loss.js';
 
 /** A loss that divides similarities by a temperature. */
@@ -39,6 +40,14 @@ export interface LossModel {
   readonly dtype: 'float32' | 'float64';
   /** Seed of random weights. */
   readonly seed: number;
+  /** The model that {@link LossKind.guide} names. */
+  readonly guide?: GuideEncoder | undefined;
+}
+
+/** A model that judges the texts of a batch; `TextEncoder` is one. */
+export interface GuideEncoder {
+  /** Representations [texts, dimension], without a graph. */
+  encode(texts: readonly string[]): Promise<Tensor>;
 }
 
 /** One loss as configuration files and the command line know it; loss-kinds.ts lists them. */
@@ -53,6 +62,11 @@ export interface LossKind<S> {
   /** Whether rows of a memory can be candidates (the setting `memory`). Default: false. */
   readonly takesMemory?: boolean;
   readonly settings: SettingTable<S>;
+  /**
+   * The folder of another model that judges the batch; null or absent: none. The loss then gets it as `model.guide`, and the
+   * texts of each column as the keyword argument `texts`.
+   */
+  readonly guide?: (settings: S) => string | null;
   /** Checks settings that depend on each other. @throws GradCacheError `INPUT` */
   readonly check?: (settings: S, fields: Fields) => void;
   readonly make: (settings: S, model: LossModel) => LossWithGradients & { readonly temperature?: number };

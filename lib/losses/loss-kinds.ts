@@ -8,6 +8,7 @@ import { coSENTKind, type CoSENTSettings } from './cosent.js';
 import { cosineSimilarityKind } from './cosine-similarity.js';
 import { distillKLDivKind, type DistillKLDivSettings } from './distill-kl-div.js';
 import { embedDistillKind, type EmbedDistillSettings, mseKind, type MSESettings } from './embed-distill.js';
+import { gistEmbedKind, type GISTEmbedSettings } from './gist-embed.js';
 import {
   globalOrthogonalRegularizationKind,
   type GlobalOrthogonalRegularizationOptions,
@@ -19,12 +20,15 @@ import { tripletKind, type TripletOptions } from './triplet.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
 import type { LossKind, LossModel, TrainedLoss } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
+import { megaBatchMarginKind, type MegaBatchMarginOptions } from './mega-batch-margin.js';
+import { multiSimilarityKind, type MultiSimilarityOptions } from './multi-similarity.js';
 import {
   multipleNegativesRankingKind,
   type MultipleNegativesRankingSettings,
 } from './multiple-negatives-ranking.js';
 import { ntXentKind, type NTXentSettings } from './nt-xent.js';
 import { sigLIPKind, type SigLIPOptions } from './siglip.js';
+import { supConKind, type SupConSettings } from './sup-con.js';
 
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
 interface LossSettings {
@@ -34,15 +38,19 @@ interface LossSettings {
   'cosine-similarity': object;
   'distill-kl-div': DistillKLDivSettings;
   'embed-distill': EmbedDistillSettings;
+  'gist-embed': GISTEmbedSettings;
   'global-orthogonal-regularization': Required<GlobalOrthogonalRegularizationOptions>;
   infonce: InfoNCESettings;
   'margin-mse': MarginMSESettings;
+  'mega-batch-margin': Required<MegaBatchMarginOptions>;
   mse: MSESettings;
+  'multi-similarity': Required<MultiSimilarityOptions>;
   'multiple-negatives-ranking': MultipleNegativesRankingSettings;
   ntxent: NTXentSettings;
   'online-contrastive': Required<OnlineContrastiveOptions>;
   siglip: Required<SigLIPOptions>;
   softmax: SoftmaxClassificationSettings;
+  'sup-con': SupConSettings;
   triplet: Required<TripletOptions>;
 }
 
@@ -54,15 +62,19 @@ export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   'cosine-similarity': cosineSimilarityKind,
   'distill-kl-div': distillKLDivKind,
   'embed-distill': embedDistillKind,
+  'gist-embed': gistEmbedKind,
   'global-orthogonal-regularization': globalOrthogonalRegularizationKind,
   infonce: infoNCEKind,
   'margin-mse': marginMSEKind,
+  'mega-batch-margin': megaBatchMarginKind,
   mse: mseKind,
+  'multi-similarity': multiSimilarityKind,
   'multiple-negatives-ranking': multipleNegativesRankingKind,
   ntxent: ntXentKind,
   'online-contrastive': onlineContrastiveKind,
   siglip: sigLIPKind,
   softmax: softmaxKind,
+  'sup-con': supConKind,
   triplet: tripletKind,
 };
 
@@ -80,6 +92,12 @@ export type FilledLossConfig = Filled<LossSettings>;
 /** Reads the loss of a configuration. @throws GradCacheError `INPUT` */
 export function readLoss(fields: Fields): FilledLossConfig {
   return readKind<LossSettings>(fields, LOSSES, DEFAULT_LOSS);
+}
+
+/** The folder of the model that judges for a loss; null: none does. */
+export function guideOf<K extends LossName>(loss: Filled<LossSettings, K>): string | null {
+  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+  return kind.guide?.(loss) ?? null;
 }
 
 /** What a loss needs of the data and of a run. */

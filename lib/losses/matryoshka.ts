@@ -38,8 +38,8 @@ export interface MatryoshkaOptions {
  * `dimensions[k]`. There representations are cut to that length and then scaled to length one, so that the dot product
  * is the cosine.
  *
- * `step(inputs, { loss })` passes keyword arguments on to the loss. Two are its own: `labels` that are a tensor [rows,
- * dimension] or [rows, columns, dimension], as long as representations, are cut with them; and `seed`, where
+ * `step(inputs, { loss })` passes keyword arguments on to the loss. Two are its own: `labels` that are a tensor or lists
+ * [rows, dimension] or [rows, columns, dimension], as long as representations, are cut with them; and `seed`, where
  * `dimensionsPerStep` draws, draws those of this step (default: the number of the step decides).
  *
  * To keep earlier batches as well: `crossBatchMemory(matryoshka(loss, …), …)`, not the other way round.
@@ -86,18 +86,18 @@ class Matryoshka implements LossWithGradients {
   readonly #loss: LossWithGradients;
   /** Longest first. */
   readonly #parts: readonly Part[];
-  readonly #draws: { readonly count: number; readonly seed: number };
+  readonly #perStep: { readonly count: number; readonly seed: number };
   #steps = 0;
 
   constructor(
     loss: LossWithGradients,
     parts: readonly Part[],
-    draws: { readonly count: number; readonly seed: number },
+    perStep: { readonly count: number; readonly seed: number },
   ) {
     this.packed = loss.packed === true;
     this.#loss = loss;
     this.#parts = parts;
-    this.#draws = draws;
+    this.#perStep = perStep;
   }
 
   parameters(): Parameter[] {
@@ -115,6 +115,13 @@ class Matryoshka implements LossWithGradients {
       );
     }
     this.#loss.checkLengths?.(lengths.map((length) => (length === undefined ? undefined : dimension)));
+  }
+
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    const { seed, ...others } = options;
+    if (!this.#draws() || seed === undefined) return this.#loss.checkOptions?.(options, rows);
+    requireSeed(seed);
+    this.#loss.checkOptions?.(others, rows);
   }
 
   async compute(
@@ -159,7 +166,7 @@ class Matryoshka implements LossWithGradients {
       const { labels, ...others } = options;
       const shorter =
         labels === undefined ? undefined : cutLabels(labels, leaves[0]!.shape.at(-1)!, dimension);
-      if (shorter !== labels) used.push(shorter as Tensor);
+      if (shorter instanceof Tensor && shorter !== labels) used.push(shorter);
       const given = labels === undefined ? others : { ...others, labels: shorter };
       const { loss, gradients, undo } = await this.#loss.compute(constants, weight * share, given, trained);
       undos.push(undo);
@@ -179,13 +186,18 @@ class Matryoshka implements LossWithGradients {
     }
   }
 
+  /** Whether a step takes a part of the lengths. */
+  #draws(): boolean {
+    return this.#perStep.count < this.#parts.length;
+  }
+
   /** The lengths of a step, and the keyword arguments of the loss. */
   #draw(
     options: LossOptions,
     undos: LossGradients['undo'][],
   ): { parts: readonly Part[]; others: LossOptions } {
-    const { count, seed: own } = this.#draws;
-    if (count === this.#parts.length) return { parts: this.#parts, others: options };
+    const { count, seed: own } = this.#perStep;
+    if (!this.#draws()) return { parts: this.#parts, others: options };
     const { seed = drawSeed('dimensions', own, this.#steps), ...others } = options;
     requireSeed(seed);
     this.#steps++;
@@ -198,9 +210,17 @@ class Matryoshka implements LossWithGradients {
 
 /** Labels that are a teacher's representations as long as ours, cut to a length; others as they are. */
 function cutLabels(labels: unknown, length: number, dimension: number): unknown {
-  if (!(labels instanceof Tensor)) return labels;
-  const { shape } = labels;
-  return (shape.length === 2 || shape.length === 3) && shape.at(-1) === length
-    ? noGrad(() => labels.narrow(-1, 0, dimension))
-    : labels;
+  if (labels instanceof Tensor) {
+    const { shape } = labels;
+    return (shape.length === 2 || shape.length === 3) && shape.at(-1) === length
+      ? noGrad(() => labels.narrow(-1, 0, dimension))
+      : labels;
+  }
+  const cut = (list: unknown): unknown => {
+    if (!Array.isArray(list)) return list;
+    if (typeof list[0] !== 'number') return list.map(cut);
+    return list.length === length ? list.slice(0, dimension) : list;
+  };
+  // One number for each row is no representation.
+  return Array.isArray(labels) && typeof labels[0] !== 'number' ? labels.map(cut) : labels;
 }

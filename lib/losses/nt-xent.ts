@@ -1,5 +1,6 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireOneOf } from '../options/option-values.js';
+import { classesOf } from './class-settings.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
 import {
   checkTemperature,
@@ -9,7 +10,9 @@ import {
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
+import type { LossGradients, LossOptions } from './loss.js';
 import { TiledLoss } from './tiled-loss.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /** Settings of {@link ntXent}. */
 export interface NTXentOptions {
@@ -26,6 +29,11 @@ export interface NTXentOptions {
  * Towers: first views [N, d], second views [N, d]; further ones [M_k, d] are candidates that belong to no view. Computed in
  * row tiles: 2N x 2N scores never exist at once.
  *
+ * With `step(inputs, { loss: { labels } })` it is pytorch-metric-learning's NTXentLoss: every two rows of one class, through
+ * any number of towers, are a pair, which has the first one's rows of other classes in its denominator and no others of its
+ * class. Mean over the pairs. `labels` are those of {@link supCon}. Without labels it is SimCLR's, where each view has one
+ * pair.
+ *
  * @throws GradCacheError `INPUT` for a temperature that is not positive; at the step: `SHAPE`, `NON_FINITE`
  */
 export function ntXent(options: NTXentOptions = {}): TrainedLoss {
@@ -38,6 +46,8 @@ export function ntXent(options: NTXentOptions = {}): TrainedLoss {
 
 class NTXent extends TiledLoss implements TrainedLoss {
   readonly #temperature: () => number;
+  /** Of pairs that labels tell. */
+  readonly #ofClasses: TiledLoss;
 
   constructor({ scale, temperature }: ReturnType<typeof scaleFrom>, cosine: boolean) {
     super({
@@ -50,6 +60,30 @@ class NTXent extends TiledLoss implements TrainedLoss {
       },
     });
     this.#temperature = temperature;
+    this.#ofClasses = new TiledLoss({
+      name: 'class_nt_xent',
+      cosine,
+      numbers: { scale },
+      settings: (options, _, rows) => {
+        checkKnown('the loss of ntXent', options, ['labels']);
+        return { classes: classesOf('ntXent', options, rows) };
+      },
+    });
+  }
+
+  override checkOptions(options: LossOptions, rows: readonly number[]): void {
+    if (options.labels === undefined) super.checkOptions(options, rows);
+    else this.#ofClasses.checkOptions(options, rows);
+  }
+
+  override compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+  ): Promise<LossGradients> {
+    return options.labels === undefined
+      ? super.compute(representations, weight, options)
+      : this.#ofClasses.compute(representations, weight, options);
   }
 
   get temperature(): number {

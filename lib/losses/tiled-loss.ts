@@ -22,10 +22,11 @@ export interface TiledLossParts {
    * The other native settings.
    *
    * @param options the option `loss` of `step`
-   * @param anchors the number of anchors
+   * @param anchors the number of anchors, the rows of the first tower
+   * @param rows of all towers
    * @throws GradCacheError for options that do not fit
    */
-  readonly settings: (options: LossOptions, anchors: number) => LossSettings;
+  readonly settings: (options: LossOptions, anchors: number, rows: readonly number[]) => LossSettings;
 }
 
 /** A loss of scores between towers. Native code computes it and its gradients in tiles (native/losses/similarity.h). */
@@ -40,6 +41,10 @@ export class TiledLoss implements LossWithGradients {
     return Object.values(this.#parts.numbers).flatMap((number) => number.parameters());
   }
 
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    this.#parts.settings(options, rows[0] ?? 0, rows);
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
@@ -48,8 +53,9 @@ export class TiledLoss implements LossWithGradients {
     requireTowers(representations);
     requireNumber('weight', weight);
     const { name, cosine, numbers } = this.#parts;
+    const rows = representations.map(({ shape }) => shape[0] ?? 0);
     const settings: Record<string, LossSettings[string]> = {
-      ...this.#parts.settings(options, representations[0]?.shape[0] ?? 0),
+      ...this.#parts.settings(options, rows[0] ?? 0, rows),
       cosine,
       weight,
       learned: this.parameters().length > 0,

@@ -1,4 +1,5 @@
 import { refuseOverwriting, refuseReplacing, type NamedPath } from '../files/overwrite.js';
+import { guideOf } from '../losses/loss-kinds.js';
 import { checkpointFolder, listCheckpoints, modelFolder } from './checkpoint.js';
 import type { FilledTrainConfig } from './read-config.js';
 import { metricsFile } from './metrics.js';
@@ -22,9 +23,11 @@ export async function requireApart(output: string, inputs: readonly NamedPath[])
     await refuseReplacing({ name: 'output: the folder', path }, inputs);
 }
 
-function inputsOf({ data, model, evaluation }: FilledTrainConfig): NamedPath[] {
+function inputsOf({ data, model, loss, evaluation }: FilledTrainConfig): NamedPath[] {
   const inputs = data.map((path) => ({ name: 'data', path }));
   if (evaluation !== undefined) inputs.push({ name: 'evaluation.data', path: evaluation.data });
+  const guide = guideOf(loss);
+  if (guide !== null) inputs.push({ name: 'loss.guide', path: guide });
   if (typeof model === 'string') inputs.push({ name: 'model', path: model });
   else {
     inputs.push({ name: 'model.tokenizer', path: model.tokenizer });

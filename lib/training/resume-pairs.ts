@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { DEFAULT_LOSS } from '../losses/loss-kinds.js';
+import { DEFAULT_LOSS, guideOf } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
 import { readTrainConfig, usualColumns, type FilledTrainConfig } from './read-config.js';
 import type { Resumed } from './resume.js';
@@ -80,9 +80,11 @@ export function storedConfig(config: FilledTrainConfig): Record<string, unknown>
 }
 
 function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
-  const { model, data, evaluation } = config;
+  const { model, data, loss, evaluation } = config;
+  const guide = guideOf(loss);
   return {
     ...config,
+    loss: loss.kind === 'gist-embed' && guide !== null ? { ...loss, guide: resolve(guide) } : loss,
     model:
       typeof model === 'string'
         ? resolve(model)

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include "core/error.h"
 
@@ -10,9 +11,14 @@ namespace gradcache {
 namespace {
 
 const std::map<std::string, MakeLoss*> kLosses{
+    {"class_nt_xent", classNtXent},
+    {"gist_embed", gistEmbed},
     {"info_nce", infoNce},
+    {"mega_batch_margin", megaBatchMargin},
+    {"multi_similarity", multiSimilarity},
     {"nt_xent", ntXent},
     {"siglip", sigLip},
+    {"sup_con", supCon},
 };
 
 Measure measureFrom(const Settings& settings) {
@@ -32,9 +38,16 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
   const std::unique_ptr<TiledLoss> loss = found->second(settings);
   const Measure measure = measureFrom(settings);
   const double weight = settings.number("weight");
+  const auto guides = settings.has("guides") ? settings.size("guides", 0) : 0;
   settings.requireAllRead();
+  require(guides <= static_cast<int64_t>(representations.size()), "SHAPE", "there are ", guides,
+          " guides among ", representations.size(), " representations");
   at::NoGradGuard withoutGraph;
-  Similarity similarity(representations, measure);
+  const auto own = representations.end() - guides;
+  Similarity similarity({representations.begin(), own}, measure);
+  std::optional<Similarity> guide;
+  if (guides > 0)
+    loss->guideBy(guide.emplace(std::vector<at::Tensor>(own, representations.end()), Measure{}));
   return compute(*loss, similarity, weight);
 }
 

@@ -12,14 +12,20 @@ namespace gradcache {
 
 // Makes a loss from its own settings.
 using MakeLoss = std::unique_ptr<TiledLoss>(const Settings& settings);
+MakeLoss classNtXent;
+MakeLoss gistEmbed;
 MakeLoss infoNce;
+MakeLoss megaBatchMargin;
+MakeLoss multiSimilarity;
 MakeLoss ntXent;
 MakeLoss sigLip;
+MakeLoss supCon;
 
 // Computes the loss of this name. Every loss has the settings `cosine` (false: dot product), `scale`
 // (multiplies similarities), `bias` (added to them after that; default 0), `learned` (true: slopes are
-// wanted) and `weight` (multiplies gradients and slopes), and others of its own. Throws INPUT, SHAPE, DTYPE
-// or DEVICE.
+// wanted) and `weight` (multiplies gradients and slopes), and others of its own. `guides` (default 0) is how
+// many of the representations, the last ones, are those of a guide, which judges by the cosine and gets no
+// gradient. Throws INPUT, SHAPE, DTYPE or DEVICE.
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
                        const Settings& settings);
 

@@ -1,6 +1,10 @@
 #include "losses/tiled_loss.h"
 
+#include "core/error.h"
+
 namespace gradcache {
+
+void TiledLoss::guideBy(Similarity&) { require(false, "INPUT", "the loss takes no guide"); }
 
 LossResult compute(TiledLoss& loss, Similarity& similarity, double weight) {
   LossSums sums(similarity.numbers());

@@ -39,6 +39,10 @@ class TiledLoss {
   // from the sweeps; those of other learned settings it adds to `sums`. Throws SHAPE for sizes that do not
   // fit.
   virtual void compute(Similarity& similarity, LossSums& sums) = 0;
+
+  // Before compute(): another similarity of the same rows, which decides which pairs count and has no
+  // gradient. Throws INPUT for a loss that takes none.
+  virtual void guideBy(Similarity& guide);
 };
 
 struct LossResult {

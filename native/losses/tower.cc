@@ -12,8 +12,7 @@ constexpr int64_t kSlice = 512;
 
 }  // namespace
 
-Tower::Tower(const at::Tensor& representations, bool cosine)
-    : rows_(representations.contiguous()), gradient_(at::zeros_like(rows_)) {
+Tower::Tower(const at::Tensor& representations, bool cosine) : rows_(representations.contiguous()) {
   if (cosine)
     inverse_ = at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}, true).clamp_min_(1e-12).reciprocal_();
 }
@@ -21,6 +20,11 @@ Tower::Tower(const at::Tensor& representations, bool cosine)
 at::Tensor Tower::compared(int64_t begin, int64_t count) const {
   at::Tensor part = rows_.narrow(0, begin, count);
   return inverse_.defined() ? part.mul(inverse_.narrow(0, begin, count)) : part;
+}
+
+at::Tensor Tower::gradient(int64_t begin, int64_t count) {
+  if (!gradient_.defined()) gradient_ = at::zeros_like(rows_);
+  return gradient_.narrow(0, begin, count);
 }
 
 at::Tensor Tower::takeGradient(double weight) {

@@ -14,14 +14,15 @@ class Tower {
   // Some rows as they are compared, [count, d]; not to be written.
   at::Tensor compared(int64_t begin, int64_t count) const;
   // dL/d(rows as they are compared), [count, d], to be added to.
-  at::Tensor gradient(int64_t begin, int64_t count) { return gradient_.narrow(0, begin, count); }
+  at::Tensor gradient(int64_t begin, int64_t count);
 
   // dL/d(representations) times `weight`, once everything is added. The tower has no gradient afterwards.
   at::Tensor takeGradient(double weight);
 
  private:
-  at::Tensor rows_, gradient_;
-  at::Tensor inverse_;  // [n, 1]: 1 / length, or undefined for the dot product
+  at::Tensor rows_;
+  at::Tensor gradient_;  // undefined until it is first asked for
+  at::Tensor inverse_;   // [n, 1]: 1 / length, or undefined for the dot product
 };
 
 }  // namespace gradcache

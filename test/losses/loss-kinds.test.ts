@@ -15,7 +15,10 @@ const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRA
 const MODEL = { dimension: 8, device: 'cpu', dtype: 'float64', seed: 1 } as const;
 
 /** Settings that have no default. */
-const MUST: Readonly<Record<string, object>> = { softmax: { classes: 3 } };
+const MUST: Readonly<Record<string, object>> = {
+  'gist-embed': { guide: 'self' },
+  softmax: { classes: 3 },
+};
 
 const read = (loss: { kind: string; [name: string]: unknown }) =>
   readTrainConfig({ ...LEAST, loss: { ...MUST[loss.kind], ...loss } }).loss;

@@ -208,7 +208,14 @@ test("labels that are a teacher's representations are cut with ours, other label
   const ours = await gradientsOf(wrapped, towers, { labels });
   assertClose([ours.value], [expected.value], 1e-12, 'value');
   assertClose(ours.gradients[0]!, expected.gradients[0]!, 1e-12, 'gradient');
-  for (const other of [[1, 2, 3, 4], rows(4, 5, 1)]) {
+  const lists = Array.from({ length: 4 }, (_, row) => [...labels.narrow(0, row, 1).valuesSync()].map(Number));
+  const nested = (a: Tensor, b: Tensor, options: LossOptions) =>
+    distillation(a, b, {
+      labels: Tensor.from(Float64Array.from((options['labels'] as number[][]).flat()), { shape: a.shape }),
+    });
+  const ofLists = await gradientsOf(matryoshka(nested, { dimensions: [2, 6] }), towers, { labels: lists });
+  assertClose([ofLists.value], [expected.value], 1e-12, 'lists');
+  for (const other of [[1, 2, 3, 4, 5, 6], rows(4, 5, 1)]) {
     const seen: unknown[] = [];
     const watch = (a: Tensor, b: Tensor, options: LossOptions) => {
       seen.push(options['labels']);

@@ -221,11 +221,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'TextEncoder.encode': {
     call: (options) => encoder.encode(['w1'], options),
-    options: { prompt: ['text'], tokensPerChunk: ['number'], signal: [] },
+    options: { prompt: ['text'], dimensions: ['number'], tokensPerChunk: ['number'], signal: [] },
   },
   'TextEncoder.save': {
     call: (options) => encoder.save('/nowhere/model', options),
-    options: { maxLength: ['number'] },
+    options: { maxLength: ['number'], dimensions: ['number'] },
   },
   'TextEncoder.forwardChunk': {
     ...forward,
@@ -281,6 +281,39 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => gradcache.ntXent(options),
     options: { temperature: ['number'], similarity: [] },
   },
+  supCon: {
+    call: (options) => gradcache.supCon(options),
+    options: { temperature: ['number'], similarity: [] },
+  },
+  multiSimilarity: {
+    call: (options) => gradcache.multiSimilarity(options),
+    options: { alpha: ['number'], beta: ['number'], base: ['number'], epsilon: ['number', 'null'] },
+  },
+  megaBatchMargin: {
+    call: (options) => gradcache.megaBatchMargin(options),
+    options: { positiveMargin: ['number'], negativeMargin: ['number'] },
+  },
+  gistEmbed: {
+    call: (options) => gradcache.gistEmbed(options),
+    options: {
+      guide: ['null'],
+      temperature: ['number'],
+      marginStrategy: [],
+      margin: ['number'],
+      threshold: ['number', 'null'],
+      contrastAnchors: ['boolean'],
+      contrastPositives: ['boolean'],
+    },
+  },
+  matryoshka: {
+    call: (options) => gradcache.matryoshka(infoNCE(), options),
+    options: { dimensions: ['list'], weights: ['list'], dimensionsPerStep: ['number'], seed: ['number'] },
+    base: { dimensions: [2] },
+  },
+  distanceHead: {
+    call: (options) => gradcache.distanceHead({ forward: () => rows, parameters: () => [] }, options),
+    options: { loss: ['function'], block: ['number'], seed: ['number'] },
+  },
   pairWeighting: {
     call: (options) => gradcache.pairWeighting(options),
     options: { positive: ['function'], negative: ['function'] },
@@ -314,7 +347,13 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   evaluateClustering: {
     call: (options) => gradcache.evaluateClustering(encoder, clustering, options),
-    options: { clusters: ['number'], seed: ['number'], prompt: ['text'], signal: [] },
+    options: {
+      clusters: ['number'],
+      seed: ['number'],
+      prompt: ['text'],
+      dimensions: ['number'],
+      signal: [],
+    },
   },
   readClustering: {
     call: (options) => gradcache.readClustering('/nowhere.csv', options),
@@ -409,6 +448,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       recallAt: ['list'],
       similarity: [],
       prompts: ['object'],
+      dimensions: ['number'],
       block: ['number'],
       signal: [],
       onProgress: ['function'],
@@ -416,7 +456,14 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   evaluateSts: {
     call: (options) => gradcache.evaluateSts(encoder, sts, options),
-    options: { similarity: [], prompt: ['text'], block: ['number'], signal: [], onProgress: ['function'] },
+    options: {
+      similarity: [],
+      prompt: ['text'],
+      dimensions: ['number'],
+      block: ['number'],
+      signal: [],
+      onProgress: ['function'],
+    },
   },
   readRetrievalPairs: {
     call: (options) => gradcache.readRetrievalPairs('/nowhere.csv', options),

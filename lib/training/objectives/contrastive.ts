@@ -13,6 +13,7 @@ import { requireWithin } from '../matryoshka.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
+import { openGuide } from './guide.js';
 import { loadHeldOut } from './held-out.js';
 import { explainNonFinite } from './non-finite-rows.js';
 import type {
@@ -40,6 +41,7 @@ export async function openContrastive(
 ): Promise<Objective> {
   const model = await openModel(config, resumed?.folder ?? null);
   let memory: RunMemory | null = null;
+  let guide: TextEncoder | null = null;
   try {
     if (model.parameters().length === 0)
       throw new SettingError(
@@ -48,11 +50,13 @@ export async function openContrastive(
       );
     savePrompts(config, model);
     model.setSimilarity(similarityOf(config.loss)); // saved with the model
+    guide = await openGuide(config);
     const loss = makeLoss(config.loss, {
       dimension: model.trainedDimension,
       device: model.device,
       dtype: model.precision === 'float64' ? 'float64' : 'float32',
       seed: config.seed,
+      guide: guide ?? undefined,
     });
     if (config.matryoshka !== undefined)
       requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, model.trainedDimension);
@@ -66,9 +70,10 @@ export async function openContrastive(
       seed: config.seed,
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
-    return new Contrastive(config, model, loss, gradcache, memory);
+    return new Contrastive(config, model, loss, gradcache, memory, guide);
   } catch (error) {
     memory?.dispose();
+    guide?.dispose();
     model.dispose();
     throw error;
   }
@@ -81,6 +86,8 @@ class Contrastive implements Objective {
     readonly loss: LossWithGradients & { readonly temperature?: number },
     readonly gradcache: GradCache,
     readonly memory: RunMemory | null,
+    /** Encodes the texts of each batch, for the loss to judge by. */
+    readonly guide: TextEncoder | null,
   ) {}
 
   get device(): string {
@@ -129,7 +136,7 @@ class Contrastive implements Objective {
     { labels, ...options }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
     const { gradcache, memory } = this;
-    const loss = { ...this.#draws(options.seed), ...(labels && { labels }) };
+    const loss = { ...this.#draws(options.seed), ...this.#judged(texts), ...(labels && { labels }) };
     if (memory === null) return gradcache.step(inputs, { ...options, loss });
     await memory.follow();
     const result = await gradcache.step(memory.inputs(inputs), {
@@ -144,6 +151,10 @@ class Contrastive implements Objective {
   #draws(seed: number): LossOptions {
     const { dimensions = [], dimensionsPerStep = dimensions.length } = this.config.matryoshka ?? {};
     return dimensionsPerStep < dimensions.length ? { seed } : {};
+  }
+
+  #judged(texts: Texts): LossOptions {
+    return this.guide === null ? {} : { texts: this.config.columns.map((column) => texts[column] ?? []) };
   }
 
   explainNonFinite(texts: Texts): Promise<string> {
@@ -171,6 +182,7 @@ class Contrastive implements Objective {
 
   dispose(): void {
     this.memory?.dispose();
+    this.guide?.dispose();
     this.model.dispose();
   }
 }

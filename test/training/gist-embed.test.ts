@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readTrainConfig } from '../../lib/training/read-config.js';
+import { train } from '../../lib/training/train.js';
+import { gradcache } from '../cli/program.js';
+import { digests, record, saveTinyModel, shortRun } from './support.js';
+
+test('a run has a guide judge its batches, by its configuration or by flags, and goes on from a checkpoint', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const guide = await saveTinyModel(join(folder, 'guide'));
+  const loss = { kind: 'gist-embed', guide, temperature: 0.1, margin: 0.05 } as const;
+  const model = (output: string) => digests(join(output, 'model'));
+  const { steps } = await record({ ...config, checkpoint: { every: 3 }, loss });
+  assert.ok(steps.at(-1)!.loss < steps[0]!.loss, steps.map((step) => step.loss).join());
+  assert.equal(steps[0]!.temperature, 0.1);
+  const expected = await model(config.output);
+  const resumed = join(folder, 'resumed');
+  await train({ output: resumed, resume: join(config.output, 'checkpoint-3') });
+  assert.deepEqual(await model(resumed), expected);
+  const by = async (name: string, guide: string) => {
+    const output = join(folder, name);
+    const { code, stderr } = await gradcache([
+      ...['train', '--model', config.model as string, '--data', config.data as string, '--output', output],
+      ...['--batch', '20', '--chunk-sequences', '8', '--steps', '6', '--device', 'cpu', '--lr', '1e-2'],
+      ...['--loss', 'gist-embed', '--loss.guide', guide, '--temperature', '0.1', '--loss.margin', '0.05'],
+    ]);
+    assert.equal(code, 0, stderr);
+    return model(output);
+  };
+  assert.deepEqual(await by('flags', guide), expected);
+  assert.notDeepEqual(await by('self', 'self'), expected);
+  const other = train({
+    output: join(folder, 'other'),
+    resume: join(config.output, 'checkpoint-3'),
+    loss: { guide: 'self' } as never,
+  });
+  await assert.rejects(other, { code: 'INPUT', message: /loss\.guide was ".*guide", now "self"/ });
+});
+
+test('a guide that is missing or no model is told by its setting', async (t) => {
+  const base = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };
+  for (const [loss, message] of [
+    [{}, /config\.loss\.guide is missing: give the model folder of a guide, or "self"/],
+    [{ guide: 'self', threshold: 0.9, margin: 0.1 }, /config\.loss\.margin is 0\.1; 0, beside a threshold/],
+    [{ guide: 'self', marginStrategy: 'no' }, /config\.loss\.marginStrategy is "no"/],
+  ] as const)
+    assert.throws(() => readTrainConfig({ ...base, loss: { kind: 'gist-embed', ...loss } }), {
+      code: 'INPUT',
+      message,
+    });
+  const { folder, config } = await shortRun(t);
+  const nowhere = join(folder, 'nowhere');
+  await assert.rejects(train({ ...config, loss: { kind: 'gist-embed', guide: nowhere } }), {
+    message: /nowhere/,
+  });
+});
+
+test('the other losses of whole batches train by flags', async (t) => {
+  const { folder, config } = await shortRun(t);
+  for (const [loss, ...flags] of [
+    ['mega-batch-margin', '--loss.positiveMargin', '0.9', '--loss.negativeMargin', '0.1'],
+    ['gist-embed', '--loss.guide', 'self', '--loss.threshold', '0.9', '--no-loss.contrastAnchors'],
+  ]) {
+    const output = join(folder, loss!);
+    const { code, stderr } = await gradcache([
+      ...['train', '--model', config.model as string, '--data', config.data as string, '--output', output],
+      ...['--batch', '20', '--steps', '2', '--device', 'cpu', '--loss', loss!, ...flags],
+    ]);
+    assert.equal(code, 0, stderr);
+  }
+});
