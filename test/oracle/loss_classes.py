@@ -21,7 +21,11 @@ FUNCTIONS = {
 }
 
 
-def arguments(loss_class, params):
+def make(model, loss_class, params):
+    return getattr(losses, loss_class)(model, **arguments(model, loss_class, params))
+
+
+def arguments(model, loss_class, params):
     functions = FUNCTIONS.get(loss_class, {})
     named = {}
     for name, value in params.items():
@@ -29,6 +33,10 @@ def arguments(loss_class, params):
             value = functions[name](value)
         elif name == 'similarity_fct':
             value = SimilarityFunction.to_similarity_pairwise_fn(value)
+        elif name == 'loss':  # another loss inside of this one
+            value = make(model, value['loss_class'], value['params'])
+        elif name == 'guide':  # the folder of another model
+            value = open_model(value, str(next(model.parameters()).dtype).removeprefix('torch.'))
         named[name] = value
     return named
 
@@ -40,8 +48,9 @@ def class_gradients(folder, columns, output, loss_class, params, labels=None, dt
     model = open_model(folder, dtype)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    loss = getattr(losses, loss_class)(model, **arguments(loss_class, params)).to(getattr(torch, dtype))
-    own = {name: p for name, p in loss.named_parameters() if not name.startswith(('model.', 'sentence_embedder.'))}
+    loss = make(model, loss_class, params).to(getattr(torch, dtype))
+    of_model = {id(p) for p in model.parameters()}
+    own = {name: p for name, p in loss.named_parameters() if id(p) not in of_model and not name.startswith('guide.')}
     with torch.no_grad():
         for name, values in (weights or {}).items():
             own[name].copy_(torch.tensor(values, dtype=own[name].dtype).view_as(own[name]))
