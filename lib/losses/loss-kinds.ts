@@ -3,6 +3,10 @@ import { readKind, type Filled, type Given } from '../options/kinds.js';
 import { show } from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
 import { anglEKind, type AnglEOptions } from './angle.js';
+import { batchAllTripletKind } from './batch-all-triplet.js';
+import { batchHardSoftMarginTripletKind, batchHardTripletKind } from './batch-hard-triplet.js';
+import { batchSemiHardTripletKind } from './batch-semi-hard-triplet.js';
+import type { BatchTripletOptions } from './batch-triplets.js';
 import { contrastiveKind, type ContrastiveOptions } from './contrastive.js';
 import { coSENTKind, type CoSENTSettings } from './cosent.js';
 import { cosineSimilarityKind } from './cosine-similarity.js';
@@ -33,6 +37,10 @@ import { supConKind, type SupConSettings } from './sup-con.js';
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
 interface LossSettings {
   angle: Required<AnglEOptions>;
+  'batch-all-triplet': Required<BatchTripletOptions>;
+  'batch-hard-soft-margin-triplet': Required<Pick<BatchTripletOptions, 'distance'>>;
+  'batch-hard-triplet': Required<BatchTripletOptions>;
+  'batch-semi-hard-triplet': Required<BatchTripletOptions>;
   contrastive: Required<ContrastiveOptions>;
   cosent: CoSENTSettings;
   'cosine-similarity': object;
@@ -57,6 +65,10 @@ interface LossSettings {
 /** The losses that a run can be trained with. */
 export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   angle: anglEKind,
+  'batch-all-triplet': batchAllTripletKind,
+  'batch-hard-soft-margin-triplet': batchHardSoftMarginTripletKind,
+  'batch-hard-triplet': batchHardTripletKind,
+  'batch-semi-hard-triplet': batchSemiHardTripletKind,
   contrastive: contrastiveKind,
   cosent: coSENTKind,
   'cosine-similarity': cosineSimilarityKind,

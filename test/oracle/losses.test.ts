@@ -2,6 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
   anglE,
+  batchAllTriplet,
+  batchHardSoftMarginTriplet,
+  batchHardTriplet,
+  batchSemiHardTriplet,
   contrastive,
   coSENT,
   cosineSimilarity,
@@ -115,6 +119,36 @@ const CASES: readonly Case[] = [
     columns: 2,
     labels: lists(9),
   },
+  ...(['euclidean', 'cosine'] as const).flatMap((distance) => {
+    const params = { distance_metric: `${distance}_distance`, margin: 0.5 };
+    const common = { columns: 1, labels: classes };
+    return [
+      {
+        ...common,
+        lossClass: 'BatchAllTripletLoss',
+        params,
+        loss: () => batchAllTriplet({ distance, margin: 0.5 }),
+      },
+      {
+        ...common,
+        lossClass: 'BatchHardTripletLoss',
+        params,
+        loss: () => batchHardTriplet({ distance, margin: 0.5 }),
+      },
+      {
+        ...common,
+        lossClass: 'BatchHardSoftMarginTripletLoss',
+        params: { distance_metric: `${distance}_distance` },
+        loss: () => batchHardSoftMarginTriplet({ distance }),
+      },
+      {
+        ...common,
+        lossClass: 'BatchSemiHardTripletLoss',
+        params,
+        loss: () => batchSemiHardTriplet({ distance, margin: 0.5 }),
+      },
+    ];
+  }),
   {
     lossClass: 'GlobalOrthogonalRegularizationLoss',
     params: { aggregation: 'sum' },
