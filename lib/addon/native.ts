@@ -88,13 +88,14 @@ export interface EncoderHandle {
   graphBytes(tokens: number, sequences: number): number;
   /**
    * Text k has the ids from offsets[k] to offsets[k + 1]; `numbers` are the texts' in messages, else from 0. `types` has the
-   * type of each token; else all have type 0.
+   * type of each token; else all have type 0. `counts` has 0 for each token that is no representation, where nothing is pooled.
    */
   batch(
     ids: Int32Array,
     offsets: Int32Array,
     numbers?: Int32Array,
     types?: Int32Array,
+    counts?: Uint8Array,
   ): Promise<TokenBatchHandle>;
   /** Encodes a chunk: some rows of a batch, which have so many tokens. `counts`: representations of each; null: one. */
   forward(
@@ -105,7 +106,10 @@ export interface EncoderHandle {
     mode: ForwardMode,
     group: number,
   ): Promise<{ readonly representations: TensorHandle; readonly counts: Int32Array | null }>;
-  /** One representation of each row is put into its row of `target`; they are the result only with a graph. */
+  /**
+   * The representations, one of each row or of each token that counts, are put into their rows of `target`, which is for all
+   * of the batch, and are the result only with a graph.
+   */
   forward(
     batch: TokenBatchHandle,
     rows: Int32Array,
@@ -123,7 +127,7 @@ export interface EncoderHandle {
     gradient: TensorHandle,
     group: number,
   ): Promise<void>;
-  /** With the gradients of all rows of the batch; from the representations `graph` where the first pass kept them. */
+  /** With the gradients of all representations of the batch; from the representations `graph` where the first pass kept them. */
   backwardRows(
     batch: TokenBatchHandle,
     rows: Int32Array,
@@ -200,9 +204,10 @@ export interface LanguageModelHandle {
 }
 
 /** Settings of a native loss by name (native/losses/losses.h); null is not given. */
-export type LossSettings = Readonly<
-  Record<string, number | boolean | string | readonly number[] | Int32Array | Float64Array | null>
->;
+export interface LossSettings {
+  readonly [name: string]: LossSetting | readonly LossSettings[];
+}
+type LossSetting = number | boolean | string | readonly number[] | Int32Array | Float64Array | null;
 
 /** What the addon exports. */
 export interface Native {

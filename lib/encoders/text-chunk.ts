@@ -1,12 +1,12 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { requireCount } from '../options/option-values.js';
+import { refused, requireCount } from '../options/option-values.js';
 import type { Chunk } from '../step/encoder.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 
 /** @throws GradCacheError `INPUT` unless it has the lists of a batch of token ids */
 export function requireTokens(batch: unknown): void {
-  const { ids, offsets, truncated, types: kinds } = (batch ?? {}) as Partial<TokenBatch>;
+  const { ids, offsets, truncated, types: kinds, counted } = (batch ?? {}) as Partial<TokenBatch>;
   if (
     !types.isInt32Array(ids) ||
     !types.isInt32Array(offsets) ||
@@ -18,6 +18,19 @@ export function requireTokens(batch: unknown): void {
     );
   }
   requireCount("a batch's truncated", truncated, 0);
+  if (counted === undefined) return;
+  if (!types.isUint8Array(counted)) throw refused("a batch's counted", counted, 'a Uint8Array');
+  if (counted.length !== ids.length)
+    throw new GradCacheError(
+      'SHAPE',
+      `a batch's counted has ${counted.length} numbers for ${ids.length} token ids`,
+    );
+}
+
+/** How many tokens of each text have a representation. */
+export function countsOf(batch: TokenBatch): Int32Array {
+  const { offsets, counted } = batch;
+  return lengthsOf(batch).map((_, text) => countBetween(counted, offsets[text]!, offsets[text + 1]!));
 }
 
 /** The number of tokens of each text. @throws GradCacheError `INPUT`, `SHAPE` */
@@ -35,6 +48,13 @@ export function lengthsOf(batch: TokenBatch): Int32Array {
   return lengths;
 }
 
+function countBetween(counted: Uint8Array | undefined, begin: number, end: number): number {
+  if (counted === undefined) return end - begin;
+  let count = 0;
+  for (let token = begin; token < end; token++) if (counted[token] !== 0) count++;
+  return count;
+}
+
 /**
  * A batch of the rows of a chunk alone.
  *
@@ -49,11 +69,16 @@ export function cut({ batch, rows }: Chunk<TokenBatch>): Omit<TokenBatch, 'trunc
       throw new GradCacheError('SHAPE', `row ${row} of a chunk is not in its batch of ${last + 1} rows`);
     offsets[k + 1] = offsets[k]! + batch.offsets[row + 1]! - batch.offsets[row]!;
   }
-  const cutFrom = (list: Int32Array): Int32Array => {
-    const taken = new Int32Array(Math.max(0, offsets[rows.length]!));
+  const cutFrom = <List extends Int32Array | Uint8Array>(list: List): List => {
+    const taken = new (list.constructor as new (length: number) => List)(Math.max(0, offsets[rows.length]!));
     for (const [k, row] of rows.entries())
       taken.set(list.subarray(batch.offsets[row], batch.offsets[row + 1]), offsets[k]);
     return taken;
   };
-  return { ids: cutFrom(batch.ids), offsets, ...(batch.types && { types: cutFrom(batch.types) }) };
+  return {
+    ids: cutFrom(batch.ids),
+    offsets,
+    ...(batch.types && { types: cutFrom(batch.types) }),
+    ...(batch.counted && { counted: cutFrom(batch.counted) }),
+  };
 }

@@ -7,8 +7,10 @@ import {
   requireNumber,
   requireOneOf,
   requireString,
+  requireTexts,
 } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
+import type { LateInteraction } from '../model-folder/late-interaction.js';
 import type { Pooling, SpladePooling } from '../model-folder/model-folder.js';
 import type { Parameter } from '../tensor/tensor.js';
 
@@ -38,7 +40,8 @@ export interface TextEncoderOptions {
   readonly frozen?: readonly string[];
   /**
    * How token representations become one. Default: mean. A folder of sentence-transformers names its own, and no other can be
-   * given. With `'splade'` the encoder is a masked language model whose logits are pooled into a sparse representation over
+   * given but `'none'`: each token then has a representation, for late interaction (ColBERT, Khattab & Zaharia 2020), dense
+   * layers work on tokens, and these are scaled to length one, as in a MultiVectorEncoder made of a model that pools. With `'splade'` the encoder is a masked language model whose logits are pooled into a sparse representation over
    * its vocabulary (Formal et al. 2021): load a checkpoint with that model's head, such as BertForMaskedLM's, or a folder of
    * sentence-transformers' SparseEncoder.
    */
@@ -47,38 +50,84 @@ export interface TextEncoderOptions {
   readonly splade?: Partial<SpladePooling>;
 }
 
+/** What {@link TextEncoder.load} can make of a model besides what its folder says. */
+export interface LoadOptions extends TextEncoderOptions, PerTokenOptions {
+  /** Seed of the random weights: of a new projection, or of all. Default: 0. */
+  readonly seed?: number;
+}
+
 /** What {@link TextEncoder.create} needs beyond a configuration. */
-export interface CreateOptions extends TextEncoderOptions {
+export interface CreateOptions extends LoadOptions {
   /** Scales representations to length one; default: true, and false for SPLADE. */
   readonly normalize?: boolean;
-  /** Seed of the random weights. Default: 0. */
-  readonly seed?: number;
+}
+
+/** Options of a model with a representation for each token, `pooling: 'none'`. */
+export interface PerTokenOptions {
+  /** Width of a new linear layer that representations go through; 128 is usual. Default: no such layer. */
+  readonly projection?: number;
+  /** How queries and documents are read. Default: alike. */
+  readonly lateInteraction?: Partial<LateInteraction>;
 }
 
 /** Options of every model that reads texts. */
 export const MODEL_OPTIONS = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen'] as const;
-const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade'];
+const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade', 'projection', 'lateInteraction', 'seed'];
 
 /** The poolings by name. */
-export const POOLINGS: readonly Pooling[] = ['mean', 'cls', 'max', 'last', 'splade'];
+export const POOLINGS: readonly Pooling[] = ['mean', 'cls', 'max', 'last', 'none', 'splade'];
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
-export function checkLoadOptions(options: TextEncoderOptions): void {
+export function checkLoadOptions(options: LoadOptions): void {
   checkKnown('TextEncoder.load', options, NAMES);
   requireTypes(options);
+  requirePerToken(options);
 }
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkCreateOptions(options: CreateOptions): void {
-  checkKnown('TextEncoder.create', options, [...NAMES, 'normalize', 'seed']);
+  checkKnown('TextEncoder.create', options, [...NAMES, 'normalize']);
   requireTypes(options);
-  const { pooling = 'mean', splade, normalize = pooling !== 'splade', seed = 0 } = options;
+  const { pooling = 'mean', splade, normalize = pooling !== 'splade' } = options;
   requireBoolean('normalize', normalize);
   if (pooling === 'splade' && normalize)
     throw refused('normalize', normalize, 'false, for representations that are sparse,');
   if (pooling !== 'splade' && splade !== undefined)
     throw refused('pooling', pooling, "'splade', whose settings are given,");
+  requirePerToken(options);
+}
+
+function requirePerToken({
+  pooling,
+  projection,
+  lateInteraction,
+  seed = 0,
+}: Pick<CreateOptions, 'pooling' | 'projection' | 'lateInteraction' | 'seed'>): void {
   requireSeed(seed);
+  for (const [name, value] of Object.entries({ projection, lateInteraction }))
+    if (value !== undefined && pooling !== 'none')
+      throw refused(name, value, `pooling 'none', for a representation of each token,`);
+  if (projection !== undefined) requireCount('projection', projection, 1);
+  if (lateInteraction !== undefined) requireLateInteraction(lateInteraction);
+}
+
+function requireLateInteraction(given: Partial<LateInteraction>): void {
+  const name = 'lateInteraction';
+  checkKnown(name, given, ['queryLength', 'documentLength', 'queryExpansion', 'skippedWords', 'skippedIn']);
+  const { queryLength = null, documentLength = null, queryExpansion = null } = given;
+  const { skippedWords = [], skippedIn = [] } = given;
+  if (queryLength !== null) requireCount(`${name}.queryLength`, queryLength, 1);
+  if (documentLength !== null) requireCount(`${name}.documentLength`, documentLength, 1);
+  if (queryExpansion !== null) {
+    checkKnown(`${name}.queryExpansion`, queryExpansion, ['strategy', 'length', 'token']);
+    const { strategy, length, token = null } = queryExpansion;
+    requireOneOf(`${name}.queryExpansion.strategy`, strategy, ['fixed', 'min']);
+    requireCount(`${name}.queryExpansion.length`, length, 1);
+    if (token !== null) requireString(`${name}.queryExpansion.token`, token);
+  }
+  requireTexts(`${name}.skippedWords`, skippedWords);
+  if (!Array.isArray(skippedIn)) throw refused(`${name}.skippedIn`, skippedIn, 'a list');
+  for (const task of skippedIn as unknown[]) requireOneOf(`${name}.skippedIn`, task, ['query', 'document']);
 }
 
 /** @throws GradCacheError `INPUT` for options of another type */

@@ -6,7 +6,12 @@ import { guarded, native, type DType, type EncoderHandle } from '../addon/native
 import { call } from '../tensor/operators.js';
 import { NativeWeights } from '../tensor/native-weights.js';
 import { orDispose } from '../tensor/scope.js';
-import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import {
+  SIMILARITIES,
+  TOKEN_SIMILARITIES,
+  type Similarity,
+  type TokenSimilarity,
+} from '../options/similarity.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { encoderSettings, initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
@@ -20,26 +25,46 @@ import type {
   RowPasses,
 } from '../step/encoder.js';
 import { requireLength } from '../model-folder/length-limit.js';
+import { hiddenSizeOf } from '../model-folder/hidden-size.js';
 import { inFolder } from '../model-folder/in-folder.js';
+import type { TextTask } from '../model-folder/late-interaction.js';
 import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model-folder.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
 import { inferEntries, inferInto } from './inference.js';
 import { matchWeights, requireSizes, storedWeights } from './model-state.js';
+import { emptyProjection, interactionOf, perToken } from './per-token.js';
 import { Prompts, type Prompt } from './prompts.js';
 import { joinedRows, type SparseRows } from './sparse-rows.js';
-import { lengthsOf, requireTokens } from './text-chunk.js';
+import { countsOf, lengthsOf, requireTokens } from './text-chunk.js';
 import {
   checkCreateOptions,
   checkLoadOptions,
   requireFrozen,
   type CreateOptions,
+  type LoadOptions,
   type TextEncoderOptions,
 } from './text-encoder-options.js';
 import { TokenPasses } from './token-passes.js';
+import { TokenTasks } from './token-tasks.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 
-export type { CreateOptions, TextEncoderOptions } from './text-encoder-options.js';
+export type { CreateOptions, LoadOptions, TextEncoderOptions } from './text-encoder-options.js';
+
+/** Representations of texts, one for each token. */
+export interface TokenRepresentations {
+  /** [tokens of all texts, dimension], text after text; the caller disposes it. */
+  readonly representations: Tensor;
+  /** [texts + 1]: text k has the representations `offsets[k]` to `offsets[k + 1] - 1`. */
+  readonly offsets: Int32Array;
+}
+
+/** How texts are encoded. */
+interface EncodeOptions {
+  readonly prompt?: Prompt | undefined;
+  readonly tokensPerChunk?: number;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** Only this module has it: TypeScript's `private` does not stop JavaScript from calling the constructor. */
 const OWN = Symbol('TextEncoder');
@@ -62,6 +87,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
   readonly #passes: TokenPasses;
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
+  /** Null for a model that pools. */
+  readonly #tasks: TokenTasks | null;
   readonly #weights: NativeWeights;
   #similarity: string | null;
 
@@ -104,6 +131,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
       drophead,
     );
     if (weights === 'stored') requireSizes(folder);
+    const perToken = folder.pooling === 'none';
+    this.#tasks = perToken ? new TokenTasks(interactionOf(folder.lateInteraction), folder.tokenizer) : null;
     this.#folder = folder;
     this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
     this.#weights = new NativeWeights(this.#handle);
@@ -112,7 +141,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.rowPasses = folder.splade
       ? undefined // the number of a row's entries is known only when it is encoded
       : {
-          empty: (rows) => this.#empty(rows, this.trainedDimension),
+          empty: (representations) => this.#empty(representations, this.trainedDimension),
+          ...(perToken && { counts: countsOf }),
           forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
           backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
         };
@@ -127,16 +157,21 @@ export class TextEncoder implements Encoder<TokenBatch> {
   }
 
   /**
-   * Reads a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a sentence-transformers folder.
+   * Reads a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a sentence-transformers folder, of a
+   * SentenceTransformer or a MultiVectorEncoder.
    *
    * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
    * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
    */
-  static async load(folder: string, options: TextEncoderOptions = {}): Promise<TextEncoder> {
+  static async load(folder: string, options: LoadOptions = {}): Promise<TextEncoder> {
     if (typeof folder !== 'string')
       throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
     checkLoadOptions(options);
-    const model = await readModelFolder(folder, options);
+    const { pooling, ...others } = options;
+    const model =
+      pooling === 'none'
+        ? await perToken(await readModelFolder(folder, others), options, options.seed ?? 0)
+        : await readModelFolder(folder, options);
     return inFolder(folder, () => {
       const encoder = new TextEncoder(OWN, model, options, 'stored');
       return orDispose(encoder, () => {
@@ -167,9 +202,15 @@ export class TextEncoder implements Encoder<TokenBatch> {
     options: CreateOptions = {},
   ): TextEncoder {
     checkCreateOptions(options);
-    const { pooling = 'mean', normalize = pooling !== 'splade', seed = 0, maxLength } = options;
-    const splade = pooling === 'splade' ? { ...SPLADE, ...options.splade } : null;
-    const folder = newModelFolder(config, tokenizer, { pooling, splade, normalize, maxLength });
+    const { pooling = 'mean', normalize = pooling !== 'splade', seed = 0, maxLength, projection } = options;
+    const folder = newModelFolder(config, tokenizer, {
+      pooling,
+      splade: pooling === 'splade' ? { ...SPLADE, ...options.splade } : null,
+      lateInteraction: pooling === 'none' ? interactionOf(null, options.lateInteraction) : null,
+      dense: projection === undefined ? [] : [emptyProjection(projection, hiddenSizeOf(config))],
+      normalize,
+      maxLength,
+    });
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(OWN, folder, options, 'random');
     return orDispose(encoder, () => {
@@ -196,6 +237,14 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return this.#prompts.texts;
   }
 
+  /**
+   * Whether each token has a representation, for late interaction (`pooling: 'none'`). Then texts are encoded by
+   * {@link TextEncoder.encodeTokens}.
+   */
+  get perToken(): boolean {
+    return this.#tasks !== null;
+  }
+
   /** The similarity that the model is made for (`similarity_fn_name` in its folder); null if it names none. */
   get similarity(): string | null {
     return this.#similarity;
@@ -206,8 +255,8 @@ export class TextEncoder implements Encoder<TokenBatch> {
    *
    * @throws GradCacheError `INPUT` for an unknown name
    */
-  setSimilarity(name: Similarity): void {
-    requireOneOf('similarity', name, SIMILARITIES);
+  setSimilarity(name: Similarity | TokenSimilarity): void {
+    requireOneOf('similarity', name, this.perToken ? TOKEN_SIMILARITIES : SIMILARITIES);
     this.#similarity = name;
   }
 
@@ -231,19 +280,29 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * @param options.prompt name of one of {@link TextEncoder.prompts}, `''` for none, or the words themselves as
    * `{ prefix: 'query: ' }`; default: {@link TextEncoder.defaultPrompt}
    * @param options.maxLength the most tokens of a text, if fewer than {@link TextEncoder.maxLength}
-   * @throws GradCacheError `INPUT` for a text that is not a string, or an unknown prompt
+   * @param options.task for a model with a representation for each token: what the texts are. It tells their length, the
+   * expansion of queries, and the tokens without a representation. Default: as documents, of any length
+   * @throws GradCacheError `INPUT` for a text that is not a string, an unknown prompt, or a task of a model that pools
    */
   async tokenize(
     texts: readonly string[],
-    options: { prompt?: Prompt | undefined; maxLength?: number | undefined } = {},
+    options: {
+      prompt?: Prompt | undefined;
+      maxLength?: number | undefined;
+      task?: TextTask | undefined;
+    } = {},
   ): Promise<TokenBatch> {
-    checkKnown('tokenize', options, ['prompt', 'maxLength']);
-    const { maxLength = this.maxLength } = options;
+    checkKnown('tokenize', options, ['prompt', 'maxLength', 'task']);
+    const { maxLength = this.maxLength, task } = options;
     requireNumber('maxLength', maxLength, { from: 1, to: this.maxLength, whole: true });
-    return this.tokenizer.encode(texts, {
-      maxLength,
-      prefix: this.#prompts.prefixOf(options.prompt),
-    });
+    const prefix = this.#prompts.prefixOf(options.prompt);
+    if (this.#tasks === null) {
+      if (task !== undefined)
+        throw refused('task', task, 'none: this model pools the tokens of any text, so it');
+      return this.tokenizer.encode(texts, { maxLength, prefix });
+    }
+    const limit = this.#tasks.lengthOf(task, maxLength);
+    return this.#tasks.finish(await this.tokenizer.encode(texts, { maxLength: limit, prefix }), task);
   }
 
   /**
@@ -252,31 +311,51 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * @param options.prompt as for {@link TextEncoder.tokenize}
    * @param options.dimensions how many numbers of each to give, at most and by default {@link TextEncoder.dimension}. As
    * with `truncate_dim` they are not scaled to length one again. A model trained with {@link matryoshka} is made for this.
-   * @throws GradCacheError `INPUT`, `ABORTED`, `OUT_OF_MEMORY`
+   * @throws GradCacheError `INPUT` also for a model with a representation for each token; `ABORTED`, `OUT_OF_MEMORY`
    */
   async encode(
     texts: readonly string[],
-    options: {
-      prompt?: Prompt | undefined;
-      dimensions?: number | undefined;
-      tokensPerChunk?: number;
-      signal?: AbortSignal | undefined;
-    } = {},
+    options: EncodeOptions & { dimensions?: number | undefined } = {},
   ): Promise<Tensor> {
     checkKnown('encode', options, ['prompt', 'dimensions', 'tokensPerChunk', 'signal']);
+    if (this.perToken)
+      throw new GradCacheError(
+        'INPUT',
+        'this model has a representation for each token (pooling none), not one for a text: use encodeTokens()',
+      );
     requireSignal('signal', options.signal);
-    const { prompt, dimensions = this.dimension, signal } = options;
-    const { tokensPerChunk: tokens = this.automaticChunk.tokens } = options;
+    const { prompt, dimensions = this.dimension } = options;
     requireNumber('dimensions', dimensions, { from: 1, to: this.dimension, whole: true });
     const batch = await this.tokenize(texts, { prompt });
-    const result = this.#empty(texts.length, dimensions);
-    try {
-      await inferInto(result, this.#passes, batch, { tokens, signal });
-      return result;
-    } catch (error) {
-      result.dispose();
-      throw error;
-    }
+    return this.#encoded(batch, [texts.length, dimensions], options);
+  }
+
+  /**
+   * Representations of the tokens of texts, for a model with one for each token (`pooling: 'none'`); without dropout or
+   * graph.
+   *
+   * @param options.task as for {@link TextEncoder.tokenize}
+   * @param options.prompt as for {@link TextEncoder.tokenize}
+   * @throws GradCacheError `INPUT` also for a model that pools; `ABORTED`, `OUT_OF_MEMORY`
+   */
+  async encodeTokens(
+    texts: readonly string[],
+    options: EncodeOptions & { task?: TextTask | undefined } = {},
+  ): Promise<TokenRepresentations> {
+    checkKnown('encodeTokens', options, ['task', 'prompt', 'tokensPerChunk', 'signal']);
+    if (!this.perToken)
+      throw new GradCacheError(
+        'INPUT',
+        'this model pools the tokens of a text into one representation: use encode()',
+      );
+    requireSignal('signal', options.signal);
+    const { task, prompt } = options;
+    const batch = await this.tokenize(texts, { prompt, task });
+    const offsets = new Int32Array(texts.length + 1);
+    if (texts.length > 0)
+      for (const [text, count] of countsOf(batch).entries()) offsets[text + 1] = offsets[text]! + count;
+    const shape = [offsets[texts.length]!, this.dimension] as const;
+    return { representations: await this.#encoded(batch, shape, options), offsets };
   }
 
   /** Whether representations are sparse: those of `pooling: 'splade'`. */
@@ -290,10 +369,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
    *
    * @throws GradCacheError `INPUT` for an encoder that is not sparse; as {@link TextEncoder.encode}
    */
-  async encodeSparse(
-    texts: readonly string[],
-    options: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined } = {},
-  ): Promise<SparseRows> {
+  async encodeSparse(texts: readonly string[], options: EncodeOptions = {}): Promise<SparseRows> {
     checkKnown('encodeSparse', options, ['prompt', 'tokensPerChunk', 'signal']);
     requireSignal('signal', options.signal);
     if (!this.sparse) throw refused('pooling', this.#folder.pooling, "'splade', for sparse representations,");
@@ -301,6 +377,22 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const batch = await this.tokenize(texts, { prompt });
     const chunks = await inferEntries(this.#passes, batch, { tokens, signal });
     return joinedRows(chunks, texts.length, this.dimension);
+  }
+
+  /** A tensor [rows, width] of what texts are encoded as. */
+  async #encoded(
+    batch: TokenBatch,
+    [rows, width]: readonly [number, number],
+    { tokensPerChunk: tokens = this.automaticChunk.tokens, signal }: EncodeOptions,
+  ): Promise<Tensor> {
+    const result = this.#empty(rows, width);
+    try {
+      await inferInto(result, this.#passes, batch, { tokens, signal });
+      return result;
+    } catch (error) {
+      result.dispose();
+      throw error;
+    }
   }
 
   #empty(rows: number, dimension: number): Tensor {

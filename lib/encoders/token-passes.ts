@@ -37,14 +37,12 @@ export class TokenPasses {
 
   async pack(batch: TokenBatch): Promise<PackedBatch> {
     requireTokens(batch);
-    const { ids, offsets, types } = batch;
-    return new PackedTokens(
-      await guardedAsync(() => this.#handle.batch(ids, offsets, undefined, types)),
-      batch,
-    );
+    const { ids, offsets, types, counted } = batch;
+    const handle = await guardedAsync(() => this.#handle.batch(ids, offsets, undefined, types, counted));
+    return new PackedTokens(handle, batch);
   }
 
-  /** Without dropout or graph, into rows `chunk.rows` of `target`, which is of the whole batch. */
+  /** Without dropout or graph, into the places of `chunk.rows` in `target`, which is of the whole batch. */
   async infer(
     { batch, packed, rows, tokens }: Chunk<TokenBatch>,
     group: number,
@@ -166,8 +164,8 @@ export class TokenPasses {
       const handle = PackedTokens.handleOf(packed, batch);
       return guardedAsync(() => run(handle, rows));
     }
-    const { ids, offsets, types } = cut(chunk);
-    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows, types));
+    const { ids, offsets, types, counted } = cut(chunk);
+    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows, types, counted));
     const all = rows.map((_, k) => k);
     try {
       return await guardedAsync(() => run(own, all));

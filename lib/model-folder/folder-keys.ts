@@ -1,4 +1,4 @@
-import { all, only, table } from '../files/key-table.js';
+import { all, only, table, type KeyTable } from '../files/key-table.js';
 
 /** Keys of sentence_bert_config.json whose meaning depends on no task. */
 const ANY_TASK = {
@@ -7,23 +7,29 @@ const ANY_TASK = {
   ...all('kept', 'unpad_inputs cache_dir backend'),
   module_output_name: only('Its output must go to the pooling.', 'token_embeddings'),
   processing_kwargs: only('Remove it; max_seq_length states the length of texts.', {}, null),
-  query_expansion: only('Models that compare token by token are not supported.', null),
   tokenizer_name_or_path: only('The tokenizer must lie in the folder.', null),
 } as const;
 
 const textAlone = (output: string) =>
   only('Text alone is supported.', { text: { method: 'forward', method_output_name: output } });
 
-/** sentence_bert_config.json: the Transformer module of sentence-transformers. */
-export const TRANSFORMER_KEYS = table({
+const FEATURES = {
   ...ANY_TASK,
   transformer_task: only('Other tasks than embedding are not supported.', 'feature-extraction'),
   modality_config: textAlone('last_hidden_state'),
-});
+} as const;
+const NO_EXPANSION = only('It is for models with a representation for each token.', null);
+
+/** sentence_bert_config.json: the Transformer module of sentence-transformers. */
+export const TRANSFORMER_KEYS = table({ ...FEATURES, query_expansion: NO_EXPANSION });
+
+/** The same file of a model with a representation for each token. */
+export const TOKEN_TRANSFORMER_KEYS = table({ ...FEATURES, ...all('read', 'query_expansion') });
 
 /** The same file before a SpladePooling. */
 export const MASKED_LANGUAGE_MODEL_KEYS = table({
   ...ANY_TASK,
+  query_expansion: NO_EXPANSION,
   transformer_task: only('SPLADE needs the logits of a masked language model.', 'fill-mask'),
   modality_config: textAlone('logits'),
 });
@@ -46,6 +52,13 @@ export const MODEL_KEYS = table({
   ...ANY_MODEL,
   ...all('read', 'truncate_dim'),
   model_type: only('Models of another kind are not supported.', 'SentenceTransformer'),
+});
+
+/** The same file of a model with a representation for each token. */
+export const TOKEN_MODEL_KEYS = table({
+  ...ANY_MODEL,
+  ...all('read', 'model_type'),
+  truncate_dim: only('Token representations are not cut.', null),
 });
 
 /** The same file of a sparse encoder. */
@@ -94,3 +107,17 @@ export const NORMALIZE_KEYS = table({
   module_input_name: ON_EMBEDDINGS,
   module_output_name: ON_EMBEDDINGS,
 });
+
+export const MASK_KEYS = table({
+  ...all('read', 'skiplist_words skiplist_tasks'),
+  keep_only_token_ids: only('Tokens that alone count are for images.', null, []),
+});
+
+/** The keys that say what a Dense or a Normalize works on. */
+const ON_TOKENS = only('It must work on the tokens.', 'token_embeddings', null);
+export const TOKEN_DENSE_KEYS: KeyTable = new Map([
+  ...DENSE_KEYS,
+  ['module_input_name', ON_TOKENS],
+  ['module_output_name', ON_TOKENS],
+]);
+export const TOKEN_NORMALIZE_KEYS = table({ module_input_name: ON_TOKENS, module_output_name: ON_TOKENS });

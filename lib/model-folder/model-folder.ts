@@ -12,11 +12,14 @@ import { isModelFolder } from './is-model-folder.js';
 import { lengthLimitOf } from './length-limit.js';
 import { readWeights } from './model-weights.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
+import { readLateInteraction, type LateInteraction } from './late-interaction.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import {
   MASKED_LANGUAGE_MODEL_KEYS,
   MODEL_KEYS,
   SPARSE_MODEL_KEYS,
+  TOKEN_MODEL_KEYS,
+  TOKEN_TRANSFORMER_KEYS,
   TRANSFORMER_KEYS,
 } from './folder-keys.js';
 import {
@@ -49,6 +52,8 @@ export interface ModelFolder {
   readonly pooling: Pooling;
   /** How SPLADE pools; null or absent for other pooling. */
   readonly splade?: SpladePooling | null;
+  /** How queries and documents are read, where each token has a representation; null or absent for other models. */
+  readonly lateInteraction?: LateInteraction | null;
   readonly dense: readonly DenseLayer[];
   /** True where representations are scaled to length one. */
   readonly normalize: boolean;
@@ -88,10 +93,17 @@ export interface AskedPooling {
   readonly splade?: Partial<SpladePooling> | undefined;
 }
 
+/** What the keys of a folder's files mean, by what its modules make of tokens. */
+const KEYS = {
+  pooled: { transformer: TRANSFORMER_KEYS, model: MODEL_KEYS },
+  none: { transformer: TOKEN_TRANSFORMER_KEYS, model: TOKEN_MODEL_KEYS },
+  splade: { transformer: MASKED_LANGUAGE_MODEL_KEYS, model: SPARSE_MODEL_KEYS },
+} as const;
+
 /**
  * Reads a transformers folder (config.json, model.safetensors or its shards, tokenizer.json) or a sentence-transformers
- * folder (modules.json with Transformer, Pooling, Dense, Normalize, or Transformer and SpladePooling; prompts;
- * max_seq_length), old and new layouts.
+ * folder (modules.json with Transformer, Pooling, Dense, Normalize; Transformer and SpladePooling; or Transformer, Dense,
+ * MultiVectorMask, Normalize; prompts; max_seq_length), old and new layouts.
  *
  * @param asked the pooling of a folder that names none
  * @throws GradCacheError `CHECKPOINT` for damaged or missing files and for anything that cannot be honoured exactly; the
@@ -104,20 +116,23 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
   const sparse = pooling.pooling === 'splade';
   const folder = modules?.transformerFolder ?? path;
   // sentence-transformers reads its own files only where there is a modules.json.
-  const transformer = modules
-    ? await readTransformerConfig(folder, sparse ? MASKED_LANGUAGE_MODEL_KEYS : TRANSFORMER_KEYS)
-    : undefined;
+  const keys = KEYS[pooling.pooling === 'none' || sparse ? pooling.pooling : 'pooled'];
+  const transformer = modules ? await readTransformerConfig(folder, keys.transformer) : undefined;
   if (sparse && modules?.transformer === 'Transformer' && transformer?.task === undefined)
     throw faultIn(
       join(path, 'modules.json'),
       'a SpladePooling needs the logits of a masked language model: an MLMTransformer, or a Transformer whose ' +
         'transformer_task is "fill-mask"',
     );
-  const model = modules ? await readModelConfig(path, sparse ? SPARSE_MODEL_KEYS : MODEL_KEYS) : undefined;
+  const model = modules ? await readModelConfig(path, keys.model) : undefined;
   const { generation, ...read } = await readTransformer(folder, transformer);
   return {
     ...read,
     ...pooling,
+    lateInteraction:
+      transformer && modules?.mask
+        ? readLateInteraction(transformer.path, transformer.content, modules.mask)
+        : null,
     dense: modules?.dense ?? [],
     normalize: modules?.normalize ?? false,
     prompts: model?.prompts ?? {},
@@ -167,7 +182,7 @@ export async function readTransformer(
           : tokenizerConfig.model_max_length,
     }),
   );
-  if (transformer) requireOneLength(transformer, maxLength);
+  if (transformer && pooling.pooling !== 'none') requireOneLength(transformer, maxLength);
   const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
     lowercase: transformer?.lowercase === true,
     tokenizerClass: tokenizerClassOf(modelType, config),

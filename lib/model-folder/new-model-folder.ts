@@ -14,11 +14,11 @@ export function newModelFolder(
   config: Readonly<Record<string, unknown>>,
   tokenizer: Tokenizer,
   {
-    pooling,
-    splade,
-    normalize,
     maxLength,
-  }: Pick<ModelFolder, 'pooling' | 'splade' | 'normalize'> & { maxLength: number | undefined },
+    ...head
+  }: Pick<ModelFolder, 'pooling' | 'splade' | 'lateInteraction' | 'dense' | 'normalize'> & {
+    maxLength: number | undefined;
+  },
 ): ModelFolder {
   if (!(tokenizer instanceof Tokenizer)) throw refused('the tokenizer', tokenizer, 'a Tokenizer');
   if (typeof config !== 'object' || config === null)
@@ -30,13 +30,11 @@ export function newModelFolder(
     config,
     modelType,
     tensors: new Map(),
-    pooling,
-    splade,
-    dense: [],
-    normalize,
+    ...head,
     prompts: {},
     defaultPrompt: null,
-    ...(splade && { similarity: 'dot' }),
+    ...(head.splade && { similarity: 'dot' }),
+    ...(head.pooling === 'none' && { similarity: 'maxsim' }),
     maxLength: maxLength ?? mostTokens(modelType, config),
     tokenizer,
   };

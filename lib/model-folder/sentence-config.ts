@@ -14,6 +14,8 @@ export interface TransformerConfig {
   readonly lowercase: boolean;
   /** What the model computes; undefined where the file does not say. */
   readonly task: unknown;
+  /** All that the file says. */
+  readonly content: KeptKeys;
   /** Limits for queries and for documents alone, by key. */
   readonly taskLengths: ReadonlyMap<string, unknown>;
   readonly kept: KeptKeys;
@@ -63,12 +65,14 @@ export async function readTransformerConfig(folder: string, keys: KeyTable): Pro
       maxLength: lengthOf(path, 'max_seq_length', lengthInArguments(path, config) ?? stated),
       lowercase,
       task: config.transformer_task,
+      content: config,
       taskLengths: new Map(taskLengths.map((key) => [key, config[key]])),
       kept: withoutLength(keptKeys(config, keys)),
     };
   }
   const path = join(folder, NAMES[0]!);
-  return { path, maxLength: null, lowercase: false, task: undefined, taskLengths: new Map(), kept: {} };
+  const nothing = { task: undefined, content: {}, taskLengths: new Map(), kept: {} } as const;
+  return { path, maxLength: null, lowercase: false, ...nothing };
 }
 
 /**

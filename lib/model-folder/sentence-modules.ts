@@ -1,7 +1,16 @@
 import { join, normalize } from 'node:path';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
-import { DENSE_KEYS, ENTRY_KEYS, NORMALIZE_KEYS, POOLING_KEYS, SPLADE_KEYS } from './folder-keys.js';
+import {
+  DENSE_KEYS,
+  ENTRY_KEYS,
+  MASK_KEYS,
+  NORMALIZE_KEYS,
+  POOLING_KEYS,
+  SPLADE_KEYS,
+  TOKEN_DENSE_KEYS,
+  TOKEN_NORMALIZE_KEYS,
+} from './folder-keys.js';
 import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
 import { readJsonFile, readJsonObject } from '../files/json-file.js';
 import { readWeights } from './model-weights.js';
@@ -10,9 +19,9 @@ import { isJsonObject } from '../files/strict-json.js';
 
 /**
  * How token representations become one: their mean, the first, the largest per dimension, or the last; `'splade'`: words of
- * the vocabulary, see {@link SpladePooling}.
+ * the vocabulary, see {@link SpladePooling}; `'none'`: not at all, for late interaction.
  */
-export type Pooling = 'mean' | 'cls' | 'max' | 'last' | 'splade';
+export type Pooling = 'mean' | 'cls' | 'max' | 'last' | 'splade' | 'none';
 
 /** How the logits of a masked language model become a sparse representation over its vocabulary (Formal et al. 2021). */
 export interface SpladePooling {
@@ -47,6 +56,8 @@ export interface SentenceModules {
   readonly splade: SpladePooling | null;
   readonly dense: readonly DenseLayer[];
   readonly normalize: boolean;
+  /** The MultiVectorMask of a model with a representation for each token; null where there is none. */
+  readonly mask: { readonly folder: string; readonly config: KeptKeys } | null;
   /** What is saved as it was read, by the module's kind and its number among those of the kind: `'Dense 0'`, … */
   readonly kept: ReadonlyMap<string, KeptModule>;
 }
@@ -98,11 +109,14 @@ const POOLING_FLAGS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** The orders of modules that have a meaning here. */
-const ORDER = /^(Transformer, Pooling(, Dense)*(, Normalize)?|(MLM)?Transformer, SpladePooling)$/;
+const POOLED = /^(Transformer, Pooling(, Dense)*(, Normalize)?|(MLM)?Transformer, SpladePooling)$/;
+/** Of a MultiVectorEncoder. The order of the last two means nothing. */
+const PER_TOKEN = /^Transformer(, Dense)*(, MultiVectorMask(, Normalize)?|, Normalize, MultiVectorMask)$/;
 
 /**
  * Reads modules.json and the folders of the modules it lists: a Transformer, a Pooling, any number of Dense, at most
- * one Normalize, in this order; or a Transformer and a SpladePooling.
+ * one Normalize, in this order; or a Transformer and a SpladePooling; or, with a representation for each token, a
+ * Transformer, any number of Dense, a MultiVectorMask and at most one Normalize.
  *
  * @returns undefined where the folder has no modules.json
  * @throws GradCacheError `CHECKPOINT` for anything that would have to be approximated; the message says what was found.
@@ -112,15 +126,17 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   const entries = await readModuleEntries(folder);
   if (entries === undefined) return undefined;
   const order = entries.map(({ kind }) => kind).join(', ');
-  if (!ORDER.test(order)) {
+  const perToken = PER_TOKEN.test(order);
+  if (!perToken && !POOLED.test(order)) {
     throw faultIn(
       path,
       `its modules are ${order}; supported are Transformer, Pooling, then any Dense, then at most one Normalize; ` +
-        'and Transformer, SpladePooling',
+        'Transformer, SpladePooling; and Transformer, any Dense, MultiVectorMask, Normalize',
     );
   }
   const modules: Module[] = [];
-  for (const entry of entries) modules.push(await readModule(entry));
+  for (const entry of entries)
+    modules.push(await readModule(entry, perToken ? TOKEN_MODULE_KEYS : MODULE_KEYS));
   const dense: DenseLayer[] = [];
   for (const module of modules) if (module.kind === 'Dense') dense.push(await readDense(module));
   const pooling = modules[1]!;
@@ -128,8 +144,9 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   return {
     transformerFolder: modules[0]!.folder,
     transformer: modules[0]!.kind,
-    pooling: splade === null ? poolingOf(pooling) : 'splade',
+    pooling: perToken ? 'none' : splade === null ? poolingOf(pooling) : 'splade',
     splade,
+    mask: modules.find(({ kind }) => kind === 'MultiVectorMask') ?? null,
     dense,
     normalize: modules.some(({ kind }) => kind === 'Normalize'),
     kept: keptOf(modules),
@@ -152,6 +169,11 @@ const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
   ['Dense', DENSE_KEYS],
   ['Normalize', NORMALIZE_KEYS],
 ]);
+const TOKEN_MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
+  ['Dense', TOKEN_DENSE_KEYS],
+  ['MultiVectorMask', MASK_KEYS],
+  ['Normalize', TOKEN_NORMALIZE_KEYS],
+]);
 
 function readEntry(module: unknown, folder: string, path: string): ModuleEntry {
   if (!isJsonObject(module) || typeof module.type !== 'string' || typeof module.path !== 'string') {
@@ -172,8 +194,11 @@ function readEntry(module: unknown, folder: string, path: string): ModuleEntry {
   return { kind, folder: join(folder, inside), kept: keptKeys(module, ENTRY_KEYS) };
 }
 
-async function readModule({ kind, folder, kept: entry }: ModuleEntry): Promise<Module> {
-  const keys = MODULE_KEYS.get(kind);
+async function readModule(
+  { kind, folder, kept: entry }: ModuleEntry,
+  tables: ReadonlyMap<string, KeyTable>,
+): Promise<Module> {
+  const keys = tables.get(kind);
   if (keys === undefined) return { kind, folder, config: {}, kept: { entry, config: {} } };
   const path = join(folder, 'config.json');
   const config = await readJsonObject(path);

@@ -1,6 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { hiddenSizeOf } from './hidden-size.js';
+import { interactionToSave, PLAIN_INTERACTION } from './late-interaction.js';
 import type { KeptFiles, ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
@@ -9,11 +11,12 @@ import type { Activation, DenseLayer, Pooling, SpladePooling } from './sentence-
 import { tokenizerConfigToSave } from '../tokenizer/tokenizer-config.js';
 
 /**
- * Where the Python classes are, under names that every release of sentence-transformers from 2 to 6 resolves, and those of
- * sparse encoders from 5, which brought them, to 6.
+ * Where the Python classes are, under names that every release of sentence-transformers from 2 to 6 resolves, those of
+ * sparse encoders from 5, which brought them, to 6, and that of late interaction from 6.
  */
 const MODULES = 'sentence_transformers.models.';
 const SPARSE_MODULES = 'sentence_transformers.sparse_encoder.models.';
+const TOKEN_MODULES = 'sentence_transformers.multi_vector_encoder.modules.';
 const ACTIVATION_CLASS: Readonly<Record<Activation, string>> = {
   identity: 'torch.nn.modules.linear.Identity',
   tanh: 'torch.nn.modules.activation.Tanh',
@@ -31,7 +34,7 @@ const MODEL_ENTRIES: readonly RegExp[] = [
   /^model\.safetensors\.index\.json$/,
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
-  /^\d+_((MLM)?Transformer|(Splade)?Pooling|Dense|Normalize)$/,
+  /^\d+_((MLM)?Transformer|(Splade)?Pooling|Dense|MultiVectorMask|Normalize)$/,
 ];
 
 /**
@@ -89,16 +92,19 @@ export async function writeTransformer(
 }
 
 async function writeInto(folder: string, model: ModelFolder): Promise<void> {
-  const { tokenizer } = model;
+  const { tokenizer, pooling, lateInteraction } = model;
   await writeTransformer(folder, model, model.kept?.generation ?? null);
+  const perToken = pooling === 'none' ? interactionToSave(lateInteraction ?? PLAIN_INTERACTION) : undefined;
   await writeJson(join(folder, 'sentence_bert_config.json'), {
     ...model.kept?.transformer,
     max_seq_length: model.maxLength,
     do_lower_case: tokenizer.settings.lowercase === true,
+    ...perToken?.transformer,
   });
   await writeJson(join(folder, 'config_sentence_transformers.json'), {
     ...model.kept?.model,
     ...(model.splade && { model_type: 'SparseEncoder' }),
+    ...(perToken && { model_type: 'MultiVectorEncoder' }),
     prompts: model.prompts,
     default_prompt_name: model.defaultPrompt,
     ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
@@ -108,11 +114,14 @@ async function writeInto(folder: string, model: ModelFolder): Promise<void> {
 }
 
 async function writeModules(folder: string, model: ModelFolder): Promise<void> {
-  const { kept, splade } = model;
-  const modules = splade ? sparseModules(model, splade) : denseModules(model);
-  const place = splade ? SPARSE_MODULES : MODULES;
+  const { kept, splade, pooling } = model;
+  const modules = splade
+    ? sparseModules(model, splade)
+    : pooling === 'none'
+      ? tokenModules(model)
+      : denseModules(model);
   const list: unknown[] = [];
-  for (const { name, config: own, weights } of modules) {
+  for (const { name, config: own, weights, place = MODULES } of modules) {
     const idx = list.length;
     const kind = name.slice(0, name.indexOf(' '));
     const path = own === null ? '' : `${idx}_${kind}`;
@@ -133,12 +142,19 @@ function denseModules({ pooling, dense, normalize, config }: ModelFolder): Writt
   return [
     { name: 'Transformer 0', config: null },
     { name: 'Pooling 0', config: poolingConfig(pooling, dense[0]?.inFeatures ?? hiddenSizeOf(config)) },
-    ...dense.map((layer, number) => ({
-      name: `Dense ${number}`,
-      config: denseConfig(layer),
-      weights: denseWeights(layer),
-    })),
+    ...dense.map((layer, number) => writtenDense(layer, number, {})),
     ...(normalize ? [{ name: 'Normalize 0', config: {} }] : []),
+  ];
+}
+
+function tokenModules({ dense, normalize, lateInteraction }: ModelFolder): WrittenModule[] {
+  const onTokens = { module_input_name: 'token_embeddings', module_output_name: 'token_embeddings' };
+  const { mask } = interactionToSave(lateInteraction ?? PLAIN_INTERACTION);
+  return [
+    { name: 'Transformer 0', config: null },
+    ...dense.map((layer, number) => writtenDense(layer, number, onTokens)),
+    { name: 'MultiVectorMask 0', config: mask, place: TOKEN_MODULES },
+    ...(normalize ? [{ name: 'Normalize 0', config: onTokens }] : []),
   ];
 }
 
@@ -149,8 +165,8 @@ function sparseModules({ config }: ModelFolder, { strategy, activation }: Splade
     word_embedding_dimension: config.vocab_size,
   };
   return [
-    { name: 'MLMTransformer 0', config: null },
-    { name: 'SpladePooling 0', config: pooling },
+    { name: 'MLMTransformer 0', config: null, place: SPARSE_MODULES },
+    { name: 'SpladePooling 0', config: pooling, place: SPARSE_MODULES },
   ];
 }
 
@@ -161,6 +177,20 @@ interface WrittenModule {
   /** Its config.json; null for the (MLM)Transformer, which is the folder itself. */
   readonly config: Readonly<Record<string, unknown>> | null;
   readonly weights?: ReadonlyMap<string, StoredTensor>;
+  /** Where its Python class is. Default: {@link MODULES}. */
+  readonly place?: string;
+}
+
+function writtenDense(
+  layer: DenseLayer,
+  number: number,
+  names: Readonly<Record<string, string>>,
+): WrittenModule {
+  return {
+    name: `Dense ${number}`,
+    config: { ...denseConfig(layer), ...names },
+    weights: denseWeights(layer),
+  };
 }
 
 function denseConfig({ inFeatures, outFeatures, activation, bias }: DenseLayer): Record<string, unknown> {
@@ -186,15 +216,6 @@ function poolingConfig(pooling: Pooling, dimension: number): Record<string, unkn
     // Releases before 2.3 know neither this mode nor its flag.
     ...(pooling === 'last' && { pooling_mode_lasttoken: true }),
   };
-}
-
-function hiddenSizeOf(config: Readonly<Record<string, unknown>>): number {
-  const size = config.hidden_size ?? config.dim ?? config.d_model;
-  if (typeof size === 'number') return size;
-  throw new GradCacheError(
-    'INPUT',
-    'The config states no hidden_size (or dim), which the folder of the pooling module needs.',
-  );
 }
 
 /** transformers loads weights in the type that config.json states, so it must be able to hold those that are stored. */

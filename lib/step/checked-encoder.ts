@@ -52,6 +52,10 @@ export class CheckedEncoder implements AnyEncoder {
     return trainedDimension;
   }
 
+  get perToken(): boolean {
+    return Boolean(this.#encoder.perToken);
+  }
+
   lengths(batch: never): Int32Array {
     const lengths: unknown = this.#encoder.lengths(batch);
     if (types.isInt32Array(lengths)) return lengths;
@@ -94,8 +98,9 @@ export class CheckedEncoder implements AnyEncoder {
   get rowPasses(): RowPasses<never> | undefined {
     const { rowPasses } = this.#encoder;
     if (rowPasses === undefined) return undefined;
-    const { empty, forward, backward } = (rowPasses ?? {}) as Partial<RowPasses<never>>;
-    if ([empty, forward, backward].every((pass) => typeof pass === 'function')) return rowPasses;
+    const { empty, counts, forward, backward } = (rowPasses ?? {}) as Partial<RowPasses<never>>;
+    const given = [empty, forward, backward, ...(counts === undefined ? [] : [counts])];
+    if (given.every((pass) => typeof pass === 'function')) return rowPasses;
     throw refused(`rowPasses of ${this.#name}`, rowPasses, '{ empty, forward, backward }');
   }
 

@@ -29,7 +29,11 @@ export async function encodeInto(
     }
     return { ticket, frozen };
   }
-  const target = cache.target(tower, (rows) => rowPasses.empty(rows));
+  const target = cache.target(
+    tower,
+    (representations) => rowPasses.empty(representations),
+    () => rowPasses.counts?.(chunk.batch),
+  );
   const encoded = await rowPasses.forward(chunk, options, target);
   requireTicket('the ticket of rowPasses', (encoded as Partial<EncodedRows> | undefined)?.ticket);
   cache.fill(tower, chunk.rows);

@@ -49,15 +49,17 @@ export interface EncodedChunk {
 export type EncodedRows = Pick<EncodedChunk, 'ticket' | 'frozen'>;
 
 /**
- * The passes of an encoder that itself puts representations into their rows of one tensor for the whole batch, and takes its
- * gradients from there: nothing of a chunk passes through JavaScript. Each row has one representation. The chunks are packed.
+ * The passes of an encoder that itself puts representations into their places in one tensor for the whole batch, and takes
+ * its gradients from there: nothing of a chunk passes through JavaScript. The chunks are packed.
  */
 export interface RowPasses<Batch> {
-  /** Room for the representations of so many rows, [rows, dimension]; the caller disposes it. */
-  empty(rows: number): Tensor;
-  /** As `forwardChunk`, into rows `chunk.rows` of `target`, which `empty` made. */
+  /** Room for so many representations, [representations, dimension]; the caller disposes it. */
+  empty(representations: number): Tensor;
+  /** How many representations each row of a batch has, row after row in that tensor. Absent: one each. */
+  counts?(batch: Batch): Int32Array;
+  /** As `forwardChunk`, into the places of `chunk.rows` in `target`, which `empty` made. */
   forward(chunk: Chunk<Batch>, options: ForwardOptions, target: Tensor): Promise<EncodedRows>;
-  /** As `backwardChunk`, from rows `chunk.rows` of the gradients of the whole batch, which are like `target`. */
+  /** As `backwardChunk`, from the places of `chunk.rows` in the gradients of the whole batch, which are like `target`. */
   backward(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor, group: number): Promise<void>;
 }
 
@@ -75,6 +77,8 @@ export interface Encoder<Batch = unknown> {
   readonly queues?: boolean;
   /** Length of a representation, if known in advance: `retain: 'auto'` then leaves memory for all of them. */
   readonly trainedDimension?: number | undefined;
+  /** True if each token of a text has a representation: `retain: 'auto'` then leaves memory for as many. */
+  readonly perToken?: boolean;
   /** The chunk size that `'auto'` begins with. */
   readonly automaticChunk: FixedChunkSize;
   /** The length of each row of a batch, which chunks by tokens count. @throws GradCacheError `INPUT`, `SHAPE` */

@@ -56,17 +56,27 @@ export class PackedRows {
     else this.#putSeveral(rows, representations, counts);
   }
 
-  /** The tensor of all representations, for an encoder that puts one for each row there itself; see {@link fill}. */
-  target(empty: (rows: number) => Tensor): Tensor {
-    this.#begin(false);
-    if (this.#values === null) {
-      const values: unknown = untracked(() => empty(this.rows));
-      if (!(values instanceof Tensor))
-        throw refused('what empty() of rowPasses returned', values, 'a Tensor');
-      requireMatrix(values, this.rows, this.rows);
-      this.#values = values;
+  /**
+   * The tensor of all representations, for an encoder that puts them there itself; see {@link fill}.
+   *
+   * @param empty makes it at the first call
+   * @param counts how many representations each row of the tower has; undefined: one each
+   */
+  target(empty: (representations: number) => Tensor, counts?: () => Int32Array | undefined): Tensor {
+    if (counts === undefined) this.#begin(false);
+    if (this.#values !== null) return this.#values;
+    const several = counts?.();
+    this.#begin(several !== undefined);
+    if (several !== undefined) {
+      requireCounts(several, this.rows);
+      this.#counts = several.slice();
+      this.#offsets = this.#offsetsOf(this.#counts);
     }
-    return this.#values;
+    const count = this.#offsets?.[this.rows] ?? this.rows;
+    const values: unknown = untracked(() => empty(count));
+    if (!(values instanceof Tensor)) throw refused('what empty() of rowPasses returned', values, 'a Tensor');
+    requireMatrix(values, this.rows, count);
+    return (this.#values = values);
   }
 
   /** Notes that these rows have their representations. */
@@ -132,7 +142,7 @@ export class PackedRows {
     if (this.#filled === this.rows) this.#pack(this.#counts);
   }
 
-  #pack(counts: Int32Array): void {
+  #offsetsOf(counts: Int32Array): Int32Array {
     const offsets = new Int32Array(this.rows + 1);
     let total = 0;
     for (const [row, count] of counts.entries()) {
@@ -144,9 +154,13 @@ export class PackedRows {
         );
       offsets[row + 1] = total;
     }
-    this.#offsets = offsets;
+    return offsets;
+  }
+
+  #pack(counts: Int32Array): void {
+    this.#offsets = this.#offsetsOf(counts);
     const { representations: like } = this.#waiting[0]!;
-    const values = emptyLike(like, total, like.shape[1]!);
+    const values = emptyLike(like, this.#offsets[this.rows]!, like.shape[1]!);
     for (const { rows, representations } of this.#waiting) {
       putRows(values, this.places(rows), representations);
       representations.dispose();

@@ -52,15 +52,21 @@ export class RepresentationCache {
   }
 
   /**
-   * The tensor for the representations of a tower, [rows, dimension], where each row has one and its encoder puts them there
-   * itself. {@link RepresentationCache.fill} says which it has put. The tensor belongs to the cache.
+   * The tensor for the representations of a tower, where its encoder puts them there itself: [rows, dimension], or with
+   * `counts` [sum of counts, dimension], row after row. {@link RepresentationCache.fill} says which rows it has put. The
+   * tensor belongs to the cache.
    *
-   * @param empty makes it at the first call
+   * @param empty makes it at the first call, for so many representations
+   * @param counts asked at the first call: how many representations each row has, at least one; undefined: one each
    */
-  target(tower: number, empty: (rows: number) => Tensor): Tensor {
+  target(
+    tower: number,
+    empty: (representations: number) => Tensor,
+    counts?: () => Int32Array | undefined,
+  ): Tensor {
     const { packed } = this.#tower(tower);
     requireFunction('empty', empty);
-    return packed.target(empty);
+    return packed.target(empty, counts);
   }
 
   /** Notes that the encoder of a tower has put the representations of these rows. */

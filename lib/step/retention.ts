@@ -50,8 +50,8 @@ export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divi
 
 /** Bytes of the representations and their gradients in float32, and of a copy that a loss may make. */
 function representations(jobs: readonly PlannedJob[]): number {
-  return jobs.reduce(
-    (sum, { encoder, chunk }) => sum + 3 * chunk.rows.length * 4 * (encoder.trainedDimension ?? 1024),
-    0,
-  );
+  return jobs.reduce((sum, { encoder, chunk }) => {
+    const count = encoder.perToken === true ? chunk.tokens : chunk.rows.length;
+    return sum + 3 * count * 4 * (encoder.trainedDimension ?? 1024);
+  }, 0);
 }

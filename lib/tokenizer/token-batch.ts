@@ -12,6 +12,11 @@ export interface TokenBatch {
   readonly truncated: number;
   /** The type of each token, where a model is to tell the two texts of a pair apart; absent: all have type 0. */
   readonly types?: Int32Array;
+  /**
+   * 1 for each id that gets a representation, 0 for one that gets none, such as punctuation. For models with a
+   * representation for each token alone. Absent: all get one.
+   */
+  readonly counted?: Uint8Array;
 }
 
 /** Two texts that are encoded together, such as a query and a document. */

@@ -27,6 +27,9 @@ std::vector<std::string> frozenFrom(const Napi::Value& value) {
   return names;
 }
 
+// Whether it is known before a chunk is encoded where its representations are among those of the batch.
+bool placed(const Head& head) { return head.oneRow() || head.perToken(); }
+
 Napi::Value toObject(Napi::Env env, Encoded& encoded) {
   auto value = Napi::Object::New(env);
   value.Set("representations", TensorHandle::wrap(env, std::move(encoded.rows)));
@@ -107,12 +110,14 @@ Napi::Value EncoderHandle::batch(const Napi::CallbackInfo& info) {
     const auto optional = [&](size_t place, const char* name) {
       return info[place].IsUndefined() ? std::vector<int32_t>() : int32Elements(info[place], name);
     };
+    auto counts = info[4].IsUndefined() ? std::vector<uint8_t>() : uint8Elements(info[4], "marks of tokens");
     return promise(
         info.Env(), 0, Devices(alive().parameters().flatGradients().device()),
         [encoder = encoder_, ids = int32Elements(info[0], "token ids"),
          offsets = int32Elements(info[1], "offsets"), numbers = optional(2, "numbers"),
-         types = optional(3, "types")]() mutable {
-          return encoder->batch(std::move(ids), std::move(offsets), std::move(numbers), std::move(types));
+         types = optional(3, "types"), counts = std::move(counts)]() mutable {
+          return encoder->batch(std::move(ids), std::move(offsets), std::move(numbers), std::move(types),
+                                std::move(counts));
         },
         [](Napi::Env env, std::shared_ptr<const TokenBatch>& batch) {
           return TokenBatchHandle::wrap(env, std::move(batch));
@@ -131,7 +136,7 @@ EncoderHandle::Chunk EncoderHandle::chunkFrom(const Napi::CallbackInfo& info) {
 at::Tensor EncoderHandle::gradientFrom(const Napi::Value& value, int64_t rows) {
   const at::Tensor& gradient = TensorHandle::get(value, "the gradient");
   const Head& head = alive().head();
-  if (!head.oneRow()) {
+  if (!placed(head)) {
     require(gradient.dim() == 2 && gradient.size(1) == head.columns(), "SHAPE", "the gradient has shape ",
             gradient.sizes(), ", the representations have ", head.columns(), " columns");
     return gradient;
@@ -142,6 +147,14 @@ at::Tensor EncoderHandle::gradientFrom(const Napi::Value& value, int64_t rows) {
   return gradient;
 }
 
+int64_t EncoderHandle::representationsOf(const TokenBatch& batch) {
+  return alive().head().perToken() ? batch.countedTokens() : batch.rows();
+}
+
+std::vector<int32_t> EncoderHandle::placesOf(const Encoder& encoder, const Chunk& chunk) {
+  return encoder.head().perToken() ? chunk.batch->countedPlaces(chunk.rows) : chunk.rows;
+}
+
 Encoded EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Mode mode) {
   return encoder.forward(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
 }
@@ -149,10 +162,10 @@ Encoded EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Mode m
 at::Tensor EncoderHandle::encodeInto(const Encoder& encoder, const Chunk& chunk, Mode mode,
                                      at::Tensor& target) {
   at::Tensor rows =
-      encoder.head().oneRow()
+      placed(encoder.head())
           ? encode(encoder, chunk, mode).rows
           : encoder.dense(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
-  putRows(target, chunk.rows, rows.detach().narrow(1, 0, target.size(1)));
+  putRows(target, placesOf(encoder, chunk), rows.detach().narrow(1, 0, target.size(1)));
   return mode == Mode::kWithGraph ? rows : at::Tensor();
 }
 
@@ -169,10 +182,11 @@ Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
           toObject);
     at::Tensor target = TensorHandle::get(info[6], "the target");
     const Head& head = alive().head();
-    require(target.dim() == 2 && target.size(0) == chunk.batch->rows() && target.size(1) <= head.dimension(),
+    const int64_t representations = representationsOf(*chunk.batch);
+    require(target.dim() == 2 && target.size(0) == representations && target.size(1) <= head.dimension(),
             "SHAPE", "the target has shape ", target.sizes(), ", the batch's representations have [",
-            chunk.batch->rows(), ", ", head.dimension(), "]");
-    require(head.oneRow() || mode != Mode::kWithGraph, "INPUT",
+            representations, ", ", head.dimension(), "]");
+    require(placed(head) || mode != Mode::kWithGraph, "INPUT",
             "representations of several rows have no graph in this form");
     devices.add(target);
     return promise(
@@ -189,7 +203,7 @@ Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
 Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Chunk chunk = chunkFrom(info);
-    at::Tensor gradient = gradientFrom(info[4], static_cast<int64_t>(chunk.rows.size()));
+    at::Tensor gradient = gradientFrom(info[4], static_cast<int64_t>(placesOf(alive(), chunk).size()));
     const Devices devices({alive().parameters().flatGradients(), gradient});
     return promise(
         info.Env(), groupFrom(info[5]), devices,
@@ -207,8 +221,8 @@ Napi::Value EncoderHandle::backward(const Napi::CallbackInfo& info) {
 Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Chunk chunk = chunkFrom(info);
-    require(alive().head().oneRow(), "INPUT", "backwardRows takes representations of one row each");
-    at::Tensor gradients = gradientFrom(info[4], chunk.batch->rows());
+    require(placed(alive().head()), "INPUT", "backwardRows takes representations whose places are known");
+    at::Tensor gradients = gradientFrom(info[4], representationsOf(*chunk.batch));
     at::Tensor graph;
     if (!info[6].IsNull()) graph = TensorHandle::get(info[6], "the graph");
     require(!graph.defined() || graph.requires_grad(), "INPUT", "the representations have no graph");
@@ -218,7 +232,8 @@ Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
         [encoder = encoder_, chunk = std::move(chunk), gradients = std::move(gradients),
          graph = std::move(graph)]() mutable {
           if (!graph.defined()) graph = encode(*encoder, chunk, Mode::kWithGraph).rows;
-          torch::autograd::backward({std::exchange(graph, {})}, {takeRows(gradients, chunk.rows)});
+          torch::autograd::backward({std::exchange(graph, {})},
+                                    {takeRows(gradients, placesOf(*encoder, chunk))});
           return true;
         },
         [](Napi::Env env, bool) { return env.Undefined(); });

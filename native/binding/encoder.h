@@ -29,6 +29,9 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Chunk chunkFrom(const Napi::CallbackInfo& info);
   // A gradient of representations: [rows, dimension], or of entries, whose number a pass tells.
   at::Tensor gradientFrom(const Napi::Value& value, int64_t rows);
+  // How many representations a batch has, and the numbers of those of a chunk among them.
+  int64_t representationsOf(const TokenBatch& batch);
+  static std::vector<int32_t> placesOf(const Encoder& encoder, const Chunk& chunk);
   // The representations of a chunk; for the engine.
   static Encoded encode(const Encoder& encoder, const Chunk& chunk, Mode mode);
   // The same of one row each, into rows of `target`; undefined without a graph.
@@ -42,19 +45,21 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   // Changes whenever a weight is written.
   Napi::Value version(const Napi::CallbackInfo& info);
   Napi::Value graphBytes(const Napi::CallbackInfo& info);
-  // batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array, types?: Int32Array): a promise of a
+  // batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array, types?: Int32Array, counts?:
+  // Uint8Array): a promise of a
   // TokenBatchHandle
   Napi::Value batch(const Napi::CallbackInfo& info);
   // forward(batch, rows: Int32Array, tokens, seed, mode: 'inference' | 'without-graph' | 'with-graph', group,
   // target?): a promise of { representations, counts }, where counts are the representations of each row, or
-  // null for one. With `target` [sequences of the batch, at most dimension] one of `dimension` numbers for
-  // each row is put into its rows `rows`, cut to its width; they are the result only with a graph.
+  // null for one. With `target` [representations of the batch, at most dimension] those of `dimension` numbers
+  // are put into their places, cut to its width; they are the result only with a graph.
   Napi::Value forward(const Napi::CallbackInfo& info);
   // backward(batch, rows, tokens, seed, gradient, group): the same forward again with a graph, then its
-  // backward seeded with `gradient` [sequences, dimension]; a promise of nothing
+  // backward seeded with `gradient` [representations, dimension]; a promise of nothing
   Napi::Value backward(const Napi::CallbackInfo& info);
-  // backwardRows(batch, rows, tokens, seed, gradients, group, graph): backward seeded with the rows `rows` of
-  // `gradients` [sequences of the batch, dimension]; from the representations `graph` unless that is null
+  // backwardRows(batch, rows, tokens, seed, gradients, group, graph): backward seeded with the chunk's rows
+  // of `gradients` [representations of the batch, dimension]; from the representations `graph` unless that is
+  // null
   Napi::Value backwardRows(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 

@@ -12,4 +12,12 @@ std::vector<int32_t> int32Elements(const Napi::Value& value, const char* what) {
   return std::vector<int32_t>(data, data + array.ElementLength());
 }
 
+std::vector<uint8_t> uint8Elements(const Napi::Value& value, const char* what) {
+  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "INPUT",
+          what, " must be a Uint8Array");
+  auto array = value.As<Napi::Uint8Array>();
+  const uint8_t* data = array.Data();
+  return std::vector<uint8_t>(data, data + array.ElementLength());
+}
+
 }  // namespace gradcache::binding

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "model/pooled_head.h"
 #include "model/splade_head.h"
+#include "model/token_head.h"
 
 namespace gradcache {
 
@@ -22,6 +23,7 @@ std::shared_ptr<const Head> makeSplade(int64_t width, const Settings& settings, 
 
 std::shared_ptr<const Head> makeHead(int64_t width, const Settings& settings, Builder& builder) {
   if (settings.text("pooling") == "splade") return makeSplade(width, settings, builder);
+  if (settings.text("pooling") == "none") return std::make_shared<const TokenHead>(width, settings, builder);
   return std::make_shared<const PooledHead>(width, settings, builder);
 }
 

@@ -32,6 +32,8 @@ class Head {
   virtual int64_t columns() const { return dimension(); }
   // Whether a sequence has one row in training.
   virtual bool oneRow() const { return true; }
+  // Whether it has one for each token that counts.
+  virtual bool perToken() const { return false; }
   // Bytes that a graph keeps, including the rows x if no block keeps them.
   virtual int64_t tapeBytes(const ChunkSize& chunk) const = 0;
 };

@@ -20,8 +20,12 @@ void numberRealTokens(const int64_t* id, const int64_t* end, int64_t padding, in
 }  // namespace
 
 TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
-                       const TokenRules& rules, std::vector<int32_t> types)
-    : ids_(std::move(ids)), offsets_(std::move(offsets)), types_(std::move(types)), rules_(rules) {
+                       const TokenRules& rules, std::vector<int32_t> types, std::vector<uint8_t> counts)
+    : ids_(std::move(ids)),
+      offsets_(std::move(offsets)),
+      types_(std::move(types)),
+      counts_(std::move(counts)),
+      rules_(rules) {
   const auto count = static_cast<int64_t>(ids_.size());
   require(!offsets_.empty() && offsets_.front() == 0 && offsets_.back() == count &&
               std::is_sorted(offsets_.begin(), offsets_.end()),
@@ -51,6 +55,32 @@ TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, s
               " is outside the vocabulary of ", rules.vocabulary);
     }
   }
+  if (counts_.empty()) return;
+  require(static_cast<int64_t>(counts_.size()) == count, "SHAPE", counts_.size(), " marks for ", count,
+          " token ids");
+  countedOffsets_.push_back(0);
+  for (int32_t row = 0; row < rows(); ++row) {
+    const auto begin = counts_.begin() + offsets_[row], end = counts_.begin() + offsets_[row + 1];
+    const auto kept = static_cast<int32_t>(end - begin - std::count(begin, end, uint8_t{0}));
+    require(kept > 0, "INPUT", "no token of sequence ", numbers.empty() ? row : numbers[row],
+            " of the batch counts: it would have no representation");
+    countedOffsets_.push_back(countedOffsets_.back() + kept);
+  }
+}
+
+void TokenBatch::requireRow(int32_t row) const {
+  require(row >= 0 && row < rows(), "SHAPE", "row ", row, " of a chunk is not in its batch of ", rows(),
+          " rows");
+}
+
+std::vector<int32_t> TokenBatch::countedPlaces(const std::vector<int32_t>& rows) const {
+  std::vector<int32_t> places;
+  for (const int32_t row : rows) {
+    requireRow(row);
+    const auto begin = static_cast<int32_t>(counted(row)), end = static_cast<int32_t>(counted(row + 1));
+    for (int32_t place = begin; place < end; ++place) places.push_back(place);
+  }
+  return places;
 }
 
 PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, bool pinned) const {
@@ -59,10 +89,11 @@ PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, 
   packed.offsets.reserve(rows.size() + 1);
   packed.offsets.push_back(0);
   for (const int32_t row : rows) {
-    require(row >= 0 && row < this->rows(), "SHAPE", "row ", row, " of a chunk is not in its batch of ",
-            this->rows(), " rows");
+    requireRow(row);
     packed.longest = std::max(packed.longest, length(row));
     packed.offsets.push_back(packed.offsets.back() + length(row));
+    packed.countsBySequence.push_back(static_cast<int32_t>(counted(row + 1) - counted(row)));
+    packed.countedTokens += packed.countsBySequence.back();
   }
   const int64_t count = packed.offsets.back();
   require(count <= std::numeric_limits<int32_t>::max(), "INPUT", "a chunk of ", count,
@@ -76,11 +107,18 @@ PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, 
         !types_.empty() && std::any_of(types_.begin() + offsets_[row], types_.begin() + offsets_[row + 1],
                                        [](int32_t type) { return type != 0; });
   }
-  packed.staged = at::empty({(packed.anyTypes ? 3 : 2) * count + offsetWords(sequences)},
+  const int64_t namesBegin = (packed.anyTypes ? 3 : 2) * count + offsetWords(sequences);
+  packed.staged = at::empty({namesBegin + packed.namedTokens()},
                             at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
   auto* ids = packed.staged.mutable_data_ptr<int64_t>();
   int64_t* positions = ids + count;
   std::copy(packed.offsets.begin(), packed.offsets.end(), reinterpret_cast<int32_t*>(positions + count));
+  if (packed.namedTokens() > 0) {
+    int64_t *name = ids + namesBegin, token = 0;
+    for (const int32_t row : rows)
+      for (int32_t t = offsets_[row]; t < offsets_[row + 1]; ++t, ++token)
+        if (counts_[t] != 0) *name++ = token;
+  }
   // No token has the number -1.
   const auto padding =
       std::in_range<int32_t>(rules_.paddingToken) ? static_cast<int32_t>(rules_.paddingToken) : -1;
@@ -115,6 +153,7 @@ void PackedTokens::moveTo(at::Device device) {
   deviceOffsets = all.narrow(0, 2 * count, offsetWords(n)).view(at::kInt).narrow(0, 0, n + 1);
   if (anyPadding) padding = ids.eq(paddingToken).unsqueeze(1);
   if (anyTypes) types = all.narrow(0, 2 * count + offsetWords(n), count);
+  if (namedTokens() > 0) counted = all.narrow(0, all.size(0) - namedTokens(), namedTokens());
   staged.reset();
 }
 

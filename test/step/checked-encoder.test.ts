@@ -17,6 +17,7 @@ const MEMBERS: Record<keyof Encoder, RegExp | null> = {
   forwardChunk: /forwardChunk|ticket/,
   graphBytes: /graphBytes/,
   parameters: /parameters/,
+  perToken: null, // true or false of whatever it is
   queues: null, // true or false of whatever it is
   backwardChunk: null, // its result is not used
   rowPasses: /rowPasses/,
