@@ -25,7 +25,6 @@ export { GradCache } from './step/gradcache.js';
 export type { GradCacheOptions, StepOptions, StepProgress, StepResult } from './step/gradcache-options.js';
 export type { Curate, Drawn, RowList, Verdict } from './step/verdict.js';
 export { RepresentationCache } from './step/representation-cache.js';
-export { TextEncoder, type CreateOptions, type TextEncoderOptions } from './encoders/text-encoder.js';
 export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';
 export type {
   CrossEncoderOptions,
@@ -36,6 +35,14 @@ export type {
   RankOptions,
 } from './encoders/cross-encoder-options.js';
 export type { ScoreActivation } from './model-folder/cross-encoder-folder.js';
+export {
+  TextEncoder,
+  type CreateOptions,
+  type LoadOptions,
+  type TextEncoderOptions,
+  type TokenRepresentations,
+} from './encoders/text-encoder.js';
+export type { PerTokenOptions } from './encoders/text-encoder-options.js';
 export {
   ModuleEncoder,
   type Module,
@@ -94,6 +101,7 @@ export { Tokenizer, type TextPair, type TokenBatch } from './tokenizer/tokenizer
 export type { Prompt } from './encoders/prompts.js';
 export type { Pooling, SpladePooling } from './model-folder/model-folder.js';
 export type { SparseRows } from './encoders/sparse-rows.js';
+export type { LateInteraction, QueryExpansion, TextTask } from './model-folder/late-interaction.js';
 export { readSafetensors, writeSafetensors, type StoredTensor } from './safetensors/safetensors.js';
 export { anglE, type AnglEOptions } from './losses/angle.js';
 export { batchAllTriplet } from './losses/batch-all-triplet.js';
@@ -160,6 +168,16 @@ export { supCon, type SupConOptions, type SupConSettings } from './losses/sup-co
 export { matryoshka, type MatryoshkaOptions } from './losses/matryoshka.js';
 export { pairWeighting, type PairWeightingOptions, type PairWeights } from './losses/pair-weighting.js';
 export { sccl, targetDistribution, type SCCLLoss, type SCCLOptions } from './losses/sccl.js';
+export {
+  multiVectorMultipleNegativesRanking,
+  type MultiVectorRankingOptions,
+} from './losses/multi-vector-multiple-negatives-ranking.js';
+export {
+  multiVectorDistillKLDiv,
+  type MultiVectorDistillOptions,
+} from './losses/multi-vector-distill-kl-div.js';
+export { multiVectorMarginMSE } from './losses/multi-vector-margin-mse.js';
+export type { InteractionOptions } from './losses/token-loss.js';
 export { MomentumEncoder } from './encoders/momentum-encoder.js';
 export { flops, type FlopsOptions } from './losses/flops.js';
 export { regularizerWarmUp, splade, type SpladeOptions } from './losses/splade.js';

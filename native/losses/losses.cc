@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "losses/multi_vector.h"
 
 namespace gradcache {
 
@@ -33,6 +34,7 @@ Measure measureFrom(const Settings& settings) {
 
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
                        const Settings& settings) {
+  if (name == "multi_vector") return multiVectorLoss(representations, settings);
   const auto found = kLosses.find(name);
   require(found != kLosses.end(), "INPUT", "there is no loss '", name, "'");
   const std::unique_ptr<TiledLoss> loss = found->second(settings);

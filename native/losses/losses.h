@@ -25,7 +25,7 @@ MakeLoss supCon;
 // (multiplies similarities), `bias` (added to them after that; default 0), `learned` (true: slopes are
 // wanted) and `weight` (multiplies gradients and slopes), and others of its own. `guides` (default 0) is how
 // many of the representations, the last ones, are those of a guide, which judges by the cosine and gets no
-// gradient. Throws INPUT, SHAPE, DTYPE or DEVICE.
+// gradient. `multi_vector` has the settings of multi_vector.h alone. Throws INPUT, SHAPE, DTYPE or DEVICE.
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
                        const Settings& settings);
 

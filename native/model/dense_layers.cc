@@ -67,8 +67,7 @@ int64_t DenseLayers::tapeBytes(int64_t wide) const {
 }
 
 at::Tensor toLengthOne(const at::Tensor& rows) {
-  return rows.div(
-      at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, true).clamp_min(kernels::kLeastNorm));
+  return rows.div(at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, true).clamp_min(kernels::kLeastNorm));
 }
 
 }  // namespace gradcache

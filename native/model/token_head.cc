@@ -9,8 +9,8 @@ TokenHead::TokenHead(int64_t width, const Settings& settings, Builder& builder)
 
 int64_t TokenHead::tapeBytes(const ChunkSize& chunk) const {
   // The token's row, the dense layers, and the rows before and after the normalisation.
-  const int64_t row = width_ * chunk.wide + dense_.tapeBytes(chunk.wide) +
-                      (normalize_ ? 2 * dimension() * chunk.wide : 0);
+  const int64_t row =
+      width_ * chunk.wide + dense_.tapeBytes(chunk.wide) + (normalize_ ? 2 * dimension() * chunk.wide : 0);
   return chunk.tokens * row;
 }
 

@@ -1,0 +1,42 @@
+import { checkKnown } from '../options/known-options.js';
+import { requireNumber } from '../options/option-values.js';
+import type { LossWithGradients } from './loss.js';
+import { targetsOf } from './targets.js';
+import { interactionFrom, TokenLoss, type InteractionOptions } from './token-loss.js';
+
+/** Settings of {@link multiVectorMultipleNegativesRanking}. */
+export interface MultiVectorRankingOptions extends InteractionOptions {
+  /**
+   * Scores are multiplied by it; above 0. Default 1. A MaxSim is a sum over a query's tokens, so it needs none; with
+   * `'meanmaxsim'` about as much as a query has tokens is a good start.
+   */
+  readonly scale?: number;
+}
+
+/**
+ * The contrastive loss of late interaction (ColBERT, Khattab & Zaharia 2020; sentence-transformers'
+ * MultiVectorMultipleNegativesRankingLoss and its cached form): each query is to find its document among all of the batch,
+ * `-log softmax(scale * score)`, mean over the queries.
+ *
+ * Towers: queries, documents, then any number of hard negatives, each a text with a representation for each token, as of a
+ * `TextEncoder` with `pooling: 'none'`, or a {@link ModuleEncoder} that returns `counts`. Query i belongs to document i, unless
+ * `step(inputs, { loss: { targets } })` gives the number of each query's document, counted through documents and hard
+ * negatives. Texts of any length; a document without a token scores -1e9, as in sentence-transformers.
+ *
+ * @throws GradCacheError `INPUT` for a wrong option; at the step: `SHAPE`, `NON_FINITE`
+ */
+export function multiVectorMultipleNegativesRanking(
+  options: MultiVectorRankingOptions = {},
+): LossWithGradients {
+  checkKnown('multiVectorMultipleNegativesRanking', options, ['scale', 'similarity', 'topK']);
+  const { scale = 1 } = options;
+  requireNumber('scale', scale, { above: 0 });
+  return new TokenLoss({
+    name: 'ranking',
+    interaction: interactionFrom(options),
+    settings: (given, { queries }) => {
+      checkKnown('the loss of multiVectorMultipleNegativesRanking', given, ['targets']);
+      return { scale, targets: targetsOf(given, queries) };
+    },
+  });
+}
