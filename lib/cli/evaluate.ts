@@ -3,13 +3,18 @@ import { readRetrievalFolder, type BeirTask } from '../evaluation/beir.js';
 import { evaluateReranking } from '../evaluation/reranking.js';
 import { readReranking } from '../evaluation/reranking-data.js';
 import { flattenScores } from '../evaluation/scores.js';
-import { chooseSimilarity } from '../evaluation/similarity.js';
+import { chooseSimilarity, chooseTokenSimilarity } from '../evaluation/similarity.js';
 import { evaluateSts } from '../evaluation/sts.js';
 import { evaluateClustering } from '../evaluation/clustering.js';
 import { readClustering, readRetrievalPairs, readSts } from '../evaluation/tasks.js';
 import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
-import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import {
+  SIMILARITIES,
+  TOKEN_SIMILARITIES,
+  type Similarity,
+  type TokenSimilarity,
+} from '../options/similarity.js';
 import type { Command } from './command.js';
 import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
@@ -32,7 +37,7 @@ const TASK_FLAGS = {
   ...TABLE_FLAGS,
   similarity: text(
     'NAME',
-    "cosine, dot, euclidean or manhattan; default: the model's similarity_fn_name, or cosine",
+    "cosine, dot, euclidean or manhattan; for a model with a representation for each token maxsim or meanmaxsim; default: the\nmodel's similarity_fn_name, or cosine, or maxsim",
   ),
   ...promptFlags('query-prompt', {
     before: "queries, or a task's texts",
@@ -224,7 +229,7 @@ async function measureRetrieval(
       throw new UsageError(`--recall-at holds ${text}, not a whole number from 1.`);
     return k;
   });
-  const asked = args.oneOf('similarity', SIMILARITIES);
+  const asked = args.oneOf('similarity', [...SIMILARITIES, ...TOKEN_SIMILARITIES]);
   const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
   const task = await unlessAborted(readTask(args), signal);
   const leftOut = 'counts' in task ? task.counts : undefined;
@@ -285,15 +290,15 @@ function requireColumns(args: Arguments, count: number, needed: string): void {
 }
 
 /** Chooses the similarity, and tells it unless it is the usual one. */
-function saySimilarity(
-  asked: Similarity | undefined,
+function saySimilarity<S extends Similarity | TokenSimilarity>(
+  asked: S | undefined,
   model: TextEncoder,
   progress: ProgressLine,
-): Similarity {
-  const similarity = chooseSimilarity(asked, model);
-  if (similarity !== 'cosine')
+): S {
+  const similarity = model.perToken ? chooseTokenSimilarity(asked, model) : chooseSimilarity(asked, model);
+  if (similarity !== (model.perToken ? 'maxsim' : 'cosine'))
     progress.say(`similarity: ${similarity}${asked === undefined ? ', which the model names' : ''}`);
-  return similarity;
+  return similarity as S;
 }
 
 function sayLeftOut(counts: BeirTask['counts'], progress: ProgressLine): void {

@@ -1,5 +1,7 @@
 import type { Prompt } from '../encoders/prompts.js';
+import type { TokenRepresentations } from '../encoders/text-encoder.js';
 import { GradCacheError } from '../errors.js';
+import type { TextTask } from '../model-folder/late-interaction.js';
 import { refused } from '../options/option-values.js';
 import { Tensor } from '../tensor/tensor.js';
 
@@ -19,6 +21,27 @@ export interface EncodesTexts {
   readonly prompts?: Readonly<Record<string, string>>;
   /** The similarity that the model is made for; used where no other is asked for. */
   readonly similarity?: string | null;
+}
+
+/** What retrieval needs of an encoder with a representation for each token; `TextEncoder` with `pooling: 'none'` has it. */
+export interface EncodesTokens {
+  readonly perToken: true;
+  encodeTokens(
+    texts: readonly string[],
+    options?: {
+      task?: TextTask | undefined;
+      prompt?: Prompt | undefined;
+      signal?: AbortSignal | undefined;
+    },
+  ): Promise<TokenRepresentations>;
+  readonly prompts?: Readonly<Record<string, string>>;
+  /** The similarity that the model is made for: `'maxsim'` (where it names none) or `'meanmaxsim'`. */
+  readonly similarity?: string | null;
+}
+
+/** Whether an encoder has a representation for each token. */
+export function encodesTokens(encoder: EncodesTexts | EncodesTokens): encoder is EncodesTokens {
+  return (encoder as Partial<EncodesTokens>).perToken === true;
 }
 
 /**

@@ -6,8 +6,8 @@ import { plural } from '../options/plural.js';
 
 /** @throws GradCacheError `INPUT` for an object without `encode` */
 export function requireEncoder(encoder: unknown): void {
-  const { encode } = (encoder ?? {}) as { encode?: unknown };
-  if (typeof encode !== 'function')
+  const { encode, perToken, encodeTokens } = (encoder ?? {}) as Record<string, unknown>;
+  if (typeof encode !== 'function' && !(perToken === true && typeof encodeTokens === 'function'))
     throw refused('encoder', encoder, 'an object with the method encode(texts), as TextEncoder has it,');
 }
 

@@ -1,15 +1,17 @@
 import type { Prompt } from '../encoders/prompts.js';
+import type { TokenRepresentations } from '../encoders/text-encoder.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireCount, requireFunction, requireSignal } from '../options/option-values.js';
-import type { Similarity } from '../options/similarity.js';
+import { refused, requireCount, requireFunction, requireSignal } from '../options/option-values.js';
+import type { Similarity, TokenSimilarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { encodeTexts, type EncodesTexts } from './encode-texts.js';
+import { encodesTokens, encodeTexts, type EncodesTexts, type EncodesTokens } from './encode-texts.js';
 import { DistinctTexts } from './distinct-texts.js';
 import { PlacedTexts } from './placed-texts.js';
 import { checkRanking, checkTask, requireEncoder, requireRecallAt } from './retrieval-checks.js';
 import type { RetrievalTask } from './retrieval-task.js';
 import { search, type Ranking } from './search.js';
-import { chooseSimilarity } from './similarity.js';
+import { chooseSimilarity, chooseTokenSimilarity } from './similarity.js';
+import { requireTokenRepresentations, searchTokens } from './token-search.js';
 
 const RECALL_AT: readonly number[] = [1, 5, 10, 100];
 
@@ -29,8 +31,11 @@ export interface RetrievalScores {
 export interface RetrievalOptions {
   /** The k of recall@k. Default [1, 5, 10, 100]. */
   readonly recallAt?: readonly number[];
-  /** Default: the model's, or cosine if it names none. */
-  readonly similarity?: Similarity;
+  /**
+   * Default: the model's; if it names none, cosine, and `'maxsim'` for a model with a representation for each token, which
+   * is compared token by token.
+   */
+  readonly similarity?: Similarity | TokenSimilarity;
   /**
    * What is put before each query or each document: the name of a prompt of the model, `''` for nothing, or the words as
    * `{ prefix: 'query: ' }`. Default: the prompts that the model has under the names `query` and `document`, else nothing,
@@ -39,7 +44,7 @@ export interface RetrievalOptions {
   readonly prompts?: { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined };
   /** How many numbers of each representation to compare, from the first on. Default: all. */
   readonly dimensions?: number | undefined;
-  /** Documents encoded and searched at a time; bounds memory. Default 8192. */
+  /** Documents encoded and searched at a time; bounds memory. Default 8192, with a representation for each token 512. */
   readonly block?: number;
   readonly signal?: AbortSignal;
   /** Told after every block: texts encoded, texts in all. A text that is there more than once is encoded once. */
@@ -54,44 +59,90 @@ export interface RetrievalOptions {
  * `NON_FINITE` where a representation is not
  */
 export async function evaluateRetrieval(
-  encoder: EncodesTexts,
+  encoder: EncodesTexts | EncodesTokens,
   task: RetrievalTask,
   options: RetrievalOptions = {},
 ): Promise<RetrievalScores> {
-  const { recallAt, similarity, prompts, dimensions, block, signal, onProgress } = readOptions(
-    encoder,
-    options,
-  );
+  const { recallAt, find, block, onProgress } = readOptions(encoder, options);
   checkTask(task);
   const { distinct: queries, of: queryOf } = DistinctTexts.from(task.queries);
   const documents = new PlacedTexts(task.documents);
   const total = queries.list.length + documents.list.length;
   const excluded = task.excluded ?? new Map<number, number>();
   const k = Math.max(10, ...recallAt) + (excluded.size > 0 ? 1 : 0);
-  const representations = await encodeTexts(encoder, queries.list, {
-    prompt: prompts.query,
-    dimensions,
-    signal,
-  });
-  try {
-    onProgress?.(queries.list.length, total);
-    const found = await search(representations, encodeBlocks(), { k, similarity });
-    const ranking = documents.rank(found, queryOf, excluded, k);
-    return scoreRanking(ranking, task.relevant, task.documents.length, recallAt, task.missing);
-  } finally {
-    representations.dispose();
-  }
+  const found = await find(queries.list, blocks(), k);
+  const ranking = documents.rank(found, queryOf, excluded, k);
+  return scoreRanking(ranking, task.relevant, task.documents.length, recallAt, task.missing);
 
-  async function* encodeBlocks(): AsyncIterable<Tensor> {
+  /** The documents, each block once the one before is searched. The queries are encoded before the first is asked for. */
+  function* blocks(): Iterable<readonly string[]> {
     for (let start = 0; start < documents.list.length; start += block) {
-      const texts = documents.list.slice(start, start + block);
-      yield await encodeTexts(encoder, texts, { prompt: prompts.document, dimensions, signal });
-      onProgress?.(queries.list.length + start + texts.length, total);
+      onProgress?.(queries.list.length + start, total);
+      yield documents.list.slice(start, start + block);
     }
+    onProgress?.(total, total);
   }
 }
 
-function readOptions(encoder: EncodesTexts, options: RetrievalOptions) {
+/** Finds the best `k` documents of each query. */
+type Find = (
+  queries: readonly string[],
+  documents: Iterable<readonly string[]>,
+  k: number,
+) => Promise<Ranking>;
+
+/** How texts are encoded. */
+interface Encoding {
+  readonly prompts: { readonly query: Prompt | undefined; readonly document: Prompt | undefined };
+  readonly signal: AbortSignal | undefined;
+}
+
+function findByRows(
+  encoder: EncodesTexts,
+  { prompts, signal }: Encoding,
+  dimensions: number | undefined,
+  similarity: Similarity,
+): Find {
+  return async (queries, documents, k) => {
+    const rows = await encodeTexts(encoder, queries, { prompt: prompts.query, dimensions, signal });
+    try {
+      return await search(rows, encoded(), { k, similarity });
+    } finally {
+      rows.dispose();
+    }
+
+    async function* encoded(): AsyncIterable<Tensor> {
+      for (const texts of documents)
+        yield await encodeTexts(encoder, texts, { prompt: prompts.document, dimensions, signal });
+    }
+  };
+}
+
+function findByTokens(
+  encoder: EncodesTokens,
+  { prompts, signal }: Encoding,
+  similarity: TokenSimilarity,
+): Find {
+  const encode = async (texts: readonly string[], task: 'query' | 'document') =>
+    requireTokenRepresentations(
+      await encoder.encodeTokens(texts, { task, prompt: prompts[task], signal }),
+      texts.length,
+    );
+  return async (queries, documents, k) => {
+    const tokens = await encode(queries, 'query');
+    try {
+      return await searchTokens(tokens, encoded(), { k, similarity });
+    } finally {
+      tokens.representations.dispose();
+    }
+
+    async function* encoded(): AsyncIterable<TokenRepresentations> {
+      for (const texts of documents) yield await encode(texts, 'document');
+    }
+  };
+}
+
+function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOptions) {
   checkKnown('evaluateRetrieval', options, [
     'recallAt',
     'similarity',
@@ -102,29 +153,35 @@ function readOptions(encoder: EncodesTexts, options: RetrievalOptions) {
     'onProgress',
   ]);
   requireEncoder(encoder);
-  const { recallAt = RECALL_AT, prompts = {}, dimensions, block = 8192, signal, onProgress } = options;
+  const tokens = encodesTokens(encoder);
+  const { recallAt = RECALL_AT, prompts = {}, dimensions, signal, onProgress } = options;
+  const { block = tokens ? 512 : 8192 } = options;
   checkKnown('prompts', prompts, ['query', 'document']);
   requireRecallAt(recallAt);
   if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
   requireCount('block', block, 1);
   requireSignal('signal', signal);
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
-  return {
-    recallAt,
-    similarity: chooseSimilarity(options.similarity, encoder),
+  if (tokens && dimensions !== undefined)
+    throw refused('dimensions', dimensions, 'none for a model with a representation for each token, which');
+  const encoding = {
     prompts: {
       query: prompts.query ?? promptNamed('query', encoder),
       document: prompts.document ?? promptNamed('document', encoder),
     },
-    dimensions,
-    block,
     signal,
-    onProgress,
   };
+  const find = tokens
+    ? findByTokens(encoder, encoding, chooseTokenSimilarity(options.similarity, encoder))
+    : findByRows(encoder, encoding, dimensions, chooseSimilarity(options.similarity, encoder));
+  return { recallAt, find, block, onProgress };
 }
 
 /** What is put before queries or documents where nothing is asked for. Undefined for an encoder that knows no prompts. */
-function promptNamed(name: 'query' | 'document', { prompts }: EncodesTexts): string | undefined {
+function promptNamed(
+  name: 'query' | 'document',
+  { prompts }: Pick<EncodesTexts, 'prompts'>,
+): string | undefined {
   if (prompts === undefined) return undefined;
   return Object.hasOwn(prompts, name) ? name : '';
 }

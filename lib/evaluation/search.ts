@@ -170,7 +170,8 @@ function narrowed(rows: Tensor, [start, length]: Range): Tensor {
   return call('aten::narrow', rows, 0, start, length);
 }
 
-async function toRanking(best: readonly Best[], rows: number, k: number): Promise<Ranking> {
+/** A ranking of what was found of each tile of queries. */
+export async function toRanking(best: readonly Best[], rows: number, k: number): Promise<Ranking> {
   const ranking = { k, documents: new Int32Array(rows * k), scores: new Float64Array(rows * k) };
   let at = 0;
   for (const entry of best) {

@@ -1,6 +1,11 @@
 import { GradCacheError } from '../errors.js';
 import { requireOneOf } from '../options/option-values.js';
-import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import {
+  SIMILARITIES,
+  TOKEN_SIMILARITIES,
+  type Similarity,
+  type TokenSimilarity,
+} from '../options/similarity.js';
 import { callAsync } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { RowPairs } from './row-pairs.js';
@@ -12,7 +17,7 @@ import { inWorkspace, type Workspace } from './workspace.js';
  * @throws GradCacheError `INPUT` for a name that is none of {@link SIMILARITIES}
  */
 export function chooseSimilarity(
-  asked: Similarity | undefined,
+  asked: string | undefined,
   model: { readonly similarity?: string | null | undefined },
 ): Similarity {
   if (asked !== undefined) {
@@ -27,6 +32,20 @@ export function chooseSimilarity(
     `The model's similarity (similarity_fn_name) is ${JSON.stringify(named)}, which is not supported. Name the one to use: ` +
       `${SIMILARITIES.join(', ')} (similarity, --similarity).`,
   );
+}
+
+/**
+ * The similarity by which a model with a representation for each token is used, as {@link chooseSimilarity}.
+ *
+ * @throws GradCacheError `INPUT` for a name that is none of {@link TOKEN_SIMILARITIES}
+ */
+export function chooseTokenSimilarity(
+  asked: string | undefined,
+  model: { readonly similarity?: string | null | undefined },
+): TokenSimilarity {
+  const name = asked ?? model.similarity ?? 'maxsim';
+  requireOneOf('similarity', name, TOKEN_SIMILARITIES);
+  return name;
 }
 
 /**

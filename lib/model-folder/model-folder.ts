@@ -114,9 +114,10 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
   const modules = await readSentenceModules(path);
   const pooling = poolingOf(path, modules, asked);
   const sparse = pooling.pooling === 'splade';
+  const perToken = pooling.pooling === 'none';
   const folder = modules?.transformerFolder ?? path;
   // sentence-transformers reads its own files only where there is a modules.json.
-  const keys = KEYS[pooling.pooling === 'none' || sparse ? pooling.pooling : 'pooled'];
+  const keys = KEYS[perToken ? 'none' : sparse ? 'splade' : 'pooled'];
   const transformer = modules ? await readTransformerConfig(folder, keys.transformer) : undefined;
   if (sparse && modules?.transformer === 'Transformer' && transformer?.task === undefined)
     throw faultIn(
@@ -125,7 +126,10 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
         'transformer_task is "fill-mask"',
     );
   const model = modules ? await readModelConfig(path, keys.model) : undefined;
-  const { generation, ...read } = await readTransformer(folder, transformer);
+  const { generation, ...read } = await readTransformer(
+    folder,
+    transformer && perToken ? { ...transformer, taskLengths: new Map() } : transformer, // these it honours
+  );
   return {
     ...read,
     ...pooling,
@@ -182,7 +186,7 @@ export async function readTransformer(
           : tokenizerConfig.model_max_length,
     }),
   );
-  if (transformer && pooling.pooling !== 'none') requireOneLength(transformer, maxLength);
+  if (transformer) requireOneLength(transformer, maxLength);
   const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
     lowercase: transformer?.lowercase === true,
     tokenizerClass: tokenizerClassOf(modelType, config),

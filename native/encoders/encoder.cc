@@ -39,8 +39,7 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
 }
 
 std::shared_ptr<const TokenBatch> Encoder::batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,
-                                                 std::vector<int32_t> numbers,
-                                                 std::vector<int32_t> types,
+                                                 std::vector<int32_t> numbers, std::vector<int32_t> types,
                                                  std::vector<uint8_t> counts) const {
   require(counts.empty() || head_->perToken(), "INPUT",
           "some tokens of the batch are marked not to count, but the encoder pools all of them");

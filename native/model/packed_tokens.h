@@ -30,7 +30,7 @@ struct PackedTokens {
   at::Tensor deviceOffsets;  // int32 [sequences + 1]
   // bool [tokens, 1]: true where the text itself contains the padding token; undefined where none does.
   at::Tensor padding;
-  at::Tensor types;  // int64 [tokens]; undefined where all tokens have type 0
+  at::Tensor types;    // int64 [tokens]; undefined where all tokens have type 0
   at::Tensor counted;  // int64 [countedTokens]; undefined where all tokens count
 
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }

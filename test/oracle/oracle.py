@@ -21,6 +21,7 @@ import cross_encoders  # noqa: E402
 import folder_keys  # noqa: E402
 import language  # noqa: E402
 import loss_classes  # noqa: E402
+import late_interaction  # noqa: E402
 import models  # noqa: E402
 import reference  # noqa: E402
 import sparse  # noqa: E402
@@ -48,6 +49,9 @@ METHODS = {
     'gradients': reference.gradients,
     'class_gradients': loss_classes.class_gradients,
     'dropout_moments': reference.dropout_moments,
+    'save_multi_vector': late_interaction.save_multi_vector,
+    'embed_tokens': late_interaction.embed_tokens,
+    'multi_vector_gradients': late_interaction.multi_vector_gradients,
     'sru_gradients': sru_layers.sru_gradients,
     'language_gradients': language.language_gradients,
     'save_cross_encoder': cross_encoders.save_cross_encoder,

@@ -81,6 +81,29 @@ export interface PairScores {
   readonly activation: string;
 }
 
+/** What a MultiVectorEncoder is made with. */
+export interface MultiVectorSettings {
+  readonly width?: number;
+  readonly normalize?: boolean;
+  readonly skipped?: string[];
+  readonly expansion?: { strategy: string; attend: boolean; length: number; token?: string };
+  readonly query_length?: number;
+  readonly document_length?: number;
+  readonly prompts?: Record<string, string>;
+  readonly similarity?: 'maxsim' | 'meanmaxsim';
+}
+
+/** A loss of late interaction. */
+export interface MultiVectorLossSettings {
+  readonly kind?: 'ranking' | 'kl' | 'margin';
+  readonly similarity?: 'maxsim' | 'meanmaxsim' | 'xtr';
+  readonly top_k?: number;
+  readonly labels?: number[][];
+  readonly cached?: boolean;
+  readonly scale?: number;
+  readonly temperature?: number;
+}
+
 /** PyTorch, transformers and sentence-transformers in a Python process, and a temporary folder for their files. */
 export class Oracle {
   readonly folder = mkdtempSync(join(tmpdir(), 'gradcache-oracle-'));
@@ -263,6 +286,30 @@ export class Oracle {
     options: { at?: number; always_rerank_positives?: boolean } = {},
   ): Promise<Record<string, number>> {
     return this.#ask('reranking', { folder, samples, ...options });
+  }
+
+  /** A folder of sentence-transformers' MultiVectorEncoder around a random model. */
+  saveMultiVector(name: string, folder: string, settings: MultiVectorSettings = {}): Promise<string> {
+    return this.#ask('save_multi_vector', { name, folder: this.path(folder), ...settings });
+  }
+
+  /** Representations of the tokens of texts, and the similarities of the first text with all. */
+  embedTokens(
+    folder: string,
+    texts: readonly string[],
+    task: 'query' | 'document',
+  ): Promise<{ embeddings: number[][][]; similarity: string; scores: number[] }> {
+    return this.#ask('embed_tokens', { folder, texts, task });
+  }
+
+  /** Loss and gradients of late interaction by the library's own loss; the first column is queries. */
+  multiVectorGradients(
+    folder: string,
+    columns: readonly (readonly string[])[],
+    settings: MultiVectorLossSettings = {},
+  ): Promise<Gradients> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('multi_vector_gradients', { folder, columns, output, ...settings });
   }
 
   /** Moments of a text's representation over `count` draws of dropout. */

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import {
+  AdamW,
+  GradCache,
+  multiVectorDistillKLDiv,
+  multiVectorMarginMSE,
+  multiVectorMultipleNegativesRanking,
+  TextEncoder,
+  type InteractionOptions,
+  type LossWithGradients,
+} from '../../lib/index.js';
+import { largestDifference, relativeError } from './compare.js';
+import { Oracle, readGradients, type MultiVectorLossSettings, type MultiVectorSettings } from './oracle.js';
+
+let oracle: Oracle;
+let texts: string[];
+
+before(async () => {
+  oracle = new Oracle();
+  texts = await oracle.sentences(11, 24, 1, 20);
+});
+
+after(() => oracle.close());
+
+const MODELS: readonly [string, string, MultiVectorSettings][] = [
+  ['a bare transformer', 'bert', { normalize: false }],
+  [
+    'a projection, prompts and words that are left out',
+    'bert',
+    {
+      width: 8,
+      skipped: ['.', ',', 'of', 'the', 'in'],
+      prompts: { query: 'the ', document: 'in ' },
+      similarity: 'meanmaxsim',
+    },
+  ],
+  [
+    'expanded queries',
+    'mpnet',
+    {
+      width: 8,
+      expansion: { strategy: 'fixed', attend: true, length: 12 },
+      document_length: 10,
+    },
+  ],
+  [
+    'queries of a least length',
+    'roberta',
+    {
+      width: 5,
+      expansion: { strategy: 'min', attend: true, length: 9, token: '</s>' },
+      query_length: 11,
+    },
+  ],
+];
+
+for (const [title, name, settings] of MODELS)
+  test(`${title}: the tokens' representations are those of sentence-transformers, also once saved`, async () => {
+    const folder = await oracle.saveMultiVector(name, `model-${name}-${settings.width ?? 0}`, settings);
+    const encoder = await TextEncoder.load(folder);
+    assert.equal(encoder.perToken, true);
+    assert.equal(encoder.similarity, settings.similarity ?? 'maxsim');
+    const saved = `${folder}-saved`;
+    await encoder.save(saved);
+    for (const of of [folder, saved])
+      for (const task of ['query', 'document'] as const) {
+        const { embeddings, similarity } = await oracle.embedTokens(of, texts, task);
+        assert.equal(similarity, settings.similarity ?? 'maxsim');
+        const prompt = encoder.prompts[task] === undefined ? '' : task;
+        const { representations, offsets } = await encoder.encodeTokens(texts, { task, prompt });
+        assert.deepEqual(
+          Array.from({ length: texts.length }, (_, k) => offsets[k + 1]! - offsets[k]!),
+          embeddings.map(({ length }) => length),
+          task,
+        );
+        const expected = embeddings.flat(2);
+        const ours = (await representations.values()) as Float32Array;
+        assert.ok(largestDifference(ours, expected) <= 1e-5 * Math.max(1, ...expected.map(Math.abs)), task);
+      }
+  });
+
+/** Numbers that a teacher might give for the candidates of each query. */
+const taught = (queries: number, candidates: number): number[][] =>
+  Array.from({ length: queries }, (_, row) =>
+    Array.from({ length: candidates }, (_, k) => 3 * Math.cos(row * 2 + 5 * k)),
+  );
+
+const LOSSES: readonly [string, LossWithGradients, MultiVectorLossSettings][] = [
+  ...(['maxsim', 'meanmaxsim', 'xtr'] as const).flatMap(
+    (similarity): [string, LossWithGradients, MultiVectorLossSettings][] => {
+      const ours: InteractionOptions = similarity === 'xtr' ? { similarity, topK: 12 } : { similarity };
+      const theirs = { similarity, top_k: 12 };
+      return [
+        ['ranking', multiVectorMultipleNegativesRanking({ ...ours, scale: 1.5 }), { ...theirs, scale: 1.5 }],
+        ['cached ranking', multiVectorMultipleNegativesRanking(ours), { ...theirs, cached: true }],
+        [
+          'KL',
+          multiVectorDistillKLDiv({ ...ours, temperature: 0.5 }),
+          { ...theirs, kind: 'kl', temperature: 0.5, labels: taught(6, 3) },
+        ],
+        ['margins', multiVectorMarginMSE(ours), { ...theirs, kind: 'margin', labels: taught(6, 2) }],
+      ];
+    },
+  ),
+];
+
+test('losses and the gradients of all parameters are those of sentence-transformers', async () => {
+  const folder = await oracle.saveMultiVector('bert', 'losses', {
+    width: 8,
+    skipped: ['.', ',', 'of', 'the'],
+  });
+  const columns = [0, 6, 12, 18].map((begin) => texts.slice(begin, begin + 6));
+  for (const [name, loss, settings] of LOSSES) {
+    const title = `${name}, ${settings.similarity}`;
+    // The margin loss scores a column at a time, and XTR's best tokens are then those of the column.
+    if (settings.kind === 'margin' && settings.similarity === 'xtr') continue;
+    const used = settings.labels === undefined ? columns.slice(0, 3) : columns;
+    const theirs = await oracle.multiVectorGradients(folder, used, settings);
+    const encoder = await TextEncoder.load(folder);
+    const gradcache = new GradCache({
+      encoders: used.map(() => encoder),
+      loss,
+      chunk: { sequences: 4 },
+    });
+    const inputs = used.map((column, k) =>
+      encoder.tokenize(column, { task: k === 0 ? 'query' : 'document' }),
+    );
+    const { labels } = settings;
+    const result = await gradcache.step(inputs, labels === undefined ? {} : { loss: { labels } });
+    assert.ok(Math.abs(result.loss - theirs.loss) <= 1e-5 * Math.abs(theirs.loss), `${title}: loss`);
+    const expected = await readGradients(theirs);
+    for (const { name: parameter, tensor } of encoder.parameters()) {
+      const wanted = expected.get(parameter);
+      if (wanted === undefined) continue;
+      const found = (await tensor.grad!.values()) as Float32Array;
+      const error = relativeError(found, wanted);
+      assert.ok(error <= 2e-4, `${title}: ${parameter} is off by ${error}`);
+    }
+    encoder.dispose();
+  }
+});
+
+test('a model that pools becomes one with a representation for each token, trains, and is opened in Python', async () => {
+  const source = await oracle.saveSentenceTransformer('bert', 'pooled', { pooling: 'mean', normalize: true });
+  const encoder = await TextEncoder.load(source, { pooling: 'none', projection: 6, seed: 2 });
+  const gradcache = new GradCache({
+    encoders: [encoder, encoder],
+    loss: multiVectorMultipleNegativesRanking(),
+    chunk: { tokens: 64 },
+  });
+  await gradcache.step([
+    encoder.tokenize(texts.slice(0, 12), { task: 'query' }),
+    encoder.tokenize(texts.slice(12), { task: 'document' }),
+  ]);
+  await new AdamW(encoder.parameters(), { lr: 1e-3 }).step();
+  const folder = oracle.path('made');
+  await encoder.save(folder);
+  const { embeddings, similarity } = await oracle.embedTokens(folder, texts, 'document');
+  assert.equal(similarity, 'maxsim');
+  const { representations } = await encoder.encodeTokens(texts, { task: 'document' });
+  assert.ok(largestDifference((await representations.values()) as Float32Array, embeddings.flat(2)) <= 1e-5);
+});
