@@ -23,7 +23,26 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     model: text('FOLDER', 'model folder to start from', 'model'),
     'model-config': text('FILE', 'start from random weights: a transformers config.json', 'model.config'),
     tokenizer: text('FILE', 'tokenizer.json of a model from random weights', 'model.tokenizer'),
-    pooling: text('KIND', 'of a model from random weights: mean, cls, max or last', 'model.pooling'),
+    pooling: text(
+      'KIND',
+      'none: a representation for each token, for losses that compare token by token; of a model from random weights also\nmean (default), cls, max or last',
+      'pooling',
+    ),
+    projection: number(
+      'WIDTH',
+      'with --pooling none: a new linear layer that makes tokens so wide',
+      'lateInteraction.projection',
+    ),
+    'query-length': number(
+      'TOKENS',
+      'the most tokens of a text of the first column',
+      'lateInteraction.queryLength',
+    ),
+    'document-length': number(
+      'TOKENS',
+      'the most tokens of a text of the other columns',
+      'lateInteraction.documentLength',
+    ),
     data: repeated(text('FILE', 'pairs: .jsonl, .csv, .tsv (.gz) or .parquet; may be repeated', 'data')),
     columns: list(
       'A,B,C',
@@ -190,7 +209,7 @@ export function settingsOf(
         `--${header} and --${fields} contradict each other: --${fields} is for a file without a header.`,
       );
   }
-  const random = ['model-config', 'tokenizer', 'pooling'].find((name) => args.get(name) !== undefined);
+  const random = ['model-config', 'tokenizer'].find((name) => args.get(name) !== undefined);
   if (args.text('model') !== undefined && random !== undefined)
     throw new UsageError(
       `--model starts from a model and --${random} from random weights: give one of them.`,

@@ -165,10 +165,11 @@ export function requireTokenRepresentations(given: unknown, texts: number): Toke
     offsets[texts] === representations.shape[0] &&
     offsets.every((offset, text) => text === 0 || offset > offsets[text - 1]!);
   if (fits) return { representations, offsets };
+  const shape = representations.shape.join();
   representations.dispose();
   throw new GradCacheError(
     'SHAPE',
-    `encodeTokens() returned ${plural(offsets.length, 'offset')} and shape [${representations.shape.join()}] for ` +
-      `${plural(texts, 'text')}; each text needs a row or more of its own.`,
+    `encodeTokens() returned ${plural(offsets.length, 'offset')} and shape [${shape}] for ${plural(texts, 'text')}; each text ` +
+      'needs a row or more of its own.',
   );
 }

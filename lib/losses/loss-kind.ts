@@ -1,7 +1,7 @@
 import type { Fields } from '../options/fields.js';
 import type { LabelType } from '../options/label-type.js';
 import type { SettingTable } from '../options/setting-table.js';
-import type { Similarity } from '../options/similarity.js';
+import type { Similarity, TokenSimilarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { LossWithGradients } from './loss.js';
 
@@ -59,6 +59,8 @@ export interface LossKind<S> {
   readonly label?: LabelColumn;
   /** Whether texts of different rows are compared, so that a text twice in a batch would be its own negative. Default: true. */
   readonly comparesRows?: boolean;
+  /** Whether texts are compared token by token: the model then has a representation for each token. Default: false. */
+  readonly perToken?: boolean;
   /** Whether rows of a memory can be candidates (the setting `memory`). Default: false. */
   readonly takesMemory?: boolean;
   readonly settings: SettingTable<S>;
@@ -73,7 +75,7 @@ export interface LossKind<S> {
   /** The initial temperature with these settings. Absent: the loss has none. */
   readonly temperature?: (settings: S) => number;
   /** The similarity that the loss trains, which the saved model records. Default: the setting `similarity`, or cosine. */
-  readonly similarity?: (settings: S) => Similarity;
+  readonly similarity?: (settings: S) => Similarity | TokenSimilarity;
 }
 
 /** The setting `similarity` of losses that compare by cosine or by inner product. */

@@ -1,7 +1,7 @@
 import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { readKind, type Filled, type Given } from '../options/kinds.js';
 import { show } from '../options/option-values.js';
-import type { Similarity } from '../options/similarity.js';
+import type { Similarity, TokenSimilarity } from '../options/similarity.js';
 import { anglEKind, type AnglEOptions } from './angle.js';
 import { batchAllTripletKind } from './batch-all-triplet.js';
 import { batchHardSoftMarginTripletKind, batchHardTripletKind } from './batch-hard-triplet.js';
@@ -30,6 +30,13 @@ import {
   multipleNegativesRankingKind,
   type MultipleNegativesRankingSettings,
 } from './multiple-negatives-ranking.js';
+import { multiVectorDistillKind, type MultiVectorDistillSettings } from './multi-vector-distill-kl-div.js';
+import { multiVectorMarginKind } from './multi-vector-margin-mse.js';
+import {
+  multiVectorRankingKind,
+  type MultiVectorRankingSettings,
+} from './multi-vector-multiple-negatives-ranking.js';
+import type { InteractionSettings } from './token-loss.js';
 import { ntXentKind, type NTXentSettings } from './nt-xent.js';
 import { sigLIPKind, type SigLIPOptions } from './siglip.js';
 import { supConKind, type SupConSettings } from './sup-con.js';
@@ -54,6 +61,9 @@ interface LossSettings {
   mse: MSESettings;
   'multi-similarity': Required<MultiSimilarityOptions>;
   'multiple-negatives-ranking': MultipleNegativesRankingSettings;
+  'multi-vector-distill-kl-div': MultiVectorDistillSettings;
+  'multi-vector-margin-mse': InteractionSettings;
+  'multi-vector-multiple-negatives-ranking': MultiVectorRankingSettings;
   ntxent: NTXentSettings;
   'online-contrastive': Required<OnlineContrastiveOptions>;
   siglip: Required<SigLIPOptions>;
@@ -82,6 +92,9 @@ export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   mse: mseKind,
   'multi-similarity': multiSimilarityKind,
   'multiple-negatives-ranking': multipleNegativesRankingKind,
+  'multi-vector-distill-kl-div': multiVectorDistillKind,
+  'multi-vector-margin-mse': multiVectorMarginKind,
+  'multi-vector-multiple-negatives-ranking': multiVectorRankingKind,
   ntxent: ntXentKind,
   'online-contrastive': onlineContrastiveKind,
   siglip: sigLIPKind,
@@ -115,7 +128,10 @@ export function guideOf<K extends LossName>(loss: Filled<LossSettings, K>): stri
 /** What a loss needs of the data and of a run. */
 export function kindOf({
   kind,
-}: FilledLossConfig): Pick<LossKind<never>, 'columns' | 'label' | 'comparesRows' | 'takesMemory'> {
+}: FilledLossConfig): Pick<
+  LossKind<never>,
+  'columns' | 'label' | 'comparesRows' | 'perToken' | 'takesMemory'
+> {
   return LOSSES[kind];
 }
 
@@ -152,7 +168,9 @@ export function temperatureOf<K extends LossName>(loss: Filled<LossSettings, K>)
 }
 
 /** The similarity that the loss of a configuration trains. */
-export function similarityOf<K extends LossName>(loss: Filled<LossSettings, K>): Similarity {
+export function similarityOf<K extends LossName>(
+  loss: Filled<LossSettings, K>,
+): Similarity | TokenSimilarity {
   const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
   const { similarity = 'cosine' } = loss as { readonly similarity?: Similarity };
   return kind.similarity?.(loss) ?? similarity;

@@ -1,17 +1,30 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber } from '../options/option-values.js';
+import { labelMatrix } from './labels.js';
+import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
-import { interactionFrom, taughtOf, TokenLoss, type InteractionOptions } from './token-loss.js';
+import {
+  checkInteraction,
+  evaluatedBy,
+  INTERACTION_SETTINGS,
+  interactionFrom,
+  interactionOptions,
+  TokenLoss,
+  type InteractionOptions,
+  type InteractionSettings,
+} from './token-loss.js';
+
+const LABEL = "the teacher's score for each document";
 
 /** Settings of {@link multiVectorDistillKLDiv}. */
 export interface MultiVectorDistillOptions extends InteractionOptions {
   /** Scores are divided by it before the softmax; above 0. Default 1. */
   readonly temperature?: number;
   /** Default: the temperature. */
-  readonly studentTemperature?: number;
+  readonly studentTemperature?: number | null;
   /** Default: the temperature. */
-  readonly teacherTemperature?: number;
+  readonly teacherTemperature?: number | null;
 }
 
 /**
@@ -35,7 +48,8 @@ export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {})
     'teacherTemperature',
   ]);
   const { temperature: both = 1 } = options;
-  const { studentTemperature: temperature = both, teacherTemperature = both } = options;
+  const temperature = options.studentTemperature ?? both;
+  const teacherTemperature = options.teacherTemperature ?? both;
   for (const [name, value] of Object.entries({
     temperature: both,
     studentTemperature: temperature,
@@ -45,11 +59,20 @@ export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {})
   return new TokenLoss({
     name: 'distill_kl',
     interaction: interactionFrom(options),
-    settings: () => ({ temperature, teacherTemperature }),
-    teacher: (given, { queries, documents }) => {
+    settings: (given, { documents }) => {
       checkKnown('the loss of multiVectorDistillKLDiv', given, ['labels']);
       requireDocuments(documents);
-      return taughtOf(given, queries, new Map([[documents, 'a score for each document']]));
+      return { temperature, teacherTemperature };
+    },
+    teacher: {
+      labels: (given, { queries, documents }) => {
+        const labels = labelMatrix('multiVectorDistillKLDiv', LABEL, given, queries);
+        if (labels.shape.join() === [queries, documents].join()) return labels;
+        throw new GradCacheError(
+          'SHAPE',
+          `The labels of multiVectorDistillKLDiv are [${labels.shape.join()}]; [${queries}, ${documents}] are needed, ${LABEL}.`,
+        );
+      },
     },
   });
 }
@@ -62,3 +85,42 @@ export function requireDocuments(documents: number): void {
     `the loss needs two documents or more for each query, a tower each; there is ${documents}`,
   );
 }
+
+/** {@link multiVectorDistillKLDiv} in a configuration. */
+export interface MultiVectorDistillSettings extends InteractionSettings {
+  /** Divides the scores of the model and of the teacher. Default 1. */
+  readonly temperature: number;
+  /** Divides the scores of the model, in place of `temperature`. */
+  readonly studentTemperature: number | null;
+  /** Divides the scores of the teacher, in place of `temperature`. */
+  readonly teacherTemperature: number | null;
+}
+
+/** The same in `train`. */
+export const multiVectorDistillKind: LossKind<MultiVectorDistillSettings> = {
+  about: "the ranking of a query's documents like a teacher's, token by token",
+  columns: { least: 3, needed: 'three or more different columns: query and two or more documents' },
+  label: { type: 'numbers', needed: LABEL },
+  comparesRows: false,
+  perToken: true,
+  settings: {
+    ...INTERACTION_SETTINGS,
+    temperature: { kind: 'number', above: 0, default: 1, flag: 'temperature', help: 'divides scores' },
+    studentTemperature: {
+      kind: 'number',
+      above: 0,
+      default: null,
+      help: "divides the model's scores; default: the temperature",
+    },
+    teacherTemperature: {
+      kind: 'number',
+      above: 0,
+      default: null,
+      help: "divides the teacher's scores; default: the temperature",
+    },
+  },
+  check: checkInteraction,
+  make: ({ similarity, topK, ...settings }) =>
+    multiVectorDistillKLDiv({ ...settings, ...interactionOptions({ similarity, topK }) }),
+  similarity: evaluatedBy,
+};

@@ -1,7 +1,22 @@
+import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
+import { labelMatrix } from './labels.js';
+import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { requireDocuments } from './multi-vector-distill-kl-div.js';
-import { interactionFrom, taughtOf, TokenLoss, type InteractionOptions } from './token-loss.js';
+import {
+  checkInteraction,
+  evaluatedBy,
+  INTERACTION_SETTINGS,
+  interactionFrom,
+  interactionOptions,
+  TokenLoss,
+  type InteractionOptions,
+  type InteractionSettings,
+} from './token-loss.js';
+
+const LABEL =
+  "for each query the teacher's margin for each negative, or its scores of the document and each negative";
 
 /**
  * Margin MSE (Hofstätter et al. 2020) of late interaction, as sentence-transformers' MultiVectorMarginMSELoss: by how much
@@ -18,23 +33,40 @@ export function multiVectorMarginMSE(options: InteractionOptions = {}): LossWith
   return new TokenLoss({
     name: 'margin_mse',
     interaction: interactionFrom(options),
-    settings: () => ({}),
-    teacher: (given, { queries, documents }) => {
+    settings: (given, { documents }) => {
       checkKnown('the loss of multiVectorMarginMSE', given, ['labels']);
       requireDocuments(documents);
-      const negatives = documents - 1;
-      const accepted = new Map([
-        [negatives, 'a margin for each negative'],
-        [documents, 'a score for the document and each negative'],
-      ]);
-      return taughtOf(given, queries, accepted).map((numbers) => marginsOf(numbers, documents));
+      return {};
+    },
+    teacher: {
+      labels: (given, { queries, documents }) => {
+        const labels = labelMatrix('multiVectorMarginMSE', LABEL, given, queries);
+        const [, numbers = 1, ...more] = labels.shape;
+        if (more.length === 0 && (numbers === documents - 1 || numbers === documents)) return labels;
+        throw new GradCacheError(
+          'SHAPE',
+          `The labels of multiVectorMarginMSE are [${labels.shape.join()}]; [${queries}, ${documents - 1}] margins or ` +
+            `[${queries}, ${documents}] scores are needed.`,
+        );
+      },
+      numbers: (labels, { queries, documents }) => {
+        const given = labels.reshape([queries, -1]);
+        if (given.shape[1] !== documents) return given;
+        return given.narrow(1, 0, 1).sub(given.narrow(1, 1, documents - 1));
+      },
     },
   });
 }
 
-/** The margins that a teacher's scores have, where it gives these. */
-function marginsOf(numbers: readonly number[], documents: number): readonly number[] {
-  if (numbers.length < documents) return numbers;
-  const [score, ...others] = numbers as [number, ...number[]];
-  return others.map((other) => score - other);
-}
+/** {@link multiVectorMarginMSE} in `train`. */
+export const multiVectorMarginKind: LossKind<InteractionSettings> = {
+  about: "margins of documents over negatives like a teacher's, token by token",
+  columns: { least: 3, needed: 'three or more different columns: query, document, negatives' },
+  label: { type: 'numbers', needed: LABEL },
+  comparesRows: false,
+  perToken: true,
+  settings: INTERACTION_SETTINGS,
+  check: checkInteraction,
+  make: (settings) => multiVectorMarginMSE(interactionOptions(settings)),
+  similarity: evaluatedBy,
+};

@@ -1,8 +1,18 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber } from '../options/option-values.js';
+import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { targetsOf } from './targets.js';
-import { interactionFrom, TokenLoss, type InteractionOptions } from './token-loss.js';
+import {
+  checkInteraction,
+  evaluatedBy,
+  INTERACTION_SETTINGS,
+  interactionFrom,
+  interactionOptions,
+  TokenLoss,
+  type InteractionOptions,
+  type InteractionSettings,
+} from './token-loss.js';
 
 /** Settings of {@link multiVectorMultipleNegativesRanking}. */
 export interface MultiVectorRankingOptions extends InteractionOptions {
@@ -40,3 +50,24 @@ export function multiVectorMultipleNegativesRanking(
     },
   });
 }
+
+/** {@link multiVectorMultipleNegativesRanking} in a configuration. */
+export interface MultiVectorRankingSettings extends InteractionSettings {
+  /** Scores are multiplied by it. Default 1. */
+  readonly scale: number;
+}
+
+/** The same in `train`. */
+export const multiVectorRankingKind: LossKind<MultiVectorRankingSettings> = {
+  about: "each query's document against all others, token by token",
+  columns: { least: 2, needed: 'two or more different columns: query, document, hard negatives' },
+  perToken: true,
+  settings: {
+    ...INTERACTION_SETTINGS,
+    scale: { kind: 'number', above: 0, default: 1, help: 'multiplies scores' },
+  },
+  check: checkInteraction,
+  make: ({ scale, ...settings }) =>
+    multiVectorMultipleNegativesRanking({ scale, ...interactionOptions(settings) }),
+  similarity: evaluatedBy,
+};

@@ -1,9 +1,13 @@
 import { types } from 'node:util';
 import { guardedAsync, native, type LossSettings } from '../addon/native.js';
-import { GradCacheError } from '../errors.js';
 import { refused, requireCount, requireNumber, requireOneOf } from '../options/option-values.js';
-import { untracked } from '../tensor/scope.js';
+import { refuse, type Fields } from '../options/fields.js';
+import type { SettingTable } from '../options/setting-table.js';
+import type { TokenSimilarity } from '../options/similarity.js';
+import { noGrad } from '../tensor/autograd.js';
+import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
+import type { LabelMatrix } from './labels.js';
 import {
   requireFinite,
   requireTowers,
@@ -14,6 +18,7 @@ import {
 
 /** How a query's tokens and a document's become a score. */
 export const INTERACTIONS = ['maxsim', 'meanmaxsim', 'xtr'] as const;
+type Interaction = (typeof INTERACTIONS)[number];
 
 /** Options that every loss of late interaction has. */
 export interface InteractionOptions {
@@ -26,7 +31,7 @@ export interface InteractionOptions {
    * - `'xtr'`: only the `topK` tokens of all documents that a query's token is most similar to count; the sum over those
    *   query tokens that found one of the document's, divided by their number (Lee et al. 2023; `XTRScores`).
    */
-  readonly similarity?: (typeof INTERACTIONS)[number];
+  readonly similarity?: Interaction;
   /** For `'xtr'`: tokens found for each token of a query. Default 256. */
   readonly topK?: number;
 }
@@ -53,8 +58,16 @@ export interface TokenLossParts {
    * @throws GradCacheError for options that do not fit
    */
   readonly settings: (options: LossOptions, sizes: Sizes) => LossSettings;
-  /** The numbers of a teacher for each query, for a loss that learns from one. @throws GradCacheError */
-  readonly teacher?: (options: LossOptions, sizes: Sizes) => readonly (readonly number[])[];
+  /** What a teacher says of each query, for a loss that learns from one. */
+  readonly teacher?: Teacher;
+}
+
+/** How a loss learns from a teacher. */
+export interface Teacher {
+  /** Reads the keyword argument `labels`. @throws GradCacheError `INPUT`, `SHAPE` */
+  readonly labels: (given: unknown, sizes: Sizes) => LabelMatrix;
+  /** [queries, numbers] as the native loss takes them. Default: the labels. */
+  readonly numbers?: (labels: Tensor, sizes: Sizes) => Tensor;
 }
 
 /** How many queries a batch has, and how many documents each of them has of its own. */
@@ -79,6 +92,13 @@ export class TokenLoss implements LossWithGradients {
     return [];
   }
 
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    const { settings, teacher } = this.#parts;
+    const sizes = { queries: rows[0] ?? 0, documents: rows.length - 1 };
+    settings(options, sizes);
+    teacher?.labels(options.labels, sizes);
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
@@ -88,19 +108,18 @@ export class TokenLoss implements LossWithGradients {
     requireNumber('weight', weight);
     const { offsets: given, ...others } = options;
     const offsets = offsetsOf(given, representations.length);
-    const { name, interaction, settings, teacher: teach } = this.#parts;
     const sizes = {
       queries: offsets[0] ? offsets[0].length - 1 : (representations[0]?.shape[0] ?? 0),
       documents: representations.length - 1,
     };
     const all: LossSettings = {
-      ...interaction,
-      ...settings(others, sizes),
-      loss: name,
+      ...this.#parts.interaction,
+      ...this.#parts.settings(others, sizes),
+      loss: this.#parts.name,
       weight,
       towers: offsets.map((of): LossSettings => (of === null ? {} : { offsets: of })),
     };
-    const teacher = teach === undefined ? [] : [matrix(teach(others, sizes))];
+    const teacher = this.#taught(representations, others, sizes);
     try {
       const handles = [...representations, ...teacher].map(({ handle }) => handle);
       const { loss, gradients } = await guardedAsync(() => native().loss('multi_vector', handles, all));
@@ -116,6 +135,20 @@ export class TokenLoss implements LossWithGradients {
       for (const tensor of teacher) tensor.dispose();
     }
   }
+
+  #taught([first]: readonly Tensor[], options: LossOptions, sizes: Sizes): Tensor[] {
+    const { teacher } = this.#parts;
+    if (teacher === undefined || first === undefined) return [];
+    const labels = teacher.labels(options.labels, sizes);
+    return [
+      tidy(() =>
+        noGrad(() => {
+          const numbers = labels.like(first);
+          return teacher.numbers?.(numbers, sizes) ?? numbers;
+        }),
+      ),
+    ];
+  }
 }
 
 /** @throws GradCacheError `INPUT` unless it has an entry for each tower, or is absent */
@@ -129,44 +162,44 @@ function offsetsOf(offsets: unknown, towers: number): readonly (Int32Array | nul
   throw refused('offsets', offsets, `a list of ${towers} entries, an Int32Array or null for each tower,`);
 }
 
-function matrix(rows: readonly (readonly number[])[]): Tensor {
-  const shape = [rows.length, rows[0]?.length ?? 0];
-  return untracked(() => Tensor.from(Float64Array.from(rows.flat()), { shape }));
+/** Options of every loss of late interaction in a configuration. */
+export interface InteractionSettings {
+  /** Default 'maxsim'. */
+  readonly similarity: Interaction;
+  /** For 'xtr': tokens found for each token of a query. Default 256. */
+  readonly topK: number | null;
 }
 
-/**
- * The keyword argument `labels`: what a teacher says of each query, a list of numbers, or one number.
- *
- * @param accepted how many numbers a query may have, and what they are
- * @throws GradCacheError `INPUT`, `SHAPE`
- */
-export function taughtOf(
-  { labels }: LossOptions,
-  queries: number,
-  accepted: ReadonlyMap<number, string>,
-): (readonly number[])[] {
-  const needed = [...accepted].map(([count, what]) => `${what} (${count})`).join(' or ');
-  if (!Array.isArray(labels)) throw refused('labels', labels, `a list with ${needed} for each query`);
-  if (labels.length !== queries)
-    throw new GradCacheError(
-      'SHAPE',
-      `There are ${labels.length} labels for ${queries} queries; ${needed} for each is needed.`,
-    );
-  const rows = labels.map((label: unknown): readonly unknown[] => numbersOf(label));
-  for (const [row, numbers] of rows.entries()) {
-    const wrong = numbers.findIndex((number) => typeof number !== 'number' || !Number.isFinite(number));
-    if (wrong >= 0) throw refused(`labels[${row}]`, labels[row], 'finite numbers');
-    if (!accepted.has(numbers.length) || numbers.length !== rows[0]!.length)
-      throw new GradCacheError(
-        'SHAPE',
-        `labels[${row}] has ${numbers.length} numbers; ${needed} for each query, as many for each, are needed.`,
-      );
-  }
-  return rows as (readonly number[])[];
+/** The table of {@link InteractionSettings}. */
+export const INTERACTION_SETTINGS = {
+  similarity: {
+    kind: 'choice',
+    accepted: INTERACTIONS,
+    default: 'maxsim',
+    flag: 'similarity',
+    help: 'maxsim, meanmaxsim or xtr, token by token',
+  },
+  topK: {
+    kind: 'number',
+    from: 1,
+    whole: true,
+    default: null,
+    help: 'for xtr: tokens found for each token of a query; default 256',
+  },
+} as const satisfies SettingTable<InteractionSettings>;
+
+/** The options that settings stand for. */
+export function interactionOptions({ similarity, topK }: InteractionSettings): InteractionOptions {
+  return topK === null ? { similarity } : { similarity, topK };
 }
 
-function numbersOf(label: unknown): readonly unknown[] {
-  if (Array.isArray(label)) return label;
-  if (types.isFloat32Array(label) || types.isFloat64Array(label)) return Array.from(label);
-  return [label];
+/** @throws GradCacheError `INPUT` for a `topK` of a score that has none */
+export function checkInteraction({ similarity, topK }: InteractionSettings, fields: Fields): void {
+  if (topK !== null && similarity !== 'xtr')
+    throw refuse(fields.at('topK'), topK, "the similarity 'xtr', which alone has it,");
+}
+
+/** The similarity that evaluation uses. XTR, which depends on the other documents of a batch, is trained for MaxSim. */
+export function evaluatedBy({ similarity }: InteractionSettings): TokenSimilarity {
+  return similarity === 'meanmaxsim' ? similarity : 'maxsim';
 }

@@ -1,5 +1,6 @@
 import type { Quoting } from '../data/quoting.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
+import type { LateInteraction } from '../model-folder/late-interaction.js';
 import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 
 /**
@@ -9,6 +10,13 @@ import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 export interface TrainConfig {
   /** A model folder, or a new model with random weights. */
   readonly model: string | NewModel;
+  /**
+   * 'none' makes a model with a representation for each token, for losses of late interaction, of a folder whose model pools.
+   * Of a model from random weights, its pooling. Default: the folder's, or 'mean'.
+   */
+  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none';
+  /** How a model with a representation for each token reads queries, the first column, and documents, the others. */
+  readonly lateInteraction?: LateInteractionConfig;
   /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
   readonly data: string | readonly string[];
   /**
@@ -171,14 +179,20 @@ export interface CurriculumConfig {
   readonly tokens: number;
 }
 
+/** How a model with a representation for each token is made. */
+export interface LateInteractionConfig extends Partial<LateInteraction> {
+  /** Width of a new linear layer that tokens go through; 128 is usual. Default: none. */
+  readonly projection?: number;
+}
+
 /** A model that starts from random weights. */
 export interface NewModel {
   /** The architecture: the content of a transformers config.json, or the path of such a file. */
   readonly config: string | Readonly<Record<string, unknown>>;
   /** Path of a tokenizer.json. */
   readonly tokenizer: string;
-  /** Default 'mean'. */
-  readonly pooling?: 'mean' | 'cls' | 'max' | 'last';
+  /** Default 'mean'; 'none': each token has a representation. */
+  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none';
   /** Scales representations to length 1. Default true. */
   readonly normalize?: boolean;
 }

@@ -2,7 +2,7 @@ import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
-import type { NewModel, PromptWords, TrainConfig } from './config.js';
+import type { LateInteractionConfig, NewModel, PromptWords, TrainConfig } from './config.js';
 import {
   kindOf,
   readLoss,
@@ -11,6 +11,7 @@ import {
   type FilledLossConfig,
 } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
+import type { QueryExpansion } from '../model-folder/late-interaction.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { plural } from '../options/plural.js';
@@ -43,7 +44,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const columns = named ?? usualColumns(loss);
   if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
   const config = {
-    model: readModel(fields),
+    ...readPooling(fields, readModel(fields)),
+    lateInteraction: fields.section('lateInteraction', readLateInteraction),
     data:
       fields.strings('data') ?? fields.missing('data', 'give the path of a file of pairs, or a list of them'),
     /** Undefined where none are named: then the data tells which there are. */
@@ -146,6 +148,8 @@ function requireGroups(
     );
 }
 
+const POOLINGS = ['mean', 'cls', 'max', 'last', 'none'] as const;
+
 function readModel(fields: Fields): string | NewModel {
   if (typeof fields.raw('model') === 'string') return fields.string('model') as string;
   return (
@@ -160,8 +164,42 @@ function readNewModel(fields: Fields): NewModel {
   return {
     config: typeof config === 'string' ? config : checkObject(config, fields.at('config')),
     tokenizer: fields.string('tokenizer') ?? fields.missing('tokenizer', 'give the path of a tokenizer.json'),
-    pooling: fields.oneOf('pooling', ['mean', 'cls', 'max', 'last']) ?? 'mean',
+    pooling: fields.oneOf('pooling', POOLINGS),
     normalize: fields.boolean('normalize') ?? true,
+  };
+}
+
+/** The pooling of a model from random weights may also stand beside the model. Of a folder's, only `'none'` can be asked for. */
+function readPooling(fields: Fields, model: string | NewModel) {
+  const pooling = fields.oneOf('pooling', POOLINGS);
+  if (typeof model !== 'string')
+    return { model: { ...model, pooling: model.pooling ?? pooling ?? 'mean' }, pooling: undefined };
+  if (pooling === undefined || pooling === 'none') return { model, pooling };
+  throw refuse(fields.at('pooling'), pooling, '"none", as a folder says how else its model pools,');
+}
+
+function readLateInteraction(fields: Fields): LateInteractionConfig {
+  const { skippedWords, skippedIn, ...others } = {
+    projection: fields.count('projection'),
+    queryLength: fields.count('queryLength'),
+    documentLength: fields.count('documentLength'),
+    queryExpansion: fields.section('queryExpansion', readExpansion),
+    skippedWords: fields.strings('skippedWords'),
+    skippedIn: fields.strings('skippedIn'),
+  };
+  const wrong = skippedIn?.find((task) => task !== 'query' && task !== 'document');
+  if (wrong !== undefined)
+    throw refuse(fields.at('skippedIn'), skippedIn, 'a list of "query" and "document"');
+  const lists = { skippedWords, skippedIn: skippedIn as LateInteractionConfig['skippedIn'] };
+  const given = Object.entries({ ...others, ...lists }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(given);
+}
+
+function readExpansion(fields: Fields): QueryExpansion {
+  return {
+    strategy: fields.oneOf('strategy', ['fixed', 'min']) ?? 'fixed',
+    length: fields.count('length') ?? fields.missing('length', 'give the number of tokens of a query'),
+    token: fields.string('token') ?? null,
   };
 }
 

@@ -18,6 +18,7 @@ function mayChange(name: string, now: unknown): boolean {
 
 /** Settings that are objects: given fields override the stored ones. */
 const SECTIONS = [
+  'lateInteraction',
   'loss',
   'matryoshka',
   'memory',

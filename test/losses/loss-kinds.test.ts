@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseFlags } from '../../lib/cli/flags.js';
 import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
 import { LOSSES, makeLoss, similarityOf, temperatureOf } from '../../lib/losses/loss-kinds.js';
-import { SIMILARITIES } from '../../lib/options/similarity.js';
+import { SIMILARITIES, TOKEN_SIMILARITIES } from '../../lib/options/similarity.js';
 import type { AnySetting } from '../../lib/options/setting-table.js';
 import { isNumber, type Bounds } from '../../lib/options/option-values.js';
 import type { FilledTrainConfig } from '../../lib/training/read-config.js';
@@ -31,6 +31,7 @@ const readFlags = (kind: string, args: readonly string[], loss: object = {}): Fi
 const BESIDE: Readonly<Record<string, object>> = {
   hardnessMode: { hardnessStrength: 0.5 },
   hardnessStrength: { hardnessMode: 'hard_negatives' },
+  topK: { similarity: 'xtr' },
 };
 
 /** A number within bounds that is not the default. */
@@ -67,7 +68,7 @@ for (const [kind, { settings, columns }] of Object.entries(LOSSES)) {
     assert.equal(defaults.kind, kind);
     const { temperature } = makeLoss(defaults, MODEL);
     assert.ok(Math.abs((temperatureOf(defaults) ?? 0) - (temperature ?? 0)) < 1e-12);
-    assert.ok(SIMILARITIES.includes(similarityOf(defaults)));
+    assert.ok([...SIMILARITIES, ...TOKEN_SIMILARITIES].includes(similarityOf(defaults)));
     for (const [name, setting] of Object.entries<AnySetting>({ ...settings })) {
       const { value, flags: given } = another(setting);
       const beside = BESIDE[name] ?? {};

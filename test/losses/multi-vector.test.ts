@@ -11,6 +11,7 @@ import {
   type LossWithGradients,
 } from '../../lib/index.js';
 import { withGradients } from '../../lib/losses/loss.js';
+import { labelMatrix } from '../../lib/losses/labels.js';
 import { TokenLoss } from '../../lib/losses/token-loss.js';
 import { assertClose } from '../oracle/compare.js';
 
@@ -164,7 +165,7 @@ const composite = (name: string, interaction: Interaction, settings: object, tea
     name,
     interaction: { ...interaction },
     settings: () => ({ composite: true, ...settings }),
-    ...(teacher && { teacher: () => teacher }),
+    ...(teacher && { teacher: { labels: (_, { queries }) => labelMatrix(name, '', teacher, queries) } }),
   });
 
 test('ranking has the value and gradients of plain operators on all pairs of tokens', async () => {
@@ -389,7 +390,7 @@ test('what does not fit is refused, and numbers that are none', async () => {
       multiVectorDistillKLDiv(),
       three.towers,
       { offsets: three.offsets },
-      { code: 'INPUT', message: /labels is undefined/ },
+      { code: 'INPUT', message: /needs labels/ },
     ],
     [
       multiVectorDistillKLDiv(),

@@ -13,7 +13,7 @@ import { Fields } from '../../lib/options/fields.js';
 async function unusual(
   folder: string,
   config: TrainConfig,
-): Promise<Required<Omit<TrainConfig, 'epochs' | 'resume' | LabelSetting>>> {
+): Promise<Required<Omit<TrainConfig, 'epochs' | 'resume' | 'pooling' | 'lateInteraction' | LabelSetting>>> {
   const rows = pairs().map(({ anchor, positive }, row) => `${anchor},${positive},a stone ${row}\n`);
   const data = join(folder, 'rows.txt');
   await writeFile(data, rows.join('') + 'one field\n');
@@ -72,6 +72,8 @@ const CHANGES: {
   ][];
 } = {
   model: [['elsewhere', 'refused']],
+  pooling: [['none', 'refused']], // its run has one representation of a text
+  lateInteraction: [[{ projection: 3 }, 'refused']],
   data: [],
   columns: [[['a', 'q', 'n'], 'refused']],
   format: [],

@@ -1,9 +1,11 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
-import { makeLoss, similarityOf } from '../../losses/loss-kinds.js';
+import { kindOf, makeLoss, similarityOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import { matryoshka } from '../../losses/matryoshka.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
+import type { TextTask } from '../../model-folder/late-interaction.js';
 import { SettingError } from '../../options/fields.js';
+import { show } from '../../options/option-values.js';
 import { toStored } from '../../safetensors/stored-tensor.js';
 import type { AnyEncoder } from '../../step/encoder.js';
 import { GradCache } from '../../step/gradcache.js';
@@ -48,6 +50,7 @@ export async function openContrastive(
         'config.frozen',
         'names every parameter of the model: nothing is left to train.',
       );
+    requirePerToken(config.loss, model);
     savePrompts(config, model);
     model.setSimilarity(similarityOf(config.loss)); // saved with the model
     guide = await openGuide(config);
@@ -77,6 +80,25 @@ export async function openContrastive(
     model.dispose();
     throw error;
   }
+}
+
+/** @throws GradCacheError `INPUT` for a loss that compares token by token and a model that pools, or the reverse */
+function requirePerToken(loss: FilledTrainConfig['loss'], { perToken }: TextEncoder): void {
+  const wanted = kindOf(loss).perToken === true;
+  if (wanted === perToken) return;
+  throw new SettingError(
+    'config.loss.kind',
+    wanted
+      ? `is ${show(loss.kind)}, which compares texts token by token: give the model no pooling (pooling: "none").`
+      : `is ${show(loss.kind)}, which takes one representation of a text, and the model has one for each token; the ` +
+          'losses called "multi-vector-…" take these.',
+  );
+}
+
+/** What the texts of a column are for a model with a representation for each token. */
+function taskOf(place: number, { perToken }: TextEncoder): TextTask | undefined {
+  if (!perToken) return undefined;
+  return place === 0 ? 'query' : 'document';
 }
 
 class Contrastive implements Objective {
@@ -124,8 +146,12 @@ class Contrastive implements Objective {
   tokenize(texts: Texts, length?: number): Promise<readonly TokenBatch[]> {
     const { config, model } = this;
     return Promise.all(
-      config.columns.map((column) =>
-        model.tokenize(texts[column] ?? [], { prompt: promptOf(config, column), maxLength: length }),
+      config.columns.map((column, place) =>
+        model.tokenize(texts[column] ?? [], {
+          prompt: promptOf(config, column),
+          maxLength: length,
+          task: taskOf(place, model),
+        }),
       ),
     );
   }

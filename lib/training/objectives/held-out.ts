@@ -4,6 +4,8 @@ import { evaluateRetrieval } from '../../evaluation/retrieval.js';
 import { evaluateSts } from '../../evaluation/sts.js';
 import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
 import { flattenScores } from '../../evaluation/scores.js';
+import { SettingError } from '../../options/fields.js';
+import { SIMILARITIES } from '../../options/similarity.js';
 import { similarityOf } from '../../losses/loss-kinds.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import { promptOf } from './prompts.js';
@@ -26,11 +28,19 @@ export async function loadHeldOut(
   const { columns: own, format, header, quoting } = config;
   const how = { columns: own, format, header, quoting, signal };
   if (config.task === 'sts') {
+    const rows = SIMILARITIES.find((name) => name === similarity);
+    if (rows === undefined)
+      throw new SettingError(
+        'config.evaluation.task',
+        'is "sts", which compares one representation of each text; "retrieval" is for a model with one for each token.',
+      );
     const task = await sentencePairs(config.data, how, HELD_OUT_SETTINGS);
     return {
       measure: (model, signal) =>
         atLengths(async (dimensions) =>
-          flattenScores(await evaluateSts(model, task, { similarity, prompt: query, dimensions, signal })),
+          flattenScores(
+            await evaluateSts(model, task, { similarity: rows, prompt: query, dimensions, signal }),
+          ),
         ),
     };
   }

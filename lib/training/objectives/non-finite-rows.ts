@@ -34,13 +34,16 @@ async function nonFiniteRows(
   prompt: string,
 ): Promise<number[]> {
   if (texts.length === 0) return [];
-  const representations = await model.encode(texts, { prompt });
+  const { representations, offsets } = model.perToken
+    ? await model.encodeTokens(texts, { prompt })
+    : { representations: await model.encode(texts, { prompt }), offsets: null };
   try {
-    const values = (await representations.values()) as ArrayLike<number>;
-    const width = values.length / texts.length;
-    const rows = new Set<number>();
-    for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) rows.add(Math.floor(i / width));
-    return [...rows];
+    const values = (await representations.values()) as Float32Array | Float64Array;
+    const width = representations.shape[1]!;
+    return [...texts.keys()].filter((text) => {
+      const [begin, end] = offsets === null ? [text, text + 1] : [offsets[text]!, offsets[text + 1]!];
+      return values.subarray(begin * width, end * width).some((value) => !Number.isFinite(value));
+    });
   } finally {
     representations.dispose();
   }

@@ -10,16 +10,27 @@ import type { FilledTrainConfig } from '../read-config.js';
  * @param checkpoint the folder that the run goes on from; null for the configuration's model
  */
 export async function openModel(config: FilledTrainConfig, checkpoint: string | null): Promise<TextEncoder> {
-  const { model, precision, maxLength, dropout, frozen, seed } = config;
+  const { model, precision, maxLength, dropout, frozen, seed, lateInteraction } = config;
   const options = { device: chooseDevice(config.device), precision, maxLength, dropout, frozen };
   if (checkpoint !== null) return TextEncoder.load(checkpoint, options);
-  if (typeof model === 'string') return TextEncoder.load(model, options);
+  const { projection, ...interaction } = lateInteraction ?? {};
+  const perToken = {
+    ...(projection !== undefined && { projection }),
+    ...(lateInteraction !== undefined && { lateInteraction: interaction }),
+    seed,
+  };
+  if (typeof model === 'string')
+    return TextEncoder.load(model, {
+      ...options,
+      ...perToken,
+      ...(config.pooling === 'none' && { pooling: config.pooling }),
+    });
   const { config: given, tokenizer, pooling, normalize } = model;
   const architecture = typeof given === 'string' ? await readNamedObject(given, "a model's config") : given;
   return TextEncoder.create(architecture, await Tokenizer.fromFile(tokenizer), {
     ...options,
-    pooling,
-    normalize,
-    seed,
+    ...perToken,
+    ...(pooling !== undefined && { pooling }),
+    ...(normalize !== undefined && { normalize }),
   });
 }
