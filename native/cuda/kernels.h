@@ -13,13 +13,13 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 5
+#define GRADCACHE_CUDA_ABI 6
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-typedef enum { GRADCACHE_FLOAT32 = 0, GRADCACHE_BFLOAT16 = 1 } GradcacheType;
+typedef enum { GRADCACHE_FLOAT32 = 0, GRADCACHE_BFLOAT16 = 1, GRADCACHE_FLOAT16 = 2 } GradcacheType;
 typedef enum { GRADCACHE_GELU = 0, GRADCACHE_GELU_TANH = 1, GRADCACHE_RELU = 2 } GradcacheActivation;
 typedef enum {
   GRADCACHE_MEAN = 0,
@@ -164,6 +164,34 @@ size_t gradcache_recurrence_backward_scratch(const GradcacheRecurrence* r);
 int gradcache_recurrence_backward(const GradcacheRecurrence* r, const void* dh, const float* dlast,
                                   const void* cells, void* du, void* dskip, float* dstate,
                                   float* cellWeightsGradient, float* biasGradient, void* scratch);
+
+/* The scores of rows with columns, factor * <x_i, y_j>, in half precision with sums in float32, without a
+ * matrix of them. Logarithms are to base 2 throughout. */
+typedef struct {
+  GradcacheType type; /* GRADCACHE_BFLOAT16 or GRADCACHE_FLOAT16 */
+  const void *rows, *columns; /* [rowCount, width] and [columnCount, width] */
+  int64_t rowCount, columnCount, width, rowStride, columnStride; /* widths and strides: multiples of 8 */
+  float factor; /* more than 0 */
+  float bound;  /* about the largest absolute score, or infinity where unknown: one that is too small costs
+                   time, and changes nothing else */
+  int32_t leavesOut; /* 1: the pairs (i, i + leftOut) are left out */
+  int64_t leftOut;
+  void* stream;
+} GradcacheScores;
+
+/* Adds up 2^(score * log2(e)) for each row, and where `columns` is not null for each column, in one sweep. A
+ * sum is two floats: log2(sum) = [0] + log2([1]). rows [rowCount, 2] and columns [columnCount, 2] hold what
+ * was added up before, at first (-infinity, 0), so that a large matrix can be taken in parts. */
+size_t gradcache_scores_statistics_scratch(const GradcacheScores* s, int columns);
+int gradcache_scores_statistics(const GradcacheScores* s, float* rows, float* columns, void* scratch);
+
+/* target [rowCount, columnCount], of `type`, stride a multiple of 8: 2^(score * log2(e) - rowNormalizers[i]) +
+ * 2^(score * log2(e) - columnNormalizers[j]); the latter may be null. A normalizer of infinity leaves its
+ * part out; log2(sum) - log2(w) makes it a probability of weight w. */
+size_t gradcache_scores_probabilities_scratch(const GradcacheScores* s);
+int gradcache_scores_probabilities(const GradcacheScores* s, const float* rowNormalizers,
+                                   const float* columnNormalizers, void* target, int64_t stride,
+                                   void* scratch);
 
 #ifdef __cplusplus
 }

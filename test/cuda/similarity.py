@@ -1,0 +1,358 @@
+"""Checks and times the CUDA kernels on scores: sums of exponentials by row and column, and tiles of probabilities.
+
+    python3 test/cuda/similarity.py [--small | --checks | --times] [--library build-cuda/libgradcache_cuda.so]
+
+Against float64 on the same half-precision values, and gradients against float64 on values that were not rounded: odd sizes,
+left-out pairs, scores of every size, bounds that are wrong, sums taken in parts, the same bits from a second run. Then the
+time of each part of InfoNCE with gradients. --small checks tiny shapes only, for compute-sanitizer."""
+
+import ctypes
+import math
+import sys
+import threading
+import time
+
+from kernels import DEVICE, arguments, call, library  # first: it decides how torch allocates
+import torch
+
+TYPES = {torch.bfloat16: 1, torch.float16: 2}
+LOG2E = math.log2(math.e)
+
+
+class Scores(ctypes.Structure):
+    _fields_ = [('type', ctypes.c_int), ('rows', ctypes.c_void_p), ('columns', ctypes.c_void_p), ('row_count', ctypes.c_int64),
+                ('column_count', ctypes.c_int64), ('width', ctypes.c_int64), ('row_stride', ctypes.c_int64), ('column_stride', ctypes.c_int64),
+                ('factor', ctypes.c_float), ('bound', ctypes.c_float), ('leaves_out', ctypes.c_int32), ('left_out', ctypes.c_int64),
+                ('stream', ctypes.c_void_p)]
+
+
+P, S = ctypes.c_void_p, ctypes.POINTER(Scores)
+library.gradcache_scores_statistics.argtypes = [S, P, P, P]
+library.gradcache_scores_statistics_scratch.argtypes = [S, ctypes.c_int]
+library.gradcache_scores_probabilities.argtypes = [S, P, P, P, ctypes.c_int64, P]
+library.gradcache_scores_probabilities_scratch.argtypes = [S]
+for name in ('statistics', 'probabilities'):
+    getattr(library, f'gradcache_scores_{name}_scratch').restype = ctypes.c_size_t
+
+
+def scores(x, y, factor, bound=None, left_out=None):
+    bound = factor if bound is None else bound
+    return Scores(TYPES[x.dtype], x.data_ptr(), y.data_ptr(), x.shape[0], y.shape[0], x.shape[1], x.stride(0), y.stride(0), factor, bound,
+                  left_out is not None, left_out or 0, torch.cuda.current_stream().cuda_stream)
+
+
+def none(count):
+    return torch.tensor([-math.inf, 0.0], device=DEVICE).repeat(count, 1)
+
+
+def scratch(bytes):
+    return torch.full((max(bytes, 16),), 0xff, device=DEVICE, dtype=torch.uint8) if bytes < 1 << 28 else torch.empty(bytes, device=DEVICE, dtype=torch.uint8)
+
+
+def statistics(s, rows, columns, memory=None):
+    memory = memory if memory is not None else scratch(library.gradcache_scores_statistics_scratch(s, columns is not None))
+    call('scores_statistics', s, rows, columns, memory)
+
+
+def normalizers(sums):
+    return sums[:, 0] + sums[:, 1].log2()
+
+
+def probabilities(s, rows, columns, target, memory=None):
+    memory = memory if memory is not None else scratch(library.gradcache_scores_probabilities_scratch(s))
+    call('scores_probabilities', s, rows, columns, target, target.stride(0), memory)
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+failures, worst = [], {}
+
+
+def near(group, name, got, expected, limit, relative=True):
+    error = (got.double() - expected).norm() / expected.norm() if relative else (got.double() - expected).abs().max()
+    error = error.item()
+    worst[group] = max(worst.get(group, 0.0), error if error == error else math.inf)
+    if not error <= limit:
+        failures.append(f'{group}: {error:.2e}, at most {limit:.0e} expected ({name})')
+
+
+def same(group, name, one, other):
+    if not torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8)):
+        failures.append(f'{group}: the bits differ ({name})')
+
+
+def unit(count, width):
+    x = torch.randn(count, width, device=DEVICE)
+    return x / x.norm(dim=1, keepdim=True)
+
+
+def reference(x, y, factor, left_out):
+    s = x.double() @ y.double().t() * factor
+    if left_out is not None:
+        i = torch.arange(x.shape[0], device=DEVICE)
+        inside = (i + left_out >= 0) & (i + left_out < y.shape[0])
+        s[i[inside], i[inside] + left_out] = -math.inf
+    return s
+
+
+def check(rows, columns, width, type, factor=20.0, bound=None, left_out=None, length=1.0, parts=False):
+    name = f'{rows} x {columns} x {width} {str(type)[6:]} factor={factor} bound={bound} left_out={left_out} length={length} parts={parts}'
+    x, y = (unit(rows, width) * length).to(type), (unit(columns, width) * length).to(type)
+    y[:min(rows, columns)] = (x[:min(rows, columns)].float() + 0.5 * length * unit(min(rows, columns), width)).to(type)
+    expected = reference(x, y, factor, left_out)
+    largest = max(factor, expected[expected.isfinite()].abs().max().item() if expected.isfinite().any() else 0)
+    lse_rows, lse_columns = expected.logsumexp(1) * LOG2E, expected.logsumexp(0) * LOG2E
+    s = scores(x, y, factor, bound, left_out)
+    found = none(rows), none(columns)
+    if parts:  # rectangles of the matrix, one after the other
+        half, third = (rows // 2 + 7) // 8 * 8, (columns // 3 + 7) // 8 * 8
+        for a, b in ((0, half), (half, rows)):
+            for c, d in ((0, third), (third, columns)):
+                offset = None if left_out is None else left_out + a - c
+                statistics(scores(x[a:b], y[c:d], factor, bound, offset), found[0][a:b], found[1][c:d])
+    else:
+        statistics(s, *found)
+    for what, sums, lse in (('rows', found[0], lse_rows), ('columns', found[1], lse_columns)):
+        present = lse.isfinite()
+        if present.any():
+            near(f'statistics {what}', name, normalizers(sums)[present], lse[present], 3e-6 * (1 + largest), relative=False)
+        if not (sums[~present, 1] == 0).all():
+            failures.append(f'statistics {what}: sums of nothing ({name})')
+    again = none(rows), none(columns)
+    if not parts:
+        statistics(s, *again)
+        same('statistics rows twice', name, again[0], found[0])
+        same('statistics columns twice', name, again[1], found[1])
+        only = none(rows)
+        statistics(s, only, None)
+        present = lse_rows.isfinite()
+        if present.any():
+            near('statistics of rows alone', name, normalizers(only)[present], lse_rows[present], 3e-6 * (1 + largest), relative=False)
+    # The probabilities, with sums of the reference; a fifth of the rows has no weight.
+    stride = (columns + 7) // 8 * 8 + 8
+    weights = torch.rand(rows, device=DEVICE)
+    weights[::5] = 0
+    row_n = (lse_rows - weights.double().log2()).float()
+    row_n[lse_rows == -math.inf] = math.inf
+    column_n = torch.where(lse_columns.isfinite(), lse_columns, math.inf).float()
+    for both in (False, True):
+        target = torch.full((rows, stride), math.nan, device=DEVICE, dtype=type)
+        probabilities(s, row_n, column_n if both else None, target)
+        p = torch.exp2(expected * LOG2E - row_n.double()[:, None]).nan_to_num(0)
+        if both:
+            p = p + torch.exp2(expected * LOG2E - column_n.double()).nan_to_num(0)
+        if p.norm() > 0:
+            near(f'probabilities {"both" if both else "rows"} {str(type)[6:]}', name, target[:, :columns], p, (5e-3 if type is torch.bfloat16 else 7e-4) + 3e-6 * (1 + largest))
+        second = torch.full_like(target, math.nan)
+        probabilities(s, row_n, column_n if both else None, second)
+        same('probabilities twice', name, second, target)
+        if not target[:, (columns + 1) // 2 * 2:].isnan().all():
+            failures.append(f'probabilities: written beyond the columns ({name})')
+
+
+def memory_for(s, both, height, breadth):
+    part = scores_like(s, height, breadth)
+    return scratch(max(library.gradcache_scores_statistics_scratch(s, both), library.gradcache_scores_probabilities_scratch(part)))
+
+
+def scores_like(s, rows, columns):
+    part = Scores.from_buffer_copy(s)
+    part.row_count, part.column_count = rows, columns
+    return part
+
+
+def info_nce(x, y, factor, both, memory, target, height, breadth, clock=None, shift=0):
+    """Both towers' gradients of the sum over rows (and columns) of log-sum-exp, times 2**shift."""
+    mark = clock or (lambda name: None)
+    count, width = x.shape
+    mark('start')
+    sums = none(count), none(y.shape[0]) if both else None
+    statistics(scores(x, y, factor), *sums, memory)
+    mark('statistics')
+    row_n, column_n = normalizers(sums[0]) - shift, normalizers(sums[1]) - shift if both else None
+    dx, dy = torch.zeros(count, width, device=DEVICE), torch.zeros(y.shape[0], width, device=DEVICE)
+    for a in range(0, count, height):
+        for c in range(0, y.shape[0], breadth):
+            b, d = min(a + height, count), min(c + breadth, y.shape[0])
+            p = target[:b - a, :d - c]
+            probabilities(scores(x[a:b], y[c:d], factor), row_n[a:b], column_n[c:d] if both else None, p, memory)
+            torch.addmm(dx[a:b], p, y[c:d], out_dtype=torch.float32, out=dx[a:b])
+            torch.addmm(dy[c:d], p.t(), x[a:b], out_dtype=torch.float32, out=dy[c:d])
+    mark('gradients')
+    return sums, dx, dy
+
+
+def gradients(type, both):
+    """Against float64 on values that were not rounded."""
+    x = unit(4096, 768)
+    y = x + 0.5 * unit(4096, 768)
+    y = y / y.norm(dim=1, keepdim=True)
+    shift = 14 if type is torch.float16 else 0
+    half = x.to(type), y.to(type)
+    s = scores(*half, 20.0)
+    memory = memory_for(s, True, 2048, 2048)
+    target = torch.empty(2048, 2048, device=DEVICE, dtype=type)
+    sums, dx, dy = info_nce(*half, 20.0, both, memory, target, 2048, 2048, shift=shift)
+    exact = x.double() @ y.double().t() * 20
+    p = exact.softmax(1) + (exact.softmax(0) if both else 0)
+    g = p - torch.eye(4096, device=DEVICE, dtype=torch.float64) * (2 if both else 1)
+    kind = f'{str(type)[6:]} {"both" if both else "one"}'
+    near(f'lse {kind}', '', normalizers(sums[0]) / LOG2E, exact.logsumexp(1), 3e-3, relative=False)
+    times = 1 + both
+    for name, got, own, other, matrix in (('rows', dx, x, y, p), ('columns', dy, y, x, p.t())):
+        got = got.double() * 2.0 ** -shift
+        near(f'softmax gradient of {name} {kind}', '', got, matrix @ other.double(), 3e-3)
+        near(f'loss gradient of {name} {kind}', '', got - times * other.double(), (g if name == 'rows' else g.t()) @ other.double(), 3e-3)
+
+
+def checks():
+    both = tuple(TYPES)
+    for type in both:
+        check(1, 1, 8, type)
+        check(1, 1, 8, type, left_out=0)
+        check(5, 3, 16, type, left_out=0)
+        check(130, 257, 72, type, left_out=-3)
+        check(300, 520, 40, type, factor=100.0)
+        check(260, 300, 64, type, factor=1000.0)  # references of their own
+        if arguments.small:
+            continue
+        check(129, 128, 64, type, bound=1.0, factor=300.0)  # a bound that is wrong
+        check(1000, 777, 768, type)
+        check(777, 1500, 384, type, left_out=5)
+        check(2048, 2048, 128, type, left_out=0)
+        check(3000, 5000, 768, type, factor=100.0)
+        check(1025, 2049, 1024, type, factor=1000.0)
+        check(1500, 1300, 256, type, factor=1e-3)
+        check(1500, 1300, 256, type, factor=1.0, bound=math.inf, length=6.0)
+        check(900, 1100, 256, type, parts=True, left_out=0)
+        check(4500, 9000, 96, type)
+        check(900, 1100, 256, type, parts=True, factor=500.0)
+        for two in (False, True):
+            gradients(type, two)
+    torch.cuda.synchronize()
+    for group, error in sorted(worst.items()):
+        print(f'{"FAILED" if any(f.startswith(group + ":") for f in failures) else "ok"} {group} {error:.2e}', flush=True)
+
+
+# ---- times -----------------------------------------------------------------------------------------------------------
+# What to expect of an H200, width 768. A product of all N x N scores is 2 * N^2 * 768 FLOP: 1.69e15 at 1,048,576, 2.4 s at 700
+# TFLOP/s, about what the card keeps up within its power. One direction or both: a product for the statistics, one for the
+# tiles, two for the gradients: 9.7 s. Bytes: operands stay in L2 for a band of tiles, 0.1 TB/s; tiles are written once and
+# read twice, 6 N^2 = 6.6e12 bytes, 1.6 s of the memory's time beside 7.2 s of products. Exponentials: one or two of each
+# score in each sweep at 16 a cycle and multiprocessor: 128 x 256 take 2,048 cycles beside the 12,288 of their product.
+class Meter(threading.Thread):
+    """Power and clock while something runs."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.samples = []
+        try:
+            import pynvml
+            pynvml.nvmlInit()
+            self.nvml, self.handle = pynvml, pynvml.nvmlDeviceGetHandleByIndex(0)
+            self.start()
+        except Exception as error:
+            print('no meter:', error)
+
+    def run(self):
+        while True:
+            self.samples.append((time.perf_counter(), self.nvml.nvmlDeviceGetPowerUsage(self.handle) / 1000,
+                                 self.nvml.nvmlDeviceGetClockInfo(self.handle, 1)))
+            time.sleep(0.05)
+
+    def between(self, a, b):
+        inside = [s for s in self.samples if a <= s[0] <= b]
+        if not inside:
+            return ''
+        return f'{sum(s[1] for s in inside) / len(inside):.0f} W {sum(s[2] for s in inside) / len(inside):.0f} MHz'
+
+
+def timed(meter, label, flop, run, seconds=0.25):
+    run()
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    runs = 0
+    while True:
+        for _ in range(3):
+            run()
+        runs += 3
+        torch.cuda.synchronize()
+        end = time.perf_counter()
+        if end - begin > seconds:
+            break
+    each = (end - begin) / runs
+    print(f'{label:60s} {each * 1e3:9.3f} ms {flop / each / 1e12:6.0f} TFLOP/s {meter.between(begin, end)}', flush=True)
+
+
+def times():
+    import os
+    meter = Meter()
+    print(torch.cuda.get_device_name(), torch.__version__, flush=True)
+    width, height, breadth = 768, 16896, 33792
+    for type in TYPES:
+        a, b = unit(8192, 8192).to(type), unit(8192, 8192).to(type)
+        timed(meter, f'{str(type)[6:]} torch 8192^3', 2 * 8192**3, lambda: a @ b.t())
+    for type in TYPES:
+        x, y = unit(65536, width).to(type), unit(65536, width).to(type)
+        flop = 2 * 65536 * 65536 * width
+        for lag in ('0', '1', '2', '3') if type is torch.bfloat16 else ('2',):
+            os.environ['LAG'] = lag
+            for columns in (False, True):
+                s = scores(x, y, 20.0)
+                state = none(65536), none(65536) if columns else None
+                memory = scratch(library.gradcache_scores_statistics_scratch(s, columns))
+                timed(meter, f'{str(type)[6:]} statistics 65536, lag {lag}, {"both" if columns else "rows"}', flop, lambda: statistics(s, *state, memory))
+            sums = none(65536), none(65536)
+            s = scores(x, y, 20.0)
+            memory = memory_for(s, True, height, breadth)
+            statistics(s, *sums, memory)
+            row_n, column_n = normalizers(sums[0]), normalizers(sums[1])
+            target = torch.empty(height, breadth, device=DEVICE, dtype=type)
+            s = scores(x[:height], y[:breadth], 20.0)
+            for both in (False, True):
+                timed(meter, f'{str(type)[6:]} tile {height} x {breadth}, lag {lag}, {"both" if both else "rows"}', 2 * height * breadth * width,
+                      lambda: probabilities(s, row_n, column_n if both else None, target, memory))
+        os.environ['LAG'] = '2'
+        s = scores(x, y, 20.0, math.inf)
+        timed(meter, f'{str(type)[6:]} statistics 65536, no bound, both', flop, lambda: statistics(s, *state, memory))
+        for h, w in ((height, breadth), (16384, 32768), (8448, 33792), (33792, 16896)):
+            target = torch.rand(h, w, device=DEVICE).to(type)
+            dx, dy = torch.zeros(h, width, device=DEVICE), torch.zeros(w, width, device=DEVICE)
+            timed(meter, f'{str(type)[6:]} product dx of a tile {h} x {w}', 2 * h * w * width,
+                  lambda: torch.addmm(dx, target, y[:w], out_dtype=torch.float32, out=dx))
+            timed(meter, f'{str(type)[6:]} product dy of a tile {h} x {w}', 2 * h * w * width,
+                  lambda: torch.addmm(dy, target.t(), x[:h], out_dtype=torch.float32, out=dy))
+        del target, dx, dy
+    for type in TYPES:
+        for count in (65536, 262144, 1048576):
+            if count == 1048576 and type is torch.float16:
+                continue
+            x, y = unit(count, width).to(type), unit(count, width).to(type)
+            s = scores(x, y, 20.0)
+            for both in (False, True):
+                memory = memory_for(s, both, height, breadth)
+                target = torch.empty(height, breadth, device=DEVICE, dtype=type)
+                for _ in range(1 if count == 1048576 else 2):
+                    marks = []
+
+                    def clock(name):
+                        torch.cuda.synchronize()
+                        marks.append((name, time.perf_counter()))
+
+                    info_nce(x, y, 20.0, both, memory, target, height, breadth, clock, 14 if type is torch.float16 else 0)
+                total = marks[-1][1] - marks[0][1]
+                parts = ', '.join(f'{b[0]} {b[1] - a[1]:.4f}' for a, b in zip(marks, marks[1:]))
+                print(f'{str(type)[6:]} {count} {"both" if both else "one"}: {parts}, total {total:.4f} s, {8 * count * count * width / total / 1e12:.0f} TFLOP/s '
+                      f'of four products, scratch {memory.numel() / 2**20:.0f} MiB + tile {target.numel() / 2**19:.0f} MiB, {meter.between(marks[0][1], marks[-1][1])}', flush=True)
+                del memory, target
+
+
+torch.manual_seed(20)
+if not arguments.times:
+    checks()
+if failures:
+    print('\n'.join(failures[:40]))
+    sys.exit(f'{len(failures)} checks failed')
+if not arguments.times:
+    print('all checks passed', flush=True)
+if not arguments.small and not arguments.checks:
+    times()
