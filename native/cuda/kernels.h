@@ -176,6 +176,8 @@ typedef struct {
                    time, and changes nothing else */
   int32_t leavesOut; /* 1: the pairs (i, i + leftOut) are left out */
   int64_t leftOut;
+  const int32_t* targets; /* [rowCount] or null: the pairs (i, targets[i] - firstColumn) are left out too */
+  int64_t firstColumn;
   void* stream;
 } GradcacheScores;
 

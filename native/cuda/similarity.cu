@@ -32,7 +32,8 @@ cudaError_t checkScores(const GradcacheScores* s) {
   const bool valid = known && s->rowCount >= 0 && s->rowCount <= kMostTokens && s->columnCount >= 0 &&
                      s->columnCount <= kMostTokens && s->width > 0 && s->width % 8 == 0 && s->width <= kMostTokens &&
                      s->rowStride >= s->width && s->columnStride >= s->width && s->rowStride % 8 == 0 &&
-                     s->columnStride % 8 == 0 && s->factor > 0;
+                     s->columnStride % 8 == 0 && s->factor > 0 && s->firstColumn >= 0 &&
+                     s->firstColumn <= kMostTokens;
   if (!valid) return cudaErrorInvalidValue;
   return checkAligned(s->rows, s->columns);
 }
@@ -58,6 +59,8 @@ Scores scoresOf(const GradcacheScores& s) {
   scores.reference = hasCommonReference(s) ? commonReference(s) : 0.0f;
   const bool crosses = s.leavesOut && s.leftOut > -s.rowCount && s.leftOut < s.columnCount;
   scores.without = crosses ? static_cast<int>(s.leftOut) : kAllPairs;
+  scores.targets = s.targets;
+  scores.firstColumn = static_cast<int>(s.firstColumn);
   return scores;
 }
 

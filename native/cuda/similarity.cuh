@@ -25,7 +25,6 @@ using float16 = __half;
 
 constexpr int kTileRows = 128, kTileColumns = 256;
 constexpr int kFragmentRows = 16, kFragmentColumns = 64, kFragmentNumbers = 32;
-constexpr float kNothing = -INFINITY;  // the score of a pair that is left out
 
 // What every kernel knows of a rectangle of scores.
 struct Scores {
@@ -33,6 +32,9 @@ struct Scores {
   float factor;     // from a product to a score in powers of two
   float reference;  // a power that no score exceeds by more than a float can hold, where the caller's bound is right
   int without;      // column - row of the pairs left out, or kAllPairs
+  // Of each row, and firstColumn more than the column that the row leaves out besides; or null.
+  const int32_t* targets;
+  int firstColumn;
 };
 constexpr int kAllPairs = INT_MIN;
 
@@ -85,23 +87,48 @@ struct WarpTile {
     return column + across * kFragmentColumns + k * 8 + static_cast<int>(threadIdx.x & 3) * 2;
   }
 
-  // Leaves out what lies outside and what `scores` leaves out. Costs next to nothing in tiles that have neither.
-  __device__ __forceinline__ void leaveOut(const Scores& scores, float (&numbers)[kNumbers]) const {
-    const int rowEnd = row + kDown * kFragmentRows, columnEnd = column + kAcross * kFragmentColumns;
-    const bool whole = rowEnd <= scores.rows && columnEnd <= scores.columns;
+};
+
+// What a lane's part of a tile leaves out. Where nothing is, that costs next to nothing.
+template <class Tile>
+struct LeftOut {
+  int targets[Tile::kDown][2];
+
+  __device__ __forceinline__ void load(const Scores& scores, const Tile& tile) {
+    if (!scores.targets) return;
+#pragma unroll
+    for (int down = 0; down < Tile::kDown; ++down) {
+#pragma unroll
+      for (int low = 0; low < 2; ++low) {
+        const int row = tile.rowOf(down) + low * 8;
+        targets[down][low] = row < scores.rows ? __ldg(scores.targets + row) - scores.firstColumn : -1;
+      }
+    }
+  }
+
+  // Gives the score of minus infinity to pairs that lie outside or are left out.
+  __device__ __forceinline__ void apply(const Scores& scores, const Tile& tile, float (&numbers)[Tile::kNumbers]) const {
+    const int rowEnd = tile.row + Tile::kDown * kFragmentRows, columnEnd = tile.column + Tile::kAcross * kFragmentColumns;
     const int diagonal = scores.without;
-    const bool crossed = diagonal != kAllPairs && column - rowEnd < diagonal && columnEnd - row > diagonal;
-    if (whole && !crossed) return;
+    bool whole = rowEnd <= scores.rows && columnEnd <= scores.columns;
+    if (diagonal != kAllPairs && tile.column - rowEnd < diagonal && columnEnd - tile.row > diagonal) whole = false;
+    if (scores.targets) {
 #pragma unroll
-    for (int down = 0; down < kDown; ++down) {
+      for (int i = 0; i < Tile::kDown * 2; ++i) {
+        const int target = targets[i / 2][i % 2];
+        if (target >= tile.column && target < columnEnd) whole = false;
+      }
+    }
+    if (whole) return;
 #pragma unroll
-      for (int across = 0; across < kAcross; ++across) {
+    for (int down = 0; down < Tile::kDown; ++down) {
 #pragma unroll
-        for (int i = 0; i < kFragmentNumbers; ++i) {
-          const int r = rowOf(down) + (i & 2) * 4, c = columnOf(across, i / 4) + (i & 1);
-          if (r >= scores.rows || c >= scores.columns || c - r == diagonal)
-            numbers[fragment(down, across) + i] = -infinite();
-        }
+      for (int i = 0; i < Tile::kAcross * kFragmentNumbers; ++i) {
+        const int low = i / 2 % 2, row = tile.rowOf(down) + low * 8;
+        const int column = tile.columnOf(i / kFragmentNumbers, i % kFragmentNumbers / 4) + i % 2;
+        const bool left = row >= scores.rows || column >= scores.columns || column - row == diagonal ||
+                          (scores.targets && column == targets[down][low]);
+        if (left) numbers[Tile::fragment(down, 0) + i] = -infinite();
       }
     }
   }

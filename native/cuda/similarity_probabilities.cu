@@ -33,12 +33,14 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperProbabilities(const
   const int clusters = static_cast<int>(gridDim.x) / hopper::kCluster;
   // Where this lane's row of a matrix lies: matrices are rows 0 to 7 and 8 to 15 of one eight columns, then of the next.
   const uint32_t matrixRow = (lane & 7) + (lane & 8), matrixPiece = lane / 16;
+  LeftOut<WarpTile<1, 4>> leftOut;
   float own[2];
   float2 loaded;
   hopper::forEachTile<Half>(
       &rows, &columns, scores.width, lag, shared, behind + hopper::kWarpgroups * kWeightBytes,
       TileWalk(steps, columnTiles, cluster, clusters),
       [&](const WarpTile<1, 4>& tile) {
+        leftOut.load(scores, tile);
         own[0] = ofRows[tile.rowOf(0)];
         own[1] = ofRows[tile.rowOf(0) + 8];
         if (kBoth) loaded = *reinterpret_cast<const float2*>(ofColumns + tile.column + thread % 128 * 2);
@@ -49,7 +51,7 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperProbabilities(const
           *reinterpret_cast<float2*>(columnWeights + thread % 128 * 2) = loaded;
           hopper::syncNamed(hopper::kWarpgroupBarrier + warpgroup, 128);
         }
-        tile.leaveOut(scores, numbers);
+        leftOut.apply(scores, tile, numbers);
 #pragma unroll
         for (int across = 0; across < 4; ++across) {
           uint32_t packed[16];
@@ -86,7 +88,9 @@ __global__ __launch_bounds__(portable::kThreads, 1) void portableProbabilities(c
       operands, scores, shared,
       TileWalk(steps, columnTiles, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)),
       [&](const TileWalk&, const portable::Tile& tile, float(&numbers)[portable::Tile::kNumbers]) {
-        tile.leaveOut(scores, numbers);
+        LeftOut<portable::Tile> leftOut;
+        leftOut.load(scores, tile);
+        leftOut.apply(scores, tile, numbers);
 #pragma unroll
         for (int down = 0; down < portable::Tile::kDown; ++down) {
           const int row = tile.rowOf(down);

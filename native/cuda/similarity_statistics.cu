@@ -46,10 +46,12 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperStatistics(const __
   const int cluster = static_cast<int>(blockIdx.x) / hopper::kCluster;
   const int clusters = static_cast<int>(gridDim.x) / hopper::kCluster;
   const int rank = static_cast<int>(hopper::blockOfCluster());
+  LeftOut<WarpTile<1, 4>> leftOut;
   hopper::forEachTile<Half>(
       &rows, &columns, scores.width, lag, shared, meeting + 2 * Use::kMeetingBytes, StatisticsWalk(plan, cluster, clusters),
-      [](const WarpTile<1, 4>&) {},
+      [&](const WarpTile<1, 4>& tile) { leftOut.load(scores, tile); },
       [&](const StatisticsWalk& walk, const WarpTile<1, 4>& tile, float(&numbers)[128]) {
+        leftOut.apply(scores, tile, numbers);
         const int part = (walk.group * hopper::kCluster + rank) * hopper::kWarpgroups + warpgroup;
         use.template operator()<128>(walk, tile, numbers, thread % 128, part,
                                      [&] { hopper::syncNamed(hopper::kWarpgroupBarrier + warpgroup, 128); });
@@ -71,6 +73,9 @@ __global__ __launch_bounds__(portable::kThreads, 1) void portableStatistics(cons
   portable::forEachTile<Half>(
       operands, scores, shared, StatisticsWalk(plan, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)),
       [&](const StatisticsWalk& walk, const portable::Tile& tile, float(&numbers)[portable::Tile::kNumbers]) {
+        LeftOut<portable::Tile> leftOut;
+        leftOut.load(scores, tile);
+        leftOut.apply(scores, tile, numbers);
         use.template operator()<portable::kThreads>(walk, tile, numbers, thread, walk.group, [] { __syncthreads(); });
       });
 }
@@ -244,6 +249,7 @@ cudaError_t statistics(const GradcacheScores& s, LogSum* rows, LogSum* columns, 
     slab.rows = static_cast<const uint8_t*>(s.rows) + begin * s.rowStride * 2;
     slab.rowCount = std::min(slabRows, s.rowCount - begin);
     slab.leftOut = s.leftOut + begin;
+    if (s.targets) slab.targets = s.targets + begin;
     const Scores scores = scoresOf(slab);
     Plan part = plan;
     part.walk.steps = static_cast<int>(ceilDivide(slab.rowCount, plan.stepRows));

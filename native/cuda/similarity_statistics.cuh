@@ -71,7 +71,6 @@ struct StatisticsUse {
   template <int kMembers, class Walk, class Sync>
   __device__ __forceinline__ void operator()(const Walk& walk, const Tile& tile, float (&numbers)[Tile::kNumbers], int member,
                                              int part, Sync sync) {
-    tile.leaveOut(scores, numbers);
     const bool newRows = walk.column == walk.columnBegin, lastRows = walk.column + 1 == walk.columnEnd;
     if (walk.step == 0) {
 #pragma unroll
