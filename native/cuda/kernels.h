@@ -189,7 +189,7 @@ int gradcache_scores_statistics(const GradcacheScores* s, float* rows, float* co
 
 /* target [rowCount, columnCount], of `type`, stride a multiple of 8: 2^(score * log2(e) - rowNormalizers[i]) +
  * 2^(score * log2(e) - columnNormalizers[j]); the latter may be null. A normalizer of infinity leaves its
- * part out; log2(sum) - log2(w) makes it a probability of weight w. */
+ * part out; log2(sum) - log2(w) makes it a probability of weight w. Nothing beyond the columns is written. */
 size_t gradcache_scores_probabilities_scratch(const GradcacheScores* s);
 int gradcache_scores_probabilities(const GradcacheScores* s, const float* rowNormalizers,
                                    const float* columnNormalizers, void* target, int64_t stride,

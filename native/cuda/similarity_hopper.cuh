@@ -95,9 +95,10 @@ __device__ __forceinline__ void storeTile(const CUtensorMap* map, uint32_t sourc
   asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map), "r"(source),
                "r"(x), "r"(y)
                : "memory");
-  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
-// Until at most `kPending` of this thread's stores still read shared memory.
+// Ends a group of this thread's stores, which may be empty.
+__device__ __forceinline__ void commitStores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Until at most `kPending` of this thread's groups of stores still read shared memory.
 template <int kPending>
 __device__ __forceinline__ void waitForReads() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");

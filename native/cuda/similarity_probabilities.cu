@@ -18,7 +18,8 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperProbabilities(const
                                                                            const __grid_constant__ CUtensorMap target,
                                                                            const __grid_constant__ Scores scores,
                                                                            const __grid_constant__ ProbabilityWeights weights,
-                                                                           int steps, int columnTiles, int lag) {
+                                                                           uint16_t* data, int64_t stride, int steps,
+                                                                           int columnTiles, int lag) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) uint8_t shared[];
   const int thread = static_cast<int>(threadIdx.x) - 128, lane = thread & 31, warpgroup = thread / 128;
@@ -57,6 +58,11 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperProbabilities(const
           uint32_t packed[16];
           probabilitiesOf<Half, kBoth>(scores, apart, numbers + across * kFragmentNumbers, own,
                                        columnWeights + across * kFragmentColumns, packed);
+          const int column = tile.column + across * kFragmentColumns;
+          // The copy engine writes whole pieces of eight columns. Those of an edge within a piece are written here, so that
+          // nothing beyond the edge is.
+          const bool uneven = scores.columns % 8 != 0 && column < scores.columns && column + kFragmentColumns > scores.columns;
+          if (uneven) storeFragment(scores, packed, tile.rowOf(0), tile.columnOf(across, 0), data, stride);
           const uint32_t buffer = memory + across % 2 * kStoreBytes;
           if (lane == 0) hopper::waitForReads<1>();
           __syncwarp();
@@ -66,7 +72,10 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperProbabilities(const
                                          packed[2 * k], packed[2 * k + 1], packed[2 * k + 2], packed[2 * k + 3]);
           hopper::publishToCopies();
           __syncwarp();
-          if (lane == 0) hopper::storeTile(&target, buffer, tile.column + across * kFragmentColumns, tile.row);
+          if (lane == 0) {
+            if (!uneven) hopper::storeTile(&target, buffer, column, tile.row);
+            hopper::commitStores();
+          }
         }
       });
   // A block's shared memory must outlive its copies.
@@ -98,16 +107,7 @@ __global__ __launch_bounds__(portable::kThreads, 1) void portableProbabilities(c
           uint32_t packed[16];
           probabilitiesOf<Half, kBoth>(scores, apart, numbers + portable::Tile::fragment(down, 0), own,
                                        ofColumns + tile.column, packed);
-#pragma unroll
-          for (int i = 0; i < 16; ++i) {
-            const int r = row + i % 2 * 8, c = tile.columnOf(0, i / 2);
-            if (r >= scores.rows || c >= scores.columns) continue;
-            uint16_t* const place = target + r * stride + c;
-            if (c + 1 < scores.columns)
-              *reinterpret_cast<uint32_t*>(place) = packed[i];
-            else
-              *place = static_cast<uint16_t>(packed[i]);
-          }
+          storeFragment(scores, packed, row, tile.columnOf(0, 0), target, stride);
         }
       });
 }
@@ -177,7 +177,8 @@ cudaError_t launch(const GradcacheScores& s, const Scores& scores, const Probabi
     if (code != cudaSuccess) return code;
     const int steps = static_cast<int>(ceilDivide(s.rowCount, kTileRows * hopper::kCluster));
     return launchClusters(kernel, static_cast<int>(std::min<int64_t>(int64_t{steps} * columnTiles, clusters)), kHopperBytes,
-                          stream, rows, columns, result, scores, weights, steps, columnTiles, hopperLag());
+                          stream, rows, columns, result, scores, weights, static_cast<uint16_t*>(target), stride, steps,
+                          columnTiles, hopperLag());
   }
   const auto kernel = &portableProbabilities<Half, kBoth>;
   if (cudaError_t code = allowSharedMemory(reinterpret_cast<const void*>(kernel), kPortableBytes)) return code;

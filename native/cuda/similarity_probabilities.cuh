@@ -66,4 +66,19 @@ __device__ __forceinline__ void probabilitiesOf(const Scores& scores, bool apart
     probabilitiesOf<Half, kBoth, false>(scores, numbers, rows, columns, packed);
 }
 
+// Writes a fragment's probabilities by the lane. `row` and `column` are those of the lane's first number.
+__device__ __forceinline__ void storeFragment(const Scores& scores, const uint32_t (&packed)[16], int row, int column,
+                                              uint16_t* target, int64_t stride) {
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    const int r = row + i % 2 * 8, c = column + i / 2 * 8;
+    if (r >= scores.rows || c >= scores.columns) continue;
+    uint16_t* const place = target + r * stride + c;
+    if (c + 1 < scores.columns)
+      *reinterpret_cast<uint32_t*>(place) = packed[i];
+    else
+      *place = static_cast<uint16_t>(packed[i]);
+  }
+}
+
 }  // namespace gradcache::cuda

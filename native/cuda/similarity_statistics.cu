@@ -118,6 +118,7 @@ struct Plan {
   int units;          // clusters or blocks at a time
   int stepRows;       // rows of a step
   int partsPerGroup;  // of columns
+  int partsPerRange;  // of rows
   int slab;           // groups whose parts are kept at a time
   StatisticsPlan walk;
 
@@ -138,6 +139,7 @@ cudaError_t planFor(const GradcacheScores& s, bool columns, Plan* plan) {
   if (plan->units < 1) return cudaErrorNoDevice;
   plan->stepRows = plan->hopper ? kTileRows * hopper::kCluster : kTileRows;
   plan->partsPerGroup = plan->hopper ? hopper::kCluster * hopper::kWarpgroups : 1;
+  plan->partsPerRange = plan->hopper ? HopperUse<false, true>::kBeside : PortableUse<false, true>::kBeside;
   StatisticsPlan& walk = plan->walk;
   walk.steps = static_cast<int>(ceilDivide(s.rowCount, plan->stepRows));
   walk.perGroup = plan->hopper ? kHopperSteps : 1;
@@ -180,7 +182,7 @@ struct Memory {
     apart = memory.take<int>(1);
     rowSums = memory.take<LogSum>(rows);
     columnSums = memory.take<LogSum>(columns ? width : 0);
-    parts.rows = memory.take<LogSum>(rows * plan.walk.ranges);
+    parts.rows = memory.take<LogSum>(rows * plan.walk.ranges * plan.partsPerRange);
     parts.columns = columns ? memory.take<LogSum>(width * plan.slab * plan.partsPerGroup) : nullptr;
     parts.rowStride = static_cast<int>(rows);
     parts.columnStride = static_cast<int>(width);
@@ -230,7 +232,7 @@ cudaError_t sweepAndJoin(const GradcacheScores& s, const Plan& plan, const Score
                    : sweep<float16, kBounded, false>(s, plan, scores, parts, stream);
   if (code != cudaSuccess) return code;
   joinParts<kBounded><<<joinBlocks(scores.rows), kJoinThreads, 0, stream>>>(
-      parts.rows, plan.walk.ranges, parts.rowStride, scores.rows, scores.reference, memory.rowSums, memory.apart, unless);
+      parts.rows, plan.walk.ranges * plan.partsPerRange, parts.rowStride, scores.rows, scores.reference, memory.rowSums, memory.apart, unless);
   if (columns)
     joinParts<kBounded><<<joinBlocks(scores.columns), kJoinThreads, 0, stream>>>(
         parts.columns, plan.walk.groups * plan.partsPerGroup, parts.columnStride, scores.columns, scores.reference,

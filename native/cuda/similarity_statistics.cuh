@@ -21,7 +21,7 @@ struct alignas(8) LogSum {
 
 // Where a call's parts of sums meet. A part is what one warpgroup, or block, saw.
 struct StatisticsParts {
-  void* rows;                  // [ranges, rowStride]: float where bounded, else LogSum
+  void* rows;                  // [ranges x warps beside one another, rowStride]: float where bounded, else LogSum
   void* columns;               // [parts, columnStride] the same; or null
   int rowStride, columnStride;  // rows and columns, up to whole groups and tiles
   const int* unless;           // the kernel has nothing to do where this is 0; or null
@@ -39,12 +39,13 @@ struct PartOf<true> {
 // The reference that scores are taken from: any will do where there is no score.
 __device__ __forceinline__ float usable(float reference) { return reference == -infinite() ? 0.0f : reference; }
 
-// kWarps warps below one another have the same columns; `kSteps` tiles below one another make a group. The memory is shared
+// kWarps warps below one another have the same columns, kBeside warps beside one another the same rows; `kSteps` tiles below one another make a group. The memory is shared
 // by `kThreads` threads, which are numbered from 0.
 template <class Tile, int kWarps, int kSteps, int kThreads, int kColumns_, bool kBounded, bool kWithColumns>
 struct StatisticsUse {
   using Part = typename PartOf<kBounded>::Type;
   static constexpr int kColumns = kColumns_;  // of the warps that meet
+  static constexpr int kWarpColumns = Tile::kAcross * kFragmentColumns, kBeside = kColumns / kWarpColumns;
   // A lane's two rows of each fragment, for each step of the group.
   static constexpr size_t kRowBytes = sizeof(Part) * 2 * kSteps * Tile::kDown * kThreads;
   static constexpr size_t kMeetingBytes = kWithColumns ? sizeof(Part) * kWarps * kColumns : 0;
@@ -81,7 +82,7 @@ struct StatisticsUse {
       addBounded(walk.step, newRows, numbers);
     else
       addAny(walk.step, newRows, numbers);
-    if (lastRows) leaveRows(walk.range, walk.step, tile);
+    if (lastRows) leaveRows(walk.range * kBeside + columnInMeeting / kWarpColumns, walk.step, tile);
     if (kWithColumns && walk.step + 1 == walk.steps) {
       sync();  // all have read what they met for before
 #pragma unroll
@@ -220,8 +221,8 @@ struct StatisticsUse {
     }
   }
 
-  // The four lanes of a row join their parts, and the first of them leaves the row's.
-  __device__ __forceinline__ void leaveRows(int range, int step, const Tile& tile) {
+  // The four lanes of a row join their parts, and the first of them leaves the warp's.
+  __device__ __forceinline__ void leaveRows(int place, int step, const Tile& tile) {
 #pragma unroll
     for (int down = 0; down < Tile::kDown; ++down) {
 #pragma unroll
@@ -238,7 +239,7 @@ struct StatisticsUse {
           part = joined(part, other);
         }
         const int64_t row = tile.rowOf(down) + low * 8;
-        if ((threadIdx.x & 3) == 0) static_cast<Part*>(parts.rows)[range * int64_t{parts.rowStride} + row] = part;
+        if ((threadIdx.x & 3) == 0) static_cast<Part*>(parts.rows)[place * int64_t{parts.rowStride} + row] = part;
       }
     }
   }
