@@ -168,12 +168,12 @@ int gradcache_recurrence_backward(const GradcacheRecurrence* r, const void* dh, 
 /* The scores of rows with columns, factor * <x_i, y_j>, in half precision with sums in float32, without a
  * matrix of them. Logarithms are to base 2 throughout. */
 typedef struct {
-  GradcacheType type; /* GRADCACHE_BFLOAT16 or GRADCACHE_FLOAT16 */
+  GradcacheType type;         /* GRADCACHE_BFLOAT16 or GRADCACHE_FLOAT16 */
   const void *rows, *columns; /* [rowCount, width] and [columnCount, width] */
   int64_t rowCount, columnCount, width, rowStride, columnStride; /* widths and strides: multiples of 8 */
-  float factor; /* more than 0 */
-  float bound;  /* about the largest absolute score, or infinity where unknown: one that is too small costs
-                   time, and changes nothing else */
+  float factor;                                                  /* more than 0 */
+  float bound; /* about the largest absolute score, or infinity where unknown: one that is too small costs
+                  time, and changes nothing else */
   int32_t leavesOut; /* 1: the pairs (i, i + leftOut) are left out */
   int64_t leftOut;
   const int32_t* targets; /* [rowCount] or null: the pairs (i, targets[i] - firstColumn) are left out too */
@@ -187,8 +187,8 @@ typedef struct {
 size_t gradcache_scores_statistics_scratch(const GradcacheScores* s, int columns);
 int gradcache_scores_statistics(const GradcacheScores* s, float* rows, float* columns, void* scratch);
 
-/* target [rowCount, columnCount], of `type`, stride a multiple of 8: 2^(score * log2(e) - rowNormalizers[i]) +
- * 2^(score * log2(e) - columnNormalizers[j]); the latter may be null. A normalizer of infinity leaves its
+/* target [rowCount, columnCount], of `type`, stride a multiple of 8: 2^(score * log2(e) - rowNormalizers[i])
+ * + 2^(score * log2(e) - columnNormalizers[j]); the latter may be null. A normalizer of infinity leaves its
  * part out; log2(sum) - log2(w) makes it a probability of weight w. Nothing beyond the columns is written. */
 size_t gradcache_scores_probabilities_scratch(const GradcacheScores* s);
 int gradcache_scores_probabilities(const GradcacheScores* s, const float* rowNormalizers,

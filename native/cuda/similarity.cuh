@@ -1,8 +1,10 @@
-// The scores of rows with columns, factor * <x_i, y_j>, in tiles that live on the chip. The products of a tile come from
-// similarity_hopper.cuh (wgmma, compute capability 9.0) or similarity_mma.cuh (every other); what is done with them is in
-// similarity_statistics.cuh and similarity_probabilities.cuh, which know a tile only by its fragments.
+// The scores of rows with columns, factor * <x_i, y_j>, in tiles that live on the chip. The products of a
+// tile come from similarity_hopper.cuh (wgmma, compute capability 9.0) or similarity_mma.cuh (every other);
+// what is done with them is in similarity_statistics.cuh and similarity_probabilities.cuh, which know a tile
+// only by its fragments.
 //
-// A fragment is 16 rows x 64 columns of a warp, 32 numbers a lane. With g = lane / 4 and q = lane % 4, number 4 * k + e is
+// A fragment is 16 rows x 64 columns of a warp, 32 numbers a lane. With g = lane / 4 and q = lane % 4, number
+// 4 * k + e is
 //   row g (e < 2) or g + 8 (e >= 2), column 8 * k + 2 * q + e % 2.
 // Exponentials are powers of two: scores are multiplied by log2(e) with their factor.
 #pragma once
@@ -30,7 +32,8 @@ constexpr int kFragmentRows = 16, kFragmentColumns = 64, kFragmentNumbers = 32;
 struct Scores {
   int rows, columns, width;
   float factor;     // from a product to a score in powers of two
-  float reference;  // a power that no score exceeds by more than a float can hold, where the caller's bound is right
+  float reference;  // a power that no score exceeds by more than a float can hold, where the caller's bound
+                    // is right
   int without;      // column - row of the pairs left out, or kAllPairs
   // Of each row, and firstColumn more than the column that the row leaves out besides; or null.
   const int32_t* targets;
@@ -52,8 +55,8 @@ __device__ __forceinline__ void foldAcross(float (&v)[16], Join join) {
   }
 }
 
-// `v` holds numbers of the 16 columns of a lane. Afterwards v[0] and v[1] belong to columns 2 * lane and 2 * lane + 1 of
-// the fragment's 64, joined over the eight lanes that have the same columns.
+// `v` holds numbers of the 16 columns of a lane. Afterwards v[0] and v[1] belong to columns 2 * lane and 2 *
+// lane + 1 of the fragment's 64, joined over the eight lanes that have the same columns.
 template <class Join>
 __device__ __forceinline__ void acrossRows(float (&v)[16], Join join) {
   foldAcross<8>(v, join);
@@ -61,7 +64,8 @@ __device__ __forceinline__ void acrossRows(float (&v)[16], Join join) {
   foldAcross<2>(v, join);
 }
 
-// The other way: from the two columns that a lane has after acrossRows to those of its fragment's numbers 4 * k + e.
+// The other way: from the two columns that a lane has after acrossRows to those of its fragment's numbers 4 *
+// k + e.
 __device__ __forceinline__ float2 ofColumns(float2 mine, int k) {
   const int from = k * 4 + (threadIdx.x & 3);
   return {__shfl_sync(0xffffffffu, mine.x, from), __shfl_sync(0xffffffffu, mine.y, from)};
@@ -86,7 +90,6 @@ struct WarpTile {
   __device__ int columnOf(int across, int k) const {
     return column + across * kFragmentColumns + k * 8 + static_cast<int>(threadIdx.x & 3) * 2;
   }
-
 };
 
 // What a lane's part of a tile leaves out. Where nothing is, that costs next to nothing.
@@ -107,11 +110,14 @@ struct LeftOut {
   }
 
   // Gives the score of minus infinity to pairs that lie outside or are left out.
-  __device__ __forceinline__ void apply(const Scores& scores, const Tile& tile, float (&numbers)[Tile::kNumbers]) const {
-    const int rowEnd = tile.row + Tile::kDown * kFragmentRows, columnEnd = tile.column + Tile::kAcross * kFragmentColumns;
+  __device__ __forceinline__ void apply(const Scores& scores, const Tile& tile,
+                                        float (&numbers)[Tile::kNumbers]) const {
+    const int rowEnd = tile.row + Tile::kDown * kFragmentRows,
+              columnEnd = tile.column + Tile::kAcross * kFragmentColumns;
     const int diagonal = scores.without;
     bool whole = rowEnd <= scores.rows && columnEnd <= scores.columns;
-    if (diagonal != kAllPairs && tile.column - rowEnd < diagonal && columnEnd - tile.row > diagonal) whole = false;
+    if (diagonal != kAllPairs && tile.column - rowEnd < diagonal && columnEnd - tile.row > diagonal)
+      whole = false;
     if (scores.targets) {
 #pragma unroll
       for (int i = 0; i < Tile::kDown * 2; ++i) {
@@ -136,8 +142,9 @@ struct LeftOut {
 
 // ---- the order of tiles
 
-// Statistics: a group of row steps is kept while a range of columns passes by. A step is the rows that a cluster, or a block,
-// takes at a time. Neighbouring items share rows or columns, so that what runs at the same time fits the L2 cache.
+// Statistics: a group of row steps is kept while a range of columns passes by. A step is the rows that a
+// cluster, or a block, takes at a time. Neighbouring items share rows or columns, so that what runs at the
+// same time fits the L2 cache.
 struct StatisticsPlan {
   static constexpr int kSet = 4;  // groups that are walked through together
   int steps, perGroup, groups;    // steps of rows: all, and of a group
@@ -149,7 +156,8 @@ struct StatisticsWalk {
   int item, stride;
   int group = 0, range = 0, step = 0, steps = 0, column = 0, columnEnd = 0, columnBegin = 0;
 
-  __device__ StatisticsWalk(const StatisticsPlan& p, int first, int every) : plan(p), item(first - every), stride(every) {}
+  __device__ StatisticsWalk(const StatisticsPlan& p, int first, int every)
+      : plan(p), item(first - every), stride(every) {}
 
   __device__ __forceinline__ bool next() {
     if (++step < steps) return true;

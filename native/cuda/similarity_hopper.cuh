@@ -1,6 +1,7 @@
-// Tiles of products on compute capability 9.0. A cluster of two blocks takes 256 rows x 256 columns: 128 rows a block, and
-// the columns for both. One thread brings operands in by TMA, half of the columns for both blocks; two warpgroups multiply
-// 64 rows each (wgmma 64 x 256 x 16) and use their tile while the other one still multiplies.
+// Tiles of products on compute capability 9.0. A cluster of two blocks takes 256 rows x 256 columns: 128 rows
+// a block, and the columns for both. One thread brings operands in by TMA, half of the columns for both
+// blocks; two warpgroups multiply 64 rows each (wgmma 64 x 256 x 16) and use their tile while the other one
+// still multiplies.
 #pragma once
 
 #include <cuda.h>
@@ -46,7 +47,8 @@ __device__ __forceinline__ void waitBarrier(uint32_t barrier, uint32_t parity) {
   } while (!done);
 }
 __device__ __forceinline__ void expectBytes(uint32_t barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
 }
 // Nothing was written that would have to be seen there, so that this needs no fence of the cluster's scope.
 __device__ __forceinline__ void arriveAt(uint32_t barrier, uint32_t block) {
@@ -77,14 +79,16 @@ __device__ __forceinline__ void arriveNamed(int barrier, int threads) {
 
 // ---- copies
 
-__device__ __forceinline__ void load(uint32_t target, const CUtensorMap* map, uint32_t barrier, int x, int y) {
+__device__ __forceinline__ void load(uint32_t target, const CUtensorMap* map, uint32_t barrier, int x,
+                                     int y) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
-          target),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], "
+      "[%2];" ::"r"(target),
       "l"(map), "r"(barrier), "r"(x), "r"(y)
       : "memory");
 }
-__device__ __forceinline__ void loadForCluster(uint32_t target, const CUtensorMap* map, uint32_t barrier, int x, int y) {
+__device__ __forceinline__ void loadForCluster(uint32_t target, const CUtensorMap* map, uint32_t barrier,
+                                               int x, int y) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(target),
@@ -92,8 +96,8 @@ __device__ __forceinline__ void loadForCluster(uint32_t target, const CUtensorMa
       : "memory");
 }
 __device__ __forceinline__ void storeTile(const CUtensorMap* map, uint32_t source, int x, int y) {
-  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map), "r"(source),
-               "r"(x), "r"(y)
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
+               "r"(source), "r"(x), "r"(y)
                : "memory");
 }
 // Ends a group of this thread's stores, which may be empty.
@@ -105,7 +109,9 @@ __device__ __forceinline__ void waitForReads() {
 }
 __device__ __forceinline__ void waitForStores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 // What this thread wrote to shared memory is seen by copies that start behind the next barrier.
-__device__ __forceinline__ void publishToCopies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+__device__ __forceinline__ void publishToCopies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
 
 // ---- products
 
@@ -114,7 +120,9 @@ __device__ __forceinline__ uint64_t describe(uint32_t address) {
   return ((address & 0x3ffff) >> 4) | uint64_t{1} << 16 | kEightRows | kSwizzle128;
 }
 __device__ __forceinline__ void beginProducts() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void commitProducts() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void commitProducts() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
 template <int kPending>
 __device__ __forceinline__ void waitForProducts() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
@@ -126,21 +134,24 @@ __device__ __forceinline__ void settle(float (&numbers)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(numbers[i])::"memory");
 }
 
-#define GRADCACHE_TEN(i) "%" #i "0, %" #i "1, %" #i "2, %" #i "3, %" #i "4, %" #i "5, %" #i "6, %" #i "7, %" #i "8, %" #i "9, "
-#define GRADCACHE_NUMBERS                                                                                          \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " GRADCACHE_TEN(1) GRADCACHE_TEN(2) GRADCACHE_TEN(3) GRADCACHE_TEN(4)          \
-      GRADCACHE_TEN(5) GRADCACHE_TEN(6) GRADCACHE_TEN(7) GRADCACHE_TEN(8) GRADCACHE_TEN(9) GRADCACHE_TEN(10) GRADCACHE_TEN(11)   \
-          "%120, %121, %122, %123, %124, %125, %126, %127}, "
+#define GRADCACHE_TEN(i) \
+  "%" #i "0, %" #i "1, %" #i "2, %" #i "3, %" #i "4, %" #i "5, %" #i "6, %" #i "7, %" #i "8, %" #i "9, "
+#define GRADCACHE_NUMBERS                                                                                   \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " GRADCACHE_TEN(1) GRADCACHE_TEN(2) GRADCACHE_TEN(3)            \
+      GRADCACHE_TEN(4) GRADCACHE_TEN(5) GRADCACHE_TEN(6) GRADCACHE_TEN(7) GRADCACHE_TEN(8) GRADCACHE_TEN(9) \
+          GRADCACHE_TEN(10) GRADCACHE_TEN(11) "%120, %121, %122, %123, %124, %125, %126, %127}, "
 #define GRADCACHE_OUT4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define GRADCACHE_OUT16(i) GRADCACHE_OUT4(i), GRADCACHE_OUT4(i + 4), GRADCACHE_OUT4(i + 8), GRADCACHE_OUT4(i + 12)
-#define GRADCACHE_OUT128                                                                                            \
-  GRADCACHE_OUT16(0), GRADCACHE_OUT16(16), GRADCACHE_OUT16(32), GRADCACHE_OUT16(48), GRADCACHE_OUT16(64),           \
+#define GRADCACHE_OUT16(i) \
+  GRADCACHE_OUT4(i), GRADCACHE_OUT4(i + 4), GRADCACHE_OUT4(i + 8), GRADCACHE_OUT4(i + 12)
+#define GRADCACHE_OUT128                                                                                  \
+  GRADCACHE_OUT16(0), GRADCACHE_OUT16(16), GRADCACHE_OUT16(32), GRADCACHE_OUT16(48), GRADCACHE_OUT16(64), \
       GRADCACHE_OUT16(80), GRADCACHE_OUT16(96), GRADCACHE_OUT16(112)
-#define GRADCACHE_MULTIPLY(type)                                                                                    \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type \
-               " " GRADCACHE_NUMBERS "%128, %129, p, 1, 1, 0, 0;\n}\n"                                               \
-               : GRADCACHE_OUT128                                                                                   \
-               : "l"(a), "l"(b), "r"(add))
+#define GRADCACHE_MULTIPLY(type)                                                                     \
+  asm volatile(                                                                                      \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16.f32." type \
+      "." type " " GRADCACHE_NUMBERS "%128, %129, p, 1, 1, 0, 0;\n}\n"                               \
+      : GRADCACHE_OUT128                                                                             \
+      : "l"(a), "l"(b), "r"(add))
 
 // d = a b, or d += a b where `add` is not 0: 64 x 256 numbers of 16 products each.
 template <class Half>
@@ -170,12 +181,13 @@ struct Ring {
   }
 };
 
-// All threads of the cluster call this with the same walk. The multiplying warps call `begin` with each tile before its
-// products, for what is to be loaded meanwhile, and `use` with its numbers. The second warpgroup starts `lag` stages after
-// the first, so that one uses its tile while the other multiplies.
+// All threads of the cluster call this with the same walk. The multiplying warps call `begin` with each tile
+// before its products, for what is to be loaded meanwhile, and `use` with its numbers. The second warpgroup
+// starts `lag` stages after the first, so that one uses its tile while the other multiplies.
 template <class Half, class Walk, class Begin, class Use>
-__device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUtensorMap* columns, int width, int lag,
-                                            uint8_t* shared, uint8_t* barriers, Walk walk, Begin begin, Use use) {
+__device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUtensorMap* columns, int width,
+                                            int lag, uint8_t* shared, uint8_t* barriers, Walk walk,
+                                            Begin begin, Use use) {
   const uint32_t operands = sharedAddress(shared), full = sharedAddress(barriers), empty = full + kStages * 8;
   const uint32_t rank = blockOfCluster();
   if (threadIdx.x == 0) {
@@ -223,7 +235,8 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
       for (int k = 0; k < blocks; ++k) {
         waitBarrier(full + ring.slot * 8, ring.phase);
         const uint32_t stage = operands + ring.slot * kStageBytes;
-        const uint64_t a = describe(stage + warpgroup * (kRowBytes / kWarpgroups)), b = describe(stage + kRowBytes);
+        const uint64_t a = describe(stage + warpgroup * (kRowBytes / kWarpgroups)),
+                       b = describe(stage + kRowBytes);
         beginProducts();
 #pragma unroll
         for (int part = 0; part < kDepth / 16; ++part)
@@ -252,9 +265,10 @@ __device__ __forceinline__ void forEachTile(const CUtensorMap* rows, const CUten
 // ---- launches
 
 // A matrix of half-precision numbers, `boxRows` x `boxColumns` of which are copied at a time.
-cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* data, int64_t rows, int64_t columns,
-                           int64_t stride, uint32_t boxRows, uint32_t boxColumns);
-// Clusters of two blocks of `kernel` that the current device runs at the same time. Lets the kernel use its memory.
+cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* data, int64_t rows,
+                           int64_t columns, int64_t stride, uint32_t boxRows, uint32_t boxColumns);
+// Clusters of two blocks of `kernel` that the current device runs at the same time. Lets the kernel use its
+// memory.
 cudaError_t residentClusters(const void* kernel, size_t sharedBytes, int* clusters);
 
 }  // namespace gradcache::cuda::hopper

@@ -1,8 +1,6 @@
 // Host side of the kernels on scores.
 #pragma once
 
-#include <cstdlib>
-
 #include "cuda/similarity_hopper.cuh"
 #include "cuda/similarity_mma.cuh"
 
@@ -20,8 +18,8 @@ Scores scoresOf(const GradcacheScores& s);
 
 // Fills the device, but takes no more blocks than there is work for.
 template <class... Parameters, class... Arguments>
-cudaError_t launchClusters(void (*kernel)(Parameters...), int clusters, size_t sharedBytes, cudaStream_t stream,
-                           Arguments... arguments) {
+cudaError_t launchClusters(void (*kernel)(Parameters...), int clusters, size_t sharedBytes,
+                           cudaStream_t stream, Arguments... arguments) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(clusters * hopper::kCluster));
   config.blockDim = dim3(hopper::kThreads);
@@ -34,15 +32,6 @@ cudaError_t launchClusters(void (*kernel)(Parameters...), int clusters, size_t s
   config.attrs = &shape;
   config.numAttrs = 1;
   return cudaLaunchKernelEx(&config, kernel, arguments...);
-}
-
-// Stages that one warpgroup is ahead of the other.
-inline int hopperLag() {
-#ifdef GRADCACHE_TUNING
-  return getenv("LAG") ? atoi(getenv("LAG")) : 2;
-#else
-  return 2;
-#endif
 }
 
 // Scratch memory, dealt out in pieces.

@@ -1,13 +1,14 @@
-// What the probability kernels do with a tile: 2^(score - row's normalizer) + 2^(score - column's normalizer), in half
-// precision.
+// What the probability kernels do with a tile: 2^(score - row's normalizer) + 2^(score - column's
+// normalizer), in half precision.
 #pragma once
 
 #include "cuda/similarity.cuh"
 
 namespace gradcache::cuda {
 
-// Of rows or columns, up to whole tiles: their normalizers, and 2^(reference - normalizer). With the latter, one exponential
-// from the common reference serves the row's and the column's probability. What lies outside has no weight.
+// Of rows or columns, up to whole tiles: their normalizers, and 2^(reference - normalizer). With the latter,
+// one exponential from the common reference serves the row's and the column's probability. What lies outside
+// has no weight.
 struct Weights {
   const float *normalizers, *powers;
 };
@@ -28,12 +29,13 @@ __device__ __forceinline__ uint32_t packHalves(float low, float high) {
   }
 }
 
-// Turns a fragment's scores into probabilities, packed: packed[2 * k] of row g, packed[2 * k + 1] of row g + 8. `rows` are
-// the weights of the two rows and `columns` those of the fragment's columns: normalizers where kApart or not kBoth, powers
-// else. kApart: an exponential for each normalizer.
+// Turns a fragment's scores into probabilities, packed: packed[2 * k] of row g, packed[2 * k + 1] of row g
+// + 8. `rows` are the weights of the two rows and `columns` those of the fragment's columns: normalizers
+// where kApart or not kBoth, powers else. kApart: an exponential for each normalizer.
 template <class Half, bool kBoth, bool kApart>
-__device__ __forceinline__ void probabilitiesOf(const Scores& scores, const float* numbers, const float (&rows)[2],
-                                                const float* columns, uint32_t (&packed)[16]) {
+__device__ __forceinline__ void probabilitiesOf(const Scores& scores, const float* numbers,
+                                                const float (&rows)[2], const float* columns,
+                                                uint32_t (&packed)[16]) {
 #pragma unroll
   for (int k = 0; k < 8; ++k) {
     const float* const four = numbers + 4 * k;
@@ -47,7 +49,8 @@ __device__ __forceinline__ void probabilitiesOf(const Scores& scores, const floa
       for (int e = 0; e < 4; ++e) {
         const float column = e % 2 ? two.y : two.x;
         if constexpr (kApart)
-          p[e] = powerOfTwo(fmaf(four[e], scores.factor, -rows[e / 2])) + powerOfTwo(fmaf(four[e], scores.factor, -column));
+          p[e] = powerOfTwo(fmaf(four[e], scores.factor, -rows[e / 2])) +
+                 powerOfTwo(fmaf(four[e], scores.factor, -column));
         else
           p[e] = powerOfTwo(fmaf(four[e], scores.factor, -scores.reference)) * (rows[e / 2] + column);
       }
@@ -58,8 +61,9 @@ __device__ __forceinline__ void probabilitiesOf(const Scores& scores, const floa
 }
 
 template <class Half, bool kBoth>
-__device__ __forceinline__ void probabilitiesOf(const Scores& scores, bool apart, const float* numbers, const float (&rows)[2],
-                                                const float* columns, uint32_t (&packed)[16]) {
+__device__ __forceinline__ void probabilitiesOf(const Scores& scores, bool apart, const float* numbers,
+                                                const float (&rows)[2], const float* columns,
+                                                uint32_t (&packed)[16]) {
   if (kBoth && apart)
     probabilitiesOf<Half, kBoth, true>(scores, numbers, rows, columns, packed);
   else
@@ -67,8 +71,8 @@ __device__ __forceinline__ void probabilitiesOf(const Scores& scores, bool apart
 }
 
 // Writes a fragment's probabilities by the lane. `row` and `column` are those of the lane's first number.
-__device__ __forceinline__ void storeFragment(const Scores& scores, const uint32_t (&packed)[16], int row, int column,
-                                              uint16_t* target, int64_t stride) {
+__device__ __forceinline__ void storeFragment(const Scores& scores, const uint32_t (&packed)[16], int row,
+                                              int column, uint16_t* target, int64_t stride) {
 #pragma unroll
   for (int i = 0; i < 16; ++i) {
     const int r = row + i % 2 * 8, c = column + i / 2 * 8;

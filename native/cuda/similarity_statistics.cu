@@ -10,12 +10,13 @@ namespace {
 
 // Steps of a group on compute capability 9.0: what a warpgroup adds up of a column before it leaves a part.
 constexpr int kHopperSteps = 4;
+[[maybe_unused]] constexpr int kLag = 0;  // forEachTile; measured
 
 template <bool kBounded, bool kWithColumns>
 using HopperUse = StatisticsUse<WarpTile<1, 4>, 4, kHopperSteps, 256, kTileColumns, kBounded, kWithColumns>;
 template <bool kBounded, bool kWithColumns>
-using PortableUse = StatisticsUse<portable::Tile, portable::kWarpsDown, 1, portable::kThreads, kTileColumns, kBounded,
-                                  kWithColumns>;
+using PortableUse = StatisticsUse<portable::Tile, portable::kWarpsDown, 1, portable::kThreads, kTileColumns,
+                                  kBounded, kWithColumns>;
 
 template <bool kBounded, bool kWithColumns>
 constexpr size_t hopperBytes() {
@@ -29,12 +30,12 @@ constexpr size_t portableBytes() {
 }
 
 template <class Half, bool kBounded, bool kWithColumns>
-__global__ __launch_bounds__(hopper::kThreads, 1) void hopperStatistics(const __grid_constant__ CUtensorMap rows,
-                                                                        const __grid_constant__ CUtensorMap columns,
-                                                                        const __grid_constant__ Scores scores,
-                                                                        const __grid_constant__ StatisticsPlan plan,
-                                                                        const __grid_constant__ StatisticsParts parts,
-                                                                        int lag) {
+__global__ __launch_bounds__(hopper::kThreads,
+                             1) void hopperStatistics(const __grid_constant__ CUtensorMap rows,
+                                                      const __grid_constant__ CUtensorMap columns,
+                                                      const __grid_constant__ Scores scores,
+                                                      const __grid_constant__ StatisticsPlan plan,
+                                                      const __grid_constant__ StatisticsParts parts) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   if (parts.unless && *parts.unless == 0) return;
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -42,13 +43,15 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperStatistics(const __
   uint8_t* const rowMemory = shared + hopper::kOperandBytes;
   uint8_t* const meeting = rowMemory + Use::kRowBytes;
   const int thread = static_cast<int>(threadIdx.x) - 128, warpgroup = thread / 128;
-  Use use(scores, parts, rowMemory, meeting + (warpgroup > 0 ? Use::kMeetingBytes : 0), thread, thread / 32 % 4, 0);
+  Use use(scores, parts, rowMemory, meeting + (warpgroup > 0 ? Use::kMeetingBytes : 0), thread,
+          thread / 32 % 4, 0);
   const int cluster = static_cast<int>(blockIdx.x) / hopper::kCluster;
   const int clusters = static_cast<int>(gridDim.x) / hopper::kCluster;
   const int rank = static_cast<int>(hopper::blockOfCluster());
   LeftOut<WarpTile<1, 4>> leftOut;
   hopper::forEachTile<Half>(
-      &rows, &columns, scores.width, lag, shared, meeting + 2 * Use::kMeetingBytes, StatisticsWalk(plan, cluster, clusters),
+      &rows, &columns, scores.width, kLag, shared, meeting + 2 * Use::kMeetingBytes,
+      StatisticsWalk(plan, cluster, clusters),
       [&](const WarpTile<1, 4>& tile) { leftOut.load(scores, tile); },
       [&](const StatisticsWalk& walk, const WarpTile<1, 4>& tile, float(&numbers)[128]) {
         leftOut.apply(scores, tile, numbers);
@@ -61,7 +64,8 @@ __global__ __launch_bounds__(hopper::kThreads, 1) void hopperStatistics(const __
 
 template <class Half, bool kBounded, bool kWithColumns>
 __global__ __launch_bounds__(portable::kThreads, 1) void portableStatistics(const portable::Operands operands,
-                                                                            const Scores scores, const StatisticsPlan plan,
+                                                                            const Scores scores,
+                                                                            const StatisticsPlan plan,
                                                                             const StatisticsParts parts) {
   if (parts.unless && *parts.unless == 0) return;
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -71,19 +75,22 @@ __global__ __launch_bounds__(portable::kThreads, 1) void portableStatistics(cons
   Use use(scores, parts, rowMemory, rowMemory + Use::kRowBytes, thread, warp % portable::kWarpsDown,
           warp / portable::kWarpsDown * kFragmentColumns);
   portable::forEachTile<Half>(
-      operands, scores, shared, StatisticsWalk(plan, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)),
+      operands, scores, shared,
+      StatisticsWalk(plan, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)),
       [&](const StatisticsWalk& walk, const portable::Tile& tile, float(&numbers)[portable::Tile::kNumbers]) {
         LeftOut<portable::Tile> leftOut;
         leftOut.load(scores, tile);
         leftOut.apply(scores, tile, numbers);
-        use.template operator()<portable::kThreads>(walk, tile, numbers, thread, walk.group, [] { __syncthreads(); });
+        use.template operator()<portable::kThreads>(walk, tile, numbers, thread, walk.group,
+                                                    [] { __syncthreads(); });
       });
 }
 
-// The sum over `count` parts of each of `size` rows or columns. Tells in *apart where a common reference did not do.
+// The sum over `count` parts of each of `size` rows or columns. Tells in *apart where a common reference did
+// not do.
 template <bool kBounded>
-__global__ void joinParts(const void* parts, int count, int stride, int size, float reference, LogSum* sums, int* apart,
-                          const int* unless) {
+__global__ void joinParts(const void* parts, int count, int stride, int size, float reference, LogSum* sums,
+                          int* apart, const int* unless) {
   if (unless && *unless == 0) return;
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= size) return;
@@ -132,8 +139,9 @@ cudaError_t planFor(const GradcacheScores& s, bool columns, Plan* plan) {
   plan->hopper = onHopper();
   plan->units = multiprocessors();
   if (plan->hopper) {
-    const cudaError_t code = hopper::residentClusters(
-        reinterpret_cast<const void*>(&hopperStatistics<bfloat16, true, true>), hopperBytes<false, true>(), &plan->units);
+    const cudaError_t code =
+        hopper::residentClusters(reinterpret_cast<const void*>(&hopperStatistics<bfloat16, true, true>),
+                                 hopperBytes<false, true>(), &plan->units);
     if (code != cudaSuccess) return code;
   }
   if (plan->units < 1) return cudaErrorNoDevice;
@@ -146,10 +154,11 @@ cudaError_t planFor(const GradcacheScores& s, bool columns, Plan* plan) {
   walk.groups = static_cast<int>(ceilDivide(walk.steps, walk.perGroup));
   walk.columnTiles = static_cast<int>(ceilDivide(s.columnCount, kTileColumns));
   const int64_t groupBytes = int64_t{walk.columnTiles} * kTileColumns * plan->partsPerGroup * sizeof(LogSum);
-  const int most = static_cast<int>(std::min<int64_t>(
-      columns ? std::max<int64_t>(kPartBytes / std::max<int64_t>(groupBytes, 1), 1) : 64, std::min(walk.groups, 128)));
-  // The shortest time, in tiles, when all units take as many items. A slab costs some tiles' time for its ends, an item
-  // some of one's.
+  const int most = static_cast<int>(
+      std::min<int64_t>(columns ? std::max<int64_t>(kPartBytes / std::max<int64_t>(groupBytes, 1), 1) : 64,
+                        std::min(walk.groups, 128)));
+  // The shortest time, in tiles, when all units take as many items. A slab costs some tiles' time for its
+  // ends, an item some of one's.
   double best = 0;
   plan->slab = 0;
   for (int slab = most; slab >= 1 && slab >= most / 3; --slab) {
@@ -157,8 +166,9 @@ cudaError_t planFor(const GradcacheScores& s, bool columns, Plan* plan) {
     for (int ranges = 1; ranges <= 64 && ranges <= walk.columnTiles; ++ranges) {
       const int perRange = static_cast<int>(ceilDivide(walk.columnTiles, ranges));
       if (ceilDivide(walk.columnTiles, perRange) != ranges) continue;
-      const double time =
-          slabs * (static_cast<double>(ceilDivide(int64_t{slab} * ranges, plan->units)) * (perRange * walk.perGroup + 0.5) + 12);
+      const double time = slabs * (static_cast<double>(ceilDivide(int64_t{slab} * ranges, plan->units)) *
+                                       (perRange * walk.perGroup + 0.5) +
+                                   12);
       if (plan->slab == 0 || time < best) {
         best = time;
         plan->slab = slab;
@@ -194,32 +204,34 @@ struct Memory {
 // ---- launches
 
 template <class Half, bool kBounded, bool kWithColumns>
-cudaError_t sweep(const GradcacheScores& s, const Plan& plan, const Scores& scores, const StatisticsParts& parts,
-                  cudaStream_t stream) {
+cudaError_t sweep(const GradcacheScores& s, const Plan& plan, const Scores& scores,
+                  const StatisticsParts& parts, cudaStream_t stream) {
   const int items = plan.walk.groups * plan.walk.ranges, units = std::min(items, plan.units);
   if (plan.hopper) {
     CUtensorMap rows, columns;
-    cudaError_t code = hopper::describeMatrix(&rows, s.type, s.rows, s.rowCount, s.width, s.rowStride, kTileRows, hopper::kDepth);
+    cudaError_t code = hopper::describeMatrix(&rows, s.type, s.rows, s.rowCount, s.width, s.rowStride,
+                                              kTileRows, hopper::kDepth);
     if (code == cudaSuccess)
-      code = hopper::describeMatrix(&columns, s.type, s.columns, s.columnCount, s.width, s.columnStride, hopper::kHalfColumns,
-                                    hopper::kDepth);
+      code = hopper::describeMatrix(&columns, s.type, s.columns, s.columnCount, s.width, s.columnStride,
+                                    hopper::kHalfColumns, hopper::kDepth);
     constexpr size_t bytes = hopperBytes<kBounded, kWithColumns>();
     const auto kernel = &hopperStatistics<Half, kBounded, kWithColumns>;
     if (code == cudaSuccess) code = allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes);
     if (code != cudaSuccess) return code;
-    return launchClusters(kernel, units, bytes, stream, rows, columns, scores, plan.walk, parts, hopperLag());
+    return launchClusters(kernel, units, bytes, stream, rows, columns, scores, plan.walk, parts);
   }
   constexpr size_t bytes = portableBytes<kBounded, kWithColumns>();
   const auto kernel = &portableStatistics<Half, kBounded, kWithColumns>;
   if (cudaError_t code = allowSharedMemory(reinterpret_cast<const void*>(kernel), bytes)) return code;
   const portable::Operands operands{s.rows, s.columns, s.rowStride, s.columnStride};
-  kernel<<<static_cast<unsigned>(units), portable::kThreads, bytes, stream>>>(operands, scores, plan.walk, parts);
+  kernel<<<static_cast<unsigned>(units), portable::kThreads, bytes, stream>>>(operands, scores, plan.walk,
+                                                                              parts);
   return cudaGetLastError();
 }
 
 template <bool kBounded>
-cudaError_t sweepAndJoin(const GradcacheScores& s, const Plan& plan, const Scores& scores, const Memory& memory,
-                         const int* unless, cudaStream_t stream) {
+cudaError_t sweepAndJoin(const GradcacheScores& s, const Plan& plan, const Scores& scores,
+                         const Memory& memory, const int* unless, cudaStream_t stream) {
   StatisticsParts parts = memory.parts;
   parts.unless = unless;
   const bool columns = parts.columns != nullptr;
@@ -232,11 +244,12 @@ cudaError_t sweepAndJoin(const GradcacheScores& s, const Plan& plan, const Score
                    : sweep<float16, kBounded, false>(s, plan, scores, parts, stream);
   if (code != cudaSuccess) return code;
   joinParts<kBounded><<<joinBlocks(scores.rows), kJoinThreads, 0, stream>>>(
-      parts.rows, plan.walk.ranges * plan.partsPerRange, parts.rowStride, scores.rows, scores.reference, memory.rowSums, memory.apart, unless);
+      parts.rows, plan.walk.ranges * plan.partsPerRange, parts.rowStride, scores.rows, scores.reference,
+      memory.rowSums, memory.apart, unless);
   if (columns)
     joinParts<kBounded><<<joinBlocks(scores.columns), kJoinThreads, 0, stream>>>(
-        parts.columns, plan.walk.groups * plan.partsPerGroup, parts.columnStride, scores.columns, scores.reference,
-        memory.columnSums, memory.apart, unless);
+        parts.columns, plan.walk.groups * plan.partsPerGroup, parts.columnStride, scores.columns,
+        scores.reference, memory.columnSums, memory.apart, unless);
   return cudaGetLastError();
 }
 
@@ -266,7 +279,9 @@ cudaError_t statistics(const GradcacheScores& s, LogSum* rows, LogSum* columns, 
     if (code == cudaSuccess) code = sweepAndJoin<false>(slab, part, scores, memory, unless, stream);
     if (code != cudaSuccess) return code;
     joinInto<<<joinBlocks(scores.rows), kJoinThreads, 0, stream>>>(rows + begin, memory.rowSums, scores.rows);
-    if (columns) joinInto<<<joinBlocks(scores.columns), kJoinThreads, 0, stream>>>(columns, memory.columnSums, scores.columns);
+    if (columns)
+      joinInto<<<joinBlocks(scores.columns), kJoinThreads, 0, stream>>>(columns, memory.columnSums,
+                                                                        scores.columns);
     if ((code = cudaGetLastError()) != cudaSuccess) return code;
   }
   return cudaSuccess;

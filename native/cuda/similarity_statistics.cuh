@@ -1,7 +1,8 @@
 // What the statistics kernels do with a tile: the sums of 2^score of its rows and its columns.
 //
-// Where all scores lie near enough to one reference, one exponential serves both sums (kBounded). Else each row and each
-// column has a reference of its own, the largest score so far: two exponentials, and right for any scores.
+// Where all scores lie near enough to one reference, one exponential serves both sums (kBounded). Else each
+// row and each column has a reference of its own, the largest score so far: two exponentials, and right for
+// any scores.
 #pragma once
 
 #include "cuda/similarity.cuh"
@@ -15,16 +16,17 @@ struct alignas(8) LogSum {
   __device__ __forceinline__ static LogSum joined(LogSum a, LogSum b) {
     const float reference = fmaxf(a.reference, b.reference);
     if (reference == -infinite()) return {reference, a.sum + b.sum};
-    return {reference, a.sum * powerOfTwo(a.reference - reference) + b.sum * powerOfTwo(b.reference - reference)};
+    return {reference,
+            a.sum * powerOfTwo(a.reference - reference) + b.sum * powerOfTwo(b.reference - reference)};
   }
 };
 
 // Where a call's parts of sums meet. A part is what one warpgroup, or block, saw.
 struct StatisticsParts {
-  void* rows;                  // [ranges x warps beside one another, rowStride]: float where bounded, else LogSum
-  void* columns;               // [parts, columnStride] the same; or null
+  void* rows;     // [ranges x warps beside one another, rowStride]: float where bounded, else LogSum
+  void* columns;  // [parts, columnStride] the same; or null
   int rowStride, columnStride;  // rows and columns, up to whole groups and tiles
-  const int* unless;           // the kernel has nothing to do where this is 0; or null
+  const int* unless;            // the kernel has nothing to do where this is 0; or null
 };
 
 template <bool kBounded>
@@ -37,10 +39,13 @@ struct PartOf<true> {
 };
 
 // The reference that scores are taken from: any will do where there is no score.
-__device__ __forceinline__ float usable(float reference) { return reference == -infinite() ? 0.0f : reference; }
+__device__ __forceinline__ float usable(float reference) {
+  return reference == -infinite() ? 0.0f : reference;
+}
 
-// kWarps warps below one another have the same columns, kBeside warps beside one another the same rows; `kSteps` tiles below one another make a group. The memory is shared
-// by `kThreads` threads, which are numbered from 0.
+// kWarps warps below one another have the same columns, kBeside warps beside one another the same rows;
+// `kSteps` tiles below one another make a group. The memory is shared by `kThreads` threads, which are
+// numbered from 0.
 template <class Tile, int kWarps, int kSteps, int kThreads, int kColumns_, bool kBounded, bool kWithColumns>
 struct StatisticsUse {
   using Part = typename PartOf<kBounded>::Type;
@@ -58,20 +63,22 @@ struct StatisticsUse {
   int columnInMeeting;  // of the warp's first column
   Part columnParts[Tile::kAcross][2];
 
-  __device__ StatisticsUse(const Scores& s, const StatisticsParts& p, uint8_t* rowMemory, uint8_t* meetingMemory, int thread_,
-                           int warp_, int columnInMeeting_)
+  __device__ StatisticsUse(const Scores& s, const StatisticsParts& p, uint8_t* rowMemory,
+                           uint8_t* meetingMemory, int thread_, int warp_, int columnInMeeting_)
       : scores(s),
         parts(p),
-        rowParts(reinterpret_cast<Part(*)[2]>(rowMemory)),
+        rowParts(reinterpret_cast<Part (*)[2]>(rowMemory)),
         meeting(reinterpret_cast<Part*>(meetingMemory)),
         thread(thread_),
         warp(warp_),
         columnInMeeting(columnInMeeting_) {}
 
-  // `sync` is a barrier of the warps that meet, `member` the thread's number among their kMembers threads, `part` theirs.
+  // `sync` is a barrier of the warps that meet, `member` the thread's number among their kMembers threads,
+  // `part` theirs.
   template <int kMembers, class Walk, class Sync>
-  __device__ __forceinline__ void operator()(const Walk& walk, const Tile& tile, float (&numbers)[Tile::kNumbers], int member,
-                                             int part, Sync sync) {
+  __device__ __forceinline__ void operator()(const Walk& walk, const Tile& tile,
+                                             float (&numbers)[Tile::kNumbers], int member, int part,
+                                             Sync sync) {
     const bool newRows = walk.column == walk.columnBegin, lastRows = walk.column + 1 == walk.columnEnd;
     if (walk.step == 0) {
 #pragma unroll
@@ -87,7 +94,8 @@ struct StatisticsUse {
       sync();  // all have read what they met for before
 #pragma unroll
       for (int across = 0; across < Tile::kAcross; ++across) {
-        Part* target = meeting + warp * kColumns + columnInMeeting + across * kFragmentColumns + (threadIdx.x & 31) * 2;
+        Part* target =
+            meeting + warp * kColumns + columnInMeeting + across * kFragmentColumns + (threadIdx.x & 31) * 2;
         target[0] = columnParts[across][0];
         target[1] = columnParts[across][1];
       }
@@ -211,8 +219,8 @@ struct StatisticsUse {
         for (int down = 0; down < Tile::kDown; ++down) {
 #pragma unroll
           for (int e = 0; e < 4; ++e)
-            v[2 * k + e % 2] += powerOfTwo(fmaf(numbers[Tile::fragment(down, across) + 4 * k + e], scores.factor,
-                                                -(e % 2 ? from.y : from.x)));
+            v[2 * k + e % 2] += powerOfTwo(fmaf(numbers[Tile::fragment(down, across) + 4 * k + e],
+                                                scores.factor, -(e % 2 ? from.y : from.x)));
         }
       }
       acrossRows(v, [](float a, float b) { return a + b; });
@@ -239,7 +247,8 @@ struct StatisticsUse {
           part = joined(part, other);
         }
         const int64_t row = tile.rowOf(down) + low * 8;
-        if ((threadIdx.x & 3) == 0) static_cast<Part*>(parts.rows)[place * int64_t{parts.rowStride} + row] = part;
+        if ((threadIdx.x & 3) == 0)
+          static_cast<Part*>(parts.rows)[place * int64_t{parts.rowStride} + row] = part;
       }
     }
   }

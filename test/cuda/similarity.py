@@ -308,7 +308,6 @@ def timed(meter, label, flop, run, seconds=0.25):
 
 
 def times():
-    import os
     meter = Meter()
     print(torch.cuda.get_device_name(), torch.__version__, flush=True)
     width, height, breadth = 768, 16896, 33792
@@ -318,24 +317,21 @@ def times():
     for type in TYPES:
         x, y = unit(65536, width).to(type), unit(65536, width).to(type)
         flop = 2 * 65536 * 65536 * width
-        for lag in ('0', '1', '2', '3') if type is torch.bfloat16 else ('2',):
-            os.environ['LAG'] = lag
-            for columns in (False, True):
-                s = scores(x, y, 20.0)
-                state = none(65536), none(65536) if columns else None
-                memory = scratch(library.gradcache_scores_statistics_scratch(s, columns))
-                timed(meter, f'{str(type)[6:]} statistics 65536, lag {lag}, {"both" if columns else "rows"}', flop, lambda: statistics(s, *state, memory))
-            sums = none(65536), none(65536)
+        for columns in (False, True):
             s = scores(x, y, 20.0)
-            memory = memory_for(s, True, height, breadth)
-            statistics(s, *sums, memory)
-            row_n, column_n = normalizers(sums[0]), normalizers(sums[1])
-            target = torch.empty(height, breadth, device=DEVICE, dtype=type)
-            s = scores(x[:height], y[:breadth], 20.0)
-            for both in (False, True):
-                timed(meter, f'{str(type)[6:]} tile {height} x {breadth}, lag {lag}, {"both" if both else "rows"}', 2 * height * breadth * width,
-                      lambda: probabilities(s, row_n, column_n if both else None, target, memory))
-        os.environ['LAG'] = '2'
+            state = none(65536), none(65536) if columns else None
+            memory = scratch(library.gradcache_scores_statistics_scratch(s, columns))
+            timed(meter, f'{str(type)[6:]} statistics 65536, {"both" if columns else "rows"}', flop, lambda: statistics(s, *state, memory))
+        sums = none(65536), none(65536)
+        s = scores(x, y, 20.0)
+        memory = memory_for(s, True, height, breadth)
+        statistics(s, *sums, memory)
+        row_n, column_n = normalizers(sums[0]), normalizers(sums[1])
+        target = torch.empty(height, breadth, device=DEVICE, dtype=type)
+        s = scores(x[:height], y[:breadth], 20.0)
+        for both in (False, True):
+            timed(meter, f'{str(type)[6:]} tile {height} x {breadth}, {"both" if both else "rows"}', 2 * height * breadth * width,
+                  lambda: probabilities(s, row_n, column_n if both else None, target, memory))
         s = scores(x, y, 20.0, math.inf)
         timed(meter, f'{str(type)[6:]} statistics 65536, no bound, both', flop, lambda: statistics(s, *state, memory))
         for h, w in ((height, breadth), (16384, 32768), (8448, 33792), (33792, 16896)):

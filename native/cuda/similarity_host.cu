@@ -1,4 +1,5 @@
-// What the kernels on scores ask of the host: matrices described to the copy engine, and how much runs at a time.
+// What the kernels on scores ask of the host: matrices described to the copy engine, and how much runs at a
+// time.
 #include "cuda/similarity_host.cuh"
 
 #include <cuda.h>
@@ -23,17 +24,18 @@ bool onHopper() {
 #ifdef GRADCACHE_PORTABLE
   return false;  // what other cards run, for a test on this one
 #else
-  return attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0;
+  return attribute(cudaDevAttrComputeCapabilityMajor) == 9 &&
+         attribute(cudaDevAttrComputeCapabilityMinor) == 0;
 #endif
 }
 
 cudaError_t checkScores(const GradcacheScores* s) {
   const bool known = s && (s->type == GRADCACHE_BFLOAT16 || s->type == GRADCACHE_FLOAT16);
   const bool valid = known && s->rowCount >= 0 && s->rowCount <= kMostTokens && s->columnCount >= 0 &&
-                     s->columnCount <= kMostTokens && s->width > 0 && s->width % 8 == 0 && s->width <= kMostTokens &&
-                     s->rowStride >= s->width && s->columnStride >= s->width && s->rowStride % 8 == 0 &&
-                     s->columnStride % 8 == 0 && s->factor > 0 && s->firstColumn >= 0 &&
-                     s->firstColumn <= kMostTokens;
+                     s->columnCount <= kMostTokens && s->width > 0 && s->width % 8 == 0 &&
+                     s->width <= kMostTokens && s->rowStride >= s->width && s->columnStride >= s->width &&
+                     s->rowStride % 8 == 0 && s->columnStride % 8 == 0 && s->factor > 0 &&
+                     s->firstColumn >= 0 && s->firstColumn <= kMostTokens;
   if (!valid) return cudaErrorInvalidValue;
   return checkAligned(s->rows, s->columns);
 }
@@ -66,8 +68,8 @@ Scores scoresOf(const GradcacheScores& s) {
 
 namespace hopper {
 
-cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* data, int64_t rows, int64_t columns,
-                           int64_t stride, uint32_t boxRows, uint32_t boxColumns) {
+cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* data, int64_t rows,
+                           int64_t columns, int64_t stride, uint32_t boxRows, uint32_t boxColumns) {
   using Encode = decltype(&cuTensorMapEncodeTiled);
   static std::atomic<Encode> known{nullptr};
   Encode encode = known.load(std::memory_order_relaxed);
@@ -84,10 +86,10 @@ cudaError_t describeMatrix(CUtensorMap* map, GradcacheType type, const void* dat
   const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride) * 2};
   const cuuint32_t box[2] = {boxColumns, boxRows}, steps[2] = {1, 1};
-  const CUresult code =
-      encode(map, type == GRADCACHE_BFLOAT16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
-             const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult code = encode(
+      map, type == GRADCACHE_BFLOAT16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
+      const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return code == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
