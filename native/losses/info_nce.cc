@@ -231,6 +231,8 @@ class InfoNce final : public TiledLoss {
       };
     }
     if (hardness_ != "none" && strength_ != 0) logits.ofRows = hardnessOf(similarity);
+    const Measure& measure = similarity.measure();
+    logits.most = std::abs(margin_ * measure.scale) + strength_ * similarity.bound() / measure.scale;
     return logits;
   }
 

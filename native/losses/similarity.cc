@@ -1,6 +1,7 @@
 #include "losses/similarity.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "core/error.h"
@@ -21,7 +22,7 @@ struct Limits {
 // On the CPU a tile stays in a cache between the operators that go over it. On a GPU it fills the device.
 Limits limitsOf(const at::TensorOptions& numbers) {
   constexpr int64_t kMiB = int64_t{1} << 20;
-  if (numbers.device().is_cpu()) return {512, 2 * kMiB, 128 * kMiB, 32 * kMiB, 128};
+  if (numbers.device().is_cpu()) return {512, 2 * kMiB, 64 * kMiB, 32 * kMiB, 128};
   return {4096, 64 * kMiB, 256 * kMiB, 64 * kMiB, 256};
 }
 
@@ -53,6 +54,14 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
   for (const at::Tensor& tensor : representations) towers_.emplace_back(tensor, measure.cosine);
   scaleSlope_ = at::zeros({}, numbers_.dtype(at::kDouble));
   biasSlope_ = at::zeros_like(scaleSlope_);
+}
+
+double Similarity::bound() const {
+  if (bound_ >= 0) return bound_;
+  double length = 0;
+  for (const Tower& tower : towers_) length = std::max(length, tower.greatestLength());
+  // A rounded cosine can be a little above 1.
+  return bound_ = 1.001 * measure_.scale * length * length + std::abs(measure_.bias);
 }
 
 Pairing Similarity::pair(int64_t rows, std::vector<int64_t> columns) {
@@ -158,6 +167,13 @@ void Strip::sweep(const std::function<void(const Tile&)>& visit) {
   kept_ = keeps_;
 }
 
+void Strip::transform(const std::function<void(const Tile&)>& visit) {
+  sweep(visit);
+  transformed_ = keeps_;
+}
+
+const Similarity& Strip::similarity() const { return pairing_.similarity_; }
+
 void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
   Similarity& similarity = pairing_.similarity_;
   const Measure& measure = similarity.measure();
@@ -175,7 +191,7 @@ void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
     if (measure.learned) similarity.scaleSlope_.add_(ofRows.mul(rows).sum(at::kDouble));
     similarity.towers_[pairing_.rowTower_].gradient(row, bandRows(row)).add_(ofRows, measure.scale);
   }
-  kept_ = false;
+  kept_ = transformed_ = false;
 }
 
 }  // namespace gradcache

@@ -56,6 +56,8 @@ class Similarity {
   const Measure& measure() const { return measure_; }
   // Element type and device of scores.
   const at::TensorOptions& numbers() const { return numbers_; }
+  // No score is greater than this, nor less than minus this. May wait for the device.
+  double bound() const;
 
   // The rows of one tower with those of others. A tower may be on both sides.
   Pairing pair(int64_t rows, std::vector<int64_t> columns);
@@ -75,6 +77,7 @@ class Similarity {
   std::vector<Tower> towers_;
   at::TensorOptions numbers_;
   at::Tensor scaleSlope_, biasSlope_;
+  mutable double bound_ = -1;  // before it is asked for
 };
 
 // Some rows of a pairing with all of its columns.
@@ -83,8 +86,14 @@ class Strip {
   int64_t begin() const { return begin_; }
   int64_t rows() const { return rows_; }
 
+  const Similarity& similarity() const;
+
   // Visits every tile, to read its scores.
   void sweep(const std::function<void(const Tile&)>& visit);
+  // The same for a visitor that puts something else in place of the scores, from which it can go on: if the
+  // strip keeps its scores, the next sweep visits that, and transformed() is true.
+  void transform(const std::function<void(const Tile&)>& visit);
+  bool transformed() const { return transformed_; }
   // Visits every tile, and adds to the towers' gradients what follows from the result, dL/dscores [rows,
   // columns]. The visitor may overwrite the scores and return them. Ends the strip.
   void gradients(const std::function<at::Tensor(const Tile&)>& visit);
@@ -107,6 +116,7 @@ class Strip {
   int64_t band_ = 0;         // rows of a tile
   std::vector<Part> parts_;  // the tiles of a band
   bool kept_ = false;        // such scores are there
+  bool transformed_ = false;
 };
 
 class Pairing {

@@ -1,61 +1,139 @@
 #include "losses/softmax.h"
 
+#include <cmath>
+
 #include "losses/statistics.h"
 
 namespace gradcache {
 
+namespace {
+
+// Whether the exponentials of logits, and of their normalizers, can be computed as they are: none overflows,
+// and none that counts becomes 0. Scores of a cosine at common temperatures are so. There rows and columns
+// share one exponential of each logit, and a strip that keeps its scores keeps their exponentials.
+bool isBounded(const Similarity& similarity, const Logits& logits) {
+  const bool single = similarity.numbers().dtype() == at::kFloat;
+  const double most = logits.all || logits.ofRows ? logits.most : 0;
+  return similarity.bound() + most <= (single ? 40 : 300);
+}
+
+// Whether the softmax over rows sees other logits than the one over columns.
+bool changesRows(const Logits& logits) { return logits.ofRows || logits.leftOut.any(); }
+
+// Changes the logits of a tile to those that the softmax over rows sees.
+void changeRows(const Tile& tile, at::Tensor& seen, const Logits& logits) {
+  if (logits.ofRows) logits.ofRows(tile, seen);
+  if (logits.leftOut.any()) logits.leftOut.add(tile, seen, kLeftOut);
+}
+
+// A number for each row, or for each column, of all tiles together.
+class Sums {
+ public:
+  Sums(bool wanted, int64_t count, const at::TensorOptions& numbers)
+      : sums_(wanted ? at::zeros({count}, numbers) : at::Tensor()) {}
+  bool wanted() const { return sums_.defined(); }
+  void add(int64_t begin, const at::Tensor& numbers) {
+    sums_.narrow(0, begin, numbers.size(0)).add_(numbers);
+  }
+  const at::Tensor& value() const { return sums_; }
+
+ private:
+  at::Tensor sums_;
+};
+
+}  // namespace
+
 SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, int64_t columns,
                                     const Logits& logits, const Chosen& positives, const Wanted& wanted) {
   const at::TensorOptions& numbers = similarity.numbers();
-  LogSumExp ofRows(strip.rows(), numbers), ofColumns(wanted.columns ? columns : 0, numbers);
-  SoftmaxStatistics result;
-  if (wanted.sums && wanted.rows) result.rowSums = at::zeros({strip.rows()}, numbers);
-  if (wanted.sums && wanted.columns) result.columnSums = at::zeros({columns}, numbers);
-  if (positives.any()) result.positives = at::zeros({strip.rows(), positives.columns().size(1)}, numbers);
-  strip.sweep([&](const Tile& tile) {
+  const bool bounded = isBounded(similarity, logits) && !(wanted.columns && changesRows(logits));
+  const bool copies = !bounded && (logits.all || (wanted.rows && changesRows(logits)));
+  LogSumExp ofRows(bounded ? 0 : strip.rows(), numbers), ofColumns(bounded ? 0 : columns, numbers);
+  Sums rowTotals(bounded && wanted.rows, strip.rows(), numbers);  // of exponentials
+  Sums columnTotals(bounded && wanted.columns, columns, numbers);
+  Sums rowSums(wanted.sums && wanted.rows, strip.rows(), numbers);  // of logits
+  Sums columnSums(wanted.sums && wanted.columns, columns, numbers);
+  at::Tensor chosen;
+  if (positives.any()) chosen = at::zeros({strip.rows(), positives.columns().size(1)}, numbers);
+
+  const auto visit = [&](const Tile& tile) {
     const int64_t row = tile.row - strip.begin();
-    at::Tensor seen = tile.scores;
-    const bool changesRows = wanted.rows && (logits.ofRows || logits.leftOut.any());
-    if (logits.all || changesRows) seen = seen.clone();
+    at::Tensor seen = copies ? tile.scores.clone() : tile.scores;
     if (logits.all) logits.all(tile, seen);
-    if (positives.any()) result.positives.narrow(0, row, tile.rows).add_(positives.of(tile, seen));
-    if (wanted.columns) {
-      ofColumns.add(seen, 0, tile.column);
-      if (wanted.sums) result.columnSums.narrow(0, tile.column, tile.columns).add_(seen.sum({0}));
+    if (positives.any()) chosen.narrow(0, row, tile.rows).add_(positives.of(tile, seen));
+    if (columnSums.wanted()) columnSums.add(tile.column, seen.sum({0}));
+    if (wanted.columns && !bounded) ofColumns.add(seen, 0, tile.column);
+    if (wanted.rows) {
+      if (logits.ofRows) logits.ofRows(tile, seen);
+      if (rowSums.wanted()) {
+        rowSums.add(row, seen.sum({1}));
+        if (logits.leftOut.any()) rowSums.add(row, logits.leftOut.of(tile, seen).sum({1}).neg_());
+      }
+      if (logits.leftOut.any()) logits.leftOut.add(tile, seen, kLeftOut);
+      if (!bounded) ofRows.add(seen, 1, row);
     }
-    if (!wanted.rows) return;
-    if (logits.ofRows) logits.ofRows(tile, seen);
-    if (wanted.sums) {
-      at::Tensor sums = result.rowSums.narrow(0, row, tile.rows).add_(seen.sum({1}));
-      if (logits.leftOut.any()) sums.sub_(logits.leftOut.of(tile, seen).sum({1}));
-    }
-    if (logits.leftOut.any()) logits.leftOut.add(tile, seen, kLeftOut);
-    ofRows.add(seen, 1, row);
-  });
-  if (wanted.rows) result.rows = ofRows.value();
-  if (wanted.columns) result.columns = ofColumns.value();
+    if (!bounded) return;
+    seen.exp_();
+    if (rowTotals.wanted()) rowTotals.add(row, seen.sum({1}));
+    if (columnTotals.wanted()) columnTotals.add(tile.column, seen.sum({0}));
+  };
+  if (bounded) {
+    strip.transform(visit);
+  } else {
+    strip.sweep(visit);
+  }
+  SoftmaxStatistics result{{}, {}, rowSums.value(), columnSums.value(), chosen};
+  if (wanted.rows) result.rows = bounded ? rowTotals.value().log() : ofRows.value();
+  if (wanted.columns) result.columns = bounded ? columnTotals.value().log() : ofColumns.value();
   return result;
 }
 
 void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positives,
                         const SoftmaxGradient& of) {
+  const bool overRows = of.rows.defined(), overColumns = of.columns.defined();
+  const bool kept = strip.transformed();  // exponentials of softmaxStatistics
+  const bool bounded =
+      kept || (isBounded(strip.similarity(), logits) && !(overColumns && changesRows(logits)));
+  at::Tensor ofRows, ofColumns;  // what exponentials are multiplied by
+  if (bounded && overRows) ofRows = of.rows.neg().exp_();
+  if (bounded && overColumns) ofColumns = of.columns.neg().exp_();
+
+  const auto fromExponentials = [&](const Tile& tile, at::Tensor& seen) {
+    at::Tensor factors;
+    if (overRows) factors = ofRows.narrow(0, tile.row - strip.begin(), tile.rows).unsqueeze(1);
+    if (overColumns) {
+      const at::Tensor factor = ofColumns.narrow(0, tile.column, tile.columns);
+      factors = overRows ? factors.add(factor) : factor;
+    }
+    seen.mul_(factors);
+  };
+  const auto fromLogits = [&](const Tile& tile, at::Tensor& seen) {
+    at::Tensor second;
+    if (overColumns) second = seen.sub(of.columns.narrow(0, tile.column, tile.columns)).exp_();
+    if (!overRows) {
+      seen = second;
+      return;
+    }
+    changeRows(tile, seen, logits);
+    seen.sub_(of.rows.narrow(0, tile.row - strip.begin(), tile.rows).unsqueeze(1)).exp_();
+    if (overColumns) seen.add_(second);
+  };
   strip.gradients([&](const Tile& tile) {
     const int64_t row = tile.row - strip.begin();
-    at::Tensor seen = tile.scores;
-    if (logits.all) logits.all(tile, seen);
-    at::Tensor gradient;
-    if (of.columns.defined()) gradient = seen.sub(of.columns.narrow(0, tile.column, tile.columns)).exp_();
-    if (of.rows.defined()) {
-      if (logits.ofRows) logits.ofRows(tile, seen);
-      if (logits.leftOut.any()) logits.leftOut.add(tile, seen, kLeftOut);
-      seen.sub_(of.rows.narrow(0, row, tile.rows).unsqueeze(1)).exp_();
-      if (of.rowConstants.defined()) {
-        const at::Tensor constants = of.rowConstants.narrow(0, row, tile.rows).unsqueeze(1);
-        seen.sub_(constants);
-        if (logits.leftOut.any())
-          logits.leftOut.add(tile, seen, constants.expand({-1, logits.leftOut.columns().size(1)}));
-      }
-      gradient = gradient.defined() ? seen.add_(gradient) : seen;
+    at::Tensor gradient = tile.scores;
+    if (!kept && logits.all) logits.all(tile, gradient);
+    if (!bounded) {
+      fromLogits(tile, gradient);
+    } else {
+      if (!kept && overRows) changeRows(tile, gradient, logits);
+      if (!kept) gradient.exp_();
+      fromExponentials(tile, gradient);
+    }
+    if (of.rowConstants.defined()) {
+      const at::Tensor constants = of.rowConstants.narrow(0, row, tile.rows).unsqueeze(1);
+      gradient.sub_(constants);
+      if (logits.leftOut.any())
+        logits.leftOut.add(tile, gradient, constants.expand({-1, logits.leftOut.columns().size(1)}));
     }
     if (of.columnConstants.defined()) gradient.sub_(of.columnConstants.narrow(0, tile.column, tile.columns));
     if (positives.any()) positives.add(tile, gradient, of.positives.narrow(0, row, tile.rows).neg());

@@ -10,6 +10,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <functional>
 
 #include "losses/chosen.h"
@@ -23,6 +24,8 @@ struct Logits {
   Change all;      // of every score, first
   Change ofRows;   // of what the softmax over rows sees, after that
   Chosen leftOut;  // pairs that the softmax over rows leaves out
+  // The most that a change adds to a score, or takes from it, other than kLeftOut.
+  double most = INFINITY;
 };
 
 struct SoftmaxStatistics {

@@ -11,7 +11,10 @@ void LogSumExp::add(const at::Tensor& scores, int64_t along, int64_t begin) {
   const int64_t count = scores.size(1 - along);
   at::Tensor before = greatest_.narrow(0, begin, count), sum = sum_.narrow(0, begin, count);
   const at::Tensor greatest = at::maximum(before, scores.amax({along}));
-  sum.mul_(before.sub(greatest).exp_()).add_(scores.sub(greatest.unsqueeze(along)).exp_().sum({along}));
+  if (!scratch_.defined() || scratch_.numel() < scores.numel()) scratch_ = at::empty_like(scores).view({-1});
+  at::Tensor shifted = scratch_.narrow(0, 0, scores.numel()).view_as(scores);
+  at::sub_out(shifted, scores, greatest.unsqueeze(along));
+  sum.mul_(before.sub(greatest).exp_()).add_(shifted.exp_().sum({along}));
   before.copy_(greatest);
 }
 

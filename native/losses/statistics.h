@@ -18,6 +18,7 @@ class LogSumExp {
 
  private:
   at::Tensor greatest_, sum_;  // the sum is of exp(score - greatest)
+  at::Tensor scratch_;         // as large as a tile
 };
 
 // The greatest score, and where it is: of several equal ones, the first that was added.

@@ -10,14 +10,25 @@ namespace {
 // Rows whose normalisation is undone at once.
 constexpr int64_t kSlice = 512;
 
+// Most bytes of a tower's rows that are kept at length 1. Others are brought to it each time that they are
+// needed.
+int64_t mostUnitBytes(const at::Tensor& rows) { return (rows.is_cpu() ? int64_t{64} : int64_t{256}) << 20; }
+
 }  // namespace
 
 Tower::Tower(const at::Tensor& representations, bool cosine) : rows_(representations.contiguous()) {
-  if (cosine)
-    inverse_ = at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}, true).clamp_min_(1e-12).reciprocal_();
+  if (!cosine) return;
+  inverse_ = at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}, true).clamp_min_(1e-12).reciprocal_();
+  if (static_cast<int64_t>(rows_.nbytes()) <= mostUnitBytes(rows_)) unit_ = rows_.mul(inverse_);
+}
+
+double Tower::greatestLength() const {
+  if (inverse_.defined()) return 1;
+  return at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}).max().item<double>();
 }
 
 at::Tensor Tower::compared(int64_t begin, int64_t count) const {
+  if (unit_.defined()) return unit_.narrow(0, begin, count);
   at::Tensor part = rows_.narrow(0, begin, count);
   return inverse_.defined() ? part.mul(inverse_.narrow(0, begin, count)) : part;
 }
