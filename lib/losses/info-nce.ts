@@ -98,20 +98,22 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
   readonly #temperature: () => number;
 
   constructor({ scale, temperature }: Scale, bias: LossNumber, { cosine, settings }: Ranking) {
+    const { hardness, docToDoc } = settings;
+    const asksForOwners = docToDoc || hardness === 'in_batch_negatives' || hardness === 'hard_negatives';
     super({
       name: 'info_nce',
       cosine,
       numbers: { scale, bias },
-      settings: (options, anchors) => {
+      settings: (options, anchors, rows) => {
         checkKnown('the loss of infoNCE', options, ['targets', 'weights', 'owners']);
-        const targets = targetSettings(options, anchors);
-        if (settings.docToDoc && targets.targets !== null)
+        const targets = targetSettings(options, rows);
+        if (docToDoc && targets.targets !== null)
           throw new GradCacheError('INPUT', 'doc_to_doc takes no targets: positive i is that of anchor i');
         return {
           ...settings,
           ...targets,
           weights: weightsOf(options, anchors),
-          owners: ownersOf(options, anchors),
+          owners: ownersOf(options, rows, asksForOwners),
         };
       },
     });

@@ -64,7 +64,10 @@ export const RANKING_OPTIONS = [
 /** {@link RankingOptions} with their defaults, as the native code takes them. */
 export interface Ranking {
   readonly cosine: boolean;
-  readonly settings: Readonly<Record<string, boolean | number | string>> & { readonly docToDoc: boolean };
+  readonly settings: Readonly<Record<string, boolean | number | string>> & {
+    readonly docToDoc: boolean;
+    readonly hardness: HardnessMode | 'none';
+  };
 }
 
 /** @throws GradCacheError `INPUT` */

@@ -59,9 +59,9 @@ class SigLIP extends TiledLoss implements SigLIPLoss {
       name: 'siglip',
       cosine: similarity === 'cosine',
       numbers: { scale, bias },
-      settings: (options, anchors) => {
+      settings: (options, _, rows) => {
         checkKnown('the loss of sigLIP', options, ['targets']);
-        return targetSettings(options, anchors);
+        return targetSettings(options, rows);
       },
     });
     this.#scale = scale;

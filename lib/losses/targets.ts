@@ -24,13 +24,35 @@ function targetListsOf({ targets }: LossOptions, anchors: number): (readonly num
   return given.map((each, anchor) => candidatesOf(each, anchor));
 }
 
-/** The native settings for one or several targets of each anchor. @throws GradCacheError `INPUT`, `SHAPE` */
+/**
+ * The native settings for one or several targets of each anchor.
+ *
+ * @param rows of all towers: anchors, then candidates
+ * @throws GradCacheError `INPUT`, `SHAPE`
+ */
 export function targetSettings(
   options: LossOptions,
-  anchors: number,
+  rows: readonly number[],
 ): Readonly<Record<'targets' | 'targetCounts', Int32Array | null>> {
+  const [anchors = 0, positives, ...negatives] = rows;
+  if (positives === undefined)
+    throw new GradCacheError(
+      'SHAPE',
+      `the loss needs at least two towers, anchors and candidates; got ${rows.length}`,
+    );
   const lists = targetListsOf(options, anchors);
-  if (lists === null) return { targets: null, targetCounts: null };
+  if (lists === null) {
+    if (positives !== anchors)
+      throw new GradCacheError(
+        'SHAPE',
+        `${anchors} anchors but ${positives} positives: give explicit targets, or as many positives as anchors`,
+      );
+    return { targets: null, targetCounts: null };
+  }
+  const candidates = negatives.reduce((sum, count) => sum + count, positives);
+  const outside = lists.flat().find((target) => target >= candidates);
+  if (outside !== undefined)
+    throw new GradCacheError('SHAPE', `target ${outside} is not one of the ${candidates} candidates`);
   const several = lists.some(({ length }) => length > 1);
   return {
     targets: Int32Array.from(lists.flat()),
@@ -51,11 +73,28 @@ const CANDIDATES = 'the number of a candidate, from 0, or a list of different on
 /**
  * The option `owners` of a step: for each hard negative, one tower after the other, the number of its anchor; -1: of none.
  *
- * @throws GradCacheError `INPUT`
+ * @param rows of all towers: anchors, positives, then hard negatives
+ * @param needed whether each hard negative must have one: without owners row i belongs to anchor i
+ * @throws GradCacheError `INPUT`, `SHAPE`
  */
-export function ownersOf({ owners }: LossOptions, anchors: number): Int32Array | null {
-  if (owners === undefined || owners === null) return null;
+export function ownersOf(
+  { owners }: LossOptions,
+  rows: readonly number[],
+  needed: boolean,
+): Int32Array | null {
+  const [anchors = 0, , ...negatives] = rows;
+  if (owners === undefined || owners === null) {
+    const uneven = needed ? negatives.findIndex((count) => count !== anchors) : -1;
+    if (uneven < 0) return null;
+    throw new GradCacheError(
+      'SHAPE',
+      `tower ${uneven + 2} has ${negatives[uneven]} hard negatives for ${anchors} anchors: say with the option owners of the ` +
+        'step which anchor each belongs to',
+    );
+  }
   const given = listOf('owners', owners, 'a list with the anchor of each hard negative');
+  const count = negatives.reduce((sum, each) => sum + each, 0);
+  requireLength('owners', given.length, count, 'hard negatives');
   const wrong = given.findIndex((owner) => owner !== -1 && !(isPlace(owner) && owner < anchors));
   if (wrong >= 0)
     throw refused(

@@ -243,12 +243,17 @@ test('settings and options that do not fit are refused, with what would', async 
     [{ weights: [1, 2, 3, 4, 5, -1] }, 'INPUT', /weights\[5\] is -1/],
     [{ weights: [0, 0, 0, 0, 0, 0] }, 'INPUT', /at least one weight above 0/],
     [{ owners: [0, 1, 2, 3, 4, 5, 6] }, 'INPUT', /owners\[6\] is 6; .* from 0 to 5/],
+    [{ owners: [0, 1, 2, 3, 4, 5, 'a'] }, 'INPUT', /owners\[6\] is "a"/],
     [{ owners: [0, 1] }, 'SHAPE', /2 owners/],
-    [{}, 'SHAPE', /tower 2 has 4 hard negatives for 6 anchors: say with `owners`/],
+    [{}, 'SHAPE', /tower 2 has 4 hard negatives for 6 anchors: say with the option owners/],
   ];
   const hard = infoNCE({ hardnessMode: 'hard_negatives', hardnessStrength: 1 });
-  for (const [given, code, message] of options)
+  const counts = uneven.map(({ shape }) => shape[0]);
+  for (const [given, code, message] of options) {
     await assert.rejects(results(hard, uneven, given), { code, message });
+    // A step refuses them before it encodes anything.
+    assert.throws(() => hard.checkOptions!(given, counts), { code, message });
+  }
   await assert.rejects(results(infoNCE({ directions: ALL }), three, { targets: [0, 1, 2, 3, 4, 5, 6] }), {
     code: 'INPUT',
     message: /doc_to_doc takes no targets/,

@@ -32,7 +32,8 @@ def arguments(model, loss_class, params):
         if name in functions:
             value = functions[name](value)
         elif name == 'similarity_fct':
-            value = SimilarityFunction.to_similarity_pairwise_fn(value)
+            pairs = 'Ranking' not in loss_class  # the others compare each row with its own
+            value = (SimilarityFunction.to_similarity_pairwise_fn if pairs else SimilarityFunction.to_similarity_fn)(value)
         elif name == 'loss':  # another loss inside of this one
             value = make(model, value['loss_class'], value['params'])
         elif name == 'guide':  # the folder of another model

@@ -13,13 +13,16 @@ import {
   embedDistill,
   globalOrthogonalRegularization,
   GradCache,
+  infoNCE,
   marginMSE,
   mse,
+  multipleNegativesRanking,
   onlineContrastive,
   softmaxClassification,
   TextEncoder,
   triplet,
   type Loss,
+  type MultipleNegativesRankingOptions,
 } from '../../lib/index.js';
 import { withGradients } from '../../lib/losses/loss.js';
 import { assertSameGradients, type Numbers } from './compare.js';
@@ -60,7 +63,44 @@ const lists = (count: number): number[][] =>
 const place = ({ trainedDimension, precision }: TextEncoder) =>
   ({ dimension: trainedDimension, dtype: precision === 'float64' ? 'float64' : 'float32' }) as const;
 
+const ranking = (params: object, options: MultipleNegativesRankingOptions, columns = 3): Case => ({
+  lossClass: 'CachedMultipleNegativesRankingLoss',
+  params: { mini_batch_size: 4, ...params },
+  loss: () => multipleNegativesRanking(options),
+  columns,
+});
+
 const CASES: readonly Case[] = [
+  ranking({}, {}, 2),
+  ranking({ scale: 1, similarity_fct: 'dot' }, { scale: 1, similarity: 'dot' }),
+  ranking(
+    { directions: ['query_to_doc', 'doc_to_query'], partition_mode: 'per_direction' },
+    { directions: ['query_to_doc', 'doc_to_query'], partitionMode: 'per_direction' },
+  ),
+  ranking(
+    {
+      directions: ['query_to_doc', 'query_to_query', 'doc_to_query', 'doc_to_doc'],
+      hardness_mode: 'in_batch_negatives',
+      hardness_strength: 9,
+    },
+    {
+      directions: ['query_to_doc', 'query_to_query', 'doc_to_query', 'doc_to_doc'],
+      hardnessMode: 'in_batch_negatives',
+      hardnessStrength: 9,
+    },
+    4,
+  ),
+  ranking(
+    { hardness_mode: 'hard_negatives', hardness_strength: 5 },
+    { hardnessMode: 'hard_negatives', hardnessStrength: 5 },
+    4,
+  ),
+  {
+    lossClass: 'CachedMultipleNegativesSymmetricRankingLoss',
+    params: { scale: 10, mini_batch_size: 4 },
+    loss: () => infoNCE({ temperature: 0.1, symmetric: true }),
+    columns: 3,
+  },
   { lossClass: 'CosineSimilarityLoss', loss: () => cosineSimilarity(), columns: 2, labels: scores },
   {
     lossClass: 'CoSENTLoss',
