@@ -22,7 +22,13 @@ export {
 } from './tensor/memory.js';
 export { useLibtorch } from './addon/native.js';
 export { GradCache } from './step/gradcache.js';
-export type { GradCacheOptions, StepOptions, StepProgress, StepResult } from './step/gradcache-options.js';
+export type {
+  GradCacheOptions,
+  LossOfOptions,
+  StepOptions,
+  StepProgress,
+  StepResult,
+} from './step/gradcache-options.js';
 export type { Curate, Drawn, RowList, Verdict } from './step/verdict.js';
 export { RepresentationCache } from './step/representation-cache.js';
 export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';

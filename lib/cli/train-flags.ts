@@ -155,6 +155,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   },
   'Evaluation and checkpoints': {
     'eval-task': text('TASK', 'retrieval (default) or sts', 'evaluation.task'),
+    'eval-loss': onOff('measure the loss of held-out batches', 'evaluation.loss'),
     'eval-data': text('FILE', 'held-out pairs, or sentences with scores', 'evaluation.data'),
     'eval-columns': list(
       'A,B[,C]',

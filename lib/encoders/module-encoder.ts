@@ -29,7 +29,8 @@ export interface PackedRepresentations {
  * exactly. If forward returns something else there, the step fails.
  */
 export interface Module<Batch extends TensorBatch = Tensor> {
-  forward(input: Batch): Tensor | PackedRepresentations;
+  /** @param mode `training` is false in {@link GradCache.lossOf}: leave out dropout then */
+  forward(input: Batch, mode?: { readonly training: boolean }): Tensor | PackedRepresentations;
   parameters(): Parameter[];
 }
 
@@ -88,11 +89,11 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   async forwardChunk(chunk: Chunk<Batch>, options: ForwardOptions): Promise<EncodedChunk> {
     requireChunk(chunk);
     requireForwardOptions(options);
-    const { seed, retain = false } = options;
+    const { seed, retain = false, evaluation = false } = options;
     await setImmediate();
     // A forward may reach weights that parameters() does not list, such as another tower's. Only a graph shows this.
     const listed = this.parameters().some(({ tensor }) => tensor.requiresGrad);
-    const { representations: result, counts } = this.#forward(chunk, seed, retain || !listed);
+    const { representations: result, counts } = this.#forward(chunk, seed, retain || !listed, !evaluation);
     const frozen = !listed && !result.requiresGrad;
     if (listed && retain) requireGraph(result);
     if (retain && !frozen)
@@ -139,13 +140,13 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
     return this.parameters().flatMap(({ tensor }) => tensor.grad ?? []);
   }
 
-  #forward({ batch, rows }: Chunk<Batch>, seed: number, graph: boolean): Encoded {
+  #forward({ batch, rows }: Chunk<Batch>, seed: number, graph: boolean, training = true): Encoded {
     partsOf(batch);
     return tidy(() => {
       const input = selectRows(batch, rows);
       const mode = graph ? withGrad : noGrad;
       const result: unknown = withSeed(seed, () =>
-        mode(() => synchronous('forward()', this.#module.forward(input) as unknown)),
+        mode(() => synchronous('forward()', this.#module.forward(input, { training }) as unknown)),
       );
       return encodedFrom(result, rows.length);
     });

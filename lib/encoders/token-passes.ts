@@ -57,11 +57,11 @@ export class TokenPasses {
   /** See {@link RowPasses}. */
   async forwardRows(
     { batch, packed, rows, tokens }: Chunk<TokenBatch>,
-    { seed, retain = false, group = 0 }: ForwardOptions,
+    { seed, retain = false, evaluation = false, group = 0 }: ForwardOptions,
     target: Tensor,
   ): Promise<EncodedRows> {
     const frozen = this.#frozen;
-    const mode = retain && !frozen ? 'with-graph' : 'without-graph';
+    const mode = evaluation ? 'inference' : retain && !frozen ? 'with-graph' : 'without-graph';
     const handle = PackedTokens.handleOf(packed, batch);
     const weights = guarded(() => this.#handle.version);
     const graph = await guardedAsync(() =>
@@ -93,9 +93,10 @@ export class TokenPasses {
     requireForwardOptions(options);
     const { seed, group = 0 } = options;
     const frozen = this.#frozen;
-    const retain = options.retain === true && !frozen;
+    const evaluation = options.evaluation === true;
+    const retain = options.retain === true && !frozen && !evaluation;
     requireChunk(chunk);
-    const mode = retain ? 'with-graph' : 'without-graph';
+    const mode = evaluation ? 'inference' : retain ? 'with-graph' : 'without-graph';
     const weights = guarded(() => this.#handle.version);
     const { representations, counts } = await this.#withTokens(chunk, (batch, rows) =>
       this.#handle.forward(batch, rows, chunk.tokens, seed, mode, group),

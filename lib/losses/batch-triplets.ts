@@ -104,6 +104,10 @@ class BatchTripletLoss implements LossWithGradients {
     this.#labels(options, rows);
   }
 
+  async value(representations: readonly Tensor[], options: LossOptions): Promise<number> {
+    return (await this.compute(representations, 1, options, [false])).loss;
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,

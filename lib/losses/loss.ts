@@ -38,6 +38,8 @@ export interface LossWithGradients {
   ): Promise<LossGradients>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
+  /** The loss alone, without any gradient. Default: that of `compute`, whose gradients are thrown away. */
+  value?(representations: readonly Tensor[], options: LossOptions): Promise<number>;
   /**
    * Refuses encoders whose representations do not fit, before a batch is encoded. Default: none.
    *
@@ -142,6 +144,19 @@ class FunctionLoss implements LossWithGradients {
     return [];
   }
 
+  async value(representations: readonly Tensor[], options: LossOptions): Promise<number> {
+    const root = tidy(() =>
+      requireNumber(noGrad(() => synchronous('the loss', this.#loss(...representations, options)))),
+    );
+    try {
+      const loss = Number((await root.values())[0]);
+      requireFinite(loss);
+      return loss;
+    } finally {
+      root.dispose();
+    }
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
@@ -194,6 +209,14 @@ async function undoOf(root: Tensor, representations: readonly Tensor[]): Promise
 }
 
 function scalar(value: unknown): Tensor {
+  const tensor = requireNumber(value);
+  if (!tensor.requiresGrad)
+    throw new GradCacheError('INPUT', 'the loss does not depend on the representations');
+  return tensor;
+}
+
+/** @throws GradCacheError `INPUT`, `SHAPE` unless it is a tensor of one number */
+function requireNumber(value: unknown): Tensor {
   if (!(value instanceof Tensor)) throw new GradCacheError('INPUT', 'a loss must return a Tensor');
   if (value.size !== 1) {
     throw new GradCacheError(
@@ -201,8 +224,6 @@ function scalar(value: unknown): Tensor {
       `the loss is a tensor of shape [${value.shape.join()}]; one number is needed`,
     );
   }
-  if (!value.requiresGrad)
-    throw new GradCacheError('INPUT', 'the loss does not depend on the representations');
   return value;
 }
 

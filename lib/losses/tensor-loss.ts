@@ -44,12 +44,21 @@ class TensorLoss<Labels> implements LossWithGradients {
     this.#read(options, rows);
   }
 
+  async value(representations: readonly Tensor[], options: LossOptions): Promise<number> {
+    return this.#of(representations, options).value!(representations, {});
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
   ): Promise<LossGradients> {
+    return this.#of(representations, options).compute(representations, weight, {}, trained);
+  }
+
+  /** The loss with these keyword arguments. */
+  #of(representations: readonly Tensor[], options: LossOptions): LossWithGradients {
     requireTowers(representations);
     const labels = this.#read(
       options,
@@ -57,7 +66,7 @@ class TensorLoss<Labels> implements LossWithGradients {
     );
     requireAlike(this.#parts.name, representations);
     const loss = (...given: unknown[]): Tensor => this.#parts.loss(given.slice(0, -1) as Tensor[], labels);
-    return withGradients(loss as LossFunction).compute(representations, weight, {}, trained);
+    return withGradients(loss as LossFunction);
   }
 
   #read(options: LossOptions, rows: readonly number[]): Labels {

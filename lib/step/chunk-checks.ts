@@ -18,10 +18,11 @@ export function requireChunk(chunk: unknown): void {
 
 /** @throws GradCacheError `INPUT` */
 export function requireForwardOptions(options: unknown): void {
-  checkKnown('forwardChunk', options, ['seed', 'retain', 'group']);
-  const { seed, retain = false, group = 0 } = options as Record<string, unknown>;
+  checkKnown('forwardChunk', options, ['seed', 'retain', 'evaluation', 'group']);
+  const { seed, retain = false, evaluation = false, group = 0 } = options as Record<string, unknown>;
   requireSeed(seed);
   requireBoolean('retain', retain);
+  requireBoolean('evaluation', evaluation);
   requireCount('group', group, 0);
 }
 

@@ -5,17 +5,22 @@ import type { EncodedRows } from './encoder.js';
 import type { PackedBatches } from './packed-batches.js';
 import type { RepresentationCache } from './representation-cache.js';
 
-/** The first pass of a chunk: its representations go to their rows of the cache. */
+/**
+ * The first pass of a chunk: its representations go to their rows of the cache.
+ *
+ * @param evaluation without dropout, for a chunk that has no second pass
+ */
 export async function encodeInto(
   cache: RepresentationCache,
   job: Job,
   packed: PackedBatches,
   group: number,
+  evaluation = false,
 ): Promise<EncodedRows> {
   const { encoder, tower, seed, retain } = job;
   const { rowPasses } = encoder;
   const chunk = { ...job.chunk, packed: packed[tower] };
-  const options = { seed, retain, group };
+  const options = { seed, retain, group, ...(evaluation && { evaluation }) };
   if (rowPasses === undefined) {
     const encoded = await encoder.forwardChunk(chunk, options);
     const { representations, counts, ticket, frozen } = encoded;

@@ -30,6 +30,8 @@ export interface ForwardOptions {
   readonly seed: number;
   /** Keeps the graph in the ticket, so that the second pass does not encode the chunk again. */
   readonly retain?: boolean;
+  /** Encodes as in evaluation, without dropout: there is no second pass. Default: false. */
+  readonly evaluation?: boolean;
   /** Number of a group of chunks that are cancelled together; 0: no group. */
   readonly group?: number;
 }

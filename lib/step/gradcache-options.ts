@@ -62,6 +62,14 @@ export interface StepOptions {
   readonly seed?: number;
 }
 
+/** Options of one {@link GradCache.lossOf}. */
+export interface LossOfOptions {
+  /** Ends it after the current chunk. */
+  readonly signal?: AbortSignal | undefined;
+  /** Keyword arguments of the loss. */
+  readonly loss?: LossOptions;
+}
+
 /** Where a step is. */
 export interface StepProgress {
   readonly phase: 'forward' | 'loss' | 'backward';
@@ -146,6 +154,15 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   requireCount('accumulate', accumulate, 1);
   if (seed !== undefined) requireSeed(seed);
   if (options.curate !== undefined) requireFunction('curate', options.curate);
+}
+
+/** Checks the arguments of `lossOf`. @throws GradCacheError `INPUT` */
+export function checkLossOf(inputs: readonly unknown[], options: LossOfOptions): void {
+  if (!Array.isArray(inputs)) throw refused('inputs', inputs, 'a list with one batch for each tower');
+  checkKnown('lossOf', options, ['signal', 'loss']);
+  const { signal, loss = {} } = options;
+  requireSignal('signal', signal);
+  requireLossOptions('loss', loss);
 }
 
 /** Checks the arguments of a step, as {@link checkOptions} does. @throws GradCacheError `INPUT` */

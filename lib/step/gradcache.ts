@@ -17,12 +17,15 @@ import { AHEAD, inOrder } from './chunk-queue.js';
 import { untilAccepted, type CountedAttempt } from './curation.js';
 import type { AnyEncoder, StepInputs } from './encoder.js';
 import {
+  checkLossOf,
   checkOptions,
   checkStep,
   type GradCacheOptions,
+  type LossOfOptions,
   type StepOptions,
   type StepResult,
 } from './gradcache-options.js';
+import { evaluationLoss } from './evaluation-loss.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
@@ -85,10 +88,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     const all = Promise.all(Array.isArray(inputs) ? inputs : []);
     all.catch(() => undefined);
     checkStep(inputs, options);
-    if (this.#running)
-      throw new GradCacheError('INPUT', 'a step of this GradCache is still running: await it first');
-    this.#running = true;
-    try {
+    return this.#alone(async () => {
       const batches = (await all) as never[]; // StepInputs gives each encoder the batches that it takes
       const parameters = this.#parameters();
       return await parameters.whileStepping(() =>
@@ -109,6 +109,33 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
           );
         }),
       );
+    });
+  }
+
+  /**
+   * The loss of a batch as in evaluation: without dropout, gradients or an update of any state, random or the loss's own. The
+   * option `curate` is not asked.
+   *
+   * @param inputs one batch for each tower, or a promise of it
+   * @throws GradCacheError `INPUT`, `SHAPE`, `NON_FINITE`, `ABORTED`, `OUT_OF_MEMORY`; also whatever your own loss or
+   * encoder throws
+   */
+  async lossOf(inputs: StepInputs<Encoders>, options: LossOfOptions = {}): Promise<number> {
+    const all = Promise.all(Array.isArray(inputs) ? inputs : []);
+    all.catch(() => undefined);
+    checkLossOf(inputs, options);
+    return this.#alone(async () => {
+      const parts = { encoders: this.#encoders, loss: this.#loss, planner: this.#planner };
+      return evaluationLoss(parts, (await all) as never[], options);
+    });
+  }
+
+  async #alone<T>(run: () => Promise<T>): Promise<T> {
+    if (this.#running)
+      throw new GradCacheError('INPUT', 'a step of this GradCache is still running: await it first');
+    this.#running = true;
+    try {
+      return await run();
     } finally {
       this.#running = false;
     }

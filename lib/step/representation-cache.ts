@@ -8,6 +8,7 @@ import {
   type LossGradients,
   type LossOptions,
 } from '../losses/loss.js';
+import { valueOf } from '../losses/loss-value.js';
 import { refused, requireCount, requireFunction, requireNumber } from '../options/option-values.js';
 import { takeRows } from '../tensor/rows.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -136,6 +137,12 @@ export class RepresentationCache {
       if (trained[tower] !== true) gradients?.dispose();
     }
     return result.loss;
+  }
+
+  /** The loss over all representations, without gradients. @throws GradCacheError like {@link RepresentationCache.compute} */
+  async valueOf(loss: Loss, options: LossOptions = {}): Promise<number> {
+    requireLoss(loss);
+    return valueOf(withGradients(loss), this.towers(), this.#withOffsets(loss, options));
   }
 
   /** Undoes what {@link RepresentationCache.compute} added to gradients of the loss's own tensors, if the step fails. */

@@ -199,11 +199,19 @@ export interface NewModel {
 
 /** Held-out data of a run. */
 export interface EvaluationConfig {
-  /** Default 'retrieval'. */
+  /** Default 'retrieval', unless the loss alone is measured. */
   readonly task?: 'retrieval' | 'sts';
+  /**
+   * Also measure the loss, as the score `loss`: the mean over batches like those of the training, in the order of the file,
+   * without dropout. The file then has the columns and the label that are trained on. Default false.
+   */
+  readonly loss?: boolean;
   /** File of pairs: anchor and positive for retrieval; two sentences and a score for sts. */
   readonly data: string;
-  /** Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score']. */
+  /**
+   * Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score']; all that are trained on, if
+   * the loss alone is measured.
+   */
   readonly columns?: readonly string[];
   /** By default told from the file's name. */
   readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';

@@ -278,22 +278,33 @@ function readWords(fields: Fields, name: string): Required<PromptWords> {
 
 /** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
 function readEvaluation(fields: Fields, trained: readonly string[]) {
-  const task = fields.oneOf('task', ['retrieval', 'sts']) ?? 'retrieval';
-  const columns =
-    fields.strings('columns') ?? (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : trained.slice(0, 2));
-  const needed = task === 'sts' ? 3 : 2;
-  if (columns.length !== needed)
-    throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
+  const loss = fields.boolean('loss');
+  const task = fields.oneOf('task', ['retrieval', 'sts']) ?? (loss === true ? undefined : 'retrieval');
   return {
     task,
+    loss,
     data: fields.string('data') ?? fields.missing('data', 'give the path of a file'),
-    columns,
+    /** Undefined: those that are trained on. */
+    columns: readHeldOutColumns(fields, task, trained),
     format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
     every: fields.count('every'),
   };
+}
+
+function readHeldOutColumns(
+  fields: Fields,
+  task: 'retrieval' | 'sts' | undefined,
+  trained: readonly string[],
+): readonly string[] | undefined {
+  const named = fields.strings('columns');
+  if (task === undefined) return named;
+  const columns = named ?? (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : trained.slice(0, 2));
+  const needed = task === 'sts' ? 3 : 2;
+  if (columns.length === needed) return columns;
+  throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
 }
 
 function readMemory(fields: Fields) {

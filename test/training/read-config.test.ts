@@ -41,6 +41,7 @@ test('a configuration that is filled in is kept as it is', () => {
     shuffle: { buffer: 1000 },
     evaluation: {
       task: 'sts',
+      loss: true,
       data: 'dev.txt',
       format: 'csv',
       header: ['score', 'a', 'b'],
@@ -101,7 +102,7 @@ test('every mistake is named with its path, its value and what is accepted', () 
       'run.evaluation.task is "rank"; "retrieval" or "sts" is needed.',
     ],
     [
-      { ...LEAST, evaluation: { task: 'sts', data: 'x', columns: ['a', 'b'] } },
+      { ...LEAST, evaluation: { task: 'sts', loss: true, data: 'x', columns: ['a', 'b'] } },
       'run.evaluation.columns is ["a","b"]; 3 columns for sts is needed.',
     ],
     [

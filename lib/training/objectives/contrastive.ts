@@ -1,4 +1,5 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
+import type { Batch } from '../../data/batches.js';
 import { kindOf, makeLoss, similarityOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import { matryoshka } from '../../losses/matryoshka.js';
@@ -17,6 +18,7 @@ import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { openGuide } from './guide.js';
 import { loadHeldOut } from './held-out.js';
+import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { explainNonFinite } from './non-finite-rows.js';
 import type {
   HeldOut,
@@ -65,15 +67,18 @@ export async function openContrastive(
       requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, model.trainedDimension);
     const whole = config.matryoshka === undefined ? loss : matryoshka(loss, config.matryoshka);
     memory = await openMemory(config, { loss: whole, model, resumed });
+    const encoders = config.columns.map(() => model);
+    const chunk = firstChunkSize(config, model, resumed?.checkpoint.state.chunk);
+    const evaluator = new GradCache<readonly AnyEncoder[]>({ encoders, loss: whole, chunk });
     const gradcache = new GradCache<readonly AnyEncoder[]>({
-      encoders: [...config.columns.map(() => model), ...(memory?.encoders() ?? [])],
+      encoders: [...encoders, ...(memory?.encoders() ?? [])],
       loss: memory?.rows ?? whole,
-      chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
+      chunk,
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
-    return new Contrastive(config, model, loss, gradcache, memory, guide);
+    return new Contrastive(config, model, loss, gradcache, evaluator, memory, guide);
   } catch (error) {
     memory?.dispose();
     guide?.dispose();
@@ -107,6 +112,8 @@ class Contrastive implements Objective {
     readonly model: TextEncoder,
     readonly loss: LossWithGradients & { readonly temperature?: number },
     readonly gradcache: GradCache,
+    /** Computes losses of held-out batches. */
+    readonly evaluator: GradCache,
     readonly memory: RunMemory | null,
     /** Encodes the texts of each batch, for the loss to judge by. */
     readonly guide: TextEncoder | null,
@@ -192,7 +199,19 @@ class Contrastive implements Objective {
     if (config.evaluation === undefined) return null;
     requireWithin('evaluation.dimensions', config.evaluation.dimensions ?? [], model.dimension);
     const heldOut = await loadHeldOut(config.evaluation, config, signal);
-    return { measure: (signal) => heldOut.measure(model, signal) };
+    const batches = await loadHeldOutBatches(config, signal);
+    return {
+      measure: async (signal) => ({
+        ...(batches && { loss: await meanLoss(batches, (batch) => this.#lossOf(batch, signal)) }),
+        ...(await heldOut?.measure(model, signal)),
+      }),
+    };
+  }
+
+  /** The loss of a batch in evaluation. A memory of earlier batches has no part in it. */
+  async #lossOf({ columns, labels }: Batch, signal: AbortSignal | undefined): Promise<number> {
+    const loss = { ...this.#draws(0), ...this.#judged(columns), ...(labels && { labels }) };
+    return this.evaluator.lossOf(await this.tokenize(columns), { loss, signal });
   }
 
   save(folder: string): Promise<void> {

@@ -15,12 +15,13 @@ export interface HeldOutTask {
   measure(model: TextEncoder, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>>;
 }
 
-/** Reads the held-out data of a run. @param signal ends the reading */
+/** Reads the held-out data of a run for its task; null if it has none. @param signal ends the reading */
 export async function loadHeldOut(
   config: NonNullable<FilledTrainConfig['evaluation']>,
   { columns, prompts, loss }: Pick<FilledTrainConfig, 'columns' | 'prompts' | 'loss'>,
   signal: AbortSignal | undefined,
-): Promise<HeldOutTask> {
+): Promise<HeldOutTask | null> {
+  if (config.task === undefined) return null;
   // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
   // its positives, or none.
   const similarity = similarityOf(loss);

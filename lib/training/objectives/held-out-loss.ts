@@ -1,0 +1,53 @@
+import { batches, type Batch } from '../../data/batches.js';
+import { checkReadOptions, readPairs } from '../../data/read-pairs.js';
+import type { Row } from '../../data/row.js';
+import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
+import { refuse } from '../../options/fields.js';
+import { plural } from '../../options/plural.js';
+import { labelOptions } from '../data.js';
+import type { FilledTrainConfig } from '../read-config.js';
+
+/**
+ * Reads the held-out rows of a run as batches like those of its training, in the order of the file.
+ *
+ * @returns null where the loss is not to be measured
+ * @throws GradCacheError `INPUT`
+ */
+export async function loadHeldOutBatches(
+  config: FilledTrainConfig,
+  signal: AbortSignal | undefined,
+): Promise<AsyncIterable<Batch> | null> {
+  const { evaluation, columns: trained, batch: size, uniqueTexts, groupByLabel } = config;
+  if (evaluation?.loss !== true) return null;
+  const { data, format, header, quoting } = evaluation;
+  const columns = (evaluation.task === undefined ? evaluation.columns : undefined) ?? trained;
+  if (columns.length !== trained.length)
+    throw refuse('config.evaluation.columns', columns, `${plural(trained.length, 'column')} for the loss`);
+  const label = labelOptions(config);
+  const how = { columns, format, header, quoting, signal, ...(label && { label }) };
+  checkReadOptions(how, HELD_OUT_SETTINGS);
+  const rows: Row[] = [];
+  for await (const row of readPairs(data, how)) rows.push(named(row, columns, trained));
+  const order = groupByLabel ? { groupByLabel, shuffle: true } : { shuffle: false };
+  return batches(rows, { size, uniqueTexts, ...order, ...(label && { label }) });
+}
+
+/** The mean of the losses of batches, each by its rows. */
+export async function meanLoss(
+  heldOut: AsyncIterable<Batch>,
+  lossOf: (batch: Batch) => Promise<number>,
+): Promise<number> {
+  let [sum, rows] = [0, 0];
+  for await (const batch of heldOut) {
+    sum += batch.size * (await lossOf(batch));
+    rows += batch.size;
+  }
+  return sum / rows;
+}
+
+/** A row under the names of the columns that are trained on. */
+function named(row: Row, columns: readonly string[], trained: readonly string[]): Row {
+  const texts = Object.fromEntries(trained.map((name, place) => [name, row[columns[place]!]!]));
+  const beside = Object.entries(row).filter(([name]) => !columns.includes(name));
+  return { ...texts, ...Object.fromEntries(beside) };
+}
