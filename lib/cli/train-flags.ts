@@ -210,7 +210,10 @@ export function settingsOf(
         `--${header} and --${fields} contradict each other: --${fields} is for a file without a header.`,
       );
   }
-  const random = ['model-config', 'tokenizer'].find((name) => args.get(name) !== undefined);
+  const unpooled = args.text('pooling') === 'none'; // a model folder can be made so too
+  const random = ['model-config', 'tokenizer', 'pooling'].find(
+    (name) => args.get(name) !== undefined && !(name === 'pooling' && unpooled),
+  );
   if (args.text('model') !== undefined && random !== undefined)
     throw new UsageError(
       `--model starts from a model and --${random} from random weights: give one of them.`,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { evaluateRetrieval, readRetrievalPairs, TextEncoder } from '../../lib/index.js';
@@ -35,9 +35,9 @@ test('a run makes a model that pools one of late interaction, trains and measure
   assert.equal((saved as { query_length: number }).query_length, 7);
 
   const finished = await digests(path);
-  const again = { ...settings, output: join(folder, 'again'), steps: 3 };
-  await record({ ...again, steps: 6, checkpoint: { every: 3 } });
+  await record({ ...settings, output: join(folder, 'again') });
   assert.deepEqual(await digests(join(folder, 'again', 'model')), finished, 'the same run, bit for bit');
+  await rm(join(folder, 'again', 'checkpoint-6'), { recursive: true });
   await record({ output: join(folder, 'again'), resume: join(folder, 'again', 'checkpoint-3') });
   assert.deepEqual(await digests(join(folder, 'again', 'model')), finished, 'resumed, bit for bit');
 });
@@ -59,8 +59,12 @@ test('a run distils the scores of a teacher, token by token', async (t) => {
       output: join(folder, kind),
       pooling: 'none',
       loss: { kind, similarity: 'meanmaxsim' },
+      dropout: 0,
+      steps: 12,
     });
-    assert.ok(steps.at(-1)!.loss < steps[0]!.loss, kind);
+    const losses = steps.map(({ loss }) => loss);
+    const mean = (some: number[]): number => some.reduce((sum, loss) => sum + loss) / some.length;
+    assert.ok(mean(losses.slice(-4)) < mean(losses.slice(0, 4)), `${kind}: ${losses.join()}`);
   }
 });
 

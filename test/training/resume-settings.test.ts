@@ -156,7 +156,9 @@ test('settings that are not given are those of the checkpoint; others are refuse
   for (const [name, values] of Object.entries(CHANGES)) {
     for (const [value, outcome] of values) {
       const inner =
-        /^(loss|matryoshka|memory|curriculum|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(name)
+        /^(loss|lateInteraction|matryoshka|memory|curriculum|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(
+          name,
+        )
           ? `.${Object.keys(value as object)[0]}`
           : '';
       const was = new RegExp(`^(config\\.)?${name}${inner} was .+, now .+`);
