@@ -139,8 +139,10 @@ const PROJECTION = {
   help: "project to the teacher's dimension; default: no projection",
 } as const;
 
-const projectionOf = (to: number | null, { dimension, ...place }: LossModel): Projection | null =>
-  to === null ? null : { ...place, to, from: dimension };
+const projectionOf = (
+  to: number | null,
+  { dimension: from, dtype, device, seed }: LossModel,
+): Projection | null => (to === null ? null : { to, from, dtype, device, seed });
 
 const COMMON = { columns: COLUMNS, label: { type: 'numbers', needed: LABEL }, comparesRows: false } as const;
 

@@ -131,6 +131,6 @@ export const softmaxKind: LossKind<SoftmaxClassificationSettings> = {
     if (classes === null) fields.missing('classes', 'give the number of classes');
     if (!representations && !difference && !product) throw new GradCacheError('INPUT', NOTHING_TO_SEE);
   },
-  make: ({ classes, ...settings }, model) =>
-    softmaxClassification({ ...settings, ...model, classes: classes! }),
+  make: ({ classes, ...settings }, { dimension, dtype, device, seed }) =>
+    softmaxClassification({ ...settings, classes: classes!, dimension, dtype, device, seed }),
 };

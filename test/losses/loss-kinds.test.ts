@@ -8,17 +8,12 @@ import type { AnySetting } from '../../lib/options/setting-table.js';
 import { isNumber, type Bounds } from '../../lib/options/option-values.js';
 import type { FilledTrainConfig } from '../../lib/training/read-config.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
+import { MUST } from './settings.js';
 
 const LEAST = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };
 const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRAIN_SECTIONS)[string];
 
 const MODEL = { dimension: 8, device: 'cpu', dtype: 'float64', seed: 1 } as const;
-
-/** Settings that have no default. */
-const MUST: Readonly<Record<string, object>> = {
-  'gist-embed': { guide: 'self' },
-  softmax: { classes: 3 },
-};
 
 const read = (loss: { kind: string; [name: string]: unknown }) =>
   readTrainConfig({ ...LEAST, loss: { ...MUST[loss.kind], ...loss } }).loss;

@@ -5,10 +5,8 @@ import { LOSSES } from '../../lib/losses/loss-kinds.js';
 import type { LossKind } from '../../lib/losses/loss-kind.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import { train } from '../../lib/training/train.js';
-import { digests, pairs, record, shortRun, writeRows } from './support.js';
-
-/** Settings that have no default. */
-const MUST: Readonly<Record<string, object>> = { softmax: { classes: 3 } };
+import { MUST } from '../losses/settings.js';
+import { digests, pairs, record, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
 
 /** Rows for a loss: texts in its least columns, and a label of its type. */
 function rowsFor({ columns, label }: LossKind<never>, count = 24): Record<string, unknown>[] {
@@ -35,6 +33,13 @@ function rowsFor({ columns, label }: LossKind<never>, count = 24): Record<string
   });
 }
 
+/** A model with a representation for each token. */
+const PER_TOKEN = {
+  config: TINY_CONFIG,
+  tokenizer: join(root, 'examples', 'quickstart', 'tokenizer.json'),
+  pooling: 'none',
+} as const;
+
 /** Losses whose labels are 0 or 1. */
 const BINARY = ['online-contrastive'];
 
@@ -44,7 +49,15 @@ for (const [kind, about] of Object.entries(LOSSES) as unknown as [keyof typeof L
     const rows = rowsFor(about).map((row, k) => (BINARY.includes(kind) ? { ...row, score: k % 2 } : row));
     const data = await writeRows(join(folder, 'rows.jsonl'), rows);
     const loss = { kind, ...MUST[kind] } as NonNullable<TrainConfig['loss']>;
-    const { steps } = await record({ ...config, data, batch: 12, steps: 4, loss });
+    const run = {
+      ...config,
+      ...(about.perToken === true && { model: PER_TOKEN }),
+      data,
+      batch: 12,
+      steps: 4,
+      loss,
+    };
+    const { steps } = await record(run);
     assert.equal(steps.length, 4);
     for (const step of steps)
       assert.ok(Number.isFinite(step.loss) && step.gradNorm > 0, JSON.stringify(step));
@@ -161,4 +174,23 @@ test('groups need a loss with labels and a batch of pairs', async (t) => {
     code: 'INPUT',
     message: /uniqueTexts must be false\.$/,
   });
+});
+
+test('a teacher of another dimension is met by a projection, which a resumed run has too', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = pairs(24).map(({ anchor }, row) => ({
+    text: anchor,
+    label: Array.from({ length: 9 }, (_, k) => Math.sin(row + k)),
+  }));
+  const data = await writeRows(join(folder, 'rows.jsonl'), rows);
+  const run = { ...config, data, batch: 12, checkpoint: { every: 2 } };
+  for (const kind of ['mse', 'embed-distill'] as const) {
+    const output = join(folder, kind);
+    await train({ ...run, output, steps: 2, loss: { kind, projection: 9 } });
+    const { steps } = await record({ output, resume: true, steps: 4 });
+    assert.deepEqual(
+      steps.map(({ step }) => step),
+      [3, 4],
+    );
+  }
 });
