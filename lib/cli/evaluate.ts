@@ -106,9 +106,11 @@ export const evaluateCommand: Command = {
     progress.clear();
     const { counts, scores, leftOut = {} } = measured;
     if (args.on('json')) print(JSON.stringify({ task, ...counts, ...leftOut, ...scores }));
-    else
-      for (const [name, value] of Object.entries({ ...counts, ...scores }))
-        print(`${name.padEnd(12)}${format(value)}`);
+    else {
+      const lines = Object.entries({ ...counts, ...scores });
+      const width = Math.max(12, ...lines.map(([name]) => name.length + 2));
+      for (const [name, value] of lines) print(`${name.padEnd(width)}${format(value)}`);
+    }
     return 0;
   },
 };

@@ -25,7 +25,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     tokenizer: text('FILE', 'tokenizer.json of a model from random weights', 'model.tokenizer'),
     pooling: text(
       'KIND',
-      'none: a representation for each token, for losses that compare token by token; of a model from random weights also\nmean (default), cls, max or last',
+      'none: a representation for each token, for losses that compare token by token; splade: a sparse one of a masked\nlanguage model; of a model from random weights also mean (default), cls, max or last',
       'pooling',
     ),
     projection: number(

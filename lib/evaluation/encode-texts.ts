@@ -1,4 +1,5 @@
 import type { Prompt } from '../encoders/prompts.js';
+import type { SparseRows } from '../encoders/sparse-rows.js';
 import type { TokenRepresentations } from '../encoders/text-encoder.js';
 import { GradCacheError } from '../errors.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
@@ -17,6 +18,12 @@ export interface EncodesTexts {
       signal?: AbortSignal | undefined;
     },
   ): Promise<Tensor>;
+  /** Whether representations are sparse. Retrieval then takes them without their zeros. Default: false. */
+  readonly sparse?: boolean;
+  encodeSparse?(
+    texts: readonly string[],
+    options?: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined },
+  ): Promise<SparseRows>;
   /** Prompts by name; those named `query` and `document` are used for retrieval where no other is asked for. */
   readonly prompts?: Readonly<Record<string, string>>;
   /** The similarity that the model is made for; used where no other is asked for. */

@@ -11,6 +11,7 @@ import { checkRanking, checkTask, requireEncoder, requireRecallAt } from './retr
 import type { RetrievalTask } from './retrieval-task.js';
 import { search, type Ranking } from './search.js';
 import { chooseSimilarity, chooseTokenSimilarity } from './similarity.js';
+import { isSparse, SparseTexts, type ActiveDimensions } from './sparse-texts.js';
 import { requireTokenRepresentations, searchTokens } from './token-search.js';
 
 const RECALL_AT: readonly number[] = [1, 5, 10, 100];
@@ -25,6 +26,8 @@ export interface RetrievalScores {
   readonly mrr10: number;
   /** Discounted cumulative gain of the first 10 against the best possible, linear gains (as trec_eval counts). */
   readonly ndcg10: number;
+  /** Of sparse representations: how many columns are not 0, the mean over the different texts. */
+  readonly activeDimensions?: ActiveDimensions;
 }
 
 /** Settings of {@link evaluateRetrieval}. */
@@ -53,7 +56,8 @@ export interface RetrievalOptions {
 
 /**
  * Encodes queries and documents and searches exactly, holding the documents' representations one block at a time. Documents
- * with equal scores are ranked in the order of the task.
+ * with equal scores are ranked in the order of the task. Sparse representations are searched by lists of the documents that
+ * have a column, on the event loop's thread, where other events have their turn every few milliseconds.
  *
  * @throws GradCacheError `INPUT` for a wrong option and for a task without queries, documents or relevant documents,
  * `NON_FINITE` where a representation is not
@@ -63,7 +67,7 @@ export async function evaluateRetrieval(
   task: RetrievalTask,
   options: RetrievalOptions = {},
 ): Promise<RetrievalScores> {
-  const { recallAt, find, block, onProgress } = readOptions(encoder, options);
+  const { recallAt, find, active, block, onProgress } = readOptions(encoder, options);
   checkTask(task);
   const { distinct: queries, of: queryOf } = DistinctTexts.from(task.queries);
   const documents = new PlacedTexts(task.documents);
@@ -72,7 +76,8 @@ export async function evaluateRetrieval(
   const k = Math.max(10, ...recallAt) + (excluded.size > 0 ? 1 : 0);
   const found = await find(queries.list, blocks(), k);
   const ranking = documents.rank(found, queryOf, excluded, k);
-  return scoreRanking(ranking, task.relevant, task.documents.length, recallAt, task.missing);
+  const scores = scoreRanking(ranking, task.relevant, task.documents.length, recallAt, task.missing);
+  return active === undefined ? scores : { ...scores, activeDimensions: active() };
 
   /** The documents, each block once the one before is searched. The queries are encoded before the first is asked for. */
   function* blocks(): Iterable<readonly string[]> {
@@ -171,10 +176,17 @@ function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOp
     },
     signal,
   };
-  const find = tokens
-    ? findByTokens(encoder, encoding, chooseTokenSimilarity(options.similarity, encoder))
-    : findByRows(encoder, encoding, dimensions, chooseSimilarity(options.similarity, encoder));
-  return { recallAt, find, block, onProgress };
+  const checked = { recallAt, block, onProgress, active: undefined };
+  if (tokens) {
+    const similarity = chooseTokenSimilarity(options.similarity, encoder);
+    return { ...checked, find: findByTokens(encoder, encoding, similarity) };
+  }
+  const similarity = chooseSimilarity(options.similarity, encoder);
+  if (!isSparse(encoder)) return { ...checked, find: findByRows(encoder, encoding, dimensions, similarity) };
+  if (dimensions !== undefined)
+    throw refused('dimensions', dimensions, 'none, as sparse representations are compared whole,');
+  const sparse = new SparseTexts(encoder, encoding, similarity);
+  return { ...checked, find: sparse.find, active: () => sparse.active };
 }
 
 /** What is put before queries or documents where nothing is asked for. Undefined for an encoder that knows no prompts. */

@@ -5,8 +5,9 @@ import type { RetrievalScores } from './retrieval.js';
 import type { StsScores } from './sts.js';
 
 /**
- * Scores as one flat record under their usual names: `recall@10`, `mrr@10`, `ndcg@10`, or `spearman`, `pearson`, or `map`,
- * `mrr@10`, `ndcg@10` and the same of the first stage as `base_map`, …
+ * Scores as one flat record under their usual names: `recall@10`, `mrr@10`, `ndcg@10`, of a sparse encoder also
+ * `query-active-dims` and `document-active-dims`; or `spearman`, `pearson`; or `map`, `mrr@10`, `ndcg@10` and the same of
+ * the first stage as `base_map`, …
  *
  * @throws GradCacheError `INPUT` for what neither evaluation gives
  */
@@ -22,7 +23,13 @@ export function flattenScores(scores: RetrievalScores | StsScores | RerankingSco
   if ('spearman' in scores) return { spearman: scores.spearman, pearson: scores.pearson };
   const flat: Record<string, number> = {};
   for (const [k, recall] of Object.entries(scores.recall)) flat[`recall@${k}`] = recall;
-  return { ...flat, 'mrr@10': scores.mrr10, 'ndcg@10': scores.ndcg10 };
+  const { activeDimensions: active } = scores;
+  return {
+    ...flat,
+    'mrr@10': scores.mrr10,
+    'ndcg@10': scores.ndcg10,
+    ...(active && { 'query-active-dims': active.queries, 'document-active-dims': active.documents }),
+  };
 }
 
 function named({ map, mrr, ndcg }: RankMeasures, at: number, prefix = ''): Record<string, number> {

@@ -41,6 +41,7 @@ export function coSENT(options: CoSENTOptions = {}): LossWithGradients {
   requireOneOf('similarity', similarity, SIMILARITIES);
   return tensorLoss({
     name: 'coSENT',
+    sparse: 'columns',
     towers: COLUMNS,
     labels: (given, rows) => requiredLabels('coSENT', LABEL, given, rows),
     loss: ([first, second], labels) => rankingLoss(pairScores(similarity, first!, second!), labels, scale),

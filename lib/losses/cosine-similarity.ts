@@ -43,6 +43,7 @@ export function cosineSimilarity(options: CosineSimilarityOptions = {}): LossWit
   requireFunction('error', error);
   return tensorLoss({
     name: 'cosineSimilarity',
+    sparse: 'columns',
     towers: COLUMNS,
     labels: (given, rows) =>
       labelMatrix(

@@ -49,6 +49,7 @@ export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradien
   requireNumber('teacherTemperature', teacher, { above: 0 });
   return tensorLoss({
     name: 'distillKLDiv',
+    sparse: 'columns',
     towers: COLUMNS,
     labels: (given, rows, towers) => {
       const labels = labelMatrix('distillKLDiv', LABEL, given, rows);

@@ -12,7 +12,7 @@ import {
   type LossOptions,
   type LossWithGradients,
 } from './loss.js';
-import { sparseTowers, sumByPlace, type SparseTower } from './sparse-tower.js';
+import { gradientOfEntries, sparseTowers, sumByPlace, type SparseTower } from './sparse-tower.js';
 
 /** Settings of {@link flops}. */
 export interface FlopsOptions {
@@ -71,9 +71,11 @@ class Flops implements LossWithGradients {
       };
       if (!trained.includes(true)) return await withoutGradients(() => loss(...values));
       const result = await withGradients(loss).compute(values, weight, {}, trained);
-      const gradients = result.gradients.map((gradient, k) =>
-        gradient === null ? null : (towers[k]?.gradient(gradient) ?? gradient),
-      );
+      const gradients = result.gradients.map((gradient, k) => {
+        if (gradient === null || towers[k] === null) return gradient;
+        using values = gradient;
+        return gradientOfEntries(values);
+      });
       return { ...result, gradients };
     } finally {
       for (const tower of towers) tower?.dispose();

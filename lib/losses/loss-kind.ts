@@ -3,7 +3,7 @@ import type { LabelType } from '../options/label-type.js';
 import type { SettingTable } from '../options/setting-table.js';
 import type { Similarity, TokenSimilarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { LossWithGradients } from './loss.js';
+import type { LossOptions, LossWithGradients } from './loss.js';
 
 /** A loss that divides similarities by a temperature. */
 export interface TrainedLoss extends LossWithGradients {
@@ -63,6 +63,13 @@ export interface LossKind<S> {
   readonly perToken?: boolean;
   /** Whether rows of a memory can be candidates (the setting `memory`). Default: false. */
   readonly takesMemory?: boolean;
+  /** Whether it is for representations that are sparse, and for no others. Default: false. */
+  readonly sparse?: boolean;
+  /** Keyword arguments of the loss in an update, which is numbered from 1. Default: none. */
+  readonly stepOptions?: (
+    settings: S,
+    update: { readonly step: number; readonly steps: number },
+  ) => LossOptions;
   readonly settings: SettingTable<S>;
   /**
    * The folder of another model that judges the batch; null or absent: none. The loss then gets it as `model.guide`, and the

@@ -23,7 +23,7 @@ import { softmaxKind, type SoftmaxClassificationSettings } from './softmax-class
 import { tripletKind, type TripletOptions } from './triplet.js';
 import { infoNCEKind, type InfoNCESettings } from './info-nce.js';
 import type { LossKind, LossModel, TrainedLoss } from './loss-kind.js';
-import type { LossWithGradients } from './loss.js';
+import type { LossOptions, LossWithGradients } from './loss.js';
 import { megaBatchMarginKind, type MegaBatchMarginOptions } from './mega-batch-margin.js';
 import { multiSimilarityKind, type MultiSimilarityOptions } from './multi-similarity.js';
 import {
@@ -39,6 +39,14 @@ import {
 import type { InteractionSettings } from './token-loss.js';
 import { ntXentKind, type NTXentSettings } from './nt-xent.js';
 import { sigLIPKind, type SigLIPOptions } from './siglip.js';
+import {
+  spladeDistillKLDivKind,
+  spladeKind,
+  spladeMarginMSEKind,
+  type SpladeDistillKLDivSettings,
+  type SpladeMarginMSESettings,
+  type SpladeSettings,
+} from './splade-kinds.js';
 import { supConKind, type SupConSettings } from './sup-con.js';
 
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
@@ -68,6 +76,9 @@ interface LossSettings {
   'online-contrastive': Required<OnlineContrastiveOptions>;
   siglip: Required<SigLIPOptions>;
   softmax: SoftmaxClassificationSettings;
+  splade: SpladeSettings;
+  'splade-distill-kl-div': SpladeDistillKLDivSettings;
+  'splade-margin-mse': SpladeMarginMSESettings;
   'sup-con': SupConSettings;
   triplet: Required<TripletOptions>;
 }
@@ -99,6 +110,9 @@ export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   'online-contrastive': onlineContrastiveKind,
   siglip: sigLIPKind,
   softmax: softmaxKind,
+  splade: spladeKind,
+  'splade-distill-kl-div': spladeDistillKLDivKind,
+  'splade-margin-mse': spladeMarginMSEKind,
   'sup-con': supConKind,
   triplet: tripletKind,
 };
@@ -130,7 +144,7 @@ export function kindOf({
   kind,
 }: FilledLossConfig): Pick<
   LossKind<never>,
-  'columns' | 'label' | 'comparesRows' | 'perToken' | 'takesMemory'
+  'columns' | 'label' | 'comparesRows' | 'perToken' | 'takesMemory' | 'sparse'
 > {
   return LOSSES[kind];
 }
@@ -160,6 +174,14 @@ export function makeLoss<K extends LossName>(
   const { kind, ...settings } = loss;
   // What is left are the settings of this kind.
   return LOSSES[kind].make(settings as unknown as LossSettings[K], model);
+}
+
+/** Keyword arguments of the loss of a configuration in an update, which is numbered from 1. */
+export function stepOptionsOf<K extends LossName>(
+  loss: Filled<LossSettings, K>,
+  update: { readonly step: number; readonly steps: number },
+): LossOptions {
+  return LOSSES[loss.kind].stepOptions?.(loss, update) ?? {};
 }
 
 /** The initial temperature of the loss of a configuration; null if it has none. */

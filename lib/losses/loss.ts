@@ -20,10 +20,15 @@ export interface LossWithGradients {
   /** True if rows may have several representations, with `offsets` in {@link LossOptions}. Default: false. */
   readonly packed?: boolean;
   /**
-   * True if {@link splade} may give towers in libtorch's layout for sparse rows (CSR) in place of dense ones. The gradient of
-   * such a tower is that of its values, [values]. Default: false.
+   * How {@link splade} may give sparse rows:
+   *
+   * - `'rows'`: in libtorch's layout for sparse tensors (COO). The gradient of such a tower is that of its values, [values].
+   * - `'columns'`: without the columns that are 0 in row k of every tower, for a loss that compares row k of a tower with
+   *   row k of others alone, and whatever the order of columns is. Rows are then dense, [rows, fewer columns].
+   *
+   * Default: dense, with all of their zeros.
    */
-  readonly sparse?: boolean;
+  readonly sparse?: 'rows' | 'columns';
   /**
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight the gradients, but not the loss, are multiplied by this

@@ -38,6 +38,7 @@ export function marginMSE(options: MarginMSEOptions = {}): LossWithGradients {
   requireOneOf('similarity', similarity, SIMILARITIES);
   return tensorLoss({
     name: 'marginMSE',
+    sparse: 'columns',
     towers: COLUMNS,
     labels: (given, rows, towers) => {
       const labels = labelMatrix('marginMSE', LABEL, given, rows);

@@ -60,41 +60,26 @@ export class SparseTower {
     }
   }
 
-  /** [rows, width], in libtorch's layout for sparse rows (CSR). The caller disposes it. */
-  compressed(width: number): Tensor {
+  /** [rows, width], in libtorch's layout for sparse tensors (COO). The caller disposes it. */
+  sparse(width: number): Tensor {
     return tidy(() => {
-      const { device } = this.#entries;
-      const begins = Tensor.from(BigInt64Array.from(this.#offsets, BigInt)).to({ device });
-      const size = [this.rows, width];
-      return call('aten::sparse_csr_tensor.crow_col_value_size', begins, this.columns, this.values, size, {
-        dtype: this.values.dtype,
-        device,
-      });
+      const indices: Tensor = call('aten::stack', [this.rowOfEntries(), this.columns], 0);
+      return call('aten::sparse_coo_tensor.indices_size', indices, this.values, [this.rows, width]);
     });
   }
 
-  /** [rows, width] with all of its zeros. The caller disposes it. */
-  dense(width: number): Tensor {
+  /** int64 [entries]: where each entry stands in dense rows of `width` columns. The caller disposes it. */
+  places(width: number): Tensor {
+    return tidy(() => this.rowOfEntries().mul(width).add(this.columns));
+  }
+
+  /** [rows, width] with the entries at such places, and zeros. The caller disposes it. */
+  spread(places: Tensor, width: number): Tensor {
     return tidy(() => {
       const { dtype, device } = this.values;
-      const all: Tensor = call('aten::zeros', [this.rows, width], { dtype, device });
-      return call('aten::index_put_', all, [this.rowOfEntries(), this.columns], this.values);
+      const all: Tensor = call('aten::zeros', [this.rows * width], { dtype, device });
+      return call<Tensor>('aten::index_copy', all, 0, places, this.values).reshape([this.rows, width]);
     });
-  }
-
-  /** The gradient of the entries, [entries, 2], from that of their values or of dense rows, which is disposed. */
-  gradient(given: Tensor): Tensor {
-    try {
-      return tidy(() => {
-        const values: Tensor =
-          given.shape.length === 1
-            ? given
-            : call('aten::index.Tensor', given, [this.rowOfEntries(), this.columns]);
-        return call('aten::stack', [values, call('aten::zeros_like', values)], 1);
-      });
-    } finally {
-      given.dispose();
-    }
   }
 
   dispose(): void {
@@ -139,11 +124,13 @@ function sparseTower(tower: number, entries: Tensor, offsets: unknown): SparseTo
   return new SparseTower(entries, offsets);
 }
 
+/** The gradient of entries [entries, 2] from that of their values, [entries]. */
+export function gradientOfEntries(values: Tensor): Tensor {
+  return noGrad(() => tidy(() => call('aten::stack', [values, call('aten::zeros_like', values)], 1)));
+}
+
 /**
- * The sums of numbers by place, [count]: the same bits each time.
- *
- * @param values [n] or, on a CPU, any shape [n, …]
- * @param places int64 [n]
+ * The sums of values [n] by place, int64 [n], as [count]: the same bits each time.
  */
 export function sumByPlace(values: Tensor, places: Tensor, count: number): Tensor {
   const { dtype, device } = values;

@@ -85,10 +85,7 @@ export function splade(loss: Loss, options: SpladeOptions): LossWithGradients {
     throw refused('queryRegularizerThreshold', queryThreshold, 'null, where queries are not regularised,');
   const documents = { loss: flops({ threshold }), weight, from: documentsOnly ? 0 : 1, to: Infinity };
   const queries = { loss: flops({ threshold: queryThreshold }), weight: queryWeight ?? 0, from: 0, to: 1 };
-  return new Splade(
-    onSparseRows(withGradients(loss)),
-    queryWeight === null ? [documents] : [documents, queries],
-  );
+  return new Splade(withGradients(loss), queryWeight === null ? [documents] : [documents, queries]);
 }
 
 /**
@@ -113,12 +110,19 @@ interface Regularizer {
 
 class Splade implements LossWithGradients {
   readonly packed = true;
+  readonly #given: LossWithGradients & { readonly temperature?: number };
   readonly #loss: LossWithGradients;
   readonly #regularizers: readonly Regularizer[];
 
   constructor(loss: LossWithGradients, regularizers: readonly Regularizer[]) {
-    this.#loss = loss;
+    this.#given = loss;
+    this.#loss = onSparseRows(loss);
     this.#regularizers = regularizers;
+  }
+
+  /** That of the loss, if it has one. */
+  get temperature(): number | undefined {
+    return this.#given.temperature;
   }
 
   parameters(): Parameter[] {
@@ -129,6 +133,11 @@ class Splade implements LossWithGradients {
     this.#loss.checkLengths?.(lengths);
   }
 
+  checkOptions({ regularizerScale, ...options }: LossOptions, rows: readonly number[]): void {
+    requireScale(regularizerScale);
+    this.#loss.checkOptions?.(options, rows);
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
@@ -137,7 +146,7 @@ class Splade implements LossWithGradients {
   ): Promise<LossGradients> {
     requireTowers(representations);
     const { regularizerScale = 1, ...others } = options;
-    requireNumber('regularizerScale', regularizerScale, { from: 0 });
+    requireScale(regularizerScale);
     const offsets = others.offsets as readonly unknown[] | undefined;
     const { loss, gradients, undo } = await this.#loss.compute(representations, weight, others, trained);
     const sum = new Sum(loss, gradients);
@@ -163,6 +172,11 @@ class Splade implements LossWithGradients {
       throw error;
     }
   }
+}
+
+/** @throws GradCacheError `INPUT` */
+function requireScale(scale: unknown): asserts scale is number {
+  if (scale !== undefined) requireNumber('regularizerScale', scale, { from: 0 });
 }
 
 /** A loss and its gradients, to which others are added. */

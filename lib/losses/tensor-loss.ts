@@ -22,6 +22,8 @@ export interface TensorLossParts<Labels> {
   /** The loss, a scalar in the graph of the towers. */
   readonly loss: (towers: readonly Tensor[], labels: Labels) => Tensor;
   readonly parameters?: readonly Parameter[];
+  /** See {@link LossWithGradients.sparse}. */
+  readonly sparse?: 'columns';
 }
 
 /** A loss of rows that belong together, one of each tower. Autograd computes its gradient. */
@@ -31,9 +33,11 @@ export function tensorLoss<Labels>(parts: TensorLossParts<Labels>): LossWithGrad
 
 class TensorLoss<Labels> implements LossWithGradients {
   readonly #parts: TensorLossParts<Labels>;
+  readonly sparse: 'columns' | undefined;
 
   constructor(parts: TensorLossParts<Labels>) {
     this.#parts = parts;
+    this.sparse = parts.sparse;
   }
 
   parameters(): Parameter[] {

@@ -31,6 +31,7 @@ export interface TiledLossParts {
 
 /** A loss of scores between towers. Native code computes it and its gradients in tiles (native/losses/similarity.h). */
 export class TiledLoss implements LossWithGradients {
+  readonly sparse = 'rows';
   readonly #parts: TiledLossParts;
 
   constructor(parts: TiledLossParts) {

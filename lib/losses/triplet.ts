@@ -40,6 +40,7 @@ export function triplet(options: TripletOptions = {}): LossWithGradients {
       : length(first.sub(second), distance);
   return tensorLoss({
     name: 'triplet',
+    sparse: 'columns',
     towers: COLUMNS,
     loss: ([anchor, positive, negative]) =>
       apart(anchor!, positive!).sub(apart(anchor!, negative!)).add(margin).relu().mean(),

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
@@ -107,6 +108,11 @@ const POOLING_FLAGS: ReadonlyMap<string, string> = new Map([
   ['pooling_mode_weightedmean_tokens', 'weightedmean'],
   ['pooling_mode_lasttoken', 'lasttoken'],
 ]);
+
+/** Whether a folder is one of sentence-transformers, which says what becomes of the tokens. */
+export async function hasModules(folder: string): Promise<boolean> {
+  return (await stat(join(folder, 'modules.json')).catch(() => null)) !== null;
+}
 
 /** The orders of modules that have a meaning here. */
 const POOLED = /^(Transformer, Pooling(, Dense)*(, Normalize)?|(MLM)?Transformer, SpladePooling)$/;

@@ -12,9 +12,10 @@ export interface TrainConfig {
   readonly model: string | NewModel;
   /**
    * 'none' makes a model with a representation for each token, for losses of late interaction, of a folder whose model pools.
+   * 'splade' makes a sparse encoder of a masked language model, as a loss called splade does by itself.
    * Of a model from random weights, its pooling. Default: the folder's, or 'mean'.
    */
-  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none';
+  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none' | 'splade';
   /** How a model with a representation for each token reads queries, the first column, and documents, the others. */
   readonly lateInteraction?: LateInteractionConfig;
   /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
@@ -192,8 +193,8 @@ export interface NewModel {
   /** Path of a tokenizer.json. */
   readonly tokenizer: string;
   /** Default 'mean'; 'none': each token has a representation. */
-  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none';
-  /** Scales representations to length 1. Default true. */
+  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none' | 'splade';
+  /** Scales representations to length 1. Default true, and false for SPLADE. */
   readonly normalize?: boolean;
 }
 

@@ -59,8 +59,9 @@ export interface Trainee<Batch, Step, StepEvent> {
 
 /** Options of the step of one update. */
 export interface UpdateOptions {
-  /** The number of the update, from 1. */
+  /** The number of the update, from 1, and of all updates. */
   readonly step: number;
+  readonly steps: number;
   readonly signal: AbortSignal | undefined;
   /** Seed of the masks of dropout. */
   readonly seed: number;
@@ -139,7 +140,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     try {
       // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
       const seed = drawSeed('update', config.seed, step);
-      const result = await trainee.step(batch, { step, signal, seed });
+      const result = await trainee.step(batch, { step, steps, signal, seed });
       if (!Number.isFinite(result.loss))
         throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
       optimizer.lr = lr;

@@ -20,14 +20,12 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     return this.data.batches(this.objective, options);
   }
 
-  step(
-    { inputs, texts, labels }: TokenizedBatch,
-    { step, ...options }: UpdateOptions,
-  ): Promise<ObjectiveStep> {
+  step({ inputs, texts, labels }: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep> {
     return this.objective.step(inputs, texts, {
       ...options,
       labels,
-      onProgress: ({ phase, chunk, chunks }) => this.emit({ type: 'chunk', step, phase, chunk, chunks }),
+      onProgress: ({ phase, chunk, chunks }) =>
+        this.emit({ type: 'chunk', step: options.step, phase, chunk, chunks }),
     });
   }
 

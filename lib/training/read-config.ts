@@ -148,7 +148,7 @@ function requireGroups(
     );
 }
 
-const POOLINGS = ['mean', 'cls', 'max', 'last', 'none'] as const;
+const POOLINGS = ['mean', 'cls', 'max', 'last', 'none', 'splade'] as const;
 
 function readModel(fields: Fields): string | NewModel {
   if (typeof fields.raw('model') === 'string') return fields.string('model') as string;
@@ -165,17 +165,24 @@ function readNewModel(fields: Fields): NewModel {
     config: typeof config === 'string' ? config : checkObject(config, fields.at('config')),
     tokenizer: fields.string('tokenizer') ?? fields.missing('tokenizer', 'give the path of a tokenizer.json'),
     pooling: fields.oneOf('pooling', POOLINGS),
-    normalize: fields.boolean('normalize') ?? true,
+    normalize: fields.boolean('normalize'),
   };
 }
 
-/** The pooling of a model from random weights may also stand beside the model. Of a folder's, only `'none'` can be asked for. */
+/** The pooling of a model from random weights may also stand beside the model. Of a folder's, `'none'` and `'splade'` can be asked for. */
 function readPooling(fields: Fields, model: string | NewModel) {
   const pooling = fields.oneOf('pooling', POOLINGS);
-  if (typeof model !== 'string')
-    return { model: { ...model, pooling: model.pooling ?? pooling ?? 'mean' }, pooling: undefined };
-  if (pooling === undefined || pooling === 'none') return { model, pooling };
-  throw refuse(fields.at('pooling'), pooling, '"none", as a folder says how else its model pools,');
+  if (typeof model !== 'string') {
+    const own = model.pooling ?? pooling ?? 'mean';
+    const normalize = model.normalize ?? own !== 'splade';
+    return { model: { ...model, pooling: own, normalize }, pooling: undefined };
+  }
+  if (pooling === undefined || pooling === 'none' || pooling === 'splade') return { model, pooling };
+  throw refuse(
+    fields.at('pooling'),
+    pooling,
+    '"none" or "splade", as a folder says how else its model pools,',
+  );
 }
 
 function readLateInteraction(fields: Fields): LateInteractionConfig {

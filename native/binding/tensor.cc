@@ -133,8 +133,9 @@ TensorHandle::~TensorHandle() {
 
 void TensorHandle::adopt(Napi::Env env, at::Tensor tensor) {
   tensor_ = std::move(tensor);
-  // A view shares its base's storage, which was reported with the base.
-  if (tensor_.defined() && tensor_.is_cpu() && !tensor_.is_view()) {
+  // A view shares its base's storage, which was reported with the base. So do sparse tensors that of their
+  // values.
+  if (tensor_.defined() && tensor_.is_cpu() && tensor_.layout() == at::kStrided && !tensor_.is_view()) {
     reported_ = static_cast<int64_t>(tensor_.nbytes());
     Napi::MemoryManagement::AdjustExternalMemory(env, reported_);
   }

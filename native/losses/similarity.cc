@@ -38,6 +38,9 @@ void check(const std::vector<at::Tensor>& representations) {
             ", the anchors have ", first.size(1));
     require(tensor.scalar_type() == first.scalar_type(), "DTYPE", "tower ", k, " has type ",
             tensor.scalar_type(), ", the anchors have ", first.scalar_type());
+    require(tensor.layout() == at::kStrided || tensor.layout() == at::kSparse, "INPUT",
+            "representations of tower ", k, " have the layout ", tensor.layout(),
+            "; Strided and Sparse are known");
     require(tensor.device() == first.device(), "DEVICE", "tower ", k, " is on ", tensor.device(),
             ", the anchors are on ", first.device());
   }
@@ -50,8 +53,8 @@ void check(const std::vector<at::Tensor>& representations) {
 Similarity::Similarity(const std::vector<at::Tensor>& representations, const Measure& measure)
     : measure_(measure) {
   check(representations);
-  numbers_ = representations[0].options();
-  for (const at::Tensor& tensor : representations) towers_.emplace_back(tensor, measure.cosine);
+  numbers_ = representations[0].options().layout(at::kStrided);
+  for (const at::Tensor& tensor : representations) towers_.push_back(Tower::of(tensor, measure.cosine));
   scaleSlope_ = at::zeros({}, numbers_.dtype(at::kDouble));
   biasSlope_ = at::zeros_like(scaleSlope_);
 }
@@ -59,7 +62,7 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
 double Similarity::bound() const {
   if (bound_ >= 0) return bound_;
   double length = 0;
-  for (const Tower& tower : towers_) length = std::max(length, tower.greatestLength());
+  for (const auto& tower : towers_) length = std::max(length, tower->greatestLength());
   // A rounded cosine can be a little above 1.
   return bound_ = 1.001 * measure_.scale * length * length + std::abs(measure_.bias);
 }
@@ -76,7 +79,7 @@ Pairing Similarity::pairFrom(int64_t rows, int64_t first) {
 
 std::vector<at::Tensor> Similarity::takeGradients(double weight) {
   std::vector<at::Tensor> gradients;
-  for (Tower& tower : towers_) gradients.push_back(tower.takeGradient(weight));
+  for (const auto& tower : towers_) gradients.push_back(tower->takeGradient(weight));
   return gradients;
 }
 
@@ -107,10 +110,10 @@ Strip Pairing::whole() {
 
 at::Tensor Pairing::scoresAt(const Tile& tile) const {
   const Measure& measure = similarity_.measure();
-  const at::Tensor rows = similarity_.towers_[rowTower_].compared(tile.row, tile.rows).mul(measure.scale);
+  const at::Tensor rows = similarity_.towers_[rowTower_]->compared(tile.row, tile.rows).mul(measure.scale);
   std::vector<at::Tensor> parts;
   for (size_t k = 0; k < columnTowers_.size(); ++k) {
-    const Tower& tower = similarity_.towers_[columnTowers_[k]];
+    const Tower& tower = *similarity_.towers_[columnTowers_[k]];
     const int64_t begin = std::max(tile.column, firsts_[k]);
     const int64_t end = std::min(tile.column + tile.columns, firsts_[k] + tower.rows());
     if (begin < end) parts.push_back(at::mm(rows, tower.compared(begin - firsts_[k], end - begin).t()));
@@ -124,8 +127,10 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps)
   const Similarity& similarity = pairing.similarity_;
   const Limits limits = limitsOf(similarity.numbers());
   const auto bytes = static_cast<int64_t>(similarity.numbers().dtype().itemsize());
-  band_ = std::min(rows, limits.bandRows);
-  const int64_t most = std::max<int64_t>(limits.tileBytes / (band_ * bytes), 1);
+  band_ = std::min({rows, limits.bandRows, similarity.towers_[pairing.rowTower_]->mostRows()});
+  int64_t most = std::max<int64_t>(limits.tileBytes / (band_ * bytes), 1);
+  for (const int64_t tower : pairing.columnTowers_)
+    most = std::min(most, similarity.towers_[tower]->mostRows());
   for (size_t k = 0; k < pairing.columnTowers_.size(); ++k) {
     const int64_t tower = pairing.columnTowers_[k], count = similarity.rows(tower);
     for (int64_t from = 0; from < count; from += most)
@@ -141,7 +146,7 @@ int64_t Strip::bandRows(int64_t row) const { return std::min(band_, begin_ + row
 // The rows of the band at `row`, so that a product with compared columns is the score without the bias.
 at::Tensor Strip::operand(int64_t row) const {
   const Similarity& similarity = pairing_.similarity_;
-  const at::Tensor rows = similarity.towers_[pairing_.rowTower_].compared(row, bandRows(row));
+  const at::Tensor rows = similarity.towers_[pairing_.rowTower_]->compared(row, bandRows(row));
   return similarity.measure().scale == 1 ? rows : rows.mul(similarity.measure().scale);
 }
 
@@ -158,11 +163,11 @@ Tile Strip::tile(int64_t row, const Part& part, const at::Tensor& rows, const at
 }
 
 void Strip::sweep(const std::function<void(const Tile&)>& visit) {
-  const std::vector<Tower>& towers = pairing_.similarity_.towers_;
+  const auto& towers = pairing_.similarity_.towers_;
   for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
     const at::Tensor rows = operand(row);
     for (const Part& part : parts_)
-      visit(tile(row, part, rows, towers[part.tower].compared(part.begin, part.columns)));
+      visit(tile(row, part, rows, towers[part.tower]->compared(part.begin, part.columns)));
   }
   kept_ = keeps_;
 }
@@ -181,15 +186,15 @@ void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
     const at::Tensor rows = operand(row);
     at::Tensor ofRows = at::zeros_like(rows);
     for (const Part& part : parts_) {
-      Tower& tower = similarity.towers_[part.tower];
+      Tower& tower = *similarity.towers_[part.tower];
       const at::Tensor columns = tower.compared(part.begin, part.columns);
       const at::Tensor gradient = visit(tile(row, part, rows, columns));
       if (measure.learned) similarity.biasSlope_.add_(gradient.sum(at::kDouble));
-      tower.gradient(part.begin, part.columns).addmm_(gradient.t(), rows);
+      tower.addProduct(part.begin, gradient.t(), rows);
       ofRows.addmm_(gradient, columns);
     }
     if (measure.learned) similarity.scaleSlope_.add_(ofRows.mul(rows).sum(at::kDouble));
-    similarity.towers_[pairing_.rowTower_].gradient(row, bandRows(row)).add_(ofRows, measure.scale);
+    similarity.towers_[pairing_.rowTower_]->add(row, ofRows, measure.scale);
   }
   kept_ = transformed_ = false;
 }

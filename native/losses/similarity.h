@@ -23,6 +23,7 @@
 #include <ATen/ATen.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "losses/tower.h"
@@ -48,11 +49,12 @@ class Pairing;
 
 class Similarity {
  public:
-  // One tensor [n_k, d] for each tower, float32 or float64. Throws SHAPE, DTYPE or DEVICE.
+  // One tensor [n_k, d] for each tower, float32 or float64, strided or sparse. Throws INPUT,
+  // SHAPE, DTYPE or DEVICE.
   Similarity(const std::vector<at::Tensor>& representations, const Measure& measure);
 
   int64_t towers() const { return static_cast<int64_t>(towers_.size()); }
-  int64_t rows(int64_t tower) const { return towers_[tower].rows(); }
+  int64_t rows(int64_t tower) const { return towers_[tower]->rows(); }
   const Measure& measure() const { return measure_; }
   // Element type and device of scores.
   const at::TensorOptions& numbers() const { return numbers_; }
@@ -74,7 +76,7 @@ class Similarity {
   friend class Strip;
   friend class Pairing;
   const Measure measure_;
-  std::vector<Tower> towers_;
+  std::vector<std::unique_ptr<Tower>> towers_;
   at::TensorOptions numbers_;
   at::Tensor scaleSlope_, biasSlope_;
   mutable double bound_ = -1;  // before it is asked for

@@ -3,29 +3,37 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
+
 namespace gradcache {
 
 class Tower {
  public:
-  // `representations` are [n, d]. For the cosine, rows are compared at length 1.
-  Tower(const at::Tensor& representations, bool cosine);
+  // `representations` are [n, d], strided, or sparse (COO) with the entries by row. For the cosine, rows are
+  // compared at length 1.
+  static std::unique_ptr<Tower> of(const at::Tensor& representations, bool cosine);
+  virtual ~Tower() = default;
 
-  int64_t rows() const { return rows_.size(0); }
+  virtual int64_t rows() const = 0;
   // The greatest length of a row as it is compared. Waits for the device.
-  double greatestLength() const;
+  virtual double greatestLength() const = 0;
   // Some rows as they are compared, [count, d]; not to be written.
-  at::Tensor compared(int64_t begin, int64_t count) const;
-  // dL/d(rows as they are compared), [count, d], to be added to.
-  at::Tensor gradient(int64_t begin, int64_t count);
+  virtual at::Tensor compared(int64_t begin, int64_t count) const = 0;
+  // How many rows may be compared at once, so that those of sparse towers take a set memory.
+  virtual int64_t mostRows() const { return rows(); }
 
-  // dL/d(representations) times `weight`, once everything is added. The tower has no gradient afterwards.
-  at::Tensor takeGradient(double weight);
-
- private:
-  at::Tensor rows_;
-  at::Tensor gradient_;  // undefined until it is first asked for
-  at::Tensor inverse_;   // [n, 1]: 1 / length, or undefined for the dot product
-  at::Tensor unit_;      // rows of length 1, where they are few enough to be kept
+  // Adds a b, or factor * part, [count, d], to dL/d(rows as they are compared).
+  virtual void addProduct(int64_t begin, const at::Tensor& a, const at::Tensor& b) = 0;
+  virtual void add(int64_t begin, const at::Tensor& part, double factor) = 0;
+  // dL/d(representations) times `weight`, once everything is added; of sparse rows that of their values. The
+  // tower has no gradient afterwards.
+  virtual at::Tensor takeGradient(double weight) = 0;
 };
+
+std::unique_ptr<Tower> denseTower(const at::Tensor& representations, bool cosine);
+// Rows become dense only where they are compared. What is 0 has no gradient.
+std::unique_ptr<Tower> sparseTower(const at::Tensor& representations, bool cosine);
+
+constexpr double kLeastLength = 1e-12;  // what a row is divided by, at least, for the cosine
 
 }  // namespace gradcache

@@ -1,6 +1,6 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import type { Batch } from '../../data/batches.js';
-import { kindOf, makeLoss, similarityOf } from '../../losses/loss-kinds.js';
+import { kindOf, makeLoss, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import { matryoshka } from '../../losses/matryoshka.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
@@ -53,6 +53,7 @@ export async function openContrastive(
         'names every parameter of the model: nothing is left to train.',
       );
     requirePerToken(config.loss, model);
+    requireLossFor(model, config);
     savePrompts(config, model);
     model.setSimilarity(similarityOf(config.loss)); // saved with the model
     guide = await openGuide(config);
@@ -104,6 +105,19 @@ function requirePerToken(loss: FilledTrainConfig['loss'], { perToken }: TextEnco
 function taskOf(place: number, { perToken }: TextEncoder): TextTask | undefined {
   if (!perToken) return undefined;
   return place === 0 ? 'query' : 'document';
+}
+
+/** @throws GradCacheError `INPUT` for a loss of dense representations with a sparse model, and the other way round */
+function requireLossFor(model: TextEncoder, { loss }: FilledTrainConfig): void {
+  const { sparse = false } = kindOf(loss);
+  if (sparse === model.sparse) return;
+  throw new SettingError(
+    'config.loss.kind',
+    sparse
+      ? `is ${show(loss.kind)}, for sparse representations, and the model's are dense: start from a masked language model, ` +
+          'from a folder of sentence-transformers\' SparseEncoder, or from random weights with pooling "splade".'
+      : `is ${show(loss.kind)}, and the model is a sparse encoder: "splade" or a loss whose name begins with it is needed.`,
+  );
 }
 
 class Contrastive implements Objective {
@@ -166,10 +180,15 @@ class Contrastive implements Objective {
   async step(
     inputs: readonly TokenBatch[],
     texts: Texts,
-    { labels, ...options }: ObjectiveStepOptions,
+    { labels, step, steps, ...options }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
     const { gradcache, memory } = this;
-    const loss = { ...this.#draws(options.seed), ...this.#judged(texts), ...(labels && { labels }) };
+    const loss = {
+      ...this.#draws(options.seed),
+      ...this.#judged(texts),
+      ...stepOptionsOf(this.config.loss, { step, steps }),
+      ...(labels && { labels }),
+    };
     if (memory === null) return gradcache.step(inputs, { ...options, loss });
     await memory.follow();
     const result = await gradcache.step(memory.inputs(inputs), {

@@ -34,6 +34,12 @@ async function nonFiniteRows(
   prompt: string,
 ): Promise<number[]> {
   if (texts.length === 0) return [];
+  if (model.sparse) {
+    const { values, offsets } = await model.encodeSparse(texts, { prompt });
+    return [...texts.keys()].filter(
+      (row) => !values.subarray(offsets[row], offsets[row + 1]).every(Number.isFinite),
+    );
+  }
   const { representations, offsets } = model.perToken
     ? await model.encodeTokens(texts, { prompt })
     : { representations: await model.encode(texts, { prompt }), offsets: null };

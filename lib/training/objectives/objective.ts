@@ -59,6 +59,9 @@ export type Texts = Readonly<Record<string, readonly string[]>>;
 
 /** Options of one step. */
 export interface ObjectiveStepOptions {
+  /** The number of the update, from 1, and of all updates. */
+  readonly step: number;
+  readonly steps: number;
   /** The label of each row; undefined without a column of them. */
   readonly labels: readonly Label[] | undefined;
   readonly signal: AbortSignal | undefined;

@@ -1,11 +1,14 @@
 import { TextEncoder } from '../../encoders/text-encoder.js';
 import { readNamedObject } from '../../files/json-file.js';
+import { kindOf } from '../../losses/loss-kinds.js';
+import { hasModules } from '../../model-folder/sentence-modules.js';
 import { chooseDevice } from '../../tensor/memory.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
 /**
- * The text encoder that a run trains.
+ * The text encoder that a run trains. A loss of sparse representations makes it a sparse one where its folder does not say
+ * what becomes of the tokens, as that of a masked language model.
  *
  * @param checkpoint the folder that the run goes on from; null for the configuration's model
  */
@@ -19,12 +22,10 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
     ...(lateInteraction !== undefined && { lateInteraction: interaction }),
     seed,
   };
-  if (typeof model === 'string')
-    return TextEncoder.load(model, {
-      ...options,
-      ...perToken,
-      ...(config.pooling === 'none' && { pooling: config.pooling }),
-    });
+  if (typeof model === 'string') {
+    const pooling = config.pooling ?? (await poolingFor(config, model));
+    return TextEncoder.load(model, { ...options, ...perToken, ...(pooling !== undefined && { pooling }) });
+  }
   const { config: given, tokenizer, pooling, normalize } = model;
   const architecture = typeof given === 'string' ? await readNamedObject(given, "a model's config") : given;
   return TextEncoder.create(architecture, await Tokenizer.fromFile(tokenizer), {
@@ -33,4 +34,9 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
     ...(pooling !== undefined && { pooling }),
     ...(normalize !== undefined && { normalize }),
   });
+}
+
+/** What a loss makes of a folder that does not say how its model pools. */
+async function poolingFor({ loss }: FilledTrainConfig, folder: string): Promise<'splade' | undefined> {
+  return kindOf(loss).sparse === true && !(await hasModules(folder)) ? 'splade' : undefined;
 }
