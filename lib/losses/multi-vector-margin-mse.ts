@@ -20,7 +20,8 @@ const LABEL =
 
 /**
  * Margin MSE (Hofstätter et al. 2020) of late interaction, as sentence-transformers' MultiVectorMarginMSELoss: by how much
- * a query's document scores above each of its negatives is to be what a teacher says. Mean of the squared differences.
+ * a query's document scores above each of its negatives is to be what a teacher says. Mean of the squared differences. By
+ * `'xtr'` the best tokens are those of each tower for itself.
  *
  * Towers: queries, documents, then one or more negatives of each query, with a representation for each token.
  * `step(inputs, { loss: { labels } })` gives for each query the margins, a number for each negative, or the teacher's

@@ -132,6 +132,7 @@ LossResult multiVectorLoss(std::vector<at::Tensor> representations, const Settin
   options.interaction = interactionNamed(settings.text("similarity"));
   options.topK = settings.size("topK");
   options.own = learnsFromTeacher;
+  options.byTower = name == "margin_mse";  // as in sentence-transformers, which scores a column at a time
   options.composite = settings.has("composite") && settings.truth("composite");
   const double weight = settings.number("weight");
   std::vector<TokenTexts> towers = towersFrom(settings, std::move(representations));

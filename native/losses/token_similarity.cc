@@ -184,49 +184,56 @@ void TokenSimilarity::compareTokens(Work& work, int64_t tower, Range documents, 
     addMaximaComposite(similarities, range, maxima);
 }
 
-// XTR: the tokens of all documents compete, so a query's token is compared with all of them at once.
 void TokenSimilarity::retrieve(Work& work) const {
+  const at::Tensor found = at::zeros_like(work.scores);
+  const int64_t together = options_.byTower ? 1 : towerCount();
+  for (int64_t first = 0; first < towerCount(); first += together)
+    retrieveAmong(work, {first, first + together}, found);
+  work.divisor = found.clamp_min(1);
+}
+
+// XTR: the tokens of all documents compete, so a query's token is compared with all of them at once.
+void TokenSimilarity::retrieveAmong(Work& work, Range towers, const at::Tensor& found) const {
   const at::Tensor& queries = towers_[0].tokens;
-  const int64_t columns = firstColumn_.back();
+  const int64_t firstColumn = firstColumn_[towers.begin], columns = firstColumn_[towers.end] - firstColumn;
   std::vector<int64_t> columnOf, tokenOf;
-  for (int64_t k = 0; k < towerCount(); ++k) {
+  for (int64_t k = towers.begin; k < towers.end; ++k) {
     const TokenTexts& texts = documentsOf(k);
     for (int64_t document = 0; document < texts.size(); ++document)
-      columnOf.insert(columnOf.end(), texts.length(document), firstColumn_[k] + document);
+      columnOf.insert(columnOf.end(), texts.length(document), firstColumn_[k] - firstColumn + document);
     for (int64_t token = 0; token < texts.offsets.back(); ++token) tokenOf.push_back(token);
   }
   const auto all = static_cast<int64_t>(columnOf.size());
-  at::Tensor found = at::zeros_like(work.scores);
-  if (all > 0) {
-    const at::Tensor column = onDevice(columnOf, queries), token = onDevice(tokenOf, queries);
-    const int64_t rowBytes = all * static_cast<int64_t>(queries.element_size());
-    const int64_t piece = std::max<int64_t>(1, 16 * limitsOf(onCpu_).bytes / rowBytes);
-    for (int64_t from = work.tokens.begin; from < work.tokens.end; from += piece) {
-      const int64_t count = std::min(piece, work.tokens.end - from);
-      at::Tensor similarities = at::empty({count, all}, queries.options());
-      for (int64_t k = 0, begin = 0; k < towerCount(); begin += documentsOf(k).offsets.back(), ++k) {
-        at::Tensor part = similarities.narrow(1, begin, documentsOf(k).offsets.back());
-        at::mm_out(part, queries.narrow(0, from, count), documentsOf(k).tokens.t());
-      }
-      const auto [values, places] = at::topk(similarities, std::min(options_.topK, all), 1);
-      const at::Tensor documents = column.index_select(0, places.view({-1})).view(places.sizes());
-      const at::Tensor largest = at::full({count, columns}, -INFINITY, queries.options())
-                                     .scatter_reduce_(1, documents, values, "amax");
-      // The first token that has the largest similarity.
-      const int64_t none = all;
-      const at::Tensor candidates =
-          at::where(values.eq(largest.gather(1, documents)), places, at::full_like(places, none));
-      const at::Tensor first = at::full({count, columns}, none, places.options())
-                                   .scatter_reduce_(1, documents, candidates, "amin");
-      const at::Tensor hit = first.ne(none);
-      const int64_t* rowOf = work.rowOf.data() + (from - work.tokens.begin);
-      addByRow(work.scores, rowOf, largest.masked_fill(hit.logical_not(), 0).to(at::kDouble));
-      addByRow(found, rowOf, hit.to(at::kDouble));
-      const at::Tensor tokens = token.index_select(0, first.clamp_max(all - 1).view({-1})).view_as(first);
-      work.best.narrow(0, from - work.tokens.begin, count).copy_(tokens.masked_fill(hit.logical_not(), -1));
+  if (all == 0) return;
+  const at::Tensor column = onDevice(columnOf, queries), token = onDevice(tokenOf, queries);
+  const int64_t rowBytes = all * static_cast<int64_t>(queries.element_size());
+  const int64_t piece = std::max<int64_t>(1, 16 * limitsOf(onCpu_).bytes / rowBytes);
+  for (int64_t from = work.tokens.begin; from < work.tokens.end; from += piece) {
+    const int64_t count = std::min(piece, work.tokens.end - from);
+    at::Tensor similarities = at::empty({count, all}, queries.options());
+    for (int64_t k = towers.begin, begin = 0; k < towers.end; begin += documentsOf(k).offsets.back(), ++k) {
+      at::Tensor part = similarities.narrow(1, begin, documentsOf(k).offsets.back());
+      at::mm_out(part, queries.narrow(0, from, count), documentsOf(k).tokens.t());
     }
+    const auto [values, places] = at::topk(similarities, std::min(options_.topK, all), 1);
+    const at::Tensor documents = column.index_select(0, places.view({-1})).view(places.sizes());
+    const at::Tensor largest = at::full({count, columns}, -INFINITY, queries.options())
+                                   .scatter_reduce_(1, documents, values, "amax");
+    // The first token that has the largest similarity.
+    const at::Tensor candidates =
+        at::where(values.eq(largest.gather(1, documents)), places, at::full_like(places, all));
+    const at::Tensor first =
+        at::full({count, columns}, all, places.options()).scatter_reduce_(1, documents, candidates, "amin");
+    const at::Tensor missed = first.eq(all);
+    const int64_t* rowOf = work.rowOf.data() + (from - work.tokens.begin);
+    addByRow(work.scores.narrow(1, firstColumn, columns), rowOf,
+             largest.masked_fill(missed, 0).to(at::kDouble));
+    addByRow(found.narrow(1, firstColumn, columns), rowOf, missed.logical_not().to(at::kDouble));
+    const at::Tensor tokens = token.index_select(0, first.clamp_max(all - 1).view({-1})).view_as(first);
+    work.best.narrow(0, from - work.tokens.begin, count)
+        .narrow(1, firstColumn, columns)
+        .copy_(tokens.masked_fill(missed, -1));
   }
-  work.divisor = found.clamp_min_(1);
 }
 
 void TokenSimilarity::markEmpty(Work& work) const {

@@ -43,6 +43,8 @@ class TokenSimilarity {
     int64_t topK = 256;
     // True: each query has scores with its own document of every tower alone, in the towers' order.
     bool own = false;
+    // True: the tokens that XTR finds are those of one tower alone, each tower for itself.
+    bool byTower = false;
     // True: libtorch's operators on the CPU too, as on a GPU.
     bool composite = false;
   };
@@ -90,6 +92,7 @@ class TokenSimilarity {
   void compare(Work& work) const;
   void compareTokens(Work& work, int64_t tower, Range documents, Range tokens) const;
   void retrieve(Work& work) const;
+  void retrieveAmong(Work& work, Range towers, const at::Tensor& found) const;
   void markEmpty(Work& work) const;
   at::Tensor ownColumns(const Work& work) const;
   void addGradient(const Work& work, const at::Tensor& gradient);

@@ -7,11 +7,13 @@ import {
   call,
   GradCache,
   infoNCE,
+  multiVectorDistillKLDiv,
   multiVectorMultipleNegativesRanking,
   RepresentationCache,
   TextEncoder,
   type Tensor,
   type CreateOptions,
+  type GradCacheError,
   type TokenBatch,
   type Tokenizer,
 } from '../../lib/index.js';
@@ -158,6 +160,39 @@ test('the gradient of a step is that of finite differences', async () => {
   };
   const difference = (await at(1e-5)) - (await at(-2e-5));
   assert.ok(Math.abs(difference / 2e-5 - slope) < 1e-5 * slope, `${difference / 2e-5} for ${slope}`);
+});
+
+test('the loss of a batch is that of a step without dropout, and labels are checked before anything is encoded', async () => {
+  const encoder = await create({ projection: 4, dropout: 0.2 });
+  const inputs = [tenTexts(1), tenTexts(2), tenTexts(3)].map(marked);
+  const encoders = [encoder, encoder, encoder];
+  const gradcache = new GradCache({ encoders, loss: multiVectorDistillKLDiv(), chunk: { sequences: 4 } });
+  const labels = inputs[0]!.offsets.slice(1).map((_, row) => row);
+  const loss = { labels: Array.from(labels, (row) => [row, Math.sin(row)]) };
+  const value = await gradcache.lossOf(inputs, { loss });
+  const calm = await create({ projection: 4, dropout: 0 });
+  const step = await new GradCache({ encoders: [calm, calm, calm], loss: multiVectorDistillKLDiv() }).step(
+    inputs,
+    { loss },
+  );
+  assertClose([value], [step.loss], 1e-12, 'loss');
+  let encoded = 0;
+  const counting = new Proxy(encoder, {
+    get: (target, name) => {
+      if (name === 'rowPasses') encoded++;
+      const found: unknown = Reflect.get(target, name, target);
+      return typeof found === 'function' ? (found.bind(target) as unknown) : found;
+    },
+  });
+  const watched = new GradCache({
+    encoders: [counting, counting, counting],
+    loss: multiVectorDistillKLDiv(),
+  });
+  for (const wrong of [{}, { labels: [1] }, { ...loss, targets: [0] }])
+    await assert.rejects(watched.step(inputs, { loss: wrong }), (error: GradCacheError) =>
+      ['INPUT', 'SHAPE'].includes(error.code),
+    );
+  assert.equal(encoded, 0);
 });
 
 test('by hand: chunks of a cache with counts, and losses of one representation a row refuse them', async () => {

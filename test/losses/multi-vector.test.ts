@@ -250,7 +250,18 @@ test('distillation and margins have the value and gradients of plain operators o
       );
       await assertLikePlain(`${title}, KL by operators`, operators, towers, kl);
       const margins = labels.map(([first, ...others]) => others.map((other) => first! - other));
-      const margin = (...tokens: Tensor[]): Tensor => PLAIN.margin(scores(tokens), { labels: margins });
+      // A column at a time, which tells XTR's best tokens.
+      const byColumn = (tokens: Tensor[]): Tensor =>
+        call(
+          'aten::cat',
+          towers
+            .slice(1)
+            .map((_, k) =>
+              own(plainScores([tokens[0]!, tokens[k + 1]!], [offsets[0]!, offsets[k + 1]!], interaction), 1),
+            ),
+          1,
+        );
+      const margin = (...tokens: Tensor[]): Tensor => PLAIN.margin(byColumn(tokens), { labels: margins });
       const mse = multiVectorMarginMSE(optionsOf(interaction));
       await assertLikePlain(`${title}, margins`, mse, towers, margin, { labels: margins });
       await assertLikePlain(`${title}, scores`, mse, towers, margin, { labels });
