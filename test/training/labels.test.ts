@@ -33,12 +33,12 @@ function rowsFor({ columns, label }: LossKind<never>, count = 24): Record<string
   });
 }
 
-/** A model with a representation for each token. */
-const PER_TOKEN = {
-  config: TINY_CONFIG,
-  tokenizer: join(root, 'examples', 'quickstart', 'tokenizer.json'),
-  pooling: 'none',
-} as const;
+/** A model of another kind than the usual one, for a loss that needs it. */
+function modelFor({ perToken, sparse }: LossKind<never>): Pick<TrainConfig, 'model'> | undefined {
+  const tokenizer = join(root, 'examples', 'quickstart', 'tokenizer.json');
+  const pooling = perToken === true ? 'none' : sparse === true ? 'splade' : undefined;
+  return pooling && { model: { config: TINY_CONFIG, tokenizer, pooling } };
+}
 
 /** Losses whose labels are 0 or 1. */
 const BINARY = ['online-contrastive'];
@@ -51,7 +51,7 @@ for (const [kind, about] of Object.entries(LOSSES) as unknown as [keyof typeof L
     const loss = { kind, ...MUST[kind] } as NonNullable<TrainConfig['loss']>;
     const run = {
       ...config,
-      ...(about.perToken === true && { model: PER_TOKEN }),
+      ...modelFor(about),
       data,
       batch: 12,
       steps: 4,

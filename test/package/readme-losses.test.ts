@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import * as gradcache from '../../lib/index.js';
+import type { LossKind } from '../../lib/losses/loss-kind.js';
+import { LOSSES } from '../../lib/losses/loss-kinds.js';
+import type { AnySetting } from '../../lib/options/setting-table.js';
+import { pairs, root, TINY_CONFIG } from '../training/support.js';
+
+// The table of losses: each is there, with all that it takes, and its example computes a step.
+
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+const [, table = ''] = /^## Losses\n(.*?)^## /ms.exec(readme) ?? [];
+const rows = table
+  .split('\n')
+  .filter((line) => line.startsWith('| `'))
+  .map(
+    (line) =>
+      line
+        .slice(1, -1)
+        .split('|')
+        .map((cell) => cell.trim()) as [string, string, string, string, string, string],
+  );
+
+const kinds = new Map(Object.entries(LOSSES as unknown as Record<string, LossKind<Record<string, unknown>>>));
+const shown = (value: AnySetting['default']): string =>
+  value === null
+    ? 'none'
+    : typeof value === 'object'
+      ? value.join(', ')
+      : String(typeof value === 'number' ? Number(value.toPrecision(4)) : value);
+
+test('the table has every loss of the list, and each of its settings with its default', () => {
+  assert.deepEqual(rows.map(([, name]) => name).sort(), [...kinds.keys()].sort());
+  for (const [, name, , , , settings] of rows) {
+    const expected = Object.entries<AnySetting>({ ...kinds.get(name)!.settings });
+    assert.equal(
+      settings,
+      expected.map(([key, { default: value }]) => `\`${key}\` ${shown(value)}`).join('; '),
+      name,
+    );
+  }
+});
+
+test('the example of each row computes a step', async (t) => {
+  const tokenizer = await gradcache.Tokenizer.fromFile(
+    join(root, 'examples', 'quickstart', 'tokenizer.json'),
+  );
+  const make = (pooling: 'mean' | 'none' | 'splade') =>
+    gradcache.TextEncoder.create(TINY_CONFIG, tokenizer, { pooling, seed: 2 });
+  const models = { mean: make('mean'), none: make('none'), splade: make('splade') };
+  t.after(() => Object.values(models).forEach((each) => each.dispose()));
+  const texts = pairs(12);
+  const columns = [
+    texts.map(({ anchor }) => anchor),
+    texts.map(({ positive }) => positive),
+    texts.map(({ positive }) => `${positive} or not`),
+  ];
+  for (const [code, name] of rows) {
+    const { columns: needed, label, perToken = false, sparse = false } = kinds.get(name)!;
+    const model = perToken ? models.none : sparse ? models.splade : models.mean;
+    const example = code.slice(1, -1);
+    const names = Object.keys(gradcache);
+    // eslint-disable-next-line @typescript-eslint/no-implied-eval -- the README is what is tested
+    const run = new Function('model', ...names, `return ${example};`) as (
+      ...given: unknown[]
+    ) => gradcache.Loss;
+    const loss = run(model, ...names.map((each) => gradcache[each as keyof typeof gradcache]));
+    const used = columns.slice(0, needed.least);
+    const labels = {
+      number: texts.map((_, row) => row % 2),
+      class: texts.map((_, row) => row % 3),
+      numbers: texts.map((_, row) =>
+        Array.from({ length: used.length > 1 ? used.length - 1 : 16 }, (_, k) => row - k),
+      ),
+    };
+    const encoders = used.map(() => model);
+    const step = new gradcache.GradCache<readonly gradcache.TextEncoder[]>({
+      encoders,
+      loss,
+      chunk: { sequences: 5 },
+    });
+    const result = await step.step(
+      used.map((column, tower) =>
+        model.tokenize(column, perToken ? { task: tower === 0 ? 'query' : 'document' } : {}),
+      ),
+      {
+        loss: { ...(label && { labels: labels[label.type] }), ...(name === 'gist-embed' && { texts: used }) },
+      },
+    );
+    assert.ok(Number.isFinite(result.loss), `${name}: ${result.loss}`);
+    const gradients = await Promise.all(
+      model.parameters().map(async ({ tensor }) => (await tensor.grad!.values()) as Float32Array),
+    );
+    assert.ok(
+      gradients.some((values) => values.some((value) => value !== 0)),
+      name,
+    );
+  }
+});
