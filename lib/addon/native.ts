@@ -258,7 +258,8 @@ export interface Native {
     settings: LossSettings,
   ): Promise<{
     loss: number;
-    gradients: TensorHandle[];
+    /** Null for a tower that is not trained. */
+    gradients: (TensorHandle | null)[];
     /** Of `scale`, with respect to its logarithm, of `bias`, and of what else the loss can learn. */
     slopes: Readonly<Record<string, number>>;
   }>;

@@ -145,6 +145,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
+    trained?: readonly boolean[],
   ): Promise<LossGradients> {
     requireTowers(representations);
     const rows = representations.map(({ shape }) => shape[0] ?? 0);
@@ -160,7 +161,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
         if (this.#guide !== null) judging.dispose();
       }
       const given = { guides: guides.length, ...(ids === undefined ? {} : { ids }) };
-      return await super.compute([...representations, ...guides], weight, given);
+      return await super.compute([...representations, ...guides], weight, given, trained);
     } finally {
       for (const tensor of guides) tensor.dispose();
     }

@@ -80,10 +80,11 @@ class NTXent extends TiledLoss implements TrainedLoss {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
+    trained?: readonly boolean[],
   ): Promise<LossGradients> {
     return options.labels === undefined
-      ? super.compute(representations, weight, options)
-      : this.#ofClasses.compute(representations, weight, options);
+      ? super.compute(representations, weight, options, trained)
+      : this.#ofClasses.compute(representations, weight, options, trained);
   }
 
   get temperature(): number {

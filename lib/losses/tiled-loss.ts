@@ -50,6 +50,7 @@ export class TiledLoss implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
+    trained: readonly boolean[] = representations.map(() => true),
   ): Promise<LossGradients> {
     requireTowers(representations);
     requireNumber('weight', weight);
@@ -60,6 +61,7 @@ export class TiledLoss implements LossWithGradients {
       cosine,
       weight,
       learned: this.parameters().length > 0,
+      trained: Int32Array.from(representations, (_, tower) => (trained[tower] === true ? 1 : 0)),
     };
     for (const [key, number] of Object.entries(numbers)) settings[key] = await number.read();
     const { loss, gradients, slopes } = await guardedAsync(() =>
@@ -69,11 +71,11 @@ export class TiledLoss implements LossWithGradients {
         settings,
       ),
     );
-    const tensors = gradients.map((gradient) => new Tensor(gradient));
+    const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));
     try {
       requireFinite(loss);
     } catch (error) {
-      for (const tensor of tensors) tensor.dispose();
+      for (const tensor of tensors) tensor?.dispose();
       throw error;
     }
     for (const [key, number] of Object.entries(numbers)) number.addGradient(slopes[key] ?? 0);

@@ -123,11 +123,11 @@ export class TokenLoss implements LossWithGradients {
     try {
       const handles = [...representations, ...teacher].map(({ handle }) => handle);
       const { loss, gradients } = await guardedAsync(() => native().loss('multi_vector', handles, all));
-      const tensors = gradients.map((gradient) => new Tensor(gradient));
+      const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));
       try {
         requireFinite(loss);
       } catch (error) {
-        for (const tensor of tensors) tensor.dispose();
+        for (const tensor of tensors) tensor?.dispose();
         throw error;
       }
       return { loss, gradients: tensors };

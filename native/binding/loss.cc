@@ -14,8 +14,11 @@ namespace {
 
 Napi::Value toObject(Napi::Env env, LossResult& result) {
   auto gradients = Napi::Array::New(env, result.gradients.size());
-  for (size_t k = 0; k < result.gradients.size(); ++k)
-    gradients.Set(static_cast<uint32_t>(k), TensorHandle::wrap(env, std::move(result.gradients[k])));
+  for (size_t k = 0; k < result.gradients.size(); ++k) {
+    at::Tensor& gradient = result.gradients[k];
+    const Napi::Value value = gradient.defined() ? TensorHandle::wrap(env, std::move(gradient)) : env.Null();
+    gradients.Set(static_cast<uint32_t>(k), value);
+  }
   auto slopes = Napi::Object::New(env);
   for (const auto& [setting, slope] : result.slopes) slopes.Set(setting, Napi::Number::New(env, slope));
   auto value = Napi::Object::New(env);

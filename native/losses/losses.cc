@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "core/error.h"
 #include "losses/multi_vector.h"
@@ -40,13 +41,19 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
   const std::unique_ptr<TiledLoss> loss = found->second(settings);
   const Measure measure = measureFrom(settings);
   const double weight = settings.number("weight");
+  std::vector<bool> trained;
+  if (settings.has("trained")) {
+    for (const int64_t each : settings.integers("trained")) trained.push_back(each != 0);
+    require(trained.size() == representations.size(), "SHAPE", trained.size(),
+            " towers are said to be trained or not, of ", representations.size());
+  }
   const auto guides = settings.has("guides") ? settings.size("guides", 0) : 0;
   settings.requireAllRead();
   require(guides <= static_cast<int64_t>(representations.size()), "SHAPE", "there are ", guides,
           " guides among ", representations.size(), " representations");
   at::NoGradGuard withoutGraph;
   const auto own = representations.end() - guides;
-  Similarity similarity({representations.begin(), own}, measure);
+  Similarity similarity({representations.begin(), own}, measure, std::move(trained));
   std::optional<Similarity> guide;
   if (guides > 0)
     loss->guideBy(guide.emplace(std::vector<at::Tensor>(own, representations.end()), Measure{}));

@@ -50,8 +50,9 @@ void check(const std::vector<at::Tensor>& representations) {
 
 }  // namespace
 
-Similarity::Similarity(const std::vector<at::Tensor>& representations, const Measure& measure)
-    : measure_(measure) {
+Similarity::Similarity(const std::vector<at::Tensor>& representations, const Measure& measure,
+                       std::vector<bool> trained)
+    : measure_(measure), trained_(std::move(trained)) {
   check(representations);
   numbers_ = representations[0].options().layout(at::kStrided);
   for (const at::Tensor& tensor : representations) towers_.push_back(Tower::of(tensor, measure.cosine));
@@ -79,7 +80,8 @@ Pairing Similarity::pairFrom(int64_t rows, int64_t first) {
 
 std::vector<at::Tensor> Similarity::takeGradients(double weight) {
   std::vector<at::Tensor> gradients;
-  for (const auto& tower : towers_) gradients.push_back(tower->takeGradient(weight));
+  for (int64_t tower = 0; tower < towers(); ++tower)
+    gradients.push_back(trains(tower) ? towers_[tower]->takeGradient(weight) : at::Tensor());
   return gradients;
 }
 
@@ -179,22 +181,30 @@ void Strip::transform(const std::function<void(const Tile&)>& visit) {
 
 const Similarity& Strip::similarity() const { return pairing_.similarity_; }
 
+bool Strip::hasGradients() const {
+  const Similarity& similarity = pairing_.similarity_;
+  bool any = similarity.measure().learned || similarity.trains(pairing_.rowTower_);
+  for (int64_t tower : pairing_.columnTowers_) any = any || similarity.trains(tower);
+  return any;
+}
+
 void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
   Similarity& similarity = pairing_.similarity_;
   const Measure& measure = similarity.measure();
+  const bool trainsRows = similarity.trains(pairing_.rowTower_);
   for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
     const at::Tensor rows = operand(row);
-    at::Tensor ofRows = at::zeros_like(rows);
+    at::Tensor ofRows = trainsRows || measure.learned ? at::zeros_like(rows) : at::Tensor();
     for (const Part& part : parts_) {
       Tower& tower = *similarity.towers_[part.tower];
       const at::Tensor columns = tower.compared(part.begin, part.columns);
       const at::Tensor gradient = visit(tile(row, part, rows, columns));
       if (measure.learned) similarity.biasSlope_.add_(gradient.sum(at::kDouble));
-      tower.addProduct(part.begin, gradient.t(), rows);
-      ofRows.addmm_(gradient, columns);
+      if (similarity.trains(part.tower)) tower.addProduct(part.begin, gradient.t(), rows);
+      if (ofRows.defined()) ofRows.addmm_(gradient, columns);
     }
     if (measure.learned) similarity.scaleSlope_.add_(ofRows.mul(rows).sum(at::kDouble));
-    similarity.towers_[pairing_.rowTower_]->add(row, ofRows, measure.scale);
+    if (trainsRows) similarity.towers_[pairing_.rowTower_]->add(row, ofRows, measure.scale);
   }
   kept_ = transformed_ = false;
 }

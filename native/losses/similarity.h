@@ -49,9 +49,10 @@ class Pairing;
 
 class Similarity {
  public:
-  // One tensor [n_k, d] for each tower, float32 or float64, strided or sparse. Throws INPUT,
-  // SHAPE, DTYPE or DEVICE.
-  Similarity(const std::vector<at::Tensor>& representations, const Measure& measure);
+  // One tensor [n_k, d] for each tower, float32 or float64, strided or sparse. `trained` says of each tower
+  // whether its gradient is wanted; empty: of all. Throws INPUT, SHAPE, DTYPE or DEVICE.
+  Similarity(const std::vector<at::Tensor>& representations, const Measure& measure,
+             std::vector<bool> trained = {});
 
   int64_t towers() const { return static_cast<int64_t>(towers_.size()); }
   int64_t rows(int64_t tower) const { return towers_[tower]->rows(); }
@@ -66,7 +67,8 @@ class Similarity {
   // The rows of tower `rows` with those of tower `first` and of all behind it.
   Pairing pairFrom(int64_t rows, int64_t first);
 
-  // After all sweeps: gradients of the representations, times `weight`.
+  // After all sweeps: gradients of the representations, times `weight`; undefined for a tower that is not
+  // trained.
   std::vector<at::Tensor> takeGradients(double weight);
   // dL/d(log scale) and dL/d(bias), float64 without dimensions. For a learned measure.
   const at::Tensor& scaleSlope() const { return scaleSlope_; }
@@ -75,7 +77,10 @@ class Similarity {
  private:
   friend class Strip;
   friend class Pairing;
+  bool trains(int64_t tower) const { return trained_.empty() || trained_[tower]; }
+
   const Measure measure_;
+  const std::vector<bool> trained_;
   std::vector<std::unique_ptr<Tower>> towers_;
   at::TensorOptions numbers_;
   at::Tensor scaleSlope_, biasSlope_;
@@ -89,6 +94,9 @@ class Strip {
   int64_t rows() const { return rows_; }
 
   const Similarity& similarity() const;
+
+  // False: a visit for gradients would add nothing to any tower or slope.
+  bool hasGradients() const;
 
   // Visits every tile, to read its scores.
   void sweep(const std::function<void(const Tile&)>& visit);

@@ -90,6 +90,7 @@ SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, 
 
 void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positives,
                         const SoftmaxGradient& of) {
+  if (!strip.hasGradients()) return;
   const bool overRows = of.rows.defined(), overColumns = of.columns.defined();
   const bool kept = strip.transformed();  // exponentials of softmaxStatistics
   const bool bounded =

@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import {
   infoNCE,
   multipleNegativesRanking,
+  ntXent,
+  sigLIP,
   Tensor,
   type InfoNCEOptions,
   type LossOptions,
@@ -150,6 +152,26 @@ test('anchors in several strips are the anchors by themselves', async () => {
     for (const [k, value] of found.gradients[1]!.entries()) ofCandidates[k]! += value / 3;
   }
   assertSame(whole, { loss, gradients: [Float64Array.from(ofAnchors), ofCandidates] }, 'strips');
+});
+
+test('towers that are not trained have no gradient, and change no other', async () => {
+  const losses = [infoNCE({ directions: ALL }), sigLIP(), ntXent(), infoNCE({ symmetric: true })];
+  for (const loss of losses) {
+    const all = await results(loss, three);
+    for (const trained of [
+      [true, false, true, false],
+      [false, true, false, true],
+      [false, false, false, false],
+    ]) {
+      const { loss: value, gradients } = await loss.compute(tensorsOf(three), 1, {}, trained);
+      assertClose([value], [all.loss], 1e-12, String(trained));
+      for (const [tower, gradient] of gradients.entries()) {
+        assert.equal(gradient !== null, trained[tower]);
+        const values = (await gradient?.values()) as Float64Array | undefined;
+        if (values) assertClose(values, all.gradients[tower]!, 1e-12, `${trained.join()}, tower ${tower}`);
+      }
+    }
+  }
 });
 
 test('a bias changes nothing, and has a slope of 0', async () => {
