@@ -13,9 +13,19 @@ export async function valueOf(
   options: LossOptions,
 ): Promise<number> {
   if (loss.value !== undefined) return loss.value(representations, options);
+  return valueByCompute(loss, representations, options);
+}
+
+/** The same by `compute`, whose gradients of representations are thrown away. @param trained that of `compute` */
+export async function valueByCompute(
+  loss: LossWithGradients,
+  representations: readonly Tensor[],
+  options: LossOptions,
+  trained?: readonly boolean[],
+): Promise<number> {
   const before = await new ParameterSet(loss.parameters()).snapshot();
   try {
-    const { loss: value, gradients, undo } = await loss.compute(representations, 1, options);
+    const { loss: value, gradients, undo } = await loss.compute(representations, 1, options, trained);
     for (const gradient of gradients) gradient?.dispose();
     undo?.restore();
     undo?.dispose();

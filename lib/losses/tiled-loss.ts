@@ -2,6 +2,7 @@ import { guardedAsync, native, type LossSettings } from '../addon/native.js';
 import { requireNumber } from '../options/option-values.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
+import { valueByCompute } from './loss-value.js';
 import {
   requireFinite,
   requireTowers,
@@ -44,6 +45,12 @@ export class TiledLoss implements LossWithGradients {
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
     this.#parts.settings(options, rows[0] ?? 0, rows);
+  }
+
+  value(representations: readonly Tensor[], options: LossOptions): Promise<number> {
+    requireTowers(representations);
+    const none = representations.map(() => false);
+    return valueByCompute(this, representations, options, none);
   }
 
   async compute(

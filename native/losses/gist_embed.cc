@@ -48,7 +48,7 @@ class GistEmbed final : public TiledLoss {
     if (contrastAnchors_) candidates.push_back(0);
     for (int64_t tower = 2; tower < similarity.towers(); ++tower) candidates.push_back(tower);
     Pairing pairing = similarity.pair(0, candidates);
-    const Logits logits{{}, leavingOut(similarity, limits, 0, candidates, own), {}};
+    const Logits logits{{}, leavingOut(similarity, limits, 0, candidates, own), {}, 0};
     if (!contrastPositives_) {
       pairing.eachStrip([&](Strip& strip) {
         const SoftmaxStatistics found =
@@ -60,7 +60,7 @@ class GistEmbed final : public TiledLoss {
     Strip strip = pairing.whole();
     const SoftmaxStatistics found = softmaxStatistics(strip, similarity, pairing.columns(), logits, own, {});
     Pairing positives = similarity.pair(1, {1});
-    const Logits theirs{{}, leavingOut(similarity, limits, 1, {1}, {}), {}};
+    const Logits theirs{{}, leavingOut(similarity, limits, 1, {1}, {}), {}, 0};
     Strip others = positives.whole();
     const SoftmaxStatistics between =
         softmaxStatistics(others, similarity, positives.columns(), theirs, {}, {});

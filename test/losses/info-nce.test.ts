@@ -10,6 +10,7 @@ import {
   type LossOptions,
   type MultipleNegativesRankingOptions,
 } from '../../lib/index.js';
+import { valueOf } from '../../lib/losses/loss-value.js';
 import { withGradients } from '../../lib/losses/loss.js';
 import { assertClose } from '../oracle/compare.js';
 import { plainRanking, type PlainRanking } from './plain-ranking.js';
@@ -158,6 +159,12 @@ test('towers that are not trained have no gradient, and change no other', async 
   const losses = [infoNCE({ directions: ALL }), sigLIP(), ntXent(), infoNCE({ symmetric: true })];
   for (const loss of losses) {
     const all = await results(loss, three);
+    const slopes = loss.parameters().map(({ tensor }) => tensor.grad!.item());
+    assertClose([await valueOf(loss, tensorsOf(three), {})], [all.loss], 1e-12, 'value');
+    assert.deepEqual(
+      loss.parameters().map(({ tensor }) => tensor.grad!.item()),
+      slopes,
+    );
     for (const trained of [
       [true, false, true, false],
       [false, true, false, true],
