@@ -23,6 +23,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     model: text('FOLDER', 'model folder to start from', 'model'),
     'model-config': text('FILE', 'start from random weights: a transformers config.json', 'model.config'),
     tokenizer: text('FILE', 'tokenizer.json of a model from random weights', 'model.tokenizer'),
+    'new-head': number(
+      'LABELS',
+      'put a new head on the model, for the losses of cross-encoders; default: its own',
+      'newHead',
+    ),
     pooling: text(
       'KIND',
       'none: a representation for each token, for losses that compare token by token; splade: a sparse one of a masked\nlanguage model; of a model from random weights also mean (default), cls, max or last',
@@ -154,7 +159,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     seed: number('N', 'default 1; the same seed gives the same run', 'seed'),
   },
   'Evaluation and checkpoints': {
-    'eval-task': text('TASK', 'retrieval (default) or sts', 'evaluation.task'),
+    'eval-task': text('TASK', 'retrieval (default) or sts; for a cross-encoder reranking', 'evaluation.task'),
     'eval-loss': onOff('measure the loss of held-out batches', 'evaluation.loss'),
     'eval-data': text('FILE', 'held-out pairs, or sentences with scores', 'evaluation.data'),
     'eval-columns': list(

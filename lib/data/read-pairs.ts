@@ -31,6 +31,11 @@ export interface ReadOptions {
    * arrays the label comes last. A list of numbers is a JSON list, or the text of one.
    */
   label?: LabelOptions;
+  /**
+   * Those of the columns whose values are lists of texts, as JSON arrays; in CSV and TSV files the text of one. A row has the
+   * JSON of the list there. Default: none.
+   */
+  lists?: readonly string[];
   /** Whether a line that is no row ends the reading with an error (the default) or is counted and passed over. */
   onBadLine?: 'throw' | 'skip';
   /** Called for every line passed over. */
@@ -131,12 +136,18 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     'onSkip',
     'signal',
     'label',
+    'lists',
   ]);
-  const { columns, format, header, quoting, onBadLine, onSkip, signal, label } = options;
+  const { columns, format, header, quoting, onBadLine, onSkip, signal, label, lists } = options;
   requireSignal('signal', signal);
   if (columns !== undefined && !areNames(columns))
     throw refused('columns', columns, 'a list of different, non-empty names');
   if (label !== undefined) checkLabelOptions('label', label, columns);
+  if (
+    lists !== undefined &&
+    !(Array.isArray(lists) && lists.every((name) => columns?.includes(name as string)))
+  )
+    throw refused('lists', lists, 'a list of some of the columns');
   if (format !== undefined) requireOneOf('format', format, FORMATS);
   if (header !== undefined && typeof header !== 'boolean' && !areNames(header))
     throw refused('header', header, 'true, false or a list of the names of the fields');

@@ -4,6 +4,7 @@ import { show } from '../options/option-values.js';
 import { openRecords } from './open-records.js';
 import { labelProblem, labelText, type LabelOptions } from './labels.js';
 import type { RecordOptions } from './record-options.js';
+import { listText } from './text-lists.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
 import { plural } from '../options/plural.js';
 
@@ -15,6 +16,8 @@ export interface RowOptions extends Omit<RecordOptions, 'header'> {
   readonly check?: (row: Row, line: number) => string | undefined;
   /** False: the fields of a CSV or TSV file without a header are `columns`. A list: they are these. */
   readonly header?: boolean | readonly string[];
+  /** Columns whose values are lists of texts, or the JSON of such lists. A row has the JSON there. */
+  readonly lists?: readonly string[];
   /** A column of labels. A row has the text of its label there, behind its texts. */
   readonly label?: LabelOptions;
 }
@@ -92,7 +95,7 @@ export function namesOfList(values: readonly unknown[]): string[] {
 function toRow(
   record: ReadRecord,
   columns: readonly string[] | undefined,
-  { optional = [], numbers = false, emptyTexts = false, label }: RowOptions,
+  { optional = [], numbers = false, emptyTexts = false, lists = [], label }: RowOptions,
 ): Row | string {
   if ('problem' in record) return record.problem;
   if (columns === undefined) return 'it has no texts from which the columns could be taken';
@@ -108,6 +111,12 @@ function toRow(
     const value: unknown = isList
       ? (values as readonly unknown[])[i]
       : (values as Readonly<Record<string, unknown>>)[column];
+    if (lists.includes(column)) {
+      const list = listText(value);
+      if (list === undefined) return listProblem(column, value, values);
+      row[column] = list;
+      continue;
+    }
     const text = numbers && (typeof value === 'number' || typeof value === 'bigint') ? String(value) : value;
     if (typeof text === 'string' && (emptyTexts || text.trim() !== '')) row[column] = text;
     else if (i < columns.length) return problemOf(column, value, values, numbers);
@@ -131,6 +140,12 @@ function withLabel(
   if (text === undefined) return labelProblem(column, value, type);
   row[column] = text;
   return row;
+}
+
+function listProblem(column: string, value: unknown, values: object): string {
+  return value === undefined
+    ? problemOf(column, value, values, false)
+    : `${show(column)} is ${show(value)}, not a list of texts`;
 }
 
 function problemOf(column: string, value: unknown, values: object, numbers: boolean): string {

@@ -1,8 +1,9 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber } from '../options/option-values.js';
-import { call } from '../tensor/operators.js';
-import { listsOf } from './lists.js';
-import { activationNamed, neededLabels, type LogitActivation, type PairLoss } from './pair-logits.js';
+import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
+import { activationNamed, activationSetting, pairLoss, type LogitActivation } from './pair-loss.js';
 
 /** Settings of {@link adrMSE}. */
 export interface ADRMSEOptions {
@@ -22,30 +23,34 @@ export interface ADRMSEOptions {
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function adrMSE(options: ADRMSEOptions = {}): PairLoss {
+export function adrMSE(options: ADRMSEOptions = {}): LossWithGradients {
   checkKnown('adrMSE', options, ['alpha', 'activation']);
   const { alpha = 1, activation = 'identity' } = options;
   requireNumber('alpha', alpha, { above: 0 });
   const activate = activationNamed(activation);
-  return (logits, options) => {
-    checkKnown('the loss of adrMSE', options, ['lists', 'labels']);
-    const pairs = logits.shape[0]!;
-    const { scores, present, lengths, laidOut } = listsOf(activate(logits), options['lists'], 0);
-    const [queries, longest] = scores.shape as [number, number];
-    const ranks = ranksByLabel(neededLabels(options['labels'], pairs), lengths);
-    const shares = laidOut(
-      ranks.map((rank) => 1 / Math.log2(rank + 1)),
-      0,
-    );
-    const ahead = scores.reshape([queries, 1, longest]).sub(scores.reshape([queries, longest, 1]));
-    const counted = call<typeof ahead>('aten::sigmoid', ahead.mul(alpha)).mul(
-      present.reshape([queries, 1, longest]),
-    );
-    // A document is ahead of itself by half.
-    const estimated = counted.sum(2).add(0.5);
-    const error = laidOut(ranks, 0).sub(estimated);
-    return error.mul(error).mul(shares).sum().div(pairs);
-  };
+  return pairLoss({
+    name: 'adrMSE',
+    takes: ['lists', 'labels'],
+    read: (options, pairs) => {
+      const lengths = lengthsOf(options, pairs);
+      return { lengths, ranks: ranksByLabel(labelsOfLists('adrMSE', options['labels'], lengths), lengths) };
+    },
+    loss: (logits, { lengths, ranks }) => {
+      const { scores, present, laidOut } = listsOf(activate(logits), lengths, 0);
+      const [queries, longest] = scores.shape as [number, number];
+      const ahead = scores.reshape([queries, 1, longest]).sub(scores.reshape([queries, longest, 1]));
+      // A document is ahead of itself by half.
+      const estimated = ahead
+        .mul(alpha)
+        .sigmoid()
+        .mul(present.reshape([queries, 1, longest]))
+        .sum(2)
+        .add(0.5);
+      const error = laidOut(ranks, 0).sub(estimated);
+      const shares = ranks.map((rank) => 1 / Math.log2(rank + 1));
+      return error.mul(error).mul(laidOut(shares, 0)).sum().div(ranks.length);
+    },
+  });
 }
 
 /** The rank of each document in its list from 1; documents with the same label have the mean of their ranks. */
@@ -61,3 +66,17 @@ function ranksByLabel(labels: readonly number[], lengths: readonly number[]): nu
     });
   });
 }
+
+/** {@link adrMSE} in `train`. */
+export const adrMSEKind: LossKind<Required<ADRMSEOptions>> = {
+  about: "a cross-encoder: ranks like those of a query's labels",
+  columns: DOCUMENTS,
+  pairs: { rows: 'documents', labels: 'one' },
+  label: { type: 'numbers', needed: RELEVANCE },
+  comparesRows: false,
+  settings: {
+    alpha: { kind: 'number', above: 0, default: 1, help: 'multiplies differences of scores' },
+    activation: activationSetting('identity'),
+  },
+  make: (settings) => adrMSE(settings),
+};

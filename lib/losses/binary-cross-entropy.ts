@@ -1,14 +1,17 @@
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireNumber } from '../options/option-values.js';
 import { call } from '../tensor/operators.js';
+import { requiredLabels } from './labels.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
 import {
   activationNamed,
+  activationSetting,
   like,
-  neededLabels,
+  pairLoss,
   requireOneLogit,
   type LogitActivation,
-  type PairLoss,
-} from './pair-logits.js';
+} from './pair-loss.js';
 
 /** Settings of {@link binaryCrossEntropy}. */
 export interface BinaryCrossEntropyOptions {
@@ -19,6 +22,7 @@ export interface BinaryCrossEntropyOptions {
 }
 
 const MEAN = 1;
+const LABEL = 'a number from 0 to 1 for each pair';
 
 /**
  * Whether two texts belong together, for a {@link CrossEncoder} with one label: the mean over pairs of
@@ -28,24 +32,49 @@ const MEAN = 1;
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): PairLoss {
+export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): LossWithGradients {
   checkKnown('binaryCrossEntropy', options, ['positiveWeight', 'activation']);
   const { positiveWeight = 1, activation = 'identity' } = options;
   requireNumber('positiveWeight', positiveWeight, { above: 0 });
   const activate = activationNamed(activation);
-  return (logits, options) => {
-    checkKnown('the loss of binaryCrossEntropy', options, ['labels']);
-    requireOneLogit(logits);
-    const labels = neededLabels(options['labels'], logits.shape[0]!);
-    const wrong = labels.findIndex((label) => label < 0 || label > 1);
-    if (wrong >= 0) throw refused(`labels[${wrong}]`, labels[wrong], 'a number from 0 to 1');
-    return call(
-      'aten::binary_cross_entropy_with_logits',
-      activate(logits).reshape([-1]),
-      like(logits, labels),
-      null,
-      like(logits, [positiveWeight]),
-      MEAN,
-    );
-  };
+  return pairLoss({
+    name: 'binaryCrossEntropy',
+    takes: ['labels'],
+    read: ({ labels: given }, pairs) => {
+      const labels = requiredLabels('binaryCrossEntropy', LABEL, given, pairs);
+      const wrong = labels.findIndex((label) => label < 0 || label > 1);
+      if (wrong >= 0) throw refused(`labels[${wrong}]`, labels[wrong], 'a number from 0 to 1');
+      return labels;
+    },
+    loss: (logits, labels) => {
+      requireOneLogit(logits);
+      return call(
+        'aten::binary_cross_entropy_with_logits',
+        activate(logits).reshape([-1]),
+        like(logits, labels),
+        null,
+        like(logits, [positiveWeight]),
+        MEAN,
+      );
+    },
+  });
 }
+
+/** {@link binaryCrossEntropy} in `train`. */
+export const binaryCrossEntropyKind: LossKind<Required<BinaryCrossEntropyOptions>> = {
+  about: 'a cross-encoder: whether two texts belong together',
+  columns: {
+    least: 2,
+    most: 2,
+    needed: 'two different columns, the texts of each pair',
+    usual: ['sentence1', 'sentence2'],
+  },
+  pairs: { rows: 'pair', labels: 'one' },
+  label: { type: 'number', needed: LABEL },
+  comparesRows: false,
+  settings: {
+    positiveWeight: { kind: 'number', above: 0, default: 1, help: 'how much a pair with label 1 counts' },
+    activation: activationSetting('identity'),
+  },
+  make: (settings) => binaryCrossEntropy(settings),
+};

@@ -3,8 +3,10 @@ import { requireCount, requireNumber, requireOneOf } from '../options/option-val
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { listsOf } from './lists.js';
-import { activationNamed, like, neededLabels, type LogitActivation, type PairLoss } from './pair-logits.js';
+import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
+import { activationNamed, activationSetting, like, pairLoss, type LogitActivation } from './pair-loss.js';
 
 /** How {@link lambdaLoss} weights two documents of a query. */
 export type LambdaWeighting = 'none' | 'ndcg1' | 'ndcg2' | 'lambdaRank' | 'ndcg2++';
@@ -53,14 +55,14 @@ const MOST_DIFFERENCE = 1e8;
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function lambdaLoss(options: LambdaLossOptions = {}): PairLoss {
+export function lambdaLoss(options: LambdaLossOptions = {}): LossWithGradients {
   const names = ['weighting', 'mu', 'k', 'sigma', 'epsilon', 'logarithm', 'activation'];
   checkKnown('lambdaLoss', options, names);
   return weightedPairs('lambdaLoss', options);
 }
 
 /** {@link lambdaLoss} under the name of the loss that is made of it. @throws GradCacheError `INPUT` */
-export function weightedPairs(name: string, options: LambdaLossOptions): PairLoss {
+export function weightedPairs(name: string, options: LambdaLossOptions): LossWithGradients {
   const { weighting = 'ndcg2++', mu = 10, k, sigma = 1, epsilon = 1e-10, logarithm = 'binary' } = options;
   requireOneOf('weighting', weighting, WEIGHTINGS);
   requireNumber('mu', mu, { from: 0 });
@@ -69,10 +71,12 @@ export function weightedPairs(name: string, options: LambdaLossOptions): PairLos
   requireNumber('epsilon', epsilon, { above: 0 });
   requireOneOf('logarithm', logarithm, ['binary', 'natural']);
   const activate = activationNamed(options.activation ?? 'identity');
-  return (logits, options) => {
-    checkKnown(`the loss of ${name}`, options, ['lists', 'labels']);
-    const { scores, present, laidOut } = listsOf(activate(logits), options['lists'], UNSEEN);
-    const labels = laidOut(neededLabels(options['labels'], logits.shape[0]!), 0);
+  const loss = (
+    logits: Tensor,
+    { lengths, numbers }: { lengths: readonly number[]; numbers: readonly number[] },
+  ) => {
+    const { scores, present, laidOut } = listsOf(activate(logits), lengths, UNSEEN);
+    const labels = laidOut(numbers, 0);
     const [sorted, order] = call<[Tensor, Tensor]>('aten::sort', scores, 1, true);
     const { weights, compared } = noGrad(() => {
       const truth = call('aten::gather', labels, 1, order);
@@ -87,6 +91,15 @@ export function weightedPairs(name: string, options: LambdaLossOptions): PairLos
     const base = logarithm === 'binary' ? Math.LN2 : 1;
     return likelihoods.sum().neg().div(pairs).div(base);
   };
+  return pairLoss({
+    name,
+    takes: ['lists', 'labels'],
+    read: (options, pairs) => {
+      const lengths = lengthsOf(options, pairs);
+      return { lengths, numbers: labelsOfLists(name, options['labels'], lengths) };
+    },
+    loss,
+  });
 }
 
 /** The score of places that no document is in: behind all others, and finite. */
@@ -168,3 +181,60 @@ function byRank(gains: Tensor, inverse: readonly number[]): Tensor {
   const longest = gains.shape[1]!;
   return call('aten::abs', between(like(gains, inverse.slice(0, longest)).reshape([1, longest])));
 }
+
+/** {@link rankNet} in a configuration. */
+export interface RankNetSettings extends Required<Omit<RankNetOptions, 'k'>> {
+  /** Only pairs with a document among the first `k` by score count; null: all. */
+  readonly k: number | null;
+}
+
+/** {@link lambdaLoss} in a configuration. */
+export interface LambdaLossSettings extends RankNetSettings, Required<Omit<LambdaLossOptions, 'k'>> {}
+
+/** What {@link rankNet} and {@link lambdaLoss} have in common in `train`. */
+export const rankingKind = {
+  columns: DOCUMENTS,
+  pairs: { rows: 'documents', labels: 'one' },
+  label: { type: 'numbers', needed: RELEVANCE },
+  comparesRows: false,
+  settings: {
+    k: {
+      kind: 'number',
+      from: 1,
+      whole: true,
+      default: null,
+      help: 'only pairs with a document among the first k by score count; default: all',
+    },
+    sigma: { kind: 'number', above: 0, default: 1, help: 'multiplies differences of scores' },
+    epsilon: {
+      kind: 'number',
+      above: 0,
+      default: 1e-10,
+      help: 'the least ideal gain that gains are divided by',
+    },
+    logarithm: {
+      kind: 'choice',
+      accepted: ['binary', 'natural'],
+      default: 'binary',
+      help: 'the base of the logarithm',
+    },
+    activation: activationSetting('identity'),
+  },
+} as const satisfies Omit<LossKind<RankNetSettings>, 'about' | 'make'>;
+
+/** {@link lambdaLoss} in `train`. */
+export const lambdaLossKind: LossKind<LambdaLossSettings> = {
+  ...rankingKind,
+  about: 'a cross-encoder: pairs of documents of a query in order, weighted by what their exchange costs',
+  settings: {
+    ...rankingKind.settings,
+    weighting: {
+      kind: 'choice',
+      accepted: WEIGHTINGS,
+      default: 'ndcg2++',
+      help: 'how two documents are weighted',
+    },
+    mu: { kind: 'number', from: 0, default: 10, help: 'how much ndcg2 counts in ndcg2++' },
+  },
+  make: ({ k, ...settings }) => lambdaLoss({ ...settings, ...(k !== null && { k }) }),
+};

@@ -1,6 +1,7 @@
 import { checkKnown } from '../options/known-options.js';
-import { likelihoodOfOrder, type ListMLEOptions } from './p-list-mle.js';
-import type { PairLoss } from './pair-logits.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
+import { likelihoodOfOrder, orderKind, type ListMLEOptions } from './p-list-mle.js';
 
 /**
  * ListMLE (Xia et al. 2008) for lists of documents: minus the log-likelihood of the best order, the mean over queries of
@@ -9,7 +10,14 @@ import type { PairLoss } from './pair-logits.js';
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function listMLE(options: ListMLEOptions = {}): PairLoss {
+export function listMLE(options: ListMLEOptions = {}): LossWithGradients {
   checkKnown('listMLE', options, ['order', 'activation']);
   return likelihoodOfOrder('listMLE', options, (documents) => Array.from({ length: documents }, () => 1));
 }
+
+/** {@link listMLE} in `train`. */
+export const listMLEKind: LossKind<Required<ListMLEOptions>> = {
+  ...orderKind,
+  about: 'a cross-encoder: the best order of documents most likely',
+  make: (settings) => listMLE(settings),
+};

@@ -1,6 +1,8 @@
 import { checkKnown } from '../options/known-options.js';
-import { listsOf } from './lists.js';
-import { activationNamed, neededLabels, type LogitActivation, type PairLoss } from './pair-logits.js';
+import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
+import { activationNamed, activationSetting, pairLoss, type LogitActivation } from './pair-loss.js';
 
 /** Settings of {@link listNet}. */
 export interface ListNetOptions {
@@ -20,13 +22,31 @@ const UNSEEN = -1e16;
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function listNet(options: ListNetOptions = {}): PairLoss {
+export function listNet(options: ListNetOptions = {}): LossWithGradients {
   checkKnown('listNet', options, ['activation']);
   const activate = activationNamed(options.activation ?? 'identity');
-  return (logits, options) => {
-    checkKnown('the loss of listNet', options, ['lists', 'labels']);
-    const { scores, laidOut } = listsOf(activate(logits), options['lists'], UNSEEN);
-    const labels = laidOut(neededLabels(options['labels'], logits.shape[0]!), -Infinity);
-    return labels.softmax(1).mul(scores.logSoftmax(1)).sum(1).mean().neg();
-  };
+  return pairLoss({
+    name: 'listNet',
+    takes: ['lists', 'labels'],
+    read: (options, pairs) => {
+      const lengths = lengthsOf(options, pairs);
+      return { lengths, labels: labelsOfLists('listNet', options['labels'], lengths) };
+    },
+    loss: (logits, { lengths, labels }) => {
+      const { scores, laidOut } = listsOf(activate(logits), lengths, UNSEEN);
+      const wanted = laidOut(labels, -Infinity).softmax(1);
+      return wanted.mul(scores.logSoftmax(1)).sum(1).mean().neg();
+    },
+  });
 }
+
+/** {@link listNet} in `train`. */
+export const listNetKind: LossKind<Required<ListNetOptions>> = {
+  about: "a cross-encoder: the softmax of a query's scores like that of its labels",
+  columns: DOCUMENTS,
+  pairs: { rows: 'documents', labels: 'one' },
+  label: { type: 'numbers', needed: RELEVANCE },
+  comparesRows: false,
+  settings: { activation: activationSetting('identity') },
+  make: (settings) => listNet(settings),
+};

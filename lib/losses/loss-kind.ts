@@ -50,11 +50,28 @@ export interface GuideEncoder {
   encode(texts: readonly string[]): Promise<Tensor>;
 }
 
+/** How a run with a cross-encoder makes pairs of the texts of a row, and what it gives the loss. */
+export interface PairRows<S> {
+  /**
+   * - `'pair'`: the two columns are a pair, and `labels` has a number for each;
+   * - `'ranking'`: an anchor, its positive, drawn negatives and its hard negatives; the loss gets `lists`;
+   * - `'documents'`: a query and its documents, one in each further column; with two columns the second has a list of documents
+   *   in each row. The loss gets `lists`, and `labels` with what the label of each row is.
+   */
+  readonly rows: 'pair' | 'ranking' | 'documents';
+  /** How many labels the model has. */
+  readonly labels: 'one' | 'several';
+  /** How many negatives are drawn for each anchor, of `'ranking'`. */
+  readonly negatives?: (settings: S) => number;
+}
+
 /** One loss as configuration files and the command line know it; loss-kinds.ts lists them. */
 export interface LossKind<S> {
   /** For the help of the command line. */
   readonly about: string;
   readonly columns: TextColumns;
+  /** For a loss of a cross-encoder. Absent: the loss trains a text encoder. */
+  readonly pairs?: PairRows<S>;
   /** Absent: the loss takes no label. */
   readonly label?: LabelColumn;
   /** Whether texts of different rows are compared, so that a text twice in a batch would be its own negative. Default: true. */

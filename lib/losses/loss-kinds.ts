@@ -2,6 +2,17 @@ import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { readKind, type Filled, type Given } from '../options/kinds.js';
 import { show } from '../options/option-values.js';
 import type { Similarity, TokenSimilarity } from '../options/similarity.js';
+import { adrMSEKind, type ADRMSEOptions } from './adr-mse.js';
+import { binaryCrossEntropyKind, type BinaryCrossEntropyOptions } from './binary-cross-entropy.js';
+import { crossEncoderRankingKind, type CrossEncoderRankingSettings } from './cross-encoder-ranking.js';
+import { crossEntropyKind, type CrossEntropySettings } from './cross-entropy.js';
+import { lambdaLossKind, type LambdaLossSettings, type RankNetSettings } from './lambda-loss.js';
+import { listMLEKind } from './list-mle.js';
+import { listNetKind, type ListNetOptions } from './list-net.js';
+import { pListMLEKind, type ListMLEOptions } from './p-list-mle.js';
+import { rankNetKind } from './rank-net.js';
+import { scoreMarginMSEKind, type ScoreMarginMSEOptions } from './score-margin-mse.js';
+import { scoreMSEKind, type ScoreMSEOptions } from './score-mse.js';
 import { anglEKind, type AnglEOptions } from './angle.js';
 import { batchAllTripletKind } from './batch-all-triplet.js';
 import { batchHardSoftMarginTripletKind, batchHardTripletKind } from './batch-hard-triplet.js';
@@ -51,19 +62,26 @@ import { supConKind, type SupConSettings } from './sup-con.js';
 
 /** The settings of each loss, by the name that `loss.kind` and `--loss` take. */
 interface LossSettings {
+  'adr-mse': Required<ADRMSEOptions>;
   angle: Required<AnglEOptions>;
   'batch-all-triplet': Required<BatchTripletOptions>;
   'batch-hard-soft-margin-triplet': Required<Pick<BatchTripletOptions, 'distance'>>;
   'batch-hard-triplet': Required<BatchTripletOptions>;
   'batch-semi-hard-triplet': Required<BatchTripletOptions>;
+  'binary-cross-entropy': Required<BinaryCrossEntropyOptions>;
   contrastive: Required<ContrastiveOptions>;
   cosent: CoSENTSettings;
   'cosine-similarity': object;
+  'cross-encoder-ranking': CrossEncoderRankingSettings;
+  'cross-entropy': CrossEntropySettings;
   'distill-kl-div': DistillKLDivSettings;
   'embed-distill': EmbedDistillSettings;
   'gist-embed': GISTEmbedSettings;
   'global-orthogonal-regularization': Required<GlobalOrthogonalRegularizationOptions>;
   infonce: InfoNCESettings;
+  'lambda-loss': LambdaLossSettings;
+  'list-mle': Required<ListMLEOptions>;
+  'list-net': Required<ListNetOptions>;
   'margin-mse': MarginMSESettings;
   'mega-batch-margin': Required<MegaBatchMarginOptions>;
   mse: MSESettings;
@@ -74,6 +92,10 @@ interface LossSettings {
   'multi-vector-multiple-negatives-ranking': MultiVectorRankingSettings;
   ntxent: NTXentSettings;
   'online-contrastive': Required<OnlineContrastiveOptions>;
+  'p-list-mle': Required<ListMLEOptions>;
+  'rank-net': RankNetSettings;
+  'score-margin-mse': Required<ScoreMarginMSEOptions>;
+  'score-mse': Required<ScoreMSEOptions>;
   siglip: Required<SigLIPOptions>;
   softmax: SoftmaxClassificationSettings;
   splade: SpladeSettings;
@@ -85,19 +107,26 @@ interface LossSettings {
 
 /** The losses that a run can be trained with. */
 export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
+  'adr-mse': adrMSEKind,
   angle: anglEKind,
   'batch-all-triplet': batchAllTripletKind,
   'batch-hard-soft-margin-triplet': batchHardSoftMarginTripletKind,
   'batch-hard-triplet': batchHardTripletKind,
   'batch-semi-hard-triplet': batchSemiHardTripletKind,
+  'binary-cross-entropy': binaryCrossEntropyKind,
   contrastive: contrastiveKind,
   cosent: coSENTKind,
   'cosine-similarity': cosineSimilarityKind,
+  'cross-encoder-ranking': crossEncoderRankingKind,
+  'cross-entropy': crossEntropyKind,
   'distill-kl-div': distillKLDivKind,
   'embed-distill': embedDistillKind,
   'gist-embed': gistEmbedKind,
   'global-orthogonal-regularization': globalOrthogonalRegularizationKind,
   infonce: infoNCEKind,
+  'lambda-loss': lambdaLossKind,
+  'list-mle': listMLEKind,
+  'list-net': listNetKind,
   'margin-mse': marginMSEKind,
   'mega-batch-margin': megaBatchMarginKind,
   mse: mseKind,
@@ -108,6 +137,10 @@ export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
   'multi-vector-multiple-negatives-ranking': multiVectorRankingKind,
   ntxent: ntXentKind,
   'online-contrastive': onlineContrastiveKind,
+  'p-list-mle': pListMLEKind,
+  'rank-net': rankNetKind,
+  'score-margin-mse': scoreMarginMSEKind,
+  'score-mse': scoreMSEKind,
   siglip: sigLIPKind,
   softmax: softmaxKind,
   splade: spladeKind,
@@ -144,7 +177,7 @@ export function kindOf({
   kind,
 }: FilledLossConfig): Pick<
   LossKind<never>,
-  'columns' | 'label' | 'comparesRows' | 'perToken' | 'takesMemory' | 'sparse'
+  'columns' | 'label' | 'comparesRows' | 'pairs' | 'perToken' | 'takesMemory' | 'sparse'
 > {
   return LOSSES[kind];
 }
@@ -182,6 +215,12 @@ export function stepOptionsOf<K extends LossName>(
   update: { readonly step: number; readonly steps: number },
 ): LossOptions {
   return LOSSES[loss.kind].stepOptions?.(loss, update) ?? {};
+}
+
+/** How many negatives are drawn for each anchor by the loss of a configuration; 0 for one that draws none. */
+export function negativesOf<K extends LossName>(loss: Filled<LossSettings, K>): number {
+  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+  return kind.pairs?.negatives?.(loss) ?? 0;
 }
 
 /** The initial temperature of the loss of a configuration; null if it has none. */

@@ -2,8 +2,10 @@ import { checkKnown } from '../options/known-options.js';
 import { refused, requireFunction, requireOneOf } from '../options/option-values.js';
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { listsOf } from './lists.js';
-import { activationNamed, neededLabels, type LogitActivation, type PairLoss } from './pair-logits.js';
+import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
+import { activationNamed, activationSetting, pairLoss, type LogitActivation } from './pair-loss.js';
 
 /** Settings of {@link listMLE}, which {@link pListMLE} has too. */
 export interface ListMLEOptions {
@@ -36,7 +38,7 @@ const LEAST_SUM = 1e-10;
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function pListMLE(options: PListMLEOptions = {}): PairLoss {
+export function pListMLE(options: PListMLEOptions = {}): LossWithGradients {
   checkKnown('pListMLE', options, ['discount', 'order', 'activation']);
   const { discount = halving } = options;
   requireFunction('discount', discount);
@@ -48,20 +50,31 @@ export function likelihoodOfOrder(
   name: string,
   options: ListMLEOptions,
   weights: (documents: number) => readonly number[],
-): PairLoss {
+): LossWithGradients {
   const { order = 'given' } = options;
   requireOneOf('order', order, ['given', 'labels']);
   const activate = activationNamed(options.activation ?? 'identity');
-  return (logits, options) => {
-    checkKnown(`the loss of ${name}`, options, ['lists', 'labels']);
-    const { scores, lengths, laidOut } = listsOf(activate(logits), options['lists'], UNSEEN);
-    const { labels } = options;
-    const known = order === 'labels' || labels !== undefined ? neededLabels(labels, logits.shape[0]!) : null;
-    const sorted = order === 'given' ? scores : byLabel(scores, laidOut(known!, -Infinity));
-    const following = flip(call('aten::logcumsumexp', flip(sorted), 1));
-    const shares = laidOut(lengths.flatMap(weights), 0);
-    return sorted.sub(following).mul(shares).sum(1).mean().neg();
-  };
+  return pairLoss({
+    name,
+    takes: ['lists', 'labels'],
+    read: (options, pairs) => {
+      const lengths = lengthsOf(options, pairs);
+      const { labels } = options;
+      const needed = order === 'labels' || labels !== undefined;
+      return { lengths, labels: needed ? labelsOfLists(name, labels, lengths) : null };
+    },
+    loss: (logits, { lengths, labels }) => {
+      const { scores, laidOut } = listsOf(activate(logits), lengths, UNSEEN);
+      const sorted = order === 'given' ? scores : byLabel(scores, laidOut(labels!, -Infinity));
+      const following = flip(call('aten::logcumsumexp', flip(sorted), 1));
+      return sorted
+        .sub(following)
+        .mul(laidOut(lengths.flatMap(weights), 0))
+        .sum(1)
+        .mean()
+        .neg();
+    },
+  });
 }
 
 const flip = (rows: Tensor): Tensor => call('aten::flip', rows, [1]);
@@ -86,3 +99,27 @@ function sharesOf(discount: (rank: number, documents: number) => number, documen
   const sum = weights.reduce((sum, weight) => sum + weight, LEAST_SUM);
   return weights.map((weight) => weight / sum);
 }
+
+/** What {@link listMLE} and {@link pListMLE} have in common in `train`. */
+export const orderKind = {
+  columns: DOCUMENTS,
+  pairs: { rows: 'documents', labels: 'one' },
+  label: { type: 'numbers', needed: RELEVANCE, optional: true },
+  comparesRows: false,
+  settings: {
+    order: {
+      kind: 'choice',
+      accepted: ['given', 'labels'],
+      default: 'given',
+      help: 'the best order of a list: the one in the data, or by label',
+    },
+    activation: activationSetting('identity'),
+  },
+} as const satisfies Omit<LossKind<Required<ListMLEOptions>>, 'about' | 'make'>;
+
+/** {@link pListMLE} in `train`. */
+export const pListMLEKind: LossKind<Required<ListMLEOptions>> = {
+  ...orderKind,
+  about: 'a cross-encoder: the best order of documents most likely, its first places above all',
+  make: (settings) => pListMLE(settings),
+};

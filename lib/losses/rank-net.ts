@@ -1,6 +1,7 @@
 import { checkKnown } from '../options/known-options.js';
-import { weightedPairs, type RankNetOptions } from './lambda-loss.js';
-import type { PairLoss } from './pair-logits.js';
+import { rankingKind, weightedPairs, type RankNetOptions, type RankNetSettings } from './lambda-loss.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
 
 /**
  * RankNet (Burges et al. 2005) for lists of documents: minus the mean over pairs (i, j) of documents of one query, i with the
@@ -9,7 +10,14 @@ import type { PairLoss } from './pair-logits.js';
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function rankNet(options: RankNetOptions = {}): PairLoss {
+export function rankNet(options: RankNetOptions = {}): LossWithGradients {
   checkKnown('rankNet', options, ['k', 'sigma', 'epsilon', 'logarithm', 'activation']);
   return weightedPairs('rankNet', { ...options, weighting: 'none' });
 }
+
+/** {@link rankNet} in `train`. */
+export const rankNetKind: LossKind<RankNetSettings> = {
+  ...rankingKind,
+  about: 'a cross-encoder: pairs of documents of a query in order',
+  make: ({ k, ...settings }) => rankNet({ ...settings, ...(k !== null && { k }) }),
+};

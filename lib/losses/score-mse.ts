@@ -1,12 +1,15 @@
 import { checkKnown } from '../options/known-options.js';
+import { requiredLabels } from './labels.js';
+import type { LossKind } from './loss-kind.js';
+import type { LossWithGradients } from './loss.js';
 import {
   activationNamed,
+  activationSetting,
   like,
-  neededLabels,
+  pairLoss,
   requireOneLogit,
   type LogitActivation,
-  type PairLoss,
-} from './pair-logits.js';
+} from './pair-loss.js';
 
 /** Settings of {@link scoreMSE}. */
 export interface ScoreMSEOptions {
@@ -22,14 +25,35 @@ export interface ScoreMSEOptions {
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
-export function scoreMSE(options: ScoreMSEOptions = {}): PairLoss {
+export function scoreMSE(options: ScoreMSEOptions = {}): LossWithGradients {
   checkKnown('scoreMSE', options, ['activation']);
   const activate = activationNamed(options.activation ?? 'identity');
-  return (logits, options) => {
-    checkKnown('the loss of scoreMSE', options, ['labels']);
-    requireOneLogit(logits);
-    const labels = like(logits, neededLabels(options['labels'], logits.shape[0]!));
-    const difference = activate(logits).reshape([-1]).sub(labels);
-    return difference.mul(difference).mean();
-  };
+  return pairLoss({
+    name: 'scoreMSE',
+    takes: ['labels'],
+    read: ({ labels }, pairs) => requiredLabels('scoreMSE', LABEL, labels, pairs),
+    loss: (logits, labels) => {
+      requireOneLogit(logits);
+      const difference = activate(logits).reshape([-1]).sub(like(logits, labels));
+      return difference.mul(difference).mean();
+    },
+  });
 }
+
+const LABEL = 'a score for each pair';
+
+/** {@link scoreMSE} in `train`. */
+export const scoreMSEKind: LossKind<Required<ScoreMSEOptions>> = {
+  about: "a cross-encoder: scores like a teacher's",
+  columns: {
+    least: 2,
+    most: 2,
+    needed: 'two different columns, the texts of each pair',
+    usual: ['sentence1', 'sentence2'],
+  },
+  pairs: { rows: 'pair', labels: 'one' },
+  label: { type: 'number', needed: LABEL },
+  comparesRows: false,
+  settings: { activation: activationSetting('identity') },
+  make: (settings) => scoreMSE(settings),
+};

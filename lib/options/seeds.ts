@@ -14,6 +14,8 @@ const PURPOSES = {
   synthesiser: 4,
   /** For the draw of a token, by its place in what is generated. */
   token: 5,
+  /** For the negatives of a batch, by its epoch and its place in that. */
+  negatives: 6,
   /** For the lengths that a step of a Matryoshka loss takes: by the number of the step, then by the place of each. */
   dimensions: 6,
   /** For the dropout of a distance head: by the number of the step, then by the place of a block. */

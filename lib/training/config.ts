@@ -18,6 +18,11 @@ export interface TrainConfig {
   readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none' | 'splade';
   /** How a model with a representation for each token reads queries, the first column, and documents, the others. */
   readonly lateInteraction?: LateInteractionConfig;
+  /**
+   * Puts a new head with so many labels on the model, which becomes a cross-encoder: for the losses of cross-encoders. Default:
+   * the head that the model has; a new model gets one with a label.
+   */
+  readonly newHead?: number;
   /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
   readonly data: string | readonly string[];
   /**
@@ -200,14 +205,20 @@ export interface NewModel {
 
 /** Held-out data of a run. */
 export interface EvaluationConfig {
-  /** Default 'retrieval', unless the loss alone is measured. */
-  readonly task?: 'retrieval' | 'sts';
+  /**
+   * Default 'retrieval', unless the loss alone is measured. For the losses of cross-encoders 'reranking' is the only one, and
+   * `loss` takes its place.
+   */
+  readonly task?: 'retrieval' | 'sts' | 'reranking';
   /**
    * Also measure the loss, as the score `loss`: the mean over batches like those of the training, in the order of the file,
    * without dropout. The file then has the columns and the label that are trained on. Default false.
    */
   readonly loss?: boolean;
-  /** File of pairs: anchor and positive for retrieval; two sentences and a score for sts. */
+  /**
+   * File of pairs: anchor and positive for retrieval; two sentences and a score for sts. For reranking JSON lines of query,
+   * positive, and negative or documents ({@link readReranking}), and no other setting here but `every`.
+   */
   readonly data: string;
   /**
    * Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score']; all that are trained on, if

@@ -45,7 +45,7 @@ export function fillBy(
     measure: async (rows) => {
       const columns = Object.keys(rows[0]!);
       const texts = Object.fromEntries(columns.map((name) => [name, rows.map((row) => row[name]!)]));
-      const batches = await objective.tokenize(texts);
+      const batches = await objective.tokenize(texts, undefined, { epoch: 0, index: 0 }); // nothing is drawn
       return rows.map((_, row) => batches.map(({ offsets }) => offsets[row + 1]! - offsets[row]!));
     },
   };

@@ -93,8 +93,8 @@ export class RunData {
     const { curriculum } = this.config;
     const fill = curriculum && fillBy(curriculum, objective);
     yield* prefetch(this.#used(options, fill), async (batch) => {
-      const inputs = await objective.tokenize(batch.columns, batch.length);
       const { columns: texts, labels, epoch, index } = batch;
+      const inputs = await objective.tokenize(texts, batch.length, { epoch, index });
       return { inputs, texts, epoch, index, ...(labels && { labels }) };
     });
   }
@@ -127,12 +127,23 @@ export class RunData {
       groupByLabel,
     } = this.config;
     const label = labelOptions(this.config);
+    const lists = listColumns(this.config);
     const onSkip = ({ file, line, reason }: BadLine) => {
       if (this.#passes > 1) return; // told in the first pass
       this.#skipped++;
       this.onSkip(`${file}, line ${line}: ${reason}`);
     };
-    const how = { columns, format, header, quoting, onBadLine, onSkip, signal, ...(label && { label }) };
+    const how = {
+      columns,
+      format,
+      header,
+      quoting,
+      onBadLine,
+      onSkip,
+      signal,
+      lists,
+      ...(label && { label }),
+    };
     const rows = readPairsOf(data, how, (file, options) => this.heads.open(file, options));
     const epochs = this.config.epochs ?? Number.MAX_SAFE_INTEGER;
     return batches(this.#held ?? { [Symbol.asyncIterator]: () => this.#watched(rows) }, {
@@ -156,6 +167,14 @@ export class RunData {
     }
     if (this.config.shuffle === true) this.#held = held;
   }
+}
+
+/** The columns that have a list of texts in each row. */
+export function listColumns({
+  columns,
+  loss,
+}: Pick<FilledTrainConfig, 'columns' | 'loss'>): readonly string[] {
+  return kindOf(loss).pairs?.rows === 'documents' && columns.length === 2 ? columns.slice(1) : [];
 }
 
 /** The column of the labels, and what they are. */

@@ -2,7 +2,14 @@ import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
-import type { LateInteractionConfig, NewModel, PromptWords, TrainConfig } from './config.js';
+import type {
+  EvaluationConfig,
+  LateInteractionConfig,
+  NewModel,
+  PromptWords,
+  TrainConfig,
+} from './config.js';
+import { requireSuited } from './pair-settings.js';
 import {
   kindOf,
   readLoss,
@@ -44,8 +51,9 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const columns = named ?? usualColumns(loss);
   if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
   const config = {
-    ...readPooling(fields, readModel(fields)),
+    ...readPooling(fields, readModel(fields), loss),
     lateInteraction: fields.section('lateInteraction', readLateInteraction),
+    newHead: fields.count('newHead'),
     data:
       fields.strings('data') ?? fields.missing('data', 'give the path of a file of pairs, or a list of them'),
     /** Undefined where none are named: then the data tells which there are. */
@@ -79,11 +87,14 @@ export function readTrainConfig(value: unknown, path = 'config') {
     dropout: fields.number('dropout', { from: 0, to: 0.99 }),
     frozen: fields.strings('frozen'),
     prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
-    evaluation: fields.section('evaluation', (held) => readEvaluation(held, columns)),
+    evaluation: fields.section('evaluation', (held) =>
+      kindOf(loss).pairs === undefined ? readEvaluation(held, columns) : readPairEvaluation(held),
+    ),
     checkpoint: fields.section('checkpoint', readCheckpoint),
     resume: readResume(fields),
   } satisfies TrainConfig;
   fields.done();
+  requireSuited(fields, config, columns);
   if (config.groupByLabel) requireGroups(fields, config);
   if (config.memory !== undefined) requireMemory(fields.at('memory'), loss);
   if (config.curriculum !== undefined && config.steps === undefined)
@@ -170,8 +181,13 @@ function readNewModel(fields: Fields): NewModel {
 }
 
 /** The pooling of a model from random weights may also stand beside the model. Of a folder's, `'none'` and `'splade'` can be asked for. */
-function readPooling(fields: Fields, model: string | NewModel) {
+function readPooling(fields: Fields, model: string | NewModel, loss: FilledLossConfig) {
   const pooling = fields.oneOf('pooling', POOLINGS);
+  if (typeof model !== 'string' && kindOf(loss).pairs !== undefined) {
+    const { config, tokenizer } = model; // a cross-encoder does not pool
+    const architecture: NewModel = { config, tokenizer };
+    return { model: architecture, pooling };
+  }
   if (typeof model !== 'string') {
     const own = model.pooling ?? pooling ?? 'mean';
     const normalize = model.normalize ?? own !== 'splade';
@@ -283,8 +299,13 @@ function readWords(fields: Fields, name: string): Required<PromptWords> {
   };
 }
 
+/** The held-out data of a run, with everything that it needs to know. */
+type HeldOutSettings = Pick<EvaluationConfig, 'data'> & {
+  readonly [Name in keyof Required<EvaluationConfig>]: EvaluationConfig[Name];
+};
+
 /** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
-function readEvaluation(fields: Fields, trained: readonly string[]) {
+function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSettings {
   const loss = fields.boolean('loss');
   const task = fields.oneOf('task', ['retrieval', 'sts']) ?? (loss === true ? undefined : 'retrieval');
   return {
@@ -312,6 +333,29 @@ function readHeldOutColumns(
   const needed = task === 'sts' ? 3 : 2;
   if (columns.length === needed) return columns;
   throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
+}
+
+/** Held-out data of a cross-encoder: candidates to rank, or rows to measure the loss of. */
+function readPairEvaluation(fields: Fields): HeldOutSettings {
+  const loss = fields.boolean('loss');
+  const data = fields.string('data') ?? fields.missing('data', 'give the path of a file');
+  const every = fields.count('every');
+  if (loss === true)
+    return {
+      task: undefined,
+      loss,
+      data,
+      /** Undefined: those that are trained on. */
+      columns: fields.strings('columns'),
+      format: fields.oneOf('format', FORMATS),
+      header: readHeader(fields),
+      quoting: fields.oneOf('quoting', QUOTINGS),
+      dimensions: undefined,
+      every,
+    };
+  const task = fields.oneOf('task', ['reranking']) ?? 'reranking';
+  const unread = { columns: undefined, format: undefined, header: undefined, quoting: undefined };
+  return { task, loss, data, ...unread, dimensions: undefined, every };
 }
 
 function readMemory(fields: Fields) {

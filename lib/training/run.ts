@@ -3,6 +3,8 @@ import type { Optimizer } from '../optim/optimizer.js';
 import type { Schedule } from '../optim/schedules.js';
 import type { FilledTrainConfig } from './read-config.js';
 import { requireSameOrder } from './data-order.js';
+import { kindOf } from '../losses/loss-kinds.js';
+import { openCrossEncoderObjective } from './objectives/cross-encoder.js';
 import { openContrastive } from './objectives/contrastive.js';
 import type { Objective } from './objectives/objective.js';
 import type { Resumed } from './resume.js';
@@ -35,7 +37,11 @@ export async function openRun(
 ): Promise<Run> {
   if (resumed !== null) await requireSameOrder(resumed, config);
   const schedule = scheduleOf(config, steps);
-  const objective = await openContrastive(config, resumed);
+  const { pairs } = kindOf(config.loss);
+  const objective =
+    pairs === undefined
+      ? await openContrastive(config, resumed)
+      : await openCrossEncoderObjective(config, pairs, resumed);
   let optimizer: Optimizer | undefined;
   try {
     optimizer = makeOptimizer(objective.parameters(), config.optimizer);

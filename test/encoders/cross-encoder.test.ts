@@ -125,6 +125,24 @@ for (const [modelType, config] of [
   });
 }
 
+test('bfloat16 gives the scores and gradients of float32 up to its rounding', async () => {
+  using exact = create({ dropout: 0 });
+  using rough = create({ dropout: 0, precision: 'bfloat16' });
+  const [expected, found] = [await exact.predict(PAIRS), await rough.predict(PAIRS)];
+  assert.ok(
+    expected.every((score, place) => Math.abs(score - found[place]!) < 0.01),
+    `${found.join()}`,
+  );
+  const slopes = await step(exact, 'last');
+  for (const [name, gradient] of await step(rough, 'last')) {
+    if (name.endsWith('key.bias')) continue; // zero but for rounding
+    const ours = gradient as Float32Array;
+    const exactly = slopes.get(name) as Float32Array;
+    const apart = Math.hypot(...ours.map((value, k) => value - exactly[k]!));
+    assert.ok(apart <= 0.1 * Math.hypot(...exactly) + 1e-5, `${name}: ${apart} of ${Math.hypot(...exactly)}`);
+  }
+});
+
 test('a head alone can be trained, and all can be frozen', async () => {
   using head = create({ frozen: ['embeddings', 'encoder'] });
   const found = await step(head, 'last');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { CrossEncoder } from '../../lib/encoders/cross-encoder.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 
@@ -55,6 +56,20 @@ test('custom-loss passes its margin through and trains', async (t) => {
   const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
   const [first, second] = losses(await run('custom-loss', model, data));
   assert.ok(first! > 0 && second! > 0 && first !== second);
+});
+
+test('reranker makes a cross-encoder of a text encoder, and ranks with it', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const lines = await run('reranker', model, data, join(folder, 'out'));
+  const found = losses(lines.slice(0, -1));
+  assert.equal(found.length, 9);
+  assert.ok(found.every((loss) => loss > 0) && found.at(-1)! < found[0]!, found.join());
+  assert.match(lines[0]!, /over 100 pairs/);
+  assert.match(lines.at(-1)!, /^the \w+ \w+: (\w+ that is \w+(, )?){3}$/);
+  using reranker = await CrossEncoder.load(join(folder, 'out'));
+  assert.equal(reranker.labels, 1);
 });
 
 test('two-towers lowers the loss of texts against feature vectors', async (t) => {

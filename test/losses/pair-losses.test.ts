@@ -17,7 +17,7 @@ import {
   Tensor,
   type LambdaWeighting,
   type LossOptions,
-  type PairLoss,
+  type LossWithGradients,
 } from '../../lib/index.js';
 import { withGradients } from '../../lib/losses/loss.js';
 import { Random } from '../../lib/data/random.js';
@@ -123,7 +123,7 @@ const halving = (documents: number): number[] => {
 const perQuery = ({ lists }: Lists) => lists.length;
 const perPair = ({ scores }: Lists) => scores.length;
 
-const cases: [string, PairLoss, Twin, (lists: Lists) => number, { unlabelled?: boolean }?][] = [
+const cases: [string, LossWithGradients, Twin, (lists: Lists) => number, { unlabelled?: boolean }?][] = [
   [
     'crossEncoderRanking',
     crossEncoderRanking({ scale: 7 }),
@@ -179,7 +179,7 @@ const shapes: [string, Lists][] = [
   ['the same label', { ...randomLists(5, [3, 4], 1), labels: Array<number>(7).fill(1) }],
 ];
 
-async function ours(loss: PairLoss, { scores, labels, lists }: Lists, unlabelled = false) {
+async function ours(loss: LossWithGradients, { scores, labels, lists }: Lists, unlabelled = false) {
   const logits = Tensor.from(Float64Array.from(scores), { shape: [scores.length, 1] });
   const options = unlabelled ? { lists } : { lists, labels };
   const { loss: value, gradients } = await withGradients(loss).compute([logits], 1, options);
@@ -258,7 +258,7 @@ test('pListMLE takes weights of ranks, and long lists by the default', async () 
 test('binaryCrossEntropy, crossEntropy, scoreMSE and scoreMarginMSE against their formulas', async () => {
   const scores = [0.3, -2, 5, 0, 40, -40];
   const labels = [1, 0, 0.25, 1, 1, 0];
-  const value = async (loss: PairLoss, options: LossOptions, width = 1) => {
+  const value = async (loss: LossWithGradients, options: LossOptions, width = 1) => {
     const logits = Tensor.from(Float64Array.from(scores), { shape: [scores.length / width, width] });
     return (await withGradients(loss).compute([logits], 1, options)).loss;
   };
@@ -303,7 +303,13 @@ test('binaryCrossEntropy, crossEntropy, scoreMSE and scoreMarginMSE against thei
 });
 
 test('what does not fit is refused with what would do', async () => {
-  const refuse = (loss: PairLoss, options: object, code: string, message: RegExp, shape = [4, 1]) => {
+  const refuse = (
+    loss: LossWithGradients,
+    options: object,
+    code: string,
+    message: RegExp,
+    shape = [4, 1],
+  ) => {
     const logits = Tensor.from(new Float64Array(shape[0]! * shape[1]!), { shape });
     return assert.rejects(withGradients(loss).compute([logits], 1, options as LossOptions), {
       code,
@@ -314,13 +320,20 @@ test('what does not fit is refused with what would do', async () => {
   const labels = [1, 0, 1, 0];
   await refuse(listNet(), { labels }, 'INPUT', /lists is undefined; a list with the number of pairs/);
   await refuse(listNet(), { labels, lists: [2, 0, 2] }, 'INPUT', /lists\[1\] is 0/);
-  await refuse(listNet(), { labels, lists: [2, 1] }, 'SHAPE', /3 pairs in all, and 4/);
-  await refuse(listNet(), { lists }, 'INPUT', /labels is undefined; a number for each pair/);
+  await refuse(listNet(), { labels, lists: [2, 1] }, 'SHAPE', /3 pairs in all, and there are 4/);
+  await refuse(listNet(), { lists }, 'INPUT', /The loss listNet needs labels, a number for each pair/);
   await refuse(listNet(), { lists, labels: [1] }, 'SHAPE', /1 labels for 4/);
   await refuse(listNet(), { lists, labels: [1, NaN, 0, 0] }, 'INPUT', /labels\[1\] is NaN/);
   await refuse(listNet(), { lists, labels }, 'SHAPE', /\[4,2\]; \[pairs, 1\] is needed/, [4, 2]);
   await refuse(lambdaLoss(), { lists, labels, k: 3 }, 'INPUT', /the loss of lambdaLoss knows no option 'k'/);
-  await refuse(listMLE({ order: 'labels' }), { lists }, 'INPUT', /labels is undefined/);
+  await refuse(listMLE({ order: 'labels' }), { lists }, 'INPUT', /The loss listMLE needs labels/);
+  await refuse(listNet(), { lists, labels: [[1, 0], [2]] }, 'SHAPE', /labels\[1\] has 1 numbers for 2 pairs/);
+  await refuse(
+    scoreMarginMSE(),
+    { lists, labels: [[1], [2, 3, 4]] },
+    'SHAPE',
+    /labels\[1\] has 3 numbers; 1 margins or 2/,
+  );
   await refuse(crossEncoderRanking(), { lists, labels }, 'INPUT', /knows no option 'labels'/);
   await refuse(
     binaryCrossEntropy(),
@@ -330,7 +343,13 @@ test('what does not fit is refused with what would do', async () => {
   );
   await refuse(crossEntropy(), { labels }, 'SHAPE', /two labels or more/);
   await refuse(crossEntropy(), { labels: [0, 1, 2, 0] }, 'INPUT', /labels\[2\] is 2; .* from 0 to 1/, [4, 2]);
-  await refuse(crossEntropy({ weights: [1] }), { labels }, 'SHAPE', /1 weights for 2 labels/, [4, 2]);
+  await refuse(
+    crossEntropy({ weights: [1] }),
+    { labels: [0, 0, 0, 0] },
+    'SHAPE',
+    /1 weights for 2 labels/,
+    [4, 2],
+  );
   await refuse(scoreMarginMSE(), { lists: [1, 3], labels }, 'INPUT', /lists\[0\] is 1/);
   await refuse(scoreMarginMSE(), { lists, labels: [1, 2, 3] }, 'SHAPE', /2 margins or 4 scores/);
   assert.throws(() => lambdaLoss({ weighting: 'ndcg3' as never }), {

@@ -17,7 +17,7 @@ import {
   scoreMarginMSE,
   scoreMSE,
   type LossOptions,
-  type PairLoss,
+  type LossWithGradients,
   type TextPair,
 } from '../../lib/index.js';
 import { assertSameGradients, largestDifference, type Numbers } from './compare.js';
@@ -123,7 +123,7 @@ test('a new head on all-MiniLM-L6-v2 is a cross-encoder that Python opens', asyn
 /** Compares a cached step with sentence-transformers' loss. Its list losses compute in float32, whatever the model does. */
 async function compare(
   name: string,
-  loss: PairLoss,
+  loss: LossWithGradients,
   peer: {
     readonly loss: string;
     readonly inputs: readonly unknown[];
@@ -242,7 +242,7 @@ const cutLists = <T>(values: readonly T[]): T[][] => {
   return lists.map((length) => values.slice(begin, (begin += length)));
 };
 
-const listwise: [string, PairLoss, string, object?][] = [
+const listwise: [string, LossWithGradients, string, object?][] = [
   ['lambdaLoss', lambdaLoss(), 'LambdaLoss'],
   ...(
     [
@@ -251,7 +251,7 @@ const listwise: [string, PairLoss, string, object?][] = [
       ['ndcg2', 'NDCGLoss2Scheme'],
       ['lambdaRank', 'LambdaRankScheme'],
     ] as const
-  ).map(([weighting, scheme]): [string, PairLoss, string, object] => [
+  ).map(([weighting, scheme]): [string, LossWithGradients, string, object] => [
     `lambdaLoss ${weighting}`,
     lambdaLoss({ weighting, k: 2, sigma: 1.5, logarithm: 'natural' }),
     'LambdaLoss',

@@ -61,8 +61,8 @@ async function unusual(
   };
 }
 
-/** Settings of losses with labels: labels.test.ts. */
-type LabelSetting = 'label' | 'groupByLabel';
+/** Settings of losses with labels and of cross-encoders: labels.test.ts, cross-encoder.test.ts. */
+type LabelSetting = 'label' | 'groupByLabel' | 'newHead';
 
 /** For each setting, other values that are given when the run is resumed, and what comes of each. */
 const CHANGES: {

@@ -4,7 +4,7 @@ import type { Row } from '../../data/row.js';
 import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
 import { refuse } from '../../options/fields.js';
 import { plural } from '../../options/plural.js';
-import { labelOptions } from '../data.js';
+import { labelOptions, listColumns } from '../data.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
 /**
@@ -24,7 +24,8 @@ export async function loadHeldOutBatches(
   if (columns.length !== trained.length)
     throw refuse('config.evaluation.columns', columns, `${plural(trained.length, 'column')} for the loss`);
   const label = labelOptions(config);
-  const how = { columns, format, header, quoting, signal, ...(label && { label }) };
+  const lists = listColumns({ columns, loss: config.loss });
+  const how = { columns, format, header, quoting, signal, lists, ...(label && { label }) };
   checkReadOptions(how, HELD_OUT_SETTINGS);
   const rows: Row[] = [];
   for await (const row of readPairs(data, how)) rows.push(named(row, columns, trained));

@@ -28,8 +28,9 @@ export interface Objective {
    * Prepares the texts of a batch for {@link Objective.step}, while the previous batch is computed.
    *
    * @param length the most tokens of a text in this batch; default: {@link Objective.maxLength}
+   * @param place which batch it is; draws for it follow from that
    */
-  tokenize(texts: Texts, length?: number): Promise<readonly TokenBatch[]>;
+  tokenize(texts: Texts, length: number | undefined, place: BatchPlace): Promise<readonly TokenBatch[]>;
 
   /**
    * Computes the loss of a batch and adds its gradients to those of the parameters.
@@ -52,6 +53,12 @@ export interface Objective {
   state(): Promise<ObjectiveState>;
 
   dispose(): void;
+}
+
+/** Which batch of a run it is: counted from 0, like its epoch. */
+export interface BatchPlace {
+  readonly epoch: number;
+  readonly index: number;
 }
 
 /** The texts of a batch by column. */

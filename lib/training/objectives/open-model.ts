@@ -1,9 +1,11 @@
+import { CrossEncoder } from '../../encoders/cross-encoder.js';
 import { TextEncoder } from '../../encoders/text-encoder.js';
 import { readNamedObject } from '../../files/json-file.js';
 import { kindOf } from '../../losses/loss-kinds.js';
 import { hasModules } from '../../model-folder/sentence-modules.js';
 import { chooseDevice } from '../../tensor/memory.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
+import type { NewModel } from '../config.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
 /**
@@ -13,8 +15,8 @@ import type { FilledTrainConfig } from '../read-config.js';
  * @param checkpoint the folder that the run goes on from; null for the configuration's model
  */
 export async function openModel(config: FilledTrainConfig, checkpoint: string | null): Promise<TextEncoder> {
-  const { model, precision, maxLength, dropout, frozen, seed, lateInteraction } = config;
-  const options = { device: chooseDevice(config.device), precision, maxLength, dropout, frozen };
+  const { model, seed, lateInteraction } = config;
+  const options = optionsOf(config);
   if (checkpoint !== null) return TextEncoder.load(checkpoint, options);
   const { projection, ...interaction } = lateInteraction ?? {};
   const perToken = {
@@ -27,8 +29,7 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
     return TextEncoder.load(model, { ...options, ...perToken, ...(pooling !== undefined && { pooling }) });
   }
   const { config: given, tokenizer, pooling, normalize } = model;
-  const architecture = typeof given === 'string' ? await readNamedObject(given, "a model's config") : given;
-  return TextEncoder.create(architecture, await Tokenizer.fromFile(tokenizer), {
+  return TextEncoder.create(await architectureIn(given), await Tokenizer.fromFile(tokenizer), {
     ...options,
     ...perToken,
     ...(pooling !== undefined && { pooling }),
@@ -39,4 +40,35 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
 /** What a loss makes of a folder that does not say how its model pools. */
 async function poolingFor({ loss }: FilledTrainConfig, folder: string): Promise<'splade' | undefined> {
   return kindOf(loss).sparse === true && !(await hasModules(folder)) ? 'splade' : undefined;
+}
+
+/**
+ * The cross-encoder that a run trains.
+ *
+ * @param checkpoint the folder that the run goes on from; null for the configuration's model
+ */
+export async function openCrossEncoder(
+  config: FilledTrainConfig,
+  checkpoint: string | null,
+): Promise<CrossEncoder> {
+  const { model, seed, newHead: labels } = config;
+  const options = optionsOf(config);
+  if (checkpoint !== null) return CrossEncoder.load(checkpoint, options);
+  if (typeof model === 'string')
+    return CrossEncoder.load(model, { ...options, ...(labels && { newHead: { labels, seed } }) });
+  const { config: given, tokenizer } = model;
+  return CrossEncoder.create(await architectureIn(given), await Tokenizer.fromFile(tokenizer), {
+    ...options,
+    labels,
+    seed,
+  });
+}
+
+function optionsOf({ device, precision, maxLength, dropout, frozen }: FilledTrainConfig) {
+  return { device: chooseDevice(device), precision, maxLength, dropout, frozen };
+}
+
+/** The content of a config.json that is given, or whose path is. */
+async function architectureIn(given: NewModel['config']): Promise<Readonly<Record<string, unknown>>> {
+  return typeof given === 'string' ? readNamedObject(given, "a model's config") : given;
 }

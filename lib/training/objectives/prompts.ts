@@ -1,7 +1,12 @@
-import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { SettingError } from '../../options/fields.js';
 import { show } from '../../options/option-values.js';
 import type { FilledTrainConfig } from '../read-config.js';
+
+/** A model with prompts by name. */
+interface HasPrompts {
+  readonly prompts: Readonly<Record<string, string>>;
+  setPrompt(name: string, text: string): void;
+}
 
 /**
  * The name of the prompt that a run puts before the texts of a column. Empty, which is no prompt, for a column that the
@@ -19,7 +24,7 @@ export function promptOf({ prompts }: Pick<FilledTrainConfig, 'prompts'>, column
  * @throws GradCacheError `INPUT` where one would take the name of a prompt with other words, and for a name that is none
  * of the model's
  */
-export function savePrompts({ prompts }: Pick<FilledTrainConfig, 'prompts'>, model: TextEncoder): void {
+export function savePrompts({ prompts }: Pick<FilledTrainConfig, 'prompts'>, model: HasPrompts): void {
   for (const [column, prompt] of Object.entries(prompts)) {
     if (typeof prompt === 'string') continue;
     const { name, prefix } = prompt;

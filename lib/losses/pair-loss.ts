@@ -1,0 +1,106 @@
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireOneOf } from '../options/option-values.js';
+import { noGrad } from '../tensor/autograd.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import {
+  requireTowers,
+  withGradients,
+  type LossGradients,
+  type LossOptions,
+  type LossWithGradients,
+} from './loss.js';
+
+/** What a loss applies to logits first. */
+export type LogitActivation = 'identity' | 'sigmoid' | 'tanh';
+
+export const ACTIVATIONS = ['identity', 'sigmoid', 'tanh'] as const;
+
+/** What defines a loss of the logits of pairs, the representations of a cross-encoder. */
+export interface PairLossParts<Read> {
+  /** The function that makes it, for messages. */
+  readonly name: string;
+  /** The keyword arguments that it takes. */
+  readonly takes: readonly string[];
+  /** Reads them. @throws GradCacheError `INPUT`, `SHAPE` */
+  readonly read: (options: LossOptions, pairs: number) => Read;
+  /** The loss, a scalar in the graph of the logits, [pairs, labels]. */
+  readonly loss: (logits: Tensor, read: Read) => Tensor;
+}
+
+/** A loss of the logits of pairs. Autograd computes its gradient. */
+export function pairLoss<Read>(parts: PairLossParts<Read>): LossWithGradients {
+  return new PairLoss(parts);
+}
+
+class PairLoss<Read> implements LossWithGradients {
+  readonly #parts: PairLossParts<Read>;
+
+  constructor(parts: PairLossParts<Read>) {
+    this.#parts = parts;
+  }
+
+  parameters(): Parameter[] {
+    return [];
+  }
+
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    this.#read(options, rows);
+  }
+
+  async compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+    trained?: readonly boolean[],
+  ): Promise<LossGradients> {
+    requireTowers(representations);
+    const read = this.#read(
+      options,
+      representations.map(({ shape }) => shape[0] ?? 0),
+    );
+    const loss = withGradients<[unknown]>((logits) => this.#parts.loss(logits, read));
+    return loss.compute(representations, weight, {}, trained);
+  }
+
+  #read(options: LossOptions, rows: readonly number[]): Read {
+    const { name, takes, read } = this.#parts;
+    checkKnown(`the loss of ${name}`, options, takes);
+    if (rows.length !== 1)
+      throw new GradCacheError(
+        'SHAPE',
+        `The loss ${name} is given ${rows.length} towers; one is needed, a cross-encoder of pairs.`,
+      );
+    return read(options, rows[0]!);
+  }
+}
+
+/** @throws GradCacheError `INPUT` for an unknown name */
+export function activationNamed(name: LogitActivation): (logits: Tensor) => Tensor {
+  requireOneOf('activation', name, ACTIVATIONS);
+  return (logits) => (name === 'sigmoid' ? logits.sigmoid() : name === 'tanh' ? logits.tanh() : logits);
+}
+
+/** The setting `activation` of these losses. */
+export const activationSetting = <const Name extends LogitActivation>(standard: Name) =>
+  ({
+    kind: 'choice',
+    accepted: ACTIVATIONS,
+    default: standard,
+    help: 'applied to logits first',
+  }) as const;
+
+/** @throws GradCacheError `SHAPE` unless each pair has one logit */
+export function requireOneLogit(logits: Tensor): void {
+  if (logits.shape.length === 2 && logits.shape[1] === 1) return;
+  throw new GradCacheError(
+    'SHAPE',
+    `The logits are [${logits.shape.join()}]; [pairs, 1] is needed: this loss is for a model with one label.`,
+  );
+}
+
+/** Numbers in the type of the logits, on their device, without a graph. */
+export function like(logits: Tensor, values: readonly number[]): Tensor {
+  const { dtype, device } = logits;
+  return noGrad(() => Tensor.from(Float64Array.from(values)).to({ dtype, device }));
+}
