@@ -57,16 +57,23 @@ test('the example of each row computes a step', async (t) => {
     texts.map(({ positive }) => positive),
     texts.map(({ positive }) => `${positive} or not`),
   ];
-  for (const [code, name] of rows) {
-    const { columns: needed, label, perToken = false, sparse = false } = kinds.get(name)!;
-    const model = perToken ? models.none : sparse ? models.splade : models.mean;
-    const example = code.slice(1, -1);
+  const runExample = (code: string, model: unknown): gradcache.Loss => {
     const names = Object.keys(gradcache);
     // eslint-disable-next-line @typescript-eslint/no-implied-eval -- the README is what is tested
-    const run = new Function('model', ...names, `return ${example};`) as (
+    const run = new Function('model', ...names, `return ${code.slice(1, -1)};`) as (
       ...given: unknown[]
     ) => gradcache.Loss;
-    const loss = run(model, ...names.map((each) => gradcache[each as keyof typeof gradcache]));
+    return run(model, ...names.map((each) => gradcache[each as keyof typeof gradcache]));
+  };
+  for (const [code, name] of rows) {
+    const { pairs: how } = kinds.get(name)!;
+    if (how !== undefined) {
+      await computesPairs(runExample(code, null), name, how, columns);
+      continue;
+    }
+    const { columns: needed, label, perToken = false, sparse = false } = kinds.get(name)!;
+    const model = perToken ? models.none : sparse ? models.splade : models.mean;
+    const loss = runExample(code, model);
     const used = columns.slice(0, needed.least);
     const labels = {
       number: texts.map((_, row) => row % 2),
@@ -99,3 +106,35 @@ test('the example of each row computes a step', async (t) => {
     );
   }
 });
+
+/** A step of a loss of a cross-encoder: pairs of the first two columns, or lists of three documents. */
+async function computesPairs(
+  loss: gradcache.Loss,
+  name: string,
+  { rows: kind, labels }: NonNullable<LossKind<never>['pairs']>,
+  [queries, first, second]: readonly (readonly string[])[],
+): Promise<void> {
+  const tokenizer = await gradcache.Tokenizer.fromFile(
+    join(root, 'examples', 'quickstart', 'tokenizer.json'),
+  );
+  using model = gradcache.CrossEncoder.create(TINY_CONFIG, tokenizer, { labels: labels === 'one' ? 1 : 3 });
+  const pairsOf = (documents: (row: number) => readonly string[]) =>
+    queries!.flatMap((query, row) => documents(row).map((text): gradcache.TextPair => [query, text]));
+  const alone = kind === 'pair';
+  const inputs = pairsOf((row) =>
+    alone ? [first![row]!] : [first![row]!, second![row]!, first!.at(-1 - row)!],
+  );
+  const needed = kinds.get(name)!.label;
+  const numbers = inputs.map((_, pair) => (alone ? pair % (labels === 'one' ? 2 : 3) : (pair % 3) - 1));
+  const step = new gradcache.GradCache({ encoders: [model], loss, chunk: { sequences: 5 } });
+  const result = await step.step([model.tokenize(inputs)], {
+    loss: { ...(!alone && { lists: queries!.map(() => 3) }), ...(needed && { labels: numbers }) },
+  });
+  assert.ok(Number.isFinite(result.loss), `${name}: ${result.loss}`);
+  const classifier = model.parameters().find((each) => each.name === 'classifier.weight')!;
+  const gradient = (await classifier.tensor.grad!.values()) as Float32Array;
+  assert.ok(
+    gradient.some((value) => value !== 0),
+    name,
+  );
+}
