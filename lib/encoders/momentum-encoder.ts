@@ -50,6 +50,10 @@ export class MomentumEncoder<Batch> implements Encoder<Batch> {
     return this.#copy.queues === true;
   }
 
+  get sparse(): boolean {
+    return this.#copy.sparse === true;
+  }
+
   get perToken(): boolean {
     return this.#copy.perToken === true;
   }

@@ -37,6 +37,7 @@ export function flops(options: FlopsOptions = {}): LossWithGradients {
 
 class Flops implements LossWithGradients {
   readonly packed = true;
+  readonly sparse = 'entries';
   readonly #threshold: number | null;
 
   constructor(threshold: number | null) {

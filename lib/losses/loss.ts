@@ -20,7 +20,8 @@ export interface LossWithGradients {
   /** True if rows may have several representations, with `offsets` in {@link LossOptions}. Default: false. */
   readonly packed?: boolean;
   /**
-   * How {@link splade} may give sparse rows:
+   * In which form it takes sparse rows. `'entries'`: as encoders give them, each row a list of [value, column] with `offsets`
+   * in {@link LossOptions}. {@link splade} takes them so, and hands them on to the loss inside of it:
    *
    * - `'rows'`: in libtorch's layout for sparse tensors (COO). The gradient of such a tower is that of its values, [values].
    * - `'columns'`: without the columns that are 0 in row k of every tower, for a loss that compares row k of a tower with
@@ -28,7 +29,7 @@ export interface LossWithGradients {
    *
    * Default: dense, with all of their zeros.
    */
-  readonly sparse?: 'rows' | 'columns';
+  readonly sparse?: 'entries' | 'rows' | 'columns';
   /**
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight the gradients, but not the loss, are multiplied by this

@@ -110,6 +110,7 @@ interface Regularizer {
 
 class Splade implements LossWithGradients {
   readonly packed = true;
+  readonly sparse = 'entries';
   readonly #given: LossWithGradients & { readonly temperature?: number };
   readonly #loss: LossWithGradients;
   readonly #regularizers: readonly Regularizer[];

@@ -1,5 +1,5 @@
 import { types } from 'node:util';
-import { refused, requireCount, requireNumber } from '../options/option-values.js';
+import { refused, requireBoolean, requireCount, requireNumber } from '../options/option-values.js';
 import { requireDevice } from '../tensor/tensor-data.js';
 import { requireParameterList } from '../tensor/parameter-list.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
@@ -50,6 +50,12 @@ export class CheckedEncoder implements AnyEncoder {
     if (trainedDimension !== undefined)
       requireCount(`trainedDimension of ${this.#name}`, trainedDimension, 1);
     return trainedDimension;
+  }
+
+  get sparse(): boolean {
+    const { sparse = false } = this.#encoder;
+    requireBoolean(`sparse of ${this.#name}`, sparse);
+    return sparse;
   }
 
   get perToken(): boolean {

@@ -81,6 +81,11 @@ export interface Encoder<Batch = unknown> {
   readonly trainedDimension?: number | undefined;
   /** True if each token of a text has a representation: `retain: 'auto'` then leaves memory for as many. */
   readonly perToken?: boolean;
+  /**
+   * True if a row is sparse: it has a list of [value, column] for what is not 0, as `counts` of an encoded chunk say. The loss
+   * must take such rows: see {@link splade}. Default: false.
+   */
+  readonly sparse?: boolean;
   /** The chunk size that `'auto'` begins with. */
   readonly automaticChunk: FixedChunkSize;
   /** The length of each row of a batch, which chunks by tokens count. @throws GradCacheError `INPUT`, `SHAPE` */

@@ -53,6 +53,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     const { encoders, loss, seed = 0, accumulate = 1 } = options;
     this.#encoders = checkedEncoders(encoders);
     this.#loss = withGradients(loss);
+    requireSparseLoss(this.#encoders, this.#loss);
     this.#loss.checkLengths?.(this.#encoders.map(({ trainedDimension }) => trainedDimension));
     this.#planner = new ChunkPlanner(this.#encoders, options);
     this.#seed = seed;
@@ -220,4 +221,15 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
       },
     });
   }
+}
+
+/** @throws GradCacheError `INPUT` for a loss of dense representations and an encoder of sparse ones */
+function requireSparseLoss(encoders: readonly CheckedEncoder[], loss: LossWithGradients): void {
+  const tower = encoders.findIndex(({ sparse }) => sparse);
+  if (tower < 0 || loss.sparse === 'entries') return;
+  throw new GradCacheError(
+    'INPUT',
+    `encoders[${tower}] is a sparse encoder, and the loss is for dense representations: give splade(loss, { ` +
+      'documentRegularizerWeight, queryRegularizerWeight })',
+  );
 }

@@ -48,10 +48,14 @@ export function chooseRetained(jobs: readonly PlannedJob[], retain: Retain, divi
   return retain === 'auto' ? Math.max(1, kept) : kept;
 }
 
+/** Columns of a sparse row that are not 0, of which no more is known before. Trained ones have a few hundred. */
+const SPARSE = 1024;
+
 /** Bytes of the representations and their gradients in float32, and of a copy that a loss may make. */
 function representations(jobs: readonly PlannedJob[]): number {
   return jobs.reduce((sum, { encoder, chunk }) => {
     const count = encoder.perToken === true ? chunk.tokens : chunk.rows.length;
-    return sum + 3 * count * 4 * (encoder.trainedDimension ?? 1024);
+    const numbers = encoder.sparse === true ? 2 * SPARSE : (encoder.trainedDimension ?? 1024);
+    return sum + 3 * count * 4 * numbers;
   }, 0);
 }

@@ -18,6 +18,7 @@ const MEMBERS: Record<keyof Encoder, RegExp | null> = {
   graphBytes: /graphBytes/,
   parameters: /parameters/,
   perToken: null, // true or false of whatever it is
+  sparse: /sparse/,
   queues: null, // true or false of whatever it is
   backwardChunk: null, // its result is not used
   rowPasses: /rowPasses/,
