@@ -24,9 +24,6 @@ export type SpladeSettings = MultipleNegativesRankingSettings & RegularizerSetti
 export type SpladeMarginMSESettings = MarginMSESettings & RegularizerSettings;
 export type SpladeDistillKLDivSettings = DistillKLDivSettings & RegularizerSettings;
 
-/** The usual weight of the regulariser of queries. */
-const QUERY_WEIGHT = 5e-5;
-
 const THRESHOLD = { kind: 'number', from: 0, whole: true, default: null } as const;
 
 const REGULARIZERS: SettingTable<RegularizerSettings> = {
@@ -40,7 +37,7 @@ const REGULARIZERS: SettingTable<RegularizerSettings> = {
     kind: 'number',
     from: 0,
     default: null,
-    help: 'multiplies that of queries; default 5e-5, or none with useDocumentRegularizerOnly',
+    help: 'multiplies that of queries, 5e-5 in many models; default none',
   },
   documentRegularizerThreshold: {
     ...THRESHOLD,
@@ -79,7 +76,8 @@ function spladeOf<S>(
     },
     make: (given, model) => {
       const loss = inner.make(only(settings, given), model);
-      return splade(loss, regularizersOf(only(REGULARIZERS, given)));
+      const { regularizerWarmup: _, ...regularizers } = only<RegularizerSettings>(REGULARIZERS, given);
+      return splade(loss, regularizers);
     },
     stepOptions: ({ regularizerWarmup: part }, { step, steps }) => ({
       regularizerScale: part === 0 ? 1 : regularizerWarmUp(Math.max(1, Math.floor(steps * part)))(step),
@@ -89,20 +87,15 @@ function spladeOf<S>(
 
 /** @throws GradCacheError `INPUT` for settings that contradict each other */
 function check(given: RegularizerSettings, fields: Fields): void {
-  const { useDocumentRegularizerOnly: documentsOnly, queryRegularizerWeight: weight } = given;
+  const {
+    useDocumentRegularizerOnly: documentsOnly,
+    queryRegularizerWeight: weight,
+    queryRegularizerThreshold: threshold,
+  } = given;
   if (documentsOnly && weight !== null)
     throw refuse(fields.at('queryRegularizerWeight'), weight, 'none, with useDocumentRegularizerOnly,');
-  if (documentsOnly && given.queryRegularizerThreshold !== null)
-    throw refuse(
-      fields.at('queryRegularizerThreshold'),
-      given.queryRegularizerThreshold,
-      'none, with useDocumentRegularizerOnly,',
-    );
-}
-
-function regularizersOf({ regularizerWarmup: _, queryRegularizerWeight, ...given }: RegularizerSettings) {
-  const usual = given.useDocumentRegularizerOnly ? null : QUERY_WEIGHT;
-  return { ...given, queryRegularizerWeight: queryRegularizerWeight ?? usual };
+  if (weight === null && threshold !== null)
+    throw refuse(fields.at('queryRegularizerThreshold'), threshold, 'none, without queryRegularizerWeight,');
 }
 
 /** The settings of a table alone. */

@@ -27,6 +27,7 @@ const BESIDE: Readonly<Record<string, object>> = {
   hardnessMode: { hardnessStrength: 0.5 },
   hardnessStrength: { hardnessMode: 'hard_negatives' },
   topK: { similarity: 'xtr' },
+  queryRegularizerThreshold: { queryRegularizerWeight: 0.5 },
 };
 
 /** A number within bounds that is not the default. */
