@@ -30,7 +30,7 @@ await main(async () => {
     throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
 
   const options = [];
-  const { miniLM } = await import('../dist/test/oracle/python.js');
+  const { foundVersions, miniLM, pinnedVersions } = await import('../dist/test/oracle/python.js');
   if (!existsSync(miniLM)) {
     say(
       `left out: the tests of the real all-MiniLM-L6-v2, whose weights are not in ${miniLM} (GRADCACHE_MINILM names a folder)`,
@@ -40,6 +40,11 @@ await main(async () => {
   }
   say(`left out: ${OF_THE_CPU.join(', ')} (it measures the CPU)`);
   say(`device: ${device}`);
+  const found = foundVersions();
+  for (const [name, pinned] of Object.entries(pinnedVersions())) {
+    if (found[name] !== pinned)
+      say(`compared with ${name} ${found[name] ?? '(missing)'}; the tests are written for ${pinned}`);
+  }
   // Tests that fill the card or time the event loop run one after the other.
   const codes = [runTests(shared, 4, device, options), runTests(alone, 1, device, [])];
   process.exitCode = codes.find((code) => code !== 0) ?? 0;

@@ -1,5 +1,5 @@
 import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { locateLibtorch } from '../../lib/addon/runtime/libtorch.js';
@@ -31,6 +31,30 @@ export function pythonEnvironment(): NodeJS.ProcessEnv {
     );
   }
   return { ...process.env, PYTHONPATH: [oraclePackages, dirname(torch)].join(delimiter) };
+}
+
+/** The versions of the packages that the tests are written for, by name. */
+export function pinnedVersions(): Record<string, string> {
+  const lines = readFileSync(join(projectRoot, 'test', 'oracle', 'requirements.txt'), 'utf8').split('\n');
+  const pins = lines.flatMap((line) => {
+    const [, name, version] = /^(sentence-transformers|transformers|tokenizers)==(\S+)$/.exec(line) ?? [];
+    return name === undefined || version === undefined ? [] : [[name, version] as const];
+  });
+  return Object.fromEntries(pins);
+}
+
+/** The versions that the oracle imports; a package that is missing has none. */
+export function foundVersions(): Record<string, string> {
+  const names = Object.keys(pinnedVersions());
+  const program =
+    'import importlib.metadata as m, json\n' +
+    'def version(name):\n try: return m.version(name)\n except m.PackageNotFoundError: return None\n' +
+    `print(json.dumps({name: version(name) for name in ${JSON.stringify(names)} if version(name)}))`;
+  const { stdout } = spawnSync(process.env.GRADCACHE_PYTHON || 'python3', ['-c', program], {
+    encoding: 'utf8',
+    env: pythonEnvironment(),
+  });
+  return JSON.parse(stdout) as Record<string, string>;
 }
 
 function importable(): boolean {
