@@ -75,7 +75,7 @@ class Peers {
 }
 
 function contenders(peers: Peers, towers: readonly Tensor[], quick: boolean): Contender[] {
-  const rows = quick ? [512] : [32, 128, 512, 1024, 2048, 4096];
+  const rows = quick ? [512] : [256, 512, 1024, 2048, 4096];
   const ours = (what: string, loss: Loss): Contender => ({
     name: 'gradcache',
     what,

@@ -1,5 +1,5 @@
 import { guardedAsync, native, type LossSettings } from '../addon/native.js';
-import { requireNumber } from '../options/option-values.js';
+import { refused, requireNumber } from '../options/option-values.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
 import { valueByCompute } from './loss-value.js';
@@ -44,6 +44,7 @@ export class TiledLoss implements LossWithGradients {
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCounts(rows);
     this.#parts.settings(options, rows[0] ?? 0, rows);
   }
 
@@ -57,10 +58,13 @@ export class TiledLoss implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained?: readonly boolean[],
   ): Promise<LossGradients> {
     requireTowers(representations);
+    if (trained !== undefined && !Array.isArray(trained))
+      throw refused('trained', trained, 'a list of true or false for each tower');
     requireNumber('weight', weight);
+    const isTrained = (tower: number) => trained === undefined || trained[tower] === true;
     const { name, cosine, numbers } = this.#parts;
     const rows = representations.map(({ shape }) => shape[0] ?? 0);
     const settings: Record<string, LossSettings[string]> = {
@@ -68,7 +72,7 @@ export class TiledLoss implements LossWithGradients {
       cosine,
       weight,
       learned: this.parameters().length > 0,
-      trained: Int32Array.from(representations, (_, tower) => (trained[tower] === true ? 1 : 0)),
+      trained: Int32Array.from(representations, (_, tower) => (isTrained(tower) ? 1 : 0)),
     };
     for (const [key, number] of Object.entries(numbers)) settings[key] = await number.read();
     const { loss, gradients, slopes } = await guardedAsync(() =>
@@ -88,4 +92,10 @@ export class TiledLoss implements LossWithGradients {
     for (const [key, number] of Object.entries(numbers)) number.addGradient(slopes[key] ?? 0);
     return { loss, gradients: tensors };
   }
+}
+
+/** @throws GradCacheError `INPUT` unless it is a list of whole numbers */
+function requireCounts(rows: unknown): void {
+  if (!Array.isArray(rows) || !rows.every((count) => Number.isSafeInteger(count)))
+    throw refused('rows', rows, 'a list with the number of rows of each tower');
 }
