@@ -57,7 +57,7 @@ export interface Terms {
 }
 
 /** Numbers of a matrix that a tile holds at once. */
-const TILE = 2 ** 22;
+const TILE = 2 ** 20;
 
 /** Squared distances below this part of the squared lengths are rounding alone: the rows are equal. */
 const NOTHING = 32 * Number.EPSILON;
