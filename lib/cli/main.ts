@@ -17,7 +17,7 @@ import { ProgressLine } from './terminal.js';
  */
 const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {
   train: {
-    summary: 'train a text encoder on pairs',
+    summary: 'train a text encoder or a cross-encoder on pairs',
     load: async () => (await import('./train.js')).trainCommand,
   },
   embed: {
@@ -25,7 +25,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     load: async () => (await import('./embed.js')).embedCommand,
   },
   evaluate: {
-    summary: 'measure a model by retrieval, sentence similarity or clustering',
+    summary: 'measure a model by retrieval, sentence similarity, clustering or reranking',
     load: async () => (await import('./evaluate.js')).evaluateCommand,
   },
   'language train': {

@@ -4,7 +4,6 @@ import { labelsIn } from '../architectures/classifier.js';
 import { architectureOf, MODEL_TYPES } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
-import { readJsonObject } from '../files/json-file.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
 import { CLASSIFIER_KEYS, CROSS_ENCODER_KEYS } from './folder-keys.js';
@@ -13,6 +12,7 @@ import {
   MODEL_CONFIG,
   readModelConfig,
   readTransformerConfig,
+  statedKind,
   type ModelConfig,
   type TransformerConfig,
 } from './sentence-config.js';
@@ -70,7 +70,7 @@ export async function readCrossEncoderFolder(
 /** sentence-transformers reads its own files only where there is a modules.json. Without it, this is a cross-encoder there. */
 async function kindOf(path: string, modules: boolean): Promise<string> {
   if (!modules) return 'CrossEncoder';
-  const kind = (await readJsonObject(join(path, MODEL_CONFIG)))?.['model_type'];
+  const kind = await statedKind(path);
   return typeof kind === 'string' ? kind : 'SentenceTransformer';
 }
 

@@ -23,9 +23,11 @@ import {
   TRANSFORMER_KEYS,
 } from './folder-keys.js';
 import {
+  MODEL_CONFIG,
   readModelConfig,
   readTransformerConfig,
   requireOneLength,
+  statedKind,
   type TransformerConfig,
 } from './sentence-config.js';
 import {
@@ -111,6 +113,11 @@ const KEYS = {
  */
 export async function readModelFolder(path: string, asked: AskedPooling = {}): Promise<ModelFolder> {
   await requireFolder(path);
+  if ((await statedKind(path)) === 'CrossEncoder')
+    throw faultIn(
+      join(path, MODEL_CONFIG),
+      'it is that of a cross-encoder, which scores pairs of texts: CrossEncoder.load reads it',
+    );
   const modules = await readSentenceModules(path);
   const pooling = poolingOf(path, modules, asked);
   const sparse = pooling.pooling === 'splade';

@@ -124,6 +124,11 @@ function lengthOf(path: string, key: string, value: unknown): number | null {
 /** The file of what holds for the whole model. */
 export const MODEL_CONFIG = 'config_sentence_transformers.json';
 
+/** The kind of model that a folder says it holds, such as `'CrossEncoder'`; undefined where it does not say. */
+export async function statedKind(folder: string): Promise<unknown> {
+  return (await readJsonObject(join(folder, MODEL_CONFIG)))?.['model_type'];
+}
+
 /**
  * @param keys what its keys mean
  * @throws GradCacheError `CHECKPOINT` for what cannot be honoured exactly, naming the file and the key

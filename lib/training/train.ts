@@ -30,7 +30,7 @@ export interface TrainHooks {
 }
 
 /**
- * Trains a text encoder on pairs, as `gradcache train` does: tokenised batches, the cached step, an optimizer, a schedule,
+ * Trains a text encoder or a cross-encoder on pairs, as `gradcache train` does: tokenised batches, the cached step, an optimizer, a schedule,
  * evaluation and checkpoints.
  *
  * `output` gets `metrics.jsonl`, `checkpoint-N` folders (each a model folder that can be opened as such, with the state of
