@@ -225,7 +225,7 @@ export function formatHelp(help: {
       if (flag.hidden === true) continue;
       const left = `  --${flag.onByDefault ? 'no-' : ''}${name}${flag.kind === 'switch' ? '' : ` ${flag.value ?? 'N'}`}`;
       // A flag too long for its column has its text on the next line.
-      const [first, ...more] = flag.help.split('\n') as [string, ...string[]];
+      const [first, ...more] = flag.help.split('\n').flatMap(wrapped) as [string, ...string[]];
       if (left.length > 28) lines.push(left, ' '.repeat(30) + first);
       else lines.push(left.padEnd(30) + first);
       for (const line of more) lines.push(' '.repeat(30) + line);
@@ -234,4 +234,20 @@ export function formatHelp(help: {
   if (help.examples.length > 0)
     lines.push('', 'Examples:', ...help.examples.map((example) => `  ${example}`));
   return lines.join('\n');
+}
+
+/** Columns of the help of a flag, beside its name. */
+const HELP_WIDTH = 98;
+
+/** A line of help, broken between words where it is too long. */
+function wrapped(line: string): string[] {
+  const lines: string[] = [];
+  let begin = '';
+  for (const word of line.split(' ')) {
+    if (begin !== '' && begin.length + 1 + word.length > HELP_WIDTH) {
+      lines.push(begin);
+      begin = word;
+    } else begin = begin === '' ? word : `${begin} ${word}`;
+  }
+  return [...lines, begin];
 }
