@@ -161,6 +161,26 @@ test('chunks, kept graphs and dropout give the gradient of the whole batch', asy
   assert.deepEqual(await dropped({ bytes: 0 }), await dropped({ bytes: 1e9 }));
 });
 
+test('between the passes a step holds what is not 0', async () => {
+  using encoder = await create();
+  setBias(encoder, -3);
+  const { values } = await encoder.encodeSparse(TEXTS);
+  const held: number[][] = [];
+  const gradcache = new GradCache({
+    encoders: [encoder, encoder],
+    loss: splade(infoNCE({ similarity: 'dot', temperature: 1 }), WEIGHTS),
+    curate: (towers) => {
+      held.push(...towers.map(({ shape }) => shape));
+      return 'accept';
+    },
+  });
+  await gradcache.step([encoder.tokenize(TEXTS), encoder.tokenize([...TEXTS].reverse())]);
+  assert.deepEqual(held, [
+    [values.length, 2],
+    [values.length, 2],
+  ]);
+});
+
 test('parameters can be frozen, those of the head among them', async () => {
   for (const frozen of [
     ['cls'],

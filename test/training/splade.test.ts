@@ -81,6 +81,20 @@ test('a masked language model becomes a sparse encoder by the loss, and a dense 
   }[];
   assert.ok(modules[1]!.type.endsWith('SpladePooling'));
 
+  // What the loss asks for by itself can also be said.
+  const said = {
+    ...config,
+    output: join(folder, 'said'),
+    model: plain,
+    pooling: 'splade',
+    steps: 1,
+  } as const;
+  await train({ ...said, loss: { kind: 'splade' } });
+  await assert.rejects(train({ ...said, output: join(folder, 'other'), pooling: 'cls' }), {
+    code: 'INPUT',
+    message: /pooling is "cls"; "none" or "splade"/,
+  });
+
   for (const [model, kind, message] of [
     [config.model, 'splade', /loss\.kind is "splade", for sparse representations, and the model's are dense/],
     [sparse, 'infonce', /loss\.kind is "infonce", and the model is a sparse encoder: "splade"/],
