@@ -153,6 +153,7 @@ export {
   type MultipleNegativesRankingSettings,
 } from './losses/multiple-negatives-ranking.js';
 export type { Direction, HardnessMode, RankingOptions, RankingSettings } from './losses/ranking.js';
+export type { LossPrecision, PrecisionSettings } from './losses/precision.js';
 export { ntXent, type NTXentOptions, type NTXentSettings } from './losses/nt-xent.js';
 export {
   crossBatchMemory,

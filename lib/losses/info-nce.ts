@@ -109,6 +109,8 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
         const targets = targetSettings(options, rows);
         if (docToDoc && targets.targets !== null)
           throw new GradCacheError('INPUT', 'doc_to_doc takes no targets: positive i is that of anchor i');
+        if (settings.fast && targets.targetCounts !== null)
+          throw refused('precision', 'fast', '"exact" where an anchor has several targets');
         return {
           ...settings,
           ...targets,
@@ -153,8 +155,8 @@ export const infoNCEKind: LossKind<InfoNCESettings> = {
     if (symmetric && (directions.length > 1 || partitionMode !== 'joint'))
       throw refuse(fields.at('symmetric'), symmetric, 'false beside directions or partitionMode');
   },
-  make: ({ symmetric, ...settings }) => {
-    const { directions, partitionMode, ...ranking } = rankingOptions(settings);
+  make: ({ symmetric, ...settings }, model) => {
+    const { directions, partitionMode, ...ranking } = rankingOptions(settings, model);
     const denominator = symmetric ? { symmetric } : { directions, partitionMode };
     return infoNCE({ temperature: temperatureFrom(settings), ...ranking, ...denominator });
   },

@@ -38,6 +38,8 @@ export interface LossModel {
   readonly device: string;
   /** Type of weights. */
   readonly dtype: 'float32' | 'float64';
+  /** Whether it computes in bfloat16. Default: false. */
+  readonly bfloat16?: boolean;
   /** Seed of random weights. */
   readonly seed: number;
   /** The model that {@link LossKind.guide} names. */

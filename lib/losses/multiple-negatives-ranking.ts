@@ -51,6 +51,7 @@ export const multipleNegativesRankingKind: LossKind<MultipleNegativesRankingSett
     ...RANKING_SETTINGS,
   },
   check: checkRanking,
-  make: ({ scale, ...settings }) => multipleNegativesRanking({ scale, ...rankingOptions(settings) }),
+  make: ({ scale, ...settings }, model) =>
+    multipleNegativesRanking({ scale, ...rankingOptions(settings, model) }),
   temperature: ({ scale }) => 1 / scale,
 };

@@ -1,7 +1,14 @@
 import { checkKnown } from '../options/known-options.js';
-import { requireOneOf } from '../options/option-values.js';
+import { refused, requireOneOf } from '../options/option-values.js';
 import { classesOf } from './class-settings.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
+import {
+  PRECISION,
+  precisionFor,
+  requirePrecision,
+  type LossPrecision,
+  type PrecisionSettings,
+} from './precision.js';
 import {
   checkTemperature,
   scaleFrom,
@@ -20,6 +27,8 @@ export interface NTXentOptions {
   readonly temperature?: Temperature;
   /** Default: cosine. */
   readonly similarity?: 'cosine' | 'dot';
+  /** How scores are computed. Default `exact`. `fast` takes no `labels`. */
+  readonly precision?: LossPrecision;
 }
 
 /**
@@ -37,11 +46,12 @@ export interface NTXentOptions {
  * @throws GradCacheError `INPUT` for a temperature that is not positive; at the step: `SHAPE`, `NON_FINITE`
  */
 export function ntXent(options: NTXentOptions = {}): TrainedLoss {
-  checkKnown('ntXent', options, ['temperature', 'similarity']);
-  const { temperature = 0.5, similarity = 'cosine' } = options;
+  checkKnown('ntXent', options, ['temperature', 'similarity', 'precision']);
+  const { temperature = 0.5, similarity = 'cosine', precision = 'exact' } = options;
   const scale = scaleFrom(temperature);
   requireOneOf('similarity', similarity, ['cosine', 'dot']);
-  return new NTXent(scale, similarity === 'cosine');
+  requirePrecision(precision);
+  return new NTXent(scale, similarity === 'cosine', precision);
 }
 
 class NTXent extends TiledLoss implements TrainedLoss {
@@ -49,14 +59,19 @@ class NTXent extends TiledLoss implements TrainedLoss {
   /** Of pairs that labels tell. */
   readonly #ofClasses: TiledLoss;
 
-  constructor({ scale, temperature }: ReturnType<typeof scaleFrom>, cosine: boolean) {
+  constructor(
+    { scale, temperature }: ReturnType<typeof scaleFrom>,
+    cosine: boolean,
+    precision: LossPrecision,
+  ) {
+    const fast = precision === 'fast';
     super({
       name: 'nt_xent',
       cosine,
       numbers: { scale },
       settings: (options) => {
         checkKnown('the loss of ntXent', options, []);
-        return {};
+        return { fast };
       },
     });
     this.#temperature = temperature;
@@ -66,6 +81,7 @@ class NTXent extends TiledLoss implements TrainedLoss {
       numbers: { scale },
       settings: (options, _, rows) => {
         checkKnown('the loss of ntXent', options, ['labels']);
+        if (fast) throw refused('precision', precision, '"exact" beside labels');
         return { classes: classesOf('ntXent', options, rows) };
       },
     });
@@ -93,7 +109,7 @@ class NTXent extends TiledLoss implements TrainedLoss {
 }
 
 /** NT-Xent in a configuration. */
-export interface NTXentSettings extends TemperatureSettings {
+export interface NTXentSettings extends TemperatureSettings, PrecisionSettings {
   /** Default 'cosine'. The saved model records it. */
   readonly similarity: 'cosine' | 'dot';
 }
@@ -103,8 +119,13 @@ export const ntXentKind: LossKind<NTXentSettings> = {
   about: 'each of two views of an example against all other views',
   columns: { least: 2, needed: 'two or more different columns: first view, second view, further candidates' },
   takesMemory: true,
-  settings: { ...temperatureSettings(0.5), similarity: SIMILARITY },
+  settings: { ...temperatureSettings(0.5), similarity: SIMILARITY, precision: PRECISION },
   check: checkTemperature,
-  make: ({ similarity, ...settings }) => ntXent({ temperature: temperatureFrom(settings), similarity }),
+  make: ({ similarity, precision, ...settings }, model) =>
+    ntXent({
+      temperature: temperatureFrom(settings),
+      similarity,
+      precision: precisionFor(precision, model, true),
+    }),
   temperature: ({ temperature }) => temperature,
 };

@@ -2,7 +2,14 @@ import { refuse, type Fields } from '../options/fields.js';
 import { refused, requireNumber, requireOneOf, requireSeveralOf } from '../options/option-values.js';
 import type { SettingTable } from '../options/setting-table.js';
 import type { GradCacheError } from '../errors.js';
-import { SIMILARITY } from './loss-kind.js';
+import { SIMILARITY, type LossModel } from './loss-kind.js';
+import {
+  PRECISION,
+  precisionFor,
+  requirePrecision,
+  type LossPrecision,
+  type PrecisionSettings,
+} from './precision.js';
 
 /** What an anchor's positive is compared with, by the names of sentence-transformers. */
 const DIRECTIONS = ['query_to_doc', 'doc_to_query', 'query_to_query', 'doc_to_doc'] as const;
@@ -48,6 +55,11 @@ export interface RankingOptions {
   readonly margin?: number;
   /** From 0, below 1: the part of an anchor that belongs to all of its logits evenly, not to its positive. Default 0. */
   readonly labelSmoothing?: number;
+  /**
+   * How scores are computed. Default `exact`. `fast` takes one positive for each anchor, and no `hardnessMode`, `margin`,
+   * `labelSmoothing` or `doc_to_doc`.
+   */
+  readonly precision?: LossPrecision;
 }
 
 /** The names of {@link RankingOptions}. */
@@ -59,6 +71,7 @@ export const RANKING_OPTIONS = [
   'hardnessStrength',
   'margin',
   'labelSmoothing',
+  'precision',
 ] as const;
 
 /** {@link RankingOptions} with their defaults, as the native code takes them. */
@@ -67,6 +80,7 @@ export interface Ranking {
   readonly settings: Readonly<Record<string, boolean | number | string>> & {
     readonly docToDoc: boolean;
     readonly hardness: HardnessMode | 'none';
+    readonly fast: boolean;
   };
 }
 
@@ -74,6 +88,7 @@ export interface Ranking {
 export function rankingFrom(options: RankingOptions): Ranking {
   const { similarity = 'cosine', directions = ['query_to_doc'], partitionMode = 'joint' } = options;
   const { hardnessMode = null, hardnessStrength = 0, margin = 0, labelSmoothing = 0 } = options;
+  const { precision = 'exact' } = options;
   requireOneOf('similarity', similarity, ['cosine', 'dot']);
   requireSeveralOf('directions', directions, DIRECTIONS);
   requireOneOf('partitionMode', partitionMode, PARTITION_MODES);
@@ -81,7 +96,11 @@ export function rankingFrom(options: RankingOptions): Ranking {
   requireNumber('hardnessStrength', hardnessStrength, { from: 0 });
   requireNumber('margin', margin);
   requireNumber('labelSmoothing', labelSmoothing, { from: 0, below: 1 });
-  checkTogether({ directions, partitionMode, hardnessMode, hardnessStrength }, refused);
+  requirePrecision(precision);
+  checkTogether(
+    { directions, partitionMode, hardnessMode, hardnessStrength, margin, labelSmoothing, precision },
+    refused,
+  );
   return {
     cosine: similarity === 'cosine',
     settings: {
@@ -93,13 +112,20 @@ export function rankingFrom(options: RankingOptions): Ranking {
       hardnessStrength,
       margin,
       labelSmoothing,
+      fast: precision === 'fast',
     },
   };
 }
 
+/** Whether settings allow the precision `fast`. */
+const takesFast = ({ directions, hardnessMode, margin, labelSmoothing }: FastSettings): boolean =>
+  hardnessMode === null && margin === 0 && labelSmoothing === 0 && !directions.includes('doc_to_doc');
+
+type FastSettings = Pick<RankingSettings, 'directions' | 'hardnessMode' | 'margin' | 'labelSmoothing'>;
+
 /** Checks settings that depend on each other. */
 function checkTogether(
-  settings: Pick<RankingSettings, 'directions' | 'partitionMode' | 'hardnessMode' | 'hardnessStrength'>,
+  settings: Omit<RankingSettings, 'similarity'>,
   refusing: (name: string, value: unknown, needed: string) => GradCacheError,
 ): void {
   const { directions, partitionMode, hardnessMode, hardnessStrength } = settings;
@@ -116,10 +142,16 @@ function checkTogether(
     );
   if (hardnessMode !== null && hardnessStrength === 0)
     throw refusing('hardnessStrength', hardnessStrength, 'a number above 0, for a hardnessMode,');
+  if (settings.precision === 'fast' && !takesFast(settings))
+    throw refusing(
+      'precision',
+      settings.precision,
+      '"exact" beside hardnessMode, margin, labelSmoothing or doc_to_doc',
+    );
 }
 
 /** {@link RankingOptions} in a configuration. */
-export interface RankingSettings {
+export interface RankingSettings extends PrecisionSettings {
   /** Default 'cosine'. The saved model records it. */
   readonly similarity: 'cosine' | 'dot';
   /** What is in the denominator. Default `query_to_doc` alone. */
@@ -165,6 +197,7 @@ export const RANKING_SETTINGS: SettingTable<RankingSettings> = {
     default: 0,
     help: 'the part of an anchor that belongs to all candidates evenly; default 0',
   },
+  precision: PRECISION,
 };
 
 /** Checks settings that depend on each other. @throws GradCacheError `INPUT` */
@@ -173,7 +206,7 @@ export function checkRanking(settings: RankingSettings, fields: Fields): void {
 }
 
 /** The options that settings stand for, without other settings of the loss. */
-export function rankingOptions(settings: RankingSettings): Required<RankingOptions> {
+export function rankingOptions(settings: RankingSettings, model: LossModel): Required<RankingOptions> {
   const { similarity, directions, partitionMode, hardnessMode, hardnessStrength, margin, labelSmoothing } =
     settings;
   return {
@@ -184,5 +217,6 @@ export function rankingOptions(settings: RankingSettings): Required<RankingOptio
     hardnessStrength,
     margin,
     labelSmoothing,
+    precision: precisionFor(settings.precision, model, takesFast(settings)),
   };
 }

@@ -16,7 +16,9 @@ Chosen::Chosen(const std::vector<std::vector<int64_t>>& lists, const at::TensorO
 }
 
 Chosen Chosen::diagonal(int64_t rows, int64_t first, const at::TensorOptions& numbers) {
-  return Chosen(at::arange(first, first + rows, numbers.dtype(at::kLong)).unsqueeze(1));
+  Chosen chosen(at::arange(first, first + rows, numbers.dtype(at::kLong)).unsqueeze(1));
+  chosen.diagonal_ = first;
+  return chosen;
 }
 
 at::Tensor Chosen::of(const Tile& tile, const at::Tensor& numbers) const {

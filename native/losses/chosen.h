@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
 #include <vector>
 
 #include "losses/similarity.h"
@@ -19,6 +20,9 @@ class Chosen {
   Chosen(const std::vector<std::vector<int64_t>>& lists, const at::TensorOptions& numbers);
   // Row i has the column `first` + i.
   static Chosen diagonal(int64_t rows, int64_t first, const at::TensorOptions& numbers);
+
+  // The column of row 0, where row i has the column that is i further and no other.
+  const std::optional<int64_t>& diagonal() const { return diagonal_; }
 
   bool any() const { return columns_.defined(); }
   const at::Tensor& columns() const { return columns_; }
@@ -38,6 +42,7 @@ class Chosen {
   Places placesIn(const Tile& tile) const;
 
   at::Tensor columns_;
+  std::optional<int64_t> diagonal_;
 };
 
 // What is added to the score of a pair to leave it out: its exponential is 0, and unlike minus infinity it

@@ -13,6 +13,7 @@
 #include "losses/documents.h"
 #include "losses/losses.h"
 #include "losses/softmax.h"
+#include "losses/statistics.h"
 #include "losses/targets.h"
 
 namespace gradcache {
@@ -34,14 +35,7 @@ struct Block {
 // The normalizer (softmax.h) of each of `count` rows or columns: `numbers` are log weight - log sum exp of
 // pairs, and `of` says whose each one is.
 at::Tensor normalizerOf(const at::Tensor& numbers, const at::Tensor& of, int64_t count) {
-  const at::Tensor flat = numbers.reshape({-1}), places = of.reshape({-1});
-  at::Tensor greatest = at::full({count}, -INFINITY, numbers.options());
-  greatest.scatter_reduce_(0, places, flat, "amax");
-  // Nothing is added to what has no pair of a weight; there 0 stands for minus infinity.
-  const at::Tensor base = greatest.masked_fill(greatest.isinf(), 0);
-  at::Tensor sums = at::zeros({count}, numbers.options());
-  sums.index_put_({places}, flat.sub(base.index_select(0, places)).exp_(), true);
-  return sums.log_().add_(base).neg_();
+  return logSumExpAt(numbers, of, count).neg_();
 }
 
 // The sum of numbers of pairs for each of `count` rows or columns.
@@ -208,16 +202,16 @@ class InfoNce final : public TiledLoss {
   // The logarithm of each pair's weight: that of its anchor among all, spread over the anchor's positives.
   at::Tensor logWeights(const Similarity& similarity) const {
     const at::Tensor present = positives_.columns().ge(0);
-    const at::Tensor counts = present.sum({1}, true).to(similarity.numbers().dtype());
+    const at::Tensor counts = present.sum({1}, true).to(similarity.statistics().dtype());
     at::Tensor ofAnchors;
     if (weights_.empty()) {
       ofAnchors = at::full({similarity.rows(0), 1}, 1 / static_cast<double>(similarity.rows(0)),
-                           similarity.numbers());
+                           similarity.statistics());
     } else {
       require(static_cast<int64_t>(weights_.size()) == similarity.rows(0), "SHAPE", weights_.size(),
               " weights for ", similarity.rows(0), " anchors");
       const at::Tensor given = at::tensor(at::ArrayRef<double>(weights_), at::kDouble).unsqueeze(1);
-      ofAnchors = given.div(given.sum()).to(similarity.numbers());
+      ofAnchors = given.div(given.sum()).to(similarity.statistics());
     }
     return ofAnchors.div(counts).log_().masked_fill(present.logical_not(), -INFINITY);
   }

@@ -25,7 +25,8 @@ const std::map<std::string, MakeLoss*> kLosses{
 
 Measure measureFrom(const Settings& settings) {
   const Measure measure{settings.truth("cosine"), settings.number("scale"),
-                        settings.has("bias") ? settings.number("bias") : 0, settings.truth("learned")};
+                        settings.has("bias") ? settings.number("bias") : 0, settings.truth("learned"),
+                        settings.has("fast") && settings.truth("fast")};
   require(std::isfinite(measure.scale) && measure.scale > 0, "INPUT",
           "the scale of similarities must be positive and finite, it is ", measure.scale);
   return measure;

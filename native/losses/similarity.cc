@@ -55,6 +55,8 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
     : measure_(measure), trained_(std::move(trained)) {
   check(representations);
   numbers_ = representations[0].options().layout(at::kStrided);
+  require(!measure.fast || numbers_.dtype() == at::kFloat, "DTYPE",
+          "precision 'fast' takes float32 representations, got ", numbers_.dtype(), "; use 'exact'");
   for (const at::Tensor& tensor : representations) towers_.push_back(Tower::of(tensor, measure.cosine));
   scaleSlope_ = at::zeros({}, numbers_.dtype(at::kDouble));
   biasSlope_ = at::zeros_like(scaleSlope_);
@@ -94,6 +96,10 @@ Pairing::Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> colu
 }
 
 void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
+  if (similarity_.measure().fast) {
+    Strip strip = whole();
+    return visit(strip);
+  }
   const Limits limits = limitsOf(similarity_.numbers());
   const int64_t rowBytes = columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
   const int64_t kept = limits.keptBytes / rowBytes;
@@ -106,6 +112,7 @@ void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
 }
 
 Strip Pairing::whole() {
+  if (similarity_.measure().fast) return Strip(*this, 0, rows(), false);
   const auto bytes = rows() * columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
   return Strip(*this, 0, rows(), bytes <= limitsOf(similarity_.numbers()).smallBytes);
 }
@@ -127,6 +134,7 @@ at::Tensor Pairing::scoresAt(const Tile& tile) const {
 Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps)
     : pairing_(pairing), begin_(begin), rows_(rows), keeps_(keeps) {
   const Similarity& similarity = pairing.similarity_;
+  if (similarity.measure().fast) return;  // its scores are nowhere
   const Limits limits = limitsOf(similarity.numbers());
   const auto bytes = static_cast<int64_t>(similarity.numbers().dtype().itemsize());
   band_ = std::min({rows, limits.bandRows, similarity.towers_[pairing.rowTower_]->mostRows()});
@@ -164,7 +172,12 @@ Tile Strip::tile(int64_t row, const Part& part, const at::Tensor& rows, const at
   return {row, count, part.column, part.columns, scores};
 }
 
+void Strip::requireExact() const {
+  require(!similarity().measure().fast, "INPUT", "the loss has no precision 'fast': use 'exact'");
+}
+
 void Strip::sweep(const std::function<void(const Tile&)>& visit) {
+  requireExact();
   const auto& towers = pairing_.similarity_.towers_;
   for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
     const at::Tensor rows = operand(row);
@@ -189,6 +202,7 @@ bool Strip::hasGradients() const {
 }
 
 void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
+  requireExact();
   Similarity& similarity = pairing_.similarity_;
   const Measure& measure = similarity.measure();
   const bool trainsRows = similarity.trains(pairing_.rowTower_);

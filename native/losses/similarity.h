@@ -36,6 +36,7 @@ struct Measure {
   double scale = 1;
   double bias = 0;
   bool learned = false;  // true: dL/d(log scale) and dL/d(bias) are wanted
+  bool fast = false;     // scores of half-precision rows: a loss whose sweeps are those of softmax.h
 };
 
 // Scores of some rows of a pairing with some of its columns, all of one tower.
@@ -45,7 +46,9 @@ struct Tile {
   at::Tensor scores;                // [rows, columns]
 };
 
+class FusedSoftmax;
 class Pairing;
+struct FusedSums;
 
 class Similarity {
  public:
@@ -59,6 +62,8 @@ class Similarity {
   const Measure& measure() const { return measure_; }
   // Element type and device of scores.
   const at::TensorOptions& numbers() const { return numbers_; }
+  // The same of numbers of rows and columns: float64 where the measure is fast.
+  at::TensorOptions statistics() const { return measure_.fast ? numbers_.dtype(at::kDouble) : numbers_; }
   // No score is greater than this, nor less than minus this. May wait for the device.
   double bound() const;
 
@@ -75,6 +80,7 @@ class Similarity {
   const at::Tensor& biasSlope() const { return biasSlope_; }
 
  private:
+  friend class FusedSoftmax;
   friend class Strip;
   friend class Pairing;
   bool trains(int64_t tower) const { return trained_.empty() || trained_[tower]; }
@@ -109,6 +115,7 @@ class Strip {
   void gradients(const std::function<at::Tensor(const Tile&)>& visit);
 
  private:
+  friend class FusedSoftmax;
   friend class Pairing;
   // Columns of one tile.
   struct Part {
@@ -116,6 +123,7 @@ class Strip {
     int64_t column = 0, columns = 0;  // in the pairing
   };
   Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps);
+  void requireExact() const;
   int64_t bandRows(int64_t row) const;
   at::Tensor operand(int64_t row) const;
   Tile tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns);
@@ -127,6 +135,7 @@ class Strip {
   std::vector<Part> parts_;  // the tiles of a band
   bool kept_ = false;        // such scores are there
   bool transformed_ = false;
+  std::shared_ptr<const FusedSums> fused_;  // of a fast measure, from the first sweep for the second
 };
 
 class Pairing {
@@ -144,6 +153,7 @@ class Pairing {
   at::Tensor scoresAt(const Tile& tile) const;
 
  private:
+  friend class FusedSoftmax;
   friend class Similarity;
   friend class Strip;
   Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> columns);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "losses/fused_softmax.h"
 #include "losses/statistics.h"
 
 namespace gradcache {
@@ -45,6 +46,7 @@ class Sums {
 
 SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, int64_t columns,
                                     const Logits& logits, const Chosen& positives, const Wanted& wanted) {
+  if (similarity.measure().fast) return FusedSoftmax(strip, logits, positives).statistics(wanted);
   const at::TensorOptions& numbers = similarity.numbers();
   const bool bounded = isBounded(similarity, logits) && !(wanted.columns && changesRows(logits));
   const bool copies = !bounded && (logits.all || (wanted.rows && changesRows(logits)));
@@ -91,6 +93,7 @@ SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, 
 void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positives,
                         const SoftmaxGradient& of) {
   if (!strip.hasGradients()) return;
+  if (strip.similarity().measure().fast) return FusedSoftmax(strip, logits, positives).addGradient(of);
   const bool overRows = of.rows.defined(), overColumns = of.columns.defined();
   const bool kept = strip.transformed();  // exponentials of softmaxStatistics
   const bool bounded =

@@ -6,51 +6,18 @@
 //
 // A weight w of a row's softmax is part of its normalizer: log sum exp - log w. So is what a softmax over
 // several pairings has in its denominator besides.
+//
+// Where the measure is fast, fused_softmax.h computes them in half precision, and statistics are in float64.
 #pragma once
-
-#include <ATen/ATen.h>
-
-#include <cmath>
-#include <functional>
 
 #include "losses/chosen.h"
 #include "losses/similarity.h"
+#include "losses/softmax_parts.h"
 
 namespace gradcache {
 
-// What softmaxes see in place of the scores. Each change adds to some of them what has no gradient.
-struct Logits {
-  using Change = std::function<void(const Tile& tile, at::Tensor& scores)>;
-  Change all;      // of every score, first
-  Change ofRows;   // of what the softmax over rows sees, after that
-  Chosen leftOut;  // pairs that the softmax over rows leaves out
-  // The most that a change adds to a score, or takes from it, other than kLeftOut.
-  double most = INFINITY;
-};
-
-struct SoftmaxStatistics {
-  at::Tensor rows, columns;        // log sum exp of the strip's rows, of all columns
-  at::Tensor rowSums, columnSums;  // sums of logits, without those that are left out
-  at::Tensor positives;            // logits of the positives, [rows of the strip, k]
-};
-
-// Which statistics are wanted.
-struct Wanted {
-  bool rows = true;
-  bool columns = false;  // takes a strip of all rows
-  bool sums = false;     // of the rows or columns that are wanted
-};
-
 SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, int64_t columns,
                                     const Logits& logits, const Chosen& positives, const Wanted& wanted);
-
-struct SoftmaxGradient {
-  at::Tensor rows, columns;  // normalizers of the strip's rows, of all columns; undefined: no softmax
-  at::Tensor rowConstants, columnConstants;  // subtracted from the gradient of each pair; undefined: 0
-  at::Tensor positives;                      // subtracted from that of positives, [rows of the strip, k]
-  // Sees the gradient of each tile.
-  std::function<void(const Tile& tile, const at::Tensor& gradient)> watch;
-};
 
 void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positives,
                         const SoftmaxGradient& gradient);

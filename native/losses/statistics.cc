@@ -31,4 +31,15 @@ void Greatest::add(const at::Tensor& scores, int64_t along, int64_t begin, int64
   place.copy_(at::where(greater, where.add_(first), place));
 }
 
+at::Tensor logSumExpAt(const at::Tensor& numbers, const at::Tensor& places, int64_t count) {
+  const at::Tensor flat = numbers.reshape({-1}), at = places.reshape({-1});
+  at::Tensor greatest = at::full({count}, -INFINITY, numbers.options());
+  greatest.scatter_reduce_(0, at, flat, "amax");
+  // Where there is nothing, 0 stands for minus infinity.
+  const at::Tensor base = greatest.masked_fill(greatest.isinf(), 0);
+  at::Tensor sums = at::zeros({count}, numbers.options());
+  sums.index_put_({at}, flat.sub(base.index_select(0, at)).exp_(), true);
+  return sums.log_().add_(base);
+}
+
 }  // namespace gradcache

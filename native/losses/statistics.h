@@ -34,4 +34,8 @@ class Greatest {
   at::Tensor value_, place_;
 };
 
+// log sum exp of the `numbers` of each of `count` places; `places` (int64, of the same shape) says whose each
+// is. Minus infinity where there is none.
+at::Tensor logSumExpAt(const at::Tensor& numbers, const at::Tensor& places, int64_t count);
+
 }  // namespace gradcache

@@ -61,6 +61,7 @@ export async function openContrastive(
       dimension: model.trainedDimension,
       device: model.device,
       dtype: model.precision === 'float64' ? 'float64' : 'float32',
+      bfloat16: model.precision === 'bfloat16',
       seed: config.seed,
       guide: guide ?? undefined,
     });

@@ -27,5 +27,9 @@
   X(gradcache_attention_backward, attentionBackward) \
   X(gradcache_recurrence_forward, recurrenceForward) \
   X(gradcache_recurrence_backward_scratch, recurrenceBackwardScratch) \
-  X(gradcache_recurrence_backward, recurrenceBackward)
+  X(gradcache_recurrence_backward, recurrenceBackward) \
+  X(gradcache_scores_statistics_scratch, scoresStatisticsScratch) \
+  X(gradcache_scores_statistics, scoresStatistics) \
+  X(gradcache_scores_probabilities_scratch, scoresProbabilitiesScratch) \
+  X(gradcache_scores_probabilities, scoresProbabilities)
 // clang-format on

@@ -1,0 +1,57 @@
+#include <numbers>
+
+#include "kernels/cuda/rows.h"
+#include "kernels/scores/versions.h"
+
+namespace gradcache::kernels::cuda {
+
+namespace {
+
+GradcacheScores describe(const Scores& scores) {
+  GradcacheScores s = {};
+  s.type = scores.rows.scalar_type() == at::kHalf ? GRADCACHE_FLOAT16 : GRADCACHE_BFLOAT16;
+  s.rows = input(scores.rows);
+  s.columns = input(scores.columns);
+  s.rowCount = scores.rows.size(0);
+  s.columnCount = scores.columns.size(0);
+  s.width = scores.rows.size(1);
+  s.rowStride = scores.rows.stride(0);
+  s.columnStride = scores.columns.stride(0);
+  s.factor = static_cast<float>(scores.factor);
+  s.bound = static_cast<float>(scores.bound);
+  s.leavesOut = scores.leftOut.has_value();
+  s.leftOut = scores.leftOut.value_or(0);
+  s.targets = scores.targets.defined() ? scores.targets.const_data_ptr<int32_t>() : nullptr;
+  s.firstColumn = scores.firstColumn;
+  s.stream = currentStream(scores.rows.device());
+  return s;
+}
+
+at::Tensor inPowers(const at::Tensor& normalizers) {
+  return normalizers.mul(std::numbers::log2e).to(at::kFloat);
+}
+
+}  // namespace
+
+bool takesScores(const Scores& scores) { return scores.rows.is_cuda() && libraryIsOpen(); }
+
+void addScoreSums(const Scores& scores, const at::Tensor& rows, const at::Tensor& columns) {
+  const GradcacheScores s = describe(scores);
+  at::Tensor work = scratch(library().scoresStatisticsScratch(&s, columns.defined()), scores.rows);
+  check(library().scoresStatistics(&s, floats(rows), floats(columns), output(work)), "sums of scores");
+}
+
+void scoreProbabilities(const Scores& scores, const at::Tensor& rowNormalizers,
+                        const at::Tensor& columnNormalizers, const at::Tensor& target) {
+  const GradcacheScores s = describe(scores);
+  const at::Tensor rows = inPowers(rowNormalizers);
+  at::Tensor columns;
+  if (columnNormalizers.defined()) columns = inPowers(columnNormalizers);
+  at::Tensor work = scratch(library().scoresProbabilitiesScratch(&s), scores.rows);
+  check(library().scoresProbabilities(&s, rows.const_data_ptr<float>(),
+                                      columns.defined() ? columns.const_data_ptr<float>() : nullptr,
+                                      output(target), target.stride(0), output(work)),
+        "probabilities of scores");
+}
+
+}  // namespace gradcache::kernels::cuda

@@ -1,0 +1,36 @@
+// A tower of strided representations.
+#pragma once
+
+#include "losses/tower.h"
+
+namespace gradcache {
+
+class DenseTower final : public Tower {
+ public:
+  DenseTower(const at::Tensor& representations, bool cosine);
+
+  int64_t rows() const override { return rows_.size(0); }
+  int64_t width() const { return rows_.size(1); }
+  double greatestLength() const override;
+  at::Tensor compared(int64_t begin, int64_t count) const override;
+  // The same of the rows `places` (int64), in a tensor of its own.
+  at::Tensor comparedAt(const at::Tensor& places) const;
+  // Writes them to `to` [count, d], of any type.
+  void writeCompared(int64_t begin, at::Tensor to) const;
+
+  void addProduct(int64_t begin, const at::Tensor& a, const at::Tensor& b) override;
+  void add(int64_t begin, const at::Tensor& part, double factor) override;
+  // dL/d(rows as they are compared), [count, d], to be added to.
+  at::Tensor gradient(int64_t begin, int64_t count);
+  // Adds to that of the rows `places`, of which some may be the same; in a fixed order.
+  void addAt(const at::Tensor& places, const at::Tensor& values);
+  at::Tensor takeGradient(double weight) override;
+
+ private:
+  at::Tensor rows_;
+  at::Tensor gradient_;  // undefined until it is first added to
+  at::Tensor inverse_;   // [n, 1]: 1 / length, or undefined for the dot product
+  at::Tensor unit_;      // rows of length 1, where they are few enough to be kept
+};
+
+}  // namespace gradcache

@@ -1,0 +1,45 @@
+// What the sweeps of a softmax take and give (softmax.h).
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <functional>
+
+#include "losses/chosen.h"
+#include "losses/similarity.h"
+
+namespace gradcache {
+
+// What softmaxes see in place of the scores. Each change adds to some of them what has no gradient.
+struct Logits {
+  using Change = std::function<void(const Tile& tile, at::Tensor& scores)>;
+  Change all;      // of every score, first
+  Change ofRows;   // of what the softmax over rows sees, after that
+  Chosen leftOut;  // pairs that the softmax over rows leaves out
+  // The most that a change adds to a score, or takes from it, other than kLeftOut.
+  double most = INFINITY;
+};
+
+struct SoftmaxStatistics {
+  at::Tensor rows, columns;        // log sum exp of the strip's rows, of all columns
+  at::Tensor rowSums, columnSums;  // sums of logits, without those that are left out
+  at::Tensor positives;            // logits of the positives, [rows of the strip, k]
+};
+
+// Which statistics are wanted.
+struct Wanted {
+  bool rows = true;
+  bool columns = false;  // takes a strip of all rows
+  bool sums = false;     // of the rows or columns that are wanted
+};
+
+struct SoftmaxGradient {
+  at::Tensor rows, columns;  // normalizers of the strip's rows, of all columns; undefined: no softmax
+  at::Tensor rowConstants, columnConstants;  // subtracted from the gradient of each pair; undefined: 0
+  at::Tensor positives;                      // subtracted from that of positives, [rows of the strip, k]
+  // Sees the gradient of each tile.
+  std::function<void(const Tile& tile, const at::Tensor& gradient)> watch;
+};
+
+}  // namespace gradcache
