@@ -40,6 +40,8 @@ export interface LossModel {
   readonly dtype: 'float32' | 'float64';
   /** Whether it computes in bfloat16. Default: false. */
   readonly bfloat16?: boolean;
+  /** Whether its representations are sparse. Default: false. */
+  readonly sparse?: boolean;
   /** Seed of random weights. */
   readonly seed: number;
   /** The model that {@link LossKind.guide} names. */

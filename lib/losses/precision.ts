@@ -1,5 +1,5 @@
 import type { LossModel } from './loss-kind.js';
-import { requireOneOf } from '../options/option-values.js';
+import { refused, requireOneOf } from '../options/option-values.js';
 
 const PRECISIONS = ['exact', 'fast'] as const;
 
@@ -32,12 +32,19 @@ export const PRECISION = {
   help: 'of scores: exact, fast (half precision) or auto (default): fast for a model in bfloat16 on a GPU',
 } as const;
 
-/** What `auto` stands for. `able`: whether the other settings allow `fast`. */
+/**
+ * What `auto` stands for.
+ *
+ * @param able whether the other settings allow `fast`
+ * @throws GradCacheError `INPUT`
+ */
 export function precisionFor(
   precision: PrecisionSettings['precision'],
-  { bfloat16 = false, device }: LossModel,
+  { bfloat16 = false, sparse = false, device }: LossModel,
   able: boolean,
 ): LossPrecision {
+  if (precision === 'fast' && sparse)
+    throw refused('loss.precision', precision, '"exact" or "auto", for sparse representations,');
   if (precision !== 'auto') return precision;
-  return able && bfloat16 && device.startsWith('cuda') ? 'fast' : 'exact';
+  return able && bfloat16 && !sparse && device.startsWith('cuda') ? 'fast' : 'exact';
 }

@@ -75,7 +75,7 @@ function spladeOf<S>(
       check(given, fields);
     },
     make: (given, model) => {
-      const loss = inner.make(only(settings, given), model);
+      const loss = inner.make(only(settings, given), { ...model, sparse: true });
       const { regularizerWarmup: _, ...regularizers } = only<RegularizerSettings>(REGULARIZERS, given);
       return splade(loss, regularizers);
     },
