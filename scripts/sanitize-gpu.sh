@@ -13,7 +13,7 @@ logs=${OUT:-$(mktemp -d)}
 
 # All at once: each mostly waits for its own launches.
 for tool in memcheck racecheck; do
-  for program in rows attention recurrence; do
+  for program in rows attention recurrence similarity; do
     (
       timeout 400 "$sanitizer" --tool "$tool" --error-exitcode 9 \
         python3 "test/cuda/$program.py" --small --library "$library" >"$logs/$tool-$program.log" 2>&1
@@ -24,7 +24,7 @@ done
 wait
 failed=0
 for tool in memcheck racecheck; do
-  for program in rows attention recurrence; do
+  for program in rows attention recurrence similarity; do
     code=$(cat "$logs/$tool-$program.code")
     rm -f "$logs/$tool-$program.code"
     summary=$(grep -E '(ERROR|RACECHECK) SUMMARY' "$logs/$tool-$program.log" | tail -n 1)
