@@ -9,7 +9,8 @@ const PRECISIONS = ['exact', 'fast'] as const;
  * - `exact`: in the type of the representations
  * - `fast`: from representations rounded to half precision (float16 for the cosine, bfloat16 for inner products), with sums in
  *   float32. The relative error of gradients is about 1e-4 (cosine: 1e-5), and 3e-3 at most where scores are within 20 of
- *   each other. On a GPU it takes a small part of the time. Representations are float32.
+ *   each other. On a GPU it takes a small part of the time; on the CPU it takes more.
+ *   Representations are float32.
  */
 export type LossPrecision = (typeof PRECISIONS)[number];
 
