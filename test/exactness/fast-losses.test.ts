@@ -60,7 +60,7 @@ interface Case {
   readonly towers: readonly Rows[];
   readonly options?: LossOptions;
   readonly error?: number;
-  make(precision: Precision): LossWithGradients;
+  readonly make: (precision: Precision) => LossWithGradients;
 }
 
 const BOTH = ['query_to_doc', 'doc_to_query'] as const;
