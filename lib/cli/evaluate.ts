@@ -37,7 +37,7 @@ const TASK_FLAGS = {
   ...TABLE_FLAGS,
   similarity: text(
     'NAME',
-    "cosine, dot, euclidean or manhattan; for a model with a representation for each token maxsim or meanmaxsim; default: the\nmodel's similarity_fn_name, or cosine, or maxsim",
+    "cosine, dot, euclidean or manhattan; token by token maxsim or meanmaxsim; default: the model's\nsimilarity_fn_name, or cosine, or maxsim",
   ),
   ...promptFlags('query-prompt', {
     before: "queries, or a task's texts",

@@ -30,7 +30,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     ),
     pooling: text(
       'KIND',
-      'none: a representation for each token, for losses that compare token by token; splade: a sparse one of a masked\nlanguage model; of a model from random weights also mean (default), cls, max or last',
+      'none: a representation for each token, for losses that compare token by token; splade: a\nsparse one of a masked language model; of a model from random weights also mean (default),\ncls, max or last',
       'pooling',
     ),
     projection: number(

@@ -7,6 +7,7 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { classLabels } from './labels.js';
 import type { LabelColumn, TextColumns } from './loss-kind.js';
 import {
+  requireCheckable,
   leavesOf,
   requireFinite,
   requireTowers,
@@ -101,6 +102,7 @@ class BatchTripletLoss implements LossWithGradients {
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
     this.#labels(options, rows);
   }
 

@@ -7,6 +7,7 @@ import { untracked } from '../tensor/scope.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { labelsOf } from './labels.js';
 import {
+  allTrained,
   requireLoss,
   requireTowers,
   withGradients,
@@ -129,7 +130,7 @@ class Memory implements CrossBatchMemory {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     const tower = this.#towerAmong(representations, trained);
     const batch = representations[tower]!;

@@ -13,6 +13,7 @@ import { requireParameterList } from '../tensor/parameter-list.js';
 import { tidy, untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import {
+  allTrained,
   leavesOf,
   requireLoss,
   requireTowers,
@@ -157,7 +158,7 @@ class HeadLoss implements DistanceHeadLoss {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     requireMatrices(representations);
     const blocks = blocksOf(representations, this.#block, drawSeed('head', this.#seed, this.#steps++));

@@ -5,6 +5,7 @@ import { call } from '../tensor/operators.js';
 import { tidy } from '../tensor/scope.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import {
+  allTrained,
   requireFinite,
   requireTowers,
   withGradients,
@@ -52,7 +53,7 @@ class Flops implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     requireTowers(representations);
     checkKnown('the loss of flops', options, ['offsets']);

@@ -14,7 +14,7 @@ import { Tensor } from '../tensor/tensor.js';
 import { idSettings } from './identities.js';
 import { requireForEach } from './labels.js';
 import type { GuideEncoder, LossKind, TrainedLoss } from './loss-kind.js';
-import { requireTowers, type LossGradients, type LossOptions } from './loss.js';
+import { requireCheckable, requireTowers, type LossGradients, type LossOptions } from './loss.js';
 import {
   checkTemperature,
   scaleFrom,
@@ -124,6 +124,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
 
   /** @throws GradCacheError `INPUT`, `SHAPE` for keyword arguments that do not fit */
   override checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
     const encodes = this.#guide !== null && this.#guide !== 'self';
     const known = encodes ? ['texts', 'ids'] : this.#guide === 'self' ? ['ids'] : ['guide', 'ids'];
     checkKnown('the loss of gistEmbed', options, known);

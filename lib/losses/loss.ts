@@ -2,7 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import { call } from '../tensor/operators.js';
-import { refused } from '../options/option-values.js';
+import { isNumber, refused } from '../options/option-values.js';
 import { synchronous, tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 
@@ -104,10 +104,23 @@ export function requireLossOptions(name: string, options: unknown): asserts opti
     throw refused(name, options, 'an object of keyword arguments');
 }
 
+/** What the `checkOptions` of every loss checks first. @throws GradCacheError `INPUT` */
+export function requireCheckable(options: unknown, rows: unknown): asserts options is LossOptions {
+  requireLossOptions('the options of the loss', options);
+  if (!Array.isArray(rows) || !rows.every((count) => isNumber(count, { from: 0, whole: true })))
+    throw refused('rows', rows, 'a list with the number of rows of each tower');
+}
+
 /** @throws GradCacheError `INPUT` unless it is a list of tensors */
 export function requireTowers(representations: unknown): asserts representations is readonly Tensor[] {
   if (!Array.isArray(representations) || !representations.every((tensor) => tensor instanceof Tensor))
     throw refused('the representations', representations, 'a list with a Tensor for each tower');
+}
+
+/** That the gradients of all towers are wanted, where a caller does not say. @throws GradCacheError `INPUT` */
+export function allTrained(representations: unknown): boolean[] {
+  requireTowers(representations);
+  return representations.map(() => true);
 }
 
 /** The representations as leaves of a graph, whose gradients those of `trained` towers get. The caller disposes them. */
@@ -167,7 +180,7 @@ class FunctionLoss implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     const leaves = leavesOf(representations, trained);
     let root: Tensor | undefined;

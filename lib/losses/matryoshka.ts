@@ -6,6 +6,8 @@ import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import {
+  allTrained,
+  requireCheckable,
   leavesOf,
   requireLoss,
   requireTowers,
@@ -118,6 +120,7 @@ class Matryoshka implements LossWithGradients {
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
     const { seed, ...others } = options;
     if (!this.#draws() || seed === undefined) return this.#loss.checkOptions?.(options, rows);
     requireSeed(seed);
@@ -128,7 +131,7 @@ class Matryoshka implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     requireTowers(representations);
     this.checkLengths(representations.map(({ shape }) => shape.at(-1) ?? 0));

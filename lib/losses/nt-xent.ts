@@ -17,7 +17,7 @@ import {
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
-import type { LossGradients, LossOptions } from './loss.js';
+import { requireCheckable, type LossGradients, type LossOptions } from './loss.js';
 import { TiledLoss } from './tiled-loss.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -88,6 +88,7 @@ class NTXent extends TiledLoss implements TrainedLoss {
   }
 
   override checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
     if (options.labels === undefined) super.checkOptions(options, rows);
     else this.#ofClasses.checkOptions(options, rows);
   }

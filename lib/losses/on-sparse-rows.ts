@@ -1,6 +1,12 @@
 import { noGrad } from '../tensor/autograd.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
-import type { LossGradients, LossOptions, LossWithGradients } from './loss.js';
+import {
+  allTrained,
+  requireCheckable,
+  type LossGradients,
+  type LossOptions,
+  type LossWithGradients,
+} from './loss.js';
 import { SharedColumns } from './shared-columns.js';
 import { gradientOfEntries, sparseTowers, type SparseTower } from './sparse-tower.js';
 
@@ -32,15 +38,17 @@ class OnSparseRows implements LossWithGradients {
     this.#loss.checkLengths?.(lengths);
   }
 
-  checkOptions({ offsets: _, ...options }: LossOptions, rows: readonly number[]): void {
-    this.#loss.checkOptions?.(options, rows);
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
+    const { offsets: _, ...others } = options;
+    this.#loss.checkOptions?.(others, rows);
   }
 
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     const towers = sparseTowers(representations, options);
     const forms: (Form | null)[] = [];

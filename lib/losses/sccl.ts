@@ -7,6 +7,7 @@ import { call } from '../tensor/operators.js';
 import { tidy, untracked } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import {
+  allTrained,
   leavesOf,
   requireFinite,
   requireTowers,
@@ -131,7 +132,7 @@ class SCCL implements SCCLLoss {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     checkKnown('the loss of sccl', options, []);
     this.#check(representations);

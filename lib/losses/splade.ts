@@ -5,6 +5,8 @@ import { call } from '../tensor/operators.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { flops } from './flops.js';
 import {
+  allTrained,
+  requireCheckable,
   requireLoss,
   requireTowers,
   undoAll,
@@ -134,16 +136,18 @@ class Splade implements LossWithGradients {
     this.#loss.checkLengths?.(lengths);
   }
 
-  checkOptions({ regularizerScale, ...options }: LossOptions, rows: readonly number[]): void {
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
+    const { regularizerScale, ...others } = options;
     requireScale(regularizerScale);
-    this.#loss.checkOptions?.(options, rows);
+    this.#loss.checkOptions?.(others, rows);
   }
 
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
-    trained: readonly boolean[] = representations.map(() => true),
+    trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     requireTowers(representations);
     const { regularizerScale = 1, ...others } = options;

@@ -3,6 +3,7 @@ import { checkKnown } from '../options/known-options.js';
 import type { Tensor, Parameter } from '../tensor/tensor.js';
 import type { TextColumns } from './loss-kind.js';
 import {
+  requireCheckable,
   requireTowers,
   withGradients,
   type LossFunction,
@@ -45,6 +46,7 @@ class TensorLoss<Labels> implements LossWithGradients {
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
     this.#read(options, rows);
   }
 

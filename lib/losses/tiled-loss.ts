@@ -4,6 +4,7 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
 import { valueByCompute } from './loss-value.js';
 import {
+  requireCheckable,
   requireFinite,
   requireTowers,
   type LossGradients,
@@ -44,7 +45,7 @@ export class TiledLoss implements LossWithGradients {
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
-    requireCounts(rows);
+    requireCheckable(options, rows);
     this.#parts.settings(options, rows[0] ?? 0, rows);
   }
 
@@ -92,10 +93,4 @@ export class TiledLoss implements LossWithGradients {
     for (const [key, number] of Object.entries(numbers)) number.addGradient(slopes[key] ?? 0);
     return { loss, gradients: tensors };
   }
-}
-
-/** @throws GradCacheError `INPUT` unless it is a list of whole numbers */
-function requireCounts(rows: unknown): void {
-  if (!Array.isArray(rows) || !rows.every((count) => Number.isSafeInteger(count)))
-    throw refused('rows', rows, 'a list with the number of rows of each tower');
 }

@@ -9,6 +9,7 @@ import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LabelMatrix } from './labels.js';
 import {
+  requireCheckable,
   requireFinite,
   requireTowers,
   type LossGradients,
@@ -93,6 +94,7 @@ export class TokenLoss implements LossWithGradients {
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
     const { settings, teacher } = this.#parts;
     const sizes = { queries: rows[0] ?? 0, documents: rows.length - 1 };
     settings(options, sizes);
@@ -177,7 +179,7 @@ export const INTERACTION_SETTINGS = {
     accepted: INTERACTIONS,
     default: 'maxsim',
     flag: 'similarity',
-    help: 'maxsim, meanmaxsim or xtr, token by token',
+    help: 'how the products of tokens make a score',
   },
   topK: {
     kind: 'number',

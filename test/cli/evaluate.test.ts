@@ -134,7 +134,7 @@ test('the similarity is the one that the model names, unless a flag names anothe
   });
   await assert.rejects(evaluate('--model', other, '--data', data, '--similarity', 'cos'), {
     code: 'INPUT',
-    message: /--similarity is cos; cosine or dot or euclidean or manhattan is needed/,
+    message: /--similarity is cos; cosine or dot or euclidean or manhattan or maxsim or meanmaxsim is needed/,
   });
 });
 
