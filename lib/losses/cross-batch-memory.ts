@@ -61,7 +61,8 @@ export interface CrossBatchMemory extends LossWithGradients {
  * slowly in training, so that thousands of them cost no encoding.
  *
  * The rows that are kept join the loss as one more tower, behind the others. For {@link infoNCE}, {@link sigLIP} and
- * {@link ntXent} they are candidates that belong to no anchor. A loss function gets them as one more tensor before its
+ * {@link ntXent} they are candidates that belong to no anchor, and no option names them: `owners` are those of the batch's
+ * hard negatives. A loss function gets them as one more tensor before its
  * keyword arguments, [0, dimension] while there are none.
  *
  * `step(inputs, { loss: { ids, labels, … } })`, each with one entry for each row of the tower that is kept:
@@ -146,10 +147,12 @@ class Memory implements CrossBatchMemory {
       const joined = representations
         .map((_, place) => place)
         .filter((place) => this.#joins || place !== tower);
+      const towers = joined.map((place) => representations[place]!);
+      const given = labels === null ? rest : { ...rest, labels: [...labels, ...(others?.labels ?? [])] };
       const { loss, gradients, undo } = await this.#loss.compute(
-        [...joined.map((place) => representations[place]!), ...(constants === null ? [] : [constants])],
+        [...towers, ...(constants === null ? [] : [constants])],
         weight,
-        labels === null ? rest : { ...rest, labels: [...labels, ...(others?.labels ?? [])] },
+        this.#beside(given, towers, others?.rows.shape[0] ?? 0),
         [...joined.map((place) => trained[place] === true), ...(constants === null ? [] : [false])],
       );
       if (constants !== null) gradients[joined.length]?.dispose();
@@ -175,6 +178,13 @@ class Memory implements CrossBatchMemory {
   dispose(): void {
     this.#kept.rows?.dispose();
     this.#kept = NO_ROWS;
+  }
+
+  /** The keyword arguments of the loss, where rows of the memory come behind these towers. */
+  #beside(options: LossOptions, towers: readonly Tensor[], others: number): LossOptions {
+    if (others === 0) return options;
+    const rows = towers.map(({ shape }) => shape[0] ?? 0);
+    return this.#loss.optionsBeside?.(options, rows, others) ?? options;
   }
 
   #keep(batch: BatchRows): MemoryRows {

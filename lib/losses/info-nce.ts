@@ -24,6 +24,7 @@ import {
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
+import type { LossOptions } from './loss.js';
 import { TiledLoss } from './tiled-loss.js';
 
 /** Settings of {@link infoNCE}. */
@@ -96,6 +97,7 @@ function biasFrom(given: unknown): LossNumber {
 /** InfoNCE, whatever its function is called. */
 export class InfoNCE extends TiledLoss implements InfoNCELoss {
   readonly #temperature: () => number;
+  readonly #asksForOwners: boolean;
 
   constructor({ scale, temperature }: Scale, bias: LossNumber, { cosine, settings }: Ranking) {
     const { hardness, docToDoc } = settings;
@@ -120,6 +122,16 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
       },
     });
     this.#temperature = temperature;
+    this.#asksForOwners = asksForOwners;
+  }
+
+  /** The others are hard negatives of no anchor, and without owners row i would be taken for one of anchor i. */
+  optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
+    const given = ownersOf(options, rows, this.#asksForOwners);
+    if (given === null && !this.#asksForOwners) return options;
+    const [, , ...negatives] = rows;
+    const own = given ?? negatives.flatMap((count) => Array.from({ length: count }, (_, row) => row));
+    return { ...options, owners: [...own, ...new Array<number>(others).fill(-1)] };
   }
 
   get temperature(): number {

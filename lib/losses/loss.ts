@@ -59,6 +59,15 @@ export interface LossWithGradients {
    * @throws GradCacheError `INPUT`, `SHAPE`
    */
   checkOptions?(options: LossOptions, rows: readonly number[]): void;
+  /**
+   * The keyword arguments that say the same of a batch when rows that belong to none of its rows come behind it, as one more
+   * tower: {@link crossBatchMemory} adds such rows. Default: those of the batch as they are.
+   *
+   * @param rows the number of rows of each tower of the batch
+   * @param others the number of rows that come behind
+   * @throws GradCacheError `INPUT`, `SHAPE`
+   */
+  optionsBeside?(options: LossOptions, rows: readonly number[], others: number): LossOptions;
 }
 
 /**

@@ -127,6 +127,10 @@ class Matryoshka implements LossWithGradients {
     this.#loss.checkOptions?.(others, rows);
   }
 
+  optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
+    return this.#loss.optionsBeside?.(options, rows, others) ?? options;
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,

@@ -5,8 +5,10 @@ import {
   crossBatchMemory,
   GradCache,
   infoNCE,
+  matryoshka,
   ModuleEncoder,
   MomentumEncoder,
+  multipleNegativesRanking,
   ntXent,
   RepresentationCache,
   sigLIP,
@@ -67,6 +69,44 @@ test('the rows are candidates like hard negatives, without a gradient of their o
     assert.equal(ours.gradients.length, 2);
     for (const tower of [0, 1])
       assert.deepEqual(await list(ours.gradients[tower]!), await list(expected.gradients[tower]!));
+  }
+});
+
+test("the rows are nobody's hard negatives, however many there are", async () => {
+  const make: Record<string, () => LossWithGradients> = {
+    hard: () => infoNCE({ hardnessMode: 'hard_negatives', hardnessStrength: 2 }),
+    inBatch: () => infoNCE({ hardnessMode: 'in_batch_negatives', hardnessStrength: 2 }),
+    documents: () =>
+      multipleNegativesRanking({ directions: ['query_to_doc', 'doc_to_doc'], partitionMode: 'joint' }),
+    plain: () => infoNCE(),
+    shorter: () =>
+      matryoshka(infoNCE({ hardnessMode: 'hard_negatives', hardnessStrength: 2 }), { dimensions: [4, 2] }),
+  };
+  for (const [name, loss] of Object.entries(make)) {
+    for (const negatives of [0, 1]) {
+      const towers = (seed: number) => [1, 2, ...(negatives > 0 ? [3] : [])].map((k) => rows(3, seed + k));
+      for (const kept of [3, 2]) {
+        for (const given of [undefined, [2, -1, 0]]) {
+          if (given !== undefined && negatives === 0) continue;
+          const memory = crossBatchMemory(loss(), { capacity: kept });
+          await memory.compute(towers(10), 1, {});
+          const owners = [
+            ...(given ?? [0, 1, 2].slice(0, 3 * negatives)),
+            ...new Array<number>(kept).fill(-1),
+          ];
+          const expected = await loss().compute([...towers(20), memory.rows()!], 1, { owners });
+          const ours = await memory.compute(towers(20), 1, given === undefined ? {} : { owners: given });
+          const title = `${name}, ${negatives} hard negatives, ${kept} rows`;
+          assert.equal(ours.loss, expected.loss, title);
+          for (const tower of towers(0).keys())
+            assert.deepEqual(
+              await list(ours.gradients[tower]!),
+              await list(expected.gradients[tower]!),
+              title,
+            );
+        }
+      }
+    }
   }
 });
 
