@@ -21,7 +21,7 @@ export function requirePrecision(precision: unknown): asserts precision is LossP
 
 /** {@link LossPrecision} in a configuration. */
 export interface PrecisionSettings {
-  /** Default 'auto': 'fast' for a model in bfloat16 on a GPU, where the other settings allow it, else 'exact'. */
+  /** Default 'exact'. 'auto' is 'fast' for a model in bfloat16 on a GPU, where the other settings allow it, else 'exact'. */
   readonly precision: 'auto' | LossPrecision;
 }
 
@@ -29,8 +29,8 @@ export interface PrecisionSettings {
 export const PRECISION = {
   kind: 'choice',
   accepted: ['auto', ...PRECISIONS],
-  default: 'auto',
-  help: 'of scores: exact, fast (half precision) or auto (default): fast for a model in bfloat16 on a GPU',
+  default: 'exact',
+  help: 'of scores: exact (default), fast (half precision) or auto: fast for a model in bfloat16 on a GPU',
 } as const;
 
 /**

@@ -20,7 +20,7 @@ test('what is not given has its default', () => {
     hardnessStrength: 0,
     margin: 0,
     labelSmoothing: 0,
-    precision: 'auto',
+    precision: 'exact',
     symmetric: false,
   });
   assert.deepEqual(config.schedule, { kind: 'linear', warmup: 0.1 });
