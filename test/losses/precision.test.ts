@@ -23,10 +23,12 @@ test('fast is refused for sparse representations before there is a batch', () =>
   });
 });
 
-test('losses that can be fast have the setting, auto by default', () => {
+test('losses that can be fast have the setting, exact by default', () => {
   const able = Object.entries(LOSSES).filter(([, { settings }]) => 'precision' in settings);
   assert.deepEqual(
     able.map(([name]) => name),
     ['infonce', 'multiple-negatives-ranking', 'ntxent', 'splade'],
   );
+  for (const [, { settings }] of able)
+    assert.equal((settings as { precision: { default: string } }).precision.default, 'exact');
 });
