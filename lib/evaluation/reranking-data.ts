@@ -3,7 +3,7 @@ import { badLine, type ReadRecord } from '../data/row.js';
 import { GradCacheError } from '../errors.js';
 import { throwIfAborted } from '../options/abort.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireString, show } from '../options/option-values.js';
+import { requireSignal, requireString, show } from '../options/option-values.js';
 import type { RerankingQuery, RerankingTask } from './reranking.js';
 
 /**
@@ -19,6 +19,7 @@ export async function readReranking(
   requireString('path', path);
   checkKnown('readReranking', options, ['signal']);
   const { signal } = options;
+  requireSignal('signal', signal);
   const queries: RerankingQuery[] = [];
   const how: RecordOptions = { format: 'jsonl', ...(signal && { signal }) };
   for await (const block of openRecords(path, how)) {

@@ -41,10 +41,9 @@ export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradien
   const names = ['similarity', 'temperature', 'studentTemperature', 'teacherTemperature'];
   checkKnown('distillKLDiv', options, names);
   const { similarity = 'dot', temperature = 1 } = options;
+  const { studentTemperature: student = temperature, teacherTemperature: teacher = temperature } = options;
   requireOneOf('similarity', similarity, SIMILARITIES);
   requireNumber('temperature', temperature, { above: 0 });
-  const student = options.studentTemperature ?? temperature;
-  const teacher = options.teacherTemperature ?? temperature;
   requireNumber('studentTemperature', student, { above: 0 });
   requireNumber('teacherTemperature', teacher, { above: 0 });
   return tensorLoss({

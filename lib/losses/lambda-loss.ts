@@ -70,7 +70,7 @@ export function weightedPairs(name: string, options: LambdaLossOptions): LossWit
   requireNumber('sigma', sigma, { above: 0 });
   requireNumber('epsilon', epsilon, { above: 0 });
   requireOneOf('logarithm', logarithm, ['binary', 'natural']);
-  const activate = activationNamed(options.activation ?? 'identity');
+  const activate = activationNamed(options.activation);
   const loss = (
     logits: Tensor,
     { lengths, numbers }: { lengths: readonly number[]; numbers: readonly number[] },

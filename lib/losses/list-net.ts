@@ -24,7 +24,7 @@ const UNSEEN = -1e16;
  */
 export function listNet(options: ListNetOptions = {}): LossWithGradients {
   checkKnown('listNet', options, ['activation']);
-  const activate = activationNamed(options.activation ?? 'identity');
+  const activate = activationNamed(options.activation);
   return pairLoss({
     name: 'listNet',
     takes: ['lists', 'labels'],

@@ -48,8 +48,7 @@ export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {})
     'teacherTemperature',
   ]);
   const { temperature: both = 1 } = options;
-  const temperature = options.studentTemperature ?? both;
-  const teacherTemperature = options.teacherTemperature ?? both;
+  const { studentTemperature: temperature = both, teacherTemperature = both } = options;
   for (const [name, value] of Object.entries({
     temperature: both,
     studentTemperature: temperature,

@@ -53,7 +53,7 @@ export function likelihoodOfOrder(
 ): LossWithGradients {
   const { order = 'given' } = options;
   requireOneOf('order', order, ['given', 'labels']);
-  const activate = activationNamed(options.activation ?? 'identity');
+  const activate = activationNamed(options.activation);
   return pairLoss({
     name,
     takes: ['lists', 'labels'],

@@ -76,7 +76,7 @@ class PairLoss<Read> implements LossWithGradients {
 }
 
 /** @throws GradCacheError `INPUT` for an unknown name */
-export function activationNamed(name: LogitActivation): (logits: Tensor) => Tensor {
+export function activationNamed(name: LogitActivation = 'identity'): (logits: Tensor) => Tensor {
   requireOneOf('activation', name, ACTIVATIONS);
   return (logits) => (name === 'sigmoid' ? logits.sigmoid() : name === 'tanh' ? logits.tanh() : logits);
 }

@@ -26,7 +26,7 @@ export interface ScoreMarginMSEOptions {
  */
 export function scoreMarginMSE(options: ScoreMarginMSEOptions = {}): LossWithGradients {
   checkKnown('scoreMarginMSE', options, ['activation']);
-  const activate = activationNamed(options.activation ?? 'identity');
+  const activate = activationNamed(options.activation);
   return pairLoss({
     name: 'scoreMarginMSE',
     takes: ['lists', 'labels'],

@@ -27,7 +27,7 @@ export interface ScoreMSEOptions {
  */
 export function scoreMSE(options: ScoreMSEOptions = {}): LossWithGradients {
   checkKnown('scoreMSE', options, ['activation']);
-  const activate = activationNamed(options.activation ?? 'identity');
+  const activate = activationNamed(options.activation);
   return pairLoss({
     name: 'scoreMSE',
     takes: ['labels'],

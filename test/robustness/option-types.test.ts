@@ -34,7 +34,8 @@ interface Taker {
   readonly base?: object;
 }
 
-const { GradCache, infoNCE, LanguageModel, TextEncoder, Tensor, ModuleEncoder, AdamW } = gradcache;
+const { CrossEncoder, GradCache, infoNCE, LanguageModel, TextEncoder, Tensor, ModuleEncoder, AdamW } =
+  gradcache;
 
 const config = {
   model_type: 'bert',
@@ -47,6 +48,9 @@ const config = {
 const tokenizer = await smallTokenizer(97);
 const encoder = await textEncoder('float32');
 const copy = await textEncoder('float32');
+const perToken = TextEncoder.create(config, tokenizer, { pooling: 'none' });
+const sparse = TextEncoder.create(config, tokenizer, { pooling: 'splade' });
+const cross = CrossEncoder.create(config, tokenizer);
 const { seed: _, ...chunk } = whole(encoder, tenTexts(1))[0]!;
 const weight = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
 weight.requiresGrad = true;
@@ -59,6 +63,7 @@ const segment = { rows: 1, inputs: Int32Array.of(1, 2), targets: Int32Array.of(2
 const across = new gradcache.AcrossSegments(language, { across: 'none' });
 const clustering = { texts: ['w1', 'w2', 'w3'], labels: ['a', 'b', 'a'] };
 const sts = { first: ['w1', 'w2'], second: ['w3', 'w4'], scores: [1, 2] };
+const reranking = { queries: [{ query: 'w1', positive: ['w2'], negative: ['w3'] }] };
 const retrieval = { queries: ['w1'], documents: ['w1', 'w2'], relevant: [new Map([[0, 1]])] };
 
 const schedule = {
@@ -66,7 +71,7 @@ const schedule = {
   base: { lr: 1, total: 10 },
 } as const;
 const forward = {
-  options: { seed: ['number'], retain: ['boolean'], group: ['number'] },
+  options: { seed: ['number'], retain: ['boolean'], group: ['number'], evaluation: ['boolean'] },
   base: { seed: 1 },
 } as const;
 const synthetic = {
@@ -86,6 +91,28 @@ const loading = {
   frozen: ['list'],
 } as const;
 
+const loadingText = {
+  ...loading,
+  pooling: [],
+  splade: ['object'],
+  projection: ['number'],
+  lateInteraction: ['object'],
+  seed: ['number'],
+} as const;
+const creatingText = {
+  call: (options: never) => TextEncoder.create(config, tokenizer, options).dispose(),
+  options: { ...loadingText, normalize: ['boolean'] },
+} as const;
+const predicting = { activation: [], prompt: ['text'], tokensPerChunk: ['number'], signal: [] } as const;
+const triplets = { distance: [], margin: ['number'] } as const;
+const lambda = {
+  k: ['number'],
+  sigma: ['number'],
+  epsilon: ['number'],
+  logarithm: [],
+  activation: [],
+} as const;
+
 const ranking = {
   similarity: [],
   directions: [],
@@ -94,6 +121,7 @@ const ranking = {
   hardnessStrength: ['number'],
   margin: ['number'],
   labelSmoothing: ['number'],
+  precision: [],
 } as const;
 
 /** By the name of an export, or of a method; null: it takes no options. */
@@ -117,6 +145,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   planChunks: null,
   RepresentationCache: null,
   'RepresentationCache.compute': null, // its options are the loss's
+  'RepresentationCache.valueOf': null, // its options are the loss's
+  regularizerWarmUp: null,
   clipGradNorm: null,
   averageRanks: null,
   pearson: null,
@@ -130,6 +160,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   Tokenizer: null,
   Tensor: null,
   TextEncoder: null,
+  CrossEncoder: null,
   LanguageModel: null,
   ModuleSegmentModel: null,
   trainLanguage: null, // a configuration, as for train
@@ -169,6 +200,10 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       seed: ['number'],
       redraw: ['function'],
     },
+  },
+  'GradCache.lossOf': {
+    call: (options) => steps.lossOf([tenTexts(1), tenTexts(2)], options),
+    options: { signal: [], loss: ['object', 'map'] },
   },
   infoNCE: {
     call: (options) => infoNCE(options),
@@ -210,14 +245,62 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     options: { lr: ['number'], warmup: ['number'] },
     base: { lr: 1 },
   },
-  'TextEncoder.load': { call: (options) => TextEncoder.load('/nowhere', options), options: loading },
-  'TextEncoder.create': {
-    call: (options) => TextEncoder.create(config, tokenizer, options).dispose(),
-    options: { ...loading, pooling: [], normalize: ['boolean'], seed: ['number'] },
+  'TextEncoder.load': { call: (options) => TextEncoder.load('/nowhere', options), options: loadingText },
+  'TextEncoder.load, a representation for each token': {
+    call: (options) => TextEncoder.load('/nowhere', options),
+    options: loadingText,
+    base: { pooling: 'none' },
   },
+  'TextEncoder.create': creatingText,
+  'TextEncoder.create, a representation for each token': { ...creatingText, base: { pooling: 'none' } },
+  'TextEncoder.create, sparse': { ...creatingText, base: { pooling: 'splade' } },
   'TextEncoder.tokenize': {
     call: (options) => encoder.tokenize(['w1'], options),
+    options: { prompt: ['text'], maxLength: ['number'], task: [] },
+  },
+  'TextEncoder.tokenize, a representation for each token': {
+    call: (options) => perToken.tokenize(['w1'], options),
+    options: { prompt: ['text'], maxLength: ['number'], task: [] },
+  },
+  'TextEncoder.encodeTokens': {
+    call: (options) => perToken.encodeTokens(['w1'], options),
+    options: { prompt: ['text'], task: [], tokensPerChunk: ['number'], signal: [] },
+  },
+  'TextEncoder.encodeSparse': {
+    call: (options) => sparse.encodeSparse(['w1'], options),
+    options: { prompt: ['text'], tokensPerChunk: ['number'], signal: [] },
+  },
+  'CrossEncoder.load': {
+    call: (options) => CrossEncoder.load('/nowhere', options),
+    options: { ...loading, newHead: ['object'] },
+  },
+  'CrossEncoder.load, a new head': {
+    call: (options) => CrossEncoder.load('/nowhere', { newHead: options }),
+    options: { labels: ['number'], seed: ['number'] },
+  },
+  'CrossEncoder.create': {
+    call: (options) => CrossEncoder.create(config, tokenizer, options).dispose(),
+    options: { ...loading, labels: ['number'], seed: ['number'] },
+  },
+  'CrossEncoder.tokenize': {
+    call: (options) => cross.tokenize([['w1', 'w2']], options),
     options: { prompt: ['text'], maxLength: ['number'] },
+  },
+  'CrossEncoder.predict': {
+    call: (options) => cross.predict([['w1', 'w2']], options),
+    options: predicting,
+  },
+  'CrossEncoder.rank': {
+    call: (options) => cross.rank('w1', ['w2'], options),
+    options: { ...predicting, top: ['number'] },
+  },
+  'CrossEncoder.save': {
+    call: (options) => cross.save('/nowhere/model', options),
+    options: { maxLength: ['number'] },
+  },
+  'CrossEncoder.forwardChunk': {
+    ...forward,
+    call: (options) => cross.forwardChunk(chunk as never, options),
   },
   'TextEncoder.encode': {
     call: (options) => encoder.encode(['w1'], options),
@@ -279,7 +362,126 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   ntXent: {
     call: (options) => gradcache.ntXent(options),
-    options: { temperature: ['number'], similarity: [] },
+    options: { temperature: ['number'], similarity: [], precision: [] },
+  },
+  adrMSE: {
+    call: (options) => gradcache.adrMSE(options),
+    options: { alpha: ['number'], activation: [] },
+  },
+  anglE: { call: (options) => gradcache.anglE(options), options: { scale: ['number'] } },
+  batchAllTriplet: { call: (options) => gradcache.batchAllTriplet(options), options: triplets },
+  batchHardTriplet: { call: (options) => gradcache.batchHardTriplet(options), options: triplets },
+  batchSemiHardTriplet: { call: (options) => gradcache.batchSemiHardTriplet(options), options: triplets },
+  batchHardSoftMarginTriplet: {
+    call: (options) => gradcache.batchHardSoftMarginTriplet(options),
+    options: { distance: [] },
+  },
+  binaryCrossEntropy: {
+    call: (options) => gradcache.binaryCrossEntropy(options),
+    options: { positiveWeight: ['number'], activation: [] },
+  },
+  coSENT: {
+    call: (options) => gradcache.coSENT(options),
+    options: { scale: ['number'], similarity: [] },
+  },
+  contrastive: {
+    call: (options) => gradcache.contrastive(options),
+    options: { ...triplets, average: ['boolean'] },
+  },
+  onlineContrastive: { call: (options) => gradcache.onlineContrastive(options), options: triplets },
+  triplet: { call: (options) => gradcache.triplet(options), options: triplets },
+  cosineSimilarity: {
+    call: (options) => gradcache.cosineSimilarity(options),
+    options: { transform: ['function'], error: ['function'] },
+  },
+  crossEncoderRanking: {
+    call: (options) => gradcache.crossEncoderRanking(options),
+    options: { scale: ['number'], activation: [] },
+  },
+  crossEntropy: {
+    call: (options) => gradcache.crossEntropy(options),
+    options: { weights: ['list'], labelSmoothing: ['number'], activation: [] },
+  },
+  distillKLDiv: {
+    call: (options) => gradcache.distillKLDiv(options),
+    options: {
+      similarity: [],
+      temperature: ['number'],
+      studentTemperature: ['number'],
+      teacherTemperature: ['number'],
+    },
+  },
+  embedDistill: {
+    call: (options) => gradcache.embedDistill(options),
+    options: { distance: [], projection: ['null'] },
+  },
+  mse: { call: (options) => gradcache.mse(options), options: { projection: ['null'] } },
+  'mse, a projection': {
+    call: (options) => gradcache.mse({ projection: options }),
+    options: { to: ['number'], from: ['number'], seed: ['number'], dtype: [], device: [] },
+    base: { to: 2, from: 2 },
+  },
+  flops: { call: (options) => gradcache.flops(options), options: { threshold: ['null', 'number'] } },
+  globalOrthogonalRegularization: {
+    call: (options) => gradcache.globalOrthogonalRegularization(options),
+    options: { similarity: [], meanWeight: ['number'], secondMomentWeight: ['number'], aggregation: [] },
+  },
+  lambdaLoss: {
+    call: (options) => gradcache.lambdaLoss(options),
+    options: { ...lambda, weighting: [], mu: ['number'] },
+  },
+  rankNet: { call: (options) => gradcache.rankNet(options), options: lambda },
+  listMLE: { call: (options) => gradcache.listMLE(options), options: { order: [], activation: [] } },
+  pListMLE: {
+    call: (options) => gradcache.pListMLE(options),
+    options: { discount: ['function'], order: [], activation: [] },
+  },
+  listNet: { call: (options) => gradcache.listNet(options), options: { activation: [] } },
+  marginMSE: { call: (options) => gradcache.marginMSE(options), options: { similarity: [] } },
+  multiVectorDistillKLDiv: {
+    call: (options) => gradcache.multiVectorDistillKLDiv(options),
+    options: {
+      similarity: [],
+      topK: ['number'],
+      temperature: ['number'],
+      studentTemperature: ['number'],
+      teacherTemperature: ['number'],
+    },
+  },
+  multiVectorMarginMSE: {
+    call: (options) => gradcache.multiVectorMarginMSE(options),
+    options: { similarity: [], topK: ['number'] },
+  },
+  multiVectorMultipleNegativesRanking: {
+    call: (options) => gradcache.multiVectorMultipleNegativesRanking(options),
+    options: { scale: ['number'], similarity: [], topK: ['number'] },
+  },
+  scoreMSE: { call: (options) => gradcache.scoreMSE(options), options: { activation: [] } },
+  scoreMarginMSE: { call: (options) => gradcache.scoreMarginMSE(options), options: { activation: [] } },
+  softmaxClassification: {
+    call: (options) => gradcache.softmaxClassification(options),
+    options: {
+      dimension: ['number'],
+      classes: ['number'],
+      representations: ['boolean'],
+      difference: ['boolean'],
+      product: ['boolean'],
+      seed: ['number'],
+      dtype: [],
+      device: [],
+    },
+    base: { dimension: 2, classes: 2 },
+  },
+  splade: {
+    call: (options) => gradcache.splade(infoNCE(), options),
+    options: {
+      documentRegularizerWeight: ['number'],
+      queryRegularizerWeight: ['number', 'null'],
+      documentRegularizerThreshold: ['number', 'null'],
+      queryRegularizerThreshold: ['number', 'null'],
+      useDocumentRegularizerOnly: ['boolean'],
+    },
+    base: { documentRegularizerWeight: 1 },
   },
   supCon: {
     call: (options) => gradcache.supCon(options),
@@ -400,6 +602,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     options: { maxLength: ['number'], prefix: ['text'] },
     base: { maxLength: 10 },
   },
+  'Tokenizer.encodePairs': {
+    call: (options) => tokenizer.encodePairs([['w1', 'w2']], options),
+    options: { maxLength: ['number'], prefix: ['text'] },
+    base: { maxLength: 10 },
+  },
   batches: {
     call: (options) => gradcache.batches([{ a: 'x' }], options),
     options: {
@@ -410,6 +617,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       shuffle: ['boolean'],
       dropLast: ['boolean'],
       uniqueTexts: ['boolean'],
+      label: [],
+      groupByLabel: ['boolean'],
     },
     base: { size: 1 },
   },
@@ -431,7 +640,13 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       onBadLine: [],
       onSkip: ['function'],
       signal: [],
+      label: [],
+      lists: ['list'],
     },
+  },
+  rankingPairs: {
+    call: (options) => gradcache.rankingPairs([['a'], ['b']], options),
+    options: { negatives: ['number'], seed: ['number'] },
   },
   search: {
     call: (options) => gradcache.search(rows, rows, options),
@@ -464,6 +679,21 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       signal: [],
       onProgress: ['function'],
     },
+  },
+  evaluateReranking: {
+    call: (options) => gradcache.evaluateReranking(cross, reranking, options),
+    options: {
+      at: ['number'],
+      alwaysRerankPositives: ['boolean'],
+      prompt: ['text'],
+      block: ['number'],
+      signal: [],
+      onProgress: ['function'],
+    },
+  },
+  readReranking: {
+    call: (options) => gradcache.readReranking('/nowhere.jsonl', options),
+    options: { signal: [] },
   },
   readRetrievalPairs: {
     call: (options) => gradcache.readRetrievalPairs('/nowhere.csv', options),
