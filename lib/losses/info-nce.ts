@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { refuse } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireBoolean, requireNumber } from '../options/option-values.js';
+import { refused, requireBoolean, requireCount, requireNumber } from '../options/option-values.js';
 import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
 import type { LossKind, TrainedLoss } from './loss-kind.js';
 import {
@@ -24,7 +24,7 @@ import {
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
-import type { LossOptions } from './loss.js';
+import { requireCheckable, type LossOptions } from './loss.js';
 import { TiledLoss } from './tiled-loss.js';
 
 /** Settings of {@link infoNCE}. */
@@ -127,6 +127,8 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
 
   /** The others are hard negatives of no anchor, and without owners row i would be taken for one of anchor i. */
   optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
+    requireCheckable(options, rows);
+    requireCount('others', others, 0);
     const given = ownersOf(options, rows, this.#asksForOwners);
     if (given === null && !this.#asksForOwners) return options;
     const [, , ...negatives] = rows;
