@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import {
   call,
   infoNCE,
+  matryoshka,
   memory,
   resetPeakMemory,
   sigLIP,
@@ -90,8 +91,13 @@ function contenders(peers: Peers, towers: readonly Tensor[], quick: boolean): Co
     ours('InfoNCE, one direction', infoNCE()),
     ours('InfoNCE, both directions', infoNCE({ symmetric: true })),
     ours('SigLIP', sigLIP({ learned: false })),
+    ours('Matryoshka of InfoNCE, five lengths', matryoshka(infoNCE(), { dimensions: lengthsOf(towers[0]!) })),
   ];
 }
+
+/** The whole length, and parts of it like 768, 512, 256, 128 and 64. */
+const lengthsOf = (tower: Tensor): number[] =>
+  [1, 2 / 3, 1 / 3, 1 / 6, 1 / 12].map((part) => Math.round(part * tower.shape[1]!));
 
 const median = (values: readonly number[]) =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;

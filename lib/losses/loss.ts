@@ -15,6 +15,12 @@ export interface LossGradients {
   readonly undo?: { restore(): void; dispose(): void };
 }
 
+/** A length that representations are cut to, and what the loss there is multiplied by. */
+export interface Length {
+  readonly dimension: number;
+  readonly weight: number;
+}
+
 /** A loss that computes its own gradients, like {@link infoNCE}. */
 export interface LossWithGradients {
   /** True if rows may have several representations, with `offsets` in {@link LossOptions}. Default: false. */
@@ -37,6 +43,18 @@ export interface LossWithGradients {
    * @param trained the towers whose gradients are wanted; gradients of others are ignored
    */
   compute(
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+    trained?: readonly boolean[],
+  ): Promise<LossGradients>;
+  /**
+   * The weighted sum of the loss at several lengths, for one that computes it in less than the time of all of them: see
+   * {@link matryoshka}. Its gradients are those of whole representations, which it cuts and scales to length one. Default:
+   * `compute` is called for each.
+   */
+  computeAt?(
+    lengths: readonly Length[],
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,

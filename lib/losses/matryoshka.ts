@@ -13,6 +13,7 @@ import {
   requireTowers,
   undoAll,
   withGradients,
+  type Length,
   type Loss,
   type LossGradients,
   type LossOptions,
@@ -38,7 +39,8 @@ export interface MatryoshkaOptions {
  * Matryoshka representation learning (Kusupati et al. 2022; sentence-transformers' MatryoshkaLoss): trains the beginnings of
  * representations too, so that users can cut them. The loss is the sum, not the mean, of `weights[k]` times the given loss at
  * `dimensions[k]`. There representations are cut to that length and then scaled to length one, so that the dot product
- * is the cosine.
+ * is the cosine. Losses over scores, such as {@link infoNCE}, build the scores up from one length to the next, so that five
+ * lengths cost little more than one. Others are computed at each.
  *
  * `step(inputs, { loss })` passes keyword arguments on to the loss. Two are its own: `labels` that are a tensor or lists
  * [rows, dimension] or [rows, columns, dimension], as long as representations, are cut with them; and `seed`, where
@@ -77,23 +79,17 @@ function requireWeights(name: string, given: unknown, count: number): void {
   for (const [place, weight] of given.entries()) requireNumber(`${name}[${place}]`, weight, { from: 0 });
 }
 
-/** One length, and the weight of the loss there. */
-interface Part {
-  readonly dimension: number;
-  readonly weight: number;
-}
-
 class Matryoshka implements LossWithGradients {
   readonly packed: boolean;
   readonly #loss: LossWithGradients;
   /** Longest first. */
-  readonly #parts: readonly Part[];
+  readonly #parts: readonly Length[];
   readonly #perStep: { readonly count: number; readonly seed: number };
   #steps = 0;
 
   constructor(
     loss: LossWithGradients,
-    parts: readonly Part[],
+    parts: readonly Length[],
     perStep: { readonly count: number; readonly seed: number },
   ) {
     this.packed = loss.packed === true;
@@ -139,10 +135,22 @@ class Matryoshka implements LossWithGradients {
   ): Promise<LossGradients> {
     requireTowers(representations);
     this.checkLengths(representations.map(({ shape }) => shape.at(-1) ?? 0));
-    const leaves = leavesOf(representations, trained);
     const undos: LossGradients['undo'][] = [];
+    const leaves: Tensor[] = [];
     try {
       const { parts, others } = this.#draw(options, undos);
+      if (this.#loss.computeAt !== undefined) {
+        const { undo, ...result } = await this.#loss.computeAt(
+          parts,
+          representations,
+          weight,
+          others,
+          trained,
+        );
+        undos.push(undo);
+        return { ...result, undo: undoAll(undos) };
+      }
+      leaves.push(...leavesOf(representations, trained));
       let loss = 0;
       for (const part of parts) loss += await this.#add(part, leaves, weight, others, trained, undos);
       return { loss, gradients: leaves.map(({ grad }) => grad), undo: undoAll(undos) };
@@ -158,7 +166,7 @@ class Matryoshka implements LossWithGradients {
 
   /** Adds the gradients of the loss at one length to those of the leaves. @returns its share of the loss */
   async #add(
-    { dimension, weight: share }: Part,
+    { dimension, weight: share }: Length,
     leaves: readonly Tensor[],
     weight: number,
     options: LossOptions,
@@ -202,7 +210,7 @@ class Matryoshka implements LossWithGradients {
   #draw(
     options: LossOptions,
     undos: LossGradients['undo'][],
-  ): { parts: readonly Part[]; others: LossOptions } {
+  ): { parts: readonly Length[]; others: LossOptions } {
     const { count, seed: own } = this.#perStep;
     if (!this.#draws()) return { parts: this.#parts, others: options };
     const { seed = drawSeed('dimensions', own, this.#steps), ...others } = options;

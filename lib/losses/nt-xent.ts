@@ -17,7 +17,7 @@ import {
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
-import { requireCheckable, type LossGradients, type LossOptions } from './loss.js';
+import { requireCheckable, type Length, type LossGradients, type LossOptions } from './loss.js';
 import { TiledLoss } from './tiled-loss.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -93,15 +93,16 @@ class NTXent extends TiledLoss implements TrainedLoss {
     else this.#ofClasses.checkOptions(options, rows);
   }
 
-  override compute(
+  override computeAt(
+    lengths: readonly Length[],
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
   ): Promise<LossGradients> {
     return options.labels === undefined
-      ? super.compute(representations, weight, options, trained)
-      : this.#ofClasses.compute(representations, weight, options, trained);
+      ? super.computeAt(lengths, representations, weight, options, trained)
+      : this.#ofClasses.computeAt(lengths, representations, weight, options, trained);
   }
 
   get temperature(): number {

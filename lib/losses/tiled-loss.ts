@@ -7,6 +7,7 @@ import {
   requireCheckable,
   requireFinite,
   requireTowers,
+  type Length,
   type LossGradients,
   type LossOptions,
   type LossWithGradients,
@@ -61,6 +62,17 @@ export class TiledLoss implements LossWithGradients {
     options: LossOptions,
     trained?: readonly boolean[],
   ): Promise<LossGradients> {
+    return this.computeAt([], representations, weight, options, trained);
+  }
+
+  /** @param lengths none: representations are compared as they are */
+  async computeAt(
+    lengths: readonly Length[],
+    representations: readonly Tensor[],
+    weight: number,
+    options: LossOptions,
+    trained?: readonly boolean[],
+  ): Promise<LossGradients> {
     requireTowers(representations);
     if (trained !== undefined && !Array.isArray(trained))
       throw refused('trained', trained, 'a list of true or false for each tower');
@@ -75,6 +87,10 @@ export class TiledLoss implements LossWithGradients {
       learned: this.parameters().length > 0,
       trained: Int32Array.from(representations, (_, tower) => (isTrained(tower) ? 1 : 0)),
     };
+    if (lengths.length > 0) {
+      settings['lengths'] = Int32Array.from(lengths, ({ dimension }) => dimension);
+      settings['lengthWeights'] = Float64Array.from(lengths, (length) => length.weight);
+    }
     for (const [key, number] of Object.entries(numbers)) settings[key] = await number.read();
     const { loss, gradients, slopes } = await guardedAsync(() =>
       native().loss(

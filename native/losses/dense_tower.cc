@@ -16,11 +16,11 @@ int64_t mostUnitBytes(const at::Tensor& rows) { return (rows.is_cpu() ? int64_t{
 
 }  // namespace
 
-DenseTower::DenseTower(const at::Tensor& representations, bool cosine) : rows_(representations.contiguous()) {
+DenseTower::DenseTower(const at::Tensor& representations, bool cosine)
+    : rows_(representations.stride(1) == 1 ? representations : representations.contiguous()) {
   if (!cosine) return;
   inverse_ =
       at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}, true).clamp_min_(kLeastLength).reciprocal_();
-  if (static_cast<int64_t>(rows_.nbytes()) <= mostUnitBytes(rows_)) unit_ = rows_.mul(inverse_);
 }
 
 double DenseTower::greatestLength() const {
@@ -29,9 +29,11 @@ double DenseTower::greatestLength() const {
 }
 
 at::Tensor DenseTower::compared(int64_t begin, int64_t count) const {
+  if (!inverse_.defined()) return rows_.narrow(0, begin, count);
+  if (!unit_.defined() && static_cast<int64_t>(rows_.nbytes()) <= mostUnitBytes(rows_))
+    unit_ = rows_.mul(inverse_);
   if (unit_.defined()) return unit_.narrow(0, begin, count);
-  at::Tensor part = rows_.narrow(0, begin, count);
-  return inverse_.defined() ? part.mul(inverse_.narrow(0, begin, count)) : part;
+  return rows_.narrow(0, begin, count).mul(inverse_.narrow(0, begin, count));
 }
 
 at::Tensor DenseTower::comparedAt(const at::Tensor& places) const {

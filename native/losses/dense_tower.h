@@ -28,9 +28,9 @@ class DenseTower final : public Tower {
 
  private:
   at::Tensor rows_;
-  at::Tensor gradient_;  // undefined until it is first added to
-  at::Tensor inverse_;   // [n, 1]: 1 / length, or undefined for the dot product
-  at::Tensor unit_;      // rows of length 1, where they are few enough to be kept
+  at::Tensor gradient_;      // undefined until it is first added to
+  at::Tensor inverse_;       // [n, 1]: 1 / length, or undefined for the dot product
+  mutable at::Tensor unit_;  // rows of length 1, once asked for and where they are few enough to be kept
 };
 
 }  // namespace gradcache

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "losses/levels.h"
 #include "losses/multi_vector.h"
 
 namespace gradcache {
@@ -32,6 +33,18 @@ Measure measureFrom(const Settings& settings) {
   return measure;
 }
 
+// The lengths that representations are cut to; none: they stay as they are.
+std::vector<Length> lengthsFrom(const Settings& settings) {
+  if (!settings.has("lengths")) return {};
+  const std::vector<int64_t>& dimensions = settings.integers("lengths");
+  const std::vector<double>& weights = settings.numbers("lengthWeights");
+  require(dimensions.size() == weights.size(), "SHAPE", "there are ", dimensions.size(), " lengths and ",
+          weights.size(), " weights");
+  std::vector<Length> lengths;
+  for (size_t k = 0; k < dimensions.size(); ++k) lengths.push_back({dimensions[k], weights[k]});
+  return lengths;
+}
+
 }  // namespace
 
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
@@ -39,7 +52,7 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
   if (name == "multi_vector") return multiVectorLoss(representations, settings);
   const auto found = kLosses.find(name);
   require(found != kLosses.end(), "INPUT", "there is no loss '", name, "'");
-  const std::unique_ptr<TiledLoss> loss = found->second(settings);
+  found->second(settings);  // reads its settings
   const Measure measure = measureFrom(settings);
   const double weight = settings.number("weight");
   std::vector<bool> trained;
@@ -49,16 +62,25 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
             " towers are said to be trained or not, of ", representations.size());
   }
   const auto guides = settings.has("guides") ? settings.size("guides", 0) : 0;
+  const std::vector<Length> lengths = lengthsFrom(settings);
   settings.requireAllRead();
   require(guides <= static_cast<int64_t>(representations.size()), "SHAPE", "there are ", guides,
           " guides among ", representations.size(), " representations");
   at::NoGradGuard withoutGraph;
   const auto own = representations.end() - guides;
-  Similarity similarity({representations.begin(), own}, measure, std::move(trained));
+  const std::vector<at::Tensor> compared(representations.begin(), own);
   std::optional<Similarity> guide;
-  if (guides > 0)
-    loss->guideBy(guide.emplace(std::vector<at::Tensor>(own, representations.end()), Measure{}));
-  return compute(*loss, similarity, weight);
+  if (guides > 0) guide.emplace(std::vector<at::Tensor>(own, representations.end()), Measure{});
+  const auto make = [&] {
+    std::unique_ptr<TiledLoss> made = found->second(settings);
+    if (guide) made->guideBy(*guide);
+    return made;
+  };
+  require(lengths.empty() || !measure.fast, "INPUT",
+          "several lengths of representations have no precision 'fast': use 'exact'");
+  if (!lengths.empty()) return Levels(compared, measure, trained, lengths).compute(make, weight);
+  Similarity similarity(compared, measure, std::move(trained));
+  return compute(*make(), similarity, weight);
 }
 
 }  // namespace gradcache

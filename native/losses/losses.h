@@ -26,8 +26,10 @@ MakeLoss supCon;
 // wanted), `fast` (true: in half precision, where the loss can; default false) and `weight` (multiplies
 // gradients and slopes), and others of its own. `trained` (default: all) says of each of the representations
 // whether its gradient is wanted, 1 or 0. `guides` (default 0) is how many of the representations, the last
-// ones, are those of a guide, which judges by the cosine and gets no gradient. `multi_vector` has the
-// settings of multi_vector.h alone. Throws INPUT, SHAPE, DTYPE or DEVICE.
+// ones, are those of a guide, which judges by the cosine and gets no gradient. With `lengths` and
+// `lengthWeights` it is the weighted sum of the loss at each of these lengths of the representations, by the
+// cosine and not in half precision. `multi_vector` has the settings of multi_vector.h alone. Throws INPUT,
+// SHAPE, DTYPE or DEVICE.
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
                        const Settings& settings);
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "losses/levels.h"
 
 namespace gradcache {
 
@@ -74,11 +75,13 @@ Pairing Similarity::pair(int64_t rows, std::vector<int64_t> columns) {
   return Pairing(*this, rows, std::move(columns));
 }
 
-Pairing Similarity::pairFrom(int64_t rows, int64_t first) {
-  std::vector<int64_t> columns;
-  for (int64_t tower = first; tower < towers(); ++tower) columns.push_back(tower);
-  return pair(rows, std::move(columns));
+std::vector<int64_t> Similarity::towersFrom(int64_t first) const {
+  std::vector<int64_t> numbers;
+  for (int64_t tower = first; tower < towers(); ++tower) numbers.push_back(tower);
+  return numbers;
 }
+
+Pairing Similarity::pairFrom(int64_t rows, int64_t first) { return pair(rows, towersFrom(first)); }
 
 std::vector<at::Tensor> Similarity::takeGradients(double weight) {
   std::vector<at::Tensor> gradients;
@@ -96,7 +99,7 @@ Pairing::Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> colu
 }
 
 void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
-  if (similarity_.measure().fast) {
+  if (similarity_.measure().fast || similarity_.levels_ != nullptr) {
     Strip strip = whole();
     return visit(strip);
   }
@@ -114,7 +117,8 @@ void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
 Strip Pairing::whole() {
   if (similarity_.measure().fast) return Strip(*this, 0, rows(), false);
   const auto bytes = rows() * columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
-  return Strip(*this, 0, rows(), bytes <= limitsOf(similarity_.numbers()).smallBytes);
+  const bool keeps = bytes <= limitsOf(similarity_.numbers()).smallBytes;
+  return Strip(*this, 0, rows(), keeps && similarity_.levels_ == nullptr);
 }
 
 at::Tensor Pairing::scoresAt(const Tile& tile) const {
@@ -146,6 +150,7 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps)
     for (int64_t from = 0; from < count; from += most)
       parts_.push_back({tower, from, pairing.firsts_[k] + from, std::min(most, count - from)});
   }
+  if (similarity.levels_ != nullptr) return;  // they have their memory
   const int64_t needed = keeps_ ? rows * pairing.columns() : band_ * std::min(most, pairing.columns());
   at::Tensor& memory = pairing.memory_;
   if (!memory.defined() || memory.numel() < needed) memory = at::empty({needed}, similarity.numbers());
@@ -178,6 +183,8 @@ void Strip::requireExact() const {
 
 void Strip::sweep(const std::function<void(const Tile&)>& visit) {
   requireExact();
+  if (pairing_.similarity_.levels_ != nullptr)
+    return pairing_.similarity_.levels_->sweep(pairing_.similarity_.level_, *this, visit);
   const auto& towers = pairing_.similarity_.towers_;
   for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
     const at::Tensor rows = operand(row);
@@ -204,6 +211,7 @@ bool Strip::hasGradients() const {
 void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
   requireExact();
   Similarity& similarity = pairing_.similarity_;
+  if (similarity.levels_ != nullptr) return similarity.levels_->gradients(similarity.level_, *this, visit);
   const Measure& measure = similarity.measure();
   const bool trainsRows = similarity.trains(pairing_.rowTower_);
   for (int64_t row = begin_; row < begin_ + rows_; row += band_) {

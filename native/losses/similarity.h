@@ -47,6 +47,7 @@ struct Tile {
 };
 
 class FusedSoftmax;
+class Levels;
 class Pairing;
 struct FusedSums;
 
@@ -69,6 +70,8 @@ class Similarity {
 
   // The rows of one tower with those of others. A tower may be on both sides.
   Pairing pair(int64_t rows, std::vector<int64_t> columns);
+  // The numbers of tower `first` and of all behind it.
+  std::vector<int64_t> towersFrom(int64_t first) const;
   // The rows of tower `rows` with those of tower `first` and of all behind it.
   Pairing pairFrom(int64_t rows, int64_t first);
 
@@ -81,6 +84,7 @@ class Similarity {
 
  private:
   friend class FusedSoftmax;
+  friend class Levels;
   friend class Strip;
   friend class Pairing;
   bool trains(int64_t tower) const { return trained_.empty() || trained_[tower]; }
@@ -91,6 +95,9 @@ class Similarity {
   at::TensorOptions numbers_;
   at::Tensor scaleSlope_, biasSlope_;
   mutable double bound_ = -1;  // before it is asked for
+  // Where this is one of several lengths, which are swept together (levels.h): all of them, and which one.
+  Levels* levels_ = nullptr;
+  int64_t level_ = 0;
 };
 
 // Some rows of a pairing with all of its columns.
@@ -116,6 +123,7 @@ class Strip {
 
  private:
   friend class FusedSoftmax;
+  friend class Levels;
   friend class Pairing;
   // Columns of one tile.
   struct Part {
@@ -154,6 +162,7 @@ class Pairing {
 
  private:
   friend class FusedSoftmax;
+  friend class Levels;
   friend class Similarity;
   friend class Strip;
   Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> columns);

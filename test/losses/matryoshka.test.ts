@@ -3,13 +3,19 @@ import { test } from 'node:test';
 import {
   call,
   crossBatchMemory,
+  gistEmbed,
   GradCache,
   infoNCE,
   matryoshka,
+  megaBatchMargin,
+  multiSimilarity,
+  ntXent,
   sigLIP,
+  supCon,
   Tensor,
   type Loss,
   type LossOptions,
+  type LossWithGradients,
 } from '../../lib/index.js';
 import { withGradients } from '../../lib/losses/loss.js';
 import { plainInfoNCE, tenTexts, textEncoder } from '../exactness/support.js';
@@ -286,7 +292,7 @@ test('a step that fails counts for nothing: neither its draw nor what its losses
 
 test('a tower that is not trained gets no gradient; a memory holds whole rows', async () => {
   const towers = [rows(3, 8, 1), rows(3, 8, 2)];
-  const { gradients } = await matryoshka(infoNCE(), { dimensions: [8, 4] }).compute(towers, 1, {}, [
+  const { gradients } = await matryoshka(uniform, { dimensions: [8, 4] }).compute(towers, 1, {}, [
     true,
     false,
   ]);
@@ -346,4 +352,75 @@ test('what does not fit is refused', async () => {
       message: /seed is "x"/,
     },
   );
+});
+
+/** A loss without its way of computing several lengths together. */
+const alone = (loss: LossWithGradients): LossWithGradients => ({
+  compute: (...given) => loss.compute(...given),
+  parameters: () => loss.parameters(),
+});
+
+test('losses over scores compute several lengths together as they do one by one', async () => {
+  const directions = ['query_to_doc', 'doc_to_query', 'query_to_query', 'doc_to_doc'] as const;
+  const learned = { initial: 0.2, learned: true };
+  const pair = [rows(11, 13, 1), rows(11, 13, 2)];
+  const uneven = [...pair, rows(11, 13, 3), rows(11, 13, 4)];
+  const many = [rows(1100, 7, 1), rows(1100, 7, 2)];
+  const guide = [rows(11, 4, 5), rows(11, 4, 6)];
+  const labels = Array.from({ length: 11 }, (_, row) => row % 3);
+  const cases: [string, () => LossWithGradients, Tensor[], LossOptions?][] = [
+    ['InfoNCE', () => infoNCE({ temperature: learned }), uneven],
+    ['InfoNCE, sharp', () => infoNCE({ temperature: 0.001 }), uneven],
+    ['InfoNCE, inner products', () => infoNCE({ similarity: 'dot', temperature: learned }), pair],
+    [
+      'InfoNCE, all directions',
+      () => infoNCE({ directions, temperature: learned, margin: 0.1, labelSmoothing: 0.1 }),
+      uneven,
+    ],
+    [
+      'InfoNCE, hardness',
+      () => infoNCE({ hardnessMode: 'all_negatives', hardnessStrength: 3, symmetric: true }),
+      uneven,
+    ],
+    ['InfoNCE, several tiles', () => infoNCE({ symmetric: true }), many],
+    ['SigLIP', () => sigLIP({ scale: 3, bias: -1 }), uneven],
+    ['NT-Xent', () => ntXent({ temperature: learned }), pair],
+    ['NT-Xent of classes', () => ntXent(), pair, { labels }],
+    ['supCon', () => supCon({ temperature: learned }), pair, { labels }],
+    ['multiSimilarity', () => multiSimilarity({ epsilon: 0.1 }), pair, { labels }],
+    ['megaBatchMargin', () => megaBatchMargin(), pair],
+    ['gistEmbed by itself', () => gistEmbed({ guide: 'self', temperature: learned, margin: 0.1 }), uneven],
+    ['gistEmbed', () => gistEmbed({ temperature: 0.1 }), pair, { guide }],
+  ];
+  for (const [title, make, towers, options = {}] of cases) {
+    const lengths = { dimensions: [3, 5, towers[0]!.shape[1]!], weights: [0.5, 2, 1] };
+    const [together, one] = [make(), make()];
+    const ours = await gradientsOf(matryoshka(together, lengths), towers, options);
+    const expected = await gradientsOf(matryoshka(alone(one), lengths), towers, options);
+    assertClose([ours.value], [expected.value], 1e-12, title);
+    for (const [tower, gradient] of expected.gradients.entries())
+      assertClose(ours.gradients[tower]!, gradient, 1e-10, `${title}, tower ${tower}`);
+    for (const [place, { name, tensor }] of together.parameters().entries())
+      assertClose(
+        [tensor.grad!.item() + 1],
+        [one.parameters()[place]!.tensor.grad!.item() + 1],
+        1e-10,
+        `${title}, ${name}`,
+      );
+    const single = matryoshka(make(), lengths);
+    const rounded = towers.map((tower) => tower.to({ dtype: 'float32' }));
+    const { value, gradients } = await gradientsOf(single, rounded, options);
+    assertClose([value], [expected.value], 1e-4, `${title}, float32`);
+    if (!/sharp|gist|multi|mega/i.test(title))
+      assertClose(gradients[0]!, expected.gradients[0]!, 1e-4, `${title}, float32`);
+  }
+});
+
+test('what a loss refuses at one length is refused for all of them, again and again', async () => {
+  const three = [1, 2, 3].map((seed) => rows(5, 6, seed));
+  const loss = matryoshka(megaBatchMargin(), { dimensions: [6, 4, 2] });
+  for (let step = 0; step < 20; step++)
+    await assert.rejects(loss.compute(three, 1, {}), { code: 'SHAPE', message: /needs two towers/ });
+  const { loss: value } = await loss.compute(three.slice(0, 2), 1, {});
+  assert.ok(Number.isFinite(value));
 });

@@ -1,0 +1,221 @@
+#include "losses/levels.h"
+
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "core/error.h"
+
+namespace gradcache {
+
+namespace {
+
+// Rows whose gradient is brought back through the division by their lengths at once.
+constexpr int64_t kSlice = 512;
+
+std::vector<at::Tensor> beginningsOf(const std::vector<at::Tensor>& representations, int64_t dimension) {
+  std::vector<at::Tensor> beginnings;
+  for (size_t tower = 0; tower < representations.size(); ++tower) {
+    const at::Tensor& rows = representations[tower];
+    require(rows.layout() == at::kStrided, "INPUT", "representations of tower ", tower,
+            " are sparse, and are to be cut to ", dimension, " numbers");
+    require(rows.dim() == 2 && dimension > 0 && dimension <= rows.size(1), "SHAPE",
+            "representations of tower ", tower, " have shape ", rows.sizes(), ", and are to be cut to ",
+            dimension, " numbers");
+    beginnings.push_back(rows.narrow(1, 0, dimension));
+  }
+  return beginnings;
+}
+
+// The stream that work on this device goes to in this thread; none on the CPU.
+std::optional<c10::Stream> streamHere(const at::Device& device) {
+  if (device.is_cpu()) return std::nullopt;
+  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
+}
+
+}  // namespace
+
+Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& measure,
+               const std::vector<bool>& trained, std::vector<Length> lengths) {
+  require(!lengths.empty(), "SHAPE", "there is no length to cut representations to");
+  std::sort(lengths.begin(), lengths.end(),
+            [](const Length& a, const Length& b) { return a.dimension < b.dimension; });
+  for (const at::Tensor& rows : representations)
+    representations_.push_back(rows.layout() == at::kStrided ? rows.contiguous() : rows);
+  int64_t begin = 0;
+  for (const Length& length : lengths) {
+    require(length.dimension > begin, "SHAPE", "representations are to be cut to ", length.dimension,
+            " numbers twice");
+    const Measure cosine{true, measure.scale, measure.bias, measure.learned};
+    Level& level = levels_.emplace_back(length, begin, beginningsOf(representations_, length.dimension),
+                                        cosine, trained);
+    level.similarity.levels_ = this;
+    level.similarity.level_ = static_cast<int64_t>(levels_.size()) - 1;
+    for (const at::Tensor& rows : representations_) {
+      const at::Tensor norms =
+          at::linalg_vector_norm(rows.narrow(1, 0, length.dimension), 2, at::IntArrayRef{1}, true);
+      level.inverses.push_back(norms.clamp_min(kLeastLength).reciprocal_());
+      level.turns.push_back(at::zeros({rows.size(0)}, rows.options()));
+    }
+    begin = length.dimension;
+  }
+  for (size_t tower = 0; tower < representations_.size(); ++tower)
+    gradients_.push_back(trains(static_cast<int64_t>(tower)) ? at::zeros_like(representations_[tower])
+                                                             : at::Tensor());
+  scaleSlope_ = at::zeros({}, representations_[0].options().dtype(at::kDouble));
+}
+
+LossResult Levels::compute(const std::function<std::unique_ptr<TiledLoss>()>& make, double weight) {
+  std::vector<std::unique_ptr<TiledLoss>> losses;
+  std::vector<LossSums> sums;
+  for (const Level& level : levels_) {
+    losses.push_back(make());
+    sums.emplace_back(level.similarity.numbers());
+  }
+  const std::optional<c10::Stream> stream = streamHere(representations_[0].device());
+  meetings_.run(
+      static_cast<int64_t>(levels_.size()),
+      [&](int64_t k) {
+        const c10::OptionalStreamGuard here(stream);
+        losses[k]->compute(levels_[k].similarity, sums[k]);
+      },
+      [&] { together(); });
+
+  LossResult result;
+  for (size_t tower = 0; tower < representations_.size(); ++tower)
+    result.gradients.push_back(takeGradient(static_cast<int64_t>(tower), weight));
+  const bool learned = levels_[0].similarity.measure().learned;
+  for (size_t k = 0; k < levels_.size(); ++k) {
+    const double share = levels_[k].length.weight;
+    result.loss += share * sums[k].loss();
+    if (!learned) continue;
+    sums[k].addSlope("bias", levels_[k].similarity.biasSlope());
+    for (const auto& [setting, slope] : sums[k].slopes())
+      result.slopes[setting] += share * weight * slope.item<double>();
+  }
+  if (learned) result.slopes["scale"] += weight * scaleSlope_.item<double>();
+  return result;
+}
+
+void Levels::sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) {
+  levels_[level].wish = {&strip, &visit, nullptr};
+  meetings_.meet();
+}
+
+void Levels::gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit) {
+  levels_[level].wish = {&strip, nullptr, &visit};
+  meetings_.meet();
+}
+
+void Levels::together() {
+  const Strip& first = *levels_[0].wish.strip;
+  const Pairing& pairing = first.pairing_;
+  const bool adds = levels_[0].wish.gradients != nullptr;
+  for (const Level& level : levels_) {
+    const Strip& strip = *level.wish.strip;
+    require(strip.begin_ == first.begin_ && strip.rows_ == first.rows_ &&
+                strip.pairing_.rowTower_ == pairing.rowTower_ &&
+                strip.pairing_.columnTowers_ == pairing.columnTowers_ &&
+                (level.wish.gradients != nullptr) == adds,
+            "INPUT", "a loss went over other tiles at some lengths than at others");
+  }
+  for (int64_t row = first.begin_; row < first.begin_ + first.rows_; row += first.band_) {
+    Side rows{pairing.rowTower_, row, first.bandRows(row)};
+    at::Tensor ofRows;
+    if (adds && trains(rows.tower)) ofRows = at::zeros_like(of(rows));
+    for (const Strip::Part& part : first.parts_)
+      visit({row, rows.count, part.column, part.columns, {}}, rows, {part.tower, part.begin, part.columns},
+            ofRows);
+    if (ofRows.defined()) gradients_[rows.tower].narrow(0, row, rows.count).add_(ofRows);
+  }
+}
+
+at::Tensor Levels::of(const Side& side) const {
+  return representations_[side.tower].narrow(0, side.begin, side.count);
+}
+
+void Levels::visit(Tile tile, const Side& rowSide, const Side& columnSide, at::Tensor& ofRows) {
+  const at::Tensor rows = of(rowSide), columns = of(columnSide);
+  multiply(rows, columns);
+  at::Tensor factors = memory(levels_.size(), rowSide, columnSide);
+  tile.scores = memory(levels_.size() + 1, rowSide, columnSide);
+  at::Tensor ofDots;  // dL/d(dot product) of this length and of all longer ones
+  for (auto k = static_cast<int64_t>(levels_.size()) - 1; k >= 0; --k) {
+    Level& level = levels_[k];
+    Similarity& similarity = level.similarity;
+    const Measure& measure = similarity.measure();
+    const at::Tensor dots = memory(k, rowSide, columnSide);
+    const auto inverse = [&](const Side& side) {
+      return level.inverses[side.tower].narrow(0, side.begin, side.count);
+    };
+    at::mul_out(factors, inverse(rowSide).mul(measure.scale), inverse(columnSide).t());
+    at::mul_out(tile.scores, dots, factors);
+    if (measure.bias != 0) tile.scores.add_(measure.bias);
+    if (level.wish.sweep != nullptr) {
+      (*level.wish.sweep)(tile);
+      continue;
+    }
+    at::Tensor ofScores = (*level.wish.gradients)(tile);
+    if (measure.learned) similarity.biasSlope_.add_(ofScores.sum(at::kDouble));
+    ofScores.mul_(factors);
+    if (level.length.weight != 1) ofScores.mul_(level.length.weight);
+    const at::Tensor turned = at::mul_out(factors, dots, ofScores);
+    level.turns[rowSide.tower].narrow(0, rowSide.begin, rowSide.count).add_(turned.sum({1}));
+    level.turns[columnSide.tower].narrow(0, columnSide.begin, columnSide.count).add_(turned.sum({0}));
+    if (measure.learned) scaleSlope_.add_(turned.sum(at::kDouble));
+    ofDots = ofDots.defined() ? ofDots.add_(ofScores) : ofScores.clone();
+    const int64_t begin = level.begin, width = level.length.dimension - begin;
+    if (ofRows.defined()) ofRows.narrow(1, begin, width).addmm_(ofDots, columns.narrow(1, begin, width));
+    if (!trains(columnSide.tower)) continue;
+    gradients_[columnSide.tower]
+        .narrow(0, columnSide.begin, columnSide.count)
+        .narrow(1, begin, width)
+        .addmm_(ofDots.t(), rows.narrow(1, begin, width));
+  }
+}
+
+void Levels::multiply(const at::Tensor& rows, const at::Tensor& columns) {
+  const Side rowSide{0, 0, rows.size(0)}, columnSide{0, 0, columns.size(0)};
+  for (size_t k = 0; k < levels_.size(); ++k) {
+    const int64_t begin = levels_[k].begin, width = levels_[k].length.dimension - begin;
+    const at::Tensor first = rows.narrow(1, begin, width), second = columns.narrow(1, begin, width).t();
+    at::Tensor dots = memory(k, rowSide, columnSide);
+    if (k == 0) {
+      at::mm_out(dots, first, second);
+    } else {
+      at::addmm_out(dots, memory(k - 1, rowSide, columnSide), first, second);
+    }
+  }
+}
+
+at::Tensor Levels::memory(size_t place, const Side& rows, const Side& columns) {
+  if (memory_.size() <= place) memory_.resize(place + 1);
+  at::Tensor& memory = memory_[place];
+  const int64_t needed = rows.count * columns.count;
+  if (!memory.defined() || memory.numel() < needed)
+    memory = at::empty({needed}, representations_[0].options());
+  return memory.narrow(0, 0, needed).view({rows.count, columns.count});
+}
+
+at::Tensor Levels::takeGradient(int64_t tower, double weight) {
+  if (!trains(tower)) return {};
+  const at::Tensor& rows = representations_[tower];
+  for (int64_t begin = 0; begin < rows.size(0); begin += kSlice) {
+    const int64_t count = std::min(kSlice, rows.size(0) - begin);
+    at::Tensor part = gradients_[tower].narrow(0, begin, count);
+    for (const Level& level : levels_) {
+      const at::Tensor inverse = level.inverses[tower].narrow(0, begin, count);
+      const at::Tensor turn =
+          level.turns[tower].narrow(0, begin, count).unsqueeze(1).mul(inverse).mul_(inverse);
+      const int64_t width = level.length.dimension;
+      part.narrow(1, 0, width).sub_(rows.narrow(0, begin, count).narrow(1, 0, width).mul(turn));
+    }
+    if (weight != 1) part.mul_(weight);
+  }
+  return std::move(gradients_[tower]);
+}
+
+}  // namespace gradcache

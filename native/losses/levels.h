@@ -1,0 +1,89 @@
+// A loss at several lengths of the representations (Kusupati et al. 2022), for little more than its cost at
+// the greatest: dot products are built up from one length to the next, and their gradients are added up
+// before they are multiplied with the representations.
+//
+// Each length has a Similarity of the beginnings of all rows, and a loss of its own. Where one of these comes
+// to a sweep, it meets the others, which come to the same sweep, and the tiles are visited for all of them.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "losses/meetings.h"
+#include "losses/similarity.h"
+#include "losses/tiled_loss.h"
+
+namespace gradcache {
+
+// A length of representations, and what the loss at it is multiplied by.
+struct Length {
+  int64_t dimension = 0;
+  double weight = 1;
+};
+
+class Levels {
+ public:
+  // Rows are compared by the cosine at each length, whatever `measure` says. `trained` is that of Similarity.
+  // Throws INPUT, SHAPE, DTYPE or DEVICE.
+  Levels(const std::vector<at::Tensor>& representations, const Measure& measure,
+         const std::vector<bool>& trained, std::vector<Length> lengths);
+
+  // The weighted sum of the losses, each made anew by `make`. `weight` multiplies gradients and slopes.
+  LossResult compute(const std::function<std::unique_ptr<TiledLoss>()>& make, double weight);
+
+  // For Strip: a sweep at the k-th length, together with those of the others.
+  void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit);
+  void gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit);
+
+ private:
+  // What one length has come to a meeting for.
+  struct Wish {
+    Strip* strip = nullptr;
+    const std::function<void(const Tile&)>* sweep = nullptr;
+    const std::function<at::Tensor(const Tile&)>* gradients = nullptr;
+  };
+  struct Level {
+    Length length;
+    int64_t begin = 0;  // of the numbers that the level before has not
+    Similarity similarity;
+    Wish wish;
+    std::vector<at::Tensor> inverses;  // for each tower, 1 / length of the beginnings, [rows, 1]
+    // For each tower, sum over the other side of dL/d(dot product) times the dot product, [rows]: what the
+    // lengths of rows lose.
+    std::vector<at::Tensor> turns;
+
+    Level(const Length& of, int64_t from, const std::vector<at::Tensor>& beginnings, const Measure& measure,
+          const std::vector<bool>& trained)
+        : length(of), begin(from), similarity(beginnings, measure, trained) {}
+  };
+
+  // Some rows of a tower.
+  struct Side {
+    int64_t tower = 0, begin = 0, count = 0;
+  };
+  at::Tensor of(const Side& side) const;
+
+  // Visits every tile of the sweep that all lengths have come to.
+  void together();
+  // Visits a tile at every length, and adds the gradients: those of its columns to `gradients_`, those of its
+  // rows to `ofRows`.
+  void visit(Tile tile, const Side& rowSide, const Side& columnSide, at::Tensor& ofRows);
+  // Puts the dot products at each length into its memory.
+  void multiply(const at::Tensor& rows, const at::Tensor& columns);
+  // Memory for a tile, which the next one takes over: of the dot products at each length, then of two more.
+  at::Tensor memory(size_t place, const Side& rows, const Side& columns);
+  bool trains(int64_t tower) const { return levels_[0].similarity.trains(tower); }
+  at::Tensor takeGradient(int64_t tower, double weight);
+
+  std::vector<at::Tensor> representations_, gradients_;
+  std::deque<Level> levels_;  // shortest first
+  at::Tensor scaleSlope_;
+  std::vector<at::Tensor> memory_;
+  Meetings meetings_;
+};
+
+}  // namespace gradcache
