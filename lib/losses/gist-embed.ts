@@ -13,8 +13,14 @@ import { noGrad } from '../tensor/autograd.js';
 import { Tensor } from '../tensor/tensor.js';
 import { idSettings } from './identities.js';
 import { requireForEach } from './labels.js';
-import type { GuideEncoder, LossKind, TrainedLoss } from './loss-kind.js';
-import { requireCheckable, requireTowers, type LossGradients, type LossOptions } from './loss.js';
+import { MASK_DUPLICATES, type GuideEncoder, type LossKind, type TrainedLoss } from './loss-kind.js';
+import {
+  requireCheckable,
+  requireTowers,
+  type Length,
+  type LossGradients,
+  type LossOptions,
+} from './loss.js';
 import {
   checkTemperature,
   scaleFrom,
@@ -142,12 +148,13 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
     }
   }
 
-  override async compute(
+  override async computeAt(
+    lengths: readonly Length[],
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
-  ): Promise<LossGradients> {
+  ): Promise<LossGradients | null> {
     requireTowers(representations);
     const rows = representations.map(({ shape }) => shape[0] ?? 0);
     this.checkOptions(options, rows);
@@ -162,7 +169,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
         if (this.#guide !== null) judging.dispose();
       }
       const given = { guides: guides.length, ...(ids === undefined ? {} : { ids }) };
-      return await super.compute([...representations, ...guides], weight, given, trained);
+      return await super.computeAt(lengths, [...representations, ...guides], weight, given, trained);
     } finally {
       for (const tensor of guides) tensor.dispose();
     }
@@ -210,6 +217,8 @@ export interface GISTEmbedSettings extends TemperatureSettings {
   readonly contrastAnchors: boolean;
   /** Default true. */
   readonly contrastPositives: boolean;
+  /** Rows of a batch with a text in common are no negatives of each other. Default false. */
+  readonly maskDuplicates: boolean;
 }
 
 /** The same in `train`. */
@@ -229,12 +238,14 @@ export const gistEmbedKind: LossKind<GISTEmbedSettings> = {
     threshold: { kind: 'number', default: null, help: 'leave out what is nearer, in place of margins' },
     contrastAnchors: { kind: 'switch', default: true, help: 'compare anchors with each other (default)' },
     contrastPositives: { kind: 'switch', default: true, help: 'compare positives with each other (default)' },
+    maskDuplicates: MASK_DUPLICATES,
   },
   check: (settings, fields) => {
     checkTemperature(settings, fields);
     checkGuide(settings, fields);
   },
   guide: ({ guide }) => (guide === 'self' ? null : guide),
+  masksDuplicates: ({ maskDuplicates }) => maskDuplicates,
   make: (settings, { guide }) => {
     const { marginStrategy, margin, threshold, contrastAnchors, contrastPositives } = settings;
     return gistEmbed({

@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { refuse } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireBoolean, requireCount, requireNumber } from '../options/option-values.js';
+import { idSettings } from './identities.js';
 import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
 import type { LossKind, TrainedLoss } from './loss-kind.js';
 import {
@@ -58,12 +59,14 @@ export type InfoNCELoss = TrainedLoss;
  * Towers: anchors [N, d], positives [N, d], then any number of hard negatives [M_k, d]. Anchor i belongs to candidate i.
  * Computed in tiles: N x N scores never exist at once.
  *
- * `step(inputs, { loss: { targets, weights, owners } })`:
+ * `step(inputs, { loss: { targets, weights, owners, ids } })`:
  * - `targets`: for each anchor the number of its candidate, counted through positives and hard negatives, or a list of the
  *   numbers of several. The loss of an anchor with several is the mean over them; each has the others in its denominator.
  * - `weights`: how much each anchor counts; the loss is the weighted mean. Default: all the same.
  * - `owners`: where anchors have different numbers of hard negatives, the anchor that each of them belongs to, one tower
  *   after the other; -1: none. `hardnessMode` and `doc_to_doc` ask for it. Default: row i belongs to anchor i.
+ * - `ids`: what identifies the example of each anchor, a string, a whole number from 0, or a list of them, such as the texts
+ *   of its row. Rows that share one are no negatives of each other. Not with `labelSmoothing`.
  *
  * @throws GradCacheError `INPUT` for settings that do not fit; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
@@ -107,17 +110,23 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
       cosine,
       numbers: { scale, bias },
       settings: (options, anchors, rows) => {
-        checkKnown('the loss of infoNCE', options, ['targets', 'weights', 'owners']);
+        checkKnown('the loss of infoNCE', options, ['targets', 'weights', 'owners', 'ids']);
         const targets = targetSettings(options, rows);
         if (docToDoc && targets.targets !== null)
           throw new GradCacheError('INPUT', 'doc_to_doc takes no targets: positive i is that of anchor i');
         if (settings.fast && targets.targetCounts !== null)
           throw refused('precision', 'fast', '"exact" where an anchor has several targets');
+        if (options.ids !== undefined && settings.labelSmoothing !== 0)
+          throw new GradCacheError(
+            'INPUT',
+            'ids leave candidates out, and label smoothing spreads over all of them: give one of both',
+          );
         return {
           ...settings,
           ...targets,
           weights: weightsOf(options, anchors),
           owners: ownersOf(options, rows, asksForOwners),
+          ...idSettings(options, anchors),
         };
       },
     });
@@ -174,5 +183,6 @@ export const infoNCEKind: LossKind<InfoNCESettings> = {
     const denominator = symmetric ? { symmetric } : { directions, partitionMode };
     return infoNCE({ temperature: temperatureFrom(settings), ...ranking, ...denominator });
   },
+  masksDuplicates: ({ maskDuplicates }) => maskDuplicates,
   temperature: ({ temperature }) => temperature,
 };

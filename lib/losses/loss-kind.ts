@@ -97,6 +97,11 @@ export interface LossKind<S> {
    * texts of each column as the keyword argument `texts`.
    */
   readonly guide?: (settings: S) => string | null;
+  /**
+   * Whether rows that share a text are to be no negatives of each other. The loss then gets the texts of each row as the
+   * keyword argument `ids`. Absent: never.
+   */
+  readonly masksDuplicates?: (settings: S) => boolean;
   /** Checks settings that depend on each other. @throws GradCacheError `INPUT` */
   readonly check?: (settings: S, fields: Fields) => void;
   readonly make: (settings: S, model: LossModel) => LossWithGradients & { readonly temperature?: number };
@@ -105,6 +110,13 @@ export interface LossKind<S> {
   /** The similarity that the loss trains, which the saved model records. Default: the setting `similarity`, or cosine. */
   readonly similarity?: (settings: S) => Similarity | TokenSimilarity;
 }
+
+/** The setting `maskDuplicates` of losses that take `ids`. */
+export const MASK_DUPLICATES = {
+  kind: 'switch',
+  default: false,
+  help: 'rows of a batch with a text in common are no negatives of each other; for --no-unique-texts',
+} as const;
 
 /** The setting `similarity` of losses that compare by cosine or by inner product. */
 export const SIMILARITY = {

@@ -166,6 +166,12 @@ export function readLoss(fields: Fields): FilledLossConfig {
   return readKind<LossSettings>(fields, LOSSES, DEFAULT_LOSS);
 }
 
+/** Whether the loss of a configuration is to know which rows share a text. */
+export function masksDuplicates<K extends LossName>(loss: Filled<LossSettings, K>): boolean {
+  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+  return kind.masksDuplicates?.(loss) ?? false;
+}
+
 /** The folder of the model that judges for a loss; null: none does. */
 export function guideOf<K extends LossName>(loss: Filled<LossSettings, K>): string | null {
   const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
@@ -191,6 +197,8 @@ export function requireColumns(path: string, columns: readonly string[], loss: F
 
 /** @throws GradCacheError `INPUT` for a loss whose candidates cannot come from a memory */
 export function requireMemory(path: string, loss: FilledLossConfig): void {
+  if (masksDuplicates(loss))
+    throw new SettingError(path, 'is for a loss that does not mask duplicates: take one of both.');
   if (kindOf(loss).takesMemory === true) return;
   const able = Object.entries(LOSSES).flatMap(([name, { takesMemory }]) => (takesMemory ? [name] : []));
   throw new SettingError(

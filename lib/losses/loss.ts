@@ -50,8 +50,8 @@ export interface LossWithGradients {
   ): Promise<LossGradients>;
   /**
    * The weighted sum of the loss at several lengths, for one that computes it in less than the time of all of them: see
-   * {@link matryoshka}. Its gradients are those of whole representations, which it cuts and scales to length one. Default:
-   * `compute` is called for each.
+   * {@link matryoshka}. Its gradients are those of whole representations, which it cuts and scales to length one. Where it
+   * is not there, or gives null, `compute` is called for each.
    */
   computeAt?(
     lengths: readonly Length[],
@@ -59,7 +59,7 @@ export interface LossWithGradients {
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
-  ): Promise<LossGradients>;
+  ): Promise<LossGradients | null>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
   /** The loss alone, without any gradient. Default: that of `compute`, whose gradients are thrown away. */

@@ -139,16 +139,10 @@ class Matryoshka implements LossWithGradients {
     const leaves: Tensor[] = [];
     try {
       const { parts, others } = this.#draw(options, undos);
-      if (this.#loss.computeAt !== undefined) {
-        const { undo, ...result } = await this.#loss.computeAt(
-          parts,
-          representations,
-          weight,
-          others,
-          trained,
-        );
-        undos.push(undo);
-        return { ...result, undo: undoAll(undos) };
+      const together = await this.#loss.computeAt?.(parts, representations, weight, others, trained);
+      if (together !== undefined && together !== null) {
+        undos.push(together.undo);
+        return { ...together, undo: undoAll(undos) };
       }
       leaves.push(...leavesOf(representations, trained));
       let loss = 0;

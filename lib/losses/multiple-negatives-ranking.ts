@@ -53,5 +53,6 @@ export const multipleNegativesRankingKind: LossKind<MultipleNegativesRankingSett
   check: checkRanking,
   make: ({ scale, ...settings }, model) =>
     multipleNegativesRanking({ scale, ...rankingOptions(settings, model) }),
+  masksDuplicates: ({ maskDuplicates }) => maskDuplicates,
   temperature: ({ scale }) => 1 / scale,
 };

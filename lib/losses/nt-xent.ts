@@ -99,7 +99,7 @@ class NTXent extends TiledLoss implements TrainedLoss {
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
-  ): Promise<LossGradients> {
+  ): Promise<LossGradients | null> {
     return options.labels === undefined
       ? super.computeAt(lengths, representations, weight, options, trained)
       : this.#ofClasses.computeAt(lengths, representations, weight, options, trained);

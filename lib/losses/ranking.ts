@@ -2,7 +2,7 @@ import { refuse, type Fields } from '../options/fields.js';
 import { refused, requireNumber, requireOneOf, requireSeveralOf } from '../options/option-values.js';
 import type { SettingTable } from '../options/setting-table.js';
 import type { GradCacheError } from '../errors.js';
-import { SIMILARITY, type LossModel } from './loss-kind.js';
+import { MASK_DUPLICATES, SIMILARITY, type LossModel } from './loss-kind.js';
 import {
   PRECISION,
   precisionFor,
@@ -125,7 +125,7 @@ type FastSettings = Pick<RankingSettings, 'directions' | 'hardnessMode' | 'margi
 
 /** Checks settings that depend on each other. */
 function checkTogether(
-  settings: Omit<RankingSettings, 'similarity'>,
+  settings: Omit<RankingSettings, 'similarity' | 'maskDuplicates'>,
   refusing: (name: string, value: unknown, needed: string) => GradCacheError,
 ): void {
   const { directions, partitionMode, hardnessMode, hardnessStrength } = settings;
@@ -165,6 +165,8 @@ export interface RankingSettings extends PrecisionSettings {
   readonly margin: number;
   /** The part of an anchor that belongs to all of its logits evenly. Default 0. */
   readonly labelSmoothing: number;
+  /** Rows of a batch with a text in common are no negatives of each other. Default false. */
+  readonly maskDuplicates: boolean;
 }
 
 /** {@link RankingSettings} for the table of a loss. */
@@ -198,11 +200,15 @@ export const RANKING_SETTINGS: SettingTable<RankingSettings> = {
     help: 'the part of an anchor that belongs to all candidates evenly; default 0',
   },
   precision: PRECISION,
+  maskDuplicates: MASK_DUPLICATES,
 };
 
 /** Checks settings that depend on each other. @throws GradCacheError `INPUT` */
 export function checkRanking(settings: RankingSettings, fields: Fields): void {
   checkTogether(settings, (name, value, needed) => refuse(fields.at(name), value, needed));
+  const { maskDuplicates, labelSmoothing } = settings;
+  if (maskDuplicates && labelSmoothing !== 0)
+    throw refuse(fields.at('labelSmoothing'), labelSmoothing, '0, beside maskDuplicates,');
 }
 
 /** The options that settings stand for, without other settings of the loss. */
@@ -217,6 +223,6 @@ export function rankingOptions(settings: RankingSettings, model: LossModel): Req
     hardnessStrength,
     margin,
     labelSmoothing,
-    precision: precisionFor(settings.precision, model, takesFast(settings)),
+    precision: precisionFor(settings.precision, model, takesFast(settings) && !settings.maskDuplicates),
   };
 }

@@ -62,17 +62,20 @@ export class TiledLoss implements LossWithGradients {
     options: LossOptions,
     trained?: readonly boolean[],
   ): Promise<LossGradients> {
-    return this.computeAt([], representations, weight, options, trained);
+    return (await this.computeAt([], representations, weight, options, trained))!;
   }
 
-  /** @param lengths none: representations are compared as they are */
+  /**
+   * @param lengths none: representations are compared as they are
+   * @returns null for several lengths in half precision, whose kernels compute one at a time
+   */
   async computeAt(
     lengths: readonly Length[],
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
-  ): Promise<LossGradients> {
+  ): Promise<LossGradients | null> {
     requireTowers(representations);
     if (trained !== undefined && !Array.isArray(trained))
       throw refused('trained', trained, 'a list of true or false for each tower');
@@ -87,6 +90,7 @@ export class TiledLoss implements LossWithGradients {
       learned: this.parameters().length > 0,
       trained: Int32Array.from(representations, (_, tower) => (isTrained(tower) ? 1 : 0)),
     };
+    if (lengths.length > 0 && settings['fast'] === true) return null;
     if (lengths.length > 0) {
       settings['lengths'] = Int32Array.from(lengths, ({ dimension }) => dimension);
       settings['lengthWeights'] = Float64Array.from(lengths, (length) => length.weight);

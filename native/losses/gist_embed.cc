@@ -48,7 +48,10 @@ class GistEmbed final : public TiledLoss {
     if (contrastAnchors_) candidates.push_back(0);
     for (int64_t tower = 2; tower < similarity.towers(); ++tower) candidates.push_back(tower);
     Pairing pairing = similarity.pair(0, candidates);
-    const Logits logits{{}, leavingOut(similarity, limits, 0, candidates, own), {}, 0};
+    const Logits logits{identities_.leaveOut(similarity, 0, candidates, own),
+                        leavingOut(similarity, limits, 0, candidates, own),
+                        {},
+                        0};
     if (!contrastPositives_) {
       pairing.eachStrip([&](Strip& strip) {
         const SoftmaxStatistics found =
@@ -60,7 +63,8 @@ class GistEmbed final : public TiledLoss {
     Strip strip = pairing.whole();
     const SoftmaxStatistics found = softmaxStatistics(strip, similarity, pairing.columns(), logits, own, {});
     Pairing positives = similarity.pair(1, {1});
-    const Logits theirs{{}, leavingOut(similarity, limits, 1, {1}, {}), {}, 0};
+    const Logits theirs{
+        identities_.leaveOut(similarity, 1, {1}, {}), leavingOut(similarity, limits, 1, {1}, {}), {}, 0};
     Strip others = positives.whole();
     const SoftmaxStatistics between =
         softmaxStatistics(others, similarity, positives.columns(), theirs, {}, {});
@@ -115,18 +119,15 @@ class GistEmbed final : public TiledLoss {
     return own.sub(relative_ ? own.abs().mul(margin_) : at::full({}, margin_, own.options())).add_(tolerance);
   }
 
-  // Leaves out what is judged too near, and the rows that are about the same, but no positive.
+  // Leaves out what is judged too near, but no positive.
   Logits::Change leavingOut(Similarity& similarity, const at::Tensor& limits, int64_t rows,
                             const std::vector<int64_t>& columns, const Chosen& positives) const {
     std::optional<Pairing> guided;
     if (guide_ != nullptr) guided.emplace(guide_->pair(rows, columns));
-    std::optional<Identities::Shared> shared;
-    if (identities_.any()) shared = identities_.among(similarity, rows, columns);
     const double scale = similarity.measure().scale;
     return [=](const Tile& tile, at::Tensor& scores) {
       const at::Tensor judged = guided ? guided->scoresAt(tile) : scores.div(scale);
       at::Tensor near = judged.gt(limits.narrow(0, tile.row, tile.rows).unsqueeze(1));
-      if (shared) near.logical_or_(shared->of(tile));
       at::Tensor added = near.to(scores.dtype()).mul_(kLeftOut);
       if (positives.any()) positives.add(tile, added, positives.of(tile, added).neg_());
       scores.add_(added);

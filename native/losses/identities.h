@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "core/settings.h"
+#include "losses/chosen.h"
 #include "losses/similarity.h"
+#include "losses/softmax.h"
 
 namespace gradcache {
 
@@ -19,19 +21,10 @@ class Identities {
 
   bool any() const { return perRow_ > 0; }
 
-  // The pairs of a pairing whose rows are different and share an identity.
-  class Shared {
-   public:
-    // bool [rows, columns] of a tile.
-    at::Tensor of(const Tile& tile) const;
-
-   private:
-    friend class Identities;
-    at::Tensor rows_, columns_;  // [rows or columns, identities]; -1 and -2 for none
-    at::Tensor examples_;        // [columns]: the row that each column is about, or -1
-  };
-  // Throws SHAPE unless the tower `rows` has as many rows.
-  Shared among(const Similarity& similarity, int64_t rows, const std::vector<int64_t>& columns) const;
+  // Leaves out the pairs of different rows that share an identity, but no positive. Empty if there are no
+  // identities. Throws SHAPE unless the tower `rows` has as many rows.
+  Logits::Change leaveOut(const Similarity& similarity, int64_t rows, const std::vector<int64_t>& columns,
+                          const Chosen& positives) const;
 
  private:
   int64_t perRow_ = 0;

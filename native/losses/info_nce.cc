@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "losses/documents.h"
+#include "losses/identities.h"
 #include "losses/losses.h"
 #include "losses/softmax.h"
 #include "losses/statistics.h"
@@ -56,10 +57,13 @@ class InfoNce final : public TiledLoss {
         margin_(settings.number("margin")),
         smoothing_(settings.number("labelSmoothing")),
         given_(settings),
-        documents_(settings) {
+        documents_(settings),
+        identities_(settings) {
     if (settings.has("weights")) weights_ = settings.numbers("weights");
     require(joint_ || !(queryToQuery_ || docToDoc_), "INPUT",
             "a softmax of its own for each direction is defined for query_to_doc and doc_to_query alone");
+    require(!identities_.any() || smoothing_ == 0, "INPUT",
+            "ids leave candidates out, and label smoothing takes all of them");
     require(!given_.given() || !docToDoc_, "INPUT",
             "doc_to_doc takes no targets: positive i is that of anchor i");
   }
@@ -103,11 +107,15 @@ class InfoNce final : public TiledLoss {
     if (queryToQuery_) {
       others.push_back(std::make_unique<OtherBlock>(similarity.pair(0, {0})));
       others.back()->logits.leftOut = Chosen::diagonal(similarity.rows(0), 0, similarity.numbers());
+      others.back()->logits.all = identities_.leaveOut(similarity, 0, {0}, {});
+      others.back()->logits.most = 0;
       others.back()->rows = anchors;
     }
     if (docToDoc_) {
       others.push_back(std::make_unique<OtherBlock>(similarity.pairFrom(1, 1)));
       others.back()->logits.leftOut = documents_.all(similarity, positives_);
+      others.back()->logits.all = identities_.leaveOut(similarity, 1, similarity.towersFrom(1), {});
+      others.back()->logits.most = 0;
       others.back()->rows = pairs.candidates;
     }
     for (const auto& other : others) {
@@ -218,9 +226,11 @@ class InfoNce final : public TiledLoss {
 
   Logits logitsOf(const Similarity& similarity) const {
     Logits logits;
+    logits.all = identities_.leaveOut(similarity, 0, similarity.towersFrom(1), positives_);
     if (margin_ != 0) {
       const double shift = -margin_ * similarity.measure().scale;
-      logits.all = [this, shift](const Tile& tile, at::Tensor& scores) {
+      logits.all = [this, shift, before = logits.all](const Tile& tile, at::Tensor& scores) {
+        if (before) before(tile, scores);
         positives_.add(tile, scores, shift);
       };
     }
@@ -256,6 +266,7 @@ class InfoNce final : public TiledLoss {
   const double strength_, margin_, smoothing_;
   const Targets given_;
   const Documents documents_;
+  const Identities identities_;
   std::vector<double> weights_;  // of anchors
   Chosen positives_;
   at::Tensor logWeights_;  // [anchors, k]

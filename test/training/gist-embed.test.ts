@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { train } from '../../lib/training/train.js';
 import { gradcache } from '../cli/program.js';
-import { digests, record, saveTinyModel, shortRun } from './support.js';
+import { digests, pairs, record, saveTinyModel, shortRun, writeRows } from './support.js';
 
 test('a run has a guide judge its batches, by its configuration or by flags, and goes on from a checkpoint', async (t) => {
   const { folder, config } = await shortRun(t);
@@ -69,4 +69,36 @@ test('the other losses of whole batches train by flags', async (t) => {
     ]);
     assert.equal(code, 0, stderr);
   }
+});
+
+test('rows that share a text are no negatives of each other where a run masks duplicates', async (t) => {
+  const { folder, config } = await shortRun(t);
+  // Each anchor has two positives, in rows of their own.
+  const rows = pairs(20).flatMap(({ anchor, positive }) => [
+    { anchor, positive },
+    { anchor, positive: `it is ${positive}` },
+  ]);
+  const data = await writeRows(join(folder, 'doubled.jsonl'), rows);
+  const losses: Record<string, number> = {};
+  for (const kind of ['infonce', 'multiple-negatives-ranking', 'gist-embed'] as const)
+    for (const maskDuplicates of [false, true]) {
+      const loss = { kind, maskDuplicates, ...(kind === 'gist-embed' && { guide: 'self', threshold: 2 }) };
+      const output = join(folder, `${kind}-${maskDuplicates}`);
+      const settings = { ...config, data, output, batch: 40, steps: 1, dropout: 0, uniqueTexts: false };
+      const { steps } = await record({ ...settings, loss: loss as never });
+      losses[`${kind} ${maskDuplicates}`] = steps[0]!.loss;
+    }
+  for (const kind of ['infonce', 'multiple-negatives-ranking', 'gist-embed'])
+    assert.ok(losses[`${kind} true`]! < losses[`${kind} false`]!, JSON.stringify(losses));
+  for (const [settings, message] of [
+    [
+      { loss: { maskDuplicates: true, labelSmoothing: 0.1 } },
+      /config\.loss\.labelSmoothing is 0\.1; 0, beside/,
+    ],
+    [
+      { loss: { maskDuplicates: true }, memory: { capacity: 9 } },
+      /config\.memory is for a loss that does not mask/,
+    ],
+  ] as const)
+    assert.throws(() => readTrainConfig({ ...config, ...settings }), { code: 'INPUT', message });
 });

@@ -21,6 +21,7 @@ test('what is not given has its default', () => {
     margin: 0,
     labelSmoothing: 0,
     precision: 'exact',
+    maskDuplicates: false,
     symmetric: false,
   });
   assert.deepEqual(config.schedule, { kind: 'linear', warmup: 0.1 });

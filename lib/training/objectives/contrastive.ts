@@ -1,6 +1,6 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import type { Batch } from '../../data/batches.js';
-import { kindOf, makeLoss, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
+import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import { matryoshka } from '../../losses/matryoshka.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
@@ -31,7 +31,7 @@ import type {
 import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
 import { restore } from '../../safetensors/restore.js';
-import { openMemory, type RunMemory } from './run-memory.js';
+import { openMemory, textsOfRows, type RunMemory } from './run-memory.js';
 
 /**
  * Opens the contrastive objective: one text encoder for all columns, whose representations of matching texts are drawn
@@ -206,8 +206,13 @@ class Contrastive implements Objective {
     return dimensionsPerStep < dimensions.length ? { seed } : {};
   }
 
+  /** What the loss is to know of the texts. */
   #judged(texts: Texts): LossOptions {
-    return this.guide === null ? {} : { texts: this.config.columns.map((column) => texts[column] ?? []) };
+    const columns = this.config.columns.map((column) => texts[column] ?? []);
+    return {
+      ...(this.guide !== null && { texts: columns }),
+      ...(masksDuplicates(this.config.loss) && { ids: textsOfRows(columns) }),
+    };
   }
 
   explainNonFinite(texts: Texts): Promise<string> {

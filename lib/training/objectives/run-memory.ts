@@ -45,6 +45,12 @@ export async function openMemory(
   }
 }
 
+/** The texts of each row, by which a loss knows it. */
+export function textsOfRows(columns: readonly (readonly string[])[]): string[][] {
+  const [first = []] = columns;
+  return first.map((_, row) => columns.map((column) => column[row]!));
+}
+
 /** The memory of a run, and the encoder that fills it if that is not the trained one. */
 export class RunMemory {
   constructor(
@@ -65,8 +71,7 @@ export class RunMemory {
 
   /** Keyword arguments of the loss. A row is known by its texts: one that shares a text with the batch is no negative. */
   options(texts: Texts): LossOptions {
-    const [first = []] = Object.values(texts);
-    return { ids: first.map((_, row) => Object.values(texts).map((column) => column[row]!)) };
+    return { ids: textsOfRows(Object.values(texts)) };
   }
 
   /** Before each step: the slow encoder follows the update of the step before. At the first step nothing has changed. */
