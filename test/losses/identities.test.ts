@@ -12,7 +12,7 @@ function plain(
   shares: Shares,
   targets?: number[],
 ): Loss {
-  return ((...given: (Tensor & LossOptions)[]) => {
+  return (...given: (Tensor & LossOptions)[]) => {
     const towers = given.slice(0, -1).map((tower) => tower.normalize());
     const count = towers[0]!.shape[0]!;
     const positive = targets ?? Array.from({ length: count }, (_, row) => row);
@@ -52,7 +52,7 @@ function plain(
       { dtype: 'int64' },
     );
     return forth.add(call<Tensor>('aten::cross_entropy_loss', back, own)).div(2);
-  });
+  };
 }
 
 const IDS = ['a', ['b', 'a'], 7, ['c', 7], 'd', ['b', 8]];
