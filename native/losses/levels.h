@@ -25,7 +25,7 @@ struct Length {
   double weight = 1;
 };
 
-class Levels {
+class Levels final : public JointSweeps {
  public:
   // Rows are compared by the cosine at each length, whatever `measure` says. `trained` is that of Similarity.
   // Throws INPUT, SHAPE, DTYPE or DEVICE.
@@ -35,9 +35,9 @@ class Levels {
   // The weighted sum of the losses, each made anew by `make`. `weight` multiplies gradients and slopes.
   LossResult compute(const std::function<std::unique_ptr<TiledLoss>()>& make, double weight);
 
-  // For Strip: a sweep at the k-th length, together with those of the others.
-  void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit);
-  void gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit);
+  // A sweep at one length, together with those of the others.
+  void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) override;
+  void gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit) override;
 
  private:
   // What one length has come to a meeting for.

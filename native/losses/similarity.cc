@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "losses/levels.h"
 
 namespace gradcache {
 

@@ -51,6 +51,18 @@ class Levels;
 class Pairing;
 struct FusedSums;
 
+class Strip;
+
+// Goes over the tiles of a strip in its place, together with those of other strips.
+class JointSweeps {
+ public:
+  virtual ~JointSweeps() = default;
+  // What Strip has under these names. `level` is the number of the strip's Similarity.
+  virtual void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) = 0;
+  virtual void gradients(int64_t level, Strip& strip,
+                         const std::function<at::Tensor(const Tile&)>& visit) = 0;
+};
+
 class Similarity {
  public:
   // One tensor [n_k, d] for each tower, float32 or float64, strided or sparse. `trained` says of each tower
@@ -96,7 +108,7 @@ class Similarity {
   at::Tensor scaleSlope_, biasSlope_;
   mutable double bound_ = -1;  // before it is asked for
   // Where this is one of several lengths, which are swept together (levels.h): all of them, and which one.
-  Levels* levels_ = nullptr;
+  JointSweeps* levels_ = nullptr;
   int64_t level_ = 0;
 };
 
