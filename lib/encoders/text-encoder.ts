@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireNumber, requireOneOf, requireSignal } from '../options/option-values.js';
+import { refused, requireNumber, requireOneOf } from '../options/option-values.js';
 import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
 import { call } from '../tensor/operators.js';
 import { NativeWeights } from '../tensor/native-weights.js';
@@ -13,8 +13,7 @@ import {
   type TokenSimilarity,
 } from '../options/similarity.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
-import { encoderSettings, initializerRange } from '../architectures/architecture.js';
-import { architectureOf } from '../architectures/architectures.js';
+import { initializerRange } from '../architectures/architecture.js';
 import type {
   Chunk,
   EncodedChunk,
@@ -31,11 +30,10 @@ import type { TextTask } from '../model-folder/late-interaction.js';
 import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model-folder.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
-import { inferEntries, inferInto } from './inference.js';
 import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { emptyProjection, interactionOf, perToken } from './per-token.js';
 import { Prompts, type Prompt } from './prompts.js';
-import { joinedRows, type SparseRows } from './sparse-rows.js';
+import type { SparseRows } from './sparse-rows.js';
 import { countsOf, lengthsOf, requireTokens } from './text-chunk.js';
 import {
   checkCreateOptions,
@@ -45,26 +43,14 @@ import {
   type LoadOptions,
   type TextEncoderOptions,
 } from './text-encoder-options.js';
+import { settingsOf } from './text-encoder-settings.js';
+import { TextInference, type EncodeOptions, type TokenRepresentations } from './text-inference.js';
 import { TokenPasses } from './token-passes.js';
 import { TokenTasks } from './token-tasks.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 
+export type { TokenRepresentations } from './text-inference.js';
 export type { CreateOptions, LoadOptions, TextEncoderOptions } from './text-encoder-options.js';
-
-/** Representations of texts, one for each token. */
-export interface TokenRepresentations {
-  /** [tokens of all texts, dimension], text after text; the caller disposes it. */
-  readonly representations: Tensor;
-  /** [texts + 1]: text k has the representations `offsets[k]` to `offsets[k + 1] - 1`. */
-  readonly offsets: Int32Array;
-}
-
-/** How texts are encoded. */
-interface EncodeOptions {
-  readonly prompt?: Prompt | undefined;
-  readonly tokensPerChunk?: number;
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** Only this module has it: TypeScript's `private` does not stop JavaScript from calling the constructor. */
 const OWN = Symbol('TextEncoder');
@@ -85,6 +71,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
 
   readonly #handle: EncoderHandle;
   readonly #passes: TokenPasses;
+  readonly #inference: TextInference;
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
   /** Null for a model that pools. */
@@ -103,33 +90,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
         'INPUT',
         'TextEncoder.load() and TextEncoder.create() make an encoder, not new',
       );
-    const {
-      device = 'cpu',
-      precision = 'float32',
-      maxLength = folder.maxLength,
-      dropout,
-      drophead,
-      frozen = [],
-    } = options;
+    const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, frozen = [] } = options;
     requireLength(maxLength, folder.modelType, folder.config);
-    const head = {
-      pooling: folder.pooling,
-      splade: folder.splade ?? null,
-      normalize: folder.normalize,
-      dense: folder.dense.map(({ inFeatures, outFeatures, activation, bias }) => ({
-        inFeatures,
-        outFeatures,
-        activation,
-        bias: bias !== null,
-      })),
-    };
-    const settings = encoderSettings(
-      architectureOf(folder.modelType),
-      folder.config,
-      head,
-      dropout,
-      drophead,
-    );
+    const settings = settingsOf(folder, options);
     if (weights === 'stored') requireSizes(folder);
     const perToken = folder.pooling === 'none';
     this.#tasks = perToken ? new TokenTasks(interactionOf(folder.lateInteraction), folder.tokenizer) : null;
@@ -154,6 +117,14 @@ export class TextEncoder implements Encoder<TokenBatch> {
     this.#similarity = folder.similarity ?? null;
     this.tokenizer = folder.tokenizer;
     this.automaticChunk = { tokens: this.device === 'cpu' ? 2048 : 32_768 };
+    this.#inference = new TextInference({
+      passes,
+      pooling: folder.pooling,
+      dimension: () => this.dimension,
+      tokens: this.automaticChunk.tokens,
+      tokenize: (texts, given) => this.tokenize(texts, given),
+      empty: (rows, width) => this.#empty(rows, width),
+    });
   }
 
   /**
@@ -317,17 +288,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     texts: readonly string[],
     options: EncodeOptions & { dimensions?: number | undefined } = {},
   ): Promise<Tensor> {
-    checkKnown('encode', options, ['prompt', 'dimensions', 'tokensPerChunk', 'signal']);
-    if (this.perToken)
-      throw new GradCacheError(
-        'INPUT',
-        'this model has a representation for each token (pooling none), not one for a text: use encodeTokens()',
-      );
-    requireSignal('signal', options.signal);
-    const { prompt, dimensions = this.dimension } = options;
-    requireNumber('dimensions', dimensions, { from: 1, to: this.dimension, whole: true });
-    const batch = await this.tokenize(texts, { prompt });
-    return this.#encoded(batch, [texts.length, dimensions], options);
+    return this.#inference.encode(texts, options);
   }
 
   /**
@@ -342,20 +303,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     texts: readonly string[],
     options: EncodeOptions & { task?: TextTask | undefined } = {},
   ): Promise<TokenRepresentations> {
-    checkKnown('encodeTokens', options, ['task', 'prompt', 'tokensPerChunk', 'signal']);
-    if (!this.perToken)
-      throw new GradCacheError(
-        'INPUT',
-        'this model pools the tokens of a text into one representation: use encode()',
-      );
-    requireSignal('signal', options.signal);
-    const { task, prompt } = options;
-    const batch = await this.tokenize(texts, { prompt, task });
-    const offsets = new Int32Array(texts.length + 1);
-    if (texts.length > 0)
-      for (const [text, count] of countsOf(batch).entries()) offsets[text + 1] = offsets[text]! + count;
-    const shape = [offsets[texts.length]!, this.dimension] as const;
-    return { representations: await this.#encoded(batch, shape, options), offsets };
+    return this.#inference.encodeTokens(texts, options);
   }
 
   /** Whether representations are sparse: those of `pooling: 'splade'`. */
@@ -370,29 +318,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * @throws GradCacheError `INPUT` for an encoder that is not sparse; as {@link TextEncoder.encode}
    */
   async encodeSparse(texts: readonly string[], options: EncodeOptions = {}): Promise<SparseRows> {
-    checkKnown('encodeSparse', options, ['prompt', 'tokensPerChunk', 'signal']);
-    requireSignal('signal', options.signal);
-    if (!this.sparse) throw refused('pooling', this.#folder.pooling, "'splade', for sparse representations,");
-    const { prompt, tokensPerChunk: tokens = this.automaticChunk.tokens, signal } = options;
-    const batch = await this.tokenize(texts, { prompt });
-    const chunks = await inferEntries(this.#passes, batch, { tokens, signal });
-    return joinedRows(chunks, texts.length, this.dimension);
-  }
-
-  /** A tensor [rows, width] of what texts are encoded as. */
-  async #encoded(
-    batch: TokenBatch,
-    [rows, width]: readonly [number, number],
-    { tokensPerChunk: tokens = this.automaticChunk.tokens, signal }: EncodeOptions,
-  ): Promise<Tensor> {
-    const result = this.#empty(rows, width);
-    try {
-      await inferInto(result, this.#passes, batch, { tokens, signal });
-      return result;
-    } catch (error) {
-      result.dispose();
-      throw error;
-    }
+    return this.#inference.encodeSparse(texts, options);
   }
 
   #empty(rows: number, dimension: number): Tensor {

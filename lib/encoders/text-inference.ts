@@ -1,0 +1,120 @@
+import { GradCacheError } from '../errors.js';
+import { checkKnown } from '../options/known-options.js';
+import { refused, requireNumber, requireSignal } from '../options/option-values.js';
+import type { TextTask } from '../model-folder/late-interaction.js';
+import type { Pooling } from '../model-folder/model-folder.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { TokenBatch } from '../tokenizer/tokenizer.js';
+import { inferEntries, inferInto } from './inference.js';
+import type { Prompt } from './prompts.js';
+import { joinedRows, type SparseRows } from './sparse-rows.js';
+import { countsOf } from './text-chunk.js';
+import type { TokenPasses } from './token-passes.js';
+
+/** Representations of texts, one for each token. */
+export interface TokenRepresentations {
+  /** [tokens of all texts, dimension], text after text; the caller disposes it. */
+  readonly representations: Tensor;
+  /** [texts + 1]: text k has the representations `offsets[k]` to `offsets[k + 1] - 1`. */
+  readonly offsets: Int32Array;
+}
+
+/** How texts are encoded. */
+export interface EncodeOptions {
+  readonly prompt?: Prompt | undefined;
+  readonly tokensPerChunk?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What inference needs of a text encoder. */
+export interface TextInferenceParts {
+  readonly passes: TokenPasses;
+  readonly pooling: Pooling;
+  /** The most numbers of a representation. */
+  readonly dimension: () => number;
+  /** Tokens of a chunk by default. */
+  readonly tokens: number;
+  readonly tokenize: (
+    texts: readonly string[],
+    options: { prompt?: Prompt | undefined; task?: TextTask | undefined },
+  ) => Promise<TokenBatch>;
+  /** A tensor of representations that is yet to be written. */
+  readonly empty: (rows: number, width: number) => Tensor;
+}
+
+/** Texts to representations, without dropout or graph. */
+export class TextInference {
+  readonly #parts: TextInferenceParts;
+
+  constructor(parts: TextInferenceParts) {
+    this.#parts = parts;
+  }
+
+  /** As `encode` of a TextEncoder. */
+  async encode(
+    texts: readonly string[],
+    options: EncodeOptions & { dimensions?: number | undefined },
+  ): Promise<Tensor> {
+    checkKnown('encode', options, ['prompt', 'dimensions', 'tokensPerChunk', 'signal']);
+    if (this.#parts.pooling === 'none')
+      throw new GradCacheError(
+        'INPUT',
+        'this model has a representation for each token (pooling none), not one for a text: use encodeTokens()',
+      );
+    requireSignal('signal', options.signal);
+    const longest = this.#parts.dimension();
+    const { prompt, dimensions = longest } = options;
+    requireNumber('dimensions', dimensions, { from: 1, to: longest, whole: true });
+    const batch = await this.#parts.tokenize(texts, { prompt });
+    return this.#encoded(batch, [texts.length, dimensions], options);
+  }
+
+  /** As `encodeTokens` of a TextEncoder. */
+  async encodeTokens(
+    texts: readonly string[],
+    options: EncodeOptions & { task?: TextTask | undefined },
+  ): Promise<TokenRepresentations> {
+    checkKnown('encodeTokens', options, ['task', 'prompt', 'tokensPerChunk', 'signal']);
+    if (this.#parts.pooling !== 'none')
+      throw new GradCacheError(
+        'INPUT',
+        'this model pools the tokens of a text into one representation: use encode()',
+      );
+    requireSignal('signal', options.signal);
+    const { task, prompt } = options;
+    const batch = await this.#parts.tokenize(texts, { prompt, task });
+    const offsets = new Int32Array(texts.length + 1);
+    if (texts.length > 0)
+      for (const [text, count] of countsOf(batch).entries()) offsets[text + 1] = offsets[text]! + count;
+    const shape = [offsets[texts.length]!, this.#parts.dimension()] as const;
+    return { representations: await this.#encoded(batch, shape, options), offsets };
+  }
+
+  /** As `encodeSparse` of a TextEncoder. */
+  async encodeSparse(texts: readonly string[], options: EncodeOptions): Promise<SparseRows> {
+    checkKnown('encodeSparse', options, ['prompt', 'tokensPerChunk', 'signal']);
+    requireSignal('signal', options.signal);
+    const { passes, pooling } = this.#parts;
+    if (pooling !== 'splade') throw refused('pooling', pooling, "'splade', for sparse representations,");
+    const { prompt, tokensPerChunk: tokens = this.#parts.tokens, signal } = options;
+    const batch = await this.#parts.tokenize(texts, { prompt });
+    const chunks = await inferEntries(passes, batch, { tokens, signal });
+    return joinedRows(chunks, texts.length, this.#parts.dimension());
+  }
+
+  /** A tensor [rows, width] of what texts are encoded as. */
+  async #encoded(
+    batch: TokenBatch,
+    [rows, width]: readonly [number, number],
+    { tokensPerChunk: tokens = this.#parts.tokens, signal }: EncodeOptions,
+  ): Promise<Tensor> {
+    const result = this.#parts.empty(rows, width);
+    try {
+      await inferInto(result, this.#parts.passes, batch, { tokens, signal });
+      return result;
+    } catch (error) {
+      result.dispose();
+      throw error;
+    }
+  }
+}
