@@ -41,7 +41,8 @@ export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradien
   const names = ['similarity', 'temperature', 'studentTemperature', 'teacherTemperature'];
   checkKnown('distillKLDiv', options, names);
   const { similarity = 'dot', temperature = 1 } = options;
-  const { studentTemperature: student = temperature, teacherTemperature: teacher = temperature } = options;
+  const student = options.studentTemperature ?? temperature;
+  const teacher = options.teacherTemperature ?? temperature;
   requireOneOf('similarity', similarity, SIMILARITIES);
   requireNumber('temperature', temperature, { above: 0 });
   requireNumber('studentTemperature', student, { above: 0 });

@@ -48,7 +48,8 @@ export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {})
     'teacherTemperature',
   ]);
   const { temperature: both = 1 } = options;
-  const { studentTemperature: temperature = both, teacherTemperature = both } = options;
+  const temperature = options.studentTemperature ?? both;
+  const teacherTemperature = options.teacherTemperature ?? both;
   for (const [name, value] of Object.entries({
     temperature: both,
     studentTemperature: temperature,

@@ -407,8 +407,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     options: {
       similarity: [],
       temperature: ['number'],
-      studentTemperature: ['number'],
-      teacherTemperature: ['number'],
+      studentTemperature: ['number', 'null'],
+      teacherTemperature: ['number', 'null'],
     },
   },
   embedDistill: {
@@ -444,8 +444,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       similarity: [],
       topK: ['number'],
       temperature: ['number'],
-      studentTemperature: ['number'],
-      teacherTemperature: ['number'],
+      studentTemperature: ['number', 'null'],
+      teacherTemperature: ['number', 'null'],
     },
   },
   multiVectorMarginMSE: {
