@@ -36,17 +36,20 @@ template std::string std::basic_stringbuf<char>::str() const&;
 
 __asm__(".symver gradcache_old_exp, exp@GLIBC_2.2.5");
 __asm__(".symver gradcache_old_log, log@GLIBC_2.2.5");
+__asm__(".symver gradcache_old_log2, log2@GLIBC_2.2.5");
 __asm__(
     ".symver gradcache_old_wait, _ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE@GLIBCXX_3.4.11");
 
 extern "C" {
 double gradcache_old_exp(double);
 double gradcache_old_log(double);
+double gradcache_old_log2(double);
 void gradcache_old_wait(std::condition_variable*, std::unique_lock<std::mutex>&);
 
 // glibc 2.29: the same values, without setting errno.
 double __wrap_exp(double x) { return gradcache_old_exp(x); }
 double __wrap_log(double x) { return gradcache_old_log(x); }
+double __wrap_log2(double x) { return gradcache_old_log2(x); }
 
 // GCC 12: the same function, declared noexcept.
 void __wrap__ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(std::condition_variable* condition,
