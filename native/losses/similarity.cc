@@ -22,7 +22,7 @@ struct Limits {
 // On the CPU a tile stays in a cache between the operators that go over it. On a GPU it fills the device.
 Limits limitsOf(const at::TensorOptions& numbers) {
   constexpr int64_t kMiB = int64_t{1} << 20;
-  if (numbers.device().is_cpu()) return {512, 2 * kMiB, 32 * kMiB, 32 * kMiB, 128};
+  if (numbers.device().is_cpu()) return {512, 2 * kMiB, 16 * kMiB, 16 * kMiB, 64};
   return {4096, 64 * kMiB, 256 * kMiB, 64 * kMiB, 256};
 }
 
