@@ -31,6 +31,7 @@ export type {
 } from './step/gradcache-options.js';
 export type { Curate, Drawn, RowList, Verdict } from './step/verdict.js';
 export { RepresentationCache } from './step/representation-cache.js';
+export type { TokenEncoder } from './encoders/token-encoder.js';
 export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';
 export type {
   CrossEncoderOptions,

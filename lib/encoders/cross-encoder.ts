@@ -1,7 +1,6 @@
 import { inspect } from 'node:util';
 import { initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
-import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
 import {
   readCrossEncoderFolder,
@@ -15,20 +14,10 @@ import { newModelFolder } from '../model-folder/new-model-folder.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber, requireString, requireTexts } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import type {
-  Chunk,
-  EncodedChunk,
-  Encoder,
-  ForwardOptions,
-  PackedBatch,
-  ReplayTicket,
-  RowPasses,
-} from '../step/encoder.js';
+import type { RowPasses } from '../step/encoder.js';
 import { noGrad } from '../tensor/autograd.js';
-import { NativeWeights } from '../tensor/native-weights.js';
-import { call } from '../tensor/operators.js';
 import { orDispose } from '../tensor/scope.js';
-import type { Parameter, Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { TextPair, TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   checkCreate,
@@ -45,9 +34,8 @@ import { inferInto } from './inference.js';
 import { matchWeights, requireSizes, stored } from './model-state.js';
 import { freshLayers, layerOf, requireHead, settingsOf, storedName, without } from './pair-head.js';
 import { Prompts, type Prompt } from './prompts.js';
-import { lengthsOf, requireTokens } from './text-chunk.js';
-import { requireFrozen, type TextEncoderOptions } from './text-encoder-options.js';
-import { TokenPasses } from './token-passes.js';
+import type { TextEncoderOptions } from './text-encoder-options.js';
+import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
 
 /** A document as {@link CrossEncoder.rank} ranks it. */
 export interface RankedDocument {
@@ -73,25 +61,16 @@ const OWN = Symbol('CrossEncoder');
  * await gradcache.step([model.tokenize(pairs)], { loss: { lists } });
  * ```
  */
-export class CrossEncoder implements Encoder<TokenBatch> {
-  readonly device: string;
-  readonly precision: 'float32' | 'float64' | 'bfloat16';
-  /** The most tokens of a pair, special tokens included. */
-  readonly maxLength: number;
+export class CrossEncoder extends TokenEncoder {
   /** How many numbers a pair gets. */
   readonly labels: number;
   /** What {@link CrossEncoder.predict} applies to logits; the folder names it. */
   readonly activation: ScoreActivation;
-  readonly tokenizer: Tokenizer;
-  readonly queues = true;
-  readonly automaticChunk: { readonly tokens: number };
   readonly rowPasses: RowPasses<TokenBatch>;
 
-  readonly #handle: EncoderHandle;
-  readonly #passes: TokenPasses;
+  readonly #native: NativeTokenEncoder;
   readonly #folder: CrossEncoderFolder;
   readonly #prompts: Prompts;
-  readonly #weights: NativeWeights;
   /** Whether the model tells the two texts of a pair apart by the types of their tokens. */
   readonly #typed: boolean;
 
@@ -101,30 +80,23 @@ export class CrossEncoder implements Encoder<TokenBatch> {
         'INPUT',
         'CrossEncoder.load() and CrossEncoder.create() make an encoder, not new',
       );
-    const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, frozen = [] } = options;
+    const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
+    const native = new NativeTokenEncoder(settingsOf(folder, options), options);
+    const prompts = new Prompts(folder.prompts, folder.defaultPrompt);
+    super({ native, precision, maxLength, tokenizer: folder.tokenizer, prompts });
+    const { passes } = native;
+    this.#native = native;
+    this.#prompts = prompts;
     this.#folder = folder;
-    this.#handle = guarded(
-      () => new (native().EncoderHandle)(settingsOf(folder, options), precision, device, frozen),
-    );
-    this.#weights = new NativeWeights(this.#handle);
-    const passes = new TokenPasses(this.#handle, { frozen: this.#weights.trained.length === 0 });
-    this.#passes = passes;
     this.rowPasses = {
-      empty: (rows) => this.#empty(rows),
+      empty: (rows) => emptyRows(this, rows, folder.labels),
       forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
       backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
     };
-    orDispose(this, () => requireFrozen(frozen, this.#weights.parameters.list));
-    this.device = this.#weights.gradients.device;
-    this.precision = precision;
-    this.maxLength = maxLength;
     this.labels = folder.labels;
     this.activation = folder.activation;
-    this.tokenizer = folder.tokenizer;
-    this.#prompts = new Prompts(folder.prompts, folder.defaultPrompt);
     this.#typed = 'types' in architectureOf(folder.modelType).sizes;
-    this.automaticChunk = { tokens: this.device === 'cpu' ? 2048 : 32_768 };
   }
 
   /**
@@ -148,7 +120,7 @@ export class CrossEncoder implements Encoder<TokenBatch> {
       requireSizes(model);
       const encoder = new CrossEncoder(OWN, model, rest);
       return orDispose(encoder, () => {
-        const weights = encoder.#weights;
+        const weights = encoder.#native.weights;
         if (newHead !== undefined)
           weights.fillRandomly({ deviation: initializerRange(model.config), seed: newHead.seed ?? 0 });
         const read = weights.parameters.list.filter(({ name }) => !fresh.has(layerOf(name)));
@@ -176,28 +148,13 @@ export class CrossEncoder implements Encoder<TokenBatch> {
     const deviation = initializerRange(config);
     const encoder = new CrossEncoder(OWN, { ...folder, labels, activation }, rest);
     return orDispose(encoder, () => {
-      encoder.#weights.fillRandomly({ deviation, seed });
+      encoder.#native.weights.fillRandomly({ deviation, seed });
     });
   }
 
   /** {@link CrossEncoder.labels}, as steps call it. */
   get trainedDimension(): number {
     return this.labels;
-  }
-
-  /** The model's prompts by name: words that {@link CrossEncoder.tokenize} can put in front of the first text of a pair. */
-  get prompts(): Readonly<Record<string, string>> {
-    return this.#prompts.texts;
-  }
-
-  /** Name of the prompt that {@link CrossEncoder.tokenize} uses by default; null: none. */
-  get defaultPrompt(): string | null {
-    return this.#folder.defaultPrompt;
-  }
-
-  /** Adds a prompt, or replaces its words; {@link CrossEncoder.save} stores it. @throws GradCacheError `INPUT` */
-  setPrompt(name: string, text: string): void {
-    this.#prompts.set(name, text);
   }
 
   /**
@@ -236,10 +193,10 @@ export class CrossEncoder implements Encoder<TokenBatch> {
   async #predict(pairs: readonly TextPair[], options: PredictOptions): Promise<Float32Array | Float64Array> {
     const { prompt, tokensPerChunk = this.automaticChunk.tokens, signal, activation } = options;
     const batch = await this.tokenize(pairs, { prompt });
-    const logits = this.#empty(pairs.length);
+    const logits = emptyRows(this, pairs.length, this.labels);
     let scores: Tensor | undefined;
     try {
-      await inferInto(logits, this.#passes, batch, { tokens: tokensPerChunk, signal });
+      await inferInto(logits, this.#native.passes, batch, { tokens: tokensPerChunk, signal });
       scores = noGrad(() => activated(logits, activation ?? this.activation));
       return (await scores.values()) as Float32Array | Float64Array;
     } finally {
@@ -276,54 +233,6 @@ export class CrossEncoder implements Encoder<TokenBatch> {
       .slice(0, top);
   }
 
-  #empty(rows: number): Tensor {
-    const dtype: DType = this.precision === 'float64' ? 'float64' : 'float32';
-    return call('aten::empty.memory_format', [rows, this.labels], { dtype, device: this.device });
-  }
-
-  lengths(batch: TokenBatch): Int32Array {
-    return lengthsOf(batch);
-  }
-
-  truncated(batch: TokenBatch): number {
-    requireTokens(batch);
-    return batch.truncated;
-  }
-
-  graphBytes(chunk: Chunk<TokenBatch>): number {
-    return this.#passes.graphBytes(chunk);
-  }
-
-  /** As {@link TextEncoder.pack}. */
-  async pack(batch: TokenBatch): Promise<PackedBatch> {
-    return this.#passes.pack(batch);
-  }
-
-  /** @throws GradCacheError `INPUT`, `SHAPE`, `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY` */
-  async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
-    return this.#passes.forward(chunk, options);
-  }
-
-  /** @throws GradCacheError as {@link TextEncoder.backwardChunk} */
-  async backwardChunk(
-    chunk: Chunk<TokenBatch>,
-    ticket: ReplayTicket,
-    gradients: Tensor,
-    group = 0,
-  ): Promise<void> {
-    await this.#passes.backward(chunk, ticket, gradients, group);
-  }
-
-  /** The parameters that training changes: all but the frozen ones. */
-  parameters(): Parameter[] {
-    return [...this.#weights.trained];
-  }
-
-  /** The buffer that holds all gradients. */
-  gradients(): Tensor[] {
-    return [this.#weights.gradients];
-  }
-
   /**
    * Writes a folder that sentence-transformers' CrossEncoder and transformers open. As {@link TextEncoder.save}, it replaces
    * the model in the folder and leaves other files.
@@ -336,7 +245,7 @@ export class CrossEncoder implements Encoder<TokenBatch> {
     const { maxLength = this.#folder.maxLength } = options;
     const { modelType, config } = this.#folder;
     requireLength(maxLength, modelType, config);
-    const { parameters } = this.#weights;
+    const { parameters } = this.#native.weights;
     const tensors = new Map<string, StoredTensor>();
     await parameters.whileReading(async () => {
       for (const { name, tensor } of parameters.list)
@@ -352,16 +261,6 @@ export class CrossEncoder implements Encoder<TokenBatch> {
     const shown = Object.entries({ modelType, labels, device, precision, maxLength });
     const parts = shown.map(([name, value]) => `${name}: ${value}`);
     return `CrossEncoder { ${parts.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
-  }
-
-  /** Frees weights and gradients. Running chunks keep them until they are done. */
-  dispose(): void {
-    this.#handle.dispose();
-    this.#weights.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
   }
 }
 

@@ -11,11 +11,11 @@ export type Prompt = string | { readonly prefix: string };
 /** The prompts of a model by name, and its default prompt. */
 export class Prompts {
   readonly #texts: Map<string, string>;
-  readonly #defaultName: string | null;
+  readonly defaultName: string | null;
 
   constructor(texts: Readonly<Record<string, string>>, defaultName: string | null) {
     this.#texts = new Map(Object.entries(texts));
-    this.#defaultName = defaultName;
+    this.defaultName = defaultName;
   }
 
   /** A copy: the prompts change through {@link Prompts.set} alone. */
@@ -42,7 +42,7 @@ export class Prompts {
    * @throws GradCacheError `INPUT` for an unknown name, or a value that is not a prompt
    */
   prefixOf(prompt: Prompt | undefined): string {
-    const asked = prompt === undefined ? (this.#defaultName ?? '') : prompt;
+    const asked = prompt === undefined ? (this.defaultName ?? '') : prompt;
     if (typeof asked === 'string') return asked === '' ? '' : this.#named(asked);
     checkKnown('prompt', asked, ['prefix']);
     if (typeof asked.prefix !== 'string')

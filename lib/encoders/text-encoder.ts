@@ -2,9 +2,7 @@ import { inspect } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireNumber, requireOneOf } from '../options/option-values.js';
-import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
-import { call } from '../tensor/operators.js';
-import { NativeWeights } from '../tensor/native-weights.js';
+import { guarded } from '../addon/native.js';
 import { orDispose } from '../tensor/scope.js';
 import {
   SIMILARITIES,
@@ -12,17 +10,9 @@ import {
   type Similarity,
   type TokenSimilarity,
 } from '../options/similarity.js';
-import type { Parameter, Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
-import type {
-  Chunk,
-  EncodedChunk,
-  Encoder,
-  ForwardOptions,
-  PackedBatch,
-  ReplayTicket,
-  RowPasses,
-} from '../step/encoder.js';
+import type { RowPasses } from '../step/encoder.js';
 import { requireLength } from '../model-folder/length-limit.js';
 import { hiddenSizeOf } from '../model-folder/hidden-size.js';
 import { inFolder } from '../model-folder/in-folder.js';
@@ -34,18 +24,17 @@ import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { emptyProjection, interactionOf, perToken } from './per-token.js';
 import { Prompts, type Prompt } from './prompts.js';
 import type { SparseRows } from './sparse-rows.js';
-import { countsOf, lengthsOf, requireTokens } from './text-chunk.js';
+import { countsOf } from './text-chunk.js';
 import {
   checkCreateOptions,
   checkLoadOptions,
-  requireFrozen,
   type CreateOptions,
   type LoadOptions,
   type TextEncoderOptions,
 } from './text-encoder-options.js';
 import { settingsOf } from './text-encoder-settings.js';
 import { TextInference, type EncodeOptions, type TokenRepresentations } from './text-inference.js';
-import { TokenPasses } from './token-passes.js';
+import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
 import { TokenTasks } from './token-tasks.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 
@@ -59,24 +48,15 @@ const OWN = Symbol('TextEncoder');
  * A model that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ELECTRA, or
  * layers of SRU or SRU++, with pooling, dense layers and normalisation, computed on packed tokens (no padding).
  */
-export class TextEncoder implements Encoder<TokenBatch> {
-  readonly device: string;
-  readonly precision: 'float32' | 'float64' | 'bfloat16';
-  /** The most tokens of a text, special tokens included. */
-  readonly maxLength: number;
-  readonly tokenizer: Tokenizer;
-  readonly queues = true;
-  readonly automaticChunk: { readonly tokens: number };
+export class TextEncoder extends TokenEncoder {
   readonly rowPasses: RowPasses<TokenBatch> | undefined;
 
-  readonly #handle: EncoderHandle;
-  readonly #passes: TokenPasses;
+  readonly #native: NativeTokenEncoder;
   readonly #inference: TextInference;
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
   /** Null for a model that pools. */
   readonly #tasks: TokenTasks | null;
-  readonly #weights: NativeWeights;
   #similarity: string | null;
 
   private constructor(
@@ -90,40 +70,36 @@ export class TextEncoder implements Encoder<TokenBatch> {
         'INPUT',
         'TextEncoder.load() and TextEncoder.create() make an encoder, not new',
       );
-    const { device = 'cpu', precision = 'float32', maxLength = folder.maxLength, frozen = [] } = options;
+    const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
     const settings = settingsOf(folder, options);
     if (weights === 'stored') requireSizes(folder);
     const perToken = folder.pooling === 'none';
-    this.#tasks = perToken ? new TokenTasks(interactionOf(folder.lateInteraction), folder.tokenizer) : null;
+    const tasks = perToken ? new TokenTasks(interactionOf(folder.lateInteraction), folder.tokenizer) : null;
+    const native = new NativeTokenEncoder(settings, options);
+    const prompts = new Prompts(folder.prompts, folder.defaultPrompt);
+    super({ native, precision, maxLength, tokenizer: folder.tokenizer, prompts });
+    const { passes } = native;
+    this.#native = native;
+    this.#prompts = prompts;
+    this.#tasks = tasks;
     this.#folder = folder;
-    this.#handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
-    this.#weights = new NativeWeights(this.#handle);
-    const passes = new TokenPasses(this.#handle, { frozen: this.#weights.trained.length === 0 });
-    this.#passes = passes;
     this.rowPasses = folder.splade
       ? undefined // the number of a row's entries is known only when it is encoded
       : {
-          empty: (representations) => this.#empty(representations, this.trainedDimension),
+          empty: (representations) => emptyRows(this, representations, this.trainedDimension),
           ...(perToken && { counts: countsOf }),
           forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
           backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
         };
-    orDispose(this, () => requireFrozen(frozen, this.#weights.parameters.list));
-    this.device = this.#weights.gradients.device;
-    this.precision = precision;
-    this.maxLength = maxLength;
-    this.#prompts = new Prompts(folder.prompts, folder.defaultPrompt);
     this.#similarity = folder.similarity ?? null;
-    this.tokenizer = folder.tokenizer;
-    this.automaticChunk = { tokens: this.device === 'cpu' ? 2048 : 32_768 };
     this.#inference = new TextInference({
       passes,
       pooling: folder.pooling,
       dimension: () => this.dimension,
       tokens: this.automaticChunk.tokens,
       tokenize: (texts, given) => this.tokenize(texts, given),
-      empty: (rows, width) => this.#empty(rows, width),
+      empty: (rows, width) => emptyRows(this, rows, width),
     });
   }
 
@@ -146,7 +122,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return inFolder(folder, () => {
       const encoder = new TextEncoder(OWN, model, options, 'stored');
       return orDispose(encoder, () => {
-        matchWeights(model, encoder.#weights.parameters.list);
+        matchWeights(model, encoder.#native.weights.parameters.list);
       });
     });
   }
@@ -185,7 +161,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(OWN, folder, options, 'random');
     return orDispose(encoder, () => {
-      encoder.#weights.fillRandomly({ deviation, seed });
+      encoder.#native.weights.fillRandomly({ deviation, seed });
     });
   }
 
@@ -200,12 +176,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
    * it after normalisation, and training uses them whole.
    */
   get trainedDimension(): number {
-    return guarded(() => this.#handle.dimension);
-  }
-
-  /** The model's prompts by name: words that {@link TextEncoder.tokenize} can put in front of a text. */
-  get prompts(): Readonly<Record<string, string>> {
-    return this.#prompts.texts;
+    return guarded(() => this.#native.handle.dimension);
   }
 
   /**
@@ -229,20 +200,6 @@ export class TextEncoder implements Encoder<TokenBatch> {
   setSimilarity(name: Similarity | TokenSimilarity): void {
     requireOneOf('similarity', name, this.perToken ? TOKEN_SIMILARITIES : SIMILARITIES);
     this.#similarity = name;
-  }
-
-  /** Name of the prompt that {@link TextEncoder.tokenize} uses by default; null: none. */
-  get defaultPrompt(): string | null {
-    return this.#folder.defaultPrompt;
-  }
-
-  /**
-   * Adds a prompt to the model, or replaces its words. {@link TextEncoder.save} stores it.
-   *
-   * @throws GradCacheError `INPUT` unless both are strings and the name is not empty
-   */
-  setPrompt(name: string, text: string): void {
-    this.#prompts.set(name, text);
   }
 
   /**
@@ -321,63 +278,6 @@ export class TextEncoder implements Encoder<TokenBatch> {
     return this.#inference.encodeSparse(texts, options);
   }
 
-  #empty(rows: number, dimension: number): Tensor {
-    const dtype: DType = this.precision === 'float64' ? 'float64' : 'float32';
-    return call('aten::empty.memory_format', [rows, dimension], { dtype, device: this.device });
-  }
-
-  lengths(batch: TokenBatch): Int32Array {
-    return lengthsOf(batch);
-  }
-
-  truncated(batch: TokenBatch): number {
-    requireTokens(batch);
-    return batch.truncated;
-  }
-
-  graphBytes(chunk: Chunk<TokenBatch>): number {
-    return this.#passes.graphBytes(chunk);
-  }
-
-  /**
-   * Copies a batch into native memory and checks its token ids and lengths, off the event loop. A loop of one's own that
-   * gives it to its chunks as `packed` has that done once; `dispose()` frees it.
-   *
-   * @throws GradCacheError `INPUT` for a token outside the vocabulary or a text that is too long, `SHAPE`, `DISPOSED`,
-   * `OUT_OF_MEMORY`
-   */
-  async pack(batch: TokenBatch): Promise<PackedBatch> {
-    return this.#passes.pack(batch);
-  }
-
-  /** @throws GradCacheError `INPUT`, `SHAPE`, `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY` */
-  async forwardChunk(chunk: Chunk<TokenBatch>, options: ForwardOptions): Promise<EncodedChunk> {
-    return this.#passes.forward(chunk, options);
-  }
-
-  /**
-   * @throws GradCacheError `INPUT` if the weights have changed since the first pass, or every parameter is frozen; `SHAPE`,
-   * `DISPOSED`, `ABORTED`, `OUT_OF_MEMORY`
-   */
-  async backwardChunk(
-    chunk: Chunk<TokenBatch>,
-    ticket: ReplayTicket,
-    gradients: Tensor,
-    group = 0,
-  ): Promise<void> {
-    await this.#passes.backward(chunk, ticket, gradients, group);
-  }
-
-  /** The parameters that training changes: all but the frozen ones. */
-  parameters(): Parameter[] {
-    return [...this.#weights.trained];
-  }
-
-  /** The buffer that holds all gradients. */
-  gradients(): Tensor[] {
-    return [this.#weights.gradients];
-  }
-
   /**
    * Writes a folder that sentence-transformers and transformers open. It is written under another name, then renamed. If
    * the folder already holds a model, that model's and its tokenizer's files are replaced and all others stay. Old weights
@@ -404,7 +304,7 @@ export class TextEncoder implements Encoder<TokenBatch> {
     const truncateDimension = dimensions ?? this.#folder.truncateDimension ?? null;
     const { prompts, similarity } = this;
     const model = { ...this.#folder, prompts, similarity, maxLength, truncateDimension };
-    const { parameters } = this.#weights;
+    const { parameters } = this.#native.weights;
     const state = await parameters.whileReading(() => storedWeights(model, parameters.list));
     await writeModelFolder(folder, state);
   }
@@ -419,19 +319,9 @@ export class TextEncoder implements Encoder<TokenBatch> {
       device,
       precision,
       maxLength,
-      parameters: this.#weights.parameters.list.length,
+      parameters: this.#native.weights.parameters.list.length,
     };
     const shown = Object.entries(parts).map(([name, value]) => `${name}: ${value}`);
     return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
-  }
-
-  /** Frees weights and gradients. Running chunks keep them until they are done. */
-  dispose(): void {
-    this.#handle.dispose();
-    this.#weights.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
   }
 }

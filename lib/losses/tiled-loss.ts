@@ -76,6 +76,7 @@ export class TiledLoss implements LossWithGradients {
     options: LossOptions,
     trained?: readonly boolean[],
   ): Promise<LossGradients | null> {
+    requireLengths(lengths);
     requireTowers(representations);
     if (trained !== undefined && !Array.isArray(trained))
       throw refused('trained', trained, 'a list of true or false for each tower');
@@ -112,5 +113,16 @@ export class TiledLoss implements LossWithGradients {
     }
     for (const [key, number] of Object.entries(numbers)) number.addGradient(slopes[key] ?? 0);
     return { loss, gradients: tensors };
+  }
+}
+
+function requireLengths(lengths: unknown): asserts lengths is readonly Length[] {
+  if (!Array.isArray(lengths)) throw refused('lengths', lengths, 'a list of lengths with their weights');
+  for (const length of lengths as readonly unknown[]) {
+    if (typeof length !== 'object' || length === null)
+      throw refused('lengths', length, 'objects with dimension and weight');
+    const { dimension, weight } = length as Partial<Record<keyof Length, unknown>>;
+    requireNumber('dimension of a length', dimension, { from: 1, to: 2 ** 31 - 1, whole: true });
+    requireNumber('weight of a length', weight);
   }
 }

@@ -19,6 +19,7 @@ import {
 } from '../../lib/index.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tenTexts, textEncoder, whole } from '../exactness/support.js';
+import { membersOf } from './members.js';
 
 // save('no') writes a folder of that name.
 const folder = mkdtempSync(join(tmpdir(), 'gradcache-odd-'));
@@ -172,6 +173,7 @@ const TARGETS: Readonly<
     () => infoNCE(),
     {
       compute: [[rows, rows], 1, {}],
+      computeAt: [[{ dimension: 2, weight: 1 }], [rows, rows], 1, {}],
       value: [[rows, rows], {}],
       checkOptions: [{}, [2, 2]],
       optionsBeside: [{}, [2, 2], 1],
@@ -209,7 +211,7 @@ test('every method is called with odd arguments, but those that take none', () =
   for (const [title, [make]] of Object.entries(TARGETS)) {
     const prototype = Object.getPrototypeOf(make()) as object;
     const alike = Object.values(TARGETS).filter(([other]) => Object.getPrototypeOf(other()) === prototype);
-    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+    for (const [name, { value }] of Object.entries(membersOf(prototype))) {
       if (name === 'constructor' || typeof value !== 'function') continue;
       const takesNone = /^(async )?\S+\(\) \{/.test(Function.prototype.toString.call(value));
       assert.ok(takesNone || alike.some(([, methods]) => name in methods), `${title}: ${name}`);

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import * as gradcache from '../../lib/index.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tenTexts, textEncoder, whole } from '../exactness/support.js';
+import { membersOf } from './members.js';
 
 type Type =
   'null' | 'text' | 'number' | 'boolean' | 'object' | 'list' | 'function' | 'symbol' | 'bigint' | 'map';
@@ -725,7 +726,7 @@ test('every export is in the table, and every method that takes options', () => 
     if (!(name in TAKERS)) missing.push(name);
     if (!/^class\s/.test(Function.prototype.toString.call(value))) continue;
     const members = {
-      ...Object.getOwnPropertyDescriptors(value.prototype),
+      ...membersOf(value.prototype as object),
       ...Object.getOwnPropertyDescriptors(value),
     };
     for (const [method, { value: member }] of Object.entries(members)) {

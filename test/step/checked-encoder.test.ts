@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { GradCache, infoNCE, type Encoder, type Retain, type TokenBatch } from '../../lib/index.js';
 import { clear, gradients, tenTexts, textEncoder } from '../exactness/support.js';
 import { fails } from '../robustness/failures.js';
+import { membersOf } from '../robustness/members.js';
 
 const batches = [tenTexts(1), tenTexts(2)] as const;
 
@@ -111,9 +112,7 @@ test('what passes over rows give is checked as what passes over chunks do', asyn
 
 test('an encoder without one of the methods is refused before a step', async () => {
   const encoder = await textEncoder('float32');
-  for (const [member, method] of Object.entries(
-    Object.getOwnPropertyDescriptors(Object.getPrototypeOf(encoder)),
-  )) {
+  for (const [member, method] of Object.entries(membersOf(Object.getPrototypeOf(encoder) as object))) {
     if (!Object.hasOwn(MEMBERS, member) || typeof method.value !== 'function') continue;
     // A step goes without pack(), but not with something else in its place.
     const value = member === 'pack' ? 3 : undefined;

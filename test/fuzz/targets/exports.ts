@@ -3,6 +3,7 @@ import { smallTokenizer } from '../../exactness/small-tokenizer.js';
 import { draw } from '../disturbed-calls.js';
 import { garbage } from '../random-arguments.js';
 import type { Target } from '../target.js';
+import { membersOf } from '../../robustness/members.js';
 
 const { Tensor } = gradcache;
 
@@ -24,15 +25,9 @@ async function callables(): Promise<[string, Callable][]> {
   const encoder = gradcache.TextEncoder.create(config, tokenizer);
   const list: [string, Callable][] = [];
   const methods = (name: string, make: () => object) => {
-    for (
-      let prototype = Object.getPrototypeOf(make()) as object;
-      prototype !== Object.prototype;
-      prototype = Object.getPrototypeOf(prototype) as object
-    ) {
-      for (const [method, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
-        if (method === 'constructor' || typeof value !== 'function') continue;
-        list.push([`${name}.${method}`, (...args) => (value as Callable).apply(make(), args)]);
-      }
+    for (const [method, { value }] of Object.entries(membersOf(Object.getPrototypeOf(make()) as object))) {
+      if (method === 'constructor' || typeof value !== 'function') continue;
+      list.push([`${name}.${method}`, (...args) => (value as Callable).apply(make(), args)]);
     }
   };
   for (const [name, value] of Object.entries(gradcache)) {
