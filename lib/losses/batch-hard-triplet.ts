@@ -5,10 +5,9 @@ import type { Tensor } from '../tensor/tensor.js';
 import {
   asNumbers,
   BATCH_DISTANCES,
+  BATCH_TRIPLETS,
   batchTripletLoss,
-  CLASS_LABEL,
   readTripletOptions,
-  TRIPLET_COLUMNS,
   TRIPLET_SETTINGS,
   type BatchTripletOptions,
   type DistanceTile,
@@ -65,22 +64,18 @@ function hardest({ distances, same, positive }: DistanceTile): Tensor {
   return farthest.sub(nearest);
 }
 
-const COMMON = { columns: TRIPLET_COLUMNS, label: CLASS_LABEL, comparesRows: false } as const;
-
 /** {@link batchHardTriplet} in `train`. */
 export const batchHardTripletKind: LossKind<Required<BatchTripletOptions>> = {
-  ...COMMON,
+  ...BATCH_TRIPLETS,
   about: 'rows of one class nearer to each other than to others, hardest triplets',
   settings: TRIPLET_SETTINGS,
   make: (settings) => batchHardTriplet(settings),
-  similarity: ({ distance }) => distance,
 };
 
 /** {@link batchHardSoftMarginTriplet} in `train`. */
 export const batchHardSoftMarginTripletKind: LossKind<Required<Pick<BatchTripletOptions, 'distance'>>> = {
-  ...COMMON,
+  ...BATCH_TRIPLETS,
   about: 'batch-hard-triplet with a soft margin',
   settings: { distance: TRIPLET_SETTINGS.distance },
   make: (settings) => batchHardSoftMarginTriplet(settings),
-  similarity: ({ distance }) => distance,
 };

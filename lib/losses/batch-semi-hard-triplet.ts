@@ -2,11 +2,10 @@ import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
   asNumbers,
+  BATCH_TRIPLETS,
   batchTripletLoss,
-  CLASS_LABEL,
   masked,
   readTripletOptions,
-  TRIPLET_COLUMNS,
   TRIPLET_SETTINGS,
   type BatchTripletOptions,
   type DistanceTile,
@@ -47,11 +46,8 @@ function semiHard({ distances, same, positive }: DistanceTile, margin: number): 
 
 /** {@link batchSemiHardTriplet} in `train`. */
 export const batchSemiHardTripletKind: LossKind<Required<BatchTripletOptions>> = {
+  ...BATCH_TRIPLETS,
   about: 'rows of one class nearer to each other than to others, semi-hard triplets',
-  columns: TRIPLET_COLUMNS,
-  label: CLASS_LABEL,
-  comparesRows: false,
   settings: TRIPLET_SETTINGS,
   make: (settings) => batchSemiHardTriplet(settings),
-  similarity: ({ distance }) => distance,
 };

@@ -31,7 +31,7 @@ export interface BatchTripletOptions {
 }
 
 /** The columns of such a loss: one text a row. */
-export const TRIPLET_COLUMNS: TextColumns = {
+const TRIPLET_COLUMNS: TextColumns = {
   least: 1,
   most: 1,
   needed: 'one column of texts',
@@ -39,7 +39,7 @@ export const TRIPLET_COLUMNS: TextColumns = {
 };
 
 /** The label of such a loss. */
-export const CLASS_LABEL: LabelColumn = { type: 'class', needed: 'the class of each row' };
+const CLASS_LABEL: LabelColumn = { type: 'class', needed: 'the class of each row' };
 
 /** Distances of some rows, the anchors of triplets, from all rows. */
 export interface DistanceTile {
@@ -230,4 +230,12 @@ export const TRIPLET_SETTINGS = {
     help: 'euclidean (default) or cosine',
   },
   margin: { kind: 'number', default: 5, help: 'how much nearer; default 5' },
+} as const;
+
+/** What these losses have in common in `train`. */
+export const BATCH_TRIPLETS = {
+  columns: TRIPLET_COLUMNS,
+  label: CLASS_LABEL,
+  comparesRows: false,
+  similarity: ({ distance }: Required<Pick<BatchTripletOptions, 'distance'>>) => distance,
 } as const;

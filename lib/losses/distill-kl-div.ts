@@ -1,25 +1,25 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber, requireOneOf } from '../options/option-values.js';
+import { requireOneOf } from '../options/option-values.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { labelMatrix } from './labels.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
-import { pairScores } from './pair-scores.js';
+import { DOT_OR_ANOTHER, pairScores } from './pair-scores.js';
+import {
+  TEACHER_TEMPERATURE_SETTINGS,
+  TEACHER_TEMPERATURES,
+  teacherTemperatures,
+  type TeacherTemperatures,
+} from './teacher-temperatures.js';
 import { tensorLoss } from './tensor-loss.js';
 
 /** Settings of {@link distillKLDiv}. */
-export interface DistillKLDivOptions {
+export interface DistillKLDivOptions extends Partial<TeacherTemperatures> {
   /** Default: dot. */
   readonly similarity?: Similarity;
-  /** Divides the scores of the model and of the teacher. Default 1. */
-  readonly temperature?: number;
-  /** Divides the scores of the model, in place of `temperature`. */
-  readonly studentTemperature?: number | null;
-  /** Divides the scores of the teacher, in place of `temperature`. */
-  readonly teacherTemperature?: number | null;
 }
 
 const COLUMNS = {
@@ -38,15 +38,10 @@ const LABEL = "the teacher's score for each candidate";
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
 export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradients {
-  const names = ['similarity', 'temperature', 'studentTemperature', 'teacherTemperature'];
-  checkKnown('distillKLDiv', options, names);
-  const { similarity = 'dot', temperature = 1 } = options;
-  const student = options.studentTemperature ?? temperature;
-  const teacher = options.teacherTemperature ?? temperature;
+  checkKnown('distillKLDiv', options, ['similarity', ...TEACHER_TEMPERATURES]);
+  const { similarity = 'dot' } = options;
   requireOneOf('similarity', similarity, SIMILARITIES);
-  requireNumber('temperature', temperature, { above: 0 });
-  requireNumber('studentTemperature', student, { above: 0 });
-  requireNumber('teacherTemperature', teacher, { above: 0 });
+  const { student, teacher } = teacherTemperatures(options);
   return tensorLoss({
     name: 'distillKLDiv',
     sparse: 'columns',
@@ -74,15 +69,9 @@ export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradien
 }
 
 /** {@link distillKLDiv} in a configuration. */
-export interface DistillKLDivSettings {
+export interface DistillKLDivSettings extends TeacherTemperatures {
   /** Default 'dot'. The saved model records it. */
   readonly similarity: Similarity;
-  /** Divides the scores of the model and of the teacher. Default 1. */
-  readonly temperature: number;
-  /** Divides the scores of the model, in place of `temperature`. */
-  readonly studentTemperature: number | null;
-  /** Divides the scores of the teacher, in place of `temperature`. */
-  readonly teacherTemperature: number | null;
 }
 
 /** {@link distillKLDiv} in `train`. */
@@ -91,27 +80,6 @@ export const distillKLDivKind: LossKind<DistillKLDivSettings> = {
   columns: COLUMNS,
   label: { type: 'numbers', needed: LABEL },
   comparesRows: false,
-  settings: {
-    similarity: {
-      kind: 'choice',
-      accepted: SIMILARITIES,
-      default: 'dot',
-      flag: 'similarity',
-      help: 'dot (default), cosine, euclidean or manhattan',
-    },
-    temperature: { kind: 'number', above: 0, default: 1, flag: 'temperature', help: 'default 1' },
-    studentTemperature: {
-      kind: 'number',
-      above: 0,
-      default: null,
-      help: "divides the model's scores; default: the temperature",
-    },
-    teacherTemperature: {
-      kind: 'number',
-      above: 0,
-      default: null,
-      help: "divides the teacher's scores; default: the temperature",
-    },
-  },
+  settings: { similarity: DOT_OR_ANOTHER, ...TEACHER_TEMPERATURE_SETTINGS },
   make: (settings) => distillKLDiv(settings),
 };

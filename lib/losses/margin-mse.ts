@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { labelMatrix } from './labels.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
-import { pairScores } from './pair-scores.js';
+import { DOT_OR_ANOTHER, pairScores } from './pair-scores.js';
 import { tensorLoss } from './tensor-loss.js';
 
 /** Settings of {@link marginMSE}. */
@@ -78,14 +78,6 @@ export const marginMSEKind: LossKind<MarginMSESettings> = {
   columns: COLUMNS,
   label: { type: 'numbers', needed: LABEL },
   comparesRows: false,
-  settings: {
-    similarity: {
-      kind: 'choice',
-      accepted: SIMILARITIES,
-      default: 'dot',
-      flag: 'similarity',
-      help: 'dot (default), cosine, euclidean or manhattan',
-    },
-  },
+  settings: { similarity: DOT_OR_ANOTHER },
   make: (settings) => marginMSE(settings),
 };

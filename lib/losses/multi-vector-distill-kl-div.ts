@@ -1,9 +1,14 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber } from '../options/option-values.js';
 import { labelMatrix } from './labels.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
+import {
+  TEACHER_TEMPERATURE_SETTINGS,
+  TEACHER_TEMPERATURES,
+  teacherTemperatures,
+  type TeacherTemperatures,
+} from './teacher-temperatures.js';
 import {
   checkInteraction,
   evaluatedBy,
@@ -18,14 +23,7 @@ import {
 const LABEL = "the teacher's score for each document";
 
 /** Settings of {@link multiVectorDistillKLDiv}. */
-export interface MultiVectorDistillOptions extends InteractionOptions {
-  /** Scores are divided by it before the softmax; above 0. Default 1. */
-  readonly temperature?: number;
-  /** Default: the temperature. */
-  readonly studentTemperature?: number | null;
-  /** Default: the temperature. */
-  readonly teacherTemperature?: number | null;
-}
+export interface MultiVectorDistillOptions extends InteractionOptions, Partial<TeacherTemperatures> {}
 
 /**
  * Distillation of late interaction (ColBERTv2, Santhanam et al. 2022; sentence-transformers'
@@ -40,22 +38,8 @@ export interface MultiVectorDistillOptions extends InteractionOptions {
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
 export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {}): LossWithGradients {
-  checkKnown('multiVectorDistillKLDiv', options, [
-    'similarity',
-    'topK',
-    'temperature',
-    'studentTemperature',
-    'teacherTemperature',
-  ]);
-  const { temperature: both = 1 } = options;
-  const temperature = options.studentTemperature ?? both;
-  const teacherTemperature = options.teacherTemperature ?? both;
-  for (const [name, value] of Object.entries({
-    temperature: both,
-    studentTemperature: temperature,
-    teacherTemperature,
-  }))
-    requireNumber(name, value, { above: 0 });
+  checkKnown('multiVectorDistillKLDiv', options, ['similarity', 'topK', ...TEACHER_TEMPERATURES]);
+  const { student: temperature, teacher: teacherTemperature } = teacherTemperatures(options);
   return new TokenLoss({
     name: 'distill_kl',
     interaction: interactionFrom(options),
@@ -87,14 +71,7 @@ export function requireDocuments(documents: number): void {
 }
 
 /** {@link multiVectorDistillKLDiv} in a configuration. */
-export interface MultiVectorDistillSettings extends InteractionSettings {
-  /** Divides the scores of the model and of the teacher. Default 1. */
-  readonly temperature: number;
-  /** Divides the scores of the model, in place of `temperature`. */
-  readonly studentTemperature: number | null;
-  /** Divides the scores of the teacher, in place of `temperature`. */
-  readonly teacherTemperature: number | null;
-}
+export interface MultiVectorDistillSettings extends InteractionSettings, TeacherTemperatures {}
 
 /** The same in `train`. */
 export const multiVectorDistillKind: LossKind<MultiVectorDistillSettings> = {
@@ -103,22 +80,7 @@ export const multiVectorDistillKind: LossKind<MultiVectorDistillSettings> = {
   label: { type: 'numbers', needed: LABEL },
   comparesRows: false,
   perToken: true,
-  settings: {
-    ...INTERACTION_SETTINGS,
-    temperature: { kind: 'number', above: 0, default: 1, flag: 'temperature', help: 'divides scores' },
-    studentTemperature: {
-      kind: 'number',
-      above: 0,
-      default: null,
-      help: "divides the model's scores; default: the temperature",
-    },
-    teacherTemperature: {
-      kind: 'number',
-      above: 0,
-      default: null,
-      help: "divides the teacher's scores; default: the temperature",
-    },
-  },
+  settings: { ...INTERACTION_SETTINGS, ...TEACHER_TEMPERATURE_SETTINGS },
   check: checkInteraction,
   make: ({ similarity, topK, ...settings }) =>
     multiVectorDistillKLDiv({ ...settings, ...interactionOptions({ similarity, topK }) }),

@@ -1,4 +1,4 @@
-import type { Similarity } from '../options/similarity.js';
+import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -19,6 +19,15 @@ export function pairScores(similarity: Similarity, first: Tensor, second: Tensor
       return length(first.sub(second), similarity).neg();
   }
 }
+
+/** The setting `similarity` of losses that compare by dot products unless told otherwise. */
+export const DOT_OR_ANOTHER = {
+  kind: 'choice',
+  accepted: SIMILARITIES,
+  default: 'dot',
+  flag: 'similarity',
+  help: 'dot (default), cosine, euclidean or manhattan',
+} as const;
 
 /** The cosine as PyTorch's `cosine_similarity` has it: neither length counts as less than 1e-8. */
 export function pairCosines(first: Tensor, second: Tensor): Tensor {
