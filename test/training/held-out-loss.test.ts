@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { coSENT, GradCache, infoNCE, TextEncoder, train, type TrainConfig } from '../../lib/index.js';
@@ -98,6 +99,22 @@ test('held-out rows have the labels of the training', async (t) => {
       message: /^config\.evaluation\.columns is \["sentence1"\]; 2 columns for the loss is needed/,
     },
   );
+});
+
+test('faults of held-out rows name the settings of held-out data', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const faulty = async (name: string, text: string, message: RegExp) => {
+    const data = join(folder, name);
+    await writeFile(data, text);
+    await assert.rejects(
+      train({ ...config, steps: 1, output: join(folder, `${name}-run`), evaluation: { data, loss: true } }),
+      (error: Error) =>
+        message.test(error.message) && !/[^.-]columns, --columns|--no-header/.test(error.message),
+    );
+  };
+  await faulty('other.csv', 'a,b\nx,y\n', /no column.*--eval-columns.*--no-eval-header.*--eval-fields/);
+  await faulty('bad.csv', 'anchor,positive\nx,\n', /line 2.*--eval-columns/);
+  await faulty('unknown.dat', 'x', /--eval-format/);
 });
 
 test('--eval-loss measures the loss alone, or beside --eval-task', () => {

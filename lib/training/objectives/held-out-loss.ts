@@ -1,7 +1,9 @@
 import { batches, type Batch } from '../../data/batches.js';
-import { checkReadOptions, readPairs } from '../../data/read-pairs.js';
-import type { Row } from '../../data/row.js';
-import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
+import { formatOf } from '../../data/open-records.js';
+import { checkReadOptions } from '../../data/read-pairs.js';
+import { readRows } from '../../data/read-rows.js';
+import { badLine, type Row } from '../../data/row.js';
+import { HELD_OUT_SETTINGS, otherRow } from '../../data/setting-names.js';
 import { refuse } from '../../options/fields.js';
 import { plural } from '../../options/plural.js';
 import { labelOptions, listColumns } from '../data.js';
@@ -26,9 +28,13 @@ export async function loadHeldOutBatches(
   const label = labelOptions(config);
   const lists = listColumns({ columns, loss: config.loss });
   const how = { columns, format, header, quoting, signal, lists, ...(label && { label }) };
-  checkReadOptions(how, HELD_OUT_SETTINGS);
+  const names = HELD_OUT_SETTINGS;
+  checkReadOptions(how, names);
+  const found = readRows([data], { ...how, names, format: format ?? formatOf(data, names) }, (line) => {
+    throw badLine(line, otherRow(names));
+  });
   const rows: Row[] = [];
-  for await (const row of readPairs(data, how)) rows.push(named(row, columns, trained));
+  for await (const row of found) rows.push(named(row, columns, trained));
   const order = groupByLabel ? { groupByLabel, shuffle: true } : { shuffle: false };
   return batches(rows, { size, uniqueTexts, ...order, ...(label && { label }) });
 }
