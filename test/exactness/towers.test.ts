@@ -33,7 +33,7 @@ const LOSSES: readonly [string, (dimension: number) => Loss, number, LossOptions
   ['marginMSE', () => marginMSE(), 3, { labels: scores }],
   [
     'softmaxClassification',
-    (dimension) => softmaxClassification({ dimension, classes: 3, dtype: 'float64' }),
+    (dimension) => softmaxClassification({ dimension, classes: 3, dtype: 'float64', device }),
     2,
     { labels: classes },
   ],
@@ -149,9 +149,7 @@ test('an encoder of your own without parameters is a tower that is only encoded'
   const fixed = new ModuleEncoder({ forward: (rows: Tensor) => rows, parameters: () => [] });
   const rows = Tensor.from(
     Float64Array.from({ length: 10 * encoder.trainedDimension }, (_, k) => Math.sin(k)),
-    {
-      shape: [10, encoder.trainedDimension],
-    },
+    { shape: [10, encoder.trainedDimension], device },
   );
   const gradcache = new GradCache({ encoders: [encoder, fixed], loss: coSENT(), chunk });
   const { loss } = await gradcache.step([tenTexts(1), rows], { loss: { labels: scores } });
