@@ -15,6 +15,7 @@ export const ERROR_CODES = [
   'ABORTED',
   'DISPOSED',
   'SETUP',
+  'DISTRIBUTED',
 ] as const;
 
 /**
@@ -37,6 +38,7 @@ export const ERROR_CODES = [
  * | `ABORTED` | an AbortSignal fired, or the engine was shut down |
  * | `DISPOSED` | a tensor or encoder was used after `dispose()` |
  * | `SETUP` | a tool that a set-up step needs is missing or failed |
+ * | `DISTRIBUTED` | another process of a training on several GPUs ended, failed, differs or did not come in time |
  */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 

@@ -223,6 +223,7 @@ export {
 } from './optim/schedules.js';
 export { restartSchedule, type RestartScheduleOptions, type Restarts } from './optim/restarts.js';
 export { batches, type Batch, type BatchOptions } from './data/batches.js';
+export type { RankPlace } from './data/deal.js';
 export { lengthCurriculum, type LengthCurriculumOptions } from './data/length-curriculum.js';
 export type { Fill } from './data/room.js';
 export { spanMasking, type SpanMaskingOptions } from './data/span-masking.js';

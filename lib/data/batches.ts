@@ -1,6 +1,14 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireBoolean, requireCount, requireIterable, show } from '../options/option-values.js';
+import {
+  refused,
+  requireBoolean,
+  requireCount,
+  requireIterable,
+  requireNumber,
+  show,
+} from '../options/option-values.js';
+import { deal, lengthOfRow, type RankPlace } from './deal.js';
 import { FillingBatch } from './filling-batch.js';
 import { groupByLabel, LEAST_GROUPED } from './group-by-label.js';
 import { checkLabelOptions, Labels, type Label, type LabelOptions } from './labels.js';
@@ -46,6 +54,12 @@ export interface BatchOptions {
    * an even size from 4. Default: false.
    */
   groupByLabel?: boolean;
+  /**
+   * Shares each batch out: every process forms the same batches, of `size` rows in all, and is given its own rows. These are
+   * dealt by the length of their texts, so that all have about as much to encode. A batch with fewer rows than there are
+   * processes is left out. A `Ranks` will do; so does a place of your own, `{ rank: 0, size: 4 }`. Default: none, all rows.
+   */
+  ranks?: RankPlace | null;
 }
 
 /** Rows side by side: as many texts in every column as the batch has rows. */
@@ -56,9 +70,11 @@ export interface Batch {
   readonly labels?: readonly Label[];
   /** Number of rows. */
   readonly size: number;
+  /** With `ranks`: the number of rows on all ranks. */
+  readonly total?: number;
   /** Counted from 0. */
   readonly epoch: number;
-  /** Place in its epoch, counted from 0. */
+  /** RankPlace in its epoch, counted from 0. */
   readonly index: number;
   /** With `fill`: its tokens, and the greatest length that it was filled for, if there is one. */
   readonly tokens?: number;
@@ -79,13 +95,15 @@ export function batches(source: LabelledRowSource, options: BatchOptions): Async
 }
 
 /** Options with their defaults. */
-type CheckedOptions = Required<Omit<BatchOptions, 'fill' | 'label'>> & Pick<BatchOptions, 'fill' | 'label'>;
+type CheckedOptions = Required<Omit<BatchOptions, Optional>> & Pick<BatchOptions, Optional>;
+type Optional = 'fill' | 'label' | 'ranks';
 
 async function* generateBatches(
   source: LabelledRowSource,
   options: CheckedOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const { epochs } = options;
+  const { epochs, ranks: place } = options;
+  const ranks = place?.size ?? 1;
   const labels = options.label && new Labels(options.label);
   // Apart before rows are shuffled: classes are numbered in the order of the source.
   const texts =
@@ -99,10 +117,13 @@ async function* generateBatches(
     let rows = 0;
     const checked = withTexts(rowsOf(epoch));
     const measured = options.fill === undefined ? checked : withLengths(checked, options.fill, lengths);
-    for await (const { group, ...filled } of groupRows(measured, options, room)) {
+    for await (const { group: all, ...filled } of groupRows(measured, options, room)) {
+      if (all.length < ranks) continue;
+      const group = place ? shareOf(all, place) : all;
       columns ??= Object.keys(group[0]!);
       const beside = labels && { labels: group.map((row) => labels.of(row)) };
-      yield { columns: toColumns(group, columns), ...beside, size: group.length, epoch, index, ...filled };
+      const size = { size: group.length, ...(place && { total: all.length }) };
+      yield { columns: toColumns(group, columns), ...beside, ...size, epoch, index, ...filled };
       index++;
       rows += group.length;
     }
@@ -175,6 +196,12 @@ async function* withTexts(rows: RowSource): AsyncGenerator<Row, void, undefined>
   }
 }
 
+/** The rows of a batch that a rank takes, in their order. */
+function shareOf(rows: readonly Row[], { rank, size }: RankPlace): Row[] {
+  const own = deal(rows.map(lengthOfRow), size)[rank]!;
+  return Array.from(own, (row) => rows[row]!);
+}
+
 function toColumns(rows: readonly Row[], names: readonly string[]): Record<string, string[]> {
   for (const row of rows) {
     const own = Object.keys(row);
@@ -216,6 +243,7 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
     'uniqueTexts',
     'label',
     'groupByLabel',
+    'ranks',
   ];
   checkKnown('batches', options, names);
   const {
@@ -242,6 +270,8 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
   requireBoolean('groupByLabel', grouped);
   if (label !== undefined) checkLabelOptions('label', label);
   if (grouped) requireGroups(options);
+  const ranks = options.ranks ?? undefined;
+  if (ranks !== undefined) requirePlace(ranks, size);
   if (typeof source !== 'object') throw refused('source', source, 'an iterable of rows');
   requireIterable('source', source);
   if (epochs > 1 && order !== true && isReadOnce(source)) {
@@ -260,7 +290,16 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
     groupByLabel: grouped,
     ...(fill && { fill }),
     ...(label && { label }),
+    ...(ranks && { ranks }),
   };
+}
+
+/** @throws GradCacheError `INPUT` */
+function requirePlace(place: RankPlace, size: number): void {
+  if (typeof place !== 'object') throw refused('ranks', place, 'a Ranks, or { rank, size },');
+  requireCount('ranks.size', place.size, 1);
+  requireNumber('ranks.rank', place.rank, { from: 0, to: place.size - 1, whole: true });
+  if (size < place.size) throw refused('size', size, `at least ${place.size}, a row for each rank,`);
 }
 
 /** @throws GradCacheError `INPUT` for options that do not go with groups of two rows */

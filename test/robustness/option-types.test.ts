@@ -620,6 +620,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       uniqueTexts: ['boolean'],
       label: [],
       groupByLabel: ['boolean'],
+      ranks: ['null'],
     },
     base: { size: 1 },
   },
