@@ -8,6 +8,7 @@ import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { labelsOf } from './labels.js';
 import {
   allTrained,
+  requireCheckable,
   requireLoss,
   requireTowers,
   withGradients,
@@ -19,10 +20,11 @@ import {
 import {
   idsOf,
   NO_ROWS,
+  rowsAt,
   rowsFromStored,
+  rowsWithoutIds,
   storedRows,
   withBatch,
-  withoutIds,
   type BatchRows,
   type MemoryRows,
 } from './memory-rows.js';
@@ -40,6 +42,11 @@ export interface CrossBatchMemoryOptions {
    * does not see its representations of this batch, and the memory keeps them instead of the trained encoder's. Default true.
    */
   readonly joins?: boolean;
+  /**
+   * Whether `ids` go on to the loss, where it takes them: rows of the batch that share one are then no negatives of each other
+   * either. False: they are for the memory alone. Default true.
+   */
+  readonly passIds?: boolean;
 }
 
 /** What {@link crossBatchMemory} returns. */
@@ -69,7 +76,8 @@ export interface CrossBatchMemory extends LossWithGradients {
  * - `ids`: what identifies the example, a string, a whole number from 0, or a list of them. A row of the memory that shares
  *   an identity with the batch is left out of its loss: it is an old copy of something that the batch holds, and would be
  *   its example's negative. Identities say this exactly. A similarity near 1 does not: dropout and drift keep copies of one
- *   text below it, and texts with the same meaning come above. Without `ids` no row is left out.
+ *   text below it, and texts with the same meaning come above. Without `ids` no row is left out. They go on to a loss that
+ *   takes them, like {@link infoNCE}, unless `passIds` is false.
  * - `labels`: classes, for a loss that takes them, like {@link pairWeighting}. The loss gets those of the memory's rows
  *   behind those of the batch.
  *
@@ -80,13 +88,22 @@ export interface CrossBatchMemory extends LossWithGradients {
  */
 export function crossBatchMemory(loss: Loss, options: CrossBatchMemoryOptions): CrossBatchMemory {
   requireLoss(loss);
-  checkKnown('crossBatchMemory', options, ['capacity', 'start', 'tower', 'joins']);
-  const { capacity, start = 0, tower, joins = true } = options;
+  checkKnown('crossBatchMemory', options, ['capacity', 'start', 'tower', 'joins', 'passIds']);
+  const { capacity, start = 0, tower, joins = true, passIds = true } = options;
   requireCount('capacity', capacity, 1);
   requireCount('start', start, 0);
   if (tower !== undefined) requireCount('tower', tower, 0);
   requireBoolean('joins', joins);
-  return new Memory(loss, { capacity, start, tower, joins });
+  requireBoolean('passIds', passIds);
+  return new Memory(loss, { capacity, start, tower, joins, passIds });
+}
+
+/** The keyword arguments of a step. */
+interface Given {
+  readonly ids: readonly (readonly number[])[];
+  readonly labels: readonly number[] | null;
+  /** Those of the loss, without labels. */
+  readonly rest: LossOptions;
 }
 
 class Memory implements CrossBatchMemory {
@@ -97,11 +114,18 @@ class Memory implements CrossBatchMemory {
   readonly #start: number;
   readonly #tower: number | undefined;
   readonly #joins: boolean;
+  readonly #passesIds: boolean;
   #kept = NO_ROWS;
 
   constructor(
     loss: Loss,
-    how: { capacity: number; start: number; tower: number | undefined; joins: boolean },
+    how: {
+      capacity: number;
+      start: number;
+      tower: number | undefined;
+      joins: boolean;
+      passIds: boolean;
+    },
   ) {
     this.#loss = withGradients(loss);
     this.#always = typeof loss === 'function';
@@ -109,6 +133,7 @@ class Memory implements CrossBatchMemory {
     this.#start = how.start;
     this.#tower = how.tower;
     this.#joins = how.joins;
+    this.#passesIds = how.passIds && this.#loss.takesIds === true;
   }
 
   get size(): number {
@@ -127,36 +152,47 @@ class Memory implements CrossBatchMemory {
     this.#loss.checkLengths?.(lengths);
   }
 
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
+    const tower = this.#towerAmong(rows.length);
+    const given = this.#read(options, rows[tower]!);
+    const others = rowsWithoutIds(this.#kept, given.ids);
+    const towers = this.#joined(rows.length, tower).map((place) => rows[place]!);
+    const memory = this.#always || others.length > 0 ? [others.length] : [];
+    this.#loss.checkOptions?.(this.#beside(given, towers, others), [...towers, ...memory]);
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
-    const tower = this.#towerAmong(representations, trained);
+    requireTowers(representations);
+    const tower = this.#towerAmong(representations.length);
     const batch = representations[tower]!;
+    this.#requireMatrix(batch, tower, trained[tower] === true);
     this.#matchTo(batch);
-    const { ids: givenIds, labels: givenLabels, ...rest } = options;
-    const ids = idsOf(givenIds, batch.shape[0]!);
-    const labels = labelsOf(givenLabels, batch.shape[0]!);
+    const given = this.#read(options, batch.shape[0]!);
     const before = this.#kept;
-    requireSameKind(before, labels);
-    const others = withoutIds(before, ids);
-    const constants = others?.rows ?? (this.#always ? emptyLike(batch) : null);
+    const others = rowsWithoutIds(before, given.ids);
+    const rows = rowsAt(before, others);
+    const constants = rows ?? (this.#always ? emptyLike(batch) : null);
     try {
-      const joined = representations
-        .map((_, place) => place)
-        .filter((place) => this.#joins || place !== tower);
+      const joined = this.#joined(representations.length, tower);
       const towers = joined.map((place) => representations[place]!);
-      const given = labels === null ? rest : { ...rest, labels: [...labels, ...(others?.labels ?? [])] };
       const { loss, gradients, undo } = await this.#loss.compute(
         [...towers, ...(constants === null ? [] : [constants])],
         weight,
-        this.#beside(given, towers, others?.rows.shape[0] ?? 0),
+        this.#beside(
+          given,
+          towers.map(({ shape }) => shape[0] ?? 0),
+          others,
+        ),
         [...joined.map((place) => trained[place] === true), ...(constants === null ? [] : [false])],
       );
       if (constants !== null) gradients[joined.length]?.dispose();
-      const after = this.#keep({ rows: batch, ids, labels });
+      const after = this.#keep({ rows: batch, ids: given.ids, labels: given.labels });
       const own: (Tensor | null)[] = representations.map(() => null);
       for (const [place, of] of joined.entries()) own[of] = gradients[place] ?? null;
       return { loss, gradients: own, undo: this.#undo(before, after, undo) };
@@ -180,11 +216,34 @@ class Memory implements CrossBatchMemory {
     this.#kept = NO_ROWS;
   }
 
-  /** The keyword arguments of the loss, where rows of the memory come behind these towers. */
-  #beside(options: LossOptions, towers: readonly Tensor[], others: number): LossOptions {
-    if (others === 0) return options;
-    const rows = towers.map(({ shape }) => shape[0] ?? 0);
-    return this.#loss.optionsBeside?.(options, rows, others) ?? options;
+  /** The keyword arguments of a step. @throws GradCacheError `INPUT`, `SHAPE` */
+  #read({ ids: givenIds, labels: givenLabels, ...rest }: LossOptions, rows: number): Given {
+    const ids = idsOf(givenIds, rows);
+    const labels = labelsOf(givenLabels, rows);
+    requireSameKind(this.#kept, labels);
+    const passed = this.#passesIds && givenIds !== undefined ? { ...rest, ids: givenIds } : rest;
+    return { ids, labels, rest: passed };
+  }
+
+  /** The towers that are part of the loss. */
+  #joined(count: number, tower: number): number[] {
+    return Array.from({ length: count }, (_, place) => place).filter(
+      (place) => this.#joins || place !== tower,
+    );
+  }
+
+  /**
+   * The keyword arguments of the loss, where rows of the memory come behind the towers of the batch.
+   *
+   * @param rows of each tower
+   * @param others the numbers of the memory's rows
+   */
+  #beside({ rest, labels }: Given, rows: readonly number[], others: readonly number[]): LossOptions {
+    const kept = this.#kept.labels;
+    const options =
+      labels === null ? rest : { ...rest, labels: [...labels, ...others.map((row) => kept![row]!)] };
+    if (others.length === 0) return options;
+    return this.#loss.optionsBeside?.(options, rows, others.length) ?? options;
   }
 
   #keep(batch: BatchRows): MemoryRows {
@@ -212,27 +271,28 @@ class Memory implements CrossBatchMemory {
     };
   }
 
-  #towerAmong(representations: readonly Tensor[], trained: readonly boolean[]): number {
-    requireTowers(representations);
-    const tower = this.#tower ?? Math.min(1, representations.length - 1);
-    const shape = representations[tower]?.shape;
-    if (shape === undefined)
-      throw new GradCacheError(
-        'INPUT',
-        `the memory keeps tower ${tower}, and the loss is given ${representations.length} of them`,
-      );
+  #towerAmong(count: number): number {
+    const tower = this.#tower ?? Math.min(1, count - 1);
+    if (tower >= 0 && tower < count) return tower;
+    throw new GradCacheError(
+      'INPUT',
+      `the memory keeps tower ${Math.max(tower, 0)}, and the loss is given ${count} of them`,
+    );
+  }
+
+  /** @throws GradCacheError `SHAPE`, `INPUT` unless the tower's representations can be kept */
+  #requireMatrix({ shape }: Tensor, tower: number, trained: boolean): void {
     if (shape.length !== 2)
       throw new GradCacheError(
         'SHAPE',
         `tower ${tower} has shape [${shape.join()}], expected [rows, dimension]`,
       );
-    if (!this.#joins && trained[tower] === true)
+    if (!this.#joins && trained)
       throw new GradCacheError(
         'INPUT',
         `tower ${tower} is kept and is no part of the loss (joins: false), so its encoder would get no gradient: ` +
           'give it a MomentumEncoder, or another that trains nothing',
       );
-    return tower;
   }
 
   /** @throws GradCacheError `SHAPE`, `DTYPE` */

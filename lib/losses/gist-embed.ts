@@ -5,6 +5,7 @@ import { checkKnown } from '../options/known-options.js';
 import {
   refused,
   requireBoolean,
+  requireCount,
   requireNumber,
   requireOneOf,
   requireTexts,
@@ -21,6 +22,7 @@ import {
   type LossGradients,
   type LossOptions,
 } from './loss.js';
+import { ownersByRow, ownersOf } from './targets.js';
 import {
   checkTemperature,
   scaleFrom,
@@ -67,12 +69,14 @@ export interface GISTEmbedOptions {
  * positive with itself, have no place of their own: their cosine of 1 is above that of the own pair, unless that is 1 too.
  * Computed in tiles.
  *
- * `step(inputs, { loss: { texts, guide, ids } })`:
+ * `step(inputs, { loss: { texts, guide, ids, owners } })`:
  * - `texts`: for a `guide` that encodes, the texts of each tower, as they are: the guide has its own tokenizer. It encodes
  *   them once in a step, without a graph.
  * - `guide`: without an option `guide`, its representations, a tensor [rows, any dimension] for each tower.
  * - `ids`: what identifies the example of each row, a string, a whole number from 0, or a list of them. Rows that share one
  *   are no negatives of each other.
+ * - `owners`: beside `ids`, the row that each hard negative is about, one tower after the other; -1: none. Default: row i is
+ *   about example i.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`, and what the guide throws
  */
@@ -114,11 +118,14 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
       name: 'gist_embed',
       cosine: true,
       numbers: { scale },
-      settings: ({ guides, ...options }, anchors) => ({
-        ...judged,
-        ...idSettings(options, anchors),
-        guides: guides as number,
-      }),
+      settings: ({ guides, ...options }, _anchors, rows) => {
+        const own = rows.slice(0, rows.length - (guides as number));
+        return {
+          ...judged,
+          ...idSettings(options, own, ownersOf(options, own, false)),
+          guides: guides as number,
+        };
+      },
     });
     this.#guide = guide;
     this.#temperature = temperature;
@@ -128,13 +135,24 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
     return this.#temperature();
   }
 
+  readonly takesIds = true;
+
+  /** The others are about no example of the batch. */
+  optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
+    requireCheckable(options, rows);
+    requireCount('others', others, 0);
+    if (options.ids === undefined) return options;
+    const own = ownersOf(options, rows, false) ?? ownersByRow(rows);
+    return { ...options, owners: [...own, ...new Array<number>(others).fill(-1)] };
+  }
+
   /** @throws GradCacheError `INPUT`, `SHAPE` for keyword arguments that do not fit */
   override checkOptions(options: LossOptions, rows: readonly number[]): void {
     requireCheckable(options, rows);
     const encodes = this.#guide !== null && this.#guide !== 'self';
-    const known = encodes ? ['texts', 'ids'] : this.#guide === 'self' ? ['ids'] : ['guide', 'ids'];
-    checkKnown('the loss of gistEmbed', options, known);
-    idSettings(options, rows[0] ?? 0);
+    const judging = encodes ? ['texts'] : this.#guide === 'self' ? [] : ['guide'];
+    checkKnown('the loss of gistEmbed', options, [...judging, 'ids', 'owners']);
+    idSettings(options, rows, ownersOf(options, rows, false));
     const { texts, guide } = options;
     if (encodes) {
       requireTowerList('texts', texts, rows.length, 'the texts of each tower, which the guide encodes,');
@@ -158,7 +176,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
     requireTowers(representations);
     const rows = representations.map(({ shape }) => shape[0] ?? 0);
     this.checkOptions(options, rows);
-    const { ids } = options;
+    const { ids, owners } = options;
     const guides: Tensor[] = [];
     try {
       for (const [tower, { device }] of representations.entries()) {
@@ -168,7 +186,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
         guides.push(noGrad(() => judging.to({ device, dtype })));
         if (this.#guide !== null) judging.dispose();
       }
-      const given = { guides: guides.length, ...(ids === undefined ? {} : { ids }) };
+      const given = { guides: guides.length, ids, owners };
       return await super.computeAt(lengths, [...representations, ...guides], weight, given, trained);
     } finally {
       for (const tensor of guides) tensor.dispose();

@@ -15,7 +15,7 @@ import {
   type RankingOptions,
   type RankingSettings,
 } from './ranking.js';
-import { ownersOf, targetSettings, weightsOf } from './targets.js';
+import { ownersByRow, ownersOf, targetSettings, weightsOf } from './targets.js';
 import {
   checkTemperature,
   scaleFrom,
@@ -66,7 +66,7 @@ export type InfoNCELoss = TrainedLoss;
  * - `owners`: where anchors have different numbers of hard negatives, the anchor that each of them belongs to, one tower
  *   after the other; -1: none. `hardnessMode` and `doc_to_doc` ask for it. Default: row i belongs to anchor i.
  * - `ids`: what identifies the example of each anchor, a string, a whole number from 0, or a list of them, such as the texts
- *   of its row. Rows that share one are no negatives of each other. Not with `labelSmoothing`.
+ *   of its row. Rows that share one are no negatives of each other. Not with `labelSmoothing`, nor with `precision: 'fast'`.
  *
  * @throws GradCacheError `INPUT` for settings that do not fit; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
@@ -121,12 +121,15 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
             'INPUT',
             'ids leave candidates out, and label smoothing spreads over all of them: give one of both',
           );
+        if (options.ids !== undefined && settings.fast)
+          throw refused('precision', 'fast', '"exact" beside ids');
+        const owners = ownersOf(options, rows, asksForOwners);
         return {
           ...settings,
           ...targets,
           weights: weightsOf(options, anchors),
-          owners: ownersOf(options, rows, asksForOwners),
-          ...idSettings(options, anchors),
+          owners,
+          ...idSettings(options, rows, owners),
         };
       },
     });
@@ -134,14 +137,15 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
     this.#asksForOwners = asksForOwners;
   }
 
+  readonly takesIds = true;
+
   /** The others are hard negatives of no anchor, and without owners row i would be taken for one of anchor i. */
   optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
     requireCheckable(options, rows);
     requireCount('others', others, 0);
     const given = ownersOf(options, rows, this.#asksForOwners);
-    if (given === null && !this.#asksForOwners) return options;
-    const [, , ...negatives] = rows;
-    const own = given ?? negatives.flatMap((count) => Array.from({ length: count }, (_, row) => row));
+    if (given === null && !this.#asksForOwners && options.ids === undefined) return options;
+    const own = given ?? ownersByRow(rows);
     return { ...options, owners: [...own, ...new Array<number>(others).fill(-1)] };
   }
 

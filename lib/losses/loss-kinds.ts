@@ -197,8 +197,6 @@ export function requireColumns(path: string, columns: readonly string[], loss: F
 
 /** @throws GradCacheError `INPUT` for a loss whose candidates cannot come from a memory */
 export function requireMemory(path: string, loss: FilledLossConfig): void {
-  if (masksDuplicates(loss))
-    throw new SettingError(path, 'is for a loss that does not mask duplicates: take one of both.');
   if (kindOf(loss).takesMemory === true) return;
   const able = Object.entries(LOSSES).flatMap(([name, { takesMemory }]) => (takesMemory ? [name] : []));
   throw new SettingError(

@@ -37,6 +37,11 @@ export interface LossWithGradients {
    */
   readonly sparse?: 'entries' | 'rows' | 'columns';
   /**
+   * True if it takes the keyword argument `ids`, what identifies the example of each row: {@link crossBatchMemory} hands it
+   * on. Default: false.
+   */
+  readonly takesIds?: boolean;
+  /**
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight the gradients, but not the loss, are multiplied by this
    * @param options the option `loss` of `step`

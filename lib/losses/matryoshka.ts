@@ -81,6 +81,7 @@ function requireWeights(name: string, given: unknown, count: number): void {
 
 class Matryoshka implements LossWithGradients {
   readonly packed: boolean;
+  readonly takesIds: boolean;
   readonly #loss: LossWithGradients;
   /** Longest first. */
   readonly #parts: readonly Length[];
@@ -93,6 +94,7 @@ class Matryoshka implements LossWithGradients {
     perStep: { readonly count: number; readonly seed: number },
   ) {
     this.packed = loss.packed === true;
+    this.takesIds = loss.takesIds === true;
     this.#loss = loss;
     this.#parts = parts;
     this.#perStep = perStep;

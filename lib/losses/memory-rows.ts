@@ -52,19 +52,19 @@ export function withBatch(memory: MemoryRows, batch: BatchRows, capacity: number
   };
 }
 
-/** The rows that share no identity with a batch; the caller frees its tensor. Null if there is no such row. */
-export function withoutIds(
-  { rows, ids, labels }: MemoryRows,
-  batch: Iterable<readonly number[]>,
-): { readonly rows: Tensor; readonly labels: readonly number[] | null } | null {
+/** The numbers of the rows that share no identity with a batch. */
+export function rowsWithoutIds({ ids }: MemoryRows, batch: Iterable<readonly number[]>): number[] {
   const present = new Set<number>();
   for (const each of batch) for (const id of each) present.add(id);
-  const kept = ids.flatMap((of, row) => (of.some((id) => present.has(id)) ? [] : [row]));
+  return ids.flatMap((of, row) => (of.some((id) => present.has(id)) ? [] : [row]));
+}
+
+/** Some of the rows, which the caller frees; null if there are none. */
+export function rowsAt({ rows, ids }: MemoryRows, kept: readonly number[]): Tensor | null {
   if (rows === null || kept.length === 0) return null;
-  const tensor = untracked(() =>
+  return untracked(() =>
     kept.length === ids.length ? rows.detach() : takeRows(rows, Int32Array.from(kept)),
   );
-  return { rows: tensor, labels: labels && kept.map((row) => labels[row]!) };
 }
 
 /**

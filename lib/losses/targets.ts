@@ -105,6 +105,13 @@ export function ownersOf(
   return Int32Array.from(given as number[]);
 }
 
+/** The owners of hard negatives where none are given: row i belongs to anchor i, in towers with as many rows as anchors. */
+export function ownersByRow([anchors = 0, , ...negatives]: readonly number[]): number[] {
+  return negatives.flatMap((count) =>
+    Array.from({ length: count }, (_, row) => (count === anchors ? row : -1)),
+  );
+}
+
 /**
  * The option `weights` of a step: how much each anchor counts.
  *

@@ -12,23 +12,23 @@
 
 namespace gradcache {
 
-// Row i of every tower that has as many rows as there are identities is about example i.
 class Identities {
  public:
-  // Reads the settings `ids`, one row's after the other's, whole numbers from 0 and -1 for none, and
-  // `idsPerRow`. Without them no rows are about the same.
+  // Reads the settings `ids`, those of one example after the other, whole numbers from 0 and -1 for none, as
+  // many for each as `idsPerRow`; and `idExamples`, for each row of all towers the example that it is about,
+  // or -1. Without them no rows are about the same.
   explicit Identities(const Settings& settings);
 
-  bool any() const { return perRow_ > 0; }
+  bool any() const { return perExample_ > 0; }
 
-  // Leaves out the pairs of different rows that share an identity, but no positive. Empty if there are no
-  // identities. Throws SHAPE unless the tower `rows` has as many rows.
+  // Leaves out the pairs of rows about different examples that share an identity, but no positive. Empty if
+  // there are no identities. Throws SHAPE unless there is an example for each row.
   Logits::Change leaveOut(const Similarity& similarity, int64_t rows, const std::vector<int64_t>& columns,
                           const Chosen& positives) const;
 
  private:
-  int64_t perRow_ = 0;
-  std::vector<int64_t> given_;
+  int64_t perExample_ = 0;
+  std::vector<int64_t> given_, examples_;
 };
 
 }  // namespace gradcache

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import {
   call,
   crossBatchMemory,
+  gistEmbed,
   GradCache,
   infoNCE,
   matryoshka,
@@ -150,6 +151,88 @@ test('a memory that holds the batch itself changes nothing: rows are told apart 
   assert.equal(partly.loss, (await infoNCE().compute([...batch, four], 1, {})).loss);
 });
 
+const GIST = { threshold: 2, temperature: 0.1, contrastAnchors: false, contrastPositives: false };
+
+test('identities go on to a loss that takes them, and are none of rows of the memory', async () => {
+  const ids = ['a', ['b', 'a'], 'c'];
+  const first = ['x', 'y', 'z'];
+  const make: Record<string, () => LossWithGradients> = {
+    infoNCE: () => infoNCE({ symmetric: true }),
+    shorter: () => matryoshka(infoNCE(), { dimensions: [4, 2] }),
+    gistEmbed: () => gistEmbed({ ...GIST, guide: 'self' }),
+  };
+  for (const [name, loss] of Object.entries(make))
+    for (const negatives of [0, 1])
+      for (const kept of [2, 3]) {
+        const towers = (seed: number) => [1, 2, ...(negatives > 0 ? [3] : [])].map((k) => rows(3, seed + k));
+        const memory = crossBatchMemory(loss(), { capacity: kept });
+        await memory.compute(towers(10), 1, { ids: first });
+        memory.checkOptions!(
+          { ids },
+          towers(20).map(() => 3),
+        );
+        const owners = [...[0, 1, 2].slice(0, 3 * negatives), ...new Array<number>(memory.size).fill(-1)];
+        const whole = await loss().compute([...towers(20), memory.rows()!], 1, { ids, owners });
+        const without = await loss().compute([...towers(20), memory.rows()!], 1, {});
+        const ours = await memory.compute(towers(20), 1, { ids });
+        const title = `${name}, ${negatives} hard negatives, ${kept} rows`;
+        assert.equal(ours.loss, whole.loss, title);
+        assert.ok(ours.loss < without.loss - 1e-3, `${title}: ${ours.loss}, ${without.loss}`);
+        for (const tower of towers(0).keys())
+          assert.deepEqual(await list(ours.gradients[tower]!), await list(whole.gradients[tower]!), title);
+      }
+  // Where they are for the memory alone, and where the loss takes none.
+  for (const loss of [() => infoNCE(), () => sigLIP(), () => ntXent()]) {
+    const memory = crossBatchMemory(loss(), { capacity: 4, passIds: false });
+    const result = await memory.compute([rows(3, 1), rows(3, 2)], 1, { ids });
+    assert.equal(result.loss, (await loss().compute([rows(3, 1), rows(3, 2)], 1, {})).loss);
+  }
+});
+
+test('keyword arguments are refused before a batch is encoded', async () => {
+  let encoded = 0;
+  const encoder = new ModuleEncoder({
+    forward: (input: Tensor) => {
+      encoded++;
+      return input.mul(1);
+    },
+    parameters: (): Parameter[] => [],
+  });
+  const memory = crossBatchMemory(infoNCE({ hardnessMode: 'hard_negatives', hardnessStrength: 1 }), {
+    capacity: 4,
+  });
+  const gradcache = new GradCache({
+    encoders: [encoder, encoder] as AnyEncoder[],
+    loss: memory,
+    chunk: { sequences: 2 },
+  });
+  const batch = [rows(3, 1), rows(3, 2)];
+  await keepWide(memory, batch);
+  const wrong: [LossOptions, object][] = [
+    [{ ids: ['a'] }, { code: 'SHAPE', message: /1 ids for 3 rows/ }],
+    [{ ids: [1, 2, 0.5] }, { code: 'INPUT', message: /identity of row 2 is 0\.5/ }],
+    [{ labels: [1, 2, 3] }, { code: 'INPUT', message: /no labels/ }],
+    [{ weights: [1, 2] }, { code: 'SHAPE', message: /2 weights for 3 anchors/ }],
+    [{ target: [0, 1, 2] }, { code: 'INPUT', message: /target/ }],
+    [{ owners: [0] }, { code: 'SHAPE', message: /owners/ }],
+  ];
+  for (const [loss, error] of wrong) {
+    await assert.rejects(gradcache.step(batch, { loss }), error);
+    assert.equal(encoded, 0, JSON.stringify(loss));
+  }
+  const far = new GradCache({
+    encoders: [encoder, encoder] as AnyEncoder[],
+    loss: crossBatchMemory(infoNCE(), { capacity: 4, tower: 2 }),
+    chunk: { sequences: 2 },
+  });
+  await assert.rejects(far.step(batch), { code: 'INPUT', message: /keeps tower 2.*given 2/ });
+  assert.equal(encoded, 0);
+  assert.throws(() => memory.checkOptions!(null as never, [3, 3]), { code: 'INPUT' });
+  assert.throws(() => memory.checkOptions!({}, 3 as never), { code: 'INPUT' });
+});
+
+const keepWide = (memory: LossWithGradients, batch: Tensor[]) => memory.compute(batch, 1, {});
+
 test('a step that fails after the loss leaves the memory as it was, a step that succeeds keeps its batch', async () => {
   const memory = crossBatchMemory(infoNCE(), { capacity: 4 });
   await keep(memory, [1, 2, 3]);
@@ -202,6 +285,7 @@ test('what does not fit is refused, with the memory as it was', async () => {
     { capacity: 0 },
     { capacity: 2, start: -1 },
     { capacity: 2, joins: 1 },
+    { capacity: 2, passIds: 'no' },
     { size: 1 },
   ])
     assert.throws(() => crossBatchMemory(infoNCE(), options as never), { code: 'INPUT' });

@@ -358,7 +358,13 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   crossBatchMemory: {
     call: (options) => gradcache.crossBatchMemory(infoNCE(), options),
-    options: { capacity: ['number'], start: ['number'], tower: ['number'], joins: ['boolean'] },
+    options: {
+      capacity: ['number'],
+      start: ['number'],
+      tower: ['number'],
+      joins: ['boolean'],
+      passIds: ['boolean'],
+    },
     base: { capacity: 10 },
   },
   ntXent: {

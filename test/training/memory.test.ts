@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { readSafetensors } from '../../lib/safetensors/safetensors.js';
 import { gradcache } from '../cli/program.js';
-import { digests, record, shortRun } from './support.js';
+import { digests, pairs, record, shortRun, writeRows } from './support.js';
 
 for (const momentum of [undefined, 0.9]) {
   test(`a memory trains, and goes on from a checkpoint bit for bit: momentum ${momentum}`, async (t) => {
@@ -56,6 +56,32 @@ test('a row that shares a text with the batch is left out: a memory of the same 
   assert.deepEqual(
     steps.map(({ loss }) => loss),
     without.map(({ loss }) => loss),
+  );
+});
+
+test('duplicates of a batch are masked beside a memory too', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const twice = [...pairs(20), ...pairs(20)];
+  const settings = {
+    ...config,
+    data: await writeRows(join(folder, 'twice.jsonl'), twice),
+    batch: 40,
+    steps: 2,
+    uniqueTexts: false,
+  };
+  let runs = 0;
+  const lossesWith = async (maskDuplicates: boolean, memory: object | undefined) => {
+    const output = `${config.output}-${runs++}`;
+    const loss = { kind: 'infonce', maskDuplicates } as const;
+    const { steps } = await record({ ...settings, loss, output, ...(memory && { memory }) } as typeof config);
+    return steps.map((step) => step.loss);
+  };
+  // Every batch holds all texts, so that no row of the memory is a candidate.
+  for (const masked of [true, false])
+    assert.deepEqual(await lossesWith(masked, { capacity: 40 }), await lossesWith(masked, undefined));
+  assert.notEqual(
+    (await lossesWith(true, { capacity: 20 }))[0],
+    (await lossesWith(false, { capacity: 20 }))[0],
   );
 });
 

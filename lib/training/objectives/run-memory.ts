@@ -1,6 +1,7 @@
 import { MomentumEncoder } from '../../encoders/momentum-encoder.js';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { crossBatchMemory, type CrossBatchMemory } from '../../losses/cross-batch-memory.js';
+import { masksDuplicates } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import { toStored } from '../../safetensors/stored-tensor.js';
@@ -25,12 +26,15 @@ export async function openMemory(
 ): Promise<RunMemory | null> {
   if (config.memory === undefined) return null;
   const { capacity, start, momentum } = config.memory;
+  // The memory always knows rows by their texts. The loss is told of them where it is to mask duplicates.
+  const passIds = masksDuplicates(config.loss);
   if (momentum === undefined) {
-    const rows = crossBatchMemory(loss, { capacity, start, tower: 1 });
+    const rows = crossBatchMemory(loss, { capacity, start, tower: 1, passIds });
     if (resumed !== null) rows.loadState(resumed.checkpoint.loss);
     return new RunMemory(rows, null, null);
   }
-  const rows = crossBatchMemory(loss, { capacity, start, tower: config.columns.length, joins: false });
+  const tower = config.columns.length;
+  const rows = crossBatchMemory(loss, { capacity, start, tower, joins: false, passIds });
   const copy = await openModel({ ...config, dropout: 0 }, resumed?.folder ?? null);
   try {
     const encoder = new MomentumEncoder(model, copy, { momentum });
