@@ -206,6 +206,7 @@ export { listMLE } from './losses/list-mle.js';
 export { pListMLE, type ListMLEOptions, type PListMLEOptions } from './losses/p-list-mle.js';
 export { adrMSE, type ADRMSEOptions } from './losses/adr-mse.js';
 export type { LogitActivation } from './losses/pair-loss.js';
+export { loadLoss, saveLoss } from './losses/stored-loss.js';
 export { sigLIP, type SigLIPLoss, type SigLIPOptions } from './losses/siglip.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';

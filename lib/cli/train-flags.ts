@@ -116,6 +116,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   Loss: {
     loss: text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'),
     ...flagsOf('loss', LOSSES),
+    'loss-from': text(
+      'FOLDER',
+      "a model folder of an earlier run: begin with its loss's classifier, projection or temperature",
+      'lossFrom',
+    ),
     matryoshka: numbers(
       'N,N',
       'lengths of representations to train, such as 768,256,64; default: the whole one',

@@ -43,8 +43,8 @@ const DISTANCES = ['cosine', 'mse', 'l2'] as const;
 
 /**
  * Representations like those of a teacher (Kim et al. 2023): the distance from them, the mean over rows and towers:
- * EmbedDistillLoss of sentence-transformers. A projection belongs to the loss: `parameters()` gives it to the optimizer, and a
- * saved model does not have it.
+ * EmbedDistillLoss of sentence-transformers. A projection belongs to the loss: `parameters()` gives it to the optimizer, and
+ * {@link saveLoss} stores it beside the model.
  *
  * Towers: one or more, [N, d] each, such as a sentence and its translation. `step(inputs, { loss: { labels } })` gives the
  * teacher's representations: [N, D] for all towers, or [N, towers, D], as lists or as a Tensor.

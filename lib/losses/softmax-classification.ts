@@ -35,7 +35,7 @@ export interface SoftmaxClassificationOptions {
 /**
  * Classifies pairs (Reimers and Gurevych 2019): the cross-entropy of a trained linear layer over u, v, |u - v| and, if
  * asked, u * v: SoftmaxLoss of sentence-transformers. The layer belongs to the loss: `parameters()` gives it to the
- * optimizer, and a saved model does not have it.
+ * optimizer, and {@link saveLoss} stores it beside the model.
  *
  * Towers: u [N, d] and v [N, d]. `step(inputs, { loss: { labels } })` gives the class of each pair, from 0 to classes - 1.
  *

@@ -31,7 +31,7 @@ const ACTIVATION_CLASS: Readonly<Record<Activation, string>> = {
 const MODEL_ENTRIES: readonly RegExp[] = [
   /^(config|generation_config|modules|config_sentence_transformers|sentence_[\w-]+_config)\.json$/,
   /^model(-\d+-of-\d+)?\.safetensors$/,
-  /^model\.safetensors\.index\.json$/,
+  /^(model\.safetensors\.index\.json|loss\.safetensors)$/,
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
   /^\d+_((MLM)?Transformer|(Splade)?Pooling|Dense|MultiVectorMask|Normalize)$/,

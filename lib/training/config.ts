@@ -60,6 +60,11 @@ export interface TrainConfig {
   readonly retain?: number | 'auto' | 'last';
   /** Default: InfoNCE. */
   readonly loss?: LossConfig;
+  /**
+   * A model folder with `loss.safetensors`: what the loss trains beside the model, such as a classifier or a learned
+   * temperature, begins as it is there. Default: as its settings say.
+   */
+  readonly lossFrom?: string;
   /** Train representations at several lengths. Default: the whole length alone. */
   readonly matryoshka?: MatryoshkaConfig;
   /** Adds representations of earlier batches to the candidates of the loss. Default: none. */

@@ -23,11 +23,12 @@ export async function requireApart(output: string, inputs: readonly NamedPath[])
     await refuseReplacing({ name: 'output: the folder', path }, inputs);
 }
 
-function inputsOf({ data, model, loss, evaluation }: FilledTrainConfig): NamedPath[] {
+function inputsOf({ data, model, loss, lossFrom, evaluation }: FilledTrainConfig): NamedPath[] {
   const inputs = data.map((path) => ({ name: 'data', path }));
   if (evaluation !== undefined) inputs.push({ name: 'evaluation.data', path: evaluation.data });
   const guide = guideOf(loss);
   if (guide !== null) inputs.push({ name: 'loss.guide', path: guide });
+  if (lossFrom !== undefined) inputs.push({ name: 'lossFrom', path: lossFrom });
   if (typeof model === 'string') inputs.push({ name: 'model', path: model });
   else {
     inputs.push({ name: 'model.tokenizer', path: model.tokenizer });

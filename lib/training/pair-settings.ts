@@ -8,6 +8,7 @@ interface Asked {
   readonly matryoshka: object | undefined;
   readonly curriculum: object | undefined;
   readonly lateInteraction: object | undefined;
+  readonly lossFrom: string | undefined;
   readonly prompts: object;
 }
 
@@ -30,6 +31,8 @@ export function requireSuited(fields: Fields, asked: Asked, columns: readonly st
   }
   if (asked.matryoshka !== undefined) throw refused('matryoshka', 'is for representations');
   if (asked.lateInteraction !== undefined) throw refused('lateInteraction', 'is for representations');
+  if (asked.lossFrom !== undefined)
+    throw refused('lossFrom', 'is for losses that train weights of their own');
   if (asked.curriculum !== undefined) throw refused('curriculum', 'is for text encoders');
   const other = Object.keys(asked.prompts).find((column) => column !== columns[0]);
   if (other !== undefined)

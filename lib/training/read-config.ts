@@ -71,6 +71,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     chunk: readChunk(fields),
     retain: readRetain(fields),
     loss,
+    lossFrom: fields.string('lossFrom'),
     matryoshka: fields.section('matryoshka', readMatryoshka),
     memory: fields.section('memory', readMemory),
     curriculum: fields.section('curriculum', readCurriculum),

@@ -81,11 +81,12 @@ export function storedConfig(config: FilledTrainConfig): Record<string, unknown>
 }
 
 function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
-  const { model, data, loss, evaluation } = config;
+  const { model, data, loss, lossFrom, evaluation } = config;
   const guide = guideOf(loss);
   return {
     ...config,
     loss: loss.kind === 'gist-embed' && guide !== null ? { ...loss, guide: resolve(guide) } : loss,
+    lossFrom: lossFrom === undefined ? undefined : resolve(lossFrom),
     model:
       typeof model === 'string'
         ? resolve(model)

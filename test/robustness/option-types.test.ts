@@ -156,6 +156,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   flattenScores: null,
   readSafetensors: null,
   writeSafetensors: null,
+  saveLoss: null,
+  loadLoss: null,
   readRetrievalFolder: null,
   train: null, // a configuration: test/training/read-config.test.ts
   Tokenizer: null,

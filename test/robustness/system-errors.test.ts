@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   GradCacheError,
+  loadLoss,
+  saveLoss,
+  sigLIP,
   TextEncoder,
   readPairs,
   readSafetensors,
@@ -33,6 +36,7 @@ test('whichever call of the system fails, what reaches the caller is a GradCache
   const model = TextEncoder.create(CONFIG, await smallTokenizer(8));
   const saved = join(home, 'model');
   await model.save(saved);
+  await saveLoss(sigLIP(), home);
   const pairs = join(home, 'pairs.jsonl');
   writeFileSync(pairs, '{"anchor":"w1","positive":"w2"}\n{"anchor":"w3","positive":"w4"}\n');
 
@@ -43,6 +47,8 @@ test('whichever call of the system fails, what reaches the caller is a GradCache
     'load a tokenizer': () => Tokenizer.fromFile(join(saved, 'tokenizer.json')),
     'read weights': () => readSafetensors(join(saved, 'model.safetensors')),
     'write weights': (folder) => writeSafetensors(join(folder, 'w.safetensors'), [['w', STORED]]),
+    'save a loss': (folder) => saveLoss(sigLIP(), folder),
+    'load a loss': () => loadLoss(sigLIP(), home),
     'read Parquet': () => collect(readPairs(join(testFolder, 'data', 'fixtures', 'snappy.parquet'))),
     'write vectors': async (folder) => {
       const file = await openVectorFile(join(folder, 'v.npy'), 'npy');

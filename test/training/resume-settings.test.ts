@@ -6,6 +6,7 @@ import type { TrainConfig } from '../../lib/training/config.js';
 import { resumeConfig } from '../../lib/training/resume-pairs.js';
 import { train } from '../../lib/training/train.js';
 import { digests, pairs, record, shortRun, writeRows } from './support.js';
+import { infoNCE, saveLoss } from '../../lib/index.js';
 import { readLoss } from '../../lib/losses/loss-kinds.js';
 import { Fields } from '../../lib/options/fields.js';
 
@@ -20,7 +21,10 @@ async function unusual(
   const held = join(folder, 'held.csv');
   await writeFile(held, rows.slice(0, 8).join(''));
   const [query, answer, wrong] = ['q', 'a', 'n'] as const;
+  const beginning = infoNCE({ temperature: { initial: 0.4, learned: true } });
+  await saveLoss(beginning, config.model as string);
   return {
+    lossFrom: config.model as string,
     model: config.model,
     data,
     columns: [query, answer, wrong],
@@ -72,6 +76,7 @@ const CHANGES: {
   ][];
 } = {
   model: [['elsewhere', 'refused']],
+  lossFrom: [['elsewhere', 'refused']],
   pooling: [['none', 'refused']], // its run has one representation of a text
   lateInteraction: [[{ projection: 3 }, 'refused']],
   data: [],

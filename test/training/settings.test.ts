@@ -13,6 +13,7 @@ import {
   infoNCE,
   linearSchedule,
   readPairs,
+  saveLoss,
   readRetrievalPairs,
   readSts,
   TextEncoder,
@@ -113,9 +114,10 @@ for (const [name, settings] of Object.entries(runs)) {
     const model = await TextEncoder.load(start, { dropout, maxLength, frozen });
     const { temperature: initial, learned, similarity, symmetric } = loss;
     const bounds = 'temperatureBounds' in loss ? { bounds: loss.temperatureBounds } : {};
+    const trainedLoss = infoNCE({ temperature: { initial, learned, ...bounds }, similarity, symmetric });
     const gradcache = new GradCache({
       encoders: [model, model, model],
-      loss: infoNCE({ temperature: { initial, learned, ...bounds }, similarity, symmetric }),
+      loss: trainedLoss,
       chunk: { sequences: 8 },
     });
     const optimizer = new AdamW(gradcache.parameters(), ofOptimizer);
@@ -142,6 +144,7 @@ for (const [name, settings] of Object.entries(runs)) {
     }
     model.setSimilarity(similarity); // the trained one is saved with the model
     await model.save(join(folder, 'expected'));
+    if (learned) await saveLoss(trainedLoss, join(folder, 'expected'));
     const trained = await TextEncoder.load(join(folder, 'run', 'model'));
     assert.equal(trained.maxLength, 32, 'of the folder that was trained, whatever the length in training');
     trained.dispose();

@@ -1,8 +1,11 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import type { Batch } from '../../data/batches.js';
 import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import { matryoshka } from '../../losses/matryoshka.js';
+import { loadLoss, LOSS_FILE, saveLoss } from '../../losses/stored-loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import type { TextTask } from '../../model-folder/late-interaction.js';
 import { SettingError } from '../../options/fields.js';
@@ -80,6 +83,7 @@ export async function openContrastive(
       seed: config.seed,
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
+    else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);
     return new Contrastive(config, model, loss, gradcache, evaluator, memory, guide);
   } catch (error) {
     memory?.dispose();
@@ -87,6 +91,13 @@ export async function openContrastive(
     model.dispose();
     throw error;
   }
+}
+
+/** What the loss trains begins as an earlier run has left it. @throws GradCacheError `INPUT`, `CHECKPOINT` */
+async function beginFrom(loss: LossWithGradients, folder: string): Promise<void> {
+  if (loss.parameters().length === 0)
+    throw new SettingError('config.lossFrom', `is ${show(folder)}, and the loss trains nothing of its own.`);
+  await loadLoss(loss, folder);
 }
 
 /** @throws GradCacheError `INPUT` for a loss that compares token by token and a model that pools, or the reverse */
@@ -153,11 +164,25 @@ class Contrastive implements Objective {
   get notes(): readonly string[] {
     const { dimensions } = this.config.matryoshka ?? {};
     const { trainedDimension: length } = this.model;
-    return dimensions === undefined || dimensions.includes(length)
-      ? []
-      : [
-          `the whole length of representations, ${length}, is not one of the matryoshka dimensions: it is not trained`,
-        ];
+    const notes: string[] = [];
+    if (dimensions !== undefined && !dimensions.includes(length))
+      notes.push(
+        `the whole length of representations, ${length}, is not one of the matryoshka dimensions: it is not trained`,
+      );
+    const left = this.#leftLoss();
+    if (left !== null)
+      notes.push(
+        `${left} has what a loss trained beside its model (${LOSS_FILE}). This run begins with its own; ` +
+          'lossFrom (--loss-from) goes on from there',
+      );
+    return notes;
+  }
+
+  /** The model folder that the run starts from, if it has what a loss trained and the loss of this run begins anew. */
+  #leftLoss(): string | null {
+    const { model, lossFrom, resume } = this.config;
+    if (typeof model !== 'string' || lossFrom !== undefined || resume !== false) return null;
+    return this.loss.parameters().length > 0 && existsSync(join(model, LOSS_FILE)) ? model : null;
   }
 
   parameters(): readonly Parameter[] {
@@ -239,8 +264,9 @@ class Contrastive implements Objective {
     return this.evaluator.lossOf(await this.tokenize(columns), { loss, signal });
   }
 
-  save(folder: string): Promise<void> {
-    return this.model.save(folder);
+  async save(folder: string): Promise<void> {
+    await this.model.save(folder);
+    if (this.loss.parameters().length > 0) await saveLoss(this.loss, folder);
   }
 
   async state(): Promise<ObjectiveState> {
