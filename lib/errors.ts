@@ -14,6 +14,7 @@ export const ERROR_CODES = [
   'OUT_OF_MEMORY',
   'ABORTED',
   'DISPOSED',
+  'DISTRIBUTED',
   'SETUP',
   'DISTRIBUTED',
 ] as const;
@@ -37,6 +38,7 @@ export const ERROR_CODES = [
  * | `OUT_OF_MEMORY` | memory of the host or the device ran out |
  * | `ABORTED` | an AbortSignal fired, or the engine was shut down |
  * | `DISPOSED` | a tensor or encoder was used after `dispose()` |
+ * | `DISTRIBUTED` | another rank ended, failed, or did not come within the timeout |
  * | `SETUP` | a tool that a set-up step needs is missing or failed |
  * | `DISTRIBUTED` | another process of a training on several GPUs ended, failed, differs or did not come in time |
  */

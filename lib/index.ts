@@ -21,6 +21,7 @@ export {
   type Memory,
 } from './tensor/memory.js';
 export { useLibtorch } from './addon/native.js';
+export { Ranks, type RanksOptions } from './distributed/ranks.js';
 export { GradCache } from './step/gradcache.js';
 export type {
   GradCacheOptions,

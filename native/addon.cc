@@ -4,6 +4,7 @@
 #include "binding/autograd.h"
 #include "binding/encoder.h"
 #include "binding/errors.h"
+#include "binding/group.h"
 #include "binding/instance.h"
 #include "binding/language_model.h"
 #include "binding/layout.h"
@@ -34,6 +35,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   TokenBatchHandle::define(env);
   LanguageModelHandle::define(env, exports);
   SegmentGraphHandle::define(env);
+  GroupHandle::define(env);
 
   exports.Set("interface", GRADCACHE_INTERFACE);  // by CMake, from lib/addon/interface.ts
   exports.Set("tensorFromBytes", Napi::Function::New<tensorFromBytes>(env));
@@ -47,6 +49,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("backward", Napi::Function::New<backward>(env));
   exports.Set("leaves", Napi::Function::New<leaves>(env));
   exports.Set("loss", Napi::Function::New<loss>(env));
+  exports.Set("joinGroup", Napi::Function::New<joinGroup>(env));
   exports.Set("memory", Napi::Function::New<memory>(env));
   exports.Set("resetPeakMemory", Napi::Function::New<resetPeakMemory>(env));
   exports.Set("emptyCache", Napi::Function::New<emptyCache>(env));

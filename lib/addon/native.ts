@@ -209,6 +209,36 @@ export interface LossSettings {
 }
 type LossSetting = number | boolean | string | readonly number[] | Int32Array | Float64Array | null;
 
+/** Where, and as whom, a rank meets the others (native/distributed/group.h). */
+export interface GroupSettings {
+  readonly host: string;
+  readonly port: number;
+  readonly rank: number;
+  readonly size: number;
+  readonly server: boolean;
+  readonly prefix: string;
+  /** Milliseconds. */
+  readonly timeout: number;
+  readonly device: string;
+  readonly libtorchCuda: string;
+}
+
+/** A rank's end of the exchanges between ranks. Each waits for all ranks; `what` says in messages what it is for. */
+export interface GroupHandle {
+  /** Numbers of every rank, one rank's behind the other's. Each gives as many. */
+  meet(own: Float64Array, what: string): Promise<Float64Array>;
+  /** `all` has counts[k] rows of each rank k, on entry those of this rank. */
+  allGather(all: TensorHandle, counts: readonly number[], what: string): Promise<void>;
+  /** Of the same rows, those of this rank become the sum over ranks; the others hold anything. */
+  reduceScatter(all: TensorHandle, counts: readonly number[], what: string): Promise<void>;
+  /** The sum over ranks, in place. */
+  allReduce(tensor: TensorHandle, what: string): Promise<void>;
+  broadcast(tensor: TensorHandle, root: number, what: string): Promise<void>;
+  /** Tells the others why this rank ends, without waiting for them. */
+  fail(reason: string): void;
+  close(): Promise<void>;
+}
+
 /** What the addon exports. */
 export interface Native {
   readonly TensorListHandle: new (tensors: readonly TensorHandle[]) => TensorListHandle;
@@ -256,6 +286,9 @@ export interface Native {
     name: string,
     representations: readonly TensorHandle[],
     settings: LossSettings,
+    /** A rank computes its part of the loss, in a phase that all have the same number for. */
+    group?: GroupHandle,
+    phase?: number,
   ): Promise<{
     loss: number;
     /** Null for a tower that is not trained. */
@@ -263,6 +296,7 @@ export interface Native {
     /** Of `scale`, with respect to its logarithm, of `bias`, and of what else the loss can learn. */
     slopes: Readonly<Record<string, number>>;
   }>;
+  joinGroup(settings: GroupSettings): Promise<GroupHandle>;
   memory(device?: string): { allocated: number; peak: number; reserved: number; available: number };
   resetPeakMemory(device?: string): void;
   emptyCache(device?: string): void;

@@ -20,6 +20,8 @@ const PURPOSES = {
   dimensions: 6,
   /** For the dropout of a distance head: by the number of the step, then by the place of a block. */
   head: 7,
+  /** For a rank of a step, by its number: chunks of all ranks have different ones. */
+  rank: 8,
 } as const;
 
 /**

@@ -14,10 +14,16 @@ Instance::Instance(Napi::Env env) : env_(env) {
   }
   napi_unref_threadsafe_function(env, channel_);
   // Registered after the channel and so run before it closes: no engine outlives the channel.
-  env.AddCleanupHook([this] { engines_.shutdown(); });
+  env.AddCleanupHook([this] { shutdown(); });
 }
 
-Instance::~Instance() { engines_.shutdown(); }
+Instance::~Instance() { shutdown(); }
+
+void Instance::shutdown() {
+  for (const auto& group : groups)
+    if (const auto joined = group.lock()) joined->stop();
+  engines_.shutdown();
+}
 
 void Instance::submit(uint64_t group, const Devices& devices,
                       std::function<std::unique_ptr<Delivery>(bool)> job) {

@@ -4,7 +4,11 @@
 
 #include <napi.h>
 
+#include <memory>
+#include <vector>
+
 #include "binding/gradients_at_work.h"
+#include "distributed/group.h"
 #include "engine/engine.h"
 
 namespace gradcache::binding {
@@ -33,13 +37,17 @@ class Instance {
   // Whether something runs or waits on any engine.
   bool working() const { return pending_ > 0; }
   Engines& engines() { return engines_; }
+  // Ends what runs or waits on any engine, exchanges between ranks too.
+  void shutdown();
 
   Napi::FunctionReference tensorConstructor;
   Napi::FunctionReference operatorConstructor;
   Napi::FunctionReference tensorListConstructor;
   Napi::FunctionReference tokenBatchConstructor;
   Napi::FunctionReference segmentGraphConstructor;
+  Napi::FunctionReference groupConstructor;
   GradientsAtWork gradientsAtWork;
+  std::vector<std::weak_ptr<distributed::Group>> groups;  // all that were joined
 
  private:
   static void deliverOnJavaScriptThread(napi_env env, napi_value, void* context, void* data);

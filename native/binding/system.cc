@@ -135,7 +135,7 @@ void openCudaKernels(const Napi::CallbackInfo& info) {
 
 void shutdown(const Napi::CallbackInfo& info) {
   generatorMutex().letGo();
-  Instance::of(info.Env()).engines().shutdown();
+  Instance::of(info.Env()).shutdown();
 }
 
 }  // namespace gradcache::binding

@@ -32,6 +32,7 @@ class ClassNtXent final : public TiledLoss {
       });
       negatives.push_back(found.value());
     }
+    if (similarity.share() != nullptr) similarity.share()->sum(pairs);
     const at::Tensor count = pairs.clamp_min(1).to(numbers.dtype());
     for (size_t k = 0; k < pairings.size(); ++k)
       add(pairings[k], static_cast<int64_t>(k), negatives[k], count, sums);

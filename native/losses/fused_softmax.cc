@@ -63,10 +63,20 @@ FusedSoftmax::FusedSoftmax(Strip& strip, const Logits& logits, const Chosen& pos
   }
 }
 
-std::vector<FusedSoftmax::Span> FusedSoftmax::spans(int64_t count, int64_t most) {
+std::vector<FusedSoftmax::Span> FusedSoftmax::spans(int64_t count, int64_t most, int64_t first) {
   std::vector<Span> all;
-  for (int64_t begin = 0; begin < count; begin += most) all.push_back({begin, std::min(most, count - begin)});
+  for (int64_t begin = 0; begin < count; begin += most)
+    all.push_back({first + begin, std::min(most, count - begin)});
   return all;
+}
+
+std::vector<FusedSoftmax::Span> FusedSoftmax::rowSpans(int64_t most) const {
+  return spans(strip_.visited_, most, strip_.visitedBegin_);
+}
+
+// Those of numbers of the strip's rows that belong to a span.
+at::Tensor FusedSoftmax::at(const at::Tensor& numbers, const Span& rows) const {
+  return numbers.narrow(0, rows.begin - strip_.begin(), rows.count);
 }
 
 DenseTower& FusedSoftmax::tower(int64_t number) const {
@@ -101,9 +111,9 @@ SoftmaxStatistics FusedSoftmax::statistics(const Wanted& wanted) {
   std::vector<at::Tensor> columns(towers);  // each begins where the kernels need it
   if (wanted.columns)
     for (size_t k = 0; k < towers; ++k) columns[k] = kernels::noScoreSums(columnTower(k).rows(), device);
-  for (const Span& ofRows : spans(strip_.rows(), sizes.sums)) {
+  for (const Span& ofRows : rowSpans(sizes.sums)) {
     const at::Tensor left = operand(rowTower(), ofRows);
-    const at::Tensor sums = rows.narrow(0, ofRows.begin, ofRows.count);
+    const at::Tensor sums = at(rows, ofRows);
     for (size_t k = 0; k < towers; ++k) {
       for (const Span& span : spans(columnTower(k).rows(), sizes.sums)) {
         const at::Tensor right = operand(columnTower(k), span);
@@ -118,6 +128,7 @@ SoftmaxStatistics FusedSoftmax::statistics(const Wanted& wanted) {
   auto found = std::make_shared<FusedSums>();
   const at::TensorOptions numbers = similarity_.statistics();
   const double scale = similarity_.measure().scale, bias = similarity_.measure().bias;
+  // What the gradient of this process needs is of its own rows.
   found->rows = kernels::logOfScoreSums(rows);
   if (wanted.columns) found->columns = kernels::logOfScoreSums(at::cat(columns));
   SoftmaxStatistics result;
@@ -125,7 +136,7 @@ SoftmaxStatistics FusedSoftmax::statistics(const Wanted& wanted) {
     at::Tensor positives = at::full({strip_.rows()}, -INFINITY, numbers);
     eachPositive([&](const at::Tensor& of, size_t k, const at::Tensor& places) {
       const at::Tensor both = rowTower().comparedAt(of).mul_(columnTower(k).comparedAt(places));
-      positives.index_copy_(0, of, both.sum({1}, false, at::kDouble).mul_(scale));
+      positives.index_copy_(0, of.sub(strip_.begin()), both.sum({1}, false, at::kDouble).mul_(scale));
     });
     found->positives = positives;
     result.positives = positives.add(bias).masked_fill_(positives.isinf(), 0).unsqueeze(1);
@@ -140,6 +151,11 @@ SoftmaxStatistics FusedSoftmax::statistics(const Wanted& wanted) {
       result.columns = at::logaddexp(
           result.columns, logSumExpAt(found->positives, targets().clamp_min(0), pairing_.columns()));
     result.columns.add_(bias);
+  }
+  if (const Share* share = strip_.share()) {
+    if (wanted.rows) completeLogSumExp(result.rows, share);
+    if (wanted.columns) completeLogSumExp(result.columns, share);
+    if (result.positives.defined()) share->sum(result.positives);
   }
   strip_.fused_ = std::move(found);
   return result;
@@ -165,9 +181,9 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
   if (ofColumns.defined()) ofColumns = ofColumns.sub(shift * std::numbers::ln2);
   int64_t widest = 0;
   for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) widest = std::max(widest, columnTower(k).rows());
-  const at::Tensor memory =
-      at::empty({std::min(sizes.rows, strip_.rows()), kernels::paddedWidth(std::min(sizes.columns, widest))},
-                similarity_.numbers().dtype(type_));
+  const at::Tensor memory = at::empty(
+      {std::min(sizes.rows, strip_.visited_), kernels::paddedWidth(std::min(sizes.columns, widest))},
+      similarity_.numbers().dtype(type_));
   const int64_t width = rowTower().width();
   const bool trainsRows = similarity_.trains(pairing_.rowTower_);
   for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
@@ -176,11 +192,10 @@ void FusedSoftmax::addGradient(const SoftmaxGradient& gradient) {
       const int64_t first = pairing_.firsts_[k] + columns.begin;
       at::Tensor theirs;
       if (ofColumns.defined()) theirs = ofColumns.narrow(0, first, columns.count);
-      for (const Span& rows : spans(strip_.rows(), sizes.rows)) {
+      for (const Span& rows : rowSpans(sizes.rows)) {
         const at::Tensor left = operand(rowTower(), rows);
         const at::Tensor p = memory.narrow(0, 0, rows.count).narrow(1, 0, columns.count);
-        kernels::scoreProbabilities(scoresOf(left, rows, right, first),
-                                    ofRows.narrow(0, rows.begin, rows.count), theirs, p);
+        kernels::scoreProbabilities(scoresOf(left, rows, right, first), at(ofRows, rows), theirs, p);
         if (trainsRows || measure.learned) {
           const at::Tensor part = kernels::halfProduct(p, right.narrow(1, 0, width));
           if (trainsRows) rowTower().add(rows.begin, part, factor);
@@ -206,7 +221,7 @@ void FusedSoftmax::addPositives(const SoftmaxGradient& gradient, const at::Tenso
     slopes.add_(positives.sub(ofColumns.index_select(0, targets().clamp_min(0))).exp_());
   slopes.sub_(gradient.positives.select(1, 0));
   eachPositive([&](const at::Tensor& of, size_t k, const at::Tensor& places) {
-    const at::Tensor slope = slopes.index_select(0, of).mul_(similarity_.measure().scale);
+    const at::Tensor slope = slopes.index_select(0, of.sub(strip_.begin())).mul_(similarity_.measure().scale);
     const at::Tensor factor = slope.to(at::kFloat).unsqueeze(1);
     const at::Tensor left = rowTower().comparedAt(of), right = columnTower(k).comparedAt(places);
     if (similarity_.trains(pairing_.rowTower_)) rowTower().addAt(of, right.mul(factor));
@@ -220,7 +235,7 @@ void FusedSoftmax::addPositives(const SoftmaxGradient& gradient, const at::Tenso
 void FusedSoftmax::eachPositive(
     const std::function<void(const at::Tensor&, size_t, const at::Tensor&)>& visit) {
   const at::Tensor columns = targets();
-  for (const Span& rows : spans(strip_.rows(), sizesOf(similarity_.numbers()).positives)) {
+  for (const Span& rows : rowSpans(sizesOf(similarity_.numbers()).positives)) {
     for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
       const int64_t first = pairing_.firsts_[k], end = first + columnTower(k).rows();
       if (const auto& diagonal = positives_.diagonal()) {

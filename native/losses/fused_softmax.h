@@ -30,7 +30,9 @@ class FusedSoftmax {
   struct Span {
     int64_t begin = 0, count = 0;
   };
-  static std::vector<Span> spans(int64_t count, int64_t most);
+  static std::vector<Span> spans(int64_t count, int64_t most, int64_t first = 0);
+  std::vector<Span> rowSpans(int64_t most) const;  // of the strip's rows that are visited
+  at::Tensor at(const at::Tensor& numbers, const Span& rows) const;
 
   DenseTower& tower(int64_t number) const;
   DenseTower& rowTower() const { return tower(pairing_.rowTower_); }

@@ -79,7 +79,7 @@ class GistEmbed final : public TiledLoss {
   static void add(Strip& strip, const Logits& logits, const Chosen& own, const SoftmaxStatistics& found,
                   const at::Tensor& logZ, int64_t anchors, LossSums& sums) {
     const auto count = static_cast<double>(anchors);
-    sums.addLoss(logZ.unsqueeze(1).sub(found.positives).sum(at::kDouble).div(count));
+    sums.addLoss(strip, logZ.unsqueeze(1).sub(found.positives).sum(at::kDouble).div(count));
     SoftmaxGradient gradient;
     gradient.rows = logZ.add(std::log(count));
     gradient.positives = at::full_like(found.positives, 1 / count);

@@ -129,8 +129,8 @@ class InfoNce final : public TiledLoss {
 
     const at::Tensor weights = pairs.logWeights.exp();
     const auto [logZ, shares] = denominator(blocks);
-    sums.addLoss(weights.mul(logZ.sub(found.positives, 1 - smoothing_)).sum(at::kDouble));
-    if (smooths) sums.addLoss(weights.mul(meanLogit(blocks)).sum(at::kDouble).mul(-smoothing_));
+    sums.addLoss(strip, weights.mul(logZ.sub(found.positives, 1 - smoothing_)).sum(at::kDouble));
+    if (smooths) sums.addLoss(strip, weights.mul(meanLogit(blocks)).sum(at::kDouble).mul(-smoothing_));
 
     SoftmaxGradient gradient;
     gradient.rows = normalizerOf(pairs.logWeights.sub(shares[0]), anchors, strip.rows());

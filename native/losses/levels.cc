@@ -39,7 +39,7 @@ std::optional<c10::Stream> streamHere(const at::Device& device) {
 }  // namespace
 
 Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& measure,
-               const std::vector<bool>& trained, std::vector<Length> lengths) {
+               const std::vector<bool>& trained, std::vector<Length> lengths, const Share* share) {
   require(!lengths.empty(), "SHAPE", "there is no length to cut representations to");
   std::sort(lengths.begin(), lengths.end(),
             [](const Length& a, const Length& b) { return a.dimension < b.dimension; });
@@ -51,7 +51,7 @@ Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& me
             " numbers twice");
     const Measure cosine{true, measure.scale, measure.bias, measure.learned};
     Level& level = levels_.emplace_back(length, begin, beginningsOf(representations_, length.dimension),
-                                        cosine, trained);
+                                        cosine, trained, share);
     level.similarity.levels_ = this;
     level.similarity.level_ = static_cast<int64_t>(levels_.size()) - 1;
     for (const at::Tensor& rows : representations_) {
@@ -122,7 +122,7 @@ void Levels::together() {
                 (level.wish.gradients != nullptr) == adds,
             "INPUT", "a loss went over other tiles at some lengths than at others");
   }
-  for (int64_t row = first.begin_; row < first.begin_ + first.rows_; row += first.band_) {
+  for (int64_t row = first.visitedBegin_; row < first.visitedEnd(); row += first.band_) {
     Side rows{pairing.rowTower_, row, first.bandRows(row)};
     at::Tensor ofRows;
     if (adds && trains(rows.tower)) ofRows = at::zeros_like(of(rows));

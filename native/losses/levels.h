@@ -27,10 +27,10 @@ struct Length {
 
 class Levels final : public JointSweeps {
  public:
-  // Rows are compared by the cosine at each length, whatever `measure` says. `trained` is that of Similarity.
-  // Throws INPUT, SHAPE, DTYPE or DEVICE.
+  // Rows are compared by the cosine at each length, whatever `measure` says. `trained` and `share` are those
+  // of Similarity. Throws INPUT, SHAPE, DTYPE or DEVICE.
   Levels(const std::vector<at::Tensor>& representations, const Measure& measure,
-         const std::vector<bool>& trained, std::vector<Length> lengths);
+         const std::vector<bool>& trained, std::vector<Length> lengths, const Share* share = nullptr);
 
   // The weighted sum of the losses, each made anew by `make`. `weight` multiplies gradients and slopes.
   LossResult compute(const std::function<std::unique_ptr<TiledLoss>()>& make, double weight);
@@ -57,8 +57,8 @@ class Levels final : public JointSweeps {
     std::vector<at::Tensor> turns;
 
     Level(const Length& of, int64_t from, const std::vector<at::Tensor>& beginnings, const Measure& measure,
-          const std::vector<bool>& trained)
-        : length(of), begin(from), similarity(beginnings, measure, trained) {}
+          const std::vector<bool>& trained, const Share* share)
+        : length(of), begin(from), similarity(beginnings, measure, trained, share) {}
   };
 
   // Some rows of a tower.

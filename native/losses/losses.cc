@@ -48,7 +48,8 @@ std::vector<Length> lengthsFrom(const Settings& settings) {
 }  // namespace
 
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
-                       const Settings& settings) {
+                       const Settings& settings, const Share* share) {
+  require(share == nullptr || name != "multi_vector", "INPUT", "the loss multi_vector is not shared");
   if (name == "multi_vector") return multiVectorLoss(representations, settings);
   const auto found = kLosses.find(name);
   require(found != kLosses.end(), "INPUT", "there is no loss '", name, "'");
@@ -78,8 +79,8 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
   };
   require(lengths.empty() || !measure.fast, "INPUT",
           "several lengths of representations have no precision 'fast': use 'exact'");
-  if (!lengths.empty()) return Levels(compared, measure, trained, lengths).compute(make, weight);
-  Similarity similarity(compared, measure, std::move(trained));
+  if (!lengths.empty()) return Levels(compared, measure, trained, lengths, share).compute(make, weight);
+  Similarity similarity(compared, measure, std::move(trained), share);
   return compute(*make(), similarity, weight);
 }
 

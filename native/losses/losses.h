@@ -30,7 +30,9 @@ MakeLoss supCon;
 // `lengthWeights` it is the weighted sum of the loss at each of these lengths of the representations, by the
 // cosine and not in half precision. `multi_vector` has the settings of multi_vector.h alone. Throws INPUT,
 // SHAPE, DTYPE or DEVICE.
+//
+// With a `share` the result is this process's part of it; `multi_vector` has none.
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
-                       const Settings& settings);
+                       const Settings& settings, const Share* share = nullptr);
 
 }  // namespace gradcache

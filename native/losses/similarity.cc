@@ -51,8 +51,8 @@ void check(const std::vector<at::Tensor>& representations) {
 }  // namespace
 
 Similarity::Similarity(const std::vector<at::Tensor>& representations, const Measure& measure,
-                       std::vector<bool> trained)
-    : measure_(measure), trained_(std::move(trained)) {
+                       std::vector<bool> trained, const Share* share)
+    : measure_(measure), trained_(std::move(trained)), share_(share) {
   check(representations);
   numbers_ = representations[0].options().layout(at::kStrided);
   require(!measure.fast || numbers_.dtype() == at::kFloat, "DTYPE",
@@ -97,27 +97,36 @@ Pairing::Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> colu
   }
 }
 
+Share::Part Pairing::visited() const {
+  const Share* share = similarity_.share();
+  return share == nullptr ? Share::Part{0, rows()} : share->of(rows());
+}
+
 void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
+  const auto [first, count] = visited();
+  if (count == 0) return;
   if (similarity_.measure().fast || similarity_.levels_ != nullptr) {
-    Strip strip = whole();
+    Strip strip(*this, first, count, false);
     return visit(strip);
   }
   const Limits limits = limitsOf(similarity_.numbers());
   const int64_t rowBytes = columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
   const int64_t kept = limits.keptBytes / rowBytes;
-  const bool keeps = kept >= std::min(limits.leastRows, rows());
-  const int64_t height = keeps ? kept : rows();
-  for (int64_t begin = 0; begin < rows(); begin += height) {
-    Strip strip(*this, begin, std::min(height, rows() - begin), keeps);
+  const bool keeps = kept >= std::min(limits.leastRows, count);
+  const int64_t height = keeps ? kept : count;
+  for (int64_t begin = first; begin < first + count; begin += height) {
+    Strip strip(*this, begin, std::min(height, first + count - begin), keeps);
     visit(strip);
   }
 }
 
 Strip Pairing::whole() {
-  if (similarity_.measure().fast) return Strip(*this, 0, rows(), false);
-  const auto bytes = rows() * columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
+  const Share* share = similarity_.share();
+  if (similarity_.measure().fast) return Strip(*this, 0, rows(), false, share);
+  const auto bytes =
+      visited().count * columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
   const bool keeps = bytes <= limitsOf(similarity_.numbers()).smallBytes;
-  return Strip(*this, 0, rows(), keeps && similarity_.levels_ == nullptr);
+  return Strip(*this, 0, rows(), keeps && similarity_.levels_ == nullptr, share);
 }
 
 at::Tensor Pairing::scoresAt(const Tile& tile) const {
@@ -134,8 +143,11 @@ at::Tensor Pairing::scoresAt(const Tile& tile) const {
   return measure.bias == 0 ? scores : scores.add_(measure.bias);
 }
 
-Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps)
-    : pairing_(pairing), begin_(begin), rows_(rows), keeps_(keeps) {
+Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Share* share)
+    : pairing_(pairing), begin_(begin), rows_(rows), share_(share), keeps_(keeps) {
+  const Share::Part visited = share == nullptr ? Share::Part{begin, rows} : share->of(rows);
+  visitedBegin_ = visited.begin;
+  visited_ = visited.count;
   const Similarity& similarity = pairing.similarity_;
   if (similarity.measure().fast) return;  // its scores are nowhere
   const Limits limits = limitsOf(similarity.numbers());
@@ -150,12 +162,12 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps)
       parts_.push_back({tower, from, pairing.firsts_[k] + from, std::min(most, count - from)});
   }
   if (similarity.levels_ != nullptr) return;  // they have their memory
-  const int64_t needed = keeps_ ? rows * pairing.columns() : band_ * std::min(most, pairing.columns());
+  const int64_t needed = keeps_ ? visited_ * pairing.columns() : band_ * std::min(most, pairing.columns());
   at::Tensor& memory = pairing.memory_;
   if (!memory.defined() || memory.numel() < needed) memory = at::empty({needed}, similarity.numbers());
 }
 
-int64_t Strip::bandRows(int64_t row) const { return std::min(band_, begin_ + rows_ - row); }
+int64_t Strip::bandRows(int64_t row) const { return std::min(band_, visitedEnd() - row); }
 
 // The rows of the band at `row`, so that a product with compared columns is the score without the bias.
 at::Tensor Strip::operand(int64_t row) const {
@@ -166,7 +178,7 @@ at::Tensor Strip::operand(int64_t row) const {
 
 Tile Strip::tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns) {
   const int64_t count = bandRows(row);
-  const int64_t offset = keeps_ ? (row - begin_) * pairing_.columns() + count * part.column : 0;
+  const int64_t offset = keeps_ ? (row - visitedBegin_) * pairing_.columns() + count * part.column : 0;
   at::Tensor scores = pairing_.memory_.narrow(0, offset, count * part.columns).view({count, part.columns});
   if (!kept_) {
     at::mm_out(scores, rows, columns.t());
@@ -185,7 +197,7 @@ void Strip::sweep(const std::function<void(const Tile&)>& visit) {
   if (pairing_.similarity_.levels_ != nullptr)
     return pairing_.similarity_.levels_->sweep(pairing_.similarity_.level_, *this, visit);
   const auto& towers = pairing_.similarity_.towers_;
-  for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
+  for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
     const at::Tensor rows = operand(row);
     for (const Part& part : parts_)
       visit(tile(row, part, rows, towers[part.tower]->compared(part.begin, part.columns)));
@@ -213,7 +225,7 @@ void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
   if (similarity.levels_ != nullptr) return similarity.levels_->gradients(similarity.level_, *this, visit);
   const Measure& measure = similarity.measure();
   const bool trainsRows = similarity.trains(pairing_.rowTower_);
-  for (int64_t row = begin_; row < begin_ + rows_; row += band_) {
+  for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
     const at::Tensor rows = operand(row);
     at::Tensor ofRows = trainsRows || measure.learned ? at::zeros_like(rows) : at::Tensor();
     for (const Part& part : parts_) {

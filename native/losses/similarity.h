@@ -26,6 +26,7 @@
 #include <memory>
 #include <vector>
 
+#include "losses/share.h"
 #include "losses/tower.h"
 
 namespace gradcache {
@@ -66,13 +67,16 @@ class JointSweeps {
 class Similarity {
  public:
   // One tensor [n_k, d] for each tower, float32 or float64, strided or sparse. `trained` says of each tower
-  // whether its gradient is wanted; empty: of all. Throws INPUT, SHAPE, DTYPE or DEVICE.
+  // whether its gradient is wanted; empty: of all. `share` (null: none) says which rows are visited. Throws
+  // INPUT, SHAPE, DTYPE or DEVICE.
   Similarity(const std::vector<at::Tensor>& representations, const Measure& measure,
-             std::vector<bool> trained = {});
+             std::vector<bool> trained = {}, const Share* share = nullptr);
 
   int64_t towers() const { return static_cast<int64_t>(towers_.size()); }
   int64_t rows(int64_t tower) const { return towers_[tower]->rows(); }
   const Measure& measure() const { return measure_; }
+  // Null: this process computes the loss alone.
+  const Share* share() const { return share_; }
   // Element type and device of scores.
   const at::TensorOptions& numbers() const { return numbers_; }
   // The same of numbers of rows and columns: float64 where the measure is fast.
@@ -103,6 +107,7 @@ class Similarity {
 
   const Measure measure_;
   const std::vector<bool> trained_;
+  const Share* const share_;
   std::vector<std::unique_ptr<Tower>> towers_;
   at::TensorOptions numbers_;
   at::Tensor scaleSlope_, biasSlope_;
@@ -117,6 +122,8 @@ class Strip {
  public:
   int64_t begin() const { return begin_; }
   int64_t rows() const { return rows_; }
+  // The share by which some of the rows are visited alone, and statistics must be added up. Null: all are.
+  const Share* share() const { return share_; }
 
   const Similarity& similarity() const;
 
@@ -142,18 +149,21 @@ class Strip {
     int64_t tower = 0, begin = 0;     // rows of that tower
     int64_t column = 0, columns = 0;  // in the pairing
   };
-  Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps);
+  Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Share* share = nullptr);
   void requireExact() const;
+  int64_t visitedEnd() const { return visitedBegin_ + visited_; }
   int64_t bandRows(int64_t row) const;
   at::Tensor operand(int64_t row) const;
   Tile tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns);
 
   Pairing& pairing_;
   const int64_t begin_, rows_;
-  const bool keeps_;         // the scores of a sweep for the next one
-  int64_t band_ = 0;         // rows of a tile
-  std::vector<Part> parts_;  // the tiles of a band
-  bool kept_ = false;        // such scores are there
+  const Share* const share_;
+  int64_t visitedBegin_ = 0, visited_ = 0;  // the rows that are visited
+  const bool keeps_;                        // the scores of a sweep for the next one
+  int64_t band_ = 0;                        // rows of a tile
+  std::vector<Part> parts_;                 // the tiles of a band
+  bool kept_ = false;                       // such scores are there
   bool transformed_ = false;
   std::shared_ptr<const FusedSums> fused_;  // of a fast measure, from the first sweep for the second
 };
@@ -165,7 +175,9 @@ class Pairing {
   // The number of the first column of the pairing's k-th column tower.
   int64_t firstColumn(int64_t k) const { return firsts_[k]; }
 
+  // Of the rows of this process alone, where the loss is shared.
   void eachStrip(const std::function<void(Strip&)>& visit);
+  // Of all rows. Where the loss is shared, those of this process are visited.
   Strip whole();
 
   // The scores of a tile's rows and columns in this pairing, where the tile is one of another pairing of as
@@ -178,6 +190,8 @@ class Pairing {
   friend class Similarity;
   friend class Strip;
   Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> columns);
+  // The rows that this process visits.
+  Share::Part visited() const;
 
   Similarity& similarity_;
   const int64_t rowTower_;

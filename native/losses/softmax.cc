@@ -84,6 +84,13 @@ SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, 
   } else {
     strip.sweep(visit);
   }
+  if (const Share* share = strip.share()) {
+    if (wanted.rows) ofRows.complete(share);
+    if (wanted.columns) ofColumns.complete(share);
+    for (const Sums* sums : {&rowTotals, &columnTotals, &rowSums, &columnSums})
+      if (sums->wanted()) share->sum(sums->value());
+    if (chosen.defined()) share->sum(chosen);
+  }
   SoftmaxStatistics result{{}, {}, rowSums.value(), columnSums.value(), chosen};
   if (wanted.rows) result.rows = bounded ? rowTotals.value().log() : ofRows.value();
   if (wanted.columns) result.columns = bounded ? columnTotals.value().log() : ofColumns.value();

@@ -18,6 +18,25 @@ void LogSumExp::add(const at::Tensor& scores, int64_t along, int64_t begin) {
   before.copy_(greatest);
 }
 
+void LogSumExp::complete(const Share* share) {
+  if (share == nullptr || greatest_.numel() == 0) return;
+  const at::Tensor own = greatest_.clone();
+  share->most(greatest_);
+  // Where there is no score here, there may be none anywhere.
+  sum_.mul_(own.sub(greatest_).masked_fill_(own.eq(-INFINITY), -INFINITY).exp_());
+  share->sum(sum_);
+}
+
+void completeLogSumExp(const at::Tensor& found, const Share* share) {
+  if (share == nullptr || found.numel() == 0) return;
+  at::Tensor greatest = found.clone();
+  share->most(greatest);
+  const at::Tensor base = greatest.masked_fill(greatest.isinf(), 0);
+  found.sub_(base).exp_();
+  share->sum(found);
+  found.log_().add_(base);
+}
+
 Greatest::Greatest(int64_t count, const at::TensorOptions& numbers)
     : value_(at::full({count}, -INFINITY, numbers)),
       place_(at::full({count}, -1, numbers.dtype(at::kLong))) {}

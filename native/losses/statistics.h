@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include "losses/share.h"
+
 namespace gradcache {
 
 // In each add(), `scores` [rows, columns] are those of a tile. `along` is 1 for a number of each row, 0 for
@@ -14,6 +16,8 @@ class LogSumExp {
  public:
   LogSumExp(int64_t count, const at::TensorOptions& numbers);
   void add(const at::Tensor& scores, int64_t along, int64_t begin);
+  // Adds what other processes have found of the same rows or columns. `share` null: there are none.
+  void complete(const Share* share);
   at::Tensor value() const { return sum_.log().add_(greatest_); }  // [count]
 
  private:
@@ -33,6 +37,9 @@ class Greatest {
  private:
   at::Tensor value_, place_;
 };
+
+// log sum exp of what processes have found each, in place. `share` null: there is one.
+void completeLogSumExp(const at::Tensor& found, const Share* share);
 
 // log sum exp of the `numbers` of each of `count` places; `places` (int64, of the same shape) says whose each
 // is. Minus infinity where there is none.

@@ -27,6 +27,7 @@ class SupCon final : public TiledLoss {
       all.push_back(statistics(pairings[tower], static_cast<int64_t>(tower), similarity));
       counted.add_(all.back().losses.gt(0).sum());
     }
+    if (similarity.share() != nullptr) similarity.share()->sum(counted);
     counted.clamp_min_(1);
     for (size_t tower = 0; tower < pairings.size(); ++tower)
       add(pairings[tower], static_cast<int64_t>(tower), all[tower], counted, sums);

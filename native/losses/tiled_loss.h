@@ -18,6 +18,11 @@ class LossSums {
   explicit LossSums(const at::TensorOptions& numbers) : loss_(at::zeros({}, numbers.dtype(at::kDouble))) {}
 
   void addLoss(const at::Tensor& part) { loss_.add_(part); }
+  // A part that follows from statistics of all rows of a strip. Where it is shared, all processes have it
+  // alike, and one counts it.
+  void addLoss(const Strip& strip, const at::Tensor& part) {
+    if (strip.share() == nullptr || strip.share()->first()) addLoss(part);
+  }
   // Adds `part` to dL/d(the learned setting `name`).
   void addSlope(const std::string& name, const at::Tensor& part) {
     at::Tensor& slope = slopes_[name];

@@ -171,6 +171,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   normalizedMutualInformation: null,
   targetDistribution: null,
   ModuleEncoder: null,
+  Ranks: null,
+  'Ranks.join': {
+    call: (options) => gradcache.Ranks.join(options),
+    options: { device: ['text'], timeout: ['number'], from: [] },
+  },
   'Tensor.from': {
     call: (options) => Tensor.from([1, 2], options),
     options: { shape: ['list'], dtype: ['text'], device: ['text'] },

@@ -1,0 +1,80 @@
+/** What ranks do together: `node ranks-program.js NAME`, started by ranks.test.ts as several ranks. */
+import { argv } from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { GradCacheError, Ranks, Tensor } from '../../lib/index.js';
+
+const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
+  numbers: async (ranks) => {
+    const { rank, size, localRank, device } = ranks;
+    const own = Array.from({ length: rank === 1 ? 40 : 2 }, (_, k) => (k === 0 ? NaN : rank + k / 3));
+    const all = await ranks.numbers(own);
+    const bytes = await ranks.bytes('sending words', new TextEncoder().encode('ä'.repeat(rank * 50)));
+    return { rank, size, localRank, device, all: all.map(String), bytes: bytes.map(({ length }) => length) };
+  },
+  broadcast: async (ranks) => {
+    const values = Array.from({ length: 6 }, (_, k) => 10 * ranks.rank + k);
+    const tensor = Tensor.from(values, { shape: [2, 3] });
+    const turned = Tensor.from(values, { shape: [2, 3], dtype: 'bfloat16' }).transpose(0, 1);
+    const parameters = [tensor, turned].map((each, k) => ({ name: `p${k}`, tensor: each, decay: false }));
+    await ranks.broadcast(parameters);
+    return [String(await tensor.values()), String(await turned.values())];
+  },
+  'other parameters': (ranks) =>
+    ranks.broadcast([{ name: 'p', tensor: Tensor.from(new Float32Array(2 + ranks.rank)), decay: false }]),
+  agree: (ranks) => ranks.agree('counting', async () => ranks.rank),
+  'one fails': (ranks) =>
+    ranks.agree('reading', () => {
+      if (ranks.rank === 1) throw new GradCacheError('CHECKPOINT', 'model.safetensors is cut off');
+    }),
+  'one fails, then all go on': async (ranks) => {
+    const first = await ranks
+      .agree('reading', async () => {
+        if (ranks.rank === 1) throw new TypeError('no function');
+      })
+      .catch((error: unknown) => String(error));
+    return [first, await ranks.numbers([ranks.rank])];
+  },
+  'a long work of one': async (ranks) =>
+    ranks.agree('evaluating', async () => {
+      if (ranks.rank === 0) await sleep(2500);
+    }),
+  'unequal numbers of steps': async (ranks) => {
+    await ranks.numbers([1]);
+    if (ranks.rank === 0) await ranks.numbers([2]);
+  },
+  'other calls': (ranks) => (ranks.rank === 0 ? ranks.numbers([1]) : ranks.agree('saving', () => 1)),
+  'a mistake outside': async (ranks) => {
+    if (ranks.rank === 1) throw new GradCacheError('INPUT', 'data.jsonl, line 77: no JSON');
+    await sleep(300);
+    await ranks.numbers([1]);
+  },
+  'used in agree': (ranks) => ranks.agree('counting', () => ranks.numbers([1])),
+  'used after close': async (ranks) => {
+    await ranks.close();
+    await ranks.numbers([1]);
+  },
+  wait: async (ranks) => {
+    console.log('joined');
+    if (ranks.rank === 1) await sleep(60_000);
+    await ranks.numbers([1]);
+  },
+  'exit while it waits': async (ranks) => {
+    if (ranks.rank === 1) await sleep(3000);
+    setTimeout(() => process.exit(7), 300);
+    await ranks.numbers([1]);
+  },
+};
+
+const timeout = Number(process.env.TIMEOUT ?? 10);
+let ranks: Ranks | null = null;
+try {
+  ranks = await Ranks.join({ timeout, device: process.env.DEVICE ?? 'cpu' });
+  const result = ranks === null ? 'alone' : await PROGRAMS[argv[2]!]!(ranks);
+  console.log(JSON.stringify(result ?? 'fine'));
+} catch (error) {
+  ranks?.fail(error);
+  const { code, message } = error as { code?: unknown; message: string };
+  console.log(JSON.stringify({ code, message }));
+} finally {
+  await ranks?.close().catch(() => undefined);
+}

@@ -1,0 +1,124 @@
+/** Ranks meet, tell one another numbers and errors, and end when one of them does. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runRanks, startRanks, type StartOptions } from './start-ranks.js';
+
+interface Failure {
+  readonly code?: string;
+  readonly message: string;
+}
+
+const run = <T>(size: number, name: string, options?: StartOptions): Promise<T[]> =>
+  runRanks<T>(size, 'ranks-program.js', [name], options);
+
+test('a process without a place trains alone', async () => {
+  const none = { RANK: '', WORLD_SIZE: '', LOCAL_RANK: '', MASTER_ADDR: '', MASTER_PORT: '' };
+  assert.deepEqual(await run(1, 'numbers', { env: none }), ['alone']);
+});
+
+test('ranks know their places and exchange numbers and bytes of any length', async () => {
+  const all = await run<{ rank: number; all: string[]; bytes: number[] }>(3, 'numbers');
+  const long = ['NaN', ...Array.from({ length: 39 }, (_, k) => 1 + (k + 1) / 3)].join();
+  for (const [rank, each] of all.entries())
+    assert.deepEqual(each, {
+      rank,
+      size: 3,
+      localRank: rank,
+      device: 'cpu',
+      all: [`NaN,${1 / 3}`, long, `NaN,${2 + 1 / 3}`],
+      bytes: [0, 100, 200],
+    });
+});
+
+test('all ranks get the parameters of rank 0, whatever their layout and type', async () => {
+  const all = await run(2, 'broadcast');
+  assert.deepEqual(all[1], all[0]);
+  assert.deepEqual(all[0], ['0,1,2,3,4,5', '0,3,1,4,2,5']);
+  for (const each of await run<Failure>(2, 'other parameters')) {
+    assert.equal(each.code, 'SHAPE');
+    assert.match(each.message, /rank 1 has other parameters than rank 0/);
+  }
+});
+
+test('work that fails on one rank fails on all with its code, and all go on', async () => {
+  assert.deepEqual(await run(2, 'agree'), [0, 1]);
+  const [other, own] = await run<Failure>(2, 'one fails');
+  assert.deepEqual(own, { code: 'CHECKPOINT', message: 'model.safetensors is cut off' });
+  assert.deepEqual(other, { code: 'CHECKPOINT', message: 'rank 1: model.safetensors is cut off' });
+  const [first, second] = await run(2, 'one fails, then all go on');
+  assert.deepEqual(first, ['GradCacheError: rank 1: no function', [[0], [1]]]);
+  assert.deepEqual(second, ['TypeError: no function', [[0], [1]]]);
+});
+
+test('work may take longer than the timeout', async () => {
+  assert.deepEqual(await run(2, 'a long work of one', { env: { TIMEOUT: '1' } }), ['fine', 'fine']);
+});
+
+test('ranks that lose each other end, and name the places where they are', async () => {
+  const [left, right] = await run<Failure>(2, 'unequal numbers of steps');
+  assert.equal(left!.code, 'DISTRIBUTED');
+  assert.match(left!.message, /not at the same place, rank 0: exchanging numbers; rank 1: close\(\)/);
+  assert.equal(right, 'fine');
+  for (const each of await run<Failure>(2, 'other calls')) {
+    assert.equal(each.code, 'DISTRIBUTED');
+    assert.match(each.message, /rank 0: exchanging numbers; rank 1: saving\. Every rank/);
+  }
+});
+
+test('a mistake of one rank is named on the others', async () => {
+  const [other] = await run<Failure>(2, 'a mistake outside');
+  assert.equal(other!.code, 'DISTRIBUTED');
+  assert.match(other!.message, /rank 1: .*data\.jsonl, line 77: no JSON/);
+});
+
+test('ranks are not used inside agree() or after close()', async () => {
+  for (const each of await run<Failure>(2, 'used in agree')) assert.equal(each.code, 'INPUT');
+  for (const each of await run<Failure>(2, 'used after close')) assert.equal(each.code, 'DISPOSED');
+});
+
+test('a rank that is killed ends the others within a second', async () => {
+  const { children, said, ends } = await startRanks(3, 'ranks-program.js', ['wait']);
+  await Promise.all([0, 1, 2].map((rank) => said(rank, 'joined')));
+  const killed = performance.now();
+  children[1]!.kill('SIGKILL');
+  const [first, , last] = await ends;
+  assert.ok(performance.now() - killed < 2000);
+  for (const each of [first!, last!]) {
+    const { code, message } = JSON.parse(each.stdout.trim().split('\n').at(-1)!) as Failure;
+    assert.equal(code, 'DISTRIBUTED', message);
+    assert.equal(each.code, 0, each.stderr);
+  }
+});
+
+test('a rank that never answers ends the others after the timeout', async () => {
+  const { children, ends } = await startRanks(2, 'ranks-program.js', ['wait'], { env: { TIMEOUT: '2' } });
+  const begin = performance.now();
+  void ends.then(() => undefined);
+  await new Promise((resolve) => children[0]!.once('exit', resolve));
+  assert.ok(performance.now() - begin < 8000);
+  children[1]!.kill('SIGKILL');
+  const [first] = await ends;
+  assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
+});
+
+test('a rank that waits can exit', async () => {
+  const { children, ends } = await startRanks(2, 'ranks-program.js', ['exit while it waits']);
+  const [code] = await new Promise<[number | null]>((resolve) =>
+    children[0]!.once('exit', (code) => {
+      resolve([code]);
+    }),
+  );
+  assert.equal(code, 7);
+  const [first] = await ends;
+  assert.equal(first!.stderr, '');
+});
+
+test('a rank that does not find the others says so within the timeout', async () => {
+  const short = { TIMEOUT: '2' };
+  const [missing] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2' } });
+  assert.equal(missing!.code, 'DISTRIBUTED');
+  assert.match(missing!.message, /rank 0 of 2 did not meet the others within 2 s/);
+  const [nobody] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2', RANK: '1' } });
+  assert.equal(nobody!.code, 'DISTRIBUTED');
+  assert.match(nobody!.message, /rank 1 of 2 did not reach the ranks' store at 127\.0\.0\.1:\d+/);
+});
