@@ -23,7 +23,8 @@ export interface Architecture {
   /** config.json under the names that the architecture reads. @throws GradCacheError `CHECKPOINT` */
   readonly own?: (config: Config) => Config;
   /** By the name of the native setting; `vocabulary` and `positions` are among them. */
-  readonly sizes: Readonly<Record<'vocabulary' | 'positions' | 'layers', Size>> &
+  readonly sizes: Readonly<Record<'vocabulary' | 'positions', Size>> &
+    Readonly<Partial<Record<'layers', Size>>> &
     Readonly<Record<string, Size>>;
   /** The token whose rows in the tables are not trained; -1: none. @throws GradCacheError `CHECKPOINT` */
   readonly paddingToken: (config: Config) => number;
@@ -60,8 +61,8 @@ export interface VocabularyHead {
 export interface Head {
   readonly pooling: string;
   readonly splade?: SpladePooling | null;
-  readonly normalize: boolean;
-  readonly dense: readonly EncoderSettings[];
+  /** What is behind the pooling, as native/model/head_modules.h describes it. */
+  readonly modules: readonly EncoderSettings[];
 }
 
 /** How SPLADE pools logits; see {@link TextEncoderOptions.splade}. */
@@ -93,7 +94,8 @@ export function encoderSettings(
     Object.entries(sizes).map(([name, size]) => [name, sizeIn(architecture, config, size)]),
   );
   const { layers = 0, vocabulary = 0 } = counts;
-  if (layers > MOST_LAYERS) throw refusedConfig(sizes.layers.key, layers, `at most ${MOST_LAYERS}`);
+  if (sizes.layers !== undefined && layers > MOST_LAYERS)
+    throw refusedConfig(sizes.layers.key, layers, `at most ${MOST_LAYERS}`);
   const paddingToken = architecture.paddingToken(config);
   if (paddingToken >= vocabulary)
     throw refusedConfig('pad_token_id', paddingToken, `less than vocab_size ${vocabulary}`);
@@ -108,8 +110,7 @@ export function encoderSettings(
     ...Object.fromEntries(settings),
     ...(drophead > 0 ? { drophead } : {}),
     pooling: head.pooling,
-    normalize: head.normalize,
-    dense: head.dense,
+    modules: head.modules,
     ...(head.splade ? { splade: [spladeSettings(architecture, config, head.splade)] } : {}),
   };
 }

@@ -6,8 +6,18 @@ import { electra } from './electra.js';
 import { mpnet } from './mpnet.js';
 import { roberta } from './roberta.js';
 import { sru, sruPlusPlus } from './sru.js';
+import { staticWords } from './static-words.js';
 
-const ARCHITECTURES: readonly Architecture[] = [bert, roberta, mpnet, distilbert, electra, sru, sruPlusPlus];
+const ARCHITECTURES: readonly Architecture[] = [
+  bert,
+  roberta,
+  mpnet,
+  distilbert,
+  electra,
+  sru,
+  sruPlusPlus,
+  staticWords,
+];
 
 const BY_MODEL_TYPE = new Map(
   ARCHITECTURES.flatMap((architecture) =>

@@ -142,7 +142,7 @@ export class CrossEncoder extends TokenEncoder {
   ): CrossEncoder {
     checkCreate(options);
     const { labels = 1, seed = 0, ...rest } = options;
-    const head = { pooling: 'cls', normalize: false, maxLength: options.maxLength } as const;
+    const head = { pooling: 'cls', modules: [], maxLength: options.maxLength } as const;
     const folder = newModelFolder(config, tokenizer, head);
     const activation = labels === 1 ? 'sigmoid' : 'identity';
     const deviation = initializerRange(config);

@@ -3,7 +3,8 @@ import { noGrad } from '../tensor/autograd.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { isUnused, parameterName, statedSizes, vocabularyHeadOf } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
-import type { DenseLayer, ModelFolder } from '../model-folder/model-folder.js';
+import { moduleTensors, withTensors } from '../model-folder/head-modules.js';
+import type { ModelFolder } from '../model-folder/model-folder.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { copyWeights, weightFaults } from '../safetensors/match-weights.js';
 import { toStored } from '../safetensors/stored-tensor.js';
@@ -39,10 +40,7 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
   for (const [name, tensor] of folder.tensors) stored.set(parameterName(architecture, name), tensor);
   for (const [copy, name] of copiesIn(folder))
     if (!stored.has(name) && stored.has(copy)) stored.set(name, stored.get(copy)!);
-  for (const [index, layer] of folder.dense.entries()) {
-    stored.set(`dense.${index}.weight`, layer.weight);
-    if (layer.bias !== null) stored.set(`dense.${index}.bias`, layer.bias);
-  }
+  for (const [name, tensor] of moduleTensors(folder.modules)) stored.set(name, tensor);
   const shapes = new Map(parameters.map(({ name, tensor }) => [name, tensor.shape]));
   const faults = weightFaults(shapes, stored, (name) => isUnused(architecture, name));
   if (faults !== undefined) throw otherWeights(folder, faults);
@@ -63,11 +61,7 @@ export async function storedWeights(
 ): Promise<ModelFolder> {
   const present = new Map<string, StoredTensor>();
   for (const { name, tensor } of parameters) present.set(name, await stored(tensor));
-  const dense: DenseLayer[] = folder.dense.map((layer, index) => ({
-    ...layer,
-    weight: take(present, `dense.${index}.weight`),
-    bias: layer.bias === null ? null : take(present, `dense.${index}.bias`),
-  }));
+  const modules = withTensors(folder.modules, (name) => take(present, name));
   const architecture = architectureOf(folder.modelType);
   const copies = copiesIn(folder);
   const tensors = new Map<string, StoredTensor>();
@@ -78,7 +72,7 @@ export async function storedWeights(
   }
   // An encoder made from scratch has only these.
   for (const [name, tensor] of present) tensors.set(nameInFolder(folder, name), tensor);
-  return { ...folder, tensors, dense };
+  return { ...folder, tensors, modules };
 }
 
 /** Names that hold a copy of a parameter, with the parameter's. */

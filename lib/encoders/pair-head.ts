@@ -15,6 +15,7 @@ export function settingsOf(
   const own = architecture.own?.(config) ?? config;
   const hidden = own[architecture.sizes['hidden']!.key] as number;
   const dense = layers.map(({ name, activation, dropout: drops }, place) => ({
+    kind: 'dense',
     name,
     inFeatures: hidden,
     outFeatures: place === layers.length - 1 ? labels : hidden,
@@ -22,13 +23,7 @@ export function settingsOf(
     bias: true,
     dropout: drops ? (dropout ?? dropoutOf(own)) : 0,
   }));
-  return encoderSettings(
-    architecture,
-    config,
-    { pooling: 'cls', normalize: false, dense },
-    dropout,
-    drophead,
-  );
+  return encoderSettings(architecture, config, { pooling: 'cls', modules: dense }, dropout, drophead);
 }
 
 /** The layer that a parameter is of. */

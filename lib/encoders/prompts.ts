@@ -1,12 +1,23 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { show } from '../options/option-values.js';
+import type { TextTask } from '../model-folder/late-interaction.js';
 
 /**
  * What is put in front of a text: the name of one of the model's prompts, `''` for nothing, or the words themselves:
  * `{ prefix: 'query: ' }`.
  */
 export type Prompt = string | { readonly prefix: string };
+
+const TASK_PROMPTS: Readonly<Record<TextTask, readonly string[]>> = {
+  query: ['query'],
+  document: ['document', 'passage', 'corpus'],
+};
+
+/** See {@link Prompts.nameFor}. @param has whether there is a prompt of a name */
+export function promptNameFor(task: TextTask, has: (name: string) => boolean): string {
+  return TASK_PROMPTS[task].find(has) ?? '';
+}
 
 /** The prompts of a model by name, and its default prompt. */
 export class Prompts {
@@ -33,6 +44,14 @@ export class Prompts {
     if (typeof text !== 'string')
       throw new GradCacheError('INPUT', `the prompt ${show(name)} is ${show(text)}, not a string`);
     this.#texts.set(name, text);
+  }
+
+  /**
+   * The name of the prompt for queries or for documents; `''` where there is none. Documents take the first of `document`,
+   * `passage` and `corpus` that there is.
+   */
+  nameFor(task: TextTask): string {
+    return promptNameFor(task, (name) => this.#texts.has(name));
   }
 
   /**

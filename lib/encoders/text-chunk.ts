@@ -6,7 +6,7 @@ import type { TokenBatch } from '../tokenizer/tokenizer.js';
 
 /** @throws GradCacheError `INPUT` unless it has the lists of a batch of token ids */
 export function requireTokens(batch: unknown): void {
-  const { ids, offsets, truncated, types: kinds, counted } = (batch ?? {}) as Partial<TokenBatch>;
+  const { ids, offsets, truncated, types: kinds, counted, skipped } = (batch ?? {}) as Partial<TokenBatch>;
   if (
     !types.isInt32Array(ids) ||
     !types.isInt32Array(offsets) ||
@@ -18,6 +18,7 @@ export function requireTokens(batch: unknown): void {
     );
   }
   requireCount("a batch's truncated", truncated, 0);
+  if (skipped !== undefined) requireCount("a batch's skipped", skipped, 0);
   if (counted === undefined) return;
   if (!types.isUint8Array(counted)) throw refused("a batch's counted", counted, 'a Uint8Array');
   if (counted.length !== ids.length)
@@ -80,5 +81,6 @@ export function cut({ batch, rows }: Chunk<TokenBatch>): Omit<TokenBatch, 'trunc
     offsets,
     ...(batch.types && { types: cutFrom(batch.types) }),
     ...(batch.counted && { counted: cutFrom(batch.counted) }),
+    ...(batch.skipped !== undefined && { skipped: batch.skipped }),
   };
 }

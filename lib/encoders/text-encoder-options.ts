@@ -12,6 +12,7 @@ import {
 import { requireSeed } from '../options/seeds.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
 import type { Pooling, SpladePooling } from '../model-folder/model-folder.js';
+import { TOKEN_POOLINGS } from '../model-folder/pooling.js';
 import type { Parameter } from '../tensor/tensor.js';
 
 /** How a text encoder computes. */
@@ -39,8 +40,8 @@ export interface TextEncoderOptions {
    */
   readonly frozen?: readonly string[];
   /**
-   * How token representations become one. Default: mean. A folder of sentence-transformers names its own, and no other can be
-   * given but `'none'`: each token then has a representation, for late interaction (ColBERT, Khattab & Zaharia 2020), dense
+   * How token representations become one, see {@link Pooling}; a list puts several side by side. Default: mean. A folder of
+   * sentence-transformers names its own, and no other can be given but `'none'`: each token then has a representation, for late interaction (ColBERT, Khattab & Zaharia 2020), dense
    * layers work on tokens, and these are scaled to length one, as in a MultiVectorEncoder made of a model that pools. With `'splade'` the encoder is a masked language model whose logits are pooled into a sparse representation over
    * its vocabulary (Formal et al. 2021): load a checkpoint with that model's head, such as BertForMaskedLM's, or a folder of
    * sentence-transformers' SparseEncoder.
@@ -75,7 +76,7 @@ export const MODEL_OPTIONS = ['device', 'precision', 'maxLength', 'dropout', 'dr
 const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade', 'projection', 'lateInteraction', 'seed'];
 
 /** The poolings by name. */
-export const POOLINGS: readonly Pooling[] = ['mean', 'cls', 'max', 'last', 'none', 'splade'];
+export const POOLINGS = [...TOKEN_POOLINGS, 'none', 'splade'] as const;
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkLoadOptions(options: LoadOptions): void {
@@ -130,6 +131,15 @@ function requireLateInteraction(given: Partial<LateInteraction>): void {
   for (const task of skippedIn as unknown[]) requireOneOf(`${name}.skippedIn`, task, ['query', 'document']);
 }
 
+function requirePooling(pooling: unknown): void {
+  if (!Array.isArray(pooling)) {
+    requireOneOf('pooling', pooling, POOLINGS);
+    return;
+  }
+  if (pooling.length === 0) throw refused('pooling', pooling, 'at least one pooling');
+  for (const [place, each] of pooling.entries()) requireOneOf(`pooling[${place}]`, each, TOKEN_POOLINGS);
+}
+
 /** @throws GradCacheError `INPUT` for options of another type */
 export function requireTypes({
   device = 'cpu',
@@ -141,7 +151,7 @@ export function requireTypes({
   pooling = 'mean',
   splade = {},
 }: TextEncoderOptions): void {
-  requireOneOf('pooling', pooling, POOLINGS);
+  requirePooling(pooling);
   checkKnown('splade', splade, ['strategy', 'activation']);
   requireOneOf('splade.strategy', splade.strategy ?? 'max', ['max', 'sum']);
   requireOneOf('splade.activation', splade.activation ?? 'relu', ['relu', 'log1p_relu']);

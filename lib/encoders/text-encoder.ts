@@ -18,6 +18,8 @@ import { hiddenSizeOf } from '../model-folder/hidden-size.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model-folder.js';
+import { NORMALIZE } from '../model-folder/head-modules.js';
+import { asPooling, poolingsOf, type Pooling } from '../model-folder/pooling.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
 import { matchWeights, requireSizes, storedWeights } from './model-state.js';
@@ -25,6 +27,7 @@ import { emptyProjection, interactionOf, perToken } from './per-token.js';
 import { Prompts, type Prompt } from './prompts.js';
 import type { SparseRows } from './sparse-rows.js';
 import { countsOf } from './text-chunk.js';
+import { textTasksOf, type TextTasks } from './text-tasks.js';
 import {
   checkCreateOptions,
   checkLoadOptions,
@@ -35,18 +38,24 @@ import {
 import { settingsOf } from './text-encoder-settings.js';
 import { TextInference, type EncodeOptions, type TokenRepresentations } from './text-inference.js';
 import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
-import { TokenTasks } from './token-tasks.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 
 export type { TokenRepresentations } from './text-inference.js';
 export type { CreateOptions, LoadOptions, TextEncoderOptions } from './text-encoder-options.js';
 
+/** What {@link TextEncoder.encodeQuery} and {@link TextEncoder.encodeDocument} take. */
+export type TaskEncodeOptions = Omit<EncodeOptions, 'task'> & {
+  /** How many numbers of a representation to give. */
+  readonly dimensions?: number | undefined;
+};
+
 /** Only this module has it: TypeScript's `private` does not stop JavaScript from calling the constructor. */
 const OWN = Symbol('TextEncoder');
 
 /**
- * A model that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ELECTRA, or
- * layers of SRU or SRU++, with pooling, dense layers and normalisation, computed on packed tokens (no padding).
+ * A model that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ELECTRA,
+ * layers of SRU or SRU++, or word vectors alone, with pooling and the modules behind it, computed on packed tokens (no
+ * padding).
  */
 export class TextEncoder extends TokenEncoder {
   readonly rowPasses: RowPasses<TokenBatch> | undefined;
@@ -55,8 +64,7 @@ export class TextEncoder extends TokenEncoder {
   readonly #inference: TextInference;
   readonly #folder: ModelFolder;
   readonly #prompts: Prompts;
-  /** Null for a model that pools. */
-  readonly #tasks: TokenTasks | null;
+  readonly #tasks: TextTasks;
   #similarity: string | null;
 
   private constructor(
@@ -72,10 +80,11 @@ export class TextEncoder extends TokenEncoder {
       );
     const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
+    if (folder.layout) requireBare(folder.tokenizer, folder.pooling);
     const settings = settingsOf(folder, options);
     if (weights === 'stored') requireSizes(folder);
     const perToken = folder.pooling === 'none';
-    const tasks = perToken ? new TokenTasks(interactionOf(folder.lateInteraction), folder.tokenizer) : null;
+    const tasks = textTasksOf(folder, options.maxLength);
     const native = new NativeTokenEncoder(settings, options);
     const prompts = new Prompts(folder.prompts, folder.defaultPrompt);
     super({ native, precision, maxLength, tokenizer: folder.tokenizer, prompts });
@@ -104,8 +113,8 @@ export class TextEncoder extends TokenEncoder {
   }
 
   /**
-   * Reads a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a sentence-transformers folder, of a
-   * SentenceTransformer or a MultiVectorEncoder.
+   * Reads a Hugging Face folder (config.json, model.safetensors, tokenizer.json), a sentence-transformers folder, of a
+   * SentenceTransformer, a SparseEncoder or a MultiVectorEncoder, or a folder of Model2Vec.
    *
    * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
    * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
@@ -141,6 +150,9 @@ export class TextEncoder extends TokenEncoder {
    * `num_attention_heads` (1), `attention_probs_dropout_prob` (0.1), and `attention_layers` (numbers from 0) or
    * `attention_every_n_layers` (1). Python does not open the folders of these two.
    *
+   * With `model_type` `'static'` it is a table of word vectors (`vocab_size`, `hidden_size`) whose mean is a text's
+   * representation: StaticEmbedding of sentence-transformers. Its tokenizer is read with `specialTokens: false`.
+   *
    * @throws GradCacheError `CHECKPOINT` for a configuration that is not supported, `INPUT`
    */
   static create(
@@ -150,13 +162,17 @@ export class TextEncoder extends TokenEncoder {
   ): TextEncoder {
     checkCreateOptions(options);
     const { pooling = 'mean', normalize = pooling !== 'splade', seed = 0, maxLength, projection } = options;
+    const isStatic = (config as { model_type?: unknown } | null)?.model_type === 'static';
     const folder = newModelFolder(config, tokenizer, {
-      pooling,
+      pooling: typeof pooling === 'string' ? pooling : asPooling(pooling),
       splade: pooling === 'splade' ? { ...SPLADE, ...options.splade } : null,
       lateInteraction: pooling === 'none' ? interactionOf(null, options.lateInteraction) : null,
-      dense: projection === undefined ? [] : [emptyProjection(projection, hiddenSizeOf(config))],
-      normalize,
-      maxLength,
+      modules: [
+        ...(projection === undefined ? [] : [emptyProjection(projection, hiddenSizeOf(config))]),
+        ...(normalize ? [NORMALIZE] : []),
+      ],
+      layout: isStatic ? { place: '', model2vec: null } : null,
+      maxLength: isStatic ? undefined : maxLength,
     });
     const deviation = initializerRange(config);
     const encoder = new TextEncoder(OWN, folder, options, 'random');
@@ -184,7 +200,7 @@ export class TextEncoder extends TokenEncoder {
    * {@link TextEncoder.encodeTokens}.
    */
   get perToken(): boolean {
-    return this.#tasks !== null;
+    return this.#folder.pooling === 'none';
   }
 
   /** The similarity that the model is made for (`similarity_fn_name` in its folder); null if it names none. */
@@ -208,9 +224,11 @@ export class TextEncoder extends TokenEncoder {
    * @param options.prompt name of one of {@link TextEncoder.prompts}, `''` for none, or the words themselves as
    * `{ prefix: 'query: ' }`; default: {@link TextEncoder.defaultPrompt}
    * @param options.maxLength the most tokens of a text, if fewer than {@link TextEncoder.maxLength}
-   * @param options.task for a model with a representation for each token: what the texts are. It tells their length, the
-   * expansion of queries, and the tokens without a representation. Default: as documents, of any length
-   * @throws GradCacheError `INPUT` for a text that is not a string, an unknown prompt, or a task of a model that pools
+   * @param options.task what the texts are. It tells their length where the folder states one (`query_length`,
+   * `document_length`); for a model with a representation for each token also the expansion of queries and the tokens without a
+   * representation. Default: neither; such a model reads them as documents, of any length
+   * @throws GradCacheError `INPUT` for a text that is not a string, an unknown prompt or task, and for a text of which a length
+   * limit leaves nothing behind a prompt that is not pooled
    */
   async tokenize(
     texts: readonly string[],
@@ -221,22 +239,15 @@ export class TextEncoder extends TokenEncoder {
     } = {},
   ): Promise<TokenBatch> {
     checkKnown('tokenize', options, ['prompt', 'maxLength', 'task']);
-    const { maxLength = this.maxLength, task } = options;
-    requireNumber('maxLength', maxLength, { from: 1, to: this.maxLength, whole: true });
     const prefix = this.#prompts.prefixOf(options.prompt);
-    if (this.#tasks === null) {
-      if (task !== undefined)
-        throw refused('task', task, 'none: this model pools the tokens of any text, so it');
-      return this.tokenizer.encode(texts, { maxLength, prefix });
-    }
-    const limit = this.#tasks.lengthOf(task, maxLength);
-    return this.#tasks.finish(await this.tokenizer.encode(texts, { maxLength: limit, prefix }), task);
+    return this.#tasks.tokenize(texts, prefix, options.maxLength, options.task);
   }
 
   /**
    * Representations [texts, dimension] in the order of the texts, on the encoder's device, without dropout or graph.
    *
    * @param options.prompt as for {@link TextEncoder.tokenize}
+   * @param options.task as for {@link TextEncoder.tokenize}; it chooses no prompt, as {@link TextEncoder.encodeQuery} does
    * @param options.dimensions how many numbers of each to give, at most and by default {@link TextEncoder.dimension}. As
    * with `truncate_dim` they are not scaled to length one again. A model trained with {@link matryoshka} is made for this.
    * @throws GradCacheError `INPUT` also for a model with a representation for each token; `ABORTED`, `OUT_OF_MEMORY`
@@ -249,6 +260,33 @@ export class TextEncoder extends TokenEncoder {
   }
 
   /**
+   * Representations of queries: {@link TextEncoder.encode} with `task: 'query'` and, where no other is given, the prompt
+   * called `query`. A model without it puts nothing in front of a query, not even its default prompt.
+   *
+   * @throws GradCacheError as {@link TextEncoder.encode}
+   */
+  async encodeQuery(texts: readonly string[], options: TaskEncodeOptions = {}): Promise<Tensor> {
+    return this.#encodeFor('query', texts, options);
+  }
+
+  /**
+   * Representations of documents: {@link TextEncoder.encode} with `task: 'document'` and, where no other is given, the first of
+   * the prompts `document`, `passage` and `corpus` that the model has; else nothing.
+   *
+   * @throws GradCacheError as {@link TextEncoder.encode}
+   */
+  async encodeDocument(texts: readonly string[], options: TaskEncodeOptions = {}): Promise<Tensor> {
+    return this.#encodeFor('document', texts, options);
+  }
+
+  async #encodeFor(task: TextTask, texts: readonly string[], options: TaskEncodeOptions): Promise<Tensor> {
+    const name = task === 'query' ? 'encodeQuery' : 'encodeDocument';
+    checkKnown(name, options, ['prompt', 'dimensions', 'tokensPerChunk', 'signal']);
+    const { prompt = this.#prompts.nameFor(task) } = options;
+    return this.#inference.encode(texts, { ...options, prompt, task });
+  }
+
+  /**
    * Representations of the tokens of texts, for a model with one for each token (`pooling: 'none'`); without dropout or
    * graph.
    *
@@ -256,10 +294,7 @@ export class TextEncoder extends TokenEncoder {
    * @param options.prompt as for {@link TextEncoder.tokenize}
    * @throws GradCacheError `INPUT` also for a model that pools; `ABORTED`, `OUT_OF_MEMORY`
    */
-  async encodeTokens(
-    texts: readonly string[],
-    options: EncodeOptions & { task?: TextTask | undefined } = {},
-  ): Promise<TokenRepresentations> {
+  async encodeTokens(texts: readonly string[], options: EncodeOptions = {}): Promise<TokenRepresentations> {
     return this.#inference.encodeTokens(texts, options);
   }
 
@@ -299,6 +334,8 @@ export class TextEncoder extends TokenEncoder {
     checkKnown('save', options, ['maxLength', 'dimensions']);
     const { maxLength = this.#folder.maxLength, dimensions } = options;
     requireLength(maxLength, this.#folder.modelType, this.#folder.config);
+    if (this.#folder.layout && maxLength !== this.#folder.maxLength)
+      throw refused('maxLength', maxLength, 'none: a folder of word vectors states no length limit, so it');
     if (dimensions !== undefined)
       requireNumber('dimensions', dimensions, { from: 1, to: this.trainedDimension, whole: true });
     const truncateDimension = dimensions ?? this.#folder.truncateDimension ?? null;
@@ -315,7 +352,7 @@ export class TextEncoder extends TokenEncoder {
     const { modelType, pooling } = this.#folder;
     const parts = {
       modelType,
-      pooling,
+      pooling: poolingsOf(pooling).join(' + '),
       device,
       precision,
       maxLength,
@@ -324,4 +361,19 @@ export class TextEncoder extends TokenEncoder {
     const shown = Object.entries(parts).map(([name, value]) => `${name}: ${value}`);
     return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
   }
+}
+
+/**
+ * Word vectors are read again by StaticEmbedding, which puts no token around a text and takes the mean.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+function requireBare(tokenizer: Tokenizer, pooling: Pooling): void {
+  if (tokenizer.settings.specialTokens !== false)
+    throw refused(
+      'specialTokens of the tokenizer',
+      tokenizer.settings.specialTokens,
+      'false, for word vectors,',
+    );
+  if (pooling !== 'mean') throw refused('pooling', pooling, "'mean', for word vectors,");
 }

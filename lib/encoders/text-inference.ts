@@ -22,6 +22,8 @@ export interface TokenRepresentations {
 /** How texts are encoded. */
 export interface EncodeOptions {
   readonly prompt?: Prompt | undefined;
+  /** What the texts are. A model can have a length limit of its own for queries and for documents. Default: neither. */
+  readonly task?: TextTask | undefined;
   readonly tokensPerChunk?: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -55,7 +57,7 @@ export class TextInference {
     texts: readonly string[],
     options: EncodeOptions & { dimensions?: number | undefined },
   ): Promise<Tensor> {
-    checkKnown('encode', options, ['prompt', 'dimensions', 'tokensPerChunk', 'signal']);
+    checkKnown('encode', options, ['prompt', 'task', 'dimensions', 'tokensPerChunk', 'signal']);
     if (this.#parts.pooling === 'none')
       throw new GradCacheError(
         'INPUT',
@@ -63,17 +65,14 @@ export class TextInference {
       );
     requireSignal('signal', options.signal);
     const longest = this.#parts.dimension();
-    const { prompt, dimensions = longest } = options;
+    const { prompt, task, dimensions = longest } = options;
     requireNumber('dimensions', dimensions, { from: 1, to: longest, whole: true });
-    const batch = await this.#parts.tokenize(texts, { prompt });
+    const batch = await this.#parts.tokenize(texts, { prompt, task });
     return this.#encoded(batch, [texts.length, dimensions], options);
   }
 
   /** As `encodeTokens` of a TextEncoder. */
-  async encodeTokens(
-    texts: readonly string[],
-    options: EncodeOptions & { task?: TextTask | undefined },
-  ): Promise<TokenRepresentations> {
+  async encodeTokens(texts: readonly string[], options: EncodeOptions): Promise<TokenRepresentations> {
     checkKnown('encodeTokens', options, ['task', 'prompt', 'tokensPerChunk', 'signal']);
     if (this.#parts.pooling !== 'none')
       throw new GradCacheError(
@@ -92,12 +91,12 @@ export class TextInference {
 
   /** As `encodeSparse` of a TextEncoder. */
   async encodeSparse(texts: readonly string[], options: EncodeOptions): Promise<SparseRows> {
-    checkKnown('encodeSparse', options, ['prompt', 'tokensPerChunk', 'signal']);
+    checkKnown('encodeSparse', options, ['prompt', 'task', 'tokensPerChunk', 'signal']);
     requireSignal('signal', options.signal);
     const { passes, pooling } = this.#parts;
     if (pooling !== 'splade') throw refused('pooling', pooling, "'splade', for sparse representations,");
-    const { prompt, tokensPerChunk: tokens = this.#parts.tokens, signal } = options;
-    const batch = await this.#parts.tokenize(texts, { prompt });
+    const { prompt, task, tokensPerChunk: tokens = this.#parts.tokens, signal } = options;
+    const batch = await this.#parts.tokenize(texts, { prompt, task });
     const chunks = await inferEntries(passes, batch, { tokens, signal });
     return joinedRows(chunks, texts.length, this.#parts.dimension());
   }

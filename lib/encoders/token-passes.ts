@@ -37,8 +37,10 @@ export class TokenPasses {
 
   async pack(batch: TokenBatch): Promise<PackedBatch> {
     requireTokens(batch);
-    const { ids, offsets, types, counted } = batch;
-    const handle = await guardedAsync(() => this.#handle.batch(ids, offsets, undefined, types, counted));
+    const { ids, offsets, types, counted, skipped } = batch;
+    const handle = await guardedAsync(() =>
+      this.#handle.batch(ids, offsets, undefined, types, counted, skipped),
+    );
     return new PackedTokens(handle, batch);
   }
 
@@ -165,8 +167,8 @@ export class TokenPasses {
       const handle = PackedTokens.handleOf(packed, batch);
       return guardedAsync(() => run(handle, rows));
     }
-    const { ids, offsets, types, counted } = cut(chunk);
-    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows, types, counted));
+    const { ids, offsets, types, counted, skipped } = cut(chunk);
+    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows, types, counted, skipped));
     const all = rows.map((_, k) => k);
     try {
       return await guardedAsync(() => run(own, all));

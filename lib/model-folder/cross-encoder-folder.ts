@@ -12,6 +12,7 @@ import {
   MODEL_CONFIG,
   readModelConfig,
   readTransformerConfig,
+  requireOneLength,
   statedKind,
   type ModelConfig,
   type TransformerConfig,
@@ -64,7 +65,9 @@ export async function readCrossEncoderFolder(
   const folder = entries?.[0]!.folder ?? path;
   const transformer = entries && (await readTransformerConfig(folder, CLASSIFIER_KEYS));
   const model = entries && (await readModelConfig(path, CROSS_ENCODER_KEYS));
-  return withHead(await readTransformer(folder, transformer), transformer, model);
+  const read = await readTransformer(folder, transformer);
+  if (transformer) requireOneLength(transformer, read.maxLength);
+  return withHead(read, transformer, model);
 }
 
 /** sentence-transformers reads its own files only where there is a modules.json. Without it, this is a cross-encoder there. */
@@ -85,8 +88,7 @@ function withHead(
     labels,
     activation: activationOf(read.config, model, labels),
     pooling: 'cls',
-    dense: [],
-    normalize: false,
+    modules: [],
     prompts: model?.prompts ?? {},
     defaultPrompt: model?.defaultPrompt ?? null,
     similarity: model?.similarity ?? null,

@@ -87,7 +87,7 @@ export const POOLING_KEYS = table({
   ...all('read', 'word_embedding_dimension embedding_dimension pooling_mode'),
   ...all('read', 'pooling_mode_cls_token pooling_mode_max_tokens pooling_mode_mean_tokens'),
   ...all('read', 'pooling_mode_mean_sqrt_len_tokens pooling_mode_weightedmean_tokens pooling_mode_lasttoken'),
-  include_prompt: only('Pooling that leaves out the tokens of the prompt is not supported.', true),
+  ...all('read', 'include_prompt'),
 });
 
 export const SPLADE_KEYS = table({
@@ -97,11 +97,13 @@ export const SPLADE_KEYS = table({
 
 const ON_EMBEDDINGS = only('It must work on the pooled representation.', 'sentence_embedding', null);
 export const DENSE_KEYS = table({
-  ...all('read', 'in_features out_features bias activation_function'),
+  ...all('read', 'in_features out_features bias activation_function use_residual'),
   module_input_name: ON_EMBEDDINGS,
   module_output_name: ON_EMBEDDINGS,
-  use_residual: only('A dense layer with a residual is not supported.', false),
 });
+
+export const NORM_KEYS = table(all('read', 'dimension'));
+export const DROPOUT_KEYS = table(all('read', 'dropout'));
 
 export const NORMALIZE_KEYS = table({
   module_input_name: ON_EMBEDDINGS,

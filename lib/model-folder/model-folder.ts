@@ -3,13 +3,13 @@ import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
 import { show } from '../options/option-values.js';
-import { faultIn } from '../files/file-fault.js';
+import { faultIn, refusedIn } from '../files/file-fault.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
 import { inFolder } from './in-folder.js';
 import { isModelFolder } from './is-model-folder.js';
-import { lengthLimitOf } from './length-limit.js';
+import { lengthLimitOf, mostTokens } from './length-limit.js';
 import { readWeights } from './model-weights.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
 import { readLateInteraction, type LateInteraction } from './late-interaction.js';
@@ -26,21 +26,23 @@ import {
   MODEL_CONFIG,
   readModelConfig,
   readTransformerConfig,
-  requireOneLength,
   statedKind,
   type TransformerConfig,
 } from './sentence-config.js';
+import { NORMALIZE, type HeadModule } from './head-modules.js';
+import { isSamePooling, type Pooling } from './pooling.js';
 import {
-  type DenseLayer,
   type KeptModule,
-  type Pooling,
   readSentenceModules,
   type SentenceModules,
   type SpladePooling,
 } from './sentence-modules.js';
+import { readModel2Vec, readStaticEmbedding, type StaticLayout } from './static-embedding.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 
-export type { Activation, DenseLayer, Pooling, SpladePooling } from './sentence-modules.js';
+export type { HeadModule } from './head-modules.js';
+export type { Pooling, TokenPooling } from './pooling.js';
+export type { SpladePooling } from './sentence-modules.js';
 
 /** A text encoder as a folder holds it: weights, tokenizer, and what happens between tokens and representation. */
 export interface ModelFolder {
@@ -52,26 +54,37 @@ export interface ModelFolder {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** `'mean'` where the folder does not say: what sentence-transformers does with a plain transformers folder. */
   readonly pooling: Pooling;
+  /** False where the tokens of a prompt, and those before it, are left out of the pooling. Default: true. */
+  readonly includePrompt?: boolean;
   /** How SPLADE pools; null or absent for other pooling. */
   readonly splade?: SpladePooling | null;
   /** How queries and documents are read, where each token has a representation; null or absent for other models. */
   readonly lateInteraction?: LateInteraction | null;
-  readonly dense: readonly DenseLayer[];
-  /** True where representations are scaled to length one. */
-  readonly normalize: boolean;
+  /** What is behind the pooling, in this order. */
+  readonly modules: readonly HeadModule[];
   /** Texts to put in front of an input, by name, e.g. `{ query: 'query: ' }`. */
   readonly prompts: Readonly<Record<string, string>>;
   /** Name of the default prompt. */
   readonly defaultPrompt: string | null;
   /** The most tokens of a text, special ones included; see {@link lengthLimitOf} for where it comes from. */
   readonly maxLength: number;
+  /** The most tokens of queries and of documents where the model pools: those of `encodeQuery` and `encodeDocument`. */
+  readonly taskLengths?: TaskLengths | null;
   readonly tokenizer: Tokenizer;
   /** `similarity_fn_name` of sentence-transformers: `'cosine'`, `'dot'`, …; what evaluation compares by. */
   readonly similarity?: string | null;
   /** `truncate_dim`: how many numbers of a representation `encode` returns; null or absent: all. */
   readonly truncateDimension?: number | null;
+  /** How a folder of word vectors is laid out; null or absent for a transformer. */
+  readonly layout?: StaticLayout | null;
   /** The other keys of the folder's files, saved as they were read. */
   readonly kept?: KeptFiles;
+}
+
+/** The most tokens of a text by what it is for; null: as many as of any text. */
+export interface TaskLengths {
+  readonly query: number | null;
+  readonly document: number | null;
 }
 
 /** The keys of a folder's files that change nothing here. */
@@ -104,8 +117,9 @@ const KEYS = {
 
 /**
  * Reads a transformers folder (config.json, model.safetensors or its shards, tokenizer.json) or a sentence-transformers
- * folder (modules.json with Transformer, Pooling, Dense, Normalize; Transformer and SpladePooling; or Transformer, Dense,
- * MultiVectorMask, Normalize; prompts; max_seq_length), old and new layouts.
+ * folder (modules.json with Transformer, Pooling, Dense, LayerNorm, Dropout, Normalize; StaticEmbedding and the same;
+ * Transformer and SpladePooling; or Transformer, Dense, MultiVectorMask, Normalize; prompts; max_seq_length), old and new
+ * layouts; or a folder of Model2Vec.
  *
  * @param asked the pooling of a folder that names none
  * @throws GradCacheError `CHECKPOINT` for damaged or missing files and for anything that cannot be honoured exactly; the
@@ -118,8 +132,9 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
       join(path, MODEL_CONFIG),
       'it is that of a cross-encoder, which scores pairs of texts: CrossEncoder.load reads it',
     );
-  const modules = await readSentenceModules(path);
+  const modules = (await readSentenceModules(path)) ?? (await model2VecModules(path));
   const pooling = poolingOf(path, modules, asked);
+  if (modules?.transformer === 'StaticEmbedding') return readStaticFolder(path, modules);
   const sparse = pooling.pooling === 'splade';
   const perToken = pooling.pooling === 'none';
   const folder = modules?.transformerFolder ?? path;
@@ -133,10 +148,8 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
         'transformer_task is "fill-mask"',
     );
   const model = modules ? await readModelConfig(path, keys.model) : undefined;
-  const { generation, ...read } = await readTransformer(
-    folder,
-    transformer && perToken ? { ...transformer, taskLengths: new Map() } : transformer, // these it honours
-  );
+  const { generation, ...read } = await readTransformer(folder, transformer);
+  if (transformer && !perToken) requirePositions(transformer, read);
   return {
     ...read,
     ...pooling,
@@ -144,8 +157,9 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
       transformer && modules?.mask
         ? readLateInteraction(transformer.path, transformer.content, modules.mask)
         : null,
-    dense: modules?.dense ?? [],
-    normalize: modules?.normalize ?? false,
+    ...(modules?.includePrompt !== undefined && { includePrompt: modules.includePrompt }),
+    modules: modules?.modules ?? [],
+    taskLengths: perToken ? null : (transformer?.taskLengths ?? null),
     prompts: model?.prompts ?? {},
     defaultPrompt: model?.defaultPrompt ?? null,
     // What a SparseEncoder of sentence-transformers compares by where it names nothing.
@@ -158,6 +172,50 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
       modules: modules?.kept ?? new Map(),
     },
   };
+}
+
+/** A folder of Model2Vec as modules, where it has no modules.json; undefined for any other folder. */
+async function model2VecModules(path: string): Promise<SentenceModules | undefined> {
+  const config = await readModel2Vec(path);
+  if (config === null) return undefined;
+  return {
+    transformerFolder: path,
+    transformer: 'StaticEmbedding',
+    place: '',
+    pooling: 'mean',
+    includePrompt: undefined,
+    splade: null,
+    modules: config.normalize === true ? [NORMALIZE] : [],
+    mask: null,
+    kept: new Map(),
+  };
+}
+
+async function readStaticFolder(path: string, modules: SentenceModules): Promise<ModelFolder> {
+  const { transformerFolder: folder, place, kept } = modules;
+  const model = await readModelConfig(path, MODEL_KEYS);
+  return {
+    ...(await readStaticEmbedding(folder)),
+    pooling: 'mean',
+    modules: modules.modules,
+    prompts: model.prompts,
+    defaultPrompt: model.defaultPrompt,
+    similarity: model.similarity,
+    truncateDimension: model.truncateDimension,
+    layout: { place, model2vec: await readModel2Vec(folder) },
+    kept: { transformer: {}, model: model.kept, generation: null, modules: kept },
+  };
+}
+
+/** @throws GradCacheError `CHECKPOINT` for a length of queries or documents that the model has no positions for */
+function requirePositions(
+  { path, taskLengths }: TransformerConfig,
+  { modelType, config }: Pick<ModelFolder, 'modelType' | 'config'>,
+): void {
+  const most = mostTokens(modelType, config);
+  for (const [task, length] of Object.entries(taskLengths))
+    if (length !== null && length > most)
+      throw refusedIn(path, `${task}_length`, length, `at most ${most}, the model's number of positions,`);
 }
 
 /** What a folder of transformers itself says of a model. */
@@ -193,7 +251,6 @@ export async function readTransformer(
           : tokenizerConfig.model_max_length,
     }),
   );
-  if (transformer) requireOneLength(transformer, maxLength);
   const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
     lowercase: transformer?.lowercase === true,
     tokenizerClass: tokenizerClassOf(modelType, config),
@@ -214,7 +271,7 @@ function poolingOf(
   modules: SentenceModules | undefined,
   { pooling = modules?.pooling ?? 'mean', splade }: AskedPooling,
 ): Pick<ModelFolder, 'pooling' | 'splade'> {
-  if (modules !== undefined && pooling !== modules.pooling)
+  if (modules !== undefined && !isSamePooling(pooling, modules.pooling))
     throw new GradCacheError(
       'INPUT',
       `pooling is ${show(pooling)}, and ${path} is a folder of sentence-transformers, whose pooling is ` +

@@ -15,10 +15,10 @@ export function newModelFolder(
   tokenizer: Tokenizer,
   {
     maxLength,
-    dense = [],
     ...head
-  }: Pick<ModelFolder, 'pooling' | 'splade' | 'lateInteraction' | 'normalize'> &
-    Partial<Pick<ModelFolder, 'dense'>> & { maxLength: number | undefined },
+  }: Pick<ModelFolder, 'pooling' | 'splade' | 'lateInteraction' | 'modules' | 'layout'> & {
+    maxLength: number | undefined;
+  },
 ): ModelFolder {
   if (!(tokenizer instanceof Tokenizer)) throw refused('the tokenizer', tokenizer, 'a Tokenizer');
   if (typeof config !== 'object' || config === null)
@@ -31,7 +31,6 @@ export function newModelFolder(
     modelType,
     tensors: new Map(),
     ...head,
-    dense,
     prompts: {},
     defaultPrompt: null,
     ...(head.splade && { similarity: 'dot' }),

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { show } from '../options/option-values.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
@@ -16,8 +15,8 @@ export interface TransformerConfig {
   readonly task: unknown;
   /** All that the file says. */
   readonly content: KeptKeys;
-  /** Limits for queries and for documents alone, by key. */
-  readonly taskLengths: ReadonlyMap<string, unknown>;
+  /** Limits for queries and for documents alone, which hold in `encode_query` and `encode_document`; null: none. */
+  readonly taskLengths: { readonly query: number | null; readonly document: number | null };
   readonly kept: KeptKeys;
 }
 
@@ -59,33 +58,35 @@ export async function readTransformerConfig(folder: string, keys: KeyTable): Pro
     requireKeys(path, config, keys);
     const { max_seq_length: stated, do_lower_case: lowercase = false } = config;
     if (typeof lowercase !== 'boolean') throw refusedIn(path, 'do_lower_case', lowercase, 'true or false');
-    const taskLengths = ['query_length', 'document_length'].filter((key) => (config[key] ?? null) !== null);
     return {
       path,
       maxLength: lengthOf(path, 'max_seq_length', lengthInArguments(path, config) ?? stated),
       lowercase,
       task: config.transformer_task,
       content: config,
-      taskLengths: new Map(taskLengths.map((key) => [key, config[key]])),
+      taskLengths: {
+        query: lengthOf(path, 'query_length', config.query_length),
+        document: lengthOf(path, 'document_length', config.document_length),
+      },
       kept: withoutLength(keptKeys(config, keys)),
     };
   }
   const path = join(folder, NAMES[0]!);
-  const nothing = { task: undefined, content: {}, taskLengths: new Map(), kept: {} } as const;
+  const taskLengths = { query: null, document: null };
+  const nothing = { task: undefined, content: {}, taskLengths, kept: {} } as const;
   return { path, maxLength: null, lowercase: false, ...nothing };
 }
 
 /**
- * sentence-transformers cuts the texts of `encode_query` and `encode_document` to these lengths, not those of `encode`.
- * There is one length here.
+ * A cross-encoder reads pairs, which have one length.
  *
- * @throws GradCacheError `CHECKPOINT` where they are another than the model's
+ * @throws GradCacheError `CHECKPOINT` where queries or documents have another than the model's
  */
 export function requireOneLength({ path, taskLengths }: TransformerConfig, maxLength: number): void {
-  for (const [key, value] of taskLengths) {
-    if (value === maxLength) continue;
-    const way = `A length for queries or documents alone is not supported: remove ${key}, or state it as max_seq_length`;
-    throw faultIn(path, `${key} is ${show(value)}, where the model's length is ${maxLength}. ${way}`);
+  for (const [task, value] of Object.entries(taskLengths)) {
+    if (value === null || value === maxLength) continue;
+    const way = `A cross-encoder reads pairs: remove ${task}_length, or state it as max_seq_length`;
+    throw faultIn(path, `${task}_length is ${value}, where the model's length is ${maxLength}. ${way}`);
   }
 }
 

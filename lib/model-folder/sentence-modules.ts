@@ -4,8 +4,10 @@ import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
 import {
   DENSE_KEYS,
+  DROPOUT_KEYS,
   ENTRY_KEYS,
   MASK_KEYS,
+  NORM_KEYS,
   NORMALIZE_KEYS,
   POOLING_KEYS,
   SPLADE_KEYS,
@@ -14,15 +16,9 @@ import {
 } from './folder-keys.js';
 import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
 import { readJsonFile, readJsonObject } from '../files/json-file.js';
-import { readWeights } from './model-weights.js';
-import type { StoredTensor } from '../safetensors/safetensors.js';
+import { HEAD_KINDS, readHeadModule, type HeadModule } from './head-modules.js';
+import { poolingIn, type Pooling } from './pooling.js';
 import { isJsonObject } from '../files/strict-json.js';
-
-/**
- * How token representations become one: their mean, the first, the largest per dimension, or the last; `'splade'`: words of
- * the vocabulary, see {@link SpladePooling}; `'none'`: not at all, for late interaction.
- */
-export type Pooling = 'mean' | 'cls' | 'max' | 'last' | 'splade' | 'none';
 
 /** How the logits of a masked language model become a sparse representation over its vocabulary (Formal et al. 2021). */
 export interface SpladePooling {
@@ -32,31 +28,21 @@ export interface SpladePooling {
   readonly activation: 'relu' | 'log1p_relu';
 }
 
-/** What a dense layer applies after its linear part. */
-export type Activation = 'identity' | 'tanh' | 'relu' | 'gelu';
-
-/** A linear layer on top of the pooled representation. */
-export interface DenseLayer {
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-  readonly activation: Activation;
-  /** Shape `[outFeatures, inFeatures]`. */
-  readonly weight: StoredTensor;
-  /** Shape `[outFeatures]`, or null for a layer without. */
-  readonly bias: StoredTensor | null;
-}
-
 /** What the modules.json of a sentence-transformers folder says, as far as it can be honoured exactly. */
 export interface SentenceModules {
   /** The folder that holds config.json, the weights and the tokenizer; not always the top one in old layouts. */
   readonly transformerFolder: string;
-  /** Its class of the first module, `'Transformer'` or `'MLMTransformer'`. */
+  /** The class of the first module: `'Transformer'`, `'MLMTransformer'` or `'StaticEmbedding'`. */
   readonly transformer: string;
+  /** Where it lies, as modules.json has it; empty: in the folder itself. */
+  readonly place: string;
   readonly pooling: Pooling;
+  /** Whether the tokens of a prompt are pooled; undefined where nothing is said. */
+  readonly includePrompt: boolean | undefined;
   /** For SPLADE. */
   readonly splade: SpladePooling | null;
-  readonly dense: readonly DenseLayer[];
-  readonly normalize: boolean;
+  /** What is behind the pooling, or the Transformer where nothing is pooled. */
+  readonly modules: readonly HeadModule[];
   /** The MultiVectorMask of a model with a representation for each token; null where there is none. */
   readonly mask: { readonly folder: string; readonly config: KeptKeys } | null;
   /** What is saved as it was read, by the module's kind and its number among those of the kind: `'Dense 0'`, … */
@@ -74,6 +60,8 @@ export interface ModuleEntry {
   /** `'Transformer'`, `'Pooling'`, … */
   readonly kind: string;
   readonly folder: string;
+  /** As modules.json has it; empty: the model's folder itself. */
+  readonly place: string;
   readonly kept: KeptKeys;
 }
 
@@ -85,43 +73,20 @@ interface Module {
   readonly kept: KeptModule;
 }
 
-/** Names of activations by the Python class that a Dense module's config.json gives. */
-const ACTIVATIONS: ReadonlyMap<unknown, Activation> = new Map([
-  ['torch.nn.modules.linear.Identity', 'identity'],
-  ['torch.nn.modules.activation.Tanh', 'tanh'],
-  ['torch.nn.modules.activation.ReLU', 'relu'],
-  ['torch.nn.modules.activation.GELU', 'gelu'],
-]);
-
-/** The names of pooling modes in the files of sentence-transformers 6; older ones have a flag each (below). */
-const POOLINGS: ReadonlyMap<unknown, Pooling> = new Map([
-  ['mean', 'mean'],
-  ['cls', 'cls'],
-  ['max', 'max'],
-  ['lasttoken', 'last'],
-]);
-const POOLING_FLAGS: ReadonlyMap<string, string> = new Map([
-  ['pooling_mode_cls_token', 'cls'],
-  ['pooling_mode_max_tokens', 'max'],
-  ['pooling_mode_mean_tokens', 'mean'],
-  ['pooling_mode_mean_sqrt_len_tokens', 'mean_sqrt_len_tokens'],
-  ['pooling_mode_weightedmean_tokens', 'weightedmean'],
-  ['pooling_mode_lasttoken', 'lasttoken'],
-]);
-
 /** Whether a folder is one of sentence-transformers, which says what becomes of the tokens. */
 export async function hasModules(folder: string): Promise<boolean> {
   return (await stat(join(folder, 'modules.json')).catch(() => null)) !== null;
 }
 
 /** The orders of modules that have a meaning here. */
-const POOLED = /^(Transformer, Pooling(, Dense)*(, Normalize)?|(MLM)?Transformer, SpladePooling)$/;
+const POOLED =
+  /^((Transformer, Pooling|StaticEmbedding)(, (Dense|LayerNorm|Dropout|Normalize))*|(MLM)?Transformer, SpladePooling)$/;
 /** Of a MultiVectorEncoder. The order of the last two means nothing. */
 const PER_TOKEN = /^Transformer(, Dense)*(, MultiVectorMask(, Normalize)?|, Normalize, MultiVectorMask)$/;
 
 /**
- * Reads modules.json and the folders of the modules it lists: a Transformer, a Pooling, any number of Dense, at most
- * one Normalize, in this order; or a Transformer and a SpladePooling; or, with a representation for each token, a
+ * Reads modules.json and the folders of the modules it lists: a Transformer and a Pooling, or a
+ * StaticEmbedding, then any of Dense, LayerNorm, Dropout and Normalize; or a Transformer and a SpladePooling; or, with a representation for each token, a
  * Transformer, any number of Dense, a MultiVectorMask and at most one Normalize.
  *
  * @returns undefined where the folder has no modules.json
@@ -136,25 +101,29 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   if (!perToken && !POOLED.test(order)) {
     throw faultIn(
       path,
-      `its modules are ${order}; supported are Transformer, Pooling, then any Dense, then at most one Normalize; ` +
-        'Transformer, SpladePooling; and Transformer, any Dense, MultiVectorMask, Normalize',
+      `its modules are ${order}; supported are Transformer, Pooling or StaticEmbedding, then any of Dense, LayerNorm, ` +
+        'Dropout, Normalize; Transformer, SpladePooling; and Transformer, any Dense, MultiVectorMask, Normalize',
     );
   }
   const modules: Module[] = [];
   for (const entry of entries)
     modules.push(await readModule(entry, perToken ? TOKEN_MODULE_KEYS : MODULE_KEYS));
-  const dense: DenseLayer[] = [];
-  for (const module of modules) if (module.kind === 'Dense') dense.push(await readDense(module));
-  const pooling = modules[1]!;
-  const splade = pooling.kind === 'SpladePooling' ? spladeOf(pooling) : null;
+  const head: HeadModule[] = [];
+  for (const module of modules)
+    if (HEAD_KINDS.some((kind) => kind === module.kind)) head.push(await readHeadModule(module));
+  const find = (kind: string) => modules.find((module) => module.kind === kind);
+  const pooling = find('Pooling');
+  const sparse = find('SpladePooling');
+  const splade = sparse === undefined ? null : spladeOf(sparse);
   return {
     transformerFolder: modules[0]!.folder,
     transformer: modules[0]!.kind,
-    pooling: perToken ? 'none' : splade === null ? poolingOf(pooling) : 'splade',
+    place: entries[0]!.place,
+    pooling: perToken ? 'none' : splade === null ? pooledBy(pooling) : 'splade',
+    includePrompt: pooling && includesPrompt(pooling),
     splade,
-    mask: modules.find(({ kind }) => kind === 'MultiVectorMask') ?? null,
-    dense,
-    normalize: modules.some(({ kind }) => kind === 'Normalize'),
+    mask: find('MultiVectorMask') ?? null,
+    modules: head,
     kept: keptOf(modules),
   };
 }
@@ -173,6 +142,8 @@ const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
   ['Pooling', POOLING_KEYS],
   ['SpladePooling', SPLADE_KEYS],
   ['Dense', DENSE_KEYS],
+  ['LayerNorm', NORM_KEYS],
+  ['Dropout', DROPOUT_KEYS],
   ['Normalize', NORMALIZE_KEYS],
 ]);
 const TOKEN_MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
@@ -197,7 +168,8 @@ function readEntry(module: unknown, folder: string, path: string): ModuleEntry {
   }
   requireKeys(`${path}, ${module.type}`, module, ENTRY_KEYS);
   const kind = module.type.slice(module.type.lastIndexOf('.') + 1);
-  return { kind, folder: join(folder, inside), kept: keptKeys(module, ENTRY_KEYS) };
+  const place = inside === '.' ? '' : inside;
+  return { kind, folder: join(folder, inside), place, kept: keptKeys(module, ENTRY_KEYS) };
 }
 
 async function readModule(
@@ -225,17 +197,15 @@ function keptOf(modules: readonly Module[]): Map<string, KeptModule> {
   return kept;
 }
 
-function poolingOf({ folder, config }: Module): Pooling {
-  const path = join(folder, 'config.json');
-  const modes = poolingModes(path, config);
-  const pooling = modes.length === 1 ? POOLINGS.get(modes[0]) : undefined;
-  if (pooling === undefined) {
-    throw faultIn(
-      path,
-      `its pooling is ${modes.map((mode) => (typeof mode === 'string' ? mode : show(mode))).join(' + ') || 'none'}; exactly one of ${[...POOLINGS.keys()].join(', ')} is supported`,
-    );
-  }
-  return pooling;
+/** A StaticEmbedding has no Pooling: it takes the mean. */
+function pooledBy(module: Module | undefined): Pooling {
+  return module === undefined ? 'mean' : poolingIn(join(module.folder, 'config.json'), module.config);
+}
+
+function includesPrompt({ folder, config }: Module): boolean | undefined {
+  const { include_prompt: included } = config;
+  if (included === undefined || typeof included === 'boolean') return included;
+  throw refusedIn(join(folder, 'config.json'), 'include_prompt', included, 'true or false');
 }
 
 function spladeOf({ folder, config }: Module): SpladePooling {
@@ -246,43 +216,4 @@ function spladeOf({ folder, config }: Module): SpladePooling {
   if (activation !== 'relu' && activation !== 'log1p_relu')
     throw refusedIn(path, 'activation_function', activation, '"relu" or "log1p_relu"');
   return { strategy, activation };
-}
-
-function poolingModes(path: string, config: Readonly<Record<string, unknown>>): unknown[] {
-  if (config.pooling_mode !== undefined) return [config.pooling_mode].flat();
-  const active = [...POOLING_FLAGS].flatMap(([flag, mode]) => {
-    const value = config[flag] ?? false;
-    if (typeof value !== 'boolean') throw refusedIn(path, flag, value, 'true or false');
-    return value ? [mode] : [];
-  });
-  return active.length > 0 ? active : ['mean'];
-}
-
-async function readDense({ folder, config }: Module): Promise<DenseLayer> {
-  const path = join(folder, 'config.json');
-  const {
-    in_features: inFeatures,
-    out_features: outFeatures,
-    activation_function: name = 'torch.nn.modules.activation.Tanh',
-  } = config;
-  const activation = ACTIVATIONS.get(name);
-  if (activation === undefined) {
-    throw faultIn(
-      path,
-      `its activation is ${typeof name === 'string' ? name : show(name)}; supported are ${[...ACTIVATIONS.keys()].join(', ')}`,
-    );
-  }
-  const tensors = await readWeights(folder);
-  const weight = tensors.get('linear.weight');
-  const bias = tensors.get('linear.bias') ?? null;
-  const expected = [`linear.weight [${show(outFeatures)},${show(inFeatures)}]`];
-  if (config.bias !== false) expected.push(`linear.bias [${show(outFeatures)}]`);
-  const found = [...tensors].map(([key, { shape }]) => `${key} [${shape.join(',')}]`);
-  if (weight === undefined || expected.sort().join() !== found.sort().join()) {
-    throw faultIn(
-      path,
-      `it calls for the tensors ${expected.join(', ')}; the weights beside it are ${found.join(', ') || 'none'}`,
-    );
-  }
-  return { inFeatures: weight.shape[1]!, outFeatures: weight.shape[0]!, activation, weight, bias };
 }

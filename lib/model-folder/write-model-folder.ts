@@ -7,7 +7,10 @@ import type { KeptFiles, ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
 import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
-import type { Activation, DenseLayer, Pooling, SpladePooling } from './sentence-modules.js';
+import { headModuleFiles, type HeadModule } from './head-modules.js';
+import { poolingConfig, poolingsOf } from './pooling.js';
+import type { SpladePooling } from './sentence-modules.js';
+import { writeStaticEmbedding } from './static-embedding.js';
 import { tokenizerConfigToSave } from '../tokenizer/tokenizer-config.js';
 
 /**
@@ -17,12 +20,6 @@ import { tokenizerConfigToSave } from '../tokenizer/tokenizer-config.js';
 const MODULES = 'sentence_transformers.models.';
 const SPARSE_MODULES = 'sentence_transformers.sparse_encoder.models.';
 const TOKEN_MODULES = 'sentence_transformers.multi_vector_encoder.modules.';
-const ACTIVATION_CLASS: Readonly<Record<Activation, string>> = {
-  identity: 'torch.nn.modules.linear.Identity',
-  tanh: 'torch.nn.modules.activation.Tanh',
-  relu: 'torch.nn.modules.activation.ReLU',
-  gelu: 'torch.nn.modules.activation.GELU',
-};
 
 /**
  * Files of a model and its tokenizer, which another model beside them would be read with. The names are exact: what a user
@@ -34,7 +31,7 @@ const MODEL_ENTRIES: readonly RegExp[] = [
   /^(model\.safetensors\.index\.json|loss\.safetensors)$/,
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
-  /^\d+_((MLM)?Transformer|(Splade)?Pooling|Dense|MultiVectorMask|Normalize)$/,
+  /^\d+_((MLM)?Transformer|StaticEmbedding|(Splade)?Pooling|Dense|LayerNorm|Dropout|MultiVectorMask|Normalize)$/,
 ];
 
 /**
@@ -92,15 +89,24 @@ export async function writeTransformer(
 }
 
 async function writeInto(folder: string, model: ModelFolder): Promise<void> {
-  const { tokenizer, pooling, lateInteraction } = model;
-  await writeTransformer(folder, model, model.kept?.generation ?? null);
+  const { tokenizer, pooling, lateInteraction, layout } = model;
   const perToken = pooling === 'none' ? interactionToSave(lateInteraction ?? PLAIN_INTERACTION) : undefined;
-  await writeJson(join(folder, 'sentence_bert_config.json'), {
-    ...model.kept?.transformer,
-    max_seq_length: model.maxLength,
-    do_lower_case: tokenizer.settings.lowercase === true,
-    ...perToken?.transformer,
-  });
+  if (layout) {
+    const inside = join(folder, layout.place);
+    await mkdir(inside, { recursive: true });
+    await writeStaticEmbedding(inside, model, layout);
+  } else {
+    await writeTransformer(folder, model, model.kept?.generation ?? null);
+    const { query = null, document = null } = model.taskLengths ?? {};
+    await writeJson(join(folder, 'sentence_bert_config.json'), {
+      ...model.kept?.transformer,
+      max_seq_length: model.maxLength,
+      do_lower_case: tokenizer.settings.lowercase === true,
+      ...(query !== null && { query_length: query }),
+      ...(document !== null && { document_length: document }),
+      ...perToken?.transformer,
+    });
+  }
   await writeJson(join(folder, 'config_sentence_transformers.json'), {
     ...model.kept?.model,
     ...(model.splade && { model_type: 'SparseEncoder' }),
@@ -119,12 +125,12 @@ async function writeModules(folder: string, model: ModelFolder): Promise<void> {
     ? sparseModules(model, splade)
     : pooling === 'none'
       ? tokenModules(model)
-      : denseModules(model);
+      : pooledModules(model);
   const list: unknown[] = [];
-  for (const { name, config: own, weights, place = MODULES } of modules) {
+  for (const { name, config: own, weights, package: from = MODULES } of modules) {
     const idx = list.length;
     const kind = name.slice(0, name.indexOf(' '));
-    const path = own === null ? '' : `${idx}_${kind}`;
+    const path = own === null ? (model.layout?.place ?? '') : `${idx}_${kind}`;
     const read = kept?.modules.get(name);
     if (own !== null) {
       await mkdir(join(folder, path));
@@ -133,29 +139,34 @@ async function writeModules(folder: string, model: ModelFolder): Promise<void> {
       if (Object.keys(content).length > 0) await writeJson(join(folder, path, 'config.json'), content);
     }
     if (weights) await writeSafetensors(join(folder, path, 'model.safetensors'), weights, { format: 'pt' });
-    list.push({ ...read?.entry, idx, name: String(idx), path, type: place + kind });
+    list.push({ ...read?.entry, idx, name: String(idx), path, type: from + kind });
   }
   await writeJson(join(folder, 'modules.json'), list);
 }
 
-function denseModules({ pooling, dense, normalize, config }: ModelFolder): WrittenModule[] {
+function pooledModules({ pooling, includePrompt, modules, config, layout }: ModelFolder): WrittenModule[] {
+  if (layout) return [{ name: 'StaticEmbedding 0', config: null }, ...writtenModules(modules)];
+  const first = modules.find((each) => each.kind === 'Dense');
+  const width = first && first.inFeatures / poolingsOf(pooling).length;
   return [
     { name: 'Transformer 0', config: null },
-    { name: 'Pooling 0', config: poolingConfig(pooling, dense[0]?.inFeatures ?? hiddenSizeOf(config)) },
-    ...dense.map((layer, number) => writtenDense(layer, number, {})),
-    ...(normalize ? [{ name: 'Normalize 0', config: {} }] : []),
+    { name: 'Pooling 0', config: poolingConfig(pooling, width ?? hiddenSizeOf(config), includePrompt) },
+    ...writtenModules(modules),
   ];
 }
 
-function tokenModules({ dense, normalize, lateInteraction }: ModelFolder): WrittenModule[] {
+function tokenModules({ modules, lateInteraction }: ModelFolder): WrittenModule[] {
   const onTokens = { module_input_name: 'token_embeddings', module_output_name: 'token_embeddings' };
   const { mask } = interactionToSave(lateInteraction ?? PLAIN_INTERACTION);
-  return [
-    { name: 'Transformer 0', config: null },
-    ...dense.map((layer, number) => writtenDense(layer, number, onTokens)),
-    { name: 'MultiVectorMask 0', config: mask, place: TOKEN_MODULES },
-    ...(normalize ? [{ name: 'Normalize 0', config: onTokens }] : []),
-  ];
+  const written = writtenModules(modules, onTokens);
+  // Before the scaling to length one, as sentence-transformers has it.
+  const masked = written.findIndex(({ name }) => name.startsWith('Normalize'));
+  written.splice(masked < 0 ? written.length : masked, 0, {
+    name: 'MultiVectorMask 0',
+    config: mask,
+    package: TOKEN_MODULES,
+  });
+  return [{ name: 'Transformer 0', config: null }, ...written];
 }
 
 function sparseModules({ config }: ModelFolder, { strategy, activation }: SpladePooling): WrittenModule[] {
@@ -165,8 +176,8 @@ function sparseModules({ config }: ModelFolder, { strategy, activation }: Splade
     word_embedding_dimension: config.vocab_size,
   };
   return [
-    { name: 'MLMTransformer 0', config: null, place: SPARSE_MODULES },
-    { name: 'SpladePooling 0', config: pooling, place: SPARSE_MODULES },
+    { name: 'MLMTransformer 0', config: null, package: SPARSE_MODULES },
+    { name: 'SpladePooling 0', config: pooling, package: SPARSE_MODULES },
   ];
 }
 
@@ -174,48 +185,29 @@ function sparseModules({ config }: ModelFolder, { strategy, activation }: Splade
 interface WrittenModule {
   /** As {@link KeptFiles.modules} names it. */
   readonly name: string;
-  /** Its config.json; null for the (MLM)Transformer, which is the folder itself. */
+  /** Its config.json; null for the first module, which is written before. */
   readonly config: Readonly<Record<string, unknown>> | null;
   readonly weights?: ReadonlyMap<string, StoredTensor>;
   /** Where its Python class is. Default: {@link MODULES}. */
-  readonly place?: string;
+  readonly package?: string;
 }
 
-function writtenDense(
-  layer: DenseLayer,
-  number: number,
-  names: Readonly<Record<string, string>>,
-): WrittenModule {
-  return {
-    name: `Dense ${number}`,
-    config: { ...denseConfig(layer), ...names },
-    weights: denseWeights(layer),
-  };
-}
-
-function denseConfig({ inFeatures, outFeatures, activation, bias }: DenseLayer): Record<string, unknown> {
-  return {
-    in_features: inFeatures,
-    out_features: outFeatures,
-    bias: bias !== null,
-    activation_function: ACTIVATION_CLASS[activation],
-  };
-}
-
-function denseWeights({ weight, bias }: DenseLayer): ReadonlyMap<string, StoredTensor> {
-  return new Map([['linear.weight', weight], ...(bias === null ? [] : [['linear.bias', bias] as const])]);
-}
-
-function poolingConfig(pooling: Pooling, dimension: number): Record<string, unknown> {
-  return {
-    word_embedding_dimension: dimension,
-    pooling_mode_cls_token: pooling === 'cls',
-    pooling_mode_mean_tokens: pooling === 'mean',
-    pooling_mode_max_tokens: pooling === 'max',
-    pooling_mode_mean_sqrt_len_tokens: false,
-    // Releases before 2.3 know neither this mode nor its flag.
-    ...(pooling === 'last' && { pooling_mode_lasttoken: true }),
-  };
+/** @param names settings of every module that say what it works on */
+function writtenModules(
+  modules: readonly HeadModule[],
+  names: Readonly<Record<string, string>> = {},
+): WrittenModule[] {
+  const seen = new Map<string, number>();
+  return modules.map((module) => {
+    const number = seen.get(module.kind) ?? 0;
+    seen.set(module.kind, number + 1);
+    const { config, weights } = headModuleFiles(module);
+    return {
+      name: `${module.kind} ${number}`,
+      config: { ...config, ...names },
+      ...(weights && { weights }),
+    };
+  });
 }
 
 /** transformers loads weights in the type that config.json states, so it must be able to hold those that are stored. */

@@ -17,6 +17,11 @@ export interface TokenBatch {
    * representation for each token alone. Absent: all get one.
    */
   readonly counted?: Uint8Array;
+  /**
+   * So many tokens at the beginning of each text are not pooled: those of a prompt, where the model leaves them out
+   * (`include_prompt` of sentence-transformers). Absent: none.
+   */
+  readonly skipped?: number;
 }
 
 /** Two texts that are encoded together, such as a query and a document. */

@@ -260,6 +260,11 @@ export function buildTokenizer(
   };
 }
 
+/** A tokenizer.json as it stands, without tokens around a text. */
+export function bareTokenizer(parsed: JsonObject): BuiltTokenizer {
+  return { parsed: { ...parsed, post_processor: null }, added: [], ends: null, typed: false };
+}
+
 /** The model of tokenizer.json, if it is of the kind that the class builds. */
 function modelOf(parsed: JsonObject, kind: RebuildingClass['model'], name: string): JsonObject {
   const { model } = parsed;

@@ -11,6 +11,11 @@ export interface TokenizerSettings {
    * which takes tokenizer.json as it stands.
    */
   readonly tokenizerClass?: string;
+  /**
+   * False: tokenizer.json is taken as it stands, whatever the files beside it say, and no token is put around a text, as
+   * StaticEmbedding of sentence-transformers reads it. Default: true.
+   */
+  readonly specialTokens?: boolean;
 }
 
 /** Adds lower-casing where and when sentence-transformers adds it: in front of whatever normalizer there is. */

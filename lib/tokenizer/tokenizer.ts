@@ -11,7 +11,7 @@ import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { type TextPair, type TokenBatch, TokenCollector } from './token-batch.js';
-import { buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
+import { bareTokenizer, buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
 import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
 import { refuseWhatAborts } from './tokenizer-aborts.js';
 import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
@@ -126,11 +126,14 @@ export class Tokenizer {
     try {
       const stated: unknown = JSON.parse(json);
       if (!isJsonObject(stated)) throw new TypeError('it is not a JSON object');
-      const files = parseTokenizerFiles(companions);
+      const bare = settings.specialTokens === false;
+      const files = bare ? {} : parseTokenizerFiles(companions);
       const named = files.config?.tokenizer_class;
       const tokenizerClass =
-        typeof named === 'string' && named !== '' ? named : (settings.tokenizerClass ?? PLAIN_CLASS);
-      const built = buildTokenizer(stated, tokenizerClass, files);
+        typeof named === 'string' && named !== ''
+          ? named
+          : ((bare ? null : settings.tokenizerClass) ?? PLAIN_CLASS);
+      const built = bare ? bareTokenizer(stated) : buildTokenizer(stated, tokenizerClass, files);
       const parsed = settings.lowercase === true ? withLowercase(built.parsed) : built.parsed;
       const { patterns } = refuseWhatAborts(parsed);
       const native = openNative(parsed, built);

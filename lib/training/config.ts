@@ -1,3 +1,4 @@
+import type { TokenPooling } from '../model-folder/pooling.js';
 import type { Quoting } from '../data/quoting.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
@@ -15,7 +16,7 @@ export interface TrainConfig {
    * 'splade' makes a sparse encoder of a masked language model, as a loss called splade does by itself.
    * Of a model from random weights, its pooling. Default: the folder's, or 'mean'.
    */
-  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none' | 'splade';
+  readonly pooling?: TokenPooling | 'none' | 'splade';
   /** How a model with a representation for each token reads queries, the first column, and documents, the others. */
   readonly lateInteraction?: LateInteractionConfig;
   /**
@@ -203,7 +204,7 @@ export interface NewModel {
   /** Path of a tokenizer.json. */
   readonly tokenizer: string;
   /** Default 'mean'; 'none': each token has a representation. */
-  readonly pooling?: 'mean' | 'cls' | 'max' | 'last' | 'none' | 'splade';
+  readonly pooling?: TokenPooling | 'none' | 'splade';
   /** Scales representations to length 1. Default true, and false for SPLADE. */
   readonly normalize?: boolean;
 }

@@ -18,6 +18,7 @@ import {
   type FilledLossConfig,
 } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
+import { POOLINGS } from '../encoders/text-encoder-options.js';
 import type { QueryExpansion } from '../model-folder/late-interaction.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
@@ -159,8 +160,6 @@ function requireGroups(
       `puts rows of one label side by side in a batch: ${problem}.`,
     );
 }
-
-const POOLINGS = ['mean', 'cls', 'max', 'last', 'none', 'splade'] as const;
 
 function readModel(fields: Fields): string | NewModel {
   if (typeof fields.raw('model') === 'string') return fields.string('model') as string;

@@ -111,13 +111,14 @@ Napi::Value EncoderHandle::batch(const Napi::CallbackInfo& info) {
       return info[place].IsUndefined() ? std::vector<int32_t>() : int32Elements(info[place], name);
     };
     auto counts = info[4].IsUndefined() ? std::vector<uint8_t>() : uint8Elements(info[4], "marks of tokens");
+    const int64_t skipped = info[5].IsUndefined() ? 0 : info[5].ToNumber().Int64Value();
     return promise(
         info.Env(), 0, Devices(alive().parameters().flatGradients().device()),
         [encoder = encoder_, ids = int32Elements(info[0], "token ids"),
          offsets = int32Elements(info[1], "offsets"), numbers = optional(2, "numbers"),
-         types = optional(3, "types"), counts = std::move(counts)]() mutable {
+         types = optional(3, "types"), counts = std::move(counts), skipped]() mutable {
           return encoder->batch(std::move(ids), std::move(offsets), std::move(numbers), std::move(types),
-                                std::move(counts));
+                                std::move(counts), skipped);
         },
         [](Napi::Env env, std::shared_ptr<const TokenBatch>& batch) {
           return TokenBatchHandle::wrap(env, std::move(batch));

@@ -9,8 +9,8 @@ namespace gradcache {
 namespace {
 
 const std::map<std::string, BuildArchitecture*> kArchitectures{
-    {"bert", bert}, {"distilbert", distilbert}, {"electra", electra}, {"mpnet", mpnet},
-    {"sru", sru},   {"srupp", srupp},
+    {"bert", bert}, {"distilbert", distilbert}, {"electra", electra},    {"mpnet", mpnet},
+    {"sru", sru},   {"srupp", srupp},           {"static", staticWords},
 };
 
 }  // namespace

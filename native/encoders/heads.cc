@@ -11,8 +11,7 @@ namespace gradcache {
 namespace {
 
 std::shared_ptr<const Head> makeSplade(int64_t width, const Settings& settings, Builder& builder) {
-  require(!settings.truth("normalize") && settings.list("dense").empty(), "INPUT",
-          "SPLADE has neither dense layers nor normalisation behind it");
+  require(settings.list("modules").empty(), "INPUT", "SPLADE has no modules behind it");
   const std::vector<Settings>& own = settings.list("splade");
   require(own.size() == 1, "INPUT", "SPLADE needs one record of settings, got ", own.size());
   builder.add<VocabularyTransform>(width, own[0]);

@@ -10,7 +10,7 @@
 namespace gradcache {
 
 // Adds the head's parts to the builder, behind blocks whose rows have `width` columns. The setting `pooling`
-// names it: mean, cls, max, last, or splade, which has the settings of `splade`.
+// names it: none; splade, which has the settings of `splade`; or the poolings of a PooledHead.
 std::shared_ptr<const Head> makeHead(int64_t width, const Settings& settings, Builder& builder);
 
 }  // namespace gradcache

@@ -11,6 +11,8 @@ struct Sequences {
   const std::vector<int64_t>& offsets;  // [n + 1], on the host
   const at::Tensor& deviceOffsets;      // int32 [n + 1], on the device of the tokens
   int64_t longest;
+  // So many tokens at the beginning of each sequence are left out of what is made of it: a prompt's.
+  int64_t skipped = 0;
 };
 
 }  // namespace gradcache::kernels

@@ -34,6 +34,8 @@ class Head {
   virtual bool oneRow() const { return true; }
   // Whether it has one for each token that counts.
   virtual bool perToken() const { return false; }
+  // Whether tokens at the beginning of a text can be left out of its row.
+  virtual bool skips() const { return false; }
   // Bytes that a graph keeps, including the rows x if no block keeps them.
   virtual int64_t tapeBytes(const ChunkSize& chunk) const = 0;
 };

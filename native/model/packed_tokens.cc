@@ -20,11 +20,13 @@ void numberRealTokens(const int64_t* id, const int64_t* end, int64_t padding, in
 }  // namespace
 
 TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
-                       const TokenRules& rules, std::vector<int32_t> types, std::vector<uint8_t> counts)
+                       const TokenRules& rules, std::vector<int32_t> types, std::vector<uint8_t> counts,
+                       int64_t skipped)
     : ids_(std::move(ids)),
       offsets_(std::move(offsets)),
       types_(std::move(types)),
       counts_(std::move(counts)),
+      skipped_(skipped),
       rules_(rules) {
   const auto count = static_cast<int64_t>(ids_.size());
   require(!offsets_.empty() && offsets_.front() == 0 && offsets_.back() == count &&
@@ -49,6 +51,9 @@ TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, s
     require(length(row) > 0, "INPUT", "sequence ", number, " of the batch has no token");
     require(length(row) <= limit, "INPUT", "sequence ", number, " has ", length(row),
             " tokens, the encoder has positions for ", limit);
+    require(length(row) > skipped, "INPUT", "sequence ", number, " has ", length(row),
+            " tokens, of which the first ", skipped,
+            " are the prompt's and not pooled: nothing is left of the text. Allow longer texts");
     if (unknown == 0) continue;
     for (int32_t t = offsets_[row]; t < offsets_[row + 1]; ++t) {
       require(isKnown(ids_[t]), "INPUT", "token id ", ids_[t], " of sequence ", number,
@@ -102,6 +107,7 @@ PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, 
 
   const auto sequences = static_cast<int64_t>(rows.size());
   packed.paddingToken = rules_.paddingToken;
+  packed.skipped = skipped_;
   for (const int32_t row : rows) {
     packed.anyTypes |=
         !types_.empty() && std::any_of(types_.begin() + offsets_[row], types_.begin() + offsets_[row + 1],

@@ -23,6 +23,7 @@ struct PackedTokens {
   std::vector<int32_t> countsBySequence;  // the same for each sequence
   std::vector<int64_t> offsets;  // [sequences + 1]: nothing inside a pass asks the device for a length
   int64_t longest = 0;
+  int64_t skipped = 0;  // as kernels::Sequences::skipped
 
   // On the encoder's device, after moveTo.
   at::Tensor ids;            // int64 [tokens]
@@ -58,10 +59,12 @@ class TokenBatch {
   // Text k has the ids from offsets[k] to offsets[k + 1]; offsets begin at 0. `numbers` are the texts'
   // numbers in messages, where the batch is a part of a larger one; empty: they are numbered from 0. `types`
   // has the type of each token; empty: 0. `counts` has 0 for each token that is no representation; empty: all
-  // are. Throws SHAPE for offsets that do not cut the ids into texts, INPUT for a text without token, with
-  // too many or none that counts, and for a token or type that the encoder has no row for.
+  // are. `skipped` tokens at the beginning of each text are not pooled. Throws SHAPE for offsets that do not
+  // cut the ids into texts, INPUT for a text without token, with too many, none that counts or none that is
+  // pooled, and for a token or type that the encoder has no row for.
   TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
-             const TokenRules& rules, std::vector<int32_t> types = {}, std::vector<uint8_t> counts = {});
+             const TokenRules& rules, std::vector<int32_t> types = {}, std::vector<uint8_t> counts = {},
+             int64_t skipped = 0);
 
   int64_t rows() const { return static_cast<int64_t>(offsets_.size()) - 1; }
   const TokenRules& rules() const { return rules_; }
@@ -85,6 +88,7 @@ class TokenBatch {
   std::vector<int32_t> ids_, offsets_, types_;
   std::vector<uint8_t> counts_;
   std::vector<int32_t> countedOffsets_;  // [rows + 1]; empty where all tokens count
+  int64_t skipped_;
   TokenRules rules_;
 };
 

@@ -26,7 +26,9 @@ struct Pass {
   std::shared_ptr<Carried> carried{};
   mutable std::unordered_map<const void*, at::Tensor> shared{};
 
-  kernels::Sequences sequences() const { return {tokens.offsets, tokens.deviceOffsets, tokens.longest}; }
+  kernels::Sequences sequences() const {
+    return {tokens.offsets, tokens.deviceOffsets, tokens.longest, tokens.skipped};
+  }
   // Of weights, gradients and carried state.
   at::ScalarType wideType() const { return parameters->flatGradients().scalar_type(); }
   // In the compute type.

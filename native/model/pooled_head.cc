@@ -1,5 +1,8 @@
 #include "model/pooled_head.h"
 
+#include <algorithm>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "core/error.h"
@@ -7,43 +10,59 @@
 
 namespace gradcache {
 
+namespace {
+
+std::vector<kernels::Pooling> poolingsNamed(std::string_view names) {
+  std::vector<kernels::Pooling> poolings;
+  for (size_t begin = 0; begin <= names.size();) {
+    const size_t end = std::min(names.find('+', begin), names.size());
+    poolings.push_back(kernels::poolingNamed(names.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return poolings;
+}
+
+}  // namespace
+
 PooledHead::PooledHead(int64_t width, const Settings& settings, Builder& builder)
     : width_(width),
-      pooling_(kernels::poolingNamed(settings.text("pooling"))),
-      normalize_(settings.truth("normalize")),
-      dense_(width, settings, builder) {}
+      poolings_(poolingsNamed(settings.text("pooling"))),
+      modules_(width * static_cast<int64_t>(poolings_.size()), settings, builder) {}
 
 int64_t PooledHead::tapeBytes(const ChunkSize& chunk) const {
-  // A sequence's pooled row, its norm and offset; the tokens of the maxima; the dense layers.
-  int64_t row = width_ * (chunk.wide + (pooling_ == kernels::Pooling::kMax ? 4 : 0)) + 16;
-  row += dense_.tapeBytes(chunk.wide);
-  if (normalize_ && !dense_.empty()) row += dimension() * chunk.wide;
+  // Of each pooling the row, its norm and offset, and the tokens of the maxima; rows side by side; the
+  // modules.
+  const auto count = static_cast<int64_t>(poolings_.size());
+  const int64_t maxima = std::count(poolings_.begin(), poolings_.end(), kernels::Pooling::kMax);
+  int64_t row = width_ * (count * chunk.wide + maxima * 4) + 16;
+  if (count > 1) row += count * width_ * chunk.wide;
+  row += modules_.tapeBytes(chunk.wide, normalizes() ? 1 : 0);
   return chunk.sequences * row;
 }
 
-at::Tensor PooledHead::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
-  const bool normalize = normalize_ && dense_.empty();
-  kernels::Pooled pooled = kernels::pool(x, pass->sequences(), pooling_, normalize);
+at::Tensor PooledHead::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass,
+                            kernels::Pooling pooling, bool graph) const {
+  const bool normalize = normalizes();
+  kernels::Pooled pooled = kernels::pool(x.detach(), pass->sequences(), pooling, normalize);
   if (!graph) return pooled.y;
   at::Tensor y = pooled.y;
   // Backward reads the result without its graph, which would keep itself alive.
   pooled.y = normalize ? y.detach() : at::Tensor();
-  return record(y, x,
-                [=, pooling = pooling_, type = x.scalar_type(),
-                 version = normalize ? y._version() : 0](const at::Tensor& dy) {
-                  require(
-                      !pooled.y.defined() || pooled.y._version() == version, "INPUT",
-                      "the representations were changed in place between a chunk's forward and its backward");
-                  return kernels::poolBackward(dy, pooled, pass->sequences(), pooling, type);
-                });
+  return record(
+      y, x, [=, type = x.scalar_type(), version = normalize ? y._version() : 0](const at::Tensor& dy) {
+        require(!pooled.y.defined() || pooled.y._version() == version, "INPUT",
+                "the representations were changed in place between a chunk's forward and its backward");
+        return kernels::poolBackward(dy, pooled, pass->sequences(), pooling, type);
+      });
 }
 
 Encoded PooledHead::forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
-  at::Tensor y = pool(x, pass, graph && x.requires_grad());
-  if (dense_.empty()) return {y};  // normalised where it was pooled
+  std::vector<at::Tensor> rows;
+  for (const kernels::Pooling pooling : poolings_)
+    rows.push_back(pool(x, pass, pooling, graph && x.requires_grad()));
   const at::AutoGradMode recording(graph);
-  y = dense_.forward(std::move(y), *pass);
-  return {normalize_ ? toLengthOne(y) : y};
+  at::Tensor y = rows.size() == 1 ? std::move(rows.front()) : at::cat(rows, 1);
+  return {modules_.forward(std::move(y), *pass, normalizes() ? 1 : 0)};
 }
 
 }  // namespace gradcache

@@ -1,30 +1,35 @@
-// One row for each sequence: pooling, dense layers, normalisation.
+// One row for each sequence: poolings side by side, and the modules behind them.
 #pragma once
+
+#include <vector>
 
 #include "core/settings.h"
 #include "kernels/pool/pool.h"
 #include "model/builder.h"
-#include "model/dense_layers.h"
 #include "model/head.h"
+#include "model/head_modules.h"
 
 namespace gradcache {
 
 class PooledHead final : public Head {
  public:
-  // Takes rows of `width`; reads the settings pooling, dense and normalize.
+  // Takes rows of `width`; reads the settings pooling, names with + between them, and modules.
   PooledHead(int64_t width, const Settings& settings, Builder& builder);
 
   Encoded forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const override;
-  int64_t dimension() const override { return dense_.width(); }
+  int64_t dimension() const override { return modules_.width(); }
+  bool skips() const override { return true; }
   int64_t tapeBytes(const ChunkSize& chunk) const override;
 
  private:
-  at::Tensor pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const;
+  at::Tensor pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, kernels::Pooling pooling,
+                  bool graph) const;
+  // Whether a pooling alone scales its rows to length one on their way out.
+  bool normalizes() const { return poolings_.size() == 1 && modules_.beginWithNormalize(); }
 
   int64_t width_;
-  kernels::Pooling pooling_;
-  bool normalize_;
-  DenseLayers dense_;
+  std::vector<kernels::Pooling> poolings_;
+  HeadModules modules_;
 };
 
 }  // namespace gradcache

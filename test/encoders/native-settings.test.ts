@@ -5,7 +5,7 @@ import { architectureOf, MODEL_TYPES } from '../../lib/architectures/architectur
 import { guarded, native } from '../../lib/addon/native.js';
 import { fails } from '../robustness/failures.js';
 
-const HEAD = { pooling: 'mean', normalize: true, dense: [] };
+const HEAD = { pooling: 'mean', modules: [] };
 const CONFIG = {
   ...{ vocab_size: 20, hidden_size: 6, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 5 },
   ...{ hidden_dim: 5, max_position_embeddings: 16, embedding_size: 4, attention_size: 4 },

@@ -262,7 +262,10 @@ test('queries and documents have lengths, expansion and words that are left out'
       async () => (await create({ pooling: 'mean' })).encodeTokens(['w1']),
       { code: 'INPUT', message: /encode\(\)/ },
     ],
-    [async () => (await create({ pooling: 'mean' })).tokenize(['w1'], { task: 'query' }), { code: 'INPUT' }],
+    [
+      async () => (await create({ pooling: 'mean' })).tokenize(['w1'], { task: 'passage' as never }),
+      { code: 'INPUT' },
+    ],
     [() => create({ pooling: 'mean', projection: 3 }), { code: 'INPUT', message: /projection/ }],
     [() => create({ projection: 0 }), { code: 'INPUT', message: /projection is 0/ }],
     [

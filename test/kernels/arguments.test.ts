@@ -127,14 +127,14 @@ test('offsets must rise from 0 to the number of tokens, and heads divide the fea
   assert.throws(attention([0, 6], 2, random([1, 11])), fails('SHAPE', /distance_bias/));
 });
 
-test('pooling has four kinds and takes rows', () => {
+test('pooling has six kinds and takes rows', () => {
   const x = random([6, 4]);
   const pool =
     (rows: unknown, kind: unknown = 'mean', normalize: unknown = true) =>
     () =>
       call('gradcache::pool', rows, [0, 6], kind, normalize);
   for (const kind of ['', 'MEAN', 'median'])
-    assert.throws(pool(x, kind), fails('INPUT', /mean, cls, max or last/));
+    assert.throws(pool(x, kind), fails('INPUT', /mean, cls, max, last, mean-sqrt-length or weighted-mean/));
   assert.throws(pool(random([6])), fails('SHAPE', /x has shape/));
   assert.throws(pool(x.to({ dtype: 'int64' })), fails('DTYPE', /x has type/));
   for (const args of [[null], [x, null], [x, 'mean', 'yes']] as const)

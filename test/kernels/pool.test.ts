@@ -83,7 +83,7 @@ test('more sequences than threads, and long ones beside short ones, are what the
   const offsets = [0];
   for (const length of lengths) offsets.push(offsets.at(-1)! + length);
   const x = leaf(normals(offsets.at(-1)! * 24, 4), [offsets.at(-1)!, 24], 'float32');
-  for (const pooling of ['mean', 'cls', 'max', 'last']) {
+  for (const pooling of ['mean', 'cls', 'max', 'last', 'mean-sqrt-length', 'weighted-mean']) {
     const together = numbers(call('gradcache::pool', x, offsets, pooling, true));
     const alone = lengths.flatMap((length, s) =>
       numbers(call('gradcache::pool', x.narrow(0, offsets[s]!, length), [0, length], pooling, true)),

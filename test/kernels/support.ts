@@ -110,7 +110,8 @@ function attention(offsets: readonly number[], heads: number, size: number, dist
   };
 }
 
-type Pooling = 'mean' | 'cls' | 'max' | 'last';
+const POOLINGS = ['mean', 'cls', 'max', 'last', 'mean-sqrt-length', 'weighted-mean'] as const;
+type Pooling = (typeof POOLINGS)[number];
 
 function pool(offsets: readonly number[], width: number, pooling: Pooling, normalize: boolean): Case {
   const lengths = offsets.slice(1).map((end, s) => end - offsets[s]!);
@@ -124,7 +125,13 @@ function pool(offsets: readonly number[], width: number, pooling: Pooling, norma
         const tokens = x!.narrow(0, offsets[s]!, length);
         if (pooling === 'cls') return tokens.narrow(0, 0, 1);
         if (pooling === 'last') return tokens.narrow(0, length - 1, 1);
-        return call<Tensor>(pooling === 'mean' ? 'aten::mean.dim' : 'aten::amax', tokens, [0], true);
+        if (pooling === 'max') return call<Tensor>('aten::amax', tokens, [0], true);
+        if (pooling === 'mean') return call<Tensor>('aten::mean.dim', tokens, [0], true);
+        const places = Array.from({ length }, (_, place) => (pooling === 'weighted-mean' ? place + 1 : 1));
+        const total = places.reduce((sum, place) => sum + place, 0);
+        const weights = Tensor.from(places, { dtype: x!.dtype, device: x!.device }).reshape([-1, 1]);
+        const sum: Tensor = call('aten::sum.dim_IntList', tokens.mul(weights), [0], true);
+        return sum.div(pooling === 'weighted-mean' ? total : Math.sqrt(total));
       });
       const pooled: Tensor = call('aten::cat', rows, 0);
       if (!normalize) return pooled;
@@ -135,9 +142,7 @@ function pool(offsets: readonly number[], width: number, pooling: Pooling, norma
 }
 
 const pools = (offsets: readonly number[], width: number): readonly Case[] =>
-  (['mean', 'cls', 'max', 'last'] as const).flatMap((pooling) =>
-    [false, true].map((normalize) => pool(offsets, width, pooling, normalize)),
-  );
+  POOLINGS.flatMap((pooling) => [false, true].map((normalize) => pool(offsets, width, pooling, normalize)));
 
 function embed(width: number, withType: boolean): Case {
   const ids = [4, 0, 10, 4, 4, 7, 10, 2, 4];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { DenseLayer } from '../../lib/model-folder/head-modules.js';
 import { readModelFolder } from '../../lib/model-folder/model-folder.js';
 import { writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
@@ -31,10 +32,10 @@ test('a transformers folder: weights as stored, mean pooling, nothing more', asy
   assert.equal(model.modelType, 'bert');
   assert.deepEqual(model.config, smallConfig);
   assert.deepEqual(new Map([...model.tensors].sort()), new Map([...smallTensors].sort()));
-  const { pooling, dense, normalize, prompts, defaultPrompt, maxLength, similarity } = model;
+  const { pooling, modules: head, prompts, defaultPrompt, maxLength, similarity } = model;
   assert.deepEqual(
-    [pooling, dense, normalize, prompts, defaultPrompt, maxLength, similarity],
-    ['mean', [], false, {}, null, 16, null],
+    [pooling, head, prompts, defaultPrompt, maxLength, similarity],
+    ['mean', [], {}, null, 16, null],
   );
 });
 
@@ -86,15 +87,17 @@ test('a sentence-transformers folder in the layout before release 5', async (t) 
   await writeSentenceTransformers(folder);
   const model = await readModelFolder(folder);
   assert.equal(model.pooling, 'cls');
-  assert.equal(model.normalize, true);
-  assert.deepEqual(model.dense, [
+  assert.deepEqual(model.modules, [
     {
+      kind: 'Dense',
       inFeatures: 4,
       outFeatures: 2,
       activation: 'tanh',
       weight: floats([2, 4], 300),
       bias: floats([2], 400),
+      residualWeight: null,
     },
+    { kind: 'Normalize' },
   ]);
   assert.deepEqual(model.prompts, { query: 'query: ', passage: '' });
   assert.equal(model.defaultPrompt, 'query');
@@ -143,7 +146,7 @@ test('a sentence-transformers folder in the layout of release 6', async (t) => {
   });
   const model = await readModelFolder(folder);
   assert.equal(model.pooling, 'last');
-  assert.equal(model.dense[0]!.activation, 'identity');
+  assert.equal((model.modules[0] as DenseLayer).activation, 'identity');
   assert.equal(model.maxLength, 12, 'from tokenizer_config.json');
   assert.deepEqual(model.prompts, { query: '', document: '' });
 });
@@ -159,7 +162,7 @@ test('the old layout with the transformer in a folder of its own', async (t) => 
     '1_Pooling/config.json': { word_embedding_dimension: 4 },
   });
   const model = await readModelFolder(folder);
-  assert.deepEqual([model.pooling, model.maxLength, model.normalize], ['mean', 7, false]);
+  assert.deepEqual([model.pooling, model.maxLength, model.modules], ['mean', 7, []]);
 });
 
 test('the length limit: sentence_bert_config, else tokenizer_config, never more than there are positions', async (t) => {
@@ -189,8 +192,8 @@ test('the length limit: sentence_bert_config, else tokenizer_config, never more 
   const bad: [Record<string, unknown>, RegExp][] = [
     [limit({ max_seq_length: 0 }), /max_seq_length is 0; a whole number from 1/],
     [limit({ max_seq_length: '9' }), /max_seq_length is "9"/],
-    [limit({ max_seq_length: 5, query_length: 4 }), /query_length is 4, where the model's length is 5/],
-    [limit({ document_length: 4 }), /document_length is 4, where the model's length is 16/],
+    [limit({ max_seq_length: 5, query_length: 17 }), /query_length is 17; at most 16, the model's number/],
+    [limit({ document_length: '4' }), /document_length is "4"; a whole number from 1/],
     [tokenizer('9'), /model_max_length is "9"/],
     [tokenizer(0), /model_max_length is 0/],
     [config({ model_type: 'roberta', max_position_embeddings: 2 }), /leaves no position for a token/],
@@ -199,7 +202,7 @@ test('the length limit: sentence_bert_config, else tokenizer_config, never more 
   ];
   for (const [files, message] of bad)
     await assert.rejects(lengthOf(t, files), { code: 'CHECKPOINT', message });
-  assert.equal(await lengthOf(t, limit({ max_seq_length: 5, query_length: 5, document_length: null })), 5);
+  assert.equal(await lengthOf(t, limit({ max_seq_length: 5, query_length: 4, document_length: null })), 5);
 });
 
 test('prompts of a folder without modules.json are not used, as in sentence-transformers', async (t) => {

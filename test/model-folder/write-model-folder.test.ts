@@ -6,6 +6,9 @@ import { beside } from '../../lib/files/names-beside.js';
 import { readModelFolder } from '../../lib/model-folder/model-folder.js';
 import { writeModelFolder } from '../../lib/model-folder/write-model-folder.js';
 import type { ModelFolder } from '../../lib/model-folder/model-folder.js';
+import { ACTIVATIONS } from '../../lib/model-folder/activations.js';
+import { NORMALIZE, type DenseLayer, type HeadModule } from '../../lib/model-folder/head-modules.js';
+import { TOKEN_POOLINGS } from '../../lib/model-folder/pooling.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import {
@@ -33,13 +36,26 @@ test('what was read is written so that it reads the same, for every pooling and 
   const folder = await temporaryFolder(t);
   await writeSentenceTransformers(join(folder, 'source'));
   const model = await readModelFolder(join(folder, 'source'));
-  for (const pooling of ['mean', 'cls', 'max', 'last'] as const) {
-    for (const activation of ['identity', 'tanh', 'relu', 'gelu'] as const) {
-      const second = { inFeatures: 2, outFeatures: 3, activation, weight: floats([3, 2]), bias: null };
-      const changed = { ...model, pooling, dense: [...model.dense, second], normalize: pooling !== 'max' };
-      await writeModelFolder(join(folder, 'copy'), changed);
-      assert.deepEqual(content(await readModelFolder(join(folder, 'copy'))), content(changed));
-    }
+  const poolings = [...TOKEN_POOLINGS, ['cls', 'mean'], ['weighted-mean', 'max', 'last']] as const;
+  for (const [place, pooling] of poolings.entries()) {
+    const heads = ACTIVATIONS.filter((_, number) => number % poolings.length === place).map(
+      (activation, number): HeadModule => ({
+        ...{ kind: 'Dense', inFeatures: 2, outFeatures: 2, activation, weight: floats([2, 2]) },
+        ...{ bias: number % 2 === 0 ? floats([2]) : null, residual: number > 0, residualWeight: null },
+      }),
+    );
+    const [first, ...others] = model.modules;
+    const norm: HeadModule = { kind: 'LayerNorm', weight: floats([2]), bias: floats([2], 9) };
+    const wide = { ...(first as DenseLayer), inFeatures: 4 * [pooling].flat().length };
+    const input = { ...wide, weight: floats([2, wide.inFeatures]) };
+    const drop: HeadModule = { kind: 'Dropout', probability: 0.25 };
+    const changed = {
+      ...model,
+      ...{ pooling, modules: [input, ...others, drop, ...heads, norm, norm], includePrompt: place % 2 === 0 },
+      taskLengths: place % 3 === 0 ? { query: 4, document: null } : { query: null, document: 6 },
+    };
+    await writeModelFolder(join(folder, 'copy'), changed);
+    assert.deepEqual(content(await readModelFolder(join(folder, 'copy'))), content(changed));
   }
   for (const name of ['tokenizer.json', 'vocab.txt', 'tokenizer_config.json']) {
     assert.deepEqual(
@@ -50,7 +66,17 @@ test('what was read is written so that it reads the same, for every pooling and 
   const list = (await json(folder, 'copy', 'modules.json')) as unknown as { path: string }[];
   assert.deepEqual(
     list.map(({ path }) => path),
-    ['', '1_Pooling', '2_Dense', '3_Dense', '4_Normalize'],
+    [
+      '',
+      '1_Pooling',
+      '2_Dense',
+      '3_Normalize',
+      '4_Dropout',
+      '5_Dense',
+      '6_Dense',
+      '7_LayerNorm',
+      '8_LayerNorm',
+    ],
   );
   assert.deepEqual((await readdir(folder)).sort(), ['copy', 'source']);
 });
@@ -126,8 +152,7 @@ test('a tokenizer that came alone gets a tokenizer_config.json with its special 
     modelType: 'bert',
     tensors: smallTensors,
     pooling: 'mean',
-    dense: [],
-    normalize: true,
+    modules: [NORMALIZE],
     prompts: {},
     defaultPrompt: null,
     maxLength: 11,
@@ -170,8 +195,7 @@ test('a model is replaced as a whole; what is no part of a model stays', async (
   const model = await readModelFolder(folder);
   await writeModelFolder(folder, {
     ...model,
-    dense: [],
-    normalize: false,
+    modules: [],
     tensors: new Map([['only', floats([1])]]),
     tokenizer: await Tokenizer.fromJson(model.tokenizer.json),
   });
@@ -225,7 +249,7 @@ test('a write that fails leaves the old model and nothing beside it', async (t) 
   const broken: ModelFolder[] = [
     { ...model, tensors: new Map([['w', { ...floats([2]), shape: [3] }]]) },
     { ...model, defaultPrompt: 'none such' },
-    { ...model, dense: [], config: { model_type: 'bert' } },
+    { ...model, modules: [], config: { model_type: 'bert' } },
   ];
   for (const each of broken) await assert.rejects(writeModelFolder(path, each), { code: 'INPUT' });
   await assert.rejects(writeModelFolder(5 as never, model), { code: 'INPUT', message: /is 5, not a path/ });

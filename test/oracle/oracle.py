@@ -19,6 +19,7 @@ import transformers  # noqa: E402
 import sentence_transformers  # noqa: E402
 import cross_encoders  # noqa: E402
 import folder_keys  # noqa: E402
+import head_modules  # noqa: E402
 import language  # noqa: E402
 import loss_classes  # noqa: E402
 import late_interaction  # noqa: E402
@@ -59,6 +60,9 @@ METHODS = {
     'transformers_logits': cross_encoders.transformers_logits,
     'reranking': cross_encoders.reranking,
     'pair_gradients': cross_encoders.pair_gradients,
+    'save_with_modules': head_modules.save_with_modules,
+    'save_model2vec': head_modules.save_model2vec,
+    'encode': head_modules.encode,
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,
     'saved_files': folder_keys.saved_files,

@@ -55,6 +55,21 @@ export interface SentenceTransformerSettings {
   readonly max_length?: number;
 }
 
+/** A module behind a pooling. A dense layer: out features, class of torch.nn, bias, residual. */
+export type ModuleDescription =
+  ['dense', number, string, boolean, boolean] | ['norm'] | ['dropout', number] | ['normalize'];
+
+export interface ModulesSettings {
+  readonly pooling?: string | string[];
+  readonly include_prompt?: boolean;
+  readonly modules?: ModuleDescription[];
+  readonly prompts?: Record<string, string>;
+  readonly default_prompt?: string;
+  /** Keys of sentence_bert_config.json. */
+  readonly settings?: Record<string, unknown>;
+  readonly weights?: 'safetensors' | 'pickle';
+}
+
 export interface SparseEncoderSettings {
   readonly strategy?: 'max' | 'sum';
   readonly activation?: 'relu' | 'log1p_relu';
@@ -187,7 +202,7 @@ export class Oracle {
   gradients(
     folder: string,
     columns: readonly (readonly string[])[],
-    settings: LossSettings & { dtype?: string } = {},
+    settings: LossSettings & { dtype?: string; prompt?: string } = {},
   ): Promise<Gradients> {
     const output = this.path(`gradients-${this.#requests}.safetensors`);
     return this.#ask('gradients', { folder, columns, output, ...settings });
@@ -310,6 +325,28 @@ export class Oracle {
   ): Promise<Gradients> {
     const output = this.path(`gradients-${this.#requests}.safetensors`);
     return this.#ask('multi_vector_gradients', { folder, columns, output, ...settings });
+  }
+
+  /** A folder with any modules behind a random model, or behind word vectors (`'static'`). */
+  saveWithModules(base: string, folder: string, settings: ModulesSettings = {}): Promise<string> {
+    return this.#ask('save_with_modules', { base, folder: this.path(folder), ...settings });
+  }
+
+  /** A folder as Model2Vec saves it. */
+  saveModel2Vec(
+    folder: string,
+    settings: { normalize?: boolean; quantized?: boolean; modules?: boolean } = {},
+  ): Promise<string> {
+    return this.#ask('save_model2vec', { folder: this.path(folder), ...settings });
+  }
+
+  /** Representations by `encode`, or by `encode_query` or `encode_document`. */
+  encode(
+    folder: string,
+    texts: readonly string[],
+    options: { task?: 'query' | 'document'; prompt_name?: string } = {},
+  ): Promise<number[][]> {
+    return this.#ask('encode', { folder, texts, ...options });
   }
 
   /** Moments of a text's representation over `count` draws of dropout. */

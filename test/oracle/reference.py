@@ -21,6 +21,9 @@ def features(model, texts, prompt=None):
 def token_ids(model, texts, prompt=None):
     """Ids of each text without padding, special tokens included."""
     batch = features(model, texts, prompt)
+    if 'offsets' in batch:  # of a StaticEmbedding
+        ends = [*batch['offsets'].tolist()[1:], len(batch['input_ids'])]
+        return [batch['input_ids'][begin:end].tolist() for begin, end in zip(batch['offsets'].tolist(), ends)]
     return [ids[mask.bool()].tolist() for ids, mask in zip(batch['input_ids'], batch['attention_mask'])]
 
 
@@ -51,29 +54,31 @@ def info_nce(representations, temperature, similarity='cosine', symmetric=False,
 
 
 def own_name(model, name):
-    """The checkpoint's name of a parameter, or dense.K for the K-th Dense module."""
+    """The checkpoint's name of a parameter, or dense.K for the K-th Dense module, layer_norm.K for the K-th LayerNorm."""
     place, rest = name.split('.', 1)
     if place == '0':
         return rest.removeprefix('model.')
-    dense = [index for index, module in enumerate(model) if type(module).__name__ == 'Dense']
-    return f'dense.{dense.index(int(place))}.{rest.removeprefix("linear.")}'
+    kind = type(model[int(place)]).__name__
+    number = [index for index, module in enumerate(model) if type(module).__name__ == kind].index(int(place))
+    own = {'Dense': 'dense', 'LayerNorm': 'layer_norm'}[kind]
+    return f'{own}.{number}.{rest.removeprefix("linear.").removeprefix("norm.")}'
 
 
-def represent(model, texts):
-    batch = features(model, texts)
+def represent(model, texts, prompt=None):
+    batch = features(model, texts, prompt)
     batch = {key: value.to(model.device) if torch.is_tensor(value) else value for key, value in batch.items()}
     return model(batch)['sentence_embedding']
 
 
 def gradients(folder, columns, output, dtype='float32', temperature=0.05, similarity='cosine', symmetric=False,
-              targets=None, learned=False, device='cpu'):
+              targets=None, learned=False, device='cpu', prompt=None):
     """Loss and the gradient of every parameter, without dropout, written to the safetensors file `output`.
 
     With `learned` the temperature is exp(-log_scale), as in CLIP, and the gradient of log_scale is returned."""
     model = open_model(folder, dtype, device)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    representations = [represent(model, texts) for texts in columns]
+    representations = [represent(model, texts, prompt) for texts in columns]
     log_scale = torch.tensor(-torch.log(torch.tensor(temperature, dtype=torch.float64)).item(),
                              dtype=getattr(torch, dtype), device=device, requires_grad=learned)
     chosen = torch.exp(-log_scale) if learned else temperature

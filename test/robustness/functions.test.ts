@@ -176,21 +176,21 @@ test('the native encoder refuses sizes that no memory holds before it makes anyt
     },
     ...{ paddingToken: 0, positionsAfterPadding: true, relativeBuckets: 4, normEpsilon: 1e-5 },
     activation: 'gelu',
-    ...{ hiddenDropout: 0, attentionDropout: 0, pooling: 'mean', normalize: false, dense: [] },
+    ...{ hiddenDropout: 0, attentionDropout: 0, pooling: 'mean', modules: [] },
   };
   const make = (changes: object) => () =>
     new (native().EncoderHandle)({ ...settings, ...changes }, 'float32', 'cpu', []).dispose();
   make({})();
-  const dense = { inFeatures: 2, outFeatures: 2, bias: true, activation: 'tanh' };
+  const dense = { kind: 'dense', name: 'd', inFeatures: 2, outFeatures: 2, bias: true, activation: 'tanh' };
   for (const changes of [
     ...['layers', 'hidden', 'vocabulary', 'positions', 'intermediate', 'relativeBuckets'].flatMap((key) =>
       [0, -1, 2 ** 40, 2 ** 62, Number.MAX_VALUE].map((size) => ({ [key]: size })),
     ),
     { layers: 5000 },
     { hidden: 2 ** 31, vocabulary: 2 ** 31, heads: 1 },
-    { dense: Array.from({ length: 5000 }, () => dense) },
-    { dense: [{ ...dense, outFeatures: -2 }] },
-    { dense: [{ ...dense, inFeatures: 2 ** 40, outFeatures: 2 ** 40 }] },
+    { modules: Array.from({ length: 5000 }, () => dense) },
+    { modules: [{ ...dense, outFeatures: -2 }] },
+    { modules: [{ ...dense, inFeatures: 2 ** 40, outFeatures: 2 ** 40 }] },
   ]) {
     const start = performance.now();
     assert.throws(

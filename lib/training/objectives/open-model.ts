@@ -29,7 +29,10 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
     return TextEncoder.load(model, { ...options, ...perToken, ...(pooling !== undefined && { pooling }) });
   }
   const { config: given, tokenizer, pooling, normalize } = model;
-  return TextEncoder.create(await architectureIn(given), await Tokenizer.fromFile(tokenizer), {
+  const architecture = await architectureIn(given);
+  // Word vectors take a text without tokens around it.
+  const specialTokens = architecture.model_type !== 'static';
+  return TextEncoder.create(architecture, await Tokenizer.fromFile(tokenizer, { specialTokens }), {
     ...options,
     ...perToken,
     ...(pooling !== undefined && { pooling }),

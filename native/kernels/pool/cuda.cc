@@ -17,6 +17,9 @@ GradcachePooling kindOf(Pooling pooling) {
       return GRADCACHE_MAX;
     case Pooling::kLast:
       return GRADCACHE_LAST;
+    case Pooling::kMeanSqrtLength:
+    case Pooling::kWeightedMean:
+      break;  // pool.cc leaves them to the composite version
   }
   return GRADCACHE_MEAN;
 }

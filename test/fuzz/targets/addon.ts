@@ -1,3 +1,4 @@
+import type { EncoderSettings } from '../../../lib/addon/native.js';
 import { types } from 'node:util';
 import { GradCacheError } from '../../../lib/errors.js';
 import {
@@ -28,8 +29,11 @@ const settings = {
     activation: 'gelu',
     pooling: 'mean',
   },
-  ...{ hiddenDropout: 0.1, attentionDropout: 0.1, normalize: true },
-  dense: [{ inFeatures: 12, outFeatures: 4, bias: true, activation: 'tanh' }],
+  ...{ hiddenDropout: 0.1, attentionDropout: 0.1 },
+  modules: [
+    { kind: 'dense', name: 'dense.0', inFeatures: 12, outFeatures: 4, bias: true, activation: 'tanh' },
+    { kind: 'normalize' },
+  ] as EncoderSettings[],
 };
 const lossSettings = { scale: 20, cosine: true, symmetric: true, learned: true, targets: [1, 0], weight: 1 };
 

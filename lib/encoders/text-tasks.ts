@@ -1,0 +1,90 @@
+import { requireNumber, requireOneOf } from '../options/option-values.js';
+import type { TextTask } from '../model-folder/late-interaction.js';
+import type { ModelFolder } from '../model-folder/model-folder.js';
+import type { TokenBatch } from '../tokenizer/tokenizer.js';
+import { interactionOf } from './per-token.js';
+import { TokenTasks } from './token-tasks.js';
+
+/** How a model makes token ids of a text. */
+export interface TextTasks {
+  /**
+   * @param prefix what is put in front of every text
+   * @param maxLength the most tokens of a text in this call; undefined: the model's own limit
+   * @throws GradCacheError `INPUT`
+   */
+  tokenize(
+    texts: readonly string[],
+    prefix: string,
+    maxLength: number | undefined,
+    task: TextTask | undefined,
+  ): Promise<TokenBatch>;
+}
+
+/** How a model reads its texts. @param limit the most tokens of a text that the caller allows; undefined: the model's */
+export function textTasksOf(folder: ModelFolder, limit: number | undefined): TextTasks {
+  const most = limit ?? folder.maxLength;
+  if (folder.pooling !== 'none') return new PooledTexts(folder, limit);
+  const tasks = new TokenTasks(interactionOf(folder.lateInteraction), folder.tokenizer);
+  return {
+    async tokenize(texts, prefix, maxLength = most, task) {
+      requireLimit(maxLength, most);
+      const length = tasks.lengthOf(task, maxLength);
+      return tasks.finish(await folder.tokenizer.encode(texts, { maxLength: length, prefix }), task);
+    },
+  };
+}
+
+function requireLimit(maxLength: number, most: number): void {
+  requireNumber('maxLength', maxLength, { from: 1, to: most, whole: true });
+}
+
+/** A model with one representation of a text. Queries and documents can have a length of their own. */
+class PooledTexts implements TextTasks {
+  readonly #folder: ModelFolder;
+  readonly #limit: number | undefined;
+  /** How many tokens a prompt has that is not pooled, by its words and the length limit. */
+  readonly #skipped = new Map<string, Promise<number>>();
+
+  constructor(folder: ModelFolder, limit: number | undefined) {
+    this.#folder = folder;
+    this.#limit = limit;
+  }
+
+  async tokenize(
+    texts: readonly string[],
+    prefix: string,
+    asked: number | undefined,
+    task: TextTask | undefined,
+  ): Promise<TokenBatch> {
+    const { tokenizer, includePrompt = true } = this.#folder;
+    const maxLength = this.#lengthOf(asked, task);
+    const batch = await tokenizer.encode(texts, { maxLength, prefix });
+    if (includePrompt || prefix === '') return batch;
+    return { ...batch, skipped: await this.#tokensOf(prefix, maxLength) };
+  }
+
+  /** As in sentence-transformers, the length of a task takes the place of the model's. */
+  #lengthOf(asked: number | undefined, task: TextTask | undefined): number {
+    if (task !== undefined) requireOneOf('task', task, ['query', 'document']);
+    const { maxLength, taskLengths } = this.#folder;
+    const most = this.#limit ?? maxLength;
+    if (asked !== undefined) requireLimit(asked, most);
+    const own = task === undefined ? null : (taskLengths?.[task] ?? null);
+    return own === null ? (asked ?? most) : Math.min(own, asked ?? this.#limit ?? Infinity);
+  }
+
+  /** As sentence-transformers counts them: those of the prompt alone, without the special token behind it. */
+  #tokensOf(prompt: string, maxLength: number): Promise<number> {
+    const key = `${maxLength} ${prompt}`;
+    const known = this.#skipped.get(key);
+    if (known !== undefined) return known;
+    const { tokenizer } = this.#folder;
+    const counted = tokenizer.encode([prompt], { maxLength }).then(({ ids }) => {
+      const last = ids.at(-1);
+      const special = tokenizer.addedTokens.some((token) => token.special && token.id === last);
+      return special ? ids.length - 1 : ids.length;
+    });
+    this.#skipped.set(key, counted);
+    return counted;
+  }
+}
