@@ -1,6 +1,9 @@
 import type { Arguments, Flags } from './flags.js';
 import type { ProgressLine } from './terminal.js';
 
+/** Exit codes: what a script that calls the program can tell apart. lib/cli/output.ts has two more. */
+export const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
+
 /** What a command gets besides its arguments. */
 export interface Console {
   /** Progress and messages, on standard error. */

@@ -1,15 +1,20 @@
 import { types } from 'node:util';
+import { readOnceAmong } from '../data/source.js';
+import type { Ranks } from '../distributed/ranks.js';
+import { onEach, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
+import { sharedEncoder } from '../evaluation/shared-encoder.js';
 import { show } from '../options/option-values.js';
 import { refuseOverwriting } from '../files/overwrite.js';
-import type { Command } from './command.js';
+import type { Command, Console } from './command.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
 import { streamOf } from './output-file.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { howToRead, TABLE_FLAGS, tableFlags } from './table-flags.js';
-import { openVectorFile, VECTOR_FORMATS, type VectorFormat } from './vector-files.js';
+import { openVectorFile, VECTOR_FORMATS, type VectorFile, type VectorFormat } from './vector-files.js';
+import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { readTexts } from './texts.js';
 import { formatCount, type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
@@ -41,61 +46,83 @@ export const embedCommand: Command = {
   about:
     'Turns texts into representations, a row for each text in the order of the input. Memory does not grow with the input.\n' +
     'A file is written beside its place and renamed when it is complete; a pipe or a device is written to.',
-  sections: { Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG }, 'Texts and vectors': EMBED_FLAGS },
+  sections: {
+    Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG, ...RANK_FLAGS },
+    'Texts and vectors': EMBED_FLAGS,
+  },
   examples: [
     'gradcache embed --model runs/a/model --input corpus.jsonl --column text --output corpus.npy',
     'cat queries.txt | gradcache embed --model m --input - --output queries.jsonl',
   ],
-  async run(args, { progress, print }) {
-    const started = performance.now();
-    const output = args.required('output', EMBED_FLAGS.output);
-    const count = await interruptible(
-      (signal) => embed(args, output, signal, progress),
-      progress,
-      () =>
-        streamOf(output) === undefined
-          ? `${output} is as it was before.`
-          : 'The vectors that were written are not all.',
-    );
-    progress.clear();
-    const seconds = (performance.now() - started) / 1000;
-    const summary = args.on('json')
-      ? JSON.stringify({ output, ...count, seconds })
-      : `${output}: ${plural(count.texts, 'vector')} of ${plural(count.dimension, 'number')}`;
-    // If the vectors go to standard output, nothing else may.
-    if (streamOf(output) === 'stdout') progress.say(summary);
-    else print(summary);
-    return 0;
+  run(args, console) {
+    return withRanks(args, rankSettingsOf(args), console, (ranks, own) => runEmbed(args, own, ranks));
   },
 };
+
+async function runEmbed(args: Arguments, { progress, print }: Console, ranks: Ranks | null): Promise<number> {
+  const started = performance.now();
+  const output = args.required('output', EMBED_FLAGS.output);
+  const count = await interruptible(
+    (signal) => embed(args, output, { signal, progress, ranks }),
+    progress,
+    () =>
+      streamOf(output) === undefined
+        ? `${output} is as it was before.`
+        : 'The vectors that were written are not all.',
+  );
+  progress.clear();
+  const seconds = (performance.now() - started) / 1000;
+  const summary = args.on('json')
+    ? JSON.stringify({ output, ...count, seconds })
+    : `${output}: ${plural(count.texts, 'vector')} of ${plural(count.dimension, 'number')}`;
+  // If the vectors go to standard output, nothing else may.
+  if (streamOf(output) === 'stdout') progress.say(summary);
+  else print(summary);
+  return 0;
+}
 
 /** Vector files hold float32. */
 const toFloat32 = (values: Float32Array | Float64Array): Float32Array =>
   types.isFloat32Array(values) ? values : Float32Array.from(values);
 
+/** Of several ranks each reads all texts and encodes its share of a block; the first writes. */
 async function embed(
   args: Arguments,
   output: string,
-  signal: AbortSignal,
-  progress: ProgressLine,
+  { signal, progress, ranks }: { signal: AbortSignal; progress: ProgressLine; ranks: Ranks | null },
 ): Promise<{ texts: number; dimension: number }> {
   const format = formatOf(output, args.oneOf('format', VECTOR_FORMATS));
-  const block = args.count('block') ?? 4096;
+  const block = (args.count('block') ?? 4096) * (ranks?.size ?? 1);
   const tokensPerChunk = args.count('chunk-tokens');
   const promptFor = promptOf(args, 'prompt');
   const input = args.required('input', EMBED_FLAGS.input);
+  const once = ranks === null ? undefined : readOnceAmong([input === '-' ? '/dev/stdin' : input]);
+  if (once !== undefined)
+    throw new UsageError(
+      `--input is ${input}, which can be read once, and each of ${ranks!.size} processes reads it.`,
+    );
   const texts = openTexts(args, input);
-  await refuseOverwriting({ name: '--output', path: output }, [
+  const inputs = [
     { name: '--input', path: input === '-' ? '/dev/stdin' : input },
     { name: '--model', path: args.required('model', MODEL_FLAGS.model) },
-  ]);
+  ];
+  await onFirst(ranks, 'looking at the files', () =>
+    refuseOverwriting({ name: '--output', path: output }, inputs),
+  );
   try {
     // Loading a model takes long, so faults of the texts or the output are told before it. Standard input can be written
     // meanwhile.
-    const first = input === '-' ? undefined : await unlessAborted(texts.next(), signal);
-    const file = await unlessAborted(openVectorFile(output, format), signal);
+    const first =
+      input === '-'
+        ? undefined
+        : await onEach(ranks, 'reading the first text', () => unlessAborted(texts.next(), signal));
+    let file: VectorFile | null = null;
     try {
-      const model = await openModel(args, progress);
+      await onFirst(ranks, 'opening the output', async () => {
+        file = await unlessAborted(openVectorFile(output, format), signal);
+      });
+      const model = await openModel(args, progress, ranks);
+      const encoder = ranks === null ? model : sharedEncoder(model, ranks);
       try {
         const dimensions = dimensionsOf(args, model);
         const dimension = dimensions ?? model.dimension;
@@ -103,28 +130,31 @@ async function embed(
         const started = performance.now();
         let done = 0;
         for await (const part of inBlocks(texts, first, block, signal)) {
-          const tensor = await model.encode(part, {
+          const tensor = await encoder.encode(part, {
             prompt,
             dimensions,
             tokensPerChunk,
             signal,
           });
-          const values = toFloat32((await tensor.values()) as Float32Array | Float64Array);
-          tensor.dispose();
-          requireFinite(values, part, `of ${input}`, done);
-          await unlessAborted(file.write(part, values, dimension), signal);
+          await onFirst(ranks, 'writing vectors', async () => {
+            const values = toFloat32((await tensor.values()) as Float32Array | Float64Array);
+            requireFinite(values, part, `of ${input}`, done);
+            await unlessAborted(file!.write(part, values, dimension), signal);
+          }).finally(() => {
+            tensor.dispose();
+          });
           done += part.length;
           progress.show(
             `${plural(done, 'text')} · ${formatCount((done * 1000) / (performance.now() - started))}/s`,
           );
         }
-        await file.finish(dimension);
+        await onFirst(ranks, 'closing the output', () => file!.finish(dimension));
         return { texts: done, dimension };
       } finally {
         model.dispose();
       }
     } catch (error) {
-      await file.abandon();
+      await (file as VectorFile | null)?.abandon();
       throw error;
     }
   } finally {

@@ -15,12 +15,15 @@ import {
   type Similarity,
   type TokenSimilarity,
 } from '../options/similarity.js';
-import type { Command } from './command.js';
+import type { Ranks } from '../distributed/ranks.js';
+import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
+import type { Command, Console } from './command.js';
 import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openCrossEncoder, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
+import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
 import { hasColumns, readTexts } from './texts.js';
@@ -83,7 +86,7 @@ export const evaluateCommand: Command = {
     'MRR, nDCG). In retrieval equal scores are ranked in the order of the documents, and in the layout of BEIR a document with\n' +
     "the query's own _id is not ranked for it.",
   sections: {
-    Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG },
+    Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG, ...RANK_FLAGS },
     Task: TASK_FLAGS,
     Retrieval: RETRIEVAL_FLAGS,
     Clustering: CLUSTERING_FLAGS,
@@ -95,25 +98,30 @@ export const evaluateCommand: Command = {
     'gradcache evaluate --model all-MiniLM-L6-v2 --task sts --data semeval.tsv --fields score,sentence1,sentence2',
     'gradcache evaluate --model m --queries queries.jsonl --corpus corpus.jsonl --judgements qrels/test.tsv --json',
   ],
-  async run(args, { progress, print }) {
-    const task = args.oneOf('task', ['retrieval', 'sts', 'clustering', 'reranking']) ?? 'retrieval';
-    if (task !== 'reranking') refuseFlags(args, Object.keys(RERANKING_FLAGS), 'is for --task reranking');
-    const measured = await interruptible<Measured>(
-      (signal) => MEASURES[task](args, progress, signal),
-      progress,
-      () => 'Nothing was measured.',
-    );
-    progress.clear();
-    const { counts, scores, leftOut = {} } = measured;
-    if (args.on('json')) print(JSON.stringify({ task, ...counts, ...leftOut, ...scores }));
-    else {
-      const lines = Object.entries({ ...counts, ...scores });
-      const width = Math.max(12, ...lines.map(([name]) => name.length + 2));
-      for (const [name, value] of lines) print(`${name.padEnd(width)}${format(value)}`);
-    }
-    return 0;
+  run(args, console) {
+    return withRanks(args, rankSettingsOf(args), console, (ranks, own) => evaluate(args, own, ranks));
   },
 };
+
+/** Of several ranks each reads the task, encodes its share of the texts, and measures with the representations of all. */
+async function evaluate(args: Arguments, { progress, print }: Console, ranks: Ranks | null): Promise<number> {
+  const task = args.oneOf('task', ['retrieval', 'sts', 'clustering', 'reranking']) ?? 'retrieval';
+  if (task !== 'reranking') refuseFlags(args, Object.keys(RERANKING_FLAGS), 'is for --task reranking');
+  const measured = await interruptible<Measured>(
+    (signal) => MEASURES[task](args, { progress, signal, ranks }),
+    progress,
+    () => 'Nothing was measured.',
+  );
+  progress.clear();
+  const { counts, scores, leftOut = {} } = measured;
+  if (args.on('json')) print(JSON.stringify({ task, ...counts, ...leftOut, ...scores }));
+  else {
+    const lines = Object.entries({ ...counts, ...scores });
+    const width = Math.max(12, ...lines.map(([name]) => name.length + 2));
+    for (const [name, value] of lines) print(`${name.padEnd(width)}${format(value)}`);
+  }
+  return 0;
+}
 
 const MEASURES = {
   retrieval: measureRetrieval,
@@ -122,6 +130,13 @@ const MEASURES = {
   reranking: measureReranking,
 } as const;
 
+/** How a task is measured. */
+interface How {
+  readonly progress: ProgressLine;
+  readonly signal: AbortSignal;
+  readonly ranks: Ranks | null;
+}
+
 /** How much was measured, how much was not, and the scores by name. */
 interface Measured {
   readonly counts: Readonly<Record<string, number>>;
@@ -129,11 +144,7 @@ interface Measured {
   readonly scores: Readonly<Record<string, number>>;
 }
 
-async function measureReranking(
-  args: Arguments,
-  progress: ProgressLine,
-  signal: AbortSignal,
-): Promise<Measured> {
+async function measureReranking(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
   const used = ['task', 'data', 'query-prompt', 'query-prompt-text'];
   const others = {
     ...RETRIEVAL_FLAGS,
@@ -147,9 +158,10 @@ async function measureReranking(
   const promptFor = promptOf(args, 'query-prompt');
   const at = args.count('at') ?? 10;
   const task = await unlessAborted(readReranking(args.required('data', TASK_FLAGS.data), { signal }), signal);
-  const model = await openCrossEncoder(args, progress);
+  const model = await openCrossEncoder(args, progress, ranks);
+  const scorer = ranks === null ? model : sharedScorer(model, ranks);
   try {
-    const scores = await evaluateReranking(model, task, {
+    const scores = await evaluateReranking(scorer, task, {
       at,
       prompt: promptFor(model),
       signal,
@@ -162,11 +174,7 @@ async function measureReranking(
   }
 }
 
-async function measureClustering(
-  args: Arguments,
-  progress: ProgressLine,
-  signal: AbortSignal,
-): Promise<Measured> {
+async function measureClustering(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
   const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
   refuseFlags(args, [...others, 'similarity'], 'is not for --task clustering');
   const promptFor = promptOf(args, 'query-prompt');
@@ -174,9 +182,10 @@ async function measureClustering(
   requireColumns(args, 2, 'two columns, text and label');
   const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
   const task = await unlessAborted(readClustering(data, how), signal);
-  const model = await openModel(args, progress);
+  const model = await openModel(args, progress, ranks);
+  const encoder = ranks === null ? model : sharedEncoder(model, ranks);
   try {
-    const { texts, clusters, ...scores } = await evaluateClustering(model, task, {
+    const { texts, clusters, ...scores } = await evaluateClustering(encoder, task, {
       clusters: args.number('clusters'),
       seed: args.number('seed'),
       prompt: promptFor(model),
@@ -189,7 +198,7 @@ async function measureClustering(
   }
 }
 
-async function measureSts(args: Arguments, progress: ProgressLine, signal: AbortSignal): Promise<Measured> {
+async function measureSts(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
   const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
   refuseFlags(args, others, 'is for retrieval, not for --task sts');
   refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
@@ -200,9 +209,10 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
   const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
   const task = await unlessAborted(readSts(data, how), signal);
   if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
-  const model = await openModel(args, progress);
+  const model = await openModel(args, progress, ranks);
+  const encoder = ranks === null ? model : sharedEncoder(model, ranks);
   try {
-    const scores = await evaluateSts(model, task, {
+    const scores = await evaluateSts(encoder, task, {
       similarity: saySimilarity(asked, model, progress),
       prompt: promptFor(model),
       dimensions: dimensionsOf(args, model),
@@ -219,11 +229,7 @@ async function measureSts(args: Arguments, progress: ProgressLine, signal: Abort
   }
 }
 
-async function measureRetrieval(
-  args: Arguments,
-  progress: ProgressLine,
-  signal: AbortSignal,
-): Promise<Measured> {
+async function measureRetrieval(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
   refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
   const recallAt = args.list('recall-at')?.map((text) => {
     const k = Number(text);
@@ -236,9 +242,10 @@ async function measureRetrieval(
   const task = await unlessAborted(readTask(args), signal);
   const leftOut = 'counts' in task ? task.counts : undefined;
   if (leftOut !== undefined) sayLeftOut(leftOut, progress);
-  const model = await openModel(args, progress);
+  const model = await openModel(args, progress, ranks);
+  const encoder = ranks === null ? model : sharedEncoder(model, ranks);
   try {
-    const scores = await evaluateRetrieval(model, task, {
+    const scores = await evaluateRetrieval(encoder, task, {
       recallAt,
       similarity: saySimilarity(asked, model, progress),
       prompts: { query: prompts.query(model), document: prompts.document(model) },

@@ -36,7 +36,7 @@ export function refuseTwice(flags: readonly [string, Flag][], args: Arguments): 
   const given = flags.filter(([name]) => args.get(name) !== undefined);
   for (const [name, { sets, hidden }] of given) {
     const [other] = given.find((flag) => flag[0] !== name && flag[1].sets === sets) ?? [];
-    if (hidden === true && other !== undefined)
+    if (hidden === true && sets !== undefined && other !== undefined)
       throw new UsageError(`--${other} and --${name} are the same setting: give one of them.`);
   }
 }

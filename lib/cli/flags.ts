@@ -14,7 +14,7 @@ export class UsageError extends GradCacheError {
 export interface Flag {
   /** `switch` takes nothing (and `--no-NAME` turns it off), `list` takes `a,b,c`, `numbers` takes `1,2`, `bytes` takes `512MiB` or a number. */
   readonly kind: 'text' | 'number' | 'numbers' | 'bytes' | 'list' | 'switch';
-  /** Words that a flag of the kind `bytes` takes as well. */
+  /** Words that a flag of the kind `bytes` or `number` takes as well. */
   readonly words?: readonly string[];
   /** What its value is called in the help. */
   readonly value?: string;
@@ -188,15 +188,18 @@ function convert(name: string, { kind, words = [] }: Flag, value: unknown): unkn
   if (kind === 'switch' || kind === 'text') return value;
   const text = value as string;
   if (kind === 'list') return text.split(',').map((item) => item.trim());
-  if (kind === 'bytes') return words.includes(text) ? text : parseBytes(name, text, words);
+  if (words.includes(text)) return text;
+  if (kind === 'bytes') return parseBytes(name, text, words);
   if (kind === 'numbers') return text.split(',').map((item) => parseNumber(name, item));
-  return parseNumber(name, text);
+  return parseNumber(name, text, words);
 }
 
-function parseNumber(name: string, text: string): number {
+function parseNumber(name: string, text: string, words: readonly string[] = []): number {
   const number = Number(text);
   if (text.trim() === '' || !Number.isFinite(number))
-    throw new UsageError(`--${name} is ${JSON.stringify(text)}, not a number.`);
+    throw new UsageError(
+      `--${name} is ${JSON.stringify(text)}, not a number${words.map((word) => ` or ${word}`).join('')}.`,
+    );
   return number;
 }
 

@@ -28,13 +28,18 @@ export async function interruptible<T>(
   try {
     return await work(controller.signal);
   } catch (error) {
-    if (!(error instanceof GradCacheError) || error.code !== 'ABORTED') throw error;
+    if (!(error instanceof GradCacheError) || !isInterruption(error, controller.signal)) throw error;
     throw new GradCacheError('ABORTED', `Interrupted. ${await left()}`, { cause: error });
   } finally {
     stopListening();
     // The process goes on to print why it ended; from here on the default action of a signal is right.
     if (controller.signal.aborted) for (const name of signals) process.removeAllListeners(name);
   }
+}
+
+/** Of processes that train together some end a little earlier than others, which then miss them. */
+function isInterruption({ code }: GradCacheError, { aborted }: AbortSignal): boolean {
+  return code === 'ABORTED' || (aborted && code === 'DISTRIBUTED');
 }
 
 /**

@@ -6,7 +6,7 @@ import { isError, reasonOf } from '../options/realms.js';
 import { nearest } from '../options/nearest.js';
 import { packageVersion } from '../addon/runtime/paths.js';
 import { nodeProblem } from '../addon/runtime/platform.js';
-import type { Command } from './command.js';
+import { EXIT, type Command } from './command.js';
 import { COMMON_FLAGS, formatHelp, parseFlags, UsageError, type Flags } from './flags.js';
 import { UNWRITABLE, wasTold, watchOutput } from './output.js';
 import { ProgressLine } from './terminal.js';
@@ -52,9 +52,6 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
 
 /** Commands that look after what the others need: they run with any Node.js. */
 const WITHOUT_MODELS: ReadonlySet<string> = new Set(['doctor', 'setup']);
-
-/** Exit codes: what a script that calls the program can tell apart. lib/cli/output.ts has two more. */
-const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
 
 /**
  * Runs `gradcache`.

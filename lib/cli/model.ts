@@ -1,5 +1,7 @@
+import type { Ranks } from '../distributed/ranks.js';
 import { CrossEncoder } from '../encoders/cross-encoder.js';
 import { TextEncoder, type TextEncoderOptions } from '../encoders/text-encoder.js';
+import { onEach } from '../distributed/shared-work.js';
 import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
@@ -28,29 +30,46 @@ export function dimensionsOf(args: Arguments, model: TextEncoder): number | unde
 }
 
 /** Loads the text encoder that the flags name, and says where. */
-export function openModel(args: Arguments, progress: ProgressLine): Promise<TextEncoder> {
-  return open(args, progress, (folder, options) => TextEncoder.load(folder, options));
+export function openModel(
+  args: Arguments,
+  progress: ProgressLine,
+  ranks: Ranks | null = null,
+): Promise<TextEncoder> {
+  return open(args, progress, ranks, (folder, options) => TextEncoder.load(folder, options));
 }
 
 /** Loads the cross-encoder that the flags name, and says where. */
-export function openCrossEncoder(args: Arguments, progress: ProgressLine): Promise<CrossEncoder> {
-  return open(args, progress, (folder, options) => CrossEncoder.load(folder, options));
-}
-
-async function open<Model extends { readonly device: string }>(
+export function openCrossEncoder(
   args: Arguments,
   progress: ProgressLine,
+  ranks: Ranks | null = null,
+): Promise<CrossEncoder> {
+  return open(args, progress, ranks, (folder, options) => CrossEncoder.load(folder, options));
+}
+
+/** Every rank loads the model. */
+async function open<Model extends { readonly device: string; dispose(): void }>(
+  args: Arguments,
+  progress: ProgressLine,
+  ranks: Ranks | null,
   load: (folder: string, options: TextEncoderOptions) => Promise<Model>,
 ): Promise<Model> {
   const folder = args.required('model', MODEL_FLAGS.model);
   const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64']) ?? 'float32';
   const maxLength = args.count('max-length');
-  const device = chooseDevice(args.device());
-  const model = await load(folder, { device, precision, maxLength }).catch((error: unknown) => {
+  const device = ranks?.device ?? chooseDevice(args.device());
+  let model: Model | undefined;
+  try {
+    await onEach(ranks, 'opening the model', async () => {
+      model = await load(folder, { device, precision, maxLength });
+    });
+  } catch (error) {
+    model?.dispose();
     throw error instanceof SettingError && error.path === 'maxLength'
       ? new UsageError(`--max-length ${error.problem}`)
       : error;
-  });
-  progress.say(`${folder} in ${precision} on ${model.device}`);
-  return model;
+  }
+  const where = ranks === null ? model!.device : `${ranks.size} × ${ranks.device.split(':')[0]}`;
+  progress.say(`${folder} in ${precision} on ${where}`);
+  return model!;
 }

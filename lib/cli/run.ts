@@ -1,6 +1,7 @@
 /*
  * What the commands that train have in common.
  */
+import type { Ranks } from '../distributed/ranks.js';
 import type { GradCacheError } from '../errors.js';
 import { readNamedObject } from '../files/json-file.js';
 import { SettingError } from '../options/fields.js';
@@ -18,6 +19,7 @@ import type { Console } from './command.js';
 import { isResumed } from './flag-settings.js';
 import { number, onOff, text, UsageError, type Arguments } from './flags.js';
 import { interruptible } from './interrupt.js';
+import { takeRankSettings, withRanks } from './ranks.js';
 import type { ProgressLine } from './terminal.js';
 
 export const CHECKPOINT_FLAGS = {
@@ -38,8 +40,10 @@ interface RunOf<Event> {
   ) => Readonly<Record<string, unknown>>;
   readonly train: (
     config: unknown,
-    hooks: { signal: AbortSignal; onEvent: (event: Event) => void },
+    hooks: { signal: AbortSignal; onEvent: (event: Event) => void; ranks?: Ranks | null },
   ) => Promise<{ readonly model: string }>;
+  /** Whether several processes can train together. */
+  readonly shared?: boolean;
   /** Shows an event to people. */
   readonly show: (event: Event) => void;
   /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
@@ -49,7 +53,7 @@ interface RunOf<Event> {
 /** Trains with the settings of the configuration file, if any, and of the flags. Returns the exit code. */
 export async function runTraining<Event extends { readonly type: string }>(
   args: Arguments,
-  { progress, print }: Console,
+  console: Console,
   run: RunOf<Event>,
 ): Promise<number> {
   const file = args.text('config');
@@ -61,18 +65,36 @@ export async function runTraining<Event extends { readonly type: string }>(
     throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
   if (file !== undefined && typeof output === 'string')
     await requireApart(output, [{ name: '--config', path: file }]);
+  const told = <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      throw error instanceof SettingError ? run.byFlag(error, args, file) : error;
+    });
+  if (run.shared !== true) return told(trainHere(args, console, run, config));
+  const work = async (): Promise<number> => {
+    const { ranks, others } = takeRankSettings(config);
+    return withRanks(args, ranks, console, (ranks, own) => trainHere(args, own, run, others, ranks));
+  };
+  return told(work());
+}
+
+async function trainHere<Event extends { readonly type: string }>(
+  args: Arguments,
+  { progress, print }: Console,
+  run: RunOf<Event>,
+  config: Readonly<Record<string, unknown>>,
+  ranks?: Ranks | null,
+): Promise<number> {
+  const { output } = config;
   const json = args.on('json');
   const onEvent = (event: Event): void => {
     if (json && event.type !== 'chunk') print(JSON.stringify(event));
     else if (!json) run.show(event);
   };
   const result = await interruptible(
-    (signal) => run.train(config, { signal, onEvent }),
+    (signal) => run.train(config, { signal, onEvent, ...(ranks && { ranks }) }),
     progress,
     () => whatIsLeft(output as string),
-  ).catch((error: unknown) => {
-    throw error instanceof SettingError ? run.byFlag(error, args, file) : error;
-  });
+  );
   progress.clear();
   if (json) print(JSON.stringify({ type: 'result', ...result }));
   else print(`The model is in ${result.model}`);

@@ -12,6 +12,7 @@ import {
   refuseTwice,
   type Rivals,
 } from './flag-settings.js';
+import { RANK_FLAGS } from './ranks.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { CHECKPOINT_FLAGS } from './run.js';
 import { tableFlags } from './table-flags.js';
@@ -111,6 +112,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       words: ['last', 'auto'],
     },
     device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)', 'device'),
+    ...RANK_FLAGS,
     precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
   },
   Loss: {

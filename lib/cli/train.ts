@@ -24,6 +24,7 @@ export const trainCommand: Command = {
     'gradcache train --model all-MiniLM-L6-v2 --data pairs.jsonl --output runs/a --batch 4096',
     'gradcache train --config run.json --lr 1e-5 --output runs/b',
     'gradcache train --output runs/a --resume',
+    'gradcache train --config run.json --gpus all',
   ],
   run(args, console) {
     const display = new TrainDisplay(console.progress);
@@ -31,6 +32,7 @@ export const trainCommand: Command = {
       needed: ['model', 'data', 'output', 'batch'],
       settings: settingsOf,
       train: trainAsGiven,
+      shared: true,
       show: (event) => display.event(event),
       byFlag,
     });
@@ -43,6 +45,11 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
   const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
   return toldByFlag(error, flag, (column === undefined ? '' : ` ${column}=…`) + element, file);
+}
+
+/** `cuda:0`, or `4 × cuda`. */
+function whereOf({ device, ranks }: { readonly device: string; readonly ranks: number }): string {
+  return ranks === 1 ? device : `${ranks} × ${device.split(':')[0]}`;
 }
 
 /** Shows the events of a run to people. */
@@ -59,7 +66,7 @@ class TrainDisplay {
       case 'start':
         this.#steps = event.steps;
         progress.say(
-          `${formatCount(event.parameters)} parameters in ${event.precision} on ${event.device}, ${plural(event.steps, 'step')}` +
+          `${formatCount(event.parameters)} parameters in ${event.precision} on ${whereOf(event)}, ${plural(event.steps, 'step')}` +
             (event.rows === null ? '' : `, ${plural(event.rows, 'row')}`) +
             (event.leftOver ? ` (${event.leftOver} of them left over in an epoch)` : '') +
             ` of ${event.columns.join(', ')}` +

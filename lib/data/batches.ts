@@ -8,7 +8,7 @@ import {
   requireNumber,
   show,
 } from '../options/option-values.js';
-import { deal, lengthOfRow, type RankPlace } from './deal.js';
+import { lengthOfRow, sharesOf, type RankPlace } from './deal.js';
 import { FillingBatch } from './filling-batch.js';
 import { groupByLabel, LEAST_GROUPED } from './group-by-label.js';
 import { checkLabelOptions, Labels, type Label, type LabelOptions } from './labels.js';
@@ -197,9 +197,8 @@ async function* withTexts(rows: RowSource): AsyncGenerator<Row, void, undefined>
 }
 
 /** The rows of a batch that a rank takes, in their order. */
-function shareOf(rows: readonly Row[], { rank, size }: RankPlace): Row[] {
-  const own = deal(rows.map(lengthOfRow), size)[rank]!;
-  return Array.from(own, (row) => rows[row]!);
+function shareOf(rows: readonly Row[], place: RankPlace): Row[] {
+  return Array.from(sharesOf(rows.map(lengthOfRow), place).own, (row) => rows[row]!);
 }
 
 function toColumns(rows: readonly Row[], names: readonly string[]): Record<string, string[]> {

@@ -6,6 +6,12 @@ export interface RankPlace {
   readonly size: number;
 }
 
+/** How items are dealt out: the numbers of each rank's items, and of this rank's. */
+export interface Shares {
+  readonly all: readonly Uint32Array[];
+  readonly own: Uint32Array;
+}
+
 /** Texts longer than this are dealt as if they had this length: no model reads more. */
 const LONGEST = 2 ** 24;
 
@@ -31,6 +37,12 @@ export function deal(lengths: ArrayLike<number>, ranks: number): Uint32Array[] {
     dealt[rankOf(place, ranks)]![round] = order[place]! % count;
   }
   return dealt.map((items) => items.sort());
+}
+
+/** {@link deal}, as a rank sees it. */
+export function sharesOf(lengths: ArrayLike<number>, { rank, size }: RankPlace): Shares {
+  const all = deal(lengths, size);
+  return { all, own: all[rank]! };
 }
 
 /** Which rank has a place in the order of lengths: every second round goes backwards. */

@@ -24,6 +24,10 @@ export interface TrainerState {
   readonly read?: RowsRead;
   /** The chunk size, if measured or reduced; absent if a new run would begin with the same. */
   readonly chunk?: ChunkState;
+  /** Processes that trained together; absent for one. */
+  readonly ranks?: number;
+  /** The chunk size of each rank, in place of `chunk`; null like an absent one. */
+  readonly chunks?: readonly (ChunkState | null)[];
 }
 
 /** A chunk size that was measured, or halved when memory ran out. */
@@ -154,6 +158,7 @@ function readState(value: unknown, path: string): TrainerState {
     if (format === undefined || format > FORMAT)
       throw new Error(`${path} has format ${format}; this version reads formats 1 to ${FORMAT}.`);
     const chunk = readChunkState(fields.object('chunk'));
+    const ranks = fields.count('ranks');
     const config = readObject(fields, 'config');
     const read = readRows(fields.object('read'));
     if (format > 1 && (config === undefined || read === undefined))
@@ -164,6 +169,7 @@ function readState(value: unknown, path: string): TrainerState {
       ...(config && { config }),
       ...(read && { read }),
       ...(chunk && { chunk }),
+      ...(ranks !== undefined && ranks > 1 && { ranks, chunks: readChunks(fields, ranks) }),
     };
   } catch (error) {
     throw new GradCacheError('CHECKPOINT', (error as Error).message, { cause: error });
@@ -186,6 +192,15 @@ function readRows(fields: Fields | undefined): RowsRead | undefined {
     sha256: fields.string('sha256') ?? damaged(fields, 'sha256'),
     all: fields.boolean('all') ?? damaged(fields, 'all'),
   };
+}
+
+function readChunks(fields: Fields, ranks: number): (ChunkState | null)[] {
+  const list = fields.raw('chunks');
+  if (!Array.isArray(list) || list.length !== ranks) damaged(fields, 'chunks');
+  return (list as unknown[]).map((chunk, rank) => {
+    const state = chunk === null ? undefined : new Fields(chunk, `${fields.at('chunks')}[${rank}]`);
+    return readChunkState(state) ?? null;
+  });
 }
 
 function readChunkState(fields: Fields | undefined): ChunkState | undefined {

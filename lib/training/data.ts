@@ -1,5 +1,6 @@
 import { throwIfAborted } from '../options/abort.js';
 import { type Batch, batches } from '../data/batches.js';
+import { lengthsOfRows, sharesOf, type RankPlace, type Shares } from '../data/deal.js';
 import type { Fill } from '../data/room.js';
 import type { Label, LabelOptions } from '../data/labels.js';
 import { kindOf } from '../losses/loss-kinds.js';
@@ -17,11 +18,14 @@ import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
 export interface TokenizedBatch {
+  /** Of several ranks, those of this rank's rows. */
   readonly inputs: readonly TokenBatch[];
-  /** For messages. */
+  /** Those of all ranks. */
   readonly texts: Texts;
-  /** What the loss gets as `labels`; absent without a column of them. */
+  /** What the loss gets as `labels`; absent without a column of them. Those of all ranks. */
   readonly labels?: readonly Label[];
+  /** The rows of each rank; null where this process has all. */
+  readonly shares: Shares | null;
   /** Counted from 0, like the place in the epoch. */
   readonly epoch: number;
   readonly index: number;
@@ -39,12 +43,14 @@ export class RunData {
    * @param expected the rows of the run that this one goes on from
    * @param heads the data's files, which may have been looked at
    * @param onSkip told of every line that is skipped as bad, once
+   * @param ranks the processes that share each batch out, or null
    */
   constructor(
     readonly config: FilledTrainConfig,
     expected: RowsRead | undefined,
     readonly heads: FileHeads,
     readonly onSkip: (message: string) => void,
+    readonly ranks: RankPlace | null = null,
   ) {
     this.#digest = new RowDigest(expected);
   }
@@ -65,7 +71,7 @@ export class RunData {
    * @returns rows of one pass over the data, those of its first pass that no batch takes, and batches of all passes
    */
   async count(signal: AbortSignal | undefined): Promise<{ rows: number; leftOver: number; batches: number }> {
-    const config = this.config;
+    const { config, ranks } = this;
     const once = config.shuffle === true ? undefined : readOnceAmong(config.data);
     if (once !== undefined) {
       throw new GradCacheError(
@@ -78,14 +84,17 @@ export class RunData {
     for await (const batch of this.#all(signal)) {
       throwIfAborted(signal);
       if (batch.epoch === 0) counted.rows += batch.size;
-      if (isLargeEnough(batch, config)) counted.batches++;
+      if (isLargeEnough(batch, config, ranks)) counted.batches++;
       else if (batch.epoch === 0) counted.leftOver += batch.size;
     }
-    if (counted.batches === 0) throw tooFewRows(config);
+    if (counted.batches === 0) throw tooFewRows(config, ranks);
     return counted;
   }
 
-  /** The batches of a run in order, without the first `skip`, tokenised one ahead of their use. */
+  /**
+   * The batches of a run in order, without the first `skip`, tokenised one ahead of their use. Every rank forms the same
+   * batches, and tokenises its own rows.
+   */
   async *batches(
     objective: Pick<Objective, 'tokenize' | 'maxLength'>,
     options: { skip: number; signal: AbortSignal | undefined },
@@ -94,9 +103,14 @@ export class RunData {
     const fill = curriculum && fillBy(curriculum, objective);
     yield* prefetch(this.#used(options, fill), async (batch) => {
       const { columns: texts, labels, epoch, index } = batch;
-      const inputs = await objective.tokenize(texts, batch.length, { epoch, index });
-      return { inputs, texts, epoch, index, ...(labels && { labels }) };
+      const shares = this.#deal(texts);
+      const inputs = await objective.tokenize(texts, batch.length, { epoch, index, rows: shares?.own });
+      return { inputs, texts, shares, epoch, index, ...(labels && { labels }) };
     });
+  }
+
+  #deal(texts: Texts): Shares | null {
+    return this.ranks === null ? null : sharesOf(lengthsOfRows(texts), this.ranks);
   }
 
   async *#used(
@@ -107,8 +121,8 @@ export class RunData {
     for await (const batch of this.#all(signal, fill)) {
       throwIfAborted(signal);
       // Without this, a run given in steps would go over too small a file for ever.
-      if (batch.epoch > 0 && used === 0) throw tooFewRows(this.config);
-      if (isLargeEnough(batch, this.config) && ++used > skip) yield batch;
+      if (batch.epoch > 0 && used === 0) throw tooFewRows(this.config, this.ranks);
+      if (isLargeEnough(batch, this.config, this.ranks) && ++used > skip) yield batch;
     }
   }
 
@@ -189,17 +203,22 @@ export function labelOptions({
 /**
  * The rows left over at the end of an epoch make a batch only where they fill half of one: with fewer negatives, a batch
  * is another and easier task, and `uniqueTexts` can leave many batches of a few rows. A pair alone has nothing to be told
- * from.
+ * from. Of several ranks each needs a row.
  */
-function isLargeEnough({ size, tokens = 0 }: Batch, { batch, curriculum }: FilledTrainConfig): boolean {
+function isLargeEnough(
+  { size, tokens = 0 }: Batch,
+  { batch, curriculum }: FilledTrainConfig,
+  ranks: RankPlace | null,
+): boolean {
   const enough = size >= batch / 2 || (curriculum !== undefined && tokens >= curriculum.tokens / 2);
-  return enough && size >= 2;
+  return enough && size >= Math.max(2, ranks?.size ?? 1);
 }
 
-function tooFewRows(config: FilledTrainConfig): GradCacheError {
+function tooFewRows(config: FilledTrainConfig, ranks: RankPlace | null): GradCacheError {
   return new GradCacheError(
     'INPUT',
     `${config.data.join(', ')}: the rows${config.uniqueTexts ? ' with different texts' : ''} do not ` +
-      `fill ${config.batch < 4 ? 'a batch of two' : `half a batch of ${config.batch}`}. Use a smaller batch, or more data.`,
+      `fill ${config.batch < 4 ? 'a batch of two' : `half a batch of ${config.batch}`}. Use a smaller batch, or more data.` +
+      (ranks === null ? '' : ` Each of the ${ranks.size} ranks needs a row of every batch.`),
   );
 }

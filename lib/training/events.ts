@@ -26,6 +26,8 @@ export interface StartEvent {
   readonly columns: readonly string[];
   readonly parameters: number;
   readonly device: string;
+  /** Processes that train together. */
+  readonly ranks: number;
   /** Type of the computation. */
   readonly precision: 'float32' | 'float64' | 'bfloat16';
   /** The checkpoint that the run continues. */

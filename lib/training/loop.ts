@@ -1,3 +1,5 @@
+import type { Ranks } from '../distributed/ranks.js';
+import { onEach, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
 import { drawSeed } from '../options/seeds.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -41,19 +43,22 @@ export interface Trainee<Batch, Step, StepEvent> {
   /** What a step tells, once the update was made. */
   event(batch: Batch, step: Step, update: UpdateEvent): StepEvent;
 
+  /** Compares what all ranks must have in common before the first step, and after some. `step`: updates made. */
+  compare?(batch: Batch, step: number): Promise<void>;
+
   /** Which batch it is, in brackets: `(epoch 0, batch 3)`. */
   nameOf(batch: Batch): string;
 
   /** A sentence for the user: what in a batch makes its step non-finite. */
   explainNonFinite(batch: Batch): Promise<string>;
 
-  /** Reads the held-out data of the run; null where the configuration has none. */
+  /** Reads the held-out data of the run; null where the configuration has none. All ranks measure it together. */
   loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
 
   /** Writes the model. */
   save(folder: string): Promise<void>;
 
-  /** What a checkpoint keeps besides the model and the optimizer. */
+  /** What a checkpoint keeps besides the model and the optimizer. Called on every rank. */
   state(): Promise<Omit<Checkpoint, 'optimizer' | 'state'> & { readonly state: Omit<TrainerState, 'step'> }>;
 }
 
@@ -70,10 +75,13 @@ export interface UpdateOptions {
 /** A run whose folder is locked. */
 export interface LoopParts<StepEvent> {
   readonly config: LoopSettings;
-  readonly lock: OutputLock;
+  /** Null on ranks that write nothing. */
+  readonly lock: OutputLock | null;
   readonly metrics: MetricsFile;
   readonly emit: (event: EvaluationEvent | SavedEvent | StepEvent) => void;
   readonly signal: AbortSignal | undefined;
+  /** The processes that take each step together, or null. */
+  readonly ranks: Ranks | null;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
   /** Updates in all, and those made before. */
@@ -89,7 +97,10 @@ export interface LoopResult {
   readonly scores: Readonly<Record<string, number>> | null;
 }
 
-/** The loop over batches, and what happens between them. */
+/** After so many steps ranks compare their weights. */
+const STEPS_BETWEEN_COMPARISONS = 100;
+
+/** The loop over batches, and what happens between them. Of several ranks the first writes files. */
 export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   #loss: number | null = null;
   #scores: Readonly<Record<string, number>> | null = null;
@@ -103,20 +114,28 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
 
   async run(): Promise<LoopResult> {
     const { trainee, parts } = this;
-    const { config, lock, metrics, emit, signal } = parts;
-    const heldOut = await trainee.loadHeldOut(signal);
+    const { config, lock, metrics, emit, signal, ranks } = parts;
+    const heldOut = await onEach(ranks, 'reading held-out data', () => trainee.loadHeldOut(signal));
     let step = parts.done;
+    let begun = false;
+    const openMetrics = () => onFirst(ranks, 'opening the metrics', () => metrics.open());
     if (step < parts.steps) {
       for await (const batch of trainee.batches({ skip: step, signal })) {
-        // Only now is the data known to be that of the run before. Nothing in its metrics file has been touched yet.
-        await metrics.open();
+        if (!begun) {
+          await trainee.compare?.(batch, step);
+          // Only now is the data known to be that of the run before. Nothing in its metrics file has been touched yet.
+          await openMetrics();
+          begun = true;
+        }
         const started = performance.now();
         step++;
         await this.#update(step, batch);
+        const saves = isDue(step, config.checkpoint?.every);
+        if (saves || isDue(step, STEPS_BETWEEN_COMPARISONS)) await trainee.compare?.(batch, step);
         const last = step === parts.steps;
         if (heldOut !== null && (last || isDue(step, config.evaluation?.every)))
           await this.#evaluate(step, heldOut);
-        if (isDue(step, config.checkpoint?.every)) await this.#checkpoint(step);
+        if (saves) await this.#checkpoint(step);
         const seconds = (performance.now() - started) / 1000;
         this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
         if (last) break;
@@ -124,10 +143,12 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     } else if (heldOut !== null) {
       await this.#evaluate(step, heldOut);
     }
-    await metrics.open();
+    await openMetrics();
     const model = modelFolder(config.output);
-    await lock.require();
-    await trainee.save(model);
+    await onFirst(ranks, 'writing the model', async () => {
+      await lock?.require();
+      await trainee.save(model);
+    });
     emit({ type: 'saved', step, folder: model });
     return { steps: step, loss: this.#loss, model, scores: this.#scores };
   }
@@ -161,25 +182,34 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   }
 
   async #evaluate(step: number, heldOut: HeldOut): Promise<void> {
-    const { emit, signal } = this.parts;
-    this.#scores = await heldOut.measure(signal);
+    const { emit, signal, ranks } = this.parts;
+    const scores = await heldOut.measure(signal);
+    this.#scores = ranks === null ? scores : await ofFirst(ranks, scores);
     emit({ type: 'evaluation', step, scores: this.#scores });
   }
 
   async #checkpoint(step: number): Promise<void> {
     const { trainee, parts } = this;
-    const { config, lock, emit, optimizer } = parts;
+    const { config, lock, emit, optimizer, ranks } = parts;
     const folder = checkpointFolder(config.output, step);
-    await lock.require();
     const { state, ...tensors } = await trainee.state();
-    await writeCheckpoint(folder, (path) => trainee.save(path), {
-      state: { step, ...state },
-      optimizer: await optimizer.state(),
-      ...tensors,
+    await onFirst(ranks, 'writing a checkpoint', async () => {
+      await lock?.require();
+      await writeCheckpoint(folder, (path) => trainee.save(path), {
+        state: { step, ...state },
+        optimizer: await optimizer.state(),
+        ...tensors,
+      });
+      await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
     });
-    await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
     emit({ type: 'saved', step, folder });
   }
+}
+
+/** The scores of rank 0, by which all go on: those of others may be rounded in another way. */
+async function ofFirst(ranks: Ranks, own: Readonly<Record<string, number>>): Promise<Record<string, number>> {
+  const [first = []] = await ranks.numbers(Object.values(own));
+  return Object.fromEntries(Object.keys(own).map((name, place) => [name, first[place]!]));
 }
 
 function isDue(step: number, every: number | undefined): boolean {

@@ -1,3 +1,5 @@
+import type { Ranks } from '../distributed/ranks.js';
+import { isFirst, onFirst } from '../distributed/shared-work.js';
 import { onFiles } from '../files/file-error.js';
 import { MetricsFile, metricsFile } from './metrics.js';
 import { OutputLock } from './output-lock.js';
@@ -5,33 +7,46 @@ import { requireOutsideModels } from './outside-models.js';
 import type { Resumed } from './resume.js';
 import { tidyOutput } from './tidy-output.js';
 
-/** Runs something that has an output folder for itself, put in order. @throws GradCacheError `INPUT` */
-export async function whileLocked<T>(output: string, run: (lock: OutputLock) => Promise<T>): Promise<T> {
-  await requireOutsideModels(output);
-  const lock = await onFiles('INPUT', output, 'locked', () => OutputLock.take(output));
+/**
+ * Runs something that has an output folder for itself, put in order. Of several ranks the first has it, and gets the lock.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+export async function whileLocked<T>(
+  output: string,
+  ranks: Ranks | null,
+  run: (lock: OutputLock | null) => Promise<T>,
+): Promise<T> {
+  let lock: OutputLock | null = null;
   try {
-    await tidyOutput(output);
+    await onFirst(ranks, 'locking the output folder', async () => {
+      await requireOutsideModels(output);
+      lock = await onFiles('INPUT', output, 'locked', () => OutputLock.take(output));
+      await tidyOutput(output);
+    });
     return await run(lock);
   } finally {
-    await lock.release();
+    await (lock as OutputLock | null)?.release();
   }
 }
 
-/** Runs something whose events go to the metrics of a folder, and to a listener. */
+/** Runs something whose events go to the metrics of a folder, and to a listener. Of several ranks the first tells. */
 export async function whileTelling<Event extends { readonly type: string }, T>(
   output: string,
   resumed: Resumed | null,
+  ranks: Ranks | null,
   onEvent: ((event: Event) => void) | undefined,
   run: (metrics: MetricsFile, emit: (event: Event) => void) => Promise<T>,
 ): Promise<T> {
   const metrics = new MetricsFile(metricsFile(output), resumed?.checkpoint.state.step ?? 0);
   const emit = (event: Event): void => {
+    if (!isFirst(ranks)) return;
     metrics.write(event);
     onEvent?.(event);
   };
   try {
     const result = await run(metrics, emit);
-    await metrics.finish();
+    await onFirst(ranks, 'writing metrics', () => metrics.finish());
     return result;
   } catch (error) {
     await metrics.finish().catch(() => undefined); // the first error is the one to tell

@@ -1,9 +1,14 @@
+import { createHash } from 'node:crypto';
+import type { Ranks } from '../distributed/ranks.js';
+import { fromEach, onEach } from '../distributed/shared-work.js';
+import { requireSame } from '../distributed/start-check.js';
+import { digestOf } from '../distributed/weights-digest.js';
 import type { Checkpoint, TrainerState } from './checkpoint.js';
 import { dataOrder } from './data-order.js';
 import type { RunData, TokenizedBatch } from './data.js';
 import type { ChunkEvent, StepEvent, UpdateEvent } from './events.js';
 import type { Trainee, UpdateOptions } from './loop.js';
-import type { HeldOut, Objective, ObjectiveStep } from './objectives/objective.js';
+import type { HeldOut, Objective, ObjectiveStep, Texts } from './objectives/objective.js';
 import type { FilledTrainConfig } from './read-config.js';
 import { storedConfig } from './resume-pairs.js';
 
@@ -14,16 +19,18 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     readonly objective: Objective,
     readonly data: RunData,
     readonly emit: (event: ChunkEvent) => void,
+    readonly ranks: Ranks | null = null,
   ) {}
 
   batches(options: { skip: number; signal: AbortSignal | undefined }): AsyncIterable<TokenizedBatch> {
     return this.data.batches(this.objective, options);
   }
 
-  step({ inputs, texts, labels }: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep> {
+  step({ inputs, texts, labels, shares }: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep> {
     return this.objective.step(inputs, texts, {
       ...options,
       labels,
+      shares,
       onProgress: ({ phase, chunk, chunks }) =>
         this.emit({ type: 'chunk', step: options.step, phase, chunk, chunks }),
     });
@@ -54,6 +61,17 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     };
   }
 
+  async compare({ texts, epoch, index }: TokenizedBatch, step: number): Promise<void> {
+    if (this.ranks === null) return;
+    const { ranks, objective } = this;
+    const weights = await onEach(ranks, 'digesting the weights', () => digestOf(objective.parameters()));
+    await requireSame(ranks, {
+      'the number of updates made': step,
+      [`the digest of the rows of batch ${index} of epoch ${epoch}`]: digestOfTexts(texts),
+      [`the digest of the weights after step ${step}`]: weights,
+    });
+  }
+
   nameOf({ epoch, index }: TokenizedBatch): string {
     return `(epoch ${epoch}, batch ${index})`;
   }
@@ -71,9 +89,19 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
   }
 
   async state(): Promise<Pick<Checkpoint, 'loss'> & { readonly state: Omit<TrainerState, 'step'> }> {
-    const { config, data } = this;
-    const { loss, chunk } = await this.objective.state();
+    const { config, data, ranks } = this;
+    const { loss, chunk } = await onEach(ranks, 'reading the state of the run', () => this.objective.state());
+    const chunks =
+      ranks === null
+        ? chunk && { chunk }
+        : { ranks: ranks.size, chunks: await fromEach(ranks, 'telling the chunk sizes', chunk ?? null) };
     const order = dataOrder(config);
-    return { state: { order, config: storedConfig(config), read: data.read, ...(chunk && { chunk }) }, loss };
+    return { state: { order, config: storedConfig(config), read: data.read, ...chunks }, loss };
   }
+}
+
+function digestOfTexts(texts: Texts): string {
+  const hash = createHash('sha256');
+  for (const column of Object.values(texts)) hash.update(JSON.stringify(column));
+  return hash.digest('hex');
 }

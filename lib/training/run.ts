@@ -1,4 +1,5 @@
 import { makeOptimizer } from '../optim/optimizer-kinds.js';
+import type { Ranks } from '../distributed/ranks.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { Schedule } from '../optim/schedules.js';
 import type { FilledTrainConfig } from './read-config.js';
@@ -28,20 +29,23 @@ export interface Run {
  *
  * @param steps updates in all
  * @param resumed the checkpoint that the run goes on from, or null
+ * @param ranks the processes that take each step together, or null
  * @throws GradCacheError `INPUT` when the checkpoint was made from other data or settings that order it
  */
 export async function openRun(
   config: FilledTrainConfig,
   steps: number,
   resumed: Resumed | null,
+  ranks: Ranks | null,
 ): Promise<Run> {
   if (resumed !== null) await requireSameOrder(resumed, config);
   const schedule = scheduleOf(config, steps);
   const { pairs } = kindOf(config.loss);
+  const own = ranks === null ? config : { ...config, device: ranks.device };
   const objective =
     pairs === undefined
-      ? await openContrastive(config, resumed)
-      : await openCrossEncoderObjective(config, pairs, resumed);
+      ? await openContrastive(own, resumed, ranks)
+      : await openCrossEncoderObjective(own, pairs, resumed, ranks);
   let optimizer: Optimizer | undefined;
   try {
     optimizer = makeOptimizer(objective.parameters(), config.optimizer);

@@ -1,4 +1,7 @@
 import { FileHeads } from '../data/file-heads.js';
+import { requireRanks, type Ranks } from '../distributed/ranks.js';
+import { fromFirst, onEach, onFirst } from '../distributed/shared-work.js';
+import { requireSame } from '../distributed/start-check.js';
 import { GradCacheError } from '../errors.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
 import { checkKnown } from '../options/known-options.js';
@@ -14,10 +17,11 @@ import { Loop } from './loop.js';
 import type { MetricsFile } from './metrics.js';
 import type { OutputLock } from './output-lock.js';
 import { whileLocked, whileTelling } from './output.js';
+import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn } from './over-ranks.js';
 import { Pairs } from './pairs.js';
 import { readTrainConfig, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 import { readPlace, type GivenConfig } from './read-run.js';
-import { findResumed, type Resumed } from './resume.js';
+import type { Resumed } from './resume.js';
 import { resumeConfig } from './resume-pairs.js';
 import { openRun, type Run } from './run.js';
 
@@ -25,8 +29,14 @@ import { openRun, type Run } from './run.js';
 export interface TrainHooks {
   /** Ends the run after the chunk that is being computed. */
   readonly signal?: AbortSignal | undefined;
-  /** Called with every event in order; must return quickly. */
+  /** Called with every event in order; must return quickly. Of several ranks, rank 0 tells events. */
   readonly onEvent?: ((event: TrainEvent) => void) | undefined;
+  /**
+   * The processes that train together, which all call `train` with the same configuration. Every rank reads the data, and
+   * encodes its share of each batch. Rank 0 writes the output folder; where a run is resumed, all read its checkpoint. Where
+   * `train` throws, tell the others (`ranks.fail(error)`) and leave them (`ranks.close()`). Default: none, this process alone.
+   */
+  readonly ranks?: Ranks | null | undefined;
 }
 
 /**
@@ -50,24 +60,26 @@ export function train(config: TrainConfig | ResumeConfig, hooks: TrainHooks = {}
 
 /** {@link train} for a configuration that nothing has looked at yet, such as one from a file. */
 export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<TrainResult> {
-  checkKnown('train', hooks, ['signal', 'onEvent']);
-  const { signal, onEvent } = hooks;
+  checkKnown('train', hooks, ['signal', 'onEvent', 'ranks']);
+  const { signal, onEvent, ranks = null } = hooks;
   requireSignal('signal', signal);
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
+  requireRanks('ranks', ranks);
   const given = readPlace(config);
   const { output } = given;
   // A mistake in a new run is told before anything is made.
   const read = given.resume === false ? readTrainConfig(given.settings) : null;
   const heads = new FileHeads();
   try {
-    return await whileLocked(output, async (lock) => {
-      const resumed = await findResumed(given);
-      const { config: filled, notes } = await fillConfig(given, read, resumed, (config) =>
-        withColumns(config, heads, signal),
-      );
-      await requireInputsApart(filled);
-      return whileTelling<TrainEvent, TrainResult>(output, resumed, onEvent, (metrics, emit) =>
-        trainInto({ config: filled, resumed, notes, heads, lock, metrics, emit, signal }),
+    return await whileLocked(output, ranks, async (lock) => {
+      const resumed = await resumedOn(ranks, given);
+      const { config, notes } = await onEach(ranks, 'reading the first rows', async () => {
+        const filled = await fillConfig(given, read, resumed, (config) => withColumns(config, heads, signal));
+        return { ...filled, config: suitedTo(ranks, filled.config, given) };
+      });
+      await onFirst(ranks, 'looking at the files of the run', () => requireInputsApart(config));
+      return whileTelling<TrainEvent, TrainResult>(output, resumed, ranks, onEvent, (metrics, emit) =>
+        trainInto({ config, resumed, notes, heads, lock, metrics, emit, signal, ranks }),
       );
     });
   } finally {
@@ -81,10 +93,11 @@ interface Prepared {
   readonly resumed: Resumed | null;
   readonly notes: readonly string[];
   readonly heads: FileHeads;
-  readonly lock: OutputLock;
+  readonly lock: OutputLock | null;
   readonly metrics: MetricsFile;
   readonly emit: (event: TrainEvent) => void;
   readonly signal: AbortSignal | undefined;
+  readonly ranks: Ranks | null;
 }
 
 async function fillConfig(
@@ -105,13 +118,16 @@ async function fillConfig(
 }
 
 async function trainInto(prepared: Prepared): Promise<TrainResult> {
-  const { config, resumed, notes, heads, emit, signal } = prepared;
+  const { config, resumed, notes, heads, emit, signal, ranks } = prepared;
   const before = resumed?.checkpoint.state.read;
-  const data = new RunData(config, before, heads, (message) => emit({ type: 'skipped', message }));
+  const data = new RunData(config, before, heads, (message) => emit({ type: 'skipped', message }), ranks);
   // A run whose length is given in steps starts without going through all of the data first.
-  const counted = config.steps === undefined ? await data.count(signal) : null;
+  const counted =
+    config.steps === undefined ? await onEach(ranks, 'counting the rows', () => data.count(signal)) : null;
   const steps = counted === null ? (config.steps as number) : counted.batches;
-  const finished = resumed === null ? null : await findFinished(config.output);
+  const finished = await fromFirst(ranks, 'looking for a finished model', async () =>
+    resumed === null ? null : findFinished(config.output),
+  );
   if (finished !== null && finished.step >= steps) {
     emit({ type: 'note', message: leftAsItIs(finished.step, notes) });
     return {
@@ -123,11 +139,16 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       skipped: data.skipped,
     };
   }
-  const run = await openRun(config, steps, resumed);
+  const run = await openOnEach(ranks, () => openRun(config, steps, resumed, ranks));
   try {
-    emit(startEvent(run, config.columns, counted));
-    for (const message of [...notes, ...run.objective.notes]) emit({ type: 'note', message });
-    const trainee = new Pairs(config, run.objective, data, emit);
+    if (ranks !== null) {
+      await requireSame(ranks, await factsOf(config, run, counted));
+      await ranks.broadcast(run.objective.parameters());
+    }
+    emit(startEvent(run, config.columns, counted, ranks));
+    for (const message of [...notes, ...otherRanks(ranks, resumed), ...run.objective.notes])
+      emit({ type: 'note', message });
+    const trainee = new Pairs(config, run.objective, data, emit, ranks);
     const result = await new Loop(trainee, { ...prepared, ...run }).run();
     const { skipped } = data;
     if (skipped > 0) emit({ type: 'skippedTotal', lines: skipped });
@@ -142,6 +163,7 @@ function startEvent(
   run: Run,
   columns: readonly string[],
   counted: { readonly rows: number; readonly leftOver: number } | null,
+  ranks: Ranks | null,
 ): TrainEvent {
   const { objective } = run;
   return {
@@ -153,6 +175,7 @@ function startEvent(
     columns,
     parameters: objective.parameters().reduce((sum, { tensor }) => sum + tensor.size, 0),
     device: objective.device,
+    ranks: ranks?.size ?? 1,
     precision: objective.precision,
     resumed: run.resumed,
   };

@@ -49,6 +49,7 @@ test('a run lowers the loss, and leaves a model, checkpoints and metrics', async
     parameters: 136096,
     device: 'cpu',
     precision: 'float32',
+    ranks: 1,
     resumed: null,
   });
   const scores = events.filter((event) => event.type === 'evaluation');

@@ -133,7 +133,10 @@ function loadingFlags(): string[] {
   });
 }
 
-async function loadInChild(options: DoctorOptions): Promise<LoadReport> {
+/** Loads everything in a child process, and tells what is there. */
+export async function loadInChild(
+  options: Pick<DoctorOptions, 'environment' | 'libtorch' | 'workingFolder'>,
+): Promise<LoadReport> {
   try {
     return await probeInChild(options);
   } catch (error) {
@@ -144,7 +147,7 @@ async function loadInChild(options: DoctorOptions): Promise<LoadReport> {
   }
 }
 
-async function probeInChild(options: DoctorOptions): Promise<LoadReport> {
+async function probeInChild(options: Parameters<typeof loadInChild>[0]): Promise<LoadReport> {
   const script = fileURLToPath(new URL('./load-probe.js', import.meta.url));
   const child = spawn(
     process.execPath,

@@ -64,13 +64,14 @@ export async function trainLanguageAsGiven(
   const given = readPlace(config);
   // A mistake in a new run is told before anything is made.
   const read = given.resume === false ? readLanguageConfig(given.settings) : null;
-  return whileLocked(given.output, async (lock) => {
+  return whileLocked(given.output, null, async (lock) => {
     const resumed = await findResumed(given);
     const { config: filled, notes } = fillConfig(given, read, resumed);
     await requireApart(filled.output, inputsOf(filled));
     return whileTelling<LanguageTrainEvent, LanguageTrainResult>(
       filled.output,
       resumed,
+      null,
       onEvent,
       (metrics, emit) => trainInto({ config: filled, resumed, notes, lock, metrics, emit, signal }),
     );
@@ -82,7 +83,7 @@ interface Prepared {
   readonly config: FilledLanguageConfig;
   readonly resumed: Resumed | null;
   readonly notes: readonly string[];
-  readonly lock: OutputLock;
+  readonly lock: OutputLock | null;
   readonly metrics: MetricsFile;
   readonly emit: (event: LanguageTrainEvent) => void;
   readonly signal: AbortSignal | undefined;
@@ -142,7 +143,7 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
         resumed: resumed?.folder ?? null,
       });
       for (const message of notes) emit({ type: 'note', message });
-      return await new Loop(training, { ...prepared, optimizer, schedule, steps, done }).run();
+      return await new Loop(training, { ...prepared, ranks: null, optimizer, schedule, steps, done }).run();
     } finally {
       optimizer?.dispose();
       training.dispose();

@@ -1,12 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
+import type { Ranks } from '../../distributed/ranks.js';
 import type { Batch } from '../../data/batches.js';
 import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import { matryoshka } from '../../losses/matryoshka.js';
 import { loadLoss, LOSS_FILE, saveLoss } from '../../losses/stored-loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
+import { sharedEncoder } from '../../evaluation/shared-encoder.js';
 import type { TextTask } from '../../model-folder/late-interaction.js';
 import { SettingError } from '../../options/fields.js';
 import { show } from '../../options/option-values.js';
@@ -23,13 +25,15 @@ import { openGuide } from './guide.js';
 import { loadHeldOut } from './held-out.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { explainNonFinite } from './non-finite-rows.js';
-import type {
-  HeldOut,
-  Objective,
-  ObjectiveState,
-  ObjectiveStep,
-  ObjectiveStepOptions,
-  Texts,
+import {
+  ofRows,
+  type BatchPlace,
+  type HeldOut,
+  type Objective,
+  type ObjectiveState,
+  type ObjectiveStep,
+  type ObjectiveStepOptions,
+  type Texts,
 } from './objective.js';
 import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
@@ -41,10 +45,12 @@ import { openMemory, textsOfRows, type RunMemory } from './run-memory.js';
  * together. The gradient is that of the whole batch, computed in chunks.
  *
  * @param resumed the checkpoint that the run goes on from, or null
+ * @param ranks the processes that take each step together, or null
  */
 export async function openContrastive(
   config: FilledTrainConfig,
   resumed: Resumed | null,
+  ranks: Ranks | null,
 ): Promise<Objective> {
   const model = await openModel(config, resumed?.folder ?? null);
   let memory: RunMemory | null = null;
@@ -81,10 +87,11 @@ export async function openContrastive(
       chunk,
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
+      ...(ranks && { ranks }),
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
     else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);
-    return new Contrastive(config, model, loss, gradcache, evaluator, memory, guide);
+    return new Contrastive(config, model, loss, gradcache, evaluator, memory, guide, ranks);
   } catch (error) {
     memory?.dispose();
     guide?.dispose();
@@ -143,6 +150,7 @@ class Contrastive implements Objective {
     readonly memory: RunMemory | null,
     /** Encodes the texts of each batch, for the loss to judge by. */
     readonly guide: TextEncoder | null,
+    readonly ranks: Ranks | null,
   ) {}
 
   get device(): string {
@@ -190,11 +198,15 @@ class Contrastive implements Objective {
   }
 
   /** Gives one entry a column: towers in the order of `config.columns`. */
-  tokenize(texts: Texts, length?: number): Promise<readonly TokenBatch[]> {
+  tokenize(
+    texts: Texts,
+    length?: number,
+    { rows }: Pick<BatchPlace, 'rows'> = {},
+  ): Promise<readonly TokenBatch[]> {
     const { config, model } = this;
     return Promise.all(
       config.columns.map((column, place) =>
-        model.tokenize(texts[column] ?? [], {
+        model.tokenize(ofRows(texts[column] ?? [], rows), {
           prompt: promptOf(config, column),
           maxLength: length,
           task: taskOf(place, model),
@@ -206,14 +218,15 @@ class Contrastive implements Objective {
   async step(
     inputs: readonly TokenBatch[],
     texts: Texts,
-    { labels, step, steps, ...options }: ObjectiveStepOptions,
+    { labels, shares, step, steps, ...options }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
     const { gradcache, memory } = this;
+    const rows = shares?.own;
     const loss = {
       ...this.#draws(options.seed),
-      ...this.#judged(texts),
+      ...this.#judged(texts, rows),
       ...stepOptionsOf(this.config.loss, { step, steps }),
-      ...(labels && { labels }),
+      ...(labels && { labels: ofRows(labels, rows) }),
     };
     if (memory === null) return gradcache.step(inputs, { ...options, loss });
     await memory.follow();
@@ -232,8 +245,8 @@ class Contrastive implements Objective {
   }
 
   /** What the loss is to know of the texts. */
-  #judged(texts: Texts): LossOptions {
-    const columns = this.config.columns.map((column) => texts[column] ?? []);
+  #judged(texts: Texts, rows?: Uint32Array): LossOptions {
+    const columns = this.config.columns.map((column) => ofRows(texts[column] ?? [], rows));
     return {
       ...(this.guide !== null && { texts: columns }),
       ...(masksDuplicates(this.config.loss) && { ids: textsOfRows(columns) }),
@@ -245,15 +258,16 @@ class Contrastive implements Objective {
   }
 
   async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
-    const { config, model } = this;
+    const { config, model, ranks } = this;
     if (config.evaluation === undefined) return null;
     requireWithin('evaluation.dimensions', config.evaluation.dimensions ?? [], model.dimension);
     const heldOut = await loadHeldOut(config.evaluation, config, signal);
     const batches = await loadHeldOutBatches(config, signal);
+    const shared = ranks === null ? model : sharedEncoder(model, ranks);
     return {
       measure: async (signal) => ({
-        ...(batches && { loss: await meanLoss(batches, (batch) => this.#lossOf(batch, signal)) }),
-        ...(await heldOut?.measure(model, signal)),
+        ...(batches && { loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)) }),
+        ...(await heldOut?.measure(shared, signal)),
       }),
     };
   }

@@ -1,9 +1,11 @@
 import type { Batch } from '../../data/batches.js';
 import { rankingPairs } from '../../data/ranking-pairs.js';
 import { textsIn } from '../../data/text-lists.js';
+import type { Ranks } from '../../distributed/ranks.js';
 import type { CrossEncoder } from '../../encoders/cross-encoder.js';
 import { evaluateReranking } from '../../evaluation/reranking.js';
 import { readReranking } from '../../evaluation/reranking-data.js';
+import { sharedScorer } from '../../evaluation/shared-encoder.js';
 import { flattenScores } from '../../evaluation/scores.js';
 import type { PairRows } from '../../losses/loss-kind.js';
 import { makeLoss, negativesOf } from '../../losses/loss-kinds.js';
@@ -18,14 +20,15 @@ import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
-import type {
-  BatchPlace,
-  HeldOut,
-  Objective,
-  ObjectiveState,
-  ObjectiveStep,
-  ObjectiveStepOptions,
-  Texts,
+import {
+  ofRows,
+  type BatchPlace,
+  type HeldOut,
+  type Objective,
+  type ObjectiveState,
+  type ObjectiveStep,
+  type ObjectiveStepOptions,
+  type Texts,
 } from './objective.js';
 import { openCrossEncoder } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
@@ -35,11 +38,13 @@ import { promptOf, savePrompts } from './prompts.js';
  *
  * @param pairs how the loss has pairs made of rows
  * @param resumed the checkpoint that the run goes on from, or null
+ * @param ranks the processes that take each step together, or null
  */
 export async function openCrossEncoderObjective(
   config: FilledTrainConfig,
   pairs: PairRows<never>,
   resumed: Resumed | null,
+  ranks: Ranks | null,
 ): Promise<Objective> {
   const model = await openCrossEncoder(config, resumed?.folder ?? null);
   try {
@@ -56,14 +61,17 @@ export async function openCrossEncoderObjective(
       dtype: model.precision === 'float64' ? 'float64' : 'float32',
       seed: config.seed,
     });
+    const chunk = firstChunkSize(config, model, resumed?.checkpoint.state.chunk);
+    const evaluator = new GradCache({ encoders: [model], loss, chunk });
     const gradcache = new GradCache({
       encoders: [model],
       loss,
-      chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
+      chunk,
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
+      ...(ranks && { ranks }),
     });
-    return new PairsOfTexts(config, pairs, model, loss, gradcache);
+    return new PairsOfTexts(config, pairs, model, loss, gradcache, evaluator, ranks);
   } catch (error) {
     model.dispose();
     throw error;
@@ -92,6 +100,16 @@ interface Made {
   readonly lists?: readonly number[];
 }
 
+/** The pairs of some rows; all where no rows are given. Each row has a pair, or the list of them that the loss takes. */
+function ofTheRows({ pairs, lists }: Made, rows: Uint32Array | undefined): Made {
+  if (rows === undefined) return { pairs, ...(lists && { lists }) };
+  if (lists === undefined) return { pairs: ofRows(pairs, rows) };
+  const begins = [0];
+  for (const count of lists) begins.push(begins.at(-1)! + count);
+  const own = Array.from(rows, (row) => pairs.slice(begins[row], begins[row + 1]));
+  return { pairs: own.flat(), lists: ofRows(lists, rows) };
+}
+
 class PairsOfTexts implements Objective {
   readonly temperature = null;
   readonly notes: readonly string[] = [];
@@ -104,6 +122,9 @@ class PairsOfTexts implements Objective {
     readonly model: CrossEncoder,
     readonly loss: LossWithGradients,
     readonly gradcache: GradCache<readonly [CrossEncoder]>,
+    /** Computes losses of held-out batches. */
+    readonly evaluator: GradCache<readonly [CrossEncoder]>,
+    readonly ranks: Ranks | null,
   ) {}
 
   get device(): string {
@@ -128,7 +149,7 @@ class PairsOfTexts implements Objective {
     length: number | undefined,
     place: BatchPlace,
   ): Promise<readonly TokenBatch[]> {
-    const made = this.#pairsOf(texts, place);
+    const made = ofTheRows(this.#pairsOf(texts, place), place.rows);
     this.#made.set(texts, made);
     const prompt = promptOf(this.config, this.config.columns[0]!);
     return [await this.model.tokenize(made.pairs, { prompt, maxLength: length })];
@@ -160,9 +181,9 @@ class PairsOfTexts implements Objective {
   async step(
     inputs: readonly TokenBatch[],
     texts: Texts,
-    { labels, signal, seed, onProgress }: ObjectiveStepOptions,
+    { labels, shares, signal, seed, onProgress }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
-    const loss = this.#lossOptions(texts, labels);
+    const loss = this.#lossOptions(texts, labels && ofRows(labels, shares?.own));
     return this.gradcache.step([inputs[0]!], { signal, seed, onProgress, loss });
   }
 
@@ -184,19 +205,21 @@ class PairsOfTexts implements Objective {
   }
 
   async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
+    const { model, ranks } = this;
     const { evaluation, columns } = this.config;
     if (evaluation === undefined) return null;
     const batches = await loadHeldOutBatches(this.config, signal);
     if (batches !== null)
       return {
         measure: async (signal) => ({
-          loss: await meanLoss(batches, (batch) => this.#lossOf(batch, signal)),
+          loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)),
         }),
       };
     const task = await readReranking(evaluation.data, { signal });
     const prompt = promptOf(this.config, columns[0]!);
+    const shared = ranks === null ? model : sharedScorer(model, ranks);
     return {
-      measure: async (signal) => flattenScores(await evaluateReranking(this.model, task, { prompt, signal })),
+      measure: async (signal) => flattenScores(await evaluateReranking(shared, task, { prompt, signal })),
     };
   }
 
@@ -204,7 +227,7 @@ class PairsOfTexts implements Objective {
   async #lossOf(batch: Batch, signal: AbortSignal | undefined): Promise<number> {
     const { columns, labels } = batch;
     const [pairs] = await this.tokenize(columns, undefined, batch);
-    return this.gradcache.lossOf([pairs!], { loss: this.#lossOptions(columns, labels), signal });
+    return this.evaluator.lossOf([pairs!], { loss: this.#lossOptions(columns, labels), signal });
   }
 
   save(folder: string): Promise<void> {

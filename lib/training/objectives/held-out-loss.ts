@@ -1,4 +1,6 @@
 import { batches, type Batch } from '../../data/batches.js';
+import type { Ranks } from '../../distributed/ranks.js';
+import { onEach } from '../../distributed/shared-work.js';
 import { formatOf } from '../../data/open-records.js';
 import { checkReadOptions } from '../../data/read-pairs.js';
 import { readRows } from '../../data/read-rows.js';
@@ -39,15 +41,27 @@ export async function loadHeldOutBatches(
   return batches(rows, { size, uniqueTexts, ...order, ...(label && { label }) });
 }
 
-/** The mean of the losses of batches, each by its rows. */
+/** The mean of the losses of batches, each by its rows. Ranks take turns: each measures whole batches. */
 export async function meanLoss(
   heldOut: AsyncIterable<Batch>,
+  ranks: Ranks | null,
   lossOf: (batch: Batch) => Promise<number>,
 ): Promise<number> {
+  const { rank, size: turns } = ranks ?? { rank: 0, size: 1 };
+  const sizes: number[] = [];
+  const own = await onEach(ranks, 'measuring the loss of held-out batches', async () => {
+    const losses: number[] = [];
+    for await (const batch of heldOut) {
+      if (sizes.length % turns === rank) losses.push(await lossOf(batch));
+      sizes.push(batch.size);
+    }
+    return losses;
+  });
+  const all = ranks === null ? [own] : await ranks.numbers(own);
   let [sum, rows] = [0, 0];
-  for await (const batch of heldOut) {
-    sum += batch.size * (await lossOf(batch));
-    rows += batch.size;
+  for (const [number, size] of sizes.entries()) {
+    sum += size * all[number % turns]![Math.floor(number / turns)]!;
+    rows += size;
   }
   return sum / rows;
 }

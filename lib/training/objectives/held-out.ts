@@ -1,5 +1,5 @@
 import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
-import type { TextEncoder } from '../../encoders/text-encoder.js';
+import type { EncodesTexts } from '../../evaluation/encode-texts.js';
 import { evaluateRetrieval } from '../../evaluation/retrieval.js';
 import { evaluateSts } from '../../evaluation/sts.js';
 import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
@@ -12,7 +12,7 @@ import { promptOf } from './prompts.js';
 
 /** Held-out data, to be measured with any model. */
 export interface HeldOutTask {
-  measure(model: TextEncoder, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>>;
+  measure(model: EncodesTexts, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>>;
 }
 
 /** Reads the held-out data of a run for its task; null if it has none. @param signal ends the reading */

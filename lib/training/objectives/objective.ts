@@ -1,3 +1,4 @@
+import type { Shares } from '../../data/deal.js';
 import type { Label } from '../../data/labels.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import type { Parameter } from '../../tensor/tensor.js';
@@ -28,7 +29,7 @@ export interface Objective {
    * Prepares the texts of a batch for {@link Objective.step}, while the previous batch is computed.
    *
    * @param length the most tokens of a text in this batch; default: {@link Objective.maxLength}
-   * @param place which batch it is; draws for it follow from that
+   * @param place which batch it is, and which of its rows are to be prepared; draws for it follow from which batch it is
    */
   tokenize(texts: Texts, length: number | undefined, place: BatchPlace): Promise<readonly TokenBatch[]>;
 
@@ -43,7 +44,11 @@ export interface Objective {
   /** A sentence for the user: which texts of a batch make its step non-finite, or that none does. */
   explainNonFinite(texts: Texts): Promise<string>;
 
-  /** Reads the held-out data of the run; null where the configuration has none. @param signal ends the reading */
+  /**
+   * Reads the held-out data of the run; null where the configuration has none. All ranks measure it together.
+   *
+   * @param signal ends the reading
+   */
   loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
 
   /** Writes the model. */
@@ -59,6 +64,8 @@ export interface Objective {
 export interface BatchPlace {
   readonly epoch: number;
   readonly index: number;
+  /** The rows that this rank takes; undefined: all. */
+  readonly rows?: Uint32Array | undefined;
 }
 
 /** The texts of a batch by column. */
@@ -69,8 +76,10 @@ export interface ObjectiveStepOptions {
   /** The number of the update, from 1, and of all updates. */
   readonly step: number;
   readonly steps: number;
-  /** The label of each row; undefined without a column of them. */
+  /** The label of each row of `texts`; undefined without a column of them. */
   readonly labels: readonly Label[] | undefined;
+  /** How the rows of `texts` are dealt out to ranks; null where this process has all. */
+  readonly shares: Shares | null;
   readonly signal: AbortSignal | undefined;
   /** Seed of the masks of dropout. */
   readonly seed: number;
@@ -95,4 +104,9 @@ export interface ObjectiveState {
   readonly loss: ReadonlyMap<string, StoredTensor>;
   /** The chunk size, if measured or reduced; absent if a new run would begin with the same. */
   readonly chunk?: ChunkState | undefined;
+}
+
+/** The entries of some rows, of a list with one for each row; all where no rows are given. */
+export function ofRows<T>(list: readonly T[], rows: Uint32Array | undefined): readonly T[] {
+  return rows === undefined ? list : Array.from(rows, (row) => list[row]!);
 }

@@ -1,0 +1,41 @@
+import { noGrad } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { Ranks } from './ranks.js';
+
+/**
+ * Rows of every rank, one rank's behind the other's, on every rank. Where one rank cannot make its rows, or has no memory for
+ * all, all throw.
+ *
+ * @param what what the rows are for, the same on all ranks
+ * @param own makes this rank's rows, `[rows, width]`; they are disposed
+ */
+export async function gatherRows(ranks: Ranks, what: string, own: () => Promise<Tensor>): Promise<Tensor> {
+  let [rows, all]: [Tensor | undefined, Tensor | undefined] = [undefined, undefined];
+  try {
+    await ranks.agree(what, async () => void (rows = await own()));
+    const { shape } = rows!;
+    const counts = (await ranks.numbers([shape[0]!])).map(([count]) => count!);
+    await ranks.agree(what, () => (all = placed(rows!, counts, ranks.rank)));
+    await ranks.exchange((group) => group.allGather(all!.handle, counts, what));
+    return all!;
+  } catch (error) {
+    (all as Tensor | undefined)?.dispose();
+    throw error;
+  } finally {
+    (rows as Tensor | undefined)?.dispose();
+  }
+}
+
+/** Room for the rows of all ranks, with this rank's at their place. */
+function placed(rows: Tensor, counts: readonly number[], rank: number): Tensor {
+  const before = counts.slice(0, rank).reduce((sum, count) => sum + count, 0);
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  return noGrad(() => {
+    const all: Tensor = call('aten::new_empty', rows, [total, ...rows.shape.slice(1)]);
+    const place = all.narrow(0, before, counts[rank]!);
+    call('aten::copy_', place, rows);
+    place.dispose();
+    return all;
+  });
+}
