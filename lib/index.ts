@@ -20,6 +20,7 @@ export {
   threads,
   type Memory,
 } from './tensor/memory.js';
+export { pull, type HubProgress, type Pulled, type PullOptions } from './hub/pull.js';
 export { useLibtorch } from './addon/native.js';
 export { Ranks, type RanksOptions } from './distributed/ranks.js';
 export { GradCache } from './step/gradcache.js';

@@ -21,7 +21,7 @@ import { tableFlags } from './table-flags.js';
 export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   'Model and data': {
     config: text('FILE', 'settings as JSON; flags win over it'),
-    model: text('FOLDER', 'model folder to start from', 'model'),
+    model: text('FOLDER|NAME', 'model folder to start from, or OWNER/NAME of the Hugging Face hub', 'model'),
     'model-config': text('FILE', 'start from random weights: a transformers config.json', 'model.config'),
     tokenizer: text('FILE', 'tokenizer.json of a model from random weights', 'model.tokenizer'),
     'new-head': number(
@@ -49,7 +49,13 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'the most tokens of a text of the other columns',
       'lateInteraction.documentLength',
     ),
-    data: repeated(text('FILE', 'pairs: .jsonl, .csv, .tsv (.gz) or .parquet; may be repeated', 'data')),
+    data: repeated(
+      text(
+        'FILE',
+        'pairs: .jsonl, .csv, .tsv (.gz) or .parquet, or hf:OWNER/NAME/PART:SPLIT of the hub; may be repeated',
+        'data',
+      ),
+    ),
     columns: list(
       'A,B,C',
       'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',

@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
+import { folderOfModel } from '../hub/pull.js';
 import {
   readCrossEncoderFolder,
   writeCrossEncoderFolder,
@@ -101,14 +102,15 @@ export class CrossEncoder extends TokenEncoder {
 
   /**
    * Reads a folder that sentence-transformers' CrossEncoder or transformers' AutoModelForSequenceClassification saved; with
-   * `newHead`, any folder of a text encoder.
+   * `newHead`, any folder of a text encoder. `hf:owner/name` is one of the Hugging Face hub, as for {@link TextEncoder.load}.
    *
    * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
-   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
+   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`; `HUB` for a model that cannot be fetched
    */
-  static async load(folder: string, options: CrossEncoderOptions = {}): Promise<CrossEncoder> {
-    requireString('the model folder', folder);
+  static async load(name: string, options: CrossEncoderOptions = {}): Promise<CrossEncoder> {
+    requireString('the model folder', name);
     checkLoad(options);
+    const folder = await folderOfModel('the model', name);
     const { newHead, ...rest } = options;
     const read = await readCrossEncoderFolder(folder, { anyModel: newHead !== undefined });
     const labels = newHead === undefined ? read.labels : (newHead.labels ?? 1);

@@ -15,6 +15,7 @@ import { initializerRange } from '../architectures/architecture.js';
 import type { RowPasses } from '../step/encoder.js';
 import { requireLength } from '../model-folder/length-limit.js';
 import { hiddenSizeOf } from '../model-folder/hidden-size.js';
+import { folderOfModel } from '../hub/pull.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model-folder.js';
@@ -114,15 +115,21 @@ export class TextEncoder extends TokenEncoder {
 
   /**
    * Reads a Hugging Face folder (config.json, model.safetensors, tokenizer.json), a sentence-transformers folder, of a
-   * SentenceTransformer, a SparseEncoder or a MultiVectorEncoder, or a folder of Model2Vec.
+   * SentenceTransformer, a SparseEncoder or a MultiVectorEncoder, or a folder of Model2Vec. `hf:owner/name` is one of the
+   * Hugging Face hub, `hf:owner/name@revision` that of a branch, tag or commit: it is fetched once, into the cache that Python
+   * uses ({@link pull}).
    *
    * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
-   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
+   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`; `HUB` for a model that cannot be fetched
    */
-  static async load(folder: string, options: LoadOptions = {}): Promise<TextEncoder> {
-    if (typeof folder !== 'string')
-      throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
+  static async load(name: string, options: LoadOptions = {}): Promise<TextEncoder> {
+    if (typeof name !== 'string')
+      throw new GradCacheError(
+        'INPUT',
+        'TextEncoder.load needs the path of a model folder, or hf:owner/name',
+      );
     checkLoadOptions(options);
+    const folder = await folderOfModel('the model', name);
     const { pooling, ...others } = options;
     const model =
       pooling === 'none'

@@ -7,6 +7,7 @@ import { faultIn, refusedIn } from '../files/file-fault.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
+import { isRepositoryName } from '../hub/hub-name.js';
 import { inFolder } from './in-folder.js';
 import { isModelFolder } from './is-model-folder.js';
 import { lengthLimitOf, mostTokens } from './length-limit.js';
@@ -295,9 +296,7 @@ export async function requireFolder(path: string): Promise<void> {
   const interrupted = absent ? await interruptedReplacement(path) : undefined;
   const way = interrupted === undefined ? '' : ` ${interrupted}`;
   const download =
-    absent && isHubName(path)
-      ? ' Nothing is downloaded: fetch it first, for instance with `hf download NAME --local-dir FOLDER`.'
-      : '';
+    absent && isRepositoryName(path) ? ` If a model of the hub is meant, give hf:${path}.` : '';
   throw new GradCacheError(
     'CHECKPOINT',
     `${path} cannot be read as a model folder: ${reason}.${way}${download}`,
@@ -314,11 +313,6 @@ async function modelsInside(folder: string): Promise<string | undefined> {
   if (found.length === 0) return undefined;
   const finished = found.find((path) => basename(path) === 'model');
   return `There is a model in it: give ${finished ?? found.join(' or ')}.`;
-}
-
-/** `owner/name`, as models are called on the Hugging Face hub. */
-function isHubName(path: string): boolean {
-  return /^[\w-]+\/[\w.-]+$/.test(path);
 }
 
 async function readConfig(folder: string): Promise<Record<string, unknown>> {

@@ -9,7 +9,7 @@ import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
  * in defaults.
  */
 export interface TrainConfig {
-  /** A model folder, or a new model with random weights. */
+  /** A model folder, one of the Hugging Face hub (`hf:owner/name@revision`), or a new model with random weights. */
   readonly model: string | NewModel;
   /**
    * 'none' makes a model with a representation for each token, for losses of late interaction, of a folder whose model pools.
@@ -24,7 +24,10 @@ export interface TrainConfig {
    * the head that the model has; a new model gets one with a label.
    */
   readonly newHead?: number;
-  /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
+  /**
+   * One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. `hf:owner/name/part:split` is a data set of the
+   * Hugging Face hub: `part` is a configuration, folder or file of it, and the split `train` if none is named.
+   */
   readonly data: string | readonly string[];
   /**
    * Columns of texts: the anchor, the positive, and any hard negatives, or what else the loss compares. Default: those usual

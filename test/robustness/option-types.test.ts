@@ -143,6 +143,10 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   synchronize: null,
   threads: null,
   useLibtorch: null,
+  pull: {
+    call: (options) => gradcache.pull('no/../name', options),
+    options: { kind: [], renew: ['boolean'], signal: [], onProgress: ['function'], onWait: ['function'] },
+  },
   planChunks: null,
   RepresentationCache: null,
   'RepresentationCache.compute': null, // its options are the loss's
