@@ -21,6 +21,8 @@ export {
   type Memory,
 } from './tensor/memory.js';
 export { pull, type HubProgress, type Pulled, type PullOptions } from './hub/pull.js';
+export type { Pushed, PushOptions } from './model-folder/push-folder.js';
+export { push } from './training/push.js';
 export { useLibtorch } from './addon/native.js';
 export { Ranks, type RanksOptions } from './distributed/ranks.js';
 export { GradCache } from './step/gradcache.js';
@@ -284,6 +286,7 @@ export type {
 export type {
   ChunkEvent,
   EvaluationEvent,
+  FetchEvent,
   NoteEvent,
   SavedEvent,
   SkippedEvent,

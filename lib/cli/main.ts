@@ -44,6 +44,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'fetch a model or a data set of the Hugging Face hub',
     load: async () => (await import('./pull.js')).pullCommand,
   },
+  push: {
+    summary: 'upload a model to the Hugging Face hub',
+    load: async () => (await import('./push.js')).pushCommand,
+  },
   doctor: {
     summary: 'check everything gradcache needs, and say what is missing',
     load: async () => (await import('./doctor.js')).doctorCommand,

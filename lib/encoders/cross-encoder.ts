@@ -12,6 +12,7 @@ import {
 import { inFolder } from '../model-folder/in-folder.js';
 import { requireLength } from '../model-folder/length-limit.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
+import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber, requireString, requireTexts } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
@@ -35,6 +36,7 @@ import { inferInto } from './inference.js';
 import { matchWeights, requireSizes, stored } from './model-state.js';
 import { freshLayers, layerOf, requireHead, settingsOf, storedName, without } from './pair-head.js';
 import { Prompts, type Prompt } from './prompts.js';
+import { pushModel } from './push-model.js';
 import type { TextEncoderOptions } from './text-encoder-options.js';
 import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
 
@@ -254,6 +256,11 @@ export class CrossEncoder extends TokenEncoder {
         tensors.set(storedName(modelType, name), await stored(tensor));
     });
     await writeCrossEncoderFolder(folder, { ...this.#folder, tensors, prompts: this.prompts, maxLength });
+  }
+
+  /** Uploads the model to the Hugging Face hub, as {@link TextEncoder.push}. */
+  async push(name: string, options: PushOptions = {}): Promise<Pushed> {
+    return pushModel((folder) => this.save(folder), name, options);
   }
 
   /** What `console.log` shows, without the weights and the tokenizer's files. */

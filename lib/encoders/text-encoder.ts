@@ -22,10 +22,12 @@ import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model
 import { NORMALIZE } from '../model-folder/head-modules.js';
 import { asPooling, poolingsOf, type Pooling } from '../model-folder/pooling.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
+import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
 import { matchWeights, requireSizes, storedWeights } from './model-state.js';
 import { emptyProjection, interactionOf, perToken } from './per-token.js';
 import { Prompts, type Prompt } from './prompts.js';
+import { pushModel } from './push-model.js';
 import type { SparseRows } from './sparse-rows.js';
 import { countsOf } from './text-chunk.js';
 import { textTasksOf, type TextTasks } from './text-tasks.js';
@@ -351,6 +353,16 @@ export class TextEncoder extends TokenEncoder {
     const { parameters } = this.#native.weights;
     const state = await parameters.whileReading(() => storedWeights(model, parameters.list));
     await writeModelFolder(folder, state);
+  }
+
+  /**
+   * Uploads the model to the Hugging Face hub, as {@link push} does a folder: as one commit, with a model card.
+   *
+   * @param name `owner/name`; the repository is made where there is none
+   * @throws GradCacheError `HUB`, `SETUP`, `INPUT`, `ABORTED`, as {@link push}
+   */
+  async push(name: string, options: PushOptions = {}): Promise<Pushed> {
+    return pushModel((folder) => this.save(folder), name, options);
   }
 
   /** What `console.log` shows, without the weights and the tokenizer's files. */

@@ -1,7 +1,7 @@
-import { parse } from 'yaml';
 import { GradCacheError } from '../errors.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
+import { cardHead } from './card-head.js';
 import type { Listing } from './hub-listing.js';
 import { writtenName, type HubData } from './hub-name.js';
 import type { ReadListed } from './model-files.js';
@@ -115,17 +115,6 @@ function splitsNamed(files: Configuration['files'], paths: readonly string[]): S
     const found = patterns.flatMap((pattern) => fitting(pattern, paths)).filter((path) => FORMATS.test(path));
     return found.length === 0 ? [] : [{ name, files: [...new Set(found)] }];
   });
-}
-
-/** The head of a card, in YAML between lines of dashes; empty where there is none. */
-export function cardHead(card: string): Readonly<Record<string, unknown>> {
-  const [, head] = /^---\r?\n(.*?)\r?\n---/s.exec(card) ?? [];
-  try {
-    const value: unknown = head === undefined ? null : parse(head);
-    return isJsonObject(value) ? value : {};
-  } catch {
-    return {}; // written by hand, and of no account to the files
-  }
 }
 
 function configurationsIn(card: string): Configuration[] {

@@ -70,11 +70,11 @@ export class RepositoryCache {
   }
 
   async setListing(commit: string, listing: Listing): Promise<void> {
-    const files = [...listing.values()].map(({ path, size, digest }) => [
-      path,
-      digest.length === 64 ? { size, lfs_sha256: digest, lfs_size: size } : { size, blob_id: digest },
-    ]);
-    const text = JSON.stringify({ format_version: 1, files: Object.fromEntries(files) });
+    const files: Record<string, object> = {};
+    for (const { path, size, digest } of listing.values())
+      files[path] =
+        digest.length === 64 ? { size, lfs_sha256: digest, lfs_size: size } : { size, blob_id: digest };
+    const text = JSON.stringify({ format_version: 1, files });
     await this.#write(this.#listing(commit), text);
   }
 

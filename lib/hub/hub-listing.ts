@@ -54,7 +54,7 @@ export async function listFiles(
 
 /** Null for a folder. */
 function fileOf(entry: unknown, refuse: (problem: string) => GradCacheError): ListedFile | null {
-  const { type, path, size, oid, lfs } = (isJsonObject(entry) ? entry : {}) as Record<string, unknown>;
+  const { type, path, size, oid, lfs }: Record<string, unknown> = isJsonObject(entry) ? entry : {};
   if (type === 'directory') return null;
   const large = isJsonObject(lfs) ? lfs : null;
   const digest = large === null ? oid : large['oid'];

@@ -118,7 +118,7 @@ export async function tryRequest(
   close();
   const final = (tries: number): GradCacheError => refusedBy(settings, { what, url, tries, response, text });
   const { status, statusText, headers } = response;
-  if ([408, 429, 500, 502, 503, 504].includes(status))
+  if (passingStatus(status))
     throw new Passing(`${what}: ${status} ${statusText}`, final, retryAfter(headers.get('retry-after')));
   throw final(1);
 }
@@ -164,8 +164,13 @@ function authorization({ token }: HubSettings): Record<string, string> {
   return token === null ? {} : { authorization: `Bearer ${token.value}` };
 }
 
-/** Seconds, or a date, in milliseconds from now. */
-function retryAfter(header: string | null): number | undefined {
+/** Whether the same request may succeed later. */
+export function passingStatus(status: number): boolean {
+  return [408, 429, 500, 502, 503, 504].includes(status);
+}
+
+/** What a hub asks to wait, as seconds or as a date: in milliseconds from now. */
+export function retryAfter(header: string | null): number | undefined {
   if (header === null) return undefined;
   const pause = /^\d+$/.test(header.trim()) ? Number(header) * 1000 : Date.parse(header) - Date.now();
   return Number.isNaN(pause) ? undefined : Math.max(0, pause);

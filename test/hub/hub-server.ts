@@ -36,6 +36,7 @@ export class HubServer {
   readonly requests: Came[] = [];
   /** By `models/owner/name` or `datasets/owner/name`. */
   readonly repositories = new Map<string, Repository>();
+  readonly #set = new Set<string>();
   readonly #uploaded = new Map<string, Buffer>();
   readonly #server = createServer((request, response) => void this.#answer(request, response));
   fault: Fault = () => false;
@@ -66,6 +67,8 @@ export class HubServer {
     for (const [name, value] of Object.entries(environment)) {
       const before = process.env[name];
       process.env[name] = value;
+      if (this.#set.has(name)) continue; // what was before the test comes back
+      this.#set.add(name);
       t.after(() => (before === undefined ? delete process.env[name] : (process.env[name] = before)));
     }
   }

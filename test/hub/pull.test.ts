@@ -141,10 +141,13 @@ test('a download that ended is taken up by the next; a server without ranges sta
   hub.fault = ({ path }, response) => {
     if (!path.endsWith('model.safetensors')) return false;
     response.writeHead(200, { 'content-length': WEIGHTS.length });
-    response.write(WEIGHTS.subarray(0, 70_000), () => setTimeout(() => controller.abort(), 30));
+    response.write(WEIGHTS.subarray(0, 70_000)); // and then nothing
     return true;
   };
-  const stopped = await failure('org/model', { signal: controller.signal });
+  const onProgress = ({ bytes }: HubProgress): void => {
+    if (bytes >= 70_000) controller.abort();
+  };
+  const stopped = await failure('org/model', { signal: controller.signal, onProgress });
   assert.equal(stopped.code, 'ABORTED');
   const blobs = join(home, 'hub', 'models--org--model', 'blobs');
   const [partial] = (await readdir(blobs)).filter((name) => name.endsWith('.incomplete'));

@@ -94,6 +94,7 @@ const TARGETS: Readonly<
       setPrompt: ['query', 'query: '],
       setSimilarity: ['cosine'],
       save: ['/nowhere/model', {}],
+      push: ['no', {}], // a name that no request is made for
     },
   ],
   'a text encoder with a representation for each token': [
@@ -115,6 +116,7 @@ const TARGETS: Readonly<
       rank: ['w1', ['w2'], {}],
       setPrompt: ['query', 'query: '],
       save: ['/nowhere/model', {}],
+      push: ['no', {}], // a name that no request is made for
     },
   ],
   'a module encoder': [

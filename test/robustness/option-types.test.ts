@@ -92,6 +92,14 @@ const loading = {
   frozen: ['list'],
 } as const;
 
+const pushing = {
+  private: ['boolean'],
+  message: ['text'],
+  card: ['text'],
+  signal: [],
+  onProgress: ['function'],
+  onWait: ['function'],
+} as const;
 const loadingText = {
   ...loading,
   pooling: [],
@@ -143,6 +151,9 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   synchronize: null,
   threads: null,
   useLibtorch: null,
+  push: { call: (options) => gradcache.push('/nowhere', 'no', options), options: pushing },
+  'TextEncoder.push': { call: (options) => encoder.push('no', options), options: pushing },
+  'CrossEncoder.push': { call: (options) => cross.push('no', options), options: pushing },
   pull: {
     call: (options) => gradcache.pull('no/../name', options),
     options: { kind: [], renew: ['boolean'], signal: [], onProgress: ['function'], onWait: ['function'] },
