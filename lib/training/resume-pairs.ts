@@ -87,7 +87,7 @@ function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
   return {
     ...config,
     loss: loss.kind === 'gist-embed' && guide !== null ? { ...loss, guide: lastingPath(guide) } : loss,
-    lossFrom: lossFrom === undefined ? undefined : lastingPath(lossFrom),
+    lossFrom: lossFrom === undefined ? undefined : resolve(lossFrom),
     model:
       typeof model === 'string'
         ? lastingPath(model)
