@@ -340,6 +340,11 @@ export class Oracle {
     return this.#ask('save_model2vec', { folder: this.path(folder), ...settings });
   }
 
+  /** Puts pytorch_model.bin in the place of a folder's safetensors; `legacy`: as PyTorch before 1.6 wrote it. */
+  pickleWeights(folder: string, options: { legacy: boolean }): Promise<string> {
+    return this.#ask('pickle_weights', { folder, ...options });
+  }
+
   /** Representations by `encode`, or by `encode_query` or `encode_document`. */
   encode(
     folder: string,
