@@ -54,6 +54,7 @@ export {
   type TokenRepresentations,
 } from './encoders/text-encoder.js';
 export type { PerTokenOptions } from './encoders/text-encoder-options.js';
+export type { LoraOptions } from './encoders/lora-options.js';
 export {
   ModuleEncoder,
   type Module,

@@ -33,12 +33,21 @@ import {
   type RankOptions,
 } from './cross-encoder-options.js';
 import { inferInto } from './inference.js';
-import { matchWeights, requireSizes, stored } from './model-state.js';
-import { freshLayers, layerOf, requireHead, settingsOf, storedName, without } from './pair-head.js';
+import { byParameter, matchWeights, requireSizes, stored } from './model-state.js';
+import {
+  freshLayers,
+  headLayers,
+  layerOf,
+  requireHead,
+  settingsOf,
+  storedName,
+  without,
+} from './pair-head.js';
 import { Prompts, type Prompt } from './prompts.js';
 import { pushModel } from './push-model.js';
 import type { TextEncoderOptions } from './text-encoder-options.js';
 import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
+import { trainedWeights } from './trained-weights.js';
 
 /** A document as {@link CrossEncoder.rank} ranks it. */
 export interface RankedDocument {
@@ -85,7 +94,14 @@ export class CrossEncoder extends TokenEncoder {
       );
     const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
-    const native = new NativeTokenEncoder(settingsOf(folder, options), options);
+    const settings = settingsOf(folder, options);
+    const architecture = architectureOf(folder.modelType);
+    const trained = trainedWeights(settings, options.frozen ?? [], {
+      architecture,
+      adapter: null,
+      moduleName: (parameter) => storedName(folder.modelType, parameter),
+    });
+    const native = new NativeTokenEncoder(settings, options, trained);
     const prompts = new Prompts(folder.prompts, folder.defaultPrompt);
     super({ native, precision, maxLength, tokenizer: folder.tokenizer, prompts });
     const { passes } = native;
@@ -99,7 +115,7 @@ export class CrossEncoder extends TokenEncoder {
     };
     this.labels = folder.labels;
     this.activation = folder.activation;
-    this.#typed = 'types' in architectureOf(folder.modelType).sizes;
+    this.#typed = 'types' in architecture.sizes;
   }
 
   /**
@@ -249,11 +265,15 @@ export class CrossEncoder extends TokenEncoder {
     const { maxLength = this.#folder.maxLength } = options;
     const { modelType, config } = this.#folder;
     requireLength(maxLength, modelType, config);
-    const { parameters } = this.#native.weights;
+    const { weights } = this.#native;
+    // What is frozen is saved as it was read; the head may be a new one.
+    const read = byParameter(without(this.#folder, headLayers(modelType)));
     const tensors = new Map<string, StoredTensor>();
-    await parameters.whileReading(async () => {
-      for (const { name, tensor } of parameters.list)
-        tensors.set(storedName(modelType, name), await stored(tensor));
+    await weights.parameters.whileReading(async () => {
+      for (const { name, tensor } of weights.parameters.list) {
+        const original = weights.isFrozen(name) ? read.get(name) : undefined;
+        tensors.set(storedName(modelType, name), original ?? (await stored(tensor)));
+      }
     });
     await writeCrossEncoderFolder(folder, { ...this.#folder, tensors, prompts: this.prompts, maxLength });
   }

@@ -108,6 +108,19 @@ const loadingText = {
   lateInteraction: ['object'],
   seed: ['number'],
 } as const;
+const adapting = {
+  rank: ['number'],
+  alpha: ['number'],
+  dropout: ['number'],
+  targetModules: ['text', 'list'],
+  excludeModules: ['text', 'list'],
+  layers: ['list'],
+  rankPattern: ['object'],
+  alphaPattern: ['object'],
+  rankStabilized: ['boolean'],
+  modulesToSave: ['list'],
+  bias: ['text'],
+} as const;
 const creatingText = {
   call: (options: never) => TextEncoder.create(config, tokenizer, options).dispose(),
   options: { ...loadingText, normalize: ['boolean'] },
@@ -268,7 +281,14 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     options: { lr: ['number'], warmup: ['number'] },
     base: { lr: 1 },
   },
-  'TextEncoder.load': { call: (options) => TextEncoder.load('/nowhere', options), options: loadingText },
+  'TextEncoder.load': {
+    call: (options) => TextEncoder.load('/nowhere', options),
+    options: { ...loadingText, lora: ['object'], baseModel: ['text'] },
+  },
+  'TextEncoder.load, adapters': {
+    call: (lora) => TextEncoder.load('/nowhere', { lora }),
+    options: adapting,
+  },
   'TextEncoder.load, a representation for each token': {
     call: (options) => TextEncoder.load('/nowhere', options),
     options: loadingText,
