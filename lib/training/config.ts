@@ -1,6 +1,7 @@
 import type { TokenPooling } from '../model-folder/pooling.js';
 import type { Quoting } from '../data/quoting.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
+import type { LoraOptions } from '../encoders/lora-options.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
 import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 
@@ -114,9 +115,14 @@ export interface TrainConfig {
   readonly dropout?: number;
   /**
    * Parameters that the run does not change: their names, or beginnings of names up to a dot, such as
-   * `['embeddings', 'encoder.layer.0']`. Default: none.
+   * `['embeddings', 'encoder.layer.0']`, with `*` for any characters and `'layers.0-5'` for the first six layers. Default: none.
    */
   readonly frozen?: readonly string[];
+  /**
+   * Low-rank adapters that are trained in place of the model. Checkpoints and the finished model are then folders of PEFT, with
+   * the path of the base model. Default: none, or those of the model's folder.
+   */
+  readonly lora?: LoraOptions;
   /**
    * The prompt of each column's texts: the name of one of the model's prompts, or the words themselves. A column without an
    * entry gets no prompt, whatever the model's default prompt is. Hard negatives found in the data get the positives' prompt.

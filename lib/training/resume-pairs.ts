@@ -20,6 +20,7 @@ function mayChange(name: string, now: unknown): boolean {
 /** Settings that are objects: given fields override the stored ones. */
 const SECTIONS = [
   'lateInteraction',
+  'lora',
   'loss',
   'matryoshka',
   'memory',
