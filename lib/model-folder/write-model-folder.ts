@@ -1,5 +1,5 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, realpath } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { isOfAdapter, writeAdapter } from './adapter-folder.js';
 import { hiddenSizeOf } from './hidden-size.js';
@@ -57,7 +57,20 @@ export async function writeModelFolder(path: string, model: ModelFolder): Promis
       `The default prompt ${JSON.stringify(model.defaultPrompt)} is none of the model's prompts.`,
     );
   }
+  if (model.adapter) await requireApart(path, model.adapter.base);
   await replaceModel(path, (folder) => writeInto(folder, model));
+}
+
+/** @throws GradCacheError `INPUT` where adapters would replace the model that they need */
+async function requireApart(path: string, base: string): Promise<void> {
+  const [place, home] = await Promise.all(
+    [path, base].map((each) => realpath(each).catch(() => resolve(each))),
+  );
+  if (place !== home) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${path} is the folder of the adapters' base model, which they would replace: save them in another folder, or merge() first.`,
+  );
 }
 
 /** Writes a model beside `path`, and renames it into place as {@link writeModelFolder} says. @throws GradCacheError `INPUT` */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -276,6 +276,20 @@ test('an adapter takes the pooling of its own folder, and asks for one where its
   );
   using asked = await TextEncoder.load(own, { pooling: 'cls' });
   assert.equal(asked.parameters().length, 12);
+});
+
+test('adapters are not saved over the model that they need', async () => {
+  using encoder = await load({ rank: 2 });
+  for (const place of [base(), join(base(), '..', 'bert')])
+    await assert.rejects(encoder.save(place), fails('INPUT', /base model.*another folder/));
+  using whole = await encoder.merge();
+  const over = join(folder, 'over');
+  await encoder.save(over);
+  await whole.save(over);
+  using again = await TextEncoder.load(over);
+  assert.ok(again.parameters().length > encoder.parameters().length);
+  await encoder.save(over);
+  assert.ok(!(await readdir(over)).includes('model.safetensors'));
 });
 
 test('adapters that fit no layer, and settings that mean nothing, are refused', async () => {
