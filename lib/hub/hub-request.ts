@@ -1,6 +1,5 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
-import { throwIfAborted } from '../options/abort.js';
+import { pause, throwIfAborted } from '../options/abort.js';
 import { reasonOf as messageOf } from '../options/realms.js';
 import { refusedBy, unreachable } from './hub-refusal.js';
 import type { HubSettings } from './hub-settings.js';
@@ -25,12 +24,12 @@ export class Passing extends Error {
   /**
    * @param brief what failed, in one clause
    * @param final the error that is thrown when it has been tried often enough
-   * @param pause milliseconds that the hub asks to wait
+   * @param wait milliseconds that the hub asks to wait
    */
   constructor(
     readonly brief: string,
     readonly final: (tries: number) => GradCacheError,
-    readonly pause?: number,
+    readonly wait?: number,
   ) {
     super(brief);
   }
@@ -53,10 +52,10 @@ export async function persistently<T>(hub: Hub, work: (gained: () => void) => Pr
       throwIfAborted(hub.signal);
       if (!(error instanceof Passing)) throw error;
       inVain = hasGained ? 0 : inVain + 1;
-      const { pause = inVain === 0 ? 0 : FIRST_WAIT * 2 ** (inVain - 1) } = error;
-      if (inVain === TRIES || pause > LONGEST_WAIT) throw error.final(tries);
-      if (pause >= 1000) hub.onWait?.(`${error.brief}; next try in ${Math.ceil(pause / 1000)} s`);
-      await wait(pause, undefined, hub.signal && { signal: hub.signal }).catch(() => undefined);
+      const { wait = inVain === 0 ? 0 : FIRST_WAIT * 2 ** (inVain - 1) } = error;
+      if (inVain === TRIES || wait > LONGEST_WAIT) throw error.final(tries);
+      if (wait >= 1000) hub.onWait?.(`${error.brief}; next try in ${Math.ceil(wait / 1000)} s`);
+      await pause(wait, hub.signal);
     }
   }
 }
@@ -88,15 +87,25 @@ export async function tryRequest(
   options: { readonly headers?: Readonly<Record<string, string>>; readonly good?: readonly number[] } = {},
 ): Promise<Try> {
   const { settings, signal } = hub;
-  const silence = new AbortController();
+  const controller = new AbortController();
+  let isSilent = false;
   let timer: NodeJS.Timeout | undefined;
   const alive = (): void => {
     clearTimeout(timer);
-    timer = setTimeout(() => silence.abort(), settings.patience);
+    timer = setTimeout(() => {
+      isSilent = true;
+      controller.abort();
+    }, settings.patience);
   };
-  const close = (): void => clearTimeout(timer);
+  // Not AbortSignal.any, which takes no signal of another realm.
+  const stop = (): void => controller.abort();
+  signal?.addEventListener('abort', stop, { once: true });
+  const close = (): void => {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
+  };
   const reasonOf = (error: unknown): string =>
-    silence.signal.aborted ? `nothing came for ${settings.patience / 1000} s` : causeOf(error);
+    isSilent ? `nothing came for ${settings.patience / 1000} s` : causeOf(error);
   const failed = (error: unknown): Passing => {
     const reason = reasonOf(error);
     return new Passing(`${what}: ${reason}`, (tries) => unreachable(settings, { what, url, tries, reason }));
@@ -106,7 +115,7 @@ export async function tryRequest(
   try {
     response = await fetch(url, {
       headers: { 'user-agent': 'gradcache', ...authorization(settings), ...options.headers },
-      signal: signal === undefined ? silence.signal : AbortSignal.any([signal, silence.signal]),
+      signal: controller.signal,
     });
   } catch (error) {
     close();

@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { GradCacheError } from '../errors.js';
 import { fileError, onFiles } from '../files/file-error.js';
 import { LockFile } from '../files/lock-file.js';
 import { makeFolders } from '../files/make-folders.js';
-import { throwIfAborted } from '../options/abort.js';
+import { pause, throwIfAborted } from '../options/abort.js';
 import { plural } from '../options/plural.js';
 import { download } from './download.js';
 import { RepositoryCache } from './hub-cache.js';
@@ -248,7 +247,7 @@ async function whileAlone<T>(hub: Hub, { lock: path }: RepositoryCache, work: ()
     }
     if (!told) hub.onWait?.(`waiting for ${whoIs(found.holder?.pid)}, which downloads it`);
     told = true;
-    await wait(LOOK, undefined, hub.signal && { signal: hub.signal }).catch(() => undefined);
+    await pause(LOOK, hub.signal);
   }
 }
 

@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { placeInCache } from '../hub/hub-cache.js';
 import { dataName, isHubName, writtenName } from '../hub/hub-name.js';
 import { hubSettings } from '../hub/hub-settings.js';
-import { pullData, pullModel, type HubProgress } from '../hub/pull.js';
+import { pullData, pullModel, type HubProgress, type Pulled } from '../hub/pull.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
@@ -16,6 +16,8 @@ export interface Fetching {
   readonly signal: AbortSignal | undefined;
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
   readonly onWait?: ((message: string) => void) | undefined;
+  /** Told what was taken for a name. */
+  readonly onFound?: ((message: string) => void) | undefined;
 }
 
 /** The split that a run trains on, of a data set that has several. */
@@ -30,7 +32,7 @@ const TRAINED_SPLIT = 'train';
 export async function fromHub<Settings extends object>(settings: Settings, how: Fetching): Promise<Settings> {
   const { model, data, evaluation, loss } = settings as Readonly<Record<string, unknown>>;
   const found: Record<string, unknown> = {};
-  if (isName(model)) found['model'] = (await pullModel('config.model', model, how)).folder;
+  if (isName(model)) found['model'] = await modelOf('config.model', model, how);
   if (isName(data) || (Array.isArray(data) && data.some(isName))) {
     const files: unknown[] = [];
     for (const each of (Array.isArray(data) ? data : [data]) as unknown[])
@@ -43,7 +45,7 @@ export async function fromHub<Settings extends object>(settings: Settings, how: 
       data: await fileOf('config.evaluation.data', evaluation['data'], how),
     };
   if (isJsonObject(loss) && isName(loss['guide']))
-    found['loss'] = { ...loss, guide: (await pullModel('config.loss.guide', loss['guide'], how)).folder };
+    found['loss'] = { ...loss, guide: await modelOf('config.loss.guide', loss['guide'], how) };
   return Object.keys(found).length === 0 ? settings : { ...settings, ...found };
 }
 
@@ -59,13 +61,26 @@ function isName(value: unknown): value is string {
   return typeof value === 'string' && isHubName(value);
 }
 
+async function modelOf(setting: string, name: string, how: Fetching): Promise<string> {
+  const pulled = await pullModel(setting, name, how);
+  tell(name, pulled, how);
+  return pulled.folder;
+}
+
 async function filesOf(
   setting: string,
   name: string,
   usual: string | null,
   how: Fetching,
 ): Promise<readonly string[]> {
-  return (await pullData(dataName(setting, name), usual, how)).files;
+  const pulled = await pullData(dataName(setting, name), usual, how);
+  tell(name, pulled, how);
+  return pulled.files;
+}
+
+function tell(name: string, { commit, fetched, files, folder }: Pulled, { onFound }: Fetching): void {
+  const how = fetched === 0 ? 'from the cache' : `${plural(fetched, 'byte')} fetched`;
+  onFound?.(`${name} at ${commit.slice(0, 12)}, ${plural(files.length, 'file')}, ${how}: ${folder}`);
 }
 
 async function fileOf(setting: string, name: string, how: Fetching): Promise<string> {

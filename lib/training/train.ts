@@ -1,6 +1,6 @@
 import { FileHeads } from '../data/file-heads.js';
 import { requireRanks, type Ranks } from '../distributed/ranks.js';
-import { fromFirst, onEach, onFirst } from '../distributed/shared-work.js';
+import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { requireSame } from '../distributed/start-check.js';
 import { GradCacheError } from '../errors.js';
 import type { HubProgress } from '../hub/pull.js';
@@ -72,10 +72,13 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   // A mistake in a new run is told before anything is made.
   const read = given.resume === false ? readTrainConfig(given.settings) : null;
   const heads = new FileHeads();
+  const told = isFirst(ranks) ? onEvent : undefined;
+  const note = (message: string): void => told?.({ type: 'note', message });
   const fetching = {
     signal,
-    onProgress: (progress: HubProgress) => onEvent?.({ type: 'fetch', ...progress }),
-    onWait: (message: string) => onEvent?.({ type: 'note', message }),
+    onProgress: (progress: HubProgress) => told?.({ type: 'fetch', ...progress }),
+    onWait: note,
+    onFound: note,
   };
   try {
     return await whileLocked(output, ranks, async (lock) => {

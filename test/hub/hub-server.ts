@@ -102,7 +102,7 @@ export class HubServer {
     const came: Came = { method, path: decodeURIComponent(url), range, authorization };
     this.requests.push(came);
     if (this.fault(came, response)) return;
-    if (method !== 'GET') return this.#upload(came, body, response);
+    if (method !== 'GET' && method !== 'HEAD') return this.#upload(came, body, response);
     const [, api, kind = 'models', name = '', what, ref = '', path = ''] =
       /^(\/api\/(?=models|datasets))?(?:\/?(models|datasets)\/)?([^/]+\/[^/]+)(?:\/(revision|tree|resolve)\/(refs\/[^/]+\/[^/]+|[^/?]+)(?:\/([^?]*))?)?/.exec(
         came.path.replace(/^\/(?!api)/, ''),
@@ -121,7 +121,8 @@ export class HubServer {
     const files = repository.commits.get(commit)!;
     if (api !== undefined && what !== 'tree') return json(response, { id: name, sha: commit });
     if (what === 'tree') return this.#list(came, files, response);
-    return send(files.get(path), range, response);
+    response.setHeader('x-repo-commit', commit);
+    return send(path, files.get(path), range, response);
   }
 
   #list(came: Came, files: Files, response: ServerResponse): void {
@@ -202,8 +203,17 @@ export class HubServer {
   }
 }
 
-function send(bytes: Buffer | undefined, range: string | undefined, response: ServerResponse): void {
+function send(
+  path: string,
+  bytes: Buffer | undefined,
+  range: string | undefined,
+  response: ServerResponse,
+): void {
   if (bytes === undefined) return refuse(response, 404, 'EntryNotFound', 'Entry not found');
+  if (LARGE.test(path)) {
+    response.setHeader('x-linked-etag', `"${sha256(bytes)}"`);
+    response.setHeader('x-linked-size', bytes.length);
+  } else response.setHeader('etag', `"${gitDigest(bytes)}"`);
   const [, from] = /^bytes=(\d+)-$/.exec(range ?? '') ?? [];
   if (from === undefined) {
     response.setHeader('content-length', bytes.length);

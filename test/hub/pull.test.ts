@@ -404,3 +404,34 @@ test('names and variables that make no sense are refused', async (t) => {
   }
   assert.deepEqual(hub.take(), []);
 });
+
+test('a cache that cannot be written is told as such', async (t) => {
+  const { hub, home } = await hubWithModel(t);
+  await writeFile(join(home, 'file'), '');
+  hub.use(t, { HF_HUB_CACHE: join(home, 'file', 'cache') });
+  const { code, message } = await failure('org/model');
+  assert.equal(code, 'INPUT');
+  assert.match(message, /cannot be (read|written): ENOTDIR/);
+});
+
+test('a signal of another realm ends a download and a wait', async (t) => {
+  const { hub } = await hubWithModel(t);
+  hub.fault = ({ path }, response) => {
+    if (!path.endsWith('config.json')) return false;
+    response.setHeader('retry-after', '100');
+    refuse(response, 429, '', 'busy');
+    return true;
+  };
+  const listeners: (() => void)[] = [];
+  const signal = {
+    aborted: false,
+    addEventListener: (_: string, listener: () => void) => listeners.push(listener),
+    removeEventListener: () => undefined,
+  };
+  const stop = (): void => {
+    signal.aborted = true;
+    for (const listener of listeners) listener();
+  };
+  const { code } = await failure('org/model', { signal: signal as never, onWait: stop });
+  assert.equal(code, 'ABORTED');
+});
