@@ -224,6 +224,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       accumulate: ['number'],
       seed: ['number'],
       curate: ['function'],
+      ranks: [],
     },
     base: { encoders: [encoder, encoder], loss: infoNCE() },
   },
