@@ -2,9 +2,9 @@
  * InfoNCE over very many pairs on a GPU, with its gradients and without an encoder, beside other implementations in the same
  * run: random representations of 768 numbers, cosine, scale 20.
  *
- *   npm run bench -- losses-gpu [--inf-cl FOLDER] [--quick] [--write]     FOLDER: where the package inf_cl lies, unpacked
+ *   npm run bench -- losses-gpu [--inf-cl FOLDER] [--quick] [--alone] [--write]     FOLDER: where the package inf_cl lies, unpacked
  *
- * `--quick` leaves out all that takes seconds. A row that would take minutes is told from one of fewer pairs, by the number of
+ * `--quick` leaves out all that takes seconds, and `--alone` the others. A row that would take minutes is told from one of fewer pairs, by the number of
  * scores, and marked. What to expect of an H200: test/cuda/similarity.py.
  */
 import { parseArgs } from 'node:util';
@@ -182,18 +182,20 @@ async function main(): Promise<void> {
     options: {
       'inf-cl': { type: 'string' },
       quick: { type: 'boolean', default: false },
+      alone: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false },
     },
   });
   const all: Measured[] = [];
   for (const both of [false, true]) {
     all.push(await ours({ pairs: 65_536, both, times: 4 }, 'fast'));
-    all.push(await ours({ pairs: 65_536, both, times: 1 }, 'exact'));
+    all.push(await ours({ pairs: 65_536, both, times: 2 }, 'exact'));
     all.push(await ours({ pairs: 262_144, both, times: 2 }, 'fast'));
+    all.push(await ours({ pairs: 262_144, both, times: 0 }, 'exact'));
     if (values.quick) continue;
     all.push(await ours({ pairs: 1_048_576, both, times: 0 }, 'fast'));
   }
-  if (!values.quick) all.push(await ours({ pairs: 262_144, both: false, times: 0 }, 'exact'));
+  if (values.alone) return;
   const peers = new Peers(values['inf-cl']);
   let versions: Record<string, string | null>;
   try {

@@ -20,9 +20,6 @@ export {
   threads,
   type Memory,
 } from './tensor/memory.js';
-export { pull, type HubProgress, type Pulled, type PullOptions } from './hub/pull.js';
-export type { Pushed, PushOptions } from './model-folder/push-folder.js';
-export { push } from './training/push.js';
 export { useLibtorch } from './addon/native.js';
 export { Ranks, type RanksOptions } from './distributed/ranks.js';
 export { GradCache } from './step/gradcache.js';
@@ -54,7 +51,6 @@ export {
   type TokenRepresentations,
 } from './encoders/text-encoder.js';
 export type { PerTokenOptions } from './encoders/text-encoder-options.js';
-export type { LoraOptions } from './encoders/lora-options.js';
 export {
   ModuleEncoder,
   type Module,
@@ -212,7 +208,7 @@ export { pListMLE, type ListMLEOptions, type PListMLEOptions } from './losses/p-
 export { adrMSE, type ADRMSEOptions } from './losses/adr-mse.js';
 export type { LogitActivation } from './losses/pair-loss.js';
 export { loadLoss, saveLoss } from './losses/stored-loss.js';
-export { sigLIP, type SigLIPLoss, type SigLIPOptions } from './losses/siglip.js';
+export { sigLIP, type SigLIPLoss, type SigLIPOptions, type SigLIPSettings } from './losses/siglip.js';
 export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
 export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';
 export { RAdam, type RAdamOptions, type RAdamSettings } from './optim/radam.js';
@@ -287,7 +283,6 @@ export type {
 export type {
   ChunkEvent,
   EvaluationEvent,
-  FetchEvent,
   NoteEvent,
   SavedEvent,
   SkippedEvent,

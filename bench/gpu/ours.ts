@@ -50,7 +50,8 @@ async function block(request: BlockRequest): Promise<BlockResult> {
   const optimizer = new AdamW(encoder.parameters(), { lr: 2e-5 });
   const gradcache = new GradCache({
     encoders: [encoder, encoder],
-    loss: infoNCE({ temperature: 0.05 }),
+    // As 'gradcache train' takes it where the loss's precision is 'auto'.
+    loss: infoNCE({ temperature: 0.05, precision: precision === 'bfloat16' ? 'fast' : 'exact' }),
     chunk: job.chunk,
     ...(job.retain === undefined ? {} : { retain: job.retain }),
   });

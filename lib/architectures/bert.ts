@@ -38,7 +38,6 @@ export const bert = {
     ],
     dropout: classifierDropout,
   },
-  adapted: ['query', 'value'],
   prefix: 'bert.',
   vocabularyHead: (config) => ({
     dense: 'cls.predictions.transform.dense',

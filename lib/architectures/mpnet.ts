@@ -33,7 +33,6 @@ export const mpnet: Architecture = {
     layers: ownLayers('tanh'),
     dropout: (config) => fractionIn(config, 'hidden_dropout_prob', 0.1),
   },
-  adapted: ['q', 'v'],
   prefix: 'mpnet.',
   vocabularyHead: robertaVocabularyHead,
 };

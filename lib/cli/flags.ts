@@ -59,21 +59,12 @@ export const COMMON_FLAGS = {
 export class Arguments {
   readonly #values: ReadonlyMap<string, unknown>;
 
-  /**
-   * @param rest what came after `--`
-   * @param operands what is no flag and belongs to none
-   */
+  /** @param rest what came after `--` */
   constructor(
     values: ReadonlyMap<string, unknown>,
     readonly rest: readonly string[] = [],
-    readonly operands: readonly string[] = [],
   ) {
     this.#values = values;
-  }
-
-  /** The same with other values of some flags. */
-  with(others: ReadonlyMap<string, unknown>): Arguments {
-    return new Arguments(new Map([...this.#values, ...others]), this.rest, this.operands);
   }
 
   get(name: string): unknown {
@@ -134,14 +125,9 @@ export class Arguments {
 /**
  * Parses the arguments of one command.
  *
- * @param operands the names of what it takes beside flags
- * @throws UsageError for an unknown flag, a flag without its value, a value of the wrong kind, or other operands
+ * @throws UsageError for an unknown flag, a flag without its value, or a value of the wrong kind
  */
-export function parseFlags(
-  flags: Flags,
-  args: readonly string[],
-  operands: readonly string[] = [],
-): Arguments {
+export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
   const end = args.includes('--') ? args.indexOf('--') : args.length;
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
@@ -165,11 +151,8 @@ export function parseFlags(
     const hint = near === undefined ? '' : ` Did you mean --${near}?`;
     throw new UsageError(`${reasonOf(error).split('. To specify')[0]}.${hint}`.replace('..', '.'));
   }
-  const { positionals } = parsed;
-  const stray = positionals[operands.length];
+  const [stray] = parsed.positionals;
   if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} belongs to no flag.`);
-  const missing = operands[positionals.length];
-  if (missing !== undefined) throw new UsageError(`${missing} is needed.`);
   const values = new Map<string, unknown>();
   for (const [name, value] of Object.entries(parsed.values)) {
     const flag = flags[name] as Flag;
@@ -178,7 +161,7 @@ export function parseFlags(
       Array.isArray(value) ? value.map((item) => convert(name, flag, item)) : convert(name, flag, value),
     );
   }
-  return new Arguments(values, args.slice(end + 1), positionals);
+  return new Arguments(values, args.slice(end + 1));
 }
 
 /** Node takes `-10` for a flag: a number below 0 is joined to the flag that it follows. */

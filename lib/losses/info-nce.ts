@@ -114,8 +114,6 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
         const targets = targetSettings(options, rows);
         if (docToDoc && targets.targets !== null)
           throw new GradCacheError('INPUT', 'doc_to_doc takes no targets: positive i is that of anchor i');
-        if (settings.fast && targets.targetCounts !== null)
-          throw refused('precision', 'fast', '"exact" where an anchor has several targets');
         if (options.ids !== undefined && settings.labelSmoothing !== 0)
           throw new GradCacheError(
             'INPUT',
@@ -123,11 +121,12 @@ export class InfoNCE extends TiledLoss implements InfoNCELoss {
           );
         if (options.ids !== undefined && settings.fast)
           throw refused('precision', 'fast', '"exact" beside ids');
+        const weights = weightsOf(options, anchors);
         const owners = ownersOf(options, rows, asksForOwners);
         return {
           ...settings,
           ...targets,
-          weights: weightsOf(options, anchors),
+          weights,
           owners,
           ...idSettings(options, rows, owners),
         };

@@ -49,7 +49,7 @@ import {
 } from './multi-vector-multiple-negatives-ranking.js';
 import type { InteractionSettings } from './token-loss.js';
 import { ntXentKind, type NTXentSettings } from './nt-xent.js';
-import { sigLIPKind, type SigLIPOptions } from './siglip.js';
+import { sigLIPKind, type SigLIPSettings } from './siglip.js';
 import {
   spladeDistillKLDivKind,
   spladeKind,
@@ -96,7 +96,7 @@ interface LossSettings {
   'rank-net': RankNetSettings;
   'score-margin-mse': Required<ScoreMarginMSEOptions>;
   'score-mse': Required<ScoreMSEOptions>;
-  siglip: Required<SigLIPOptions>;
+  siglip: SigLIPSettings;
   softmax: SoftmaxClassificationSettings;
   splade: SpladeSettings;
   'splade-distill-kl-div': SpladeDistillKLDivSettings;

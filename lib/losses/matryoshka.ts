@@ -17,10 +17,8 @@ import {
   type Loss,
   type LossGradients,
   type LossOptions,
-  type LossShare,
   type LossWithGradients,
 } from './loss.js';
-import { joinRowOptions } from './shared-options.js';
 
 /** Settings of {@link matryoshka}. */
 export interface MatryoshkaOptions {
@@ -83,7 +81,6 @@ function requireWeights(name: string, given: unknown, count: number): void {
 
 class Matryoshka implements LossWithGradients {
   readonly packed: boolean;
-  readonly sharing: LossWithGradients['sharing'];
   readonly takesIds: boolean;
   readonly #loss: LossWithGradients;
   /** Longest first. */
@@ -97,7 +94,6 @@ class Matryoshka implements LossWithGradients {
     perStep: { readonly count: number; readonly seed: number },
   ) {
     this.packed = loss.packed === true;
-    this.sharing = loss.sharing;
     this.takesIds = loss.takesIds === true;
     this.#loss = loss;
     this.#parts = parts;
@@ -133,16 +129,11 @@ class Matryoshka implements LossWithGradients {
     return this.#loss.optionsBeside?.(options, rows, others) ?? options;
   }
 
-  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
-    return this.#loss.joinOptions?.(parts, rows) ?? joinRowOptions(parts, rows);
-  }
-
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
-    share?: LossShare,
   ): Promise<LossGradients> {
     requireTowers(representations);
     this.checkLengths(representations.map(({ shape }) => shape.at(-1) ?? 0));
@@ -150,14 +141,14 @@ class Matryoshka implements LossWithGradients {
     const leaves: Tensor[] = [];
     try {
       const { parts, others } = this.#draw(options, undos);
-      const together = await this.#loss.computeAt?.(parts, representations, weight, others, trained, share);
+      const together = await this.#loss.computeAt?.(parts, representations, weight, others, trained);
       if (together !== undefined && together !== null) {
         undos.push(together.undo);
         return { ...together, undo: undoAll(undos) };
       }
       leaves.push(...leavesOf(representations, trained));
       let loss = 0;
-      for (const part of parts) loss += await this.#add(part, leaves, weight, others, trained, undos, share);
+      for (const part of parts) loss += await this.#add(part, leaves, weight, others, trained, undos);
       return { loss, gradients: leaves.map(({ grad }) => grad), undo: undoAll(undos) };
     } catch (error) {
       const undo = undoAll(undos);
@@ -171,13 +162,12 @@ class Matryoshka implements LossWithGradients {
 
   /** Adds the gradients of the loss at one length to those of the leaves. @returns its share of the loss */
   async #add(
-    { dimension, weight: part }: Length,
+    { dimension, weight: share }: Length,
     leaves: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained: readonly boolean[],
     undos: LossGradients['undo'][],
-    share: LossShare | undefined,
   ): Promise<number> {
     const cut = leaves.map((leaf) => tidy(() => withGrad(() => leaf.narrow(-1, 0, dimension).normalize())));
     const used = [...cut];
@@ -189,13 +179,7 @@ class Matryoshka implements LossWithGradients {
         labels === undefined ? undefined : cutLabels(labels, leaves[0]!.shape.at(-1)!, dimension);
       if (shorter instanceof Tensor && shorter !== labels) used.push(shorter);
       const given = labels === undefined ? others : { ...others, labels: shorter };
-      const { loss, gradients, undo } = await this.#loss.compute(
-        constants,
-        weight * part,
-        given,
-        trained,
-        share,
-      );
+      const { loss, gradients, undo } = await this.#loss.compute(constants, weight * share, given, trained);
       undos.push(undo);
       used.push(...gradients.filter((gradient) => gradient !== null));
       const reached = cut.flatMap((rows, tower) => {
@@ -207,7 +191,7 @@ class Matryoshka implements LossWithGradients {
           reached.map(({ rows }) => rows),
           reached.map(({ gradient }) => gradient),
         );
-      return part * loss;
+      return share * loss;
     } finally {
       for (const tensor of used) tensor.dispose();
     }

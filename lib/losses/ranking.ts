@@ -55,10 +55,7 @@ export interface RankingOptions {
   readonly margin?: number;
   /** From 0, below 1: the part of an anchor that belongs to all of its logits evenly, not to its positive. Default 0. */
   readonly labelSmoothing?: number;
-  /**
-   * How scores are computed. Default `exact`. `fast` takes one positive for each anchor, and no `hardnessMode`, `margin`,
-   * `labelSmoothing` or `doc_to_doc`.
-   */
+  /** How scores are computed. Default `exact`. `fast` takes no `ids`. */
   readonly precision?: LossPrecision;
 }
 
@@ -97,10 +94,7 @@ export function rankingFrom(options: RankingOptions): Ranking {
   requireNumber('margin', margin);
   requireNumber('labelSmoothing', labelSmoothing, { from: 0, below: 1 });
   requirePrecision(precision);
-  checkTogether(
-    { directions, partitionMode, hardnessMode, hardnessStrength, margin, labelSmoothing, precision },
-    refused,
-  );
+  checkTogether({ directions, partitionMode, hardnessMode, hardnessStrength }, refused);
   return {
     cosine: similarity === 'cosine',
     settings: {
@@ -117,15 +111,9 @@ export function rankingFrom(options: RankingOptions): Ranking {
   };
 }
 
-/** Whether settings allow the precision `fast`. */
-const takesFast = ({ directions, hardnessMode, margin, labelSmoothing }: FastSettings): boolean =>
-  hardnessMode === null && margin === 0 && labelSmoothing === 0 && !directions.includes('doc_to_doc');
-
-type FastSettings = Pick<RankingSettings, 'directions' | 'hardnessMode' | 'margin' | 'labelSmoothing'>;
-
 /** Checks settings that depend on each other. */
 function checkTogether(
-  settings: Omit<RankingSettings, 'similarity' | 'maskDuplicates'>,
+  settings: Pick<RankingSettings, 'directions' | 'partitionMode' | 'hardnessMode' | 'hardnessStrength'>,
   refusing: (name: string, value: unknown, needed: string) => GradCacheError,
 ): void {
   const { directions, partitionMode, hardnessMode, hardnessStrength } = settings;
@@ -142,12 +130,6 @@ function checkTogether(
     );
   if (hardnessMode !== null && hardnessStrength === 0)
     throw refusing('hardnessStrength', hardnessStrength, 'a number above 0, for a hardnessMode,');
-  if (settings.precision === 'fast' && !takesFast(settings))
-    throw refusing(
-      'precision',
-      settings.precision,
-      '"exact" beside hardnessMode, margin, labelSmoothing or doc_to_doc',
-    );
 }
 
 /** {@link RankingOptions} in a configuration. */
@@ -206,7 +188,9 @@ export const RANKING_SETTINGS: SettingTable<RankingSettings> = {
 /** Checks settings that depend on each other. @throws GradCacheError `INPUT` */
 export function checkRanking(settings: RankingSettings, fields: Fields): void {
   checkTogether(settings, (name, value, needed) => refuse(fields.at(name), value, needed));
-  const { maskDuplicates, labelSmoothing } = settings;
+  const { maskDuplicates, labelSmoothing, precision } = settings;
+  if (maskDuplicates && precision === 'fast')
+    throw refuse(fields.at('precision'), precision, '"exact" or "auto", beside maskDuplicates,');
   if (maskDuplicates && labelSmoothing !== 0)
     throw refuse(fields.at('labelSmoothing'), labelSmoothing, '0, beside maskDuplicates,');
 }
@@ -223,6 +207,6 @@ export function rankingOptions(settings: RankingSettings, model: LossModel): Req
     hardnessStrength,
     margin,
     labelSmoothing,
-    precision: precisionFor(settings.precision, model, takesFast(settings) && !settings.maskDuplicates),
+    precision: precisionFor(settings.precision, model, !settings.maskDuplicates),
   };
 }

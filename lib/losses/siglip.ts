@@ -2,6 +2,13 @@ import { checkKnown } from '../options/known-options.js';
 import { requireBoolean, requireNumber, requireOneOf } from '../options/option-values.js';
 import { fixedNumber, learnedNumber, type LossNumber } from './loss-number.js';
 import { SIMILARITY, type LossKind, type TrainedLoss } from './loss-kind.js';
+import {
+  PRECISION,
+  precisionFor,
+  requirePrecision,
+  type LossPrecision,
+  type PrecisionSettings,
+} from './precision.js';
 import { targetSettings } from './targets.js';
 import { TiledLoss } from './tiled-loss.js';
 
@@ -15,6 +22,8 @@ export interface SigLIPOptions {
   readonly learned?: boolean;
   /** Default: cosine. */
   readonly similarity?: 'cosine' | 'dot';
+  /** How scores are computed. Default `exact`. */
+  readonly precision?: LossPrecision;
 }
 
 /** What {@link sigLIP} returns. */
@@ -36,17 +45,19 @@ export interface SigLIPLoss extends TrainedLoss {
  * @throws GradCacheError `INPUT` for a scale that is not above 0; at the step: `SHAPE`, `NON_FINITE`
  */
 export function sigLIP(options: SigLIPOptions = {}): SigLIPLoss {
-  checkKnown('sigLIP', options, ['scale', 'bias', 'learned', 'similarity']);
-  const { scale = 10, bias = -10, learned = true, similarity = 'cosine' } = options;
+  checkKnown('sigLIP', options, ['scale', 'bias', 'learned', 'similarity', 'precision']);
+  const { scale = 10, bias = -10, learned = true, similarity = 'cosine', precision = 'exact' } = options;
   requireNumber('scale', scale, { above: 0 });
   requireNumber('bias', bias);
   requireBoolean('learned', learned);
   requireOneOf('similarity', similarity, ['cosine', 'dot']);
-  if (!learned) return new SigLIP(fixedNumber(scale), fixedNumber(bias), similarity);
+  requirePrecision(precision);
+  if (!learned) return new SigLIP(fixedNumber(scale), fixedNumber(bias), similarity, precision);
   return new SigLIP(
     learnedNumber({ name: 'loss.log_scale', initial: Math.log(scale), valueAt: Math.exp }),
     learnedNumber({ name: 'loss.bias', initial: bias, valueAt: (value) => value }),
     similarity,
+    precision,
   );
 }
 
@@ -54,14 +65,14 @@ class SigLIP extends TiledLoss implements SigLIPLoss {
   readonly #scale: LossNumber;
   readonly #bias: LossNumber;
 
-  constructor(scale: LossNumber, bias: LossNumber, similarity: 'cosine' | 'dot') {
+  constructor(scale: LossNumber, bias: LossNumber, similarity: 'cosine' | 'dot', precision: LossPrecision) {
     super({
       name: 'siglip',
       cosine: similarity === 'cosine',
       numbers: { scale, bias },
       settings: (options, _, rows) => {
         checkKnown('the loss of sigLIP', options, ['targets']);
-        return targetSettings(options, rows);
+        return { ...targetSettings(options, rows), fast: precision === 'fast' };
       },
     });
     this.#scale = scale;
@@ -81,8 +92,11 @@ class SigLIP extends TiledLoss implements SigLIPLoss {
   }
 }
 
+/** SigLIP in a configuration: {@link SigLIPOptions}. */
+export interface SigLIPSettings extends PrecisionSettings, Required<Omit<SigLIPOptions, 'precision'>> {}
+
 /** SigLIP in `train`. */
-export const sigLIPKind: LossKind<Required<SigLIPOptions>> = {
+export const sigLIPKind: LossKind<SigLIPSettings> = {
   about: 'whether each anchor and candidate belong together',
   columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
   takesMemory: true,
@@ -91,7 +105,9 @@ export const sigLIPKind: LossKind<Required<SigLIPOptions>> = {
     bias: { kind: 'number', default: -10, help: 'added to every score; default -10' },
     learned: { kind: 'switch', default: true, help: 'learn scale and bias, starting from those (default)' },
     similarity: SIMILARITY,
+    precision: PRECISION,
   },
-  make: ({ scale, bias, learned, similarity }) => sigLIP({ scale, bias, learned, similarity }),
+  make: ({ precision, ...settings }, model) =>
+    sigLIP({ ...settings, precision: precisionFor(precision, model, true) }),
   temperature: ({ scale }) => 1 / scale,
 };

@@ -3,7 +3,6 @@ import { refused, requireNumber } from '../options/option-values.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
 import { valueByCompute } from './loss-value.js';
-import { joinPlaceOptions } from './shared-options.js';
 import {
   requireCheckable,
   requireFinite,
@@ -11,7 +10,6 @@ import {
   type Length,
   type LossGradients,
   type LossOptions,
-  type LossShare,
   type LossWithGradients,
 } from './loss.js';
 
@@ -37,7 +35,6 @@ export interface TiledLossParts {
 /** A loss of scores between towers. Native code computes it and its gradients in tiles (native/losses/similarity.h). */
 export class TiledLoss implements LossWithGradients {
   readonly sparse = 'rows';
-  readonly sharing = 'parts';
   readonly #parts: TiledLossParts;
 
   constructor(parts: TiledLossParts) {
@@ -59,18 +56,13 @@ export class TiledLoss implements LossWithGradients {
     return valueByCompute(this, representations, options, none);
   }
 
-  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
-    return joinPlaceOptions(parts, rows);
-  }
-
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
-    share?: LossShare,
   ): Promise<LossGradients> {
-    return (await this.computeAt([], representations, weight, options, trained, share))!;
+    return (await this.computeAt([], representations, weight, options, trained))!;
   }
 
   /**
@@ -83,7 +75,6 @@ export class TiledLoss implements LossWithGradients {
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
-    share?: LossShare,
   ): Promise<LossGradients | null> {
     requireLengths(lengths);
     requireTowers(representations);
@@ -111,8 +102,6 @@ export class TiledLoss implements LossWithGradients {
         name,
         representations.map((tensor) => tensor.handle),
         settings,
-        share?.group,
-        share?.phase,
       ),
     );
     const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));

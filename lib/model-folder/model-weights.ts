@@ -1,18 +1,16 @@
 import { readdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { fileError } from '../files/file-error.js';
 import { show } from '../options/option-values.js';
 import { readJsonObject } from '../files/json-file.js';
 import { readSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
-import { readTorchFile } from '../torch-file/torch-file.js';
 import { isWeights } from './is-model-folder.js';
 import { isJsonObject } from '../files/strict-json.js';
 
 /**
- * Reads the weights in a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists; where there are
- * none, `pytorch_model.bin` or its shards, of which nothing is run.
+ * Reads the weights in a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
  *
  * @throws GradCacheError `CHECKPOINT` where there are none, or only some of another kind (the message gives the conversion).
  */
@@ -21,11 +19,7 @@ export async function readWeights(folder: string): Promise<Map<string, StoredTen
     throw fileError('CHECKPOINT', folder, 'read', error);
   });
   if (names.includes('model.safetensors')) return readSafetensors(join(folder, 'model.safetensors'));
-  if (names.includes('model.safetensors.index.json'))
-    return readShards(join(folder, 'model.safetensors.index.json'), readSafetensors);
-  if (names.includes('pytorch_model.bin')) return readTorchFile(join(folder, 'pytorch_model.bin'));
-  if (names.includes('pytorch_model.bin.index.json'))
-    return readShards(join(folder, 'pytorch_model.bin.index.json'), readTorchFile);
+  if (names.includes('model.safetensors.index.json')) return readShards(folder);
   const others = names.filter(isWeights);
   const found = others.length > 0 ? `only ${others.join(', ')}` : 'no weights';
   throw new GradCacheError(
@@ -35,10 +29,8 @@ export async function readWeights(folder: string): Promise<Map<string, StoredTen
   );
 }
 
-async function readShards(
-  indexPath: string,
-  read: (path: string) => Promise<Map<string, StoredTensor>>,
-): Promise<Map<string, StoredTensor>> {
+async function readShards(folder: string): Promise<Map<string, StoredTensor>> {
+  const indexPath = join(folder, 'model.safetensors.index.json');
   const index = await readJsonObject(indexPath);
   const map = index?.weight_map;
   if (!isJsonObject(map)) throw refusedIn(indexPath, 'weight_map', map, 'an object');
@@ -49,7 +41,7 @@ async function readShards(
     if (typeof shard !== 'string' || shard === '' || shard !== basename(shard) || shard.includes('\\')) {
       throw refusedIn(indexPath, 'a shard', shard, 'the name of a file beside it');
     }
-    for (const [name, tensor] of await read(join(dirname(indexPath), shard))) {
+    for (const [name, tensor] of await readSafetensors(join(folder, shard))) {
       const home = homes.get(name);
       if (home !== undefined) {
         throw faultIn(indexPath, `tensor ${JSON.stringify(name)} is in ${home} and in ${shard}`);

@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 6
+#define GRADCACHE_CUDA_ABI 7
 
 #ifdef __cplusplus
 extern "C" {
@@ -171,13 +171,16 @@ typedef struct {
   GradcacheType type;         /* GRADCACHE_BFLOAT16 or GRADCACHE_FLOAT16 */
   const void *rows, *columns; /* [rowCount, width] and [columnCount, width] */
   int64_t rowCount, columnCount, width, rowStride, columnStride; /* widths and strides: multiples of 8 */
-  float factor;                                                  /* more than 0 */
+  double factor;                                                 /* more than 0 */
   float bound; /* about the largest absolute score, or infinity where unknown: one that is too small costs
                   time, and changes nothing else */
   int32_t leavesOut; /* 1: the pairs (i, i + leftOut) are left out */
   int64_t leftOut;
-  const int32_t* targets; /* [rowCount] or null: the pairs (i, targets[i] - firstColumn) are left out too */
-  int64_t firstColumn;
+  /* targetCount lists [rowCount], targetStride apart: the pairs (i, list[i] - firstColumn) are left out too.
+   * A few do not slow the kernels down. */
+  const int32_t* targets;
+  int32_t targetCount;
+  int64_t targetStride, firstColumn;
   void* stream;
 } GradcacheScores;
 
@@ -189,11 +192,19 @@ int gradcache_scores_statistics(const GradcacheScores* s, float* rows, float* co
 
 /* target [rowCount, columnCount], of `type`, stride a multiple of 8: 2^(score * log2(e) - rowNormalizers[i])
  * + 2^(score * log2(e) - columnNormalizers[j]); the latter may be null. A normalizer of infinity leaves its
- * part out; log2(sum) - log2(w) makes it a probability of weight w. Nothing beyond the columns is written. */
+ * part out; log2(sum) - log2(w) makes it a probability of weight w. Nothing beyond the columns is written.
+ * `rest`, like target, gets what rounding to float16 takes from it, so that both together have 22 bits; null:
+ * it is lost. */
 size_t gradcache_scores_probabilities_scratch(const GradcacheScores* s);
 int gradcache_scores_probabilities(const GradcacheScores* s, const float* rowNormalizers,
-                                   const float* columnNormalizers, void* target, int64_t stride,
+                                   const float* columnNormalizers, void* target, void* rest, int64_t stride,
                                    void* scratch);
+
+/* The same of weight / (1 + e^-z) with z = score + bias, 0 for pairs that are left out. Adds for each row to
+ * losses [rowCount] the sum of log(1 + e^z), and to sums [rowCount] that of weight / (1 + e^-z). */
+size_t gradcache_scores_sigmoid_scratch(const GradcacheScores* s);
+int gradcache_scores_sigmoid(const GradcacheScores* s, double bias, float weight, void* target, void* rest,
+                             int64_t stride, float* losses, float* sums, void* scratch);
 
 #ifdef __cplusplus
 }

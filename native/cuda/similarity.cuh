@@ -35,9 +35,16 @@ struct Scores {
   float reference;  // a power that no score exceeds by more than a float can hold, where the caller's bound
                     // is right
   int without;      // column - row of the pairs left out, or kAllPairs
-  // Of each row, and firstColumn more than the column that the row leaves out besides; or null.
+  // targetCount lists, targetStride apart, with a number for each row, firstColumn more than a column that
+  // the row leaves out besides; or null.
   const int32_t* targets;
-  int firstColumn;
+  int targetCount, targetStride, firstColumn;
+
+  // The column that a row leaves out by a list; negative for none.
+  __device__ __forceinline__ int target(int list, int row) const {
+    if (row >= rows) return -1;
+    return __ldg(targets + static_cast<int64_t>(list) * targetStride + row) - firstColumn;
+  }
 };
 constexpr int kAllPairs = INT_MIN;
 
@@ -95,17 +102,21 @@ struct WarpTile {
 // What a lane's part of a tile leaves out. Where nothing is, that costs next to nothing.
 template <class Tile>
 struct LeftOut {
-  int targets[Tile::kDown][2];
+  int first[Tile::kDown][2];  // targets of the first list
+  bool others;                // whether a target of another list lies in the tile
 
   __device__ __forceinline__ void load(const Scores& scores, const Tile& tile) {
     if (!scores.targets) return;
 #pragma unroll
     for (int down = 0; down < Tile::kDown; ++down) {
+      first[down][0] = scores.target(0, tile.rowOf(down));
+      first[down][1] = scores.target(0, tile.rowOf(down) + 8);
+    }
+    others = false;
+    for (int list = 1; list < scores.targetCount; ++list) {
 #pragma unroll
-      for (int low = 0; low < 2; ++low) {
-        const int row = tile.rowOf(down) + low * 8;
-        targets[down][low] = row < scores.rows ? __ldg(scores.targets + row) - scores.firstColumn : -1;
-      }
+      for (int i = 0; i < Tile::kDown * 2; ++i)
+        others = others || inside(tile, scores.target(list, tile.rowOf(i / 2) + i % 2 * 8));
     }
   }
 
@@ -119,23 +130,39 @@ struct LeftOut {
     if (diagonal != kAllPairs && tile.column - rowEnd < diagonal && columnEnd - tile.row > diagonal)
       whole = false;
     if (scores.targets) {
+      whole = whole && !others;
 #pragma unroll
-      for (int i = 0; i < Tile::kDown * 2; ++i) {
-        const int target = targets[i / 2][i % 2];
-        if (target >= tile.column && target < columnEnd) whole = false;
-      }
+      for (int i = 0; i < Tile::kDown * 2; ++i) whole = whole && !inside(tile, first[i / 2][i % 2]);
     }
     if (whole) return;
 #pragma unroll
     for (int down = 0; down < Tile::kDown; ++down) {
-#pragma unroll
-      for (int i = 0; i < Tile::kAcross * kFragmentNumbers; ++i) {
-        const int low = i / 2 % 2, row = tile.rowOf(down) + low * 8;
-        const int column = tile.columnOf(i / kFragmentNumbers, i % kFragmentNumbers / 4) + i % 2;
-        const bool left = row >= scores.rows || column >= scores.columns || column - row == diagonal ||
-                          (scores.targets && column == targets[down][low]);
-        if (left) numbers[Tile::fragment(down, 0) + i] = -infinite();
+      leaveOut(tile, down, numbers, [&](int row, int column, int low) {
+        return row >= scores.rows || column >= scores.columns || column - row == diagonal ||
+               (scores.targets && column == first[down][low]);
+      });
+      if (!scores.targets || !others) continue;
+      for (int list = 1; list < scores.targetCount; ++list) {
+        const int targets[2] = {scores.target(list, tile.rowOf(down)),
+                                scores.target(list, tile.rowOf(down) + 8)};
+        if (!inside(tile, targets[0]) && !inside(tile, targets[1])) continue;
+        leaveOut(tile, down, numbers, [&](int, int column, int low) { return column == targets[low]; });
       }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ static bool inside(const Tile& tile, int column) {
+    return column >= tile.column && column < tile.column + Tile::kAcross * kFragmentColumns;
+  }
+  template <class Which>
+  __device__ __forceinline__ static void leaveOut(const Tile& tile, int down,
+                                                  float (&numbers)[Tile::kNumbers], Which which) {
+#pragma unroll
+    for (int i = 0; i < Tile::kAcross * kFragmentNumbers; ++i) {
+      const int low = i / 2 % 2, row = tile.rowOf(down) + low * 8;
+      const int column = tile.columnOf(i / kFragmentNumbers, i % kFragmentNumbers / 4) + i % 2;
+      if (which(row, column, low)) numbers[Tile::fragment(down, 0) + i] = -infinite();
     }
   }
 };

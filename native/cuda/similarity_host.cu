@@ -35,7 +35,9 @@ cudaError_t checkScores(const GradcacheScores* s) {
                      s->columnCount <= kMostTokens && s->width > 0 && s->width % 8 == 0 &&
                      s->width <= kMostTokens && s->rowStride >= s->width && s->columnStride >= s->width &&
                      s->rowStride % 8 == 0 && s->columnStride % 8 == 0 && s->factor > 0 &&
-                     s->firstColumn >= 0 && s->firstColumn <= kMostTokens;
+                     s->firstColumn >= 0 && s->firstColumn <= kMostTokens && s->targetCount >= 0 &&
+                     (s->targetCount == 0 || s->targets) && s->targetStride >= 0 &&
+                     s->targetStride <= kMostTokens;
   if (!valid) return cudaErrorInvalidValue;
   return checkAligned(s->rows, s->columns);
 }
@@ -43,13 +45,13 @@ cudaError_t checkScores(const GradcacheScores* s) {
 float commonReference(const GradcacheScores& s) {
   // A sum of 2^30 numbers of at most 2^90 is still a float.
   constexpr float kHighest = 90;
-  const float bound = s.bound * kLog2E;
+  const float bound = s.bound * static_cast<float>(kLog2E);
   return bound > kHighest ? bound - kHighest : 0.0f;
 }
 
 bool hasCommonReference(const GradcacheScores& s) {
   // Beyond this, scores in the middle of the range would come out as zero.
-  return s.bound >= 0 && s.bound * kLog2E <= 200.0f;
+  return s.bound >= 0 && s.bound * static_cast<float>(kLog2E) <= 200.0f;
 }
 
 Scores scoresOf(const GradcacheScores& s) {
@@ -57,11 +59,13 @@ Scores scoresOf(const GradcacheScores& s) {
   scores.rows = static_cast<int>(s.rowCount);
   scores.columns = static_cast<int>(s.columnCount);
   scores.width = static_cast<int>(s.width);
-  scores.factor = s.factor * kLog2E;
+  scores.factor = static_cast<float>(s.factor * kLog2E);
   scores.reference = hasCommonReference(s) ? commonReference(s) : 0.0f;
   const bool crosses = s.leavesOut && s.leftOut > -s.rowCount && s.leftOut < s.columnCount;
   scores.without = crosses ? static_cast<int>(s.leftOut) : kAllPairs;
-  scores.targets = s.targets;
+  scores.targets = s.targetCount > 0 ? s.targets : nullptr;
+  scores.targetCount = s.targetCount;
+  scores.targetStride = static_cast<int>(s.targetStride);
   scores.firstColumn = static_cast<int>(s.firstColumn);
   return scores;
 }

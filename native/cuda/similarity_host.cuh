@@ -6,7 +6,7 @@
 
 namespace gradcache::cuda {
 
-constexpr float kLog2E = 1.44269504088896341f;
+constexpr double kLog2E = 1.44269504088896341;
 
 // Whether the current device runs the kernels of similarity_hopper.cuh.
 bool onHopper();

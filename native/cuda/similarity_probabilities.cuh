@@ -1,8 +1,8 @@
-// What the probability kernels do with a tile: 2^(score - row's normalizer) + 2^(score - column's
-// normalizer), in half precision.
+// Probabilities of scores: 2^(score - row's normalizer) + 2^(score - column's normalizer). A `Make` of
+// similarity_tiles.cuh.
 #pragma once
 
-#include "cuda/similarity.cuh"
+#include "cuda/similarity_tiles.cuh"
 
 namespace gradcache::cuda {
 
@@ -13,76 +13,64 @@ struct Weights {
   const float *normalizers, *powers;
 };
 
-struct ProbabilityWeights {
+template <bool kBoth>
+struct Probabilities {
+  static constexpr bool kOfColumns = kBoth;
+
+  struct Lane {
+    float rows[2];
+    bool apart;
+  };
+
   Weights rows, columns;
   const int* apart;  // not 0: some normalizer is too far from the reference for powers
-};
 
-template <class Half>
-__device__ __forceinline__ uint32_t packHalves(float low, float high) {
-  if constexpr (std::is_same<Half, bfloat16>::value) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-  } else {
-    const __half2 pair = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
+  __device__ __forceinline__ bool usesPowers() const { return kBoth && __ldg(apart) == 0; }
+  __device__ __forceinline__ const float* columnNumbers() const {
+    return usesPowers() ? columns.powers : columns.normalizers;
   }
-}
 
-// Turns a fragment's scores into probabilities, packed: packed[2 * k] of row g, packed[2 * k + 1] of row g
-// + 8. `rows` are the weights of the two rows and `columns` those of the fragment's columns: normalizers
-// where kApart or not kBoth, powers else. kApart: an exponential for each normalizer.
-template <class Half, bool kBoth, bool kApart>
-__device__ __forceinline__ void probabilitiesOf(const Scores& scores, const float* numbers,
-                                                const float (&rows)[2], const float* columns,
-                                                uint32_t (&packed)[16]) {
-#pragma unroll
-  for (int k = 0; k < 8; ++k) {
-    const float* const four = numbers + 4 * k;
-    float p[4];
+  template <class Tile>
+  __device__ __forceinline__ void begin(Lane& lane, const Tile& tile, int down) const {
+    const bool powers = usesPowers();
+    const float* const numbers = powers ? rows.powers : rows.normalizers;
+    lane.rows[0] = numbers[tile.rowOf(down)];
+    lane.rows[1] = numbers[tile.rowOf(down) + 8];
+    lane.apart = !powers;
+  }
+
+  __device__ __forceinline__ void make(Lane& lane, const Scores& scores, const float* numbers,
+                                       const float* ofColumns, float (&p)[kFragmentNumbers]) const {
     if constexpr (!kBoth) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) p[e] = powerOfTwo(fmaf(four[e], scores.factor, -rows[e / 2]));
+      for (int i = 0; i < kFragmentNumbers; ++i)
+        p[i] = powerOfTwo(fmaf(numbers[i], scores.factor, -lane.rows[i / 2 % 2]));
+    } else if (lane.apart) {  // an exponential for each normalizer
+      ofBoth(ofColumns, [&](int i, float column) {
+        p[i] = powerOfTwo(fmaf(numbers[i], scores.factor, -lane.rows[i / 2 % 2])) +
+               powerOfTwo(fmaf(numbers[i], scores.factor, -column));
+      });
     } else {
-      const float2 two = *reinterpret_cast<const float2*>(columns + 8 * k + (threadIdx.x & 3) * 2);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const float column = e % 2 ? two.y : two.x;
-        if constexpr (kApart)
-          p[e] = powerOfTwo(fmaf(four[e], scores.factor, -rows[e / 2])) +
-                 powerOfTwo(fmaf(four[e], scores.factor, -column));
-        else
-          p[e] = powerOfTwo(fmaf(four[e], scores.factor, -scores.reference)) * (rows[e / 2] + column);
-      }
+      ofBoth(ofColumns, [&](int i, float column) {
+        p[i] =
+            powerOfTwo(fmaf(numbers[i], scores.factor, -scores.reference)) * (lane.rows[i / 2 % 2] + column);
+      });
     }
-    packed[2 * k] = packHalves<Half>(p[0], p[1]);
-    packed[2 * k + 1] = packHalves<Half>(p[2], p[3]);
   }
-}
 
-template <class Half, bool kBoth>
-__device__ __forceinline__ void probabilitiesOf(const Scores& scores, bool apart, const float* numbers,
-                                                const float (&rows)[2], const float* columns,
-                                                uint32_t (&packed)[16]) {
-  if (kBoth && apart)
-    probabilitiesOf<Half, kBoth, true>(scores, numbers, rows, columns, packed);
-  else
-    probabilitiesOf<Half, kBoth, false>(scores, numbers, rows, columns, packed);
-}
+  template <class Tile>
+  __device__ __forceinline__ void end(Lane&, const Scores&, const Tile&, int) const {}
 
-// Writes a fragment's probabilities by the lane. `row` and `column` are those of the lane's first number.
-__device__ __forceinline__ void storeFragment(const Scores& scores, const uint32_t (&packed)[16], int row,
-                                              int column, uint16_t* target, int64_t stride) {
+ private:
+  template <class Each>
+  __device__ __forceinline__ static void ofBoth(const float* ofColumns, Each each) {
 #pragma unroll
-  for (int i = 0; i < 16; ++i) {
-    const int r = row + i % 2 * 8, c = column + i / 2 * 8;
-    if (r >= scores.rows || c >= scores.columns) continue;
-    uint16_t* const place = target + r * stride + c;
-    if (c + 1 < scores.columns)
-      *reinterpret_cast<uint32_t*>(place) = packed[i];
-    else
-      *place = static_cast<uint16_t>(packed[i]);
+    for (int k = 0; k < 8; ++k) {
+      const float2 two = *reinterpret_cast<const float2*>(ofColumns + 8 * k + (threadIdx.x & 3) * 2);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) each(4 * k + e, e % 2 ? two.y : two.x);
+    }
   }
-}
+};
 
 }  // namespace gradcache::cuda

@@ -9,11 +9,12 @@
 
 namespace gradcache {
 
-Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device device, Training training)
+Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device device,
+                 std::vector<std::string> frozen)
     : compute_(compute), device_(device) {
   require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
           "an encoder computes in float32, float64 or bfloat16");
-  Builder builder(std::move(training));
+  Builder builder(std::move(frozen));
   const Architecture architecture = buildArchitecture(settings.text("architecture"), settings, builder);
   head_ = makeHead(architecture.width, settings, builder);
   settings.requireAllRead();

@@ -4,7 +4,7 @@
 
 #include "kernels/dropout/dropout.h"
 #include "kernels/rows/rows.h"
-#include "model/products.h"
+#include "model/linear.h"
 
 namespace gradcache {
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "model/products.h"
+#include "model/linear.h"
 
 namespace gradcache {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "kernels/rows/rows.h"
-#include "model/products.h"
+#include "model/linear.h"
 
 namespace gradcache {
 

@@ -23,9 +23,10 @@ DenseTower::DenseTower(const at::Tensor& representations, bool cosine)
       at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}, true).clamp_min_(kLeastLength).reciprocal_();
 }
 
-double DenseTower::greatestLength() const {
-  if (inverse_.defined()) return 1;
-  return at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}).max().item<double>();
+std::pair<double, double> DenseTower::lengths() const {
+  if (inverse_.defined()) return {1, 1};
+  const auto [least, greatest] = at::aminmax(at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}));
+  return {least.item<double>(), greatest.item<double>()};
 }
 
 at::Tensor DenseTower::compared(int64_t begin, int64_t count) const {
@@ -64,8 +65,13 @@ at::Tensor DenseTower::gradient(int64_t begin, int64_t count) {
   return gradient_.narrow(0, begin, count);
 }
 
-void DenseTower::addAt(const at::Tensor& places, const at::Tensor& values) {
-  gradient(0, rows()).index_put_({places}, values, true);
+void DenseTower::addAt(const at::Tensor& places, const at::Tensor& values, bool distinct) {
+  at::Tensor all = gradient(0, rows());
+  if (distinct) {
+    all.index_copy_(0, places, all.index_select(0, places).add_(values));
+  } else {
+    all.index_put_({places}, values, true);
+  }
 }
 
 at::Tensor DenseTower::takeGradient(double weight) {

@@ -11,7 +11,8 @@ class DenseTower final : public Tower {
 
   int64_t rows() const override { return rows_.size(0); }
   int64_t width() const { return rows_.size(1); }
-  double greatestLength() const override;
+  bool isDense() const override { return true; }
+  std::pair<double, double> lengths() const override;
   at::Tensor compared(int64_t begin, int64_t count) const override;
   // The same of the rows `places` (int64), in a tensor of its own.
   at::Tensor comparedAt(const at::Tensor& places) const;
@@ -22,8 +23,8 @@ class DenseTower final : public Tower {
   void add(int64_t begin, const at::Tensor& part, double factor) override;
   // dL/d(rows as they are compared), [count, d], to be added to.
   at::Tensor gradient(int64_t begin, int64_t count);
-  // Adds to that of the rows `places`, of which some may be the same; in a fixed order.
-  void addAt(const at::Tensor& places, const at::Tensor& values);
+  // Adds to that of the rows `places`; in a fixed order, where they are not `distinct`.
+  void addAt(const at::Tensor& places, const at::Tensor& values, bool distinct);
   at::Tensor takeGradient(double weight) override;
 
  private:

@@ -1,25 +1,21 @@
-// The two sweeps of a softmax (softmax.h) in half precision, for a fast measure. kernels/scores makes
-// probabilities of rectangles of scores on the chip, and libtorch's products gradients of those.
+// The two sweeps of a softmax (softmax.h) by kernels, in rectangles (rectangles.h). Statistics are in
+// float64.
 //
-// Rows are compared in float16 where their length is 1, else in bfloat16, which has their range. Statistics
-// are in float64. Both sweeps leave the positive of a row out: where it dominates, what is left of its
-// gradient is a small 1 - p, which half precision would lose. Its part is computed from float32 rows.
+// The sweeps leave out positives, and pairs whose logits are not a score times what all others are multiplied
+// by. Those are computed one by one (singles.h).
 #pragma once
 
 #include <ATen/ATen.h>
 
-#include <optional>
-
-#include "kernels/scores/scores.h"
-#include "losses/dense_tower.h"
+#include "losses/rectangles.h"
+#include "losses/singles.h"
 #include "losses/softmax_parts.h"
 
 namespace gradcache {
 
 class FusedSoftmax {
  public:
-  // Throws INPUT for what these sweeps cannot: logits that are changed, more than one positive of a row or
-  // pair that it leaves out (but any on a diagonal beside one of each row).
+  // Throws INPUT for what these sweeps cannot: changes of logits that only a loss knows.
   FusedSoftmax(Strip& strip, const Logits& logits, const Chosen& positives);
 
   SoftmaxStatistics statistics(const Wanted& wanted);
@@ -27,33 +23,25 @@ class FusedSoftmax {
   void addGradient(const SoftmaxGradient& gradient);
 
  private:
-  struct Span {
-    int64_t begin = 0, count = 0;
-  };
-  static std::vector<Span> spans(int64_t count, int64_t most, int64_t first = 0);
-  std::vector<Span> rowSpans(int64_t most) const;  // of the strip's rows that are visited
-  at::Tensor at(const at::Tensor& numbers, const Span& rows) const;
-
-  DenseTower& tower(int64_t number) const;
-  DenseTower& rowTower() const { return tower(pairing_.rowTower_); }
-  DenseTower& columnTower(size_t k) const { return tower(pairing_.columnTowers_[k]); }
-  at::Tensor operand(const DenseTower& tower, const Span& span) const;
-  kernels::Scores scoresOf(const at::Tensor& rows, const Span& ofRows, const at::Tensor& columns,
-                           int64_t firstColumn) const;
-  // Calls `visit` with the numbers of rows, and of rows of the k-th column tower that are their positives.
-  void eachPositive(
-      const std::function<void(const at::Tensor& rows, size_t k, const at::Tensor& places)>& visit);
-  void addPositives(const SoftmaxGradient& gradient, const at::Tensor& normalizers,
-                    const at::Tensor& columnNormalizers);
-  at::Tensor targets() const { return positives_.columns().select(1, 0); }
+  Rectangles rectangles(double scale) const;
+  // What the softmax over rows multiplies scores by, but for those of the singles.
+  double rowScale() const;
+  // Logits of the singles without the bias, minus infinity for none; over columns where not `ofRows`.
+  at::Tensor logitsOf(const at::Tensor& scores, bool ofRows) const;
+  SoftmaxStatistics withSums(SoftmaxStatistics result, const Wanted& wanted) const;
+  // One sweep for the gradients of both softmaxes; `greatest` is about the largest sum of probabilities.
+  void sweepGradient(double scale, const at::Tensor& ofRows, const at::Tensor& ofColumns,
+                     const at::Tensor& greatest);
+  void addConstants(const SoftmaxGradient& gradient);
+  double bias() const { return similarity_.measure().bias; }
 
   Strip& strip_;
-  Pairing& pairing_;
-  Similarity& similarity_;
-  const Chosen& positives_;
-  const at::ScalarType type_;        // of operands and probabilities
-  std::optional<int64_t> diagonal_;  // pairs that the kernels leave out: (i, i + diagonal)
-  at::Tensor places_;                // and (i, places[i]), int32; undefined: none
+  const Similarity& similarity_;
+  const int64_t columnCount_;
+  const Logits& logits_;
+  int64_t positives_ = 0;  // that many of the singles' lists are positives
+  Singles singles_;        // positives first
+  Singles leftOut_;
 };
 
 }  // namespace gradcache

@@ -48,10 +48,7 @@ class GistEmbed final : public TiledLoss {
     if (contrastAnchors_) candidates.push_back(0);
     for (int64_t tower = 2; tower < similarity.towers(); ++tower) candidates.push_back(tower);
     Pairing pairing = similarity.pair(0, candidates);
-    const Logits logits{identities_.leaveOut(similarity, 0, candidates, own),
-                        leavingOut(similarity, limits, 0, candidates, own),
-                        {},
-                        0};
+    const Logits logits = logitsOf(similarity, limits, 0, candidates, own);
     if (!contrastPositives_) {
       pairing.eachStrip([&](Strip& strip) {
         const SoftmaxStatistics found =
@@ -63,8 +60,7 @@ class GistEmbed final : public TiledLoss {
     Strip strip = pairing.whole();
     const SoftmaxStatistics found = softmaxStatistics(strip, similarity, pairing.columns(), logits, own, {});
     Pairing positives = similarity.pair(1, {1});
-    const Logits theirs{
-        identities_.leaveOut(similarity, 1, {1}, {}), leavingOut(similarity, limits, 1, {1}, {}), {}, 0};
+    const Logits theirs = logitsOf(similarity, limits, 1, {1}, {});
     Strip others = positives.whole();
     const SoftmaxStatistics between =
         softmaxStatistics(others, similarity, positives.columns(), theirs, {}, {});
@@ -119,7 +115,20 @@ class GistEmbed final : public TiledLoss {
     return own.sub(relative_ ? own.abs().mul(margin_) : at::full({}, margin_, own.options())).add_(tolerance);
   }
 
-  // Leaves out what is judged too near, but no positive.
+  // Leaves out what is about the same example, or judged too near, but no positive.
+  Logits logitsOf(Similarity& similarity, const at::Tensor& limits, int64_t rows,
+                  const std::vector<int64_t>& columns, const Chosen& positives) const {
+    Logits logits;
+    logits.most = 0;
+    logits.all = [same = identities_.leaveOut(similarity, rows, columns, positives),
+                  near = leavingOut(similarity, limits, rows, columns, positives)](const Tile& tile,
+                                                                                   at::Tensor& scores) {
+      if (same) same(tile, scores);
+      near(tile, scores);
+    };
+    return logits;
+  }
+
   Logits::Change leavingOut(Similarity& similarity, const at::Tensor& limits, int64_t rows,
                             const std::vector<int64_t>& columns, const Chosen& positives) const {
     std::optional<Pairing> guided;

@@ -69,6 +69,7 @@ class InfoNce final : public TiledLoss {
   }
 
   void compute(Similarity& similarity, LossSums& sums) override {
+    if (!identities_.any()) similarity.allowKernels();
     positives_ = given_.among(similarity);
     documents_.check(similarity);
     logWeights_ = logWeights(similarity);
@@ -146,8 +147,8 @@ class InfoNce final : public TiledLoss {
     }
     const double marginSlope = -margin_ * similarity.measure().scale;
     if (margin_ != 0 && similarity.measure().learned) {
-      gradient.watch = [&](const Tile& tile, const at::Tensor& of) {
-        sums.addSlope("scale", positives_.of(tile, of).sum(at::kDouble).mul_(marginSlope));
+      gradient.watch = [&](const at::Tensor& of) {
+        sums.addSlope("scale", of.sum(at::kDouble).mul_(marginSlope));
       };
     }
     addSoftmaxGradient(strip, logits, positives_, gradient);
@@ -227,37 +228,21 @@ class InfoNce final : public TiledLoss {
   Logits logitsOf(const Similarity& similarity) const {
     Logits logits;
     logits.all = identities_.leaveOut(similarity, 0, similarity.towersFrom(1), positives_);
-    if (margin_ != 0) {
-      const double shift = -margin_ * similarity.measure().scale;
-      logits.all = [this, shift, before = logits.all](const Tile& tile, at::Tensor& scores) {
-        if (before) before(tile, scores);
-        positives_.add(tile, scores, shift);
-      };
-    }
-    if (hardness_ != "none" && strength_ != 0) logits.ofRows = hardnessOf(similarity);
+    logits.shift = -margin_ * similarity.measure().scale;
+    if (hardness_ != "none" && strength_ != 0) logits.hardness = hardnessOf(similarity);
     const Measure& measure = similarity.measure();
-    logits.most = std::abs(margin_ * measure.scale) + strength_ * similarity.bound() / measure.scale;
+    logits.most = std::abs(logits.shift) + strength_ * similarity.bound() / measure.scale;
     return logits;
   }
 
   // Adds strength * similarity, taken as a constant, to the logits of some candidates.
-  Logits::Change hardnessOf(const Similarity& similarity) const {
-    const double factor = strength_ / similarity.measure().scale, bias = similarity.measure().bias;
-    if (hardness_ == "hard_negatives") {
-      return [factor, bias, own = documents_.hardNegatives(similarity, positives_)](const Tile& tile,
-                                                                                    at::Tensor& scores) {
-        own.add(tile, scores, own.of(tile, scores).sub_(bias).mul_(factor));
-      };
-    }
+  Logits::Hardness hardnessOf(const Similarity& similarity) const {
+    const double factor = strength_ / similarity.measure().scale;
+    if (hardness_ == "hard_negatives")
+      return {factor, false, documents_.hardNegatives(similarity, positives_)};
     const bool all = hardness_ == "all_negatives";
     require(all || hardness_ == "in_batch_negatives", "INPUT", "there is no hardness mode '", hardness_, "'");
-    const Chosen spared = all ? positives_ : documents_.all(similarity, positives_);
-    return [factor, bias, spared](const Tile& tile, at::Tensor& scores) {
-      const at::Tensor before = spared.of(tile, scores);
-      scores.mul_(1 + factor);
-      if (bias != 0) scores.sub_(factor * bias);
-      spared.add(tile, scores, before.sub_(bias).mul_(-factor));
-    };
+    return {factor, true, all ? positives_ : documents_.all(similarity, positives_)};
   }
 
   const bool docToQuery_, queryToQuery_, docToDoc_;

@@ -25,9 +25,12 @@ const std::map<std::string, MakeLoss*> kLosses{
 };
 
 Measure measureFrom(const Settings& settings) {
-  const Measure measure{settings.truth("cosine"), settings.number("scale"),
-                        settings.has("bias") ? settings.number("bias") : 0, settings.truth("learned"),
-                        settings.has("fast") && settings.truth("fast")};
+  const Measure measure{settings.truth("cosine"),
+                        settings.number("scale"),
+                        settings.has("bias") ? settings.number("bias") : 0,
+                        settings.truth("learned"),
+                        settings.has("fast") && settings.truth("fast"),
+                        settings.has("split") && settings.truth("split")};
   require(std::isfinite(measure.scale) && measure.scale > 0, "INPUT",
           "the scale of similarities must be positive and finite, it is ", measure.scale);
   return measure;

@@ -16,6 +16,7 @@ class NtXent final : public TiledLoss {
   explicit NtXent(const Settings&) {}
 
   void compute(Similarity& similarity, LossSums& sums) override {
+    similarity.allowKernels();
     require(similarity.towers() >= 2, "SHAPE", "NT-Xent needs two towers, both views of each example; got ",
             similarity.towers());
     const int64_t examples = similarity.rows(0);

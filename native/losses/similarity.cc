@@ -26,6 +26,12 @@ Limits limitsOf(const at::TensorOptions& numbers) {
   return {4096, 64 * kMiB, 256 * kMiB, 64 * kMiB, 256};
 }
 
+// Fewer rows take as long in one way as in the other.
+constexpr int64_t kLeastSplit = 2048;
+
+// Lengths of rows that are split, at most.
+constexpr double kMostApart = 16;
+
 void check(const std::vector<at::Tensor>& representations) {
   require(!representations.empty(), "SHAPE", "the loss needs representations; there is no tower");
   const at::Tensor& first = representations[0];
@@ -55,6 +61,7 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
     : measure_(measure), trained_(std::move(trained)), share_(share) {
   check(representations);
   numbers_ = representations[0].options().layout(at::kStrided);
+  width_ = representations[0].size(1);
   require(!measure.fast || numbers_.dtype() == at::kFloat, "DTYPE",
           "precision 'fast' takes float32 representations, got ", numbers_.dtype(), "; use 'exact'");
   for (const at::Tensor& tensor : representations) towers_.push_back(Tower::of(tensor, measure.cosine));
@@ -62,12 +69,41 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
   biasSlope_ = at::zeros_like(scaleSlope_);
 }
 
+void Similarity::allowKernels() {
+  if (levels_ != nullptr) return;
+  const bool dense =
+      std::all_of(towers_.begin(), towers_.end(), [](const auto& tower) { return tower->isDense(); });
+  if (measure_.fast) {
+    require(dense, "INPUT", "precision 'fast' takes dense representations: use 'exact'");
+    products_ = Products::kHalf;
+    return;
+  }
+  const bool pays = measure_.split || (numbers_.device().is_cuda() && numbers_.dtype() == at::kFloat &&
+                                       std::any_of(towers_.begin(), towers_.end(), [](const auto& tower) {
+                                         return tower->rows() >= kLeastSplit;
+                                       }));
+  // Rows that are much shorter than others would keep too few of their places.
+  if (pays && dense && greatestLength() <= kMostApart * leastLength()) products_ = Products::kSplit;
+}
+
+double Similarity::greatestLength() const {
+  if (greatestLength_ < 0) {
+    greatestLength_ = 0;
+    for (const auto& tower : towers_) greatestLength_ = std::max(greatestLength_, tower->lengths().second);
+  }
+  return greatestLength_;
+}
+
+double Similarity::leastLength() const {
+  double length = INFINITY;
+  for (const auto& tower : towers_) length = std::min(length, tower->lengths().first);
+  return length;
+}
+
 double Similarity::bound() const {
-  if (bound_ >= 0) return bound_;
-  double length = 0;
-  for (const auto& tower : towers_) length = std::max(length, tower->greatestLength());
+  const double length = greatestLength();
   // A rounded cosine can be a little above 1.
-  return bound_ = 1.001 * measure_.scale * length * length + std::abs(measure_.bias);
+  return 1.001 * measure_.scale * length * length + std::abs(measure_.bias);
 }
 
 Pairing Similarity::pair(int64_t rows, std::vector<int64_t> columns) {
@@ -105,7 +141,7 @@ Share::Part Pairing::visited() const {
 void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
   const auto [first, count] = visited();
   if (count == 0) return;
-  if (similarity_.measure().fast || similarity_.levels_ != nullptr) {
+  if (similarity_.products() != Products::kTiles || similarity_.levels_ != nullptr) {
     Strip strip(*this, first, count, false);
     return visit(strip);
   }
@@ -122,7 +158,7 @@ void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
 
 Strip Pairing::whole() {
   const Share* share = similarity_.share();
-  if (similarity_.measure().fast) return Strip(*this, 0, rows(), false, share);
+  if (similarity_.products() != Products::kTiles) return Strip(*this, 0, rows(), false, share);
   const auto bytes =
       visited().count * columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
   const bool keeps = bytes <= limitsOf(similarity_.numbers()).smallBytes;
@@ -149,7 +185,7 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Sh
   visitedBegin_ = visited.begin;
   visited_ = visited.count;
   const Similarity& similarity = pairing.similarity_;
-  if (similarity.measure().fast) return;  // its scores are nowhere
+  if (similarity.products() != Products::kTiles) return;  // its scores are nowhere
   const Limits limits = limitsOf(similarity.numbers());
   const auto bytes = static_cast<int64_t>(similarity.numbers().dtype().itemsize());
   band_ = std::min({rows, limits.bandRows, similarity.towers_[pairing.rowTower_]->mostRows()});
@@ -188,12 +224,13 @@ Tile Strip::tile(int64_t row, const Part& part, const at::Tensor& rows, const at
   return {row, count, part.column, part.columns, scores};
 }
 
-void Strip::requireExact() const {
-  require(!similarity().measure().fast, "INPUT", "the loss has no precision 'fast': use 'exact'");
+void Strip::requireTiles() const {
+  require(!similarity().measure().fast && similarity().products() == Products::kTiles, "INPUT",
+          "the loss has no precision 'fast' with these settings: use 'exact'");
 }
 
 void Strip::sweep(const std::function<void(const Tile&)>& visit) {
-  requireExact();
+  requireTiles();
   if (pairing_.similarity_.levels_ != nullptr)
     return pairing_.similarity_.levels_->sweep(pairing_.similarity_.level_, *this, visit);
   const auto& towers = pairing_.similarity_.towers_;
@@ -212,6 +249,16 @@ void Strip::transform(const std::function<void(const Tile&)>& visit) {
 
 const Similarity& Strip::similarity() const { return pairing_.similarity_; }
 
+void Strip::addBiasSlope(const at::Tensor& part) { pairing_.similarity_.biasSlope_.add_(part); }
+
+int64_t Strip::columns() const { return pairing_.columns(); }
+
+std::vector<int64_t> Strip::columnTowerRows() const {
+  std::vector<int64_t> rows;
+  for (const int64_t tower : pairing_.columnTowers_) rows.push_back(similarity().rows(tower));
+  return rows;
+}
+
 bool Strip::hasGradients() const {
   const Similarity& similarity = pairing_.similarity_;
   bool any = similarity.measure().learned || similarity.trains(pairing_.rowTower_);
@@ -220,7 +267,7 @@ bool Strip::hasGradients() const {
 }
 
 void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
-  requireExact();
+  requireTiles();
   Similarity& similarity = pairing_.similarity_;
   if (similarity.levels_ != nullptr) return similarity.levels_->gradients(similarity.level_, *this, visit);
   const Measure& measure = similarity.measure();

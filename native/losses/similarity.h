@@ -37,8 +37,13 @@ struct Measure {
   double scale = 1;
   double bias = 0;
   bool learned = false;  // true: dL/d(log scale) and dL/d(bias) are wanted
-  bool fast = false;     // scores of half-precision rows: a loss whose sweeps are those of softmax.h
+  bool fast = false;     // scores of half-precision rows: of a loss that allows kernels
+  bool split = false;    // for tests: kernels split rows where they would not
 };
+
+// What scores are computed in: tiles of libtorch's products; or, of a loss that allows it, rectangles whose
+// scores kernels do not write, of rows that are rounded to half precision or split (rectangles.h).
+enum class Products { kTiles, kHalf, kSplit };
 
 // Scores of some rows of a pairing with some of its columns, all of one tower.
 struct Tile {
@@ -47,9 +52,12 @@ struct Tile {
   at::Tensor scores;                // [rows, columns]
 };
 
+class AllPairs;
 class FusedSoftmax;
 class Levels;
 class Pairing;
+class Rectangles;
+class Singles;
 struct FusedSums;
 
 class Strip;
@@ -74,13 +82,22 @@ class Similarity {
 
   int64_t towers() const { return static_cast<int64_t>(towers_.size()); }
   int64_t rows(int64_t tower) const { return towers_[tower]->rows(); }
+  int64_t width() const { return width_; }  // of a row
   const Measure& measure() const { return measure_; }
   // Null: this process computes the loss alone.
   const Share* share() const { return share_; }
   // Element type and device of scores.
   const at::TensorOptions& numbers() const { return numbers_; }
-  // The same of numbers of rows and columns: float64 where the measure is fast.
-  at::TensorOptions statistics() const { return measure_.fast ? numbers_.dtype(at::kDouble) : numbers_; }
+  // Says that all sweeps of the loss are those of softmax.h or rectangles.h. A loss calls it before it pairs
+  // towers. May wait for the device.
+  void allowKernels();
+  Products products() const { return products_; }
+  // Element type and device of numbers of rows and columns: float64 beside kernels.
+  at::TensorOptions statistics() const {
+    return products_ == Products::kTiles ? numbers_ : numbers_.dtype(at::kDouble);
+  }
+  // The greatest length of a row as it is compared. May wait for the device.
+  double greatestLength() const;
   // No score is greater than this, nor less than minus this. May wait for the device.
   double bound() const;
 
@@ -99,10 +116,13 @@ class Similarity {
   const at::Tensor& biasSlope() const { return biasSlope_; }
 
  private:
-  friend class FusedSoftmax;
+  friend class AllPairs;
   friend class Levels;
-  friend class Strip;
   friend class Pairing;
+  friend class Rectangles;
+  friend class Singles;
+  friend class Strip;
+  double leastLength() const;
   bool trains(int64_t tower) const { return trained_.empty() || trained_[tower]; }
 
   const Measure measure_;
@@ -110,8 +130,10 @@ class Similarity {
   const Share* const share_;
   std::vector<std::unique_ptr<Tower>> towers_;
   at::TensorOptions numbers_;
+  int64_t width_ = 0;
   at::Tensor scaleSlope_, biasSlope_;
-  mutable double bound_ = -1;  // before it is asked for
+  mutable double greatestLength_ = -1;  // before it is asked for
+  Products products_ = Products::kTiles;
   // Where this is one of several lengths, which are swept together (levels.h): all of them, and which one.
   JointSweeps* levels_ = nullptr;
   int64_t level_ = 0;
@@ -122,10 +144,16 @@ class Strip {
  public:
   int64_t begin() const { return begin_; }
   int64_t rows() const { return rows_; }
+  int64_t columns() const;
+  // How many of them are of each tower.
+  std::vector<int64_t> columnTowerRows() const;
   // The share by which some of the rows are visited alone, and statistics must be added up. Null: all are.
   const Share* share() const { return share_; }
 
   const Similarity& similarity() const;
+
+  // Beside sweeps of kernels: adds to dL/d(bias) of the similarity.
+  void addBiasSlope(const at::Tensor& part);
 
   // False: a visit for gradients would add nothing to any tower or slope.
   bool hasGradients() const;
@@ -141,16 +169,19 @@ class Strip {
   void gradients(const std::function<at::Tensor(const Tile&)>& visit);
 
  private:
+  friend class AllPairs;
   friend class FusedSoftmax;
   friend class Levels;
   friend class Pairing;
+  friend class Rectangles;
+  friend class Singles;
   // Columns of one tile.
   struct Part {
     int64_t tower = 0, begin = 0;     // rows of that tower
     int64_t column = 0, columns = 0;  // in the pairing
   };
   Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Share* share = nullptr);
-  void requireExact() const;
+  void requireTiles() const;
   int64_t visitedEnd() const { return visitedBegin_ + visited_; }
   int64_t bandRows(int64_t row) const;
   at::Tensor operand(int64_t row) const;
@@ -165,7 +196,7 @@ class Strip {
   std::vector<Part> parts_;                 // the tiles of a band
   bool kept_ = false;                       // such scores are there
   bool transformed_ = false;
-  std::shared_ptr<const FusedSums> fused_;  // of a fast measure, from the first sweep for the second
+  std::shared_ptr<const FusedSums> fused_;  // of kernels, from the first sweep for the second
 };
 
 class Pairing {
@@ -185,9 +216,11 @@ class Pairing {
   at::Tensor scoresAt(const Tile& tile) const;
 
  private:
-  friend class FusedSoftmax;
+  friend class AllPairs;
   friend class Levels;
+  friend class Rectangles;
   friend class Similarity;
+  friend class Singles;
   friend class Strip;
   Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> columns);
   // The rows that this process visits.

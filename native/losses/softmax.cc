@@ -14,16 +14,31 @@ namespace {
 // share one exponential of each logit, and a strip that keeps its scores keeps their exponentials.
 bool isBounded(const Similarity& similarity, const Logits& logits) {
   const bool single = similarity.numbers().dtype() == at::kFloat;
-  const double most = logits.all || logits.ofRows ? logits.most : 0;
+  const double most = logits.areScores() ? 0 : logits.most;
   return similarity.bound() + most <= (single ? 40 : 300);
 }
 
 // Whether the softmax over rows sees other logits than the one over columns.
-bool changesRows(const Logits& logits) { return logits.ofRows || logits.leftOut.any(); }
+bool changesRows(const Logits& logits) { return logits.hardness.factor != 0 || logits.leftOut.any(); }
+
+// Changes the scores of a tile to the logits that both softmaxes see.
+void changeAll(const Tile& tile, at::Tensor& scores, const Logits& logits, const Chosen& positives) {
+  if (logits.all) logits.all(tile, scores);
+  if (logits.shift != 0) positives.add(tile, scores, logits.shift);
+}
+
+void harden(const Tile& tile, at::Tensor& seen, const Logits::Hardness& hardness, double bias) {
+  if (hardness.factor == 0) return;
+  const at::Tensor before = hardness.pairs.of(tile, seen);
+  if (!hardness.ofOthers) return hardness.pairs.add(tile, seen, before.sub(bias).mul_(hardness.factor));
+  seen.mul_(1 + hardness.factor);
+  if (bias != 0) seen.sub_(hardness.factor * bias);
+  hardness.pairs.add(tile, seen, before.sub(bias).mul_(-hardness.factor));
+}
 
 // Changes the logits of a tile to those that the softmax over rows sees.
-void changeRows(const Tile& tile, at::Tensor& seen, const Logits& logits) {
-  if (logits.ofRows) logits.ofRows(tile, seen);
+void changeRows(const Tile& tile, at::Tensor& seen, const Logits& logits, double bias) {
+  harden(tile, seen, logits.hardness, bias);
   if (logits.leftOut.any()) logits.leftOut.add(tile, seen, kLeftOut);
 }
 
@@ -46,10 +61,12 @@ class Sums {
 
 SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, int64_t columns,
                                     const Logits& logits, const Chosen& positives, const Wanted& wanted) {
-  if (similarity.measure().fast) return FusedSoftmax(strip, logits, positives).statistics(wanted);
+  if (similarity.products() != Products::kTiles)
+    return FusedSoftmax(strip, logits, positives).statistics(wanted);
+  const double bias = similarity.measure().bias;
   const at::TensorOptions& numbers = similarity.numbers();
   const bool bounded = isBounded(similarity, logits) && !(wanted.columns && changesRows(logits));
-  const bool copies = !bounded && (logits.all || (wanted.rows && changesRows(logits)));
+  const bool copies = !bounded && (logits.all || logits.shift != 0 || (wanted.rows && changesRows(logits)));
   LogSumExp ofRows(bounded ? 0 : strip.rows(), numbers), ofColumns(bounded ? 0 : columns, numbers);
   Sums rowTotals(bounded && wanted.rows, strip.rows(), numbers);  // of exponentials
   Sums columnTotals(bounded && wanted.columns, columns, numbers);
@@ -61,12 +78,12 @@ SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, 
   const auto visit = [&](const Tile& tile) {
     const int64_t row = tile.row - strip.begin();
     at::Tensor seen = copies ? tile.scores.clone() : tile.scores;
-    if (logits.all) logits.all(tile, seen);
+    changeAll(tile, seen, logits, positives);
     if (positives.any()) chosen.narrow(0, row, tile.rows).add_(positives.of(tile, seen));
     if (columnSums.wanted()) columnSums.add(tile.column, seen.sum({0}));
     if (wanted.columns && !bounded) ofColumns.add(seen, 0, tile.column);
     if (wanted.rows) {
-      if (logits.ofRows) logits.ofRows(tile, seen);
+      harden(tile, seen, logits.hardness, bias);
       if (rowSums.wanted()) {
         rowSums.add(row, seen.sum({1}));
         if (logits.leftOut.any()) rowSums.add(row, logits.leftOut.of(tile, seen).sum({1}).neg_());
@@ -100,7 +117,9 @@ SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, 
 void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positives,
                         const SoftmaxGradient& of) {
   if (!strip.hasGradients()) return;
-  if (strip.similarity().measure().fast) return FusedSoftmax(strip, logits, positives).addGradient(of);
+  if (strip.similarity().products() != Products::kTiles)
+    return FusedSoftmax(strip, logits, positives).addGradient(of);
+  const double bias = strip.similarity().measure().bias;
   const bool overRows = of.rows.defined(), overColumns = of.columns.defined();
   const bool kept = strip.transformed();  // exponentials of softmaxStatistics
   const bool bounded =
@@ -125,18 +144,18 @@ void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positi
       seen = second;
       return;
     }
-    changeRows(tile, seen, logits);
+    changeRows(tile, seen, logits, bias);
     seen.sub_(of.rows.narrow(0, tile.row - strip.begin(), tile.rows).unsqueeze(1)).exp_();
     if (overColumns) seen.add_(second);
   };
   strip.gradients([&](const Tile& tile) {
     const int64_t row = tile.row - strip.begin();
     at::Tensor gradient = tile.scores;
-    if (!kept && logits.all) logits.all(tile, gradient);
+    if (!kept) changeAll(tile, gradient, logits, positives);
     if (!bounded) {
       fromLogits(tile, gradient);
     } else {
-      if (!kept && overRows) changeRows(tile, gradient, logits);
+      if (!kept && overRows) changeRows(tile, gradient, logits, bias);
       if (!kept) gradient.exp_();
       fromExponentials(tile, gradient);
     }
@@ -148,7 +167,7 @@ void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positi
     }
     if (of.columnConstants.defined()) gradient.sub_(of.columnConstants.narrow(0, tile.column, tile.columns));
     if (positives.any()) positives.add(tile, gradient, of.positives.narrow(0, row, tile.rows).neg());
-    if (of.watch) of.watch(tile, gradient);
+    if (of.watch) of.watch(positives.of(tile, gradient));
     return gradient;
   });
 }

@@ -7,7 +7,8 @@
 // A weight w of a row's softmax is part of its normalizer: log sum exp - log w. So is what a softmax over
 // several pairings has in its denominator besides.
 //
-// Where the measure is fast, fused_softmax.h computes them in half precision, and statistics are in float64.
+// Where the similarity has its products from kernels, fused_softmax.h computes them, and statistics are in
+// float64.
 #pragma once
 
 #include "losses/chosen.h"

@@ -14,11 +14,21 @@ namespace gradcache {
 // What softmaxes see in place of the scores. Each change adds to some of them what has no gradient.
 struct Logits {
   using Change = std::function<void(const Tile& tile, at::Tensor& scores)>;
-  Change all;      // of every score, first
-  Change ofRows;   // of what the softmax over rows sees, after that
-  Chosen leftOut;  // pairs that the softmax over rows leaves out
-  // The most that a change adds to a score, or takes from it, other than kLeftOut.
+  // Some logits of the softmax over rows are more, by a constant that is the factor times their score without
+  // the bias: those of the pairs or, where `ofOthers`, of all others.
+  struct Hardness {
+    double factor = 0;
+    bool ofOthers = false;
+    Chosen pairs;
+  };
+  Change all;         // of every score, first
+  double shift = 0;   // added to the scores of positives
+  Hardness hardness;  // of what the softmax over rows sees, after that
+  Chosen leftOut;     // pairs that the softmax over rows leaves out
+  // The most that all of this adds to a score, or takes from it, other than kLeftOut.
   double most = INFINITY;
+
+  bool areScores() const { return !all && shift == 0 && hardness.factor == 0; }
 };
 
 struct SoftmaxStatistics {
@@ -38,8 +48,8 @@ struct SoftmaxGradient {
   at::Tensor rows, columns;  // normalizers of the strip's rows, of all columns; undefined: no softmax
   at::Tensor rowConstants, columnConstants;  // subtracted from the gradient of each pair; undefined: 0
   at::Tensor positives;                      // subtracted from that of positives, [rows of the strip, k]
-  // Sees the gradient of each tile.
-  std::function<void(const Tile& tile, const at::Tensor& gradient)> watch;
+  // Sees the gradients of positives, [rows, k], once for each pair; 0 where it is not in what is computed.
+  std::function<void(const at::Tensor& gradients)> watch;
 };
 
 }  // namespace gradcache

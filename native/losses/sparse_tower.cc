@@ -28,8 +28,10 @@ class SparseTower final : public Tower {
   }
 
   int64_t rows() const override { return rows_; }
-  double greatestLength() const override {
-    return inverse_.defined() ? 1 : sums(values_.mul(values_)).max().sqrt().item<double>();
+  std::pair<double, double> lengths() const override {
+    if (inverse_.defined()) return {1, 1};
+    const auto [least, greatest] = at::aminmax(sums(values_.mul(values_)).sqrt());
+    return {least.item<double>(), greatest.item<double>()};
   }
 
   int64_t mostRows() const override {

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <utility>
 
 namespace gradcache {
 
@@ -15,8 +16,10 @@ class Tower {
   virtual ~Tower() = default;
 
   virtual int64_t rows() const = 0;
-  // The greatest length of a row as it is compared. Waits for the device.
-  virtual double greatestLength() const = 0;
+  // Whether it is a DenseTower.
+  virtual bool isDense() const { return false; }
+  // The least and the greatest length of a row as it is compared. Waits for the device.
+  virtual std::pair<double, double> lengths() const = 0;
   // Some rows as they are compared, [count, d]; not to be written.
   virtual at::Tensor compared(int64_t begin, int64_t count) const = 0;
   // How many rows may be compared at once, so that those of sparse towers take a set memory.

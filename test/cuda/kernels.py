@@ -7,6 +7,7 @@ import os
 arguments = argparse.ArgumentParser()
 arguments.add_argument('--small', action='store_true')
 arguments.add_argument('--checks', action='store_true', help='similarity.py: no times')
+arguments.add_argument('--exact', action='store_true', help='similarity.py: times of float32 by products of float16')
 arguments.add_argument('--times', action='store_true', help='similarity.py: no checks')
 arguments.add_argument('--library', default='build-cuda/libgradcache_cuda.so')
 arguments.add_argument('--published', metavar='FOLDER', help='recurrence.py: the published package, unpacked')

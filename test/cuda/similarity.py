@@ -22,23 +22,27 @@ LOG2E = math.log2(math.e)
 class Scores(ctypes.Structure):
     _fields_ = [('type', ctypes.c_int), ('rows', ctypes.c_void_p), ('columns', ctypes.c_void_p), ('row_count', ctypes.c_int64),
                 ('column_count', ctypes.c_int64), ('width', ctypes.c_int64), ('row_stride', ctypes.c_int64), ('column_stride', ctypes.c_int64),
-                ('factor', ctypes.c_float), ('bound', ctypes.c_float), ('leaves_out', ctypes.c_int32), ('left_out', ctypes.c_int64),
-                ('targets', ctypes.c_void_p), ('first_column', ctypes.c_int64), ('stream', ctypes.c_void_p)]
+                ('factor', ctypes.c_double), ('bound', ctypes.c_float), ('leaves_out', ctypes.c_int32), ('left_out', ctypes.c_int64),
+                ('targets', ctypes.c_void_p), ('target_count', ctypes.c_int32), ('target_stride', ctypes.c_int64), ('first_column', ctypes.c_int64),
+                ('stream', ctypes.c_void_p)]
 
 
 P, S = ctypes.c_void_p, ctypes.POINTER(Scores)
 library.gradcache_scores_statistics.argtypes = [S, P, P, P]
 library.gradcache_scores_statistics_scratch.argtypes = [S, ctypes.c_int]
-library.gradcache_scores_probabilities.argtypes = [S, P, P, P, ctypes.c_int64, P]
+library.gradcache_scores_probabilities.argtypes = [S, P, P, P, P, ctypes.c_int64, P]
 library.gradcache_scores_probabilities_scratch.argtypes = [S]
-for name in ('statistics', 'probabilities'):
+library.gradcache_scores_sigmoid.argtypes = [S, ctypes.c_double, ctypes.c_float, P, P, ctypes.c_int64, P, P, P]
+library.gradcache_scores_sigmoid_scratch.argtypes = [S]
+for name in ('statistics', 'probabilities', 'sigmoid'):
     getattr(library, f'gradcache_scores_{name}_scratch').restype = ctypes.c_size_t
 
 
 def scores(x, y, factor, bound=None, left_out=None, targets=None, first_column=0):
     bound = factor if bound is None else bound
     return Scores(TYPES[x.dtype], x.data_ptr(), y.data_ptr(), x.shape[0], y.shape[0], x.shape[1], x.stride(0), y.stride(0), factor, bound,
-                  left_out is not None, left_out or 0, None if targets is None else targets.data_ptr(), first_column, torch.cuda.current_stream().cuda_stream)
+                  left_out is not None, left_out or 0, None if targets is None else targets.data_ptr(), 0 if targets is None else len(targets),
+                  0 if targets is None else targets.stride(0), first_column, torch.cuda.current_stream().cuda_stream)
 
 
 def none(count):
@@ -58,9 +62,14 @@ def normalizers(sums):
     return sums[:, 0] + sums[:, 1].log2()
 
 
-def probabilities(s, rows, columns, target, memory=None):
+def probabilities(s, rows, columns, target, memory=None, rest=None):
     memory = memory if memory is not None else scratch(library.gradcache_scores_probabilities_scratch(s))
-    call('scores_probabilities', s, rows, columns, target, target.stride(0), memory)
+    call('scores_probabilities', s, rows, columns, target, rest, target.stride(0), memory)
+
+
+def sigmoids(s, bias, weight, target, losses, sums, memory=None, rest=None):
+    memory = memory if memory is not None else scratch(library.gradcache_scores_sigmoid_scratch(s))
+    call('scores_sigmoid', s, bias, weight, target, rest, target.stride(0), losses, sums, memory)
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
@@ -91,9 +100,9 @@ def reference(x, y, factor, left_out, targets):
         i = torch.arange(x.shape[0], device=DEVICE)
         inside = (i + left_out >= 0) & (i + left_out < y.shape[0])
         s[i[inside], i[inside] + left_out] = -math.inf
-    if targets is not None:
-        present = ((targets >= 0) & (targets < y.shape[0])).nonzero().flatten()
-        s[present, targets[present].long()] = -math.inf
+    for each in targets if targets is not None else ():
+        present = ((each >= 0) & (each < y.shape[0])).nonzero().flatten()
+        s[present, each[present].long()] = -math.inf
     return s
 
 
@@ -102,9 +111,14 @@ def rounding(width, largest):
     return 3e-6 * (1 + largest) + width / 16 * 2**-23 * largest * LOG2E
 
 
-def check(rows, columns, width, type, factor=20.0, bound=None, left_out=None, length=1.0, parts=False, targets=False):
+def least(p):
+    """What the smallest step of float16 makes of the numbers, relative to all."""
+    return 2**-25 * p.numel() ** 0.5 / p.norm().item()
+
+
+def check(rows, columns, width, type, factor=20.0, bound=None, left_out=None, length=1.0, parts=False, targets=0):
     name = f'{rows} x {columns} x {width} {str(type)[6:]} factor={factor} bound={bound} left_out={left_out} length={length} parts={parts} targets={targets}'
-    targets = torch.randint(-1, columns, (rows,), device=DEVICE, dtype=torch.int32) if targets else None
+    targets = torch.randint(-1, columns, (targets, rows), device=DEVICE, dtype=torch.int32) if targets else None
     x, y = (unit(rows, width) * length).to(type), (unit(columns, width) * length).to(type)
     y[:min(rows, columns)] = (x[:min(rows, columns)].float() + 0.5 * length * unit(min(rows, columns), width)).to(type)
     expected = reference(x, y, factor, left_out, targets)
@@ -118,7 +132,7 @@ def check(rows, columns, width, type, factor=20.0, bound=None, left_out=None, le
         for a, b in ((0, half), (half, rows)):
             for c, d in ((0, third), (third, columns)):
                 offset = None if left_out is None else left_out + a - c
-                statistics(scores(x[a:b], y[c:d], factor, bound, offset, None if targets is None else targets[a:b], c), found[0][a:b], found[1][c:d])
+                statistics(scores(x[a:b], y[c:d], factor, bound, offset, None if targets is None else targets[:, a:b], c), found[0][a:b], found[1][c:d])
     else:
         statistics(s, *found)
     for what, sums, lse in (('rows', found[0], lse_rows), ('columns', found[1], lse_columns)):
@@ -157,6 +171,32 @@ def check(rows, columns, width, type, factor=20.0, bound=None, left_out=None, le
         same('probabilities twice', name, second, target)
         if not target[:, columns:].isnan().all():
             failures.append(f'probabilities: written beyond the columns ({name})')
+        if type is torch.float16:
+            rest = torch.full_like(target, math.nan)
+            probabilities(s, row_n, column_n if both else None, second, rest=rest)
+            same('probabilities with a rest', name, second, target)
+            if p.norm() > 0:
+                near('probabilities with their rest', name, target[:, :columns].double() + rest[:, :columns].double(), p, 2e-6 + 2 * loss + least(p))
+            if not rest[:, columns:].isnan().all():
+                failures.append(f'probabilities: rest written beyond the columns ({name})')
+    # Sigmoids, most of them small or near 1.
+    bias, weight = -0.4 * factor, 3.0
+    z = expected + bias
+    p, rests = weight * z.sigmoid(), (False, True) if type is torch.float16 else (False,)
+    for with_rest in rests:
+        target = torch.full((rows, stride), math.nan, device=DEVICE, dtype=type)
+        rest = torch.full_like(target, math.nan) if with_rest else None
+        begin = torch.rand(rows, device=DEVICE), torch.rand(rows, device=DEVICE)
+        losses, sums = begin[0].clone(), begin[1].clone()
+        sigmoids(s, bias, weight, target, losses, sums, rest=rest)
+        got = target[:, :columns].double() + (rest[:, :columns].double() if with_rest else 0)
+        if p.norm() > 0:
+            near(f'sigmoids {str(type)[6:]} {"with their rest" if with_rest else ""}', name, got, p,
+                 2 * loss + least(p) + (1e-5 if with_rest else 5e-3 if type is torch.bfloat16 else 7e-4))
+        near('losses of sigmoids', name, losses, begin[0].double() + torch.nn.functional.softplus(z, threshold=100).nan_to_num(0).sum(1), 2e-5 + 2 * loss)
+        near('sums of sigmoids', name, sums, begin[1].double() + p.sum(1), 2e-5 + 2 * loss)
+        if not target[:, columns:].isnan().all() or (with_rest and not rest[:, columns:].isnan().all()):
+            failures.append(f'sigmoids: written beyond the columns ({name})')
 
 
 def memory_for(s, both, height, breadth):
@@ -226,6 +266,83 @@ def gradients(type, both, noise):
     near(f'gradient of columns {kind}', '', dy, g.t() @ x.double(), 3e-3)
 
 
+# ---- float32 by products of float16 (kernels/scores) ------------------------------------------------------------------
+def split(x, order):
+    """Rows of length 1 as whole numbers of 2^-12, whose products add up without an error, and what is left of them."""
+    scaled = x * 4096
+    high = scaled.round().half()
+    low = (scaled - high.float()).half()
+    return torch.cat([low if part == 'l' else high for part in order], 1)
+
+
+def split_info_nce(x, y, factor, both, memory, target, rest, depth, clock=None):
+    """Like info_nce, with 22 bits of each operand. target and rest are as large as a rectangle."""
+    mark = clock or (lambda name: None)
+    (count, width), (height, breadth) = x.shape, target.shape
+    mark('start')
+    left, right = split(x, 'lhh'), split(y, 'hlh')
+    factor_of = factor * 2.0**-24
+    sums = none(count), none(count) if both else None
+    statistics(scores(left, right, factor_of, factor, left_out=0), *sums, memory)
+    positive = torch.linalg.vecdot(x.double(), y.double()) * factor
+    ln2 = math.log(2)
+    negatives = [normalizers(each.double()) * ln2 for each in sums if each is not None]
+    all = [torch.logaddexp(each, positive) for each in negatives]
+    missing = [torch.sigmoid(each - positive) for each in negatives]
+    mark('statistics')
+    shift = torch.stack(missing).max().log2().neg().floor() + 13
+    n = [(each / ln2 - shift).float() for each in all]
+    dx, dy = torch.zeros(count, width, device=DEVICE), torch.zeros(count, width, device=DEVICE)
+
+    def product(p, r, other, into):  # the two parts of other side by side: low, high
+        for k in range(0, p.shape[1], depth):
+            part, low = p[:, k:k + depth], r[:, k:k + depth]
+            beside = other[k:k + depth]
+            torch.addmm(into, part, beside, out_dtype=torch.float32, out=into)
+            torch.addmm(into[:, :width], low, beside[:, width:], out_dtype=torch.float32, out=into[:, :width])
+        return into[:, :width] + into[:, width:]
+
+    for c in range(0, count, breadth):
+        d = min(c + breadth, count)
+        for a in range(0, count, height):
+            b = min(a + height, count)
+            p, r = target[:b - a, :d - c], rest[:b - a, :d - c]
+            probabilities(scores(left[a:b], right[c:d], factor_of, factor, left_out=a - c), n[0][a:b], n[1][c:d] if both else None, p, memory, r)
+            dx[a:b] += product(p, r, right[c:d, width:], torch.zeros(b - a, 2 * width, device=DEVICE))
+            dy[c:d] += product(p.t(), r.t(), left[a:b, :2 * width], torch.zeros(d - c, 2 * width, device=DEVICE))
+    weight, scale = sum(missing).unsqueeze(1), torch.exp2(-shift - 12)
+    for gradient, other in ((dx, y), (dy, x)):
+        for a in range(0, count, 65536):
+            gradient[a:a + 65536].mul_(scale).sub_(weight[a:a + 65536].float() * other[a:a + 65536])
+    mark('gradients')
+    return all, dx, dy
+
+
+def exact_gradients(both, noise, factor=20.0, common=0.0):
+    """Against float64. `common` is how much all rows have in common."""
+    shared = unit(1, 768) * common
+    x = torch.nn.functional.normalize(unit(4096, 768) + shared)
+    y = torch.nn.functional.normalize(x + noise * torch.nn.functional.normalize(unit(4096, 768) + shared))
+    target = torch.empty(2112, 4096, device=DEVICE, dtype=torch.float16)
+    memory = memory_for(scores(split(x, 'lhh'), split(y, 'hlh'), 1.0), True, 2112, 4096)
+    found, dx, dy = split_info_nce(x, y, factor, both, memory, target, torch.empty_like(target), 4224)
+    exact = x.double() @ y.double().t() * factor
+    g = torch.zeros_like(exact)
+    for along in (1, 0) if both else (1,):
+        p = exact.softmax(along)
+        p.fill_diagonal_(0)
+        g += p - torch.diag_embed(p.sum(along))
+    kind = f'{"both" if both else "one"} noise={noise} factor={factor} common={common}'
+    allowed = 1e-6 * max(1, factor / 20) * (1 if common == 0 else 30)
+    near(f'lse exact {kind}', '', found[0], exact.logsumexp(1), 5 * allowed, relative=False)
+    near(f'gradient of rows exact {kind}', '', dx, g @ y.double(), allowed)
+    near(f'gradient of columns exact {kind}', '', dy, g.t() @ x.double(), allowed)
+    s, one = x @ y.t() * factor, torch.eye(4096, device=DEVICE)
+    p = s.softmax(1) - one + (s.softmax(0) - one if both else 0)
+    error = (p @ y - g @ y.double()).norm() / (g @ y.double()).norm()
+    print(f'torch in float32, {kind}: {error.item():.2e}', flush=True)
+
+
 def checks():
     both = tuple(TYPES)
     for type in both:
@@ -233,7 +350,7 @@ def checks():
         check(1, 1, 8, type, left_out=0)
         check(5, 3, 16, type, left_out=0)
         check(130, 257, 72, type, left_out=-3)
-        check(300, 520, 40, type, factor=100.0, targets=True)
+        check(300, 520, 40, type, factor=100.0, targets=1)
         check(260, 300, 64, type, factor=1000.0)  # references of their own
         if arguments.small:
             continue
@@ -245,13 +362,20 @@ def checks():
         check(1025, 2049, 1024, type, factor=1000.0)
         check(1500, 1300, 256, type, factor=1e-3)
         check(1500, 1300, 256, type, factor=1.0, bound=math.inf, length=6.0)
-        check(900, 1100, 256, type, parts=True, left_out=0, targets=True)
-        check(1030, 700, 64, type, left_out=-100, targets=True)
+        check(900, 1100, 256, type, parts=True, left_out=0, targets=3)
+        check(1030, 700, 64, type, left_out=-100, targets=1)
         check(4500, 9000, 96, type)
         check(900, 1100, 256, type, parts=True, factor=500.0)
         for two in (False, True):
             for noise in (0.5, 2.0, 6.0):  # positives that dominate, and that do not
                 gradients(type, two, noise)
+    if not arguments.small:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        for two in (False, True):
+            for noise in (0.5, 2.0, 6.0):
+                exact_gradients(two, noise)
+        exact_gradients(False, 2.0, 100.0)
+        exact_gradients(True, 2.0, 20.0, 1.0)
     torch.cuda.synchronize()
     for group, error in sorted(worst.items()):
         print(f'{"FAILED" if any(f.startswith(group + ":") for f in failures) else "ok"} {group} {error:.2e}', flush=True)
@@ -368,7 +492,46 @@ def times():
                 del memory, target
 
 
+def exact_times():
+    width = 768
+    for count in (65536, 262144):
+        x, y = unit(count, width), unit(count, width)
+        for type in TYPES:
+            target = torch.empty(16896, 33792, device=DEVICE, dtype=type)
+            half = x.to(type), y.to(type)
+            memory = memory_for(scores(*half, 20.0), False, 16896, 33792)
+            for _ in range(2):
+                torch.cuda.synchronize()
+                begin = time.perf_counter()
+                info_nce(x, y, half, 20.0, False, memory, target, 16896, 33792)
+                torch.cuda.synchronize()
+                print(f'{str(type)[6:]} {count} one: {time.perf_counter() - begin:.4f} s', flush=True)
+            del target, memory, half
+        for height, breadth, depth in ((8448, 16896, 4224), (8448, 16896, 8448), (16896, 16896, 8448)):
+            for both in (False, True) if (height, depth) == (8448, 4224) else (False,):
+                s = scores(torch.empty(count, 3 * width, device=DEVICE, dtype=torch.float16), torch.empty(count, 3 * width, device=DEVICE, dtype=torch.float16), 20.0)
+                memory = memory_for(s, both, height, breadth)
+                target = torch.empty(height, breadth, device=DEVICE, dtype=torch.float16)
+                rest = torch.empty_like(target)
+                for _ in range(2 if count == 65536 else 1):
+                    marks = []
+
+                    def clock(name):
+                        torch.cuda.synchronize()
+                        marks.append((name, time.perf_counter()))
+
+                    split_info_nce(x, y, 20.0, both, memory, target, rest, depth, clock)
+                total = marks[-1][1] - marks[0][1]
+                parts = ', '.join(f'{b[0]} {b[1] - a[1]:.4f}' for a, b in zip(marks, marks[1:]))
+                print(f'exact {count} {"both" if both else "one"} tile {height} x {breadth} depth {depth}: {parts}, total {total:.4f} s, '
+                      f'{8 * count * count * width / total / 1e12:.0f} TFLOP/s of four products', flush=True)
+                del memory, target, rest, s
+
+
 torch.manual_seed(20)
+if arguments.exact:
+    exact_times()
+    sys.exit()
 if not arguments.times:
     checks()
 if failures:

@@ -4,6 +4,7 @@ import {
   infoNCE,
   multipleNegativesRanking,
   ntXent,
+  sigLIP,
   Tensor,
   type LossOptions,
   type LossWithGradients,
@@ -131,6 +132,60 @@ const cases: Case[] = [
     towers: three,
     make: (precision) => ntXent({ precision, temperature: 0.1 }),
   },
+  {
+    title: 'a margin, both directions',
+    towers: pairs(300, 24, 1),
+    make: (precision) => infoNCE({ precision, symmetric: true, margin: 0.3, temperature: 0.1 }),
+  },
+  {
+    title: 'label smoothing, a bias, three directions',
+    towers: three,
+    make: (precision) =>
+      infoNCE({
+        precision,
+        directions: [...BOTH, 'query_to_query'],
+        labelSmoothing: 0.2,
+        margin: 0.1,
+        bias: 2,
+        temperature: 0.1,
+      }),
+  },
+  ...(['all_negatives', 'in_batch_negatives', 'hard_negatives'] as const).map((hardnessMode) => ({
+    title: `hardness of ${hardnessMode}, label smoothing`,
+    towers: [...pairs(400, 24, 1), rows(400, 24, 5)],
+    make: (precision: Precision) =>
+      infoNCE({
+        precision,
+        hardnessMode,
+        hardnessStrength: 3,
+        labelSmoothing: 0.1,
+        directions: BOTH,
+        temperature: 0.2,
+      }),
+  })),
+  {
+    title: 'several positives of an anchor, that others share',
+    towers: three,
+    options: {
+      targets: Array.from({ length: 600 }, (_, i) =>
+        Array.from({ length: 1 + (i % 3) }, (_, k) => (i * 13 + k * 97) % 731),
+      ),
+    },
+    make: (precision) => infoNCE({ precision, directions: BOTH, temperature: 0.1 }),
+  },
+  {
+    title: 'documents with each other',
+    towers: [...pairs(400, 24, 1), rows(400, 24, 5)],
+    make: (precision) =>
+      infoNCE({ precision, directions: ['query_to_doc', 'doc_to_doc', 'query_to_query'], temperature: 0.1 }),
+  },
+  { title: 'SigLIP', towers: three, make: (precision) => sigLIP({ precision, scale: 5, bias: -4 }) },
+  {
+    title: 'SigLIP, several positives, inner products',
+    towers: pairs(300, 24, 1),
+    options: { targets: Array.from({ length: 300 }, (_, i) => (i % 4 === 0 ? [i, (i + 7) % 300] : [i])) },
+    make: (precision) => sigLIP({ precision, scale: 0.3, bias: -2, similarity: 'dot' }),
+  },
   { title: 'NT-Xent of one example', towers: pairs(1, 24, 1), make: (precision) => ntXent({ precision }) },
 ];
 
@@ -156,39 +211,35 @@ for (const { title, towers, options = {}, error = 3e-3, make } of cases) {
 
 test('in half precision the slope of a learned temperature is that of float64', async () => {
   for (const [title, loss] of Object.entries({
+    margin: (precision: Precision) =>
+      infoNCE({ precision, margin: 0.2, labelSmoothing: 0.1, temperature: { initial: 0.1, learned: true } }),
+    sigLIP: (precision: Precision) => sigLIP({ precision, scale: 4, bias: -3 }),
     infoNCE: (precision: Precision) =>
       infoNCE({ precision, symmetric: true, temperature: { initial: 0.1, learned: true } }),
     ntXent: (precision: Precision) => ntXent({ precision, temperature: { initial: 0.1, learned: true } }),
   })) {
-    const slopes: number[] = [];
+    const slopes: number[][] = [];
     for (const [precision, dtype, where] of [
       ['exact', 'float64', 'cpu'],
       ['fast', 'float32', device],
     ] as const) {
       const made = loss(precision);
       await results(made, three, {}, { dtype, device: where });
-      slopes.push(made.parameters()[0]!.tensor.grad!.item());
+      slopes.push(made.parameters().map(({ tensor }) => tensor.grad!.item()));
     }
-    const [expected, found] = slopes as [number, number];
-    assert.ok(Math.abs(found - expected) <= 3e-3 * Math.abs(expected), `${title}: ${found} for ${expected}`);
+    const [expected, found] = slopes as [number[], number[]];
+    for (const [k, slope] of expected.entries())
+      assert.ok(Math.abs(found[k]! - slope) <= 3e-3 * Math.abs(slope), `${title}: ${found[k]} for ${slope}`);
   }
 });
 
 test('what half precision cannot do is refused, and the way out is told', async () => {
   const refused = { code: 'INPUT', message: /precision.*exact/ };
-  for (const options of [
-    { margin: 0.1 },
-    { labelSmoothing: 0.1 },
-    { hardnessMode: 'all_negatives', hardnessStrength: 1 },
-    { directions: ['query_to_doc', 'doc_to_doc'] },
-  ] as const)
-    assert.throws(() => infoNCE({ ...options, precision: 'fast' }), refused);
-  for (const make of [infoNCE, ntXent])
+  for (const make of [infoNCE, ntXent, sigLIP])
     assert.throws(() => make({ precision: 'half' as 'fast' }), { code: 'INPUT', message: /exact.*fast/ });
   const towers = pairs(3, 8, 1);
   const float32 = { dtype: 'float32', device } as const;
-  const several = { targets: [[0, 1], [1], [2]] };
-  await assert.rejects(results(infoNCE({ precision: 'fast' }), towers, several, float32), refused);
+  await assert.rejects(results(infoNCE({ precision: 'fast' }), towers, { ids: [1, 2, 1] }, float32), refused);
   const labels = {
     labels: [
       [0, 1, 1],

@@ -7,8 +7,11 @@ import {
   infoNCE,
   memory,
   resetPeakMemory,
+  sigLIP,
   withSeed,
   type InfoNCEOptions,
+  type LossPrecision,
+  type LossWithGradients,
   type Tensor,
 } from '../../lib/index.js';
 import { gradientCosines } from '../../bench/gpu/checks.js';
@@ -29,8 +32,8 @@ function representations(counts: readonly number[], dimension: number, noise = 2
   });
 }
 
-async function lossAndGradients(options: InfoNCEOptions, towers: readonly Tensor[]) {
-  const { loss, gradients } = await infoNCE(options).compute(towers, 1, {});
+async function lossAndGradients(made: LossWithGradients, towers: readonly Tensor[]) {
+  const { loss, gradients } = await made.compute(towers, 1, {});
   return { loss, gradients: gradients as readonly Tensor[] };
 }
 
@@ -41,35 +44,118 @@ function relativeError(a: Tensor, b: Tensor): number {
   return norm(a.to({ dtype: 'float64' }).sub(wide)) / norm(wide);
 }
 
-const cases: readonly [string, readonly number[], number, InfoNCEOptions][] = [
-  ['4,096 pairs', [4096, 4096], 768, {}],
-  ['4,096 pairs, both directions', [4096, 4096], 768, { symmetric: true }],
-  ['4,096 pairs, a low temperature', [4096, 4096], 768, { symmetric: true, temperature: 0.01 }],
-  ['4,096 pairs, a high temperature', [4096, 4096], 768, { symmetric: true, temperature: 100 }],
-  ['inner products', [3000, 3000], 384, { symmetric: true, similarity: 'dot', temperature: 30 }],
-  ['odd sizes, hard negatives', [4097, 4097, 1001, 77], 203, { symmetric: true }],
-  ['anchors with each other', [2049, 2049], 65, { directions: ['query_to_doc', 'query_to_query'] }],
+interface Case {
+  readonly title: string;
+  readonly counts: readonly number[];
+  readonly dimension: number;
+  readonly make: (precision: LossPrecision) => LossWithGradients;
+  /** The relative error of gradients that is allowed in half precision, and in float32. */
+  readonly fast?: number;
+  readonly exact?: number;
+}
+
+const info =
+  (options: InfoNCEOptions) =>
+  (precision: LossPrecision): LossWithGradients =>
+    infoNCE({ ...options, precision });
+const pairs = { counts: [4096, 4096], dimension: 768 };
+const cases: readonly Case[] = [
+  { title: '4,096 pairs', ...pairs, make: info({}) },
+  { title: '4,096 pairs, both directions', ...pairs, make: info({ symmetric: true }) },
+  {
+    title: '4,096 pairs, a low temperature',
+    ...pairs,
+    make: info({ symmetric: true, temperature: 0.01 }),
+    // Scores of up to 100 are off by more than those of 20.
+    fast: 1e-2,
+    exact: 2e-5,
+  },
+  {
+    title: '4,096 pairs, a high temperature',
+    ...pairs,
+    make: info({ symmetric: true, temperature: 100 }),
+  },
+  {
+    title: 'inner products',
+    counts: [3000, 3000],
+    dimension: 384,
+    make: info({ symmetric: true, similarity: 'dot', temperature: 30 }),
+    exact: 5e-6,
+  },
+  {
+    title: 'odd sizes, hard negatives',
+    counts: [4097, 4097, 1001, 77],
+    dimension: 203,
+    make: info({ symmetric: true }),
+    exact: 3e-6, // of negatives, whose gradients are small
+  },
+  {
+    title: 'anchors with each other',
+    counts: [2049, 2049],
+    dimension: 65,
+    make: info({ directions: ['query_to_doc', 'query_to_query'] }),
+    exact: 2e-6,
+  },
+  {
+    title: 'hardness, label smoothing, a margin, documents with each other',
+    counts: [2100, 2100, 2100],
+    dimension: 96,
+    make: info({
+      temperature: 0.1,
+      hardnessMode: 'in_batch_negatives',
+      hardnessStrength: 2,
+      labelSmoothing: 0.1,
+      margin: 0.1,
+      directions: ['query_to_doc', 'doc_to_query', 'doc_to_doc'],
+    }),
+    exact: 5e-6,
+  },
+  {
+    title: 'SigLIP',
+    ...pairs,
+    make: (precision) => sigLIP({ precision, learned: false }),
+  },
+  {
+    title: 'SigLIP, odd sizes, inner products',
+    counts: [2101, 2101, 33],
+    dimension: 203,
+    make: (precision) => sigLIP({ precision, learned: false, similarity: 'dot', scale: 0.02, bias: -3 }),
+    exact: 5e-6,
+  },
 ];
 
-for (const [title, counts, dimension, options] of cases) {
+for (const { title, counts, dimension, make, fast = 3e-3, exact = 1e-6 } of cases) {
   test(`the kernels' loss and gradients are those of float64: ${title}`, { skip: onCpu }, async () => {
     const towers = representations(counts, dimension);
-    const fast = await lossAndGradients({ ...options, precision: 'fast' }, towers);
-    const exact = await lossAndGradients(
-      options,
+    const expected = await lossAndGradients(
+      make('exact'),
       towers.map((tower) => tower.to({ dtype: 'float64' })),
     );
-    assert.ok(Math.abs(fast.loss - exact.loss) <= 3e-3, `loss ${fast.loss}, exact ${exact.loss}`);
-    for (const [tower, gradient] of fast.gradients.entries()) {
-      const error = relativeError(gradient, exact.gradients[tower]!);
-      // Scores of up to 100 are off by more than those of 20.
-      const allowed = options.temperature === 0.01 ? 1e-2 : 3e-3;
-      assert.ok(error <= allowed, `tower ${tower}: relative error ${error}`);
+    for (const [precision, allowed] of [
+      ['fast', fast],
+      ['exact', exact],
+    ] as const) {
+      const found = await lossAndGradients(make(precision), towers);
+      const off = Math.abs(found.loss - expected.loss);
+      assert.ok(
+        off <= allowed * (1 + expected.loss),
+        `${precision} loss ${found.loss}, not ${expected.loss}`,
+      );
+      const errors = found.gradients.map((gradient, tower) =>
+        relativeError(gradient, expected.gradients[tower]!),
+      );
+      console.log(`${title}, ${precision}: ${errors.map((error) => error.toExponential(1)).join(', ')}`);
+      for (const [tower, error] of errors.entries())
+        assert.ok(error <= allowed, `${precision}, tower ${tower}: relative error ${error}`);
+      const again = await lossAndGradients(make(precision), towers);
+      assert.equal(again.loss, found.loss);
+      for (const [tower, gradient] of again.gradients.entries())
+        assert.equal(
+          relativeError(gradient, found.gradients[tower]!),
+          0,
+          `${precision}, tower ${tower} twice`,
+        );
     }
-    const again = await lossAndGradients({ ...options, precision: 'fast' }, towers);
-    assert.equal(again.loss, fast.loss);
-    for (const [tower, gradient] of again.gradients.entries())
-      assert.equal(relativeError(gradient, fast.gradients[tower]!), 0, `tower ${tower} twice`);
   });
 }
 
@@ -89,15 +175,18 @@ test('a batch of several rectangles has the gradients of the exact loss', { skip
 });
 
 test('its memory beyond representations and gradients is bounded', { skip: onCpu }, async () => {
-  const [pairs, dimension] = [262_144, 768];
-  const towers = representations([pairs, pairs], dimension);
-  emptyCache(device);
-  resetPeakMemory(device);
-  const before = memory(device).allocated;
-  const { gradients } = await infoNCE({ symmetric: true, precision: 'fast' }).compute(towers, 1, {});
-  const beyond = memory(device).peak - before - 2 * pairs * dimension * 4;
-  assert.ok(beyond <= 1.5 * GIB, `${beyond / GIB} GiB`);
-  for (const tensor of [...towers, ...gradients]) tensor?.dispose();
+  const [count, dimension] = [262_144, 768];
+  const towers = representations([count, count], dimension);
+  for (const precision of ['fast', 'exact'] as const) {
+    emptyCache(device);
+    resetPeakMemory(device);
+    const before = memory(device).allocated;
+    const { gradients } = await infoNCE({ symmetric: true, precision }).compute(towers, 1, {});
+    const beyond = memory(device).peak - before - 2 * count * dimension * 4;
+    assert.ok(beyond <= 1.5 * GIB, `${precision}: ${beyond / GIB} GiB`);
+    for (const gradient of gradients) gradient?.dispose();
+  }
+  for (const tensor of towers) tensor.dispose();
   emptyCache(device);
 });
 

@@ -27,7 +27,7 @@ test('losses that can be fast have the setting, exact by default', () => {
   const able = Object.entries(LOSSES).filter(([, { settings }]) => 'precision' in settings);
   assert.deepEqual(
     able.map(([name]) => name),
-    ['infonce', 'multiple-negatives-ranking', 'ntxent', 'splade'],
+    ['infonce', 'multiple-negatives-ranking', 'ntxent', 'siglip', 'splade'],
   );
   for (const [, { settings }] of able)
     assert.equal((settings as { precision: { default: string } }).precision.default, 'exact');

@@ -167,6 +167,13 @@ test('a run trains with it, learns scale and bias, and goes on from its checkpoi
   const settings = JSON.parse(await readFile(join(output, 'checkpoint-3', 'trainer.json'), 'utf8')) as {
     config: { loss: unknown };
   };
-  const expected = { kind: 'siglip', scale: 5, bias: -4, learned: true, similarity: 'cosine' };
+  const expected = {
+    kind: 'siglip',
+    scale: 5,
+    bias: -4,
+    learned: true,
+    similarity: 'cosine',
+    precision: 'exact',
+  };
   assert.deepEqual(settings.config.loss, expected);
 });

@@ -39,10 +39,7 @@ test('a run lowers the loss, and leaves a model, checkpoints and metrics', async
   }
   assert.equal(steps.at(-1)!.secondsLeft, 0);
   const [start] = events;
-  assert.ok(start?.type === 'start');
-  const { settings, ...told } = start;
-  assert.deepEqual([settings['batch'], settings['steps'], settings['data']], [20, 30, [config.data]]);
-  assert.deepEqual(told, {
+  assert.deepEqual(start, {
     type: 'start',
     steps: 30,
     done: 0,

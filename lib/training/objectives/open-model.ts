@@ -26,13 +26,7 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
   };
   if (typeof model === 'string') {
     const pooling = config.pooling ?? (await poolingFor(config, model));
-    const { lora } = config;
-    return TextEncoder.load(model, {
-      ...options,
-      ...perToken,
-      ...(lora !== undefined && { lora }),
-      ...(pooling !== undefined && { pooling }),
-    });
+    return TextEncoder.load(model, { ...options, ...perToken, ...(pooling !== undefined && { pooling }) });
   }
   const { config: given, tokenizer, pooling, normalize } = model;
   const architecture = await architectureIn(given);

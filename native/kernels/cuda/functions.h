@@ -31,5 +31,7 @@
   X(gradcache_scores_statistics_scratch, scoresStatisticsScratch) \
   X(gradcache_scores_statistics, scoresStatistics) \
   X(gradcache_scores_probabilities_scratch, scoresProbabilitiesScratch) \
-  X(gradcache_scores_probabilities, scoresProbabilities)
+  X(gradcache_scores_probabilities, scoresProbabilities) \
+  X(gradcache_scores_sigmoid_scratch, scoresSigmoidScratch) \
+  X(gradcache_scores_sigmoid, scoresSigmoid)
 // clang-format on

@@ -17,11 +17,15 @@ GradcacheScores describe(const Scores& scores) {
   s.width = scores.rows.size(1);
   s.rowStride = scores.rows.stride(0);
   s.columnStride = scores.columns.stride(0);
-  s.factor = static_cast<float>(scores.factor);
+  s.factor = scores.factor;
   s.bound = static_cast<float>(scores.bound);
   s.leavesOut = scores.leftOut.has_value();
   s.leftOut = scores.leftOut.value_or(0);
-  s.targets = scores.targets.defined() ? scores.targets.const_data_ptr<int32_t>() : nullptr;
+  if (scores.targets.defined()) {
+    s.targets = scores.targets.const_data_ptr<int32_t>();
+    s.targetCount = static_cast<int32_t>(scores.targets.size(0));
+    s.targetStride = scores.targets.stride(0);
+  }
   s.firstColumn = scores.firstColumn;
   s.stream = currentStream(scores.rows.device());
   return s;
@@ -42,16 +46,28 @@ void addScoreSums(const Scores& scores, const at::Tensor& rows, const at::Tensor
 }
 
 void scoreProbabilities(const Scores& scores, const at::Tensor& rowNormalizers,
-                        const at::Tensor& columnNormalizers, const at::Tensor& target) {
+                        const at::Tensor& columnNormalizers, const ScoreTile& target) {
   const GradcacheScores s = describe(scores);
   const at::Tensor rows = inPowers(rowNormalizers);
   at::Tensor columns;
   if (columnNormalizers.defined()) columns = inPowers(columnNormalizers);
   at::Tensor work = scratch(library().scoresProbabilitiesScratch(&s), scores.rows);
-  check(library().scoresProbabilities(&s, rows.const_data_ptr<float>(),
-                                      columns.defined() ? columns.const_data_ptr<float>() : nullptr,
-                                      output(target), target.stride(0), output(work)),
+  check(library().scoresProbabilities(
+            &s, rows.const_data_ptr<float>(), columns.defined() ? columns.const_data_ptr<float>() : nullptr,
+            output(target.whole), output(target.rest), target.whole.stride(0), output(work)),
         "probabilities of scores");
+}
+
+SigmoidSums scoreSigmoids(const Scores& scores, double bias, double weight, const ScoreTile& target) {
+  const GradcacheScores s = describe(scores);
+  const at::TensorOptions numbers = scores.rows.options().dtype(at::kFloat);
+  const at::Tensor losses = at::zeros({scores.rows.size(0)}, numbers), sums = at::zeros_like(losses);
+  at::Tensor work = scratch(library().scoresSigmoidScratch(&s), scores.rows);
+  check(
+      library().scoresSigmoid(&s, bias, static_cast<float>(weight), output(target.whole), output(target.rest),
+                              target.whole.stride(0), floats(losses), floats(sums), output(work)),
+      "sigmoids of scores");
+  return {losses.to(at::kDouble), sums.to(at::kDouble).div_(weight)};
 }
 
 }  // namespace gradcache::kernels::cuda

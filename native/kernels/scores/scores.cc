@@ -25,10 +25,15 @@ void addScoreSums(const Scores& scores, const at::Tensor& rows, const at::Tensor
 }
 
 void scoreProbabilities(const Scores& scores, const at::Tensor& rowNormalizers,
-                        const at::Tensor& columnNormalizers, const at::Tensor& target) {
+                        const at::Tensor& columnNormalizers, const ScoreTile& target) {
   cuda::takesScores(scores)
       ? cuda::scoreProbabilities(scores, rowNormalizers, columnNormalizers, target)
       : composite::scoreProbabilities(scores, rowNormalizers, columnNormalizers, target);
+}
+
+SigmoidSums scoreSigmoids(const Scores& scores, double bias, double weight, const ScoreTile& target) {
+  return cuda::takesScores(scores) ? cuda::scoreSigmoids(scores, bias, weight, target)
+                                   : composite::scoreSigmoids(scores, bias, weight, target);
 }
 
 // libtorch has products with another type of result on CUDA alone.

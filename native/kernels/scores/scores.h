@@ -1,5 +1,5 @@
 // Scores of rows with columns, factor * <row, column>, of half-precision operands with sums in float32: what
-// a softmax over them needs, without a matrix of them. losses/fused_softmax.h makes a softmax of it.
+// a softmax over them or sigmoids need, without a matrix of them. losses/rectangles.h sweeps over them.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,8 +16,14 @@ struct Scores {
   // About the largest absolute score. One that is too small costs time, and changes nothing else.
   double bound = std::numeric_limits<double>::infinity();
   std::optional<int64_t> leftOut;  // the pairs (i, i + leftOut) are left out
-  at::Tensor targets;              // int32 [r]: so are (i, targets[i] - firstColumn); undefined: none
+  at::Tensor targets;              // int32 [k, r]: so are (i, targets[n][i] - firstColumn); undefined: none
   int64_t firstColumn = 0;
+};
+
+// What is made of the scores of a rectangle: [r, c] of the operands' type, rows apart by a multiple of 8.
+struct ScoreTile {
+  at::Tensor whole;
+  at::Tensor rest;  // of float16: what its rounding takes from `whole`; undefined: that is lost
 };
 
 // What width such operands have that hold `width` numbers, the others 0.
@@ -30,11 +36,18 @@ void addScoreSums(const Scores& scores, const at::Tensor& rows, const at::Tensor
 // log sum exp, float64 [count]; minus infinity where nothing was added.
 at::Tensor logOfScoreSums(const at::Tensor& sums);
 
-// target [r, c], of the operands' type, rows apart by a multiple of 8: exp(score - rowNormalizers[i]) +
-// exp(score - columnNormalizers[j]). Normalizers are float64; those of columns may be undefined. One of
-// infinity leaves its part out.
+// exp(score - rowNormalizers[i]) + exp(score - columnNormalizers[j]). Normalizers are float64; those of
+// columns may be undefined. One of infinity leaves its part out.
 void scoreProbabilities(const Scores& scores, const at::Tensor& rowNormalizers,
-                        const at::Tensor& columnNormalizers, const at::Tensor& target);
+                        const at::Tensor& columnNormalizers, const ScoreTile& target);
+
+// What the rows of a rectangle add up to, float64 [r].
+struct SigmoidSums {
+  at::Tensor losses;    // of log(1 + exp(score + bias))
+  at::Tensor sigmoids;  // of 1 / (1 + exp(-score - bias))
+};
+// weight / (1 + exp(-score - bias)), 0 for pairs that are left out.
+SigmoidSums scoreSigmoids(const Scores& scores, double bias, double weight, const ScoreTile& target);
 
 // target += factor * left right, of half-precision factors with sums in float32, as target is.
 void addHalfProduct(at::Tensor target, const at::Tensor& left, const at::Tensor& right, double factor);

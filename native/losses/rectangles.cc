@@ -1,0 +1,191 @@
+#include "losses/rectangles.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace gradcache {
+
+namespace {
+
+// Most rows and columns of a rectangle. Those of a GPU keep all multiprocessors of an H200 at work, and need
+// about a third of a gigabyte for sums and 1.1 for tiles.
+struct Sizes {
+  int64_t sums;           // of both sides
+  int64_t rows, columns;  // of tiles
+  int64_t converted;      // rows that are split at once
+  // Most products that tensor cores add up: they cut the last place off, where float32 rounds it.
+  int64_t depth;
+};
+
+Sizes sizesOf(const at::TensorOptions& numbers, bool split) {
+  if (numbers.device().is_cpu()) return {512, 256, 512, 512, 512};
+  if (split) return {32'768, 8448, 16'896, 8448, 4224};
+  return {65'536, 16'896, 33'792, 8448, 33'792};
+}
+
+// Split rows are whole numbers up to this, of which sums of products up to 2^24 are exact: those of all rows
+// whose length is 1.
+constexpr double kWhole = 4096;
+
+// Where a part of a split operand begins.
+int64_t highOf(bool ofRows, int64_t padded) { return ofRows ? padded : 0; }
+int64_t lowOf(bool ofRows, int64_t padded) { return ofRows ? 0 : padded; }
+
+}  // namespace
+
+Rectangles::Rectangles(Strip& strip, double scale, std::optional<int64_t> diagonal,
+                       const std::vector<at::Tensor>& lists)
+    : strip_(strip),
+      pairing_(strip.pairing_),
+      similarity_(strip.pairing_.similarity_),
+      scale_(scale),
+      width_(rowTower().width()),
+      padded_(kernels::paddedWidth(width_)),
+      type_(splits() || similarity_.measure().cosine ? at::kHalf : at::kBFloat16),
+      diagonal_(diagonal) {
+  // A power of two, so that rows lose nothing.
+  if (splits()) unit_ = std::exp2(std::floor(std::log2(kWhole / similarity_.greatestLength())));
+  if (!lists.empty()) targets_ = at::stack(lists).to(at::kInt);
+}
+
+std::vector<Rectangles::Span> Rectangles::spans(int64_t count, int64_t most, int64_t first) {
+  std::vector<Span> all;
+  for (int64_t begin = 0; begin < count; begin += most)
+    all.push_back({first + begin, std::min(most, count - begin)});
+  return all;
+}
+
+std::vector<Rectangles::Span> Rectangles::rowSpans(int64_t most) const {
+  return spans(strip_.visited_, most, strip_.visitedBegin_);
+}
+
+Rectangles::Place Rectangles::placeOf(const Span& rows, size_t k, const Span& columns) const {
+  return {rows, rows.begin - strip_.begin(), k, columns, pairing_.firsts_[k] + columns.begin};
+}
+
+int Rectangles::shiftFor(double greatest) const {
+  if (type_ != at::kHalf || !(greatest > 0) || !std::isfinite(greatest)) return 0;
+  return static_cast<int>(std::floor(13 - std::log2(greatest)));
+}
+
+DenseTower& Rectangles::tower(int64_t number) const {
+  return *static_cast<DenseTower*>(similarity_.towers_[number].get());
+}
+
+DenseTower& Rectangles::rowTower() const { return tower(pairing_.rowTower_); }
+
+DenseTower& Rectangles::columnTower(size_t k) const { return tower(pairing_.columnTowers_[k]); }
+
+at::Tensor Rectangles::operand(const DenseTower& tower, const Span& span, bool ofRows) const {
+  const at::TensorOptions numbers = similarity_.numbers();
+  at::Tensor operand = at::empty({span.count, (splits() ? 3 : 1) * padded_}, numbers.dtype(type_));
+  if (padded_ > width_)
+    for (int64_t at = 0; at < operand.size(1); at += padded_)
+      operand.narrow(1, at + width_, padded_ - width_).zero_();
+  if (!splits()) {
+    tower.writeCompared(span.begin, operand.narrow(1, 0, width_));
+    return operand;
+  }
+  for (const Span& part : spans(span.count, sizesOf(numbers, true).converted)) {
+    const auto place = [&](int64_t at) {
+      return operand.narrow(0, part.begin, part.count).narrow(1, at, width_);
+    };
+    at::Tensor rows = at::empty({part.count, width_}, numbers);
+    tower.writeCompared(span.begin + part.begin, rows);
+    rows.mul_(unit_);
+    const at::Tensor high = place(highOf(ofRows, padded_));
+    high.copy_(rows.round());
+    place(2 * padded_).copy_(high);
+    place(lowOf(ofRows, padded_)).copy_(rows.sub_(high));
+  }
+  return operand;
+}
+
+kernels::Scores Rectangles::scoresOf(const at::Tensor& rows, const at::Tensor& columns,
+                                     const Place& place) const {
+  const double bound = similarity_.bound() * scale_ / similarity_.measure().scale;
+  kernels::Scores scores{rows, columns, scale_ / (unit_ * unit_), bound, {}, {}, place.column};
+  if (diagonal_) scores.leftOut = *diagonal_ + place.rows.begin - place.column;
+  if (targets_.defined()) scores.targets = targets_.narrow(1, place.row, place.rows.count);
+  return scores;
+}
+
+void Rectangles::sweep(const std::function<void(const kernels::Scores&, const Place&)>& visit) const {
+  const int64_t most = sizesOf(similarity_.numbers(), splits()).sums;
+  for (const Span& rows : rowSpans(most)) {
+    const at::Tensor left = operand(rowTower(), rows, true);
+    for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
+      for (const Span& columns : spans(columnTower(k).rows(), most)) {
+        const Place place = placeOf(rows, k, columns);
+        const at::Tensor right = operand(columnTower(k), columns, false);
+        visit(scoresOf(left, right, place), place);
+      }
+    }
+  }
+}
+
+at::Tensor Rectangles::product(const kernels::ScoreTile& tile, const at::Tensor& operand, bool ofRows) const {
+  if (!splits()) return kernels::halfProduct(tile.whole, operand.narrow(1, 0, width_));
+  // The operand's low and high parts lie beside one another, and so do their products.
+  const at::Tensor both = operand.narrow(1, lowOf(ofRows, padded_), 2 * padded_),
+                   high = both.narrow(1, padded_, padded_);
+  at::Tensor sums = at::zeros({tile.whole.size(0), 2 * padded_}, similarity_.numbers());
+  for (const Span& part : spans(operand.size(0), sizesOf(similarity_.numbers(), true).depth)) {
+    const auto some = [&](const at::Tensor& of, int64_t along) {
+      return of.narrow(along, part.begin, part.count);
+    };
+    kernels::addHalfProduct(sums, some(tile.whole, 1), some(both, 0), 1);
+    kernels::addHalfProduct(sums.narrow(1, 0, padded_), some(tile.rest, 1), some(high, 0), 1);
+  }
+  return sums.narrow(1, 0, width_).add_(sums.narrow(1, padded_, width_));
+}
+
+void Rectangles::gradients(double factor, const Make& make) {
+  const Measure& measure = similarity_.measure();
+  const Sizes sizes = sizesOf(similarity_.numbers(), splits());
+  const double times = factor * measure.scale / unit_;
+  int64_t widest = 0;
+  for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) widest = std::max(widest, columnTower(k).rows());
+  const auto memory = [&] {
+    return at::empty(
+        {std::min(sizes.rows, strip_.visited_), kernels::paddedWidth(std::min(sizes.columns, widest))},
+        similarity_.numbers().dtype(type_));
+  };
+  const kernels::ScoreTile whole{memory(), splits() ? memory() : at::Tensor()};
+  const auto part = [](const at::Tensor& of, const Place& place) {
+    return of.defined() ? of.narrow(0, 0, place.rows.count).narrow(1, 0, place.columns.count) : of;
+  };
+  const auto transposed = [](const at::Tensor& of) { return of.defined() ? of.t() : of; };
+  const bool trainsRows = similarity_.trains(pairing_.rowTower_);
+  for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
+    const bool trainsColumns = similarity_.trains(pairing_.columnTowers_[k]);
+    for (const Span& columns : spans(columnTower(k).rows(), sizes.columns)) {
+      const at::Tensor right = operand(columnTower(k), columns, false);
+      for (const Span& rows : rowSpans(sizes.rows)) {
+        const Place place = placeOf(rows, k, columns);
+        const at::Tensor left = operand(rowTower(), rows, true);
+        const kernels::ScoreTile tile{part(whole.whole, place), part(whole.rest, place)};
+        make(scoresOf(left, right, place), place, tile);
+        if (trainsRows || measure.learned) {
+          const at::Tensor sums = product(tile, right, false);
+          if (trainsRows) rowTower().add(rows.begin, sums, times);
+          if (measure.learned)
+            similarity_.scaleSlope_.add_(
+                rowTower().compared(rows.begin, rows.count).mul(sums).sum(at::kDouble).mul_(times));
+        }
+        if (!trainsColumns) continue;
+        const kernels::ScoreTile turned{transposed(tile.whole), transposed(tile.rest)};
+        if (splits()) {
+          columnTower(k).add(columns.begin, product(turned, left, true), times);
+        } else {
+          kernels::addHalfProduct(columnTower(k).gradient(columns.begin, columns.count), turned.whole,
+                                  left.narrow(1, 0, width_), times);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace gradcache

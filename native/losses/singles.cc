@@ -1,0 +1,134 @@
+#include "losses/singles.h"
+
+#include <algorithm>
+
+namespace gradcache {
+
+namespace {
+
+// Rows whose pairs are taken at once. A GPU has more to do than to start operators.
+int64_t sliceOf(const at::TensorOptions& numbers) { return numbers.device().is_cpu() ? 512 : 16'384; }
+
+}  // namespace
+
+Singles::Singles(Strip& strip)
+    : strip_(strip), pairing_(strip.pairing_), similarity_(strip.pairing_.similarity_) {}
+
+void Singles::add(const Chosen& pairs) {
+  if (!pairs.any()) return;
+  const std::vector<List> before = lists_;
+  for (int64_t k = 0; k < pairs.columns().size(1); ++k) {
+    const at::Tensor columns = pairs.columns().select(1, k);
+    List list{at::full({strip_.rows()}, -1, columns.options()), pairs.diagonal()};
+    list.columns.narrow(0, strip_.visitedBegin_ - strip_.begin(), strip_.visited_)
+        .copy_(columns.narrow(0, strip_.visitedBegin_, strip_.visited_));
+    if (!before.empty()) list.diagonal.reset();
+    for (const List& other : before)
+      list.columns = list.columns.masked_fill(list.columns.eq(other.columns), -1);
+    lists_.push_back(list);
+  }
+}
+
+at::Tensor Singles::columns() const {
+  std::vector<at::Tensor> all;
+  for (const List& list : lists_) all.push_back(list.columns);
+  return at::stack(all, 1);
+}
+
+std::optional<int64_t> Singles::diagonal() const {
+  for (const List& list : lists_)
+    if (list.diagonal) return list.diagonal;
+  return std::nullopt;
+}
+
+at::Tensor Singles::diagonalList() const {
+  for (const List& list : lists_)
+    if (list.diagonal) return list.columns;
+  return {};
+}
+
+std::vector<at::Tensor> Singles::lists() const {
+  std::vector<at::Tensor> all;
+  for (const List& list : lists_)
+    if (!list.diagonal) all.push_back(list.columns);
+  return all;
+}
+
+DenseTower& Singles::tower(int64_t number) const {
+  return *static_cast<DenseTower*>(similarity_.towers_[number].get());
+}
+
+at::Tensor Singles::compared(const DenseTower& tower, const Some& some) {
+  return some.places.defined() ? tower.comparedAt(some.places) : tower.compared(some.begin, some.count);
+}
+
+at::Tensor Singles::inStrip(const at::Tensor& numbers, const Some& rows) const {
+  return rows.places.defined() ? numbers.index_select(0, rows.places.sub(strip_.begin()))
+                               : numbers.narrow(0, rows.begin - strip_.begin(), rows.count);
+}
+
+void Singles::each(const Visit& visit) const {
+  const int64_t slice = sliceOf(similarity_.numbers());
+  for (size_t number = 0; number < lists_.size(); ++number) {
+    const List& list = lists_[number];
+    for (int64_t row = strip_.visitedBegin_; row < strip_.visitedEnd(); row += slice) {
+      const int64_t count = std::min(slice, strip_.visitedEnd() - row);
+      for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
+        const int64_t first = pairing_.firsts_[k], end = first + similarity_.rows(pairing_.columnTowers_[k]);
+        if (list.diagonal) {
+          const int64_t begin = std::max(row, first - *list.diagonal);
+          const int64_t within = std::min(row + count, end - *list.diagonal) - begin;
+          if (within > 0) visit(number, k, {begin, within, {}}, {begin + *list.diagonal - first, within, {}});
+          continue;
+        }
+        const at::Tensor columns = list.columns.narrow(0, row - strip_.begin(), count);
+        const at::Tensor inside = columns.ge(first).logical_and_(columns.lt(end)).nonzero().squeeze(1);
+        if (inside.numel() > 0)
+          visit(number, k, {0, 0, inside.add(row)}, {0, 0, columns.index_select(0, inside).sub_(first)});
+      }
+    }
+  }
+}
+
+at::Tensor Singles::scores() const {
+  const double scale = similarity_.measure().scale;
+  at::Tensor scores = at::zeros({strip_.rows(), count()}, similarity_.statistics());
+  each([&](size_t list, size_t k, const Some& rows, const Some& columns) {
+    const at::Tensor products = compared(tower(pairing_.rowTower_), rows)
+                                    .mul(compared(tower(pairing_.columnTowers_[k]), columns))
+                                    .sum({1}, false, at::kDouble)
+                                    .mul_(scale);
+    at::Tensor target = scores.select(1, static_cast<int64_t>(list));
+    if (rows.places.defined()) {
+      target.index_copy_(0, rows.places.sub(strip_.begin()), products);
+    } else {
+      target.narrow(0, rows.begin - strip_.begin(), rows.count).copy_(products);
+    }
+  });
+  return scores;
+}
+
+void Singles::addGradient(const at::Tensor& slopes, const at::Tensor& scores) {
+  const int64_t rowTower = pairing_.rowTower_;
+  each([&](size_t list, size_t k, const Some& rows, const Some& columns) {
+    const int64_t columnTower = pairing_.columnTowers_[k];
+    const at::Tensor factors = inStrip(slopes.select(1, static_cast<int64_t>(list)), rows)
+                                   .mul(similarity_.measure().scale)
+                                   .to(similarity_.numbers().dtype())
+                                   .unsqueeze(1);
+    const at::Tensor left = compared(tower(rowTower), rows), right = compared(tower(columnTower), columns);
+    const auto add = [&](int64_t number, const Some& of, const at::Tensor& other, bool distinct) {
+      if (!similarity_.trains(number)) return;
+      if (of.places.defined()) {
+        tower(number).addAt(of.places, other.mul(factors), distinct);
+      } else {
+        tower(number).gradient(of.begin, of.count).addcmul_(other, factors);
+      }
+    };
+    add(rowTower, rows, right, true);
+    add(columnTower, columns, left, false);
+  });
+  if (similarity_.measure().learned) similarity_.scaleSlope_.add_(slopes.mul(scores).sum());
+}
+
+}  // namespace gradcache
