@@ -48,6 +48,7 @@ export {
   type CreateOptions,
   type LoadOptions,
   type TextEncoderOptions,
+  type TaskEncodeOptions,
   type TokenRepresentations,
 } from './encoders/text-encoder.js';
 export type { PerTokenOptions } from './encoders/text-encoder-options.js';
@@ -107,7 +108,7 @@ export type { Retain } from './step/retention.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
 export { Tokenizer, type TextPair, type TokenBatch } from './tokenizer/tokenizer.js';
 export type { Prompt } from './encoders/prompts.js';
-export type { Pooling, SpladePooling } from './model-folder/model-folder.js';
+export type { Pooling, SpladePooling, TokenPooling } from './model-folder/model-folder.js';
 export type { SparseRows } from './encoders/sparse-rows.js';
 export type { LateInteraction, QueryExpansion, TextTask } from './model-folder/late-interaction.js';
 export { readSafetensors, writeSafetensors, type StoredTensor } from './safetensors/safetensors.js';

@@ -3,6 +3,7 @@ import { readOnceAmong } from '../data/source.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { onEach, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
+import { encodeTexts } from '../evaluation/encode-texts.js';
 import { sharedEncoder } from '../evaluation/shared-encoder.js';
 import { show } from '../options/option-values.js';
 import { refuseOverwriting } from '../files/overwrite.js';
@@ -35,7 +36,14 @@ const EMBED_FLAGS = {
     'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',
   ),
   format: text('FORMAT', 'jsonl, npy or safetensors, where the name does not tell'),
-  ...promptFlags('prompt', { before: 'every text', otherwise: "the model's default prompt" }),
+  as: text(
+    'WHAT',
+    "query or document: what the texts are, which chooses the model's prompt and length limit for them",
+  ),
+  ...promptFlags('prompt', {
+    before: 'every text',
+    otherwise: "the model's default prompt,\nor with --as that of queries or documents",
+  }),
   block: number('TEXTS', 'texts read and encoded at a time; bounds memory; default 4096'),
   'chunk-tokens': number('TOKENS', 'tokens in the encoder at once; default: automatic'),
 } as const satisfies Flags;
@@ -95,6 +103,7 @@ async function embed(
   const block = (args.count('block') ?? 4096) * (ranks?.size ?? 1);
   const tokensPerChunk = args.count('chunk-tokens');
   const promptFor = promptOf(args, 'prompt');
+  const task = args.oneOf('as', ['query', 'document']);
   const input = args.required('input', EMBED_FLAGS.input);
   const once = ranks === null ? undefined : readOnceAmong([input === '-' ? '/dev/stdin' : input]);
   if (once !== undefined)
@@ -130,12 +139,8 @@ async function embed(
         const started = performance.now();
         let done = 0;
         for await (const part of inBlocks(texts, first, block, signal)) {
-          const tensor = await encoder.encode(part, {
-            prompt,
-            dimensions,
-            tokensPerChunk,
-            signal,
-          });
+          const options = { prompt, dimensions, signal, ...(tokensPerChunk && { tokensPerChunk }) };
+          const tensor = await encodeTexts(encoder, part, options, task);
           await onFirst(ranks, 'writing vectors', async () => {
             const values = toFloat32((await tensor.values()) as Float32Array | Float64Array);
             requireFinite(values, part, `of ${input}`, done);

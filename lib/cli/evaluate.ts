@@ -55,7 +55,10 @@ const RETRIEVAL_FLAGS = {
   ),
   'document-column': text('NAME', 'the column of --documents; default that of the documents in --data'),
   'recall-at': list('K,K', 'default 1,5,10,100'),
-  ...promptFlags('document-prompt', { before: 'documents', otherwise: 'the prompt called document' }),
+  ...promptFlags('document-prompt', {
+    before: 'documents',
+    otherwise: 'the prompt called document,\npassage or corpus',
+  }),
 } as const satisfies Flags;
 
 const CLUSTERING_FLAGS = {

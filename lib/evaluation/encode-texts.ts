@@ -6,25 +6,37 @@ import type { TextTask } from '../model-folder/late-interaction.js';
 import { refused } from '../options/option-values.js';
 import { Tensor } from '../tensor/tensor.js';
 
+/** How retrieval and STS want texts encoded. */
+interface TextOptions {
+  prompt?: Prompt | undefined;
+  /** How many numbers of each representation to give; all of them where it is not said. */
+  dimensions?: number | undefined;
+  tokensPerChunk?: number;
+  signal?: AbortSignal | undefined;
+}
+
 /** What retrieval and STS need of an encoder; `TextEncoder` has it. */
 export interface EncodesTexts {
-  encode(
-    texts: readonly string[],
-    options?: {
-      prompt?: Prompt | undefined;
-      /** How many numbers of each representation to give; all of them where it is not said. */
-      dimensions?: number | undefined;
-      tokensPerChunk?: number;
-      signal?: AbortSignal | undefined;
-    },
-  ): Promise<Tensor>;
+  encode(texts: readonly string[], options?: TextOptions): Promise<Tensor>;
+  /** Encodes queries of retrieval, if it is there; else `encode` does. */
+  encodeQuery?(texts: readonly string[], options?: TextOptions): Promise<Tensor>;
+  /** Encodes documents of retrieval, if it is there; else `encode` does. */
+  encodeDocument?(texts: readonly string[], options?: TextOptions): Promise<Tensor>;
   /** Whether representations are sparse. Retrieval then takes them without their zeros. Default: false. */
   readonly sparse?: boolean;
   encodeSparse?(
     texts: readonly string[],
-    options?: { prompt?: Prompt | undefined; tokensPerChunk?: number; signal?: AbortSignal | undefined },
+    options?: {
+      task?: TextTask | undefined;
+      prompt?: Prompt | undefined;
+      tokensPerChunk?: number;
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<SparseRows>;
-  /** Prompts by name; those named `query` and `document` are used for retrieval where no other is asked for. */
+  /**
+   * Prompts by name. For retrieval, where no other is asked for, queries get the one named `query`, documents the first of
+   * `document`, `passage` and `corpus` that there is.
+   */
   readonly prompts?: Readonly<Record<string, string>>;
   /** The similarity that the model is made for; used where no other is asked for. */
   readonly similarity?: string | null;
@@ -55,14 +67,16 @@ export function encodesTokens(encoder: EncodesTexts | EncodesTokens): encoder is
  * Representations of texts, [texts, dimension]. The encoder may be the caller's own: one that leaves a text out would shift
  * all that follow, in silence.
  *
+ * @param task what the texts are, in retrieval
  * @throws GradCacheError `INPUT` where it gives no tensor, `SHAPE` where it gives another number of rows or of dimensions
  */
 export async function encodeTexts(
   encoder: EncodesTexts,
   texts: readonly string[],
-  options: Parameters<EncodesTexts['encode']>[1],
+  options: TextOptions | undefined,
+  task?: TextTask,
 ): Promise<Tensor> {
-  const representations: unknown = await encoder.encode(texts, options);
+  const representations: unknown = await encodedFor(encoder, texts, options, task);
   if (!(representations instanceof Tensor))
     throw refused('what encode() returned', representations, 'a Tensor [texts, dimension]');
   const { shape } = representations;
@@ -74,4 +88,16 @@ export async function encodeTexts(
     `encode() returned shape [${shape.join()}] for ${texts.length} texts, expected ` +
       `[${texts.length}, ${options?.dimensions ?? 'dimension'}].`,
   );
+}
+
+function encodedFor(
+  encoder: EncodesTexts,
+  texts: readonly string[],
+  options: TextOptions | undefined,
+  task: TextTask | undefined,
+): Promise<Tensor> {
+  if (task === 'query' && encoder.encodeQuery !== undefined) return encoder.encodeQuery(texts, options);
+  if (task === 'document' && encoder.encodeDocument !== undefined)
+    return encoder.encodeDocument(texts, options);
+  return encoder.encode(texts, options);
 }

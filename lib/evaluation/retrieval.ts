@@ -1,4 +1,4 @@
-import type { Prompt } from '../encoders/prompts.js';
+import { promptNameFor, type Prompt } from '../encoders/prompts.js';
 import type { TokenRepresentations } from '../encoders/text-encoder.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireCount, requireFunction, requireSignal } from '../options/option-values.js';
@@ -109,7 +109,7 @@ function findByRows(
   similarity: Similarity,
 ): Find {
   return async (queries, documents, k) => {
-    const rows = await encodeTexts(encoder, queries, { prompt: prompts.query, dimensions, signal });
+    const rows = await encodeTexts(encoder, queries, { prompt: prompts.query, dimensions, signal }, 'query');
     try {
       return await search(rows, encoded(), { k, similarity });
     } finally {
@@ -118,7 +118,7 @@ function findByRows(
 
     async function* encoded(): AsyncIterable<Tensor> {
       for (const texts of documents)
-        yield await encodeTexts(encoder, texts, { prompt: prompts.document, dimensions, signal });
+        yield await encodeTexts(encoder, texts, { prompt: prompts.document, dimensions, signal }, 'document');
     }
   };
 }
@@ -191,11 +191,10 @@ function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOp
 
 /** What is put before queries or documents where nothing is asked for. Undefined for an encoder that knows no prompts. */
 function promptNamed(
-  name: 'query' | 'document',
+  task: 'query' | 'document',
   { prompts }: Pick<EncodesTexts, 'prompts'>,
 ): string | undefined {
-  if (prompts === undefined) return undefined;
-  return Object.hasOwn(prompts, name) ? name : '';
+  return prompts && promptNameFor(task, (name) => Object.hasOwn(prompts, name));
 }
 
 /**

@@ -16,19 +16,26 @@ import type { ScoresPairs } from './reranking.js';
 export function sharedEncoder(model: TextEncoder, ranks: Ranks): EncodesTexts {
   const { prompts, similarity, sparse, perToken } = model;
   const about = { prompts, similarity, sparse, perToken };
-  const encode: EncodesTexts['encode'] = async (texts, options) => {
-    const shares = dealt(texts, ranks);
-    if (shares === null) return model.encode(texts, options);
-    const rows = await gatherRows(ranks, 'encoding texts', () =>
-      model.encode(ofShare(texts, shares), options),
-    );
-    return inOrder(rows, orderOf(shares));
+  const shared =
+    (name: 'encode' | 'encodeQuery' | 'encodeDocument'): EncodesTexts['encode'] =>
+    async (texts, options) => {
+      const shares = dealt(texts, ranks);
+      if (shares === null) return model[name](texts, options);
+      const rows = await gatherRows(ranks, 'encoding texts', () =>
+        model[name](ofShare(texts, shares), options),
+      );
+      return inOrder(rows, orderOf(shares));
+    };
+  const dense = {
+    encode: shared('encode'),
+    encodeQuery: shared('encodeQuery'),
+    encodeDocument: shared('encodeDocument'),
   };
   const others: Pick<Required<EncodesTexts>, 'encodeSparse'> & Pick<EncodesTokens, 'encodeTokens'> = {
     encodeSparse: (texts, options) => sharedSparse(model, ranks, texts, options),
     encodeTokens: (texts, options) => sharedTokens(model, ranks, texts, options),
   };
-  return { ...about, ...others, encode };
+  return { ...about, ...others, ...dense };
 }
 
 /** A cross-encoder whose pairs are shared out over ranks, like {@link sharedEncoder}. */

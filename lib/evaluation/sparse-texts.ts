@@ -66,7 +66,7 @@ export class SparseTexts {
 
   async #encode(texts: readonly string[], task: 'query' | 'document'): Promise<SparseRows> {
     const { prompts, signal } = this.#encoding;
-    const given = await this.#encoder.encodeSparse(texts, { prompt: prompts[task], signal });
+    const given = await this.#encoder.encodeSparse(texts, { task, prompt: prompts[task], signal });
     const rows = given.offsets.length - 1;
     if (rows !== texts.length)
       throw new GradCacheError(

@@ -20,15 +20,20 @@ async function modelWithPrompts(folder: string): Promise<string> {
   return model;
 }
 
-test('embed puts the prompt named before every text', async (t) => {
+test('embed puts the prompt named, or that of queries or documents, before every text', async (t) => {
   const folder = await temporaryFolder(t);
   const model = await modelWithPrompts(folder);
   const [input, output] = [join(folder, 'texts.txt'), join(folder, 'vectors.jsonl')];
   await writeFile(input, 'old dog\nriver\n');
   const encoder = await TextEncoder.load(model, { device: 'cpu' });
-  for (const prompt of ['query', 'document'] as const) {
+  for (const [flag, prompt] of [
+    ['--prompt', 'query'],
+    ['--prompt', 'document'],
+    ['--as', 'query'],
+    ['--as', 'document'],
+  ] as const) {
     const args = ['--model', model, '--device', 'cpu', '--input', input, '--output', output];
-    const { code, stderr } = await gradcache(['embed', ...args, '--prompt', prompt]);
+    const { code, stderr } = await gradcache(['embed', ...args, flag, prompt]);
     assert.equal(code, 0, stderr);
     const lines = (await readFile(output, 'utf8')).trim().split('\n');
     const vectors = lines.flatMap((line) => (JSON.parse(line) as { vector: number[] }).vector);

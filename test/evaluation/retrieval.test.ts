@@ -156,13 +156,21 @@ test('prompts that the model calls query and document are used where no other is
     'query',
     'document',
   ]);
-  assert.deepEqual(await used(encoder({ passage: 'p: ' })), ['', '']);
+  assert.deepEqual(await used(encoder({ passage: 'p: ', corpus: 'c: ' })), ['', 'passage']);
+  assert.deepEqual(await used(encoder({ other: 'o: ' })), ['', '']);
   assert.deepEqual(await used(encoder()), [undefined, undefined]);
   const chosen = { query: 'other', document: '' };
   assert.deepEqual(await used(encoder({ query: 'q: ', document: 'd: ', other: 'o: ' }), chosen), [
     'other',
     '',
   ]);
+  const plain = encoder();
+  const named = (name: string) => (texts: readonly string[], options?: object) => {
+    asked.push(name);
+    return plain.encode(texts, options);
+  };
+  const tasks = { encode: named('none'), encodeQuery: named('query'), encodeDocument: named('document') };
+  assert.deepEqual(await used(tasks), ['query', undefined, 'document', undefined]);
 });
 
 test('a document can be left out of one ranking, and relevant ones can be missing', async () => {

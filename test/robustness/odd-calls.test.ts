@@ -89,6 +89,8 @@ const TARGETS: Readonly<
       backwardChunk: [ofTexts, ticket, Tensor.from(new Float32Array(240), { shape: [10, 24] }), 0],
       tokenize: [['w1'], {}],
       encode: [['w1'], {}],
+      encodeQuery: [['w1'], {}],
+      encodeDocument: [['w1'], {}],
       encodeTokens: [['w1'], {}],
       encodeSparse: [['w1'], {}],
       setPrompt: ['query', 'query: '],

@@ -270,13 +270,21 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => perToken.tokenize(['w1'], options),
     options: { prompt: ['text'], maxLength: ['number'], task: [] },
   },
+  'TextEncoder.encodeQuery': {
+    call: (options) => encoder.encodeQuery(['w1'], options),
+    options: { prompt: ['text'], dimensions: ['number'], tokensPerChunk: ['number'], signal: [] },
+  },
+  'TextEncoder.encodeDocument': {
+    call: (options) => encoder.encodeDocument(['w1'], options),
+    options: { prompt: ['text'], dimensions: ['number'], tokensPerChunk: ['number'], signal: [] },
+  },
   'TextEncoder.encodeTokens': {
     call: (options) => perToken.encodeTokens(['w1'], options),
     options: { prompt: ['text'], task: [], tokensPerChunk: ['number'], signal: [] },
   },
   'TextEncoder.encodeSparse': {
     call: (options) => sparse.encodeSparse(['w1'], options),
-    options: { prompt: ['text'], tokensPerChunk: ['number'], signal: [] },
+    options: { prompt: ['text'], task: [], tokensPerChunk: ['number'], signal: [] },
   },
   'CrossEncoder.load': {
     call: (options) => CrossEncoder.load('/nowhere', options),
@@ -312,7 +320,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'TextEncoder.encode': {
     call: (options) => encoder.encode(['w1'], options),
-    options: { prompt: ['text'], dimensions: ['number'], tokensPerChunk: ['number'], signal: [] },
+    options: { prompt: ['text'], task: [], dimensions: ['number'], tokensPerChunk: ['number'], signal: [] },
   },
   'TextEncoder.save': {
     call: (options) => encoder.save('/nowhere/model', options),
