@@ -16,6 +16,7 @@ export const ERROR_CODES = [
   'DISPOSED',
   'DISTRIBUTED',
   'SETUP',
+  'HUB',
   'DISTRIBUTED',
 ] as const;
 
@@ -40,6 +41,7 @@ export const ERROR_CODES = [
  * | `DISPOSED` | a tensor or encoder was used after `dispose()` |
  * | `DISTRIBUTED` | another rank ended, failed, or did not come within the timeout |
  * | `SETUP` | a tool that a set-up step needs is missing or failed |
+ * | `HUB` | the Hugging Face hub cannot be reached, refuses, or sends other bytes than it lists |
  * | `DISTRIBUTED` | another process of a training on several GPUs ended, failed, differs or did not come in time |
  */
 export type ErrorCode = (typeof ERROR_CODES)[number];

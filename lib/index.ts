@@ -20,6 +20,9 @@ export {
   threads,
   type Memory,
 } from './tensor/memory.js';
+export { pull, type HubProgress, type Pulled, type PullOptions } from './hub/pull.js';
+export type { Pushed, PushOptions } from './model-folder/push-folder.js';
+export { push } from './training/push.js';
 export { useLibtorch } from './addon/native.js';
 export { Ranks, type RanksOptions } from './distributed/ranks.js';
 export { GradCache } from './step/gradcache.js';
@@ -52,6 +55,7 @@ export {
   type TokenRepresentations,
 } from './encoders/text-encoder.js';
 export type { PerTokenOptions } from './encoders/text-encoder-options.js';
+export type { LoraOptions } from './encoders/lora-options.js';
 export {
   ModuleEncoder,
   type Module,
@@ -284,6 +288,7 @@ export type {
 export type {
   ChunkEvent,
   EvaluationEvent,
+  FetchEvent,
   NoteEvent,
   SavedEvent,
   SkippedEvent,

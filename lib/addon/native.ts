@@ -75,7 +75,18 @@ export interface NativeParameter {
   readonly tensor: TensorHandle;
   readonly decay: boolean;
   readonly trainable: boolean;
+  /** Whether it is the matrix of a linear layer, which can have an adapter. */
+  readonly linear: boolean;
   readonly initial: Initial;
+}
+
+/** A low-rank adapter of a linear layer: W x + scale * B A drop(x). */
+export interface AdapterSettings {
+  /** The name of its parameters without `.weight`. */
+  readonly layer: string;
+  readonly rank: number;
+  readonly scale: number;
+  readonly dropout: number;
 }
 
 /** A text encoder and its parameters. */
@@ -248,8 +259,11 @@ export interface Native {
   readonly EncoderHandle: new (
     settings: EncoderSettings,
     precision: string,
-    device: string,
+    /** Null: an encoder that is declared alone, without memory or passes. */
+    device: string | null,
+    /** Names of parameters. */
     frozen: readonly string[],
+    adapters: readonly AdapterSettings[],
   ) => EncoderHandle;
   readonly LanguageModelHandle: new (
     settings: LanguageModelHandleSettings,

@@ -32,6 +32,8 @@ export interface Architecture {
   readonly positionsAfterPadding: boolean;
   /** Native settings of all other names. @throws GradCacheError `CHECKPOINT` */
   readonly settings: (config: Config) => EncoderSettings;
+  /** The linear layers that adapters are for where none are named: ends of their names, as in PEFT. Absent: all. */
+  readonly adapted?: readonly string[];
   /** Its head for sequence classification, with which it is a cross-encoder; absent: it has none. */
   readonly classifier?: Classifier;
   /** Prefix that checkpoints of task models put before the encoder's names. */

@@ -38,6 +38,7 @@ export const bert = {
     ],
     dropout: classifierDropout,
   },
+  adapted: ['query', 'value'],
   prefix: 'bert.',
   vocabularyHead: (config) => ({
     dense: 'cls.predictions.transform.dense',

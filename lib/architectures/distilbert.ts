@@ -50,6 +50,7 @@ export const distilbert: Architecture = {
     ],
     dropout: (config) => fractionIn(config, 'seq_classif_dropout', 0.2),
   },
+  adapted: ['q_lin', 'v_lin'],
   prefix: 'distilbert.',
   vocabularyHead: (config) => ({
     dense: 'vocab_transform',

@@ -33,6 +33,7 @@ export const mpnet: Architecture = {
     layers: ownLayers('tanh'),
     dropout: (config) => fractionIn(config, 'hidden_dropout_prob', 0.1),
   },
+  adapted: ['q', 'v'],
   prefix: 'mpnet.',
   vocabularyHead: robertaVocabularyHead,
 };

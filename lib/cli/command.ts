@@ -20,6 +20,8 @@ export interface Command {
   /** Its flags by section of the help; those of every command are added. */
   readonly sections: Readonly<Record<string, Flags>>;
   readonly examples: readonly string[];
+  /** What it takes beside flags, in this order, as its usage names them; default: nothing. */
+  readonly operands?: readonly string[];
   /** Whether arguments after `--` mean something to it. */
   readonly takesRest?: boolean;
   /** Runs it; returns the exit code. */

@@ -9,6 +9,7 @@ import { show } from '../options/option-values.js';
 import { refuseOverwriting } from '../files/overwrite.js';
 import type { Command, Console } from './command.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
+import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
 import { streamOf } from './output-file.js';
@@ -95,10 +96,13 @@ const toFloat32 = (values: Float32Array | Float64Array): Float32Array =>
 
 /** Of several ranks each reads all texts and encodes its share of a block; the first writes. */
 async function embed(
-  args: Arguments,
+  given: Arguments,
   output: string,
   { signal, progress, ranks }: { signal: AbortSignal; progress: ProgressLine; ranks: Ranks | null },
 ): Promise<{ texts: number; dimension: number }> {
+  const args = await onEach(ranks, 'fetching from the hub', () =>
+    locateData(given, ['input'], progress, signal),
+  );
   const format = formatOf(output, args.oneOf('format', VECTOR_FORMATS));
   const block = (args.count('block') ?? 4096) * (ranks?.size ?? 1);
   const tokensPerChunk = args.count('chunk-tokens');
@@ -130,7 +134,7 @@ async function embed(
       await onFirst(ranks, 'opening the output', async () => {
         file = await unlessAborted(openVectorFile(output, format), signal);
       });
-      const model = await openModel(args, progress, ranks);
+      const model = await openModel(args, { progress, signal, ranks });
       const encoder = ranks === null ? model : sharedEncoder(model, ranks);
       try {
         const dimensions = dimensionsOf(args, model);

@@ -16,9 +16,11 @@ import {
   type TokenSimilarity,
 } from '../options/similarity.js';
 import type { Ranks } from '../distributed/ranks.js';
+import { onEach } from '../distributed/shared-work.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
 import type { Command, Console } from './command.js';
 import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
+import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openCrossEncoder, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
@@ -79,6 +81,9 @@ const BEIR_FLAGS = {
   ),
 } as const satisfies Flags;
 
+/** Flags that name a file of data. */
+const DATA_FLAGS = ['data', 'documents', 'queries', 'corpus', 'judgements'];
+
 /** `gradcache evaluate` */
 export const evaluateCommand: Command = {
   usage: 'gradcache evaluate --model FOLDER --data FILE [FLAGS]',
@@ -111,7 +116,12 @@ async function evaluate(args: Arguments, { progress, print }: Console, ranks: Ra
   const task = args.oneOf('task', ['retrieval', 'sts', 'clustering', 'reranking']) ?? 'retrieval';
   if (task !== 'reranking') refuseFlags(args, Object.keys(RERANKING_FLAGS), 'is for --task reranking');
   const measured = await interruptible<Measured>(
-    (signal) => MEASURES[task](args, { progress, signal, ranks }),
+    async (signal) => {
+      const located = await onEach(ranks, 'fetching from the hub', () =>
+        locateData(args, DATA_FLAGS, progress, signal),
+      );
+      return MEASURES[task](located, { progress, signal, ranks });
+    },
     progress,
     () => 'Nothing was measured.',
   );
@@ -161,7 +171,7 @@ async function measureReranking(args: Arguments, { progress, signal, ranks }: Ho
   const promptFor = promptOf(args, 'query-prompt');
   const at = args.count('at') ?? 10;
   const task = await unlessAborted(readReranking(args.required('data', TASK_FLAGS.data), { signal }), signal);
-  const model = await openCrossEncoder(args, progress, ranks);
+  const model = await openCrossEncoder(args, { progress, signal, ranks });
   const scorer = ranks === null ? model : sharedScorer(model, ranks);
   try {
     const scores = await evaluateReranking(scorer, task, {
@@ -185,7 +195,7 @@ async function measureClustering(args: Arguments, { progress, signal, ranks }: H
   requireColumns(args, 2, 'two columns, text and label');
   const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
   const task = await unlessAborted(readClustering(data, how), signal);
-  const model = await openModel(args, progress, ranks);
+  const model = await openModel(args, { progress, signal, ranks });
   const encoder = ranks === null ? model : sharedEncoder(model, ranks);
   try {
     const { texts, clusters, ...scores } = await evaluateClustering(encoder, task, {
@@ -212,7 +222,7 @@ async function measureSts(args: Arguments, { progress, signal, ranks }: How): Pr
   const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
   const task = await unlessAborted(readSts(data, how), signal);
   if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
-  const model = await openModel(args, progress, ranks);
+  const model = await openModel(args, { progress, signal, ranks });
   const encoder = ranks === null ? model : sharedEncoder(model, ranks);
   try {
     const scores = await evaluateSts(encoder, task, {
@@ -245,7 +255,7 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   const task = await unlessAborted(readTask(args), signal);
   const leftOut = 'counts' in task ? task.counts : undefined;
   if (leftOut !== undefined) sayLeftOut(leftOut, progress);
-  const model = await openModel(args, progress, ranks);
+  const model = await openModel(args, { progress, signal, ranks });
   const encoder = ranks === null ? model : sharedEncoder(model, ranks);
   try {
     const scores = await evaluateRetrieval(encoder, task, {

@@ -59,12 +59,21 @@ export const COMMON_FLAGS = {
 export class Arguments {
   readonly #values: ReadonlyMap<string, unknown>;
 
-  /** @param rest what came after `--` */
+  /**
+   * @param rest what came after `--`
+   * @param operands what is no flag and belongs to none
+   */
   constructor(
     values: ReadonlyMap<string, unknown>,
     readonly rest: readonly string[] = [],
+    readonly operands: readonly string[] = [],
   ) {
     this.#values = values;
+  }
+
+  /** The same with other values of some flags. */
+  with(others: ReadonlyMap<string, unknown>): Arguments {
+    return new Arguments(new Map([...this.#values, ...others]), this.rest, this.operands);
   }
 
   get(name: string): unknown {
@@ -125,9 +134,14 @@ export class Arguments {
 /**
  * Parses the arguments of one command.
  *
- * @throws UsageError for an unknown flag, a flag without its value, or a value of the wrong kind
+ * @param operands the names of what it takes beside flags
+ * @throws UsageError for an unknown flag, a flag without its value, a value of the wrong kind, or other operands
  */
-export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
+export function parseFlags(
+  flags: Flags,
+  args: readonly string[],
+  operands: readonly string[] = [],
+): Arguments {
   const end = args.includes('--') ? args.indexOf('--') : args.length;
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
@@ -151,8 +165,11 @@ export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
     const hint = near === undefined ? '' : ` Did you mean --${near}?`;
     throw new UsageError(`${reasonOf(error).split('. To specify')[0]}.${hint}`.replace('..', '.'));
   }
-  const [stray] = parsed.positionals;
+  const { positionals } = parsed;
+  const stray = positionals[operands.length];
   if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} belongs to no flag.`);
+  const missing = operands[positionals.length];
+  if (missing !== undefined) throw new UsageError(`${missing} is needed.`);
   const values = new Map<string, unknown>();
   for (const [name, value] of Object.entries(parsed.values)) {
     const flag = flags[name] as Flag;
@@ -161,7 +178,7 @@ export function parseFlags(flags: Flags, args: readonly string[]): Arguments {
       Array.isArray(value) ? value.map((item) => convert(name, flag, item)) : convert(name, flag, value),
     );
   }
-  return new Arguments(values, args.slice(end + 1));
+  return new Arguments(values, args.slice(end + 1), positionals);
 }
 
 /** Node takes `-10` for a flag: a number below 0 is joined to the flag that it follows. */

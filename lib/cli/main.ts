@@ -40,6 +40,14 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'go on with a text',
     load: async () => (await import('./language-sample.js')).languageSampleCommand,
   },
+  pull: {
+    summary: 'fetch a model or a data set of the Hugging Face hub',
+    load: async () => (await import('./pull.js')).pullCommand,
+  },
+  push: {
+    summary: 'upload a model to the Hugging Face hub',
+    load: async () => (await import('./push.js')).pushCommand,
+  },
   doctor: {
     summary: 'check everything gradcache needs, and say what is missing',
     load: async () => (await import('./doctor.js')).doctorCommand,
@@ -95,7 +103,7 @@ export async function main(args: readonly string[]): Promise<number> {
     }
     const sections: Flags[] = [...Object.values(command.sections), COMMON_FLAGS];
     const flags: Flags = Object.fromEntries(sections.flatMap((section) => Object.entries(section)));
-    const parsed = parseFlags(flags, rest);
+    const parsed = parseFlags(flags, rest, command.operands);
     const [stray] = command.takesRest ? [] : parsed.rest;
     if (stray !== undefined)
       throw new UsageError(`${name} takes nothing after --, and ${JSON.stringify(stray)} is there.`);

@@ -5,11 +5,15 @@ import { onEach } from '../distributed/shared-work.js';
 import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
+import { locateModel } from './hub.js';
 import type { ProgressLine } from './terminal.js';
 
 /** Flags of the commands that use a finished model. */
 export const MODEL_FLAGS = {
-  model: text('FOLDER', 'model folder, of transformers or sentence-transformers'),
+  model: text(
+    'FOLDER|NAME',
+    'model folder, of transformers or sentence-transformers; or OWNER/NAME of the hub',
+  ),
   device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)'),
   precision: text('TYPE', 'float32 (default), bfloat16 or float64'),
   'max-length': number('TOKENS', 'tokens of a text, special ones included; longer texts are cut'),
@@ -29,38 +33,37 @@ export function dimensionsOf(args: Arguments, model: TextEncoder): number | unde
   );
 }
 
+/** How a model is opened. */
+export interface Opening {
+  readonly progress: ProgressLine;
+  readonly signal: AbortSignal;
+  readonly ranks: Ranks | null;
+}
+
 /** Loads the text encoder that the flags name, and says where. */
-export function openModel(
-  args: Arguments,
-  progress: ProgressLine,
-  ranks: Ranks | null = null,
-): Promise<TextEncoder> {
-  return open(args, progress, ranks, (folder, options) => TextEncoder.load(folder, options));
+export function openModel(args: Arguments, how: Opening): Promise<TextEncoder> {
+  return open(args, how, (folder, options) => TextEncoder.load(folder, options));
 }
 
 /** Loads the cross-encoder that the flags name, and says where. */
-export function openCrossEncoder(
-  args: Arguments,
-  progress: ProgressLine,
-  ranks: Ranks | null = null,
-): Promise<CrossEncoder> {
-  return open(args, progress, ranks, (folder, options) => CrossEncoder.load(folder, options));
+export function openCrossEncoder(args: Arguments, how: Opening): Promise<CrossEncoder> {
+  return open(args, how, (folder, options) => CrossEncoder.load(folder, options));
 }
 
 /** Every rank loads the model. */
 async function open<Model extends { readonly device: string; dispose(): void }>(
   args: Arguments,
-  progress: ProgressLine,
-  ranks: Ranks | null,
+  { progress, signal, ranks }: Opening,
   load: (folder: string, options: TextEncoderOptions) => Promise<Model>,
 ): Promise<Model> {
-  const folder = args.required('model', MODEL_FLAGS.model);
+  const given = args.required('model', MODEL_FLAGS.model);
   const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64']) ?? 'float32';
   const maxLength = args.count('max-length');
   const device = ranks?.device ?? chooseDevice(args.device());
   let model: Model | undefined;
   try {
     await onEach(ranks, 'opening the model', async () => {
+      const folder = await locateModel(given, progress, signal);
       model = await load(folder, { device, precision, maxLength });
     });
   } catch (error) {
@@ -70,6 +73,6 @@ async function open<Model extends { readonly device: string; dispose(): void }>(
       : error;
   }
   const where = ranks === null ? model!.device : `${ranks.size} × ${ranks.device.split(':')[0]}`;
-  progress.say(`${folder} in ${precision} on ${where}`);
+  progress.say(`${given} in ${precision} on ${where}`);
   return model!;
 }

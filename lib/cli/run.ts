@@ -87,7 +87,7 @@ async function trainHere<Event extends { readonly type: string }>(
   const { output } = config;
   const json = args.on('json');
   const onEvent = (event: Event): void => {
-    if (json && event.type !== 'chunk') print(JSON.stringify(event));
+    if (json && event.type !== 'chunk' && event.type !== 'fetch') print(JSON.stringify(event));
     else if (!json) run.show(event);
   };
   const result = await interruptible(

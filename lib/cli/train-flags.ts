@@ -21,7 +21,7 @@ import { tableFlags } from './table-flags.js';
 export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   'Model and data': {
     config: text('FILE', 'settings as JSON; flags win over it'),
-    model: text('FOLDER', 'model folder to start from', 'model'),
+    model: text('FOLDER|NAME', 'model folder to start from, or OWNER/NAME of the Hugging Face hub', 'model'),
     'model-config': text('FILE', 'start from random weights: a transformers config.json', 'model.config'),
     tokenizer: text('FILE', 'tokenizer.json of a model from random weights', 'model.tokenizer'),
     'new-head': number(
@@ -49,7 +49,13 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'the most tokens of a text of the other columns',
       'lateInteraction.documentLength',
     ),
-    data: repeated(text('FILE', 'pairs: .jsonl, .csv, .tsv (.gz) or .parquet; may be repeated', 'data')),
+    data: repeated(
+      text(
+        'FILE',
+        'pairs: .jsonl, .csv, .tsv (.gz) or .parquet, or hf:OWNER/NAME/PART:SPLIT of the hub; may be repeated',
+        'data',
+      ),
+    ),
     columns: list(
       'A,B,C',
       'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
@@ -160,9 +166,25 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     dropout: number('P', "default: the model's", 'dropout'),
     frozen: list(
       'A,B,C',
-      'parameters to leave as they are: names, or beginnings of names up to a dot',
+      'parameters to leave as they are: names, or beginnings of names up to a dot, with * for any\ncharacters; layers.0-5 for the first six layers',
       'frozen',
     ),
+    'lora-rank': number('N', 'train low-rank adapters of this rank in place of the model', 'lora.rank'),
+    'lora-alpha': number('N', 'what they add is multiplied by N / rank; default: the rank', 'lora.alpha'),
+    'lora-dropout': number('P', 'dropout of what enters them; default 0', 'lora.dropout'),
+    'lora-target-modules': list(
+      'A,B,C',
+      'the layers that get one: ends of their names, or all-linear; default: queries and values',
+      'lora.targetModules',
+    ),
+    'lora-layers': numbers('N,N', 'only in these layers, counted from 0', 'lora.layers'),
+    'lora-rank-stabilized': onOff('multiply by alpha / sqrt(rank) (rsLoRA)', 'lora.rankStabilized'),
+    'lora-modules-to-save': list(
+      'A,B,C',
+      'modules of the model that are trained as a whole beside them',
+      'lora.modulesToSave',
+    ),
+    'lora-bias': text('KIND', 'biases that are trained: none (default), all or lora_only', 'lora.bias'),
     seed: number('N', 'default 1; the same seed gives the same run', 'seed'),
   },
   'Evaluation and checkpoints': {

@@ -6,13 +6,14 @@ import type { Command } from './command.js';
 import type { Arguments } from './flags.js';
 import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
+import { hubNameOf, watching } from './hub.js';
 import { settingOf, toldByFlag } from './flag-settings.js';
 import { runTraining, sayEvent } from './run.js';
 import { flagOf, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
 /** `gradcache train` */
 export const trainCommand: Command = {
-  usage: 'gradcache train --model FOLDER --data FILE --output FOLDER --batch N [FLAGS]',
+  usage: 'gradcache train --model FOLDER|NAME --data FILE --output FOLDER --batch N [FLAGS]',
   about:
     'Trains a text encoder on pairs, with a batch as large as you like at the memory of a chunk. Settings come from a JSON\n' +
     'file (--config), from flags, or both, where flags win. The output folder gets the trained model in model/, checkpoints,\n' +
@@ -21,7 +22,7 @@ export const trainCommand: Command = {
     'the chunk, evaluation and checkpoints are used and told; of what decides the batches or the gradient they are refused.',
   sections: TRAIN_SECTIONS,
   examples: [
-    'gradcache train --model all-MiniLM-L6-v2 --data pairs.jsonl --output runs/a --batch 4096',
+    'gradcache train --model sentence-transformers/all-MiniLM-L6-v2 --data pairs.jsonl --output runs/a --batch 4096',
     'gradcache train --config run.json --lr 1e-5 --output runs/b',
     'gradcache train --output runs/a --resume',
     'gradcache train --config run.json --gpus all',
@@ -30,7 +31,7 @@ export const trainCommand: Command = {
     const display = new TrainDisplay(console.progress);
     return runTraining<TrainEvent>(args, console, {
       needed: ['model', 'data', 'output', 'batch'],
-      settings: settingsOf,
+      settings: (args, given) => withHubName(settingsOf(args, given), console.progress),
       train: trainAsGiven,
       shared: true,
       show: (event) => display.event(event),
@@ -38,6 +39,13 @@ export const trainCommand: Command = {
     });
   },
 };
+
+/** `owner/name` is a model of the hub where there is no such folder. */
+function withHubName(settings: Record<string, unknown>, progress: ProgressLine): Record<string, unknown> {
+  const { model } = settings;
+  const name = typeof model === 'string' ? hubNameOf(model, progress) : undefined;
+  return name === undefined ? settings : { ...settings, model: name };
+}
 
 /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
 function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {
@@ -74,6 +82,9 @@ class TrainDisplay {
         );
         if (event.device !== 'cpu' && event.precision === 'float32')
           progress.say(`--precision bfloat16 is several times as fast on ${event.device}`);
+        break;
+      case 'fetch':
+        watching(progress).onProgress(event);
         break;
       case 'chunk': {
         const { step, phase, chunk, chunks } = event;

@@ -27,13 +27,15 @@ export interface Words {
 /** What every rank brought, in the order of ranks. */
 export interface Heard {
   readonly standings: readonly Standing[];
+  /** None where a rank is not done yet, and so of bytes. */
   readonly numbers: readonly (readonly number[])[];
   readonly bytes: readonly Uint8Array[];
 }
 
 /*
  * The first numbers of a meeting are as many on every rank, whatever it meets for, so that ranks that have lost each other
- * find out. native/binding/group.cc takes part in meetings while a loss is computed, and knows the first three.
+ * find out. native/binding/loss.cc takes part in meetings while a loss is computed, and knows the first three. Gloo ends the
+ * process where ranks exchange different amounts, so no exchange follows a meeting that some rank does not take for the last.
  */
 const [WHAT, STANDS, , COUNT, BYTES, HEAD] = [0, 1, 2, 3, 4, 5];
 const LENGTH = 16;
@@ -52,6 +54,8 @@ export async function meet(group: GroupHandle, words: Words): Promise<Heard> {
   const heads = await exchange(group, head, what);
   const standings = heads.map((each) => each[STANDS] as Standing);
   if (heads.some((each) => each[WHAT] !== head[WHAT])) throw await lostEachOther(group, words);
+  // A rank that is not done does not wait for more.
+  if (standings.includes(STANDING.working)) return { standings, numbers: [], bytes: [] };
   const counts = heads.map((each) => each[COUNT]!);
   const long = Math.max(...counts) > LENGTH - HEAD;
   const rows = long

@@ -296,8 +296,9 @@ export function requireRanks(name: string, ranks: unknown): asserts ranks is Ran
 /** @throws OtherRank for the first of the ranks that failed, else for one where memory ran out */
 function throwOfOthers({ standings, bytes }: Heard): void {
   const failed = standings.indexOf(STANDING.failed);
-  const rank = failed >= 0 ? failed : standings.indexOf(STANDING.full);
-  if (rank >= 0) throw new OtherRank(errorOfRank(rank, bytes[rank]!), failed < 0);
+  const full = standings.indexOf(STANDING.full);
+  const rank = failed >= 0 ? failed : full >= 0 ? full : standings.indexOf(STANDING.stopped);
+  if (rank >= 0) throw new OtherRank(errorOfRank(rank, bytes[rank]!), failed < 0 && full >= 0);
 }
 
 function standingAfter(error: unknown, retry: (error: unknown) => boolean): Standing {

@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { initializerRange } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
+import { folderOfModel } from '../hub/pull.js';
 import {
   readCrossEncoderFolder,
   writeCrossEncoderFolder,
@@ -11,6 +12,7 @@ import {
 import { inFolder } from '../model-folder/in-folder.js';
 import { requireLength } from '../model-folder/length-limit.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
+import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber, requireString, requireTexts } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
@@ -31,11 +33,21 @@ import {
   type RankOptions,
 } from './cross-encoder-options.js';
 import { inferInto } from './inference.js';
-import { matchWeights, requireSizes, stored } from './model-state.js';
-import { freshLayers, layerOf, requireHead, settingsOf, storedName, without } from './pair-head.js';
+import { byParameter, matchWeights, requireSizes, stored } from './model-state.js';
+import {
+  freshLayers,
+  headLayers,
+  layerOf,
+  requireHead,
+  settingsOf,
+  storedName,
+  without,
+} from './pair-head.js';
 import { Prompts, type Prompt } from './prompts.js';
+import { pushModel } from './push-model.js';
 import type { TextEncoderOptions } from './text-encoder-options.js';
 import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
+import { trainedWeights } from './trained-weights.js';
 
 /** A document as {@link CrossEncoder.rank} ranks it. */
 export interface RankedDocument {
@@ -82,7 +94,14 @@ export class CrossEncoder extends TokenEncoder {
       );
     const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
-    const native = new NativeTokenEncoder(settingsOf(folder, options), options);
+    const settings = settingsOf(folder, options);
+    const architecture = architectureOf(folder.modelType);
+    const trained = trainedWeights(settings, options.frozen ?? [], {
+      architecture,
+      adapter: null,
+      moduleName: (parameter) => storedName(folder.modelType, parameter),
+    });
+    const native = new NativeTokenEncoder(settings, options, trained);
     const prompts = new Prompts(folder.prompts, folder.defaultPrompt);
     super({ native, precision, maxLength, tokenizer: folder.tokenizer, prompts });
     const { passes } = native;
@@ -96,19 +115,20 @@ export class CrossEncoder extends TokenEncoder {
     };
     this.labels = folder.labels;
     this.activation = folder.activation;
-    this.#typed = 'types' in architectureOf(folder.modelType).sizes;
+    this.#typed = 'types' in architecture.sizes;
   }
 
   /**
    * Reads a folder that sentence-transformers' CrossEncoder or transformers' AutoModelForSequenceClassification saved; with
-   * `newHead`, any folder of a text encoder.
+   * `newHead`, any folder of a text encoder. `hf:owner/name` is one of the Hugging Face hub, as for {@link TextEncoder.load}.
    *
    * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
-   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
+   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`; `HUB` for a model that cannot be fetched
    */
-  static async load(folder: string, options: CrossEncoderOptions = {}): Promise<CrossEncoder> {
-    requireString('the model folder', folder);
+  static async load(name: string, options: CrossEncoderOptions = {}): Promise<CrossEncoder> {
+    requireString('the model folder', name);
     checkLoad(options);
+    const folder = await folderOfModel('the model', name);
     const { newHead, ...rest } = options;
     const read = await readCrossEncoderFolder(folder, { anyModel: newHead !== undefined });
     const labels = newHead === undefined ? read.labels : (newHead.labels ?? 1);
@@ -245,13 +265,22 @@ export class CrossEncoder extends TokenEncoder {
     const { maxLength = this.#folder.maxLength } = options;
     const { modelType, config } = this.#folder;
     requireLength(maxLength, modelType, config);
-    const { parameters } = this.#native.weights;
+    const { weights } = this.#native;
+    // What is frozen is saved as it was read; the head may be a new one.
+    const read = byParameter(without(this.#folder, headLayers(modelType)));
     const tensors = new Map<string, StoredTensor>();
-    await parameters.whileReading(async () => {
-      for (const { name, tensor } of parameters.list)
-        tensors.set(storedName(modelType, name), await stored(tensor));
+    await weights.parameters.whileReading(async () => {
+      for (const { name, tensor } of weights.parameters.list) {
+        const original = weights.isFrozen(name) ? read.get(name) : undefined;
+        tensors.set(storedName(modelType, name), original ?? (await stored(tensor)));
+      }
     });
     await writeCrossEncoderFolder(folder, { ...this.#folder, tensors, prompts: this.prompts, maxLength });
+  }
+
+  /** Uploads the model to the Hugging Face hub, as {@link TextEncoder.push}. */
+  async push(name: string, options: PushOptions = {}): Promise<Pushed> {
+    return pushModel((folder) => this.save(folder), name, options);
   }
 
   /** What `console.log` shows, without the weights and the tokenizer's files. */

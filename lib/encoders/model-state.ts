@@ -3,8 +3,9 @@ import { noGrad } from '../tensor/autograd.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { isUnused, parameterName, statedSizes, vocabularyHeadOf } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
-import { moduleTensors, withTensors } from '../model-folder/head-modules.js';
+import { isOfModule, moduleTensors, withTensors } from '../model-folder/head-modules.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
+import { isAdapterWeight } from '../model-folder/target-modules.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { copyWeights, weightFaults } from '../safetensors/match-weights.js';
 import { toStored } from '../safetensors/stored-tensor.js';
@@ -36,15 +37,24 @@ export function requireSizes(folder: ModelFolder): void {
  */
 export function matchWeights(folder: ModelFolder, parameters: readonly Parameter[]): void {
   const architecture = architectureOf(folder.modelType);
-  const stored = new Map<string, StoredTensor>();
-  for (const [name, tensor] of folder.tensors) stored.set(parameterName(architecture, name), tensor);
-  for (const [copy, name] of copiesIn(folder))
-    if (!stored.has(name) && stored.has(copy)) stored.set(name, stored.get(copy)!);
+  const stored = new Map(byParameter(folder));
+  for (const [name, tensor] of folder.adapter?.tensors ?? [])
+    stored.set(parameterName(architecture, name), tensor);
   for (const [name, tensor] of moduleTensors(folder.modules)) stored.set(name, tensor);
   const shapes = new Map(parameters.map(({ name, tensor }) => [name, tensor.shape]));
   const faults = weightFaults(shapes, stored, (name) => isUnused(architecture, name));
   if (faults !== undefined) throw otherWeights(folder, faults);
   copyWeights(parameters, stored);
+}
+
+/** A folder's tensors by the names of an encoder's parameters. */
+export function byParameter(folder: ModelFolder): ReadonlyMap<string, StoredTensor> {
+  const architecture = architectureOf(folder.modelType);
+  const stored = new Map<string, StoredTensor>();
+  for (const [name, tensor] of folder.tensors) stored.set(parameterName(architecture, name), tensor);
+  for (const [copy, name] of copiesIn(folder))
+    if (!stored.has(name) && stored.has(copy)) stored.set(name, stored.get(copy)!);
+  return stored;
 }
 
 function otherWeights(folder: ModelFolder, faults: string): GradCacheError {
@@ -54,14 +64,26 @@ function otherWeights(folder: ModelFolder, faults: string): GradCacheError {
   );
 }
 
-/** The folder with an encoder's current weights, in float32, under the names they were read with. */
+/**
+ * The folder with an encoder's current weights under the names they were read with: in float32, those that are frozen as they
+ * were read. Of an adapted model only what is trained is new.
+ */
 export async function storedWeights(
   folder: ModelFolder,
-  parameters: readonly Parameter[],
+  { parameters, isFrozen }: { parameters: readonly Parameter[]; isFrozen: (name: string) => boolean },
 ): Promise<ModelFolder> {
   const present = new Map<string, StoredTensor>();
-  for (const { name, tensor } of parameters) present.set(name, await stored(tensor));
+  const read = byParameter(folder);
+  for (const { name, tensor } of parameters) {
+    if (folder.adapter && isFrozen(name) && !isAdapterWeight(name) && !isOfModule(name)) continue;
+    present.set(name, (isFrozen(name) ? read.get(name) : undefined) ?? (await stored(tensor)));
+  }
   const modules = withTensors(folder.modules, (name) => take(present, name));
+  if (folder.adapter) {
+    const own = Array.from(present, ([name, tensor]) => [nameInFolder(folder, name), tensor] as const);
+    const { adapter } = folder;
+    return { ...folder, modules, adapter: { ...adapter, tensors: new Map([...adapter.tensors, ...own]) } };
+  }
   const architecture = architectureOf(folder.modelType);
   const copies = copiesIn(folder);
   const tensors = new Map<string, StoredTensor>();
@@ -80,8 +102,11 @@ function copiesIn({ splade, modelType, config }: ModelFolder): ReadonlyMap<strin
   return new Map(splade ? Object.entries(vocabularyHeadOf(architectureOf(modelType), config).copies) : []);
 }
 
-/** A masked language model has its encoder's parameters behind a prefix. */
-function nameInFolder({ splade, modelType }: ModelFolder, name: string): string {
+/** The name of a parameter in the model of transformers: a masked language model has its encoder's behind a prefix. */
+export function nameInFolder(
+  { splade, modelType }: Pick<ModelFolder, 'splade' | 'modelType'>,
+  name: string,
+): string {
   const architecture = architectureOf(modelType);
   return splade && !isUnused(architecture, name) ? architecture.prefix + name : name;
 }

@@ -42,6 +42,10 @@ function storedParameters({ modelType, tensors }: CrossEncoderFolder): Set<strin
   return new Set([...tensors.keys()].map((name) => parameterName(architecture, name)));
 }
 
+/** The layers of a head. */
+export const headLayers = (modelType: string): Set<string> =>
+  new Set(classifierOf(modelType).layers.map(({ name }) => name));
+
 /** The layers of a new head that begin with random weights. */
 export function freshLayers(folder: CrossEncoderFolder): Set<string> {
   const { layers } = classifierOf(folder.modelType);

@@ -1,4 +1,3 @@
-import { refuse } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
 import {
   refused,
@@ -13,7 +12,7 @@ import { requireSeed } from '../options/seeds.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
 import type { Pooling, SpladePooling } from '../model-folder/model-folder.js';
 import { TOKEN_POOLINGS } from '../model-folder/pooling.js';
-import type { Parameter } from '../tensor/tensor.js';
+import { checkLora, type LoraOptions } from './lora-options.js';
 
 /** How a text encoder computes. */
 export interface TextEncoderOptions {
@@ -35,8 +34,10 @@ export interface TextEncoderOptions {
   readonly drophead?: number;
   /**
    * Parameters that training does not change: their names, or beginnings of names up to a dot, such as
-   * `['embeddings', 'encoder.layer.0']`. They have no gradient, and {@link TextEncoder.parameters} does not list them. A
-   * tower of which all is frozen is encoded once in a step, still with dropout. Default: none.
+   * `['embeddings', 'encoder.layer.0']`; `*` stands for any characters, `'layers.0-5'` for the first six layers whatever they
+   * are called, and `'embeddings'` also for the word vectors of models that call them otherwise. They have no gradient and are
+   * kept in the type that computes, and {@link TextEncoder.parameters} does not list them. `save` writes them as they were
+   * read. A tower of which all is frozen is encoded once in a step, still with dropout. Default: none.
    */
   readonly frozen?: readonly string[];
   /**
@@ -53,12 +54,20 @@ export interface TextEncoderOptions {
 
 /** What {@link TextEncoder.load} can make of a model besides what its folder says. */
 export interface LoadOptions extends TextEncoderOptions, PerTokenOptions {
-  /** Seed of the random weights: of a new projection, or of all. Default: 0. */
+  /**
+   * Adapters that are trained in place of the model: see {@link LoraOptions}. The layers of a sentence-transformers folder
+   * behind the pooling are trained as well. {@link TextEncoder.save} then writes the adapters alone, as PEFT does. Default: none,
+   * or those of the folder.
+   */
+  readonly lora?: LoraOptions;
+  /** The folder of an adapter's base model, if it is not where the adapter's folder says. */
+  readonly baseModel?: string;
+  /** Seed of the random weights: of new adapters or a new projection, or of all. Default: 0. */
   readonly seed?: number;
 }
 
 /** What {@link TextEncoder.create} needs beyond a configuration. */
-export interface CreateOptions extends LoadOptions {
+export interface CreateOptions extends Omit<LoadOptions, 'lora' | 'baseModel'> {
   /** Scales representations to length one; default: true, and false for SPLADE. */
   readonly normalize?: boolean;
 }
@@ -80,8 +89,10 @@ export const POOLINGS = [...TOKEN_POOLINGS, 'none', 'splade'] as const;
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkLoadOptions(options: LoadOptions): void {
-  checkKnown('TextEncoder.load', options, NAMES);
+  checkKnown('TextEncoder.load', options, [...NAMES, 'lora', 'baseModel']);
   requireTypes(options);
+  if (options.lora !== undefined) checkLora(options.lora);
+  if (options.baseModel !== undefined) requireString('baseModel', options.baseModel);
   requirePerToken(options);
 }
 
@@ -162,11 +173,4 @@ export function requireTypes({
     throw refused('frozen', frozen, 'a list of names of parameters');
   if (drophead !== undefined) requireNumber('drophead', drophead, { from: 0, below: 1 });
   if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
-}
-
-/** @throws SettingError for a name in `frozen` that is none of a parameter, nor begins one */
-export function requireFrozen(frozen: readonly string[], parameters: readonly Parameter[]): void {
-  for (const [index, given] of frozen.entries())
-    if (!parameters.some(({ name }) => name === given || name.startsWith(`${given}.`)))
-      throw refuse(`frozen[${index}]`, given, 'the name of a parameter, or its beginning up to a dot,');
 }

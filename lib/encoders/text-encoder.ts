@@ -12,19 +12,26 @@ import {
 } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
+import { architectureOf } from '../architectures/architectures.js';
 import type { RowPasses } from '../step/encoder.js';
 import { requireLength } from '../model-folder/length-limit.js';
 import { hiddenSizeOf } from '../model-folder/hidden-size.js';
+import { folderOfModel } from '../hub/pull.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model-folder.js';
 import { NORMALIZE } from '../model-folder/head-modules.js';
 import { asPooling, poolingsOf, type Pooling } from '../model-folder/pooling.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
+import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
+import { isAdapterWeight } from '../model-folder/target-modules.js';
 import { writeModelFolder } from '../model-folder/write-model-folder.js';
-import { matchWeights, requireSizes, storedWeights } from './model-state.js';
+import { newAdapter, settledAdapter } from './lora-options.js';
+import { mergedFolder } from './merged-weights.js';
+import { matchWeights, nameInFolder, requireSizes, storedWeights } from './model-state.js';
 import { emptyProjection, interactionOf, perToken } from './per-token.js';
 import { Prompts, type Prompt } from './prompts.js';
+import { pushModel } from './push-model.js';
 import type { SparseRows } from './sparse-rows.js';
 import { countsOf } from './text-chunk.js';
 import { textTasksOf, type TextTasks } from './text-tasks.js';
@@ -38,6 +45,7 @@ import {
 import { settingsOf } from './text-encoder-settings.js';
 import { TextInference, type EncodeOptions, type TokenRepresentations } from './text-inference.js';
 import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
+import { trainedWeights } from './trained-weights.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 
 export type { TokenRepresentations } from './text-inference.js';
@@ -62,7 +70,8 @@ export class TextEncoder extends TokenEncoder {
 
   readonly #native: NativeTokenEncoder;
   readonly #inference: TextInference;
-  readonly #folder: ModelFolder;
+  readonly #options: LoadOptions;
+  #folder: ModelFolder;
   readonly #prompts: Prompts;
   readonly #tasks: TextTasks;
   #similarity: string | null;
@@ -70,7 +79,7 @@ export class TextEncoder extends TokenEncoder {
   private constructor(
     own: symbol,
     folder: ModelFolder,
-    options: TextEncoderOptions,
+    options: TextEncoderOptions & Pick<LoadOptions, 'lora'>,
     weights: 'stored' | 'random',
   ) {
     if (own !== OWN)
@@ -85,14 +94,26 @@ export class TextEncoder extends TokenEncoder {
     if (weights === 'stored') requireSizes(folder);
     const perToken = folder.pooling === 'none';
     const tasks = textTasksOf(folder, options.maxLength);
-    const native = new NativeTokenEncoder(settings, options);
+    const nameOf = (parameter: string) => nameInFolder(folder, parameter);
+    const trained = trainedWeights(settings, options.frozen ?? [], {
+      architecture: architectureOf(folder.modelType),
+      adapter: folder.adapter?.config ?? null,
+      isNew: options.lora !== undefined,
+      moduleName: nameOf,
+    });
+    const native = new NativeTokenEncoder(settings, options, trained);
     const prompts = new Prompts(folder.prompts, folder.defaultPrompt);
     super({ native, precision, maxLength, tokenizer: folder.tokenizer, prompts });
     const { passes } = native;
     this.#native = native;
     this.#prompts = prompts;
     this.#tasks = tasks;
-    this.#folder = folder;
+    this.#options = options;
+    const layers = trained.adapters.map(({ layer }) => nameOf(layer));
+    this.#folder =
+      options.lora && folder.adapter
+        ? { ...folder, adapter: settledAdapter(folder.adapter, layers) }
+        : folder;
     this.rowPasses = folder.splade
       ? undefined // the number of a row's entries is known only when it is encoded
       : {
@@ -114,26 +135,54 @@ export class TextEncoder extends TokenEncoder {
 
   /**
    * Reads a Hugging Face folder (config.json, model.safetensors, tokenizer.json), a sentence-transformers folder, of a
-   * SentenceTransformer, a SparseEncoder or a MultiVectorEncoder, or a folder of Model2Vec.
+   * SentenceTransformer, a SparseEncoder or a MultiVectorEncoder, a folder of Model2Vec, or one with adapters of PEFT
+   * (adapter_config.json) and the base model that it names. `hf:owner/name` is one of the Hugging Face hub,
+   * `hf:owner/name@revision` that of a branch, tag or commit: it is fetched once, into the cache that Python uses ({@link pull}).
    *
    * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported, and for missing or
-   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`
+   * unexpected parameters; `DEVICE`, `CUDA_UNAVAILABLE`, `INPUT`, `OUT_OF_MEMORY`; `HUB` for a model that cannot be fetched
    */
-  static async load(folder: string, options: LoadOptions = {}): Promise<TextEncoder> {
-    if (typeof folder !== 'string')
-      throw new GradCacheError('INPUT', 'TextEncoder.load needs the path of a model folder');
+  static async load(name: string, options: LoadOptions = {}): Promise<TextEncoder> {
+    if (typeof name !== 'string')
+      throw new GradCacheError(
+        'INPUT',
+        'TextEncoder.load needs the path of a model folder, or hf:owner/name',
+      );
     checkLoadOptions(options);
-    const { pooling, ...others } = options;
-    const model =
+    const folder = await folderOfModel('the model', name);
+    const { pooling, lora, ...others } = options;
+    const read =
       pooling === 'none'
         ? await perToken(await readModelFolder(folder, others), options, options.seed ?? 0)
         : await readModelFolder(folder, options);
-    return inFolder(folder, () => {
-      const encoder = new TextEncoder(OWN, model, options, 'stored');
-      return orDispose(encoder, () => {
-        matchWeights(model, encoder.#native.weights.parameters.list);
-      });
+    return inFolder(folder, () => TextEncoder.#withWeights(lora ? newAdapter(lora, read) : read, options));
+  }
+
+  /** An encoder with the weights of its folder. Adapters that it has no tensors of are new. */
+  static #withWeights(model: ModelFolder, options: LoadOptions): TextEncoder {
+    const encoder = new TextEncoder(OWN, model, options, 'stored');
+    return orDispose(encoder, () => {
+      const { weights } = encoder.#native;
+      const isNew = (name: string) => options.lora !== undefined && isAdapterWeight(name);
+      weights.fillRandomly({ deviation: 0, seed: options.seed ?? 0 }, isNew);
+      matchWeights(
+        model,
+        weights.parameters.list.filter(({ name }) => !isNew(name)),
+      );
+      // The base model's weights are in its own folder.
+      if (model.adapter) encoder.#folder = { ...encoder.#folder, tensors: new Map() };
     });
+  }
+
+  /**
+   * An encoder of its own without adapters: the matrices of this one with theirs added, all of them trained. This encoder stays
+   * as it is. Of one without adapters it is a copy.
+   *
+   * @throws GradCacheError `CHECKPOINT` if the base model is no longer in its folder; `OUT_OF_MEMORY`, `INPUT`
+   */
+  async merge(): Promise<TextEncoder> {
+    const { frozen: _frozen, lora: _lora, ...options } = this.#options;
+    return TextEncoder.#withWeights(await mergedFolder(await this.#state()), options);
   }
 
   /**
@@ -318,6 +367,9 @@ export class TextEncoder extends TokenEncoder {
    * the folder already holds a model, that model's and its tokenizer's files are replaced and all others stay. Old weights
    * in other formats (onnx/, openvino/, *.bin) are among those: export them again.
    *
+   * Of an adapted model only the adapters are written, with the path of its base model, as PEFT has them: `PeftModel` and
+   * sentence-transformers open the folder. {@link TextEncoder.merge} gives a whole model.
+   *
    * The folder states the length limit that the model was read with, not the `maxLength` that it was loaded with: a shorter
    * limit in training does not shorten the texts of those who use the model. A model from {@link TextEncoder.create} keeps
    * the `maxLength` that it was created with.
@@ -339,11 +391,28 @@ export class TextEncoder extends TokenEncoder {
     if (dimensions !== undefined)
       requireNumber('dimensions', dimensions, { from: 1, to: this.trainedDimension, whole: true });
     const truncateDimension = dimensions ?? this.#folder.truncateDimension ?? null;
+    await writeModelFolder(folder, { ...(await this.#state()), maxLength, truncateDimension });
+  }
+
+  /** The model as it is now. */
+  async #state(): Promise<ModelFolder> {
     const { prompts, similarity } = this;
-    const model = { ...this.#folder, prompts, similarity, maxLength, truncateDimension };
-    const { parameters } = this.#native.weights;
-    const state = await parameters.whileReading(() => storedWeights(model, parameters.list));
-    await writeModelFolder(folder, state);
+    const { weights } = this.#native;
+    const parameters = weights.parameters.list;
+    const isFrozen = (name: string) => weights.isFrozen(name);
+    return weights.parameters.whileReading(() =>
+      storedWeights({ ...this.#folder, prompts, similarity }, { parameters, isFrozen }),
+    );
+  }
+
+  /**
+   * Uploads the model to the Hugging Face hub, as {@link push} does a folder: as one commit, with a model card.
+   *
+   * @param name `owner/name`; the repository is made where there is none
+   * @throws GradCacheError `HUB`, `SETUP`, `INPUT`, `ABORTED`, as {@link push}
+   */
+  async push(name: string, options: PushOptions = {}): Promise<Pushed> {
+    return pushModel((folder) => this.save(folder), name, options);
   }
 
   /** What `console.log` shows, without the weights and the tokenizer's files. */

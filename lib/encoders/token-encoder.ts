@@ -1,4 +1,4 @@
-import { guarded, native, type DType, type EncoderHandle } from '../addon/native.js';
+import { guarded, native, type DType, type EncoderHandle, type EncoderSettings } from '../addon/native.js';
 import type {
   Chunk,
   EncodedChunk,
@@ -9,13 +9,13 @@ import type {
 } from '../step/encoder.js';
 import { NativeWeights } from '../tensor/native-weights.js';
 import { call } from '../tensor/operators.js';
-import { orDispose } from '../tensor/scope.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Prompts } from './prompts.js';
 import { lengthsOf, requireTokens } from './text-chunk.js';
-import { requireFrozen, type TextEncoderOptions } from './text-encoder-options.js';
+import type { TextEncoderOptions } from './text-encoder-options.js';
 import { TokenPasses } from './token-passes.js';
+import type { TrainedWeights } from './trained-weights.js';
 
 /** A native encoder, its parameters and its passes. */
 export class NativeTokenEncoder {
@@ -23,15 +23,14 @@ export class NativeTokenEncoder {
   readonly weights: NativeWeights;
   readonly passes: TokenPasses;
 
-  /** @throws GradCacheError `INPUT` also for a pattern of `frozen` that names no parameter */
   constructor(
-    settings: ConstructorParameters<ReturnType<typeof native>['EncoderHandle']>[0],
-    { device = 'cpu', precision = 'float32', frozen = [] }: TextEncoderOptions,
+    settings: EncoderSettings,
+    { device = 'cpu', precision = 'float32' }: Pick<TextEncoderOptions, 'device' | 'precision'>,
+    { frozen, adapters }: TrainedWeights,
   ) {
-    this.handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen));
+    this.handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen, adapters));
     this.weights = new NativeWeights(this.handle);
     this.passes = new TokenPasses(this.handle, { frozen: this.weights.trained.length === 0 });
-    orDispose(this, () => requireFrozen(frozen, this.weights.parameters.list));
   }
 
   dispose(): void {

@@ -21,6 +21,7 @@ import {
   type Length,
   type LossGradients,
   type LossOptions,
+  type LossShare,
 } from './loss.js';
 import { ownersByRow, ownersOf } from './targets.js';
 import {
@@ -166,12 +167,26 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
     }
   }
 
+  /** The texts of each tower lie one rank's behind the other's. Representations of a guide are not sent. */
+  override joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    const joined = super.joinOptions(
+      parts.map(({ texts: _, ...others }) => others),
+      rows,
+    );
+    if (parts.every(({ texts }) => texts === undefined)) return joined;
+    const towers = rows[0]!.map((_, tower) =>
+      parts.flatMap(({ texts }) => (texts as readonly (readonly string[])[] | undefined)?.[tower] ?? []),
+    );
+    return { ...joined, texts: towers };
+  }
+
   override async computeAt(
     lengths: readonly Length[],
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
+    share?: LossShare,
   ): Promise<LossGradients | null> {
     requireTowers(representations);
     const rows = representations.map(({ shape }) => shape[0] ?? 0);
@@ -187,7 +202,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
         if (this.#guide !== null) judging.dispose();
       }
       const given = { guides: guides.length, ids, owners };
-      return await super.computeAt(lengths, [...representations, ...guides], weight, given, trained);
+      return await super.computeAt(lengths, [...representations, ...guides], weight, given, trained, share);
     } finally {
       for (const tensor of guides) tensor.dispose();
     }

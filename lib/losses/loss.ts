@@ -1,3 +1,4 @@
+import type { GroupHandle } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
 import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { GradientSnapshot } from '../tensor/gradient-snapshot.js';
@@ -21,6 +22,13 @@ export interface Length {
   readonly weight: number;
 }
 
+/** The ranks that compute a loss together, for native code. */
+export interface LossShare {
+  readonly group: GroupHandle;
+  /** What they meet for. */
+  readonly phase: number;
+}
+
 /** A loss that computes its own gradients, like {@link infoNCE}. */
 export interface LossWithGradients {
   /** True if rows may have several representations, with `offsets` in {@link LossOptions}. Default: false. */
@@ -42,16 +50,27 @@ export interface LossWithGradients {
    */
   readonly takesIds?: boolean;
   /**
+   * How {@link Ranks} compute it together.
+   *
+   * - `'parts'`: each has all representations, and `compute` gives a rank's part of the loss and of all gradients, whose sum
+   *   over ranks is the whole. Its time and its memory for scores are divided.
+   * - `'rows'`: it is the mean over rows of terms of the same row of each tower, and a rank computes that of its own rows.
+   * - `'whole'` (default): each has all representations and computes all of it, as it is without ranks.
+   */
+  readonly sharing?: 'whole' | 'rows' | 'parts';
+  /**
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight the gradients, but not the loss, are multiplied by this
    * @param options the option `loss` of `step`
    * @param trained the towers whose gradients are wanted; gradients of others are ignored
+   * @param share of a loss that is shared in `'parts'`: the ranks, where there are several
    */
   compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
+    share?: LossShare,
   ): Promise<LossGradients>;
   /**
    * The weighted sum of the loss at several lengths, for one that computes it in less than the time of all of them: see
@@ -64,6 +83,7 @@ export interface LossWithGradients {
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
+    share?: LossShare,
   ): Promise<LossGradients | null>;
   /** Parameters of the loss itself, e.g. a learned temperature. */
   parameters(): Parameter[];
@@ -91,6 +111,15 @@ export interface LossWithGradients {
    * @throws GradCacheError `INPUT`, `SHAPE`
    */
   optionsBeside?(options: LossOptions, rows: readonly number[], others: number): LossOptions;
+  /**
+   * The keyword arguments that say of the rows of all {@link Ranks}, those of rank 0 first in each tower, what each rank's say
+   * of its own rows. Default: lists with an entry for each row are joined, and all else is the same on all ranks.
+   *
+   * @param parts the keyword arguments of each rank
+   * @param rows of each rank, the number of rows of each tower
+   * @throws GradCacheError `INPUT`, `SHAPE`
+   */
+  joinOptions?(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions;
 }
 
 /**

@@ -17,8 +17,10 @@ import {
   type Loss,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
+import { joinRowOptions } from './shared-options.js';
 
 /** Settings of {@link matryoshka}. */
 export interface MatryoshkaOptions {
@@ -81,6 +83,7 @@ function requireWeights(name: string, given: unknown, count: number): void {
 
 class Matryoshka implements LossWithGradients {
   readonly packed: boolean;
+  readonly sharing: LossWithGradients['sharing'];
   readonly takesIds: boolean;
   readonly #loss: LossWithGradients;
   /** Longest first. */
@@ -94,6 +97,7 @@ class Matryoshka implements LossWithGradients {
     perStep: { readonly count: number; readonly seed: number },
   ) {
     this.packed = loss.packed === true;
+    this.sharing = loss.sharing;
     this.takesIds = loss.takesIds === true;
     this.#loss = loss;
     this.#parts = parts;
@@ -129,11 +133,16 @@ class Matryoshka implements LossWithGradients {
     return this.#loss.optionsBeside?.(options, rows, others) ?? options;
   }
 
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return this.#loss.joinOptions?.(parts, rows) ?? joinRowOptions(parts, rows);
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
+    share?: LossShare,
   ): Promise<LossGradients> {
     requireTowers(representations);
     this.checkLengths(representations.map(({ shape }) => shape.at(-1) ?? 0));
@@ -141,14 +150,14 @@ class Matryoshka implements LossWithGradients {
     const leaves: Tensor[] = [];
     try {
       const { parts, others } = this.#draw(options, undos);
-      const together = await this.#loss.computeAt?.(parts, representations, weight, others, trained);
+      const together = await this.#loss.computeAt?.(parts, representations, weight, others, trained, share);
       if (together !== undefined && together !== null) {
         undos.push(together.undo);
         return { ...together, undo: undoAll(undos) };
       }
       leaves.push(...leavesOf(representations, trained));
       let loss = 0;
-      for (const part of parts) loss += await this.#add(part, leaves, weight, others, trained, undos);
+      for (const part of parts) loss += await this.#add(part, leaves, weight, others, trained, undos, share);
       return { loss, gradients: leaves.map(({ grad }) => grad), undo: undoAll(undos) };
     } catch (error) {
       const undo = undoAll(undos);
@@ -162,12 +171,13 @@ class Matryoshka implements LossWithGradients {
 
   /** Adds the gradients of the loss at one length to those of the leaves. @returns its share of the loss */
   async #add(
-    { dimension, weight: share }: Length,
+    { dimension, weight: part }: Length,
     leaves: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained: readonly boolean[],
     undos: LossGradients['undo'][],
+    share: LossShare | undefined,
   ): Promise<number> {
     const cut = leaves.map((leaf) => tidy(() => withGrad(() => leaf.narrow(-1, 0, dimension).normalize())));
     const used = [...cut];
@@ -179,7 +189,13 @@ class Matryoshka implements LossWithGradients {
         labels === undefined ? undefined : cutLabels(labels, leaves[0]!.shape.at(-1)!, dimension);
       if (shorter instanceof Tensor && shorter !== labels) used.push(shorter);
       const given = labels === undefined ? others : { ...others, labels: shorter };
-      const { loss, gradients, undo } = await this.#loss.compute(constants, weight * share, given, trained);
+      const { loss, gradients, undo } = await this.#loss.compute(
+        constants,
+        weight * part,
+        given,
+        trained,
+        share,
+      );
       undos.push(undo);
       used.push(...gradients.filter((gradient) => gradient !== null));
       const reached = cut.flatMap((rows, tower) => {
@@ -191,7 +207,7 @@ class Matryoshka implements LossWithGradients {
           reached.map(({ rows }) => rows),
           reached.map(({ gradient }) => gradient),
         );
-      return share * loss;
+      return part * loss;
     } finally {
       for (const tensor of used) tensor.dispose();
     }

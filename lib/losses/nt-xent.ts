@@ -17,7 +17,13 @@ import {
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
-import { requireCheckable, type Length, type LossGradients, type LossOptions } from './loss.js';
+import {
+  requireCheckable,
+  type Length,
+  type LossGradients,
+  type LossOptions,
+  type LossShare,
+} from './loss.js';
 import { TiledLoss } from './tiled-loss.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -99,10 +105,11 @@ class NTXent extends TiledLoss implements TrainedLoss {
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
+    share?: LossShare,
   ): Promise<LossGradients | null> {
     return options.labels === undefined
-      ? super.computeAt(lengths, representations, weight, options, trained)
-      : this.#ofClasses.computeAt(lengths, representations, weight, options, trained);
+      ? super.computeAt(lengths, representations, weight, options, trained, share)
+      : this.#ofClasses.computeAt(lengths, representations, weight, options, trained, share);
   }
 
   get temperature(): number {

@@ -3,6 +3,7 @@ import { refused, requireNumber } from '../options/option-values.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
 import { valueByCompute } from './loss-value.js';
+import { joinPlaceOptions } from './shared-options.js';
 import {
   requireCheckable,
   requireFinite,
@@ -10,6 +11,7 @@ import {
   type Length,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
 
@@ -35,6 +37,7 @@ export interface TiledLossParts {
 /** A loss of scores between towers. Native code computes it and its gradients in tiles (native/losses/similarity.h). */
 export class TiledLoss implements LossWithGradients {
   readonly sparse = 'rows';
+  readonly sharing = 'parts';
   readonly #parts: TiledLossParts;
 
   constructor(parts: TiledLossParts) {
@@ -56,13 +59,18 @@ export class TiledLoss implements LossWithGradients {
     return valueByCompute(this, representations, options, none);
   }
 
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return joinPlaceOptions(parts, rows);
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
+    share?: LossShare,
   ): Promise<LossGradients> {
-    return (await this.computeAt([], representations, weight, options, trained))!;
+    return (await this.computeAt([], representations, weight, options, trained, share))!;
   }
 
   /**
@@ -75,6 +83,7 @@ export class TiledLoss implements LossWithGradients {
     weight: number,
     options: LossOptions,
     trained?: readonly boolean[],
+    share?: LossShare,
   ): Promise<LossGradients | null> {
     requireLengths(lengths);
     requireTowers(representations);
@@ -102,6 +111,8 @@ export class TiledLoss implements LossWithGradients {
         name,
         representations.map((tensor) => tensor.handle),
         settings,
+        share?.group,
+        share?.phase,
       ),
     );
     const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));

@@ -18,7 +18,8 @@ import {
   type TransformerConfig,
 } from './sentence-config.js';
 import { readModuleEntries } from './sentence-modules.js';
-import { replaceModel, writeJson, writeTransformer } from './write-model-folder.js';
+import { writeJson } from '../files/write-json.js';
+import { replaceModel, writeTransformer } from './write-model-folder.js';
 
 /** What `predict` applies to logits. */
 export type ScoreActivation = 'sigmoid' | 'identity' | 'tanh';

@@ -66,6 +66,9 @@ export function moduleNames(modules: readonly HeadModule[]): string[] {
   });
 }
 
+/** Whether a parameter is of a module, and not of the model in front of them. */
+export const isOfModule = (parameter: string): boolean => /^(dense|layer_norm)\.\d+\./.test(parameter);
+
 /** The tensors of a module by the names of parameters behind the module's own. */
 const tensorsOf = (module: HeadModule): [string, StoredTensor][] => {
   if (module.kind !== 'Dense' && module.kind !== 'LayerNorm') return [];

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 
 /**
- * Whether a folder holds a model, by the names in it: the modules of sentence-transformers, or a configuration beside weights
+ * Whether a folder holds a model, by the names in it: the modules of sentence-transformers, an adapter, or a configuration beside weights
  * of any kind that are called a model, such as pytorch_model.bin. Vectors can be in a safetensors file too. A folder that is
  * not there or cannot be read holds none.
  */
@@ -9,6 +9,7 @@ export async function isModelFolder(path: string): Promise<boolean> {
   const names = await readdir(path).catch((): string[] => []);
   return (
     names.includes('modules.json') ||
+    names.includes('adapter_config.json') ||
     (names.includes('config.json') && names.some((name) => isWeights(name) && /(^|_)model[-.]/.test(name)))
   );
 }

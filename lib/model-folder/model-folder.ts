@@ -4,9 +4,11 @@ import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
 import { show } from '../options/option-values.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
+import { type Adapter, readAdapter } from './adapter-folder.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
+import { isRepositoryName } from '../hub/hub-name.js';
 import { inFolder } from './in-folder.js';
 import { isModelFolder } from './is-model-folder.js';
 import { lengthLimitOf, mostTokens } from './length-limit.js';
@@ -77,6 +79,10 @@ export interface ModelFolder {
   readonly truncateDimension?: number | null;
   /** How a folder of word vectors is laid out; null or absent for a transformer. */
   readonly layout?: StaticLayout | null;
+  /** The folder of config.json and the weights; absent for a model that is stored nowhere. */
+  readonly transformerFolder?: string;
+  /** What adapts the model, whose own weights then stay as they are; null or absent: nothing. */
+  readonly adapter?: Adapter | null;
   /** The other keys of the folder's files, saved as they were read. */
   readonly kept?: KeptFiles;
 }
@@ -102,10 +108,12 @@ export interface KeptFiles {
 /** The usual pooling of SPLADE. */
 export const SPLADE: SpladePooling = { strategy: 'max', activation: 'relu' };
 
-/** A pooling that the caller asks for. */
-export interface AskedPooling {
+/** What the caller asks for in place of what the folder says. */
+export interface Asked {
   readonly pooling?: Pooling | undefined;
   readonly splade?: Partial<SpladePooling> | undefined;
+  /** The folder of an adapter's base model. */
+  readonly baseModel?: string | undefined;
 }
 
 /** What the keys of a folder's files mean, by what its modules make of tokens. */
@@ -119,13 +127,13 @@ const KEYS = {
  * Reads a transformers folder (config.json, model.safetensors or its shards, tokenizer.json) or a sentence-transformers
  * folder (modules.json with Transformer, Pooling, Dense, LayerNorm, Dropout, Normalize; StaticEmbedding and the same;
  * Transformer and SpladePooling; or Transformer, Dense, MultiVectorMask, Normalize; prompts; max_seq_length), old and new
- * layouts; or a folder of Model2Vec.
+ * layouts; a folder of Model2Vec; or one of an adapter (adapter_config.json of PEFT), with its base model.
  *
- * @param asked the pooling of a folder that names none
+ * @param asked the pooling of a folder that names none, and where an adapter's base model is
  * @throws GradCacheError `CHECKPOINT` for damaged or missing files and for anything that cannot be honoured exactly; the
  * message names the file, what was found there and what would do.
  */
-export async function readModelFolder(path: string, asked: AskedPooling = {}): Promise<ModelFolder> {
+export async function readModelFolder(path: string, asked: Asked = {}): Promise<ModelFolder> {
   await requireFolder(path);
   if ((await statedKind(path)) === 'CrossEncoder')
     throw faultIn(
@@ -138,6 +146,8 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
   const sparse = pooling.pooling === 'splade';
   const perToken = pooling.pooling === 'none';
   const folder = modules?.transformerFolder ?? path;
+  const adapter = await adapterIn(folder, asked);
+  if (adapter && modules === undefined) await requirePoolingOf(path, adapter, asked);
   // sentence-transformers reads its own files only where there is a modules.json.
   const keys = KEYS[perToken ? 'none' : sparse ? 'splade' : 'pooled'];
   const transformer = modules ? await readTransformerConfig(folder, keys.transformer) : undefined;
@@ -148,11 +158,13 @@ export async function readModelFolder(path: string, asked: AskedPooling = {}): P
         'transformer_task is "fill-mask"',
     );
   const model = modules ? await readModelConfig(path, keys.model) : undefined;
-  const { generation, ...read } = await readTransformer(folder, transformer);
+  const { generation, ...read } = await readTransformer(folder, transformer, adapter?.base);
   if (transformer && !perToken) requirePositions(transformer, read);
   return {
     ...read,
     ...pooling,
+    transformerFolder: adapter?.base ?? folder,
+    adapter: adapter ?? null,
     lateInteraction:
       transformer && modules?.mask
         ? readLateInteraction(transformer.path, transformer.content, modules.mask)
@@ -231,15 +243,18 @@ export interface TransformerFolder extends Pick<
  * Reads config.json, the weights and the tokenizer.
  *
  * @param transformer what sentence-transformers' own file says
+ * @param base where config.json and the weights are; the tokenizer too, if the folder has none
  * @throws GradCacheError `CHECKPOINT`
  */
 export async function readTransformer(
   folder: string,
   transformer: TransformerConfig | undefined,
+  base = folder,
 ): Promise<TransformerFolder> {
-  const config = await readConfig(folder);
+  const config = await readConfig(base);
   const modelType = config.model_type as string;
-  const tokenizerConfig = await readJsonObject(join(folder, 'tokenizer_config.json'));
+  const home = base === folder || (await hasFile(folder, 'tokenizer.json')) ? folder : base;
+  const tokenizerConfig = await readJsonObject(join(home, 'tokenizer_config.json'));
   const maxLength = inFolder(folder, () =>
     lengthLimitOf({
       modelType,
@@ -251,17 +266,17 @@ export async function readTransformer(
           : tokenizerConfig.model_max_length,
     }),
   );
-  const tokenizer = await Tokenizer.fromFile(join(folder, 'tokenizer.json'), {
+  const tokenizer = await Tokenizer.fromFile(join(home, 'tokenizer.json'), {
     lowercase: transformer?.lowercase === true,
     tokenizerClass: tokenizerClassOf(modelType, config),
   });
   return {
     config,
     modelType,
-    tensors: await readWeights(folder),
+    tensors: await readWeights(base),
     maxLength,
     tokenizer,
-    generation: (await readJsonObject(join(folder, 'generation_config.json'))) ?? null,
+    generation: (await readJsonObject(join(base, 'generation_config.json'))) ?? null,
   };
 }
 
@@ -269,7 +284,7 @@ export async function readTransformer(
 function poolingOf(
   path: string,
   modules: SentenceModules | undefined,
-  { pooling = modules?.pooling ?? 'mean', splade }: AskedPooling,
+  { pooling = modules?.pooling ?? 'mean', splade }: Asked,
 ): Pick<ModelFolder, 'pooling' | 'splade'> {
   if (modules !== undefined && !isSamePooling(pooling, modules.pooling))
     throw new GradCacheError(
@@ -280,6 +295,38 @@ function poolingOf(
   if (pooling === 'splade') return { pooling, splade: { ...(modules?.splade ?? SPLADE), ...splade } };
   if (splade === undefined) return { pooling, splade: null };
   throw new GradCacheError('INPUT', `splade is given, and pooling is ${show(pooling)}; 'splade' is needed.`);
+}
+
+/** @throws GradCacheError `INPUT` where a base model is named and there is no adapter */
+async function adapterIn(folder: string, { baseModel }: Asked): Promise<Adapter | undefined> {
+  if (baseModel !== undefined) await requireFolder(baseModel);
+  const adapter = await readAdapter(folder, baseModel);
+  if (adapter !== undefined || baseModel === undefined) return adapter;
+  throw new GradCacheError(
+    'INPUT',
+    `baseModel is ${show(baseModel)}, and ${folder} is no adapter: it has no adapter_config.json.`,
+  );
+}
+
+/**
+ * An adapter without modules.json has its tokens pooled by the mean in sentence-transformers, whatever its base model does.
+ *
+ * @throws GradCacheError `INPUT` where that would be another model than was adapted, and no pooling is named
+ */
+async function requirePoolingOf(path: string, { base }: Adapter, { pooling }: Asked): Promise<void> {
+  const modules = pooling === undefined ? await readSentenceModules(base) : undefined;
+  if (modules === undefined) return;
+  if (modules.pooling === 'mean' && modules.modules.length === 0) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${path} is an adapter without modules.json, and its base model ${base} does more with tokens than to take their mean, ` +
+      `which sentence-transformers would do. Name the pooling (${show(modules.pooling)} is the base model's), or put the ` +
+      "base model's modules.json and the folders that it names beside the adapter.",
+  );
+}
+
+async function hasFile(folder: string, name: string): Promise<boolean> {
+  return (await stat(join(folder, name)).catch(() => null)) !== null;
 }
 
 /** @throws GradCacheError `CHECKPOINT` unless there is a folder of this path */
@@ -295,9 +342,7 @@ export async function requireFolder(path: string): Promise<void> {
   const interrupted = absent ? await interruptedReplacement(path) : undefined;
   const way = interrupted === undefined ? '' : ` ${interrupted}`;
   const download =
-    absent && isHubName(path)
-      ? ' Nothing is downloaded: fetch it first, for instance with `hf download NAME --local-dir FOLDER`.'
-      : '';
+    absent && isRepositoryName(path) ? ` If a model of the hub is meant, give hf:${path}.` : '';
   throw new GradCacheError(
     'CHECKPOINT',
     `${path} cannot be read as a model folder: ${reason}.${way}${download}`,
@@ -316,17 +361,13 @@ async function modelsInside(folder: string): Promise<string | undefined> {
   return `There is a model in it: give ${finished ?? found.join(' or ')}.`;
 }
 
-/** `owner/name`, as models are called on the Hugging Face hub. */
-function isHubName(path: string): boolean {
-  return /^[\w-]+\/[\w.-]+$/.test(path);
-}
-
 async function readConfig(folder: string): Promise<Record<string, unknown>> {
   const path = join(folder, 'config.json');
   if ((await readJsonObject(join(folder, 'adapter_config.json'))) !== undefined) {
     throw new GradCacheError(
       'CHECKPOINT',
-      `${folder} holds an adapter (adapter_config.json); merge it in Python with merge_and_unload() and save the model.`,
+      `${folder} holds an adapter (adapter_config.json), which is supported for text encoders alone; merge it in Python with ` +
+        'merge_and_unload() and save the model.',
     );
   }
   const config = await readJsonObject(path);

@@ -1,16 +1,18 @@
 import { readdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { fileError } from '../files/file-error.js';
 import { show } from '../options/option-values.js';
 import { readJsonObject } from '../files/json-file.js';
 import { readSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
+import { readTorchFile } from '../torch-file/torch-file.js';
 import { isWeights } from './is-model-folder.js';
 import { isJsonObject } from '../files/strict-json.js';
 
 /**
- * Reads the weights in a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+ * Reads the weights in a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists; where there are
+ * none, `pytorch_model.bin` or its shards, of which nothing is run.
  *
  * @throws GradCacheError `CHECKPOINT` where there are none, or only some of another kind (the message gives the conversion).
  */
@@ -19,7 +21,11 @@ export async function readWeights(folder: string): Promise<Map<string, StoredTen
     throw fileError('CHECKPOINT', folder, 'read', error);
   });
   if (names.includes('model.safetensors')) return readSafetensors(join(folder, 'model.safetensors'));
-  if (names.includes('model.safetensors.index.json')) return readShards(folder);
+  if (names.includes('model.safetensors.index.json'))
+    return readShards(join(folder, 'model.safetensors.index.json'), readSafetensors);
+  if (names.includes('pytorch_model.bin')) return readTorchFile(join(folder, 'pytorch_model.bin'));
+  if (names.includes('pytorch_model.bin.index.json'))
+    return readShards(join(folder, 'pytorch_model.bin.index.json'), readTorchFile);
   const others = names.filter(isWeights);
   const found = others.length > 0 ? `only ${others.join(', ')}` : 'no weights';
   throw new GradCacheError(
@@ -29,8 +35,10 @@ export async function readWeights(folder: string): Promise<Map<string, StoredTen
   );
 }
 
-async function readShards(folder: string): Promise<Map<string, StoredTensor>> {
-  const indexPath = join(folder, 'model.safetensors.index.json');
+async function readShards(
+  indexPath: string,
+  read: (path: string) => Promise<Map<string, StoredTensor>>,
+): Promise<Map<string, StoredTensor>> {
   const index = await readJsonObject(indexPath);
   const map = index?.weight_map;
   if (!isJsonObject(map)) throw refusedIn(indexPath, 'weight_map', map, 'an object');
@@ -41,7 +49,7 @@ async function readShards(folder: string): Promise<Map<string, StoredTensor>> {
     if (typeof shard !== 'string' || shard === '' || shard !== basename(shard) || shard.includes('\\')) {
       throw refusedIn(indexPath, 'a shard', shard, 'the name of a file beside it');
     }
-    for (const [name, tensor] of await readSafetensors(join(folder, shard))) {
+    for (const [name, tensor] of await read(join(dirname(indexPath), shard))) {
       const home = homes.get(name);
       if (home !== undefined) {
         throw faultIn(indexPath, `tensor ${JSON.stringify(name)} is in ${home} and in ${shard}`);

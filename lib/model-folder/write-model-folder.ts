@@ -1,11 +1,13 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, realpath } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
+import { isOfAdapter, writeAdapter } from './adapter-folder.js';
 import { hiddenSizeOf } from './hidden-size.js';
 import { interactionToSave, PLAIN_INTERACTION } from './late-interaction.js';
 import type { KeptFiles, ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
+import { writeJson } from '../files/write-json.js';
 import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
 import { headModuleFiles, type HeadModule } from './head-modules.js';
 import { poolingConfig, poolingsOf } from './pooling.js';
@@ -38,7 +40,8 @@ const MODEL_ENTRIES: readonly RegExp[] = [
  * Writes a model as a sentence-transformers folder, which transformers opens as well: config.json, model.safetensors,
  * tokenizer.json byte for byte as it was read with the files that lay beside it, modules.json and its modules' folders,
  * config_sentence_transformers.json and sentence_bert_config.json. A tokenizer whose files do not say by which class it
- * was read gets a tokenizer_config.json that does. Keys that were read and mean nothing here are written again.
+ * was read gets a tokenizer_config.json that does. Keys that were read and mean nothing here are written again. An adapted
+ * model has adapter_config.json and adapter_model.safetensors of PEFT in place of config.json and model.safetensors.
  *
  * The whole folder is written beside `path` and renamed into place. A model that is there already is removed only when
  * the new one is complete. All else in the folder stays: README.md, .git, and the old weights in other formats (onnx/,
@@ -54,21 +57,35 @@ export async function writeModelFolder(path: string, model: ModelFolder): Promis
       `The default prompt ${JSON.stringify(model.defaultPrompt)} is none of the model's prompts.`,
     );
   }
+  if (model.adapter) await requireApart(path, model.adapter.base);
   await replaceModel(path, (folder) => writeInto(folder, model));
+}
+
+/** @throws GradCacheError `INPUT` where adapters would replace the model that they need */
+async function requireApart(path: string, base: string): Promise<void> {
+  const [place, home] = await Promise.all(
+    [path, base].map((each) => realpath(each).catch(() => resolve(each))),
+  );
+  if (place !== home) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${path} is the folder of the adapters' base model, which they would replace: save them in another folder, or merge() first.`,
+  );
 }
 
 /** Writes a model beside `path`, and renames it into place as {@link writeModelFolder} says. @throws GradCacheError `INPUT` */
 export async function replaceModel(path: string, write: (folder: string) => Promise<void>): Promise<void> {
   await replaceFolder(path, {
     write,
-    recognise: (names) => names.includes('config.json') || names.includes('modules.json'),
+    recognise: (names) =>
+      ['config.json', 'modules.json', 'adapter_config.json'].some((name) => names.includes(name)),
     belongs: belongsToModel,
   });
 }
 
 /** Whether an entry of a folder is part of a model, and so out of date once the model is replaced. */
 export function belongsToModel(name: string): boolean {
-  return MODEL_ENTRIES.some((pattern) => pattern.test(name));
+  return isOfAdapter(name) || MODEL_ENTRIES.some((pattern) => pattern.test(name));
 }
 
 /** Writes what transformers reads: configuration, weights and tokenizer. */
@@ -77,26 +94,37 @@ export async function writeTransformer(
   model: Pick<ModelFolder, 'config' | 'tensors' | 'tokenizer' | 'maxLength'>,
   generation: KeptFiles['generation'],
 ): Promise<void> {
-  const { tokenizer } = model;
   await writeJson(join(folder, 'config.json'), withStoredType(model.config, model.tensors));
   await writeSafetensors(join(folder, 'model.safetensors'), model.tensors, { format: 'pt' });
-  for (const [name, bytes] of tokenizer.companions)
-    await replaceFile(join(folder, name), (file) => file.writeFile(bytes));
-  await replaceFile(join(folder, 'tokenizer.json'), (file) => file.writeFile(tokenizer.json));
-  const tokenizerConfig = tokenizerConfigToSave(tokenizer, model.maxLength);
-  if (tokenizerConfig) await writeJson(join(folder, 'tokenizer_config.json'), tokenizerConfig);
+  await writeTokenizer(folder, model);
   if (generation) await writeJson(join(folder, 'generation_config.json'), generation);
 }
 
+async function writeTokenizer(
+  folder: string,
+  { tokenizer, maxLength }: Pick<ModelFolder, 'tokenizer' | 'maxLength'>,
+): Promise<void> {
+  for (const [name, bytes] of tokenizer.companions)
+    await replaceFile(join(folder, name), (file) => file.writeFile(bytes));
+  await replaceFile(join(folder, 'tokenizer.json'), (file) => file.writeFile(tokenizer.json));
+  const tokenizerConfig = tokenizerConfigToSave(tokenizer, maxLength);
+  if (tokenizerConfig) await writeJson(join(folder, 'tokenizer_config.json'), tokenizerConfig);
+}
+
 async function writeInto(folder: string, model: ModelFolder): Promise<void> {
-  const { tokenizer, pooling, lateInteraction, layout } = model;
+  const { tokenizer, pooling, lateInteraction, layout, adapter } = model;
   const perToken = pooling === 'none' ? interactionToSave(lateInteraction ?? PLAIN_INTERACTION) : undefined;
   if (layout) {
     const inside = join(folder, layout.place);
     await mkdir(inside, { recursive: true });
     await writeStaticEmbedding(inside, model, layout);
   } else {
-    await writeTransformer(folder, model, model.kept?.generation ?? null);
+    if (adapter) {
+      await writeAdapter(folder, adapter);
+      await writeTokenizer(folder, model);
+    } else {
+      await writeTransformer(folder, model, model.kept?.generation ?? null);
+    }
     const { query = null, document = null } = model.taskLengths ?? {};
     await writeJson(join(folder, 'sentence_bert_config.json'), {
       ...model.kept?.transformer,
@@ -223,8 +251,4 @@ function withStoredType(
   const type = types.size === 1 ? only : types.has('float64') ? 'float64' : 'float32';
   const stated = ['dtype', 'torch_dtype'].filter((key) => key in config);
   return { ...config, ...Object.fromEntries(stated.map((key) => [key, type])) };
-}
-
-export async function writeJson(path: string, value: unknown): Promise<void> {
-  await replaceFile(path, (file) => file.writeFile(`${JSON.stringify(value, null, 2)}\n`));
 }

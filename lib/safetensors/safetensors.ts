@@ -1,8 +1,8 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../files/file-error.js';
-import { readInto, writeAll } from '../files/file-handle.js';
+import { writeAll } from '../files/file-handle.js';
+import { readRange, withFile } from '../files/read-range.js';
 import { refused as refusedOption, requireString, show } from '../options/option-values.js';
 import { isPlainObject } from '../options/realms.js';
 import type { DType } from '../tensor/tensor.js';
@@ -52,21 +52,6 @@ export async function readSafetensors(path: string): Promise<Map<string, StoredT
   });
 }
 
-async function withFile<T>(path: string, use: (file: FileHandle, path: string) => Promise<T>): Promise<T> {
-  requireString('path', path);
-  try {
-    const file = await open(path, 'r');
-    try {
-      return await use(file, path);
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    if (error instanceof GradCacheError) throw error;
-    throw fileError('CHECKPOINT', path, 'read', error);
-  }
-}
-
 async function readHeader(file: FileHandle, path: string) {
   const status = await file.stat();
   if (!status.isFile()) throw damaged(path, 'it is not a regular file');
@@ -96,24 +81,6 @@ async function readHeader(file: FileHandle, path: string) {
     throw damaged(path, 'the header is not UTF-8 text', error);
   }
   return parseHeader(text, path, { dataStart: 8 + headerBytes, fileSize });
-}
-
-/** Reads exactly these bytes; the caller has compared the range with the size of the file. */
-async function readRange(
-  file: FileHandle,
-  path: string,
-  offset: number,
-  length: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  let bytes: Uint8Array<ArrayBuffer>;
-  try {
-    bytes = new Uint8Array(length);
-  } catch (error) {
-    throw new GradCacheError('OUT_OF_MEMORY', `No memory for ${length} bytes of ${path}.`, { cause: error });
-  }
-  const done = await readInto(file, bytes, offset);
-  if (done < length) throw damaged(path, `it ended at byte ${offset + done} while it was being read`);
-  return bytes;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { OtherRank } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { drawSeed } from '../options/seeds.js';
 import { emptyCache } from '../tensor/memory.js';
@@ -110,7 +111,9 @@ export class ChunkPlanner {
       try {
         return await attempt(jobs, retries);
       } catch (error) {
-        if (!isOutOfMemory(error)) throw error;
+        // Another rank makes room; the chunks of this one fit.
+        if (error instanceof OtherRank && error.retry) continue;
+        if (!isOutOfMemory(error) || error instanceof OtherRank) throw error;
         const fatal = this.#makeRoom(jobs, error);
         if (fatal === null) continue;
         // A step that fits at no size says nothing about the next step.
@@ -120,17 +123,17 @@ export class ChunkPlanner {
     }
   }
 
+  /** Whether `retried` takes another attempt after an error. */
+  hasRoom(jobs: readonly Job[], error: unknown): boolean {
+    return isOutOfMemory(error) && whyNoRoom(jobs, error) === null;
+  }
+
   /** Makes the next attempt smaller: half the chunk size, or no kept graph if the loss needs room. Returns null, or why not. */
   #makeRoom(jobs: readonly Job[], error: GradCacheError): GradCacheError | null {
-    const kept = jobs.filter(({ retain }) => retain).length;
-    if (error instanceof OutOfMemoryBesideChunks) return error;
-    if (error instanceof OutOfMemoryInLoss && kept <= 1) {
-      if (kept === 0) return error;
-      this.#retain = { bytes: 0 };
-    } else {
-      if (smallest(jobs)) return tooSmall(jobs, error);
-      this.#divisor *= 2;
-    }
+    const fatal = whyNoRoom(jobs, error);
+    if (fatal !== null) return fatal;
+    if (needsKeptGraph(jobs, error)) this.#retain = { bytes: 0 };
+    else this.#divisor *= 2;
     emptyCache(this.#encoders[0]!.device);
     return null;
   }
@@ -139,6 +142,18 @@ export class ChunkPlanner {
   learn(jobs: readonly Job[], memory: { readonly before: number; readonly peak: number }): void {
     this.#automatic.learn({ jobs, ...memory, divisor: this.#divisor });
   }
+}
+
+/** Whether the loss can have the room of the last kept graph. */
+function needsKeptGraph(jobs: readonly Job[], error: GradCacheError): boolean {
+  return error instanceof OutOfMemoryInLoss && jobs.filter(({ retain }) => retain).length <= 1;
+}
+
+/** Why an attempt cannot be made smaller, or null. */
+function whyNoRoom(jobs: readonly Job[], error: GradCacheError): GradCacheError | null {
+  if (error instanceof OutOfMemoryBesideChunks) return error;
+  if (needsKeptGraph(jobs, error)) return jobs.some(({ retain }) => retain) ? null : error;
+  return smallest(jobs) ? tooSmall(jobs, error) : null;
 }
 
 /** The lengths of a tower's batch. An error of the encoder is given the number of the input. */

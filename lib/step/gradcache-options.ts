@@ -1,3 +1,4 @@
+import { requireRanks, type Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { requireLoss, requireLossOptions, type Loss, type LossOptions } from '../losses/loss.js';
 import { checkKnown } from '../options/known-options.js';
@@ -47,6 +48,12 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
    * loss does not see them, and they have no gradient. Default: every batch is accepted.
    */
   readonly curate?: Curate;
+  /**
+   * The ranks that take each step together, from {@link Ranks.join}. Each gives the step rows of its own; the loss is over the
+   * rows of all, and the gradients of its mean are the same on all ranks. Keyword arguments of the loss are those of a rank's
+   * own rows: `targets` count its own candidates. Every rank makes the same steps. Not with `curate`. Default: none.
+   */
+  readonly ranks?: Ranks | null | undefined;
 }
 
 /** Options of one {@link GradCache.step}. */
@@ -81,7 +88,7 @@ export interface StepProgress {
   readonly tokens: number;
 }
 
-/** What a step did. */
+/** What a step did. Over {@link Ranks}: loss, pairs, sequences, tokens and truncated of all, and the greatest peak of memory. */
 export interface StepResult {
   readonly loss: number;
   /** Rows of the first tower that the loss saw. */
@@ -121,7 +128,16 @@ const METHODS = ['backwardChunk', 'lengths', 'truncated', 'graphBytes', 'paramet
 export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   options: GradCacheOptions<Encoders>,
 ): void {
-  checkKnown('GradCache', options, ['encoders', 'loss', 'chunk', 'retain', 'accumulate', 'seed', 'curate']);
+  checkKnown('GradCache', options, [
+    'encoders',
+    'loss',
+    'chunk',
+    'retain',
+    'accumulate',
+    'seed',
+    'curate',
+    'ranks',
+  ]);
   const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
   if (!Array.isArray(encoders) || encoders.length === 0)
     throw refused('encoders', encoders, 'a list with one for each tower');
@@ -154,6 +170,12 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   requireCount('accumulate', accumulate, 1);
   if (seed !== undefined) requireSeed(seed);
   if (options.curate !== undefined) requireFunction('curate', options.curate);
+  requireRanks('ranks', options.ranks);
+  if (options.curate !== undefined && (options.ranks ?? null) !== null)
+    throw new GradCacheError(
+      'INPUT',
+      'curate judges the rows of one rank alone: it is not taken beside ranks',
+    );
 }
 
 /** Checks the arguments of `lossOf`. @throws GradCacheError `INPUT` */

@@ -1,8 +1,9 @@
 /*
  * The gradient-cache step of Gao et al. 2021 (3.2). examples/by-hand.ts is the same step in forty lines. The files beside
- * this one cut chunks and retry (chunk-planner.ts), queue chunks in the engine (chunk-queue.ts), measure time and memory
- * (step-meter.ts), and undo a step that fails (pass.ts).
+ * this one cut chunks and retry (chunk-planner.ts), run the two passes over them (two-passes.ts), measure time and memory
+ * (step-meter.ts), and undo a step that fails (pass.ts). shared-step.ts is the step over ranks.
  */
+import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { withGradients, type LossWithGradients } from '../losses/loss.js';
 import { drawSeed } from '../options/seeds.js';
@@ -12,8 +13,6 @@ import type { Parameter } from '../tensor/tensor.js';
 import { checkedEncoders, type CheckedEncoder } from './checked-encoder.js';
 import type { FixedChunkSize } from './chunk-plan.js';
 import { ChunkPlanner, type Job } from './chunk-planner.js';
-import { backwardFrom, encodeInto } from './chunk-passes.js';
-import { AHEAD, inOrder } from './chunk-queue.js';
 import { untilAccepted, type CountedAttempt } from './curation.js';
 import type { AnyEncoder, StepInputs } from './encoder.js';
 import {
@@ -29,7 +28,9 @@ import { evaluationLoss } from './evaluation-loss.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
+import { refuseTogether, stepOverRanks } from './shared-step.js';
 import { StepMeter } from './step-meter.js';
+import { backwardAll, encodeAll } from './two-passes.js';
 import type { Curate } from './verdict.js';
 
 /**
@@ -42,6 +43,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   readonly #planner: ChunkPlanner;
   readonly #seed: number;
   readonly #curate: Curate | undefined;
+  readonly #ranks: Ranks | null;
   /** Gradients are multiplied by this: 1 / accumulate. */
   readonly #weight: number;
   #steps = 0;
@@ -58,6 +60,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     this.#planner = new ChunkPlanner(this.#encoders, options);
     this.#seed = seed;
     this.#curate = options.curate;
+    this.#ranks = options.ranks ?? null;
     this.#weight = 1 / accumulate;
   }
 
@@ -90,6 +93,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     all.catch(() => undefined);
     checkStep(inputs, options);
     return this.#alone(async () => {
+      if (this.#ranks !== null) return this.#together(this.#ranks, all, options);
       const batches = (await all) as never[]; // StepInputs gives each encoder the batches that it takes
       const parameters = this.#parameters();
       return await parameters.whileStepping(() =>
@@ -111,6 +115,22 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
         }),
       );
     });
+  }
+
+  async #together(ranks: Ranks, inputs: Promise<unknown[]>, options: StepOptions): Promise<StepResult> {
+    let begun = false;
+    try {
+      const seed = options.seed ?? drawSeed('step', this.#seed, this.#steps++);
+      const parameters = this.#parameters();
+      return await parameters.whileStepping(() => {
+        begun = true;
+        const [encoders, loss, planner, weight] = [this.#encoders, this.#loss, this.#planner, this.#weight];
+        return stepOverRanks(ranks, { encoders, loss, planner, parameters, weight }, inputs, options, seed);
+      });
+    } catch (error) {
+      if (begun) throw error;
+      return await refuseTogether(ranks, error);
+    }
   }
 
   /**
@@ -154,12 +174,12 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     const pass = await Pass.begin(jobs, lengths, packed, parameters, options);
     try {
       meter.start();
-      await this.#encode(pass);
+      await encodeAll(pass);
       await meter.end('forward');
       if (!(await pass.judgedBy(this.#curate))) return null;
       const loss = await this.#compute(pass);
       await meter.end('loss');
-      await this.#backward(pass);
+      await backwardAll(pass);
       await meter.end('backward');
       const used = meter.memory();
       this.#planner.learn(jobs, used);
@@ -170,21 +190,6 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     } finally {
       pass.dispose();
     }
-  }
-
-  /** Step 1: encodes every chunk, keeping only the planned graphs, and caches the representations by row. */
-  async #encode(pass: Pass): Promise<void> {
-    const { jobs, packed, cache, encoded, options } = pass;
-    const report = pass.progress('forward', jobs);
-    await inOrder({
-      count: jobs.length,
-      signal: options.signal,
-      launch: (index, group) => encodeInto(cache, jobs[index]!, packed, group),
-      done: (index, result) => {
-        encoded.push(result);
-        report(jobs[index]!.chunk);
-      },
-    });
   }
 
   /** Step 2: the loss over all representations, and its gradient with respect to each of them in the cache. */
@@ -199,27 +204,6 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows, tokens });
     cache.releaseRepresentations();
     return loss;
-  }
-
-  /**
-   * Step 3: encodes every chunk again with a graph and runs backward from its rows of the cache. The last chunk goes first,
-   * so that kept graphs are freed before others are made. The order is the same without kept graphs, and so is every bit of
-   * the result. Chunks that depend on nothing trainable are skipped.
-   */
-  async #backward(pass: Pass): Promise<void> {
-    const { packed, cache, options } = pass;
-    const trained = [...pass.trained()].reverse();
-    const report = pass.progress('backward', trained);
-    await inOrder({
-      count: trained.length,
-      signal: options.signal,
-      ahead: (position) => (trained[position]!.encoder.queues ? AHEAD : 0),
-      launch: (position, group) =>
-        backwardFrom(cache, trained[position]!, packed, group, (root) => pass.beforeBackward(root)),
-      done: (position) => {
-        report(trained[position]!.chunk);
-      },
-    });
   }
 }
 

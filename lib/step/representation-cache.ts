@@ -139,6 +139,26 @@ export class RepresentationCache {
     return result.loss;
   }
 
+  /**
+   * Takes gradients that were computed elsewhere, as {@link RepresentationCache.compute} gives them. They belong to the cache.
+   *
+   * @param gradients shaped like the representations of the tower; null: none
+   * @throws GradCacheError `INPUT`, `SHAPE`
+   */
+  setGradients(tower: number, gradients: Tensor | null): void {
+    const place = this.#tower(tower);
+    if (gradients !== null && !(gradients instanceof Tensor))
+      throw refused('gradients', gradients, 'a Tensor or null');
+    const count = place.packed.offsets?.[place.packed.rows] ?? place.packed.rows;
+    if (gradients !== null && (gradients.shape.length !== 2 || gradients.shape[0] !== count))
+      throw new GradCacheError(
+        'SHAPE',
+        `the gradients of tower ${tower} have shape [${gradients.shape.join()}], expected [${count}, dimension]`,
+      );
+    place.gradients?.dispose();
+    place.gradients = gradients;
+  }
+
   /** The loss over all representations, without gradients. @throws GradCacheError like {@link RepresentationCache.compute} */
   async valueOf(loss: Loss, options: LossOptions = {}): Promise<number> {
     requireLoss(loss);

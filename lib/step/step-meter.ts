@@ -20,11 +20,11 @@ export class StepMeter {
     this.#last = performance.now();
   }
 
-  /** Waits until the device has finished the phase's work, and ends the phase. */
+  /** Waits until the device has finished the phase's work, and ends the phase. The time since the last end is the phase's. */
   async end(phase: Phase): Promise<void> {
     await synchronize(this.#device);
     const now = performance.now();
-    this.#milliseconds[phase] = now - this.#last;
+    this.#milliseconds[phase] += now - this.#last;
     this.#last = now;
   }
 

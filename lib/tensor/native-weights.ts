@@ -13,6 +13,7 @@ export class NativeWeights {
   readonly trained: readonly Parameter[];
   readonly gradients: Tensor;
   readonly #initial: ReadonlyMap<string, Initial>;
+  readonly #frozen: ReadonlySet<string>;
 
   constructor(model: { parameters(): NativeParameter[]; gradients(): TensorHandle }) {
     const gradients = untracked(() => new Tensor(model.gradients()));
@@ -27,19 +28,29 @@ export class NativeWeights {
     this.gradients = gradients;
     this.parameters = new ParameterSet(all);
     this.trained = all.filter((_, place) => declared[place]!.trainable);
+    this.#frozen = new Set(declared.flatMap(({ name, trainable }) => (trainable ? [] : [name])));
     this.#initial = new Map(declared.map(({ name, initial }) => [name, initial]));
   }
 
+  /** Whether training leaves a parameter as it is. */
+  isFrozen(name: string): boolean {
+    return this.#frozen.has(name);
+  }
+
   /**
-   * Sets the weights as they are before training. All must be 0 before.
+   * Sets weights as they are before training. They must be 0 before.
    *
    * @param options.deviation standard deviation of the matrices of which the model does not say how they begin
+   * @param isMeant which of the weights, by name; default: all
    */
-  fillRandomly({ deviation, seed }: { readonly deviation: number; readonly seed: number }): void {
+  fillRandomly(
+    { deviation, seed }: { readonly deviation: number; readonly seed: number },
+    isMeant: (name: string) => boolean = () => true,
+  ): void {
     withSeed(seed, () => {
       noGrad(() => {
-        for (const { name, tensor } of this.parameters.list)
-          fill(name, tensor, this.#initial.get(name) ?? null, deviation);
+        for (const { name, tensor } of this.parameters.list.filter((each) => isMeant(each.name)))
+          fillWide(name, tensor, this.#initial.get(name) ?? null, deviation);
       });
     });
   }
@@ -48,6 +59,15 @@ export class NativeWeights {
     for (const { tensor } of this.parameters.list) tensor.dispose();
     this.gradients.dispose();
   }
+}
+
+/** Random numbers do not depend on the type that a frozen weight is kept in. */
+function fillWide(name: string, tensor: Tensor, initial: Initial, deviation: number): void {
+  if (tensor.dtype !== 'bfloat16') return fill(name, tensor, initial, deviation);
+  const wide = call('aten::zeros_like', tensor, { dtype: 'float32' });
+  fill(name, wide, initial, deviation);
+  tensor.copyFrom(wide);
+  wide.dispose();
 }
 
 function fill(name: string, tensor: Tensor, initial: Initial, deviation: number): void {

@@ -1,6 +1,7 @@
 import type { TokenPooling } from '../model-folder/pooling.js';
 import type { Quoting } from '../data/quoting.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
+import type { LoraOptions } from '../encoders/lora-options.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
 import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 
@@ -9,7 +10,7 @@ import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
  * in defaults.
  */
 export interface TrainConfig {
-  /** A model folder, or a new model with random weights. */
+  /** A model folder, one of the Hugging Face hub (`hf:owner/name@revision`), or a new model with random weights. */
   readonly model: string | NewModel;
   /**
    * 'none' makes a model with a representation for each token, for losses of late interaction, of a folder whose model pools.
@@ -24,7 +25,10 @@ export interface TrainConfig {
    * the head that the model has; a new model gets one with a label.
    */
   readonly newHead?: number;
-  /** One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. */
+  /**
+   * One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. `hf:owner/name/part:split` is a data set of the
+   * Hugging Face hub: `part` is a configuration, folder or file of it, and the split `train` if none is named.
+   */
   readonly data: string | readonly string[];
   /**
    * Columns of texts: the anchor, the positive, and any hard negatives, or what else the loss compares. Default: those usual
@@ -111,9 +115,14 @@ export interface TrainConfig {
   readonly dropout?: number;
   /**
    * Parameters that the run does not change: their names, or beginnings of names up to a dot, such as
-   * `['embeddings', 'encoder.layer.0']`. Default: none.
+   * `['embeddings', 'encoder.layer.0']`, with `*` for any characters and `'layers.0-5'` for the first six layers. Default: none.
    */
   readonly frozen?: readonly string[];
+  /**
+   * Low-rank adapters that are trained in place of the model. Checkpoints and the finished model are then folders of PEFT, with
+   * the path of the base model. Default: none, or those of the model's folder.
+   */
+  readonly lora?: LoraOptions;
   /**
    * The prompt of each column's texts: the name of one of the model's prompts, or the words themselves. A column without an
    * entry gets no prompt, whatever the model's default prompt is. Hard negatives found in the data get the positives' prompt.

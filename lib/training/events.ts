@@ -1,3 +1,5 @@
+import type { HubProgress } from '../hub/snapshot.js';
+
 /** One chunk of the batch has passed through the encoder, or the loss was computed. */
 export interface ChunkEvent {
   readonly type: 'chunk';
@@ -32,6 +34,8 @@ export interface StartEvent {
   readonly precision: 'float32' | 'float64' | 'bfloat16';
   /** The checkpoint that the run continues. */
   readonly resumed: string | null;
+  /** All settings of the run, with their defaults. Models and data of the Hugging Face hub are named with their commits. */
+  readonly settings: Readonly<Record<string, unknown>>;
 }
 
 /** What every run tells of an update that was made. */
@@ -102,8 +106,14 @@ export interface NoteEvent {
   readonly message: string;
 }
 
+/** More of a model or a data set of the Hugging Face hub has come. Not in metrics.jsonl. */
+export interface FetchEvent extends HubProgress {
+  readonly type: 'fetch';
+}
+
 /** Every event of a training run. */
 export type TrainEvent =
+  | FetchEvent
   | ChunkEvent
   | StartEvent
   | StepEvent

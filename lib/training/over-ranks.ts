@@ -95,10 +95,10 @@ export async function factsOf(
     'the number of parameters': run.objective.parameters().reduce((sum, { tensor }) => sum + tensor.size, 0),
   };
   // Machines may have the same files at other places.
-  const { model: _, data, evaluation, ...settings } = storedConfig(config);
+  const { model: _, data: __, evaluation, ...settings } = storedConfig(config);
   Object.assign(settings, evaluation && { evaluation: { ...evaluation, data: undefined } });
   for (const [name, value] of Object.entries(settings)) facts[`config.${name}`] = value;
-  for (const [place, path] of (data as string[]).entries()) {
+  for (const [place, path] of config.data.entries()) {
     const { size } = await onFiles('INPUT', path, 'read', () => stat(path));
     facts[`the size of config.data[${place}]`] = size;
   }

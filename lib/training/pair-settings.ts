@@ -9,6 +9,7 @@ interface Asked {
   readonly curriculum: object | undefined;
   readonly lateInteraction: object | undefined;
   readonly lossFrom: string | undefined;
+  readonly lora: object | undefined;
   readonly prompts: object;
 }
 
@@ -22,6 +23,11 @@ export function requireSuited(fields: Fields, asked: Asked, columns: readonly st
   const { loss } = asked;
   const refused = (name: string, why: string): SettingError =>
     new SettingError(fields.at(name), `${why}: the loss ${loss.kind} trains a cross-encoder.`);
+  if (asked.lora !== undefined && typeof fields.raw('model') === 'object')
+    throw new SettingError(
+      fields.at('lora'),
+      'adapts a model that is trained: give the folder of one as model.',
+    );
   if (kindOf(loss).pairs === undefined) {
     if (asked.newHead === undefined) return;
     throw new SettingError(
@@ -34,6 +40,7 @@ export function requireSuited(fields: Fields, asked: Asked, columns: readonly st
   if (asked.lossFrom !== undefined)
     throw refused('lossFrom', 'is for losses that train weights of their own');
   if (asked.curriculum !== undefined) throw refused('curriculum', 'is for text encoders');
+  if (asked.lora !== undefined) throw refused('lora', 'is for text encoders');
   const other = Object.keys(asked.prompts).find((column) => column !== columns[0]);
   if (other !== undefined)
     throw refused(`prompts.${other}`, `is for another column than ${columns[0]}, the first text of a pair`);

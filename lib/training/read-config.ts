@@ -2,6 +2,7 @@ import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
+import { readLora } from './lora.js';
 import type {
   EvaluationConfig,
   LateInteractionConfig,
@@ -88,6 +89,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { from: 0, to: 0.99 }),
     frozen: fields.strings('frozen'),
+    lora: fields.section('lora', readLora),
     prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
     evaluation: fields.section('evaluation', (held) =>
       kindOf(loss).pairs === undefined ? readEvaluation(held, columns) : readPairEvaluation(held),

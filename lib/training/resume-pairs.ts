@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { DEFAULT_LOSS, guideOf } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
+import { lastingPath } from './from-hub.js';
 import { readTrainConfig, usualColumns, type FilledTrainConfig } from './read-config.js';
 import type { Resumed } from './resume.js';
 import { mayChangeOf, resumeSettings, type ResumableSettings } from './resume-settings.js';
@@ -19,6 +20,7 @@ function mayChange(name: string, now: unknown): boolean {
 /** Settings that are objects: given fields override the stored ones. */
 const SECTIONS = [
   'lateInteraction',
+  'lora',
   'loss',
   'matryoshka',
   'memory',
@@ -85,17 +87,17 @@ function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
   const guide = guideOf(loss);
   return {
     ...config,
-    loss: loss.kind === 'gist-embed' && guide !== null ? { ...loss, guide: resolve(guide) } : loss,
+    loss: loss.kind === 'gist-embed' && guide !== null ? { ...loss, guide: lastingPath(guide) } : loss,
     lossFrom: lossFrom === undefined ? undefined : resolve(lossFrom),
     model:
       typeof model === 'string'
-        ? resolve(model)
+        ? lastingPath(model)
         : {
             ...model,
             config: typeof model.config === 'string' ? resolve(model.config) : model.config,
             tokenizer: resolve(model.tokenizer),
           },
-    data: data.map((path) => resolve(path)),
-    evaluation: evaluation === undefined ? undefined : { ...evaluation, data: resolve(evaluation.data) },
+    data: data.map(lastingPath),
+    evaluation: evaluation === undefined ? undefined : { ...evaluation, data: lastingPath(evaluation.data) },
   };
 }

@@ -1,8 +1,9 @@
 import { FileHeads } from '../data/file-heads.js';
 import { requireRanks, type Ranks } from '../distributed/ranks.js';
-import { fromFirst, onEach, onFirst } from '../distributed/shared-work.js';
+import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { requireSame } from '../distributed/start-check.js';
 import { GradCacheError } from '../errors.js';
+import type { HubProgress } from '../hub/pull.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
@@ -19,10 +20,11 @@ import type { OutputLock } from './output-lock.js';
 import { whileLocked, whileTelling } from './output.js';
 import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn } from './over-ranks.js';
 import { Pairs } from './pairs.js';
+import { fromHub } from './from-hub.js';
 import { readTrainConfig, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 import { readPlace, type GivenConfig } from './read-run.js';
 import type { Resumed } from './resume.js';
-import { resumeConfig } from './resume-pairs.js';
+import { resumeConfig, storedConfig } from './resume-pairs.js';
 import { openRun, type Run } from './run.js';
 
 /** How a caller takes part in a run. */
@@ -70,12 +72,27 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   // A mistake in a new run is told before anything is made.
   const read = given.resume === false ? readTrainConfig(given.settings) : null;
   const heads = new FileHeads();
+  const told = isFirst(ranks) ? onEvent : undefined;
+  const note = (message: string): void => told?.({ type: 'note', message });
+  const fetching = {
+    signal,
+    onProgress: (progress: HubProgress) => told?.({ type: 'fetch', ...progress }),
+    onWait: note,
+    onFound: note,
+  };
   try {
     return await whileLocked(output, ranks, async (lock) => {
       const resumed = await resumedOn(ranks, given);
+      const settings = await onEach(ranks, 'fetching from the hub', () => fromHub(given.settings, fetching));
+      const located = read === null || settings === given.settings ? read : readTrainConfig(settings);
       const { config, notes } = await onEach(ranks, 'reading the first rows', async () => {
-        const filled = await fillConfig(given, read, resumed, (config) => withColumns(config, heads, signal));
-        return { ...filled, config: suitedTo(ranks, filled.config, given) };
+        const filled = await fillConfig({ ...given, settings }, located, resumed, (config) =>
+          withColumns(config, heads, signal),
+        );
+        // What the checkpoint names. The model is in it.
+        const { model, ...rest } = filled.config;
+        const config = { ...(await fromHub(rest, fetching)), model };
+        return { ...filled, config: suitedTo(ranks, config, given) };
       });
       await onFirst(ranks, 'looking at the files of the run', () => requireInputsApart(config));
       return whileTelling<TrainEvent, TrainResult>(output, resumed, ranks, onEvent, (metrics, emit) =>
@@ -145,7 +162,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       await requireSame(ranks, await factsOf(config, run, counted));
       await ranks.broadcast(run.objective.parameters());
     }
-    emit(startEvent(run, config.columns, counted, ranks));
+    emit(startEvent(run, config, counted, ranks));
     for (const message of [...notes, ...otherRanks(ranks, resumed), ...run.objective.notes])
       emit({ type: 'note', message });
     const trainee = new Pairs(config, run.objective, data, emit, ranks);
@@ -161,7 +178,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
 
 function startEvent(
   run: Run,
-  columns: readonly string[],
+  config: FilledTrainConfig,
   counted: { readonly rows: number; readonly leftOver: number } | null,
   ranks: Ranks | null,
 ): TrainEvent {
@@ -172,11 +189,12 @@ function startEvent(
     done: run.done,
     rows: counted?.rows ?? null,
     leftOver: counted?.leftOver ?? null,
-    columns,
+    columns: config.columns,
     parameters: objective.parameters().reduce((sum, { tensor }) => sum + tensor.size, 0),
     device: objective.device,
     ranks: ranks?.size ?? 1,
     precision: objective.precision,
     resumed: run.resumed,
+    settings: storedConfig(config),
   };
 }

@@ -46,6 +46,7 @@ Napi::Value toParameterList(Napi::Env env, const Parameters& parameters) {
     entry.Set("tensor", TensorHandle::wrap(env, parameters.value(k)));
     entry.Set("decay", spec.decay);
     entry.Set("trainable", spec.trainable);
+    entry.Set("linear", spec.linear);
     entry.Set("initial", initialOf(env, spec.initial));
     array.Set(static_cast<uint32_t>(k), entry);
   }

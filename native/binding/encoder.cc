@@ -16,15 +16,24 @@ namespace gradcache::binding {
 
 namespace {
 
-std::vector<std::string> frozenFrom(const Napi::Value& value) {
-  std::vector<std::string> names;
-  require(value.IsArray(), "INPUT", "frozen must be a list of names");
-  const auto array = value.As<Napi::Array>();
-  for (uint32_t k = 0; k < array.Length(); ++k) {
-    require(array.Get(k).IsString(), "INPUT", "frozen must be a list of names");
-    names.push_back(array.Get(k).As<Napi::String>());
+Training trainingFrom(const Napi::Value& frozen, const Napi::Value& adapters) {
+  Training training;
+  require(frozen.IsArray(), "INPUT", "frozen must be a list of names");
+  const auto names = frozen.As<Napi::Array>();
+  for (uint32_t k = 0; k < names.Length(); ++k) {
+    require(names.Get(k).IsString(), "INPUT", "frozen must be a list of names");
+    training.frozen.insert(names.Get(k).As<Napi::String>());
   }
-  return names;
+  require(adapters.IsArray(), "INPUT", "the adapters must be a list");
+  const auto list = adapters.As<Napi::Array>();
+  for (uint32_t k = 0; k < list.Length(); ++k) {
+    const Settings each = settingsFrom("an adapter", list.Get(k));
+    const double dropout = each.number("dropout");
+    require(DropoutKey::possible(dropout), "INPUT", "dropout ", dropout, " is not in [0, 0.99999]");
+    training.adapters[each.text("layer")] = {each.size("rank"), each.number("scale"), dropout};
+    each.requireAllRead();
+  }
+  return training;
 }
 
 // Whether it is known before a chunk is encoded where its representations are among those of the batch.
@@ -63,9 +72,11 @@ void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
 
 EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&] {
+    const c10::Device device =
+        info[2].IsNull() ? c10::Device(at::kMeta) : deviceFromName(nameFrom(info[2], "DEVICE", "device"));
     encoder_ =
         std::make_shared<Encoder>(settingsFrom("an encoder", info[0]), precisionFrom(info[1].ToString()),
-                                  deviceFromName(nameFrom(info[2], "DEVICE", "device")), frozenFrom(info[3]));
+                                  device, trainingFrom(info[3], info[4]));
   });
 }
 

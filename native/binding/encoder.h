@@ -14,7 +14,8 @@ namespace gradcache::binding {
 class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
  public:
   static void define(Napi::Env env, Napi::Object exports);
-  // new EncoderHandle(settings, precision, device, frozen): settings by name, names of parameters
+  // new EncoderHandle(settings, precision, device | null, frozen, adapters): settings by name, names of
+  // parameters, [{ layer, rank, scale, dropout }]. Null: declared alone, without memory or passes.
   explicit EncoderHandle(const Napi::CallbackInfo& info);
 
  private:
@@ -38,7 +39,7 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   static at::Tensor encodeInto(const Encoder& encoder, const Chunk& chunk, Mode mode, at::Tensor& target);
 
   Napi::Value dimension(const Napi::CallbackInfo& info);
-  // [{ name, tensor, decay, trainable, initial: { uniform } | { constant } | null }]
+  // [{ name, tensor, decay, trainable, linear, initial: { uniform } | { constant } | null }]
   Napi::Value parameters(const Napi::CallbackInfo& info);
   // The one tensor that all gradients are views of.
   Napi::Value gradients(const Napi::CallbackInfo& info);

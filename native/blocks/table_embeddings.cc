@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "kernels/rows/rows.h"
-#include "model/linear.h"
+#include "model/products.h"
 
 namespace gradcache {
 

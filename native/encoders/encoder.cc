@@ -9,12 +9,11 @@
 
 namespace gradcache {
 
-Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device device,
-                 std::vector<std::string> frozen)
+Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device device, Training training)
     : compute_(compute), device_(device) {
   require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
           "an encoder computes in float32, float64 or bfloat16");
-  Builder builder(std::move(frozen));
+  Builder builder(std::move(training));
   const Architecture architecture = buildArchitecture(settings.text("architecture"), settings, builder);
   head_ = makeHead(architecture.width, settings, builder);
   settings.requireAllRead();

@@ -19,10 +19,10 @@ namespace gradcache {
 
 class Encoder {
  public:
-  // `compute` is float32, float64 or bfloat16; weights and gradients are float32 (float64 for float64).
-  // `frozen` holds names of parameters that are not trained, or beginnings of such names.
-  Encoder(const Settings& settings, at::ScalarType compute, at::Device device,
-          std::vector<std::string> frozen);
+  // `compute` is float32, float64 or bfloat16. Weights that are trained and gradients are float32 (float64
+  // for float64), frozen weights in the compute type. On the device "meta" it is declared alone: it has
+  // parameters without memory, and no passes.
+  Encoder(const Settings& settings, at::ScalarType compute, at::Device device, Training training);
 
   // A batch whose chunks this encoder takes, as the constructor of TokenBatch.
   std::shared_ptr<const TokenBatch> batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,

@@ -4,7 +4,7 @@
 
 #include "kernels/dropout/dropout.h"
 #include "kernels/rows/rows.h"
-#include "model/linear.h"
+#include "model/products.h"
 
 namespace gradcache {
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "model/linear.h"
+#include "model/products.h"
 
 namespace gradcache {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "kernels/rows/rows.h"
-#include "model/linear.h"
+#include "model/products.h"
 
 namespace gradcache {
 

@@ -102,12 +102,12 @@ LossResult Levels::compute(const std::function<std::unique_ptr<TiledLoss>()>& ma
 
 void Levels::sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) {
   levels_[level].wish = {&strip, &visit, nullptr};
-  meetings_.meet();
+  meetings_.meet(level);
 }
 
 void Levels::gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit) {
   levels_[level].wish = {&strip, nullptr, &visit};
-  meetings_.meet();
+  meetings_.meet(level);
 }
 
 void Levels::together() {

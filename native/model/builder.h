@@ -20,7 +20,7 @@ struct BuiltBlock {
 
 class Builder {
  public:
-  explicit Builder(std::vector<std::string> frozen) : parameters(std::move(frozen)) {}
+  explicit Builder(Training training) : parameters(std::move(training)) {}
 
   ParameterList parameters;
   std::vector<BuiltBlock> blocks;

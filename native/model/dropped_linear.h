@@ -4,6 +4,7 @@
 
 #include "kernels/dropout/dropout.h"
 #include "model/linear.h"
+#include "model/products.h"
 
 namespace gradcache {
 
@@ -14,18 +15,20 @@ class DroppedLinear final : public Linear {
                 bool bias, const Initial& initial, const Initial& biasInitial, const Dropout& dropout)
       : Linear(list, names, in, out, bias, initial, biasInitial), dropout_(dropout) {}
 
-  void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const override {
+  // The weights of this pass, [out, in].
+  at::Tensor weight(const Pass& pass) const override {
+    return kernels::dropout(Linear::weight(pass), dropout_.key(pass));
+  }
+
+ protected:
+  void addMatrixGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const override {
     const DropoutKey key = dropout_.key(pass);
-    const at::Tensor& gradient = weightGradient(pass);
-    if (!key.active()) return Linear::addWeightGradient(dy, x, pass);
+    const at::Tensor& gradient = matrixGradient(pass);
+    if (!key.active()) return Linear::addMatrixGradient(dy, x, pass);
     if (!gradient.defined()) return;
     at::Tensor all = at::zeros_like(gradient);
     addProduct(all, dy, x);
     gradient.add_(kernels::dropout(all, key));
-  }
-  // The weights of this pass, [out, in].
-  at::Tensor weight(const Pass& pass) const override {
-    return kernels::dropout(Linear::weight(pass), dropout_.key(pass));
   }
 
  private:

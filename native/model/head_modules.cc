@@ -91,11 +91,13 @@ HeadModules::Module HeadModules::dense(const Settings& settings, Builder& builde
   width_ = out;
   ParameterList& list = builder.parameters;
   const Dropout place = builder.dropout(numberOr(settings, "dropout", 0));
-  const ParameterId weight = list.add({{name + ".weight", {out, in}}});
+  const ParameterId weight = list.add({{.name = name + ".weight", .shape = {out, in}, .wide = true}});
   std::optional<ParameterId> bias, residual;
-  if (settings.truth("bias")) bias = list.add({{name + ".bias", {out}, false}});
+  if (settings.truth("bias"))
+    bias = list.add({{.name = name + ".bias", .shape = {out}, .decay = false, .wide = true}});
   const bool adds = settings.has("residual") && settings.truth("residual");
-  if (adds && in != out) residual = list.add({{name + ".residual.weight", {out, in}}});
+  if (adds && in != out)
+    residual = list.add({{.name = name + ".residual.weight", .shape = {out, in}, .wide = true}});
   const Activation activation = activationNamed(settings.text("activation"));
   return {"dense", 2 * out + (place.probability > 0 ? in : 0) + (adds ? out : 0),
           [=](const at::Tensor& x, const Pass& pass) {
@@ -110,8 +112,10 @@ HeadModules::Module HeadModules::dense(const Settings& settings, Builder& builde
 HeadModules::Module HeadModules::norm(const Settings& settings, Builder& builder) const {
   const std::string& name = settings.text("name");
   ParameterList& list = builder.parameters;
-  const ParameterId scale = list.add({{name + ".weight", {width_}, false}});
-  const ParameterId shift = list.add({{name + ".bias", {width_}, false}});
+  const ParameterId scale =
+      list.add({{.name = name + ".weight", .shape = {width_}, .decay = false, .wide = true}});
+  const ParameterId shift =
+      list.add({{.name = name + ".bias", .shape = {width_}, .decay = false, .wide = true}});
   return {"norm", 2 * width_ + 2, [=, width = width_](const at::Tensor& x, const Pass& pass) {
             const Parameters& parameters = *pass.parameters;
             return at::layer_norm(x, {width}, parameters.leaf(scale), parameters.leaf(shift));

@@ -1,4 +1,5 @@
-// A weight matrix and its bias. Blocks multiply only through it, so an adapter needs to wrap nothing else.
+// A weight matrix, its bias and its adapters. Blocks multiply only through it, so that any matrix of any
+// architecture can be adapted.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,15 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "model/adapters.h"
 #include "model/pass.h"
 
 namespace gradcache {
-
-// gradient += a^T b, in the gradient's own type.
-void addProduct(const at::Tensor& gradient, const at::Tensor& a, const at::Tensor& b);
-
-// x w^T in float32 (float64 for float64): narrower products are added up in it.
-at::Tensor wideProduct(const at::Tensor& x, const at::Tensor& w);
 
 class Linear {
  public:
@@ -25,28 +21,31 @@ class Linear {
          bool bias = true, const Initial& initial = {}, const Initial& biasInitial = {});
   virtual ~Linear() = default;
 
-  // x W^T without the bias, which the next norm or activation adds.
-  virtual at::Tensor product(const at::Tensor& x, const Pass& pass) const;
+  // x W^T without the bias, which the next norm or activation adds. In all products W is the matrix with its
+  // adapters.
+  at::Tensor product(const at::Tensor& x, const Pass& pass) const;
   // x W^T + bias.
-  virtual at::Tensor forward(const at::Tensor& x, const Pass& pass) const;
+  at::Tensor forward(const at::Tensor& x, const Pass& pass) const;
   // dx = dy W.
-  virtual at::Tensor inputGradient(const at::Tensor& dy, const Pass& pass) const;
+  at::Tensor inputGradient(const at::Tensor& dy, const Pass& pass) const;
   // dx + dy W, written over dx; dy W where dx is undefined.
-  virtual at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const;
-  // The weight's gradient += dy^T x, unless it is frozen.
-  virtual void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
+  at::Tensor addInputGradient(at::Tensor dx, const at::Tensor& dy, const Pass& pass) const;
+  // The gradients of the matrix, unless it is frozen, and of the adapters += dy^T x.
+  void addWeightGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
 
   // Undefined if there is none.
   at::Tensor bias(const Pass& pass) const { return bias_ ? pass.weight(*bias_) : at::Tensor(); }
   at::Tensor biasGradient(const Pass& pass) const { return bias_ ? pass.gradient(*bias_) : at::Tensor(); }
 
  protected:
-  // What a pass multiplies with, and the weight's gradient; undefined if it is frozen.
+  // The matrix that a pass multiplies with, and its gradient; undefined if it is frozen.
   virtual at::Tensor weight(const Pass& pass) const { return pass.weight(weight_); }
-  const at::Tensor& weightGradient(const Pass& pass) const { return pass.gradient(weight_); }
+  const at::Tensor& matrixGradient(const Pass& pass) const { return pass.gradient(weight_); }
+  virtual void addMatrixGradient(const at::Tensor& dy, const at::Tensor& x, const Pass& pass) const;
 
  private:
   ParameterId weight_;
+  Adapters adapters_;
   std::optional<ParameterId> bias_;
 };
 

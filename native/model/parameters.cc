@@ -30,27 +30,28 @@ int64_t countedWith(const ParameterSpec& spec, int64_t elements) {
 int64_t aligned(int64_t end) { return (end + kAlignment - 1) / kAlignment * kAlignment; }
 }  // namespace
 
-bool ParameterList::isFrozen(const std::string& name) const {
-  return std::ranges::any_of(frozen_, [&](const std::string& given) {
-    return name.starts_with(given) && (name.size() == given.size() || name[given.size()] == '.');
-  });
-}
-
 ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
   Group group{specs_.size(), joined.size(), joined.front().shape};
   group.shape[0] = 0;
   for (ParameterSpec& spec : joined) {
     elements_ = countedWith(spec, elements_);
-    spec.trainable = !isFrozen(spec.name);
+    spec.trainable = !training_.frozen.contains(spec.name);
     anyTrainable_ |= spec.trainable;
     group.shape[0] += spec.shape[0];
     specs_.push_back(std::move(spec));
     const ParameterSpec &first = specs_[group.first], &last = specs_.back();
-    require(last.trainable == first.trainable, "INPUT", "'", first.name, "' and '", last.name,
-            "' are one matrix here: both are frozen or neither");
+    require(last.trainable == first.trainable || last.shape.size() == 1, "INPUT", "'", first.name, "' and '",
+            last.name, "' are one matrix here: both are frozen or neither");
+    group.trainable |= last.trainable;
+    group.wide |= last.wide;
   }
   groups_.push_back(std::move(group));
   return groups_.size() - 1;
+}
+
+std::optional<AdapterOptions> ParameterList::takeAdapter(const std::string& name) {
+  auto found = training_.adapters.extract(name);
+  return found ? std::optional(found.mapped()) : std::nullopt;
 }
 
 ParameterId ParameterList::named(const std::string& name) const {
@@ -66,16 +67,20 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
   for (const ParameterSpec& spec : specs_) {
     require(names.insert(spec.name).second, "INPUT", "two parameters are named '", spec.name, "'");
   }
-  int64_t end = 0, gradientEnd = 0, discarded = 0;
+  require(list.training_.adapters.empty(), "INPUT", "there is no linear layer '",
+          list.training_.adapters.empty() ? "" : list.training_.adapters.begin()->first, "' to adapt");
+  int64_t end = 0, frozenEnd = 0, gradientEnd = 0, discarded = 0;
   std::vector<int64_t> gradientOffsets;
   for (ParameterList::Group& group : list.groups_) {
-    end = aligned(end);
+    const bool narrow = !group.trainable && !group.wide;
+    int64_t& valuesEnd = narrow ? frozenEnd : end;
+    valuesEnd = aligned(valuesEnd);
     gradientEnd = aligned(gradientEnd);
     const int64_t elements = product(group.shape);
-    views_.push_back({group.first, end, elements, std::move(group.shape), {}, {}});
+    views_.push_back({group.first, narrow, valuesEnd, elements, std::move(group.shape), {}, {}});
     gradientOffsets.push_back(gradientEnd);
-    end += elements;
-    if (specs_[group.first].trainable) {
+    valuesEnd += elements;
+    if (group.trainable) {
       gradientEnd += elements;
     } else if (views_.back().shape.size() == 1) {
       discarded = std::max(discarded, elements);
@@ -85,20 +90,22 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
   const auto options =
       at::TensorOptions().dtype(compute == at::kDouble ? at::kDouble : at::kFloat).device(device);
   flatValues_ = at::zeros({end}, options);
+  flatFrozen_ = at::zeros({frozenEnd}, options.dtype(compute));
   flatGradients_ = at::zeros({gradientEnd}, options);
   const at::Tensor nowhere = at::zeros({discarded}, options);
   for (size_t id = 0; id < views_.size(); ++id) {
     View& view = views_[id];
-    const bool trainable = specs_[view.first].trainable;
-    if (trainable) {
+    if (list.groups_[id].trainable) {
       view.gradient = flatGradients_.narrow(0, gradientOffsets[id], view.elements).view(view.shape);
     } else if (view.shape.size() == 1) {
       view.gradient = nowhere.narrow(0, 0, view.elements);
     }
     int64_t row = 0;
-    const at::Tensor all = flatValues_.narrow(0, view.offset, view.elements).view(view.shape);
+    const at::Tensor all =
+        (view.narrow ? flatFrozen_ : flatValues_).narrow(0, view.offset, view.elements).view(view.shape);
     for (size_t k = view.first; k < view.first + list.groups_[id].count; ++k) {
       const int64_t rows = specs_[k].shape[0];
+      const bool trainable = specs_[k].trainable;
       at::Tensor value = all.narrow(0, row, rows).detach();
       value.requires_grad_(trainable);
       if (trainable) value.mutable_grad() = view.gradient.narrow(0, row, rows).detach();
@@ -106,17 +113,19 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
       row += rows;
     }
   }
-  if (flatValues_.scalar_type() == compute_) viewAs(flatValues_);
+  viewIn(flatFrozen_, true);
+  if (flatValues_.scalar_type() == compute_) viewIn(flatValues_, false);
 }
 
-void Parameters::viewAs(const at::Tensor& flat) {
-  for (View& view : views_) view.compute = flat.narrow(0, view.offset, view.elements).view(view.shape);
+void Parameters::viewIn(const at::Tensor& flat, bool narrow) {
+  for (View& view : views_)
+    if (view.narrow == narrow) view.compute = flat.narrow(0, view.offset, view.elements).view(view.shape);
 }
 
 at::Tensor Parameters::compute(ParameterId id) {
-  if (flatValues_.scalar_type() != compute_ && castVersion_ != version()) {
-    const int64_t casting = version();
-    viewAs(flatValues_.to(compute_));
+  if (flatValues_.scalar_type() != compute_ && castVersion_ != flatValues_._version()) {
+    const int64_t casting = flatValues_._version();
+    viewIn(flatValues_.to(compute_), false);
     castVersion_ = casting;
   }
   return views_[id].compute;

@@ -1,11 +1,15 @@
-// The parameters of one encoder in one flat buffer, the gradients of the trained ones in another. Casting all
-// weights, or clearing or copying all gradients, is one operation, and matrices of one product are adjacent.
+// The parameters of one encoder in two flat buffers, those that are trained and those that are not, and the
+// gradients of the trained ones in a third. Casting all weights, or clearing or copying all gradients, is one
+// operation, and matrices of one product are adjacent.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <map>
+#include <optional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 namespace gradcache {
@@ -34,6 +38,21 @@ struct ParameterSpec {
   bool decay = true;  // weight decay applies: false for biases and norms
   Initial initial{};
   bool trainable = true;  // else it is frozen: it has no gradient
+  bool linear = false;    // the matrix of a Linear, which can have an adapter
+  // Used in the type of the weights, so that it is kept in it even if it is frozen.
+  bool wide = false;
+};
+
+// A low-rank adapter of a linear layer (LoRA, Hu et al. 2021): W x + scale * B A drop(x).
+struct AdapterOptions {
+  int64_t rank = 1;
+  double scale = 1, dropout = 0;
+};
+
+// What of a model is trained.
+struct Training {
+  std::unordered_set<std::string> frozen{};          // names of parameters
+  std::map<std::string, AdapterOptions> adapters{};  // by the name of the layer, without ".weight"
 };
 
 // Identifies a declared parameter, or several declared as one.
@@ -42,12 +61,16 @@ using ParameterId = size_t;
 // The declarations, before memory is allocated.
 class ParameterList {
  public:
-  // `frozen` holds names of parameters, and beginnings of names that end before a dot.
-  explicit ParameterList(std::vector<std::string> frozen) : frozen_(std::move(frozen)) {}
+  explicit ParameterList(Training training) : training_(std::move(training)) {}
 
-  // Several are stored end to end and read as one, stacked along the first dimension. They are frozen
-  // together.
+  // Several are stored end to end and read as one, stacked along the first dimension. Matrices are frozen
+  // together; of vectors some may be, as biases whose layers are adapted.
   ParameterId add(std::vector<ParameterSpec> joined);
+  // The adapter that the layer of this name is to have. Asked for once, by the layer.
+  std::optional<AdapterOptions> takeAdapter(const std::string& name);
+  // Another number for the dropout of each adapter, apart from those of the blocks' places: an adapter
+  // changes no masks of these.
+  uint64_t adapterSite() { return kAdapterSites + adapterSites_++; }
   // What was declared alone under this name. Throws INPUT where nothing was.
   ParameterId named(const std::string& name) const;
   bool anyTrainable() const { return anyTrainable_; }
@@ -57,10 +80,13 @@ class ParameterList {
   struct Group {
     size_t first, count;  // of the specs
     std::vector<int64_t> shape;
+    bool trainable = false, wide = false;  // any of them
   };
-  bool isFrozen(const std::string& name) const;
 
-  std::vector<std::string> frozen_;
+  static constexpr uint64_t kAdapterSites = uint64_t{1} << 32;
+
+  Training training_;
+  uint64_t adapterSites_ = 0;
   bool anyTrainable_ = false;
   int64_t elements_ = 0;
   std::vector<ParameterSpec> specs_;
@@ -69,16 +95,17 @@ class ParameterList {
 
 class Parameters {
  public:
-  // Weights and gradients are float32 (float64 for float64).
+  // Weights that are trained, and gradients, are float32 (float64 for float64). Frozen weights are in the
+  // compute type.
   Parameters(ParameterList list, at::ScalarType compute, at::Device device);
 
   size_t size() const { return specs_.size(); }
   const ParameterSpec& spec(size_t index) const { return specs_[index]; }
-  // A leaf that shares the flat buffer; `value.grad()` is the gradient's view, undefined if frozen.
+  // A leaf that shares a flat buffer; `value.grad()` is the gradient's view, undefined if frozen.
   const at::Tensor& value(size_t index) const { return values_[index]; }
   const at::Tensor& leaf(ParameterId id) const { return values_[views_[id].first]; }
 
-  // In the compute type. All parameters are cast at once after a weight has changed.
+  // In the compute type. All trained parameters are cast at once after a weight has changed.
   at::Tensor compute(ParameterId id);
   // A backward adds to it. Undefined for a frozen matrix; for a frozen vector, unused memory, because the
   // kernels always sum vectors.
@@ -86,19 +113,20 @@ class Parameters {
 
   const at::Tensor& flatGradients() const { return flatGradients_; }
   // Changes whenever any weight is written in place.
-  int64_t version() const { return flatValues_._version(); }
+  int64_t version() const { return flatValues_._version() + flatFrozen_._version(); }
 
  private:
   struct View {
     size_t first;
+    bool narrow;  // in the buffer of what is frozen
     int64_t offset, elements;
     std::vector<int64_t> shape;
     at::Tensor compute, gradient;
   };
-  void viewAs(const at::Tensor& flat);
+  void viewIn(const at::Tensor& flat, bool narrow);
 
   std::vector<ParameterSpec> specs_;
-  at::Tensor flatValues_, flatGradients_;
+  at::Tensor flatValues_, flatFrozen_, flatGradients_;
   at::ScalarType compute_;
   int64_t castVersion_ = -1;
   std::vector<at::Tensor> values_;

@@ -7,7 +7,7 @@
 #include "core/recorded.h"
 #include "kernels/pool/pool.h"
 #include "kernels/rows/rows.h"
-#include "model/linear.h"
+#include "model/products.h"
 #include "model/sequence_rows.h"
 
 namespace gradcache {

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { root, temporaryFolder } from '../training/support.js';
 import { gradcache } from './program.js';
 
-const COMMANDS = ['train', 'embed', 'evaluate', 'doctor', 'setup'];
+const COMMANDS = ['train', 'embed', 'evaluate', 'pull', 'push', 'doctor', 'setup'];
 
 test('help lists the commands, and every command has its own', async () => {
   const { code, stdout } = await gradcache(['--help']);
@@ -34,11 +34,11 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     [[], /^$/],
     [
       ['trian'],
-      /INPUT: trian is not a command; did you mean train\? There are train, embed, evaluate, language train, language evaluate, language sample, doctor, setup\.\nSee: gradcache --help\n$/,
+      /INPUT: trian is not a command; did you mean train\? There are train, embed, evaluate, language train, language evaluate, language sample, pull, push, doctor, setup\.\nSee: gradcache --help\n$/,
     ],
     [
       ['fly'],
-      /INPUT: fly is not a command; there are train, embed, evaluate, language train, language evaluate, language sample, doctor, setup\.\nSee: gradcache --help\n$/,
+      /INPUT: fly is not a command; there are train, embed, evaluate, language train, language evaluate, language sample, pull, push, doctor, setup\.\nSee: gradcache --help\n$/,
     ],
     [['train'], /INPUT: --model is needed, or a --config FILE that has it\.\nSee: gradcache train --help\n$/],
     [['train', '--lerning-rate', '1'], /INPUT: Unknown option '--lerning-rate'\.\n/],
@@ -52,6 +52,8 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
       /INPUT: --retain is "2 apples"; write bytes as 1073741824, 512MiB or 2GiB, or last, or auto\.\n/,
     ],
     [['train', 'pairs.jsonl'], /INPUT: "pairs\.jsonl" belongs to no flag\.\n/],
+    [['pull'], /INPUT: NAME is needed\.\nSee: gradcache pull --help\n$/],
+    [['pull', 'a/b', 'c/d'], /INPUT: "c\/d" belongs to no flag\.\n/],
     [['setup', '--from', 'x', '--version', '2.13.0'], /INPUT: --from takes what is here already/],
     [['setup', '--from', 'x', '--', '-q'], /INPUT: --from takes what is here already/],
     [['train', '--', 'x'], /INPUT: train takes nothing after --, and "x" is there\.\n/],

@@ -18,6 +18,7 @@ export interface Ended {
 /**
  * Runs `gradcache` in a process of its own.
  *
+ * @param options.env variables beside those of this process
  * @param options.input text for its standard input; null: it stays open, and nothing comes
  * @param options.onOutput called with everything written so far, whenever something is written
  */
@@ -25,12 +26,17 @@ export function gradcache(
   args: readonly string[],
   options: {
     cwd?: string;
+    env?: Readonly<Record<string, string>>;
     input?: string | null;
     onOutput?: (child: ChildProcess, written: string) => void;
   } = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [PROGRAM, ...args], { cwd: options.cwd, stdio: 'pipe' });
+    const child = spawn(process.execPath, [PROGRAM, ...args], {
+      cwd: options.cwd,
+      env: { ...process.env, ...options.env },
+      stdio: 'pipe',
+    });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text;

@@ -17,7 +17,9 @@ for (const modelType of MODEL_TYPES) {
     const config = Object.fromEntries(Object.entries(CONFIG).filter(([key]) => keys.has(key)));
     const settings = encoderSettings(architectureOf(modelType), config, HEAD);
     const make = (changed: Readonly<Record<string, unknown>>) => {
-      guarded(() => new (native().EncoderHandle)(changed as typeof settings, 'float32', 'cpu', [])).dispose();
+      guarded(
+        () => new (native().EncoderHandle)(changed as typeof settings, 'float32', 'cpu', [], []),
+      ).dispose();
     };
     make(settings);
     assert.throws(() => make({ ...settings, colour: 3 }), fails('INPUT', /no setting 'colour'/));

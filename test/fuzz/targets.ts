@@ -10,6 +10,7 @@ export const targets: Readonly<Record<string, () => Promise<Target>>> = {
   tokenizers: async () => (await import('./targets/tokenizers.js')).tokenizers,
   kernels: async () => (await import('./targets/kernels.js')).kernels,
   safetensors: async () => (await import('./targets/safetensors.js')).safetensors,
+  'torch-files': async () => (await import('./targets/torch-files.js')).torchFiles,
   tables: async () => (await import('./targets/tables.js')).tables,
   parquet: async () => (await import('./targets/parquet.js')).parquet,
   beir: async () => (await import('./targets/beir.js')).beir,

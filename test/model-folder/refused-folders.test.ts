@@ -181,11 +181,16 @@ test('missing files are named, and weights of another kind come with the convers
     await writeFile(join(folder, name), content);
   }
   await rm(join(folder, 'model.safetensors'));
-  await writeFile(join(folder, 'pytorch_model.bin'), 'x');
-  await assert.rejects(readModelFolder(folder), {
-    code: 'CHECKPOINT',
-    message: /found only pytorch_model\.bin.*save_pretrained\(folder, safe_serialization=True\)/,
-  });
+  for (const [name, found] of [
+    ['tf_model.h5', 'found only tf_model\\.h5'],
+    ['pytorch_model.bin', 'pytorch_model\\.bin: it is no file of torch\\.save'],
+  ] as const) {
+    await writeFile(join(folder, name), 'x');
+    await assert.rejects(readModelFolder(folder), {
+      code: 'CHECKPOINT',
+      message: new RegExp(`${found}.*save_pretrained\\(folder, safe_serialization=True\\)`),
+    });
+  }
   await assert.rejects(readModelFolder(join(folder, 'nowhere')), {
     code: 'CHECKPOINT',
     message: /nowhere cannot be read as a model folder/,

@@ -75,6 +75,19 @@ test('the tokens of a prompt are left out of the pooling', async () => {
   );
 });
 
+for (const legacy of [false, true])
+  test(`weights that torch.save wrote${legacy ? ' before PyTorch 1.6' : ''}`, async () => {
+    const folder = await oracle.saveWithModules('distilbert', `pickled-${legacy}`, {
+      modules: [['dense', 7, 'Tanh', true, false], ['norm']],
+    });
+    const texts = columns.flat();
+    const expected = (await oracle.encode(folder, texts)).flat();
+    await oracle.pickleWeights(folder, { legacy });
+    using encoder = await TextEncoder.load(folder, { device, precision: 'float64' });
+    const ours = (await (await encoder.encode(texts)).values()) as Numbers;
+    assert.ok(largestDifference(ours, expected) <= 1e-10);
+  });
+
 test('a text of which a prompt leaves nothing is refused', async () => {
   const folder = await oracle.saveWithModules('bert', 'only-prompt', {
     include_prompt: false,

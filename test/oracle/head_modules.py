@@ -97,3 +97,21 @@ def encode(folder, texts, task=None, prompt_name=None, dtype='float64'):
     with torch.no_grad():
         rows = run(texts, prompt_name=prompt_name, convert_to_tensor=True, batch_size=len(texts), show_progress_bar=False)
     return rows.double().tolist()
+
+
+def pickle_weights(folder, legacy=False):
+    """Puts pytorch_model.bin in the place of every model.safetensors, with parameters as an ordered dict has them; `legacy`: as
+    PyTorch before 1.6 wrote it."""
+    from collections import OrderedDict
+    from pathlib import Path
+    from safetensors.torch import load_file
+
+    for path in Path(folder).rglob('model.safetensors'):
+        tensors = OrderedDict(load_file(path))
+        for name, tensor in list(tensors.items())[::3]:
+            # A view that is not dense, as tied and transposed weights are.
+            tensors[name] = torch.nn.Parameter(tensor.T.contiguous().T if tensor.dim() == 2 else tensor.clone(), requires_grad=False)
+        tensors._metadata = OrderedDict({'': {'version': 1}})
+        torch.save(tensors, path.with_name('pytorch_model.bin'), _use_new_zipfile_serialization=not legacy)
+        path.unlink()
+    return folder

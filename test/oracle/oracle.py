@@ -17,6 +17,7 @@ os.dup2(2, 1)  # whatever a library prints goes to standard error, not between t
 import torch  # noqa: E402
 import transformers  # noqa: E402
 import sentence_transformers  # noqa: E402
+import adapters  # noqa: E402
 import cross_encoders  # noqa: E402
 import folder_keys  # noqa: E402
 import head_modules  # noqa: E402
@@ -42,6 +43,8 @@ METHODS = {
     'save_masked_lm': models.save_masked_lm,
     'save_sentence_transformer': models.save_sentence_transformer,
     'sentences': models.sentences,
+    'save_adapter': adapters.save_adapter,
+    'embed_by_peft': adapters.embed_by_peft,
     'save_language_model': sparse.save_language_model,
     'save_sparse_encoder': sparse.save_sparse_encoder,
     'embed_sparse': sparse.embed_sparse,
@@ -62,6 +65,7 @@ METHODS = {
     'pair_gradients': cross_encoders.pair_gradients,
     'save_with_modules': head_modules.save_with_modules,
     'save_model2vec': head_modules.save_model2vec,
+    'pickle_weights': head_modules.pickle_weights,
     'encode': head_modules.encode,
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,

@@ -96,6 +96,23 @@ export interface PairScores {
   readonly activation: string;
 }
 
+/** What PEFT's LoraConfig is made with, and who saves the adapter. */
+export interface AdapterSettings {
+  readonly by?: 'peft' | 'sentence-transformers';
+  readonly r: number;
+  readonly lora_alpha: number;
+  readonly lora_dropout?: number;
+  readonly target_modules?: string | readonly string[];
+  readonly exclude_modules?: readonly string[];
+  readonly layers_to_transform?: readonly number[];
+  readonly rank_pattern?: Readonly<Record<string, number>>;
+  readonly alpha_pattern?: Readonly<Record<string, number>>;
+  readonly use_rslora?: boolean;
+  readonly use_dora?: boolean;
+  readonly modules_to_save?: readonly string[];
+  readonly bias?: 'none' | 'all' | 'lora_only';
+}
+
 /** What a MultiVectorEncoder is made with. */
 export interface MultiVectorSettings {
   readonly width?: number;
@@ -189,6 +206,20 @@ export class Oracle {
   ): Promise<Gradients> {
     const output = this.path(`gradients-${this.#requests}.safetensors`);
     return this.#ask('splade_gradients', { folder, columns, output, ...settings });
+  }
+
+  /** An adapter of the model in `base`, none of whose weights is 0. */
+  saveAdapter(base: string, folder: string, settings: AdapterSettings): Promise<string> {
+    return this.#ask('save_adapter', { base, folder: this.path(folder), ...settings });
+  }
+
+  /** Means of tokens by PeftModel, and the names of what it trains. */
+  embedByPeft(
+    base: string,
+    folder: string,
+    texts: readonly string[],
+  ): Promise<{ embeddings: number[][]; trained: string[] }> {
+    return this.#ask('embed_by_peft', { base, folder, texts });
   }
 
   embed(
@@ -338,6 +369,11 @@ export class Oracle {
     settings: { normalize?: boolean; quantized?: boolean; modules?: boolean } = {},
   ): Promise<string> {
     return this.#ask('save_model2vec', { folder: this.path(folder), ...settings });
+  }
+
+  /** Puts pytorch_model.bin in the place of a folder's safetensors; `legacy`: as PyTorch before 1.6 wrote it. */
+  pickleWeights(folder: string, options: { legacy: boolean }): Promise<string> {
+    return this.#ask('pickle_weights', { folder, ...options });
   }
 
   /** Representations by `encode`, or by `encode_query` or `encode_document`. */

@@ -153,7 +153,7 @@ test('a chunk of more tokens than 32 bits count is refused', async () => {
     normalize: false,
     dense: [],
   };
-  const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu', []);
+  const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu', [], []);
   const text = await encoder.batch(new Int32Array(positions), Int32Array.of(0, positions));
   const rows = new Int32Array(2 ** 31 / positions);
   await assert.rejects(
@@ -179,7 +179,7 @@ test('the native encoder refuses sizes that no memory holds before it makes anyt
     ...{ hiddenDropout: 0, attentionDropout: 0, pooling: 'mean', modules: [] },
   };
   const make = (changes: object) => () =>
-    new (native().EncoderHandle)({ ...settings, ...changes }, 'float32', 'cpu', []).dispose();
+    new (native().EncoderHandle)({ ...settings, ...changes }, 'float32', 'cpu', [], []).dispose();
   make({})();
   const dense = { kind: 'dense', name: 'd', inFeatures: 2, outFeatures: 2, bias: true, activation: 'tanh' };
   for (const changes of [

@@ -96,6 +96,7 @@ const TARGETS: Readonly<
       setPrompt: ['query', 'query: '],
       setSimilarity: ['cosine'],
       save: ['/nowhere/model', {}],
+      push: ['no', {}], // a name that no request is made for
     },
   ],
   'a text encoder with a representation for each token': [
@@ -117,6 +118,7 @@ const TARGETS: Readonly<
       rank: ['w1', ['w2'], {}],
       setPrompt: ['query', 'query: '],
       save: ['/nowhere/model', {}],
+      push: ['no', {}], // a name that no request is made for
     },
   ],
   'a module encoder': [
@@ -143,6 +145,7 @@ const TARGETS: Readonly<
       representations: [0],
       offsets: [0],
       compute: [(a: Tensor) => a.sum(), {}, 1, [true]],
+      setGradients: [0, rows],
       valueOf: [(a: Tensor) => a.sum(), {}],
       gradients: [0, Int32Array.of(0)],
     },
@@ -162,6 +165,7 @@ const TARGETS: Readonly<
       representations: [0],
       offsets: [1],
       compute: [(a: Tensor) => a.sum(), {}, 1, [true, true]],
+      setGradients: [1, rows],
       valueOf: [(a: Tensor) => a.sum(), {}],
       gradients: [0, Int32Array.of(0)],
     },

@@ -92,6 +92,14 @@ const loading = {
   frozen: ['list'],
 } as const;
 
+const pushing = {
+  private: ['boolean'],
+  message: ['text'],
+  card: ['text'],
+  signal: [],
+  onProgress: ['function'],
+  onWait: ['function'],
+} as const;
 const loadingText = {
   ...loading,
   pooling: [],
@@ -99,6 +107,19 @@ const loadingText = {
   projection: ['number'],
   lateInteraction: ['object'],
   seed: ['number'],
+} as const;
+const adapting = {
+  rank: ['number'],
+  alpha: ['number'],
+  dropout: ['number'],
+  targetModules: ['text', 'list'],
+  excludeModules: ['text', 'list'],
+  layers: ['list'],
+  rankPattern: ['object'],
+  alphaPattern: ['object'],
+  rankStabilized: ['boolean'],
+  modulesToSave: ['list'],
+  bias: ['text'],
 } as const;
 const creatingText = {
   call: (options: never) => TextEncoder.create(config, tokenizer, options).dispose(),
@@ -143,6 +164,13 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   synchronize: null,
   threads: null,
   useLibtorch: null,
+  push: { call: (options) => gradcache.push('/nowhere', 'no', options), options: pushing },
+  'TextEncoder.push': { call: (options) => encoder.push('no', options), options: pushing },
+  'CrossEncoder.push': { call: (options) => cross.push('no', options), options: pushing },
+  pull: {
+    call: (options) => gradcache.pull('no/../name', options),
+    options: { kind: [], renew: ['boolean'], signal: [], onProgress: ['function'], onWait: ['function'] },
+  },
   planChunks: null,
   RepresentationCache: null,
   'RepresentationCache.compute': null, // its options are the loss's
@@ -196,6 +224,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       accumulate: ['number'],
       seed: ['number'],
       curate: ['function'],
+      ranks: [],
     },
     base: { encoders: [encoder, encoder], loss: infoNCE() },
   },
@@ -253,7 +282,14 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     options: { lr: ['number'], warmup: ['number'] },
     base: { lr: 1 },
   },
-  'TextEncoder.load': { call: (options) => TextEncoder.load('/nowhere', options), options: loadingText },
+  'TextEncoder.load': {
+    call: (options) => TextEncoder.load('/nowhere', options),
+    options: { ...loadingText, lora: ['object'], baseModel: ['text'] },
+  },
+  'TextEncoder.load, adapters': {
+    call: (lora) => TextEncoder.load('/nowhere', { lora }),
+    options: adapting,
+  },
   'TextEncoder.load, a representation for each token': {
     call: (options) => TextEncoder.load('/nowhere', options),
     options: loadingText,

@@ -14,7 +14,9 @@ import { Fields } from '../../lib/options/fields.js';
 async function unusual(
   folder: string,
   config: TrainConfig,
-): Promise<Required<Omit<TrainConfig, 'epochs' | 'resume' | 'pooling' | 'lateInteraction' | LabelSetting>>> {
+): Promise<
+  Required<Omit<TrainConfig, 'epochs' | 'resume' | 'pooling' | 'lateInteraction' | 'lora' | LabelSetting>>
+> {
   const rows = pairs().map(({ anchor, positive }, row) => `${anchor},${positive},a stone ${row}\n`);
   const data = join(folder, 'rows.txt');
   await writeFile(data, rows.join('') + 'one field\n');
@@ -79,6 +81,7 @@ const CHANGES: {
   lossFrom: [['elsewhere', 'refused']],
   pooling: [['none', 'refused']], // its run has one representation of a text
   lateInteraction: [[{ projection: 3 }, 'refused']],
+  lora: [[{ rank: 3 }, 'refused']],
   data: [],
   columns: [[['a', 'q', 'n'], 'refused']],
   format: [],
@@ -161,7 +164,7 @@ test('settings that are not given are those of the checkpoint; others are refuse
   for (const [name, values] of Object.entries(CHANGES)) {
     for (const [value, outcome] of values) {
       const inner =
-        /^(loss|lateInteraction|matryoshka|memory|curriculum|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(
+        /^(loss|lateInteraction|lora|matryoshka|memory|curriculum|optimizer|schedule|evaluation|checkpoint|prompts)$/.test(
           name,
         )
           ? `.${Object.keys(value as object)[0]}`

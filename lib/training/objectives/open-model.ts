@@ -26,7 +26,13 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
   };
   if (typeof model === 'string') {
     const pooling = config.pooling ?? (await poolingFor(config, model));
-    return TextEncoder.load(model, { ...options, ...perToken, ...(pooling !== undefined && { pooling }) });
+    const { lora } = config;
+    return TextEncoder.load(model, {
+      ...options,
+      ...perToken,
+      ...(lora !== undefined && { lora }),
+      ...(pooling !== undefined && { pooling }),
+    });
   }
   const { config: given, tokenizer, pooling, normalize } = model;
   const architecture = await architectureIn(given);

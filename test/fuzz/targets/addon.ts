@@ -67,7 +67,7 @@ export const addon: Target = {
       return native().tensorFromBytes(new Float32Array(size).fill(0.5), shape, 'float32', 'cpu');
     };
     const encoder = (): EncoderHandle => {
-      const made = new (native().EncoderHandle)(settings, 'float32', 'cpu', []);
+      const made = new (native().EncoderHandle)(settings, 'float32', 'cpu', [], []);
       const fill = new (native().OperatorHandle)('aten::fill_', 'Scalar');
       native().withGradMode(false, () => {
         for (const { tensor: weight } of made.parameters()) fill.call([weight, 0.1]);
@@ -101,11 +101,12 @@ export const addon: Target = {
       await shared.backwardRows(batch, rows, tokens, seed, gradients, 0, null);
     };
     const list = (...tensors: TensorHandle[]) => new (native().TensorListHandle)(tensors);
+    const adapter = { layer: 'encoder.layer.0.output.dense', rank: 2, scale: 1, dropout: 0 };
     const calls: GoodCall[] = [
       {
         name: 'EncoderHandle',
-        make: () => [settings, 'float32', 'cpu', ['embeddings']],
-        use: (given: Partial<typeof settings> | null, ...args: [never, never, never]) => {
+        make: () => [settings, 'float32', 'cpu', ['embeddings.word_embeddings.weight'], [adapter]],
+        use: (given: Partial<typeof settings> | null, ...args: [never, never, never, never]) => {
           new (native().EncoderHandle)(given as never, ...args).dispose();
         },
       },

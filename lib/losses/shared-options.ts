@@ -1,0 +1,145 @@
+import { types } from 'node:util';
+import { GradCacheError } from '../errors.js';
+import { refused } from '../options/option-values.js';
+import type { LossOptions } from './loss.js';
+
+/*
+ * Keyword arguments of a loss over ranks: each rank gives those of its own rows, and the loss is computed over the rows of
+ * all, those of rank 0 first in each tower.
+ */
+
+/** A list of the values, or a typed array. */
+type Listed = readonly unknown[] | NodeJS.TypedArray;
+
+/**
+ * Keyword arguments of the rows of all ranks from those of each. A list with an entry for each row of the first tower, for
+ * each row of all towers, or for each row that towers of as many rows share and then those of the others, becomes the list of
+ * all ranks; anything else must be the same on all.
+ *
+ * @param parts the keyword arguments of each rank
+ * @param rows of each rank, the number of rows of each tower
+ * @throws GradCacheError `INPUT`
+ */
+export function joinRowOptions(
+  parts: readonly LossOptions[],
+  rows: readonly (readonly number[])[],
+): LossOptions {
+  const names = Object.keys(parts[0]!);
+  for (const [rank, part] of parts.entries()) {
+    const others = Object.keys(part);
+    if (others.length !== names.length || !names.every((name) => others.includes(name)))
+      throw new GradCacheError(
+        'INPUT',
+        `rank ${rank} gives its loss the keyword arguments ${others.join(', ') || 'none'}, rank 0 ` +
+          `${names.join(', ') || 'none'}: give all ranks the same ones`,
+      );
+  }
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      joined(
+        name,
+        parts.map((part) => part[name]),
+        rows,
+      ),
+    ]),
+  );
+}
+
+/**
+ * The same for a loss with `targets` and `owners`, which are numbers of rows: those of a rank count its own, and become those
+ * among the rows of all.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+export function joinPlaceOptions(
+  parts: readonly LossOptions[],
+  rows: readonly (readonly number[])[],
+): LossOptions {
+  const placed = parts.map((part, rank) => {
+    const { targets, owners: _, ...others } = part;
+    return {
+      ...others,
+      ...(targets !== undefined && targets !== null && { targets: placesOf(targets, rows, rank) }),
+    };
+  });
+  const all = joinRowOptions(placed, rows);
+  const owners = parts.map((part) => part.owners ?? undefined);
+  if (owners.every((each) => each === undefined)) return all;
+  const given = owners.map((each) => {
+    if (isListed(each)) return Array.from(each as ArrayLike<unknown>);
+    throw refused('owners', each, 'a list on every rank, or on none');
+  });
+  const ofTowers = rows[0]!.slice(2).flatMap((_, negative) =>
+    given.flatMap((list, rank) => {
+      const before = sum(rows[rank]!.slice(2, 2 + negative));
+      const first = sum(rows.slice(0, rank).map(([anchors = 0]) => anchors));
+      return list
+        .slice(before, before + rows[rank]![2 + negative]!)
+        .map((owner) => (typeof owner === 'number' && owner >= 0 ? owner + first : owner));
+    }),
+  );
+  return { ...all, owners: ofTowers };
+}
+
+/** Numbers of a rank's candidates, as numbers among those of all ranks. What is no number of a candidate stays as it is. */
+function placesOf(targets: unknown, rows: readonly (readonly number[])[], rank: number): unknown {
+  if (!isListed(targets)) return targets;
+  const own = rows[rank]!;
+  const place = (target: unknown): unknown => {
+    if (Array.isArray(target)) return target.map(place);
+    if (typeof target !== 'number') return target;
+    let [rest, first] = [target, 0];
+    for (let tower = 1; tower < own.length; tower++) {
+      const before = sum(rows.slice(0, rank).map((of) => of[tower]!));
+      if (rest >= 0 && rest < own[tower]!) return first + before + rest;
+      rest -= own[tower]!;
+      first += sum(rows.map((of) => of[tower]!));
+    }
+    throw new GradCacheError(
+      'SHAPE',
+      `target ${target} is not one of the ${sum(own.slice(1))} candidates of rank ${rank}`,
+    );
+  };
+  return Array.from(targets as ArrayLike<unknown>, place);
+}
+
+function joined(name: string, values: readonly unknown[], rows: readonly (readonly number[])[]): unknown {
+  if (!values.every(isListed)) {
+    const differs = values.findIndex((value) => isListed(value) || !Object.is(value, values[0]));
+    if (differs < 0 || typeof values[0] === 'function' || typeof values[0] === 'object') return values[0];
+    throw new GradCacheError('INPUT', `${name} of the loss is not the same on rank 0 and rank ${differs}`);
+  }
+  const lists = values;
+  const kinds: ((of: readonly number[]) => readonly number[])[] = [
+    ([first = 0]) => [first],
+    (of) => of,
+    (of) => [of[0]!, ...of.slice(views(of))],
+  ];
+  for (const blocks of kinds) {
+    if (!lists.every(({ length }, rank) => length === sum(blocks(rows[rank]!)))) continue;
+    return blocks(rows[0]!).flatMap((_, block) =>
+      lists.flatMap((list, rank) => {
+        const counts = blocks(rows[rank]!);
+        const begin = sum(counts.slice(0, block));
+        return Array.from(list as ArrayLike<unknown>).slice(begin, begin + counts[block]!);
+      }),
+    );
+  }
+  const wrong = lists.map(({ length }) => length).join(' and ');
+  throw new GradCacheError(
+    'INPUT',
+    `${name} of the loss has ${wrong} entries on the ranks, whose towers have ${rows.map((of) => of.join(', ')).join(' and ')} ` +
+      'rows: over ranks a list needs an entry for each row of the first tower, or of all towers',
+  );
+}
+
+/** How many towers have as many rows as the first, up to the first that has not. */
+function views(rows: readonly number[]): number {
+  const other = rows.findIndex((count) => count !== rows[0]);
+  return other < 0 ? rows.length : other;
+}
+
+const isListed = (value: unknown): value is Listed => Array.isArray(value) || types.isTypedArray(value);
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

@@ -1,0 +1,321 @@
+/*
+ * The step over ranks: each encodes the rows of its own, and the loss is over the rows of all. Ranks meet at the end of each
+ * phase, so that none begins an exchange of tensors to which another does not come. A phase takes all memory that the exchange
+ * after it needs.
+ */
+import { deserialize, serialize } from 'node:v8';
+import type { Ranks } from '../distributed/ranks.js';
+import { GradCacheError } from '../errors.js';
+import { requireFinite, type LossOptions, type LossWithGradients } from '../losses/loss.js';
+import { joinRowOptions } from '../losses/shared-options.js';
+import { throwIfAborted } from '../options/abort.js';
+import { reasonOf } from '../options/realms.js';
+import { drawSeed } from '../options/seeds.js';
+import { ParameterSet } from '../tensor/parameter-set.js';
+import type { CheckedEncoder } from './checked-encoder.js';
+import type { ChunkPlanner, Job } from './chunk-planner.js';
+import type { StepOptions, StepResult } from './gradcache-options.js';
+import { inLoss } from './out-of-memory.js';
+import { whilePacked, type PackedBatches } from './packed-batches.js';
+import { Pass } from './pass.js';
+import { SharedGradients } from './shared-gradients.js';
+import { SharedRows } from './shared-rows.js';
+import { StepMeter } from './step-meter.js';
+import { backwardAll, encodeAll } from './two-passes.js';
+
+/** What a step is made of. */
+export interface StepParts {
+  readonly encoders: readonly CheckedEncoder[];
+  readonly loss: LossWithGradients;
+  readonly planner: ChunkPlanner;
+  readonly parameters: ParameterSet;
+  /** Gradients are multiplied by this. */
+  readonly weight: number;
+}
+
+/** A batch over ranks. */
+interface SharedBatch {
+  readonly lengths: readonly Int32Array[];
+  /** Of each rank, the number of rows of each tower. */
+  readonly rows: readonly (readonly number[])[];
+  /** Keyword arguments of the loss: of the rows that it is computed over. */
+  readonly loss: LossOptions;
+  /** Of all ranks. */
+  readonly truncated: number;
+}
+
+const BEGIN = 'beginning a step';
+const ENCODE = 'encoding';
+const LOSS = 'computing the loss';
+const BACKWARD = 'the backward pass';
+
+/**
+ * Takes a step over ranks.
+ *
+ * @param seed of the step, the same on all ranks
+ * @throws GradCacheError `DISTRIBUTED` if another rank ended; the errors of a step, with the code that they have on the rank
+ * where they arose
+ */
+export async function stepOverRanks(
+  ranks: Ranks,
+  parts: StepParts,
+  inputs: Promise<readonly unknown[]>,
+  options: StepOptions,
+  seed: number,
+): Promise<StepResult> {
+  const { encoders, planner } = parts;
+  const { batches, batch } = await beginTogether(ranks, parts, inputs, options);
+  const own = ranks.rank === 0 ? seed : drawSeed('rank', seed, ranks.rank);
+  return whilePacked(encoders, batches, (packed) =>
+    planner.retried(
+      () => planner.plan(batches, batch.lengths, own),
+      (jobs, retries) => new SharedAttempt(ranks, parts, batch, jobs, options).run(packed, retries),
+    ),
+  );
+}
+
+/** Tells the other ranks, which begin a step, that this one cannot. */
+export async function refuseTogether(ranks: Ranks, error: unknown): Promise<never> {
+  await ranks.together(BEGIN, () => {
+    throw error;
+  });
+  throw error;
+}
+
+async function beginTogether(
+  ranks: Ranks,
+  { encoders, loss, planner }: StepParts,
+  inputs: Promise<readonly unknown[]>,
+  { signal, loss: given = {} }: StepOptions,
+): Promise<{ batches: readonly never[]; batch: SharedBatch }> {
+  const ofRows = loss.sharing === 'rows';
+  const { result, all, bytes } = await ranks.together(
+    BEGIN,
+    async () => {
+      throwIfAborted(signal);
+      const batches = (await inputs) as readonly never[];
+      const { lengths, truncated } = planner.measure(batches);
+      const rows = lengths.map(({ length }) => length);
+      const empty = rows.indexOf(0);
+      if (empty >= 0) throw new GradCacheError('INPUT', `inputs[${empty}] has no row: each rank needs one`);
+      if (ofRows) loss.checkOptions?.(given, rows);
+      return { batches, lengths, truncated, options: ofRows ? new Uint8Array() : packed(given) };
+    },
+    {
+      numbers: ({ lengths, truncated }) => [truncated, ...lengths.map(({ length }) => length)],
+      bytes: ({ options }) => options,
+    },
+  );
+  const rows = all.map(([, ...each]) => each);
+  if (rows.some(({ length }) => length !== encoders.length))
+    throw new GradCacheError('INPUT', 'the ranks train different numbers of towers');
+  const batch = {
+    lengths: result.lengths,
+    rows,
+    truncated: sum(all.map(([truncated]) => truncated!)),
+    loss: ofRows ? given : joinedOptions(loss, given, bytes, rows),
+  };
+  const totals = encoders.map((_, tower) => sum(rows.map((each) => each[tower]!)));
+  if (!ofRows) loss.checkOptions?.(batch.loss, totals);
+  return { batches: result.batches, batch };
+}
+
+/** Functions are not sent: those of a rank's own stand for those of all. */
+function packed(options: LossOptions): Uint8Array {
+  const sent = Object.entries(options).filter(([, value]) => typeof value !== 'function');
+  if (sent.length === 0) return new Uint8Array();
+  try {
+    return serialize(Object.fromEntries(sent));
+  } catch (error) {
+    throw new GradCacheError(
+      'INPUT',
+      `the keyword arguments of the loss cannot be told to other ranks: ${reasonOf(error)}. Give lists of numbers or strings`,
+    );
+  }
+}
+
+function joinedOptions(
+  loss: LossWithGradients,
+  own: LossOptions,
+  bytes: readonly Uint8Array[],
+  rows: readonly (readonly number[])[],
+): LossOptions {
+  if (bytes.every(({ length }) => length === 0)) return own;
+  const functions = Object.entries(own).filter(([, value]) => typeof value === 'function');
+  const all = bytes.map((each) => ({
+    ...(each.length === 0 ? {} : (deserialize(each) as LossOptions)),
+    ...Object.fromEntries(functions),
+  }));
+  return loss.joinOptions?.(all, rows) ?? joinRowOptions(all, rows);
+}
+
+/** Numbers of a rank besides those of its gradients: the peak of memory, pairs, rows, tokens. */
+const COUNTS = 4;
+
+/** One attempt of a step over ranks. */
+class SharedAttempt {
+  readonly #ranks: Ranks;
+  readonly #parts: StepParts;
+  readonly #batch: SharedBatch;
+  readonly #jobs: readonly Job[];
+  readonly #options: StepOptions;
+  readonly #gradients: SharedGradients;
+  readonly #meter: StepMeter;
+  #pass: Pass | null = null;
+  #shared: SharedRows | null = null;
+
+  constructor(
+    ranks: Ranks,
+    parts: StepParts,
+    batch: SharedBatch,
+    jobs: readonly Job[],
+    options: StepOptions,
+  ) {
+    this.#ranks = ranks;
+    this.#parts = parts;
+    this.#batch = batch;
+    this.#jobs = jobs;
+    this.#options = options;
+    this.#gradients = new SharedGradients(parts.parameters.list);
+    this.#meter = new StepMeter(parts.encoders[0]!.device);
+  }
+
+  /** @throws GradCacheError after which the gradients are as they were */
+  async run(packed: Promise<PackedBatches>, retries: number): Promise<StepResult> {
+    try {
+      const trained = await this.#encode(packed, retries);
+      const loss = await this.#compute(trained);
+      const { sums, peak } = await this.#backward();
+      const [pairs, sequences, tokens] = sums as [number, number, number];
+      this.#parts.planner.learn(this.#jobs, this.#meter.memory());
+      const { milliseconds } = this.#meter;
+      const counts = { ...this.#pass!.counts, pairs, sequences, tokens, truncated: this.#batch.truncated };
+      return { loss, ...counts, milliseconds, peakMemory: peak };
+    } catch (error) {
+      this.#pass?.undo();
+      this.#shared?.restore();
+      throw error;
+    } finally {
+      this.#pass?.dispose();
+      this.#shared?.dispose();
+      this.#gradients.dispose();
+    }
+  }
+
+  get #retry(): { retry: (error: unknown) => boolean } {
+    return { retry: (error) => this.#parts.planner.hasRoom(this.#jobs, error) };
+  }
+
+  /** Whether the loss is computed over the representations of all ranks, and not over those of each. */
+  get #gathers(): boolean {
+    return this.#parts.loss.sharing !== 'rows';
+  }
+
+  /** @returns the towers that are trained, on any rank */
+  async #encode(packed: Promise<PackedBatches>, retries: number): Promise<boolean[]> {
+    const { encoders, parameters } = this.#parts;
+    const { lengths, rows, truncated, loss } = this.#batch;
+    const counted = { ...this.#options, loss, redrawn: 0, truncated, retries };
+    const { result, all } = await this.#ranks.together(
+      ENCODE,
+      async () => {
+        const pass = await Pass.begin(this.#jobs, lengths, packed, parameters, counted);
+        this.#pass = pass;
+        // What earlier steps added up is the same on all ranks: it goes into the sum once.
+        if (this.#ranks.rank > 0) this.#gradients.zero();
+        this.#meter.start();
+        await encodeAll(pass);
+        await this.#meter.end('forward');
+        const shared = new SharedRows(this.#ranks, pass.cache);
+        const several = shared.several;
+        const described = shared.describe();
+        if (this.#gathers && !several) shared.reserve(rows);
+        this.#shared = shared;
+        const training = pass.trained();
+        const trained = encoders.map((_, tower) => training.some((job) => job.tower === tower));
+        return { several, numbers: [...trained.map(Number), ...described] };
+      },
+      { numbers: ({ numbers }) => numbers, ...this.#retry },
+    );
+    if (this.#gathers) {
+      const counts = SharedRows.countsOf(all.map((each) => each.slice(encoders.length)));
+      if (result.several)
+        await this.#ranks.together(
+          'taking memory for the representations of all ranks',
+          () => this.#shared!.reserve(counts),
+          this.#retry,
+        );
+      await this.#shared!.gather();
+    }
+    return encoders.map((_, tower) => all.some((each) => each[tower] === 1));
+  }
+
+  /** @returns the loss over the rows of all ranks */
+  async #compute(trained: readonly boolean[]): Promise<number> {
+    const { sharing } = this.#parts.loss;
+    const { all } = await this.#ranks.together(LOSS, () => this.#lossOfRank(trained), {
+      numbers: (loss) => [loss],
+      ...this.#retry,
+    });
+    const ofRanks = all.map(([loss]) => loss!);
+    const loss = sharing === 'rows' || sharing === 'parts' ? sum(ofRanks) : ofRanks[0]!;
+    requireFinite(loss);
+    if (sharing === 'parts') await this.#shared!.scatter();
+    await this.#meter.end('loss');
+    return loss;
+  }
+
+  async #lossOfRank(trained: readonly boolean[]): Promise<number> {
+    const { loss, weight } = this.#parts;
+    const { rank } = this.#ranks;
+    const { loss: options, rows } = this.#batch;
+    const pass = this.#pass!;
+    const { sequences, tokens } = pass.counts;
+    const report = (): void => {
+      this.#options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows: sequences, tokens });
+    };
+    const seen = sum(rows.flat());
+    if (!this.#gathers) {
+      const part = rows[rank]![0]! / sum(rows.map(([first]) => first!));
+      const own = await pass.cache
+        .compute(loss, options, weight * part, trained)
+        .catch((error: unknown) => inLoss(error, sequences));
+      pass.cache.releaseRepresentations();
+      report();
+      return own * part;
+    }
+    const value = await this.#shared!.compute(loss, options, weight, trained, LOSS).catch((error: unknown) =>
+      inLoss(error, seen),
+    );
+    // All ranks have the whole: rank 0 counts it.
+    if (loss.sharing !== 'parts' && rank > 0)
+      new SharedGradients(new ParameterSet(loss.parameters()).list).zero();
+    report();
+    return value;
+  }
+
+  /** @returns the pairs, rows and tokens of all ranks, and the greatest peak of memory */
+  async #backward(): Promise<{ sums: number[]; peak: number }> {
+    const { all } = await this.#ranks.together(
+      BACKWARD,
+      async () => {
+        if (this.#gathers) this.#shared!.keepOwn();
+        await backwardAll(this.#pass!);
+        const present = this.#gradients.prepare();
+        await this.#meter.end('backward');
+        const { pairs, sequences, tokens } = this.#pass!.counts;
+        return [this.#meter.memory().peak, pairs, sequences, tokens, ...present];
+      },
+      { numbers: (numbers) => numbers, ...this.#retry },
+    );
+    await this.#gradients.reduce(
+      this.#ranks,
+      all.map((each) => each.slice(COUNTS)),
+    );
+    await this.#meter.end('backward');
+    const sums = [1, 2, 3].map((place) => sum(all.map((each) => each[place]!)));
+    return { sums, peak: Math.max(...all.map(([peak]) => peak!)) };
+  }
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

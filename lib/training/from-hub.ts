@@ -1,0 +1,93 @@
+/*
+ * What a run reads of the Hugging Face hub: its names are replaced by the files in the cache before anything is read, and
+ * checkpoints hold names again, with the commit, which mean the same on any machine.
+ */
+import { resolve } from 'node:path';
+import { placeInCache } from '../hub/hub-cache.js';
+import { dataName, isHubName, writtenName } from '../hub/hub-name.js';
+import { hubSettings } from '../hub/hub-settings.js';
+import { pullData, pullModel, type HubProgress, type Pulled } from '../hub/pull.js';
+import { isJsonObject } from '../files/strict-json.js';
+import { SettingError } from '../options/fields.js';
+import { plural } from '../options/plural.js';
+
+/** How a download is followed. */
+export interface Fetching {
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress?: ((progress: HubProgress) => void) | undefined;
+  readonly onWait?: ((message: string) => void) | undefined;
+  /** Told what was taken for a name. */
+  readonly onFound?: ((message: string) => void) | undefined;
+}
+
+/** The split that a run trains on, of a data set that has several. */
+const TRAINED_SPLIT = 'train';
+
+/**
+ * Settings with paths in the place of names of the hub, which are fetched: of the model, the data, the held-out data and the
+ * guide of a loss.
+ *
+ * @throws GradCacheError `HUB`, `INPUT`, `ABORTED`
+ */
+export async function fromHub<Settings extends object>(settings: Settings, how: Fetching): Promise<Settings> {
+  const { model, data, evaluation, loss } = settings as Readonly<Record<string, unknown>>;
+  const found: Record<string, unknown> = {};
+  if (isName(model)) found['model'] = await modelOf('config.model', model, how);
+  if (isName(data) || (Array.isArray(data) && data.some(isName))) {
+    const files: unknown[] = [];
+    for (const each of (Array.isArray(data) ? data : [data]) as unknown[])
+      files.push(...(isName(each) ? await filesOf('config.data', each, TRAINED_SPLIT, how) : [each]));
+    found['data'] = files;
+  }
+  if (isJsonObject(evaluation) && isName(evaluation['data']))
+    found['evaluation'] = {
+      ...evaluation,
+      data: await fileOf('config.evaluation.data', evaluation['data'], how),
+    };
+  if (isJsonObject(loss) && isName(loss['guide']))
+    found['loss'] = { ...loss, guide: await modelOf('config.loss.guide', loss['guide'], how) };
+  return Object.keys(found).length === 0 ? settings : { ...settings, ...found };
+}
+
+/** A path as a checkpoint keeps it: that of the hub's cache as the name it was fetched by, with its commit. */
+export function lastingPath(path: string): string {
+  if (isHubName(path)) return path;
+  const place = placeInCache(hubSettings().cache, path);
+  if (place === null) return resolve(path);
+  return `${writtenName(place)}${place.inside === '' ? '' : `/${place.inside}`}`;
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && isHubName(value);
+}
+
+async function modelOf(setting: string, name: string, how: Fetching): Promise<string> {
+  const pulled = await pullModel(setting, name, how);
+  tell(name, pulled, how);
+  return pulled.folder;
+}
+
+async function filesOf(
+  setting: string,
+  name: string,
+  usual: string | null,
+  how: Fetching,
+): Promise<readonly string[]> {
+  const pulled = await pullData(dataName(setting, name), usual, how);
+  tell(name, pulled, how);
+  return pulled.files;
+}
+
+function tell(name: string, { commit, fetched, files, folder }: Pulled, { onFound }: Fetching): void {
+  const how = fetched === 0 ? 'from the cache' : `${plural(fetched, 'byte')} fetched`;
+  onFound?.(`${name} at ${commit.slice(0, 12)}, ${plural(files.length, 'file')}, ${how}: ${folder}`);
+}
+
+async function fileOf(setting: string, name: string, how: Fetching): Promise<string> {
+  const files = await filesOf(setting, name, null, how);
+  if (files.length === 1) return files[0]!;
+  throw new SettingError(
+    setting,
+    `is ${name}, which has ${plural(files.length, 'file')}; one is needed: name it, as hf:OWNER/NAME/FILE.`,
+  );
+}

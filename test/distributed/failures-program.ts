@@ -1,0 +1,159 @@
+/** Steps over ranks that go wrong: `node failures-program.js NAME`, started by failures.test.ts as several ranks. */
+import { argv } from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  GradCache,
+  GradCacheError,
+  infoNCE,
+  Ranks,
+  type Loss,
+  type LossOptions,
+  type TextEncoder,
+  type TokenBatch,
+} from '../../lib/index.js';
+import { SharedRows } from '../../lib/step/shared-rows.js';
+import { textEncoder, tokens } from '../exactness/support.js';
+
+const ranks = (await Ranks.join({
+  timeout: Number(process.env.TIMEOUT ?? 10),
+  device: process.env.DEVICE ?? 'cpu',
+}))!;
+const encoder = await textEncoder('float64');
+const last = ranks.rank === ranks.size - 1;
+
+const batch = (): TokenBatch[] =>
+  [1, 2].map((tower) =>
+    tokens(
+      Array.from({ length: 8 }, (_, row) => 1 + ((row * 7 + ranks.rank) % 20)),
+      tower + 100 * ranks.rank,
+    ),
+  );
+
+/** The norm of all gradients. */
+async function norm(): Promise<number> {
+  let sum = 0;
+  for (const { tensor } of encoder.parameters()) {
+    const { grad } = tensor;
+    for (const value of (await grad!.values()) as Float64Array) sum += value * value;
+  }
+  return Math.sqrt(sum);
+}
+
+/** The encoder, whose method fails on the last rank: in the chunk with this number. */
+function failing(method: 'forward' | 'backward', error: () => Error, times = 1): TextEncoder {
+  const own = encoder.rowPasses!;
+  let left = times;
+  const passes = {
+    ...own,
+    [method]: async (...args: never[]) => {
+      if (last && left-- > 0) throw error();
+      return (own[method] as (...args: never[]) => Promise<unknown>)(...args);
+    },
+  };
+  return new Proxy(encoder, {
+    get: (target, name) => {
+      if (name === 'rowPasses') return passes;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+/** Fails once, in the part of the last rank. */
+function failInLoss(error: () => Error): void {
+  const compute = Object.getOwnPropertyDescriptor(SharedRows.prototype, 'compute')!
+    .value as SharedRows['compute'];
+  let left = last ? 1 : 0;
+  SharedRows.prototype.compute = function (this: SharedRows, ...args) {
+    return left-- > 0 ? Promise.reject(error()) : compute.apply(this, args);
+  };
+}
+
+async function stepWith(loss: Loss): Promise<unknown> {
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss, ranks, chunk: { sequences: 4 } });
+  const { retries } = await gradcache.step(batch());
+  return { retries, norm: await norm() };
+}
+
+const outOfMemory = (): Error => new GradCacheError('OUT_OF_MEMORY', 'no room');
+const step = async (encoders: readonly TextEncoder[], chunk = 4, loss: LossOptions = {}) => {
+  const gradcache = new GradCache({ encoders, loss: infoNCE(), ranks, chunk: { sequences: chunk } });
+  const { retries } = await gradcache.step(batch(), { loss });
+  return { retries, norm: await norm(), chunks: gradcache.chunkSizes() };
+};
+
+/** What a step that fails leaves, and the next one. */
+async function failed(encoders: readonly TextEncoder[], loss: LossOptions = {}): Promise<unknown> {
+  await step([encoder, encoder]);
+  const before = await norm();
+  const error = await step(encoders, 4, loss).then(
+    () => null,
+    ({ code, message }: GradCacheError) => ({ code, message }),
+  );
+  const after = await norm();
+  await step([encoder, encoder]);
+  return { error, kept: before === after, next: Math.abs((await norm()) / before - 2) < 1e-9 };
+}
+
+const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
+  fine: () => step([encoder, encoder]),
+  'memory runs out while encoding': () => step([failing('forward', outOfMemory), encoder]),
+  'memory runs out in the backward pass': () => step([encoder, failing('backward', outOfMemory)]),
+  'memory cannot suffice': () => failed([failing('forward', outOfMemory, 1000), encoder]),
+  'an error while encoding': () => failed([failing('forward', () => new TypeError('no function')), encoder]),
+  'an error in the backward pass': () =>
+    failed([encoder, failing('backward', () => new GradCacheError('NON_FINITE', 'it is NaN'))]),
+  'keyword arguments that do not fit': () =>
+    failed([encoder, encoder], last ? { targets: [1] } : { targets: [1, 2] }),
+  // The others wait for this rank's part of the statistics.
+  'memory runs out in the loss': async () => {
+    failInLoss(outOfMemory);
+    return stepWith(infoNCE({ symmetric: true }));
+  },
+  'an error in the loss': async () => {
+    failInLoss(() => new GradCacheError('DTYPE', 'wrong type'));
+    return stepWith(infoNCE({ symmetric: true })).catch(({ code, message }: GradCacheError) => ({
+      code,
+      message,
+    }));
+  },
+  'stopped on one rank': async () => {
+    const controller = new AbortController();
+    if (last) controller.abort();
+    const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), ranks });
+    return gradcache.step(batch(), { signal: controller.signal }).then(
+      () => null,
+      ({ code, message }: GradCacheError) => ({ code, message }),
+    );
+  },
+  'a step with wrong inputs on one rank': async () => {
+    const gradcache = new GradCache({ encoders: [encoder, encoder], loss: infoNCE(), ranks });
+    const inputs = last ? ([Promise.reject(new Error('no such file')), batch()[1]] as never) : batch();
+    return gradcache.step(inputs as never).then(
+      () => null,
+      ({ code, message }: GradCacheError) => ({ code, message }),
+    );
+  },
+  'an unequal number of steps': async () => {
+    await step([encoder, encoder]);
+    if (!last) await step([encoder, encoder]);
+  },
+  killed: async () => {
+    console.log('begins');
+    for (;;) await step([encoder, encoder]);
+  },
+  late: async () => {
+    if (last) await sleep(60_000);
+    await step([encoder, encoder]);
+  },
+};
+
+try {
+  console.log(JSON.stringify((await PROGRAMS[argv[2]!]!()) ?? 'fine'));
+} catch (error) {
+  ranks.fail(error);
+  const { code, message } = error as GradCacheError;
+  console.log(JSON.stringify({ code, message }));
+} finally {
+  await ranks.close().catch(() => undefined);
+}

@@ -1,0 +1,89 @@
+/** A step over ranks that goes wrong on one of them: what each is told, and that the gradients are as they were. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runRanks, startRanks } from './start-ranks.js';
+
+interface Failure {
+  readonly code?: string;
+  readonly message: string;
+}
+
+interface Step {
+  readonly retries: number;
+  readonly norm: number;
+  readonly chunks?: readonly { readonly sequences: number }[];
+}
+
+const run = <T>(name: string, size = 2, env: Record<string, string> = {}): Promise<T[]> =>
+  runRanks<T>(size, 'failures-program.js', [name], { env });
+
+test('where memory runs out on one rank all try again, and it alone takes smaller chunks', async () => {
+  const [fine] = await run<Step>('fine');
+  for (const name of ['memory runs out while encoding', 'memory runs out in the backward pass']) {
+    const [other, full] = await run<Step>(name);
+    assert.equal(other!.retries, 1, name);
+    assert.equal(full!.retries, 1, name);
+    assert.deepEqual(other!.chunks, fine!.chunks);
+    assert.deepEqual(full!.chunks, [{ sequences: 2 }, { sequences: 2 }]);
+    for (const { norm } of [other!, full!]) assert.ok(Math.abs(norm / fine!.norm - 1) < 1e-9, name);
+  }
+  for (const { retries } of await run<Step>('memory runs out in the loss')) assert.equal(retries, 1);
+});
+
+const FAILURES: Readonly<Record<string, readonly [code: string, own: RegExp, other: RegExp]>> = {
+  'memory cannot suffice': ['OUT_OF_MEMORY', /^memory does not suffice for chunks of one row/, /^rank 1: /],
+  'an error while encoding': ['DISTRIBUTED', /^no function$/, /^rank 1: no function$/],
+  'an error in the backward pass': ['NON_FINITE', /^it is NaN$/, /^rank 1: it is NaN$/],
+  'keyword arguments that do not fit': ['INPUT', /targets of the loss/, /targets of the loss/],
+};
+
+for (const [name, [code, own, other]] of Object.entries(FAILURES))
+  test(`the gradients stay as they were, all ranks are told, and the next step works: ${name}`, async () => {
+    const all = await run<{ error: Failure; kept: boolean; next: boolean }>(name);
+    for (const [rank, { error, kept, next }] of all.entries()) {
+      assert.match(error.message, rank === 1 ? own : other);
+      if (rank === 0) assert.equal(error.code, code);
+      assert.ok(kept && next);
+    }
+  });
+
+test('an error of one rank has the same code on all', async () => {
+  for (const [name, code, message] of [
+    ['an error in the loss', 'DTYPE', /wrong type$/],
+    ['stopped on one rank', 'ABORTED', /stopped by the AbortSignal$/],
+    ['a step with wrong inputs on one rank', 'DISTRIBUTED', /no such file$/],
+  ] as const) {
+    const [other, own] = await run<Failure>(name);
+    assert.equal(other!.code, code, name);
+    assert.match(other!.message, message);
+    assert.match(own!.message, message);
+  }
+});
+
+test('a rank that makes fewer steps is missed at once', async () => {
+  const [other] = await run<Failure>('an unequal number of steps');
+  assert.equal(other!.code, 'DISTRIBUTED');
+  assert.match(other!.message, /rank 0: beginning a step; rank 1: close\(\)/);
+});
+
+test('a rank that is killed in a step ends the others', async () => {
+  const { children, said, ends } = await startRanks(3, 'failures-program.js', ['killed']);
+  await Promise.all([0, 1, 2].map((rank) => said(rank, 'begins')));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const killed = performance.now();
+  children[2]!.kill('SIGKILL');
+  const all = await ends;
+  assert.ok(performance.now() - killed < 3000);
+  for (const { code, stdout } of all.slice(0, 2)) {
+    assert.equal(code, 0);
+    assert.match(stdout, /"code":"DISTRIBUTED"/);
+  }
+});
+
+test('a rank that is late ends the others after the timeout', async () => {
+  const { children, ends } = await startRanks(2, 'failures-program.js', ['late'], { env: { TIMEOUT: '2' } });
+  await new Promise((resolve) => children[0]!.once('exit', resolve));
+  children[1]!.kill('SIGKILL');
+  const [first] = await ends;
+  assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
+});

@@ -1,0 +1,391 @@
+/**
+ * Steps over ranks against the same steps of one process on the rows of all: `node gradients-program.js PRECISION NAME…`,
+ * started by gradients.test.ts as several ranks. Each rank computes both and prints how far they are apart.
+ */
+import { createHash } from 'node:crypto';
+import { argv } from 'node:process';
+import {
+  AdamW,
+  binaryCrossEntropy,
+  call,
+  clipGradNorm,
+  coSENT,
+  CrossEncoder,
+  crossBatchMemory,
+  cosineSimilarity,
+  distillKLDiv,
+  gistEmbed,
+  GradCache,
+  infoNCE,
+  matryoshka,
+  megaBatchMargin,
+  ModuleEncoder,
+  multiSimilarity,
+  multiVectorMultipleNegativesRanking,
+  ntXent,
+  Ranks,
+  sigLIP,
+  softmaxClassification,
+  splade,
+  supCon,
+  Tensor,
+  TextEncoder,
+  triplet,
+  type Loss,
+  type LossOptions,
+  type Parameter,
+  type TokenBatch,
+} from '../../lib/index.js';
+import type { AnyEncoder } from '../../lib/step/encoder.js';
+import { SharedGradients } from '../../lib/step/shared-gradients.js';
+import { SharedRows } from '../../lib/step/shared-rows.js';
+import { smallTokenizer } from '../exactness/small-tokenizer.js';
+import { textEncoder, tokens, type Precision } from '../exactness/support.js';
+
+const precision = argv[2] as Precision;
+const device = process.env.DEVICE ?? 'cpu';
+const ROWS = 23;
+
+/** What both train, made twice alike. */
+interface Trained {
+  readonly encoders: readonly AnyEncoder[];
+  readonly loss: Loss;
+}
+
+interface Case {
+  readonly make: () => Promise<Trained> | Trained;
+  /** Rows of each tower of all ranks; default: two of 23. */
+  readonly rows?: readonly number[];
+  /** Keyword arguments of the rows from `begin` to `end` of each tower. */
+  readonly options?: (begin: readonly number[], end: readonly number[]) => LossOptions;
+  /** The batch of a tower, where it is no list of token ids. */
+  readonly batch?: (tower: number, step: number, begin: number, end: number) => unknown;
+}
+
+const range = (begin: number, end: number): number[] =>
+  Array.from({ length: end - begin }, (_, k) => begin + k);
+const tied = async (): Promise<TextEncoder[]> => {
+  const encoder = await textEncoder(precision);
+  return [encoder, encoder];
+};
+const towers = async (): Promise<TextEncoder[]> => [
+  await textEncoder(precision, { seed: 1 }),
+  await textEncoder(precision, { seed: 2 }),
+];
+const withTied = (loss: () => Loss, options?: Case['options']): Case => ({
+  make: async () => ({ encoders: await tied(), loss: loss() }),
+  ...(options && { options }),
+});
+const withThree = (loss: () => Loss, options?: Case['options'], rows = [ROWS, ROWS, ROWS]): Case => ({
+  make: async () => {
+    const [first, second] = await towers();
+    return { encoders: [first!, second!, second!], loss: loss() };
+  },
+  rows,
+  ...(options && { options }),
+});
+const labels = ([begin = 0]: readonly number[], [end = 0]: readonly number[]): LossOptions => ({
+  labels: range(begin, end).map((row) => row % 5),
+});
+const scores = ([begin = 0]: readonly number[], [end = 0]: readonly number[]): LossOptions => ({
+  labels: range(begin, end).map((row) => ((row * 7) % 11) / 10),
+});
+
+const config = {
+  model_type: 'bert',
+  vocab_size: 97,
+  hidden_size: 12,
+  num_hidden_layers: 1,
+  num_attention_heads: 3,
+  intermediate_size: 7,
+  max_position_embeddings: 40,
+};
+const ofConfig = async (pooling: 'none' | 'splade'): Promise<TextEncoder> =>
+  TextEncoder.create(config, await smallTokenizer(97), { pooling, precision, device, dropout: 0, seed: 3 });
+
+/** An encoder of a user, with a parameter that the rows of some ranks alone depend on, and one that none does. */
+class Own {
+  readonly weight = this.#parameter(1, [6, 4]);
+  readonly some = this.#parameter(2, [4]);
+  readonly none = this.#parameter(3, [4]);
+
+  #parameter(seed: number, shape: readonly number[]): Tensor {
+    const size = shape.reduce((product, extent) => product * extent, 1);
+    const values = Array.from({ length: size }, (_, k) => Math.sin(seed * 10 + k));
+    const tensor = Tensor.from(values, { shape, dtype: precision as 'float32', device });
+    tensor.requiresGrad = true;
+    return tensor;
+  }
+
+  forward(input: Tensor): Tensor {
+    const hidden = input.matmul(this.weight);
+    return Number(input.narrow(0, 0, 1).narrow(1, 0, 1).sum().item()) > 0.9 ? hidden.add(this.some) : hidden;
+  }
+
+  parameters(): Parameter[] {
+    return Object.entries({ weight: this.weight, some: this.some, none: this.none }).map(
+      ([name, tensor]) => ({
+        name,
+        tensor,
+        decay: false,
+      }),
+    );
+  }
+}
+
+const CASES: Readonly<Record<string, Case>> = {
+  'tied towers': withTied(() => infoNCE()),
+  'two towers, symmetric': {
+    make: async () => ({ encoders: await towers(), loss: infoNCE({ symmetric: true }) }),
+  },
+  'hard negatives, a learned temperature': withThree(
+    () => infoNCE({ temperature: { initial: 0.1, learned: true }, symmetric: true }),
+    undefined,
+    [ROWS, ROWS, ROWS + 8],
+  ),
+  'a dot product, targets and weights': withThree(
+    () => infoNCE({ similarity: 'dot', temperature: 30 }),
+    ([begin = 0, , hard = 0], [end = 0, , hardEnd = 0]) => ({
+      // Own candidates: positives, then hard negatives.
+      targets: range(0, end - begin).map((row) =>
+        row === 1 ? [0, end - begin] : (row * 3) % (end - begin + hardEnd - hard),
+      ),
+      weights: Float64Array.from(range(begin, end), (row) => 1 + (row % 3)),
+    }),
+  ),
+  'all directions, owners, ids and a margin': withThree(
+    () =>
+      infoNCE({
+        directions: ['query_to_doc', 'doc_to_query', 'query_to_query', 'doc_to_doc'],
+        hardnessMode: 'hard_negatives',
+        hardnessStrength: 0.5,
+        margin: 0.1,
+        temperature: { initial: 0.2, learned: true },
+      }),
+    ([begin = 0], [end = 0]) => ({
+      owners: range(0, end - begin).map((row) => (row === 0 ? -1 : (row * 5) % (end - begin))),
+      ids: range(begin, end).map((row) => `text ${row % 20}`),
+    }),
+  ),
+  'label smoothing': withTied(() => infoNCE({ symmetric: true, labelSmoothing: 0.1 })),
+  'large scores': withTied(() => infoNCE({ symmetric: true, similarity: 'dot', temperature: 0.01 })),
+  sigLIP: withTied(() => sigLIP({ learned: true })),
+  ntXent: withTied(() => ntXent({ temperature: { initial: 0.3, learned: true } })),
+  'ntXent of classes': withTied(() => ntXent(), labels),
+  supCon: withTied(() => supCon(), labels),
+  multiSimilarity: withTied(() => multiSimilarity(), labels),
+  megaBatchMargin: withTied(() => megaBatchMargin()),
+  gistEmbed: withThree(() => gistEmbed({ guide: 'self', temperature: { initial: 0.2, learned: true } })),
+  matryoshka: withTied(() =>
+    matryoshka(infoNCE({ symmetric: true, temperature: { initial: 0.2, learned: true } }), {
+      dimensions: [24, 12, 6],
+      weights: [1, 0.5, 0.3],
+    }),
+  ),
+  crossBatchMemory: withTied(() => crossBatchMemory(infoNCE(), { capacity: 40 })),
+  'a function': withTied(
+    () =>
+      (a: Tensor, b: Tensor, options: LossOptions): Tensor =>
+        call<Tensor>(
+          'aten::cross_entropy_loss',
+          a.matmul(b.t()),
+          Tensor.from(options.places as number[], { dtype: 'int64', device }),
+        ),
+    ([begin = 0], [end = 0]) => ({ places: range(begin, end) }),
+  ),
+  coSENT: withTied(() => coSENT(), scores),
+  triplet: withThree(() => triplet()),
+  cosineSimilarity: withTied(() => cosineSimilarity(), scores),
+  distillKLDiv: withThree(
+    () => distillKLDiv(),
+    ([begin = 0], [end = 0]) => ({ labels: range(begin, end).map((row) => [row % 3, 1 + (row % 2)]) }),
+  ),
+  softmaxClassification: withTied(
+    () => softmaxClassification({ dimension: 24, classes: 5, seed: 1 }),
+    labels,
+  ),
+  'modules, one with a gradient on some ranks': {
+    make: () => {
+      const own = [new ModuleEncoder(new Own()), new ModuleEncoder(new Own())];
+      return { encoders: own, loss: infoNCE({ temperature: 0.5 }) };
+    },
+    batch: (tower, step, begin, end) =>
+      Tensor.from(
+        range(begin, end).flatMap((row) =>
+          range(0, 6).map((k) => Math.sin(row * 5 + k * (tower + 1) + step)),
+        ),
+        { shape: [end - begin, 6], dtype: precision as 'float32', device },
+      ),
+  },
+  'a representation for each token': {
+    make: async () => {
+      const encoder = await ofConfig('none');
+      return { encoders: [encoder, encoder], loss: multiVectorMultipleNegativesRanking() };
+    },
+  },
+  'sparse representations': {
+    make: async () => {
+      const encoder = await ofConfig('splade');
+      return {
+        encoders: [encoder, encoder],
+        loss: splade(infoNCE({ similarity: 'dot', temperature: 1 }), {
+          documentRegularizerWeight: 0.1,
+          queryRegularizerWeight: 0.2,
+        }),
+      };
+    },
+  },
+  'a cross-encoder': {
+    make: async () => ({
+      encoders: [
+        CrossEncoder.create(config, await smallTokenizer(97), { precision, device, dropout: 0, seed: 4 }),
+      ],
+      loss: binaryCrossEntropy(),
+    }),
+    rows: [ROWS],
+    options: ([begin = 0], [end = 0]) => ({ labels: range(begin, end).map((row) => row % 2) }),
+  },
+};
+
+/** Texts of 1 to 30 tokens, always the same for a row. */
+function texts(tower: number, step: number, begin: number, end: number): TokenBatch {
+  const all = tokens(
+    range(0, 64).map((row) => 1 + ((row * 13 + tower * 5 + step * 3) % 30)),
+    1 + tower + 10 * step,
+  );
+  const from = all.offsets[begin]!;
+  return {
+    ids: all.ids.slice(from, all.offsets[end]),
+    offsets: all.offsets.slice(begin, end + 1).map((offset) => offset - from),
+    truncated: 0,
+  };
+}
+
+/** Uneven parts of so many rows. */
+function cuts(rows: number, size: number): number[] {
+  const shares = [0.35, 0.6, 1].slice(0, size);
+  return [0, ...range(0, size - 1).map((rank) => Math.floor(rows * shares[rank]!)), rows];
+}
+
+async function train(
+  of: Case,
+  ranks: Ranks | null,
+  steps: number,
+): Promise<{ losses: number[]; values: number[][] }> {
+  const { encoders, loss } = await of.make();
+  const { rows = [ROWS, ROWS], options, batch = texts } = of;
+  const gradcache = new GradCache({ encoders, loss, ranks, accumulate: 2, chunk: { sequences: 5 } });
+  const begin = rows.map((count) => (ranks === null ? 0 : cuts(count, ranks.size)[ranks.rank]!));
+  const end = rows.map((count) => (ranks === null ? count : cuts(count, ranks.size)[ranks.rank + 1]!));
+  const losses: number[] = [];
+  for (let step = 0; step < steps; step++) {
+    const inputs = rows.map((_, tower) => batch(tower, step, begin[tower]!, end[tower]!));
+    const given = ranks === null ? wholeOptions(of) : options?.(begin, end);
+    const result = await gradcache.step(inputs, given === undefined ? {} : { loss: given });
+    losses.push(result.loss);
+    if (result.sequences !== rows.reduce((sum, count) => sum + count, 0))
+      throw new Error('not the rows of all');
+  }
+  const parameters = gradcache.parameters();
+  const values = [];
+  for (const { tensor } of parameters) {
+    const { grad } = tensor;
+    values.push(
+      grad === null ? [] : Array.from((await grad.to({ dtype: 'float64' }).values()) as Float64Array),
+    );
+  }
+  await clipGradNorm(parameters, 1);
+  await new AdamW(parameters, { lr: 0.01 }).step();
+  const hash = createHash('sha256');
+  for (const { tensor } of parameters) {
+    const weights = (await tensor.to({ dtype: 'float64' }).values()) as Float64Array;
+    hash.update(new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength));
+  }
+  digests.push(hash.digest('hex'));
+  return { losses, values };
+}
+
+/** Keyword arguments of all rows that say what those of the ranks' own rows say together. */
+function wholeOptions({ rows = [ROWS, ROWS], options }: Case): LossOptions | undefined {
+  if (options === undefined) return undefined;
+  const size = Number(process.env.WORLD_SIZE);
+  const parts = range(0, size).map((rank) => {
+    const begin = rows.map((count) => cuts(count, size)[rank]!);
+    const end = rows.map((count) => cuts(count, size)[rank + 1]!);
+    return { begin, end, given: options(begin, end) };
+  });
+  const place = (target: number | number[], { begin, end }: (typeof parts)[number]): unknown => {
+    if (Array.isArray(target)) return target.map((each) => place(each, { begin, end, given: {} }));
+    const positives = end[1]! - begin[1]!;
+    return target < positives ? begin[1]! + target : rows[1]! + begin[2]! + target - positives;
+  };
+  return Object.fromEntries(
+    Object.keys(parts[0]!.given).map((name) => [
+      name,
+      parts.flatMap((part) => {
+        const list = Array.from(part.given[name] as ArrayLike<never>);
+        if (name === 'targets') return list.map((target) => place(target, part));
+        if (name === 'owners')
+          return list.map((owner: number) => (owner < 0 ? owner : owner + part.begin[0]!));
+        return list;
+      }),
+    ]),
+  );
+}
+
+/** Leaves out a part of the step, so that the test sees that it would find that. */
+const MUTANTS: Readonly<Record<string, () => void>> = {
+  'gradients of earlier steps are counted on every rank': () => {
+    SharedGradients.prototype.zero = () => undefined;
+  },
+  'gradients of parameters are not added up': () => {
+    SharedGradients.prototype.reduce = async () => undefined;
+  },
+  'gradients of representations are not added up': () => {
+    SharedRows.prototype.scatter = async () => undefined;
+  },
+  'the loss that all compute whole is counted by all': () => {
+    const zero = Object.getOwnPropertyDescriptor(SharedGradients.prototype, 'zero')!.value as (
+      this: SharedGradients,
+    ) => void;
+    let calls = 0;
+    // The first of a step is that of the gradients of earlier steps.
+    SharedGradients.prototype.zero = function (this: SharedGradients) {
+      if (calls++ % 2 === 0) zero.call(this);
+    };
+  },
+};
+MUTANTS[process.env.MUTANT ?? '']?.();
+
+let digests: string[] = [];
+const ranks = (await Ranks.join({ timeout: 60, device }))!;
+const results: Record<string, unknown> = {};
+for (const name of argv.length > 3 ? argv.slice(3) : Object.keys(CASES)) {
+  digests = [];
+  try {
+    const alone = await train(CASES[name]!, null, 2);
+    const shared = await train(CASES[name]!, ranks, 2);
+    const norms = alone.values.map((values) => Math.hypot(...values));
+    const greatest = Math.max(...norms);
+    const errors = alone.values.map((values, place) => {
+      const others = shared.values[place]!;
+      if (others.length !== values.length) return Infinity;
+      const apart = Math.hypot(...values.map((value, k) => value - others[k]!));
+      // One that is 0 in exact arithmetic, as that of a key's bias, holds rounding alone.
+      return apart / Math.max(norms[place]!, greatest * 1e-2);
+    });
+    const losses = alone.losses.map((loss, step) => Math.abs(loss - shared.losses[step]!) / Math.abs(loss));
+    results[name] = {
+      gradient: Math.max(...errors),
+      loss: Math.max(...losses),
+      digest: digests[1],
+      norm: greatest,
+    };
+  } catch (error) {
+    results[name] = { error: (error as Error).stack };
+    ranks.fail(error);
+    break;
+  }
+}
+console.log(JSON.stringify(results));
+await ranks.close();
