@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { architectureOf } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
+import { isHubName, modelName } from '../hub/hub-name.js';
 import type { AdapterConfig } from '../model-folder/adapter-config.js';
 import type { Adapter } from '../model-folder/adapter-folder.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
@@ -14,6 +15,7 @@ import {
   requireNumber,
   requireOneOf,
   requireTexts,
+  type Bounds,
 } from '../options/option-values.js';
 import { isPlainObject } from '../options/realms.js';
 
@@ -62,22 +64,26 @@ export function checkLora(lora: LoraOptions): void {
     ...['alphaPattern', 'rankStabilized', 'modulesToSave', 'bias'],
   ]);
   const { rank = 8, alpha = rank, dropout = 0, layers, rankStabilized = false, bias = 'none' } = lora;
+  const { targetModules = ALL_LINEAR, excludeModules = [], modulesToSave = [] } = lora;
+  const { rankPattern = {}, alphaPattern = {} } = lora;
   requireCount('lora.rank', rank, 1);
   requireNumber('lora.alpha', alpha);
   requireNumber('lora.dropout', dropout, { from: 0, below: 1 });
-  requireNames('lora.targetModules', lora.targetModules ?? 'all-linear');
-  requireNames('lora.excludeModules', lora.excludeModules ?? []);
-  if (layers !== undefined) {
-    if (!Array.isArray(layers) || layers.length === 0)
-      throw refused('lora.layers', layers, 'a list of numbers');
-    for (const [place, layer] of layers.entries())
-      requireNumber(`lora.layers[${place}]`, layer, { from: 0, whole: true });
-  }
-  requirePatterns('lora.rankPattern', lora.rankPattern ?? {}, (name, value) => requireCount(name, value, 1));
-  requirePatterns('lora.alphaPattern', lora.alphaPattern ?? {}, (name, value) => requireNumber(name, value));
+  requireNames('lora.targetModules', targetModules);
+  requireNames('lora.excludeModules', excludeModules);
+  if (layers !== undefined) requireLayers(layers);
+  requirePatterns('lora.rankPattern', rankPattern, { from: 1, whole: true });
+  requirePatterns('lora.alphaPattern', alphaPattern, {});
   requireBoolean('lora.rankStabilized', rankStabilized);
-  requireTexts('lora.modulesToSave', lora.modulesToSave ?? []);
+  requireTexts('lora.modulesToSave', modulesToSave);
   requireOneOf('lora.bias', bias, ['none', 'all', 'lora_only']);
+}
+
+function requireLayers(layers: unknown): void {
+  if (!Array.isArray(layers) || layers.length === 0)
+    throw refused('lora.layers', layers, 'a list of numbers');
+  for (const [place, layer] of layers.entries())
+    requireNumber(`lora.layers[${place}]`, layer, { from: 0, whole: true });
 }
 
 function requireNames(name: string, names: unknown): void {
@@ -86,25 +92,22 @@ function requireNames(name: string, names: unknown): void {
   if (problem !== undefined || names === '') throw refused(name, names, problem ?? 'the name of a layer');
 }
 
-function requirePatterns(
-  name: string,
-  patterns: unknown,
-  check: (name: string, value: unknown) => void,
-): void {
+function requirePatterns(name: string, patterns: unknown, bounds: Bounds): void {
   if (!isPlainObject(patterns)) throw refused(name, patterns, 'an object');
   for (const [pattern, value] of Object.entries(patterns)) {
     const problem = patternProblem(pattern);
     if (problem !== undefined) throw refused(`a pattern of ${name}`, pattern, problem);
-    check(`${name}[${JSON.stringify(pattern)}]`, value);
+    requireNumber(`${name}[${JSON.stringify(pattern)}]`, value, bounds);
   }
 }
 
 /**
  * A model with adapters that are to be trained.
  *
+ * @param name what the model was loaded by: a path, or `hf:owner/name`
  * @throws GradCacheError `INPUT` for a model that has some
  */
-export function newAdapter(lora: LoraOptions, folder: ModelFolder): ModelFolder {
+export function newAdapter(lora: LoraOptions, folder: ModelFolder, name: string): ModelFolder {
   if (folder.adapter)
     throw new GradCacheError(
       'INPUT',
@@ -129,7 +132,14 @@ export function newAdapter(lora: LoraOptions, folder: ModelFolder): ModelFolder 
     bias: lora.bias ?? 'none',
   };
   const base = resolve(folder.transformerFolder);
-  return { ...folder, adapter: { config, base, baseName: base, tensors: new Map(), kept: {} } };
+  return { ...folder, adapter: { config, base, tensors: new Map(), ...statedBase(name, base) } };
+}
+
+/** How a saved adapter names its base model: as the hub does, or by the whole path. */
+function statedBase(name: string, base: string): Pick<Adapter, 'baseName' | 'kept'> {
+  if (!isHubName(name)) return { baseName: base, kept: {} };
+  const { name: baseName, revision } = modelName('the model', name);
+  return { baseName, kept: { revision: revision === 'main' ? null : revision } };
 }
 
 /** An adapter whose layers are named one by one: PEFT would also find others, such as those of a pooler. */

@@ -60,7 +60,10 @@ export interface LoadOptions extends TextEncoderOptions, PerTokenOptions {
    * or those of the folder.
    */
   readonly lora?: LoraOptions;
-  /** The folder of an adapter's base model, if it is not where the adapter's folder says. */
+  /**
+   * The folder of an adapter's base model, or `hf:owner/name`. Default: what the adapter's folder names: a path, from where the
+   * program runs or from the adapter's folder, or else a model of the hub.
+   */
   readonly baseModel?: string;
   /** Seed of the random weights: of new adapters or a new projection, or of all. Default: 0. */
   readonly seed?: number;

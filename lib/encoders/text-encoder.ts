@@ -155,7 +155,9 @@ export class TextEncoder extends TokenEncoder {
       pooling === 'none'
         ? await perToken(await readModelFolder(folder, others), options, options.seed ?? 0)
         : await readModelFolder(folder, options);
-    return inFolder(folder, () => TextEncoder.#withWeights(lora ? newAdapter(lora, read) : read, options));
+    return inFolder(folder, () =>
+      TextEncoder.#withWeights(lora ? newAdapter(lora, read, name) : read, options),
+    );
   }
 
   /** An encoder with the weights of its folder. Adapters that it has no tensors of are new. */

@@ -4,6 +4,8 @@ import { faultIn, refusedIn } from '../files/file-fault.js';
 import { readJsonObject } from '../files/json-file.js';
 import type { KeptKeys } from '../files/key-table.js';
 import { writeJson } from '../files/write-json.js';
+import { isRepositoryName, writtenName } from '../hub/hub-name.js';
+import { folderOfModel } from '../hub/pull.js';
 import { readSafetensors, writeSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
 import {
   keptOfAdapter,
@@ -49,17 +51,13 @@ export async function readAdapter(folder: string, baseModel?: string): Promise<A
   const content = await readJsonObject(path);
   if (content === undefined) return undefined;
   const config = parseAdapterConfig(path, content);
-  const { base_model_name_or_path: stated } = content;
+  const { base_model_name_or_path: stated, revision } = content;
   if (typeof stated !== 'string' || stated === '')
     throw refusedIn(path, 'base_model_name_or_path', stated, 'the folder of a model');
-  const base = baseModel ?? (await baseIn(folder, stated));
-  if (base === undefined)
-    throw refusedIn(
-      path,
-      'base_model_name_or_path',
-      stated,
-      'a folder (nothing is downloaded), or the option baseModel with its path,',
-    );
+  if (revision !== undefined && revision !== null && typeof revision !== 'string')
+    throw refusedIn(path, 'revision', revision, 'a string');
+  const here = baseModel ?? (await baseIn(folder, stated));
+  const base = here ?? (await fromHub(path, stated, revision ?? undefined));
   if ((await readJsonObject(join(base, CONFIG))) !== undefined)
     throw faultIn(path, `its base model ${base} is an adapter itself: merge that and save the model`);
   const tensors = new Map<string, StoredTensor>();
@@ -68,7 +66,7 @@ export async function readAdapter(folder: string, baseModel?: string): Promise<A
   return {
     config,
     base,
-    baseName: baseModel === undefined ? base : stated,
+    baseName: baseModel === undefined && here !== undefined ? base : stated,
     tensors,
     kept: keptOfAdapter(content),
   };
@@ -79,6 +77,19 @@ async function baseIn(folder: string, stated: string): Promise<string | undefine
   for (const path of [resolve(stated), resolve(folder, stated)])
     if ((await stat(path).catch(() => null))?.isDirectory() === true) return path;
   return undefined;
+}
+
+/** A base model that is no folder is one of the hub, as in Python. */
+async function fromHub(path: string, stated: string, revision: string | undefined): Promise<string> {
+  if (!isRepositoryName(stated))
+    throw refusedIn(
+      path,
+      'base_model_name_or_path',
+      stated,
+      'a folder, owner/name on the hub, or the option baseModel with the path of the model,',
+    );
+  const name = writtenName({ kind: 'model', name: stated, revision: revision ?? 'main' });
+  return folderOfModel(`base_model_name_or_path of ${path}`, name);
 }
 
 function moduleName(path: string, name: string): string {

@@ -6,6 +6,7 @@ import { show } from '../options/option-values.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { type Adapter, readAdapter } from './adapter-folder.js';
 import { architectureOf } from '../architectures/architectures.js';
+import { folderOfModel } from '../hub/pull.js';
 import { requireKeys, type KeptKeys } from '../files/key-table.js';
 import { readJsonObject } from '../files/json-file.js';
 import { isRepositoryName } from '../hub/hub-name.js';
@@ -299,8 +300,9 @@ function poolingOf(
 
 /** @throws GradCacheError `INPUT` where a base model is named and there is no adapter */
 async function adapterIn(folder: string, { baseModel }: Asked): Promise<Adapter | undefined> {
-  if (baseModel !== undefined) await requireFolder(baseModel);
-  const adapter = await readAdapter(folder, baseModel);
+  const base = baseModel === undefined ? undefined : await folderOfModel('baseModel', baseModel);
+  if (base !== undefined) await requireFolder(base);
+  const adapter = await readAdapter(folder, base);
   if (adapter !== undefined || baseModel === undefined) return adapter;
   throw new GradCacheError(
     'INPUT',

@@ -16,6 +16,7 @@ import {
 } from '../../lib/index.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tenTexts } from '../exactness/support.js';
+import { filesOf, HubServer } from '../hub/hub-server.js';
 import { fails } from '../robustness/failures.js';
 
 const device = process.env.GRADCACHE_TEST_DEVICE ?? 'cpu';
@@ -250,10 +251,10 @@ test('adapters resume bit for bit, and their folder is read from elsewhere', asy
     await Promise.all(encoder.parameters().map(async ({ name, tensor }) => [name, await values(tensor)])),
   );
 
-  await writeFile(path, JSON.stringify({ ...config, base_model_name_or_path: 'someone/model' }));
+  await writeFile(path, JSON.stringify({ ...config, base_model_name_or_path: 'no/such/model' }));
   await assert.rejects(
     TextEncoder.load(checkpoint),
-    fails('CHECKPOINT', /"someone\/model"; a folder .*baseModel/),
+    fails('CHECKPOINT', /"no\/such\/model"; a folder.*baseModel/),
   );
   using named = await TextEncoder.load(checkpoint, { device, baseModel: base() });
   const again = join(folder, 'named-again');
@@ -262,7 +263,7 @@ test('adapters resume bit for bit, and their folder is read from elsewhere', asy
     string,
     unknown
   >;
-  assert.equal(kept['base_model_name_or_path'], 'someone/model');
+  assert.equal(kept['base_model_name_or_path'], 'no/such/model');
 });
 
 test('an adapter takes the pooling of its own folder, and asks for one where its base model would do otherwise', async () => {
@@ -342,4 +343,24 @@ test('weights are frozen by patterns and by the numbers of layers', async () => 
     TextEncoder.load(base(), { frozen: ['embeddings', 'layers.3-5'] }),
     fails('INPUT', /frozen\[1\] is "layers\.3-5"/),
   );
+});
+
+test('adapters of a model of the hub name it as the hub does, and find it there', async (t) => {
+  const hub = await HubServer.start(t);
+  hub.commit('models/org/base', await filesOf(base()));
+  hub.use(t, hub.environment(await mkdtemp(join(folder, 'hub-'))));
+  using encoder = await TextEncoder.load('hf:org/base', { device, lora: { rank: 2 } });
+  disturb(encoder);
+  const saved = join(folder, 'of-the-hub');
+  await encoder.save(saved);
+  const stated = JSON.parse(await readFile(join(saved, 'adapter_config.json'), 'utf8')) as Record<
+    string,
+    unknown
+  >;
+  assert.deepEqual([stated['base_model_name_or_path'], stated['revision']], ['org/base', null]);
+  hub.commit('models/org/adapter', await filesOf(saved));
+  hub.use(t, hub.environment(await mkdtemp(join(folder, 'hub-')))); // an empty cache
+  using again = await TextEncoder.load('hf:org/adapter', { device });
+  const [here, there] = [await encoder.encode(['w1 w2']), await again.encode(['w1 w2'])];
+  assert.deepEqual(await values(there), await values(here));
 });

@@ -292,7 +292,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'TextEncoder.load, a representation for each token': {
     call: (options) => TextEncoder.load('/nowhere', options),
-    options: loadingText,
+    options: { ...loadingText, lora: ['object'], baseModel: ['text'] },
     base: { pooling: 'none' },
   },
   'TextEncoder.create': creatingText,
