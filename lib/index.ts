@@ -20,6 +20,7 @@ export {
   threads,
   type Memory,
 } from './tensor/memory.js';
+export type { RepositoryKind } from './hub/hub-name.js';
 export { pull, type HubProgress, type Pulled, type PullOptions } from './hub/pull.js';
 export type { Pushed, PushOptions } from './model-folder/push-folder.js';
 export { push } from './training/push.js';

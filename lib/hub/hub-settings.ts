@@ -37,22 +37,35 @@ type Environment = Readonly<Record<string, string | undefined>>;
  */
 export function hubSettings(environment: Environment = process.env): HubSettings {
   const given = (name: string): string | undefined => environment[name] || undefined;
-  const path = (name: string): string | undefined => {
-    const value = given(name);
-    return value === undefined ? undefined : expanded(value, environment);
-  };
-  const caches = path('XDG_CACHE_HOME') ?? join(home(environment), '.cache');
-  const own = path('HF_HOME') ?? join(caches, 'huggingface');
-  const tokenFile = path('HF_TOKEN_PATH') ?? join(own, 'token');
+  const tokenFile = pathIn(environment, 'HF_TOKEN_PATH') ?? join(hubHome(environment), 'token');
   const implicit = !isOn(given('HF_HUB_DISABLE_IMPLICIT_TOKEN'));
   return {
     endpoint: endpointOf(given('HF_ENDPOINT')),
-    cache: path('HF_HUB_CACHE') ?? path('HUGGINGFACE_HUB_CACHE') ?? join(own, 'hub'),
+    cache: hubCache(environment),
     token: implicit ? (tokenIn(given) ?? tokenOf(tokenFile)) : null,
     tokenFile,
     offline: isOn(given('HF_HUB_OFFLINE') ?? given('TRANSFORMERS_OFFLINE')),
     patience: secondsOf('HF_HUB_DOWNLOAD_TIMEOUT', given('HF_HUB_DOWNLOAD_TIMEOUT')) * 1000,
   };
+}
+
+/** The folder of the cache, which a program may want to know that never asks the hub: nothing else is looked at. */
+export function hubCache(environment: Environment = process.env): string {
+  return (
+    pathIn(environment, 'HF_HUB_CACHE') ??
+    pathIn(environment, 'HUGGINGFACE_HUB_CACHE') ??
+    join(hubHome(environment), 'hub')
+  );
+}
+
+function hubHome(environment: Environment): string {
+  const caches = pathIn(environment, 'XDG_CACHE_HOME') ?? join(home(environment), '.cache');
+  return pathIn(environment, 'HF_HOME') ?? join(caches, 'huggingface');
+}
+
+function pathIn(environment: Environment, name: string): string | undefined {
+  const value = environment[name];
+  return value ? expanded(value, environment) : undefined;
 }
 
 const DEFAULT_ENDPOINT = 'https://huggingface.co';

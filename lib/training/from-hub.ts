@@ -5,7 +5,7 @@
 import { resolve } from 'node:path';
 import { placeInCache } from '../hub/hub-cache.js';
 import { dataName, isHubName, writtenName } from '../hub/hub-name.js';
-import { hubSettings } from '../hub/hub-settings.js';
+import { hubCache } from '../hub/hub-settings.js';
 import { pullData, pullModel, type HubProgress, type Pulled } from '../hub/pull.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { SettingError } from '../options/fields.js';
@@ -52,7 +52,7 @@ export async function fromHub<Settings extends object>(settings: Settings, how: 
 /** A path as a checkpoint keeps it: that of the hub's cache as the name it was fetched by, with its commit. */
 export function lastingPath(path: string): string {
   if (isHubName(path)) return path;
-  const place = placeInCache(hubSettings().cache, path);
+  const place = placeInCache(hubCache(), path);
   if (place === null) return resolve(path);
   return `${writtenName(place)}${place.inside === '' ? '' : `/${place.inside}`}`;
 }

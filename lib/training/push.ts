@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { RepositoryCache } from '../hub/hub-cache.js';
 import { dataName, isHubName, modelName } from '../hub/hub-name.js';
-import { hubSettings } from '../hub/hub-settings.js';
+import { hubCache } from '../hub/hub-settings.js';
 import { licenceIn, type CardRun } from '../model-folder/model-card.js';
 import { checkPush, pushFolder, type Pushed, type PushOptions } from '../model-folder/push-folder.js';
 import { requireString } from '../options/option-values.js';
@@ -65,7 +65,7 @@ async function baseOf(model: unknown): Promise<Pick<CardRun, 'base' | 'licence'>
   if (typeof model !== 'string') return { base: null, licence: null };
   if (!isHubName(model)) return { base: null, licence: await licenceIn(model) };
   const repository = modelName('model', model);
-  const folder = new RepositoryCache(hubSettings().cache, repository).snapshot(repository.revision);
+  const folder = new RepositoryCache(hubCache(), repository).snapshot(repository.revision);
   return { base: repository.name, licence: await licenceIn(folder) };
 }
 
