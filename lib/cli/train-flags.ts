@@ -207,6 +207,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'lengths to measure at as well, with representations cut; each encodes the texts again',
       'evaluation.dimensions',
     ),
+    'eval-before': onOff('measure before the first update too', 'evaluation.before'),
     'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
     ...CHECKPOINT_FLAGS,
   },

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { readJsonObject } from '../files/json-file.js';
 import { cardHead } from '../hub/card-head.js';
+import { isRepositoryName } from '../hub/hub-name.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { MODEL_CONFIG, statedKind } from './sentence-config.js';
 
@@ -90,7 +91,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
  */
 export async function modelCard(folder: string, name: string, run: CardRun | undefined): Promise<string> {
   const kind = KINDS[await kindOf(folder)]!;
-  const { base = null, licence = null, datasets = [], facts = [], scores = [] } = run ?? {};
+  const { licence = null, datasets = [], facts = [], scores = [] } = run ?? {};
+  const base = run?.base ?? (await adaptedIn(folder));
   const head = {
     library_name: 'sentence-transformers',
     pipeline_tag: kind.pipeline,
@@ -123,6 +125,12 @@ async function kindOf(folder: string): Promise<string> {
   const first: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
   const scores = typeof first === 'string' && first.endsWith('ForSequenceClassification');
   return scores ? 'CrossEncoder' : 'SentenceTransformer';
+}
+
+/** The base model of an adapter, if it is one of the hub. */
+async function adaptedIn(folder: string): Promise<string | null> {
+  const { base_model_name_or_path: base } = (await readJsonObject(join(folder, 'adapter_config.json'))) ?? {};
+  return typeof base === 'string' && isRepositoryName(base) ? base : null;
 }
 
 async function promptsSection(folder: string): Promise<string[]> {

@@ -77,7 +77,7 @@ export async function pushFolder(
 ): Promise<Pushed> {
   checkPush(name, options);
   await requireFolder(folder);
-  if (!(await isModelFolder(folder)))
+  if (!(await isModelFolder(folder)) && !(await readdir(folder)).includes('adapter_config.json'))
     throw new GradCacheError(
       'CHECKPOINT',
       `${folder} holds no model: a folder with config.json and model.safetensors is needed, such as the model/ of a run.`,

@@ -252,4 +252,6 @@ export interface EvaluationConfig {
   readonly dimensions?: readonly number[];
   /** Steps between two measurements. Default: only at the end. */
   readonly every?: number;
+  /** Also measure before the first update, as step 0. Default false. */
+  readonly before?: boolean;
 }

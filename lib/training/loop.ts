@@ -21,7 +21,8 @@ import type { OutputLock } from './output-lock.js';
 export interface LoopSettings {
   readonly output: string;
   readonly seed: number;
-  readonly evaluation?: { readonly every?: number | undefined } | undefined;
+  readonly evaluation?:
+    { readonly every?: number | undefined; readonly before?: boolean | undefined } | undefined;
   readonly checkpoint?: { readonly every: number; readonly keep: number } | undefined;
 }
 
@@ -126,6 +127,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
           // Only now is the data known to be that of the run before. Nothing in its metrics file has been touched yet.
           await openMetrics();
           begun = true;
+          if (step === 0 && heldOut !== null && config.evaluation?.before === true)
+            await this.#evaluate(0, heldOut);
         }
         const started = performance.now();
         step++;

@@ -321,6 +321,7 @@ function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSett
     quoting: fields.oneOf('quoting', QUOTINGS),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
     every: fields.count('every'),
+    before: fields.boolean('before'),
   };
 }
 
@@ -342,6 +343,7 @@ function readPairEvaluation(fields: Fields): HeldOutSettings {
   const loss = fields.boolean('loss');
   const data = fields.string('data') ?? fields.missing('data', 'give the path of a file');
   const every = fields.count('every');
+  const before = fields.boolean('before');
   if (loss === true)
     return {
       task: undefined,
@@ -354,10 +356,11 @@ function readPairEvaluation(fields: Fields): HeldOutSettings {
       quoting: fields.oneOf('quoting', QUOTINGS),
       dimensions: undefined,
       every,
+      before,
     };
   const task = fields.oneOf('task', ['reranking']) ?? 'reranking';
   const unread = { columns: undefined, format: undefined, header: undefined, quoting: undefined };
-  return { task, loss, data, ...unread, dimensions: undefined, every };
+  return { task, loss, data, ...unread, dimensions: undefined, every, before };
 }
 
 function readMemory(fields: Fields) {

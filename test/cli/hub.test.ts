@@ -164,7 +164,7 @@ test('push uploads a model with a card that says how it was made; pull and Node 
       '--epochs',
       '1',
     ],
-    ...['--chunk-sequences', '8', '--device', 'cpu', '--eval-data', 'hf:org/pairs:test'],
+    ...['--chunk-sequences', '8', '--device', 'cpu', '--eval-data', 'hf:org/pairs:test', '--eval-before'],
   ]);
   assert.equal(trained.code, 0, trained.stderr);
   const token = { HF_TOKEN: 'hf_writer' };
@@ -199,7 +199,7 @@ test('push uploads a model with a card that says how it was made; pull and Node 
     /\| rows \| 60 \|\n\| updates \| 3 \|\n\| batch \| 20 \|/,
     /\| loss \| kind infonce, .*temperature/,
     /\| optimizer \| kind adamw, lr /,
-    /## Scores on held-out data\n\n\| score \| after training \|\n\| --- \| --- \|\n\| recall@1 \| \d\.\d{4} \|/,
+    /## Scores on held-out data\n\n\| score \| before \| after \|\n\| --- \| --- \| --- \|\n\| recall@1 \| \d\.\d{4} \| \d\.\d{4} \|/,
     /## Licence\n\nmit, that of org\/model\./,
   ])
     assert.match(text, expected);

@@ -50,6 +50,7 @@ test('a configuration that is filled in is kept as it is', () => {
       quoting: 'none',
       dimensions: [64],
       every: 5,
+      before: true,
     },
     checkpoint: { every: 10, keep: 1 },
     resume: 'run/checkpoint-10',
