@@ -42,8 +42,11 @@ interface RunOf<Event> {
     config: unknown,
     hooks: { signal: AbortSignal; onEvent: (event: Event) => void; ranks?: Ranks | null },
   ) => Promise<{ readonly model: string }>;
-  /** Whether several processes can train together. */
-  readonly shared?: boolean;
+  /**
+   * Set where several processes can train together. It reads a configuration, so that a mistake is told before they are
+   * started.
+   */
+  readonly check?: (config: unknown) => void;
   /** Shows an event to people. */
   readonly show: (event: Event) => void;
   /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
@@ -69,9 +72,11 @@ export async function runTraining<Event extends { readonly type: string }>(
     work.catch((error: unknown) => {
       throw error instanceof SettingError ? run.byFlag(error, args, file) : error;
     });
-  if (run.shared !== true) return told(trainHere(args, console, run, config));
+  const { check } = run;
+  if (check === undefined) return told(trainHere(args, console, run, config));
   const work = async (): Promise<number> => {
     const { ranks, others } = takeRankSettings(config);
+    check(others);
     return withRanks(args, ranks, console, (ranks, own) => trainHere(args, own, run, others, ranks));
   };
   return told(work());

@@ -1,7 +1,7 @@
 import type { GradCacheError } from '../errors.js';
 import type { TrainEvent } from '../training/events.js';
 import type { SettingError } from '../options/fields.js';
-import { trainAsGiven } from '../training/train.js';
+import { readNewRun, trainAsGiven } from '../training/train.js';
 import type { Command } from './command.js';
 import type { Arguments } from './flags.js';
 import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
@@ -33,7 +33,7 @@ export const trainCommand: Command = {
       needed: ['model', 'data', 'output', 'batch'],
       settings: (args, given) => withHubName(settingsOf(args, given), console.progress),
       train: trainAsGiven,
-      shared: true,
+      check: readNewRun,
       show: (event) => display.event(event),
       byFlag,
     });

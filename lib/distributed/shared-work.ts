@@ -10,7 +10,7 @@ export function isFirst(ranks: Ranks | null): boolean {
 }
 
 /** Work that every rank does by itself. All wait for all, and where one fails all throw. @param what for messages, the same on all ranks */
-export function onEach<T>(ranks: Ranks | null, what: string, work: () => Promise<T>): Promise<T> {
+export async function onEach<T>(ranks: Ranks | null, what: string, work: () => T | Promise<T>): Promise<T> {
   return ranks === null ? work() : ranks.agree(what, work);
 }
 

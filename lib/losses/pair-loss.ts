@@ -10,6 +10,7 @@ import {
   type LossOptions,
   type LossWithGradients,
 } from './loss.js';
+import { joinListOptions } from './shared-options.js';
 
 /** What a loss applies to logits first. */
 export type LogitActivation = 'identity' | 'sigmoid' | 'tanh';
@@ -46,6 +47,10 @@ class PairLoss<Read> implements LossWithGradients {
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
     this.#read(options, rows);
+  }
+
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return joinListOptions(parts, rows);
   }
 
   async compute(

@@ -47,6 +47,27 @@ export function joinRowOptions(
 }
 
 /**
+ * The same for a loss of one tower, whose lists may have an entry for several rows, such as a query with all its documents: the
+ * lists of all ranks are one behind the other.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+export function joinListOptions(
+  parts: readonly LossOptions[],
+  rows: readonly (readonly number[])[],
+): LossOptions {
+  const listed = Object.keys(parts[0]!).filter((name) => parts.every((part) => isListed(part[name])));
+  const others = parts.map((part) =>
+    Object.fromEntries(Object.entries(part).filter(([name]) => !listed.includes(name))),
+  );
+  const joined: [string, unknown[]][] = listed.map((name) => [
+    name,
+    parts.flatMap((part) => Array.from(part[name] as ArrayLike<unknown>)),
+  ]);
+  return { ...joinRowOptions(others, rows), ...(Object.fromEntries(joined) as LossOptions) };
+}
+
+/**
  * The same for a loss with `targets` and `owners`, which are numbers of rows: those of a rank count its own, and become those
  * among the rows of all.
  *

@@ -67,10 +67,9 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   requireSignal('signal', signal);
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
   requireRanks('ranks', ranks);
-  const given = readPlace(config);
-  const { output } = given;
   // A mistake in a new run is told before anything is made.
-  const read = given.resume === false ? readTrainConfig(given.settings) : null;
+  const { given, read } = await onEach(ranks, 'reading the configuration', () => readNewRun(config));
+  const { output } = given;
   const heads = new FileHeads();
   const told = isFirst(ranks) ? onEvent : undefined;
   const note = (message: string): void => told?.({ type: 'note', message });
@@ -102,6 +101,16 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   } finally {
     await heads.close();
   }
+}
+
+/**
+ * Reads a configuration that nothing has looked at yet: all of it for a new run, and where it is for one that is resumed.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+export function readNewRun(config: unknown): { given: GivenConfig; read: ReadTrainConfig | null } {
+  const given = readPlace(config);
+  return { given, read: given.resume === false ? readTrainConfig(given.settings) : null };
 }
 
 /** A run whose settings are known and whose folder is locked. */
@@ -159,7 +168,8 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   const run = await openOnEach(ranks, () => openRun(config, steps, resumed, ranks));
   try {
     if (ranks !== null) {
-      await requireSame(ranks, await factsOf(config, run, counted));
+      const facts = await onEach(ranks, 'looking at the data', () => factsOf(config, run, counted));
+      await requireSame(ranks, facts);
       await ranks.broadcast(run.objective.parameters());
     }
     emit(startEvent(run, config, counted, ranks));

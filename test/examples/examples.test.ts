@@ -21,6 +21,16 @@ function losses(lines: readonly string[]): number[] {
   return lines.map((line) => Number(/loss (\d+\.\d+)/.exec(line)?.[1]));
 }
 
+test('several-gpus trains alone, where no launcher gave it a place', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const data = await writeRows(join(folder, 'pairs.jsonl'), pairs());
+  const lines = await run('several-gpus', model, data, join(folder, 'trained'), '20', 'cpu');
+  assert.equal(lines.length, 3);
+  assert.ok(losses(lines).every((loss) => loss > 0 && loss < 20));
+  (await TextEncoder.load(join(folder, 'trained'))).dispose();
+});
+
 test('fine-tune trains a model folder and saves one that opens', async (t) => {
   const folder = await temporaryFolder(t);
   const model = await saveTinyModel(join(folder, 'model'));

@@ -8,6 +8,7 @@ import { LOSSES } from '../../lib/losses/loss-kinds.js';
 import type { LossKind } from '../../lib/losses/loss-kind.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import { train } from '../../lib/training/train.js';
+import { headOf, pairRowsFor } from './loss-rows.js';
 import { digests, pairs, record, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
 
 const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');
@@ -17,31 +18,10 @@ const KINDS = (Object.entries(LOSSES) as unknown as [string, LossKind<never>][])
   ([, { pairs }]) => pairs !== undefined,
 );
 
-/** Rows for a loss: pairs with a label, tuples of texts, or queries with lists of documents of different lengths. */
-function rowsFor({ columns: { usual, least }, pairs: how, label }: LossKind<never>, count = 24): object[] {
-  const all = pairs(count);
-  const other = (row: number, k: number) => all[(row + 3 * k + 1) % count]!.positive;
-  return all.map(({ anchor, positive }, row) => {
-    if (how!.rows === 'pair')
-      return {
-        [usual![0]!]: anchor,
-        [usual![1]!]: row % 2 === 0 ? positive : other(row, 1),
-        label: label!.type === 'class' ? ['far', 'near'][(row + 1) % 2] : (row + 1) % 2,
-      };
-    if (how!.rows === 'ranking') return { anchor, positive, negative: other(row, 1) };
-    if (least > 2)
-      return { anchor, positive, negative: other(row, 1), negative2: other(row, 2), score: [1, 2] };
-    const documents = [positive, ...Array.from({ length: row % 4 }, (_, k) => other(row, k))];
-    return { query: anchor, documents, labels: documents.map((_, place) => (place === 0 ? 3 : place % 2)) };
-  });
-}
-
-const headOf = ({ pairs: how }: LossKind<never>) => (how!.labels === 'one' ? 1 : 2);
-
 for (const [kind, about] of KINDS) {
   test(`a run with the loss ${kind} finds its columns and labels, trains a cross-encoder and saves it`, async (t) => {
     const { folder, config } = await shortRun(t);
-    const data = await writeRows(join(folder, 'rows.jsonl'), rowsFor(about));
+    const data = await writeRows(join(folder, 'rows.jsonl'), pairRowsFor(about));
     const loss = { kind } as Loss;
     const { steps } = await record({ ...config, data, batch: 12, steps: 4, loss, newHead: headOf(about) });
     assert.equal(steps.length, 4);
@@ -120,7 +100,7 @@ test('a run learns to rank, measured by held-out candidates', async (t) => {
 test('the loss of held-out rows is measured by the same pairs each time', async (t) => {
   for (const kind of ['cross-encoder-ranking', 'list-net'] as const) {
     const { folder, config } = await shortRun(t);
-    const data = await writeRows(join(folder, 'rows.jsonl'), rowsFor(LOSSES[kind] as never));
+    const data = await writeRows(join(folder, 'rows.jsonl'), pairRowsFor(LOSSES[kind] as never));
     const still = { lr: 1e-30, weightDecay: 0 };
     const run = { ...config, data, batch: 12, steps: 2, newHead: 1, optimizer: still, loss: { kind } };
     const { events } = await record({ ...run, evaluation: { data, loss: true, every: 1 } });
@@ -132,7 +112,7 @@ test('the loss of held-out rows is measured by the same pairs each time', async 
 
 test('documents come from a column of lists or from columns, in JSON lines and CSV, and labels must fit them', async (t) => {
   const { folder, config } = await shortRun(t);
-  const rows = rowsFor(LOSSES['list-net'] as never) as {
+  const rows = pairRowsFor(LOSSES['list-net'] as never) as {
     query: string;
     documents: string[];
     labels: number[];

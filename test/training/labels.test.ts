@@ -6,48 +6,16 @@ import type { LossKind } from '../../lib/losses/loss-kind.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import { train } from '../../lib/training/train.js';
 import { MUST } from '../losses/settings.js';
-import { digests, pairs, record, root, shortRun, TINY_CONFIG, writeRows } from './support.js';
-
-/** Rows for a loss: texts in its least columns, and a label of its type. */
-function rowsFor({ columns, label }: LossKind<never>, count = 24): Record<string, unknown>[] {
-  const { least, usual = ['anchor', 'positive'] } = columns;
-  const names = Array.from(
-    { length: Math.max(least, usual.length) },
-    (_, k) => usual[k] ?? (k === 2 ? 'negative' : `negative${k - 1}`),
-  );
-  return pairs(count).map(({ anchor, positive }, row) => {
-    const texts = names.map((_, k) =>
-      k === 0 ? anchor : k === 1 ? positive : `${positive}, other ${k} than ${row}`,
-    );
-    const value = {
-      number: (row % 5) / 4,
-      class: ['x', 'y', 'z'][row % 3],
-      numbers: Array(names.length === 1 ? 16 : least - 1)
-        .fill(0)
-        .map((_, k) => Math.sin(row + k)),
-    };
-    return {
-      ...Object.fromEntries(names.map((name, k) => [name, texts[k]])),
-      ...(label && { score: value[label.type] }),
-    };
-  });
-}
-
-/** A model of another kind than the usual one, for a loss that needs it. */
-function modelFor({ perToken, sparse }: LossKind<never>): Pick<TrainConfig, 'model'> | undefined {
-  const tokenizer = join(root, 'examples', 'quickstart', 'tokenizer.json');
-  const pooling = perToken === true ? 'none' : sparse === true ? 'splade' : undefined;
-  return pooling && { model: { config: TINY_CONFIG, tokenizer, pooling } };
-}
-
-/** Losses whose labels are 0 or 1. */
-const BINARY = ['online-contrastive'];
+import { BINARY, modelFor, rowsFor } from './loss-rows.js';
+import { digests, pairs, record, shortRun, writeRows } from './support.js';
 
 for (const [kind, about] of Object.entries(LOSSES) as unknown as [keyof typeof LOSSES, LossKind<never>][]) {
   if (about.pairs !== undefined) continue; // in cross-encoder.test.ts
   test(`a run with the loss ${kind} finds its columns and labels, and trains`, async (t) => {
     const { folder, config } = await shortRun(t);
-    const rows = rowsFor(about).map((row, k) => (BINARY.includes(kind) ? { ...row, score: k % 2 } : row));
+    const rows = BINARY.includes(kind)
+      ? rowsFor(about).map((row, k) => ({ ...row, score: k % 2 }))
+      : rowsFor(about);
     const data = await writeRows(join(folder, 'rows.jsonl'), rows);
     const loss = { kind, ...MUST[kind] } as NonNullable<TrainConfig['loss']>;
     const run = {

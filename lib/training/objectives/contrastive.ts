@@ -87,7 +87,7 @@ export async function openContrastive(
       chunk,
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
-      ...(ranks && { ranks }),
+      ranks,
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
     else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);
@@ -232,10 +232,11 @@ class Contrastive implements Objective {
     await memory.follow();
     const result = await gradcache.step(memory.inputs(inputs), {
       ...options,
-      loss: { ...loss, ...memory.options(texts) },
+      loss: { ...loss, ...memory.options(texts, rows) },
     });
-    const truncated = inputs.reduce((sum, batch) => sum + batch.truncated, 0); // each text once
-    return { ...result, truncated };
+    const own = inputs.reduce((sum, batch) => sum + batch.truncated, 0); // each text once
+    const all = this.ranks === null ? [[own]] : await this.ranks.numbers([own]);
+    return { ...result, truncated: all.reduce((sum, [truncated]) => sum + truncated!, 0) };
   }
 
   /** A run that is resumed draws the lengths of a step as one that was not interrupted. */

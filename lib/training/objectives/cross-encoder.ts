@@ -69,7 +69,7 @@ export async function openCrossEncoderObjective(
       chunk,
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
-      ...(ranks && { ranks }),
+      ranks,
     });
     return new PairsOfTexts(config, pairs, model, loss, gradcache, evaluator, ranks);
   } catch (error) {

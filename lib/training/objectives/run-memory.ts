@@ -8,7 +8,7 @@ import { toStored } from '../../safetensors/stored-tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
-import type { Texts } from './objective.js';
+import { ofRows, type Texts } from './objective.js';
 import { openModel } from './open-model.js';
 import { restore } from '../../safetensors/restore.js';
 
@@ -73,9 +73,9 @@ export class RunMemory {
     return this.encoder === null ? [...columns] : [...columns, columns[1]!];
   }
 
-  /** Keyword arguments of the loss. A row is known by its texts: one that shares a text with the batch is no negative. */
-  options(texts: Texts): LossOptions {
-    return { ids: textsOfRows(Object.values(texts)) };
+  /** Keyword arguments of the loss for some rows of a batch, or all. A row is known by its texts: one that shares a text with the batch is no negative. */
+  options(texts: Texts, rows: Uint32Array | undefined): LossOptions {
+    return { ids: textsOfRows(Object.values(texts).map((column) => ofRows(column, rows))) };
   }
 
   /** Before each step: the slow encoder follows the update of the step before. At the first step nothing has changed. */

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { execFile, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { gradcache } from '../cli/program.js';
+import { pythonEnvironment } from '../oracle/python.js';
+import { shortRun } from '../training/support.js';
+
+const PROGRAM = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+
+/** The command line of a long run over two ranks with many checkpoints. */
+async function longRun(t: TestContext): Promise<{ output: string; args: string[] }> {
+  const { folder, config } = await shortRun(t);
+  const file = join(folder, 'run.json');
+  await writeFile(file, JSON.stringify({ ...config, steps: 100_000, checkpoint: { every: 2, keep: 1 } }));
+  return { output: config.output, args: ['train', '--config', file, '--ranks', '2', '--json'] };
+}
+
+/** The processes that a process started. */
+function childrenOf({ pid }: ChildProcess): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
+}
+
+test('Ctrl-C ends all ranks after the current chunk, once', async (t) => {
+  const { output, args } = await longRun(t);
+  let sent = false;
+  const { code, stderr } = await gradcache(args, {
+    onOutput: (child, written) => {
+      if (sent || !written.includes('"type":"step","step":5')) return;
+      sent = true;
+      child.kill('SIGINT');
+    },
+  });
+  assert.equal(code, 130, stderr);
+  assert.equal(stderr.match(/Ending after the current chunk/g)?.length, 1, stderr);
+  assert.match(
+    stderr,
+    /ABORTED: Interrupted\. The checkpoint of step \d+ is complete; --resume goes on from it\.\n/,
+  );
+  const names = await readdir(output);
+  assert.deepEqual(
+    names.filter((name) => !/^(checkpoint-\d+|metrics\.jsonl)$/.test(name)),
+    [],
+  );
+});
+
+test('where a rank is killed, the other says so and ends, and the last checkpoint stays', async (t) => {
+  const { output, args } = await longRun(t);
+  let killed = 0;
+  const { code, stderr } = await gradcache(args, {
+    onOutput: (child, written) => {
+      if (killed > 0 || !written.includes('"type":"step","step":5')) return;
+      killed = performance.now();
+      process.kill(Math.max(...childrenOf(child)), 'SIGKILL');
+    },
+  });
+  assert.equal(code, 137, stderr);
+  assert.ok(performance.now() - killed < 5000);
+  assert.match(stderr, /^\[rank 1\] was ended by SIGKILL$/m);
+  assert.match(stderr, /^DISTRIBUTED: .* over 2 ranks failed on rank 0: /m);
+  assert.ok((await readdir(output)).some((name) => name.startsWith('checkpoint-')));
+});
+
+test('a mistake is told once, and ranks are not started within ranks', async (t) => {
+  const { args } = await longRun(t);
+  const { code, stderr } = await gradcache([...args, '--batch', '1']);
+  assert.equal(code, 2);
+  assert.match(stderr, /^INPUT: --batch is 1; a whole number from 2 is needed\.\n/);
+  assert.equal(stderr.match(/INPUT/g)?.length, 1, stderr);
+  process.env.WORLD_SIZE = '4';
+  t.after(() => delete process.env.WORLD_SIZE);
+  const inside = await gradcache([...args, '--gpus', '2']);
+  assert.equal(inside.code, 2);
+  assert.match(inside.stderr, /^INPUT: --ranks starts processes, and this one is one of 4/);
+});
+
+test('torchrun starts ranks, and starts them anew after one has failed', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const file = join(folder, 'run.json');
+  await writeFile(file, JSON.stringify({ ...config, resume: true, checkpoint: { every: 2 } }));
+  // The first time rank 1 ends at once; torchrun ends the other and starts both again.
+  const script = join(folder, 'rank.sh');
+  await writeFile(
+    script,
+    `if [ "$RANK$TORCHELASTIC_RESTART_COUNT" = 10 ]; then exit 3; fi\nexec "${process.execPath}" "${PROGRAM}" train --config "${file}" --json`,
+  );
+  const python = process.env.GRADCACHE_PYTHON || 'python3';
+  const torchrun = [
+    '-m',
+    'torch.distributed.run',
+    '--standalone',
+    '--nproc-per-node',
+    '2',
+    '--max-restarts',
+    '1',
+  ];
+  const { stdout } = await promisify(execFile)(python, [...torchrun, '--no-python', 'sh', script], {
+    env: { ...pythonEnvironment(), OMP_NUM_THREADS: '1' },
+    timeout: 60_000,
+  });
+  assert.match(stdout, /"type":"start",.*"ranks":2/);
+  assert.equal(stdout.match(/"type":"result"/g)?.length, 1, stdout);
+});

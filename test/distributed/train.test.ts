@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import type { LossKind } from '../../lib/losses/loss-kind.js';
+import { LOSSES } from '../../lib/losses/loss-kinds.js';
+import type { TrainConfig } from '../../lib/training/config.js';
+import type { EvaluationEvent, StartEvent, StepEvent, TrainEvent } from '../../lib/training/events.js';
+import { gradcache } from '../cli/program.js';
+import { MUST } from '../losses/settings.js';
+import { BINARY, headOf, modelFor, pairRowsFor, rowsFor } from '../training/loss-rows.js';
+import { digests, pairs, record, shortRun, writeRows } from '../training/support.js';
+import { runRanks } from './start-ranks.js';
+
+/** What a run told a rank. */
+interface Told {
+  readonly code?: string;
+  readonly message?: string;
+  readonly events: readonly TrainEvent[];
+}
+
+/** Runs trainings one after another over ranks; each has a configuration for each rank. @returns what each told each rank */
+async function trainEach(folder: string, runs: readonly (readonly TrainConfig[])[]): Promise<Told[][]> {
+  const file = join(folder, 'runs.json');
+  await writeFile(file, JSON.stringify(runs));
+  return runRanks<Told[]>(runs[0]!.length, 'train-program.js', [file], { limit: 60 });
+}
+
+/** Runs the command line over ranks of this machine. */
+async function trainOver(ranks: number, folder: string, config: TrainConfig): Promise<TrainEvent[]> {
+  const file = join(folder, 'run.json');
+  await writeFile(file, JSON.stringify(config));
+  const { code, stdout, stderr } = await gradcache([
+    ...['train', '--config', file, '--ranks', String(ranks), '--json'],
+  ]);
+  assert.equal(code, 0, stderr);
+  assert.equal(stderr, '');
+  const lines = stdout.trim().split('\n');
+  return lines.map((line) => JSON.parse(line) as TrainEvent);
+}
+
+const ofType = <T extends TrainEvent>(events: readonly TrainEvent[], type: T['type']): T[] =>
+  events.filter((event): event is T => event.type === type);
+
+/** A run whose batches and last batch do not come out even on two ranks. */
+async function unevenRun(t: TestContext): Promise<{ folder: string; config: TrainConfig }> {
+  const { folder, config } = await shortRun(t);
+  const { steps: _, ...others } = config;
+  // 17, 17, 17 and 9 of 60 rows.
+  return { folder, config: { ...others, batch: 17, epochs: 1 } };
+}
+
+test('two ranks train what one does, and rank 0 writes and tells it', async (t) => {
+  const { folder, config } = await unevenRun(t);
+  const held = await writeRows(join(folder, 'held.jsonl'), pairs(23));
+  const exact: TrainConfig = {
+    ...config,
+    dropout: 0,
+    loss: { temperature: 0.05, learned: true },
+    evaluation: { data: held, task: 'retrieval', loss: true, every: 2 },
+    checkpoint: { every: 3, keep: 1 },
+  };
+  const alone = await record({ ...exact, output: join(folder, 'alone') });
+  const events = await trainOver(2, folder, exact);
+  const steps = ofType<StepEvent>(events, 'step');
+  assert.deepEqual(
+    steps.map(({ step, pairs }) => [step, pairs]),
+    [
+      [1, 17],
+      [2, 17],
+      [3, 17],
+      [4, 9],
+    ],
+  );
+  for (const [place, { loss, gradNorm, temperature, tokens }] of alone.steps.entries()) {
+    const other = steps[place]!;
+    assert.ok(Math.abs(other.loss - loss) < 1e-6, `step ${place + 1}: ${other.loss} and ${loss}`);
+    assert.ok(Math.abs(other.gradNorm - gradNorm) < 1e-5 * gradNorm);
+    assert.ok(Math.abs(other.temperature! - temperature!) < 1e-6);
+    assert.equal(other.tokens, tokens);
+  }
+  const measured = [alone.events, events].map((each) => ofType<EvaluationEvent>(each, 'evaluation'));
+  assert.equal(measured[1]!.length, 2);
+  for (const [place, { scores }] of measured[0]!.entries())
+    for (const [name, score] of Object.entries(scores))
+      assert.ok(Math.abs(measured[1]![place]!.scores[name]! - score) < 1e-5, name);
+  const [start] = ofType<StartEvent>(events, 'start');
+  assert.deepEqual([start!.ranks, start!.device, start!.rows, start!.leftOver], [2, 'cpu', 60, 0]);
+
+  // A line for each event of rank 0, and nothing of a second writer.
+  const written = (await readFile(join(config.output, 'metrics.jsonl'), 'utf8')).trim().split('\n');
+  assert.deepEqual(
+    written.map((line) => (JSON.parse(line) as TrainEvent).type),
+    events.slice(0, -1).map(({ type }) => type), // the last line of the output is the result
+  );
+  assert.deepEqual((await readdir(config.output)).sort(), ['checkpoint-3', 'metrics.jsonl', 'model']);
+});
+
+test('a run over two ranks is resumed bit for bit, and with another number of ranks', async (t) => {
+  const { folder, config } = await unevenRun(t);
+  const whole = { ...config, checkpoint: { every: 2, keep: 9 } };
+  const resume = join(config.output, 'checkpoint-2');
+  const same = { ...whole, output: join(folder, 'same'), resume };
+  const [[, resumed]] = (await trainEach(folder, [
+    [whole, whole],
+    [same, same],
+  ])) as [Told[]];
+  assert.equal(ofType<StartEvent>(resumed!.events, 'start')[0]!.done, 2);
+  assert.deepEqual(ofType(resumed!.events, 'note'), []);
+  assert.deepEqual(await digests(join(same.output, 'model')), await digests(join(config.output, 'model')));
+  const trainer = await readFile(join(config.output, 'checkpoint-4', 'trainer.json'), 'utf8');
+  assert.equal((JSON.parse(trainer) as { ranks: number }).ranks, 2);
+
+  const three = { ...whole, output: join(folder, 'three'), resume };
+  const [[told]] = (await trainEach(folder, [[three, three, three]])) as [Told[]];
+  const [start] = ofType<StartEvent>(told!.events, 'start');
+  assert.deepEqual([start!.ranks, ofType(told!.events, 'step').length], [3, 2]);
+  assert.match(JSON.stringify(ofType(told!.events, 'note')), /the run was on 2 ranks, now on 3/);
+});
+
+test('what ranks do not have in common is named, with the rank, before anything is trained', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const others = await writeRows(join(folder, 'others.jsonl'), pairs().toReversed());
+  const cases: [TrainConfig, RegExp][] = [
+    [
+      { ...config, optimizer: { lr: 2e-2 } },
+      /config\.optimizer is .*0\.01.* on rank 0 and .*0\.02.* on rank 1/,
+    ],
+    [{ ...config, data: others }, /the digest of the rows of batch 0 of epoch 0 is .* on rank 1/],
+    [{ ...config, data: join(folder, 'missing.jsonl') }, /^rank 1: .*missing\.jsonl/],
+    [{ ...config, batch: 1 }, /^rank 1: config\.batch is 1/],
+  ];
+  const before = await readdir(folder);
+  const told = await trainEach(
+    folder,
+    cases.map(([other]) => [config, other]),
+  );
+  for (const [place, [, problem]] of cases.entries()) {
+    const [first, second] = told.map((ofRank) => ofRank[place]!);
+    assert.match(first!.message ?? 'none', problem);
+    assert.equal(first!.code, second!.code);
+  }
+  assert.deepEqual((await readdir(folder)).sort(), [...before, 'runs.json'].sort());
+});
+
+const KINDS = Object.entries(LOSSES) as unknown as [string, LossKind<never>][];
+
+test('a run with any loss is over two ranks what it is over one', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const runs: TrainConfig[] = [];
+  for (const [kind, about] of KINDS) {
+    const ofPairs = about.pairs !== undefined;
+    const rows = ofPairs ? pairRowsFor(about, 23) : rowsFor(about, 23);
+    const given = BINARY.includes(kind) ? rows.map((row, k) => ({ ...row, score: k % 2 })) : rows;
+    runs.push({
+      ...config,
+      ...(ofPairs ? { newHead: headOf(about) } : modelFor(about)),
+      data: await writeRows(join(folder, `${kind}.jsonl`), given),
+      loss: { kind, ...MUST[kind] } as NonNullable<TrainConfig['loss']>,
+    });
+  }
+  runs.push({ ...config, memory: { capacity: 35, momentum: 0.9 } });
+  runs.push({ ...config, matryoshka: { dimensions: [16, 8, 4], dimensionsPerStep: 2 } });
+  runs.push({ ...config, groupByLabel: true, ...labelled(runs) });
+  const whole = runs.map((run, place) => ({
+    ...run,
+    batch: 12,
+    steps: 2,
+    dropout: 0,
+    output: join(folder, `${place}`),
+  }));
+  const [shared] = await trainEach(
+    folder,
+    whole.map((run) => [run, run]),
+  );
+  const problems: string[] = [];
+  for (const [place, run] of whole.entries()) {
+    const { steps } = await record({ ...run, output: join(folder, `alone-${place}`) });
+    const name = JSON.stringify({ ...run.loss, memory: run.memory, matryoshka: run.matryoshka });
+    const { message, events } = shared![place]!;
+    if (message !== undefined) problems.push(`${name}: ${message}`);
+    for (const [number, other] of ofType<StepEvent>(events, 'step').entries()) {
+      const alone = steps[number]!;
+      const same =
+        Math.abs(other.loss - alone.loss) < 1e-5 * Math.max(1, Math.abs(alone.loss)) &&
+        Math.abs(other.gradNorm - alone.gradNorm) < 1e-4 * Math.max(0.1, alone.gradNorm) &&
+        isDeepStrictEqual(countsOf(other), countsOf(alone));
+      if (!same) problems.push(`${name}: ${JSON.stringify(other)}, alone ${JSON.stringify(alone)}`);
+    }
+  }
+  assert.deepEqual(problems, []);
+});
+
+const countsOf = ({ pairs, tokens, truncated }: StepEvent) => ({ pairs, tokens, truncated });
+
+/** A run with a loss over the triplets of a batch. */
+function labelled(runs: readonly TrainConfig[]): Partial<TrainConfig> {
+  const { data, loss } = runs.find((run) => run.loss?.kind === 'batch-hard-triplet')!;
+  return { data: data, loss: loss! };
+}
