@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 7
+#define GRADCACHE_CUDA_ABI 8
 
 #ifdef __cplusplus
 extern "C" {
@@ -205,6 +205,18 @@ int gradcache_scores_probabilities(const GradcacheScores* s, const float* rowNor
 size_t gradcache_scores_sigmoid_scratch(const GradcacheScores* s);
 int gradcache_scores_sigmoid(const GradcacheScores* s, double bias, float weight, void* target, void* rest,
                              int64_t stride, float* losses, float* sums, void* scratch);
+
+/* operand [rowCount, width up to a multiple of 8] of `type` = rows [rowCount, width] * factors[i] * scale, 0
+ * beyond the width; factors may be null. parts 1 or 2, of float16: three parts beside one another, low, high,
+ * high or high, low, high. `high` is the nearest whole number, and `low` what it lacks. */
+int gradcache_scores_operand(GradcacheType type, const float* rows, int64_t rowCount, int64_t width,
+                             int64_t stride, const float* factors, float scale, int32_t parts, void* operand,
+                             void* stream);
+/* With u = rows[i] * factors[i], of length 1: gradient[i] = weight * factors[i] * (gradient[i] - u <u,
+ * gradient[i]>), in place. */
+int gradcache_unit_gradient(const float* rows, int64_t rowCount, int64_t width, int64_t stride,
+                            const float* factors, float weight, float* gradient, int64_t gradientStride,
+                            void* stream);
 
 #ifdef __cplusplus
 }

@@ -7,9 +7,6 @@ namespace gradcache {
 
 namespace {
 
-// Rows whose normalisation is undone at once. A GPU has more to do than to start operators.
-int64_t sliceOf(const at::Tensor& rows) { return rows.is_cpu() ? 512 : 8192; }
-
 // Most bytes of a tower's rows that are kept at length 1. Others are brought to it each time that they are
 // needed.
 int64_t mostUnitBytes(const at::Tensor& rows) { return (rows.is_cpu() ? int64_t{64} : int64_t{256}) << 20; }
@@ -43,13 +40,25 @@ at::Tensor DenseTower::comparedAt(const at::Tensor& places) const {
   return inverse_.defined() ? part.mul_(inverse_.index_select(0, places)) : part;
 }
 
-void DenseTower::writeCompared(int64_t begin, at::Tensor to) const {
-  const int64_t count = to.size(0);
-  if (inverse_.defined()) {
-    at::mul_out(to, rows_.narrow(0, begin, count), inverse_.narrow(0, begin, count));
-  } else {
-    to.copy_(rows_.narrow(0, begin, count));
-  }
+at::Tensor DenseTower::wide(const at::Tensor& rows) const {
+  at::Tensor wide = rows.to(at::kDouble);
+  if (!inverse_.defined()) return wide;
+  return wide.div_(at::linalg_vector_norm(wide, 2, at::IntArrayRef{1}, true).clamp_min_(kLeastLength));
+}
+
+at::Tensor DenseTower::comparedWide(int64_t begin, int64_t count) const {
+  return wide(rows_.narrow(0, begin, count));
+}
+
+at::Tensor DenseTower::comparedWideAt(const at::Tensor& places) const {
+  return wide(rows_.index_select(0, places));
+}
+
+void DenseTower::writeOperand(int64_t begin, double scale, kernels::Parts parts, at::Tensor operand) const {
+  const int64_t count = operand.size(0);
+  kernels::writeOperand(rows_.narrow(0, begin, count),
+                        inverse_.defined() ? inverse_.narrow(0, begin, count) : inverse_, scale, parts,
+                        operand);
 }
 
 void DenseTower::addProduct(int64_t begin, const at::Tensor& a, const at::Tensor& b) {
@@ -75,15 +84,11 @@ void DenseTower::addAt(const at::Tensor& places, const at::Tensor& values, bool 
 }
 
 at::Tensor DenseTower::takeGradient(double weight) {
-  const int64_t slice = sliceOf(rows_);
-  for (int64_t begin = 0; begin < rows(); begin += slice) {
-    const int64_t count = std::min(slice, rows() - begin);
-    at::Tensor part = gradient(begin, count);
-    if (inverse_.defined()) {
-      at::Tensor direction = compared(begin, count);
-      part.sub_(direction.mul(direction.mul(part).sum({1}, true))).mul_(inverse_.narrow(0, begin, count));
-    }
-    if (weight != 1) part.mul_(weight);
+  at::Tensor all = gradient(0, rows());
+  if (inverse_.defined()) {
+    kernels::unitGradient(rows_, inverse_, weight, all);
+  } else if (weight != 1) {
+    all.mul_(weight);
   }
   return std::move(gradient_);
 }

@@ -1,6 +1,7 @@
 // A tower of strided representations.
 #pragma once
 
+#include "kernels/unit_rows/unit_rows.h"
 #include "losses/tower.h"
 
 namespace gradcache {
@@ -16,8 +17,11 @@ class DenseTower final : public Tower {
   at::Tensor compared(int64_t begin, int64_t count) const override;
   // The same of the rows `places` (int64), in a tensor of its own.
   at::Tensor comparedAt(const at::Tensor& places) const;
-  // Writes them to `to` [count, d], of any type.
-  void writeCompared(int64_t begin, at::Tensor to) const;
+  // Some rows as they are compared, or the rows `places`, in float64, with no rounding before.
+  at::Tensor comparedWide(int64_t begin, int64_t count) const;
+  at::Tensor comparedWideAt(const at::Tensor& places) const;
+  // Writes them to an operand of kernels/scores, times `scale`.
+  void writeOperand(int64_t begin, double scale, kernels::Parts parts, at::Tensor operand) const;
 
   void addProduct(int64_t begin, const at::Tensor& a, const at::Tensor& b) override;
   void add(int64_t begin, const at::Tensor& part, double factor) override;
@@ -28,6 +32,8 @@ class DenseTower final : public Tower {
   at::Tensor takeGradient(double weight) override;
 
  private:
+  at::Tensor wide(const at::Tensor& rows) const;
+
   at::Tensor rows_;
   at::Tensor gradient_;      // undefined until it is first added to
   at::Tensor inverse_;       // [n, 1]: 1 / length, or undefined for the dot product

@@ -14,23 +14,27 @@ namespace {
 struct Sizes {
   int64_t sums;           // of both sides
   int64_t rows, columns;  // of tiles
-  int64_t converted;      // rows that are split at once
   // Most products that tensor cores add up: they cut the last place off, where float32 rounds it.
   int64_t depth;
 };
 
 Sizes sizesOf(const at::TensorOptions& numbers, bool split) {
-  if (numbers.device().is_cpu()) return {512, 256, 512, 512, 512};
-  if (split) return {32'768, 8448, 16'896, 8448, 4224};
-  return {65'536, 16'896, 33'792, 8448, 33'792};
+  if (numbers.device().is_cpu()) return {512, 256, 512, 512};
+  if (split) return {32'768, 8448, 16'896, 4224};
+  return {65'536, 16'896, 33'792, 33'792};
 }
 
 // Split rows are whole numbers up to this, of which sums of products up to 2^24 are exact: those of all rows
 // whose length is 1.
 constexpr double kWhole = 4096;
 
-// Where a part of a split operand begins.
-int64_t highOf(bool ofRows, int64_t padded) { return ofRows ? padded : 0; }
+// Of so many rows and columns scores of up to kCommonScale are products of bfloat16: a GPU at the limit of
+// its power is a twentieth faster with these, and their rounding, eight times that of float16, is averaged
+// over all rows.
+constexpr int64_t kManyRows = int64_t{1} << 19;
+constexpr double kCommonScale = 40;
+
+// Where the low part of a split operand begins, and the high part after it.
 int64_t lowOf(bool ofRows, int64_t padded) { return ofRows ? 0 : padded; }
 
 }  // namespace
@@ -43,11 +47,17 @@ Rectangles::Rectangles(Strip& strip, double scale, std::optional<int64_t> diagon
       scale_(scale),
       width_(rowTower().width()),
       padded_(kernels::paddedWidth(width_)),
-      type_(splits() || similarity_.measure().cosine ? at::kHalf : at::kBFloat16),
+      type_(takesFloat16() ? at::kHalf : at::kBFloat16),
       diagonal_(diagonal) {
   // A power of two, so that rows lose nothing.
   if (splits()) unit_ = std::exp2(std::floor(std::log2(kWhole / similarity_.greatestLength())));
   if (!lists.empty()) targets_ = at::stack(lists).to(at::kInt);
+}
+
+bool Rectangles::takesFloat16() const {
+  if (splits()) return true;
+  const bool many = pairing_.rows() >= kManyRows && pairing_.columns() >= kManyRows;
+  return similarity_.measure().cosine && !(many && similarity_.measure().scale <= kCommonScale);
 }
 
 std::vector<Rectangles::Span> Rectangles::spans(int64_t count, int64_t most, int64_t first) {
@@ -79,27 +89,10 @@ DenseTower& Rectangles::rowTower() const { return tower(pairing_.rowTower_); }
 DenseTower& Rectangles::columnTower(size_t k) const { return tower(pairing_.columnTowers_[k]); }
 
 at::Tensor Rectangles::operand(const DenseTower& tower, const Span& span, bool ofRows) const {
-  const at::TensorOptions numbers = similarity_.numbers();
-  at::Tensor operand = at::empty({span.count, (splits() ? 3 : 1) * padded_}, numbers.dtype(type_));
-  if (padded_ > width_)
-    for (int64_t at = 0; at < operand.size(1); at += padded_)
-      operand.narrow(1, at + width_, padded_ - width_).zero_();
-  if (!splits()) {
-    tower.writeCompared(span.begin, operand.narrow(1, 0, width_));
-    return operand;
-  }
-  for (const Span& part : spans(span.count, sizesOf(numbers, true).converted)) {
-    const auto place = [&](int64_t at) {
-      return operand.narrow(0, part.begin, part.count).narrow(1, at, width_);
-    };
-    at::Tensor rows = at::empty({part.count, width_}, numbers);
-    tower.writeCompared(span.begin + part.begin, rows);
-    rows.mul_(unit_);
-    const at::Tensor high = place(highOf(ofRows, padded_));
-    high.copy_(rows.round());
-    place(2 * padded_).copy_(high);
-    place(lowOf(ofRows, padded_)).copy_(rows.sub_(high));
-  }
+  const kernels::Parts parts = ofRows ? kernels::Parts::kLowHighHigh : kernels::Parts::kHighLowHigh;
+  at::Tensor operand =
+      at::empty({span.count, (splits() ? 3 : 1) * padded_}, similarity_.numbers().dtype(type_));
+  tower.writeOperand(span.begin, unit_, splits() ? parts : kernels::Parts::kWhole, operand);
   return operand;
 }
 
@@ -168,7 +161,10 @@ void Rectangles::gradients(double factor, const Make& make) {
         const at::Tensor left = operand(rowTower(), rows, true);
         const kernels::ScoreTile tile{part(whole.whole, place), part(whole.rest, place)};
         make(scoresOf(left, right, place), place, tile);
-        if (trainsRows || measure.learned) {
+        if (trainsRows && !measure.learned && !splits()) {
+          kernels::addHalfProduct(rowTower().gradient(rows.begin, rows.count), tile.whole,
+                                  right.narrow(1, 0, width_), times);
+        } else if (trainsRows || measure.learned) {
           const at::Tensor sums = product(tile, right, false);
           if (trainsRows) rowTower().add(rows.begin, sums, times);
           if (measure.learned)

@@ -1,7 +1,9 @@
 // Sweeps over the scores of a strip by kernels that write no scores (kernels/scores): in large rectangles, of
 // rows in half precision.
 //
-//   half     Rows are rounded, to float16 where their length is 1, else to bfloat16, which has their range.
+//   half     Rows are rounded, to float16 where their length is 1, else to bfloat16, which has their range;
+//   and
+//            where they are very many.
 //   split    A row is the sum of two rows of float16, which have 22 bits together: three products in half
 //            precision make one as of float32, in less time. The first of the two is of whole numbers, whose
 //            products add up without a rounding; the small ones of the second are added up before them.
@@ -58,6 +60,7 @@ class Rectangles {
   DenseTower& tower(int64_t number) const;
   DenseTower& rowTower() const;
   DenseTower& columnTower(size_t k) const;
+  bool takesFloat16() const;
   bool splits() const { return similarity_.products() == Products::kSplit; }
 
   // Rows of a tower as an operand; of a strip's rows, or of columns. Split ones have three parts beside one

@@ -62,6 +62,11 @@ at::Tensor Singles::compared(const DenseTower& tower, const Some& some) {
   return some.places.defined() ? tower.comparedAt(some.places) : tower.compared(some.begin, some.count);
 }
 
+at::Tensor Singles::comparedWide(const DenseTower& tower, const Some& some) {
+  return some.places.defined() ? tower.comparedWideAt(some.places)
+                               : tower.comparedWide(some.begin, some.count);
+}
+
 at::Tensor Singles::inStrip(const at::Tensor& numbers, const Some& rows) const {
   return rows.places.defined() ? numbers.index_select(0, rows.places.sub(strip_.begin()))
                                : numbers.narrow(0, rows.begin - strip_.begin(), rows.count);
@@ -94,10 +99,11 @@ at::Tensor Singles::scores() const {
   const double scale = similarity_.measure().scale;
   at::Tensor scores = at::zeros({strip_.rows(), count()}, similarity_.statistics());
   each([&](size_t list, size_t k, const Some& rows, const Some& columns) {
-    const at::Tensor products = compared(tower(pairing_.rowTower_), rows)
-                                    .mul(compared(tower(pairing_.columnTowers_[k]), columns))
-                                    .sum({1}, false, at::kDouble)
-                                    .mul_(scale);
+    const DenseTower &left = tower(pairing_.rowTower_), &right = tower(pairing_.columnTowers_[k]);
+    const at::Tensor both = similarity_.products() == Products::kSplit
+                                ? comparedWide(left, rows).mul_(comparedWide(right, columns))
+                                : compared(left, rows).mul(compared(right, columns));
+    const at::Tensor products = both.sum({1}, false, at::kDouble).mul_(scale);
     at::Tensor target = scores.select(1, static_cast<int64_t>(list));
     if (rows.places.defined()) {
       target.index_copy_(0, rows.places.sub(strip_.begin()), products);

@@ -52,6 +52,7 @@ class Singles {
 
   DenseTower& tower(int64_t number) const;
   static at::Tensor compared(const DenseTower& tower, const Some& some);
+  static at::Tensor comparedWide(const DenseTower& tower, const Some& some);
   // Those of numbers of the strip's rows.
   at::Tensor inStrip(const at::Tensor& numbers, const Some& rows) const;
 

@@ -6,12 +6,14 @@ import os
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument('--small', action='store_true')
+arguments.add_argument('--tiny', action='store_true', help='similarity.py: the smallest shapes alone, where a tool has little memory')
 arguments.add_argument('--checks', action='store_true', help='similarity.py: no times')
 arguments.add_argument('--exact', action='store_true', help='similarity.py: times of float32 by products of float16')
 arguments.add_argument('--times', action='store_true', help='similarity.py: no checks')
 arguments.add_argument('--library', default='build-cuda/libgradcache_cuda.so')
 arguments.add_argument('--published', metavar='FOLDER', help='recurrence.py: the published package, unpacked')
 arguments = arguments.parse_args()
+arguments.small |= arguments.tiny
 if arguments.small:
     os.environ['PYTORCH_NO_CUDA_MEMORY_CACHING'] = '1'  # each tensor its own allocation: memcheck sees what lies outside
 

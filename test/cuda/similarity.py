@@ -343,12 +343,48 @@ def exact_gradients(both, noise, factor=20.0, common=0.0):
     print(f'torch in float32, {kind}: {error.item():.2e}', flush=True)
 
 
+library.gradcache_scores_operand.argtypes = [ctypes.c_int, P, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, P, ctypes.c_float, ctypes.c_int32, P, P]
+library.gradcache_unit_gradient.argtypes = [P, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, P, ctypes.c_float, P, ctypes.c_int64, P]
+
+
+def operands(count, width, stride):
+    """Rows in half precision, rounded and split, and the gradient's way back through a division by lengths."""
+    x = torch.randn(count, stride, device=DEVICE)[:, :width]
+    inverse, stream = 1 / x.norm(dim=1), torch.cuda.current_stream().cuda_stream
+    padded, u = (width + 7) // 8 * 8, x * inverse[:, None] * 4096
+    for type in TYPES:
+        for factors in (inverse, None):
+            found = torch.full((count, padded), math.nan, device=DEVICE, dtype=type)
+            call('scores_operand', TYPES[type], x, count, width, stride, factors, 1.0, 0, found, stream)
+            expected = torch.zeros(count, padded, device=DEVICE, dtype=type)
+            expected[:, :width] = x if factors is None else x * inverse[:, None]
+            near('operands', f'{count} x {width}', found, expected.double(), 1e-7)
+    for number, order in ((1, 'lhh'), (2, 'hlh')):
+        found = torch.full((count, 3 * padded), math.nan, device=DEVICE, dtype=torch.float16)
+        call('scores_operand', TYPES[torch.float16], x, count, width, stride, inverse, 4096.0, number, found, stream)
+        parts = found.double().view(count, 3, padded)
+        near('split operands', order, (parts[:, order.index('h')] + parts[:, order.index('l')])[:, :width], u.double(), 1e-6)
+        same('split operands', order, parts[:, order.index('h')], parts[:, 2])
+        if parts[:, :, width:].any() or (parts[:, order.index('h')] != parts[:, order.index('h')].round()).any():
+            failures.append(f'split operands: padding, or no whole numbers ({order})')
+    gradient = torch.randn(count, width, device=DEVICE)
+    unit_rows, g = x.double() * inverse.double()[:, None], gradient.double()
+    expected = 3 * inverse.double()[:, None] * (g - unit_rows * (unit_rows * g).sum(1, keepdim=True))
+    call('unit_gradient', x, count, width, stride, inverse, 3.0, gradient, width, stream)
+    near('gradients of unit rows', f'{count} x {width}', gradient, expected, 1e-6)
+
+
 def checks():
     both = tuple(TYPES)
+    operands(3, 5, 7)
+    operands(300, 77, 80)
+    operands(129, 768, 768)
     for type in both:
         check(1, 1, 8, type)
         check(1, 1, 8, type, left_out=0)
         check(5, 3, 16, type, left_out=0)
+        if arguments.tiny:
+            continue
         check(130, 257, 72, type, left_out=-3)
         check(300, 520, 40, type, factor=100.0, targets=1)
         check(260, 300, 64, type, factor=1000.0)  # references of their own

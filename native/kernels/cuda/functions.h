@@ -33,5 +33,7 @@
   X(gradcache_scores_probabilities_scratch, scoresProbabilitiesScratch) \
   X(gradcache_scores_probabilities, scoresProbabilities) \
   X(gradcache_scores_sigmoid_scratch, scoresSigmoidScratch) \
-  X(gradcache_scores_sigmoid, scoresSigmoid)
+  X(gradcache_scores_sigmoid, scoresSigmoid) \
+  X(gradcache_scores_operand, scoresOperand) \
+  X(gradcache_unit_gradient, unitGradient)
 // clang-format on
