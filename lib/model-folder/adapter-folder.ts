@@ -1,11 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { GradCacheError } from '../errors.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { readJsonObject } from '../files/json-file.js';
 import type { KeptKeys } from '../files/key-table.js';
 import { writeJson } from '../files/write-json.js';
 import { isRepositoryName, writtenName } from '../hub/hub-name.js';
 import { folderOfModel } from '../hub/pull.js';
+import { show } from '../options/option-values.js';
 import { readSafetensors, writeSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
 import {
   keptOfAdapter,
@@ -90,6 +92,17 @@ async function fromHub(path: string, stated: string, revision: string | undefine
     );
   const name = writtenName({ kind: 'model', name: stated, revision: revision ?? 'main' });
   return folderOfModel(`base_model_name_or_path of ${path}`, name);
+}
+
+/** @throws GradCacheError `INPUT` for an adapter whose base model others do not have: a folder of this machine */
+export async function requireSharedBase(folder: string): Promise<void> {
+  const { base_model_name_or_path: stated } = (await readJsonObject(join(folder, CONFIG))) ?? {};
+  if (stated === undefined || (typeof stated === 'string' && isRepositoryName(stated))) return;
+  throw new GradCacheError(
+    'INPUT',
+    `${folder} holds adapters of ${show(stated)}, which is no model of the hub. Load the base model as hf:owner/name before it ` +
+      'is adapted, or push what merge() gives.',
+  );
 }
 
 function moduleName(path: string, name: string): string {

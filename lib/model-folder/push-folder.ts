@@ -14,6 +14,7 @@ import {
   requireSignal,
   requireString,
 } from '../options/option-values.js';
+import { requireSharedBase } from './adapter-folder.js';
 import { isModelFolder } from './is-model-folder.js';
 import { modelCard, type CardRun } from './model-card.js';
 import { requireFolder } from './model-folder.js';
@@ -82,6 +83,7 @@ export async function pushFolder(
       'CHECKPOINT',
       `${folder} holds no model: a folder with config.json and model.safetensors is needed, such as the model/ of a run.`,
     );
+  await requireSharedBase(folder);
   const { message = 'Upload a model with gradcache', signal, onProgress, onWait } = options;
   const paths = await modelPaths(folder);
   const card = options.card ?? (paths.includes('README.md') ? undefined : await modelCard(folder, name, run));

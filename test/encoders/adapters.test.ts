@@ -11,6 +11,7 @@ import {
   readSafetensors,
   Tensor,
   TextEncoder,
+  type CreateOptions,
   type LoadOptions,
   type LoraOptions,
 } from '../../lib/index.js';
@@ -345,6 +346,11 @@ test('weights are frozen by patterns and by the numbers of layers', async () => 
   );
 });
 
+test('adapters of a folder on this machine are not pushed to the hub, where nobody has it', async () => {
+  using encoder = await load({ rank: 2 });
+  await assert.rejects(encoder.push('org/adapter'), fails('INPUT', /no model of the hub.*merge\(\)/));
+});
+
 test('adapters of a model of the hub name it as the hub does, and find it there', async (t) => {
   const hub = await HubServer.start(t);
   hub.commit('models/org/base', await filesOf(base()));
@@ -363,4 +369,40 @@ test('adapters of a model of the hub name it as the hub does, and find it there'
   using again = await TextEncoder.load('hf:org/adapter', { device });
   const [here, there] = [await encoder.encode(['w1 w2']), await again.encode(['w1 w2'])];
   assert.deepEqual(await values(there), await values(here));
+});
+
+test('models that do not pool, and sparse ones, are adapted too', async () => {
+  const tokenizer = await smallTokenizer(97);
+  const config = { vocab_size: 97, max_position_embeddings: 40, ...CONFIGS.bert };
+  const kinds: Readonly<Record<string, [CreateOptions, RegExp]>> = {
+    splade: [
+      { pooling: 'splade' },
+      /^base_model\.model\.bert\.encoder\.layer\.[0-2]\.attention\.self\.(query|value)\.lora_[AB]/,
+    ],
+    none: [
+      { pooling: 'none', projection: 8 },
+      /^base_model\.model\.encoder\.layer\.[0-2]\.attention\.self\.(query|value)\.lora_[AB]/,
+    ],
+  };
+  for (const [kind, [how, names]] of Object.entries(kinds)) {
+    using plain = TextEncoder.create(config, tokenizer, { seed: 4, ...how });
+    await plain.save(base(kind));
+    using encoder = await load({ rank: 2 }, {}, kind);
+    disturb(encoder);
+    const saved = join(folder, `${kind}-adapted`);
+    await encoder.save(saved);
+    for (const name of (await readSafetensors(join(saved, 'adapter_model.safetensors'))).keys())
+      assert.match(name, names);
+    using again = await TextEncoder.load(saved, { device });
+    using merged = await encoder.merge();
+    const trained = again.parameters().map(({ name }) => name);
+    assert.equal(trained.includes('dense.0.weight'), kind === 'none', 'a projection is trained as well');
+    const encode = async (each: TextEncoder) =>
+      values(
+        kind === 'none' ? (await each.encodeTokens(['w1 w2'])).representations : await each.encode(['w1 w2']),
+      );
+    assert.deepEqual(await encode(again), await encode(encoder));
+    const whole = await encode(merged);
+    assertNear(whole, await encode(encoder), 1e-5, kind);
+  }
 });
