@@ -52,10 +52,10 @@ export async function listFiles(
   return files;
 }
 
-/** Null for a folder. */
+/** Null for a folder, and for what else is no file. */
 function fileOf(entry: unknown, refuse: (problem: string) => GradCacheError): ListedFile | null {
   const { type, path, size, oid, lfs }: Record<string, unknown> = isJsonObject(entry) ? entry : {};
-  if (type === 'directory') return null;
+  if (typeof type === 'string' && type !== 'file') return null;
   const large = isJsonObject(lfs) ? lfs : null;
   const digest = large === null ? oid : large['oid'];
   const length = large === null ? size : (large['size'] ?? size);

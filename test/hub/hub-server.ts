@@ -13,6 +13,7 @@ export interface Came {
   readonly path: string;
   readonly range: string | undefined;
   readonly authorization: string | undefined;
+  readonly encoding: string | string[] | undefined;
 }
 
 /** Answers a request in place of the server; false: the server answers it. */
@@ -99,7 +100,8 @@ export class HubServer {
     for await (const part of request) parts.push(part as Buffer);
     const body = Buffer.concat(parts);
     const { range, authorization } = headers;
-    const came: Came = { method, path: decodeURIComponent(url), range, authorization };
+    const encoding = headers['accept-encoding'];
+    const came: Came = { method, path: decodeURIComponent(url), range, authorization, encoding };
     this.requests.push(came);
     if (this.fault(came, response)) return;
     if (method !== 'GET' && method !== 'HEAD') return this.#upload(came, body, response);
@@ -128,13 +130,18 @@ export class HubServer {
   #list(came: Came, files: Files, response: ServerResponse): void {
     const url = new URL(came.path, this.endpoint);
     const from = Number(url.searchParams.get('cursor') ?? 0);
-    const entries = [...files].map(([path, bytes]) => ({
+    const folders = new Set([...files.keys()].flatMap((path) => /^(.+)\//.exec(path)?.[1] ?? []));
+    const listed = [...files].map(([path, bytes]) => ({
       type: 'file',
       path,
       size: bytes.length,
       oid: gitDigest(bytes),
       ...(LARGE.test(path) && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }),
     }));
+    const entries = [
+      ...[...folders].map((path) => ({ type: 'directory', path, size: 0, oid: '' })),
+      ...listed,
+    ];
     const to = from + this.pageSize;
     if (to < entries.length) {
       url.searchParams.set('cursor', String(to));
