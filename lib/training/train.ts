@@ -5,6 +5,7 @@ import { requireSame } from '../distributed/start-check.js';
 import { GradCacheError } from '../errors.js';
 import type { HubProgress } from '../hub/pull.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
+import { SettingError } from '../options/fields.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
 import { modelFolder } from './checkpoint.js';
@@ -110,6 +111,13 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
  */
 export function readNewRun(config: unknown): { given: GivenConfig; read: ReadTrainConfig | null } {
   const given = readPlace(config);
+  for (const name of ['gpus', 'timeout'])
+    if ((given.settings[name] ?? null) !== null)
+      throw new SettingError(
+        `config.${name}`,
+        'is for `gradcache train`, which starts the processes. A program of your own is started by a launcher, meets the others ' +
+          'with Ranks.join() and gives train its ranks.',
+      );
   return { given, read: given.resume === false ? readTrainConfig(given.settings) : null };
 }
 

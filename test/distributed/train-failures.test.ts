@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { devices } from '../../lib/index.js';
 import { gradcache } from '../cli/program.js';
 import { pythonEnvironment } from '../oracle/python.js';
 import { shortRun } from '../training/support.js';
@@ -71,6 +72,11 @@ test('a mistake is told once, and ranks are not started within ranks', async (t)
   assert.equal(code, 2);
   assert.match(stderr, /^INPUT: --batch is 1; a whole number from 2 is needed\.\n/);
   assert.equal(stderr.match(/INPUT/g)?.length, 1, stderr);
+  if (!devices().some((device) => device.startsWith('cuda'))) {
+    const none = await gradcache([...args.slice(0, 3), '--gpus', 'all', '--device', 'auto']);
+    assert.equal(none.code, 1);
+    assert.match(none.stderr, /^CUDA_UNAVAILABLE: --gpus all: libtorch can use no GPU here\./);
+  }
   process.env.WORLD_SIZE = '4';
   t.after(() => delete process.env.WORLD_SIZE);
   const inside = await gradcache([...args, '--gpus', '2']);

@@ -113,7 +113,18 @@ test('a run over two ranks is resumed bit for bit, and with another number of ra
   assert.equal((JSON.parse(trainer) as { ranks: number }).ranks, 2);
 
   const three = { ...whole, output: join(folder, 'three'), resume };
-  const [[told]] = (await trainEach(folder, [[three, three, three]])) as [Told[]];
+  // The last two of ten rows fill half a batch, but not a row for each rank.
+  const few = { ...config, output: join(folder, 'few'), data: join(folder, 'few.jsonl'), batch: 4 };
+  await writeRows(few.data, pairs(10));
+  const [[told, left]] = (await trainEach(folder, [
+    [three, three, three],
+    [few, few, few],
+  ])) as [Told[]];
+  assert.equal(ofType<StartEvent>(left!.events, 'start')[0]!.leftOver, 2);
+  assert.deepEqual(
+    ofType<StepEvent>(left!.events, 'step').map((step) => step.pairs),
+    [4, 4],
+  );
   const [start] = ofType<StartEvent>(told!.events, 'start');
   assert.deepEqual([start!.ranks, ofType(told!.events, 'step').length], [3, 2]);
   assert.match(JSON.stringify(ofType(told!.events, 'note')), /the run was on 2 ranks, now on 3/);
@@ -149,6 +160,19 @@ const KINDS = Object.entries(LOSSES) as unknown as [string, LossKind<never>][];
 test('a run with any loss is over two ranks what it is over one', async (t) => {
   const { folder, config } = await shortRun(t);
   const runs: TrainConfig[] = [];
+  const held = await writeRows(join(folder, 'held.jsonl'), pairs(11));
+  const candidates = pairs(11).map(({ anchor, positive }, row) => ({
+    query: anchor,
+    positive: [positive],
+    negative: [pairs(12)[row + 1]!.positive, 'a ship'],
+  }));
+  const ranked = await writeRows(join(folder, 'ranked.jsonl'), candidates);
+  /** Of each kind of model one is measured. */
+  const measured: Record<string, object> = {
+    splade: { data: held },
+    'multi-vector-multiple-negatives-ranking': { data: held },
+    'binary-cross-entropy': { data: ranked },
+  };
   for (const [kind, about] of KINDS) {
     const ofPairs = about.pairs !== undefined;
     const rows = ofPairs ? pairRowsFor(about, 23) : rowsFor(about, 23);
@@ -158,6 +182,7 @@ test('a run with any loss is over two ranks what it is over one', async (t) => {
       ...(ofPairs ? { newHead: headOf(about) } : modelFor(about)),
       data: await writeRows(join(folder, `${kind}.jsonl`), given),
       loss: { kind, ...MUST[kind] } as NonNullable<TrainConfig['loss']>,
+      ...(measured[kind] && { evaluation: measured[kind] as TrainConfig['evaluation'] & object }),
     });
   }
   runs.push({ ...config, memory: { capacity: 35, momentum: 0.9 } });
@@ -176,7 +201,7 @@ test('a run with any loss is over two ranks what it is over one', async (t) => {
   );
   const problems: string[] = [];
   for (const [place, run] of whole.entries()) {
-    const { steps } = await record({ ...run, output: join(folder, `alone-${place}`) });
+    const { steps, events: told } = await record({ ...run, output: join(folder, `alone-${place}`) });
     const name = JSON.stringify({ ...run.loss, memory: run.memory, matryoshka: run.matryoshka });
     const { message, events } = shared![place]!;
     if (message !== undefined) problems.push(`${name}: ${message}`);
@@ -188,6 +213,13 @@ test('a run with any loss is over two ranks what it is over one', async (t) => {
         isDeepStrictEqual(countsOf(other), countsOf(alone));
       if (!same) problems.push(`${name}: ${JSON.stringify(other)}, alone ${JSON.stringify(alone)}`);
     }
+    const [scores, own] = [events, told].map(
+      (each) => ofType<EvaluationEvent>(each, 'evaluation')[0]?.scores,
+    );
+    for (const [score, value] of Object.entries(own ?? {}))
+      // Whether a number is 0 hangs on rounding.
+      if (!(Math.abs(scores![score]! - value) < (score.endsWith('active-dims') ? 1e-3 * value : 1e-5)))
+        problems.push(`${name}: ${score} ${scores![score]}, alone ${value}`);
   }
   assert.deepEqual(problems, []);
 });
