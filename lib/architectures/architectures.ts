@@ -3,20 +3,21 @@ import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
 import { distilbert } from './distilbert.js';
 import { electra } from './electra.js';
+import { eurobert } from './eurobert.js';
+import { gemma2, gemma3 } from './gemma.js';
+import { llama, mistral } from './llama.js';
+import { modernbert } from './modernbert.js';
 import { mpnet } from './mpnet.js';
+import { qwen2, qwen3 } from './qwen.js';
 import { roberta } from './roberta.js';
+import { gte, nomicBert } from './rotary-bert.js';
 import { sru, sruPlusPlus } from './sru.js';
 import { staticWords } from './static-words.js';
 
 const ARCHITECTURES: readonly Architecture[] = [
-  bert,
-  roberta,
-  mpnet,
-  distilbert,
-  electra,
-  sru,
-  sruPlusPlus,
-  staticWords,
+  ...[bert, roberta, mpnet, distilbert, electra, modernbert, nomicBert, gte, eurobert],
+  ...[qwen3, qwen2, llama, mistral, gemma3, gemma2],
+  ...[sru, sruPlusPlus, staticWords],
 ];
 
 const BY_MODEL_TYPE = new Map(

@@ -43,10 +43,12 @@ const ACTIVATIONS: Readonly<Record<string, string>> = {
   gelu_new: 'gelu_tanh',
   gelu_pytorch_tanh: 'gelu_tanh',
   relu: 'relu',
+  silu: 'silu',
+  swish: 'silu',
 };
 
-export function activationIn(config: Config, key: string): string {
-  const name = config[key] ?? 'gelu';
+export function activationIn(config: Config, key: string, otherwise = 'gelu'): string {
+  const name = config[key] ?? otherwise;
   if (typeof name === 'string' && Object.hasOwn(ACTIVATIONS, name)) return ACTIVATIONS[name]!;
   throw refusedConfig(key, name, `a name of ${Object.keys(ACTIVATIONS).join(', ')}`);
 }

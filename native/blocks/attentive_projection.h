@@ -8,7 +8,7 @@
 
 #include "blocks/sru_projection.h"
 #include "blocks/wide_attention.h"
-#include "model/layer_norm.h"
+#include "model/normalization.h"
 
 namespace gradcache {
 
@@ -57,7 +57,7 @@ class AttentiveProjection final : public SruProjection {
   Options options_;
   Linear query_;
   std::optional<Attention> attention_;
-  LayerNorm norm_;
+  Normalization norm_;
   Dropout dropout_;
   Linear output_;
 };

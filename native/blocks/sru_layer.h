@@ -11,7 +11,7 @@
 #include "blocks/sru_cell.h"
 #include "model/block.h"
 #include "model/builder.h"
-#include "model/layer_norm.h"
+#include "model/normalization.h"
 
 namespace gradcache {
 
@@ -39,7 +39,7 @@ class SruLayer final : public Block {
   Options options_;
   std::unique_ptr<const SruProjection> projection_;
   SruCell cell_;
-  std::optional<LayerNorm> norm_;
+  std::optional<Normalization> norm_;
 };
 
 }  // namespace gradcache

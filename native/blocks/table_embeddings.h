@@ -8,7 +8,7 @@
 #include "kernels/embedding/embedding.h"
 #include "model/block.h"
 #include "model/builder.h"
-#include "model/layer_norm.h"
+#include "model/normalization.h"
 
 namespace gradcache {
 
@@ -37,7 +37,7 @@ class TableEmbeddings final : public Block {
   bool paddedPositions_;  // the table of positions has a row for padding
   ParameterId words_, positions_;
   std::optional<ParameterId> types_;
-  LayerNorm norm_;
+  Normalization norm_;
   Dropout dropout_;
 };
 

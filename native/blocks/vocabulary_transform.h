@@ -8,8 +8,8 @@
 #include "kernels/activation/activation.h"
 #include "model/block.h"
 #include "model/builder.h"
-#include "model/layer_norm.h"
 #include "model/linear.h"
+#include "model/normalization.h"
 
 namespace gradcache {
 
@@ -27,7 +27,7 @@ class VocabularyTransform final : public Block {
   int64_t width_;
   kernels::Activation activation_;
   Linear dense_;
-  LayerNorm norm_;
+  Normalization norm_;
 };
 
 }  // namespace gradcache

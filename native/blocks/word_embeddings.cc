@@ -7,18 +7,30 @@
 
 namespace gradcache {
 
-// Rows have a length of about one at first, as in the language models of SRU++.
 WordEmbeddings::WordEmbeddings(const std::string& name, int64_t vocabulary, int64_t width, double dropout,
                                Builder& builder)
-    : words_(builder.parameters.add({{name + ".weight",
-                                      {vocabulary, width},
-                                      true,
-                                      Initial::uniform(std::sqrt(3 / static_cast<double>(width)))}})),
+    // As in the language models of SRU++.
+    : WordEmbeddings(name, vocabulary, width, dropout, 1,
+                     Initial::uniform(std::sqrt(3 / static_cast<double>(width))), builder) {}
+
+WordEmbeddings::WordEmbeddings(const std::string& name, int64_t vocabulary, int64_t width, double dropout,
+                               double scale, const Initial& initial, Builder& builder)
+    : words_(builder.parameters.add({{name + ".weight", {vocabulary, width}, true, initial}})),
+      scale_(scale),
       dropout_(builder.dropout(dropout)) {}
 
+namespace {
+
+at::Tensor scaled(const at::Tensor& rows, double scale) {
+  return scale == 1 ? rows : rows.mul(at::scalar_tensor(scale, rows.options()));
+}
+
+}  // namespace
+
 Stream WordEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) const {
-  const auto rows = [words = pass.weight(words_), ids = pass.tokens.ids, key = dropout_.key(pass)] {
-    return kernels::dropout(words.index_select(0, ids), key);
+  const auto rows = [words = pass.weight(words_), ids = pass.tokens.ids, key = dropout_.key(pass),
+                     scale = scale_] {
+    return kernels::dropout(scaled(words.index_select(0, ids), scale), key);
   };
   return tape == nullptr ? Stream{rows()} : Stream{rows(), rows};
 }
@@ -26,7 +38,7 @@ Stream WordEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) cons
 at::Tensor WordEmbeddings::backward(const at::Tensor& dy, Tape, const Pass& pass) const {
   const at::Tensor& words = pass.gradient(words_);
   if (!words.defined()) return {};
-  at::Tensor rows = kernels::dropout(dy, dropout_.key(pass));
+  at::Tensor rows = scaled(kernels::dropout(dy, dropout_.key(pass)), scale_);
   // The padding token's vector is not trained, even if a text contains it.
   if (pass.tokens.padding.defined()) rows = rows.masked_fill(pass.tokens.padding, 0);
   kernels::addRows(words, pass.tokens.ids, rows);

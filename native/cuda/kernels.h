@@ -20,7 +20,12 @@ extern "C" {
 #endif
 
 typedef enum { GRADCACHE_FLOAT32 = 0, GRADCACHE_BFLOAT16 = 1, GRADCACHE_FLOAT16 = 2 } GradcacheType;
-typedef enum { GRADCACHE_GELU = 0, GRADCACHE_GELU_TANH = 1, GRADCACHE_RELU = 2 } GradcacheActivation;
+typedef enum {
+  GRADCACHE_GELU = 0,
+  GRADCACHE_GELU_TANH = 1,
+  GRADCACHE_RELU = 2,
+  GRADCACHE_SILU = 3
+} GradcacheActivation;
 typedef enum {
   GRADCACHE_MEAN = 0,
   GRADCACHE_CLS = 1,
@@ -53,21 +58,23 @@ int gradcache_cuda_device(int index, int* major, int* minor, char* name, size_t 
 int gradcache_dropout(const GradcacheRows* rows, const void* x, const int64_t* numbers,
                       gradcache::DropoutKey key, void* y);
 
-/* y = norm(residual + dropout(x + bias)) * scale + shift. bias and residual may be null. sum [tokens, width],
- * mean and rstd [tokens] float32 may be null together: then nothing is saved. y is the same, bit for bit,
- * with and without saving. */
+/* y = norm(residual + dropout(x + bias)) * (scale + offset) + shift. bias, residual and shift may be null.
+ * With rootSquare the norm divides by the root of the mean square, as if the mean were 0. sum [tokens,
+ * width], mean and rstd [tokens] float32 are saved where they are not null. y is the same, bit for bit, with
+ * and without saving. */
 int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual,
-                           const void* scale, const void* shift, float epsilon, gradcache::DropoutKey key,
-                           void* y, void* sum, float* mean, float* rstd);
+                           const void* scale, const void* shift, int rootSquare, float offset, float epsilon,
+                           gradcache::DropoutKey key, void* y, void* sum, float* mean, float* rstd);
 
-/* dsum = dL/d(residual + dropout(x + bias)); dx = dL/dx (may be null or equal to dsum where the key drops
- * nothing); y is the forward's output again (may be null). Adds to the float32 gradients; biasGradient may be
- * null. */
+/* dsum = dL/d(residual + dropout(x + bias)), with `beside` [tokens, width] added where it is not null; dx =
+ * dL/dx (may be null or equal to dsum where the key drops nothing); y is the forward's output again (may be
+ * null). Adds to the float32 gradients; those of shift and bias may be null, the mean too with rootSquare. */
 size_t gradcache_norm_backward_scratch(const GradcacheRows* rows);
-int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean,
-                            const float* rstd, const void* scale, const void* shift,
-                            gradcache::DropoutKey key, void* dsum, void* dx, void* y, float* scaleGradient,
-                            float* shiftGradient, float* biasGradient, void* scratch);
+int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* beside, const void* sum,
+                            const float* mean, const float* rstd, const void* scale, const void* shift,
+                            int rootSquare, float offset, gradcache::DropoutKey key, void* dsum, void* dx,
+                            void* y, float* scaleGradient, float* shiftGradient, float* biasGradient,
+                            void* scratch);
 
 /* sum = words[ids] + positions[places] + type (a single row, or null); y = dropout(norm(sum) * scale +
  * shift). */
@@ -89,14 +96,48 @@ size_t gradcache_add_rows_scratch(const GradcacheRows* rows);
 int gradcache_add_rows(const GradcacheRows* rows, const void* x, const int64_t* sorted, const int64_t* order,
                        float* table, void* scratch);
 
-/* y = f(x + bias). y may be x. */
+/* y = f(x + bias). bias may be null; y may be x. */
 int gradcache_activation_forward(const GradcacheRows* rows, GradcacheActivation kind, const void* x,
                                  const void* bias, void* y);
-/* dx = dL/dx (may be dy), y = the forward's output again (may be x); adds to the bias's float32 gradient. */
+/* dx = dL/dx (may be dy), y = the forward's output again (may be x); adds to the bias's float32
+ * gradient, which may be null. */
 size_t gradcache_activation_backward_scratch(const GradcacheRows* rows);
 int gradcache_activation_backward(const GradcacheRows* rows, GradcacheActivation kind, const void* dy,
                                   const void* x, const void* bias, void* dx, void* y, float* biasGradient,
                                   void* scratch);
+
+/* y [tokens, width] = f(gate) * up, where x [tokens, 2 * width] is gate and up, in this order or (gateFirst
+ * 0) the other; bias [2 * width], or null, is added to both. `rows` has the width of y. */
+int gradcache_gate_forward(const GradcacheRows* rows, GradcacheActivation kind, int gateFirst, const void* x,
+                           const void* bias, void* y);
+/* dx = dL/dx (may be x), y = the forward's output again; adds to the bias's float32 gradient, which may be
+ * null. */
+size_t gradcache_gate_backward_scratch(const GradcacheRows* rows);
+int gradcache_gate_backward(const GradcacheRows* rows, GradcacheActivation kind, int gateFirst,
+                            const void* dy, const void* x, const void* bias, void* dx, void* y,
+                            float* biasGradient, void* scratch);
+
+/* What queries and keys go through before attention. Rows are the heads of queries, of keys and of values, of
+ * which there are as many as of keys. */
+typedef struct {
+  GradcacheType type;
+  int64_t tokens;
+  int32_t queries, keys, size;       /* heads, and features of each: 32, 64, 128 or 256 */
+  const float *cosines, *sines;      /* [positions, size / 2], or null: nothing is turned */
+  const int64_t* positions;          /* [tokens] */
+  const void *queryScale, *keyScale; /* [size] of `type`, or null: there is no norm */
+  float epsilon, offset;             /* of the norms; the offset is added to their scales */
+  void* stream;
+} GradcacheHeads;
+
+/* prepared = turned(norm(head)) of each head of queries and keys, and the values as they are. Without norms
+ * prepared may be qkv. */
+int gradcache_heads_forward(const GradcacheHeads* heads, const void* qkv, void* prepared);
+/* dL/dqkv, written over `gradient`, which is that of the prepared rows. qkv is the forward's, null without
+ * norms. Adds to the float32 gradients of the scales, [size], which may be null. */
+size_t gradcache_heads_backward_scratch(const GradcacheHeads* heads);
+int gradcache_heads_backward(const GradcacheHeads* heads, const void* qkv, void* gradient,
+                             float* queryGradient, float* keyGradient, void* scratch);
 
 /* gradient += sum over tokens of x. */
 size_t gradcache_column_sum_scratch(const GradcacheRows* rows);

@@ -9,17 +9,18 @@ size_t gradcache_norm_backward_scratch(const GradcacheRows* rows) {
   return static_cast<size_t>(blocks * 3 * rows->width) * sizeof(float);
 }
 
-int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* sum, const float* mean,
-                            const float* rstd, const void* scale, const void* shift, DropoutKey key,
-                            void* dsum, void* dx, void* y, float* scaleGradient, float* shiftGradient,
-                            float* biasGradient, void* scratch) {
+int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const void* beside, const void* sum,
+                            const float* mean, const float* rstd, const void* scale, const void* shift,
+                            int rootSquare, float offset, DropoutKey key, void* dsum, void* dx, void* y,
+                            float* scaleGradient, float* shiftGradient, float* biasGradient, void* scratch) {
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
-  if (cudaError_t error = checkAligned(dy, sum, scale, shift, dsum, dx, y, scratch)) return error;
+  if (cudaError_t error = checkAligned(dy, beside, sum, scale, shift, dsum, dx, y, scratch)) return error;
   if (rows->tokens == 0) return cudaSuccess;
   return withType(rows->type, [&](auto type) {
     using T = decltype(type);
     NormBackward<T> a{};
     a.dy = static_cast<const T*>(dy);
+    a.beside = static_cast<const T*>(beside);
     a.sum = static_cast<const T*>(sum);
     a.mean = mean;
     a.rstd = rstd;
@@ -29,6 +30,8 @@ int gradcache_norm_backward(const GradcacheRows* rows, const void* dy, const voi
     a.dx = dx == dsum ? nullptr : static_cast<T*>(dx);
     a.y = static_cast<T*>(y);
     a.partials = static_cast<float*>(scratch);
+    a.rootSquare = rootSquare != 0;
+    a.offset = offset;
     a.key = key;
     return normBackward<T, false>(*rows, a, {{scaleGradient, shiftGradient, biasGradient}, 3},
                                   static_cast<cudaStream_t>(rows->stream));

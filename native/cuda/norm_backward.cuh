@@ -1,4 +1,4 @@
-// Layer norm's backward, with the gradients of its parameters summed in the same pass. A lane keeps three
+// The backward of norms, with the gradients of its parameters summed in the same pass. A lane keeps three
 // sums for each of its columns, which fills the registers: so rows wait in shared memory, where asynchronous
 // copies put them ahead of time, and rows wider than 768 are split over two or four warps.
 #pragma once
@@ -10,6 +10,7 @@ namespace gradcache::cuda {
 template <class T>
 struct NormBackward {
   const T *dy, *sum;
+  const T* beside;  // [tokens, width] or null: a gradient of the sum that does not come through the norm
   const float *mean, *rstd;
   const T *scale, *shift;
   T *dsum, *dx, *y;  // dx and y may be null
@@ -17,6 +18,8 @@ struct NormBackward {
                     // row
   int tokens, vectors;
   float inverseWidth;
+  float offset;     // added to the scale
+  bool rootSquare;  // the mean was taken to be 0
   DropoutKey key;
 };
 
@@ -78,7 +81,7 @@ __global__ __launch_bounds__(
   Vector<T>* const shift = scale + a.vectors;
   for (int i = threadIdx.x; i < a.vectors; i += blockDim.x) {
     scale[i] = loadConstant(a.scale, i);
-    if (!Embedding) shift[i] = loadConstant(a.shift, i);
+    if (!Embedding) shift[i] = a.shift ? loadConstant(a.shift, i) : zeroVector<T>();
   }
   __syncthreads();
 
@@ -126,7 +129,7 @@ __global__ __launch_bounds__(
   for (int s = 0; s < kStages - 1; ++s) fetch(row + s * stride, s);
   float nextMean = 0, nextRstd = 0;
   if (row < a.tokens) {
-    nextMean = a.mean[row];
+    nextMean = a.rootSquare ? 0.0f : a.mean[row];
     nextRstd = a.rstd[row];
   }
   int stage = 0, parity = 0;
@@ -138,7 +141,7 @@ __global__ __launch_bounds__(
     fetch(row + (kStages - 1) * stride, stage == 0 ? kStages - 1 : stage - 1);
     const float mean = nextMean, rstd = nextRstd;
     if (row + stride < a.tokens) {
-      nextMean = a.mean[row + stride];
+      nextMean = a.rootSquare ? 0.0f : a.mean[row + stride];
       nextRstd = a.rstd[row + stride];
     }
     asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
@@ -168,7 +171,7 @@ __global__ __launch_bounds__(
             const float n = normalized(s[i], mean, rstd);
             scaleSum[v * kVectorWidth + i] = __fmaf_rn(d[i], n, scaleSum[v * kVectorWidth + i]);
             shiftSum[v * kVectorWidth + i] += d[i];
-            const float t = d[i] * g[i];
+            const float t = d[i] * (g[i] + a.offset);
             total += t;
             projection = __fmaf_rn(t, n, projection);
           }
@@ -190,7 +193,7 @@ __global__ __launch_bounds__(
       }
       parity ^= 1;
     }
-    total *= a.inverseWidth;
+    total *= a.rootSquare ? 0.0f : a.inverseWidth;
     projection *= a.inverseWidth;
     if (live) {
 #pragma unroll
@@ -204,7 +207,14 @@ __global__ __launch_bounds__(
 #pragma unroll
           for (int i = 0; i < kVectorWidth; ++i) {
             s[i] = normalized(s[i], mean, rstd);
+            g[i] = __fadd_rn(g[i], a.offset);
             d[i] = rstd * (__fmaf_rn(d[i], g[i], -total) - s[i] * projection);
+          }
+          if (!Embedding && a.beside) {
+            float beside[kVectorWidth];
+            unpack(loadStreaming(a.beside, place), beside);
+#pragma unroll
+            for (int i = 0; i < kVectorWidth; ++i) d[i] += beside[i];
           }
           store(a.dsum, place, pack<T>(d));
           if constexpr (Embedding) {

@@ -4,8 +4,8 @@ using namespace gradcache;
 using namespace gradcache::cuda;
 
 int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void* bias, const void* residual,
-                           const void* scale, const void* shift, float epsilon, DropoutKey key, void* y,
-                           void* sum, float* mean, float* rstd) {
+                           const void* scale, const void* shift, int rootSquare, float offset, float epsilon,
+                           DropoutKey key, void* y, void* sum, float* mean, float* rstd) {
   if (cudaError_t error = checkRows(rows, kWidestNorm)) return error;
   if (cudaError_t error = checkAligned(x, bias, residual, scale, shift, y, sum)) return error;
   if (rows->tokens == 0) return cudaSuccess;
@@ -21,6 +21,8 @@ int gradcache_norm_forward(const GradcacheRows* rows, const void* x, const void*
     a.sum = static_cast<T*>(sum);
     a.mean = mean;
     a.rstd = rstd;
+    a.rootSquare = rootSquare != 0;
+    a.offset = offset;
     a.epsilon = epsilon;
     a.key = key;
     return normForward<T, false>(*rows, a, static_cast<cudaStream_t>(rows->stream));

@@ -1,4 +1,4 @@
-// Layer norm over rows, one warp a row: the row stays in registers between the sum, its statistics and the
+// Norms over rows, one warp a row: the row stays in registers between the sum, its statistics and the
 // output. What is summed differs: x + bias behind dropout and a residual (norm_forward.cu), or rows of tables
 // (embedding.cu).
 #pragma once
@@ -18,6 +18,8 @@ struct NormForward {
   float *mean, *rstd;
   int tokens, vectors;
   float inverseWidth, epsilon;
+  float offset;     // added to the scale
+  bool rootSquare;  // the mean is taken to be 0
   DropoutKey key;
 };
 
@@ -44,7 +46,7 @@ __global__ __launch_bounds__(kForwardWarps * 32,
   for (int i = threadIdx.x; i < a.vectors; i += blockDim.x) {
     bias[i] = a.bias ? loadConstant(a.bias, i) : zeroVector<T>();
     scale[i] = loadConstant(a.scale, i);
-    shift[i] = loadConstant(a.shift, i);
+    shift[i] = a.shift ? loadConstant(a.shift, i) : zeroVector<T>();
   }
   __syncthreads();
 
@@ -107,7 +109,7 @@ __global__ __launch_bounds__(kForwardWarps * 32,
         for (int i = 0; i < kVectorWidth; ++i) total = __fadd_rn(total, sum[v * kVectorWidth + i]);
       }
     }
-    const float mean = __fmul_rn(warpSum(total), a.inverseWidth);
+    const float mean = a.rootSquare ? 0.0f : __fmul_rn(warpSum(total), a.inverseWidth);
     float squares = 0;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -120,9 +122,9 @@ __global__ __launch_bounds__(kForwardWarps * 32,
       }
     }
     const float rstd = rsqrtf(__fmaf_rn(warpSum(squares), a.inverseWidth, a.epsilon));
-    if (a.sum && lane == 0) {
-      a.mean[row] = mean;
-      a.rstd[row] = rstd;
+    if (lane == 0) {
+      if (a.mean) a.mean[row] = mean;
+      if (a.rstd) a.rstd[row] = rstd;
     }
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -133,7 +135,7 @@ __global__ __launch_bounds__(kForwardWarps * 32,
         unpack(shift[vector], b);
 #pragma unroll
         for (int i = 0; i < kVectorWidth; ++i)
-          y[i] = affine(normalized(sum[v * kVectorWidth + i], mean, rstd), g[i], b[i]);
+          y[i] = affine(normalized(sum[v * kVectorWidth + i], mean, rstd), __fadd_rn(g[i], a.offset), b[i]);
         if constexpr (Embedding) {
           bool keeps[kVectorWidth];
           dropoutKeepsVector(random, static_cast<uint32_t>(vector), a.key.threshold, keeps);

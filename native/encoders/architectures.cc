@@ -9,7 +9,8 @@ namespace gradcache {
 namespace {
 
 const std::map<std::string, BuildArchitecture*> kArchitectures{
-    {"bert", bert}, {"distilbert", distilbert}, {"electra", electra},    {"mpnet", mpnet},
+    {"bert", bert}, {"decoder", decoder},       {"distilbert", distilbert}, {"electra", electra},
+    {"gte", gte},   {"modernbert", modernbert}, {"mpnet", mpnet},           {"nomic_bert", nomicBert},
     {"sru", sru},   {"srupp", srupp},           {"static", staticWords},
 };
 

@@ -15,7 +15,8 @@ struct Architecture {
 
 // Adds the embeddings and the layers to the builder.
 using BuildArchitecture = Architecture(const Settings& settings, Builder& builder);
-BuildArchitecture bert, distilbert, electra, mpnet, sru, srupp, staticWords;
+BuildArchitecture bert, decoder, distilbert, electra, gte, modernbert, mpnet, nomicBert, sru, srupp,
+    staticWords;
 
 // Throws INPUT for a name that is none of these.
 Architecture buildArchitecture(const std::string& name, const Settings& settings, Builder& builder);

@@ -9,10 +9,10 @@ Architecture bert(const Settings& settings, Builder& builder) {
   const TokenRules rules = tokenRules(settings);
   const auto options = PostNormLayer::Options::from(settings);
   const TableEmbeddings::Names names{.types = "embeddings.token_type_embeddings"};
-  builder.add<TableEmbeddings>(names, options.hidden, rules, settings);
+  builder.add<TableEmbeddings>(names, options.attention.hidden, rules, settings);
   for (int64_t k = 0; k < settings.size("layers", 1, kMostLayers); ++k)
     builder.add<PostNormLayer>(PostNormLayer::Names::ofBert(k), options);
-  return {rules, options.hidden};
+  return {rules, options.attention.hidden};
 }
 
 }  // namespace gradcache

@@ -40,10 +40,10 @@ Architecture electra(const Settings& settings, Builder& builder) {
   const int64_t embedding = settings.size("embedding");
   const TableEmbeddings::Names names{.types = "embeddings.token_type_embeddings"};
   builder.add<TableEmbeddings>(names, embedding, rules, settings);
-  if (embedding != options.hidden) builder.add<Projection>(embedding, options.hidden);
+  if (embedding != options.attention.hidden) builder.add<Projection>(embedding, options.attention.hidden);
   for (int64_t k = 0; k < settings.size("layers", 1, kMostLayers); ++k)
     builder.add<PostNormLayer>(PostNormLayer::Names::ofBert(k), options);
-  return {rules, options.hidden};
+  return {rules, options.attention.hidden};
 }
 
 }  // namespace gradcache

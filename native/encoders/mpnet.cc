@@ -8,20 +8,23 @@ namespace gradcache {
 Architecture mpnet(const Settings& settings, Builder& builder) {
   const TokenRules rules = tokenRules(settings);
   auto options = PostNormLayer::Options::from(settings);
-  builder.add<TableEmbeddings>(TableEmbeddings::Names{}, options.hidden, rules, settings);
-  options.distanceBias =
+  builder.add<TableEmbeddings>(TableEmbeddings::Names{}, options.attention.hidden, rules, settings);
+  options.attention.distanceBias =
       std::make_shared<DistanceBias>("encoder.relative_attention_bias", settings.size("relativeBuckets", 4),
-                                     options.heads, rules.positions, builder);
+                                     options.attention.form.heads, rules.positions, builder);
   for (int64_t k = 0; k < settings.size("layers", 1, kMostLayers); ++k) {
     const std::string root = "encoder.layer." + std::to_string(k);
-    builder.add<PostNormLayer>(
-        PostNormLayer::Names{root + ".attention.attn.q", root + ".attention.attn.k",
-                             root + ".attention.attn.v", root + ".attention.attn.o",
-                             root + ".attention.LayerNorm", root + ".intermediate.dense",
-                             root + ".output.dense", root + ".output.LayerNorm"},
-        options);
+    builder.add<PostNormLayer>(PostNormLayer::Names{{{root + ".attention.attn.q", root + ".attention.attn.k",
+                                                      root + ".attention.attn.v"},
+                                                     root + ".attention.attn.o",
+                                                     {},
+                                                     {}},
+                                                    root + ".attention.LayerNorm",
+                                                    {{root + ".intermediate.dense"}, root + ".output.dense"},
+                                                    root + ".output.LayerNorm"},
+                               options);
   }
-  return {rules, options.hidden};
+  return {rules, options.attention.hidden};
 }
 
 }  // namespace gradcache

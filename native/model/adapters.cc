@@ -7,17 +7,19 @@
 
 namespace gradcache {
 
-Adapters::Adapters(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out)
-    : out_(out) {
+Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in) {
   std::vector<ParameterSpec> joined, others;
-  for (size_t k = 0; k < names.size(); ++k) {
-    const std::optional<AdapterOptions> options = list.takeAdapter(names[k]);
+  int64_t column = 0;
+  for (const auto& [name, out] : parts) {
+    const int64_t first = std::exchange(column, column + out);
+    const std::optional<AdapterOptions> options = list.takeAdapter(name);
     if (!options) continue;
     // Both begin as in PEFT: the adapter adds nothing at first.
     const double bound = 1 / std::sqrt(static_cast<double>(in));
-    joined.push_back({names[k] + ".lora_A.weight", {options->rank, in}, true, Initial::uniform(bound)});
-    others.push_back({names[k] + ".lora_B.weight", {out, options->rank}, true, Initial::constant(0)});
-    adapters_.push_back({static_cast<int64_t>(k) * out,
+    joined.push_back({name + ".lora_A.weight", {options->rank, in}, true, Initial::uniform(bound)});
+    others.push_back({name + ".lora_B.weight", {out, options->rank}, true, Initial::constant(0)});
+    adapters_.push_back({first,
+                         out,
                          ranks_,
                          options->rank,
                          options->scale,

@@ -12,11 +12,17 @@
 
 namespace gradcache {
 
+// A matrix of several that are stacked: its name without ".weight", and its rows.
+struct LinearPart {
+  std::string name;
+  int64_t out;
+};
+
 class Adapters {
  public:
-  // Those of `names` that the list has adapters for: parameters `name`.lora_A.weight [rank, in] and
-  // `name`.lora_B.weight [out, rank]. The layers' outputs lie side by side, each of `out` columns.
-  Adapters(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out);
+  // Those of `parts` that the list has adapters for: parameters NAME.lora_A.weight [rank, in] and
+  // NAME.lora_B.weight [out, rank]. The layers' outputs lie side by side, each of its own `out` columns.
+  Adapters(ParameterList& list, const std::vector<LinearPart>& parts, int64_t in);
 
   // y += scale * B A drop(x), where y is [T, all columns].
   void addOutput(const at::Tensor& y, const at::Tensor& x, const Pass& pass) const;
@@ -26,7 +32,7 @@ class Adapters {
 
  private:
   struct Adapter {
-    int64_t column;     // of y, where the layer's begin
+    int64_t column, out;  // of y, where the layer's begin, and how many they are
     int64_t row, rank;  // of the joined A
     double scale;
     Dropout dropout;
@@ -37,10 +43,10 @@ class Adapters {
   // scale * B^T dy of all, [T, all ranks].
   at::Tensor reducedGradient(const at::Tensor& dy, const Pass& pass) const;
   at::Tensor columnsOf(const Adapter& adapter, const at::Tensor& y) const {
-    return y.narrow(1, adapter.column, out_);
+    return y.narrow(1, adapter.column, adapter.out);
   }
 
-  int64_t out_, ranks_ = 0;
+  int64_t ranks_ = 0;
   bool dropsOut_ = false;
   std::vector<Adapter> adapters_;
   ParameterId a_ = 0;  // [all ranks, in]

@@ -6,23 +6,37 @@ namespace gradcache {
 
 namespace {
 
-std::vector<ParameterSpec> specs(const std::vector<std::string>& names, const std::string& ending,
-                                 const std::vector<int64_t>& shape, const Initial& initial) {
+std::vector<ParameterSpec> weights(const std::vector<Linear::Part>& parts, int64_t in,
+                                   const Initial& initial) {
   std::vector<ParameterSpec> list;
-  const bool matrix = shape.size() > 1;
-  for (const std::string& name : names)
-    list.push_back(
-        {.name = name + ending, .shape = shape, .decay = matrix, .initial = initial, .linear = matrix});
+  for (const auto& [name, out] : parts)
+    list.push_back({.name = name + ".weight", .shape = {out, in}, .initial = initial, .linear = true});
   return list;
+}
+
+std::vector<ParameterSpec> biases(const std::vector<Linear::Part>& parts, const Initial& initial) {
+  std::vector<ParameterSpec> list;
+  for (const auto& [name, out] : parts) list.push_back({name + ".bias", {out}, false, initial});
+  return list;
+}
+
+std::vector<Linear::Part> alike(const std::vector<std::string>& names, int64_t out) {
+  std::vector<Linear::Part> parts;
+  for (const std::string& name : names) parts.push_back({name, out});
+  return parts;
 }
 
 }  // namespace
 
+Linear::Linear(ParameterList& list, const std::vector<Part>& parts, int64_t in, bool bias,
+               const Initial& initial, const Initial& biasInitial)
+    : weight_(list.add(weights(parts, in, initial))), adapters_(list, parts, in) {
+  if (bias) bias_ = list.add(biases(parts, biasInitial));
+}
+
 Linear::Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out, bool bias,
                const Initial& initial, const Initial& biasInitial)
-    : weight_(list.add(specs(names, ".weight", {out, in}, initial))), adapters_(list, names, in, out) {
-  if (bias) bias_ = list.add(specs(names, ".bias", {out}, biasInitial));
-}
+    : Linear(list, alike(names, out), in, bias, initial, biasInitial) {}
 
 at::Tensor Linear::product(const at::Tensor& x, const Pass& pass) const {
   at::Tensor y = at::mm(x, weight(pass).t());

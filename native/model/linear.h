@@ -15,8 +15,11 @@ namespace gradcache {
 
 class Linear {
  public:
-  // Parameters `name`.weight [out, in] and, with a bias, `name`.bias [out]. Several names are stacked, each
-  // with `out` rows.
+  using Part = LinearPart;
+  // Parameters NAME.weight [out, in] and, with a bias, NAME.bias [out] of each part.
+  Linear(ParameterList& list, const std::vector<Part>& parts, int64_t in, bool bias = true,
+         const Initial& initial = {}, const Initial& biasInitial = {});
+  // The same of parts that have `out` rows each.
   Linear(ParameterList& list, const std::vector<std::string>& names, int64_t in, int64_t out,
          bool bias = true, const Initial& initial = {}, const Initial& biasInitial = {});
   virtual ~Linear() = default;

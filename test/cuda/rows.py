@@ -31,8 +31,8 @@ class Rows(ctypes.Structure):
 P, R, I, FLOAT = ctypes.c_void_p, ctypes.POINTER(Rows), ctypes.c_int, ctypes.c_float
 SIGNATURES = {
     'dropout': [R, P, P, Key, P],
-    'norm_forward': [R, P, P, P, P, P, FLOAT, Key, P, P, P, P],
-    'norm_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P, P, P],
+    'norm_forward': [R, P, P, P, P, P, I, FLOAT, FLOAT, Key, P, P, P, P],
+    'norm_backward': [R, P, P, P, P, P, P, P, I, FLOAT, Key, P, P, P, P, P, P, P],
     'embedding_forward': [R, P, P, P, P, P, P, P, FLOAT, Key, P, P, P, P],
     'embedding_backward': [R, P, P, P, P, P, P, Key, P, P, P, P, P],
     'add_rows': [R, P, P, P, P, P],
@@ -106,30 +106,41 @@ def normalize(sum, scale, shift):
     return F.layer_norm(sum, (sum.size(1),), scale.double(), shift.double(), EPSILON)
 
 
-def check_norm(tokens, width, type, probability, with_bias=True, with_residual=True):
-    where = f'{tokens}x{width} {str(type)[6:]} p={probability}'
+def check_norm(tokens, width, type, probability, with_bias=True, with_residual=True, root=False, offset=0.0, with_beside=False):
+    """With `root` the norm by the root of the mean square, which has no shift here and no mean."""
+    where = f'{tokens}x{width} {str(type)[6:]} p={probability}{" root" if root else ""}'
     shape, key = rows(type, tokens, width), make_key(probability, seed=tokens * 7 + width)
     x, residual = normal(tokens, width, type=type), normal(tokens, width, type=type, std=2.0, mean=0.3)
     bias, scale, shift = normal(width, type=type), normal(width, type=type, mean=1.0, std=0.2), normal(width, type=type)
     kept = factor(key, tokens, width)
+    shift = None if root else shift
+    beside = normal(tokens, width, type=type) if with_beside else None
+
+    def reference_of(wide):
+        if not root:
+            return F.layer_norm(wide, (width,), scale.double() + offset, shift.double(), EPSILON)
+        return wide * (wide.square().mean(1, keepdim=True) + EPSILON).rsqrt() * (scale.double() + offset)
 
     def forward(save):
         y, sum = poison(tokens, width, type=type), poison(tokens, width, type=type)
-        mean, rstd = poison(tokens), poison(tokens)
-        call('norm_forward', shape, x, bias if with_bias else None, residual if with_residual else None, scale, shift, EPSILON, key,
-             y, *((sum, mean, rstd) if save else (None, None, None)))
-        return y, sum, mean, rstd
+        mean, rstd = None if root else poison(tokens), poison(tokens)
+        call('norm_forward', shape, x, bias if with_bias else None, residual if with_residual else None, scale, shift, int(root), offset,
+             EPSILON, key, y, *((sum, mean, rstd) if save else (None, None, None)))
+        return y, sum, rstd, mean
 
-    y, sum, mean, rstd = forward(True)
+    y, sum, rstd, mean = forward(True)
     expected = (x.double() + (bias.double() if with_bias else 0)) * kept + (residual.double() if with_residual else 0)
     close(f'norm_forward sum {where}', sum, expected, rounding(type))
     wide = sum.double().requires_grad_()
-    reference = normalize(wide, scale, shift)
+    reference = reference_of(wide)
+    center = 0 if root else wide.detach().mean(1, keepdim=True)
+    inverse = ((wide.detach() - center).square().mean(1, keepdim=True) + EPSILON).rsqrt()
     close(f'norm_forward y {where}', y, reference.detach(), rounding(type))
-    close(f'norm_forward mean {where}', mean, wide.detach().mean(1), 3e-6)
-    close(f'norm_forward rstd {where}', rstd, (wide.detach().var(1, unbiased=False) + EPSILON).rsqrt(), 2e-6)
-    for index, again in enumerate(forward(True)):
-        same(f'norm_forward twice {index} {where}', again, (y, sum, mean, rstd)[index])
+    if not root:
+        close(f'norm_forward mean {where}', mean, wide.detach().mean(1), 3e-6)
+    close(f'norm_forward rstd {where}', rstd, inverse.view(-1), 2e-6)
+    for index, again in enumerate(forward(True)[:3]):
+        same(f'norm_forward twice {index} {where}', again, (y, sum, rstd)[index])
     same(f'norm_forward without saving {where}', forward(False)[0], y)
 
     dy = normal(tokens, width, type=type)
@@ -140,18 +151,20 @@ def check_norm(tokens, width, type, probability, with_bias=True, with_residual=T
         dx = dsum if shared else poison(tokens, width, type=type) if with_dx else None
         y = poison(tokens, width, type=type) if with_y else None
         gradients = [g.clone() for g in before]
-        call('norm_backward', shape, dy, sum, mean, rstd, scale, shift, key, dsum, dx, y, gradients[0], gradients[1],
-             gradients[2] if with_bias_gradient else None, scratch('norm_backward', shape))
+        call('norm_backward', shape, dy, beside, sum, mean, rstd, scale, shift, int(root), offset, key, dsum, dx, y, gradients[0],
+             None if root else gradients[1], gradients[2] if with_bias_gradient else None, scratch('norm_backward', shape))
         return dsum, dx, y, *gradients
 
     result = backward()
     reference.backward(dy.double())
+    if with_beside:
+        wide.grad += beside.double()
     dx = wide.grad * kept
-    n = (wide.detach() - wide.detach().mean(1, keepdim=True)) * (wide.detach().var(1, unbiased=False, keepdim=True) + EPSILON).rsqrt()
+    n = (wide.detach() - center) * inverse
     close(f'norm_backward dsum {where}', result[0], wide.grad, rounding(type))
     close(f'norm_backward dx {where}', result[1], dx, rounding(type))
     same(f'norm_backward y {where}', result[2], y)
-    expected = [before[0] + (dy.double() * n).sum(0), before[1] + dy.double().sum(0), before[2] + dx.sum(0)]
+    expected = [before[0] + (dy.double() * n).sum(0), before[1] + (0 if root else dy.double().sum(0)), before[2] + dx.sum(0)]
     for name, got, reference in zip(('scale', 'shift', 'bias'), result[3:], expected):
         close(f'norm_backward {name} {where}', got, reference, GRADIENT)
     for index, again in enumerate(backward()):
@@ -386,7 +399,7 @@ def check_threads():
         try:
             with torch.cuda.stream(streams[k]):
                 shape, (dsum, gradients) = rows(F32, tokens, width), outputs[k]
-                call('norm_backward', shape, dy, sum, mean, rstd, scale, scale, Key(0, 0, 0, 1.0), dsum, None, None, *gradients.unbind(0),
+                call('norm_backward', shape, dy, None, sum, mean, rstd, scale, scale, 0, 0.0, Key(0, 0, 0, 1.0), dsum, None, None, *gradients.unbind(0),
                      scratch('norm_backward', shape))
                 streams[k].synchronize()
         except Exception as error:  # shown by the main thread
@@ -407,7 +420,7 @@ def check_refusals():
     for name, shape, pointer in (('width 12', rows(F32, 4, 12), ok), ('width 2056', rows(F32, 1, 2056), ok),
                                  ('unaligned', rows(F32, 4, 16), ok.view(-1)[1:])):
         try:
-            call('norm_forward', shape, pointer, None, None, ok, ok, EPSILON, Key(0, 0, 0, 1.0), ok, None, None, None)
+            call('norm_forward', shape, pointer, None, None, ok, ok, 0, 0.0, EPSILON, Key(0, 0, 0, 1.0), ok, None, None, None)
             failures.append(f'refusal of {name}: none')
         except RuntimeError:
             pass
@@ -421,7 +434,7 @@ def check_refusals():
         except RuntimeError:
             pass
     call('pool_forward', rows(F32, 0, 16), offsets, 0, 0, None, None, None, None)
-    call('norm_forward', rows(F32, 0, 16), None, None, None, None, None, EPSILON, Key(0, 0, 0, 1.0), None, None, None, None)
+    call('norm_forward', rows(F32, 0, 16), None, None, None, None, None, 0, 0.0, EPSILON, Key(0, 0, 0, 1.0), None, None, None, None)
 
 
 def check():
@@ -437,6 +450,11 @@ def check():
     check_norm(37, 384, BF16, 0.1, with_bias=False)
     check_norm(37, 384, F32, 0.1, with_residual=False)
     check_norm(37, 768, BF16, 0.0, with_bias=False, with_residual=False)
+    for type in (F32, BF16):
+        for width in (128, 640, 1024, 2048):
+            check_norm(37, width, type, 0.0, with_bias=False, root=True, with_beside=True)
+        check_norm(37, 1024, type, 0.1, root=True, offset=1.0)
+        check_norm(37, 768, type, 0.1, with_beside=True)
     check_embedding(37, 768, BF16, 0.1, with_type=False)
     for tokens, width in [(1, 1), (9, 7), (70, 130)] if small else [(1, 1), (5, 2), (1000, 17), (7, 4097), (100_003, 64)]:
         for type in (BF16, F32):
@@ -529,14 +547,14 @@ def time_model(name, tokens, width, intermediate):
     g = gradient.unbind(0)
     one, label = tokens * width * 2, f'{name} T={tokens}'
     workspace = scratch('norm_backward', shape)
-    forward = lambda save: lambda k: call('norm_forward', shape, a[k], bias, b[k], scale, shift, EPSILON, key, c[k],
+    forward = lambda save: lambda k: call('norm_forward', shape, a[k], bias, b[k], scale, shift, 0, 0.0, EPSILON, key, c[k],
                                           *((d[k], mean, rstd) if save else (None, None, None)))
     report(f'{label} norm forward, saving', 4 * one, measure(forward(True), sets))
     report(f'{label} norm forward', 3 * one, measure(forward(False), sets))
     report(f'{label} norm backward: dsum, dx, y', 5 * one, measure(
-        lambda k: call('norm_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], d[k], e[k], *g, workspace), sets))
+        lambda k: call('norm_backward', shape, a[k], None, b[k], mean, rstd, scale, shift, 0, 0.0, key, c[k], d[k], e[k], *g, workspace), sets))
     report(f'{label} norm backward: dsum, dx', 4 * one, measure(
-        lambda k: call('norm_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], d[k], None, *g, workspace), sets))
+        lambda k: call('norm_backward', shape, a[k], None, b[k], mean, rstd, scale, shift, 0, 0.0, key, c[k], d[k], None, *g, workspace), sets))
 
     generator = torch.Generator().manual_seed(1)
     place = torch.arange(tokens, device=DEVICE)
@@ -554,7 +572,7 @@ def time_model(name, tokens, width, intermediate):
             report(f'{label} add rows, {what}, {s}', one + indices.unique().numel() * width * 8, measure(
                 lambda k: call('add_rows', shape, a[k], sorted, order, table, partial), sets))
     report(f'{label} embedding backward', 3 * one, measure(
-        lambda k: call('embedding_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], *g, workspace), sets))
+        lambda k: call('embedding_backward', shape, a[k], None, b[k], mean, rstd, scale, shift, 0, 0.0, key, c[k], *g, workspace), sets))
     for s, lengths in (('S=16', [16] * (tokens // 16)), ('S=128', [128] * (tokens // 128)), ('S=512', [512] * (tokens // 512)),
                        ('natural', natural_lengths(tokens))):
         n, offsets = len(lengths), offsets_of(lengths)

@@ -35,7 +35,7 @@ test('the operators are known to libtorch', () => {
     schema('gradcache::dropout'),
     /^gradcache::dropout\(Tensor x, float p, int seed, int site=0\)/,
   );
-  for (const name of ['norm', 'activation', 'attention', 'pool', 'embed'])
+  for (const name of ['norm', 'activation', 'gate', 'attention', 'pool', 'embed'])
     assert.match(schema(`gradcache::${name}`), /-> Tensor$/);
   assert.match(schema('gradcache::sru'), /-> \(Tensor h, Tensor last\)$/);
 });
@@ -92,7 +92,7 @@ test('what is added to rows and what scales them must fit', () => {
   );
   assert.throws(
     () => call('gradcache::activation', x, h, 'swish'),
-    fails('INPUT', /gelu, gelu_tanh or relu/),
+    fails('INPUT', /gelu, gelu_tanh, relu or silu/),
   );
 });
 

@@ -31,6 +31,35 @@ const layerNorm = (x: Tensor, { scale, shift }: Inputs, epsilon: number): Tensor
   call('aten::layer_norm', x, [x.shape[1]!], scale, shift, epsilon);
 const indices = (values: readonly number[]): Tensor => Tensor.from(values, { dtype: 'int64', device });
 
+const rootNorm = (x: Tensor, scale: Tensor): Tensor => {
+  const square: Tensor = call('aten::mean.dim', x.mul(x), [1], true);
+  return x.mul(call<Tensor>('aten::rsqrt', square.add(1e-5))).mul(scale);
+};
+
+/** A norm by the root of the mean square, with 1 added to the scale or not, and no shift. */
+function rootNormCase(rows: number, width: number, offset: 0 | 1): Case {
+  return {
+    name: `root norm of [${rows}, ${width}]${offset === 1 ? ' with 1 added to its scale' : ''}`,
+    shapes: { x: [rows, width], residual: [rows, width], scale: [width] },
+    drops: true,
+    run: ({ x, residual, scale }, { p, seed, site }) =>
+      call('gradcache::norm', x, null, residual, scale, null, 1e-5, p, seed, site, true, offset),
+    compose: ({ x, residual, scale }, dropout) =>
+      rootNorm(residual!.add(drop(x!, dropout)), scale!.add(offset)),
+  };
+}
+
+/** A layer norm without a shift, of rows to which nothing is added. */
+function shiftlessNorm(rows: number, width: number): Case {
+  return {
+    name: `norm of [${rows}, ${width}] without a shift`,
+    shapes: { x: [rows, width], scale: [width] },
+    drops: false,
+    run: ({ x, scale }) => call('gradcache::norm', x, null, null, scale, null, 1e-5, 0, 0, 0),
+    compose: ({ x, scale }) => call('aten::layer_norm', x, [width], scale, null, 1e-5),
+  };
+}
+
 function norm(rows: number, width: number, optional: readonly string[]): Case {
   const shapes = {
     x: [rows, width],
@@ -52,44 +81,91 @@ function norm(rows: number, width: number, optional: readonly string[]): Case {
   };
 }
 
-function activation(rows: number, width: number, kind: 'gelu' | 'gelu_tanh' | 'relu'): Case {
+type Kind = 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
+
+function activated(x: Tensor, kind: Kind): Tensor {
+  if (kind === 'relu') return x.relu();
+  if (kind === 'silu') return call('aten::silu', x);
+  return call('aten::gelu', x, { approximate: kind === 'gelu' ? 'none' : 'tanh' });
+}
+
+function activation(rows: number, width: number, kind: Kind, withBias = true): Case {
   return {
-    name: `${kind} of [${rows}, ${width}]`,
-    shapes: { x: [rows, width], bias: [width] },
+    name: `${kind} of [${rows}, ${width}]${withBias ? '' : ' without a bias'}`,
+    shapes: { x: [rows, width], ...(withBias && { bias: [width] }) },
     drops: false,
-    run: ({ x, bias }) => call('gradcache::activation', x, bias, kind),
+    run: ({ x, bias }) => call('gradcache::activation', x, bias ?? null, kind),
+    compose: ({ x, bias }) => activated(bias === undefined ? x! : x!.add(bias), kind),
+  };
+}
+
+function gate(rows: number, width: number, kind: Kind, gateFirst: boolean, withBias: boolean): Case {
+  return {
+    name: `${kind} of a gate of [${rows}, ${width}], ${gateFirst ? 'first' : 'last'}${withBias ? ', with a bias' : ''}`,
+    shapes: { x: [rows, 2 * width], ...(withBias && { bias: [2 * width] }) },
+    drops: false,
+    run: ({ x, bias }) => call('gradcache::gate', x, bias ?? null, kind, gateFirst),
     compose({ x, bias }) {
-      const sum = x!.add(bias!);
-      if (kind === 'relu') return sum.relu();
-      return call('aten::gelu', sum, { approximate: kind === 'gelu' ? 'none' : 'tanh' });
+      const sum = bias === undefined ? x! : x!.add(bias);
+      const [first, second] = [sum.narrow(1, 0, width), sum.narrow(1, width, width)];
+      return gateFirst ? activated(first, kind).mul(second) : activated(second, kind).mul(first);
     },
   };
 }
 
-function attention(offsets: readonly number[], heads: number, size: number, distanceBias: boolean): Case {
+/** How queries meet keys; see native/kernels/attention. */
+interface Form {
+  readonly keyHeads?: number;
+  readonly scale?: number;
+  readonly causal?: boolean;
+  readonly window?: number;
+  readonly softCap?: number;
+}
+
+function attention(
+  offsets: readonly number[],
+  heads: number,
+  size: number,
+  distanceBias: boolean,
+  { keyHeads = heads, scale, causal = false, window, softCap = 0 }: Form = {},
+): Case {
   const tokens = offsets.at(-1)!;
   const lengths = offsets.slice(1).map((end, s) => end - offsets[s]!);
   const longest = Math.max(...lengths);
   return {
-    name: `attention of ${heads} heads of ${size} over ${lengths.join(', ')} tokens${distanceBias ? ' with a distance bias' : ''}`,
+    name: `attention of ${heads} heads of ${size} over ${lengths.join(', ')} tokens${distanceBias ? ' with a distance bias' : ''}${keyHeads < heads ? `, ${keyHeads} heads of keys` : ''}${causal ? ', causal' : ''}${window === undefined ? '' : `, ${window} far`}${softCap > 0 ? ', capped' : ''}`,
     shapes: {
-      qkv: [tokens, 3 * heads * size],
+      qkv: [tokens, (heads + 2 * keyHeads) * size],
       ...(distanceBias && { distanceBias: [heads, 2 * longest - 1] }),
     },
     drops: true,
     run: ({ qkv, distanceBias: bias }, { p, seed, site }) =>
-      call('gradcache::attention', qkv, offsets, heads, bias ?? null, p, seed, site),
+      call(
+        'gradcache::attention',
+        ...[qkv, offsets, heads, bias ?? null, p, seed, site],
+        ...[keyHeads, scale ?? null, causal, window ?? null, softCap],
+      ),
     compose({ qkv, distanceBias: bias }, dropout) {
       const ones: Tensor = call('aten::ones', [tokens * heads, longest], { dtype: qkv!.dtype, device });
       const mask = drop(ones, dropout).reshape([tokens, heads, longest]);
       const sequences = lengths.map((length, s) => {
-        const parts: Tensor = call(
-          'aten::permute',
-          qkv!.narrow(0, offsets[s]!, length).reshape([length, 3, heads, size]),
-          [1, 2, 0, 3],
-        );
-        const [q, k, v] = call<Tensor[]>('aten::unbind.int', parts) as [Tensor, Tensor, Tensor];
-        let scores = q.matmul(k.transpose(1, 2)).div(Math.sqrt(size));
+        const rows = qkv!.narrow(0, offsets[s]!, length);
+        const part = (first: number, count: number): Tensor => {
+          const own = rows.narrow(1, first * size, count * size).reshape([length, count, size]);
+          const all: Tensor = call('aten::repeat_interleave.self_int', own, heads / count, 1);
+          return all.transpose(0, 1);
+        };
+        const [q, k, v] = [part(0, heads), part(heads, keyHeads), part(heads + keyHeads, keyHeads)];
+        let scores = q.matmul(k.transpose(1, 2)).mul(scale ?? 1 / Math.sqrt(size));
+        if (softCap > 0) scores = call<Tensor>('aten::tanh', scores.div(softCap)).mul(softCap);
+        if (causal || window !== undefined) {
+          const hidden = Array.from({ length: length * length }, (_, pair) => {
+            const ahead = (pair % length) - Math.floor(pair / length);
+            return (causal && ahead > 0) || Math.abs(ahead) > (window ?? length) ? -Infinity : 0;
+          });
+          const mask = Tensor.from(hidden, { dtype: 'float64', device }).to({ dtype: scores.dtype });
+          scores = scores.add(mask.reshape([1, length, length]));
+        }
         if (bias !== undefined) {
           const places = Array.from(
             { length: length * length },
@@ -204,6 +280,18 @@ export const oddCases: readonly Case[] = [
   activation(5, 7, 'gelu'),
   activation(5, 7, 'gelu_tanh'),
   activation(5, 7, 'relu'),
+  activation(5, 7, 'silu'),
+  activation(5, 7, 'gelu', false),
+  rootNormCase(5, 7, 0),
+  rootNormCase(3, 9, 1),
+  shiftlessNorm(4, 11),
+  gate(5, 7, 'gelu', true, true),
+  gate(5, 7, 'silu', false, false),
+  gate(3, 1, 'gelu_tanh', true, false),
+  gate(3, 5, 'relu', false, true),
+  attention([0, 3, 4, 9], 4, 5, false, { keyHeads: 2, causal: true }),
+  attention([0, 3, 4, 11], 2, 3, false, { window: 2, scale: 0.7 }),
+  attention([0, 3, 4, 11], 3, 3, false, { window: 1, causal: true, keyHeads: 1, softCap: 1.5 }),
   attention([0, 3, 4, 9], 3, 5, false),
   attention([0, 3, 4, 9], 3, 5, true),
   attention([0, 1, 3], 1, 1, false),
@@ -228,6 +316,15 @@ export const evenCases: readonly Case[] = [
   activation(150, 64, 'gelu'),
   activation(150, 64, 'gelu_tanh'),
   activation(150, 64, 'relu'),
+  activation(150, 64, 'silu'),
+  activation(150, 64, 'gelu', false),
+  rootNormCase(150, 64, 1),
+  shiftlessNorm(150, 64),
+  gate(150, 64, 'gelu', true, true),
+  gate(150, 64, 'silu', false, false),
+  attention([0, 30, 31, 70, 170], 4, 32, false, { keyHeads: 2, causal: true }),
+  attention([0, 30, 31, 70, 170], 2, 64, false, { window: 20 }),
+  attention([0, 30, 31, 70, 170], 2, 128, false, { window: 33, causal: true, keyHeads: 1 }),
   attention([0, 30, 31, 70, 150], 2, 32, false),
   attention([0, 30, 31, 70, 150], 2, 32, true),
   embed(64, true),

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
-    AutoModel, BertConfig, BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig,
-    ElectraForPreTraining, ElectraModel, MPNetConfig, MPNetModel, PreTrainedTokenizerFast, RobertaConfig,
+    AutoConfig, AutoModel, BertConfig, BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig,
+    ElectraForPreTraining, ElectraModel, MPNetConfig, MPNetModel, ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast, RobertaConfig,
     RobertaModel, XLMRobertaConfig, XLMRobertaModel,
 )
 
@@ -91,7 +91,30 @@ def unigram():
 BRACKETS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 ANGLES = ('<pad>', '<unk>', '<s>', '</s>', '<mask>')
 SHAPE = dict(hidden_size=36, num_hidden_layers=3, num_attention_heads=3, intermediate_size=50)
+SMALL = dict(SHAPE, max_position_embeddings=64)
+MARKS = dict(pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3)
 DROPOUT = dict(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+
+# Models that AutoModel makes: name -> (model_type, configuration). Grouped queries, windows shorter than the texts.
+GROUPED = dict(SMALL, num_attention_heads=4, num_key_value_heads=2, head_dim=6, pad_token_id=0, bos_token_id=2, eos_token_id=3)
+LLAMA3 = dict(rope_type='llama3', rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)
+YARN = dict(rope_type='yarn', rope_theta=500.0, factor=4.0, original_max_position_embeddings=16)
+GEMMA = dict(GROUPED, query_pre_attn_scalar=9, num_hidden_layers=3)
+TODAYS = {
+    'qwen3': ('qwen3', dict(GROUPED, attention_dropout=0.1)),
+    'qwen3-windows': ('qwen3', dict(GROUPED, attention_bias=True, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
+    'qwen2': ('qwen2', {**{k: v for k, v in GROUPED.items() if k != 'head_dim'}, 'num_attention_heads': 6, 'num_key_value_heads': 2}),
+    'llama': ('llama', dict(GROUPED, rope_parameters=LLAMA3, attention_bias=True, mlp_bias=True)),
+    'llama-yarn': ('llama', dict(GROUPED, rope_parameters=YARN, rms_norm_eps=1e-5)),
+    'mistral': ('mistral', dict(GROUPED, sliding_window=5, rms_norm_eps=1e-5)),
+    'eurobert': ('eurobert', dict(GROUPED, rope_parameters=dict(rope_type='default', rope_theta=250.0), mask_token_id=4)),
+    'gemma2': ('gemma2', dict(GEMMA, sliding_window=4, attn_logit_softcapping=2.0)),
+    'gemma3': ('gemma3_text', dict(GEMMA, sliding_window=8, use_bidirectional_attention=True, layer_types=['sliding_attention', 'full_attention', 'sliding_attention'])),
+    'gemma3-causal': ('gemma3_text', dict(GEMMA, sliding_window=4, layer_types=['sliding_attention', 'full_attention', 'sliding_attention'])),
+    'nomic_bert': ('nomic_bert', dict(SMALL, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)),
+    'gte': ('gte', dict(SMALL, hidden_dropout_prob=0.1, type_vocab_size=2, pad_token_id=0)),
+    'gte-typeless': ('gte', dict(SMALL, hidden_dropout_prob=0.0, type_vocab_size=0, pad_token_id=0, rope_parameters=dict(rope_type='default', rope_theta=300.0))),
+}
 
 # name -> (model class, configuration class, configuration, tokenizer, special tokens, longest text in tokens)
 ARCHITECTURES = {
@@ -106,6 +129,8 @@ ARCHITECTURES = {
     'mpnet': (MPNetModel, MPNetConfig, dict(SHAPE, **DROPOUT, max_position_embeddings=202, relative_attention_num_buckets=32, pad_token_id=1, bos_token_id=0, eos_token_id=2), 'wordpiece', ANGLES, 200),
     'electra': (ElectraModel, ElectraConfig, dict(SHAPE, **DROPOUT, embedding_size=22, max_position_embeddings=64, type_vocab_size=2), 'wordpiece', BRACKETS, 64),
     'electra-square': (ElectraModel, ElectraConfig, dict(SHAPE, embedding_size=36, max_position_embeddings=64), 'wordpiece', BRACKETS, 64),
+    'modernbert': (ModernBertModel, ModernBertConfig, dict(SMALL, **MARKS, num_hidden_layers=4, local_attention=8, attention_dropout=0.1, mlp_dropout=0.1, embedding_dropout=0.1), 'wordpiece', BRACKETS, 64),
+    'modernbert-biased': (ModernBertModel, ModernBertConfig, dict(SMALL, **MARKS, local_attention=14, norm_bias=True, attention_bias=True, mlp_bias=True, hidden_activation='gelu_pytorch_tanh', norm_eps=1e-6, layer_types=['sliding_attention', 'full_attention', 'full_attention'], rope_parameters={'full_attention': {'rope_type': 'linear', 'rope_theta': 500.0, 'factor': 2.0}, 'sliding_attention': {'rope_type': 'default', 'rope_theta': 30.0}}), 'wordpiece', BRACKETS, 64),
     'electra-discriminator': (ElectraForPreTraining, ElectraConfig, dict(SHAPE, embedding_size=40, max_position_embeddings=64), 'wordpiece', BRACKETS, 64),
 }
 
@@ -121,6 +146,8 @@ def disturb(model, seed):
 
 def save_transformer(name, folder, dtype='float32', shard=None, seed=1):
     """A transformers folder: config.json, model.safetensors (sharded when `shard` is a size), tokenizer.json."""
+    if name in TODAYS:
+        return save_todays(name, folder, dtype, shard, seed)
     model_class, config_class, settings, kind, specials, longest = ARCHITECTURES[name]
     tokenizer = wordpiece(specials) if kind == 'wordpiece' else byte_pairs() if kind == 'byte_pairs' else unigram()
     torch.manual_seed(seed)
@@ -128,6 +155,17 @@ def save_transformer(name, folder, dtype='float32', shard=None, seed=1):
     disturb(model, seed)
     model.to(getattr(torch, dtype)).save_pretrained(folder, **({'max_shard_size': shard} if shard else {}))
     save_tokenizer(tokenizer, specials, longest, folder)
+    return folder
+
+
+def save_todays(name, folder, dtype, shard, seed):
+    model_type, settings = TODAYS[name]
+    tokenizer = wordpiece(BRACKETS)
+    torch.manual_seed(seed)
+    model = AutoModel.from_config(AutoConfig.for_model(model_type, vocab_size=tokenizer.get_vocab_size(), **settings))
+    disturb(model, seed)
+    model.to(getattr(torch, dtype)).save_pretrained(folder, **({'max_shard_size': shard} if shard else {}))
+    save_tokenizer(tokenizer, BRACKETS, 64, folder)
     return folder
 
 

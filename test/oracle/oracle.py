@@ -28,6 +28,7 @@ import models  # noqa: E402
 import reference  # noqa: E402
 import sparse  # noqa: E402
 import sru_layers  # noqa: E402
+import wide  # noqa: E402,F401
 
 transformers.utils.logging.disable_progress_bar()
 

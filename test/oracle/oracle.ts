@@ -18,6 +18,20 @@ export const architectures = [
   'electra',
   'electra-square',
   'electra-discriminator',
+  'modernbert',
+  'modernbert-biased',
+  'qwen3',
+  'qwen3-windows',
+  'llama',
+  'llama-yarn',
+  'mistral',
+  'eurobert',
+  'gemma2',
+  'gemma3',
+  'gemma3-causal',
+  'nomic_bert',
+  'gte',
+  'gte-typeless',
 ] as const;
 
 export interface Embeddings {

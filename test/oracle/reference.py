@@ -1,14 +1,22 @@
 """Embeddings, losses and gradients by PyTorch's own autograd over the whole batch at once: nothing is cut into
 chunks, cached or recomputed here."""
+import os
+import tempfile
+from copy import deepcopy
+
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from transformers import AutoConfig
 
 
 def open_model(folder, dtype='float32', device='cpu'):
     # Half-precision checkpoints are opened in float32 first: the same values, exactly.
-    model = SentenceTransformer(folder, device=device, model_kwargs={'dtype': torch.float32})
+    # Only transformers' own attention caps scores.
+    capped = AutoConfig.from_pretrained(folder).model_type == 'gemma2' if os.path.exists(os.path.join(folder, 'config.json')) else False
+    chosen = {'attn_implementation': 'eager'} if capped else {}
+    model = SentenceTransformer(folder, device=device, model_kwargs={'dtype': torch.float32, **chosen})
     return model.to(getattr(torch, dtype)).eval()
 
 
@@ -64,6 +72,18 @@ def own_name(model, name):
     return f'{own}.{number}.{rest.removeprefix("linear.").removeprefix("norm.")}'
 
 
+def checkpoint_gradients(transformer):
+    """Gradients under the names of the checkpoint, which for some models are not those of the modules: saved as weights
+    are. NaN marks what the representations do not depend on."""
+    copy = deepcopy(transformer)
+    with torch.no_grad():
+        for to, of in zip(copy.parameters(), transformer.parameters()):
+            to.copy_(of.grad if of.grad is not None else torch.full_like(of, torch.nan))
+    with tempfile.TemporaryDirectory() as folder:
+        copy.save_pretrained(folder)
+        return load_file(os.path.join(folder, 'model.safetensors'))
+
+
 def represent(model, texts, prompt=None):
     batch = features(model, texts, prompt)
     batch = {key: value.to(model.device) if torch.is_tensor(value) else value for key, value in batch.items()}
@@ -86,12 +106,18 @@ def gradients(folder, columns, output, dtype='float32', temperature=0.05, simila
     if not learned and not symmetric and similarity == 'cosine' and targets is None:
         agrees_with_library(model, representations, temperature, loss)
     loss.backward()
-    named = [(own_name(model, name), parameter) for name, parameter in model.named_parameters()]
-    grads = {name: p.grad.contiguous() for name, p in named if p.grad is not None}
+    transformer = getattr(model[0], 'model', None)
+    if hasattr(transformer, 'save_pretrained'):
+        stored = checkpoint_gradients(transformer)
+    else:
+        stored = {own_name(model, f'0.{name}'): p.grad for name, p in model[0].named_parameters()}
+    behind = [(own_name(model, name), p) for name, p in model.named_parameters() if not name.startswith('0.')]
+    grads = {name: g for name, g in stored.items() if not g.isnan().all()}
+    grads |= {name: p.grad.contiguous() for name, p in behind}
     save_file(grads, output)
     return {
         'loss': loss.item(), 'file': output, 'names': sorted(grads),
-        'unused': sorted(name for name, p in named if p.grad is None),
+        'unused': sorted(set(stored) - set(grads)),
         'logScaleGradient': log_scale.grad.item() if learned else None,
     }
 

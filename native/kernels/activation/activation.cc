@@ -11,7 +11,8 @@ Activation activationNamed(std::string_view name) {
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_tanh") return Activation::kGeluTanh;
   if (name == "relu") return Activation::kRelu;
-  fail("INPUT", "activation '", name, "' is unknown; use gelu, gelu_tanh or relu");
+  if (name == "silu") return Activation::kSilu;
+  fail("INPUT", "activation '", name, "' is unknown; use gelu, gelu_tanh, relu or silu");
 }
 
 at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {

@@ -3,8 +3,7 @@
 
 namespace gradcache::kernels::composite {
 
-at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {
-  at::Tensor z = x.add(bias);
+at::Tensor activated(const at::Tensor& z, Activation kind) {
   switch (kind) {
     case Activation::kGelu:
       return at::gelu(z);
@@ -12,24 +11,36 @@ at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation ki
       return at::gelu(z, "tanh");
     case Activation::kRelu:
       return at::relu(z);
+    case Activation::kSilu:
+      return at::silu(z);
   }
   return {};
 }
 
+at::Tensor activatedBackward(const at::Tensor& dy, const at::Tensor& z, Activation kind) {
+  switch (kind) {
+    case Activation::kGelu:
+      return at::gelu_backward(dy, z, "none");
+    case Activation::kGeluTanh:
+      return at::gelu_backward(dy, z, "tanh");
+    case Activation::kRelu:
+      return at::threshold_backward(dy, z, 0);
+    case Activation::kSilu:
+      return at::silu_backward(dy, z);
+  }
+  return {};
+}
+
+at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {
+  return activated(bias.defined() ? x.add(bias) : x, kind);
+}
+
 ActivationGradients activationBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
                                        Activation kind, const at::Tensor& biasGradient) {
-  at::Tensor z = x.add(bias);
-  at::Tensor y, dx;
-  if (kind == Activation::kRelu) {
-    y = at::relu(z);
-    dx = at::threshold_backward(dy, y, 0);
-  } else {
-    const char* form = kind == Activation::kGelu ? "none" : "tanh";
-    y = at::gelu(z, form);
-    dx = at::gelu_backward(dy, z, form);
-  }
-  addColumnSum(biasGradient, dx);
-  return {dx, y};
+  const at::Tensor z = bias.defined() ? x.add(bias) : x;
+  ActivationGradients result{activatedBackward(dy, z, kind), activated(z, kind)};
+  if (biasGradient.defined()) addColumnSum(biasGradient, result.x);
+  return result;
 }
 
 }  // namespace gradcache::kernels::composite

@@ -3,8 +3,6 @@
 
 namespace gradcache::kernels::cuda {
 
-namespace {
-
 GradcacheActivation kindOf(Activation kind) {
   switch (kind) {
     case Activation::kGelu:
@@ -13,11 +11,11 @@ GradcacheActivation kindOf(Activation kind) {
       return GRADCACHE_GELU_TANH;
     case Activation::kRelu:
       return GRADCACHE_RELU;
+    case Activation::kSilu:
+      return GRADCACHE_SILU;
   }
   return GRADCACHE_GELU;
 }
-
-}  // namespace
 
 at::Tensor activation(const at::Tensor& x, const at::Tensor& bias, Activation kind) {
   const GradcacheRows rows = describe(x);

@@ -1,31 +1,36 @@
 #include "kernels/attention/attention.h"
 
+#include <cmath>
+
 #include "kernels/attention/versions.h"
 #include "kernels/cpu/takes.h"
 
 namespace gradcache::kernels {
 
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+AttentionForm AttentionForm::plain(int64_t heads, int64_t size) {
+  return {heads, heads, size, 1 / std::sqrt(static_cast<double>(size))};
+}
+
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
                     const at::Tensor& distanceBias, const DropoutKey& key) {
-  if (cuda::takesAttention(qkv, heads, distanceBias))
-    return cuda::attention(qkv, sequences, heads, distanceBias, key);
-  return cpu::takes(qkv) ? cpu::attention(qkv, sequences, heads, distanceBias, key)
-                         : composite::attention(qkv, sequences, heads, distanceBias, key);
+  if (cuda::takesAttention(qkv, form, distanceBias))
+    return cuda::attention(qkv, sequences, form, distanceBias, key);
+  return cpu::takes(qkv) ? cpu::attention(qkv, sequences, form, distanceBias, key)
+                         : composite::attention(qkv, sequences, form, distanceBias, key);
 }
 
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
-                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                             const DropoutKey& key, const at::Tensor& distanceBiasGradient) {
-  if (cuda::takesAttention(qkv, heads, distanceBias)) {
-    if (distanceBiasGradient.defined()) {
-      composite::addDistanceBiasGradient(distanceBiasGradient, dout, qkv, sequences, heads, distanceBias,
-                                         key);
-    }
-    return cuda::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key);
+                             const Sequences& sequences, const AttentionForm& form,
+                             const at::Tensor& distanceBias, const DropoutKey& key,
+                             const at::Tensor& distanceBiasGradient) {
+  if (cuda::takesAttention(qkv, form, distanceBias)) {
+    if (distanceBiasGradient.defined())
+      composite::addDistanceBiasGradient(distanceBiasGradient, dout, qkv, sequences, form, distanceBias, key);
+    return cuda::attentionBackward(dout, qkv, saved, sequences, form, distanceBias, key);
   }
-  return cpu::takes(qkv) ? cpu::attentionBackward(dout, qkv, saved, sequences, heads, distanceBias, key,
+  return cpu::takes(qkv) ? cpu::attentionBackward(dout, qkv, saved, sequences, form, distanceBias, key,
                                                   distanceBiasGradient)
-                         : composite::attentionBackward(dout, qkv, sequences, heads, distanceBias, key,
+                         : composite::attentionBackward(dout, qkv, sequences, form, distanceBias, key,
                                                         distanceBiasGradient);
 }
 

@@ -1,6 +1,5 @@
 #include <ATen/Context.h>
 
-#include <cmath>
 #include <optional>
 #include <vector>
 
@@ -17,9 +16,14 @@ namespace {
 // fifth at 512 tokens).
 constexpr int64_t kFlashBeyond = 256;
 
-bool takesKernel(const Sequences& sequences, int64_t size, const at::Tensor& distanceBias) {
-  const int64_t longest = library().attentionLongest(static_cast<int32_t>(size));
-  if (longest == 0) return false;
+// The longest sequence that the library's kernel takes; 0: it has none for this form.
+int64_t longestOfKernel(const AttentionForm& form) {
+  return form.heads == form.keyHeads ? library().attentionLongest(static_cast<int32_t>(form.size)) : 0;
+}
+
+bool takesKernel(const Sequences& sequences, const AttentionForm& form, const at::Tensor& distanceBias) {
+  const int64_t longest = longestOfKernel(form);
+  if (longest == 0 || !form.seesAll(sequences.longest)) return false;
   // Flash attention has no distance bias.
   if (distanceBias.defined()) {
     require(sequences.longest <= longest, "INPUT", "a sequence of ", sequences.longest,
@@ -29,18 +33,31 @@ bool takesKernel(const Sequences& sequences, int64_t size, const at::Tensor& dis
   return sequences.longest <= kFlashBeyond;
 }
 
-GradcacheSequences describe(const at::Tensor& qkv, const Sequences& sequences, int64_t heads) {
+GradcacheSequences describe(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form) {
   return {sequences.deviceOffsets.const_data_ptr<int32_t>(),
           static_cast<int32_t>(sequences.offsets.size()) - 1,
           static_cast<int32_t>(sequences.longest),
-          static_cast<int32_t>(heads),
-          static_cast<int32_t>(qkv.size(1) / 3 / heads),
+          static_cast<int32_t>(form.heads),
+          static_cast<int32_t>(form.size),
           qkv.size(0),
           currentStream(qkv.device())};
 }
 
-float scaleOf(const at::Tensor& qkv, int64_t heads) {
-  return 1.0f / std::sqrt(static_cast<float>(qkv.size(1) / 3 / heads));
+struct Parts {
+  at::Tensor queries, keys, values;  // [T, heads, size], views
+};
+
+Parts partsOf(const at::Tensor& qkv, const AttentionForm& form) {
+  const at::Tensor heads = qkv.view({qkv.size(0), -1, form.size});
+  return {heads.narrow(1, 0, form.heads), heads.narrow(1, form.heads, form.keyHeads),
+          heads.narrow(1, form.heads + form.keyHeads, form.keyHeads)};
+}
+
+// How many keys on either side flash attention shows to a query; nothing: all.
+std::optional<int64_t> reach(const Sequences& sequences, const AttentionForm& form, bool behind) {
+  if (behind && form.causal) return 0;
+  if (!form.windowed(sequences.longest)) return std::nullopt;
+  return form.window;
 }
 
 double probability(const DropoutKey& key) { return key.threshold / 65536.0; }
@@ -49,28 +66,27 @@ uint64_t seedOf(const DropoutKey& key) { return (static_cast<uint64_t>(key.secon
 
 }  // namespace
 
-bool takesAttention(const at::Tensor& qkv, int64_t heads, const at::Tensor& distanceBias) {
-  const auto size = static_cast<int32_t>(qkv.size(1) / 3 / heads);
-  if (!takesRows(qkv) || qkv.scalar_type() != at::kBFloat16) return false;
-  // Flash attention supports other head sizes, but no bias.
-  return library().attentionLongest(size) > 0 || (size % 8 == 0 && size <= 256 && !distanceBias.defined());
+bool takesAttention(const at::Tensor& qkv, const AttentionForm& form, const at::Tensor& distanceBias) {
+  if (!takesRows(qkv) || qkv.scalar_type() != at::kBFloat16 || form.softCap != 0) return false;
+  // Flash attention takes other forms and sizes, but no bias.
+  const bool flash = form.size % 8 == 0 && form.size <= 256 && !distanceBias.defined();
+  return flash || (longestOfKernel(form) > 0 && !form.causal && form.window == AttentionForm::kUnlimited);
 }
 
-Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t heads,
+Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
                     const at::Tensor& distanceBias, const DropoutKey& key) {
-  const int64_t size = qkv.size(1) / 3 / heads;
   Attention result;
-  if (takesKernel(sequences, size, distanceBias)) {
-    result.out = at::empty({qkv.size(0), heads * size}, qkv.options());
-    result.normalizer = at::empty({heads, qkv.size(0)}, qkv.options().dtype(at::kFloat));
-    const GradcacheSequences described = describe(qkv, sequences, heads);
+  if (takesKernel(sequences, form, distanceBias)) {
+    result.out = at::empty({qkv.size(0), form.heads * form.size}, qkv.options());
+    result.normalizer = at::empty({form.heads, qkv.size(0)}, qkv.options().dtype(at::kFloat));
+    const GradcacheSequences described = describe(qkv, sequences, form);
     check(library().attentionForward(&described, qkv.const_data_ptr(), input(distanceBias),
-                                     scaleOf(qkv, heads), key, result.out.mutable_data_ptr(),
+                                     static_cast<float>(form.scale), key, result.out.mutable_data_ptr(),
                                      result.normalizer.mutable_data_ptr<float>()),
           "attention");
     return result;
   }
-  auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
+  const Parts parts = partsOf(qkv, form);
   // Flash attention only draws from the device's default generator.
   std::optional<SeededGenerators> seeded;
   if (key.active()) {
@@ -78,10 +94,11 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
     seeded.emplace(drawnFrom, seedOf(key));
   }
   auto [out, normalizer, state, unused, mask] = at::_flash_attention_forward(
-      parts[0], parts[1], parts[2], sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest,
-      sequences.longest, probability(key), /*is_causal=*/false, /*return_debug_mask=*/false);
+      parts.queries, parts.keys, parts.values, sequences.deviceOffsets, sequences.deviceOffsets,
+      sequences.longest, sequences.longest, probability(key), form.causal, /*return_debug_mask=*/false,
+      form.scale, reach(sequences, form, false), reach(sequences, form, true));
   if (seeded) seeded->restore();
-  result.out = out.reshape({qkv.size(0), heads * size});
+  result.out = out.reshape({qkv.size(0), form.heads * form.size});
   result.normalizer = normalizer;
   result.randomState = state;
   result.randomUnused = unused;
@@ -89,26 +106,27 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, int64_t h
 }
 
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
-                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                             const DropoutKey& key) {
-  const int64_t size = qkv.size(1) / 3 / heads;
+                             const Sequences& sequences, const AttentionForm& form,
+                             const at::Tensor& distanceBias, const DropoutKey& key) {
   at::Tensor gradient = dout.contiguous();
-  if (takesKernel(sequences, size, distanceBias)) {
+  if (takesKernel(sequences, form, distanceBias)) {
     at::Tensor dqkv = at::empty_like(qkv);
-    const GradcacheSequences described = describe(qkv, sequences, heads);
+    const GradcacheSequences described = describe(qkv, sequences, form);
     check(library().attentionBackward(&described, gradient.const_data_ptr(), qkv.const_data_ptr(),
                                       saved.out.const_data_ptr(), saved.normalizer.const_data_ptr<float>(),
-                                      input(distanceBias), scaleOf(qkv, heads), key, dqkv.mutable_data_ptr()),
+                                      input(distanceBias), static_cast<float>(form.scale), key,
+                                      dqkv.mutable_data_ptr()),
           "attention backward");
     return dqkv;
   }
-  auto parts = qkv.view({-1, 3, heads, size}).unbind(1);
+  const Parts parts = partsOf(qkv, form);
   auto [dq, dk, dv] = at::_flash_attention_backward(
-      gradient.view({-1, heads, size}), parts[0], parts[1], parts[2], saved.out.view({-1, heads, size}),
-      saved.normalizer, sequences.deviceOffsets, sequences.deviceOffsets, sequences.longest,
-      sequences.longest, probability(key),
-      /*is_causal=*/false, saved.randomState, saved.randomUnused);
-  return at::stack({dq, dk, dv}, 1).view({qkv.size(0), qkv.size(1)});
+      gradient.view({-1, form.heads, form.size}), parts.queries, parts.keys, parts.values,
+      saved.out.view({-1, form.heads, form.size}), saved.normalizer, sequences.deviceOffsets,
+      sequences.deviceOffsets, sequences.longest, sequences.longest, probability(key), form.causal,
+      saved.randomState, saved.randomUnused, form.scale, reach(sequences, form, false),
+      reach(sequences, form, true));
+  return at::cat({dq, dk, dv}, 1).view({qkv.size(0), qkv.size(1)});
 }
 
 }  // namespace gradcache::kernels::cuda

@@ -1,4 +1,7 @@
 // The operator gradcache::attention, with its graph.
+#include <cmath>
+#include <optional>
+
 #include "core/error.h"
 #include "kernels/attention/attention.h"
 #include "kernels/operators/library.h"
@@ -7,38 +10,83 @@ namespace gradcache::kernels {
 
 namespace {
 
+// The optional arguments that say how queries meet keys.
+struct FormArgument {
+  std::optional<int64_t> keyHeads;
+  std::optional<double> scale;
+  bool causal;
+  std::optional<int64_t> window;
+  double softCap;
+
+  AttentionForm form(int64_t columns, int64_t heads) const {
+    const int64_t keys = keyHeads.value_or(heads);
+    require(heads > 0 && keys > 0 && heads % keys == 0, "SHAPE", heads, " heads of queries and ", keys,
+            " of keys: every head of keys must serve as many heads of queries");
+    require(columns % (heads + 2 * keys) == 0, "SHAPE", "qkv has ", columns,
+            " columns, which are not queries, keys and values of ", heads, " heads",
+            keys == heads ? "" : " with fewer heads of keys");
+    AttentionForm form = AttentionForm::plain(heads, columns / (heads + 2 * keys));
+    form.keyHeads = keys;
+    form.scale = scale.value_or(form.scale);
+    form.causal = causal;
+    form.window = window.value_or(AttentionForm::kUnlimited);
+    form.softCap = softCap;
+    require(std::isfinite(form.scale) && form.scale > 0, "INPUT", "scale = ", form.scale,
+            " must be a finite number above 0");
+    require(form.window >= 0 && form.window <= AttentionForm::kUnlimited, "INPUT", "window = ", form.window,
+            " must be a number of tokens, at least 0");
+    require(std::isfinite(softCap) && softCap >= 0, "INPUT", "soft_cap = ", softCap,
+            " must be a finite number, or 0 for none");
+    return form;
+  }
+};
+
 struct AttentionArguments {
   Tensor qkv, distanceBias;
+  AttentionForm form;
   SequencesArgument packed;
   DropoutKey key;
 };
 
 AttentionArguments attentionArguments(const Tensor& qkv, at::IntArrayRef offsets, int64_t heads,
-                                      const OptionalTensor& distanceBias, const DropoutArgument& dropout) {
+                                      const OptionalTensor& distanceBias, const DropoutArgument& dropout,
+                                      const FormArgument& given) {
   const Tensor rows = rowsArgument("qkv", qkv);
-  require(heads > 0 && rows.size(1) % 3 == 0 && rows.size(1) / 3 % heads == 0, "SHAPE", "qkv has ",
-          rows.size(1), " columns, which are not queries, keys and values of ", heads, " heads");
+  const AttentionForm form = given.form(rows.size(1), heads);
   SequencesArgument packed(offsets, rows);
   const int64_t distances = 2 * packed.sequences().longest - 1;
-  return {rows, parameterArgument("distance_bias", distanceBias, rows, {heads, distances}), packed,
-          dropout.key()};
+  const Tensor bias = parameterArgument("distance_bias", distanceBias, rows, {heads, distances});
+  require(!bias.defined() || (form.softCap == 0 && form.seesAll(packed.sequences().longest)), "INPUT",
+          "distance_bias has no place beside causal, window or soft_cap");
+  return {rows, bias, form, packed, dropout.key()};
 }
 
 Tensor attentionPlain(const Tensor& qkv, at::IntArrayRef offsets, int64_t heads,
-                      const OptionalTensor& distanceBias, double p, int64_t seed, int64_t site) {
-  const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site});
-  return attention(a.qkv, a.packed.sequences(), heads, a.distanceBias, a.key).out;
+                      const OptionalTensor& distanceBias, double p, int64_t seed, int64_t site,
+                      std::optional<int64_t> keyHeads, std::optional<double> scale, bool causal,
+                      std::optional<int64_t> window, double softCap) {
+  const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site},
+                                                  {keyHeads, scale, causal, window, softCap});
+  return attention(a.qkv, a.packed.sequences(), a.form, a.distanceBias, a.key).out;
 }
 
 struct AttentionFunction : Function<AttentionFunction> {
   static Tensor forward(AutogradContext* context, const Tensor& qkv, at::IntArrayRef offsets, int64_t heads,
-                        const OptionalTensor& distanceBias, double p, int64_t seed, int64_t site) {
+                        const OptionalTensor& distanceBias, double p, int64_t seed, int64_t site,
+                        std::optional<int64_t> keyHeads, std::optional<double> scale, bool causal,
+                        std::optional<int64_t> window, double softCap) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site});
+    const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site},
+                                                    {keyHeads, scale, causal, window, softCap});
     const Sequences sequences = a.packed.sequences();
-    Attention result = attention(a.qkv, sequences, heads, a.distanceBias, a.key);
+    Attention result = attention(a.qkv, sequences, a.form, a.distanceBias, a.key);
     keep(context, {p, seed, site});
     context->saved_data["heads"] = heads;
+    context->saved_data["keyHeads"] = a.form.keyHeads;
+    context->saved_data["scale"] = a.form.scale;
+    context->saved_data["causal"] = causal;
+    context->saved_data["window"] = a.form.window;
+    context->saved_data["softCap"] = softCap;
     context->saved_data["offsets"] = sequences.offsets;
     context->saved_data["distances"] = wantsGradient(orUndefined(distanceBias));
     context->save_for_backward({a.qkv, result.out, result.normalizer, result.randomState, result.randomUnused,
@@ -50,23 +98,29 @@ struct AttentionFunction : Function<AttentionFunction> {
     const Tensor dout = incoming(gradients);
     const variable_list saved = context->get_saved_variables();
     const Tensor &qkv = saved[0], &bias = saved[5];
-    const SequencesArgument packed(context->saved_data["offsets"].toIntVector(), saved[6]);
-    const bool distances = context->saved_data["distances"].toBool();
+    auto& data = context->saved_data;
+    const FormArgument given{data["keyHeads"].toInt(), data["scale"].toDouble(), data["causal"].toBool(),
+                             data["window"].toInt(), data["softCap"].toDouble()};
+    const SequencesArgument packed(data["offsets"].toIntVector(), saved[6]);
+    const bool distances = data["distances"].toBool();
     const Tensor dbias = distances ? gradientOf(bias.sizes(), dout) : Tensor();
-    const Tensor given =
+    const Tensor narrowBias =
         bias.defined() ? parameterArgument("distance_bias", bias, qkv, bias.sizes()) : Tensor();
     Tensor dqkv = attentionBackward(dout, qkv, {saved[1], saved[2], saved[3], saved[4]}, packed.sequences(),
-                                    context->saved_data["heads"].toInt(), given, keptKey(context), dbias);
-    return {dqkv, {}, {}, distances ? dbias.to(bias.scalar_type()) : Tensor(), {}, {}, {}};
+                                    given.form(qkv.size(1), data["heads"].toInt()), narrowBias,
+                                    keptKey(context), dbias);
+    return {dqkv, {}, {}, distances ? dbias.to(bias.scalar_type()) : Tensor(), {}, {}, {}, {}, {},
+            {},   {}, {}};
   }
 };
 
 }  // namespace
 
 void addAttentionOperator(OperatorLibrary& library) {
-  library.add<AttentionFunction, attentionPlain>("attention",
-                                                 "(Tensor qkv, int[] offsets, int heads, Tensor? "
-                                                 "distance_bias, float p, int seed, int site=0) -> Tensor");
+  library.add<AttentionFunction, attentionPlain>(
+      "attention",
+      "(Tensor qkv, int[] offsets, int heads, Tensor? distance_bias, float p, int seed, int site=0, int? "
+      "key_heads=None, float? scale=None, bool causal=False, int? window=None, float soft_cap=0) -> Tensor");
 }
 
 }  // namespace gradcache::kernels

@@ -10,26 +10,26 @@ decltype(kernels::attention) attention;
 decltype(kernels::attentionBackward) attentionBackward;
 }  // namespace cpu
 
-// bfloat16. Short sequences use the library's own kernel, longer ones flash attention, whose dropout is
-// libtorch's, seeded from the key. There is no gradient of a distance bias.
+// bfloat16. Short sequences whose queries see every key use the library's own kernel; all others flash
+// attention, whose dropout is libtorch's, seeded from the key. There is no gradient of a distance bias.
 namespace cuda {
-bool takesAttention(const at::Tensor& qkv, int64_t heads, const at::Tensor& distanceBias);
+bool takesAttention(const at::Tensor& qkv, const AttentionForm& form, const at::Tensor& distanceBias);
 decltype(kernels::attention) attention;
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Attention& saved,
-                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                             const DropoutKey& key);
+                             const Sequences& sequences, const AttentionForm& form,
+                             const at::Tensor& distanceBias, const DropoutKey& key);
 }  // namespace cuda
 
 namespace composite {
 decltype(kernels::attention) attention;
 // Needs nothing saved by forward.
 at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, const Sequences& sequences,
-                             int64_t heads, const at::Tensor& distanceBias, const DropoutKey& key,
+                             const AttentionForm& form, const at::Tensor& distanceBias, const DropoutKey& key,
                              const at::Tensor& distanceBiasGradient);
 // The gradient of the distance bias alone.
 void addDistanceBiasGradient(const at::Tensor& gradient, const at::Tensor& dout, const at::Tensor& qkv,
-                             const Sequences& sequences, int64_t heads, const at::Tensor& distanceBias,
-                             const DropoutKey& key);
+                             const Sequences& sequences, const AttentionForm& form,
+                             const at::Tensor& distanceBias, const DropoutKey& key);
 }  // namespace composite
 
 }  // namespace gradcache::kernels

@@ -69,6 +69,13 @@ GRADCACHE_INLINE double exponential(double x) {
   return p * power;
 }
 
+template <class T>
+GRADCACHE_INLINE T hyperbolicTangent(T x) {
+  const T e = exponential(T(-2) * (x < 0 ? -x : x));
+  const T magnitude = (T(1) - e) / (T(1) + e);
+  return x < 0 ? -magnitude : magnitude;
+}
+
 // The keep factors (0 or scale) of one row's columns.
 template <class T>
 GRADCACHE_INLINE void dropoutFactors(const DropoutKey& key, uint32_t row, int64_t columns, T* factors) {
@@ -89,7 +96,7 @@ GRADCACHE_INLINE void dropoutFactors(const DropoutKey& key, uint32_t row, int64_
 
 // ---- small products
 
-// C[M, N] = A[M, K] B[K, N], with any strides on A; rows of B and C are contiguous.
+// C[M, N] = A[M, K] B[K, N], or C += with Add, with any strides on A; rows of B and C are contiguous.
 
 template <class T>
 struct Lanes {
@@ -97,11 +104,15 @@ struct Lanes {
   typedef T Vector __attribute__((vector_size(64), aligned(alignof(T)), may_alias));
 };
 
-template <class T, int Rows>
+template <class T, int Rows, bool Add>
 GRADCACHE_INLINE void productTile(int64_t depth, const T* a, int64_t rowStride, int64_t depthStride,
                                   const T* b, int64_t bStride, T* c, int64_t cStride) {
   using Vector = typename Lanes<T>::Vector;
   Vector sums[Rows] = {};
+  if constexpr (Add) {
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) sums[r] = *reinterpret_cast<const Vector*>(c + r * cStride);
+  }
   for (int64_t k = 0; k < depth; ++k) {
     const Vector bv = *reinterpret_cast<const Vector*>(b + k * bStride);
 #pragma GCC unroll 8
@@ -111,7 +122,7 @@ GRADCACHE_INLINE void productTile(int64_t depth, const T* a, int64_t rowStride, 
   for (int r = 0; r < Rows; ++r) *reinterpret_cast<Vector*>(c + r * cStride) = sums[r];
 }
 
-template <class T>
+template <bool Add = false, class T>
 GRADCACHE_INLINE void product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t rowStride,
                               int64_t depthStride, const T* b, int64_t bStride, T* c, int64_t cStride) {
   constexpr int64_t lanes = Lanes<T>::count;
@@ -119,22 +130,22 @@ GRADCACHE_INLINE void product(int64_t rows, int64_t columns, int64_t depth, cons
   for (; n + lanes <= columns; n += lanes) {
     int64_t m = 0;
     for (; m + 8 <= rows; m += 8) {
-      productTile<T, 8>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n,
-                        cStride);
+      productTile<T, 8, Add>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride,
+                             c + m * cStride + n, cStride);
     }
     for (; m + 2 <= rows; m += 2) {
-      productTile<T, 2>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n,
-                        cStride);
+      productTile<T, 2, Add>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride,
+                             c + m * cStride + n, cStride);
     }
     for (; m < rows; ++m) {
-      productTile<T, 1>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride, c + m * cStride + n,
-                        cStride);
+      productTile<T, 1, Add>(depth, a + m * rowStride, rowStride, depthStride, b + n, bStride,
+                             c + m * cStride + n, cStride);
     }
   }
   if (n == columns) return;
   for (int64_t m = 0; m < rows; ++m) {
     for (int64_t j = n; j < columns; ++j) {
-      T sum = 0;
+      T sum = Add ? c[m * cStride + j] : T(0);
       for (int64_t k = 0; k < depth; ++k) sum += a[m * rowStride + k * depthStride] * b[k * bStride + j];
       c[m * cStride + j] = sum;
     }

@@ -18,6 +18,12 @@
   X(gradcache_activation_forward, activationForward) \
   X(gradcache_activation_backward_scratch, activationBackwardScratch) \
   X(gradcache_activation_backward, activationBackward) \
+  X(gradcache_gate_forward, gateForward) \
+  X(gradcache_gate_backward_scratch, gateBackwardScratch) \
+  X(gradcache_gate_backward, gateBackward) \
+  X(gradcache_heads_forward, headsForward) \
+  X(gradcache_heads_backward_scratch, headsBackwardScratch) \
+  X(gradcache_heads_backward, headsBackward) \
   X(gradcache_column_sum_scratch, columnSumScratch) \
   X(gradcache_column_sum, columnSum) \
   X(gradcache_pool_forward, poolForward) \

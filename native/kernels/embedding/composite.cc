@@ -17,9 +17,9 @@ Norm embed(const Embedding& embedding, const NormWeights& weights, const Dropout
 at::Tensor embedBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
                          const DropoutKey& key, const at::Tensor& scaleGradient,
                          const at::Tensor& shiftGradient, const at::Tensor& typeGradient) {
-  at::Tensor dsum =
-      kernels::normBackward(kernels::dropout(dy, key), saved, weights, {}, scaleGradient, shiftGradient, {})
-          .sum;
+  at::Tensor dsum = kernels::normBackward(kernels::dropout(dy, key), {}, saved, weights, {}, scaleGradient,
+                                          shiftGradient, {})
+                        .sum;
   if (typeGradient.defined()) kernels::addColumnSum(typeGradient, dsum);
   return dsum;
 }

@@ -1,5 +1,5 @@
-// y = norm(residual + dropout(x + bias)) * scale + shift, one pass over the tokens; and its backward, one
-// pass too.
+// y = norm(residual + dropout(x + bias)) * (scale + offset) + shift, one pass over the tokens; and its
+// backward, one pass too.
 #include <type_traits>
 
 #include "kernels/cpu/partial_sums.h"
@@ -15,7 +15,8 @@ struct ForwardArguments {
   const T *x, *bias, *residual, *scale, *shift;
   T *y, *sum, *mean, *rstd;  // sum, mean and rstd may be null
   int64_t width;
-  T epsilon;
+  T epsilon, offset;
+  bool layer;  // else the mean is taken to be 0
   DropoutKey key;
 };
 
@@ -38,20 +39,25 @@ GRADCACHE_INLINE void forwardRows(const ForwardArguments<T>& a, int64_t begin, i
       for (int64_t c = 0; c < a.width; ++c) row[c] += residual[c];
     }
     T total = 0;
+    if (a.layer) {
 #pragma omp simd reduction(+ : total)
-    for (int64_t c = 0; c < a.width; ++c) total += row[c];
+      for (int64_t c = 0; c < a.width; ++c) total += row[c];
+    }
     const T mean = total / static_cast<T>(a.width);
     T squares = 0;
 #pragma omp simd reduction(+ : squares)
     for (int64_t c = 0; c < a.width; ++c) squares += (row[c] - mean) * (row[c] - mean);
     const T rstd = T(1) / std::sqrt(squares / static_cast<T>(a.width) + a.epsilon);
     T* y = a.y + t * a.width;
-    for (int64_t c = 0; c < a.width; ++c) y[c] = (row[c] - mean) * rstd * a.scale[c] + a.shift[c];
-    if (a.sum) {
-      std::memcpy(a.sum + t * a.width, row, static_cast<size_t>(a.width) * sizeof(T));
-      a.mean[t] = mean;
-      a.rstd[t] = rstd;
+    if (a.shift) {
+      for (int64_t c = 0; c < a.width; ++c)
+        y[c] = (row[c] - mean) * rstd * (a.scale[c] + a.offset) + a.shift[c];
+    } else {
+      for (int64_t c = 0; c < a.width; ++c) y[c] = (row[c] - mean) * rstd * (a.scale[c] + a.offset);
     }
+    if (a.sum) std::memcpy(a.sum + t * a.width, row, static_cast<size_t>(a.width) * sizeof(T));
+    if (a.mean) a.mean[t] = mean;
+    if (a.rstd) a.rstd[t] = rstd;
   }
 }
 
@@ -66,9 +72,11 @@ GRADCACHE_CLONES void forwardRange(const ForwardArguments<double>& a, int64_t be
 
 template <class T>
 struct BackwardArguments {
-  const T *dy, *sum, *mean, *rstd, *scale, *shift;
-  T *dsum, *dx, *y;  // dx is dsum where nothing drops out
+  const T *dy, *beside, *sum, *mean, *rstd, *scale, *shift;  // beside, mean and shift may be null
+  T *dsum, *dx, *y;                                          // dx is dsum where nothing drops out
   int64_t width;
+  T offset;
+  bool layer;
   DropoutKey key;
 };
 
@@ -80,25 +88,33 @@ GRADCACHE_INLINE void backwardRows(const BackwardArguments<T>& a, int64_t begin,
   T *scaleSum = sums, *shiftSum = sums + width, *biasSum = sums + 2 * width;
   for (int64_t t = begin; t < end; ++t) {
     const T *dy = a.dy + t * width, *sum = a.sum + t * width;
-    const T mean = a.mean[t], rstd = a.rstd[t];
+    const T mean = a.layer ? a.mean[t] : T(0), rstd = a.rstd[t];
     T first = 0, second = 0;
 #pragma omp simd reduction(+ : first, second)
     for (int64_t c = 0; c < width; ++c) {
       const T n = (sum[c] - mean) * rstd;
-      const T d = dy[c] * a.scale[c];
+      const T d = dy[c] * (a.scale[c] + a.offset);
       normalized[c] = n;
       first += d;
       second += d * n;
     }
-    first /= static_cast<T>(width);
+    first = a.layer ? first / static_cast<T>(width) : T(0);
     second /= static_cast<T>(width);
     T *dsum = a.dsum + t * width, *y = a.y + t * width;
     for (int64_t c = 0; c < width; ++c) {
       const T n = normalized[c];
       scaleSum[c] += dy[c] * n;
       shiftSum[c] += dy[c];
-      dsum[c] = rstd * (dy[c] * a.scale[c] - first - n * second);
-      y[c] = n * a.scale[c] + a.shift[c];
+      const T scale = a.scale[c] + a.offset;
+      dsum[c] = rstd * (dy[c] * scale - first - n * second);
+      y[c] = n * scale;
+    }
+    if (a.shift) {
+      for (int64_t c = 0; c < width; ++c) y[c] += a.shift[c];
+    }
+    if (a.beside) {
+      const T* beside = a.beside + t * width;
+      for (int64_t c = 0; c < width; ++c) dsum[c] += beside[c];
     }
     if (a.key.active()) {
       T* dx = a.dx + t * width;
@@ -128,61 +144,75 @@ const T* dataOrNull(const at::Tensor& tensor) {
 }
 
 template <class T>
+T* writableOrNull(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
+}
+
+template <class T>
 Norm forward(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual,
              const NormWeights& weights, const DropoutKey& key, bool save) {
   const int64_t tokens = x.size(0), width = x.size(1);
   Norm result;
   result.y = at::empty_like(x);
+  const bool layer = weights.kind == NormKind::kLayer;
+  const bool added = bias.defined() || residual.defined() || key.active();
   if (save) {
-    result.sum = at::empty_like(x);
-    result.mean = at::empty({tokens}, x.options());
+    if (added) result.sum = at::empty_like(x);
+    if (layer) result.mean = at::empty({tokens}, x.options());
     result.rstd = at::empty({tokens}, x.options());
   }
   ForwardArguments<T> a{x.const_data_ptr<T>(),
                         dataOrNull<T>(bias),
                         dataOrNull<T>(residual),
                         weights.scale.const_data_ptr<T>(),
-                        weights.shift.const_data_ptr<T>(),
+                        dataOrNull<T>(weights.shift),
                         result.y.mutable_data_ptr<T>(),
-                        save ? result.sum.mutable_data_ptr<T>() : nullptr,
-                        save ? result.mean.mutable_data_ptr<T>() : nullptr,
-                        save ? result.rstd.mutable_data_ptr<T>() : nullptr,
+                        writableOrNull<T>(result.sum),
+                        writableOrNull<T>(result.mean),
+                        writableOrNull<T>(result.rstd),
                         width,
                         static_cast<T>(weights.epsilon),
+                        static_cast<T>(weights.offset),
+                        layer,
                         key};
   at::parallel_for(0, tokens, 16, [&](int64_t begin, int64_t end) {
     std::vector<T> scratch(static_cast<size_t>(2 * width));
     forwardRange(a, begin, end, scratch.data(), scratch.data() + width);
   });
+  if (save && !added) result.sum = x;
   return result;
 }
 
 template <class T>
-NormGradients backward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
-                       const DropoutKey& key, const at::Tensor& scaleGradient,
+NormGradients backward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
+                       const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                        const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   const int64_t tokens = dy.size(0), width = dy.size(1);
   NormGradients result;
   result.sum = at::empty_like(dy);
   result.x = key.active() ? at::empty_like(dy) : result.sum;
   result.y = at::empty_like(dy);
+  const at::Tensor beside = dsum.defined() ? dsum.contiguous() : dsum;
   BackwardArguments<T> a{dy.const_data_ptr<T>(),
+                         dataOrNull<T>(beside),
                          saved.sum.const_data_ptr<T>(),
-                         saved.mean.const_data_ptr<T>(),
+                         dataOrNull<T>(saved.mean),
                          saved.rstd.const_data_ptr<T>(),
                          weights.scale.const_data_ptr<T>(),
-                         weights.shift.const_data_ptr<T>(),
+                         dataOrNull<T>(weights.shift),
                          result.sum.mutable_data_ptr<T>(),
                          result.x.mutable_data_ptr<T>(),
                          result.y.mutable_data_ptr<T>(),
                          width,
+                         static_cast<T>(weights.offset),
+                         weights.kind == NormKind::kLayer,
                          key};
   auto sums = sumOverTokens<T>(tokens, 3 * width, [&](int64_t begin, int64_t end, T* partial) {
     std::vector<T> scratch(static_cast<size_t>(2 * width));
     backwardRange(a, begin, end, partial, scratch.data(), scratch.data() + width);
   });
   addTo(scaleGradient, sums.data());
-  addTo(shiftGradient, sums.data() + width);
+  if (shiftGradient.defined()) addTo(shiftGradient, sums.data() + width);
   if (biasGradient.defined()) addTo(biasGradient, sums.data() + 2 * width);
   return result;
 }
@@ -195,13 +225,13 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
                                        : forward<double>(x, bias, residual, weights, key, save);
 }
 
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
-                           const DropoutKey& key, const at::Tensor& scaleGradient,
+NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
+                           const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                            const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   at::Tensor rows = dy.contiguous();
   return dy.scalar_type() == at::kFloat
-             ? backward<float>(rows, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
-             : backward<double>(rows, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
+             ? backward<float>(rows, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
+             : backward<double>(rows, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
 }
 
 }  // namespace gradcache::kernels::cpu

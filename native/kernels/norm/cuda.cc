@@ -7,7 +7,7 @@ namespace {
 constexpr int64_t kWidestNorm = 2048;
 }
 
-bool takesNorms(const at::Tensor& tensor) { return takesRows(tensor) && tensor.size(-1) <= kWidestNorm; }
+bool takesNorms(const at::Tensor& rows) { return takesRows(rows) && rows.size(-1) <= kWidestNorm; }
 
 Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, bool save) {
   Norm result;
@@ -22,16 +22,21 @@ Norm emptyNorm(int64_t tokens, int64_t width, const at::TensorOptions& options, 
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
           const DropoutKey& key, bool save) {
   Norm result = emptyNorm(x.size(0), x.size(1), x.options(), save);
+  const bool plain = !bias.defined() && !residual.defined() && !key.active();
+  if (save && plain) result.sum.reset();
+  if (weights.kind == NormKind::kRootSquare) result.mean.reset();
   const GradcacheRows rows = describe(x);
   check(library().normForward(&rows, input(x), input(bias), input(residual), input(weights.scale),
-                              input(weights.shift), static_cast<float>(weights.epsilon), key,
+                              input(weights.shift), weights.kind == NormKind::kRootSquare,
+                              static_cast<float>(weights.offset), static_cast<float>(weights.epsilon), key,
                               output(result.y), output(result.sum), floats(result.mean), floats(result.rstd)),
         "norm");
+  if (save && plain) result.sum = x;
   return result;
 }
 
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
-                           const DropoutKey& key, const at::Tensor& scaleGradient,
+NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
+                           const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                            const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   at::Tensor gradient = dy.contiguous();
   NormGradients result;
@@ -40,8 +45,9 @@ NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWe
   result.y = at::empty_like(gradient);
   const GradcacheRows rows = describe(gradient);
   at::Tensor work = scratch(library().normBackwardScratch(&rows), gradient);
-  check(library().normBackward(&rows, input(gradient), input(saved.sum), floats(saved.mean),
-                               floats(saved.rstd), input(weights.scale), input(weights.shift), key,
+  check(library().normBackward(&rows, input(gradient), input(dsum), input(saved.sum), floats(saved.mean),
+                               floats(saved.rstd), input(weights.scale), input(weights.shift),
+                               weights.kind == NormKind::kRootSquare, static_cast<float>(weights.offset), key,
                                output(result.sum), output(result.x), output(result.y), floats(scaleGradient),
                                floats(shiftGradient), floats(biasGradient), output(work)),
         "norm backward");

@@ -12,14 +12,15 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
                        : composite::norm(x, bias, residual, weights, key, save);
 }
 
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
-                           const DropoutKey& key, const at::Tensor& scaleGradient,
+NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
+                           const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                            const at::Tensor& shiftGradient, const at::Tensor& biasGradient) {
   if (cuda::takesNorms(dy))
-    return cuda::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
+    return cuda::normBackward(dy, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
   return cpu::takes(dy)
-             ? cpu::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
-             : composite::normBackward(dy, saved, weights, key, scaleGradient, shiftGradient, biasGradient);
+             ? cpu::normBackward(dy, dsum, saved, weights, key, scaleGradient, shiftGradient, biasGradient)
+             : composite::normBackward(dy, dsum, saved, weights, key, scaleGradient, shiftGradient,
+                                       biasGradient);
 }
 
 }  // namespace gradcache::kernels

@@ -1,4 +1,4 @@
-// Layer norm of a residual sum. [T, H] is tokens by features, in the compute type; statistics and parameter
+// Norms of a residual sum. [T, H] is tokens by features, in the compute type; statistics and parameter
 // gradients are float32 (float64 for float64).
 #pragma once
 
@@ -8,14 +8,22 @@
 
 namespace gradcache::kernels {
 
+enum class NormKind {
+  kLayer,       // (x - mean) / deviation (Ba et al. 2016)
+  kRootSquare,  // x / root of the mean square (Zhang & Sennrich 2019)
+};
+
 struct NormWeights {
-  at::Tensor scale, shift;  // [H]
+  at::Tensor scale;  // [H]
+  at::Tensor shift;  // [H]; undefined: none
   double epsilon = 1e-12;
+  NormKind kind = NormKind::kLayer;
+  double offset = 0;  // added to the scale
 };
 struct Norm {
-  at::Tensor y;           // [T, H]: norm(sum) * scale + shift
-  at::Tensor sum;         // [T, H]: residual + dropout(x + bias); undefined unless saved
-  at::Tensor mean, rstd;  // [T]; undefined unless saved
+  at::Tensor y;           // [T, H]: norm(sum) * (scale + offset) + shift
+  at::Tensor sum;         // [T, H]: residual + dropout(x + bias), or x itself; undefined unless saved
+  at::Tensor mean, rstd;  // [T]; undefined unless saved, the mean of kRootSquare too
 };
 // `bias` and `residual` may be undefined. `save` keeps what normBackward needs.
 Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual, const NormWeights& weights,
@@ -26,9 +34,10 @@ struct NormGradients {
   at::Tensor x;    // dL/dx: the same behind the dropout
   at::Tensor y;    // the forward's output, computed again
 };
-// Adds to the gradients of scale, shift and (where defined) bias.
-NormGradients normBackward(const at::Tensor& dy, const Norm& saved, const NormWeights& weights,
-                           const DropoutKey& key, const at::Tensor& scaleGradient,
+// `dsum` [T, H], or undefined, is what reaches the sum beside the norm. Adds to the gradients of scale and
+// (where defined) shift and bias.
+NormGradients normBackward(const at::Tensor& dy, const at::Tensor& dsum, const Norm& saved,
+                           const NormWeights& weights, const DropoutKey& key, const at::Tensor& scaleGradient,
                            const at::Tensor& shiftGradient, const at::Tensor& biasGradient);
 
 }  // namespace gradcache::kernels

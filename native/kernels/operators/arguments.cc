@@ -102,7 +102,7 @@ NormWeights normWeights(const at::Tensor& scale, const at::Tensor& shift, double
   require(std::isfinite(epsilon) && epsilon >= 0, "INPUT", "epsilon = ", epsilon,
           " must be a finite number of at least 0");
   return {parameterArgument("scale", scale, rows, {rows.size(1)}),
-          parameterArgument("shift", shift, rows, {rows.size(1)}), epsilon};
+          shift.defined() ? parameterArgument("shift", shift, rows, {rows.size(1)}) : at::Tensor(), epsilon};
 }
 
 at::Tensor indicesArgument(const char* name, const at::Tensor& indices, const at::Tensor& table,

@@ -32,7 +32,7 @@ at::Tensor parameterArgument(const char* name, const std::optional<at::Tensor>& 
 // The same, converted to the wide type of the rows.
 at::Tensor wideArgument(const char* name, const std::optional<at::Tensor>& tensor, const at::Tensor& rows,
                         at::IntArrayRef shape);
-// Scale and shift [H] of rows [T, H].
+// Scale and shift [H] of rows [T, H]; the shift may be undefined.
 NormWeights normWeights(const at::Tensor& scale, const at::Tensor& shift, double epsilon,
                         const at::Tensor& rows);
 // `count` indices of rows of `table`, int64. Their range is checked here on the CPU; on CUDA by an assertion

@@ -11,6 +11,7 @@ namespace gradcache::kernels {
 void addDropoutOperator(OperatorLibrary& library);
 void addNormOperator(OperatorLibrary& library);
 void addActivationOperator(OperatorLibrary& library);
+void addGateOperator(OperatorLibrary& library);
 void addEmbedOperator(OperatorLibrary& library);
 void addAttentionOperator(OperatorLibrary& library);
 void addPoolOperator(OperatorLibrary& library);
@@ -24,8 +25,8 @@ void registerOperators() {
   const bool exist = c10::Dispatcher::singleton().findSchema({"gradcache::embed", ""}).has_value();
   if (!exist) {
     auto library = std::make_unique<OperatorLibrary>();
-    for (auto add : {addDropoutOperator, addNormOperator, addActivationOperator, addEmbedOperator,
-                     addAttentionOperator, addPoolOperator, addSruOperator})
+    for (auto add : {addDropoutOperator, addNormOperator, addActivationOperator, addGateOperator,
+                     addEmbedOperator, addAttentionOperator, addPoolOperator, addSruOperator})
       add(*library);
     // Never unregistered: at the end of the process, libtorch may be gone before the addon.
     library.release();

@@ -1,0 +1,28 @@
+import { show } from '../options/option-values.js';
+import { refusedConfig, type Config } from './config-values.js';
+
+/** Whether a layer attends to the whole text or to a window. */
+export type LayerType = 'full_attention' | 'sliding_attention';
+
+/**
+ * `layer_types` of config.json, and where there are none the pattern that earlier versions state by other keys.
+ *
+ * @throws GradCacheError `CHECKPOINT` for a list of another length or with another kind
+ */
+export function layerTypesIn(
+  config: Config,
+  layers: number,
+  pattern: (layer: number) => LayerType,
+): LayerType[] {
+  const stated = config['layer_types'] ?? null;
+  if (stated === null) return Array.from({ length: layers }, (_, layer) => pattern(layer));
+  const isType = (value: unknown): value is LayerType =>
+    value === 'full_attention' || value === 'sliding_attention';
+  if (Array.isArray(stated) && stated.length === layers && stated.every(isType)) return stated;
+  const unknown = Array.isArray(stated) ? stated.find((type) => !isType(type)) : stated;
+  throw refusedConfig(
+    'layer_types',
+    unknown ?? stated,
+    `a list of ${layers} of ${show('full_attention')} and ${show('sliding_attention')}`,
+  );
+}

@@ -1,0 +1,62 @@
+#include "blocks/feed_forward.h"
+
+#include <utility>
+
+#include "kernels/dropout/dropout.h"
+
+namespace gradcache {
+
+namespace {
+
+std::vector<Linear::Part> upParts(const std::vector<std::string>& names,
+                                  const FeedForward::Options& options) {
+  const int64_t columns = options.gate ? 2 * options.intermediate : options.intermediate;
+  if (names.size() == 1) return {{names[0], columns}};
+  return {{names[0], options.intermediate}, {names[1], options.intermediate}};
+}
+
+}  // namespace
+
+FeedForward::FeedForward(const Names& names, const Options& options, Builder& builder)
+    : options_(options),
+      up_(builder.parameters, upParts(names.up, options), options.hidden, options.upBias),
+      down_(builder.parameters, {names.down}, options.intermediate, options.hidden, options.downBias) {
+  // A layer without this dropout has no place for it.
+  if (options.dropout > 0) dropout_ = builder.dropout(options.dropout);
+}
+
+at::Tensor FeedForward::forward(const at::Tensor& x, const Pass& pass, Tape* tape) const {
+  at::Tensor up = up_.product(x, pass);
+  const at::Tensor bias = up_.bias(pass);
+  const at::Tensor y = options_.gate ? kernels::gated(up, bias, options_.activation, *options_.gate)
+                                     : kernels::activation(up, bias, options_.activation);
+  if (tape != nullptr) *tape = {std::move(up)};
+  return down_.product(kernels::dropout(y, dropout_.key(pass)), pass);
+}
+
+at::Tensor FeedForward::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
+  const DropoutKey key = dropout_.key(pass);
+  const at::Tensor dactivated = kernels::dropout(down_.inputGradient(dy, pass), key);
+  kernels::ActivationGradients gradients =
+      options_.gate ? kernels::gatedBackward(dactivated, tape.up, up_.bias(pass), options_.activation,
+                                             *options_.gate, up_.biasGradient(pass))
+                    : kernels::activationBackward(dactivated, tape.up, up_.bias(pass), options_.activation,
+                                                  up_.biasGradient(pass));
+  tape.up.reset();
+  down_.addWeightGradient(dy, kernels::dropout(gradients.y, key), pass);
+  return std::move(gradients.x);
+}
+
+at::Tensor FeedForward::addInputGradient(at::Tensor dx, const at::Tensor& dup, const Pass& pass) const {
+  return up_.addInputGradient(std::move(dx), dup, pass);
+}
+
+void FeedForward::addProductGradient(const at::Tensor& dup, const at::Tensor& x, const Pass& pass) const {
+  up_.addWeightGradient(dup, x, pass);
+}
+
+int64_t FeedForward::tapeBytes(const ChunkSize& chunk) const {
+  return chunk.tokens * (options_.gate ? 2 : 1) * options_.intermediate * chunk.element;
+}
+
+}  // namespace gradcache

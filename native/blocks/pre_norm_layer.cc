@@ -1,0 +1,127 @@
+#include "blocks/pre_norm_layer.h"
+
+#include <utility>
+
+#include "kernels/dropout/dropout.h"
+#include "kernels/rows/rows.h"
+
+namespace gradcache {
+
+namespace {
+
+// Backward recomputes masks from their keys, and norm and activation outputs from their inputs.
+struct LayerTape {
+  Stream input;
+  kernels::Norm attentionNorm;  // without y and sum, which is the input
+  SelfAttention::Tape attention;
+  kernels::Norm attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm;  // without y
+  FeedForward::Tape feedForward;
+};
+
+std::optional<Normalization> normNamed(const std::string& name, int64_t width, const NormStyle& style,
+                                       Builder& builder) {
+  if (name.empty()) return std::nullopt;
+  return Normalization(builder.parameters, name, width, style);
+}
+
+}  // namespace
+
+PreNormLayer::PreNormLayer(const Names& names, const Options& options, Builder& builder)
+    : width_(options.attention.hidden),
+      attentionNorm_(normNamed(names.attentionNorm, width_, options.norm, builder)),
+      attention_(names.attention, options.attention, builder),
+      attentionOutputNorm_(normNamed(names.attentionOutputNorm, width_, options.norm, builder)),
+      feedForwardNorm_(builder.parameters, names.feedForwardNorm, width_, options.norm),
+      feedForward_(names.feedForward, options.feedForward, builder),
+      feedForwardOutputNorm_(normNamed(names.feedForwardOutputNorm, width_, options.norm, builder)),
+      attentionDropout_(builder.dropout(options.attentionOutputDropout)),
+      feedForwardDropout_(builder.dropout(options.feedForwardOutputDropout)) {
+  if (options.drophead > 0) attention_.dropHeads(options.drophead, builder);
+}
+
+Stream PreNormLayer::forward(const Stream& x, const Pass& pass, Tape* tape) const {
+  const bool save = tape != nullptr;
+  LayerTape kept;
+  at::Tensor in = x.rows;
+  if (attentionNorm_) {
+    kept.attentionNorm = attentionNorm_->forward(x.rows, {}, {}, {}, pass, save);
+    in = std::exchange(kept.attentionNorm.y, {});
+    kept.attentionNorm.sum.reset();
+  }
+  at::Tensor attended = attention_.forward(in, pass, save ? &kept.attention : nullptr);
+  in.reset();
+  at::Tensor bias = attention_.outputBias(pass);
+  if (attentionOutputNorm_) {
+    kept.attentionOutputNorm = attentionOutputNorm_->forward(attended, bias, {}, {}, pass, save);
+    attended = std::exchange(kept.attentionOutputNorm.y, {});
+    bias.reset();
+  }
+  kernels::Norm middle =
+      feedForwardNorm_.forward(attended, bias, x.rows, attentionDropout_.key(pass), pass, /*save=*/true);
+  attended.reset();
+  at::Tensor y = feedForward_.forward(std::exchange(middle.y, {}), pass, save ? &kept.feedForward : nullptr);
+  bias = feedForward_.outputBias(pass);
+  if (feedForwardOutputNorm_) {
+    kept.feedForwardOutputNorm = feedForwardOutputNorm_->forward(y, bias, {}, {}, pass, save);
+    y = std::exchange(kept.feedForwardOutputNorm.y, {});
+  } else if (bias.defined()) {
+    y.add_(bias);
+  }
+  y = kernels::dropout(y, feedForwardDropout_.key(pass)).add_(middle.sum);
+  if (!save) return {std::move(y)};
+  kept.input = x.kept();
+  kept.feedForwardNorm = std::move(middle);
+  *tape = std::move(kept);
+  return {std::move(y)};
+}
+
+at::Tensor PreNormLayer::backward(const at::Tensor& dy, Tape kept, const Pass& pass) const {
+  auto tape = std::any_cast<LayerTape>(std::move(kept));
+  at::Tensor dfed = kernels::dropout(dy, feedForwardDropout_.key(pass));
+  const at::Tensor fedBias = feedForward_.outputBiasGradient(pass);
+  if (feedForwardOutputNorm_) {
+    dfed = feedForwardOutputNorm_
+               ->backward(dfed, std::exchange(tape.feedForwardOutputNorm, {}), {}, fedBias, pass)
+               .x;
+  } else if (fedBias.defined()) {
+    kernels::addColumnSum(fedBias, dfed);
+  }
+  at::Tensor dup = feedForward_.backward(dfed, std::exchange(tape.feedForward, {}), pass);
+  dfed.reset();
+
+  // The gradient of the middle sum: through the feed-forward's norm, and around it.
+  at::Tensor dnormed = feedForward_.addInputGradient({}, dup, pass);
+  const at::Tensor attendedBias = attention_.outputBiasGradient(pass);
+  kernels::NormGradients middle =
+      feedForwardNorm_.backward(dnormed, std::exchange(tape.feedForwardNorm, {}), attentionDropout_.key(pass),
+                                attentionOutputNorm_ ? at::Tensor() : attendedBias, pass, dy);
+  feedForward_.addProductGradient(std::exchange(dup, {}), std::exchange(middle.y, {}), pass);
+  at::Tensor dattended = std::exchange(middle.x, {});
+  if (attentionOutputNorm_)
+    dattended = attentionOutputNorm_
+                    ->backward(dattended, std::exchange(tape.attentionOutputNorm, {}), {}, attendedBias, pass)
+                    .x;
+  const at::Tensor dqkv = attention_.backward(dattended, std::exchange(tape.attention, {}), pass);
+  dattended.reset();
+  const at::Tensor x = tape.input.recalled();
+  if (!attentionNorm_) {
+    attention_.addProductGradient(dqkv, x, pass);
+    return attention_.addInputGradient(std::move(middle.sum), dqkv, pass);
+  }
+  tape.attentionNorm.sum = x;
+  dnormed = attention_.addInputGradient({}, dqkv, pass);
+  const kernels::NormGradients first =
+      attentionNorm_->backward(dnormed, tape.attentionNorm, {}, {}, pass, middle.sum);
+  attention_.addProductGradient(dqkv, first.y, pass);
+  return first.sum;
+}
+
+int64_t PreNormLayer::tapeBytes(const ChunkSize& chunk) const {
+  // The middle sum, the layer's output, and what each norm behind keeps of its input; mean and rstd of all.
+  const int64_t behind = (attentionOutputNorm_ ? 1 : 0) + (feedForwardOutputNorm_ ? 1 : 0);
+  const int64_t norms = (attentionNorm_ ? 2 : 1) + behind;
+  return attention_.tapeBytes(chunk) + feedForward_.tapeBytes(chunk) +
+         chunk.tokens * ((2 + behind) * width_ * chunk.element + 2 * norms * chunk.wide);
+}
+
+}  // namespace gradcache

@@ -1,0 +1,53 @@
+#include "kernels/cuda/rows.h"
+#include "kernels/heads/versions.h"
+
+namespace gradcache::kernels::cuda {
+
+namespace {
+
+GradcacheHeads describe(const at::Tensor& rows, const HeadLayout& layout, const HeadNorms& norms,
+                        const Rotation& rotation) {
+  return {typeOf(rows.scalar_type()),
+          rows.size(0),
+          static_cast<int32_t>(layout.queries),
+          static_cast<int32_t>(layout.keys),
+          static_cast<int32_t>(layout.size),
+          floats(rotation.cosines),
+          floats(rotation.sines),
+          rotation.any() ? rotation.positions.const_data_ptr<int64_t>() : nullptr,
+          input(norms.query),
+          input(norms.key),
+          static_cast<float>(norms.epsilon),
+          static_cast<float>(norms.offset),
+          currentStream(rows.device())};
+}
+
+}  // namespace
+
+bool takesHeads(const at::Tensor& rows, const HeadLayout& layout, const Rotation& rotation) {
+  const int64_t size = layout.size;
+  const bool known = size == 32 || size == 64 || size == 128 || size == 256;
+  // A head is turned as a whole.
+  return takesRows(rows) && known && (!rotation.any() || rotation.cosines.size(1) == size / 2);
+}
+
+at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
+                         const Rotation& rotation) {
+  const at::Tensor rows = norms.any() ? at::empty_like(qkv) : qkv;
+  const GradcacheHeads heads = describe(qkv, layout, norms, rotation);
+  check(library().headsForward(&heads, input(qkv), output(rows)), "heads");
+  return rows;
+}
+
+at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& qkv, const HeadLayout& layout,
+                                 const HeadNorms& norms, const Rotation& rotation,
+                                 const at::Tensor& queryGradient, const at::Tensor& keyGradient) {
+  const GradcacheHeads heads = describe(dprepared, layout, norms, rotation);
+  at::Tensor work = scratch(library().headsBackwardScratch(&heads), dprepared);
+  check(library().headsBackward(&heads, norms.any() ? input(qkv) : nullptr, output(dprepared),
+                                floats(queryGradient), floats(keyGradient), output(work)),
+        "heads backward");
+  return dprepared;
+}
+
+}  // namespace gradcache::kernels::cuda

@@ -1,0 +1,26 @@
+#include "kernels/heads/heads.h"
+
+#include "kernels/cpu/takes.h"
+#include "kernels/heads/versions.h"
+
+namespace gradcache::kernels {
+
+at::Tensor preparedHeads(const at::Tensor& qkv, const HeadLayout& layout, const HeadNorms& norms,
+                         const Rotation& rotation) {
+  if (!norms.any() && !rotation.any()) return qkv;
+  if (cuda::takesHeads(qkv, layout, rotation)) return cuda::preparedHeads(qkv, layout, norms, rotation);
+  return cpu::takes(qkv) ? cpu::preparedHeads(qkv, layout, norms, rotation)
+                         : composite::preparedHeads(qkv, layout, norms, rotation);
+}
+
+at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& qkv, const HeadLayout& layout,
+                                 const HeadNorms& norms, const Rotation& rotation,
+                                 const at::Tensor& queryGradient, const at::Tensor& keyGradient) {
+  if (!norms.any() && !rotation.any()) return dprepared;
+  return cpu::takes(dprepared)
+             ? cpu::preparedHeadsBackward(dprepared, qkv, layout, norms, rotation, queryGradient, keyGradient)
+             : composite::preparedHeadsBackward(dprepared, qkv, layout, norms, rotation, queryGradient,
+                                                keyGradient);
+}
+
+}  // namespace gradcache::kernels
