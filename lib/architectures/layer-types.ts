@@ -19,7 +19,7 @@ export function layerTypesIn(
   const isType = (value: unknown): value is LayerType =>
     value === 'full_attention' || value === 'sliding_attention';
   if (Array.isArray(stated) && stated.length === layers && stated.every(isType)) return stated;
-  const unknown = Array.isArray(stated) ? stated.find((type) => !isType(type)) : stated;
+  const unknown = Array.isArray(stated) ? (stated as unknown[]).find((type) => !isType(type)) : stated;
   throw refusedConfig(
     'layer_types',
     unknown ?? stated,

@@ -102,6 +102,58 @@ function bytePairs(_: JsonObject, { flag }: Options): Pipeline {
   };
 }
 
+/** Where Qwen cuts a text before bytes are paired. */
+const QWEN_WORDS =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+function qwenPairs(parsed: JsonObject, options: Options): Pipeline {
+  const prefixed = options.flagOrNull('add_prefix_space') === true;
+  return {
+    normalizer: { type: 'NFC' },
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        { type: 'Split', pattern: { Regex: QWEN_WORDS }, behavior: 'Isolated', invert: false },
+        {
+          ...{ type: 'ByteLevel', add_prefix_space: prefixed, trim_offsets: true, use_regex: false },
+        },
+      ],
+    },
+    model: bytePairs(parsed, options).model,
+  };
+}
+
+/** Pairs of characters, and bytes where there is no character: Llama's way and Gemma's. */
+const characterPairs = (unknown: string | null): JsonObject => ({
+  ...{ type: 'BPE', dropout: null, unk_token: unknown, continuing_subword_prefix: null },
+  ...{ end_of_word_suffix: null, fuse_unk: true, byte_fallback: true, ignore_merges: false },
+});
+
+function llamaPairs(_: JsonObject, { flagOrNull }: Options): Pipeline {
+  const scheme = flagOrNull('legacy') === true ? 'always' : 'first';
+  return {
+    normalizer: null,
+    pre_tokenizer: {
+      ...{ type: 'Metaspace', replacement: '▁', split: false },
+      prepend_scheme: flagOrNull('add_prefix_space') === false ? 'never' : scheme,
+    },
+    model: characterPairs(null),
+  };
+}
+
+function gemmaPairs(_: JsonObject, { token }: Options): Pipeline {
+  return {
+    normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+    pre_tokenizer: {
+      type: 'Split',
+      pattern: { String: ' ' },
+      behavior: 'MergedWithPrevious',
+      invert: false,
+    },
+    model: characterPairs(token('unk_token')),
+  };
+}
+
 function unigrams(unknown: (vocabulary: readonly unknown[], token: string) => number) {
   return (parsed: JsonObject, { flag, token }: Options): Pipeline => ({
     normalizer: precompiledOf(parsed.normalizer),
@@ -172,6 +224,27 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
     },
     ends: null,
     build: bytePairs,
+  },
+  Qwen2Tokenizer: {
+    model: 'BPE',
+    roles: { unk_token: '<|endoftext|>', eos_token: '<|endoftext|>', pad_token: '<|endoftext|>' },
+    ends: null,
+    build: qwenPairs,
+  },
+  LlamaTokenizer: {
+    model: 'BPE',
+    roles: { unk_token: '<unk>', bos_token: '<s>', eos_token: '</s>' },
+    ends: null,
+    build: llamaPairs,
+  },
+  GemmaTokenizer: {
+    model: 'BPE',
+    roles: {
+      ...{ unk_token: '<unk>', bos_token: '<bos>', eos_token: '<eos>', pad_token: '<pad>' },
+      mask_token: '<mask>',
+    },
+    ends: null,
+    build: gemmaPairs,
   },
   XLMRobertaTokenizer: {
     model: 'Unigram',

@@ -82,7 +82,10 @@ const OFF = [false, null, []];
 /** tokenizer_config.json. Every key is saved again with the model. */
 export const TOKENIZER_CONFIG_KEYS = table({
   // Which class of transformers reads the folder, and the options of that class.
-  ...all('read', 'tokenizer_class do_lower_case strip_accents tokenize_chinese_chars add_prefix_space'),
+  ...all(
+    'read',
+    'tokenizer_class do_lower_case strip_accents tokenize_chinese_chars add_prefix_space legacy',
+  ),
   // Which tokens are never split.
   ...all('read', 'bos_token eos_token unk_token sep_token pad_token cls_token mask_token'),
   ...all('read', 'additional_special_tokens extra_special_tokens model_specific_special_tokens'),
@@ -103,7 +106,10 @@ export const TOKENIZER_CONFIG_KEYS = table({
   ...all('kept', 'add_bos_token add_eos_token auto_map backend chat_control_tokens chat_template'),
   ...all('kept', 'clean_up_tokenization_spaces device_map do_basic_tokenize errors files_loaded is_local'),
   ...all('kept', 'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output keep_accents'),
-  ...all('kept', 'legacy local_files_only max_length merges_file name_or_path never_split'),
+  ...all(
+    'kept',
+    'use_default_system_prompt local_files_only max_length merges_file name_or_path never_split',
+  ),
   ...all('kept', 'pad_to_multiple_of pad_token_type_id padding_side response_schema response_template'),
   ...all('kept', 'sp_model_kwargs spaces_between_special_tokens special_tokens_map_file stride'),
   ...all('kept', 'tokenizer_file tokenizer_type trim_offsets truncation_strategy use_fast verbose'),

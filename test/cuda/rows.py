@@ -18,13 +18,20 @@ import torch.nn.functional as F
 
 BF16, F32 = torch.bfloat16, torch.float32
 TYPE = {F32: 0, BF16: 1}
-KINDS = {'gelu': 0, 'gelu_tanh': 1, 'relu': 2}
+KINDS = {'gelu': 0, 'gelu_tanh': 1, 'relu': 2, 'silu': 3}
 POOLINGS = {'mean': 0, 'cls': 1, 'max': 2, 'last': 3}
 EPSILON = 1e-12
 
 
 class Rows(ctypes.Structure):
     _fields_ = [('type', ctypes.c_int), ('tokens', ctypes.c_int64), ('width', ctypes.c_int64), ('stream', ctypes.c_void_p)]
+
+
+class Heads(ctypes.Structure):
+    _fields_ = [('type', ctypes.c_int), ('tokens', ctypes.c_int64), ('queries', ctypes.c_int32), ('keys', ctypes.c_int32),
+                ('size', ctypes.c_int32), ('cosines', ctypes.c_void_p), ('sines', ctypes.c_void_p), ('positions', ctypes.c_void_p),
+                ('queryScale', ctypes.c_void_p), ('keyScale', ctypes.c_void_p), ('epsilon', ctypes.c_float), ('offset', ctypes.c_float),
+                ('stream', ctypes.c_void_p)]
 
 
 # ---- the library ------------------------------------------------------------------------------------------------------
@@ -39,15 +46,19 @@ SIGNATURES = {
     'activation_forward': [R, I, P, P, P],
     'activation_backward': [R, I, P, P, P, P, P, P, P],
     'column_sum': [R, P, P, P],
+    'gate_forward': [R, I, I, P, P, P],
+    'gate_backward': [R, I, I, P, P, P, P, P, P, P],
+    'heads_forward': [ctypes.POINTER(Heads), P, P],
+    'heads_backward': [ctypes.POINTER(Heads), P, P, P, P, P],
     'pool_forward': [R, P, I, I, P, P, P, P],
     'pool_backward': [R, P, I, I, P, P, P, P, P],
 }
 for name, types in SIGNATURES.items():
     function = getattr(library, f'gradcache_{name}')
     function.argtypes, function.restype = types, I
-for name in ('norm_backward', 'add_rows', 'activation_backward', 'column_sum'):
+for name in ('norm_backward', 'add_rows', 'activation_backward', 'gate_backward', 'heads_backward', 'column_sum'):
     function = getattr(library, f'gradcache_{name}_scratch')
-    function.argtypes, function.restype = [R], ctypes.c_size_t
+    function.argtypes, function.restype = [ctypes.POINTER(Heads) if name == 'heads_backward' else R], ctypes.c_size_t
 
 
 def rows(type, tokens, width):
@@ -224,6 +235,92 @@ def check_embedding(tokens, width, type, probability, with_type=True):
         same(f'embedding_backward twice {index} {where}', again, result[index])
 
 
+def activated(z, kind):
+    if kind in ('relu', 'silu'):
+        return getattr(F, kind)(z)
+    return F.gelu(z, approximate='tanh' if kind == 'gelu_tanh' else 'none')
+
+
+def check_gate(tokens, width, type, kind, first, with_bias):
+    where = f'{kind} {"first" if first else "last"} {tokens}x{width} {str(type)[6:]}'
+    shape = rows(type, tokens, width)
+    x, dy = normal(tokens, 2 * width, type=type, std=1.5), normal(tokens, width, type=type)
+    bias = normal(2 * width, type=type, std=0.5) if with_bias else None
+    y = poison(tokens, width, type=type)
+    call('gate_forward', shape, KINDS[kind], first, x, bias, y)
+    z = (x.double() + (bias.double() if with_bias else 0)).requires_grad_()
+    one, two = z.chunk(2, 1)
+    reference = activated(one if first else two, kind) * (two if first else one)
+    close(f'gate_forward {where}', y, reference.detach(), 2.5e-3 if type is BF16 else 2e-6)
+    before = normal(2 * width)
+
+    def backward(inplace):
+        gradient, again = before.clone(), poison(tokens, width, type=type)
+        dx = x.clone() if inplace else poison(tokens, 2 * width, type=type)
+        call('gate_backward', shape, KINDS[kind], first, dy, dx if inplace else x, bias, dx, again, gradient if with_bias else None,
+             scratch('gate_backward', shape))
+        return dx, again, gradient
+
+    result = backward(False)
+    reference.backward(dy.double())
+    close(f'gate_backward dx {where}', result[0], z.grad, 2.5e-3 if type is BF16 else 3e-6)
+    same(f'gate_backward y {where}', result[1], y)
+    if with_bias:
+        close(f'gate_backward bias {where}', result[2], before + z.grad.sum(0), GRADIENT)
+    for index, again in enumerate(backward(False)):
+        same(f'gate_backward twice {index} {where}', again, result[index])
+    for index, again in enumerate(backward(True)):
+        same(f'gate_backward in place {index} {where}', again, result[index])
+
+
+def check_heads(tokens, queries, keys, size, type, norms, turned, offset=0.0):
+    where = f'{queries}+{keys} heads of {size} {"normed " if norms else ""}{"turned " if turned else ""}{str(type)[6:]}'
+    qkv = normal(tokens, (queries + 2 * keys) * size, type=type)
+    angles = torch.rand(tokens + 3, size // 2, device=DEVICE) * 6
+    cosines, sines = angles.cos(), angles.sin()
+    positions = torch.randint(0, tokens + 3, (tokens,), device=DEVICE)
+    scales = [normal(size, type=type, mean=1.0, std=0.3) for _ in range(2)]
+    pointer = lambda tensor, there: tensor.data_ptr() if there else None
+    heads = Heads(TYPE[type], tokens, queries, keys, size, pointer(cosines, turned), pointer(sines, turned), pointer(positions, turned),
+                  pointer(scales[0], norms), pointer(scales[1], norms), 1e-6, offset, torch.cuda.current_stream().cuda_stream)
+    x, wide = qkv.double().requires_grad_(), [scale.double().requires_grad_() for scale in scales]
+
+    def prepared(part, scale):
+        if norms:
+            part = part * (part.square().mean(-1, keepdim=True) + 1e-6).rsqrt() * (scale + offset)
+        if turned:
+            one, two = part.chunk(2, -1)
+            c, s = cosines[positions].double()[:, None], sines[positions].double()[:, None]
+            part = torch.cat([one * c - two * s, two * c + one * s], -1)
+        return part
+
+    parts = x.view(tokens, -1, size)
+    expected = torch.cat([prepared(parts[:, :queries], wide[0]), prepared(parts[:, queries:queries + keys], wide[1]),
+                          parts[:, queries + keys:]], 1).reshape(tokens, -1)
+    out = poison(*qkv.shape, type=type)
+    call('heads_forward', heads, qkv, out)
+    close(f'heads_forward {where}', out, expected.detach(), 2.5e-3 if type is BF16 else 2e-6)
+    if not norms:
+        inplace = qkv.clone()
+        call('heads_forward', heads, inplace, inplace)
+        same(f'heads_forward in place {where}', inplace, out)
+    d, before = normal(*qkv.shape, type=type), [normal(size) for _ in range(2)]
+
+    def backward():
+        gradient, sums = d.clone(), [each.clone() for each in before]
+        call('heads_backward', heads, qkv if norms else None, gradient, *sums, scratch('heads_backward', heads))
+        return gradient, *sums
+
+    result = backward()
+    expected.backward(d.double())
+    close(f'heads_backward dqkv {where}', result[0], x.grad, 4e-3 if type is BF16 else 3e-6)
+    if norms:
+        for index in range(2):
+            close(f'heads_backward scale {index} {where}', result[1 + index], before[index] + wide[index].grad, GRADIENT)
+    for index, again in enumerate(backward()):
+        same(f'heads_backward twice {index} {where}', again, result[index])
+
+
 def check_activation(tokens, width, type, kind):
     where = f'{kind} {tokens}x{width} {str(type)[6:]}'
     shape = rows(type, tokens, width)
@@ -234,7 +331,7 @@ def check_activation(tokens, width, type, kind):
     y = poison(tokens, width, type=type)
     call('activation_forward', shape, KINDS[kind], x, bias, y)
     z = (x.double() + bias.double()).requires_grad_()
-    reference = F.relu(z) if kind == 'relu' else F.gelu(z, approximate='tanh' if kind == 'gelu_tanh' else 'none')
+    reference = activated(z, kind)
     limit = 2.5e-3 if type is BF16 else 1e-6
     # The special values would drown the others in a norm.
     ordinary = (x.double().abs() < 8.5).double()
@@ -467,6 +564,16 @@ def check():
             check_column_sum(tokens, width, type)
             for kind in KINDS:
                 check_activation(tokens, width, type, kind)
+    for tokens, width in [(1, 8), (33, 136)] if small else [(1, 1152), (1001, 3072), (258, 136), (33, 8200), (5000, 768)]:
+        for type in (BF16, F32):
+            for index, kind in enumerate(KINDS):
+                check_gate(tokens, width, type, kind, index % 2, with_bias=index < 2)
+    for size in (32, 64, 128, 256):
+        for type in (BF16, F32):
+            for tokens, queries, keys in [(1, 1, 1), (37, 4, 2)] if small else [(1, 1, 1), (701, 12, 12), (1001, 16, 8), (333, 3, 1)]:
+                check_heads(tokens, queries, keys, size, type, norms=False, turned=True)
+                check_heads(tokens, queries, keys, size, type, norms=True, turned=True, offset=1.0)
+            check_heads(50, 4, 2, size, type, norms=True, turned=False)
     for tokens, width in [(1, 768), (33, 136), (70, 384)] if small else [
             (1, 768), (31, 384), (32, 136), (33, 768), (64, 8), (65, 1024), (1000, 768), (9001, 384)]:
         for name, indices in index_sets(tokens).items():

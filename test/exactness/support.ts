@@ -30,7 +30,7 @@ const VOCABULARY = 97;
 
 let tokenizer: ReturnType<typeof smallTokenizer> | undefined;
 
-/** config.json of small encoders: one of attention over all tokens, one of a recurrence, one of both. */
+/** config.json of small encoders, one of each kind of block. */
 const CONFIGS = {
   bert: {
     model_type: 'bert',
@@ -66,6 +66,27 @@ const CONFIGS = {
     max_position_embeddings: 40,
     layer_norm: 'before',
     rescale: true,
+  },
+  modernbert: {
+    ...{ model_type: 'modernbert', vocab_size: VOCABULARY, hidden_size: 24, num_hidden_layers: 3 },
+    ...{ num_attention_heads: 3, intermediate_size: 20, max_position_embeddings: 40, local_attention: 6 },
+    ...{ pad_token_id: 0, initializer_range: 0.2, mlp_bias: true },
+  },
+  qwen3: {
+    ...{ model_type: 'qwen3', vocab_size: VOCABULARY, hidden_size: 24, num_hidden_layers: 2 },
+    ...{ num_attention_heads: 4, num_key_value_heads: 2, head_dim: 8, intermediate_size: 20 },
+    ...{ max_position_embeddings: 40, initializer_range: 0.2 },
+  },
+  gemma3: {
+    ...{ model_type: 'gemma3_text', vocab_size: VOCABULARY, hidden_size: 24, num_hidden_layers: 2 },
+    ...{ num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, intermediate_size: 20 },
+    ...{ max_position_embeddings: 40, sliding_window: 4, use_bidirectional_attention: true },
+    ...{ sliding_window_pattern: 2, query_pre_attn_scalar: 9, initializer_range: 0.2 },
+  },
+  gte: {
+    ...{ model_type: 'gte', vocab_size: VOCABULARY, hidden_size: 24, num_hidden_layers: 2 },
+    ...{ num_attention_heads: 3, intermediate_size: 20, max_position_embeddings: 40, pad_token_id: 0 },
+    initializer_range: 0.2,
   },
 } as const;
 

@@ -176,6 +176,9 @@ test('classes with byte pairs build their pre-tokenizer and ends anew', async ()
     'BartTokenizer',
     'LongformerTokenizer',
     'GPT2Tokenizer',
+    'Qwen2Tokenizer',
+    'LlamaTokenizer',
+    'GemmaTokenizer',
   ];
   const variants: Omit<Case, 'json'>[] = [
     { type: 'roberta' },
@@ -295,7 +298,8 @@ test('tokens that only the files beside tokenizer.json name are never split', as
 test('every key that transformers writes, and every argument that its classes take, has a meaning here', async () => {
   const bases: [string, TokenizerJson, string[]][] = [
     ['bert', wordPieces(), ['BertTokenizer', 'MPNetTokenizer', 'PreTrainedTokenizerFast']],
-    ['roberta', bytePairs(), ['RobertaTokenizer', 'GPT2Tokenizer']],
+    ['roberta', bytePairs(), ['RobertaTokenizer', 'GPT2Tokenizer', 'Qwen2Tokenizer']],
+    ['roberta', bytePairs(), ['LlamaTokenizer', 'GemmaTokenizer']],
     ['xlm-roberta', unigrams(), ['XLMRobertaTokenizer', 'CamembertTokenizer']],
   ];
   // The content of tokenizer.json, which transformers gives to its classes as arguments.
