@@ -1,8 +1,10 @@
 import { GradCacheError } from '../errors.js';
 import type { Architecture } from './architecture.js';
+import { albert } from './albert.js';
 import { bert } from './bert.js';
 import { distilbert } from './distilbert.js';
 import { electra } from './electra.js';
+import { ernie } from './ernie.js';
 import { eurobert } from './eurobert.js';
 import { gemma2, gemma3 } from './gemma.js';
 import { llama, mistral } from './llama.js';
@@ -13,9 +15,10 @@ import { roberta } from './roberta.js';
 import { gte, nomicBert } from './rotary-bert.js';
 import { sru, sruPlusPlus } from './sru.js';
 import { staticWords } from './static-words.js';
+import { t5 } from './t5.js';
 
 const ARCHITECTURES: readonly Architecture[] = [
-  ...[bert, roberta, mpnet, distilbert, electra, modernbert, nomicBert, gte, eurobert],
+  ...[bert, roberta, mpnet, distilbert, electra, modernbert, nomicBert, gte, eurobert, ernie, albert, t5],
   ...[qwen3, qwen2, llama, mistral, gemma3, gemma2],
   ...[sru, sruPlusPlus, staticWords],
 ];

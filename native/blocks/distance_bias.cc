@@ -10,8 +10,7 @@ namespace gradcache {
 namespace {
 
 // int64 [2 * longest - 1]: the bucket of key position - query position, from -(longest - 1) on.
-at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) {
-  constexpr double kFarthest = 128;  // from here on all distances share the last bucket
+at::Tensor distanceBuckets(int64_t longest, int64_t buckets, int64_t farthest, at::Device device) {
   const int64_t half = buckets / 2, exact = half / 2;
   at::Tensor table = at::empty({2 * longest - 1}, at::kLong);
   int64_t* data = table.mutable_data_ptr<int64_t>();
@@ -23,8 +22,9 @@ at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) 
       bucket += distance;
     } else {
       // float32 as in the reference: the bucket borders depend on it
-      const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
-                          static_cast<float>(std::log(kFarthest / static_cast<double>(exact)));
+      const float ratio =
+          std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
+          static_cast<float>(std::log(static_cast<double>(farthest) / static_cast<double>(exact)));
       bucket +=
           std::min<int64_t>(exact + static_cast<int64_t>(ratio * static_cast<float>(half - exact)), half - 1);
     }
@@ -36,7 +36,7 @@ at::Tensor distanceBuckets(int64_t longest, int64_t buckets, at::Device device) 
 }  // namespace
 
 at::Tensor DistanceBias::bucketsOf(const Pass& pass) const {
-  if (!all_.defined()) all_ = distanceBuckets(most_, buckets_, pass.tokens.ids.device());
+  if (!all_.defined()) all_ = distanceBuckets(most_, buckets_, farthest_, pass.tokens.ids.device());
   return all_.narrow(0, most_ - pass.tokens.longest, 2 * pass.tokens.longest - 1);
 }
 

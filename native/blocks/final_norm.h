@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "kernels/dropout/dropout.h"
 #include "model/block.h"
 #include "model/builder.h"
 #include "model/normalization.h"
@@ -12,25 +13,34 @@ namespace gradcache {
 class FinalNorm final : public Block {
  public:
   FinalNorm(const std::string& name, int64_t width, const NormStyle& style, Builder& builder)
-      : norm_(builder.parameters, name, width, style) {}
+      : FinalNorm(name, width, style, 0, builder) {}
+  // With dropout behind the norm.
+  FinalNorm(const std::string& name, int64_t width, const NormStyle& style, double dropout, Builder& builder)
+      : width_(width), norm_(builder.parameters, name, width, style), dropout_(builder.dropout(dropout)) {}
 
   Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override {
     kernels::Norm norm = norm_.forward(x.rows, {}, {}, {}, pass, /*save=*/tape != nullptr);
-    if (tape == nullptr) return {std::move(norm.y)};
-    Stream y = norm_.stream(std::exchange(norm.y, {}), norm, pass);
-    *tape = std::move(norm);
-    return y;
+    at::Tensor y = kernels::dropout(std::exchange(norm.y, {}), dropout_.key(pass));
+    if (tape != nullptr) *tape = std::move(norm);
+    return {std::move(y)};
   }
 
   at::Tensor backward(const at::Tensor& dy, Tape tape, const Pass& pass) const override {
-    return norm_.backward(dy, std::any_cast<const kernels::Norm&>(tape), {}, {}, pass).sum;
+    return norm_
+        .backward(kernels::dropout(dy, dropout_.key(pass)), std::any_cast<const kernels::Norm&>(tape), {}, {},
+                  pass)
+        .sum;
   }
 
-  // Mean and rstd; its input is the output of the block before.
-  int64_t tapeBytes(const ChunkSize& chunk) const override { return chunk.tokens * 2 * chunk.wide; }
+  // Its output, mean and rstd; its input is the output of the block before.
+  int64_t tapeBytes(const ChunkSize& chunk) const override {
+    return chunk.tokens * (width_ * chunk.element + 2 * chunk.wide);
+  }
 
  private:
+  int64_t width_;
   Normalization norm_;
+  Dropout dropout_;
 };
 
 }  // namespace gradcache

@@ -9,9 +9,19 @@ namespace gradcache {
 namespace {
 
 const std::map<std::string, BuildArchitecture*> kArchitectures{
-    {"bert", bert}, {"decoder", decoder},       {"distilbert", distilbert}, {"electra", electra},
-    {"gte", gte},   {"modernbert", modernbert}, {"mpnet", mpnet},           {"nomic_bert", nomicBert},
-    {"sru", sru},   {"srupp", srupp},           {"static", staticWords},
+    {"albert", albert},
+    {"bert", bert},
+    {"decoder", decoder},
+    {"distilbert", distilbert},
+    {"electra", electra},
+    {"gte", gte},
+    {"modernbert", modernbert},
+    {"mpnet", mpnet},
+    {"nomic_bert", nomicBert},
+    {"sru", sru},
+    {"srupp", srupp},
+    {"static", staticWords},
+    {"t5", t5},
 };
 
 }  // namespace

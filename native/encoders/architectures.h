@@ -15,8 +15,8 @@ struct Architecture {
 
 // Adds the embeddings and the layers to the builder.
 using BuildArchitecture = Architecture(const Settings& settings, Builder& builder);
-BuildArchitecture bert, decoder, distilbert, electra, gte, modernbert, mpnet, nomicBert, sru, srupp,
-    staticWords;
+BuildArchitecture albert, bert, decoder, distilbert, electra, gte, modernbert, mpnet, nomicBert, sru, srupp,
+    staticWords, t5;
 
 // Throws INPUT for a name that is none of these.
 Architecture buildArchitecture(const std::string& name, const Settings& settings, Builder& builder);

@@ -5,13 +5,17 @@
 
 namespace gradcache {
 
+namespace {
+constexpr int64_t kFarthest = 128;  // in transformers' code, whatever the configuration says
+}
+
 Architecture mpnet(const Settings& settings, Builder& builder) {
   const TokenRules rules = tokenRules(settings);
   auto options = PostNormLayer::Options::from(settings);
   builder.add<TableEmbeddings>(TableEmbeddings::Names{}, options.attention.hidden, rules, settings);
   options.attention.distanceBias =
       std::make_shared<DistanceBias>("encoder.relative_attention_bias", settings.size("relativeBuckets", 4),
-                                     options.attention.form.heads, rules.positions, builder);
+                                     kFarthest, options.attention.form.heads, rules.positions, builder);
   for (int64_t k = 0; k < settings.size("layers", 1, kMostLayers); ++k) {
     const std::string root = "encoder.layer." + std::to_string(k);
     builder.add<PostNormLayer>(PostNormLayer::Names{{{root + ".attention.attn.q", root + ".attention.attn.k",

@@ -18,12 +18,8 @@ Adapters::Adapters(ParameterList& list, const std::vector<LinearPart>& parts, in
     const double bound = 1 / std::sqrt(static_cast<double>(in));
     joined.push_back({name + ".lora_A.weight", {options->rank, in}, true, Initial::uniform(bound)});
     others.push_back({name + ".lora_B.weight", {out, options->rank}, true, Initial::constant(0)});
-    adapters_.push_back({first,
-                         out,
-                         ranks_,
-                         options->rank,
-                         options->scale,
-                         {options->dropout, list.adapterSite()}});
+    adapters_.push_back(
+        {first, out, ranks_, options->rank, options->scale, {options->dropout, list.adapterSite()}});
     ranks_ += options->rank;
     dropsOut_ |= options->dropout > 0;
   }

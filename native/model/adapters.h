@@ -33,7 +33,7 @@ class Adapters {
  private:
   struct Adapter {
     int64_t column, out;  // of y, where the layer's begin, and how many they are
-    int64_t row, rank;  // of the joined A
+    int64_t row, rank;    // of the joined A
     double scale;
     Dropout dropout;
     ParameterId b = 0;

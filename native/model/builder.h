@@ -44,6 +44,9 @@ class Builder {
     blocks.push_back({std::move(block), parameters.anyTrainable()});
   }
 
+  // The block before once more, with the same parameters and dropout places.
+  void repeat() { blocks.push_back(blocks.back()); }
+
  private:
   uint64_t sites_ = 0;
 };

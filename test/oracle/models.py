@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     AutoConfig, AutoModel, BertConfig, BertForMaskedLM, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig,
     ElectraForPreTraining, ElectraModel, MPNetConfig, MPNetModel, ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast, RobertaConfig,
-    RobertaModel, XLMRobertaConfig, XLMRobertaModel,
+    RobertaModel, T5EncoderModel, XLMRobertaConfig, XLMRobertaModel,
 )
 
 WORDS = (
@@ -111,6 +111,10 @@ TODAYS = {
     'gemma2': ('gemma2', dict(GEMMA, sliding_window=4, attn_logit_softcapping=2.0)),
     'gemma3': ('gemma3_text', dict(GEMMA, sliding_window=8, use_bidirectional_attention=True, layer_types=['sliding_attention', 'full_attention', 'sliding_attention'])),
     'gemma3-causal': ('gemma3_text', dict(GEMMA, sliding_window=4, layer_types=['sliding_attention', 'full_attention', 'sliding_attention'])),
+    'ernie': ('ernie', dict(SMALL, hidden_dropout_prob=0.1)),
+    'albert': ('albert', dict(SMALL, embedding_size=20)),
+    't5': ('t5', dict(d_model=36, d_kv=10, d_ff=50, num_layers=3, num_heads=3, relative_attention_max_distance=40, dropout_rate=0.1)),
+    't5-gated': ('t5', dict(d_model=36, d_kv=12, d_ff=50, num_layers=2, num_heads=3, feed_forward_proj='gated-gelu')),
     'nomic_bert': ('nomic_bert', dict(SMALL, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)),
     'gte': ('gte', dict(SMALL, hidden_dropout_prob=0.1, type_vocab_size=2, pad_token_id=0)),
     'gte-typeless': ('gte', dict(SMALL, hidden_dropout_prob=0.0, type_vocab_size=0, pad_token_id=0, rope_parameters=dict(rope_type='default', rope_theta=300.0))),
@@ -162,7 +166,8 @@ def save_todays(name, folder, dtype, shard, seed):
     model_type, settings = TODAYS[name]
     tokenizer = wordpiece(BRACKETS)
     torch.manual_seed(seed)
-    model = AutoModel.from_config(AutoConfig.for_model(model_type, vocab_size=tokenizer.get_vocab_size(), **settings))
+    config = AutoConfig.for_model(model_type, vocab_size=tokenizer.get_vocab_size(), **settings)
+    model = T5EncoderModel(config) if model_type == 't5' else AutoModel.from_config(config)
     disturb(model, seed)
     model.to(getattr(torch, dtype)).save_pretrained(folder, **({'max_shard_size': shard} if shard else {}))
     save_tokenizer(tokenizer, BRACKETS, 64, folder)
