@@ -1,7 +1,7 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { refused } from '../options/option-values.js';
-import type { LossOptions } from './loss.js';
+import { isNumber, refused } from '../options/option-values.js';
+import { requireLossOptions, type LossOptions } from './loss.js';
 
 /*
  * Keyword arguments of a loss over ranks: each rank gives those of its own rows, and the loss is computed over the rows of
@@ -24,6 +24,7 @@ export function joinRowOptions(
   parts: readonly LossOptions[],
   rows: readonly (readonly number[])[],
 ): LossOptions {
+  requireParts(parts, rows);
   const names = Object.keys(parts[0]!);
   for (const [rank, part] of parts.entries()) {
     const others = Object.keys(part);
@@ -77,6 +78,7 @@ export function joinPlaceOptions(
   parts: readonly LossOptions[],
   rows: readonly (readonly number[])[],
 ): LossOptions {
+  requireParts(parts, rows);
   const placed = parts.map((part, rank) => {
     const { targets, owners: _, ...others } = part;
     return {
@@ -101,6 +103,19 @@ export function joinPlaceOptions(
     }),
   );
   return { ...all, owners: ofTowers };
+}
+
+/** @throws GradCacheError `INPUT` unless there are keyword arguments and as many rows of towers for each rank */
+export function requireParts(parts: unknown, rows: unknown): void {
+  if (!Array.isArray(parts) || parts.length === 0)
+    throw refused('parts', parts, 'a list with the keyword arguments of each rank');
+  for (const part of parts as readonly unknown[]) requireLossOptions('the options of the loss', part);
+  const counts = (each: unknown): boolean =>
+    Array.isArray(each) && each.every((count) => isNumber(count, { from: 0, whole: true }));
+  if (!Array.isArray(rows) || rows.length !== parts.length || !rows.every(counts))
+    throw refused('rows', rows, 'a list with the number of rows of each tower, for each rank');
+  if (new Set((rows as readonly unknown[][]).map(({ length }) => length)).size > 1)
+    throw refused('rows', rows, 'as many towers on every rank');
 }
 
 /** Numbers of a rank's candidates, as numbers among those of all ranks. What is no number of a candidate stays as it is. */

@@ -135,7 +135,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
 
   /**
    * The loss of a batch as in evaluation: without dropout, gradients or an update of any state, random or the loss's own. The
-   * option `curate` is not asked.
+   * option `curate` is not asked. Beside `ranks` it is that of this rank's batch alone, and other ranks take no part.
    *
    * @param inputs one batch for each tower, or a promise of it
    * @throws GradCacheError `INPUT`, `SHAPE`, `NON_FINITE`, `ABORTED`, `OUT_OF_MEMORY`; also whatever your own loss or

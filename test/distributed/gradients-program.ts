@@ -372,7 +372,8 @@ for (const name of argv.length > 3 ? argv.slice(3) : Object.keys(CASES)) {
       if (others.length !== values.length) return Infinity;
       const apart = Math.hypot(...values.map((value, k) => value - others[k]!));
       // One that is 0 in exact arithmetic, as that of a key's bias, holds rounding alone.
-      return apart / Math.max(norms[place]!, greatest * 1e-2);
+      const rounding = greatest * (precision === 'float64' ? 1e-10 : 1e-5);
+      return norms[place]! < rounding && apart < rounding ? 0 : apart / norms[place]!;
     });
     const losses = alone.losses.map((loss, step) => Math.abs(loss - shared.losses[step]!) / Math.abs(loss));
     results[name] = {

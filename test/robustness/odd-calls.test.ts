@@ -183,6 +183,13 @@ const TARGETS: Readonly<
       value: [[rows, rows], {}],
       checkOptions: [{}, [2, 2]],
       optionsBeside: [{}, [2, 2], 1],
+      joinOptions: [
+        [{}, {}],
+        [
+          [2, 2],
+          [2, 2],
+        ],
+      ],
     },
   ],
 };

@@ -224,7 +224,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       accumulate: ['number'],
       seed: ['number'],
       curate: ['function'],
-      ranks: [],
+      ranks: ['null'],
     },
     base: { encoders: [encoder, encoder], loss: infoNCE() },
   },
