@@ -257,7 +257,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   sigLIP: {
     call: (options) => gradcache.sigLIP(options),
-    options: { scale: ['number'], bias: ['number'], learned: ['boolean'], similarity: [] },
+    options: { scale: ['number'], bias: ['number'], learned: ['boolean'], similarity: [], precision: [] },
   },
   AdamW: {
     call: (options) => new AdamW(parameters, options),
