@@ -21,6 +21,7 @@ export function idSettings(
   rows: readonly number[],
   owners: ArrayLike<number> | null,
 ): IdSettings {
+  if (ids === undefined) return { ids: null, idsPerRow: null, idExamples: null };
   const [count = 0] = rows;
   const given = idsOf(ids, count).map((of) => [...new Set(of)]);
   const counts = new Map<number, number>();

@@ -1,5 +1,7 @@
 #include "losses/losses.h"
 
+#include <ATen/DeviceGuard.h>
+
 #include <cmath>
 #include <map>
 #include <optional>
@@ -71,6 +73,8 @@ LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& r
   require(guides <= static_cast<int64_t>(representations.size()), "SHAPE", "there are ", guides,
           " guides among ", representations.size(), " representations");
   at::NoGradGuard withoutGraph;
+  // Kernels of our own run on the current device.
+  const c10::OptionalDeviceGuard onDevice(at::device_of(at::TensorList(representations)));
   const auto own = representations.end() - guides;
   const std::vector<at::Tensor> compared(representations.begin(), own);
   std::optional<Similarity> guide;

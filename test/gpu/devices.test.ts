@@ -53,6 +53,26 @@ test('on every GPU the same seed gives the same weights and, with dropout, the s
   }
 });
 
+test('on every GPU a loss by kernels has the same value and gradients', { skip: onCpu }, async () => {
+  const drawn = (seed: number) =>
+    withSeed(seed, () => call<Tensor>('aten::randn', [2100, 72], { dtype: 'float32', device: 'cpu' }));
+  const results = [];
+  for (const device of gpus) {
+    const towers = [drawn(1), drawn(2)].map((tower) => tower.to({ device }));
+    for (const precision of ['fast', 'exact'] as const) {
+      const { loss, gradients } = await infoNCE({ precision, symmetric: true }).compute(towers, 1, {});
+      const values = await Promise.all(gradients.map((gradient) => gradient!.values()));
+      results.push({ device, precision, loss, values });
+    }
+  }
+  const [fast, exact] = results;
+  for (const result of results) {
+    const first = result.precision === 'fast' ? fast! : exact!;
+    assert.equal(result.loss, first.loss, result.device);
+    assert.deepEqual(result.values, first.values, result.device);
+  }
+});
+
 test(
   'towers on two devices are a DEVICE error, which leaves no gradient behind',
   { skip: onCpu },
