@@ -102,10 +102,18 @@ test('a run over two ranks is resumed bit for bit, and with another number of ra
   const whole = { ...config, checkpoint: { every: 2, keep: 9 } };
   const resume = join(config.output, 'checkpoint-2');
   const same = { ...whole, output: join(folder, 'same'), resume };
-  const [[, resumed]] = (await trainEach(folder, [
+  const broken = { ...config, output: join(folder, 'broken'), optimizer: { lr: 1e30 } };
+  const [first, second] = (await trainEach(folder, [
+    [broken, broken],
     [whole, whole],
     [same, same],
-  ])) as [Told[]];
+  ])) as [Told[], Told[]];
+  // Ranks that have failed together go on with the next run.
+  for (const { code, message } of [first[0]!, second[0]!]) {
+    assert.equal(code, 'NON_FINITE');
+    assert.match(message!, /^Step \d \(epoch 0, batch \d\) was not made/);
+  }
+  const [, , resumed] = first;
   assert.equal(ofType<StartEvent>(resumed!.events, 'start')[0]!.done, 2);
   assert.deepEqual(ofType(resumed!.events, 'note'), []);
   assert.deepEqual(await digests(join(same.output, 'model')), await digests(join(config.output, 'model')));
