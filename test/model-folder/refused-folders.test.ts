@@ -3,6 +3,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readModelFolder } from '../../lib/model-folder/model-folder.js';
+import { readCrossEncoderFolder } from '../../lib/model-folder/cross-encoder-folder.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { modules, smallConfig, writeFiles, writeSentenceTransformers } from '../encoders/small-model.js';
 
@@ -19,7 +20,10 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
     [{ 'config.json': [] }, /config\.json is not a JSON object/],
     [{ 'config.json': {} }, /no "model_type"/],
     [{ 'config.json': { ...smallConfig, quantization_config: { bits: 4 } } }, /quantized/],
-    [{ 'adapter_config.json': {} }, /merge_and_unload/],
+    [{ 'adapter_config.json': {} }, /adapter_config\.json: base_model_name_or_path is undefined/],
+    [{ 'adapter_config.json': { peft_type: 'LOHA' } }, /peft_type is "LOHA"; "LORA" is needed/],
+    [{ 'adapter_config.json': { use_dora: true } }, /use_dora is true; .*magnitudes/],
+    [{ 'adapter_config.json': { init_lora_weights: 'pissa' } }, /init_lora_weights is "pissa"/],
     [
       { 'config.json': { ...smallConfig, is_decoder: true } },
       /is_decoder is true; false is needed\. Encoders alone/,
@@ -152,13 +156,13 @@ test('what was not fetched is told from what is damaged, in every file', async (
   await readModelFolder(folder);
 });
 
-test('an adapter is named as such, with a config.json and without', async (t) => {
+test('an adapter of a cross-encoder is named as such, with a config.json and without', async (t) => {
   const folder = await temporaryFolder(t);
   await writeFiles(folder, { 'adapter_config.json': {}, 'adapter_model.safetensors': 'x' });
   const told = { code: 'CHECKPOINT', message: /holds an adapter.*merge_and_unload\(\)/ };
-  await assert.rejects(readModelFolder(folder), told);
-  await writeFiles(folder, { 'modules.json': modules('Pooling'), '1_Pooling/config.json': {} });
-  await assert.rejects(readModelFolder(folder), told);
+  await assert.rejects(readCrossEncoderFolder(folder, { anyModel: false }), told);
+  await writeFiles(folder, { 'config.json': smallConfig });
+  await assert.rejects(readCrossEncoderFolder(folder, { anyModel: false }), told);
 });
 
 test('missing files are named, and weights of another kind come with the conversion', async (t) => {
