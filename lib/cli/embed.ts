@@ -24,7 +24,7 @@ import { plural } from '../options/plural.js';
 const EMBED_FLAGS = {
   input: text(
     'FILE',
-    'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column; - reads standard input',
+    'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column, or hf:OWNER/NAME/FILE of the hub; - reads\nstandard input',
   ),
   column: text('NAME', 'the column that holds the texts'),
   'input-format': text(

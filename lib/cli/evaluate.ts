@@ -35,7 +35,7 @@ const TASK_FLAGS = {
   data: text(
     'FILE',
     'pairs for retrieval; two sentences and a score for sts; texts and labels for clustering; for reranking\n' +
-      'JSON lines of query, positive, and negative or documents',
+      'JSON lines of query, positive, and negative or documents; hf:OWNER/NAME/PART:SPLIT is of the hub',
   ),
   columns: list('A,B[,C]', 'its columns; default anchor,positive or sentence1,sentence2,score or text,label'),
   format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),

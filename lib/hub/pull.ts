@@ -21,6 +21,7 @@ export interface PullOptions {
   readonly kind?: RepositoryKind | undefined;
   /** Ask the hub what the revision names now. Default true; false: what is in the cache is good, and no request is made. */
   readonly renew?: boolean | undefined;
+  /** Ends the download; what has come is kept. */
   readonly signal?: AbortSignal | undefined;
   /** Called when more bytes have come. */
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;

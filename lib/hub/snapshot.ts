@@ -17,11 +17,13 @@ import type { ReadListed } from './model-files.js';
 export interface HubProgress {
   /** `owner/name` */
   readonly repository: string;
-  /** Bytes that are there, and in all. */
+  /** Bytes that are there. */
   readonly bytes: number;
+  /** Bytes of all files that are wanted. */
   readonly totalBytes: number;
-  /** Files that are there, and in all. */
+  /** Files that are there. */
   readonly files: number;
+  /** Files that are wanted. */
   readonly totalFiles: number;
 }
 

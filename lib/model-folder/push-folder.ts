@@ -27,6 +27,7 @@ export interface PushOptions {
   readonly message?: string | undefined;
   /** The model card (README.md). Default: the folder's own; else one is made of what the folder and its run tell. */
   readonly card?: string | undefined;
+  /** Ends the upload; nothing is committed then. */
   readonly signal?: AbortSignal | undefined;
   /** Called for each file that has come, with their number and that of all. */
   readonly onProgress?: ((files: number, totalFiles: number) => void) | undefined;
@@ -38,6 +39,7 @@ export interface PushOptions {
 export interface Pushed {
   /** The page of the model. */
   readonly url: string;
+  /** The commit that holds what was uploaded. */
   readonly commit: string;
   /** Whether the repository is new. */
   readonly created: boolean;
