@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "kernels/cosines/cosines.h"
 
 namespace gradcache {
 
@@ -56,7 +57,7 @@ Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& me
     level.similarity.level_ = static_cast<int64_t>(levels_.size()) - 1;
     for (const at::Tensor& rows : representations_) {
       const at::Tensor norms =
-          at::linalg_vector_norm(rows.narrow(1, 0, length.dimension), 2, at::IntArrayRef{1}, true);
+          at::linalg_vector_norm(rows.narrow(1, 0, length.dimension), 2, at::IntArrayRef{1});
       level.inverses.push_back(norms.clamp_min(kLeastLength).reciprocal_());
       level.turns.push_back(at::zeros({rows.size(0)}, rows.options()));
     }
@@ -123,12 +124,10 @@ void Levels::together() {
             "INPUT", "a loss went over other tiles at some lengths than at others");
   }
   for (int64_t row = first.visitedBegin_; row < first.visitedEnd(); row += first.band_) {
-    Side rows{pairing.rowTower_, row, first.bandRows(row)};
+    const Side rows{pairing.rowTower_, row, first.bandRows(row)};
     at::Tensor ofRows;
     if (adds && trains(rows.tower)) ofRows = at::zeros_like(of(rows));
-    for (const Strip::Part& part : first.parts_)
-      visit({row, rows.count, part.column, part.columns, {}}, rows, {part.tower, part.begin, part.columns},
-            ofRows);
+    for (const Strip::Part& part : first.parts_) visit(row, part, ofRows);
     if (ofRows.defined()) gradients_[rows.tower].narrow(0, row, rows.count).add_(ofRows);
   }
 }
@@ -137,36 +136,37 @@ at::Tensor Levels::of(const Side& side) const {
   return representations_[side.tower].narrow(0, side.begin, side.count);
 }
 
-void Levels::visit(Tile tile, const Side& rowSide, const Side& columnSide, at::Tensor& ofRows) {
+void Levels::visit(int64_t row, const Strip::Part& part, at::Tensor& ofRows) {
+  const Strip& strip = *levels_[0].wish.strip;
+  const Side rowSide{strip.pairing_.rowTower_, row, strip.bandRows(row)};
+  const Side columnSide{part.tower, part.begin, part.columns};
   const at::Tensor rows = of(rowSide), columns = of(columnSide);
-  multiply(rows, columns);
-  at::Tensor factors = memory(levels_.size(), rowSide, columnSide);
-  tile.scores = memory(levels_.size() + 1, rowSide, columnSide);
-  at::Tensor ofDots;  // dL/d(dot product) of this length and of all longer ones
+  const std::vector<at::Tensor> dots = multiply(row, part, rows, columns);
+  Tile tile{row, rowSide.count, part.column, part.columns, {}};
+  tile.scores = memory(levels_.size(), rowSide.count, columnSide.count);
+  // dL/d(dot product) of this length and of all longer ones
+  const at::Tensor ofDots = memory(levels_.size() + 1, rowSide.count, columnSide.count);
   for (auto k = static_cast<int64_t>(levels_.size()) - 1; k >= 0; --k) {
     Level& level = levels_[k];
     Similarity& similarity = level.similarity;
     const Measure& measure = similarity.measure();
-    const at::Tensor dots = memory(k, rowSide, columnSide);
     const auto inverse = [&](const Side& side) {
       return level.inverses[side.tower].narrow(0, side.begin, side.count);
     };
-    at::mul_out(factors, inverse(rowSide).mul(measure.scale), inverse(columnSide).t());
-    at::mul_out(tile.scores, dots, factors);
-    if (measure.bias != 0) tile.scores.add_(measure.bias);
+    const kernels::CosineFactors factors{inverse(rowSide).mul(measure.scale), inverse(columnSide)};
+    kernels::cosines(tile.scores, dots[k], factors, measure.bias);
     if (level.wish.sweep != nullptr) {
       (*level.wish.sweep)(tile);
       continue;
     }
-    at::Tensor ofScores = (*level.wish.gradients)(tile);
+    const at::Tensor ofScores = (*level.wish.gradients)(tile);
     if (measure.learned) similarity.biasSlope_.add_(ofScores.sum(at::kDouble));
-    ofScores.mul_(factors);
-    if (level.length.weight != 1) ofScores.mul_(level.length.weight);
-    const at::Tensor turned = at::mul_out(factors, dots, ofScores);
-    level.turns[rowSide.tower].narrow(0, rowSide.begin, rowSide.count).add_(turned.sum({1}));
-    level.turns[columnSide.tower].narrow(0, columnSide.begin, columnSide.count).add_(turned.sum({0}));
+    const bool longest = k == static_cast<int64_t>(levels_.size()) - 1;
+    const at::Tensor turned =
+        kernels::addDotGradient(ofDots, longest, ofScores, dots[k], factors, level.length.weight,
+                                level.turns[columnSide.tower].narrow(0, columnSide.begin, columnSide.count));
+    level.turns[rowSide.tower].narrow(0, rowSide.begin, rowSide.count).add_(turned);
     if (measure.learned) scaleSlope_.add_(turned.sum(at::kDouble));
-    ofDots = ofDots.defined() ? ofDots.add_(ofScores) : ofScores.clone();
     const int64_t begin = level.begin, width = level.length.dimension - begin;
     if (ofRows.defined()) ofRows.narrow(1, begin, width).addmm_(ofDots, columns.narrow(1, begin, width));
     if (!trains(columnSide.tower)) continue;
@@ -177,27 +177,31 @@ void Levels::visit(Tile tile, const Side& rowSide, const Side& columnSide, at::T
   }
 }
 
-void Levels::multiply(const at::Tensor& rows, const at::Tensor& columns) {
-  const Side rowSide{0, 0, rows.size(0)}, columnSide{0, 0, columns.size(0)};
+std::vector<at::Tensor> Levels::multiply(int64_t row, const Strip::Part& part, const at::Tensor& rows,
+                                         const at::Tensor& columns) {
+  std::vector<at::Tensor> dots;
   for (size_t k = 0; k < levels_.size(); ++k) {
+    const Strip& strip = *levels_[k].wish.strip;
+    dots.push_back(strip.keeps_ ? strip.place(row, part) : memory(k, rows.size(0), columns.size(0)));
+    if (strip.kept_) continue;
     const int64_t begin = levels_[k].begin, width = levels_[k].length.dimension - begin;
     const at::Tensor first = rows.narrow(1, begin, width), second = columns.narrow(1, begin, width).t();
-    at::Tensor dots = memory(k, rowSide, columnSide);
     if (k == 0) {
-      at::mm_out(dots, first, second);
+      at::mm_out(dots[k], first, second);
     } else {
-      at::addmm_out(dots, memory(k - 1, rowSide, columnSide), first, second);
+      at::addmm_out(dots[k], dots[k - 1], first, second);
     }
   }
+  return dots;
 }
 
-at::Tensor Levels::memory(size_t place, const Side& rows, const Side& columns) {
+at::Tensor Levels::memory(size_t place, int64_t rows, int64_t columns) {
   if (memory_.size() <= place) memory_.resize(place + 1);
   at::Tensor& memory = memory_[place];
-  const int64_t needed = rows.count * columns.count;
+  const int64_t needed = rows * columns;
   if (!memory.defined() || memory.numel() < needed)
     memory = at::empty({needed}, representations_[0].options());
-  return memory.narrow(0, 0, needed).view({rows.count, columns.count});
+  return memory.narrow(0, 0, needed).view({rows, columns});
 }
 
 at::Tensor Levels::takeGradient(int64_t tower, double weight) {
@@ -209,7 +213,7 @@ at::Tensor Levels::takeGradient(int64_t tower, double weight) {
     for (const Level& level : levels_) {
       const at::Tensor inverse = level.inverses[tower].narrow(0, begin, count);
       const at::Tensor turn =
-          level.turns[tower].narrow(0, begin, count).unsqueeze(1).mul(inverse).mul_(inverse);
+          level.turns[tower].narrow(0, begin, count).mul(inverse).mul_(inverse).unsqueeze(1);
       const int64_t width = level.length.dimension;
       part.narrow(1, 0, width).sub_(rows.narrow(0, begin, count).narrow(1, 0, width).mul(turn));
     }

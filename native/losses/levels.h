@@ -35,6 +35,7 @@ class Levels final : public JointSweeps {
   // The weighted sum of the losses, each made anew by `make`. `weight` multiplies gradients and slopes.
   LossResult compute(const std::function<std::unique_ptr<TiledLoss>()>& make, double weight);
 
+  int64_t count() const override { return static_cast<int64_t>(levels_.size()); }
   // A sweep at one length, together with those of the others.
   void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) override;
   void gradients(int64_t level, Strip& strip, const std::function<at::Tensor(const Tile&)>& visit) override;
@@ -51,7 +52,7 @@ class Levels final : public JointSweeps {
     int64_t begin = 0;  // of the numbers that the level before has not
     Similarity similarity;
     Wish wish;
-    std::vector<at::Tensor> inverses;  // for each tower, 1 / length of the beginnings, [rows, 1]
+    std::vector<at::Tensor> inverses;  // for each tower, 1 / length of the beginnings, [rows]
     // For each tower, sum over the other side of dL/d(dot product) times the dot product, [rows]: what the
     // lengths of rows lose.
     std::vector<at::Tensor> turns;
@@ -71,11 +72,12 @@ class Levels final : public JointSweeps {
   void together();
   // Visits a tile at every length, and adds the gradients: those of its columns to `gradients_`, those of its
   // rows to `ofRows`.
-  void visit(Tile tile, const Side& rowSide, const Side& columnSide, at::Tensor& ofRows);
-  // Puts the dot products at each length into its memory.
-  void multiply(const at::Tensor& rows, const at::Tensor& columns);
+  void visit(int64_t row, const Strip::Part& part, at::Tensor& ofRows);
+  // The dot products of a tile at each length, unless the strips have kept them.
+  std::vector<at::Tensor> multiply(int64_t row, const Strip::Part& part, const at::Tensor& rows,
+                                   const at::Tensor& columns);
   // Memory for a tile, which the next one takes over: of the dot products at each length, then of two more.
-  at::Tensor memory(size_t place, const Side& rows, const Side& columns);
+  at::Tensor memory(size_t place, int64_t rows, int64_t columns);
   bool trains(int64_t tower) const { return levels_[0].similarity.trains(tower); }
   at::Tensor takeGradient(int64_t tower, double weight);
 

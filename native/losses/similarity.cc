@@ -14,15 +14,21 @@ namespace {
 struct Limits {
   int64_t bandRows;    // most rows of a tile
   int64_t tileBytes;   // of scores
-  int64_t keptBytes;   // of the scores that a strip keeps
+  int64_t keptBytes;   // of the scores that a strip keeps; of dot products, where several are swept together
   int64_t smallBytes;  // of the scores that whole() keeps
   int64_t leastRows;   // a strip with fewer rows costs more than computing scores twice
 };
 
 // On the CPU a tile stays in a cache between the operators that go over it. On a GPU it fills the device.
-Limits limitsOf(const at::TensorOptions& numbers) {
+// `strips` are swept together.
+Limits limitsOf(const at::TensorOptions& numbers, int64_t strips) {
   constexpr int64_t kMiB = int64_t{1} << 20;
-  if (numbers.device().is_cpu()) return {512, 2 * kMiB, 16 * kMiB, 16 * kMiB, 64};
+  if (numbers.device().is_cpu()) {
+    if (strips == 1) return {512, 2 * kMiB, 16 * kMiB, 16 * kMiB, 64};
+    const int64_t kept = 16 * kMiB * std::min<int64_t>(strips, 4) / strips;
+    return {512, kMiB / 2, kept, kept, 64};
+  }
+  if (strips > 1) return {4096, 64 * kMiB, 0, 0, 256};
   return {4096, 64 * kMiB, 256 * kMiB, 64 * kMiB, 256};
 }
 
@@ -141,11 +147,11 @@ Share::Part Pairing::visited() const {
 void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
   const auto [first, count] = visited();
   if (count == 0) return;
-  if (similarity_.products() != Products::kTiles || similarity_.levels_ != nullptr) {
+  if (similarity_.products() != Products::kTiles) {
     Strip strip(*this, first, count, false);
     return visit(strip);
   }
-  const Limits limits = limitsOf(similarity_.numbers());
+  const Limits limits = limitsOf(similarity_.numbers(), similarity_.strips());
   const int64_t rowBytes = columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
   const int64_t kept = limits.keptBytes / rowBytes;
   const bool keeps = kept >= std::min(limits.leastRows, count);
@@ -161,8 +167,8 @@ Strip Pairing::whole() {
   if (similarity_.products() != Products::kTiles) return Strip(*this, 0, rows(), false, share);
   const auto bytes =
       visited().count * columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
-  const bool keeps = bytes <= limitsOf(similarity_.numbers()).smallBytes;
-  return Strip(*this, 0, rows(), keeps && similarity_.levels_ == nullptr, share);
+  const bool keeps = bytes <= limitsOf(similarity_.numbers(), similarity_.strips()).smallBytes;
+  return Strip(*this, 0, rows(), keeps, share);
 }
 
 at::Tensor Pairing::scoresAt(const Tile& tile) const {
@@ -186,7 +192,7 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Sh
   visited_ = visited.count;
   const Similarity& similarity = pairing.similarity_;
   if (similarity.products() != Products::kTiles) return;  // its scores are nowhere
-  const Limits limits = limitsOf(similarity.numbers());
+  const Limits limits = limitsOf(similarity.numbers(), similarity.strips());
   const auto bytes = static_cast<int64_t>(similarity.numbers().dtype().itemsize());
   band_ = std::min({rows, limits.bandRows, similarity.towers_[pairing.rowTower_]->mostRows()});
   int64_t most = std::max<int64_t>(limits.tileBytes / (band_ * bytes), 1);
@@ -197,7 +203,7 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Sh
     for (int64_t from = 0; from < count; from += most)
       parts_.push_back({tower, from, pairing.firsts_[k] + from, std::min(most, count - from)});
   }
-  if (similarity.levels_ != nullptr) return;  // they have their memory
+  if (similarity.levels_ != nullptr && !keeps_) return;  // they have memory for a tile
   const int64_t needed = keeps_ ? visited_ * pairing.columns() : band_ * std::min(most, pairing.columns());
   at::Tensor& memory = pairing.memory_;
   if (!memory.defined() || memory.numel() < needed) memory = at::empty({needed}, similarity.numbers());
@@ -212,16 +218,20 @@ at::Tensor Strip::operand(int64_t row) const {
   return similarity.measure().scale == 1 ? rows : rows.mul(similarity.measure().scale);
 }
 
-Tile Strip::tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns) {
+at::Tensor Strip::place(int64_t row, const Part& part) const {
   const int64_t count = bandRows(row);
   const int64_t offset = keeps_ ? (row - visitedBegin_) * pairing_.columns() + count * part.column : 0;
-  at::Tensor scores = pairing_.memory_.narrow(0, offset, count * part.columns).view({count, part.columns});
+  return pairing_.memory_.narrow(0, offset, count * part.columns).view({count, part.columns});
+}
+
+Tile Strip::tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns) {
+  at::Tensor scores = place(row, part);
   if (!kept_) {
     at::mm_out(scores, rows, columns.t());
     const double bias = pairing_.similarity_.measure().bias;
     if (bias != 0) scores.add_(bias);
   }
-  return {row, count, part.column, part.columns, scores};
+  return {row, bandRows(row), part.column, part.columns, scores};
 }
 
 void Strip::requireTiles() const {
@@ -231,8 +241,11 @@ void Strip::requireTiles() const {
 
 void Strip::sweep(const std::function<void(const Tile&)>& visit) {
   requireTiles();
-  if (pairing_.similarity_.levels_ != nullptr)
-    return pairing_.similarity_.levels_->sweep(pairing_.similarity_.level_, *this, visit);
+  if (pairing_.similarity_.levels_ != nullptr) {
+    pairing_.similarity_.levels_->sweep(pairing_.similarity_.level_, *this, visit);
+    kept_ = keeps_;
+    return;
+  }
   const auto& towers = pairing_.similarity_.towers_;
   for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
     const at::Tensor rows = operand(row);
@@ -244,7 +257,7 @@ void Strip::sweep(const std::function<void(const Tile&)>& visit) {
 
 void Strip::transform(const std::function<void(const Tile&)>& visit) {
   sweep(visit);
-  transformed_ = keeps_;
+  transformed_ = keeps_ && pairing_.similarity_.levels_ == nullptr;  // what is kept there are dot products
 }
 
 const Similarity& Strip::similarity() const { return pairing_.similarity_; }
@@ -269,7 +282,11 @@ bool Strip::hasGradients() const {
 void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
   requireTiles();
   Similarity& similarity = pairing_.similarity_;
-  if (similarity.levels_ != nullptr) return similarity.levels_->gradients(similarity.level_, *this, visit);
+  if (similarity.levels_ != nullptr) {
+    similarity.levels_->gradients(similarity.level_, *this, visit);
+    kept_ = false;
+    return;
+  }
   const Measure& measure = similarity.measure();
   const bool trainsRows = similarity.trains(pairing_.rowTower_);
   for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {

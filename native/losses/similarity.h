@@ -66,6 +66,8 @@ class Strip;
 class JointSweeps {
  public:
   virtual ~JointSweeps() = default;
+  // How many strips are swept together.
+  virtual int64_t count() const = 0;
   // What Strip has under these names. `level` is the number of the strip's Similarity.
   virtual void sweep(int64_t level, Strip& strip, const std::function<void(const Tile&)>& visit) = 0;
   virtual void gradients(int64_t level, Strip& strip,
@@ -124,6 +126,8 @@ class Similarity {
   friend class Strip;
   double leastLength() const;
   bool trains(int64_t tower) const { return trained_.empty() || trained_[tower]; }
+  // How many strips are swept together: one, or one at each length.
+  int64_t strips() const { return levels_ == nullptr ? 1 : levels_->count(); }
 
   const Measure measure_;
   const std::vector<bool> trained_;
@@ -185,6 +189,8 @@ class Strip {
   int64_t visitedEnd() const { return visitedBegin_ + visited_; }
   int64_t bandRows(int64_t row) const;
   at::Tensor operand(int64_t row) const;
+  // Where the scores of a tile are.
+  at::Tensor place(int64_t row, const Part& part) const;
   Tile tile(int64_t row, const Part& part, const at::Tensor& rows, const at::Tensor& columns);
 
   Pairing& pairing_;
