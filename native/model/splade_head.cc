@@ -38,15 +38,26 @@ SpladeHead::SpladeHead(const Settings& settings, int64_t vocabulary, ParameterLi
       twice_(settings.size("logarithms", 1, 2) == 2),
       words_(list.named(settings.text("words") + ".weight")),
       bias_(list.add({{settings.text("bias"), {vocabulary}, false}})),
-      trained_(list.anyTrainable()) {
+      trained_(list.anyTrainable()),
+      active_(vocabulary) {
   // Columns are numbers of float32.
   require(vocabulary <= int64_t{1} << 24, "CHECKPOINT", "SPLADE with a vocabulary of ", vocabulary,
           " is not supported; at most 2^24 words are");
 }
 
 int64_t SpladeHead::tapeBytes(const ChunkSize& chunk) const {
-  // The rows that the logits are products of, and what entries need, if all columns are above 0.
-  return chunk.tokens * width_ * chunk.element + chunk.sequences * vocabulary_ * (3 * chunk.wide + 24);
+  // The rows that the logits are products of, and what entries need: with room for rows that have more of
+  // them than those of chunks before.
+  const int64_t active = active_.load();
+  const int64_t columns = std::min(vocabulary_, active + active / 2 + 16);
+  return chunk.tokens * width_ * chunk.element + chunk.sequences * columns * (3 * chunk.wide + 24);
+}
+
+void SpladeHead::note(int64_t entries, int64_t sequences) const {
+  const int64_t before = active_.load();
+  const int64_t now = (entries + sequences - 1) / sequences;
+  // The first chunk takes the place of the vocabulary; later ones let a great number fade.
+  active_.store(before == vocabulary_ ? now : std::max(now, before - before / 16));
 }
 
 void SpladeHead::overTiles(const at::Tensor& x,
@@ -114,6 +125,7 @@ Encoded SpladeHead::forward(const at::Tensor& x, const std::shared_ptr<const Pas
   const at::Tensor rows = x.detach();
   const at::AutoGradMode recording(false);
   Entries found = entries(pool(rows, *pass));
+  note(found.rows.size(0), pass->tokens.sequences());
   const at::Tensor counts =
       at::bincount(found.rows, {}, pass->tokens.sequences()).to(at::kCPU, at::kInt).contiguous();
   const auto* data = counts.const_data_ptr<int32_t>();

@@ -6,6 +6,7 @@
 // the entry [0, 0]. Logits of tokens exist for a tile of the vocabulary at a time.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -57,10 +58,15 @@ class SpladeHead final : public Head, public std::enable_shared_from_this<Splade
   void backwardTiles(const at::Tensor& gradient, const at::Tensor& x, const Entries& entries,
                      const Pass& pass, at::Tensor& dx) const;
 
+  // Notes how many columns above 0 the rows of a chunk have.
+  void note(int64_t entries, int64_t sequences) const;
+
   int64_t width_, vocabulary_;
   bool sum_, twice_;
   ParameterId words_, bias_;
   bool trained_;
+  // About the most columns above 0 that a row has had on average in a chunk, lately; before the first, all.
+  mutable std::atomic<int64_t> active_;
 };
 
 }  // namespace gradcache

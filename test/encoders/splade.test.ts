@@ -4,11 +4,13 @@ import { test, type TestContext } from 'node:test';
 import {
   GradCache,
   infoNCE,
+  MomentumEncoder,
   noGrad,
   splade,
   Tensor,
   TextEncoder,
   Tokenizer,
+  type AnyEncoder,
   type CreateOptions,
 } from '../../lib/index.js';
 import { assertClose } from '../oracle/compare.js';
@@ -179,6 +181,60 @@ test('between the passes a step holds what is not 0', async () => {
     [values.length, 2],
     [values.length, 2],
   ]);
+});
+
+test('what a graph is expected to take follows the columns that are not 0', async () => {
+  using encoder = await create();
+  setBias(encoder, -3);
+  const batch = await encoder.tokenize(TEXTS);
+  const chunk = { batch, rows: Int32Array.of(0, 1, 2, 3), tokens: batch.ids.length };
+  const before = encoder.graphBytes(chunk)!; // nothing is known yet
+  const { values } = await encoder.encodeSparse(TEXTS);
+  assert.ok(values.length < (4 * encoder.dimension) / 20, 'few of all columns');
+  // Float64: three numbers and three places an entry.
+  const bytes = 48 * values.length;
+  assert.ok(before > 48 * 4 * encoder.dimension);
+  const loss = splade(infoNCE({ similarity: 'dot', temperature: 1 }), WEIGHTS);
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss, chunk: { sequences: 2 } });
+  await gradcache.step([encoder.tokenize(TEXTS), encoder.tokenize(TEXTS)]);
+  const without = before - 48 * 4 * encoder.dimension;
+  const after = encoder.graphBytes(chunk)! - without;
+  assert.ok(after >= bytes && after < 4 * bytes + 48 * 4 * 16, `${after} of ${bytes}`);
+});
+
+test('a momentum encoder of sparse rows is a tower as the model with its weights is', async () => {
+  const results: { loss: number; gradient: Float64Array }[] = [];
+  for (const slow of [true, false]) {
+    using encoder = await create();
+    using copy = await create();
+    setBias(encoder, -3);
+    setBias(copy, -3);
+    const third = slow ? new MomentumEncoder(encoder, copy, { momentum: 0.5 }) : copy;
+    const gradcache = new GradCache<readonly AnyEncoder[]>({
+      encoders: [encoder, encoder, third],
+      loss: splade(infoNCE({ similarity: 'dot', temperature: 1 }), WEIGHTS),
+      chunk: { sequences: 3 },
+    });
+    const texts = [TEXTS, [...TEXTS].reverse(), [...TEXTS.slice(1), TEXTS[0]!]];
+    const { loss } = await gradcache.step(texts.map((each) => encoder.tokenize(each)) as never);
+    const gradient = await parameter(encoder, 'cls.predictions.transform.dense.weight').grad!.values();
+    results.push({ loss, gradient: gradient as Float64Array });
+    if (third === copy) continue;
+    const idle = parameter(copy, 'cls.predictions.bias').grad?.valuesSync() as Float64Array | undefined;
+    assert.ok(idle === undefined || idle.every((value) => value === 0));
+    const bias = parameter(encoder, 'cls.predictions.bias');
+    noGrad(() => bias.copyFrom(bias.mul(2)));
+    await (third as MomentumEncoder<never>).update();
+    const [now, of] = [parameter(copy, 'cls.predictions.bias'), bias].map((each) => each.valuesSync());
+    assertClose(
+      now as Float64Array,
+      (of as Float64Array).map((value) => 0.75 * value),
+      1e-12,
+      'bias',
+    );
+  }
+  assert.equal(results[0]!.loss, results[1]!.loss);
+  assert.deepEqual(results[0]!.gradient, results[1]!.gradient);
 });
 
 test('parameters can be frozen, those of the head among them', async () => {
