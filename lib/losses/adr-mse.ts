@@ -1,9 +1,12 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber } from '../options/option-values.js';
-import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists.js';
+import { noGrad } from '../tensor/autograd.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { listPairsLoss } from './list-pairs.js';
+import { DOCUMENTS, labelsOfLists, lengthsOf, RELEVANCE } from './lists.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
-import { activationNamed, activationSetting, pairLoss, type LogitActivation } from './pair-loss.js';
+import { activationNamed, activationSetting, type LogitActivation } from './pair-loss.js';
 
 /** Settings of {@link adrMSE}. */
 export interface ADRMSEOptions {
@@ -19,7 +22,7 @@ export interface ADRMSEOptions {
  * `r̂_i = 1 + sum over other documents j of sigmoid(alpha (s_j - s_i))`. It is `ADRMSELoss` of sentence-transformers.
  *
  * Towers: the logits of pairs [P, 1], query after query. `step([pairs], { loss: { lists, labels } })` gives the number of
- * pairs of each query, and how relevant each document is. All pairs of documents of a query exist at once.
+ * pairs of each query, and how relevant each document is. Computed in tiles: all pairs of documents never exist at once.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
@@ -28,27 +31,33 @@ export function adrMSE(options: ADRMSEOptions = {}): LossWithGradients {
   const { alpha = 1, activation = 'identity' } = options;
   requireNumber('alpha', alpha, { above: 0 });
   const activate = activationNamed(activation);
-  return pairLoss({
+  return listPairsLoss({
     name: 'adrMSE',
-    takes: ['lists', 'labels'],
     read: (options, pairs) => {
       const lengths = lengthsOf(options, pairs);
       return { lengths, ranks: ranksByLabel(labelsOfLists('adrMSE', options['labels'], lengths), lengths) };
     },
-    loss: (logits, { lengths, ranks }) => {
-      const { scores, present, laidOut } = listsOf(activate(logits), lengths, 0);
-      const [queries, longest] = scores.shape as [number, number];
-      const ahead = scores.reshape([queries, 1, longest]).sub(scores.reshape([queries, longest, 1]));
+    activate,
+    empty: 0,
+    sorts: false,
+    prepare: ({ present, laidOut }, { ranks }) => ({
+      present,
+      ranks: laidOut(ranks, 0),
+      shares: laidOut(
+        ranks.map((rank) => 1 / Math.log2(rank + 1)),
+        0,
+      ),
+    }),
+    terms: ({ query, queries, place, places }, scores, { present, ranks, shares }) => {
+      const longest = scores.shape[1]!;
+      const all = scores.narrow(0, query, queries);
+      const some = (of: Tensor): Tensor => of.narrow(0, query, queries).narrow(1, place, places);
+      const ahead = all.reshape([queries, 1, longest]).sub(some(scores).reshape([queries, places, 1]));
+      const there = present.narrow(0, query, queries).reshape([queries, 1, longest]);
       // A document is ahead of itself by half.
-      const estimated = ahead
-        .mul(alpha)
-        .sigmoid()
-        .mul(present.reshape([queries, 1, longest]))
-        .sum(2)
-        .add(0.5);
-      const error = laidOut(ranks, 0).sub(estimated);
-      const shares = ranks.map((rank) => 1 / Math.log2(rank + 1));
-      return error.mul(error).mul(laidOut(shares, 0)).sum().div(ranks.length);
+      const estimated = ahead.mul(alpha).sigmoid().mul(there).sum(2).add(0.5);
+      const error = some(ranks).sub(estimated);
+      return { sum: error.mul(error).mul(some(shares)).sum(), count: noGrad(() => some(present).sum()) };
     },
   });
 }

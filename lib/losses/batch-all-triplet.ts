@@ -9,10 +9,10 @@ import {
   TRIPLET_SETTINGS,
   type BatchTripletOptions,
   type DistanceTile,
-  type Terms,
 } from './batch-triplets.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
+import type { Terms } from './tiled-terms.js';
 
 /**
  * The triplet loss over all triplets of a batch, the mean over those that are not 0:

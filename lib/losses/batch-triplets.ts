@@ -16,6 +16,7 @@ import {
   type LossWithGradients,
 } from './loss.js';
 import { requireRowsOf } from './tensor-loss.js';
+import { sumOfTiles, TILE, type Terms } from './tiled-terms.js';
 
 /** The distances that triplets of a batch can be compared by. */
 export type BatchDistance = 'euclidean' | 'cosine';
@@ -50,15 +51,6 @@ export interface DistanceTile {
   /** [anchors, rows]: whether both have the same class and are not the same row. */
   readonly positive: Tensor;
 }
-
-/** Terms of the loss: their sum, a scalar in the graph, and by how many the sum over all tiles is divided. */
-export interface Terms {
-  readonly sum: Tensor;
-  readonly count: number | Tensor;
-}
-
-/** Numbers of a matrix that a tile holds at once. */
-const TILE = 2 ** 20;
 
 /** Squared distances below this part of the squared lengths are rounding alone: the rows are equal. */
 const NOTHING = 32 * Number.EPSILON;
@@ -154,27 +146,13 @@ class BatchTripletLoss implements LossWithGradients {
     labels: readonly number[],
     wanted: boolean,
   ): Promise<{ sum: number; count: number }> {
-    const all = labels.length;
     const classes = untracked(() => Tensor.from(Float64Array.from(labels)).to({ device: rows.device }));
-    let [sum, count] = [0, 0];
     try {
-      const step = Math.max(1, Math.floor(TILE / all));
-      for (let begin = 0; begin < all; begin += step) {
-        const length = Math.min(step, all - begin);
-        const made = tidy(() => {
-          const terms = withGrad(() => this.terms(this.#tile(rows, classes, begin, length)));
-          return [terms.sum, ...(typeof terms.count === 'number' ? [] : [terms.count])];
-        });
-        try {
-          const [part, terms] = await Promise.all(made.map(async (each) => Number((await each.values())[0])));
-          sum += part!;
-          count += terms ?? length;
-          if (wanted) await backward([made[0]!], [null]);
-        } finally {
-          for (const tensor of made) tensor.dispose();
-        }
-      }
-      return { sum, count };
+      return await sumOfTiles(
+        anchorsOf(labels.length),
+        ({ begin, count }) => this.terms(this.#tile(rows, classes, begin, count)),
+        wanted,
+      );
     } finally {
       classes.dispose();
     }
@@ -212,6 +190,12 @@ class BatchTripletLoss implements LossWithGradients {
     // The root has no gradient at 0: equal rows take that of the constant 0.
     return masked(masked(apart, equal, 1).sqrt(), equal, 0);
   }
+}
+
+/** The anchors of each tile. */
+function* anchorsOf(all: number): Generator<{ readonly begin: number; readonly count: number }> {
+  const step = Math.max(1, Math.floor(TILE / all));
+  for (let begin = 0; begin < all; begin += step) yield { begin, count: Math.min(step, all - begin) };
 }
 
 /** The values, with a constant where the mask is true. */

@@ -3,10 +3,11 @@ import { requireCount, requireNumber, requireOneOf } from '../options/option-val
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists.js';
+import { listPairsLoss, type PairTile } from './list-pairs.js';
+import { DOCUMENTS, labelsOfLists, lengthsOf, RELEVANCE } from './lists.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
-import { activationNamed, activationSetting, like, pairLoss, type LogitActivation } from './pair-loss.js';
+import { activationNamed, activationSetting, like, type LogitActivation } from './pair-loss.js';
 
 /** How {@link lambdaLoss} weights two documents of a query. */
 export type LambdaWeighting = 'none' | 'ndcg1' | 'ndcg2' | 'lambdaRank' | 'ndcg2++';
@@ -50,8 +51,8 @@ const MOST_DIFFERENCE = 1e8;
  * - `'ndcg2++'`: `mu` times `'ndcg2'` plus `'lambdaRank'`.
  *
  * Towers: the logits of pairs [P, 1], query after query. `step([pairs], { loss: { lists, labels } })` gives the number of
- * pairs of each query, and how relevant each document is (a number; below 0 it has no gain). All pairs of documents of a
- * query exist at once: [queries, longest, longest].
+ * pairs of each query, and how relevant each document is (a number; below 0 it has no gain). Computed in tiles: all pairs of
+ * documents never exist at once.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
@@ -71,62 +72,79 @@ export function weightedPairs(name: string, options: LambdaLossOptions): LossWit
   requireNumber('epsilon', epsilon, { above: 0 });
   requireOneOf('logarithm', logarithm, ['binary', 'natural']);
   const activate = activationNamed(options.activation);
-  const loss = (
-    logits: Tensor,
-    { lengths, numbers }: { lengths: readonly number[]; numbers: readonly number[] },
-  ) => {
-    const { scores, present, laidOut } = listsOf(activate(logits), lengths, UNSEEN);
-    const labels = laidOut(numbers, 0);
-    const [sorted, order] = call<[Tensor, Tensor]>('aten::sort', scores, 1, true);
-    const { weights, compared } = noGrad(() => {
-      const truth = call('aten::gather', labels, 1, order);
-      const seen = call('aten::gather', present, 1, order);
-      const compared = comparedPairs(truth, seen, { k, inOrder: weighting !== 'ndcg1' });
-      const gains = gainsOf(truth, idealGains(labels, k, epsilon));
-      return { weights: weightsOf(weighting, mu, gains), compared };
-    });
-    const differences = call('aten::clamp', between(sorted), -MOST_DIFFERENCE, MOST_DIFFERENCE);
-    const likelihoods = call('aten::log_sigmoid', differences.mul(sigma)).mul(weights).mul(compared);
-    const pairs = noGrad(() => call('aten::clamp', compared.sum(), 1));
-    const base = logarithm === 'binary' ? Math.LN2 : 1;
-    return likelihoods.sum().neg().div(pairs).div(base);
-  };
-  return pairLoss({
+  return listPairsLoss({
     name,
-    takes: ['lists', 'labels'],
     read: (options, pairs) => {
       const lengths = lengthsOf(options, pairs);
       return { lengths, numbers: labelsOfLists(name, options['labels'], lengths) };
     },
-    loss,
+    activate,
+    empty: UNSEEN,
+    sorts: true,
+    prepare: ({ present, laidOut }, { numbers }, order) => {
+      const labels = laidOut(numbers, 0);
+      const truth: Tensor = call('aten::gather', labels, 1, order!);
+      return {
+        truth,
+        seen: call<Tensor>('aten::gather', present, 1, order!),
+        gains: gainsOf(truth, idealGains(labels, k, epsilon)),
+      };
+    },
+    terms: (tile, sorted, { truth, seen, gains }) => {
+      const { weights, compared } = noGrad(() => ({
+        weights: weightsOf(weighting, mu, gains, tile),
+        compared: comparedPairs(truth, seen, tile, { k, inOrder: weighting !== 'ndcg1' }),
+      }));
+      const differences = call<Tensor>(
+        'aten::clamp',
+        between(sorted, tile),
+        -MOST_DIFFERENCE,
+        MOST_DIFFERENCE,
+      );
+      const likelihoods = call<Tensor>('aten::log_sigmoid', differences.mul(sigma));
+      return { sum: likelihoods.mul(weights).mul(compared).sum().neg(), count: noGrad(() => compared.sum()) };
+    },
+    divisor: logarithm === 'binary' ? Math.LN2 : 1,
   });
 }
 
 /** The score of places that no document is in: behind all others, and finite. */
 const UNSEEN = -1e16;
 
-/** values[:, i] - values[:, j] for each row: [rows, columns, columns]. */
-function between(values: Tensor): Tensor {
-  const [rows, columns] = values.shape as [number, number];
-  return values.reshape([rows, columns, 1]).sub(values.reshape([rows, 1, columns]));
+/** values[:, i] - values[:, j] of a tile, [queries, places, longest]. */
+function between(values: Tensor, { query, queries, place, places }: PairTile): Tensor {
+  const all = values.narrow(0, query, queries);
+  const longest = values.shape[1]!;
+  return all
+    .narrow(1, place, places)
+    .reshape([queries, places, 1])
+    .sub(all.reshape([queries, 1, longest]));
 }
 
 /** 1 for the pairs (i, j) of documents, in the order of their scores, that the loss is over. */
 function comparedPairs(
   truth: Tensor,
   seen: Tensor,
+  tile: PairTile,
   { k, inOrder }: { readonly k: number | undefined; readonly inOrder: boolean },
 ): Tensor {
-  const [rows, longest] = seen.shape as [number, number];
+  const { query, queries, place, places } = tile;
+  const longest = seen.shape[1]!;
   const { dtype } = seen;
-  const both = seen.reshape([rows, longest, 1]).mul(seen.reshape([rows, 1, longest]));
-  const ordered = inOrder ? both.mul(call<Tensor>('aten::gt.Scalar', between(truth), 0).to({ dtype })) : both;
+  const here = seen.narrow(0, query, queries);
+  const both = here
+    .narrow(1, place, places)
+    .reshape([queries, places, 1])
+    .mul(here.reshape([queries, 1, longest]));
+  const ordered = inOrder
+    ? both.mul(call<Tensor>('aten::gt.Scalar', between(truth, tile), 0).to({ dtype }))
+    : both;
   if (k === undefined || k >= longest) return ordered;
   const below = like(
     seen,
-    Array.from({ length: longest }, (_, rank) => (rank < k ? 0 : 1)),
+    range(longest).map((rank) => (rank < k ? 0 : 1)),
   );
-  return ordered.mul(below.reshape([longest, 1]).mul(below).neg().add(1));
+  return ordered.mul(below.narrow(0, place, places).reshape([places, 1]).mul(below).neg().add(1));
 }
 
 const discount = (rank: number): number => Math.log2(1 + rank);
@@ -148,38 +166,49 @@ function idealGains(labels: Tensor, k: number | undefined, epsilon: number): Ten
 
 const gainsOf = (truth: Tensor, ideal: Tensor): Tensor => rawGains(truth).div(ideal);
 
-/** What broadcasts to [queries, longest, longest]. @param gains in the order of the scores */
-function weightsOf(weighting: LambdaWeighting, mu: number, gains: Tensor): Tensor {
-  const [queries, longest] = gains.shape as [number, number];
-  const inverse = range(longest + 1).map((place) => 1 / discount(place + 1));
-  const apart = (): Tensor => call('aten::abs', between(gains));
+/** What broadcasts to [queries, places, longest] of a tile. @param gains in the order of the scores */
+function weightsOf(weighting: LambdaWeighting, mu: number, gains: Tensor, tile: PairTile): Tensor {
+  const { query, queries, place, places } = tile;
+  const inverse = range(gains.shape[1]! + 1).map((rank) => 1 / discount(rank + 1));
+  const apart = (): Tensor => call('aten::abs', between(gains, tile));
   switch (weighting) {
     case 'none':
       return call('aten::ones_like', gains.narrow(0, 0, 1).narrow(1, 0, 1).reshape([1, 1, 1]));
     case 'ndcg1':
-      return gains.mul(like(gains, inverse.slice(0, longest))).reshape([queries, longest, 1]);
+      return gains
+        .narrow(0, query, queries)
+        .narrow(1, place, places)
+        .mul(like(gains, inverse.slice(place, place + places)))
+        .reshape([queries, places, 1]);
     case 'ndcg2':
-      return apart().mul(byDistance(gains, inverse));
+      return apart().mul(byDistance(gains, inverse, tile));
     case 'lambdaRank':
-      return apart().mul(byRank(gains, inverse));
+      return apart().mul(byRank(gains, inverse, tile));
     case 'ndcg2++':
-      return apart().mul(byDistance(gains, inverse).mul(mu).add(byRank(gains, inverse)));
+      return apart().mul(
+        byDistance(gains, inverse, tile)
+          .mul(mu)
+          .add(byRank(gains, inverse, tile)),
+      );
   }
 }
 
-/** The differences of inverse discounts at the distance of two ranks and one further. */
-function byDistance(gains: Tensor, inverse: readonly number[]): Tensor {
+/** The differences of inverse discounts at the distance of two ranks and one further, [places, longest]. */
+function byDistance(gains: Tensor, inverse: readonly number[], { place, places }: PairTile): Tensor {
   const longest = gains.shape[1]!;
   const steps = range(longest).map((d) => (d === 0 ? 0 : Math.abs(inverse[d - 1]! - inverse[d]!)));
-  const ranks = range(longest);
-  const all = ranks.flatMap((i) => ranks.map((j) => steps[Math.abs(i - j)]!));
-  return like(gains, all).reshape([longest, longest]);
+  const { device } = gains;
+  const ranks: Tensor = call('aten::arange', longest, { device, dtype: 'int32' });
+  const apart: Tensor = call('aten::abs', ranks.narrow(0, place, places).reshape([places, 1]).sub(ranks));
+  return like(gains, steps)
+    .indexSelect(0, apart.reshape([places * longest]))
+    .reshape([places, longest]);
 }
 
-/** The differences of inverse discounts at two ranks. */
-function byRank(gains: Tensor, inverse: readonly number[]): Tensor {
-  const longest = gains.shape[1]!;
-  return call('aten::abs', between(like(gains, inverse.slice(0, longest)).reshape([1, longest])));
+/** The differences of inverse discounts at two ranks, [places, longest]. */
+function byRank(gains: Tensor, inverse: readonly number[], { place, places }: PairTile): Tensor {
+  const ranks = like(gains, inverse.slice(0, gains.shape[1]));
+  return call('aten::abs', ranks.narrow(0, place, places).reshape([places, 1]).sub(ranks));
 }
 
 /** {@link rankNet} in a configuration. */

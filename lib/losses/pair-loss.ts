@@ -71,13 +71,18 @@ class PairLoss<Read> implements LossWithGradients {
   #read(options: LossOptions, rows: readonly number[]): Read {
     const { name, takes, read } = this.#parts;
     checkKnown(`the loss of ${name}`, options, takes);
-    if (rows.length !== 1)
-      throw new GradCacheError(
-        'SHAPE',
-        `The loss ${name} is given ${rows.length} towers; one is needed, a cross-encoder of pairs.`,
-      );
+    requireOneTower(name, rows);
     return read(options, rows[0]!);
   }
+}
+
+/** @throws GradCacheError `SHAPE` unless there is one tower, that of the pairs */
+export function requireOneTower(loss: string, rows: readonly number[]): void {
+  if (rows.length === 1) return;
+  throw new GradCacheError(
+    'SHAPE',
+    `The loss ${loss} is given ${rows.length} towers; one is needed, a cross-encoder of pairs.`,
+  );
 }
 
 /** @throws GradCacheError `INPUT` for an unknown name */
