@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireNumber, requireSignal } from '../options/option-values.js';
+import { refused, requireSignal, requireWeight } from '../options/option-values.js';
 import { drawSeed, requireSeed } from '../options/seeds.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
@@ -126,7 +126,7 @@ export class AcrossSegments {
         'INPUT',
         'the segments have no target: give the step a weight to run them all the same',
       );
-    requireNumber('weight of a step', weight, { above: 0 });
+    requireWeight('weight of a step', weight, { above: 0 });
     if (seed !== undefined) requireSeed(seed);
     requireSignal('signal of a step', signal);
     return this.#exclusive(() => {

@@ -1,14 +1,13 @@
-import { types } from 'node:util';
 import { faultIn } from '../files/file-fault.js';
-import { refused } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
+import { requireStoredTensors } from '../safetensors/stored-tensor.js';
 
 /** What the state is called in messages. */
 const STATE = 'State across segments';
 
-/** @throws GradCacheError `INPUT` */
+/** @throws GradCacheError `INPUT` for what is no Map, `CHECKPOINT` for what is no tensor in it */
 export function requireStoredState(name: string, stored: unknown): void {
-  if (!types.isMap(stored)) throw refused(name, stored, 'the Map that state() gave');
+  requireStoredTensors(name, stored, (what) => faultIn(STATE, what));
 }
 
 /** The tensors whose names begin so, without that beginning. */

@@ -164,6 +164,7 @@ export const infoNCEKind: LossKind<InfoNCESettings> = {
   about: "each anchor's positive against all other candidates",
   columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
   takesMemory: true,
+  takesWeights: true,
   settings: {
     ...temperatureSettings(0.05),
     ...RANKING_SETTINGS,

@@ -78,6 +78,8 @@ export interface LossKind<S> {
   readonly pairs?: PairRows<S>;
   /** Absent: the loss takes no label. */
   readonly label?: LabelColumn;
+  /** Whether the loss takes the keyword argument `weights`, how much each row counts. Default: false. */
+  readonly takesWeights?: boolean;
   /** Whether texts of different rows are compared, so that a text twice in a batch would be its own negative. Default: true. */
   readonly comparesRows?: boolean;
   /** Whether texts are compared token by token: the model then has a representation for each token. Default: false. */

@@ -183,7 +183,7 @@ export function kindOf({
   kind,
 }: FilledLossConfig): Pick<
   LossKind<never>,
-  'columns' | 'label' | 'comparesRows' | 'pairs' | 'perToken' | 'takesMemory' | 'sparse'
+  'columns' | 'label' | 'comparesRows' | 'pairs' | 'perToken' | 'takesMemory' | 'takesWeights' | 'sparse'
 > {
   return LOSSES[kind];
 }
@@ -193,6 +193,16 @@ export function requireColumns(path: string, columns: readonly string[], loss: F
   const { least, most = Infinity, needed } = kindOf(loss).columns;
   const fits = columns.length >= least && columns.length <= most;
   if (!fits || new Set(columns).size < columns.length) throw refuse(path, columns, needed);
+}
+
+/** @throws GradCacheError `INPUT` for a loss whose rows all count the same */
+export function requireWeights(path: string, loss: FilledLossConfig): void {
+  if (kindOf(loss).takesWeights === true) return;
+  const able = Object.entries(LOSSES).flatMap(([name, { takesWeights }]) => (takesWeights ? [name] : []));
+  throw new SettingError(
+    path,
+    `says how much each row counts, and the loss ${loss.kind} takes no weights; ${able.map(show).join(', ')} do.`,
+  );
 }
 
 /** @throws GradCacheError `INPUT` for a loss whose candidates cannot come from a memory */

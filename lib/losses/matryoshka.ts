@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireCount, requireNumber } from '../options/option-values.js';
+import { refused, requireCount, requireNumber, requireWeight } from '../options/option-values.js';
 import { drawSeed, requireSeed } from '../options/seeds.js';
 import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { tidy } from '../tensor/scope.js';
@@ -78,7 +78,7 @@ function requireDimensions(name: string, given: unknown): asserts given is reado
 function requireWeights(name: string, given: unknown, count: number): void {
   if (!Array.isArray(given) || given.length !== count)
     throw refused(name, given, `a list of ${count} weights, one for each dimension,`);
-  for (const [place, weight] of given.entries()) requireNumber(`${name}[${place}]`, weight, { from: 0 });
+  for (const [place, weight] of given.entries()) requireWeight(`${name}[${place}]`, weight, { from: 0 });
 }
 
 class Matryoshka implements LossWithGradients {

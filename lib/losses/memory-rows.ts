@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { GradCacheError } from '../errors.js';
 import { refused, show } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { fromStored, toStored } from '../safetensors/stored-tensor.js';
+import { fromStored, requireStoredTensors, toStored } from '../safetensors/stored-tensor.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { takeRows } from '../tensor/rows.js';
@@ -105,8 +105,9 @@ export async function storedRows({
   return stored;
 }
 
-/** @throws GradCacheError `CHECKPOINT` */
+/** @throws GradCacheError `CHECKPOINT`; `INPUT` for what is no Map */
 export function rowsFromStored(stored: ReadonlyMap<string, StoredTensor>, capacity: number): MemoryRows {
+  requireStoredTensors('the state of the memory', stored, damaged);
   const steps = numbersOf(stored, 'memory.steps', 1)?.at(0);
   if (steps === undefined) throw damaged('memory.steps is missing');
   const rows = stored.get('memory.rows');

@@ -1,5 +1,5 @@
 import { guardedAsync, native, type LossSettings } from '../addon/native.js';
-import { refused, requireNumber } from '../options/option-values.js';
+import { refused, requireNumber, requireWeight } from '../options/option-values.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { LossNumber } from './loss-number.js';
 import { valueByCompute } from './loss-value.js';
@@ -89,7 +89,7 @@ export class TiledLoss implements LossWithGradients {
     requireTowers(representations);
     if (trained !== undefined && !Array.isArray(trained))
       throw refused('trained', trained, 'a list of true or false for each tower');
-    requireNumber('weight', weight);
+    requireWeight('weight', weight);
     const isTrained = (tower: number) => trained === undefined || trained[tower] === true;
     const { name, cosine, numbers } = this.#parts;
     const rows = representations.map(({ shape }) => shape[0] ?? 0);
@@ -134,6 +134,6 @@ function requireLengths(lengths: unknown): asserts lengths is readonly Length[] 
       throw refused('lengths', length, 'objects with dimension and weight');
     const { dimension, weight } = length as Partial<Record<keyof Length, unknown>>;
     requireNumber('dimension of a length', dimension, { from: 1, to: 2 ** 31 - 1, whole: true });
-    requireNumber('weight of a length', weight);
+    requireWeight('weight of a length', weight);
   }
 }

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 import { guardedAsync, native, type LossSettings } from '../addon/native.js';
-import { refused, requireCount, requireNumber, requireOneOf } from '../options/option-values.js';
+import { refused, requireCount, requireOneOf, requireWeight } from '../options/option-values.js';
 import { refuse, type Fields } from '../options/fields.js';
 import type { SettingTable } from '../options/setting-table.js';
 import type { TokenSimilarity } from '../options/similarity.js';
@@ -107,7 +107,7 @@ export class TokenLoss implements LossWithGradients {
     options: LossOptions,
   ): Promise<LossGradients> {
     requireTowers(representations);
-    requireNumber('weight', weight);
+    requireWeight('weight', weight);
     const { offsets: given, ...others } = options;
     const offsets = offsetsOf(given, representations.length);
     const sizes = {

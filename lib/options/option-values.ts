@@ -25,6 +25,20 @@ export interface Bounds {
   readonly whole?: boolean;
 }
 
+/** The greatest finite float32: gradients that are multiplied by more would be infinite. */
+const MOST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
+
+/** Throws unless gradients can be multiplied by the value in float32. */
+export function requireWeight(
+  name: string,
+  value: unknown,
+  bounds: Pick<Bounds, 'from' | 'above'> = {},
+): asserts value is number {
+  const { from, above } = bounds;
+  const least = from === undefined && above === undefined ? { from: -MOST_FLOAT32 } : bounds;
+  requireNumber(name, value, { ...least, to: MOST_FLOAT32 });
+}
+
 export function requireNumber(name: string, value: unknown, bounds: Bounds = {}): asserts value is number {
   if (!isNumber(value, bounds)) throw refused(name, value, describeBounds(bounds));
 }

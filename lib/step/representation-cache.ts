@@ -9,7 +9,7 @@ import {
   type LossOptions,
 } from '../losses/loss.js';
 import { valueOf } from '../losses/loss-value.js';
-import { refused, requireCount, requireFunction, requireNumber } from '../options/option-values.js';
+import { refused, requireCount, requireFunction, requireWeight } from '../options/option-values.js';
 import { takeRows } from '../tensor/rows.js';
 import { Tensor } from '../tensor/tensor.js';
 import { PackedRows } from './packed-rows.js';
@@ -118,7 +118,7 @@ export class RepresentationCache {
     trained: readonly boolean[] = this.#towers.map(() => true),
   ): Promise<number> {
     requireLoss(loss);
-    requireNumber('weight', weight);
+    requireWeight('weight', weight);
     if (!Array.isArray(trained)) throw refused('trained', trained, 'a list of true or false for each tower');
     const values = this.towers();
     const result: unknown = await withGradients(loss).compute(

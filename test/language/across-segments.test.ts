@@ -96,6 +96,23 @@ test('a state that does not fit is refused, and nothing is changed', async () =>
     const more = new Map(state).set('else', state.get('counts')!);
     assert.throws(() => run.training.loadState(more), { code: 'CHECKPOINT' });
     assert.throws(() => run.training.loadState({} as never), { code: 'INPUT' });
+    // A state that was put together by hand: bytes, shape and type need not agree.
+    for (const [key, tensor] of state)
+      for (const odd of [
+        { ...tensor, bytes: new Uint8Array(tensor.bytes.length + 1) },
+        { ...tensor, bytes: new Uint8Array(0), shape: [...tensor.shape, 2] },
+        { ...tensor, bytes: [...tensor.bytes] },
+        { ...tensor, dtype: 'float31' },
+        { ...tensor, shape: tensor.shape.length },
+        null,
+      ])
+        assert.throws(() => run.training.loadState(new Map(state).set(key, odd as never)), {
+          code: 'CHECKPOINT',
+        });
+    await assert.rejects(run.training.step(steps[2]! as never, { weight: 1e308 }), {
+      code: 'INPUT',
+      message: /weight of a step is 1e\+308/,
+    });
     assert.deepEqual(await run.training.state(), state, name);
   }
 });

@@ -275,6 +275,16 @@ test('a state goes on as the memory that it was taken from', async () => {
     code: 'CHECKPOINT',
     message: /memory.steps is missing/,
   });
+  for (const [name, tensor] of state)
+    for (const odd of [{ ...tensor, bytes: tensor.bytes.subarray(1) }, {}, null])
+      assert.throws(() => make().loadState(new Map(state).set(name, odd as never)), {
+        code: 'CHECKPOINT',
+        message: new RegExp(name),
+      });
+  assert.throws(() => make().loadState(undefined as never), {
+    code: 'INPUT',
+    message: /the state of the memory/,
+  });
   state.delete('memory.ids');
   assert.throws(() => make().loadState(state), { code: 'CHECKPOINT', message: /memory.ids/ });
 });

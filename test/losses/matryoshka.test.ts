@@ -316,6 +316,7 @@ test('what does not fit is refused', async () => {
     [{ dimensions: [4, 1.5] }, /dimensions\[1\] is 1.5/],
     [{ dimensions: [4, '2'] }, /dimensions\[1\] is "2"/],
     [{ dimensions: [4, 2], weights: [1] }, /weights is \[1\]; a list of 2 weights/],
+    [{ dimensions: [4, 2], weights: [1, 1e308] }, /weights\[1\] is 1e\+308; a finite number from 0 to 3\.4/],
     [{ dimensions: [4, 2], weights: [1, NaN] }, /weights\[1\] is NaN/],
     [{ dimensions: [4, 2], weights: [1, -1] }, /weights\[1\] is -1; a finite number from 0/],
     [{ dimensions: [4, 2], dimensionsPerStep: 3 }, /dimensionsPerStep is 3; a whole number from 1 to 2/],

@@ -88,3 +88,22 @@ test('a cache that was emptied takes a batch of the other form', async () => {
   }
   cache.dispose();
 });
+
+test('a weight that gradients cannot be multiplied by is refused', async () => {
+  const cache = new RepresentationCache([2, 2]);
+  for (const tower of [0, 1])
+    cache.put(tower, Int32Array.of(0, 1), Tensor.from([1, 2, 3, 4 + tower], { shape: [2, 2] }));
+  for (const weight of [1e308, -1e308, 3.5e38, Infinity, NaN, '1'])
+    await assert.rejects(cache.compute(infoNCE(), {}, weight as number), {
+      code: 'INPUT',
+      message: /^weight is/,
+    });
+  await assert.rejects(
+    infoNCE().compute([Tensor.from([1], { shape: [1, 1] }), Tensor.from([1], { shape: [1, 1] })], 1e308, {}),
+    {
+      code: 'INPUT',
+    },
+  );
+  await cache.compute(infoNCE(), {}, 1e30);
+  cache.dispose();
+});
