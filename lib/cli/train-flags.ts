@@ -66,6 +66,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'labels or scores, for a loss that needs them; default: label, labels, score or scores',
       'label',
     ),
+    weights: text(
+      'COLUMN',
+      'how much each row counts, for infonce and multiple-negatives-ranking; default: all the same',
+      'weights',
+    ),
     'group-by-label': onOff('at least two rows of each label in a batch', 'groupByLabel'),
     ...tableFlags('--columns', '', ''),
     format: text('FORMAT', 'jsonl, csv, tsv or parquet, where the name does not tell', 'format'),

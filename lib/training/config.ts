@@ -41,6 +41,11 @@ export interface TrainConfig {
    * data has. Names of classes are numbered in the order of the data. A list of scores is a JSON list, or the text of one.
    */
   readonly label?: string;
+  /**
+   * The column that says how much each row counts, a number from 0, for a loss that takes weights: infonce and
+   * multiple-negatives-ranking. Held-out rows of `evaluation.loss` need it too. Default: all the same.
+   */
+  readonly weights?: string;
   /** Format of the files; by default told from their names. */
   readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
   /** For CSV or TSV files whose first line is a row: the names of its fields, or false where they are `columns`. Default true. */

@@ -191,11 +191,13 @@ export function listColumns({
   return kindOf(loss).pairs?.rows === 'documents' && columns.length === 2 ? columns.slice(1) : [];
 }
 
-/** The column of the labels, and what they are. */
+/** The column of numbers beside the texts, labels or weights, and what they are. */
 export function labelOptions({
   label,
+  weights,
   loss,
-}: Pick<FilledTrainConfig, 'label' | 'loss'>): LabelOptions | undefined {
+}: Pick<FilledTrainConfig, 'label' | 'weights' | 'loss'>): LabelOptions | undefined {
+  if (weights !== undefined) return { column: weights, type: 'number' };
   const type = kindOf(loss).label?.type;
   return label === undefined || type === undefined ? undefined : { column: label, type };
 }

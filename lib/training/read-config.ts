@@ -16,6 +16,7 @@ import {
   readLoss,
   requireColumns,
   requireMemory,
+  requireWeights,
   type FilledLossConfig,
 } from '../losses/loss-kinds.js';
 import { readOptimizer } from '../optim/optimizer-kinds.js';
@@ -62,6 +63,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     columns: named,
     /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
     label: readLabel(fields, named, loss),
+    weights: readWeights(fields, named, loss),
     format: fields.oneOf('format', FORMATS),
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
@@ -131,6 +133,19 @@ function readLabel(
   if (columns?.includes(label) === true || label === '__proto__')
     throw refuse(fields.at('label'), label, 'a column that is none of the texts');
   return label;
+}
+
+function readWeights(
+  fields: Fields,
+  columns: readonly string[] | undefined,
+  loss: FilledLossConfig,
+): string | undefined {
+  const weights = fields.string('weights');
+  if (weights === undefined) return undefined;
+  requireWeights(fields.at('weights'), loss);
+  if (columns?.includes(weights) === true || weights === '__proto__')
+    throw refuse(fields.at('weights'), weights, 'a column that is none of the texts');
+  return weights;
 }
 
 /** @throws GradCacheError `INPUT` where rows of one label cannot lie side by side in a batch */

@@ -109,7 +109,7 @@ test('a state that does not fit is refused, and nothing is changed', async () =>
         assert.throws(() => run.training.loadState(new Map(state).set(key, odd as never)), {
           code: 'CHECKPOINT',
         });
-    await assert.rejects(run.training.step(steps[2]! as never, { weight: 1e308 }), {
+    await assert.rejects(run.training.step(steps[2]!, { weight: 1e308 }), {
       code: 'INPUT',
       message: /weight of a step is 1e\+308/,
     });

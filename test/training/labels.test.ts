@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { GradCache, infoNCE, TextEncoder } from '../../lib/index.js';
 import { LOSSES } from '../../lib/losses/loss-kinds.js';
 import type { LossKind } from '../../lib/losses/loss-kind.js';
 import type { TrainConfig } from '../../lib/training/config.js';
@@ -162,4 +163,46 @@ test('a teacher of another dimension is met by a projection, which a resumed run
       [3, 4],
     );
   }
+});
+
+test('rows count as much as the column of weights says', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const rows = pairs(40).map((row, k) => ({ ...row, importance: k % 4 === 0 ? 0 : k % 3 }));
+  const data = await writeRows(join(folder, 'weighted.jsonl'), rows);
+  const run = { ...config, data, batch: 40, steps: 2, shuffle: false, dropout: 0 };
+  const { steps } = await record({ ...run, weights: 'importance', output: join(folder, 'weighted') });
+
+  const model = await TextEncoder.load(config.model as string, { dropout: 0 });
+  const gradcache = new GradCache({ encoders: [model, model], loss: infoNCE() });
+  const inputs = [rows.map(({ anchor }) => anchor), rows.map(({ positive }) => positive)];
+  const tokens = await Promise.all(inputs.map((texts) => model.tokenize(texts)));
+  const weights = rows.map(({ importance }) => importance);
+  const expected = await gradcache.lossOf(tokens, { loss: { weights } });
+  assert.ok(Math.abs(steps[0]!.loss - expected) < 1e-6 * expected, `${steps[0]!.loss}, ${expected}`);
+  const { steps: even } = await record({ ...run, output: join(folder, 'even') });
+  assert.notEqual(even[0]!.loss, steps[0]!.loss);
+  model.dispose();
+
+  const held = await record({
+    ...run,
+    weights: 'importance',
+    output: join(folder, 'held'),
+    evaluation: { data, loss: true, every: 1 },
+  });
+  const [before] = held.events.flatMap((event) => (event.type === 'evaluation' ? [event.scores] : []));
+  assert.ok(before!.loss! > 0);
+  const wrong: [object, RegExp][] = [
+    [
+      { weights: 'importance', loss: { kind: 'siglip' } },
+      /^config\.weights .* siglip takes no weights; "infonce", "mult/,
+    ],
+    [{ weights: 'anchor', columns: ['anchor', 'positive'] }, /^config\.weights is "anchor"; a column/],
+    [{ weights: 'nothing' }, /nothing/],
+    [{ weights: 3 }, /^config\.weights is 3/],
+  ];
+  for (const [k, [settings, message]] of wrong.entries())
+    await assert.rejects(record({ ...run, output: join(folder, `wrong${k}`), ...settings }), {
+      code: 'INPUT',
+      message,
+    });
 });

@@ -68,7 +68,7 @@ async function unusual(
 }
 
 /** Settings of losses with labels and of cross-encoders: labels.test.ts, cross-encoder.test.ts. */
-type LabelSetting = 'label' | 'groupByLabel' | 'newHead';
+type LabelSetting = 'label' | 'weights' | 'groupByLabel' | 'newHead';
 
 /** For each setting, other values that are given when the run is resumed, and what comes of each. */
 const CHANGES: {

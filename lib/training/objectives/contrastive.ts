@@ -226,7 +226,7 @@ class Contrastive implements Objective {
       ...this.#draws(options.seed),
       ...this.#judged(texts, rows),
       ...stepOptionsOf(this.config.loss, { step, steps }),
-      ...(labels && { labels: ofRows(labels, rows) }),
+      ...this.#beside(labels, rows),
     };
     if (memory === null) return gradcache.step(inputs, { ...options, loss });
     await memory.follow();
@@ -237,6 +237,13 @@ class Contrastive implements Objective {
     const own = inputs.reduce((sum, batch) => sum + batch.truncated, 0); // each text once
     const all = this.ranks === null ? [[own]] : await this.ranks.numbers([own]);
     return { ...result, truncated: all.reduce((sum, [truncated]) => sum + truncated!, 0) };
+  }
+
+  /** What the data has beside the texts of a batch. No loss takes both. */
+  #beside(given: ObjectiveStepOptions['labels'], rows?: Uint32Array): LossOptions {
+    if (given === undefined) return {};
+    const numbers = ofRows(given, rows);
+    return this.config.weights === undefined ? { labels: numbers } : { weights: numbers };
   }
 
   /** A run that is resumed draws the lengths of a step as one that was not interrupted. */
@@ -275,7 +282,7 @@ class Contrastive implements Objective {
 
   /** The loss of a batch in evaluation. A memory of earlier batches has no part in it. */
   async #lossOf({ columns, labels }: Batch, signal: AbortSignal | undefined): Promise<number> {
-    const loss = { ...this.#draws(0), ...this.#judged(columns), ...(labels && { labels }) };
+    const loss = { ...this.#draws(0), ...this.#judged(columns), ...this.#beside(labels) };
     return this.evaluator.lossOf(await this.tokenize(columns), { loss, signal });
   }
 
