@@ -9,7 +9,7 @@ import {
   requireTexts,
 } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
-import type { LateInteraction } from '../model-folder/late-interaction.js';
+import type { LateInteraction, TextTask } from '../model-folder/late-interaction.js';
 import type { Pooling, SpladePooling } from '../model-folder/model-folder.js';
 import { TOKEN_POOLINGS } from '../model-folder/pooling.js';
 import { checkLora, type LoraOptions } from './lora-options.js';
@@ -67,10 +67,15 @@ export interface LoadOptions extends TextEncoderOptions, PerTokenOptions {
   readonly baseModel?: string;
   /** Seed of the random weights: of new adapters or a new projection, or of all. Default: 0. */
   readonly seed?: number;
+  /**
+   * Which modules of a folder whose Router (Asym) has some for queries and others for documents: `'query'` or `'document'`. Each
+   * route is an encoder of its own, and {@link TextEncoder.saveRoutes} saves two of them together.
+   */
+  readonly route?: TextTask;
 }
 
 /** What {@link TextEncoder.create} needs beyond a configuration. */
-export interface CreateOptions extends Omit<LoadOptions, 'lora' | 'baseModel'> {
+export interface CreateOptions extends Omit<LoadOptions, 'lora' | 'baseModel' | 'route'> {
   /** Scales representations to length one; default: true, and false for SPLADE. */
   readonly normalize?: boolean;
 }
@@ -92,10 +97,11 @@ export const POOLINGS = [...TOKEN_POOLINGS, 'none', 'splade'] as const;
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
 export function checkLoadOptions(options: LoadOptions): void {
-  checkKnown('TextEncoder.load', options, [...NAMES, 'lora', 'baseModel']);
+  checkKnown('TextEncoder.load', options, [...NAMES, 'lora', 'baseModel', 'route']);
   requireTypes(options);
   if (options.lora !== undefined) checkLora(options.lora);
   if (options.baseModel !== undefined) requireString('baseModel', options.baseModel);
+  if (options.route !== undefined) requireOneOf('route', options.route, ['query', 'document']);
   requirePerToken(options);
 }
 

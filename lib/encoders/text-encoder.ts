@@ -25,7 +25,7 @@ import { asPooling, poolingsOf, type Pooling } from '../model-folder/pooling.js'
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
 import { isAdapterWeight } from '../model-folder/target-modules.js';
-import { writeModelFolder } from '../model-folder/write-model-folder.js';
+import { writeModelFolder, writeRoutes } from '../model-folder/write-model-folder.js';
 import { newAdapter, settledAdapter } from './lora-options.js';
 import { mergedFolder } from './merged-weights.js';
 import { matchWeights, nameInFolder, requireSizes, storedWeights } from './model-state.js';
@@ -415,6 +415,31 @@ export class TextEncoder extends TokenEncoder {
    */
   async push(name: string, options: PushOptions = {}): Promise<Pushed> {
     return pushModel((folder) => this.save(folder), name, options);
+  }
+
+  /**
+   * Writes two encoders as one folder of sentence-transformers, whose Router sends queries to one and documents to the other.
+   * They are loaded again with the option `route`. Prompts and similarity of the folder are those of the encoder of documents,
+   * and the prompts of the other one that it lacks.
+   *
+   * @throws GradCacheError `INPUT` for encoders that do not give one dense representation of a text or give different numbers of
+   * dimensions, and as {@link TextEncoder.save}
+   */
+  static async saveRoutes(
+    folder: string,
+    encoders: { readonly query: TextEncoder; readonly document: TextEncoder },
+  ): Promise<void> {
+    checkKnown('encoders', encoders, ['query', 'document']);
+    const { query, document } = encoders;
+    for (const [name, encoder] of Object.entries({ query, document }))
+      if (!(encoder instanceof TextEncoder)) throw refused(`encoders.${name}`, encoder, 'a TextEncoder');
+    if (query.trainedDimension !== document.trainedDimension)
+      throw refused(
+        'the dimension of the encoder of queries',
+        query.trainedDimension,
+        `${document.trainedDimension}, that of the encoder of documents,`,
+      );
+    await writeRoutes(folder, { query: await query.#state(), document: await document.#state() });
   }
 
   /** What `console.log` shows, without the weights and the tokenizer's files. */

@@ -15,7 +15,7 @@ import { isModelFolder } from './is-model-folder.js';
 import { lengthLimitOf, mostTokens } from './length-limit.js';
 import { readWeights } from './model-weights.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
-import { readLateInteraction, type LateInteraction } from './late-interaction.js';
+import { readLateInteraction, type LateInteraction, type TextTask } from './late-interaction.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import {
   MASKED_LANGUAGE_MODEL_KEYS,
@@ -115,6 +115,8 @@ export interface Asked {
   readonly splade?: Partial<SpladePooling> | undefined;
   /** The folder of an adapter's base model. */
   readonly baseModel?: string | undefined;
+  /** Which modules of a Router. */
+  readonly route?: TextTask | undefined;
 }
 
 /** What the keys of a folder's files mean, by what its modules make of tokens. */
@@ -141,7 +143,7 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
       join(path, MODEL_CONFIG),
       'it is that of a cross-encoder, which scores pairs of texts: CrossEncoder.load reads it',
     );
-  const modules = (await readSentenceModules(path)) ?? (await model2VecModules(path));
+  const modules = (await readSentenceModules(path, asked.route)) ?? (await model2VecModules(path));
   const pooling = poolingOf(path, modules, asked);
   if (modules?.transformer === 'StaticEmbedding') return readStaticFolder(path, modules);
   const sparse = pooling.pooling === 'splade';
@@ -215,7 +217,11 @@ async function readStaticFolder(path: string, modules: SentenceModules): Promise
     defaultPrompt: model.defaultPrompt,
     similarity: model.similarity,
     truncateDimension: model.truncateDimension,
-    layout: { place, model2vec: await readModel2Vec(folder) },
+    // Behind a Router it has a folder that only a Router has.
+    layout: {
+      place: /^\d+_StaticEmbedding$/.test(place) ? place : '',
+      model2vec: await readModel2Vec(folder),
+    },
     kept: { transformer: {}, model: model.kept, generation: null, modules: kept },
   };
 }

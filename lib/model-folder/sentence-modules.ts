@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
 import { faultIn, refusedIn } from '../files/file-fault.js';
-import { show } from '../options/option-values.js';
+import { refused, show } from '../options/option-values.js';
 import {
   DENSE_KEYS,
   DROPOUT_KEYS,
@@ -17,7 +17,9 @@ import {
 import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
 import { readJsonFile, readJsonObject } from '../files/json-file.js';
 import { HEAD_KINDS, readHeadModule, type HeadModule } from './head-modules.js';
+import type { TextTask } from './late-interaction.js';
 import { poolingIn, type Pooling } from './pooling.js';
+import { entriesOfRoute, isRouter } from './routes.js';
 import { isJsonObject } from '../files/strict-json.js';
 
 /** How the logits of a masked language model become a sparse representation over its vocabulary (Formal et al. 2021). */
@@ -87,14 +89,17 @@ const PER_TOKEN = /^Transformer(, Dense)*(, MultiVectorMask(, Normalize)?|, Norm
 /**
  * Reads modules.json and the folders of the modules it lists: a Transformer and a Pooling, or a
  * StaticEmbedding, then any of Dense, LayerNorm, Dropout and Normalize; or a Transformer and a SpladePooling; or, with a representation for each token, a
- * Transformer, any number of Dense, a MultiVectorMask and at most one Normalize.
+ * Transformer, any number of Dense, a MultiVectorMask and at most one Normalize. Of a Router it reads one route.
  *
  * @returns undefined where the folder has no modules.json
  * @throws GradCacheError `CHECKPOINT` for anything that would have to be approximated; the message says what was found.
  */
-export async function readSentenceModules(folder: string): Promise<SentenceModules | undefined> {
+export async function readSentenceModules(
+  folder: string,
+  route?: TextTask,
+): Promise<SentenceModules | undefined> {
   const path = join(folder, 'modules.json');
-  const entries = await readModuleEntries(folder);
+  const entries = await readModuleEntries(folder, route);
   if (entries === undefined) return undefined;
   const order = entries.map(({ kind }) => kind).join(', ');
   const perToken = PER_TOKEN.test(order);
@@ -128,13 +133,26 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   };
 }
 
-/** The modules that modules.json lists, and their folders; undefined without one. @throws GradCacheError `CHECKPOINT` */
-export async function readModuleEntries(folder: string): Promise<ModuleEntry[] | undefined> {
+/**
+ * The modules that modules.json lists, and their folders; undefined without one.
+ *
+ * @param route which modules of a Router
+ * @throws GradCacheError `CHECKPOINT`; `INPUT` for a Router without a route, and for a route without a Router
+ */
+export async function readModuleEntries(
+  folder: string,
+  route?: TextTask,
+): Promise<ModuleEntry[] | undefined> {
   const path = join(folder, 'modules.json');
   const list = await readJsonFile(path);
   if (list === undefined) return undefined;
   if (!Array.isArray(list)) throw faultIn(path, 'it is not a list of modules');
-  return list.map((entry: unknown) => readEntry(entry, folder, path));
+  if (route !== undefined && !list.some(isRouter))
+    throw refused('route', route, `none, as ${folder} has no Router,`);
+  const flat: unknown[] = [];
+  for (const entry of list as unknown[])
+    flat.push(...(isRouter(entry) ? await entriesOfRoute(folder, entry, route) : [entry]));
+  return flat.map((entry) => readEntry(entry, folder, path));
 }
 
 /** Tables of the modules that have a config.json of their own; a Normalize can do without. */

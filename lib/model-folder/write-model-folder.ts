@@ -2,8 +2,9 @@ import { mkdir, realpath } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { isOfAdapter, writeAdapter } from './adapter-folder.js';
+import { refused } from '../options/option-values.js';
 import { hiddenSizeOf } from './hidden-size.js';
-import { interactionToSave, PLAIN_INTERACTION } from './late-interaction.js';
+import { interactionToSave, PLAIN_INTERACTION, type TextTask } from './late-interaction.js';
 import type { KeptFiles, ModelFolder } from './model-folder.js';
 import { replaceFile } from '../files/replace-file.js';
 import { replaceFolder } from '../files/replace-folder.js';
@@ -11,6 +12,7 @@ import { writeJson } from '../files/write-json.js';
 import { type StoredTensor, writeSafetensors } from '../safetensors/safetensors.js';
 import { headModuleFiles, type HeadModule } from './head-modules.js';
 import { poolingConfig, poolingsOf } from './pooling.js';
+import { ROUTER_CONFIG, routerConfig, type RoutedModule } from './routes.js';
 import type { SpladePooling } from './sentence-modules.js';
 import { writeStaticEmbedding } from './static-embedding.js';
 import { tokenizerConfigToSave } from '../tokenizer/tokenizer-config.js';
@@ -33,7 +35,8 @@ const MODEL_ENTRIES: readonly RegExp[] = [
   /^(model\.safetensors\.index\.json|loss\.safetensors)$/,
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
-  /^\d+_((MLM)?Transformer|StaticEmbedding|(Splade)?Pooling|Dense|LayerNorm|Dropout|MultiVectorMask|Normalize)$/,
+  /^router_config\.json$/,
+  /^(query|document|\d+)_(\d+_)?((MLM)?Transformer|StaticEmbedding|(Splade)?Pooling|Dense|LayerNorm|Dropout|MultiVectorMask|Normalize)$/,
 ];
 
 /**
@@ -111,40 +114,50 @@ async function writeTokenizer(
   if (tokenizerConfig) await writeJson(join(folder, 'tokenizer_config.json'), tokenizerConfig);
 }
 
-async function writeInto(folder: string, model: ModelFolder): Promise<void> {
-  const { tokenizer, pooling, lateInteraction, layout, adapter } = model;
-  const perToken = pooling === 'none' ? interactionToSave(lateInteraction ?? PLAIN_INTERACTION) : undefined;
-  if (layout) {
-    const inside = join(folder, layout.place);
-    await mkdir(inside, { recursive: true });
-    await writeStaticEmbedding(inside, model, layout);
-  } else {
-    if (adapter) {
-      await writeAdapter(folder, adapter);
-      await writeTokenizer(folder, model);
-    } else {
-      await writeTransformer(folder, model, model.kept?.generation ?? null);
-    }
-    const { query = null, document = null } = model.taskLengths ?? {};
-    await writeJson(join(folder, 'sentence_bert_config.json'), {
-      ...model.kept?.transformer,
-      max_seq_length: model.maxLength,
-      do_lower_case: tokenizer.settings.lowercase === true,
-      ...(query !== null && { query_length: query }),
-      ...(document !== null && { document_length: document }),
-      ...perToken?.transformer,
-    });
+const interactionIn = ({ pooling, lateInteraction }: ModelFolder) =>
+  pooling === 'none' ? interactionToSave(lateInteraction ?? PLAIN_INTERACTION) : undefined;
+
+/** Writes what turns texts into tokens with a representation: the first module. */
+async function writeFirst(folder: string, model: ModelFolder): Promise<void> {
+  if (model.layout) {
+    await writeStaticEmbedding(folder, model, model.layout);
+    return;
   }
+  if (model.adapter) {
+    await writeAdapter(folder, model.adapter);
+    await writeTokenizer(folder, model);
+  } else {
+    await writeTransformer(folder, model, model.kept?.generation ?? null);
+  }
+  const { query = null, document = null } = model.taskLengths ?? {};
+  await writeJson(join(folder, 'sentence_bert_config.json'), {
+    ...model.kept?.transformer,
+    max_seq_length: model.maxLength,
+    do_lower_case: model.tokenizer.settings.lowercase === true,
+    ...(query !== null && { query_length: query }),
+    ...(document !== null && { document_length: document }),
+    ...interactionIn(model)?.transformer,
+  });
+}
+
+async function writeInto(folder: string, model: ModelFolder): Promise<void> {
+  const first = join(folder, model.layout?.place ?? '');
+  await mkdir(first, { recursive: true });
+  await writeFirst(first, model);
+  await writeModelConfig(folder, model);
+  await writeModules(folder, model);
+}
+
+async function writeModelConfig(folder: string, model: ModelFolder): Promise<void> {
   await writeJson(join(folder, 'config_sentence_transformers.json'), {
     ...model.kept?.model,
     ...(model.splade && { model_type: 'SparseEncoder' }),
-    ...(perToken && { model_type: 'MultiVectorEncoder' }),
+    ...(model.pooling === 'none' && { model_type: 'MultiVectorEncoder' }),
     prompts: model.prompts,
     default_prompt_name: model.defaultPrompt,
     ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
     ...(typeof model.truncateDimension === 'number' && { truncate_dim: model.truncateDimension }),
   });
-  await writeModules(folder, model);
 }
 
 async function writeModules(folder: string, model: ModelFolder): Promise<void> {
@@ -155,21 +168,62 @@ async function writeModules(folder: string, model: ModelFolder): Promise<void> {
       ? tokenModules(model)
       : pooledModules(model);
   const list: unknown[] = [];
-  for (const { name, config: own, weights, package: from = MODULES } of modules) {
+  for (const module of modules) {
     const idx = list.length;
-    const kind = name.slice(0, name.indexOf(' '));
-    const path = own === null ? (model.layout?.place ?? '') : `${idx}_${kind}`;
-    const read = kept?.modules.get(name);
-    if (own !== null) {
-      await mkdir(join(folder, path));
-      const content = { ...read?.config, ...own };
-      // A Normalize without settings has an empty folder, as older releases write it.
-      if (Object.keys(content).length > 0) await writeJson(join(folder, path, 'config.json'), content);
-    }
-    if (weights) await writeSafetensors(join(folder, path, 'model.safetensors'), weights, { format: 'pt' });
-    list.push({ ...read?.entry, idx, name: String(idx), path, type: from + kind });
+    const type = classOf(module);
+    const path = module.config === null ? (model.layout?.place ?? '') : `${idx}_${kindOf(module)}`;
+    if (module.config !== null) await writeModule(join(folder, path), module, model);
+    list.push({ ...kept?.modules.get(module.name)?.entry, idx, name: String(idx), path, type });
   }
   await writeJson(join(folder, 'modules.json'), list);
+}
+
+const kindOf = ({ name }: WrittenModule): string => name.slice(0, name.indexOf(' '));
+/** The Python class of a module. */
+const classOf = (module: WrittenModule): string => (module.package ?? MODULES) + kindOf(module);
+
+/** Writes a module into a folder of its own. */
+async function writeModule(folder: string, module: WrittenModule, model: ModelFolder): Promise<void> {
+  await mkdir(folder);
+  if (module.config === null) {
+    await writeFirst(folder, model);
+    return;
+  }
+  const content = { ...model.kept?.modules.get(module.name)?.config, ...module.config };
+  // A Normalize without settings has an empty folder, as older releases write it.
+  if (Object.keys(content).length > 0) await writeJson(join(folder, 'config.json'), content);
+  if (module.weights)
+    await writeSafetensors(join(folder, 'model.safetensors'), module.weights, { format: 'pt' });
+}
+
+/**
+ * Writes two models that pool as one folder of sentence-transformers with a Router: one for queries, the other for documents, from
+ * which the folder has its prompts and its similarity.
+ *
+ * @throws GradCacheError `INPUT`, also for models that do not pool
+ */
+export async function writeRoutes(
+  path: string,
+  routes: Readonly<Record<TextTask, ModelFolder>>,
+): Promise<void> {
+  const { document, query } = routes;
+  for (const { pooling } of [query, document])
+    if (pooling === 'none' || pooling === 'splade')
+      throw refused('pooling', pooling, 'one representation of a text, for a Router,');
+  await replaceModel(path, async (folder) => {
+    const written = { query: [] as RoutedModule[], document: [] as RoutedModule[] };
+    for (const route of ['query', 'document'] as const)
+      for (const [place, module] of pooledModules(routes[route]).entries()) {
+        const own = `${route}_${place}_${kindOf(module)}`;
+        await writeModule(join(folder, own), module, routes[route]);
+        written[route].push({ folder: own, type: classOf(module) });
+      }
+    await writeJson(join(folder, ROUTER_CONFIG), routerConfig(written));
+    await writeJson(join(folder, 'modules.json'), [
+      { idx: 0, name: '0', path: '', type: `${MODULES}Router` },
+    ]);
+    await writeModelConfig(folder, { ...document, prompts: { ...query.prompts, ...document.prompts } });
+  });
 }
 
 function pooledModules({ pooling, includePrompt, modules, config, layout }: ModelFolder): WrittenModule[] {

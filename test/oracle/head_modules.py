@@ -115,3 +115,22 @@ def pickle_weights(folder, legacy=False):
         torch.save(tensors, path.with_name('pytorch_model.bin'), _use_new_zipfile_serialization=not legacy)
         path.unlink()
     return folder
+
+
+def save_router(folder, legacy=False):
+    """Word vectors for queries and a Transformer for documents, then what both have; `legacy`: in config.json, as an Asym."""
+    from pathlib import Path
+    from sentence_transformers.base.modules import Router
+
+    source = models.save_transformer('distilbert', folder + '.transformer', seed=5)
+    width = models.AutoModel.from_pretrained(source).config.hidden_size
+    router = Router.for_query_document(
+        query_modules=[static_embedding(14, 4), head(['dense', width, 'Tanh', True, False], 14, 3)[0]],
+        document_modules=[Transformer(source), Pooling(width, 'mean')])
+    tail = [head(['norm'], width, 8)[0], Normalize()]
+    SentenceTransformer(modules=[router, *tail], prompts={'query': 'query: ', 'document': 'text: '}).save(folder)
+    if legacy:
+        Path(folder, 'router_config.json').rename(Path(folder, 'config.json'))
+        path = Path(folder, 'modules.json')
+        path.write_text(path.read_text().replace('router.Router', 'router.Asym'))
+    return folder
