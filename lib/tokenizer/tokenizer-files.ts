@@ -94,7 +94,7 @@ export const TOKENIZER_CONFIG_KEYS = table({
   ...all('read', 'model_input_names model_max_length max_len'),
   truncation_side: only('Name the side that is cut off, "left" or "right".', 'right', 'left'),
   // What could be honoured only by another tokenizer, or by reading tokenizer.json in another way.
-  split_special_tokens: only('Special tokens in a text would have to be split.', ...OFF),
+  split_special_tokens: only('Say whether special tokens in a text are split.', ...OFF, true),
   fix_mistral_regex: only('It replaces the pre-tokenizer.', ...OFF),
   trust_remote_code: only('Code of the folder is not run.', ...OFF),
   init_inputs: only('Unnamed arguments of a tokenizer class are not supported: remove it.', ...OFF),

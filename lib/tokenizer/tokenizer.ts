@@ -10,6 +10,7 @@ import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
 import { isJsonObject } from '../files/strict-json.js';
+import { splitSpecialTokens } from './split-special-tokens.js';
 import { type TextPair, type TokenBatch, TokenCollector } from './token-batch.js';
 import { bareTokenizer, buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
 import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
@@ -136,7 +137,9 @@ export class Tokenizer {
       const built = bare ? bareTokenizer(stated) : buildTokenizer(stated, tokenizerClass, files);
       const parsed = settings.lowercase === true ? withLowercase(built.parsed) : built.parsed;
       const { patterns } = refuseWhatAborts(parsed);
-      const native = openNative(parsed, built);
+      const split = files.config?.split_special_tokens === true;
+      const read = split ? splitSpecialTokens({ ...built, parsed }) : { ...built, parsed };
+      const native = openNative(read.parsed, read);
       const empty = await native.encode('');
       const emptyPair = await native.encode('', '');
       const side = settings.truncationSide ?? files.config?.truncation_side;

@@ -66,6 +66,7 @@ METHODS = {
     'pair_gradients': cross_encoders.pair_gradients,
     'save_with_modules': head_modules.save_with_modules,
     'save_model2vec': head_modules.save_model2vec,
+    'save_router': head_modules.save_router,
     'pickle_weights': head_modules.pickle_weights,
     'encode': head_modules.encode,
     'config_defaults': folder_keys.config_defaults,

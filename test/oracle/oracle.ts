@@ -389,6 +389,11 @@ export class Oracle {
     return this.#ask('save_model2vec', { folder: this.path(folder), ...settings });
   }
 
+  /** A folder with a Router: word vectors for queries, DistilBERT for documents, a LayerNorm and a Normalize for both. */
+  saveRouter(folder: string, options: { legacy?: boolean } = {}): Promise<string> {
+    return this.#ask('save_router', { folder: this.path(folder), ...options });
+  }
+
   /** Puts pytorch_model.bin in the place of a folder's safetensors; `legacy`: as PyTorch before 1.6 wrote it. */
   pickleWeights(folder: string, options: { legacy: boolean }): Promise<string> {
     return this.#ask('pickle_weights', { folder, ...options });

@@ -153,6 +153,17 @@ test('classes with word pieces build their normalizer and ends anew', async () =
     await assertSame(name, { json, ...variant });
 });
 
+test('special tokens in a text are split where tokenizer_config.json says so', async () => {
+  const cases: [TokenizerJson, string, string[]][] = [
+    [wordPieces(), 'bert', ['BertTokenizer', ...PLAIN]],
+    [bytePairs(), 'roberta', ['RobertaTokenizer', ...PLAIN]],
+    [unigrams(), 'xlm-roberta', ['XLMRobertaTokenizer', ...PLAIN]],
+  ];
+  for (const [json, type, classes] of cases)
+    for (const tokenizer_class of classes)
+      await assertSame(type, { json, type, config: { tokenizer_class, split_special_tokens: true } });
+});
+
 test('classes with byte pairs build their pre-tokenizer and ends anew', async () => {
   const space = { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true };
   const model = bytePairs().model as { merges: string[][] };

@@ -284,7 +284,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'TextEncoder.load': {
     call: (options) => TextEncoder.load('/nowhere', options),
-    options: { ...loadingText, lora: ['object'], baseModel: ['text'] },
+    options: { ...loadingText, route: [], lora: ['object'], baseModel: ['text'] },
   },
   'TextEncoder.load, adapters': {
     call: (lora) => TextEncoder.load('/nowhere', { lora }),
@@ -292,12 +292,17 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'TextEncoder.load, a representation for each token': {
     call: (options) => TextEncoder.load('/nowhere', options),
-    options: { ...loadingText, lora: ['object'], baseModel: ['text'] },
+    options: { ...loadingText, route: [], lora: ['object'], baseModel: ['text'] },
     base: { pooling: 'none' },
   },
   'TextEncoder.create': creatingText,
   'TextEncoder.create, a representation for each token': { ...creatingText, base: { pooling: 'none' } },
   'TextEncoder.create, sparse': { ...creatingText, base: { pooling: 'splade' } },
+  'TextEncoder.saveRoutes': {
+    call: (options) =>
+      TextEncoder.saveRoutes('/nowhere/model', { query: encoder, document: encoder, ...(options as object) }),
+    options: { query: ['object'], document: ['object'] },
+  },
   'TextEncoder.tokenize': {
     call: (options) => encoder.tokenize(['w1'], options),
     options: { prompt: ['text'], maxLength: ['number'], task: [] },

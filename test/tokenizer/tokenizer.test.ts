@@ -266,7 +266,11 @@ test('what the files beside it say and cannot be honoured is refused by name', a
       config({ tokenizer_class: 'BertTokenizer', cls_token: null }),
       /cls_token is null; a token for BertTokenizer/,
     ],
-    [config({ split_special_tokens: true }), /split_special_tokens is true/],
+    [config({ split_special_tokens: 'yes' }), /split_special_tokens is "yes"/],
+    [
+      config({ split_special_tokens: true, extra_special_tokens: ['<NEW>'] }),
+      /split_special_tokens is true, .* "<NEW>" is not: set it to false/,
+    ],
     [config({ truncation_side: 'middle' }), /truncation_side is "middle"/],
     [config({ fast_tokenizer_files: ['tokenizer.json', 'tokenizer.4.json'] }), /fast_tokenizer_files/],
     [config({ init_inputs: ['x'] }), /init_inputs/],
