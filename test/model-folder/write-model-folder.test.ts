@@ -24,7 +24,8 @@ import {
 
 const json = async (...path: string[]) =>
   JSON.parse(await readFile(join(...path), 'utf8')) as Record<string, unknown>;
-const content = ({ tokenizer, tensors, ...rest }: ModelFolder) => ({
+/** What a folder holds, wherever it lies. */
+const content = ({ tokenizer, tensors, transformerFolder: _, ...rest }: ModelFolder) => ({
   ...rest,
   json: tokenizer.json,
   companions: tokenizer.companions,
