@@ -46,6 +46,7 @@ export function contrastive(options: ContrastiveOptions = {}): LossWithGradients
   return tensorLoss({
     name: 'contrastive',
     towers: PAIR_COLUMNS,
+    sharing: average ? 'rows' : undefined,
     labels: (given, rows) => {
       const labels = requiredLabels('contrastive', MATCH_LABEL, given, rows);
       const matrix = (values: number[]) =>

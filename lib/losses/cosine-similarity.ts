@@ -45,6 +45,8 @@ export function cosineSimilarity(options: CosineSimilarityOptions = {}): LossWit
     name: 'cosineSimilarity',
     sparse: 'columns',
     towers: COLUMNS,
+    // Another error need be no mean.
+    sharing: options.error === undefined ? 'rows' : undefined,
     labels: (given, rows) =>
       labelMatrix(
         'cosineSimilarity',

@@ -46,6 +46,7 @@ export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradien
     name: 'distillKLDiv',
     sparse: 'columns',
     towers: COLUMNS,
+    sharing: 'rows',
     labels: (given, rows, towers) => {
       const labels = labelMatrix('distillKLDiv', LABEL, given, rows);
       if (labels.shape.join() === [rows, towers - 1].join()) return labels;

@@ -40,6 +40,7 @@ export function marginMSE(options: MarginMSEOptions = {}): LossWithGradients {
     name: 'marginMSE',
     sparse: 'columns',
     towers: COLUMNS,
+    sharing: 'rows',
     labels: (given, rows, towers) => {
       const labels = labelMatrix('marginMSE', LABEL, given, rows);
       const negatives = towers - 2;

@@ -75,6 +75,7 @@ export function softmaxClassification(options: SoftmaxClassificationOptions): Lo
   return tensorLoss({
     name: 'softmaxClassification',
     towers: PAIR_COLUMNS,
+    sharing: 'rows',
     parameters: layer.parameters,
     labels: (given, rows) => classLabels('softmaxClassification', given, rows, classes),
     loss: ([u, v], labels) => {

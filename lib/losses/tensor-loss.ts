@@ -25,6 +25,8 @@ export interface TensorLossParts<Labels> {
   readonly parameters?: readonly Parameter[];
   /** See {@link LossWithGradients.sparse}. */
   readonly sparse?: 'columns';
+  /** See {@link LossWithGradients.sharing}: `'rows'` for a mean over rows. */
+  readonly sharing?: 'rows' | undefined;
 }
 
 /** A loss of rows that belong together, one of each tower. Autograd computes its gradient. */
@@ -35,10 +37,12 @@ export function tensorLoss<Labels>(parts: TensorLossParts<Labels>): LossWithGrad
 class TensorLoss<Labels> implements LossWithGradients {
   readonly #parts: TensorLossParts<Labels>;
   readonly sparse: 'columns' | undefined;
+  readonly sharing: 'rows' | undefined;
 
   constructor(parts: TensorLossParts<Labels>) {
     this.#parts = parts;
     this.sparse = parts.sparse;
+    this.sharing = parts.sharing;
   }
 
   parameters(): Parameter[] {

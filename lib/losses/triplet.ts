@@ -42,6 +42,7 @@ export function triplet(options: TripletOptions = {}): LossWithGradients {
     name: 'triplet',
     sparse: 'columns',
     towers: COLUMNS,
+    sharing: 'rows',
     loss: ([anchor, positive, negative]) =>
       apart(anchor!, positive!).sub(apart(anchor!, negative!)).add(margin).relu().mean(),
   });

@@ -90,6 +90,11 @@ c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> glooOptions(const GroupOptio
   return made;
 }
 
+// A point of time to wait for. By another clock, waiting needs a newer glibc.
+std::chrono::system_clock::time_point inSystemTime(std::chrono::milliseconds from) {
+  return std::chrono::system_clock::now() + from;
+}
+
 // What the store says, or nothing where it does not answer within 2 s: its client waits for ever on a broken
 // line.
 std::string askSoon(std::function<std::string()> ask) {
@@ -111,7 +116,8 @@ std::string askSoon(std::function<std::string()> ask) {
     answer->given.notify_all();
   }).detach();
   std::unique_lock<std::mutex> lock(answer->mutex);
-  answer->given.wait_for(lock, std::chrono::seconds(2), [&] { return answer->text.has_value(); });
+  answer->given.wait_until(lock, inSystemTime(std::chrono::seconds(2)),
+                           [&] { return answer->text.has_value(); });
   return answer->text.value_or("");
 }
 
@@ -197,7 +203,7 @@ void Group::connect() {
   }).detach();
   std::unique_lock<std::mutex> lock(state->mutex);
   while (!state->done) {
-    state->ended.wait_for(lock, std::chrono::milliseconds(20));
+    state->ended.wait_until(lock, inSystemTime(std::chrono::milliseconds(20)));
     require(!stopped_, "ABORTED", "meeting the other ranks was stopped: the process exits");
   }
   if (state->error) std::rethrow_exception(state->error);

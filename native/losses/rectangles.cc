@@ -50,7 +50,7 @@ Rectangles::Rectangles(Strip& strip, double scale, std::optional<int64_t> diagon
       type_(takesFloat16() ? at::kHalf : at::kBFloat16),
       diagonal_(diagonal) {
   // A power of two, so that rows lose nothing.
-  if (splits()) unit_ = std::exp2(std::floor(std::log2(kWhole / similarity_.greatestLength())));
+  if (splits()) unit_ = std::ldexp(1.0, std::ilogb(kWhole / similarity_.greatestLength()));
   if (!lists.empty()) targets_ = at::stack(lists).to(at::kInt);
 }
 

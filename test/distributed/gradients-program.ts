@@ -201,7 +201,7 @@ const CASES: Readonly<Record<string, Case>> = {
     ([begin = 0], [end = 0]) => ({ labels: range(begin, end).map((row) => [row % 3, 1 + (row % 2)]) }),
   ),
   softmaxClassification: withTied(
-    () => softmaxClassification({ dimension: 24, classes: 5, seed: 1, device }),
+    () => softmaxClassification({ dimension: 24, classes: 5, seed: 1, dtype: precision, device }),
     labels,
   ),
   'modules, one with a gradient on some ranks': {
