@@ -41,7 +41,10 @@ const KEYS = new Map([
       'read',
       'model_type vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size',
     ),
-    ...all('read', 'num_key_value_heads head_dim max_position_embeddings pad_token_id rms_norm_eps'),
+    ...all(
+      'read',
+      'num_key_value_heads head_dim hidden_act max_position_embeddings pad_token_id rms_norm_eps',
+    ),
     ...all('read', 'attention_bias attention_dropout mlp_bias initializer_range dtype torch_dtype'),
     ...all('read', 'rope_parameters rope_scaling rope_theta'),
     ...all('kept', 'pretraining_tp'),

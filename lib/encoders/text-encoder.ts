@@ -61,7 +61,7 @@ export type TaskEncodeOptions = Omit<EncodeOptions, 'task'> & {
 const OWN = Symbol('TextEncoder');
 
 /**
- * A model that turns texts into representations: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ELECTRA,
+ * A model that turns texts into representations: a transformer of one of the types in README.md,
  * layers of SRU or SRU++, or word vectors alone, with pooling and the modules behind it, computed on packed tokens (no
  * padding).
  */

@@ -86,6 +86,10 @@ export async function replaceModel(path: string, write: (folder: string) => Prom
   });
 }
 
+/** Keys of config.json that are numbers with a decimal point to transformers, which refuses `2` where it expects `2.0`. */
+const FLOATS =
+  /(factor|softcapping|_eps|epsilon|_prob|dropout|_pdrop|dropout_rate|initializer_range|rope_theta|_rope_theta|base_freq)$/;
+
 /** Whether an entry of a folder is part of a model, and so out of date once the model is replaced. */
 export function belongsToModel(name: string): boolean {
   return isOfAdapter(name) || MODEL_ENTRIES.some((pattern) => pattern.test(name));
@@ -97,7 +101,7 @@ export async function writeTransformer(
   model: Pick<ModelFolder, 'config' | 'tensors' | 'tokenizer' | 'maxLength'>,
   generation: KeptFiles['generation'],
 ): Promise<void> {
-  await writeJson(join(folder, 'config.json'), withStoredType(model.config, model.tensors));
+  await writeJson(join(folder, 'config.json'), withStoredType(model.config, model.tensors), FLOATS);
   await writeSafetensors(join(folder, 'model.safetensors'), model.tensors, { format: 'pt' });
   await writeTokenizer(folder, model);
   if (generation) await writeJson(join(folder, 'generation_config.json'), generation);

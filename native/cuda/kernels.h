@@ -13,7 +13,7 @@
 
 #include "core/dropout_key.h"
 
-#define GRADCACHE_CUDA_ABI 8
+#define GRADCACHE_CUDA_ABI 9
 
 #ifdef __cplusplus
 extern "C" {

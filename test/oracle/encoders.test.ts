@@ -128,7 +128,16 @@ test('the padding token as a literal part of a text', async () => {
   }
 });
 
-for (const name of ['bert', 'roberta', 'distilbert', 'mpnet', 'electra'] as const) {
+for (const name of [
+  'bert',
+  'roberta',
+  'distilbert',
+  'mpnet',
+  'electra',
+  'modernbert',
+  'gte',
+  't5',
+] as const) {
   test(`${name}: dropout falls on the places that transformers gives it`, async () => {
     const count = 4000;
     const text = 'cat dog tree river stone';
