@@ -197,7 +197,7 @@ test('the length limit: sentence_bert_config, else tokenizer_config, never more 
     [tokenizer('9'), /model_max_length is "9"/],
     [tokenizer(0), /model_max_length is 0/],
     [config({ model_type: 'roberta', max_position_embeddings: 2 }), /leaves no position for a token/],
-    [config({ model_type: 't5' }), /model_type 't5' is not supported/],
+    [config({ model_type: 'gpt2' }), /model_type 'gpt2' is not supported/],
     [config({ max_position_embeddings: '16' }), /max_position_embeddings is "16"/],
   ];
   for (const [files, message] of bad)
