@@ -99,6 +99,7 @@ export function decoder(tokenizers: Readonly<Record<string, string>>, kind: Deco
       ...kind.settings(config),
       ...(kind.layers?.(config) ?? layersIn(config, everyLayer(config, defaults, -1))),
     }),
+    adapted: ['q_proj', 'v_proj'],
     prefix: 'model.',
     unused: /^score\./,
   };
