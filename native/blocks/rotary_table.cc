@@ -59,7 +59,9 @@ RotaryTable::RotaryTable(const Settings& settings, int64_t size) {
   if (kind == "linear") {
     frequencies_ = frequencies_.div(settings.number("factor"));
   } else if (kind == "ntk") {
-    frequencies_ = frequencies_.div(std::pow(settings.number("factor"), 2.0 / static_cast<double>(features)));
+    // By libtorch: the pow of the C library here is newer than glibc 2.28.
+    const at::Tensor factor = at::scalar_tensor(settings.number("factor"), at::kDouble);
+    frequencies_ = frequencies_.div(factor.pow(2.0 / static_cast<double>(features)).item<double>());
   } else if (kind == "llama3") {
     frequencies_ = llama3Frequencies(frequencies_, settings);
   } else if (kind == "yarn") {
