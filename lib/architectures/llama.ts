@@ -1,3 +1,4 @@
+import { all, table } from '../files/key-table.js';
 import { truthIn } from './config-values.js';
 import { causalWindow, decoder, everyLayer, layersIn } from './decoder.js';
 
@@ -23,6 +24,7 @@ export const mistral = decoder(
   { mistral: 'PreTrainedTokenizerFast' },
   {
     defaults: mistralSizes,
+    keys: table(all('read', 'sliding_window')),
     settings: () => ({}),
     layers: (config) => layersIn(config, everyLayer(config, mistralSizes, causalWindow(config, 4096))),
   },

@@ -147,7 +147,7 @@ export const gte: Architecture = {
   settings: (config) => ({
     ...common(config),
     ...layersIn(config, 160_000),
-    ...(config['type_vocab_size'] === 0 ? {} : { types: countIn(config, 'type_vocab_size', 1) }),
+    types: config['type_vocab_size'] === 0 ? 0 : countIn(config, 'type_vocab_size', 1),
     activation: activationIn(config, 'hidden_act'),
     hiddenDropout: fractionIn(config, 'hidden_dropout_prob', 0.1),
     feedForwardDropout: fractionIn(config, 'hidden_dropout_prob', 0.1),

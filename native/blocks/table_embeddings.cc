@@ -23,7 +23,7 @@ TokenRules tokenRules(const Settings& settings) {
   const int64_t vocabulary = settings.size("vocabulary");
   return {vocabulary, settings.size("positions"), settings.truth("positionsAfterPadding"),
           settings.size("paddingToken", -1, vocabulary - 1),
-          settings.has("types") ? settings.size("types") : 0};
+          settings.has("types") ? settings.size("types", 0) : 0};
 }
 
 TableEmbeddings::TableEmbeddings(const Names& names, int64_t width, const TokenRules& rules,

@@ -23,7 +23,8 @@ Architecture build(const Settings& settings, Builder& builder, const std::string
   const LayerPlan plan = layerPlan(settings, options.attention.form.size);
   builder.add<NormedEmbeddings>(
       NormedEmbeddings::Names{"embeddings.word_embeddings",
-                              rules.types > 0 ? "embeddings.token_type_embeddings" : "", embeddingNorm},
+                              settings.size("types", 0) > 0 ? "embeddings.token_type_embeddings" : "",
+                              embeddingNorm},
       options.attention.hidden, rules, options.norm, options.dropout);
   for (size_t k = 0; k < plan.layers(); ++k) {
     options.attention.rotary = plan.rotary[k];

@@ -212,7 +212,7 @@ test('whatever of a model is refused, the message says in which folder', async (
   const folder = await saved(t, BERT);
   const faults: Config[] = [
     // The keys of such a model are unknown too: its type is told first.
-    { ...BERT, model_type: 'llama', rms_norm_eps: 1e-6, rope_theta: 1e4 },
+    { ...BERT, model_type: 'gpt2', rms_norm_eps: 1e-6, rope_theta: 1e4 },
     { ...BERT, model_type: undefined },
     { ...BERT, hidden_size: undefined },
     { ...BERT, hidden_act: 'swiglu' },
@@ -225,8 +225,8 @@ test('whatever of a model is refused, the message says in which folder', async (
     await withConfig(folder, config);
     await assert.rejects(TextEncoder.load(folder), (error: Error) => {
       assert.ok(error.message.startsWith(folder), error.message);
-      if (config.model_type === 'llama')
-        assert.match(error.message, /model_type 'llama' is not supported; bert, /);
+      if (config.model_type === 'gpt2')
+        assert.match(error.message, /model_type 'gpt2' is not supported; bert, /);
       return true;
     });
   }

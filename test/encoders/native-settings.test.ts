@@ -7,8 +7,9 @@ import { fails } from '../robustness/failures.js';
 
 const HEAD = { pooling: 'mean', modules: [] };
 const CONFIG = {
-  ...{ vocab_size: 20, hidden_size: 6, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 5 },
+  ...{ vocab_size: 20, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 5 },
   ...{ hidden_dim: 5, max_position_embeddings: 16, embedding_size: 4, attention_size: 4 },
+  ...{ num_key_value_heads: 1, head_dim: 4, pad_token_id: 0 },
 };
 
 for (const modelType of MODEL_TYPES) {
