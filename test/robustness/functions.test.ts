@@ -151,7 +151,7 @@ test('a chunk of more tokens than 32 bits count is refused', async () => {
     attentionDropout: 0,
     pooling: 'mean',
     normalize: false,
-    dense: [],
+    modules: [],
   };
   const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu', [], []);
   const text = await encoder.batch(new Int32Array(positions), Int32Array.of(0, positions));
