@@ -150,7 +150,6 @@ test('a chunk of more tokens than 32 bits count is refused', async () => {
     hiddenDropout: 0,
     attentionDropout: 0,
     pooling: 'mean',
-    normalize: false,
     modules: [],
   };
   const encoder = new (native().EncoderHandle)({ ...settings, ...more, ...rest }, 'float32', 'cpu', [], []);
