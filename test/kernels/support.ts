@@ -21,6 +21,8 @@ export interface Case {
   /** Shapes of the differentiable inputs. */
   readonly shapes: Readonly<Record<string, readonly number[]>>;
   readonly drops: boolean;
+  /** In bfloat16 on a GPU another kernel draws the mask by itself, from the same seed. */
+  readonly ownMask?: boolean;
   run(inputs: Inputs, dropout: Dropout): Tensor;
   /** The same from ATen's operators, but for the mask, which `gradcache::dropout` gives. */
   compose(inputs: Inputs, dropout: Dropout): Tensor;
@@ -139,6 +141,13 @@ function attention(
       ...(distanceBias && { distanceBias: [heads, 2 * longest - 1] }),
     },
     drops: true,
+    // Flash attention takes forms that the kernels of this package do not.
+    ownMask:
+      device !== 'cpu' &&
+      !distanceBias &&
+      softCap === 0 &&
+      size % 8 === 0 &&
+      (causal || keyHeads < heads || window !== undefined),
     run: ({ qkv, distanceBias: bias }, { p, seed, site }) =>
       call(
         'gradcache::attention',

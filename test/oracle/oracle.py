@@ -28,7 +28,7 @@ import models  # noqa: E402
 import reference  # noqa: E402
 import sparse  # noqa: E402
 import sru_layers  # noqa: E402
-import wide  # noqa: E402,F401
+from wide import wide  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -50,10 +50,10 @@ METHODS = {
     'save_sparse_encoder': sparse.save_sparse_encoder,
     'embed_sparse': sparse.embed_sparse,
     'splade_gradients': sparse.splade_gradients,
-    'embed': reference.embed,
-    'gradients': reference.gradients,
+    'embed': wide(reference.embed),
+    'gradients': wide(reference.gradients),
     'class_gradients': loss_classes.class_gradients,
-    'dropout_moments': reference.dropout_moments,
+    'dropout_moments': wide(reference.dropout_moments),
     'save_multi_vector': late_interaction.save_multi_vector,
     'embed_tokens': late_interaction.embed_tokens,
     'multi_vector_gradients': late_interaction.multi_vector_gradients,

@@ -1,5 +1,6 @@
 """Embeddings, losses and gradients by PyTorch's own autograd over the whole batch at once: nothing is cut into
 chunks, cached or recomputed here."""
+import json
 import os
 import tempfile
 from copy import deepcopy
@@ -8,14 +9,21 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from transformers import AutoConfig
+
+
+def model_type(folder):
+    """None: config.json is not there, or is another program's."""
+    file = os.path.join(folder, 'config.json')
+    if not os.path.exists(file):
+        return None
+    with open(file, encoding='utf8') as opened:
+        return json.load(opened).get('model_type')
 
 
 def open_model(folder, dtype='float32', device='cpu'):
     # Half-precision checkpoints are opened in float32 first: the same values, exactly.
     # Only transformers' own attention caps scores.
-    capped = AutoConfig.from_pretrained(folder).model_type == 'gemma2' if os.path.exists(os.path.join(folder, 'config.json')) else False
-    chosen = {'attn_implementation': 'eager'} if capped else {}
+    chosen = {'attn_implementation': 'eager'} if model_type(folder) == 'gemma2' else {}
     model = SentenceTransformer(folder, device=device, model_kwargs={'dtype': torch.float32, **chosen})
     return model.to(getattr(torch, dtype)).eval()
 
@@ -107,7 +115,8 @@ def gradients(folder, columns, output, dtype='float32', temperature=0.05, simila
         agrees_with_library(model, representations, temperature, loss)
     loss.backward()
     transformer = getattr(model[0], 'model', None)
-    if hasattr(transformer, 'save_pretrained'):
+    adapted = getattr(transformer, '_hf_peft_config_loaded', False) or hasattr(transformer, 'peft_config')
+    if hasattr(transformer, 'save_pretrained') and not adapted:
         stored = checkpoint_gradients(transformer)
     else:
         stored = {own_name(model, f'0.{name}'): p.grad for name, p in model[0].named_parameters()}

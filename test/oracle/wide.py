@@ -1,5 +1,7 @@
 """Keeps float64 where transformers casts to float32 (norms, rotations, some softmaxes): a model in float64 is then a
 reference for all digits. Tensors of other types are cast as ever."""
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -26,4 +28,13 @@ def _wide_softmax(tensor, *arguments, **named):
     return _softmax(tensor, *arguments, **named)
 
 
-torch.Tensor.float, torch.Tensor.to, F.softmax = _wide_float, _wide_to, _wide_softmax
+def wide(method):
+    """The method with float64 kept. Losses of the libraries are computed without: they mean their casts."""
+    @functools.wraps(method)
+    def kept(*arguments, **named):
+        torch.Tensor.float, torch.Tensor.to, F.softmax = _wide_float, _wide_to, _wide_softmax
+        try:
+            return method(*arguments, **named)
+        finally:
+            torch.Tensor.float, torch.Tensor.to, F.softmax = _float, _to, _softmax
+    return kept
