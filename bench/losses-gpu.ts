@@ -15,6 +15,7 @@ import {
   memory,
   resetPeakMemory,
   synchronize,
+  tidy,
   withSeed,
   type Tensor,
 } from '../lib/index.js';
@@ -44,13 +45,15 @@ interface Size {
 }
 
 async function ours({ pairs, both, times }: Size, precision: 'fast' | 'exact'): Promise<Measured> {
-  const towers = withSeed(1, () => {
-    const drawn = (): Tensor => call('aten::randn', [pairs, DIMENSION], { device: DEVICE });
-    const [anchors, noise] = [drawn(), drawn()];
-    call('aten::mul_.Scalar', noise, 2);
-    call('aten::add_.Tensor', noise, anchors);
-    return [anchors, noise];
-  });
+  const towers = tidy(() =>
+    withSeed(1, () => {
+      const drawn = (): Tensor => call('aten::randn', [pairs, DIMENSION], { device: DEVICE });
+      const [anchors, noise] = [drawn(), drawn()];
+      call('aten::mul_.Scalar', noise, 2);
+      call('aten::add_.Tensor', noise, anchors);
+      return [anchors, noise];
+    }),
+  );
   const loss = infoNCE({ symmetric: both, precision });
   let best = Infinity;
   let beyond = 0;

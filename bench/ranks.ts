@@ -166,7 +166,7 @@ async function report(): Promise<void> {
       'Several GPUs',
       `npm run bench -- ranks --gpus ${given.gpus} --write`,
       `${head}\n\n${body}`,
-      gpuName(),
+      `${new Date().toISOString().slice(0, 10)}, ${gpuName()}`,
     );
   if (given.device === 'cuda')
     process.stderr.write(spawnSync('nvidia-smi', ['topo', '-m'], { encoding: 'utf8' }).stdout ?? '');
