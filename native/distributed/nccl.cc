@@ -16,7 +16,7 @@ namespace {
 
 // c10d::ProcessGroupNCCL::Options::Options(bool), and
 // c10d::ProcessGroupNCCL::ProcessGroupNCCL(intrusive_ptr<Store>, int, int, intrusive_ptr<Options>). They are
-// the same names in libtorch 2.11 to 2.14; scripts/prebuild-check.mjs looks for them in each.
+// the same names in libtorch 2.11 to 2.14. Another libtorch is refused when ranks join.
 constexpr const char* kOptions = "_ZN4c10d16ProcessGroupNCCL7OptionsC1Eb";
 constexpr const char* kGroup =
     "_ZN4c10d16ProcessGroupNCCLC1EN3c1013intrusive_ptrINS_5StoreENS1_6detail34intrusive_target_default_null_"
