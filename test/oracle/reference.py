@@ -80,13 +80,18 @@ def own_name(model, name):
     return f'{own}.{number}.{rest.removeprefix("linear.").removeprefix("norm.")}'
 
 
+def gradient(parameter):
+    """NaN marks what the representations do not depend on."""
+    return parameter.grad.contiguous() if parameter.grad is not None else torch.full_like(parameter, torch.nan)
+
+
 def checkpoint_gradients(transformer):
     """Gradients under the names of the checkpoint, which for some models are not those of the modules: saved as weights
-    are. NaN marks what the representations do not depend on."""
+    are."""
     copy = deepcopy(transformer)
     with torch.no_grad():
         for to, of in zip(copy.parameters(), transformer.parameters()):
-            to.copy_(of.grad if of.grad is not None else torch.full_like(of, torch.nan))
+            to.copy_(gradient(of))
     with tempfile.TemporaryDirectory() as folder:
         copy.save_pretrained(folder)
         return load_file(os.path.join(folder, 'model.safetensors'))
@@ -119,7 +124,7 @@ def gradients(folder, columns, output, dtype='float32', temperature=0.05, simila
     if hasattr(transformer, 'save_pretrained') and not adapted:
         stored = checkpoint_gradients(transformer)
     else:
-        stored = {own_name(model, f'0.{name}'): p.grad for name, p in model[0].named_parameters()}
+        stored = {own_name(model, f'0.{name}'): gradient(p) for name, p in model[0].named_parameters()}
     behind = [(own_name(model, name), p) for name, p in model.named_parameters() if not name.startswith('0.')]
     grads = {name: g for name, g in stored.items() if not g.isnan().all()}
     grads |= {name: p.grad.contiguous() for name, p in behind}
