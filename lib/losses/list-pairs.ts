@@ -14,6 +14,7 @@ import {
   type LossWithGradients,
 } from './loss.js';
 import { requireOneTower } from './pair-loss.js';
+import { joinListOptions } from './shared-options.js';
 import { sumOfTiles, TILE, type Terms } from './tiled-terms.js';
 
 /** Some documents of some queries, which are compared with all documents of these queries. */
@@ -71,6 +72,10 @@ class ListPairsLoss<
   checkOptions(options: LossOptions, rows: readonly number[]): void {
     requireCheckable(options, rows);
     this.#read(options, rows);
+  }
+
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return joinListOptions(parts, rows);
   }
 
   async value(representations: readonly Tensor[], options: LossOptions): Promise<number> {

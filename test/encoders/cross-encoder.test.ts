@@ -165,7 +165,7 @@ test('a head alone can be trained, and all can be frozen', async () => {
 
 test('a ranking step learns to put positives first', async () => {
   using model = create({ dropout: 0 });
-  using optimizer = new AdamW(model.parameters(), { lr: 0.01 });
+  using optimizer = new AdamW(model.parameters(), { lr: 0.003 });
   const gradcache = new GradCache({ encoders: [model], loss: crossEncoderRanking(), chunk: { tokens: 30 } });
   const columns = [
     ['the cat', 'the mat', 'sat on'],
