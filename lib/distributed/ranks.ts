@@ -66,6 +66,9 @@ export interface Told<T> {
   readonly bytes: readonly Uint8Array[];
 }
 
+/** What the constructor asks for. */
+const OWN = Symbol('Ranks');
+
 /** A rank that works tells the others so after this many seconds. */
 const HEARTBEAT = 10;
 
@@ -89,7 +92,8 @@ export class Ranks {
   #working = false;
   #failure: unknown;
 
-  private constructor(place: Place, device: string, timeout: number, group: GroupHandle) {
+  private constructor(own: symbol, place: Place, device: string, timeout: number, group: GroupHandle) {
+    if (own !== OWN) throw new GradCacheError('INPUT', 'Ranks.join() meets the other ranks, not new');
     this.rank = place.rank;
     this.size = place.size;
     this.localRank = place.localRank;
@@ -128,7 +132,7 @@ export class Ranks {
         libtorchCuda: join(libtorch.folder, 'lib', 'libtorch_cuda.so'),
       }),
     );
-    return new Ranks(place, own, timeout, group);
+    return new Ranks(OWN, place, own, timeout, group);
   }
 
   /**
