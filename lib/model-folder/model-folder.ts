@@ -145,7 +145,10 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
     );
   const modules = (await readSentenceModules(path, asked.route)) ?? (await model2VecModules(path));
   const pooling = poolingOf(path, modules, asked);
-  if (modules?.transformer === 'StaticEmbedding') return readStaticFolder(path, modules);
+  if (modules?.transformer === 'StaticEmbedding') {
+    if (asked.baseModel !== undefined) throw noAdapter(path, asked.baseModel);
+    return readStaticFolder(path, modules);
+  }
   const sparse = pooling.pooling === 'splade';
   const perToken = pooling.pooling === 'none';
   const folder = modules?.transformerFolder ?? path;
@@ -310,7 +313,11 @@ async function adapterIn(folder: string, { baseModel }: Asked): Promise<Adapter 
   if (base !== undefined) await requireFolder(base);
   const adapter = await readAdapter(folder, base);
   if (adapter !== undefined || baseModel === undefined) return adapter;
-  throw new GradCacheError(
+  throw noAdapter(folder, baseModel);
+}
+
+function noAdapter(folder: string, baseModel: string): GradCacheError {
+  return new GradCacheError(
     'INPUT',
     `baseModel is ${show(baseModel)}, and ${folder} is no adapter: it has no adapter_config.json.`,
   );

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { readJsonObject } from '../files/json-file.js';
+import type { KeptKeys } from '../files/key-table.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
 import type { TextTask } from './late-interaction.js';
@@ -11,21 +12,17 @@ export const ROUTER_CONFIG = 'router_config.json';
 /** The class of releases from 5 on, and its name before. */
 const ROUTERS: readonly string[] = ['Router', 'Asym'];
 
-/** An entry of modules.json as far as a route is concerned. */
-interface StatedModule {
+/** An entry of modules.json, whose path stays in the folder. */
+export interface StatedModule extends KeptKeys {
   readonly type: string;
   readonly path: string;
 }
 
-/** Whether an entry of modules.json is a Router, which has other modules for queries than for documents. */
-export function isRouter(entry: unknown): entry is StatedModule {
-  return (
-    isJsonObject(entry) &&
-    typeof entry.type === 'string' &&
-    typeof entry.path === 'string' &&
-    ROUTERS.includes(entry.type.slice(entry.type.lastIndexOf('.') + 1))
-  );
-}
+/** The class of a module, without its package. */
+export const classNameOf = ({ type }: StatedModule): string => type.slice(type.lastIndexOf('.') + 1);
+
+/** Whether a module is a Router, which has other modules for queries than for documents. */
+export const isRouter = (module: StatedModule): boolean => ROUTERS.includes(classNameOf(module));
 
 /**
  * The modules of a route, as entries of modules.json in the Router's place.

@@ -19,7 +19,7 @@ import { readJsonFile, readJsonObject } from '../files/json-file.js';
 import { HEAD_KINDS, readHeadModule, type HeadModule } from './head-modules.js';
 import type { TextTask } from './late-interaction.js';
 import { poolingIn, type Pooling } from './pooling.js';
-import { entriesOfRoute, isRouter } from './routes.js';
+import { classNameOf, entriesOfRoute, isRouter, type StatedModule } from './routes.js';
 import { isJsonObject } from '../files/strict-json.js';
 
 /** How the logits of a masked language model become a sparse representation over its vocabulary (Formal et al. 2021). */
@@ -145,14 +145,16 @@ export async function readModuleEntries(
 ): Promise<ModuleEntry[] | undefined> {
   const path = join(folder, 'modules.json');
   const list = await readJsonFile(path);
-  if (list === undefined) return undefined;
-  if (!Array.isArray(list)) throw faultIn(path, 'it is not a list of modules');
-  if (route !== undefined && !list.some(isRouter))
+  if (list !== undefined && !Array.isArray(list)) throw faultIn(path, 'it is not a list of modules');
+  const stated = list?.map((entry: unknown) => requireModule(entry, path));
+  if (route !== undefined && !stated?.some(isRouter))
     throw refused('route', route, `none, as ${folder} has no Router,`);
-  const flat: unknown[] = [];
-  for (const entry of list as unknown[])
-    flat.push(...(isRouter(entry) ? await entriesOfRoute(folder, entry, route) : [entry]));
-  return flat.map((entry) => readEntry(entry, folder, path));
+  if (stated === undefined) return undefined;
+  const flat: StatedModule[] = [];
+  for (const module of stated)
+    if (!isRouter(module)) flat.push(module);
+    else for (const each of await entriesOfRoute(folder, module, route)) flat.push(requireModule(each, path));
+  return flat.map((module) => entryOf(module, folder, path));
 }
 
 /** Tables of the modules that have a config.json of their own; a Normalize can do without. */
@@ -170,24 +172,30 @@ const TOKEN_MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
   ['Normalize', TOKEN_NORMALIZE_KEYS],
 ]);
 
-function readEntry(module: unknown, folder: string, path: string): ModuleEntry {
+/** @throws GradCacheError `CHECKPOINT` for an entry that names no module of sentence-transformers in the folder */
+function requireModule(module: unknown, path: string): StatedModule {
   if (!isJsonObject(module) || typeof module.type !== 'string' || typeof module.path !== 'string') {
     throw faultIn(path, `every module needs a "type" and a "path"; found ${show(module)}`);
   }
+  const { type } = module;
   const inside = normalize(module.path === '' ? '.' : module.path);
   if (inside.startsWith('..') || inside.startsWith('/')) {
     throw faultIn(path, `the module path ${JSON.stringify(module.path)} leads out of the folder`);
   }
-  if (!module.type.startsWith('sentence_transformers.')) {
+  if (!type.startsWith('sentence_transformers.')) {
     throw faultIn(
       path,
-      `the module ${JSON.stringify(module.type)} is code of its own; only those of sentence-transformers are known`,
+      `the module ${JSON.stringify(type)} is code of its own; only those of sentence-transformers are known`,
     );
   }
-  requireKeys(`${path}, ${module.type}`, module, ENTRY_KEYS);
-  const kind = module.type.slice(module.type.lastIndexOf('.') + 1);
-  const place = inside === '.' ? '' : inside;
-  return { kind, folder: join(folder, inside), place, kept: keptKeys(module, ENTRY_KEYS) };
+  return { ...module, type, path: inside === '.' ? '' : inside };
+}
+
+function entryOf(module: StatedModule, folder: string, path: string): ModuleEntry {
+  const { type, path: place } = module;
+  requireKeys(`${path}, ${type}`, module, ENTRY_KEYS);
+  const kind = classNameOf(module);
+  return { kind, folder: join(folder, place), place, kept: keptKeys(module, ENTRY_KEYS) };
 }
 
 async function readModule(

@@ -5,7 +5,16 @@ import { test } from 'node:test';
 import { readModelFolder } from '../../lib/model-folder/model-folder.js';
 import { readCrossEncoderFolder } from '../../lib/model-folder/cross-encoder-folder.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
-import { modules, smallConfig, writeFiles, writeSentenceTransformers } from '../encoders/small-model.js';
+import { writeSafetensors } from '../../lib/safetensors/safetensors.js';
+import {
+  floats,
+  modules,
+  smallConfig,
+  smallTokenizer,
+  writeFiles,
+  writeSentenceTransformers,
+  writeTransformers,
+} from '../encoders/small-model.js';
 
 test('what cannot be honoured exactly is refused with what was found', async (t) => {
   const pooling = (fields: object) => ({ '1_Pooling/config.json': fields });
@@ -99,6 +108,41 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
       assert.ok(error.message.includes(folder), error.message);
       return true;
     });
+  }
+});
+
+test('a Router is read where it lies in the folder alone, and as code of sentence-transformers alone', async (t) => {
+  const folder = await temporaryFolder(t);
+  const router = { idx: 0, name: '0', path: '', type: 'sentence_transformers.models.Router' };
+  const inside = join(folder, 'model');
+  await writeSentenceTransformers(inside);
+  await writeFiles(folder, { 'router_config.json': { types: {}, structure: {} } });
+  for (const [entry, message] of [
+    [{ ...router, path: '..' }, /path ".." leads out of the folder/],
+    [{ ...router, path: folder }, /leads out of the folder/],
+    [{ ...router, type: 'my_code.Router' }, /code of its own/],
+  ] as const) {
+    await writeFiles(inside, { 'modules.json': [entry] });
+    await assert.rejects(readModelFolder(inside, { route: 'query' }), { code: 'CHECKPOINT', message });
+  }
+});
+
+test('what is asked of a folder that has no use for it is refused', async (t) => {
+  const plain = await temporaryFolder(t);
+  await writeTransformers(plain);
+  const pooled = await temporaryFolder(t);
+  await writeSentenceTransformers(pooled);
+  const words = await temporaryFolder(t);
+  await writeFiles(words, { 'config.json': { model_type: 'model2vec' }, 'tokenizer.json': smallTokenizer() });
+  await writeSafetensors(join(words, 'model.safetensors'), new Map([['embeddings', floats([18, 4])]]));
+  await readModelFolder(words);
+  for (const folder of [plain, pooled, words]) {
+    const asked = [
+      [{ route: 'query' }, /route is "query"; none/],
+      [{ baseModel: plain }, /is no adapter/],
+    ] as const;
+    for (const [each, message] of asked)
+      await assert.rejects(readModelFolder(folder, each), { code: 'INPUT', message });
   }
 });
 
