@@ -28,6 +28,7 @@ import {
   type BatchRows,
   type MemoryRows,
 } from './memory-rows.js';
+import { joinOptionsAround } from './shared-options.js';
 
 /** Settings of {@link crossBatchMemory}. */
 export interface CrossBatchMemoryOptions {
@@ -160,6 +161,10 @@ class Memory implements CrossBatchMemory {
     const towers = this.#joined(rows.length, tower).map((place) => rows[place]!);
     const memory = this.#always || others.length > 0 ? [others.length] : [];
     this.#loss.checkOptions?.(this.#beside(given, towers, others), [...towers, ...memory]);
+  }
+
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return joinOptionsAround(this.#loss, ['ids', 'labels'], parts, rows);
   }
 
   async compute(

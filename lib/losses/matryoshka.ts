@@ -20,7 +20,7 @@ import {
   type LossShare,
   type LossWithGradients,
 } from './loss.js';
-import { joinRowOptions } from './shared-options.js';
+import { joinOptionsOf } from './shared-options.js';
 
 /** Settings of {@link matryoshka}. */
 export interface MatryoshkaOptions {
@@ -134,7 +134,7 @@ class Matryoshka implements LossWithGradients {
   }
 
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
-    return this.#loss.joinOptions?.(parts, rows) ?? joinRowOptions(parts, rows);
+    return joinOptionsOf(this.#loss, parts, rows);
   }
 
   async compute(

@@ -1,7 +1,7 @@
 import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { isNumber, refused } from '../options/option-values.js';
-import { requireLossOptions, type LossOptions } from './loss.js';
+import { requireLossOptions, type LossOptions, type LossWithGradients } from './loss.js';
 
 /*
  * Keyword arguments of a loss over ranks: each rank gives those of its own rows, and the loss is computed over the rows of
@@ -103,6 +103,38 @@ export function joinPlaceOptions(
     }),
   );
   return { ...all, owners: ofTowers };
+}
+
+/**
+ * The same as the loss itself does it, or by default row by row.
+ *
+ * @throws GradCacheError `INPUT`, `SHAPE`
+ */
+export function joinOptionsOf(
+  loss: LossWithGradients,
+  parts: readonly LossOptions[],
+  rows: readonly (readonly number[])[],
+): LossOptions {
+  return loss.joinOptions?.(parts, rows) ?? joinRowOptions(parts, rows);
+}
+
+/**
+ * The same for a loss around another, which reads the keyword arguments `own`, row by row, and hands on the others.
+ *
+ * @throws GradCacheError `INPUT`, `SHAPE`
+ */
+export function joinOptionsAround(
+  loss: LossWithGradients,
+  own: readonly string[],
+  parts: readonly LossOptions[],
+  rows: readonly (readonly number[])[],
+): LossOptions {
+  requireParts(parts, rows);
+  const those = (isOwn: boolean): LossOptions[] =>
+    parts.map((part) =>
+      Object.fromEntries(Object.entries(part).filter(([name]) => own.includes(name) === isOwn)),
+    );
+  return { ...joinOptionsOf(loss, those(false), rows), ...joinRowOptions(those(true), rows) };
 }
 
 /** @throws GradCacheError `INPUT` unless there are keyword arguments and as many rows of towers for each rank */

@@ -17,6 +17,7 @@ import {
   type LossWithGradients,
 } from './loss.js';
 import { onSparseRows } from './on-sparse-rows.js';
+import { joinOptionsAround } from './shared-options.js';
 
 /** Settings of {@link splade}. */
 export interface SpladeOptions {
@@ -141,6 +142,10 @@ class Splade implements LossWithGradients {
     const { regularizerScale, ...others } = options;
     requireScale(regularizerScale);
     this.#loss.checkOptions?.(others, rows);
+  }
+
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return joinOptionsAround(this.#given, ['regularizerScale'], parts, rows);
   }
 
   async compute(

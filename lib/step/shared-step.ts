@@ -7,7 +7,7 @@ import { deserialize, serialize } from 'node:v8';
 import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { requireFinite, type LossOptions, type LossWithGradients } from '../losses/loss.js';
-import { joinRowOptions } from '../losses/shared-options.js';
+import { joinOptionsOf } from '../losses/shared-options.js';
 import { throwIfAborted } from '../options/abort.js';
 import { reasonOf } from '../options/realms.js';
 import { drawSeed } from '../options/seeds.js';
@@ -146,7 +146,7 @@ function joinedOptions(
     ...(each.length === 0 ? {} : (deserialize(each) as LossOptions)),
     ...Object.fromEntries(functions),
   }));
-  return loss.joinOptions?.(all, rows) ?? joinRowOptions(all, rows);
+  return joinOptionsOf(loss, all, rows);
 }
 
 /** Numbers of a rank besides those of its gradients: the peak of memory, pairs, rows, tokens. */

@@ -183,6 +183,13 @@ const CASES: Readonly<Record<string, Case>> = {
     }),
   ),
   crossBatchMemory: withTied(() => crossBatchMemory(infoNCE(), { capacity: 40 })),
+  'a memory, targets and ids': withTied(
+    () => crossBatchMemory(infoNCE(), { capacity: 40 }),
+    ([begin = 0], [end = 0]) => ({
+      targets: range(0, end - begin).map((row) => (row + 1) % (end - begin)),
+      ids: range(begin, end).map((row) => `text ${row % 20}`),
+    }),
+  ),
   'a function': withTied(
     () =>
       (a: Tensor, b: Tensor, options: LossOptions): Tensor =>
