@@ -3,6 +3,16 @@ import { show } from '../options/option-values.js';
 import { type Role, type StatedToken, statedTokens, type TokenDefaults } from './stated-tokens.js';
 import { isJsonObject } from '../files/strict-json.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
+import {
+  bytePairs,
+  gemmaPairs,
+  llamaPairs,
+  qwenPairs,
+  unigrams,
+  wordPieces,
+  type Options,
+  type Pipeline,
+} from './tokenizer-pipelines.js';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -28,20 +38,6 @@ interface RebuildingClass extends TokenDefaults {
  */
 type Separator = 'one' | 'two';
 
-/** What a class builds; `model` goes without the vocabulary and the merges. */
-interface Pipeline {
-  readonly normalizer: JsonObject | null;
-  readonly pre_tokenizer: JsonObject;
-  readonly model: JsonObject;
-}
-
-interface Options {
-  /** True or false from tokenizer_config.json. */
-  readonly flag: (name: string, otherwise: boolean) => boolean;
-  readonly flagOrNull: (name: string) => boolean | null;
-  readonly token: (role: Role) => string;
-}
-
 const BRACKETS = {
   unk_token: '[UNK]',
   sep_token: '[SEP]',
@@ -60,135 +56,6 @@ const ANGLES = {
 };
 const AROUND = { first: 'cls_token', last: 'sep_token', between: 'one' } as const;
 const AROUND_TWICE = { ...AROUND, between: 'two' } as const;
-
-function wordPieces(_: JsonObject, { flag, flagOrNull, token }: Options): Pipeline {
-  return {
-    normalizer: {
-      type: 'BertNormalizer',
-      clean_text: true,
-      handle_chinese_chars: flag('tokenize_chinese_chars', true),
-      strip_accents: flagOrNull('strip_accents'),
-      lowercase: flag('do_lower_case', true),
-    },
-    pre_tokenizer: { type: 'BertPreTokenizer' },
-    model: {
-      type: 'WordPiece',
-      unk_token: token('unk_token'),
-      continuing_subword_prefix: '##',
-      max_input_chars_per_word: 100,
-    },
-  };
-}
-
-function bytePairs(_: JsonObject, { flag }: Options): Pipeline {
-  return {
-    normalizer: null,
-    pre_tokenizer: {
-      type: 'ByteLevel',
-      add_prefix_space: flag('add_prefix_space', false),
-      trim_offsets: true,
-      use_regex: true,
-    },
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: '',
-      end_of_word_suffix: '',
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: false,
-    },
-  };
-}
-
-/** Where Qwen cuts a text before bytes are paired. */
-const QWEN_WORDS =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-function qwenPairs(parsed: JsonObject, options: Options): Pipeline {
-  const prefixed = options.flagOrNull('add_prefix_space') === true;
-  return {
-    normalizer: { type: 'NFC' },
-    pre_tokenizer: {
-      type: 'Sequence',
-      pretokenizers: [
-        { type: 'Split', pattern: { Regex: QWEN_WORDS }, behavior: 'Isolated', invert: false },
-        {
-          ...{ type: 'ByteLevel', add_prefix_space: prefixed, trim_offsets: true, use_regex: false },
-        },
-      ],
-    },
-    model: bytePairs(parsed, options).model,
-  };
-}
-
-/** Pairs of characters, and bytes where there is no character: Llama's way and Gemma's. */
-const characterPairs = (unknown: string | null): JsonObject => ({
-  ...{ type: 'BPE', dropout: null, unk_token: unknown, continuing_subword_prefix: null },
-  ...{ end_of_word_suffix: null, fuse_unk: true, byte_fallback: true, ignore_merges: false },
-});
-
-function llamaPairs(_: JsonObject, { flagOrNull }: Options): Pipeline {
-  const scheme = flagOrNull('legacy') === true ? 'always' : 'first';
-  return {
-    normalizer: null,
-    pre_tokenizer: {
-      ...{ type: 'Metaspace', replacement: '▁', split: false },
-      prepend_scheme: flagOrNull('add_prefix_space') === false ? 'never' : scheme,
-    },
-    model: characterPairs(null),
-  };
-}
-
-function gemmaPairs(_: JsonObject, { token }: Options): Pipeline {
-  return {
-    normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
-    pre_tokenizer: {
-      type: 'Split',
-      pattern: { String: ' ' },
-      behavior: 'MergedWithPrevious',
-      invert: false,
-    },
-    model: characterPairs(token('unk_token')),
-  };
-}
-
-function unigrams(unknown: (vocabulary: readonly unknown[], token: string) => number) {
-  return (parsed: JsonObject, { flag, token }: Options): Pipeline => ({
-    normalizer: precompiledOf(parsed.normalizer),
-    pre_tokenizer: {
-      type: 'Sequence',
-      pretokenizers: [
-        { type: 'WhitespaceSplit' },
-        {
-          type: 'Metaspace',
-          replacement: '▁',
-          prepend_scheme: flag('add_prefix_space', true) ? 'always' : 'never',
-          split: true,
-        },
-      ],
-    },
-    model: {
-      type: 'Unigram',
-      unk_id: unknown((parsed.model as { vocab: unknown[] }).vocab, token('unk_token')),
-      byte_fallback: false,
-    },
-  });
-}
-
-/** The only normalizer that the classes with a unigram model take over from tokenizer.json. */
-function precompiledOf(normalizer: unknown): JsonObject | null {
-  if (!isJsonObject(normalizer)) return null;
-  const list: unknown[] =
-    normalizer.type === 'Sequence' && Array.isArray(normalizer.normalizers)
-      ? normalizer.normalizers
-      : [normalizer];
-  const found = list.find((each) => isJsonObject(each) && each.type === 'Precompiled');
-  return isJsonObject(found)
-    ? { type: 'Precompiled', precompiled_charsmap: found.precompiled_charsmap }
-    : null;
-}
 
 const BERT: RebuildingClass = {
   model: 'WordPiece',
