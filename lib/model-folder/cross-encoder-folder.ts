@@ -7,7 +7,7 @@ import { faultIn, refusedIn } from '../files/file-fault.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
 import { CLASSIFIER_KEYS, CROSS_ENCODER_KEYS } from './folder-keys.js';
-import { readTransformer, requireFolder, type ModelFolder, type TransformerFolder } from './model-folder.js';
+import { requireFolder, type ModelFolder } from './model-folder.js';
 import {
   MODEL_CONFIG,
   readModelConfig,
@@ -18,6 +18,7 @@ import {
   type TransformerConfig,
 } from './sentence-config.js';
 import { readModuleEntries } from './sentence-modules.js';
+import { readTransformer, type TransformerFolder } from './transformer-folder.js';
 import { writeJson } from '../files/write-json.js';
 import { replaceModel, writeTransformer } from './write-model-folder.js';
 

@@ -1,22 +1,16 @@
-import { readdir, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
 import { show } from '../options/option-values.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { type Adapter, readAdapter } from './adapter-folder.js';
-import { architectureOf } from '../architectures/architectures.js';
 import { folderOfModel } from '../hub/pull.js';
-import { requireKeys, type KeptKeys } from '../files/key-table.js';
-import { readJsonObject } from '../files/json-file.js';
+import type { KeptKeys } from '../files/key-table.js';
 import { isRepositoryName } from '../hub/hub-name.js';
-import { inFolder } from './in-folder.js';
-import { isModelFolder } from './is-model-folder.js';
-import { lengthLimitOf, mostTokens } from './length-limit.js';
-import { readWeights } from './model-weights.js';
+import { mostTokens } from './length-limit.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
 import { readLateInteraction, type LateInteraction, type TextTask } from './late-interaction.js';
-import type { StoredTensor } from '../safetensors/safetensors.js';
 import {
   MASKED_LANGUAGE_MODEL_KEYS,
   MODEL_KEYS,
@@ -41,20 +35,14 @@ import {
   type SpladePooling,
 } from './sentence-modules.js';
 import { readModel2Vec, readStaticEmbedding, type StaticLayout } from './static-embedding.js';
-import { Tokenizer } from '../tokenizer/tokenizer.js';
+import { readTransformer, type Transformer } from './transformer-folder.js';
 
 export type { HeadModule } from './head-modules.js';
 export type { Pooling, TokenPooling } from './pooling.js';
 export type { SpladePooling } from './sentence-modules.js';
 
 /** A text encoder as a folder holds it: weights, tokenizer, and what happens between tokens and representation. */
-export interface ModelFolder {
-  /** config.json as read. */
-  readonly config: Readonly<Record<string, unknown>>;
-  /** `model_type` of config.json: `'bert'`, `'roberta'`, … */
-  readonly modelType: string;
-  /** The transformer's tensors, with the names and dtypes of the file. */
-  readonly tensors: ReadonlyMap<string, StoredTensor>;
+export interface ModelFolder extends Transformer {
   /** `'mean'` where the folder does not say: what sentence-transformers does with a plain transformers folder. */
   readonly pooling: Pooling;
   /** False where the tokens of a prompt, and those before it, are left out of the pooling. Default: true. */
@@ -69,11 +57,8 @@ export interface ModelFolder {
   readonly prompts: Readonly<Record<string, string>>;
   /** Name of the default prompt. */
   readonly defaultPrompt: string | null;
-  /** The most tokens of a text, special ones included; see {@link lengthLimitOf} for where it comes from. */
-  readonly maxLength: number;
   /** The most tokens of queries and of documents where the model pools: those of `encodeQuery` and `encodeDocument`. */
   readonly taskLengths?: TaskLengths | null;
-  readonly tokenizer: Tokenizer;
   /** `similarity_fn_name` of sentence-transformers: `'cosine'`, `'dot'`, …; what evaluation compares by. */
   readonly similarity?: string | null;
   /** `truncate_dim`: how many numbers of a representation `encode` returns; null or absent: all. */
@@ -240,56 +225,6 @@ function requirePositions(
       throw refusedIn(path, `${task}_length`, length, `at most ${most}, the model's number of positions,`);
 }
 
-/** What a folder of transformers itself says of a model. */
-export interface TransformerFolder extends Pick<
-  ModelFolder,
-  'config' | 'modelType' | 'tensors' | 'maxLength' | 'tokenizer'
-> {
-  /** generation_config.json; null where there is none. */
-  readonly generation: KeptKeys | null;
-}
-
-/**
- * Reads config.json, the weights and the tokenizer.
- *
- * @param transformer what sentence-transformers' own file says
- * @param base where config.json and the weights are; the tokenizer too, if the folder has none
- * @throws GradCacheError `CHECKPOINT`
- */
-export async function readTransformer(
-  folder: string,
-  transformer: TransformerConfig | undefined,
-  base = folder,
-): Promise<TransformerFolder> {
-  const config = await readConfig(base);
-  const modelType = config.model_type as string;
-  const home = base === folder || (await hasFile(folder, 'tokenizer.json')) ? folder : base;
-  const tokenizerConfig = await readJsonObject(join(home, 'tokenizer_config.json'));
-  const maxLength = inFolder(folder, () =>
-    lengthLimitOf({
-      modelType,
-      config,
-      sentenceLength: transformer?.maxLength ?? null,
-      tokenizerLength:
-        tokenizerConfig?.model_max_length === undefined
-          ? tokenizerConfig?.max_len
-          : tokenizerConfig.model_max_length,
-    }),
-  );
-  const tokenizer = await Tokenizer.fromFile(join(home, 'tokenizer.json'), {
-    lowercase: transformer?.lowercase === true,
-    tokenizerClass: tokenizerClassOf(modelType, config),
-  });
-  return {
-    config,
-    modelType,
-    tensors: await readWeights(base),
-    maxLength,
-    tokenizer,
-    generation: (await readJsonObject(join(base, 'generation_config.json'))) ?? null,
-  };
-}
-
 /** @throws GradCacheError `INPUT` where another pooling is asked for than a sentence-transformers folder has */
 function poolingOf(
   path: string,
@@ -340,10 +275,6 @@ async function requirePoolingOf(path: string, { base }: Adapter, { pooling }: As
   );
 }
 
-async function hasFile(folder: string, name: string): Promise<boolean> {
-  return (await stat(join(folder, name)).catch(() => null)) !== null;
-}
-
 /** @throws GradCacheError `CHECKPOINT` unless there is a folder of this path */
 export async function requireFolder(path: string): Promise<void> {
   let reason = 'it is not a folder';
@@ -362,50 +293,4 @@ export async function requireFolder(path: string): Promise<void> {
     'CHECKPOINT',
     `${path} cannot be read as a model folder: ${reason}.${way}${download}`,
   );
-}
-
-/** A sentence that names the models in a folder that is none itself, such as the output of a run; or undefined. */
-async function modelsInside(folder: string): Promise<string | undefined> {
-  const names = await readdir(folder).catch((): string[] => []);
-  const inside = names.map((name) => join(folder, name));
-  const found = (await Promise.all(inside.map(isModelFolder))).flatMap((is, place) =>
-    is ? inside[place]! : [],
-  );
-  if (found.length === 0) return undefined;
-  const finished = found.find((path) => basename(path) === 'model');
-  return `There is a model in it: give ${finished ?? found.join(' or ')}.`;
-}
-
-async function readConfig(folder: string): Promise<Record<string, unknown>> {
-  const path = join(folder, 'config.json');
-  if ((await readJsonObject(join(folder, 'adapter_config.json'))) !== undefined) {
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `${folder} holds an adapter (adapter_config.json), which is supported for text encoders alone; merge it in Python with ` +
-        'merge_and_unload() and save the model.',
-    );
-  }
-  const config = await readJsonObject(path);
-  if (config === undefined) {
-    const way =
-      (await interruptedReplacement(folder)) ??
-      (await modelsInside(folder)) ??
-      'A transformers or sentence-transformers folder is needed.';
-    throw new GradCacheError('CHECKPOINT', `${folder} has no config.json. ${way}`);
-  }
-  if (typeof config.model_type !== 'string')
-    throw new GradCacheError('CHECKPOINT', `${path} has no "model_type".`);
-  const { model_type: modelType } = config;
-  const { keys } = inFolder(folder, () => architectureOf(modelType));
-  requireKeys(path, config, keys);
-  return config;
-}
-
-/** The class that reads the tokenizer of a folder whose tokenizer_config.json names none. */
-function tokenizerClassOf(
-  modelType: string,
-  { tokenizer_class: stated }: Readonly<Record<string, unknown>>,
-): string {
-  if (typeof stated === 'string' && stated !== '') return stated;
-  return architectureOf(modelType).tokenizers[modelType]!;
 }
