@@ -21,9 +21,10 @@ import { inFolder } from '../model-folder/in-folder.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import { readModelFolder, SPLADE, type ModelFolder } from '../model-folder/model-folder.js';
 import { NORMALIZE } from '../model-folder/head-modules.js';
-import { asPooling, poolingsOf, type Pooling } from '../model-folder/pooling.js';
+import { asPooling, poolingsOf } from '../model-folder/pooling.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
+import { requireBare } from '../model-folder/static-embedding.js';
 import { isAdapterWeight } from '../model-folder/target-modules.js';
 import { writeModelFolder, writeRoutes } from '../model-folder/write-model-folder.js';
 import { newAdapter, settledAdapter } from './lora-options.js';
@@ -89,7 +90,7 @@ export class TextEncoder extends TokenEncoder {
       );
     const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
-    if (folder.layout) requireBare(folder.tokenizer, folder.pooling);
+    if (folder.layout) requireBare(folder);
     const settings = settingsOf(folder, options);
     if (weights === 'stored') requireSizes(folder);
     const perToken = folder.pooling === 'none';
@@ -457,19 +458,4 @@ export class TextEncoder extends TokenEncoder {
     const shown = Object.entries(parts).map(([name, value]) => `${name}: ${value}`);
     return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
   }
-}
-
-/**
- * Word vectors are read again by StaticEmbedding, which puts no token around a text and takes the mean.
- *
- * @throws GradCacheError `INPUT`
- */
-function requireBare(tokenizer: Tokenizer, pooling: Pooling): void {
-  if (tokenizer.settings.specialTokens !== false)
-    throw refused(
-      'specialTokens of the tokenizer',
-      tokenizer.settings.specialTokens,
-      'false, for word vectors,',
-    );
-  if (pooling !== 'mean') throw refused('pooling', pooling, "'mean', for word vectors,");
 }

@@ -3,6 +3,7 @@ import { faultIn, refusedIn } from '../files/file-fault.js';
 import { readJsonObject } from '../files/json-file.js';
 import { replaceFile } from '../files/replace-file.js';
 import { isJsonObject } from '../files/strict-json.js';
+import { refused } from '../options/option-values.js';
 import { writeSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
 import { toStored } from '../safetensors/stored-tensor.js';
 import { noGrad } from '../tensor/autograd.js';
@@ -10,6 +11,8 @@ import { tidy } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 import { readWeights } from './model-weights.js';
+import type { Pooling } from './pooling.js';
+import type { Transformer } from './transformer-folder.js';
 
 /** The name of the word vectors in StaticEmbedding of sentence-transformers, and of the parameter here. */
 const VECTORS = 'embedding.weight';
@@ -24,17 +27,7 @@ export interface StaticLayout {
   readonly model2vec: Readonly<Record<string, unknown>> | null;
 }
 
-/** Word vectors and their tokenizer. */
-interface StaticEmbedding {
-  /** What an architecture reads of them. */
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly modelType: string;
-  readonly tensors: ReadonlyMap<string, StoredTensor>;
-  readonly maxLength: number;
-  readonly tokenizer: Tokenizer;
-}
-
-/** config.json of a Model2Vec folder; undefined for any other folder. */
+/** config.json of a Model2Vec folder; null for any other folder. */
 export async function readModel2Vec(folder: string): Promise<StaticLayout['model2vec']> {
   const config = await readJsonObject(join(folder, 'config.json'));
   return config?.model_type === 'model2vec' ? config : null;
@@ -48,7 +41,7 @@ export async function readModel2Vec(folder: string): Promise<StaticLayout['model
  * @param folder where they lie
  * @throws GradCacheError `CHECKPOINT`
  */
-export async function readStaticEmbedding(folder: string): Promise<StaticEmbedding> {
+export async function readStaticEmbedding(folder: string): Promise<Transformer> {
   const path = join(folder, 'model.safetensors');
   const stored = await readWeights(folder);
   const vectors = stored.get(VECTORS) ?? (await folded(path, stored));
@@ -132,13 +125,27 @@ function statedLength(folder: string, { json }: Tokenizer): number {
   );
 }
 
+/**
+ * Word vectors are read again by StaticEmbedding, which puts no token around a text and takes the mean.
+ *
+ * @throws GradCacheError `INPUT` for a model whose texts would be read otherwise then
+ */
+export function requireBare({
+  tokenizer: { settings },
+  pooling,
+}: Pick<Transformer, 'tokenizer'> & { readonly pooling: Pooling }): void {
+  if (settings.specialTokens !== false)
+    throw refused('specialTokens of the tokenizer', settings.specialTokens, 'false, for word vectors,');
+  if (pooling !== 'mean') throw refused('pooling', pooling, "'mean', for word vectors,");
+}
+
 /** As many tokens as a text can have: word vectors know no positions. */
 export const MOST_TOKENS = 2 ** 30;
 
 /** Writes word vectors and their tokenizer into a folder, and config.json of Model2Vec where they came with one. */
 export async function writeStaticEmbedding(
   folder: string,
-  { tensors, tokenizer }: Pick<StaticEmbedding, 'tensors' | 'tokenizer'>,
+  { tensors, tokenizer }: Pick<Transformer, 'tensors' | 'tokenizer'>,
   { model2vec }: StaticLayout,
 ): Promise<void> {
   const vectors = tensors.get(VECTORS)!;
