@@ -239,7 +239,7 @@ void Group::join() {
 }
 
 void Group::failed(const std::string& what, const std::string& reason) {
-  failure_ = c10::str(what, " over ", size(), " ranks failed on rank ", rank(), ": ", reason);
+  failure_ = c10::str(what, " over ", size(), " ranks failed: ", reason);
   if (nccl_ != nullptr) {
     try {
       nccl_->abort();  // or its kernels wait on
@@ -279,7 +279,9 @@ void Group::run(const char* name, torch::jit::Stack stack, const std::string& wh
   } catch (const std::exception& error) {
     // The reason may come a moment after the connection broke.
     const std::string reason = reasonOfPeer(20);
-    failed(what, reason.empty() ? textOf(error) : reason);
+    if (!reason.empty()) failed(what, reason);
+    // Which rank ended cannot be told from a broken connection; this one only noticed.
+    failed(what, c10::str("rank ", rank(), " heard no reason from the others, and sees: ", textOf(error)));
   }
 }
 

@@ -77,6 +77,8 @@ test('a rank that is killed in a step ends the others', async () => {
   for (const { code, stdout } of all.slice(0, 2)) {
     assert.equal(code, 0);
     assert.match(stdout, /"code":"DISTRIBUTED"/);
+    assert.doesNotMatch(stdout, /failed on rank [01]/); // it was rank 2
+    assert.match(stdout, /over 3 ranks failed: .*rank [01] heard no reason from the others, and sees: /);
   }
 });
 
