@@ -1,5 +1,6 @@
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
+import { orDispose } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Ranks } from './ranks.js';
 
@@ -16,7 +17,7 @@ export async function gatherRows(ranks: Ranks, what: string, own: () => Promise<
     await ranks.agree(what, async () => void (rows = await own()));
     const { shape } = rows!;
     const counts = (await ranks.numbers([shape[0]!])).map(([count]) => count!);
-    await ranks.agree(what, () => (all = placed(rows!, counts, ranks.rank)));
+    await ranks.agree(what, () => (all = roomForAll(rows!, counts, ranks.rank)));
     await ranks.exchange((group) => group.allGather(all!.handle, counts, what));
     return all!;
   } catch (error) {
@@ -27,15 +28,17 @@ export async function gatherRows(ranks: Ranks, what: string, own: () => Promise<
   }
 }
 
-/** Room for the rows of all ranks, with this rank's at their place. */
-function placed(rows: Tensor, counts: readonly number[], rank: number): Tensor {
+/** Room for the rows of all ranks, with a copy of this rank's at their place. */
+export function roomForAll(own: Tensor, counts: readonly number[], rank: number): Tensor {
   const before = counts.slice(0, rank).reduce((sum, count) => sum + count, 0);
   const total = counts.reduce((sum, count) => sum + count, 0);
-  return noGrad(() => {
-    const all: Tensor = call('aten::new_empty', rows, [total, ...rows.shape.slice(1)]);
+  const all: Tensor = noGrad(() => call('aten::new_empty', own, [total, ...own.shape.slice(1)]));
+  return orDispose(all, () => {
     const place = all.narrow(0, before, counts[rank]!);
-    call('aten::copy_', place, rows);
-    place.dispose();
-    return all;
+    try {
+      place.copyFrom(own);
+    } finally {
+      place.dispose();
+    }
   });
 }

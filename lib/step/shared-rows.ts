@@ -1,9 +1,9 @@
+import { roomForAll } from '../distributed/gather-rows.js';
 import { meetingOf } from '../distributed/meeting.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import type { LossGradients, LossOptions, LossWithGradients } from '../losses/loss.js';
 import { noGrad } from '../tensor/autograd.js';
-import { call } from '../tensor/operators.js';
 import { untracked } from '../tensor/scope.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
 import type { RepresentationCache } from './representation-cache.js';
@@ -29,7 +29,7 @@ const NUMBERS = 4;
 export class SharedRows {
   readonly #ranks: Ranks;
   readonly #cache: RepresentationCache;
-  #towers: SharedTower[] = [];
+  readonly #towers: SharedTower[] = [];
   #undo: LossGradients['undo'];
 
   /** @param cache of this rank's own */
@@ -57,15 +57,12 @@ export class SharedRows {
    * @param counts of each rank, the representations of each tower
    */
   reserve(counts: readonly (readonly number[])[]): void {
-    this.#towers = this.#cache.towers().map((own, tower) => {
+    for (const [tower, own] of this.#cache.towers().entries()) {
       const ofTower = counts.map((each) => each[tower]!);
-      const all = untracked(() => call<Tensor>('aten::new_empty', own, [sum(ofTower), own.shape[1]!]));
-      const shared = { counts: ofTower, all, offsets: null, gradients: null };
-      this.#withOwn(shared, all, (part) => {
-        part.copyFrom(own);
-      });
-      return shared;
-    });
+      const all = untracked(() => roomForAll(own, ofTower, this.#ranks.rank));
+      // One by one: where memory runs out, the room of earlier towers is freed with the rest.
+      this.#towers.push({ counts: ofTower, all, offsets: null, gradients: null });
+    }
     this.#cache.releaseRepresentations();
   }
 
@@ -155,7 +152,7 @@ export class SharedRows {
       all?.dispose();
       gradients?.dispose();
     }
-    this.#towers = [];
+    this.#towers.length = 0;
   }
 
   #withOwn<T>({ counts }: SharedTower, all: Tensor, use: (part: Tensor) => T): T {

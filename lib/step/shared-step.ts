@@ -227,10 +227,10 @@ class SharedAttempt {
         await encodeAll(pass);
         await this.#meter.end('forward');
         const shared = new SharedRows(this.#ranks, pass.cache);
+        this.#shared = shared;
         const several = shared.several;
         const described = shared.describe();
         if (this.#gathers && !several) shared.reserve(rows);
-        this.#shared = shared;
         const training = pass.trained();
         const trained = encoders.map((_, tower) => training.some((job) => job.tower === tower));
         return { several, numbers: [...trained.map(Number), ...described] };
