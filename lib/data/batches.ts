@@ -74,7 +74,7 @@ export interface Batch {
   readonly total?: number;
   /** Counted from 0. */
   readonly epoch: number;
-  /** RankPlace in its epoch, counted from 0. */
+  /** Place in its epoch, counted from 0. */
   readonly index: number;
   /** With `fill`: its tokens, and the greatest length that it was filled for, if there is one. */
   readonly tokens?: number;
