@@ -61,17 +61,15 @@ export async function openCrossEncoderObjective(
       dtype: model.precision === 'float64' ? 'float64' : 'float32',
       seed: config.seed,
     });
-    const chunk = firstChunkSize(config, model, resumed?.checkpoint.state.chunk);
-    const evaluator = new GradCache({ encoders: [model], loss, chunk });
     const gradcache = new GradCache({
       encoders: [model],
       loss,
-      chunk,
+      chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
       ranks,
     });
-    return new PairsOfTexts(config, pairs, model, loss, gradcache, evaluator, ranks);
+    return new PairsOfTexts(config, pairs, model, loss, gradcache, ranks);
   } catch (error) {
     model.dispose();
     throw error;
@@ -122,8 +120,6 @@ class PairsOfTexts implements Objective {
     readonly model: CrossEncoder,
     readonly loss: LossWithGradients,
     readonly gradcache: GradCache<readonly [CrossEncoder]>,
-    /** Computes losses of held-out batches. */
-    readonly evaluator: GradCache<readonly [CrossEncoder]>,
     readonly ranks: Ranks | null,
   ) {}
 
@@ -227,7 +223,7 @@ class PairsOfTexts implements Objective {
   async #lossOf(batch: Batch, signal: AbortSignal | undefined): Promise<number> {
     const { columns, labels } = batch;
     const [pairs] = await this.tokenize(columns, undefined, batch);
-    return this.evaluator.lossOf([pairs!], { loss: this.#lossOptions(columns, labels), signal });
+    return this.gradcache.lossOf([pairs!], { loss: this.#lossOptions(columns, labels), signal });
   }
 
   save(folder: string): Promise<void> {
