@@ -12,7 +12,7 @@ import {
 } from './batch-triplets.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
-import type { Terms } from './tiled-terms.js';
+import type { Terms } from './loss-of-tiles.js';
 
 /**
  * The triplet loss over all triplets of a batch, the mean over those that are not 0:

@@ -1,22 +1,13 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireNumber, requireOneOf } from '../options/option-values.js';
-import { backward, noGrad, withGrad } from '../tensor/autograd.js';
+import { noGrad, withGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
-import { tidy, untracked } from '../tensor/scope.js';
-import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { classLabels } from './labels.js';
 import type { LabelColumn, TextColumns } from './loss-kind.js';
-import {
-  requireCheckable,
-  leavesOf,
-  requireFinite,
-  requireTowers,
-  type LossGradients,
-  type LossOptions,
-  type LossWithGradients,
-} from './loss.js';
+import { lossOfTiles, TILE, type Terms } from './loss-of-tiles.js';
+import type { LossWithGradients } from './loss.js';
 import { requireRowsOf } from './tensor-loss.js';
-import { sumOfTiles, TILE, type Terms } from './tiled-terms.js';
 
 /** The distances that triplets of a batch can be compared by. */
 export type BatchDistance = 'euclidean' | 'cosine';
@@ -67,7 +58,19 @@ export function batchTripletLoss(
   distance: BatchDistance,
   terms: (tile: DistanceTile) => Terms,
 ): LossWithGradients {
-  return new BatchTripletLoss(name, distance, terms);
+  return lossOfTiles({
+    read: (options, rows) => {
+      checkKnown(`the loss of ${name}`, options, ['labels']);
+      requireRowsOf(name, TRIPLET_COLUMNS, rows);
+      return classLabels(name, options.labels, rows[0]!);
+    },
+    layOut: (tower, labels) => ({
+      compared: withGrad(() => pointsOf(tower, distance)),
+      beside: { classes: Tensor.from(Float64Array.from(labels)).to({ device: tower.device }) },
+    }),
+    tiles: ({ shape }) => anchorsOf(shape[0]!),
+    terms: (anchors, points, { classes }) => terms(tileOf(points, classes, anchors, distance)),
+  });
 }
 
 /** Reads the options of such a loss. @throws GradCacheError `INPUT` */
@@ -82,118 +85,46 @@ export function readTripletOptions(
   return { distance, margin };
 }
 
-class BatchTripletLoss implements LossWithGradients {
-  constructor(
-    readonly name: string,
-    readonly distance: BatchDistance,
-    readonly terms: (tile: DistanceTile) => Terms,
-  ) {}
+function pointsOf(representations: Tensor, distance: BatchDistance): Tensor {
+  const rows = representations.to({ dtype: 'float64' });
+  return distance === 'cosine' ? rows.normalize() : call('aten::alias', rows);
+}
 
-  parameters(): Parameter[] {
-    return [];
-  }
+/** The anchors of a tile: the number of the first, and how many. */
+interface Anchors {
+  readonly begin: number;
+  readonly count: number;
+}
 
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
-    requireCheckable(options, rows);
-    this.#labels(options, rows);
-  }
+function tileOf(rows: Tensor, classes: Tensor, anchors: Anchors, distance: BatchDistance): DistanceTile {
+  const { same, self } = noGrad(() => {
+    const places: Tensor = call('aten::arange', classes.shape[0]!, { device: rows.device });
+    const column = (of: Tensor): Tensor => of.narrow(0, anchors.begin, anchors.count).reshape([-1, 1]);
+    return {
+      same: call<Tensor>('aten::eq.Tensor', column(classes), classes),
+      self: call<Tensor>('aten::eq.Tensor', column(places), places),
+    };
+  });
+  const distances = distancesOf(rows, anchors, self, distance);
+  const positive: Tensor = call('aten::logical_and', same, call('aten::logical_not', self));
+  return { distances, same, positive };
+}
 
-  async value(representations: readonly Tensor[], options: LossOptions): Promise<number> {
-    return (await this.compute(representations, 1, options, [false])).loss;
-  }
-
-  async compute(
-    representations: readonly Tensor[],
-    weight: number,
-    options: LossOptions,
-    trained: readonly boolean[] = [true],
-  ): Promise<LossGradients> {
-    requireTowers(representations);
-    const labels = this.#labels(
-      options,
-      representations.map(({ shape }) => shape[0] ?? 0),
-    );
-    const wanted = trained[0] === true;
-    const [leaf] = leavesOf(representations, [wanted]) as [Tensor];
-    const used: Tensor[] = [leaf];
-    try {
-      const points = tidy(() => withGrad(() => this.#points(leaf)));
-      // Backward ends here for each tile, and goes on from here once for all.
-      const [rows] = leavesOf([points], [wanted]) as [Tensor];
-      used.push(points, rows);
-      const { sum, count } = await this.#sweep(rows, labels, wanted);
-      const loss = sum / Math.max(count, 1);
-      requireFinite(loss);
-      if (!wanted) return { loss, gradients: [null] };
-      const gradient = tidy(() => noGrad(() => rows.grad!.mul(weight / Math.max(count, 1))));
-      used.push(gradient);
-      await backward([points], [gradient]);
-      return { loss, gradients: [leaf.grad] };
-    } finally {
-      for (const tensor of used) tensor.dispose();
-    }
-  }
-
-  #labels(options: LossOptions, rows: readonly number[]): number[] {
-    checkKnown(`the loss of ${this.name}`, options, ['labels']);
-    requireRowsOf(this.name, TRIPLET_COLUMNS, rows);
-    return classLabels(this.name, options.labels, rows[0]!);
-  }
-
-  /** The sum of the terms of all tiles, whose gradients are added to that of `rows`. */
-  async #sweep(
-    rows: Tensor,
-    labels: readonly number[],
-    wanted: boolean,
-  ): Promise<{ sum: number; count: number }> {
-    const classes = untracked(() => Tensor.from(Float64Array.from(labels)).to({ device: rows.device }));
-    try {
-      return await sumOfTiles(
-        anchorsOf(labels.length),
-        ({ begin, count }) => this.terms(this.#tile(rows, classes, begin, count)),
-        wanted,
-      );
-    } finally {
-      classes.dispose();
-    }
-  }
-
-  #points(representations: Tensor): Tensor {
-    const rows = representations.to({ dtype: 'float64' });
-    // Never the leaf itself: backward begins at it.
-    return this.distance === 'cosine' ? rows.normalize() : call('aten::alias', rows);
-  }
-
-  #tile(rows: Tensor, classes: Tensor, begin: number, length: number): DistanceTile {
-    const { same, self } = noGrad(() => {
-      const places: Tensor = call('aten::arange', classes.shape[0]!, { device: rows.device });
-      const column = (of: Tensor): Tensor => of.narrow(0, begin, length).reshape([-1, 1]);
-      return {
-        same: call<Tensor>('aten::eq.Tensor', column(classes), classes),
-        self: call<Tensor>('aten::eq.Tensor', column(places), places),
-      };
-    });
-    const distances = this.#distances(rows, begin, length, self);
-    const positive: Tensor = call('aten::logical_and', same, call('aten::logical_not', self));
-    return { distances, same, positive };
-  }
-
-  #distances(rows: Tensor, begin: number, length: number, self: Tensor): Tensor {
-    const products = rows.narrow(0, begin, length).matmul(rows.t());
-    if (this.distance === 'cosine') return products.neg().add(1);
-    const squares = rows.mul(rows).sum(1);
-    const both = squares.narrow(0, begin, length).reshape([-1, 1]).add(squares);
-    const apart = both.sub(products.mul(2));
-    const equal: Tensor = noGrad(() =>
-      call('aten::logical_or', self, call('aten::le.Tensor', apart, both.mul(NOTHING))),
-    );
-    // The root has no gradient at 0: equal rows take that of the constant 0.
-    return masked(masked(apart, equal, 1).sqrt(), equal, 0);
-  }
+function distancesOf(rows: Tensor, { begin, count }: Anchors, self: Tensor, distance: BatchDistance): Tensor {
+  const products = rows.narrow(0, begin, count).matmul(rows.t());
+  if (distance === 'cosine') return products.neg().add(1);
+  const squares = rows.mul(rows).sum(1);
+  const both = squares.narrow(0, begin, count).reshape([-1, 1]).add(squares);
+  const apart = both.sub(products.mul(2));
+  const equal: Tensor = noGrad(() =>
+    call('aten::logical_or', self, call('aten::le.Tensor', apart, both.mul(NOTHING))),
+  );
+  // The root has no gradient at 0: equal rows take that of the constant 0.
+  return masked(masked(apart, equal, 1).sqrt(), equal, 0);
 }
 
 /** The anchors of each tile. */
-function* anchorsOf(all: number): Generator<{ readonly begin: number; readonly count: number }> {
+function* anchorsOf(all: number): Generator<Anchors> {
   const step = Math.max(1, Math.floor(TILE / all));
   for (let begin = 0; begin < all; begin += step) yield { begin, count: Math.min(step, all - begin) };
 }
