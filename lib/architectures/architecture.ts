@@ -12,6 +12,13 @@ export interface Size {
   readonly weights?: { readonly tensor: string; readonly dimension: number } | { readonly layers: RegExp };
 }
 
+/** A size with its default, and the stored weight that has it, if one does. */
+export const size = (key: string, otherwise: number, tensor?: string, dimension = 0): Size => ({
+  key,
+  otherwise,
+  ...(tensor !== undefined && { weights: { tensor, dimension } }),
+});
+
 /** All that is particular to an architecture. native/encoders has its other half. */
 export interface Architecture {
   /** Its name there. */

@@ -1,9 +1,8 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { all, table, type KeyTable } from '../files/key-table.js';
-import type { Architecture, Size } from './architecture.js';
+import { size, type Architecture } from './architecture.js';
 import { ENCODERS_ALONE, KEPT_KEYS } from './config-keys.js';
 import { activationIn, countIn, fractionIn, numberIn, paddingIn, type Config } from './config-values.js';
-import type { LayerType } from './layer-types.js';
 import { rotaryIn } from './rotary.js';
 
 /** What transformers takes where config.json says nothing. */
@@ -54,11 +53,6 @@ const KEYS = new Map([
 /** A decoder without its softmax over words, as an encoder. Its names are those of transformers' LlamaModel. */
 export function decoder(tokenizers: Readonly<Record<string, string>>, kind: DecoderKind): Architecture {
   const { defaults } = kind;
-  const size = (key: string, otherwise: number, tensor?: string, dimension = 0): Size => ({
-    key,
-    otherwise,
-    ...(tensor === undefined ? {} : { weights: { tensor, dimension } }),
-  });
   return {
     native: 'decoder',
     tokenizers,
@@ -133,10 +127,6 @@ export function layersIn(config: Config, windows: readonly number[]): EncoderSet
     rotationOfLayer: windows.map(() => 0),
   };
 }
-
-/** The windows of layers of both types. */
-export const windowsOf = (types: readonly LayerType[], window: number): number[] =>
-  types.map((type) => (type === 'full_attention' ? -1 : window));
 
 /** How far a causal window reaches: transformers counts the query itself. -1: there is none. */
 export function causalWindow(config: Config, otherwise: number | null): number {

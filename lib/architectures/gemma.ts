@@ -1,8 +1,8 @@
 import { all, table } from '../files/key-table.js';
 import type { EncoderSettings } from '../addon/native.js';
 import { activationIn, countIn, numberIn, truthIn, type Config } from './config-values.js';
-import { causalWindow, decoder, layersIn, windowsOf } from './decoder.js';
-import { layerTypesIn } from './layer-types.js';
+import { causalWindow, decoder, layersIn } from './decoder.js';
+import { layerTypesIn, rotationOfLayer, windowsOf } from './layer-types.js';
 import { rotaryIn } from './rotary.js';
 
 const defaults = {
@@ -75,7 +75,7 @@ export const gemma3 = decoder(
           rotaryIn(config, { layerType: 'full_attention', size, theta }),
           rotaryIn(config, { layerType: 'sliding_attention', size, theta: local, scaled: false }),
         ],
-        rotationOfLayer: types.map((type) => (type === 'full_attention' ? 0 : 1)),
+        rotationOfLayer: rotationOfLayer(types),
       };
     },
   },

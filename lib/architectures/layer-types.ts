@@ -26,3 +26,11 @@ export function layerTypesIn(
     `a list of ${layers} of ${show('full_attention')} and ${show('sliding_attention')}`,
   );
 }
+
+/** How far each layer attends to either side; -1: to the whole text. */
+export const windowsOf = (types: readonly LayerType[], window: number): number[] =>
+  types.map((type) => (type === 'full_attention' ? -1 : window));
+
+/** Which of two tables of angles each layer has: first that of layers that attend to the whole text, then the others'. */
+export const rotationOfLayer = (types: readonly LayerType[]): number[] =>
+  types.map((type) => (type === 'full_attention' ? 0 : 1));

@@ -1,5 +1,5 @@
 import { all, table } from '../files/key-table.js';
-import type { Architecture } from './architecture.js';
+import { size, type Architecture } from './architecture.js';
 import { ENCODERS_ALONE, KEPT_KEYS } from './config-keys.js';
 import {
   activationIn,
@@ -10,10 +10,8 @@ import {
   truthIn,
   type Config,
 } from './config-values.js';
-import { layerTypesIn } from './layer-types.js';
+import { layerTypesIn, rotationOfLayer, windowsOf } from './layer-types.js';
 import { rotaryIn } from './rotary.js';
-
-const size = (key: string, tensor: string, dimension = 0) => ({ key, weights: { tensor, dimension } });
 
 /** ModernBERT (Warner et al. 2024), and with it Ettin, gte-modernbert, mmBERT. */
 export const modernbert: Architecture = {
@@ -40,13 +38,10 @@ export const modernbert: Architecture = {
     }),
   ]),
   sizes: {
-    vocabulary: {
-      ...size('vocab_size', 'embeddings.tok_embeddings.weight'),
-      otherwise: 50368,
-    },
-    hidden: { ...size('hidden_size', 'embeddings.tok_embeddings.weight', 1), otherwise: 768 },
+    vocabulary: size('vocab_size', 50368, 'embeddings.tok_embeddings.weight'),
+    hidden: size('hidden_size', 768, 'embeddings.tok_embeddings.weight', 1),
     positions: { key: 'max_position_embeddings', otherwise: 8192 },
-    intermediate: { ...size('intermediate_size', 'layers.0.mlp.Wo.weight', 1), otherwise: 1152 },
+    intermediate: size('intermediate_size', 1152, 'layers.0.mlp.Wo.weight', 1),
     layers: { key: 'num_hidden_layers', otherwise: 22, weights: { layers: /^layers\.(\d+)\./ } },
     heads: { key: 'num_attention_heads', otherwise: 12 },
   },
@@ -79,11 +74,11 @@ function layerSettings(config: Config) {
   const rotary = (layerType: string, key: string, otherwise: number) =>
     rotaryIn(config, { layerType, size: head, theta: numberIn(config, key, otherwise) });
   return {
-    windows: types.map((type) => (type === 'full_attention' ? -1 : window)),
+    windows: windowsOf(types, window),
     rotations: [
       rotary('full_attention', 'global_rope_theta', 160_000),
       rotary('sliding_attention', 'local_rope_theta', 10_000),
     ],
-    rotationOfLayer: types.map((type) => (type === 'full_attention' ? 0 : 1)),
+    rotationOfLayer: rotationOfLayer(types),
   };
 }

@@ -1,8 +1,8 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { all, table } from '../files/key-table.js';
 import { countIn, truthIn, type Config } from './config-values.js';
-import { causalWindow, decoder, layersIn, windowsOf } from './decoder.js';
-import { layerTypesIn } from './layer-types.js';
+import { causalWindow, decoder, layersIn } from './decoder.js';
+import { layerTypesIn, windowsOf } from './layer-types.js';
 
 const defaults = {
   ...{ vocabulary: 151_936, hidden: 4096, intermediate: 22016, layers: 32, heads: 32, keyHeads: 32 },

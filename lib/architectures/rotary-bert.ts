@@ -1,6 +1,6 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { all, only, table, type KeyTable } from '../files/key-table.js';
-import type { Architecture } from './architecture.js';
+import { size, type Architecture } from './architecture.js';
 import { CONFIG_KEYS } from './config-keys.js';
 import {
   activationIn,
@@ -13,11 +13,6 @@ import {
 } from './config-values.js';
 import { rotaryIn } from './rotary.js';
 
-const size = (key: string, otherwise: number, tensor: string, dimension = 0) => ({
-  key,
-  otherwise,
-  weights: { tensor, dimension },
-});
 const WORDS = 'embeddings.word_embeddings.weight';
 const rotaryKeys = table(all('read', 'rope_parameters rope_scaling rope_theta'));
 

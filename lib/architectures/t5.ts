@@ -1,14 +1,9 @@
 import { all, table } from '../files/key-table.js';
-import type { Architecture } from './architecture.js';
+import { size, type Architecture } from './architecture.js';
 import { ENCODERS_ALONE, KEPT_KEYS } from './config-keys.js';
 import { activationIn, countIn, fractionIn, refusedConfig, type Config } from './config-values.js';
 
 const BUCKETS = 'relative_attention_num_buckets';
-const size = (key: string, otherwise: number, tensor: string, dimension = 0) => ({
-  key,
-  otherwise,
-  weights: { tensor, dimension },
-});
 const { is_encoder_decoder: _, ...refused } = Object.fromEntries(ENCODERS_ALONE);
 
 /** The encoder of T5 (Raffel et al. 2020): sentence-t5, gtr. The decoder of a folder that has one is kept as it is. */
