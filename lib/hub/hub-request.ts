@@ -132,17 +132,23 @@ export async function tryRequest(
   throw final(1);
 }
 
-/** Asks for JSON, as often as it takes. @throws GradCacheError `HUB`, `ABORTED` */
+/**
+ * Asks for JSON, as often as it takes.
+ *
+ * @param good further statuses that are an answer: its value is then null
+ * @throws GradCacheError `HUB`, `ABORTED`
+ */
 export async function requestJson(
   hub: Hub,
   what: string,
   url: string,
+  good: readonly number[] = [],
 ): Promise<{ value: unknown; headers: Headers }> {
   return persistently(hub, async () => {
-    const { response, close, failed } = await tryRequest(hub, what, url);
+    const { response, close, failed } = await tryRequest(hub, what, url, { good });
     try {
-      const text = await response.text();
-      return { value: parsed(text, what, url), headers: response.headers };
+      const value = response.ok ? parsed(await response.text(), what, url) : null;
+      return { value, headers: response.headers };
     } catch (error) {
       throw error instanceof GradCacheError ? error : failed(error);
     } finally {
@@ -186,7 +192,7 @@ export function retryAfter(header: string | null): number | undefined {
 }
 
 /** fetch says no more than that it failed; its cause says why. */
-function causeOf(error: unknown): string {
+export function causeOf(error: unknown): string {
   const { cause } = (error ?? {}) as { cause?: unknown };
   if (cause === undefined || cause === null) return messageOf(error);
   const { code } = cause as { code?: unknown };

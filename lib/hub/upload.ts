@@ -3,7 +3,15 @@ import { GradCacheError } from '../errors.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { reasonOf } from '../options/realms.js';
 import { refusedBy, unreachable } from './hub-refusal.js';
-import { Passing, passingStatus, persistently, retryAfter, tryRequest, type Hub } from './hub-request.js';
+import {
+  causeOf,
+  Passing,
+  passingStatus,
+  persistently,
+  requestJson,
+  retryAfter,
+  type Hub,
+} from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';
 
 /** A file to upload. */
@@ -129,18 +137,9 @@ function requireToken({ token, tokenFile }: HubSettings, name: string): string {
 /** Whether everybody sees a model; null where there is none that the token may see. */
 async function visibilityOf(hub: Hub, name: string): Promise<'public' | 'private' | null> {
   const url = `${hub.settings.endpoint}/api/models/${name}`;
-  return persistently(hub, async () => {
-    const { response, close, failed } = await tryRequest(hub, `The model ${name}`, url, { good: [401, 404] });
-    try {
-      if (!response.ok) return null;
-      const value: unknown = JSON.parse(await response.text());
-      return isJsonObject(value) && value['private'] === true ? 'private' : 'public';
-    } catch (error) {
-      throw failed(error);
-    } finally {
-      close();
-    }
-  });
+  const { value } = await requestJson(hub, `The model ${name}`, url, [401, 404]);
+  if (value === null) return null;
+  return isJsonObject(value) && value['private'] === true ? 'private' : 'public';
 }
 
 /** The path of a file that has come, or null. */
@@ -161,7 +160,7 @@ function persistentFetch(hub: Hub, name: string): typeof fetch {
       try {
         response = await fetch(input, init);
       } catch (error) {
-        const reason = reasonOf((error as { cause?: unknown }).cause ?? error);
+        const reason = causeOf(error);
         throw new Passing(`${what}: ${reason}`, (tries) =>
           unreachable(settings, { what, url, tries, reason }),
         );

@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { GradCacheError, pull, type HubProgress, type PullOptions } from '../../lib/index.js';
+import { hubSettings } from '../../lib/hub/hub-settings.js';
+import { upload } from '../../lib/hub/upload.js';
 import { temporaryFolder } from '../training/support.js';
 import { cutAfter, filesOf, HubServer, refuse } from './hub-server.js';
 
@@ -436,4 +438,22 @@ test('a signal of another realm ends a download and a wait', async (t) => {
   };
   const { code } = await failure('org/model', { signal: signal as never, onWait: stop });
   assert.equal(code, 'ABORTED');
+});
+
+test('an upload to what is no hub is told at once, and nothing is sent', async (t) => {
+  const { hub } = await hubWithModel(t);
+  hub.use(t, { HF_TOKEN: 'hf_writer' });
+  hub.fault = (_, response) => {
+    response.setHeader('content-type', 'text/html');
+    response.end('<html>Sign in</html>');
+    return true;
+  };
+  await assert.rejects(
+    upload(
+      { settings: hubSettings(), signal: undefined },
+      { name: 'me/model', files: [], isPrivate: false, message: 'A model' },
+    ),
+    { code: 'HUB', message: /The model me\/model .*is not that of a Hugging Face hub: it is no JSON/ },
+  );
+  assert.equal(hub.take().length, 1);
 });
