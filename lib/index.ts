@@ -274,6 +274,7 @@ export {
 } from './evaluation/clustering.js';
 export { clusteringAccuracy, normalizedMutualInformation } from './evaluation/cluster-agreement.js';
 export { kMeans, type Clusters, type KMeansOptions } from './evaluation/k-means.js';
+export type { Hardest, HardestPairs, HardestQueries, HardPair, HardQuery } from './evaluation/hardest.js';
 export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
 export { readClustering, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
 export type {

@@ -92,7 +92,8 @@ async function trainHere<Event extends { readonly type: string }>(
   const { output } = config;
   const json = args.on('json');
   const onEvent = (event: Event): void => {
-    if (json && event.type !== 'chunk' && event.type !== 'fetch') print(JSON.stringify(event));
+    const { hardest: _, ...told } = event as Event & { readonly hardest?: unknown };
+    if (json && event.type !== 'chunk' && event.type !== 'fetch') print(JSON.stringify(told));
     else if (!json) run.show(event);
   };
   const result = await interruptible(

@@ -11,6 +11,7 @@ import {
   requireString,
   requireTexts,
 } from '../options/option-values.js';
+import type { RankedCandidates } from './hardest.js';
 import { measureRanking, type RankMeasures } from './rank-measures.js';
 
 /** What reranking needs of a model; `CrossEncoder` has it. */
@@ -79,6 +80,15 @@ export async function evaluateReranking(
   task: RerankingTask,
   options: RerankingOptions = {},
 ): Promise<RerankingScores> {
+  return (await rerankAndScore(model, task, options)).scores;
+}
+
+/** {@link evaluateReranking} that also gives the candidates with their scores. */
+export async function rerankAndScore(
+  model: ScoresPairs,
+  task: RerankingTask,
+  options: RerankingOptions,
+): Promise<{ scores: RerankingScores; ranked: readonly RankedCandidates[] }> {
   const names = ['at', 'alwaysRerankPositives', 'prompt', 'block', 'signal', 'onProgress'];
   checkKnown('evaluateReranking', options, names);
   if (typeof model?.predict !== 'function') throw refused('the model', model, 'one with predict(pairs)');
@@ -104,19 +114,25 @@ export async function evaluateReranking(
     onProgress?.(Math.min(begin + block, pairs.length), pairs.length);
   }
   let begin = 0;
-  const measures = candidates.map(({ relevant }) => {
-    if (!relevant.some(Boolean)) return NOTHING;
-    const own = scores.subarray(begin, (begin += relevant.length));
-    return measureRanking(relevant, own, at);
+  const ranked = candidates.map((each, number): RankedCandidates => {
+    const isScored = each.relevant.some(Boolean);
+    const own = isScored ? scores.subarray(begin, (begin += each.relevant.length)) : null;
+    return { query: given[number]!.query, ...each, scores: own };
   });
+  const measures = ranked.map(({ relevant, scores }) =>
+    scores === null ? NOTHING : measureRanking(relevant, scores, at),
+  );
   return {
-    queries: given.length,
-    documents: candidates.reduce((sum, { texts }) => sum + texts.length, 0),
-    at,
-    ...meanOf(measures),
-    firstStage: given.every(({ documents }) => documents !== undefined)
-      ? meanOf(given.map((query) => firstStage(query, at)))
-      : null,
+    scores: {
+      queries: given.length,
+      documents: candidates.reduce((sum, { texts }) => sum + texts.length, 0),
+      at,
+      ...meanOf(measures),
+      firstStage: given.every(({ documents }) => documents !== undefined)
+        ? meanOf(given.map((query) => firstStage(query, at)))
+        : null,
+    },
+    ranked,
   };
 }
 

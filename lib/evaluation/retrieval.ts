@@ -67,6 +67,15 @@ export async function evaluateRetrieval(
   task: RetrievalTask,
   options: RetrievalOptions = {},
 ): Promise<RetrievalScores> {
+  return (await rankAndScore(encoder, task, options)).scores;
+}
+
+/** {@link evaluateRetrieval} that also gives what was found. */
+export async function rankAndScore(
+  encoder: EncodesTexts | EncodesTokens,
+  task: RetrievalTask,
+  options: RetrievalOptions,
+): Promise<{ scores: RetrievalScores; ranking: Ranking }> {
   const { recallAt, find, active, block, onProgress } = readOptions(encoder, options);
   checkTask(task);
   const { distinct: queries, of: queryOf } = DistinctTexts.from(task.queries);
@@ -77,7 +86,7 @@ export async function evaluateRetrieval(
   const found = await find(queries.list, blocks(), k);
   const ranking = documents.rank(found, queryOf, excluded, k);
   const scores = scoreRanking(ranking, task.relevant, task.documents.length, recallAt, task.missing);
-  return active === undefined ? scores : { ...scores, activeDimensions: active() };
+  return { scores: active === undefined ? scores : { ...scores, activeDimensions: active() }, ranking };
 
   /** The documents, each block once the one before is searched. The queries are encoded before the first is asked for. */
   function* blocks(): Iterable<readonly string[]> {

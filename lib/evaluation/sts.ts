@@ -63,6 +63,15 @@ export async function evaluateSts(
   task: StsTask,
   options: StsOptions = {},
 ): Promise<StsScores> {
+  return (await compareAndScore(encoder, task, options)).scores;
+}
+
+/** {@link evaluateSts} that also gives the similarity of each pair. */
+export async function compareAndScore(
+  encoder: EncodesTexts,
+  task: StsTask,
+  options: StsOptions,
+): Promise<{ scores: StsScores; similarities: Float64Array }> {
   checkKnown('evaluateSts', options, ['similarity', 'prompt', 'dimensions', 'block', 'signal', 'onProgress']);
   requireEncoder(encoder);
   checkTask(task);
@@ -89,7 +98,10 @@ export async function evaluateSts(
   } finally {
     texts.dispose();
   }
-  return { pairs: first.length, spearman: spearman(found, scores), pearson: pearson(found, scores) };
+  return {
+    scores: { pairs: first.length, spearman: spearman(found, scores), pearson: pearson(found, scores) },
+    similarities: found,
+  };
 }
 
 /** Similarities of the rows of two tensors, which are disposed. */

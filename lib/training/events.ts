@@ -1,3 +1,4 @@
+import type { Hardest } from '../evaluation/hardest.js';
 import type { HubProgress } from '../hub/snapshot.js';
 
 /** One chunk of the batch has passed through the encoder, or the loss was computed. */
@@ -78,6 +79,11 @@ export interface EvaluationEvent {
   readonly step: number;
   /** For instance `{ 'recall@10': 0.61, 'mrr@10': 0.42, … }` or `{ spearman: 0.82, pearson: 0.83 }`. */
   readonly scores: Readonly<Record<string, number>>;
+  /**
+   * What the model found hardest of that data, at most 20 texts or pairs. Not in metrics.jsonl: hardest.json of the output
+   * folder has that of the last evaluation.
+   */
+  readonly hardest?: Hardest | undefined;
 }
 
 /** A checkpoint or the finished model was written, completely. */

@@ -13,6 +13,7 @@ import {
   type TrainerState,
 } from './checkpoint.js';
 import type { EvaluationEvent, SavedEvent, UpdateEvent } from './events.js';
+import { writeHardest } from './hardest-file.js';
 import type { MetricsFile } from './metrics.js';
 import type { HeldOut } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
@@ -185,10 +186,15 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   }
 
   async #evaluate(step: number, heldOut: HeldOut): Promise<void> {
-    const { emit, signal, ranks } = this.parts;
-    const scores = await heldOut.measure(signal);
+    const { config, lock, emit, signal, ranks } = this.parts;
+    const { scores, hardest } = await heldOut.measure(signal);
     this.#scores = ranks === null ? scores : await ofFirst(ranks, scores);
-    emit({ type: 'evaluation', step, scores: this.#scores });
+    if (hardest !== undefined)
+      await onFirst(ranks, 'writing what was hardest', async () => {
+        await lock?.require();
+        await writeHardest(config.output, { step, ...hardest });
+      });
+    emit({ type: 'evaluation', step, scores: this.#scores, ...(hardest && { hardest }) });
   }
 
   async #checkpoint(step: number): Promise<void> {

@@ -10,7 +10,7 @@ export function metricsFile(output: string): string {
 
 /**
  * Writes the events of a run to metrics.jsonl, one object a line, as they come. Chunks are left out: they are for
- * progress displays.
+ * progress displays. So are the hardest texts, which hardest.json has.
  */
 export class MetricsFile {
   #written: Promise<void> = Promise.resolve();
@@ -51,7 +51,8 @@ export class MetricsFile {
   write<Event extends { readonly type: string }>(event: Event): void {
     if (this.#error !== null) throw this.#error;
     if (event.type === 'chunk') return;
-    const line = JSON.stringify({ ...event, time: new Date().toISOString() }) + '\n';
+    const { hardest: _, ...told } = event as Event & { readonly hardest?: unknown };
+    const line = JSON.stringify({ ...told, time: new Date().toISOString() }) + '\n';
     if (this.#early !== null) {
       this.#early.push(line);
       return;

@@ -65,6 +65,7 @@ test('a run lowers the loss, and leaves a model, checkpoints and metrics', async
   assert.deepEqual((await readdir(config.output)).sort(), [
     'checkpoint-20',
     'checkpoint-30',
+    'hardest.json',
     'metrics.jsonl',
     'model',
   ]);

@@ -101,7 +101,9 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     // A text that cannot be measured is told of before the run, not at its end.
     new RowStreams(corpus, rows);
     return {
-      measure: async (signal) => ({ ...(await measureCorpus(model, corpus, { rows, window, signal })) }),
+      measure: async (signal) => ({
+        scores: { ...(await measureCorpus(model, corpus, { rows, window, signal })) },
+      }),
     };
   }
 

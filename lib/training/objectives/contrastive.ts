@@ -273,10 +273,13 @@ class Contrastive implements Objective {
     const batches = await loadHeldOutBatches(config, signal);
     const shared = ranks === null ? model : sharedEncoder(model, ranks);
     return {
-      measure: async (signal) => ({
-        ...(batches && { loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)) }),
-        ...(await heldOut?.measure(shared, signal)),
-      }),
+      measure: async (signal) => {
+        const loss = batches && {
+          loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)),
+        };
+        const measured = await heldOut?.measure(shared, signal);
+        return { ...measured, scores: { ...loss, ...measured?.scores } };
+      },
     };
   }
 

@@ -3,7 +3,8 @@ import { rankingPairs } from '../../data/ranking-pairs.js';
 import { textsIn } from '../../data/text-lists.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import type { CrossEncoder } from '../../encoders/cross-encoder.js';
-import { evaluateReranking } from '../../evaluation/reranking.js';
+import { hardestReranked } from '../../evaluation/hardest.js';
+import { rerankAndScore } from '../../evaluation/reranking.js';
 import { readReranking } from '../../evaluation/reranking-data.js';
 import { sharedScorer } from '../../evaluation/shared-encoder.js';
 import { flattenScores } from '../../evaluation/scores.js';
@@ -207,15 +208,19 @@ class PairsOfTexts implements Objective {
     const batches = await loadHeldOutBatches(this.config, signal);
     if (batches !== null)
       return {
-        measure: async (signal) => ({
-          loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)),
-        }),
+        measure: async (signal) => {
+          const loss = await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal));
+          return { scores: { loss } };
+        },
       };
     const task = await readReranking(evaluation.data, { signal });
     const prompt = promptOf(this.config, columns[0]!);
     const shared = ranks === null ? model : sharedScorer(model, ranks);
     return {
-      measure: async (signal) => flattenScores(await evaluateReranking(shared, task, { prompt, signal })),
+      measure: async (signal) => {
+        const { scores, ranked } = await rerankAndScore(shared, task, { prompt, signal });
+        return { scores: flattenScores(scores), hardest: hardestReranked(ranked) };
+      },
     };
   }
 

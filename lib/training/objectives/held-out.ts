@@ -1,18 +1,20 @@
 import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
 import type { EncodesTexts } from '../../evaluation/encode-texts.js';
-import { evaluateRetrieval } from '../../evaluation/retrieval.js';
-import { evaluateSts } from '../../evaluation/sts.js';
+import { rankAndScore } from '../../evaluation/retrieval.js';
+import { compareAndScore } from '../../evaluation/sts.js';
+import { hardestPairs, hardestQueries } from '../../evaluation/hardest.js';
 import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
 import { flattenScores } from '../../evaluation/scores.js';
 import { SettingError } from '../../options/fields.js';
 import { SIMILARITIES } from '../../options/similarity.js';
 import { similarityOf } from '../../losses/loss-kinds.js';
 import type { FilledTrainConfig } from '../read-config.js';
+import type { Measured } from './objective.js';
 import { promptOf } from './prompts.js';
 
 /** Held-out data, to be measured with any model. */
 export interface HeldOutTask {
-  measure(model: EncodesTexts, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>>;
+  measure(model: EncodesTexts, signal: AbortSignal | undefined): Promise<Measured>;
 }
 
 /** Reads the held-out data of a run for its task; null if it has none. @param signal ends the reading */
@@ -38,35 +40,33 @@ export async function loadHeldOut(
     const task = await sentencePairs(config.data, how, HELD_OUT_SETTINGS);
     return {
       measure: (model, signal) =>
-        atLengths(async (dimensions) =>
-          flattenScores(
-            await evaluateSts(model, task, { similarity: rows, prompt: query, dimensions, signal }),
-          ),
-        ),
+        atLengths(async (dimensions) => {
+          const how = { similarity: rows, prompt: query, dimensions, signal };
+          const { scores, similarities } = await compareAndScore(model, task, how);
+          return { scores: flattenScores(scores), hardest: hardestPairs(task, similarities) };
+        }),
     };
   }
   const task = await retrievalPairs(config.data, how, HELD_OUT_SETTINGS);
   return {
     measure: (model, signal) =>
-      atLengths(async (dimensions) =>
-        flattenScores(
-          await evaluateRetrieval(model, task, {
-            similarity,
-            prompts: { query, document },
-            dimensions,
-            signal,
-          }),
-        ),
-      ),
+      atLengths(async (dimensions) => {
+        const how = { similarity, prompts: { query, document }, dimensions, signal };
+        const { scores, ranking } = await rankAndScore(model, task, how);
+        return { scores: flattenScores(scores), hardest: hardestQueries(task, ranking) };
+      }),
   };
 
   /** The scores of whole representations, and of those cut to each length that is asked for. */
   async function atLengths(
-    measure: (dimensions: number | undefined) => Promise<Record<string, number>>,
-  ): Promise<Record<string, number>> {
-    const scores = await measure(undefined);
-    for (const length of config.dimensions ?? [])
-      for (const [name, score] of Object.entries(await measure(length))) scores[`${name}/${length}`] = score;
-    return scores;
+    measure: (dimensions: number | undefined) => Promise<Measured>,
+  ): Promise<Measured> {
+    const { scores: whole, hardest } = await measure(undefined);
+    const scores = { ...whole };
+    for (const length of config.dimensions ?? []) {
+      const cut = await measure(length);
+      for (const [name, score] of Object.entries(cut.scores)) scores[`${name}/${length}`] = score;
+    }
+    return { scores, hardest };
   }
 }

@@ -1,5 +1,6 @@
 import type { Shares } from '../../data/deal.js';
 import type { Label } from '../../data/labels.js';
+import type { Hardest } from '../../evaluation/hardest.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
@@ -95,7 +96,13 @@ export type ObjectiveStep = Pick<
 
 /** Held-out data, read once, measured as often as asked. */
 export interface HeldOut {
-  measure(signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>>;
+  measure(signal: AbortSignal | undefined): Promise<Measured>;
+}
+
+/** What held-out data came to: scores by name, and which texts were hardest, where the measure tells. */
+export interface Measured {
+  readonly scores: Readonly<Record<string, number>>;
+  readonly hardest?: Hardest | undefined;
 }
 
 /** What a checkpoint keeps of an objective. */
