@@ -24,6 +24,7 @@ import {
   type LossOptions,
   type LossWithGradients,
 } from './loss.js';
+import { joinPlaceOptions } from './shared-options.js';
 import { targetsOf } from './targets.js';
 
 /** A function with weights of its own that compares anchors with candidates. */
@@ -152,6 +153,11 @@ class HeadLoss implements DistanceHeadLoss {
 
   loadState(state: ReadonlyMap<string, StoredTensor>): void {
     restore(this.parameters(), state);
+  }
+
+  /** Candidates are numbered as those of other losses, unless the loss of the distances says otherwise. */
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return this.#loss.joinOptions?.(parts, rows) ?? joinPlaceOptions(parts, rows);
   }
 
   async compute(

@@ -12,6 +12,7 @@ import {
   coSENT,
   CrossEncoder,
   crossBatchMemory,
+  distanceHead,
   cosineSimilarity,
   distillKLDiv,
   gistEmbed,
@@ -86,6 +87,10 @@ const withThree = (loss: () => Loss, options?: Case['options'], rows = [ROWS, RO
 });
 const labels = ([begin = 0]: readonly number[], [end = 0]: readonly number[]): LossOptions => ({
   labels: range(begin, end).map((row) => row % 5),
+});
+/** Own candidates: that of the next row. */
+const nextTargets = ([begin = 0]: readonly number[], [end = 0]: readonly number[]): LossOptions => ({
+  targets: range(0, end - begin).map((row) => (row + 1) % (end - begin)),
 });
 const scores = ([begin = 0]: readonly number[], [end = 0]: readonly number[]): LossOptions => ({
   labels: range(begin, end).map((row) => ((row * 7) % 11) / 10),
@@ -185,10 +190,14 @@ const CASES: Readonly<Record<string, Case>> = {
   crossBatchMemory: withTied(() => crossBatchMemory(infoNCE(), { capacity: 40 })),
   'a memory, targets and ids': withTied(
     () => crossBatchMemory(infoNCE(), { capacity: 40 }),
-    ([begin = 0], [end = 0]) => ({
-      targets: range(0, end - begin).map((row) => (row + 1) % (end - begin)),
-      ids: range(begin, end).map((row) => `text ${row % 20}`),
+    (begin, end) => ({
+      ...nextTargets(begin, end),
+      ids: range(begin[0]!, end[0]!).map((row) => `text ${row % 20}`),
     }),
+  ),
+  'a head, targets': withTied(
+    () => distanceHead({ forward: (a, b) => a.matmul(b.t()), parameters: () => [] }),
+    nextTargets,
   ),
   'a function': withTied(
     () =>
@@ -229,6 +238,7 @@ const CASES: Readonly<Record<string, Case>> = {
       const encoder = await ofConfig('none');
       return { encoders: [encoder, encoder], loss: multiVectorMultipleNegativesRanking() };
     },
+    options: nextTargets,
   },
   'sparse representations': {
     make: async () => {

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   crossBatchMemory,
+  distanceHead,
   gistEmbed,
   infoNCE,
   matryoshka,
+  multiVectorMultipleNegativesRanking,
   splade,
   type Loss,
   type LossOptions,
@@ -48,11 +50,13 @@ test('a loss within another says how its keyword arguments are joined over ranks
 });
 
 test('numbers of rows of a rank become those among the rows of all', () => {
-  assert.deepEqual(infoNCE().joinOptions!(NUMBERS, ROWS), {
-    targets: [0, 5 + 1, 2 + 1, [2 + 2, 5 + 2], 2],
-    owners: [1, -1, 2 + 2],
-    weights: [1, 2, 3, 4, 5],
-  });
+  const head = distanceHead({ forward: (a, b) => a.matmul(b.t()), parameters: () => [] });
+  for (const loss of [infoNCE(), head, multiVectorMultipleNegativesRanking()])
+    assert.deepEqual(loss.joinOptions?.(NUMBERS, ROWS), {
+      targets: [0, 5 + 1, 2 + 1, [2 + 2, 5 + 2], 2],
+      owners: [1, -1, 2 + 2],
+      weights: [1, 2, 3, 4, 5],
+    });
 });
 
 test('a loss within another that says nothing has its lists joined row by row', () => {
