@@ -29,9 +29,8 @@ export interface PickleRules {
 /** Why a pickle is not read: a clause. */
 export class PickleFault extends Error {}
 
+/** On the stack, where the items of a tuple, list or dict begin. */
 const MARK = Symbol('mark');
-/** Tokens of the pickle's own kinds that stand for something not yet built. */
-type Memo = Map<number, unknown>;
 
 /**
  * Reads a pickle of plain values: numbers, strings, tuples, lists, dicts, and what `rules` make of the names in it. Nothing of
@@ -51,7 +50,7 @@ export function readPickle(
 class Machine {
   readonly #view: DataView;
   readonly #stack: unknown[] = [];
-  readonly #memo: Memo = new Map();
+  readonly #memo = new Map<number, unknown>();
   #at: number;
 
   constructor(
