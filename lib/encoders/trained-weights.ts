@@ -6,6 +6,7 @@ import { isOfModule } from '../model-folder/head-modules.js';
 import { adapterOf, isSaved, isTarget } from '../model-folder/target-modules.js';
 import { refuse } from '../options/fields.js';
 import { show } from '../options/option-values.js';
+import { escaped } from '../options/patterns.js';
 
 /** Which weights of a native encoder are trained, as its constructor takes it. */
 export interface TrainedWeights {
@@ -152,12 +153,7 @@ function matcherOf(entry: string, { sizes }: Architecture): (name: string) => bo
     };
   }
   const words = sizes.vocabulary.weights;
-  const beginning = new RegExp(
-    `^${entry
-      .split('*')
-      .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-      .join('.*')}(\\.|$)`,
-  );
+  const beginning = new RegExp(`^${entry.split('*').map(escaped).join('.*')}(\\.|$)`);
   return (name) =>
     entry !== '' &&
     (beginning.test(name) ||

@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
+import { escaped } from '../options/patterns.js';
 import { cardHead } from './card-head.js';
 import type { Listing } from './hub-listing.js';
 import { writtenName, type HubData } from './hub-name.js';
@@ -178,10 +179,6 @@ function wildcard(piece: string): string {
     .replace(/^!/, '^')
     .replaceAll(/[\\\]]/g, '\\$&');
   return inside === '' || inside === '^' ? escaped(piece) : `[${inside}]`;
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 
 function some(paths: readonly string[]): string {

@@ -7,3 +7,8 @@ export function patternProblem(pattern: string): string | undefined {
     return 'a regular expression that JavaScript reads too';
   }
 }
+
+/** A regular expression for these very characters. */
+export function escaped(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
