@@ -6,6 +6,7 @@ import { GradCacheError } from '../errors.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
+import { activationClass } from './activations.js';
 import { CLASSIFIER_KEYS, CROSS_ENCODER_KEYS } from './folder-keys.js';
 import { requireFolder, type ModelFolder } from './model-folder.js';
 import {
@@ -32,11 +33,7 @@ export interface CrossEncoderFolder extends ModelFolder {
   readonly activation: ScoreActivation;
 }
 
-const ACTIVATION_CLASS: Readonly<Record<ScoreActivation, string>> = {
-  sigmoid: 'torch.nn.modules.activation.Sigmoid',
-  identity: 'torch.nn.modules.linear.Identity',
-  tanh: 'torch.nn.modules.activation.Tanh',
-};
+const SCORE_ACTIVATIONS: readonly ScoreActivation[] = ['sigmoid', 'identity', 'tanh'];
 
 /**
  * Reads the folder of a cross-encoder: what CrossEncoder of sentence-transformers saves, old and new layouts, or
@@ -113,10 +110,10 @@ function activationOf(
   const older = isJsonObject(own) ? own['activation_fn'] : undefined;
   const name = model?.activation ?? older ?? oldest ?? null;
   if (name === null) return labels === 1 ? 'sigmoid' : 'identity';
-  const found = Object.entries(ACTIVATION_CLASS).find(([, path]) => path === name);
-  if (found !== undefined) return found[0] as ScoreActivation;
+  const found = SCORE_ACTIVATIONS.find((each) => activationClass(each) === name);
+  if (found !== undefined) return found;
   const file = (model?.activation ?? null) === null ? 'config.json' : MODEL_CONFIG;
-  throw refusedIn(file, 'activation_fn', name, Object.values(ACTIVATION_CLASS).join(' or '));
+  throw refusedIn(file, 'activation_fn', name, SCORE_ACTIVATIONS.map(activationClass).join(' or '));
 }
 
 /** The head of an architecture. @throws GradCacheError `CHECKPOINT` where it has none */
@@ -139,13 +136,13 @@ export function classifierOf(modelType: string): Classifier {
  */
 export async function writeCrossEncoderFolder(path: string, model: CrossEncoderFolder): Promise<void> {
   const { config, modelType, labels, activation, kept, maxLength, prompts, defaultPrompt } = model;
-  const activationClass = ACTIVATION_CLASS[activation];
+  const activationName = activationClass(activation);
   const { sentence_transformers: before, sbert_ce_default_activation_function: _, ...rest } = config;
   const stated = {
     ...rest,
     architectures: [`${classifierOf(modelType).classes[modelType]}ForSequenceClassification`],
     ...labelNames(config, labels),
-    sentence_transformers: { ...(isJsonObject(before) && before), activation_fn: activationClass },
+    sentence_transformers: { ...(isJsonObject(before) && before), activation_fn: activationName },
   };
   await replaceModel(path, async (folder) => {
     await writeTransformer(folder, { ...model, config: stated }, kept?.generation ?? null);
@@ -160,7 +157,7 @@ export async function writeCrossEncoderFolder(path: string, model: CrossEncoderF
     await writeJson(join(folder, MODEL_CONFIG), {
       ...kept?.model,
       model_type: 'CrossEncoder',
-      activation_fn: activationClass,
+      activation_fn: activationName,
       prompts,
       default_prompt_name: defaultPrompt,
       ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
