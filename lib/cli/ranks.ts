@@ -111,11 +111,15 @@ async function ranksToStart(args: Arguments, { gpus, device }: RankSettings): Pr
   if (args.on('slurm'))
     throw new UsageError(`--${flag} starts processes, and --slurm takes those of srun: give one of them.`);
   if (ranks !== undefined) return ranks;
-  if (gpus !== 1 && device !== 'auto' && device !== 'cuda')
+  const isOne = gpus === 1 && device.startsWith('cuda:');
+  if (!isOne && device !== 'auto' && device !== 'cuda')
     throw new UsageError(
       `--gpus ${gpus} and --device ${device} contradict each other: leave one of them out.`,
     );
-  return gpus === 'all' ? countGpus() : gpus!;
+  if (gpus === 'all') return countGpus();
+  // This process does the work itself, and would do it on the CPU.
+  if (gpus === 1 && device === 'auto' && !hasGpu()) throw noGpu(gpus);
+  return gpus!;
 }
 
 /** The GPUs that libtorch can use here, as a child process sees them: this one does without libtorch. */
@@ -124,9 +128,15 @@ async function countGpus(): Promise<number> {
   if (!load.ok) throw new GradCacheError(load.code as GradCacheError['code'], load.message);
   const count = load.devices.filter((device) => device.startsWith('cuda')).length;
   if (count > 0) return count;
-  throw new GradCacheError(
+  throw noGpu('all');
+}
+
+const hasGpu = (): boolean => devices().some((device) => device.startsWith('cuda'));
+
+function noGpu(asked: number | 'all'): GradCacheError {
+  return new GradCacheError(
     'CUDA_UNAVAILABLE',
-    '--gpus all: libtorch can use no GPU here. `gradcache doctor --device cuda` says why.',
+    `--gpus ${asked}: libtorch can use no GPU here. \`gradcache doctor --device cuda\` says why.`,
   );
 }
 
@@ -141,5 +151,5 @@ async function joinRanks(args: Arguments, { timeout, device, gpus }: RankSetting
 /** Without a device that is asked for: each rank has a GPU of its own, if there are any. */
 function deviceOfRank(device: string): string {
   if (device !== 'auto') return device;
-  return devices().some((each) => each.startsWith('cuda')) ? 'cuda' : 'cpu';
+  return hasGpu() ? 'cuda' : 'cpu';
 }

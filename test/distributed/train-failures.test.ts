@@ -76,10 +76,15 @@ test('a mistake is told once, and ranks are not started within ranks', async (t)
   assert.match(stderr, /^INPUT: --batch is 1; a whole number from 2 is needed\.\n/);
   assert.equal(stderr.match(/INPUT/g)?.length, 1, stderr);
   if (!devices().some((device) => device.startsWith('cuda'))) {
-    const none = await gradcache([...args.slice(0, 3), '--gpus', 'all', '--device', 'auto']);
-    assert.equal(none.code, 1);
-    assert.match(none.stderr, /^CUDA_UNAVAILABLE: --gpus all: libtorch can use no GPU here\./);
+    for (const gpus of ['all', '1']) {
+      const none = await gradcache([...args.slice(0, 3), '--gpus', gpus, '--device', 'auto']);
+      assert.equal(none.code, 1);
+      assert.ok(none.stderr.startsWith(`CUDA_UNAVAILABLE: --gpus ${gpus}: libtorch can use no GPU here.`));
+    }
   }
+  const onCpu = await gradcache([...args.slice(0, 3), '--gpus', '1', '--device', 'cpu']);
+  assert.equal(onCpu.code, 2);
+  assert.match(onCpu.stderr, /^INPUT: --gpus 1 and --device cpu contradict each other/);
   process.env.WORLD_SIZE = '4';
   t.after(() => delete process.env.WORLD_SIZE);
   const inside = await gradcache([...args, '--gpus', '2']);
