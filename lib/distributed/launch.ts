@@ -117,7 +117,7 @@ function optionsOfNode(): string[] {
 }
 
 /** A port of this machine on which nothing listens. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

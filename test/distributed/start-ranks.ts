@@ -1,8 +1,8 @@
 /** Starts ranks as processes of this machine, as a launcher does. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from '../../lib/distributed/launch.js';
 
 /** How a rank ended. */
 export interface End {
@@ -29,15 +29,6 @@ export interface StartOptions {
   readonly late?: number;
   /** Of rank 1 and all others where it differs. */
   readonly envOf?: (rank: number) => Readonly<Record<string, string>>;
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Starts `size` ranks of a program of this folder. */
