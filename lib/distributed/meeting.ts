@@ -84,14 +84,19 @@ export function describeError(error: unknown): Uint8Array {
 
 /** The error of another rank, with its own code. */
 export function errorOfRank(rank: number, bytes: Uint8Array): GradCacheError {
-  const { code, message } = JSON.parse(new TextDecoder().decode(bytes)) as { code: unknown; message: string };
+  const { code, message } = readError(bytes);
   const known = ERROR_CODES.includes(code as ErrorCode) ? (code as ErrorCode) : 'DISTRIBUTED';
   return new GradCacheError(known, `rank ${rank}: ${message}`);
 }
 
+/** Reads what {@link describeError} wrote. */
+function readError(bytes: Uint8Array): { code: unknown; message: string } {
+  return JSON.parse(new TextDecoder().decode(bytes)) as { code: unknown; message: string };
+}
+
 async function lostEachOther(group: GroupHandle, { what, standing, bytes }: Words): Promise<GradCacheError> {
   const failed = standing === STANDING.failed && bytes !== undefined;
-  const own = new TextEncoder().encode(failed ? `${what}: ${errorOfRank(0, bytes).message.slice(8)}` : what);
+  const own = new TextEncoder().encode(failed ? `${what}: ${readError(bytes).message}` : what);
   const sizes = (await exchange(group, Float64Array.of(own.length), what)).map(([size]) => size!);
   const all = await exchangeBytes(group, own, sizes, what);
   const places = all.map((each, rank) => `rank ${rank}: ${new TextDecoder().decode(each)}`);
