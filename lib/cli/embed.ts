@@ -135,7 +135,7 @@ async function embed(
         file = await unlessAborted(openVectorFile(output, format), signal);
       });
       const model = await openModel(args, { progress, signal, ranks });
-      const encoder = ranks === null ? model : sharedEncoder(model, ranks);
+      const encoder = sharedEncoder(model, ranks);
       try {
         const dimensions = dimensionsOf(args, model);
         const dimension = dimensions ?? model.dimension;

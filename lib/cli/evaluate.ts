@@ -172,7 +172,7 @@ async function measureReranking(args: Arguments, { progress, signal, ranks }: Ho
   const at = args.count('at') ?? 10;
   const task = await unlessAborted(readReranking(args.required('data', TASK_FLAGS.data), { signal }), signal);
   const model = await openCrossEncoder(args, { progress, signal, ranks });
-  const scorer = ranks === null ? model : sharedScorer(model, ranks);
+  const scorer = sharedScorer(model, ranks);
   try {
     const scores = await evaluateReranking(scorer, task, {
       at,
@@ -196,7 +196,7 @@ async function measureClustering(args: Arguments, { progress, signal, ranks }: H
   const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
   const task = await unlessAborted(readClustering(data, how), signal);
   const model = await openModel(args, { progress, signal, ranks });
-  const encoder = ranks === null ? model : sharedEncoder(model, ranks);
+  const encoder = sharedEncoder(model, ranks);
   try {
     const { texts, clusters, ...scores } = await evaluateClustering(encoder, task, {
       clusters: args.number('clusters'),
@@ -223,7 +223,7 @@ async function measureSts(args: Arguments, { progress, signal, ranks }: How): Pr
   const task = await unlessAborted(readSts(data, how), signal);
   if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
   const model = await openModel(args, { progress, signal, ranks });
-  const encoder = ranks === null ? model : sharedEncoder(model, ranks);
+  const encoder = sharedEncoder(model, ranks);
   try {
     const scores = await evaluateSts(encoder, task, {
       similarity: saySimilarity(asked, model, progress),
@@ -256,7 +256,7 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   const leftOut = 'counts' in task ? task.counts : undefined;
   if (leftOut !== undefined) sayLeftOut(leftOut, progress);
   const model = await openModel(args, { progress, signal, ranks });
-  const encoder = ranks === null ? model : sharedEncoder(model, ranks);
+  const encoder = sharedEncoder(model, ranks);
   try {
     const scores = await evaluateRetrieval(encoder, task, {
       recallAt,

@@ -5,15 +5,17 @@ import { sharesOf, type Shares } from '../data/deal.js';
 import { gatherRows } from '../distributed/gather-rows.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { joinedRows, type SparseRows } from '../encoders/sparse-rows.js';
-import { Tensor } from '../tensor/tensor.js';
+import { takeRows } from '../tensor/rows.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { EncodesTexts, EncodesTokens } from './encode-texts.js';
 import type { ScoresPairs } from './reranking.js';
 
 /**
  * An encoder whose calls are shared out over ranks: each encodes a share of the texts, dealt by length, and gets all
- * representations. Every rank makes the same calls in the same order.
+ * representations. Every rank makes the same calls in the same order. Without ranks, the encoder itself.
  */
-export function sharedEncoder(model: TextEncoder, ranks: Ranks): EncodesTexts {
+export function sharedEncoder(model: TextEncoder, ranks: Ranks | null): EncodesTexts {
+  if (ranks === null) return model;
   const { prompts, similarity, sparse, perToken } = model;
   const about = { prompts, similarity, sparse, perToken };
   const shared =
@@ -39,7 +41,8 @@ export function sharedEncoder(model: TextEncoder, ranks: Ranks): EncodesTexts {
 }
 
 /** A cross-encoder whose pairs are shared out over ranks, like {@link sharedEncoder}. */
-export function sharedScorer(model: CrossEncoder, ranks: Ranks): ScoresPairs {
+export function sharedScorer(model: CrossEncoder, ranks: Ranks | null): ScoresPairs {
+  if (ranks === null) return model;
   return {
     async predict(pairs, options) {
       const lengths = pairs.map(([first, second]) => first.length + second.length);
@@ -81,11 +84,9 @@ function orderOf({ all }: Shares): Int32Array {
 
 /** Rows at other places; the rows given are disposed. */
 function inOrder(rows: Tensor, order: Int32Array): Tensor {
-  const places = Tensor.from(order, { device: rows.device });
   try {
-    return rows.indexSelect(0, places);
+    return takeRows(rows, order);
   } finally {
-    places.dispose();
     rows.dispose();
   }
 }

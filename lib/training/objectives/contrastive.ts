@@ -271,7 +271,7 @@ class Contrastive implements Objective {
     requireWithin('evaluation.dimensions', config.evaluation.dimensions ?? [], model.dimension);
     const heldOut = await loadHeldOut(config.evaluation, config, signal);
     const batches = await loadHeldOutBatches(config, signal);
-    const shared = ranks === null ? model : sharedEncoder(model, ranks);
+    const shared = sharedEncoder(model, ranks);
     return {
       measure: async (signal) => {
         const loss = batches && {

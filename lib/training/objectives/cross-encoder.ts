@@ -215,7 +215,7 @@ class PairsOfTexts implements Objective {
       };
     const task = await readReranking(evaluation.data, { signal });
     const prompt = promptOf(this.config, columns[0]!);
-    const shared = ranks === null ? model : sharedScorer(model, ranks);
+    const shared = sharedScorer(model, ranks);
     return {
       measure: async (signal) => {
         const { scores, ranked } = await rerankAndScore(shared, task, { prompt, signal });
