@@ -1,32 +1,20 @@
-#define USE_C10D_GLOO
-
 #include "distributed/group.h"
 
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <functional>
-#include <memory>
-#include <mutex>
 #include <numeric>
-#include <optional>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 
 #include <c10/core/DeviceGuard.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "core/error.h"
 #include "distributed/nccl.h"
+#include "distributed/own_thread.h"
 
 namespace gradcache::distributed {
 
@@ -37,88 +25,20 @@ constexpr const char* kFailed = "failed";
 
 // An operator of c10d. Their schemas are the same in libtorch 2.11 to 2.14, the functions of its classes are
 // not.
-const c10::OperatorHandle& operatorNamed(const char* name) {
-  static std::mutex mutex;
-  static std::unordered_map<std::string, c10::OperatorHandle> known;
-  std::lock_guard<std::mutex> lock(mutex);
-  auto found = known.find(name);
-  if (found == known.end())
-    found = known.emplace(name, c10::Dispatcher::singleton().findSchemaOrThrow(name, "")).first;
-  return found->second;
-}
-
-std::string textOf(const std::exception& error) {
-  const auto* known = dynamic_cast<const c10::Error*>(&error);
-  std::string text = known == nullptr ? error.what() : known->what_without_backtrace();
-  // Some messages have the trace of the stack inside.
-  for (const char* trace : {"\nException raised from", ". Original exception:\n"})
-    if (const size_t at = text.find(trace); at != std::string::npos && at > 0) text.resize(at);
-  return text;
-}
-
-// This machine's address on the way to the store. The machine's own name often stands for the loopback.
-std::string addressTowards(const std::string& host, uint16_t port) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_DGRAM;
-  addrinfo* found = nullptr;
-  std::string address;
-  if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return address;
-  for (const addrinfo* entry = found; entry != nullptr && address.empty(); entry = entry->ai_next) {
-    const int handle = socket(entry->ai_family, entry->ai_socktype, entry->ai_protocol);
-    if (handle < 0) continue;
-    sockaddr_storage own{};
-    socklen_t size = sizeof own;
-    char name[NI_MAXHOST] = "";
-    // A datagram socket sends nothing here: it only finds the way.
-    if (connect(handle, entry->ai_addr, entry->ai_addrlen) == 0 &&
-        getsockname(handle, reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
-        getnameinfo(reinterpret_cast<sockaddr*>(&own), size, name, sizeof name, nullptr, 0, NI_NUMERICHOST) ==
-            0)
-      address = name;
-    ::close(handle);
-  }
-  freeaddrinfo(found);
-  return address;
-}
-
-c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> glooOptions(const GroupOptions& options) {
-  const std::string address = addressTowards(options.host, options.port);
-  if (std::getenv("GLOO_SOCKET_IFNAME") != nullptr || address.empty())
-    return c10d::ProcessGroupGloo::Options::create_default(options.timeout);
-  auto made = c10d::ProcessGroupGloo::Options::create(options.timeout);
-  made->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(address));
-  return made;
-}
-
-// A point of time to wait for. By another clock, waiting needs a newer glibc.
-std::chrono::system_clock::time_point inSystemTime(std::chrono::milliseconds from) {
-  return std::chrono::system_clock::now() + from;
+c10::OperatorHandle operatorNamed(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "");
 }
 
 // What the store says, or nothing where it does not answer within 2 s: its client waits for ever on a broken
 // line.
 std::string askSoon(std::function<std::string()> ask) {
-  struct Answer {
-    std::mutex mutex;
-    std::condition_variable given;
-    std::optional<std::string> text;
-  };
-  auto answer = std::make_shared<Answer>();
-  std::thread([answer, ask = std::move(ask)] {
-    std::string text;
-    try {
-      text = ask();
-    } catch (const std::exception&) {
-      // The store is gone, with the rank that held it.
-    }
-    std::lock_guard<std::mutex> lock(answer->mutex);
-    answer->text = std::move(text);
-    answer->given.notify_all();
-  }).detach();
-  std::unique_lock<std::mutex> lock(answer->mutex);
-  answer->given.wait_until(lock, inSystemTime(std::chrono::seconds(2)),
-                           [&] { return answer->text.has_value(); });
-  return answer->text.value_or("");
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  try {
+    return onOwnThread(std::move(ask), [&] { return std::chrono::steady_clock::now() > deadline; })
+        .value_or("");
+  } catch (const std::exception&) {
+    return "";  // the store is gone, with the rank that held it
+  }
 }
 
 int64_t sum(const std::vector<int64_t>& counts, int64_t first) {
@@ -134,90 +54,21 @@ c10::IValue reductionOf(Reduction reduction) {
                                                                           : c10d::ReduceOp::MAX);
 }
 
-// What connects a process to the others.
-struct Connection {
-  c10::intrusive_ptr<c10d::Store> store;
-  c10::intrusive_ptr<c10d::Backend> gloo;
-};
-
-Connection connectTo(const GroupOptions& options) {
-  Connection made;
-  try {
-    c10d::TCPStoreOptions store;
-    store.port = options.port;
-    store.isServer = options.server;
-    if (options.server) store.numWorkers = static_cast<size_t>(options.size);
-    store.waitWorkers = false;  // Gloo waits below
-    store.timeout = options.timeout;
-    store.multiTenant = true;
-    // With libuv the store would run on the libuv of the node executable, whose symbols come before
-    // libtorch's own.
-    store.useLibUV = false;
-    made.store = c10::make_intrusive<c10d::PrefixStore>(
-        options.prefix, c10::make_intrusive<c10d::TCPStore>(options.host, store));
-  } catch (const std::exception& error) {
-    fail("DISTRIBUTED", "rank ", options.rank, " of ", options.size,
-         options.server ? " could not open the ranks' store at " : " did not reach the ranks' store at ",
-         options.host, ":", options.port, ": ", textOf(error));
-  }
-  try {
-    made.gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(
-        c10::make_intrusive<c10d::PrefixStore>("gloo", made.store), options.rank, options.size,
-        glooOptions(options));
-  } catch (const std::exception& error) {
-    fail("DISTRIBUTED", "rank ", options.rank, " of ", options.size, " did not meet the others within ",
-         std::chrono::duration<double>(options.timeout).count(), " s: ", textOf(error));
-  }
-  return made;
-}
-
 }  // namespace
 
 Group::Group(GroupOptions options) : options_(std::move(options)) {}
 
 Group::~Group() { close(); }
 
-// On a thread of its own, since nothing else can leave it: a process that is to exit does not wait for it.
-void Group::connect() {
-  struct State {
-    std::mutex mutex;
-    std::condition_variable ended;
-    bool done = false;
-    Connection made;
-    std::exception_ptr error;
-  };
-  auto state = std::make_shared<State>();
-  std::thread([state, options = options_] {
-    Connection made;
-    std::exception_ptr error;
-    try {
-      made = connectTo(options);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    std::lock_guard<std::mutex> lock(state->mutex);
-    state->made = std::move(made);
-    state->error = error;
-    state->done = true;
-    state->ended.notify_all();
-  }).detach();
-  std::unique_lock<std::mutex> lock(state->mutex);
-  while (!state->done) {
-    state->ended.wait_until(lock, inSystemTime(std::chrono::milliseconds(20)));
-    require(!stopped_, "ABORTED", "meeting the other ranks was stopped: the process exits");
-  }
-  if (state->error) std::rethrow_exception(state->error);
-  store_ = std::move(state->made.store);
-  group_ = c10::make_intrusive<c10d::ProcessGroup>(store_, rank(), size());
-  group_->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, state->made.gloo);
-  group_->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-  group_->setGroupName("gradcache");
-}
-
 void Group::join() {
   // Its warnings, a line for each try, would hide what an error says in the end.
   setenv("TORCH_CPP_LOG_LEVEL", "ERROR", /*overwrite=*/0);
-  connect();
+  Connection connection = connect(options_, stopped_);
+  store_ = std::move(connection.store);
+  group_ = c10::make_intrusive<c10d::ProcessGroup>(store_, rank(), size());
+  group_->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, connection.gloo);
+  group_->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+  group_->setGroupName("gradcache");
   meet({}, "meeting at the start");
   if (!device().is_cuda()) return;
   try {

@@ -6,26 +6,19 @@
 #include <ATen/core/stack.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "distributed/connection.h"
+
 namespace c10d {
-class Backend;
 class ProcessGroup;
-class Store;
 }  // namespace c10d
 
 namespace gradcache::distributed {
 
-struct GroupOptions {
-  std::string host;
-  uint16_t port = 0;
-  int rank = 0, size = 1;
-  bool server = false;  // true: this process holds the store; else another one does
-  std::string prefix;   // keeps the keys of one start of a run apart from those of another
-  std::chrono::milliseconds timeout{600'000};
+struct GroupOptions : ConnectionOptions {
   at::Device device = at::kCPU;  // of the tensors that are exchanged
   std::string libtorchCuda;      // path of libtorch_cuda.so, for a GPU
 };
@@ -70,7 +63,6 @@ class Group {
   void stop() { stopped_ = true; }
 
  private:
-  void connect();
   void run(const char* name, torch::jit::Stack stack, const std::string& what);
   [[noreturn]] void failed(const std::string& what, const std::string& reason);
   std::string reasonOfPeer(int tries) const;
