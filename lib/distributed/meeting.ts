@@ -34,8 +34,8 @@ export interface Heard {
 
 /*
  * The first numbers of a meeting are as many on every rank, whatever it meets for, so that ranks that have lost each other
- * find out. native/binding/loss.cc takes part in meetings while a loss is computed, and knows the first three. Gloo ends the
- * process where ranks exchange different amounts, so no exchange follows a meeting that some rank does not take for the last.
+ * find out. native/binding/rank_share.cc takes part in meetings while a loss is computed, and knows the first three. Gloo ends
+ * the process where ranks exchange different amounts, so no exchange follows a meeting that some rank does not take for the last.
  */
 const [WHAT, STANDS, , COUNT, BYTES, HEAD] = [0, 1, 2, 3, 4, 5];
 const LENGTH = 16;
@@ -69,7 +69,7 @@ export async function meet(group: GroupHandle, words: Words): Promise<Heard> {
   };
 }
 
-/** Whether native code ended a loss because another rank did not go on with it (native/binding/loss.cc). */
+/** Whether native code ended a loss because another rank did not go on with it (native/binding/rank_share.cc). */
 export function isStopped(error: unknown): boolean {
   if (!(error instanceof GradCacheError) || error.code !== 'DISTRIBUTED') return false;
   return /stopped while the loss was computed$/.test(error.message);

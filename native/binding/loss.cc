@@ -6,11 +6,11 @@
 
 #include "binding/async.h"
 #include "binding/group.h"
+#include "binding/rank_share.h"
 #include "binding/settings.h"
 #include "binding/tensor.h"
 #include "core/error.h"
 #include "losses/losses.h"
-#include "losses/share.h"
 
 namespace gradcache::binding {
 
@@ -31,51 +31,6 @@ Napi::Value toObject(Napi::Env env, LossResult& result) {
   value.Set("slopes", slopes);
   return value;
 }
-
-// The part of a rank. What ranks tell one another goes through the CPU, where each first says that it is
-// there: a rank whose part fails says so instead, in the meeting at the end of the loss
-// (lib/distributed/meeting.ts).
-class RankShare final : public Share {
- public:
-  RankShare(std::shared_ptr<distributed::Group> group, double phase)
-      : Share(group->rank(), group->size()), group_(std::move(group)), phase_(phase) {}
-
-  void sum(const at::Tensor& numbers) const override { reduce(numbers, distributed::Reduction::kSum); }
-  void most(const at::Tensor& numbers) const override { reduce(numbers, distributed::Reduction::kMax); }
-
- private:
-  static constexpr size_t kHead = 16;
-  static constexpr double kWorking = 0, kReduces = 1;
-  static constexpr const char* kWhat = "computing the loss";
-
-  void reduce(const at::Tensor& numbers, distributed::Reduction reduction) const {
-    while (!allReduce()) {
-    }
-    at::Tensor here = numbers.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true).contiguous();
-    group_->allReduce(here, reduction, kWhat);
-    numbers.copy_(here);
-  }
-
-  // Whether all ranks have come to add up numbers. One that has not may have told that it lives.
-  bool allReduce() const {
-    std::vector<double> head(kHead);
-    head[0] = phase_;
-    head[1] = kWorking;
-    head[2] = kReduces;
-    const std::vector<double> heads = group_->meet(head, kWhat);
-    bool all = true;
-    for (size_t rank = 0; rank * kHead < heads.size(); ++rank) {
-      const double* theirs = heads.data() + rank * kHead;
-      require(theirs[0] == phase_ && theirs[1] == kWorking, "DISTRIBUTED", "rank ", rank,
-              " stopped while the loss was computed");
-      all = all && theirs[2] == kReduces;
-    }
-    return all;
-  }
-
-  std::shared_ptr<distributed::Group> group_;
-  const double phase_;
-};
 
 }  // namespace
 
