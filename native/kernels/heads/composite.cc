@@ -1,15 +1,12 @@
 #include <array>
 
 #include "kernels/heads/versions.h"
+#include "kernels/operators/arguments.h"
 #include "kernels/rows/rows.h"
 
 namespace gradcache::kernels::composite {
 
 namespace {
-
-at::ScalarType wideTypeOf(const at::Tensor& rows) {
-  return rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 // [T, heads, size], a view.
 at::Tensor headsOf(const at::Tensor& rows, const HeadLayout& layout) {
@@ -33,7 +30,7 @@ struct Normalized {
 };
 
 Normalized normalized(const at::Tensor& heads, double epsilon) {
-  const at::Tensor wide = heads.to(wideTypeOf(heads));
+  const at::Tensor wide = heads.to(wideType(heads));
   const at::Tensor inverse = wide.square().mean({2}, true).add_(epsilon).rsqrt_();
   return {wide.mul(inverse), inverse};
 }
