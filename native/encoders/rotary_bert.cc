@@ -11,12 +11,12 @@ namespace gradcache {
 namespace {
 
 Architecture build(const Settings& settings, Builder& builder, const std::string& embeddingNorm,
-                   kernels::GateOrder gate, PostNormLayer::Names (*namesOf)(const std::string& root)) {
+                   PostNormLayer::Names (*namesOf)(const std::string& root)) {
   const TokenRules rules = tokenRules(settings);
   auto options = PostNormLayer::Options::from(settings);
   options.attention.bias = settings.truth("attentionBias");
   options.attention.outputBias = settings.truth("outputBias");
-  options.feedForward.gate = gate;
+  options.feedForward.gate = kernels::GateOrder::kUpFirst;
   options.feedForward.upBias = settings.truth("upBias");
   options.feedForward.downBias = settings.truth("downBias");
   options.feedForward.dropout = settings.number("feedForwardDropout");
@@ -53,11 +53,11 @@ PostNormLayer::Names namesOfGte(const std::string& layer) {
 }  // namespace
 
 Architecture nomicBert(const Settings& settings, Builder& builder) {
-  return build(settings, builder, "emb_ln", kernels::GateOrder::kUpFirst, namesOfNomic);
+  return build(settings, builder, "emb_ln", namesOfNomic);
 }
 
 Architecture gte(const Settings& settings, Builder& builder) {
-  return build(settings, builder, "embeddings.LayerNorm", kernels::GateOrder::kUpFirst, namesOfGte);
+  return build(settings, builder, "embeddings.LayerNorm", namesOfGte);
 }
 
 }  // namespace gradcache
