@@ -38,16 +38,24 @@ const rootNorm = (x: Tensor, scale: Tensor): Tensor => {
   return x.mul(call<Tensor>('aten::rsqrt', square.add(1e-5))).mul(scale);
 };
 
-/** A norm by the root of the mean square, with 1 added to the scale or not, and no shift. */
-function rootNormCase(rows: number, width: number, offset: 0 | 1): Case {
+/** A norm by the root of the mean square, with 1 added to the scale or not, and with a shift or none. */
+function rootNormCase(rows: number, width: number, offset: 0 | 1, shifted = false): Case {
+  const further = [...(offset === 1 ? ['1 added to its scale'] : []), ...(shifted ? ['a shift'] : [])];
   return {
-    name: `root norm of [${rows}, ${width}]${offset === 1 ? ' with 1 added to its scale' : ''}`,
-    shapes: { x: [rows, width], residual: [rows, width], scale: [width] },
+    name: `root norm of [${rows}, ${width}]${further.length > 0 ? ` with ${further.join(' and ')}` : ''}`,
+    shapes: {
+      x: [rows, width],
+      residual: [rows, width],
+      scale: [width],
+      ...(shifted && { shift: [width] }),
+    },
     drops: true,
-    run: ({ x, residual, scale }, { p, seed, site }) =>
-      call('gradcache::norm', x, null, residual, scale, null, 1e-5, p, seed, site, true, offset),
-    compose: ({ x, residual, scale }, dropout) =>
-      rootNorm(residual!.add(drop(x!, dropout)), scale!.add(offset)),
+    run: ({ x, residual, scale, shift }, { p, seed, site }) =>
+      call('gradcache::norm', x, null, residual, scale, shift ?? null, 1e-5, p, seed, site, true, offset),
+    compose({ x, residual, scale, shift }, dropout) {
+      const y = rootNorm(residual!.add(drop(x!, dropout)), scale!.add(offset));
+      return shift ? y.add(shift) : y;
+    },
   };
 }
 
@@ -293,6 +301,7 @@ export const oddCases: readonly Case[] = [
   activation(5, 7, 'gelu', false),
   rootNormCase(5, 7, 0),
   rootNormCase(3, 9, 1),
+  rootNormCase(5, 9, 1, true),
   shiftlessNorm(4, 11),
   gate(5, 7, 'gelu', true, true),
   gate(5, 7, 'silu', false, false),

@@ -20,8 +20,9 @@ Norm norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residua
   if (weights.kind == NormKind::kRootSquare) {
     const at::Tensor wide = sum.to(statisticsType(sum));
     const at::Tensor rstd = wide.square().mean({1}, true).add_(weights.epsilon).rsqrt_();
-    const at::Tensor y =
-        wide.mul(rstd).mul_(weights.scale.to(wide.scalar_type()).add(weights.offset)).to(sum.scalar_type());
+    at::Tensor y = wide.mul(rstd).mul_(weights.scale.to(wide.scalar_type()).add(weights.offset));
+    if (weights.shift.defined()) y.add_(weights.shift);
+    y = y.to(sum.scalar_type());
     return save ? Norm{y, sum, {}, rstd.view({-1})} : Norm{y, {}, {}, {}};
   }
   auto [y, mean, rstd] = at::native_layer_norm(
