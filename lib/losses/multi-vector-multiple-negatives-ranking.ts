@@ -2,6 +2,7 @@ import { checkKnown } from '../options/known-options.js';
 import { requireNumber } from '../options/option-values.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
+import { joinPlaceOptions } from './shared-options.js';
 import { targetsOf } from './targets.js';
 import {
   checkInteraction,
@@ -44,6 +45,7 @@ export function multiVectorMultipleNegativesRanking(
   return new TokenLoss({
     name: 'ranking',
     interaction: interactionFrom(options),
+    joinOptions: joinPlaceOptions,
     settings: (given, { queries }) => {
       checkKnown('the loss of multiVectorMultipleNegativesRanking', given, ['targets']);
       return { scale, targets: targetsOf(given, queries) };

@@ -16,6 +16,7 @@ import {
   type LossOptions,
   type LossWithGradients,
 } from './loss.js';
+import { joinRowOptions } from './shared-options.js';
 
 /** How a query's tokens and a document's become a score. */
 export const INTERACTIONS = ['maxsim', 'meanmaxsim', 'xtr'] as const;
@@ -59,6 +60,8 @@ export interface TokenLossParts {
    * @throws GradCacheError for options that do not fit
    */
   readonly settings: (options: LossOptions, sizes: Sizes) => LossSettings;
+  /** See {@link LossWithGradients.joinOptions}. Default: row by row. */
+  readonly joinOptions?: LossWithGradients['joinOptions'];
   /** What a teacher says of each query, for a loss that learns from one. */
   readonly teacher?: Teacher;
 }
@@ -99,6 +102,10 @@ export class TokenLoss implements LossWithGradients {
     const sizes = { queries: rows[0] ?? 0, documents: rows.length - 1 };
     settings(options, sizes);
     teacher?.labels(options.labels, sizes);
+  }
+
+  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
+    return (this.#parts.joinOptions ?? joinRowOptions)(parts, rows);
   }
 
   async compute(
