@@ -37,7 +37,7 @@ await main(async () => {
   if (files.length === 0) throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
   for (const failure of failures) say(`FAILED: ${failure}`);
   const status = runTests(files);
-  // Nothing is printed after the runner's summary; what failed before it shows in the exit code.
+  // Nothing is printed after what failed; what failed before the tests shows in the exit code.
   process.exitCode = status !== 0 ? status : failures.length > 0 ? 1 : 0;
 });
 
@@ -47,6 +47,8 @@ function runTests(files) {
     `--test-concurrency=${availableParallelism()}`,
     `--test-timeout=${TIMEOUT_MINUTES * 60_000}`,
     `--test-reporter=${process.stdout.isTTY ? 'spec' : 'tap'}`,
+    '--test-reporter-destination=stdout',
+    '--test-reporter=./scripts/failures-reporter.mjs',
     '--test-reporter-destination=stdout',
   ];
   const { status } = spawnSync(process.execPath, [...options, ...files], {
