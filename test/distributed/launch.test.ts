@@ -65,7 +65,12 @@ test('each rank finds its place, and says what it says behind its number', async
 });
 
 test('the exit code is that of the rank that ended badly first', async (t) => {
-  const run = await launch(t, 3, 'setTimeout(() => process.exit([0, 5, 7][rank]), [0, 200, 800][rank]);');
+  const run = await launch(
+    t,
+    3,
+    `process.on('SIGTERM', () => process.exit(7));
+    if (rank === 2) setInterval(() => {}, 1000); else process.exit([0, 5][rank]);`,
+  );
   assert.equal((await run.ended).code, 5);
 });
 
