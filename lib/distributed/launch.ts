@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { availableParallelism, constants } from 'node:os';
@@ -116,10 +117,27 @@ function optionsOfNode(): string[] {
   return process.execArgv.filter((option) => !option.startsWith('--inspect'));
 }
 
-/** A port of this machine on which nothing listens. */
+/**
+ * A port of this machine on which nothing listens. It is looked for below those that the system gives to outgoing connections:
+ * one of these could take the port before a rank listens on it.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const port = await listenOnce(randomInt(20_000, 32_768));
+    if (port !== null) return port;
+  }
+  return (await listenOnce(0))!;
+}
+
+/** Listens on a port for a moment; null where another process does. */
+async function listenOnce(asked: number): Promise<number | null> {
+  const server = createServer().listen(asked, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    if (asked !== 0) return null;
+    throw error;
+  }
   const { port } = server.address() as AddressInfo;
   server.close();
   await once(server, 'close');

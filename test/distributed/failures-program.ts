@@ -15,7 +15,7 @@ import { SharedRows } from '../../lib/step/shared-rows.js';
 import { textEncoder, tokens } from '../exactness/support.js';
 
 const ranks = (await Ranks.join({
-  timeout: Number(process.env.TIMEOUT ?? 10),
+  timeout: Number(process.env.TIMEOUT ?? 30),
   device: process.env.DEVICE ?? 'cpu',
 }))!;
 const encoder = await textEncoder('float64');

@@ -16,7 +16,7 @@ interface Found {
 type OfCases = Readonly<Record<string, Found>>;
 
 const run = (size: number, args: readonly string[], env: Record<string, string> = {}): Promise<OfCases[]> =>
-  runRanks<OfCases>(size, 'gradients-program.js', args, { limit: 60, env });
+  runRanks<OfCases>(size, 'gradients-program.js', args, { env });
 
 for (const [precision, tolerance] of precisions)
   for (const size of [2, 3])

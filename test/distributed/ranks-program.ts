@@ -3,6 +3,8 @@ import { argv } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GradCacheError, Ranks, Tensor } from '../../lib/index.js';
 
+const timeout = Number(process.env.TIMEOUT ?? 30);
+
 const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
   numbers: async (ranks) => {
     const { rank, size, localRank, device } = ranks;
@@ -36,7 +38,7 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
   },
   'a long work of one': async (ranks) =>
     ranks.agree('evaluating', async () => {
-      if (ranks.rank === 0) await sleep(2500);
+      if (ranks.rank === 0) await sleep(1400 * timeout);
     }),
   'unequal numbers of steps': async (ranks) => {
     await ranks.numbers([1]);
@@ -65,7 +67,6 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
   },
 };
 
-const timeout = Number(process.env.TIMEOUT ?? 10);
 let ranks: Ranks | null = null;
 try {
   ranks = await Ranks.join({ timeout, device: process.env.DEVICE ?? 'cpu' });

@@ -23,7 +23,7 @@ export interface Started {
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** All are killed after so many seconds. Default 20. */
+  /** All are killed after so many seconds. Default 120. */
   readonly limit?: number;
   /** Milliseconds by which the last rank is late. */
   readonly late?: number;
@@ -36,7 +36,7 @@ export async function startRanks(
   size: number,
   program: string,
   args: readonly string[] = [],
-  { env = {}, limit = 20, late = 0, envOf = () => ({}) }: StartOptions = {},
+  { env = {}, limit = 120, late = 0, envOf = () => ({}) }: StartOptions = {},
 ): Promise<Started> {
   const port = await freePort();
   const begin = performance.now();

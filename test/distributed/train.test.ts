@@ -24,7 +24,7 @@ interface Told {
 async function trainEach(folder: string, runs: readonly (readonly TrainConfig[])[]): Promise<Told[][]> {
   const file = join(folder, 'runs.json');
   await writeFile(file, JSON.stringify(runs));
-  return runRanks<Told[]>(runs[0]!.length, 'train-program.js', [file], { limit: 60 });
+  return runRanks<Told[]>(runs[0]!.length, 'train-program.js', [file]);
 }
 
 /** Runs the command line over ranks of this machine. */
