@@ -124,6 +124,10 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     },
     device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)', 'device'),
     ...RANK_FLAGS,
+    'divide-optimizer': onOff(
+      'with several processes: each keeps a share of the state of the optimizer; default off',
+      'divideOptimizer',
+    ),
     precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
   },
   Loss: {

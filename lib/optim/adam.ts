@@ -2,10 +2,12 @@
  * What the optimizers of Adam's kind share (Kingma and Ba 2015): two running means of a parameter's gradients, the settings
  * of these, and their defaults.
  */
+import type { Ranks } from '../distributed/ranks.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireNumber } from '../options/option-values.js';
 import type { SettingTable } from '../options/setting-table.js';
-import type { SlotOptimizerOptions, StateTensors, Update } from './slot-optimizer.js';
+import type { SlotOptimizerOptions, Update } from './slot-optimizer.js';
+import type { StateTensors } from './slots.js';
 
 /** Settings that the optimizers share. */
 export interface AdamOptions {
@@ -19,6 +21,13 @@ export interface AdamOptions {
   readonly weightDecay?: number;
   /** Gradients are scaled so that their global 2-norm is at most this. Default: no clipping. */
   readonly maxGradNorm?: number;
+  /**
+   * Divides the update and its state over these ranks (ZeRO's first stage): each rank keeps the state of its share of the weights,
+   * updates these, and receives the others. The weights are those of the undivided update. {@link GradCache.step} then adds up the
+   * gradients of native models to shares: what `tensor.grad` holds beside a rank's own share is not the sum. All ranks make the
+   * same calls of `step` and `state`, with the same parameters. Default: every rank keeps the whole state.
+   */
+  readonly ranks?: Ranks | null | undefined;
 }
 
 /** Running means of a parameter's gradient and of its square, and how many updates they are of. */
@@ -50,12 +59,13 @@ export function readAdamOptions(
   options: AdamOptions,
   otherwise: number,
 ): { readonly rates: AdamRates; readonly settings: SlotOptimizerOptions } {
-  checkKnown(name, options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm']);
-  const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = otherwise, maxGradNorm = Infinity } = options;
+  checkKnown(name, options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm', 'ranks']);
+  const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = otherwise } = options;
+  const { maxGradNorm = Infinity, ranks } = options;
   requireRates(`betas of ${name}`, betas);
   requireNumber(`eps of ${name}`, eps, { above: 0 });
   const [beta1, beta2] = betas;
-  return { rates: { beta1, beta2, eps }, settings: { lr, weightDecay, maxGradNorm } };
+  return { rates: { beta1, beta2, eps }, settings: { lr, weightDecay, maxGradNorm, ranks } };
 }
 
 /** @throws GradCacheError `INPUT` unless it is the decay rates of two running means */

@@ -1,3 +1,6 @@
+import { requireWhole } from '../distributed/divided-gradients.js';
+import type { Ranks } from '../distributed/ranks.js';
+import { onEach } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
 import { callAsync } from '../tensor/operators.js';
 import { requireNumber } from '../options/option-values.js';
@@ -21,16 +24,31 @@ import { parametersOf } from './parameters.js';
 export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
   requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });
   const set = new ParameterSet(parametersOf('clipGradNorm', parameters));
+  requireWhole('clipGradNorm', set.list);
   return set.withGradients((found) => clipGradients(found, maxNorm));
 }
 
-/** {@link clipGradNorm} of gradients that the caller has at hand. */
+/**
+ * {@link clipGradNorm} of gradients that the caller has at hand.
+ *
+ * @param ranks the ranks that have the rest of the gradients, and call this too
+ */
 export async function clipGradients(
   { parameters, gradients }: WithGradients,
   maxNorm: number,
+  ranks: Ranks | null = null,
 ): Promise<number> {
-  const norm = await globalNorm(gradients);
-  if (!Number.isFinite(norm)) throw await nonFinite(parameters, gradients, norm);
+  const own = await onEach(ranks, CLIP, () => globalNorm(gradients));
+  const norms = ranks === null ? [own] : (await ranks.numbers([own])).map(([ofRank]) => ofRank!);
+  const norm = norms.length === 1 ? own : Math.hypot(...norms);
+  if (!Number.isFinite(norm)) {
+    const faulty = norms.findIndex((ofRank) => !Number.isFinite(ofRank));
+    await onEach(ranks, CLIP, async () => {
+      // Of several ranks the one at fault can name the parameters.
+      if (ranks === null || ranks.rank === Math.max(0, faulty))
+        throw await nonFinite(parameters, gradients, norm);
+    });
+  }
   if (norm > maxNorm) {
     // The small constant is torch's own: it keeps the clipped norm at or below maxNorm after rounding.
     const factor = maxNorm / (norm + 1e-6);
@@ -38,6 +56,8 @@ export async function clipGradients(
   }
   return norm;
 }
+
+const CLIP = 'clipping gradients';
 
 async function globalNorm(gradients: TensorList): Promise<number> {
   const norms: number[] = [];

@@ -1,3 +1,4 @@
+import type { Ranks } from '../distributed/ranks.js';
 import type { Fields } from '../options/fields.js';
 import { readKind, type Filled, type Given } from '../options/kinds.js';
 import type { Parameter } from '../tensor/tensor.js';
@@ -37,10 +38,11 @@ export function readOptimizer(
   return readKind<OptimizerSettings>(fields, OPTIMIZERS, otherwise);
 }
 
-/** The optimizer of a configuration. */
+/** The optimizer of a configuration. @param ranks the ranks over which its state is divided, or null */
 export function makeOptimizer<K extends OptimizerName>(
   parameters: readonly Parameter[],
   optimizer: Filled<OptimizerSettings, K>,
+  ranks: Ranks | null = null,
 ): Optimizer {
-  return OPTIMIZERS[optimizer.kind].make(parameters, optimizer);
+  return OPTIMIZERS[optimizer.kind].make(parameters, optimizer, ranks);
 }

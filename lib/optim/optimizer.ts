@@ -8,6 +8,8 @@ export interface Optimizer {
   step(): Promise<{ gradNorm: number }>;
   /** Sets every gradient to zero in place, to skip an update. */
   zeroGrad(): Promise<void>;
+  /** Whether the state is divided over ranks: then all of them call {@link Optimizer.state}, and the first has the result. */
+  readonly divided: boolean;
   /** What a checkpoint needs for {@link Optimizer.loadState}, on the host. */
   state(): Promise<Map<string, StoredTensor>>;
   /** Restores a state: all of it or none. */

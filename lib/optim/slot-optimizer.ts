@@ -1,4 +1,6 @@
 import { types } from 'node:util';
+import { requireWhole } from '../distributed/divided-gradients.js';
+import { requireRanks, type Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { faultIn } from '../files/file-fault.js';
 import { refused, requireNumber } from '../options/option-values.js';
@@ -10,9 +12,10 @@ import { untracked } from '../tensor/scope.js';
 import { forAlike, TensorList, withPlaces } from '../tensor/tensor-list.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { clipGradients } from './clip.js';
+import { DividedUpdate, type OwnShare } from './divided-update.js';
 import type { Optimizer } from './optimizer.js';
 import { requireAlike } from './parameters.js';
-import { slotsOf, type ParameterGroup, type Slot } from './slots.js';
+import { slotsOf, type ParameterGroup, type Slot, type StateTensors } from './slots.js';
 
 /** Settings that every optimizer has. */
 export interface SlotOptimizerOptions {
@@ -22,13 +25,9 @@ export interface SlotOptimizerOptions {
   readonly weightDecay: number;
   /** Gradients are scaled so that their global 2-norm is at most this; Infinity: no clipping. */
   readonly maxGradNorm: number;
+  /** The ranks over which state and updates are divided, or none. */
+  readonly ranks?: Ranks | null | undefined;
 }
-
-/**
- * The state tensors of a parameter by their names in checkpoints. `'like'`: zeros of the parameter's shape and dtype.
- * `'count'`: the number of updates, a float32 scalar on the parameter's device.
- */
-export type StateTensors<Name extends string> = Readonly<Record<Name, 'like' | 'count'>>;
 
 /** Parameters that share device, element type and settings, and what their update needs. All lists have one length. */
 export interface Update<Name extends string> {
@@ -61,6 +60,8 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   readonly #parts: OptimizerParts<Name>;
   readonly #maxGradNorm: number;
   readonly #slots: ParameterSet<Slot<Name>>;
+  /** Null where this process keeps the state of all parameters. */
+  readonly #divided: DividedUpdate | null;
   /** What the last update was of, and its state. */
   #lists: {
     readonly slots: readonly Slot<Name>[];
@@ -74,16 +75,18 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   constructor(
     parts: OptimizerParts<Name>,
     parameters: Iterable<Parameter> | readonly ParameterGroup[],
-    { lr, weightDecay, maxGradNorm }: SlotOptimizerOptions,
+    { lr, weightDecay, maxGradNorm, ranks = null }: SlotOptimizerOptions,
   ) {
     const { name } = parts;
     requireNumber(`lr of ${name}`, lr, { from: 0 });
     requireNumber(`weightDecay of ${name}`, weightDecay, { from: 0 });
     requireNumber(`maxGradNorm of ${name}`, maxGradNorm, { above: 0, infinite: true });
+    requireRanks(`ranks of ${name}`, ranks);
     this.lr = lr;
     this.#parts = parts;
     this.#maxGradNorm = maxGradNorm;
     this.#slots = new ParameterSet(slotsOf<Name>(name, parameters, weightDecay));
+    this.#divided = ranks === null ? null : new DividedUpdate(ranks, this.#slots.list);
   }
 
   /**
@@ -103,17 +106,63 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   async #step(lr: number, found: WithGradients<Slot<Name>>): Promise<{ gradNorm: number }> {
-    const { parameters: slots, tensors, gradients } = found;
-    if (slots.length === 0) {
+    if (this.#divided !== null) return this.#stepDivided(this.#divided, lr, found);
+    requireWhole(this.#parts.name, found.parameters);
+    this.#requireUpdatable(found);
+    const gradNorm = await clipGradients(found, this.#maxGradNorm);
+    this.#makeState(found);
+    await this.#update(lr, found);
+    await clear(found.gradients);
+    return { gradNorm };
+  }
+
+  /** Each rank updates its share, once all have the memory for that. */
+  async #stepDivided(
+    divided: DividedUpdate,
+    lr: number,
+    found: WithGradients<Slot<Name>>,
+  ): Promise<{ gradNorm: number }> {
+    const { ranks } = divided;
+    let own: OwnShare<Slot<Name>> | undefined;
+    try {
+      await ranks.agree('preparing an update', () => {
+        this.#requireUpdatable(found, (own = divided.ownShare(found)));
+        this.#makeState(own);
+      });
+      const gradNorm = await clipGradients(own!, this.#maxGradNorm, ranks);
+      await ranks.agree('updating parameters', async () => {
+        await this.#update(lr, own!);
+        await divided.put(own!);
+      });
+      await divided.gather(found);
+      await clear(found.gradients);
+      return { gradNorm };
+    } finally {
+      own?.dispose();
+    }
+  }
+
+  /** @param own what is updated of what was found */
+  #requireUpdatable(found: WithGradients<Slot<Name>>, own = found): void {
+    const { parameters, tensors, gradients } = found;
+    if (parameters.length === 0) {
       throw new GradCacheError(
         'INPUT',
         'No parameter has a gradient: call gradcache.step(…) before optimizer.step().',
       );
     }
-    requireAlike('gradient', slots, tensors, gradients);
-    this.#requireStateAlike(slots, tensors);
-    const gradNorm = await clipGradients(found, this.#maxGradNorm);
+    requireAlike('gradient', parameters, tensors, gradients);
+    this.#requireStateAlike(own.parameters, own.tensors);
+  }
+
+  #makeState({ parameters: slots }: WithGradients<Slot<Name>>): void {
     for (const slot of slots) slot.state ??= this.#freshState(slot.tensor);
+  }
+
+  async #update(
+    lr: number,
+    { parameters: slots, tensors, gradients }: WithGradients<Slot<Name>>,
+  ): Promise<void> {
     const state = this.#listed(slots);
     const names = this.#names();
     const settings = Int32Array.from(slots, (slot) => slot.settings);
@@ -130,8 +179,6 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
         }),
       );
     }
-    await clear(gradients);
-    return { gradNorm };
   }
 
   /** The states of these slots as lists, which are kept for as long as the same slots are updated. */
@@ -173,9 +220,15 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     await this.#slots.whileUpdating(() => this.#slots.withGradients(({ gradients }) => clear(gradients)));
   }
 
+  /** Whether the state is divided over ranks, so that all of them must call {@link SlotOptimizer.state}. */
+  get divided(): boolean {
+    return this.#divided !== null;
+  }
+
   /**
    * The state for a checkpoint, on the host: `TENSOR.PARAMETER` for each tensor of each parameter updated so far. It does
-   * not hold the learning rate, which follows from the schedule and the step.
+   * not hold the learning rate, which follows from the schedule and the step. A state that is divided over ranks is put together
+   * on rank 0, while all ranks call this; the others get an empty map.
    *
    * @throws GradCacheError `INPUT` while an update runs; `DISPOSED`
    */
@@ -184,6 +237,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   async #stored(): Promise<Map<string, StoredTensor>> {
+    if (this.#divided !== null) return this.#divided.stored(this.#slots.list, this.#parts.state);
     const stored = new Map<string, StoredTensor>();
     for (const { key, state } of this.#slots.list) {
       if (state === null) continue;
@@ -193,7 +247,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   /**
-   * Restores a state that `state` returned: all of it or none.
+   * Restores a state that `state` returned: all of it or none. Over ranks each is given the whole, and keeps its share.
    *
    * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type; `INPUT`
    * while `step` or `state` runs; `DISPOSED`
@@ -221,11 +275,11 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       // All tensors are made before any is replaced: memory may run out.
       const states = this.#slots.list.map(({ tensor: parameter }, index) => {
         const state = found[index] ?? null;
-        if (state === null) return null;
+        if (state === null || this.#divided?.hasShareOf(parameter) === false) return null;
         return this.#byName((name) => {
           const tensor =
             this.#parts.state[name] === 'like'
-              ? fromStoredLike(state[name], parameter)
+              ? this.#ofShare(parameter, fromStoredLike(state[name], parameter))
               : fromStored(state[name], parameter.device);
           made.push(tensor);
           return tensor;
@@ -239,6 +293,18 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     } catch (error) {
       for (const tensor of made) tensor.dispose();
       throw error;
+    }
+  }
+
+  /** This rank's share of a state tensor, in place of the whole. */
+  #ofShare(parameter: Tensor, whole: Tensor): Tensor {
+    if (this.#divided === null) return whole;
+    const share = this.#divided.viewOfShare(parameter, whole);
+    try {
+      return untracked(() => share.clone());
+    } finally {
+      share.dispose();
+      whole.dispose();
     }
   }
 
@@ -275,6 +341,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     if (this.#working > 0) return;
     this.#dropLists();
     this.#slots.list.forEach(disposeState);
+    this.#divided?.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -282,13 +349,18 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   }
 
   #freshState(parameter: Tensor): Readonly<Record<Name, Tensor>> {
-    return untracked(() =>
-      this.#byName((name) =>
-        this.#parts.state[name] === 'like'
-          ? call('aten::zeros_like', parameter)
-          : Tensor.from(new Float32Array(1), { shape: [], device: parameter.device }),
-      ),
-    );
+    const like = this.#divided === null ? parameter : this.#divided.viewOfShare(parameter, parameter);
+    try {
+      return untracked(() =>
+        this.#byName((name) =>
+          this.#parts.state[name] === 'like'
+            ? call('aten::zeros_like', like)
+            : Tensor.from(new Float32Array(1), { shape: [], device: like.device }),
+        ),
+      );
+    } finally {
+      if (like !== parameter) like.dispose();
+    }
   }
 
   #names(): Name[] {

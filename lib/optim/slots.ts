@@ -13,6 +13,12 @@ export interface ParameterGroup {
   readonly weightDecay?: number;
 }
 
+/**
+ * The state tensors of a parameter by their names in checkpoints. `'like'`: zeros of the parameter's shape and dtype.
+ * `'count'`: the number of updates, a float32 scalar on the parameter's device.
+ */
+export type StateTensors<Name extends string> = Readonly<Record<Name, 'like' | 'count'>>;
+
 /** A parameter with its settings and its state, one tensor for each name. */
 export interface Slot<Name extends string> extends Parameter {
   /** Its name in the stored state. Unlike `name`, it is unique. */

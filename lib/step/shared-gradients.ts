@@ -1,4 +1,6 @@
+import { buffersOf, isDivided, isTakenInShares, setDivided } from '../distributed/divided-gradients.js';
 import type { Ranks } from '../distributed/ranks.js';
+import { reduceToShares, zeroOthers } from '../distributed/shares.js';
 import { noGrad } from '../tensor/autograd.js';
 import { ModelParameter } from '../tensor/model-parameter.js';
 import { call } from '../tensor/operators.js';
@@ -18,14 +20,25 @@ export class SharedGradients {
 
   constructor(parameters: readonly Parameter[]) {
     const tensors = parameters.map(({ tensor }) => tensor);
-    const native = tensors.filter((tensor) => tensor instanceof ModelParameter);
-    this.#buffers = [...new Set(native.map(({ buffer }) => buffer))];
+    this.#buffers = buffersOf(parameters);
     this.#others = tensors.filter((tensor) => !(tensor instanceof ModelParameter));
+  }
+
+  /** Sees to it that what earlier steps added up, which all ranks have, goes into the sum once. */
+  countOnce(ranks: Ranks): void {
+    for (const buffer of this.#buffers)
+      if (isDivided(buffer)) zeroOthers(ranks, buffer);
+      else if (ranks.rank > 0) zero(buffer);
+    if (ranks.rank > 0) this.#zeroOwn();
   }
 
   /** Sets all gradients to zero. */
   zero(): void {
     for (const buffer of this.#buffers) zero(buffer);
+    this.#zeroOwn();
+  }
+
+  #zeroOwn(): void {
     for (const tensor of this.#others) {
       const gradient = untracked(() => tensor.grad);
       if (gradient === null) continue;
@@ -53,7 +66,11 @@ export class SharedGradients {
   async reduce(ranks: Ranks, present: readonly (readonly number[])[]): Promise<void> {
     const reduce = (tensor: Tensor): Promise<void> =>
       ranks.exchange((group) => group.allReduce(tensor.handle, WHAT));
-    for (const buffer of this.#buffers) await reduce(buffer);
+    for (const buffer of this.#buffers) {
+      const shares = isTakenInShares(buffer);
+      await (shares ? reduceToShares(ranks, buffer, WHAT) : reduce(buffer));
+      setDivided(buffer, shares);
+    }
     for (const { gradients } of this.#flat) await reduce(gradients);
     const wanted = new Set(this.#others.filter((_, place) => present.some((ofRank) => ofRank[place] === 1)));
     for (const { tensors, gradients } of this.#flat) putBack(tensors, gradients, wanted);

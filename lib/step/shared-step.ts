@@ -221,8 +221,7 @@ class SharedAttempt {
       async () => {
         const pass = await Pass.begin(this.#jobs, lengths, packed, parameters, counted);
         this.#pass = pass;
-        // What earlier steps added up is the same on all ranks: it goes into the sum once.
-        if (this.#ranks.rank > 0) this.#gradients.zero();
+        this.#gradients.countOnce(this.#ranks);
         this.#meter.start();
         await encodeAll(pass);
         await this.#meter.end('forward');

@@ -83,6 +83,11 @@ export interface TrainConfig {
   readonly curriculum?: CurriculumConfig;
   /** Default: AdamW. */
   readonly optimizer?: OptimizerConfig;
+  /**
+   * Divides the optimizer's state over ranks: each keeps that of its share of the weights, and updates these. The weights are the
+   * same. One process alone keeps all of it. Default false: every rank keeps the whole state.
+   */
+  readonly divideOptimizer?: boolean;
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
@@ -142,8 +147,8 @@ export interface TrainConfig {
    * the run starts from the beginning, unless it would replace a finished model: that is refused. A finished run is left
    * unchanged, unless `steps` or `epochs` are more than before.
    *
-   * Settings that are not given come from the checkpoint. `optimizer`, `schedule`, the length, `device`, `chunk`, `retain`,
-   * `evaluation`, `checkpoint`, and the names and format of the same data may change; the run reports each change. Another
+   * Settings that are not given come from the checkpoint. `optimizer`, `divideOptimizer`, `schedule`, the length, `device`,
+   * `chunk`, `retain`, `evaluation`, `checkpoint`, and the names and format of the same data may change; the run reports each change. Another
    * value of any other setting is refused, because it would change the batches or the gradient.
    */
   readonly resume?: boolean | string;

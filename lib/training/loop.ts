@@ -202,11 +202,12 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     const { config, lock, emit, optimizer, ranks } = parts;
     const folder = checkpointFolder(config.output, step);
     const { state, ...tensors } = await trainee.state();
+    const divided = optimizer.divided ? await optimizer.state() : null;
     await onFirst(ranks, 'writing a checkpoint', async () => {
       await lock?.require();
       await writeCheckpoint(folder, (path) => trainee.save(path), {
         state: { step, ...state },
-        optimizer: await optimizer.state(),
+        optimizer: divided ?? (await optimizer.state()),
         ...tensors,
       });
       await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);

@@ -80,6 +80,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     memory: fields.section('memory', readMemory),
     curriculum: fields.section('curriculum', readCurriculum),
     optimizer: readOptimizer(section(fields, 'optimizer')),
+    divideOptimizer: fields.boolean('divideOptimizer') ?? false,
     schedule: readSchedule(section(fields, 'schedule'), 'linear'),
     ...readLength(fields),
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,

@@ -48,7 +48,11 @@ export async function openRun(
       : await openCrossEncoderObjective(own, pairs, resumed, ranks);
   let optimizer: Optimizer | undefined;
   try {
-    optimizer = makeOptimizer(objective.parameters(), config.optimizer);
+    optimizer = makeOptimizer(
+      objective.parameters(),
+      config.optimizer,
+      config.divideOptimizer ? ranks : null,
+    );
     if (resumed !== null) optimizer.loadState(resumed.checkpoint.optimizer);
   } catch (error) {
     optimizer?.dispose();

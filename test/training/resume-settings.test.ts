@@ -43,6 +43,7 @@ async function unusual(
     memory: { capacity: 17, start: 1, momentum: 0.5 },
     curriculum: { from: 6, to: 8, over: 3, tokens: 150 },
     optimizer: { lr: 2e-2, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3, maxGradNorm: 0.5 },
+    divideOptimizer: false,
     schedule: { kind: 'cosine', warmup: 0.3 },
     steps: 4,
     seed: 9,
@@ -91,6 +92,7 @@ const CHANGES: {
   batch: [[24, 'refused']],
   chunk: [['auto', 'told']],
   retain: [[0, 'told']],
+  divideOptimizer: [[true, 'told']],
   loss: [
     [{ temperature: 0.4 }, 'refused'],
     [{ learned: false }, 'refused'],
