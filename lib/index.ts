@@ -312,3 +312,4 @@ export type {
 export { trainLanguage, type LanguageTrainHooks } from './training/language/train-language.js';
 export type { AcrossConfig } from './language/across-kinds.js';
 export { shuffle, type ShuffleOptions } from './data/shuffle.js';
+export { serve, type ModelServer, type ServeOptions } from './serve/serve.js';

@@ -6,19 +6,21 @@ import type { ProgressLine } from './terminal.js';
  * one ends the process at once, as if it had never been caught.
  *
  * @param left what the interrupted command leaves behind, for the message
+ * @param saying what is said at the first signal
  * @throws GradCacheError `ABORTED`
  */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,
   progress: ProgressLine,
   left: () => string | Promise<string>,
+  saying = 'Ending after the current chunk. Ctrl-C again ends at once.',
 ): Promise<T> {
   const controller = new AbortController();
   const signals = ['SIGINT', 'SIGTERM'] as const;
   const first = (): void => {
     stopListening();
     for (const name of signals) process.once(name, () => endAtOnce(name));
-    progress.say('Ending after the current chunk. Ctrl-C again ends at once.');
+    progress.say(saying);
     controller.abort();
   };
   const stopListening = (): void => {

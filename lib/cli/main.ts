@@ -28,6 +28,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'measure a model by retrieval, sentence similarity, clustering or reranking',
     load: async () => (await import('./evaluate.js')).evaluateCommand,
   },
+  serve: {
+    summary: 'serve a model over HTTP',
+    load: async () => (await import('./serve.js')).serveCommand,
+  },
   'language train': {
     summary: 'train a language model on text',
     load: async () => (await import('./language-train.js')).languageTrainCommand,

@@ -2,6 +2,7 @@ import type { Ranks } from '../distributed/ranks.js';
 import { CrossEncoder } from '../encoders/cross-encoder.js';
 import { TextEncoder, type TextEncoderOptions } from '../encoders/text-encoder.js';
 import { onEach } from '../distributed/shared-work.js';
+import { isCrossEncoderFolder } from '../model-folder/is-cross-encoder-folder.js';
 import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
@@ -48,6 +49,15 @@ export function openModel(args: Arguments, how: Opening): Promise<TextEncoder> {
 /** Loads the cross-encoder that the flags name, and says where. */
 export function openCrossEncoder(args: Arguments, how: Opening): Promise<CrossEncoder> {
   return open(args, how, (folder, options) => CrossEncoder.load(folder, options));
+}
+
+/** Loads the model that the flags name, of either kind: its folder says which. */
+export function openServable(args: Arguments, how: Opening): Promise<TextEncoder | CrossEncoder> {
+  return open<TextEncoder | CrossEncoder>(args, how, async (folder, options) =>
+    (await isCrossEncoderFolder(folder))
+      ? CrossEncoder.load(folder, options)
+      : TextEncoder.load(folder, options),
+  );
 }
 
 /** Every rank loads the model. */

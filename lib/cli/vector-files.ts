@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { shortestFloat32 } from '../tensor/shortest-float32.js';
 import { openOutputFile } from './output-file.js';
 
 /** Formats that vectors can be written in. */
@@ -57,19 +58,10 @@ export async function openVectorFile(path: string, format: VectorFormat): Promis
 
 function jsonLines(texts: readonly string[], vectors: Float32Array, dimension: number): Buffer {
   const lines = texts.map((text, row) => {
-    const numbers = Array.from(vectors.subarray(row * dimension, (row + 1) * dimension), shortest);
+    const numbers = Array.from(vectors.subarray(row * dimension, (row + 1) * dimension), shortestFloat32);
     return `{"text":${JSON.stringify(text)},"vector":[${numbers.join(',')}]}\n`;
   });
   return Buffer.from(lines.join(''));
-}
-
-/** The shortest decimal number that is read back as the same float32. */
-function shortest(value: number): string {
-  for (let digits = 6; digits < 9; digits++) {
-    const short = Number(value.toPrecision(digits));
-    if (Math.fround(short) === value) return String(short);
-  }
-  return String(Number(value.toPrecision(9)));
 }
 
 /** Version 1.0 of NumPy's format: magic, version, length of the header, a Python literal padded with spaces. */

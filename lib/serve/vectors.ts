@@ -1,0 +1,27 @@
+import { shortestFloat32 } from '../tensor/shortest-float32.js';
+import type { Representation } from './batcher.js';
+
+/** The first numbers of a representation, and scaled to length one where asked. One of zeros stays. */
+export function finished(
+  row: Representation,
+  { dimensions, normalize }: { readonly dimensions: number; readonly normalize: boolean },
+): Float32Array {
+  const cut = row.subarray(0, dimensions);
+  if (!normalize) return Float32Array.from(cut);
+  let squares = 0;
+  for (const value of cut) squares += value * value;
+  const length = Math.max(Math.sqrt(squares), 1e-12);
+  return Float32Array.from(cut, (value) => value / length);
+}
+
+/** As a list in JSON. */
+export function asJson(vector: Float32Array): string {
+  return `[${Array.from(vector, shortestFloat32).join(',')}]`;
+}
+
+/** As OpenAI's clients ask for it: the bytes of float32, the lowest first, in base64. */
+export function asBase64(vector: Float32Array): string {
+  const bytes = Buffer.alloc(4 * vector.length);
+  for (const [place, value] of vector.entries()) bytes.writeFloatLE(value, 4 * place);
+  return JSON.stringify(bytes.toString('base64'));
+}
