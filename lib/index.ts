@@ -180,6 +180,12 @@ export type { GuideEncoder } from './losses/loss-kind.js';
 export { megaBatchMargin, type MegaBatchMarginOptions } from './losses/mega-batch-margin.js';
 export { multiSimilarity, type MultiSimilarityOptions } from './losses/multi-similarity.js';
 export { supCon, type SupConOptions, type SupConSettings } from './losses/sup-con.js';
+export {
+  adaptiveLayer,
+  matryoshka2d,
+  type AdaptiveLayerOptions,
+  type LayerWeighting,
+} from './losses/adaptive-layer.js';
 export { matryoshka, type MatryoshkaOptions } from './losses/matryoshka.js';
 export { pairWeighting, type PairWeightingOptions, type PairWeights } from './losses/pair-weighting.js';
 export { sccl, targetDistribution, type SCCLLoss, type SCCLOptions } from './losses/sccl.js';

@@ -32,6 +32,8 @@ export interface Module<Batch extends TensorBatch = Tensor> {
   /** @param mode `training` is false in {@link GradCache.lossOf}: leave out dropout then */
   forward(input: Batch, mode?: { readonly training: boolean }): Tensor | PackedRepresentations;
   parameters(): Parameter[];
+  /** The layers whose representations `forward` puts side by side: see {@link adaptiveLayer}. Default: the last one alone. */
+  readonly layers?: readonly number[] | undefined;
 }
 
 /**
@@ -59,6 +61,10 @@ export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encode
   get device(): string {
     if (this.#anyParameter === undefined) this.parameters();
     return this.#anyParameter?.device ?? this.#batchDevice;
+  }
+
+  get layers(): readonly number[] | undefined {
+    return this.#module.layers;
   }
 
   lengths(batch: Batch): Int32Array {

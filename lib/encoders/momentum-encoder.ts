@@ -62,6 +62,10 @@ export class MomentumEncoder<Batch> implements Encoder<Batch> {
     return this.#copy.trainedDimension;
   }
 
+  get layers(): readonly number[] | undefined {
+    return this.#copy.layers;
+  }
+
   get automaticChunk(): FixedChunkSize {
     return this.#copy.automaticChunk;
   }

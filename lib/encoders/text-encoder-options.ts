@@ -12,6 +12,7 @@ import { requireSeed } from '../options/seeds.js';
 import type { LateInteraction, TextTask } from '../model-folder/late-interaction.js';
 import type { Pooling, SpladePooling } from '../model-folder/model-folder.js';
 import { TOKEN_POOLINGS } from '../model-folder/pooling.js';
+import { checkLayers, type Layers } from './inner-layers.js';
 import { checkLora, type LoraOptions } from './lora-options.js';
 
 /** How a text encoder computes. */
@@ -72,6 +73,13 @@ export interface LoadOptions extends TextEncoderOptions, PerTokenOptions {
    * route is an encoder of its own, and {@link TextEncoder.saveRoutes} saves two of them together.
    */
   readonly route?: TextTask;
+  /**
+   * The layers whose representations training takes, for {@link adaptiveLayer} and {@link matryoshka2d}: `'all'`, or numbers of
+   * some, where 0 is what the embeddings give. What is behind the layers, pooling and modules, works on each of them with the same
+   * weights and the same dropout. In training a row then has all of these representations side by side, and needs as much more
+   * memory: see {@link TextEncoder.layers}. `encode` gives those of the last layer. Default: the last layer alone.
+   */
+  readonly layers?: Layers;
 }
 
 /** What {@link TextEncoder.create} needs beyond a configuration. */
@@ -90,7 +98,7 @@ export interface PerTokenOptions {
 
 /** Options of every model that reads texts. */
 export const MODEL_OPTIONS = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen'] as const;
-const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade', 'projection', 'lateInteraction', 'seed'];
+const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade', 'layers', 'projection', 'lateInteraction', 'seed'];
 
 /** The poolings by name. */
 export const POOLINGS = [...TOKEN_POOLINGS, 'none', 'splade'] as const;
@@ -99,6 +107,7 @@ export const POOLINGS = [...TOKEN_POOLINGS, 'none', 'splade'] as const;
 export function checkLoadOptions(options: LoadOptions): void {
   checkKnown('TextEncoder.load', options, [...NAMES, 'lora', 'baseModel', 'route']);
   requireTypes(options);
+  if (options.layers !== undefined) checkLayers(options.layers);
   if (options.lora !== undefined) checkLora(options.lora);
   if (options.baseModel !== undefined) requireString('baseModel', options.baseModel);
   if (options.route !== undefined) requireOneOf('route', options.route, ['query', 'document']);
@@ -109,6 +118,7 @@ export function checkLoadOptions(options: LoadOptions): void {
 export function checkCreateOptions(options: CreateOptions): void {
   checkKnown('TextEncoder.create', options, [...NAMES, 'normalize']);
   requireTypes(options);
+  if (options.layers !== undefined) checkLayers(options.layers);
   const { pooling = 'mean', splade, normalize = pooling !== 'splade' } = options;
   requireBoolean('normalize', normalize);
   if (pooling === 'splade' && normalize)

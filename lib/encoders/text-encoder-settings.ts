@@ -4,19 +4,36 @@ import { architectureOf } from '../architectures/architectures.js';
 import { moduleNames, type HeadModule } from '../model-folder/head-modules.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
 import { poolingsOf } from '../model-folder/pooling.js';
-import type { TextEncoderOptions } from './text-encoder-options.js';
+import { refused } from '../options/option-values.js';
+import { layersOf } from './inner-layers.js';
+import type { LoadOptions } from './text-encoder-options.js';
 
-/** The settings of the native encoder of a model. @throws GradCacheError `CHECKPOINT`, `INPUT` */
+/**
+ * The settings of the native encoder of a model, and the layers whose representations training takes.
+ *
+ * @throws GradCacheError `CHECKPOINT`, `INPUT`
+ */
 export function settingsOf(
   folder: ModelFolder,
-  { dropout, drophead }: Pick<TextEncoderOptions, 'dropout' | 'drophead'>,
-): EncoderSettings {
+  { dropout, drophead, layers: asked }: Pick<LoadOptions, 'dropout' | 'drophead' | 'layers'>,
+): { readonly settings: EncoderSettings; readonly layers: readonly number[] } {
   const head = {
     pooling: poolingsOf(folder.pooling).join('+'),
     splade: folder.splade ?? null,
     modules: moduleSettings(folder.modules, dropout),
   };
-  return encoderSettings(architectureOf(folder.modelType), folder.config, head, dropout, drophead);
+  const architecture = architectureOf(folder.modelType);
+  const settings = encoderSettings(architecture, folder.config, head, dropout, drophead);
+  const layers = layersOf(asked, typeof settings.layers === 'number' ? settings.layers : 0);
+  const [, ...innerLayers] = layers;
+  if (innerLayers.length === 0) return { settings, layers };
+  if (folder.pooling === 'splade')
+    throw refused(
+      'layers',
+      asked,
+      'no such option: a sparse encoder has its vocabulary behind the last layer, so it',
+    );
+  return { settings: { ...settings, innerLayers }, layers };
 }
 
 function moduleSettings(modules: readonly HeadModule[], dropout: number | undefined): EncoderSettings[] {

@@ -68,6 +68,11 @@ const OWN = Symbol('TextEncoder');
  */
 export class TextEncoder extends TokenEncoder {
   readonly rowPasses: RowPasses<TokenBatch> | undefined;
+  /**
+   * The layers whose representations training takes: the last one, and behind it those of the option `layers`, from the
+   * embeddings (0) on. In this order they lie side by side in a row, and {@link adaptiveLayer} is told of it.
+   */
+  readonly layers: readonly number[];
 
   readonly #native: NativeTokenEncoder;
   readonly #inference: TextInference;
@@ -80,7 +85,7 @@ export class TextEncoder extends TokenEncoder {
   private constructor(
     own: symbol,
     folder: ModelFolder,
-    options: TextEncoderOptions & Pick<LoadOptions, 'lora'>,
+    options: TextEncoderOptions & Pick<LoadOptions, 'lora' | 'layers'>,
     weights: 'stored' | 'random',
   ) {
     if (own !== OWN)
@@ -91,7 +96,7 @@ export class TextEncoder extends TokenEncoder {
     const { precision = 'float32', maxLength = folder.maxLength } = options;
     requireLength(maxLength, folder.modelType, folder.config);
     if (folder.layout) requireBare(folder);
-    const settings = settingsOf(folder, options);
+    const { settings, layers } = settingsOf(folder, options);
     if (weights === 'stored') requireSizes(folder);
     const perToken = folder.pooling === 'none';
     const tasks = textTasksOf(folder, options.maxLength);
@@ -110,10 +115,11 @@ export class TextEncoder extends TokenEncoder {
     this.#prompts = prompts;
     this.#tasks = tasks;
     this.#options = options;
-    const layers = trained.adapters.map(({ layer }) => nameOf(layer));
+    this.layers = layers;
+    const adapted = trained.adapters.map(({ layer }) => nameOf(layer));
     this.#folder =
       options.lora && folder.adapter
-        ? { ...folder, adapter: settledAdapter(folder.adapter, layers) }
+        ? { ...folder, adapter: settledAdapter(folder.adapter, adapted) }
         : folder;
     this.rowPasses = folder.splade
       ? undefined // the number of a row's entries is known only when it is encoded
@@ -235,15 +241,20 @@ export class TextEncoder extends TokenEncoder {
 
   /** Length of a representation that {@link TextEncoder.encode} returns. */
   get dimension(): number {
-    return Math.min(this.trainedDimension, this.#folder.truncateDimension ?? Infinity);
+    return Math.min(this.#ownDimension, this.#folder.truncateDimension ?? Infinity);
   }
 
   /**
    * Length of a representation in training. It is greater than {@link TextEncoder.dimension} if
    * config_sentence_transformers.json has a `truncate_dim`. As in sentence-transformers, `encode` cuts representations to
-   * it after normalisation, and training uses them whole.
+   * it after normalisation, and training uses them whole. With the option `layers` it is that of all these layers together.
    */
   get trainedDimension(): number {
+    return this.#ownDimension * this.layers.length;
+  }
+
+  /** Of one layer. */
+  get #ownDimension(): number {
     return guarded(() => this.#native.handle.dimension);
   }
 
@@ -392,7 +403,7 @@ export class TextEncoder extends TokenEncoder {
     if (this.#folder.layout && maxLength !== this.#folder.maxLength)
       throw refused('maxLength', maxLength, 'none: a folder of word vectors states no length limit, so it');
     if (dimensions !== undefined)
-      requireNumber('dimensions', dimensions, { from: 1, to: this.trainedDimension, whole: true });
+      requireNumber('dimensions', dimensions, { from: 1, to: this.#ownDimension, whole: true });
     const truncateDimension = dimensions ?? this.#folder.truncateDimension ?? null;
     await writeModelFolder(folder, { ...(await this.#state()), maxLength, truncateDimension });
   }
@@ -434,11 +445,11 @@ export class TextEncoder extends TokenEncoder {
     const { query, document } = encoders;
     for (const [name, encoder] of Object.entries({ query, document }))
       if (!(encoder instanceof TextEncoder)) throw refused(`encoders.${name}`, encoder, 'a TextEncoder');
-    if (query.trainedDimension !== document.trainedDimension)
+    if (query.#ownDimension !== document.#ownDimension)
       throw refused(
         'the dimension of the encoder of queries',
-        query.trainedDimension,
-        `${document.trainedDimension}, that of the encoder of documents,`,
+        query.#ownDimension,
+        `${document.#ownDimension}, that of the encoder of documents,`,
       );
     await writeRoutes(folder, { query: await query.#state(), document: await document.#state() });
   }

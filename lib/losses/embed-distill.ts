@@ -19,7 +19,7 @@ export type DistillDistance = 'cosine' | 'mse' | 'l2';
 export interface Projection {
   /** Length of the teacher's representations. */
   readonly to: number;
-  /** Length of a representation: `trainedDimension` of a TextEncoder. */
+  /** Length of a representation: `trainedDimension` of a TextEncoder, of one layer. */
   readonly from: number;
   /** Seed of the random weights. Default 0. */
   readonly seed?: number;

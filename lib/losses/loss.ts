@@ -27,6 +27,9 @@ export interface LossShare {
   readonly group: GroupHandle;
   /** What they meet for. */
   readonly phase: number;
+  /** The number of this rank, and how many there are. */
+  readonly rank: number;
+  readonly size: number;
 }
 
 /** A loss that computes its own gradients, like {@link infoNCE}. */
@@ -49,6 +52,13 @@ export interface LossWithGradients {
    * on. Default: false.
    */
   readonly takesIds?: boolean;
+  /** True if it draws something anew at each step, and takes the keyword argument `seed` for it. Default: false. */
+  readonly takesSeed?: boolean;
+  /**
+   * The layers whose representations it takes side by side: {@link TextEncoder.layers} of its encoders must be the same. See
+   * {@link adaptiveLayer}. Default: it takes those of the last layer.
+   */
+  readonly layers?: readonly number[] | undefined;
   /**
    * How {@link Ranks} compute it together.
    *

@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireCount, requireNumber, requireWeight } from '../options/option-values.js';
-import { drawSeed, requireSeed } from '../options/seeds.js';
+import { requireSeed } from '../options/seeds.js';
 import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
@@ -20,6 +20,7 @@ import {
   type LossShare,
   type LossWithGradients,
 } from './loss.js';
+import { DrawnPlaces } from './drawn-places.js';
 import { joinOptionsOf } from './shared-options.js';
 
 /** Settings of {@link matryoshka}. */
@@ -64,7 +65,8 @@ export function matryoshka(loss: Loss, options: MatryoshkaOptions): LossWithGrad
   requireSeed(seed);
   const parts = dimensions.map((dimension, place) => ({ dimension, weight: weights?.[place] ?? 1 }));
   parts.sort((a, b) => b.dimension - a.dimension);
-  return new Matryoshka(withGradients(loss), parts, { count: dimensionsPerStep, seed });
+  const drawn = new DrawnPlaces('dimensions', { of: parts.length, count: dimensionsPerStep, seed });
+  return new Matryoshka(withGradients(loss), parts, drawn);
 }
 
 /** @throws GradCacheError `INPUT` unless it is a list of different lengths */
@@ -85,23 +87,20 @@ class Matryoshka implements LossWithGradients {
   readonly packed: boolean;
   readonly sharing: LossWithGradients['sharing'];
   readonly takesIds: boolean;
+  readonly takesSeed: boolean;
   readonly #loss: LossWithGradients;
   /** Longest first. */
   readonly #parts: readonly Length[];
-  readonly #perStep: { readonly count: number; readonly seed: number };
-  #steps = 0;
+  readonly #drawn: DrawnPlaces;
 
-  constructor(
-    loss: LossWithGradients,
-    parts: readonly Length[],
-    perStep: { readonly count: number; readonly seed: number },
-  ) {
+  constructor(loss: LossWithGradients, parts: readonly Length[], drawn: DrawnPlaces) {
     this.packed = loss.packed === true;
     this.sharing = loss.sharing;
     this.takesIds = loss.takesIds === true;
+    this.takesSeed = drawn.some || loss.takesSeed === true;
     this.#loss = loss;
     this.#parts = parts;
-    this.#perStep = perStep;
+    this.#drawn = drawn;
   }
 
   parameters(): Parameter[] {
@@ -123,10 +122,7 @@ class Matryoshka implements LossWithGradients {
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
     requireCheckable(options, rows);
-    const { seed, ...others } = options;
-    if (!this.#draws() || seed === undefined) return this.#loss.checkOptions?.(options, rows);
-    requireSeed(seed);
-    this.#loss.checkOptions?.(others, rows);
+    this.#loss.checkOptions?.(this.#drawn.without(options, { keep: this.#loss.takesSeed === true }), rows);
   }
 
   optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
@@ -149,7 +145,8 @@ class Matryoshka implements LossWithGradients {
     const undos: LossGradients['undo'][] = [];
     const leaves: Tensor[] = [];
     try {
-      const { parts, others } = this.#draw(options, undos);
+      const { places, options: others } = this.#drawn.draw(options, this.#loss.takesSeed === true, undos);
+      const parts = places.map((place) => this.#parts[place]!);
       const together = await this.#loss.computeAt?.(parts, representations, weight, others, trained, share);
       if (together !== undefined && together !== null) {
         undos.push(together.undo);
@@ -211,27 +208,6 @@ class Matryoshka implements LossWithGradients {
     } finally {
       for (const tensor of used) tensor.dispose();
     }
-  }
-
-  /** Whether a step takes a part of the lengths. */
-  #draws(): boolean {
-    return this.#perStep.count < this.#parts.length;
-  }
-
-  /** The lengths of a step, and the keyword arguments of the loss. */
-  #draw(
-    options: LossOptions,
-    undos: LossGradients['undo'][],
-  ): { parts: readonly Length[]; others: LossOptions } {
-    const { count, seed: own } = this.#perStep;
-    if (!this.#draws()) return { parts: this.#parts, others: options };
-    const { seed = drawSeed('dimensions', own, this.#steps), ...others } = options;
-    requireSeed(seed);
-    this.#steps++;
-    undos.push({ restore: () => void this.#steps--, dispose: () => undefined });
-    const keys = this.#parts.map((_, place) => drawSeed('dimensions', seed, place));
-    const last = [...keys].sort((a, b) => a - b)[count - 1]!;
-    return { parts: this.#parts.filter((_, place) => keys[place]! <= last), others };
   }
 }
 

@@ -14,7 +14,7 @@ import { tensorLoss } from './tensor-loss.js';
 
 /** Settings of {@link softmaxClassification}. */
 export interface SoftmaxClassificationOptions {
-  /** Length of a representation: `trainedDimension` of a TextEncoder. */
+  /** Length of a representation: `trainedDimension` of a TextEncoder, of one layer. */
   readonly dimension: number;
   /** How many classes there are. */
   readonly classes: number;

@@ -22,6 +22,8 @@ const PURPOSES = {
   head: 7,
   /** For a rank of a step, by its number: chunks of all ranks have different ones. */
   rank: 8,
+  /** For the layers that a step of an adaptive-layer loss takes: by the number of the step, then by the place of each. */
+  layers: 9,
 } as const;
 
 /**

@@ -52,6 +52,15 @@ export class CheckedEncoder implements AnyEncoder {
     return trainedDimension;
   }
 
+  get layers(): readonly number[] | undefined {
+    const { layers } = this.#encoder;
+    if (layers === undefined) return undefined;
+    const given: unknown = layers;
+    if (!Array.isArray(given)) throw refused(`layers of ${this.#name}`, given, 'a list of numbers of layers');
+    for (const layer of layers) requireCount(`layers of ${this.#name}`, layer, 0);
+    return layers;
+  }
+
   get sparse(): boolean {
     const { sparse = false } = this.#encoder;
     requireBoolean(`sparse of ${this.#name}`, sparse);

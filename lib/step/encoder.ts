@@ -79,6 +79,11 @@ export interface Encoder<Batch = unknown> {
   readonly queues?: boolean;
   /** Length of a representation, if known in advance: `retain: 'auto'` then leaves memory for all of them. */
   readonly trainedDimension?: number | undefined;
+  /**
+   * The layers whose representations lie side by side in a row, the last layer first. Where there are several, the loss must
+   * take them: see {@link adaptiveLayer}. Default: the last layer alone.
+   */
+  readonly layers?: readonly number[] | undefined;
   /** True if each token of a text has a representation: `retain: 'auto'` then leaves memory for as many. */
   readonly perToken?: boolean;
   /**

@@ -56,6 +56,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     this.#encoders = checkedEncoders(encoders);
     this.#loss = withGradients(loss);
     requireSparseLoss(this.#encoders, this.#loss);
+    requireLayers(this.#encoders, this.#loss);
     this.#loss.checkLengths?.(this.#encoders.map(({ trainedDimension }) => trainedDimension));
     this.#planner = new ChunkPlanner(this.#encoders, options);
     this.#seed = seed;
@@ -217,3 +218,19 @@ function requireSparseLoss(encoders: readonly CheckedEncoder[], loss: LossWithGr
       'documentRegularizerWeight, queryRegularizerWeight })',
   );
 }
+
+/** @throws GradCacheError `INPUT` for a loss of other layers than an encoder gives the representations of */
+function requireLayers(encoders: readonly CheckedEncoder[], { layers }: LossWithGradients): void {
+  for (const [tower, encoder] of encoders.entries()) {
+    const given = encoder.layers ?? [];
+    if (layers === undefined ? given.length < 2 : given.join() === layers.join()) continue;
+    throw new GradCacheError(
+      'INPUT',
+      `encoders[${tower}] gives the representations of ${sayLayers(given)}, and the loss takes those of ` +
+        `${sayLayers(layers ?? [])}: load the encoder with layers: 'all', and give adaptiveLayer(loss, { layers: encoder.layers })`,
+    );
+  }
+}
+
+const sayLayers = (layers: readonly number[]): string =>
+  layers.length < 2 ? 'its last layer' : `the layers ${layers.join(', ')}`;

@@ -104,8 +104,8 @@ export class SharedRows {
     const all = this.#towers.map((tower) => tower.all!);
     const offsets = this.#towers.map((tower) => tower.offsets);
     const given = offsets.some((of) => of !== null) ? { ...options, offsets } : options;
-    const share =
-      loss.sharing === 'parts' ? { group: this.#ranks.handle, phase: meetingOf(phase) } : undefined;
+    const { handle: group, rank, size } = this.#ranks;
+    const share = loss.sharing === 'parts' ? { group, phase: meetingOf(phase), rank, size } : undefined;
     const result = await loss.compute(all, weight, given, trained, share);
     this.#undo = result.undo;
     for (const [tower, shared] of this.#towers.entries()) {

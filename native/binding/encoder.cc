@@ -147,15 +147,15 @@ EncoderHandle::Chunk EncoderHandle::chunkFrom(const Napi::CallbackInfo& info) {
 
 at::Tensor EncoderHandle::gradientFrom(const Napi::Value& value, int64_t rows) {
   const at::Tensor& gradient = TensorHandle::get(value, "the gradient");
-  const Head& head = alive().head();
-  if (!placed(head)) {
-    require(gradient.dim() == 2 && gradient.size(1) == head.columns(), "SHAPE", "the gradient has shape ",
-            gradient.sizes(), ", the representations have ", head.columns(), " columns");
+  const int64_t columns = alive().columns();
+  const bool fits = gradient.dim() == 2 && gradient.size(1) == columns;
+  if (!placed(alive().head())) {
+    require(fits, "SHAPE", "the gradient has shape ", gradient.sizes(), ", the representations have ",
+            columns, " columns");
     return gradient;
   }
-  require(gradient.dim() == 2 && gradient.size(0) == rows && gradient.size(1) == head.dimension(), "SHAPE",
-          "the gradient has shape ", gradient.sizes(), ", the representations have [", rows, ", ",
-          head.dimension(), "]");
+  require(fits && gradient.size(0) == rows, "SHAPE", "the gradient has shape ", gradient.sizes(),
+          ", the representations have [", rows, ", ", columns, "]");
   return gradient;
 }
 
@@ -173,10 +173,12 @@ Encoded EncoderHandle::encode(const Encoder& encoder, const Chunk& chunk, Mode m
 
 at::Tensor EncoderHandle::encodeInto(const Encoder& encoder, const Chunk& chunk, Mode mode,
                                      at::Tensor& target) {
+  // A target for less than training takes is for the last layer alone.
+  const bool last =
+      !placed(encoder.head()) || (mode != Mode::kWithGraph && target.size(1) <= encoder.head().dimension());
   at::Tensor rows =
-      placed(encoder.head())
-          ? encode(encoder, chunk, mode).rows
-          : encoder.dense(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode);
+      last ? encoder.dense(encoder.pack(*chunk.batch, chunk.rows, chunk.tokens), chunk.seed, mode)
+           : encode(encoder, chunk, mode).rows;
   putRows(target, placesOf(encoder, chunk), rows.detach().narrow(1, 0, target.size(1)));
   return mode == Mode::kWithGraph ? rows : at::Tensor();
 }
@@ -195,9 +197,10 @@ Napi::Value EncoderHandle::forward(const Napi::CallbackInfo& info) {
     at::Tensor target = TensorHandle::get(info[6], "the target");
     const Head& head = alive().head();
     const int64_t representations = representationsOf(*chunk.batch);
-    require(target.dim() == 2 && target.size(0) == representations && target.size(1) <= head.dimension(),
-            "SHAPE", "the target has shape ", target.sizes(), ", the batch's representations have [",
-            representations, ", ", head.dimension(), "]");
+    const int64_t columns = placed(head) ? alive().columns() : head.dimension();
+    require(target.dim() == 2 && target.size(0) == representations && target.size(1) <= columns, "SHAPE",
+            "the target has shape ", target.sizes(), ", the batch's representations have [", representations,
+            ", ", columns, "]");
     require(placed(head) || mode != Mode::kWithGraph, "INPUT",
             "representations of several rows have no graph in this form");
     devices.add(target);

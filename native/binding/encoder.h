@@ -52,8 +52,8 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Napi::Value batch(const Napi::CallbackInfo& info);
   // forward(batch, rows: Int32Array, tokens, seed, mode: 'inference' | 'without-graph' | 'with-graph', group,
   // target?): a promise of { representations, counts }, where counts are the representations of each row, or
-  // null for one. With `target` [representations of the batch, at most dimension] those of `dimension`
-  // numbers are put into their places, cut to its width; they are the result only with a graph.
+  // null for one. With `target` [representations of the batch, width] they are put into their places, cut to
+  // its width; they are the result only with a graph.
   Napi::Value forward(const Napi::CallbackInfo& info);
   // backward(batch, rows, tokens, seed, gradient, group): the same forward again with a graph, then its
   // backward seeded with `gradient` [representations, dimension]; a promise of nothing

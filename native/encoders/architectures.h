@@ -11,6 +11,7 @@ namespace gradcache {
 struct Architecture {
   TokenRules rules;
   int64_t width = 0;  // of the last block's rows
+  size_t behind = 0;  // blocks behind the last layer
 };
 
 // Adds the embeddings and the layers to the builder.

@@ -78,7 +78,7 @@ Architecture decoder(const Settings& settings, Builder& builder) {
     builder.add<PreNormLayer>(namesOf("layers." + std::to_string(k), headNorms, sandwich), options);
   }
   builder.add<FinalNorm>("norm", hidden, norm);
-  return {rules, hidden};
+  return {rules, hidden, /*behind=*/1};
 }
 
 }  // namespace gradcache

@@ -9,13 +9,36 @@
 
 namespace gradcache {
 
+namespace {
+
+// The numbers of the blocks whose rows the inner layers give, of so many blocks.
+std::vector<size_t> innerBlocks(const Settings& settings, size_t behind, size_t blocks) {
+  if (!settings.has("innerLayers")) return {};
+  const int64_t layers = settings.size("layers");
+  const size_t embeddings = blocks - behind - static_cast<size_t>(layers);  // blocks in front of the layers
+  std::vector<size_t> places;
+  int64_t least = 0;
+  for (const int64_t layer : settings.integers("innerLayers")) {
+    require(layer >= least && layer < layers, "INPUT",
+            "the inner layers are not ascending numbers from 0 to ", layers - 1);
+    places.push_back(embeddings - 1 + static_cast<size_t>(layer));
+    least = layer + 1;
+  }
+  return places;
+}
+
+}  // namespace
+
 Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device device, Training training)
     : compute_(compute), device_(device) {
   require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
           "an encoder computes in float32, float64 or bfloat16");
   Builder builder(std::move(training));
   const Architecture architecture = buildArchitecture(settings.text("architecture"), settings, builder);
+  inner_ = innerBlocks(settings, architecture.behind, builder.blocks.size());
   head_ = makeHead(architecture.width, settings, builder);
+  require(inner_.empty() || head_->oneRow() || head_->perToken(), "INPUT",
+          "a sparse encoder gives the representations of its last layer alone");
   settings.requireAllRead();
   rules_ = architecture.rules;
   width_ = architecture.width;
@@ -26,7 +49,9 @@ Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device de
 int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   const ChunkSize chunk{tokens, sequences, static_cast<int64_t>(c10::elementSize(compute_)),
                         compute_ == at::kDouble ? 8 : 4};
-  int64_t bytes = head_->tapeBytes(chunk);
+  int64_t bytes = head_->tapeBytes(chunk) * (1 + static_cast<int64_t>(inner_.size()));
+  // The heads' rows are copied beside each other.
+  if (!inner_.empty()) bytes += (head_->perToken() ? chunk.tokens : chunk.sequences) * columns() * chunk.wide;
   bool before = true;
   for (const auto& [block, trained] : blocks_) {
     if (trained) bytes += block->tapeBytes(chunk);
@@ -55,18 +80,24 @@ PackedTokens Encoder::pack(const TokenBatch& batch, const std::vector<int32_t>& 
 
 Encoded Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const {
   const c10::DeviceGuard onDevice(device_);
-  const Blocks blocks = throughBlocks(std::move(packed), seed, mode);
-  return head_->forward(blocks.x, blocks.pass, mode == Mode::kWithGraph);
+  const bool graph = mode == Mode::kWithGraph;
+  Blocks blocks = throughBlocks(std::move(packed), seed, mode, /*inner=*/true);
+  Encoded encoded = head_->forward(blocks.x, blocks.pass, graph);
+  if (blocks.inner.empty()) return encoded;
+  const at::AutoGradMode recording(graph);
+  blocks.inner.insert(blocks.inner.begin(), std::move(encoded.rows));
+  encoded.rows = at::cat(blocks.inner, 1);
+  return encoded;
 }
 
 at::Tensor Encoder::dense(PackedTokens packed, uint64_t seed, Mode mode) const {
   const c10::DeviceGuard onDevice(device_);
   const at::AutoGradMode recording(false);
-  const Blocks blocks = throughBlocks(std::move(packed), seed, mode);
+  const Blocks blocks = throughBlocks(std::move(packed), seed, mode, /*inner=*/false);
   return head_->dense(blocks.x, blocks.pass);
 }
 
-Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode mode) const {
+Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode mode, bool inner) const {
   const bool graph = mode == Mode::kWithGraph;
   const at::AutoGradMode recording(false);  // the blocks' graph is recorded by hand
   packed.moveTo(device_);
@@ -74,21 +105,28 @@ Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode 
       Pass{std::move(packed), parameters_, seed, mode != Mode::kInference, parameters_->version()});
   Stream stream;
   at::Tensor x;  // the stream's rows with their graph
-  for (const auto& [block, trained] : blocks_) {
+  std::vector<at::Tensor> representations;
+  auto next = inner_.begin();
+  for (size_t k = 0; k < blocks_.size(); ++k) {
+    const auto& [block, trained] = blocks_[k];
     if (!graph || !trained) {
       stream = block->forward(stream, *pass, nullptr);
       x = stream.rows;
-      continue;
+    } else {
+      auto tape = std::make_shared<Tape>();
+      stream = block->forward(stream, *pass, tape.get());
+      // The stream has no graph, so a block may keep its input and its output.
+      x = record(stream.rows.detach(), x, [pass, block = block, tape](const at::Tensor& dy) {
+        pass->requireSameWeights();
+        return block->backward(dy, std::move(*tape), *pass);
+      });
     }
-    auto tape = std::make_shared<Tape>();
-    stream = block->forward(stream, *pass, tape.get());
-    // The stream has no graph, so a block may keep its input and its output.
-    x = record(stream.rows.detach(), x, [pass, block, tape](const at::Tensor& dy) {
-      pass->requireSameWeights();
-      return block->backward(dy, std::move(*tape), *pass);
-    });
+    if (!inner || next == inner_.end() || *next != k) continue;
+    // At once: without a tape the next block may write over its input.
+    representations.push_back(head_->forward(x, pass, graph).rows);
+    ++next;
   }
-  return {pass, x};
+  return {pass, x, std::move(representations)};
 }
 
 }  // namespace gradcache

@@ -22,6 +22,9 @@ class Encoder {
   // `compute` is float32, float64 or bfloat16. Weights that are trained and gradients are float32 (float64
   // for float64), frozen weights in the compute type. On the device "meta" it is declared alone: it has
   // parameters without memory, and no passes.
+  //
+  // The setting `innerLayers` names layers before the last whose representations training takes as well, in
+  // ascending order; 0 is what the embeddings give.
   Encoder(const Settings& settings, at::ScalarType compute, at::Device device, Training training);
 
   // A batch whose chunks this encoder takes, as the constructor of TokenBatch.
@@ -31,28 +34,33 @@ class Encoder {
   // A chunk of a batch that this encoder, or one that takes the same tokens, has made: as TokenBatch::pack.
   PackedTokens pack(const TokenBatch& batch, const std::vector<int32_t>& rows, int64_t tokens) const;
   // Representations as training takes them, float32 (float64). Their backward adds to the gradients of the
-  // parameters, once.
+  // parameters, once. Of several layers they lie side by side, [rows, columns()]: first the last layer's,
+  // then those of the inner layers.
   Encoded forward(PackedTokens tokens, uint64_t seed, Mode mode) const;
-  // [sequences, dimension] without a graph, whatever the form in training is.
+  // [sequences, dimension] of the last layer without a graph, whatever the form in training is.
   at::Tensor dense(PackedTokens tokens, uint64_t seed, Mode mode) const;
 
   Parameters& parameters() { return *parameters_; }
   const Head& head() const { return *head_; }
+  // Of a row in training.
+  int64_t columns() const { return head_->columns() * (1 + static_cast<int64_t>(inner_.size())); }
   // Bytes that a graph of this chunk keeps until its backward.
   int64_t graphBytes(int64_t tokens, int64_t sequences) const;
 
  private:
   struct Blocks {
     std::shared_ptr<const Pass> pass;
-    at::Tensor x;  // the last block's rows, with a graph in Mode::kWithGraph
+    at::Tensor x;                     // the last block's rows, with a graph in Mode::kWithGraph
+    std::vector<at::Tensor> inner{};  // representations of the inner layers
   };
-  Blocks throughBlocks(PackedTokens tokens, uint64_t seed, Mode mode) const;
+  Blocks throughBlocks(PackedTokens tokens, uint64_t seed, Mode mode, bool inner) const;
 
   at::ScalarType compute_;
   at::Device device_;
   TokenRules rules_;
   int64_t width_ = 0;  // of the rows between layers
   std::vector<BuiltBlock> blocks_;
+  std::vector<size_t> inner_;  // the numbers of the blocks that inner layers end with, ascending
   std::shared_ptr<const Head> head_;
   std::shared_ptr<Parameters> parameters_;
 };

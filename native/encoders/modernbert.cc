@@ -50,7 +50,7 @@ Architecture modernbert(const Settings& settings, Builder& builder) {
         options);
   }
   builder.add<FinalNorm>("final_norm", hidden, norm);
-  return {rules, hidden};
+  return {rules, hidden, /*behind=*/1};
 }
 
 }  // namespace gradcache

@@ -51,7 +51,7 @@ Architecture t5(const Settings& settings, Builder& builder) {
         options);
   }
   builder.add<FinalNorm>("encoder.final_layer_norm", hidden, norm, dropout);
-  return {rules, hidden};
+  return {rules, hidden, /*behind=*/1};
 }
 
 }  // namespace gradcache

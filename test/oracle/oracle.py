@@ -52,6 +52,7 @@ METHODS = {
     'splade_gradients': sparse.splade_gradients,
     'embed': wide(reference.embed),
     'gradients': wide(reference.gradients),
+    'layer_rows': wide(reference.layer_rows),
     'class_gradients': loss_classes.class_gradients,
     'dropout_moments': wide(reference.dropout_moments),
     'save_multi_vector': late_interaction.save_multi_vector,

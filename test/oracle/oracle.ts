@@ -248,6 +248,11 @@ export class Oracle {
     return this.#ask('embed', { folder, texts, ...options });
   }
 
+  /** Representations of each layer, that of the embeddings first, in float64. */
+  layerRows(folder: string, texts: readonly string[]): Promise<number[][][]> {
+    return this.#ask('layer_rows', { folder, texts });
+  }
+
   gradients(
     folder: string,
     columns: readonly (readonly string[])[],

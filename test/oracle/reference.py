@@ -53,6 +53,21 @@ def embed(folder, texts, dtype='float32', prompt_name=None, device='cpu'):
     return {'embeddings': rows.double().tolist(), 'ids': token_ids(model, texts, prompt), 'dimension': rows.shape[1]}
 
 
+def layer_rows(folder, texts, dtype='float64'):
+    """What sentence-transformers makes of the output of each layer, that of the embeddings first: [layers, texts, dimension]."""
+    model = open_model(folder, dtype)
+    model[0].model.config.output_hidden_states = True
+    with torch.no_grad():
+        batch = model[0](features(model, texts))
+        rows = []
+        for tokens in batch['all_layer_embeddings']:
+            layer = {**batch, 'token_embeddings': tokens}
+            for module in list(model)[1:]:
+                layer = module(layer)
+            rows.append(layer['sentence_embedding'].tolist())
+    return rows
+
+
 def info_nce(representations, temperature, similarity='cosine', symmetric=False, targets=None):
     """-log softmax of each anchor's target among all positives and hard negatives; the second direction, where asked,
     is each target's own anchor among all anchors, and the loss then the mean of the two."""

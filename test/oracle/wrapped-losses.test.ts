@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
+  adaptiveLayer,
   coSENT,
   embedDistill,
   gistEmbed,
   GradCache,
   infoNCE,
   matryoshka,
+  matryoshka2d,
   megaBatchMargin,
   TextEncoder,
   type Loss,
@@ -38,7 +40,9 @@ interface Case {
   readonly lossClass: string;
   readonly params: () => object;
   readonly columns: number;
-  readonly loss: (guide: TextEncoder) => Loss;
+  readonly loss: (guide: TextEncoder, layers: readonly number[]) => Loss;
+  /** Layers before the last that are trained too. */
+  readonly layers?: 'all';
   readonly labels?: unknown;
   /** Keyword arguments of a step. */
   readonly given?: (texts: readonly string[][]) => LossOptions;
@@ -94,6 +98,69 @@ const CASES: readonly Case[] = [
     given: (texts) => ({ texts }),
   })),
   {
+    lossClass: 'AdaptiveLayerLoss',
+    params: () => ({
+      loss: { loss_class: 'MultipleNegativesRankingLoss', params: {} },
+      n_layers_per_step: -1,
+      last_layer_weight: 0.75,
+      prior_layers_weight: 1.5,
+      kl_div_weight: 2,
+      kl_temperature: 0.5,
+      layer_weighting: 'log',
+    }),
+    columns: 3,
+    layers: 'all',
+    loss: (_, layers) =>
+      adaptiveLayer(infoNCE(), {
+        layers,
+        layersPerStep: layers.length - 1,
+        lastLayerWeight: 0.75,
+        priorLayersWeight: 1.5,
+        klWeight: 2,
+        klTemperature: 0.5,
+        layerWeighting: 'log',
+      }),
+  },
+  {
+    lossClass: 'AdaptiveLayerLoss',
+    params: () => ({
+      loss: { loss_class: 'CoSENTLoss', params: {} },
+      n_layers_per_step: -1,
+      kl_temperature: 0,
+      layer_weighting: 'linear',
+    }),
+    columns: 2,
+    layers: 'all',
+    loss: (_, layers) =>
+      adaptiveLayer(coSENT(), {
+        layers,
+        layersPerStep: layers.length - 1,
+        klTemperature: 0,
+        layerWeighting: 'linear',
+      }),
+    labels: scores,
+  },
+  {
+    lossClass: 'Matryoshka2dLoss',
+    params: () => ({
+      loss: { loss_class: 'MultipleNegativesRankingLoss', params: {} },
+      matryoshka_dims: [DIMENSION, 17, 4],
+      matryoshka_weights: [1, 0.5, 2],
+      n_layers_per_step: -1,
+      n_dims_per_step: -1,
+    }),
+    columns: 3,
+    layers: 'all',
+    loss: (_, layers) =>
+      matryoshka2d(infoNCE(), {
+        layers,
+        layersPerStep: layers.length - 1,
+        dimensions: [DIMENSION, 17, 4],
+        weights: [1, 0.5, 2],
+        dimensionsPerStep: 3,
+      }),
+  },
+  {
     lossClass: 'MegaBatchMarginLoss',
     params: () => ({ positive_margin: 0.9, negative_margin: 0.1, mini_batch_size: 3 }),
     columns: 2,
@@ -101,7 +168,7 @@ const CASES: readonly Case[] = [
   },
 ];
 
-for (const [place, { lossClass, params, columns, loss: make, labels, given }] of CASES.entries()) {
+for (const [place, { lossClass, params, columns, loss: make, labels, given, layers }] of CASES.entries()) {
   test(`${lossClass}, case ${place}: the cached step has its loss and gradients`, async () => {
     const used = texts.slice(0, columns);
     const expected = await oracle.classGradients(folder, used, {
@@ -113,11 +180,19 @@ for (const [place, { lossClass, params, columns, loss: make, labels, given }] of
       ['float64', 1e-9],
       ['float32', 1e-5],
     ] as const) {
-      const encoder = await TextEncoder.load(folder, { precision, dropout: 0 });
+      const encoder = await TextEncoder.load(folder, {
+        precision,
+        dropout: 0,
+        ...(layers && { layers }),
+      });
       const guide = await TextEncoder.load(guideFolder, { precision });
       const encoders = used.map(() => encoder);
       const chunk = { sequences: 3 };
-      const gradcache = new GradCache<readonly TextEncoder[]>({ encoders, loss: make(guide), chunk });
+      const gradcache = new GradCache<readonly TextEncoder[]>({
+        encoders,
+        loss: make(guide, encoder.layers),
+        chunk,
+      });
       const result = await gradcache.step(
         used.map((column) => encoder.tokenize(column)),
         { loss: { ...given?.(used), ...(labels === undefined ? {} : { labels }) } },

@@ -12,6 +12,7 @@ const MEMBERS: Record<keyof Encoder, RegExp | null> = {
   device: /device/,
   automaticChunk: /automaticChunk/,
   trainedDimension: /trainedDimension/,
+  layers: /layers/,
   lengths: /lengths/,
   truncated: /truncated/,
   pack: /pack/,
