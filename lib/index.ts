@@ -286,6 +286,7 @@ export { readClustering, readRetrievalPairs, readSts, type TaskOptions } from '.
 export type {
   CurriculumConfig,
   EvaluationConfig,
+  AdaptiveLayerConfig,
   MatryoshkaConfig,
   MemoryConfig,
   NewModel,

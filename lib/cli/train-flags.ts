@@ -153,6 +153,44 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'how many of them a step takes, drawn anew; default all',
       'matryoshka.dimensionsPerStep',
     ),
+    'adaptive-layer': {
+      ...numbers(
+        'N,N',
+        'train layers before the last too: all, or numbers such as 3,6,9, where 0 is what the\nembeddings give; default: the last layer alone',
+        'adaptiveLayer.layers',
+      ),
+      words: ['all'],
+    },
+    'adaptive-layer-per-step': number(
+      'N',
+      'how many of them a step takes, drawn anew; default 1',
+      'adaptiveLayer.layersPerStep',
+    ),
+    'adaptive-layer-weighting': text(
+      'KIND',
+      'how much a layer counts by its number: uniform (default), log or linear',
+      'adaptiveLayer.layerWeighting',
+    ),
+    'adaptive-layer-last': number(
+      'W',
+      'what the loss at the last layer is multiplied by; default 1',
+      'adaptiveLayer.lastLayerWeight',
+    ),
+    'adaptive-layer-prior': number(
+      'W',
+      'what the mean of the losses at the others is multiplied by; default 1',
+      'adaptiveLayer.priorLayersWeight',
+    ),
+    'adaptive-layer-kl': number(
+      'W',
+      'what their divergence from the last layer is multiplied by; default 1',
+      'adaptiveLayer.klWeight',
+    ),
+    'adaptive-layer-kl-temperature': number(
+      'T',
+      'the temperature of that divergence; 0: none; default 0.3',
+      'adaptiveLayer.klTemperature',
+    ),
     memory: number(
       'ROWS',
       'positives of earlier batches that are candidates too; default none',

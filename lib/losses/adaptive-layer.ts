@@ -112,7 +112,10 @@ function requireLayers(given: unknown): asserts given is readonly number[] {
 }
 
 /** What `layerWeighting` gives each layer. @throws GradCacheError `INPUT` */
-function weightsOf(given: unknown, layers: readonly number[]): number[] {
+function weightsOf(
+  given: NonNullable<AdaptiveLayerOptions['layerWeighting']>,
+  layers: readonly number[],
+): number[] {
   if (typeof given === 'function')
     return layers.map((layer) => {
       const weight: unknown = given(layer);

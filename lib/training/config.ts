@@ -77,6 +77,8 @@ export interface TrainConfig {
   readonly lossFrom?: string;
   /** Train representations at several lengths. Default: the whole length alone. */
   readonly matryoshka?: MatryoshkaConfig;
+  /** Train layers before the last too; with `matryoshka` each of them at several lengths. Default: the last layer alone. */
+  readonly adaptiveLayer?: AdaptiveLayerConfig;
   /** Adds representations of earlier batches to the candidates of the loss. Default: none. */
   readonly memory?: MemoryConfig;
   /** Short texts first, in batches filled by tokens. Needs `steps`. Default: none. */
@@ -176,6 +178,24 @@ export interface MatryoshkaConfig {
   readonly weights?: readonly number[];
   /** How many of them a step takes, drawn anew for each. Default: all. */
   readonly dimensionsPerStep?: number;
+}
+
+/** Trains layers before the last too (`adaptiveLayer`), so that users can leave layers out. */
+export interface AdaptiveLayerConfig {
+  /** Their numbers, where 0 is what the embeddings give. Default: `'all'`. */
+  readonly layers?: 'all' | readonly number[];
+  /** How many of them a step takes, drawn anew for each. Default: 1. */
+  readonly layersPerStep?: number;
+  /** What the loss at the last layer is multiplied by. Default: 1. */
+  readonly lastLayerWeight?: number;
+  /** What the mean of the losses at the others is multiplied by. Default: 1. */
+  readonly priorLayersWeight?: number;
+  /** What the divergence of each of them from the last layer is multiplied by. Default: 1. */
+  readonly klWeight?: number;
+  /** The temperature of that divergence; 0: none is computed. Default: 0.3. */
+  readonly klTemperature?: number;
+  /** How much a layer counts by its number k: alike (default), 1 / (1 + ln(1 + k)) or 1 / (1 + k). */
+  readonly layerWeighting?: 'uniform' | 'log' | 'linear';
 }
 
 /**

@@ -6,6 +6,7 @@ interface Asked {
   readonly loss: FilledLossConfig;
   readonly newHead: number | undefined;
   readonly matryoshka: object | undefined;
+  readonly adaptiveLayer: object | undefined;
   readonly curriculum: object | undefined;
   readonly lateInteraction: object | undefined;
   readonly lossFrom: string | undefined;
@@ -36,6 +37,7 @@ export function requireSuited(fields: Fields, asked: Asked, columns: readonly st
     );
   }
   if (asked.matryoshka !== undefined) throw refused('matryoshka', 'is for representations');
+  if (asked.adaptiveLayer !== undefined) throw refused('adaptiveLayer', 'is for representations');
   if (asked.lateInteraction !== undefined) throw refused('lateInteraction', 'is for representations');
   if (asked.lossFrom !== undefined)
     throw refused('lossFrom', 'is for losses that train weights of their own');

@@ -70,7 +70,16 @@ async function baseOf(model: unknown): Promise<Pick<CardRun, 'base' | 'licence'>
 }
 
 /** Sections of settings that say how a model was trained. */
-const TOLD = ['loss', 'optimizer', 'schedule', 'matryoshka', 'memory', 'curriculum', 'prompts'];
+const TOLD = [
+  'loss',
+  'optimizer',
+  'schedule',
+  'matryoshka',
+  'adaptiveLayer',
+  'memory',
+  'curriculum',
+  'prompts',
+];
 const ALSO_TOLD = [
   'batch',
   'precision',

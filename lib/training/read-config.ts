@@ -1,5 +1,6 @@
 import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
+import { readAdaptiveLayer } from './adaptive-layer.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
 import { readLora } from './lora.js';
@@ -77,6 +78,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     loss,
     lossFrom: fields.string('lossFrom'),
     matryoshka: fields.section('matryoshka', readMatryoshka),
+    adaptiveLayer: fields.section('adaptiveLayer', readAdaptiveLayer),
     memory: fields.section('memory', readMemory),
     curriculum: fields.section('curriculum', readCurriculum),
     optimizer: readOptimizer(section(fields, 'optimizer')),
@@ -104,6 +106,11 @@ export function readTrainConfig(value: unknown, path = 'config') {
   requireSuited(fields, config, columns);
   if (config.groupByLabel) requireGroups(fields, config);
   if (config.memory !== undefined) requireMemory(fields.at('memory'), loss);
+  if (config.memory !== undefined && config.adaptiveLayer !== undefined)
+    throw new SettingError(
+      fields.at('adaptiveLayer'),
+      'is for batches without a memory: leave out memory, which keeps the representations of one layer.',
+    );
   if (config.curriculum !== undefined && config.steps === undefined)
     throw new SettingError(
       fields.at('curriculum'),

@@ -23,6 +23,7 @@ const SECTIONS = [
   'lora',
   'loss',
   'matryoshka',
+  'adaptiveLayer',
   'memory',
   'curriculum',
   'optimizer',

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { argv } from 'node:process';
 import {
   AdamW,
+  adaptiveLayer,
   binaryCrossEntropy,
   call,
   clipGradNorm,
@@ -106,8 +107,11 @@ const config = {
   intermediate_size: 7,
   max_position_embeddings: 40,
 };
-const ofConfig = async (pooling: 'none' | 'splade'): Promise<TextEncoder> =>
-  TextEncoder.create(config, await smallTokenizer(97), { pooling, precision, device, dropout: 0, seed: 3 });
+const ofConfig = async (options: { pooling?: 'none' | 'splade'; layers?: 'all' }): Promise<TextEncoder> =>
+  TextEncoder.create(config, await smallTokenizer(97), {
+    ...options,
+    ...{ precision, device, dropout: 0, seed: 3 },
+  });
 
 /** An encoder of a user, with a parameter that the rows of some ranks alone depend on, and one that none does. */
 class Own {
@@ -242,14 +246,29 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   'a representation for each token': {
     make: async () => {
-      const encoder = await ofConfig('none');
+      const encoder = await ofConfig({ pooling: 'none' });
       return { encoders: [encoder, encoder], loss: multiVectorMultipleNegativesRanking() };
     },
     options: nextTargets,
   },
+  'several layers': {
+    make: async () => {
+      const encoder = await ofConfig({ layers: 'all' });
+      const { layers } = encoder;
+      return { encoders: [encoder, encoder], loss: adaptiveLayer(infoNCE(), { layers }) };
+    },
+  },
+  'several layers, a loss that each rank computes whole': {
+    make: async () => {
+      const encoder = await ofConfig({ layers: 'all' });
+      const { layers } = encoder;
+      return { encoders: [encoder, encoder], loss: adaptiveLayer(coSENT(), { layers }) };
+    },
+    options: scores,
+  },
   'sparse representations': {
     make: async () => {
-      const encoder = await ofConfig('splade');
+      const encoder = await ofConfig({ pooling: 'splade' });
       return {
         encoders: [encoder, encoder],
         loss: splade(infoNCE({ similarity: 'dot', temperature: 1 }), {

@@ -106,6 +106,7 @@ const loadingText = {
   splade: ['object'],
   projection: ['number'],
   lateInteraction: ['object'],
+  layers: ['list'],
   seed: ['number'],
 } as const;
 const adapting = {
@@ -594,6 +595,37 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => gradcache.matryoshka(infoNCE(), options),
     options: { dimensions: ['list'], weights: ['list'], dimensionsPerStep: ['number'], seed: ['number'] },
     base: { dimensions: [2] },
+  },
+  adaptiveLayer: {
+    call: (options) => gradcache.adaptiveLayer(infoNCE(), options),
+    options: {
+      layers: ['list'],
+      layersPerStep: ['number'],
+      lastLayerWeight: ['number'],
+      priorLayersWeight: ['number'],
+      klWeight: ['number'],
+      klTemperature: ['number'],
+      layerWeighting: ['function'],
+      seed: ['number'],
+    },
+    base: { layers: [2, 0, 1] },
+  },
+  matryoshka2d: {
+    call: (options) => gradcache.matryoshka2d(infoNCE(), options),
+    options: {
+      layers: ['list'],
+      layersPerStep: ['number'],
+      lastLayerWeight: ['number'],
+      priorLayersWeight: ['number'],
+      klWeight: ['number'],
+      klTemperature: ['number'],
+      layerWeighting: ['function'],
+      dimensions: ['list'],
+      weights: ['list'],
+      dimensionsPerStep: ['number'],
+      seed: ['number'],
+    },
+    base: { layers: [2, 0, 1], dimensions: [2] },
   },
   distanceHead: {
     call: (options) => gradcache.distanceHead({ forward: () => rows, parameters: () => [] }, options),

@@ -15,7 +15,12 @@ async function unusual(
   folder: string,
   config: TrainConfig,
 ): Promise<
-  Required<Omit<TrainConfig, 'epochs' | 'resume' | 'pooling' | 'lateInteraction' | 'lora' | LabelSetting>>
+  Required<
+    Omit<
+      TrainConfig,
+      'epochs' | 'resume' | 'pooling' | 'lateInteraction' | 'lora' | 'adaptiveLayer' | LabelSetting
+    >
+  >
 > {
   const rows = pairs().map(({ anchor, positive }, row) => `${anchor},${positive},a stone ${row}\n`);
   const data = join(folder, 'rows.txt');
@@ -68,12 +73,12 @@ async function unusual(
   };
 }
 
-/** Settings of losses with labels and of cross-encoders: labels.test.ts, cross-encoder.test.ts. */
+/** Settings of losses with labels and of cross-encoders: labels.test.ts, cross-encoder.test.ts. Layers: adaptive-layer.test.ts. */
 type LabelSetting = 'label' | 'weights' | 'groupByLabel' | 'newHead';
 
 /** For each setting, other values that are given when the run is resumed, and what comes of each. */
 const CHANGES: {
-  [K in keyof Omit<Required<TrainConfig>, 'output' | 'resume' | LabelSetting>]: [
+  [K in keyof Omit<Required<TrainConfig>, 'output' | 'resume' | 'adaptiveLayer' | LabelSetting>]: [
     unknown,
     'refused' | 'told',
   ][];

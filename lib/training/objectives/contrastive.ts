@@ -5,6 +5,7 @@ import type { Ranks } from '../../distributed/ranks.js';
 import type { Batch } from '../../data/batches.js';
 import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
+import { adaptiveLayer } from '../../losses/adaptive-layer.js';
 import { matryoshka } from '../../losses/matryoshka.js';
 import { loadLoss, LOSS_FILE, saveLoss } from '../../losses/stored-loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
@@ -67,7 +68,7 @@ export async function openContrastive(
     model.setSimilarity(similarityOf(config.loss)); // saved with the model
     guide = await openGuide(config);
     const loss = makeLoss(config.loss, {
-      dimension: model.trainedDimension,
+      dimension: lengthOf(model),
       device: model.device,
       dtype: model.precision === 'float64' ? 'float64' : 'float32',
       bfloat16: model.precision === 'bfloat16',
@@ -75,8 +76,8 @@ export async function openContrastive(
       guide: guide ?? undefined,
     });
     if (config.matryoshka !== undefined)
-      requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, model.trainedDimension);
-    const whole = config.matryoshka === undefined ? loss : matryoshka(loss, config.matryoshka);
+      requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, lengthOf(model));
+    const whole = wrapped(loss, config, model);
     memory = await openMemory(config, { loss: whole, model, resumed });
     const encoders = config.columns.map(() => model);
     const chunk = firstChunkSize(config, model, resumed?.checkpoint.state.chunk);
@@ -91,7 +92,8 @@ export async function openContrastive(
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
     else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);
-    return new Contrastive(config, model, loss, gradcache, evaluator, memory, guide, ranks);
+    const draws = whole.takesSeed === true;
+    return new Contrastive(config, model, loss, draws, gradcache, evaluator, memory, guide, ranks);
   } catch (error) {
     memory?.dispose();
     guide?.dispose();
@@ -106,6 +108,32 @@ async function beginFrom(loss: LossWithGradients, folder: string): Promise<void>
     throw new SettingError('config.lossFrom', `is ${show(folder)}, and the loss trains nothing of its own.`);
   await loadLoss(loss, folder);
 }
+
+/** The loss at the lengths and layers that a run trains. @throws GradCacheError `INPUT` */
+function wrapped(
+  loss: LossWithGradients,
+  { matryoshka: lengths, adaptiveLayer: asked }: FilledTrainConfig,
+  { layers }: TextEncoder,
+): LossWithGradients {
+  const inner = lengths === undefined ? loss : matryoshka(loss, lengths);
+  if (asked === undefined) return inner;
+  const others = layers.length - 1;
+  if (others === 0)
+    throw new SettingError(
+      'config.adaptiveLayer.layers',
+      `is ${show(asked.layers)}, of which the model has none before its last layer.`,
+    );
+  const { layersPerStep = 1 } = asked;
+  if (layersPerStep > others)
+    throw new SettingError(
+      'config.adaptiveLayer.layersPerStep',
+      `is ${layersPerStep}, and the run trains ${others} layers before the last; a whole number from 1 to that is needed.`,
+    );
+  return adaptiveLayer(inner, { ...asked, layers });
+}
+
+/** The length of a representation of one layer. */
+const lengthOf = ({ trainedDimension, layers }: TextEncoder): number => trainedDimension / layers.length;
 
 /** @throws GradCacheError `INPUT` for a loss that compares token by token and a model that pools, or the reverse */
 function requirePerToken(loss: FilledTrainConfig['loss'], { perToken }: TextEncoder): void {
@@ -144,6 +172,8 @@ class Contrastive implements Objective {
     readonly config: FilledTrainConfig,
     readonly model: TextEncoder,
     readonly loss: LossWithGradients & { readonly temperature?: number },
+    /** Whether a step draws lengths or layers. */
+    readonly draws: boolean,
     readonly gradcache: GradCache,
     /** Computes losses of held-out batches. */
     readonly evaluator: GradCache,
@@ -171,7 +201,7 @@ class Contrastive implements Objective {
 
   get notes(): readonly string[] {
     const { dimensions } = this.config.matryoshka ?? {};
-    const { trainedDimension: length } = this.model;
+    const length = lengthOf(this.model);
     const notes: string[] = [];
     if (dimensions !== undefined && !dimensions.includes(length))
       notes.push(
@@ -246,10 +276,9 @@ class Contrastive implements Objective {
     return this.config.weights === undefined ? { labels: numbers } : { weights: numbers };
   }
 
-  /** A run that is resumed draws the lengths of a step as one that was not interrupted. */
+  /** A run that is resumed draws the lengths and layers of a step as one that was not interrupted. */
   #draws(seed: number): LossOptions {
-    const { dimensions = [], dimensionsPerStep = dimensions.length } = this.config.matryoshka ?? {};
-    return dimensionsPerStep < dimensions.length ? { seed } : {};
+    return this.draws ? { seed } : {};
   }
 
   /** What the loss is to know of the texts. */

@@ -15,8 +15,8 @@ import type { FilledTrainConfig } from '../read-config.js';
  * @param checkpoint the folder that the run goes on from; null for the configuration's model
  */
 export async function openModel(config: FilledTrainConfig, checkpoint: string | null): Promise<TextEncoder> {
-  const { model, seed, lateInteraction } = config;
-  const options = optionsOf(config);
+  const { model, seed, lateInteraction, adaptiveLayer } = config;
+  const options = { ...optionsOf(config), ...(adaptiveLayer && { layers: adaptiveLayer.layers }) };
   if (checkpoint !== null) return TextEncoder.load(checkpoint, options);
   const { projection, ...interaction } = lateInteraction ?? {};
   const perToken = {
