@@ -73,7 +73,7 @@ test('a rank that is killed in a step ends the others', async () => {
   const killed = performance.now();
   children[2]!.kill('SIGKILL');
   const all = await ends;
-  assert.ok(performance.now() - killed < 3000);
+  assert.ok(performance.now() - killed < 10_000); // and not after the timeout of 30 s
   for (const { code, stdout } of all.slice(0, 2)) {
     assert.equal(code, 0);
     assert.match(stdout, /"code":"DISTRIBUTED"/);
@@ -83,7 +83,7 @@ test('a rank that is killed in a step ends the others', async () => {
 });
 
 test('a rank that is late ends the others after the timeout', async () => {
-  const { children, ends } = await startRanks(2, 'failures-program.js', ['late'], { env: { TIMEOUT: '2' } });
+  const { children, ends } = await startRanks(2, 'failures-program.js', ['late'], { env: { TIMEOUT: '6' } });
   await new Promise((resolve) => children[0]!.once('exit', resolve));
   children[1]!.kill('SIGKILL');
   const [first] = await ends;

@@ -86,7 +86,7 @@ test('a rank that was killed is named, and the others are ended when they do not
   assert.equal(code, 137);
   assert.match(run.written.err, /^\[rank \d\] was ended by SIGKILL$/m);
   const seconds = (performance.now() - started) / 1000;
-  assert.ok(seconds > 0.9 && seconds < 5, `${seconds} s`);
+  assert.ok(seconds > 0.9 && seconds < 15, `${seconds} s`);
 });
 
 test('Ctrl-C reaches every rank once, and a second one ends them', async (t) => {

@@ -76,13 +76,13 @@ test('ranks are not used inside agree() or after close()', async () => {
   for (const each of await run<Failure>(2, 'used after close')) assert.equal(each.code, 'DISPOSED');
 });
 
-test('a rank that is killed ends the others within a second', async () => {
+test('a rank that is killed ends the others at once, and not after the timeout', async () => {
   const { children, said, ends } = await startRanks(3, 'ranks-program.js', ['wait']);
   await Promise.all([0, 1, 2].map((rank) => said(rank, 'joined')));
   const killed = performance.now();
   children[1]!.kill('SIGKILL');
   const [first, , last] = await ends;
-  assert.ok(performance.now() - killed < 2000);
+  assert.ok(performance.now() - killed < 10_000);
   for (const each of [first!, last!]) {
     const { code, message } = JSON.parse(each.stdout.trim().split('\n').at(-1)!) as Failure;
     assert.equal(code, 'DISTRIBUTED', message);
@@ -95,7 +95,7 @@ test('a rank that never answers ends the others after the timeout', async () => 
   const begin = performance.now();
   void ends.then(() => undefined);
   await new Promise((resolve) => children[0]!.once('exit', resolve));
-  assert.ok(performance.now() - begin < 8000);
+  assert.ok(performance.now() - begin < 45_000); // the other sleeps for 60 s
   children[1]!.kill('SIGKILL');
   const [first] = await ends;
   assert.match(first!.stdout, /"code":"DISTRIBUTED"/);

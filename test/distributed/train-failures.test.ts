@@ -60,7 +60,7 @@ test('where a rank is killed, the other says so and ends, and the last checkpoin
     },
   });
   assert.equal(code, 137, stderr);
-  assert.ok(performance.now() - killed < 5000);
+  assert.ok(performance.now() - killed < 15_000);
   assert.match(stderr, /^\[rank 1\] was ended by SIGKILL$/m);
   assert.match(
     stderr,

@@ -94,7 +94,12 @@ test('two ranks train what one does, and rank 0 writes and tells it', async (t) 
     written.map((line) => (JSON.parse(line) as TrainEvent).type),
     events.slice(0, -1).map(({ type }) => type), // the last line of the output is the result
   );
-  assert.deepEqual((await readdir(config.output)).sort(), ['checkpoint-3', 'metrics.jsonl', 'model']);
+  assert.deepEqual((await readdir(config.output)).sort(), [
+    'checkpoint-3',
+    'hardest.json',
+    'metrics.jsonl',
+    'model',
+  ]);
 });
 
 test('a run over two ranks that share an optimizer is resumed bit for bit, and with another number of ranks', async (t) => {
