@@ -20,7 +20,7 @@ import { shuffle } from './shuffle.js';
 import { readOnceAmong } from './source.js';
 
 /** How {@link batches} forms batches. */
-export interface BatchOptions {
+export interface BatchOptions<LabelColumn extends string = string> {
   /** Rows in a batch; with `fill` the most of them. */
   size: number;
   /** Ends a batch when it holds so many tokens. Default: batches are filled by rows alone. */
@@ -47,7 +47,7 @@ export interface BatchOptions {
    */
   uniqueTexts?: boolean;
   /** A column of labels: {@link Batch} has them apart from the texts. Default: none. */
-  label?: LabelOptions;
+  label?: LabelOptions<LabelColumn>;
   /**
    * Every batch has several labels and at least two rows of each, as a loss over the triplets of a batch needs it. Labels take
    * turns in giving two rows; what is left of them in the end is in no batch of the epoch. Needs `label`, `shuffle: true` and
@@ -63,9 +63,9 @@ export interface BatchOptions {
 }
 
 /** Rows side by side: as many texts in every column as the batch has rows. */
-export interface Batch {
+export interface Batch<Column extends string = string> {
   /** Texts by column, in the order of the first row's columns: `batch.columns.anchor[i]` goes with `batch.columns.positive[i]`. */
-  readonly columns: Readonly<Record<string, string[]>>;
+  readonly columns: Readonly<Record<Column, string[]>>;
   /** With the option `label`: the label of each row. Names of classes are numbered in the order in which they first come. */
   readonly labels?: readonly Label[];
   /** Number of rows. */
@@ -89,7 +89,10 @@ export interface Batch {
  * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating where there are no rows, rows
  * differ in their columns or hold something other than texts, or a source that can be read only once is to be read again.
  */
-export function batches(source: LabelledRowSource, options: BatchOptions): AsyncIterable<Batch> {
+export function batches<const Column extends string, const LabelColumn extends string = never>(
+  source: LabelledRowSource<Column>,
+  options: BatchOptions<LabelColumn>,
+): AsyncIterable<Batch<Exclude<Column, LabelColumn>>> {
   const checked = checkOptions(source, options);
   return { [Symbol.asyncIterator]: () => generateBatches(source, checked) };
 }

@@ -5,8 +5,8 @@ import { refused, requireOneOf, show } from '../options/option-values.js';
 import type { LabelledRow, LabelledRowSource, Row } from './row.js';
 
 /** A column of labels, beside those of texts. */
-export interface LabelOptions {
-  readonly column: string;
+export interface LabelOptions<Column extends string = string> {
+  readonly column: Column;
   /** What a label is. Default: 'number'. */
   readonly type?: LabelType;
 }

@@ -10,13 +10,13 @@ import { readOnceAmong } from './source.js';
 import { badLine, type BadLine, type Row } from './row.js';
 
 /** What {@link readPairs} reads and how. */
-export interface ReadOptions {
+export interface ReadOptions<Column extends string = string, LabelColumn extends string = string> {
   /**
    * The columns of a row, in this order, e.g. `['anchor', 'positive', 'negative']`. Where left out: all columns of the
    * header, all text columns of a Parquet file, or the keys of the first JSON object whose values are texts. JSON
    * arrays get `anchor`, `positive`, `negative`, `negative2`, …
    */
-  columns?: readonly string[];
+  columns?: readonly Column[];
   /** Taken from the file's name where left out: .jsonl, .ndjson, .csv, .tsv, .parquet; the text ones also with .gz. */
   format?: DataFormat;
   /**
@@ -30,12 +30,12 @@ export interface ReadOptions {
    * A column of labels. A row then has it too, with the label as text, behind its texts; {@link batches} reads it. In JSON
    * arrays the label comes last. A list of numbers is a JSON list, or the text of one.
    */
-  label?: LabelOptions;
+  label?: LabelOptions<LabelColumn>;
   /**
    * Those of the columns whose values are lists of texts, as JSON arrays; in CSV and TSV files the text of one. A row has the
    * JSON of the list there. Default: none.
    */
-  lists?: readonly string[];
+  lists?: readonly NoInfer<Column>[];
   /** Whether a line that is no row ends the reading with an error (the default) or is counted and passed over. */
   onBadLine?: 'throw' | 'skip';
   /** Called for every line passed over. */
@@ -44,8 +44,8 @@ export interface ReadOptions {
   signal?: AbortSignal;
 }
 
-/** Rows of one or more files. Every iteration reads the files again, from the first; where one is a pipe there is only one. */
-export interface Dataset extends AsyncIterable<Row> {
+/** Rows of one or more files, with the columns that were named. Every iteration reads the files again, from the first; where one is a pipe there is only one. */
+export interface Dataset<Column extends string = string> extends AsyncIterable<Row<Column>> {
   readonly files: readonly string[];
   /** How many bad lines the latest iteration has passed over so far. */
   readonly skipped: number;
@@ -61,7 +61,10 @@ export interface Dataset extends AsyncIterable<Row> {
  * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating for bad lines (file, line
  * and reason) and unreadable files, and for a second iteration over a pipe. `ABORTED` when the signal fires.
  */
-export function readPairs(path: string | readonly string[], options: ReadOptions = {}): Dataset {
+export function readPairs<const Column extends string = string, const LabelColumn extends string = never>(
+  path: string | readonly string[],
+  options: ReadOptions<Column, LabelColumn> = {},
+): Dataset<Column | LabelColumn> {
   return readPairsOf(typeof path === 'string' ? [path] : path, options, openRecords);
 }
 

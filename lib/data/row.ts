@@ -1,16 +1,19 @@
 import { GradCacheError } from '../errors.js';
 
 /** One example: its texts by column, in the order of the columns, e.g. `{ anchor: '…', positive: '…' }`. */
-export type Row = Readonly<Record<string, string>>;
+export type Row<Column extends string = string> = Readonly<Record<Column, string>>;
 
 /** A row with a label in one of its columns: a number, a list of numbers or the name of a class. */
-export type LabelledRow = Readonly<Record<string, string | number | readonly unknown[]>>;
+export type LabelledRow<Column extends string = string> = Readonly<
+  Record<Column, string | number | readonly unknown[]>
+>;
 
 /** Where rows come from: a {@link Dataset}, an array of rows, or any other iterable of them. */
 export type RowSource = AsyncIterable<Row> | Iterable<Row>;
 
 /** Where rows with labels come from. */
-export type LabelledRowSource = AsyncIterable<LabelledRow> | Iterable<LabelledRow>;
+export type LabelledRowSource<Column extends string = string> =
+  AsyncIterable<LabelledRow<Column>> | Iterable<LabelledRow<Column>>;
 
 /** A line of a file that is no row, and why. */
 export interface BadLine {
