@@ -24,6 +24,8 @@ export type { RepositoryKind } from './hub/hub-name.js';
 export { pull, type HubProgress, type Pulled, type PullOptions } from './hub/pull.js';
 export type { Pushed, PushOptions } from './model-folder/push-folder.js';
 export { push } from './training/push.js';
+export { exportOnnx, type ExportOnnxOptions, type OnnxFile, type OnnxProgress } from './onnx/export-onnx.js';
+export type { OnnxPrecision } from './onnx/builder.js';
 export { useLibtorch } from './addon/native.js';
 export { Ranks, type RanksOptions } from './distributed/ranks.js';
 export { GradCache } from './step/gradcache.js';

@@ -44,6 +44,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'go on with a text',
     load: async () => (await import('./language-sample.js')).languageSampleCommand,
   },
+  export: {
+    summary: 'write a model as ONNX, to serve it',
+    load: async () => (await import('./export.js')).exportCommand,
+  },
   pull: {
     summary: 'fetch a model or a data set of the Hugging Face hub',
     load: async () => (await import('./pull.js')).pullCommand,

@@ -10,12 +10,17 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 import { copyWeights, weightFaults } from '../safetensors/match-weights.js';
 import { toStored } from '../safetensors/stored-tensor.js';
 
+/** A model and what is known of its tensors. */
+type Described<T> = Pick<ModelFolder, 'modelType' | 'config' | 'splade'> & {
+  readonly tensors: ReadonlyMap<string, T>;
+};
+
 /**
  * Compares the sizes in config.json with the stored weights, before any memory is allocated.
  *
  * @throws GradCacheError `CHECKPOINT` naming the sizes that differ, or the tensors that are missing
  */
-export function requireSizes(folder: ModelFolder): void {
+export function requireSizes(folder: Described<Pick<StoredTensor, 'shape'>>): void {
   const architecture = architectureOf(folder.modelType);
   const shapes = new Map<string, readonly number[]>();
   for (const [name, { shape }] of folder.tensors) shapes.set(parameterName(architecture, name), shape);
@@ -48,16 +53,17 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
 }
 
 /** A folder's tensors by the names of an encoder's parameters. */
-export function byParameter(folder: ModelFolder): ReadonlyMap<string, StoredTensor> {
+export function byParameter<T>(folder: Described<T>): ReadonlyMap<string, T> {
   const architecture = architectureOf(folder.modelType);
-  const stored = new Map<string, StoredTensor>();
+  const stored = new Map<string, T>();
   for (const [name, tensor] of folder.tensors) stored.set(parameterName(architecture, name), tensor);
   for (const [copy, name] of copiesIn(folder))
     if (!stored.has(name) && stored.has(copy)) stored.set(name, stored.get(copy)!);
   return stored;
 }
 
-function otherWeights(folder: ModelFolder, faults: string): GradCacheError {
+/** An error about weights that do not fit config.json. @param faults what is wrong with them */
+export function otherWeights(folder: Pick<ModelFolder, 'modelType'>, faults: string): GradCacheError {
   return new GradCacheError(
     'CHECKPOINT',
     `The weights are not those of the ${folder.modelType} in config.json; ${faults}`,
@@ -98,7 +104,7 @@ export async function storedWeights(
 }
 
 /** Names that hold a copy of a parameter, with the parameter's. */
-function copiesIn({ splade, modelType, config }: ModelFolder): ReadonlyMap<string, string> {
+function copiesIn({ splade, modelType, config }: Described<unknown>): ReadonlyMap<string, string> {
   return new Map(splade ? Object.entries(vocabularyHeadOf(architectureOf(modelType), config).copies) : []);
 }
 

@@ -8,7 +8,7 @@ import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
 import { activationClass } from './activations.js';
 import { CLASSIFIER_KEYS, CROSS_ENCODER_KEYS } from './folder-keys.js';
-import { requireFolder, type ModelFolder } from './model-folder.js';
+import { noWeights, requireFolder, type ModelFolder } from './model-folder.js';
 import {
   MODEL_CONFIG,
   readModelConfig,
@@ -40,11 +40,12 @@ const SCORE_ACTIVATIONS: readonly ScoreActivation[] = ['sigmoid', 'identity', 't
  * AutoModelForSequenceClassification of transformers.
  *
  * @param anyModel also take a folder of another kind, of which only the transformer is read: one that gets a new head
+ * @param withoutWeights as {@link Asked.withoutWeights}
  * @throws GradCacheError `CHECKPOINT` for damaged or missing files and for anything that cannot be honoured exactly
  */
 export async function readCrossEncoderFolder(
   path: string,
-  { anyModel }: { readonly anyModel: boolean },
+  { anyModel, withoutWeights }: { readonly anyModel: boolean; readonly withoutWeights?: boolean },
 ): Promise<CrossEncoderFolder> {
   await requireFolder(path);
   const entries = await readModuleEntries(path);
@@ -64,9 +65,9 @@ export async function readCrossEncoderFolder(
   const folder = entries?.[0]!.folder ?? path;
   const transformer = entries && (await readTransformerConfig(folder, CLASSIFIER_KEYS));
   const model = entries && (await readModelConfig(path, CROSS_ENCODER_KEYS));
-  const read = await readTransformer(folder, transformer);
+  const read = await readTransformer(folder, transformer, folder, withoutWeights ? noWeights : undefined);
   if (transformer) requireOneLength(transformer, read.maxLength);
-  return withHead(read, transformer, model);
+  return { ...withHead(read, transformer, model), transformerFolder: folder };
 }
 
 /** sentence-transformers reads its own files only where there is a modules.json. Without it, this is a cross-encoder there. */
@@ -135,6 +136,11 @@ export function classifierOf(modelType: string): Classifier {
  * @throws GradCacheError `INPUT` where `path` is a file or a non-empty folder without a model
  */
 export async function writeCrossEncoderFolder(path: string, model: CrossEncoderFolder): Promise<void> {
+  await replaceModel(path, (folder) => writeCrossEncoderInto(folder, model));
+}
+
+/** Writes the files of a cross-encoder into a folder that is being made. */
+export async function writeCrossEncoderInto(folder: string, model: CrossEncoderFolder): Promise<void> {
   const { config, modelType, labels, activation, kept, maxLength, prompts, defaultPrompt } = model;
   const activationName = activationClass(activation);
   const { sentence_transformers: before, sbert_ce_default_activation_function: _, ...rest } = config;
@@ -144,27 +150,25 @@ export async function writeCrossEncoderFolder(path: string, model: CrossEncoderF
     ...labelNames(config, labels),
     sentence_transformers: { ...(isJsonObject(before) && before), activation_fn: activationName },
   };
-  await replaceModel(path, async (folder) => {
-    await writeTransformer(folder, { ...model, config: stated }, kept?.generation ?? null);
-    await writeJson(join(folder, 'sentence_bert_config.json'), {
-      ...kept?.transformer,
-      transformer_task: 'sequence-classification',
-      modality_config: { text: { method: 'forward', method_output_name: 'logits' } },
-      module_output_name: 'scores',
-      max_seq_length: maxLength,
-      ...(model.tokenizer.settings.lowercase === true && { do_lower_case: true }),
-    });
-    await writeJson(join(folder, MODEL_CONFIG), {
-      ...kept?.model,
-      model_type: 'CrossEncoder',
-      activation_fn: activationName,
-      prompts,
-      default_prompt_name: defaultPrompt,
-      ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
-    });
-    const type = 'sentence_transformers.base.modules.transformer.Transformer';
-    await writeJson(join(folder, 'modules.json'), [{ idx: 0, name: '0', path: '', type }]);
+  await writeTransformer(folder, { ...model, config: stated }, kept?.generation ?? null);
+  await writeJson(join(folder, 'sentence_bert_config.json'), {
+    ...kept?.transformer,
+    transformer_task: 'sequence-classification',
+    modality_config: { text: { method: 'forward', method_output_name: 'logits' } },
+    module_output_name: 'scores',
+    max_seq_length: maxLength,
+    ...(model.tokenizer.settings.lowercase === true && { do_lower_case: true }),
   });
+  await writeJson(join(folder, MODEL_CONFIG), {
+    ...kept?.model,
+    model_type: 'CrossEncoder',
+    activation_fn: activationName,
+    prompts,
+    default_prompt_name: defaultPrompt,
+    ...(typeof model.similarity === 'string' && { similarity_fn_name: model.similarity }),
+  });
+  const type = 'sentence_transformers.base.modules.transformer.Transformer';
+  await writeJson(join(folder, 'modules.json'), [{ idx: 0, name: '0', path: '', type }]);
 }
 
 /** The names of the labels, new ones if there are others than before. */

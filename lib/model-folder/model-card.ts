@@ -5,6 +5,7 @@ import { readJsonObject } from '../files/json-file.js';
 import { cardHead } from '../hub/card-head.js';
 import { isRepositoryName } from '../hub/hub-name.js';
 import { isJsonObject } from '../files/strict-json.js';
+import { isCrossEncoder } from './is-cross-encoder.js';
 import { MODEL_CONFIG, statedKind } from './sentence-config.js';
 
 /** The run that made a model, for its card. */
@@ -121,10 +122,7 @@ export async function modelCard(folder: string, name: string, run: CardRun | und
 async function kindOf(folder: string): Promise<string> {
   const stated = await statedKind(folder);
   if (typeof stated === 'string' && Object.hasOwn(KINDS, stated)) return stated;
-  const { architectures } = (await readJsonObject(join(folder, 'config.json'))) ?? {};
-  const first: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
-  const scores = typeof first === 'string' && first.endsWith('ForSequenceClassification');
-  return scores ? 'CrossEncoder' : 'SentenceTransformer';
+  return (await isCrossEncoder(folder)) ? 'CrossEncoder' : 'SentenceTransformer';
 }
 
 /** The base model of an adapter, if it is one of the hub. */

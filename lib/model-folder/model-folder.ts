@@ -35,7 +35,7 @@ import {
   type SpladePooling,
 } from './sentence-modules.js';
 import { readModel2Vec, readStaticEmbedding, type StaticLayout } from './static-embedding.js';
-import { readTransformer, type Transformer } from './transformer-folder.js';
+import { readTransformer, type ReadWeights, type Transformer } from './transformer-folder.js';
 
 export type { HeadModule } from './head-modules.js';
 export type { Pooling, TokenPooling } from './pooling.js';
@@ -102,6 +102,8 @@ export interface Asked {
   readonly baseModel?: string | undefined;
   /** Which modules of a Router. */
   readonly route?: TextTask | undefined;
+  /** Leaves the weights of a transformer in their files: `tensors` is then empty. */
+  readonly withoutWeights?: boolean | undefined;
 }
 
 /** What the keys of a folder's files mean, by what its modules make of tokens. */
@@ -149,7 +151,12 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
         'transformer_task is "fill-mask"',
     );
   const model = modules ? await readModelConfig(path, keys.model) : undefined;
-  const { generation, ...read } = await readTransformer(folder, transformer, adapter?.base);
+  const { generation, ...read } = await readTransformer(
+    folder,
+    transformer,
+    adapter?.base,
+    asked.withoutWeights === true ? noWeights : undefined,
+  );
   if (transformer && !perToken) requirePositions(transformer, read);
   return {
     ...read,
@@ -176,6 +183,8 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
     },
   };
 }
+
+export const noWeights: ReadWeights = () => Promise.resolve(new Map());
 
 /** A folder of Model2Vec as modules, where it has no modules.json; undefined for any other folder. */
 async function model2VecModules(path: string): Promise<SentenceModules | undefined> {

@@ -26,6 +26,9 @@ export interface Transformer {
   readonly tokenizer: Tokenizer;
 }
 
+/** Gives the weights of a folder. */
+export type ReadWeights = (folder: string) => Promise<Transformer['tensors']>;
+
 /** What a folder of transformers itself says of a model. */
 export interface TransformerFolder extends Transformer {
   /** generation_config.json; null where there is none. */
@@ -37,12 +40,14 @@ export interface TransformerFolder extends Transformer {
  *
  * @param transformer what sentence-transformers' own file says
  * @param base where config.json and the weights are; the tokenizer too, if the folder has none
+ * @param read how weights are read
  * @throws GradCacheError `CHECKPOINT`
  */
 export async function readTransformer(
   folder: string,
   transformer: TransformerConfig | undefined,
   base = folder,
+  read: ReadWeights = readWeights,
 ): Promise<TransformerFolder> {
   const config = await readConfig(base);
   const modelType = config.model_type as string;
@@ -66,7 +71,7 @@ export async function readTransformer(
   return {
     config,
     modelType,
-    tensors: await readWeights(base),
+    tensors: await read(base),
     maxLength,
     tokenizer,
     generation: (await readJsonObject(join(base, 'generation_config.json'))) ?? null,

@@ -61,7 +61,7 @@ export async function writeModelFolder(path: string, model: ModelFolder): Promis
     );
   }
   if (model.adapter) await requireApart(path, model.adapter.base);
-  await replaceModel(path, (folder) => writeInto(folder, model));
+  await replaceModel(path, (folder) => writeModelInto(folder, model));
 }
 
 /** @throws GradCacheError `INPUT` where adapters would replace the model that they need */
@@ -87,7 +87,7 @@ export async function replaceModel(path: string, write: (folder: string) => Prom
 }
 
 /** Keys of config.json that are numbers with a decimal point to transformers, which refuses `2` where it expects `2.0`. */
-const FLOATS =
+export const FLOATS =
   /(factor|softcapping|_eps|epsilon|_prob|dropout|_pdrop|dropout_rate|initializer_range|rope_theta|_rope_theta|base_freq)$/;
 
 /** Whether an entry of a folder is part of a model, and so out of date once the model is replaced. */
@@ -95,14 +95,15 @@ export function belongsToModel(name: string): boolean {
   return isOfAdapter(name) || MODEL_ENTRIES.some((pattern) => pattern.test(name));
 }
 
-/** Writes what transformers reads: configuration, weights and tokenizer. */
+/** Writes what transformers reads: configuration, weights and tokenizer. A model without tensors gets no file of weights. */
 export async function writeTransformer(
   folder: string,
   model: Pick<ModelFolder, 'config' | 'tensors' | 'tokenizer' | 'maxLength'>,
   generation: KeptFiles['generation'],
 ): Promise<void> {
   await writeJson(join(folder, 'config.json'), withStoredType(model.config, model.tensors), FLOATS);
-  await writeSafetensors(join(folder, 'model.safetensors'), model.tensors, { format: 'pt' });
+  if (model.tensors.size > 0)
+    await writeSafetensors(join(folder, 'model.safetensors'), model.tensors, { format: 'pt' });
   await writeTokenizer(folder, model);
   if (generation) await writeJson(join(folder, 'generation_config.json'), generation);
 }
@@ -144,7 +145,8 @@ async function writeFirst(folder: string, model: ModelFolder): Promise<void> {
   });
 }
 
-async function writeInto(folder: string, model: ModelFolder): Promise<void> {
+/** Writes the files of a model into a folder that is being made. */
+export async function writeModelInto(folder: string, model: ModelFolder): Promise<void> {
   const first = join(folder, model.layout?.place ?? '');
   await mkdir(first, { recursive: true });
   await writeFirst(first, model);

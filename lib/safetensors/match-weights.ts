@@ -11,7 +11,7 @@ import { fromStored } from './stored-tensor.js';
  */
 export function weightFaults(
   shapes: ReadonlyMap<string, readonly number[]>,
-  stored: ReadonlyMap<string, StoredTensor>,
+  stored: ReadonlyMap<string, Pick<StoredTensor, 'shape'>>,
   isUnused: (name: string) => boolean = () => false,
 ): string | undefined {
   const missing = [...shapes.keys()].filter((name) => !stored.has(name));

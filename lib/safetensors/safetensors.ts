@@ -52,6 +52,20 @@ export async function readSafetensors(path: string): Promise<Map<string, StoredT
   });
 }
 
+/**
+ * Reads one tensor of a file whose header has been read.
+ *
+ * @throws GradCacheError as {@link readSafetensors}
+ */
+export async function readSafetensorsEntry(entry: SafetensorsEntry): Promise<StoredTensor> {
+  const { dtype, shape, byteOffset, byteLength } = entry;
+  return withFile(entry.file, async (file, path) => ({
+    dtype,
+    shape,
+    bytes: await readRange(file, path, byteOffset, byteLength),
+  }));
+}
+
 async function readHeader(file: FileHandle, path: string) {
   const status = await file.stat();
   if (!status.isFile()) throw damaged(path, 'it is not a regular file');

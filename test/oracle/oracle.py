@@ -25,6 +25,7 @@ import language  # noqa: E402
 import loss_classes  # noqa: E402
 import late_interaction  # noqa: E402
 import models  # noqa: E402
+import onnx_graphs  # noqa: E402
 import reference  # noqa: E402
 import sparse  # noqa: E402
 import sru_layers  # noqa: E402
@@ -73,6 +74,7 @@ METHODS = {
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,
     'saved_files': folder_keys.saved_files,
+    'run_graph': onnx_graphs.run_graph,
 }
 
 

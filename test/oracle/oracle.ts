@@ -437,6 +437,18 @@ export class Oracle {
     return this.#ask('saved_files', { folder: this.path(folder) });
   }
 
+  /**
+   * An exported graph, which onnx has checked: its inputs, and its outputs for token ids that are padded at one side. Outputs for
+   * each token are those of the texts' own tokens, text after text.
+   */
+  runGraph(
+    path: string,
+    ids: readonly (readonly number[])[],
+    options: { types?: readonly (readonly number[])[]; side?: 'left' | 'right' } = {},
+  ): Promise<{ inputs: string[]; outputs: Record<string, number[]> }> {
+    return this.#ask('run_graph', { path, ids, ...options });
+  }
+
   close(): void {
     this.#server.close();
     rmSync(this.folder, { recursive: true, force: true });

@@ -166,6 +166,17 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   threads: null,
   useLibtorch: null,
   push: { call: (options) => gradcache.push('/nowhere', 'no', options), options: pushing },
+  exportOnnx: {
+    call: (options) => gradcache.exportOnnx('/nowhere', '/nowhere/out', options),
+    options: {
+      precisions: ['list'],
+      pooling: [],
+      baseModel: ['text'],
+      route: ['text'],
+      signal: [],
+      onProgress: ['function'],
+    },
+  },
   'TextEncoder.push': { call: (options) => encoder.push('no', options), options: pushing },
   'CrossEncoder.push': { call: (options) => cross.push('no', options), options: pushing },
   serve: {
