@@ -48,7 +48,7 @@ export async function readModelSource(path: string, asked: Asked): Promise<Model
   return inFolder(path, () => ({
     kind: folder.splade ? 'splade' : 'embedding',
     folder: { ...folder, adapter: null },
-    settings: settingsOf(folder, {}),
+    settings: settingsOf(folder, {}).settings,
     weights,
   }));
 }
