@@ -8,6 +8,7 @@ import { readRows } from './read-rows.js';
 import { DATA_SETTINGS, noSuchField, type SettingNames } from './setting-names.js';
 import { readOnceAmong } from './source.js';
 import { badLine, type BadLine, type Row } from './row.js';
+import { tell } from '../options/synchronous.js';
 
 /** What {@link readPairs} reads and how. */
 export interface ReadOptions<Column extends string = string, LabelColumn extends string = string> {
@@ -121,7 +122,7 @@ class FileDataset implements Dataset {
       );
     }
     this.skipped++;
-    this.#options.onSkip?.(line);
+    tell('onSkip', this.#options.onSkip, line);
   }
 }
 

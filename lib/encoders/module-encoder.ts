@@ -4,7 +4,8 @@ import { backwardInGroup, noGrad, withGrad, withSeed } from '../tensor/autograd.
 import { call } from '../tensor/operators.js';
 import { takeRows } from '../tensor/rows.js';
 import { requireParameterList } from '../tensor/parameter-list.js';
-import { synchronous, tidy } from '../tensor/scope.js';
+import { synchronous } from '../options/synchronous.js';
+import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
 import { requireCounts, totalOf } from '../step/packed-rows.js';

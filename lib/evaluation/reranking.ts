@@ -13,6 +13,7 @@ import {
 } from '../options/option-values.js';
 import type { RankedCandidates } from './hardest.js';
 import { measureRanking, type RankMeasures } from './rank-measures.js';
+import { tell } from '../options/synchronous.js';
 
 /** What reranking needs of a model; `CrossEncoder` has it. */
 export interface ScoresPairs {
@@ -111,7 +112,7 @@ export async function rerankAndScore(
   for (let begin = 0; begin < pairs.length; begin += block) {
     const some = pairs.slice(begin, begin + block);
     scores.set(requireScores(await model.predict(some, { prompt, signal }), some.length), begin);
-    onProgress?.(Math.min(begin + block, pairs.length), pairs.length);
+    tell('onProgress', onProgress, Math.min(begin + block, pairs.length), pairs.length);
   }
   let begin = 0;
   const ranked = candidates.map((each, number): RankedCandidates => {

@@ -13,6 +13,7 @@ import { search, type Ranking } from './search.js';
 import { chooseSimilarity, chooseTokenSimilarity } from './similarity.js';
 import { isSparse, SparseTexts, type ActiveDimensions } from './sparse-texts.js';
 import { requireTokenRepresentations, searchTokens } from './token-search.js';
+import { tell } from '../options/synchronous.js';
 
 const RECALL_AT: readonly number[] = [1, 5, 10, 100];
 
@@ -91,10 +92,10 @@ export async function rankAndScore(
   /** The documents, each block once the one before is searched. The queries are encoded before the first is asked for. */
   function* blocks(): Iterable<readonly string[]> {
     for (let start = 0; start < documents.list.length; start += block) {
-      onProgress?.(queries.list.length + start, total);
+      tell('onProgress', onProgress, queries.list.length + start, total);
       yield documents.list.slice(start, start + block);
     }
-    onProgress?.(total, total);
+    tell('onProgress', onProgress, total, total);
   }
 }
 

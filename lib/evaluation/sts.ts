@@ -16,6 +16,7 @@ import { EncodedTexts } from './encoded-texts.js';
 import { requireEncoder } from './retrieval-checks.js';
 import { chooseSimilarity, compareRows, scorePairs } from './similarity.js';
 import { inWorkspace } from './workspace.js';
+import { tell } from '../options/synchronous.js';
 
 /** Pairs of sentences and how alike people found them, on any scale. */
 export interface StsTask {
@@ -93,7 +94,7 @@ export async function compareAndScore(
       const pairs = await texts.rowsOf(start, end);
       found.set(await similarities(pairs, similarity), start);
       requireFinite(found, end, similarity);
-      onProgress?.(end, first.length);
+      tell('onProgress', onProgress, end, first.length);
     }
   } finally {
     texts.dispose();

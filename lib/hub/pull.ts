@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { tell } from '../options/synchronous.js';
 import { checkKnown } from '../options/known-options.js';
 import {
   requireBoolean,
@@ -65,7 +66,12 @@ export async function pull(name: string, options: PullOptions = {}): Promise<Pul
   requireSignal('signal', signal);
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
   if (onWait !== undefined) requireFunction('onWait', onWait);
-  const how = { renew, signal, onProgress, onWait };
+  const how = {
+    renew,
+    signal,
+    onProgress: onProgress && ((progress: HubProgress) => tell('onProgress', onProgress, progress)),
+    onWait: onWait && ((message: string) => tell('onWait', onWait, message)),
+  };
   return kind === 'model' ? pullModel('name', name, how) : pullData(dataName('name', name), undefined, how);
 }
 

@@ -18,6 +18,7 @@ import { requireSharedBase } from './adapter-folder.js';
 import { isModelFolder } from './is-model-folder.js';
 import { modelCard, type CardRun } from './model-card.js';
 import { requireFolder } from './model-folder.js';
+import { tell } from '../options/synchronous.js';
 
 /** What an upload of a model takes. */
 export interface PushOptions {
@@ -86,7 +87,8 @@ export async function pushFolder(
       `${folder} holds no model: a folder with config.json and model.safetensors is needed, such as the model/ of a run.`,
     );
   await requireSharedBase(folder);
-  const { message = 'Upload a model with gradcache', signal, onProgress, onWait } = options;
+  const { message = 'Upload a model with gradcache', signal, onProgress } = options;
+  const onWait = options.onWait && ((text: string) => tell('onWait', options.onWait, text));
   const paths = await modelPaths(folder);
   const card = options.card ?? (paths.includes('README.md') ? undefined : await modelCard(folder, name, run));
   const files: UploadedFile[] = paths
@@ -100,7 +102,7 @@ export async function pushFolder(
       files,
       isPrivate: options.private === true,
       message,
-      onProgress: onProgress && ((done) => onProgress(done, files.length)),
+      onProgress: onProgress && ((done) => tell('onProgress', onProgress, done, files.length)),
     },
   );
   return {

@@ -32,6 +32,7 @@ import { refuseTogether, stepOverRanks } from './shared-step.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
 import type { Curate } from './verdict.js';
+import { tell } from '../options/synchronous.js';
 
 /**
  * The gradient-cache step (Gao et al. 2021): the exact gradient of a contrastive loss over the whole batch, in the memory
@@ -202,7 +203,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     const loss = await cache
       .compute(pass.ofKept(this.#loss), options.loss, this.#weight, trained)
       .catch((error: unknown) => inLoss(error, rows));
-    options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows, tokens });
+    tell('onProgress', options.onProgress, { phase: 'loss', chunk: 1, chunks: 1, rows, tokens });
     cache.releaseRepresentations();
     return loss;
   }

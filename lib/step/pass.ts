@@ -10,6 +10,7 @@ import { besideChunks } from './out-of-memory.js';
 import type { PackedBatches } from './packed-batches.js';
 import type { Curate } from './verdict.js';
 import { RepresentationCache } from './representation-cache.js';
+import { tell } from '../options/synchronous.js';
 
 /** The state that the two passes of a step share. It also undoes a step that fails. */
 export class Pass {
@@ -117,7 +118,13 @@ export class Pass {
     return (done) => {
       rows += done.rows.length;
       tokens += done.tokens;
-      this.options.onProgress?.({ phase, chunk: ++chunk, chunks: jobs.length, rows, tokens });
+      tell('onProgress', this.options.onProgress, {
+        phase,
+        chunk: ++chunk,
+        chunks: jobs.length,
+        rows,
+        tokens,
+      });
     };
   }
 

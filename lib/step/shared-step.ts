@@ -22,6 +22,7 @@ import { SharedGradients } from './shared-gradients.js';
 import { SharedRows } from './shared-rows.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
+import { tell } from '../options/synchronous.js';
 
 /** What a step is made of. */
 export interface StepParts {
@@ -271,7 +272,13 @@ class SharedAttempt {
     const pass = this.#pass!;
     const { sequences, tokens } = pass.counts;
     const report = (): void => {
-      this.#options.onProgress?.({ phase: 'loss', chunk: 1, chunks: 1, rows: sequences, tokens });
+      tell('onProgress', this.#options.onProgress, {
+        phase: 'loss',
+        chunk: 1,
+        chunks: 1,
+        rows: sequences,
+        tokens,
+      });
     };
     const seen = sum(rows.flat());
     if (!this.#gathers) {

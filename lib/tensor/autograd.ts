@@ -1,7 +1,7 @@
 import { guarded, guardedAsync, native } from '../addon/native.js';
 import { requireFunction } from '../options/option-values.js';
 import { readList } from '../options/read-given.js';
-import { synchronous } from './scope.js';
+import { synchronous } from '../options/synchronous.js';
 import { requireSeed } from '../options/seeds.js';
 import { handleOf, Tensor } from './tensor.js';
 

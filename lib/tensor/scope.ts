@@ -1,8 +1,6 @@
-import { types } from 'node:util';
-import { GradCacheError } from '../errors.js';
 import { requireFunction } from '../options/option-values.js';
-import { readGiven } from '../options/read-given.js';
 import { isPlainObject } from '../options/realms.js';
+import { synchronous } from '../options/synchronous.js';
 
 /** Which tensors a block of code has made: what {@link tidy} frees at its end. */
 interface Disposable {
@@ -60,28 +58,6 @@ export function orDispose<T extends Disposable>(owner: T, use: () => void): T {
     owner.dispose();
     throw error;
   }
-}
-
-/**
- * The result of a block of the caller's, which must end when it returns: what an asynchronous one does after its first
- * `await` would happen outside of the block.
- *
- * @throws GradCacheError `INPUT` for a promise; where that fails in its turn, its reason becomes the error's `cause`
- */
-export function synchronous<T>(block: string, result: T): T {
-  const promise: unknown = result;
-  const then: unknown =
-    typeof promise === 'object' && promise !== null
-      ? readGiven(`the result of ${block}`, () => (promise as { then?: unknown }).then)
-      : undefined;
-  if (typeof then !== 'function') return result;
-  const error = new GradCacheError(
-    'INPUT',
-    `${block} is asynchronous: it returned a promise. It must do all its work before it returns; await before it, or after`,
-  );
-  // Only a promise is at work already: another thenable, as a query of a database, may begin when it is asked.
-  if (types.isPromise(promise)) promise.catch((reason: unknown) => (error.cause = reason));
-  throw error;
 }
 
 function collect(value: unknown, into: Set<unknown>): void {

@@ -6,6 +6,7 @@ import { OutputLock } from './output-lock.js';
 import { requireOutsideModels } from './outside-models.js';
 import type { Resumed } from './resume.js';
 import { tidyOutput } from './tidy-output.js';
+import { tell } from '../options/synchronous.js';
 
 /**
  * Runs something that has an output folder for itself, put in order. Of several ranks the first has it, and gets the lock.
@@ -42,7 +43,7 @@ export async function whileTelling<Event extends { readonly type: string }, T>(
   const emit = (event: Event): void => {
     if (!isFirst(ranks)) return;
     metrics.write(event);
-    onEvent?.(event);
+    tell('onEvent', onEvent, event);
   };
   try {
     const result = await run(metrics, emit);

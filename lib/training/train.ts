@@ -6,6 +6,7 @@ import { GradCacheError } from '../errors.js';
 import type { HubProgress } from '../hub/pull.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
 import { SettingError } from '../options/fields.js';
+import { tell } from '../options/synchronous.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
 import { modelFolder } from './checkpoint.js';
@@ -72,11 +73,13 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   const { given, read } = await onEach(ranks, 'reading the configuration', () => readNewRun(config));
   const { output } = given;
   const heads = new FileHeads();
-  const told = isFirst(ranks) ? onEvent : undefined;
-  const note = (message: string): void => told?.({ type: 'note', message });
+  const told = (event: TrainEvent): void => {
+    if (isFirst(ranks)) tell('onEvent', onEvent, event);
+  };
+  const note = (message: string): void => told({ type: 'note', message });
   const fetching = {
     signal,
-    onProgress: (progress: HubProgress) => told?.({ type: 'fetch', ...progress }),
+    onProgress: (progress: HubProgress) => told({ type: 'fetch', ...progress }),
     onWait: note,
     onFound: note,
   };
