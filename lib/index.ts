@@ -296,6 +296,8 @@ export type {
   ResumeConfig,
   TrainConfig,
 } from './training/config.js';
+export type { CheckpointConfig } from './training/checkpoint-settings.js';
+export type { ModelSnapshot } from './model-folder/model-snapshot.js';
 export type {
   ChunkEvent,
   EvaluationEvent,

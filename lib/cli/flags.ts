@@ -24,6 +24,8 @@ export interface Flag {
   readonly onByDefault?: boolean;
   /** Left out of the help: another name of a flag that is in it. */
   readonly hidden?: boolean;
+  /** A text that may be left out: the flag alone is true, and `--no-NAME` false. */
+  readonly optional?: boolean;
   /** May be given several times; its value is then a list. */
   readonly repeat?: boolean;
   /** The setting of a configuration file that it sets, as `loss.scale`. */
@@ -46,6 +48,7 @@ export const bytes = taking('bytes');
 export const onOff = (help: string, sets?: string): Flag => ({ kind: 'switch', help, sets });
 /** A switch that is on; the help is that of turning it off. */
 export const offSwitch = (help: string, sets?: string): Flag => ({ ...onOff(help, sets), onByDefault: true });
+export const optional = (flag: Flag): Flag => ({ ...flag, optional: true });
 export const repeated = (flag: Flag): Flag => ({ ...flag, repeat: true });
 
 /** Flags that every command has. */
@@ -146,7 +149,7 @@ export function parseFlags(
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
     parsed = parseArgs({
-      args: withNegatives(flags, args.slice(0, end)),
+      args: withOptional(flags, withNegatives(flags, args.slice(0, end))),
       options: Object.fromEntries(
         Object.entries(flags).map(([name, flag]) => [
           name,
@@ -194,14 +197,37 @@ function withNegatives(flags: Flags, args: readonly string[]): string[] {
   return joined;
 }
 
+/** Node knows no flag whose value may be left out: it gets one that no text can be. */
+const NO_VALUE = { on: '\0on', off: '\0off' } as const;
+
+/** Joins the flags whose value may be left out to what follows them. */
+function withOptional(flags: Flags, args: readonly string[]): string[] {
+  const joined: string[] = [];
+  let waiting: string | undefined;
+  for (const arg of args) {
+    const value = arg.startsWith('-') && arg !== '-' ? undefined : arg;
+    if (waiting !== undefined) joined.push(`${waiting}=${value ?? NO_VALUE.on}`);
+    if (waiting === undefined || value === undefined) {
+      const name = arg.replace(/^--(no-)?/, '');
+      const isOptional = arg.startsWith('--') && Object.hasOwn(flags, name) && flags[name]?.optional === true;
+      waiting = isOptional && arg === `--${name}` ? arg : undefined;
+      if (isOptional && waiting === undefined) joined.push(`--${name}=${NO_VALUE.off}`);
+      else if (waiting === undefined) joined.push(arg);
+    } else waiting = undefined;
+  }
+  if (waiting !== undefined) joined.push(`${waiting}=${NO_VALUE.on}`);
+  return joined;
+}
+
 /** All that can be written after the dashes. */
-function namesOf(flags: Flags): string[] {
-  return Object.entries(flags).flatMap(([name, { kind }]) =>
-    kind === 'switch' ? [name, `no-${name}`] : [name],
+export function namesOf(flags: Flags): string[] {
+  return Object.entries(flags).flatMap(([name, { kind, optional }]) =>
+    kind === 'switch' || optional === true ? [name, `no-${name}`] : [name],
   );
 }
 
 function convert(name: string, { kind, words = [] }: Flag, value: unknown): unknown {
+  if (value === NO_VALUE.on || value === NO_VALUE.off) return value === NO_VALUE.on;
   if (kind === 'switch' || kind === 'text') return value;
   const text = value as string;
   if (kind === 'list') return text.split(',').map((item) => item.trim());
@@ -243,7 +269,7 @@ export function formatHelp(help: {
     lines.push('', `${title}:`);
     for (const [name, flag] of Object.entries(flags)) {
       if (flag.hidden === true) continue;
-      const left = `  --${flag.onByDefault ? 'no-' : ''}${name}${flag.kind === 'switch' ? '' : ` ${flag.value ?? 'N'}`}`;
+      const left = `  --${flag.onByDefault ? 'no-' : ''}${name}${takenBy(flag)}`;
       // A flag too long for its column has its text on the next line.
       const [first, ...more] = flag.help.split('\n').flatMap(wrapped) as [string, ...string[]];
       if (left.length > 28) lines.push(left, ' '.repeat(30) + first);
@@ -254,6 +280,12 @@ export function formatHelp(help: {
   if (help.examples.length > 0)
     lines.push('', 'Examples:', ...help.examples.map((example) => `  ${example}`));
   return lines.join('\n');
+}
+
+/** What the help shows behind the name of a flag. */
+function takenBy({ kind, value = 'N', optional }: Flag): string {
+  if (kind === 'switch') return '';
+  return optional === true ? ` [${value}]` : ` ${value}`;
 }
 
 /** Columns of the help of a flag, beside its name. */

@@ -19,7 +19,7 @@ import {
   type Rivals,
 } from './flag-settings.js';
 import { number, numbers, onOff, repeated, text, UsageError, type Arguments, type Flags } from './flags.js';
-import { CHECKPOINT_FLAGS, runTraining, sayEvent } from './run.js';
+import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS, runTraining, sayEvent } from './run.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
 
@@ -83,9 +83,8 @@ const SECTIONS: Readonly<Record<string, Flags>> = {
 const FLAGS = allFlags(SECTIONS);
 
 const RIVALS: readonly Rivals[] = [
-  { flags: ['epochs', 'steps'], replaces: ['epochs', 'steps'] },
+  ...RUN_RIVALS,
   { flags: ['vocabulary', 'tokenizer'], replaces: ['vocabulary'] },
-  { flags: ['resume', 'resume-from'] },
 ];
 
 /** `gradcache language train` */
@@ -99,7 +98,7 @@ export const languageTrainCommand: Command = {
   examples: [
     'gradcache language train --data input.txt --output runs/a --rows 16 --length 64 --cell sru --model.width 512',
     'gradcache language train --data input.txt --output runs/b --rows 16 --length 32 --segments 8 --across exact',
-    'gradcache language train --output runs/a --resume',
+    'gradcache language train --resume runs/a',
   ],
   run(args, console) {
     const display = new LanguageDisplay(console.progress);
@@ -122,6 +121,7 @@ function settingsOf(args: Arguments, config: Readonly<Record<string, unknown>>):
   const other = FLAGS.find(([name, { sets }]) => sets?.startsWith('model.') && args.get(name) !== undefined);
   if (model !== undefined && other !== undefined)
     throw new UsageError(`--model starts from a model and --${other[0]} is of a new one: give one of them.`);
+  makeRoomForCheckpoints(args, merged);
   putFlags(FLAGS, args, merged);
   if (!isResumed(merged)) merged.model ??= {}; // a new model of the defaults
   return merged;

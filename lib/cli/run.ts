@@ -1,12 +1,15 @@
 /*
  * What the commands that train have in common.
  */
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import type { Ranks } from '../distributed/ranks.js';
 import type { GradCacheError } from '../errors.js';
 import { readNamedObject } from '../files/json-file.js';
 import { SettingError } from '../options/fields.js';
+import { show } from '../options/option-values.js';
 import { plural } from '../options/plural.js';
-import { listCheckpoints } from '../training/checkpoint.js';
+import { isCheckpoint, listCheckpoints } from '../training/checkpoint.js';
 import type {
   EvaluationEvent,
   NoteEvent,
@@ -16,18 +19,69 @@ import type {
 } from '../training/events.js';
 import { requireApart } from '../training/inputs-apart.js';
 import type { Console } from './command.js';
-import { isResumed } from './flag-settings.js';
-import { number, onOff, text, UsageError, type Arguments } from './flags.js';
+import { isResumed, type Rivals } from './flag-settings.js';
+import { number, offSwitch, optional, text, UsageError, type Arguments } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { takeRankSettings, withRanks } from './ranks.js';
 import type { ProgressLine } from './terminal.js';
 
 export const CHECKPOINT_FLAGS = {
-  'checkpoint-every': number('STEPS', 'default: none but the finished model', 'checkpoint.every'),
+  'checkpoint-every': number(
+    'STEPS',
+    'default: 1000; none by steps with --checkpoint-minutes alone',
+    'checkpoint.every',
+  ),
+  'checkpoint-minutes': number(
+    'MINUTES',
+    'default: 15; none by time with --checkpoint-every alone',
+    'checkpoint.minutes',
+  ),
   'checkpoint-keep': number('N', 'newest checkpoints to keep; default 2', 'checkpoint.keep'),
-  resume: onOff('go on from the newest checkpoint in --output', 'resume'),
-  'resume-from': text('FOLDER', 'go on from this checkpoint', 'resume'),
+  checkpoint: offSwitch('write nothing but the finished model, at Ctrl-C neither', 'checkpoint'),
+  resume: optional(
+    text(
+      'FOLDER',
+      'go on with the run of this output folder (by itself: of --output), from its newest checkpoint, or from this one',
+      'resume',
+    ),
+  ),
+  'resume-from': text('FOLDER', 'go on from this checkpoint, into another --output', 'resume'),
 };
+
+/** Flags that exclude each other in every command that trains. */
+export const RUN_RIVALS: readonly Rivals[] = [
+  { flags: ['epochs', 'steps'], replaces: ['epochs', 'steps'] },
+  { flags: ['resume', 'resume-from'] },
+  ...['every', 'minutes', 'keep'].map((name) => ({ flags: ['checkpoint', `checkpoint-${name}`] })),
+];
+
+/** The flags of single settings of checkpoints count, whatever the configuration file says of all of them together. */
+export function makeRoomForCheckpoints(args: Arguments, merged: Record<string, unknown>): void {
+  const given = ['every', 'minutes', 'keep'].some((name) => args.get(`checkpoint-${name}`) !== undefined);
+  if (given && typeof merged.checkpoint === 'boolean') delete merged.checkpoint;
+}
+
+/**
+ * `--resume FOLDER` names the output folder of a run, or one of its checkpoints.
+ *
+ * @throws UsageError for what is neither, and beside another output folder
+ */
+function withResumedFolder(
+  config: Readonly<Record<string, unknown>>,
+  args: Arguments,
+): Readonly<Record<string, unknown>> {
+  const folder = args.get('resume');
+  if (typeof folder !== 'string') return config;
+  if (!existsSync(folder)) throw new UsageError(`--resume is ${show(folder)}, and there is no such folder.`);
+  const { output } = config;
+  if (isCheckpoint(folder)) return { ...config, resume: folder, output: output ?? dirname(resolve(folder)) };
+  if (typeof output === 'string' && resolve(output) !== resolve(folder))
+    throw new UsageError(
+      `--resume is ${show(folder)}, the output folder of a run, and output is ${show(output)}: leave one of them out. ` +
+        '--resume-from CHECKPOINT goes on in another folder.',
+    );
+  return { ...config, resume: true, output: folder };
+}
 
 /** A run as a command knows it. */
 interface RunOf<Event> {
@@ -60,12 +114,19 @@ export async function runTraining<Event extends { readonly type: string }>(
   run: RunOf<Event>,
 ): Promise<number> {
   const file = args.text('config');
-  const config = run.settings(args, file === undefined ? {} : await readNamedObject(file, 'a configuration'));
+  const given = file === undefined ? {} : await readNamedObject(file, 'a configuration');
+  const config = withResumedFolder(run.settings(args, given), args);
   const { output } = config;
   // A resumed run has the settings of its checkpoint. If there is no checkpoint, the training says what is missing.
-  const missing = (isResumed(config) ? ['output'] : run.needed).find((name) => config[name] === undefined);
-  if (file === undefined && missing !== undefined)
-    throw new UsageError(`--${missing} is needed, or a --config FILE that has it.`);
+  const missing = (isResumed(config) ? ['output'] : run.needed).filter((name) => config[name] === undefined);
+  if (file === undefined && missing.length > 0) {
+    const flags = missing.map((name) => `--${name}`).join(', ');
+    throw new UsageError(
+      missing.length === 1
+        ? `${flags} is needed, or a --config FILE that has it.`
+        : `${flags} are needed, or a --config FILE that has them.`,
+    );
+  }
   if (file !== undefined && typeof output === 'string')
     await requireApart(output, [{ name: '--config', path: file }]);
   const told = <T>(work: Promise<T>): Promise<T> =>
@@ -111,8 +172,8 @@ async function trainHere<Event extends { readonly type: string }>(
 async function whatIsLeft(output: string): Promise<string> {
   const last = (await listCheckpoints(output)).at(-1);
   return last === undefined
-    ? 'No checkpoint had been made (--checkpoint-every N makes them).'
-    : `The checkpoint of step ${last} is complete; --resume goes on from it.`;
+    ? 'No update had been made, and so no checkpoint; or --no-checkpoint was given.'
+    : `The checkpoint of step ${last} is complete; --resume ${output} goes on from it.`;
 }
 
 /** Says an event that is not of a step. */

@@ -14,7 +14,7 @@ import {
 } from './flag-settings.js';
 import { RANK_FLAGS } from './ranks.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
-import { CHECKPOINT_FLAGS } from './run.js';
+import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS } from './run.js';
 import { tableFlags } from './table-flags.js';
 
 /** Flags of `gradcache train` by section. */
@@ -263,9 +263,8 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
 const FLAGS = allFlags(TRAIN_SECTIONS);
 
 const RIVALS: readonly Rivals[] = [
-  { flags: ['epochs', 'steps'], replaces: ['epochs', 'steps'] },
+  ...RUN_RIVALS,
   { flags: ['chunk-sequences', 'chunk-tokens'], replaces: ['chunk'] },
-  { flags: ['resume', 'resume-from'] },
 ];
 
 /** Flags for a file with a header, and those for one without. */
@@ -307,6 +306,7 @@ export function settingsOf(
       );
     delete merged.model;
   }
+  makeRoomForCheckpoints(args, merged);
   putFlags(FLAGS, args, merged);
   putPrompts(merged, args);
   return merged;

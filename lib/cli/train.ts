@@ -17,14 +17,15 @@ export const trainCommand: Command = {
   about:
     'Trains a text encoder on pairs, with a batch as large as you like at the memory of a chunk. Settings come from a JSON\n' +
     'file (--config), from flags, or both, where flags win. The output folder gets the trained model in model/, checkpoints,\n' +
-    'and metrics.jsonl. Ctrl-C ends after the current chunk. --resume goes on from the newest checkpoint, which holds the\n' +
-    'settings: flags that are not given are as before. Other values for the length, the schedule, the optimizer, the device,\n' +
-    'the chunk, evaluation and checkpoints are used and told; of what decides the batches or the gradient they are refused.',
+    'metrics.jsonl and settings.json. Ctrl-C ends after the current chunk, with a checkpoint. --resume FOLDER goes on from the\n' +
+    'newest checkpoint of a run, with its settings: flags that are not given are as before. Other values for the length, the\n' +
+    'schedule, the optimizer, the device, the chunk, evaluation and checkpoints are used and told; of what decides the batches\n' +
+    'or the gradient they are refused.',
   sections: TRAIN_SECTIONS,
   examples: [
     'gradcache train --model sentence-transformers/all-MiniLM-L6-v2 --data pairs.jsonl --output runs/a --batch 4096',
     'gradcache train --config run.json --lr 1e-5 --output runs/b',
-    'gradcache train --output runs/a --resume',
+    'gradcache train --resume runs/a',
     'gradcache train --config run.json --gpus all',
   ],
   run(args, console) {

@@ -9,6 +9,7 @@ import {
   type CrossEncoderFolder,
   type ScoreActivation,
 } from '../model-folder/cross-encoder-folder.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { requireLength } from '../model-folder/length-limit.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
@@ -262,6 +263,19 @@ export class CrossEncoder extends TokenEncoder {
    */
   async save(folder: string, options: { maxLength?: number | undefined } = {}): Promise<void> {
     checkKnown('save', options, ['maxLength']);
+    await (await this.#snapshot(options)).save(folder);
+  }
+
+  /**
+   * Copies the model to host memory, from where it can be saved while it is trained further.
+   *
+   * @throws GradCacheError `INPUT` while an optimizer updates the weights, `OUT_OF_MEMORY`
+   */
+  async snapshot(): Promise<ModelSnapshot> {
+    return this.#snapshot({});
+  }
+
+  async #snapshot(options: { maxLength?: number | undefined }): Promise<ModelSnapshot> {
     const { maxLength = this.#folder.maxLength } = options;
     const { modelType, config } = this.#folder;
     requireLength(maxLength, modelType, config);
@@ -275,7 +289,8 @@ export class CrossEncoder extends TokenEncoder {
         tensors.set(storedName(modelType, name), original ?? (await stored(tensor)));
       }
     });
-    await writeCrossEncoderFolder(folder, { ...this.#folder, tensors, prompts: this.prompts, maxLength });
+    const model = { ...this.#folder, tensors, prompts: this.prompts, maxLength };
+    return { save: (folder) => writeCrossEncoderFolder(folder, model) };
   }
 
   /** Uploads the model to the Hugging Face hub, as {@link TextEncoder.push}. */

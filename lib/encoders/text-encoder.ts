@@ -26,6 +26,7 @@ import { newModelFolder } from '../model-folder/new-model-folder.js';
 import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
 import { requireBare } from '../model-folder/static-embedding.js';
 import { isAdapterWeight } from '../model-folder/target-modules.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { writeModelFolder, writeRoutes } from '../model-folder/write-model-folder.js';
 import { newAdapter, settledAdapter } from './lora-options.js';
 import { mergedFolder } from './merged-weights.js';
@@ -398,6 +399,22 @@ export class TextEncoder extends TokenEncoder {
     options: { maxLength?: number | undefined; dimensions?: number | undefined } = {},
   ): Promise<void> {
     checkKnown('save', options, ['maxLength', 'dimensions']);
+    await (await this.#snapshot(options)).save(folder);
+  }
+
+  /**
+   * Copies the model to host memory, from where it can be saved while it is trained further.
+   *
+   * @throws GradCacheError `INPUT` while an optimizer updates the weights, `OUT_OF_MEMORY`
+   */
+  async snapshot(): Promise<ModelSnapshot> {
+    return this.#snapshot({});
+  }
+
+  async #snapshot(options: {
+    maxLength?: number | undefined;
+    dimensions?: number | undefined;
+  }): Promise<ModelSnapshot> {
     const { maxLength = this.#folder.maxLength, dimensions } = options;
     requireLength(maxLength, this.#folder.modelType, this.#folder.config);
     if (this.#folder.layout && maxLength !== this.#folder.maxLength)
@@ -405,7 +422,8 @@ export class TextEncoder extends TokenEncoder {
     if (dimensions !== undefined)
       requireNumber('dimensions', dimensions, { from: 1, to: this.#ownDimension, whole: true });
     const truncateDimension = dimensions ?? this.#folder.truncateDimension ?? null;
-    await writeModelFolder(folder, { ...(await this.#state()), maxLength, truncateDimension });
+    const model = { ...(await this.#state()), maxLength, truncateDimension };
+    return { save: (folder) => writeModelFolder(folder, model) };
   }
 
   /** The model as it is now. */

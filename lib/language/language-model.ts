@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { guarded, guardedAsync, native } from '../addon/native.js';
 import type { LanguageModelHandle, NativeParameter, NativeSegment } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { throwIfAborted } from '../options/abort.js';
 import { checkKnown } from '../options/known-options.js';
@@ -268,13 +269,22 @@ export class LanguageModel implements SegmentModel {
    * @throws GradCacheError `INPUT` when the folder cannot be written, or while an optimizer updates the weights
    */
   async save(folder: string): Promise<void> {
+    await (await this.snapshot()).save(folder);
+  }
+
+  /**
+   * Copies the model to host memory, from where it can be saved while it is trained further.
+   *
+   * @throws GradCacheError `INPUT` while an optimizer updates the weights, `OUT_OF_MEMORY`
+   */
+  async snapshot(): Promise<ModelSnapshot> {
     const { parameters } = this.#weights;
     const weights = await parameters.whileReading(async () => {
       const stored = new Map<string, StoredTensor>();
       for (const { name, tensor } of parameters.list) stored.set(name, await toStored(tensor));
       return stored;
     });
-    await writeLanguageModelFolder(folder, { settings: this.settings, weights });
+    return { save: (folder) => writeLanguageModelFolder(folder, { settings: this.settings, weights }) };
   }
 
   /** What `console.log` shows, without the weights. */

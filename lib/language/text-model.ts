@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { replaceFolder } from '../files/replace-folder.js';
 import { holdsLanguageModel, isPartOfLanguageModel } from './language-model-folder.js';
 import { LanguageModel, type LanguageModelOptions } from './language-model.js';
@@ -24,13 +25,22 @@ export async function loadTextModel(folder: string, options: LanguageModelOption
 }
 
 /** Writes a model with its vocabulary: the folder is written beside, then renamed; what else it held stays. */
-export async function saveTextModel(folder: string, { model, vocabulary }: TextModel): Promise<void> {
-  await replaceFolder(folder, {
-    write: async (target) => {
-      await model.save(target);
-      await vocabulary.save(target);
-    },
-    recognise: holdsLanguageModel,
-    belongs: (name) => isPartOfLanguageModel(name) || isPartOfVocabulary(name),
-  });
+export async function saveTextModel(folder: string, text: TextModel): Promise<void> {
+  await (await snapshotOfText(text)).save(folder);
+}
+
+/** The model as it is now, which {@link ModelSnapshot.save} writes as {@link saveTextModel} does. */
+export async function snapshotOfText({ model, vocabulary }: TextModel): Promise<ModelSnapshot> {
+  const copy = await model.snapshot();
+  return {
+    save: (folder) =>
+      replaceFolder(folder, {
+        write: async (target) => {
+          await copy.save(target);
+          await vocabulary.save(target);
+        },
+        recognise: holdsLanguageModel,
+        belongs: (name) => isPartOfLanguageModel(name) || isPartOfVocabulary(name),
+      }),
+  };
 }

@@ -20,12 +20,19 @@ export const LOSS_FILE = 'loss.safetensors';
  * @throws GradCacheError `INPUT` for a loss that trains nothing, and where the system refuses the file
  */
 export async function saveLoss(loss: LossWithGradients, folder: string): Promise<void> {
-  const parameters = trainedBy(loss);
+  trainedBy(loss); // refuses one that trains nothing
   requireString('folder', folder);
+  await (await snapshotOfLoss(loss)).save(folder);
+}
+
+/** What the loss trains as it is now, which can be saved while it is trained further. */
+export async function snapshotOfLoss(
+  loss: LossWithGradients,
+): Promise<{ save(folder: string): Promise<void> }> {
   const tensors = await Promise.all(
-    parameters.map(async ({ name, tensor }) => [name, await toStored(tensor)] as const),
+    loss.parameters().map(async ({ name, tensor }) => [name, await toStored(tensor)] as const),
   );
-  await writeSafetensors(join(folder, LOSS_FILE), tensors);
+  return { save: (folder) => writeSafetensors(join(folder, LOSS_FILE), tensors) };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { requireChunkSize, type ChunkSize, type FixedChunkSize } from '../step/chunk-plan.js';
@@ -28,6 +29,10 @@ export interface TrainerState {
   readonly ranks?: number;
   /** The chunk size of each rank, in place of `chunk`; null like an absent one. */
   readonly chunks?: readonly (ChunkState | null)[];
+  /** Whether the slow encoder of a memory has followed the last update already, for a step that was interrupted. */
+  readonly followed?: boolean;
+  /** Whether held-out data was to be measured after the last update, and was not: the run was interrupted. */
+  readonly unmeasured?: boolean;
 }
 
 /** A chunk size that was measured, or halved when memory ran out. */
@@ -48,6 +53,11 @@ export interface Checkpoint {
   /** The state of a language model's streams and of the synthesiser, as `AcrossSegments.state` gives them. */
   readonly streams?: ReadonlyMap<string, StoredTensor>;
 }
+
+/** What a run tells of itself for a checkpoint, besides its model and its optimizer. */
+export type TraineeState = Omit<Checkpoint, 'optimizer' | 'state'> & {
+  readonly state: Omit<TrainerState, 'step'>;
+};
 
 const OPTIMIZER_FILE = 'optimizer.safetensors';
 const TRAINER_FILE = 'trainer.json';
@@ -126,6 +136,11 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   return { state, optimizer, loss, ...(streams.size > 0 && { streams }) };
 }
 
+/** Whether a folder is a checkpoint, by what it holds. */
+export function isCheckpoint(folder: string): boolean {
+  return existsSync(join(folder, TRAINER_FILE));
+}
+
 /** The steps for which there are complete checkpoints in `output`, lowest first. */
 export async function listCheckpoints(output: string): Promise<number[]> {
   const names = await onFiles('INPUT', output, 'read', () => readdir(output).catch(ifAbsent<string[]>([])));
@@ -159,6 +174,7 @@ function readState(value: unknown, path: string): TrainerState {
       throw new Error(`${path} has format ${format}; this version reads formats 1 to ${FORMAT}.`);
     const chunk = readChunkState(fields.object('chunk'));
     const ranks = fields.count('ranks');
+    const [followed, unmeasured] = [fields.boolean('followed'), fields.boolean('unmeasured')];
     const config = readObject(fields, 'config');
     const read = readRows(fields.object('read'));
     if (format > 1 && (config === undefined || read === undefined))
@@ -169,6 +185,8 @@ function readState(value: unknown, path: string): TrainerState {
       ...(config && { config }),
       ...(read && { read }),
       ...(chunk && { chunk }),
+      ...(followed && { followed }),
+      ...(unmeasured && { unmeasured }),
       ...(ranks !== undefined && ranks > 1 && { ranks, chunks: readChunks(fields, ranks) }),
     };
   } catch (error) {

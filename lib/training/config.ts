@@ -1,3 +1,4 @@
+import type { CheckpointConfig } from './checkpoint-settings.js';
 import type { TokenPooling } from '../model-folder/pooling.js';
 import type { Quoting } from '../data/quoting.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
@@ -142,12 +143,15 @@ export interface TrainConfig {
   readonly prompts?: Readonly<Record<string, string | PromptWords>>;
   /** Measure on held-out data every so many steps, and at the end. */
   readonly evaluation?: EvaluationConfig;
-  /** Write a checkpoint every `every` steps and keep the last `keep` (default 2). Older ones are removed with all their files. */
-  readonly checkpoint?: { readonly every: number; readonly keep?: number };
+  /**
+   * When to write checkpoints; false: never. One is also written where the signal of {@link TrainHooks} ends the run, after the
+   * last whole update. Default: every 1000 updates and every 15 minutes, of which the last 2 are kept.
+   */
+  readonly checkpoint?: boolean | CheckpointConfig;
   /**
    * Continue from the newest checkpoint in `output`, or from the named checkpoint folder. Without a checkpoint in `output`
-   * the run starts from the beginning, unless it would replace a finished model: that is refused. A finished run is left
-   * unchanged, unless `steps` or `epochs` are more than before.
+   * the run starts from the beginning, with the settings in `output/settings.json` where none are given, unless it would
+   * replace a finished model: that is refused. A finished run is left unchanged, unless `steps` or `epochs` are more than before.
    *
    * Settings that are not given come from the checkpoint. `optimizer`, `divideOptimizer`, `schedule`, the length, `device`,
    * `chunk`, `retain`, `evaluation`, `checkpoint`, and the names and format of the same data may change; the run reports each change. Another

@@ -86,11 +86,14 @@ export interface EvaluationEvent {
   readonly hardest?: Hardest | undefined;
 }
 
-/** A checkpoint or the finished model was written, completely. */
+/** A checkpoint or the finished model was written, completely. A checkpoint is written while later steps are made. */
 export interface SavedEvent {
   readonly type: 'saved';
+  /** Updates that are in it. */
   readonly step: number;
   readonly folder: string;
+  /** Seconds for which no update was made for it. */
+  readonly waited: number;
 }
 
 /** A line of the data was skipped, as `onBadLine: 'skip'` asks. Reported while rows are read for the first time. */

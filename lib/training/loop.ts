@@ -1,22 +1,19 @@
 import type { Ranks } from '../distributed/ranks.js';
-import { onEach, onFirst } from '../distributed/shared-work.js';
+import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
 import { drawSeed } from '../options/seeds.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { Schedule } from '../optim/schedules.js';
-import {
-  checkpointFolder,
-  modelFolder,
-  pruneCheckpoints,
-  writeCheckpoint,
-  type Checkpoint,
-  type TrainerState,
-} from './checkpoint.js';
-import type { EvaluationEvent, SavedEvent, UpdateEvent } from './events.js';
+import { modelFolder, type TraineeState } from './checkpoint.js';
+import { CheckpointClock, type CheckpointTimes } from './checkpoint-settings.js';
+import { CheckpointWriter } from './checkpoint-writer.js';
+import type { EvaluationEvent, NoteEvent, SavedEvent, UpdateEvent } from './events.js';
 import { writeHardest } from './hardest-file.js';
 import type { MetricsFile } from './metrics.js';
 import type { HeldOut } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
+import { writeSettings } from './stored-settings.js';
 
 /** What a loop needs of a configuration. */
 export interface LoopSettings {
@@ -24,7 +21,7 @@ export interface LoopSettings {
   readonly seed: number;
   readonly evaluation?:
     { readonly every?: number | undefined; readonly before?: boolean | undefined } | undefined;
-  readonly checkpoint?: { readonly every: number; readonly keep: number } | undefined;
+  readonly checkpoint: CheckpointTimes | false;
 }
 
 /** What a loop trains. It takes batches, and decides what a step is and tells. */
@@ -57,11 +54,15 @@ export interface Trainee<Batch, Step, StepEvent> {
   /** Reads the held-out data of the run; null where the configuration has none. All ranks measure it together. */
   loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
 
-  /** Writes the model. */
-  save(folder: string): Promise<void>;
+  /** The model as it is now, to be written while the run goes on. */
+  snapshot(): Promise<ModelSnapshot>;
 
-  /** What a checkpoint keeps besides the model and the optimizer. Called on every rank. */
-  state(): Promise<Omit<Checkpoint, 'optimizer' | 'state'> & { readonly state: Omit<TrainerState, 'step'> }>;
+  /**
+   * What a checkpoint keeps besides the model and the optimizer, on the host.
+   *
+   * @param how.alone whether this rank alone asks: the others no longer take part
+   */
+  state(how: { readonly alone: boolean }): Promise<TraineeState>;
 }
 
 /** Options of the step of one update. */
@@ -80,7 +81,7 @@ export interface LoopParts<StepEvent> {
   /** Null on ranks that write nothing. */
   readonly lock: OutputLock | null;
   readonly metrics: MetricsFile;
-  readonly emit: (event: EvaluationEvent | SavedEvent | StepEvent) => void;
+  readonly emit: (event: EvaluationEvent | NoteEvent | SavedEvent | StepEvent) => void;
   readonly signal: AbortSignal | undefined;
   /** The processes that take each step together, or null. */
   readonly ranks: Ranks | null;
@@ -89,6 +90,10 @@ export interface LoopParts<StepEvent> {
   /** Updates in all, and those made before. */
   readonly steps: number;
   readonly done: number;
+  /** Whether held-out data is still to be measured after the last of those. */
+  readonly unmeasured: boolean;
+  /** The settings of the run, for its folder. */
+  readonly stored: Readonly<Record<string, unknown>>;
 }
 
 /** What a loop came to. */
@@ -109,37 +114,70 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   /** Moving average of the seconds of a step, evaluation and checkpoints included. */
   #pace: number | null = null;
 
+  /** The last whole update that this loop has made. */
+  #made: number | null = null;
+  /** Whether held-out data is being measured. */
+  #measuring = false;
+  readonly #clock: CheckpointClock;
+  readonly #checkpoints: CheckpointWriter;
+
   constructor(
     readonly trainee: Trainee<Batch, Step, StepEvent>,
     readonly parts: LoopParts<StepEvent>,
-  ) {}
+  ) {
+    const { checkpoint, output } = parts.config;
+    this.#clock = new CheckpointClock(checkpoint);
+    const keep = checkpoint === false ? 1 : checkpoint.keep;
+    this.#checkpoints = new CheckpointWriter({ ...parts, output, keep, trainee });
+  }
 
+  /**
+   * Takes all updates that are left. A run that is ended by its signal leaves a checkpoint of its last whole update, unless it
+   * writes none.
+   */
   async run(): Promise<LoopResult> {
+    try {
+      return await this.#run();
+    } catch (error) {
+      if (this.#isInterruption(error)) await this.#keepWhatWasMade();
+      else await this.#checkpoints.finish().catch(() => undefined); // the first error is the one to tell
+      throw error;
+    }
+  }
+
+  async #run(): Promise<LoopResult> {
     const { trainee, parts } = this;
     const { config, lock, metrics, emit, signal, ranks } = parts;
     const heldOut = await onEach(ranks, 'reading held-out data', () => trainee.loadHeldOut(signal));
     let step = parts.done;
     let begun = false;
-    const openMetrics = () => onFirst(ranks, 'opening the metrics', () => metrics.open());
+    const begin = () =>
+      onFirst(ranks, 'opening the metrics', async () => {
+        await lock?.require();
+        await writeSettings(config.output, parts.stored);
+        await metrics.open();
+      });
     if (step < parts.steps) {
       for await (const batch of trainee.batches({ skip: step, signal })) {
         if (!begun) {
           await trainee.compare?.(batch, step);
-          // Only now is the data known to be that of the run before. Nothing in its metrics file has been touched yet.
-          await openMetrics();
+          // Only now is the data known to be that of the run before. Nothing in its files has been touched yet.
+          await begin();
           begun = true;
-          if (step === 0 && heldOut !== null && config.evaluation?.before === true)
-            await this.#evaluate(0, heldOut);
+          this.#clock.restart();
+          const first = step === 0 && config.evaluation?.before === true;
+          if (heldOut !== null && (first || parts.unmeasured)) await this.#evaluate(step, heldOut);
         }
         const started = performance.now();
         step++;
         await this.#update(step, batch);
-        const saves = isDue(step, config.checkpoint?.every);
+        const saves = await this.#isCheckpointDue(step);
         if (saves || isDue(step, STEPS_BETWEEN_COMPARISONS)) await trainee.compare?.(batch, step);
         const last = step === parts.steps;
         if (heldOut !== null && (last || isDue(step, config.evaluation?.every)))
           await this.#evaluate(step, heldOut);
-        if (saves) await this.#checkpoint(step);
+        if (saves) await this.#checkpoint(step, { alone: false });
+        this.#checkpoints.check();
         const seconds = (performance.now() - started) / 1000;
         this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
         if (last) break;
@@ -147,13 +185,16 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     } else if (heldOut !== null) {
       await this.#evaluate(step, heldOut);
     }
-    await openMetrics();
+    if (!begun) await begin();
     const model = modelFolder(config.output);
+    const waited = performance.now();
     await onFirst(ranks, 'writing the model', async () => {
+      await this.#checkpoints.finish();
       await lock?.require();
-      await trainee.save(model);
+      if (config.checkpoint !== false) await this.#checkpoints.prune();
+      await (await trainee.snapshot()).save(model);
     });
-    emit({ type: 'saved', step, folder: model });
+    emit({ type: 'saved', step, folder: model, waited: (performance.now() - waited) / 1000 });
     return { steps: step, loss: this.#loss, model, scores: this.#scores };
   }
 
@@ -170,6 +211,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
       optimizer.lr = lr;
       const { gradNorm } = await optimizer.step();
+      this.#made = step;
       const seconds = (performance.now() - started) / 1000;
       this.#loss = result.loss;
       const secondsLeft = (steps - step) * (this.#pace ?? seconds);
@@ -187,6 +229,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
 
   async #evaluate(step: number, heldOut: HeldOut): Promise<void> {
     const { config, lock, emit, signal, ranks } = this.parts;
+    this.#measuring = true;
     const { scores, hardest } = await heldOut.measure(signal);
     this.#scores = ranks === null ? scores : await ofFirst(ranks, scores);
     if (hardest !== undefined)
@@ -194,25 +237,42 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         await lock?.require();
         await writeHardest(config.output, { step, ...hardest });
       });
+    this.#measuring = false;
     emit({ type: 'evaluation', step, scores: this.#scores, ...(hardest && { hardest }) });
   }
 
-  async #checkpoint(step: number): Promise<void> {
-    const { trainee, parts } = this;
-    const { config, lock, emit, optimizer, ranks } = parts;
-    const folder = checkpointFolder(config.output, step);
-    const { state, ...tensors } = await trainee.state();
-    const divided = optimizer.divided ? await optimizer.state() : null;
-    await onFirst(ranks, 'writing a checkpoint', async () => {
-      await lock?.require();
-      await writeCheckpoint(folder, (path) => trainee.save(path), {
-        state: { step, ...state },
-        optimizer: divided ?? (await optimizer.state()),
-        ...tensors,
+  /** By the time it is rank 0's clock that counts. */
+  async #isCheckpointDue(step: number): Promise<boolean> {
+    if (this.#clock.isDueAt(step)) return true;
+    if (!this.#clock.looksAtTime) return false;
+    return fromFirst(this.parts.ranks, 'looking at the time', async () => this.#clock.isTime());
+  }
+
+  async #checkpoint(step: number, { alone }: { readonly alone: boolean }): Promise<void> {
+    const making = { alone, unmeasured: this.#measuring };
+    await this.#checkpoints.begin(step, making);
+    this.#clock.restart();
+  }
+
+  /** Of processes that train together some end a little earlier than others, which then miss them. */
+  #isInterruption(error: unknown): boolean {
+    const code = error instanceof GradCacheError ? error.code : undefined;
+    return code === 'ABORTED' || (code === 'DISTRIBUTED' && this.parts.signal?.aborted === true);
+  }
+
+  async #keepWhatWasMade(): Promise<void> {
+    const { ranks, config, optimizer, emit } = this.parts;
+    const made = this.#made;
+    const isKept = made === null || this.#checkpoints.newest === made || config.checkpoint === false;
+    if (!isKept && optimizer.divided)
+      emit({
+        type: 'note',
+        message:
+          `no checkpoint of step ${made} is written: the state of the optimizer is divided over ranks, which have ended. The last ` +
+          'checkpoint before is the one to go on from',
       });
-      await pruneCheckpoints(config.output, config.checkpoint?.keep ?? 1);
-    });
-    emit({ type: 'saved', step, folder });
+    else if (!isKept && isFirst(ranks)) await this.#checkpoint(made, { alone: true });
+    await this.#checkpoints.finish();
   }
 }
 

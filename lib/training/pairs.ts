@@ -3,10 +3,11 @@ import type { Ranks } from '../distributed/ranks.js';
 import { fromEach, onEach } from '../distributed/shared-work.js';
 import { requireSame } from '../distributed/start-check.js';
 import { digestOf } from '../distributed/weights-digest.js';
-import type { Checkpoint, TrainerState } from './checkpoint.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { dataOrder } from './data-order.js';
 import type { RunData, TokenizedBatch } from './data.js';
 import type { ChunkEvent, StepEvent, UpdateEvent } from './events.js';
+import type { TraineeState } from './checkpoint.js';
 import type { Trainee, UpdateOptions } from './loop.js';
 import type { HeldOut, Objective, ObjectiveStep, Texts } from './objectives/objective.js';
 import type { FilledTrainConfig } from './read-config.js';
@@ -84,19 +85,25 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     return this.objective.loadHeldOut(signal);
   }
 
-  save(folder: string): Promise<void> {
-    return this.objective.save(folder);
+  snapshot(): Promise<ModelSnapshot> {
+    return this.objective.snapshot();
   }
 
-  async state(): Promise<Pick<Checkpoint, 'loss'> & { readonly state: Omit<TrainerState, 'step'> }> {
+  async state({ alone }: { alone: boolean }): Promise<TraineeState> {
     const { config, data, ranks } = this;
-    const { loss, chunk } = await onEach(ranks, 'reading the state of the run', () => this.objective.state());
-    const chunks =
-      ranks === null
-        ? chunk && { chunk }
-        : { ranks: ranks.size, chunks: await fromEach(ranks, 'telling the chunk sizes', chunk ?? null) };
+    const together = alone ? null : ranks;
+    const { loss, chunk, followed } = await onEach(together, 'reading the state of the run', () =>
+      this.objective.state(),
+    );
+    const own = chunk ?? null;
+    const all =
+      together === null
+        ? Array.from({ length: ranks?.size ?? 1 }, (_, rank) => (rank === (ranks?.rank ?? 0) ? own : null))
+        : await fromEach(together, 'telling the chunk sizes', own);
+    const chunks = ranks === null ? chunk && { chunk } : { ranks: ranks.size, chunks: all };
     const order = dataOrder(config);
-    return { state: { order, config: storedConfig(config), read: data.read, ...chunks }, loss };
+    const state = { order, config: storedConfig(config), read: data.read, ...(followed && { followed }) };
+    return { state: { ...state, ...chunks }, loss };
   }
 }
 

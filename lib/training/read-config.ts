@@ -26,15 +26,8 @@ import type { QueryExpansion } from '../model-folder/late-interaction.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { plural } from '../options/plural.js';
-import {
-  readCheckpoint,
-  readDevice,
-  readLength,
-  readOutput,
-  readResume,
-  readSchedule,
-  section,
-} from './read-run.js';
+import { readCheckpoints } from './checkpoint-settings.js';
+import { readDevice, readLength, readOutput, readResume, readSchedule, section } from './read-run.js';
 
 /** The columns of a run that names none, before hard negatives that its data has. */
 export function usualColumns(loss: FilledLossConfig): readonly string[] {
@@ -99,7 +92,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     evaluation: fields.section('evaluation', (held) =>
       kindOf(loss).pairs === undefined ? readEvaluation(held, columns) : readPairEvaluation(held),
     ),
-    checkpoint: fields.section('checkpoint', readCheckpoint),
+    checkpoint: readCheckpoints(fields),
     resume: readResume(fields),
   } satisfies TrainConfig;
   fields.done();

@@ -56,11 +56,6 @@ export function readSchedule(fields: Fields, otherwise: 'linear' | 'cosine') {
   return { kind, warmup };
 }
 
-export function readCheckpoint(fields: Fields) {
-  const every = fields.count('every') ?? fields.missing('every', 'give the steps between two checkpoints');
-  return { every, keep: fields.count('keep') ?? 2 };
-}
-
 export function readResume(fields: Fields): boolean | string {
   const value = fields.raw('resume') ?? false;
   if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;

@@ -63,7 +63,7 @@ export function resumeConfig(
 }
 
 /** How the settings of a run on pairs are resumed. */
-const PAIRS: ResumableSettings<FilledTrainConfig> = {
+export const PAIRS: ResumableSettings<FilledTrainConfig> = {
   read: readFilled,
   sections: SECTIONS,
   kinds: KINDS,

@@ -59,6 +59,30 @@ export function resumeSettings<Config>(
   return { config, notes };
 }
 
+/**
+ * The configuration of a run that was ended before its first checkpoint, and begins anew: what was given, and the settings that
+ * its folder has where nothing was given. Any of them may change, since no update of the run is left.
+ *
+ * @param path the file that has the settings, for messages
+ */
+export function beginAnew<Config>(
+  given: Settings,
+  stored: Settings,
+  path: string,
+  how: ResumableSettings<Config>,
+): { config: Config; notes: string[] } {
+  const { config, notes } = resumeSettings(given, stored, path, { ...how, mayChange: () => true });
+  return { config, notes: [`no checkpoint had been made: the run begins anew, as ${path} says`, ...notes] };
+}
+
+/** The error for a folder without anything to resume. @param needed the settings of a new run */
+export function nothingToResume(output: string, needed: string): GradCacheError {
+  return new GradCacheError(
+    'INPUT',
+    `${output} holds no checkpoint to go on from. Give the output folder of the run, or, for a new one, its ${needed}.`,
+  );
+}
+
 /** The error for another value of a setting that decides the batches or the gradient. */
 export function otherRun(folder: string, setting: string, difference: string): SettingError {
   return new SettingError(

@@ -20,6 +20,8 @@ export interface Run {
   readonly steps: number;
   /** Updates made before. */
   readonly done: number;
+  /** Whether held-out data is still to be measured after the last of those. */
+  readonly unmeasured: boolean;
   /** The checkpoint folder that the run goes on from. */
   readonly resumed: string | null;
 }
@@ -59,6 +61,6 @@ export async function openRun(
     objective.dispose();
     throw error;
   }
-  const done = resumed?.checkpoint.state.step ?? 0;
-  return { objective, optimizer, schedule, steps, done, resumed: resumed?.folder ?? null };
+  const { step: done = 0, unmeasured = false } = resumed?.checkpoint.state ?? {};
+  return { objective, optimizer, schedule, steps, done, unmeasured, resumed: resumed?.folder ?? null };
 }

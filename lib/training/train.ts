@@ -2,7 +2,6 @@ import { FileHeads } from '../data/file-heads.js';
 import { requireRanks, type Ranks } from '../distributed/ranks.js';
 import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { requireSame } from '../distributed/start-check.js';
-import { GradCacheError } from '../errors.js';
 import type { HubProgress } from '../hub/pull.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
 import { SettingError } from '../options/fields.js';
@@ -26,7 +25,9 @@ import { fromHub } from './from-hub.js';
 import { readTrainConfig, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 import { readPlace, type GivenConfig } from './read-run.js';
 import type { Resumed } from './resume.js';
-import { resumeConfig, storedConfig } from './resume-pairs.js';
+import { PAIRS, resumeConfig, storedConfig } from './resume-pairs.js';
+import { beginAnew, nothingToResume } from './resume-settings.js';
+import { readSettings, settingsFile } from './stored-settings.js';
 import { openRun, type Run } from './run.js';
 
 /** How a caller takes part in a run. */
@@ -144,13 +145,10 @@ async function fillConfig(
   withColumns: (config: ReadTrainConfig) => Promise<FilledTrainConfig>,
 ): Promise<{ config: FilledTrainConfig; notes: readonly string[] }> {
   if (resumed !== null) return resumeConfig(settings, resumed);
-  if (read === null && (settings.model ?? null) === null) {
-    throw new GradCacheError(
-      'INPUT',
-      `${output} holds no checkpoint to go on from. Give the output folder of the run, or, for a new one, its model, ` +
-        'data and batch.',
-    );
-  }
+  const begun = read === null ? await readSettings(output) : null;
+  if (begun !== null) return beginAnew(settings, begun, settingsFile(output), PAIRS);
+  if (read === null && (settings.model ?? null) === null)
+    throw nothingToResume(output, 'model, data and batch');
   return { config: await withColumns(read ?? readTrainConfig(settings)), notes: [] };
 }
 
@@ -187,7 +185,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     for (const message of [...notes, ...otherRanks(ranks, resumed), ...run.objective.notes])
       emit({ type: 'note', message });
     const trainee = new Pairs(config, run.objective, data, emit, ranks);
-    const result = await new Loop(trainee, { ...prepared, ...run }).run();
+    const result = await new Loop(trainee, { ...prepared, ...run, stored: storedConfig(config) }).run();
     const { skipped } = data;
     if (skipped > 0) emit({ type: 'skippedTotal', lines: skipped });
     return { ...result, temperature: run.objective.temperature, skipped };

@@ -40,7 +40,10 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
       ['fly'],
       /INPUT: fly is not a command; there are train, embed, evaluate, serve, language train, language evaluate, language sample, export, pull, push, doctor, setup\.\nSee: gradcache --help\n$/,
     ],
-    [['train'], /INPUT: --model is needed, or a --config FILE that has it\.\nSee: gradcache train --help\n$/],
+    [
+      ['train'],
+      /INPUT: --model, --data, --output, --batch are needed, or a --config FILE that has them\.\nSee: gradcache train --help\n$/,
+    ],
     [['train', '--lerning-rate', '1'], /INPUT: Unknown option '--lerning-rate'\.\n/],
     [['train', '--bach', '8'], /INPUT: Unknown option '--bach'\. Did you mean --batch\?\n/],
     [['train', '--no-suffle'], /INPUT: Unknown option '--no-suffle'\. Did you mean --no-shuffle\?\n/],

@@ -44,6 +44,10 @@ test('no flag is without effect because another one sets the same setting', () =
     both(`--no-${prefix}header`, `--${prefix}fields`, 'a,b');
   }
   assert.throws(
+    () => both('--no-checkpoint', '--checkpoint-every', '5'),
+    /--checkpoint and --checkpoint-every exclude each other/,
+  );
+  assert.throws(
     () => both('--resume', '--resume-from', 'a'),
     /--resume and --resume-from exclude each other/,
   );
@@ -54,6 +58,7 @@ test('a flag inside a section never hides that the configuration file has someth
     for (const [name, { sets, kind }] of Object.entries(flags)) {
       if (sets?.startsWith(`${section}.`) !== true) continue;
       for (const wrong of ['name', 7, ['name'], true]) {
+        if (section === 'checkpoint' && wrong === true) continue; // a value of that setting: the next test
         const merged = settingsOf(parseFlags(flags, [`--${name}`, ...VALUES[kind]]), { [section]: wrong });
         assert.deepEqual(merged[section], wrong, name);
       }
@@ -85,4 +90,21 @@ test('flags of random weights over a file that starts from a model', () => {
 test('held-out data that is given to a resumed run is measured by the task of before', () => {
   const given = ['--resume', '--output', 'a', '--eval-data', 'b'];
   assert.deepEqual(settingsOf(parseFlags(flags, given), {}).evaluation, { data: 'b' });
+});
+
+test('flags of checkpoints count where the configuration file turns all of them off', () => {
+  const merged = (given: string[], config: object) => settingsOf(parseFlags(flags, given), { ...config });
+  for (const checkpoint of [true, false])
+    assert.deepEqual(merged(['--checkpoint-every', '5'], { checkpoint }).checkpoint, { every: 5 });
+  assert.equal(merged(['--no-checkpoint'], { checkpoint: { every: 5 } }).checkpoint, false);
+});
+
+test('--resume takes a folder or none, and what follows it stays what it is', () => {
+  const of = (...given: string[]) => settingsOf(parseFlags(flags, given), {});
+  assert.deepEqual(of('--resume'), { resume: true });
+  assert.deepEqual(of('--resume', 'runs/a'), { resume: 'runs/a' });
+  assert.deepEqual(of('--resume=runs/a'), { resume: 'runs/a' });
+  assert.deepEqual(of('--resume', '--output', 'runs/a'), { resume: true, output: 'runs/a' });
+  assert.deepEqual(of('--output', 'runs/a', '--no-resume'), { resume: false, output: 'runs/a' });
+  assert.throws(() => of('--resume', 'runs/a', 'b'), /"b" belongs to no flag/);
 });

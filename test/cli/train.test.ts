@@ -90,7 +90,7 @@ test('a configuration file is read, and flags win over it', async (t) => {
     steps.map(({ chunks }) => chunks),
     [2, 2],
   );
-  assert.deepEqual((await readdir(output)).sort(), ['metrics.jsonl', 'model']);
+  assert.deepEqual((await readdir(output)).sort(), ['metrics.jsonl', 'model', 'settings.json']);
 
   await writeFile(file, JSON.stringify({ ...config, optimizer: { learningRate: 1 } }));
   const wrong = await gradcache(['train', '--config', file]);
@@ -124,7 +124,7 @@ test('Ctrl-C ends the run after the current chunk, and --resume ends with the sa
   assert.equal(code, 130, stderr);
   assert.match(stderr, /^Ending after the current chunk\. Ctrl-C again ends at once\.\n/);
   const [, step] =
-    /ABORTED: Interrupted\. The checkpoint of step (\d+) is complete; --resume goes on from it\.\n$/.exec(
+    /ABORTED: Interrupted\. The checkpoint of step (\d+) is complete; --resume \S+ goes on from it\.\n$/.exec(
       stderr,
     ) ?? [];
   assert.ok(Number(step) >= 10, stderr);

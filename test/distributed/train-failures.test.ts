@@ -40,11 +40,11 @@ test('Ctrl-C ends all ranks after the current chunk, once', async (t) => {
   assert.equal(stderr.match(/Ending after the current chunk/g)?.length, 1, stderr);
   assert.match(
     stderr,
-    /ABORTED: Interrupted\. The checkpoint of step \d+ is complete; --resume goes on from it\.\n/,
+    /ABORTED: Interrupted\. The checkpoint of step \d+ is complete; --resume \S+ goes on from it\.\n/,
   );
   const names = await readdir(output);
   assert.deepEqual(
-    names.filter((name) => !/^(checkpoint-\d+|metrics\.jsonl)$/.test(name)),
+    names.filter((name) => !/^(checkpoint-\d+|metrics\.jsonl|settings\.json)$/.test(name)),
     [],
   );
 });

@@ -99,6 +99,7 @@ test('two ranks train what one does, and rank 0 writes and tells it', async (t) 
     'hardest.json',
     'metrics.jsonl',
     'model',
+    'settings.json',
   ]);
 });
 

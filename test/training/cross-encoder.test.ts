@@ -6,6 +6,7 @@ import { CrossEncoder } from '../../lib/encoders/cross-encoder.js';
 import { evaluateReranking } from '../../lib/evaluation/reranking.js';
 import { LOSSES } from '../../lib/losses/loss-kinds.js';
 import type { LossKind } from '../../lib/losses/loss-kind.js';
+import type { TrainEvent } from '../../lib/training/events.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import { train } from '../../lib/training/train.js';
 import { headOf, pairRowsFor } from './loss-rows.js';
@@ -54,7 +55,8 @@ test('a resumed run draws the negatives of one that was not interrupted, and oth
   const whole = await record(run);
   const again = { ...run, output: join(folder, 'again') };
   const controller = new AbortController();
-  const onEvent = ({ type }: { type: string }) => void (type === 'saved' && controller.abort());
+  const onEvent = (event: TrainEvent) =>
+    void (event.type === 'step' && event.step === 4 && controller.abort());
   await assert.rejects(train(again, { signal: controller.signal, onEvent }), { code: 'ABORTED' });
   await train({ output: again.output, resume: true });
   assert.deepEqual(await digests(join(again.output, 'model')), await digests(join(run.output, 'model')));

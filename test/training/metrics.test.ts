@@ -7,7 +7,7 @@ import { MetricsFile } from '../../lib/training/metrics.js';
 import { temporaryFolder } from './support.js';
 
 function saved(step: number): TrainEvent {
-  return { type: 'saved', step, folder: 'x' };
+  return { type: 'saved', step, folder: 'x', waited: 0 };
 }
 
 async function stepsIn(path: string): Promise<number[]> {

@@ -45,7 +45,7 @@ test('a second run into a folder is refused and touches nothing in it, until the
   assert.deepEqual(await digests(output), before);
   await kill();
   await record({ ...config, steps: 1 });
-  assert.deepEqual((await readdir(output)).sort(), ['metrics.jsonl', 'model']);
+  assert.deepEqual((await readdir(output)).sort(), ['metrics.jsonl', 'model', 'settings.json']);
 });
 
 test('two runs of one process do not share a folder either, and one that fails gives it back', async (t) => {
@@ -148,7 +148,7 @@ test('a run that has lost its folder to another writes nothing more', async (t) 
   };
   await assert.rejects(run, inUse);
   await stolen;
-  assert.deepEqual((await readdir(config.output)).sort(), ['metrics.jsonl', 'train.lock']);
+  assert.deepEqual((await readdir(config.output)).sort(), ['metrics.jsonl', 'settings.json', 'train.lock']);
 });
 
 test('files of the user in a folder that was set aside come back, whenever the process was killed', async (t) => {

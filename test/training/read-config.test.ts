@@ -109,9 +109,10 @@ test('every mistake is named with its path, its value and what is accepted', () 
       'run.evaluation.columns is ["a","b"]; 3 columns for sts is needed.',
     ],
     [
-      { ...LEAST, checkpoint: {} },
-      'run.checkpoint.every is missing: give the steps between two checkpoints.',
+      { ...LEAST, checkpoint: { minutes: 0 } },
+      'run.checkpoint.minutes is 0; a finite number above 0 is needed.',
     ],
+    [{ ...LEAST, checkpoint: 5 }, 'run.checkpoint is 5; true, false or { every, minutes, keep } is needed.'],
     [
       { ...LEAST, model: { config: {} } },
       'run.model.tokenizer is missing: give the path of a tokenizer.json.',

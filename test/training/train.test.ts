@@ -68,6 +68,7 @@ test('a run lowers the loss, and leaves a model, checkpoints and metrics', async
     'hardest.json',
     'metrics.jsonl',
     'model',
+    'settings.json',
   ]);
 
   const metrics = (await readFile(join(config.output, 'metrics.jsonl'), 'utf8'))
@@ -110,7 +111,11 @@ for (const phase of ['forward', 'loss', 'backward'] as const) {
     );
     const kept = await digests(join(config.output, 'checkpoint-2'));
     assert.ok('trainer.json' in kept && 'optimizer.safetensors' in kept);
-    assert.deepEqual((await readdir(config.output)).sort(), ['checkpoint-2', 'metrics.jsonl']);
+    assert.deepEqual((await readdir(config.output)).sort(), [
+      'checkpoint-2',
+      'metrics.jsonl',
+      'settings.json',
+    ]);
     assert.ok(later.length <= 1, `after the abort came ${later.map(({ type }) => type).join()}`);
     // And the run can go on from there.
     const { steps } = await record({ ...config, checkpoint: { every: 2 }, resume: true });

@@ -2,6 +2,7 @@ import type { AcrossConfig } from '../../language/across-kinds.js';
 import type { NewLanguageModel } from '../../language/language-settings.js';
 import type { OptimizerConfig } from '../../optim/optimizer-kinds.js';
 
+import type { CheckpointConfig } from '../checkpoint-settings.js';
 /**
  * The configuration of a run that trains a language model, in plain JSON, as `gradcache language train --config run.json` reads
  * it. {@link trainLanguage} fills in defaults.
@@ -61,8 +62,11 @@ export interface LanguageTrainConfig {
     /** Steps between two measurements. Default: only at the end. */
     readonly every?: number;
   };
-  /** Write a checkpoint every `every` steps and keep the last `keep` (default 2). */
-  readonly checkpoint?: { readonly every: number; readonly keep?: number };
+  /**
+   * When to write checkpoints; false: never. One is also written where the signal of {@link LanguageTrainHooks} ends the run,
+   * after the last whole update. Default: every 1000 updates and every 15 minutes, of which the last 2 are kept.
+   */
+  readonly checkpoint?: boolean | CheckpointConfig;
   /**
    * Continue from the newest checkpoint in `output`, or from the named checkpoint folder. Settings that are not given come from
    * the checkpoint. `optimizer`, `schedule`, the length, `device`, `evaluation`, `checkpoint` and the names of the same data may

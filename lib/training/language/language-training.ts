@@ -3,12 +3,13 @@ import { makeAcross } from '../../language/across-kinds.js';
 import { encodeTexts, readTexts, type Corpus } from '../../language/corpus.js';
 import { measureCorpus } from '../../language/measure.js';
 import { RowStreams } from '../../language/row-streams.js';
-import { saveTextModel, type TextModel } from '../../language/text-model.js';
+import { snapshotOfText, type TextModel } from '../../language/text-model.js';
 import { orDispose } from '../../tensor/scope.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import { StepMeter } from '../../step/step-meter.js';
-import type { Checkpoint, TrainerState } from '../checkpoint.js';
+import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { UpdateEvent } from '../events.js';
+import type { TraineeState } from '../checkpoint.js';
 import type { Trainee, UpdateOptions } from '../loop.js';
 import type { HeldOut } from '../objectives/objective.js';
 import type { Resumed } from '../resume.js';
@@ -107,11 +108,11 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     };
   }
 
-  save(folder: string): Promise<void> {
-    return saveTextModel(folder, this.text);
+  snapshot(): Promise<ModelSnapshot> {
+    return snapshotOfText(this.text);
   }
 
-  async state(): Promise<Omit<Checkpoint, 'optimizer' | 'state'> & { state: Omit<TrainerState, 'step'> }> {
+  async state(): Promise<TraineeState> {
     const { config, read } = this;
     return {
       state: { order: {}, config: storedLanguageConfig(config), read },

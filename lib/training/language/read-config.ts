@@ -5,15 +5,8 @@ import { readLanguageSettings } from '../../language/language-settings.js';
 import { readOptimizer } from '../../optim/optimizer-kinds.js';
 import { Fields, refuse } from '../../options/fields.js';
 import { isPlainObject } from '../../options/realms.js';
-import {
-  readCheckpoint,
-  readDevice,
-  readLength,
-  readOutput,
-  readResume,
-  readSchedule,
-  section,
-} from '../read-run.js';
+import { readCheckpoints } from '../checkpoint-settings.js';
+import { readDevice, readLength, readOutput, readResume, readSchedule, section } from '../read-run.js';
 import { mayChangeOf, type ResumableSettings } from '../resume-settings.js';
 import type { LanguageTrainConfig } from './config.js';
 
@@ -53,7 +46,7 @@ export function readLanguageConfig(value: unknown, path = 'config') {
       window: held.count('window'),
       every: held.count('every'),
     })),
-    checkpoint: fields.section('checkpoint', readCheckpoint),
+    checkpoint: readCheckpoints(fields),
     resume: readResume(fields),
   } satisfies LanguageTrainConfig;
   fields.done();

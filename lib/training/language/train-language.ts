@@ -18,13 +18,19 @@ import { whileLocked, whileTelling } from '../output.js';
 import type { OutputLock } from '../output-lock.js';
 import { readPlace, type GivenConfig } from '../read-run.js';
 import { findResumed, type Resumed } from '../resume.js';
-import { resumeSettings } from '../resume-settings.js';
+import { beginAnew, nothingToResume, resumeSettings } from '../resume-settings.js';
+import { readSettings, settingsFile } from '../stored-settings.js';
 import type { RowsRead } from '../rows-read.js';
 import { scheduleOf } from '../schedule.js';
 import type { LanguageResumeConfig, LanguageTrainConfig } from './config.js';
 import type { LanguageTrainEvent, LanguageTrainResult } from './events.js';
 import { LanguageTraining } from './language-training.js';
-import { LANGUAGE_RUN, readLanguageConfig, type FilledLanguageConfig } from './read-config.js';
+import {
+  LANGUAGE_RUN,
+  readLanguageConfig,
+  storedLanguageConfig,
+  type FilledLanguageConfig,
+} from './read-config.js';
 import { stepsPerEpoch } from './segment-steps.js';
 
 /** How a caller takes part in a run. */
@@ -66,7 +72,7 @@ export async function trainLanguageAsGiven(
   const read = given.resume === false ? readLanguageConfig(given.settings) : null;
   return whileLocked(given.output, null, async (lock) => {
     const resumed = await findResumed(given);
-    const { config: filled, notes } = fillConfig(given, read, resumed);
+    const { config: filled, notes } = await fillConfig(given, read, resumed);
     await requireApart(filled.output, inputsOf(filled));
     return whileTelling<LanguageTrainEvent, LanguageTrainResult>(
       filled.output,
@@ -89,23 +95,21 @@ interface Prepared {
   readonly signal: AbortSignal | undefined;
 }
 
-function fillConfig(
+async function fillConfig(
   { settings, output }: GivenConfig,
   read: FilledLanguageConfig | null,
   resumed: Resumed | null,
-): { config: FilledLanguageConfig; notes: readonly string[] } {
+): Promise<{ config: FilledLanguageConfig; notes: readonly string[] }> {
   if (resumed !== null) {
     const stored = resumed.checkpoint.state.config;
     if (stored === undefined || resumed.checkpoint.streams === undefined)
       throw new GradCacheError('CHECKPOINT', `${resumed.folder} is not the checkpoint of a language model.`);
     return resumeSettings(settings, stored, resumed.folder, LANGUAGE_RUN);
   }
+  const begun = read === null ? await readSettings(output) : null;
+  if (begun !== null) return beginAnew(settings, begun, settingsFile(output), LANGUAGE_RUN);
   if (read === null && (settings.model ?? null) === null)
-    throw new GradCacheError(
-      'INPUT',
-      `${output} holds no checkpoint to go on from. Give the output folder of the run, or, for a new one, its model, ` +
-        'data, rows and segment.',
-    );
+    throw nothingToResume(output, 'model, data, rows and segment');
   return { config: read ?? readLanguageConfig(settings), notes: [] };
 }
 
@@ -128,7 +132,8 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
     try {
       optimizer = makeOptimizer(training.parameters(), config.optimizer);
       if (resumed !== null) optimizer.loadState(resumed.checkpoint.optimizer);
-      const done = resumed?.checkpoint.state.step ?? 0;
+      const { step: done = 0, unmeasured = false } = resumed?.checkpoint.state ?? {};
+      const stored = storedLanguageConfig(config);
       const schedule = scheduleOf(config, steps);
       emit({
         type: 'start',
@@ -143,7 +148,8 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
         resumed: resumed?.folder ?? null,
       });
       for (const message of notes) emit({ type: 'note', message });
-      return await new Loop(training, { ...prepared, ranks: null, optimizer, schedule, steps, done }).run();
+      const of = { ...prepared, ranks: null, optimizer, schedule, steps, done, unmeasured, stored };
+      return await new Loop(training, of).run();
     } finally {
       optimizer?.dispose();
       training.dispose();

@@ -7,9 +7,10 @@ import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
 import { adaptiveLayer } from '../../losses/adaptive-layer.js';
 import { matryoshka } from '../../losses/matryoshka.js';
-import { loadLoss, LOSS_FILE, saveLoss } from '../../losses/stored-loss.js';
+import { loadLoss, LOSS_FILE, snapshotOfLoss } from '../../losses/stored-loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import { sharedEncoder } from '../../evaluation/shared-encoder.js';
+import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { TextTask } from '../../model-folder/late-interaction.js';
 import { SettingError } from '../../options/fields.js';
 import { show } from '../../options/option-values.js';
@@ -264,6 +265,7 @@ class Contrastive implements Objective {
       ...options,
       loss: { ...loss, ...memory.options(texts, rows) },
     });
+    memory.stepped();
     const own = inputs.reduce((sum, batch) => sum + batch.truncated, 0); // each text once
     const all = this.ranks === null ? [[own]] : await this.ranks.numbers([own]);
     return { ...result, truncated: all.reduce((sum, [truncated]) => sum + truncated!, 0) };
@@ -318,16 +320,24 @@ class Contrastive implements Objective {
     return this.evaluator.lossOf(await this.tokenize(columns), { loss, signal });
   }
 
-  async save(folder: string): Promise<void> {
-    await this.model.save(folder);
-    if (this.loss.parameters().length > 0) await saveLoss(this.loss, folder);
+  async snapshot(): Promise<ModelSnapshot> {
+    const model = await this.model.snapshot();
+    if (this.loss.parameters().length === 0) return model;
+    const loss = await snapshotOfLoss(this.loss);
+    return {
+      save: async (folder) => {
+        await model.save(folder);
+        await loss.save(folder);
+      },
+    };
   }
 
   async state(): Promise<ObjectiveState> {
     const loss = new Map<string, StoredTensor>();
     for (const { name, tensor } of this.loss.parameters()) loss.set(name, await toStored(tensor));
     if (this.memory !== null) for (const [name, tensor] of await this.memory.state()) loss.set(name, tensor);
-    return { loss, chunk: chunkState(this.config, this.model, this.gradcache) };
+    const followed = this.memory?.followed === true;
+    return { loss, chunk: chunkState(this.config, this.model, this.gradcache), followed };
   }
 
   dispose(): void {

@@ -11,6 +11,7 @@ import { flattenScores } from '../../evaluation/scores.js';
 import type { PairRows } from '../../losses/loss-kind.js';
 import { makeLoss, negativesOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
+import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import { SettingError } from '../../options/fields.js';
 import { plural } from '../../options/plural.js';
 import { drawSeed } from '../../options/seeds.js';
@@ -231,12 +232,12 @@ class PairsOfTexts implements Objective {
     return this.gradcache.lossOf([pairs!], { loss: this.#lossOptions(columns, labels), signal });
   }
 
-  save(folder: string): Promise<void> {
-    return this.model.save(folder);
+  snapshot(): Promise<ModelSnapshot> {
+    return this.model.snapshot();
   }
 
   async state(): Promise<ObjectiveState> {
-    return { loss: new Map(), chunk: chunkState(this.config, this.model, this.gradcache) };
+    return { loss: new Map(), followed: false, chunk: chunkState(this.config, this.model, this.gradcache) };
   }
 
   dispose(): void {

@@ -4,6 +4,7 @@ import type { Hardest } from '../../evaluation/hardest.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
+import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { ChunkState } from '../checkpoint.js';
 import type { ChunkEvent, StepEvent } from '../events.js';
 
@@ -53,7 +54,7 @@ export interface Objective {
   loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
 
   /** Writes the model. */
-  save(folder: string): Promise<void>;
+  snapshot(): Promise<ModelSnapshot>;
 
   /** The objective's state for a checkpoint, without the model. */
   state(): Promise<ObjectiveState>;
@@ -111,6 +112,8 @@ export interface ObjectiveState {
   readonly loss: ReadonlyMap<string, StoredTensor>;
   /** The chunk size, if measured or reduced; absent if a new run would begin with the same. */
   readonly chunk?: ChunkState | undefined;
+  /** As {@link TrainerState.followed}. */
+  readonly followed: boolean;
 }
 
 /** The entries of some rows, of a list with one for each row; all where no rows are given. */

@@ -42,7 +42,7 @@ export async function openMemory(
       rows.loadState(resumed.checkpoint.loss);
       restore(named(encoder), resumed.checkpoint.loss);
     }
-    return new RunMemory(rows, encoder, copy);
+    return new RunMemory(rows, encoder, copy, resumed?.checkpoint.state.followed);
   } catch (error) {
     copy.dispose();
     throw error;
@@ -57,11 +57,21 @@ export function textsOfRows(columns: readonly (readonly string[])[]): string[][]
 
 /** The memory of a run, and the encoder that fills it if that is not the trained one. */
 export class RunMemory {
+  /** Whether the slow encoder has followed the last update already: a step that was interrupted is made again. */
+  #followed: boolean;
+
   constructor(
     readonly rows: CrossBatchMemory,
     readonly encoder: MomentumEncoder<TokenBatch> | null,
     readonly copy: TextEncoder | null,
-  ) {}
+    followed = false,
+  ) {
+    this.#followed = followed;
+  }
+
+  get followed(): boolean {
+    return this.#followed;
+  }
 
   /** Encoders of towers behind those of the columns. */
   encoders(): MomentumEncoder<TokenBatch>[] {
@@ -80,7 +90,13 @@ export class RunMemory {
 
   /** Before each step: the slow encoder follows the update of the step before. At the first step nothing has changed. */
   async follow(): Promise<void> {
-    await this.encoder?.update();
+    if (!this.#followed) await this.encoder?.update();
+    this.#followed = true;
+  }
+
+  /** After each step that came to its end. */
+  stepped(): void {
+    this.#followed = false;
   }
 
   async state(): Promise<Map<string, StoredTensor>> {
