@@ -252,6 +252,7 @@ export type { Label, LabelOptions } from './data/labels.js';
 export type { LabelType } from './options/label-type.js';
 export type { BadLine, LabelledRow, LabelledRowSource, Row, RowSource } from './data/row.js';
 export { averageRanks, pearson, spearman } from './evaluation/correlation.js';
+export { cachedEncoder, type CachedEncoderOptions } from './evaluation/cached-encoder.js';
 export type { EncodesTexts } from './evaluation/encode-texts.js';
 export type { RetrievalTask } from './evaluation/retrieval-task.js';
 export {
@@ -285,6 +286,10 @@ export { kMeans, type Clusters, type KMeansOptions } from './evaluation/k-means.
 export type { Hardest, HardestPairs, HardestQueries, HardPair, HardQuery } from './evaluation/hardest.js';
 export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
 export { readClustering, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
+export { mineHardNegatives, type MinedNegatives } from './mining/mine.js';
+export type { MinedFormat, MiningOptions } from './mining/options.js';
+export type { MinedRow } from './mining/mined-rows.js';
+export type { MiningStatistics, Spread } from './mining/statistics.js';
 export type {
   CurriculumConfig,
   EvaluationConfig,

@@ -28,6 +28,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'measure a model by retrieval, sentence similarity, clustering or reranking',
     load: async () => (await import('./evaluate.js')).evaluateCommand,
   },
+  mine: {
+    summary: 'find hard negatives for pairs',
+    load: async () => (await import('./mine.js')).mineCommand,
+  },
   serve: {
     summary: 'serve a model over HTTP',
     load: async () => (await import('./serve.js')).serveCommand,

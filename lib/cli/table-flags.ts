@@ -36,6 +36,7 @@ export const FILE_FLAGS = {
     quoting: '--quoting',
   },
   documents: { columns: '--document-column' },
+  corpus: { columns: '--corpus-column' },
 } as const satisfies Record<string, SettingNames>;
 
 /**

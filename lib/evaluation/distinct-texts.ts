@@ -19,4 +19,9 @@ export class DistinctTexts {
     }
     return number;
   }
+
+  /** The number of a text; undefined where it is not there. */
+  find(text: string): number | undefined {
+    return this.#of.get(text);
+  }
 }

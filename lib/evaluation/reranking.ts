@@ -194,8 +194,8 @@ function checkQuery(number: number, query: RerankingQuery): void {
   requireTexts(`${name}.${negative === undefined ? 'documents' : 'negative'}`, negative ?? documents);
 }
 
-/** @throws GradCacheError `SHAPE`, `NON_FINITE` */
-function requireScores(scores: ArrayLike<number>, pairs: number): ArrayLike<number> {
+/** The scores that a model gave for pairs. @throws GradCacheError `SHAPE`, `NON_FINITE` */
+export function requireScores(scores: ArrayLike<number>, pairs: number): ArrayLike<number> {
   if (scores?.length !== pairs)
     throw new GradCacheError(
       'SHAPE',

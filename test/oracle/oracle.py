@@ -20,6 +20,7 @@ import sentence_transformers  # noqa: E402
 import adapters  # noqa: E402
 import cross_encoders  # noqa: E402
 import folder_keys  # noqa: E402
+import hard_negatives  # noqa: E402
 import head_modules  # noqa: E402
 import language  # noqa: E402
 import loss_classes  # noqa: E402
@@ -65,6 +66,7 @@ METHODS = {
     'pair_scores': cross_encoders.pair_scores,
     'transformers_logits': cross_encoders.transformers_logits,
     'reranking': cross_encoders.reranking,
+    'mine': hard_negatives.mine,
     'pair_gradients': cross_encoders.pair_gradients,
     'save_with_modules': head_modules.save_with_modules,
     'save_model2vec': head_modules.save_model2vec,

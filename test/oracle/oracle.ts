@@ -357,6 +357,15 @@ export class Oracle {
     return this.#ask('reranking', { folder, samples, ...options });
   }
 
+  /** What mine_hard_negatives gives, and what it prints. */
+  mine(
+    folder: string,
+    pairs: readonly (readonly [string, string])[],
+    options: Readonly<Record<string, unknown>>,
+  ): Promise<{ rows: Record<string, unknown>[]; printed: string }> {
+    return this.#ask('mine', { folder, pairs, ...options });
+  }
+
   /** A folder of sentence-transformers' MultiVectorEncoder around a random model. */
   saveMultiVector(name: string, folder: string, settings: MultiVectorSettings = {}): Promise<string> {
     return this.#ask('save_multi_vector', { name, folder: this.path(folder), ...settings });

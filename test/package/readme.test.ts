@@ -77,7 +77,7 @@ test('every flag belongs to its command', async () => {
   const calls = blocks('sh')
     .join('')
     .replaceAll('\\\n', ' ')
-    .matchAll(/gradcache (train|embed|evaluate|doctor|setup)(?= )(.*?)(?: -- |#|$)/gm);
+    .matchAll(/gradcache (train|embed|evaluate|mine|doctor|setup)(?= )(.*?)(?: -- |#|$)/gm);
   let flags = 0;
   for (const [call, command, rest] of calls) {
     const { stdout } = await gradcache([command!, '--help']);
