@@ -1,8 +1,9 @@
 import { all, only, table } from '../files/key-table.js';
 import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
+import { poolerLayers } from './classifier.js';
 import { CONFIG_KEYS } from './config-keys.js';
-import { activationIn, fractionIn } from './config-values.js';
+import { activationIn, countIn, fractionIn } from './config-values.js';
 
 const SHARED = 'Models whose layers are not all the same one are not supported.';
 const LAYER = 'encoder.albert_layer_groups.0.albert_layers.0';
@@ -54,6 +55,24 @@ export const albert: Architecture = {
     hiddenDropout: fractionIn(config, 'hidden_dropout_prob', 0),
     attentionDropout: fractionIn(config, 'attention_probs_dropout_prob', 0),
   }),
+  classifier: {
+    classes: { albert: 'Albert' },
+    layers: poolerLayers('pooler', (config) => fractionIn(config, 'classifier_dropout_prob', 0.1)),
+  },
   prefix: 'albert.',
-  unused: /^predictions\./,
+  vocabularyHead: (config) => ({
+    transform: {
+      dense: 'predictions.dense',
+      norm: 'predictions.LayerNorm',
+      activation: activationIn(config, 'hidden_act', 'gelu_new'),
+      normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    },
+    bias: 'predictions.bias',
+    width: countIn(config, 'embedding_size', 128),
+    copies: {
+      'predictions.decoder.weight': 'embeddings.word_embeddings.weight',
+      'predictions.decoder.bias': 'predictions.bias',
+    },
+  }),
+  unused: /^(predictions|sop_classifier)\./,
 };

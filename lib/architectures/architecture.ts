@@ -25,6 +25,8 @@ export interface Architecture {
   readonly native: string;
   /** The class of tokenizer that transformers takes where no file names one, by `model_type` of config.json. */
   readonly tokenizers: Readonly<Record<string, string>>;
+  /** Whether transformers takes that class even where a file names another. Absent: no. */
+  readonly fixedTokenizer?: boolean;
   /** What the keys of config.json mean. */
   readonly keys: KeyTable;
   /** config.json under the names that the architecture reads. @throws GradCacheError `CHECKPOINT` */
@@ -45,25 +47,39 @@ export interface Architecture {
   readonly classifier?: Classifier;
   /** Prefix that checkpoints of task models put before the encoder's names. */
   readonly prefix: string;
+  /** Another one, which older checkpoints have. */
+  readonly olderPrefix?: string;
   /** The names of further tensors of task models that are no parameters of the encoder. */
   readonly unused?: RegExp;
   /** Its masked language model; absent where there is none. @throws GradCacheError `CHECKPOINT` */
   readonly vocabularyHead?: (config: Config) => VocabularyHead;
 }
 
-/** What a masked language model has behind its layers: a dense layer, a norm, and a bias beside the tied word vectors. */
+/** What a masked language model has behind its layers. */
 export interface VocabularyHead {
+  /** The name of the word vectors without `.weight`. Absent: BERT's. */
+  readonly words?: string;
+  /** Whether they are not those of the embeddings. */
+  readonly ownWords?: boolean;
+  /** A dense layer and a norm that tokens go through first. Absent: there are none. */
+  readonly transform?: VocabularyTransform;
+  /** The whole name of a bias for each word; absent: there is none. */
+  readonly bias?: string;
+  /** The columns of a word vector. */
+  readonly width: number;
+  /** Other names that the checkpoint may have for a parameter, whose copy they are. */
+  readonly copies: Readonly<Record<string, string>>;
+}
+
+export interface VocabularyTransform {
   /** Names without `.weight` and `.bias`. */
   readonly dense: string;
   readonly norm: string;
-  /** The whole name. */
-  readonly bias: string;
-  /** The columns of a word vector. */
-  readonly width: number;
   readonly activation: string;
   readonly normEpsilon: number;
-  /** Other names that the checkpoint may have for a parameter, whose copy they are. */
-  readonly copies: Readonly<Record<string, string>>;
+  /** Whether they have biases. Absent: yes. */
+  readonly denseBias?: boolean;
+  readonly normBias?: boolean;
 }
 
 /** What a sentence-transformers folder adds to config.json. */
@@ -131,17 +147,24 @@ function spladeSettings(
   config: Config,
   { strategy, activation: saturation }: SpladePooling,
 ): EncoderSettings {
-  const { copies: _, ...head } = vocabularyHeadOf(architecture, config);
-  return { words: WORDS, ...head, pooling: strategy, logarithms: saturation === 'log1p_relu' ? 2 : 1 };
+  const { words = WORDS, ownWords = false, transform, bias, width } = vocabularyHeadOf(architecture, config);
+  return {
+    ...{ words, ownWords, width },
+    ...(bias !== undefined && { bias }),
+    ...(transform && { denseBias: true, normBias: true, ...transform }),
+    pooling: strategy,
+    logarithms: saturation === 'log1p_relu' ? 2 : 1,
+  };
 }
 
 /** @throws GradCacheError `CHECKPOINT` for a model that has no words to compare with */
 export function vocabularyHeadOf(architecture: Architecture, config: Config): VocabularyHead {
   if (architecture.vocabularyHead === undefined)
     throw refusedConfig('model_type', config.model_type, 'a model with a masked language model, for SPLADE,');
-  if (config.tie_word_embeddings === false)
+  const head = architecture.vocabularyHead(ownNames(architecture, config));
+  if (config.tie_word_embeddings === false && head.ownWords !== true)
     throw refusedConfig('tie_word_embeddings', false, 'true, for SPLADE,');
-  return architecture.vocabularyHead(ownNames(architecture, config));
+  return head;
 }
 
 const ownNames = ({ own }: Architecture, config: Config): Config => own?.(config) ?? config;
@@ -180,8 +203,9 @@ export function initializerRange(config: Config): number {
  * The encoder's own name of a checkpoint's tensor: without the prefix of a task model, and with today's names of a
  * norm's two vectors.
  */
-export function parameterName({ prefix }: Architecture, stored: string): string {
-  const name = stored.startsWith(prefix) ? stored.slice(prefix.length) : stored;
+export function parameterName({ prefix, olderPrefix }: Architecture, stored: string): string {
+  const found = [prefix, olderPrefix].find((each) => each !== undefined && stored.startsWith(each)) ?? '';
+  const name = stored.slice(found.length);
   return name.replace(/LayerNorm\.gamma$/, 'LayerNorm.weight').replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
 }
 

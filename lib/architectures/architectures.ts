@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import type { Architecture } from './architecture.js';
 import { albert } from './albert.js';
 import { bert } from './bert.js';
+import { debertaV2 } from './deberta-v2.js';
 import { distilbert } from './distilbert.js';
 import { electra } from './electra.js';
 import { ernie } from './ernie.js';
@@ -12,13 +13,28 @@ import { modernbert } from './modernbert.js';
 import { mpnet } from './mpnet.js';
 import { qwen2, qwen3 } from './qwen.js';
 import { roberta } from './roberta.js';
-import { gte, nomicBert } from './rotary-bert.js';
+import { gte, newGte, nomicBert } from './rotary-bert.js';
 import { sru, sruPlusPlus } from './sru.js';
 import { staticWords } from './static-words.js';
 import { t5 } from './t5.js';
 
 const ARCHITECTURES: readonly Architecture[] = [
-  ...[bert, roberta, mpnet, distilbert, electra, modernbert, nomicBert, gte, eurobert, ernie, albert, t5],
+  ...[
+    bert,
+    roberta,
+    mpnet,
+    distilbert,
+    electra,
+    modernbert,
+    nomicBert,
+    gte,
+    newGte,
+    eurobert,
+    ernie,
+    albert,
+    t5,
+  ],
+  debertaV2,
   ...[qwen3, qwen2, llama, mistral, gemma3, gemma2],
   ...[sru, sruPlusPlus, staticWords],
 ];

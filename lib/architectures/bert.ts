@@ -1,5 +1,5 @@
 import type { Architecture } from './architecture.js';
-import { classifierDropout } from './classifier.js';
+import { classifierDropout, poolerLayers } from './classifier.js';
 import { CONFIG_KEYS } from './config-keys.js';
 import { activationIn, countIn, fractionIn, paddingIn } from './config-values.js';
 
@@ -32,21 +32,19 @@ export const bert = {
   }),
   classifier: {
     classes: { bert: 'Bert' },
-    layers: [
-      { name: 'pooler.dense', activation: 'tanh', dropout: false, prefixed: true },
-      { name: 'classifier', activation: 'identity', dropout: true },
-    ],
-    dropout: classifierDropout,
+    layers: poolerLayers('pooler.dense', classifierDropout),
   },
   adapted: ['query', 'value'],
   prefix: 'bert.',
   vocabularyHead: (config) => ({
-    dense: 'cls.predictions.transform.dense',
-    norm: 'cls.predictions.transform.LayerNorm',
+    transform: {
+      dense: 'cls.predictions.transform.dense',
+      norm: 'cls.predictions.transform.LayerNorm',
+      activation: activationIn(config, 'hidden_act'),
+      normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    },
     bias: 'cls.predictions.bias',
     width: countIn(config, 'hidden_size'),
-    activation: activationIn(config, 'hidden_act'),
-    normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
     copies: {
       'cls.predictions.decoder.weight': 'embeddings.word_embeddings.weight',
       'cls.predictions.decoder.bias': 'cls.predictions.bias',

@@ -1,6 +1,7 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { all, table, type KeyTable } from '../files/key-table.js';
-import { size, type Architecture } from './architecture.js';
+import { size, type Architecture, type VocabularyHead } from './architecture.js';
+import type { Classifier } from './classifier.js';
 import { ENCODERS_ALONE, KEPT_KEYS } from './config-keys.js';
 import { activationIn, countIn, fractionIn, numberIn, paddingIn, type Config } from './config-values.js';
 import { rotaryIn } from './rotary.js';
@@ -26,6 +27,10 @@ export interface DecoderKind {
   readonly defaults: DecoderDefaults;
   /** Further keys of config.json. */
   readonly keys?: KeyTable;
+  readonly classifier: Classifier;
+  readonly fixedTokenizer?: boolean;
+  /** Its masked language model, if it is trained as one. @throws GradCacheError `CHECKPOINT` */
+  readonly vocabularyHead?: (config: Config) => VocabularyHead;
   /** Native settings that are not as Llama's. @throws GradCacheError `CHECKPOINT` */
   readonly settings: (config: Config) => EncoderSettings;
   /** Where not all layers attend to the whole text, or turn heads in the same way. @throws GradCacheError `CHECKPOINT` */
@@ -56,6 +61,7 @@ export function decoder(tokenizers: Readonly<Record<string, string>>, kind: Deco
   return {
     native: 'decoder',
     tokenizers,
+    ...(kind.fixedTokenizer === true && { fixedTokenizer: true }),
     keys: new Map([...KEYS, ...(kind.keys ?? [])]),
     own: (config) => withHeads(config, defaults),
     sizes: {
@@ -93,9 +99,11 @@ export function decoder(tokenizers: Readonly<Record<string, string>>, kind: Deco
       ...kind.settings(config),
       ...(kind.layers?.(config) ?? layersIn(config, everyLayer(config, defaults, -1))),
     }),
+    classifier: kind.classifier,
+    ...(kind.vocabularyHead && { vocabularyHead: kind.vocabularyHead }),
     adapted: ['q_proj', 'v_proj'],
     prefix: 'model.',
-    unused: /^score\./,
+    unused: /^(score|dense)\./,
   };
 }
 

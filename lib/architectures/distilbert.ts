@@ -45,20 +45,21 @@ export const distilbert: Architecture = {
   classifier: {
     classes: { distilbert: 'DistilBert' },
     layers: [
-      { name: 'pre_classifier', activation: 'relu', dropout: false },
-      { name: 'classifier', activation: 'identity', dropout: true },
+      { name: 'pre_classifier', activation: () => 'relu' },
+      { name: 'classifier', dropout: (config) => fractionIn(config, 'seq_classif_dropout', 0.2) },
     ],
-    dropout: (config) => fractionIn(config, 'seq_classif_dropout', 0.2),
   },
   adapted: ['q_lin', 'v_lin'],
   prefix: 'distilbert.',
   vocabularyHead: (config) => ({
-    dense: 'vocab_transform',
-    norm: 'vocab_layer_norm',
+    transform: {
+      dense: 'vocab_transform',
+      norm: 'vocab_layer_norm',
+      activation: activationIn(config, 'activation'),
+      normEpsilon: 1e-12, // in transformers' code, whatever the configuration says
+    },
     bias: 'vocab_projector.bias',
     width: countIn(config, 'dim'),
-    activation: activationIn(config, 'activation'),
-    normEpsilon: 1e-12, // in transformers' code, whatever the configuration says
     copies: { 'vocab_projector.weight': 'embeddings.word_embeddings.weight' },
   }),
 };

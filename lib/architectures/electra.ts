@@ -26,17 +26,18 @@ export const electra: Architecture = {
   },
   classifier: {
     classes: { electra: 'Electra' },
-    layers: ownLayers('gelu'),
-    dropout: classifierDropout,
+    layers: ownLayers('gelu', classifierDropout),
   },
   prefix: 'electra.',
   vocabularyHead: (config) => ({
-    dense: 'generator_predictions.dense',
-    norm: 'generator_predictions.LayerNorm',
+    transform: {
+      dense: 'generator_predictions.dense',
+      norm: 'generator_predictions.LayerNorm',
+      activation: 'gelu', // in transformers' code, whatever the configuration says
+      normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    },
     bias: 'generator_lm_head.bias',
     width: countIn(config, 'embedding_size', 128),
-    activation: 'gelu', // in transformers' code, whatever the configuration says
-    normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
     copies: { 'generator_lm_head.weight': 'embeddings.word_embeddings.weight' },
   }),
   unused: /^(discriminator_predictions|generator_predictions|generator_lm_head)\./,

@@ -3,11 +3,9 @@ import type { Architecture } from './architecture.js';
 import { bert } from './bert.js';
 import { CONFIG_KEYS } from './config-keys.js';
 
-const { classifier: _, vocabularyHead: __, ...same } = bert;
-
 /** ERNIE (Sun et al. 2020): BERT's layers under BERT's names. */
 export const ernie: Architecture = {
-  ...same,
+  ...bert,
   tokenizers: { ernie: 'BertTokenizer' },
   keys: new Map([
     ...CONFIG_KEYS,
@@ -16,5 +14,6 @@ export const ernie: Architecture = {
       use_task_id: only('Models with embeddings of tasks are not supported.', false, null),
     }),
   ]),
+  classifier: { ...bert.classifier, classes: { ernie: 'Ernie' } },
   prefix: 'ernie.',
 };

@@ -1,6 +1,7 @@
 import { all, table } from '../files/key-table.js';
 import type { EncoderSettings } from '../addon/native.js';
 import { activationIn, countIn, numberIn, truthIn, type Config } from './config-values.js';
+import { lastTokenClassifier } from './classifier.js';
 import { causalWindow, decoder, layersIn } from './decoder.js';
 import { layerTypesIn, rotationOfLayer, windowsOf } from './layer-types.js';
 import { rotaryIn } from './rotary.js';
@@ -33,8 +34,9 @@ function common(config: Config, softCap: number | null): EncoderSettings {
 
 /** Gemma 2 (2024): every other layer attends to a window, and scores are capped. */
 export const gemma2 = decoder(
-  { gemma2: 'PreTrainedTokenizerFast' },
+  { gemma2: 'GemmaTokenizer' },
   {
+    classifier: lastTokenClassifier({ gemma2: 'Gemma2' }),
     defaults: { ...defaults, vocabulary: 256_000, positions: 8192 },
     keys,
     settings: (config) => common(config, 50),
@@ -50,8 +52,9 @@ export const gemma2 = decoder(
 
 /** Gemma 3 (2025), and with it EmbeddingGemma, which attends in both directions: norms of heads, and two tables of angles. */
 export const gemma3 = decoder(
-  { gemma3_text: 'PreTrainedTokenizerFast' },
+  { gemma3_text: 'GemmaTokenizer' },
   {
+    classifier: lastTokenClassifier({ gemma3_text: 'Gemma3Text' }),
     defaults: { ...defaults, vocabulary: 262_208, positions: 131_072 },
     keys,
     settings: (config) => ({ ...common(config, null), headNorms: true, causal: !bothWays(config) }),

@@ -1,4 +1,5 @@
 import { all, table } from '../files/key-table.js';
+import { lastTokenClassifier } from './classifier.js';
 import { truthIn } from './config-values.js';
 import { causalWindow, decoder, everyLayer, layersIn } from './decoder.js';
 
@@ -8,6 +9,7 @@ const SIZES = { vocabulary: 32000, hidden: 4096, layers: 32, heads: 32, padding:
 export const llama = decoder(
   { llama: 'PreTrainedTokenizerFast' },
   {
+    classifier: lastTokenClassifier({ llama: 'Llama' }),
     defaults: { ...SIZES, intermediate: 11008, positions: 2048 },
     settings: (config) => ({
       attentionBias: truthIn(config, 'attention_bias', false),
@@ -23,6 +25,8 @@ const mistralSizes = { ...SIZES, intermediate: 14336, positions: 131_072, keyHea
 export const mistral = decoder(
   { mistral: 'PreTrainedTokenizerFast' },
   {
+    classifier: lastTokenClassifier({ mistral: 'Mistral' }),
+    fixedTokenizer: true,
     defaults: mistralSizes,
     keys: table(all('read', 'sliding_window')),
     settings: () => ({}),

@@ -6,6 +6,7 @@ import {
   countIn,
   fractionIn,
   numberIn,
+  oneIn,
   paddingIn,
   truthIn,
   type Config,
@@ -17,6 +18,7 @@ import { rotaryIn } from './rotary.js';
 export const modernbert: Architecture = {
   native: 'modernbert',
   tokenizers: { modernbert: 'PreTrainedTokenizerFast' },
+  fixedTokenizer: true,
   keys: new Map([
     ...ENCODERS_ALONE,
     ...KEPT_KEYS,
@@ -58,9 +60,45 @@ export const modernbert: Architecture = {
     feedForwardDropout: fractionIn(config, 'mlp_dropout', 0),
     ...layerSettings(config),
   }),
+  classifier: {
+    classes: { modernbert: 'ModernBert' },
+    pooling: (config) =>
+      oneIn(config, 'classifier_pooling', ['cls', 'mean'], 'cls') === 'mean' ? 'mean' : 'cls',
+    layers: [
+      { name: 'head.dense', activation: headActivation, bias: headBias },
+      {
+        name: 'head.norm',
+        epsilon: (config) => fractionIn(config, 'norm_eps', 1e-5),
+        bias: (config) => truthIn(config, 'norm_bias', false),
+      },
+      { name: 'classifier', dropout: (config) => fractionIn(config, 'classifier_dropout', 0) },
+    ],
+  },
   prefix: 'model.',
+  vocabularyHead: (config) => ({
+    words: 'embeddings.tok_embeddings',
+    transform: {
+      dense: 'head.dense',
+      denseBias: headBias(config),
+      norm: 'head.norm',
+      normBias: truthIn(config, 'norm_bias', false),
+      activation: headActivation(config),
+      normEpsilon: fractionIn(config, 'norm_eps', 1e-5),
+    },
+    ...(truthIn(config, 'decoder_bias', true) && { bias: 'decoder.bias' }),
+    width: countIn(config, 'hidden_size', 768),
+    copies: { 'decoder.weight': 'embeddings.tok_embeddings.weight' },
+  }),
   unused: /^(head|decoder|classifier)\./,
 };
+
+function headActivation(config: Config): string {
+  return activationIn(config, 'classifier_activation');
+}
+
+function headBias(config: Config): boolean {
+  return truthIn(config, 'classifier_bias', false);
+}
 
 /** Every third layer attends to the whole text, the others to a window; each kind has angles of its own. */
 function layerSettings(config: Config) {

@@ -30,8 +30,7 @@ export const mpnet: Architecture = {
   },
   classifier: {
     classes: { mpnet: 'MPNet' },
-    layers: ownLayers('tanh'),
-    dropout: (config) => fractionIn(config, 'hidden_dropout_prob', 0.1),
+    layers: ownLayers('tanh', (config) => fractionIn(config, 'hidden_dropout_prob', 0.1)),
   },
   adapted: ['q', 'v'],
   prefix: 'mpnet.',

@@ -1,5 +1,6 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { all, table } from '../files/key-table.js';
+import { lastTokenClassifier } from './classifier.js';
 import { countIn, truthIn, type Config } from './config-values.js';
 import { causalWindow, decoder, layersIn } from './decoder.js';
 import { layerTypesIn, windowsOf } from './layer-types.js';
@@ -22,14 +23,22 @@ function layers(config: Config): EncoderSettings {
 
 /** Qwen 2 and 2.5 (Yang et al. 2024). */
 export const qwen2 = decoder(
-  { qwen2: 'PreTrainedTokenizerFast' },
-  { defaults, keys, settings: () => ({ attentionBias: true }), layers },
+  { qwen2: 'Qwen2Tokenizer' },
+  {
+    classifier: lastTokenClassifier({ qwen2: 'Qwen2' }),
+    fixedTokenizer: true,
+    defaults,
+    keys,
+    settings: () => ({ attentionBias: true }),
+    layers,
+  },
 );
 
 /** Qwen 3 (Yang et al. 2025), and with it Qwen3-Embedding: a norm of each head of queries and keys. */
 export const qwen3 = decoder(
-  { qwen3: 'PreTrainedTokenizerFast' },
+  { qwen3: 'Qwen2Tokenizer' },
   {
+    classifier: lastTokenClassifier({ qwen3: 'Qwen3' }),
     defaults: { ...defaults, headSize: 128 },
     keys,
     settings: (config) => {

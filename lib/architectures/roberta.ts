@@ -6,12 +6,14 @@ import { countIn, fractionIn, paddingIn, type Config } from './config-values.js'
 /** Of RoBERTa and MPNet. */
 export function robertaVocabularyHead(config: Config): VocabularyHead {
   return {
-    dense: 'lm_head.dense',
-    norm: 'lm_head.layer_norm',
+    transform: {
+      dense: 'lm_head.dense',
+      norm: 'lm_head.layer_norm',
+      activation: 'gelu', // in transformers' code, whatever the configuration says
+      normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    },
     bias: 'lm_head.bias',
     width: countIn(config, 'hidden_size'),
-    activation: 'gelu', // in transformers' code, whatever the configuration says
-    normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
     copies: {
       'lm_head.decoder.weight': 'embeddings.word_embeddings.weight',
       'lm_head.decoder.bias': 'lm_head.bias',
@@ -31,8 +33,7 @@ export const roberta: Architecture = {
   positionsAfterPadding: true,
   classifier: {
     classes: { roberta: 'Roberta', 'xlm-roberta': 'XLMRoberta', camembert: 'Camembert' },
-    layers: ownLayers('tanh'),
-    dropout: classifierDropout,
+    layers: ownLayers('tanh', classifierDropout),
   },
   prefix: 'roberta.',
   vocabularyHead: robertaVocabularyHead,

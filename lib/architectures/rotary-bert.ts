@@ -1,6 +1,7 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { all, only, table, type KeyTable } from '../files/key-table.js';
 import { size, type Architecture } from './architecture.js';
+import { classifierDropout, poolerLayers } from './classifier.js';
 import { CONFIG_KEYS } from './config-keys.js';
 import {
   activationIn,
@@ -105,15 +106,34 @@ export const nomicBert: Architecture = {
     upBias: truthIn(config, 'mlp_fc1_bias', false),
     downBias: truthIn(config, 'mlp_fc2_bias', false),
   }),
-  prefix: 'bert.',
+  classifier: {
+    classes: { nomic_bert: 'NomicBert' },
+    layers: poolerLayers('pooler.dense', classifierDropout),
+  },
+  prefix: 'nomic_bert.',
+  olderPrefix: 'bert.',
+  vocabularyHead: (config) => ({
+    transform: {
+      dense: 'cls.predictions.transform.dense',
+      norm: 'cls.predictions.transform.layer_norm',
+      activation: activationIn(config, 'hidden_act', 'silu'),
+      normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    },
+    bias: 'cls.predictions.bias',
+    width: countIn(config, 'hidden_size', 768),
+    copies: {
+      'cls.predictions.decoder.weight': WORDS,
+      'cls.predictions.decoder.bias': 'cls.predictions.bias',
+    },
+  }),
 };
 
 const AS_PUBLISHED = 'Only the form of the published GTE models is supported.';
 
-/** GTE (Zhang et al. 2024): gte-multilingual-base, gte-base-en-v1.5 and their kin, whose older folders say `new`. */
+/** GTE (Zhang et al. 2024): gte-multilingual-base, gte-base-en-v1.5 and their kin. */
 export const gte: Architecture = {
   native: 'gte',
-  tokenizers: { gte: 'PreTrainedTokenizerFast', new: 'PreTrainedTokenizerFast' },
+  tokenizers: { gte: 'XLMRobertaTokenizer' },
   keys: new Map([
     ...CONFIG_KEYS,
     ...rotaryKeys,
@@ -151,5 +171,29 @@ export const gte: Architecture = {
     upBias: false,
     downBias: true,
   }),
+  classifier: {
+    classes: { gte: 'Gte' },
+    layers: poolerLayers('pooler.dense', classifierDropout),
+  },
+  prefix: 'gte.',
+  olderPrefix: 'new.',
+  vocabularyHead: (config) => ({
+    transform: {
+      dense: 'lm_head.dense',
+      norm: 'lm_head.norm',
+      activation: 'gelu', // in transformers' code, whatever the configuration says
+      normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
+    },
+    bias: 'lm_head.decoder.bias',
+    width: countIn(config, 'hidden_size', 768),
+    copies: { 'lm_head.decoder.weight': WORDS },
+  }),
+};
+
+/** The same in the folders that came with code of their own. */
+export const newGte: Architecture = {
+  ...gte,
+  tokenizers: { new: 'PreTrainedTokenizerFast' },
+  classifier: { ...gte.classifier!, classes: { new: 'New' } },
   prefix: 'new.',
 };

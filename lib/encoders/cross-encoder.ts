@@ -21,6 +21,7 @@ import type { RowPasses } from '../step/encoder.js';
 import { noGrad } from '../tensor/autograd.js';
 import { orDispose } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { withoutLast } from '../tokenizer/token-batch.js';
 import type { TextPair, TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 import {
   checkCreate,
@@ -86,6 +87,8 @@ export class CrossEncoder extends TokenEncoder {
   readonly #prompts: Prompts;
   /** Whether the model tells the two texts of a pair apart by the types of their tokens. */
   readonly #typed: boolean;
+  /** The padding token of a model that takes the last token before it; -1: none is left out. */
+  readonly #padding: number;
 
   private constructor(own: symbol, folder: CrossEncoderFolder, options: TextEncoderOptions) {
     if (own !== OWN)
@@ -116,7 +119,8 @@ export class CrossEncoder extends TokenEncoder {
     };
     this.labels = folder.labels;
     this.activation = folder.activation;
-    this.#typed = 'types' in architecture.sizes;
+    this.#padding = settings['pooling'] === 'last' ? architecture.paddingToken(folder.config) : -1;
+    this.#typed = typeof settings['types'] === 'number' && settings['types'] > 0;
   }
 
   /**
@@ -195,6 +199,7 @@ export class CrossEncoder extends TokenEncoder {
     requireNumber('maxLength', maxLength, { from: 1, to: this.maxLength, whole: true });
     const prefix = this.#prompts.prefixOf(options.prompt);
     const { types, ...batch } = await this.tokenizer.encodePairs(pairs, { maxLength, prefix });
+    if (this.#padding >= 0) return withoutLast(batch, this.#padding);
     return this.#typed && types !== undefined ? { ...batch, types } : batch;
   }
 

@@ -1,4 +1,5 @@
 import { encoderSettings, parameterName } from '../architectures/architecture.js';
+import { countIn } from '../architectures/config-values.js';
 import { architectureOf } from '../architectures/architectures.js';
 import type { EncoderSettings } from '../addon/native.js';
 import { GradCacheError } from '../errors.js';
@@ -11,19 +12,29 @@ export function settingsOf(
   { dropout, drophead }: TextEncoderOptions,
 ): EncoderSettings {
   const architecture = architectureOf(modelType);
-  const { layers, dropout: dropoutOf } = classifierOf(modelType);
+  const { layers, pooling, perToken } = classifierOf(modelType);
   const own = architecture.own?.(config) ?? config;
-  const hidden = own[architecture.sizes['hidden']!.key] as number;
-  const dense = layers.map(({ name, activation, dropout: drops }, place) => ({
-    kind: 'dense',
-    name,
-    inFeatures: hidden,
-    outFeatures: place === layers.length - 1 ? labels : hidden,
-    activation,
-    bias: true,
-    dropout: drops ? (dropout ?? dropoutOf(own)) : 0,
-  }));
-  return encoderSettings(architecture, config, { pooling: 'cls', modules: dense }, dropout, drophead);
+  const { key, otherwise } = architecture.sizes['hidden']!;
+  const hidden = countIn(own, key, otherwise);
+  const modules = layers.map((layer, place): EncoderSettings => {
+    const { name } = layer;
+    const bias = layer.bias?.(own) ?? true;
+    if ('epsilon' in layer) return { kind: 'norm', name, bias, epsilon: layer.epsilon(own) };
+    return {
+      kind: 'dense',
+      ...{ name, bias },
+      inFeatures: hidden,
+      outFeatures: place === layers.length - 1 ? labels : hidden,
+      activation: layer.activation?.(own) ?? 'identity',
+      dropout: layer.dropout === undefined ? 0 : (dropout ?? layer.dropout(own)),
+    };
+  });
+  const first = perToken?.(own) ?? 0;
+  const head = { pooling: pooling?.(own) ?? 'cls', modules: modules.slice(first) };
+  return {
+    ...encoderSettings(architecture, config, head, dropout, drophead),
+    ...(first > 0 && { tokenModules: modules.slice(0, first) }),
+  };
 }
 
 /** The layer that a parameter is of. */

@@ -67,6 +67,7 @@ export async function readTransformer(
   const tokenizer = await Tokenizer.fromFile(join(home, 'tokenizer.json'), {
     lowercase: transformer?.lowercase === true,
     tokenizerClass: tokenizerClassOf(modelType, config),
+    ...(architectureOf(modelType).fixedTokenizer === true && { fixedClass: true }),
   });
   return {
     config,
@@ -124,6 +125,7 @@ function tokenizerClassOf(
   modelType: string,
   { tokenizer_class: stated }: Readonly<Record<string, unknown>>,
 ): string {
-  if (typeof stated === 'string' && stated !== '') return stated;
-  return architectureOf(modelType).tokenizers[modelType]!;
+  const { tokenizers, fixedTokenizer } = architectureOf(modelType);
+  if (typeof stated === 'string' && stated !== '' && fixedTokenizer !== true) return stated;
+  return tokenizers[modelType]!;
 }

@@ -116,3 +116,17 @@ function withRoom(list: Int32Array, count: number, needed: number): Int32Array {
   grown.set(list.subarray(0, count));
   return grown;
 }
+
+/** The batch without the tokens of one kind that texts end with. The first token of a text stays. */
+export function withoutLast({ ids, offsets, truncated }: TokenBatch, token: number): TokenBatch {
+  const kept = new Int32Array(offsets.length);
+  const shorter = new Int32Array(ids.length);
+  for (let row = 0; row + 1 < offsets.length; row++) {
+    const begin = offsets[row]!;
+    let end = offsets[row + 1]!;
+    while (end > begin + 1 && ids[end - 1] === token) end--;
+    shorter.set(ids.subarray(begin, end), kept[row]);
+    kept[row + 1] = kept[row]! + end - begin;
+  }
+  return { ids: shorter.slice(0, kept.at(-1)), offsets: kept, truncated };
+}

@@ -5,6 +5,7 @@ import { isJsonObject } from '../files/strict-json.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
 import {
   bytePairs,
+  debertaUnigrams,
   gemmaPairs,
   llamaPairs,
   qwenPairs,
@@ -118,6 +119,13 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
     roles: ANGLES,
     ends: { first: 'bos_token', last: 'eos_token', between: 'two' },
     build: unigrams(() => 3),
+  },
+  DebertaV2Tokenizer: {
+    model: 'Unigram',
+    roles: { bos_token: '[CLS]', eos_token: '[SEP]', ...BRACKETS },
+    ends: AROUND,
+    typed: true,
+    build: debertaUnigrams,
   },
   CamembertTokenizer: {
     model: 'Unigram',

@@ -138,6 +138,38 @@ export function unigrams(unknown: (vocabulary: readonly unknown[], token: string
   });
 }
 
+/** DeBERTa's way: its normalizer is in transformers' code, whatever tokenizer.json says. */
+export function debertaUnigrams(parsed: JsonObject, { flag, token }: Options): Pipeline {
+  const { vocab } = parsed.model as { vocab: unknown[] };
+  const unknown = vocab.findIndex(
+    (entry) => Array.isArray(entry) && entry[0] === token('unk_token') && entry[1] === 0,
+  );
+  return {
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        ...(flag('do_lower_case', false) ? [{ type: 'Lowercase' }] : []),
+        { type: 'Replace', pattern: { Regex: '\\s{2,}|[\\n\\r\\t]' }, content: ' ' },
+        { type: 'NFC' },
+        { type: 'Strip', strip_left: false, strip_right: true },
+      ],
+    },
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        ...(flag('split_by_punct', false) ? [{ type: 'Punctuation', behavior: 'Isolated' }] : []),
+        {
+          type: 'Metaspace',
+          replacement: '▁',
+          prepend_scheme: flag('add_prefix_space', true) ? 'always' : 'first',
+          split: true,
+        },
+      ],
+    },
+    model: { type: 'Unigram', unk_id: unknown < 0 ? 1 : unknown, byte_fallback: false },
+  };
+}
+
 /** The only normalizer that the classes with a unigram model take over from tokenizer.json. */
 function precompiledOf(normalizer: unknown): JsonObject | null {
   if (!isJsonObject(normalizer)) return null;

@@ -11,6 +11,8 @@ export interface TokenizerSettings {
    * which takes tokenizer.json as it stands.
    */
   readonly tokenizerClass?: string;
+  /** True: `tokenizerClass` holds whatever tokenizer_config.json names, as transformers has it for some models. */
+  readonly fixedClass?: boolean;
   /**
    * False: tokenizer.json is taken as it stands, whatever the files beside it say, and no token is put around a text, as
    * StaticEmbedding of sentence-transformers reads it. Default: true.

@@ -131,7 +131,7 @@ export class Tokenizer {
       const files = bare ? {} : parseTokenizerFiles(companions);
       const named = files.config?.tokenizer_class;
       const tokenizerClass =
-        typeof named === 'string' && named !== ''
+        typeof named === 'string' && named !== '' && settings.fixedClass !== true
           ? named
           : ((bare ? null : settings.tokenizerClass) ?? PLAIN_CLASS);
       const built = bare ? bareTokenizer(stated) : buildTokenizer(stated, tokenizerClass, files);

@@ -33,7 +33,9 @@ SelfAttention::SelfAttention(const Names& names, const Options& options, Builder
       keyNorm_(headNorm(names.keyNorm, options, builder)),
       output_(builder.parameters, {names.output}, options.form.heads * options.form.size, options.hidden,
               options.outputBias),
-      dropout_(builder.dropout(options.dropout)) {}
+      dropout_(builder.dropout(options.dropout)) {
+  if (options.disentangled) disentangled_.emplace(*options.disentangled, options.form, builder);
+}
 
 kernels::HeadLayout SelfAttention::layout() const {
   return {options_.form.heads, options_.form.keyHeads, options_.form.size};
@@ -69,8 +71,13 @@ at::Tensor SelfAttention::keptHeads(const at::Tensor& rows, const Pass& pass) co
 at::Tensor SelfAttention::forward(const at::Tensor& x, const Pass& pass, Tape* tape) const {
   at::Tensor qkv = qkv_.forward(x, pass);
   at::Tensor ready = prepared(qkv, pass);
-  kernels::Attention attention =
-      kernels::attention(ready, pass.sequences(), options_.form, distances(pass), dropout_.key(pass));
+  kernels::Attention attention;
+  if (disentangled_) {
+    attention.out = disentangled_->forward(ready, qkv_, pass, dropout_.key(pass));
+  } else {
+    attention =
+        kernels::attention(ready, pass.sequences(), options_.form, distances(pass), dropout_.key(pass));
+  }
   ready.reset();
   at::Tensor y = output_.product(keptHeads(attention.out, pass), pass);
   if (tape != nullptr) *tape = {std::move(qkv), std::move(attention)};
@@ -80,6 +87,7 @@ at::Tensor SelfAttention::forward(const at::Tensor& x, const Pass& pass, Tape* t
 at::Tensor SelfAttention::backward(const at::Tensor& dy, Tape tape, const Pass& pass) const {
   at::Tensor dheads = keptHeads(output_.inputGradient(dy, pass), pass);
   output_.addWeightGradient(dy, keptHeads(tape.attention.out, pass), pass);
+  if (disentangled_) return disentangled_->backward(dheads, tape.qkv, qkv_, pass, dropout_.key(pass));
   const at::Tensor distanceGradient =
       options_.distanceBias ? options_.distanceBias->zeroGradient(pass) : at::Tensor();
   // Without norms, the tape has the rows as they were written over.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "blocks/disentangled.h"
 #include "blocks/distance_bias.h"
 #include "blocks/rotary_table.h"
 #include "kernels/attention/attention.h"
@@ -33,6 +34,7 @@ class SelfAttention {
     double dropout = 0;                      // of the probabilities
     std::shared_ptr<const RotaryTable> rotary{};
     std::shared_ptr<const DistanceBias> distanceBias{};
+    std::optional<Disentangled::Options> disentangled{};  // no norms, rotation or bias beside it
   };
   struct Tape {
     at::Tensor qkv;  // as attention takes it; with norms of heads, as they take it
@@ -71,6 +73,7 @@ class SelfAttention {
   std::optional<ParameterId> queryNorm_, keyNorm_;
   Linear output_;
   Dropout dropout_, drophead_;
+  std::optional<Disentangled> disentangled_;
 };
 
 }  // namespace gradcache

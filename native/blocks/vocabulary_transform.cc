@@ -22,8 +22,9 @@ struct TransformTape {
 VocabularyTransform::VocabularyTransform(int64_t in, const Settings& settings, Builder& builder)
     : width_(settings.size("width")),
       activation_(kernels::activationNamed(settings.text("activation"))),
-      dense_(builder.parameters, {settings.text("dense")}, in, width_),
-      norm_(builder.parameters, settings.text("norm"), width_, settings.number("normEpsilon")) {}
+      dense_(builder.parameters, {settings.text("dense")}, in, width_, settings.truth("denseBias")),
+      norm_(builder.parameters, settings.text("norm"), width_,
+            NormStyle{settings.number("normEpsilon"), settings.truth("normBias")}) {}
 
 Stream VocabularyTransform::forward(const Stream& x, const Pass& pass, Tape* tape) const {
   at::Tensor up = dense_.product(x.rows, pass);

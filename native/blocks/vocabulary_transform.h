@@ -16,7 +16,7 @@ namespace gradcache {
 class VocabularyTransform final : public Block {
  public:
   // From rows of `in` columns to those of the setting `width`. The settings dense and norm are names without
-  // ".weight" and ".bias".
+  // ".weight" and ".bias"; denseBias and normBias say whether there are the latter.
   VocabularyTransform(int64_t in, const Settings& settings, Builder& builder);
 
   Stream forward(const Stream& x, const Pass& pass, Tape* tape) const override;

@@ -11,6 +11,7 @@ namespace {
 const std::map<std::string, BuildArchitecture*> kArchitectures{
     {"albert", albert},
     {"bert", bert},
+    {"deberta-v2", debertaV2},
     {"decoder", decoder},
     {"distilbert", distilbert},
     {"electra", electra},

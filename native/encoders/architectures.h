@@ -16,8 +16,8 @@ struct Architecture {
 
 // Adds the embeddings and the layers to the builder.
 using BuildArchitecture = Architecture(const Settings& settings, Builder& builder);
-BuildArchitecture albert, bert, decoder, distilbert, electra, gte, modernbert, mpnet, nomicBert, sru, srupp,
-    staticWords, t5;
+BuildArchitecture albert, bert, debertaV2, decoder, distilbert, electra, gte, modernbert, mpnet, nomicBert,
+    sru, srupp, staticWords, t5;
 
 // Throws INPUT for a name that is none of these.
 Architecture buildArchitecture(const std::string& name, const Settings& settings, Builder& builder);

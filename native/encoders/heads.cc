@@ -14,7 +14,7 @@ std::shared_ptr<const Head> makeSplade(int64_t width, const Settings& settings, 
   require(settings.list("modules").empty(), "INPUT", "SPLADE has no modules behind it");
   const std::vector<Settings>& own = settings.list("splade");
   require(own.size() == 1, "INPUT", "SPLADE needs one record of settings, got ", own.size());
-  builder.add<VocabularyTransform>(width, own[0]);
+  if (own[0].has("dense")) builder.add<VocabularyTransform>(width, own[0]);
   return std::make_shared<const SpladeHead>(own[0], settings.size("vocabulary"), builder.parameters);
 }
 

@@ -20,6 +20,7 @@ const std::map<std::string, Activation> kActivations{
     {"tanh", [](const at::Tensor& x) { return at::tanh(x); }},
     {"relu", [](const at::Tensor& x) { return at::relu(x); }},
     {"gelu", [](const at::Tensor& x) { return at::gelu(x); }},
+    {"gelu_tanh", [](const at::Tensor& x) { return at::gelu(x, "tanh"); }},
     {"silu", [](const at::Tensor& x) { return at::silu(x); }},
     {"sigmoid", [](const at::Tensor& x) { return at::sigmoid(x); }},
     {"mish", [](const at::Tensor& x) { return at::mish(x); }},
@@ -63,8 +64,9 @@ double numberOr(const Settings& settings, const std::string& name, double otherw
 
 }  // namespace
 
-HeadModules::HeadModules(int64_t width, const Settings& settings, Builder& builder) : width_(width) {
-  for (const Settings& own : settings.list("modules")) {
+HeadModules::HeadModules(int64_t width, const Settings& settings, Builder& builder, const std::string& list)
+    : width_(width) {
+  for (const Settings& own : settings.list(list)) {
     const std::string& kind = own.text("kind");
     if (kind == "dense") {
       modules_.push_back(dense(own, builder));
@@ -114,11 +116,15 @@ HeadModules::Module HeadModules::norm(const Settings& settings, Builder& builder
   ParameterList& list = builder.parameters;
   const ParameterId scale =
       list.add({{.name = name + ".weight", .shape = {width_}, .decay = false, .wide = true}});
-  const ParameterId shift =
-      list.add({{.name = name + ".bias", .shape = {width_}, .decay = false, .wide = true}});
-  return {"norm", 2 * width_ + 2, [=, width = width_](const at::Tensor& x, const Pass& pass) {
+  std::optional<ParameterId> shift;
+  if (!settings.has("bias") || settings.truth("bias"))
+    shift = list.add({{.name = name + ".bias", .shape = {width_}, .decay = false, .wide = true}});
+  return {"norm", 2 * width_ + 2,
+          [=, width = width_, epsilon = numberOr(settings, "epsilon", 1e-5)](const at::Tensor& x,
+                                                                             const Pass& pass) {
             const Parameters& parameters = *pass.parameters;
-            return at::layer_norm(x, {width}, parameters.leaf(scale), parameters.leaf(shift));
+            return at::layer_norm(x, {width}, parameters.leaf(scale),
+                                  shift ? parameters.leaf(*shift) : at::Tensor(), epsilon);
           }};
 }
 

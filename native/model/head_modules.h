@@ -15,14 +15,14 @@ namespace gradcache {
 
 class HeadModules {
  public:
-  // Takes rows of `width`; reads the setting modules, a list whose records have a `kind`:
+  // Takes rows of `width`; reads the setting `list`, whose records have a `kind`:
   // - dense: inFeatures, outFeatures, activation, bias, perhaps dropout in front of it, and residual, which
   //   adds the input, through a matrix of its own where the widths differ;
-  // - norm: a layer norm;
+  // - norm: a layer norm, perhaps with an epsilon and with a bias or none;
   // - dropout: probability;
   // - normalize: to length one.
   // `name` names the parameters of the first two. Throws INPUT for another kind.
-  HeadModules(int64_t width, const Settings& settings, Builder& builder);
+  HeadModules(int64_t width, const Settings& settings, Builder& builder, const std::string& list = "modules");
 
   bool empty() const { return modules_.empty(); }
   // Whether the first is the scaling to length one.

@@ -25,9 +25,12 @@ std::vector<kernels::Pooling> poolingsNamed(std::string_view names) {
 }  // namespace
 
 PooledHead::PooledHead(int64_t width, const Settings& settings, Builder& builder)
-    : width_(width),
+    : tokenModules_(settings.has("tokenModules")
+                        ? std::optional(HeadModules(width, settings, builder, "tokenModules"))
+                        : std::nullopt),
+      width_(tokenModules_ ? tokenModules_->width() : width),
       poolings_(poolingsNamed(settings.text("pooling"))),
-      modules_(width * static_cast<int64_t>(poolings_.size()), settings, builder) {}
+      modules_(width_ * static_cast<int64_t>(poolings_.size()), settings, builder) {}
 
 int64_t PooledHead::tapeBytes(const ChunkSize& chunk) const {
   // Of each pooling the row, its norm and offset, and the tokens of the maxima; rows side by side; the
@@ -37,7 +40,8 @@ int64_t PooledHead::tapeBytes(const ChunkSize& chunk) const {
   int64_t row = width_ * (count * chunk.wide + maxima * 4) + 16;
   if (count > 1) row += count * width_ * chunk.wide;
   row += modules_.tapeBytes(chunk.wide, normalizes() ? 1 : 0);
-  return chunk.sequences * row;
+  const int64_t tokens = tokenModules_ ? chunk.tokens * tokenModules_->tapeBytes(chunk.wide) : 0;
+  return tokens + chunk.sequences * row;
 }
 
 at::Tensor PooledHead::pool(const at::Tensor& x, const std::shared_ptr<const Pass>& pass,
@@ -56,10 +60,17 @@ at::Tensor PooledHead::pool(const at::Tensor& x, const std::shared_ptr<const Pas
       });
 }
 
+at::Tensor PooledHead::throughTokenModules(const at::Tensor& x, const Pass& pass, bool graph) const {
+  if (!tokenModules_) return x;
+  const at::AutoGradMode recording(graph);
+  return tokenModules_->forward(x.to(pass.wideType()), pass);
+}
+
 Encoded PooledHead::forward(const at::Tensor& x, const std::shared_ptr<const Pass>& pass, bool graph) const {
+  const at::Tensor tokens = throughTokenModules(x, *pass, graph);
   std::vector<at::Tensor> rows;
   for (const kernels::Pooling pooling : poolings_)
-    rows.push_back(pool(x, pass, pooling, graph && x.requires_grad()));
+    rows.push_back(pool(tokens, pass, pooling, graph && tokens.requires_grad()));
   const at::AutoGradMode recording(graph);
   at::Tensor y = rows.size() == 1 ? std::move(rows.front()) : at::cat(rows, 1);
   return {modules_.forward(std::move(y), *pass, normalizes() ? 1 : 0)};

@@ -29,6 +29,12 @@ bool sums(const std::string& pooling) {
   return pooling == "sum";
 }
 
+// The table of the embeddings, or one that only logits are made with.
+ParameterId wordsOf(const Settings& settings, int64_t vocabulary, int64_t width, ParameterList& list) {
+  const std::string name = settings.text("words") + ".weight";
+  return settings.truth("ownWords") ? list.add({{name, {vocabulary, width}}}) : list.named(name);
+}
+
 }  // namespace
 
 SpladeHead::SpladeHead(const Settings& settings, int64_t vocabulary, ParameterList& list)
@@ -36,8 +42,9 @@ SpladeHead::SpladeHead(const Settings& settings, int64_t vocabulary, ParameterLi
       vocabulary_(vocabulary),
       sum_(sums(settings.text("pooling"))),
       twice_(settings.size("logarithms", 1, 2) == 2),
-      words_(list.named(settings.text("words") + ".weight")),
-      bias_(list.add({{settings.text("bias"), {vocabulary}, false}})),
+      words_(wordsOf(settings, vocabulary, width_, list)),
+      bias_(settings.has("bias") ? std::optional(list.add({{settings.text("bias"), {vocabulary}, false}}))
+                                 : std::nullopt),
       trained_(list.anyTrainable()),
       active_(vocabulary) {
   // Columns are numbers of float32.
@@ -70,7 +77,7 @@ void SpladeHead::overTiles(const at::Tensor& x,
 
 at::Tensor SpladeHead::logits(const at::Tensor& x, int64_t begin, int64_t count, const Pass& pass) const {
   at::Tensor logits = wideProduct(x, pass.weight(words_).narrow(0, begin, count));
-  return logits.add_(pass.weight(bias_).narrow(0, begin, count));
+  return bias_ ? logits.add_(pass.weight(*bias_).narrow(0, begin, count)) : logits;
 }
 
 at::Tensor SpladeHead::saturated(at::Tensor logits) const {
@@ -155,7 +162,7 @@ at::Tensor SpladeHead::backward(const at::Tensor& gradient, const at::Tensor& x,
 void SpladeHead::backwardEntries(const at::Tensor& gradient, const at::Tensor& x, const Entries& entries,
                                  const Pass& pass, at::Tensor& dx) const {
   const at::Tensor words = pass.weight(words_);
-  const at::Tensor &ofWords = pass.gradient(words_), &ofBias = pass.gradient(bias_);
+  const at::Tensor &ofWords = pass.gradient(words_), ofBias = biasGradient(pass);
   // The entry of a row without any is below the cut-off, or on it.
   const at::Tensor dlogits = gradient.mul(slope(entries.values)).masked_fill_(entries.values.eq(0), 0);
   for (int64_t begin = 0; begin < dlogits.size(0); begin += kGathered) {
@@ -165,14 +172,14 @@ void SpladeHead::backwardEntries(const at::Tensor& gradient, const at::Tensor& x
     const at::Tensor each = dlogits.narrow(0, begin, count).unsqueeze(1);
     kernels::addRows(dx, tokens, words.index_select(0, columns).mul(each));
     if (ofWords.defined()) kernels::addRows(ofWords, columns, x.index_select(0, tokens).mul(each));
-    kernels::addRows(ofBias.unsqueeze(1), columns, each);
+    if (ofBias.defined()) kernels::addRows(ofBias.unsqueeze(1), columns, each);
   }
 }
 
 void SpladeHead::backwardTiles(const at::Tensor& gradient, const at::Tensor& x, const Entries& entries,
                                const Pass& pass, at::Tensor& dx) const {
   const at::Tensor words = pass.weight(words_);
-  const at::Tensor &ofWords = pass.gradient(words_), &ofBias = pass.gradient(bias_);
+  const at::Tensor &ofWords = pass.gradient(words_), ofBias = biasGradient(pass);
   const at::Tensor& sequence = sequenceOfTokens(pass);
   const at::Tensor token = at::arange(x.size(0), sequence.options()).unsqueeze(1);
   const std::initializer_list<std::optional<at::Tensor>> places{entries.rows, entries.columns};
@@ -191,7 +198,7 @@ void SpladeHead::backwardTiles(const at::Tensor& gradient, const at::Tensor& x, 
     } else {
       dlogits.masked_fill_(argmax.narrow(1, begin, count).index_select(0, sequence).ne(token), 0);
     }
-    kernels::addColumnSum(ofBias.narrow(0, begin, count), dlogits);
+    if (ofBias.defined()) kernels::addColumnSum(ofBias.narrow(0, begin, count), dlogits);
     const at::Tensor narrow = dlogits.to(x.scalar_type());
     dx.add_(at::mm(narrow, words.narrow(0, begin, count)));
     if (ofWords.defined()) addProduct(ofWords.narrow(0, begin, count), narrow, x);

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/settings.h"
@@ -19,8 +20,9 @@ namespace gradcache {
 
 class SpladeHead final : public Head, public std::enable_shared_from_this<SpladeHead> {
  public:
-  // Compares rows of the setting `width` with the vectors `words` [vocabulary, width], which are declared,
-  // and adds the bias `bias`. `pooling` is max or sum, `logarithms` 1 or 2.
+  // Compares rows of the setting `width` with the vectors `words` [vocabulary, width], which are declared
+  // unless `ownWords` is true,
+  // and adds the bias `bias` where that is named. `pooling` is max or sum, `logarithms` 1 or 2.
   SpladeHead(const Settings& settings, int64_t vocabulary, ParameterList& list);
 
   // Rows are the entries of all sequences, [n, 2].
@@ -41,6 +43,7 @@ class SpladeHead final : public Head, public std::enable_shared_from_this<Splade
     at::Tensor tokens;                 // int64 [n]: where each maximum is from
   };
 
+  at::Tensor biasGradient(const Pass& pass) const { return bias_ ? pass.gradient(*bias_) : at::Tensor(); }
   Pooled pool(const at::Tensor& x, const Pass& pass) const;
   at::Tensor logits(const at::Tensor& x, int64_t begin, int64_t count, const Pass& pass) const;
   at::Tensor saturated(at::Tensor logits) const;
@@ -63,7 +66,8 @@ class SpladeHead final : public Head, public std::enable_shared_from_this<Splade
 
   int64_t width_, vocabulary_;
   bool sum_, twice_;
-  ParameterId words_, bias_;
+  ParameterId words_;
+  std::optional<ParameterId> bias_;
   bool trained_;
   // About the most columns above 0 that a row has had on average in a chunk, lately; before the first, all.
   mutable std::atomic<int64_t> active_;

@@ -25,7 +25,11 @@ import { Oracle, readGradients, type CrossEncoderSettings } from './oracle.js';
 import { miniLM } from './python.js';
 
 const device = process.env.GRADCACHE_TEST_DEVICE ?? 'cpu';
-const NAMES = ['bert', 'bert-relu', 'roberta', 'xlm-roberta', 'distilbert', 'mpnet', 'electra'] as const;
+const NAMES = [
+  ...['bert', 'bert-relu', 'roberta', 'xlm-roberta', 'distilbert', 'mpnet', 'electra'],
+  ...['modernbert', 'modernbert-biased', 'deberta-v2', 'deberta-v2-products', 'eurobert', 'albert', 'ernie'],
+  ...['nomic_bert', 'gte', 'qwen2', 'qwen3', 'llama', 'mistral', 'gemma2', 'gemma3', 'gemma3-causal'],
+];
 let oracle: Oracle;
 let pairs: TextPair[];
 let words: string[];
@@ -91,6 +95,27 @@ for (const name of NAMES) {
   }
 }
 
+for (const [name, config] of [
+  ['modernbert', { classifier_pooling: 'mean', classifier_bias: true, classifier_activation: 'gelu_new' }],
+  ['eurobert', { classifier_pooling: 'bos' }],
+  ['eurobert', { classifier_pooling: 'mean' }],
+  ['deberta-v2', { pooler_hidden_act: 'tanh' }],
+] as const) {
+  test(`${name} with ${JSON.stringify(config)}`, async () => {
+    const folder = `${name}-${Object.values(config).join('-')}`;
+    await assertSame(await oracle.saveCrossEncoder(name, folder, { labels: 2, config }));
+  });
+}
+
+test('a decoder takes the last token that is not padding, wherever a text ends with padding', async () => {
+  // Such as of Qwen3-Embedding, whose end of a text is its padding too.
+  const folder = await oracle.saveCrossEncoder('qwen3', 'ends-with-padding', { config: { pad_token_id: 3 } });
+  const expected = await oracle.pairScores(folder, pairs, { dtype: 'float64' });
+  using model = await CrossEncoder.load(folder, { device, precision: 'float64' });
+  const ours = await model.predict(pairs);
+  assert.ok(largestDifference(ours, expected.scores.flat()) <= 1e-10);
+});
+
 const folders: [string, CrossEncoderSettings][] = [
   ['a limit and prompts', { max_length: 21, prompts: { query: 'search: ' } }],
   ['no activation', { activation: 'Identity' }],
@@ -130,10 +155,12 @@ async function compare(
     readonly labels?: unknown;
     readonly options?: object;
     readonly classes?: number;
+    /** The model; default BERT. */
+    readonly model?: string;
   },
   ours: { readonly pairs?: readonly TextPair[]; readonly options: LossOptions; readonly reorder?: boolean },
 ): Promise<void> {
-  const folder = await oracle.saveCrossEncoder('bert', name, { labels: peer.classes ?? 1 });
+  const folder = await oracle.saveCrossEncoder(peer.model ?? 'bert', name, { labels: peer.classes ?? 1 });
   const expected = await oracle.pairGradients(folder, peer.loss, peer.inputs, {
     ...(peer.labels !== undefined && { labels: peer.labels }),
     ...(peer.options && { options: peer.options }),
@@ -150,7 +177,8 @@ async function compare(
   assert.ok(Math.abs(value - expected.loss) <= 1e-5 * Math.abs(expected.loss), `${value}, ${expected.loss}`);
   const found = new Map<string, Numbers>();
   for (const { name, tensor } of model.parameters()) {
-    const stored = name.startsWith('classifier') ? name : `bert.${name}`;
+    const stored = [...expectedByName.keys()].find((each) => each === name || each.endsWith(`.${name}`));
+    assert.ok(stored !== undefined, name);
     found.set(stored, (await tensor.grad!.values()) as Float64Array);
   }
   assertSameGradients(found, expectedByName, 1e-5, name);
@@ -194,6 +222,13 @@ test('binaryCrossEntropy is BinaryCrossEntropyLoss', async () => {
     { options: { labels } },
   );
 });
+
+for (const model of ['modernbert-biased', 'deberta-v2', 'eurobert', 'albert', 'qwen3', 'gemma3']) {
+  test(`gradients of a cross-encoder of ${model}`, async () => {
+    const peer = { loss: 'BinaryCrossEntropyLoss', inputs: two(), labels, model };
+    await compare(`gradients-${model}`, binaryCrossEntropy(), peer, { options: { labels } });
+  });
+}
 
 test('crossEntropy is CrossEntropyLoss', async () => {
   const classes = [0, 2, 1, 1, 0, 2, 2, 0, 1];

@@ -6,40 +6,35 @@ import torch
 from safetensors.torch import save_file
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder import losses
-from transformers import (
-    AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification,
-    DistilBertForSequenceClassification, ElectraForSequenceClassification, MPNetForSequenceClassification,
-    RobertaForSequenceClassification, XLMRobertaForSequenceClassification,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import models
 
-# The class, and that of the tokenizer where a folder is to name one: it decides on the types of tokens and on the template.
-CLASSES = {
-    'bert': (BertForSequenceClassification, 'BertTokenizer'),
-    'bert-relu': (BertForSequenceClassification, None),
-    'roberta': (RobertaForSequenceClassification, 'RobertaTokenizer'),
-    'xlm-roberta': (XLMRobertaForSequenceClassification, 'XLMRobertaTokenizer'),
-    'distilbert': (DistilBertForSequenceClassification, 'DistilBertTokenizer'),
-    'mpnet': (MPNetForSequenceClassification, 'MPNetTokenizer'),
-    'electra': (ElectraForSequenceClassification, 'ElectraTokenizer'),
+# The class of the tokenizer where a folder is to name one: it decides on the types of tokens and on the template.
+TOKENIZERS = {
+    'bert': 'BertTokenizer', 'roberta': 'RobertaTokenizer', 'xlm-roberta': 'XLMRobertaTokenizer', 'distilbert': 'DistilBertTokenizer',
+    'mpnet': 'MPNetTokenizer', 'electra': 'ElectraTokenizer', 'albert': 'BertTokenizer', 'gte': 'BertTokenizer',
+    'deberta-v2-products': 'BertTokenizer', 'nomic_bert': 'BertTokenizer', 'ernie': 'BertTokenizer',
 }
 
 
-def save_cross_encoder(name, folder, labels=1, by='transformers', activation=None, max_length=None, prompts=None):
+# Gemma 2 caps its scores in this form of attention alone.
+EAGER = {'attn_implementation': 'eager'}
+
+
+def save_cross_encoder(name, folder, labels=1, by='transformers', activation=None, max_length=None, prompts=None, config=None):
     """A folder as transformers or sentence-transformers saves it; `activation` is a class of torch.nn."""
-    _, config_class, settings, kind, specials, longest = models.ARCHITECTURES[name]
-    model_class, tokenizer_class = CLASSES[name]
-    tokenizer = getattr(models, kind)(specials) if kind == 'wordpiece' else getattr(models, kind)()
+    described, tokenizer, specials, longest = models.described(name, num_labels=labels, **(config or {}))
     torch.manual_seed(11)
-    config = config_class(vocab_size=tokenizer.get_vocab_size(), num_labels=labels, **settings)
-    model = model_class(config)
+    model = AutoModelForSequenceClassification.from_config(described)
     models.disturb(model, 11)
     source = folder if by == 'transformers' else folder + '.transformer'
     model.save_pretrained(source)
+    if described.pad_token_id == 3:
+        specials = ('[SEP]', *specials[1:])
     models.save_tokenizer(tokenizer, specials, longest, source)
-    if tokenizer_class is not None:
-        state_tokenizer_class(source, tokenizer_class)
+    if name in TOKENIZERS:
+        state_tokenizer_class(source, TOKENIZERS[name])
     if by == 'sentence-transformers':
         extra = {} if activation is None else {'activation_fn': getattr(torch.nn, activation)()}
         if max_length is not None:
@@ -57,7 +52,7 @@ def state_tokenizer_class(folder, name):
 
 
 def open_cross_encoder(folder, dtype):
-    model = CrossEncoder(folder, device='cpu', model_kwargs={'dtype': torch.float32})
+    model = CrossEncoder(folder, device='cpu', model_kwargs={'dtype': torch.float32, **EAGER})
     return model.to(getattr(torch, dtype)).eval()
 
 
@@ -76,7 +71,7 @@ def pair_scores(folder, pairs, dtype='float32', prompt=None, activated=True):
 
 def transformers_logits(folder, pairs):
     """Logits by AutoModelForSequenceClassification, and what it says of names that are missing or unexpected."""
-    model, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    model, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True, **EAGER)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     batch = tokenizer([list(pair) for pair in pairs], padding=True, truncation=True, return_tensors='pt')
     with torch.no_grad():

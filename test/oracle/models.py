@@ -103,7 +103,7 @@ GEMMA = dict(GROUPED, query_pre_attn_scalar=9, num_hidden_layers=3)
 TODAYS = {
     'qwen3': ('qwen3', dict(GROUPED, attention_dropout=0.1)),
     'qwen3-windows': ('qwen3', dict(GROUPED, attention_bias=True, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
-    'qwen2': ('qwen2', {**{k: v for k, v in GROUPED.items() if k != 'head_dim'}, 'num_attention_heads': 6, 'num_key_value_heads': 2}),
+    'qwen2': ('qwen2', {**{k: v for k, v in GROUPED.items() if k != 'head_dim'}, 'num_attention_heads': 6, 'num_key_value_heads': 2, 'pad_token_id': 1, 'bos_token_id': 0, 'eos_token_id': 2}),
     'llama': ('llama', dict(GROUPED, rope_parameters=LLAMA3, attention_bias=True, mlp_bias=True)),
     'llama-yarn': ('llama', dict(GROUPED, rope_parameters=YARN, rms_norm_eps=1e-5)),
     'mistral': ('mistral', dict(GROUPED, sliding_window=5, rms_norm_eps=1e-5)),
@@ -111,6 +111,9 @@ TODAYS = {
     'gemma2': ('gemma2', dict(GEMMA, sliding_window=4, attn_logit_softcapping=2.0)),
     'gemma3': ('gemma3_text', dict(GEMMA, sliding_window=8, use_bidirectional_attention=True, layer_types=['sliding_attention', 'full_attention', 'sliding_attention'])),
     'gemma3-causal': ('gemma3_text', dict(GEMMA, sliding_window=4, layer_types=['sliding_attention', 'full_attention', 'sliding_attention'])),
+    'deberta-v2': ('deberta-v2', dict(SMALL, **DROPOUT, relative_attention=True, position_buckets=8, norm_rel_ebd='layer_norm', share_att_key=True, pos_att_type='p2c|c2p', position_biased_input=False, pad_token_id=0)),
+    'deberta-v2-products': ('deberta-v2', dict(SMALL, relative_attention=True, pos_att_type=['c2p', 'p2c'], type_vocab_size=2, max_relative_positions=9, hidden_act='gelu_new', legacy=False, pad_token_id=0)),
+    'deberta-v2-p2c': ('deberta-v2', dict(SMALL, relative_attention=True, position_buckets=6, max_relative_positions=20, pos_att_type=['p2c'], position_biased_input=False, pad_token_id=0)),
     'ernie': ('ernie', dict(SMALL, hidden_dropout_prob=0.1)),
     'albert': ('albert', dict(SMALL, embedding_size=20)),
     't5': ('t5', dict(d_model=36, d_kv=10, d_ff=50, num_layers=3, num_heads=3, relative_attention_max_distance=40, dropout_rate=0.1)),
@@ -150,28 +153,29 @@ def disturb(model, seed):
 
 def save_transformer(name, folder, dtype='float32', shard=None, seed=1):
     """A transformers folder: config.json, model.safetensors (sharded when `shard` is a size), tokenizer.json."""
-    if name in TODAYS:
-        return save_todays(name, folder, dtype, shard, seed)
-    model_class, config_class, settings, kind, specials, longest = ARCHITECTURES[name]
-    tokenizer = wordpiece(specials) if kind == 'wordpiece' else byte_pairs() if kind == 'byte_pairs' else unigram()
+    config, tokenizer, specials, longest = described(name)
     torch.manual_seed(seed)
-    model = model_class(config_class(vocab_size=tokenizer.get_vocab_size(), **settings))
+    if name in TODAYS:
+        model = T5EncoderModel(config) if config.model_type == 't5' else AutoModel.from_config(config)
+    else:
+        model = ARCHITECTURES[name][0](config)
     disturb(model, seed)
     model.to(getattr(torch, dtype)).save_pretrained(folder, **({'max_shard_size': shard} if shard else {}))
     save_tokenizer(tokenizer, specials, longest, folder)
     return folder
 
 
-def save_todays(name, folder, dtype, shard, seed):
-    model_type, settings = TODAYS[name]
-    tokenizer = wordpiece(BRACKETS)
-    torch.manual_seed(seed)
-    config = AutoConfig.for_model(model_type, vocab_size=tokenizer.get_vocab_size(), **settings)
-    model = T5EncoderModel(config) if model_type == 't5' else AutoModel.from_config(config)
-    disturb(model, seed)
-    model.to(getattr(torch, dtype)).save_pretrained(folder, **({'max_shard_size': shard} if shard else {}))
-    save_tokenizer(tokenizer, BRACKETS, 64, folder)
-    return folder
+def described(name, **more):
+    """The configuration of a model, with `more`, its tokenizer, the special tokens and the longest text in tokens."""
+    if name in TODAYS:
+        model_type, settings = TODAYS[name]
+        # transformers takes Qwen's own class for the type, whatever the folder names.
+        tokenizer, specials = (byte_pairs(), ANGLES) if model_type == 'qwen2' else (wordpiece(BRACKETS), BRACKETS)
+        config = AutoConfig.for_model(model_type, vocab_size=tokenizer.get_vocab_size(), **{**settings, **more})
+        return config, tokenizer, specials, 64
+    _, config_class, settings, kind, specials, longest = ARCHITECTURES[name]
+    tokenizer = wordpiece(specials) if kind == 'wordpiece' else byte_pairs() if kind == 'byte_pairs' else unigram()
+    return config_class(vocab_size=tokenizer.get_vocab_size(), **{**settings, **more}), tokenizer, specials, longest
 
 
 def save_tokenizer(tokenizer, specials, longest, folder):

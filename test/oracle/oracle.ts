@@ -22,6 +22,7 @@ export const architectures = [
   'modernbert-biased',
   'qwen3',
   'qwen3-windows',
+  'qwen2',
   'llama',
   'llama-yarn',
   'mistral',
@@ -29,6 +30,9 @@ export const architectures = [
   'gemma2',
   'gemma3',
   'gemma3-causal',
+  'deberta-v2',
+  'deberta-v2-products',
+  'deberta-v2-p2c',
   'ernie',
   'albert',
   't5',
@@ -98,6 +102,8 @@ export interface SparseEncoderSettings {
 
 export interface CrossEncoderSettings {
   readonly labels?: number;
+  /** Changes of its configuration. */
+  readonly config?: Readonly<Record<string, unknown>>;
   readonly by?: 'transformers' | 'sentence-transformers';
   /** A class of torch.nn. */
   readonly activation?: string;

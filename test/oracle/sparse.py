@@ -5,25 +5,16 @@ from sentence_transformers import SparseEncoder
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sparse_encoder import losses
 from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
-from transformers import (
-    BertForMaskedLM, DistilBertForMaskedLM, ElectraForMaskedLM, MPNetForMaskedLM, RobertaForMaskedLM, XLMRobertaForMaskedLM,
-)
+from transformers import AutoModelForMaskedLM
 
 import models
 
-HEADS = {
-    'bert': BertForMaskedLM, 'bert-relu': BertForMaskedLM, 'bert-gelu-new': BertForMaskedLM, 'roberta': RobertaForMaskedLM,
-    'xlm-roberta': XLMRobertaForMaskedLM, 'distilbert': DistilBertForMaskedLM, 'mpnet': MPNetForMaskedLM,
-    'electra': ElectraForMaskedLM,
-}
 
-
-def save_language_model(name, folder, seed=11):
-    """A transformers folder of a masked language model of one of models.ARCHITECTURES."""
-    _, config_class, settings, kind, specials, longest = models.ARCHITECTURES[name]
-    tokenizer = {'wordpiece': lambda: models.wordpiece(specials), 'byte_pairs': models.byte_pairs, 'unigram': models.unigram}[kind]()
+def save_language_model(name, folder, seed=11, config=None):
+    """A transformers folder of a masked language model of one of models.ARCHITECTURES or TODAYS; `config` changes its configuration."""
+    described, tokenizer, specials, longest = models.described(name, **(config or {}))
     torch.manual_seed(seed)
-    model = HEADS[name](config_class(vocab_size=tokenizer.get_vocab_size(), **settings))
+    model = AutoModelForMaskedLM.from_config(described)
     models.disturb(model, seed)
     model.save_pretrained(folder)
     models.save_tokenizer(tokenizer, specials, longest, folder)
@@ -72,7 +63,9 @@ def splade_gradients(folder, columns, output, base, options=None, base_options=N
     total.backward()
     prefix = model[0].model.base_model_prefix + '.'
     words = model[0].model.get_input_embeddings().weight  # may be listed under its name in the head
-    named = {'embeddings.word_embeddings.weight' if p is words else
+    encoder = getattr(model[0].model, model[0].model.base_model_prefix)
+    table = next(name for name, p in encoder.named_parameters() if p is words)
+    named = {table if p is words else
              name.split('.', 1)[1].removeprefix('model.').removeprefix(prefix): p for name, p in model.named_parameters()}
     save_file({name: p.grad.contiguous().clone() for name, p in named.items() if p.grad is not None}, output)
     return {'loss': total.item(), 'file': output, 'names': sorted(name for name, p in named.items() if p.grad is not None),

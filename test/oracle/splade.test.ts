@@ -26,6 +26,13 @@ const NAMES = [
   'distilbert',
   'mpnet',
   'electra',
+  'modernbert',
+  'modernbert-biased',
+  'deberta-v2',
+  'deberta-v2-products',
+  'eurobert',
+  'albert',
+  'ernie',
 ];
 const POOLINGS: readonly SparseEncoderSettings[] = [
   { strategy: 'max' },

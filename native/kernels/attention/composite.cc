@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/attention/rectangles.h"
 #include "kernels/attention/versions.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/rows/versions.h"
@@ -10,64 +11,6 @@
 namespace gradcache::kernels::composite {
 
 namespace {
-
-// The most pairs of a query and a key, in all heads, at once: a few tensors of 64 MiB in float32. Of a longer
-// sequence, some queries are taken at a time.
-constexpr int64_t kMostPairs = int64_t{1} << 24;
-
-// Sequences that follow each other, side by side in a rectangle [n, longest] of token numbers.
-struct Rectangle {
-  int64_t firstToken, count;  // its tokens are these of the chunk
-  // int64 [n, longest], counted from firstToken. Places after a sequence's end hold its last token, so that
-  // sequences do not mix.
-  at::Tensor tokens;
-  // Undefined where every place holds a token.
-  at::Tensor present;  // bool [n, longest]
-  at::Tensor places;   // int64 [count]: where each token lies in the flattened rectangle
-};
-
-// The rectangle of sequences [first, last), computed on the device without waiting for it.
-Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int64_t longest) {
-  const int64_t firstToken = sequences.offsets[first], count = sequences.offsets[last] - firstToken;
-  at::Tensor offsets =
-      sequences.deviceOffsets.narrow(0, first, last - first + 1).to(at::kLong).sub(firstToken);
-  at::Tensor numbers = at::arange(count, offsets.options());
-  if (count == (last - first) * longest) return {firstToken, count, numbers.view({-1, longest}), {}, {}};
-  at::Tensor begins = offsets.narrow(0, 0, last - first), ends = offsets.narrow(0, 1, last - first);
-  at::Tensor tokens = begins.unsqueeze(1).add(at::arange(longest, offsets.options()).unsqueeze(0));
-  at::Tensor present = tokens.lt(ends.unsqueeze(1));
-  at::Tensor owner = at::searchsorted(ends, numbers, /*out_int32=*/false, /*right=*/true);
-  at::Tensor places = owner.mul(longest).add(numbers).sub(begins.index_select(0, owner));
-  return {firstToken, count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places};
-}
-
-// Visits all sequences in rectangles of at most kMostPairs pairs, or of one longer sequence. A chunk's
-// sequences are sorted by length, so rectangles are almost full.
-template <class Visit>
-void inRectangles(const Sequences& sequences, int64_t heads, Visit visit) {
-  const int64_t n = static_cast<int64_t>(sequences.offsets.size()) - 1;
-  for (int64_t first = 0, last = 0; first < n; first = last) {
-    int64_t longest = 0;
-    for (; last < n; ++last) {
-      const int64_t length = sequences.offsets[last + 1] - sequences.offsets[last];
-      const int64_t side = std::max(longest, length);
-      if (last > first && (last + 1 - first) * heads * side * side > kMostPairs) break;
-      longest = side;
-    }
-    visit(rectangle(sequences, first, last, longest));
-  }
-}
-
-// rows [count, heads * d] as [n, heads, longest, d]; places behind a sequence hold its last token's row.
-at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads) {
-  at::Tensor padded = shape.present.defined() ? rows.index_select(0, shape.tokens.view({-1})) : rows;
-  return padded.view({shape.tokens.size(0), shape.tokens.size(1), heads, -1}).transpose(1, 2);
-}
-
-at::Tensor gather(const at::Tensor& padded, const Rectangle& shape) {
-  at::Tensor flat = padded.transpose(1, 2).reshape({shape.tokens.numel(), -1});
-  return shape.present.defined() ? flat.index_select(0, shape.places) : flat;
-}
 
 // Queries [from, from + count) of every sequence of a rectangle.
 struct Block {
@@ -92,15 +35,6 @@ at::Tensor distances(const Block& block, int64_t longest, const at::Tensor& like
 // The same as columns of a distance bias or its gradient: distance 0 is the middle.
 at::Tensor biasColumns(const Block& block, int64_t longest, const at::Tensor& distanceBias) {
   return distances(block, longest, distanceBias).add(distanceBias.size(1) / 2).view({-1});
-}
-
-// The tokens' numbers in the chunk, which dropout counts by: [n, heads, count].
-at::Tensor numbers(const Rectangle& shape, const Block& block, int64_t heads) {
-  return shape.tokens.narrow(1, block.from, block.count)
-      .unsqueeze(1)
-      .add(shape.firstToken)
-      .mul(heads)
-      .add(at::arange(heads, shape.tokens.options()).view({1, heads, 1}));
 }
 
 // Queries with the scale of the scores, keys and values of a rectangle, each [n, heads, longest, size].
@@ -179,7 +113,8 @@ Pairs pairsOf(const Parts& parts, const Rectangle& shape, const Block& block, co
     if (distanceBias.defined() || !form.seesAll(shape.tokens.size(1))) pairs.p.masked_fill_(empty, 0);
   }
   at::Tensor dp = at::matmul(pairs.dout, parts.v.transpose(2, 3));
-  if (key.active()) dp = kernels::dropoutOfRows(dp, numbers(shape, block, form.heads), key);
+  if (key.active())
+    dp = kernels::dropoutOfRows(dp, queryNumbers(shape, block.from, block.count, form.heads), key);
   pairs.dscores = at::_softmax_backward_data(dp, pairs.p, 3, dp.scalar_type());
   if (scored.capped.defined()) pairs.dscores.mul_(scored.capped.square_().neg_().add_(1));
   return pairs;
@@ -204,7 +139,8 @@ Attention attention(const at::Tensor& qkv, const Sequences& sequences, const Att
     std::vector<at::Tensor> blocks;
     inBlocks(shape, form, [&](const Block& block) {
       at::Tensor p = probabilities(parts, shape, block, form, distanceBias).p;
-      if (key.active()) p = kernels::dropoutOfRows(p, numbers(shape, block, form.heads), key);
+      if (key.active())
+        p = kernels::dropoutOfRows(p, queryNumbers(shape, block.from, block.count, form.heads), key);
       blocks.push_back(at::matmul(p, parts.v));
     });
     const at::Tensor all = blocks.size() == 1 ? blocks.front() : at::cat(blocks, 2);
@@ -230,7 +166,9 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
       add(dk, at::matmul(pairs.dscores.transpose(2, 3), q));
       pairs.dscores.reset();
       const at::Tensor p =
-          key.active() ? kernels::dropoutOfRows(pairs.p, numbers(shape, block, form.heads), key) : pairs.p;
+          key.active()
+              ? kernels::dropoutOfRows(pairs.p, queryNumbers(shape, block.from, block.count, form.heads), key)
+              : pairs.p;
       add(dv, at::matmul(p.transpose(2, 3), pairs.dout));
     });
     const at::Tensor rows = dqkv.narrow(0, shape.firstToken, shape.count);

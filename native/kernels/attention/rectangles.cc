@@ -1,0 +1,37 @@
+#include "kernels/attention/rectangles.h"
+
+namespace gradcache::kernels::composite {
+
+Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int64_t longest) {
+  const int64_t firstToken = sequences.offsets[first], count = sequences.offsets[last] - firstToken;
+  at::Tensor offsets =
+      sequences.deviceOffsets.narrow(0, first, last - first + 1).to(at::kLong).sub(firstToken);
+  at::Tensor numbers = at::arange(count, offsets.options());
+  if (count == (last - first) * longest) return {firstToken, count, numbers.view({-1, longest}), {}, {}};
+  at::Tensor begins = offsets.narrow(0, 0, last - first), ends = offsets.narrow(0, 1, last - first);
+  at::Tensor tokens = begins.unsqueeze(1).add(at::arange(longest, offsets.options()).unsqueeze(0));
+  at::Tensor present = tokens.lt(ends.unsqueeze(1));
+  at::Tensor owner = at::searchsorted(ends, numbers, /*out_int32=*/false, /*right=*/true);
+  at::Tensor places = owner.mul(longest).add(numbers).sub(begins.index_select(0, owner));
+  return {firstToken, count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places};
+}
+
+at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads) {
+  at::Tensor padded = shape.present.defined() ? rows.index_select(0, shape.tokens.view({-1})) : rows;
+  return padded.view({shape.tokens.size(0), shape.tokens.size(1), heads, -1}).transpose(1, 2);
+}
+
+at::Tensor gather(const at::Tensor& padded, const Rectangle& shape) {
+  at::Tensor flat = padded.transpose(1, 2).reshape({shape.tokens.numel(), -1});
+  return shape.present.defined() ? flat.index_select(0, shape.places) : flat;
+}
+
+at::Tensor queryNumbers(const Rectangle& shape, int64_t from, int64_t count, int64_t heads) {
+  return shape.tokens.narrow(1, from, count)
+      .unsqueeze(1)
+      .add(shape.firstToken)
+      .mul(heads)
+      .add(at::arange(heads, shape.tokens.options()).view({1, heads, 1}));
+}
+
+}  // namespace gradcache::kernels::composite
