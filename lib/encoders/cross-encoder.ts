@@ -63,8 +63,8 @@ const OWN = Symbol('CrossEncoder');
 
 /**
  * A model that reads two texts together and gives them a score, or one number for each of several labels: a reranker, or
- * `CrossEncoder` of sentence-transformers. It is BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ELECTRA with the
- * head that transformers puts on it for sequence classification.
+ * `CrossEncoder` of sentence-transformers. It is any text encoder but T5, SRU and word vectors, with the head that transformers
+ * puts on it for sequence classification: on the first token, the mean or, of a decoder, the last token that is not padding.
  *
  * In a step its representations are the logits, [pairs, labels]. There is one tower:
  *

@@ -84,7 +84,7 @@ export const TOKENIZER_CONFIG_KEYS = table({
   // Which class of transformers reads the folder, and the options of that class.
   ...all(
     'read',
-    'tokenizer_class do_lower_case strip_accents tokenize_chinese_chars add_prefix_space legacy',
+    'tokenizer_class do_lower_case strip_accents tokenize_chinese_chars add_prefix_space legacy split_by_punct',
   ),
   // Which tokens are never split.
   ...all('read', 'bos_token eos_token unk_token sep_token pad_token cls_token mask_token'),

@@ -74,7 +74,7 @@ async function compare({ type, json, config, files = {}, modelConfig = {} }: Cas
   } catch (error) {
     return { expected, refused: error as GradCacheError };
   }
-  const { ids, offsets } = await model.tokenizer.encode(TEXTS, { maxLength: 64 });
+  const { ids, offsets } = await model.tokenizer.encode(TEXTS, { maxLength: 128 });
   const actual = TEXTS.map((_, row) => [...ids.subarray(offsets[row], offsets[row + 1])]);
   const saved = `${folder}-saved`;
   await writeModelFolder(saved, model);
@@ -235,6 +235,33 @@ test('classes with unigrams build their normalizer, pre-tokenizer and ends anew'
   ];
   for (const [[name, json], variant] of pairs(Object.entries(jsons), variants, 6))
     await assertSame(name, { json, ...variant });
+});
+
+test("DeBERTa's class builds its normalizer and pre-tokenizer from its own options", async () => {
+  const roles = {
+    unk_token: '<unk>',
+    pad_token: '<pad>',
+    cls_token: '<s>',
+    sep_token: '</s>',
+    mask_token: '<mask>',
+  };
+  const name = 'DebertaV2Tokenizer';
+  for (const [title, json] of Object.entries({
+    usual: unigrams(),
+    NFKC: unigrams({ normalizer: { type: 'NFKC' } }),
+  })) {
+    for (const option of [
+      {},
+      { do_lower_case: true, split_by_punct: true },
+      { add_prefix_space: false },
+      { split_by_punct: true, add_prefix_space: false },
+    ])
+      await assertSame(title, {
+        ...{ type: 'deberta-v2', json, modelConfig: { relative_attention: false } },
+        config: { tokenizer_class: name, bos_token: '<s>', eos_token: '</s>', ...roles, ...option },
+      });
+    await assertSame(title, { type: 'deberta-v2', json });
+  }
 });
 
 test('tokens that only the files beside tokenizer.json name are never split', async () => {
