@@ -51,6 +51,8 @@ export type {
 export type { ScoreActivation } from './model-folder/cross-encoder-folder.js';
 export {
   TextEncoder,
+  /** {@link TextEncoder} by a name that no global of Node.js has. */
+  TextEncoder as EmbeddingModel,
   type CreateOptions,
   type LoadOptions,
   type TextEncoderOptions,
