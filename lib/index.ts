@@ -320,6 +320,7 @@ export type {
   UpdateEvent,
 } from './training/events.js';
 export { train, type TrainHooks } from './training/train.js';
+export { writeReport, type ReportOptions } from './report/write-report.js';
 export type { LanguageResumeConfig, LanguageTrainConfig } from './training/language/config.js';
 export type {
   LanguageStartEvent,

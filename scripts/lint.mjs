@@ -15,6 +15,8 @@ export async function lint({ fix = false } = {}) {
   const sources = filesUnder(['native'], /\.(cc|h|cuh?)$/);
   const linters = {
     ESLint: () => runBin('eslint', ['.', '--max-warnings=0', ...(fix ? ['--fix'] : [])]),
+    // The script of the pages: it has other types than the rest of the package.
+    TypeScript: () => runBin('tsc', ['-p', join('lib', 'report', 'browser', 'tsconfig.json')]),
     Prettier: () => runBin('prettier', ['.', '--log-level=warn', fix ? '--write' : '--check']),
     'clang-format': () => run(clangFormat(), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...sources]),
     imports: () => checkImports({ write: fix }),

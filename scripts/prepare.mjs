@@ -65,14 +65,14 @@ function installedPackagesMatch() {
 /** Runs tsc, unless dist was made from these sources. Outputs without a source are removed, so that their tests do not run. */
 async function typescript() {
   const stamp = join(root, 'dist', 'stamp');
-  const sources = filesUnder(['lib', 'test', 'bench', 'examples'], /\.ts$/);
+  const sources = filesUnder(['lib', 'test', 'bench', 'examples'], /\.(ts|js)$/);
   const wanted = fingerprint([...sources, 'tsconfig.json', 'package-lock.json']);
   if (readStamp(stamp) === wanted) return;
   rmSync(stamp, { force: true });
   await timed('TypeScript', () => runBin('tsc', ['-p', 'tsconfig.json'], {}));
   for (const output of filesUnder(['dist'], /\.(js|d\.ts)$/)) {
-    const source = output.replace(/^dist\//, '').replace(/\.(js|d\.ts)$/, '.ts');
-    if (!existsSync(join(root, source))) rmSync(join(root, output));
+    const source = output.replace(/^dist\//, '').replace(/\.(js|d\.ts)$/, '');
+    if (!['.ts', '.js'].some((kind) => existsSync(join(root, source + kind)))) rmSync(join(root, output));
   }
   writeStamp(stamp, wanted);
 }

@@ -26,6 +26,8 @@ export interface Flag {
   readonly hidden?: boolean;
   /** A text that may be left out: the flag alone is true, and `--no-NAME` false. */
   readonly optional?: boolean;
+  /** Another name of one letter, after one dash. */
+  readonly short?: string;
   /** May be given several times; its value is then a list. */
   readonly repeat?: boolean;
   /** The setting of a configuration file that it sets, as `loss.scale`. */
@@ -137,7 +139,7 @@ export class Arguments {
 /**
  * Parses the arguments of one command.
  *
- * @param operands the names of what it takes beside flags
+ * @param operands the names of what it takes beside flags; of a last one that ends with `…` there may be several
  * @throws UsageError for an unknown flag, a flag without its value, a value of the wrong kind, or other operands
  */
 export function parseFlags(
@@ -156,6 +158,7 @@ export function parseFlags(
           {
             type: flag.kind === 'switch' ? ('boolean' as const) : ('string' as const),
             multiple: flag.repeat ?? false,
+            ...(flag.short && { short: flag.short }),
           },
         ]),
       ),
@@ -169,10 +172,11 @@ export function parseFlags(
     throw new UsageError(`${reasonOf(error).split('. To specify')[0]}.${hint}`.replace('..', '.'));
   }
   const { positionals } = parsed;
-  const stray = positionals[operands.length];
+  const most = operands.at(-1)?.endsWith('…') ? Infinity : operands.length;
+  const stray = positionals.length > most ? positionals[operands.length] : undefined;
   if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} belongs to no flag.`);
   const missing = operands[positionals.length];
-  if (missing !== undefined) throw new UsageError(`${missing} is needed.`);
+  if (missing !== undefined) throw new UsageError(`${missing.replace(/ …$/, '')} is needed.`);
   const values = new Map<string, unknown>();
   for (const [name, value] of Object.entries(parsed.values)) {
     const flag = flags[name] as Flag;
@@ -269,7 +273,8 @@ export function formatHelp(help: {
     lines.push('', `${title}:`);
     for (const [name, flag] of Object.entries(flags)) {
       if (flag.hidden === true) continue;
-      const left = `  --${flag.onByDefault ? 'no-' : ''}${name}${takenBy(flag)}`;
+      const short = flag.short === undefined ? '' : `-${flag.short}, `;
+      const left = `  ${short}--${flag.onByDefault ? 'no-' : ''}${name}${takenBy(flag)}`;
       // A flag too long for its column has its text on the next line.
       const [first, ...more] = flag.help.split('\n').flatMap(wrapped) as [string, ...string[]];
       if (left.length > 28) lines.push(left, ' '.repeat(30) + first);

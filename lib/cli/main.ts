@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'train a text encoder or a cross-encoder on pairs',
     load: async () => (await import('./train.js')).trainCommand,
   },
+  report: {
+    summary: 'show what runs came to, as a page',
+    load: async () => (await import('./report.js')).reportCommand,
+  },
   embed: {
     summary: 'turn texts into representations',
     load: async () => (await import('./embed.js')).embedCommand,
