@@ -5,7 +5,22 @@ import { test } from 'node:test';
 import { root, temporaryFolder } from '../training/support.js';
 import { gradcache } from './program.js';
 
-const COMMANDS = ['train', 'embed', 'evaluate', 'mine', 'serve', 'export', 'pull', 'push', 'doctor', 'setup'];
+const COMMANDS = [
+  'train',
+  'report',
+  'embed',
+  'evaluate',
+  'mine',
+  'serve',
+  'language train',
+  'language evaluate',
+  'language sample',
+  'export',
+  'pull',
+  'push',
+  'doctor',
+  'setup',
+];
 
 test('help lists the commands, and every command has its own', async () => {
   const { code, stdout } = await gradcache(['--help']);
@@ -34,11 +49,13 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     [[], /^$/],
     [
       ['trian'],
-      /INPUT: trian is not a command; did you mean train\? There are train, embed, evaluate, mine, serve, language train, language evaluate, language sample, export, pull, push, doctor, setup\.\nSee: gradcache --help\n$/,
+      new RegExp(
+        `INPUT: trian is not a command; did you mean train\? There are ${COMMANDS.join(', ')}\.\nSee: gradcache --help\n$`,
+      ),
     ],
     [
       ['fly'],
-      /INPUT: fly is not a command; there are train, embed, evaluate, mine, serve, language train, language evaluate, language sample, export, pull, push, doctor, setup\.\nSee: gradcache --help\n$/,
+      new RegExp(`INPUT: fly is not a command; there are ${COMMANDS.join(', ')}\.\nSee: gradcache --help\n$`),
     ],
     [
       ['train'],

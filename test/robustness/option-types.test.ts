@@ -796,6 +796,10 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       onProgress: ['function'],
     },
   },
+  writeReport: {
+    call: (options) => gradcache.writeReport(['no such run'], 'page.html', options),
+    options: { title: ['text'] },
+  },
   evaluateSts: {
     call: (options) => gradcache.evaluateSts(encoder, sts, options),
     options: {

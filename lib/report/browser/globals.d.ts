@@ -1,2 +1,6 @@
-/** The page has uPlot as a global. */
-declare const uPlot: typeof import('uplot');
+import type library from 'uplot';
+
+declare global {
+  /** Loaded by the page before its own script. */
+  const uPlot: typeof library;
+}
