@@ -50,12 +50,14 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     [
       ['trian'],
       new RegExp(
-        `INPUT: trian is not a command; did you mean train\? There are ${COMMANDS.join(', ')}\.\nSee: gradcache --help\n$`,
+        `INPUT: trian is not a command; did you mean train\\? There are ${COMMANDS.join(', ')}\\.\nSee: gradcache --help\n$`,
       ),
     ],
     [
       ['fly'],
-      new RegExp(`INPUT: fly is not a command; there are ${COMMANDS.join(', ')}\.\nSee: gradcache --help\n$`),
+      new RegExp(
+        `INPUT: fly is not a command; there are ${COMMANDS.join(', ')}\\.\nSee: gradcache --help\n$`,
+      ),
     ],
     [
       ['train'],
