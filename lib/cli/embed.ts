@@ -1,25 +1,26 @@
 import { types } from 'node:util';
 import { readOnceAmong } from '../data/source.js';
 import type { Ranks } from '../distributed/ranks.js';
-import { onEach, onFirst } from '../distributed/shared-work.js';
-import { GradCacheError } from '../errors.js';
+import { fromFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { encodeTexts } from '../evaluation/encode-texts.js';
 import { sharedEncoder } from '../evaluation/shared-encoder.js';
-import { show } from '../options/option-values.js';
 import { refuseOverwriting } from '../files/overwrite.js';
+import { plural } from '../options/plural.js';
+import { placeOfOutput, streamOf } from '../files/output-place.js';
+import { needsRanges, VECTOR_TYPES } from '../vectors/quantize.js';
+import { partsBeside } from '../vectors/unfinished-run.js';
+import { VECTOR_FORMATS, type VectorFormat } from '../vectors/vector-format.js';
+import { VectorWriter, type WriterSettings } from '../vectors/vector-writer.js';
 import type { Command, Console } from './command.js';
-import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
+import { inBlocks, openRows } from './embed-input.js';
+import { type Arguments, type Flags, list, number, onOff, text, UsageError } from './flags.js';
 import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
-import { streamOf } from './output-file.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
-import { howToRead, TABLE_FLAGS, tableFlags } from './table-flags.js';
-import { openVectorFile, VECTOR_FORMATS, type VectorFile, type VectorFormat } from './vector-files.js';
+import { tableFlags } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
-import { readTexts } from './texts.js';
 import { formatCount, type ProgressLine } from './terminal.js';
-import { plural } from '../options/plural.js';
 
 const EMBED_FLAGS = {
   input: text(
@@ -32,6 +33,10 @@ const EMBED_FLAGS = {
     'of a file with columns: jsonl, csv, tsv or parquet, where the name does not tell',
   ),
   ...tableFlags('--column'),
+  keep: list(
+    'A,B',
+    'columns to keep beside the vectors, such as ids: in JSON lines in the same object, else in OUTPUT.rows.jsonl',
+  ),
   output: text(
     'FILE',
     'its name tells the format: .jsonl (text and vector), .npy or .safetensors; a pipe takes jsonl',
@@ -45,6 +50,19 @@ const EMBED_FLAGS = {
     before: 'every text',
     otherwise: "the model's default prompt,\nor with --as that of queries or documents",
   }),
+  'vector-type': text(
+    'TYPE',
+    'float32 (default), float16, int8, uint8, binary or ubinary (a bit for each number), as quantize_embeddings of\nsentence-transformers has them',
+  ),
+  ranges: text(
+    'FILE',
+    'of int8 and uint8: the least and greatest number of each dimension, as OUTPUT.ranges.npy of another run has them;\ndefault: those of the first rows',
+  ),
+  'calibration-rows': number('ROWS', 'how many rows these are; default 10000'),
+  resume: onOff(
+    'go on with a run into --output that was killed or interrupted; the result is the same, byte for byte;\n--no-resume begins anew',
+  ),
+  'save-every': number('SECONDS', 'how often it is stored how far the run is; default 10'),
   block: number('TEXTS', 'texts read and encoded at a time; bounds memory; default 4096'),
   'chunk-tokens': number('TOKENS', 'tokens in the encoder at once; default: automatic'),
 } as const satisfies Flags;
@@ -54,13 +72,14 @@ export const embedCommand: Command = {
   usage: 'gradcache embed --model FOLDER --input FILE --output FILE [FLAGS]',
   about:
     'Turns texts into representations, a row for each text in the order of the input. Memory does not grow with the input.\n' +
-    'A file is written beside its place and renamed when it is complete; a pipe or a device is written to.',
+    'A file is written in OUTPUT.unfinished and gets to its place when it is complete; a pipe or a device is written to.',
   sections: {
     Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG, ...RANK_FLAGS },
     'Texts and vectors': EMBED_FLAGS,
   },
   examples: [
     'gradcache embed --model runs/a/model --input corpus.jsonl --column text --output corpus.npy',
+    'gradcache embed --model m --input corpus.parquet --column text --keep id,title --vector-type int8 --output c.npy --resume',
     'cat queries.txt | gradcache embed --model m --input - --output queries.jsonl',
   ],
   run(args, console) {
@@ -71,13 +90,15 @@ export const embedCommand: Command = {
 async function runEmbed(args: Arguments, { progress, print }: Console, ranks: Ranks | null): Promise<number> {
   const started = performance.now();
   const output = args.required('output', EMBED_FLAGS.output);
+  let left = 0;
   const count = await interruptible(
-    (signal) => embed(args, output, { signal, progress, ranks }),
+    (signal) => embed(args, output, { signal, progress, ranks, onLeft: (rows) => (left = rows) }),
     progress,
-    () =>
-      streamOf(output) === undefined
-        ? `${output} is as it was before.`
-        : 'The vectors that were written are not all.',
+    () => {
+      if (streamOf(output) !== undefined) return 'The vectors that were written are not all.';
+      const resume = left === 0 ? '' : ` ${plural(left, 'vector')} can be gone on from with --resume.`;
+      return `${output} is as it was before.${resume}`;
+    },
   );
   progress.clear();
   const seconds = (performance.now() - started) / 1000;
@@ -90,145 +111,169 @@ async function runEmbed(args: Arguments, { progress, print }: Console, ranks: Ra
   return 0;
 }
 
-/** Vector files hold float32. */
+/** Files hold float32, or what is made of it. */
 const toFloat32 = (values: Float32Array | Float64Array): Float32Array =>
   types.isFloat32Array(values) ? values : Float32Array.from(values);
+
+/** How an embedding is run. */
+interface Running {
+  readonly signal: AbortSignal;
+  readonly progress: ProgressLine;
+  readonly ranks: Ranks | null;
+  /** Told how many vectors a run that failed can be gone on from. */
+  readonly onLeft: (rows: number) => void;
+}
 
 /** Of several ranks each reads all texts and encodes its share of a block; the first writes. */
 async function embed(
   given: Arguments,
   output: string,
-  { signal, progress, ranks }: { signal: AbortSignal; progress: ProgressLine; ranks: Ranks | null },
+  { signal, progress, ranks, onLeft }: Running,
 ): Promise<{ texts: number; dimension: number }> {
   const args = await onEach(ranks, 'fetching from the hub', () =>
     locateData(given, ['input'], progress, signal),
   );
-  const format = formatOf(output, args.oneOf('format', VECTOR_FORMATS));
   const block = (args.count('block') ?? 4096) * (ranks?.size ?? 1);
   const tokensPerChunk = args.count('chunk-tokens');
   const promptFor = promptOf(args, 'prompt');
   const task = args.oneOf('as', ['query', 'document']);
   const input = args.required('input', EMBED_FLAGS.input);
+  const settings = writerSettings(args, output, { block, input });
   const once = ranks === null ? undefined : readOnceAmong([input === '-' ? '/dev/stdin' : input]);
   if (once !== undefined)
     throw new UsageError(
       `--input is ${input}, which can be read once, and each of ${ranks!.size} processes reads it.`,
     );
-  const texts = openTexts(args, input);
-  const inputs = [
-    { name: '--input', path: input === '-' ? '/dev/stdin' : input },
-    { name: '--model', path: args.required('model', MODEL_FLAGS.model) },
-  ];
-  await onFirst(ranks, 'looking at the files', () =>
-    refuseOverwriting({ name: '--output', path: output }, inputs),
-  );
+  const rows = openRows(args, input);
+  await onFirst(ranks, 'looking at the files', () => requireApart(args, input, settings));
   try {
     // Loading a model takes long, so faults of the texts or the output are told before it. Standard input can be written
     // meanwhile.
     const first =
       input === '-'
         ? undefined
-        : await onEach(ranks, 'reading the first text', () => unlessAborted(texts.next(), signal));
-    let file: VectorFile | null = null;
+        : await onEach(ranks, 'reading the first text', () => unlessAborted(rows.next(), signal));
+    let writer: VectorWriter | null = null;
     try {
-      await onFirst(ranks, 'opening the output', async () => {
-        file = await unlessAborted(openVectorFile(output, format), signal);
+      const { done, complete } = await fromFirst(ranks, 'opening the output', async () => {
+        writer = await unlessAborted(VectorWriter.open(settings), signal);
+        return { done: writer.done, complete: writer.complete ?? null };
       });
+      if (complete !== null) {
+        await onFirst(ranks, 'closing the output', () => writer!.finish(complete.dimension));
+        return { texts: complete.rows, dimension: complete.dimension };
+      }
+      sayStart(settings, done, progress);
       const model = await openModel(args, { progress, signal, ranks });
-      const encoder = sharedEncoder(model, ranks);
+      const encoder = ranks === null ? model : sharedEncoder(model, ranks);
       try {
         const dimensions = dimensionsOf(args, model);
         const dimension = dimensions ?? model.dimension;
-        const prompt = promptFor(model);
+        await onFirst(ranks, 'reading ranges', () => writer!.prepare(dimension));
+        const options = {
+          prompt: promptFor(model),
+          dimensions,
+          signal,
+          ...(tokensPerChunk && { tokensPerChunk }),
+        };
         const started = performance.now();
-        let done = 0;
-        for await (const part of inBlocks(texts, first, block, signal)) {
-          const options = { prompt, dimensions, signal, ...(tokensPerChunk && { tokensPerChunk }) };
-          const tensor = await encodeTexts(encoder, part, options, task);
-          await onFirst(ranks, 'writing vectors', async () => {
-            const values = toFloat32((await tensor.values()) as Float32Array | Float64Array);
-            requireFinite(values, part, `of ${input}`, done);
-            await unlessAborted(file!.write(part, values, dimension), signal);
-          }).finally(() => {
-            tensor.dispose();
-          });
-          done += part.length;
-          progress.show(
-            `${plural(done, 'text')} · ${formatCount((done * 1000) / (performance.now() - started))}/s`,
-          );
+        let seen = 0;
+        for await (const part of inBlocks(rows, first, block, signal)) {
+          // The first block of a run that is gone on with is encoded again, to see that it comes to the same.
+          if (seen > 0 && seen + part.length <= done)
+            await onFirst(ranks, 'passing over texts', async () => writer!.pass(part));
+          else {
+            const texts = part.map((row) => row.text);
+            const tensor = await encodeTexts(encoder, texts, options, task);
+            await onFirst(ranks, 'writing vectors', async () => {
+              const values = toFloat32((await tensor.values()) as Float32Array | Float64Array);
+              await unlessAborted(writer!.write(part, values, dimension), signal);
+            }).finally(() => {
+              tensor.dispose();
+            });
+          }
+          seen += part.length;
+          const speed = formatCount(((seen - Math.min(seen, done)) * 1000) / (performance.now() - started));
+          progress.show(`${plural(seen, 'text')} · ${speed}/s`);
         }
-        await onFirst(ranks, 'closing the output', () => file!.finish(dimension));
-        return { texts: done, dimension };
+        await onFirst(ranks, 'closing the output', () => writer!.finish(dimension));
+        return { texts: seen, dimension };
       } finally {
         model.dispose();
       }
     } catch (error) {
-      await (file as VectorFile | null)?.abandon();
+      onLeft((await (writer as VectorWriter | null)?.abandon()) ?? 0);
       throw error;
     }
   } finally {
     // This is not awaited: after the signal, a text may still be on its way.
-    texts.return(undefined).catch(() => undefined);
+    rows.return(undefined).catch(() => undefined);
   }
 }
 
-function openTexts(args: Arguments, input: string): AsyncGenerator<string, void, undefined> {
-  const column = args.text('column');
-  if (column !== undefined) {
-    if (input === '-' && args.text('input-format') === undefined)
-      throw new UsageError(
-        '--column with --input - needs --input-format: standard input has no name that tells it.',
-      );
-    return readTexts(input, column, howToRead(args, input, 'input-format'));
-  }
-  const useless = ['input-format', ...Object.keys(TABLE_FLAGS)].find((name) => args.get(name) !== undefined);
-  if (useless !== undefined)
-    throw new UsageError(
-      `--${useless} is for a file with columns: name the column of the texts with --column.`,
-    );
-  return readTexts(input, undefined);
+/** Flags that decide on the bytes of the vectors. The model and the texts are compared by what comes of them. */
+const DECISIVE = [
+  'precision',
+  'max-length',
+  'dimensions',
+  'as',
+  'prompt',
+  'prompt-text',
+  'chunk-tokens',
+  'column',
+  'keep',
+  'ranges',
+  'calibration-rows',
+];
+
+/** @throws UsageError for flags that do not go together */
+function writerSettings(
+  args: Arguments,
+  output: string,
+  { block, input }: { readonly block: number; readonly input: string },
+): WriterSettings {
+  const format = formatOf(output, args.oneOf('format', VECTOR_FORMATS));
+  const type = args.oneOf('vector-type', VECTOR_TYPES) ?? 'float32';
+  const ranges = args.text('ranges');
+  const calibrationRows = args.count('calibration-rows');
+  const useless = ['ranges', 'calibration-rows'].find((name) => args.get(name) !== undefined);
+  if (useless !== undefined && !needsRanges(type))
+    throw new UsageError(`--${useless} is for --vector-type int8 and uint8, and it is ${type}.`);
+  if (ranges !== undefined && calibrationRows !== undefined)
+    throw new UsageError('--ranges and --calibration-rows exclude each other: give one of them.');
+  const saveEvery = args.number('save-every') ?? 10;
+  if (saveEvery < 0) throw new UsageError(`--save-every is ${saveEvery}; a number from 0 is needed.`);
+  const decisive = { format, 'vector-type': type, block };
+  return {
+    path: output,
+    format,
+    type,
+    keep: args.list('keep') ?? [],
+    ranges,
+    calibrationRows: calibrationRows ?? 10_000,
+    resume: args.get('resume') as boolean | undefined,
+    saveEvery,
+    decisive: { ...decisive, ...Object.fromEntries(DECISIVE.map((name) => [name, args.get(name) ?? null])) },
+    source: input,
+  };
 }
 
-/**
- * Gives the texts in lists of `size`. Waiting for a text ends when the signal fires.
- *
- * @param first the first text, if it has been read already
- */
-async function* inBlocks(
-  texts: AsyncGenerator<string, void, undefined>,
-  first: IteratorResult<string, void> | undefined,
-  size: number,
-  signal: AbortSignal,
-): AsyncGenerator<string[], void, undefined> {
-  let block: string[] = [];
-  let ahead = first;
-  for (;;) {
-    const { done, value } = ahead ?? (await unlessAborted(texts.next(), signal));
-    ahead = undefined;
-    if (done === true) break;
-    block.push(value);
-    if (block.length < size) continue;
-    yield block;
-    block = [];
-  }
-  if (block.length > 0) yield block;
+/** Nothing that is read is written over. */
+async function requireApart(args: Arguments, input: string, { path, ranges }: WriterSettings): Promise<void> {
+  const inputs = [
+    { name: '--input', path: input === '-' ? '/dev/stdin' : input },
+    { name: '--model', path: args.required('model', MODEL_FLAGS.model) },
+    ...(ranges === undefined ? [] : [{ name: '--ranges', path: ranges }]),
+  ];
+  const place = await placeOfOutput(path);
+  const target = place.kind === 'file' ? place.target : path;
+  for (const written of [target, ...Object.values(partsBeside(target))])
+    await refuseOverwriting({ name: '--output', path: written }, inputs);
 }
 
-/** @param before how many texts there were before these */
-function requireFinite(
-  vectors: Float32Array,
-  texts: readonly string[],
-  source: string,
-  before: number,
-): void {
-  const place = vectors.findIndex((value) => !Number.isFinite(value));
-  if (place < 0) return;
-  const row = Math.floor(place / (vectors.length / texts.length));
-  throw new GradCacheError(
-    'NON_FINITE',
-    `The vector of text ${before + row + 1} ${source}, ${show(texts[row])}, holds ${vectors[place]}: ` +
-      'the model gives no number for it.',
-  );
+function sayStart({ resume, path }: WriterSettings, done: number, progress: ProgressLine): void {
+  if (done > 0) progress.say(`${path}: ${plural(done, 'vector')} there already`);
+  else if (resume === true) progress.say(`${path}: there is no run to go on with, so it begins`);
 }
 
 function formatOf(output: string, given: VectorFormat | undefined): VectorFormat {

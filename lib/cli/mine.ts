@@ -20,7 +20,7 @@ import { type Arguments, type Flags, list, number, onOff, text, UsageError } fro
 import { locateData, locateModel } from './hub.js';
 import { interruptible } from './interrupt.js';
 import { MODEL_FLAGS, openCrossEncoder, openModel } from './model.js';
-import { streamOf } from './output-file.js';
+import { streamOf } from '../files/output-place.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { ROW_FORMATS, type RowFormat, writeRowFile } from './row-file.js';

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +9,8 @@ import { gzipSync } from 'node:zlib';
 import { embedCommand } from '../../lib/cli/embed.js';
 import { readSafetensors, writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
-import { saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
+import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
+import { root, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 import { gradcache, runCommand } from './program.js';
 
 const TEXTS = [
@@ -289,3 +292,185 @@ test('Ctrl-C ends it while it waits for standard input, and vectors can go to st
   assert.match(shown.stdout, /^\{"text":"a dog","vector":\[.*\]\}\n\{"text":"bread","vector":\[.*\]\}\n$/);
   assert.match(shown.stderr, /2 vectors of 16 numbers/);
 });
+
+test('columns are kept beside the vectors, and a row that has none has null there', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const rows = [
+    { id: 7, text: 'the old dog', title: 'a dog' },
+    { id: 'x"y', text: 'a river' },
+    { id: 9, text: 'some bread', title: null },
+  ];
+  const input = await writeRows(join(folder, 'rows.jsonl'), rows);
+  const table = join(folder, 'rows.csv');
+  await writeFile(table, 'id,text,title\n7,the old dog,a dog\n8,a river,\n');
+  const expected = [
+    { id: '7', title: 'a dog' },
+    { id: 'x"y', title: null },
+    { id: '9', title: null },
+  ];
+  const run = (from: string, output: string, ...more: string[]) =>
+    runCommand(embedCommand, [
+      ...['--model', model, '--device', 'cpu', '--input', from, '--column', 'text', '--output', output],
+      ...more,
+    ]);
+  const [jsonl, npy] = [join(folder, 'out.jsonl'), join(folder, 'out.npy')];
+  await run(input, jsonl, '--keep', 'id,title');
+  const lines = (await readFile(jsonl, 'utf8')).trim().split('\n');
+  assert.deepEqual(
+    lines.map((line) => ({ ...(JSON.parse(line) as object), vector: undefined })),
+    rows.map(({ text }, row) => ({ ...expected[row], text, vector: undefined })),
+  );
+  await run(input, npy, '--keep', 'id,title', '--block', '2');
+  const beside = (await readFile(`${npy}.rows.jsonl`, 'utf8')).trim().split('\n');
+  assert.deepEqual(
+    beside.map((line) => JSON.parse(line) as unknown),
+    expected,
+  );
+  await run(table, npy, '--keep', 'id,text');
+  assert.equal(
+    await readFile(`${npy}.rows.jsonl`, 'utf8'),
+    '{"id":"7","text":"the old dog"}\n{"id":"8","text":"a river"}\n',
+  );
+  for (const [message, ...more] of [
+    [/has no column "titel", or nothing in it/, '--keep', 'id,titel'],
+    [/--keep names "id" twice/, '--keep', 'id,id'],
+    [/--keep names "vector"/, '--keep', 'vector'],
+  ] as const)
+    await assert.rejects(run(input, join(folder, 'no.npy'), ...more), { code: 'INPUT', message });
+  assert.ok(!existsSync(join(folder, 'no.npy.unfinished')));
+});
+
+test('vectors of other types, and what they need', async (t) => {
+  const folder = await temporaryFolder(t);
+  const model = await saveTinyModel(join(folder, 'model'));
+  const input = join(folder, 'texts.txt');
+  await writeFile(input, TEXTS.join('\n') + '\n');
+  const run = (output: string, ...more: string[]) =>
+    runCommand(embedCommand, [
+      ...['--model', model, '--device', 'cpu', '--input', input, '--output', join(folder, output)],
+      ...more,
+    ]);
+  const lengths: number[] = [];
+  for (const type of ['float32', 'float16', 'int8', 'ubinary']) {
+    await run(`${type}.npy`, '--vector-type', type, '--dimensions', '12');
+    lengths.push((await readFile(join(folder, `${type}.npy`))).length - 256);
+  }
+  assert.deepEqual(lengths, [5 * 48, 5 * 24, 5 * 12, 5 * 2]);
+  const ranges = join(folder, 'int8.npy.ranges.npy');
+  await run('again.npy', '--vector-type', 'int8', '--dimensions', '12', '--ranges', ranges);
+  assert.deepEqual(await readFile(join(folder, 'again.npy')), await readFile(join(folder, 'int8.npy')));
+  for (const [message, output, ...more] of [
+    [/--ranges is for --vector-type int8 and uint8, and it is float32/, 'a.npy', '--ranges', ranges],
+    [/--vector-type is int4/, 'a.npy', '--vector-type', 'int4'],
+    [/holds no ranges of 16 dimensions/, 'a.npy', '--vector-type', 'int8', '--ranges', ranges],
+    [/--output .* would overwrite/, 'int8.npy', '--vector-type', 'int8', '--ranges', ranges],
+    [/int8\.npy\.ranges\.npy is of an earlier run/, 'int8.npy'],
+  ] as const)
+    await assert.rejects(run(output, ...more), { code: 'INPUT', message });
+});
+
+/** Feeds a run of `embed` through its standard input, and ends it when so many rows are stored. */
+async function interrupted(
+  args: readonly string[],
+  output: string,
+  signal: NodeJS.Signals,
+  lines: readonly string[],
+): Promise<string> {
+  const state = join(`${output}.unfinished`, 'state.json');
+  let begun = false;
+  const ended = gradcache(args, {
+    input: null,
+    onOutput: (child, written) => {
+      if (begun || !written.includes('on cpu')) return;
+      begun = true;
+      child.stdin!.write(lines.map((line) => `${line}\n`).join(''));
+      const timer = setInterval(() => {
+        if (!existsSync(state)) return;
+        clearInterval(timer);
+        child.kill(signal);
+      }, 5);
+    },
+  });
+  return (await ended).stderr;
+}
+
+for (const signal of ['SIGKILL', 'SIGINT'] as const)
+  test(`a run that ${signal} ended is gone on with, and comes to the same bytes`, async (t) => {
+    const folder = await temporaryFolder(t);
+    const model = await saveTinyModel(join(folder, 'model'));
+    const texts = Array.from({ length: 60 }, (_, k) => `${TEXTS[k % 5]} ${k}`);
+    const input = join(folder, 'texts.txt');
+    await writeFile(input, texts.join('\n') + '\n');
+    const [whole, output] = [join(folder, 'whole.npy'), join(folder, 'out.npy')];
+    const how = ['embed', '--model', model, '--device', 'cpu', '--block', '8', '--save-every', '0'];
+    assert.equal((await gradcache([...how, '--input', input, '--output', whole])).code, 0);
+    const told = await interrupted(
+      [...how, '--input', '-', '--output', output],
+      output,
+      signal,
+      texts.slice(0, 43),
+    );
+    if (signal === 'SIGINT')
+      assert.match(told, /out\.npy is as it was before\. \d+ vectors can be gone on from/);
+    assert.ok(!existsSync(output));
+    const refused = await gradcache([...how, '--input', input, '--output', output]);
+    assert.match(refused.stderr, /An earlier run into .*out\.npy did not end.*--resume/);
+    const resumed = await gradcache([...how, '--input', input, '--output', output, '--resume', '--json']);
+    assert.equal(resumed.code, 0, resumed.stderr);
+    assert.equal((JSON.parse(resumed.stdout) as { texts: number }).texts, 60);
+    assert.match(resumed.stderr, /out\.npy: \d+ vectors there already/);
+    assert.deepEqual(await readFile(output), await readFile(whole));
+    assert.deepEqual((await readdir(folder)).sort(), ['model', 'out.npy', 'texts.txt', 'whole.npy']);
+  });
+
+test('memory does not grow with the input', async (t) => {
+  const folder = await temporaryFolder(t);
+  const tokenizer = await Tokenizer.fromFile(join(root, 'examples', 'quickstart', 'tokenizer.json'), {
+    specialTokens: false,
+  });
+  const words = { model_type: 'static', vocab_size: tokenizer.vocabularySize, hidden_size: 8 };
+  const encoder = TextEncoder.create(words, tokenizer);
+  await encoder.save(join(folder, 'model'));
+  encoder.dispose();
+  const [BLOCKS, SIZE] = [60, 2000];
+  const block = Array.from({ length: SIZE }, (_, k) => `${TEXTS[0]} ${k}\n`).join('');
+  const megabytes: number[] = [];
+  let begun = false;
+  const { code, stderr } = await gradcache(
+    [
+      'embed',
+      '--model',
+      join(folder, 'model'),
+      '--device',
+      'cpu',
+      '--input',
+      '-',
+      '--block',
+      String(SIZE),
+    ].concat(['--output', join(folder, 'out.npy')]),
+    {
+      input: null,
+      onOutput: (child, written) => {
+        if (begun || !written.includes('on cpu')) return;
+        begun = true;
+        void feed(child, BLOCKS, block, megabytes);
+      },
+    },
+  );
+  assert.equal(code, 0, stderr);
+  assert.equal((await readFile(join(folder, 'out.npy'))).length, 256 + BLOCKS * SIZE * 32);
+  const [early, late] = [Math.max(...megabytes.slice(15, 25)), Math.max(...megabytes.slice(-10))];
+  assert.ok(late < early + 25, `${early} MB after a third, ${late} MB at the end`);
+});
+
+/** Writes block after block as they are taken, and notes the memory of the process each time. */
+async function feed(child: ChildProcess, blocks: number, block: string, megabytes: number[]): Promise<void> {
+  const stdin = child.stdin!;
+  for (let k = 0; k < blocks; k++) {
+    if (!stdin.write(block)) await once(stdin, 'drain');
+    const [, kilobytes] = /VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${child.pid}/status`, 'utf8')) ?? [];
+    megabytes.push(Number(kilobytes) / 1024);
+  }
+  stdin.end();
+}

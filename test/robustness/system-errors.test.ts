@@ -14,9 +14,9 @@ import {
   train,
   writeSafetensors,
 } from '../../lib/index.js';
-import { openVectorFile } from '../../lib/cli/vector-files.js';
 import { collect, temporaryFolder, testFolder } from '../data/temporary-folder.js';
 import { FailingSystem } from '../files/system-faults.js';
+import { openWriter, rowsOf } from '../vectors/writing.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 
 const CONFIG = {
@@ -51,9 +51,9 @@ test('whichever call of the system fails, what reaches the caller is a GradCache
     'load a loss': () => loadLoss(sigLIP(), home),
     'read Parquet': () => collect(readPairs(join(testFolder, 'data', 'fixtures', 'snappy.parquet'))),
     'write vectors': async (folder) => {
-      const file = await openVectorFile(join(folder, 'v.npy'), 'npy');
+      const file = await openWriter(join(folder, 'v.npy'), { format: 'npy', saveEvery: 0 });
       try {
-        await file.write(['w1'], Float32Array.of(1), 1);
+        await file.write(rowsOf('w1'), Float32Array.of(1), 1);
         await file.finish(1);
       } catch (error) {
         await file.abandon();

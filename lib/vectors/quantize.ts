@@ -1,0 +1,128 @@
+/** Types of numbers that vectors can be stored in. */
+export const VECTOR_TYPES = ['float32', 'float16', 'int8', 'uint8', 'binary', 'ubinary'] as const;
+
+/** One of {@link VECTOR_TYPES}. The last two have a bit for each number: whether it is above 0. */
+export type VectorType = (typeof VECTOR_TYPES)[number];
+
+/** Vectors as they are stored. */
+export interface StoredVectors {
+  /** [texts, width], row by row, as the numbers that they mean in JSON. */
+  readonly numbers: Float32Array | Int8Array | Uint8Array;
+  readonly bytes: Buffer;
+  /** Numbers of a row. */
+  readonly width: number;
+}
+
+/** The least and the greatest number of each dimension: [2, dimension]. */
+export type Ranges = Float32Array;
+
+/** Whether a type needs {@link Ranges}. */
+export const needsRanges = (type: VectorType): boolean => type === 'int8' || type === 'uint8';
+
+/** How many numbers a vector has when it is stored. */
+export const widthOf = (type: VectorType, dimension: number): number =>
+  type === 'binary' || type === 'ubinary' ? Math.ceil(dimension / 8) : dimension;
+
+/** The ranges of some vectors, [texts, dimension]. */
+export function rangesOf(vectors: Float32Array, dimension: number): Ranges {
+  const ranges = new Float32Array(2 * dimension);
+  ranges.fill(Infinity, 0, dimension).fill(-Infinity, dimension);
+  for (const [place, value] of vectors.entries()) {
+    const column = place % dimension;
+    if (value < ranges[column]!) ranges[column] = value;
+    if (value > ranges[dimension + column]!) ranges[dimension + column] = value;
+  }
+  return ranges;
+}
+
+/**
+ * Vectors in another type, as `quantize_embeddings` of sentence-transformers has them, which knows no float16.
+ *
+ * @param vectors [texts, dimension]
+ * @param ranges for int8 and uint8: a number outside them becomes the least or the greatest
+ */
+export function quantized(
+  vectors: Float32Array,
+  dimension: number,
+  type: VectorType,
+  ranges: Ranges | null,
+): StoredVectors {
+  const width = widthOf(type, dimension);
+  const stored = (
+    numbers: StoredVectors['numbers'],
+    bits: NodeJS.ArrayBufferView = numbers,
+  ): StoredVectors => ({
+    numbers,
+    bytes: Buffer.from(bits.buffer, bits.byteOffset, bits.byteLength),
+    width,
+  });
+  switch (type) {
+    case 'float32':
+      return stored(vectors);
+    case 'float16': {
+      const bits = Uint16Array.from(vectors, toHalf);
+      return stored(Float32Array.from(bits, fromHalf), bits);
+    }
+    case 'int8':
+      return stored(Int8Array.from(steps(vectors, dimension, ranges!), (step) => step - 128));
+    case 'uint8':
+      return stored(steps(vectors, dimension, ranges!));
+    case 'binary':
+      return stored(Int8Array.from(packed(vectors, dimension, width), (bits) => bits - 128));
+    case 'ubinary':
+      return stored(packed(vectors, dimension, width));
+  }
+}
+
+/** Which of 256 equal steps of its range each number lies in; computed in float32, as there. */
+function steps(vectors: Float32Array, dimension: number, ranges: Ranges): Uint8Array {
+  const { fround } = Math;
+  const sizes = Float32Array.from({ length: dimension }, (_, column) => {
+    const size = fround(fround(ranges[dimension + column]! - ranges[column]!) / 255);
+    return size === 0 ? 1 : size;
+  });
+  return Uint8Array.from(vectors, (value, place) => {
+    const column = place % dimension;
+    const step = Math.floor(fround(fround(value - ranges[column]!) / sizes[column]!));
+    return Math.min(255, Math.max(0, step));
+  });
+}
+
+/** The first number of a row is the highest bit of its first byte. */
+function packed(vectors: Float32Array, dimension: number, width: number): Uint8Array {
+  const bytes = new Uint8Array((vectors.length / dimension) * width);
+  for (const [place, value] of vectors.entries()) {
+    if (!(value > 0)) continue;
+    const column = place % dimension;
+    bytes[Math.floor(place / dimension) * width + (column >> 3)]! |= 0x80 >> (column & 7);
+  }
+  return bytes;
+}
+
+const word = new Float32Array(1);
+const bits = new Uint32Array(word.buffer);
+
+/** The bits of the nearest float16; of two as near the even one. Beyond 65,504 that is infinity. */
+export function toHalf(value: number): number {
+  word[0] = value;
+  const all = bits[0]!;
+  const sign = (all >>> 16) & 0x8000;
+  const size = all & 0x7fffffff;
+  if (size >= 0x47800000) return sign | (size > 0x7f800000 ? 0x7e00 : 0x7c00);
+  if (size < 0x38800000) {
+    // Below the least normal number: so many steps of 2^-24. Adding 1/2 rounds a float32 to such steps, to even ones.
+    word[0] = Math.fround(Math.abs(value)) + 0.5;
+    return sign | (bits[0]! - 0x3f000000);
+  }
+  return sign | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
+}
+
+/** The number that the bits of a float16 mean. */
+export function fromHalf(half: number): number {
+  const sign = half & 0x8000 ? -1 : 1;
+  const exponent = (half >>> 10) & 0x1f;
+  const fraction = half & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
