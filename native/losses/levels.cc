@@ -1,5 +1,6 @@
 #include "losses/levels.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -123,6 +124,8 @@ void Levels::together() {
                 (level.wish.gradients != nullptr) == adds,
             "INPUT", "a loss went over other tiles at some lengths than at others");
   }
+  // Operators on small tensors take a part of the time. Nothing here has a graph: they need not ask for one.
+  const at::AutoDispatchBelowADInplaceOrView withoutGraph;
   for (int64_t row = first.visitedBegin_; row < first.visitedEnd(); row += first.band_) {
     const Side rows{pairing.rowTower_, row, first.bandRows(row)};
     at::Tensor ofRows;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "kernels/exponentials/exponentials.h"
 #include "losses/fused_softmax.h"
 #include "losses/statistics.h"
 
@@ -92,8 +93,8 @@ SoftmaxStatistics softmaxStatistics(Strip& strip, const Similarity& similarity, 
       if (!bounded) ofRows.add(seen, 1, row);
     }
     if (!bounded) return;
-    seen.exp_();
-    if (rowTotals.wanted()) rowTotals.add(row, seen.sum({1}));
+    const at::Tensor totals = kernels::exponentials(seen);
+    if (rowTotals.wanted()) rowTotals.add(row, totals);
     if (columnTotals.wanted()) columnTotals.add(tile.column, seen.sum({0}));
   };
   if (bounded) {
@@ -128,13 +129,14 @@ void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positi
   if (bounded && overRows) ofRows = of.rows.neg().exp_();
   if (bounded && overColumns) ofColumns = of.columns.neg().exp_();
 
+  // `seen` are exponentials, if kept, or logits.
   const auto fromExponentials = [&](const Tile& tile, at::Tensor& seen) {
-    at::Tensor factors;
-    if (overRows) factors = ofRows.narrow(0, tile.row - strip.begin(), tile.rows).unsqueeze(1);
-    if (overColumns) {
-      const at::Tensor factor = ofColumns.narrow(0, tile.column, tile.columns);
-      factors = overRows ? factors.add(factor) : factor;
-    }
+    at::Tensor ofRow, ofColumn;
+    if (overRows) ofRow = ofRows.narrow(0, tile.row - strip.begin(), tile.rows);
+    if (overColumns) ofColumn = ofColumns.narrow(0, tile.column, tile.columns);
+    if (!kept) return kernels::weighedExponentials(seen, ofRow, ofColumn);
+    at::Tensor factors = ofColumn;
+    if (overRows) factors = overColumns ? ofRow.unsqueeze(1).add(ofColumn) : ofRow.unsqueeze(1);
     seen.mul_(factors);
   };
   const auto fromLogits = [&](const Tile& tile, at::Tensor& seen) {
@@ -156,7 +158,6 @@ void addSoftmaxGradient(Strip& strip, const Logits& logits, const Chosen& positi
       fromLogits(tile, gradient);
     } else {
       if (!kept && overRows) changeRows(tile, gradient, logits, bias);
-      if (!kept) gradient.exp_();
       fromExponentials(tile, gradient);
     }
     if (of.rowConstants.defined()) {
