@@ -263,6 +263,7 @@ export {
   type RetrievalOptions,
   type RetrievalScores,
 } from './evaluation/retrieval.js';
+export type { RetrievalMeasure } from './evaluation/retrieval-measures.js';
 export { flattenScores } from './evaluation/scores.js';
 export { search, type Ranking, type SearchOptions } from './evaluation/search.js';
 export type { Similarity } from './options/similarity.js';
@@ -306,6 +307,7 @@ export type {
 export type { CheckpointConfig } from './training/checkpoint-settings.js';
 export type { ModelSnapshot } from './model-folder/model-snapshot.js';
 export type {
+  BestMeasurement,
   ChunkEvent,
   EvaluationEvent,
   FetchEvent,

@@ -7,6 +7,7 @@ import { chooseSimilarity, chooseTokenSimilarity } from '../evaluation/similarit
 import { evaluateSts } from '../evaluation/sts.js';
 import { evaluateClustering } from '../evaluation/clustering.js';
 import { readClustering, readRetrievalPairs, readSts } from '../evaluation/tasks.js';
+import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
 import {
@@ -57,6 +58,10 @@ const RETRIEVAL_FLAGS = {
   ),
   'document-column': text('NAME', 'the column of --documents; default that of the documents in --data'),
   'recall-at': list('K,K', 'default 1,5,10,100'),
+  measures: list(
+    'M@K,M@K',
+    'further measures: accuracy, precision, recall, mrr, ndcg or map at any k, as map@100',
+  ),
   ...promptFlags('document-prompt', {
     before: 'documents',
     otherwise: 'the prompt called document,\npassage or corpus',
@@ -244,6 +249,12 @@ async function measureSts(args: Arguments, { progress, signal, ranks }: How): Pr
 
 async function measureRetrieval(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
   refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
+  const measures = args.list('measures');
+  try {
+    readMeasures(measures ?? []);
+  } catch (error) {
+    throw new UsageError(`--${(error as Error).message}`);
+  }
   const recallAt = args.list('recall-at')?.map((text) => {
     const k = Number(text);
     if (!Number.isInteger(k) || k < 1)
@@ -260,6 +271,7 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   try {
     const scores = await evaluateRetrieval(encoder, task, {
       recallAt,
+      ...(measures && { measures: measures as RetrievalMeasure[] }),
       similarity: saySimilarity(asked, model, progress),
       prompts: { query: prompts.query(model), document: prompts.document(model) },
       dimensions: dimensionsOf(args, model),

@@ -4,7 +4,7 @@ import { CELLS, LANGUAGE_SETTINGS } from '../language/language-settings.js';
 import { OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import type { SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
-import type { LanguageTrainEvent } from '../training/language/events.js';
+import type { LanguageTrainEvent, LanguageTrainResult } from '../training/language/events.js';
 import { trainLanguageAsGiven } from '../training/language/train-language.js';
 import type { Command } from './command.js';
 import {
@@ -102,7 +102,7 @@ export const languageTrainCommand: Command = {
   ],
   run(args, console) {
     const display = new LanguageDisplay(console.progress);
-    return runTraining<LanguageTrainEvent>(args, console, {
+    return runTraining<LanguageTrainEvent, LanguageTrainResult>(args, console, {
       needed: ['data', 'output', 'rows'],
       settings: settingsOf,
       train: trainLanguageAsGiven,

@@ -84,7 +84,7 @@ function withResumedFolder(
 }
 
 /** A run as a command knows it. */
-interface RunOf<Event> {
+interface RunOf<Event, Result> {
   /** The settings that a run needs, unless it is resumed. */
   readonly needed: readonly string[];
   /** Puts the flags over the content of the configuration file. */
@@ -95,7 +95,7 @@ interface RunOf<Event> {
   readonly train: (
     config: unknown,
     hooks: { signal: AbortSignal; onEvent: (event: Event) => void; ranks?: Ranks | null },
-  ) => Promise<{ readonly model: string }>;
+  ) => Promise<Result>;
   /**
    * Set where several processes can train together. It reads a configuration, so that a mistake is told before they are
    * started.
@@ -103,16 +103,17 @@ interface RunOf<Event> {
   readonly check?: (config: unknown) => void;
   /** Shows an event to people. */
   readonly show: (event: Event) => void;
+  /** Lines about what the run came to; absent: none. */
+  readonly close?: (result: Result) => readonly string[];
   /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
   readonly byFlag: (error: SettingError, args: Arguments, file: string | undefined) => GradCacheError;
 }
 
 /** Trains with the settings of the configuration file, if any, and of the flags. Returns the exit code. */
-export async function runTraining<Event extends { readonly type: string }>(
-  args: Arguments,
-  console: Console,
-  run: RunOf<Event>,
-): Promise<number> {
+export async function runTraining<
+  Event extends { readonly type: string },
+  Result extends { readonly model: string },
+>(args: Arguments, console: Console, run: RunOf<Event, Result>): Promise<number> {
   const file = args.text('config');
   const given = file === undefined ? {} : await readNamedObject(file, 'a configuration');
   const config = withResumedFolder(run.settings(args, given), args);
@@ -143,10 +144,10 @@ export async function runTraining<Event extends { readonly type: string }>(
   return told(work());
 }
 
-async function trainHere<Event extends { readonly type: string }>(
+async function trainHere<Event extends { readonly type: string }, Result extends { readonly model: string }>(
   args: Arguments,
   { progress, print }: Console,
-  run: RunOf<Event>,
+  run: RunOf<Event, Result>,
   config: Readonly<Record<string, unknown>>,
   ranks?: Ranks | null,
 ): Promise<number> {
@@ -164,7 +165,10 @@ async function trainHere<Event extends { readonly type: string }>(
   );
   progress.clear();
   if (json) print(JSON.stringify({ type: 'result', ...result }));
-  else print(`The model is in ${result.model}`);
+  else {
+    for (const line of run.close?.(result) ?? []) print(line);
+    print(`The model is in ${result.model}`);
+  }
   return 0;
 }
 

@@ -254,8 +254,26 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'lengths to measure at as well, with representations cut; each encodes the texts again',
       'evaluation.dimensions',
     ),
+    'eval-measures': list(
+      'M@K,M@K',
+      'further measures of retrieval: accuracy, precision, recall, mrr, ndcg or map at any k',
+      'evaluation.measures',
+    ),
     'eval-before': onOff('measure before the first update too', 'evaluation.before'),
-    'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
+    'eval-every': {
+      ...number(
+        'STEPS',
+        'or epoch: after each pass over the data; default: only at the end',
+        'evaluation.every',
+      ),
+      words: ['epoch'],
+    },
+    best: text(
+      'SCORE',
+      'the score by which the finished model is the best one, not the last, such as ndcg@10',
+      'evaluation.best',
+    ),
+    patience: number('N', 'end after so many measurements without a better score', 'evaluation.patience'),
     ...CHECKPOINT_FLAGS,
   },
 };

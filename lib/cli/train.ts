@@ -1,5 +1,5 @@
 import type { GradCacheError } from '../errors.js';
-import type { TrainEvent } from '../training/events.js';
+import type { TrainEvent, TrainResult } from '../training/events.js';
 import type { SettingError } from '../options/fields.js';
 import { readNewRun, trainAsGiven } from '../training/train.js';
 import type { Command } from './command.js';
@@ -9,6 +9,7 @@ import { plural } from '../options/plural.js';
 import { hubNameOf, watching } from './hub.js';
 import { settingOf, toldByFlag } from './flag-settings.js';
 import { runTraining, sayEvent } from './run.js';
+import { scoreTable } from './score-table.js';
 import { flagOf, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
 /** `gradcache train` */
@@ -30,12 +31,13 @@ export const trainCommand: Command = {
   ],
   run(args, console) {
     const display = new TrainDisplay(console.progress);
-    return runTraining<TrainEvent>(args, console, {
+    return runTraining<TrainEvent, TrainResult>(args, console, {
       needed: ['model', 'data', 'output', 'batch'],
       settings: (args, given) => withHubName(settingsOf(args, given), console.progress),
       train: trainAsGiven,
       check: readNewRun,
       show: (event) => display.event(event),
+      close: scoreTable,
       byFlag,
     });
   },

@@ -46,7 +46,7 @@ export function checkRanking(
   relevant: RetrievalTask['relevant'],
   missing: RetrievalTask['missing'],
   documents: number,
-  recallAt: readonly number[],
+  deepest: number,
 ): void {
   const { k, documents: listed } = ranking ?? {};
   requireCount('ranking.k', k, 1);
@@ -58,11 +58,11 @@ export function checkRanking(
       'SHAPE',
       `The ranking lists ${listed.length} documents; ${relevant.length} queries with ${k} each make ${k * relevant.length}.`,
     );
-  const needed = Math.min(documents, Math.max(10, ...recallAt));
+  const needed = Math.min(documents, deepest);
   if (k < needed)
     throw new GradCacheError(
       'INPUT',
-      `The ranking lists ${plural(k, 'document')} for a query; the scores look at ${needed} (MRR and nDCG at 10, recallAt).`,
+      `The ranking lists ${plural(k, 'document')} for a query; the scores look at ${needed} (MRR and nDCG at 10, recallAt, measures).`,
     );
   checkRelevant(relevant, missing, documents);
 }

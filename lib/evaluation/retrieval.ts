@@ -9,13 +9,21 @@ import { DistinctTexts } from './distinct-texts.js';
 import { PlacedTexts } from './placed-texts.js';
 import { checkRanking, checkTask, requireEncoder, requireRecallAt } from './retrieval-checks.js';
 import type { RetrievalTask } from './retrieval-task.js';
+import {
+  deepestOf,
+  measureQuery,
+  readMeasures,
+  type RankedQuery,
+  type RetrievalMeasure,
+} from './retrieval-measures.js';
 import { search, type Ranking } from './search.js';
 import { chooseSimilarity, chooseTokenSimilarity } from './similarity.js';
 import { isSparse, SparseTexts, type ActiveDimensions } from './sparse-texts.js';
 import { requireTokenRepresentations, searchTokens } from './token-search.js';
 import { tell } from '../options/synchronous.js';
 
-const RECALL_AT: readonly number[] = [1, 5, 10, 100];
+/** The k of recall@k by default. */
+export const RECALL_AT: readonly number[] = [1, 5, 10, 100];
 
 /** Means over the queries, each from 0 to 1. */
 export interface RetrievalScores {
@@ -27,6 +35,8 @@ export interface RetrievalScores {
   readonly mrr10: number;
   /** Discounted cumulative gain of the first 10 against the best possible, linear gains (as trec_eval counts). */
   readonly ndcg10: number;
+  /** Further measures that were asked for, by name. */
+  readonly measures?: Readonly<Record<string, number>>;
   /** Of sparse representations: how many columns are not 0, the mean over the different texts. */
   readonly activeDimensions?: ActiveDimensions;
 }
@@ -35,6 +45,12 @@ export interface RetrievalScores {
 export interface RetrievalOptions {
   /** The k of recall@k. Default [1, 5, 10, 100]. */
   readonly recallAt?: readonly number[];
+  /**
+   * Further measures: accuracy (whether there is a relevant document), precision, recall, mrr, ndcg (of grades as they are, linear
+   * gain) or map at any k, as `'map@100'`. Those of sentence-transformers' InformationRetrievalEvaluator; map@k is divided by k where a query has
+   * more relevant documents than that, which trec_eval's map_cut is not. Default: none.
+   */
+  readonly measures?: readonly RetrievalMeasure[];
   /**
    * Default: the model's; if it names none, cosine, and `'maxsim'` for a model with a representation for each token, which
    * is compared token by token.
@@ -77,16 +93,23 @@ export async function rankAndScore(
   task: RetrievalTask,
   options: RetrievalOptions,
 ): Promise<{ scores: RetrievalScores; ranking: Ranking }> {
-  const { recallAt, find, active, block, onProgress } = readOptions(encoder, options);
+  const { recallAt, measures, find, active, block, onProgress } = readOptions(encoder, options);
   checkTask(task);
   const { distinct: queries, of: queryOf } = DistinctTexts.from(task.queries);
   const documents = new PlacedTexts(task.documents);
   const total = queries.list.length + documents.list.length;
   const excluded = task.excluded ?? new Map<number, number>();
-  const k = Math.max(10, ...recallAt) + (excluded.size > 0 ? 1 : 0);
+  const k = Math.max(10, ...recallAt, deepestOf(readMeasures(measures))) + (excluded.size > 0 ? 1 : 0);
   const found = await find(queries.list, blocks(), k);
   const ranking = documents.rank(found, queryOf, excluded, k);
-  const scores = scoreRanking(ranking, task.relevant, task.documents.length, recallAt, task.missing);
+  const scores = scoreRanking(
+    ranking,
+    task.relevant,
+    task.documents.length,
+    recallAt,
+    task.missing,
+    measures,
+  );
   return { scores: active === undefined ? scores : { ...scores, activeDimensions: active() }, ranking };
 
   /** The documents, each block once the one before is searched. The queries are encoded before the first is asked for. */
@@ -160,6 +183,7 @@ function findByTokens(
 function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOptions) {
   checkKnown('evaluateRetrieval', options, [
     'recallAt',
+    'measures',
     'similarity',
     'prompts',
     'dimensions',
@@ -169,10 +193,11 @@ function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOp
   ]);
   requireEncoder(encoder);
   const tokens = encodesTokens(encoder);
-  const { recallAt = RECALL_AT, prompts = {}, dimensions, signal, onProgress } = options;
+  const { recallAt = RECALL_AT, measures = [], prompts = {}, dimensions, signal, onProgress } = options;
   const { block = tokens ? 512 : 8192 } = options;
   checkKnown('prompts', prompts, ['query', 'document']);
   requireRecallAt(recallAt);
+  readMeasures(measures);
   if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
   requireCount('block', block, 1);
   requireSignal('signal', signal);
@@ -186,7 +211,7 @@ function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOp
     },
     signal,
   };
-  const checked = { recallAt, block, onProgress, active: undefined };
+  const checked = { recallAt, measures, block, onProgress, active: undefined };
   if (tokens) {
     const similarity = chooseTokenSimilarity(options.similarity, encoder);
     return { ...checked, find: findByTokens(encoder, encoding, similarity) };
@@ -214,6 +239,7 @@ function promptNamed(
  * @param documents how many documents were searched
  * @param recallAt the k of recall@k; the ranking must list as many, and at least 10, or all documents
  * @param missing for each query, the grades of relevant documents that were not among those searched
+ * @param measures further measures; the ranking must list as many documents as they look at
  * @throws GradCacheError `INPUT` for wrong arguments, `SHAPE` for a ranking of another number of queries
  */
 export function scoreRanking(
@@ -222,38 +248,31 @@ export function scoreRanking(
   documents: number,
   recallAt: readonly number[] = RECALL_AT,
   missing?: readonly (readonly number[])[],
+  measures: readonly RetrievalMeasure[] = [],
 ): RetrievalScores {
   requireCount('documents', documents, 1);
   requireRecallAt(recallAt);
-  checkRanking(ranking, relevant, missing, documents, recallAt);
-  const recall: Record<number, number> = Object.fromEntries(recallAt.map((k) => [k, 0]));
-  let mrr10 = 0;
-  let ndcg10 = 0;
-  const cutoffs = new Set(recallAt);
-  relevant.forEach((grades, query) => {
-    const lacking = missing?.[query] ?? [];
-    const listed = ranking.documents.subarray(query * ranking.k, (query + 1) * ranking.k);
-    for (const k of cutoffs) {
-      let found = 0;
-      for (const document of listed.subarray(0, k)) if (grades.has(document)) found++;
-      recall[k] = (recall[k] as number) + found / (grades.size + lacking.length);
-    }
-    const first = listed.subarray(0, 10).findIndex((document) => grades.has(document));
-    if (first >= 0) mrr10 += 1 / (first + 1);
-    ndcg10 +=
-      gain(Array.from(listed.subarray(0, 10), (document) => grades.get(document) ?? 0)) /
-      idealGain([...grades.values(), ...lacking]);
-  });
-  const n = relevant.length;
-  for (const k of cutoffs) recall[k] = (recall[k] as number) / n;
-  return { queries: n, documents, recall, mrr10: mrr10 / n, ndcg10: ndcg10 / n };
+  const further = readMeasures(measures);
+  const deepest = Math.max(10, ...recallAt, deepestOf(further));
+  checkRanking(ranking, relevant, missing, documents, deepest);
+  const queries = relevant.map((grades, query): RankedQuery => ({
+    listed: ranking.documents.subarray(query * ranking.k, (query + 1) * ranking.k),
+    grades,
+    missing: missing?.[query] ?? [],
+  }));
+  const mean = (kind: 'recall' | 'mrr' | 'ndcg', k: number): number => meanOf(queries, { kind, k });
+  return {
+    queries: relevant.length,
+    documents,
+    recall: Object.fromEntries(recallAt.map((k) => [k, mean('recall', k)])),
+    mrr10: mean('mrr', 10),
+    ndcg10: mean('ndcg', 10),
+    ...(further.length > 0 && {
+      measures: Object.fromEntries(further.map((measure) => [measure.name, meanOf(queries, measure)])),
+    }),
+  };
 }
 
-/** Discounted cumulative gain of grades in ranked order. */
-function gain(grades: readonly number[]): number {
-  return grades.reduce((sum, grade, place) => sum + grade / Math.log2(place + 2), 0);
-}
-
-function idealGain(grades: readonly number[]): number {
-  return gain([...grades].sort((a, b) => b - a).slice(0, 10));
+function meanOf(queries: readonly RankedQuery[], measure: Parameters<typeof measureQuery>[0]): number {
+  return queries.reduce((sum, query) => sum + measureQuery(measure, query), 0) / queries.length;
 }

@@ -1,7 +1,7 @@
 import { refused } from '../options/option-values.js';
 import type { RankMeasures } from './rank-measures.js';
-import type { RerankingScores } from './reranking.js';
-import type { RetrievalScores } from './retrieval.js';
+import type { RerankingScores, RerankingTask } from './reranking.js';
+import { RECALL_AT, type RetrievalScores } from './retrieval.js';
 import type { StsScores } from './sts.js';
 
 /**
@@ -23,15 +23,28 @@ export function flattenScores(scores: RetrievalScores | StsScores | RerankingSco
   if ('spearman' in scores) return { spearman: scores.spearman, pearson: scores.pearson };
   const flat: Record<string, number> = {};
   for (const [k, recall] of Object.entries(scores.recall)) flat[`recall@${k}`] = recall;
-  const { activeDimensions: active } = scores;
+  const { activeDimensions: active, measures } = scores;
   return {
     ...flat,
     'mrr@10': scores.mrr10,
     'ndcg@10': scores.ndcg10,
+    ...measures,
     ...(active && { 'query-active-dims': active.queries, 'document-active-dims': active.documents }),
   };
 }
 
 function named({ map, mrr, ndcg }: RankMeasures, at: number, prefix = ''): Record<string, number> {
   return { [`${prefix}map`]: map, [`${prefix}mrr@${at}`]: mrr, [`${prefix}ndcg@${at}`]: ndcg };
+}
+
+/** What {@link flattenScores} calls the scores of retrieval by default, beside further measures. */
+export function retrievalNames(measures: readonly string[] = []): string[] {
+  return [...new Set([...RECALL_AT.map((k) => `recall@${k}`), 'mrr@10', 'ndcg@10', ...measures])];
+}
+
+/** What {@link flattenScores} calls the scores of reranking by default. */
+export function rerankingNames({ queries }: RerankingTask): string[] {
+  const names = ['map', 'mrr@10', 'ndcg@10'];
+  const hasOrder = queries.every(({ documents }) => documents !== undefined);
+  return [...names, ...(hasOrder ? names.map((name) => `base_${name}`) : [])];
 }

@@ -4,6 +4,7 @@ import type { Quoting } from '../data/quoting.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
 import type { LoraOptions } from '../encoders/lora-options.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
+import type { RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 
 /**
@@ -284,8 +285,17 @@ export interface EvaluationConfig {
    * `ndcg@10/64`. The texts are encoded again for each.
    */
   readonly dimensions?: readonly number[];
-  /** Steps between two measurements. Default: only at the end. */
-  readonly every?: number;
+  /** Further measures of retrieval, as `'map@100'` or `'accuracy@1'`. Default: none. */
+  readonly measures?: readonly RetrievalMeasure[];
+  /** Steps between two measurements, or 'epoch': after each pass over the data. Default: only at the end. */
+  readonly every?: number | 'epoch';
   /** Also measure before the first update, as step 0. Default false. */
   readonly before?: boolean;
+  /**
+   * The score by which a model is the best, for instance `'ndcg@10'`; the lower is the better one for `loss` and `mse`. The best
+   * model is kept in the folder `best` of the output, and in the end `model` is the best one, not the last. Default: none.
+   */
+  readonly best?: string;
+  /** Ends the run after so many measurements without a better score. Needs `best`. Default: none, all steps are made. */
+  readonly patience?: number;
 }

@@ -92,6 +92,8 @@ export interface SavedEvent {
   /** Updates that are in it. */
   readonly step: number;
   readonly folder: string;
+  /** Of the finished model, where `evaluation.best` names a score: the update after which it was the best. */
+  readonly bestOf?: number | undefined;
   /** Seconds for which no update was made for it. */
   readonly waited: number;
 }
@@ -132,6 +134,16 @@ export type TrainEvent =
   | SkippedTotalEvent
   | NoteEvent;
 
+/** The best measurement of a run. */
+export interface BestMeasurement {
+  /** The update after which it was made. */
+  readonly step: number;
+  /** The score that decides. */
+  readonly score: string;
+  /** All scores of that measurement. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
 /** The result of a run. */
 export interface TrainResult {
   /** Updates made in all, those before a resume included. */
@@ -144,6 +156,10 @@ export interface TrainResult {
   readonly temperature: number | null;
   /** The last scores on held-out data, or null where the configuration has none. */
   readonly scores: Readonly<Record<string, number>> | null;
+  /** The scores before the first update, or null where they were not measured. */
+  readonly before: Readonly<Record<string, number>> | null;
+  /** The best measurement, whose model `model` is; null unless `evaluation.best` names a score. */
+  readonly best: BestMeasurement | null;
   /** Bad lines that were skipped in the data that this call read. */
   readonly skipped: number;
 }

@@ -1,10 +1,7 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { ifAbsent, onFiles } from '../files/file-error.js';
 import { modelFolder } from './checkpoint.js';
-import type { TrainEvent } from './events.js';
-import { metricsFile } from './metrics.js';
+import { eventsOf } from './metrics.js';
 
 /** What the metrics of a finished run tell of its model. */
 export interface Finished {
@@ -14,6 +11,8 @@ export interface Finished {
   readonly temperature: number | null | undefined;
   /** The last scores on held-out data, or null. */
   readonly scores: Readonly<Record<string, number>> | null;
+  /** Those before the first update, or null. */
+  readonly before: Readonly<Record<string, number>> | null;
 }
 
 /**
@@ -23,28 +22,19 @@ export interface Finished {
  */
 export async function findFinished(output: string): Promise<Finished | null> {
   if (!existsSync(modelFolder(output))) return null;
-  const path = metricsFile(output);
-  const text = await onFiles('INPUT', path, 'read', () => readFile(path, 'utf8').catch(ifAbsent('')));
   let step: number | null = null;
   let temperature: Finished['temperature'];
   let scores: Finished['scores'] = null;
-  for (const line of text.split('\n')) {
-    const event = eventOf(line);
-    if (event?.type === 'step') ({ temperature } = event);
-    else if (event?.type === 'evaluation') ({ scores } = event);
-    else if (event?.type === 'saved' && basename(event.folder) === basename(modelFolder(output)))
+  let before: Finished['before'] = null;
+  for (const event of await eventsOf(output)) {
+    if (event.type === 'step') ({ temperature } = event);
+    else if (event.type === 'evaluation') {
+      ({ scores } = event);
+      if (event.step === 0) before = scores;
+    } else if (event.type === 'saved' && basename(event.folder) === basename(modelFolder(output)))
       ({ step } = event);
   }
-  return step === null ? null : { step, temperature, scores };
-}
-
-/** The event of a line; undefined for half a line, which a killed run leaves. */
-function eventOf(line: string): TrainEvent | undefined {
-  try {
-    return JSON.parse(line) as TrainEvent;
-  } catch {
-    return undefined;
-  }
+  return step === null ? null : { step, temperature, scores, before };
 }
 
 /** What a run that is finished tells when it is resumed. @param notes settings that are others than before: they are not used */

@@ -5,10 +5,11 @@ import { drawSeed } from '../options/seeds.js';
 import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { Schedule } from '../optim/schedules.js';
+import { BestModel, bestFolder, requireBest, type BestSettings } from './best-model.js';
 import { modelFolder, type TraineeState } from './checkpoint.js';
 import { CheckpointClock, type CheckpointTimes } from './checkpoint-settings.js';
 import { CheckpointWriter } from './checkpoint-writer.js';
-import type { EvaluationEvent, NoteEvent, SavedEvent, UpdateEvent } from './events.js';
+import type { BestMeasurement, EvaluationEvent, NoteEvent, SavedEvent, UpdateEvent } from './events.js';
 import { writeHardest } from './hardest-file.js';
 import type { MetricsFile } from './metrics.js';
 import type { HeldOut } from './objectives/objective.js';
@@ -20,7 +21,11 @@ export interface LoopSettings {
   readonly output: string;
   readonly seed: number;
   readonly evaluation?:
-    { readonly every?: number | undefined; readonly before?: boolean | undefined } | undefined;
+    | (BestSettings & {
+        readonly every?: number | 'epoch' | undefined;
+        readonly before?: boolean | undefined;
+      })
+    | undefined;
   readonly checkpoint: CheckpointTimes | false;
 }
 
@@ -35,6 +40,9 @@ export interface Trainee<Batch, Step, StepEvent> {
    * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
    */
   step(batch: Batch, options: UpdateOptions): Promise<Step>;
+
+  /** The pass over the data that a batch is in; absent: the run has none. */
+  epochOf?(batch: Batch): number;
 
   /** What the learning rate of a batch's update is multiplied by; absent: 1. */
   lrScale?(batch: Batch): number;
@@ -102,6 +110,9 @@ export interface LoopResult {
   readonly loss: number | null;
   readonly model: string;
   readonly scores: Readonly<Record<string, number>> | null;
+  /** The scores before the first update, where they were measured. */
+  readonly before: Readonly<Record<string, number>> | null;
+  readonly best: BestMeasurement | null;
 }
 
 /** After so many steps ranks compare their weights. */
@@ -111,6 +122,7 @@ const STEPS_BETWEEN_COMPARISONS = 100;
 export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   #loss: number | null = null;
   #scores: Readonly<Record<string, number>> | null = null;
+  #before: Readonly<Record<string, number>> | null = null;
   /** Moving average of the seconds of a step, evaluation and checkpoints included. */
   #pace: number | null = null;
 
@@ -148,7 +160,13 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   async #run(): Promise<LoopResult> {
     const { trainee, parts } = this;
     const { config, lock, metrics, emit, signal, ranks } = parts;
-    const heldOut = await onEach(ranks, 'reading held-out data', () => trainee.loadHeldOut(signal));
+    const heldOut = await onEach(ranks, 'reading held-out data', async () => {
+      const found = await trainee.loadHeldOut(signal);
+      requireBest(config.evaluation ?? {}, found?.names);
+      return found;
+    });
+    const best = await this.#openBest();
+    const { every } = config.evaluation ?? {};
     let step = parts.done;
     let begun = false;
     const begin = () =>
@@ -157,8 +175,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         await writeSettings(config.output, parts.stored);
         await metrics.open();
       });
-    if (step < parts.steps) {
-      for await (const batch of trainee.batches({ skip: step, signal })) {
+    if (step < parts.steps && best.end === null) {
+      for await (const { batch, endsEpoch } of this.#batches(step)) {
         if (!begun) {
           await trainee.compare?.(batch, step);
           // Only now is the data known to be that of the run before. Nothing in its files has been touched yet.
@@ -166,7 +184,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
           begun = true;
           this.#clock.restart();
           const first = step === 0 && config.evaluation?.before === true;
-          if (heldOut !== null && (first || parts.unmeasured)) await this.#evaluate(step, heldOut);
+          if (heldOut !== null && (first || parts.unmeasured)) await this.#evaluate(step, heldOut, best);
+          if (best.end !== null) break;
         }
         const started = performance.now();
         step++;
@@ -174,16 +193,16 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         const saves = await this.#isCheckpointDue(step);
         if (saves || isDue(step, STEPS_BETWEEN_COMPARISONS)) await trainee.compare?.(batch, step);
         const last = step === parts.steps;
-        if (heldOut !== null && (last || isDue(step, config.evaluation?.every)))
-          await this.#evaluate(step, heldOut);
+        const measures = last || (every === 'epoch' ? endsEpoch : isDue(step, every));
+        if (heldOut !== null && measures) await this.#evaluate(step, heldOut, best);
         if (saves) await this.#checkpoint(step, { alone: false });
         this.#checkpoints.check();
         const seconds = (performance.now() - started) / 1000;
         this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
-        if (last) break;
+        if (last || best.end !== null) break;
       }
-    } else if (heldOut !== null) {
-      await this.#evaluate(step, heldOut);
+    } else if (heldOut !== null && best.end === null) {
+      await this.#evaluate(step, heldOut, best);
     }
     if (!begun) await begin();
     const model = modelFolder(config.output);
@@ -192,10 +211,43 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
       await this.#checkpoints.finish();
       await lock?.require();
       if (config.checkpoint !== false) await this.#checkpoints.prune();
-      await (await trainee.snapshot()).save(model);
+      if (best.best === null || best.best.step === step) await (await trainee.snapshot()).save(model);
+      else await best.copyTo(model);
     });
-    emit({ type: 'saved', step, folder: model, waited: (performance.now() - waited) / 1000 });
-    return { steps: step, loss: this.#loss, model, scores: this.#scores };
+    if (best.end !== null) emit({ type: 'note', message: best.end });
+    const ofBest = best.best && { bestOf: best.best.step };
+    emit({ type: 'saved', step, folder: model, ...ofBest, waited: (performance.now() - waited) / 1000 });
+    const [scores, before] = [this.#scores, this.#before ?? best.known.before];
+    return { steps: step, loss: this.#loss, model, scores, before, best: best.best };
+  }
+
+  /** Of several ranks the first looks. */
+  async #openBest(): Promise<BestModel> {
+    const { config, ranks, done } = this.parts;
+    const { best, patience } = config.evaluation ?? {};
+    const settings = { best, patience };
+    const known = await fromFirst(
+      ranks,
+      'looking for the best model',
+      async () => (await BestModel.open(config.output, settings, done)).known,
+    );
+    return BestModel.of(config.output, settings, known);
+  }
+
+  /** The batches, each with whether it is the last of its epoch, where that matters. The next is then read ahead. */
+  async *#batches(skip: number): AsyncIterable<{ readonly batch: Batch; readonly endsEpoch: boolean }> {
+    const { trainee, parts } = this;
+    const looksAhead = parts.config.evaluation?.every === 'epoch';
+    const epochOf = (batch: Batch): number => trainee.epochOf?.(batch) ?? 0;
+    let held: { readonly batch: Batch } | null = null;
+    for await (const batch of trainee.batches({ skip, signal: parts.signal })) {
+      if (!looksAhead) yield { batch, endsEpoch: false };
+      else {
+        if (held !== null) yield { ...held, endsEpoch: epochOf(batch) !== epochOf(held.batch) };
+        held = { batch };
+      }
+    }
+    if (held !== null) yield { ...held, endsEpoch: true };
   }
 
   async #update(step: number, batch: Batch): Promise<void> {
@@ -227,7 +279,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     }
   }
 
-  async #evaluate(step: number, heldOut: HeldOut): Promise<void> {
+  async #evaluate(step: number, heldOut: HeldOut, best: BestModel): Promise<void> {
+    const { trainee } = this;
     const { config, lock, emit, signal, ranks } = this.parts;
     this.#measuring = true;
     const { scores, hardest } = await heldOut.measure(signal);
@@ -238,7 +291,16 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         await writeHardest(config.output, { step, ...hardest });
       });
     this.#measuring = false;
+    if (step === 0) this.#before = this.#scores;
     emit({ type: 'evaluation', step, scores: this.#scores, ...(hardest && { hardest }) });
+    if (!best.note(step, this.#scores)) return;
+    const started = performance.now();
+    await onFirst(ranks, 'keeping the best model', async () => {
+      await lock?.require();
+      await best.keep(await trainee.snapshot());
+    });
+    const waited = (performance.now() - started) / 1000;
+    emit({ type: 'saved', step, folder: bestFolder(config.output), waited });
   }
 
   /** By the time it is rank 0's clock that counts. */

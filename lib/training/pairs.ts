@@ -27,6 +27,10 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     return this.data.batches(this.objective, options);
   }
 
+  epochOf({ epoch }: TokenizedBatch): number {
+    return epoch;
+  }
+
   step({ inputs, texts, labels, shares }: TokenizedBatch, options: UpdateOptions): Promise<ObjectiveStep> {
     return this.objective.step(inputs, texts, {
       ...options,

@@ -47,7 +47,9 @@ async function runOf(folder: string): Promise<CardRun | undefined> {
     datasets: [...new Set(data.filter(isHubName).map((name) => dataName('data', name).name))],
     facts: factsOf(start, saved.step, data),
     scores: scoresOf(
-      events.flatMap((event) => (event.type === 'evaluation' && event.step <= saved.step ? [event] : [])),
+      events.flatMap((event) =>
+        event.type === 'evaluation' && event.step <= (saved.bestOf ?? saved.step) ? [event] : [],
+      ),
     ),
   };
 }

@@ -1,5 +1,7 @@
 import { FORMATS } from '../data/open-records.js';
 import { QUOTINGS } from '../data/quoting.js';
+import { requireBest } from './best-model.js';
+import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import { readAdaptiveLayer } from './adaptive-layer.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
@@ -322,6 +324,14 @@ type HeldOutSettings = Pick<EvaluationConfig, 'data'> & {
   readonly [Name in keyof Required<EvaluationConfig>]: EvaluationConfig[Name];
 };
 
+/** When held-out data is measured, and what follows from its scores. */
+function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | 'best' | 'patience'> {
+  const [best, patience] = [fields.string('best'), fields.count('patience')];
+  requireBest({ best, patience }, undefined);
+  const every = fields.raw('every') === 'epoch' ? ('epoch' as const) : fields.count('every');
+  return { every, before: fields.boolean('before'), best, patience };
+}
+
 /** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
 function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSettings {
   const loss = fields.boolean('loss');
@@ -336,9 +346,25 @@ function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSett
     header: readHeader(fields),
     quoting: fields.oneOf('quoting', QUOTINGS),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
-    every: fields.count('every'),
-    before: fields.boolean('before'),
+    measures: readHeldOutMeasures(fields, task),
+    ...readTimes(fields),
   };
+}
+
+/** @throws SettingError for what is no measure, and for measures of another task */
+function readHeldOutMeasures(
+  fields: Fields,
+  task: 'retrieval' | 'sts' | undefined,
+): HeldOutSettings['measures'] {
+  const names = fields.strings('measures');
+  if (names === undefined) return undefined;
+  if (task !== 'retrieval') throw refuse(fields.at('measures'), names, 'none, which are of retrieval,');
+  try {
+    readMeasures(names);
+  } catch (error) {
+    throw new SettingError(fields.at('measures'), (error as Error).message.replace(/^measures /, ''));
+  }
+  return names as RetrievalMeasure[];
 }
 
 function readHeldOutColumns(
@@ -358,8 +384,7 @@ function readHeldOutColumns(
 function readPairEvaluation(fields: Fields): HeldOutSettings {
   const loss = fields.boolean('loss');
   const data = fields.string('data') ?? fields.missing('data', 'give the path of a file');
-  const every = fields.count('every');
-  const before = fields.boolean('before');
+  const times = readTimes(fields);
   if (loss === true)
     return {
       task: undefined,
@@ -371,12 +396,12 @@ function readPairEvaluation(fields: Fields): HeldOutSettings {
       header: readHeader(fields),
       quoting: fields.oneOf('quoting', QUOTINGS),
       dimensions: undefined,
-      every,
-      before,
+      measures: undefined,
+      ...times,
     };
   const task = fields.oneOf('task', ['reranking']) ?? 'reranking';
   const unread = { columns: undefined, format: undefined, header: undefined, quoting: undefined };
-  return { task, loss, data, ...unread, dimensions: undefined, every, before };
+  return { task, loss, data, ...unread, dimensions: undefined, measures: undefined, ...times };
 }
 
 function readMemory(fields: Fields) {

@@ -20,7 +20,8 @@ export async function tidyOutput(output: string): Promise<void> {
     // A checkpoint's model is written in a folder that is itself half written: two endings.
     const outer = placeOf(left.place);
     const place = outer?.place ?? left.place;
-    if (!/^(checkpoint-\d+|model|metrics\.jsonl|hardest\.json|settings\.json)$/.test(place)) continue;
+    if (!/^(checkpoint-\d+|model|best|best\.json|metrics\.jsonl|hardest\.json|settings\.json)$/.test(place))
+      continue;
     const path = join(output, name);
     await onFiles('INPUT', path, 'put in order', async () => {
       if (left.kind === 'tmp' || outer !== undefined) await rm(path, { recursive: true, force: true });

@@ -8,6 +8,7 @@ import { SettingError } from '../options/fields.js';
 import { tell } from '../options/synchronous.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
+import { readBest } from './best-model.js';
 import { modelFolder } from './checkpoint.js';
 import { withColumns } from './columns.js';
 import type { ResumeConfig, TrainConfig } from './config.js';
@@ -171,6 +172,8 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       model: modelFolder(config.output),
       temperature: finished.temperature ?? temperatureOf(config.loss),
       scores: finished.scores,
+      before: finished.before,
+      best: config.evaluation?.best === undefined ? null : await readBest(config.output),
       skipped: data.skipped,
     };
   }

@@ -788,6 +788,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => gradcache.evaluateRetrieval(encoder, retrieval, options),
     options: {
       recallAt: ['list'],
+      measures: ['list'],
       similarity: [],
       prompts: ['object'],
       dimensions: ['number'],

@@ -155,6 +155,8 @@ test('a resumed run that was at its end makes no step and writes the model', asy
     steps: 2,
     loss: null,
     temperature: 0.05,
+    before: null,
+    best: null,
     model: join(config.output, 'model'),
     scores: null,
     skipped: 0,

@@ -149,7 +149,8 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
       });
       for (const message of notes) emit({ type: 'note', message });
       const of = { ...prepared, ranks: null, optimizer, schedule, steps, done, unmeasured, stored };
-      return await new Loop(training, of).run();
+      const { before: _, best: __, ...result } = await new Loop(training, of).run();
+      return result;
     } finally {
       optimizer?.dispose();
       training.dispose();

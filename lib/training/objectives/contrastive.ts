@@ -304,6 +304,7 @@ class Contrastive implements Objective {
     const batches = await loadHeldOutBatches(config, signal);
     const shared = sharedEncoder(model, ranks);
     return {
+      names: [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
       measure: async (signal) => {
         const loss = batches && {
           loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)),

@@ -7,7 +7,7 @@ import { hardestReranked } from '../../evaluation/hardest.js';
 import { rerankAndScore } from '../../evaluation/reranking.js';
 import { readReranking } from '../../evaluation/reranking-data.js';
 import { sharedScorer } from '../../evaluation/shared-encoder.js';
-import { flattenScores } from '../../evaluation/scores.js';
+import { flattenScores, rerankingNames } from '../../evaluation/scores.js';
 import type { PairRows } from '../../losses/loss-kind.js';
 import { makeLoss, negativesOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
@@ -209,6 +209,7 @@ class PairsOfTexts implements Objective {
     const batches = await loadHeldOutBatches(this.config, signal);
     if (batches !== null)
       return {
+        names: ['loss'],
         measure: async (signal) => {
           const loss = await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal));
           return { scores: { loss } };
@@ -218,6 +219,7 @@ class PairsOfTexts implements Objective {
     const prompt = promptOf(this.config, columns[0]!);
     const shared = sharedScorer(model, ranks);
     return {
+      names: rerankingNames(task),
       measure: async (signal) => {
         const { scores, ranked } = await rerankAndScore(shared, task, { prompt, signal });
         return { scores: flattenScores(scores), hardest: hardestReranked(ranked) };

@@ -4,7 +4,7 @@ import { rankAndScore } from '../../evaluation/retrieval.js';
 import { compareAndScore } from '../../evaluation/sts.js';
 import { hardestPairs, hardestQueries } from '../../evaluation/hardest.js';
 import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
-import { flattenScores } from '../../evaluation/scores.js';
+import { flattenScores, retrievalNames } from '../../evaluation/scores.js';
 import { SettingError } from '../../options/fields.js';
 import { SIMILARITIES } from '../../options/similarity.js';
 import { similarityOf } from '../../losses/loss-kinds.js';
@@ -14,6 +14,8 @@ import { promptOf } from './prompts.js';
 
 /** Held-out data, to be measured with any model. */
 export interface HeldOutTask {
+  /** What its scores are called. */
+  readonly names: readonly string[];
   measure(model: EncodesTexts, signal: AbortSignal | undefined): Promise<Measured>;
 }
 
@@ -39,6 +41,7 @@ export async function loadHeldOut(
       );
     const task = await sentencePairs(config.data, how, HELD_OUT_SETTINGS);
     return {
+      names: namesAtLengths(['spearman', 'pearson']),
       measure: (model, signal) =>
         atLengths(async (dimensions) => {
           const how = { similarity: rows, prompt: query, dimensions, signal };
@@ -49,13 +52,20 @@ export async function loadHeldOut(
   }
   const task = await retrievalPairs(config.data, how, HELD_OUT_SETTINGS);
   return {
+    names: namesAtLengths(retrievalNames(config.measures)),
     measure: (model, signal) =>
       atLengths(async (dimensions) => {
-        const how = { similarity, prompts: { query, document }, dimensions, signal };
+        const measures = config.measures && { measures: config.measures };
+        const how = { similarity, prompts: { query, document }, dimensions, signal, ...measures };
         const { scores, ranking } = await rankAndScore(model, task, how);
         return { scores: flattenScores(scores), hardest: hardestQueries(task, ranking) };
       }),
   };
+
+  function namesAtLengths(names: readonly string[]): string[] {
+    const lengths = config.dimensions ?? [];
+    return [...names, ...lengths.flatMap((length) => names.map((name) => `${name}/${length}`))];
+  }
 
   /** The scores of whole representations, and of those cut to each length that is asked for. */
   async function atLengths(

@@ -97,6 +97,8 @@ export type ObjectiveStep = Pick<
 
 /** Held-out data, read once, measured as often as asked. */
 export interface HeldOut {
+  /** What the scores are called, as far as that is known before they are measured. */
+  readonly names?: readonly string[] | undefined;
   measure(signal: AbortSignal | undefined): Promise<Measured>;
 }
 
