@@ -311,6 +311,7 @@ export type {
   ChunkEvent,
   EvaluationEvent,
   FetchEvent,
+  ReadingEvent,
   NoteEvent,
   SavedEvent,
   SkippedEvent,

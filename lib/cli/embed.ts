@@ -77,6 +77,7 @@ export const embedCommand: Command = {
     Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG, ...RANK_FLAGS },
     'Texts and vectors': EMBED_FLAGS,
   },
+  needed: ['model', 'input', 'output'],
   examples: [
     'gradcache embed --model runs/a/model --input corpus.jsonl --column text --output corpus.npy',
     'gradcache embed --model m --input corpus.parquet --column text --keep id,title --vector-type int8 --output c.npy --resume',

@@ -106,6 +106,7 @@ export const evaluateCommand: Command = {
     'Reranking by a cross-encoder': RERANKING_FLAGS,
     'Retrieval in the layout of BEIR, in place of --data': BEIR_FLAGS,
   },
+  needed: ['model'],
   examples: [
     'gradcache evaluate --model runs/a/model --data held-out.jsonl',
     'gradcache evaluate --model all-MiniLM-L6-v2 --task sts --data semeval.tsv --fields score,sentence1,sentence2',

@@ -26,7 +26,9 @@ export function refuseRivals(
   for (const { flags, replaces = [] } of rivals) {
     const given = flags.filter((name) => args.get(name) !== undefined);
     if (given.length > 1)
-      throw new UsageError(`--${given.join(' and --')} exclude each other: give one of them.`);
+      throw new UsageError(
+        `${given.map((name) => args.typed(name)).join(' and ')} exclude each other: give one of them.`,
+      );
     if (given.length > 0) for (const name of replaces) delete merged[name];
   }
 }
@@ -85,6 +87,9 @@ export function narrowest(
     const [best] = fitting.sort(([, a], [, b]) => b.length - a.length);
     if (best !== undefined) return best[0];
   }
+  // A mistake in a section as a whole is told by the first flag that set something in it.
+  const inside = groups[0]?.filter(([, sets]) => sets.startsWith(`${setting}.`)).at(-1);
+  if (inside !== undefined) return inside[0];
   return undefined;
 }
 
@@ -93,17 +98,17 @@ export function narrowest(
  *
  * @param flag that sets it, if any
  * @param element of a list, or what else follows the flag
- * @param file the configuration file, if any
+ * @param given.file the configuration file, if any; without one every setting comes from a flag
  */
 export function toldByFlag(
   error: SettingError,
   flag: string | undefined,
   element: string,
-  file: string | undefined,
+  { args, file }: { readonly args: Arguments; readonly file: string | undefined },
 ): GradCacheError {
-  if (flag !== undefined) return new UsageError(`--${flag}${element} ${error.problem}`);
+  if (flag !== undefined) return new UsageError(`${args.typed(flag)}${element} ${error.problem}`);
   return file === undefined
-    ? error
+    ? new UsageError(error.message)
     : new GradCacheError('INPUT', `${file}: ${error.message}`, { cause: error });
 }
 

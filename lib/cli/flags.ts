@@ -129,6 +129,22 @@ export class Arguments {
     return this.#values.get(name) === true;
   }
 
+  /** A flag as it was given, with its dashes: `--no-NAME` for a switch that was turned off. */
+  typed(name: string): string {
+    return this.get(name) === false ? `--no-${name}` : `--${name}`;
+  }
+
+  /** @throws UsageError that names all of some flags that are missing */
+  requireAll(names: readonly string[], flags: Flags): void {
+    const missing = names.filter((name) => this.get(name) === undefined);
+    const [only, second] = missing;
+    if (second !== undefined) {
+      const named = missing.map((name) => `--${name} ${flags[name]?.value ?? ''}`.trim());
+      throw new UsageError(`${named.slice(0, -1).join(', ')} and ${named.at(-1)} are needed.`);
+    }
+    if (only !== undefined) this.required(only, flags[only]!);
+  }
+
   required(name: string, flag: Flag): string {
     const value = this.text(name);
     if (value === undefined) throw new UsageError(`--${name} ${flag.value ?? ''} is needed: ${flag.help}.`);

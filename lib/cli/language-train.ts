@@ -21,7 +21,14 @@ import {
 import { number, numbers, onOff, repeated, text, UsageError, type Arguments, type Flags } from './flags.js';
 import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS, runTraining, sayEvent } from './run.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
-import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
+import {
+  formatBytes,
+  formatCount,
+  formatFigure,
+  formatRate,
+  formatSeconds,
+  type ProgressLine,
+} from './terminal.js';
 
 const SECTIONS: Readonly<Record<string, Flags>> = {
   'Data and output': {
@@ -132,7 +139,7 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
   const named = FLAGS.flatMap(([name, { sets }]) => (sets === undefined ? [] : [[name, sets] as const]));
   const given = named.filter(([name]) => args.get(name) !== undefined).reverse();
   const groups = file === undefined ? [given, named] : [given];
-  return toldByFlag(error, narrowest(setting, groups), element, file);
+  return toldByFlag(error, narrowest(setting, groups), element, { args, file });
 }
 
 /** Shows the events of a run to people. */
@@ -151,7 +158,7 @@ class LanguageDisplay {
         break;
       case 'step':
         progress.show(
-          `step ${event.step}/${event.steps} · loss ${event.loss.toFixed(4)} (${(event.loss / Math.LN2).toFixed(3)} bits) · ` +
+          `step ${event.step}/${event.steps} · loss ${formatFigure(event.loss)} (${formatFigure(event.loss / Math.LN2)} bits) · lr ${formatRate(event.lr)} · ` +
             `${formatCount(event.tokensPerSecond)} tokens/s · ${formatBytes(event.peakMemory)} · ${formatSeconds(event.secondsLeft)} left`,
           { always: event.step === 1 || event.step === event.steps },
         );

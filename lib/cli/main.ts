@@ -123,6 +123,7 @@ export async function main(args: readonly string[]): Promise<number> {
     const [stray] = command.takesRest ? [] : parsed.rest;
     if (stray !== undefined)
       throw new UsageError(`${name} takes nothing after --, and ${JSON.stringify(stray)} is there.`);
+    parsed.requireAll(command.needed ?? [], flags);
     return await command.run(parsed, { progress, print });
   } catch (error) {
     progress.clear();

@@ -96,6 +96,7 @@ export const mineCommand: Command = {
     Mining: MINING_FLAGS,
     'What is written': OUTPUT_FLAGS,
   },
+  needed: ['model', 'data', 'output'],
   examples: [
     'gradcache mine --model all-MiniLM-L6-v2 --data pairs.jsonl --relative-margin 0.05 --negatives 5 --output triplets.jsonl',
     'gradcache mine --model m --data pairs.csv --corpus passages.txt --judge cross-encoder --max-score 0.8 --output mined.csv',

@@ -1,4 +1,5 @@
 import type { Ranks } from '../distributed/ranks.js';
+import { beyondCard } from '../encoders/beyond-card.js';
 import { CrossEncoder } from '../encoders/cross-encoder.js';
 import { TextEncoder, type TextEncoderOptions } from '../encoders/text-encoder.js';
 import { onEach } from '../distributed/shared-work.js';
@@ -60,8 +61,16 @@ export function openServable(args: Arguments, how: Opening): Promise<TextEncoder
   );
 }
 
+/** What is common to the models that are opened. */
+interface Encoder {
+  readonly device: string;
+  readonly maxLength: number;
+  readonly statedMaxLength: number;
+  dispose(): void;
+}
+
 /** Every rank loads the model. */
-async function open<Model extends { readonly device: string; dispose(): void }>(
+async function open<Model extends Encoder>(
   args: Arguments,
   { progress, signal, ranks }: Opening,
   load: (folder: string, options: TextEncoderOptions) => Promise<Model>,
@@ -84,5 +93,6 @@ async function open<Model extends { readonly device: string; dispose(): void }>(
   }
   const where = ranks === null ? model!.device : `${ranks.size} × ${ranks.device.split(':')[0]}`;
   progress.say(`${given} in ${precision} on ${where}`);
+  for (const note of beyondCard(model!)) progress.say(note);
   return model!;
 }

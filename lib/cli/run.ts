@@ -109,6 +109,9 @@ interface RunOf<Event, Result> {
   readonly byFlag: (error: SettingError, args: Arguments, file: string | undefined) => GradCacheError;
 }
 
+/** Events that are of interest at their moment alone. */
+const PASSING: ReadonlySet<string> = new Set(['chunk', 'fetch', 'reading']);
+
 /** Trains with the settings of the configuration file, if any, and of the flags. Returns the exit code. */
 export async function runTraining<
   Event extends { readonly type: string },
@@ -121,11 +124,11 @@ export async function runTraining<
   // A resumed run has the settings of its checkpoint. If there is no checkpoint, the training says what is missing.
   const missing = (isResumed(config) ? ['output'] : run.needed).filter((name) => config[name] === undefined);
   if (file === undefined && missing.length > 0) {
-    const flags = missing.map((name) => `--${name}`).join(', ');
+    const flags = missing.map((name) => `--${name}`);
     throw new UsageError(
-      missing.length === 1
-        ? `${flags} is needed, or a --config FILE that has it.`
-        : `${flags} are needed, or a --config FILE that has them.`,
+      flags.length === 1
+        ? `${flags.join()} is needed, or a --config FILE that has it.`
+        : `${flags.slice(0, -1).join(', ')} and ${flags.at(-1)} are needed, or a --config FILE that has them.`,
     );
   }
   if (file !== undefined && typeof output === 'string')
@@ -155,7 +158,7 @@ async function trainHere<Event extends { readonly type: string }, Result extends
   const json = args.on('json');
   const onEvent = (event: Event): void => {
     const { hardest: _, ...told } = event as Event & { readonly hardest?: unknown };
-    if (json && event.type !== 'chunk' && event.type !== 'fetch') print(JSON.stringify(told));
+    if (json && !PASSING.has(event.type)) print(JSON.stringify(told));
     else if (!json) run.show(event);
   };
   const result = await interruptible(
@@ -180,6 +183,12 @@ async function whatIsLeft(output: string): Promise<string> {
     : `The checkpoint of step ${last} is complete; --resume ${output} goes on from it.`;
 }
 
+/** How many lines each of several files had. */
+function amongFiles(files: SkippedTotalEvent['files']): string {
+  const counts = Object.entries(files);
+  return counts.length < 2 ? '' : `: ${counts.map(([file, lines]) => `${lines} of ${file}`).join(', ')}`;
+}
+
 /** Says an event that is not of a step. */
 export function sayEvent(
   progress: ProgressLine,
@@ -198,7 +207,7 @@ export function sayEvent(
       progress.say(`skipped ${event.message}`);
       break;
     case 'skippedTotal':
-      progress.say(`skipped ${plural(event.lines, 'line')} in all`);
+      progress.say(`skipped ${plural(event.lines, 'line')} in all${amongFiles(event.files)}`);
       break;
     case 'note':
       progress.say(event.message);

@@ -69,6 +69,21 @@ export function formatSeconds(seconds: number): string {
   return whole >= 60 ? `${Math.floor(whole / 60)} min ${two(whole % 60)} s` : `${whole} s`;
 }
 
+/** A number with four significant digits: `0.6931`, `12.35`, `98765`, `2e-5`, `1.234e-7`. */
+export function formatFigure(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e4) return String(Math.round(value));
+  if (size >= 1e-3) return value.toPrecision(4);
+  const [digits, exponent] = value.toExponential(3).split('e') as [string, string?];
+  return exponent === undefined || value === 0 ? String(value) : `${Number(digits)}e${Number(exponent)}`;
+}
+
+/** The same of a number that someone chose, without zeros at its end: `0.01`, `2e-5`. */
+export function formatRate(value: number): string {
+  const figure = formatFigure(value);
+  return figure.includes('e') ? figure : String(Number(figure));
+}
+
 /** `940`, `12.3k`, `1.2M`. */
 export function formatCount(count: number): string {
   if (count < 1000) return count < 10 ? count.toFixed(1) : String(Math.round(count));

@@ -4,7 +4,14 @@ import type { SettingError } from '../options/fields.js';
 import { readNewRun, trainAsGiven } from '../training/train.js';
 import type { Command } from './command.js';
 import type { Arguments } from './flags.js';
-import { formatBytes, formatCount, formatSeconds, type ProgressLine } from './terminal.js';
+import {
+  formatBytes,
+  formatCount,
+  formatFigure,
+  formatRate,
+  formatSeconds,
+  type ProgressLine,
+} from './terminal.js';
 import { plural } from '../options/plural.js';
 import { hubNameOf, watching } from './hub.js';
 import { settingOf, toldByFlag } from './flag-settings.js';
@@ -55,7 +62,7 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
   const [setting, element] = settingOf(error);
   const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
-  return toldByFlag(error, flag, (column === undefined ? '' : ` ${column}=…`) + element, file);
+  return toldByFlag(error, flag, (column === undefined ? '' : ` ${column}=…`) + element, { args, file });
 }
 
 /** `cuda:0`, or `4 × cuda`. */
@@ -86,6 +93,9 @@ class TrainDisplay {
         if (event.device !== 'cpu' && event.precision === 'float32')
           progress.say(`--precision bfloat16 is several times as fast on ${event.device}`);
         break;
+      case 'reading':
+        progress.show(`reading … ${plural(event.rows, 'row')}`);
+        break;
       case 'fetch':
         watching(progress).onProgress(event);
         break;
@@ -98,7 +108,8 @@ class TrainDisplay {
       }
       case 'step':
         this.#figures =
-          ` · loss ${event.loss.toFixed(4)} · ${formatCount(event.pairsPerSecond)} pairs/s · ` +
+          ` · loss ${formatFigure(event.loss)} · lr ${formatRate(event.lr)} · ${plural(event.pairs, 'pair')} · ` +
+          `${formatCount(event.pairsPerSecond)} pairs/s · ` +
           `${formatCount(event.tokensPerSecond)} tokens/s · ${formatBytes(event.peakMemory)} · ${formatSeconds(event.secondsLeft)} left`;
         progress.show(`step ${event.step}/${event.steps}${this.#figures}`, {
           always: event.step === 1 || event.step === event.steps,

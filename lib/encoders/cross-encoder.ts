@@ -298,6 +298,11 @@ export class CrossEncoder extends TokenEncoder {
     return { save: (folder) => writeCrossEncoderFolder(folder, model) };
   }
 
+  /** The length limit that the model's folder states, in tokens. `maxLength` may be more, up to the model's positions. */
+  get statedMaxLength(): number {
+    return this.#folder.maxLength;
+  }
+
   /** Uploads the model to the Hugging Face hub, as {@link TextEncoder.push}. */
   async push(name: string, options: PushOptions = {}): Promise<Pushed> {
     return pushModel((folder) => this.save(folder), name, options);

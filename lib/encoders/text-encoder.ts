@@ -362,6 +362,11 @@ export class TextEncoder extends TokenEncoder {
     return this.#inference.encodeTokens(texts, options);
   }
 
+  /** The length limit that the model's folder states, in tokens: its card's. `maxLength` may be more, up to its positions. */
+  get statedMaxLength(): number {
+    return this.#folder.maxLength;
+  }
+
   /** Whether representations are sparse: those of `pooling: 'splade'`. */
   get sparse(): boolean {
     return this.#folder.pooling === 'splade';

@@ -31,18 +31,23 @@ export interface TokenizedBatch {
   readonly index: number;
 }
 
+/** How many of the lines that are skipped are named; all are counted. */
+const NAMED_LINES = 10;
+/** Milliseconds between two times that the rows read so far are told. */
+const READING_PAUSE = 1000;
+
 /** The data of a run: what its batches are, and what was met while it was read. */
 export class RunData {
   readonly #digest: RowDigest;
   /** All rows, once they have been read, where all are held for shuffling. */
   #held: readonly Row[] | null = null;
   #passes = 0;
-  #skipped = 0;
+  readonly #skipped = new Map<string, number>();
 
   /**
    * @param expected the rows of the run that this one goes on from
    * @param heads the data's files, which may have been looked at
-   * @param onSkip told of every line that is skipped as bad, once
+   * @param onSkip told of the first lines that are skipped as bad, once
    * @param ranks the processes that share each batch out, or null
    */
   constructor(
@@ -57,7 +62,12 @@ export class RunData {
 
   /** Lines skipped in the first pass, as far as it got. */
   get skipped(): number {
-    return this.#skipped;
+    return [...this.#skipped.values()].reduce((sum, lines) => sum + lines, 0);
+  }
+
+  /** The same of each file that had any. */
+  get skippedOf(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#skipped);
   }
 
   /** What was read in the first pass, for a checkpoint. */
@@ -68,9 +78,13 @@ export class RunData {
   /**
    * Counts the updates of a run whose length is given in epochs, by forming its batches once without tokenising them.
    *
+   * @param onRows told now and then how many rows have been read
    * @returns rows of one pass over the data, those of its first pass that no batch takes, and batches of all passes
    */
-  async count(signal: AbortSignal | undefined): Promise<{ rows: number; leftOver: number; batches: number }> {
+  async count(
+    signal: AbortSignal | undefined,
+    onRows: (rows: number) => void,
+  ): Promise<{ rows: number; leftOver: number; batches: number }> {
     const { config, ranks } = this;
     const once = config.shuffle === true ? undefined : readOnceAmong(config.data);
     if (once !== undefined) {
@@ -81,8 +95,15 @@ export class RunData {
       );
     }
     const counted = { rows: 0, leftOver: 0, batches: 0 };
+    let read = 0;
+    let told = performance.now();
     for await (const batch of this.#all(signal)) {
       throwIfAborted(signal);
+      read += batch.size;
+      if (performance.now() - told > READING_PAUSE) {
+        onRows(read);
+        told = performance.now();
+      }
       if (batch.epoch === 0) counted.rows += batch.size;
       if (isLargeEnough(batch, config, ranks)) counted.batches++;
       else if (batch.epoch === 0) counted.leftOver += batch.size;
@@ -144,8 +165,8 @@ export class RunData {
     const lists = listColumns(this.config);
     const onSkip = ({ file, line, reason }: BadLine) => {
       if (this.#passes > 1) return; // told in the first pass
-      this.#skipped++;
-      this.onSkip(`${file}, line ${line}: ${reason}`);
+      this.#skipped.set(file, (this.#skipped.get(file) ?? 0) + 1);
+      if (this.skipped <= NAMED_LINES) this.onSkip(`${file}, line ${line}: ${reason}`);
     };
     const how = {
       columns,

@@ -98,7 +98,10 @@ export interface SavedEvent {
   readonly waited: number;
 }
 
-/** A line of the data was skipped, as `onBadLine: 'skip'` asks. Reported while rows are read for the first time. */
+/**
+ * A line of the data was skipped, as `onBadLine: 'skip'` asks. The first ten are reported, while rows are read for the first
+ * time; all are counted.
+ */
 export interface SkippedEvent {
   readonly type: 'skipped';
   /** File, line and reason. */
@@ -109,6 +112,8 @@ export interface SkippedEvent {
 export interface SkippedTotalEvent {
   readonly type: 'skippedTotal';
   readonly lines: number;
+  /** The lines of each file that had any. */
+  readonly files: Readonly<Record<string, number>>;
 }
 
 /** A message for the user, such as a setting that has changed since the run was interrupted. */
@@ -122,9 +127,17 @@ export interface FetchEvent extends HubProgress {
   readonly type: 'fetch';
 }
 
+/** The data is read to find how many updates the run makes. Told about once a second, and not in metrics.jsonl. */
+export interface ReadingEvent {
+  readonly type: 'reading';
+  /** Rows so far, those of later passes among them. */
+  readonly rows: number;
+}
+
 /** Every event of a training run. */
 export type TrainEvent =
   | FetchEvent
+  | ReadingEvent
   | ChunkEvent
   | StartEvent
   | StepEvent

@@ -23,8 +23,8 @@ export async function eventsOf(output: string): Promise<TrainEvent[]> {
 }
 
 /**
- * Writes the events of a run to metrics.jsonl, one object a line, as they come. Chunks are left out: they are for
- * progress displays. So are the hardest texts, which hardest.json has.
+ * Writes the events of a run to metrics.jsonl, one object a line, as they come. Chunks and the rows
+ * that are counted are left out: they are for progress displays. So are the hardest texts, which hardest.json has.
  */
 export class MetricsFile {
   #written: Promise<void> = Promise.resolve();
@@ -64,7 +64,7 @@ export class MetricsFile {
    */
   write<Event extends { readonly type: string }>(event: Event): void {
     if (this.#error !== null) throw this.#error;
-    if (event.type === 'chunk') return;
+    if (event.type === 'chunk' || event.type === 'reading') return;
     const { hardest: _, ...told } = event as Event & { readonly hardest?: unknown };
     const line = JSON.stringify({ ...told, time: new Date().toISOString() }) + '\n';
     if (this.#early !== null) {

@@ -157,15 +157,23 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   const { config, resumed, notes, heads, emit, signal, ranks } = prepared;
   const before = resumed?.checkpoint.state.read;
   const data = new RunData(config, before, heads, (message) => emit({ type: 'skipped', message }), ranks);
+  const onRows = (rows: number): void => emit({ type: 'reading', rows });
+  const tellSkipped = (): void => {
+    const { skipped: lines, skippedOf: files } = data;
+    if (lines > 0) emit({ type: 'skippedTotal', lines, files });
+  };
   // A run whose length is given in steps starts without going through all of the data first.
   const counted =
-    config.steps === undefined ? await onEach(ranks, 'counting the rows', () => data.count(signal)) : null;
+    config.steps === undefined
+      ? await onEach(ranks, 'counting the rows', () => data.count(signal, onRows))
+      : null;
   const steps = counted === null ? (config.steps as number) : counted.batches;
   const finished = await fromFirst(ranks, 'looking for a finished model', async () =>
     resumed === null ? null : findFinished(config.output),
   );
   if (finished !== null && finished.step >= steps) {
     emit({ type: 'note', message: leftAsItIs(finished.step, notes) });
+    tellSkipped();
     return {
       steps: finished.step,
       loss: null,
@@ -188,10 +196,10 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     for (const message of [...notes, ...otherRanks(ranks, resumed), ...run.objective.notes])
       emit({ type: 'note', message });
     const trainee = new Pairs(config, run.objective, data, emit, ranks);
-    const result = await new Loop(trainee, { ...prepared, ...run, stored: storedConfig(config) }).run();
-    const { skipped } = data;
-    if (skipped > 0) emit({ type: 'skippedTotal', lines: skipped });
-    return { ...result, temperature: run.objective.temperature, skipped };
+    const result = await new Loop(trainee, { ...prepared, ...run, stored: storedConfig(config) })
+      .run()
+      .finally(tellSkipped); // of a run that was interrupted too
+    return { ...result, temperature: run.objective.temperature, skipped: data.skipped };
   } finally {
     run.optimizer.dispose();
     run.objective.dispose();

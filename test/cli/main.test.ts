@@ -61,7 +61,7 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
     ],
     [
       ['train'],
-      /INPUT: --model, --data, --output, --batch are needed, or a --config FILE that has them\.\nSee: gradcache train --help\n$/,
+      /INPUT: --model, --data, --output and --batch are needed, or a --config FILE that has them\.\nSee: gradcache train --help\n$/,
     ],
     [['train', '--lerning-rate', '1'], /INPUT: Unknown option '--lerning-rate'\.\n/],
     [['train', '--bach', '8'], /INPUT: Unknown option '--bach'\. Did you mean --batch\?\n/],

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatBytes, formatCount, formatSeconds, ProgressLine } from '../../lib/cli/terminal.js';
+import {
+  formatBytes,
+  formatCount,
+  formatFigure,
+  formatSeconds,
+  ProgressLine,
+} from '../../lib/cli/terminal.js';
 
 function screen(isTTY: boolean) {
   const written: string[] = [];
@@ -38,5 +44,9 @@ test('elsewhere plain lines are written, seldom, and nothing that is only of the
 test('figures are short', () => {
   assert.deepEqual([0, 512 * 2 ** 20, 1.25 * 2 ** 30].map(formatBytes), ['0 MiB', '512 MiB', '1.3 GiB']);
   assert.deepEqual([0.4, 59, 61, 3725].map(formatSeconds), ['0 s', '59 s', '1 min 01 s', '1 h 02 min']);
+  assert.deepEqual(
+    [0, 0.6931471, 12.3456, 1234.56, 98_765.4, 2e-5, 1.23456e-7, -0.5, NaN].map(formatFigure),
+    ['0', '0.6931', '12.35', '1235', '98765', '2e-5', '1.235e-7', '-0.5000', 'NaN'],
+  );
   assert.deepEqual([3.21, 123.4, 45_600, 7_890_000].map(formatCount), ['3.2', '123', '45.6k', '7.9M']);
 });

@@ -45,7 +45,7 @@ test('no flag is without effect because another one sets the same setting', () =
   }
   assert.throws(
     () => both('--no-checkpoint', '--checkpoint-every', '5'),
-    /--checkpoint and --checkpoint-every exclude each other/,
+    /--no-checkpoint and --checkpoint-every exclude each other/,
   );
   assert.throws(
     () => both('--resume', '--resume-from', 'a'),

@@ -274,3 +274,42 @@ test('a count of one is singular, and a configuration that is not there is said 
   const gone = await gradcache(['train', '--config', 'gone.json']);
   assert.match(gone.stderr, /^INPUT: gone\.json cannot be read: .*It does not exist: check the path\.\n$/);
 });
+
+test('all flags that are missing are named at once, and a mistake is told by the flag as it was typed', async (t) => {
+  const { args } = await flags(t);
+  for (const [given, message] of [
+    [['embed', '--model', 'm'], /^INPUT: --input FILE and --output FILE are needed\.\nSee/],
+    [[...args, '--no-unique-texts', '--group-by-label'], /^INPUT: --group-by-label puts rows of one label/],
+    [
+      [...args, '--curriculum-from', '3', '--curriculum-over', '4', '--curriculum-tokens', '9'],
+      /^INPUT: --curriculum-\w+ needs/,
+    ],
+    [
+      [...args, '--no-checkpoint', '--checkpoint-keep', '1'],
+      /^INPUT: --no-checkpoint and --checkpoint-keep exclude/,
+    ],
+    [['train', '--resume', 'nowhere'], /^INPUT: --resume is "nowhere", and there is no such folder/],
+  ] as const) {
+    const { code, stderr } = await gradcache([...given]);
+    assert.match(stderr, message);
+    assert.equal(code, 2, stderr);
+  }
+});
+
+test('--resume FOLDER alone goes on with a run, by its folder or by a checkpoint; the line has pairs and learning rate', async (t) => {
+  const { output, args } = await flags(t);
+  const first = await gradcache([...args, '--steps', '2', '--checkpoint-every', '1', '--max-length', '12']);
+  assert.match(first.stderr, /^step 1\/2 · loss \d\.\d{3} · lr \S+ · 20 pairs · /m);
+  assert.doesNotMatch(first.stderr, /and the model states/);
+  for (const [folder, steps] of [
+    [output, '3'],
+    [join(output, 'checkpoint-3'), '4'],
+  ] as const) {
+    const { code, stderr } = await gradcache(['train', '--resume', folder, '--steps', steps]);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, new RegExp(`^step ${steps}/${steps} `, 'm'));
+  }
+  const other = await gradcache(['train', '--resume', output, '--output', `${output}-other`]);
+  assert.equal(other.code, 2);
+  assert.match(other.stderr, /the output folder of a run, and output is .*leave one of them out/);
+});

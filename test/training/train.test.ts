@@ -259,6 +259,31 @@ test('lines that are skipped are told, once each, and counted, however long the 
   });
 });
 
+test('of many lines that are skipped ten are named and all are counted by file, also where the run is interrupted', async (t) => {
+  const { folder, config } = await shortRun(t);
+  const bad = Array.from({ length: 9 }, () => 'no JSON');
+  const lines = [...bad, ...pairs().map((row) => JSON.stringify(row)), ''].join('\n');
+  const data = [join(folder, 'a.jsonl'), join(folder, 'b.jsonl')];
+  for (const file of data) await writeFile(file, lines);
+  const controller = new AbortController();
+  const events: TrainEvent[] = [];
+  const run = train(
+    { ...config, data, onBadLine: 'skip', uniqueTexts: false },
+    {
+      signal: controller.signal,
+      onEvent: (event) => {
+        events.push(event);
+        if (event.type === 'step') controller.abort();
+      },
+    },
+  );
+  await assert.rejects(run, { code: 'ABORTED' });
+  assert.equal(events.filter(({ type }) => type === 'skipped').length, 10);
+  const total = events.find((event) => event.type === 'skippedTotal');
+  assert.equal(total?.lines, 18);
+  assert.deepEqual(total.files, { [data[0]!]: 9, [data[1]!]: 9 });
+});
+
 test('an error of the run is told, whatever else goes wrong after it', async (t) => {
   const { config } = await shortRun(t);
   const own = new Error('of the caller');

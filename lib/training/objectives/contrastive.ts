@@ -37,6 +37,7 @@ import {
   type ObjectiveStepOptions,
   type Texts,
 } from './objective.js';
+import { beyondCard } from '../../encoders/beyond-card.js';
 import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
 import { restore } from '../../safetensors/restore.js';
@@ -203,7 +204,7 @@ class Contrastive implements Objective {
   get notes(): readonly string[] {
     const { dimensions } = this.config.matryoshka ?? {};
     const length = lengthOf(this.model);
-    const notes: string[] = [];
+    const notes = beyondCard(this.model);
     if (dimensions !== undefined && !dimensions.includes(length))
       notes.push(
         `the whole length of representations, ${length}, is not one of the matryoshka dimensions: it is not trained`,

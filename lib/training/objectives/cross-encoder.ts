@@ -1,3 +1,4 @@
+import { beyondCard } from '../../encoders/beyond-card.js';
 import type { Batch } from '../../data/batches.js';
 import { rankingPairs } from '../../data/ranking-pairs.js';
 import { textsIn } from '../../data/text-lists.js';
@@ -112,7 +113,9 @@ function ofTheRows({ pairs, lists }: Made, rows: Uint32Array | undefined): Made 
 
 class PairsOfTexts implements Objective {
   readonly temperature = null;
-  readonly notes: readonly string[] = [];
+  get notes(): readonly string[] {
+    return beyondCard(this.model);
+  }
   /** The pairs of each batch that is prepared. */
   readonly #made = new WeakMap<Texts, Made>();
 
