@@ -1,5 +1,8 @@
 /** What the user should know of a model whose texts may be longer than its folder states; nothing where they may not. */
-export function beyondCard(model: { readonly maxLength: number; readonly statedMaxLength: number }): string[] {
+export function beyondCard(model: {
+  readonly maxLength: number;
+  readonly statedMaxLength: number;
+}): string[] {
   const { maxLength, statedMaxLength } = model;
   if (maxLength <= statedMaxLength) return [];
   return [

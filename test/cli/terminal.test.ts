@@ -4,6 +4,7 @@ import {
   formatBytes,
   formatCount,
   formatFigure,
+  formatRate,
   formatSeconds,
   ProgressLine,
 } from '../../lib/cli/terminal.js';
@@ -48,5 +49,6 @@ test('figures are short', () => {
     [0, 0.6931471, 12.3456, 1234.56, 98_765.4, 2e-5, 1.23456e-7, -0.5, NaN].map(formatFigure),
     ['0', '0.6931', '12.35', '1235', '98765', '2e-5', '1.235e-7', '-0.5000', 'NaN'],
   );
+  assert.deepEqual([0.01, 3e-5, 1].map(formatRate), ['0.01', '3e-5', '1']);
   assert.deepEqual([3.21, 123.4, 45_600, 7_890_000].map(formatCount), ['3.2', '123', '45.6k', '7.9M']);
 });

@@ -33,7 +33,10 @@ test('flags alone train a model, and every step is told', async (t) => {
   assert.equal(stdout, `The model is in ${join(output, 'model')}\n`);
   assert.match(stderr, /parameters in float32 on cpu, 4 steps/);
   // Not a terminal: plain lines, the first and the last whatever the time between them.
-  assert.match(stderr, /^step 1\/4 · loss \d\.\d{4} · .* pairs\/s · .* tokens\/s · \d+ MiB · \d+ s left$/m);
+  assert.match(
+    stderr,
+    /^step 1\/4 · loss \d\.\d{3} · lr 0\.01 · 20 pairs · .* pairs\/s · .* tokens\/s · \d+ MiB · \d+ s left$/m,
+  );
   assert.match(stderr, /^step 4\/4 · .* · 0 s left$/m);
   assert.match(stderr, /^step 2: wrote .*checkpoint-2$/m);
   assert.ok(!stderr.includes('\r'));

@@ -60,10 +60,13 @@ test('the length of a run in epochs is not sought in a pipe', async (t) => {
   const columns = ['anchor', 'positive'];
   const config = readTrainConfig({ model: 'm', data: pipe, columns, batch: 2, output: 'o', shuffle: false });
   const data = new RunData({ ...config, columns }, undefined, new FileHeads(), () => undefined);
-  await assert.rejects(data.count(undefined, () => undefined), {
-    code: 'INPUT',
-    message: /read only once.*--steps.*shuffle: true/,
-  });
+  await assert.rejects(
+    data.count(undefined, () => undefined),
+    {
+      code: 'INPUT',
+      message: /read only once.*--steps.*shuffle: true/,
+    },
+  );
 });
 
 test('an abort ends the wait for a pipe, and the process can end', async (t) => {
