@@ -7,6 +7,7 @@ import { lint } from './lint.mjs';
 import { installOracle } from './oracle.mjs';
 import { prebuild } from './prebuild.mjs';
 import { prepare } from './prepare.mjs';
+import { installTransformersJs } from './transformers-js.mjs';
 import { Failure, filesUnder, main, root, say } from './tools.mjs';
 
 /** One file may take this long before it is taken to hang. */
@@ -28,6 +29,7 @@ await main(async () => {
   await prebuild(libtorch);
   if (words.length === 0) await check(checkPackage);
   await installOracle();
+  await installTransformersJs();
 
   // Those of test/gpu need a GPU: `npm run test:gpu`.
   const files = filesUnder(['dist/test'], /\.test\.js$/).filter(

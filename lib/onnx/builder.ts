@@ -1,16 +1,9 @@
 import { Graph, type Value } from './graph.js';
 import type { Parameters } from './parameters.js';
-import { convertedBytes, inEightBits, inType, transposed, type Conversion } from './weights.js';
+import { convertedBytes, inEightBits, inType, transposed, ZERO, type Conversion } from './weights.js';
 
 /** How weights are stored and computed with: `'int8'` is about matrices and word vectors, the rest then is float32. */
 export type OnnxPrecision = 'float32' | 'float16' | 'int8';
-
-/**
- * The largest number of a matrix in eight bits. It has one bit less than there are: products with unsigned eight bits are added
- * in pairs in 16 bits by processors without VNNI, and would overflow there. onnxruntime calls this `reduce_range`.
- */
-const MOST_OF_MATRIX = 63;
-const MOST_OF_TABLE = 127;
 
 /** A linear layer. */
 export interface LinearNames {
@@ -33,15 +26,12 @@ export class Builder {
 
   readonly #parameters: Parameters;
   readonly #precision: OnnxPrecision;
-  readonly #mostOfTable: number;
   readonly #constants = new Map<string, Value>();
   readonly #shared = new Map<string, Value>();
   readonly #rounded = new Map<Value, readonly Value[]>();
 
-  /** @param comparesWords whether {@link Builder.againstRows} is asked for */
-  constructor(parameters: Parameters, precision: OnnxPrecision, comparesWords: boolean) {
+  constructor(parameters: Parameters, precision: OnnxPrecision) {
     this.#parameters = parameters;
-    this.#mostOfTable = comparesWords ? MOST_OF_MATRIX : MOST_OF_TABLE;
     this.#precision = precision;
     this.type = precision === 'float16' ? 'float16' : 'float32';
     const { graph } = this;
@@ -115,8 +105,9 @@ export class Builder {
   /** Rows of a table [count, width], by their numbers. */
   rows(name: string, [count, width]: readonly [number, number], numbers: Value): Value {
     if (this.#precision !== 'int8') return this.op('Gather', [this.parameter(name, [count, width]), numbers]);
-    const { values, scales } = this.#inEightBits(name, [count, width], 'rows', this.#mostOfTable);
-    const rows = this.cast(this.op('Gather', [values, numbers]), 'float32');
+    const { values, scales } = this.#inEightBits(name, [count, width], 'rows');
+    const whole = this.cast(this.op('Gather', [values, numbers]), 'float32');
+    const rows = this.op('Sub', [whole, this.graph.number(ZERO)]);
     return this.op('Mul', [rows, this.op('Gather', [scales, numbers])]);
   }
 
@@ -128,7 +119,7 @@ export class Builder {
 
   #product(x: Value, name: string, outer: number, inner: number): Value {
     if (this.#precision === 'int8') {
-      const matrix = this.#inEightBits(name, [outer, inner], 'columns', MOST_OF_MATRIX);
+      const matrix = this.#inEightBits(name, [outer, inner], 'columns');
       return this.#productInEightBits(x, matrix.values, matrix.scales);
     }
     const convert = transposed(inType(this.type));
@@ -144,7 +135,7 @@ export class Builder {
     const turned = (table: Value): Value => this.op('Transpose', [table], { perm: [1, 0] });
     if (this.#precision !== 'int8')
       return this.op('MatMul', [x, turned(this.parameter(name, [count, width]))]);
-    const { values, scales } = this.#inEightBits(name, [count, width], 'rows', this.#mostOfTable);
+    const { values, scales } = this.#inEightBits(name, [count, width], 'rows');
     const scale = this.op('Reshape', [scales, this.graph.integers([count])]);
     return this.#productInEightBits(x, turned(values), scale);
   }
@@ -154,14 +145,13 @@ export class Builder {
     name: string,
     [rows, columns]: readonly [number, number],
     order: 'rows' | 'columns',
-    most: number,
   ): { values: Value; scales: Value } {
-    const names = { values: `${name}.int8`, scales: `${name}.scales` };
+    const names = { values: `${name}.uint8`, scales: `${name}.scales` };
     if (this.#constants.has(names.values)) return names;
     this.#constants.set(names.values, names.values);
-    const { values, scales } = inEightBits(this.#parameters.take(name, [rows, columns]), most, order);
+    const { values, scales } = inEightBits(this.#parameters.take(name, [rows, columns]), order);
     const shape = order === 'rows' ? [rows, columns] : [columns, rows];
-    this.graph.constant({ name: names.values, type: 'int8', shape, bytes: values });
+    this.graph.constant({ name: names.values, type: 'uint8', shape, bytes: values });
     const ofScales = order === 'rows' ? [rows, 1] : [rows];
     this.graph.constant({ name: names.scales, type: 'float32', shape: ofScales, bytes: scales });
     return names;
@@ -169,7 +159,7 @@ export class Builder {
 
   #productInEightBits(x: Value, matrix: Value, scale: Value): Value {
     const [whole = '', size = '', zero = ''] = this.#roundedInput(x);
-    const sums = this.cast(this.op('MatMulInteger', [whole, matrix, zero]), 'float32');
+    const sums = this.cast(this.op('MatMulInteger', [whole, matrix, zero, this.graph.byte(ZERO)]), 'float32');
     return this.op('Mul', [sums, this.op('Mul', [size, scale])]);
   }
 

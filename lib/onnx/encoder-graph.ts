@@ -34,7 +34,7 @@ export function encoderGraph(
   { kind, precision, dimensions }: EncoderGraph,
 ): Graph {
   const own = new Settings(settings);
-  const builder = new Builder(parameters, precision, kind === 'splade');
+  const builder = new Builder(parameters, precision);
   const tokens = familyOf(own.text('architecture'))(builder, own);
   if (kind === 'splade') splade(builder, tokens, own);
   else pooledOutputs(builder, tokens, own, kind, dimensions);

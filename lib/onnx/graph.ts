@@ -6,7 +6,7 @@ export type Value = string;
 /** A type of elements, with its number in ONNX and the bytes of an element. */
 export const ELEMENTS = {
   float32: { number: 1, size: 4 },
-  int8: { number: 3, size: 1 },
+  uint8: { number: 2, size: 1 },
   int64: { number: 7, size: 8 },
   bool: { number: 9, size: 1 },
   float16: { number: 10, size: 2 },
@@ -83,6 +83,11 @@ export class Graph {
     return this.#shared(type, [], [value], () =>
       type === 'float16' ? float16Bytes(value) : Buffer.from(Float32Array.of(value).buffer),
     );
+  }
+
+  /** A number from 0 to 255 as a constant. */
+  byte(value: number): Value {
+    return this.#shared('uint8', [], [value], () => Uint8Array.of(value));
   }
 
   #shared(type: ElementType, shape: readonly number[], values: readonly number[], bytes: () => Bytes): Value {

@@ -51,33 +51,37 @@ export const transposed =
   async (weight, calculate) =>
     convert(await calculate('aten::t', weight), calculate);
 
-/** A weight in eight bits: int8 numbers, and a scale in float32 for each row of the matrix. */
+/** A matrix in eight bits: unsigned numbers, less {@link ZERO}, times a float32 scale for each row. */
 export interface EightBits {
   readonly values: () => Promise<Bytes>;
   /** Found by `values`, behind which it is written. */
   readonly scales: () => Promise<Bytes>;
 }
 
+/**
+ * What stands for 0. With signed numbers, processors without VNNI would add products in 16 bits, where they overflow; onnxruntime
+ * takes a bit of the weights away for that (`reduce_range`). Products of unsigned numbers are exact everywhere.
+ */
+export const ZERO = 128;
+/** The largest of a row is so much above or below. */
+const MOST = 127;
 /** The scale of a row of zeros: any but 0. */
 const LEAST = 1e-30;
 
-/**
- * Rounds each row of a matrix to whole numbers from -most to most.
- *
- * @param order `'columns'`: values are written column by column
- */
-export function inEightBits(weight: Weight, most: number, order: 'rows' | 'columns'): EightBits {
+/** @param order `'columns'`: values are written column by column */
+export function inEightBits(weight: Weight, order: 'rows' | 'columns'): EightBits {
   let scales: Bytes | undefined;
   const round: Conversion = async (wide, calculate) => {
     const largest = await calculate('aten::amax', await calculate('aten::abs', wide), [1], true);
     const scale = await calculate(
       'aten::clamp_min',
-      await calculate('aten::div.Scalar', largest, most),
+      await calculate('aten::div.Scalar', largest, MOST),
       LEAST,
     );
     scales = await scale.bytes();
     const whole = await calculate('aten::round', await calculate('aten::div.Tensor', wide, scale));
-    const small = await calculate('aten::to.dtype_layout', whole, { dtype: 'int8' });
+    const moved = await calculate('aten::add.Scalar', whole, ZERO);
+    const small = await calculate('aten::to.dtype_layout', moved, { dtype: 'uint8' });
     return order === 'rows' ? small : calculate('aten::t', small);
   };
   const values = () => convertedBytes(weight, round);

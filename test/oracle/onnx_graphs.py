@@ -15,8 +15,8 @@ def _session(path):
     return _sessions[path]
 
 
-def run_graph(path, ids, types=None, side='right'):
-    """The outputs for token ids, padded at one side by token 0; of an output for each token, the texts' own tokens alone."""
+def run_graph(path, ids, types=None, side='right', outputs=None):
+    """The outputs (all, or those that are named) for token ids, padded at one side by token 0; of an output for each token, the texts' own tokens alone."""
     session = _session(path)
     longest = max(map(len, ids))
 
@@ -28,9 +28,10 @@ def run_graph(path, ids, types=None, side='right'):
     inputs = [each.name for each in session.get_inputs()]
     if 'token_type_ids' in inputs:
         feeds['token_type_ids'] = padded(types or [[0] * len(row) for row in ids])
-    outputs = {}
-    for output, values in zip(session.get_outputs(), session.run(None, feeds)):
+    names = outputs or [each.name for each in session.get_outputs()]
+    results = {}
+    for name, values in zip(names, session.run(names, feeds)):
         if values.ndim == 3:
             values = np.concatenate([values[row, feeds['attention_mask'][row] == 1] for row in range(len(ids))])
-        outputs[output.name] = values.ravel().tolist()
-    return {'inputs': inputs, 'outputs': outputs}
+        results[name] = values.ravel().tolist()
+    return {'inputs': inputs, 'outputs': results}

@@ -453,13 +453,13 @@ export class Oracle {
   }
 
   /**
-   * An exported graph, which onnx has checked: its inputs, and its outputs for token ids that are padded at one side. Outputs for
-   * each token are those of the texts' own tokens, text after text.
+   * An exported graph, which onnx has checked: its inputs, and its outputs (default: all) for token ids that are padded at one side.
+   * Outputs for each token are those of the texts' own tokens, text after text.
    */
   runGraph(
     path: string,
     ids: readonly (readonly number[])[],
-    options: { types?: readonly (readonly number[])[]; side?: 'left' | 'right' } = {},
+    options: { types?: readonly (readonly number[])[]; side?: 'left' | 'right'; outputs?: string[] } = {},
   ): Promise<{ inputs: string[]; outputs: Record<string, number[]> }> {
     return this.#ask('run_graph', { path, ids, ...options });
   }
