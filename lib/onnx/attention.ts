@@ -46,9 +46,12 @@ export interface AttentionOptions {
   readonly normEpsilon?: number;
   readonly normOffset?: number;
   readonly rotary?: Rotation | undefined;
-  /** Added to the scores [1, heads, sequence, sequence]. */
-  readonly distanceBias?: Value | undefined;
+  /** Added to the scores: [1, heads, sequence, sequence], or what is made of heads. */
+  readonly distanceBias?: Value | ScoresOf | undefined;
 }
+
+/** Scores [batch, heads, sequence, sequence] of the heads of queries and keys. */
+export type ScoresOf = (queries: Value, keys: Value) => Value;
 
 /** Self-attention of x [batch, sequence, hidden], with its output layer. */
 export function selfAttention(
@@ -57,9 +60,10 @@ export function selfAttention(
   names: AttentionNames,
   options: AttentionOptions,
 ): Value {
-  const { form, hidden, outputBias } = options;
+  const { form, hidden, outputBias, distanceBias } = options;
   const [queries, keys, values] = heads(builder, x, names, options);
-  const attended = attend(builder, { queries, keys, values }, form, options.distanceBias);
+  const bias = typeof distanceBias === 'function' ? distanceBias(queries, keys) : distanceBias;
+  const attended = attend(builder, { queries, keys, values }, form, bias);
   return builder.linear(attended, { name: names.output, bias: outputBias }, hidden, form.heads * form.size);
 }
 

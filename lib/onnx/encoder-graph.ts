@@ -51,8 +51,9 @@ function pooledOutputs(
   const { graph } = builder;
   const rows = wide(builder, tokens.rows);
   const names = settings.text('pooling');
-  const width = tokens.width * names.split('+').length;
-  const head = behindModules(builder, pooled(builder, rows, names), width, settings);
+  const ready = behindModules(builder, rows, tokens.width, settings, 'tokenModules');
+  const width = ready.width * names.split('+').length;
+  const head = behindModules(builder, pooled(builder, ready.rows, names), width, settings);
   if (kind === 'scores') {
     graph.output(head.rows, 'logits', 'float32', ['batch', head.width]);
     return;
@@ -72,14 +73,11 @@ function splade(builder: Builder, tokens: TokenRows, settings: Settings): void {
   const [own] = settings.list('splade');
   if (own === undefined) return;
   const [width, vocabulary] = [own.number('width'), settings.number('vocabulary')];
-  const dense = builder.linear(tokens.rows, { name: own.text('dense'), bias: true }, width, tokens.width);
-  const active = activation(graph, dense, own.text('activation'), builder.type);
-  const normed = norm(builder, active, own.text('norm'), width, {
-    kind: 'layer',
-    epsilon: own.number('normEpsilon'),
-  });
-  const product = builder.againstRows(normed, `${own.text('words')}.weight`, [vocabulary, width]);
-  const biased = graph.op('Add', [product, builder.parameter(own.text('bias'), [vocabulary])]);
+  const ready = own.has('dense') ? transformed(builder, tokens, own) : tokens.rows;
+  const product = builder.againstRows(ready, `${own.text('words')}.weight`, [vocabulary, width]);
+  const biased = own.has('bias')
+    ? graph.op('Add', [product, builder.parameter(own.text('bias'), [vocabulary])])
+    : product;
   const logits = wide(builder, biased);
   let values = logOf(graph, graph.op('Relu', [logits]));
   if (own.number('logarithms') === 2) values = logOf(graph, values);
@@ -89,6 +87,19 @@ function splade(builder: Builder, tokens: TokenRows, settings: Settings): void {
   graph.output(logits, 'logits', 'float32', ['batch', 'sequence', vocabulary]);
   const sparse = graph.op(pool, [seen, graph.integers([1])], { keepdims: 0 });
   graph.output(sparse, 'sentence_embedding', 'float32', ['batch', vocabulary]);
+}
+
+/** What tokens go through before they are compared with words. */
+function transformed(builder: Builder, { rows, width: inner }: TokenRows, own: Settings): Value {
+  const width = own.number('width');
+  const names = { name: own.text('dense'), bias: own.truth('denseBias') };
+  const dense = builder.linear(rows, names, width, inner);
+  const active = activation(builder.graph, dense, own.text('activation'), builder.type);
+  return norm(builder, active, own.text('norm'), width, {
+    kind: 'layer',
+    epsilon: own.number('normEpsilon'),
+    shift: own.truth('normBias'),
+  });
 }
 
 const logOf = (graph: Graph, x: Value): Value => graph.op('Log', [graph.op('Add', [x, graph.number(1)])]);

@@ -8,26 +8,32 @@ const LEAST_NORM = 1e-12;
 /** Of PyTorch's layer norm. */
 const EPSILON = 1e-5;
 
-/** Rows [batch, width] in float32 behind the modules of the settings (native/model/head_modules), and their width. */
+/**
+ * Rows [.., width] in float32 behind the modules of a setting (native/model/head_modules), and their width.
+ *
+ * @param list the setting: what is behind the pooling, or in front of it
+ */
 export function behindModules(
   builder: Builder,
   pooled: Value,
   width: number,
   settings: Settings,
+  list: 'modules' | 'tokenModules' = 'modules',
 ): { rows: Value; width: number } {
   let rows = pooled;
   let columns = width;
-  for (const module of settings.list('modules')) {
+  for (const module of settings.list(list)) {
     switch (module.text('kind')) {
       case 'dense':
         rows = dense(builder, rows, module);
         columns = module.number('outFeatures');
         break;
       case 'norm': {
-        const parameter = (name: string) => builder.wide(`${module.text('name')}.${name}`, [columns]);
-        rows = builder.op('LayerNormalization', [rows, parameter('weight'), parameter('bias')], {
+        const names = module.has('bias') && !module.truth('bias') ? ['weight'] : ['weight', 'bias'];
+        const parameters = names.map((name) => builder.wide(`${module.text('name')}.${name}`, [columns]));
+        rows = builder.op('LayerNormalization', [rows, ...parameters], {
           axis: -1,
-          epsilon: { float: EPSILON },
+          epsilon: { float: module.has('epsilon') ? module.number('epsilon') : EPSILON },
         });
         break;
       }
@@ -44,12 +50,17 @@ export function behindModules(
 function dense(builder: Builder, x: Value, module: Settings): Value {
   const name = module.text('name');
   const [inner, outer] = [module.number('inFeatures'), module.number('outFeatures')];
-  const times = (matrix: string, bias: readonly Value[]): Value =>
-    builder.op('Gemm', [x, builder.wide(matrix, [outer, inner]), ...bias], { transB: 1 });
-  const bias = module.truth('bias') ? [builder.wide(`${name}.bias`, [outer])] : [];
-  const y = activation(builder.graph, times(`${name}.weight`, bias), module.text('activation'));
+  const times = (matrix: string): Value => {
+    const turned = builder.op('Transpose', [builder.wide(matrix, [outer, inner])], { perm: [1, 0] });
+    return builder.op('MatMul', [x, turned]);
+  };
+  const product = times(`${name}.weight`);
+  const sum = module.truth('bias')
+    ? builder.op('Add', [product, builder.wide(`${name}.bias`, [outer])])
+    : product;
+  const y = activation(builder.graph, sum, module.text('activation'));
   if (!module.has('residual') || !module.truth('residual')) return y;
-  return builder.op('Add', [y, inner === outer ? x : times(`${name}.residual.weight`, [])]);
+  return builder.op('Add', [y, inner === outer ? x : times(`${name}.residual.weight`)]);
 }
 
 function toLengthOne(builder: Builder, rows: Value): Value {

@@ -189,7 +189,8 @@ test('SPLADE: logits and words', async () => {
   }
 });
 
-for (const name of ['bert', 'roberta', 'distilbert', 'mpnet', 'electra'])
+const pairModels = ['bert', 'roberta', 'modernbert', 'deberta-v2', 'eurobert', 'qwen3', 'gte'];
+for (const name of pairModels)
   test(`the logits of a cross-encoder: ${name}`, async () => {
     const folder = await oracle.saveCrossEncoder(name, `cross-${name}`, { labels: 2 });
     const pairs = texts.map((text, place): [string, string] => [text, texts[(place + 2) % texts.length]!]);

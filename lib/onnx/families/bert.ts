@@ -96,7 +96,8 @@ function embeddings(builder: Builder, settings: Settings, width: number, types?:
   return normedEmbeddings(builder, { ...BERT_NAMES, types }, width, settings, styleOf(settings));
 }
 
-function namesOfBert(layer: number): PostNormNames {
+/** The names of a layer of BERT. */
+export function namesOfBert(layer: number): PostNormNames {
   const root = `encoder.layer.${layer}`;
   return {
     attention: {

@@ -1,6 +1,7 @@
 import { GradCacheError } from '../../errors.js';
 import { show } from '../../options/option-values.js';
 import { albert, bert, distilbert, electra, mpnet } from './bert.js';
+import { debertaV2 } from './deberta-v2.js';
 import { decoder } from './decoder.js';
 import type { Family } from './family.js';
 import { modernbert } from './modernbert.js';
@@ -14,6 +15,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   albert,
   bert,
   decoder,
+  'deberta-v2': debertaV2,
   distilbert,
   electra,
   gte,

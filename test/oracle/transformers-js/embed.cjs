@@ -3,6 +3,7 @@
 const { createRequire } = require('node:module');
 const { basename, dirname, join } = require('node:path');
 const { readFileSync } = require('node:fs');
+const process = require('node:process');
 
 async function main({ packages, folders, texts }) {
   const transformers = createRequire(join(packages, 'package.json'))('@huggingface/transformers');
