@@ -114,6 +114,7 @@ export type {
   StepInputs,
 } from './step/encoder.js';
 export type { Retain } from './step/retention.js';
+export type { Reduction } from './step/reduction.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
 export { Tokenizer, type TextPair, type TokenBatch } from './tokenizer/tokenizer.js';
 export type { Prompt } from './encoders/prompts.js';

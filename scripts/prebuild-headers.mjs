@@ -1,13 +1,14 @@
 // Gets what compiling against a libtorch needs, without installing it: the headers, the version and the three libraries to
-// link to, from a wheel. They are kept in .cache/libtorch-headers/<version>.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+// link to, from a wheel, and the names that its libtorch_cuda exports for NCCL. They are kept in .cache/libtorch-headers/<version>.
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { exportedNames, NCCL_NAMES } from './prebuild-nccl.mjs';
 import { requireTools, root, run, timed } from './tools.mjs';
 
 const UNPACK = `
 import sys, zipfile
 wheel, folder = sys.argv[1:]
-libraries = {f'torch/lib/lib{name}.so' for name in ('c10', 'torch_cpu', 'torch')}
+libraries = {f'torch/lib/lib{name}.so' for name in ('c10', 'torch_cpu', 'torch', 'torch_cuda')}
 with zipfile.ZipFile(wheel) as archive:
     archive.extractall(folder, [name for name in archive.namelist()
         if name.startswith('torch/include/') or name == 'torch/version.py' or name in libraries])
@@ -20,7 +21,7 @@ with zipfile.ZipFile(wheel) as archive:
 export async function libtorchHeaders(minor) {
   const version = `${minor}.0`;
   const folder = join(root, '.cache', 'libtorch-headers', version);
-  if (existsSync(folder)) return join(folder, 'torch');
+  if (existsSync(join(folder, 'torch', 'lib', NCCL_NAMES))) return join(folder, 'torch');
   requireTools(`to download the headers of libtorch ${version}`, ['python3', 'pip']);
   const beside = `${folder}.${process.pid}.tmp`;
   mkdirSync(beside, { recursive: true });
@@ -47,7 +48,12 @@ export async function libtorchHeaders(minor) {
       const wheel = readdirSync(beside).find((name) => name.endsWith('.whl'));
       run('python3', ['-c', UNPACK, join(beside, wheel), beside]);
       rmSync(join(beside, wheel));
+      const libraries = join(beside, 'torch', 'lib');
+      const cuda = join(libraries, 'libtorch_cuda.so');
+      writeFileSync(join(libraries, NCCL_NAMES), exportedNames(cuda).join('\n'));
+      rmSync(cuda); // larger than all else together
     });
+    rmSync(folder, { recursive: true, force: true });
     renameSync(beside, folder);
   } finally {
     rmSync(beside, { recursive: true, force: true });

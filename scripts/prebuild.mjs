@@ -18,6 +18,7 @@ import { addonSources, buildAddon } from './build-addon.mjs';
 import { inspectBinary } from './prebuild-binary.mjs';
 import { prebuildCuda } from './prebuild-cuda.mjs';
 import { libtorchHeaders } from './prebuild-headers.mjs';
+import { requireNccl } from './prebuild-nccl.mjs';
 import { prepare } from './prepare.mjs';
 import {
   Failure,
@@ -108,6 +109,7 @@ async function prebuildAll({ only = [], libtorch: folders = [] }) {
     const libtorch =
       [...given, here].find((candidate) => candidate?.minor === minor) ??
       locateLibtorch({ libtorch: await libtorchHeaders(minor) });
+    requireNccl(libtorch);
     await prebuild(libtorch, `build-torch-${minor}`);
   }
   if (all || only.includes('cuda')) await prebuildCuda();

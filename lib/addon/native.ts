@@ -242,11 +242,19 @@ export interface GroupHandle {
   meet(own: Float64Array, what: string): Promise<Float64Array>;
   /** `all` has counts[k] rows of each rank k, on entry those of this rank. */
   allGather(all: TensorHandle, counts: readonly number[], what: string): Promise<void>;
-  /** Of the same rows, those of this rank become the sum over ranks; the others hold anything. */
-  reduceScatter(all: TensorHandle, counts: readonly number[], what: string): Promise<void>;
-  /** The sum over ranks, in place. */
-  allReduce(tensor: TensorHandle, what: string): Promise<void>;
+  /**
+   * Of the same rows, those of this rank become the sum over ranks; the others hold anything.
+   *
+   * @param begins whether the exchange is only begun: `finish` waits for it
+   */
+  reduceScatter(all: TensorHandle, counts: readonly number[], what: string, begins?: boolean): Promise<void>;
+  /** The sum over ranks, in place. @param begins as above */
+  allReduce(tensor: TensorHandle, what: string, begins?: boolean): Promise<void>;
   broadcast(tensor: TensorHandle, root: number, what: string): Promise<void>;
+  /** Before exchanges are begun. All ranks call it. */
+  openBeside(what: string): Promise<void>;
+  /** Waits for all that was begun. Between, ranks may meet, but not exchange tensors. */
+  finish(what: string): Promise<void>;
   /** Tells the others why this rank ends, without waiting for them. */
   fail(reason: string): void;
   close(): Promise<void>;

@@ -128,6 +128,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'with several processes: each keeps a share of the state of the optimizer; default off',
       'divideOptimizer',
     ),
+    reduction: text(
+      'TYPE',
+      'with several processes: bfloat16 halves what they send of gradients, and rounds them; default own',
+      'reduction',
+    ),
     precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
   },
   Loss: {

@@ -12,6 +12,7 @@ import {
 import { requireSeed } from '../options/seeds.js';
 import { requireChunkSize, type ChunkSize } from './chunk-plan.js';
 import type { AnyEncoder, Encoder } from './encoder.js';
+import { requireReduction, type Reduction } from './reduction.js';
 import type { Retain } from './retention.js';
 import type { Curate, Drawn } from './verdict.js';
 
@@ -54,6 +55,8 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
    * own rows: `targets` count its own candidates. Every rank makes the same steps. Not with `curate`. Default: none.
    */
   readonly ranks?: Ranks | null | undefined;
+  /** How ranks add up gradients, the same on all. */
+  readonly reduction?: Reduction;
 }
 
 /** Options of one {@link GradCache.step}. */
@@ -137,6 +140,7 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
     'seed',
     'curate',
     'ranks',
+    'reduction',
   ]);
   const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
   if (!Array.isArray(encoders) || encoders.length === 0)
@@ -171,6 +175,7 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   if (seed !== undefined) requireSeed(seed);
   if (options.curate !== undefined) requireFunction('curate', options.curate);
   requireRanks('ranks', options.ranks);
+  if (options.reduction !== undefined) requireReduction('reduction', options.reduction);
   if (options.curate !== undefined && (options.ranks ?? null) !== null)
     throw new GradCacheError(
       'INPUT',

@@ -28,6 +28,7 @@ import { evaluationLoss } from './evaluation-loss.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
+import type { Reduction } from './reduction.js';
 import { refuseTogether, stepOverRanks } from './shared-step.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
@@ -45,6 +46,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   readonly #seed: number;
   readonly #curate: Curate | undefined;
   readonly #ranks: Ranks | null;
+  readonly #reduction: Reduction;
   /** Gradients are multiplied by this: 1 / accumulate. */
   readonly #weight: number;
   #steps = 0;
@@ -63,6 +65,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     this.#seed = seed;
     this.#curate = options.curate;
     this.#ranks = options.ranks ?? null;
+    this.#reduction = options.reduction ?? {};
     this.#weight = 1 / accumulate;
   }
 
@@ -127,7 +130,8 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
       return await parameters.whileStepping(() => {
         begun = true;
         const [encoders, loss, planner, weight] = [this.#encoders, this.#loss, this.#planner, this.#weight];
-        return stepOverRanks(ranks, { encoders, loss, planner, parameters, weight }, inputs, options, seed);
+        const parts = { encoders, loss, planner, parameters, weight, reduction: this.#reduction };
+        return stepOverRanks(ranks, parts, inputs, options, seed);
       });
     } catch (error) {
       if (begun) throw error;

@@ -3,42 +3,50 @@ import type { Ranks } from '../distributed/ranks.js';
 import { reduceToShares, zeroOthers } from '../distributed/shares.js';
 import { noGrad } from '../tensor/autograd.js';
 import { ModelParameter } from '../tensor/model-parameter.js';
-import { call } from '../tensor/operators.js';
+import { call, callAsync } from '../tensor/operators.js';
 import { untracked } from '../tensor/scope.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
+import type { Reduction } from './reduction.js';
 
 const WHAT = 'adding up gradients';
 
 /** The gradients of parameters, which ranks add up. */
 export class SharedGradients {
   /** The buffers of native models. */
-  readonly #buffers: readonly Tensor[];
+  readonly buffers: readonly Tensor[];
   /** Tensors with a gradient of their own, or none. */
   readonly #others: readonly Tensor[];
-  /** Copies of those gradients, one behind the other: a copy for each device and type. */
+  readonly #narrows: boolean;
+  /** What is sent of a buffer, where that is not the buffer itself. */
+  readonly #narrow = new Map<Tensor, Tensor>();
+  /** Copies of the other gradients, one behind the other: a copy for each device and type. */
   #flat: { readonly tensors: readonly Tensor[]; readonly gradients: Tensor }[] = [];
+  /** Buffers that ranks have begun to add up. */
+  readonly #begun = new Set<Tensor>();
 
-  constructor(parameters: readonly Parameter[]) {
-    const tensors = parameters.map(({ tensor }) => tensor);
-    this.#buffers = buffersOf(parameters);
-    this.#others = tensors.filter((tensor) => !(tensor instanceof ModelParameter));
+  constructor(parameters: readonly Parameter[], { type = 'own' }: Reduction = {}) {
+    this.buffers = buffersOf(parameters);
+    this.#others = parameters
+      .map(({ tensor }) => tensor)
+      .filter((tensor) => !(tensor instanceof ModelParameter));
+    this.#narrows = type === 'bfloat16';
   }
 
   /** Sees to it that what earlier steps added up, which all ranks have, goes into the sum once. */
   countOnce(ranks: Ranks): void {
-    for (const buffer of this.#buffers)
+    for (const buffer of this.buffers)
       if (isDivided(buffer)) zeroOthers(ranks, buffer);
       else if (ranks.rank > 0) zero(buffer);
-    if (ranks.rank > 0) this.#zeroOwn();
+    if (ranks.rank > 0) this.#zeroOthers();
   }
 
   /** Sets all gradients to zero. */
   zero(): void {
-    for (const buffer of this.#buffers) zero(buffer);
-    this.#zeroOwn();
+    for (const buffer of this.buffers) zero(buffer);
+    this.#zeroOthers();
   }
 
-  #zeroOwn(): void {
+  #zeroOthers(): void {
     for (const tensor of this.#others) {
       const gradient = untracked(() => tensor.grad);
       if (gradient === null) continue;
@@ -47,14 +55,29 @@ export class SharedGradients {
     }
   }
 
+  /** Takes the memory that adding up buffers needs. */
+  reserve(): void {
+    if (!this.#narrows) return;
+    for (const buffer of this.buffers)
+      if (!this.#narrow.has(buffer))
+        this.#narrow.set(
+          buffer,
+          untracked(() => noGrad(() => call('aten::empty_like', buffer, { dtype: 'bfloat16' }))),
+        );
+  }
+
   /** Takes all memory that adding up needs. @returns for each tensor with a gradient of its own 1 if it has one, else 0 */
   prepare(): number[] {
+    this.reserve();
     const alike = new Map<string, Tensor[]>();
     for (const tensor of this.#others) {
       const key = `${tensor.device} ${tensor.dtype}`;
       alike.set(key, [...(alike.get(key) ?? []), tensor]);
     }
-    this.#flat = [...alike.values()].map((tensors) => ({ tensors, gradients: flatGradients(tensors) }));
+    this.#flat = [...alike.values()].map((tensors) => ({
+      tensors,
+      gradients: flatGradients(tensors, this.#narrows),
+    }));
     return this.#others.map((tensor) => {
       const gradient = untracked(() => tensor.grad);
       gradient?.dispose();
@@ -62,23 +85,46 @@ export class SharedGradients {
     });
   }
 
+  /** Begins to add up a buffer, which nothing may touch until {@link SharedGradients.reduce}; `reserve` comes before. */
+  async begin(ranks: Ranks, buffer: Tensor): Promise<void> {
+    this.#begun.add(buffer);
+    await this.#send(ranks, buffer, true);
+  }
+
   /** @param present what `prepare` returned on each rank */
   async reduce(ranks: Ranks, present: readonly (readonly number[])[]): Promise<void> {
-    const reduce = (tensor: Tensor): Promise<void> =>
-      ranks.exchange((group) => group.allReduce(tensor.handle, WHAT));
-    for (const buffer of this.#buffers) {
-      const shares = isTakenInShares(buffer);
-      await (shares ? reduceToShares(ranks, buffer, WHAT) : reduce(buffer));
-      setDivided(buffer, shares);
+    if (this.#begun.size > 0) await ranks.exchange((group) => group.finish(WHAT));
+    for (const buffer of this.buffers) {
+      if (!this.#begun.delete(buffer)) await this.#send(ranks, buffer, false);
+      const narrow = this.#narrow.get(buffer);
+      if (narrow !== undefined) await copy(buffer, narrow);
+      setDivided(buffer, isTakenInShares(buffer));
     }
-    for (const { gradients } of this.#flat) await reduce(gradients);
+    for (const { gradients } of this.#flat)
+      await ranks.exchange((group) => group.allReduce(gradients.handle, WHAT));
     const wanted = new Set(this.#others.filter((_, place) => present.some((ofRank) => ofRank[place] === 1)));
     for (const { tensors, gradients } of this.#flat) putBack(tensors, gradients, wanted);
   }
 
+  /** Waits for what was begun, whose sums are of no use any more. */
+  async settle(ranks: Ranks): Promise<void> {
+    if (this.#begun.size > 0) await ranks.exchange((group) => group.finish(WHAT)).catch(() => undefined);
+    this.#begun.clear();
+  }
+
   dispose(): void {
     for (const { gradients } of this.#flat) gradients.dispose();
+    for (const narrow of this.#narrow.values()) narrow.dispose();
     this.#flat = [];
+    this.#narrow.clear();
+  }
+
+  async #send(ranks: Ranks, buffer: Tensor, begins: boolean): Promise<void> {
+    const narrow = this.#narrow.get(buffer);
+    if (narrow !== undefined) await copy(narrow, buffer);
+    const sent = narrow ?? buffer;
+    if (isTakenInShares(buffer)) await reduceToShares(ranks, sent, WHAT, begins);
+    else await ranks.exchange((group) => group.allReduce(sent.handle, WHAT, begins));
   }
 }
 
@@ -88,12 +134,17 @@ function zero(tensor: Tensor): void {
   });
 }
 
+async function copy(to: Tensor, from: Tensor): Promise<void> {
+  (await callAsync('aten::copy_', to, from)).dispose();
+}
+
 /** Zeros for a tensor without a gradient. */
-function flatGradients(tensors: readonly Tensor[]): Tensor {
+function flatGradients(tensors: readonly Tensor[], narrows: boolean): Tensor {
   const size = tensors.reduce((sum, tensor) => sum + tensor.size, 0);
+  const type = narrows ? [{ dtype: 'bfloat16' }] : [];
   return untracked(() =>
     noGrad(() => {
-      const flat: Tensor = call('aten::new_zeros', tensors[0]!, [size]);
+      const flat: Tensor = call('aten::new_zeros', tensors[0]!, [size], ...type);
       eachPart(tensors, flat, (tensor, part) => {
         const gradient = tensor.grad;
         if (gradient === null) return;
@@ -112,7 +163,7 @@ function putBack(tensors: readonly Tensor[], flat: Tensor, wanted: ReadonlySet<T
         if (!wanted.has(tensor)) return;
         const gradient = tensor.grad;
         if (gradient === null) {
-          tensor.grad = part.clone();
+          tensor.grad = part.dtype === tensor.dtype ? part.clone() : part.to({ dtype: tensor.dtype });
           return;
         }
         gradient.copyFrom(part);

@@ -4,6 +4,7 @@
  * after it needs.
  */
 import { deserialize, serialize } from 'node:v8';
+import { buffersOf, isTakenInShares } from '../distributed/divided-gradients.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { requireFinite, type LossOptions, type LossWithGradients } from '../losses/loss.js';
@@ -14,10 +15,12 @@ import { drawSeed } from '../options/seeds.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { CheckedEncoder } from './checked-encoder.js';
 import type { ChunkPlanner, Job } from './chunk-planner.js';
+import { EarlyReductions } from './early-reductions.js';
 import type { StepOptions, StepResult } from './gradcache-options.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
+import type { Reduction } from './reduction.js';
 import { SharedGradients } from './shared-gradients.js';
 import { SharedRows } from './shared-rows.js';
 import { StepMeter } from './step-meter.js';
@@ -32,6 +35,7 @@ export interface StepParts {
   readonly parameters: ParameterSet;
   /** Gradients are multiplied by this. */
   readonly weight: number;
+  readonly reduction: Reduction;
 }
 
 /** A batch over ranks. */
@@ -85,7 +89,7 @@ export async function refuseTogether(ranks: Ranks, error: unknown): Promise<neve
 
 async function beginTogether(
   ranks: Ranks,
-  { encoders, loss, planner }: StepParts,
+  { encoders, loss, planner, parameters, reduction }: StepParts,
   inputs: Promise<readonly unknown[]>,
   { signal, loss: given = {} }: StepOptions,
 ): Promise<{ batches: readonly never[]; batch: SharedBatch }> {
@@ -103,11 +107,21 @@ async function beginTogether(
       return { batches, lengths, truncated, options: ofRows ? new Uint8Array() : packed(given) };
     },
     {
-      numbers: ({ lengths, truncated }) => [truncated, ...lengths.map(({ length }) => length)],
+      numbers: ({ lengths, truncated }) => [
+        truncated,
+        wayOfReducing(parameters, reduction),
+        ...lengths.map(({ length }) => length),
+      ],
       bytes: ({ options }) => options,
     },
   );
-  const rows = all.map(([, ...each]) => each);
+  if (all.some(([, way]) => way !== all[0]![1]))
+    throw new GradCacheError(
+      'INPUT',
+      'the ranks add up gradients in different ways: give all of them the same reduction, and optimizers with ranks or without',
+    );
+  if (reduction.overlap === true) await ranks.exchange((group) => group.openBeside(BEGIN));
+  const rows = all.map(([, , ...each]) => each);
   if (rows.some(({ length }) => length !== encoders.length))
     throw new GradCacheError('INPUT', 'the ranks train different numbers of towers');
   const batch = {
@@ -119,6 +133,12 @@ async function beginTogether(
   const totals = encoders.map((_, tower) => sum(rows.map((each) => each[tower]!)));
   if (!ofRows) loss.checkOptions?.(batch.loss, totals);
   return { batches: result.batches, batch };
+}
+
+/** A number that ranks must have in common to add up gradients. */
+function wayOfReducing({ list }: ParameterSet, { type = 'own', overlap = false }: Reduction): number {
+  const shares = buffersOf(list).filter(isTakenInShares).length;
+  return 4 * shares + 2 * Number(overlap) + Number(type === 'bfloat16');
 }
 
 /** Functions are not sent: those of a rank's own stand for those of all. */
@@ -177,7 +197,7 @@ class SharedAttempt {
     this.#batch = batch;
     this.#jobs = jobs;
     this.#options = options;
-    this.#gradients = new SharedGradients(parts.parameters.list);
+    this.#gradients = new SharedGradients(parts.parameters.list, parts.reduction);
     this.#meter = new StepMeter(parts.encoders[0]!.device);
   }
 
@@ -193,6 +213,7 @@ class SharedAttempt {
       const counts = { ...this.#pass!.counts, pairs, sequences, tokens, truncated: this.#batch.truncated };
       return { loss, ...counts, milliseconds, peakMemory: peak };
     } catch (error) {
+      await this.#gradients.settle(this.#ranks);
       this.#pass?.undo();
       this.#shared?.restore();
       throw error;
@@ -223,6 +244,7 @@ class SharedAttempt {
         const pass = await Pass.begin(this.#jobs, lengths, packed, parameters, counted);
         this.#pass = pass;
         this.#gradients.countOnce(this.#ranks);
+        if (this.#parts.reduction.overlap === true) this.#gradients.reserve();
         this.#meter.start();
         await encodeAll(pass);
         await this.#meter.end('forward');
@@ -300,13 +322,34 @@ class SharedAttempt {
     return value;
   }
 
+  async #backwardOfRank(): Promise<void> {
+    const { encoders, reduction } = this.#parts;
+    const pass = this.#pass!;
+    const early =
+      reduction.overlap === true
+        ? new EarlyReductions(
+            this.#ranks,
+            this.#gradients,
+            encoders,
+            pass.trained().map(({ tower }) => tower),
+          )
+        : null;
+    try {
+      if (this.#gathers) this.#shared!.keepOwn();
+      await backwardAll(pass, (tower) => early?.done(tower));
+    } catch (error) {
+      await early?.all().catch(() => undefined);
+      throw error;
+    }
+    await early?.all();
+  }
+
   /** @returns the pairs, rows and tokens of all ranks, and the greatest peak of memory */
   async #backward(): Promise<{ sums: number[]; peak: number }> {
     const { all } = await this.#ranks.together(
       BACKWARD,
       async () => {
-        if (this.#gathers) this.#shared!.keepOwn();
-        await backwardAll(this.#pass!);
+        await this.#backwardOfRank();
         const present = this.#gradients.prepare();
         await this.#meter.end('backward');
         const { pairs, sequences, tokens } = this.#pass!.counts;

@@ -21,8 +21,13 @@ export async function encodeAll(pass: Pass): Promise<void> {
  * Step 3: encodes every chunk again with a graph and runs backward from its rows of the cache. The last chunk goes first, so
  * that kept graphs are freed before others are made. The order is the same without kept graphs, and so is every bit of the
  * result. Chunks that depend on nothing trainable are skipped.
+ *
+ * @param done is told the tower of each chunk that is done
  */
-export async function backwardAll(pass: Pass): Promise<void> {
+export async function backwardAll(
+  pass: Pass,
+  done: (tower: number) => void = () => undefined,
+): Promise<void> {
   const { packed, cache, options } = pass;
   const trained = [...pass.trained()].reverse();
   const report = pass.progress('backward', trained);
@@ -33,7 +38,9 @@ export async function backwardAll(pass: Pass): Promise<void> {
     launch: (position, group) =>
       backwardFrom(cache, trained[position]!, packed, group, (root) => pass.beforeBackward(root)),
     done: (position) => {
-      report(trained[position]!.chunk);
+      const { tower, chunk } = trained[position]!;
+      done(tower);
+      report(chunk);
     },
   });
 }

@@ -92,6 +92,11 @@ export interface TrainConfig {
    * same. One process alone keeps all of it. Default false: every rank keeps the whole state.
    */
   readonly divideOptimizer?: boolean;
+  /**
+   * What ranks send gradients as, to add them up: `'own'` (default), the type of the gradients, or `'bfloat16'`, which is half of
+   * it and rounds gradients to 1/512.
+   */
+  readonly reduction?: 'own' | 'bfloat16';
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';

@@ -78,6 +78,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     curriculum: fields.section('curriculum', readCurriculum),
     optimizer: readOptimizer(section(fields, 'optimizer')),
     divideOptimizer: fields.boolean('divideOptimizer') ?? false,
+    reduction: fields.oneOf('reduction', ['own', 'bfloat16']) ?? 'own',
     schedule: readSchedule(section(fields, 'schedule'), 'linear'),
     ...readLength(fields),
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,

@@ -1,6 +1,8 @@
 #include "binding/group.h"
 
 #include <algorithm>
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,6 +54,13 @@ Napi::Value exchange(Napi::Env env, const at::Tensor& tensor, Exchange run) {
       [](Napi::Env env, bool) { return env.Undefined(); });
 }
 
+// An exchange, or its beginning where `begins` is true.
+std::function<void()> orBegun(const std::shared_ptr<distributed::Group>& group, const Napi::Value& begins,
+                              std::function<void()> exchange) {
+  if (!begins.IsBoolean() || !begins.As<Napi::Boolean>().Value()) return exchange;
+  return [group, exchange = std::move(exchange)] { group->begin(exchange); };
+}
+
 }  // namespace
 
 Napi::Value joinGroup(const Napi::CallbackInfo& info) {
@@ -79,6 +88,8 @@ void GroupHandle::define(Napi::Env env) {
                                        InstanceMethod<&GroupHandle::reduceScatter>("reduceScatter"),
                                        InstanceMethod<&GroupHandle::allReduce>("allReduce"),
                                        InstanceMethod<&GroupHandle::broadcast>("broadcast"),
+                                       InstanceMethod<&GroupHandle::openBeside>("openBeside"),
+                                       InstanceMethod<&GroupHandle::finish>("finish"),
                                        InstanceMethod<&GroupHandle::close>("close"),
                                        InstanceMethod<&GroupHandle::fail>("fail"),
                                    }));
@@ -136,20 +147,23 @@ Napi::Value GroupHandle::reduceScatter(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const at::Tensor all = TensorHandle::get(info[0], "what is added up");
     return exchange(info.Env(), all,
-                    [group = alive(), all, counts = integers(info[1], "counts"),
-                     what = nameFrom(info[2], "INPUT", "what is added up for")] {
-                      group->reduceScatter(all, counts, what);
-                    });
+                    orBegun(alive(), info[3],
+                            [group = alive(), all, counts = integers(info[1], "counts"),
+                             what = nameFrom(info[2], "INPUT", "what is added up for")] {
+                              group->reduceScatter(all, counts, what);
+                            }));
   });
 }
 
 Napi::Value GroupHandle::allReduce(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const at::Tensor tensor = TensorHandle::get(info[0], "what is added up");
-    return exchange(info.Env(), tensor,
-                    [group = alive(), tensor, what = nameFrom(info[1], "INPUT", "what is added up for")] {
-                      group->allReduce(tensor, distributed::Reduction::kSum, what);
-                    });
+    return exchange(
+        info.Env(), tensor,
+        orBegun(alive(), info[2],
+                [group = alive(), tensor, what = nameFrom(info[1], "INPUT", "what is added up for")] {
+                  group->allReduce(tensor, distributed::Reduction::kSum, what);
+                }));
   });
 }
 
@@ -161,6 +175,30 @@ Napi::Value GroupHandle::broadcast(const Napi::CallbackInfo& info) {
         info.Env(), tensor,
         [group = alive(), tensor, root = info[1].As<Napi::Number>().Int32Value(),
          what = nameFrom(info[2], "INPUT", "what is sent for")] { group->broadcast(tensor, root, what); });
+  });
+}
+
+Napi::Value GroupHandle::openBeside(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return promise(
+        info.Env(), 0, devicesOf(alive()->device()),
+        [group = alive(), what = nameFrom(info[0], "INPUT", "what exchanges are begun for")] {
+          group->openBeside(what);
+          return true;
+        },
+        [](Napi::Env env, bool) { return env.Undefined(); });
+  });
+}
+
+Napi::Value GroupHandle::finish(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return promise(
+        info.Env(), 0, devicesOf(alive()->device()),
+        [group = alive(), what = nameFrom(info[0], "INPUT", "what exchanges were begun for")] {
+          group->finish(what);
+          return true;
+        },
+        [](Napi::Env env, bool) { return env.Undefined(); });
   });
 }
 

@@ -32,9 +32,11 @@ class GroupHandle : public Napi::ObjectWrap<GroupHandle> {
   // Each gives a promise; they run in the order of the calls, whatever their devices. `what` is for messages.
   Napi::Value meet(const Napi::CallbackInfo& info);           // (numbers: Float64Array, what): Float64Array
   Napi::Value allGather(const Napi::CallbackInfo& info);      // (all, counts, what)
-  Napi::Value reduceScatter(const Napi::CallbackInfo& info);  // (all, counts, what)
-  Napi::Value allReduce(const Napi::CallbackInfo& info);      // (tensor, what)
+  Napi::Value reduceScatter(const Napi::CallbackInfo& info);  // (all, counts, what, begins)
+  Napi::Value allReduce(const Napi::CallbackInfo& info);      // (tensor, what, begins)
   Napi::Value broadcast(const Napi::CallbackInfo& info);      // (tensor, root, what)
+  Napi::Value openBeside(const Napi::CallbackInfo& info);     // (what)
+  Napi::Value finish(const Napi::CallbackInfo& info);         // (what)
   Napi::Value close(const Napi::CallbackInfo& info);
   void fail(const Napi::CallbackInfo& info);  // (reason)
 

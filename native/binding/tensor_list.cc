@@ -150,7 +150,9 @@ Napi::Value TensorListHandle::norm(const Napi::CallbackInfo& info) {
         info.Env(), 0, Devices(tensors_),
         [tensors = tensors_] {
           const at::NoGradGuard withoutGraph;
-          return at::linalg_vector_norm(at::stack(at::_foreach_norm(tensors, 2)), 2).item().toDouble();
+          // In double precision, so that rounding does not depend on how elements are cut into tensors.
+          const auto norms = at::_foreach_norm(tensors, 2, at::kDouble);
+          return at::linalg_vector_norm(at::stack(norms), 2).item().toDouble();
         },
         [](Napi::Env env, double norm) { return Napi::Number::New(env, norm); });
   });

@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <optional>
+#include <utility>
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -54,6 +55,17 @@ c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> glooOptions(const Connection
   return made;
 }
 
+c10::intrusive_ptr<c10d::Backend> openGloo(const ConnectionOptions& options, const std::string& name,
+                                           const c10::intrusive_ptr<c10d::Store>& store) {
+  try {
+    return c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>(name, store),
+                                                       options.rank, options.size, glooOptions(options));
+  } catch (const std::exception& error) {
+    fail("DISTRIBUTED", "rank ", options.rank, " of ", options.size, " did not meet the others within ",
+         std::chrono::duration<double>(options.timeout).count(), " s: ", textOf(error));
+  }
+}
+
 Connection connectTo(const ConnectionOptions& options) {
   Connection made;
   try {
@@ -74,14 +86,7 @@ Connection connectTo(const ConnectionOptions& options) {
          options.server ? " could not open the ranks' store at " : " did not reach the ranks' store at ",
          options.host, ":", options.port, ": ", textOf(error));
   }
-  try {
-    made.gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(
-        c10::make_intrusive<c10d::PrefixStore>("gloo", made.store), options.rank, options.size,
-        glooOptions(options));
-  } catch (const std::exception& error) {
-    fail("DISTRIBUTED", "rank ", options.rank, " of ", options.size, " did not meet the others within ",
-         std::chrono::duration<double>(options.timeout).count(), " s: ", textOf(error));
-  }
+  made.gloo = openGloo(options, "gloo", made.store);
   return made;
 }
 
@@ -91,6 +96,16 @@ Connection connect(const ConnectionOptions& options, const std::atomic<bool>& st
   // A process that is to exit does not wait for it.
   std::optional<Connection> made =
       onOwnThread([options] { return connectTo(options); }, [&] { return stopped.load(); });
+  require(made.has_value(), "ABORTED", "meeting the other ranks was stopped: the process exits");
+  return *std::move(made);
+}
+
+c10::intrusive_ptr<c10d::Backend> connectBeside(const ConnectionOptions& options,
+                                                c10::intrusive_ptr<c10d::Store> store,
+                                                const std::atomic<bool>& stopped) {
+  auto made =
+      onOwnThread([options, store = std::move(store)] { return openGloo(options, "gloo beside", store); },
+                  [&] { return stopped.load(); });
   require(made.has_value(), "ABORTED", "meeting the other ranks was stopped: the process exits");
   return *std::move(made);
 }

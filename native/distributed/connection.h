@@ -34,6 +34,12 @@ struct Connection {
 // do not come within the timeout; ABORTED soon after `stopped` has become true.
 Connection connect(const ConnectionOptions& options, const std::atomic<bool>& stopped);
 
+// More connections of Gloo between the same processes, whose exchanges need not be in step with those of the
+// first. All ranks call it. Throws as `connect` does.
+c10::intrusive_ptr<c10d::Backend> connectBeside(const ConnectionOptions& options,
+                                                c10::intrusive_ptr<c10d::Store> store,
+                                                const std::atomic<bool>& stopped);
+
 // What c10d's error says, without the trace of its stack.
 std::string textOf(const std::exception& error);
 

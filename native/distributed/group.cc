@@ -23,6 +23,8 @@ namespace {
 // Key of the store under which the first rank that gives up says why.
 constexpr const char* kFailed = "failed";
 
+constexpr std::chrono::milliseconds kWeek = std::chrono::hours(7 * 24);
+
 // An operator of c10d. Their schemas are the same in libtorch 2.11 to 2.14, the functions of its classes are
 // not.
 c10::OperatorHandle operatorNamed(const char* name) {
@@ -101,30 +103,14 @@ void Group::failed(const std::string& what, const std::string& reason) {
   fail("DISTRIBUTED", failure_);
 }
 
-// Calls an operator whose last result is the work, and waits for that.
-void Group::run(const char* name, torch::jit::Stack stack, const std::string& what) {
+// Runs a part of an exchange, and says what its error is.
+void Group::attempt(const std::string& what, const std::function<void()>& exchange) {
   require(!stopped_, "ABORTED", what, " was stopped: the process exits");
   require(failure_.empty(), "DISTRIBUTED", "the ranks do not work together any more: ", failure_);
   require(group_ != nullptr, "DISPOSED", "the ranks were used after close()");
   try {
     const c10::OptionalDeviceGuard onDevice(device().is_cuda() ? device() : c10::Device(at::kCPU));
-    operatorNamed(name).callBoxed(stack);
-    auto work = stack.back().toCustomClass<c10d::Work>();
-    // wait() could not be left by a process that is to exit. It would not hear of another rank's end either:
-    // the connections of Gloo break then, and NCCL's kernels wait on.
-    using Clock = std::chrono::steady_clock;
-    const auto deadline = Clock::now() + options_.timeout;
-    auto look = Clock::now() + std::chrono::seconds(1);
-    for (int times = 0; !work->isCompleted() && Clock::now() < deadline; ++times) {
-      require(!stopped_, "ABORTED", what, " was stopped: the process exits");
-      if (nccl_ != nullptr && Clock::now() > look) {
-        const std::string reason = reasonOfPeer(1);
-        if (!reason.empty()) failed(what, reason);
-        look = Clock::now() + std::chrono::seconds(2);
-      }
-      std::this_thread::sleep_for(std::chrono::microseconds(times < 100 ? 20 : 500));
-    }
-    work->wait();
+    exchange();
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
@@ -133,6 +119,81 @@ void Group::run(const char* name, torch::jit::Stack stack, const std::string& wh
     if (!reason.empty()) failed(what, reason);
     // Which rank ended cannot be told from a broken connection; this one only noticed.
     failed(what, c10::str("rank ", rank(), " heard no reason from the others, and sees: ", textOf(error)));
+  }
+}
+
+// Calls an operator whose last result is the work, and waits for that, or notes it.
+void Group::run(const char* name, torch::jit::Stack stack, const std::string& what) {
+  attempt(what, [&] {
+    operatorNamed(name).callBoxed(stack);
+    auto work = stack.back().toCustomClass<c10d::Work>();
+    if (beginning_) {
+      begun_.push_back({std::move(work), std::move(stack), what});
+      return;
+    }
+    await(*work, what);
+    work->wait();
+  });
+}
+
+// wait() of the work could not be left by a process that is to exit. It would not hear of another rank's end
+// either: the connections of Gloo break then, and NCCL's kernels wait on.
+void Group::await(c10d::Work& work, const std::string& what) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + options_.timeout;
+  auto look = Clock::now() + std::chrono::seconds(1);
+  for (int times = 0; !work.isCompleted() && Clock::now() < deadline; ++times) {
+    require(!stopped_, "ABORTED", what, " was stopped: the process exits");
+    if (nccl_ != nullptr && Clock::now() > look) {
+      const std::string reason = reasonOfPeer(1);
+      if (!reason.empty()) failed(what, reason);
+      look = Clock::now() + std::chrono::seconds(2);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(times < 100 ? 20 : 500));
+  }
+}
+
+void Group::openBeside(const std::string& what) {
+  // Those of NCCL are apart from meetings anyway.
+  if (beside_ != nullptr || device().is_cuda()) return;
+  attempt(what, [&] {
+    auto gloo = connectBeside(options_, store_, stopped_);
+    auto group = c10::make_intrusive<c10d::ProcessGroup>(store_, rank(), size());
+    group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+    group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+    group->setGroupName("gradcache beside");
+    beside_ = std::move(group);
+  });
+}
+
+const c10::intrusive_ptr<c10d::ProcessGroup>& Group::channel() const {
+  return beginning_ && beside_ != nullptr ? beside_ : group_;
+}
+
+// One rank may begin long before another; who has ended shows in the next meeting.
+int64_t Group::limit() const { return beginning_ ? kWeek.count() : -1; }
+
+void Group::begin(const std::function<void()>& exchanges) {
+  require(device().is_cuda() || beside_ != nullptr, "INPUT", "nothing was opened to begin exchanges");
+  beginning_ = true;
+  try {
+    exchanges();
+  } catch (...) {
+    beginning_ = false;
+    throw;
+  }
+  beginning_ = false;
+}
+
+void Group::finish(const std::string& what) {
+  while (!begun_.empty()) {
+    const Begun next = std::move(begun_.front());
+    begun_.pop_front();
+    attempt(what, [&] {
+      await(*next.work, what);
+      TORCH_CHECK(next.work->isCompleted(), next.what, " did not end in time");
+      next.work->wait();
+    });
   }
 }
 
@@ -161,7 +222,7 @@ void Group::allGather(const at::Tensor& all, const std::vector<int64_t>& counts,
   const at::Tensor flat = all.detach();
   if (allTheSame(counts)) {
     const at::Tensor own = flat.narrow(0, sum(counts, rank()), counts[rank()]);
-    if (flat.numel() > 0) run("c10d::_allgather_base_", {flat, own, group_, true, int64_t{-1}}, what);
+    if (flat.numel() > 0) run("c10d::_allgather_base_", {flat, own, channel(), true, limit()}, what);
     return;
   }
   for (int k = 0; k < size(); ++k) {
@@ -178,7 +239,7 @@ void Group::reduceScatter(const at::Tensor& all, const std::vector<int64_t>& cou
   if (flat.numel() == 0) return;
   if (allTheSame(counts) && flat.is_cuda()) {
     const at::Tensor own = flat.narrow(0, sum(counts, rank()), counts[rank()]);
-    run("c10d::_reduce_scatter_base_", {own, flat, group_, reductionOf(Reduction::kSum), true, int64_t{-1}},
+    run("c10d::_reduce_scatter_base_", {own, flat, channel(), reductionOf(Reduction::kSum), true, limit()},
         what);
     return;
   }
@@ -186,17 +247,18 @@ void Group::reduceScatter(const at::Tensor& all, const std::vector<int64_t>& cou
     const at::Tensor rows = flat.narrow(0, sum(counts, k), counts[k]);
     if (rows.numel() == 0) continue;
     run("c10d::reduce_",
-        {std::vector<at::Tensor>{rows}, group_, reductionOf(Reduction::kSum), int64_t{k}, int64_t{0}, true,
-         int64_t{-1}},
+        {std::vector<at::Tensor>{rows}, channel(), reductionOf(Reduction::kSum), int64_t{k}, int64_t{0}, true,
+         limit()},
         what);
   }
 }
 
 void Group::allReduce(const at::Tensor& tensor, Reduction reduction, const std::string& what) {
+  require(!beginning_ || tensor.is_contiguous(), "INPUT", what, ": the tensor has gaps");
   at::NoGradGuard withoutGraph;
   const at::Tensor dense = tensor.detach().contiguous();
   run("c10d::allreduce_",
-      {std::vector<at::Tensor>{dense}, group_, reductionOf(reduction), c10::IValue(), true, int64_t{-1}},
+      {std::vector<at::Tensor>{dense}, channel(), reductionOf(reduction), c10::IValue(), true, limit()},
       what);
   if (!tensor.is_contiguous()) tensor.detach().copy_(dense);
   tensor.unsafeGetTensorImpl()->bump_version();
@@ -206,7 +268,7 @@ void Group::broadcast(const at::Tensor& tensor, int root, const std::string& wha
   at::NoGradGuard withoutGraph;
   const at::Tensor dense = tensor.detach().contiguous();
   run("c10d::broadcast_",
-      {std::vector<at::Tensor>{dense}, group_, int64_t{root}, int64_t{0}, true, int64_t{-1}}, what);
+      {std::vector<at::Tensor>{dense}, channel(), int64_t{root}, int64_t{0}, true, limit()}, what);
   if (!tensor.is_contiguous()) tensor.detach().copy_(dense);
   tensor.unsafeGetTensorImpl()->bump_version();
 }
@@ -235,7 +297,7 @@ std::string Group::reasonOfPeer(int tries) const {
 
 void Group::close() {
   if (group_ == nullptr) return;
-  const bool broken = stopped_ || !failure_.empty();
+  const bool broken = stopped_ || !failure_.empty() || !begun_.empty();
   if (nccl_ != nullptr && !stopped_) {
     try {
       if (broken)
@@ -248,9 +310,12 @@ void Group::close() {
   }
   // Where something went wrong, their destructors would wait for exchanges that nobody may be left to answer.
   if (broken) {
+    static_cast<void>(new std::deque<Begun>(std::move(begun_)));
+    static_cast<void>(beside_.release());
     static_cast<void>(group_.release());
     static_cast<void>(store_.release());
   }
+  beside_.reset();
   group_.reset();
   nccl_.reset();
   store_.reset();

@@ -7,6 +7,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@
 
 namespace c10d {
 class ProcessGroup;
+class Work;
 }  // namespace c10d
 
 namespace gradcache::distributed {
@@ -53,6 +56,14 @@ class Group {
   void allReduce(const at::Tensor& tensor, Reduction reduction, const std::string& what);
   void broadcast(const at::Tensor& tensor, int root, const std::string& what);
 
+  // Opens what is needed to begin exchanges. All ranks call it, and once is enough.
+  void openBeside(const std::string& what);
+  // Calls functions of this group that do not wait for the others then: until finish(), their tensors are in
+  // use. Ranks begin the same exchanges in the same order, and in between may meet, but not exchange tensors.
+  void begin(const std::function<void()>& exchanges);
+  // Waits for all that was begun.
+  void finish(const std::string& what);
+
   // Tells the others, for the message of their own error, why this rank ends. Waits 2 s at most. Any thread
   // may call it.
   void giveUp(const std::string& reason);
@@ -63,7 +74,19 @@ class Group {
   void stop() { stopped_ = true; }
 
  private:
+  // An exchange that was begun, and what it uses.
+  struct Begun {
+    c10::intrusive_ptr<c10d::Work> work;
+    torch::jit::Stack stack;
+    std::string what;
+  };
+
   void run(const char* name, torch::jit::Stack stack, const std::string& what);
+  void attempt(const std::string& what, const std::function<void()>& exchange);
+  void await(c10d::Work& work, const std::string& what);
+  // What the exchanges of now go through, and their time limit in milliseconds, -1 for the group's own.
+  const c10::intrusive_ptr<c10d::ProcessGroup>& channel() const;
+  int64_t limit() const;
   [[noreturn]] void failed(const std::string& what, const std::string& reason);
   std::string reasonOfPeer(int tries) const;
   void requireRows(const at::Tensor& all, const std::vector<int64_t>& counts, const std::string& what) const;
@@ -73,7 +96,10 @@ class Group {
   std::atomic<bool> stopped_{false};
   c10::intrusive_ptr<c10d::Store> store_;
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
-  c10::intrusive_ptr<c10d::Backend> nccl_;  // null for the CPU
+  c10::intrusive_ptr<c10d::Backend> nccl_;         // null for the CPU
+  c10::intrusive_ptr<c10d::ProcessGroup> beside_;  // of the CPU: for what is begun; null: not opened
+  bool beginning_ = false;
+  std::deque<Begun> begun_;
 };
 
 }  // namespace gradcache::distributed

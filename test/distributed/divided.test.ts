@@ -39,8 +39,7 @@ for (const size of [2, 3])
         for (const name of ['adamw', 'clipped', 'radam'] as const) {
           const { alone, divided, norms } = found[name];
           for (const [step, norm] of norms.slice(7).entries())
-            assert.ok(Math.abs(norm / norms[step]! - 1) < 1e-6);
-          if (name === 'clipped') continue;
+            assert.ok(Math.abs(norm / norms[step]! - 1) < 1e-12);
           assert.deepEqual(divided, [alone[0], rank === 0 ? alone[1] : '0'], name);
         }
     });
@@ -49,6 +48,8 @@ for (const size of [2, 3])
       for (const [rank, found] of all.entries()) {
         for (const name of ['float32', 'bfloat16'] as const) {
           const { digests, apart } = found[name];
+          // A sum over two ranks is the same in either order.
+          if (size === 2) assert.equal(digests[1], digests[0], name);
           assert.ok(apart < (name === 'float32' ? 1e-3 : 0.05), `${name}: ${apart}`);
           assert.equal(digests[1], all[0]![name].digests[1], `${name}: weights of rank ${rank}`);
         }

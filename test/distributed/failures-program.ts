@@ -13,6 +13,7 @@ import {
 } from '../../lib/index.js';
 import { SharedRows } from '../../lib/step/shared-rows.js';
 import { textEncoder, tokens } from '../exactness/support.js';
+import { failingPasses } from './failing-passes.js';
 
 const ranks = (await Ranks.join({
   timeout: Number(process.env.TIMEOUT ?? 30),
@@ -39,25 +40,9 @@ async function norm(): Promise<number> {
   return Math.sqrt(sum);
 }
 
-/** The encoder, whose method fails on the last rank: in the chunk with this number. */
-function failing(method: 'forward' | 'backward', error: () => Error, times = 1): TextEncoder {
-  const own = encoder.rowPasses!;
-  let left = times;
-  const passes = {
-    ...own,
-    [method]: async (...args: never[]) => {
-      if (last && left-- > 0) throw error();
-      return (own[method] as (...args: never[]) => Promise<unknown>)(...args);
-    },
-  };
-  return new Proxy(encoder, {
-    get: (target, name) => {
-      if (name === 'rowPasses') return passes;
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
-}
+/** The encoder, which fails on the last rank. */
+const failing = (method: 'forward' | 'backward', error: () => Error, times = 1): TextEncoder =>
+  last ? failingPasses(encoder, method, error, times) : encoder;
 
 /** Fails once, in the part of the last rank. */
 function failInLoss(error: () => Error): void {
@@ -141,6 +126,15 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
   killed: async () => {
     console.log('begins');
     for (;;) await step([encoder, encoder]);
+  },
+  'cut off': async () => {
+    await step([encoder, encoder]);
+    console.log('begins');
+    for (;;) {
+      const before = await norm();
+      const failure = await step([encoder, encoder]).catch((error: unknown) => error as GradCacheError);
+      if (failure instanceof GradCacheError) return { code: failure.code, kept: (await norm()) === before };
+    }
   },
   late: async () => {
     if (last) await sleep(60_000);

@@ -29,6 +29,8 @@ export interface StartOptions {
   readonly late?: number;
   /** Of rank 1 and all others where it differs. */
   readonly envOf?: (rank: number) => Readonly<Record<string, string>>;
+  /** What the command line of a rank begins with. */
+  readonly through?: (rank: number) => readonly string[];
 }
 
 /** Starts `size` ranks of a program of this folder. */
@@ -36,7 +38,7 @@ export async function startRanks(
   size: number,
   program: string,
   args: readonly string[] = [],
-  { env = {}, limit = 120, late = 0, envOf = () => ({}) }: StartOptions = {},
+  { env = {}, limit = 120, late = 0, envOf = () => ({}), through = () => [] }: StartOptions = {},
 ): Promise<Started> {
   const port = await freePort();
   const begin = performance.now();
@@ -46,7 +48,13 @@ export async function startRanks(
   const ends: Promise<End>[] = [];
   for (let rank = 0; rank < size; rank++) {
     if (rank === size - 1 && late > 0) await new Promise((resolve) => setTimeout(resolve, late));
-    const child = spawn(process.execPath, [join(import.meta.dirname, program), ...args], {
+    const [first = process.execPath, ...others] = [
+      ...through(rank),
+      process.execPath,
+      join(import.meta.dirname, program),
+      ...args,
+    ];
+    const child = spawn(first, others, {
       env: {
         ...process.env,
         RANK: String(rank),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -13,10 +14,19 @@ interface Scripts {
   readonly bootSources: () => string;
   readonly cudaSources: () => string;
   readonly binaryProblems: (path: string) => string[];
+  readonly neededNames: () => string[];
+  readonly requireNccl: (libtorch: { folder: string; version: string }) => void;
 }
 
 async function scripts(): Promise<Scripts> {
-  const names = ['prebuild-check', 'build-addon', 'prebuild', 'prebuild-cuda', 'prebuild-binary'];
+  const names = [
+    'prebuild-check',
+    'build-addon',
+    'prebuild',
+    'prebuild-cuda',
+    'prebuild-binary',
+    'prebuild-nccl',
+  ];
   const load = (name: string) =>
     import(pathToFileURL(join(packageRoot(), 'scripts', `${name}.mjs`)).href) as Promise<Partial<Scripts>>;
   const modules = await Promise.all(names.map(load));
@@ -72,4 +82,28 @@ test("this machine's addon opens wherever libtorch does: old symbols, no CUDA, n
     join('boot', tuple, 'boot.glibc.node'),
   ];
   for (const addon of addons) assert.deepEqual(binaryProblems(join(packageRoot(), 'prebuilds', addon)), []);
+});
+
+test("a libtorch that does not export NCCL's constructors stops the making of its addon", async (context) => {
+  const { neededNames, requireNccl } = await scripts();
+  const folder = mkdtempSync(join(tmpdir(), 'gradcache-nccl-'));
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  mkdirSync(join(folder, 'lib'));
+  const library = (names: readonly string[]): void => {
+    const source = names
+      .map((name, k) => `void f${k}(void) __asm__("${name}"); void f${k}(void) {}`)
+      .join('\n');
+    const options = ['-shared', '-x', 'c', '-', '-o', join(folder, 'lib', 'libtorch_cuda.so')];
+    assert.equal(spawnSync('cc', options, { input: source }).status, 0);
+  };
+  const [options, group] = neededNames();
+  library([options!, group!, '_ZN4c10d16ProcessGroupNCCL4Other']);
+  requireNccl({ folder, version: '2.99.0' });
+  library([options!]);
+  assert.throws(
+    () => {
+      requireNccl({ folder, version: '2.99.0' });
+    },
+    new RegExp(`^Error: libtorch 2\\.99\\.0 does not export ${group}: `),
+  );
 });

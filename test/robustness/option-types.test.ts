@@ -255,6 +255,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       seed: ['number'],
       curate: ['function'],
       ranks: ['null'],
+      reduction: ['object', 'map'],
     },
     base: { encoders: [encoder, encoder], loss: infoNCE() },
   },

@@ -49,6 +49,7 @@ async function unusual(
     curriculum: { from: 6, to: 8, over: 3, tokens: 150 },
     optimizer: { lr: 2e-2, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3, maxGradNorm: 0.5 },
     divideOptimizer: false,
+    reduction: 'own',
     schedule: { kind: 'cosine', warmup: 0.3 },
     steps: 4,
     seed: 9,
@@ -98,6 +99,7 @@ const CHANGES: {
   chunk: [['auto', 'told']],
   retain: [[0, 'told']],
   divideOptimizer: [[true, 'told']],
+  reduction: [['bfloat16', 'refused']],
   loss: [
     [{ temperature: 0.4 }, 'refused'],
     [{ learned: false }, 'refused'],

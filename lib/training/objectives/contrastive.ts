@@ -91,6 +91,7 @@ export async function openContrastive(
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
       ranks,
+      reduction: { type: config.reduction },
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
     else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);

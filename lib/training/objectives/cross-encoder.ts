@@ -71,6 +71,7 @@ export async function openCrossEncoderObjective(
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
       ranks,
+      reduction: { type: config.reduction },
     });
     return new PairsOfTexts(config, pairs, model, loss, gradcache, ranks);
   } catch (error) {

@@ -1,0 +1,39 @@
+/** Gradients are added up under the backward pass, and in bfloat16, as they are else. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runRanks } from './start-ranks.js';
+
+/** What each rank found (reduction-program.ts): how far gradients or weights are apart, relative. */
+interface Found {
+  readonly overlap: number;
+  readonly narrow: number;
+  readonly both: number;
+  readonly shares: number;
+  readonly modules: number;
+  readonly different: string;
+  readonly retried: Failed;
+  readonly failed: Failed;
+  readonly fine: Failed;
+}
+
+interface Failed {
+  readonly failure: { readonly code?: string; readonly message?: string; readonly retries?: number };
+  readonly zero: boolean;
+  /** Of the gradients of the next step. */
+  readonly norm: number;
+}
+
+test('gradients that are added up early are the same bits, and in bfloat16 they are off by its rounding', async () => {
+  const all = await runRanks<Found>(2, 'reduction-program.js', [], { limit: 60 });
+  for (const [rank, found] of all.entries()) {
+    const { overlap, narrow, both, shares, modules, different, retried, failed, fine } = found;
+    assert.deepEqual([overlap, both, shares], [0, 0, 0]);
+    for (const error of [narrow, modules]) assert.ok(error > 0 && error < 2 ** -8, `${error}`);
+    assert.match(different, /^INPUT: the ranks add up gradients in different ways/);
+    assert.deepEqual([retried.failure, retried.zero], [{ retries: 1 }, false]);
+    const message = rank === 1 ? 'it is NaN' : 'rank 1: it is NaN';
+    assert.deepEqual(failed.failure, { code: 'NON_FINITE', message });
+    assert.ok(failed.zero);
+    for (const { norm } of [retried, failed]) assert.ok(Math.abs(norm / fine.norm - 1) < 1e-6);
+  }
+});
