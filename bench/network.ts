@@ -6,7 +6,7 @@
  *   npm run bench -- network [--rates 1000,250] [--pairs 64] [--shape mini] [--steps 3] [--write]
  */
 import { parseArgs } from 'node:util';
-import { GradCache, infoNCE, Ranks, type Reduction, type TokenBatch } from '../lib/index.js';
+import { GradCache, infoNCE, Ranks, type Reduction } from '../lib/index.js';
 import { openNetwork } from '../test/distributed/namespaces.js';
 import { runRanks } from '../test/distributed/start-ranks.js';
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';

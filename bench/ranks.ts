@@ -2,8 +2,9 @@
  * Steps over several GPUs of this machine against the same steps on one, in the same run: InfoNCE, dropout 0.1, bfloat16, and
  * an update. The batch is that of all GPUs.
  *
- *   npm run bench -- ranks [--gpus 1,2] [--pairs 8192] [--shape base] [--kinds uniform,natural] [--steps 4] [--write]
+ *   npm run bench -- ranks [--gpus 1,2] [--pairs 8192] [--shape base] [--kinds uniform,natural] [--steps 4] [--rivals] [--write]
  *
+ * `--rivals` measures sentence-transformers with `gather_across_devices` under torchrun too, on as many GPUs.
  * `--device cpu --shape tiny --pairs 64` tries it out without GPUs.
  */
 import { spawnSync } from 'node:child_process';
@@ -16,7 +17,8 @@ import { deal } from '../lib/data/deal.js';
 import { launchRanks } from '../lib/distributed/launch.js';
 import { AdamW, GradCache, infoNCE, memory, Ranks, type StepResult, type TokenBatch } from '../lib/index.js';
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';
-import { workload, type Kind } from './gpu/workload.js';
+import { projectRoot, pythonEnvironment } from '../test/oracle/python.js';
+import { workload, writeWorkload, type Kind } from './gpu/workload.js';
 import { gpuName, table, writeResults } from './support/results.js';
 
 const { values: given } = parseArgs({
@@ -28,6 +30,9 @@ const { values: given } = parseArgs({
     steps: { type: 'string', default: '4' },
     chunk: { type: 'string', default: '32768' },
     device: { type: 'string', default: 'cuda' },
+    rivals: { type: 'boolean', default: false },
+    /** Texts of sentence-transformers in the encoder at once. */
+    'rivals-chunk': { type: 'string', default: '256' },
     write: { type: 'boolean', default: false },
     /** Of a rank: what it measures, and where it puts what it found. */
     kind: { type: 'string' },
@@ -114,10 +119,49 @@ async function measured(kind: Kind, gpus: number, folder: string): Promise<Measu
   return JSON.parse(readFileSync(out, 'utf8')) as Measured;
 }
 
+/** Seconds of a step of sentence-transformers, and what it is. */
+function rival(
+  kind: Kind,
+  gpus: number,
+  folder: string,
+): { seconds: number; peak: number; versions: string } {
+  const shape = SHAPES[given.shape as ShapeName];
+  const tokens = join(folder, `${kind}.tokens`);
+  writeWorkload(tokens, workload(kind, Number(given.pairs), shape.vocabulary, shape.positions < 256 ? 8 : 1));
+  const { status, stdout, stderr } = spawnSync(
+    process.env.GRADCACHE_PYTHON || 'python3',
+    [
+      ...['-m', 'torch.distributed.run', '--standalone', `--nproc-per-node=${gpus}`],
+      join(projectRoot, 'bench', 'peers_ranks.py'),
+      ...['--tokens', tokens, '--shape', JSON.stringify(shape), '--chunk', given['rivals-chunk']],
+      ...['--steps', given.steps, '--device', given.device],
+    ],
+    { env: pythonEnvironment(), encoding: 'utf8' },
+  );
+  if (status !== 0)
+    throw new Error(`sentence-transformers on ${gpus} ranks ended with ${status}: ${stderr.slice(-2000)}`);
+  return JSON.parse(stdout.trim().split('\n').at(-1)!) as ReturnType<typeof rival>;
+}
+
+/** The steps of sentence-transformers beside those of gradcache. */
+function rivals(all: readonly Measured[], folder: string): string {
+  const rows = all.map(({ kind, gpus, seconds }) => {
+    const { seconds: theirs, peak, versions } = rival(kind, gpus, folder);
+    process.stderr.write(`${kind} ${gpus} sentence-transformers ${theirs}\n`);
+    const times = Number((theirs / seconds).toFixed(2));
+    return [kind, gpus, Number(theirs.toFixed(3)), times, Number((peak / 2 ** 30).toFixed(1)), versions];
+  });
+  return table(
+    ['Texts', 'GPUs', 'step of sentence-transformers, s', 'times ours', 'peak, GiB', 'versions'],
+    rows,
+  );
+}
+
 async function report(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'gradcache-ranks-'));
   const counts = given.gpus.split(',').map(Number);
   const all: Measured[] = [];
+  let compared = '';
   try {
     for (const kind of given.kinds.split(',') as Kind[])
       for (const gpus of counts) {
@@ -125,10 +169,12 @@ async function report(): Promise<void> {
         all.push(found);
         process.stderr.write(`${JSON.stringify(found)}\n`);
       }
+    if (given.rivals)
+      compared = `\n\nCachedMultipleNegativesRankingLoss with \`gather_across_devices\`, ${given['rivals-chunk']} texts at once, padded, the same texts:\n\n${rivals(all, folder)}`;
   } finally {
     rmSync(folder, { recursive: true });
   }
-  const body = table(
+  const measuredTable = table(
     [
       'Texts',
       'GPUs',
@@ -160,11 +206,12 @@ async function report(): Promise<void> {
     }),
   );
   const head = `${given.pairs} pairs of all GPUs, ${given.shape} shape, chunks of ${given.chunk} tokens; phases in ms, of rank 0.`;
+  const body = measuredTable + compared;
   console.log(`${head}\n\n${body}`);
   if (given.write)
     writeResults(
       'Several GPUs',
-      `npm run bench -- ranks --gpus ${given.gpus} --write`,
+      `npm run bench -- ranks --gpus ${given.gpus}${given.rivals ? ' --rivals' : ''} --write`,
       `${head}\n\n${body}`,
       `${new Date().toISOString().slice(0, 10)}, ${gpuName()}`,
     );

@@ -17,7 +17,7 @@ import {
 import { DividedUpdate } from '../../lib/optim/divided-update.js';
 import { textEncoder, tokens, type Precision } from '../exactness/support.js';
 
-const ranks = (await Ranks.join({ timeout: 20 }))!;
+const ranks = (await Ranks.join({ timeout: 20, device: process.env.DEVICE ?? 'cpu' }))!;
 
 const failure = async (run: () => unknown): Promise<string> => {
   try {

@@ -1,4 +1,7 @@
-/** Steps over ranks that go wrong: `node failures-program.js NAME`, started by failures.test.ts as several ranks. */
+/**
+ * Steps over ranks that go wrong: `node failures-program.js NAME`, started by failures.test.ts as several ranks. `all` runs those
+ * after which the ranks go on.
+ */
 import { argv } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -48,9 +51,10 @@ const failing = (method: 'forward' | 'backward', error: () => Error, times = 1):
 function failInLoss(error: () => Error): void {
   const compute = Object.getOwnPropertyDescriptor(SharedRows.prototype, 'compute')!
     .value as SharedRows['compute'];
-  let left = last ? 1 : 0;
-  SharedRows.prototype.compute = function (this: SharedRows, ...args) {
-    return left-- > 0 ? Promise.reject(error()) : compute.apply(this, args);
+  if (!last) return;
+  SharedRows.prototype.compute = () => {
+    SharedRows.prototype.compute = compute;
+    return Promise.reject(error());
   };
 }
 
@@ -119,6 +123,10 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
       ({ code, message }: GradCacheError) => ({ code, message }),
     );
   },
+};
+
+/** Those that end the ranks. */
+const ENDS: typeof PROGRAMS = {
   'an unequal number of steps': async () => {
     await step([encoder, encoder]);
     if (!last) await step([encoder, encoder]);
@@ -142,8 +150,22 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
   },
 };
 
+/** All programs begin without gradients. */
+function clear(): void {
+  for (const { tensor } of encoder.parameters()) tensor.grad!.copyFrom(tensor.grad!.mul(0));
+}
+
+async function all(): Promise<Record<string, unknown>> {
+  const told: Record<string, unknown> = {};
+  for (const [name, program] of Object.entries(PROGRAMS)) {
+    clear();
+    told[name] = await program();
+  }
+  return told;
+}
+
 try {
-  console.log(JSON.stringify((await PROGRAMS[argv[2]!]!()) ?? 'fine'));
+  console.log(JSON.stringify((await (ENDS[argv[2]!] ?? PROGRAMS[argv[2]!] ?? all)()) ?? 'fine'));
 } catch (error) {
   ranks.fail(error);
   const { code, message } = error as GradCacheError;

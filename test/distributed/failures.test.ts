@@ -14,8 +14,13 @@ interface Step {
   readonly chunks?: readonly { readonly sequences: number }[];
 }
 
-const run = <T>(name: string, size = 2, env: Record<string, string> = {}): Promise<T[]> =>
-  runRanks<T>(size, 'failures-program.js', [name], { env });
+/** What each program told each rank; the ranks run all of them, one after the other. */
+let together: Promise<Readonly<Record<string, unknown>>[]> | undefined;
+
+async function run<T>(name: string): Promise<T[]> {
+  together ??= runRanks(2, 'failures-program.js', ['all'], { limit: 60 });
+  return (await together).map((told) => told[name] as T);
+}
 
 test('where memory runs out on one rank all try again, and it alone takes smaller chunks', async () => {
   const [fine] = await run<Step>('fine');
@@ -61,7 +66,7 @@ test('an error of one rank has the same code on all', async () => {
 });
 
 test('a rank that makes fewer steps is missed at once', async () => {
-  const [other] = await run<Failure>('an unequal number of steps');
+  const [other] = await runRanks<Failure>(2, 'failures-program.js', ['an unequal number of steps']);
   assert.equal(other!.code, 'DISTRIBUTED');
   assert.match(other!.message, /rank 0: beginning a step; rank 1: close\(\)/);
 });

@@ -1,6 +1,7 @@
 /**
- * Steps over ranks against the same steps of one process on the rows of all: `node gradients-program.js PRECISION NAME…`,
- * started by gradients.test.ts as several ranks. Each rank computes both and prints how far they are apart.
+ * Steps over ranks against the same steps of one process on the rows of all: `node gradients-program.js PRECISION,… NAME…`,
+ * started by gradients.test.ts as several ranks. Rank 0 computes both and prints how far they are apart. `mutants MUTANT: NAME …`
+ * leaves out parts of the step.
  */
 import { createHash } from 'node:crypto';
 import { argv } from 'node:process';
@@ -45,7 +46,7 @@ import { SharedRows } from '../../lib/step/shared-rows.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { textEncoder, tokens, type Precision } from '../exactness/support.js';
 
-const precision = argv[2] as Precision;
+let precision: Precision = 'float64';
 const device = process.env.DEVICE ?? 'cpu';
 const ROWS = 23;
 
@@ -314,7 +315,7 @@ async function train(
   of: Case,
   ranks: Ranks | null,
   steps: number,
-): Promise<{ losses: number[]; values: number[][] }> {
+): Promise<{ losses: number[]; values: number[][]; digest: string }> {
   const { encoders, loss } = await of.make();
   const { rows = [ROWS, ROWS], options, batch = texts } = of;
   const gradcache = new GradCache({ encoders, loss, ranks, accumulate: 2, chunk: { sequences: 5 } });
@@ -344,8 +345,7 @@ async function train(
     const weights = (await tensor.to({ dtype: 'float64' }).values()) as Float64Array;
     hash.update(new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength));
   }
-  digests.push(hash.digest('hex'));
-  return { losses, values };
+  return { losses, values, digest: hash.digest('hex') };
 }
 
 /** Keyword arguments of all rows that say what those of the ranks' own rows say together. */
@@ -376,53 +376,76 @@ function wholeOptions({ rows = [ROWS, ROWS], options }: Case): LossOptions | und
   );
 }
 
-/** Leaves out a part of the step, so that the test sees that it would find that. */
-const MUTANTS: Readonly<Record<string, () => void>> = {
-  'gradients of earlier steps are counted on every rank': () => {
-    SharedGradients.prototype.countOnce = () => undefined;
-  },
-  'gradients of parameters are not added up': () => {
-    SharedGradients.prototype.reduce = async () => undefined;
-  },
-  'gradients of representations are not added up': () => {
-    SharedRows.prototype.scatter = async () => undefined;
-  },
-  'the loss that all compute whole is counted by all': () => {
-    SharedGradients.prototype.zero = () => undefined;
-  },
+/** Leaves out a part of the step while a case runs, so that the test sees that it would find that. */
+const MUTANTS: Readonly<Record<string, (run: () => Promise<void>) => Promise<void>>> = {
+  'gradients of earlier steps are counted on every rank': (run) =>
+    without(SharedGradients.prototype, 'countOnce', () => undefined, run),
+  'gradients of parameters are not added up': (run) =>
+    without(SharedGradients.prototype, 'reduce', async () => undefined, run),
+  'gradients of representations are not added up': (run) =>
+    without(SharedRows.prototype, 'scatter', async () => undefined, run),
+  'the loss that all compute whole is counted by all': (run) =>
+    without(SharedGradients.prototype, 'zero', () => undefined, run),
 };
-MUTANTS[process.env.MUTANT ?? '']?.();
 
-let digests: string[] = [];
-const ranks = (await Ranks.join({ timeout: 60, device }))!;
-const results: Record<string, unknown> = {};
-for (const name of argv.length > 3 ? argv.slice(3) : Object.keys(CASES)) {
-  digests = [];
-  try {
-    const alone = await train(CASES[name]!, null, 2);
-    const shared = await train(CASES[name]!, ranks, 2);
-    const norms = alone.values.map((values) => Math.hypot(...values));
-    const greatest = Math.max(...norms);
-    const errors = alone.values.map((values, place) => {
-      const others = shared.values[place]!;
-      if (others.length !== values.length) return Infinity;
-      const apart = Math.hypot(...values.map((value, k) => value - others[k]!));
-      // One that is 0 in exact arithmetic, as that of a key's bias, holds rounding alone.
-      const rounding = greatest * (precision === 'float64' ? 1e-10 : 1e-5);
-      return norms[place]! < rounding && apart < rounding ? 0 : apart / norms[place]!;
-    });
-    const losses = alone.losses.map((loss, step) => Math.abs(loss - shared.losses[step]!) / Math.abs(loss));
-    results[name] = {
-      gradient: Math.max(...errors),
-      loss: Math.max(...losses),
-      digest: digests[1],
-      norm: greatest,
-    };
-  } catch (error) {
-    results[name] = { error: (error as Error).stack };
-    ranks.fail(error);
-    break;
-  }
+async function without<Of extends object>(
+  prototype: Of,
+  method: keyof Of,
+  other: () => unknown,
+  run: () => Promise<void>,
+): Promise<void> {
+  const own = Object.getOwnPropertyDescriptor(prototype, method)!;
+  Object.defineProperty(prototype, method, { ...own, value: other });
+  await run().finally(() => Object.defineProperty(prototype, method, own));
 }
-console.log(JSON.stringify(results));
-await ranks.close();
+
+const ranks = (await Ranks.join({ timeout: 60, device }))!;
+
+/** What rank 0 finds of a case, of which it computes both; others tell the digest of their weights. */
+async function compared(name: string): Promise<unknown> {
+  const alone = ranks.rank === 0 ? await train(CASES[name]!, null, 2) : null;
+  const shared = await train(CASES[name]!, ranks, 2);
+  if (alone === null) return { digest: shared.digest };
+  const norms = alone.values.map((values) => Math.hypot(...values));
+  const greatest = Math.max(...norms);
+  const errors = alone.values.map((values, place) => {
+    const others = shared.values[place]!;
+    if (others.length !== values.length) return Infinity;
+    const apart = Math.hypot(...values.map((value, k) => value - others[k]!));
+    // One that is 0 in exact arithmetic, as that of a key's bias, holds rounding alone.
+    const rounding = greatest * (precision === 'float64' ? 1e-10 : 1e-5);
+    return norms[place]! < rounding && apart < rounding ? 0 : apart / norms[place]!;
+  });
+  const losses = alone.losses.map((loss, step) => Math.abs(loss - shared.losses[step]!) / Math.abs(loss));
+  return {
+    gradient: Math.max(...errors),
+    loss: Math.max(...losses),
+    digest: shared.digest,
+    norm: greatest,
+  };
+}
+
+const [, , ...asked] = argv;
+const results: Record<string, unknown> = {};
+try {
+  if (asked[0] === 'mutants') {
+    for (const [mutant, of] of asked.slice(1).map((each) => each.split(': ') as [string, string]))
+      await MUTANTS[mutant]!(async () => {
+        results[mutant] = await compared(of);
+      });
+  } else {
+    const names = asked.length > 1 ? asked.slice(1) : Object.keys(CASES);
+    for (precision of asked[0]!.split(',') as Precision[])
+      for (const name of names) {
+        results[`${precision}, ${name}`] = await compared(name).catch((error: unknown) => {
+          throw new Error(`${precision}, ${name}`, { cause: error });
+        });
+      }
+  }
+  console.log(JSON.stringify(results));
+} catch (error) {
+  ranks.fail(error);
+  throw error;
+} finally {
+  await ranks.close();
+}

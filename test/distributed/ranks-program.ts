@@ -1,7 +1,27 @@
-/** What ranks do together: `node ranks-program.js NAME`, started by ranks.test.ts as several ranks. */
+/**
+ * What ranks do together: `node ranks-program.js NAME`, started by ranks.test.ts as several ranks. `all` runs those after which the
+ * ranks go on.
+ */
 import { argv } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GradCacheError, Ranks, Tensor } from '../../lib/index.js';
+
+/** Those after which the ranks go on, and one after which they do not. */
+const IN_TURN = [
+  ...['broadcast', 'other parameters', 'agree', 'one fails', 'one fails, then all go on', 'used in agree'],
+  'used after close',
+];
+
+const failureOf = (error: unknown): unknown => {
+  const { code, message } = error as { code?: unknown; message: string };
+  return { code, message };
+};
+
+async function all(ranks: Ranks): Promise<Record<string, unknown>> {
+  const told: Record<string, unknown> = {};
+  for (const name of IN_TURN) told[name] = (await PROGRAMS[name]!(ranks).catch(failureOf)) ?? 'fine';
+  return told;
+}
 
 const timeout = Number(process.env.TIMEOUT ?? 30);
 
@@ -70,12 +90,11 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
 let ranks: Ranks | null = null;
 try {
   ranks = await Ranks.join({ timeout, device: process.env.DEVICE ?? 'cpu' });
-  const result = ranks === null ? 'alone' : await PROGRAMS[argv[2]!]!(ranks);
+  const result = ranks === null ? 'alone' : await (PROGRAMS[argv[2]!] ?? all)(ranks);
   console.log(JSON.stringify(result ?? 'fine'));
 } catch (error) {
   ranks?.fail(error);
-  const { code, message } = error as { code?: unknown; message: string };
-  console.log(JSON.stringify({ code, message }));
+  console.log(JSON.stringify(failureOf(error)));
 } finally {
   await ranks?.close().catch(() => undefined);
 }

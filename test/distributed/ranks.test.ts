@@ -8,6 +8,14 @@ interface Failure {
   readonly message: string;
 }
 
+/** What each program told each rank; the ranks run these one after the other, and go on after each. */
+let together: Promise<Readonly<Record<string, unknown>>[]> | undefined;
+
+async function inTurn<T>(name: string): Promise<T[]> {
+  together ??= runRanks(2, 'ranks-program.js', ['all']);
+  return (await together).map((told) => told[name] as T);
+}
+
 const run = <T>(size: number, name: string, options?: StartOptions): Promise<T[]> =>
   runRanks<T>(size, 'ranks-program.js', [name], options);
 
@@ -31,21 +39,21 @@ test('ranks know their places and exchange numbers and bytes of any length', asy
 });
 
 test('all ranks get the parameters of rank 0, whatever their layout and type', async () => {
-  const all = await run(2, 'broadcast');
+  const all = await inTurn('broadcast');
   assert.deepEqual(all[1], all[0]);
   assert.deepEqual(all[0], ['0,1,2,3,4,5', '0,3,1,4,2,5']);
-  for (const each of await run<Failure>(2, 'other parameters')) {
+  for (const each of await inTurn<Failure>('other parameters')) {
     assert.equal(each.code, 'SHAPE');
     assert.match(each.message, /rank 1 has other parameters than rank 0/);
   }
 });
 
 test('work that fails on one rank fails on all with its code, and all go on', async () => {
-  assert.deepEqual(await run(2, 'agree'), [0, 1]);
-  const [other, own] = await run<Failure>(2, 'one fails');
+  assert.deepEqual(await inTurn('agree'), [0, 1]);
+  const [other, own] = await inTurn<Failure>('one fails');
   assert.deepEqual(own, { code: 'CHECKPOINT', message: 'model.safetensors is cut off' });
   assert.deepEqual(other, { code: 'CHECKPOINT', message: 'rank 1: model.safetensors is cut off' });
-  const [first, second] = await run(2, 'one fails, then all go on');
+  const [first, second] = await inTurn('one fails, then all go on');
   assert.deepEqual(first, ['GradCacheError: rank 1: no function', [[0], [1]]]);
   assert.deepEqual(second, ['TypeError: no function', [[0], [1]]]);
 });
@@ -72,8 +80,8 @@ test('a mistake of one rank is named on the others', async () => {
 });
 
 test('ranks are not used inside agree() or after close()', async () => {
-  for (const each of await run<Failure>(2, 'used in agree')) assert.equal(each.code, 'INPUT');
-  for (const each of await run<Failure>(2, 'used after close')) assert.equal(each.code, 'DISPOSED');
+  for (const each of await inTurn<Failure>('used in agree')) assert.equal(each.code, 'INPUT');
+  for (const each of await inTurn<Failure>('used after close')) assert.equal(each.code, 'DISPOSED');
 });
 
 test('a rank that is killed ends the others at once, and not after the timeout', async () => {

@@ -94,3 +94,25 @@ test('a rank has no context on the GPU of another', { skip }, async () => {
   console.log(contexts.join('; '));
   assert.ok(contexts.length <= 2, stdout);
 });
+
+test('an update that is divided over two GPUs is the whole one, bit for bit', { skip }, async () => {
+  interface Trained {
+    readonly digests: readonly [alone: string, divided: string];
+    readonly apart: number;
+  }
+  type Divided = Readonly<Record<'float32' | 'bfloat16' | 'accumulated', Trained>>;
+  const all = await runRanks<Divided>(2, join(programs, 'divided-program.js'), [], onGpus);
+  for (const { float32, bfloat16, accumulated } of all) {
+    for (const { digests } of [float32, bfloat16]) assert.equal(digests[1], digests[0]);
+    assert.ok(accumulated.apart < 1e-10);
+  }
+});
+
+test('gradients that are added up early over two GPUs are the same', { skip }, async () => {
+  type Reduced = Readonly<Record<'overlap' | 'both' | 'shares' | 'narrow', number>>;
+  const all = await runRanks<Reduced>(2, join(programs, 'reduction-program.js'), [], onGpus);
+  for (const { overlap, both, shares, narrow } of all) {
+    for (const error of [overlap, both, shares]) assert.ok(error < 1e-6, `${error}`);
+    assert.ok(narrow > 0 && narrow < 2 ** -8, `${narrow}`);
+  }
+});
