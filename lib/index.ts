@@ -191,6 +191,11 @@ export {
   type AdaptiveLayerOptions,
   type LayerWeighting,
 } from './losses/adaptive-layer.js';
+export {
+  contrastiveTension,
+  contrastiveTensionInBatch,
+  type ContrastiveTensionInBatchOptions,
+} from './losses/contrastive-tension.js';
 export { matryoshka, type MatryoshkaOptions } from './losses/matryoshka.js';
 export { pairWeighting, type PairWeightingOptions, type PairWeights } from './losses/pair-weighting.js';
 export { sccl, targetDistribution, type SCCLLoss, type SCCLOptions } from './losses/sccl.js';

@@ -608,6 +608,10 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     options: { dimensions: ['list'], weights: ['list'], dimensionsPerStep: ['number'], seed: ['number'] },
     base: { dimensions: [2] },
   },
+  contrastiveTensionInBatch: {
+    call: (options) => gradcache.contrastiveTensionInBatch(options),
+    options: { scale: ['number'], similarity: [] },
+  },
   adaptiveLayer: {
     call: (options) => gradcache.adaptiveLayer(infoNCE(), options),
     options: {
