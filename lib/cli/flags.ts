@@ -16,6 +16,8 @@ export interface Flag {
   readonly kind: 'text' | 'number' | 'numbers' | 'bytes' | 'list' | 'switch';
   /** Words that a flag of the kind `bytes` or `number` takes as well. */
   readonly words?: readonly string[];
+  /** All that it takes, for shells to complete. */
+  readonly choices?: readonly string[];
   /** What its value is called in the help. */
   readonly value?: string;
   /** One line or several. */

@@ -64,6 +64,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'upload a model to the Hugging Face hub',
     load: async () => (await import('./push.js')).pushCommand,
   },
+  completion: {
+    summary: 'print a script by which bash, zsh or fish completes commands and flags',
+    load: async () => (await import('./completion.js')).completionCommand(() => COMMANDS),
+  },
   doctor: {
     summary: 'check everything gradcache needs, and say what is missing',
     load: async () => (await import('./doctor.js')).doctorCommand,

@@ -136,7 +136,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
   },
   Loss: {
-    loss: text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'),
+    loss: { ...text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'), choices: Object.keys(LOSSES) },
     ...flagsOf('loss', LOSSES),
     'loss-from': text(
       'FOLDER',
@@ -211,7 +211,10 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   Optimisation: {
     epochs: number('N', 'passes over the data; default 1', 'epochs'),
     steps: number('N', 'updates, in place of epochs', 'steps'),
-    optimizer: text('NAME', choiceHelp(OPTIMIZERS, DEFAULT_OPTIMIZER), 'optimizer.kind'),
+    optimizer: {
+      ...text('NAME', choiceHelp(OPTIMIZERS, DEFAULT_OPTIMIZER), 'optimizer.kind'),
+      choices: Object.keys(OPTIMIZERS),
+    },
     ...flagsOf('optimizer', OPTIMIZERS),
     schedule: text('KIND', 'linear (default), cosine or constant', 'schedule.kind'),
     warmup: number('N', 'steps, or a part of all steps (rounded up) below 1; default 0.1', 'schedule.warmup'),

@@ -18,6 +18,7 @@ const COMMANDS = [
   'export',
   'pull',
   'push',
+  'completion',
   'doctor',
   'setup',
 ];
