@@ -237,7 +237,7 @@ test('the rows of tokens, and half precision', async () => {
   assertNear(half.outputs.sentence_embedding, values, 5e-3);
 });
 
-for (const name of ['gemma2', 't5', 'modernbert', 'mpnet'])
+for (const name of ['gemma2', 'mpnet'])
   test(`${name} in half precision and in eight bits`, async () => {
     const folder = await oracle.saveTransformer(name, `${name}-small`);
     const { ids, values } = await ours(folder, texts);
@@ -251,7 +251,7 @@ for (const name of ['gemma2', 't5', 'modernbert', 'mpnet'])
   });
 
 test('eight bits keep the retrieval score of all-MiniLM-L6-v2', async (t) => {
-  const pairs = definitions(120);
+  const pairs = definitions(80);
   const scores: number[] = [];
   const encoder = await TextEncoder.load(miniLM, { maxLength: 64 });
   const tokens = await Promise.all(
