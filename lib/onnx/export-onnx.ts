@@ -12,6 +12,7 @@ import {
   requireSignal,
   requireString,
 } from '../options/option-values.js';
+import { tell } from '../options/synchronous.js';
 import type { OnnxPrecision } from './builder.js';
 import { writeOnnx } from './model-file.js';
 import { graphOf, readModelSource } from './model-source.js';
@@ -107,7 +108,7 @@ export async function exportOnnx(
       const { bytes, sideFile } = await writeOnnx(join(graphs, name), graphOf(source, precision), {
         onBytes(bytes, totalBytes) {
           throwIfAborted(signal);
-          onProgress?.({ file, bytes, totalBytes });
+          tell('onProgress', onProgress, { file, bytes, totalBytes });
         },
       });
       files.push({ file, precision, bytes, sideFile: sideFile && `${GRAPHS}/${sideFile}` });

@@ -77,6 +77,10 @@ test('an aborted export leaves nothing, and what was there', async (t) => {
   const options = { signal: controller.signal, onProgress: () => controller.abort() };
   await assert.rejects(exportOnnx(model, out, options), { code: 'ABORTED' });
   assert.deepEqual(await readdir(join(out, '..')), ['model']);
+  const late = (async () => Promise.resolve()) as () => void;
+  await assert.rejects(exportOnnx(model, out, { onProgress: late }), {
+    message: /onProgress is asynchronous/,
+  });
   await exportOnnx(model, out);
   const before = await readFile(join(out, 'onnx', 'model.onnx'));
   await assert.rejects(exportOnnx(model, out, options), { code: 'ABORTED' });
