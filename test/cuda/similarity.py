@@ -333,14 +333,15 @@ def exact_gradients(both, noise, factor=20.0, common=0.0):
         p.fill_diagonal_(0)
         g += p - torch.diag_embed(p.sum(along))
     kind = f'{"both" if both else "one"} noise={noise} factor={factor} common={common}'
-    allowed = 1e-6 * max(1, factor / 20) * (1 if common == 0 else 30)
+    s, one = x @ y.t() * factor, torch.eye(4096, device=DEVICE)
+    p = s.softmax(1) - one + (s.softmax(0) - one if both else 0)
+    # What torch's own float32 loses of these rows, where that is more: the bound says what the kernels add.
+    error = ((p @ y - g @ y.double()).norm() / (g @ y.double()).norm()).item()
+    print(f'torch in float32, {kind}: {error:.2e}', flush=True)
+    allowed = max(1e-6, 2 * error)
     near(f'lse exact {kind}', '', found[0], exact.logsumexp(1), 5 * allowed, relative=False)
     near(f'gradient of rows exact {kind}', '', dx, g @ y.double(), allowed)
     near(f'gradient of columns exact {kind}', '', dy, g.t() @ x.double(), allowed)
-    s, one = x @ y.t() * factor, torch.eye(4096, device=DEVICE)
-    p = s.softmax(1) - one + (s.softmax(0) - one if both else 0)
-    error = (p @ y - g @ y.double()).norm() / (g @ y.double()).norm()
-    print(f'torch in float32, {kind}: {error.item():.2e}', flush=True)
 
 
 library.gradcache_scores_operand.argtypes = [ctypes.c_int, P, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, P, ctypes.c_float, ctypes.c_int32, P, P]
