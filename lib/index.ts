@@ -39,6 +39,10 @@ export type {
 export type { Curate, Drawn, RowList, Verdict } from './step/verdict.js';
 export { RepresentationCache } from './step/representation-cache.js';
 export type { TokenEncoder } from './encoders/token-encoder.js';
+export { CaptionEncoder } from './images/caption-encoder.js';
+export { ImageEncoder, type PictureBatch, type ReadPicturesOptions } from './images/image-encoder.js';
+export { ImageTextModel } from './images/image-text-model.js';
+export type { TowerOptions } from './images/tower-weights.js';
 export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';
 export type {
   CrossEncoderOptions,

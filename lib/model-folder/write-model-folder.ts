@@ -36,6 +36,7 @@ const MODEL_ENTRIES: readonly RegExp[] = [
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(vocab\.txt|merges\.txt|bpe\.codes|(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model)$/,
   /^router_config\.json$/,
+  /^(pre)?processor_config\.json$/,
   /^(query|document|\d+)_(\d+_)?((MLM)?Transformer|StaticEmbedding|(Splade)?Pooling|Dense|LayerNorm|Dropout|MultiVectorMask|Normalize)$/,
 ];
 

@@ -26,6 +26,7 @@ import language  # noqa: E402
 import loss_classes  # noqa: E402
 import late_interaction  # noqa: E402
 import models  # noqa: E402
+import pictures  # noqa: E402
 import onnx_graphs  # noqa: E402
 import reference  # noqa: E402
 import sparse  # noqa: E402
@@ -75,6 +76,11 @@ METHODS = {
     'encode': head_modules.encode,
     'config_defaults': folder_keys.config_defaults,
     'module_keys': folder_keys.module_keys,
+    'save_picture': pictures.save_picture,
+    'save_picture_model': pictures.save_picture_model,
+    'pixel_values': pictures.pixel_values,
+    'picture_features': wide(pictures.picture_features),
+    'picture_gradients': wide(pictures.picture_gradients),
     'saved_files': folder_keys.saved_files,
     'run_graph': onnx_graphs.run_graph,
 }

@@ -372,6 +372,45 @@ export class Oracle {
     return this.#ask('mine', { folder, pairs, ...options });
   }
 
+  /** A picture of noise; the ending of `name` says its format, `mode` Pillow's. */
+  savePicture(
+    name: string,
+    size: { width: number; height: number; seed: number; mode?: string },
+  ): Promise<string> {
+    return this.#ask('save_picture', { path: this.path(name), ...size });
+  }
+
+  /** A folder of a tiny ViT, CLIP or SigLIP; `processor` changes what prepares pictures. */
+  savePictureModel(kind: 'vit' | 'clip' | 'siglip', folder: string, processor: object = {}): Promise<string> {
+    return this.#ask('save_picture_model', { kind, folder: this.path(folder), processor });
+  }
+
+  /** Pictures as a folder's image processor prepares them: [n][3][height][width]. */
+  pixelValues(folder: string, paths: readonly string[]): Promise<number[][][][]> {
+    return this.#ask('pixel_values', { folder, paths });
+  }
+
+  /** Representations by transformers, and `logit_scale`. */
+  pictureFeatures(
+    folder: string,
+    paths: readonly string[],
+    texts: readonly string[] = [],
+    dtype = 'float64',
+  ): Promise<{ images: number[][]; captions: number[][] | null; scale: number | null }> {
+    return this.#ask('picture_features', { folder, paths, texts, dtype });
+  }
+
+  /** Gradients of InfoNCE in both directions, between pictures and captions. */
+  pictureGradients(
+    folder: string,
+    paths: readonly string[],
+    texts: readonly string[],
+    temperature: number,
+  ): Promise<Gradients> {
+    const output = this.path(`gradients-${this.#requests}.safetensors`);
+    return this.#ask('picture_gradients', { folder, paths, texts, output, temperature });
+  }
+
   /** A folder of sentence-transformers' MultiVectorEncoder around a random model. */
   saveMultiVector(name: string, folder: string, settings: MultiVectorSettings = {}): Promise<string> {
     return this.#ask('save_multi_vector', { name, folder: this.path(folder), ...settings });

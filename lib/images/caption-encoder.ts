@@ -1,0 +1,151 @@
+import { join } from 'node:path';
+import { GradCacheError } from '../errors.js';
+import { countIn } from '../architectures/config-values.js';
+import { ModuleEncoder } from '../encoders/module-encoder.js';
+import { inFolder } from '../model-folder/in-folder.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireNumber, requireTexts } from '../options/option-values.js';
+import { isJsonObject } from '../files/strict-json.js';
+import { noGrad } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import { tidy } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { PLAIN_CLASS } from '../tokenizer/tokenizer-classes.js';
+import { Tokenizer } from '../tokenizer/tokenizer.js';
+import { captionTower, type CaptionTower } from './caption-tower.js';
+import { towerPart, type PictureFolder } from './picture-folder.js';
+import { TowerWeights, type TowerOptions } from './tower-weights.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+
+/** Only this folder has it. */
+const OWN = Symbol('CaptionEncoder');
+
+/** The captions' tower of CLIP or SigLIP. {@link ImageTextModel.load} makes it. */
+export class CaptionEncoder extends ModuleEncoder<Tensor> {
+  readonly dimension: number;
+  /** The most tokens of a caption, special ones included; longer ones are cut. */
+  readonly maxLength: number;
+  readonly tokenizer: Tokenizer;
+  readonly #tower: CaptionTower;
+  readonly #weights: TowerWeights;
+  readonly #padding: number;
+
+  private constructor(
+    own: symbol,
+    tower: CaptionTower,
+    weights: TowerWeights,
+    tokenizer: Tokenizer,
+    padding: number,
+  ) {
+    if (own !== OWN)
+      throw new GradCacheError('INPUT', 'ImageTextModel.load() makes an encoder of captions, not new');
+    super({
+      forward: (ids, { training } = { training: true }) => tower.forward(ids, weights.of, training),
+      parameters: () => weights.parameters,
+    });
+    this.dimension = tower.dimension;
+    this.maxLength = tower.positions;
+    this.tokenizer = tokenizer;
+    this.#tower = tower;
+    this.#weights = weights;
+    this.#padding = padding;
+  }
+
+  /** The captions' tower of a folder that was read. @internal */
+  static async of(folder: PictureFolder, options: TowerOptions): Promise<CaptionEncoder> {
+    const config = inFolder(folder.folder, () => towerPart(folder, 'text_config'));
+    const tower = inFolder(folder.folder, () =>
+      captionTower(folder.kind as 'clip' | 'siglip', config, {
+        projection: countIn(folder.config, 'projection_dim', 512),
+        dropout: options.dropout,
+      }),
+    );
+    // What the classes of these models build is what their tokenizer.json holds.
+    const tokenizer = await Tokenizer.fromFile(join(folder.folder, 'tokenizer.json'), {
+      tokenizerClass: PLAIN_CLASS,
+      fixedClass: true,
+    });
+    const padding = paddingOf(folder, tokenizer) ?? countIn({ ...config }, 'pad_token_id', 1);
+    const weights = inFolder(
+      folder.folder,
+      () => new TowerWeights(tower, 'text_model.', folder.tensors, options),
+    );
+    return new CaptionEncoder(OWN, tower, weights, tokenizer, padding);
+  }
+
+  /**
+   * Token ids of captions, int64 [n, length], off the event loop. SigLIP's are all as long as {@link CaptionEncoder.maxLength};
+   * CLIP's as the longest of them.
+   *
+   * @throws GradCacheError `INPUT`
+   */
+  async tokenize(captions: readonly string[]): Promise<Tensor> {
+    requireTexts('captions', captions);
+    if (captions.length === 0) throw new GradCacheError('INPUT', 'captions is empty: a text is needed.');
+    const { ids, offsets } = await this.tokenizer.encode(captions, { maxLength: this.maxLength });
+    const lengths = captions.map((_, row) => offsets[row + 1]! - offsets[row]!);
+    const length = this.#tower.full ? this.maxLength : Math.max(1, ...lengths);
+    const padded = new BigInt64Array(captions.length * length).fill(BigInt(this.#padding));
+    for (const [row, count] of lengths.entries())
+      for (let k = 0; k < count; k++) padded[row * length + k] = BigInt(ids[offsets[row]! + k]!);
+    return Tensor.from(padded, { shape: [captions.length, length], device: this.device });
+  }
+
+  /**
+   * Representations [n, dimension] of captions, without dropout.
+   *
+   * @param options.captionsPerChunk how many are encoded at a time. Default: 256
+   * @throws GradCacheError `INPUT`, `OUT_OF_MEMORY`
+   */
+  async encode(
+    captions: readonly string[],
+    options: { captionsPerChunk?: number | undefined } = {},
+  ): Promise<Tensor> {
+    requireTexts('captions', captions);
+    checkKnown('encode', options, ['captionsPerChunk']);
+    const { captionsPerChunk = 256 } = options;
+    requireNumber('captionsPerChunk', captionsPerChunk, { from: 1, whole: true });
+    const parts: Tensor[] = [];
+    try {
+      for (let begin = 0; begin < captions.length || begin === 0; begin += captionsPerChunk) {
+        const ids = await this.tokenize(captions.slice(begin, begin + captionsPerChunk));
+        try {
+          parts.push(tidy(() => noGrad(() => this.#tower.forward(ids, this.#weights.of, false))));
+        } finally {
+          ids.dispose();
+        }
+      }
+      return noGrad(() => call('aten::cat', parts));
+    } finally {
+      for (const part of parts) part.dispose();
+    }
+  }
+
+  /** The weights as tensors of a folder. @internal */
+  storedInto(tensors: Map<string, StoredTensor>): Promise<void> {
+    return this.#weights.storedInto(tensors);
+  }
+
+  /** The weights. Set `requiresGrad` of one to false to freeze it. */
+  override parameters(): Parameter[] {
+    return super.parameters();
+  }
+
+  /** Frees the weights. */
+  dispose(): void {
+    this.#weights.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** The padding token that tokenizer_config.json names. */
+function paddingOf({ companions }: PictureFolder, tokenizer: Tokenizer): number | undefined {
+  const bytes = companions.get('tokenizer_config.json');
+  const stated: unknown = bytes && JSON.parse(new TextDecoder().decode(bytes));
+  const token = isJsonObject(stated) ? stated['pad_token'] : undefined;
+  const content = isJsonObject(token) ? token['content'] : token;
+  return tokenizer.addedTokens.find((each) => each.content === content)?.id;
+}

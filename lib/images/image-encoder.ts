@@ -1,0 +1,265 @@
+import { GradCacheError } from '../errors.js';
+import { inFolder } from '../model-folder/in-folder.js';
+import { ModuleEncoder } from '../encoders/module-encoder.js';
+import { checkKnown } from '../options/known-options.js';
+import { requireNumber, requireOneOf, requireString, requireTexts } from '../options/option-values.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { noGrad } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import { tidy } from '../tensor/scope.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { countIn } from '../architectures/config-values.js';
+import { readPicture } from './picture.js';
+import { readPictureFolder, towerPart, writePictureFolder, type PictureFolder } from './picture-folder.js';
+import { prepared, readPreprocessing, type Preprocessing } from './preprocessing.js';
+import { checkTowerOptions } from './tower-options.js';
+import { TowerWeights, type TowerOptions } from './tower-weights.js';
+import { patchesIn } from './tower-config.js';
+import { visionTower, type VisionTower } from './vision-tower.js';
+
+/** Pictures as an {@link ImageEncoder} takes them in a step. */
+export interface PictureBatch {
+  /** uint8 [n, 3, height, width]: the pictures that could be decoded, prepared as the model's folder says. */
+  readonly pixels: Tensor;
+  /** The places of these in the list of paths. */
+  readonly kept: readonly number[];
+  /** What was wrong with the others. */
+  readonly bad: readonly { readonly path: string; readonly message: string }[];
+}
+
+/** What {@link ImageEncoder.read} takes. */
+export interface ReadPicturesOptions {
+  /** What becomes of a picture that cannot be decoded. Default: `'throw'`. With `'skip'` it is told in {@link PictureBatch.bad}. */
+  readonly onBadPicture?: 'throw' | 'skip' | undefined;
+}
+
+/** Only this folder has it: TypeScript's `private` does not stop JavaScript from calling the constructor. */
+const OWN = Symbol('ImageEncoder');
+
+/**
+ * An encoder of pictures: ViT, or the tower of pictures of CLIP or SigLIP, from a folder of transformers. It is a tower of a
+ * step beside any other, such as a `TextEncoder` of the same dimension, or the captions' tower of its own model
+ * ({@link ImageTextModel}). It is made of libtorch's operators, in float32 or float64. JPEG, PNG, WebP and other pictures are
+ * decoded by the package `sharp`, which is to be installed beside gradcache.
+ *
+ * ```ts
+ * const images = await ImageEncoder.load('vit', { device: 'cuda' });
+ * const { pixels } = await images.read(['a.jpg', 'b.png']);
+ * await gradcache.step([pixels, texts.tokenize(captions)]);
+ * ```
+ */
+export class ImageEncoder extends ModuleEncoder<Tensor> {
+  readonly dimension: number;
+  /** Width and height of the pictures that the model takes. */
+  readonly side: number;
+  readonly #folder: PictureFolder;
+  readonly #tower: VisionTower;
+  readonly #weights: TowerWeights;
+  readonly #preprocessing: Preprocessing;
+  readonly #precision: 'float32' | 'float64';
+
+  private constructor(
+    own: symbol,
+    folder: PictureFolder,
+    tower: VisionTower,
+    weights: TowerWeights,
+    preprocessing: Preprocessing,
+    precision: 'float32' | 'float64',
+  ) {
+    if (own !== OWN) throw new GradCacheError('INPUT', 'ImageEncoder.load() makes an encoder, not new');
+    super({
+      forward: (pixels, { training } = { training: true }) =>
+        tower.forward(scaled(pixels, preprocessing, precision, tower.side), weights.of, training),
+      parameters: () => weights.parameters,
+    });
+    this.dimension = tower.dimension;
+    this.side = tower.side;
+    this.#folder = folder;
+    this.#tower = tower;
+    this.#weights = weights;
+    this.#preprocessing = preprocessing;
+    this.#precision = precision;
+  }
+
+  /**
+   * Reads a folder of transformers with `model_type` vit, clip, siglip, clip_vision_model or siglip_vision_model, and its
+   * preprocessor_config.json. A representation of ViT is the first row behind the last norm; of CLIP the projection of that,
+   * where the folder has one; of SigLIP what its head pools.
+   *
+   * @throws GradCacheError `CHECKPOINT` for files that are damaged, missing or not supported; `INPUT`, `DEVICE`,
+   * `CUDA_UNAVAILABLE`, `OUT_OF_MEMORY`; `HUB` for a model that cannot be fetched
+   */
+  static async load(name: string, options: TowerOptions = {}): Promise<ImageEncoder> {
+    requireString('the model folder', name);
+    checkTowerOptions('ImageEncoder.load', options);
+    return ImageEncoder.of(await readPictureFolder(name), options);
+  }
+
+  /** The tower of pictures of a folder that was read. @internal */
+  static async of(folder: PictureFolder, options: TowerOptions): Promise<ImageEncoder> {
+    const { kind } = folder;
+    const made = inFolder(folder.folder, () => {
+      const config = towerPart(folder, 'vision_config');
+      const projected = kind === 'clip' && folder.tensors.has('visual_projection.weight');
+      const projection = projected
+        ? countIn(folder.both ? folder.config : config, 'projection_dim', 512)
+        : undefined;
+      const tower = visionTower(kind, config, { projection, dropout: options.dropout });
+      return { tower, side: patchesIn(config).side };
+    });
+    const { preprocessing } = await readPreprocessing(folder.folder, kind, made.side);
+    const weights = inFolder(
+      folder.folder,
+      () => new TowerWeights(made.tower, prefixOf(folder), folder.tensors, options),
+    );
+    const { precision = 'float32' } = options;
+    return new ImageEncoder(OWN, folder, made.tower, weights, preprocessing, precision);
+  }
+
+  /**
+   * Decodes and prepares pictures.
+   *
+   * @param paths of their files
+   * @throws GradCacheError `INPUT` with the path of a picture that cannot be decoded, or where none can; `SETUP` without sharp
+   */
+  async read(paths: readonly string[], options: ReadPicturesOptions = {}): Promise<PictureBatch> {
+    requireTexts('paths', paths);
+    checkKnown('read', options, ['onBadPicture']);
+    const { onBadPicture = 'throw' } = options;
+    requireOneOf('onBadPicture', onBadPicture, ['throw', 'skip']);
+    const size = this.side ** 2;
+    const values = new Uint8Array(paths.length * 3 * size);
+    const kept: number[] = [];
+    const bad: { path: string; message: string }[] = [];
+    for (const [place, path] of paths.entries()) {
+      try {
+        const { points } = prepared(await readPicture(path), this.#preprocessing);
+        // From point by point to colour by colour.
+        const begin = kept.length * 3 * size;
+        for (let k = 0; k < points.length; k++)
+          values[begin + (k % 3) * size + Math.floor(k / 3)] = points[k]!;
+        kept.push(place);
+      } catch (error) {
+        if (onBadPicture === 'throw' || (error as GradCacheError).code !== 'INPUT') throw error;
+        bad.push({ path, message: (error as Error).message });
+      }
+    }
+    if (kept.length === 0)
+      throw new GradCacheError(
+        'INPUT',
+        paths.length === 0
+          ? 'paths is empty: a picture is needed.'
+          : `No picture can be decoded. The first: ${bad[0]!.message}`,
+      );
+    const shape = [kept.length, 3, this.side, this.side];
+    const pixels = Tensor.fromBytes(values.subarray(0, kept.length * 3 * size), {
+      shape,
+      dtype: 'uint8',
+      device: this.device,
+    });
+    return { pixels, kept, bad };
+  }
+
+  /** The numbers that the model takes in place of a batch's points, [n, 3, height, width]. @throws GradCacheError `SHAPE` */
+  prepared(pixels: Tensor): Tensor {
+    return noGrad(() => scaled(pixels, this.#preprocessing, this.#precision, this.side));
+  }
+
+  /**
+   * Representations [n, dimension] of pictures, without dropout, in their order.
+   *
+   * @param options.picturesPerChunk how many are encoded at a time. Default: 64
+   * @throws GradCacheError as {@link ImageEncoder.read}; `OUT_OF_MEMORY`
+   */
+  async encode(
+    paths: readonly string[],
+    options: { picturesPerChunk?: number | undefined } = {},
+  ): Promise<Tensor> {
+    requireTexts('paths', paths);
+    checkKnown('encode', options, ['picturesPerChunk']);
+    const { picturesPerChunk = 64 } = options;
+    requireNumber('picturesPerChunk', picturesPerChunk, { from: 1, whole: true });
+    const parts: Tensor[] = [];
+    try {
+      for (let begin = 0; begin < paths.length || begin === 0; begin += picturesPerChunk) {
+        const { pixels } = await this.read(paths.slice(begin, begin + picturesPerChunk));
+        try {
+          parts.push(this.#represent(pixels));
+        } finally {
+          pixels.dispose();
+        }
+      }
+      return noGrad(() => call('aten::cat', parts));
+    } finally {
+      for (const part of parts) part.dispose();
+    }
+  }
+
+  #represent(pixels: Tensor): Tensor {
+    return tidy(() =>
+      noGrad(() =>
+        this.#tower.forward(
+          scaled(pixels, this.#preprocessing, this.#precision, this.side),
+          this.#weights.of,
+          false,
+        ),
+      ),
+    );
+  }
+
+  /**
+   * Writes a folder as it was read, with the weights of now: transformers opens it.
+   *
+   * @throws GradCacheError `INPUT` when it cannot be written
+   */
+  async save(folder: string): Promise<void> {
+    requireString('the model folder', folder);
+    const tensors = new Map(this.#folder.tensors);
+    await this.#weights.storedInto(tensors);
+    await writePictureFolder(folder, this.#folder, tensors);
+  }
+
+  /** The weights as tensors of a folder. @internal */
+  storedInto(tensors: Map<string, StoredTensor>): Promise<void> {
+    return this.#weights.storedInto(tensors);
+  }
+
+  /** The weights. Set `requiresGrad` of one to false to freeze it. */
+  override parameters(): Parameter[] {
+    return super.parameters();
+  }
+
+  /** Frees the weights. */
+  dispose(): void {
+    this.#weights.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** What the folder puts in front of the names of its tower. */
+function prefixOf({ tensors, kind }: PictureFolder): string {
+  const end = kind === 'vit' ? 'embeddings.cls_token' : 'embeddings.patch_embedding.weight';
+  const found = [...tensors.keys()].find((name) => name.endsWith(end));
+  return found?.slice(0, -end.length) ?? '';
+}
+
+/** Points from 0 to 255 as the model takes them. */
+function scaled(
+  pixels: Tensor,
+  { factor, mean, deviation }: Preprocessing,
+  dtype: 'float32' | 'float64',
+  side: number,
+): Tensor {
+  const [, colours, height, width] = pixels.shape;
+  if (pixels.shape.length !== 4 || colours !== 3 || height !== side || width !== side)
+    throw new GradCacheError(
+      'SHAPE',
+      `pictures have shape [${pixels.shape.join()}], expected [n, 3, ${side}, ${side}]`,
+    );
+  const colour = (values: readonly number[]) =>
+    Tensor.from(values, { dtype, device: pixels.device }).reshape([1, 3, 1, 1]);
+  return pixels.to({ dtype }).mul(factor).sub(colour(mean)).div(colour(deviation));
+}

@@ -1,0 +1,13 @@
+import { checkKnown } from '../options/known-options.js';
+import { requireNumber, requireOneOf } from '../options/option-values.js';
+import { requireDevice } from '../tensor/tensor-data.js';
+import type { TowerOptions } from './tower-weights.js';
+
+/** @throws GradCacheError `INPUT` naming the option */
+export function checkTowerOptions(what: string, options: TowerOptions): void {
+  checkKnown(what, options, ['device', 'precision', 'dropout']);
+  const { device, precision, dropout } = options;
+  if (device !== undefined) requireDevice('device', device);
+  if (precision !== undefined) requireOneOf('precision', precision, ['float32', 'float64']);
+  if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, to: 0.99999 });
+}

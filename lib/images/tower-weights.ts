@@ -1,0 +1,67 @@
+import { GradCacheError } from '../errors.js';
+import { weightFaults } from '../safetensors/match-weights.js';
+import type { StoredTensor } from '../safetensors/safetensors.js';
+import { fromStored, toStored } from '../safetensors/stored-tensor.js';
+import { noGrad } from '../tensor/autograd.js';
+import type { Parameter, Tensor } from '../tensor/tensor.js';
+import type { Weights } from './transformer.js';
+import type { Tower } from './vision-tower.js';
+
+/** Where a tower computes, and in what. */
+export interface TowerOptions {
+  /** Default: `'cpu'`. */
+  readonly device?: string | undefined;
+  /** Of weights and computation. Default: `'float32'`. */
+  readonly precision?: 'float32' | 'float64' | undefined;
+  /** In place of the probabilities of dropout that the folder states. */
+  readonly dropout?: number | undefined;
+}
+
+/** The weights of a tower as parameters, under the names of the folder. */
+export class TowerWeights {
+  readonly parameters: Parameter[];
+  readonly of: Weights;
+
+  /**
+   * @param prefix what the folder puts in front of the tower's names
+   * @throws GradCacheError `CHECKPOINT` for weights that are missing or of another shape
+   */
+  constructor(
+    tower: Tower,
+    prefix: string,
+    stored: ReadonlyMap<string, StoredTensor>,
+    { device = 'cpu', precision = 'float32' }: TowerOptions,
+  ) {
+    const nameOf = (name: string) => (tower.outside.has(name) ? name : prefix + name);
+    const shapes = new Map(Array.from(tower.shapes, ([name, shape]) => [nameOf(name), shape]));
+    const faults = weightFaults(shapes, stored, () => true);
+    if (faults !== undefined)
+      throw new GradCacheError(
+        'CHECKPOINT',
+        `The weights are not those of the tower in config.json; ${faults}`,
+      );
+    const tensors = new Map<string, Tensor>();
+    this.parameters = Array.from(tower.shapes, ([name, shape]): Parameter => {
+      const source = fromStored(stored.get(nameOf(name))!);
+      const tensor = source.to({ dtype: precision, device }).clone();
+      source.dispose();
+      tensor.requiresGrad = true;
+      tensors.set(name, tensor);
+      return { name: nameOf(name), tensor, decay: shape.length > 1 };
+    });
+    this.of = (name) => tensors.get(name)!;
+  }
+
+  /** The tensors of a folder with the weights as they are now, in float32. */
+  async storedInto(tensors: Map<string, StoredTensor>): Promise<void> {
+    for (const { name, tensor } of this.parameters) {
+      const wide = noGrad(() => tensor.detach().to({ dtype: 'float32', device: 'cpu' }));
+      tensors.set(name, await toStored(wide));
+      wide.dispose();
+    }
+  }
+
+  dispose(): void {
+    for (const { tensor } of this.parameters) tensor.dispose();
+  }
+}
