@@ -40,7 +40,12 @@ export type { Curate, Drawn, RowList, Verdict } from './step/verdict.js';
 export { RepresentationCache } from './step/representation-cache.js';
 export type { TokenEncoder } from './encoders/token-encoder.js';
 export { CaptionEncoder } from './images/caption-encoder.js';
-export { ImageEncoder, type PictureBatch, type ReadPicturesOptions } from './images/image-encoder.js';
+export {
+  ImageEncoder,
+  type NewImageEncoderOptions,
+  type PictureBatch,
+  type ReadPicturesOptions,
+} from './images/image-encoder.js';
 export { ImageTextModel } from './images/image-text-model.js';
 export type { TowerOptions } from './images/tower-weights.js';
 export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';

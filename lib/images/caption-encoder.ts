@@ -13,6 +13,7 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { PLAIN_CLASS } from '../tokenizer/tokenizer-classes.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 import { captionTower, type CaptionTower } from './caption-tower.js';
+import { OF_FOLDER, STORE_INTO } from './internal.js';
 import { towerPart, type PictureFolder } from './picture-folder.js';
 import { TowerWeights, type TowerOptions } from './tower-weights.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
@@ -52,7 +53,7 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
   }
 
   /** The captions' tower of a folder that was read. @internal */
-  static async of(folder: PictureFolder, options: TowerOptions): Promise<CaptionEncoder> {
+  static async [OF_FOLDER](folder: PictureFolder, options: TowerOptions): Promise<CaptionEncoder> {
     const config = inFolder(folder.folder, () => towerPart(folder, 'text_config'));
     const tower = inFolder(folder.folder, () =>
       captionTower(folder.kind as 'clip' | 'siglip', config, {
@@ -122,7 +123,7 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
   }
 
   /** The weights as tensors of a folder. @internal */
-  storedInto(tensors: Map<string, StoredTensor>): Promise<void> {
+  [STORE_INTO](tensors: Map<string, StoredTensor>): Promise<void> {
     return this.#weights.storedInto(tensors);
   }
 

@@ -1,19 +1,34 @@
 import { GradCacheError } from '../errors.js';
+import { isJsonObject } from '../files/strict-json.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { ModuleEncoder } from '../encoders/module-encoder.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber, requireOneOf, requireString, requireTexts } from '../options/option-values.js';
+import {
+  refused,
+  requireNumber,
+  requireOneOf,
+  requireString,
+  requireTexts,
+} from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { initializerRange } from '../architectures/architecture.js';
 import { countIn } from '../architectures/config-values.js';
 import { readPicture } from './picture.js';
-import { readPictureFolder, towerPart, writePictureFolder, type PictureFolder } from './picture-folder.js';
-import { prepared, readPreprocessing, type Preprocessing } from './preprocessing.js';
+import { OF_FOLDER, STORE_INTO } from './internal.js';
+import {
+  newPictureFolder,
+  readPictureFolder,
+  towerPart,
+  writePictureFolder,
+  type PictureFolder,
+} from './picture-folder.js';
+import { prepared, readPreprocessing, usualPreprocessing, type Preprocessing } from './preprocessing.js';
 import { checkTowerOptions } from './tower-options.js';
-import { TowerWeights, type TowerOptions } from './tower-weights.js';
+import { randomWeights, TowerWeights, type TowerOptions } from './tower-weights.js';
 import { patchesIn } from './tower-config.js';
 import { visionTower, type VisionTower } from './vision-tower.js';
 
@@ -25,6 +40,12 @@ export interface PictureBatch {
   readonly kept: readonly number[];
   /** What was wrong with the others. */
   readonly bad: readonly { readonly path: string; readonly message: string }[];
+}
+
+/** What {@link ImageEncoder.create} takes. */
+export interface NewImageEncoderOptions extends TowerOptions {
+  /** Of the random weights. Default: 0 */
+  readonly seed?: number | undefined;
 }
 
 /** What {@link ImageEncoder.read} takes. */
@@ -92,11 +113,39 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
   static async load(name: string, options: TowerOptions = {}): Promise<ImageEncoder> {
     requireString('the model folder', name);
     checkTowerOptions('ImageEncoder.load', options);
-    return ImageEncoder.of(await readPictureFolder(name), options);
+    return ImageEncoder[OF_FOLDER](await readPictureFolder(name), options);
+  }
+
+  /**
+   * Makes an encoder with random weights: normal with the configuration's `initializer_range` (0.02), biases 0, norms 1.
+   * Pictures are prepared as is usual for its kind.
+   *
+   * @param config the content of a Hugging Face config.json with `model_type` vit, clip_vision_model or siglip_vision_model
+   * @throws GradCacheError `CHECKPOINT` for a configuration that is not supported, `INPUT`
+   */
+  static create(
+    config: Readonly<Record<string, unknown>>,
+    options: NewImageEncoderOptions = {},
+  ): ImageEncoder {
+    checkTowerOptions('ImageEncoder.create', options, ['seed']);
+    const { seed = 0, ...rest } = options;
+    requireNumber('seed', seed, { from: 0, whole: true });
+    requireConfig(config);
+    const kind = newPictureFolder(config, {}).kind;
+    const { preprocessing, stated } = usualPreprocessing(kind, patchesIn(config).side);
+    const folder = newPictureFolder(config, stated);
+    const tower = visionTower(kind, config, { projection: undefined, dropout: rest.dropout });
+    const weights = new TowerWeights(
+      tower,
+      '',
+      randomWeights(tower.shapes, initializerRange(config), seed),
+      rest,
+    );
+    return new ImageEncoder(OWN, folder, tower, weights, preprocessing, rest.precision ?? 'float32');
   }
 
   /** The tower of pictures of a folder that was read. @internal */
-  static async of(folder: PictureFolder, options: TowerOptions): Promise<ImageEncoder> {
+  static async [OF_FOLDER](folder: PictureFolder, options: TowerOptions): Promise<ImageEncoder> {
     const { kind } = folder;
     const made = inFolder(folder.folder, () => {
       const config = towerPart(folder, 'vision_config');
@@ -220,7 +269,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
   }
 
   /** The weights as tensors of a folder. @internal */
-  storedInto(tensors: Map<string, StoredTensor>): Promise<void> {
+  [STORE_INTO](tensors: Map<string, StoredTensor>): Promise<void> {
     return this.#weights.storedInto(tensors);
   }
 
@@ -237,6 +286,10 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function requireConfig(config: unknown): void {
+  if (!isJsonObject(config)) throw refused('config', config, 'an object, the content of a config.json,');
 }
 
 /** What the folder puts in front of the names of its tower. */

@@ -7,6 +7,7 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored } from '../safetensors/stored-tensor.js';
 import { CaptionEncoder } from './caption-encoder.js';
 import { ImageEncoder } from './image-encoder.js';
+import { OF_FOLDER, STORE_INTO } from './internal.js';
 import { readPictureFolder, writePictureFolder, type PictureFolder } from './picture-folder.js';
 import { checkTowerOptions } from './tower-options.js';
 import type { TowerOptions } from './tower-weights.js';
@@ -58,9 +59,9 @@ export class ImageTextModel {
       throw inFolder(folder.folder, () =>
         refusedConfig('model_type', folder.config['model_type'], 'clip or siglip, which have captions,'),
       );
-    const images = await ImageEncoder.of(folder, options);
+    const images = await ImageEncoder[OF_FOLDER](folder, options);
     try {
-      const captions = await CaptionEncoder.of(folder, options);
+      const captions = await CaptionEncoder[OF_FOLDER](folder, options);
       return new ImageTextModel(OWN, folder, images, captions);
     } catch (error) {
       images.dispose();
@@ -87,8 +88,8 @@ export class ImageTextModel {
     if (bias !== undefined && this.bias === null)
       throw new GradCacheError('INPUT', 'bias is given, but CLIP adds nothing to its scores: leave it out.');
     const tensors = new Map(this.#folder.tensors);
-    await this.images.storedInto(tensors);
-    await this.captions.storedInto(tensors);
+    await this.images[STORE_INTO](tensors);
+    await this.captions[STORE_INTO](tensors);
     if (temperature !== undefined) setNumber(tensors, 'logit_scale', -Math.log(temperature));
     if (bias !== undefined) setNumber(tensors, 'logit_bias', bias);
     await writePictureFolder(folder, this.#folder, tensors);

@@ -42,17 +42,39 @@ export async function readPictureFolder(name: string): Promise<PictureFolder> {
       'CHECKPOINT',
       `${folder} has no config.json. A folder of transformers is needed.`,
     );
-  const { model_type: modelType } = config;
-  const known =
-    typeof modelType === 'string' && Object.hasOwn(KINDS, modelType) ? KINDS[modelType] : undefined;
-  if (known === undefined)
-    throw refusedConfig('model_type', modelType, `one of ${Object.keys(KINDS).join(', ')}, for pictures,`);
+  const known = kindOf(config);
   return {
     ...{ folder, config },
     ...known,
     tensors: await readWeights(folder),
     companions: await companionsIn(folder),
   };
+}
+
+function kindOf({ model_type: modelType }: Config): { readonly kind: VisionKind; readonly both: boolean } {
+  const known =
+    typeof modelType === 'string' && Object.hasOwn(KINDS, modelType) ? KINDS[modelType] : undefined;
+  if (known !== undefined) return known;
+  throw refusedConfig('model_type', modelType, `one of ${Object.keys(KINDS).join(', ')}, for pictures,`);
+}
+
+/**
+ * The folder of a tower of pictures that begins with random weights.
+ *
+ * @param preprocessor the content of preprocessor_config.json
+ * @throws GradCacheError `CHECKPOINT`
+ */
+export function newPictureFolder(
+  config: Config,
+  preprocessor: Readonly<Record<string, unknown>>,
+): PictureFolder {
+  const { kind, both } = kindOf(config);
+  if (both)
+    throw refusedConfig('model_type', config['model_type'], 'vit, clip_vision_model or siglip_vision_model');
+  const companions = new Map([
+    ['preprocessor_config.json', new TextEncoder().encode(JSON.stringify(preprocessor))],
+  ]);
+  return { ...{ folder: '', config, kind, both }, tensors: new Map(), companions };
 }
 
 /** The configuration of a tower inside that of the model. @throws GradCacheError `CHECKPOINT` */

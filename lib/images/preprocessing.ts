@@ -62,7 +62,36 @@ export async function readPreprocessing(
       `${folder} has no ${FILE}, which says how pictures are to be prepared.`,
     );
   const preprocessing = preprocessingIn(path, stated, DEFAULTS[kind]!);
-  const { resize, crop } = preprocessing;
+  requireSide(path, stated, preprocessing, side);
+  return { preprocessing, stated };
+}
+
+/** What is made where a new model is not told otherwise: squares of its side, and the rest as its kind usually has it. */
+export function usualPreprocessing(
+  kind: 'clip' | 'siglip' | 'vit',
+  side: number,
+): { readonly preprocessing: Preprocessing; readonly stated: Readonly<Record<string, unknown>> } {
+  const square = { height: side, width: side };
+  const { shortest, mean, deviation, resampling } = DEFAULTS[kind]!;
+  const stated = {
+    image_processor_type: {
+      clip: 'CLIPImageProcessor',
+      siglip: 'SiglipImageProcessor',
+      vit: 'ViTImageProcessor',
+    }[kind],
+    ...(shortest ? { size: { shortest_edge: side }, crop_size: square } : { size: square }),
+    ...{ resample: resampling, image_mean: mean, image_std: deviation },
+    ...{ do_resize: true, do_center_crop: shortest, do_rescale: true, do_normalize: true },
+  };
+  return { preprocessing: preprocessingIn(FILE, stated, DEFAULTS[kind]!), stated };
+}
+
+function requireSide(
+  path: string,
+  stated: Readonly<Record<string, unknown>>,
+  { resize, crop }: Preprocessing,
+  side: number,
+): void {
   const made = crop ?? (resize && 'width' in resize ? resize : null);
   if (made?.width !== side || made.height !== side)
     throw refusedIn(
@@ -71,7 +100,6 @@ export async function readPreprocessing(
       stated[crop ? 'crop_size' : 'size'],
       `${side} by ${side}, as config.json has it,`,
     );
-  return { preprocessing, stated };
 }
 
 function preprocessingIn(

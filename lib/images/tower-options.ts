@@ -3,9 +3,12 @@ import { requireNumber, requireOneOf } from '../options/option-values.js';
 import { requireDevice } from '../tensor/tensor-data.js';
 import type { TowerOptions } from './tower-weights.js';
 
-/** @throws GradCacheError `INPUT` naming the option */
-export function checkTowerOptions(what: string, options: TowerOptions): void {
-  checkKnown(what, options, ['device', 'precision', 'dropout']);
+/**
+ * @param more names of further options, which the caller checks
+ * @throws GradCacheError `INPUT` naming the option
+ */
+export function checkTowerOptions(what: string, options: TowerOptions, more: readonly string[] = []): void {
+  checkKnown(what, options, ['device', 'precision', 'dropout', ...more]);
   const { device, precision, dropout } = options;
   if (device !== undefined) requireDevice('device', device);
   if (precision !== undefined) requireOneOf('precision', precision, ['float32', 'float64']);

@@ -2,7 +2,9 @@ import { GradCacheError } from '../errors.js';
 import { weightFaults } from '../safetensors/match-weights.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
-import { noGrad } from '../tensor/autograd.js';
+import { noGrad, withSeed } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
+import { tidy } from '../tensor/scope.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import type { Weights } from './transformer.js';
 import type { Tower } from './vision-tower.js';
@@ -64,4 +66,29 @@ export class TowerWeights {
   dispose(): void {
     for (const { tensor } of this.parameters) tensor.dispose();
   }
+}
+
+/** Normal with a deviation where a weight is a matrix or a token, 1 for the scale of a norm, else 0. */
+export function randomWeights(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  deviation: number,
+  seed: number,
+): Map<string, StoredTensor> {
+  return withSeed(seed, () =>
+    tidy(() => {
+      const stored = new Map<string, StoredTensor>();
+      for (const [name, shape] of shapes) {
+        const random = shape.length > 1 || !/(weight|bias)$/.test(name);
+        const made = random ? 'aten::randn' : name.endsWith('weight') ? 'aten::ones' : 'aten::zeros';
+        const tensor = call(made, shape, { dtype: 'float32' });
+        const values = (random ? tensor.mul(deviation) : tensor).valuesSync() as Float32Array;
+        stored.set(name, {
+          dtype: 'float32',
+          shape,
+          bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+        });
+      }
+      return stored;
+    }),
+  );
 }

@@ -114,6 +114,13 @@ for (const kind of ['clip', 'siglip'] as const) {
       found.set(name, (await tensor.grad!.values()) as Float64Array);
     assertSameGradients(found, await readGradients(expected), 1e-8, kind);
 
+    await assert.rejects(
+      captions.encode(texts, { captionsPerChunk: 0 }),
+      fails('INPUT', /captionsPerChunk is 0/),
+    );
+    await assert.rejects(captions.tokenize([]), fails('INPUT', /captions is empty/));
+    await assert.rejects(model.save('x', { temperature: 0 }), fails('INPUT', /temperature is 0/));
+    if (kind === 'clip') await assert.rejects(model.save('x', { bias: 1 }), fails('INPUT', /bias is given/));
     const saved = oracle.path(`pairs-${kind}-saved`);
     await model.save(saved, { temperature: 0.25 });
     const again = await oracle.pictureFeatures(saved, exact(), texts, 'float32');

@@ -35,8 +35,18 @@ interface Taker {
   readonly base?: object;
 }
 
-const { CrossEncoder, GradCache, infoNCE, LanguageModel, TextEncoder, Tensor, ModuleEncoder, AdamW } =
-  gradcache;
+const {
+  CrossEncoder,
+  GradCache,
+  ImageEncoder,
+  ImageTextModel,
+  infoNCE,
+  LanguageModel,
+  TextEncoder,
+  Tensor,
+  ModuleEncoder,
+  AdamW,
+} = gradcache;
 
 const config = {
   model_type: 'bert',
@@ -52,6 +62,9 @@ const copy = await textEncoder('float32');
 const perToken = TextEncoder.create(config, tokenizer, { pooling: 'none' });
 const sparse = TextEncoder.create(config, tokenizer, { pooling: 'splade' });
 const cross = CrossEncoder.create(config, tokenizer);
+const vit = { ...config, model_type: 'vit', image_size: 4, patch_size: 2 };
+const images = ImageEncoder.create(vit);
+const pixels = Tensor.fromBytes(new Uint8Array(48), { shape: [1, 3, 4, 4], dtype: 'uint8' });
 const { seed: _, ...chunk } = whole(encoder, tenTexts(1))[0]!;
 const weight = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
 weight.requiresGrad = true;
@@ -83,6 +96,7 @@ const synthetic = {
   auxiliary: ['number'],
   seed: ['number'],
 } as const;
+const towers = { device: ['text'], precision: ['text'], dropout: ['number'] } as const;
 const loading = {
   device: ['text'],
   precision: ['text'],
@@ -222,6 +236,31 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   Tensor: null,
   TextEncoder: null,
   CrossEncoder: null,
+  ImageEncoder: null,
+  CaptionEncoder: null,
+  ImageTextModel: null,
+  // One of captions comes from a folder: test/oracle/pictures.test.ts has its options.
+  'CaptionEncoder.encode': null,
+  'CaptionEncoder.forwardChunk': null,
+  'ImageTextModel.save': null,
+  'ImageEncoder.load': { call: (options) => ImageEncoder.load('/nowhere', options), options: towers },
+  'ImageTextModel.load': { call: (options) => ImageTextModel.load('/nowhere', options), options: towers },
+  'ImageEncoder.create': {
+    call: (options) => ImageEncoder.create(vit, options).dispose(),
+    options: { ...towers, seed: ['number'] },
+  },
+  'ImageEncoder.read': {
+    call: (options) => images.read(['/nowhere/a.png'], options),
+    options: { onBadPicture: [] },
+  },
+  'ImageEncoder.encode': {
+    call: (options) => images.encode(['/nowhere/a.png'], options),
+    options: { picturesPerChunk: ['number'] },
+  },
+  'ImageEncoder.forwardChunk': {
+    ...forward,
+    call: (options) => images.forwardChunk({ batch: pixels, rows: Int32Array.of(0), tokens: 1 }, options),
+  },
   LanguageModel: null,
   ModuleSegmentModel: null,
   trainLanguage: null, // a configuration, as for train
