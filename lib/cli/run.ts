@@ -118,7 +118,8 @@ export async function runTraining<
   Result extends { readonly model: string },
 >(args: Arguments, console: Console, run: RunOf<Event, Result>): Promise<number> {
   const file = args.text('config');
-  const given = file === undefined ? {} : await readNamedObject(file, 'a configuration');
+  // `$schema` is for the editor that the file was written in.
+  const { $schema: _, ...given } = file === undefined ? {} : await readNamedObject(file, 'a configuration');
   const config = withResumedFolder(run.settings(args, given), args);
   const { output } = config;
   // A resumed run has the settings of its checkpoint. If there is no checkpoint, the training says what is missing.

@@ -278,6 +278,15 @@ test('a count of one is singular, and a configuration that is not there is said 
   assert.match(gone.stderr, /^INPUT: gone\.json cannot be read: .*It does not exist: check the path\.\n$/);
 });
 
+test('a configuration file may name the schema that an editor checks it by', async (t) => {
+  const { folder, args } = await flags(t);
+  const file = join(folder, 'run.json');
+  await writeFile(file, JSON.stringify({ $schema: 'train.schema.json', steps: 1 }));
+  assert.equal((await gradcache([...args, '--config', file])).code, 0);
+  await writeFile(file, JSON.stringify({ schema: 'train.schema.json', steps: 1 }));
+  assert.match((await gradcache([...args, '--config', file])).stderr, /config\.schema is not a setting/);
+});
+
 test('all flags that are missing are named at once, and a mistake is told by the flag as it was typed', async (t) => {
   const { args } = await flags(t);
   for (const [given, message] of [
