@@ -68,6 +68,8 @@ export class UnfinishedRun {
   /** Whether a state is stored: then what is written stays, whatever happens. */
   #isStored: boolean;
   #lastStored = performance.now();
+  /** What is being written: whoever was told to stop waiting for it may end the run before it is done. */
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(run: RunSettings, lock: LockFile, files: OpenFiles | null, state: State | undefined) {
     this.#run = run;
@@ -172,7 +174,14 @@ export class UnfinishedRun {
    *
    * @param added how many rows, the numbers of a representation, and a digest of the texts of all rows up to these
    */
-  async append(
+  append(
+    added: Pick<State, 'rows' | 'dimension' | 'digest'>,
+    bytes: Readonly<Record<'vectors' | 'kept', Buffer>>,
+  ): Promise<void> {
+    return (this.#writing = this.#append(added, bytes));
+  }
+
+  async #append(
     added: Pick<State, 'rows' | 'dimension' | 'digest'>,
     bytes: Readonly<Record<'vectors' | 'kept', Buffer>>,
   ): Promise<void> {
@@ -203,7 +212,11 @@ export class UnfinishedRun {
    *
    * @param beginning written over the beginning of the file of vectors
    */
-  async finish(beginning: Buffer): Promise<void> {
+  finish(beginning: Buffer): Promise<void> {
+    return (this.#writing = this.#finish(beginning));
+  }
+
+  async #finish(beginning: Buffer): Promise<void> {
     const { path } = this.#run;
     if (!this.#state.finished) {
       await onFiles('INPUT', path, 'written', async () => {
@@ -251,6 +264,7 @@ export class UnfinishedRun {
    * @returns how many rows can be gone on from
    */
   async abandon(): Promise<number> {
+    await this.#writing.catch(() => undefined);
     const isResult = this.#state.finished;
     if (this.#isStored && !isResult) await this.#store().catch(() => undefined);
     await this.#close();

@@ -7,8 +7,8 @@ import { root, TINY_CONFIG } from '../training/support.js';
 export const tokenizer = await Tokenizer.fromFile(join(root, 'examples', 'quickstart', 'tokenizer.json'));
 
 /** A tiny model with random weights and prompts. */
-export function tinyModel(): TextEncoder {
-  const model = TextEncoder.create(TINY_CONFIG, tokenizer, { seed: 3, normalize: false });
+export function tinyModel(device = 'cpu'): TextEncoder {
+  const model = TextEncoder.create(TINY_CONFIG, tokenizer, { seed: 3, normalize: false, device });
   model.setPrompt('query', 'question: ');
   model.setPrompt('passage', 'answer: ');
   return model;

@@ -129,6 +129,16 @@ test('what does not belong together is refused, and nothing of the run is lost',
   assert.equal((await readFile(path)).length, 256 + 20 * DIMENSION * 4);
 });
 
+test('a run that is ended while it stores how far it is keeps that', async (t) => {
+  const path = join(await temporaryFolder(t), 'v.npy');
+  const writer = await openWriter(path, { format: 'npy', saveEvery: 0 });
+  const { rows, vectors } = block(0);
+  const written = writer.write(rows, vectors, DIMENSION);
+  assert.equal(await writer.abandon(), BLOCK);
+  await written;
+  assert.equal((await openWriter(path, { format: 'npy', resume: true })).done, BLOCK);
+});
+
 test('two runs into one file are refused', async (t) => {
   const path = join(await temporaryFolder(t), 'v.npy');
   const first = await openWriter(path, { format: 'npy' });
