@@ -220,7 +220,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     await this.#slots.whileUpdating(() => this.#slots.withGradients(({ gradients }) => clear(gradients)));
   }
 
-  /** Whether the state is divided over ranks, so that all of them must call {@link SlotOptimizer.state}. */
+  /** Whether the state is divided over ranks, so that all of them must call `state`. */
   get divided(): boolean {
     return this.#divided !== null;
   }

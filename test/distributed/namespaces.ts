@@ -75,7 +75,7 @@ export function openNetwork(): Network | null {
       );
     },
     limit: (rate) => {
-      const shape = ['rate', `${rate}mbit`, 'burst', '256kb', 'latency', '50ms'];
+      const shape = ['rate', `${rate}mbit`, 'burst', '20kb', 'latency', '400ms'];
       each('tc', 'qdisc', 'replace', 'dev', 'cable', 'root', 'tbf', ...shape);
     },
     dispose,
