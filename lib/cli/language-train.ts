@@ -20,6 +20,7 @@ import {
 } from './flag-settings.js';
 import { number, numbers, onOff, repeated, text, UsageError, type Arguments, type Flags } from './flags.js';
 import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS, runTraining, sayEvent } from './run.js';
+import { WATCH_FLAGS } from './watchers.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import {
   formatBytes,
@@ -85,6 +86,7 @@ const SECTIONS: Readonly<Record<string, Flags>> = {
     'eval-every': number('STEPS', 'default: only at the end', 'evaluation.every'),
     ...CHECKPOINT_FLAGS,
   },
+  Watching: WATCH_FLAGS,
 };
 
 const FLAGS = allFlags(SECTIONS);

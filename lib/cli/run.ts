@@ -24,6 +24,7 @@ import { number, offSwitch, optional, text, UsageError, type Arguments } from '.
 import { interruptible } from './interrupt.js';
 import { takeRankSettings, withRanks } from './ranks.js';
 import type { ProgressLine } from './terminal.js';
+import { openWatchers, type Watchers } from './watchers.js';
 
 export const CHECKPOINT_FLAGS = {
   'checkpoint-every': number(
@@ -161,11 +162,15 @@ async function trainHere<Event extends { readonly type: string }, Result extends
     const { hardest: _, ...told } = event as Event & { readonly hardest?: unknown };
     if (json && !PASSING.has(event.type)) print(JSON.stringify(told));
     else if (!json) run.show(event);
+    watchers.add(event);
   };
-  const result = await interruptible(
-    (signal) => run.train(config, { signal, onEvent, ...(ranks && { ranks }) }),
-    progress,
-    () => whatIsLeft(output as string),
+  const watchers = await openWatchers(args, output as string, progress, ranks ?? null);
+  const result = await whileOpen(watchers, () =>
+    interruptible(
+      (signal) => run.train(config, { signal, onEvent, ...(ranks && { ranks }) }),
+      progress,
+      () => whatIsLeft(output as string),
+    ),
   );
   progress.clear();
   if (json) print(JSON.stringify({ type: 'result', ...result }));
@@ -174,6 +179,19 @@ async function trainHere<Event extends { readonly type: string }, Result extends
     print(`The model is in ${result.model}`);
   }
   return 0;
+}
+
+/** Closes watchers at the end of a work, whatever it is; the first error is the one to tell. */
+async function whileOpen<T>(watchers: Watchers, work: () => Promise<T>): Promise<T> {
+  let result: T;
+  try {
+    result = await work();
+  } catch (error) {
+    await watchers.close().catch(() => undefined);
+    throw error;
+  }
+  await watchers.close();
+  return result;
 }
 
 /** What an interrupted run can go on from. */

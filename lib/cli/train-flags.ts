@@ -15,6 +15,7 @@ import {
 import { RANK_FLAGS } from './ranks.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS } from './run.js';
+import { WATCH_FLAGS } from './watchers.js';
 import { tableFlags } from './table-flags.js';
 
 /** Flags of `gradcache train` by section. */
@@ -284,6 +285,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     patience: number('N', 'end after so many measurements without a better score', 'evaluation.patience'),
     ...CHECKPOINT_FLAGS,
   },
+  Watching: WATCH_FLAGS,
 };
 
 const FLAGS = allFlags(TRAIN_SECTIONS);

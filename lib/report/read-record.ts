@@ -7,14 +7,15 @@ import { ifAbsent, onFiles } from '../files/file-error.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { readHardest } from '../training/hardest-file.js';
 import { metricsFile } from '../training/metrics.js';
-import { RunRecord } from './run-record.js';
+import { numberOf, RunRecord } from './run-record.js';
 
 /**
  * Reads what a run has left in its output folder, while it runs or after.
  *
+ * @param upTo the last step to read: a run that goes on from a checkpoint makes later ones again
  * @throws GradCacheError `INPUT` where the folder has no metrics of a run, or they cannot be read
  */
-export async function readRecord(output: string): Promise<RunRecord> {
+export async function readRecord(output: string, upTo = Infinity): Promise<RunRecord> {
   const path = metricsFile(output);
   const found = await onFiles('INPUT', path, 'read', () => stat(path).catch(ifAbsent(undefined)));
   if (found === undefined)
@@ -28,6 +29,7 @@ export async function readRecord(output: string): Promise<RunRecord> {
     for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
       const event = objectIn(line);
       if (event === undefined) continue; // half a line, which a killed run leaves
+      if ((numberOf(event.step) ?? numberOf(event.done) ?? 0) > upTo) continue;
       lines++;
       const time = typeof event.time === 'string' ? Date.parse(event.time) : NaN;
       record.add(event, Number.isNaN(time) ? undefined : time);

@@ -109,12 +109,11 @@ export class RunRecord {
   }
 
   #begin(event: Readonly<Record<string, unknown>>): void {
-    const { settings, steps, done, ...facts } = event;
+    const { settings, steps, done: _, ...facts } = event;
     this.start = facts;
     this.settings = isJsonObject(settings) ? settings : {};
     this.planned = numberOf(steps);
     this.isFinished = false;
-    this.cutAfter(numberOf(done) ?? 0);
   }
 
   #update(event: Readonly<Record<string, unknown>>): void {
@@ -149,27 +148,6 @@ export class RunRecord {
       if (isBetter(name, value, record.best.value)) record.best = at;
     }
     if (hardest !== undefined) this.hardest = { ...(hardest as Hardest), step };
-  }
-
-  /** Drops what is after a step: a run that goes on from a checkpoint makes it again. */
-  cutAfter(step: number): void {
-    this.step = Math.min(this.step, step);
-    for (const series of this.steps.values()) series.cutAfter(step);
-    for (const [name, { series, first, best }] of this.scores) {
-      series.cutAfter(step);
-      const { steps, values } = series.points;
-      const points = steps.map((each, place) => ({ step: each, value: values[place]! }));
-      const last = points.at(-1);
-      if (last === undefined) this.scores.delete(name);
-      else
-        this.scores.set(name, {
-          series,
-          first,
-          last,
-          best:
-            best.step <= step ? best : points.reduce((a, b) => (isBetter(name, b.value, a.value) ? b : a)),
-        });
-    }
   }
 }
 

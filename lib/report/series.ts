@@ -52,17 +52,6 @@ export class Series {
     };
   }
 
-  /** Drops what is after a step: it will be made again. */
-  cutAfter(step: number): void {
-    if (this.#step <= step) return;
-    const { steps, values } = this.points;
-    const kept = steps.findLastIndex((each) => each <= step) + 1;
-    [this.#steps, this.#values] = [steps.slice(0, kept), values.slice(0, kept)];
-    [this.#sum, this.#count] = [0, 0];
-    this.#step = this.#steps.at(-1) ?? 0;
-    this.#last = this.#values.at(-1);
-  }
-
   /** Puts neighbours together. */
   #halve(): void {
     const [steps, values] = [this.#steps, this.#values];

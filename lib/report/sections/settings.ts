@@ -6,7 +6,7 @@ import { table } from './table.js';
 
 /** The settings of the runs; of several, those that differ first. */
 export function settings(runs: readonly RunRecord[]): Html | null {
-  const flat = runs.map((run) => new Map(flattened(run.settings)));
+  const flat = runs.map((run) => new Map(flatSettings(run.settings)));
   const names = [...new Set(flat.flatMap((each) => [...each.keys()]))];
   if (names.length === 0) return null;
   const rows = (list: readonly string[]): string[][] =>
@@ -15,7 +15,7 @@ export function settings(runs: readonly RunRecord[]): Html | null {
   if (runs.length === 1)
     return html`<details id="all-settings">
       <summary>All ${names.length} settings</summary>
-      ${table({ label: 'Settings', head, rows: rows(names) })}
+      ${table({ label: 'All settings', head, rows: rows(names) })}
     </details>`;
   const differ = names.filter((name) => new Set(flat.map((each) => each.get(name))).size > 1);
   const same = names.filter((name) => !differ.includes(name));
@@ -33,10 +33,14 @@ export function settings(runs: readonly RunRecord[]): Html | null {
 }
 
 /** Settings by their paths, as `optimizer.lr`, with their values as JSON. */
-function flattened(value: Readonly<Record<string, unknown>>, path = ''): (readonly [string, string])[] {
+export function flatSettings(
+  value: Readonly<Record<string, unknown>>,
+  path = '',
+): (readonly [string, string])[] {
   return Object.entries(value).flatMap(([name, each]) => {
+    if (each === undefined) return []; // as in JSON
     const place = path === '' ? name : `${path}.${name}`;
-    if (isJsonObject(each) && Object.keys(each).length > 0) return flattened(each, place);
+    if (isJsonObject(each) && Object.keys(each).length > 0) return flatSettings(each, place);
     return [[place, typeof each === 'string' ? each : JSON.stringify(each)] as const];
   });
 }
