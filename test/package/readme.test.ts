@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { gradcache } from '../cli/program.js';
+import { filesOf, HubServer } from '../hub/hub-server.js';
 import { miniLM } from '../oracle/python.js';
-import { pairs, root, temporaryFolder, writeRows } from '../training/support.js';
+import { pairs, root, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 
 // What the README shows is what works.
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
@@ -22,6 +23,11 @@ async function consumer(t: TestContext): Promise<string> {
   const folder = await temporaryFolder(t);
   await mkdir(join(folder, 'node_modules'));
   await symlink(root, join(folder, 'node_modules', 'gradcache'));
+  await mkdir(join(folder, 'node_modules', '.bin'));
+  await symlink(
+    join(root, 'dist', 'lib', 'cli', 'main.js'),
+    join(folder, 'node_modules', '.bin', 'gradcache'),
+  );
   return folder;
 }
 
@@ -31,17 +37,47 @@ function node(folder: string, ...args: string[]): string {
   return stdout;
 }
 
+test('the first lines fetch a model and data, and measure, train and measure again', async (t) => {
+  const folder = await consumer(t);
+  const hub = await HubServer.start(t);
+  hub.commit(
+    'models/sentence-transformers/all-MiniLM-L6-v2',
+    await filesOf(await saveTinyModel(join(folder, 'tiny'))),
+  );
+  const rows = pairs().map(({ anchor, positive }, row) =>
+    JSON.stringify({ sentence1: anchor, sentence2: positive, score: (row % 6) / 5 }),
+  );
+  const lines = (count: number): string => `${rows.slice(0, count).join('\n')}\n`;
+  hub.commit('datasets/sentence-transformers/stsb', {
+    'data/train.jsonl': lines(60),
+    'data/test.jsonl': lines(9),
+  });
+  const [install, ...commands] = blocks('sh')[0]!.trim().split('\n');
+  assert.match(install!, /^npm install gradcache && npx gradcache setup$/);
+  const { status, stdout, stderr } = spawnSync(
+    'sh',
+    ['-euc', commands.join('\n').replace('--batch 256', '--batch 20')],
+    {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { ...process.env, ...hub.environment(join(folder, 'home')), npm_config_offline: 'true' },
+    },
+  );
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout.match(/spearman/gi)?.length, 2, stdout);
+});
+
 test('the training script trains the real model, whole batches of it alone', async (t) => {
   const folder = await consumer(t);
   await symlink(miniLM, join(folder, 'all-MiniLM-L6-v2'));
   // Twice a text: what would be left of an epoch are several batches of a few rows.
   await writeRows(join(folder, 'pairs.jsonl'), [...pairs(), pairs()[0]!, pairs()[0]!]);
-  const [script] = blocks('ts') as [string];
+  const script = blocks('ts')[0]!.replace('hf:sentence-transformers/', './');
   await writeFile(join(folder, 'too-large.mjs'), script);
   const { stderr } = spawnSync(process.execPath, ['too-large.mjs'], { cwd: folder, encoding: 'utf8' });
-  assert.match(stderr, /fewer than a batch of 16384, which dropLast leaves out: choose a smaller size/);
-  assert.match(script, /size: 16_384/);
-  await writeFile(join(folder, 'train.mjs'), script.replace('16_384', '25'));
+  assert.match(stderr, /fewer than a batch of 256, which dropLast leaves out: choose a smaller size/);
+  assert.match(script, /size: 256/);
+  await writeFile(join(folder, 'train.mjs'), script.replace('256', '25'));
   const losses = node(folder, 'train.mjs').trim().split('\n').map(Number);
   assert.equal(losses.length, 2);
   assert.ok(
