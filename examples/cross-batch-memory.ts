@@ -28,10 +28,10 @@ async function main([folder, pairs]: readonly string[]): Promise<void> {
   const rows = readPairs(pairs, { columns: ['anchor', 'positive'] });
   let step = 0;
   for await (const { columns } of batches(rows, { size: 32, epochs: 2, uniqueTexts: true, dropLast: true })) {
-    const positives = await model.tokenize(columns.positive!);
-    const inputs = [await model.tokenize(columns.anchor!), positives, positives];
+    const positives = await model.tokenize(columns.positive);
+    const inputs = [await model.tokenize(columns.anchor), positives, positives];
     // Rows of the memory that share a text with the batch are left out: they would be an anchor's own positive.
-    const ids = columns.anchor!.map((anchor, row) => [anchor, columns.positive![row]!]);
+    const ids = columns.anchor.map((anchor, row) => [anchor, columns.positive[row]!]);
     const size = memory.size;
     const { loss } = await gradcache.step(inputs, { loss: { ids } });
     await optimizer.step();

@@ -33,7 +33,7 @@ async function main([folder, pairs]: readonly string[]): Promise<void> {
     const result = await queue.next();
     if (result.done === true) return null;
     const { columns } = result.value;
-    return [await model.tokenize(columns.anchor!), await model.tokenize(columns.positive!)];
+    return [await model.tokenize(columns.anchor), await model.tokenize(columns.positive)];
   }
   async function redraw() {
     const inputs = await next();

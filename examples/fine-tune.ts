@@ -21,8 +21,8 @@ async function main([folder, pairs, output, size = '1024']: readonly string[]): 
   const all = batches(rows, { size: Number(size), seed: 1, uniqueTexts: true, dropLast: true });
   for await (const { columns } of all) {
     const { loss } = await gradcache.step([
-      model.tokenize(columns.anchor!),
-      model.tokenize(columns.positive!),
+      model.tokenize(columns.anchor),
+      model.tokenize(columns.positive),
     ]);
     const { gradNorm } = await optimizer.step();
     console.log(`loss ${loss.toFixed(4)}, norm of the gradients ${gradNorm.toFixed(2)}`);

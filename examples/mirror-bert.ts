@@ -36,7 +36,7 @@ async function main([folder, file, sts, output, size = '200']: readonly string[]
     uniqueTexts: true,
     dropLast: true,
   })) {
-    const views = [model.tokenize(columns.text!), model.tokenize(columns.text!.map(masked))];
+    const views = [model.tokenize(columns.text), model.tokenize(columns.text.map(masked))];
     const { loss } = await gradcache.step(views);
     await optimizer.step();
     console.log(`step ${++step}: loss ${loss.toFixed(4)}`);

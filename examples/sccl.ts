@@ -46,7 +46,7 @@ async function main([folder, file, output, steps = '1000', size = '400']: readon
     seed: 1,
     dropLast: true,
   })) {
-    const inputs = await model.tokenize(columns.text!);
+    const inputs = await model.tokenize(columns.text);
     const result = await gradcache.step([inputs, inputs]);
     await optimizer.step();
     console.log(`step ${++step}: loss ${result.loss.toFixed(4)}`);

@@ -47,14 +47,14 @@ test('ranks form the same batches, and each is given its own rows of them', asyn
     for (const { total, epoch, index } of own)
       assert.deepEqual([total, epoch, index], [batch.size, batch.epoch, batch.index]);
     assert.deepEqual(
-      own.flatMap(({ columns }) => columns.positive!).sort(),
-      [...batch.columns.positive!].sort(),
+      own.flatMap(({ columns }) => columns.positive).sort(),
+      [...batch.columns.positive].sort(),
     );
     for (const { columns, size } of own) {
-      assert.equal(columns.anchor!.length, size);
+      assert.equal(columns.anchor.length, size);
       // A pair stays whole.
-      for (const [row, text] of columns.positive!.entries())
-        assert.equal(columns.anchor![row], batch.columns.anchor![batch.columns.positive!.indexOf(text)]);
+      for (const [row, text] of columns.positive.entries())
+        assert.equal(columns.anchor[row], batch.columns.anchor[batch.columns.positive.indexOf(text)]);
     }
   }
 });
@@ -71,7 +71,7 @@ test('labels are numbered alike on all ranks, and a batch with fewer rows than r
       [4, 4], // not the last two rows
     );
     for (const { columns, labels } of found)
-      for (const [row, text] of columns.text!.entries()) numbers.set(text, Number(labels![row]));
+      for (const [row, text] of columns.text.entries()) numbers.set(text, Number(labels![row]));
   }
   assert.deepEqual(
     [...numbers.entries()].sort(),

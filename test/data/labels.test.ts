@@ -89,7 +89,7 @@ test('classes are whole numbers, or names that are numbered as they come, whatev
     };
     const label = { column: 'label', type: 'class' } as const;
     for (const { columns, labels } of await all(batches(source, { size: 2, shuffle, epochs: 3, label })))
-      for (const [place, text] of columns['text']!.entries())
+      for (const [place, text] of columns['text'].entries())
         assert.equal(labels![place], [0, 1, 0, 2, 3][Number(text.slice(1))], `${text} in epoch order`);
   }
 });
@@ -164,14 +164,14 @@ test('grouped by label, every batch has several labels and two rows or more of e
       assert.ok(each.size >= 2 && [...each.values()].every((count) => count >= 2), labels!.join());
       assert.ok(rows === size || rows >= 4);
     }
-    const texts = found.filter(({ epoch }) => epoch === 0).flatMap(({ columns }) => columns['text']!);
+    const texts = found.filter(({ epoch }) => epoch === 0).flatMap(({ columns }) => columns['text']);
     assert.equal(new Set(texts).size, texts.length, 'no row twice in an epoch');
     // a gives as many pairs as the next label, b; one row of b and one of c are left over.
     assert.ok(texts.length <= 6 + 6 + 4 + 2 && texts.length > 18 - 4);
     const again = await all(batches(rows, { size, epochs: 3, seed: 5, label, groupByLabel: true }));
     assert.deepEqual(again, found);
     assert.notDeepEqual(
-      found.filter(({ epoch }) => epoch === 1).flatMap(({ columns }) => columns['text']!),
+      found.filter(({ epoch }) => epoch === 1).flatMap(({ columns }) => columns['text']),
       texts,
     );
   }
