@@ -20,10 +20,7 @@ async function main([folder, pairs, output, size = '1024']: readonly string[]): 
   // dropLast: in a last batch of a few pairs, each would have few negatives.
   const all = batches(rows, { size: Number(size), seed: 1, uniqueTexts: true, dropLast: true });
   for await (const { columns } of all) {
-    const { loss } = await gradcache.step([
-      model.tokenize(columns.anchor),
-      model.tokenize(columns.positive),
-    ]);
+    const { loss } = await gradcache.step([model.tokenize(columns.anchor), model.tokenize(columns.positive)]);
     const { gradNorm } = await optimizer.step();
     console.log(`loss ${loss.toFixed(4)}, norm of the gradients ${gradNorm.toFixed(2)}`);
   }
