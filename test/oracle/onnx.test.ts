@@ -270,7 +270,7 @@ test('eight bits keep the retrieval score of all-MiniLM-L6-v2', async (t) => {
   }
   const [wide, small] = scores as [number, number];
   t.diagnostic(`MRR ${wide.toFixed(4)} in float32, ${small.toFixed(4)} in eight bits`);
-  assert.ok(wide > 0.5 && Math.abs(wide - small) < 0.02);
+  assert.ok(wide > 0.5 && Math.abs(wide - small) < 0.03);
 });
 
 /** Words of WordNet with their definitions, spread over its nouns. */
