@@ -300,10 +300,24 @@ export {
   type ClusteringTask,
 } from './evaluation/clustering.js';
 export { clusteringAccuracy, normalizedMutualInformation } from './evaluation/cluster-agreement.js';
+export { evaluateBinary, type BinaryScores, type BinaryTask } from './evaluation/binary.js';
+export {
+  evaluateTriplets,
+  type TripletEvaluationOptions,
+  type TripletScores,
+  type TripletTask,
+} from './evaluation/triplets.js';
 export { kMeans, type Clusters, type KMeansOptions } from './evaluation/k-means.js';
 export type { Hardest, HardestPairs, HardestQueries, HardPair, HardQuery } from './evaluation/hardest.js';
 export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
-export { readClustering, readRetrievalPairs, readSts, type TaskOptions } from './evaluation/tasks.js';
+export {
+  readBinary,
+  readClustering,
+  readRetrievalPairs,
+  readSts,
+  readTriplets,
+  type TaskOptions,
+} from './evaluation/tasks.js';
 export { mineHardNegatives, type MinedNegatives } from './mining/mine.js';
 export type { MinedFormat, MiningOptions } from './mining/options.js';
 export type { MinedRow } from './mining/mined-rows.js';

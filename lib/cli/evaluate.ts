@@ -2,11 +2,19 @@ import { evaluateRetrieval } from '../evaluation/retrieval.js';
 import { readRetrievalFolder, type BeirTask } from '../evaluation/beir.js';
 import { evaluateReranking } from '../evaluation/reranking.js';
 import { readReranking } from '../evaluation/reranking-data.js';
-import { flattenScores } from '../evaluation/scores.js';
+import { flattenBinary, flattenScores } from '../evaluation/scores.js';
 import { chooseSimilarity, chooseTokenSimilarity } from '../evaluation/similarity.js';
+import { evaluateBinary } from '../evaluation/binary.js';
+import { evaluateTriplets } from '../evaluation/triplets.js';
 import { evaluateSts } from '../evaluation/sts.js';
 import { evaluateClustering } from '../evaluation/clustering.js';
-import { readClustering, readRetrievalPairs, readSts } from '../evaluation/tasks.js';
+import {
+  readBinary,
+  readClustering,
+  readRetrievalPairs,
+  readSts,
+  readTriplets,
+} from '../evaluation/tasks.js';
 import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { TextEncoder } from '../encoders/text-encoder.js';
@@ -32,11 +40,11 @@ import { plural } from '../options/plural.js';
 import { hasColumns, readTexts } from './texts.js';
 
 const TASK_FLAGS = {
-  task: text('TASK', 'retrieval (default), sts, clustering or reranking'),
+  task: text('TASK', 'retrieval (default), sts, triplets, binary, clustering or reranking'),
   data: text(
     'FILE',
-    'pairs for retrieval; two sentences and a score for sts; texts and labels for clustering; for reranking\n' +
-      'JSON lines of query, positive, and negative or documents; hf:OWNER/NAME/PART:SPLIT is of the hub',
+    'pairs for retrieval; two sentences and a score for sts; anchor, positive and negative for triplets; two\n' +
+      'sentences and a label, 0 or 1, for binary; texts and labels for clustering; for reranking JSON lines of query, positive, and negative or documents; hf:OWNER/NAME/PART:SPLIT is of the hub',
   ),
   columns: list('A,B[,C]', 'its columns; default anchor,positive or sentence1,sentence2,score or text,label'),
   format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),
@@ -119,7 +127,8 @@ export const evaluateCommand: Command = {
 
 /** Of several ranks each reads the task, encodes its share of the texts, and measures with the representations of all. */
 async function evaluate(args: Arguments, { progress, print }: Console, ranks: Ranks | null): Promise<number> {
-  const task = args.oneOf('task', ['retrieval', 'sts', 'clustering', 'reranking']) ?? 'retrieval';
+  const task =
+    args.oneOf('task', ['retrieval', 'sts', 'triplets', 'binary', 'clustering', 'reranking']) ?? 'retrieval';
   if (task !== 'reranking') refuseFlags(args, Object.keys(RERANKING_FLAGS), 'is for --task reranking');
   const measured = await interruptible<Measured>(
     async (signal) => {
@@ -145,6 +154,8 @@ async function evaluate(args: Arguments, { progress, print }: Console, ranks: Ra
 const MEASURES = {
   retrieval: measureRetrieval,
   sts: measureSts,
+  triplets: measureTriplets,
+  binary: measureBinary,
   clustering: measureClustering,
   reranking: measureReranking,
 } as const;
@@ -212,6 +223,57 @@ async function measureClustering(args: Arguments, { progress, signal, ranks }: H
       signal,
     });
     return { counts: { texts, clusters }, scores };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function measureTriplets(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const {
+    'document-prompt': _,
+    'document-prompt-text': __,
+    ...others
+  } = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS } as Flags;
+  refuseFlags(args, Object.keys({ ...others, ...CLUSTERING_FLAGS }), 'is not for --task triplets');
+  const asked = args.oneOf('similarity', SIMILARITIES);
+  const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
+  const data = args.required('data', TASK_FLAGS.data);
+  requireColumns(args, 3, 'three columns, anchor, positive and negative');
+  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
+  const task = await unlessAborted(readTriplets(data, how), signal);
+  const model = await openModel(args, { progress, signal, ranks });
+  try {
+    const { triplets, accuracy } = await evaluateTriplets(sharedEncoder(model, ranks), task, {
+      similarity: saySimilarity(asked, model, progress),
+      prompts: { query: prompts.query(model), document: prompts.document(model) },
+      dimensions: dimensionsOf(args, model),
+      signal,
+    });
+    return { counts: { triplets }, scores: { accuracy } };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function measureBinary(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const others = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS, ...CLUSTERING_FLAGS };
+  refuseFlags(args, Object.keys(others), 'is not for --task binary');
+  const asked = args.oneOf('similarity', SIMILARITIES);
+  const promptFor = promptOf(args, 'query-prompt');
+  const data = args.required('data', TASK_FLAGS.data);
+  requireColumns(args, 3, 'three columns, two sentences and a label');
+  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
+  const task = await unlessAborted(readBinary(data, how), signal);
+  const model = await openModel(args, { progress, signal, ranks });
+  try {
+    const scores = await evaluateBinary(sharedEncoder(model, ranks), task, {
+      similarity: saySimilarity(asked, model, progress),
+      prompt: promptFor(model),
+      dimensions: dimensionsOf(args, model),
+      signal,
+      onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
+    });
+    return { counts: { pairs: scores.pairs }, scores: flattenBinary(scores) };
   } finally {
     model.dispose();
   }

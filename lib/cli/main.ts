@@ -29,7 +29,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     load: async () => (await import('./embed.js')).embedCommand,
   },
   evaluate: {
-    summary: 'measure a model by retrieval, sentence similarity, clustering or reranking',
+    summary: 'measure a model by retrieval, sentence similarity, triplets, pairs, clustering or reranking',
     load: async () => (await import('./evaluate.js')).evaluateCommand,
   },
   mine: {

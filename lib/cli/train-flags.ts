@@ -244,7 +244,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     seed: number('N', 'default 1; the same seed gives the same run', 'seed'),
   },
   'Evaluation and checkpoints': {
-    'eval-task': text('TASK', 'retrieval (default) or sts; for a cross-encoder reranking', 'evaluation.task'),
+    'eval-task': text(
+      'TASK',
+      'retrieval (default), sts, triplets or binary; for a cross-encoder reranking',
+      'evaluation.task',
+    ),
     'eval-loss': onOff('measure the loss of held-out batches', 'evaluation.loss'),
     'eval-data': text('FILE', 'held-out pairs, or sentences with scores', 'evaluation.data'),
     'eval-columns': list(

@@ -1,4 +1,5 @@
 import { refused } from '../options/option-values.js';
+import type { BinaryScores } from './binary.js';
 import type { RankMeasures } from './rank-measures.js';
 import type { RerankingScores, RerankingTask } from './reranking.js';
 import { RECALL_AT, type RetrievalScores } from './retrieval.js';
@@ -36,6 +37,23 @@ export function flattenScores(scores: RetrievalScores | StsScores | RerankingSco
 function named({ map, mrr, ndcg }: RankMeasures, at: number, prefix = ''): Record<string, number> {
   return { [`${prefix}map`]: map, [`${prefix}mrr@${at}`]: mrr, [`${prefix}ndcg@${at}`]: ndcg };
 }
+
+/** Scores of binary pairs under the names of sentence-transformers. */
+export function flattenBinary({ pairs: _, accuracyThreshold, f1Threshold, ...scores }: BinaryScores) {
+  return { ...scores, accuracy_threshold: accuracyThreshold, f1_threshold: f1Threshold };
+}
+
+/** What {@link flattenBinary} calls them. */
+export const BINARY_NAMES = [
+  'accuracy',
+  'f1',
+  'precision',
+  'recall',
+  'ap',
+  'mcc',
+  'accuracy_threshold',
+  'f1_threshold',
+] as const;
 
 /** What {@link flattenScores} calls the scores of retrieval by default, beside further measures. */
 export function retrievalNames(measures: readonly string[] = []): string[] {

@@ -7,7 +7,9 @@ import { DistinctTexts } from './distinct-texts.js';
 import { readColumns, type TaskOptions } from './records.js';
 import type { ClusteringTask } from './clustering.js';
 import type { RetrievalTask } from './retrieval-task.js';
+import type { BinaryTask } from './binary.js';
 import type { StsTask } from './sts.js';
+import type { TripletTask } from './triplets.js';
 
 export type { TaskOptions } from './records.js';
 
@@ -118,6 +120,70 @@ export async function readClustering(path: string, options: TaskOptions = {}): P
   for await (const row of readColumns(path, [text!, label!], { ...how, names: DATA_SETTINGS })) {
     task.texts.push(row[text!]!);
     task.labels.push(row[label!]!);
+  }
+  return task;
+}
+
+/**
+ * Triplets of texts, for `evaluateTriplets`.
+ *
+ * @param options `columns`: `['anchor', 'positive', 'negative']` unless given
+ * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
+ */
+export async function readTriplets(path: string, options: TaskOptions = {}): Promise<TripletTask> {
+  return triplets(path, options, DATA_SETTINGS);
+}
+
+/** {@link readTriplets} of a file whose settings are called otherwise. */
+export async function triplets(
+  path: string,
+  options: TaskOptions,
+  names: SettingNames,
+): Promise<TripletTask> {
+  requireString('path', path);
+  checkKnown('readTriplets', options, TASK_OPTIONS);
+  const { columns = ['anchor', 'positive', 'negative'], ...how } = options;
+  const roles = rolesOf(columns, 'a list of 3 columns, anchor, positive and negative,', 3);
+  const task = { anchors: [] as string[], positives: [] as string[], negatives: [] as string[] };
+  for await (const row of readColumns(path, roles, { ...how, names })) {
+    task.anchors.push(row[roles[0]!]!);
+    task.positives.push(row[roles[1]!]!);
+    task.negatives.push(row[roles[2]!]!);
+  }
+  return task;
+}
+
+/**
+ * Pairs of texts that belong together (1) or do not (0), for `evaluateBinary`.
+ *
+ * @param options `columns`: `['sentence1', 'sentence2', 'label']` unless given
+ * @throws GradCacheError `INPUT` for wrong options, files that cannot be read, and a label that is neither 0 nor 1
+ */
+export async function readBinary(path: string, options: TaskOptions = {}): Promise<BinaryTask> {
+  return binaryPairs(path, options, DATA_SETTINGS);
+}
+
+/** {@link readBinary} of a file whose settings are called otherwise. */
+export async function binaryPairs(
+  path: string,
+  options: TaskOptions,
+  names: SettingNames,
+): Promise<BinaryTask> {
+  requireString('path', path);
+  checkKnown('readBinary', options, TASK_OPTIONS);
+  const { columns = ['sentence1', 'sentence2', 'label'], ...how } = options;
+  const [first, second, label] = rolesOf(columns, 'a list of 3 columns, two texts and a label,', 3);
+  const task = { first: [] as string[], second: [] as string[], labels: [] as number[] };
+  const check = (row: Row) => {
+    const text = row[label!];
+    return text !== undefined && /^[01](\.0*)?$/.test(text)
+      ? undefined
+      : `it has the label ${show(text)} in the column ${show(label)}, not 0 or 1`;
+  };
+  for await (const row of readColumns(path, [first!, second!, label!], { ...how, check, names })) {
+    task.first.push(row[first!]!);
+    task.second.push(row[second!]!);
+    task.labels.push(Number(row[label!]));
   }
   return task;
 }

@@ -1,10 +1,9 @@
 import { throwIfAborted } from '../options/abort.js';
-import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { encodeTexts, type EncodesTexts } from '../evaluation/encode-texts.js';
 import { search, type Ranking } from '../evaluation/search.js';
 import type { ReadMiningOptions } from './options.js';
-import { PairScores } from './pair-scores.js';
+import { PairScores } from '../evaluation/pair-scores.js';
 import type { PairSet } from './pair-set.js';
 
 /** Documents near each anchor, and the scores of the positives. */
@@ -63,41 +62,4 @@ export function positivePairs({ positives }: PairSet): PairScores {
     Int32Array.from(positives.flatMap((numbers, anchor) => numbers.map(() => anchor))),
     Int32Array.from(positives.flat()),
   );
-}
-
-/** Scores of listed pairs by the representations of an encoder. Each different text is encoded once. */
-export async function scoreByEncoder(
-  encoder: EncodesTexts,
-  set: PairSet,
-  pairs: PairScores,
-  options: Pick<ReadMiningOptions, 'prompts' | 'block' | 'signal' | 'onProgress'> & {
-    readonly similarity: Similarity;
-  },
-): Promise<Float64Array> {
-  const { prompts, similarity, block, signal, onProgress } = options;
-  const used = [...new Set(pairs.documents)].sort((a, b) => a - b);
-  const place = new Map(used.map((document, index) => [document, index]));
-  const placed = new PairScores(
-    pairs.anchors,
-    pairs.documents.map((document) => place.get(document)!),
-  );
-  const total = set.anchors.length + used.length;
-  const anchors = await encodeTexts(encoder, set.anchors, { prompt: prompts.query, signal }, 'query');
-  try {
-    for (let begin = 0; begin < used.length; begin += block) {
-      throwIfAborted(signal);
-      onProgress?.(set.anchors.length + begin, total, 'texts');
-      const texts = used.slice(begin, begin + block).map((document) => set.documents[document]!);
-      const rows = await encodeTexts(encoder, texts, { prompt: prompts.document, signal }, 'document');
-      try {
-        await placed.add(anchors, rows, begin, similarity);
-      } finally {
-        rows.dispose();
-      }
-    }
-    onProgress?.(total, total, 'texts');
-    return placed.scores;
-  } finally {
-    anchors.dispose();
-  }
 }

@@ -3,9 +3,9 @@ import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import { requireScores, type ScoresPairs } from '../evaluation/reranking.js';
 import { chooseSimilarity } from '../evaluation/similarity.js';
 import { throwIfAborted } from '../options/abort.js';
-import { scoreByEncoder } from './candidates.js';
+import { scoreByEncoder } from '../evaluation/score-listed.js';
 import { judgesPairs, promptsFor, type ReadMiningOptions } from './options.js';
-import type { PairScores } from './pair-scores.js';
+import type { PairScores } from '../evaluation/pair-scores.js';
 import type { PairSet } from './pair-set.js';
 
 /** Pairs that a cross-encoder is asked for at a time. */

@@ -12,7 +12,7 @@ import {
   type MiningOptions,
   type ReadMiningOptions,
 } from './options.js';
-import { PairScores } from './pair-scores.js';
+import { PairScores } from '../evaluation/pair-scores.js';
 import { readPairSet, type PairSet } from './pair-set.js';
 import { statisticsOf, type MiningStatistics } from './statistics.js';
 

@@ -264,19 +264,21 @@ export interface EvaluationConfig {
    * Default 'retrieval', unless the loss alone is measured. For the losses of cross-encoders 'reranking' is the only one, and
    * `loss` takes its place.
    */
-  readonly task?: 'retrieval' | 'sts' | 'reranking';
+  readonly task?: 'retrieval' | 'sts' | 'triplets' | 'binary' | 'reranking';
   /**
    * Also measure the loss, as the score `loss`: the mean over batches like those of the training, in the order of the file,
    * without dropout. The file then has the columns and the label that are trained on. Default false.
    */
   readonly loss?: boolean;
   /**
-   * File of pairs: anchor and positive for retrieval; two sentences and a score for sts. For reranking JSON lines of query,
+   * File of pairs: anchor and positive for retrieval; two sentences and a score for sts; anchor,
+   * positive and negative for triplets; two sentences and a label, 0 or 1, for binary. For reranking JSON lines of query,
    * positive, and negative or documents ({@link readReranking}), and no other setting here but `every`.
    */
   readonly data: string;
   /**
-   * Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score']; all that are trained on, if
+   * Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score'], ['anchor', 'positive', 'negative'],
+   * ['sentence1', 'sentence2', 'label']; all that are trained on, if
    * the loss alone is measured.
    */
   readonly columns?: readonly string[];

@@ -325,6 +325,16 @@ type HeldOutSettings = Pick<EvaluationConfig, 'data'> & {
   readonly [Name in keyof Required<EvaluationConfig>]: EvaluationConfig[Name];
 };
 
+/** What held-out data of a text encoder is measured for. */
+const HELD_OUT_TASKS = ['retrieval', 'sts', 'triplets', 'binary'] as const;
+type HeldOutTaskName = (typeof HELD_OUT_TASKS)[number];
+
+const USUAL_COLUMNS = {
+  sts: ['sentence1', 'sentence2', 'score'],
+  triplets: ['anchor', 'positive', 'negative'],
+  binary: ['sentence1', 'sentence2', 'label'],
+} as const;
+
 /** When held-out data is measured, and what follows from its scores. */
 function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | 'best' | 'patience'> {
   const [best, patience] = [fields.string('best'), fields.count('patience')];
@@ -336,7 +346,7 @@ function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | '
 /** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
 function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSettings {
   const loss = fields.boolean('loss');
-  const task = fields.oneOf('task', ['retrieval', 'sts']) ?? (loss === true ? undefined : 'retrieval');
+  const task = fields.oneOf('task', HELD_OUT_TASKS) ?? (loss === true ? undefined : 'retrieval');
   return {
     task,
     loss,
@@ -353,10 +363,7 @@ function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSett
 }
 
 /** @throws SettingError for what is no measure, and for measures of another task */
-function readHeldOutMeasures(
-  fields: Fields,
-  task: 'retrieval' | 'sts' | undefined,
-): HeldOutSettings['measures'] {
+function readHeldOutMeasures(fields: Fields, task: HeldOutTaskName | undefined): HeldOutSettings['measures'] {
   const names = fields.strings('measures');
   if (names === undefined) return undefined;
   if (task !== 'retrieval') throw refuse(fields.at('measures'), names, 'none, which are of retrieval,');
@@ -370,13 +377,13 @@ function readHeldOutMeasures(
 
 function readHeldOutColumns(
   fields: Fields,
-  task: 'retrieval' | 'sts' | undefined,
+  task: HeldOutTaskName | undefined,
   trained: readonly string[],
 ): readonly string[] | undefined {
   const named = fields.strings('columns');
   if (task === undefined) return named;
-  const columns = named ?? (task === 'sts' ? ['sentence1', 'sentence2', 'score'] : trained.slice(0, 2));
-  const needed = task === 'sts' ? 3 : 2;
+  const columns = named ?? (task === 'retrieval' ? trained.slice(0, 2) : USUAL_COLUMNS[task]);
+  const needed = task === 'retrieval' ? 2 : 3;
   if (columns.length === needed) return columns;
   throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
 }

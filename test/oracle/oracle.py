@@ -19,6 +19,7 @@ import transformers  # noqa: E402
 import sentence_transformers  # noqa: E402
 import adapters  # noqa: E402
 import cross_encoders  # noqa: E402
+import evaluators  # noqa: E402
 import folder_keys  # noqa: E402
 import hard_negatives  # noqa: E402
 import head_modules  # noqa: E402
@@ -68,6 +69,7 @@ METHODS = {
     'transformers_logits': cross_encoders.transformers_logits,
     'reranking': cross_encoders.reranking,
     'mine': hard_negatives.mine,
+    'evaluators': evaluators.evaluators,
     'pair_gradients': cross_encoders.pair_gradients,
     'save_with_modules': head_modules.save_with_modules,
     'save_model2vec': head_modules.save_model2vec,

@@ -363,6 +363,14 @@ export class Oracle {
     return this.#ask('reranking', { folder, samples, ...options });
   }
 
+  /** What evaluators of sentence-transformers measure of a model: of retrieval, triplets and binary pairs. */
+  evaluators(
+    folder: string,
+    data: Readonly<Record<string, unknown>>,
+  ): Promise<Record<'retrieval' | 'triplets' | 'binary', Record<string, number>>> {
+    return this.#ask('evaluators', { folder, ...data });
+  }
+
   /** What mine_hard_negatives gives, and what it prints. */
   mine(
     folder: string,

@@ -77,6 +77,7 @@ const segment = { rows: 1, inputs: Int32Array.of(1, 2), targets: Int32Array.of(2
 const across = new gradcache.AcrossSegments(language, { across: 'none' });
 const clustering = { texts: ['w1', 'w2', 'w3'], labels: ['a', 'b', 'a'] };
 const sts = { first: ['w1', 'w2'], second: ['w3', 'w4'], scores: [1, 2] };
+const ranked = { anchors: ['w1'], positives: ['w2'], negatives: ['w3'] };
 const reranking = { queries: [{ query: 'w1', positive: ['w2'], negative: ['w3'] }] };
 const retrieval = { queries: ['w1'], documents: ['w1', 'w2'], relevant: [new Map([[0, 1]])] };
 
@@ -866,6 +867,35 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       signal: [],
       onProgress: ['function'],
     },
+  },
+  evaluateTriplets: {
+    call: (options) => gradcache.evaluateTriplets(encoder, ranked, options),
+    options: {
+      similarity: [],
+      margin: ['number'],
+      prompts: ['object'],
+      dimensions: ['number'],
+      signal: [],
+    },
+  },
+  evaluateBinary: {
+    call: (options) => gradcache.evaluateBinary(encoder, { ...sts, labels: [0, 1] }, options),
+    options: {
+      similarity: [],
+      prompt: ['text'],
+      dimensions: ['number'],
+      block: ['number'],
+      signal: [],
+      onProgress: ['function'],
+    },
+  },
+  readTriplets: {
+    call: (options) => gradcache.readTriplets('/nowhere.csv', options),
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
+  },
+  readBinary: {
+    call: (options) => gradcache.readBinary('/nowhere.csv', options),
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
   },
   mineHardNegatives: {
     call: (options) => gradcache.mineHardNegatives(encoder, [{ anchor: 'a', positive: 'b' }], options),

@@ -201,3 +201,37 @@ test('a run by its real measures keeps a model that opens, and names them', asyn
   const again = await train({ ...config, resume: true });
   assert.deepEqual([again.best, again.before], [result.best, result.before]);
 });
+
+test('a run is measured on triplets and on binary pairs', async (t) => {
+  const folder = await temporaryFolder(t);
+  const rows = pairs(8).map(({ anchor, positive }, place, all) => ({
+    anchor,
+    positive,
+    negative: all[(place + 1) % 8]!.positive,
+    sentence1: anchor,
+    sentence2: all[(place + (place % 2)) % 8]!.positive,
+    label: 1 - (place % 2),
+  }));
+  const data = await writeRows(join(folder, 'rows.jsonl'), rows);
+  const config = {
+    model: await saveTinyModel(join(folder, 'start')),
+    data,
+    batch: 4,
+    steps: 1,
+    device: 'cpu',
+  };
+  for (const [task, best] of [
+    ['triplets', 'accuracy'],
+    ['binary', 'ap'],
+  ] as const) {
+    const evaluation = { task, data, best, dimensions: [4] };
+    const { scores } = await train({
+      ...config,
+      columns: ['anchor', 'positive'],
+      output: join(folder, task),
+      evaluation,
+    });
+    assert.equal(typeof scores?.[best], 'number');
+    assert.equal(typeof scores?.[`${best}/4`], 'number');
+  }
+});

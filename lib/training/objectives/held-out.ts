@@ -1,10 +1,12 @@
 import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
+import { evaluateBinary } from '../../evaluation/binary.js';
+import { evaluateTriplets } from '../../evaluation/triplets.js';
 import type { EncodesTexts } from '../../evaluation/encode-texts.js';
 import { rankAndScore } from '../../evaluation/retrieval.js';
 import { compareAndScore } from '../../evaluation/sts.js';
 import { hardestPairs, hardestQueries } from '../../evaluation/hardest.js';
-import { retrievalPairs, sentencePairs } from '../../evaluation/tasks.js';
-import { flattenScores, retrievalNames } from '../../evaluation/scores.js';
+import { binaryPairs, retrievalPairs, sentencePairs, triplets } from '../../evaluation/tasks.js';
+import { BINARY_NAMES, flattenBinary, flattenScores, retrievalNames } from '../../evaluation/scores.js';
 import { SettingError } from '../../options/fields.js';
 import { SIMILARITIES } from '../../options/similarity.js';
 import { similarityOf } from '../../losses/loss-kinds.js';
@@ -32,13 +34,36 @@ export async function loadHeldOut(
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
   const { columns: own, format, header, quoting } = config;
   const how = { columns: own, format, header, quoting, signal };
-  if (config.task === 'sts') {
+  if (config.task !== 'retrieval') {
     const rows = SIMILARITIES.find((name) => name === similarity);
     if (rows === undefined)
       throw new SettingError(
         'config.evaluation.task',
-        'is "sts", which compares one representation of each text; "retrieval" is for a model with one for each token.',
+        `is "${config.task}", which compares one representation of each text; "retrieval" is for a model with one for each token.`,
       );
+    if (config.task === 'triplets') {
+      const task = await triplets(config.data, how, HELD_OUT_SETTINGS);
+      return {
+        names: namesAtLengths(['accuracy']),
+        measure: (model, signal) =>
+          atLengths(async (dimensions) => {
+            const how = { similarity: rows, prompts: { query, document }, dimensions, signal };
+            const { accuracy } = await evaluateTriplets(model, task, how);
+            return { scores: { accuracy } };
+          }),
+      };
+    }
+    if (config.task === 'binary') {
+      const task = await binaryPairs(config.data, how, HELD_OUT_SETTINGS);
+      return {
+        names: namesAtLengths(BINARY_NAMES),
+        measure: (model, signal) =>
+          atLengths(async (dimensions) => {
+            const how = { similarity: rows, prompt: query, dimensions, signal };
+            return { scores: flattenBinary(await evaluateBinary(model, task, how)) };
+          }),
+      };
+    }
     const task = await sentencePairs(config.data, how, HELD_OUT_SETTINGS);
     return {
       names: namesAtLengths(['spearman', 'pearson']),

@@ -1,8 +1,8 @@
 import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { takeRows } from '../tensor/rows.js';
-import { compareRows, scorePairs } from '../evaluation/similarity.js';
-import { inWorkspace } from '../evaluation/workspace.js';
+import { compareRows, scorePairs } from './similarity.js';
+import { inWorkspace } from './workspace.js';
 
 /** Pairs that are scored at once; bounds memory. */
 const AT_ONCE = 8192;
