@@ -2,6 +2,7 @@
 // of, or writes them. Editors complete and check a file whose "$schema" names one; tsc copies them to dist/lib/training.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { format } from 'prettier';
 import { createGenerator } from 'ts-json-schema-generator';
 import { Failure, main, root } from './tools.mjs';
@@ -17,7 +18,8 @@ const OF_FILES = {
   timeout: { type: 'number', minimum: 1, description: 'Seconds after which a silent process is given up.' },
 };
 
-await main(async () => {
+/** @param {{ write: boolean }} how whether the schemas are written, or compared */
+export async function checkSchemas({ write }) {
   for (const [source, type, target] of FILES) {
     const path = join(root, source);
     const settings = {
@@ -40,8 +42,11 @@ await main(async () => {
     const all = Object.keys(others).length > 0 ? { ...whole, definitions: others } : whole;
     const text = await format(JSON.stringify(all), { parser: 'json', printWidth: 110 });
     const file = join(root, target);
-    if (process.argv.includes('--write')) writeFileSync(file, text);
+    if (write) writeFileSync(file, text);
     else if (readFileSync(file, 'utf8') !== text)
       throw new Failure(`${target} is not that of ${source}: node scripts/config-schema.mjs --write`);
   }
-});
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  await main(() => checkSchemas({ write: process.argv.includes('--write') }));

@@ -1,9 +1,10 @@
-// `npm run lint`: ESLint, Prettier, clang-format, the order of imports and the addon's interface; `npm run format` (--fix)
-// mends what they can mend.
+// `npm run lint`: ESLint, Prettier, clang-format, the order of imports, the addon's interface and the configuration's schemas;
+// `npm run format` (--fix) mends what they can mend.
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkInterface } from './addon-interface.mjs';
+import { checkSchemas } from './config-schema.mjs';
 import { checkImports } from './import-graph.mjs';
 import { prepare } from './prepare.mjs';
 import { Failure, filesUnder, main, requireTools, root, run, runBin, timed } from './tools.mjs';
@@ -21,6 +22,7 @@ export async function lint({ fix = false } = {}) {
     'clang-format': () => run(clangFormat(), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...sources]),
     imports: () => checkImports({ write: fix }),
     "the addon's interface": () => checkInterface({ write: fix }),
+    "the configuration's schemas": () => checkSchemas({ write: fix }),
   };
   const failed = [];
   for (const [name, linter] of Object.entries(linters)) {

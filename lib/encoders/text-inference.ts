@@ -15,7 +15,7 @@ import type { TokenPasses } from './token-passes.js';
 export interface TokenRepresentations {
   /** [tokens of all texts, dimension], text after text; the caller disposes it. */
   readonly representations: Tensor;
-  /** [texts + 1]: text k has the representations `offsets[k]` to `offsets[k + 1] - 1`. */
+  /** [texts + 1], where text k has the representations `offsets[k]` to `offsets[k + 1] - 1`. */
   readonly offsets: Int32Array;
 }
 

@@ -19,7 +19,7 @@ import { SIMILARITIES, type Similarity } from '../options/similarity.js';
 /** What rows of mined negatives can look like, under the names of sentence-transformers. */
 export const MINED_FORMATS = ['triplet', 'n-tuple', 'labeled-pair', 'labeled-list'] as const;
 
-/** One of {@link MINED_FORMATS}. */
+/** What rows are made of the hard negatives: `'triplet'`, `'n-tuple'`, `'labeled-pair'` or `'labeled-list'`. */
 export type MinedFormat = (typeof MINED_FORMATS)[number];
 
 /** How negatives are taken from the candidates. */

@@ -96,7 +96,7 @@ export class RepresentationCache {
   }
 
   /**
-   * [rows + 1]: where each row of a tower begins in its representations, then their end. Known after the last `put`; null
+   * [rows + 1], where each row of a tower begins in its representations, then their end. Known after the last `put`; null
    * if each row has one representation.
    */
   offsets(tower: number): Int32Array | null {
