@@ -3,8 +3,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { format } from 'prettier';
-import { createGenerator } from 'ts-json-schema-generator';
 import { Failure, main, root } from './tools.mjs';
 
 const FILES = [
@@ -20,6 +18,9 @@ const OF_FILES = {
 
 /** @param {{ write: boolean }} how whether the schemas are written, or compared */
 export async function checkSchemas({ write }) {
+  // Packages are there only when the set-up has been run.
+  const { format } = await import('prettier');
+  const { createGenerator } = await import('ts-json-schema-generator');
   for (const [source, type, target] of FILES) {
     const path = join(root, source);
     const settings = {
