@@ -16,10 +16,13 @@ const NEEDED = [
   /^CHANGELOG\.md$/,
   /^dist\/lib\/index\.(js|d\.ts)$/,
   /^dist\/lib\/cli\/main\.js$/,
+  /^dist\/lib\/report\/browser\/page\.js$/,
+  /^dist\/lib\/training\/train\.schema\.json$/,
   /^prebuilds\/torch-2\.\d+\/prebuilds\/linux-x64\/gradcache\.glibc\.node$/,
   /^prebuilds\/boot\/prebuilds\/linux-x64\/boot\.glibc\.node$/,
 ];
-const ALLOWED = /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/lib\/.+\.(js|d\.ts)|prebuilds\/.+)$/;
+const ALLOWED =
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/lib\/.+\.(js|d\.ts|schema\.json)|prebuilds\/.+)$/;
 
 /** The most bytes that a download of the package may take. */
 const LARGEST = 40e6;
