@@ -9,7 +9,7 @@ export async function makeFolders(path: string): Promise<boolean> {
   try {
     return await makeOne(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    if (!isMissing(error) || dirname(path) === path) throw error;
   }
   await makeFolders(dirname(path));
   return makeOne(path);
@@ -21,8 +21,14 @@ async function makeOne(path: string): Promise<boolean> {
     return true;
   } catch (error) {
     // A read-only file system may refuse even a folder that is there.
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    if (missing || (await stat(path).catch(() => null))?.isDirectory() !== true) throw error;
+    if (isMissing(error)) throw error;
+    const found = await stat(path).catch((reason: unknown) => {
+      if (isMissing(reason)) return null;
+      throw reason;
+    });
+    if (found?.isDirectory() !== true) throw error;
     return false;
   }
 }
+
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder import losses
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 import models
 
@@ -51,8 +51,14 @@ def state_tokenizer_class(folder, name):
         json.dump({**config, 'tokenizer_class': name}, file)
 
 
+# A token of padding whose window holds no other has no finite score in float64: eager attention makes NaN of it.
+WINDOWED = ('modernbert', 'gemma3_text')
+
+
 def open_cross_encoder(folder, dtype):
-    model = CrossEncoder(folder, device='cpu', model_kwargs={'dtype': torch.float32, **EAGER})
+    windowed = AutoConfig.from_pretrained(folder).model_type in WINDOWED
+    attention = {'attn_implementation': 'sdpa'} if windowed else EAGER
+    model = CrossEncoder(folder, device='cpu', model_kwargs={'dtype': torch.float32, **attention})
     return model.to(getattr(torch, dtype)).eval()
 
 

@@ -89,7 +89,14 @@ export class PythonServer {
 
   ask(request: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve: (line) => resolve(JSON.parse(line)), reject });
+      const answer = (line: string): void => {
+        try {
+          resolve(JSON.parse(line));
+        } catch (cause) {
+          reject(new Error(`no JSON: ${line.slice(0, 200)}`, { cause })); // a NaN, for one
+        }
+      };
+      this.#waiting.push({ resolve: answer, reject });
       this.#process.stdin.write(`${JSON.stringify(request)}\n`);
     });
   }

@@ -235,6 +235,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   train: null, // a configuration: test/training/read-config.test.ts
   Tokenizer: null,
   Tensor: null,
+  contrastiveTension: null,
   TextEncoder: null,
   CrossEncoder: null,
   ImageEncoder: null,

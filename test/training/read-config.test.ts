@@ -105,7 +105,7 @@ test('every mistake is named with its path, its value and what is accepted', () 
     [{ ...LEAST, evaluation: { every: 2 } }, 'run.evaluation.data is missing: give the path of a file.'],
     [
       { ...LEAST, evaluation: { task: 'rank', data: 'x' } },
-      'run.evaluation.task is "rank"; "retrieval" or "sts" is needed.',
+      'run.evaluation.task is "rank"; "retrieval" or "sts" or "triplets" or "binary" is needed.',
     ],
     [
       { ...LEAST, evaluation: { task: 'sts', loss: true, data: 'x', columns: ['a', 'b'] } },
