@@ -10,7 +10,7 @@ import { LIMITS, type Limit } from '../mining/choose.js';
 import { mineHardNegatives, type MinedNegatives } from '../mining/mine.js';
 import { MINED_FORMATS, readMiningOptions, SAMPLINGS, type MiningOptions } from '../mining/options.js';
 import { describeMining } from '../mining/statistics.js';
-import { isCrossEncoderFolder } from '../model-folder/cross-encoder-folder.js';
+import { isCrossEncoderFolder } from '../model-folder/is-cross-encoder-folder.js';
 import { folderDigest } from '../model-folder/folder-digest.js';
 import { throwIfAborted } from '../options/abort.js';
 import { SIMILARITIES } from '../options/similarity.js';

@@ -4,7 +4,6 @@ import { labelsIn } from '../architectures/classifier.js';
 import { architectureOf, MODEL_TYPES } from '../architectures/architectures.js';
 import { GradCacheError } from '../errors.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
-import { readJsonObject } from '../files/json-file.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
 import { activationClass } from './activations.js';
@@ -69,15 +68,6 @@ export async function readCrossEncoderFolder(
   const read = await readTransformer(folder, transformer, folder, withoutWeights ? noWeights : undefined);
   if (transformer) requireOneLength(transformer, read.maxLength);
   return { ...withHead(read, transformer, model), transformerFolder: folder };
-}
-
-/** Whether a folder holds a cross-encoder and not an encoder of texts: it says so, or its config.json names a classifier. */
-export async function isCrossEncoderFolder(path: string): Promise<boolean> {
-  const stated = await statedKind(path);
-  if (stated !== undefined) return stated === 'CrossEncoder';
-  if ((await readModuleEntries(path)) !== undefined) return false;
-  const { architectures } = (await readJsonObject(join(path, 'config.json'))) ?? {};
-  return Array.isArray(architectures) && /ForSequenceClassification$/.test(String(architectures[0]));
 }
 
 /** sentence-transformers reads its own files only where there is a modules.json. Without it, this is a cross-encoder there. */

@@ -5,7 +5,7 @@ import { readJsonObject } from '../files/json-file.js';
 import { cardHead } from '../hub/card-head.js';
 import { isRepositoryName } from '../hub/hub-name.js';
 import { isJsonObject } from '../files/strict-json.js';
-import { isCrossEncoder } from './is-cross-encoder.js';
+import { isCrossEncoderFolder } from './is-cross-encoder-folder.js';
 import { MODEL_CONFIG, statedKind } from './sentence-config.js';
 
 /** The run that made a model, for its card. */
@@ -122,7 +122,7 @@ export async function modelCard(folder: string, name: string, run: CardRun | und
 async function kindOf(folder: string): Promise<string> {
   const stated = await statedKind(folder);
   if (typeof stated === 'string' && Object.hasOwn(KINDS, stated)) return stated;
-  return (await isCrossEncoder(folder)) ? 'CrossEncoder' : 'SentenceTransformer';
+  return (await isCrossEncoderFolder(folder)) ? 'CrossEncoder' : 'SentenceTransformer';
 }
 
 /** The base model of an adapter, if it is one of the hub. */

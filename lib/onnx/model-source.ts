@@ -9,7 +9,7 @@ import { GradCacheError } from '../errors.js';
 import { readCrossEncoderFolder, type CrossEncoderFolder } from '../model-folder/cross-encoder-folder.js';
 import { moduleTensors } from '../model-folder/head-modules.js';
 import { inFolder } from '../model-folder/in-folder.js';
-import { isCrossEncoder } from '../model-folder/is-cross-encoder.js';
+import { isCrossEncoderFolder } from '../model-folder/is-cross-encoder-folder.js';
 import { readModelFolder, type Asked, type ModelFolder } from '../model-folder/model-folder.js';
 import { openWeights } from '../model-folder/model-weights.js';
 import { refused } from '../options/option-values.js';
@@ -35,7 +35,7 @@ export interface ModelSource {
  * @throws GradCacheError `CHECKPOINT` as `TextEncoder.load`; `INPUT` for a model that a graph cannot hold
  */
 export async function readModelSource(path: string, asked: Asked): Promise<ModelSource> {
-  if (await isCrossEncoder(path)) {
+  if (await isCrossEncoderFolder(path)) {
     for (const [name, value] of Object.entries(asked))
       if (value !== undefined) throw refused(name, value, `none, since ${path} is a cross-encoder,`);
     const folder = await readCrossEncoderFolder(path, { anyModel: false, withoutWeights: true });
