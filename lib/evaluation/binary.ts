@@ -1,7 +1,8 @@
 import { GradCacheError } from '../errors.js';
 import { refused } from '../options/option-values.js';
 import type { EncodesTexts } from './encode-texts.js';
-import { compareAndScore, type StsOptions } from './sts.js';
+import { checkKnown } from '../options/known-options.js';
+import { compareAndScore, STS_OPTIONS, type StsOptions } from './sts.js';
 
 /** Pairs of texts, each of which belongs together (1) or does not (0). */
 export interface BinaryTask {
@@ -41,6 +42,7 @@ export async function evaluateBinary(
   task: BinaryTask,
   options: StsOptions = {},
 ): Promise<BinaryScores> {
+  checkKnown('evaluateBinary', options, STS_OPTIONS);
   const { first, second, labels } = task ?? {};
   const list: unknown = labels;
   const wrong: unknown = Array.isArray(list) ? list.find((label) => label !== 0 && label !== 1) : list;
@@ -94,7 +96,10 @@ function separate(scores: Float64Array, labels: readonly number[]): Omit<BinaryS
 /** All cuts from the one above all pairs down; equal scores are never cut apart. */
 function cutsOf(scores: Float64Array, labels: readonly number[]): Cut[] {
   const order = Array.from(scores.keys()).sort((a, b) => scores[b]! - scores[a]! || a - b);
-  const cuts: Cut[] = [{ threshold: Infinity, above: 0, right: 0 }];
+  const top = scores[order[0]!]!;
+  // A number that JSON has, and so not Infinity.
+  const aboveAll = top + Math.max(Math.abs(top) * Number.EPSILON, Number.MIN_VALUE);
+  const cuts: Cut[] = [{ threshold: aboveAll, above: 0, right: 0 }];
   let right = 0;
   for (const [place, pair] of order.entries()) {
     right += labels[pair]!;

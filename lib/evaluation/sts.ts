@@ -52,6 +52,16 @@ export interface StsOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** The names of {@link StsOptions}. */
+export const STS_OPTIONS: readonly (keyof StsOptions)[] = [
+  'similarity',
+  'prompt',
+  'dimensions',
+  'block',
+  'signal',
+  'onProgress',
+];
+
 /**
  * Semantic textual similarity: correlates the similarity of both sides with the scores. A text in several pairs is encoded
  * once. The representations of all different texts are in memory together.
@@ -73,7 +83,7 @@ export async function compareAndScore(
   task: StsTask,
   options: StsOptions,
 ): Promise<{ scores: StsScores; similarities: Float64Array }> {
-  checkKnown('evaluateSts', options, ['similarity', 'prompt', 'dimensions', 'block', 'signal', 'onProgress']);
+  checkKnown('evaluateSts', options, STS_OPTIONS);
   requireEncoder(encoder);
   checkTask(task);
   const { prompt, dimensions, block = 4096, signal, onProgress } = options;

@@ -43,8 +43,10 @@ test('binary pairs: measures by the best thresholds, each text encoded once', as
 
 test('binary pairs: equal scores are told apart by no threshold', async () => {
   const task = { first: ['0', '0', '0'], second: ['10', '10', '50'], labels: [1, 0, 0] };
-  const { accuracy, precision, recall } = await evaluateBinary(angles(), task);
+  const { accuracy, accuracyThreshold, precision, recall } = await evaluateBinary(angles(), task);
   assert.equal(accuracy, 2 / 3);
+  // None counts as belonging together: the threshold is above all, and JSON has it.
+  assert.ok(Math.abs(accuracyThreshold - cosine(10)) < 1e-12);
   assert.deepEqual([precision, recall], [1 / 2, 1]);
 });
 
@@ -66,6 +68,10 @@ test('what cannot be measured is refused', async () => {
   ] as const)
     await assert.rejects(evaluateBinary(angles(), { ...pair, labels } as never), { code: 'INPUT', message });
   await assert.rejects(evaluateBinary(angles(), { ...pair, labels: [1, 0, 1] }), { code: 'SHAPE' });
+  await assert.rejects(evaluateBinary(angles(), { ...pair, labels: [1, 0] }, { promt: '' } as never), {
+    code: 'INPUT',
+    message: /^evaluateBinary knows no option 'promt'/,
+  });
   const short = { anchors: ['0'], positives: [], negatives: ['1'] };
   await assert.rejects(evaluateTriplets(angles(), short), { code: 'SHAPE' });
 });
