@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Ranks } from '../distributed/ranks.js';
 import { fromFirst, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
-import { onFiles } from '../files/file-error.js';
+import { ifAbsent, onFiles } from '../files/file-error.js';
 import { makeFolders } from '../files/make-folders.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireString } from '../options/option-values.js';
@@ -50,7 +50,10 @@ export function cachedOverRanks(
 ): EncodesTexts {
   checkKnown('cachedEncoder', options, ['folder', 'model', 'device']);
   requireEncoder(encoder);
-  if (encoder.sparse === true) throw refused('encoder.sparse', true, 'a model with dense representations');
+  const { sparse, perToken } = encoder as { readonly sparse?: boolean; readonly perToken?: boolean };
+  for (const [name, value] of Object.entries({ sparse, perToken }))
+    if (value === true)
+      throw refused(`encoder.${name}`, value, 'a model with one dense representation a text');
   const { folder, model, device = 'cpu' } = options;
   requireString('folder', folder);
   requireString('model', model);
@@ -66,7 +69,9 @@ export function cachedOverRanks(
         for (let begin = 0; begin < Math.max(1, texts.length); begin += PIECE) {
           const some = texts.slice(begin, begin + PIECE);
           const path = join(folder, `${digestOf(about, some)}.safetensors`);
-          const known = await fromFirst(ranks, 'looking for representations', () => isThere(path));
+          const known = await fromFirst(ranks, 'looking for representations', () =>
+            onFiles('INPUT', path, 'read', () => stat(path).then(() => true, ifAbsent(false))),
+          );
           pieces.push(known ? await readRows(path, some.length, device) : await encode(some, path));
         }
         return pieces.length === 1 ? pieces.pop()! : await callAsync('aten::cat', pieces, 0);
@@ -102,16 +107,6 @@ function digestOf(about: string, texts: readonly string[]): string {
   // The length before each text, so that no two lists are written the same way.
   for (const text of texts) hash.update(`\n${text.length}:`).update(text, 'utf16le');
   return hash.digest('hex');
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false;
-      throw error;
-    },
-  );
 }
 
 async function readRows(path: string, texts: number, device: string): Promise<Tensor> {

@@ -64,3 +64,17 @@ test('a damaged file is refused by its name', async (t) => {
   await writeFile(join(folder, name!), 'nothing');
   await assert.rejects(cached.encode(['a']), { code: 'CHECKPOINT', message: new RegExp(name!) });
 });
+
+test('what is no folder, and a model without one dense representation a text, are refused', async (t) => {
+  const folder = join(await temporaryFolder(t), 'file');
+  await writeFile(folder, '');
+  await assert.rejects(cachedEncoder(counting(), { folder, model: 'm' }).encode(['a']), {
+    code: 'INPUT',
+    message: /cannot be read: .*ENOTDIR.* A part of the path is a file/,
+  });
+  for (const kind of ['sparse', 'perToken'])
+    assert.throws(() => cachedEncoder({ ...counting(), [kind]: true }, { folder, model: 'm' }), {
+      code: 'INPUT',
+      message: new RegExp(`encoder.${kind} is true; a model with one dense representation a text is needed`),
+    });
+});
