@@ -48,11 +48,15 @@ export class EarlyReductions {
   /** Begins the rest. */
   async all(): Promise<void> {
     while (this.#waiting.length > 0) this.#begin();
+    await Promise.allSettled(this.#begun); // where one fails, the others are still on their way
     await Promise.all(this.#begun);
   }
 
   #begin(): void {
-    const begun = this.#gradients.begin(this.#ranks, this.#waiting.shift()!);
+    const buffer = this.#waiting.shift()!;
+    const begin = (): Promise<void> => this.#gradients.begin(this.#ranks, buffer);
+    // A model may need several exchanges: those of two models have one order on all ranks, however close they begin.
+    const begun = this.#begun.at(-1)?.then(begin, begin) ?? begin();
     begun.catch(() => undefined); // looked at in all()
     this.#begun.push(begun);
   }

@@ -101,10 +101,17 @@ async function ofModules(reduction: Reduction): Promise<number[]> {
   return gradientsOf(gradcache.parameters());
 }
 
-/** A step in which the last rank fails in the backward pass of the first tower, while the other tower's sums are under way. */
-async function failing(error: () => Error, times: number): Promise<unknown> {
+/**
+ * A step in which the last rank fails in the backward pass of a tower. That of tower 1 goes first: its sums are under way when
+ * tower 0 fails, and those of both towers are begun at once when it fails itself.
+ */
+async function failing(
+  error: () => Error,
+  times: number,
+  { tower = 0, divided = false }: { readonly tower?: 0 | 1; readonly divided?: boolean } = {},
+): Promise<unknown> {
   const encoders: AnyEncoder[] = await towers();
-  if (last) encoders[0] = failingPasses(encoders[0] as TextEncoder, 'backward', error, times);
+  if (last) encoders[tower] = failingPasses(encoders[tower] as TextEncoder, 'backward', error, times);
   const gradcache = new GradCache({
     encoders,
     loss: infoNCE(),
@@ -113,6 +120,7 @@ async function failing(error: () => Error, times: number): Promise<unknown> {
     chunk: { sequences: 3 },
   });
   const parameters = gradcache.parameters();
+  using _ = new AdamW(parameters, { lr: 0.01, ranks: divided ? ranks : null });
   const failure = await gradcache.step(batch(0)).then(
     ({ retries }) => ({ retries }),
     ({ code, message }: GradCacheError) => ({ code, message }),
@@ -149,6 +157,7 @@ try {
       retried: await failing(outOfMemory, 1),
       failed: await failing(() => new GradCacheError('NON_FINITE', 'it is NaN'), 1),
       fine: await failing(outOfMemory, 0),
+      first: await failing(outOfMemory, 1, { tower: 1, divided: true }),
     }),
   );
 } catch (error) {

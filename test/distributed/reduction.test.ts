@@ -14,6 +14,7 @@ interface Found {
   readonly retried: Failed;
   readonly failed: Failed;
   readonly fine: Failed;
+  readonly first: Failed;
 }
 
 interface Failed {
@@ -26,7 +27,7 @@ interface Failed {
 test('gradients that are added up early are the same bits, and in bfloat16 they are off by its rounding', async () => {
   const all = await runRanks<Found>(2, 'reduction-program.js', [], { limit: 60 });
   for (const [rank, found] of all.entries()) {
-    const { overlap, narrow, both, shares, modules, different, retried, failed, fine } = found;
+    const { overlap, narrow, both, shares, modules, different, retried, failed, fine, first } = found;
     assert.deepEqual([overlap, both, shares], [0, 0, 0]);
     for (const error of [narrow, modules]) assert.ok(error > 0 && error < 2 ** -8, `${error}`);
     assert.match(different, /^INPUT: the ranks add up gradients in different ways/);
@@ -34,6 +35,7 @@ test('gradients that are added up early are the same bits, and in bfloat16 they 
     const message = rank === 1 ? 'it is NaN' : 'rank 1: it is NaN';
     assert.deepEqual(failed.failure, { code: 'NON_FINITE', message });
     assert.ok(failed.zero);
+    assert.deepEqual(first.failure, { retries: 1 });
     for (const { norm } of [retried, failed]) assert.ok(Math.abs(norm / fine.norm - 1) < 1e-6);
   }
 });
