@@ -5,11 +5,11 @@ import { drawSeed, requireSeed } from '../options/seeds.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import { tidy, untracked } from '../tensor/scope.js';
-import type { Parameter, Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { DrawnPlaces } from './drawn-places.js';
+import { LossInParts } from './loss-in-parts.js';
 import {
   allTrained,
-  requireCheckable,
   requireFinite,
   requireLoss,
   requireTowers,
@@ -22,7 +22,6 @@ import {
   type LossWithGradients,
 } from './loss.js';
 import { matryoshka, type MatryoshkaOptions } from './matryoshka.js';
-import { joinOptionsOf } from './shared-options.js';
 
 /** How much the loss at a layer before the last counts, by its number: alike, 1 / (1 + ln(1 + k)), or 1 / (1 + k). */
 export type LayerWeighting = (typeof LAYER_WEIGHTINGS)[number];
@@ -134,17 +133,10 @@ function weightsOf(
   }
 }
 
-class AdaptiveLayer implements LossWithGradients {
-  readonly packed: boolean;
-  readonly sharing: LossWithGradients['sharing'];
-  readonly takesIds: boolean;
-  readonly takesSeed: boolean;
+class AdaptiveLayer extends LossInParts implements LossWithGradients {
   readonly layers: readonly number[];
-  readonly #loss: LossWithGradients;
   /** By place in a row: the last layer, then the others. */
   readonly #weights: readonly number[];
-  /** Of the layers before the last. */
-  readonly #drawn: DrawnPlaces;
   readonly #kl: { readonly weight: number; readonly temperature: number };
 
   constructor(loss: LossWithGradients, options: AdaptiveLayerOptions) {
@@ -157,13 +149,8 @@ class AdaptiveLayer implements LossWithGradients {
       requireWeight(name, weight, { from: 0 });
     requireNumber('klTemperature', klTemperature, { from: 0 });
     requireSeed(seed);
-    this.packed = loss.packed === true;
-    this.sharing = loss.sharing;
-    this.takesIds = loss.takesIds === true;
+    super(loss, new DrawnPlaces('layers', { of: inner.length, count: layersPerStep, seed }));
     this.layers = [...layers];
-    this.#loss = loss;
-    this.#drawn = new DrawnPlaces('layers', { of: inner.length, count: layersPerStep, seed });
-    this.takesSeed = this.#drawn.some || loss.takesSeed === true;
     this.#weights = [
       lastLayerWeight,
       ...weightsOf(layerWeighting, inner).map((weight) => (priorLayersWeight * weight) / layersPerStep),
@@ -171,28 +158,11 @@ class AdaptiveLayer implements LossWithGradients {
     this.#kl = { weight: klTemperature > 0 ? klWeight : 0, temperature: klTemperature };
   }
 
-  parameters(): Parameter[] {
-    return this.#loss.parameters();
-  }
-
   checkLengths(lengths: readonly (number | undefined)[]): void {
     const ofOne = lengths.map((length, tower) =>
       length === undefined ? undefined : this.#width(length, tower),
     );
-    this.#loss.checkLengths?.(ofOne);
-  }
-
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
-    requireCheckable(options, rows);
-    this.#loss.checkOptions?.(this.#drawn.without(options, { keep: this.#loss.takesSeed === true }), rows);
-  }
-
-  optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
-    return this.#loss.optionsBeside?.(options, rows, others) ?? options;
-  }
-
-  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
-    return joinOptionsOf(this.#loss, parts, rows);
+    this.loss.checkLengths?.(ofOne);
   }
 
   async compute(
@@ -209,8 +179,8 @@ class AdaptiveLayer implements LossWithGradients {
       trained[tower] === true ? untracked(() => noGrad(() => call('aten::zeros_like', rows))) : null,
     );
     try {
-      const seeded = this.#loss.takesSeed === true;
-      const { places, options: others } = this.#drawn.draw(options, seeded, undos);
+      const seeded = this.loss.takesSeed === true;
+      const { places, options: others } = this.drawn.draw(options, seeded, undos);
       let loss = 0;
       for (const place of [0, ...places.map((drawn) => drawn + 1)]) {
         const { seed } = others;
@@ -257,7 +227,7 @@ class AdaptiveLayer implements LossWithGradients {
         loss,
         gradients: own,
         undo,
-      } = await this.#loss.compute([...used], weight * part, options, trained, share);
+      } = await this.loss.compute([...used], weight * part, options, trained, share);
       undos.push(undo);
       used.push(...own.filter((gradient) => gradient !== null));
       for (const [tower, all] of gradients.entries()) {

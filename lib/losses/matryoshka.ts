@@ -4,10 +4,9 @@ import { refused, requireCount, requireNumber, requireWeight } from '../options/
 import { requireSeed } from '../options/seeds.js';
 import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { tidy } from '../tensor/scope.js';
-import { Tensor, type Parameter } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import {
   allTrained,
-  requireCheckable,
   leavesOf,
   requireLoss,
   requireTowers,
@@ -21,7 +20,7 @@ import {
   type LossWithGradients,
 } from './loss.js';
 import { DrawnPlaces } from './drawn-places.js';
-import { joinOptionsOf } from './shared-options.js';
+import { LossInParts } from './loss-in-parts.js';
 
 /** Settings of {@link matryoshka}. */
 export interface MatryoshkaOptions {
@@ -83,28 +82,13 @@ function requireWeights(name: string, given: unknown, count: number): void {
   for (const [place, weight] of given.entries()) requireWeight(`${name}[${place}]`, weight, { from: 0 });
 }
 
-class Matryoshka implements LossWithGradients {
-  readonly packed: boolean;
-  readonly sharing: LossWithGradients['sharing'];
-  readonly takesIds: boolean;
-  readonly takesSeed: boolean;
-  readonly #loss: LossWithGradients;
+class Matryoshka extends LossInParts implements LossWithGradients {
   /** Longest first. */
   readonly #parts: readonly Length[];
-  readonly #drawn: DrawnPlaces;
 
   constructor(loss: LossWithGradients, parts: readonly Length[], drawn: DrawnPlaces) {
-    this.packed = loss.packed === true;
-    this.sharing = loss.sharing;
-    this.takesIds = loss.takesIds === true;
-    this.takesSeed = drawn.some || loss.takesSeed === true;
-    this.#loss = loss;
+    super(loss, drawn);
     this.#parts = parts;
-    this.#drawn = drawn;
-  }
-
-  parameters(): Parameter[] {
-    return this.#loss.parameters();
   }
 
   checkLengths(lengths: readonly (number | undefined)[]): void {
@@ -117,20 +101,7 @@ class Matryoshka implements LossWithGradients {
           `dimensions from 1 to ${length}`,
       );
     }
-    this.#loss.checkLengths?.(lengths.map((length) => (length === undefined ? undefined : dimension)));
-  }
-
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
-    requireCheckable(options, rows);
-    this.#loss.checkOptions?.(this.#drawn.without(options, { keep: this.#loss.takesSeed === true }), rows);
-  }
-
-  optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
-    return this.#loss.optionsBeside?.(options, rows, others) ?? options;
-  }
-
-  joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
-    return joinOptionsOf(this.#loss, parts, rows);
+    this.loss.checkLengths?.(lengths.map((length) => (length === undefined ? undefined : dimension)));
   }
 
   async compute(
@@ -145,9 +116,9 @@ class Matryoshka implements LossWithGradients {
     const undos: LossGradients['undo'][] = [];
     const leaves: Tensor[] = [];
     try {
-      const { places, options: others } = this.#drawn.draw(options, this.#loss.takesSeed === true, undos);
+      const { places, options: others } = this.drawn.draw(options, this.loss.takesSeed === true, undos);
       const parts = places.map((place) => this.#parts[place]!);
-      const together = await this.#loss.computeAt?.(parts, representations, weight, others, trained, share);
+      const together = await this.loss.computeAt?.(parts, representations, weight, others, trained, share);
       if (together !== undefined && together !== null) {
         undos.push(together.undo);
         return { ...together, undo: undoAll(undos) };
@@ -186,7 +157,7 @@ class Matryoshka implements LossWithGradients {
         labels === undefined ? undefined : cutLabels(labels, leaves[0]!.shape.at(-1)!, dimension);
       if (shorter instanceof Tensor && shorter !== labels) used.push(shorter);
       const given = labels === undefined ? others : { ...others, labels: shorter };
-      const { loss, gradients, undo } = await this.#loss.compute(
+      const { loss, gradients, undo } = await this.loss.compute(
         constants,
         weight * part,
         given,
