@@ -4,15 +4,15 @@ import { countIn } from '../architectures/config-values.js';
 import { ModuleEncoder } from '../encoders/module-encoder.js';
 import { inFolder } from '../model-folder/in-folder.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber, requireTexts } from '../options/option-values.js';
+import { requireTexts } from '../options/option-values.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { noGrad } from '../tensor/autograd.js';
-import { call } from '../tensor/operators.js';
 import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { PLAIN_CLASS } from '../tokenizer/tokenizer-classes.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 import { captionTower, type CaptionTower } from './caption-tower.js';
+import { encodeInChunks } from './encode-in-chunks.js';
 import { OF_FOLDER, STORE_INTO } from './internal.js';
 import { towerPart, type PictureFolder } from './picture-folder.js';
 import { TowerWeights, type TowerOptions } from './tower-weights.js';
@@ -105,21 +105,14 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
     requireTexts('captions', captions);
     checkKnown('encode', options, ['captionsPerChunk']);
     const { captionsPerChunk = 256 } = options;
-    requireNumber('captionsPerChunk', captionsPerChunk, { from: 1, whole: true });
-    const parts: Tensor[] = [];
-    try {
-      for (let begin = 0; begin < captions.length || begin === 0; begin += captionsPerChunk) {
-        const ids = await this.tokenize(captions.slice(begin, begin + captionsPerChunk));
-        try {
-          parts.push(tidy(() => noGrad(() => this.#tower.forward(ids, this.#weights.of, false))));
-        } finally {
-          ids.dispose();
-        }
+    return encodeInChunks(captions, 'captionsPerChunk', captionsPerChunk, async (some) => {
+      const ids = await this.tokenize(some);
+      try {
+        return tidy(() => noGrad(() => this.#tower.forward(ids, this.#weights.of, false)));
+      } finally {
+        ids.dispose();
       }
-      return noGrad(() => call('aten::cat', parts));
-    } finally {
-      for (const part of parts) part.dispose();
-    }
+    });
   }
 
   /** The weights as tensors of a folder. @internal */
@@ -145,6 +138,7 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
 /** The padding token that tokenizer_config.json names. */
 function paddingOf({ companions }: PictureFolder, tokenizer: Tokenizer): number | undefined {
   const bytes = companions.get('tokenizer_config.json');
+  // The tokenizer has been read with it: it is JSON.
   const stated: unknown = bytes && JSON.parse(new TextDecoder().decode(bytes));
   const token = isJsonObject(stated) ? stated['pad_token'] : undefined;
   const content = isJsonObject(token) ? token['content'] : token;

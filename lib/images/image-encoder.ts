@@ -12,12 +12,12 @@ import {
 } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { noGrad } from '../tensor/autograd.js';
-import { call } from '../tensor/operators.js';
 import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
 import { countIn } from '../architectures/config-values.js';
 import { readPicture } from './picture.js';
+import { encodeInChunks } from './encode-in-chunks.js';
 import { OF_FOLDER, STORE_INTO } from './internal.js';
 import {
   newPictureFolder,
@@ -227,33 +227,14 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     requireTexts('paths', paths);
     checkKnown('encode', options, ['picturesPerChunk']);
     const { picturesPerChunk = 64 } = options;
-    requireNumber('picturesPerChunk', picturesPerChunk, { from: 1, whole: true });
-    const parts: Tensor[] = [];
-    try {
-      for (let begin = 0; begin < paths.length || begin === 0; begin += picturesPerChunk) {
-        const { pixels } = await this.read(paths.slice(begin, begin + picturesPerChunk));
-        try {
-          parts.push(this.#represent(pixels));
-        } finally {
-          pixels.dispose();
-        }
+    return encodeInChunks(paths, 'picturesPerChunk', picturesPerChunk, async (some) => {
+      const { pixels } = await this.read(some);
+      try {
+        return tidy(() => noGrad(() => this.#tower.forward(this.prepared(pixels), this.#weights.of, false)));
+      } finally {
+        pixels.dispose();
       }
-      return noGrad(() => call('aten::cat', parts));
-    } finally {
-      for (const part of parts) part.dispose();
-    }
-  }
-
-  #represent(pixels: Tensor): Tensor {
-    return tidy(() =>
-      noGrad(() =>
-        this.#tower.forward(
-          scaled(pixels, this.#preprocessing, this.#precision, this.side),
-          this.#weights.of,
-          false,
-        ),
-      ),
-    );
+    });
   }
 
   /**
