@@ -65,7 +65,7 @@ function installedPackagesMatch() {
 /** Runs tsc, unless dist was made from these sources. Outputs without a source are removed, so that their tests do not run. */
 async function typescript() {
   const stamp = join(root, 'dist', 'stamp');
-  const sources = filesUnder(['lib', 'test', 'bench', 'examples'], /\.(ts|js)$/);
+  const sources = filesUnder(['lib', 'test', 'bench', 'examples'], /\.(ts|js|schema\.json)$/);
   const wanted = fingerprint([...sources, 'tsconfig.json', 'package-lock.json']);
   if (readStamp(stamp) === wanted) return;
   rmSync(stamp, { force: true });
