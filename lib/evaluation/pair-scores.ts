@@ -1,8 +1,7 @@
 import type { Similarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { takeRows } from '../tensor/rows.js';
-import { compareRows, scorePairs } from './similarity.js';
-import { inWorkspace } from './workspace.js';
+import { similaritiesOf } from './similarity.js';
 
 /** Pairs that are scored at once; bounds memory. */
 const AT_ONCE = 8192;
@@ -53,22 +52,9 @@ export class PairScores {
           Int32Array.from(places, (place) => this.documents[place]! - begin),
         ),
       ] as const;
-      const values = await similarities(sides, similarity);
+      const values = await similaritiesOf(sides, similarity);
       for (const [index, place] of places.entries()) this.scores[place] = values[index]!;
       this.#next += places.length;
     }
   }
-}
-
-/** Similarities of the rows of two tensors, which are disposed. */
-function similarities(
-  [left, right]: readonly [Tensor, Tensor],
-  similarity: Similarity,
-): Promise<Float64Array> {
-  return inWorkspace(async (space) => {
-    space.note([left, right]);
-    const first = space.note(await compareRows(left, similarity, 'first'));
-    const second = space.note(await compareRows(right, similarity, 'second'));
-    return (await space.note(await scorePairs(first, second, similarity)).values()) as Float64Array;
-  });
 }

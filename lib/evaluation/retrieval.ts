@@ -1,4 +1,4 @@
-import { promptNameFor, type Prompt } from '../encoders/prompts.js';
+import type { Prompt } from '../encoders/prompts.js';
 import type { TokenRepresentations } from '../encoders/text-encoder.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireCount, requireFunction, requireSignal } from '../options/option-values.js';
@@ -18,6 +18,7 @@ import {
 } from './retrieval-measures.js';
 import { search, type Ranking } from './search.js';
 import { chooseSimilarity, chooseTokenSimilarity } from './similarity.js';
+import { promptsFor, type TaskPrompts } from './task-prompts.js';
 import { isSparse, SparseTexts, type ActiveDimensions } from './sparse-texts.js';
 import { requireTokenRepresentations, searchTokens } from './token-search.js';
 import { tell } from '../options/synchronous.js';
@@ -131,7 +132,7 @@ type Find = (
 
 /** How texts are encoded. */
 interface Encoding {
-  readonly prompts: { readonly query: Prompt | undefined; readonly document: Prompt | undefined };
+  readonly prompts: TaskPrompts;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -204,13 +205,7 @@ function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOp
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
   if (tokens && dimensions !== undefined)
     throw refused('dimensions', dimensions, 'none for a model with a representation for each token, which');
-  const encoding = {
-    prompts: {
-      query: prompts.query ?? promptNamed('query', encoder),
-      document: prompts.document ?? promptNamed('document', encoder),
-    },
-    signal,
-  };
+  const encoding = { prompts: promptsFor(encoder, prompts), signal };
   const checked = { recallAt, measures, block, onProgress, active: undefined };
   if (tokens) {
     const similarity = chooseTokenSimilarity(options.similarity, encoder);
@@ -222,14 +217,6 @@ function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOp
     throw refused('dimensions', dimensions, 'none, as sparse representations are compared whole,');
   const sparse = new SparseTexts(encoder, encoding, similarity);
   return { ...checked, find: sparse.find, active: () => sparse.active };
-}
-
-/** What is put before queries or documents where nothing is asked for. Undefined for an encoder that knows no prompts. */
-function promptNamed(
-  task: 'query' | 'document',
-  { prompts }: Pick<EncodesTexts, 'prompts'>,
-): string | undefined {
-  return prompts && promptNameFor(task, (name) => Object.hasOwn(prompts, name));
 }
 
 /**

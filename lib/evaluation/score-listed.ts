@@ -1,12 +1,12 @@
-import type { Prompt } from '../encoders/prompts.js';
 import { throwIfAborted } from '../options/abort.js';
 import type { Similarity } from '../options/similarity.js';
 import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { PairScores } from './pair-scores.js';
+import type { TaskPrompts } from './task-prompts.js';
 
 /** How texts of pairs are encoded and compared. */
 export interface PairEncoding {
-  readonly prompts: { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined };
+  readonly prompts: Partial<TaskPrompts>;
   readonly dimensions?: number | undefined;
   readonly similarity: Similarity;
   /** Documents encoded at a time; bounds memory. */

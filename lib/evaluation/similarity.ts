@@ -259,6 +259,20 @@ export function scorePairs(
   });
 }
 
+/** Similarities of the rows of two tensors, each with the one at its place. The tensors are disposed. */
+export function similaritiesOf(
+  sides: readonly [Tensor, Tensor],
+  similarity: Similarity,
+): Promise<Float64Array> {
+  return inWorkspace(async (space) => {
+    const [left, right] = space.note(sides);
+    const first = space.note(await compareRows(left, similarity, 'first'));
+    const second = space.note(await compareRows(right, similarity, 'second'));
+    const scores = space.note(await scorePairs(first, second, similarity));
+    return (await scores.values()) as Float64Array;
+  });
+}
+
 /** Whether a similarity is a product of the rows, not a distance between them. */
 export function isProduct(similarity: Similarity): boolean {
   return similarity === 'cosine' || similarity === 'dot';

@@ -1,4 +1,3 @@
-import type { Prompt } from '../encoders/prompts.js';
 import type { SparseRows } from '../encoders/sparse-rows.js';
 import { GradCacheError } from '../errors.js';
 import { refused } from '../options/option-values.js';
@@ -6,6 +5,7 @@ import type { Similarity } from '../options/similarity.js';
 import type { EncodesTexts } from './encode-texts.js';
 import type { Ranking } from './search.js';
 import { searchSparse } from './sparse-search.js';
+import type { TaskPrompts } from './task-prompts.js';
 
 /** Columns of a row that are not 0: means over the different texts. */
 export interface ActiveDimensions {
@@ -15,7 +15,7 @@ export interface ActiveDimensions {
 
 /** How texts are encoded. */
 interface Encoding {
-  readonly prompts: { readonly query: Prompt | undefined; readonly document: Prompt | undefined };
+  readonly prompts: TaskPrompts;
   readonly signal: AbortSignal | undefined;
 }
 

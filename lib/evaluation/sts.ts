@@ -9,13 +9,11 @@ import {
   show,
 } from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
-import type { Tensor } from '../tensor/tensor.js';
 import { pearson, spearman } from './correlation.js';
 import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { EncodedTexts } from './encoded-texts.js';
 import { requireEncoder } from './retrieval-checks.js';
-import { chooseSimilarity, compareRows, scorePairs } from './similarity.js';
-import { inWorkspace } from './workspace.js';
+import { chooseSimilarity, similaritiesOf } from './similarity.js';
 import { tell } from '../options/synchronous.js';
 
 /** Pairs of sentences and how alike people found them, on any scale. */
@@ -102,7 +100,7 @@ export async function compareAndScore(
     for (let start = 0; start < first.length; start += block) {
       const end = Math.min(start + block, first.length);
       const pairs = await texts.rowsOf(start, end);
-      found.set(await similarities(pairs, similarity), start);
+      found.set(await similaritiesOf(pairs, similarity), start);
       requireFinite(found, end, similarity);
       tell('onProgress', onProgress, end, first.length);
     }
@@ -113,17 +111,6 @@ export async function compareAndScore(
     scores: { pairs: first.length, spearman: spearman(found, scores), pearson: pearson(found, scores) },
     similarities: found,
   };
-}
-
-/** Similarities of the rows of two tensors, which are disposed. */
-function similarities(sides: readonly [Tensor, Tensor], similarity: Similarity): Promise<Float64Array> {
-  return inWorkspace(async (space) => {
-    const [left, right] = space.note(sides);
-    const first = space.note(await compareRows(left, similarity, 'first'));
-    const second = space.note(await compareRows(right, similarity, 'second'));
-    const scores = space.note(await scorePairs(first, second, similarity));
-    return (await scores.values()) as Float64Array;
-  });
 }
 
 function checkTask(task: StsTask): void {

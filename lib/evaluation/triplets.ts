@@ -1,4 +1,4 @@
-import { promptNameFor, type Prompt } from '../encoders/prompts.js';
+import type { Prompt } from '../encoders/prompts.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireCount, requireNumber, requireSignal, requireTexts } from '../options/option-values.js';
@@ -9,6 +9,7 @@ import { PairScores } from './pair-scores.js';
 import { requireEncoder } from './retrieval-checks.js';
 import { scoreByEncoder } from './score-listed.js';
 import { chooseSimilarity } from './similarity.js';
+import { promptsFor } from './task-prompts.js';
 
 /** Anchors, each with a text that belongs to it and one that does not. */
 export interface TripletTask {
@@ -70,10 +71,8 @@ export async function evaluateTriplets(
   const numbers = anchors.map((text) => first.of(text));
   const others = [...positives, ...negatives].map((text) => second.of(text));
   const pairs = new PairScores(Int32Array.from([...numbers, ...numbers]), Int32Array.from(others));
-  const named = (role: 'query' | 'document') =>
-    encoder.prompts && promptNameFor(role, (name) => Object.hasOwn(encoder.prompts!, name));
   const scores = await scoreByEncoder(encoder, { anchors: first.list, documents: second.list }, pairs, {
-    prompts: { query: prompts.query ?? named('query'), document: prompts.document ?? named('document') },
+    prompts: promptsFor(encoder, prompts),
     dimensions,
     similarity,
     block: 8192,

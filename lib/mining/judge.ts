@@ -4,7 +4,8 @@ import { requireScores, type ScoresPairs } from '../evaluation/reranking.js';
 import { chooseSimilarity } from '../evaluation/similarity.js';
 import { throwIfAborted } from '../options/abort.js';
 import { scoreByEncoder } from '../evaluation/score-listed.js';
-import { judgesPairs, promptsFor, type ReadMiningOptions } from './options.js';
+import { promptsFor } from '../evaluation/task-prompts.js';
+import { judgesPairs, type ReadMiningOptions } from './options.js';
 import type { PairScores } from '../evaluation/pair-scores.js';
 import type { PairSet } from './pair-set.js';
 

@@ -5,13 +5,8 @@ import { findCandidates, type Candidates } from './candidates.js';
 import { chooseNegatives, LIMITS, type Listed } from './choose.js';
 import { judge } from './judge.js';
 import { minedColumns, minedRows, type Mined, type MinedRow } from './mined-rows.js';
-import {
-  promptsFor,
-  readMiningOptions,
-  requireDense,
-  type MiningOptions,
-  type ReadMiningOptions,
-} from './options.js';
+import { promptsFor } from '../evaluation/task-prompts.js';
+import { readMiningOptions, requireDense, type MiningOptions, type ReadMiningOptions } from './options.js';
 import { PairScores } from '../evaluation/pair-scores.js';
 import { readPairSet, type PairSet } from './pair-set.js';
 import { statisticsOf, type MiningStatistics } from './statistics.js';

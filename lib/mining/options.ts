@@ -1,4 +1,4 @@
-import { promptNameFor, type Prompt } from '../encoders/prompts.js';
+import type { Prompt } from '../encoders/prompts.js';
 import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import type { ScoresPairs } from '../evaluation/reranking.js';
 import { requireEncoder } from '../evaluation/retrieval-checks.js';
@@ -199,16 +199,6 @@ export function readMiningOptions(options: MiningOptions): ReadMiningOptions {
     signal,
     onProgress,
   };
-}
-
-/** Prompts of anchors and documents, where none are asked for those of the model by their names. */
-export function promptsFor(
-  { prompts: known }: EncodesTexts,
-  asked: ReadMiningOptions['prompts'],
-): ReadMiningOptions['prompts'] {
-  const named = (task: 'query' | 'document') =>
-    known && promptNameFor(task, (name) => Object.hasOwn(known, name));
-  return { query: asked.query ?? named('query'), document: asked.document ?? named('document') };
 }
 
 /** Whether a judge takes pairs, as a cross-encoder does. */
