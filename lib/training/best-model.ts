@@ -5,7 +5,7 @@ import { ifAbsent, onFiles } from '../files/file-error.js';
 import { writeJson } from '../files/write-json.js';
 import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { replaceModel } from '../model-folder/write-model-folder.js';
-import { refuse, SettingError } from '../options/fields.js';
+import { refuse } from '../options/fields.js';
 import type { BestMeasurement } from './events.js';
 import { eventsOf } from './metrics.js';
 
@@ -29,13 +29,8 @@ export function bestFolder(output: string): string {
 
 const bestFile = (output: string): string => join(output, 'best.json');
 
-/** @throws SettingError for a patience without a score, and for a score that held-out data does not give */
-export function requireBest({ best, patience }: BestSettings, names: readonly string[] | undefined): void {
-  if (patience !== undefined && best === undefined)
-    throw new SettingError(
-      'config.evaluation.patience',
-      'counts measurements without a better score: name that with evaluation.best (--best).',
-    );
+/** @throws SettingError for a score that held-out data does not give. @param names undefined where none is known beforehand */
+export function requireBest({ best }: BestSettings, names: readonly string[] | undefined): void {
   if (best === undefined || names === undefined || names.includes(best)) return;
   throw refuse('config.evaluation.best', best, `one of ${names.join(', ')}`);
 }

@@ -1,18 +1,8 @@
-import { FORMATS } from '../data/open-records.js';
-import { QUOTINGS } from '../data/quoting.js';
-import { requireBest } from './best-model.js';
-import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import { readAdaptiveLayer } from './adaptive-layer.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
 import { readLora } from './lora.js';
-import type {
-  EvaluationConfig,
-  LateInteractionConfig,
-  NewModel,
-  PromptWords,
-  TrainConfig,
-} from './config.js';
+import type { LateInteractionConfig, NewModel, PromptWords, TrainConfig } from './config.js';
 import { requireSuited } from './pair-settings.js';
 import {
   kindOf,
@@ -27,8 +17,8 @@ import { POOLINGS } from '../encoders/text-encoder-options.js';
 import type { QueryExpansion } from '../model-folder/late-interaction.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
-import { plural } from '../options/plural.js';
 import { readCheckpoints } from './checkpoint-settings.js';
+import { readEvaluation, readLayout, readPairEvaluation } from './read-evaluation.js';
 import { readDevice, readLength, readOutput, readResume, readSchedule, section } from './read-run.js';
 
 /** The columns of a run that names none, before hard negatives that its data has. */
@@ -60,9 +50,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
     label: readLabel(fields, named, loss),
     weights: readWeights(fields, named, loss),
-    format: fields.oneOf('format', FORMATS),
-    header: readHeader(fields),
-    quoting: fields.oneOf('quoting', QUOTINGS),
+    ...readLayout(fields),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
     output: readOutput(fields),
     batch:
@@ -252,10 +240,6 @@ function checkObject(value: unknown, path: string): Readonly<Record<string, unkn
   return value as Record<string, unknown>;
 }
 
-function readHeader(fields: Fields): boolean | readonly string[] | undefined {
-  return Array.isArray(fields.raw('header')) ? fields.strings('header') : fields.boolean('header');
-}
-
 function readChunk(fields: Fields): NonNullable<TrainConfig['chunk']> {
   const value = fields.raw('chunk') ?? 'auto';
   if (value === 'auto') return value;
@@ -318,98 +302,6 @@ function readWords(fields: Fields, name: string): Required<PromptWords> {
       fields.missing('prefix', 'give the words to put before the texts of the column'),
     name: fields.string('name') ?? name,
   };
-}
-
-/** The held-out data of a run, with everything that it needs to know. */
-type HeldOutSettings = Pick<EvaluationConfig, 'data'> & {
-  readonly [Name in keyof Required<EvaluationConfig>]: EvaluationConfig[Name];
-};
-
-/** What held-out data of a text encoder is measured for. */
-const HELD_OUT_TASKS = ['retrieval', 'sts', 'triplets', 'binary'] as const;
-type HeldOutTaskName = (typeof HELD_OUT_TASKS)[number];
-
-const USUAL_COLUMNS = {
-  sts: ['sentence1', 'sentence2', 'score'],
-  triplets: ['anchor', 'positive', 'negative'],
-  binary: ['sentence1', 'sentence2', 'label'],
-} as const;
-
-/** When held-out data is measured, and what follows from its scores. */
-function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | 'best' | 'patience'> {
-  const [best, patience] = [fields.string('best'), fields.count('patience')];
-  requireBest({ best, patience }, undefined);
-  const every = fields.raw('every') === 'epoch' ? ('epoch' as const) : fields.count('every');
-  return { every, before: fields.boolean('before'), best, patience };
-}
-
-/** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
-function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSettings {
-  const loss = fields.boolean('loss');
-  const task = fields.oneOf('task', HELD_OUT_TASKS) ?? (loss === true ? undefined : 'retrieval');
-  return {
-    task,
-    loss,
-    data: fields.string('data') ?? fields.missing('data', 'give the path of a file'),
-    /** Undefined: those that are trained on. */
-    columns: readHeldOutColumns(fields, task, trained),
-    format: fields.oneOf('format', FORMATS),
-    header: readHeader(fields),
-    quoting: fields.oneOf('quoting', QUOTINGS),
-    dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
-    measures: readHeldOutMeasures(fields, task),
-    ...readTimes(fields),
-  };
-}
-
-/** @throws SettingError for what is no measure, and for measures of another task */
-function readHeldOutMeasures(fields: Fields, task: HeldOutTaskName | undefined): HeldOutSettings['measures'] {
-  const names = fields.strings('measures');
-  if (names === undefined) return undefined;
-  if (task !== 'retrieval') throw refuse(fields.at('measures'), names, 'none, which are of retrieval,');
-  try {
-    readMeasures(names);
-  } catch (error) {
-    throw new SettingError(fields.at('measures'), (error as Error).message.replace(/^measures /, ''));
-  }
-  return names as RetrievalMeasure[];
-}
-
-function readHeldOutColumns(
-  fields: Fields,
-  task: HeldOutTaskName | undefined,
-  trained: readonly string[],
-): readonly string[] | undefined {
-  const named = fields.strings('columns');
-  if (task === undefined) return named;
-  const columns = named ?? (task === 'retrieval' ? trained.slice(0, 2) : USUAL_COLUMNS[task]);
-  const needed = task === 'retrieval' ? 2 : 3;
-  if (columns.length === needed) return columns;
-  throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
-}
-
-/** Held-out data of a cross-encoder: candidates to rank, or rows to measure the loss of. */
-function readPairEvaluation(fields: Fields): HeldOutSettings {
-  const loss = fields.boolean('loss');
-  const data = fields.string('data') ?? fields.missing('data', 'give the path of a file');
-  const times = readTimes(fields);
-  if (loss === true)
-    return {
-      task: undefined,
-      loss,
-      data,
-      /** Undefined: those that are trained on. */
-      columns: fields.strings('columns'),
-      format: fields.oneOf('format', FORMATS),
-      header: readHeader(fields),
-      quoting: fields.oneOf('quoting', QUOTINGS),
-      dimensions: undefined,
-      measures: undefined,
-      ...times,
-    };
-  const task = fields.oneOf('task', ['reranking']) ?? 'reranking';
-  const unread = { columns: undefined, format: undefined, header: undefined, quoting: undefined };
-  return { task, loss, data, ...unread, dimensions: undefined, measures: undefined, ...times };
 }
 
 function readMemory(fields: Fields) {
