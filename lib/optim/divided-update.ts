@@ -15,7 +15,7 @@ import type { WithGradients } from '../tensor/parameter-set.js';
 import { orDispose, untracked } from '../tensor/scope.js';
 import { TensorList, withPlaces } from '../tensor/tensor-list.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import type { Slot, StateTensors } from './slots.js';
+import { namesOf, type Slot, type StateTensors } from './slots.js';
 
 const GATHER = 'gathering updated weights';
 const STORE = 'gathering the state of the optimizer';
@@ -124,7 +124,7 @@ export class DividedUpdate {
     for (const [place, slot] of slots.entries()) {
       const owner = updated.findIndex((ofRank) => ofRank[place] === 1);
       if (owner < 0) continue;
-      for (const name of Object.keys(kinds) as Name[]) {
+      for (const name of namesOf(kinds)) {
         const share = slot.state?.[name] ?? null;
         const whole =
           kinds[name] === 'like'

@@ -2,10 +2,8 @@ import { types } from 'node:util';
 import { requireWhole } from '../distributed/divided-gradients.js';
 import { requireRanks, type Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
-import { faultIn } from '../files/file-fault.js';
 import { refused, requireNumber } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 import { call, callAsync } from '../tensor/operators.js';
 import { ParameterSet, type WithGradients } from '../tensor/parameter-set.js';
 import { untracked } from '../tensor/scope.js';
@@ -15,7 +13,16 @@ import { clipGradients } from './clip.js';
 import { DividedUpdate, type OwnShare } from './divided-update.js';
 import type { Optimizer } from './optimizer.js';
 import { requireAlike } from './parameters.js';
-import { slotsOf, type ParameterGroup, type Slot, type StateTensors } from './slots.js';
+import {
+  byName,
+  namesOf,
+  slotsOf,
+  type ParameterGroup,
+  type Slot,
+  type SlotState,
+  type StateTensors,
+} from './slots.js';
+import { readState, storeState } from './stored-state.js';
 
 /** Settings that every optimizer has. */
 export interface SlotOptimizerOptions {
@@ -164,7 +171,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     { parameters: slots, tensors, gradients }: WithGradients<Slot<Name>>,
   ): Promise<void> {
     const state = this.#listed(slots);
-    const names = this.#names();
+    const names = namesOf(this.#parts.state);
     const settings = Int32Array.from(slots, (slot) => slot.settings);
     for (const places of tensors.alike(settings)) {
       const { lrScale, weightDecay } = slots[places[0]!]!;
@@ -173,7 +180,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
         this.#parts.update({
           parameters,
           gradients: theirs,
-          state: this.#byName((name) => parts[names.indexOf(name)]!),
+          state: byName(this.#parts.state, (name) => parts[names.indexOf(name)]!),
           lr: lr * lrScale,
           weightDecay,
         }),
@@ -189,7 +196,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       this.#dropLists();
       this.#lists = {
         slots,
-        state: this.#byName((name) => TensorList.of(slots.map(({ state }) => state![name]))),
+        state: byName(this.#parts.state, (name) => TensorList.of(slots.map(({ state }) => state![name]))),
       };
     }
     return this.#lists!.state;
@@ -208,7 +215,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     const beside = this.#listed(updated);
     const these = tensors.select(places);
     try {
-      for (const name of this.#names())
+      for (const name of namesOf(this.#parts.state))
         if (this.#parts.state[name] === 'like') requireAlike('state', updated, these, beside[name]);
     } finally {
       these.dispose();
@@ -233,17 +240,11 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
    * @throws GradCacheError `INPUT` while an update runs; `DISPOSED`
    */
   async state(): Promise<Map<string, StoredTensor>> {
-    return this.#atWork(() => this.#slots.whileReading(() => this.#stored()));
-  }
-
-  async #stored(): Promise<Map<string, StoredTensor>> {
-    if (this.#divided !== null) return this.#divided.stored(this.#slots.list, this.#parts.state);
-    const stored = new Map<string, StoredTensor>();
-    for (const { key, state } of this.#slots.list) {
-      if (state === null) continue;
-      for (const name of this.#names()) stored.set(`${name}.${key}`, await toStored(state[name]));
-    }
-    return stored;
+    const { list } = this.#slots;
+    const { state: kinds } = this.#parts;
+    return this.#atWork(() =>
+      this.#slots.whileReading(() => this.#divided?.stored(list, kinds) ?? storeState(list, kinds)),
+    );
   }
 
   /**
@@ -261,50 +262,12 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       );
     if (!types.isMap(stored))
       throw refused(`the state of ${this.#parts.name}`, stored, 'the Map that state() gave');
-    const found = this.#slots.list.map(({ key, tensor: parameter }) => {
-      // A parameter that had never been updated has no stored state.
-      if (!this.#names().some((name) => stored.has(`${name}.${key}`))) return null;
-      return this.#byName((name) => {
-        const like = this.#parts.state[name] === 'like' ? parameter : { shape: [], dtype: 'float32' };
-        return requireStored(stored, `${name}.${key}`, like);
-      });
-    });
-    this.#refuseUnknown(stored);
-    const made: Tensor[] = [];
-    try {
-      // All tensors are made before any is replaced: memory may run out.
-      const states = this.#slots.list.map(({ tensor: parameter }, index) => {
-        const state = found[index] ?? null;
-        if (state === null || this.#divided?.hasShareOf(parameter) === false) return null;
-        return this.#byName((name) => {
-          const tensor =
-            this.#parts.state[name] === 'like'
-              ? this.#ofShare(parameter, fromStoredLike(state[name], parameter))
-              : fromStored(state[name], parameter.device);
-          made.push(tensor);
-          return tensor;
-        });
-      });
-      this.#dropLists();
-      for (const [index, slot] of this.#slots.list.entries()) {
-        disposeState(slot);
-        slot.state = states[index] ?? null;
-      }
-    } catch (error) {
-      for (const tensor of made) tensor.dispose();
-      throw error;
-    }
-  }
-
-  /** This rank's share of a state tensor, in place of the whole. */
-  #ofShare(parameter: Tensor, whole: Tensor): Tensor {
-    if (this.#divided === null) return whole;
-    const share = this.#divided.viewOfShare(parameter, whole);
-    try {
-      return untracked(() => share.clone());
-    } finally {
-      share.dispose();
-      whole.dispose();
+    // All tensors are made before any is replaced: memory may run out.
+    const states = readState(stored, this.#slots.list, this.#parts.state, this.#divided);
+    this.#dropLists();
+    for (const [index, slot] of this.#slots.list.entries()) {
+      disposeState(slot);
+      slot.state = states[index] ?? null;
     }
   }
 
@@ -325,16 +288,6 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       throw new GradCacheError('DISPOSED', `this ${this.#parts.name} was disposed: its state is gone`);
   }
 
-  #refuseUnknown(stored: ReadonlyMap<string, StoredTensor>): void {
-    const known = new Set(
-      this.#slots.list.flatMap(({ key }) => this.#names().map((name) => `${name}.${key}`)),
-    );
-    const unknown = [...stored.keys()].find((name) => !known.has(name));
-    if (unknown !== undefined) {
-      throw faultIn('Optimizer state', `${unknown} belongs to no parameter of this optimizer`);
-    }
-  }
-
   /** Frees the state, when what is at work on it has ended; the parameters stay. */
   dispose(): void {
     this.#disposed = true;
@@ -348,11 +301,11 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     this.dispose();
   }
 
-  #freshState(parameter: Tensor): Readonly<Record<Name, Tensor>> {
+  #freshState(parameter: Tensor): SlotState<Name> {
     const like = this.#divided === null ? parameter : this.#divided.viewOfShare(parameter, parameter);
     try {
       return untracked(() =>
-        this.#byName((name) =>
+        byName(this.#parts.state, (name) =>
           this.#parts.state[name] === 'like'
             ? call('aten::zeros_like', like)
             : Tensor.from(new Float32Array(1), { shape: [], device: like.device }),
@@ -362,51 +315,11 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
       if (like !== parameter) like.dispose();
     }
   }
-
-  #names(): Name[] {
-    return Object.keys(this.#parts.state) as Name[];
-  }
-
-  #byName<T>(make: (name: Name) => T): Record<Name, T> {
-    return Object.fromEntries(this.#names().map((name) => [name, make(name)])) as Record<Name, T>;
-  }
 }
 
 function disposeState(slot: Slot<string>): void {
   for (const tensor of Object.values(slot.state ?? {})) tensor.dispose();
   slot.state = null;
-}
-
-/** @throws GradCacheError `CHECKPOINT` */
-function requireStored(
-  stored: ReadonlyMap<string, StoredTensor>,
-  name: string,
-  { shape, dtype }: { readonly shape: readonly number[]; readonly dtype: string },
-): StoredTensor {
-  const tensor = stored.get(name);
-  if (tensor === undefined) throw faultIn('Optimizer state', `${name} is missing`);
-  if (!Array.isArray((tensor as Partial<StoredTensor> | null)?.shape))
-    throw faultIn('Optimizer state', `${name} is no stored tensor`);
-  if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype) {
-    throw faultIn(
-      'Optimizer state',
-      `${name} is ${tensor.dtype} [${tensor.shape.join(', ')}], ` +
-        `its parameter needs ${dtype} [${shape.join(', ')}]`,
-    );
-  }
-  return tensor;
-}
-
-/** State has the memory layout of its parameter; stored tensors are row by row. */
-function fromStoredLike(stored: StoredTensor, parameter: Tensor): Tensor {
-  const rows = fromStored(stored, parameter.device);
-  try {
-    const tensor = untracked(() => call('aten::empty_like', parameter));
-    tensor.copyFrom(rows);
-    return tensor;
-  } finally {
-    rows.dispose();
-  }
 }
 
 async function clear(gradients: TensorList): Promise<void> {

@@ -19,7 +19,10 @@ export interface ParameterGroup {
  */
 export type StateTensors<Name extends string> = Readonly<Record<Name, 'like' | 'count'>>;
 
-/** A parameter with its settings and its state, one tensor for each name. */
+/** The state of a parameter: one tensor for each name. */
+export type SlotState<Name extends string> = Readonly<Record<Name, Tensor>>;
+
+/** A parameter with its settings and its state. */
 export interface Slot<Name extends string> extends Parameter {
   /** Its name in the stored state. Unlike `name`, it is unique. */
   readonly key: string;
@@ -28,7 +31,19 @@ export interface Slot<Name extends string> extends Parameter {
   /** The same number for slots with the same two settings. */
   readonly settings: number;
   /** Made at the first update of this parameter, on its device. */
-  state: Readonly<Record<Name, Tensor>> | null;
+  state: SlotState<Name> | null;
+}
+
+/** The names of state tensors. */
+export const namesOf = <Name extends string>(kinds: StateTensors<Name>): Name[] =>
+  Object.keys(kinds) as Name[];
+
+/** Something for each state tensor. */
+export function byName<Name extends string, T>(
+  kinds: StateTensors<Name>,
+  make: (name: Name) => T,
+): Record<Name, T> {
+  return Object.fromEntries(namesOf(kinds).map((name) => [name, make(name)])) as Record<Name, T>;
 }
 
 /**
