@@ -1,6 +1,5 @@
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireNumber } from '../options/option-values.js';
-
 import { call } from '../tensor/operators.js';
 import { MATCH_LABEL, PAIR_COLUMNS } from './contrastive.js';
 import { infoNCE } from './info-nce.js';
@@ -10,6 +9,7 @@ import type { LossWithGradients } from './loss.js';
 import { pairScores } from './pair-scores.js';
 import { tensorLoss } from './tensor-loss.js';
 
+/** The reduction of libtorch's operator. */
 const SUM = 2;
 
 /**

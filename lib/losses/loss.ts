@@ -4,9 +4,9 @@ import { backward, noGrad, withGrad } from '../tensor/autograd.js';
 import { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import { call } from '../tensor/operators.js';
 import { isNumber, refused } from '../options/option-values.js';
+import { synchronous } from '../options/synchronous.js';
 import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
-import { synchronous } from '../options/synchronous.js';
 
 /** A loss (finite) and its gradient with respect to each tower's representations: the paper's step 2. */
 export interface LossGradients {

@@ -7,6 +7,7 @@ import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { withGradients, type LossWithGradients } from '../losses/loss.js';
 import { drawSeed } from '../options/seeds.js';
+import { tell } from '../options/synchronous.js';
 import { requireParameterList } from '../tensor/parameter-list.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { Parameter } from '../tensor/tensor.js';
@@ -33,7 +34,6 @@ import { refuseTogether, stepOverRanks } from './shared-step.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
 import type { Curate } from './verdict.js';
-import { tell } from '../options/synchronous.js';
 
 /**
  * The gradient-cache step (Gao et al. 2021): the exact gradient of a contrastive loss over the whole batch, in the memory

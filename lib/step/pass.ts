@@ -1,4 +1,5 @@
 import type { LossWithGradients } from '../losses/loss.js';
+import { tell } from '../options/synchronous.js';
 import type { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import type { ParameterSet } from '../tensor/parameter-set.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -10,7 +11,6 @@ import { besideChunks } from './out-of-memory.js';
 import type { PackedBatches } from './packed-batches.js';
 import type { Curate } from './verdict.js';
 import { RepresentationCache } from './representation-cache.js';
-import { tell } from '../options/synchronous.js';
 
 /** The state that the two passes of a step share. It also undoes a step that fails. */
 export class Pass {

@@ -12,6 +12,7 @@ import { joinOptionsOf } from '../losses/shared-options.js';
 import { throwIfAborted } from '../options/abort.js';
 import { reasonOf } from '../options/realms.js';
 import { drawSeed } from '../options/seeds.js';
+import { tell } from '../options/synchronous.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { CheckedEncoder } from './checked-encoder.js';
 import type { ChunkPlanner, Job } from './chunk-planner.js';
@@ -25,7 +26,6 @@ import { SharedGradients } from './shared-gradients.js';
 import { SharedRows } from './shared-rows.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
-import { tell } from '../options/synchronous.js';
 
 /** What a step is made of. */
 export interface StepParts {
