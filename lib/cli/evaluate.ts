@@ -14,6 +14,7 @@ import {
   readRetrievalPairs,
   readSts,
   readTriplets,
+  type TaskOptions,
 } from '../evaluation/tasks.js';
 import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import type { RetrievalTask } from '../evaluation/retrieval-task.js';
@@ -28,84 +29,37 @@ import type { Ranks } from '../distributed/ranks.js';
 import { onEach } from '../distributed/shared-work.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
 import type { Command, Console } from './command.js';
-import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
+import {
+  BEIR_FLAGS,
+  CLUSTERING_FLAGS,
+  DATA_FLAGS,
+  refuseFlags,
+  requireColumns,
+  RERANKING_FLAGS,
+  RETRIEVAL_FLAGS,
+  TASK_FLAGS,
+} from './evaluate-flags.js';
+import { type Arguments, type Flags, UsageError } from './flags.js';
 import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openCrossEncoder, openModel } from './model.js';
-import { promptFlags, promptOf } from './prompt-flags.js';
+import { promptOf } from './prompt-flags.js';
 import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
 import { hasColumns, readTexts } from './texts.js';
 
-const TASK_FLAGS = {
-  task: text('TASK', 'retrieval (default), sts, triplets, binary, clustering or reranking'),
-  data: text(
-    'FILE',
-    'pairs for retrieval; two sentences and a score for sts; anchor, positive and negative for triplets; two\n' +
-      'sentences and a label, 0 or 1, for binary; texts and labels for clustering; for reranking JSON lines of query, positive, and negative or documents; hf:OWNER/NAME/PART:SPLIT is of the hub',
-  ),
-  columns: list('A,B[,C]', 'its columns; default anchor,positive or sentence1,sentence2,score or text,label'),
-  format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),
-  ...TABLE_FLAGS,
-  similarity: text(
-    'NAME',
-    "cosine, dot, euclidean or manhattan; token by token maxsim or meanmaxsim; default: the model's\nsimilarity_fn_name, or cosine, or maxsim",
-  ),
-  ...promptFlags('query-prompt', {
-    before: "queries, or a task's texts",
-    otherwise: "the prompt called\nquery for retrieval, the model's default prompt for others",
-  }),
-} as const satisfies Flags;
-
-const RETRIEVAL_FLAGS = {
-  documents: text(
-    'FILE',
-    'further documents, relevant to no query: one a line, or a file with columns and a header',
-  ),
-  'document-column': text('NAME', 'the column of --documents; default that of the documents in --data'),
-  'recall-at': list('K,K', 'default 1,5,10,100'),
-  measures: list(
-    'M@K,M@K',
-    'further measures: accuracy, precision, recall, mrr, ndcg or map at any k, as map@100',
-  ),
-  ...promptFlags('document-prompt', {
-    before: 'documents',
-    otherwise: 'the prompt called document,\npassage or corpus',
-  }),
-} as const satisfies Flags;
-
-const CLUSTERING_FLAGS = {
-  clusters: number('N', 'default: as many as there are labels'),
-  seed: number('N', 'of the initial centres; default 0'),
-} as const satisfies Flags;
-
-const RERANKING_FLAGS = {
-  at: number('K', 'the ranks that count in MRR and nDCG; default 10'),
-} as const satisfies Flags;
-
-const BEIR_FLAGS = {
-  queries: text('FILE', 'queries with _id and text, as JSON lines'),
-  corpus: text('FILE', 'documents with _id, text and perhaps title, as JSON lines'),
-  judgements: text(
-    'FILE',
-    'query-id, corpus-id and score, by position where the header is another; qrels of TREC too',
-  ),
-} as const satisfies Flags;
-
-/** Flags that name a file of data. */
-const DATA_FLAGS = ['data', 'documents', 'queries', 'corpus', 'judgements'];
-
 /** `gradcache evaluate` */
 export const evaluateCommand: Command = {
   usage: 'gradcache evaluate --model FOLDER --data FILE [FLAGS]',
   about:
     'Measures a model: retrieval by exact search (recall@k, MRR@10, nDCG@10), or how well similarities agree with the scores\n' +
-    'that people gave to pairs of sentences (Spearman and Pearson correlation), or how well clusters by k-means agree with labels\n' +
-    '(accuracy by the best assignment, normalized mutual information), or how well a cross-encoder ranks given candidates (MAP,\n' +
-    'MRR, nDCG). In retrieval equal scores are ranked in the order of the documents, and in the layout of BEIR a document with\n' +
-    "the query's own _id is not ranked for it.",
+    'that people gave to pairs of sentences (Spearman and Pearson correlation), or how often an anchor is nearer to its positive\n' +
+    'than to its negative (accuracy), or how well similarities tell pairs that belong together (accuracy, F1, average precision),\n' +
+    'or how well clusters by k-means agree with labels (accuracy by the best assignment, normalized mutual information), or how\n' +
+    'well a cross-encoder ranks given candidates (MAP, MRR, nDCG). In retrieval equal scores are ranked in the order\n' +
+    "of the documents, and in the layout of BEIR a document with the query's own _id is not ranked for it.",
   sections: {
     Model: { ...MODEL_FLAGS, ...DIMENSIONS_FLAG, ...RANK_FLAGS },
     Task: TASK_FLAGS,
@@ -208,10 +162,8 @@ async function measureClustering(args: Arguments, { progress, signal, ranks }: H
   const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
   refuseFlags(args, [...others, 'similarity'], 'is not for --task clustering');
   const promptFor = promptOf(args, 'query-prompt');
-  const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 2, 'two columns, text and label');
-  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
-  const task = await unlessAborted(readClustering(data, how), signal);
+  const task = await unlessAborted(readRows(args, readClustering), signal);
   const model = await openModel(args, { progress, signal, ranks });
   const encoder = sharedEncoder(model, ranks);
   try {
@@ -237,10 +189,8 @@ async function measureTriplets(args: Arguments, { progress, signal, ranks }: How
   refuseFlags(args, Object.keys({ ...others, ...CLUSTERING_FLAGS }), 'is not for --task triplets');
   const asked = args.oneOf('similarity', SIMILARITIES);
   const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
-  const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 3, 'three columns, anchor, positive and negative');
-  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
-  const task = await unlessAborted(readTriplets(data, how), signal);
+  const task = await unlessAborted(readRows(args, readTriplets), signal);
   const model = await openModel(args, { progress, signal, ranks });
   try {
     const { triplets, accuracy } = await evaluateTriplets(sharedEncoder(model, ranks), task, {
@@ -260,10 +210,8 @@ async function measureBinary(args: Arguments, { progress, signal, ranks }: How):
   refuseFlags(args, Object.keys(others), 'is not for --task binary');
   const asked = args.oneOf('similarity', SIMILARITIES);
   const promptFor = promptOf(args, 'query-prompt');
-  const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 3, 'three columns, two sentences and a label');
-  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
-  const task = await unlessAborted(readBinary(data, how), signal);
+  const task = await unlessAborted(readRows(args, readBinary), signal);
   const model = await openModel(args, { progress, signal, ranks });
   try {
     const scores = await evaluateBinary(sharedEncoder(model, ranks), task, {
@@ -285,10 +233,8 @@ async function measureSts(args: Arguments, { progress, signal, ranks }: How): Pr
   refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
   const asked = args.oneOf('similarity', SIMILARITIES);
   const promptFor = promptOf(args, 'query-prompt');
-  const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 3, 'three columns, two sentences and a score');
-  const how = { columns: args.list('columns'), ...howToRead(args, data, 'format') };
-  const task = await unlessAborted(readSts(data, how), signal);
+  const task = await unlessAborted(readRows(args, readSts), signal);
   if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
   const model = await openModel(args, { progress, signal, ranks });
   const encoder = sharedEncoder(model, ranks);
@@ -348,6 +294,15 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   }
 }
 
+/** Reads a task whose rows have all that it needs. */
+function readRows<Task>(
+  args: Arguments,
+  read: (path: string, how: TaskOptions) => Promise<Task>,
+): Promise<Task> {
+  const data = args.required('data', TASK_FLAGS.data);
+  return read(data, { columns: args.list('columns'), ...howToRead(args, data, 'format') });
+}
+
 async function readTask(args: Arguments): Promise<RetrievalTask | BeirTask> {
   const files = {
     queries: args.text('queries'),
@@ -380,12 +335,6 @@ function readDocuments(args: Arguments, column: string): Iterable<string> | Asyn
   return [];
 }
 
-function requireColumns(args: Arguments, count: number, needed: string): void {
-  const columns = args.list('columns');
-  if (columns === undefined || (columns.length === count && new Set(columns).size === count)) return;
-  throw new UsageError(`--columns is ${columns.join(',')}; ${needed} are needed, each once.`);
-}
-
 /** Chooses the similarity, and tells it unless it is the usual one. */
 function saySimilarity<S extends Similarity | TokenSimilarity>(
   asked: S | undefined,
@@ -413,13 +362,6 @@ function sayLeftOut(counts: BeirTask['counts'], progress: ProgressLine): void {
   );
   say(unjudgedQueries, `${queries(unjudgedQueries)} without a document judged above 0: left out`);
   say(unknownQueries, `${queries(unknownQueries, 'judged ')} that --queries lacks: left out`);
-}
-
-/** Refuses flags that would do nothing. */
-function refuseFlags(args: Arguments, names: readonly string[], why: string): void {
-  const given = names.find((name) => args.get(name) !== undefined);
-  if (given === undefined) return;
-  throw new UsageError(`--${args.get(given) === false ? 'no-' : ''}${given} ${why}.`);
 }
 
 function format(value: number): string {
