@@ -65,7 +65,10 @@ const SECTIONS: Readonly<Record<string, Flags>> = {
     length: number('TOKENS', 'of a row in a segment', 'segment.length'),
     segments: number('N', 'segments of an update; default 1', 'segment.count'),
     jitter: onOff('draw the length of each segment, and scale the learning rate by it', 'segment.jitter'),
-    across: text('KIND', choiceHelp(ACROSS, DEFAULT_ACROSS), 'across.kind'),
+    across: {
+      ...text('KIND', choiceHelp(ACROSS, DEFAULT_ACROSS), 'across.kind'),
+      choices: Object.keys(ACROSS),
+    },
     ...flagsOf('across', ACROSS),
     device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)', 'device'),
     precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
@@ -73,7 +76,10 @@ const SECTIONS: Readonly<Record<string, Flags>> = {
   Optimisation: {
     epochs: number('N', 'passes over the text; default 1', 'epochs'),
     steps: number('N', 'updates, in place of epochs', 'steps'),
-    optimizer: text('NAME', choiceHelp(OPTIMIZERS, 'radam'), 'optimizer.kind'),
+    optimizer: {
+      ...text('NAME', choiceHelp(OPTIMIZERS, 'radam'), 'optimizer.kind'),
+      choices: Object.keys(OPTIMIZERS),
+    },
     ...flagsOf('optimizer', OPTIMIZERS),
     schedule: text('KIND', 'cosine (default), linear or constant', 'schedule.kind'),
     warmup: number('N', 'steps, or a part of all steps (rounded up) below 1; default 0.1', 'schedule.warmup'),

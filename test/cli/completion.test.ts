@@ -26,6 +26,7 @@ test('bash completes commands, flags, and the names that a flag takes', async (t
   assert.deepEqual(complete('train', '--no-uni'), ['--no-unique-texts']);
   assert.deepEqual(complete('language', 'train', '--jit'), ['--jitter']);
   assert.deepEqual(complete('train', '--loss', 'siglip'), ['siglip']);
+  assert.deepEqual(complete('language', 'train', '--optimizer', 'rad'), ['radam']);
   assert.deepEqual(complete('train', '--model', 'x'), [''], 'left to the names of files');
 });
 
