@@ -2,6 +2,7 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '../files/replace-file.js';
 import { fileError, ifAbsent, onFiles } from '../files/file-error.js';
+import { isJsonObject } from '../files/strict-json.js';
 import type { TrainEvent } from './events.js';
 
 /** Where a run writes its events. */
@@ -9,13 +10,17 @@ export function metricsFile(output: string): string {
   return join(output, 'metrics.jsonl');
 }
 
-/** The events that the metrics of a run tell of, in order; none where there are no metrics. Half a line, which a killed run leaves, is none. */
+/**
+ * The events that the metrics of a run tell of, in order; none where there are no metrics. Half a line, which a killed run
+ * leaves, is none, and neither is what is no object.
+ */
 export async function eventsOf(output: string): Promise<TrainEvent[]> {
   const path = metricsFile(output);
   const text = await onFiles('INPUT', path, 'read', () => readFile(path, 'utf8').catch(ifAbsent('')));
   return text.split('\n').flatMap((line) => {
     try {
-      return [JSON.parse(line) as TrainEvent];
+      const event: unknown = JSON.parse(line);
+      return isJsonObject(event) ? [event as unknown as TrainEvent] : [];
     } catch {
       return [];
     }

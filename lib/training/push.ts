@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { RepositoryCache } from '../hub/hub-cache.js';
 import { dataName, isHubName, modelName } from '../hub/hub-name.js';
@@ -7,8 +6,8 @@ import { licenceIn, type CardRun } from '../model-folder/model-card.js';
 import { checkPush, pushFolder, type Pushed, type PushOptions } from '../model-folder/push-folder.js';
 import { requireString } from '../options/option-values.js';
 import { isJsonObject } from '../files/strict-json.js';
-import type { EvaluationEvent, StartEvent, TrainEvent } from './events.js';
-import { metricsFile } from './metrics.js';
+import type { EvaluationEvent, StartEvent } from './events.js';
+import { eventsOf } from './metrics.js';
 
 /**
  * Uploads a model folder to the Hugging Face hub, with a model card (README.md): how the model is used, and, for the model or
@@ -32,8 +31,7 @@ export async function push(folder: string, name: string, options: PushOptions = 
 /** What the metrics beside a model tell of its run; undefined where there are none. */
 async function runOf(folder: string): Promise<CardRun | undefined> {
   const path = resolve(folder);
-  const text = await readFile(metricsFile(dirname(path)), 'utf8').catch(() => '');
-  const events = text.split('\n').flatMap((line) => eventOf(line) ?? []);
+  const events = await eventsOf(dirname(path)).catch(() => []);
   const start = events.findLast((event) => event.type === 'start');
   const saved = events.findLast(
     (event) => event.type === 'saved' && basename(event.folder) === basename(path),
@@ -52,15 +50,6 @@ async function runOf(folder: string): Promise<CardRun | undefined> {
       ),
     ),
   };
-}
-
-/** Half a line, which a killed run leaves, is none. */
-function eventOf(line: string): TrainEvent | undefined {
-  try {
-    return JSON.parse(line) as TrainEvent;
-  } catch {
-    return undefined;
-  }
 }
 
 async function baseOf(model: unknown): Promise<Pick<CardRun, 'base' | 'licence'>> {

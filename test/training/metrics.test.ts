@@ -3,7 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainEvent } from '../../lib/training/events.js';
-import { MetricsFile } from '../../lib/training/metrics.js';
+import { eventsOf, MetricsFile } from '../../lib/training/metrics.js';
 import { temporaryFolder } from './support.js';
 
 function saved(step: number): TrainEvent {
@@ -35,6 +35,14 @@ test('lines come in order, chunks are left out, and a resumed run drops what it 
   assert.deepEqual(await stepsIn(path), [1, 2, 3]);
   await opened(path, 0);
   assert.equal(await readFile(path, 'utf8'), '');
+});
+
+test('half a line and what is no object are no events', async (t) => {
+  const folder = await temporaryFolder(t);
+  assert.deepEqual(await eventsOf(folder), []);
+  const lines = [JSON.stringify(saved(1)), 'null', '3', '{"type":"step","st'];
+  await writeFile(join(folder, 'metrics.jsonl'), lines.join('\n'));
+  assert.deepEqual(await eventsOf(folder), [saved(1)]);
 });
 
 test('a line that cannot be written is an error at the next one', async (t) => {

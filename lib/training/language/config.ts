@@ -1,8 +1,8 @@
 import type { AcrossConfig } from '../../language/across-kinds.js';
 import type { NewLanguageModel } from '../../language/language-settings.js';
 import type { OptimizerConfig } from '../../optim/optimizer-kinds.js';
-
 import type { CheckpointConfig } from '../checkpoint-settings.js';
+
 /**
  * The configuration of a run that trains a language model, in plain JSON, as `gradcache language train --config run.json` reads
  * it. {@link trainLanguage} fills in defaults.
