@@ -10,7 +10,13 @@ import { ServerMetrics } from './server-metrics.js';
 /** Milliseconds that a connection stays open without a request: longer than load balancers wait, which use it again. */
 const IDLE = 65_000;
 
-/** Answers requests by path. What a route does is its own. */
+/**
+ * Milliseconds that a client may stand still while it sends a request or takes in an answer. Node's own limits end with
+ * `close`, so that such a client would keep the server from ending.
+ */
+const STALLED = 30_000;
+
+/** Answers requests by their path. What a route does is its own. */
 export class RouteServer {
   readonly metrics = new ServerMetrics();
   /** Settled when the server has ended. */
@@ -19,15 +25,22 @@ export class RouteServer {
   readonly #server: Server;
   readonly #routes: ReadonlyMap<string, Route>;
   readonly #settings: FilledOptions;
+  readonly #stalled: number;
   #open = 0;
   #closing = false;
 
-  constructor(settings: FilledOptions, routes: (server: RouteServer) => readonly Route[]) {
+  constructor(
+    settings: FilledOptions,
+    routes: (server: RouteServer) => readonly Route[],
+    stalled: number = STALLED,
+  ) {
     this.#settings = settings;
+    this.#stalled = stalled;
     this.#routes = new Map(routes(this).map((route) => [route.path, route]));
     this.#server = createServer({ keepAliveTimeout: IDLE }, (request, response) => {
       void this.#answer(request, response);
     });
+    this.#server.timeout = stalled;
     this.closed = new Promise((resolve) => this.#server.once('close', resolve));
   }
 
@@ -47,7 +60,7 @@ export class RouteServer {
     });
   }
 
-  /** Takes no more requests. The server has ended when those under way are answered. */
+  /** Takes no more requests. The server has ended when those under way are answered, or their clients are gone or stand still. */
   close(): void {
     if (this.#closing) return;
     this.#closing = true;
@@ -129,6 +142,7 @@ export class RouteServer {
         headers: { 'Retry-After': '1' },
       });
     const body = await readBody(request, route, maxBody);
+    request.setTimeout(0); // now the client waits
     return route.handle(body, signal);
   }
 
@@ -139,6 +153,7 @@ export class RouteServer {
     text: string,
     headers: Readonly<Record<string, string>> = {},
   ): void {
+    response.setTimeout(this.#stalled);
     const closing = this.#closing ? { Connection: 'close' } : {};
     response.writeHead(status, {
       'Content-Type': type,

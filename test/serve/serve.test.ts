@@ -5,6 +5,9 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { call, noGrad, serve, Tensor, TextEncoder } from '../../lib/index.js';
+import type { Route } from '../../lib/serve/route.js';
+import { RouteServer } from '../../lib/serve/route-server.js';
+import { filled } from '../../lib/serve/serve-options.js';
 import { TINY_CONFIG } from '../training/support.js';
 import {
   embeddingsOf,
@@ -312,6 +315,32 @@ test('it ends when what has come is answered, and takes no more', async (t) => {
   await assert.rejects(client.request('/health'), /fetch failed/);
 });
 
+test('a client that stands still does not keep it from ending, and one that waits is answered', async (t) => {
+  const routes: Route[] = [
+    {
+      ...{ method: 'POST', path: '/slow', operation: 'slow', summary: '', type: 'application/json' },
+      ...{ errors: 'tei', body: { type: 'object' } },
+      handle: async () => {
+        await wait(900);
+        return { text: '"late"' };
+      },
+    },
+  ];
+  using model = tinyModel();
+  const server = new RouteServer(filled({}, model), () => routes, 300);
+  const { port } = await server.listen(0, '127.0.0.1');
+  const headers = { 'Content-Type': 'application/json' };
+  const late = fetch(`http://127.0.0.1:${port}/slow`, { method: 'POST', headers, body: '{}' });
+  const stalled = connect(port, '127.0.0.1');
+  t.after(() => stalled.destroy());
+  stalled.write('POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{');
+  const cut = once(stalled, 'close');
+  await wait(50);
+  server.close();
+  assert.equal(await (await late).json(), 'late');
+  await Promise.race([Promise.all([cut, server.closed]), rejectAfter(5000)]);
+});
+
 test('numbers that are none fail the request alone, and are told to the program', async (t) => {
   const errors: unknown[] = [];
   const model = tinyModel();
@@ -355,6 +384,11 @@ test('options that make no sense, and models that cannot be served, are refused'
   await assert.rejects(serve(sparse), { code: 'INPUT', message: /sparse ones/ });
   await assert.rejects(serve({} as never), { code: 'INPUT', message: /a TextEncoder or a CrossEncoder/ });
 });
+
+async function rejectAfter(milliseconds: number): Promise<never> {
+  await wait(milliseconds, undefined, { ref: false });
+  throw new Error(`not within ${milliseconds} ms`);
+}
 
 async function until(met: () => Promise<boolean>): Promise<void> {
   for (let turns = 0; !(await met()); turns++) {
