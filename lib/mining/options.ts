@@ -15,6 +15,7 @@ import {
 } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
 import { SIMILARITIES, type Similarity } from '../options/similarity.js';
+import { tell } from '../options/synchronous.js';
 
 /** What rows of mined negatives can look like, under the names of sentence-transformers. */
 export const MINED_FORMATS = ['triplet', 'n-tuple', 'labeled-pair', 'labeled-list'] as const;
@@ -197,7 +198,7 @@ export function readMiningOptions(options: MiningOptions): ReadMiningOptions {
     includePositives,
     block,
     signal,
-    onProgress,
+    onProgress: onProgress && ((done, total, what) => tell('onProgress', onProgress, done, total, what)),
   };
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { GradCache, infoNCE, readPairs, train } from '../../lib/index.js';
+import { GradCache, infoNCE, mineHardNegatives, readPairs, train } from '../../lib/index.js';
 import { textEncoder, tokens } from '../exactness/support.js';
 import { shortRun, temporaryFolder } from '../training/support.js';
 import { fails } from './failures.js';
@@ -23,6 +23,8 @@ test('an asynchronous listener is refused, and the gradients stay as they were',
   for (const { tensor } of encoder.parameters())
     assert.ok(((await tensor.grad!.values()) as Float32Array).every((value) => value === 0));
   await gradcache.step(inputs);
+  const pairs = [{ anchor: 'a', positive: 'b' }];
+  await assert.rejects(mineHardNegatives(encoder, pairs, { onProgress: late }), asynchronous('onProgress'));
 });
 
 test('an asynchronous listener of a run or of lines passed over is refused', async (t) => {
