@@ -64,10 +64,9 @@ export class CheckpointWriter {
       const waited = (performance.now() - started) / 1000;
       this.#writing = this.#write(step, (folder) =>
         writeCheckpoint(folder, (path) => model.save(path), checkpoint),
-      ).then(
-        (folder) => this.parts.emit({ type: 'saved', step, folder, waited }),
-        (error: unknown) => void (this.#failed = { error }),
-      );
+      )
+        .then((folder) => this.parts.emit({ type: 'saved', step, folder, waited }))
+        .catch((error: unknown) => void (this.#failed = { error })); // that of a listener too: nobody waits here
     }
     this.#newest = step;
   }

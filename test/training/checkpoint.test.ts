@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { beside } from '../../lib/files/names-beside.js';
 import {
   checkpointFolder,
@@ -13,6 +14,7 @@ import {
   writeCheckpoint,
 } from '../../lib/training/checkpoint.js';
 import type { Checkpoint } from '../../lib/training/checkpoint.js';
+import { CheckpointWriter } from '../../lib/training/checkpoint-writer.js';
 import { tidyOutput } from '../../lib/training/tidy-output.js';
 import { digests, temporaryFolder } from './support.js';
 
@@ -39,6 +41,32 @@ test('what is written is read back', async (t) => {
   await writeCheckpoint(folder, saveModel, CHECKPOINT);
   assert.deepEqual(await readCheckpoint(folder), CHECKPOINT);
   assert.deepEqual((await readdir(folder)).sort(), ['config.json', 'optimizer.safetensors', 'trainer.json']);
+});
+
+test('an error of who is told of a checkpoint is told between two updates, and ends no process', async (t) => {
+  const { state, optimizer, loss } = CHECKPOINT;
+  const listener = new EventEmitter();
+  const told = once(listener, 'told');
+  const writer = new CheckpointWriter({
+    output: await temporaryFolder(t),
+    keep: 2,
+    trainee: {
+      snapshot: () => Promise.resolve({ save: saveModel }),
+      state: () => Promise.resolve({ state, loss }),
+    },
+    optimizer: { divided: false, state: () => Promise.resolve(new Map(optimizer)) },
+    lock: null,
+    ranks: null,
+    emit: () => {
+      listener.emit('told');
+      throw new Error('the metrics cannot be written');
+    },
+  });
+  await writer.begin(4, { alone: false, unmeasured: false });
+  await told;
+  await setTimeout(10); // a promise that fails with no one to hear it would end the process now
+  assert.throws(() => writer.check(), /the metrics cannot be written/);
+  await writer.finish();
 });
 
 test('a model that cannot be saved leaves the checkpoint that was there, and nothing else', async (t) => {
