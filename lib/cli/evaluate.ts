@@ -44,11 +44,11 @@ import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openCrossEncoder, openModel } from './model.js';
 import { promptOf } from './prompt-flags.js';
-import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
+import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { type ProgressLine } from './terminal.js';
 import { plural } from '../options/plural.js';
-import { hasColumns, readTexts } from './texts.js';
+import { furtherTexts } from './texts.js';
 
 /** `gradcache evaluate` */
 export const evaluateCommand: Command = {
@@ -272,7 +272,7 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   });
   const asked = args.oneOf('similarity', [...SIMILARITIES, ...TOKEN_SIMILARITIES]);
   const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
-  const task = await unlessAborted(readTask(args), signal);
+  const task = await unlessAborted(readTask(args, signal), signal);
   const leftOut = 'counts' in task ? task.counts : undefined;
   if (leftOut !== undefined) sayLeftOut(leftOut, progress);
   const model = await openModel(args, { progress, signal, ranks });
@@ -303,7 +303,7 @@ function readRows<Task>(
   return read(data, { columns: args.list('columns'), ...howToRead(args, data, 'format') });
 }
 
-async function readTask(args: Arguments): Promise<RetrievalTask | BeirTask> {
+async function readTask(args: Arguments, signal: AbortSignal): Promise<RetrievalTask | BeirTask> {
   const files = {
     queries: args.text('queries'),
     corpus: args.text('corpus'),
@@ -321,18 +321,11 @@ async function readTask(args: Arguments): Promise<RetrievalTask | BeirTask> {
   requireColumns(args, 2, 'two columns, query and document');
   const columns = args.list('columns') ?? ['anchor', 'positive'];
   const how = howToRead(args, data, 'format');
-  return readRetrievalPairs(data, { columns, ...how, documents: readDocuments(args, columns[1] ?? '') });
-}
-
-/** Further documents: the lines of a file, or a column of one that has columns. */
-function readDocuments(args: Arguments, column: string): Iterable<string> | AsyncIterable<string> {
-  const file = args.text('documents');
-  const given = args.text('document-column');
-  if (file !== undefined)
-    return readTexts(file, hasColumns(file) ? (given ?? column) : given, { names: FILE_FLAGS.documents });
-  if (given !== undefined)
-    throw new UsageError('--document-column is the column of --documents, which is not given.');
-  return [];
+  return readRetrievalPairs(data, {
+    columns,
+    ...how,
+    documents: furtherTexts(args, 'documents', columns[1]!, signal),
+  });
 }
 
 /** Chooses the similarity, and tells it unless it is the usual one. */

@@ -24,9 +24,9 @@ import { streamOf } from '../files/output-place.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { ROW_FORMATS, type RowFormat, writeRowFile } from './row-file.js';
-import { FILE_FLAGS, howToRead, TABLE_FLAGS } from './table-flags.js';
+import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import type { ProgressLine } from './terminal.js';
-import { hasColumns, readTexts } from './texts.js';
+import { furtherTexts } from './texts.js';
 
 const DATA_FLAGS = {
   data: text('FILE', 'pairs of anchor and positive; hf:OWNER/NAME/PART:SPLIT is of the hub'),
@@ -150,14 +150,15 @@ async function mine(
     throw new UsageError(
       'CSV has no lists, which --rows labeled-list and --scores write (but for --rows labeled-pair). Use --output-format jsonl.',
     );
+  const columns = columnsOf(given);
   const prompts = { query: promptOf(given, 'query-prompt'), document: promptOf(given, 'document-prompt') };
   const located = await onEach(ranks, 'fetching from the hub', () =>
     locateData(given, ['data', 'corpus'], progress, signal),
   );
+  const data = located.required('data', DATA_FLAGS.data);
+  const how = howToRead(located, data, 'format');
+  const corpus = furtherTexts(located, 'corpus', columns[1], signal);
   const args = await onEach(ranks, 'fetching the model', () => withFolders(located, progress, signal));
-  const data = args.required('data', DATA_FLAGS.data);
-  const columns = columnsOf(args);
-  const how = howToRead(args, data, 'format');
   await onFirst(ranks, 'looking at the files', async () => {
     for (const name of ['data', 'corpus', 'model', 'judge']) {
       const path = args.text(name);
@@ -176,7 +177,7 @@ async function mine(
       {
         ...options,
         columns,
-        corpus: readCorpus(args, columns[1], signal),
+        corpus,
         prompts: { query: prompts.query(model), document: prompts.document(model) },
         ...(judge && { judge }),
         signal,
@@ -290,22 +291,6 @@ function columnsOf(args: Arguments): [string, string] {
   const [anchor, positive] = columns;
   if (columns.length === 2 && anchor !== positive) return [anchor!, positive!];
   throw new UsageError(`--columns is ${columns.join(',')}; two columns, anchor and positive, are needed.`);
-}
-
-async function* readCorpus(
-  args: Arguments,
-  column: string,
-  signal: AbortSignal,
-): AsyncGenerator<string, void, undefined> {
-  const file = args.text('corpus');
-  const given = args.text('corpus-column');
-  if (file !== undefined)
-    yield* readTexts(file, hasColumns(file) ? (given ?? column) : given, {
-      names: FILE_FLAGS.corpus,
-      signal,
-    });
-  else if (given !== undefined)
-    throw new UsageError('--corpus-column is the column of --corpus, which is not given.');
 }
 
 function formatOf(output: string, given: RowFormat | undefined): RowFormat {

@@ -3,7 +3,7 @@ import { cutRegions, isDecoded, lineEnds, readRegions } from '../data/text-strea
 import type { SettingNames } from '../data/setting-names.js';
 import { readColumns, type TaskOptions } from '../evaluation/records.js';
 import { GradCacheError } from '../errors.js';
-import { UsageError } from './flags.js';
+import { UsageError, type Arguments } from './flags.js';
 import { FILE_FLAGS } from './table-flags.js';
 
 /**
@@ -42,6 +42,29 @@ export async function* readTexts(
       yield raw.endsWith('\r') ? raw.slice(0, -1) : raw;
     }
   }
+}
+
+/**
+ * The texts of the file that `--documents` or `--corpus` names: its lines, or a column of one that has columns. None where it
+ * is not given.
+ *
+ * @param column the column, unless a flag names another
+ * @throws UsageError for a column without a file
+ */
+export function furtherTexts(
+  args: Arguments,
+  flag: 'documents' | 'corpus',
+  column: string,
+  signal: AbortSignal,
+): Iterable<string> | AsyncIterable<string> {
+  const names = FILE_FLAGS[flag];
+  const file = args.text(flag);
+  const given = args.text(names.columns.slice(2));
+  if (file !== undefined)
+    return readTexts(file, hasColumns(file) ? (given ?? column) : given, { names, signal });
+  if (given !== undefined)
+    throw new UsageError(`${names.columns} is the column of --${flag}, which is not given.`);
+  return [];
 }
 
 /** Whether a file has columns, by its name. */

@@ -121,7 +121,7 @@ test('a wrong call names the flag, and nothing is written', async (t) => {
     [[...output, '--include-positives', '--rows', 'triplet'], /^--rows is "triplet"/],
     [['--output', join(folder, 'out.csv'), '--scores'], /CSV has no lists/],
     [[...output, '--columns', 'a'], /--columns is a/],
-    [[...output, '--corpus-column', 'a'], /--corpus-column|model/],
+    [[...output, '--corpus-column', 'a'], /^--corpus-column is the column of --corpus, which is not given/],
   ] as const)
     await assert.rejects(runCommand(mineCommand, [...args, ...given]), { message });
   assert.deepEqual((await readdir(folder)).sort(), ['pairs.jsonl']);
