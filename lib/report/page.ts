@@ -19,13 +19,11 @@ export interface PageOptions {
   readonly isLive: boolean;
   /** Default: the name of the run, or how many there are. */
   readonly title?: string | undefined;
-  /** A section of one's own, under the figures. */
-  readonly more?: Html | undefined;
 }
 
 /** A page about runs, as one file that needs nothing else. */
 export function pageOf(runs: readonly RunRecord[], parts: PageParts, options: PageOptions): string {
-  const { isLive, more } = options;
+  const { isLive } = options;
   const title = options.title ?? titleOf(runs);
   const sections = sectionsOf(runs);
   const names = runs.map(({ name }) => name);
@@ -55,7 +53,7 @@ export function pageOf(runs: readonly RunRecord[], parts: PageParts, options: Pa
             <h1>${title}</h1>
             <p id="state" role="status">${states(runs, isLive)}</p>
           </header>
-          ${section('overview')} ${section('scores')} ${more}
+          ${section('overview')} ${section('scores')}
           <section id="training" aria-labelledby="training-title" hidden>
             <h2 id="training-title">Training</h2>
             ${legend(runs)}
