@@ -23,11 +23,13 @@ export async function readInto(file: FileHandle, bytes: Uint8Array, position: nu
   return done;
 }
 
-/** Writes all of the bytes where the file stands. */
-export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Writes all of the bytes, at a place in the file or else where it stands. */
+export async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   let done = 0;
   while (done < bytes.byteLength) {
-    const { bytesWritten } = await file.write(bytes, done, Math.min(bytes.byteLength - done, MAX_TRANSFER));
+    const length = Math.min(bytes.byteLength - done, MAX_TRANSFER);
+    const place = position === undefined ? null : position + done;
+    const { bytesWritten } = await file.write(bytes, done, length, place);
     done += bytesWritten;
   }
 }

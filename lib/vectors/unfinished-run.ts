@@ -2,7 +2,7 @@ import { chmod, type FileHandle, mkdir, open, rm, rmdir } from 'node:fs/promises
 import { dirname, join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { isThere, onCode, onFiles } from '../files/file-error.js';
-import { flush, flushFolder, moveOver, readInto } from '../files/file-handle.js';
+import { flush, flushFolder, moveOver, readInto, writeAll } from '../files/file-handle.js';
 import { readJsonFile } from '../files/json-file.js';
 import { LockFile } from '../files/lock-file.js';
 import { isJsonObject } from '../files/strict-json.js';
@@ -188,7 +188,7 @@ export class UnfinishedRun {
     const { bytes: before } = this.#state;
     await onFiles('INPUT', this.#run.path, 'written', async () => {
       for (const part of ['vectors', 'kept'] as const)
-        await writeAt(this.#open[part], bytes[part], before[part]);
+        await writeAll(this.#open[part], bytes[part], before[part]);
     });
     const now = {
       vectors: before.vectors + bytes.vectors.length,
@@ -220,7 +220,7 @@ export class UnfinishedRun {
     const { path } = this.#run;
     if (!this.#state.finished) {
       await onFiles('INPUT', path, 'written', async () => {
-        await writeAt(this.#open.vectors, beginning, 0);
+        await writeAll(this.#open.vectors, beginning, 0);
         for (const file of Object.values(this.#open)) await flush(file);
       });
       this.#state = { ...this.#state, finished: true }; // from here on it is the result, and is never removed
@@ -350,12 +350,4 @@ function isState(value: unknown): value is State {
     isJsonObject(settings) &&
     typeof finished === 'boolean'
   );
-}
-
-async function writeAt(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
-  let done = 0;
-  while (done < bytes.length) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
 }
