@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireString, show } from '../options/option-values.js';
+import { refused, requireString, requireTextIterable, show } from '../options/option-values.js';
 import type { Row } from '../data/row.js';
 import { DATA_SETTINGS, otherRow, type SettingNames } from '../data/setting-names.js';
 import { DistinctTexts } from './distinct-texts.js';
@@ -42,7 +42,7 @@ export async function retrievalPairs(
   checkKnown('readRetrievalPairs', options, [...TASK_OPTIONS, 'documents']);
   const { columns = ['anchor', 'positive'], documents: further = [], ...how } = options;
   const [queryColumn, documentColumn] = rolesOf(columns, 'a list of 2 columns, query and document,', 2);
-  requireIterable('documents', further);
+  requireTextIterable('documents', further);
   const queries = new DistinctTexts();
   const documents = new DistinctTexts();
   const relevant: Map<number, number>[] = [];
@@ -197,12 +197,4 @@ function rolesOf(columns: unknown, needed: string, count: number): readonly stri
     columns.every((column) => typeof column === 'string' && column !== '' && column !== '__proto__');
   if (good) return columns as string[];
   throw refused('columns', columns, needed);
-}
-
-function requireIterable(name: string, value: unknown): void {
-  const { [Symbol.iterator]: each, [Symbol.asyncIterator]: eachAsync } = Object(value ?? {}) as Partial<
-    Iterable<unknown> & AsyncIterable<unknown>
-  >;
-  if (typeof value === 'string' || typeof (each ?? eachAsync) !== 'function')
-    throw refused(name, value, 'a list of texts, or another iterable of them,');
 }

@@ -1,7 +1,7 @@
 import type { RowSource } from '../data/row.js';
 import { DistinctTexts } from '../evaluation/distinct-texts.js';
 import { GradCacheError } from '../errors.js';
-import { refused, requireIterable } from '../options/option-values.js';
+import { refused, requireIterable, requireTextIterable } from '../options/option-values.js';
 import { throwIfAborted } from '../options/abort.js';
 
 /** Pairs of anchors and positives, each different text once, and the documents among which negatives are looked for. */
@@ -32,8 +32,7 @@ interface PairSource {
 /** Reads all pairs. @throws GradCacheError `INPUT` for a row without its texts, and where there is no row */
 export async function readPairSet({ pairs, columns, corpus, signal }: PairSource): Promise<PairSet> {
   requireIterable('pairs', pairs);
-  if (typeof corpus === 'string') throw refused('corpus', corpus, 'an iterable of texts');
-  requireIterable('corpus', corpus);
+  requireTextIterable('corpus', corpus);
   const documents = new DistinctTexts();
   for await (const text of corpus) {
     throwIfAborted(signal);

@@ -141,10 +141,20 @@ export function requireFunction(name: string, value: unknown): void {
 
 /** Throws for what a loop cannot go over. */
 export function requireIterable(name: string, value: unknown): void {
+  if (!isIterable(value)) throw refused(name, value, 'an iterable');
+}
+
+/** The same for texts. One text is refused too, which would be taken for its characters. */
+export function requireTextIterable(name: string, value: unknown): void {
+  if (typeof value === 'string' || !isIterable(value))
+    throw refused(name, value, 'a list of texts, or another iterable of them,');
+}
+
+function isIterable(value: unknown): boolean {
   const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = (value ?? {}) as Partial<
     AsyncIterable<unknown> & Iterable<unknown>
   >;
-  if (typeof later !== 'function' && typeof now !== 'function') throw refused(name, value, 'an iterable');
+  return typeof later === 'function' || typeof now === 'function';
 }
 
 /** Throws for what is neither undefined nor an AbortSignal, which may be one of another realm. */
