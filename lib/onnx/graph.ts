@@ -1,3 +1,4 @@
+import { toHalf } from '../tensor/half.js';
 import { float32, integer, message, text, type Bytes } from './wire.js';
 
 /** The name of a value in a graph: an input, a constant, or what an operator gives. */
@@ -167,15 +168,11 @@ function portFields({ name, type, shape }: Port): Bytes {
   return Buffer.concat([text(1, name), message(2, message(1, ...tensor))]);
 }
 
-/** The bytes of a number in half precision, rounded to the nearest; the fraction's last bit to even. */
+/** Of half precision. */
+const LARGEST = 65504;
+
+/** The bytes of a number in half precision; one that is too large becomes the largest. */
 function float16Bytes(value: number): Bytes {
-  const bytes = Buffer.alloc(2);
-  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
-  const size = Math.abs(value);
-  const exponent = Math.max(-14, Math.min(15, Math.floor(Math.log2(size || 1))));
-  const scaled = size / 2 ** (exponent - 10);
-  let units = Math.round(scaled);
-  if (Math.abs(scaled % 1) === 0.5 && units % 2 === 1) units -= 1;
-  bytes.writeUInt16LE(sign | (size === 0 ? 0 : Math.min(0x7bff, units + ((exponent + 14) << 10))));
-  return bytes;
+  const within = Math.max(-LARGEST, Math.min(LARGEST, value));
+  return Buffer.from(Uint16Array.of(toHalf(within)).buffer);
 }
