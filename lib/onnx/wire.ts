@@ -6,7 +6,7 @@
 export type Bytes = Uint8Array;
 
 /** A number in seven bits a byte, the lowest first. Negative ones are written in 64 bits. */
-export function variableLength(value: number | bigint): Bytes {
+function variableLength(value: number | bigint): Bytes {
   let rest = BigInt.asUintN(64, BigInt(value));
   const bytes: number[] = [];
   while (rest > 127n) {

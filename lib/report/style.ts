@@ -1,3 +1,5 @@
+import { COLOURS } from './sections/run-name.js';
+
 /** How a page looks, in light and in dark, on a phone and on a desk. */
 export const STYLE = `
 :root { color-scheme: light dark; --page: #f7f7f5; --card: #ffffff; --ink: #1b2127; --soft: #57616b; --rule: #dfdfda;
@@ -34,7 +36,7 @@ section[hidden] { display: none; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; }
 .run { display: inline-flex; align-items: baseline; gap: 8px; overflow-wrap: anywhere; }
 .run i { flex: none; width: 12px; height: 12px; border-radius: 50%; }
-${Array.from({ length: 8 }, (_, number) => `.run-${number} { background: var(--run-${number}); }`).join('\n')}
+${Array.from({ length: COLOURS }, (_, number) => `.run-${number} { background: var(--run-${number}); }`).join('\n')}
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 15px; }
 th, td { text-align: left; vertical-align: top; padding: 7px 20px 7px 0; border-top: 1px solid var(--rule); }
