@@ -1,32 +1,11 @@
 /** The cache of the hub, shared with Python's huggingface_hub, and models that are uploaded here and opened there. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pull, push, TextEncoder } from '../../lib/index.js';
 import { filesOf, HubServer } from '../hub/hub-server.js';
 import { saveTinyModel, temporaryFolder } from '../training/support.js';
-import { projectRoot, pythonEnvironment } from './python.js';
-
-/** Asks hub.py, in a process that knows a hub and a cache. */
-async function python(
-  environment: Readonly<Record<string, string>>,
-  ...args: readonly string[]
-): Promise<unknown> {
-  const child = spawn(
-    process.env.GRADCACHE_PYTHON || 'python3',
-    [join(projectRoot, 'test/oracle/hub.py'), ...args],
-    {
-      env: { ...pythonEnvironment(), HF_HUB_DISABLE_XET: '1', HF_HUB_DISABLE_TELEMETRY: '1', ...environment },
-    },
-  );
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (text) => (stdout += text));
-  child.stderr.on('data', (text) => (stderr += text));
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  assert.equal(code, 0, stderr.slice(-3000));
-  return JSON.parse(stdout.trim().split('\n').at(-1)!);
-}
+import { askPython } from './hub-python.js';
 
 async function hubWithModel(t: TestContext) {
   const hub = await HubServer.start(t);
@@ -44,7 +23,7 @@ test('Python reads what was fetched here, and what Python has fetched is not fet
   const { hub, folder, commit, environment } = await hubWithModel(t);
   const { folder: snapshot, files } = await pull('org/model');
   const offline = { ...environment, HF_HUB_OFFLINE: '1' };
-  const found = (await python(offline, 'cached', 'org/model')) as {
+  const found = (await askPython(offline, 'cached', 'org/model')) as {
     folder: string;
     warnings: string[];
     repositories: Record<string, { refs: object; revisions: Record<string, string[]> }>;
@@ -57,7 +36,7 @@ test('Python reads what was fetched here, and what Python has fetched is not fet
 
   const other = { ...environment, HF_HOME: join(folder, 'other') };
   hub.take();
-  const fetched = (await python(other, 'fetch', 'org/model')) as { folder: string };
+  const fetched = (await askPython(other, 'fetch', 'org/model')) as { folder: string };
   assert.ok(hub.take().some(({ path }) => path.includes('model.safetensors')));
   hub.use(t, other);
   const again = await pull('org/model', { renew: false });
@@ -78,9 +57,11 @@ test('sentence-transformers opens by its name what was uploaded here, and gives 
   const own = [...((await tensor.values()) as Float32Array)];
   model.dispose();
   for (const name of ['me/first', 'me/second']) {
-    const { vector } = (await python({ ...environment, ...token }, 'embed', name, text)) as {
-      vector: number[];
+    const { vectors } = (await askPython({ ...environment, ...token }, 'embed', name, text)) as {
+      vectors: [number[]];
     };
-    vector.forEach((value, place) => assert.ok(Math.abs(value - own[place]!) < 1e-5, `${name}: ${value}`));
+    vectors[0].forEach((value, place) =>
+      assert.ok(Math.abs(value - own[place]!) < 1e-5, `${name}: ${value}`),
+    );
   }
 });

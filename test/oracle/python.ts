@@ -63,6 +63,23 @@ function importable(): boolean {
   return spawnSync(process.env.GRADCACHE_PYTHON || 'python3', ['-c', program]).status === 0;
 }
 
+/** Runs a Python script, and gives the JSON of the last line that it writes. */
+export async function runPython(
+  script: string,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<unknown> {
+  const child = spawn(process.env.GRADCACHE_PYTHON || 'python3', [join(projectRoot, script), ...args], {
+    env: { ...pythonEnvironment(), ...environment },
+  });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const code = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
+  if (code !== 0) throw new Error(`${script} ended with ${String(code)}\n${stderr.slice(-3000)}`);
+  return JSON.parse(stdout.trim().split('\n').at(-1)!);
+}
+
 /** A Python script that answers each line of JSON on its standard input with one on its standard output. */
 export class PythonServer {
   readonly #process: ChildProcessWithoutNullStreams;
