@@ -97,6 +97,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
   },
   'Batch and memory': {
     batch: number('N', 'pairs in a batch', 'batch'),
+    accumulate: number(
+      'N',
+      'batches of an update, each with negatives of its own; default 1. A larger --batch takes no more memory',
+      'accumulate',
+    ),
     'curriculum-from': number(
       'TOKENS',
       'short texts first: the greatest length of the first batch; the next three go with it',

@@ -61,6 +61,11 @@ export interface TrainConfig {
   /** Pairs in a batch: how many the loss compares. */
   readonly batch: number;
   /**
+   * Batches of an update: the gradient is the mean of theirs. It is another one than that of one large batch, whose rows are all
+   * negatives of each other; a larger `batch` takes no more memory. Default 1.
+   */
+  readonly accumulate?: number;
+  /**
    * How much of a batch is encoded at once, which bounds memory. It changes the dropout masks, but otherwise not the
    * gradient. Default 'auto'.
    */

@@ -14,6 +14,7 @@ import { writeHardest } from './hardest-file.js';
 import type { MetricsFile } from './metrics.js';
 import type { HeldOut } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
+import { updatesOf, type BatchesOfUpdate } from './batches-of-update.js';
 import { writeSettings } from './stored-settings.js';
 
 /** What a loop needs of a configuration. */
@@ -27,6 +28,8 @@ export interface LoopSettings {
       })
     | undefined;
   readonly checkpoint: CheckpointTimes | false;
+  /** Batches of an update, whose gradients are averaged. Default: 1. */
+  readonly accumulate?: number;
 }
 
 /** What a loop trains. It takes batches, and decides what a step is and tells. */
@@ -46,6 +49,9 @@ export interface Trainee<Batch, Step, StepEvent> {
 
   /** What the learning rate of a batch's update is multiplied by; absent: 1. */
   lrScale?(batch: Batch): number;
+
+  /** What the steps of one update come to together; absent: an update has one batch. */
+  together?(steps: readonly Step[]): Step;
 
   /** What a step tells, once the update was made. */
   event(batch: Batch, step: Step, update: UpdateEvent): StepEvent;
@@ -176,7 +182,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         await metrics.open();
       });
     if (step < parts.steps && best.end === null) {
-      for await (const { batch, endsEpoch } of this.#batches(step)) {
+      for await (const { batches, endsEpoch } of this.#batches(step)) {
+        const [batch] = batches;
         if (!begun) {
           await trainee.compare?.(batch, step);
           // Only now is the data known to be that of the run before. Nothing in its files has been touched yet.
@@ -189,7 +196,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         }
         const started = performance.now();
         step++;
-        await this.#update(step, batch);
+        await this.#update(step, batches);
         const saves = await this.#isCheckpointDue(step);
         if (saves || isDue(step, STEPS_BETWEEN_COMPARISONS)) await trainee.compare?.(batch, step);
         const last = step === parts.steps;
@@ -234,40 +241,55 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     return BestModel.of(config.output, settings, known);
   }
 
-  /** The batches, each with whether it is the last of its epoch, where that matters. The next is then read ahead. */
-  async *#batches(skip: number): AsyncIterable<{ readonly batch: Batch; readonly endsEpoch: boolean }> {
+  /** The batches of each update that is left. */
+  #batches(done: number): AsyncIterable<BatchesOfUpdate<Batch>> {
     const { trainee, parts } = this;
-    const looksAhead = parts.config.evaluation?.every === 'epoch';
+    const { accumulate = 1, evaluation } = parts.config;
+    const batches = trainee.batches({ skip: done * accumulate, signal: parts.signal });
     const epochOf = (batch: Batch): number => trainee.epochOf?.(batch) ?? 0;
-    let held: { readonly batch: Batch } | null = null;
-    for await (const batch of trainee.batches({ skip, signal: parts.signal })) {
-      if (!looksAhead) yield { batch, endsEpoch: false };
-      else {
-        if (held !== null) yield { ...held, endsEpoch: epochOf(batch) !== epochOf(held.batch) };
-        held = { batch };
-      }
-    }
-    if (held !== null) yield { ...held, endsEpoch: true };
+    return updatesOf(batches, { accumulate, epochOf: evaluation?.every === 'epoch' ? epochOf : null });
   }
 
-  async #update(step: number, batch: Batch): Promise<void> {
+  async #update(step: number, batches: BatchesOfUpdate<Batch>['batches']): Promise<void> {
     const { trainee, parts } = this;
-    const { config, emit, signal, optimizer, steps } = parts;
-    const lr = parts.schedule(step - 1) * (trainee.lrScale?.(batch) ?? 1);
+    const { emit, optimizer, steps } = parts;
+    const lr = parts.schedule(step - 1) * (trainee.lrScale?.(batches[0]) ?? 1);
     const started = performance.now();
-    try {
-      // Made from the number of the step, so that a resumed run drops out what an uninterrupted one does.
-      const seed = drawSeed('update', config.seed, step);
-      const result = await trainee.step(batch, { step, steps, signal, seed });
-      if (!Number.isFinite(result.loss))
-        throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
+    const results: Step[] = [];
+    for (const batch of batches) results.push(await this.#step(step, batch, results.length, lr));
+    const result = results.length === 1 ? results[0]! : trainee.together!(results);
+    await this.#explained(step, batches[0], lr, async () => {
       optimizer.lr = lr;
       const { gradNorm } = await optimizer.step();
       this.#made = step;
       const seconds = (performance.now() - started) / 1000;
       this.#loss = result.loss;
       const secondsLeft = (steps - step) * (this.#pace ?? seconds);
-      emit(trainee.event(batch, result, { type: 'step', step, steps, lr, gradNorm, seconds, secondsLeft }));
+      emit(
+        trainee.event(batches[0], result, { type: 'step', step, steps, lr, gradNorm, seconds, secondsLeft }),
+      );
+    });
+  }
+
+  /** The loss and the gradients of one of the batches of an update. @param place among them, from 0 */
+  #step(step: number, batch: Batch, place: number, lr: number): Promise<Step> {
+    const { accumulate = 1, seed: own } = this.parts.config;
+    const { signal, steps } = this.parts;
+    return this.#explained(step, batch, lr, async () => {
+      // Made from the number of the batch, so that a resumed run drops out what an uninterrupted one does.
+      const seed = drawSeed('update', own, (step - 1) * accumulate + place + 1);
+      const result = await this.trainee.step(batch, { step, steps, signal, seed });
+      if (!Number.isFinite(result.loss))
+        throw new GradCacheError('NON_FINITE', `The loss is ${result.loss}.`);
+      return result;
+    });
+  }
+
+  /** Says of an error of the numbers which texts made it. */
+  async #explained<T>(step: number, batch: Batch, lr: number, work: () => Promise<T>): Promise<T> {
+    const { trainee } = this;
+    try {
+      return await work();
     } catch (error) {
       if (!(error instanceof GradCacheError) || error.code !== 'NON_FINITE') throw error;
       const where = await trainee.explainNonFinite(batch);

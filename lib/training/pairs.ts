@@ -41,6 +41,20 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     });
   }
 
+  together(steps: readonly ObjectiveStep[]): ObjectiveStep {
+    const sum = (name: Exclude<keyof ObjectiveStep, 'peakMemory'>): number =>
+      steps.reduce((total, step) => total + step[name], 0);
+    return {
+      loss: sum('loss') / steps.length,
+      pairs: sum('pairs'),
+      tokens: sum('tokens'),
+      truncated: sum('truncated'),
+      chunks: sum('chunks'),
+      retained: sum('retained'),
+      peakMemory: Math.max(...steps.map(({ peakMemory }) => peakMemory)),
+    };
+  }
+
   event({ epoch }: TokenizedBatch, step: ObjectiveStep, update: UpdateEvent): StepEvent {
     const { type, steps, lr, gradNorm, seconds, secondsLeft } = update;
     const { loss, pairs, tokens, truncated, chunks, retained, peakMemory } = step;

@@ -56,6 +56,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     batch:
       fields.number('batch', { from: 2, whole: true }) ??
       fields.missing('batch', 'give the number of pairs in a batch'),
+    accumulate: fields.count('accumulate') ?? 1,
     chunk: readChunk(fields),
     retain: readRetain(fields),
     loss,
@@ -90,6 +91,11 @@ export function readTrainConfig(value: unknown, path = 'config') {
   requireSuited(fields, config, columns);
   if (config.groupByLabel) requireGroups(fields, config);
   if (config.memory !== undefined) requireMemory(fields.at('memory'), loss);
+  if (config.memory !== undefined && config.accumulate > 1)
+    throw new SettingError(
+      fields.at('accumulate'),
+      `is ${config.accumulate}, and a memory of earlier batches is for updates of one batch: leave one of them out.`,
+    );
   if (config.memory !== undefined && config.adaptiveLayer !== undefined)
     throw new SettingError(
       fields.at('adaptiveLayer'),

@@ -4,7 +4,7 @@ import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.
 import { requireSame } from '../distributed/start-check.js';
 import type { HubProgress } from '../hub/pull.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
-import { SettingError } from '../options/fields.js';
+import { refuse, SettingError } from '../options/fields.js';
 import { tell } from '../options/synchronous.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
@@ -167,7 +167,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     config.steps === undefined
       ? await onEach(ranks, 'counting the rows', () => data.count(signal, onRows))
       : null;
-  const steps = counted === null ? (config.steps as number) : counted.batches;
+  const steps = counted === null ? (config.steps as number) : updatesIn(counted.batches, config);
   const finished = await fromFirst(ranks, 'looking for a finished model', async () =>
     resumed === null ? null : findFinished(config.output),
   );
@@ -204,6 +204,17 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     run.optimizer.dispose();
     run.objective.dispose();
   }
+}
+
+/** The updates that batches make. @throws GradCacheError `INPUT` where they make none */
+function updatesIn(batches: number, { accumulate }: FilledTrainConfig): number {
+  const updates = Math.floor(batches / accumulate);
+  if (updates > 0) return updates;
+  throw refuse(
+    'config.accumulate',
+    accumulate,
+    `a number up to ${batches}, which is how many batches the run has,`,
+  );
 }
 
 function startEvent(

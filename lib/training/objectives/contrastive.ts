@@ -90,6 +90,7 @@ export async function openContrastive(
       chunk,
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
+      accumulate: config.accumulate,
       ranks,
       reduction: { type: config.reduction },
     });

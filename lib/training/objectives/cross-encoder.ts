@@ -70,6 +70,7 @@ export async function openCrossEncoderObjective(
       chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
       retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
       seed: config.seed,
+      accumulate: config.accumulate,
       ranks,
       reduction: { type: config.reduction },
     });
