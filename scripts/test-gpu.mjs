@@ -10,18 +10,29 @@ import { Failure, filesUnder, main, root, say } from './tools.mjs';
 /** One file may take this long before it is taken to hang. */
 const TIMEOUT_MINUTES = 4;
 
-/** Tests that measure the CPU's memory, and so compute nothing on the device. */
-const OF_THE_CPU = ['dist/test/exactness/memory.test.js'];
+/** Tests that compute nothing on the device: what they measure or compare is the CPU's. */
+const OF_THE_CPU = [
+  'exactness/memory',
+  'oracle/onnx',
+  'oracle/serve',
+  'oracle/tensorboard',
+  'oracle/trainer-table',
+  'oracle/whole-way',
+].map((name) => `dist/test/${name}.test.js`);
+
+/** Tests that need the weights of all-MiniLM-L6-v2 as a whole. */
+const OF_MINI_LM = ['oracle/evaluators', 'oracle/hard-negatives'].map((name) => `dist/test/${name}.test.js`);
 
 await main(async () => {
   const words = process.argv.slice(2);
+  const { foundVersions, miniLM, pinnedVersions } = await import('../dist/test/oracle/python.js');
+  const leftOut = existsSync(miniLM) ? OF_THE_CPU : [...OF_THE_CPU, ...OF_MINI_LM];
   const device = process.env.GRADCACHE_TEST_DEVICE || 'cuda';
   if (!existsSync(join(root, 'dist', 'test')))
     throw new Failure('dist/ is not there: run `npm run compile` where npm is');
   const chosen = (folder) =>
     filesUnder([`dist/test/${folder}`], /\.test\.js$/).filter(
-      (file) =>
-        !OF_THE_CPU.includes(file) && (words.length === 0 || words.some((word) => file.includes(word))),
+      (file) => !leftOut.includes(file) && (words.length === 0 || words.some((word) => file.includes(word))),
     );
   const shared = [...chosen('exactness'), ...chosen('oracle'), ...chosen('kernels')];
   const needsGpu = /out-of-memory|automatic-chunk/;
@@ -30,7 +41,6 @@ await main(async () => {
     throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
 
   const options = [];
-  const { foundVersions, miniLM, pinnedVersions } = await import('../dist/test/oracle/python.js');
   if (!existsSync(miniLM)) {
     say(
       `left out: the tests of the real all-MiniLM-L6-v2, whose weights are not in ${miniLM} (GRADCACHE_MINILM names a folder)`,
@@ -38,7 +48,7 @@ await main(async () => {
     // Some versions of Node match a file's own root as well, and then run all that is below it.
     options.push('--test-name-pattern=/^(?!<root>)(?!.*all-MiniLM-L6-v2)/');
   }
-  say(`left out: ${OF_THE_CPU.join(', ')} (it measures the CPU)`);
+  say(`left out: ${leftOut.join(', ')} (they compute nothing on the device, or need those weights)`);
   say(`device: ${device}`);
   const found = foundVersions();
   for (const [name, pinned] of Object.entries(pinnedVersions())) {

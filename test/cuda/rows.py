@@ -679,7 +679,7 @@ def time_model(name, tokens, width, intermediate):
             report(f'{label} add rows, {what}, {s}', one + indices.unique().numel() * width * 8, measure(
                 lambda k: call('add_rows', shape, a[k], sorted, order, table, partial), sets))
     report(f'{label} embedding backward', 3 * one, measure(
-        lambda k: call('embedding_backward', shape, a[k], None, b[k], mean, rstd, scale, shift, 0, 0.0, key, c[k], *g, workspace), sets))
+        lambda k: call('embedding_backward', shape, a[k], b[k], mean, rstd, scale, shift, key, c[k], *g, workspace), sets))
     for s, lengths in (('S=16', [16] * (tokens // 16)), ('S=128', [128] * (tokens // 128)), ('S=512', [512] * (tokens // 512)),
                        ('natural', natural_lengths(tokens))):
         n, offsets = len(lengths), offsets_of(lengths)

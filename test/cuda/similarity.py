@@ -338,10 +338,11 @@ def exact_gradients(both, noise, factor=20.0, common=0.0):
     for along in (1, 0) if both else (1,):
         part = s.softmax(along).fill_diagonal_(0)
         p += part - torch.diag_embed(part.sum(along))
-    # What torch's own float32 loses of these rows, where that is more: the bound says what the kernels add.
+    # What torch's own float32 loses of these rows, where that is more. Rows that have much in common add up to sums far
+    # longer than the gradient, and tensor cores cut each partial sum off.
     error = ((p @ y - g @ y.double()).norm() / (g @ y.double()).norm()).item()
     print(f'torch in float32, {kind}: {error:.2e}', flush=True)
-    allowed = min(max(1e-6, 2 * error), 1e-6 * max(1, factor / 20) * (1 if common == 0 else 30))
+    allowed = max(1e-6, error) if common == 0 else 3e-5
     near(f'lse exact {kind}', '', found[0], exact.logsumexp(1), 5 * allowed, relative=False)
     near(f'gradient of rows exact {kind}', '', dx, g @ y.double(), allowed)
     near(f'gradient of columns exact {kind}', '', dy, g.t() @ x.double(), allowed)

@@ -37,7 +37,8 @@ async function compare(base: string, settings: ModulesSettings, prompt?: string)
     using encoder = await TextEncoder.load(folder, { device, precision, dropout: 0 });
     const ours = (await (await encoder.encode(texts, options)).values()) as Numbers;
     const largest = Math.max(...expected.flat().map(Math.abs));
-    assert.ok(largestDifference(ours, expected.flat()) <= tolerance * largest, precision);
+    const difference = largestDifference(ours, expected.flat());
+    assert.ok(difference <= tolerance * largest, `${precision}: ${difference} of ${largest}`);
     const gradcache = new GradCache({
       encoders: [encoder, encoder],
       loss: infoNCE({ temperature: 0.05 }),

@@ -36,6 +36,10 @@ from wide import wide  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
 
+# Losses cast labels to float32, and some releases of torch do not differentiate the squared error of two types.
+squared_error = torch.nn.functional.mse_loss
+torch.nn.functional.mse_loss = lambda found, wanted, *rest, **named: squared_error(found, wanted.to(found.dtype), *rest, **named)
+
 
 def versions():
     return {'python': sys.version.split()[0], 'torch': torch.__version__, 'transformers': transformers.__version__,
