@@ -7,7 +7,9 @@ const PRECISIONS = ['exact', 'fast'] as const;
  * How a loss computes the scores of all pairs and what follows from them.
  *
  * - `exact`: in the type of the representations. On a GPU, many float32 rows are multiplied as sums of two float16 numbers
- *   each, which keep 22 bits, in a third of the time.
+ *   each, which keep 22 bits, in a third of the time. The relative error of gradients is about 1e-6; 1e-5 at a temperature of
+ *   0.01, where torch's float32 products lose as much; 3e-5 at most where representations have much in common (a cosine of
+ *   about 0.5 between any two), where float32 products lose 1e-6.
  * - `fast`: from representations rounded to half precision, with sums in float32: float16 for the cosine, bfloat16 for inner
  *   products and for the cosine of half a million rows and more. The relative error of gradients is about 1e-4 (cosine: 1e-5),
  *   and 3e-3 at most where scores are within 20 of each other. On a GPU it takes a small part of the time; on the CPU it takes more.
