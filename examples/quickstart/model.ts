@@ -5,7 +5,7 @@ import { TextEncoder, Tokenizer } from 'gradcache';
 const TOKENIZER = fileURLToPath(new URL('../../../examples/quickstart/tokenizer.json', import.meta.url));
 
 /** A small BERT with random weights: one layer is what learns most in the few minutes that a CPU has here. */
-export async function makeModel(device: string): Promise<TextEncoder> {
+export async function makeModel(device: string, seed = 1): Promise<TextEncoder> {
   const tokenizer = await Tokenizer.fromFile(TOKENIZER);
   const config = {
     architectures: ['BertModel'],
@@ -24,5 +24,5 @@ export async function makeModel(device: string): Promise<TextEncoder> {
     layer_norm_eps: 1e-12,
     pad_token_id: 0,
   };
-  return TextEncoder.create(config, tokenizer, { device, pooling: 'mean', normalize: true, seed: 1 });
+  return TextEncoder.create(config, tokenizer, { device, pooling: 'mean', normalize: true, seed });
 }
