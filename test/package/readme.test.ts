@@ -1,37 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { readTrainConfig } from '../../lib/training/read-config.js';
-import { gradcache } from '../cli/program.js';
 import { filesOf, HubServer } from '../hub/hub-server.js';
 import { miniLM } from '../oracle/python.js';
-import { pairs, root, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
+import { pairs, root, saveTinyModel, writeRows } from '../training/support.js';
+import { blocks, consumer, node, textOf } from './pages.js';
 
-// What the README shows is what works.
-const readme = readFileSync(join(root, 'README.md'), 'utf8');
-
-/** The code blocks of a language, in order. */
-function blocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(([, code]) => code!);
-}
-
-/** A folder in which `gradcache` is installed. */
-async function consumer(t: TestContext): Promise<string> {
-  const folder = await temporaryFolder(t);
-  await mkdir(join(folder, 'node_modules'));
-  await symlink(root, join(folder, 'node_modules', 'gradcache'));
-  return folder;
-}
-
-function node(folder: string, ...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8' });
-  assert.equal(status, 0, stdout + stderr);
-  return stdout;
-}
+// What the README shows first is what works. pages.test.ts has what holds for guides too.
+const readme = textOf('README.md');
 
 test('the first lines fetch a model and data, and measure, train and measure again', async (t) => {
   const folder = await consumer(t);
@@ -48,7 +28,7 @@ test('the first lines fetch a model and data, and measure, train and measure aga
     'data/train.jsonl': some(60),
     'data/test.jsonl': some(9),
   });
-  const [install, ...commands] = blocks('sh')[0]!.trim().split('\n');
+  const [install, ...commands] = blocks('README.md', 'sh')[0]!.trim().split('\n');
   assert.match(install!, /^npm install gradcache && npx gradcache setup$/);
   const program = JSON.stringify(join(root, 'dist', 'lib', 'cli', 'main.js'));
   const npx = `npx() { shift; ${JSON.stringify(process.execPath)} ${program} "$@"; }`;
@@ -66,7 +46,7 @@ test('the training script trains the real model, whole batches of it alone', asy
   await symlink(miniLM, join(folder, 'all-MiniLM-L6-v2'));
   // Twice a text: what would be left of an epoch are several batches of a few rows.
   await writeRows(join(folder, 'pairs.jsonl'), [...pairs(), pairs()[0]!, pairs()[0]!]);
-  const script = blocks('ts')[0]!.replace('hf:sentence-transformers/', './');
+  const script = blocks('README.md', 'ts')[0]!.replace('hf:sentence-transformers/', './');
   await writeFile(join(folder, 'too-large.mjs'), script);
   const { stderr } = spawnSync(process.execPath, ['too-large.mjs'], { cwd: folder, encoding: 'utf8' });
   assert.match(stderr, /fewer than a batch of 256, which dropLast leaves out: choose a smaller size/);
@@ -81,50 +61,10 @@ test('the training script trains the real model, whole batches of it alone', asy
   assert.ok(existsSync(join(folder, 'fine-tuned', 'modules.json')));
 });
 
-test('the types of every TypeScript block are right', async (t) => {
-  const folder = await consumer(t);
-  const files = blocks('ts').map((_, index) => `block-${index}.mts`);
-  await Promise.all(blocks('ts').map((code, index) => writeFile(join(folder, files[index]!), code)));
-  const compilerOptions = {
-    module: 'nodenext',
-    target: 'es2022',
-    lib: ['es2023', 'esnext.disposable'],
-    strict: true,
-    noUncheckedIndexedAccess: true,
-    noEmit: true,
-    types: ['node'],
-    typeRoots: [join(root, 'node_modules', '@types')],
-  };
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
-  node(folder, join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.');
-});
-
-test('the configuration is one that train accepts', () => {
-  for (const block of blocks('json')) assert.equal(readTrainConfig(JSON.parse(block)).output, 'runs/a');
-});
-
-test('every flag belongs to its command', async () => {
-  const calls = blocks('sh')
-    .join('')
-    .replaceAll('\\\n', ' ')
-    .matchAll(/gradcache (train|embed|evaluate|mine|doctor|setup)(?= )(.*?)(?: -- |#|$)/gm);
-  let flags = 0;
-  for (const [call, command, rest] of calls) {
-    const { stdout } = await gradcache([command!, '--help']);
-    for (const [flag] of rest!.matchAll(/--[a-z-]+/g)) {
-      assert.match(stdout, new RegExp(`^  ${flag} `, 'm'), call);
-      flags++;
-    }
-  }
-  assert.ok(flags > 15, `${flags} flags`);
-});
-
-test('every script and file that it names is there, and every error code is explained', () => {
+test('every script that it names is there, and every error code is explained', () => {
   const manifest = readFileSync(join(root, 'package.json'), 'utf8');
   const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> };
   for (const [, script] of readme.matchAll(/npm run ([\w:]+)/g)) assert.ok(scripts[script!], script);
-  for (const [, path] of readme.matchAll(/\]\((?!https?:|#)(.+?)\)/g))
-    assert.ok(existsSync(join(root, path!)), path);
   const codes = readFileSync(join(root, 'lib', 'errors.ts'), 'utf8').matchAll(/^ {2}\| '(\w+)'/gm);
   const table = readme.slice(readme.indexOf('## Troubleshooting'));
   for (const [, code] of codes) assert.ok(table.includes(`\`${code}\``), code);
