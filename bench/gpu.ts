@@ -17,6 +17,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statfsSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,7 +25,7 @@ import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { oraclePackages, projectRoot } from '../test/oracle/python.js';
 import { LineProcess } from './gpu/line-process.js';
-import { SHAPES } from './gpu/models.js';
+import { SHAPES, type Shape } from './gpu/models.js';
 import type { BlockResult } from './gpu/ours.js';
 import { groups as allGroups, tiny, UNPADDED, type Group, type Job } from './gpu/plan.js';
 import type { Record } from './gpu/records.js';
@@ -37,6 +38,9 @@ const FAR_BEHIND = 1.12;
 
 /** Seconds that starting a block takes beside its steps: the model, its optimizer, the tokens. */
 const SETUP = 1.5;
+
+/** Room for a folder of the largest model. */
+const LARGEST_FOLDER = 20 * 2 ** 30;
 
 const { values: options } = parseArgs({
   options: {
@@ -67,6 +71,7 @@ class Bench {
         pythonPath(),
       );
   readonly records: Record[] = [];
+  #model: { readonly shape: string; readonly folder: string } | null = null;
 
   /** Seconds that are left of the budget. */
   get left(): number {
@@ -83,6 +88,7 @@ class Bench {
   close(): void {
     this.#mine.close();
     this.#peers?.close();
+    if (this.#model) rmSync(this.#model.folder, { recursive: true, force: true });
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -215,37 +221,71 @@ class Bench {
   async #group(group: Group): Promise<void> {
     const jobs = group.jobs.filter(({ peer }) => !peer || this.#peers);
     const slow = new Set<string>();
+    const done = new Set<string>();
+    const folder = await this.#folderOf(group);
+    if (folder === null) return;
     const file = join(this.#folder, `${group.id}.bin`);
-    writeWorkload(file, workload(group.kind, group.pairs, SHAPES[group.shape].vocabulary, this.#shrink));
+    writeWorkload(
+      file,
+      workload(group.kind, group.pairs, SHAPES[group.shape].vocabulary, this.#shrinkOf(group)),
+    );
     for (const [round, steps] of group.rounds.entries()) {
       const best = new Map<string, number>();
       for (const job of jobs) {
         if (slow.has(job.id)) continue;
+        if (job.insteadOf !== undefined && done.has(job.insteadOf)) continue;
         const warm = group.warm ? 1 : 0;
-        const needed = (warm + steps) * job.estimate + (options.tiny ? 0 : SETUP);
+        const warmSteps = warm * ((group.warmPairs ?? group.pairs) / group.pairs);
+        const needed = (warmSteps + steps) * job.estimate + (options.tiny ? 0 : SETUP);
         if (needed > this.left) {
           if (round === 0)
             this.add({ record: 'note', text: `${group.id}, ${job.label}, ${job.setting}: no time left` });
           continue;
         }
-        const answer = await this.#block(group, job, file, warm, steps);
+        const answer = await this.#block(group, job, { file, folder, warm, steps });
         this.add({ record: 'block', group: group.id, job: job.id, round, ...answer });
         if ('error' in answer) slow.add(job.id);
-        else if (job.peer) best.set(job.id, Math.min(...answer.seconds));
+        else done.add(job.id);
+        if (!('error' in answer) && job.peer) best.set(job.id, Math.min(...answer.seconds));
       }
       for (const [id, seconds] of best) if (seconds > FAR_BEHIND * Math.min(...best.values())) slow.add(id);
     }
   }
 
+  #shrinkOf({ kind }: Group): number {
+    // So that no text has more than 64 tokens.
+    return options.tiny && kind === 'natural-8192' ? 128 : this.#shrink;
+  }
+
+  /**
+   * The folder of a group's model, which the peers' Python makes: a large one after the other. None for a BERT, which each side
+   * makes for itself; null where there is no such folder.
+   */
+  async #folderOf({ id, shape, dropout }: Group): Promise<string | undefined | null> {
+    const description: Shape = SHAPES[shape];
+    if (description.config === undefined) return undefined;
+    if (this.#model?.shape === shape) return this.#model.folder;
+    if (this.#model) rmSync(this.#model.folder, { recursive: true, force: true });
+    const folder = mkdtempSync(join(roomyFolder(), 'gradcache-bench-'));
+    this.#model = { shape, folder };
+    const request = { do: 'make', folder, shape: description, dropout, dtype: 'bfloat16' };
+    const made = await this.#peers?.ask<{ seconds: number }>(request, Math.max(1, this.left));
+    process.stderr.write(`${shape}: a folder with random weights: ${JSON.stringify(made)}\n`);
+    if (made !== undefined && !('error' in made)) return folder;
+    this.add({ record: 'note', text: `${id}: no model; ${made?.error ?? 'the peers make it'}` });
+    rmSync(folder, { recursive: true, force: true });
+    this.#model = null;
+    return null;
+  }
+
   #block(
     group: Group,
     job: Job,
-    file: string,
-    warm: number,
-    steps: number,
+    { file, folder, ...times }: { file: string; folder: string | undefined; warm: number; steps: number },
   ): Promise<BlockResult | { error: string }> {
     const limit = Math.max(1, this.left + 20);
-    const { shape, dropout, precision = 'bfloat16' } = group;
+    const { shape, dropout, precision = 'bfloat16', lora, warmPairs } = group;
+    const model = { ...times, dropout, precision, folder, lora };
     if (job.peer) {
       const { name, chunk, compile, dynamic } = job.peer;
       const request = {
@@ -255,11 +295,9 @@ class Bench {
         compile,
         dynamic,
         shape: SHAPES[shape],
-        dropout,
-        precision,
         tokens: file,
-        warm,
-        steps,
+        warm_pairs: warmPairs,
+        ...model,
       };
       return this.#peers!.ask(request, limit);
     }
@@ -269,16 +307,25 @@ class Bench {
       shape,
       kind,
       pairs,
-      dropout,
-      precision,
+      warmPairs,
       device: this.#device,
-      shrink: this.#shrink,
+      shrink: this.#shrinkOf(group),
       job: job.ours,
-      warm,
-      steps,
+      ...model,
     };
     return this.#mine.ask(request, limit);
   }
+}
+
+/** Memory, where it has room for the largest model's folder. */
+function roomyFolder(): string {
+  try {
+    const { bavail, bsize } = statfsSync('/dev/shm');
+    if (bavail * bsize > LARGEST_FOLDER) return '/dev/shm';
+  } catch {
+    // There is none.
+  }
+  return tmpdir();
 }
 
 /** Packages that the oracle's tests installed, where they are; else those that python3 has. */

@@ -6,6 +6,9 @@ One JSON object a line on standard input; each line is answered with one on stan
   {"do": "warm", "shape": {..}, "dropout": P, "batches": [[rows, width, graph?], ..]}   compiles for these batches
   {"do": "block", "peer": NAME, "chunk": N, "compile": true | false, "shape": {..}, "dropout": P, "tokens": FILE,
    "warm": N, "steps": N, "dynamic": true | false}   answers the seconds of each timed step and the peak memory
+  {"do": "make", "folder": PATH, "shape": {..}, "dropout": P, "dtype": NAME}   a model folder with random weights
+A shape is a BERT's, or has the content of a config.json under "config". A block without padding may name such a "folder", the rank
+of adapters as "lora", and as "warm_pairs" how many pairs the steps take that are not timed.
 Peers: gradcache (luyug's, from the folder in GRAD_CACHE_SRC; it is not bundled), sentence-transformers
 (CachedMultipleNegativesRankingLoss on padded sequences), sentence-transformers-unpadded (the same without padding, where
 "chunk" counts tokens: see peers_unpadded.py), full (no cache at all). Every peer: BERT with random weights, bf16 autocast (a block
@@ -18,6 +21,7 @@ import gc
 import json
 import os
 import sys
+import tempfile
 import time
 import warnings
 
@@ -48,6 +52,8 @@ torch._dynamo.config.cache_size_limit = 64
 
 
 def config_of(shape, dropout):
+    if 'config' in shape:
+        return transformers.AutoConfig.for_model(**shape['config'])
     return transformers.BertConfig(
         vocab_size=shape['vocabulary'], hidden_size=shape['hidden'], num_hidden_layers=shape['layers'],
         num_attention_heads=shape['heads'], intermediate_size=shape['intermediate'],
@@ -117,7 +123,7 @@ def gradcache_loss(module, towers, chunk):
                 return model(**model_input)
 
     cache = Cache(models=[module, module], chunk_sizes=chunk, loss_fn=lambda x, y: base(x * SCALE, y))
-    return lambda: cache(*towers)
+    return lambda warming: cache(*towers)
 
 
 def sentence_transformers_loss(module, towers, chunk):
@@ -146,7 +152,7 @@ def sentence_transformers_loss(module, towers, chunk):
 
     loss = CachedMultipleNegativesRankingLoss(Model(), scale=SCALE, mini_batch_size=chunk)
 
-    def run():
+    def run(warming):
         value = loss([dict(tower) for tower in towers], None)
         value.backward()
         return value
@@ -155,7 +161,7 @@ def sentence_transformers_loss(module, towers, chunk):
 
 
 def full_loss(module, towers, chunk):
-    def run():
+    def run(warming):
         with autocast():
             a, b = module(**towers[0]), module(**towers[1])
         value = F.cross_entropy(a @ b.T * SCALE, torch.arange(len(a), device=DEVICE))
@@ -179,29 +185,50 @@ def padded_peer(peer, chunk, compile, shape, dropout, tokens, dynamic):
     return encoder, LOSSES[peer](module, towers, chunk), counts
 
 
-def unpadded_peer(chunk, compile, shape, dropout, tokens):
-    from peers_unpadded import make_encoder, unpadded_loss
-    key = json.dumps([shape, dropout, 'unpadded', compile], sort_keys=True)
+def unpadded_peer(chunk, compile, shape, dropout, tokens, folder=None, lora=None, warm_pairs=None):
+    """As padded_peer, and the step over the first pairs alone."""
+    import peers_unpadded
+    key = json.dumps([shape, dropout, 'unpadded', compile, lora], sort_keys=True)
     if key not in encoders:
-        torch.manual_seed(0)
-        encoders[key] = make_encoder(config_of(shape, dropout), DEVICE, compile)
-    encoders[key].to(DEVICE)
-    loss, count = unpadded_loss(encoders[key], tokens, DEVICE, chunk, SCALE, autocast)
-    return encoders[key], loss, {'tokens': count, 'padded': count}
+        if folder is not None:
+            encoders.clear()  # large ones do not wait beside each other
+            release()
+            encoders[key] = peers_unpadded.open_encoder(folder, DEVICE, compile, lora)
+        else:
+            with tempfile.TemporaryDirectory() as own:
+                make(own, shape, dropout)
+                encoders[key] = peers_unpadded.open_encoder(own, DEVICE, compile)
+    encoder = encoders[key].to(DEVICE)
+    step = peers_unpadded.unpadded_loss(encoder, chunk, SCALE, autocast)
+    whole = peers_unpadded.features(encoder, tokens, DEVICE)
+    first = whole if warm_pairs is None else peers_unpadded.features(encoder, tokens, DEVICE, warm_pairs)
+    count = sum(tower['input_ids'].numel() for tower in whole)
+    return encoder, lambda warming=False: step(first if warming else whole), {'tokens': count, 'padded': count}
 
 
-def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=False, precision='bfloat16'):
+def make(folder, shape, dropout, dtype='float32'):
+    """A model folder with random weights, for both sides."""
+    import peers_unpadded
+    start = time.perf_counter()
+    peers_unpadded.make_folder(
+        folder, config_of(shape, dropout), shape.get('config', {}), shape.get('pooling', 'mean'), DEVICE, getattr(torch, dtype))
+    release()
+    return {'seconds': time.perf_counter() - start}
+
+
+def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=False, precision='bfloat16', **unpadded):
     global precision_in_use
     precision_in_use = precision
     if peer == 'sentence-transformers-unpadded':
-        encoder, loss, counts = unpadded_peer(chunk, compile, shape, dropout, tokens)
+        encoder, loss, counts = unpadded_peer(chunk, compile, shape, dropout, tokens, **unpadded)
     else:
         encoder, loss, counts = padded_peer(peer, chunk, compile, shape, dropout, tokens, dynamic)
     # The peak is this peer's own: models that were compiled for others wait on the host.
     for other in encoders.values():
         other.to(DEVICE if other is encoder else 'cpu')
     release()
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-5, fused=True)
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=2e-5, fused=True)
     seconds = []
     try:
         for step in range(warm + steps):
@@ -211,7 +238,7 @@ def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=Fal
             wait()
             start = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
-            value = loss()
+            value = loss(step < warm)
             optimizer.step()
             wait()
             if step >= warm:
@@ -280,7 +307,7 @@ def hello():
 for line in sys.stdin:
     request = json.loads(line)
     try:
-        result = {'hello': hello, 'burst': burst, 'warm': warm, 'block': block}[request.pop('do')](**request)
+        result = {'hello': hello, 'burst': burst, 'warm': warm, 'make': make, 'block': block}[request.pop('do')](**request)
     except torch.OutOfMemoryError as error:
         release()
         result = {'error': f'out of memory: {str(error)[:120]}'}

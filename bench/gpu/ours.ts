@@ -5,9 +5,9 @@
 import { createInterface } from 'node:readline';
 import { AdamW, emptyCache, GradCache, infoNCE, synchronize } from '../../lib/index.js';
 import { checks, type CheckRequest } from './checks.js';
-import { createEncoder, SHAPES, type ShapeName } from './models.js';
+import { createEncoder, loadEncoder, SHAPES, type ShapeName } from './models.js';
 import type { Job } from './plan.js';
-import { workload, type Kind } from './workload.js';
+import { firstRows, workload, type Kind } from './workload.js';
 
 /** Steps of one job: some that are not timed, then some that are. */
 export interface BlockRequest {
@@ -22,6 +22,12 @@ export interface BlockRequest {
   readonly job: NonNullable<Job['ours']>;
   readonly warm: number;
   readonly steps: number;
+  /** The model's folder, for shapes other than BERT's. */
+  readonly folder?: string;
+  /** The rank of adapters. */
+  readonly lora?: number;
+  /** Pairs of the steps that are not timed; default: all. */
+  readonly warmPairs?: number;
 }
 
 /** What a block of steps gave. */
@@ -39,14 +45,14 @@ export interface BlockResult {
 }
 
 async function block(request: BlockRequest): Promise<BlockResult> {
-  const { device, dropout, precision, job, shape, warm, steps } = request;
-  const [anchors, positives] = workload(
-    request.kind,
-    request.pairs,
-    SHAPES[shape].vocabulary,
-    request.shrink,
-  );
-  const encoder = await createEncoder(SHAPES[shape], { device, precision, dropout });
+  const { device, dropout, precision, job, shape, warm, steps, folder, lora, warmPairs } = request;
+  const batches = workload(request.kind, request.pairs, SHAPES[shape].vocabulary, request.shrink);
+  const first = warmPairs === undefined ? batches : batches.map((batch) => firstRows(batch, warmPairs));
+  const options = { device, precision, dropout };
+  const encoder =
+    folder === undefined
+      ? await createEncoder(SHAPES[shape], options)
+      : await loadEncoder(folder, options, lora);
   const optimizer = new AdamW(encoder.parameters(), { lr: 2e-5 });
   const gradcache = new GradCache({
     encoders: [encoder, encoder],
@@ -61,7 +67,7 @@ async function block(request: BlockRequest): Promise<BlockResult> {
     for (let step = 0; ; step++) {
       await synchronize(device);
       const start = performance.now();
-      const result = await gradcache.step([anchors, positives]);
+      const result = await gradcache.step(step < warm ? first : batches);
       await optimizer.step();
       await synchronize(device);
       if (step >= warm) {

@@ -1,5 +1,5 @@
 import type { ChunkSize } from '../../lib/index.js';
-import type { ShapeName } from './models.js';
+import { SHAPES, type ShapeName } from './models.js';
 import type { Kind } from './workload.js';
 
 /** One way to take the step of a group. */
@@ -22,6 +22,8 @@ export interface Job {
     /** Compiled once for all widths, because it cuts batches to widths of its own. */
     readonly dynamic: boolean;
   };
+  /** The job that this one stands in for: it is run where that one fails. */
+  readonly insteadOf?: string;
 }
 
 /** Jobs on the same tokens and the same shape, compared with each other. */
@@ -36,6 +38,10 @@ export interface Group {
   /** Steps timed in each round; every block of steps begins with one that is not timed, where `warm` says so. */
   readonly rounds: readonly number[];
   readonly warm: boolean;
+  /** Pairs of the step that is not timed; default: all. */
+  readonly warmPairs?: number;
+  /** The rank of adapters, which are trained in place of the model. */
+  readonly lora?: number;
   readonly jobs: readonly Job[];
 }
 
@@ -321,7 +327,99 @@ export const groups: readonly Group[] = [
     warm: true,
     jobs: [ours(56_000, 1.2), peer(ST, 256, true, 5, true)],
   },
+  ...newerModels(),
 ];
+
+/** A job that is run where the one before it fails. */
+function instead(of: Job, job: Job): Job {
+  return { ...job, insteadOf: of.id };
+}
+
+/**
+ * Today's base models: natural texts, and for each architecture the rival compiled, or as it is where that fails. The step that
+ * is not timed takes a part of the pairs, with more tokens than a chunk.
+ */
+function newerModels(): Group[] {
+  const whole = { dropout: 0, warm: true } as const;
+  const rivals = (estimate: number, ...chunks: number[]) => {
+    const compiled = chunks.map((chunk) => peer(UNPADDED, chunk, true, estimate));
+    return [...compiled, instead(compiled.at(-1)!, peer(UNPADDED, chunks[0]!, false, estimate * 1.3))];
+  };
+  const qwen = { shape: 'qwen3', kind: 'natural', pairs: 8192, warmPairs: 1024, rounds: [1] } as const;
+  return [
+    {
+      ...whole,
+      id: 'modernbert-natural-8192',
+      shape: 'modernbert',
+      kind: 'natural-512',
+      pairs: 8192,
+      warmPairs: 2048,
+      rounds: [2],
+      jobs: alternate([ours(32_768, 2.9), ours(32_768, 2.4, 'auto')], rivals(4.8, 32_768, 131_072)),
+    },
+    {
+      ...whole,
+      id: 'modernbert-uniform-2048',
+      shape: 'modernbert',
+      kind: 'uniform-512',
+      pairs: 2048,
+      warmPairs: 512,
+      rounds: [1],
+      jobs: alternate([ours(32_768, 2.6), ours(32_768, 2.2, 'auto')], rivals(4, 32_768, 131_072)),
+    },
+    {
+      ...whole,
+      id: 'modernbert-long-256',
+      shape: 'modernbert',
+      kind: 'natural-8192',
+      pairs: 256,
+      warmPairs: 96,
+      rounds: [1],
+      jobs: alternate([ours(32_768, 1.4), ours(32_768, 1.2, 'auto')], rivals(2.4, 32_768, 131_072)),
+    },
+    {
+      ...whole,
+      ...qwen,
+      id: 'qwen3-natural-8192',
+      jobs: alternate([ours(32_768, 5.5), ours(32_768, 5, 'auto')], rivals(10, 32_768)),
+    },
+    {
+      ...whole,
+      ...qwen,
+      id: 'qwen3-lora-natural-8192',
+      lora: 16,
+      jobs: alternate([ours(32_768, 4.3), ours(32_768, 3.8, 'auto')], rivals(8, 32_768)),
+    },
+    {
+      ...whole,
+      id: 'gemma-natural-8192',
+      shape: 'gemma',
+      kind: 'natural',
+      pairs: 8192,
+      warmPairs: 2048,
+      rounds: [2],
+      jobs: alternate([ours(32_768, 1.6), ours(32_768, 1.4, 'auto')], rivals(3, 32_768, 131_072)),
+    },
+    {
+      ...whole,
+      id: 'qwen3-8b-lora-natural-4096',
+      shape: 'qwen3-8b',
+      kind: 'natural',
+      pairs: 4096,
+      warmPairs: 128,
+      rounds: [1],
+      lora: 16,
+      jobs: [ours(8192, 28), ...rivals(42, 8192)],
+    },
+  ];
+}
+
+/** The small shape that stands for a shape where everything is tried out. */
+function tinyShape(shape: ShapeName): ShapeName {
+  const [family = ''] = shape.split('-');
+  const tried = `tiny-${family}`;
+  return tried in SHAPES ? (tried as ShapeName) : 'tiny';
+}
 
 /** The same groups at sizes that a CPU takes in seconds: lengths, pairs and chunks are small, and all else is the same. */
 export function tiny(): Group[] {
@@ -331,8 +429,9 @@ export function tiny(): Group[] {
       : chunk;
   return groups.map((group) => ({
     ...group,
-    shape: 'tiny',
+    shape: tinyShape(group.shape),
     pairs: Math.max(8, group.pairs / 512),
+    ...(group.warmPairs === undefined ? {} : { warmPairs: 4 }),
     jobs: group.jobs.map((job) => ({
       ...job,
       estimate: 0,

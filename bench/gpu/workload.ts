@@ -3,13 +3,15 @@ import type { TokenBatch } from '../../lib/index.js';
 
 /**
  * `uniform`: every anchor and every positive as long as its tower's limit. `natural`: lognormal lengths around a median,
- * as of queries and passages.
+ * as of queries and passages. A number in the name is the limit of longer passages.
  */
-export type Kind = 'uniform' | 'natural';
+export type Kind = 'uniform' | 'natural' | 'uniform-512' | 'natural-512' | 'natural-8192';
 
 interface Tower {
   readonly median: number;
   readonly longest: number;
+  /** Of the logarithm of a length. */
+  readonly deviation?: number;
 }
 
 /** Anchors and positives. */
@@ -21,6 +23,18 @@ const TOWERS: Record<Kind, readonly [Tower, Tower]> = {
   natural: [
     { median: 10, longest: 32 },
     { median: 70, longest: 256 },
+  ],
+  'uniform-512': [
+    { median: 32, longest: 32 },
+    { median: 512, longest: 512 },
+  ],
+  'natural-512': [
+    { median: 10, longest: 32 },
+    { median: 140, longest: 512 },
+  ],
+  'natural-8192': [
+    { median: 10, longest: 32 },
+    { median: 1500, longest: 8192, deviation: 0.8 },
   ],
 };
 
@@ -36,11 +50,11 @@ export function workload(
 ): [TokenBatch, TokenBatch] {
   const random = generator(12_345);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  const side = ({ median, longest }: Tower): TokenBatch => {
-    const [middle, most] = [median / shrink, longest / shrink];
+  const side = ({ median, longest, deviation = DEVIATION }: Tower): TokenBatch => {
+    const [middle, most] = [median / shrink, Math.max(1, Math.floor(longest / shrink))];
     const offsets = new Int32Array(pairs + 1);
     for (let row = 0; row < pairs; row++) {
-      const drawn = kind === 'uniform' ? most : Math.round(middle * Math.exp(DEVIATION * normal()));
+      const drawn = median === longest ? most : Math.round(middle * Math.exp(deviation * normal()));
       offsets[row + 1] = offsets[row]! + Math.min(most, Math.max(Math.min(SHORTEST, most), drawn));
     }
     const ids = Int32Array.from(
@@ -51,6 +65,11 @@ export function workload(
   };
   const [anchors, positives] = TOWERS[kind];
   return [side(anchors), side(positives)];
+}
+
+/** The first rows of a batch. */
+export function firstRows({ ids, offsets }: TokenBatch, rows: number): TokenBatch {
+  return { ids: ids.slice(0, offsets[rows]), offsets: offsets.slice(0, rows + 1), truncated: 0 };
 }
 
 /** Numbers in 0 … 1 (Mulberry32). */
