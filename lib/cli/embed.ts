@@ -9,13 +9,15 @@ import { plural } from '../options/plural.js';
 import { placeOfOutput, streamOf } from '../files/output-place.js';
 import { needsRanges, VECTOR_TYPES } from '../vectors/quantize.js';
 import { partsBeside } from '../vectors/unfinished-run.js';
-import { VECTOR_FORMATS, type VectorFormat } from '../vectors/vector-format.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { VECTOR_FORMATS, type TextRow, type VectorFormat } from '../vectors/vector-format.js';
 import { VectorWriter, type WriterSettings } from '../vectors/vector-writer.js';
 import type { Command, Console } from './command.js';
 import { inBlocks, openRows } from './embed-input.js';
 import { type Arguments, type Flags, list, number, onOff, text, UsageError } from './flags.js';
 import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
+import { oneAhead } from './one-ahead.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { tableFlags } from './table-flags.js';
@@ -178,21 +180,26 @@ async function embed(
           ...(tokensPerChunk && { tokensPerChunk }),
         };
         const started = performance.now();
-        let seen = 0;
-        for await (const part of inBlocks(rows, first, block, signal)) {
+        let begun = 0;
+        const encode = async (part: readonly TextRow[]): Promise<Tensor | null> => {
+          begun += part.length;
           // The first block of a run that is gone on with is encoded again, to see that it comes to the same.
-          if (seen > 0 && seen + part.length <= done)
-            await onFirst(ranks, 'passing over texts', async () => writer!.pass(part));
-          else {
-            const texts = part.map((row) => row.text);
-            const tensor = await encodeTexts(encoder, texts, options, task);
+          if (begun > part.length && begun <= done) return null;
+          const texts = part.map((row) => row.text);
+          return encodeTexts(encoder, texts, options, task);
+        };
+        let seen = 0;
+        // Ranks exchange what they encode, and so encode a block after the other.
+        const blocks = inBlocks(rows, first, block, signal);
+        for await (const [part, tensor] of oneAhead(blocks, encode, ranks === null)) {
+          if (tensor === null) await onFirst(ranks, 'passing over texts', async () => writer!.pass(part));
+          else
             await onFirst(ranks, 'writing vectors', async () => {
               const values = toFloat32((await tensor.values()) as Float32Array | Float64Array);
               await unlessAborted(writer!.write(part, values, dimension), signal);
             }).finally(() => {
               tensor.dispose();
             });
-          }
           seen += part.length;
           const speed = formatCount(((seen - Math.min(seen, done)) * 1000) / (performance.now() - started));
           progress.show(`${plural(seen, 'text')} · ${speed}/s`);

@@ -1,8 +1,10 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireNumber, requireSignal } from '../options/option-values.js';
+import { refused, requireNumber, requireSignal, requireTexts } from '../options/option-values.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import type { Pooling } from '../model-folder/model-folder.js';
+import { noGrad } from '../tensor/autograd.js';
+import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { inferEntries, inferInto } from './inference.js';
@@ -10,6 +12,10 @@ import type { Prompt } from './prompts.js';
 import { joinedRows, type SparseRows } from './sparse-rows.js';
 import { countsOf } from './text-chunk.js';
 import type { TokenPasses } from './token-passes.js';
+import { inWindows } from './windows.js';
+
+/** Texts that are read into tokens at a time, while those before are on the device. */
+const WINDOW_TEXTS = 2048;
 
 /** Representations of texts, one for each token. */
 export interface TokenRepresentations {
@@ -67,8 +73,42 @@ export class TextInference {
     const longest = this.#parts.dimension();
     const { prompt, task, dimensions = longest } = options;
     requireNumber('dimensions', dimensions, { from: 1, to: longest, whole: true });
-    const batch = await this.#parts.tokenize(texts, { prompt, task });
-    return this.#encoded(batch, [texts.length, dimensions], options);
+    requireTexts('texts', texts);
+    const { passes, empty, tokens } = this.#parts;
+    const { tokensPerChunk = tokens, signal } = options;
+    const result = empty(texts.length, dimensions);
+    try {
+      await inWindows(texts.length, WINDOW_TEXTS, {
+        read: (begin, end) => this.#tokensOf(texts, { begin, end }, { prompt, task }),
+        work: (batch, begin) => {
+          const rows = batch.offsets.length - 1;
+          const target = noGrad(() => call('aten::narrow', result, 0, begin, rows));
+          return inferInto(target, passes, batch, { tokens: tokensPerChunk, signal }).finally(() => {
+            target.dispose();
+          });
+        },
+      });
+      return result;
+    } catch (error) {
+      result.dispose();
+      throw error;
+    }
+  }
+
+  /** The tokens of a window of texts. */
+  async #tokensOf(
+    texts: readonly string[],
+    { begin, end }: { readonly begin: number; readonly end: number },
+    options: { prompt?: Prompt | undefined; task?: TextTask | undefined },
+  ): Promise<TokenBatch> {
+    const { tokenize } = this.#parts;
+    if (begin === 0) return tokenize(texts.length === end ? texts : texts.slice(0, end), options);
+    try {
+      return await tokenize(texts.slice(begin, end), options);
+    } catch (error) {
+      await tokenize(texts.slice(0, end), options); // the error tells a text by its place among all
+      throw error;
+    }
   }
 
   /** As `encodeTokens` of a TextEncoder. */
