@@ -6,22 +6,31 @@ import * as gradcache from '../../lib/index.js';
 import type { LossKind } from '../../lib/losses/loss-kind.js';
 import { LOSSES } from '../../lib/losses/loss-kinds.js';
 import type { AnySetting } from '../../lib/options/setting-table.js';
-import { pairs, root, TINY_CONFIG } from '../training/support.js';
+import { pairs, root, saveTinyModel, temporaryFolder, TINY_CONFIG } from '../training/support.js';
 
 // The table of losses: each is there, with all that it takes, and its example computes a step.
 
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
-const [, table = ''] = /^## Losses\n(.*?)^## /ms.exec(readme) ?? [];
-const rows = table
-  .split('\n')
-  .filter((line) => line.startsWith('| `'))
-  .map(
-    (line) =>
-      line
-        .slice(1, -1)
-        .split('|')
-        .map((cell) => cell.trim()) as [string, string, string, string, string, string],
-  );
+const [, section = ''] = /^## Losses\n(.*?)^## /ms.exec(readme) ?? [];
+type Row = [string, string, string, string, string, string];
+
+/** The rows of a table of the section, which its first heading tells. */
+function rowsOf(heading: string): Row[] {
+  const [, table = ''] = new RegExp(`^\\| ${heading} (.*?)^(?!\\|)`, 'ms').exec(section) ?? [];
+  return table
+    .split('\n')
+    .filter((line) => line.startsWith('| `'))
+    .map(
+      (line) =>
+        line
+          .slice(1, -1)
+          .split('|')
+          .map((cell) => cell.trim()) as Row,
+    );
+}
+
+const rows = rowsOf('Loss');
+const byHand = rowsOf('By hand');
 
 const kinds = new Map(Object.entries(LOSSES as unknown as Record<string, LossKind<Record<string, unknown>>>));
 const shown = (value: AnySetting['default']): string =>
@@ -57,23 +66,15 @@ test('the example of each row computes a step', async (t) => {
     texts.map(({ positive }) => positive),
     texts.map(({ positive }) => `${positive} or not`),
   ];
-  const runExample = (code: string, model: unknown): gradcache.Loss => {
-    const names = Object.keys(gradcache);
-    // eslint-disable-next-line @typescript-eslint/no-implied-eval -- the README is what is tested
-    const run = new Function('model', ...names, `return ${code.slice(1, -1)};`) as (
-      ...given: unknown[]
-    ) => gradcache.Loss;
-    return run(model, ...names.map((each) => gradcache[each as keyof typeof gradcache]));
-  };
   for (const [code, name] of rows) {
     const { pairs: how } = kinds.get(name)!;
     if (how !== undefined) {
-      await computesPairs(runExample(code, null), name, how, columns);
+      await computesPairs(runExample(code, {}), name, how, columns);
       continue;
     }
     const { columns: needed, label, perToken = false, sparse = false } = kinds.get(name)!;
     const model = perToken ? models.none : sparse ? models.splade : models.mean;
-    const loss = runExample(code, model);
+    const loss = runExample(code, { model });
     const used = columns.slice(0, needed.least);
     const labels = {
       number: texts.map((_, row) => row % 2),
@@ -99,6 +100,113 @@ test('the example of each row computes a step', async (t) => {
     assert.ok(Number.isFinite(result.loss), `${name}: ${result.loss}`);
     const gradients = await Promise.all(
       model.parameters().map(async ({ tensor }) => (await tensor.grad!.values()) as Float32Array),
+    );
+    assert.ok(
+      gradients.some((values) => values.some((value) => value !== 0)),
+      name,
+    );
+  }
+});
+
+/** The loss of an example, with what it names. */
+function runExample(code: string, named: Readonly<Record<string, unknown>>): gradcache.Loss {
+  const all = { ...gradcache, ...named };
+  // eslint-disable-next-line @typescript-eslint/no-implied-eval -- the README is what is tested
+  const run = new Function(...Object.keys(all), `return ${code.slice(1, -1)};`) as (
+    ...given: unknown[]
+  ) => gradcache.Loss;
+  return run(...Object.values(all));
+}
+
+/** What `lib/index.ts` exports of `lib/losses` besides losses. */
+const NO_LOSSES = ['loadLoss', 'saveLoss', 'regularizerWarmUp', 'targetDistribution'];
+
+test('every loss that the package exports has a row', () => {
+  const index = readFileSync(join(root, 'lib', 'index.ts'), 'utf8');
+  const exported = [...index.matchAll(/^export \{([^}]*)\} from '\.\/losses\//gm)]
+    .flatMap(([, names]) => names!.split(','))
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && !name.startsWith('type '));
+  assert.ok(exported.length > 40);
+  const shownAs = [...rows, ...byHand].map(([code]) => /^`(\w+)/.exec(code)![1]!);
+  assert.deepEqual([...new Set(shownAs)].sort(), exported.filter((name) => !NO_LOSSES.includes(name)).sort());
+});
+
+test('a row of a loss without a name has each of its options', () => {
+  const examples = { model: { layers: [2, 0] }, centres: centresOf(), head: productHead() };
+  for (const [code, , , , , settings] of byHand) {
+    const name = /^`(\w+)/.exec(code)![1]!;
+    const taken = optionsOf(code, examples);
+    const given = [...settings.matchAll(/`(\w+)`/g)].map(([, option]) => option!);
+    const both =
+      name === 'matryoshka2d'
+        ? [...optionsOf(byHand[0]![0], examples), ...optionsOf(byHand[1]![0], examples)]
+        : [];
+    assert.deepEqual([...new Set([...given, ...both])].sort(), [...taken].sort(), name);
+  }
+});
+
+/** The names of the options that the function of an example takes, by its refusal of another one. */
+function optionsOf(code: string, named: Readonly<Record<string, unknown>>): string[] {
+  const inside = code.slice(1, -1);
+  const options = /\{.*\}\)$/.test(inside)
+    ? inside.replace(/ ?\}\)$/, ', elsewhere: 1 })')
+    : inside.replace(/\)$/, inside.endsWith('()') ? '{ elsewhere: 1 })' : ', { elsewhere: 1 })');
+  try {
+    runExample(`\`${options}\``, named);
+  } catch (error) {
+    return /; it takes (.*)$/.exec((error as Error).message)![1]!.split(', ');
+  }
+  return [];
+}
+
+const centresOf = (): gradcache.Tensor =>
+  gradcache.Tensor.from(
+    Float32Array.from({ length: 48 }, (_, k) => Math.sin(k)),
+    { shape: [3, 16] },
+  );
+
+/** A head of one weight: the dot product times it. */
+function productHead(): gradcache.DistanceHead {
+  const weight = gradcache.Tensor.from(Float32Array.of(1));
+  weight.requiresGrad = true;
+  return {
+    forward: (anchors, candidates) => anchors.matmul(candidates.t()).mul(weight),
+    parameters: () => [{ name: 'head.weight', tensor: weight, decay: false }],
+  };
+}
+
+test('the example of each row of a loss without a name computes a step', async (t) => {
+  const folder = await saveTinyModel(await temporaryFolder(t));
+  const [model, other] = [await gradcache.TextEncoder.load(folder), await gradcache.TextEncoder.load(folder)];
+  const layered = await gradcache.TextEncoder.load(folder, { layers: 'all' });
+  t.after(() => [model, other, layered].forEach((each) => each.dispose()));
+  const texts = pairs(12);
+  const labels = texts.map((_, row) => row % 2);
+  /** What a loss takes where it is not two towers of one encoder. */
+  const needs: Record<string, { encoders?: gradcache.TextEncoder[]; loss?: gradcache.LossOptions }> = {
+    adaptiveLayer: { encoders: [layered, layered] },
+    matryoshka2d: { encoders: [layered, layered] },
+    contrastiveTension: { encoders: [model, other], loss: { labels } },
+    contrastiveTensionInBatch: { encoders: [model, other] },
+    pairWeighting: { encoders: [model], loss: { labels } },
+    flops: { encoders: [model] },
+  };
+  for (const [code] of byHand) {
+    const name = /^`(\w+)/.exec(code)![1]!;
+    const { encoders = [model, model], loss: keywords = {} } = needs[name] ?? {};
+    const loss = runExample(code, { model: encoders[0]!, centres: centresOf(), head: productHead() });
+    const step = new gradcache.GradCache<readonly gradcache.TextEncoder[]>({
+      encoders,
+      loss,
+      chunk: { sequences: 5 },
+    });
+    const columns = [texts.map(({ anchor }) => anchor), texts.map(({ positive }) => positive)];
+    const inputs = encoders.map((encoder, tower) => encoder.tokenize(columns[tower]!));
+    const result = await step.step(inputs, { loss: keywords });
+    assert.ok(Number.isFinite(result.loss), `${name}: ${result.loss}`);
+    const gradients = await Promise.all(
+      encoders[0]!.parameters().map(async ({ tensor }) => (await tensor.grad!.values()) as Float32Array),
     );
     assert.ok(
       gradients.some((values) => values.some((value) => value !== 0)),
