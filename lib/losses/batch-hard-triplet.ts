@@ -1,16 +1,12 @@
 import { checkKnown } from '../options/known-options.js';
 import { requireOneOf } from '../options/option-values.js';
-import { call } from '../tensor/operators.js';
-import type { Tensor } from '../tensor/tensor.js';
 import {
-  asNumbers,
   BATCH_DISTANCES,
   BATCH_TRIPLETS,
   batchTripletLoss,
   readTripletOptions,
   TRIPLET_SETTINGS,
   type BatchTripletOptions,
-  type DistanceTile,
 } from './batch-triplets.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
@@ -18,18 +14,15 @@ import type { LossWithGradients } from './loss.js';
 /**
  * The triplet loss over the hardest triplet of each row (Hermans et al. 2017), the mean over rows:
  * `max(0, farthest D to its own class - nearest D to another + margin)`: BatchHardTripletLoss of sentence-transformers.
- * Memory is that of a tile of the N^2 distances.
+ * A row that is alone in its class has the distance 0 for the one. Where all rows are of one class, the farthest row takes the
+ * place of the other. Memory is that of a tile of the N^2 distances.
  *
  * Towers: [N, d]. `step(inputs, { loss: { labels } })` gives the class of each row.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
 export function batchHardTriplet(options: BatchTripletOptions = {}): LossWithGradients {
-  const { distance, margin } = readTripletOptions('batchHardTriplet', options);
-  return batchTripletLoss('batchHardTriplet', distance, (tile) => {
-    const terms = hardest(tile).add(margin).relu();
-    return { sum: terms.sum(), count: terms.shape[0]! };
-  });
+  return batchTripletLoss('batchHardTriplet', 'hard', readTripletOptions('batchHardTriplet', options));
 }
 
 /**
@@ -46,22 +39,7 @@ export function batchHardSoftMarginTriplet(
   checkKnown('batchHardSoftMarginTriplet', options, ['distance']);
   const { distance = 'euclidean' } = options;
   requireOneOf('distance', distance, BATCH_DISTANCES);
-  return batchTripletLoss('batchHardSoftMarginTriplet', distance, (tile) => {
-    const terms: Tensor = call('aten::softplus', hardest(tile));
-    return { sum: terms.sum(), count: terms.shape[0]! };
-  });
-}
-
-/**
- * The farthest positive's distance minus the nearest negative's: [anchors]. An anchor that is alone in its class has the
- * distance 0 for the one. Where all rows are of one class, the farthest row takes the place of the negative.
- */
-function hardest({ distances, same, positive }: DistanceTile): Tensor {
-  const [farthest] = call<[Tensor, Tensor]>('aten::max.dim', distances.mul(asNumbers(positive)), 1);
-  const [beyond] = call<[Tensor, Tensor]>('aten::max.dim', distances, 1, true);
-  const others = distances.add(beyond.mul(asNumbers(same)));
-  const [nearest] = call<[Tensor, Tensor]>('aten::min.dim', others, 1);
-  return farthest.sub(nearest);
+  return batchTripletLoss('batchHardSoftMarginTriplet', 'soft', { distance });
 }
 
 /** {@link batchHardTriplet} in `train`. */

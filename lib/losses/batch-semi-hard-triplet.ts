@@ -1,18 +1,12 @@
-import { call } from '../tensor/operators.js';
-import type { Tensor } from '../tensor/tensor.js';
 import {
-  asNumbers,
   BATCH_TRIPLETS,
   batchTripletLoss,
-  masked,
   readTripletOptions,
   TRIPLET_SETTINGS,
   type BatchTripletOptions,
-  type DistanceTile,
 } from './batch-triplets.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
-import type { Terms } from './loss-of-tiles.js';
 
 /**
  * The triplet loss over semi-hard triplets (Schroff et al. 2015): for every two rows of a class the nearest negative that is
@@ -24,24 +18,11 @@ import type { Terms } from './loss-of-tiles.js';
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
 export function batchSemiHardTriplet(options: BatchTripletOptions = {}): LossWithGradients {
-  const { distance, margin } = readTripletOptions('batchSemiHardTriplet', options);
-  return batchTripletLoss('batchSemiHardTriplet', distance, (tile) => semiHard(tile, margin));
-}
-
-function semiHard({ distances, same, positive }: DistanceTile, margin: number): Terms {
-  const [negatives] = call<[Tensor, Tensor]>('aten::sort', masked(distances, same, Infinity), 1);
-  const places: Tensor = call('aten::searchsorted.Tensor', negatives.detach(), distances.detach(), {
-    right: true,
-  });
-  const last = distances.shape[1]! - 1;
-  const farther: Tensor = call('aten::gather', negatives, 1, call('aten::clamp_max', places, last));
-  const none: Tensor = call('aten::isinf', farther);
-  // Distances from the anchor's least, so that those of its own class, as 0, are never above a negative's.
-  const [least] = call<[Tensor, Tensor]>('aten::min.dim', distances, 1, true);
-  const [above] = call<[Tensor, Tensor]>('aten::max.dim', masked(distances.sub(least), same, 0), 1, true);
-  const negative: Tensor = call('aten::where.self', none, above.add(least), masked(farther, none, 0));
-  const terms = distances.sub(negative).add(margin).relu().mul(asNumbers(positive));
-  return { sum: terms.sum(), count: asNumbers(positive).sum() };
+  return batchTripletLoss(
+    'batchSemiHardTriplet',
+    'semi-hard',
+    readTripletOptions('batchSemiHardTriplet', options),
+  );
 }
 
 /** {@link batchSemiHardTriplet} in `train`. */

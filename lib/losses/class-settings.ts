@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { refused } from '../options/option-values.js';
 import { labelsOf } from './labels.js';
 import type { LossOptions } from './loss.js';
 
@@ -29,8 +30,13 @@ export function classesOf(loss: string, { labels }: LossOptions, rows: readonly 
     count === total
       ? given
       : [...Array.from({ length: views }, () => given.slice(0, first)).flat(), ...given.slice(first)];
+  return numbered(list);
+}
+
+/** Labels numbered from 0, in the order in which they first come. */
+export function numbered(labels: readonly number[]): Int32Array {
   const numbers = new Map<number, number>();
-  return Int32Array.from(list, (label) => {
+  return Int32Array.from(labels, (label) => {
     const number = numbers.get(label) ?? numbers.size;
     numbers.set(label, number);
     return number;
@@ -43,7 +49,9 @@ function lengthOf(loss: string, labels: unknown): number {
       'INPUT',
       `${loss} needs the class of each row: step(inputs, { loss: { labels } })`,
     );
-  return (labels as ArrayLike<unknown> | null)?.length ?? 0;
+  if (!Array.isArray(labels) && !ArrayBuffer.isView(labels))
+    throw refused('labels', labels, 'a list with the class of each row');
+  return (labels as unknown as ArrayLike<unknown>).length;
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

@@ -21,6 +21,8 @@ export interface TiledLossParts {
   readonly name: string;
   /** True: cosine similarity; false: dot product. */
   readonly cosine: boolean;
+  /** True: it takes dense rows alone, and one length of them at a time. Default: false. */
+  readonly plain?: boolean;
   /** The native settings that are numbers, learned or not: `scale` multiplies similarities, `bias` is added to them. */
   readonly numbers: Readonly<Record<string, LossNumber>> & { readonly scale: LossNumber };
   /**
@@ -36,11 +38,12 @@ export interface TiledLossParts {
 
 /** A loss of scores between towers. Native code computes it and its gradients in tiles (native/losses/similarity.h). */
 export class TiledLoss implements LossWithGradients {
-  readonly sparse = 'rows';
+  readonly sparse: 'rows' | undefined;
   readonly sharing = 'parts';
   readonly #parts: TiledLossParts;
 
   constructor(parts: TiledLossParts) {
+    this.sparse = parts.plain === true ? undefined : 'rows';
     this.#parts = parts;
   }
 
@@ -75,7 +78,7 @@ export class TiledLoss implements LossWithGradients {
 
   /**
    * @param lengths none: representations are compared as they are
-   * @returns null for several lengths in half precision, whose kernels compute one at a time
+   * @returns null for several lengths of a loss that computes one at a time, such as one in half precision
    */
   async computeAt(
     lengths: readonly Length[],
@@ -100,7 +103,7 @@ export class TiledLoss implements LossWithGradients {
       learned: this.parameters().length > 0,
       trained: Int32Array.from(representations, (_, tower) => (isTrained(tower) ? 1 : 0)),
     };
-    if (lengths.length > 0 && settings['fast'] === true) return null;
+    if (lengths.length > 0 && (settings['fast'] === true || this.#parts.plain === true)) return null;
     if (lengths.length > 0) {
       settings['lengths'] = Int32Array.from(lengths, ({ dimension }) => dimension);
       settings['lengthWeights'] = Float64Array.from(lengths, (length) => length.weight);

@@ -43,7 +43,7 @@ at::Tensor DenseTower::comparedAt(const at::Tensor& places) const {
 at::Tensor DenseTower::wide(const at::Tensor& rows) const {
   at::Tensor wide = rows.to(at::kDouble);
   if (!inverse_.defined()) return wide;
-  return wide.div_(at::linalg_vector_norm(wide, 2, at::IntArrayRef{1}, true).clamp_min_(kLeastLength));
+  return wide.div(at::linalg_vector_norm(wide, 2, at::IntArrayRef{1}, true).clamp_min_(kLeastLength));
 }
 
 at::Tensor DenseTower::comparedWide(int64_t begin, int64_t count) const {

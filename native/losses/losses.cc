@@ -16,6 +16,7 @@ namespace gradcache {
 namespace {
 
 const std::map<std::string, MakeLoss*> kLosses{
+    {"batch_triplets", batchTriplets},
     {"class_nt_xent", classNtXent},
     {"gist_embed", gistEmbed},
     {"info_nce", infoNce},

@@ -12,6 +12,7 @@ namespace gradcache {
 
 // Makes a loss from its own settings.
 using MakeLoss = std::unique_ptr<TiledLoss>(const Settings& settings);
+MakeLoss batchTriplets;
 MakeLoss classNtXent;
 MakeLoss gistEmbed;
 MakeLoss infoNce;

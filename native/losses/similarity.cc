@@ -151,11 +151,25 @@ void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
     Strip strip(*this, first, count, false);
     return visit(strip);
   }
-  const Limits limits = limitsOf(similarity_.numbers(), similarity_.strips());
+  const int64_t kept = keptRows();
+  const int64_t least = limitsOf(similarity_.numbers(), similarity_.strips()).leastRows;
+  const bool keeps = kept >= std::min(least, count);
+  eachStrip(keeps ? kept : count, keeps, visit);
+}
+
+void Pairing::eachKeptStrip(const std::function<void(Strip&)>& visit) {
+  require(similarity_.products() == Products::kTiles && similarity_.levels_ == nullptr, "INPUT",
+          "the loss has no precision 'fast', and no several lengths at once");
+  eachStrip(std::max<int64_t>(keptRows(), 1), true, visit);
+}
+
+int64_t Pairing::keptRows() const {
   const int64_t rowBytes = columns_ * static_cast<int64_t>(similarity_.numbers().dtype().itemsize());
-  const int64_t kept = limits.keptBytes / rowBytes;
-  const bool keeps = kept >= std::min(limits.leastRows, count);
-  const int64_t height = keeps ? kept : count;
+  return limitsOf(similarity_.numbers(), similarity_.strips()).keptBytes / rowBytes;
+}
+
+void Pairing::eachStrip(int64_t height, bool keeps, const std::function<void(Strip&)>& visit) {
+  const auto [first, count] = visited();
   for (int64_t begin = first; begin < first + count; begin += height) {
     Strip strip(*this, begin, std::min(height, first + count - begin), keeps);
     visit(strip);

@@ -53,6 +53,7 @@ struct Tile {
 };
 
 class AllPairs;
+class Distances;
 class FusedSoftmax;
 class Levels;
 class Pairing;
@@ -119,6 +120,7 @@ class Similarity {
 
  private:
   friend class AllPairs;
+  friend class Distances;
   friend class Levels;
   friend class Pairing;
   friend class Rectangles;
@@ -214,6 +216,9 @@ class Pairing {
 
   // Of the rows of this process alone, where the loss is shared.
   void eachStrip(const std::function<void(Strip&)>& visit);
+  // The same with strips of so few rows that each keeps its scores, for a loss that holds numbers of all
+  // pairs of a strip. Of tiles alone.
+  void eachKeptStrip(const std::function<void(Strip&)>& visit);
   // Of all rows. Where the loss is shared, those of this process are visited.
   Strip whole();
 
@@ -231,6 +236,9 @@ class Pairing {
   Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> columns);
   // The rows that this process visits.
   Share::Part visited() const;
+  // How many rows a strip may have that keeps its scores.
+  int64_t keptRows() const;
+  void eachStrip(int64_t height, bool keeps, const std::function<void(Strip&)>& visit);
 
   Similarity& similarity_;
   const int64_t rowTower_;

@@ -9,6 +9,7 @@ void TiledLoss::guideBy(Similarity&) { require(false, "INPUT", "the loss takes n
 LossResult compute(TiledLoss& loss, Similarity& similarity, double weight) {
   LossSums sums(similarity.numbers());
   loss.compute(similarity, sums);
+  weight /= sums.divisor();
   LossResult result{sums.loss(), similarity.takeGradients(weight), {}};
   if (!similarity.measure().learned) return result;
   sums.addSlope("scale", similarity.scaleSlope());

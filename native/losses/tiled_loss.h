@@ -28,11 +28,15 @@ class LossSums {
     at::Tensor& slope = slopes_[name];
     slope = slope.defined() ? slope.add(part) : part;
   }
-  double loss() const { return loss_.item<double>(); }
+  // For a loss whose number of terms is known at its end: the loss and all gradients are divided by it.
+  void divideBy(double divisor) { divisor_ = divisor; }
+  double divisor() const { return divisor_; }
+  double loss() const { return loss_.item<double>() / divisor_; }
   const std::map<std::string, at::Tensor>& slopes() const { return slopes_; }
 
  private:
   at::Tensor loss_;
+  double divisor_ = 1;
   std::map<std::string, at::Tensor> slopes_;
 };
 
