@@ -153,14 +153,23 @@ class Memory implements CrossBatchMemory {
     this.#loss.checkLengths?.(lengths);
   }
 
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
+  checkOptions(
+    options: LossOptions,
+    rows: readonly number[],
+    lengths: readonly (number | undefined)[] = [],
+  ): void {
     requireCheckable(options, rows);
     const tower = this.#towerAmong(rows.length);
     const given = this.#read(options, rows[tower]!);
     const others = rowsWithoutIds(this.#kept, given.ids);
-    const towers = this.#joined(rows.length, tower).map((place) => rows[place]!);
+    const joined = this.#joined(rows.length, tower);
+    const towers = joined.map((place) => rows[place]!);
     const memory = this.#always || others.length > 0 ? [others.length] : [];
-    this.#loss.checkOptions?.(this.#beside(given, towers, others), [...towers, ...memory]);
+    this.#loss.checkOptions?.(
+      this.#beside(given, towers, others),
+      [...towers, ...memory],
+      [...joined, ...memory.map(() => tower)].map((place) => lengths[place]),
+    );
   }
 
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {

@@ -36,18 +36,24 @@ export function crossEntropy(options: CrossEntropyOptions = {}): LossWithGradien
   requireNumber('labelSmoothing', labelSmoothing, { from: 0, to: 1 });
   if (weights !== undefined) requireWeights(weights);
   const activate = activationNamed(activation);
+  const checkLabels = (classes: number): void => {
+    if (classes < 2)
+      throw new GradCacheError('SHAPE', `The model has ${classes} label: this loss is for one with several.`);
+    if (weights !== undefined && weights.length !== classes)
+      throw new GradCacheError('SHAPE', `There are ${weights.length} weights for ${classes} labels.`);
+  };
   return pairLoss({
     name: 'crossEntropy',
     takes: ['labels'],
-    read: ({ labels: given }, pairs) => {
+    read: ({ labels: given }, pairs, classes) => {
       const labels = requiredLabels('crossEntropy', LABEL, given, pairs);
-      requireClasses(labels, weights?.length);
+      requireClasses(labels, weights?.length ?? classes);
       return labels;
     },
+    checkLabels,
     loss: (logits, labels) => {
       const classes = classesOf(logits);
-      if (weights !== undefined && weights.length !== classes)
-        throw new GradCacheError('SHAPE', `There are ${weights.length} weights for ${classes} labels.`);
+      checkLabels(classes);
       requireClasses(labels, classes);
       return call(
         'aten::cross_entropy_loss',

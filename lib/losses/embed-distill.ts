@@ -75,32 +75,44 @@ function distill(name: string, distance: DistillDistance, projection: Projection
     name,
     towers: COLUMNS,
     parameters: layer?.parameters ?? [],
-    labels: (given, rows, towers) => {
+    checkLength: (length) => {
+      if (layer !== null) requireDimension(length, from);
+    },
+    labels: (given, rows, towers, length) => {
       const labels = labelMatrix(name, LABEL, given, rows);
       const { shape } = labels;
-      if (shape.length === 2 || (shape.length === 3 && shape[1] === towers)) return labels;
+      const made = layer === null ? length : to;
+      if (shape.length === 2 || (shape.length === 3 && shape[1] === towers)) {
+        if (made !== undefined) requireSameLength(name, shape.at(-1)!, made);
+        return labels;
+      }
       throw new GradCacheError(
         'SHAPE',
         `The labels of ${name} are [${shape.join()}]; [${rows}, dimension] or [${rows}, ${towers}, dimension] are needed.`,
       );
     },
     loss: (towers, labels) => {
-      if (layer !== null) requireDimension(towers[0]!, from);
+      if (layer !== null) requireDimension(towers[0]!.shape[1]!, from);
       const made = towers.map((rows) => (layer === null ? rows : layer.apply(rows)));
       const wanted = labels.like(made[0]!);
       const { shape } = wanted;
-      if (shape.at(-1) !== made[0]!.shape[1])
-        throw new GradCacheError(
-          'SHAPE',
-          `The teacher's representations have ${shape.at(-1)} numbers, the model's ${made[0]!.shape[1]}: give ${name} a ` +
-            'projection (projection, --loss.projection).',
-        );
+      requireSameLength(name, shape.at(-1)!, made[0]!.shape[1]!);
       const losses = made.map((rows, tower) =>
         distanceOf(distance, rows, shape.length === 2 ? wanted : call('aten::select.int', wanted, 1, tower)),
       );
       return losses.reduce((sum, loss) => sum.add(loss)).div(towers.length);
     },
   });
+}
+
+/** @throws GradCacheError `SHAPE` */
+function requireSameLength(loss: string, teacher: number, model: number): void {
+  if (teacher === model) return;
+  throw new GradCacheError(
+    'SHAPE',
+    `The teacher's representations have ${teacher} numbers, the model's ${model}: give ${loss} a ` +
+      'projection (projection, --loss.projection).',
+  );
 }
 
 function distanceOf(distance: DistillDistance, rows: Tensor, wanted: Tensor): Tensor {

@@ -33,6 +33,7 @@ import {
   type Temperature,
   type TemperatureSettings,
 } from './temperature.js';
+import { requirePairs } from './tensor-loss.js';
 import { TiledLoss } from './tiled-loss.js';
 
 const STRATEGIES = ['absolute', 'relative'] as const;
@@ -153,6 +154,7 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
     const encodes = this.#guide !== null && this.#guide !== 'self';
     const judging = encodes ? ['texts'] : this.#guide === 'self' ? [] : ['guide'];
     checkKnown('the loss of gistEmbed', options, [...judging, 'ids', 'owners']);
+    requirePairs('gistEmbed', ['anchors', 'positives'], rows);
     idSettings(options, rows, ownersOf(options, rows, false));
     const { texts, guide } = options;
     if (encodes) {

@@ -5,7 +5,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { listsOf, type Lists } from './lists.js';
 import { lossOfTiles, TILE, type Terms } from './loss-of-tiles.js';
 import type { LossOptions, LossWithGradients } from './loss.js';
-import { requireOneTower } from './pair-loss.js';
+import { requireOneLabel, requireOneTower } from './pair-loss.js';
 import { joinListOptions } from './shared-options.js';
 
 /** Some documents of some queries, which are compared with all documents of these queries. */
@@ -54,6 +54,7 @@ export function listPairsLoss<Read extends { readonly lengths: readonly number[]
       return read(options, rows[0]!);
     },
     joinOptions: joinListOptions,
+    checkLength: requireOneLabel,
     layOut: (logits, given) => {
       const lists = withGrad(() => listsOf(activate(logits), given.lengths, empty));
       if (!sorts) return { compared: lists.scores, beside: noGrad(() => prepare(lists, given, null)) };

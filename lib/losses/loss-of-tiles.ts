@@ -35,6 +35,8 @@ export interface TilesOfLoss<Read, Beside extends object, Tile> {
   readonly read: (options: LossOptions, rows: readonly number[]) => Read;
   /** See {@link LossWithGradients.joinOptions}. Default: row by row. */
   readonly joinOptions?: LossWithGradients['joinOptions'];
+  /** Refuses representations of a length that does not fit. Default: all do. @throws GradCacheError `SHAPE` */
+  readonly checkLength?: (length: number) => void;
   readonly layOut: (tower: Tensor, read: Read) => LaidOut<Beside>;
   readonly tiles: (compared: Tensor) => Iterable<Tile>;
   readonly terms: (tile: Tile, compared: Tensor, beside: Beside) => Terms;
@@ -58,6 +60,10 @@ class LossOfTiles<Read, Beside extends object, Tile> implements LossWithGradient
 
   parameters(): Parameter[] {
     return [];
+  }
+
+  checkLengths(lengths: readonly (number | undefined)[]): void {
+    for (const length of lengths) if (length !== undefined) this.#parts.checkLength?.(length);
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {

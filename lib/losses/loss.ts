@@ -110,9 +110,14 @@ export interface LossWithGradients {
    * Refuses keyword arguments before a batch is encoded. Default: none; the loss refuses them when it is computed.
    *
    * @param rows the number of rows of each tower
+   * @param lengths those of {@link checkLengths}, where they are known
    * @throws GradCacheError `INPUT`, `SHAPE`
    */
-  checkOptions?(options: LossOptions, rows: readonly number[]): void;
+  checkOptions?(
+    options: LossOptions,
+    rows: readonly number[],
+    lengths?: readonly (number | undefined)[],
+  ): void;
   /**
    * The keyword arguments that say the same of a batch when rows that belong to none of its rows come behind it, as one more
    * tower: {@link crossBatchMemory} adds such rows. Default: those of the batch as they are.

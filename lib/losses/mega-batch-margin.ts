@@ -3,7 +3,10 @@ import { requireNumber } from '../options/option-values.js';
 import type { LossKind } from './loss-kind.js';
 import { fixedNumber } from './loss-number.js';
 import type { LossWithGradients } from './loss.js';
+import { requireRowsOf } from './tensor-loss.js';
 import { TiledLoss } from './tiled-loss.js';
+
+const COLUMNS = { least: 2, most: 2, needed: 'two different columns: anchor, positive' } as const;
 
 /** Settings of {@link megaBatchMargin}. */
 export interface MegaBatchMarginOptions {
@@ -31,8 +34,9 @@ export function megaBatchMargin(options: MegaBatchMarginOptions = {}): LossWithG
     name: 'mega_batch_margin',
     cosine: true,
     numbers: { scale: fixedNumber(1) },
-    settings: (given) => {
+    settings: (given, _, rows) => {
       checkKnown('the loss of megaBatchMargin', given, []);
+      requireRowsOf('megaBatchMargin', COLUMNS, rows);
       return { positiveMargin, negativeMargin };
     },
   });
@@ -41,7 +45,7 @@ export function megaBatchMargin(options: MegaBatchMarginOptions = {}): LossWithG
 /** The same in `train`. */
 export const megaBatchMarginKind: LossKind<Required<MegaBatchMarginOptions>> = {
   about: "each anchor's positive and its hardest negative, against two margins",
-  columns: { least: 2, most: 2, needed: 'two different columns: anchor, positive' },
+  columns: COLUMNS,
   settings: {
     positiveMargin: {
       kind: 'number',

@@ -43,9 +43,9 @@ export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {})
   return new TokenLoss({
     name: 'distill_kl',
     interaction: interactionFrom(options),
-    settings: (given, { documents }) => {
+    settings: (given, { rows }) => {
       checkKnown('the loss of multiVectorDistillKLDiv', given, ['labels']);
-      requireDocuments(documents);
+      requireDocuments(rows);
       return { temperature, teacherTemperature };
     },
     teacher: {
@@ -61,12 +61,14 @@ export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {})
   });
 }
 
-/** @throws GradCacheError `SHAPE` for one document a query, among which there is nothing to choose */
-export function requireDocuments(documents: number): void {
-  if (documents >= 2) return;
+/** @throws GradCacheError `SHAPE` unless each query has two documents or more: one leaves nothing to choose */
+export function requireDocuments([queries, ...documents]: readonly number[]): void {
+  if (documents.length >= 2 && documents.every((count) => count === queries)) return;
   throw new GradCacheError(
     'SHAPE',
-    `the loss needs two documents or more for each query, a tower each; there is ${documents}`,
+    documents.length >= 2
+      ? `the loss is given ${queries} queries and ${documents.join(', ')} documents; as many in each tower are needed`
+      : `the loss needs two documents or more for each query, a tower each; there is ${documents.length}`,
   );
 }
 

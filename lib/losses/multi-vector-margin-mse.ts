@@ -34,9 +34,9 @@ export function multiVectorMarginMSE(options: InteractionOptions = {}): LossWith
   return new TokenLoss({
     name: 'margin_mse',
     interaction: interactionFrom(options),
-    settings: (given, { documents }) => {
+    settings: (given, { rows }) => {
       checkKnown('the loss of multiVectorMarginMSE', given, ['labels']);
-      requireDocuments(documents);
+      requireDocuments(rows);
       return {};
     },
     teacher: {

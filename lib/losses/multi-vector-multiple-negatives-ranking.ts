@@ -3,7 +3,7 @@ import { requireNumber } from '../options/option-values.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { joinPlaceOptions } from './shared-options.js';
-import { targetsOf } from './targets.js';
+import { targetSettings, targetsOf } from './targets.js';
 import {
   checkInteraction,
   evaluatedBy,
@@ -46,8 +46,9 @@ export function multiVectorMultipleNegativesRanking(
     name: 'ranking',
     interaction: interactionFrom(options),
     joinOptions: joinPlaceOptions,
-    settings: (given, { queries }) => {
+    settings: (given, { queries, rows }) => {
       checkKnown('the loss of multiVectorMultipleNegativesRanking', given, ['targets']);
+      targetSettings(given, rows); // refuses what does not fit the towers
       return { scale, targets: targetsOf(given, queries) };
     },
   });

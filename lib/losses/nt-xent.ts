@@ -24,6 +24,7 @@ import {
   type LossOptions,
   type LossShare,
 } from './loss.js';
+import { requirePairs } from './tensor-loss.js';
 import { TiledLoss } from './tiled-loss.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -75,8 +76,9 @@ class NTXent extends TiledLoss implements TrainedLoss {
       name: 'nt_xent',
       cosine,
       numbers: { scale },
-      settings: (options) => {
+      settings: (options, _, rows) => {
         checkKnown('the loss of ntXent', options, []);
+        requirePairs('ntXent', ['first views', 'second views'], rows);
         return { fast };
       },
     });

@@ -38,10 +38,14 @@ class OnSparseRows implements LossWithGradients {
     this.#loss.checkLengths?.(lengths);
   }
 
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
+  checkOptions(
+    options: LossOptions,
+    rows: readonly number[],
+    lengths?: readonly (number | undefined)[],
+  ): void {
     requireCheckable(options, rows);
     const { offsets: _, ...others } = options;
-    this.#loss.checkOptions?.(others, rows);
+    this.#loss.checkOptions?.(others, rows, lengths);
   }
 
   async compute(

@@ -4,6 +4,7 @@ import { requireOneOf } from '../options/option-values.js';
 import { noGrad } from '../tensor/autograd.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import {
+  requireCheckable,
   requireTowers,
   withGradients,
   type LossGradients,
@@ -23,8 +24,10 @@ export interface PairLossParts<Read> {
   readonly name: string;
   /** The keyword arguments that it takes. */
   readonly takes: readonly string[];
-  /** Reads them. @throws GradCacheError `INPUT`, `SHAPE` */
-  readonly read: (options: LossOptions, pairs: number) => Read;
+  /** Reads them. @param labels of the model, where they are known @throws GradCacheError `INPUT`, `SHAPE` */
+  readonly read: (options: LossOptions, pairs: number, labels?: number) => Read;
+  /** Refuses a model with another number of labels. Default: {@link requireOneLabel}. @throws GradCacheError `SHAPE` */
+  readonly checkLabels?: (labels: number) => void;
   /** The loss, a scalar in the graph of the logits, [pairs, labels]. */
   readonly loss: (logits: Tensor, read: Read) => Tensor;
 }
@@ -45,8 +48,17 @@ class PairLoss<Read> implements LossWithGradients {
     return [];
   }
 
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
-    this.#read(options, rows);
+  checkLengths([labels]: readonly (number | undefined)[]): void {
+    if (labels !== undefined) (this.#parts.checkLabels ?? requireOneLabel)(labels);
+  }
+
+  checkOptions(
+    options: LossOptions,
+    rows: readonly number[],
+    lengths: readonly (number | undefined)[] = [],
+  ): void {
+    requireCheckable(options, rows);
+    this.#read(options, rows, lengths[0]);
   }
 
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
@@ -68,11 +80,11 @@ class PairLoss<Read> implements LossWithGradients {
     return loss.compute(representations, weight, {}, trained);
   }
 
-  #read(options: LossOptions, rows: readonly number[]): Read {
+  #read(options: LossOptions, rows: readonly number[], labels?: number): Read {
     const { name, takes, read } = this.#parts;
     checkKnown(`the loss of ${name}`, options, takes);
     requireOneTower(name, rows);
-    return read(options, rows[0]!);
+    return read(options, rows[0]!, labels);
   }
 }
 
@@ -99,6 +111,12 @@ export const activationSetting = <const Name extends LogitActivation>(standard: 
     default: standard,
     help: 'applied to logits first',
   }) as const;
+
+/** @throws GradCacheError `SHAPE` unless the model has one label */
+export function requireOneLabel(labels: number): void {
+  if (labels === 1) return;
+  throw new GradCacheError('SHAPE', `The model has ${labels} labels: this loss is for one with one label.`);
+}
 
 /** @throws GradCacheError `SHAPE` unless each pair has one logit */
 export function requireOneLogit(logits: Tensor): void {

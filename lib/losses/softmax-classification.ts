@@ -77,9 +77,12 @@ export function softmaxClassification(options: SoftmaxClassificationOptions): Lo
     towers: PAIR_COLUMNS,
     sharing: 'rows',
     parameters: layer.parameters,
+    checkLength: (length) => {
+      requireDimension(length, dimension);
+    },
     labels: (given, rows) => classLabels('softmaxClassification', given, rows, classes),
     loss: ([u, v], labels) => {
-      requireDimension(u!, dimension);
+      requireDimension(u!.shape[1]!, dimension);
       const features: Tensor[] = representations ? [u!, v!] : [];
       if (difference) features.push(call('aten::abs', u!.sub(v!)));
       if (product) features.push(u!.mul(v!));
@@ -96,11 +99,11 @@ const NOTHING_TO_SEE =
   'softmaxClassification gives its classifier nothing: representations, difference or product must be true.';
 
 /** @throws GradCacheError `SHAPE` */
-export function requireDimension({ shape }: Tensor, dimension: number): void {
-  if (shape[1] !== dimension)
+export function requireDimension(length: number, dimension: number): void {
+  if (length !== dimension)
     throw new GradCacheError(
       'SHAPE',
-      `The loss was made for representations of dimension ${dimension}, and these have ${shape[1]}.`,
+      `The loss was made for representations of dimension ${dimension}, and these have ${length}.`,
     );
 }
 

@@ -137,11 +137,15 @@ class Splade implements LossWithGradients {
     this.#loss.checkLengths?.(lengths);
   }
 
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
+  checkOptions(
+    options: LossOptions,
+    rows: readonly number[],
+    lengths?: readonly (number | undefined)[],
+  ): void {
     requireCheckable(options, rows);
     const { regularizerScale, ...others } = options;
     requireScale(regularizerScale);
-    this.#loss.checkOptions?.(others, rows);
+    this.#loss.checkOptions?.(others, rows, lengths);
   }
 
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {

@@ -18,11 +18,18 @@ export interface TensorLossParts<Labels> {
   readonly name: string;
   /** How many towers it takes, all with as many rows. */
   readonly towers: Pick<TextColumns, 'least' | 'most' | 'needed'>;
-  /** Reads the keyword argument `labels`. Absent: there is none. @throws GradCacheError `INPUT`, `SHAPE` */
-  readonly labels?: (given: unknown, rows: number, towers: number) => Labels;
+  /**
+   * Reads the keyword argument `labels`. Absent: there is none.
+   *
+   * @param length of a representation, where it is known
+   * @throws GradCacheError `INPUT`, `SHAPE`
+   */
+  readonly labels?: (given: unknown, rows: number, towers: number, length?: number) => Labels;
   /** The loss, a scalar in the graph of the towers. */
   readonly loss: (towers: readonly Tensor[], labels: Labels) => Tensor;
   readonly parameters?: readonly Parameter[];
+  /** Refuses representations of a length that does not fit. Default: all do. @throws GradCacheError `SHAPE` */
+  readonly checkLength?: (length: number) => void;
   /** See {@link LossWithGradients.sparse}. */
   readonly sparse?: 'columns';
   /** See {@link LossWithGradients.sharing}: `'rows'` for a mean over rows. */
@@ -49,9 +56,17 @@ class TensorLoss<Labels> implements LossWithGradients {
     return [...(this.#parts.parameters ?? [])];
   }
 
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
+  checkLengths(lengths: readonly (number | undefined)[]): void {
+    for (const length of lengths) if (length !== undefined) this.#parts.checkLength?.(length);
+  }
+
+  checkOptions(
+    options: LossOptions,
+    rows: readonly number[],
+    lengths: readonly (number | undefined)[] = [],
+  ): void {
     requireCheckable(options, rows);
-    this.#read(options, rows);
+    this.#read(options, rows, lengths[0]);
   }
 
   async value(representations: readonly Tensor[], options: LossOptions): Promise<number> {
@@ -79,11 +94,11 @@ class TensorLoss<Labels> implements LossWithGradients {
     return withGradients(loss as LossFunction);
   }
 
-  #read(options: LossOptions, rows: readonly number[]): Labels {
+  #read(options: LossOptions, rows: readonly number[], length?: number): Labels {
     const { name, towers, labels } = this.#parts;
     checkKnown(`the loss of ${name}`, options, labels === undefined ? [] : ['labels']);
     requireRowsOf(name, towers, rows);
-    return labels?.(options.labels, rows[0]!, rows.length) as Labels;
+    return labels?.(options.labels, rows[0]!, rows.length, length) as Labels;
   }
 }
 
@@ -103,6 +118,19 @@ export function requireRowsOf(
       'SHAPE',
       `The loss ${loss} is given towers of ${rows.join(', ')} rows; as many in each are needed, at least one.`,
     );
+}
+
+/** @param names what the rows of the first two towers are @throws GradCacheError `SHAPE` unless as many are in both */
+export function requirePairs(
+  loss: string,
+  names: readonly [string, string],
+  [first, second]: readonly number[],
+): void {
+  if (first !== undefined && first === second && first > 0) return;
+  throw new GradCacheError(
+    'SHAPE',
+    `The loss ${loss} is given ${first ?? 'no'} ${names[0]} and ${second ?? 'no'} ${names[1]}; as many of both are needed.`,
+  );
 }
 
 /** @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` unless all towers are [rows, dimension] of one kind */

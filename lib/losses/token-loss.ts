@@ -78,6 +78,8 @@ export interface Teacher {
 export interface Sizes {
   readonly queries: number;
   readonly documents: number;
+  /** The number of texts of each tower. */
+  readonly rows: readonly number[];
 }
 
 /**
@@ -99,7 +101,7 @@ export class TokenLoss implements LossWithGradients {
   checkOptions(options: LossOptions, rows: readonly number[]): void {
     requireCheckable(options, rows);
     const { settings, teacher } = this.#parts;
-    const sizes = { queries: rows[0] ?? 0, documents: rows.length - 1 };
+    const sizes = { queries: rows[0] ?? 0, documents: rows.length - 1, rows };
     settings(options, sizes);
     teacher?.labels(options.labels, sizes);
   }
@@ -117,10 +119,10 @@ export class TokenLoss implements LossWithGradients {
     requireWeight('weight', weight);
     const { offsets: given, ...others } = options;
     const offsets = offsetsOf(given, representations.length);
-    const sizes = {
-      queries: offsets[0] ? offsets[0].length - 1 : (representations[0]?.shape[0] ?? 0),
-      documents: representations.length - 1,
-    };
+    const rows = offsets.map((of, tower) =>
+      of === null ? (representations[tower]!.shape[0] ?? 0) : of.length - 1,
+    );
+    const sizes = { queries: rows[0] ?? 0, documents: rows.length - 1, rows };
     const all: LossSettings = {
       ...this.#parts.interaction,
       ...this.#parts.settings(others, sizes),

@@ -131,6 +131,10 @@ export interface Encoder<Batch = unknown> {
 /** An encoder of any kind of batch. */
 export type AnyEncoder = Encoder<never>;
 
+/** Of each encoder the length of a representation in training, where it is known. */
+export const lengthsOf = (encoders: readonly AnyEncoder[]): (number | undefined)[] =>
+  encoders.map(({ trainedDimension }) => trainedDimension);
+
 /** The batch type of an encoder; `unknown` for an encoder of any kind. */
 type BatchOf<Any> = Any extends Encoder<infer Batch> ? ([Batch] extends [never] ? unknown : Batch) : never;
 

@@ -2,7 +2,7 @@ import type { LossWithGradients } from '../losses/loss.js';
 import { encodeInto } from './chunk-passes.js';
 import type { ChunkPlanner } from './chunk-planner.js';
 import { inOrder } from './chunk-queue.js';
-import type { AnyEncoder } from './encoder.js';
+import { lengthsOf, type AnyEncoder } from './encoder.js';
 import type { LossOfOptions } from './gradcache-options.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked } from './packed-batches.js';
@@ -20,7 +20,7 @@ export async function evaluationLoss(
 ): Promise<number> {
   const { lengths } = planner.measure(batches);
   const rows = lengths.map(({ length }) => length);
-  loss.checkOptions?.(given, rows);
+  loss.checkOptions?.(given, rows, lengthsOf(encoders));
   return whilePacked(encoders, batches, (packed) =>
     planner.retried(
       () => planner.plan(batches, lengths, 0).map((job) => ({ ...job, retain: false })),

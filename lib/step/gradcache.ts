@@ -15,7 +15,7 @@ import { checkedEncoders, type CheckedEncoder } from './checked-encoder.js';
 import type { FixedChunkSize } from './chunk-plan.js';
 import { ChunkPlanner, type Job } from './chunk-planner.js';
 import { untilAccepted, type CountedAttempt } from './curation.js';
-import type { AnyEncoder, StepInputs } from './encoder.js';
+import { lengthsOf, type AnyEncoder, type StepInputs } from './encoder.js';
 import {
   checkLossOf,
   checkOptions,
@@ -60,7 +60,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     this.#loss = withGradients(loss);
     requireSparseLoss(this.#encoders, this.#loss);
     requireLayers(this.#encoders, this.#loss);
-    this.#loss.checkLengths?.(this.#encoders.map(({ trainedDimension }) => trainedDimension));
+    this.#loss.checkLengths?.(lengthsOf(this.#encoders));
     this.#planner = new ChunkPlanner(this.#encoders, options);
     this.#seed = seed;
     this.#curate = options.curate;
@@ -108,6 +108,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
             this.#loss.checkOptions?.(
               attempt.loss ?? {},
               lengths.map(({ length }) => length),
+              lengthsOf(this.#encoders),
             );
           const seed = options.seed ?? drawSeed('step', this.#seed, this.#steps++);
           return whilePacked(this.#encoders, batches, (packed) =>

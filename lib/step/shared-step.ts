@@ -15,6 +15,7 @@ import { drawSeed } from '../options/seeds.js';
 import { tell } from '../options/synchronous.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { CheckedEncoder } from './checked-encoder.js';
+import { lengthsOf } from './encoder.js';
 import type { ChunkPlanner, Job } from './chunk-planner.js';
 import { EarlyReductions } from './early-reductions.js';
 import type { StepOptions, StepResult } from './gradcache-options.js';
@@ -103,7 +104,7 @@ async function beginTogether(
       const rows = lengths.map(({ length }) => length);
       const empty = rows.indexOf(0);
       if (empty >= 0) throw new GradCacheError('INPUT', `inputs[${empty}] has no row: each rank needs one`);
-      if (ofRows) loss.checkOptions?.(given, rows);
+      if (ofRows) loss.checkOptions?.(given, rows, lengthsOf(encoders));
       return { batches, lengths, truncated, options: ofRows ? new Uint8Array() : packed(given) };
     },
     {
@@ -131,7 +132,7 @@ async function beginTogether(
     loss: ofRows ? given : joinedOptions(loss, given, bytes, rows),
   };
   const totals = encoders.map((_, tower) => sum(rows.map((each) => each[tower]!)));
-  if (!ofRows) loss.checkOptions?.(batch.loss, totals);
+  if (!ofRows) loss.checkOptions?.(batch.loss, totals, lengthsOf(encoders));
   return { batches: result.batches, batch };
 }
 

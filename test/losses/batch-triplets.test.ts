@@ -8,9 +8,10 @@ import {
   call,
   Tensor,
   type BatchDistance,
+  type LossGradients,
   type LossWithGradients,
 } from '../../lib/index.js';
-import { assertLikeTwin, rowsOf, tensorOf, towersOf } from './twins.js';
+import { assertLikeTwin, assertNear, rowsOf, tensorOf, towersOf } from './twins.js';
 import { assertLikeVector, vectorsAbsent, vectorsOf } from './vectors.js';
 
 /** Distances of all rows from each other, from their differences; none of them rounded from squares. */
@@ -139,10 +140,10 @@ for (const [name, make, twin] of LOSSES) {
   });
 }
 
-test('several tiles are one batch: 1,101 rows, three of each class', async () => {
-  const [count, margin] = [1101, 0.01];
+test('several strips of anchors are one batch: 1,500 rows, three of each class', async () => {
+  const [count, margin] = [1500, 0.01];
   const rows = rowsOf(count, 3, 1);
-  const labels = rows.map((_, row) => row % 367);
+  const labels = rows.map((_, row) => row % 500);
   const column = Tensor.from(Float64Array.from(labels));
   const negative: Tensor = call('aten::ne.Tensor', column.reshape([-1, 1]), column);
   const fill = (values: Tensor, where: Tensor, constant: number): Tensor =>
@@ -155,7 +156,7 @@ test('several tiles are one batch: 1,101 rows, three of each class', async () =>
   };
   const twins: Record<string, (distances: Tensor) => Tensor> = {
     batchAllTriplet: (distances) => {
-      const terms = [367, 734].map((offset) =>
+      const terms = [500, 1000].map((offset) =>
         fill(ofPositive(distances, offset).sub(distances).add(margin).relu(), not(negative), 0),
       );
       const some = terms.map((each) => call<Tensor>('aten::count_nonzero', each.detach()).item());
@@ -166,12 +167,12 @@ test('several tiles are one batch: 1,101 rows, three of each class', async () =>
     },
     batchHardTriplet: (distances) => {
       const nearest = call<Tensor>('aten::amin', fill(distances, not(negative), Infinity), [1]);
-      const [first, second] = [367, 734].map((offset) => ofPositive(distances, offset).reshape([-1]));
+      const [first, second] = [500, 1000].map((offset) => ofPositive(distances, offset).reshape([-1]));
       return call<Tensor>('aten::maximum', first!, second!).sub(nearest).add(margin).relu().mean();
     },
     batchSemiHardTriplet: (distances) => {
       const farthest = call<Tensor>('aten::amax', fill(distances, not(negative), 0), [1]);
-      const terms = [367, 734].map((offset) => {
+      const terms = [500, 1000].map((offset) => {
         const positive = ofPositive(distances, offset);
         const farther: Tensor = call(
           'aten::logical_and',
@@ -191,6 +192,53 @@ test('several tiles are one batch: 1,101 rows, three of each class', async () =>
     if (twin === undefined) continue;
     const plain = (tower: Tensor): Tensor => twin(distancesOf(tower, 'euclidean'));
     await assertLikeTwin(make('euclidean', margin), plain, [rows], { labels }, name, 1e-9);
+  }
+});
+
+test('float32 is near float64, whose choices it makes', async () => {
+  const towers = rowsOf(300, 24, 5);
+  const labels = towers.map((_, row) => (row * 7) % 40);
+  const wide = tensorOf(towers);
+  const narrow = wide.to({ dtype: 'float32' });
+  for (const [name, make] of LOSSES)
+    for (const distance of ['euclidean', 'cosine'] as const) {
+      const what = `${name}, ${distance}`;
+      const [exact, near] = [wide, narrow].map((tower) =>
+        make(distance, 0.3).compute([tower], 1, { labels }),
+      ) as [Promise<LossGradients>, Promise<LossGradients>];
+      const [expected, found] = [await exact, await near];
+      assertNear([found.loss], [expected.loss], 1e-5, what);
+      const values = await Promise.all([found, expected].map(({ gradients }) => gradients[0]!.values()));
+      assertNear(values[0] as Float32Array, values[1] as Float64Array, 1e-5, what);
+    }
+});
+
+test('a row that is no number is told, whatever triplets it is in', async () => {
+  for (const [name, make] of LOSSES)
+    for (const distance of ['euclidean', 'cosine'] as const)
+      for (const wrong of [NaN, Infinity])
+        for (const labels of [
+          [0, 0, 1, 1],
+          [0, 1, 0, 2],
+        ]) {
+          const rows = rowsOf(4, 3, 1);
+          rows[3]![1] = wrong;
+          await assert.rejects(
+            make(distance, 1).compute([tensorOf(rows)], 1, { labels }),
+            { code: 'NON_FINITE' },
+            `${name}, ${distance}, ${wrong}`,
+          );
+        }
+});
+
+test('a tower that is not trained has the loss alone', async () => {
+  const rows = tensorOf(rowsOf(9, 4, 1));
+  const labels = [0, 1, 2, 0, 1, 2, 0, 1, 2];
+  for (const [, make] of LOSSES) {
+    const { loss } = await make('euclidean', 1).compute([rows], 1, { labels });
+    const { loss: same, gradients } = await make('euclidean', 1).compute([rows], 1, { labels }, [false]);
+    assert.equal(same, loss);
+    assert.deepEqual(gradients, [null]);
   }
 });
 

@@ -191,7 +191,7 @@ test('what does not fit is refused, labels by the step', async () => {
       { labels: [1, 2] },
       { code: 'SHAPE', message: /2 labels for towers of 10, 10 rows; 10 or 20 are needed/ },
     ],
-    [{ labels: 'abc' }, { code: 'SHAPE' }],
+    [{ labels: 'abc' }, { code: 'INPUT', message: /labels is "abc"; a list/ }],
     [{ labels: Array.from({ length: 10 }, () => 'a') }, { code: 'INPUT', message: /labels\[0\] is "a"/ }],
     [{ labels: Array.from({ length: 10 }, () => NaN) }, { code: 'INPUT', message: /labels\[0\] is NaN/ }],
     [

@@ -377,7 +377,7 @@ test('what does not fit is refused, and numbers that are none', async () => {
     [
       ranking,
       pair,
-      { offsets: [queries.offsets, Int32Array.of(0, 2)] },
+      { offsets: [queries.offsets, Int32Array.of(0, 1, 2, 3)] },
       { code: 'SHAPE', message: /tower 1/ },
     ],
     [ranking, pair, { offsets, targets: [0, 1, 3] }, { code: 'SHAPE', message: /target 3/ }],

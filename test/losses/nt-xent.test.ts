@@ -65,8 +65,8 @@ test('what does not fit is refused', async () => {
   for (const options of [{ temperature: 0 }, { similarity: 'euclidean' }, { symmetric: true }])
     assert.throws(() => ntXent(options as never), { code: 'INPUT' });
   const refusals: [Tensor[], LossOptions, object][] = [
-    [[rows(3, 2, 1)], {}, { code: 'SHAPE', message: /needs two towers/ }],
-    [[rows(3, 2, 1), rows(2, 2, 1)], {}, { code: 'SHAPE', message: /3 first views and 2 second/ }],
+    [[rows(3, 2, 1)], {}, { code: 'SHAPE', message: /no second views/ }],
+    [[rows(3, 2, 1), rows(2, 2, 1)], {}, { code: 'SHAPE', message: /3 first views and 2 second views/ }],
     [[rows(3, 2, 1), rows(3, 2, 1).to({ dtype: 'float32' })], {}, { code: 'DTYPE' }],
     [[rows(3, 2, 1), rows(3, 2, 1)], { targets: [0, 1, 2] }, { code: 'INPUT' }],
   ];
