@@ -181,8 +181,10 @@ class BatchTriplets final : public TiledLoss {
         at::full({rows, most + 1}, INFINITY, all.options()).scatter_reduce_(1, between, negatives, "amin");
     const at::Tensor numbers =
         at::arange(columns, between.options()).masked_fill(negatives.ne(nearest.gather(1, between)), columns);
-    const at::Tensor firsts =
-        at::full({rows, most + 1}, columns, between.options()).scatter_reduce_(1, between, numbers, "amin");
+    // Any place for what is between no two, or is no number.
+    const at::Tensor firsts = at::full({rows, most + 1}, columns, between.options())
+                                  .scatter_reduce_(1, between, numbers, "amin")
+                                  .clamp_max_(columns - 1);
     // The nearest behind each positive.
     const auto [least, where] = nearest.narrow(1, 1, most).flip(1).cummin(1);
     const at::Tensor behind = firsts.narrow(1, 1, most).flip(1).gather(1, where).flip(1);

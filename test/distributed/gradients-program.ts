@@ -21,6 +21,9 @@ import {
   GradCache,
   infoNCE,
   matryoshka,
+  batchAllTriplet,
+  batchHardTriplet,
+  batchSemiHardTriplet,
   megaBatchMargin,
   ModuleEncoder,
   mse,
@@ -78,6 +81,11 @@ const towers = async (): Promise<TextEncoder[]> => [
 ];
 const withTied = (loss: () => Loss, options?: Case['options']): Case => ({
   make: async () => ({ encoders: await tied(), loss: loss() }),
+  ...(options && { options }),
+});
+const withOne = (loss: () => Loss, options: Case['options']): Case => ({
+  make: async () => ({ encoders: [await textEncoder(precision)], loss: loss() }),
+  rows: [ROWS],
   ...(options && { options }),
 });
 const withThree = (loss: () => Loss, options?: Case['options'], rows = [ROWS, ROWS, ROWS]): Case => ({
@@ -186,6 +194,9 @@ const CASES: Readonly<Record<string, Case>> = {
   supCon: withTied(() => supCon(), labels),
   multiSimilarity: withTied(() => multiSimilarity(), labels),
   megaBatchMargin: withTied(() => megaBatchMargin()),
+  batchAllTriplet: withOne(() => batchAllTriplet({ margin: 0.2 }), labels),
+  batchHardTriplet: withOne(() => batchHardTriplet({ margin: 0.2, distance: 'cosine' }), labels),
+  batchSemiHardTriplet: withOne(() => batchSemiHardTriplet({ margin: 0.2 }), labels),
   gistEmbed: withThree(() => gistEmbed({ guide: 'self', temperature: { initial: 0.2, learned: true } })),
   matryoshka: withTied(() =>
     matryoshka(infoNCE({ symmetric: true, temperature: { initial: 0.2, learned: true } }), {

@@ -2,20 +2,18 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
-  batchAllTriplet,
   coSENT,
   GradCache,
   infoNCE,
-  marginMSE,
   ModuleEncoder,
-  softmaxClassification,
   Tensor,
-  triplet,
   type Loss,
   type LossOptions,
   TextEncoder,
 } from '../../lib/index.js';
+import { LOSSES as KINDS } from '../../lib/losses/loss-kinds.js';
 import { withGradients } from '../../lib/losses/loss.js';
+import { givenFor } from '../losses/every-loss.js';
 import { assertSameGradients, type Numbers } from '../oracle/compare.js';
 import { temporaryFolder } from '../training/support.js';
 import { device, gradients, tenTexts, textEncoder } from './support.js';
@@ -23,22 +21,19 @@ import { device, gradients, tenTexts, textEncoder } from './support.js';
 // What sentence-transformers' cached losses do with the towers of a step: every loss does it here.
 
 const scores = Array.from({ length: 10 }, (_, row) => (row % 4) / 3);
-const classes = Array.from({ length: 10 }, (_, row) => row % 3);
+/** Of the representations of `textEncoder`. */
+const DIMENSION = 24;
 
 /** A loss, how many towers it takes, and its keyword arguments. */
 const LOSSES: readonly [string, (dimension: number) => Loss, number, LossOptions][] = [
-  ['infoNCE', () => infoNCE({ temperature: { initial: 0.1, learned: true } }), 3, {}],
-  ['coSENT', () => coSENT(), 2, { labels: scores }],
-  ['triplet', () => triplet(), 3, {}],
-  ['marginMSE', () => marginMSE(), 3, { labels: scores }],
-  [
-    'softmaxClassification',
-    (dimension) => softmaxClassification({ dimension, classes: 3, dtype: 'float64', device }),
-    2,
-    { labels: classes },
-  ],
-  ['batchAllTriplet', () => batchAllTriplet(), 1, { labels: classes }],
+  ['a learned temperature', () => infoNCE({ temperature: { initial: 0.1, learned: true } }), 3, {}],
   ['a function', () => (a, b) => a.sub(b).mul(a).sum(), 2, {}],
+  ...Object.keys(KINDS).flatMap((name): (typeof LOSSES)[number][] => {
+    const of = (dimension: number) => givenFor(name, { rows: 10, dimension, device });
+    const { kind, rows, options } = of(DIMENSION);
+    if (kind.pairs !== undefined || kind.perToken === true || kind.sparse === true) return [];
+    return [[name, (dimension) => of(dimension).loss, rows.length, options]];
+  }),
 ];
 
 const chunk = { sequences: 3 };

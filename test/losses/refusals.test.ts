@@ -1,62 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GradCache, infoNCE, ModuleEncoder, Tensor } from '../../lib/index.js';
-import type { LossKind } from '../../lib/losses/loss-kind.js';
-import { LOSSES, makeLoss } from '../../lib/losses/loss-kinds.js';
-import type { LossOptions, LossWithGradients } from '../../lib/losses/loss.js';
-import { readTrainConfig } from '../../lib/training/read-config.js';
-import { MUST } from './settings.js';
+import { LOSSES } from '../../lib/losses/loss-kinds.js';
+import type { LossOptions } from '../../lib/losses/loss.js';
+import { givenFor, type Given } from './every-loss.js';
 
 // What a loss cannot compute from is refused before anything is encoded: every loss of the list.
 
 const DIMENSION = 8;
 const ROWS = 4;
 
-const makeNamed = (kind: string): LossWithGradients => {
-  const least = { model: 'm', data: 'pairs.jsonl', output: 'out', batch: 64 };
-  const config = readTrainConfig({ ...least, loss: { ...MUST[kind], kind } as never });
-  return makeLoss(config.loss, { dimension: DIMENSION, device: 'cpu', dtype: 'float64', seed: 1 });
-};
-
-interface Given {
-  readonly name: string;
-  readonly kind: LossKind<never>;
-  readonly loss: LossWithGradients;
-  /** Rows of each tower that fit. */
-  readonly rows: number[];
-  /** Keyword arguments that fit. */
-  readonly options: LossOptions;
-  readonly lengths: number[];
-}
-
-/** A loss of the list with a batch that it takes. */
-function givenFor(name: string): Given {
-  const kind = LOSSES[name as keyof typeof LOSSES] as unknown as LossKind<never>;
-  const towers = kind.pairs === undefined ? kind.columns.least : 1;
-  const rows = Array<number>(towers).fill(ROWS);
-  const margins = kind.pairs?.rows === 'documents' ? [2, 2] : undefined;
-  const numbers = Array.from({ length: ROWS }, (_, row) =>
-    Array.from({ length: towers > 1 ? towers - 1 : DIMENSION }, (_, k) => row - k),
-  );
-  const labels =
-    kind.label &&
-    (kind.label.type === 'numbers' && margins === undefined
-      ? numbers
-      : name === 'score-margin-mse'
-        ? [0.5, 1]
-        : [0, 1, 0, 1]);
-  const lists = kind.pairs !== undefined && kind.pairs.rows !== 'pair' ? [2, 2] : undefined;
-  return {
-    name,
-    kind,
-    loss: makeNamed(name),
-    rows,
-    options: { ...(labels && { labels }), ...(lists && { lists }) },
-    lengths: rows.map(() => (kind.pairs === undefined ? DIMENSION : kind.pairs.labels === 'one' ? 1 : 3)),
-  };
-}
-
-const all = Object.keys(LOSSES).map(givenFor);
+const all = Object.keys(LOSSES).map((name) => givenFor(name, { rows: ROWS, dimension: DIMENSION }));
 const labelled = all.filter(({ kind, name }) => kind.label !== undefined && name !== 'score-margin-mse');
 
 /** Asserts that a loss refuses a batch by itself, and what it says. */
