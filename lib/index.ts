@@ -80,9 +80,9 @@ export {
   AcrossSegments,
   type Across,
   type AcrossOptions,
-  type SegmentStepOptions,
   type SegmentStepResult,
 } from './language/across-segments.js';
+export type { SegmentStepOptions } from './language/agreed-step.js';
 export { alternating, type AlternatingGradients, type AlternatingOptions } from './language/alternating.js';
 export {
   exactGradients,
@@ -123,7 +123,7 @@ export type {
   StepInputs,
 } from './step/encoder.js';
 export type { Retain } from './step/retention.js';
-export type { Reduction } from './step/reduction.js';
+export type { Reduction } from './distributed/reduction.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
 export { Tokenizer, type TextPair, type TokenBatch } from './tokenizer/tokenizer.js';
 export type { Prompt } from './encoders/prompts.js';

@@ -5,7 +5,7 @@ import { OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import type { SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
 import type { LanguageTrainEvent, LanguageTrainResult } from '../training/language/events.js';
-import { trainLanguageAsGiven } from '../training/language/train-language.js';
+import { readNewLanguageRun, trainLanguageAsGiven } from '../training/language/train-language.js';
 import type { Command } from './command.js';
 import {
   allFlags,
@@ -19,7 +19,15 @@ import {
   type Rivals,
 } from './flag-settings.js';
 import { number, numbers, onOff, repeated, text, UsageError, type Arguments, type Flags } from './flags.js';
-import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS, runTraining, sayEvent } from './run.js';
+import { RANK_FLAGS } from './ranks.js';
+import {
+  CHECKPOINT_FLAGS,
+  makeRoomForCheckpoints,
+  RUN_RIVALS,
+  runTraining,
+  sayEvent,
+  whereOf,
+} from './run.js';
 import { WATCH_FLAGS } from './watchers.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import {
@@ -71,6 +79,7 @@ const SECTIONS: Readonly<Record<string, Flags>> = {
     },
     ...flagsOf('across', ACROSS),
     device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)', 'device'),
+    ...RANK_FLAGS,
     precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
   },
   Optimisation: {
@@ -114,6 +123,7 @@ export const languageTrainCommand: Command = {
     'gradcache language train --data input.txt --output runs/a --rows 16 --length 64 --cell sru --model.width 512',
     'gradcache language train --data input.txt --output runs/b --rows 16 --length 32 --segments 8 --across exact',
     'gradcache language train --resume runs/a',
+    'gradcache language train --config run.json --gpus all',
   ],
   run(args, console) {
     const display = new LanguageDisplay(console.progress);
@@ -121,6 +131,7 @@ export const languageTrainCommand: Command = {
       needed: ['data', 'output', 'rows'],
       settings: settingsOf,
       train: trainLanguageAsGiven,
+      check: readNewLanguageRun,
       show: (event) => display.event(event),
       byFlag,
     });
@@ -159,7 +170,7 @@ class LanguageDisplay {
     switch (event.type) {
       case 'start':
         progress.say(
-          `${formatCount(event.parameters)} parameters in ${event.precision} on ${event.device}, ${plural(event.steps, 'step')}, ` +
+          `${formatCount(event.parameters)} parameters in ${event.precision} on ${whereOf(event)}, ${plural(event.steps, 'step')}, ` +
             `${formatCount(event.tokens)} tokens of ${event.vocabulary} kinds in ${plural(event.documents, 'document')}` +
             (event.resumed === null ? '' : `, from step ${event.done} in ${event.resumed}`),
         );

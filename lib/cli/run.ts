@@ -97,11 +97,8 @@ interface RunOf<Event, Result> {
     config: unknown,
     hooks: { signal: AbortSignal; onEvent: (event: Event) => void; ranks?: Ranks | null },
   ) => Promise<Result>;
-  /**
-   * Set where several processes can train together. It reads a configuration, so that a mistake is told before they are
-   * started.
-   */
-  readonly check?: (config: unknown) => void;
+  /** Reads a configuration, so that a mistake is told before several processes are started. */
+  readonly check: (config: unknown) => void;
   /** Shows an event to people. */
   readonly show: (event: Event) => void;
   /** Lines about what the run came to; absent: none. */
@@ -139,11 +136,9 @@ export async function runTraining<
     work.catch((error: unknown) => {
       throw error instanceof SettingError ? run.byFlag(error, args, file) : error;
     });
-  const { check } = run;
-  if (check === undefined) return told(trainHere(args, console, run, config));
   const work = async (): Promise<number> => {
     const { ranks, others } = takeRankSettings(config);
-    check(others);
+    run.check(others);
     return withRanks(args, ranks, console, (ranks, own) => trainHere(args, own, run, others, ranks));
   };
   return told(work());
@@ -206,6 +201,11 @@ async function whatIsLeft(output: string): Promise<string> {
 function amongFiles(files: SkippedTotalEvent['files']): string {
   const counts = Object.entries(files);
   return counts.length < 2 ? '' : `: ${counts.map(([file, lines]) => `${lines} of ${file}`).join(', ')}`;
+}
+
+/** Where a run computes: `cuda:0`, or `4 × cuda`. */
+export function whereOf({ device, ranks }: { readonly device: string; readonly ranks: number }): string {
+  return ranks === 1 ? device : `${ranks} × ${device.split(':')[0]}`;
 }
 
 /** Says an event that is not of a step. */

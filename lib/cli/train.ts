@@ -15,7 +15,7 @@ import {
 import { plural } from '../options/plural.js';
 import { hubNameOf, watching } from './hub.js';
 import { settingOf, toldByFlag } from './flag-settings.js';
-import { runTraining, sayEvent } from './run.js';
+import { runTraining, sayEvent, whereOf } from './run.js';
 import { scoreTable } from './score-table.js';
 import { flagOf, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 
@@ -63,11 +63,6 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
   const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
   return toldByFlag(error, flag, (column === undefined ? '' : ` ${column}=…`) + element, { args, file });
-}
-
-/** `cuda:0`, or `4 × cuda`. */
-function whereOf({ device, ranks }: { readonly device: string; readonly ranks: number }): string {
-  return ranks === 1 ? device : `${ranks} × ${device.split(':')[0]}`;
 }
 
 /** Shows the events of a run to people. */

@@ -1,4 +1,4 @@
-import type { Ranks } from './ranks.js';
+import type { Ranks, Told } from './ranks.js';
 
 /*
  * Work of a program that may run alone, or as one of several ranks.
@@ -12,6 +12,18 @@ export function isFirst(ranks: Ranks | null): boolean {
 /** Work that every rank does by itself. All wait for all, and where one fails all throw. @param what for messages, the same on all ranks */
 export async function onEach<T>(ranks: Ranks | null, what: string, work: () => T | Promise<T>): Promise<T> {
   return ranks === null ? work() : ranks.agree(what, work);
+}
+
+/** Like {@link onEach}, and each is told numbers of all. */
+export async function toldByEach<T>(
+  ranks: Ranks | null,
+  what: string,
+  work: () => T | Promise<T>,
+  numbers: (result: T) => readonly number[],
+): Promise<Pick<Told<T>, 'result' | 'all'>> {
+  if (ranks !== null) return ranks.together(what, work, { numbers });
+  const result = await work();
+  return { result, all: [numbers(result)] };
 }
 
 /** Work of rank 0 alone, for which the others wait however long it takes. Where it fails, all throw. */

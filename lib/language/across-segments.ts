@@ -1,10 +1,15 @@
+import { requireRanks, type Ranks } from '../distributed/ranks.js';
+import { SharedGradients } from '../distributed/shared-gradients.js';
+import { onEach, toldByEach } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireSignal, requireWeight } from '../options/option-values.js';
+import { refused } from '../options/option-values.js';
 import { drawSeed, requireSeed } from '../options/seeds.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
+import type { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { Parameter } from '../tensor/tensor.js';
+import { agreeOnStep, type AgreedStep, type SegmentStepOptions } from './agreed-step.js';
 import {
   alternating,
   isSynthetic,
@@ -14,10 +19,11 @@ import {
 import { disposeCarried } from './carried.js';
 import { exactGradients, walkExactly, type ExactGradients } from './exact.js';
 import type { Carried, Segment, SegmentModel } from './segment-model.js';
-import { lengthOf, requireSegments, targetsIn } from './segments.js';
+import { rowsOfRank } from './rows-of-ranks.js';
+import { lengthOf } from './segments.js';
 import { countsIn, partOf, requireNothingElse, requireStoredState, storedNumbers } from './stored-state.js';
-import { newStream, restoreStream, storeStream, type Stream } from './stream.js';
-import { SynthesiserLearner, type Learnt } from './synthesiser-learner.js';
+import { newStream, restoreStream, rowsOfAll, storeStream, type Stream } from './stream.js';
+import { SynthesiserLearner, type Learning, type Learnt } from './synthesiser-learner.js';
 import { syntheticGradients, type SyntheticGradients } from './synthetic.js';
 import { walkForward } from './truncated.js';
 import { Walk, type Walked } from './walk.js';
@@ -36,15 +42,20 @@ export interface AcrossOptions {
   readonly across: Across;
   /** Seed of dropout. Default 0. */
   readonly seed?: number;
+  /**
+   * Processes that train together, each with rows of its own: of all rows in order the first ranks have the first ones, as many as
+   * the others or one less. All make the same calls, with segments of the same lengths. Default: none, this process alone.
+   */
+  readonly ranks?: Ranks | null | undefined;
 }
 
-/** Options of {@link AcrossSegments.step}. */
-export interface SegmentStepOptions {
-  /** What the loss, a sum over all targets of the step, is multiplied by. Default: 1 / targets, so that it is a mean. */
-  readonly weight?: number;
-  /** Seed of this step's dropout. Default: drawn from the seed of the whole. */
-  readonly seed?: number;
-  readonly signal?: AbortSignal | undefined;
+/** Numbers of a rank besides those of its gradients: loss, tokens, error of the synthesiser. */
+const COUNTS = 3;
+
+/** The walk of a step, before its gradients are those of all ranks. */
+interface Run extends Pick<SegmentStepResult, 'gradients'> {
+  readonly walked: Walked;
+  readonly learning: Learning | null;
 }
 
 /** What {@link AcrossSegments.step} tells. */
@@ -76,6 +87,7 @@ export class AcrossSegments {
   readonly #across: Exclude<Across, 'exact'>;
   readonly #seed: number;
   readonly #learner: SynthesiserLearner | null;
+  readonly #ranks: Ranks | null;
   #steps = 0;
   #stream: Stream | null = null;
   #running = false;
@@ -83,15 +95,17 @@ export class AcrossSegments {
 
   /** @throws GradCacheError `INPUT`; `SHAPE` for a synthesiser of another width than the model's state */
   constructor(model: SegmentModel, options: AcrossOptions) {
-    checkKnown('AcrossSegments', options, ['across', 'seed']);
+    checkKnown('AcrossSegments', options, ['across', 'seed', 'ranks']);
     if (typeof model?.forwardSegment !== 'function')
       throw refused('the model of AcrossSegments', model, 'a SegmentModel');
-    const { across, seed = 0 } = options;
+    const { across, seed = 0, ranks = null } = options;
     requireSeed(seed);
+    requireRanks('ranks', ranks);
     this.#model = model;
     this.#across = across === 'exact' ? exactGradients() : requireAcross(across);
     this.#seed = seed;
-    this.#learner = learnerOf(model, this.#across);
+    this.#ranks = ranks;
+    this.#learner = learnerOf(model, this.#across, ranks?.rank ?? 0);
   }
 
   /** The model's parameters. The synthesiser has an optimizer of its own. */
@@ -105,91 +119,120 @@ export class AcrossSegments {
   }
 
   /**
-   * Adds the gradient of the loss of some segments to the parameters' gradients.
+   * Adds the gradient of the loss of some segments to the parameters' gradients. Over ranks the loss is that of the rows of all,
+   * and so are its gradient and the result.
    *
    * @throws GradCacheError before anything runs: `INPUT` for an empty segment, segments in the wrong order, or a step without
    * targets; `SHAPE` for segments of other rows than the state. Also `NON_FINITE`, `ABORTED`, `OUT_OF_MEMORY`, and whatever
-   * the model throws. A step that fails leaves gradients, state and synthesiser as they were.
+   * the model throws; over ranks `DISTRIBUTED` where another one ended, and the errors of others with their code. A step that
+   * fails leaves gradients, state and synthesiser as they were.
    */
   async step(
     segments: Segment | readonly Segment[],
     options: SegmentStepOptions = {},
   ): Promise<SegmentStepResult> {
-    this.#requireIdle();
-    checkKnown('step', options, ['weight', 'seed', 'signal']);
-    const list: readonly unknown[] = Array.isArray(segments) ? Array.from<unknown>(segments) : [segments];
-    requireSegments(list, this.#stream?.rows, this.position);
-    const targets = list.reduce((sum, segment) => sum + targetsIn(segment), 0);
-    const { weight = targets > 0 ? 1 / targets : undefined, seed, signal } = options;
-    if (weight === undefined)
-      throw new GradCacheError(
-        'INPUT',
-        'the segments have no target: give the step a weight to run them all the same',
-      );
-    requireWeight('weight of a step', weight, { above: 0 });
-    if (seed !== undefined) requireSeed(seed);
-    requireSignal('signal of a step', signal);
-    return this.#exclusive(() => {
+    return this.#exclusive(async () => {
       const parameters = new ParameterSet(this.parameters());
-      return parameters.whileStepping(() => this.#step(parameters, list, { weight, seed, signal }));
+      const { size } = new SharedGradients(parameters.list);
+      const asked = await agreeOnStep(this.#ranks, this.#stream, segments, options, size);
+      return parameters.whileStepping(() => this.#step(parameters, asked));
     });
   }
 
-  async #step(
-    parameters: ParameterSet,
-    segments: readonly Segment[],
-    { weight, seed, signal }: { weight: number; seed: number | undefined; signal: AbortSignal | undefined },
-  ): Promise<SegmentStepResult> {
-    const stream = this.#stream ?? newStream(this.#model, segments[0]!.rows);
-    const stepSeed = seed ?? drawSeed('step', this.#seed, this.#steps);
-    const walk = new Walk({
-      model: this.#model,
-      segments,
-      seeds: segments.map((_, index) => drawSeed('segment', stepSeed, index)),
-      weight,
-      anew: stream.anew,
-      signal,
-    });
-    const before = await parameters.snapshot();
+  async #step(parameters: ParameterSet, asked: AgreedStep): Promise<SegmentStepResult> {
+    const ranks = this.#ranks;
+    const learner = this.#learner;
+    const learned = learner?.synthesiser.parameters() ?? [];
+    const gradients = ranks && new SharedGradients([...parameters.list, ...learned]);
+    const made: { before?: GradientSnapshot; began?: Stream; run?: Run } = {};
     try {
-      const { walked, gradients, synthesiser } = await this.#run(walk, stream.carried);
-      disposeCarried(stream.carried);
-      this.#stream = {
-        rows: stream.rows,
-        carried: walked.after,
-        anew: new Set(segments.at(-1)!.ends),
-        position: segments.reduce((sum, segment) => sum + lengthOf(segment), stream.position),
+      const { result, all } = await toldByEach(
+        ranks,
+        'reading segments',
+        async () => {
+          const { segments } = asked;
+          const began = (made.began = this.#stream ?? newStream(this.#model, segments[0]!.rows));
+          const walk = this.#walkOver(asked, began);
+          made.before = await parameters.snapshot();
+          if (ranks !== null) gradients?.countOnce(ranks);
+          const own = (made.run = await this.#run(walk, began.carried));
+          const error = (await own.learning?.loss()) ?? 0;
+          return { numbers: [walk.loss, walk.tokens, error, ...(gradients?.prepare() ?? [])], own, began };
+        },
+        ({ numbers }) => numbers,
+      );
+      if (ranks !== null)
+        await gradients!.reduce(
+          ranks,
+          all.map((each) => each.slice(COUNTS)),
+        );
+      const { walked, gradients: kind, learning } = result.own;
+      await onEach(ranks, 'updating the synthesiser', () => learning && learner!.update(learning));
+      this.#goOn(asked.segments, result.began, walked.after);
+      const [loss, tokens, error] = [0, 1, 2].map((place) =>
+        all.reduce((sum, each) => sum + each[place]!, 0),
+      );
+      return {
+        loss: tokens! > 0 ? loss! / tokens! : 0,
+        tokens: tokens!,
+        retained: walked.retained,
+        gradients: kind,
+        synthesiser: learning && { loss: error! },
       };
-      this.#steps++;
-      const { loss, tokens } = walk;
-      const { retained } = walked;
-      return { loss: tokens > 0 ? loss / tokens : 0, tokens, retained, gradients, synthesiser };
     } catch (error) {
-      before.restore();
-      if (this.#stream === null) disposeCarried(stream.carried);
-      await this.#learner?.forget();
+      const { before, began, run } = made;
+      if (run !== undefined) disposeCarried(run.walked.after);
+      run?.learning?.dispose();
+      before?.restore();
+      if (this.#stream === null && began !== undefined) disposeCarried(began.carried);
+      await learner?.forget();
       throw error;
     } finally {
-      before.dispose();
+      made.before?.dispose();
+      gradients?.dispose();
     }
   }
 
-  async #run(
-    walk: Walk,
-    first: Carried,
-  ): Promise<{ walked: Walked } & Pick<SegmentStepResult, 'gradients' | 'synthesiser'>> {
+  #walkOver({ segments, weight, seed, signal, goingOn }: AgreedStep, { anew }: Stream): Walk {
+    const { rank } = this.#ranks ?? { rank: 0 };
+    const ofStep = seed ?? drawSeed('step', this.#seed, this.#steps);
+    const own = rank === 0 ? ofStep : drawSeed('rank', ofStep, rank);
+    return new Walk({
+      model: this.#model,
+      segments,
+      seeds: segments.map((_, index) => drawSeed('segment', own, index)),
+      weight,
+      anew,
+      goingOn,
+      alone: this.#ranks === null,
+      signal,
+    });
+  }
+
+  /** The next step begins where this one ended. */
+  #goOn(segments: readonly Segment[], began: Stream, after: Carried): void {
+    disposeCarried(began.carried);
+    this.#stream = {
+      rows: began.rows,
+      carried: after,
+      anew: new Set(segments.at(-1)!.ends),
+      position: segments.reduce((sum, segment) => sum + lengthOf(segment), began.position),
+    };
+    this.#steps++;
+  }
+
+  async #run(walk: Walk, first: Carried): Promise<Run> {
     const across = this.#across;
     if (across === 'none')
-      return { walked: await walkForward(walk, first), gradients: 'none', synthesiser: null };
+      return { walked: await walkForward(walk, first), gradients: 'none', learning: null };
     if (across.kind === 'exact')
-      return { walked: await walkExactly(walk, first, across.retain), gradients: 'exact', synthesiser: null };
+      return { walked: await walkExactly(walk, first, across.retain), gradients: 'exact', learning: null };
     const synthetic = across.kind === 'synthetic' || isSynthetic(across, this.#steps);
     const gradients = synthetic ? 'synthetic' : across.real;
     const learner = this.#learner!;
     const learning = learner.learn(walk, synthetic ? learner.settings.factor : 0);
-    let walked: Walked | undefined;
     try {
-      walked =
+      const walked =
         gradients === 'exact'
           ? await walkExactly(walk, first, 'last', async (index, before, gradient, after) => {
               await learning.begin(index, before);
@@ -197,9 +240,8 @@ export class AcrossSegments {
               await learning.end(index, gradient);
             })
           : await walkForward(walk, first, learning);
-      return { walked, gradients, synthesiser: await learner.update(learning) };
+      return { walked, gradients, learning };
     } catch (error) {
-      if (walked !== undefined) disposeCarried(walked.after);
       learning.dispose();
       throw error;
     }
@@ -215,23 +257,29 @@ export class AcrossSegments {
 
   /**
    * What a checkpoint needs beside the model: the state of the rows, the synthesiser with its optimizer, and the count of steps.
+   * Over ranks all call it, and each gets it for the rows of all.
    *
-   * @throws GradCacheError `INPUT` while a step runs
+   * @throws GradCacheError `INPUT` while a step runs; `DISTRIBUTED`
    */
   async state(): Promise<Map<string, StoredTensor>> {
     return this.#exclusive(async () => {
       const stored = new Map<string, StoredTensor>();
-      const stream = this.#stream;
-      stored.set('counts', storedNumbers([this.#steps, stream?.rows ?? 0, stream?.position ?? 0]));
-      if (stream !== null) for (const [name, tensor] of await storeStream(stream)) stored.set(name, tensor);
-      for (const [name, tensor] of (await this.#learner?.state()) ?? [])
+      const [stream, ranks] = [this.#stream, this.#ranks];
+      const rows = stream === null ? 0 : await rowsOfAll(ranks, stream);
+      stored.set('counts', storedNumbers([this.#steps, rows, stream?.position ?? 0]));
+      if (stream !== null)
+        for (const [name, tensor] of await storeStream(stream, ranks, rows)) stored.set(name, tensor);
+      for (const [name, tensor] of (await this.#learner?.state(ranks, {
+        own: stream?.rows ?? 0,
+        all: rows,
+      })) ?? [])
         stored.set(`synthesiser.${name}`, tensor);
       return stored;
     });
   }
 
   /**
-   * Restores what {@link state} returned: all of it or none.
+   * Restores what {@link state} returned: all of it or none. Over ranks, however many, each takes the part of its rows.
    *
    * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or type; `INPUT` while a step runs
    */
@@ -244,9 +292,13 @@ export class AcrossSegments {
     const synthesiser = partOf(stored, 'synthesiser.');
     if (this.#learner === null)
       requireNothingElse([...synthesiser.keys()].map((name) => `synthesiser.${name}`));
-    const stream = rows! > 0 ? restoreStream(this.#model, stored, rows!, position!) : null;
+    const ranks = this.#ranks;
+    if (ranks !== null && rows! > 0 && rows! < ranks.size)
+      throw new GradCacheError('CHECKPOINT', `the state is of ${rows} rows, too few for ${ranks.size} ranks`);
+    const stream =
+      rows! > 0 ? restoreStream(this.#model, stored, { rows: rows!, position: position!, ranks }) : null;
     try {
-      this.#learner?.loadState(synthesiser, rows!);
+      this.#learner?.loadState(synthesiser, rows!, rowsOfRank(ranks, rows!));
     } catch (error) {
       if (stream !== null) disposeCarried(stream.carried);
       throw error;
@@ -302,7 +354,11 @@ function requireAcross(across: unknown): Exclude<Across, 'exact'> {
 }
 
 /** @throws GradCacheError `INPUT`, `SHAPE` */
-function learnerOf(model: SegmentModel, across: Exclude<Across, 'exact'>): SynthesiserLearner | null {
+function learnerOf(
+  model: SegmentModel,
+  across: Exclude<Across, 'exact'>,
+  rank: number,
+): SynthesiserLearner | null {
   if (across === 'none' || across.kind === 'exact') return null;
   const initial = model.initialState(1);
   try {
@@ -311,7 +367,11 @@ function learnerOf(model: SegmentModel, across: Exclude<Across, 'exact'>): Synth
         'INPUT',
         'the model hands on no state, so no gradient of one can be predicted',
       );
-    return new SynthesiserLearner(across.kind === 'synthetic' ? across : across.synthetic, initial.state);
+    return new SynthesiserLearner(
+      across.kind === 'synthetic' ? across : across.synthetic,
+      initial.state,
+      rank,
+    );
   } finally {
     disposeCarried(initial);
   }

@@ -61,18 +61,24 @@ function startedAnew(state: State, initial: State, mask: Tensor): Tensor[] {
   return state.map((slot, index) => call('aten::where.self', mask, initial[index], slot));
 }
 
-/** What is handed on after a segment in which the documents of some rows end. Takes `after` over. */
+/**
+ * What is handed on after a segment in which the documents of some rows end. Takes `after` over.
+ *
+ * @param alone whether these are all rows that there are: where all end, the next segment then begins without any memory
+ */
 export function afterEnds(
   after: Carried,
   rows: number,
   ends: readonly number[],
   initialState: () => Carried,
+  alone = true,
 ): Carried {
   if (ends.length === 0) return after;
   const initial = initialState();
   const ended = new Set(ends);
+  const startsAll = alone && ended.size === rows;
   try {
-    if (ended.size === rows) return { ...initial };
+    if (startsAll) return { ...initial };
     return computed(() => {
       const mask = rowMask(
         rows,
@@ -86,6 +92,6 @@ export function afterEnds(
     });
   } finally {
     disposeCarried(after);
-    if (ended.size !== rows) disposeCarried(initial);
+    if (!startsAll) disposeCarried(initial);
   }
 }

@@ -3,7 +3,7 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 import { requireStoredTensors } from '../safetensors/stored-tensor.js';
 
 /** What the state is called in messages. */
-const STATE = 'State across segments';
+export const STATE = 'State across segments';
 
 /** @throws GradCacheError `INPUT` for what is no Map, `CHECKPOINT` for what is no tensor in it */
 export function requireStoredState(name: string, stored: unknown): void {

@@ -5,6 +5,7 @@
  */
 import { AdamW } from '../optim/adamw.js';
 import { drawSeed } from '../options/seeds.js';
+import type { Ranks } from '../distributed/ranks.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 import { backward, withGrad, withSeed } from '../tensor/autograd.js';
@@ -12,6 +13,7 @@ import { call } from '../tensor/operators.js';
 import { tidy, untracked } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { computed, disposeAll, rowMask, widthOf } from './carried.js';
+import { rowsOfStored, storedOverRanks, type RowRange } from './rows-of-ranks.js';
 import type { State } from './segment-model.js';
 import { countsIn, partOf, requireNothingElse, sameAs, storedNumbers } from './stored-state.js';
 import type { Synthesiser } from './synthesiser.js';
@@ -34,12 +36,16 @@ export class SynthesiserLearner {
   #memory: readonly Tensor[] | null = null;
   #calls = 0;
 
-  /** @param initial a state of the model @throws GradCacheError `INPUT`, `SHAPE` */
-  constructor(settings: SyntheticGradients, initial: State) {
+  /** Of the noise of each call. */
+  readonly noiseSeed: number;
+
+  /** @param initial a state of the model @param rank has noise of its own @throws GradCacheError `INPUT`, `SHAPE` */
+  constructor(settings: SyntheticGradients, initial: State, rank = 0) {
     const { dtype, device } = initial[0]!;
     const predictions = settings.auxiliary > 0 ? 2 : 1;
     const shape = { width: widthOf(initial), predictions, dtype, device, seed: settings.seed } as const;
     this.settings = settings;
+    this.noiseSeed = rank === 0 ? settings.seed : drawSeed('rank', settings.seed, rank);
     this.synthesiser = synthesiserFor(settings.synthesiser, shape);
     this.#optimizer = new AdamW(this.synthesiser.parameters(), { lr: settings.lr, weightDecay: 0 });
   }
@@ -51,14 +57,13 @@ export class SynthesiserLearner {
   }
 
   /** Ends a walk: updates the synthesiser, and keeps what it remembers. */
-  async update(learning: Learning): Promise<Learnt> {
+  async update(learning: Learning): Promise<void> {
     const { cuts, calls } = learning;
     if (cuts > 0) await this.#optimizer.step();
     const memory = learning.takeMemory();
     if (memory !== this.#memory) disposeAll(this.#memory ?? []);
     this.#memory = memory;
     this.#calls = calls;
-    return { loss: await learning.loss() };
   }
 
   /** Forgets what a walk that failed has added. */
@@ -72,22 +77,28 @@ export class SynthesiserLearner {
     this.#memory = null;
   }
 
-  async state(): Promise<Map<string, StoredTensor>> {
+  /** @param rows with a memory: of this rank, and of all */
+  async state(
+    ranks: Ranks | null,
+    rows: { readonly own: number; readonly all: number },
+  ): Promise<Map<string, StoredTensor>> {
     const stored = new Map<string, StoredTensor>();
     for (const { name, tensor } of this.synthesiser.parameters())
       stored.set(`weights.${name}`, await toStored(tensor));
     for (const [name, tensor] of await this.#optimizer.state()) stored.set(`optimizer.${name}`, tensor);
-    for (const [place, tensor] of (this.#memory ?? []).entries())
-      stored.set(`memory.${place}`, await toStored(tensor));
+    const memory = this.#memory ?? [];
+    const like = memory.length === 0 ? [] : this.#memoryLike(rows.all);
+    for (const [place, tensor] of memory.entries())
+      stored.set(`memory.${place}`, await storedOverRanks(ranks, tensor, rows.own, like[place]!.shape));
     stored.set('calls', storedNumbers([this.#calls]));
     return stored;
   }
 
-  /** @throws GradCacheError `CHECKPOINT`; nothing is changed then */
-  loadState(stored: ReadonlyMap<string, StoredTensor>, rows: number): void {
+  /** @param own of the rows, those of this rank @throws GradCacheError `CHECKPOINT`; nothing is changed then */
+  loadState(stored: ReadonlyMap<string, StoredTensor>, rows: number, own: RowRange): void {
     const parameters = this.synthesiser.parameters();
     const weights = parameters.map(({ name, tensor }) => sameAs(stored, `weights.${name}`, tensor));
-    const memory = this.#memoryIn(stored, rows);
+    const memory = this.#memoryIn(stored, rows, own);
     const [calls] = countsIn(stored, 'calls', 1);
     requireNothingElse(
       [...stored.keys()].filter((name) => !/^(weights|optimizer|memory)\./.test(name) && name !== 'calls'),
@@ -103,15 +114,19 @@ export class SynthesiserLearner {
     this.#calls = calls!;
   }
 
-  #memoryIn(stored: ReadonlyMap<string, StoredTensor>, rows: number): Tensor[] | null {
+  #memoryIn(stored: ReadonlyMap<string, StoredTensor>, rows: number, own: RowRange): Tensor[] | null {
     if (partOf(stored, 'memory.').size === 0) return null;
-    const like = untracked(() => this.synthesiser.initialMemory(rows));
-    try {
-      const found = like.map((tensor, place) => sameAs(stored, `memory.${place}`, tensor));
-      return found.map((tensor, place) => fromStored(tensor, like[place]!.device));
-    } finally {
-      disposeAll(like);
-    }
+    const found = this.#memoryLike(rows).map((like, place) => sameAs(stored, `memory.${place}`, like));
+    return this.#memoryLike(own.to - own.from).map(({ shape, device }, place) =>
+      fromStored(rowsOfStored(found[place]!, rows, own, shape), device),
+    );
+  }
+
+  #memoryLike(rows: number): Pick<Tensor, 'dtype' | 'shape' | 'device'>[] {
+    const made = untracked(() => this.synthesiser.initialMemory(rows));
+    const like = made.map(({ dtype, shape, device }) => ({ dtype, shape, device }));
+    disposeAll(made);
+    return like;
   }
 
   dispose(): void {
@@ -181,7 +196,7 @@ export class Learning implements Around {
   async end(index: number, gradient: State): Promise<void> {
     const asked = this.#asked!;
     const goesOn = this.#walk.goesOn(index);
-    const rows = Array.from({ length: this.#walk.rows }, (_, row) => row).filter(goesOn).length;
+    const rows = this.#walk.goingOn(index);
     try {
       if (rows === 0) return;
       const { seed, error } = computed(() => {
@@ -206,7 +221,7 @@ export class Learning implements Around {
     }
   }
 
-  /** The mean error, once the walk is over. */
+  /** The mean error, once the walk is over; over ranks this one's part of it. */
   async loss(): Promise<number> {
     if (this.#errors.length === 0) return 0;
     const mean = computed(() => call('aten::stack', this.#errors).mean());
@@ -242,10 +257,11 @@ export class Learning implements Around {
 
   /** A prediction in a graph, and what the next call reads, cut off from it. */
   #predict(state: State): { predictions: Tensor; memory: Tensor[] } {
-    const { noise, seed } = this.#learner.settings;
+    const { noiseSeed } = this.#learner;
+    const { noise } = this.#learner.settings;
     return untracked(() =>
       tidy(() =>
-        withSeed(drawSeed('synthesiser', seed, this.calls++), () =>
+        withSeed(drawSeed('synthesiser', noiseSeed, this.calls++), () =>
           withGrad(() => {
             const input = beside(state);
             const seen = noise > 0 ? input.mul(call('aten::randn_like', input).mul(noise).add(1)) : input;

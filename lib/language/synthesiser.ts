@@ -10,7 +10,7 @@ export interface Synthesiser {
   /** 2: it also predicts what it will predict a segment later, which the auxiliary task needs. */
   readonly predictions: 1 | 2;
   parameters(): Parameter[];
-  /** What the first call reads of the calls before it; empty if it remembers none. */
+  /** What the first call reads of the calls before it, each with its rows one behind the other; empty if it remembers none. */
   initialMemory(rows: number): Tensor[];
   /**
    * Synchronous, and in a graph.

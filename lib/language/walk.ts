@@ -15,6 +15,10 @@ export interface WalkOptions {
   readonly weight: number;
   /** Rows that start anew in the first segment. */
   readonly anew: ReadonlySet<number>;
+  /** Before each segment, the rows of all ranks that go on from the segment before. */
+  readonly goingOn: readonly number[];
+  /** Whether these are all rows of the step, and not those of one of several ranks. */
+  readonly alone: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -89,7 +93,8 @@ export class Walk {
   /** What is handed on after a segment; takes `after` over. */
   handOn(index: number, after: Carried): Carried {
     const { ends = [] } = this.segments[index]!;
-    return afterEnds(after, this.rows, ends, () => this.#options.model.initialState(this.rows));
+    const { model, alone } = this.#options;
+    return afterEnds(after, this.rows, ends, () => model.initialState(this.rows), alone);
   }
 
   /**
@@ -112,6 +117,11 @@ export class Walk {
   goesOn(index: number): (row: number) => boolean {
     const anew = index === 0 ? this.#options.anew : new Set(this.segments[index - 1]!.ends);
     return (row) => !anew.has(row);
+  }
+
+  /** How many rows of all ranks do so. */
+  goingOn(index: number): number {
+    return this.#options.goingOn[index]!;
   }
 
   #mask(beside: State, meant: (row: number) => boolean): Tensor {

@@ -2,7 +2,7 @@ import { buffersOf } from '../distributed/divided-gradients.js';
 import type { Ranks } from '../distributed/ranks.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { CheckedEncoder } from './checked-encoder.js';
-import type { SharedGradients } from './shared-gradients.js';
+import type { SharedGradients } from '../distributed/shared-gradients.js';
 
 /**
  * Begins to add up the gradients of each native model as soon as its own backward pass is done. Every rank begins all, in one

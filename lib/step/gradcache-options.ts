@@ -12,7 +12,7 @@ import {
 import { requireSeed } from '../options/seeds.js';
 import { requireChunkSize, type ChunkSize } from './chunk-plan.js';
 import type { AnyEncoder, Encoder } from './encoder.js';
-import { requireReduction, type Reduction } from './reduction.js';
+import { requireReduction, type Reduction } from '../distributed/reduction.js';
 import type { Retain } from './retention.js';
 import type { Curate, Drawn } from './verdict.js';
 

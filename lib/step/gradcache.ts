@@ -29,7 +29,7 @@ import { evaluationLoss } from './evaluation-loss.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
-import type { Reduction } from './reduction.js';
+import type { Reduction } from '../distributed/reduction.js';
 import { refuseTogether, stepOverRanks } from './shared-step.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';

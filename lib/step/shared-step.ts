@@ -22,8 +22,8 @@ import type { StepOptions, StepResult } from './gradcache-options.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
-import type { Reduction } from './reduction.js';
-import { SharedGradients } from './shared-gradients.js';
+import type { Reduction } from '../distributed/reduction.js';
+import { SharedGradients } from '../distributed/shared-gradients.js';
 import { SharedRows } from './shared-rows.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
@@ -111,6 +111,7 @@ async function beginTogether(
       numbers: ({ lengths, truncated }) => [
         truncated,
         wayOfReducing(parameters, reduction),
+        new SharedGradients(parameters.list).size,
         ...lengths.map(({ length }) => length),
       ],
       bytes: ({ options }) => options,
@@ -121,8 +122,14 @@ async function beginTogether(
       'INPUT',
       'the ranks add up gradients in different ways: give all of them the same reduction, and optimizers with ranks or without',
     );
+  const other = all.findIndex(([, , size]) => size !== all[0]![2]);
+  if (other >= 0)
+    throw new GradCacheError(
+      'INPUT',
+      `rank ${other} trains ${all[other]![2]} numbers, and rank 0 ${all[0]![2]}: give all ranks the same models`,
+    );
   if (reduction.overlap === true) await ranks.exchange((group) => group.openBeside(BEGIN));
-  const rows = all.map(([, , ...each]) => each);
+  const rows = all.map(([, , , ...each]) => each);
   if (rows.some(({ length }) => length !== encoders.length))
     throw new GradCacheError('INPUT', 'the ranks train different numbers of towers');
   const batch = {

@@ -68,6 +68,9 @@ export interface Trainee<Batch, Step, StepEvent> {
   /** Reads the held-out data of the run; null where the configuration has none. All ranks measure it together. */
   loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null>;
 
+  /** Whether each of several ranks has a part of its state, which one alone cannot tell; absent: no. */
+  readonly divided?: boolean;
+
   /** The model as it is now, to be written while the run goes on. */
   snapshot(): Promise<ModelSnapshot>;
 
@@ -348,15 +351,32 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
     const { ranks, config, optimizer, emit } = this.parts;
     const made = this.#made;
     const isKept = made === null || this.#checkpoints.newest === made || config.checkpoint === false;
-    if (!isKept && optimizer.divided)
-      emit({
-        type: 'note',
-        message:
-          `no checkpoint of step ${made} is written: the state of the optimizer is divided over ranks, which have ended. The last ` +
-          'checkpoint before is the one to go on from',
-      });
-    else if (!isKept && isFirst(ranks)) await this.#checkpoint(made, { alone: true });
+    if (!isKept && !(await this.#keepTogether(made))) {
+      if (optimizer.divided || this.trainee.divided === true)
+        emit({
+          type: 'note',
+          message:
+            `no checkpoint of step ${made} is written: each rank has a part of the state, and not all are left. The last checkpoint ` +
+            'before is the one to go on from',
+        });
+      else if (isFirst(ranks)) await this.#checkpoint(made, { alone: true });
+    }
     await this.#checkpoints.finish();
+  }
+
+  /** Of ranks that were interrupted some may have ended. @returns false where not all took part, and nothing was written */
+  async #keepTogether(made: number): Promise<boolean> {
+    const { ranks } = this.parts;
+    if (ranks === null) return false;
+    try {
+      const all = await ranks.numbers([made]);
+      if (all.some(([other]) => other !== made)) return false;
+      await this.#checkpoint(made, { alone: false });
+      return true;
+    } catch (error) {
+      if (!(error instanceof GradCacheError) || error.code !== 'DISTRIBUTED') throw error;
+      return false;
+    }
   }
 }
 

@@ -10,6 +10,7 @@ import { readOnceAmong } from '../data/source.js';
 import { onFiles } from '../files/file-error.js';
 import { refuse } from '../options/fields.js';
 import { plural } from '../options/plural.js';
+import type { Parameter } from '../tensor/tensor.js';
 import { readCheckpoint } from './checkpoint.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { GivenConfig } from './read-run.js';
@@ -64,40 +65,64 @@ export function suitedTo(
   { settings }: GivenConfig,
 ): FilledTrainConfig {
   if (ranks === null) return config;
-  const once = readOnceAmong(config.data);
-  if (once !== undefined) throw refuse('config.data', once, 'a regular file, which every rank reads,');
-  if (config.batch < ranks.size)
-    throw refuse('config.batch', config.batch, `at least ${ranks.size}, a row for each rank,`);
-  const [kind = ''] = ranks.device.split(':');
-  const { device = 'auto' } = settings;
-  if (device !== 'auto' && device !== kind && device !== ranks.device)
-    throw refuse(
-      'config.device',
-      device,
-      `${JSON.stringify(ranks.device)}, which the ranks have joined with,`,
-    );
-  return { ...config, device: kind };
+  requireForRanks(ranks, config.data, { name: 'config.batch', count: config.batch });
+  return { ...config, device: kindOfDevice(ranks, settings) };
 }
 
-/** What all ranks must have in common, by the name that a message calls it. */
+/** @throws GradCacheError `INPUT` for data that can be read once, and for a batch with fewer rows than ranks */
+export function requireForRanks(
+  ranks: Ranks,
+  data: readonly string[],
+  rows: { readonly name: string; readonly count: number },
+): void {
+  const once = readOnceAmong(data);
+  if (once !== undefined) throw refuse('config.data', once, 'a regular file, which every rank reads,');
+  if (rows.count < ranks.size)
+    throw refuse(rows.name, rows.count, `at least ${ranks.size}, a row for each rank,`);
+}
+
+/** The kind of device that ranks have. @throws GradCacheError `INPUT` where another one is asked for */
+export function kindOfDevice(ranks: Ranks, { device = 'auto' }: GivenConfig['settings']): string {
+  const [kind = ''] = ranks.device.split(':');
+  if (device === 'auto' || device === kind || device === ranks.device) return kind;
+  throw refuse('config.device', device, `${JSON.stringify(ranks.device)}, which the ranks have joined with,`);
+}
+
+/** What all ranks must have in common whatever they train, by the name that a message calls it. */
+export function factsOfRun(
+  { steps, done }: Pick<Run, 'steps' | 'done'>,
+  parameters: readonly Parameter[],
+): Record<string, unknown> {
+  return {
+    'the version of gradcache': packageVersion(),
+    'the version of libtorch': loadedLibtorch().libtorch.version,
+    'the version of Node.js': process.version,
+    'the number of updates': steps,
+    'the number of updates made before': done,
+    'the number of parameters': parameters.reduce((sum, { tensor }) => sum + tensor.size, 0),
+  };
+}
+
+/** Settings that all ranks must have in common. Machines may have the same files at other places. */
+export function factsOfSettings(stored: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { model, data: _, evaluation, ...settings } = stored;
+  // The settings of a new model count, the folder of one that exists does not.
+  if (typeof model === 'object') Object.assign(settings, { model });
+  Object.assign(settings, evaluation && { evaluation: { ...evaluation, data: undefined } });
+  return Object.fromEntries(Object.entries(settings).map(([name, value]) => [`config.${name}`, value]));
+}
+
+/** What all ranks must have in common to train on pairs. */
 export async function factsOf(
   config: FilledTrainConfig,
   run: Run,
   counted: { readonly rows: number } | null,
 ): Promise<Record<string, unknown>> {
   const facts: Record<string, unknown> = {
-    'the version of gradcache': packageVersion(),
-    'the version of libtorch': loadedLibtorch().libtorch.version,
-    'the version of Node.js': process.version,
-    'the number of updates': run.steps,
-    'the number of updates made before': run.done,
+    ...factsOfRun(run, run.objective.parameters()),
     'the number of rows': counted?.rows,
-    'the number of parameters': run.objective.parameters().reduce((sum, { tensor }) => sum + tensor.size, 0),
+    ...factsOfSettings(storedConfig(config)),
   };
-  // Machines may have the same files at other places.
-  const { model: _, data: __, evaluation, ...settings } = storedConfig(config);
-  Object.assign(settings, evaluation && { evaluation: { ...evaluation, data: undefined } });
-  for (const [name, value] of Object.entries(settings)) facts[`config.${name}`] = value;
   for (const [place, path] of config.data.entries()) {
     const { size } = await onFiles('INPUT', path, 'read', () => stat(path));
     facts[`the size of config.data[${place}]`] = size;
@@ -105,17 +130,20 @@ export async function factsOf(
   return facts;
 }
 
-/** Opens something on every rank. What one has opened is disposed where another cannot. */
-export async function openOnEach(ranks: Ranks | null, open: () => Promise<Run>): Promise<Run> {
-  let run: Run | undefined;
+/** Opens something on every rank. What one has opened is closed where another cannot. */
+export async function openOnEach<T>(
+  ranks: Ranks | null,
+  open: () => Promise<T>,
+  close: (opened: T) => void,
+): Promise<T> {
+  let opened: { readonly it: T } | undefined;
   try {
     await onEach(ranks, 'opening the model', async () => {
-      run = await open();
+      opened = { it: await open() };
     });
-    return run!;
+    return opened!.it;
   } catch (error) {
-    run?.optimizer.dispose();
-    run?.objective.dispose();
+    if (opened !== undefined) close(opened.it);
     throw error;
   }
 }

@@ -19,6 +19,20 @@ export function readPlace(value: unknown): GivenConfig {
   return { settings, output: readOutput(fields), resume: readResume(fields) };
 }
 
+/** @throws GradCacheError `INPUT` for settings of a command that starts processes */
+export function refuseLauncherSettings(
+  { settings }: GivenConfig,
+  { command, does }: { readonly command: string; readonly does: string },
+): void {
+  for (const name of ['gpus', 'timeout'])
+    if ((settings[name] ?? null) !== null)
+      throw new SettingError(
+        `config.${name}`,
+        `is for \`gradcache ${command}\`, which starts the processes. A program of your own is started by a launcher, meets the ` +
+          `others with Ranks.join() and gives ${does} its ranks.`,
+      );
+}
+
 /** The length of a run in updates, or in passes over its data (default: one). */
 export function readLength(fields: Fields): { epochs: number | undefined; steps: number | undefined } {
   const epochs = fields.count('epochs');

@@ -4,7 +4,7 @@ import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.
 import { requireSame } from '../distributed/start-check.js';
 import type { HubProgress } from '../hub/pull.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
-import { refuse, SettingError } from '../options/fields.js';
+import { refuse } from '../options/fields.js';
 import { tell } from '../options/synchronous.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
@@ -24,7 +24,7 @@ import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn } from './over-ran
 import { Pairs } from './pairs.js';
 import { fromHub } from './from-hub.js';
 import { readTrainConfig, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
-import { readPlace, type GivenConfig } from './read-run.js';
+import { readPlace, refuseLauncherSettings, type GivenConfig } from './read-run.js';
 import type { Resumed } from './resume.js';
 import { PAIRS, resumeConfig, storedConfig } from './resume-pairs.js';
 import { beginAnew, nothingToResume } from './resume-settings.js';
@@ -116,13 +116,7 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
  */
 export function readNewRun(config: unknown): { given: GivenConfig; read: ReadTrainConfig | null } {
   const given = readPlace(config);
-  for (const name of ['gpus', 'timeout'])
-    if ((given.settings[name] ?? null) !== null)
-      throw new SettingError(
-        `config.${name}`,
-        'is for `gradcache train`, which starts the processes. A program of your own is started by a launcher, meets the others ' +
-          'with Ranks.join() and gives train its ranks.',
-      );
+  refuseLauncherSettings(given, { command: 'train', does: 'train' });
   return { given, read: given.resume === false ? readTrainConfig(given.settings) : null };
 }
 
@@ -185,7 +179,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       skipped: data.skipped,
     };
   }
-  const run = await openOnEach(ranks, () => openRun(config, steps, resumed, ranks));
+  const run = await openOnEach(ranks, () => openRun(config, steps, resumed, ranks), closeRun);
   try {
     if (ranks !== null) {
       const facts = await onEach(ranks, 'looking at the data', () => factsOf(config, run, counted));
@@ -201,8 +195,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       .finally(tellSkipped); // of a run that was interrupted too
     return { ...result, temperature: run.objective.temperature, skipped: data.skipped };
   } finally {
-    run.optimizer.dispose();
-    run.objective.dispose();
+    closeRun(run);
   }
 }
 
@@ -215,6 +208,11 @@ function updatesIn(batches: number, { accumulate }: FilledTrainConfig): number {
     accumulate,
     `a number up to ${batches}, which is how many batches the run has,`,
   );
+}
+
+function closeRun({ optimizer, objective }: Run): void {
+  optimizer.dispose();
+  objective.dispose();
 }
 
 function startEvent(

@@ -44,7 +44,7 @@ import {
   type TokenBatch,
 } from '../../lib/index.js';
 import type { AnyEncoder } from '../../lib/step/encoder.js';
-import { SharedGradients } from '../../lib/step/shared-gradients.js';
+import { SharedGradients } from '../../lib/distributed/shared-gradients.js';
 import { SharedRows } from '../../lib/step/shared-rows.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { textEncoder, tokens, type Precision } from '../exactness/support.js';

@@ -446,7 +446,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   AcrossSegments: {
     call: (options) => new gradcache.AcrossSegments(language, options),
-    options: { across: [], seed: ['number'] },
+    options: { across: [], seed: ['number'], ranks: ['null'] },
     base: { across: 'none' },
   },
   'AcrossSegments.step': {

@@ -16,6 +16,8 @@ export interface LanguageStartEvent {
   readonly vocabulary: number;
   readonly parameters: number;
   readonly device: string;
+  /** Processes that train together. */
+  readonly ranks: number;
   readonly precision: 'float32' | 'float64' | 'bfloat16';
   /** The checkpoint that the run continues. */
   readonly resumed: string | null;

@@ -1,8 +1,13 @@
+import type { Ranks } from '../../distributed/ranks.js';
+import { onEach } from '../../distributed/shared-work.js';
+import { requireSame } from '../../distributed/start-check.js';
+import { digestOf } from '../../distributed/weights-digest.js';
 import { AcrossSegments, type SegmentStepResult } from '../../language/across-segments.js';
 import { makeAcross } from '../../language/across-kinds.js';
 import { encodeTexts, readTexts, type Corpus } from '../../language/corpus.js';
 import { measureCorpus } from '../../language/measure.js';
 import { RowStreams } from '../../language/row-streams.js';
+import { rowsOfRank, rowsOfSegment } from '../../language/rows-of-ranks.js';
 import { snapshotOfText, type TextModel } from '../../language/text-model.js';
 import { orDispose } from '../../tensor/scope.js';
 import type { Parameter } from '../../tensor/tensor.js';
@@ -21,7 +26,7 @@ import { epochOf, lengthScale, segmentSteps, type SegmentBatch } from './segment
 /** What a step of a language model tells. */
 type LanguageStep = SegmentStepResult & { readonly peakMemory: number };
 
-/** A language model over the segments of a corpus, as the loop trains it. */
+/** A language model over the segments of a corpus, as the loop trains it. Every rank reads all rows, and trains on its own. */
 export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, LanguageStepEvent> {
   readonly #across: AcrossSegments;
   /** The pass over the corpus that the state of the rows is of. */
@@ -34,14 +39,20 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     readonly corpus: Corpus,
     readonly read: RowsRead,
     resumed: Resumed | null,
+    readonly ranks: Ranks | null = null,
   ) {
     const { seed } = config;
-    this.#across = new AcrossSegments(text.model, { across: makeAcross(config.across, seed), seed });
+    this.#across = new AcrossSegments(text.model, { across: makeAcross(config.across, seed), seed, ranks });
     this.#epoch = null;
     if (resumed === null) return;
     const { streams } = resumed.checkpoint;
     orDispose(this.#across, () => this.#across.loadState(streams!)); // that there are some is checked with the settings
     this.#epoch = epochOf(corpus, config, resumed.checkpoint.state.step - 1);
+  }
+
+  /** Each rank has the state of its own rows. */
+  get divided(): boolean {
+    return this.ranks !== null;
   }
 
   parameters(): Parameter[] {
@@ -56,8 +67,23 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     if (epoch !== this.#epoch) this.#across.reset();
     this.#epoch = epoch;
     const meter = new StepMeter(this.text.model.device);
-    const result = await this.#across.step(segments, { seed, signal });
-    return { ...result, peakMemory: meter.memory().peak };
+    const own = rowsOfRank(this.ranks, this.config.rows);
+    const parts = segments.map((segment) => rowsOfSegment(segment, own));
+    const result = await this.#across.step(parts, { seed, signal });
+    const { peak } = meter.memory();
+    if (this.ranks === null) return { ...result, peakMemory: peak };
+    const peaks = await this.ranks.numbers([peak]);
+    return { ...result, peakMemory: Math.max(...peaks.flat()) };
+  }
+
+  async compare({ epoch, index }: SegmentBatch, step: number): Promise<void> {
+    if (this.ranks === null) return;
+    const weights = await onEach(this.ranks, 'digesting the weights', () => digestOf(this.parameters()));
+    await requireSame(this.ranks, {
+      'the number of updates made': step,
+      'the place in the text': { epoch, index },
+      [`the digest of the weights after step ${step}`]: weights,
+    });
   }
 
   lrScale(batch: SegmentBatch): number {
@@ -103,7 +129,7 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     new RowStreams(corpus, rows);
     return {
       measure: async (signal) => ({
-        scores: { ...(await measureCorpus(model, corpus, { rows, window, signal })) },
+        scores: { ...(await measureCorpus(model, corpus, { rows, window, signal, ranks: this.ranks })) },
       }),
     };
   }
@@ -113,9 +139,10 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
   }
 
   async state(): Promise<TraineeState> {
-    const { config, read } = this;
+    const { config, read, ranks } = this;
+    const together = ranks && { ranks: ranks.size, chunks: Array.from({ length: ranks.size }, () => null) };
     return {
-      state: { order: {}, config: storedLanguageConfig(config), read },
+      state: { order: {}, config: storedLanguageConfig(config), read, ...together },
       loss: new Map(),
       streams: await this.#across.state(),
     };

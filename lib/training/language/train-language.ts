@@ -1,5 +1,8 @@
+import { requireRanks, type Ranks } from '../../distributed/ranks.js';
+import { fromFirst, onEach, onFirst } from '../../distributed/shared-work.js';
+import { requireSame } from '../../distributed/start-check.js';
 import { GradCacheError } from '../../errors.js';
-import { charactersOf, encodeTexts, readTexts, type Texts } from '../../language/corpus.js';
+import { charactersOf, encodeTexts, readTexts, type Corpus, type Texts } from '../../language/corpus.js';
 import { LanguageModel } from '../../language/language-model.js';
 import { loadTextModel, type TextModel } from '../../language/text-model.js';
 import { Bytes, Subwords, type Vocabulary } from '../../language/vocabulary.js';
@@ -16,8 +19,17 @@ import { Loop } from '../loop.js';
 import type { MetricsFile } from '../metrics.js';
 import { whileLocked, whileTelling } from '../output.js';
 import type { OutputLock } from '../output-lock.js';
-import { readPlace, type GivenConfig } from '../read-run.js';
-import { findResumed, type Resumed } from '../resume.js';
+import {
+  factsOfRun,
+  factsOfSettings,
+  kindOfDevice,
+  openOnEach,
+  otherRanks,
+  requireForRanks,
+  resumedOn,
+} from '../over-ranks.js';
+import { readPlace, refuseLauncherSettings, type GivenConfig } from '../read-run.js';
+import type { Resumed } from '../resume.js';
 import { beginAnew, nothingToResume, resumeSettings } from '../resume-settings.js';
 import { readSettings, settingsFile } from '../stored-settings.js';
 import type { RowsRead } from '../rows-read.js';
@@ -37,8 +49,14 @@ import { stepsPerEpoch } from './segment-steps.js';
 export interface LanguageTrainHooks {
   /** Ends the run after the segment that is being computed. */
   readonly signal?: AbortSignal | undefined;
-  /** Called with every event in order; must return quickly. */
+  /** Called with every event in order; must return quickly. Of several ranks, rank 0 tells events. */
   readonly onEvent?: ((event: LanguageTrainEvent) => void) | undefined;
+  /**
+   * The processes that train together, which all call `trainLanguage` with the same configuration. Every rank reads the text, and
+   * trains on some rows of each batch. Rank 0 writes the output folder; where a run is resumed, all read its checkpoint. Where
+   * `trainLanguage` throws, tell the others (`ranks.fail(error)`) and leave them (`ranks.close()`). Default: none.
+   */
+  readonly ranks?: Ranks | null | undefined;
 }
 
 /**
@@ -63,25 +81,55 @@ export async function trainLanguageAsGiven(
   config: unknown,
   hooks: LanguageTrainHooks,
 ): Promise<LanguageTrainResult> {
-  checkKnown('trainLanguage', hooks, ['signal', 'onEvent']);
-  const { signal, onEvent } = hooks;
+  checkKnown('trainLanguage', hooks, ['signal', 'onEvent', 'ranks']);
+  const { signal, onEvent, ranks = null } = hooks;
   requireSignal('signal', signal);
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
-  const given = readPlace(config);
+  requireRanks('ranks', ranks);
   // A mistake in a new run is told before anything is made.
-  const read = given.resume === false ? readLanguageConfig(given.settings) : null;
-  return whileLocked(given.output, null, async (lock) => {
-    const resumed = await findResumed(given);
-    const { config: filled, notes } = await fillConfig(given, read, resumed);
-    await requireApart(filled.output, inputsOf(filled));
+  const { given, read } = await onEach(ranks, 'reading the configuration', () => readNewLanguageRun(config));
+  return whileLocked(given.output, ranks, async (lock) => {
+    const resumed = await resumedOn(ranks, given);
+    const { config: filled, notes } = await onEach(ranks, 'reading the settings', async () => {
+      const { config, notes } = await fillConfig(given, read, resumed);
+      return { config: suitedTo(ranks, config, given), notes };
+    });
+    await onFirst(ranks, 'looking at the files of the run', () =>
+      requireApart(filled.output, inputsOf(filled)),
+    );
     return whileTelling<LanguageTrainEvent, LanguageTrainResult>(
       filled.output,
       resumed,
-      null,
+      ranks,
       onEvent,
-      (metrics, emit) => trainInto({ config: filled, resumed, notes, lock, metrics, emit, signal }),
+      (metrics, emit) => trainInto({ config: filled, resumed, notes, lock, metrics, emit, signal, ranks }),
     );
   });
+}
+
+/**
+ * Reads a configuration that nothing has looked at yet: all of it for a new run, and where it is for one that is resumed.
+ *
+ * @throws GradCacheError `INPUT`
+ */
+export function readNewLanguageRun(config: unknown): {
+  given: GivenConfig;
+  read: FilledLanguageConfig | null;
+} {
+  const given = readPlace(config);
+  refuseLauncherSettings(given, { command: 'language train', does: 'trainLanguage' });
+  return { given, read: given.resume === false ? readLanguageConfig(given.settings) : null };
+}
+
+/** A configuration as ranks can train by it. @throws GradCacheError `INPUT` */
+function suitedTo(
+  ranks: Ranks | null,
+  config: FilledLanguageConfig,
+  { settings }: GivenConfig,
+): FilledLanguageConfig {
+  if (ranks === null) return config;
+  requireForRanks(ranks, config.data, { name: 'config.rows', count: config.rows });
+  return { ...config, device: kindOfDevice(ranks, settings) };
 }
 
 /** A run whose settings are known and whose folder is locked. */
@@ -93,6 +141,7 @@ interface Prepared {
   readonly metrics: MetricsFile;
   readonly emit: (event: LanguageTrainEvent) => void;
   readonly signal: AbortSignal | undefined;
+  readonly ranks: Ranks | null;
 }
 
 async function fillConfig(
@@ -114,26 +163,47 @@ async function fillConfig(
 }
 
 async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
-  const { config, resumed, notes, emit, signal } = prepared;
-  const texts = await readTexts(config.data, config.documents, signal);
-  requireSameTexts(texts, resumed);
-  const text = await openText(config, texts, resumed);
+  const { config, resumed, notes, emit, signal, ranks } = prepared;
+  const texts = await onEach(ranks, 'reading the text', async () => {
+    const read = await readTexts(config.data, config.documents, signal);
+    requireSameTexts(read, resumed);
+    return read;
+  });
+  const text = await openOnEach(
+    ranks,
+    () => openText(config, texts, resumed, ranks),
+    ({ model }) => model.dispose(),
+  );
   try {
-    const corpus = await encodeTexts(texts, text.vocabulary, signal);
-    const steps = config.steps ?? epochsOf(config, corpus);
-    const finished = resumed === null ? null : await findFinished(config.output);
+    const { corpus, steps } = await onEach(ranks, 'encoding the text', async () => {
+      const encoded = await encodeTexts(texts, text.vocabulary, signal);
+      return { corpus: encoded, steps: config.steps ?? epochsOf(config, encoded) };
+    });
+    const finished = await fromFirst(ranks, 'looking for a finished model', async () =>
+      resumed === null ? null : findFinished(config.output),
+    );
     if (finished !== null && finished.step >= steps) {
       emit({ type: 'note', message: leftAsItIs(finished.step, notes) });
       return { steps: finished.step, loss: null, model: modelFolder(config.output), scores: finished.scores };
     }
     const read: RowsRead = { rows: texts.documents.length, sha256: texts.sha256, all: true };
-    const training = new LanguageTraining(config, text, corpus, read, resumed);
-    let optimizer: Optimizer | undefined;
+    const { training, optimizer } = await openOnEach(
+      ranks,
+      () => Promise.resolve(openTraining(config, { text, corpus, read, resumed, ranks })),
+      closeTraining,
+    );
     try {
-      optimizer = makeOptimizer(training.parameters(), config.optimizer);
-      if (resumed !== null) optimizer.loadState(resumed.checkpoint.optimizer);
       const { step: done = 0, unmeasured = false } = resumed?.checkpoint.state ?? {};
       const stored = storedLanguageConfig(config);
+      if (ranks !== null) {
+        const facts = { ...factsOfRun({ steps, done }, training.parameters()), ...factsOfSettings(stored) };
+        await requireSame(ranks, {
+          ...facts,
+          'the texts of config.data': texts.sha256,
+          'the number of tokens': corpus.tokens.length,
+        });
+        await ranks.broadcast(training.parameters());
+      }
       const schedule = scheduleOf(config, steps);
       emit({
         type: 'start',
@@ -144,23 +214,57 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
         vocabulary: text.vocabulary.size,
         parameters: training.parameters().reduce((sum, { tensor }) => sum + tensor.size, 0),
         device: text.model.device,
+        ranks: ranks?.size ?? 1,
         precision: text.model.precision,
         resumed: resumed?.folder ?? null,
       });
-      for (const message of notes) emit({ type: 'note', message });
-      const of = { ...prepared, ranks: null, optimizer, schedule, steps, done, unmeasured, stored };
+      for (const message of [...notes, ...otherRanks(ranks, resumed)]) emit({ type: 'note', message });
+      const of = { ...prepared, optimizer, schedule, steps, done, unmeasured, stored };
       const { before: _, best: __, ...result } = await new Loop(training, of).run();
       return result;
     } finally {
-      optimizer?.dispose();
-      training.dispose();
+      closeTraining({ training, optimizer });
     }
   } finally {
     text.model.dispose();
   }
 }
 
-function epochsOf(config: FilledLanguageConfig, corpus: Parameters<typeof stepsPerEpoch>[0]): number {
+/** What makes the updates of a run. */
+interface Opened {
+  readonly training: LanguageTraining;
+  readonly optimizer: Optimizer;
+}
+
+function openTraining(
+  config: FilledLanguageConfig,
+  { text, corpus, read, resumed, ranks }: OpenedFrom,
+): Opened {
+  const training = new LanguageTraining(config, text, corpus, read, resumed, ranks);
+  let optimizer: Optimizer | undefined;
+  try {
+    optimizer = makeOptimizer(training.parameters(), config.optimizer);
+    if (resumed !== null) optimizer.loadState(resumed.checkpoint.optimizer);
+    return { training, optimizer };
+  } catch (error) {
+    optimizer?.dispose();
+    training.dispose();
+    throw error;
+  }
+}
+
+interface OpenedFrom extends Pick<Prepared, 'resumed' | 'ranks'> {
+  readonly text: TextModel;
+  readonly corpus: Corpus;
+  readonly read: RowsRead;
+}
+
+function closeTraining({ training, optimizer }: Opened): void {
+  optimizer.dispose();
+  training.dispose();
+}
+
+function epochsOf(config: FilledLanguageConfig, corpus: Corpus): number {
   const epochs = Array.from({ length: config.epochs ?? 1 }, (_, epoch) => epoch);
   return epochs.reduce((sum, epoch) => sum + stepsPerEpoch(corpus, config, epoch), 0);
 }
@@ -170,9 +274,10 @@ async function openText(
   config: FilledLanguageConfig,
   texts: Texts,
   resumed: Resumed | null,
+  ranks: Ranks | null,
 ): Promise<TextModel> {
   const { model, precision, seed } = config;
-  const options = { device: chooseDevice(config.device), precision };
+  const options = { device: ranks?.device ?? chooseDevice(config.device), precision };
   if (resumed !== null) return loadTextModel(resumed.folder, options);
   if (typeof model === 'string') return loadTextModel(model, options);
   const vocabulary = await makeVocabulary(config, texts);

@@ -1,6 +1,6 @@
-import { buffersOf, isDivided, isTakenInShares, setDivided } from '../distributed/divided-gradients.js';
-import type { Ranks } from '../distributed/ranks.js';
-import { reduceToShares, zeroOthers } from '../distributed/shares.js';
+import { buffersOf, isDivided, isTakenInShares, setDivided } from './divided-gradients.js';
+import type { Ranks } from './ranks.js';
+import { reduceToShares, zeroOthers } from './shares.js';
 import { noGrad } from '../tensor/autograd.js';
 import { ModelParameter } from '../tensor/model-parameter.js';
 import { call, callAsync } from '../tensor/operators.js';
@@ -30,6 +30,11 @@ export class SharedGradients {
       .map(({ tensor }) => tensor)
       .filter((tensor) => !(tensor instanceof ModelParameter));
     this.#narrows = type === 'bfloat16';
+  }
+
+  /** How many numbers are exchanged: ranks must have as many. */
+  get size(): number {
+    return [...this.buffers, ...this.#others].reduce((sum, { size }) => sum + size, 0);
   }
 
   /** Sees to it that what earlier steps added up, which all ranks have, goes into the sum once. */
