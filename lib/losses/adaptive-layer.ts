@@ -12,6 +12,7 @@ import {
   allTrained,
   requireFinite,
   requireLoss,
+  requireOneLayer,
   requireTowers,
   undoAll,
   withGradients,
@@ -79,7 +80,9 @@ const NAMES = [
 export function adaptiveLayer(loss: Loss, options: AdaptiveLayerOptions): LossWithGradients {
   requireLoss(loss);
   checkKnown('adaptiveLayer', options, NAMES);
-  return new AdaptiveLayer(withGradients(loss), options);
+  const ofLayers = withGradients(loss);
+  requireOneLayer('adaptiveLayer', ofLayers);
+  return new AdaptiveLayer(ofLayers, options);
 }
 
 /**

@@ -15,6 +15,7 @@ import {
   type Loss,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
 import {
@@ -108,6 +109,10 @@ interface Given {
 }
 
 class Memory implements CrossBatchMemory {
+  readonly takesIds = true;
+  readonly takesSeed: boolean;
+  readonly layers: LossWithGradients['layers'];
+  readonly sharing: LossWithGradients['sharing'];
   readonly #loss: LossWithGradients;
   /** A function has the same number of arguments in every step. */
   readonly #always: boolean;
@@ -129,6 +134,10 @@ class Memory implements CrossBatchMemory {
     },
   ) {
     this.#loss = withGradients(loss);
+    this.takesSeed = this.#loss.takesSeed === true;
+    this.layers = this.#loss.layers;
+    // All ranks keep the rows of all, so that a loss of rows of their own would not find its memory's.
+    this.sharing = this.#loss.sharing === 'parts' ? 'parts' : 'whole';
     this.#always = typeof loss === 'function';
     this.#capacity = how.capacity;
     this.#start = how.start;
@@ -181,6 +190,7 @@ class Memory implements CrossBatchMemory {
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
+    share?: LossShare,
   ): Promise<LossGradients> {
     requireTowers(representations);
     const tower = this.#towerAmong(representations.length);
@@ -204,6 +214,7 @@ class Memory implements CrossBatchMemory {
           others,
         ),
         [...joined.map((place) => trained[place] === true), ...(constants === null ? [] : [false])],
+        share,
       );
       if (constants !== null) gradients[joined.length]?.dispose();
       const after = this.#keep({ rows: batch, ids: given.ids, labels: given.labels });

@@ -15,7 +15,9 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 import {
   allTrained,
   leavesOf,
+  requireCheckable,
   requireLoss,
+  requireOneLayer,
   requireTowers,
   undoAll,
   withGradients,
@@ -52,7 +54,7 @@ export interface DistanceHeadOptions {
   readonly loss?: Loss<[Tensor]>;
   /** How many anchors and how many candidates the head compares at once. Default: 128. */
   readonly block?: number;
-  /** Seed of the head's dropout. Default: 0. */
+  /** Seed of the head's dropout, where a step is not given one as `step(inputs, { loss: { seed } })`. Default: 0. */
   readonly seed?: number;
 }
 
@@ -91,7 +93,9 @@ export function distanceHead(head: DistanceHead, options: DistanceHeadOptions = 
   requireLoss(loss);
   requireCount('block', block, 1);
   requireSeed(seed);
-  return new HeadLoss(head, withGradients(loss), block, seed);
+  const ofDistances = withGradients(loss);
+  requireOneLayer('distanceHead', ofDistances);
+  return new HeadLoss(head, ofDistances, block, seed);
 }
 
 /** The mean over anchors of the cross-entropy of their candidates. */
@@ -124,6 +128,8 @@ interface Rows {
 }
 
 class HeadLoss implements DistanceHeadLoss {
+  readonly takesSeed = true;
+  readonly takesIds: boolean;
   readonly #head: DistanceHead;
   readonly #loss: LossWithGradients;
   readonly #block: number;
@@ -131,6 +137,7 @@ class HeadLoss implements DistanceHeadLoss {
   #steps = 0;
 
   constructor(head: DistanceHead, loss: LossWithGradients, block: number, seed: number) {
+    this.takesIds = loss.takesIds === true;
     this.#head = head;
     this.#loss = loss;
     this.#block = block;
@@ -155,6 +162,11 @@ class HeadLoss implements DistanceHeadLoss {
     restore(this.parameters(), state);
   }
 
+  checkOptions(options: LossOptions, rows: readonly number[]): void {
+    requireCheckable(options, rows);
+    this.#loss.checkOptions?.(this.#ofLoss(options), rows.slice(0, 1));
+  }
+
   /** Candidates are numbered as those of other losses, unless the loss of the distances says otherwise. */
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
     return this.#loss.joinOptions?.(parts, rows) ?? joinPlaceOptions(parts, rows);
@@ -167,11 +179,13 @@ class HeadLoss implements DistanceHeadLoss {
     trained: readonly boolean[] = allTrained(representations),
   ): Promise<LossGradients> {
     requireMatrices(representations);
-    const blocks = blocksOf(representations, this.#block, drawSeed('head', this.#seed, this.#steps++));
+    const ofLoss = this.#ofLoss(options);
+    const { seed = drawSeed('head', this.#seed, this.#steps++) } = options;
+    const blocks = blocksOf(representations, this.#block, seed as number);
     const distances = await this.#compare(representations, blocks);
     const undos: LossGradients['undo'][] = [];
     try {
-      const { loss, gradients, undo } = await this.#loss.compute([distances], weight, options, [true]);
+      const { loss, gradients, undo } = await this.#loss.compute([distances], weight, ofLoss, [true]);
       undos.push(undo);
       const cached = gradients[0] ?? null;
       if (cached === null) throw new GradCacheError('INPUT', 'the loss gave no gradient for the distances');
@@ -191,6 +205,14 @@ class HeadLoss implements DistanceHeadLoss {
     } finally {
       distances.dispose();
     }
+  }
+
+  /** The keyword arguments of the loss of the distances. @throws GradCacheError `INPUT` for a seed that is none */
+  #ofLoss(options: LossOptions): LossOptions {
+    const { seed, ...others } = options;
+    if (seed === undefined) return options;
+    requireSeed(seed);
+    return this.#loss.takesSeed === true ? options : others;
   }
 
   /** First pass: all distances, without a graph. */

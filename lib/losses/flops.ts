@@ -8,9 +8,9 @@ import {
   allTrained,
   requireFinite,
   requireTowers,
-  withGradients,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
 import { gradientOfEntries, sparseTowers, sumByPlace, type SparseTower } from './sparse-tower.js';
@@ -54,6 +54,7 @@ class Flops implements LossWithGradients {
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
+    share?: LossShare,
   ): Promise<LossGradients> {
     requireTowers(representations);
     checkKnown('the loss of flops', options, ['offsets']);
@@ -62,60 +63,68 @@ class Flops implements LossWithGradients {
       const width = Math.max(
         ...(await Promise.all(towers.map((tower) => tower?.width() ?? Promise.resolve(0)))),
       );
-      const values = representations.map((rows, place) => towers[place]?.values ?? rows);
       const rows = representations.reduce((sum, { shape }, k) => sum + (towers[k]?.rows ?? shape[0]!), 0);
-      const loss = (...given: Tensor[]): Tensor => {
-        const sums = towers.map((tower, k) =>
-          tower === null ? this.#sumOfRows(given[k]!) : this.#sumOfEntries(given[k]!, tower, width),
-        );
-        const means = sums.reduce((sum, next) => sum.add(next)).div(rows);
-        return means.mul(means).sum();
-      };
-      if (!trained.includes(true)) return await withoutGradients(() => loss(...values));
-      const result = await withGradients(loss).compute(values, weight, {}, trained);
-      const gradients = result.gradients.map((gradient, k) => {
-        if (gradient === null || towers[k] === null) return gradient;
-        using values = gradient;
-        return gradientOfEntries(values);
-      });
-      return { ...result, gradients };
+      const found = noGrad(() =>
+        tidy(() => {
+          const counted = towers.map((tower, k) => this.#counted(tower, representations[k]!));
+          const sums = towers.map((tower, k) =>
+            tower === null
+              ? times(representations[k]!, counted[k]!).sum(0)
+              : sumByPlace(times(tower.values, counted[k]!), tower.columns, width),
+          );
+          const means = sums.reduce((sum, next) => sum.add(next)).div(rows);
+          const slopes = means.mul((2 * weight) / rows);
+          const gradients = towers.map((tower, k) => {
+            if (trained[k] !== true) return null;
+            const ofAll =
+              tower === null
+                ? call<Tensor>('aten::expand', slopes, representations[k]!.shape)
+                : slopes.indexSelect(0, tower.columns);
+            const own = ofRank(times(ofAll, counted[k]!), tower, share);
+            return tower === null ? own.clone() : gradientOfEntries(own);
+          });
+          return { value: means.mul(means).sum(), gradients };
+        }),
+      );
+      using value = found.value;
+      const loss = Number((await value.values())[0]);
+      try {
+        requireFinite(loss);
+      } catch (error) {
+        for (const gradient of found.gradients) gradient?.dispose();
+        throw error;
+      }
+      // All ranks have the whole: the first counts it.
+      return { loss: share === undefined || share.rank === 0 ? loss : 0, gradients: found.gradients };
     } finally {
       for (const tower of towers) tower?.dispose();
     }
   }
 
-  #sumOfRows(rows: Tensor): Tensor {
-    if (this.#threshold === null) return rows.sum(0);
-    const active = call('aten::ne.Scalar', rows, 0).sum(1);
-    return rows.mul(this.#counted(active, rows).reshape([-1, 1])).sum(0);
-  }
-
-  #sumOfEntries(values: Tensor, tower: SparseTower, width: number): Tensor {
-    if (this.#threshold === null) return sumByPlace(values, tower.columns, width);
+  /** 1 for rows with more active columns than the threshold, 0 for others: [rows, 1], or one of each entry. Null: all count. */
+  #counted(tower: SparseTower | null, rows: Tensor): Tensor | null {
+    if (this.#threshold === null) return null;
+    const isMore = (active: Tensor, { dtype }: Tensor): Tensor =>
+      call<Tensor>('aten::gt.Scalar', active, this.#threshold).to({ dtype });
+    if (tower === null) return isMore(call('aten::ne.Scalar', rows, 0).sum(1), rows).reshape([-1, 1]);
+    const { values } = tower;
     const row = tower.rowOfEntries();
-    const active = sumByPlace(
-      call('aten::ne.Scalar', values, 0).to({ dtype: values.dtype }),
-      row,
-      tower.rows,
-    );
-    const counted = this.#counted(active, values).indexSelect(0, row);
-    return sumByPlace(values.mul(counted), tower.columns, width);
-  }
-
-  /** 1 for rows with more active columns than the threshold, 0 for others. */
-  #counted(active: Tensor, { dtype }: Tensor): Tensor {
-    return call('aten::gt.Scalar', active, this.#threshold).to({ dtype });
+    const active = call<Tensor>('aten::ne.Scalar', values, 0).to({ dtype: values.dtype });
+    return isMore(sumByPlace(active, row, tower.rows), values).indexSelect(0, row);
   }
 }
 
-/** For towers that train nothing. */
-async function withoutGradients(loss: () => Tensor): Promise<LossGradients> {
-  const value = tidy(() => noGrad(loss));
-  try {
-    const number = Number((await value.values())[0]);
-    requireFinite(number);
-    return { loss: number, gradients: [] };
-  } finally {
-    value.dispose();
-  }
+const times = (numbers: Tensor, factor: Tensor | null): Tensor =>
+  factor === null ? numbers : numbers.mul(factor);
+
+/** The gradient of a tower with zeros for rows that other ranks compute. */
+function ofRank(gradient: Tensor, tower: SparseTower | null, share: LossShare | undefined): Tensor {
+  if (share === undefined) return gradient;
+  const rows = tower?.rows ?? gradient.shape[0]!;
+  const [begin, end] = [share.rank, share.rank + 1]
+    .map((rank) => Math.floor((rows * rank) / share.size))
+    .map((row) => tower?.entriesBefore(row) ?? row) as [number, number];
+  const all = call<Tensor>('aten::zeros_like', gradient);
+  all.narrow(0, begin, end - begin).copyFrom(gradient.narrow(0, begin, end - begin));
+  return all;
 }

@@ -175,6 +175,16 @@ export function requireLoss(loss: unknown): void {
   );
 }
 
+/** @throws GradCacheError `INPUT` for a loss of several layers inside one that cuts or compares rows as those of one layer */
+export function requireOneLayer(name: string, { layers }: LossWithGradients): void {
+  if (layers !== undefined)
+    throw refused(
+      'layers of the loss',
+      layers,
+      `none inside of ${name}, which takes the rows of one layer; adaptiveLayer is for the outside,`,
+    );
+}
+
 /** @throws GradCacheError `INPUT` unless they are keyword arguments of a loss */
 export function requireLossOptions(name: string, options: unknown): asserts options is LossOptions {
   if (typeof options !== 'object' || options === null || Array.isArray(options))

@@ -9,6 +9,7 @@ import {
   allTrained,
   leavesOf,
   requireLoss,
+  requireOneLayer,
   requireTowers,
   undoAll,
   withGradients,
@@ -65,7 +66,9 @@ export function matryoshka(loss: Loss, options: MatryoshkaOptions): LossWithGrad
   const parts = dimensions.map((dimension, place) => ({ dimension, weight: weights?.[place] ?? 1 }));
   parts.sort((a, b) => b.dimension - a.dimension);
   const drawn = new DrawnPlaces('dimensions', { of: parts.length, count: dimensionsPerStep, seed });
-  return new Matryoshka(withGradients(loss), parts, drawn);
+  const ofLengths = withGradients(loss);
+  requireOneLayer('matryoshka', ofLengths);
+  return new Matryoshka(ofLengths, parts, drawn);
 }
 
 /** @throws GradCacheError `INPUT` unless it is a list of different lengths */

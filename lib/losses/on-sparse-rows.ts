@@ -5,6 +5,7 @@ import {
   requireCheckable,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
 import { SharedColumns } from './shared-columns.js';
@@ -53,16 +54,17 @@ class OnSparseRows implements LossWithGradients {
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
+    share?: LossShare,
   ): Promise<LossGradients> {
     const towers = sparseTowers(representations, options);
     const forms: (Form | null)[] = [];
     try {
       if (towers.every((tower) => tower === null))
-        return await this.#loss.compute(representations, weight, options, trained);
+        return await this.#loss.compute(representations, weight, options, trained, share);
       const { offsets: _, ...others } = options;
       forms.push(...(await this.#formsOf(towers, representations)));
       const rows = representations.map((given, k) => forms[k]?.rows ?? given);
-      const result = await this.#loss.compute(rows, weight, others, trained);
+      const result = await this.#loss.compute(rows, weight, others, trained, share);
       const gradients = result.gradients.map((gradient, k) => {
         const form = forms[k] ?? null;
         return gradient === null || form === null ? gradient : toEntries(gradient, form);

@@ -46,6 +46,11 @@ export class SparseTower {
     });
   }
 
+  /** How many entries the rows before a row have. */
+  entriesBefore(row: number): number {
+    return this.#offsets[row]!;
+  }
+
   #count(row: number): bigint {
     return BigInt(this.#offsets[row + 1]! - this.#offsets[row]!);
   }

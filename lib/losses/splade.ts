@@ -8,12 +8,14 @@ import {
   allTrained,
   requireCheckable,
   requireLoss,
+  requireOneLayer,
   requireTowers,
   undoAll,
   withGradients,
   type Loss,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
 import { onSparseRows } from './on-sparse-rows.js';
@@ -88,7 +90,9 @@ export function splade(loss: Loss, options: SpladeOptions): LossWithGradients {
     throw refused('queryRegularizerThreshold', queryThreshold, 'null, where queries are not regularised,');
   const documents = { loss: flops({ threshold }), weight, from: documentsOnly ? 0 : 1, to: Infinity };
   const queries = { loss: flops({ threshold: queryThreshold }), weight: queryWeight ?? 0, from: 0, to: 1 };
-  return new Splade(withGradients(loss), queryWeight === null ? [documents] : [documents, queries]);
+  const ofRows = withGradients(loss);
+  requireOneLayer('splade', ofRows);
+  return new Splade(ofRows, queryWeight === null ? [documents] : [documents, queries]);
 }
 
 /**
@@ -114,11 +118,18 @@ interface Regularizer {
 class Splade implements LossWithGradients {
   readonly packed = true;
   readonly sparse = 'entries';
+  readonly sharing: LossWithGradients['sharing'];
+  readonly takesIds: boolean;
+  readonly takesSeed: boolean;
   readonly #given: LossWithGradients & { readonly temperature?: number };
   readonly #loss: LossWithGradients;
   readonly #regularizers: readonly Regularizer[];
 
   constructor(loss: LossWithGradients, regularizers: readonly Regularizer[]) {
+    // The regularisers are of all rows: a loss of rows of a rank's own does not divide them.
+    this.sharing = loss.sharing === 'parts' ? 'parts' : 'whole';
+    this.takesIds = loss.takesIds === true;
+    this.takesSeed = loss.takesSeed === true;
     this.#given = loss;
     this.#loss = onSparseRows(loss);
     this.#regularizers = regularizers;
@@ -148,6 +159,10 @@ class Splade implements LossWithGradients {
     this.#loss.checkOptions?.(others, rows, lengths);
   }
 
+  optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
+    return this.#given.optionsBeside?.(options, rows, others) ?? options;
+  }
+
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
     return joinOptionsAround(this.#given, ['regularizerScale'], parts, rows);
   }
@@ -157,25 +172,33 @@ class Splade implements LossWithGradients {
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
+    share?: LossShare,
   ): Promise<LossGradients> {
     requireTowers(representations);
     const { regularizerScale = 1, ...others } = options;
     requireScale(regularizerScale);
     const offsets = others.offsets as readonly unknown[] | undefined;
-    const { loss, gradients, undo } = await this.#loss.compute(representations, weight, others, trained);
+    const { loss, gradients, undo } = await this.#loss.compute(
+      representations,
+      weight,
+      others,
+      trained,
+      share,
+    );
     const sum = new Sum(loss, gradients);
     try {
       for (const { loss: regularizer, weight: own, from, to } of this.#regularizers) {
-        const share = own * regularizerScale;
+        const times = own * regularizerScale;
         const some = <T>(list: readonly T[]): T[] => list.slice(from, to);
-        if (share === 0 || from >= representations.length) continue;
+        if (times === 0 || from >= representations.length) continue;
         const result = await regularizer.compute(
           some(representations),
-          weight * share,
+          weight * times,
           offsets === undefined ? {} : { offsets: some(offsets) },
           some(trained),
+          share,
         );
-        sum.add(share * result.loss, result.gradients, from);
+        sum.add(times * result.loss, result.gradients, from);
       }
       return { loss: sum.loss, gradients: sum.gradients, undo };
     } catch (error) {

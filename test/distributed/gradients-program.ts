@@ -290,6 +290,33 @@ const CASES: Readonly<Record<string, Case>> = {
       };
     },
   },
+  'sparse representations, all documents and a threshold': {
+    make: async () => {
+      const encoder = await ofConfig({ pooling: 'splade' });
+      return {
+        encoders: [encoder, encoder, encoder],
+        loss: splade(infoNCE({ similarity: 'dot', temperature: 1, symmetric: true }), {
+          documentRegularizerWeight: 0.1,
+          documentRegularizerThreshold: 40,
+          useDocumentRegularizerOnly: true,
+        }),
+      };
+    },
+    rows: [ROWS, ROWS, ROWS + 8],
+  },
+  'sparse representations, a loss of rows': {
+    make: async () => {
+      const encoder = await ofConfig({ pooling: 'splade' });
+      return {
+        encoders: [encoder, encoder, encoder],
+        loss: splade(distillKLDiv(), { documentRegularizerWeight: 0.1 }),
+      };
+    },
+    rows: [ROWS, ROWS, ROWS],
+    options: ([begin = 0], [end = 0]) => ({
+      labels: range(begin, end).map((row) => [row % 3, 1 + (row % 2)]),
+    }),
+  },
   'a cross-encoder': {
     make: async () => ({
       encoders: [
