@@ -262,7 +262,7 @@ export type { Fill } from './data/room.js';
 export { spanMasking, type SpanMaskingOptions } from './data/span-masking.js';
 export { rankingPairs, type RankingPairs, type RankingPairsOptions } from './data/ranking-pairs.js';
 export { prefetch } from './data/prefetch.js';
-export type { DataFormat } from './data/open-records.js';
+export type { DataFormat } from './data/record-options.js';
 export { readPairs, type Dataset, type ReadOptions } from './data/read-pairs.js';
 export type { Quoting } from './data/quoting.js';
 export type { Label, LabelOptions } from './data/labels.js';

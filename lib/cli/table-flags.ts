@@ -1,4 +1,8 @@
-import { formatOf, FORMATS, type DataFormat } from '../data/open-records.js';
+import { isOneFile } from '../data/data-files.js';
+import { delimiterProblem, typedDelimiter } from '../data/delimiter.js';
+import { formatOf, FORMATS } from '../data/formats.js';
+import { problemOf } from '../options/option-values.js';
+import type { DataFormat } from '../data/record-options.js';
 import { QUOTINGS } from '../data/quoting.js';
 import type { SettingNames } from '../data/setting-names.js';
 import type { TaskOptions } from '../evaluation/records.js';
@@ -21,6 +25,11 @@ export function tableFlags(columns: string, prefix = '', section?: string): Flag
     [`${prefix}header`]: offSwitch(header, sets('header')),
     [`${prefix}fields`]: list('A,B,C', fields, sets('header')),
     [`${prefix}quoting`]: text('KIND', quoting, sets('quoting')),
+    [`${prefix}delimiter`]: text(
+      'TEXT',
+      "what stands between fields, such as ';' or '\\t'; default: a comma (.csv) or a tab (.tsv)",
+      sets('delimiter'),
+    ),
   };
 }
 
@@ -49,7 +58,7 @@ export function howToRead(
   args: Arguments,
   file: string,
   formatFlag: string,
-): Pick<TaskOptions, 'format' | 'header' | 'quoting'> {
+): Pick<TaskOptions, 'format' | 'header' | 'quoting' | 'delimiter'> {
   const format = args.oneOf(formatFlag, FORMATS);
   const quoting = args.oneOf('quoting', QUOTINGS);
   const fields = args.list('fields');
@@ -59,10 +68,16 @@ export function howToRead(
       '--header and --fields contradict each other: --fields is for a file without a header.',
     );
   const given = Object.keys(TABLE_FLAGS).find((name) => args.get(name) !== undefined);
-  const actual: DataFormat | undefined = format ?? (given === undefined ? undefined : formatOf(file));
-  if (given !== undefined && actual !== 'csv' && actual !== 'tsv')
+  const typed = args.text('delimiter');
+  const delimiter = typed === undefined ? undefined : typedDelimiter(typed);
+  const problem = delimiter === undefined ? undefined : delimiterProblem(delimiter);
+  if (problem !== undefined) throw new UsageError(`--delimiter ${problemOf(typed, problem)}`);
+  const isOne = isOneFile(file);
+  const actual: DataFormat | undefined =
+    format ?? (given === undefined || !isOne ? undefined : formatOf(file, undefined, delimiter));
+  if (given !== undefined && actual !== undefined && actual !== 'csv' && actual !== 'tsv')
     throw new UsageError(
       `--${given === 'header' && header === false ? 'no-header' : given} is for CSV and TSV files; ${file} is ${actual}.`,
     );
-  return { format, header: fields ?? header, quoting };
+  return { format, header: fields ?? header, quoting, delimiter };
 }

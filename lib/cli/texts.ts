@@ -69,5 +69,5 @@ export function furtherTexts(
 
 /** Whether a file has columns, by its name. */
 export function hasColumns(path: string): boolean {
-  return /\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?$/i.test(path);
+  return /\.(jsonl|ndjson|json|csv|tsv|parquet|arrow)(\.gz)?$/i.test(path);
 }

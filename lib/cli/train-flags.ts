@@ -1,3 +1,4 @@
+import { typedDelimiter } from '../data/delimiter.js';
 import { DEFAULT_LOSS, LOSSES } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER, OPTIMIZERS } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
@@ -345,6 +346,13 @@ export function settingsOf(
   }
   makeRoomForCheckpoints(args, merged);
   putFlags(FLAGS, args, merged);
+  for (const [flag, path] of [
+    ['delimiter', ['delimiter']],
+    ['eval-delimiter', ['evaluation', 'delimiter']],
+  ] as const) {
+    const typed = args.text(flag);
+    if (typed !== undefined) put(merged, path, typedDelimiter(typed));
+  }
   putPrompts(merged, args);
   return merged;
 }

@@ -2,6 +2,7 @@ import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { fieldsAreQuoted, type Quoting } from './quoting.js';
 import { type Fields, RecordSplitter } from './record-splitter.js';
+import { isAmong } from './column-numbers.js';
 import type { RecordOptions } from './record-options.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
 import { otherHeader, sayQuoting, type SettingNames } from './setting-names.js';
@@ -11,7 +12,8 @@ import { plural } from '../options/plural.js';
 
 /** How separated values are read. */
 export interface SeparatedValues extends RecordOptions {
-  readonly separator: ',' | '\t';
+  /** What stands between two fields. */
+  readonly separator: string;
   readonly quoting: Quoting;
   readonly names: SettingNames;
 }
@@ -29,7 +31,8 @@ export async function* readSeparatedValues(path: string, how: SeparatedValues): 
     const records: ReadRecord[] = [];
     for (const fields of all) {
       if (told === undefined) refuseQuotes(fields, path, names);
-      if (columns === undefined) columns = checkHeader(fields, path, wanted, names);
+      if (columns === 'none') records.push(withoutNames(fields, names));
+      else if (columns === undefined) columns = checkHeader(fields, path, wanted, names);
       else records.push(toRecord(fields, columns, told === true, how));
     }
     return records;
@@ -62,7 +65,7 @@ function checkHeader(
       `${path}, line ${line}: the header is not UTF-8 text; save the file as UTF-8.`,
     );
   const names = fields.map((field) => field.trim());
-  const missing = wanted?.filter((column) => !names.includes(column)) ?? [];
+  const missing = wanted?.filter((column) => !isAmong(column, names)) ?? [];
   if (missing.length > 0) {
     throw new GradCacheError(
       'INPUT',
@@ -70,7 +73,7 @@ function checkHeader(
         otherHeader(settings),
     );
   }
-  for (const name of wanted ?? names) {
+  for (const name of wanted?.filter((column) => names.includes(column)) ?? names) {
     if (name === '' || name === '__proto__' || names.indexOf(name) !== names.lastIndexOf(name)) {
       throw new GradCacheError(
         'INPUT',
@@ -87,12 +90,9 @@ function toRecord(
   quoted: boolean,
   { header, names }: SeparatedValues,
 ): ReadRecord {
-  const { line, lines, fields, problem } = record;
-  if (problem !== undefined)
-    return {
-      line,
-      problem: `${problem}${names.quoting === undefined ? '' : ` (${names.quoting} none reads quotes as text)`}`,
-    };
+  const { line, lines, fields } = record;
+  const problem = problemOf(record, names);
+  if (problem !== undefined) return { line, problem };
   if (fields.length !== columns.length) {
     const place = lines > 1 ? `, up to line ${line + lines - 1}` : '';
     const advice =
@@ -106,8 +106,20 @@ function toRecord(
       problem: `it has ${plural(fields.length, 'field')} instead of ${columns.length}${place}${advice}`,
     };
   }
-  if (!fields.every(isDecoded)) return { line, problem: 'it is not UTF-8 text' };
   const values: Record<string, string> = {};
   for (let i = 0; i < columns.length; i++) values[columns[i]!] = fields[i]!;
-  return { line, values };
+  return { line, values, fields };
+}
+
+/** A record whose fields have no names: a list of them. */
+function withoutNames(record: Fields, names: SettingNames): ReadRecord {
+  const { line, fields } = record;
+  const problem = problemOf(record, names);
+  return problem === undefined ? { line, values: fields } : { line, problem };
+}
+
+function problemOf({ fields, problem }: Fields, { quoting }: SettingNames): string | undefined {
+  if (problem !== undefined)
+    return `${problem}${quoting === undefined ? '' : ` (${quoting} none reads quotes as text)`}`;
+  return fields.every(isDecoded) ? undefined : 'it is not UTF-8 text';
 }

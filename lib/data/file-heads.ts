@@ -1,4 +1,5 @@
-import { formatTold, openRecords, type RecordOptions } from './open-records.js';
+import { formatTold } from './formats.js';
+import { openRecords, type RecordOptions } from './open-records.js';
 import { namesOfList } from './read-rows.js';
 import type { ReadRecord, RecordBlocks } from './row.js';
 import { readOnceAmong } from './source.js';

@@ -1,17 +1,20 @@
 import type { ReadRecord, RecordBlocks } from './row.js';
-import { isDecoded, lineEnds, readRegions } from './text-stream.js';
+import { isDecoded, lineEnds, readRegions, type Region } from './text-stream.js';
 
 /** Reads JSON lines: an object, or an array of texts, on every line. Blank lines are passed over. */
 export async function* readJsonLines(path: string, signal?: AbortSignal): RecordBlocks {
-  for await (const { text, line } of readRegions(path, lineEnds, signal)) {
-    const records: ReadRecord[] = [];
-    let number = line;
-    for (const raw of text.split('\n')) {
-      if (raw.trim() !== '') records.push(parseLine(raw, number));
-      number++;
-    }
-    yield records;
+  for await (const region of readRegions(path, lineEnds, signal)) yield jsonLinesIn(region);
+}
+
+/** The records in whole lines. */
+export function jsonLinesIn({ text, line }: Region): ReadRecord[] {
+  const records: ReadRecord[] = [];
+  let number = line;
+  for (const raw of text.split('\n')) {
+    if (raw.trim() !== '') records.push(parseLine(raw, number));
+    number++;
   }
+  return records;
 }
 
 function parseLine(text: string, line: number): ReadRecord {

@@ -27,8 +27,8 @@ export const QUOTINGS: readonly Quoting[] = ['auto', 'csv', 'none'];
 export async function fieldsAreQuoted(
   path: string,
   how: {
-    readonly separator: ',' | '\t';
-    readonly header?: readonly string[] | undefined;
+    readonly separator: string;
+    readonly header?: readonly string[] | 'none' | undefined;
     readonly names: SettingNames;
     readonly signal?: AbortSignal | undefined;
   },
@@ -36,7 +36,7 @@ export async function fieldsAreQuoted(
   if ((await kindOfSource(path)) !== 'file') return undefined;
   const { separator, header, names, signal } = how;
   const splitter = new RecordSplitter(separator, true);
-  const evidence = new Evidence(separator, header?.length);
+  const evidence = new Evidence(separator, header === 'none' ? undefined : header?.length);
   for await (const records of splitFile(path, splitter, signal, () => evidence.columns !== undefined))
     if (!evidence.take(records)) return false;
   return evidence.decide(path, splitter.escaped, names);

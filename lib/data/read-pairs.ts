@@ -1,6 +1,11 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { formatOf, FORMATS, openRecords, type DataFormat } from './open-records.js';
+import { isAmong } from './column-numbers.js';
+import { dataFiles } from './data-files.js';
+import { delimiterProblem } from './delimiter.js';
+import { formatOf, FORMATS } from './formats.js';
+import { openRecords } from './open-records.js';
+import type { DataFormat } from './record-options.js';
 import { refused, requireFunction, requireOneOf, requireSignal, show } from '../options/option-values.js';
 import { checkLabelOptions, type LabelOptions } from './labels.js';
 import { QUOTINGS, type Quoting } from './quoting.js';
@@ -13,20 +18,26 @@ import { tell } from '../options/synchronous.js';
 /** What {@link readPairs} reads and how. */
 export interface ReadOptions<Column extends string = string, LabelColumn extends string = string> {
   /**
-   * The columns of a row, in this order, e.g. `['anchor', 'positive', 'negative']`. Where left out: all columns of the
+   * The columns of a row, in this order, e.g. `['anchor', 'positive', 'negative']`. A number counts the columns of the file from 1:
+   * `['2', '5']`. Where left out: all columns of the
    * header, all text columns of a Parquet file, or the keys of the first JSON object whose values are texts. JSON
    * arrays get `anchor`, `positive`, `negative`, `negative2`, …
    */
   columns?: readonly Column[];
-  /** Taken from the file's name where left out: .jsonl, .ndjson, .csv, .tsv, .parquet; the text ones also with .gz. */
+  /**
+   * Taken from the file's name where left out: .jsonl, .ndjson, .json (an array of rows, or a row a line), .csv, .tsv; these also
+   * with .gz; .parquet, .arrow. `'smart'` is the format of Cranfield, CISI and CACM, with the columns `_id`, `title`, `text`.
+   */
   format?: DataFormat;
   /**
    * For a CSV or TSV file whose first line is a row: the names of all its fields, of which `columns` picks some; or false
-   * where `columns` names them all. Default: true.
+   * where `columns` names them all, or some by their numbers, or none: rows are then read as JSON arrays are. Default: true.
    */
   header?: boolean | readonly string[];
   /** Whether fields of a CSV or TSV file can be in quotes. Default: 'csv' for CSV, 'auto' for TSV. See {@link Quoting}. */
   quoting?: Quoting;
+  /** What stands between the fields of a CSV or TSV file: a character or several. Default: a comma, or a tab. */
+  delimiter?: string;
   /**
    * A column of labels. A row then has it too, with the label as text, behind its texts; {@link batches} reads it. In JSON
    * arrays the label comes last. A list of numbers is a JSON list, or the text of one.
@@ -53,12 +64,14 @@ export interface Dataset<Column extends string = string> extends AsyncIterable<R
 }
 
 /**
- * Reads pairs, triplets or longer tuples of texts from JSON lines, CSV, TSV or Parquet files. Text files are streamed;
- * a Parquet file is decoded in a child process, one row group of it at a time.
+ * Reads pairs, triplets or longer tuples of texts from files of JSON, CSV, TSV, Parquet or Arrow. Text files are streamed;
+ * a Parquet file is decoded in a child process, one row group of it at a time. Arrow files need the package apache-arrow.
  *
  * Every text of a row must be a string with more than white space in it; any other line is bad, and ends the reading
  * or is skipped as `onBadLine` says. Files that cannot be read, or that hold not a single row, are always errors.
  *
+ * @param path a file or several: also `-` for standard input, a pattern such as `'shards/*.parquet'`, a folder of shards, or one of
+ * `save_to_disk` of Python's datasets
  * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating for bad lines (file, line
  * and reason) and unreadable files, and for a second iteration over a pipe. `ABORTED` when the signal fires.
  */
@@ -96,9 +109,11 @@ class FileDataset implements Dataset {
       );
     }
     checkReadOptions(options, DATA_SETTINGS);
-    this.files = [...(files as readonly string[])];
+    this.files = dataFiles(files);
     this.#options = { ...options };
-    if (options.format === undefined) this.files.forEach((file) => formatOf(file)); // refuses here, not at the first row
+    // Refused here, not at the first row.
+    if (options.format === undefined)
+      for (const file of this.files) formatOf(file, DATA_SETTINGS, options.delimiter);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
@@ -136,13 +151,14 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     'format',
     'header',
     'quoting',
+    'delimiter',
     'onBadLine',
     'onSkip',
     'signal',
     'label',
     'lists',
   ]);
-  const { columns, format, header, quoting, onBadLine, onSkip, signal, label, lists } = options;
+  const { columns, format, header, quoting, delimiter, onBadLine, onSkip, signal, label, lists } = options;
   requireSignal('signal', signal);
   if (columns !== undefined && !areNames(columns))
     throw refused('columns', columns, 'a list of different, non-empty names');
@@ -155,16 +171,16 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
   if (format !== undefined) requireOneOf('format', format, FORMATS);
   if (header !== undefined && typeof header !== 'boolean' && !areNames(header))
     throw refused('header', header, 'true, false or a list of the names of the fields');
-  if (header === false && columns === undefined)
-    throw refused('columns', columns, 'a list that names the fields, where header is false,');
   const unknown =
     typeof header === 'object'
       ? [...(columns ?? []), ...(label === undefined ? [] : [label.column])].find(
-          (column) => !header.includes(column),
+          (column) => !isAmong(column, header),
         )
       : undefined;
   if (unknown !== undefined) throw noSuchField(unknown, header as readonly string[], names);
   if (quoting !== undefined) requireOneOf('quoting', quoting, QUOTINGS);
+  const problem = delimiter === undefined ? undefined : delimiterProblem(delimiter);
+  if (problem !== undefined) throw refused('delimiter', delimiter, problem);
   if (onBadLine !== undefined) requireOneOf('onBadLine', onBadLine, ['throw', 'skip']);
   if (onSkip !== undefined) requireFunction('onSkip', onSkip);
 }

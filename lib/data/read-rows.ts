@@ -7,9 +7,10 @@ import type { RecordOptions } from './record-options.js';
 import { listText } from './text-lists.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
 import { plural } from '../options/plural.js';
+import { isColumnNumber } from './column-numbers.js';
 
 /** What {@link readRows} takes for a row. */
-export interface RowOptions extends Omit<RecordOptions, 'header'> {
+export interface RowOptions extends Omit<RecordOptions, 'header' | 'lists'> {
   /** A text may be empty, or have nothing but white space in it. */
   readonly emptyTexts?: boolean;
   /** What is wrong with a row, where anything is: it is a bad line then. */
@@ -42,9 +43,8 @@ export async function* readRows(
   let rows = 0;
   let bad = 0;
   for (const file of files) {
-    const headless = options.header === false ? [...(columns ?? []), ...beside, ...optional] : undefined;
-    const header = typeof options.header === 'object' ? options.header : headless;
     const wanted = columns && [...columns, ...beside];
+    const header = headerOf(options.header, wanted && [...wanted, ...optional]);
     const numbers = label !== undefined || options.numbers === true;
     const records = open(file, { ...options, columns: wanted, header, numbers });
     for await (const block of records) {
@@ -71,6 +71,15 @@ export async function* readRows(
   throw new GradCacheError('INPUT', `${files.join(', ')}: no row was read, ${why}.`);
 }
 
+/** What the fields of a file are called: columns that are given by their numbers are found in fields without names. */
+function headerOf(
+  header: RowOptions['header'],
+  columns: readonly string[] | undefined,
+): RecordOptions['header'] {
+  if (header !== false) return typeof header === 'object' ? header : undefined;
+  return columns === undefined || columns.every(isColumnNumber) ? 'none' : columns;
+}
+
 /** The columns that a first record suggests, or undefined where it suggests none. */
 function columnsOf(record: ReadRecord): string[] | undefined {
   if ('problem' in record) return undefined;
@@ -95,13 +104,31 @@ export function namesOfList(values: readonly unknown[]): string[] {
 function toRow(
   record: ReadRecord,
   columns: readonly string[] | undefined,
-  { optional = [], numbers = false, emptyTexts = false, lists = [], label }: RowOptions,
+  options: RowOptions,
 ): Row | string {
+  const { optional = [], numbers = false, emptyTexts = false, lists = [], label } = options;
   if ('problem' in record) return record.problem;
   if (columns === undefined) return 'it has no texts from which the columns could be taken';
+  const beside = label === undefined ? [] : [label.column];
+  const isNumbered = Array.isArray(record.values) && [...columns, ...beside].every(isColumnNumber);
+  if (isNumbered || record.fields !== undefined) {
+    const fields = (record.fields ?? record.values) as readonly unknown[];
+    const asked = [...columns, ...optional, ...beside].filter((name) => isNumberOf(name, record.values));
+    const beyond = asked.find((name) => Number(name) > fields.length && !optional.includes(name));
+    if (beyond !== undefined)
+      return `it has ${plural(fields.length, 'field')}, and column ${beyond} is asked for`;
+    if (asked.length > 0) {
+      const named = Object.fromEntries(asked.map((name) => [name, fields[Number(name) - 1]]));
+      return toRow(
+        { line: record.line, values: { ...(isNumbered ? {} : record.values), ...named } },
+        columns,
+        options,
+      );
+    }
+  }
   const { values } = record;
   const isList = Array.isArray(values);
-  const needed = columns.length + (label === undefined ? 0 : 1);
+  const needed = columns.length + beside.length;
   if (isList && (values.length < needed || values.length > needed + optional.length))
     return `it has ${plural(values.length, 'value')} instead of ${needed}`;
   const row: Record<string, string> = {};
@@ -124,6 +151,11 @@ function toRow(
       return problemOf(column, value, values, numbers);
   }
   return label === undefined ? row : withLabel(row, values, columns.length, label);
+}
+
+/** Whether a column is named by its number, and none of the values is called so. */
+function isNumberOf(name: string, values: object): boolean {
+  return isColumnNumber(name) && (Array.isArray(values) || !Object.hasOwn(values, name));
 }
 
 /** A row and its label, which comes last in a list. */

@@ -2,7 +2,7 @@ import type { Quoting } from './quoting.js';
 import type { SettingNames } from './setting-names.js';
 
 /** File formats that pairs are read from. */
-export type DataFormat = 'jsonl' | 'csv' | 'tsv' | 'parquet';
+export type DataFormat = 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet' | 'arrow' | 'smart';
 
 /** How the records of a file are read. */
 export interface RecordOptions {
@@ -14,8 +14,12 @@ export interface RecordOptions {
   readonly optional?: readonly string[];
   /** Columns of numbers are read as well; a number counts as its text. */
   readonly numbers?: boolean;
-  /** The columns' names where a CSV or TSV file does not begin with them. */
-  readonly header?: readonly string[];
+  /** Columns of lists of texts, which are read as well; `'all'`: every one is. */
+  readonly lists?: readonly string[] | 'all';
+  /** The columns' names where a CSV or TSV file does not begin with them; `'none'`: fields have no names. */
+  readonly header?: readonly string[] | 'none';
+  /** What stands between the fields of a CSV or TSV file. Default: a comma, or a tab. */
+  readonly delimiter?: string;
   readonly quoting?: Quoting;
   /** What these settings are called in messages; default: as for the data that is trained or evaluated on. */
   readonly names?: SettingNames;

@@ -28,7 +28,7 @@ export interface Fields {
  * characters is wrong, too.
  */
 export class RecordSplitter {
-  readonly #separator: number;
+  readonly #separator: string;
   readonly #quoted: boolean;
   /** Text from the beginning of a record whose quote is still open. */
   #held: string[] = [];
@@ -37,8 +37,9 @@ export class RecordSplitter {
   /** Whether a field in quotes so far had a doubled quote in it. */
   escaped = false;
 
-  constructor(separator: ',' | '\t', quoted: boolean) {
-    this.#separator = separator.charCodeAt(0);
+  /** @param separator what stands between two fields: a character or several */
+  constructor(separator: string, quoted: boolean) {
+    this.#separator = separator;
     this.#quoted = quoted;
   }
 
@@ -129,7 +130,7 @@ interface RecordInText {
 function readRecord(
   text: string,
   begin: number,
-  separator: number,
+  separator: string,
   quotes?: Quotes,
 ): RecordInText | undefined {
   const fields: string[] = [];
@@ -148,15 +149,15 @@ function readRecord(
       if (field.includes('"')) escaped = true;
       fields.push(field.replaceAll('""', '"'));
       at = close + 1;
-      if (at < text.length && !endsField(text.charCodeAt(at), separator))
+      if (at < text.length && !endsLine(text.charCodeAt(at)) && !text.startsWith(separator, at))
         return giveUp(text, begin, 'there is text after a closing quote');
     } else {
       const end = fieldEnd(text, at, separator);
       fields.push(text.slice(at, end));
       at = end;
     }
-    if (text.charCodeAt(at) !== separator || at >= text.length) break;
-    at++;
+    if (at >= text.length || !text.startsWith(separator, at)) break;
+    at += separator.length;
   }
   return { fields, escaped, lines, end: afterLineEnd(text, at) };
 }
@@ -175,14 +176,14 @@ function closingQuote(text: string, from: number): number {
   return at;
 }
 
-function fieldEnd(text: string, from: number, separator: number): number {
+function fieldEnd(text: string, from: number, separator: string): number {
+  const first = separator.charCodeAt(0);
   let at = from;
-  while (at < text.length && !endsField(text.charCodeAt(at), separator)) at++;
+  for (; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (endsLine(code) || (code === first && text.startsWith(separator, at))) break;
+  }
   return at;
-}
-
-function endsField(code: number, separator: number): boolean {
-  return code === separator || endsLine(code);
 }
 
 function endsLine(code: number): boolean {

@@ -30,7 +30,12 @@ export function badLine({ file, line, reason }: BadLine, wayOut = ''): GradCache
 
 /** What a file format yields for each record: its values by column, or what is wrong with it. */
 export type ReadRecord =
-  | { readonly line: number; readonly values: Readonly<Record<string, unknown>> | readonly unknown[] }
+  | {
+      readonly line: number;
+      readonly values: Readonly<Record<string, unknown>> | readonly unknown[];
+      /** The values in the order of the file, where it has one. */
+      readonly fields?: readonly string[];
+    }
   | { readonly line: number; readonly problem: string };
 
 /** Records of one file, several at a time: one promise for each record would cost more than parsing it. */

@@ -14,7 +14,7 @@ import { placeholderIn } from '../files/placeholder.js';
  */
 
 const PIECE_BYTES = 256 * 1024;
-const STANDARD_INPUT = '/dev/stdin';
+export const STANDARD_INPUT = '/dev/stdin';
 
 /**
  * What a path leads to.

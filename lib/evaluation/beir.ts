@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireString } from '../options/option-values.js';
-import { formatTold } from '../data/open-records.js';
+import { formatTold } from '../data/formats.js';
 import { readJudgements } from './judgements.js';
 import { readColumns } from './records.js';
 import type { RetrievalTask } from './retrieval-task.js';

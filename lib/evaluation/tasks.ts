@@ -13,7 +13,7 @@ import type { TripletTask } from './triplets.js';
 
 export type { TaskOptions } from './records.js';
 
-const TASK_OPTIONS = ['columns', 'format', 'header', 'quoting', 'signal'];
+const TASK_OPTIONS = ['columns', 'format', 'header', 'quoting', 'delimiter', 'signal'];
 
 type RetrievalPairsOptions = TaskOptions & { documents?: Iterable<string> | AsyncIterable<string> };
 

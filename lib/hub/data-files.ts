@@ -1,19 +1,13 @@
+import { formatTold, isAboutData } from '../data/formats.js';
+import { splitsByName, type Split } from '../data/splits.js';
 import { GradCacheError } from '../errors.js';
+import { fitting } from '../files/fitting-paths.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { show } from '../options/option-values.js';
-import { escaped } from '../options/patterns.js';
 import { cardHead } from './card-head.js';
 import type { Listing } from './hub-listing.js';
 import { writtenName, type HubData } from './hub-name.js';
 import type { ReadListed } from './model-files.js';
-
-/** A part of a data set that its card or the names of its files tell. */
-interface Split {
-  readonly name: string;
-  readonly files: readonly string[];
-}
-
-const FORMATS = /\.(parquet|(jsonl|ndjson|csv|tsv)(\.gz)?)$/i;
 
 /**
  * The files of one split of a data set: those that its card (README.md) names for a configuration, or those that lie in a
@@ -31,7 +25,7 @@ export async function dataFiles(
   const card = listing.has('README.md') ? await read('README.md') : '';
   const splits = splitsOf(data, [...listing.keys()].sort(), card);
   const files = ofSplit(data, splits, usual);
-  const formats = new Set(files.map((path) => FORMATS.exec(path)![1]!.replace(/\.gz$/, '').toLowerCase()));
+  const formats = new Set(files.map((path) => formatTold(path)!));
   if (formats.size > 1)
     throw fault(
       data,
@@ -57,14 +51,14 @@ function splitsOf(data: HubData, paths: readonly string[], card: string): Split[
       `has several configurations (${names}): name one, as ${writtenName(data)}/${configurations[0]!.name}`,
     );
   }
-  const inPart = fitting(part, paths).filter((path) => FORMATS.test(path));
+  const inPart = dataIn(fitting(part, paths));
   if (inPart.length > 0) return splitsByName(inPart);
-  const known = paths.filter((path) => FORMATS.test(path));
+  const known = dataIn(paths);
   const what = part === '' ? 'no file of data' : `no configuration, folder or file of data ${show(part)}`;
   const there = known.length > 0 ? known : paths;
   throw fault(
     data,
-    `has ${what} (.parquet, .jsonl, .csv or .tsv); it has ${some(there)}. ` +
+    `has ${what} (.parquet, .jsonl, .json, .csv, .tsv or .arrow); it has ${some(there)}. ` +
       'The revision refs/convert/parquet of many data sets holds them as Parquet files',
   );
 }
@@ -83,27 +77,6 @@ function ofSplit(data: HubData, splits: readonly Split[], usual: string | null |
   throw fault(data, `has several splits (${names}): name one, as ${writtenName(data)}:${splits[0]!.name}`);
 }
 
-/** What each split is called in names of files, as Python's datasets knows it. */
-const SPLIT_WORDS: readonly (readonly [name: string, words: RegExp])[] = [
-  ['train', wordsOf('train', 'training')],
-  ['validation', wordsOf('validation', 'valid', 'dev', 'val')],
-  ['test', wordsOf('test', 'testing', 'eval', 'evaluation')],
-];
-
-function wordsOf(...words: readonly string[]): RegExp {
-  return new RegExp(`(^|[/._0-9-])(${words.join('|')})([/._0-9-]|$)`, 'i');
-}
-
-/** Files without the name of a split are to train on. */
-function splitsByName(paths: readonly string[]): Split[] {
-  const splits = new Map<string, string[]>();
-  for (const path of paths) {
-    const [name] = SPLIT_WORDS.find(([, words]) => words.test(path)) ?? ['train'];
-    splits.set(name, [...(splits.get(name) ?? []), path]);
-  }
-  return [...splits].map(([name, files]) => ({ name, files }));
-}
-
 /** A configuration as the card of a data set names it, with the patterns of its files. */
 interface Configuration {
   readonly name: string;
@@ -113,7 +86,7 @@ interface Configuration {
 
 function splitsNamed(files: Configuration['files'], paths: readonly string[]): Split[] {
   return files.flatMap(([name, patterns]) => {
-    const found = patterns.flatMap((pattern) => fitting(pattern, paths)).filter((path) => FORMATS.test(path));
+    const found = dataIn(patterns.flatMap((pattern) => fitting(pattern, paths)));
     return found.length === 0 ? [] : [{ name, files: [...new Set(found)] }];
   });
 }
@@ -156,29 +129,11 @@ function stringsIn(value: unknown): string[] {
   return list.filter((item): item is string => typeof item === 'string');
 }
 
-/** The paths that are a pattern, lie in a folder of its name, or fit it: `*` and `?` stop at a slash, `**` does not. */
-function fitting(pattern: string, paths: readonly string[]): string[] {
-  const plain = pattern.replace(/^\.\//, '').replace(/\/$/, '');
-  if (plain === '') return [...paths];
-  if (paths.includes(plain)) return [plain];
-  const source = plain
-    .split(/(\*\*\/?|\*|\?|\[[^\]]*\])/)
-    .map((piece, place) => (place % 2 === 0 ? escaped(piece) : wildcard(piece)))
-    .join('');
-  const expression = new RegExp(`^${source}(/.*)?$`);
-  return paths.filter((path) => expression.test(path));
-}
-
-function wildcard(piece: string): string {
-  if (piece === '**/') return '(?:.*/)?';
-  if (piece === '**') return '.*';
-  if (piece === '*') return '[^/]*';
-  if (piece === '?') return '[^/]';
-  const inside = piece
-    .slice(1, -1)
-    .replace(/^!/, '^')
-    .replaceAll(/[\\\]]/g, '\\$&');
-  return inside === '' || inside === '^' ? escaped(piece) : `[${inside}]`;
+/** The files of data among some. JSON files beside others describe them more often than they hold data. */
+function dataIn(paths: readonly string[]): string[] {
+  const data = paths.filter((path) => formatTold(path) !== undefined && !isAboutData(path));
+  const others = data.filter((path) => formatTold(path) !== 'json');
+  return others.length > 0 ? others : data;
 }
 
 function some(paths: readonly string[]): string {

@@ -1,5 +1,5 @@
 import { entriesOf, type FileHeads } from '../data/file-heads.js';
-import type { RecordOptions } from '../data/open-records.js';
+import type { RecordOptions } from '../data/record-options.js';
 import type { ReadRecord } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
@@ -9,10 +9,11 @@ import { show } from '../options/option-values.js';
 import { NEGATIVE, usualColumns, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 
 /**
- * Fills in the column of the labels and the columns of a configuration that names none: those usual for its loss, and the hard negatives that the data has. These
- * are `negative`, `negative2` or `negative_2`, and so on, where any of a file's first records has something in them. They
- * get the prompt of the positives, unless they have one of their own. A row without a text there is then bad:
- * otherwise all negatives would be left out in silence.
+ * Fills in the column of the labels and the columns of a configuration that names none: those usual for its loss, or where the
+ * data lacks them those that it has, if these are as many; and the hard negatives that the data has. These are `negative`,
+ * `negative2` or `negative_2`, and so on, where any of a file's first records has something in them. They get the prompt of the
+ * positives, unless they have one of their own. A row without a text there is then bad: otherwise all negatives would be left out
+ * in silence.
  *
  * @param heads the data's files
  * @param signal ends the wait for a pipe
@@ -22,69 +23,117 @@ export async function withColumns(
   heads: FileHeads,
   signal: AbortSignal | undefined,
 ): Promise<FilledTrainConfig> {
-  const label = await labelOf(config, heads, signal);
-  if (config.columns !== undefined) return { ...config, columns: config.columns, label };
-  const usual = usualColumns(config.loss);
-  const lookFor = usual.includes('positive') && config.header !== false;
-  const negatives = lookFor ? await columnsInUse(config, heads, signal) : [];
-  const columns = [...usual, ...negatives.filter((name) => !usual.includes(name))];
-  requireColumns('config.columns', columns, config.loss);
+  const { loss } = config;
+  const named = config.columns !== undefined;
+  const needsLabel = kindOf(loss).label !== undefined && config.label === undefined;
+  const seen = named && !needsLabel ? [] : await lookAt(config, heads, signal);
+  const usual = config.columns ?? textsAmong(seen, config);
+  const label = labelOf(config, seen, usual);
+  const withEvaluation = { ...config, label, evaluation: ofHeldOut(config.evaluation, usual) };
+  if (named) return { ...withEvaluation, columns: usual };
+  const negatives = seen.flatMap(({ name }) =>
+    usual.includes('positive') && NEGATIVE.test(name) && !usual.includes(name) ? [name] : [],
+  );
+  const columns = [...usual, ...negatives];
+  requireColumns('config.columns', columns, loss);
   for (const column of Object.keys(config.prompts)) {
     if (!columns.includes(column))
       throw new SettingError(`config.prompts.${column}`, `is for a column that the data has nothing in.`);
   }
-  const { positive } = config.prompts;
+  const positive = config.prompts[usual[1] ?? ''];
   const prompts =
     positive === undefined ? {} : Object.fromEntries(columns.slice(2).map((name) => [name, positive]));
-  return { ...config, columns, label, prompts: { ...prompts, ...config.prompts } };
+  return { ...withEvaluation, columns, prompts: { ...prompts, ...config.prompts } };
 }
 
-async function columnsInUse(
-  config: ReadTrainConfig,
-  heads: FileHeads,
-  signal: AbortSignal | undefined,
-): Promise<string[]> {
-  const names = await filledColumns(config, heads, signal);
-  return names.filter((name) => NEGATIVE.test(name));
+/** Held-out pairs have the first two columns that are trained on, unless they have their own. */
+function ofHeldOut(
+  evaluation: ReadTrainConfig['evaluation'],
+  columns: readonly string[],
+): ReadTrainConfig['evaluation'] {
+  return evaluation?.task === 'retrieval' && evaluation.columns === undefined
+    ? { ...evaluation, columns: columns.slice(0, 2) }
+    : evaluation;
 }
 
-/** What a column of labels is called where none is named: the first of these that the data has. */
+/** What a column is called where none is named: the first of these that the data has is that of the labels. */
 const LABELS = ['label', 'labels', 'score', 'scores'];
 
+/** A column of the data as its first records show it: one that has something in it. */
+interface SeenColumn {
+  readonly name: string;
+  /** Whether all of them have a number there, also as a text. */
+  readonly isNumber: boolean;
+  /** Whether all of them have a text there. */
+  readonly isText: boolean;
+  /** By what it is found where its name is not a usual one: its number, in rows whose values have no names. */
+  readonly found: string;
+}
+
+/** The columns of texts of a configuration that names none, without hard negatives. */
+function textsAmong(
+  seen: readonly SeenColumn[],
+  { loss, label, weights }: ReadTrainConfig,
+): readonly string[] {
+  const usual = usualColumns(loss);
+  const names = seen.map(({ name }) => name);
+  if (usual.some((name) => names.includes(name))) return usual;
+  const texts = seen.filter(
+    ({ name, isText, isNumber }) => isText && !isNumber && ![label, weights, ...LABELS].includes(name),
+  );
+  return texts.length === usual.length ? texts.map(({ found }) => found) : usual;
+}
+
 /** The column of the labels: the one named, or found in the data if the loss needs one. @throws GradCacheError `INPUT` */
-async function labelOf(
-  config: ReadTrainConfig,
-  heads: FileHeads,
-  signal: AbortSignal | undefined,
-): Promise<string | undefined> {
-  const { label, loss, columns = [] } = config;
+function labelOf(
+  { label, loss, header }: ReadTrainConfig,
+  seen: readonly SeenColumn[],
+  columns: readonly string[],
+): string | undefined {
   const kind = kindOf(loss).label;
   if (label !== undefined || kind === undefined) return label;
-  const names = config.header === false ? [] : await filledColumns(config, heads, signal);
-  const found = LABELS.find((name) => names.includes(name) && !columns.includes(name));
-  if (found !== undefined || kind.optional === true) return found;
+  const others = seen.filter(({ name, found }) => !columns.includes(name) && !columns.includes(found));
+  const found = LABELS.find((name) => others.some((other) => other.name === name));
+  if (found !== undefined) return found;
+  // Where there is nothing else that it could be.
+  const able = others.filter(({ isNumber }) => kind.type === 'class' || isNumber);
+  const known = columns.every((column) => seen.some(({ name, found }) => [name, found].includes(column)));
+  if (able.length === 1 && known) return able[0]!.found;
+  if (kind.optional === true) return undefined;
+  const names = seen.map(({ name }) => show(name)).join(', ');
   throw new SettingError(
     'config.label',
     `is missing: the loss ${loss.kind} needs ${kind.needed}. Name its column (label, --label); the data has ` +
-      `${names.map(show).join(', ') || 'no names of columns'}.`,
+      `${names === '' || header === false ? 'no names of columns' : names}.`,
   );
 }
 
 /** The columns that any of the first records of the files has something in. */
-async function filledColumns(
-  { data, format, header, quoting, loss }: ReadTrainConfig,
+async function lookAt(
+  { data, format, header, quoting, delimiter, loss }: ReadTrainConfig,
   heads: FileHeads,
   signal: AbortSignal | undefined,
-): Promise<string[]> {
+): Promise<SeenColumn[]> {
   const numbers = kindOf(loss).label !== undefined;
-  const how = { format, header: typeof header === 'object' ? header : undefined, quoting, signal, numbers };
-  const names = new Set<string>();
+  const names = header === false ? ('none' as const) : typeof header === 'object' ? header : undefined;
+  const how = { format, header: names, quoting, delimiter, signal, numbers };
+  const seen = new Map<string, SeenColumn>();
   for (const file of data) {
     for (const record of await look(heads, file, how)) {
-      for (const [name, value] of entriesOf(record)) if (value !== null && value !== '') names.add(name);
+      const isList = 'values' in record && Array.isArray(record.values);
+      for (const [place, [name, value]] of entriesOf(record).entries()) {
+        if (value === null || value === '') continue;
+        const { isNumber, isText } = seen.get(name) ?? { isNumber: true, isText: true };
+        seen.set(name, {
+          name,
+          isNumber: isNumber && typeof value !== 'object' && !Number.isNaN(Number(value)),
+          isText: isText && typeof value === 'string',
+          found: isList ? String(place + 1) : name,
+        });
+      }
     }
   }
-  return [...names];
+  return [...seen.values()];
 }
 
 /** The first records of a file. A file that can be read again and has a fault has none here; reading the rows tells the fault. */

@@ -1,6 +1,7 @@
 import type { CheckpointConfig } from './checkpoint-settings.js';
 import type { TokenPooling } from '../model-folder/pooling.js';
 import type { Quoting } from '../data/quoting.js';
+import type { DataFormat } from '../data/record-options.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
 import type { LoraOptions } from '../encoders/lora-options.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
@@ -48,12 +49,14 @@ export interface TrainConfig {
    * multiple-negatives-ranking. Held-out rows of `evaluation.loss` need it too. Default: all the same.
    */
   readonly weights?: string;
-  /** Format of the files; by default told from their names. */
-  readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
+  /** Format of the files; by default told from their names. `smart` is that of Cranfield, CISI and CACM (`.I`, `.T`, `.W`). */
+  readonly format?: DataFormat;
   /** For CSV or TSV files whose first line is a row: the names of its fields, or false where they are `columns`. Default true. */
   readonly header?: boolean | readonly string[];
   /** Whether fields of CSV or TSV files can be in quotes. Default 'csv' for CSV, 'auto' for TSV. */
   readonly quoting?: Quoting;
+  /** What stands between the fields of CSV or TSV files: a character or several. Default: a comma, or a tab. */
+  readonly delimiter?: string;
   /** Stop at a line that cannot be read, or count and skip it. Default 'throw'. */
   readonly onBadLine?: 'throw' | 'skip';
   /** Folder for checkpoints, metrics.jsonl and the finished model. */
@@ -288,10 +291,11 @@ export interface EvaluationConfig {
    */
   readonly columns?: readonly string[];
   /** By default told from the file's name. */
-  readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet';
+  readonly format?: DataFormat;
   /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */
   readonly header?: boolean | readonly string[];
   readonly quoting?: Quoting;
+  readonly delimiter?: string;
   /**
    * Lengths that representations are cut to and measured at as well. The scores have the length behind their names, as
    * `ndcg@10/64`. The texts are encoded again for each.

@@ -1,8 +1,10 @@
 /*
- * What a run reads of the Hugging Face hub: its names are replaced by the files in the cache before anything is read, and
- * checkpoints hold names again, with the commit, which mean the same on any machine.
+ * Where what a run reads lies: names of the Hugging Face hub are replaced by the files in the cache, and folders and patterns by
+ * the files that they stand for, before anything is read. Checkpoints hold names of the hub again, with the commit, which mean the
+ * same on any machine.
  */
 import { resolve } from 'node:path';
+import { dataFiles, isOneFile } from '../data/data-files.js';
 import { placeInCache } from '../hub/hub-cache.js';
 import { dataName, isHubName, writtenName } from '../hub/hub-name.js';
 import { hubCache } from '../hub/hub-settings.js';
@@ -25,7 +27,7 @@ const TRAINED_SPLIT = 'train';
 
 /**
  * Settings with paths in the place of names of the hub, which are fetched: of the model, the data, the held-out data and the
- * guide of a loss.
+ * guide of a loss. The data is a list of files.
  *
  * @throws GradCacheError `HUB`, `INPUT`, `ABORTED`
  */
@@ -33,10 +35,17 @@ export async function fromHub<Settings extends object>(settings: Settings, how: 
   const { model, data, evaluation, loss } = settings as Readonly<Record<string, unknown>>;
   const found: Record<string, unknown> = {};
   if (isName(model)) found['model'] = await modelOf('config.model', model, how);
-  if (isName(data) || (Array.isArray(data) && data.some(isName))) {
+  const named: readonly unknown[] = Array.isArray(data) ? data : [data];
+  if (named.some((each) => isName(each) || (isText(each) && !isOneFile(each)))) {
     const files: unknown[] = [];
-    for (const each of (Array.isArray(data) ? data : [data]) as unknown[])
-      files.push(...(isName(each) ? await filesOf('config.data', each, TRAINED_SPLIT, how) : [each]));
+    for (const each of named)
+      files.push(
+        ...(isName(each)
+          ? await filesOf('config.data', each, TRAINED_SPLIT, how)
+          : isText(each)
+            ? dataFiles([each], TRAINED_SPLIT)
+            : [each]),
+      );
     found['data'] = files;
   }
   if (isJsonObject(evaluation) && isName(evaluation['data']))
@@ -57,8 +66,12 @@ export function lastingPath(path: string): string {
   return `${writtenName(place)}${place.inside === '' ? '' : `/${place.inside}`}`;
 }
 
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== '';
+}
+
 function isName(value: unknown): value is string {
-  return typeof value === 'string' && isHubName(value);
+  return isText(value) && isHubName(value);
 }
 
 async function modelOf(setting: string, name: string, how: Fetching): Promise<string> {

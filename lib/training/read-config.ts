@@ -82,7 +82,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     lora: fields.section('lora', readLora),
     prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
     evaluation: fields.section('evaluation', (held) =>
-      kindOf(loss).pairs === undefined ? readEvaluation(held, columns) : readPairEvaluation(held),
+      kindOf(loss).pairs === undefined ? readEvaluation(held, named) : readPairEvaluation(held),
     ),
     checkpoint: readCheckpoints(fields),
     resume: readResume(fields),

@@ -1,7 +1,8 @@
 /*
  * The held-out data of a run, as its configuration names it.
  */
-import { FORMATS } from '../data/open-records.js';
+import { FORMATS } from '../data/formats.js';
+import { delimiterProblem } from '../data/delimiter.js';
 import { QUOTINGS } from '../data/quoting.js';
 import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import { refuse, SettingError, type Fields } from '../options/fields.js';
@@ -20,7 +21,15 @@ export function readLayout(fields: Fields) {
     format: fields.oneOf('format', FORMATS),
     header: names ? fields.strings('header') : fields.boolean('header'),
     quoting: fields.oneOf('quoting', QUOTINGS),
+    delimiter: readDelimiter(fields),
   };
+}
+
+function readDelimiter(fields: Fields): string | undefined {
+  const delimiter = fields.string('delimiter');
+  const problem = delimiter === undefined ? undefined : delimiterProblem(delimiter);
+  if (problem !== undefined) throw refuse(fields.at('delimiter'), delimiter, problem);
+  return delimiter;
 }
 
 /** What held-out data of a text encoder is measured for. */
@@ -45,8 +54,11 @@ function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | '
   return { every, before: fields.boolean('before'), best, patience };
 }
 
-/** @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own */
-export function readEvaluation(fields: Fields, trained: readonly string[]): HeldOutSettings {
+/**
+ * @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own. Undefined: the data
+ * tells them
+ */
+export function readEvaluation(fields: Fields, trained: readonly string[] | undefined): HeldOutSettings {
   const loss = fields.boolean('loss');
   const task = fields.oneOf('task', HELD_OUT_TASKS) ?? (loss === true ? undefined : 'retrieval');
   return {
@@ -78,11 +90,12 @@ function readHeldOutMeasures(fields: Fields, task: HeldOutTaskName | undefined):
 function readHeldOutColumns(
   fields: Fields,
   task: HeldOutTaskName | undefined,
-  trained: readonly string[],
+  trained: readonly string[] | undefined,
 ): readonly string[] | undefined {
   const named = fields.strings('columns');
   if (task === undefined) return named;
-  const columns = named ?? (task === 'retrieval' ? trained.slice(0, 2) : USUAL_COLUMNS[task]);
+  const columns = named ?? (task === 'retrieval' ? trained?.slice(0, 2) : USUAL_COLUMNS[task]);
+  if (columns === undefined) return undefined;
   const needed = task === 'retrieval' ? 2 : 3;
   if (columns.length === needed) return columns;
   throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
@@ -106,6 +119,12 @@ export function readPairEvaluation(fields: Fields): HeldOutSettings {
       ...times,
     };
   const task = fields.oneOf('task', ['reranking']) ?? 'reranking';
-  const unread = { columns: undefined, format: undefined, header: undefined, quoting: undefined };
+  const unread = {
+    columns: undefined,
+    format: undefined,
+    header: undefined,
+    quoting: undefined,
+    delimiter: undefined,
+  };
   return { task, loss, data, ...unread, dimensions: undefined, measures: undefined, ...times };
 }

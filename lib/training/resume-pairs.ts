@@ -10,7 +10,15 @@ import { mayChangeOf, resumeSettings, type ResumableSettings } from './resume-se
  * Settings that may change when a run is resumed; the run reports each change. All others decide the batches or the
  * gradient: with another value it would be a different run.
  */
-const mayChangeByName = mayChangeOf(['format', 'header', 'quoting', 'chunk', 'retain', 'divideOptimizer']);
+const mayChangeByName = mayChangeOf([
+  'format',
+  'header',
+  'quoting',
+  'delimiter',
+  'chunk',
+  'retain',
+  'divideOptimizer',
+]);
 
 function mayChange(name: string, now: unknown): boolean {
   // With 'throw' no line has been skipped so far, so the batches are the same with 'skip'.

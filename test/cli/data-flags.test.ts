@@ -14,7 +14,7 @@ test('what is wrong with a file is told with the flags of that file, and with no
   const folder = await temporaryFolder(t);
   const model = await saveTinyModel(join(folder, 'model'));
   const good = await writeRows(join(folder, 'good.jsonl'), pairs(20));
-  const other = await writeRows(join(folder, 'other.jsonl'), [{ _id: 1, question: 'a', answer: 'b' }]);
+  const other = await writeRows(join(folder, 'other.jsonl'), [{ _id: 'c', question: 'a', answer: 'b' }]);
   const [csv, quotes, unnamed] = ['three.csv', 'quotes.tsv', 'data.txt'].map((name) => join(folder, name));
   await writeFile(csv!, 'a,b,c\nd,e,f\n');
   // One field over two lines, or two rows whose quotes are text.
@@ -32,7 +32,7 @@ test('what is wrong with a file is told with the flags of that file, and with no
   const cases: [Command, string[], string, readonly string[]][] = [
     [trainCommand, [...train, '--data', other], '--columns', data],
     [trainCommand, [...train, '--data', csv!], '--columns', data],
-    [trainCommand, [...train, '--data', csv!, '--no-header'], '--fields', data],
+    [trainCommand, [...train, '--data', csv!, '--no-header', '--columns', 'a,b'], '--fields', data],
     [trainCommand, [...train, '--data', csv!, '--fields', 'd,e,f'], '--fields', data],
     [
       trainCommand,

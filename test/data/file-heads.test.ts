@@ -39,5 +39,7 @@ test('a header that lacks a column is refused as without a look, and what is clo
   });
   await heads.look(file, {});
   await heads.close();
-  assert.deepEqual(await all(heads.open(file)), [{ line: 2, values: { anchor: 'a', positive: 'b' } }]);
+  assert.deepEqual(await all(heads.open(file)), [
+    { line: 2, values: { anchor: 'a', positive: 'b' }, fields: ['a', 'b'] },
+  ]);
 });

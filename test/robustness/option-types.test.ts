@@ -731,7 +731,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   readClustering: {
     call: (options) => gradcache.readClustering('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
   },
   'LanguageModel.create': {
     call: (options) => LanguageModel.create({ vocabulary: 3, layers: 1, width: 4 }, options).dispose(),
@@ -810,6 +810,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       format: [],
       header: ['boolean'],
       quoting: [],
+      delimiter: [],
       onBadLine: [],
       onSkip: ['function'],
       signal: [],
@@ -892,11 +893,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   readTriplets: {
     call: (options) => gradcache.readTriplets('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
   },
   readBinary: {
     call: (options) => gradcache.readBinary('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
   },
   mineHardNegatives: {
     call: (options) => gradcache.mineHardNegatives(encoder, [{ anchor: 'a', positive: 'b' }], options),
@@ -942,11 +943,12 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       format: [],
       header: ['boolean'],
       quoting: [],
+      delimiter: [],
     },
   },
   readSts: {
     call: (options) => gradcache.readSts('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
   },
 };
 

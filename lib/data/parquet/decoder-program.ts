@@ -4,10 +4,11 @@
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
-import type { AsyncBuffer, Compressors, FileMetaData, SchemaElement } from 'hyparquet';
+import type { AsyncBuffer, Compressors, FileMetaData, SchemaElement, SchemaTree } from 'hyparquet';
 import type { ChildMessage } from '../../processes/child-program.js';
 import { endWithParent } from '../../processes/end-with-parent.js';
 import { readInto } from '../../files/file-handle.js';
+import type { TypedColumn } from '../typed-columns.js';
 
 /** First the columns are asked for, then one block of their values after the other. */
 export type DecoderRequest =
@@ -16,24 +17,17 @@ export type DecoderRequest =
 
 /** What is wrong is sent, since errors do not keep their code on the way. */
 export type DecoderReply =
-  | { readonly columns: readonly ParquetColumn[] }
+  | { readonly columns: readonly TypedColumn[] }
   | { readonly block: ParquetBlock | undefined }
   | { readonly failed: { readonly message: string; readonly code?: string } };
 
-/** A column at the top of the schema. */
-export interface ParquetColumn {
-  readonly name: string;
-  /** What its values are read as; undefined: it is not read. */
-  readonly kind?: 'text' | 'number';
-  /** Its name in messages. */
-  readonly label: string;
-}
-
 /**
  * Values column by column, in the order asked for; null where there is none. A text that is not UTF-8 holds half of a
- * surrogate pair, and whole numbers are bigint.
+ * surrogate pair, and whole numbers are bigint. A list has plain numbers.
  */
-export type ParquetBlock = readonly (readonly (string | number | bigint | null)[])[];
+export type ParquetBlock = readonly (readonly ParquetValue[])[];
+
+type ParquetValue = string | number | bigint | null | readonly (string | number | null)[];
 
 const BLOCK_ROWS = 8192;
 /** Rows decoded at a time where the file has an index of its pages. Pages at both ends, and dictionaries, are decoded twice. */
@@ -51,7 +45,7 @@ async function answer(request: DecoderRequest): Promise<DecoderReply> {
       file = await openFile(request.path);
       metadata = await parquetMetadataAsync(file, { geoparquet: false });
       checkCounts();
-      return { columns: topColumns().map(columnOf) };
+      return { columns: parquetSchema(metadata).children.map(columnOf) };
     }
     blocks ??= readBlocks(request.columns);
     const { value } = await blocks.next();
@@ -68,10 +62,30 @@ function topColumns(): SchemaElement[] {
   );
 }
 
-function columnOf(element: SchemaElement): ParquetColumn {
+function columnOf({ element, children }: SchemaTree): TypedColumn {
   const { name, type, converted_type: converted } = element;
-  const kind = isText(element) ? 'text' : isNumber(element) ? 'number' : undefined;
-  return { name, kind, label: `${name} (${converted ?? type ?? 'nested'})` };
+  if (children.length === 0) {
+    const kind = scalarOf(element);
+    return { name, kind, label: `${name} (${converted ?? type ?? 'nested'})` };
+  }
+  const inside = elementOfList(element, children);
+  const kind = inside === undefined ? undefined : scalarOf(inside);
+  const label = kind === undefined ? 'nested' : `list of ${kind}s`;
+  return { name, kind: kind && `${kind}s`, label: `${name} (${label})` };
+}
+
+function scalarOf(element: SchemaElement): 'text' | 'number' | undefined {
+  return isText(element) ? 'text' : isNumber(element) ? 'number' : undefined;
+}
+
+/** What a list holds: a column of lists is a group with one repeated group, which has one element. Undefined for other groups. */
+function elementOfList(element: SchemaElement, children: readonly SchemaTree[]): SchemaElement | undefined {
+  const isList = element.converted_type === 'LIST' || element.logical_type?.type === 'LIST';
+  const [repeated, other] = children;
+  if (!isList || repeated === undefined || other !== undefined) return undefined;
+  if (repeated.element.repetition_type !== 'REPEATED' || repeated.children.length !== 1) return undefined;
+  const [inner] = repeated.children;
+  return inner!.children.length === 0 ? inner!.element : undefined;
 }
 
 /** Text, or bytes of no stated kind: some writers leave out that they are text. */
@@ -95,7 +109,7 @@ function isWhole(type: SchemaElement['type']): boolean {
 
 /** Counts that contradict each other would lose rows, or be taken for rows without end. */
 function checkCounts(): void {
-  const names = new Set(topColumns().flatMap((element) => (columnOf(element).kind ? [element.name] : [])));
+  const names = new Set(topColumns().flatMap((element) => (scalarOf(element) ? [element.name] : [])));
   let rows = 0n;
   for (const group of metadata.row_groups) {
     rows += group.num_rows;
@@ -131,7 +145,7 @@ async function* readBlocks(columns: readonly string[]): AsyncGenerator<ParquetBl
       const rows: Record<string, unknown>[] = await parquetReadObjects({
         file,
         metadata,
-        columns: [...columns],
+        columns: [...new Set(columns)],
         compressors,
         parsers: { stringFromBytes: decodeText },
         rowStart,
@@ -148,10 +162,14 @@ async function* readBlocks(columns: readonly string[]): AsyncGenerator<ParquetBl
   }
 }
 
-function checkedValue(value: unknown, column: string, whole: boolean): ParquetBlock[number][number] {
+function checkedValue(value: unknown, column: string, whole: boolean): ParquetValue {
   if (value === undefined)
     throw new Error(`the column ${column} has fewer values than its metadata says, or names one it has not`);
-  return whole && typeof value === 'number' ? BigInt(value) : (value as ParquetBlock[number][number]);
+  if (Array.isArray(value))
+    return value.map(
+      (item: unknown) => (typeof item === 'bigint' ? Number(item) : (item as string | number)) ?? null,
+    );
+  return whole && typeof value === 'number' ? BigInt(value) : (value as ParquetValue);
 }
 
 /** The package for compressions is loaded only for a file that has them. */

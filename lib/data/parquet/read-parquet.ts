@@ -4,11 +4,11 @@ import { GradCacheError } from '../../errors.js';
 import { fileError } from '../../files/file-error.js';
 import { show } from '../../options/option-values.js';
 import type { RecordOptions } from '../record-options.js';
-import { DATA_SETTINGS } from '../setting-names.js';
 import type { ReadRecord, RecordBlocks } from '../row.js';
 import { kindOfSource } from '../source.js';
 import { isDecoded } from '../text-stream.js';
-import type { DecoderReply, DecoderRequest, ParquetBlock, ParquetColumn } from './decoder-program.js';
+import { chooseColumns, type ChosenColumn, type TypedColumn } from '../typed-columns.js';
+import type { DecoderReply, DecoderRequest, ParquetBlock } from './decoder-program.js';
 
 const PROGRAM = new URL('./decoder-program.js', import.meta.url);
 
@@ -37,8 +37,8 @@ export async function* readParquet(path: string, options: ParquetOptions): Recor
   try {
     decoder = new ChildProgram(PROGRAM, signal, patience);
     const ask = async (request: DecoderRequest) => answerIn(await decoder!.ask(request), path);
-    const columns = columnsOf((await ask({ ask: 'columns', path })).columns ?? [], path, options);
-    const askBlock = () => ask({ ask: 'block', columns });
+    const columns = chooseColumns((await ask({ ask: 'columns', path })).columns ?? [], path, options);
+    const askBlock = () => ask({ ask: 'block', columns: columns.map(({ name }) => name) });
     let line = 1;
     for (let coming = askBlock(); ;) {
       const { block } = await coming;
@@ -57,7 +57,7 @@ export async function* readParquet(path: string, options: ParquetOptions): Recor
 }
 
 interface Answer {
-  readonly columns?: readonly ParquetColumn[];
+  readonly columns?: readonly TypedColumn[];
   readonly block?: ParquetBlock;
 }
 
@@ -80,44 +80,17 @@ function undecoded(path: string, { why, message, cause }: NoAnswer): GradCacheEr
   return new GradCacheError('INPUT', text, { cause });
 }
 
-function toRecords(block: ParquetBlock, columns: readonly string[], firstLine: number): ReadRecord[] {
+function toRecords(block: ParquetBlock, columns: readonly ChosenColumn[], firstLine: number): ReadRecord[] {
   return block[0]!.map((_, row) => {
     const line = firstLine + row;
     const values: Record<string, unknown> = {};
-    for (const [place, name] of columns.entries()) {
+    for (const [place, { as }] of columns.entries()) {
       const value = block[place]![row];
-      if (typeof value === 'string' && !isDecoded(value))
-        return { line, problem: `${show(name)} is not UTF-8 text` };
-      values[name] = value;
+      const texts = Array.isArray(value) ? value : [value];
+      if (texts.some((text) => typeof text === 'string' && !isDecoded(text)))
+        return { line, problem: `${show(as)} is not UTF-8 text` };
+      values[as] = value;
     }
     return { line, values };
   });
-}
-
-function columnsOf(
-  columns: readonly ParquetColumn[],
-  path: string,
-  { columns: wanted, optional = [], numbers = false, names: settings = DATA_SETTINGS }: RecordOptions,
-): string[] {
-  const kinds = numbers ? ['text', 'number'] : ['text'];
-  const readable = columns.filter(({ kind }) => kind !== undefined && kinds.includes(kind));
-  const names = readable.map(({ name }) => name);
-  const missing = wanted?.filter((name) => !names.includes(name)) ?? [];
-  if (missing.length > 0 || names.length === 0) {
-    const kind = numbers ? 'column of texts or numbers' : 'text column';
-    const what = missing.length > 0 ? `${kind} ${missing.map(show).join(', ')}` : kind;
-    const all = columns.map(({ label }) => label).join(', ') || 'none';
-    const wayOut = missing.length > 0 ? ` Name other columns (${settings.columns}).` : '';
-    throw new GradCacheError('INPUT', `${path} has no ${what}; its columns are ${all}.${wayOut}`);
-  }
-  const chosen = wanted ? [...wanted, ...optional.filter((name) => names.includes(name))] : names;
-  const bad = chosen.find(
-    (name) => name === '__proto__' || columns.filter((column) => column.name === name).length > 1,
-  );
-  if (bad !== undefined)
-    throw new GradCacheError(
-      'INPUT',
-      `${path} has two columns ${show(bad)}, or the name is reserved; rename one.`,
-    );
-  return chosen;
 }

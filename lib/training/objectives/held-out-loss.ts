@@ -1,7 +1,8 @@
 import { batches, type Batch } from '../../data/batches.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import { onEach } from '../../distributed/shared-work.js';
-import { formatOf } from '../../data/open-records.js';
+import { dataFiles } from '../../data/data-files.js';
+import { formatOf } from '../../data/formats.js';
 import { checkReadOptions } from '../../data/read-pairs.js';
 import { readRows } from '../../data/read-rows.js';
 import { badLine, type Row } from '../../data/row.js';
@@ -23,16 +24,18 @@ export async function loadHeldOutBatches(
 ): Promise<AsyncIterable<Batch> | null> {
   const { evaluation, columns: trained, batch: size, uniqueTexts, groupByLabel } = config;
   if (evaluation?.loss !== true) return null;
-  const { data, format, header, quoting } = evaluation;
+  const { data, format, header, quoting, delimiter } = evaluation;
   const columns = (evaluation.task === undefined ? evaluation.columns : undefined) ?? trained;
   if (columns.length !== trained.length)
     throw refuse('config.evaluation.columns', columns, `${plural(trained.length, 'column')} for the loss`);
   const label = labelOptions(config);
   const lists = listColumns({ columns, loss: config.loss });
-  const how = { columns, format, header, quoting, signal, lists, ...(label && { label }) };
+  const how = { columns, format, header, quoting, delimiter, signal, lists, ...(label && { label }) };
   const names = HELD_OUT_SETTINGS;
   checkReadOptions(how, names);
-  const found = readRows([data], { ...how, names, format: format ?? formatOf(data, names) }, (line) => {
+  const files = dataFiles([data]);
+  if (format === undefined) for (const file of files) formatOf(file, names, delimiter);
+  const found = readRows(files, { ...how, names }, (line) => {
     throw badLine(line, otherRow(names));
   });
   const rows: Row[] = [];

@@ -32,8 +32,8 @@ export async function loadHeldOut(
   // its positives, or none.
   const similarity = similarityOf(loss);
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
-  const { columns: own, format, header, quoting } = config;
-  const how = { columns: own, format, header, quoting, signal };
+  const { columns: own, format, header, quoting, delimiter } = config;
+  const how = { columns: own, format, header, quoting, delimiter, signal };
   if (config.task !== 'retrieval') {
     const rows = SIMILARITIES.find((name) => name === similarity);
     if (rows === undefined)
