@@ -48,7 +48,9 @@ export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /** The one error class of the package: a stable {@link ErrorCode}, and a message that names the value and what to do. */
 export class GradCacheError extends Error {
+  /** `'GradCacheError'`, by which it is known in other realms too. */
   override readonly name = 'GradCacheError';
+  /** What kind of error it is; the README says what to do about each. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {

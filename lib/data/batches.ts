@@ -33,7 +33,12 @@ export interface BatchOptions<LabelColumn extends string = string> {
    * True (the default): all rows are held in memory and every epoch has its own random order. `{ buffer }`: only so many
    * rows are held, see {@link ShuffleOptions}. False: the order of the source.
    */
-  shuffle?: boolean | { buffer: number };
+  shuffle?:
+    | boolean
+    | {
+        /** Rows that are held at a time. */
+        buffer: number;
+      };
   /**
    * Leave out the rows at the end of an epoch that do not fill a batch. Default: false. Set it for a contrastive loss: in a
    * small batch there is little to tell a pair from, and a batch of one pair has no gradient at all, while an optimizer
@@ -78,6 +83,7 @@ export interface Batch<Column extends string = string> {
   readonly index: number;
   /** With `fill`: its tokens, and the greatest length that it was filled for, if there is one. */
   readonly tokens?: number;
+  /** How many rows it has. */
   readonly length?: number;
 }
 

@@ -2,7 +2,9 @@ import type { Row } from './row.js';
 
 /** A process among those that train together: which one it is, counted from 0, and how many there are. */
 export interface RankPlace {
+  /** The number of this process, from 0. */
   readonly rank: number;
+  /** How many processes there are. */
   readonly size: number;
 }
 

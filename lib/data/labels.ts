@@ -6,6 +6,7 @@ import type { LabelledRow, LabelledRowSource, Row } from './row.js';
 
 /** A column of labels, beside those of texts. */
 export interface LabelOptions<Column extends string = string> {
+  /** The name of the column. */
   readonly column: Column;
   /** What a label is. Default: 'number'. */
   readonly type?: LabelType;

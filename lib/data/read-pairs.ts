@@ -58,6 +58,7 @@ export interface ReadOptions<Column extends string = string, LabelColumn extends
 
 /** Rows of one or more files, with the columns that were named. Every iteration reads the files again, from the first; where one is a pipe there is only one. */
 export interface Dataset<Column extends string = string> extends AsyncIterable<Row<Column>> {
+  /** The files that are read, in order. */
   readonly files: readonly string[];
   /** How many bad lines the latest iteration has passed over so far. */
   readonly skipped: number;

@@ -17,9 +17,11 @@ export type LabelledRowSource<Column extends string = string> =
 
 /** A line of a file that is no row, and why. */
 export interface BadLine {
+  /** The file that the line is in. */
   readonly file: string;
   /** Counted from 1; the first line of a record that spans several. In Parquet files: the row. */
   readonly line: number;
+  /** What is wrong with it. */
   readonly reason: string;
 }
 

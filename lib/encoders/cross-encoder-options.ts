@@ -36,6 +36,7 @@ export interface PredictOptions {
   readonly prompt?: Prompt | undefined;
   /** How many tokens are encoded at once. Default: 2,048 on the CPU, 32,768 on a GPU. */
   readonly tokensPerChunk?: number | undefined;
+  /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -55,6 +55,7 @@ import { trainedWeights } from './trained-weights.js';
 export interface RankedDocument {
   /** Its place in the list that was given. */
   readonly index: number;
+  /** What the model gives it. */
   readonly score: number;
 }
 
@@ -80,6 +81,7 @@ export class CrossEncoder extends TokenEncoder {
   readonly labels: number;
   /** What {@link CrossEncoder.predict} applies to logits; the folder names it. */
   readonly activation: ScoreActivation;
+  /** The passes that put logits into their places natively; for {@link GradCache}. */
   readonly rowPasses: RowPasses<TokenBatch>;
 
   readonly #native: NativeTokenEncoder;

@@ -19,7 +19,9 @@ export type TensorBatch = Tensor | readonly Tensor[] | Readonly<Record<string, T
  * after row, and `counts`, how many each row has (at least one).
  */
 export interface PackedRepresentations {
+  /** All of them, row after row: [sum of counts, dimension]. */
   readonly representations: Tensor;
+  /** How many each row has. */
   readonly counts: Int32Array;
 }
 
@@ -30,8 +32,13 @@ export interface PackedRepresentations {
  * exactly. If forward returns something else there, the step fails.
  */
 export interface Module<Batch extends TensorBatch = Tensor> {
-  /** @param mode `training` is false in {@link GradCache.lossOf}: leave out dropout then */
+  /**
+   * Encodes the rows of a chunk.
+   *
+   * @param mode `training` is false in {@link GradCache.lossOf}: leave out dropout then
+   */
   forward(input: Batch, mode?: { readonly training: boolean }): Tensor | PackedRepresentations;
+  /** The parameters that training changes. */
   parameters(): Parameter[];
   /** The layers whose representations `forward` puts side by side: see {@link adaptiveLayer}. Default: the last one alone. */
   readonly layers?: readonly number[] | undefined;
@@ -42,7 +49,10 @@ export interface Module<Batch extends TensorBatch = Tensor> {
  * backward runs on the engine.
  */
 export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
-  readonly automaticChunk = { sequences: 256 };
+  readonly automaticChunk: {
+    /** Rows of a chunk. */
+    readonly sequences: number;
+  } = { sequences: 256 };
   readonly #module: Module<Batch>;
   #batchDevice = 'cpu';
   /** The first of the parameters, as last listed (every step lists them); null: there are none. */

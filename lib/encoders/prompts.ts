@@ -7,7 +7,12 @@ import type { TextTask } from '../model-folder/late-interaction.js';
  * What is put in front of a text: the name of one of the model's prompts, `''` for nothing, or the words themselves:
  * `{ prefix: 'query: ' }`.
  */
-export type Prompt = string | { readonly prefix: string };
+export type Prompt =
+  | string
+  | {
+      /** The words, as they stand before each text. */
+      readonly prefix: string;
+    };
 
 const TASK_PROMPTS: Readonly<Record<TextTask, readonly string[]>> = {
   query: ['query'],

@@ -5,6 +5,7 @@ import { types } from 'node:util';
  * `offsets[k + 1] - 1`, by column.
  */
 export interface SparseRows {
+  /** The values that are not 0, row after row. */
   readonly values: Float32Array | Float64Array;
   /** The column of each value: for a SPLADE encoder a token's number in the vocabulary. */
   readonly columns: Int32Array;

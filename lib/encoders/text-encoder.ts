@@ -68,6 +68,7 @@ const OWN = Symbol('TextEncoder');
  * padding).
  */
 export class TextEncoder extends TokenEncoder {
+  /** The passes that put representations into their places natively; for {@link GradCache}. */
   readonly rowPasses: RowPasses<TokenBatch> | undefined;
   /**
    * The layers whose representations training takes: the last one, and behind it those of the option `layers`, from the

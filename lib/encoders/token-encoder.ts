@@ -51,12 +51,17 @@ interface TokenEncoderParts {
 /** An encoder of this package that reads tokens: what {@link TextEncoder} and {@link CrossEncoder} have in common. */
 export abstract class TokenEncoder implements Encoder<TokenBatch> {
   readonly device: string;
+  /** The type that it computes in. */
   readonly precision: 'float32' | 'float64' | 'bfloat16';
   /** The most tokens of a text, or of a pair of texts, special tokens included. */
   readonly maxLength: number;
+  /** What turns its texts into tokens. */
   readonly tokenizer: Tokenizer;
   readonly queues = true;
-  readonly automaticChunk: { readonly tokens: number };
+  readonly automaticChunk: {
+    /** 2,048 on the CPU, 32,768 on a GPU. */
+    readonly tokens: number;
+  };
 
   readonly #native: NativeTokenEncoder;
   readonly #prompts: Prompts;
@@ -147,6 +152,7 @@ export abstract class TokenEncoder implements Encoder<TokenBatch> {
     this.#native.dispose();
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

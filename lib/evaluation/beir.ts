@@ -8,6 +8,7 @@ import type { RetrievalTask } from './retrieval-task.js';
 
 /** A task in the layout of BEIR, and counts of what is irregular in its files. */
 export interface BeirTask extends RetrievalTask {
+  /** What is irregular in the files. */
   readonly counts: {
     /** Documents without a title or a text. They are encoded as the empty text. */
     readonly emptyDocuments: number;

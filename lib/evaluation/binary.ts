@@ -6,13 +6,17 @@ import { compareAndScore, STS_OPTIONS, type StsOptions } from './sts.js';
 
 /** Pairs of texts, each of which belongs together (1) or does not (0). */
 export interface BinaryTask {
+  /** The first sentence of each pair. */
   readonly first: readonly string[];
+  /** The second sentence of each pair. */
   readonly second: readonly string[];
+  /** For each pair 1 (they belong together) or 0. */
   readonly labels: readonly number[];
 }
 
 /** How well the similarity of two texts tells whether they belong together. */
 export interface BinaryScores {
+  /** Pairs that were measured. */
   readonly pairs: number;
   /** The share of pairs that is right at the threshold that is best for it. */
   readonly accuracy: number;
@@ -20,8 +24,11 @@ export interface BinaryScores {
   readonly accuracyThreshold: number;
   /** F1 at the threshold that is best for it, and precision and recall there. */
   readonly f1: number;
+  /** The similarity at which F1 is the best. */
   readonly f1Threshold: number;
+  /** At that threshold: the share of the pairs above it that belong together. */
   readonly precision: number;
+  /** At that threshold: the share of the pairs that belong together that are above it. */
   readonly recall: number;
   /** Average precision over all thresholds. */
   readonly ap: number;

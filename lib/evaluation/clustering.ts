@@ -10,13 +10,17 @@ import { requireEncoder } from './retrieval-checks.js';
 
 /** Texts and the class of each. */
 export interface ClusteringTask {
+  /** The texts. */
   readonly texts: readonly string[];
+  /** The label of each text. */
   readonly labels: readonly string[];
 }
 
 /** How well clusters of representations agree with classes. */
 export interface ClusteringScores {
+  /** Texts that were measured. */
   readonly texts: number;
+  /** How many clusters were made. */
   readonly clusters: number;
   /** By the best assignment of clusters to classes. */
   readonly accuracy: number;
@@ -34,6 +38,7 @@ export interface ClusteringOptions {
   readonly prompt?: Prompt | undefined;
   /** How many numbers of each representation to compare, from the first on. Default: all. */
   readonly dimensions?: number | undefined;
+  /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -17,6 +17,7 @@ interface TextOptions {
 
 /** What retrieval and STS need of an encoder; `TextEncoder` has it. */
 export interface EncodesTexts {
+  /** Representations of texts, [texts, dimension], without a graph; the caller disposes of them. */
   encode(texts: readonly string[], options?: TextOptions): Promise<Tensor>;
   /** Encodes queries of retrieval, if it is there; else `encode` does. */
   encodeQuery?(texts: readonly string[], options?: TextOptions): Promise<Tensor>;
@@ -24,6 +25,7 @@ export interface EncodesTexts {
   encodeDocument?(texts: readonly string[], options?: TextOptions): Promise<Tensor>;
   /** Whether representations are sparse. Retrieval then takes them without their zeros. Default: false. */
   readonly sparse?: boolean;
+  /** The same of a sparse encoder, which gives what is not 0. */
   encodeSparse?(
     texts: readonly string[],
     options?: {

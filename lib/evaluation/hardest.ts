@@ -8,38 +8,61 @@ import type { StsTask } from './sts.js';
 
 /** A query, the answer that is right, and what was found instead. Long texts are cut. */
 export interface HardQuery {
+  /** The query. */
   readonly query: string;
   /** The best of the right answers. Its rank counts from 1; both are null where it was not among those listed. */
-  readonly right: { readonly text: string; readonly rank: number | null; readonly score: number | null };
+  readonly right: {
+    /** The answer. */
+    readonly text: string;
+    /** Its rank from 1, or null. */
+    readonly rank: number | null;
+    /** Its score, or null. */
+    readonly score: number | null;
+  };
   /** The best of the wrong answers, best first. */
-  readonly wrong: readonly { readonly text: string; readonly score: number }[];
+  readonly wrong: readonly {
+    /** The answer. */
+    readonly text: string;
+    /** Its score. */
+    readonly score: number;
+  }[];
 }
 
 /** Two sentences whose similarity differs from what people say. Long texts are cut. */
 export interface HardPair {
+  /** The first sentence. */
   readonly first: string;
+  /** The second sentence. */
   readonly second: string;
   /** What people say, and the share of all pairs that they put below this one. */
   readonly score: number;
+  /** The share of all pairs that people put below this one. */
   readonly place: number;
   /** What the model says, and the share of all pairs that it puts below this one. */
   readonly similarity: number;
+  /** The share of all pairs that the model puts below this one. */
   readonly placed: number;
 }
 
 /** Queries, hardest first: those whose right answer lies farthest behind a wrong one. */
 export interface HardestQueries {
+  /** Queries, not pairs. */
   readonly kind: 'queries';
   /** Queries that were measured, and those of which a wrong answer came first. */
   readonly measured: number;
+  /** Those of which a wrong answer came first. */
   readonly missed: number;
+  /** The queries. */
   readonly hardest: readonly HardQuery[];
 }
 
 /** Pairs, hardest first. */
 export interface HardestPairs {
+  /** Pairs, not queries. */
   readonly kind: 'pairs';
+  /** Pairs that were measured. */
   readonly measured: number;
+  /** The pairs. */
   readonly hardest: readonly HardPair[];
 }
 

@@ -19,6 +19,7 @@ export interface KMeansOptions {
   readonly tries?: number;
   /** The most rounds of a try; it ends earlier when no row changes its cluster. Default 300. */
   readonly rounds?: number;
+  /** Ends the work between two iterations. */
   readonly signal?: AbortSignal | undefined;
 }
 

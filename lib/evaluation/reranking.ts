@@ -26,6 +26,7 @@ export interface ScoresPairs {
 
 /** A query and the candidates that a first stage found for it. */
 export interface RerankingQuery {
+  /** The query. */
   readonly query: string;
   /** The documents that answer it, at least one. */
   readonly positive: readonly string[];
@@ -37,11 +38,13 @@ export interface RerankingQuery {
 
 /** Queries with their candidates. */
 export interface RerankingTask {
+  /** The queries with their candidates. */
   readonly queries: readonly RerankingQuery[];
 }
 
 /** Means over the queries. */
 export interface RerankingScores extends RankMeasures {
+  /** Queries that were measured. */
   readonly queries: number;
   /** Candidates in all. */
   readonly documents: number;
@@ -64,6 +67,7 @@ export interface RerankingOptions {
   readonly prompt?: Prompt | undefined;
   /** Pairs scored at a time. Default: 4096. */
   readonly block?: number;
+  /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
   /** Told after every block: pairs done, pairs in all. */
   readonly onProgress?: (done: number, total: number) => void;

@@ -1,6 +1,8 @@
 /** What is to be found: texts, and for each query the documents that answer it. */
 export interface RetrievalTask {
+  /** The queries. */
   readonly queries: readonly string[];
+  /** The documents to search. */
   readonly documents: readonly string[];
   /** For each query, the positions of its relevant documents with their grade (1 where there are no grades). */
   readonly relevant: readonly ReadonlyMap<number, number>[];

@@ -28,7 +28,9 @@ export const RECALL_AT: readonly number[] = [1, 5, 10, 100];
 
 /** Means over the queries, each from 0 to 1. */
 export interface RetrievalScores {
+  /** Queries that were measured. */
   readonly queries: number;
+  /** Documents that were searched. */
   readonly documents: number;
   /** For each k, the share of a query's relevant documents among the first k. */
   readonly recall: Readonly<Record<number, number>>;
@@ -62,11 +64,17 @@ export interface RetrievalOptions {
    * `{ prefix: 'query: ' }`. Default: the prompts that the model has under the names `query` and `document`, else nothing,
    * as sentence-transformers' InformationRetrievalEvaluator does.
    */
-  readonly prompts?: { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined };
+  readonly prompts?: {
+    /** For queries. */
+    readonly query?: Prompt | undefined;
+    /** For documents. */
+    readonly document?: Prompt | undefined;
+  };
   /** How many numbers of each representation to compare, from the first on. Default: all. */
   readonly dimensions?: number | undefined;
   /** Documents encoded and searched at a time; bounds memory. Default 8192, with a representation for each token 512. */
   readonly block?: number;
+  /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal;
   /** Told after every block: texts encoded, texts in all. A text that is there more than once is encoded once. */
   readonly onProgress?: (done: number, total: number) => void;

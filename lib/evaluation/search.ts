@@ -21,7 +21,12 @@ export interface SearchOptions {
    * Queries and documents compared at once; bounds the memory that scores take. Nothing else depends on it. Default
    * `{ queries: 512, documents: 8192 }`.
    */
-  readonly tile?: { readonly queries?: number; readonly documents?: number };
+  readonly tile?: {
+    /** Queries in a tile. */
+    readonly queries?: number;
+    /** Documents in a tile. */
+    readonly documents?: number;
+  };
 }
 
 /** The best documents of each query, best first. */

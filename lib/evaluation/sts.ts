@@ -18,8 +18,11 @@ import { tell } from '../options/synchronous.js';
 
 /** Pairs of sentences and how alike people found them, on any scale. */
 export interface StsTask {
+  /** The first sentence of each pair. */
   readonly first: readonly string[];
+  /** The second sentence of each pair. */
   readonly second: readonly string[];
+  /** What people say of each pair: how similar its sentences are. */
   readonly scores: readonly number[];
   /** Rows of the file that had no score and were left out; not there where there were none. */
   readonly unscored?: number;
@@ -27,8 +30,11 @@ export interface StsTask {
 
 /** Correlation of the similarity of two representations with the scores people gave. */
 export interface StsScores {
+  /** Pairs that were measured. */
   readonly pairs: number;
+  /** Spearman's correlation: that of their ranks. */
   readonly spearman: number;
+  /** Pearson's correlation of similarities with scores. */
   readonly pearson: number;
 }
 
@@ -45,6 +51,7 @@ export interface StsOptions {
   readonly dimensions?: number | undefined;
   /** Pairs encoded at a time. Default 4096. */
   readonly block?: number;
+  /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal;
   /** Told after every block: pairs done, pairs in all. */
   readonly onProgress?: (done: number, total: number) => void;

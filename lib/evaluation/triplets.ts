@@ -13,13 +13,17 @@ import { promptsFor } from './task-prompts.js';
 
 /** Anchors, each with a text that belongs to it and one that does not. */
 export interface TripletTask {
+  /** The anchor of each triplet. */
   readonly anchors: readonly string[];
+  /** The text that is to be nearer. */
   readonly positives: readonly string[];
+  /** The text that is to be farther. */
   readonly negatives: readonly string[];
 }
 
 /** How often the positive is nearer to the anchor than the negative. */
 export interface TripletScores {
+  /** Triplets that were measured. */
   readonly triplets: number;
   /** The share of triplets of which the positive scores more than the negative, by more than the margin. */
   readonly accuracy: number;
@@ -33,9 +37,16 @@ export interface TripletEvaluationOptions {
   readonly margin?: number | undefined;
   /** What is put before anchors, and before the other texts. Default: as for queries and documents of `evaluateRetrieval`. */
   readonly prompts?:
-    { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined } | undefined;
+    | {
+        /** For anchors. */
+        readonly query?: Prompt | undefined;
+        /** For positives and negatives. */
+        readonly document?: Prompt | undefined;
+      }
+    | undefined;
   /** How many numbers of each representation to compare, from the first on. Default: all. */
   readonly dimensions?: number | undefined;
+  /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
 }
 

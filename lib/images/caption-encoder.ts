@@ -23,9 +23,11 @@ const OWN = Symbol('CaptionEncoder');
 
 /** The captions' tower of CLIP or SigLIP. {@link ImageTextModel.load} makes it. */
 export class CaptionEncoder extends ModuleEncoder<Tensor> {
+  /** Length of a representation. */
   readonly dimension: number;
   /** The most tokens of a caption, special ones included; longer ones are cut. */
   readonly maxLength: number;
+  /** What turns captions into tokens. */
   readonly tokenizer: Tokenizer;
   readonly #tower: CaptionTower;
   readonly #weights: TowerWeights;
@@ -130,6 +132,7 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
     this.#weights.dispose();
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

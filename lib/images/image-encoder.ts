@@ -39,7 +39,12 @@ export interface PictureBatch {
   /** The places of these in the list of paths. */
   readonly kept: readonly number[];
   /** What was wrong with the others. */
-  readonly bad: readonly { readonly path: string; readonly message: string }[];
+  readonly bad: readonly {
+    /** The file. */
+    readonly path: string;
+    /** What is wrong with it. */
+    readonly message: string;
+  }[];
 }
 
 /** What {@link ImageEncoder.create} takes. */
@@ -70,6 +75,7 @@ const OWN = Symbol('ImageEncoder');
  * ```
  */
 export class ImageEncoder extends ModuleEncoder<Tensor> {
+  /** Length of a representation. */
   readonly dimension: number;
   /** Width and height of the pictures that the model takes. */
   readonly side: number;
@@ -264,6 +270,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     this.#weights.dispose();
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -29,7 +29,9 @@ const OWN = Symbol('ImageTextModel');
  * ```
  */
 export class ImageTextModel {
+  /** The tower of pictures. */
   readonly images: ImageEncoder;
+  /** The tower of captions. */
   readonly captions: CaptionEncoder;
   /** The temperature that the folder states, 1 / exp(`logit_scale`). */
   readonly temperature: number;
@@ -101,6 +103,7 @@ export class ImageTextModel {
     this.captions.dispose();
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -62,6 +62,7 @@ interface Run extends Pick<SegmentStepResult, 'gradients'> {
 export interface SegmentStepResult {
   /** Mean negative log-likelihood of a target, in nats; 0 without targets. */
   readonly loss: number;
+  /** Tokens that were predicted. */
   readonly tokens: number;
   /** Segments that were run once: in exact training the others are run twice. */
   readonly retained: number;
@@ -317,6 +318,7 @@ export class AcrossSegments {
     this.#disposed = true;
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -14,6 +14,7 @@ export interface SegmentStepOptions {
   readonly weight?: number;
   /** Seed of this step's dropout. Default: drawn from the seed of the whole. */
   readonly seed?: number;
+  /** Ends the step after the current segment, and restores the gradients. */
   readonly signal?: AbortSignal | undefined;
 }
 

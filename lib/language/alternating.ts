@@ -18,9 +18,13 @@ export interface AlternatingOptions extends SyntheticOptions {
 
 /** Real and synthetic gradients in turn; see {@link alternating}. */
 export interface AlternatingGradients {
+  /** What it is. */
   readonly kind: 'alternating';
+  /** When they change. */
   readonly restarts: Restarts;
+  /** What real gradients are. */
   readonly real: 'none' | 'exact';
+  /** How gradients are predicted. */
   readonly synthetic: SyntheticGradients;
 }
 

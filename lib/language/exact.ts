@@ -15,7 +15,16 @@ import type { Walk, Walked } from './walk.js';
  * Which segments keep their graph, and so are run once. `'last'`: the last one, whose graph is needed first. `{ segments }`:
  * so many of the last. `{ bytes }`: as many of the last as fit, by what the model tells of its graphs.
  */
-export type RetainSegments = 'last' | { readonly segments: number } | { readonly bytes: number };
+export type RetainSegments =
+  | 'last'
+  | {
+      /** How many of the last segments. */
+      readonly segments: number;
+    }
+  | {
+      /** Memory for graphs. */
+      readonly bytes: number;
+    };
 
 /** Options of {@link exactGradients}. */
 export interface ExactOptions {
@@ -25,6 +34,7 @@ export interface ExactOptions {
 
 /** Exact gradients across the segments of a step; see {@link exactGradients}. */
 export interface ExactGradients extends Required<ExactOptions> {
+  /** What it is. */
   readonly kind: 'exact';
 }
 

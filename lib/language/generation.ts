@@ -28,6 +28,7 @@ export interface GenerateOptions {
   readonly window?: number;
   /** Called with each token. */
   readonly onToken?: (token: number) => void;
+  /** Ends the work between two tokens. */
   readonly signal?: AbortSignal | undefined;
 }
 

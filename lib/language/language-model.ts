@@ -56,8 +56,11 @@ export interface LogLikelihoods {
  * {@link AcrossSegments} trains it.
  */
 export class LanguageModel implements SegmentModel {
+  /** Where it lives: `'cpu'` or `'cuda:N'`. */
   readonly device: string;
+  /** The type that it computes in. */
   readonly precision: 'float32' | 'float64' | 'bfloat16';
+  /** What it is made of, with all defaults. */
   readonly settings: LanguageModelSettings;
 
   readonly #handle: LanguageModelHandle;
@@ -137,6 +140,7 @@ export class LanguageModel implements SegmentModel {
     );
   }
 
+  /** The parameters that training changes. */
   parameters(): Parameter[] {
     return [...this.#weights.parameters.list];
   }
@@ -301,6 +305,7 @@ export class LanguageModel implements SegmentModel {
     this.#weights.dispose();
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -4,6 +4,7 @@ import { readSettings, type SettingTable } from '../options/setting-table.js';
 
 /** The recurrent layers that a language model can have. */
 export const CELLS = ['sru++', 'sru', 'qrnn', 'lstm', 'gru'] as const;
+/** The kind of a recurrent layer. */
 export type Cell = (typeof CELLS)[number];
 
 /** More than any model has: no memory is asked for from a mistyped number. */
@@ -24,6 +25,7 @@ interface Simple {
   readonly window: number;
   /** Where an SRU layer has a layer norm: on its input, on its output, or nowhere. */
   readonly norm: 'none' | 'before' | 'after';
+  /** Added to the variance in LayerNorm. */
   readonly normEpsilon: number;
   /** Scales the skip of an SRU layer, so that its output has the variance of its input at first. */
   readonly rescale: boolean;
@@ -63,6 +65,7 @@ interface Simple {
 export interface LanguageModelSettings extends Simple {
   /** Tokens that there are. */
   readonly vocabulary: number;
+  /** The kind of its layers. */
   readonly cell: Cell;
   /** Columns of the word vectors. Default: the width. */
   readonly embedding: number;

@@ -25,9 +25,18 @@ export interface SegmentTensors {
  */
 export interface SegmentModule {
   /** @returns the loss, a scalar: the sum over all targets; and the state after the segment, shaped as the state before */
-  forward(segment: SegmentTensors, state: State): { readonly loss: Tensor; readonly state: State };
+  forward(
+    segment: SegmentTensors,
+    state: State,
+  ): {
+    /** A scalar: the sum over all targets. */
+    readonly loss: Tensor;
+    /** What the next segment begins with. */
+    readonly state: State;
+  };
   /** The state that a stream starts from: a tensor [rows, width] a slot. */
   initialState(rows: number): State;
+  /** The parameters that training changes. */
   parameters(): Parameter[];
 }
 
@@ -55,6 +64,7 @@ export class ModuleSegmentModel implements SegmentModel {
     return this.parameters()[0]?.tensor.device ?? 'cpu';
   }
 
+  /** The parameters that training changes. */
   parameters(): Parameter[] {
     return requireParameterList('what parameters() returned', this.#module.parameters());
   }

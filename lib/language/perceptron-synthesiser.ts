@@ -5,6 +5,7 @@ import { uniformParameter, type Synthesiser, type SynthesiserShape } from './syn
 
 /** Settings of the perceptron that predicts gradients (Jaderberg et al. 2017). */
 export interface PerceptronSettings {
+  /** What it is. */
   readonly kind: 'perceptron';
   /** Widths of the hidden layers, each followed by ReLU. Default: two, as wide as the state. */
   readonly hidden?: readonly number[];

@@ -6,6 +6,7 @@ import { uniformParameter, type Synthesiser, type SynthesiserShape } from './syn
 
 /** Settings of the recurrent network that predicts gradients (Shang and Zhang 2019). */
 export interface RecurrentSettings {
+  /** What it is. */
   readonly kind: 'recurrent';
   /**
    * What the network recurs over. `'segments'` (default): each coordinate of the state is a sequence of its own, a step for

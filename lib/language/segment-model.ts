@@ -13,6 +13,7 @@ export interface Carried {
 
 /** A piece of several streams of tokens, one stream a row. All rows have the same length. */
 export interface Segment {
+  /** How many texts are read side by side. */
   readonly rows: number;
   /** Token ids [rows, length], row after row. */
   readonly inputs: Int32Array;
@@ -34,7 +35,9 @@ export interface SegmentOptions {
 
 /** A model that reads streams of tokens segment by segment. */
 export interface SegmentModel {
+  /** Where it lives: `'cpu'` or `'cuda:N'`. */
   readonly device: string;
+  /** The parameters that training changes. */
   parameters(): Parameter[];
   /** What the first segment starts from. The caller disposes it. */
   initialState(rows: number): Carried;

@@ -9,6 +9,7 @@ export interface Synthesiser {
   readonly width: number;
   /** 2: it also predicts what it will predict a segment later, which the auxiliary task needs. */
   readonly predictions: 1 | 2;
+  /** The parameters that training changes. */
   parameters(): Parameter[];
   /** What the first call reads of the calls before it, each with its rows one behind the other; empty if it remembers none. */
   initialMemory(rows: number): Tensor[];
@@ -21,7 +22,12 @@ export interface Synthesiser {
   predict(
     state: Tensor,
     memory: readonly Tensor[],
-  ): { readonly predictions: Tensor; readonly memory: readonly Tensor[] };
+  ): {
+    /** Of each row, those of its own gradient first. */
+    readonly predictions: Tensor;
+    /** What the next call reads. */
+    readonly memory: readonly Tensor[];
+  };
 }
 
 /** What every synthesiser of the package is made for. */

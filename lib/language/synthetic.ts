@@ -27,6 +27,7 @@ export interface SyntheticOptions {
 
 /** Synthetic gradients across segments; see {@link syntheticGradients}. */
 export interface SyntheticGradients extends Required<SyntheticOptions> {
+  /** What it is. */
   readonly kind: 'synthetic';
 }
 

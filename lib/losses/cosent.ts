@@ -77,6 +77,7 @@ export function rankingLoss(scores: Tensor, labels: readonly number[], scale: nu
 
 /** CoSENT in a configuration. */
 export interface CoSENTSettings {
+  /** Multiplies similarities. Default: 20. */
   readonly scale: number;
   /** Default 'cosine'. The saved model records it. */
   readonly similarity: Similarity;

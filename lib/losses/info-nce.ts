@@ -45,7 +45,14 @@ export interface InfoNCEOptions extends RankingOptions {
    * Added to every logit, as open_clip can. A softmax does not change with it, so neither the loss nor any gradient does.
    * A learned one is a parameter with a gradient of 0. Default 0.
    */
-  readonly bias?: number | { readonly initial: number; readonly learned: boolean };
+  readonly bias?:
+    | number
+    | {
+        /** The bias before the first update. */
+        readonly initial: number;
+        /** Whether updates change it. */
+        readonly learned: boolean;
+      };
 }
 
 /** What {@link infoNCE} returns. */

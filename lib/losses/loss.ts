@@ -10,11 +10,17 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 
 /** A loss (finite) and its gradient with respect to each tower's representations: the paper's step 2. */
 export interface LossGradients {
+  /** The loss. */
   readonly loss: number;
   /** One for each tower, shaped like its representations and multiplied by the weight; null if it is not wanted. */
   readonly gradients: readonly (Tensor | null)[];
   /** Undoes the loss's additions to gradients of tensors outside `parameters()`; called if the step fails later. */
-  readonly undo?: { restore(): void; dispose(): void };
+  readonly undo?: {
+    /** Takes the additions back. */
+    restore(): void;
+    /** Frees what it would need for that. */
+    dispose(): void;
+  };
 }
 
 /** A length that representations are cut to, and what the loss there is multiplied by. */
@@ -70,6 +76,8 @@ export interface LossWithGradients {
    */
   readonly sharing?: 'whole' | 'rows' | 'parts';
   /**
+   * The loss of a batch, and its gradients.
+   *
    * @param representations one tensor per tower, [rows, dimension], without a graph
    * @param weight the gradients, but not the loss, are multiplied by this
    * @param options the option `loss` of `step`
@@ -157,7 +165,10 @@ export type LossOptions = Readonly<Record<string, unknown>>;
 export type LossFunction<Towers extends readonly unknown[] = readonly unknown[]> =
   number extends Towers['length']
     ? (...args: (Tensor & LossOptions)[]) => Tensor
-    : { loss(...args: [...{ -readonly [Tower in keyof Towers]: Tensor }, LossOptions]): Tensor }['loss'];
+    : {
+        /** The loss of the representations of each tower, and of keyword arguments. */
+        loss(...args: [...{ -readonly [Tower in keyof Towers]: Tensor }, LossOptions]): Tensor;
+      }['loss'];
 
 /** The option `loss` of {@link GradCache}. */
 export type Loss<Towers extends readonly unknown[] = readonly unknown[]> =

@@ -38,6 +38,7 @@ export function multipleNegativesRanking(options: MultipleNegativesRankingOption
 
 /** {@link MultipleNegativesRankingOptions} in a configuration. */
 export interface MultipleNegativesRankingSettings extends RankingSettings {
+  /** Multiplies similarities. Default: 20. */
   readonly scale: number;
 }
 

@@ -142,6 +142,7 @@ export interface RankingSettings extends PrecisionSettings {
   readonly partitionMode: (typeof PARTITION_MODES)[number];
   /** Which candidates weigh more the more similar they are. Default: none. */
   readonly hardnessMode: HardnessMode | null;
+  /** How much more they weigh. Default: 0. */
   readonly hardnessStrength: number;
   /** Subtracted from the similarity of an anchor with its positive. Default 0. */
   readonly margin: number;

@@ -30,6 +30,7 @@ export interface SigLIPOptions {
 export interface SigLIPLoss extends TrainedLoss {
   /** If learned, the value of the last awaited update. */
   readonly scale: number;
+  /** What is added to every score, after the last awaited update. */
   readonly bias: number;
 }
 

@@ -17,6 +17,7 @@ export interface MinedNegatives {
   readonly columns: readonly string[];
   /** The rows, made as they are gone over, any number of times. */
   readonly rows: Iterable<MinedRow>;
+  /** Counts, and how scores are spread. */
   readonly statistics: MiningStatistics;
 }
 

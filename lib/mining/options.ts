@@ -62,7 +62,12 @@ export interface MiningOptions {
    */
   readonly judge?: ScoresPairs | EncodesTexts;
   /** What is put before anchors or documents for the judge. Default: as for `prompts`; a cross-encoder has only `query`. */
-  readonly judgePrompts?: { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined };
+  readonly judgePrompts?: {
+    /** For anchors. */
+    readonly query?: Prompt | undefined;
+    /** For documents. */
+    readonly document?: Prompt | undefined;
+  };
   /**
    * By what representations are compared. Default: `'cosine'`, whatever the model names: sentence-transformers compares
    * normalised representations here.
@@ -72,7 +77,12 @@ export interface MiningOptions {
    * What is put before each anchor or each document: the name of a prompt of the model, `''` for nothing, or the words as
    * `{ prefix: 'query: ' }`. Default: the prompts that the model has under the names `query` and `document`, else nothing.
    */
-  readonly prompts?: { readonly query?: Prompt | undefined; readonly document?: Prompt | undefined };
+  readonly prompts?: {
+    /** For anchors. */
+    readonly query?: Prompt | undefined;
+    /** For documents. */
+    readonly document?: Prompt | undefined;
+  };
   /**
    * What a row is. `'triplet'` (default): anchor, positive, negative. `'n-tuple'`: anchor, positive and all negatives
    * (`negative_1`, …); anchors with fewer are left out. `'labeled-pair'`: anchor, document, `label` 1 or 0. `'labeled-list'`:
@@ -88,6 +98,7 @@ export interface MiningOptions {
   readonly includePositives?: boolean;
   /** Documents encoded and searched at a time; bounds memory. Default: 8192. */
   readonly block?: number;
+  /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
   /** Told after every block: what is done (texts encoded, or pairs scored by the judge), out of how many. */
   readonly onProgress?: (done: number, total: number, what: 'texts' | 'pairs') => void;

@@ -4,16 +4,23 @@ import type { ReadMiningOptions } from './options.js';
 
 /** How some scores are spread. All but the count are NaN where there are none, `std` where there is one. */
 export interface Spread {
+  /** How many there are. */
   readonly count: number;
+  /** Their mean. */
   readonly mean: number;
   /** The lower of the two in the middle, as torch.median gives it. */
   readonly median: number;
+  /** Their standard deviation. */
   readonly std: number;
+  /** The least. */
   readonly min: number;
   /** Between two scores in proportion, as `50%` and `75%`. */
   readonly '25%': number;
+  /** The middle one. */
   readonly '50%': number;
+  /** The one at three quarters. */
   readonly '75%': number;
+  /** The greatest. */
   readonly max: number;
 }
 
@@ -21,6 +28,7 @@ export interface Spread {
 export interface MiningStatistics {
   /** Different anchors, and the rows that they were in. */
   readonly anchors: number;
+  /** Rows that they were in. */
   readonly pairs: number;
   /** Different documents that were searched. */
   readonly documents: number;
@@ -34,7 +42,9 @@ export interface MiningStatistics {
   readonly rows: number;
   /** Rows that are missing because there were too few negatives. */
   readonly missing: number;
+  /** Scores of positives. */
   readonly positive: Spread;
+  /** Scores of negatives. */
   readonly negative: Spread;
   /** The score of a positive less that of a negative of its anchor. */
   readonly difference: Spread;

@@ -23,6 +23,7 @@ export interface LateInteraction {
 export interface QueryExpansion {
   /** `'fixed'`: every query has `length` tokens, and a longer one is cut; `'min'`: at least as many. */
   readonly strategy: 'fixed' | 'min';
+  /** Tokens of a query with what is added. */
   readonly length: number;
   /** Null: the tokenizer's mask token. */
   readonly token?: string | null;

@@ -53,6 +53,7 @@ export interface OnnxProgress {
   readonly file: string;
   /** Bytes of weights. */
   readonly bytes: number;
+  /** Bytes in all. */
   readonly totalBytes: number;
 }
 
@@ -60,6 +61,7 @@ export interface OnnxProgress {
 export interface OnnxFile {
   /** Its path in the folder, such as `onnx/model.onnx`. */
   readonly file: string;
+  /** The type of its weights. */
   readonly precision: OnnxPrecision;
   /** Its size, with that of its side file. */
   readonly bytes: number;

@@ -5,7 +5,10 @@ export interface Optimizer {
   /** The learning rate of the next update; set it from a schedule. */
   lr: number;
   /** Updates the parameters, sets the gradients to zero, and returns their global 2-norm before clipping. */
-  step(): Promise<{ gradNorm: number }>;
+  step(): Promise<{
+    /** The norm, before clipping. */
+    gradNorm: number;
+  }>;
   /** Sets every gradient to zero in place, to skip an update. */
   zeroGrad(): Promise<void>;
   /** Whether the state is divided over ranks: then all of them call {@link Optimizer.state}, and the first has the result. */

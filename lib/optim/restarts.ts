@@ -6,7 +6,15 @@ import type { Schedule } from './schedules.js';
  * The updates before which a run starts anew. `{ first }`: that one, and then at each doubling of it, so that cycles get
  * longer: 5, 10, 20, 40 … `{ at }`: those listed; cycles behind them are as long as the last one of the list.
  */
-export type Restarts = { readonly first: number } | { readonly at: readonly number[] };
+export type Restarts =
+  | {
+      /** The first of them. */
+      readonly first: number;
+    }
+  | {
+      /** The updates. */
+      readonly at: readonly number[];
+    };
 
 /** Where an update is. */
 export interface Cycle {
@@ -60,6 +68,7 @@ function listed(at: readonly number[], update: number): [index: number, from: nu
 export interface RestartScheduleOptions {
   /** The learning rate at each restart. */
   readonly lr: number;
+  /** When the rate starts anew. */
   readonly restarts: Restarts;
   /** The learning rate that each cycle ends at. Default 0. */
   readonly final?: number;

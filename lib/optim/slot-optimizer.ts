@@ -104,7 +104,10 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
    * `INPUT` if no parameter has a gradient. An encoder's parameters always have one. Before the first step it is zero, and
    * an update only decays weights.
    */
-  async step(): Promise<{ gradNorm: number }> {
+  async step(): Promise<{
+    /** The norm, before clipping. */
+    gradNorm: number;
+  }> {
     const { lr } = this; // a schedule may set the next one before this update is made
     requireNumber(`lr of ${this.#parts.name}`, lr, { from: 0 });
     return this.#atWork(() =>
@@ -297,6 +300,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     this.#divided?.dispose();
   }
 
+  /** Frees the state at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -6,6 +6,7 @@ import { listOf, parametersOf, requireDense } from './parameters.js';
 
 /** Parameters that share settings. */
 export interface ParameterGroup {
+  /** The parameters of the group. */
   readonly parameters: Iterable<Parameter>;
   /** Multiplies the optimizer's learning rate for this group. Default 1. */
   readonly lrScale?: number;

@@ -15,6 +15,7 @@ export type { SafetensorsEntry } from './safetensors-format.js';
 
 /** A tensor in host memory as files hold it: dense, row-major, little-endian. */
 export interface StoredTensor {
+  /** The type of its elements. */
   readonly dtype: DType;
   /** Dimensions, outermost first; `[]` is a scalar. */
   readonly shape: readonly number[];

@@ -28,6 +28,7 @@ export interface ModelServer {
   close(): Promise<void>;
   /** Settled when it has ended. */
   readonly closed: Promise<void>;
+  /** Closes it at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 

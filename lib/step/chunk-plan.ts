@@ -2,14 +2,24 @@ import { types } from 'node:util';
 import { refused } from '../options/option-values.js';
 
 /** A number of rows or of tokens. */
-export type FixedChunkSize = { readonly sequences: number } | { readonly tokens: number };
+export type FixedChunkSize =
+  | {
+      /** Rows of a chunk. */
+      readonly sequences: number;
+    }
+  | {
+      /** Tokens of a chunk. */
+      readonly tokens: number;
+    };
 
 /** How much is encoded at once: a number of rows, a number of tokens, or `'auto'`. */
 export type ChunkSize = FixedChunkSize | 'auto';
 
 /** The rows of one chunk and the sum of their lengths. */
 export interface PlannedChunk {
+  /** Numbers of the rows, longest first. */
   readonly rows: Int32Array;
+  /** The sum of their lengths. */
   readonly tokens: number;
 }
 

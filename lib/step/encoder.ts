@@ -3,6 +3,7 @@ import type { FixedChunkSize } from './chunk-plan.js';
 
 /** Some rows of one tower's batch, encoded together. */
 export interface Chunk<Batch> {
+  /** The batch that the rows are of. */
   readonly batch: Batch;
   /** Numbers of the rows in the batch, in the order in which their representations come out. */
   readonly rows: Int32Array;
@@ -14,11 +15,13 @@ export interface Chunk<Batch> {
 
 /** A batch made ready for its chunks, in a form of its encoder's own. */
 export interface PackedBatch {
+  /** Frees it. */
   dispose(): void;
 }
 
 /** What the second pass needs to repeat a chunk exactly: the seed of its dropout, and the first forward's graph if kept. */
 export interface ReplayTicket {
+  /** Seed of the chunk's dropout. */
   readonly seed: number;
   /** Representations with their graph; null if the chunk must be encoded again. */
   readonly graph: Tensor | null;
@@ -42,6 +45,7 @@ export interface EncodedChunk {
   readonly representations: Tensor;
   /** Representations of each row, at least one. Default: one each. Either all chunks of an encoder have counts or none. */
   readonly counts?: Int32Array | undefined;
+  /** What the second pass needs. */
   readonly ticket: ReplayTicket;
   /** True if the representations depend on nothing trainable; the chunk then has no second pass. Default: false. */
   readonly frozen?: boolean;

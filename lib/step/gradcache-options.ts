@@ -63,6 +63,7 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
 export interface StepOptions {
   /** Stops the step after the current chunk and restores the gradients. */
   readonly signal?: AbortSignal | undefined;
+  /** Told of each chunk; must return quickly. */
   readonly onProgress?: ((progress: StepProgress) => void) | undefined;
   /** Keyword arguments of the loss. */
   readonly loss?: LossOptions;
@@ -82,17 +83,21 @@ export interface LossOfOptions {
 
 /** Where a step is. */
 export interface StepProgress {
+  /** The first pass, the loss, or the second pass. */
   readonly phase: 'forward' | 'loss' | 'backward';
   /** Chunks of the phase that are done, and chunks in all. */
   readonly chunk: number;
+  /** Chunks of the phase in all. */
   readonly chunks: number;
   /** Rows and tokens of the phase that are done. */
   readonly rows: number;
+  /** Tokens of the phase that are done. */
   readonly tokens: number;
 }
 
 /** What a step did. Over {@link Ranks}: loss, pairs, sequences, tokens and truncated of all, and the greatest peak of memory. */
 export interface StepResult {
+  /** The loss of the batch. */
   readonly loss: number;
   /** Rows of the first tower that the loss saw. */
   readonly pairs: number;
@@ -102,18 +107,25 @@ export interface StepResult {
   readonly redrawn: number;
   /** Rows and tokens of all towers; a row of a {@link ModuleEncoder} counts as one token. */
   readonly sequences: number;
+  /** Tokens of all towers. */
   readonly tokens: number;
   /** Texts that were cut to the greatest length. */
   readonly truncated: number;
+  /** Chunks of all towers. */
   readonly chunks: number;
   /** Chunks whose graph was kept, so that they were encoded once. */
   readonly retained: number;
   /** How often the step started again, with half the chunk, because memory ran out. */
   readonly retries: number;
+  /** How long each phase took. */
   readonly milliseconds: {
+    /** The first pass, without graphs. */
     readonly forward: number;
+    /** The loss and its gradients. */
     readonly loss: number;
+    /** The second pass, with the backward passes. */
     readonly backward: number;
+    /** The whole step. */
     readonly total: number;
   };
   /** Peak memory during the step, in bytes: the device's, or on the CPU the process's resident size. */

@@ -190,6 +190,7 @@ export class RepresentationCache {
     for (const { packed } of this.#towers) packed.release();
   }
 
+  /** Frees the representations and their gradients. */
   dispose(): void {
     this.#undo?.dispose();
     for (const { packed, gradients } of this.#towers) {
@@ -198,6 +199,7 @@ export class RepresentationCache {
     }
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -8,7 +8,13 @@ const SHARE = 0.92;
 const WORKING = 0.35;
 
 /** Which chunks keep their graph: see {@link GradCacheOptions.retain}. */
-export type Retain = { readonly bytes: number } | 'auto' | 'last';
+export type Retain =
+  | {
+      /** Memory for graphs. */
+      readonly bytes: number;
+    }
+  | 'auto'
+  | 'last';
 
 /** One chunk of a step. */
 export interface PlannedJob {

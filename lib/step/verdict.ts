@@ -13,7 +13,14 @@ export type RowList = readonly number[] | Int32Array;
  * whose rows have several representations is taken or refused as a whole.
  */
 export type Verdict =
-  'accept' | 'redraw' | { readonly keep: RowList | readonly RowList[]; readonly loss?: LossOptions };
+  | 'accept'
+  | 'redraw'
+  | {
+      /** The rows that stay. */
+      readonly keep: RowList | readonly RowList[];
+      /** Keyword arguments of the loss for them. */
+      readonly loss?: LossOptions;
+    };
 
 /**
  * Judges a batch by its representations, one tensor [rows, dimension] for each tower, which belong to the step.
@@ -27,6 +34,7 @@ export type Curate = (
 
 /** Another batch for a step. */
 export interface Drawn<Encoders extends readonly AnyEncoder[] = readonly AnyEncoder[]> {
+  /** One batch for each tower. */
   readonly inputs: StepInputs<Encoders>;
   /** Keyword arguments of the loss for this batch. Default: none. */
   readonly loss?: LossOptions;

@@ -4,6 +4,7 @@ import { requireDevice } from './tensor-data.js';
 
 /** Memory in bytes. On a GPU, libtorch's own account; on the CPU, the resident size of the process. */
 export interface Memory {
+  /** Bytes in use now. */
   readonly allocated: number;
   /** The most that was allocated since the start or {@link resetPeakMemory}. */
   readonly peak: number;

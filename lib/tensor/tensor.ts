@@ -123,6 +123,7 @@ export class Tensor {
     return guarded(() => this.handle.requiresGrad);
   }
 
+  /** Makes autograd follow this leaf, or leave it. */
   set requiresGrad(value: boolean) {
     requireBoolean('requiresGrad', value);
     guarded(() => {
@@ -140,6 +141,7 @@ export class Tensor {
     return grad === null ? null : new Tensor(grad);
   }
 
+  /** Replaces the gradient; null removes it. */
   set grad(value: Tensor | null) {
     const handle = value === null ? null : handleOf('grad', value);
     guarded(() => {
@@ -252,10 +254,12 @@ export class Tensor {
     return call('aten::t', this);
   }
 
+  /** A view with two dimensions exchanged. */
   transpose(first: number, second: number): Tensor {
     return call('aten::transpose.int', this, first, second);
   }
 
+  /** The same elements in another shape; one size may be -1. */
   reshape(shape: readonly number[]): Tensor {
     return call('aten::reshape', this, shape);
   }
@@ -270,34 +274,42 @@ export class Tensor {
     return call('aten::index_select', this, dimension, indices);
   }
 
+  /** Each element with the other sign. */
   neg(): Tensor {
     return call('aten::neg', this);
   }
 
+  /** Of each element, e to its power. */
   exp(): Tensor {
     return call('aten::exp', this);
   }
 
+  /** The natural logarithm of each element. */
   log(): Tensor {
     return call('aten::log', this);
   }
 
+  /** The square root of each element. */
   sqrt(): Tensor {
     return call('aten::sqrt', this);
   }
 
+  /** The hyperbolic tangent of each element. */
   tanh(): Tensor {
     return call('aten::tanh', this);
   }
 
+  /** 1 / (1 + exp(-x)) of each element. */
   sigmoid(): Tensor {
     return call('aten::sigmoid', this);
   }
 
+  /** Each element, and 0 in place of what is below. */
   relu(): Tensor {
     return call('aten::relu', this);
   }
 
+  /** GELU of each element, exactly. */
   gelu(): Tensor {
     return call('aten::gelu', this);
   }
@@ -319,14 +331,17 @@ export class Tensor {
     return dimension === undefined ? call('aten::mean', this) : call('aten::mean.dim', this, [dimension]);
   }
 
+  /** Exponentials that add up to 1 over a dimension. */
   softmax(dimension: number): Tensor {
     return call('aten::softmax.int', this, dimension);
   }
 
+  /** The logarithm of the softmax over a dimension. */
   logSoftmax(dimension: number): Tensor {
     return call('aten::log_softmax.int', this, dimension);
   }
 
+  /** The logarithm of the sum of exponentials over a dimension. */
   logsumexp(dimension: number): Tensor {
     return call('aten::logsumexp', this, [dimension]);
   }
@@ -342,6 +357,7 @@ export class Tensor {
     this.handle.dispose();
   }
 
+  /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }
@@ -388,7 +404,9 @@ function readShape(shape: unknown): readonly number[] {
 
 /** A named leaf tensor that training changes. Its gradient `tensor.grad` is added up in float32 (float64 for float64). */
 export interface Parameter {
+  /** Its name, as weight files have it. */
   readonly name: string;
+  /** Its values, with their gradient. */
   readonly tensor: Tensor;
   /** Whether weight decay applies: false for biases and norms. */
   readonly decay: boolean;

@@ -72,7 +72,16 @@ export interface TrainConfig {
    * How much of a batch is encoded at once, which bounds memory. It changes the dropout masks, but otherwise not the
    * gradient. Default 'auto'.
    */
-  readonly chunk?: 'auto' | { readonly sequences: number } | { readonly tokens: number };
+  readonly chunk?:
+    | 'auto'
+    | {
+        /** Texts in the encoder at once. */
+        readonly sequences: number;
+      }
+    | {
+        /** Tokens in the encoder at once. */
+        readonly tokens: number;
+      };
   /**
    * Chunks whose graph is kept instead of computed again: as many as fit into a number of bytes or into the device's free
    * memory ('auto'), or the last one ('last', the default), which costs memory only during the loss.
@@ -105,6 +114,7 @@ export interface TrainConfig {
    * it and rounds gradients to 1/512.
    */
   readonly reduction?: 'own' | 'bfloat16';
+  /** How the learning rate goes over the run. */
   readonly schedule?: {
     /** Default 'linear'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
@@ -118,7 +128,12 @@ export interface TrainConfig {
   /** Seed of the order of the data, of dropout and of new weights. Default 1. */
   readonly seed?: number;
   /** The order of rows: random, all rows in memory (true, the default); random within `buffer` rows; the file's (false). */
-  readonly shuffle?: boolean | { readonly buffer: number };
+  readonly shuffle?:
+    | boolean
+    | {
+        /** Rows that are held at a time. */
+        readonly buffer: number;
+      };
   /**
    * No text is in a batch twice, where it would be its own negative. Default: true, but false for a loss that does not
    * compare texts of different rows.
@@ -294,6 +309,7 @@ export interface EvaluationConfig {
   readonly format?: DataFormat;
   /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */
   readonly header?: boolean | readonly string[];
+  /** Whether fields of CSV or TSV files can be in quotes. Default 'csv' for CSV, 'auto' for TSV. */
   readonly quoting?: Quoting;
   readonly delimiter?: string;
   /**

@@ -3,20 +3,25 @@ import type { HubProgress } from '../hub/snapshot.js';
 
 /** One chunk of the batch has passed through the encoder, or the loss was computed. */
 export interface ChunkEvent {
+  /** Which event it is. */
   readonly type: 'chunk';
   /** The update that this belongs to, from 1. */
   readonly step: number;
+  /** The first pass, the loss, or the second pass. */
   readonly phase: 'forward' | 'loss' | 'backward';
   /** From 1 to `chunks`. */
   readonly chunk: number;
+  /** Chunks of the phase. */
   readonly chunks: number;
 }
 
 /** The run is set up and the first batch comes next. */
 export interface StartEvent {
+  /** Which event it is. */
   readonly type: 'start';
   /** Updates in all, and those made before this run (more than 0 when resumed). */
   readonly steps: number;
+  /** Updates that were made before. */
   readonly done: number;
   /** Rows of data in one pass; null where they were not counted (`steps` given). */
   readonly rows: number | null;
@@ -27,7 +32,9 @@ export interface StartEvent {
   readonly leftOver: number | null;
   /** The columns of the data: anchor, positive, hard negatives. */
   readonly columns: readonly string[];
+  /** Numbers that are trained. */
   readonly parameters: number;
+  /** Where the model is. */
   readonly device: string;
   /** Processes that train together. */
   readonly ranks: number;
@@ -41,14 +48,17 @@ export interface StartEvent {
 
 /** What every run tells of an update that was made. */
 export interface UpdateEvent {
+  /** Which event it is. */
   readonly type: 'step';
   /** From 1 to `steps`. */
   readonly step: number;
+  /** Updates in all. */
   readonly steps: number;
   /** The learning rate of this update. */
   readonly lr: number;
   /** Global 2-norm of the gradients before clipping. */
   readonly gradNorm: number;
+  /** How long it took. */
   readonly seconds: number;
   /** Estimated seconds for the remaining steps. */
   readonly secondsLeft: number;
@@ -56,18 +66,25 @@ export interface UpdateEvent {
 
 /** One update was made. */
 export interface StepEvent extends UpdateEvent {
+  /** The pass over the data, from 0. */
   readonly epoch: number;
+  /** The loss of the batch. */
   readonly loss: number;
   /** Temperature of the loss after this update; it changes only if it is learned. Null for a loss that has none. */
   readonly temperature: number | null;
+  /** Rows of the batch. */
   readonly pairs: number;
+  /** Tokens of all columns. */
   readonly tokens: number;
   /** Texts cut to the maximal length. */
   readonly truncated: number;
+  /** Chunks of all towers. */
   readonly chunks: number;
   /** Chunks whose graph was kept instead of being computed again. */
   readonly retained: number;
+  /** Rows a second. */
   readonly pairsPerSecond: number;
+  /** Tokens a second. */
   readonly tokensPerSecond: number;
   /** Peak of the device's memory (of the process on the CPU), bytes. */
   readonly peakMemory: number;
@@ -75,7 +92,9 @@ export interface StepEvent extends UpdateEvent {
 
 /** Held-out data was measured. */
 export interface EvaluationEvent {
+  /** Which event it is. */
   readonly type: 'evaluation';
+  /** The update after which it was measured. */
   readonly step: number;
   /** For instance `{ 'recall@10': 0.61, 'mrr@10': 0.42, … }` or `{ spearman: 0.82, pearson: 0.83 }`. */
   readonly scores: Readonly<Record<string, number>>;
@@ -88,9 +107,11 @@ export interface EvaluationEvent {
 
 /** A checkpoint or the finished model was written, completely. A checkpoint is written while later steps are made. */
 export interface SavedEvent {
+  /** Which event it is. */
   readonly type: 'saved';
   /** Updates that are in it. */
   readonly step: number;
+  /** Where it is. */
   readonly folder: string;
   /** Of the finished model, where `evaluation.best` names a score: the update after which it was the best. */
   readonly bestOf?: number | undefined;
@@ -103,6 +124,7 @@ export interface SavedEvent {
  * time; all are counted.
  */
 export interface SkippedEvent {
+  /** Which event it is. */
   readonly type: 'skipped';
   /** File, line and reason. */
   readonly message: string;
@@ -110,7 +132,9 @@ export interface SkippedEvent {
 
 /** How many lines were skipped in all; not sent if none was. */
 export interface SkippedTotalEvent {
+  /** Which event it is. */
   readonly type: 'skippedTotal';
+  /** How many. */
   readonly lines: number;
   /** The lines of each file that had any. */
   readonly files: Readonly<Record<string, number>>;
@@ -118,17 +142,21 @@ export interface SkippedTotalEvent {
 
 /** A message for the user, such as a setting that has changed since the run was interrupted. */
 export interface NoteEvent {
+  /** Which event it is. */
   readonly type: 'note';
+  /** The message. */
   readonly message: string;
 }
 
 /** More of a model or a data set of the Hugging Face hub has come. Not in metrics.jsonl. */
 export interface FetchEvent extends HubProgress {
+  /** Which event it is. */
   readonly type: 'fetch';
 }
 
 /** The data is read to find how many updates the run makes. Told about once a second, and not in metrics.jsonl. */
 export interface ReadingEvent {
+  /** Which event it is. */
   readonly type: 'reading';
   /** Rows so far, those of later passes among them. */
   readonly rows: number;

@@ -15,11 +15,18 @@ export interface LanguageTrainConfig {
   /** What a document is, at whose beginning the state starts anew: a `'file'` (default), or a `'line'`. */
   readonly documents?: 'file' | 'line';
   /** The tokens of a new model: `'bytes'` (default), the `'characters'` of the data, or those of a tokenizer.json. */
-  readonly vocabulary?: 'bytes' | 'characters' | { readonly tokenizer: string };
+  readonly vocabulary?:
+    | 'bytes'
+    | 'characters'
+    | {
+        /** Path of a tokenizer.json. */
+        readonly tokenizer: string;
+      };
   /** Folder for checkpoints, metrics.jsonl and the finished model. */
   readonly output: string;
   /** Parts of the data that are read side by side: the rows of a batch. */
   readonly rows: number;
+  /** What a step reads. */
   readonly segment: {
     /** Tokens of a row in a segment. */
     readonly length: number;
@@ -35,6 +42,7 @@ export interface LanguageTrainConfig {
   readonly across?: AcrossConfig;
   /** Default: RAdam. */
   readonly optimizer?: OptimizerConfig;
+  /** How the learning rate goes over the run. */
   readonly schedule?: {
     /** Default 'cosine'. */
     readonly kind?: 'linear' | 'cosine' | 'constant';
