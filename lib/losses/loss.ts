@@ -344,9 +344,9 @@ function requireNumber(value: unknown): Tensor {
   return value;
 }
 
-/** @throws GradCacheError `NON_FINITE` */
-export function requireFinite(loss: number): void {
-  if (!Number.isFinite(loss)) {
+/** @param dtype of the representations, whose gradients overflow with the loss @throws GradCacheError `NON_FINITE` */
+export function requireFinite(loss: number, dtype?: string): void {
+  if (!Number.isFinite(dtype === 'float32' ? Math.fround(loss) : loss)) {
     throw new GradCacheError(
       'NON_FINITE',
       `the loss is ${loss}. No gradient was added. Look for a learning rate that is too high, a temperature that is too low, ` +

@@ -120,7 +120,7 @@ export class TiledLoss implements LossWithGradients {
     );
     const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));
     try {
-      requireFinite(loss);
+      requireFinite(loss, representations[0]?.dtype);
     } catch (error) {
       for (const tensor of tensors) tensor?.dispose();
       throw error;

@@ -136,7 +136,7 @@ export class TokenLoss implements LossWithGradients {
       const { loss, gradients } = await guardedAsync(() => native().loss('multi_vector', handles, all));
       const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));
       try {
-        requireFinite(loss);
+        requireFinite(loss, representations[0]?.dtype);
       } catch (error) {
         for (const tensor of tensors) tensor?.dispose();
         throw error;

@@ -416,6 +416,13 @@ test('what does not fit is refused, and numbers that are none', async () => {
       { code: 'INPUT', message: /labels\[1\]/ },
     ],
     [multiVectorMarginMSE(), three.towers, { offsets: three.offsets, labels: [1] }, { code: 'SHAPE' }],
+    [
+      // The sum in float64 is finite, and gradients in float32 are not.
+      multiVectorMarginMSE(),
+      three.towers.map((tower, k) => tower.mul((k + 1) * 1e18).to({ dtype: 'float32' })),
+      { offsets: three.offsets, labels: [[1], [2], [3]] },
+      { code: 'NON_FINITE' },
+    ],
   ];
   for (const [loss, towers, options, error] of refusals)
     await assert.rejects(loss.compute(towers, 1, options), error, JSON.stringify(error));
