@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   call,
+  distillKLDiv,
   flops,
   infoNCE,
+  marginMSE,
   regularizerWarmUp,
   sigLIP,
   splade,
@@ -222,6 +224,56 @@ test('a loss of rows side by side gets the columns that one of them has', async 
   const towers = [1, 2, 3].map((seed) => sparseRows(20, 5000, seed, { active: 5 }));
   await ofEntries(splade(besides(widths), WEIGHTS), towers.slice(0, 2));
   assert.ok((widths[0] as number) < 40, String(widths));
+});
+
+test('margins and rankings of a teacher are those of plain operators, for dense and for sparse towers', async () => {
+  const shapes = [
+    [7, 37],
+    [1, 9],
+    [33, 13],
+  ] as const;
+  for (const [rows, width] of shapes) {
+    const towers = [1, 2, 3].map((seed) => sparseRows(rows, width, seed));
+    const labels = Array.from({ length: rows }, (_, row) => [Math.sin(row) + 2, Math.cos(row)]);
+    const teacher = Tensor.from(Float64Array.from(labels.flat()), { shape: [rows, 2] });
+    const scoresOf = ([queries, ...documents]: Tensor[]): Tensor =>
+      call(
+        'aten::stack',
+        documents.map((each) => queries!.mul(each).sum(1)),
+        1,
+      );
+    const margins = (scores: Tensor): Tensor => scores.narrow(1, 0, 1).sub(scores.narrow(1, 1, 1));
+    const plainLosses: [string, LossWithGradients, (scores: Tensor) => Tensor][] = [
+      [
+        'margins',
+        marginMSE(),
+        (scores) => {
+          const apart = margins(scores).sub(margins(teacher));
+          return apart.mul(apart).mean();
+        },
+      ],
+      ...[0.5, 2].map((temperature): (typeof plainLosses)[number] => [
+        `rankings at ${temperature}`,
+        distillKLDiv({ temperature }),
+        (scores) => {
+          const [wanted, found] = [teacher, scores].map((each) => each.div(temperature).logSoftmax(1));
+          const terms = wanted!.exp().mul(wanted!.sub(found!));
+          return terms.sum().mul(temperature ** 2 / rows);
+        },
+      ]),
+    ];
+    for (const [title, loss, twin] of plainLosses) {
+      const whole = (...given: (Tensor & LossOptions)[]): Tensor => {
+        const own: Tensor[] = given.slice(0, -1);
+        const documents = plainFlops(call('aten::cat', own.slice(1), 0), null).mul(0.3);
+        return twin(scoresOf(own)).add(documents).add(plainFlops(own[0]!, null).mul(0.2));
+      };
+      const expected = await ofDense(whole, towers);
+      const what = `${title} [${rows}, ${width}]`;
+      assertSame(await ofDense(splade(loss, WEIGHTS), towers, { labels }), expected, `${what}, dense`);
+      assertSame(await ofEntries(splade(loss, WEIGHTS), towers, { labels }), expected, `${what}, sparse`);
+    }
+  }
 });
 
 test('a tower that trains nothing needs no gradient', async () => {
