@@ -2,15 +2,18 @@
  * The claim of Gradient Cache (Gao et al. 2021) on real text: a batch by cached gradients is as good as the same batch at once,
  * better than as many pairs by accumulation, and better than small batches, at equal updates and at equal pairs.
  *
- *   npm run bench -- claim [--stsb FOLDER] [--seeds 5] [--updates 48] [--batch 512] [--small 32] [--write]
+ *   npm run bench -- claim [--stsb FOLDER] [--seeds 5] [--updates 48] [--batch 512] [--small 32] [--workers 1] [--write]
  *
  * The text is WordNet: the term of a definition is to be found. With a folder of the STS benchmark (train.csv, dev.csv, test.csv)
- * it is that too: the sentence that says the same is to be found. One thread. `--write` puts tables into RESULTS.md, and a plot
+ * it is that too: the sentence that says the same is to be found. A run is a process with one thread; `--workers` of them go at
+ * once, with the same figures. `--write` puts tables into RESULTS.md, and a plot
  * beside it.
  */
+import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { fileURLToPath } from 'node:url';
 import { threads } from '../lib/index.js';
 import { projectRoot } from '../test/oracle/python.js';
 import { claimsTable, scoresTable, type Claim, type Series } from './claim/findings.js';
@@ -26,7 +29,9 @@ const { values } = parseArgs({
     updates: { type: 'string', default: '48' },
     batch: { type: 'string', default: '512' },
     small: { type: 'string', default: '32' },
+    workers: { type: 'string', default: '1' },
     write: { type: 'boolean', default: false },
+    run: { type: 'string' },
   },
 });
 const [seeds, updates, batch, small] = [values.seeds, values.updates, values.batch, values.small].map(
@@ -44,32 +49,63 @@ const RATES = [0.002, 0.005, 0.0125];
 const TUNING_SEED = 1000;
 
 const parts = batch / small;
-const WAYS = {
-  full: { name: 'full batch', together: batch, chunk: batch, accumulate: 1, updates },
-  cached: { name: 'cached', together: batch, chunk: small, accumulate: 1, updates },
-  accumulation: { name: 'accumulation', together: small, chunk: small, accumulate: parts, updates },
-  pairs: {
-    name: 'small batches, as many pairs',
-    together: small,
-    chunk: small,
-    accumulate: 1,
-    updates: updates * parts,
-  },
-  updates: { name: 'small batches, as many updates', together: small, chunk: small, accumulate: 1, updates },
-} satisfies Record<string, Way>;
-type Name = keyof typeof WAYS;
+function waysOf(updates: number) {
+  const smallUpdates = updates * parts;
+  return {
+    full: { name: 'full batch', together: batch, chunk: batch, accumulate: 1, updates },
+    cached: { name: 'cached', together: batch, chunk: small, accumulate: 1, updates },
+    accumulation: { name: 'accumulation', together: small, chunk: small, accumulate: parts, updates },
+    pairs: {
+      name: 'small batches, as many pairs',
+      together: small,
+      chunk: small,
+      accumulate: 1,
+      updates: smallUpdates,
+    },
+    updates: {
+      name: 'small batches, as many updates',
+      together: small,
+      chunk: small,
+      accumulate: 1,
+      updates,
+    },
+  } satisfies Record<string, Way>;
+}
+type Name = keyof ReturnType<typeof waysOf>;
 
-threads(1);
-const started = performance.now();
-const tasks = [await definitions(), ...(values.stsb === undefined ? [] : [await sentences(values.stsb)])];
+/** One training, in a process of its own. */
+interface Run {
+  readonly stsb: string | undefined;
+  readonly way: Way;
+  readonly held: 'dev' | 'test';
+  readonly lr: number;
+  readonly seed: number;
+}
+
 const bodies: string[] = [];
 const drawn: { name: string; series: Series[] }[] = [];
-for (const task of tasks) {
-  const found = await run(task);
-  drawn.push({ name: task.name, series: Object.values(found) });
-  bodies.push(await bodyOf(task, found));
-  console.log(bodies.at(-1));
-  if (values.write) write();
+let seconds = 0;
+if (values.run !== undefined) await runOne(JSON.parse(values.run) as Run);
+else {
+  for (const stsb of values.stsb === undefined ? [undefined] : [undefined, values.stsb]) {
+    const task = await taskOf(stsb);
+    const found = await runAll(task, stsb);
+    drawn.push({ name: task.name, series: Object.values(found) });
+    bodies.push(await bodyOf(task, found));
+    console.log(bodies.at(-1));
+    if (values.write) write();
+  }
+}
+
+function taskOf(stsb: string | undefined): Promise<Task> {
+  return stsb === undefined ? definitions() : sentences(stsb);
+}
+
+async function runOne({ stsb, way, held, lr, seed }: Run): Promise<void> {
+  threads(1);
+  const task = await taskOf(stsb);
+  const outcome = await trainAndMeasure(way, task.train, task[held], { lr, seed, batch });
+  process.stdout.write(`${JSON.stringify(outcome)}\n`);
 }
 
 /** Writes what there is so far. */
@@ -80,34 +116,76 @@ function write(): void {
   writeResults('The claim on real text', `npm run bench -- claim ${stsb}${sizes} --write`, report());
 }
 
-/** Trains in every way, with every seed. */
-async function run(task: Task): Promise<Record<Name, Series>> {
-  const found: Partial<Record<Name, Series>> = {};
-  for (const name of Object.keys(WAYS) as Name[]) {
-    const way: Way = WAYS[name];
-    // A full batch is to be the same as a cached one: it has no learning rate of its own.
-    const lr = name === 'cached' ? found.full!.lr : await bestRate(way, task);
-    const runs: Outcome[] = [];
-    for (let seed = 1; seed <= seeds; seed++) {
-      runs.push(await trainAndMeasure(way, task.train, task.test, { lr, seed, batch }));
-      console.log(`${task.name}, ${way.name}, seed ${seed}: ${JSON.stringify(runs.at(-1))}`);
-    }
-    found[name] = { name: way.name, pairs: pairsOfUpdate(way), updates: way.updates, lr, runs };
-  }
-  return found as Record<Name, Series>;
+/** Trains in every way: with every learning rate first, then with the best one and every seed. */
+async function runAll(task: Task, stsb: string | undefined): Promise<Record<Name, Series>> {
+  const ways = waysOf(Math.ceil(updates / task.shorter));
+  const names = Object.keys(ways) as Name[];
+  // A full batch is to be the same as a cached one: it has no learning rate of its own.
+  const tuned = names.filter((name) => name !== 'full');
+  const trials = await inProcesses(
+    tuned.flatMap((name) =>
+      RATES.map((lr): Run => ({ stsb, way: ways[name], held: 'dev', lr, seed: TUNING_SEED })),
+    ),
+  );
+  const rateOf = (name: Name): number => {
+    const own = tuned.indexOf(name === 'full' ? 'cached' : name) * RATES.length;
+    const scores = trials.slice(own, own + RATES.length).map(({ mrr10 }) => mrr10);
+    return RATES[scores.indexOf(Math.max(...scores))]!;
+  };
+  const runs = await inProcesses(
+    names.flatMap((name) =>
+      Array.from({ length: seeds }, (_, k): Run => ({
+        stsb,
+        way: ways[name],
+        held: 'test',
+        lr: rateOf(name),
+        seed: k + 1,
+      })),
+    ),
+  );
+  const series = names.map((name, place): [Name, Series] => {
+    const way = ways[name];
+    const own = runs.slice(place * seeds, (place + 1) * seeds);
+    return [
+      name,
+      { name: way.name, pairs: pairsOfUpdate(way), updates: way.updates, lr: rateOf(name), runs: own },
+    ];
+  });
+  return Object.fromEntries(series) as Record<Name, Series>;
 }
 
-/** The learning rate with which the way is best on other held-out texts. */
-async function bestRate(way: Way, task: Task): Promise<number> {
-  let best = { lr: 0, mrr10: -1 };
-  for (const lr of RATES) {
-    const { mrr10 } = await trainAndMeasure(way, task.train, task.dev, { lr, seed: TUNING_SEED, batch });
-    console.log(
-      `${task.name}, ${way.name}, learning rate ${lr}: MRR@10 ${mrr10.toFixed(4)} on other held-out texts`,
-    );
-    if (mrr10 > best.mrr10) best = { lr, mrr10 };
-  }
-  return best.lr;
+/** What the runs come to, in their order; so many at once as there are workers. */
+async function inProcesses(runs: readonly Run[]): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < runs.length) {
+      const place = next++;
+      outcomes[place] = await inProcess(runs[place]!);
+    }
+  };
+  await Promise.all(Array.from({ length: Number(values.workers) }, work));
+  return outcomes;
+}
+
+async function inProcess(run: Run): Promise<Outcome> {
+  const sizes = ['--batch', String(batch), '--small', String(small)];
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(import.meta.url), ...sizes, '--run', JSON.stringify(run)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, OMP_NUM_THREADS: '1' },
+    },
+  );
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const code = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
+  if (code !== 0) throw new Error(`${JSON.stringify(run)} ended with ${String(code)}`);
+  const outcome = JSON.parse(output) as Outcome;
+  seconds += outcome.seconds;
+  console.log(`${run.way.name}, learning rate ${run.lr}, seed ${run.seed}, ${run.held}: ${output.trim()}`);
+  return outcome;
 }
 
 async function bodyOf({ name, train, test }: Task, found: Record<Name, Series>): Promise<string> {
@@ -131,13 +209,13 @@ async function bodyOf({ name, train, test }: Task, found: Record<Name, Series>):
 }
 
 function report(): string {
-  const minutes = (performance.now() - started) / 60_000;
+  const minutes = Math.round(seconds / 60);
   return [
     `A BERT of one layer, 128 wide, from random weights, InfoNCE in both directions, AdamW. Batches of ${batch} pairs, ${small} texts in`,
     `the encoder at once; accumulation adds up ${parts} batches of ${small}. Every way has the learning rate of ${RATES.join(', ')} that is best`,
     `for it on other held-out texts, with a seed of its own. Runs of a seed begin with the same weights and see the same pairs in the same`,
     `order. Figures are means over ${seeds} seeds and the standard deviation of a run; a claim is shown if it holds with every seed by every`,
-    `measure. One thread, ${Math.round(minutes)} minutes in all.`,
+    `measure. One thread, ${minutes} minutes of a processor in all.`,
     '',
     '![MRR@10 and recall@10 of every way to train, a dot a seed](claim.svg)',
     '',

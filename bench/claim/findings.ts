@@ -29,7 +29,7 @@ export interface Claim {
 /** The scores of all ways. */
 export function scoresTable(series: readonly Series[]): string {
   return table(
-    ['', 'updates', 'pairs an update', 'learning rate', ...Object.values(MEASURES), 'seconds'],
+    ['', 'updates', 'pairs an update', 'learning rate', ...Object.values(MEASURES), 'CPU, s'],
     series.map(({ name, updates, pairs, lr, runs }) => [
       name,
       updates,

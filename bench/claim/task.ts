@@ -11,6 +11,8 @@ export interface Pair {
 /** What is learned, and how it is measured. */
 export interface Task {
   readonly name: string;
+  /** What the number of updates is divided by: a small set of pairs is soon learned. */
+  readonly shorter: number;
   readonly train: readonly Pair[];
   /** Chooses learning rates. */
   readonly dev: RetrievalTask;
@@ -30,7 +32,13 @@ export async function definitions(): Promise<Task> {
   // Every third one, so that both have every kind of term.
   const dev = pairsOf(heldOut.filter((_, place) => place % 3 === 0));
   const test = pairsOf(heldOut.filter((_, place) => place % 3 !== 0));
-  return { name: 'WordNet', train: pairsOf(train), dev: amongAnswers(dev), test: amongAnswers(test) };
+  return {
+    name: 'WordNet',
+    shorter: 1,
+    train: pairsOf(train),
+    dev: amongAnswers(dev),
+    test: amongAnswers(test),
+  };
 }
 
 /** The second sentence of a pair that says the same is to be found among all second sentences. */
@@ -40,6 +48,7 @@ export async function sentences(folder: string): Promise<Task> {
   );
   return {
     name: 'STS benchmark',
+    shorter: 3,
     train: train!.filter(({ score }) => score >= SAME).map(({ query, answer }) => ({ query, answer })),
     dev: amongAll(dev!),
     test: amongAll(test!),

@@ -37,6 +37,7 @@ export interface Measured {
 
 /** A finished run. */
 export interface Outcome extends Measured {
+  /** Of a processor. */
   readonly seconds: number;
   /** Loss of the first update. */
   readonly firstLoss: number;
@@ -54,7 +55,7 @@ export async function trainAndMeasure(
   held: RetrievalTask,
   { lr, seed, batch }: { readonly lr: number; readonly seed: number; readonly batch: number },
 ): Promise<Outcome> {
-  const started = performance.now();
+  const started = process.cpuUsage();
   const model = await makeModel('cpu', seed);
   const gradcache = new GradCache({
     encoders: [model, model],
@@ -77,7 +78,8 @@ export async function trainAndMeasure(
   optimizer.dispose();
   const measured = await measure(model, held);
   model.dispose();
-  return { ...measured, firstLoss, seconds: (performance.now() - started) / 1000 };
+  const { user, system } = process.cpuUsage(started);
+  return { ...measured, firstLoss, seconds: (user + system) / 1e6 };
 }
 
 /** The scores of a model of random weights. */
