@@ -54,6 +54,21 @@ test('a libtorch of another minor than the addons is reported with both', async 
   assert.match(formatDoctor(report), /Built for: none/);
 });
 
+test('a package without an addon for this machine says which machines it has one for', async (context) => {
+  const world = emptyWorld(context);
+  mkdirSync(join(world.root, 'prebuilds', 'boot', 'prebuilds', 'linux-riscv64'), { recursive: true });
+  const folder = fakeLibtorch(temporaryFolder(context), { version: '2.13.0' });
+  const report = await doctor({ ...world, libtorch: folder });
+  assert.deepEqual(report.platforms, ['linux-riscv64']);
+  const text = formatDoctor(report);
+  assert.match(text, /^package +brings addons for linux-riscv64$/m);
+  assert.match(text, new RegExp(`^addons +none for linux-${process.arch}$`, 'm'));
+  assert.match(
+    text,
+    new RegExp(`This is linux-${process.arch}; the package brings addons for linux-riscv64\\.`),
+  );
+});
+
 test('an unsupported libtorch is reported with its version', async (context) => {
   const folder = fakeLibtorch(temporaryFolder(context), { version: '2.8.0' });
   const report = await doctor({ libtorch: folder });

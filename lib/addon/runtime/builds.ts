@@ -40,6 +40,11 @@ function compiledHere(root: string): AddonBuild[] {
   }
 }
 
+/** The platforms that the package brings addons for, as `linux-x64`. */
+export function prebuiltPlatforms(root: string = packageRoot()): string[] {
+  return namesIn(join(root, 'prebuilds', 'boot', 'prebuilds')).sort();
+}
+
 /** prebuilds/torch-<minor> and prebuilds/boot are each a folder as prebuildify writes and node-gyp-build reads them. */
 function prebuilt(root: string): AddonBuild[] {
   const folder = join(root, 'prebuilds');

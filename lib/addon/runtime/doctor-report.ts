@@ -13,7 +13,8 @@ export function formatDoctor(report: DoctorReport): string {
     ...describeGpus(report),
     `libtorch   ${libtorch === null ? 'none' : `${libtorch.version} in ${libtorch.folder} (${libtorch.source}, ${libtorch.cuda ? 'CUDA' : 'CPU'} build)`}`,
     ...indent(describePlaces(report.places)),
-    `addons     ${report.builds.length === 0 ? 'none' : ''}`.trimEnd(),
+    `package    brings addons for ${report.platforms.length === 0 ? 'no platform' : report.platforms.join(', ')}`,
+    `addons     ${report.builds.length === 0 ? `none for ${system.system}-${system.architecture}` : ''}`.trimEnd(),
     ...report.builds.map(
       (build) =>
         `  ${build.matches ? '*' : ' '} libtorch ${build.minor}  ${build.kind.padEnd(8)}  ${build.addon}`,

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { GradCacheError } from '../../errors.js';
 import { reasonOf } from '../../options/realms.js';
 import { askProgram } from './ask-program.js';
-import { type AddonBuild, findBuilds } from './builds.js';
+import { type AddonBuild, findBuilds, prebuiltPlatforms } from './builds.js';
 import { findCudaKernels } from './cuda-kernels.js';
 import { deviceTrouble, type Machine } from './device-problems.js';
 import { driverVersion, findGpus, type GpuReport } from './gpus.js';
@@ -49,7 +49,9 @@ export interface DoctorReport {
   readonly libtorch: LocatedLibtorch | null;
   /** Every place that was looked at for it. */
   readonly places: readonly SearchedPlace[];
-  /** Every addon there is; `matches` marks the one that is loaded. */
+  /** The platforms that this package brings addons for, such as `linux-x64`. */
+  readonly platforms: readonly string[];
+  /** Every addon there is for this machine; `matches` marks the one that is loaded. */
   readonly builds: readonly (AddonBuild & { readonly matches: boolean })[];
   /** The full load in a child process, or null where there was nothing to load. */
   readonly load: LoadReport | null;
@@ -87,10 +89,11 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
   const { libtorch, places } = searchLibtorch(options);
   if (libtorch === null) problems.push(problemOf(() => locateLibtorch(options)));
   const builds = findBuilds(root);
+  const platforms = prebuiltPlatforms(root);
   let chosen: AddonBuild | undefined;
   if (libtorch !== null) {
     chosen = builds.find((build) => build.minor === libtorch.minor);
-    if (chosen === undefined) problems.push(problemOf(() => chooseBuild(libtorch, builds)));
+    if (chosen === undefined) problems.push(problemOf(() => chooseBuild(libtorch, builds, platforms)));
   }
   let load: LoadReport | null = null;
   if (libtorch !== null && chosen !== undefined && platformTrouble === null) {
@@ -107,6 +110,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport>
     kernels: findCudaKernels(root),
     libtorch,
     places,
+    platforms,
     builds: builds.map((build) => ({ ...build, matches: build === chosen })),
     load,
     tools: findTools(environment),

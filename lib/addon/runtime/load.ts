@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { GradCacheError } from '../../errors.js';
 import { reasonOf } from '../../options/realms.js';
 import { INTERFACE } from '../interface.js';
-import { type AddonBuild, findBuilds } from './builds.js';
+import { type AddonBuild, findBuilds, prebuiltPlatforms } from './builds.js';
 import type { LibtorchFolder } from './libtorch-folder.js';
 import { locateLibtorch, type LocatedLibtorch } from './libtorch.js';
 import { isBundled, ownRequire, packageRoot, packageVersion, UNBUNDLE } from './paths.js';
@@ -47,6 +47,7 @@ export function loadAddon(options: { libtorch?: string | undefined } = {}): Load
 export function chooseBuild(
   libtorch: LocatedLibtorch,
   builds: readonly AddonBuild[] = findBuilds(),
+  platforms: readonly string[] = prebuiltPlatforms(),
 ): AddonBuild {
   const build = builds.find((candidate) => candidate.minor === libtorch.minor);
   if (build !== undefined) return build;
@@ -58,6 +59,7 @@ export function chooseBuild(
       `No addon of gradcache ${packageVersion()} here was built for libtorch ${libtorch.minor}.`,
       `Found:     libtorch ${libtorch.version} in ${libtorch.folder} (${libtorch.source})`,
       `Built for: ${minors.length === 0 ? 'none' : minors.join(', ')}`,
+      ...(minors.length === 0 ? forOthers(platforms) : []),
       ...(minors.length === 0 && isBundled() ? [UNBUNDLE] : []),
       ...(fromSource ? ['To build one for it:              npm run compile'] : []),
       ...minors
@@ -65,6 +67,13 @@ export function chooseBuild(
         .map((m) => `To install a libtorch that fits:  npx gradcache setup --version ${m}.0`),
     ].join('\n'),
   );
+}
+
+/** For a machine that the package brings nothing for: what it does bring. */
+function forOthers(platforms: readonly string[]): string[] {
+  const here = `linux-${process.arch}`;
+  if (platforms.length === 0 || platforms.includes(here)) return [];
+  return [`This is ${here}; the package brings addons for ${platforms.join(', ')}.`];
 }
 
 /** Libraries of a libtorch in the order in which they are opened: each after those it needs. */
