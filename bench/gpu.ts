@@ -284,7 +284,8 @@ class Bench {
     { file, folder, ...times }: { file: string; folder: string | undefined; warm: number; steps: number },
   ): Promise<BlockResult | { error: string }> {
     const limit = Math.max(1, this.left + 20);
-    const { shape, dropout, precision = 'bfloat16', lora, warmPairs } = group;
+    const { shape, dropout, lora, warmPairs } = group;
+    const precision = job.precision ?? group.precision ?? 'bfloat16';
     const model = { ...times, dropout, precision, folder, lora };
     if (job.peer) {
       const { name, chunk, compile, dynamic } = job.peer;

@@ -12,7 +12,7 @@ of adapters as "lora", and as "warm_pairs" how many pairs the steps take that ar
 Peers: gradcache (luyug's, from the folder in GRAD_CACHE_SRC; it is not bundled), sentence-transformers
 (CachedMultipleNegativesRankingLoss on padded sequences), sentence-transformers-unpadded (the same without padding, where
 "chunk" counts tokens: see peers_unpadded.py), full (no cache at all). Every peer: BERT with random weights, bf16 autocast (a block
-may ask for "precision": "float32" instead), dropout on hidden states and attention, mean pooling, scaled cosine InfoNCE
+may ask for "precision": "float32" or "tf32" instead), dropout on hidden states and attention, mean pooling, scaled cosine InfoNCE
 (scale 20), fused AdamW. What is compiled is compiled once and shared by all peers that ask for the same: for each width
 (default) or for all (dynamic).
 """
@@ -219,6 +219,7 @@ def make(folder, shape, dropout, dtype='float32'):
 def block(peer, chunk, compile, shape, dropout, tokens, warm, steps, dynamic=False, precision='bfloat16', **unpadded):
     global precision_in_use
     precision_in_use = precision
+    torch.backends.cuda.matmul.allow_tf32 = precision == 'tf32'
     if peer == 'sentence-transformers-unpadded':
         encoder, loss, counts = unpadded_peer(chunk, compile, shape, dropout, tokens, **unpadded)
     else:

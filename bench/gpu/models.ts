@@ -115,7 +115,7 @@ export type ShapeName = keyof typeof SHAPES;
 /** What an encoder is made with beside its shape. */
 export interface ModelOptions {
   readonly device: string;
-  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  readonly precision: 'float32' | 'float64' | 'bfloat16' | 'tf32';
   /** The probability, for hidden states and for attention. */
   readonly dropout: number;
   readonly seed?: number;

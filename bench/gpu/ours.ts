@@ -16,7 +16,7 @@ export interface BlockRequest {
   readonly kind: Kind;
   readonly pairs: number;
   readonly dropout: number;
-  readonly precision: 'float32' | 'bfloat16';
+  readonly precision: 'float32' | 'bfloat16' | 'tf32';
   readonly device: string;
   readonly shrink: number;
   readonly job: NonNullable<Job['ours']>;

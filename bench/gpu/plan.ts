@@ -22,6 +22,8 @@ export interface Job {
     /** Compiled once for all widths, because it cuts batches to widths of its own. */
     readonly dynamic: boolean;
   };
+  /** In place of the group's precision. */
+  readonly precision?: 'float32' | 'tf32';
   /** The job that this one stands in for: it is run where that one fails. */
   readonly insteadOf?: string;
 }
@@ -317,6 +319,21 @@ export const groups: readonly Group[] = [
     jobs: alternate([ours(32_768, 2.7), byDefault(2.5)], [peer(GC, 256, false, 4), peer(ST, 256, false, 4)]),
   })),
   {
+    id: 'base-natural-1024-tf32',
+    shape: 'base',
+    kind: 'natural',
+    pairs: 1024,
+    dropout: 0.1,
+    precision: 'float32',
+    rounds: [2],
+    warm: true,
+    jobs: [
+      ours(32_768, 1.6),
+      inPrecision('tf32', ours(32_768, 0.6)),
+      inPrecision('tf32', peer(ST, 256, false, 2)),
+    ],
+  },
+  {
     // Compiling takes it minutes: it cuts every batch to a width of its own.
     id: 'base-natural-8192-sentence-transformers-compiled',
     shape: 'base',
@@ -329,6 +346,11 @@ export const groups: readonly Group[] = [
   },
   ...newerModels(),
 ];
+
+/** A job in another precision than its group. */
+function inPrecision(precision: 'float32' | 'tf32', job: Job): Job {
+  return { ...job, id: `${job.id}-${precision}`, setting: `${job.setting}, ${precision}`, precision };
+}
 
 /** A job that is run where the one before it fails. */
 function instead(of: Job, job: Job): Job {

@@ -17,7 +17,7 @@ export const MODEL_FLAGS = {
     'model folder, of transformers or sentence-transformers; or OWNER/NAME of the hub',
   ),
   device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)'),
-  precision: text('TYPE', 'float32 (default), bfloat16 or float64'),
+  precision: text('TYPE', 'float32 (default), bfloat16, float64, or on a GPU tf32'),
   'max-length': number('TOKENS', 'tokens of a text, special ones included; longer texts are cut'),
 } as const satisfies Flags;
 
@@ -76,7 +76,7 @@ async function open<Model extends Encoder>(
   load: (folder: string, options: TextEncoderOptions) => Promise<Model>,
 ): Promise<Model> {
   const given = args.required('model', MODEL_FLAGS.model);
-  const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64']) ?? 'float32';
+  const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64', 'tf32']) ?? 'float32';
   const maxLength = args.count('max-length');
   const device = ranks?.device ?? chooseDevice(args.device());
   let model: Model | undefined;

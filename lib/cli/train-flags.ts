@@ -140,7 +140,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'with several processes: bfloat16 halves what they send of gradients, and rounds them; default own',
       'reduction',
     ),
-    precision: text('TYPE', 'float32 (default), bfloat16 or float64', 'precision'),
+    precision: text('TYPE', 'float32 (default), bfloat16, float64, or on a GPU tf32', 'precision'),
   },
   Loss: {
     loss: { ...text('NAME', choiceHelp(LOSSES, DEFAULT_LOSS), 'loss.kind'), choices: Object.keys(LOSSES) },

@@ -19,8 +19,12 @@ import { checkLora, type LoraOptions } from './lora-options.js';
 export interface TextEncoderOptions {
   /** `'cpu'` (default), `'cuda'` or `'cuda:N'`. */
   readonly device?: string;
-  /** Element type of the computation. Weights and gradients are float32 (float64 for float64). Default: float32. */
-  readonly precision?: 'float32' | 'float64' | 'bfloat16';
+  /**
+   * Element type of the computation. Weights and gradients are float32 (float64 for float64). `'tf32'`, for GPUs alone: all is
+   * float32, and products of matrices are taken of elements rounded to ten bits of fraction (TF32), which is several times
+   * as fast; torch has that as `torch.backends.cuda.matmul.allow_tf32`. Default: float32.
+   */
+  readonly precision?: 'float32' | 'float64' | 'bfloat16' | 'tf32';
   /**
    * The most tokens of a text, special tokens included; at most the model's number of positions. Default: the folder's
    * limit. It is not saved with a loaded model: see {@link TextEncoder.save}.
@@ -186,7 +190,9 @@ export function requireTypes({
   requireOneOf('splade.strategy', splade.strategy ?? 'max', ['max', 'sum']);
   requireOneOf('splade.activation', splade.activation ?? 'relu', ['relu', 'log1p_relu']);
   requireString('device', device);
-  requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16']);
+  requireOneOf('precision', precision, ['float32', 'float64', 'bfloat16', 'tf32']);
+  if (precision === 'tf32' && device === 'cpu')
+    throw refused('precision', precision, "'float32', 'float64' or 'bfloat16' on a CPU, which has no tf32,");
   if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
   if (!Array.isArray(frozen) || !frozen.every((name) => typeof name === 'string'))
     throw refused('frozen', frozen, 'a list of names of parameters');

@@ -42,7 +42,7 @@ export class NativeTokenEncoder {
 /** What an encoder of tokens has beside the native one. */
 interface TokenEncoderParts {
   readonly native: NativeTokenEncoder;
-  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  readonly precision: 'float32' | 'float64' | 'bfloat16' | 'tf32';
   readonly maxLength: number;
   readonly tokenizer: Tokenizer;
   readonly prompts: Prompts;
@@ -52,7 +52,7 @@ interface TokenEncoderParts {
 export abstract class TokenEncoder implements Encoder<TokenBatch> {
   readonly device: string;
   /** The type that it computes in. */
-  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  readonly precision: 'float32' | 'float64' | 'bfloat16' | 'tf32';
   /** The most tokens of a text, or of a pair of texts, special tokens included. */
   readonly maxLength: number;
   /** What turns its texts into tokens. */

@@ -146,8 +146,8 @@ export interface TrainConfig {
   readonly groupByLabel?: boolean;
   /** Default 'auto': the first CUDA device that libtorch sees, else the CPU. */
   readonly device?: string;
-  /** Type of the computation; weights and optimizer state are float32 (float64 for 'float64'). Default 'float32'. */
-  readonly precision?: 'float32' | 'float64' | 'bfloat16';
+  /** Type of the computation; weights and optimizer state are float32 (float64 for 'float64'). 'tf32' is for GPUs. Default 'float32'. */
+  readonly precision?: 'float32' | 'float64' | 'bfloat16' | 'tf32';
   /**
    * The most tokens of a text in training, special tokens included; longer texts are cut. At most the model's number of
    * positions. Default: the model's limit. A saved model keeps the limit it was loaded with; a new model gets this one.

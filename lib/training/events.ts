@@ -39,7 +39,7 @@ export interface StartEvent {
   /** Processes that train together. */
   readonly ranks: number;
   /** Type of the computation. */
-  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  readonly precision: 'float32' | 'float64' | 'bfloat16' | 'tf32';
   /** The checkpoint that the run continues. */
   readonly resumed: string | null;
   /** All settings of the run, with their defaults. Models and data of the Hugging Face hub are named with their commits. */

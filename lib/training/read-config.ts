@@ -75,7 +75,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     uniqueTexts: fields.boolean('uniqueTexts') ?? kindOf(loss).comparesRows ?? true,
     groupByLabel: fields.boolean('groupByLabel') ?? false,
     device: readDevice(fields),
-    precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16']) ?? 'float32',
+    precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16', 'tf32']) ?? 'float32',
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { from: 0, to: 0.99 }),
     frozen: fields.strings('frozen'),

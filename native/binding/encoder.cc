@@ -74,9 +74,11 @@ EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
   guarded(info.Env(), [&] {
     const c10::Device device =
         info[2].IsNull() ? c10::Device(at::kMeta) : deviceFromName(nameFrom(info[2], "DEVICE", "device"));
-    encoder_ =
-        std::make_shared<Encoder>(settingsFrom("an encoder", info[0]), precisionFrom(info[1].ToString()),
-                                  device, trainingFrom(info[3], info[4]));
+    const std::string precision = info[1].ToString();
+    const bool tf32 = precision == "tf32";
+    encoder_ = std::make_shared<Encoder>(
+        settingsFrom("an encoder", info[0]), tf32 ? at::kFloat : precisionFrom(precision),
+        tf32 ? Products::kTf32 : Products::kExact, device, trainingFrom(info[3], info[4]));
   });
 }
 

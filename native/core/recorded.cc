@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/products.h"
 
 namespace gradcache {
 
@@ -19,6 +20,7 @@ class RecordedBackward final : public torch::autograd::Node {
     require(static_cast<bool>(backward_), "INPUT", "this graph was already used for a backward and is gone");
     auto backward = std::exchange(backward_, nullptr);
     if (!gradients[0].defined()) return torch::autograd::variable_list(num_outputs());
+    const ProductScope scope(products_);
     at::Tensor gradient = backward(gradients[0]);
     return num_outputs() == 0 ? torch::autograd::variable_list()
                               : torch::autograd::variable_list{std::move(gradient)};
@@ -29,6 +31,7 @@ class RecordedBackward final : public torch::autograd::Node {
 
  private:
   std::function<at::Tensor(const at::Tensor&)> backward_;
+  Products products_ = ProductScope::current();
 };
 
 // A graph's nodes are held by std::shared_ptr up to libtorch 2.12 and by c10::intrusive_ptr from 2.13 on.

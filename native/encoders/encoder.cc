@@ -29,10 +29,13 @@ std::vector<size_t> innerBlocks(const Settings& settings, size_t behind, size_t 
 
 }  // namespace
 
-Encoder::Encoder(const Settings& settings, at::ScalarType compute, at::Device device, Training training)
-    : compute_(compute), device_(device) {
+Encoder::Encoder(const Settings& settings, at::ScalarType compute, Products products, at::Device device,
+                 Training training)
+    : compute_(compute), products_(products), device_(device) {
   require(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16, "DTYPE",
           "an encoder computes in float32, float64 or bfloat16");
+  require(products == Products::kExact || (compute == at::kFloat && !device.is_cpu()), "DTYPE",
+          "precision is 'tf32'; 'float32', 'float64' or 'bfloat16' is needed on a CPU, which has no tf32");
   Builder builder(std::move(training));
   const Architecture architecture = buildArchitecture(settings.text("architecture"), settings, builder);
   inner_ = innerBlocks(settings, architecture.behind, builder.blocks.size());
@@ -80,6 +83,7 @@ PackedTokens Encoder::pack(const TokenBatch& batch, const std::vector<int32_t>& 
 
 Encoded Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const {
   const c10::DeviceGuard onDevice(device_);
+  const ProductScope scope(products_);
   const bool graph = mode == Mode::kWithGraph;
   Blocks blocks = throughBlocks(std::move(packed), seed, mode, /*inner=*/true);
   Encoded encoded = head_->forward(blocks.x, blocks.pass, graph);
@@ -92,6 +96,7 @@ Encoded Encoder::forward(PackedTokens packed, uint64_t seed, Mode mode) const {
 
 at::Tensor Encoder::dense(PackedTokens packed, uint64_t seed, Mode mode) const {
   const c10::DeviceGuard onDevice(device_);
+  const ProductScope scope(products_);
   const at::AutoGradMode recording(false);
   const Blocks blocks = throughBlocks(std::move(packed), seed, mode, /*inner=*/false);
   return head_->dense(blocks.x, blocks.pass);

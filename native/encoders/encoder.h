@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/products.h"
 #include "core/settings.h"
 #include "model/builder.h"
 #include "model/head.h"
@@ -19,13 +20,14 @@ namespace gradcache {
 
 class Encoder {
  public:
-  // `compute` is float32, float64 or bfloat16. Weights that are trained and gradients are float32 (float64
-  // for float64), frozen weights in the compute type. On the device "meta" it is declared alone: it has
-  // parameters without memory, and no passes.
+  // `compute` is float32, float64 or bfloat16; float32 matrices may be multiplied in tf32, on a GPU. Weights
+  // that are trained and gradients are float32 (float64 for float64), frozen weights in the compute type. On
+  // the device "meta" it is declared alone: it has parameters without memory, and no passes.
   //
   // The setting `innerLayers` names layers before the last whose representations training takes as well, in
   // ascending order; 0 is what the embeddings give.
-  Encoder(const Settings& settings, at::ScalarType compute, at::Device device, Training training);
+  Encoder(const Settings& settings, at::ScalarType compute, Products products, at::Device device,
+          Training training);
 
   // A batch whose chunks this encoder takes, as the constructor of TokenBatch.
   std::shared_ptr<const TokenBatch> batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,
@@ -56,6 +58,7 @@ class Encoder {
   Blocks throughBlocks(PackedTokens tokens, uint64_t seed, Mode mode, bool inner) const;
 
   at::ScalarType compute_;
+  Products products_;
   at::Device device_;
   TokenRules rules_;
   int64_t width_ = 0;  // of the rows between layers

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/products.h"
 
 namespace gradcache {
 
@@ -18,6 +19,7 @@ void begin() {
   at::globalContext().setFlushDenormal(true);
   // OpenMP's thread count belongs to a thread; libtorch would set it only at the first parallel loop.
   at::init_num_threads();
+  keepProductsExact();
 }
 
 // GPUs first, by number; the CPU last.

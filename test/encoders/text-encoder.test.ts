@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { TextEncoder, Tokenizer } from '../../lib/index.js';
+import { CrossEncoder, TextEncoder, Tokenizer } from '../../lib/index.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { fails } from '../robustness/failures.js';
 import { smallTokenizer } from './small-model.js';
@@ -87,4 +87,12 @@ test('console.log shows in a line what a model and a tokenizer are', async () =>
   assert.ok(shown.length < 300, shown);
   encoder.dispose();
   assert.match(inspect(encoder), /^TextEncoder \{ modelType: bert/);
+});
+
+test('tf32 is refused on a CPU by name', async () => {
+  const tokenizer = await Tokenizer.fromJson(JSON.stringify(smallTokenizer()));
+  const refused = fails('INPUT', /^precision is 'tf32'; .*on a CPU.* is needed/);
+  for (const device of [{}, { device: 'cpu' }])
+    assert.throws(() => TextEncoder.create(config, tokenizer, { ...device, precision: 'tf32' }), refused);
+  assert.throws(() => CrossEncoder.create(config, tokenizer, { precision: 'tf32' }), refused);
 });

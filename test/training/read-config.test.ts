@@ -92,7 +92,7 @@ test('every mistake is named with its path, its value and what is accepted', () 
     [{ ...LEAST, steps: 5, epochs: 5 }, 'run has both epochs (5) and steps (5): give one of them.'],
     [
       { ...LEAST, precision: 'half' },
-      'run.precision is "half"; "float32" or "float64" or "bfloat16" is needed.',
+      'run.precision is "half"; "float32" or "float64" or "bfloat16" or "tf32" is needed.',
     ],
     [
       { ...LEAST, columns: ['a', 'a'] },

@@ -14,7 +14,7 @@ import type { ChunkEvent, StepEvent } from '../events.js';
 export interface Objective {
   /** The device of the model, and the type it computes in. */
   readonly device: string;
-  readonly precision: 'float32' | 'float64' | 'bfloat16';
+  readonly precision: 'float32' | 'float64' | 'bfloat16' | 'tf32';
   /** The loss divides similarities by it; a learned one has the value of the last update. Null for a loss that has none. */
   readonly temperature: number | null;
 
