@@ -106,14 +106,17 @@ def features(model, tokens_file, device, rows=None):
     """What the model takes of the first rows of both towers; of all by default."""
     if tokens_file not in features_of_file:
         features_of_file.clear()
-        features_of_file[tokens_file] = read_towers(tokens_file)
-    both = []
-    for tower in features_of_file[tokens_file]:
-        # As preprocess() makes them of texts.
-        flat = model[0].data_collator([{'input_ids': ids} for ids in tower[:rows]])
-        flat.pop('labels', None)
-        both.append({name: value.to(device) if torch.is_tensor(value) else value for name, value in flat.items()})
-    return both
+        features_of_file[tokens_file] = {'towers': read_towers(tokens_file)}
+    known = features_of_file[tokens_file]
+    if rows not in known:
+        known[rows] = []
+        for tower in known['towers']:
+            # As preprocess() makes them of texts.
+            flat = model[0].data_collator([{'input_ids': ids} for ids in tower[:rows]])
+            flat.pop('labels', None)
+            known[rows].append(
+                {name: value.to(device) if torch.is_tensor(value) else value for name, value in flat.items()})
+    return known[rows]
 
 
 def unpadded_loss(model, tokens, scale, autocast):

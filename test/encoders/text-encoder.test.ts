@@ -91,7 +91,7 @@ test('console.log shows in a line what a model and a tokenizer are', async () =>
 
 test('tf32 is refused on a CPU by name', async () => {
   const tokenizer = await Tokenizer.fromJson(JSON.stringify(smallTokenizer()));
-  const refused = fails('INPUT', /^precision is 'tf32'; .*on a CPU.* is needed/);
+  const refused = fails('INPUT', /^precision is "tf32"; .*on a CPU.* is needed/);
   for (const device of [{}, { device: 'cpu' }])
     assert.throws(() => TextEncoder.create(config, tokenizer, { ...device, precision: 'tf32' }), refused);
   assert.throws(() => CrossEncoder.create(config, tokenizer, { precision: 'tf32' }), refused);
