@@ -124,6 +124,7 @@ export type {
 } from './step/encoder.js';
 export type { Retain } from './step/retention.js';
 export type { Reduction } from './distributed/reduction.js';
+export type { Exchange } from './step/exchange.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
 export { Tokenizer, type TextPair, type TokenBatch } from './tokenizer/tokenizer.js';
 export type { Prompt } from './encoders/prompts.js';

@@ -313,6 +313,8 @@ export interface Native {
     /** A rank computes its part of the loss, in a phase that all have the same number for. */
     group?: GroupHandle,
     phase?: number,
+    /** Of each rank the rows of each tower, where `representations` are those of this rank's rows alone. */
+    rows?: readonly number[],
   ): Promise<{
     loss: number;
     /** Null for a tower that is not trained. */

@@ -140,6 +140,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'with several processes: bfloat16 halves what they send of gradients, and rounds them; default own',
       'reduction',
     ),
+    exchange: text(
+      'KIND',
+      'with several processes: ring has each hold its own representations alone, for huge batches; default gather',
+      'exchange',
+    ),
     precision: text('TYPE', 'float32 (default), bfloat16, float64, or on a GPU tf32', 'precision'),
   },
   Loss: {

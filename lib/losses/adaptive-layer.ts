@@ -258,7 +258,8 @@ class AdaptiveLayer extends LossInParts implements LossWithGradients {
     share: LossShare | undefined,
   ): Promise<number> {
     const { weight: own, temperature } = this.#kl;
-    const rows = representations.reduce((sum, { shape }) => sum + shape[0]!, 0);
+    const counts = share?.rows?.flat() ?? representations.map(({ shape }) => shape[0]!);
+    const rows = counts.reduce((sum, count) => sum + count, 0);
     let sum = 0;
     for (const [tower, all] of representations.entries()) {
       const gradient = gradients[tower] ?? null;
@@ -316,7 +317,7 @@ const SUM = 2;
 
 /** The rows that this rank counts, of a loss that each computes a part of. */
 function ofRank(rows: Tensor, share: LossShare | undefined): Tensor {
-  if (share === undefined) return rows;
+  if (share === undefined || share.rows !== undefined) return rows;
   const count = rows.shape[0]!;
   const [begin, end] = [share.rank, share.rank + 1].map((rank) => Math.floor((count * rank) / share.size));
   return rows.narrow(0, begin!, end! - begin!);

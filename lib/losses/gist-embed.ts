@@ -138,6 +138,8 @@ class GISTEmbed extends TiledLoss implements TrainedLoss {
   }
 
   readonly takesIds = true;
+  /** Whoever judges a pair needs both of its rows. */
+  override readonly takesRing = false;
 
   /** The others are about no example of the batch. */
   optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {

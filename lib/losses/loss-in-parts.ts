@@ -7,6 +7,7 @@ import { joinOptionsOf } from './shared-options.js';
 export abstract class LossInParts {
   readonly packed: boolean;
   readonly sharing: LossWithGradients['sharing'];
+  readonly takesRing: boolean;
   readonly takesIds: boolean;
   readonly takesSeed: boolean;
   protected readonly loss: LossWithGradients;
@@ -16,6 +17,7 @@ export abstract class LossInParts {
   constructor(loss: LossWithGradients, drawn: DrawnPlaces) {
     this.packed = loss.packed === true;
     this.sharing = loss.sharing;
+    this.takesRing = loss.takesRing === true;
     this.takesIds = loss.takesIds === true;
     this.takesSeed = drawn.some || loss.takesSeed === true;
     this.loss = loss;

@@ -37,6 +37,11 @@ export interface LossShare {
   /** The number of this rank, and how many there are. */
   readonly rank: number;
   readonly size: number;
+  /**
+   * Of each rank the number of rows of each tower, where `representations` are those of this rank's rows alone, and so are the
+   * gradients: those of the rows of all go round. Default: each rank has the representations of all.
+   */
+  readonly rows?: readonly (readonly number[])[];
 }
 
 /** A loss that computes its own gradients, like {@link infoNCE}. */
@@ -75,6 +80,11 @@ export interface LossWithGradients {
    * - `'whole'` (default): each has all representations and computes all of it, as it is without ranks.
    */
   readonly sharing?: 'whole' | 'rows' | 'parts';
+  /**
+   * Of a loss that is shared in `'parts'`: whether a rank can compute its part with the representations of its own rows, while
+   * those of others go round (`rows` of {@link LossShare}). Default: false.
+   */
+  readonly takesRing?: boolean;
   /**
    * The loss of a batch, and its gradients.
    *

@@ -21,7 +21,7 @@ export interface TiledLossParts {
   readonly name: string;
   /** True: cosine similarity; false: dot product. */
   readonly cosine: boolean;
-  /** True: it takes dense rows alone, and one length of them at a time. Default: false. */
+  /** True: it takes dense rows alone, one length of them at a time, and no ring. Default: false. */
   readonly plain?: boolean;
   /** The native settings that are numbers, learned or not: `scale` multiplies similarities, `bias` is added to them. */
   readonly numbers: Readonly<Record<string, LossNumber>> & { readonly scale: LossNumber };
@@ -40,10 +40,12 @@ export interface TiledLossParts {
 export class TiledLoss implements LossWithGradients {
   readonly sparse: 'rows' | undefined;
   readonly sharing = 'parts';
+  readonly takesRing: boolean;
   readonly #parts: TiledLossParts;
 
   constructor(parts: TiledLossParts) {
     this.sparse = parts.plain === true ? undefined : 'rows';
+    this.takesRing = parts.plain !== true;
     this.#parts = parts;
   }
 
@@ -78,7 +80,7 @@ export class TiledLoss implements LossWithGradients {
 
   /**
    * @param lengths none: representations are compared as they are
-   * @returns null for several lengths of a loss that computes one at a time, such as one in half precision
+   * @returns null for several lengths of a loss that computes one at a time, such as one in half precision, or of rows that go round
    */
   async computeAt(
     lengths: readonly Length[],
@@ -95,7 +97,8 @@ export class TiledLoss implements LossWithGradients {
     requireWeight('weight', weight);
     const isTrained = (tower: number) => trained === undefined || trained[tower] === true;
     const { name, cosine, numbers } = this.#parts;
-    const rows = representations.map(({ shape }) => shape[0] ?? 0);
+    if (lengths.length > 0 && share?.rows !== undefined) return null;
+    const rows = representations.map(({ shape }, tower) => rowsOfAll(share, tower) ?? shape[0] ?? 0);
     const settings: Record<string, LossSettings[string]> = {
       ...this.#parts.settings(options, rows[0] ?? 0, rows),
       cosine,
@@ -116,6 +119,7 @@ export class TiledLoss implements LossWithGradients {
         settings,
         share?.group,
         share?.phase,
+        share?.rows?.flat(),
       ),
     );
     const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));
@@ -128,6 +132,11 @@ export class TiledLoss implements LossWithGradients {
     for (const [key, number] of Object.entries(numbers)) number.addGradient(slopes[key] ?? 0);
     return { loss, gradients: tensors };
   }
+}
+
+/** The rows of a tower on all ranks, where each has those of its own alone. */
+function rowsOfAll(share: LossShare | undefined, tower: number): number | undefined {
+  return share?.rows?.reduce((sum, ofRank) => sum + (ofRank[tower] ?? 0), 0);
 }
 
 function requireLengths(lengths: unknown): asserts lengths is readonly Length[] {

@@ -1,6 +1,12 @@
 import { requireRanks, type Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
-import { requireLoss, requireLossOptions, type Loss, type LossOptions } from '../losses/loss.js';
+import {
+  requireLoss,
+  requireLossOptions,
+  withGradients,
+  type Loss,
+  type LossOptions,
+} from '../losses/loss.js';
 import { checkKnown } from '../options/known-options.js';
 import {
   refused,
@@ -13,6 +19,7 @@ import { requireSeed } from '../options/seeds.js';
 import { requireChunkSize, type ChunkSize } from './chunk-plan.js';
 import type { AnyEncoder, Encoder } from './encoder.js';
 import { requireReduction, type Reduction } from '../distributed/reduction.js';
+import { requireExchange, type Exchange } from './exchange.js';
 import type { Retain } from './retention.js';
 import type { Curate, Drawn } from './verdict.js';
 
@@ -57,6 +64,15 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
   readonly ranks?: Ranks | null | undefined;
   /** How ranks add up gradients, the same on all. */
   readonly reduction?: Reduction;
+  /**
+   * How ranks see each other's representations, the same on all.
+   *
+   * - `'gather'` (default): every rank holds those of all, and their gradients: 2 x N x dimension numbers for each tower.
+   * - `'ring'`: every rank holds its own, and those of the others go round in blocks with their gradients: over W ranks at most
+   *   5 x N / W x dimension numbers for each tower. About twice as much is sent. The gradients are the same. Losses of scores
+   *   between rows take it; a function of your own does not.
+   */
+  readonly exchange?: Exchange;
 }
 
 /** Options of one {@link GradCache.step}. */
@@ -153,6 +169,7 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
     'curate',
     'ranks',
     'reduction',
+    'exchange',
   ]);
   const { encoders, loss, chunk = 'auto', retain = 'last', accumulate = 1, seed } = options;
   if (!Array.isArray(encoders) || encoders.length === 0)
@@ -188,6 +205,7 @@ export function checkOptions<Encoders extends readonly AnyEncoder[]>(
   if (options.curate !== undefined) requireFunction('curate', options.curate);
   requireRanks('ranks', options.ranks);
   if (options.reduction !== undefined) requireReduction('reduction', options.reduction);
+  if (options.exchange !== undefined) requireExchange('exchange', options.exchange, withGradients(loss));
   if (options.curate !== undefined && (options.ranks ?? null) !== null)
     throw new GradCacheError(
       'INPUT',

@@ -26,6 +26,7 @@ import {
   type StepResult,
 } from './gradcache-options.js';
 import { evaluationLoss } from './evaluation-loss.js';
+import type { Exchange } from './exchange.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
@@ -47,6 +48,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
   readonly #curate: Curate | undefined;
   readonly #ranks: Ranks | null;
   readonly #reduction: Reduction;
+  readonly #exchange: Exchange;
   /** Gradients are multiplied by this: 1 / accumulate. */
   readonly #weight: number;
   #steps = 0;
@@ -66,6 +68,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
     this.#curate = options.curate;
     this.#ranks = options.ranks ?? null;
     this.#reduction = options.reduction ?? {};
+    this.#exchange = options.exchange ?? 'gather';
     this.#weight = 1 / accumulate;
   }
 
@@ -131,7 +134,8 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
       return await parameters.whileStepping(() => {
         begun = true;
         const [encoders, loss, planner, weight] = [this.#encoders, this.#loss, this.#planner, this.#weight];
-        const parts = { encoders, loss, planner, parameters, weight, reduction: this.#reduction };
+        const [reduction, exchange] = [this.#reduction, this.#exchange];
+        const parts = { encoders, loss, planner, parameters, weight, reduction, exchange };
         return stepOverRanks(ranks, parts, inputs, options, seed);
       });
     } catch (error) {

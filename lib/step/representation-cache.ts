@@ -7,6 +7,7 @@ import {
   type Loss,
   type LossGradients,
   type LossOptions,
+  type LossShare,
 } from '../losses/loss.js';
 import { valueOf } from '../losses/loss-value.js';
 import { refused, requireCount, requireFunction, requireWeight } from '../options/option-values.js';
@@ -108,7 +109,8 @@ export class RepresentationCache {
    *
    * @param weight gradients are multiplied by this: 1 / k if k steps are accumulated
    * @param trained the towers whose gradients are wanted; default: all
-   * @returns the loss, without the weight
+   * @param share the ranks, where the rows are this rank's and go round
+   * @returns the loss, without the weight; of ranks, this one's part of it
    * @throws GradCacheError `NON_FINITE`, `SHAPE`, `DEVICE`, `INPUT`; also whatever your own loss throws
    */
   async compute(
@@ -116,6 +118,7 @@ export class RepresentationCache {
     options: LossOptions = {},
     weight = 1,
     trained: readonly boolean[] = this.#towers.map(() => true),
+    share?: LossShare,
   ): Promise<number> {
     requireLoss(loss);
     requireWeight('weight', weight);
@@ -126,6 +129,7 @@ export class RepresentationCache {
       weight,
       this.#withOffsets(loss, options),
       trained,
+      share,
     );
     this.#undo?.dispose();
     this.#undo = undoOf(result);

@@ -5,6 +5,7 @@
  */
 import { deserialize, serialize } from 'node:v8';
 import { buffersOf, isTakenInShares } from '../distributed/divided-gradients.js';
+import { meetingOf } from '../distributed/meeting.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { requireFinite, type LossOptions, type LossWithGradients } from '../losses/loss.js';
@@ -19,6 +20,7 @@ import { lengthsOf } from './encoder.js';
 import type { ChunkPlanner, Job } from './chunk-planner.js';
 import { EarlyReductions } from './early-reductions.js';
 import type { StepOptions, StepResult } from './gradcache-options.js';
+import type { Exchange } from './exchange.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
@@ -37,6 +39,7 @@ export interface StepParts {
   /** Gradients are multiplied by this. */
   readonly weight: number;
   readonly reduction: Reduction;
+  readonly exchange: Exchange;
 }
 
 /** A batch over ranks. */
@@ -90,7 +93,7 @@ export async function refuseTogether(ranks: Ranks, error: unknown): Promise<neve
 
 async function beginTogether(
   ranks: Ranks,
-  { encoders, loss, planner, parameters, reduction }: StepParts,
+  { encoders, loss, planner, parameters, reduction, exchange }: StepParts,
   inputs: Promise<readonly unknown[]>,
   { signal, loss: given = {} }: StepOptions,
 ): Promise<{ batches: readonly never[]; batch: SharedBatch }> {
@@ -112,6 +115,7 @@ async function beginTogether(
         truncated,
         wayOfReducing(parameters, reduction),
         new SharedGradients(parameters.list).size,
+        Number(exchange === 'ring'),
         ...lengths.map(({ length }) => length),
       ],
       bytes: ({ options }) => options,
@@ -128,8 +132,10 @@ async function beginTogether(
       'INPUT',
       `rank ${other} trains ${all[other]![2]} numbers, and rank 0 ${all[0]![2]}: give all ranks the same models`,
     );
+  if (all.some(([, , , ring]) => ring !== all[0]![3]))
+    throw new GradCacheError('INPUT', 'exchange is not the same on all ranks: give all of them the same one');
   if (reduction.overlap === true) await ranks.exchange((group) => group.openBeside(BEGIN));
-  const rows = all.map(([, , , ...each]) => each);
+  const rows = all.map(([, , , , ...each]) => each);
   if (rows.some(({ length }) => length !== encoders.length))
     throw new GradCacheError('INPUT', 'the ranks train different numbers of towers');
   const batch = {
@@ -236,9 +242,10 @@ class SharedAttempt {
     return { retry: (error) => this.#parts.planner.hasRoom(this.#jobs, error) };
   }
 
-  /** Whether the loss is computed over the representations of all ranks, and not over those of each. */
-  get #gathers(): boolean {
-    return this.#parts.loss.sharing !== 'rows';
+  /** How the loss sees the representations of other ranks; null: it is computed over those of each. */
+  get #exchange(): Exchange | null {
+    const { loss, exchange } = this.#parts;
+    return loss.sharing === 'rows' ? null : exchange;
   }
 
   /** @returns the towers that are trained, on any rank */
@@ -260,22 +267,22 @@ class SharedAttempt {
         this.#shared = shared;
         const several = shared.several;
         const described = shared.describe();
-        if (this.#gathers && !several) shared.reserve(rows);
+        if (this.#exchange === 'gather' && !several) shared.reserve(rows);
         const training = pass.trained();
         const trained = encoders.map((_, tower) => training.some((job) => job.tower === tower));
         return { several, numbers: [...trained.map(Number), ...described] };
       },
       { numbers: ({ numbers }) => numbers, ...this.#retry },
     );
-    if (this.#gathers) {
+    if (this.#exchange !== null) {
       const counts = SharedRows.countsOf(all.map((each) => each.slice(encoders.length)));
-      if (result.several)
+      if (this.#exchange === 'gather' && result.several)
         await this.#ranks.together(
           'taking memory for the representations of all ranks',
           () => this.#shared!.reserve(counts),
           this.#retry,
         );
-      await this.#shared!.gather();
+      if (this.#exchange === 'gather') await this.#shared!.gather();
     }
     return encoders.map((_, tower) => all.some((each) => each[tower] === 1));
   }
@@ -290,14 +297,14 @@ class SharedAttempt {
     const ofRanks = all.map(([loss]) => loss!);
     const loss = sharing === 'rows' || sharing === 'parts' ? sum(ofRanks) : ofRanks[0]!;
     requireFinite(loss);
-    if (sharing === 'parts') await this.#shared!.scatter();
+    if (sharing === 'parts' && this.#exchange === 'gather') await this.#shared!.scatter();
     await this.#meter.end('loss');
     return loss;
   }
 
   async #lossOfRank(trained: readonly boolean[]): Promise<number> {
     const { loss, weight } = this.#parts;
-    const { rank } = this.#ranks;
+    const { rank, size, handle } = this.#ranks;
     const { loss: options, rows } = this.#batch;
     const pass = this.#pass!;
     const { sequences, tokens } = pass.counts;
@@ -311,11 +318,13 @@ class SharedAttempt {
       });
     };
     const seen = sum(rows.flat());
-    if (!this.#gathers) {
-      const part = rows[rank]![0]! / sum(rows.map(([first]) => first!));
+    if (this.#exchange !== 'gather') {
+      const inRing = this.#exchange === 'ring';
+      const part = inRing ? 1 : rows[rank]![0]! / sum(rows.map(([first]) => first!));
+      const share = inRing ? { group: handle, phase: meetingOf(LOSS), rank, size, rows } : undefined;
       const own = await pass.cache
-        .compute(loss, options, weight * part, trained)
-        .catch((error: unknown) => inLoss(error, sequences));
+        .compute(loss, options, weight * part, trained, share)
+        .catch((error: unknown) => inLoss(error, inRing ? seen : sequences));
       pass.cache.releaseRepresentations();
       report();
       return own * part;
@@ -343,7 +352,7 @@ class SharedAttempt {
           )
         : null;
     try {
-      if (this.#gathers) this.#shared!.keepOwn();
+      if (this.#exchange === 'gather') this.#shared!.keepOwn();
       await backwardAll(pass, (tower) => early?.done(tower));
     } catch (error) {
       await early?.all().catch(() => undefined);

@@ -114,6 +114,11 @@ export interface TrainConfig {
    * it and rounds gradients to 1/512.
    */
   readonly reduction?: 'own' | 'bfloat16';
+  /**
+   * How ranks see each other's representations: `'gather'` (default), each holds those of the whole batch, or `'ring'`, each holds
+   * its own, and blocks of the others' go round. The gradients are the same.
+   */
+  readonly exchange?: 'gather' | 'ring';
   /** How the learning rate goes over the run. */
   readonly schedule?: {
     /** Default 'linear'. */

@@ -18,6 +18,7 @@ const mayChangeByName = mayChangeOf([
   'chunk',
   'retain',
   'divideOptimizer',
+  'exchange',
 ]);
 
 function mayChange(name: string, now: unknown): boolean {

@@ -32,6 +32,21 @@ Napi::Value toObject(Napi::Env env, LossResult& result) {
   return value;
 }
 
+// Of each rank the rows of each tower, where ranks hold those of their own alone.
+std::vector<std::vector<int64_t>> heldFrom(const Napi::Value& value, int ranks, size_t towers) {
+  if (value.IsUndefined()) return {};
+  const std::vector<int64_t> all = integers(value, "the rows of ranks");
+  require(all.size() == static_cast<size_t>(ranks) * towers, "SHAPE", "there are ", all.size(),
+          " numbers of rows for ", ranks, " ranks and ", towers, " towers");
+  std::vector<std::vector<int64_t>> held;
+  for (auto row = all.begin(); row != all.end(); row += static_cast<int64_t>(towers)) {
+    held.emplace_back(row, row + static_cast<int64_t>(towers));
+    for (const int64_t count : held.back())
+      require(count > 0, "SHAPE", "a rank is said to have ", count, " rows of a tower; each needs one");
+  }
+  return held;
+}
+
 }  // namespace
 
 Napi::Value loss(const Napi::CallbackInfo& info) {
@@ -46,8 +61,9 @@ Napi::Value loss(const Napi::CallbackInfo& info) {
     std::shared_ptr<const Share> share;
     if (!info[3].IsUndefined()) {
       require(info[4].IsNumber(), "INPUT", "the phase of a shared loss must be a number");
-      share =
-          std::make_shared<RankShare>(GroupHandle::get(info[3]), info[4].As<Napi::Number>().DoubleValue());
+      const std::shared_ptr<distributed::Group> group = GroupHandle::get(info[3]);
+      share = std::make_shared<RankShare>(group, info[4].As<Napi::Number>().DoubleValue(),
+                                          heldFrom(info[5], group->size(), representations.size()));
       devices.add(exchanges());  // in order with those
     }
     return promise(

@@ -273,6 +273,18 @@ void Group::broadcast(const at::Tensor& tensor, int root, const std::string& wha
   tensor.unsafeGetTensorImpl()->bump_version();
 }
 
+void Group::pass(const at::Tensor& sent, const at::Tensor& received, const std::string& what) {
+  require(sent.dim() == 1 && received.sizes() == sent.sizes() && sent.is_contiguous() &&
+              received.is_contiguous() && sent.numel() > 0,
+          "SHAPE", what, ": ", sent.sizes(), " is passed on for ", received.sizes());
+  at::NoGradGuard withoutGraph;
+  std::vector<int64_t> to(size()), from(size());
+  to[(rank() + size() - 1) % size()] = sent.numel();
+  from[(rank() + 1) % size()] = received.numel();
+  // One operator that both Gloo and NCCL have, and that opens no connections of its own.
+  run("c10d::alltoall_base_", {received, sent, channel(), from, to, true, limit()}, what);
+}
+
 void Group::giveUp(const std::string& reason) {
   if (store_ == nullptr) return;
   askSoon([store = store_, text = c10::str("rank ", rank(), ": ", reason)] {

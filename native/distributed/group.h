@@ -55,6 +55,9 @@ class Group {
   // In place.
   void allReduce(const at::Tensor& tensor, Reduction reduction, const std::string& what);
   void broadcast(const at::Tensor& tensor, int root, const std::string& what);
+  // Sends numbers to the rank before this one, and receives as many from the one behind it. Rank 0 is behind
+  // the last. Both tensors are flat, and of the same size on all ranks.
+  void pass(const at::Tensor& sent, const at::Tensor& received, const std::string& what);
 
   // Opens what is needed to begin exchanges. All ranks call it, and once is enough.
   void openBeside(const std::string& what);

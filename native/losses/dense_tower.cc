@@ -13,8 +13,9 @@ int64_t mostUnitBytes(const at::Tensor& rows) { return (rows.is_cpu() ? int64_t{
 
 }  // namespace
 
-DenseTower::DenseTower(const at::Tensor& representations, bool cosine)
-    : rows_(representations.stride(1) == 1 ? representations : representations.contiguous()) {
+DenseTower::DenseTower(const at::Tensor& representations, bool cosine, at::Tensor gradient)
+    : rows_(representations.stride(1) == 1 ? representations : representations.contiguous()),
+      gradient_(std::move(gradient)) {
   if (!cosine) return;
   inverse_ =
       at::linalg_vector_norm(rows_, 2, at::IntArrayRef{1}, true).clamp_min_(kLeastLength).reciprocal_();

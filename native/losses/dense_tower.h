@@ -8,7 +8,8 @@ namespace gradcache {
 
 class DenseTower final : public Tower {
  public:
-  DenseTower(const at::Tensor& representations, bool cosine);
+  // The gradient is added to `gradient`, like the representations; undefined: it begins with 0.
+  DenseTower(const at::Tensor& representations, bool cosine, at::Tensor gradient = {});
 
   int64_t rows() const override { return rows_.size(0); }
   int64_t width() const { return rows_.size(1); }

@@ -43,6 +43,8 @@ std::optional<c10::Stream> streamHere(const at::Device& device) {
 Levels::Levels(const std::vector<at::Tensor>& representations, const Measure& measure,
                const std::vector<bool>& trained, std::vector<Length> lengths, const Share* share) {
   require(!lengths.empty(), "SHAPE", "there is no length to cut representations to");
+  require(share == nullptr || !share->inRing(), "INPUT",
+          "several lengths at once take the exchange 'gather': compute one after the other");
   std::sort(lengths.begin(), lengths.end(),
             [](const Length& a, const Length& b) { return a.dimension < b.dimension; });
   for (const at::Tensor& rows : representations)
@@ -130,7 +132,7 @@ void Levels::together() {
     const Side rows{pairing.rowTower_, row, first.bandRows(row)};
     at::Tensor ofRows;
     if (adds && trains(rows.tower)) ofRows = at::zeros_like(of(rows));
-    for (const Strip::Part& part : first.parts_) visit(row, part, ofRows);
+    for (const Strip::Part& part : first.groups_[0]) visit(row, part, ofRows);
     if (ofRows.defined()) gradients_[rows.tower].narrow(0, row, rows.count).add_(ofRows);
   }
 }

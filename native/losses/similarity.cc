@@ -70,13 +70,23 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
   width_ = representations[0].size(1);
   require(!measure.fast || numbers_.dtype() == at::kFloat, "DTYPE",
           "precision 'fast' takes float32 representations, got ", numbers_.dtype(), "; use 'exact'");
-  for (const at::Tensor& tensor : representations) towers_.push_back(Tower::of(tensor, measure.cosine));
+  if (share != nullptr && share->inRing()) {
+    ring_.emplace(*share, representations, measure.cosine);
+    towers_ = ring_->takeTowers();
+    greatestLength_ = measure.cosine ? 1 : ring_->greatestLength();
+  } else {
+    for (const at::Tensor& tensor : representations) towers_.push_back(Tower::of(tensor, measure.cosine));
+  }
   scaleSlope_ = at::zeros({}, numbers_.dtype(at::kDouble));
   biasSlope_ = at::zeros_like(scaleSlope_);
 }
 
 void Similarity::allowKernels() {
   if (levels_ != nullptr) return;
+  if (ring_) {
+    require(!measure_.fast, "INPUT", "precision 'fast' takes the exchange 'gather': use 'exact'");
+    return;
+  }
   const bool dense =
       std::all_of(towers_.begin(), towers_.end(), [](const auto& tower) { return tower->isDense(); });
   if (measure_.fast) {
@@ -141,7 +151,7 @@ Pairing::Pairing(Similarity& similarity, int64_t rows, std::vector<int64_t> colu
 
 Share::Part Pairing::visited() const {
   const Share* share = similarity_.share();
-  return share == nullptr ? Share::Part{0, rows()} : share->of(rows());
+  return share == nullptr ? Share::Part{0, rows()} : share->of(rowTower_, rows());
 }
 
 void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
@@ -152,14 +162,16 @@ void Pairing::eachStrip(const std::function<void(Strip&)>& visit) {
     return visit(strip);
   }
   const int64_t kept = keptRows();
+  // Each strip would send all blocks round.
+  if (similarity_.ring_) return eachStrip(count, kept >= count, visit);
   const int64_t least = limitsOf(similarity_.numbers(), similarity_.strips()).leastRows;
   const bool keeps = kept >= std::min(least, count);
   eachStrip(keeps ? kept : count, keeps, visit);
 }
 
 void Pairing::eachKeptStrip(const std::function<void(Strip&)>& visit) {
-  require(similarity_.products() == Products::kTiles && similarity_.levels_ == nullptr, "INPUT",
-          "the loss has no precision 'fast', and no several lengths at once");
+  require(similarity_.products() == Products::kTiles && similarity_.levels_ == nullptr && !similarity_.ring_,
+          "INPUT", "the loss has no precision 'fast', no several lengths at once, and no ring");
   eachStrip(std::max<int64_t>(keptRows(), 1), true, visit);
 }
 
@@ -201,7 +213,8 @@ at::Tensor Pairing::scoresAt(const Tile& tile) const {
 
 Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Share* share)
     : pairing_(pairing), begin_(begin), rows_(rows), share_(share), keeps_(keeps) {
-  const Share::Part visited = share == nullptr ? Share::Part{begin, rows} : share->of(rows);
+  const Share::Part visited =
+      share == nullptr ? Share::Part{begin, rows} : share->of(pairing.rowTower_, rows);
   visitedBegin_ = visited.begin;
   visited_ = visited.count;
   const Similarity& similarity = pairing.similarity_;
@@ -212,15 +225,33 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Sh
   int64_t most = std::max<int64_t>(limits.tileBytes / (band_ * bytes), 1);
   for (const int64_t tower : pairing.columnTowers_)
     most = std::min(most, similarity.towers_[tower]->mostRows());
-  for (size_t k = 0; k < pairing.columnTowers_.size(); ++k) {
-    const int64_t tower = pairing.columnTowers_[k], count = similarity.rows(tower);
-    for (int64_t from = 0; from < count; from += most)
-      parts_.push_back({tower, from, pairing.firsts_[k] + from, std::min(most, count - from)});
-  }
+  groups_.resize(similarity.ring_ ? similarity.share()->count() : 1);
+  for (size_t group = 0; group < groups_.size(); ++group)
+    for (size_t k = 0; k < pairing.columnTowers_.size(); ++k) {
+      const int64_t tower = pairing.columnTowers_[k];
+      const auto [first, count] = similarity.ring_
+                                      ? similarity.share()->heldBy(static_cast<int64_t>(group), tower)
+                                      : Share::Part{0, similarity.rows(tower)};
+      addParts(groups_[group], k, first, first + count, most);
+    }
   if (similarity.levels_ != nullptr && !keeps_) return;  // they have memory for a tile
   const int64_t needed = keeps_ ? visited_ * pairing.columns() : band_ * std::min(most, pairing.columns());
   at::Tensor& memory = pairing.memory_;
   if (!memory.defined() || memory.numel() < needed) memory = at::empty({needed}, similarity.numbers());
+}
+
+void Strip::addParts(std::vector<Part>& parts, size_t k, int64_t begin, int64_t end, int64_t most) const {
+  for (int64_t from = begin; from < end; from += most)
+    parts.push_back(
+        {pairing_.columnTowers_[k], from, pairing_.firsts_[k] + from, std::min(most, end - from)});
+}
+
+void Strip::eachGroup(bool adds, const std::function<void(const std::vector<Part>&)>& visit) {
+  Similarity& similarity = pairing_.similarity_;
+  if (!similarity.ring_) return visit(groups_[0]);
+  std::vector<bool> trained;
+  for (const int64_t tower : pairing_.columnTowers_) trained.push_back(adds && similarity.trains(tower));
+  similarity.ring_->turn(pairing_.columnTowers_, trained, [&](int64_t process) { visit(groups_[process]); });
 }
 
 int64_t Strip::bandRows(int64_t row) const { return std::min(band_, visitedEnd() - row); }
@@ -261,11 +292,13 @@ void Strip::sweep(const std::function<void(const Tile&)>& visit) {
     return;
   }
   const auto& towers = pairing_.similarity_.towers_;
-  for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
-    const at::Tensor rows = operand(row);
-    for (const Part& part : parts_)
-      visit(tile(row, part, rows, towers[part.tower]->compared(part.begin, part.columns)));
-  }
+  eachGroup(false, [&](const std::vector<Part>& parts) {
+    for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
+      const at::Tensor rows = operand(row);
+      for (const Part& part : parts)
+        visit(tile(row, part, rows, towers[part.tower]->compared(part.begin, part.columns)));
+    }
+  });
   kept_ = keeps_;
 }
 
@@ -303,20 +336,22 @@ void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
   }
   const Measure& measure = similarity.measure();
   const bool trainsRows = similarity.trains(pairing_.rowTower_);
-  for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
-    const at::Tensor rows = operand(row);
-    at::Tensor ofRows = trainsRows || measure.learned ? at::zeros_like(rows) : at::Tensor();
-    for (const Part& part : parts_) {
-      Tower& tower = *similarity.towers_[part.tower];
-      const at::Tensor columns = tower.compared(part.begin, part.columns);
-      const at::Tensor gradient = visit(tile(row, part, rows, columns));
-      if (measure.learned) similarity.biasSlope_.add_(gradient.sum(at::kDouble));
-      if (similarity.trains(part.tower)) tower.addProduct(part.begin, gradient.t(), rows);
-      if (ofRows.defined()) ofRows.addmm_(gradient, columns);
+  eachGroup(true, [&](const std::vector<Part>& parts) {
+    for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
+      const at::Tensor rows = operand(row);
+      at::Tensor ofRows = trainsRows || measure.learned ? at::zeros_like(rows) : at::Tensor();
+      for (const Part& part : parts) {
+        Tower& tower = *similarity.towers_[part.tower];
+        const at::Tensor columns = tower.compared(part.begin, part.columns);
+        const at::Tensor gradient = visit(tile(row, part, rows, columns));
+        if (measure.learned) similarity.biasSlope_.add_(gradient.sum(at::kDouble));
+        if (similarity.trains(part.tower)) tower.addProduct(part.begin, gradient.t(), rows);
+        if (ofRows.defined()) ofRows.addmm_(gradient, columns);
+      }
+      if (measure.learned) similarity.scaleSlope_.add_(ofRows.mul(rows).sum(at::kDouble));
+      if (trainsRows) similarity.towers_[pairing_.rowTower_]->add(row, ofRows, measure.scale);
     }
-    if (measure.learned) similarity.scaleSlope_.add_(ofRows.mul(rows).sum(at::kDouble));
-    if (trainsRows) similarity.towers_[pairing_.rowTower_]->add(row, ofRows, measure.scale);
-  }
+  });
   kept_ = transformed_ = false;
 }
 

@@ -24,8 +24,10 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "losses/ring.h"
 #include "losses/share.h"
 #include "losses/tower.h"
 
@@ -78,8 +80,9 @@ class JointSweeps {
 class Similarity {
  public:
   // One tensor [n_k, d] for each tower, float32 or float64, strided or sparse. `trained` says of each tower
-  // whether its gradient is wanted; empty: of all. `share` (null: none) says which rows are visited. Throws
-  // INPUT, SHAPE, DTYPE or DEVICE.
+  // whether its gradient is wanted; empty: of all. `share` (null: none) says which rows are visited; in a
+  // ring the tensors are the rows of this process, and so are their gradients, and all else is said of the
+  // rows of all. Throws INPUT, SHAPE, DTYPE or DEVICE.
   Similarity(const std::vector<at::Tensor>& representations, const Measure& measure,
              std::vector<bool> trained = {}, const Share* share = nullptr);
 
@@ -135,6 +138,7 @@ class Similarity {
   const std::vector<bool> trained_;
   const Share* const share_;
   std::vector<std::unique_ptr<Tower>> towers_;
+  std::optional<Ring> ring_;
   at::TensorOptions numbers_;
   int64_t width_ = 0;
   at::Tensor scaleSlope_, biasSlope_;
@@ -188,6 +192,10 @@ class Strip {
   };
   Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Share* share = nullptr);
   void requireTiles() const;
+  void addParts(std::vector<Part>& parts, size_t k, int64_t begin, int64_t end, int64_t most) const;
+  // Visits the tiles of a band in groups: those of columns that are here at the same time. `adds` says
+  // whether their gradients are added to.
+  void eachGroup(bool adds, const std::function<void(const std::vector<Part>&)>& visit);
   int64_t visitedEnd() const { return visitedBegin_ + visited_; }
   int64_t bandRows(int64_t row) const;
   at::Tensor operand(int64_t row) const;
@@ -201,8 +209,9 @@ class Strip {
   int64_t visitedBegin_ = 0, visited_ = 0;  // the rows that are visited
   const bool keeps_;                        // the scores of a sweep for the next one
   int64_t band_ = 0;                        // rows of a tile
-  std::vector<Part> parts_;                 // the tiles of a band
-  bool kept_ = false;                       // such scores are there
+  // The tiles of a band: all, or in a ring those of the rows that each process holds.
+  std::vector<std::vector<Part>> groups_;
+  bool kept_ = false;  // such scores are there
   bool transformed_ = false;
   std::shared_ptr<const FusedSums> fused_;  // of kernels, from the first sweep for the second
 };

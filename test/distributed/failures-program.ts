@@ -14,6 +14,8 @@ import {
   type TextEncoder,
   type TokenBatch,
 } from '../../lib/index.js';
+import type { Exchange } from '../../lib/step/exchange.js';
+import { RepresentationCache } from '../../lib/step/representation-cache.js';
 import { SharedRows } from '../../lib/step/shared-rows.js';
 import { textEncoder, tokens } from '../exactness/support.js';
 import { failingPasses } from './failing-passes.js';
@@ -47,7 +49,17 @@ async function norm(): Promise<number> {
 const failing = (method: 'forward' | 'backward', error: () => Error, times = 1): TextEncoder =>
   last ? failingPasses(encoder, method, error, times) : encoder;
 
-/** Fails once, in the part of the last rank. */
+/** Fails once, in the part of the last rank; where representations go round. */
+function failInRing(error: () => Error): void {
+  const { compute } = RepresentationCache.prototype;
+  if (!last) return;
+  RepresentationCache.prototype.compute = () => {
+    RepresentationCache.prototype.compute = compute;
+    return Promise.reject(error());
+  };
+}
+
+/** The same where they are gathered. */
 function failInLoss(error: () => Error): void {
   const compute = Object.getOwnPropertyDescriptor(SharedRows.prototype, 'compute')!
     .value as SharedRows['compute'];
@@ -58,8 +70,9 @@ function failInLoss(error: () => Error): void {
   };
 }
 
-async function stepWith(loss: Loss): Promise<unknown> {
-  const gradcache = new GradCache({ encoders: [encoder, encoder], loss, ranks, chunk: { sequences: 4 } });
+async function stepWith(loss: Loss, exchange: Exchange = 'gather'): Promise<unknown> {
+  const chunk = { sequences: 4 };
+  const gradcache = new GradCache({ encoders: [encoder, encoder], loss, ranks, chunk, exchange });
   const { retries } = await gradcache.step(batch());
   return { retries, norm: await norm() };
 }
@@ -106,6 +119,17 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
       message,
     }));
   },
+  'memory runs out in the loss, in a ring': async () => {
+    failInRing(outOfMemory);
+    return stepWith(infoNCE({ symmetric: true }), 'ring');
+  },
+  'an error in the loss, in a ring': async () => {
+    failInRing(() => new GradCacheError('DTYPE', 'wrong type'));
+    return stepWith(infoNCE({ symmetric: true }), 'ring').catch(({ code, message }: GradCacheError) => ({
+      code,
+      message,
+    }));
+  },
   'stopped on one rank': async () => {
     const controller = new AbortController();
     if (last) controller.abort();
@@ -134,6 +158,10 @@ const ENDS: typeof PROGRAMS = {
   killed: async () => {
     console.log('begins');
     for (;;) await step([encoder, encoder]);
+  },
+  'killed in a ring': async () => {
+    console.log('begins');
+    for (;;) await stepWith(infoNCE(), 'ring');
   },
   'cut off': async () => {
     await step([encoder, encoder]);

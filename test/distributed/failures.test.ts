@@ -32,7 +32,8 @@ test('where memory runs out on one rank all try again, and it alone takes smalle
     assert.deepEqual(full!.chunks, [{ sequences: 2 }, { sequences: 2 }]);
     for (const { norm } of [other!, full!]) assert.ok(Math.abs(norm / fine!.norm - 1) < 1e-9, name);
   }
-  for (const { retries } of await run<Step>('memory runs out in the loss')) assert.equal(retries, 1);
+  for (const name of ['memory runs out in the loss', 'memory runs out in the loss, in a ring'])
+    for (const { retries } of await run<Step>(name)) assert.equal(retries, 1, name);
 });
 
 const FAILURES: Readonly<Record<string, readonly [code: string, own: RegExp, other: RegExp]>> = {
@@ -55,6 +56,7 @@ for (const [name, [code, own, other]] of Object.entries(FAILURES))
 test('an error of one rank has the same code on all', async () => {
   for (const [name, code, message] of [
     ['an error in the loss', 'DTYPE', /wrong type$/],
+    ['an error in the loss, in a ring', 'DTYPE', /wrong type$/],
     ['stopped on one rank', 'ABORTED', /stopped by the AbortSignal$/],
     ['a step with wrong inputs on one rank', 'DISTRIBUTED', /no such file$/],
   ] as const) {
@@ -71,21 +73,22 @@ test('a rank that makes fewer steps is missed at once', async () => {
   assert.match(other!.message, /rank 0: beginning a step; rank 1: close\(\)/);
 });
 
-test('a rank that is killed in a step ends the others', async () => {
-  const { children, said, ends } = await startRanks(3, 'failures-program.js', ['killed']);
-  await Promise.all([0, 1, 2].map((rank) => said(rank, 'begins')));
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  const killed = performance.now();
-  children[2]!.kill('SIGKILL');
-  const all = await ends;
-  assert.ok(performance.now() - killed < 10_000); // and not after the timeout of 30 s
-  for (const { code, stdout } of all.slice(0, 2)) {
-    assert.equal(code, 0);
-    assert.match(stdout, /"code":"DISTRIBUTED"/);
-    assert.doesNotMatch(stdout, /failed on rank [01]/); // it was rank 2
-    assert.match(stdout, /over 3 ranks failed: .*rank [01] heard no reason from the others, and sees: /);
-  }
-});
+for (const program of ['killed', 'killed in a ring'])
+  test(`a rank that is killed in a step ends the others: ${program}`, async () => {
+    const { children, said, ends } = await startRanks(3, 'failures-program.js', [program]);
+    await Promise.all([0, 1, 2].map((rank) => said(rank, 'begins')));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const killed = performance.now();
+    children[2]!.kill('SIGKILL');
+    const all = await ends;
+    assert.ok(performance.now() - killed < 10_000); // and not after the timeout of 30 s
+    for (const { code, stdout } of all.slice(0, 2)) {
+      assert.equal(code, 0);
+      assert.match(stdout, /"code":"DISTRIBUTED"/);
+      assert.doesNotMatch(stdout, /failed on rank [01]/); // it was rank 2
+      assert.match(stdout, /over 3 ranks failed: .*rank [01] heard no reason from the others, and sees: /);
+    }
+  });
 
 test('a rank that is late ends the others after the timeout', async () => {
   const { children, ends } = await startRanks(2, 'failures-program.js', ['late'], { env: { TIMEOUT: '6' } });

@@ -43,6 +43,7 @@ import {
   type Parameter,
   type TokenBatch,
 } from '../../lib/index.js';
+import { withGradients } from '../../lib/losses/loss.js';
 import type { AnyEncoder } from '../../lib/step/encoder.js';
 import { SharedGradients } from '../../lib/distributed/shared-gradients.js';
 import { SharedRows } from '../../lib/step/shared-rows.js';
@@ -184,6 +185,13 @@ const CASES: Readonly<Record<string, Case>> = {
     ([begin = 0], [end = 0]) => ({
       owners: range(0, end - begin).map((row) => (row === 0 ? -1 : (row * 5) % (end - begin))),
       ids: range(begin, end).map((row) => `text ${row % 20}`),
+    }),
+  ),
+  'negatives of the batch, hardened': withTied(() =>
+    infoNCE({
+      hardnessMode: 'in_batch_negatives',
+      hardnessStrength: 2,
+      directions: ['query_to_doc', 'query_to_query'],
     }),
   ),
   'label smoothing': withTied(() => infoNCE({ symmetric: true, labelSmoothing: 0.1 })),
@@ -349,18 +357,21 @@ function cuts(rows: number, size: number): number[] {
   return [0, ...range(0, size - 1).map((rank) => Math.floor(rows * shares[rank]!)), rows];
 }
 
-async function train(
-  of: Case,
-  ranks: Ranks | null,
-  steps: number,
-): Promise<{ losses: number[]; values: number[][]; digest: string }> {
+interface Values {
+  readonly losses: readonly number[];
+  readonly values: readonly (readonly number[])[];
+  readonly digest: string;
+}
+
+async function train(of: Case, ranks: Ranks | null, exchange: 'gather' | 'ring' = 'gather'): Promise<Values> {
   const { encoders, loss } = await of.make();
   const { rows = [ROWS, ROWS], options, batch = texts } = of;
-  const gradcache = new GradCache({ encoders, loss, ranks, accumulate: 2, chunk: { sequences: 5 } });
+  const chunk = { sequences: 5 };
+  const gradcache = new GradCache({ encoders, loss, ranks, accumulate: 2, chunk, exchange });
   const begin = rows.map((count) => (ranks === null ? 0 : cuts(count, ranks.size)[ranks.rank]!));
   const end = rows.map((count) => (ranks === null ? count : cuts(count, ranks.size)[ranks.rank + 1]!));
   const losses: number[] = [];
-  for (let step = 0; step < steps; step++) {
+  for (let step = 0; step < 2; step++) {
     const inputs = rows.map((_, tower) => batch(tower, step, begin[tower]!, end[tower]!));
     const given = ranks === null ? wholeOptions(of) : options?.(begin, end);
     const result = await gradcache.step(inputs, given === undefined ? {} : { loss: given });
@@ -440,9 +451,17 @@ async function without<Of extends object>(
 const ranks = (await Ranks.join({ timeout: 60, device }))!;
 
 /** What rank 0 finds of a case, of which it computes both; others tell the digest of their weights. */
-async function compared(name: string): Promise<unknown> {
-  const alone = ranks.rank === 0 ? await train(CASES[name]!, null, 2) : null;
-  const shared = await train(CASES[name]!, ranks, 2);
+async function compared(name: string): Promise<Record<string, unknown>> {
+  const of = CASES[name]!;
+  const alone = ranks.rank === 0 ? await train(of, null) : null;
+  const found = { [name]: apart(alone, await train(of, ranks)) };
+  const { loss } = await of.make();
+  if (withGradients(loss).takesRing !== true) return found;
+  const inRing = await train(of, ranks, 'ring');
+  return { ...found, [`${name}, in a ring`]: apart(alone, inRing) };
+}
+
+function apart(alone: Values | null, shared: Values): unknown {
   if (alone === null) return { digest: shared.digest };
   const norms = alone.values.map((values) => Math.hypot(...values));
   const greatest = Math.max(...norms);
@@ -469,15 +488,16 @@ try {
   if (asked[0] === 'mutants') {
     for (const [mutant, of] of asked.slice(1).map((each) => each.split(': ') as [string, string]))
       await MUTANTS[mutant]!(async () => {
-        results[mutant] = await compared(of);
+        results[mutant] = (await compared(of))[of];
       });
   } else {
     const names = asked.length > 1 ? asked.slice(1) : Object.keys(CASES);
     for (precision of asked[0]!.split(',') as Precision[])
       for (const name of names) {
-        results[`${precision}, ${name}`] = await compared(name).catch((error: unknown) => {
+        const found = await compared(name).catch((error: unknown) => {
           throw new Error(`${precision}, ${name}`, { cause: error });
         });
+        for (const [of, each] of Object.entries(found)) results[`${precision}, ${of}`] = each;
       }
   }
   console.log(JSON.stringify(results));

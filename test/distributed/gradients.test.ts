@@ -28,6 +28,7 @@ for (const size of [2, 3])
         assert.equal(each[name]!.digest, digest, `${name}: weights of rank ${rank} after the update`);
     }
     assert.ok(Object.keys(all[0]!).length > 40);
+    assert.ok(Object.keys(all[0]!).filter((name) => name.endsWith('in a ring')).length > 20);
   });
 
 /** What goes wrong if a part of the step is not done, and a case that shows it. */

@@ -297,6 +297,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       curate: ['function'],
       ranks: ['null'],
       reduction: ['object', 'map'],
+      exchange: ['text'],
     },
     base: { encoders: [encoder, encoder], loss: infoNCE() },
   },

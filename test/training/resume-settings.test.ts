@@ -51,6 +51,7 @@ async function unusual(
     optimizer: { lr: 2e-2, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3, maxGradNorm: 0.5 },
     divideOptimizer: false,
     reduction: 'own',
+    exchange: 'gather',
     schedule: { kind: 'cosine', warmup: 0.3 },
     steps: 4,
     seed: 9,
@@ -103,6 +104,7 @@ const CHANGES: {
   retain: [[0, 'told']],
   divideOptimizer: [[true, 'told']],
   reduction: [['bfloat16', 'refused']],
+  exchange: [['ring', 'told']],
   loss: [
     [{ temperature: 0.4 }, 'refused'],
     [{ learned: false }, 'refused'],

@@ -93,6 +93,7 @@ export async function openContrastive(
       accumulate: config.accumulate,
       ranks,
       reduction: { type: config.reduction },
+      exchange: config.exchange,
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
     else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);

@@ -73,6 +73,7 @@ export async function openCrossEncoderObjective(
       accumulate: config.accumulate,
       ranks,
       reduction: { type: config.reduction },
+      exchange: config.exchange,
     });
     return new PairsOfTexts(config, pairs, model, loss, gradcache, ranks);
   } catch (error) {

@@ -1,0 +1,45 @@
+#include "losses/ring_tower.h"
+
+#include "core/error.h"
+
+namespace gradcache {
+
+RingTower::RingTower(const at::Tensor& representations, bool cosine, const Share::Part& held, int64_t rows)
+    : representations_(representations),
+      cosine_(cosine),
+      rows_(rows),
+      held_(held),
+      own_(representations, cosine) {}
+
+void RingTower::receive(const Share::Part& held, const at::Tensor& representations,
+                        const at::Tensor& gradient) {
+  guestHeld_ = held;
+  guest_.emplace(representations, cosine_, gradient);
+}
+
+RingTower::Place RingTower::at(int64_t begin, int64_t count) {
+  const auto has = [&](const Share::Part& held) {
+    return begin >= held.begin && begin + count <= held.begin + held.count;
+  };
+  if (has(held_)) return {own_, begin - held_.begin};
+  require(guest_ && has(guestHeld_), "INPUT", "rows ", begin, " to ", begin + count,
+          " are not on this rank: the loss takes the exchange 'gather'");
+  return {*guest_, begin - guestHeld_.begin};
+}
+
+at::Tensor RingTower::compared(int64_t begin, int64_t count) const {
+  const Place place = const_cast<RingTower*>(this)->at(begin, count);
+  return place.tower.compared(place.begin, count);
+}
+
+void RingTower::addProduct(int64_t begin, const at::Tensor& a, const at::Tensor& b) {
+  const Place place = at(begin, a.size(0));
+  place.tower.addProduct(place.begin, a, b);
+}
+
+void RingTower::add(int64_t begin, const at::Tensor& part, double factor) {
+  const Place place = at(begin, part.size(0));
+  place.tower.add(place.begin, part, factor);
+}
+
+}  // namespace gradcache
