@@ -52,7 +52,9 @@ export async function clipGradients(
   if (norm > maxNorm) {
     // The small constant is torch's own: it keeps the clipped norm at or below maxNorm after rounding.
     const factor = maxNorm / (norm + 1e-6);
-    await forAlike(gradients, (alike) => callAsync('aten::_foreach_mul_.Scalar', alike, factor));
+    await onEach(ranks, CLIP, () =>
+      forAlike(gradients, (alike) => callAsync('aten::_foreach_mul_.Scalar', alike, factor)),
+    );
   }
   return norm;
 }

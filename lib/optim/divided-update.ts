@@ -13,7 +13,7 @@ import { ModelParameter } from '../tensor/model-parameter.js';
 import { call, callAsync } from '../tensor/operators.js';
 import type { WithGradients } from '../tensor/parameter-set.js';
 import { orDispose, untracked } from '../tensor/scope.js';
-import { TensorList, withPlaces } from '../tensor/tensor-list.js';
+import { forAlike, TensorList, withPlaces } from '../tensor/tensor-list.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { namesOf, type Slot, type StateTensors } from './slots.js';
 
@@ -106,7 +106,10 @@ export class DividedUpdate {
       }
     }
     for (const buffer of buffers) setDivided(buffer, false);
-    await copyAlike(found.tensors, found.gradients);
+    await this.ranks.agree(GATHER, async () => {
+      await copyAlike(found.tensors, found.gradients);
+      await forAlike(found.gradients, (alike) => callAsync('aten::_foreach_zero_', alike));
+    });
   }
 
   /**

@@ -2,6 +2,7 @@ import { types } from 'node:util';
 import { requireWhole } from '../distributed/divided-gradients.js';
 import { requireRanks, type Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
+import { reasonOf } from '../options/realms.js';
 import { refused, requireNumber } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { call, callAsync } from '../tensor/operators.js';
@@ -77,6 +78,8 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   /** How much is at work on the state. */
   #working = 0;
   #disposed = false;
+  /** Not null: after an update that was made in part. */
+  #torn: GradCacheError | null = null;
 
   /** @throws GradCacheError `INPUT` for a setting out of range, no parameters, or a parameter given twice */
   constructor(
@@ -102,12 +105,14 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
    * @returns the global 2-norm of the gradients before clipping
    * @throws GradCacheError `NON_FINITE` if that norm is NaN or infinite (parameters, state and gradients are unchanged);
    * `INPUT` if no parameter has a gradient. An encoder's parameters always have one. Before the first step it is zero, and
-   * an update only decays weights.
+   * an update only decays weights. Divided over ranks: the error of a rank that cannot make its part, on all of them. The
+   * message says so where weights differ between ranks then, and only `loadState` makes the optimizer usable again.
    */
   async step(): Promise<{
     /** The norm, before clipping. */
     gradNorm: number;
   }> {
+    this.#requireWhole();
     const { lr } = this; // a schedule may set the next one before this update is made
     requireNumber(`lr of ${this.#parts.name}`, lr, { from: 0 });
     return this.#atWork(() =>
@@ -134,19 +139,25 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   ): Promise<{ gradNorm: number }> {
     const { ranks } = divided;
     let own: OwnShare<Slot<Name>> | undefined;
+    let begun = false;
     try {
       await ranks.agree('preparing an update', () => {
         this.#requireUpdatable(found, (own = divided.ownShare(found)));
         this.#makeState(own);
       });
       const gradNorm = await clipGradients(own!, this.#maxGradNorm, ranks);
+      begun = true;
       await ranks.agree('updating parameters', async () => {
         await this.#update(lr, own!);
         await divided.put(own!);
       });
       await divided.gather(found);
-      await clear(found.gradients);
       return { gradNorm };
+    } catch (error) {
+      if (!begun) throw error;
+      this.#torn = tornBy(error, this.#parts.name);
+      await clear(found.gradients).catch(() => undefined); // some hold weights
+      throw this.#torn;
     } finally {
       own?.dispose();
     }
@@ -243,6 +254,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
    * @throws GradCacheError `INPUT` while an update runs; `DISPOSED`
    */
   async state(): Promise<Map<string, StoredTensor>> {
+    this.#requireWhole();
     const { list } = this.#slots;
     const { state: kinds } = this.#parts;
     return this.#atWork(() =>
@@ -268,6 +280,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     // All tensors are made before any is replaced: memory may run out.
     const states = readState(stored, this.#slots.list, this.#parts.state, this.#divided);
     this.#dropLists();
+    this.#torn = null;
     for (const [index, slot] of this.#slots.list.entries()) {
       disposeState(slot);
       slot.state = states[index] ?? null;
@@ -283,6 +296,13 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     } finally {
       if (--this.#working === 0 && this.#disposed) this.dispose();
     }
+  }
+
+  /** @throws GradCacheError after an update that was made in part */
+  #requireWhole(): void {
+    if (this.#torn === null) return;
+    const { code, message } = this.#torn;
+    throw new GradCacheError(code, `An earlier update failed: ${message}`);
   }
 
   /** @throws GradCacheError `DISPOSED` */
@@ -324,6 +344,17 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
 function disposeState(slot: Slot<string>): void {
   for (const tensor of Object.values(slot.state ?? {})) tensor.dispose();
   slot.state = null;
+}
+
+/** What a rank is told of an update that some ranks, or all, have made but in part. */
+function tornBy(error: unknown, name: string): GradCacheError {
+  const code = error instanceof GradCacheError ? error.code : 'DISTRIBUTED';
+  return new GradCacheError(
+    code,
+    `${reasonOf(error)}. The update was made in part: weights differ between ranks. Go on from the last checkpoint: load the weights ` +
+      `on all ranks, and the state with loadState() of ${name}`,
+    { cause: error },
+  );
 }
 
 async function clear(gradients: TensorList): Promise<void> {

@@ -69,8 +69,8 @@ export interface GradCacheOptions<Encoders extends readonly AnyEncoder[] = reado
    *
    * - `'gather'` (default): every rank holds those of all, and their gradients: 2 x N x dimension numbers for each tower.
    * - `'ring'`: every rank holds its own, and those of the others go round in blocks with their gradients: over W ranks at most
-   *   5 x N / W x dimension numbers for each tower. About twice as much is sent. The gradients are the same. Losses of scores
-   *   between rows take it; a function of your own does not.
+   *   4 x N / W x dimension numbers for each tower. The gradients are the same. Losses of scores between rows take it; a function
+   *   of your own does not.
    */
   readonly exchange?: Exchange;
 }

@@ -9,8 +9,9 @@ AllPairs::AllPairs(Strip& strip) : strip_(strip), similarity_(strip.pairing_.sim
   rows_.push_back(
       {pairing.rowTower_, strip.visitedBegin_, strip.visited_, strip.visitedBegin_ - strip.begin()});
   for (size_t k = 0; k < pairing.columnTowers_.size(); ++k) {
-    const int64_t tower = pairing.columnTowers_[k];
-    columns_.push_back({tower, 0, similarity_.rows(tower), pairing.firsts_[k]});
+    const int64_t own = similarity_.ring_ ? similarity_.share()->index() : 0;
+    const auto [begin, count] = strip.columnsOf(own, k);
+    columns_.push_back({pairing.columnTowers_[k], begin, count, pairing.firsts_[k] + begin});
   }
 }
 
@@ -41,12 +42,22 @@ at::Tensor AllPairs::products(const Side& side, int64_t count, const at::Tensor&
   return products;
 }
 
-at::Tensor AllPairs::rowSums(double bias) const {
-  return products(rows_, strip_.rows(), total(columns_, {}), bias * static_cast<double>(strip_.columns()));
+at::Tensor AllPairs::joined(const at::Tensor& total) const {
+  if (!similarity_.ring_) return total;
+  at::Tensor all = total.clone();
+  similarity_.share()->sum(all);
+  return all;
 }
 
+at::Tensor AllPairs::rowSums(double bias) const {
+  return products(rows_, strip_.rows(), joined(total(columns_, {})),
+                  bias * static_cast<double>(strip_.columns()));
+}
+
+// Of columns that are here, with all rows that others visit too.
 at::Tensor AllPairs::columnSums(double bias) const {
-  return products(columns_, strip_.columns(), total(rows_, {}), bias * static_cast<double>(strip_.visited_));
+  const int64_t rows = similarity_.ring_ ? strip_.rows() : strip_.visited_;
+  return products(columns_, strip_.columns(), joined(total(rows_, {})), bias * static_cast<double>(rows));
 }
 
 void AllPairs::add(const Side& side, const at::Tensor& factors, const at::Tensor& each,
@@ -64,20 +75,23 @@ void AllPairs::add(const Side& side, const at::Tensor& factors, const at::Tensor
 void AllPairs::addGradient(const at::Tensor& ofRows, const at::Tensor& ofColumns) {
   at::Tensor columnTotal, rowTotal, weighedColumns, weighedRows;
   if (ofRows.defined()) {
-    columnTotal = total(columns_, {});
+    columnTotal = joined(total(columns_, {}));
     weighedRows = total(rows_, ofRows);
   }
   if (ofColumns.defined()) {
-    rowTotal = total(rows_, {});
+    rowTotal = joined(total(rows_, {}));
     weighedColumns = total(columns_, ofColumns);
   }
+  if (similarity_.measure().learned) {
+    const double scale = similarity_.measure().scale;
+    at::Tensor& slope = similarity_.scaleSlope_;
+    if (ofRows.defined()) slope.add_(at::dot(weighedRows, columnTotal).mul_(scale));
+    if (ofColumns.defined()) slope.add_(at::dot(weighedColumns, rowTotal).mul_(scale));
+  }
+  if (ofRows.defined()) weighedRows = joined(weighedRows);
+  if (ofColumns.defined()) weighedColumns = joined(weighedColumns);
   add(rows_, ofRows, columnTotal, weighedColumns);
   add(columns_, ofColumns, rowTotal, weighedRows);
-  if (!similarity_.measure().learned) return;
-  const double scale = similarity_.measure().scale;
-  at::Tensor& slope = similarity_.scaleSlope_;
-  if (ofRows.defined()) slope.add_(at::dot(weighedRows, columnTotal).mul_(scale));
-  if (ofColumns.defined()) slope.add_(at::dot(weighedColumns, rowTotal).mul_(scale));
 }
 
 }  // namespace gradcache

@@ -34,6 +34,8 @@ class AllPairs {
   void slices(const Side& side, const std::function<void(const Part&)>& visit) const;
   // The sum of the rows of a side, each times its factor; float64 [d]. Undefined factors are 1.
   at::Tensor total(const Side& side, const at::Tensor& factors) const;
+  // The same of all processes, where each holds its own rows.
+  at::Tensor joined(const at::Tensor& total) const;
   // The scale times the dot product of each row of a side with `with`; 0 for rows that are not visited.
   at::Tensor products(const Side& side, int64_t count, const at::Tensor& with, double more) const;
   // Adds to the gradients of a side the scale times (factors[i] * each + same). Some may be undefined.
@@ -41,7 +43,7 @@ class AllPairs {
 
   const Strip& strip_;
   Similarity& similarity_;
-  Side rows_, columns_;
+  Side rows_, columns_;  // what is here of them
 };
 
 }  // namespace gradcache

@@ -14,6 +14,7 @@ class DenseTower final : public Tower {
   int64_t rows() const override { return rows_.size(0); }
   int64_t width() const { return rows_.size(1); }
   bool isDense() const override { return true; }
+  DenseRows dense(int64_t begin, int64_t) override { return {*this, begin}; }
   std::pair<double, double> lengths() const override;
   at::Tensor compared(int64_t begin, int64_t count) const override;
   // The same of the rows `places` (int64), in a tensor of its own.

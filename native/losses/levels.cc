@@ -132,7 +132,7 @@ void Levels::together() {
     const Side rows{pairing.rowTower_, row, first.bandRows(row)};
     at::Tensor ofRows;
     if (adds && trains(rows.tower)) ofRows = at::zeros_like(of(rows));
-    for (const Strip::Part& part : first.groups_[0]) visit(row, part, ofRows);
+    for (const Strip::Part& part : first.parts_[0]) visit(row, part, ofRows);
     if (ofRows.defined()) gradients_[rows.tower].narrow(0, row, rows.count).add_(ofRows);
   }
 }

@@ -45,7 +45,7 @@ Rectangles::Rectangles(Strip& strip, double scale, std::optional<int64_t> diagon
       pairing_(strip.pairing_),
       similarity_(strip.pairing_.similarity_),
       scale_(scale),
-      width_(rowTower().width()),
+      width_(similarity_.width()),
       padded_(kernels::paddedWidth(width_)),
       type_(takesFloat16() ? at::kHalf : at::kBFloat16),
       diagonal_(diagonal) {
@@ -80,19 +80,19 @@ int Rectangles::shiftFor(double greatest) const {
   return static_cast<int>(std::floor(13 - std::log2(greatest)));
 }
 
-DenseTower& Rectangles::tower(int64_t number) const {
-  return *static_cast<DenseTower*>(similarity_.towers_[number].get());
+std::vector<Rectangles::Span> Rectangles::columnSpans(int64_t block, size_t k, int64_t most) const {
+  const Share::Part here = strip_.columnsOf(block, k);
+  return spans(here.count, most, here.begin);
 }
 
-DenseTower& Rectangles::rowTower() const { return tower(pairing_.rowTower_); }
+DenseRows Rectangles::dense(int64_t tower, const Span& span) const {
+  return similarity_.towers_[tower]->dense(span.begin, span.count);
+}
 
-DenseTower& Rectangles::columnTower(size_t k) const { return tower(pairing_.columnTowers_[k]); }
-
-at::Tensor Rectangles::operand(const DenseTower& tower, const Span& span, bool ofRows) const {
+at::Tensor Rectangles::operand(const DenseRows& rows, int64_t count, bool ofRows) const {
   const kernels::Parts parts = ofRows ? kernels::Parts::kLowHighHigh : kernels::Parts::kHighLowHigh;
-  at::Tensor operand =
-      at::empty({span.count, (splits() ? 3 : 1) * padded_}, similarity_.numbers().dtype(type_));
-  tower.writeOperand(span.begin, unit_, splits() ? parts : kernels::Parts::kWhole, operand);
+  at::Tensor operand = at::empty({count, (splits() ? 3 : 1) * padded_}, similarity_.numbers().dtype(type_));
+  rows.tower.writeOperand(rows.begin, unit_, splits() ? parts : kernels::Parts::kWhole, operand);
   return operand;
 }
 
@@ -107,16 +107,18 @@ kernels::Scores Rectangles::scoresOf(const at::Tensor& rows, const at::Tensor& c
 
 void Rectangles::sweep(const std::function<void(const kernels::Scores&, const Place&)>& visit) const {
   const int64_t most = sizesOf(similarity_.numbers(), splits()).sums;
-  for (const Span& rows : rowSpans(most)) {
-    const at::Tensor left = operand(rowTower(), rows, true);
-    for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
-      for (const Span& columns : spans(columnTower(k).rows(), most)) {
-        const Place place = placeOf(rows, k, columns);
-        const at::Tensor right = operand(columnTower(k), columns, false);
-        visit(scoresOf(left, right, place), place);
+  strip_.eachBlock(false, [&](int64_t block) {
+    for (const Span& rows : rowSpans(most)) {
+      const at::Tensor left = operand(denseRows(rows), rows.count, true);
+      for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
+        for (const Span& columns : columnSpans(block, k, most)) {
+          const Place place = placeOf(rows, k, columns);
+          const at::Tensor right = operand(denseColumns(k, columns), columns.count, false);
+          visit(scoresOf(left, right, place), place);
+        }
       }
     }
-  }
+  });
 }
 
 at::Tensor Rectangles::product(const kernels::ScoreTile& tile, const at::Tensor& operand, bool ofRows) const {
@@ -140,7 +142,7 @@ void Rectangles::gradients(double factor, const Make& make) {
   const Sizes sizes = sizesOf(similarity_.numbers(), splits());
   const double times = factor * measure.scale / unit_;
   int64_t widest = 0;
-  for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) widest = std::max(widest, columnTower(k).rows());
+  for (const int64_t tower : pairing_.columnTowers_) widest = std::max(widest, similarity_.rows(tower));
   const auto memory = [&] {
     return at::empty(
         {std::min(sizes.rows, strip_.visited_), kernels::paddedWidth(std::min(sizes.columns, widest))},
@@ -152,36 +154,40 @@ void Rectangles::gradients(double factor, const Make& make) {
   };
   const auto transposed = [](const at::Tensor& of) { return of.defined() ? of.t() : of; };
   const bool trainsRows = similarity_.trains(pairing_.rowTower_);
-  for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
-    const bool trainsColumns = similarity_.trains(pairing_.columnTowers_[k]);
-    for (const Span& columns : spans(columnTower(k).rows(), sizes.columns)) {
-      const at::Tensor right = operand(columnTower(k), columns, false);
-      for (const Span& rows : rowSpans(sizes.rows)) {
-        const Place place = placeOf(rows, k, columns);
-        const at::Tensor left = operand(rowTower(), rows, true);
-        const kernels::ScoreTile tile{part(whole.whole, place), part(whole.rest, place)};
-        make(scoresOf(left, right, place), place, tile);
-        if (trainsRows && !measure.learned && !splits()) {
-          kernels::addHalfProduct(rowTower().gradient(rows.begin, rows.count), tile.whole,
-                                  right.narrow(1, 0, width_), times);
-        } else if (trainsRows || measure.learned) {
-          const at::Tensor sums = product(tile, right, false);
-          if (trainsRows) rowTower().add(rows.begin, sums, times);
-          if (measure.learned)
-            similarity_.scaleSlope_.add_(
-                rowTower().compared(rows.begin, rows.count).mul(sums).sum(at::kDouble).mul_(times));
-        }
-        if (!trainsColumns) continue;
-        const kernels::ScoreTile turned{transposed(tile.whole), transposed(tile.rest)};
-        if (splits()) {
-          columnTower(k).add(columns.begin, product(turned, left, true), times);
-        } else {
-          kernels::addHalfProduct(columnTower(k).gradient(columns.begin, columns.count), turned.whole,
-                                  left.narrow(1, 0, width_), times);
+  strip_.eachBlock(true, [&](int64_t block) {
+    for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
+      const bool trainsColumns = similarity_.trains(pairing_.columnTowers_[k]);
+      for (const Span& columns : columnSpans(block, k, sizes.columns)) {
+        const DenseRows theirs = denseColumns(k, columns);
+        const at::Tensor right = operand(theirs, columns.count, false);
+        for (const Span& rows : rowSpans(sizes.rows)) {
+          const DenseRows ours = denseRows(rows);
+          const Place place = placeOf(rows, k, columns);
+          const at::Tensor left = operand(ours, rows.count, true);
+          const kernels::ScoreTile tile{part(whole.whole, place), part(whole.rest, place)};
+          make(scoresOf(left, right, place), place, tile);
+          if (trainsRows && !measure.learned && !splits()) {
+            kernels::addHalfProduct(ours.tower.gradient(ours.begin, rows.count), tile.whole,
+                                    right.narrow(1, 0, width_), times);
+          } else if (trainsRows || measure.learned) {
+            const at::Tensor sums = product(tile, right, false);
+            if (trainsRows) ours.tower.add(ours.begin, sums, times);
+            if (measure.learned)
+              similarity_.scaleSlope_.add_(
+                  ours.tower.compared(ours.begin, rows.count).mul(sums).sum(at::kDouble).mul_(times));
+          }
+          if (!trainsColumns) continue;
+          const kernels::ScoreTile turned{transposed(tile.whole), transposed(tile.rest)};
+          if (splits()) {
+            theirs.tower.add(theirs.begin, product(turned, left, true), times);
+          } else {
+            kernels::addHalfProduct(theirs.tower.gradient(theirs.begin, columns.count), turned.whole,
+                                    left.narrow(1, 0, width_), times);
+          }
         }
       }
     }
-  }
+  });
 }
 
 }  // namespace gradcache

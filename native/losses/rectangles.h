@@ -54,18 +54,19 @@ class Rectangles {
   static std::vector<Span> spans(int64_t count, int64_t most, int64_t first = 0);
 
  private:
-  // The rows of the strip that are visited, and all columns of a tower.
+  // The rows of the strip that are visited, and the columns of a tower that are here in a block.
   std::vector<Span> rowSpans(int64_t most) const;
+  std::vector<Span> columnSpans(int64_t block, size_t k, int64_t most) const;
   Place placeOf(const Span& rows, size_t k, const Span& columns) const;
-  DenseTower& tower(int64_t number) const;
-  DenseTower& rowTower() const;
-  DenseTower& columnTower(size_t k) const;
+  DenseRows dense(int64_t tower, const Span& span) const;
+  DenseRows denseRows(const Span& span) const { return dense(pairing_.rowTower_, span); }
+  DenseRows denseColumns(size_t k, const Span& span) const { return dense(pairing_.columnTowers_[k], span); }
   bool takesFloat16() const;
   bool splits() const { return similarity_.products() == Products::kSplit; }
 
   // Rows of a tower as an operand; of a strip's rows, or of columns. Split ones have three parts beside one
   // another, so that one product adds up all three: [low, high, high] with [high, low, high].
-  at::Tensor operand(const DenseTower& tower, const Span& span, bool ofRows) const;
+  at::Tensor operand(const DenseRows& rows, int64_t count, bool ofRows) const;
   kernels::Scores scoresOf(const at::Tensor& rows, const at::Tensor& columns, const Place& place) const;
   // The product of a tile, or of its transpose, with an operand: [.., width] in float32, times `unit_` where
   // rows are split.

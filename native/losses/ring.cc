@@ -29,16 +29,22 @@ Ring::Ring(const Share& share, const std::vector<at::Tensor>& representations, b
     towers_.push_back(tower.get());
     made_.push_back(std::move(tower));
   }
+  if (!cosine) joinLengths();
 }
 
 std::vector<std::unique_ptr<Tower>> Ring::takeTowers() { return std::move(made_); }
 
-double Ring::greatestLength() const {
-  double greatest = 0;
-  for (const RingTower* tower : towers_) greatest = std::max(greatest, tower->lengths().second);
-  const at::Tensor all = at::full({1}, greatest, at::kDouble);
+void Ring::joinLengths() {
+  const auto towers = static_cast<int64_t>(towers_.size());
+  at::Tensor all = at::empty({towers, 2}, at::kDouble);
+  auto* numbers = all.mutable_data_ptr<double>();
+  for (int64_t k = 0; k < towers; ++k) {
+    const auto [least, greatest] = towers_[k]->ownLengths();
+    numbers[2 * k] = -least;
+    numbers[2 * k + 1] = greatest;
+  }
   share_.most(all);
-  return all.item<double>();
+  for (int64_t k = 0; k < towers; ++k) towers_[k]->setLengths({-numbers[2 * k], numbers[2 * k + 1]});
 }
 
 void Ring::turn(const std::vector<int64_t>& towers, const std::vector<bool>& adds,

@@ -22,13 +22,12 @@ namespace gradcache {
 
 class Ring {
  public:
-  // `share` must be in a ring. Throws SHAPE where representations are not as many as it says.
+  // `share` must be in a ring. Processes wait for one another. Throws SHAPE where representations are not as
+  // many as it says, INPUT where they are sparse.
   Ring(const Share& share, const std::vector<at::Tensor>& representations, bool cosine);
 
   // The towers, each once.
   std::vector<std::unique_ptr<Tower>> takeTowers();
-  // The greatest length of a row of all processes. They wait for one another.
-  double greatestLength() const;
 
   // Visits the blocks of all processes, those of this one first: visit(p) while the rows of process p are
   // here. `adds` says for which of the towers there are gradients. All processes make the same turns.
@@ -36,6 +35,7 @@ class Ring {
             const std::function<void(int64_t process)>& visit);
 
  private:
+  void joinLengths();
   int64_t rowsOf(const std::vector<int64_t>& towers, int64_t process) const;
   at::Tensor room(const std::vector<int64_t>& towers) const;
   void pass(const at::Tensor& block, const at::Tensor& scratch) const;

@@ -17,7 +17,7 @@ void RingTower::receive(const Share::Part& held, const at::Tensor& representatio
   guest_.emplace(representations, cosine_, gradient);
 }
 
-RingTower::Place RingTower::at(int64_t begin, int64_t count) {
+DenseRows RingTower::dense(int64_t begin, int64_t count) {
   const auto has = [&](const Share::Part& held) {
     return begin >= held.begin && begin + count <= held.begin + held.count;
   };
@@ -28,18 +28,18 @@ RingTower::Place RingTower::at(int64_t begin, int64_t count) {
 }
 
 at::Tensor RingTower::compared(int64_t begin, int64_t count) const {
-  const Place place = const_cast<RingTower*>(this)->at(begin, count);
-  return place.tower.compared(place.begin, count);
+  const DenseRows rows = const_cast<RingTower*>(this)->dense(begin, count);
+  return rows.tower.compared(rows.begin, count);
 }
 
 void RingTower::addProduct(int64_t begin, const at::Tensor& a, const at::Tensor& b) {
-  const Place place = at(begin, a.size(0));
-  place.tower.addProduct(place.begin, a, b);
+  const DenseRows rows = dense(begin, a.size(0));
+  rows.tower.addProduct(rows.begin, a, b);
 }
 
 void RingTower::add(int64_t begin, const at::Tensor& part, double factor) {
-  const Place place = at(begin, part.size(0));
-  place.tower.add(place.begin, part, factor);
+  const DenseRows rows = dense(begin, part.size(0));
+  rows.tower.add(rows.begin, part, factor);
 }
 
 }  // namespace gradcache

@@ -27,8 +27,12 @@ class RingTower final : public Tower {
   void addOwn(const at::Tensor& gradient) { own_.add(0, gradient, 1); }
 
   int64_t rows() const override { return rows_; }
-  // Of the rows that this process holds.
-  std::pair<double, double> lengths() const override { return own_.lengths(); }
+  bool isDense() const override { return true; }
+  DenseRows dense(int64_t begin, int64_t count) override;
+  // Of the rows of all processes, as setLengths() was told.
+  std::pair<double, double> lengths() const override { return lengths_; }
+  std::pair<double, double> ownLengths() const { return own_.lengths(); }
+  void setLengths(const std::pair<double, double>& lengths) { lengths_ = lengths; }
   at::Tensor compared(int64_t begin, int64_t count) const override;
   void addProduct(int64_t begin, const at::Tensor& a, const at::Tensor& b) override;
   void add(int64_t begin, const at::Tensor& part, double factor) override;
@@ -36,17 +40,11 @@ class RingTower final : public Tower {
   at::Tensor takeGradient(double weight) override { return own_.takeGradient(weight); }
 
  private:
-  // Some rows that are here, in the tower that has them.
-  struct Place {
-    DenseTower& tower;
-    int64_t begin;
-  };
-  Place at(int64_t begin, int64_t count);
-
   const at::Tensor representations_;
   const bool cosine_;
   const int64_t rows_;
   const Share::Part held_;
+  std::pair<double, double> lengths_{1, 1};
   DenseTower own_;
   Share::Part guestHeld_;
   std::optional<DenseTower> guest_;

@@ -73,7 +73,6 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
   if (share != nullptr && share->inRing()) {
     ring_.emplace(*share, representations, measure.cosine);
     towers_ = ring_->takeTowers();
-    greatestLength_ = measure.cosine ? 1 : ring_->greatestLength();
   } else {
     for (const at::Tensor& tensor : representations) towers_.push_back(Tower::of(tensor, measure.cosine));
   }
@@ -83,10 +82,6 @@ Similarity::Similarity(const std::vector<at::Tensor>& representations, const Mea
 
 void Similarity::allowKernels() {
   if (levels_ != nullptr) return;
-  if (ring_) {
-    require(!measure_.fast, "INPUT", "precision 'fast' takes the exchange 'gather': use 'exact'");
-    return;
-  }
   const bool dense =
       std::all_of(towers_.begin(), towers_.end(), [](const auto& tower) { return tower->isDense(); });
   if (measure_.fast) {
@@ -225,33 +220,37 @@ Strip::Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Sh
   int64_t most = std::max<int64_t>(limits.tileBytes / (band_ * bytes), 1);
   for (const int64_t tower : pairing.columnTowers_)
     most = std::min(most, similarity.towers_[tower]->mostRows());
-  groups_.resize(similarity.ring_ ? similarity.share()->count() : 1);
-  for (size_t group = 0; group < groups_.size(); ++group)
+  for (int64_t block = 0; block < blocks(); ++block) {
+    std::vector<Part>& parts = parts_.emplace_back();
     for (size_t k = 0; k < pairing.columnTowers_.size(); ++k) {
-      const int64_t tower = pairing.columnTowers_[k];
-      const auto [first, count] = similarity.ring_
-                                      ? similarity.share()->heldBy(static_cast<int64_t>(group), tower)
-                                      : Share::Part{0, similarity.rows(tower)};
-      addParts(groups_[group], k, first, first + count, most);
+      const auto [first, count] = columnsOf(block, k);
+      for (int64_t from = first; from < first + count; from += most)
+        parts.push_back({pairing.columnTowers_[k], from, pairing.firsts_[k] + from,
+                         std::min(most, first + count - from)});
     }
+  }
   if (similarity.levels_ != nullptr && !keeps_) return;  // they have memory for a tile
   const int64_t needed = keeps_ ? visited_ * pairing.columns() : band_ * std::min(most, pairing.columns());
   at::Tensor& memory = pairing.memory_;
   if (!memory.defined() || memory.numel() < needed) memory = at::empty({needed}, similarity.numbers());
 }
 
-void Strip::addParts(std::vector<Part>& parts, size_t k, int64_t begin, int64_t end, int64_t most) const {
-  for (int64_t from = begin; from < end; from += most)
-    parts.push_back(
-        {pairing_.columnTowers_[k], from, pairing_.firsts_[k] + from, std::min(most, end - from)});
-}
-
-void Strip::eachGroup(bool adds, const std::function<void(const std::vector<Part>&)>& visit) {
+void Strip::eachBlock(bool adds, const std::function<void(int64_t)>& visit) {
   Similarity& similarity = pairing_.similarity_;
-  if (!similarity.ring_) return visit(groups_[0]);
+  if (!similarity.ring_) return visit(0);
   std::vector<bool> trained;
   for (const int64_t tower : pairing_.columnTowers_) trained.push_back(adds && similarity.trains(tower));
-  similarity.ring_->turn(pairing_.columnTowers_, trained, [&](int64_t process) { visit(groups_[process]); });
+  similarity.ring_->turn(pairing_.columnTowers_, trained, visit);
+}
+
+int64_t Strip::blocks() const {
+  return pairing_.similarity_.ring_ ? pairing_.similarity_.share()->count() : 1;
+}
+
+Share::Part Strip::columnsOf(int64_t block, size_t k) const {
+  const Similarity& similarity = pairing_.similarity_;
+  const int64_t tower = pairing_.columnTowers_[k];
+  return similarity.ring_ ? similarity.share()->heldBy(block, tower) : Share::Part{0, similarity.rows(tower)};
 }
 
 int64_t Strip::bandRows(int64_t row) const { return std::min(band_, visitedEnd() - row); }
@@ -292,10 +291,10 @@ void Strip::sweep(const std::function<void(const Tile&)>& visit) {
     return;
   }
   const auto& towers = pairing_.similarity_.towers_;
-  eachGroup(false, [&](const std::vector<Part>& parts) {
+  eachBlock(false, [&](int64_t block) {
     for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
       const at::Tensor rows = operand(row);
-      for (const Part& part : parts)
+      for (const Part& part : parts_[block])
         visit(tile(row, part, rows, towers[part.tower]->compared(part.begin, part.columns)));
     }
   });
@@ -336,11 +335,11 @@ void Strip::gradients(const std::function<at::Tensor(const Tile&)>& visit) {
   }
   const Measure& measure = similarity.measure();
   const bool trainsRows = similarity.trains(pairing_.rowTower_);
-  eachGroup(true, [&](const std::vector<Part>& parts) {
+  eachBlock(true, [&](int64_t block) {
     for (int64_t row = visitedBegin_; row < visitedEnd(); row += band_) {
       const at::Tensor rows = operand(row);
       at::Tensor ofRows = trainsRows || measure.learned ? at::zeros_like(rows) : at::Tensor();
-      for (const Part& part : parts) {
+      for (const Part& part : parts_[block]) {
         Tower& tower = *similarity.towers_[part.tower];
         const at::Tensor columns = tower.compared(part.begin, part.columns);
         const at::Tensor gradient = visit(tile(row, part, rows, columns));

@@ -192,10 +192,12 @@ class Strip {
   };
   Strip(Pairing& pairing, int64_t begin, int64_t rows, bool keeps, const Share* share = nullptr);
   void requireTiles() const;
-  void addParts(std::vector<Part>& parts, size_t k, int64_t begin, int64_t end, int64_t most) const;
-  // Visits the tiles of a band in groups: those of columns that are here at the same time. `adds` says
-  // whether their gradients are added to.
-  void eachGroup(bool adds, const std::function<void(const std::vector<Part>&)>& visit);
+  // Columns that are here at the same time are a block: all, or in a ring those that a process holds. `adds`
+  // says whether their gradients are added to.
+  void eachBlock(bool adds, const std::function<void(int64_t block)>& visit);
+  int64_t blocks() const;
+  // The rows of the pairing's k-th column tower in a block.
+  Share::Part columnsOf(int64_t block, size_t k) const;
   int64_t visitedEnd() const { return visitedBegin_ + visited_; }
   int64_t bandRows(int64_t row) const;
   at::Tensor operand(int64_t row) const;
@@ -209,9 +211,8 @@ class Strip {
   int64_t visitedBegin_ = 0, visited_ = 0;  // the rows that are visited
   const bool keeps_;                        // the scores of a sweep for the next one
   int64_t band_ = 0;                        // rows of a tile
-  // The tiles of a band: all, or in a ring those of the rows that each process holds.
-  std::vector<std::vector<Part>> groups_;
-  bool kept_ = false;  // such scores are there
+  std::vector<std::vector<Part>> parts_;    // the tiles of a band, of each block
+  bool kept_ = false;                       // such scores are there
   bool transformed_ = false;
   std::shared_ptr<const FusedSums> fused_;  // of kernels, from the first sweep for the second
 };

@@ -54,17 +54,16 @@ std::vector<at::Tensor> Singles::lists() const {
   return all;
 }
 
-DenseTower& Singles::tower(int64_t number) const {
-  return *static_cast<DenseTower*>(similarity_.towers_[number].get());
+at::Tensor Singles::compared(Tower& tower, const Some& some) {
+  const DenseRows rows = tower.dense(some.begin, some.count);
+  return some.places.defined() ? rows.tower.comparedAt(some.places.sub(some.begin - rows.begin))
+                               : rows.tower.compared(rows.begin, some.count);
 }
 
-at::Tensor Singles::compared(const DenseTower& tower, const Some& some) {
-  return some.places.defined() ? tower.comparedAt(some.places) : tower.compared(some.begin, some.count);
-}
-
-at::Tensor Singles::comparedWide(const DenseTower& tower, const Some& some) {
-  return some.places.defined() ? tower.comparedWideAt(some.places)
-                               : tower.comparedWide(some.begin, some.count);
+at::Tensor Singles::comparedWide(Tower& tower, const Some& some) {
+  const DenseRows rows = tower.dense(some.begin, some.count);
+  return some.places.defined() ? rows.tower.comparedWideAt(some.places.sub(some.begin - rows.begin))
+                               : rows.tower.comparedWide(rows.begin, some.count);
 }
 
 at::Tensor Singles::inStrip(const at::Tensor& numbers, const Some& rows) const {
@@ -72,25 +71,52 @@ at::Tensor Singles::inStrip(const at::Tensor& numbers, const Some& rows) const {
                                : numbers.narrow(0, rows.begin - strip_.begin(), rows.count);
 }
 
-void Singles::each(const Visit& visit) const {
-  const int64_t slice = sliceOf(similarity_.numbers());
-  for (size_t number = 0; number < lists_.size(); ++number) {
-    const List& list = lists_[number];
-    for (int64_t row = strip_.visitedBegin_; row < strip_.visitedEnd(); row += slice) {
-      const int64_t count = std::min(slice, strip_.visitedEnd() - row);
+bool Singles::areAtHome() const {
+  const Share& share = *similarity_.share();
+  for (const List& list : lists_) {
+    if (!list.diagonal) return false;
+    for (int64_t process = 0; process < share.count(); ++process) {
+      const Share::Part rows = share.heldBy(process, pairing_.rowTower_);
+      const int64_t begin = rows.begin + *list.diagonal, end = begin + rows.count;
       for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
-        const int64_t first = pairing_.firsts_[k], end = first + similarity_.rows(pairing_.columnTowers_[k]);
-        if (list.diagonal) {
-          const int64_t begin = std::max(row, first - *list.diagonal);
-          const int64_t within = std::min(row + count, end - *list.diagonal) - begin;
-          if (within > 0) visit(number, k, {begin, within, {}}, {begin + *list.diagonal - first, within, {}});
-          continue;
-        }
-        const at::Tensor columns = list.columns.narrow(0, row - strip_.begin(), count);
-        const at::Tensor inside = columns.ge(first).logical_and_(columns.lt(end)).nonzero().squeeze(1);
-        if (inside.numel() > 0)
-          visit(number, k, {0, 0, inside.add(row)}, {0, 0, columns.index_select(0, inside).sub_(first)});
+        const int64_t first = pairing_.firsts_[k], last = first + similarity_.rows(pairing_.columnTowers_[k]);
+        const Share::Part held = share.heldBy(process, pairing_.columnTowers_[k]);
+        const int64_t from = std::max(begin, first), to = std::min(end, last);
+        if (from < to && (from < first + held.begin || to > first + held.begin + held.count)) return false;
       }
+    }
+  }
+  return true;
+}
+
+void Singles::each(bool adds, const Visit& visit) const {
+  const auto inBlock = [&](int64_t block) {
+    for (size_t number = 0; number < lists_.size(); ++number) eachIn(block, number, visit);
+  };
+  if (similarity_.ring_ && areAtHome()) return inBlock(similarity_.share()->index());
+  strip_.eachBlock(adds, inBlock);
+}
+
+void Singles::eachIn(int64_t block, size_t number, const Visit& visit) const {
+  const int64_t slice = sliceOf(similarity_.numbers());
+  const List& list = lists_[number];
+  for (int64_t row = strip_.visitedBegin_; row < strip_.visitedEnd(); row += slice) {
+    const int64_t count = std::min(slice, strip_.visitedEnd() - row);
+    for (size_t k = 0; k < pairing_.columnTowers_.size(); ++k) {
+      const Share::Part here = strip_.columnsOf(block, k);
+      const int64_t first = pairing_.firsts_[k];
+      const int64_t begin = first + here.begin, end = begin + here.count;  // in the pairing
+      if (list.diagonal) {
+        const int64_t from = std::max(row, begin - *list.diagonal);
+        const int64_t within = std::min(row + count, end - *list.diagonal) - from;
+        if (within > 0) visit(number, k, {from, within, {}}, {from + *list.diagonal - first, within, {}});
+        continue;
+      }
+      const at::Tensor columns = list.columns.narrow(0, row - strip_.begin(), count);
+      const at::Tensor inside = columns.ge(begin).logical_and_(columns.lt(end)).nonzero().squeeze(1);
+      if (inside.numel() > 0)
+        visit(number, k, {row, count, inside.add(row)},
+              {here.begin, here.count, columns.index_select(0, inside).sub_(first)});
     }
   }
 }
@@ -98,8 +124,9 @@ void Singles::each(const Visit& visit) const {
 at::Tensor Singles::scores() const {
   const double scale = similarity_.measure().scale;
   at::Tensor scores = at::zeros({strip_.rows(), count()}, similarity_.statistics());
-  each([&](size_t list, size_t k, const Some& rows, const Some& columns) {
-    const DenseTower &left = tower(pairing_.rowTower_), &right = tower(pairing_.columnTowers_[k]);
+  each(false, [&](size_t list, size_t k, const Some& rows, const Some& columns) {
+    Tower &left = *similarity_.towers_[pairing_.rowTower_],
+          &right = *similarity_.towers_[pairing_.columnTowers_[k]];
     const at::Tensor both = similarity_.products() == Products::kSplit
                                 ? comparedWide(left, rows).mul_(comparedWide(right, columns))
                                 : compared(left, rows).mul(compared(right, columns));
@@ -116,19 +143,21 @@ at::Tensor Singles::scores() const {
 
 void Singles::addGradient(const at::Tensor& slopes, const at::Tensor& scores) {
   const int64_t rowTower = pairing_.rowTower_;
-  each([&](size_t list, size_t k, const Some& rows, const Some& columns) {
+  each(true, [&](size_t list, size_t k, const Some& rows, const Some& columns) {
     const int64_t columnTower = pairing_.columnTowers_[k];
     const at::Tensor factors = inStrip(slopes.select(1, static_cast<int64_t>(list)), rows)
                                    .mul(similarity_.measure().scale)
                                    .to(similarity_.numbers().dtype())
                                    .unsqueeze(1);
-    const at::Tensor left = compared(tower(rowTower), rows), right = compared(tower(columnTower), columns);
+    const at::Tensor left = compared(*similarity_.towers_[rowTower], rows),
+                     right = compared(*similarity_.towers_[columnTower], columns);
     const auto add = [&](int64_t number, const Some& of, const at::Tensor& other, bool distinct) {
       if (!similarity_.trains(number)) return;
+      const DenseRows to = similarity_.towers_[number]->dense(of.begin, of.count);
       if (of.places.defined()) {
-        tower(number).addAt(of.places, other.mul(factors), distinct);
+        to.tower.addAt(of.places.sub(of.begin - to.begin), other.mul(factors), distinct);
       } else {
-        tower(number).gradient(of.begin, of.count).addcmul_(other, factors);
+        to.tower.gradient(to.begin, of.count).addcmul_(other, factors);
       }
     };
     add(rowTower, rows, right, true);

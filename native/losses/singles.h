@@ -44,19 +44,24 @@ class Singles {
   };
   // Rows of a tower: some that follow one another, or those of these numbers.
   struct Some {
-    int64_t begin = 0, count = 0;
+    int64_t begin = 0, count = 0;  // with `places` the rows that are in the same place, among which they are
     at::Tensor places;
   };
   using Visit = std::function<void(size_t list, size_t k, const Some& rows, const Some& columns)>;
-  void each(const Visit& visit) const;
+  // `adds` says whether gradients of columns are added to.
+  void each(bool adds, const Visit& visit) const;
+  // Those of one list whose columns are in a block.
+  void eachIn(int64_t block, size_t number, const Visit& visit) const;
+  // In a ring: whether each process holds all columns of its pairs, on all processes alike.
+  bool areAtHome() const;
 
-  DenseTower& tower(int64_t number) const;
-  static at::Tensor compared(const DenseTower& tower, const Some& some);
-  static at::Tensor comparedWide(const DenseTower& tower, const Some& some);
+  // The rows of a block of a tower, and the numbers of some among them.
+  static at::Tensor compared(Tower& tower, const Some& some);
+  static at::Tensor comparedWide(Tower& tower, const Some& some);
   // Those of numbers of the strip's rows.
   at::Tensor inStrip(const at::Tensor& numbers, const Some& rows) const;
 
-  const Strip& strip_;
+  Strip& strip_;
   Pairing& pairing_;
   Similarity& similarity_;
   std::vector<List> lists_;

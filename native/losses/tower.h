@@ -8,6 +8,14 @@
 
 namespace gradcache {
 
+class DenseTower;
+
+// Some rows of a tower: where they are in the one that holds them.
+struct DenseRows {
+  DenseTower& tower;
+  int64_t begin;
+};
+
 class Tower {
  public:
   // `representations` are [n, d], strided, or sparse (COO) with the entries by row. For the cosine, rows are
@@ -16,8 +24,9 @@ class Tower {
   virtual ~Tower() = default;
 
   virtual int64_t rows() const = 0;
-  // Whether it is a DenseTower.
+  // Whether all of its rows are those of DenseTowers; and which one has some that follow one another.
   virtual bool isDense() const { return false; }
+  virtual DenseRows dense(int64_t begin, int64_t count);
   // The least and the greatest length of a row as it is compared. Waits for the device.
   virtual std::pair<double, double> lengths() const = 0;
   // Some rows as they are compared, [count, d]; not to be written.

@@ -8,6 +8,7 @@ import {
   GradCacheError,
   infoNCE,
   memory,
+  noGrad,
   RAdam,
   Ranks,
   Tensor,
@@ -191,6 +192,71 @@ async function refusals(): Promise<unknown> {
   return found;
 }
 
+/** Updates that fail on the last rank when others have made their part, and what they leave. */
+async function torn(): Promise<unknown> {
+  const found: Record<string, unknown> = {};
+  for (const method of ['put', 'gather'] as const) {
+    const parameters = ownParameters();
+    const gradients = parameters.map(({ tensor }) => tensor.grad!.clone());
+    const weights = parameters.map(({ tensor }) => tensor.clone());
+    const optimizer = new AdamW(parameters, { lr: 0.01, ranks });
+    await optimizer.step();
+    const state = await sharedState(optimizer);
+    const kept = parameters.map(({ tensor }) => tensor.clone());
+    const renew = (from: readonly Tensor[]): void => {
+      for (const [place, { tensor }] of parameters.entries()) {
+        noGrad(() => tensor.copyFrom(from[place]!));
+        tensor.grad!.copyFrom(gradients[place]!);
+      }
+    };
+    renew(kept);
+    const mend = ranks.rank === ranks.size - 1 ? failing(method) : () => undefined;
+    const update = await failure(() => optimizer.step());
+    mend();
+    const zero = await Promise.all(parameters.map(async ({ tensor }) => isZero(await tensor.grad!.values())));
+    const again = [await failure(() => optimizer.step()), await failure(() => optimizer.state())];
+    renew(kept);
+    optimizer.loadState(state);
+    const next = await failure(() => optimizer.step());
+    const resumed = await digest(parameters.map(({ tensor }) => tensor));
+    // The same without a failure.
+    const fresh = new AdamW(parameters, { lr: 0.01, ranks });
+    renew(weights);
+    await fresh.step();
+    renew(kept);
+    await fresh.step();
+    const same = resumed === (await digest(parameters.map(({ tensor }) => tensor)));
+    found[method] = { update, again, next, same, zero: zero.every(Boolean) };
+    for (const each of [optimizer, fresh]) each.dispose();
+  }
+  return found;
+}
+
+const isZero = (values: Iterable<number | bigint>): boolean =>
+  [...values].every((value) => Number(value) === 0);
+
+/** Makes the last step of an update fail on this rank, until the function that is returned is called. */
+function failing(method: 'put' | 'gather'): () => void {
+  const own = Object.getOwnPropertyDescriptor(DividedUpdate.prototype, method)!;
+  const whole = own.value as (...args: unknown[]) => Promise<void>;
+  const { agree } = Ranks.prototype;
+  const fail = (): never => {
+    throw new GradCacheError('OUT_OF_MEMORY', 'no room');
+  };
+  if (method === 'put') DividedUpdate.prototype.put = fail;
+  else
+    DividedUpdate.prototype.gather = async function (this: DividedUpdate, ...args) {
+      Ranks.prototype.agree = function (this: Ranks, what: string) {
+        return agree.call(this, what, fail);
+      } as typeof agree;
+      await whole.apply(this, args);
+    };
+  return () => {
+    Ranks.prototype.agree = agree;
+    Object.defineProperty(DividedUpdate.prototype, method, own);
+  };
+}
+
 /** The state of all, on each rank. */
 async function sharedState(optimizer: AdamW): Promise<Awaited<ReturnType<AdamW['state']>>> {
   const state = await optimizer.state();
@@ -234,6 +300,7 @@ const PARTS: Readonly<Record<string, () => Promise<unknown>>> = {
   accumulated: () => training('float64', 3),
   reloaded,
   refusals,
+  torn,
 };
 
 try {

@@ -15,6 +15,19 @@ interface Found {
   readonly accumulated: Trained;
   readonly reloaded: readonly [string, string];
   readonly refusals: Readonly<Record<string, string>>;
+  readonly torn: Readonly<Record<'put' | 'gather', Torn>>;
+}
+
+/** What an update that failed when some ranks had made their part left. */
+interface Torn {
+  readonly update: string;
+  /** What the next update, and the state, then say. */
+  readonly again: readonly string[];
+  /** After weights and state were loaded anew. */
+  readonly next: string;
+  readonly same: boolean;
+  /** Whether all gradients were zero. */
+  readonly zero: boolean;
 }
 
 /** Digests of the weights and of the state. */
@@ -69,6 +82,28 @@ for (const size of [2, 3])
         assert.ok(Math.abs(divided - expected / size) < 1e7, `${divided} bytes`);
       }
     });
+
+    await t.test(
+      'that fail when a part is made say on all ranks that weights differ, until they are loaded anew',
+      () => {
+        for (const [rank, { torn }] of all.entries())
+          for (const { update, again, next, same, zero } of Object.values(torn)) {
+            const said = of(
+              'OUT_OF_MEMORY',
+              rank,
+              size - 1,
+              'no room. The update was made in part: weights differ',
+            );
+            assert.match(update, said);
+            for (const each of again)
+              assert.match(
+                each,
+                /^OUT_OF_MEMORY: An earlier update failed: .*no room\. The update was made in part/,
+              );
+            assert.deepEqual({ next, same, zero }, { next: 'none', same: true, zero: true });
+          }
+      },
+    );
 
     await t.test('refuse divided gradients where whole ones are needed, and fail on all ranks alike', () => {
       for (const [rank, { refusals }] of all.entries()) {

@@ -14,11 +14,13 @@ import {
 import type { Exchange } from '../../lib/step/exchange.js';
 import type { GradCacheError } from '../../lib/errors.js';
 
+import { splitCases, type Rows, type SplitCase } from '../exactness/split-losses.js';
+
 const ranks = (await Ranks.join({ timeout: 30, device: process.env.DEVICE ?? 'cpu' }))!;
 const { device } = ranks;
 
 /** Rows of `width` numbers, each the row's own number times a parameter. */
-class Rows {
+class Multiples {
   readonly weight: Tensor;
 
   constructor(width: number, seed: number) {
@@ -49,18 +51,18 @@ interface Stepped {
   /** Of the step, besides what the process had before. */
   readonly bytes: number;
   readonly loss: number;
-  readonly gradients: readonly number[];
+  readonly gradients: readonly Float32Array[];
 }
 
 async function step(exchange: Exchange, loss: Loss, width: number, count: number): Promise<Stepped> {
-  const encoders = [1, 2].map((seed) => new ModuleEncoder(new Rows(width, seed)));
-  const gradcache = new GradCache({ encoders, loss, ranks, exchange });
+  const encoders = [1, 2].map((seed) => new ModuleEncoder(new Multiples(width, seed)));
+  const gradcache = new GradCache({ encoders, loss, ranks, exchange, chunk: { sequences: 8 } });
   const inputs = encoders.map(() => batch(count));
   const before = memory(device).allocated;
   const result = await gradcache.step(inputs);
-  const gradients = [];
+  const gradients: Float32Array[] = [];
   for (const { tensor } of gradcache.parameters())
-    gradients.push(...Array.from((await tensor.grad!.values()) as Float32Array));
+    gradients.push((await tensor.grad!.values()) as Float32Array);
   return { bytes: result.peakMemory - before, loss: result.loss, gradients };
 }
 
@@ -79,7 +81,7 @@ async function bytes(): Promise<Record<string, number>> {
   await step('ring', infoNCE(), 8, 8);
   const found: Record<string, number> = {};
   for (const exchange of ['ring', 'gather'] as const)
-    found[exchange] = (await step(exchange, infoNCE(), 16_384, 256)).bytes;
+    found[exchange] = (await step(exchange, infoNCE(), 65_536, 32)).bytes;
   return found;
 }
 
@@ -89,7 +91,7 @@ async function twice(): Promise<boolean> {
   for (let time = 0; time < 2; time++) {
     const loss = infoNCE({ symmetric: true, temperature: { initial: 0.2, learned: true } });
     const { loss: value, gradients } = await step('ring', loss, 64, 30 + 11 * ranks.rank);
-    found.push(JSON.stringify({ value, gradients }));
+    found.push(JSON.stringify([value, gradients.map((each) => [...each])]));
   }
   return found[0] === found[1];
 }
@@ -110,9 +112,76 @@ function failingLate(): LossWithGradients {
   });
 }
 
+/** Representations of a loss, of this rank or all: each tower is cut at other places. */
+function cut({ values, shape: [count, width] }: Rows, tower: number): { own: number[]; counts: number[] } {
+  const cuts = [0, ...[0.2, 0.55, 0.7].slice(0, ranks.size - 1), 1].map((part, k, { length }) =>
+    k === 0 || k === length - 1 ? part * count : Math.floor((part + tower * 0.07) * count),
+  );
+  const counts = cuts.slice(1).map((end, k) => end - cuts[k]!);
+  return {
+    own: Array.from(values.subarray(cuts[ranks.rank]! * width, cuts[ranks.rank + 1]! * width)),
+    counts,
+  };
+}
+
+interface Computed {
+  readonly loss: number;
+  readonly slope: number;
+  /** Of the rows of this rank, one tower behind the other. */
+  readonly gradients: readonly number[];
+}
+
+/** A loss over rows in a ring, and on this rank alone in another way. */
+async function compute(
+  make: SplitCase['split'],
+  towers: readonly Rows[],
+  inRing: boolean,
+): Promise<Computed> {
+  let slope = 0;
+  const loss = make((of) => (slope += of));
+  const parts = towers.map(cut);
+  const own = towers.map(({ shape: [, width] }, tower) =>
+    Tensor.from(Float32Array.from(parts[tower]!.own), {
+      shape: [parts[tower]!.counts[ranks.rank]!, width],
+      device,
+    }),
+  );
+  const all = towers.map(({ values, shape }) => Tensor.from(values, { shape, device }));
+  const rows = Array.from({ length: ranks.size }, (_, rank) => parts.map(({ counts }) => counts[rank]!));
+  const share = { group: ranks.handle, phase: 1, rank: ranks.rank, size: ranks.size, rows };
+  const found = inRing ? await loss.compute(own, 1, {}, undefined, share) : await loss.compute(all, 1, {});
+  const gradients: number[] = [];
+  for (const [tower, gradient] of found.gradients.entries()) {
+    const begin = sum(parts[tower]!.counts.slice(0, ranks.rank));
+    const mine = inRing ? gradient! : gradient!.narrow(0, begin, parts[tower]!.counts[ranks.rank]!);
+    gradients.push(...Array.from((await mine.values()) as Float32Array));
+  }
+  if (!inRing) return { loss: found.loss, slope, gradients };
+  const told = await ranks.numbers([found.loss, slope]);
+  return { loss: sum(told.map(([value]) => value!)), slope: sum(told.map(([, of]) => of!)), gradients };
+}
+
+/** How far losses by kernels in a ring are from those of one process, relative. */
+async function kernels(): Promise<Record<string, number[]>> {
+  const found: Record<string, number[]> = {};
+  for (const { title, towers, split } of splitCases) {
+    const [ring, alone] = [await compute(split, towers, true), await compute(split, towers, false)];
+    const apart = Math.hypot(...alone.gradients.map((each, k) => each - ring.gradients[k]!));
+    found[title] = [
+      Math.abs(ring.loss / alone.loss - 1),
+      Math.abs(ring.slope / alone.slope - 1),
+      apart / Math.hypot(...alone.gradients),
+    ];
+  }
+  return found;
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
+
 const PARTS: Readonly<Record<string, () => Promise<unknown>>> = {
   bytes,
   twice,
+  kernels,
   different: () => failure(() => step(ranks.rank === 0 ? 'ring' : 'gather', infoNCE(), 8, 4)),
   widths: () => failure(() => step('ring', infoNCE(), 8 + ranks.rank, 4)),
   late: () => failure(() => step('ring', failingLate(), 8, 4)),

@@ -116,3 +116,44 @@ test('gradients that are added up early over two GPUs are the same', { skip }, a
     assert.ok(narrow > 0 && narrow < 2 ** -8, `${narrow}`);
   }
 });
+
+test(
+  'representations go round two GPUs in a ring: memory, kernels, the same bits twice',
+  { skip },
+  async () => {
+    interface Exchanged {
+      readonly bytes: Readonly<Record<'ring' | 'gather', number>>;
+      readonly twice: boolean;
+      readonly kernels: Readonly<Record<string, readonly number[]>>;
+      readonly late: string;
+      readonly next: string;
+    }
+    const all = await runRanks<Exchanged>(2, join(programs, 'exchange-program.js'), [], onGpus);
+    for (const [rank, { bytes, twice, kernels, late, next }] of all.entries()) {
+      console.log(`rank ${rank}: ${JSON.stringify(bytes)}`);
+      assert.ok(bytes.ring < bytes.gather);
+      assert.ok(twice);
+      for (const [loss, apart] of Object.entries(kernels))
+        assert.ok(Math.max(...apart) < 2e-5, `${loss}: ${apart.join()}`);
+      assert.match(late, /rank 1: it fell over$|^undefined: it fell over$/);
+      assert.equal(next, 'none');
+    }
+  },
+);
+
+test('a GPU whose rank is killed in a ring ends the others', { skip }, async () => {
+  const { children, said, ends } = await startRanks(
+    2,
+    join(programs, 'failures-program.js'),
+    ['killed in a ring'],
+    onGpus,
+  );
+  await Promise.all([0, 1].map((rank) => said(rank, 'begins')));
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  const killed = performance.now();
+  children[1]!.kill('SIGKILL');
+  const [first] = await ends;
+  console.log(`ended after ${((performance.now() - killed) / 1000).toFixed(1)} s`);
+  assert.equal(first!.code, 0, first!.stderr.slice(-2000));
+  assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
+});
