@@ -212,7 +212,12 @@ test('settings that are not given are those of the checkpoint; others are refuse
 test('epochs in place of steps are told, and another exchange', async (t) => {
   const { config } = await shortRun(t);
   await record({ ...config, steps: 2, checkpoint: { every: 2 } });
-  const { events, steps } = await record({ output: config.output, resume: true, epochs: 1, exchange: 'ring' });
+  const { events, steps } = await record({
+    output: config.output,
+    resume: true,
+    epochs: 1,
+    exchange: 'ring',
+  });
   const notes = events.flatMap((event) => (event.type === 'note' ? [event.message] : []));
   assert.match(notes.join(), /epochs was not set, now 1/);
   assert.match(notes.join(), /exchange was "?gather"?, now "?ring/);
