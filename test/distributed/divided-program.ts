@@ -239,7 +239,8 @@ const isZero = (values: Iterable<number | bigint>): boolean =>
 function failing(method: 'put' | 'gather'): () => void {
   const own = Object.getOwnPropertyDescriptor(DividedUpdate.prototype, method)!;
   const whole = own.value as (...args: unknown[]) => Promise<void>;
-  const { agree } = Ranks.prototype;
+  const ofRanks = Object.getOwnPropertyDescriptor(Ranks.prototype, 'agree')!;
+  const agree = ofRanks.value as Ranks['agree'];
   const fail = (): never => {
     throw new GradCacheError('OUT_OF_MEMORY', 'no room');
   };
@@ -252,7 +253,7 @@ function failing(method: 'put' | 'gather'): () => void {
       await whole.apply(this, args);
     };
   return () => {
-    Ranks.prototype.agree = agree;
+    Object.defineProperty(Ranks.prototype, 'agree', ofRanks);
     Object.defineProperty(DividedUpdate.prototype, method, own);
   };
 }

@@ -51,10 +51,10 @@ const failing = (method: 'forward' | 'backward', error: () => Error, times = 1):
 
 /** Fails once, in the part of the last rank; where representations go round. */
 function failInRing(error: () => Error): void {
-  const { compute } = RepresentationCache.prototype;
+  const own = Object.getOwnPropertyDescriptor(RepresentationCache.prototype, 'compute')!;
   if (!last) return;
   RepresentationCache.prototype.compute = () => {
-    RepresentationCache.prototype.compute = compute;
+    Object.defineProperty(RepresentationCache.prototype, 'compute', own);
     return Promise.reject(error());
   };
 }
