@@ -24,6 +24,8 @@ const PURPOSES = {
   rank: 8,
   /** For the layers that a step of an adaptive-layer loss takes: by the number of the step, then by the place of each. */
   layers: 9,
+  /** For the order of a pass over one of several data sets, by the set and the pass. */
+  dataset: 10,
 } as const;
 
 /**

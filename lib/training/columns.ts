@@ -6,6 +6,7 @@ import { GradCacheError } from '../errors.js';
 import { SettingError } from '../options/fields.js';
 import { kindOf, requireColumns } from '../losses/loss-kinds.js';
 import { show } from '../options/option-values.js';
+import { requireAlike, type FilledDataSet } from './data-sets.js';
 import { NEGATIVE, usualColumns, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 
 /**
@@ -19,6 +20,52 @@ import { NEGATIVE, usualColumns, type FilledTrainConfig, type ReadTrainConfig } 
  * @param signal ends the wait for a pipe
  */
 export async function withColumns(
+  config: ReadTrainConfig,
+  heads: FileHeads,
+  signal: AbortSignal | undefined,
+): Promise<FilledTrainConfig> {
+  const { datasets: sets } = config;
+  if (sets === undefined) return withOwnColumns(config, heads, signal);
+  const filled: FilledTrainConfig[] = [];
+  for (const set of sets) {
+    const prompts = filled.length === 0 ? config.prompts : {}; // those of the run are for the first set's columns
+    filled.push(await withOwnColumns({ ...asIfAlone(config, set), prompts }, heads, signal));
+  }
+  requireAlike(filled);
+  const [{ columns, label, weights, prompts, evaluation }] = filled as [FilledTrainConfig];
+  const datasets = sets.map((set, place) => {
+    const { columns, label, weights } = filled[place]!;
+    const strange = Object.keys(set.prompts).find((column) => !columns.includes(column));
+    if (strange !== undefined)
+      throw new SettingError(
+        `config.datasets[${place}].prompts.${strange}`,
+        `is for a column that is none of ${columns.join(', ')}.`,
+      );
+    return { ...set, columns, label, weights };
+  });
+  // Rows of all sets have the columns of the first.
+  return { ...config, columns, label, weights, evaluation, prompts, datasets };
+}
+
+/** The configuration of a run on one of its data sets. */
+function asIfAlone(
+  run: ReadTrainConfig,
+  { data, columns, label, weights, format, header, quoting, delimiter }: FilledDataSet,
+): ReadTrainConfig {
+  return {
+    ...run,
+    data: [...data],
+    columns: columns === undefined ? run.columns : [...columns],
+    label: label ?? run.label,
+    weights: weights ?? run.weights,
+    format: format ?? run.format,
+    header: header === undefined ? run.header : typeof header === 'object' ? [...header] : header,
+    quoting: quoting ?? run.quoting,
+    delimiter: delimiter ?? run.delimiter,
+  };
+}
+
+async function withOwnColumns(
   config: ReadTrainConfig,
   heads: FileHeads,
   signal: AbortSignal | undefined,

@@ -29,10 +29,22 @@ export interface TrainConfig {
    */
   readonly newHead?: number;
   /**
-   * One file of pairs or several: .jsonl, .csv, .tsv or .parquet, gzip too. `hf:owner/name/part:split` is a data set of the
+   * One file of pairs or several: .jsonl, .json, .csv or .tsv, gzip too, .parquet or .arrow; also a folder of such files or of
+   * `save_to_disk`, a pattern such as `shards/*.parquet`, or `-` for standard input. `hf:owner/name/part:split` is a data set of the
    * Hugging Face hub: `part` is a configuration, folder or file of it, and the split `train` if none is named.
    */
   readonly data: string | readonly string[];
+  /**
+   * Several data sets in place of `data`. Each batch is of one of them, so that its negatives are of its own kind. All have the
+   * same number of columns; `columns`, `label`, `weights` and the layout of files hold for those that have none of their own.
+   * Needs `shuffle: true`. Default: none, all files of `data` are one.
+   */
+  readonly datasets?: readonly DataSetConfig[];
+  /**
+   * How batches of `datasets` follow each other: in a random order, each set as often as it has batches ('proportional', the
+   * default), or in turns until one set has no more ('round-robin').
+   */
+  readonly mixing?: 'proportional' | 'round-robin';
   /**
    * Columns of texts: the anchor, the positive, and any hard negatives, or what else the loss compares. Default: those usual
    * for the loss. For most losses these are anchor, positive, and each of negative, negative2 (or negative_2), … that has a
@@ -141,7 +153,8 @@ export interface TrainConfig {
       };
   /**
    * No text is in a batch twice, where it would be its own negative. Default: true, but false for a loss that does not
-   * compare texts of different rows.
+   * compare texts of different rows, and for one with `maskDuplicates`, which takes rows with a text in common for no negatives
+   * of each other: set that where many questions have one answer.
    */
   readonly uniqueTexts?: boolean;
   /**
@@ -198,6 +211,28 @@ export interface TrainConfig {
 export interface ResumeConfig extends Partial<TrainConfig> {
   readonly output: string;
   readonly resume: true | string;
+}
+
+/** One of several data sets. Its columns go by their places with those of the others. */
+export interface DataSetConfig {
+  /** As {@link TrainConfig.data}. */
+  readonly data: string | readonly string[];
+  /** What steps tell of their batches. Default: `data set 1`, … */
+  readonly name?: string;
+  /**
+   * Proportional: how often an epoch goes over it, 0.5 for a half of it. Round robin: its batches in each turn, a whole number.
+   * Default 1.
+   */
+  readonly weight?: number;
+  readonly columns?: readonly string[];
+  readonly label?: string;
+  readonly weights?: string;
+  readonly format?: DataFormat;
+  readonly header?: boolean | readonly string[];
+  readonly quoting?: Quoting;
+  readonly delimiter?: string;
+  /** The prompts of its columns, by their names in it. Default: those of the run for the columns at these places. */
+  readonly prompts?: Readonly<Record<string, string | PromptWords>>;
 }
 
 /** The words of a prompt. They are saved with the model, for `evaluate` and `embed` to use by name. */

@@ -16,6 +16,8 @@ export function dataOrder({
   curriculum,
   label,
   groupByLabel,
+  datasets,
+  mixing,
 }: FilledTrainConfig): Record<string, unknown> {
   return {
     columns,
@@ -26,6 +28,7 @@ export function dataOrder({
     ...(curriculum && { curriculum }),
     ...(label !== undefined && { label }),
     ...(groupByLabel && { groupByLabel }),
+    ...(datasets && { mixing, weights: datasets.map(({ weight }) => weight) }),
   };
 }
 

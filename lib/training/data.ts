@@ -1,8 +1,8 @@
 import { throwIfAborted } from '../options/abort.js';
-import { type Batch, batches } from '../data/batches.js';
+import { type Batch, batches, type BatchOptions } from '../data/batches.js';
 import { lengthsOfRows, sharesOf, type RankPlace, type Shares } from '../data/deal.js';
 import type { Fill } from '../data/room.js';
-import type { Label, LabelOptions } from '../data/labels.js';
+import { Labels, type Label, type LabelOptions } from '../data/labels.js';
 import { kindOf } from '../losses/loss-kinds.js';
 import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
@@ -11,9 +11,13 @@ import type { BadLine, Row, RowSource } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
+import { plural } from '../options/plural.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { Objective, Texts } from './objectives/objective.js';
+import { drawSeed } from '../options/seeds.js';
 import { fillBy } from './curriculum.js';
+import type { FilledDataSet } from './data-sets.js';
+import { mixedBatches, type MixedBatch, type MixOptions } from './mixed-batches.js';
 import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
@@ -29,18 +33,37 @@ export interface TokenizedBatch {
   /** Counted from 0, like the place in the epoch. */
   readonly epoch: number;
   readonly index: number;
+  /** The number of its data set, where there are several. */
+  readonly set?: number;
 }
+
+/** A batch, and the data set that it is of where there are several. */
+type SetBatch = Batch & Partial<Pick<MixedBatch, 'set'>>;
 
 /** How many of the lines that are skipped are named; all are counted. */
 const NAMED_LINES = 10;
 /** Milliseconds between two times that the rows read so far are told. */
 const READING_PAUSE = 1000;
 
+/** What was counted before a run begins. */
+export interface CountedRows {
+  /** Rows of the first pass over the data, and those of them that no batch takes. */
+  readonly rows: number;
+  readonly leftOver: number;
+  /** Batches of all passes. */
+  readonly batches: number;
+  /** Batches of the first pass with fewer rows than `batch` says, and the rows of the smallest of these. */
+  readonly small: number;
+  readonly smallest: number;
+}
+
 /** The data of a run: what its batches are, and what was met while it was read. */
 export class RunData {
   readonly #digest: RowDigest;
-  /** All rows, once they have been read, where all are held for shuffling. */
-  #held: readonly Row[] | null = null;
+  /** All rows of each set, once they have been read, where all are held for shuffling. */
+  #held: readonly (readonly Row[])[] | null = null;
+  /** Rows of the first pass over several sets that no batch takes. */
+  #leftOver = 0;
   #passes = 0;
   readonly #skipped = new Map<string, number>();
 
@@ -79,12 +102,8 @@ export class RunData {
    * Counts the updates of a run whose length is given in epochs, by forming its batches once without tokenising them.
    *
    * @param onRows told now and then how many rows have been read
-   * @returns rows of one pass over the data, those of its first pass that no batch takes, and batches of all passes
    */
-  async count(
-    signal: AbortSignal | undefined,
-    onRows: (rows: number) => void,
-  ): Promise<{ rows: number; leftOver: number; batches: number }> {
+  async count(signal: AbortSignal | undefined, onRows: (rows: number) => void): Promise<CountedRows> {
     const { config, ranks } = this;
     const once = config.shuffle === true ? undefined : readOnceAmong(config.data);
     if (once !== undefined) {
@@ -94,7 +113,7 @@ export class RunData {
           'of updates instead (steps, --steps), hold all rows (shuffle: true), or give a regular file.',
       );
     }
-    const counted = { rows: 0, leftOver: 0, batches: 0 };
+    const counted = { rows: 0, leftOver: 0, batches: 0, small: 0, smallest: config.batch };
     let read = 0;
     let told = performance.now();
     for await (const batch of this.#all(signal)) {
@@ -105,10 +124,20 @@ export class RunData {
         told = performance.now();
       }
       if (batch.epoch === 0) counted.rows += batch.size;
-      if (isLargeEnough(batch, config, ranks)) counted.batches++;
-      else if (batch.epoch === 0) counted.leftOver += batch.size;
+      const isUsed = isLargeEnough(batch, config, ranks);
+      if (isUsed) counted.batches++;
+      if (batch.epoch > 0) continue;
+      if (!isUsed) counted.leftOver += batch.size;
+      else if (batch.size < config.batch) {
+        counted.small++;
+        counted.smallest = Math.min(counted.smallest, batch.size);
+      }
     }
-    if (counted.batches === 0) throw tooFewRows(config, ranks);
+    if (config.datasets !== undefined) {
+      counted.rows = this.#held!.reduce((sum, { length }) => sum + length, 0);
+      counted.leftOver = this.#leftOver;
+    }
+    if (counted.batches === 0) throw tooFewRows(config, ranks, counted.rows);
     return counted;
   }
 
@@ -123,10 +152,12 @@ export class RunData {
     const { curriculum } = this.config;
     const fill = curriculum && fillBy(curriculum, objective);
     yield* prefetch(this.#used(options, fill), async (batch) => {
-      const { columns: texts, labels, epoch, index } = batch;
+      const { columns: texts, labels, epoch, index, set } = batch;
       const shares = this.#deal(texts);
-      const inputs = await objective.tokenize(texts, batch.length, { epoch, index, rows: shares?.own });
-      return { inputs, texts, shares, epoch, index, ...(labels && { labels }) };
+      const place = { epoch, index, set, rows: shares?.own };
+      const inputs = await objective.tokenize(texts, batch.length, place);
+      const own = { ...(labels && { labels }), ...(set !== undefined && { set }) };
+      return { inputs, texts, shares, epoch, index, ...own };
     });
   }
 
@@ -137,7 +168,7 @@ export class RunData {
   async *#used(
     { skip, signal }: { skip: number; signal: AbortSignal | undefined },
     fill: Fill | undefined,
-  ): AsyncGenerator<Batch, void, undefined> {
+  ): AsyncGenerator<SetBatch, void, undefined> {
     let used = 0;
     for await (const batch of this.#all(signal, fill)) {
       throwIfAborted(signal);
@@ -147,63 +178,128 @@ export class RunData {
     }
   }
 
-  #all(signal: AbortSignal | undefined, fill?: Fill): AsyncIterable<Batch> {
-    const {
-      data,
-      columns,
-      format,
-      header,
-      quoting,
-      delimiter,
-      onBadLine,
-      batch,
-      seed,
-      shuffle,
-      uniqueTexts,
-      groupByLabel,
-    } = this.config;
+  #all(signal: AbortSignal | undefined, fill?: Fill): AsyncIterable<SetBatch> {
+    const { config } = this;
+    const { seed, datasets, mixing } = config;
+    const epochs = config.epochs ?? Number.MAX_SAFE_INTEGER;
+    if (datasets === undefined) {
+      const rows = this.#held?.[0] ?? { [Symbol.asyncIterator]: () => this.#watched(signal) };
+      return batches(rows, { ...this.#forming(), seed, epochs, ...(fill && { fill }) });
+    }
+    return { [Symbol.asyncIterator]: () => this.#mixed(datasets, { mixing, seed, epochs }, signal) };
+  }
+
+  /** How batches are formed. */
+  #forming(): Omit<BatchOptions, 'seed' | 'epochs'> {
+    const { batch: size, shuffle, uniqueTexts, groupByLabel } = this.config;
     const label = labelOptions(this.config);
-    const lists = listColumns(this.config);
+    return { size, shuffle, uniqueTexts, groupByLabel, ...(label && { label }) };
+  }
+
+  async *#mixed(
+    sets: NonNullable<FilledTrainConfig['datasets']>,
+    how: MixOptions,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<SetBatch, void, undefined> {
+    if (this.#held === null) for await (const _ of this.#watched(signal)); // all rows are held
+    const held = await withClassNumbers(this.#held!, labelOptions(this.config));
+    const { config, ranks } = this;
+    const forming = this.#forming();
+    const leftOver = (size: number): void => void (this.#leftOver += size);
+    const sources = sets.map(({ weight }, set) => ({
+      weight,
+      async *pass(pass: number) {
+        const seed = drawSeed('dataset', how.seed, set * 2 ** 32 + pass);
+        for await (const batch of batches(held[set]!, { ...forming, seed })) {
+          if (isLargeEnough(batch, config, ranks)) yield batch;
+          else if (pass === 0) leftOver(batch.size);
+        }
+      },
+    }));
+    this.#leftOver = 0;
+    yield* mixedBatches(sources, how, (set) => {
+      const { name, data } = sets[set]!;
+      throw tooFewRows({ ...config, data: [`${name} (${data.join(', ')})`] }, ranks, held[set]!.length);
+    });
+  }
+
+  /** The rows of all data, which are held if they are to be shuffled as a whole. Those of a set have the columns of the run. */
+  async *#watched(signal: AbortSignal | undefined): AsyncGenerator<Row, void, undefined> {
+    this.#passes++;
+    const { config } = this;
+    const sets: readonly RowsOfSet[] = config.datasets ?? [config];
+    const held: Row[][] = sets.map(() => []);
+    let reading = 0;
+    const read = async function* (this: RunData): AsyncGenerator<Row, void, undefined> {
+      for (const [place, set] of sets.entries()) {
+        reading = place;
+        yield* place === 0 && config.datasets === undefined
+          ? this.#rowsOf(set, signal)
+          : renamed(this.#rowsOf(set, signal), namesOf(set, config), namesOf(config, config));
+      }
+    }.bind(this);
+    for await (const row of this.#digest.watch(read())) {
+      if (config.shuffle === true) held[reading]!.push(row);
+      yield row;
+    }
+    if (config.shuffle === true) this.#held = held;
+  }
+
+  #rowsOf(set: RowsOfSet, signal: AbortSignal | undefined): RowSource {
+    const { config } = this;
     const onSkip = ({ file, line, reason }: BadLine) => {
       if (this.#passes > 1) return; // told in the first pass
       this.#skipped.set(file, (this.#skipped.get(file) ?? 0) + 1);
       if (this.skipped <= NAMED_LINES) this.onSkip(`${file}, line ${line}: ${reason}`);
     };
-    const how = {
-      columns,
-      format,
-      header,
-      quoting,
-      delimiter,
-      onBadLine,
-      onSkip,
-      signal,
-      lists,
-      ...(label && { label }),
-    };
-    const rows = readPairsOf(data, how, (file, options) => this.heads.open(file, options));
-    const epochs = this.config.epochs ?? Number.MAX_SAFE_INTEGER;
-    return batches(this.#held ?? { [Symbol.asyncIterator]: () => this.#watched(rows) }, {
-      size: batch,
-      seed,
-      epochs,
-      shuffle,
-      uniqueTexts,
-      groupByLabel,
-      ...(label && { label }),
-      ...(fill && { fill }),
-    });
+    const { format = config.format, header = config.header } = set;
+    const { quoting = config.quoting, delimiter = config.delimiter } = set;
+    const columns = set.columns ?? config.columns;
+    const label = labelOptions({ ...config, label: set.label, weights: set.weights });
+    const lists = listColumns({ columns, loss: config.loss });
+    const { onBadLine } = config;
+    const layout = { format, header, quoting, delimiter };
+    const how = { columns, ...layout, onBadLine, onSkip, signal, lists, ...(label && { label }) };
+    return readPairsOf(set.data, how, (file, options) => this.heads.open(file, options));
   }
+}
 
-  async *#watched(rows: RowSource): AsyncGenerator<Row, void, undefined> {
-    this.#passes++;
-    const held: Row[] = [];
-    for await (const row of this.#digest.watch(rows)) {
-      if (this.config.shuffle === true) held.push(row);
-      yield row;
-    }
-    if (this.config.shuffle === true) this.#held = held;
+/** What is read of a set of data. */
+type RowsOfSet = Pick<FilledDataSet, 'data' | 'label' | 'weights'> &
+  Partial<Pick<FilledDataSet, 'columns' | 'format' | 'header' | 'quoting' | 'delimiter'>>;
+
+/** The names of what a row has, in the order of the columns of the run. */
+function namesOf(
+  { columns, label, weights }: Pick<RowsOfSet, 'columns' | 'label' | 'weights'>,
+  config: FilledTrainConfig,
+): string[] {
+  const beside = labelOptions({ ...config, label, weights });
+  return [...(columns ?? config.columns), ...(beside === undefined ? [] : [beside.column])];
+}
+
+/** Rows under other names. */
+async function* renamed(
+  rows: RowSource,
+  from: readonly string[],
+  to: readonly string[],
+): AsyncGenerator<Row, void, undefined> {
+  for await (const row of rows) yield Object.fromEntries(to.map((name, place) => [name, row[from[place]!]!]));
+}
+
+/** Rows of several sets whose classes have the same numbers in all of them. */
+async function withClassNumbers(
+  sets: readonly (readonly Row[])[],
+  label: LabelOptions | undefined,
+): Promise<readonly (readonly Row[])[]> {
+  if (label?.type !== 'class') return sets;
+  const labels = new Labels(label);
+  const numbered: Row[][] = [];
+  for (const rows of sets) {
+    const own: Row[] = [];
+    for await (const row of labels.apart(rows)) own.push({ ...row, [label.column]: String(labels.of(row)) });
+    numbered.push(own);
   }
+  return numbered;
 }
 
 /** The columns that have a list of texts in each row. */
@@ -239,11 +335,44 @@ function isLargeEnough(
   return enough && size >= Math.max(2, ranks?.size ?? 1);
 }
 
-function tooFewRows(config: FilledTrainConfig, ranks: RankPlace | null): GradCacheError {
+function tooFewRows(config: FilledTrainConfig, ranks: RankPlace | null, rows?: number): GradCacheError {
   return new GradCacheError(
     'INPUT',
-    `${config.data.join(', ')}: the rows${config.uniqueTexts ? ' with different texts' : ''} do not ` +
-      `fill ${config.batch < 4 ? 'a batch of two' : `half a batch of ${config.batch}`}. Use a smaller batch, or more data.` +
+    `${config.data.join(', ')}: the ${rows === undefined ? 'rows' : plural(rows, 'row')}${config.uniqueTexts ? ' with different texts' : ''} do not ` +
+      `fill ${config.batch < 4 ? 'a batch of two' : `half a batch of ${config.batch}`}. Use a smaller batch (--batch), or more data.${insteadOfApart(config)}` +
       (ranks === null ? '' : ` Each of the ${ranks.size} ranks needs a row of every batch.`),
   );
+}
+
+/** What to do where texts that repeat are put into different batches, which leaves small ones. */
+function insteadOfApart({ uniqueTexts, loss }: FilledTrainConfig): string {
+  if (!uniqueTexts) return '';
+  return 'maskDuplicates' in loss
+    ? ' Rows that share a text are put into different batches: --loss.maskDuplicates keeps them together, and takes them for no ' +
+        'negatives of each other.'
+    : ' Rows that share a text are put into different batches: --no-unique-texts keeps them together.';
+}
+
+/** A sentence about batches with fewer rows than `batch` says, and rows that no batch takes; undefined where there are none. */
+export function saySmallBatches(
+  config: FilledTrainConfig,
+  { rows, small, smallest, leftOver }: CountedRows,
+): string | undefined {
+  const { batch } = config;
+  const parts = [
+    ...(small === 0
+      ? []
+      : [
+          `${plural(small, 'batch', 'batches')} of an epoch ${small === 1 ? 'has' : 'have'} fewer than ${batch} pairs` +
+            (small === 1 ? `: ${smallest}` : `, the smallest ${smallest}`),
+        ]),
+    ...(leftOver === 0
+      ? []
+      : [
+          `${leftOver} of ${plural(rows, 'row')} are in no batch, as they do not fill half of one (--batch ${batch})`,
+        ]),
+  ];
+  // One batch at the end is so wherever rows do not come out even.
+  const isUsual = small + Math.ceil(leftOver / batch) <= 1;
+  return parts.length === 0 ? undefined : `${parts.join('; ')}.${isUsual ? '' : insteadOfApart(config)}`;
 }

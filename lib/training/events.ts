@@ -68,7 +68,9 @@ export interface UpdateEvent {
 export interface StepEvent extends UpdateEvent {
   /** The pass over the data, from 0. */
   readonly epoch: number;
-  /** The loss of the batch. */
+  /** The data set that its batch is of, where there are several and an update has one batch. */
+  readonly dataset?: string;
+  /** The loss of the batch, or the mean of those of several. */
   readonly loss: number;
   /** Temperature of the loss after this update; it changes only if it is learned. Null for a loss that has none. */
   readonly temperature: number | null;

@@ -32,21 +32,18 @@ const TRAINED_SPLIT = 'train';
  * @throws GradCacheError `HUB`, `INPUT`, `ABORTED`
  */
 export async function fromHub<Settings extends object>(settings: Settings, how: Fetching): Promise<Settings> {
-  const { model, data, evaluation, loss } = settings as Readonly<Record<string, unknown>>;
+  const { model, data, datasets, evaluation, loss } = settings as Readonly<Record<string, unknown>>;
   const found: Record<string, unknown> = {};
   if (isName(model)) found['model'] = await modelOf('config.model', model, how);
-  const named: readonly unknown[] = Array.isArray(data) ? data : [data];
-  if (named.some((each) => isName(each) || (isText(each) && !isOneFile(each)))) {
-    const files: unknown[] = [];
-    for (const each of named)
-      files.push(
-        ...(isName(each)
-          ? await filesOf('config.data', each, TRAINED_SPLIT, how)
-          : isText(each)
-            ? dataFiles([each], TRAINED_SPLIT)
-            : [each]),
-      );
-    found['data'] = files;
+  const files = await locate(data, 'config.data', how);
+  if (files !== data) found['data'] = files;
+  if (Array.isArray(datasets)) {
+    const sets: unknown[] = [];
+    for (const [place, set] of (datasets as unknown[]).entries()) {
+      const setting = `config.datasets[${place}].data`;
+      sets.push(isJsonObject(set) ? { ...set, data: await locate(set['data'], setting, how) } : set);
+    }
+    found['datasets'] = sets;
   }
   if (isJsonObject(evaluation) && isName(evaluation['data']))
     found['evaluation'] = {
@@ -56,6 +53,18 @@ export async function fromHub<Settings extends object>(settings: Settings, how: 
   if (isJsonObject(loss) && isName(loss['guide']))
     found['loss'] = { ...loss, guide: await modelOf('config.loss.guide', loss['guide'], how) };
   return Object.keys(found).length === 0 ? settings : { ...settings, ...found };
+}
+
+/** The files that paths and names of data stand for; what is given, where each stands for itself. */
+async function locate(data: unknown, setting: string, how: Fetching): Promise<unknown> {
+  const named: readonly unknown[] = Array.isArray(data) ? data : [data];
+  if (!named.some((each) => isName(each) || (isText(each) && !isOneFile(each)))) return data;
+  const files: unknown[] = [];
+  for (const each of named) {
+    if (isName(each)) files.push(...(await filesOf(setting, each, TRAINED_SPLIT, how)));
+    else files.push(...(isText(each) ? dataFiles([each], TRAINED_SPLIT) : [each]));
+  }
+  return files;
 }
 
 /** A path as a checkpoint keeps it: that of the hub's cache as the name it was fetched by, with its commit. */

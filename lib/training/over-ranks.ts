@@ -105,9 +105,11 @@ export function factsOfRun(
 
 /** Settings that all ranks must have in common. Machines may have the same files at other places. */
 export function factsOfSettings(stored: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { model, data: _, evaluation, ...settings } = stored;
+  const { model, data: _, datasets, evaluation, ...settings } = stored;
   // The settings of a new model count, the folder of one that exists does not.
   if (typeof model === 'object') Object.assign(settings, { model });
+  if (Array.isArray(datasets))
+    Object.assign(settings, { datasets: datasets.map((set: object) => ({ ...set, data: undefined })) });
   Object.assign(settings, evaluation && { evaluation: { ...evaluation, data: undefined } });
   return Object.fromEntries(Object.entries(settings).map(([name, value]) => [`config.${name}`, value]));
 }

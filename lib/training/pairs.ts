@@ -55,7 +55,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
     };
   }
 
-  event({ epoch }: TokenizedBatch, step: ObjectiveStep, update: UpdateEvent): StepEvent {
+  event({ epoch, set }: TokenizedBatch, step: ObjectiveStep, update: UpdateEvent): StepEvent {
     const { type, steps, lr, gradNorm, seconds, secondsLeft } = update;
     const { loss, pairs, tokens, truncated, chunks, retained, peakMemory } = step;
     return {
@@ -77,6 +77,7 @@ export class Pairs implements Trainee<TokenizedBatch, ObjectiveStep, StepEvent> 
       tokensPerSecond: tokens / seconds,
       peakMemory,
       secondsLeft,
+      ...(set !== undefined && this.config.accumulate === 1 && { dataset: this.config.datasets![set]!.name }),
     };
   }
 

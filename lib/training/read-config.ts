@@ -1,11 +1,13 @@
 import { readAdaptiveLayer } from './adaptive-layer.js';
 import { readMatryoshka } from './matryoshka.js';
 import { readCurriculum } from './curriculum.js';
+import { MIXINGS, readDataSets } from './data-sets.js';
 import { readLora } from './lora.js';
 import type { LateInteractionConfig, NewModel, PromptWords, TrainConfig } from './config.js';
 import { requireSuited } from './pair-settings.js';
 import {
   kindOf,
+  masksDuplicates,
   readLoss,
   requireColumns,
   requireMemory,
@@ -38,13 +40,22 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const named = fields.strings('columns');
   const loss = readLoss(section(fields, 'loss'));
   const columns = named ?? usualColumns(loss);
+  const mixing = fields.oneOf('mixing', MIXINGS) ?? 'proportional';
+  const datasets = readDataSets(fields, mixing, (prompts, own) => readPrompts(prompts, own, prompts.names()));
+  if (datasets !== undefined && fields.raw('data') !== undefined)
+    throw new SettingError(fields.at('datasets'), 'takes the place of data: leave out one of them.');
   if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
   const config = {
     ...readPooling(fields, readModel(fields), loss),
     lateInteraction: fields.section('lateInteraction', readLateInteraction),
     newHead: fields.count('newHead'),
+    datasets,
+    mixing,
+    /** Those of all data sets, where there are several. */
     data:
-      fields.strings('data') ?? fields.missing('data', 'give the path of a file of pairs, or a list of them'),
+      datasets?.flatMap(({ data }) => data) ??
+      fields.strings('data') ??
+      fields.missing('data', 'give the path of a file of pairs, or a list of them'),
     /** Undefined where none are named: then the data tells which there are. */
     columns: named,
     /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
@@ -73,7 +84,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
     ...readLength(fields),
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,
     shuffle: readShuffle(fields),
-    uniqueTexts: fields.boolean('uniqueTexts') ?? kindOf(loss).comparesRows ?? true,
+    uniqueTexts:
+      fields.boolean('uniqueTexts') ?? (!masksDuplicates(loss) && (kindOf(loss).comparesRows ?? true)),
     groupByLabel: fields.boolean('groupByLabel') ?? false,
     device: readDevice(fields),
     precision: fields.oneOf('precision', ['float32', 'float64', 'bfloat16', 'tf32']) ?? 'float32',
@@ -90,6 +102,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
   } satisfies TrainConfig;
   fields.done();
   requireSuited(fields, config, columns);
+  if (datasets !== undefined) requireSets(fields, config);
   if (config.groupByLabel) requireGroups(fields, config);
   if (config.memory !== undefined) requireMemory(fields.at('memory'), loss);
   if (config.memory !== undefined && config.accumulate > 1)
@@ -175,6 +188,17 @@ function requireGroups(
       fields.at('groupByLabel'),
       `puts rows of one label side by side in a batch: ${problem}.`,
     );
+}
+
+/** @throws GradCacheError `INPUT` for settings that are not for several data sets */
+function requireSets(
+  fields: Fields,
+  { shuffle, curriculum }: Pick<TrainConfig, 'shuffle' | 'curriculum'>,
+): void {
+  if (shuffle !== true)
+    throw refuse(fields.at('shuffle'), shuffle, 'true, as the rows of several data sets are held in memory,');
+  if (curriculum !== undefined)
+    throw new SettingError(fields.at('curriculum'), 'is for one set of data: leave it or datasets out.');
 }
 
 function readModel(fields: Fields): string | NewModel {

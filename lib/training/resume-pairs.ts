@@ -89,11 +89,12 @@ function readFilled(given: Readonly<Record<string, unknown>>, path?: string): Fi
 /** What a checkpoint keeps of a configuration: all but where the run writes, with paths that hold in any folder. */
 export function storedConfig(config: FilledTrainConfig): Record<string, unknown> {
   const { output: _, resume: __, ...settings } = withFullPaths(config);
-  return settings;
+  // Of several data sets each has its files.
+  return settings.datasets === undefined ? settings : { ...settings, data: undefined };
 }
 
 function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
-  const { model, data, loss, lossFrom, evaluation } = config;
+  const { model, data, datasets, loss, lossFrom, evaluation } = config;
   const guide = guideOf(loss);
   return {
     ...config,
@@ -108,6 +109,7 @@ function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
             tokenizer: resolve(model.tokenizer),
           },
     data: data.map(lastingPath),
+    datasets: datasets?.map((set) => ({ ...set, data: set.data.map(lastingPath) })),
     evaluation: evaluation === undefined ? undefined : { ...evaluation, data: lastingPath(evaluation.data) },
   };
 }

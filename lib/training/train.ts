@@ -12,7 +12,7 @@ import { readBest } from './best-model.js';
 import { modelFolder } from './checkpoint.js';
 import { withColumns } from './columns.js';
 import type { ResumeConfig, TrainConfig } from './config.js';
-import { RunData } from './data.js';
+import { RunData, saySmallBatches } from './data.js';
 import type { TrainEvent, TrainResult } from './events.js';
 import { findFinished, leftAsItIs } from './finished.js';
 import { requireInputsApart } from './inputs-apart.js';
@@ -187,7 +187,13 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       await ranks.broadcast(run.objective.parameters());
     }
     emit(startEvent(run, config, counted, ranks));
-    for (const message of [...notes, ...otherRanks(ranks, resumed), ...run.objective.notes])
+    const small = counted === null ? undefined : saySmallBatches(config, counted);
+    for (const message of [
+      ...(small === undefined ? [] : [small]),
+      ...notes,
+      ...otherRanks(ranks, resumed),
+      ...run.objective.notes,
+    ])
       emit({ type: 'note', message });
     const trainee = new Pairs(config, run.objective, data, emit, ranks);
     const result = await new Loop(trainee, { ...prepared, ...run, stored: storedConfig(config) })

@@ -126,12 +126,15 @@ test('text in another encoding than UTF-8 is refused, the header too', async (t)
   const refused = async (name: string, content: Buffer, message: RegExp, options?: ReadOptions) => {
     const path = join(folder, name);
     await writeFile(path, name.endsWith('.gz') ? gzipSync(content) : content);
-    await assert.rejects(collect(readPairs(path, { onBadLine: 'skip', ...options })), (error: Error) => {
-      assert.equal((error as Error & { code: string }).code, 'INPUT', error.stack);
-      assert.ok(error.message.includes(path), error.message);
-      assert.match(error.message, message);
-      return true;
-    });
+    await assert.rejects(
+      async () => collect(readPairs(path, { onBadLine: 'skip', ...options })),
+      (error: Error) => {
+        assert.equal((error as Error & { code: string }).code, 'INPUT', error.stack);
+        assert.ok(error.message.includes(path), error.message);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
   };
   const latin = (text: string) => Buffer.from(text, 'latin1');
   await refused('latin.csv', latin('caf\xe9,positive\na,b\n'), /line 1: the header is not UTF-8/);
@@ -153,12 +156,15 @@ test('text in another encoding than UTF-8 is refused, the header too', async (t)
 test('folders, devices, empty files and Parquet in a pipe are INPUT errors that say so', async (t) => {
   const folder = await temporaryFolder(t);
   const refused = async (path: string, message: RegExp, options: ReadOptions = {}) => {
-    await assert.rejects(collect(readPairs(path, { onBadLine: 'skip', ...options })), (error: Error) => {
-      assert.equal((error as Error & { code: string }).code, 'INPUT', error.stack);
-      assert.ok(error.message.includes(path), error.message);
-      assert.match(error.message, message);
-      return true;
-    });
+    await assert.rejects(
+      async () => collect(readPairs(path, { onBadLine: 'skip', ...options })),
+      (error: Error) => {
+        assert.equal((error as Error & { code: string }).code, 'INPUT', error.stack);
+        assert.ok(error.message.includes(path), error.message);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
   };
   for (const format of ['jsonl', 'csv', 'tsv', 'parquet'] as const) {
     const path = join(folder, `folder.${format}`);

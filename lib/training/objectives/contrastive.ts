@@ -236,13 +236,13 @@ class Contrastive implements Objective {
   tokenize(
     texts: Texts,
     length?: number,
-    { rows }: Pick<BatchPlace, 'rows'> = {},
+    { rows, set }: Pick<BatchPlace, 'rows' | 'set'> = {},
   ): Promise<readonly TokenBatch[]> {
     const { config, model } = this;
     return Promise.all(
       config.columns.map((column, place) =>
         model.tokenize(ofRows(texts[column] ?? [], rows), {
-          prompt: promptOf(config, column),
+          prompt: promptOf(config, column, set),
           maxLength: length,
           task: taskOf(place, model),
         }),

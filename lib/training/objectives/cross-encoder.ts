@@ -155,7 +155,7 @@ class PairsOfTexts implements Objective {
   ): Promise<readonly TokenBatch[]> {
     const made = ofTheRows(this.#pairsOf(texts, place), place.rows);
     this.#made.set(texts, made);
-    const prompt = promptOf(this.config, this.config.columns[0]!);
+    const prompt = promptOf(this.config, this.config.columns[0]!, place.set);
     return [await this.model.tokenize(made.pairs, { prompt, maxLength: length })];
   }
 

@@ -66,6 +66,8 @@ export interface Objective {
 export interface BatchPlace {
   readonly epoch: number;
   readonly index: number;
+  /** The data set that it is of, where there are several. */
+  readonly set?: number | undefined;
   /** The rows that this rank takes; undefined: all. */
   readonly rows?: Uint32Array | undefined;
 }
