@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { LABEL_TYPES, type LabelType } from '../options/label-type.js';
-import { refused, requireOneOf, show } from '../options/option-values.js';
+import { refused, requireFunction, requireOneOf, show } from '../options/option-values.js';
 import type { LabelledRow, LabelledRowSource, Row } from './row.js';
 
 /** A column of labels, beside those of texts. */
@@ -10,6 +10,8 @@ export interface LabelOptions<Column extends string = string> {
   readonly column: Column;
   /** What a label is. Default: 'number'. */
   readonly type?: LabelType;
+  /** What is needed in place of a label that is no good though of its type; undefined: it is good. Not asked for classes. */
+  readonly needs?: (label: Label, row: Row) => string | undefined;
 }
 
 /** The label of a row: a number, or lists of numbers. A class is its number. */
@@ -17,11 +19,12 @@ export type Label = number | readonly Label[];
 
 /** @throws GradCacheError `INPUT` */
 export function checkLabelOptions(name: string, label: unknown, columns: readonly string[] = []): void {
-  checkKnown(name, label, ['column', 'type']);
-  const { column, type = 'number' } = label as LabelOptions;
+  checkKnown(name, label, ['column', 'type', 'needs']);
+  const { column, type = 'number', needs } = label as LabelOptions;
   if (typeof column !== 'string' || column === '' || column === '__proto__')
     throw refused(`${name}.column`, column, 'the name of a column');
   requireOneOf(`${name}.type`, type, LABEL_TYPES);
+  if (needs !== undefined) requireFunction(`${name}.needs`, needs);
   if (columns.includes(column)) throw refused(`${name}.column`, column, 'a column that is none of the texts');
 }
 
@@ -50,6 +53,17 @@ export function labelProblem(column: string, value: unknown, type: LabelType): s
   return `${found} ${show(column)}${value === undefined ? '' : ` is ${show(value)}`}, not ${needed}`;
 }
 
+/** What is wrong with a label of a row whose text is that of its type; undefined: nothing. */
+export function misfit(
+  { column, type = 'number', needs }: LabelOptions,
+  text: string,
+  row: Row,
+): string | undefined {
+  if (needs === undefined || type === 'class') return undefined;
+  const needed = needs(numbersIn(text, type)!.value, row);
+  return needed === undefined ? undefined : `the label ${show(column)} is ${text}, not ${needed}`;
+}
+
 /** The numbers in the text of a label that is no class. */
 function numbersIn(text: string, type: LabelType): { readonly value: Label } | undefined {
   if (!text.startsWith('[')) {
@@ -74,6 +88,7 @@ function isLabel(value: unknown): value is Label {
  * classes have the numbers 0, 1, … in the order in which they first come.
  */
 export class Labels {
+  readonly #options: LabelOptions;
   readonly #column: string;
   readonly #type: LabelType;
   readonly #of = new WeakMap<Row, Label>();
@@ -81,7 +96,9 @@ export class Labels {
   /** Whether classes are names; known once there is one. */
   #named: boolean | undefined;
 
-  constructor({ column, type = 'number' }: LabelOptions) {
+  constructor(options: LabelOptions) {
+    const { column, type = 'number' } = options;
+    this.#options = options;
     this.#column = column;
     this.#type = type;
   }
@@ -110,6 +127,8 @@ export class Labels {
     const text = labelText(value, this.#type);
     if (text === undefined)
       throw new GradCacheError('INPUT', `Row ${number}: ${labelProblem(this.#column, value, this.#type)}.`);
+    const wrong = misfit(this.#options, text, texts as Row);
+    if (wrong !== undefined) throw new GradCacheError('INPUT', `Row ${number}: ${wrong}.`);
     this.#of.set(
       texts as Row,
       this.#type === 'class' ? this.#classOf(text, number) : numbersIn(text, this.#type)!.value,

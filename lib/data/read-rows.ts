@@ -2,7 +2,7 @@ import { throwIfAborted } from '../options/abort.js';
 import { GradCacheError } from '../errors.js';
 import { show } from '../options/option-values.js';
 import { openRecords } from './open-records.js';
-import { labelProblem, labelText, type LabelOptions } from './labels.js';
+import { labelProblem, labelText, misfit, type LabelOptions } from './labels.js';
 import type { RecordOptions } from './record-options.js';
 import { listText } from './text-lists.js';
 import type { BadLine, ReadRecord, Row } from './row.js';
@@ -163,13 +163,16 @@ function withLabel(
   row: Record<string, string>,
   values: Readonly<Record<string, unknown>> | readonly unknown[],
   place: number,
-  { column, type = 'number' }: LabelOptions,
+  options: LabelOptions,
 ): Row | string {
+  const { column, type = 'number' } = options;
   const value: unknown = Array.isArray(values)
     ? (values as readonly unknown[])[place]
     : (values as Readonly<Record<string, unknown>>)[column];
   const text = labelText(value, type);
   if (text === undefined) return labelProblem(column, value, type);
+  const wrong = misfit(options, text, row);
+  if (wrong !== undefined) return wrong;
   row[column] = text;
   return row;
 }

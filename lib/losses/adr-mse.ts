@@ -7,6 +7,7 @@ import { DOCUMENTS, labelsOfLists, lengthsOf, RELEVANCE } from './lists.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { activationNamed, activationSetting, type LogitActivation } from './pair-loss.js';
+import { oneForEach } from './row-labels.js';
 
 /** Settings of {@link adrMSE}. */
 export interface ADRMSEOptions {
@@ -81,7 +82,7 @@ export const adrMSEKind: LossKind<Required<ADRMSEOptions>> = {
   about: "a cross-encoder: ranks like those of a query's labels",
   columns: DOCUMENTS,
   pairs: { rows: 'documents', labels: 'one' },
-  label: { type: 'numbers', needed: RELEVANCE },
+  label: { type: 'numbers', needed: RELEVANCE, needs: oneForEach },
   comparesRows: false,
   settings: {
     alpha: { kind: 'number', above: 0, default: 1, help: 'multiplies differences of scores' },

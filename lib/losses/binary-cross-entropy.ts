@@ -12,6 +12,7 @@ import {
   requireOneLogit,
   type LogitActivation,
 } from './pair-loss.js';
+import { fromZeroToOne } from './row-labels.js';
 
 /** Settings of {@link binaryCrossEntropy}. */
 export interface BinaryCrossEntropyOptions {
@@ -70,7 +71,7 @@ export const binaryCrossEntropyKind: LossKind<Required<BinaryCrossEntropyOptions
     usual: ['sentence1', 'sentence2'],
   },
   pairs: { rows: 'pair', labels: 'one' },
-  label: { type: 'number', needed: LABEL },
+  label: { type: 'number', needed: LABEL, needs: fromZeroToOne },
   comparesRows: false,
   settings: {
     positiveWeight: { kind: 'number', above: 0, default: 1, help: 'how much a pair with label 1 counts' },

@@ -5,6 +5,7 @@ import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { DISTANCES, pairDistances, type Distance } from './pair-scores.js';
 import { tensorLoss } from './tensor-loss.js';
+import { inFloat32 } from './row-labels.js';
 
 /** Settings of {@link contrastive}. */
 export interface ContrastiveOptions {
@@ -82,7 +83,7 @@ export const PAIR_SETTINGS = {
 export const contrastiveKind: LossKind<Required<ContrastiveOptions>> = {
   about: 'pairs that match near each other, others a margin apart',
   columns: PAIR_COLUMNS,
-  label: { type: 'number', needed: MATCH_LABEL },
+  label: { type: 'number', needed: MATCH_LABEL, needs: inFloat32 },
   comparesRows: false,
   settings: {
     ...PAIR_SETTINGS,

@@ -6,6 +6,7 @@ import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { pairCosines } from './pair-scores.js';
 import { tensorLoss } from './tensor-loss.js';
+import { inFloat32 } from './row-labels.js';
 
 /** Settings of {@link cosineSimilarity}. */
 export interface CosineSimilarityOptions {
@@ -70,7 +71,7 @@ function squaredError(predicted: Tensor, labels: Tensor): Tensor {
 export const cosineSimilarityKind: LossKind<object> = {
   about: 'the cosine of a pair near its score',
   columns: COLUMNS,
-  label: { type: 'number', needed: LABEL },
+  label: { type: 'number', needed: LABEL, needs: inFloat32 },
   comparesRows: false,
   settings: {},
   make: () => cosineSimilarity(),

@@ -15,6 +15,7 @@ import {
   type TeacherTemperatures,
 } from './teacher-temperatures.js';
 import { tensorLoss } from './tensor-loss.js';
+import { oneForEach } from './row-labels.js';
 
 /** Settings of {@link distillKLDiv}. */
 export interface DistillKLDivOptions extends Partial<TeacherTemperatures> {
@@ -79,7 +80,7 @@ export interface DistillKLDivSettings extends TeacherTemperatures {
 export const distillKLDivKind: LossKind<DistillKLDivSettings> = {
   about: "the ranking of candidates like a teacher's",
   columns: COLUMNS,
-  label: { type: 'numbers', needed: LABEL },
+  label: { type: 'numbers', needed: LABEL, needs: oneForEach },
   comparesRows: false,
   settings: { similarity: DOT_OR_ANOTHER, ...TEACHER_TEMPERATURE_SETTINGS },
   make: (settings) => distillKLDiv(settings),

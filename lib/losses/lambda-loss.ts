@@ -8,6 +8,7 @@ import { DOCUMENTS, labelsOfLists, lengthsOf, RELEVANCE } from './lists.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { activationNamed, activationSetting, like, type LogitActivation } from './pair-loss.js';
+import { oneForEach } from './row-labels.js';
 
 /** How {@link lambdaLoss} weights two documents of a query. */
 export type LambdaWeighting = 'none' | 'ndcg1' | 'ndcg2' | 'lambdaRank' | 'ndcg2++';
@@ -224,7 +225,7 @@ export interface LambdaLossSettings extends RankNetSettings, Required<Omit<Lambd
 export const rankingKind = {
   columns: DOCUMENTS,
   pairs: { rows: 'documents', labels: 'one' },
-  label: { type: 'numbers', needed: RELEVANCE },
+  label: { type: 'numbers', needed: RELEVANCE, needs: oneForEach },
   comparesRows: false,
   settings: {
     k: {

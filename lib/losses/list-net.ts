@@ -3,6 +3,7 @@ import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { activationNamed, activationSetting, pairLoss, type LogitActivation } from './pair-loss.js';
+import { oneForEach } from './row-labels.js';
 
 /** Settings of {@link listNet}. */
 export interface ListNetOptions {
@@ -45,7 +46,7 @@ export const listNetKind: LossKind<Required<ListNetOptions>> = {
   about: "a cross-encoder: the softmax of a query's scores like that of its labels",
   columns: DOCUMENTS,
   pairs: { rows: 'documents', labels: 'one' },
-  label: { type: 'numbers', needed: RELEVANCE },
+  label: { type: 'numbers', needed: RELEVANCE, needs: oneForEach },
   comparesRows: false,
   settings: { activation: activationSetting('identity') },
   make: (settings) => listNet(settings),

@@ -3,6 +3,7 @@ import type { LabelType } from '../options/label-type.js';
 import type { SettingTable } from '../options/setting-table.js';
 import type { Similarity, TokenSimilarity } from '../options/similarity.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { LabelNeeds } from './row-labels.js';
 import type { LossOptions, LossWithGradients } from './loss.js';
 
 /** A loss that divides similarities by a temperature. */
@@ -29,6 +30,8 @@ export interface LabelColumn {
   readonly needed: string;
   /** The loss can do without. Default: false. */
   readonly optional?: boolean;
+  /** What the loss needs of a label by itself. Default: what its type says. */
+  readonly needs?: LabelNeeds;
 }
 
 /** The model that a loss is made for. A loss that has weights of its own takes their size and place from it. */

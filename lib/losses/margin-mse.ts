@@ -9,6 +9,7 @@ import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { DOT_OR_ANOTHER, pairScores } from './pair-scores.js';
 import { tensorLoss } from './tensor-loss.js';
+import { marginsOrScores } from './row-labels.js';
 
 /** Settings of {@link marginMSE}. */
 export interface MarginMSEOptions {
@@ -77,7 +78,7 @@ export interface MarginMSESettings {
 export const marginMSEKind: LossKind<MarginMSESettings> = {
   about: "margins of positives over negatives like a teacher's",
   columns: COLUMNS,
-  label: { type: 'numbers', needed: LABEL },
+  label: { type: 'numbers', needed: LABEL, needs: marginsOrScores },
   comparesRows: false,
   settings: { similarity: DOT_OR_ANOTHER },
   make: (settings) => marginMSE(settings),

@@ -19,6 +19,7 @@ import {
   type InteractionOptions,
   type InteractionSettings,
 } from './token-loss.js';
+import { oneForEach } from './row-labels.js';
 
 const LABEL = "the teacher's score for each document";
 
@@ -79,7 +80,7 @@ export interface MultiVectorDistillSettings extends InteractionSettings, Teacher
 export const multiVectorDistillKind: LossKind<MultiVectorDistillSettings> = {
   about: "the ranking of a query's documents like a teacher's, token by token",
   columns: { least: 3, needed: 'three or more different columns: query and two or more documents' },
-  label: { type: 'numbers', needed: LABEL },
+  label: { type: 'numbers', needed: LABEL, needs: oneForEach },
   comparesRows: false,
   perToken: true,
   settings: { ...INTERACTION_SETTINGS, ...TEACHER_TEMPERATURE_SETTINGS },

@@ -14,6 +14,7 @@ import {
   type InteractionOptions,
   type InteractionSettings,
 } from './token-loss.js';
+import { marginsOrScores } from './row-labels.js';
 
 const LABEL =
   "for each query the teacher's margin for each negative, or its scores of the document and each negative";
@@ -63,7 +64,7 @@ export function multiVectorMarginMSE(options: InteractionOptions = {}): LossWith
 export const multiVectorMarginKind: LossKind<InteractionSettings> = {
   about: "margins of documents over negatives like a teacher's, token by token",
   columns: { least: 3, needed: 'three or more different columns: query, document, negatives' },
-  label: { type: 'numbers', needed: LABEL },
+  label: { type: 'numbers', needed: LABEL, needs: marginsOrScores },
   comparesRows: false,
   perToken: true,
   settings: INTERACTION_SETTINGS,

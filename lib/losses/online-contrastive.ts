@@ -9,6 +9,7 @@ import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { DISTANCES, pairDistances } from './pair-scores.js';
 import { tensorLoss } from './tensor-loss.js';
+import { zeroOrOne } from './row-labels.js';
 
 /** Settings of {@link onlineContrastive}. */
 export type OnlineContrastiveOptions = Pick<ContrastiveOptions, 'distance' | 'margin'>;
@@ -76,7 +77,7 @@ const among = (compare: string, distances: Tensor, bound: Tensor): Tensor =>
 export const onlineContrastiveKind: LossKind<Required<OnlineContrastiveOptions>> = {
   about: 'contrastive over the hard pairs of a batch',
   columns: PAIR_COLUMNS,
-  label: { type: 'number', needed: MATCH_LABEL },
+  label: { type: 'number', needed: MATCH_LABEL, needs: zeroOrOne },
   comparesRows: false,
   settings: PAIR_SETTINGS,
   make: (settings) => onlineContrastive(settings),

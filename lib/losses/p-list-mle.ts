@@ -6,6 +6,7 @@ import { DOCUMENTS, labelsOfLists, lengthsOf, listsOf, RELEVANCE } from './lists
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { activationNamed, activationSetting, pairLoss, type LogitActivation } from './pair-loss.js';
+import { oneForEach } from './row-labels.js';
 
 /** Settings of {@link listMLE}, which {@link pListMLE} has too. */
 export interface ListMLEOptions {
@@ -104,7 +105,7 @@ function sharesOf(discount: (rank: number, documents: number) => number, documen
 export const orderKind = {
   columns: DOCUMENTS,
   pairs: { rows: 'documents', labels: 'one' },
-  label: { type: 'numbers', needed: RELEVANCE, optional: true },
+  label: { type: 'numbers', needed: RELEVANCE, optional: true, needs: oneForEach },
   comparesRows: false,
   settings: {
     order: {

@@ -6,6 +6,7 @@ import { isNested, lengthsOf, listsOf } from './lists.js';
 import type { LossKind } from './loss-kind.js';
 import type { LossWithGradients } from './loss.js';
 import { activationNamed, activationSetting, pairLoss, type LogitActivation } from './pair-loss.js';
+import { marginsOrScores } from './row-labels.js';
 
 /** Settings of {@link scoreMarginMSE}. */
 export interface ScoreMarginMSEOptions {
@@ -97,6 +98,7 @@ export const scoreMarginMSEKind: LossKind<Required<ScoreMarginMSEOptions>> = {
     type: 'numbers',
     needed:
       "for each row the teacher's margin for each negative, or its scores of the positive and each negative",
+    needs: marginsOrScores,
   },
   comparesRows: false,
   settings: { activation: activationSetting('identity') },

@@ -10,6 +10,7 @@ import {
   requireOneLogit,
   type LogitActivation,
 } from './pair-loss.js';
+import { inFloat32 } from './row-labels.js';
 
 /** Settings of {@link scoreMSE}. */
 export interface ScoreMSEOptions {
@@ -52,7 +53,7 @@ export const scoreMSEKind: LossKind<Required<ScoreMSEOptions>> = {
     usual: ['sentence1', 'sentence2'],
   },
   pairs: { rows: 'pair', labels: 'one' },
-  label: { type: 'number', needed: LABEL },
+  label: { type: 'number', needed: LABEL, needs: inFloat32 },
   comparesRows: false,
   settings: { activation: activationSetting('identity') },
   make: (settings) => scoreMSE(settings),

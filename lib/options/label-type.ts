@@ -2,3 +2,6 @@
 export type LabelType = 'number' | 'class' | 'numbers';
 
 export const LABEL_TYPES: readonly LabelType[] = ['number', 'class', 'numbers'];
+
+/** The label of a row: a number, or lists of numbers. */
+export type RowLabel = number | readonly RowLabel[];

@@ -315,10 +315,21 @@ export function labelOptions({
   label,
   weights,
   loss,
-}: Pick<FilledTrainConfig, 'label' | 'weights' | 'loss'>): LabelOptions | undefined {
-  if (weights !== undefined) return { column: weights, type: 'number' };
-  const type = kindOf(loss).label?.type;
-  return label === undefined || type === undefined ? undefined : { column: label, type };
+  columns,
+}: Pick<FilledTrainConfig, 'label' | 'weights' | 'loss' | 'columns'>): LabelOptions | undefined {
+  if (weights !== undefined)
+    return {
+      column: weights,
+      type: 'number',
+      needs: (weight) => ((weight as number) >= 0 ? undefined : 'a number from 0'),
+    };
+  const { type, needs } = kindOf(loss).label ?? {};
+  if (label === undefined || type === undefined) return undefined;
+  const [list] = listColumns({ columns, loss });
+  // A list of documents has as many texts as its JSON.
+  const othersOf = (row: Row): number =>
+    list === undefined ? columns.length - 1 : (JSON.parse(row[list]!) as unknown[]).length;
+  return { column: label, type, ...(needs && { needs: (value, row) => needs(value, othersOf(row)) }) };
 }
 
 /**

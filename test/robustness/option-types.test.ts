@@ -732,7 +732,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   readClustering: {
     call: (options) => gradcache.readClustering('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: ['text'] },
   },
   'LanguageModel.create': {
     call: (options) => LanguageModel.create({ vocabulary: 3, layers: 1, width: 4 }, options).dispose(),
@@ -811,7 +811,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       format: [],
       header: ['boolean'],
       quoting: [],
-      delimiter: [],
+      delimiter: ['text'],
       onBadLine: [],
       onSkip: ['function'],
       signal: [],
@@ -894,11 +894,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   readTriplets: {
     call: (options) => gradcache.readTriplets('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: ['text'] },
   },
   readBinary: {
     call: (options) => gradcache.readBinary('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: ['text'] },
   },
   mineHardNegatives: {
     call: (options) => gradcache.mineHardNegatives(encoder, [{ anchor: 'a', positive: 'b' }], options),
@@ -944,12 +944,12 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       format: [],
       header: ['boolean'],
       quoting: [],
-      delimiter: [],
+      delimiter: ['text'],
     },
   },
   readSts: {
     call: (options) => gradcache.readSts('/nowhere.csv', options),
-    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: [] },
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: ['text'] },
   },
 };
 

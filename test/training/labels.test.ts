@@ -36,19 +36,55 @@ for (const [kind, about] of Object.entries(LOSSES) as unknown as [keyof typeof L
   });
 }
 
+test('a label that the loss would refuse is told with its line, before anything is trained', async (t) => {
+  const wrong: Record<string, readonly [unknown, RegExp]> = {
+    contrastive: [1e300, /a number that float32 has/],
+    'cosine-similarity': [1e300, /a number that float32 has/],
+    'online-contrastive': [-3, /0 or 1/],
+    'distill-kl-div': [[1, 2, 3], /a list of 2 numbers/],
+    'multi-vector-distill-kl-div': [4, /a list of 2 numbers/],
+    'splade-distill-kl-div': [[1, 'x'], /a number or a JSON list of numbers/],
+    'margin-mse': [[1, 2, 3], /a margin or a list of 2 scores/],
+    'multi-vector-margin-mse': [[[1]], /a margin or a list of 2 scores/],
+    'splade-margin-mse': [[], /a number or a JSON list of numbers/],
+  };
+  for (const [kind, [label, needed]] of Object.entries(wrong)) {
+    const about = LOSSES[kind as keyof typeof LOSSES] as unknown as LossKind<never>;
+    const { folder, config } = await shortRun(t);
+    const rows = rowsFor(about).map((row, k) => ({
+      ...row,
+      ...(BINARY.includes(kind) && { score: k % 2 }),
+      ...(k === 20 && { score: label }),
+    }));
+    const data = await writeRows(join(folder, 'rows.jsonl'), rows);
+    const loss = { kind } as NonNullable<TrainConfig['loss']>;
+    const run = { ...config, ...modelFor(about), data, batch: 12, steps: 1, loss };
+    await assert.rejects(train(run), (error: Error) => {
+      assert.match(error.message, /rows\.jsonl, line 21: the label "score" is /);
+      assert.match(error.message, needed);
+      return true;
+    });
+    const { events } = await record({ ...run, onBadLine: 'skip' });
+    assert.ok(
+      events.some(({ type }) => type === 'step'),
+      kind,
+    );
+  }
+});
+
 test('labels that a run needs are found, or asked for by name', async (t) => {
   const { folder, config } = await shortRun(t);
   const rows = rowsFor(LOSSES.cosent as never);
   const data = await writeRows(
     join(folder, 'rows.jsonl'),
-    rows.map(({ score, ...texts }) => ({ ...texts, similarity: score })),
+    rows.map(({ score, ...texts }, number) => ({ ...texts, similarity: score, number })),
   );
   const run = { ...config, data, batch: 12, steps: 1, loss: { kind: 'cosent' } as const };
   await assert.rejects(train(run), {
     code: 'INPUT',
     message:
       'config.label is missing: the loss cosent needs a score for each pair. Name its column (label, --label); the data has ' +
-      '"sentence1", "sentence2", "similarity".',
+      '"sentence1", "sentence2", "similarity", "number".',
   });
   await train({ ...run, label: 'similarity' });
   await assert.rejects(train({ ...config, output: join(folder, 'b'), label: 'similarity' }), {

@@ -28,9 +28,18 @@ export async function loadHeldOutBatches(
   const columns = (evaluation.task === undefined ? evaluation.columns : undefined) ?? trained;
   if (columns.length !== trained.length)
     throw refuse('config.evaluation.columns', columns, `${plural(trained.length, 'column')} for the loss`);
-  const label = labelOptions(config);
+  const [label, ofRead] = [labelOptions(config), labelOptions({ ...config, columns })];
   const lists = listColumns({ columns, loss: config.loss });
-  const how = { columns, format, header, quoting, delimiter, signal, lists, ...(label && { label }) };
+  const how = {
+    columns,
+    format,
+    header,
+    quoting,
+    delimiter,
+    signal,
+    lists,
+    ...(ofRead && { label: ofRead }),
+  };
   const names = HELD_OUT_SETTINGS;
   checkReadOptions(how, names);
   const files = dataFiles([data]);
