@@ -12,6 +12,7 @@ import {
   call,
   emptyCache,
   infoNCE,
+  matryoshka,
   memory,
   resetPeakMemory,
   synchronize,
@@ -24,6 +25,8 @@ import { gpuName, table, writeResults } from './support/results.js';
 
 const DEVICE = 'cuda';
 const DIMENSION = 768;
+/** Of Matryoshka. */
+const LENGTHS = [768, 512, 256, 128, 64];
 const GIB = 2 ** 30;
 
 interface Measured {
@@ -44,7 +47,11 @@ interface Size {
   readonly times: number;
 }
 
-async function ours({ pairs, both, times }: Size, precision: 'fast' | 'exact'): Promise<Measured> {
+async function ours(
+  { pairs, both, times }: Size,
+  precision: 'fast' | 'exact',
+  lengths?: readonly number[],
+): Promise<Measured> {
   const towers = tidy(() =>
     withSeed(1, () => {
       const drawn = (): Tensor => call('aten::randn', [pairs, DIMENSION], { device: DEVICE });
@@ -54,7 +61,9 @@ async function ours({ pairs, both, times }: Size, precision: 'fast' | 'exact'): 
       return [anchors, noise];
     }),
   );
-  const loss = infoNCE({ symmetric: both, precision });
+  const whole = infoNCE({ symmetric: both, precision });
+  const loss = lengths === undefined ? whole : matryoshka(whole, { dimensions: [...lengths] });
+  const how = lengths === undefined ? precision : `${precision}, Matryoshka of ${lengths.length} lengths`;
   let best = Infinity;
   let beyond = 0;
   emptyCache(DEVICE);
@@ -72,7 +81,7 @@ async function ours({ pairs, both, times }: Size, precision: 'fast' | 'exact'): 
   }
   for (const tower of towers) tower.dispose();
   emptyCache(DEVICE);
-  return told({ pairs, both, who: 'gradcache', how: precision, seconds: best, beyond });
+  return told({ pairs, both, who: 'gradcache', how, seconds: best, beyond });
 }
 
 function told(measured: Measured): Measured {
@@ -195,6 +204,8 @@ async function main(): Promise<void> {
     all.push(await ours({ pairs: 65_536, both, times: 2 }, 'exact'));
     all.push(await ours({ pairs: 262_144, both, times: 2 }, 'fast'));
     all.push(await ours({ pairs: 262_144, both, times: 0 }, 'exact'));
+    all.push(await ours({ pairs: 65_536, both, times: 2 }, 'fast', LENGTHS));
+    all.push(await ours({ pairs: 262_144, both, times: 1 }, 'fast', LENGTHS));
     if (values.quick) continue;
     all.push(await ours({ pairs: 1_048_576, both, times: 0 }, 'fast'));
   }

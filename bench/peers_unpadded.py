@@ -102,8 +102,8 @@ def open_encoder(folder, device, compile_, lora=None):
     return model.train()
 
 
-def features(model, tokens_file, device, rows=None):
-    """What the model takes of the first rows of both towers; of all by default."""
+def features(model, tokens_file, device, rows=None, part=(0, 1)):
+    """What the model takes of the first rows of both towers; of all by default. Of a rank: (rank, ranks), its equal part."""
     if tokens_file not in features_of_file:
         features_of_file.clear()
         features_of_file[tokens_file] = {'towers': read_towers(tokens_file)}
@@ -111,8 +111,10 @@ def features(model, tokens_file, device, rows=None):
     if rows not in known:
         known[rows] = []
         for tower in known['towers']:
+            some = tower[:rows]
+            begin, end = (len(some) * each // part[1] for each in (part[0], part[0] + 1))
             # As preprocess() makes them of texts.
-            flat = model[0].data_collator([{'input_ids': ids} for ids in tower[:rows]])
+            flat = model[0].data_collator([{'input_ids': ids} for ids in some[begin:end]])
             flat.pop('labels', None)
             known[rows].append(
                 {name: value.to(device) if torch.is_tensor(value) else value for name, value in flat.items()})

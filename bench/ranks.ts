@@ -31,8 +31,8 @@ const { values: given } = parseArgs({
     chunk: { type: 'string', default: '32768' },
     device: { type: 'string', default: 'cuda' },
     rivals: { type: 'boolean', default: false },
-    /** Texts of sentence-transformers in the encoder at once. */
-    'rivals-chunk': { type: 'string', default: '256' },
+    /** Tokens of sentence-transformers in the encoder at once. */
+    'rivals-chunk': { type: 'string', default: '131072' },
     write: { type: 'boolean', default: false },
     /** Of a rank: what it measures, and where it puts what it found. */
     kind: { type: 'string' },
@@ -135,11 +135,12 @@ function rival(
       join(projectRoot, 'bench', 'peers_ranks.py'),
       ...['--tokens', tokens, '--shape', JSON.stringify(shape), '--chunk', given['rivals-chunk']],
       ...['--steps', given.steps, '--device', given.device],
+      ...(given.device === 'cuda' ? ['--compile'] : []),
     ],
     { env: pythonEnvironment(), encoding: 'utf8' },
   );
   if (status !== 0)
-    throw new Error(`sentence-transformers on ${gpus} ranks ended with ${status}: ${stderr.slice(-2000)}`);
+    throw new Error(`sentence-transformers on ${gpus} ranks ended with ${status}: ${stderr.slice(-6000)}`);
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as ReturnType<typeof rival>;
 }
 
@@ -170,7 +171,7 @@ async function report(): Promise<void> {
         process.stderr.write(`${JSON.stringify(found)}\n`);
       }
     if (given.rivals)
-      compared = `\n\nCachedMultipleNegativesRankingLoss with \`gather_across_devices\`, ${given['rivals-chunk']} texts at once, padded, the same texts:\n\n${rivals(all, folder)}`;
+      compared = `\n\nCachedMultipleNegativesRankingLoss with \`gather_across_devices\`, unpadded, compiled, ${given['rivals-chunk']} tokens at once, the same texts:\n\n${rivals(all, folder)}`;
   } finally {
     rmSync(folder, { recursive: true });
   }
