@@ -17,6 +17,8 @@ at::Tensor preparedHeadsBackward(const at::Tensor& dprepared, const at::Tensor& 
                                  const HeadNorms& norms, const Rotation& rotation,
                                  const at::Tensor& queryGradient, const at::Tensor& keyGradient) {
   if (!norms.any() && !rotation.any()) return dprepared;
+  if (cuda::takesHeads(dprepared, layout, rotation))
+    return cuda::preparedHeadsBackward(dprepared, qkv, layout, norms, rotation, queryGradient, keyGradient);
   return cpu::takes(dprepared)
              ? cpu::preparedHeadsBackward(dprepared, qkv, layout, norms, rotation, queryGradient, keyGradient)
              : composite::preparedHeadsBackward(dprepared, qkv, layout, norms, rotation, queryGradient,
