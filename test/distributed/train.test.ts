@@ -103,7 +103,7 @@ test('two ranks train what one does, and rank 0 writes and tells it', async (t) 
   ]);
 });
 
-test('a run over two ranks that share an optimizer is resumed bit for bit, and with another number of ranks', async (t) => {
+test('a run over two ranks that share an optimizer is resumed bit for bit, with another number of ranks, and in a ring', async (t) => {
   const { folder, config } = await unevenRun(t);
   const whole = { ...config, divideOptimizer: true, checkpoint: { every: 2, keep: 9 } };
   const resume = join(config.output, 'checkpoint-2');
@@ -127,12 +127,21 @@ test('a run over two ranks that share an optimizer is resumed bit for bit, and w
   assert.equal((JSON.parse(trainer) as { ranks: number }).ranks, 2);
 
   const three = { ...whole, divideOptimizer: false, output: join(folder, 'three'), resume };
+  const ring: TrainConfig = { ...three, exchange: 'ring', output: join(folder, 'ring') };
+  const noRing: TrainConfig = {
+    ...config,
+    exchange: 'ring',
+    memory: { capacity: 20 },
+    output: join(folder, 'no'),
+  };
   // The last two of ten rows fill half a batch, but not a row for each rank.
   const few = { ...config, output: join(folder, 'few'), data: join(folder, 'few.jsonl'), batch: 4 };
   await writeRows(few.data, pairs(10));
-  const [[told, left]] = (await trainEach(folder, [
+  const [[told, left, inRing, refused]] = (await trainEach(folder, [
     [three, three, three],
     [few, few, few],
+    [ring, ring, ring],
+    [noRing, noRing, noRing],
   ])) as [Told[]];
   assert.equal(ofType<StartEvent>(left!.events, 'start')[0]!.leftOver, 2);
   assert.deepEqual(
@@ -142,6 +151,14 @@ test('a run over two ranks that share an optimizer is resumed bit for bit, and w
   const [start] = ofType<StartEvent>(told!.events, 'start');
   assert.deepEqual([start!.ranks, ofType(told!.events, 'step').length], [3, 2]);
   assert.match(JSON.stringify(ofType(told!.events, 'note')), /the run was on 2 ranks, now on 3/);
+  const [gathered, passed] = [told!, inRing!].map(({ events }) => ofType<StepEvent>(events, 'step'));
+  assert.equal(passed!.length, 2);
+  for (const [place, { loss, gradNorm }] of gathered!.entries()) {
+    assert.ok(Math.abs(passed![place]!.loss / loss - 1) < 1e-5);
+    assert.ok(Math.abs(passed![place]!.gradNorm / gradNorm - 1) < 1e-4);
+  }
+  assert.match(JSON.stringify(ofType(inRing!.events, 'note')), /exchange was .*gather.*, now .*ring/);
+  assert.deepEqual([refused!.code, /^exchange is 'ring'/.test(refused!.message!)], ['INPUT', true]);
 });
 
 test('what ranks do not have in common is named, with the rank, before anything is trained', async (t) => {

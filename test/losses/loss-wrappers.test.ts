@@ -18,6 +18,7 @@ class Probe implements LossWithGradients {
   readonly takesSeed = true;
   readonly packed = true;
   readonly sharing = 'parts';
+  readonly takesRing = true;
   readonly computed: LossOptions[] = [];
   readonly checked: LossOptions[] = [];
   readonly lengths: (number | undefined)[][] = [];
@@ -83,11 +84,16 @@ const WRAPPERS: readonly Wrapper[] = [
   {
     name: 'splade',
     wrap: (loss) => splade(loss, { documentRegularizerWeight: 0.1 }),
+    but: { takesRing: 'its rows are sparse, of as many numbers as they come to' },
   },
   {
     name: 'crossBatchMemory',
     wrap: (loss) => crossBatchMemory(loss, { capacity: 4 }),
-    but: { packed: 'the memory keeps one row of an example', optionsBeside: 'it asks for them itself' },
+    but: {
+      packed: 'the memory keeps one row of an example',
+      takesRing: 'each rank has the memory',
+      optionsBeside: 'it asks for them itself',
+    },
   },
   {
     name: 'distanceHead',
@@ -96,6 +102,7 @@ const WRAPPERS: readonly Wrapper[] = [
     but: {
       packed: 'its rows are compared one with one',
       sharing: 'each rank computes all distances',
+      takesRing: 'for which it needs all rows',
       checkLengths: 'the loss has distances in place of representations',
       optionsBeside: 'more candidates are more columns of distances, of which no keyword argument tells',
     },
@@ -118,6 +125,7 @@ for (const { name, wrap, width = 4, but = {}, draws = false } of WRAPPERS) {
     assert.equal(wrapped.takesIds, true);
     assert.equal(wrapped.takesSeed, true);
     if (passes('packed')) assert.equal(wrapped.packed, true);
+    assert.equal(wrapped.takesRing ?? false, passes('takesRing'));
     if (passes('sharing')) assert.equal(wrapped.sharing, 'parts');
     else assert.notEqual(wrapped.sharing, 'parts');
   });
