@@ -65,12 +65,13 @@ def open_model(folder, compile, texts):
 
 def encode(batch, first):
     model, texts = state['model'], state['texts'][:first]
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     vectors = model.encode(texts, batch_size=batch, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False)
     if CUDA:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    return {'seconds': seconds, 'vectors': vectors[:8].float().cpu().tolist()}
+    processor = time.process_time() - processor
+    return {'seconds': seconds, 'processor': processor, 'vectors': vectors[:8].float().cpu().tolist()}
 
 
 for line in sys.stdin:
