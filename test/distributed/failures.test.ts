@@ -1,6 +1,6 @@
 /** A step over ranks that goes wrong on one of them: what each is told, and that the gradients are as they were. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { runRanks, startRanks } from './start-ranks.js';
 
 interface Failure {
@@ -67,33 +67,38 @@ test('an error of one rank has the same code on all', async () => {
   }
 });
 
-test('a rank that makes fewer steps is missed at once', async () => {
-  const [other] = await runRanks<Failure>(2, 'failures-program.js', ['an unequal number of steps']);
-  assert.equal(other!.code, 'DISTRIBUTED');
-  assert.match(other!.message, /rank 0: beginning a step; rank 1: close\(\)/);
-});
-
-for (const program of ['killed', 'killed in a ring'])
-  test(`a rank that is killed in a step ends the others: ${program}`, async () => {
-    const { children, said, ends } = await startRanks(3, 'failures-program.js', [program]);
-    await Promise.all([0, 1, 2].map((rank) => said(rank, 'begins')));
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    const killed = performance.now();
-    children[2]!.kill('SIGKILL');
-    const all = await ends;
-    assert.ok(performance.now() - killed < 10_000); // and not after the timeout of 30 s
-    for (const { code, stdout } of all.slice(0, 2)) {
-      assert.equal(code, 0);
-      assert.match(stdout, /"code":"DISTRIBUTED"/);
-      assert.doesNotMatch(stdout, /failed on rank [01]/); // it was rank 2
-      assert.match(stdout, /over 3 ranks failed: .*rank [01] heard no reason from the others, and sees: /);
-    }
+// They wait more than they compute.
+describe('ranks that end or are late', { concurrency: true }, () => {
+  test('a rank that makes fewer steps is missed at once', async () => {
+    const [other] = await runRanks<Failure>(2, 'failures-program.js', ['an unequal number of steps']);
+    assert.equal(other!.code, 'DISTRIBUTED');
+    assert.match(other!.message, /rank 0: beginning a step; rank 1: close\(\)/);
   });
 
-test('a rank that is late ends the others after the timeout', async () => {
-  const { children, ends } = await startRanks(2, 'failures-program.js', ['late'], { env: { TIMEOUT: '6' } });
-  await new Promise((resolve) => children[0]!.once('exit', resolve));
-  children[1]!.kill('SIGKILL');
-  const [first] = await ends;
-  assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
+  for (const program of ['killed', 'killed in a ring'])
+    test(`a rank that is killed in a step ends the others: ${program}`, async () => {
+      const { children, said, ends } = await startRanks(3, 'failures-program.js', [program]);
+      await Promise.all([0, 1, 2].map((rank) => said(rank, 'begins')));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      const killed = performance.now();
+      children[2]!.kill('SIGKILL');
+      const all = await ends;
+      assert.ok(performance.now() - killed < 10_000); // and not after the timeout of 30 s
+      for (const { code, stdout } of all.slice(0, 2)) {
+        assert.equal(code, 0);
+        assert.match(stdout, /"code":"DISTRIBUTED"/);
+        assert.doesNotMatch(stdout, /failed on rank [01]/); // it was rank 2
+        assert.match(stdout, /over 3 ranks failed: .*rank [01] heard no reason from the others, and sees: /);
+      }
+    });
+
+  test('a rank that is late ends the others after the timeout', async () => {
+    const { children, ends } = await startRanks(2, 'failures-program.js', ['late'], {
+      env: { TIMEOUT: '6' },
+    });
+    await new Promise((resolve) => children[0]!.once('exit', resolve));
+    children[1]!.kill('SIGKILL');
+    const [first] = await ends;
+    assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
+  });
 });

@@ -1,6 +1,6 @@
 /**
  * What ranks do together: `node ranks-program.js NAME`, started by ranks.test.ts as several ranks. `all` runs those after which the
- * ranks go on.
+ * ranks go on, and then some after which they meet anew.
  */
 import { argv } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +12,9 @@ const IN_TURN = [
   'used after close',
 ];
 
+/** Those after which the ranks do not work together any more: each time they meet anew, at a port of its own. */
+const BREAKING = ['unequal numbers of steps', 'other calls', 'a mistake outside'];
+
 const failureOf = (error: unknown): unknown => {
   const { code, message } = error as { code?: unknown; message: string };
   return { code, message };
@@ -20,7 +23,26 @@ const failureOf = (error: unknown): unknown => {
 async function all(ranks: Ranks): Promise<Record<string, unknown>> {
   const told: Record<string, unknown> = {};
   for (const name of IN_TURN) told[name] = (await PROGRAMS[name]!(ranks).catch(failureOf)) ?? 'fine';
+  const ports = process.env.PORTS!.split(',');
+  for (const [place, name] of BREAKING.entries()) {
+    process.env.MASTER_PORT = ports[place];
+    told[name] = await alone(name);
+  }
   return told;
+}
+
+/** Joins the others for one program, and leaves them. */
+async function alone(name: string): Promise<unknown> {
+  let ranks: Ranks | null = null;
+  try {
+    ranks = await Ranks.join({ timeout, device: process.env.DEVICE ?? 'cpu' });
+    return (ranks === null ? 'alone' : await (PROGRAMS[name] ?? all)(ranks)) ?? 'fine';
+  } catch (error) {
+    ranks?.fail(error);
+    return failureOf(error);
+  } finally {
+    await ranks?.close().catch(() => undefined);
+  }
 }
 
 const timeout = Number(process.env.TIMEOUT ?? 30);
@@ -87,14 +109,4 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
   },
 };
 
-let ranks: Ranks | null = null;
-try {
-  ranks = await Ranks.join({ timeout, device: process.env.DEVICE ?? 'cpu' });
-  const result = ranks === null ? 'alone' : await (PROGRAMS[argv[2]!] ?? all)(ranks);
-  console.log(JSON.stringify(result ?? 'fine'));
-} catch (error) {
-  ranks?.fail(error);
-  console.log(JSON.stringify(failureOf(error)));
-} finally {
-  await ranks?.close().catch(() => undefined);
-}
+console.log(JSON.stringify(await alone(argv[2]!)));

@@ -1,6 +1,7 @@
 /** Ranks meet, tell one another numbers and errors, and end when one of them does. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
+import { freePort } from '../../lib/distributed/launch.js';
 import { runRanks, startRanks, type StartOptions } from './start-ranks.js';
 
 interface Failure {
@@ -12,8 +13,13 @@ interface Failure {
 let together: Promise<Readonly<Record<string, unknown>>[]> | undefined;
 
 async function inTurn<T>(name: string): Promise<T[]> {
-  together ??= runRanks(2, 'ranks-program.js', ['all']);
+  together ??= meetingAnew();
   return (await together).map((told) => told[name] as T);
+}
+
+async function meetingAnew(): Promise<Readonly<Record<string, unknown>>[]> {
+  const ports = [await freePort(), await freePort(), await freePort()];
+  return runRanks(2, 'ranks-program.js', ['all'], { env: { PORTS: ports.join() } });
 }
 
 const run = <T>(size: number, name: string, options?: StartOptions): Promise<T[]> =>
@@ -58,23 +64,19 @@ test('work that fails on one rank fails on all with its code, and all go on', as
   assert.deepEqual(second, ['TypeError: no function', [[0], [1]]]);
 });
 
-test('work may take longer than the timeout', async () => {
-  assert.deepEqual(await run(2, 'a long work of one', { env: { TIMEOUT: '5' } }), ['fine', 'fine']);
-});
-
 test('ranks that lose each other end, and name the places where they are', async () => {
-  const [left, right] = await run<Failure>(2, 'unequal numbers of steps');
+  const [left, right] = await inTurn<Failure>('unequal numbers of steps');
   assert.equal(left!.code, 'DISTRIBUTED');
   assert.match(left!.message, /not at the same place, rank 0: exchanging numbers; rank 1: close\(\)/);
   assert.equal(right, 'fine');
-  for (const each of await run<Failure>(2, 'other calls')) {
+  for (const each of await inTurn<Failure>('other calls')) {
     assert.equal(each.code, 'DISTRIBUTED');
     assert.match(each.message, /rank 0: exchanging numbers; rank 1: saving\. Every rank/);
   }
 });
 
 test('a mistake of one rank is named on the others', async () => {
-  const [other] = await run<Failure>(2, 'a mistake outside');
+  const [other] = await inTurn<Failure>('a mistake outside');
   assert.equal(other!.code, 'DISTRIBUTED');
   assert.match(other!.message, /rank 1: .*data\.jsonl, line 77: no JSON/);
 });
@@ -84,49 +86,56 @@ test('ranks are not used inside agree() or after close()', async () => {
   for (const each of await inTurn<Failure>('used after close')) assert.equal(each.code, 'DISPOSED');
 });
 
-test('a rank that is killed ends the others at once, and not after the timeout', async () => {
-  const { children, said, ends } = await startRanks(3, 'ranks-program.js', ['wait']);
-  await Promise.all([0, 1, 2].map((rank) => said(rank, 'joined')));
-  const killed = performance.now();
-  children[1]!.kill('SIGKILL');
-  const [first, , last] = await ends;
-  assert.ok(performance.now() - killed < 10_000);
-  for (const each of [first!, last!]) {
-    const { code, message } = JSON.parse(each.stdout.trim().split('\n').at(-1)!) as Failure;
-    assert.equal(code, 'DISTRIBUTED', message);
-    assert.equal(each.code, 0, each.stderr);
-  }
-});
+// They wait for timeouts more than they compute.
+describe('time limits', { concurrency: true }, () => {
+  test('work may take longer than the timeout', async () => {
+    assert.deepEqual(await run(2, 'a long work of one', { env: { TIMEOUT: '5' } }), ['fine', 'fine']);
+  });
 
-test('a rank that never answers ends the others after the timeout', async () => {
-  const { children, ends } = await startRanks(2, 'ranks-program.js', ['wait'], { env: { TIMEOUT: '2' } });
-  const begin = performance.now();
-  void ends.then(() => undefined);
-  await new Promise((resolve) => children[0]!.once('exit', resolve));
-  assert.ok(performance.now() - begin < 45_000); // the other sleeps for 60 s
-  children[1]!.kill('SIGKILL');
-  const [first] = await ends;
-  assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
-});
+  test('a rank that is killed ends the others at once, and not after the timeout', async () => {
+    const { children, said, ends } = await startRanks(3, 'ranks-program.js', ['wait']);
+    await Promise.all([0, 1, 2].map((rank) => said(rank, 'joined')));
+    const killed = performance.now();
+    children[1]!.kill('SIGKILL');
+    const [first, , last] = await ends;
+    assert.ok(performance.now() - killed < 10_000);
+    for (const each of [first!, last!]) {
+      const { code, message } = JSON.parse(each.stdout.trim().split('\n').at(-1)!) as Failure;
+      assert.equal(code, 'DISTRIBUTED', message);
+      assert.equal(each.code, 0, each.stderr);
+    }
+  });
 
-test('a rank that waits can exit', async () => {
-  const { children, ends } = await startRanks(2, 'ranks-program.js', ['exit while it waits']);
-  const [code] = await new Promise<[number | null]>((resolve) =>
-    children[0]!.once('exit', (code) => {
-      resolve([code]);
-    }),
-  );
-  assert.equal(code, 7);
-  const [first] = await ends;
-  assert.equal(first!.stderr, '');
-});
+  test('a rank that never answers ends the others after the timeout', async () => {
+    const { children, ends } = await startRanks(2, 'ranks-program.js', ['wait'], { env: { TIMEOUT: '2' } });
+    const begin = performance.now();
+    void ends.then(() => undefined);
+    await new Promise((resolve) => children[0]!.once('exit', resolve));
+    assert.ok(performance.now() - begin < 45_000); // the other sleeps for 60 s
+    children[1]!.kill('SIGKILL');
+    const [first] = await ends;
+    assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
+  });
 
-test('a rank that does not find the others says so within the timeout', async () => {
-  const short = { TIMEOUT: '2' };
-  const [missing] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2' } });
-  assert.equal(missing!.code, 'DISTRIBUTED');
-  assert.match(missing!.message, /rank 0 of 2 did not meet the others within 2 s/);
-  const [nobody] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2', RANK: '1' } });
-  assert.equal(nobody!.code, 'DISTRIBUTED');
-  assert.match(nobody!.message, /rank 1 of 2 did not reach the ranks' store at 127\.0\.0\.1:\d+/);
+  test('a rank that waits can exit', async () => {
+    const { children, ends } = await startRanks(2, 'ranks-program.js', ['exit while it waits']);
+    const [code] = await new Promise<[number | null]>((resolve) =>
+      children[0]!.once('exit', (code) => {
+        resolve([code]);
+      }),
+    );
+    assert.equal(code, 7);
+    const [first] = await ends;
+    assert.equal(first!.stderr, '');
+  });
+
+  test('a rank that does not find the others says so within the timeout', async () => {
+    const short = { TIMEOUT: '2' };
+    const [missing] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2' } });
+    assert.equal(missing!.code, 'DISTRIBUTED');
+    assert.match(missing!.message, /rank 0 of 2 did not meet the others within 2 s/);
+    const [nobody] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2', RANK: '1' } });
+    assert.equal(nobody!.code, 'DISTRIBUTED');
+    assert.match(nobody!.message, /rank 1 of 2 did not reach the ranks' store at 127\.0\.0\.1:\d+/);
+  });
 });
