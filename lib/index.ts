@@ -353,6 +353,7 @@ export type {
   UpdateEvent,
 } from './training/events.js';
 export { train, type TrainHooks } from './training/train.js';
+export type { Evaluator, TrainConfigWithObjects } from './training/objects.js';
 export { writeReport, type ReportOptions } from './report/write-report.js';
 export type { LanguageResumeConfig, LanguageTrainConfig } from './training/language/config.js';
 export type {

@@ -101,7 +101,7 @@ export function namesOfList(values: readonly unknown[]): string[] {
 }
 
 /** The row in a record, or what is wrong with it. */
-function toRow(
+export function toRow(
   record: ReadRecord,
   columns: readonly string[] | undefined,
   options: RowOptions,

@@ -32,6 +32,8 @@ export interface LabelColumn {
   readonly optional?: boolean;
   /** What the loss needs of a label by itself. Default: what its type says. */
   readonly needs?: LabelNeeds;
+  /** No column is taken for it by its name. Default: false. */
+  readonly onlyNamed?: boolean;
 }
 
 /** The model that a loss is made for. A loss that has weights of its own takes their size and place from it. */

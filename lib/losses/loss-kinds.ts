@@ -49,6 +49,7 @@ import {
 } from './multi-vector-multiple-negatives-ranking.js';
 import type { InteractionSettings } from './token-loss.js';
 import { ntXentKind, type NTXentSettings } from './nt-xent.js';
+import { OWN_LOSS, ownLossKind } from './own-loss.js';
 import { sigLIPKind, type SigLIPSettings } from './siglip.js';
 import {
   spladeDistillKLDivKind,
@@ -106,7 +107,7 @@ interface LossSettings {
 }
 
 /** The losses that a run can be trained with. */
-export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
+export const LOSSES: { readonly [K in keyof LossSettings]: LossKind<LossSettings[K]> } = {
   'adr-mse': adrMSEKind,
   angle: anglEKind,
   'batch-all-triplet': batchAllTripletKind,
@@ -153,28 +154,40 @@ export const LOSSES: { readonly [K in LossName]: LossKind<LossSettings[K]> } = {
 /** The loss of a run that names none. */
 export const DEFAULT_LOSS = 'infonce';
 
-type LossName = keyof LossSettings;
+/** {@link LossSettings}, and what stands for an object of the program. */
+interface AnyLossSettings extends LossSettings {
+  [OWN_LOSS]: object;
+}
+
+type LossName = keyof AnyLossSettings;
+
+const KINDS: { readonly [K in LossName]: LossKind<AnyLossSettings[K]> } = {
+  ...LOSSES,
+  [OWN_LOSS]: ownLossKind,
+};
 
 /** A loss in a configuration: its name and its settings; missing ones have their defaults. */
 export type LossConfig = Given<LossSettings, typeof DEFAULT_LOSS>;
 
 /** A {@link LossConfig} with all of its settings. */
-export type FilledLossConfig = Filled<LossSettings>;
+export type FilledLossConfig = Filled<AnyLossSettings>;
 
 /** Reads the loss of a configuration. @throws GradCacheError `INPUT` */
 export function readLoss(fields: Fields): FilledLossConfig {
-  return readKind<LossSettings>(fields, LOSSES, DEFAULT_LOSS);
+  return fields.raw('kind') === OWN_LOSS
+    ? readKind<{ [OWN_LOSS]: object }>(fields, { [OWN_LOSS]: ownLossKind }, OWN_LOSS)
+    : readKind<LossSettings>(fields, LOSSES, DEFAULT_LOSS);
 }
 
 /** Whether the loss of a configuration is to know which rows share a text. */
-export function masksDuplicates<K extends LossName>(loss: Filled<LossSettings, K>): boolean {
-  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+export function masksDuplicates<K extends LossName>(loss: Filled<AnyLossSettings, K>): boolean {
+  const kind: LossKind<AnyLossSettings[K]> = KINDS[loss.kind];
   return kind.masksDuplicates?.(loss) ?? false;
 }
 
 /** The folder of the model that judges for a loss; null: none does. */
-export function guideOf<K extends LossName>(loss: Filled<LossSettings, K>): string | null {
-  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+export function guideOf<K extends LossName>(loss: Filled<AnyLossSettings, K>): string | null {
+  const kind: LossKind<AnyLossSettings[K]> = KINDS[loss.kind];
   return kind.guide?.(loss) ?? null;
 }
 
@@ -185,7 +198,7 @@ export function kindOf({
   LossKind<never>,
   'columns' | 'label' | 'comparesRows' | 'pairs' | 'perToken' | 'takesMemory' | 'takesWeights' | 'sparse'
 > {
-  return LOSSES[kind];
+  return KINDS[kind];
 }
 
 /** @throws GradCacheError `INPUT` if the loss needs more columns, or fewer */
@@ -217,38 +230,38 @@ export function requireMemory(path: string, loss: FilledLossConfig): void {
 
 /** The loss of a configuration. */
 export function makeLoss<K extends LossName>(
-  loss: Filled<LossSettings, K>,
+  loss: Filled<AnyLossSettings, K>,
   model: LossModel,
 ): LossWithGradients & Partial<TrainedLoss> {
   const { kind, ...settings } = loss;
   // What is left are the settings of this kind.
-  return LOSSES[kind].make(settings as unknown as LossSettings[K], model);
+  return KINDS[kind].make(settings as unknown as AnyLossSettings[K], model);
 }
 
 /** Keyword arguments of the loss of a configuration in an update, which is numbered from 1. */
 export function stepOptionsOf<K extends LossName>(
-  loss: Filled<LossSettings, K>,
+  loss: Filled<AnyLossSettings, K>,
   update: { readonly step: number; readonly steps: number },
 ): LossOptions {
-  return LOSSES[loss.kind].stepOptions?.(loss, update) ?? {};
+  return KINDS[loss.kind].stepOptions?.(loss, update) ?? {};
 }
 
 /** How many negatives are drawn for each anchor by the loss of a configuration; 0 for one that draws none. */
-export function negativesOf<K extends LossName>(loss: Filled<LossSettings, K>): number {
-  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+export function negativesOf<K extends LossName>(loss: Filled<AnyLossSettings, K>): number {
+  const kind: LossKind<AnyLossSettings[K]> = KINDS[loss.kind];
   return kind.pairs?.negatives?.(loss) ?? 0;
 }
 
 /** The initial temperature of the loss of a configuration; null if it has none. */
-export function temperatureOf<K extends LossName>(loss: Filled<LossSettings, K>): number | null {
-  return LOSSES[loss.kind].temperature?.(loss) ?? null;
+export function temperatureOf<K extends LossName>(loss: Filled<AnyLossSettings, K>): number | null {
+  return KINDS[loss.kind].temperature?.(loss) ?? null;
 }
 
 /** The similarity that the loss of a configuration trains. */
 export function similarityOf<K extends LossName>(
-  loss: Filled<LossSettings, K>,
+  loss: Filled<AnyLossSettings, K>,
 ): Similarity | TokenSimilarity {
-  const kind: LossKind<LossSettings[K]> = LOSSES[loss.kind];
+  const kind: LossKind<AnyLossSettings[K]> = KINDS[loss.kind];
   const { similarity = 'cosine' } = loss as { readonly similarity?: Similarity };
   return kind.similarity?.(loss) ?? similarity;
 }

@@ -72,7 +72,8 @@ async function withOwnColumns(
 ): Promise<FilledTrainConfig> {
   const { loss } = config;
   const named = config.columns !== undefined;
-  const needsLabel = kindOf(loss).label !== undefined && config.label === undefined;
+  const { label: wanted } = kindOf(loss);
+  const needsLabel = wanted !== undefined && wanted.onlyNamed !== true && config.label === undefined;
   const seen = named && !needsLabel ? [] : await lookAt(config, heads, signal);
   const usual = config.columns ?? textsAmong(seen, config);
   const label = labelOf(config, seen, usual);
@@ -138,7 +139,7 @@ function labelOf(
   columns: readonly string[],
 ): string | undefined {
   const kind = kindOf(loss).label;
-  if (label !== undefined || kind === undefined) return label;
+  if (label !== undefined || kind === undefined || kind.onlyNamed === true) return label;
   const others = seen.filter(({ name, found }) => !columns.includes(name) && !columns.includes(found));
   const found = LABELS.find((name) => others.some((other) => other.name === name));
   if (found !== undefined) return found;

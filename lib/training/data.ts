@@ -7,7 +7,7 @@ import { kindOf } from '../losses/loss-kinds.js';
 import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';
-import type { BadLine, Row, RowSource } from '../data/row.js';
+import type { BadLine, LabelledRowSource, Row, RowSource } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
@@ -18,6 +18,7 @@ import { drawSeed } from '../options/seeds.js';
 import { fillBy } from './curriculum.js';
 import type { FilledDataSet } from './data-sets.js';
 import { mixedBatches, type MixedBatch, type MixOptions } from './mixed-batches.js';
+import { OBJECT, rowsOf } from './objects.js';
 import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
@@ -72,6 +73,7 @@ export class RunData {
    * @param heads the data's files, which may have been looked at
    * @param onSkip told of the first lines that are skipped as bad, once
    * @param ranks the processes that share each batch out, or null
+   * @param given rows of the program in place of files, or null
    */
   constructor(
     readonly config: FilledTrainConfig,
@@ -79,6 +81,7 @@ export class RunData {
     readonly heads: FileHeads,
     readonly onSkip: (message: string) => void,
     readonly ranks: RankPlace | null = null,
+    readonly given: LabelledRowSource | null = null,
   ) {
     this.#digest = new RowDigest(expected);
   }
@@ -105,7 +108,7 @@ export class RunData {
    */
   async count(signal: AbortSignal | undefined, onRows: (rows: number) => void): Promise<CountedRows> {
     const { config, ranks } = this;
-    const once = config.shuffle === true ? undefined : readOnceAmong(config.data);
+    const once = config.shuffle === true ? undefined : this.#readOnce();
     if (once !== undefined) {
       throw new GradCacheError(
         'INPUT',
@@ -139,6 +142,15 @@ export class RunData {
     }
     if (counted.batches === 0) throw tooFewRows(config, ranks, counted.rows);
     return counted;
+  }
+
+  /** What of the data can be gone through only once; undefined if nothing. */
+  #readOnce(): string | undefined {
+    const { given } = this;
+    if (given === null) return readOnceAmong(this.config.data);
+    const own = Symbol.asyncIterator in given ? given[Symbol.asyncIterator] : given[Symbol.iterator];
+    // An iterator, such as a generator, gives itself.
+    return 'next' in given && typeof own === 'function' ? OBJECT : undefined;
   }
 
   /**
@@ -260,7 +272,13 @@ export class RunData {
     const { onBadLine } = config;
     const layout = { format, header, quoting, delimiter };
     const how = { columns, ...layout, onBadLine, onSkip, signal, lists, ...(label && { label }) };
-    return readPairsOf(set.data, how, (file, options) => this.heads.open(file, options));
+    const { given } = this;
+    if (given === null) return readPairsOf(set.data, how, (file, options) => this.heads.open(file, options));
+    const onProblem = (line: number, reason: string): void => {
+      if (onBadLine === 'throw') throw new GradCacheError('INPUT', `config.data, row ${line}: ${reason}.`);
+      onSkip({ file: OBJECT, line, reason });
+    };
+    return { [Symbol.asyncIterator]: () => rowsOf(given, columns, { lists, label, onProblem }) };
   }
 }
 

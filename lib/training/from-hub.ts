@@ -12,6 +12,7 @@ import { pullData, pullModel, type HubProgress, type Pulled } from '../hub/pull.
 import { isJsonObject } from '../files/strict-json.js';
 import { SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
+import { OBJECT } from './objects.js';
 
 /** How a download is followed. */
 export interface Fetching {
@@ -69,7 +70,7 @@ async function locate(data: unknown, setting: string, how: Fetching): Promise<un
 
 /** A path as a checkpoint keeps it: that of the hub's cache as the name it was fetched by, with its commit. */
 export function lastingPath(path: string): string {
-  if (isHubName(path)) return path;
+  if (isHubName(path) || path === OBJECT) return path;
   const place = placeInCache(hubCache(), path);
   if (place === null) return resolve(path);
   return `${writtenName(place)}${place.inside === '' ? '' : `/${place.inside}`}`;

@@ -3,6 +3,7 @@ import { guideOf } from '../losses/loss-kinds.js';
 import { checkpointFolder, listCheckpoints, modelFolder } from './checkpoint.js';
 import type { FilledTrainConfig } from './read-config.js';
 import { metricsFile } from './metrics.js';
+import { OBJECT } from './objects.js';
 
 /**
  * Throws if a run would write over what it reads: if its data, its held-out data or the model it starts from is, or lies
@@ -34,5 +35,5 @@ function inputsOf({ data, model, loss, lossFrom, evaluation }: FilledTrainConfig
     inputs.push({ name: 'model.tokenizer', path: model.tokenizer });
     if (typeof model.config === 'string') inputs.push({ name: 'model.config', path: model.config });
   }
-  return inputs;
+  return inputs.filter(({ path }) => path !== OBJECT);
 }

@@ -12,6 +12,7 @@ import { refuse } from '../options/fields.js';
 import { plural } from '../options/plural.js';
 import type { Parameter } from '../tensor/tensor.js';
 import { readCheckpoint } from './checkpoint.js';
+import { OBJECT } from './objects.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { GivenConfig } from './read-run.js';
 import { findResumed, type Resumed } from './resume.js';
@@ -126,6 +127,7 @@ export async function factsOf(
     ...factsOfSettings(storedConfig(config)),
   };
   for (const [place, path] of config.data.entries()) {
+    if (path === OBJECT) continue;
     const { size } = await onFiles('INPUT', path, 'read', () => stat(path));
     facts[`the size of config.data[${place}]`] = size;
   }

@@ -8,6 +8,7 @@ import { requireString } from '../options/option-values.js';
 import { isJsonObject } from '../files/strict-json.js';
 import type { EvaluationEvent, StartEvent } from './events.js';
 import { eventsOf } from './metrics.js';
+import { OBJECT } from './objects.js';
 
 /**
  * Uploads a model folder to the Hugging Face hub, with a model card (README.md): how the model is used, and, for the model or
@@ -53,7 +54,7 @@ async function runOf(folder: string): Promise<CardRun | undefined> {
 }
 
 async function baseOf(model: unknown): Promise<Pick<CardRun, 'base' | 'licence'>> {
-  if (typeof model !== 'string') return { base: null, licence: null };
+  if (typeof model !== 'string' || model === OBJECT) return { base: null, licence: null };
   if (!isHubName(model)) return { base: null, licence: await licenceIn(model) };
   const repository = modelName('model', model);
   const folder = new RepositoryCache(hubCache(), repository).snapshot(repository.revision);

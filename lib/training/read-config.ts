@@ -99,7 +99,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     ),
     checkpoint: readCheckpoints(fields),
     resume: readResume(fields),
-  } satisfies TrainConfig;
+  } satisfies Omit<TrainConfig, 'loss'> & { readonly loss: FilledLossConfig };
   fields.done();
   requireSuited(fields, config, columns);
   if (datasets !== undefined) requireSets(fields, config);

@@ -8,6 +8,7 @@ import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-mea
 import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { plural } from '../options/plural.js';
 import type { EvaluationConfig } from './config.js';
+import { OBJECT } from './objects.js';
 
 /** The held-out data of a run, with everything that it needs to know. */
 type HeldOutSettings = Pick<EvaluationConfig, 'data'> & {
@@ -60,7 +61,8 @@ function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | '
  */
 export function readEvaluation(fields: Fields, trained: readonly string[] | undefined): HeldOutSettings {
   const loss = fields.boolean('loss');
-  const task = fields.oneOf('task', HELD_OUT_TASKS) ?? (loss === true ? undefined : 'retrieval');
+  const unmeasured = loss === true || fields.raw('data') === OBJECT;
+  const task = fields.oneOf('task', HELD_OUT_TASKS) ?? (unmeasured ? undefined : 'retrieval');
   return {
     task,
     loss,

@@ -9,6 +9,8 @@ import { openCrossEncoderObjective } from './objectives/cross-encoder.js';
 import { openContrastive } from './objectives/contrastive.js';
 import type { Objective } from './objectives/objective.js';
 import type { Resumed } from './resume.js';
+import { SettingError } from '../options/fields.js';
+import type { RunObjects } from './objects.js';
 import { scheduleOf } from './schedule.js';
 
 /** The parts of a training run, made from its configuration and, when it is resumed, from a checkpoint. */
@@ -32,6 +34,7 @@ export interface Run {
  * @param steps updates in all
  * @param resumed the checkpoint that the run goes on from, or null
  * @param ranks the processes that take each step together, or null
+ * @param objects what the program gave in place of settings
  * @throws GradCacheError `INPUT` when the checkpoint was made from other data or settings that order it
  */
 export async function openRun(
@@ -39,14 +42,20 @@ export async function openRun(
   steps: number,
   resumed: Resumed | null,
   ranks: Ranks | null,
+  objects: RunObjects,
 ): Promise<Run> {
   if (resumed !== null) await requireSameOrder(resumed, config);
   const schedule = scheduleOf(config, steps);
   const { pairs } = kindOf(config.loss);
+  if (pairs !== undefined && objects.model !== null)
+    throw new SettingError(
+      'config.model',
+      `is an encoder of the program, and the loss ${config.loss.kind} trains a cross-encoder, which the run opens: give its folder.`,
+    );
   const own = ranks === null ? config : { ...config, device: ranks.device };
   const objective =
     pairs === undefined
-      ? await openContrastive(own, resumed, ranks)
+      ? await openContrastive(own, resumed, ranks, objects)
       : await openCrossEncoderObjective(own, pairs, resumed, ranks);
   let optimizer: Optimizer | undefined;
   try {

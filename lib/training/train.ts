@@ -18,6 +18,7 @@ import { findFinished, leftAsItIs } from './finished.js';
 import { requireInputsApart } from './inputs-apart.js';
 import { Loop } from './loop.js';
 import type { MetricsFile } from './metrics.js';
+import { requireObjects, takeObjects, type RunObjects, type TrainConfigWithObjects } from './objects.js';
 import type { OutputLock } from './output-lock.js';
 import { whileLocked, whileTelling } from './output.js';
 import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn } from './over-ranks.js';
@@ -56,11 +57,22 @@ export interface TrainHooks {
  *
  * One run at a time can have an output folder: `train.lock` in it says which process trains.
  *
+ * ```ts
+ * const { model, scores } = await train(
+ *   { model: 'hf:BAAI/bge-small-en-v1.5', data: 'pairs.jsonl', output: 'runs/a', batch: 4096 },
+ *   { onEvent: (event) => event.type === 'step' && console.log(event.step, event.loss) },
+ * );
+ * ```
+ *
+ * @param config settings, in which objects of the program can stand: {@link TrainConfigWithObjects}
  * @throws GradCacheError `INPUT` for a bad configuration, bad data or a folder that another run has, `ABORTED` when the signal
  * fires (the last complete checkpoint stays as it is), `NON_FINITE` with the step and the texts at fault, and what the parts
  * throw
  */
-export function train(config: TrainConfig | ResumeConfig, hooks: TrainHooks = {}): Promise<TrainResult> {
+export function train(
+  config: TrainConfig | TrainConfigWithObjects | ResumeConfig,
+  hooks: TrainHooks = {},
+): Promise<TrainResult> {
   return trainAsGiven(config, hooks);
 }
 
@@ -72,7 +84,10 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
   if (onEvent !== undefined) requireFunction('onEvent', onEvent);
   requireRanks('ranks', ranks);
   // A mistake in a new run is told before anything is made.
-  const { given, read } = await onEach(ranks, 'reading the configuration', () => readNewRun(config));
+  const { given, read, objects } = await onEach(ranks, 'reading the configuration', () => {
+    const { settings, objects } = takeObjects(config);
+    return { ...readNewRun(settings), objects };
+  });
   const { output } = given;
   const heads = new FileHeads();
   const told = (event: TrainEvent): void => {
@@ -99,9 +114,10 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
         const config = { ...(await fromHub(rest, fetching)), model };
         return { ...filled, config: suitedTo(ranks, config, given) };
       });
+      requireObjects(config, objects, resumed !== null);
       await onFirst(ranks, 'looking at the files of the run', () => requireInputsApart(config));
       return whileTelling<TrainEvent, TrainResult>(output, resumed, ranks, onEvent, (metrics, emit) =>
-        trainInto({ config, resumed, notes, heads, lock, metrics, emit, signal, ranks }),
+        trainInto({ config, objects, resumed, notes, heads, lock, metrics, emit, signal, ranks }),
       );
     });
   } finally {
@@ -123,6 +139,7 @@ export function readNewRun(config: unknown): { given: GivenConfig; read: ReadTra
 /** A run whose settings are known and whose folder is locked. */
 interface Prepared {
   readonly config: FilledTrainConfig;
+  readonly objects: RunObjects;
   readonly resumed: Resumed | null;
   readonly notes: readonly string[];
   readonly heads: FileHeads;
@@ -148,9 +165,16 @@ async function fillConfig(
 }
 
 async function trainInto(prepared: Prepared): Promise<TrainResult> {
-  const { config, resumed, notes, heads, emit, signal, ranks } = prepared;
+  const { config, objects, resumed, notes, heads, emit, signal, ranks } = prepared;
   const before = resumed?.checkpoint.state.read;
-  const data = new RunData(config, before, heads, (message) => emit({ type: 'skipped', message }), ranks);
+  const data = new RunData(
+    config,
+    before,
+    heads,
+    (message) => emit({ type: 'skipped', message }),
+    ranks,
+    objects.rows,
+  );
   const onRows = (rows: number): void => emit({ type: 'reading', rows });
   const tellSkipped = (): void => {
     const { skipped: lines, skippedOf: files } = data;
@@ -179,7 +203,7 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       skipped: data.skipped,
     };
   }
-  const run = await openOnEach(ranks, () => openRun(config, steps, resumed, ranks), closeRun);
+  const run = await openOnEach(ranks, () => openRun(config, steps, resumed, ranks, objects), closeRun);
   try {
     if (ranks !== null) {
       const facts = await onEach(ranks, 'looking at the data', () => factsOf(config, run, counted));

@@ -4,7 +4,7 @@ import type { TextEncoder } from '../../encoders/text-encoder.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import type { Batch } from '../../data/batches.js';
 import { kindOf, makeLoss, masksDuplicates, similarityOf, stepOptionsOf } from '../../losses/loss-kinds.js';
-import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
+import { withGradients, type LossOptions, type LossWithGradients } from '../../losses/loss.js';
 import { adaptiveLayer } from '../../losses/adaptive-layer.js';
 import { matryoshka } from '../../losses/matryoshka.js';
 import { loadLoss, LOSS_FILE, snapshotOfLoss } from '../../losses/stored-loss.js';
@@ -20,6 +20,7 @@ import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import { requireWithin } from '../matryoshka.js';
+import { measureBy, type RunObjects } from '../objects.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
@@ -49,13 +50,15 @@ import { openMemory, textsOfRows, type RunMemory } from './run-memory.js';
  *
  * @param resumed the checkpoint that the run goes on from, or null
  * @param ranks the processes that take each step together, or null
+ * @param objects what the program gave in place of settings; its encoder stays its own
  */
 export async function openContrastive(
   config: FilledTrainConfig,
   resumed: Resumed | null,
   ranks: Ranks | null,
+  objects: RunObjects,
 ): Promise<Objective> {
-  const model = await openModel(config, resumed?.folder ?? null);
+  const model = objects.model ?? (await openModel(config, resumed?.folder ?? null));
   let memory: RunMemory | null = null;
   let guide: TextEncoder | null = null;
   try {
@@ -64,19 +67,24 @@ export async function openContrastive(
         'config.frozen',
         'names every parameter of the model: nothing is left to train.',
       );
-    requirePerToken(config.loss, model);
-    requireLossFor(model, config);
+    // What a loss of the program takes, it says itself.
+    if (objects.loss === null) {
+      requirePerToken(config.loss, model);
+      requireLossFor(model, config);
+    }
     savePrompts(config, model);
-    model.setSimilarity(similarityOf(config.loss)); // saved with the model
+    if (objects.loss === null) model.setSimilarity(similarityOf(config.loss)); // saved with the model
     guide = await openGuide(config);
-    const loss = makeLoss(config.loss, {
-      dimension: lengthOf(model),
-      device: model.device,
-      dtype: model.precision === 'float64' ? 'float64' : 'float32',
-      bfloat16: model.precision === 'bfloat16',
-      seed: config.seed,
-      guide: guide ?? undefined,
-    });
+    const made = (): LossWithGradients =>
+      makeLoss(config.loss, {
+        dimension: lengthOf(model),
+        device: model.device,
+        dtype: model.precision === 'float64' ? 'float64' : 'float32',
+        bfloat16: model.precision === 'bfloat16',
+        seed: config.seed,
+        guide: guide ?? undefined,
+      });
+    const loss = objects.loss === null ? made() : withGradients(objects.loss);
     if (config.matryoshka !== undefined)
       requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, lengthOf(model));
     const whole = wrapped(loss, config, model);
@@ -98,11 +106,11 @@ export async function openContrastive(
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
     else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);
     const draws = whole.takesSeed === true;
-    return new Contrastive(config, model, loss, draws, gradcache, evaluator, memory, guide, ranks);
+    return new Contrastive(config, objects, model, loss, draws, gradcache, evaluator, memory, guide, ranks);
   } catch (error) {
     memory?.dispose();
     guide?.dispose();
-    model.dispose();
+    if (objects.model === null) model.dispose();
     throw error;
   }
 }
@@ -175,6 +183,7 @@ function requireLossFor(model: TextEncoder, { loss }: FilledTrainConfig): void {
 class Contrastive implements Objective {
   constructor(
     readonly config: FilledTrainConfig,
+    readonly objects: RunObjects,
     readonly model: TextEncoder,
     readonly loss: LossWithGradients & { readonly temperature?: number },
     /** Whether a step draws lengths or layers. */
@@ -307,14 +316,18 @@ class Contrastive implements Objective {
     const heldOut = await loadHeldOut(config.evaluation, config, signal);
     const batches = await loadHeldOutBatches(config, signal);
     const shared = sharedEncoder(model, ranks);
+    const { evaluators } = this.objects;
+    const own = Object.keys(evaluators).length > 0;
     return {
-      names: [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
+      // What a function of the program measures, it tells when it has.
+      names: own ? undefined : [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
       measure: async (signal) => {
         const loss = batches && {
           loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)),
         };
         const measured = await heldOut?.measure(shared, signal);
-        return { ...measured, scores: { ...loss, ...measured?.scores } };
+        const scores = { ...loss, ...measured?.scores, ...(await measureBy(evaluators, model, signal)) };
+        return { ...measured, scores };
       },
     };
   }
@@ -348,6 +361,6 @@ class Contrastive implements Objective {
   dispose(): void {
     this.memory?.dispose();
     this.guide?.dispose();
-    this.model.dispose();
+    if (this.objects.model === null) this.model.dispose();
   }
 }

@@ -10,6 +10,7 @@ import { BINARY_NAMES, flattenBinary, flattenScores, retrievalNames } from '../.
 import { SettingError } from '../../options/fields.js';
 import { SIMILARITIES } from '../../options/similarity.js';
 import { similarityOf } from '../../losses/loss-kinds.js';
+import { OWN_LOSS } from '../../losses/own-loss.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Measured } from './objective.js';
 import { promptOf } from './prompts.js';
@@ -30,13 +31,14 @@ export async function loadHeldOut(
   if (config.task === undefined) return null;
   // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
   // its positives, or none.
-  const similarity = similarityOf(loss);
+  // A loss of the program does not say by which; the model does.
+  const similarity = loss.kind === OWN_LOSS ? undefined : similarityOf(loss);
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
   const { columns: own, format, header, quoting, delimiter } = config;
   const how = { columns: own, format, header, quoting, delimiter, signal };
   if (config.task !== 'retrieval') {
     const rows = SIMILARITIES.find((name) => name === similarity);
-    if (rows === undefined)
+    if (rows === undefined && similarity !== undefined)
       throw new SettingError(
         'config.evaluation.task',
         `is "${config.task}", which compares one representation of each text; "retrieval" is for a model with one for each token.`,
