@@ -351,7 +351,7 @@ export interface EvaluationConfig {
   readonly header?: boolean | readonly string[];
   /** Whether fields of CSV or TSV files can be in quotes. Default 'csv' for CSV, 'auto' for TSV. */
   readonly quoting?: Quoting;
-  /** What separates the fields of CSV and TSV files, a character. Default: a comma, and a tab in TSV files. */
+  /** What stands between the fields of CSV or TSV files: a character or several. Default: a comma, or a tab. */
   readonly delimiter?: string;
   /**
    * Lengths that representations are cut to and measured at as well. The scores have the length behind their names, as

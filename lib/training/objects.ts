@@ -117,7 +117,7 @@ function takeModel(settings: Record<string, unknown>): TextEncoder | null {
       'is for a model that the run opens: give it when you make the encoder.',
     );
   settings['model'] = OBJECT;
-  return model as unknown as TextEncoder;
+  return model as TextEncoder;
 }
 
 function takeRows(settings: Record<string, unknown>): LabelledRowSource | null {

@@ -64,7 +64,7 @@ test('objects train as the settings do that they stand for, to the last bit', as
             const [first, second] = pairs(1).flatMap(({ anchor, positive }) => [anchor, positive]);
             const vectors = await encoder.encode([first!, second!]);
             const [a, b] = [vectors.narrow(0, 0, 1), vectors.narrow(0, 1, 1)];
-            const cosine = await a.matmul(b.t()).item();
+            const cosine = a.matmul(b.t()).item();
             return { cosine, half: cosine / 2 };
           },
           constant: () => 7,
@@ -138,7 +138,7 @@ test('a run with objects is resumed with them, by a program alone', async (t) =>
   );
   const { stderr, code } = await gradcache(['train', '--resume', config.output, '--steps', '8']);
   assert.equal(code, 2);
-  assert.match(stderr, /config\.data stands for rows of the program that began the run: give it again/);
+  assert.match(stderr, /--data stands for rows of the program that began the run: give it again/);
   const stored = JSON.parse(await readFile(join(config.output, 'settings.json'), 'utf8')) as {
     data: unknown;
   };
