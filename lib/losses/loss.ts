@@ -82,7 +82,7 @@ export interface LossWithGradients {
   readonly sharing?: 'whole' | 'rows' | 'parts';
   /**
    * Of a loss that is shared in `'parts'`: whether a rank can compute its part with the representations of its own rows, while
-   * those of others go round (`rows` of {@link LossShare}). Default: false.
+   * those of others go round (`rows` of `share`). Default: false.
    */
   readonly takesRing?: boolean;
   /**
