@@ -37,11 +37,11 @@ test('a ring needs less memory, gives the same bits twice, and takes kernels', a
     // Of two towers: all rows and their gradients, against this rank's own, and those of another of one tower.
     const own = 32 * 65_536 * 4;
     assert.ok(bytes.gather > 4 * 3 * own * 0.9, `gathered ${bytes.gather}`);
-    assert.ok(bytes.ring < bytes.gather * 0.6, `in a ring ${bytes.ring}, gathered ${bytes.gather}`);
+    assert.ok(bytes.ring < bytes.gather * 0.7, `in a ring ${bytes.ring}, gathered ${bytes.gather}`);
     assert.ok(twice);
     for (const [loss, apart] of Object.entries(kernels))
       assert.ok(Math.max(...apart) < 2e-5, `${loss}: ${apart.join()}`);
-    assert.equal(Object.keys(kernels).length, 6);
+    assert.equal(Object.keys(kernels).length, 7);
     assert.match(different, /^INPUT: .*exchange is not the same on all ranks/);
     assert.match(widths, /^SHAPE: /);
     assert.match(late, rank === 2 ? /it fell over$/ : /rank 2: it fell over$/);

@@ -134,7 +134,7 @@ test(
       assert.ok(bytes.ring < bytes.gather);
       assert.ok(twice);
       for (const [loss, apart] of Object.entries(kernels))
-        assert.ok(Math.max(...apart) < 2e-5, `${loss}: ${apart.join()}`);
+        assert.ok(Math.max(...apart) < (loss.endsWith('fast') ? 2e-3 : 2e-5), `${loss}: ${apart.join()}`);
       assert.match(late, /rank 1: it fell over$|^undefined: it fell over$/);
       assert.equal(next, 'none');
     }
