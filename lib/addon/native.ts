@@ -100,7 +100,8 @@ export interface EncoderHandle {
   /**
    * Text k has the ids from offsets[k] to offsets[k + 1]; `numbers` are the texts' in messages, else from 0. `types` has the
    * type of each token; else all have type 0. `counts` has 0 for each token that is no representation, where nothing is pooled.
-   * `skipped` tokens at the beginning of each text are not pooled; 0 without it.
+   * `skipped` tokens at the beginning of each text are not pooled; 0 without it. To the last unattended[k] tokens of text k no
+   * token attends.
    */
   batch(
     ids: Int32Array,
@@ -109,6 +110,7 @@ export interface EncoderHandle {
     types?: Int32Array,
     counts?: Uint8Array,
     skipped?: number,
+    unattended?: Int32Array,
   ): Promise<TokenBatchHandle>;
   /** Encodes a chunk: some rows of a batch, which have so many tokens. `counts`: representations of each; null: one. */
   forward(

@@ -41,6 +41,8 @@ export interface Architecture {
   readonly positionsAfterPadding: boolean;
   /** Native settings of all other names. @throws GradCacheError `CHECKPOINT` */
   readonly settings: (config: Config) => EncoderSettings;
+  /** Whether a token always has a part in the representations of others, whatever is asked. Absent: no. */
+  readonly alwaysAttended?: boolean;
   /** The linear layers that adapters are for where none are named: ends of their names, as in PEFT. Absent: all. */
   readonly adapted?: readonly string[];
   /** Its head for sequence classification, with which it is a cross-encoder; absent: it has none. */

@@ -41,6 +41,7 @@ export const debertaV2: Architecture = {
   },
   paddingToken: bert.paddingToken,
   positionsAfterPadding: false,
+  alwaysAttended: true,
   settings: (config) => {
     const hidden = countIn(config, 'hidden_size', 1536);
     const head = hidden / countIn(config, 'num_attention_heads', 24);

@@ -38,6 +38,7 @@ export const sru: Architecture = {
   },
   paddingToken: (config) => paddingIn(config, 0, { null: true }),
   positionsAfterPadding: false,
+  alwaysAttended: true,
   settings: (config) => cellSettings(config, sru, 0),
   prefix: '',
 };

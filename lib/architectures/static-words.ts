@@ -21,6 +21,7 @@ export const staticWords: Architecture = {
   },
   paddingToken: () => -1,
   positionsAfterPadding: false,
+  alwaysAttended: true,
   settings: () => ({}),
   prefix: '',
 };

@@ -58,7 +58,8 @@ export function interactionOf(
 ): LateInteraction {
   const merged = { ...PLAIN_INTERACTION, ...own, ...asked };
   const { queryExpansion } = merged;
-  return queryExpansion === null ? merged : { ...merged, queryExpansion: { token: null, ...queryExpansion } };
+  if (queryExpansion === null) return merged;
+  return { ...merged, queryExpansion: { attend: false, token: null, ...queryExpansion } };
 }
 
 /** A layer whose weights are filled in later. */

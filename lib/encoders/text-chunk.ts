@@ -6,7 +6,15 @@ import type { TokenBatch } from '../tokenizer/tokenizer.js';
 
 /** @throws GradCacheError `INPUT` unless it has the lists of a batch of token ids */
 export function requireTokens(batch: unknown): void {
-  const { ids, offsets, truncated, types: kinds, counted, skipped } = (batch ?? {}) as Partial<TokenBatch>;
+  const {
+    ids,
+    offsets,
+    truncated,
+    types: kinds,
+    counted,
+    skipped,
+    unattended,
+  } = (batch ?? {}) as Partial<TokenBatch>;
   if (
     !types.isInt32Array(ids) ||
     !types.isInt32Array(offsets) ||
@@ -19,6 +27,13 @@ export function requireTokens(batch: unknown): void {
   }
   requireCount("a batch's truncated", truncated, 0);
   if (skipped !== undefined) requireCount("a batch's skipped", skipped, 0);
+  if (unattended !== undefined && !types.isInt32Array(unattended))
+    throw refused("a batch's unattended", unattended, 'an Int32Array');
+  if (unattended !== undefined && unattended.length !== offsets.length - 1)
+    throw new GradCacheError(
+      'SHAPE',
+      `a batch's unattended has ${unattended.length} numbers for ${offsets.length - 1} texts`,
+    );
   if (counted === undefined) return;
   if (!types.isUint8Array(counted)) throw refused("a batch's counted", counted, 'a Uint8Array');
   if (counted.length !== ids.length)
@@ -82,5 +97,6 @@ export function cut({ batch, rows }: Chunk<TokenBatch>): Omit<TokenBatch, 'trunc
     ...(batch.types && { types: cutFrom(batch.types) }),
     ...(batch.counted && { counted: cutFrom(batch.counted) }),
     ...(batch.skipped !== undefined && { skipped: batch.skipped }),
+    ...(batch.unattended && { unattended: rows.map((row) => batch.unattended![row]!) }),
   };
 }

@@ -154,10 +154,11 @@ function requireLateInteraction(given: Partial<LateInteraction>): void {
   if (queryLength !== null) requireCount(`${name}.queryLength`, queryLength, 1);
   if (documentLength !== null) requireCount(`${name}.documentLength`, documentLength, 1);
   if (queryExpansion !== null) {
-    checkKnown(`${name}.queryExpansion`, queryExpansion, ['strategy', 'length', 'token']);
-    const { strategy, length, token = null } = queryExpansion;
+    checkKnown(`${name}.queryExpansion`, queryExpansion, ['strategy', 'length', 'attend', 'token']);
+    const { strategy, length, attend = false, token = null } = queryExpansion;
     requireOneOf(`${name}.queryExpansion.strategy`, strategy, ['fixed', 'min']);
     requireCount(`${name}.queryExpansion.length`, length, 1);
+    requireBoolean(`${name}.queryExpansion.attend`, attend);
     if (token !== null) requireString(`${name}.queryExpansion.token`, token);
   }
   requireTexts(`${name}.skippedWords`, skippedWords);

@@ -1,5 +1,8 @@
-import { requireNumber, requireOneOf } from '../options/option-values.js';
-import type { TextTask } from '../model-folder/late-interaction.js';
+import { architectureOf } from '../architectures/architectures.js';
+import { GradCacheError } from '../errors.js';
+import { refused, requireNumber, requireOneOf, show } from '../options/option-values.js';
+import { interactionLengths, type LateInteraction, type TextTask } from '../model-folder/late-interaction.js';
+import { mostTokens } from '../model-folder/length-limit.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { interactionOf } from './per-token.js';
@@ -24,14 +27,36 @@ export interface TextTasks {
 export function textTasksOf(folder: ModelFolder, limit: number | undefined): TextTasks {
   const most = limit ?? folder.maxLength;
   if (folder.pooling !== 'none') return new PooledTexts(folder, limit);
-  const tasks = new TokenTasks(interactionOf(folder.lateInteraction), folder.tokenizer);
+  const interaction = interactionOf(folder.lateInteraction);
+  requirePlaces(folder, interaction);
+  requireExpansion(folder.modelType, interaction);
+  const tasks = new TokenTasks(interaction, folder.tokenizer);
   return {
-    async tokenize(texts, prefix, maxLength = most, task) {
-      requireLimit(maxLength, most);
-      const length = tasks.lengthOf(task, maxLength);
+    async tokenize(texts, prefix, asked, task) {
+      if (asked !== undefined) requireLimit(asked, most);
+      const length = tasks.lengthOf(task, asked ?? limit, most);
       return tasks.finish(await folder.tokenizer.encode(texts, { maxLength: length, prefix }), task);
     },
   };
+}
+
+/** @throws GradCacheError `INPUT` for a length that the model has no positions for; that of a folder is refused before */
+function requirePlaces({ modelType, config }: ModelFolder, interaction: LateInteraction): void {
+  const most = mostTokens(modelType, config);
+  for (const [name, length] of interactionLengths(interaction))
+    if (length > most)
+      throw refused(`lateInteraction.${name}`, length, `at most ${most}, the model's number of positions,`);
+}
+
+/** @throws GradCacheError `CHECKPOINT` for tokens that nothing is to attend to, in a model whose tokens always have a part */
+function requireExpansion(modelType: string, { queryExpansion }: LateInteraction): void {
+  if (queryExpansion === null || queryExpansion.attend === true) return;
+  if (architectureOf(modelType).alwaysAttended !== true) return;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `attend of the query's expansion is false, and in a model of type ${show(modelType)} every token has a part in the ` +
+      'representations of the others: set it to true and train the model with it.',
+  );
 }
 
 function requireLimit(maxLength: number, most: number): void {

@@ -37,9 +37,9 @@ export class TokenPasses {
 
   async pack(batch: TokenBatch): Promise<PackedBatch> {
     requireTokens(batch);
-    const { ids, offsets, types, counted, skipped } = batch;
+    const { ids, offsets, types, counted, skipped, unattended } = batch;
     const handle = await guardedAsync(() =>
-      this.#handle.batch(ids, offsets, undefined, types, counted, skipped),
+      this.#handle.batch(ids, offsets, undefined, types, counted, skipped, unattended),
     );
     return new PackedTokens(handle, batch);
   }
@@ -167,8 +167,10 @@ export class TokenPasses {
       const handle = PackedTokens.handleOf(packed, batch);
       return guardedAsync(() => run(handle, rows));
     }
-    const { ids, offsets, types, counted, skipped } = cut(chunk);
-    const own = await guardedAsync(() => this.#handle.batch(ids, offsets, rows, types, counted, skipped));
+    const { ids, offsets, types, counted, skipped, unattended } = cut(chunk);
+    const own = await guardedAsync(() =>
+      this.#handle.batch(ids, offsets, rows, types, counted, skipped, unattended),
+    );
     const all = rows.map((_, k) => k);
     try {
       return await guardedAsync(() => run(own, all));

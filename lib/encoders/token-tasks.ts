@@ -1,10 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { refused, requireOneOf, show } from '../options/option-values.js';
-import type { LateInteraction, TextTask } from '../model-folder/late-interaction.js';
+import type { LateInteraction, QueryExpansion, TextTask } from '../model-folder/late-interaction.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
-
-/** Tokens by which models are trained to fill gaps, in the order in which they are looked for. */
-const MASK_TOKENS = ['[MASK]', '<mask>'];
 
 /** How a model with a representation for each token makes token ids of queries and of documents. */
 export class TokenTasks {
@@ -12,29 +9,39 @@ export class TokenTasks {
   readonly #skipped: ReadonlySet<number>;
   /** The token of query expansion. */
   readonly #expansion: number | null;
+  /** Whether expansion fills queries up at their beginning. */
+  readonly #inFront: boolean;
 
-  /** @throws GradCacheError `CHECKPOINT` for a token of query expansion that the tokenizer does not have */
+  /**
+   * @throws GradCacheError `CHECKPOINT` for a token of query expansion that the tokenizer does not have, and for expansion at the
+   * beginning of a query that is not `'fixed'` or that its other tokens do not attend to
+   */
   constructor(interaction: LateInteraction, tokenizer: Tokenizer) {
     this.#interaction = interaction;
     const ids = interaction.skippedWords.map((word) => tokenizer.tokenToId(word));
     this.#skipped = new Set(ids.filter((id) => id !== null)); // as in sentence-transformers, others are no token
     this.#expansion = expansionToken(interaction, tokenizer);
+    this.#inFront = interaction.queryExpansion !== null && tokenizer.filling.side === 'left';
+    if (this.#inFront) requireFilledInFront(interaction.queryExpansion!);
   }
 
   /**
-   * The most tokens that the tokenizer gives for a text.
+   * The most tokens that the tokenizer gives for a text. As in sentence-transformers, the length of a task and that to which
+   * queries are expanded take the place of the model's.
    *
-   * @param limit the most tokens of a text in this call
-   * @throws GradCacheError `INPUT` for a limit that query expansion exceeds
+   * @param asked the most tokens of a text that the caller allows; undefined: nothing is said
+   * @param otherwise the model's own length
+   * @throws GradCacheError `INPUT` where the caller allows fewer than queries are expanded to
    */
-  lengthOf(task: TextTask | undefined, limit: number): number {
+  lengthOf(task: TextTask | undefined, asked: number | undefined, otherwise: number): number {
     const { queryLength, documentLength, queryExpansion: expansion } = this.#interaction;
-    if (task === undefined) return limit;
+    if (task === undefined) return asked ?? otherwise;
     requireOneOf('task', task, ['query', 'document']);
-    const own = Math.min(limit, (task === 'query' ? queryLength : documentLength) ?? Infinity);
+    const stated = task === 'query' ? queryLength : documentLength;
+    const own = stated === null ? (asked ?? otherwise) : Math.min(stated, asked ?? Infinity);
     if (task === 'document' || expansion === null) return own;
-    if (limit < expansion.length)
-      throw refused('maxLength', limit, `at least ${expansion.length}, to which queries are expanded,`);
+    if (asked !== undefined && asked < expansion.length)
+      throw refused('maxLength', asked, `at least ${expansion.length}, to which queries are expanded,`);
     return expansion.strategy === 'fixed' ? expansion.length : Math.max(own, expansion.length);
   }
 
@@ -45,14 +52,20 @@ export class TokenTasks {
   }
 
   #expand({ ids, offsets, truncated }: TokenBatch): TokenBatch {
-    const { length } = this.#interaction.queryExpansion!;
+    const { length, attend } = this.#interaction.queryExpansion!;
     const longer = new Int32Array(offsets.length);
     for (let k = 1; k < offsets.length; k++)
       longer[k] = longer[k - 1]! + Math.max(length, offsets[k]! - offsets[k - 1]!);
     const filled = new Int32Array(longer.at(-1)!).fill(this.#expansion!);
-    for (let k = 1; k < offsets.length; k++)
-      filled.set(ids.subarray(offsets[k - 1], offsets[k]), longer[k - 1]);
-    return { ids: filled, offsets: longer, truncated };
+    for (let k = 1; k < offsets.length; k++) {
+      const own = ids.subarray(offsets[k - 1], offsets[k]);
+      filled.set(own, this.#inFront ? longer[k]! - own.length : longer[k - 1]);
+    }
+    if (attend === true) return { ids: filled, offsets: longer, truncated };
+    const unattended = longer.slice(1);
+    for (const k of unattended.keys())
+      unattended[k] = longer[k + 1]! - longer[k]! - (offsets[k + 1]! - offsets[k]!);
+    return { ids: filled, offsets: longer, truncated, unattended };
   }
 
   #marked(batch: TokenBatch): TokenBatch {
@@ -63,14 +76,26 @@ export class TokenTasks {
   }
 }
 
+/** In sentence-transformers the tokens of a least length are then others in another batch. */
+function requireFilledInFront({ strategy, attend = false }: QueryExpansion): void {
+  if (strategy === 'fixed' && attend) return;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `the query's expansion has the strategy ${show(strategy)} and attend ${show(attend)}, and the tokenizer fills texts up at their ` +
+      'beginning (padding_side "left"), where "fixed" and true are possible alone. Set padding_side to "right" in ' +
+      'tokenizer_config.json and train the model with it.',
+  );
+}
+
 function expansionToken({ queryExpansion }: LateInteraction, tokenizer: Tokenizer): number | null {
   if (queryExpansion === null) return null;
   const { token = null } = queryExpansion;
-  const candidates = token === null ? MASK_TOKENS : [token];
-  const id = candidates.map((each) => tokenizer.tokenToId(each)).find((each) => each !== null);
-  if (id !== undefined) return id;
+  const word = token ?? tokenizer.filling.token;
+  const id = word === null ? null : tokenizer.tokenToId(word);
+  if (id !== null) return id;
   throw new GradCacheError(
     'CHECKPOINT',
-    `the token of query_expansion is ${show(token)}, and the tokenizer has no ${candidates.join(' or ')}: name one of its tokens`,
+    `the token of query_expansion is ${show(token)}, and the tokenizer has no ${word ?? 'mask token and none that ends a text'}: ` +
+      'name one of its tokens.',
   );
 }

@@ -10,6 +10,7 @@ const SMALL = [
   /^(tokenizer|special_tokens_map|added_tokens|vocab|mapping)\.json$/,
   /^(vocab\.txt|merges\.txt|bpe\.codes)$/,
   /^(sentencepiece\.bpe|sentencepiece|spiece|spm|tokenizer)\.model$/,
+  /^artifact\.metadata$/, // settings of Stanford's ColBERT
   /^README\.md$/,
 ];
 const WEIGHTS = /^(model|adapter_model)\.safetensors$/;

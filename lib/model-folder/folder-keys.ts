@@ -1,4 +1,5 @@
 import { all, only, table, type KeyTable } from '../files/key-table.js';
+import { OLDER_KEYS } from './older-keys.js';
 
 /** Keys of sentence_bert_config.json whose meaning depends on no task. */
 const ANY_TASK = {
@@ -57,7 +58,7 @@ export const MODEL_KEYS = table({
 /** The same file of a model with a representation for each token. */
 export const TOKEN_MODEL_KEYS = table({
   ...ANY_MODEL,
-  ...all('read', 'model_type'),
+  ...all('read', `model_type ${OLDER_KEYS}`),
   truncate_dim: only('Token representations are not cut.', null),
 });
 

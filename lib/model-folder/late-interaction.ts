@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { faultIn, refusedIn } from '../files/file-fault.js';
+import { refusedIn } from '../files/file-fault.js';
 import { isJsonObject } from '../files/strict-json.js';
 
 /** What a text is for: models with a representation for each token read queries and documents differently. */
@@ -19,12 +19,17 @@ export interface LateInteraction {
   readonly skippedIn: readonly TextTask[];
 }
 
-/** Query expansion: a query is filled up with a token. The other tokens attend to it too. */
+/** Query expansion: a query is filled up with a token, whose representations count like those of its words. */
 export interface QueryExpansion {
   /** `'fixed'`: every query has `length` tokens, and a longer one is cut; `'min'`: at least as many. */
   readonly strategy: 'fixed' | 'min';
   /** Tokens of a query with what is added. */
   readonly length: number;
+  /**
+   * Whether all tokens of the query attend to those of expansion. False: these attend to the query's own alone, and nothing
+   * attends to them. Default: false, as in sentence-transformers, PyLate and ColBERT.
+   */
+  readonly attend?: boolean;
   /** Null: the tokenizer's mask token. */
   readonly token?: string | null;
 }
@@ -76,27 +81,33 @@ function expansionIn(path: string, value: unknown): QueryExpansion | null {
   const { strategy, attend = false, token = null, length } = value;
   if (strategy !== 'fixed' && strategy !== 'min')
     throw refusedIn(path, 'strategy of query_expansion', strategy, '"fixed" or "min"');
-  if (attend !== true)
-    throw faultIn(
-      path,
-      'attend of query_expansion is not true: tokens of expansion that the query does not attend to are not ' +
-        'supported. Set it to true, or query_expansion to null, and train the model further',
-    );
+  if (typeof attend !== 'boolean')
+    throw refusedIn(path, 'attend of query_expansion', attend, 'true or false');
   if (token !== null && typeof token !== 'string')
     throw refusedIn(path, 'token of query_expansion', token, 'a string or null');
   const least = lengthIn(path, 'length of query_expansion', length);
   if (least === null) throw refusedIn(path, 'length of query_expansion', length, 'a whole number from 1');
-  return { strategy, length: least, token };
+  return { strategy, length: least, attend, token };
+}
+
+/** The lengths of texts that are stated, by the names of their settings. */
+export function interactionLengths({
+  queryLength,
+  documentLength,
+  queryExpansion,
+}: LateInteraction): [string, number][] {
+  const all = { queryLength, documentLength, 'queryExpansion.length': queryExpansion?.length ?? null };
+  return Object.entries(all).flatMap(([name, length]) => (length === null ? [] : [[name, length]]));
 }
 
 /** The settings that sentence-transformers reads again. */
 export function interactionToSave({ queryLength, documentLength, queryExpansion, ...mask }: LateInteraction) {
-  const { strategy, length, token = null } = queryExpansion ?? {};
+  const { strategy, length, attend = false, token = null } = queryExpansion ?? {};
   return {
     transformer: {
       query_length: queryLength,
       document_length: documentLength,
-      query_expansion: queryExpansion === null ? null : { strategy, attend: true, token, length },
+      query_expansion: queryExpansion === null ? null : { strategy, attend, token, length },
     },
     mask: { skiplist_words: mask.skippedWords, skiplist_tasks: mask.skippedIn, keep_only_token_ids: null },
   };

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
 import { show } from '../options/option-values.js';
+import { TOKEN_SIMILARITIES } from '../options/similarity.js';
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { type Adapter, readAdapter } from './adapter-folder.js';
 import { folderOfModel } from '../hub/pull.js';
@@ -10,7 +11,12 @@ import type { KeptKeys } from '../files/key-table.js';
 import { isRepositoryName } from '../hub/hub-name.js';
 import { mostTokens } from './length-limit.js';
 import { interruptedReplacement } from '../files/replace-folder.js';
-import { readLateInteraction, type LateInteraction, type TextTask } from './late-interaction.js';
+import {
+  interactionLengths,
+  readLateInteraction,
+  type LateInteraction,
+  type TextTask,
+} from './late-interaction.js';
 import {
   MASKED_LANGUAGE_MODEL_KEYS,
   MODEL_KEYS,
@@ -19,14 +25,16 @@ import {
   TOKEN_TRANSFORMER_KEYS,
   TRANSFORMER_KEYS,
 } from './folder-keys.js';
-import {
-  MODEL_CONFIG,
-  readModelConfig,
-  readTransformerConfig,
-  statedKind,
-  type TransformerConfig,
-} from './sentence-config.js';
+import { MODEL_CONFIG, readModelConfig, readTransformerConfig, statedKind } from './sentence-config.js';
 import { NORMALIZE, type HeadModule } from './head-modules.js';
+import {
+  isStanfordFolder,
+  olderInteraction,
+  readStanfordInteraction,
+  readStanfordProjection,
+  withoutProjection,
+  withPrefixes,
+} from './older-late-interaction.js';
 import { isSamePooling, type Pooling } from './pooling.js';
 import {
   type KeptModule,
@@ -36,6 +44,7 @@ import {
 } from './sentence-modules.js';
 import { readModel2Vec, readStaticEmbedding, type StaticLayout } from './static-embedding.js';
 import { readTransformer, type ReadWeights, type Transformer } from './transformer-folder.js';
+import { withWhole } from '../tokenizer/whole-tokens.js';
 
 export type { HeadModule } from './head-modules.js';
 export type { Pooling, TokenPooling } from './pooling.js';
@@ -130,7 +139,10 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
       join(path, MODEL_CONFIG),
       'it is that of a cross-encoder, which scores pairs of texts: CrossEncoder.load reads it',
     );
-  const modules = (await readSentenceModules(path, asked.route)) ?? (await model2VecModules(path));
+  const modules =
+    (await readSentenceModules(path, asked.route)) ??
+    (await model2VecModules(path)) ??
+    (await stanfordModules(path, asked));
   const pooling = poolingOf(path, modules, asked);
   if (modules?.transformer === 'StaticEmbedding') {
     if (asked.baseModel !== undefined) throw noAdapter(path, asked.baseModel);
@@ -151,29 +163,45 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
         'transformer_task is "fill-mask"',
     );
   const model = modules ? await readModelConfig(path, keys.model) : undefined;
+  const older = !perToken
+    ? undefined
+    : modules?.stanford === true
+      ? await readStanfordInteraction(path)
+      : model && olderInteraction(join(path, MODEL_CONFIG), model.content);
   const { generation, ...read } = await readTransformer(
     folder,
     transformer,
     adapter?.base,
     asked.withoutWeights === true ? noWeights : undefined,
   );
-  if (transformer && !perToken) requirePositions(transformer, read);
+  const prefixes = Object.values(older?.prefixes ?? {});
+  const lateInteraction =
+    transformer && modules?.mask
+      ? readLateInteraction(transformer.path, { ...older?.transformer, ...transformer.content }, modules.mask)
+      : null;
+  const lengths = lateInteraction
+    ? interactionLengths(lateInteraction).map(([name, length]) => [fileName(name), length] as const)
+    : Object.entries(transformer?.taskLengths ?? {}).map(
+        ([task, length]) => [`${task}_length`, length] as const,
+      );
+  if (transformer) requirePositions(transformer.path, lengths, read);
   return {
     ...read,
+    ...(modules?.stanford === true && { tensors: withoutProjection(read.tensors) }),
+    ...(prefixes.length > 0 && { tokenizer: await withWhole(read.tokenizer, prefixes) }),
     ...pooling,
     transformerFolder: adapter?.base ?? folder,
     adapter: adapter ?? null,
-    lateInteraction:
-      transformer && modules?.mask
-        ? readLateInteraction(transformer.path, transformer.content, modules.mask)
-        : null,
+    lateInteraction,
     ...(modules?.includePrompt !== undefined && { includePrompt: modules.includePrompt }),
     modules: modules?.modules ?? [],
     taskLengths: perToken ? null : (transformer?.taskLengths ?? null),
-    prompts: model?.prompts ?? {},
+    prompts: older ? withPrefixes(model?.prompts ?? {}, older) : (model?.prompts ?? {}),
     defaultPrompt: model?.defaultPrompt ?? null,
     // What a SparseEncoder of sentence-transformers compares by where it names nothing.
-    similarity: model?.similarity ?? (sparse ? 'dot' : null),
+    similarity: perToken
+      ? tokenSimilarity(model?.similarity)
+      : (model?.similarity ?? (sparse ? 'dot' : null)),
     truncateDimension: model?.truncateDimension ?? null,
     kept: {
       transformer: transformer?.kept ?? {},
@@ -184,7 +212,36 @@ export async function readModelFolder(path: string, asked: Asked = {}): Promise<
   };
 }
 
+/** `queryLength` as sentence-transformers' file has it: `query_length`. */
+const fileName = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
 export const noWeights: ReadWeights = () => Promise.resolve(new Map());
+
+/** As in sentence-transformers, what compares texts that are pooled is none for tokens. */
+function tokenSimilarity(stated: string | null | undefined): string | null {
+  return TOKEN_SIMILARITIES.find((each) => each === stated) ?? null;
+}
+
+/** A folder of Stanford's ColBERT as modules, unless its transformer alone is asked for; undefined for any other folder. */
+async function stanfordModules(
+  path: string,
+  { pooling = 'none' }: Asked,
+): Promise<SentenceModules | undefined> {
+  if (pooling !== 'none' || !(await isStanfordFolder(path))) return undefined;
+  const { skippedWords } = await readStanfordInteraction(path);
+  return {
+    transformerFolder: path,
+    transformer: 'Transformer',
+    place: '',
+    pooling,
+    includePrompt: undefined,
+    splade: null,
+    modules: [await readStanfordProjection(path), NORMALIZE],
+    mask: { folder: path, config: { skiplist_words: skippedWords } },
+    stanford: true,
+    kept: new Map(),
+  };
+}
 
 /** A folder of Model2Vec as modules, where it has no modules.json; undefined for any other folder. */
 async function model2VecModules(path: string): Promise<SentenceModules | undefined> {
@@ -225,13 +282,14 @@ async function readStaticFolder(path: string, modules: SentenceModules): Promise
 
 /** @throws GradCacheError `CHECKPOINT` for a length of queries or documents that the model has no positions for */
 function requirePositions(
-  { path, taskLengths }: TransformerConfig,
+  path: string,
+  lengths: readonly (readonly [name: string, length: number | null])[],
   { modelType, config }: Pick<ModelFolder, 'modelType' | 'config'>,
 ): void {
   const most = mostTokens(modelType, config);
-  for (const [task, length] of Object.entries(taskLengths))
+  for (const [name, length] of lengths)
     if (length !== null && length > most)
-      throw refusedIn(path, `${task}_length`, length, `at most ${most}, the model's number of positions,`);
+      throw refusedIn(path, name, length, `at most ${most}, the model's number of positions,`);
 }
 
 /** @throws GradCacheError `INPUT` where another pooling is asked for than a sentence-transformers folder has */

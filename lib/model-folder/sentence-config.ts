@@ -28,6 +28,8 @@ export interface ModelConfig {
   readonly similarity: string | null;
   /** How many numbers of a representation `encode` gives; null: all. */
   readonly truncateDimension: number | null;
+  /** All that the file says. */
+  readonly content: KeptKeys;
   /** What a cross-encoder applies to logits: `activation_fn`. */
   readonly activation: unknown;
   readonly kept: KeptKeys;
@@ -157,6 +159,7 @@ export async function readModelConfig(folder: string, keys: KeyTable): Promise<M
     defaultPrompt: name,
     similarity,
     truncateDimension: lengthOf(path, 'truncate_dim', config.truncate_dim),
+    content: config,
     activation: config.activation_fn,
     kept: keptKeys(config, keys),
   };

@@ -16,8 +16,9 @@ import {
 } from './folder-keys.js';
 import { keptKeys, requireKeys, type KeptKeys, type KeyTable } from '../files/key-table.js';
 import { readJsonFile, readJsonObject } from '../files/json-file.js';
-import { HEAD_KINDS, readHeadModule, type HeadModule } from './head-modules.js';
+import { HEAD_KINDS, NORMALIZE, readHeadModule, type HeadModule } from './head-modules.js';
 import type { TextTask } from './late-interaction.js';
+import { readOlderMask } from './older-late-interaction.js';
 import { poolingIn, type Pooling } from './pooling.js';
 import { classNameOf, entriesOfRoute, isRouter, type StatedModule } from './routes.js';
 import { isJsonObject } from '../files/strict-json.js';
@@ -47,6 +48,8 @@ export interface SentenceModules {
   readonly modules: readonly HeadModule[];
   /** The MultiVectorMask of a model with a representation for each token; null where there is none. */
   readonly mask: { readonly folder: string; readonly config: KeptKeys } | null;
+  /** Whether the folder is one of Stanford's ColBERT, without modules.json. Absent: no. */
+  readonly stanford?: boolean;
   /** What is saved as it was read, by the module's kind and its number among those of the kind: `'Dense 0'`, … */
   readonly kept: ReadonlyMap<string, KeptModule>;
 }
@@ -83,6 +86,12 @@ export async function hasModules(folder: string): Promise<boolean> {
 /** The orders of modules that have a meaning here. */
 const POOLED =
   /^((Transformer, Pooling|StaticEmbedding)(, (Dense|LayerNorm|Dropout|Normalize))*|(MLM)?Transformer, SpladePooling)$/;
+/** Of PyLate, which masks and normalises without a module. */
+const OLDER_PER_TOKEN = /^Transformer(, Dense)*$/;
+/** Modules of PyLate that sentence-transformers has too. */
+const ALIASES: Readonly<Record<string, string>> = {
+  'pylate.models.Dense.Dense': 'sentence_transformers.models.Dense',
+};
 /** Of a MultiVectorEncoder. The order of the last two means nothing. */
 const PER_TOKEN = /^Transformer(, Dense)*(, MultiVectorMask(, Normalize)?|, Normalize, MultiVectorMask)$/;
 
@@ -102,7 +111,8 @@ export async function readSentenceModules(
   const entries = await readModuleEntries(folder, route);
   if (entries === undefined) return undefined;
   const order = entries.map(({ kind }) => kind).join(', ');
-  const perToken = PER_TOKEN.test(order);
+  const older = OLDER_PER_TOKEN.test(order) ? await readOlderMask(folder) : undefined;
+  const perToken = PER_TOKEN.test(order) || older !== undefined;
   if (!perToken && !POOLED.test(order)) {
     throw faultIn(
       path,
@@ -117,6 +127,7 @@ export async function readSentenceModules(
   for (const module of modules)
     if (HEAD_KINDS.some((kind) => kind === module.kind)) head.push(await readHeadModule(module));
   const find = (kind: string) => modules.find((module) => module.kind === kind);
+  if (older !== undefined) head.push(NORMALIZE);
   const pooling = find('Pooling');
   const sparse = find('SpladePooling');
   const splade = sparse === undefined ? null : spladeOf(sparse);
@@ -127,7 +138,7 @@ export async function readSentenceModules(
     pooling: perToken ? 'none' : splade === null ? pooledBy(pooling) : 'splade',
     includePrompt: pooling && includesPrompt(pooling),
     splade,
-    mask: find('MultiVectorMask') ?? null,
+    mask: older ? { folder, config: { skiplist_words: older } } : (find('MultiVectorMask') ?? null),
     modules: head,
     kept: keptOf(modules),
   };
@@ -177,7 +188,7 @@ function requireModule(module: unknown, path: string): StatedModule {
   if (!isJsonObject(module) || typeof module.type !== 'string' || typeof module.path !== 'string') {
     throw faultIn(path, `every module needs a "type" and a "path"; found ${show(module)}`);
   }
-  const { type } = module;
+  const type = ALIASES[module.type] ?? module.type;
   const inside = normalize(module.path === '' ? '.' : module.path);
   if (inside.startsWith('..') || inside.startsWith('/')) {
     throw faultIn(path, `the module path ${JSON.stringify(module.path)} leads out of the folder`);

@@ -26,6 +26,17 @@ export const ROLES = [
 ] as const;
 export type Role = (typeof ROLES)[number];
 
+/** The usual spellings of the token that plays each role. */
+export const SPELLINGS: Readonly<Record<Role, readonly string[]>> = {
+  unk_token: ['[UNK]', '<unk>'],
+  sep_token: ['[SEP]', '</s>'],
+  pad_token: ['[PAD]', '<pad>'],
+  cls_token: ['[CLS]', '<s>'],
+  mask_token: ['[MASK]', '<mask>'],
+  bos_token: ['[BOS]', '<s>'],
+  eos_token: ['[EOS]', '</s>'],
+};
+
 /** What the files say about tokens, with the defaults of a tokenizer class. */
 export interface StatedTokens {
   /** The token of each role; null for a role that the files or the class leave empty. */

@@ -22,6 +22,11 @@ export interface TokenBatch {
    * (`include_prompt` of sentence-transformers). Absent: none.
    */
   readonly skipped?: number;
+  /**
+   * For each text how many tokens at its end no token attends to, themselves included: those of a query's expansion, where
+   * the model leaves them out. They have representations all the same. Absent: none.
+   */
+  readonly unattended?: Int32Array;
 }
 
 /** Two texts that are encoded together, such as a query and a document. */

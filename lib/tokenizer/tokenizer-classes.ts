@@ -1,6 +1,12 @@
 import { faultIn, refusedIn } from '../files/file-fault.js';
 import { show } from '../options/option-values.js';
-import { type Role, type StatedToken, statedTokens, type TokenDefaults } from './stated-tokens.js';
+import {
+  type Role,
+  type StatedToken,
+  type StatedTokens,
+  statedTokens,
+  type TokenDefaults,
+} from './stated-tokens.js';
 import { isJsonObject } from '../files/strict-json.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
 import {
@@ -153,6 +159,8 @@ export interface BuiltTokenizer {
   readonly ends: { readonly first: string; readonly last: string; readonly between: Separator } | null;
   /** Whether models get the types of tokens, which tell the two texts of a pair apart. */
   readonly typed: boolean;
+  /** The token of each role, such as the mask token's; null for a role that no token has. */
+  readonly roles: StatedTokens['roles'];
 }
 
 /**
@@ -175,8 +183,8 @@ export function buildTokenizer(
     const present = new Set(listed.map((token) => (isJsonObject(token) ? String(token.content) : '')));
     const padding = isJsonObject(parsed.padding) ? parsed.padding.pad_token : null;
     const roles = typeof padding === 'string' ? { pad_token: padding } : {};
-    const { added } = statedTokens(files, { roles }, listed, present);
-    return { parsed, added, ends: null, typed: stated ?? false };
+    const tokens = statedTokens(files, { roles }, listed, present);
+    return { parsed, added: tokens.added, ends: null, typed: stated ?? false, roles: tokens.roles };
   }
   const name = tokenizerClass.replace(/Fast$/, '');
   const rebuilding = Object.hasOwn(REBUILDING, name) ? REBUILDING[name] : undefined;
@@ -205,12 +213,19 @@ export function buildTokenizer(
       between: rebuilding.ends.between,
     },
     typed: stated ?? rebuilding.typed ?? false,
+    roles: tokens.roles,
   };
 }
 
 /** A tokenizer.json as it stands, without tokens around a text. */
 export function bareTokenizer(parsed: JsonObject): BuiltTokenizer {
-  return { parsed: { ...parsed, post_processor: null }, added: [], ends: null, typed: false };
+  return {
+    parsed: { ...parsed, post_processor: null },
+    added: [],
+    ends: null,
+    typed: false,
+    roles: new Map(),
+  };
 }
 
 /** The model of tokenizer.json, if it is of the kind that the class builds. */

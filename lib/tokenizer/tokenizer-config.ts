@@ -1,16 +1,6 @@
+import { SPELLINGS } from './stated-tokens.js';
 import type { Tokenizer } from './tokenizer.js';
 import { PLAIN_CLASS } from './tokenizer-classes.js';
-
-/** Roles that transformers knows, and the usual spelling of the token that plays each. */
-const ROLES: readonly (readonly [role: string, spellings: readonly string[]])[] = [
-  ['unk_token', ['[UNK]', '<unk>']],
-  ['sep_token', ['[SEP]', '</s>']],
-  ['pad_token', ['[PAD]', '<pad>']],
-  ['cls_token', ['[CLS]', '<s>']],
-  ['mask_token', ['[MASK]', '<mask>']],
-  ['bos_token', ['[BOS]', '<s>']],
-  ['eos_token', ['[EOS]', '</s>']],
-];
 
 /**
  * The tokenizer_config.json with which transformers reads a saved tokenizer as it was read here, or undefined where the
@@ -26,7 +16,7 @@ export function tokenizerConfigToSave(
     const config: Record<string, unknown> = { tokenizer_class: tokenizerClass, model_max_length: maxLength };
     if (tokenizerClass === PLAIN_CLASS) {
       const special = tokenizer.addedTokens.filter((token) => token.special).map((token) => token.content);
-      for (const [role, spellings] of ROLES) {
+      for (const [role, spellings] of Object.entries(SPELLINGS)) {
         const token = spellings.find((spelling) => special.includes(spelling));
         if (token !== undefined) config[role] = token;
       }

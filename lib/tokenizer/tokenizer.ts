@@ -5,19 +5,22 @@ import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireString, requireTextPairs, requireTexts, show } from '../options/option-values.js';
-import { fileError, isSystemError, succeeds } from '../files/file-error.js';
+import { succeeds } from '../files/file-error.js';
 import { placeholderIn } from '../files/placeholder.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
+import { type Filling, fillingOf } from './filling.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { splitSpecialTokens } from './split-special-tokens.js';
 import { type TextPair, type TokenBatch, TokenCollector } from './token-batch.js';
 import { bareTokenizer, buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
 import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
+import { unusable } from './tokenizer-refusal.js';
 import { refuseWhatAborts } from './tokenizer-aborts.js';
 import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
 import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
+export type { Filling } from './filling.js';
 export type { TextPair, TokenBatch } from './token-batch.js';
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
@@ -58,6 +61,8 @@ export class Tokenizer {
   readonly tokenizerClass: string;
   /** Which end of a text that is too long is cut off. */
   readonly truncationSide: 'left' | 'right';
+  /** How transformers fills texts up. */
+  readonly filling: Filling;
   /** How it was asked to be read. */
   readonly settings: TokenizerSettings;
   /** Content of the files that lay beside tokenizer.json and belong to it, by name: vocab.txt, tokenizer_config.json, … */
@@ -75,6 +80,7 @@ export class Tokenizer {
     if (own !== OWN) throw new GradCacheError('INPUT', 'Tokenizer.fromFile() makes a tokenizer, not new');
     this.#native = native;
     this.truncationSide = made.truncationSide;
+    this.filling = made.filling;
     this.json = made.json;
     this.tokenizerClass = made.tokenizerClass;
     this.settings = made.settings;
@@ -118,6 +124,15 @@ export class Tokenizer {
     return Tokenizer.#create(json, settings, new Map(), 'The text given as tokenizer.json');
   }
 
+  /**
+   * The same tokenizer with other content of its files.
+   *
+   * @throws GradCacheError `CHECKPOINT`
+   */
+  async withFiles(json: string, companions: ReadonlyMap<string, Uint8Array>): Promise<Tokenizer> {
+    return Tokenizer.#create(json, this.settings, companions, 'The content given as tokenizer.json');
+  }
+
   static async #create(
     json: string,
     settings: TokenizerSettings,
@@ -142,6 +157,7 @@ export class Tokenizer {
       const native = openNative(read.parsed, read);
       const empty = await native.encode('');
       const emptyPair = await native.encode('', '');
+      const addedTokens = addedTokensOf(native, built);
       const side = settings.truncationSide ?? files.config?.truncation_side;
       return new Tokenizer(OWN, native, {
         json,
@@ -149,7 +165,8 @@ export class Tokenizer {
         companions,
         tokenizerClass,
         truncationSide: side === 'left' || side === 'right' ? side : statedTruncationSide(stated),
-        addedTokens: addedTokensOf(native, built),
+        filling: fillingOf(stated, files, built, addedTokens),
+        addedTokens,
         vocabularySize: empty.getIds().reduce((size, id) => Math.max(size, id + 1), vocabularySizeOf(parsed)),
         specialTokensPerText: empty.getLength(),
         specialTokensPerPair: emptyPair.getLength(),
@@ -363,6 +380,7 @@ interface Made {
   readonly companions: ReadonlyMap<string, Uint8Array>;
   readonly tokenizerClass: string;
   readonly truncationSide: 'left' | 'right';
+  readonly filling: Filling;
   readonly addedTokens: readonly AddedToken[];
   /** The size of the vocabulary with the special tokens around a text. */
   readonly vocabularySize: number;
@@ -371,23 +389,4 @@ interface Made {
   readonly typed: boolean;
   /** In UTF-16 units. */
   readonly longestText: number;
-}
-
-const NEEDED =
-  'A tokenizer.json as AutoTokenizer.from_pretrained(…).save_pretrained(folder) writes it is needed.';
-
-function unusable(path: string, error: unknown): GradCacheError {
-  if (isSystemError(error)) {
-    if (error.code !== 'ENOENT') return fileError('CHECKPOINT', path, 'read', error);
-    return new GradCacheError('CHECKPOINT', `${path} is missing. ${NEEDED}`, { cause: error });
-  }
-  if (error instanceof GradCacheError) {
-    const message = `${path} cannot be used as a tokenizer: ${error.message}`;
-    return new GradCacheError('CHECKPOINT', message, { cause: error });
-  }
-  return new GradCacheError(
-    'CHECKPOINT',
-    `${path} cannot be used as a tokenizer: ${(error as Error).message}. ${NEEDED}`,
-    { cause: error },
-  );
 }

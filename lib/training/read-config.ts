@@ -262,6 +262,7 @@ function readExpansion(fields: Fields): QueryExpansion {
   return {
     strategy: fields.oneOf('strategy', ['fixed', 'min']) ?? 'fixed',
     length: fields.count('length') ?? fields.missing('length', 'give the number of tokens of a query'),
+    attend: fields.boolean('attend') ?? false,
     token: fields.string('token') ?? null,
   };
 }

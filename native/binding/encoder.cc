@@ -129,9 +129,10 @@ Napi::Value EncoderHandle::batch(const Napi::CallbackInfo& info) {
         info.Env(), 0, Devices(alive().parameters().flatGradients().device()),
         [encoder = encoder_, ids = int32Elements(info[0], "token ids"),
          offsets = int32Elements(info[1], "offsets"), numbers = optional(2, "numbers"),
-         types = optional(3, "types"), counts = std::move(counts), skipped]() mutable {
+         types = optional(3, "types"), counts = std::move(counts), skipped,
+         unattended = optional(6, "unattended")]() mutable {
           return encoder->batch(std::move(ids), std::move(offsets), std::move(numbers), std::move(types),
-                                std::move(counts), skipped);
+                                std::move(counts), skipped, std::move(unattended));
         },
         [](Napi::Env env, std::shared_ptr<const TokenBatch>& batch) {
           return TokenBatchHandle::wrap(env, std::move(batch));

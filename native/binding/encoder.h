@@ -47,8 +47,7 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   Napi::Value version(const Napi::CallbackInfo& info);
   Napi::Value graphBytes(const Napi::CallbackInfo& info);
   // batch(ids: Int32Array, offsets: Int32Array, numbers?: Int32Array, types?: Int32Array, counts?:
-  // Uint8Array): a promise of a
-  // TokenBatchHandle
+  // Uint8Array, skipped?, unattended?: Int32Array): a promise of a TokenBatchHandle
   Napi::Value batch(const Napi::CallbackInfo& info);
   // forward(batch, rows: Int32Array, tokens, seed, mode: 'inference' | 'without-graph' | 'with-graph', group,
   // target?): a promise of { representations, counts }, where counts are the representations of each row, or

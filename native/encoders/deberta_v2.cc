@@ -47,7 +47,8 @@ std::optional<Disentangled::Options> disentangled(const TokenRules& rules,
 }  // namespace
 
 Architecture debertaV2(const Settings& settings, Builder& builder) {
-  const TokenRules rules = tokenRules(settings);
+  TokenRules rules = tokenRules(settings);
+  rules.unattended = false;  // its attention also weighs distances
   auto options = PostNormLayer::Options::from(settings);
   options.attention.form.scale = settings.number("scale");
   addEmbeddings(rules, options, settings, builder);

@@ -67,13 +67,15 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
 
 std::shared_ptr<const TokenBatch> Encoder::batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,
                                                  std::vector<int32_t> numbers, std::vector<int32_t> types,
-                                                 std::vector<uint8_t> counts, int64_t skipped) const {
+                                                 std::vector<uint8_t> counts, int64_t skipped,
+                                                 std::vector<int32_t> unattended) const {
   require(counts.empty() || head_->perToken(), "INPUT",
           "some tokens of the batch are marked not to count, but the encoder pools all of them");
   require(skipped >= 0 && (skipped == 0 || head_->skips()), "INPUT", "a batch skips ", skipped,
           " tokens of each text; 0 is needed: the encoder does not pool tokens into one dense row");
   return std::make_shared<const TokenBatch>(std::move(ids), std::move(offsets), std::move(numbers), rules_,
-                                            std::move(types), std::move(counts), skipped);
+                                            std::move(types), std::move(counts), skipped,
+                                            std::move(unattended));
 }
 
 PackedTokens Encoder::pack(const TokenBatch& batch, const std::vector<int32_t>& rows, int64_t tokens) const {

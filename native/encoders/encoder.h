@@ -32,7 +32,8 @@ class Encoder {
   // A batch whose chunks this encoder takes, as the constructor of TokenBatch.
   std::shared_ptr<const TokenBatch> batch(std::vector<int32_t> ids, std::vector<int32_t> offsets,
                                           std::vector<int32_t> numbers, std::vector<int32_t> types,
-                                          std::vector<uint8_t> counts, int64_t skipped) const;
+                                          std::vector<uint8_t> counts, int64_t skipped,
+                                          std::vector<int32_t> unattended) const;
   // A chunk of a batch that this encoder, or one that takes the same tokens, has made: as TokenBatch::pack.
   PackedTokens pack(const TokenBatch& batch, const std::vector<int32_t>& rows, int64_t tokens) const;
   // Representations as training takes them, float32 (float64). Their backward adds to the gradients of the

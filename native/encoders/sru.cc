@@ -24,7 +24,8 @@ SruLayer::Options layerOptions(const Settings& settings) {
 // `attend` says which layers have attention; null: layers of SRU.
 Architecture build(const Settings& settings, Builder& builder, SruLayer::Options options,
                    const std::vector<int64_t>* attend) {
-  const TokenRules rules = tokenRules(settings);
+  TokenRules rules = tokenRules(settings);
+  rules.unattended = false;  // each token goes into the state of those behind it
   const int64_t layers = settings.size("layers", 1, kMostLayers);
   const double dropout = options.cell.dropout;
   builder.add<WordEmbeddings>("embeddings", rules.vocabulary, options.cell.in, dropout);

@@ -6,7 +6,8 @@
 namespace gradcache {
 
 Architecture staticWords(const Settings& settings, Builder& builder) {
-  const TokenRules rules = tokenRules(settings);
+  TokenRules rules = tokenRules(settings);
+  rules.unattended = false;  // nothing is attended to
   const int64_t width = settings.size("hidden");
   builder.add<WordEmbeddings>("embedding", rules.vocabulary, width, 0);
   return {rules, width};

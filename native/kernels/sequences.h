@@ -13,6 +13,10 @@ struct Sequences {
   int64_t longest;
   // So many tokens at the beginning of each sequence are left out of what is made of it: a prompt's.
   int64_t skipped = 0;
+  // [n], where the tokens of each sequence end that others attend to: those behind them attend, and nothing
+  // attends to them. On the host, and int64 on the device of the tokens. Null and undefined: to all tokens.
+  const std::vector<int64_t>* keyEnds = nullptr;
+  at::Tensor deviceKeyEnds{};
 };
 
 }  // namespace gradcache::kernels

@@ -21,12 +21,13 @@ void numberRealTokens(const int64_t* id, const int64_t* end, int64_t padding, in
 
 TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
                        const TokenRules& rules, std::vector<int32_t> types, std::vector<uint8_t> counts,
-                       int64_t skipped)
+                       int64_t skipped, std::vector<int32_t> unattended)
     : ids_(std::move(ids)),
       offsets_(std::move(offsets)),
       types_(std::move(types)),
       counts_(std::move(counts)),
       skipped_(skipped),
+      unattended_(std::move(unattended)),
       rules_(rules) {
   const auto count = static_cast<int64_t>(ids_.size());
   require(!offsets_.empty() && offsets_.front() == 0 && offsets_.back() == count &&
@@ -36,6 +37,12 @@ TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, s
           " numbers for ", rows(), " sequences");
   require(types_.empty() || types_.size() == ids_.size(), "SHAPE", types_.size(), " types for ", count,
           " token ids");
+  if (std::all_of(unattended_.begin(), unattended_.end(), [](int32_t each) { return each == 0; }))
+    unattended_.clear();
+  require(unattended_.empty() || static_cast<int64_t>(unattended_.size()) == rows(), "SHAPE",
+          unattended_.size(), " numbers of unattended tokens for ", rows(), " sequences");
+  require(unattended_.empty() || rules.unattended, "INPUT",
+          "this encoder has no representation for a token that no other attends to");
   const int64_t known = std::max<int64_t>(rules.types, 1);
   for (const int32_t type : types_) {
     require(type >= 0 && type < known, "INPUT", "token type ", type, " is not in the table of ", rules.types,
@@ -54,6 +61,9 @@ TokenBatch::TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, s
     require(length(row) > skipped, "INPUT", "sequence ", number, " has ", length(row),
             " tokens, of which the first ", skipped,
             " are the prompt's and not pooled: nothing is left of the text. Allow longer texts");
+    const int32_t left = unattended_.empty() ? 0 : unattended_[row];
+    require(left >= 0 && left < length(row), "INPUT", "of the ", length(row), " tokens of sequence ", number,
+            " the last ", left, " are not to be attended to; fewer than all are possible");
     if (unknown == 0) continue;
     for (int32_t t = offsets_[row]; t < offsets_[row + 1]; ++t) {
       require(isKnown(ids_[t]), "INPUT", "token id ", ids_[t], " of sequence ", number,
@@ -113,12 +123,17 @@ PackedTokens TokenBatch::pack(const std::vector<int32_t>& rows, int64_t tokens, 
         !types_.empty() && std::any_of(types_.begin() + offsets_[row], types_.begin() + offsets_[row + 1],
                                        [](int32_t type) { return type != 0; });
   }
-  const int64_t namesBegin = (packed.anyTypes ? 3 : 2) * count + offsetWords(sequences);
+  if (!unattended_.empty())
+    for (int64_t k = 0; k < sequences; ++k)
+      packed.keyEnds.push_back(packed.offsets[k + 1] - unattended_[rows[k]]);
+  const int64_t endsBegin = (packed.anyTypes ? 3 : 2) * count + offsetWords(sequences),
+                namesBegin = endsBegin + static_cast<int64_t>(packed.keyEnds.size());
   packed.staged = at::empty({namesBegin + packed.namedTokens()},
                             at::TensorOptions().dtype(at::kLong).pinned_memory(pinned));
   auto* ids = packed.staged.mutable_data_ptr<int64_t>();
   int64_t* positions = ids + count;
   std::copy(packed.offsets.begin(), packed.offsets.end(), reinterpret_cast<int32_t*>(positions + count));
+  std::copy(packed.keyEnds.begin(), packed.keyEnds.end(), ids + endsBegin);
   if (packed.namedTokens() > 0) {
     int64_t *name = ids + namesBegin, token = 0;
     for (const int32_t row : rows)
@@ -159,6 +174,7 @@ void PackedTokens::moveTo(at::Device device) {
   deviceOffsets = all.narrow(0, 2 * count, offsetWords(n)).view(at::kInt).narrow(0, 0, n + 1);
   if (anyPadding) padding = ids.eq(paddingToken).unsqueeze(1);
   if (anyTypes) types = all.narrow(0, 2 * count + offsetWords(n), count);
+  if (!keyEnds.empty()) deviceKeyEnds = all.narrow(0, all.size(0) - namedTokens() - n, n);
   if (namedTokens() > 0) counted = all.narrow(0, all.size(0) - namedTokens(), namedTokens());
   staged.reset();
 }

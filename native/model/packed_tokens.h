@@ -16,6 +16,9 @@ struct PackedTokens {
   at::Tensor staged;
   bool anyPadding = false;
   bool anyTypes = false;  // then `staged` also has [tokens] types
+  // [sequences], as kernels::Sequences::keyEnds; empty where all tokens are attended to. Else `staged` has
+  // them too.
+  std::vector<int64_t> keyEnds;
   int64_t paddingToken = -1;
   // How many tokens count as representations where a text has one for each token. Where not all do, the
   // numbers of those that do are at the end of `staged`.
@@ -31,8 +34,9 @@ struct PackedTokens {
   at::Tensor deviceOffsets;  // int32 [sequences + 1]
   // bool [tokens, 1]: true where the text itself contains the padding token; undefined where none does.
   at::Tensor padding;
-  at::Tensor types;    // int64 [tokens]; undefined where all tokens have type 0
-  at::Tensor counted;  // int64 [countedTokens]; undefined where all tokens count
+  at::Tensor types;          // int64 [tokens]; undefined where all tokens have type 0
+  at::Tensor counted;        // int64 [countedTokens]; undefined where all tokens count
+  at::Tensor deviceKeyEnds;  // int64 [sequences]; undefined where all tokens are attended to
 
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t tokens() const { return offsets.back(); }
@@ -49,6 +53,8 @@ struct TokenRules {
   bool afterPadding = false;
   int64_t paddingToken = -1;  // -1: the encoder has none
   int64_t types = 0;          // rows of the type table; 0: the encoder has none
+  // Whether tokens can be left out of what others attend to, and have representations all the same.
+  bool unattended = true;
 
   bool operator==(const TokenRules&) const = default;
 };
@@ -59,12 +65,13 @@ class TokenBatch {
   // Text k has the ids from offsets[k] to offsets[k + 1]; offsets begin at 0. `numbers` are the texts'
   // numbers in messages, where the batch is a part of a larger one; empty: they are numbered from 0. `types`
   // has the type of each token; empty: 0. `counts` has 0 for each token that is no representation; empty: all
-  // are. `skipped` tokens at the beginning of each text are not pooled. Throws SHAPE for offsets that do not
-  // cut the ids into texts, INPUT for a text without token, with too many, none that counts or none that is
-  // pooled, and for a token or type that the encoder has no row for.
+  // are. `skipped` tokens at the beginning of each text are not pooled. To the last unattended[k] tokens of
+  // text k no token attends; empty: to all some may. Throws SHAPE for offsets that do not cut the ids into
+  // texts, INPUT for a text without token, with too many, none that counts, none that is pooled or none that
+  // is attended to, and for a token or type that the encoder has no row for.
   TokenBatch(std::vector<int32_t> ids, std::vector<int32_t> offsets, std::vector<int32_t> numbers,
              const TokenRules& rules, std::vector<int32_t> types = {}, std::vector<uint8_t> counts = {},
-             int64_t skipped = 0);
+             int64_t skipped = 0, std::vector<int32_t> unattended = {});
 
   int64_t rows() const { return static_cast<int64_t>(offsets_.size()) - 1; }
   const TokenRules& rules() const { return rules_; }
@@ -89,6 +96,7 @@ class TokenBatch {
   std::vector<uint8_t> counts_;
   std::vector<int32_t> countedOffsets_;  // [rows + 1]; empty where all tokens count
   int64_t skipped_;
+  std::vector<int32_t> unattended_;  // [rows]; empty where all tokens are attended to
   TokenRules rules_;
 };
 

@@ -27,7 +27,12 @@ struct Pass {
   mutable std::unordered_map<const void*, at::Tensor> shared{};
 
   kernels::Sequences sequences() const {
-    return {tokens.offsets, tokens.deviceOffsets, tokens.longest, tokens.skipped};
+    return {tokens.offsets,
+            tokens.deviceOffsets,
+            tokens.longest,
+            tokens.skipped,
+            tokens.keyEnds.empty() ? nullptr : &tokens.keyEnds,
+            tokens.deviceKeyEnds};
   }
   // Of weights, gradients and carried state.
   at::ScalarType wideType() const { return parameters->flatGradients().scalar_type(); }

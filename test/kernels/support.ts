@@ -130,20 +130,25 @@ interface Form {
   readonly causal?: boolean;
   readonly window?: number;
   readonly softCap?: number;
+  /** How many tokens at the beginning of each sequence are attended to. */
+  readonly keys?: readonly number[];
 }
+
+/** Added to the score of a key that is not seen. */
+const FAR = -1e9;
 
 function attention(
   offsets: readonly number[],
   heads: number,
   size: number,
   distanceBias: boolean,
-  { keyHeads = heads, scale, causal = false, window, softCap = 0 }: Form = {},
+  { keyHeads = heads, scale, causal = false, window, softCap = 0, keys }: Form = {},
 ): Case {
   const tokens = offsets.at(-1)!;
   const lengths = offsets.slice(1).map((end, s) => end - offsets[s]!);
   const longest = Math.max(...lengths);
   return {
-    name: `attention of ${heads} heads of ${size} over ${lengths.join(', ')} tokens${distanceBias ? ' with a distance bias' : ''}${keyHeads < heads ? `, ${keyHeads} heads of keys` : ''}${causal ? ', causal' : ''}${window === undefined ? '' : `, ${window} far`}${softCap > 0 ? ', capped' : ''}`,
+    name: `attention of ${heads} heads of ${size} over ${lengths.join(', ')} tokens${distanceBias ? ' with a distance bias' : ''}${keyHeads < heads ? `, ${keyHeads} heads of keys` : ''}${causal ? ', causal' : ''}${window === undefined ? '' : `, ${window} far`}${softCap > 0 ? ', capped' : ''}${keys === undefined ? '' : `, to ${keys.join(', ')} of them`}`,
     shapes: {
       qkv: [tokens, (heads + 2 * keyHeads) * size],
       ...(distanceBias && { distanceBias: [heads, 2 * longest - 1] }),
@@ -152,6 +157,7 @@ function attention(
     // Flash attention takes forms that the kernels of this package do not.
     ownMask:
       device !== 'cpu' &&
+      keys === undefined &&
       !distanceBias &&
       softCap === 0 &&
       size % 8 === 0 &&
@@ -160,7 +166,7 @@ function attention(
       call(
         'gradcache::attention',
         ...[qkv, offsets, heads, bias ?? null, p, seed, site],
-        ...[keyHeads, scale ?? null, causal, window ?? null, softCap],
+        ...[keyHeads, scale ?? null, causal, window ?? null, softCap, keys ?? null],
       ),
     compose({ qkv, distanceBias: bias }, dropout) {
       const ones: Tensor = call('aten::ones', [tokens * heads, longest], { dtype: qkv!.dtype, device });
@@ -175,10 +181,11 @@ function attention(
         const [q, k, v] = [part(0, heads), part(heads, keyHeads), part(heads + keyHeads, keyHeads)];
         let scores = q.matmul(k.transpose(1, 2)).mul(scale ?? 1 / Math.sqrt(size));
         if (softCap > 0) scores = call<Tensor>('aten::tanh', scores.div(softCap)).mul(softCap);
-        if (causal || window !== undefined) {
+        if (causal || window !== undefined || keys !== undefined) {
           const hidden = Array.from({ length: length * length }, (_, pair) => {
             const ahead = (pair % length) - Math.floor(pair / length);
-            return (causal && ahead > 0) || Math.abs(ahead) > (window ?? length) ? -Infinity : 0;
+            const unattended = pair % length >= (keys?.[s] ?? length);
+            return unattended || (causal && ahead > 0) || Math.abs(ahead) > (window ?? length) ? FAR : 0;
           });
           const mask = Tensor.from(hidden, { dtype: 'float64', device }).to({ dtype: scores.dtype });
           scores = scores.add(mask.reshape([1, length, length]));
@@ -191,8 +198,11 @@ function attention(
           scores = scores.add(bias.indexSelect(1, indices(places)).reshape([heads, length, length]));
         }
         const own = mask.narrow(0, offsets[s]!, length).narrow(2, 0, length).transpose(0, 1);
+        // A query that sees no key is far from all of them, which is no reason to take their mean.
+        const seen = call<Tensor>('aten::gt.Scalar', scores, FAR / 2).to({ dtype: scores.dtype });
         return scores
           .softmax(2)
+          .mul(seen)
           .mul(own)
           .matmul(v)
           .transpose(0, 1)
@@ -313,6 +323,10 @@ export const oddCases: readonly Case[] = [
   attention([0, 3, 4, 9], 3, 5, false),
   attention([0, 3, 4, 9], 3, 5, true),
   attention([0, 1, 3], 1, 1, false),
+  attention([0, 3, 4, 9], 3, 5, false, { keys: [2, 1, 3] }),
+  attention([0, 3, 4, 9], 3, 5, true, { keys: [1, 1, 5] }),
+  attention([0, 6, 7, 16], 4, 3, false, { keys: [2, 1, 4], window: 2, keyHeads: 2, softCap: 1.5 }),
+  attention([0, 3, 4, 9], 2, 3, false, { keys: [3, 1, 2], causal: true }),
   embed(7, true),
   embed(5, false),
   ...pools([0, 3, 4, 9], 7),
@@ -345,6 +359,9 @@ export const evenCases: readonly Case[] = [
   attention([0, 30, 31, 70, 170], 2, 128, false, { window: 33, causal: true, keyHeads: 1 }),
   attention([0, 30, 31, 70, 150], 2, 32, false),
   attention([0, 30, 31, 70, 150], 2, 32, true),
+  attention([0, 30, 31, 70, 170], 2, 64, false, { keys: [9, 1, 39, 70] }),
+  attention([0, 30, 31, 70, 170], 2, 32, true, { keys: [9, 1, 39, 70] }),
+  attention([0, 30, 31, 70, 170], 2, 64, false, { keys: [30, 1, 5, 66], window: 20, keyHeads: 1 }),
   embed(64, true),
   ...pools([0, 30, 31, 70, 150], 64),
   recurrence({ offsets: [0, 30, 31, 70], width: 136, skipScale: 1.3 }),

@@ -46,6 +46,14 @@ const MODELS: readonly [string, string, MultiVectorSettings][] = [
     },
   ],
   [
+    'expanded queries whose expansion nothing attends to',
+    'bert',
+    {
+      width: 8,
+      expansion: { strategy: 'fixed', attend: false, length: 12 },
+    },
+  ],
+  [
     'queries of a least length',
     'roberta',
     {
@@ -79,6 +87,108 @@ for (const [title, name, settings] of MODELS)
         const ours = (await representations.values()) as Float32Array;
         assert.ok(largestDifference(ours, expected) <= 1e-5 * Math.max(1, ...expected.map(Math.abs)), task);
       }
+  });
+
+/** Kinds whose attention differs, and one whose queries are farther from their expansion than a layer sees. */
+const UNATTENDED: readonly (readonly [string, number])[] = [
+  ['roberta', 12],
+  ['distilbert', 12],
+  ['mpnet', 12],
+  ['electra', 12],
+  ['modernbert', 24],
+  ['qwen3', 12],
+  ['mistral', 24],
+  ['eurobert', 12],
+  ['gemma3', 30],
+  ['gemma2', 12],
+  ['albert', 12],
+  ['t5', 12],
+  ['nomic_bert', 12],
+  ['gte', 12],
+];
+
+for (const [name, length] of UNATTENDED)
+  test(`${name}: expansion that nothing attends to`, async () => {
+    const expansion = { strategy: 'min', attend: false, length };
+    const folder = await oracle.saveMultiVector(name, `unattended-${name}`, { width: 5, expansion });
+    using encoder = await TextEncoder.load(folder, { device });
+    const { embeddings } = await oracle.embedTokens(folder, texts, 'query');
+    const { representations } = await encoder.encodeTokens(texts, { task: 'query' });
+    const ours = (await representations.values()) as Float32Array;
+    assert.ok(largestDifference(ours, embeddings.flat(2)) <= 1e-5);
+  });
+
+test('models whose tokens always have a part in the others are refused where nothing is to attend to some', async () => {
+  const expansion = { strategy: 'min', attend: false, length: 12 };
+  const folder = await oracle.saveMultiVector('deberta-v2', 'unattended-deberta', { width: 5, expansion });
+  await assert.rejects(TextEncoder.load(folder), { code: 'CHECKPOINT', message: /attend .*deberta-v2/ });
+});
+
+const MARKED = { query_prefix: '[Q] ', document_prefix: '[D] ' };
+const OLDER: readonly [string, 'pylate' | 'pylate-unnamed' | 'stanford', Record<string, unknown> | null][] = [
+  [
+    'PyLate with all its settings',
+    'pylate',
+    {
+      ...MARKED,
+      query_length: 9,
+      document_length: 14,
+      attend_to_expansion_tokens: true,
+      skiplist_words: ['of', '.'],
+    },
+  ],
+  [
+    'PyLate with prompts, and without expansion',
+    'pylate',
+    {
+      ...MARKED,
+      prompts: { query: '[Q] cat ', document: 'dog ' },
+      query_length: 7,
+      do_query_expansion: false,
+    },
+  ],
+  ['PyLate with the defaults', 'pylate', MARKED],
+  ['PyLate before it named its models', 'pylate-unnamed', { ...MARKED, query_length: 10 }],
+  [
+    'ColBERT with its settings',
+    'stanford',
+    {
+      query_maxlen: 11,
+      doc_maxlen: 13,
+      mask_punctuation: false,
+      attend_to_mask_tokens: true,
+      query_token_id: '[unused1]',
+      doc_token_id: '[unused0]',
+    },
+  ],
+  ['ColBERT without settings', 'stanford', null],
+];
+
+for (const [title, kind, config] of OLDER)
+  test(`${title}: its folder gives what sentence-transformers makes of it, also once saved`, async () => {
+    const folder = await oracle.saveOlder('bert', kind, config);
+    using encoder = await TextEncoder.load(folder, { device });
+    const saved = `${folder}-saved`;
+    await encoder.save(saved);
+    using again = await TextEncoder.load(saved, { device });
+    for (const task of ['query', 'document'] as const) {
+      const { embeddings } = await oracle.embedTokens(folder, texts, task);
+      const ofSaved = await oracle.embedTokens(saved, texts, task);
+      for (const [of, theirs] of [
+        [encoder, embeddings],
+        [again, embeddings],
+        [encoder, ofSaved.embeddings],
+      ] as const) {
+        const { representations, offsets } = await of.encodeTokens(texts, { task, prompt: task });
+        assert.deepEqual(
+          Array.from({ length: texts.length }, (_, k) => offsets[k + 1]! - offsets[k]!),
+          theirs.map(({ length }) => length),
+          task,
+        );
+        const ours = (await representations.values()) as Float32Array;
+        assert.ok(largestDifference(ours, theirs.flat(2)) <= 1e-5, task);
+      }
+    }
   });
 
 /** Numbers that a teacher might give for the candidates of each query. */

@@ -27,6 +27,7 @@ import language  # noqa: E402
 import loss_classes  # noqa: E402
 import late_interaction  # noqa: E402
 import models  # noqa: E402
+import older_late_interaction  # noqa: E402
 import pictures  # noqa: E402
 import onnx_graphs  # noqa: E402
 import reference  # noqa: E402
@@ -64,6 +65,7 @@ METHODS = {
     'class_gradients': loss_classes.class_gradients,
     'dropout_moments': wide(reference.dropout_moments),
     'save_multi_vector': late_interaction.save_multi_vector,
+    'save_older': older_late_interaction.save_older,
     'embed_tokens': late_interaction.embed_tokens,
     'multi_vector_gradients': late_interaction.multi_vector_gradients,
     'sru_gradients': sru_layers.sru_gradients,

@@ -424,6 +424,16 @@ export class Oracle {
     return this.#ask('save_multi_vector', { name, folder: this.path(folder), ...settings });
   }
 
+  /** A folder as PyLate or Stanford's ColBERT save one, with these settings. */
+  saveOlder(
+    name: string,
+    kind: 'pylate' | 'pylate-unnamed' | 'stanford',
+    config: Readonly<Record<string, unknown>> | null,
+  ): Promise<string> {
+    const folder = this.path(`older-${this.#requests}`);
+    return this.#ask('save_older', { name, folder, kind, config });
+  }
+
   /** Representations of the tokens of texts, and the similarities of the first text with all. */
   embedTokens(
     folder: string,

@@ -7,13 +7,21 @@
 
 namespace gradcache::kernels {
 
+namespace {
+// The kernels for CUDA let every token be attended to.
+bool cudaTakes(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
+               const at::Tensor& distanceBias) {
+  return sequences.keyEnds == nullptr && cuda::takesAttention(qkv, form, distanceBias);
+}
+}  // namespace
+
 AttentionForm AttentionForm::plain(int64_t heads, int64_t size) {
   return {heads, heads, size, 1 / std::sqrt(static_cast<double>(size))};
 }
 
 Attention attention(const at::Tensor& qkv, const Sequences& sequences, const AttentionForm& form,
                     const at::Tensor& distanceBias, const DropoutKey& key) {
-  if (cuda::takesAttention(qkv, form, distanceBias))
+  if (cudaTakes(qkv, sequences, form, distanceBias))
     return cuda::attention(qkv, sequences, form, distanceBias, key);
   return cpu::takes(qkv) ? cpu::attention(qkv, sequences, form, distanceBias, key)
                          : composite::attention(qkv, sequences, form, distanceBias, key);
@@ -23,7 +31,7 @@ at::Tensor attentionBackward(const at::Tensor& dout, const at::Tensor& qkv, cons
                              const Sequences& sequences, const AttentionForm& form,
                              const at::Tensor& distanceBias, const DropoutKey& key,
                              const at::Tensor& distanceBiasGradient) {
-  if (cuda::takesAttention(qkv, form, distanceBias)) {
+  if (cudaTakes(qkv, sequences, form, distanceBias)) {
     if (distanceBiasGradient.defined())
       composite::addDistanceBiasGradient(distanceBiasGradient, dout, qkv, sequences, form, distanceBias, key);
     return cuda::attentionBackward(dout, qkv, saved, sequences, form, distanceBias, key);

@@ -1,4 +1,4 @@
-// Attention over packed sequences.
+// Attention over packed sequences. A query that sees no key at all gives 0.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -85,9 +85,11 @@ Scored probabilities(const Parts& parts, const Rectangle& shape, const Block& bl
     if (form.causal) hidden.logical_or_(ahead.gt(0));
     scores.masked_fill_(hidden, -INFINITY);
   }
-  if (shape.present.defined())
-    scores.masked_fill_(shape.present.logical_not().view({-1, 1, 1, longest}), -INFINITY);
+  const at::Tensor& keys = shape.keys.defined() ? shape.keys : shape.present;
+  if (keys.defined()) scores.masked_fill_(keys.logical_not().view({-1, 1, 1, longest}), -INFINITY);
   result.p = at::softmax(scores, 3);
+  // A query can be too far from every key, and has NaN then.
+  if (shape.keys.defined() && !form.seesAll(longest)) result.p.masked_fill_(scores.eq(-INFINITY), 0);
   return result;
 }
 

@@ -50,22 +50,28 @@ GRADCACHE_INLINE void transpose(const T* source, int64_t sourceStride, int64_t l
   }
 }
 
+struct Sequence {
+  int64_t begin, length;
+  int64_t seen;  // the first so many of its tokens are attended to
+};
+
 // Queries [from, to) of a sequence, and the keys [first, last) that any of them sees; `first` is a multiple
 // of the lanes.
 struct Block {
-  int64_t begin, length;  // of the sequence
+  int64_t begin, seen;  // of the sequence, and how many of its tokens others attend to
   int64_t from, to, first, last;
 
   int64_t keys() const { return last - first; }
 };
 
 template <class T>
-GRADCACHE_INLINE Block blockOf(const Arguments<T>& a, int64_t begin, int64_t length, int64_t from) {
+GRADCACHE_INLINE Block blockOf(const Arguments<T>& a, const Sequence& sequence, int64_t from) {
   constexpr int64_t lanes = Lanes<T>::count;
-  const int64_t to = from + kQueries < length ? from + kQueries : length;
-  const int64_t nearest = from > a.form.window ? from - a.form.window : 0;
+  const int64_t to = from + kQueries < sequence.length ? from + kQueries : sequence.length;
   const int64_t farthest = a.form.causal ? to : to + a.form.window;
-  return {begin, length, from, to, nearest / lanes * lanes, farthest < length ? farthest : length};
+  const int64_t last = farthest < sequence.seen ? farthest : sequence.seen;
+  const int64_t nearest = from > a.form.window ? from - a.form.window : 0;
+  return {sequence.begin, sequence.seen, from, to, (nearest < last ? nearest : last) / lanes * lanes, last};
 }
 
 // The keys that query i sees, counted from the block's first.
@@ -77,7 +83,8 @@ template <class T>
 GRADCACHE_INLINE Seen seenBy(const Arguments<T>& a, const Block& b, int64_t i) {
   const int64_t nearest = i > a.form.window ? i - a.form.window : 0;
   const int64_t farthest = a.form.causal ? i + 1 : i + a.form.window + 1;
-  return {nearest - b.first, (farthest < b.length ? farthest : b.length) - b.first};
+  const int64_t to = farthest < b.seen ? farthest : b.seen;
+  return {(nearest < to ? nearest : to) - b.first, to - b.first};
 }
 
 // scores = scale * q k^T, under the cap where there is one, + bias, for query rows of `stride` columns each.
@@ -120,8 +127,8 @@ GRADCACHE_INLINE const T* keepFactors(const Arguments<T>& a, const Block& b, int
 
 // `work` holds the transposed keys, a block of scores and a row of factors.
 template <class T>
-GRADCACHE_INLINE void forwardHead(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head,
-                                  T* work) {
+GRADCACHE_INLINE void forwardHead(const Arguments<T>& a, const Sequence& sequence, int64_t head, T* work) {
+  const int64_t begin = sequence.begin, length = sequence.length;
   const int64_t size = a.form.size, hidden = a.form.heads * size, stride = padded<T>(length);
   const int64_t keyHead = head / (a.form.heads / a.form.keyHeads);
   const T* rows = a.qkv + begin * a.width();
@@ -130,7 +137,7 @@ GRADCACHE_INLINE void forwardHead(const Arguments<T>& a, int64_t begin, int64_t 
   T* factors = scores + kQueries * stride;
   transpose(rows + a.keyColumn(keyHead), a.width(), length, size, transposed, stride);
   for (int64_t from = 0; from < length; from += kQueries) {
-    const Block b = blockOf(a, begin, length, from);
+    const Block b = blockOf(a, sequence, from);
     scoreRows(a, b, head, scores, transposed, stride);
     for (int64_t i = b.from; i < b.to; ++i) {
       T* row = scores + (i - b.from) * stride;
@@ -163,8 +170,8 @@ GRADCACHE_INLINE void forwardHead(const Arguments<T>& a, int64_t begin, int64_t 
 // Adds to the gradients of the keys and values, which the first block of the first of their heads starts.
 // `work` holds the transposed keys and values, two blocks of scores and a row of factors.
 template <class T>
-GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, int64_t begin, int64_t length, int64_t head,
-                                   T* work) {
+GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, const Sequence& sequence, int64_t head, T* work) {
+  const int64_t begin = sequence.begin, length = sequence.length;
   const int64_t size = a.form.size, hidden = a.form.heads * size, width = a.width();
   const int64_t stride = padded<T>(length), keyHead = head / (a.form.heads / a.form.keyHeads);
   T* keys = work;
@@ -179,7 +186,7 @@ GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, int64_t begin, int64_t
   transpose(k, width, length, size, keys, stride);
   transpose(a.qkv + begin * width + a.valueColumn(keyHead), width, length, size, values, stride);
   for (int64_t from = 0; from < length; from += kQueries) {
-    const Block b = blockOf(a, begin, length, from);
+    const Block b = blockOf(a, sequence, from);
     const int64_t queries = b.to - b.from;
     const T* dout = a.dout + (begin + b.from) * hidden + head * size;
     const T* out = a.savedOut + (begin + b.from) * hidden + head * size;
@@ -227,34 +234,33 @@ GRADCACHE_INLINE void backwardHead(const Arguments<T>& a, int64_t begin, int64_t
 
 // All heads of queries that a head of keys serves.
 template <class T>
-GRADCACHE_INLINE void backwardHeads(const Arguments<T>& a, int64_t begin, int64_t length, int64_t keyHead,
+GRADCACHE_INLINE void backwardHeads(const Arguments<T>& a, const Sequence& sequence, int64_t keyHead,
                                     T* work) {
   const int64_t served = a.form.heads / a.form.keyHeads;
-  if (length > kQueries) {
-    for (int64_t t = begin; t < begin + length; ++t) {
-      T* row = a.dqkv + t * a.width();
-      for (int64_t c = 0; c < a.form.size; ++c)
-        row[a.keyColumn(keyHead) + c] = row[a.valueColumn(keyHead) + c] = T(0);
-    }
+  // What is only added to, or never.
+  for (int64_t t = sequence.length > kQueries ? 0 : sequence.seen; t < sequence.length; ++t) {
+    T* row = a.dqkv + (sequence.begin + t) * a.width();
+    for (int64_t c = 0; c < a.form.size; ++c)
+      row[a.keyColumn(keyHead) + c] = row[a.valueColumn(keyHead) + c] = T(0);
   }
-  for (int64_t h = 0; h < served; ++h) backwardHead(a, begin, length, keyHead * served + h, work);
+  for (int64_t h = 0; h < served; ++h) backwardHead(a, sequence, keyHead * served + h, work);
 }
 
-GRADCACHE_CLONES void forwardOne(const Arguments<float>& a, int64_t begin, int64_t length, int64_t head,
+GRADCACHE_CLONES void forwardOne(const Arguments<float>& a, const Sequence& sequence, int64_t head,
                                  float* work) {
-  forwardHead(a, begin, length, head, work);
+  forwardHead(a, sequence, head, work);
 }
-GRADCACHE_CLONES void forwardOne(const Arguments<double>& a, int64_t begin, int64_t length, int64_t head,
+GRADCACHE_CLONES void forwardOne(const Arguments<double>& a, const Sequence& sequence, int64_t head,
                                  double* work) {
-  forwardHead(a, begin, length, head, work);
+  forwardHead(a, sequence, head, work);
 }
-GRADCACHE_CLONES void backwardOne(const Arguments<float>& a, int64_t begin, int64_t length, int64_t keyHead,
+GRADCACHE_CLONES void backwardOne(const Arguments<float>& a, const Sequence& sequence, int64_t keyHead,
                                   float* work) {
-  backwardHeads(a, begin, length, keyHead, work);
+  backwardHeads(a, sequence, keyHead, work);
 }
-GRADCACHE_CLONES void backwardOne(const Arguments<double>& a, int64_t begin, int64_t length, int64_t keyHead,
+GRADCACHE_CLONES void backwardOne(const Arguments<double>& a, const Sequence& sequence, int64_t keyHead,
                                   double* work) {
-  backwardHeads(a, begin, length, keyHead, work);
+  backwardHeads(a, sequence, keyHead, work);
 }
 
 template <class T>
@@ -268,6 +274,11 @@ Arguments<T> arguments(const at::Tensor& qkv, const Sequences& sequences, const 
   a.longest = sequences.longest;
   a.key = key;
   return a;
+}
+
+Sequence sequenceOf(const Sequences& sequences, int64_t s) {
+  const int64_t begin = sequences.offsets[s], end = sequences.offsets[s + 1];
+  return {begin, end - begin, (sequences.keyEnds == nullptr ? end : (*sequences.keyEnds)[s]) - begin};
 }
 
 template <class T>
@@ -289,8 +300,7 @@ Attention forward(const at::Tensor& qkv, const Sequences& sequences, const Atten
     std::vector<T> work(workSize(a));
     for (int64_t k = first; k < last; ++k) {
       const int64_t s = k / form.heads;
-      forwardOne(a, sequences.offsets[s], sequences.offsets[s + 1] - sequences.offsets[s], k % form.heads,
-                 work.data());
+      forwardOne(a, sequenceOf(sequences, s), k % form.heads, work.data());
     }
   });
   return result;
@@ -315,8 +325,7 @@ at::Tensor backward(const at::Tensor& dout, const at::Tensor& qkv, const Attenti
     std::vector<T> work(workSize(a));
     for (int64_t k = first * grain; k < last * grain; ++k) {
       const int64_t s = k % n, head = k / n;
-      backwardOne(a, sequences.offsets[s], sequences.offsets[s + 1] - sequences.offsets[s], head,
-                  work.data());
+      backwardOne(a, sequenceOf(sequences, s), head, work.data());
     }
   });
   return dqkv;

@@ -17,6 +17,7 @@ struct FormArgument {
   bool causal;
   std::optional<int64_t> window;
   double softCap;
+  at::OptionalIntArrayRef keys;
 
   AttentionForm form(int64_t columns, int64_t heads) const {
     const int64_t keys = keyHeads.value_or(heads);
@@ -54,6 +55,7 @@ AttentionArguments attentionArguments(const Tensor& qkv, at::IntArrayRef offsets
   const Tensor rows = rowsArgument("qkv", qkv);
   const AttentionForm form = given.form(rows.size(1), heads);
   SequencesArgument packed(offsets, rows);
+  if (given.keys) packed.attendTo(*given.keys);
   const int64_t distances = 2 * packed.sequences().longest - 1;
   const Tensor bias = parameterArgument("distance_bias", distanceBias, rows, {heads, distances});
   require(!bias.defined() || (form.softCap == 0 && form.seesAll(packed.sequences().longest)), "INPUT",
@@ -64,9 +66,9 @@ AttentionArguments attentionArguments(const Tensor& qkv, at::IntArrayRef offsets
 Tensor attentionPlain(const Tensor& qkv, at::IntArrayRef offsets, int64_t heads,
                       const OptionalTensor& distanceBias, double p, int64_t seed, int64_t site,
                       std::optional<int64_t> keyHeads, std::optional<double> scale, bool causal,
-                      std::optional<int64_t> window, double softCap) {
+                      std::optional<int64_t> window, double softCap, at::OptionalIntArrayRef keys) {
   const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site},
-                                                  {keyHeads, scale, causal, window, softCap});
+                                                  {keyHeads, scale, causal, window, softCap, keys});
   return attention(a.qkv, a.packed.sequences(), a.form, a.distanceBias, a.key).out;
 }
 
@@ -74,10 +76,10 @@ struct AttentionFunction : Function<AttentionFunction> {
   static Tensor forward(AutogradContext* context, const Tensor& qkv, at::IntArrayRef offsets, int64_t heads,
                         const OptionalTensor& distanceBias, double p, int64_t seed, int64_t site,
                         std::optional<int64_t> keyHeads, std::optional<double> scale, bool causal,
-                        std::optional<int64_t> window, double softCap) {
+                        std::optional<int64_t> window, double softCap, at::OptionalIntArrayRef keys) {
     at::AutoDispatchBelowADInplaceOrView guard;
     const AttentionArguments a = attentionArguments(qkv, offsets, heads, distanceBias, {p, seed, site},
-                                                    {keyHeads, scale, causal, window, softCap});
+                                                    {keyHeads, scale, causal, window, softCap, keys});
     const Sequences sequences = a.packed.sequences();
     Attention result = attention(a.qkv, sequences, a.form, a.distanceBias, a.key);
     keep(context, {p, seed, site});
@@ -87,6 +89,7 @@ struct AttentionFunction : Function<AttentionFunction> {
     context->saved_data["causal"] = causal;
     context->saved_data["window"] = a.form.window;
     context->saved_data["softCap"] = softCap;
+    context->saved_data["keys"] = keys ? keys->vec() : std::vector<int64_t>();
     context->saved_data["offsets"] = sequences.offsets;
     context->saved_data["distances"] = wantsGradient(orUndefined(distanceBias));
     context->save_for_backward({a.qkv, result.out, result.normalizer, result.randomState, result.randomUnused,
@@ -99,9 +102,10 @@ struct AttentionFunction : Function<AttentionFunction> {
     const variable_list saved = context->get_saved_variables();
     const Tensor &qkv = saved[0], &bias = saved[5];
     auto& data = context->saved_data;
-    const FormArgument given{data["keyHeads"].toInt(), data["scale"].toDouble(), data["causal"].toBool(),
-                             data["window"].toInt(), data["softCap"].toDouble()};
-    const SequencesArgument packed(data["offsets"].toIntVector(), saved[6]);
+    const FormArgument given{data["keyHeads"].toInt(), data["scale"].toDouble(),   data["causal"].toBool(),
+                             data["window"].toInt(),   data["softCap"].toDouble(), {}};
+    SequencesArgument packed(data["offsets"].toIntVector(), saved[6]);
+    if (const auto keys = data["keys"].toIntVector(); !keys.empty()) packed.attendTo(keys);
     const bool distances = data["distances"].toBool();
     const Tensor dbias = distances ? gradientOf(bias.sizes(), dout) : Tensor();
     const Tensor narrowBias =
@@ -109,7 +113,7 @@ struct AttentionFunction : Function<AttentionFunction> {
     Tensor dqkv = attentionBackward(dout, qkv, {saved[1], saved[2], saved[3], saved[4]}, packed.sequences(),
                                     given.form(qkv.size(1), data["heads"].toInt()), narrowBias,
                                     keptKey(context), dbias);
-    return {dqkv, {}, {}, distances ? dbias.to(bias.scalar_type()) : Tensor(), {}, {}, {}, {}, {},
+    return {dqkv, {}, {}, distances ? dbias.to(bias.scalar_type()) : Tensor(), {}, {}, {}, {}, {}, {},
             {},   {}, {}};
   }
 };
@@ -120,7 +124,8 @@ void addAttentionOperator(OperatorLibrary& library) {
   library.add<AttentionFunction, attentionPlain>(
       "attention",
       "(Tensor qkv, int[] offsets, int heads, Tensor? distance_bias, float p, int seed, int site=0, int? "
-      "key_heads=None, float? scale=None, bool causal=False, int? window=None, float soft_cap=0) -> Tensor");
+      "key_heads=None, float? scale=None, bool causal=False, int? window=None, float soft_cap=0, int[]? "
+      "keys=None) -> Tensor");
 }
 
 }  // namespace gradcache::kernels

@@ -7,13 +7,21 @@ Rectangle rectangle(const Sequences& sequences, int64_t first, int64_t last, int
   at::Tensor offsets =
       sequences.deviceOffsets.narrow(0, first, last - first + 1).to(at::kLong).sub(firstToken);
   at::Tensor numbers = at::arange(count, offsets.options());
-  if (count == (last - first) * longest) return {firstToken, count, numbers.view({-1, longest}), {}, {}};
+  // Of numbers of tokens that go on behind a sequence's end.
+  const auto keys = [&](const at::Tensor& tokens) {
+    if (sequences.keyEnds == nullptr) return at::Tensor();
+    return tokens.lt(sequences.deviceKeyEnds.narrow(0, first, last - first).sub(firstToken).unsqueeze(1));
+  };
+  if (count == (last - first) * longest) {
+    const at::Tensor tokens = numbers.view({-1, longest});
+    return {firstToken, count, tokens, {}, {}, keys(tokens)};
+  }
   at::Tensor begins = offsets.narrow(0, 0, last - first), ends = offsets.narrow(0, 1, last - first);
   at::Tensor tokens = begins.unsqueeze(1).add(at::arange(longest, offsets.options()).unsqueeze(0));
   at::Tensor present = tokens.lt(ends.unsqueeze(1));
   at::Tensor owner = at::searchsorted(ends, numbers, /*out_int32=*/false, /*right=*/true);
   at::Tensor places = owner.mul(longest).add(numbers).sub(begins.index_select(0, owner));
-  return {firstToken, count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places};
+  return {firstToken, count, at::minimum(tokens, ends.unsqueeze(1).sub(1)), present, places, keys(tokens)};
 }
 
 at::Tensor spread(const at::Tensor& rows, const Rectangle& shape, int64_t heads) {

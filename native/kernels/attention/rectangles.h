@@ -23,6 +23,7 @@ struct Rectangle {
   // Undefined where every place holds a token.
   at::Tensor present;  // bool [n, longest]
   at::Tensor places;   // int64 [count]: where each token lies in the flattened rectangle
+  at::Tensor keys;     // bool [n, longest]: what is attended to; undefined: what is present
 };
 
 // The rectangle of sequences [first, last), computed on the device without waiting for it.

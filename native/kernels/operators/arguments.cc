@@ -150,6 +150,18 @@ SequencesArgument::SequencesArgument(std::vector<int64_t> offsets, at::Tensor de
   measure();
 }
 
+void SequencesArgument::attendTo(at::IntArrayRef counts) {
+  require(counts.size() + 1 == offsets_.size(), "SHAPE", "keys has ", counts.size(), " numbers for ",
+          offsets_.size() - 1, " sequences");
+  for (size_t s = 0; s < counts.size(); ++s) {
+    require(counts[s] >= 1 && counts[s] <= offsets_[s + 1] - offsets_[s], "SHAPE", "of the ",
+            offsets_[s + 1] - offsets_[s], " tokens of sequence ", s, ", ", counts[s],
+            " are to be attended to; from 1 to all are possible");
+    keyEnds_.push_back(offsets_[s] + counts[s]);
+  }
+  deviceKeyEnds_ = at::tensor(at::ArrayRef<int64_t>(keyEnds_), at::kLong).to(deviceOffsets_.device());
+}
+
 void SequencesArgument::measure() {
   for (size_t s = 1; s < offsets_.size(); ++s) longest_ = std::max(longest_, offsets_[s] - offsets_[s - 1]);
 }

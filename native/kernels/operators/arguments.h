@@ -56,7 +56,12 @@ class SequencesArgument {
   // As checked before.
   SequencesArgument(std::vector<int64_t> offsets, at::Tensor deviceOffsets);
 
-  Sequences sequences() const { return {offsets_, deviceOffsets_, longest_}; }
+  // The first counts[k] tokens of sequence k are attended to, the others not.
+  void attendTo(at::IntArrayRef counts);
+
+  Sequences sequences() const {
+    return {offsets_, deviceOffsets_, longest_, 0, keyEnds_.empty() ? nullptr : &keyEnds_, deviceKeyEnds_};
+  }
 
  private:
   void measure();
@@ -64,6 +69,8 @@ class SequencesArgument {
   std::vector<int64_t> offsets_;
   at::Tensor deviceOffsets_;
   int64_t longest_ = 0;
+  std::vector<int64_t> keyEnds_;
+  at::Tensor deviceKeyEnds_;
 };
 
 }  // namespace gradcache::kernels
