@@ -14,6 +14,7 @@ import {
   requireTowers,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
 import { joinRowOptions } from './shared-options.js';
@@ -88,9 +89,15 @@ export interface Sizes {
  */
 export class TokenLoss implements LossWithGradients {
   readonly packed = true;
+  /**
+   * A loss that learns from a teacher compares a query with documents of its own alone, but for XTR, for which the tokens of
+   * all documents compete.
+   */
+  readonly sharing: 'rows' | 'parts';
   readonly #parts: TokenLossParts;
 
   constructor(parts: TokenLossParts) {
+    this.sharing = parts.teacher && parts.interaction['similarity'] !== 'xtr' ? 'rows' : 'parts';
     this.#parts = parts;
   }
 
@@ -114,6 +121,8 @@ export class TokenLoss implements LossWithGradients {
     representations: readonly Tensor[],
     weight: number,
     options: LossOptions,
+    _trained?: readonly boolean[],
+    share?: LossShare,
   ): Promise<LossGradients> {
     requireTowers(representations);
     requireWeight('weight', weight);
@@ -133,7 +142,9 @@ export class TokenLoss implements LossWithGradients {
     const teacher = this.#taught(representations, others, sizes);
     try {
       const handles = [...representations, ...teacher].map(({ handle }) => handle);
-      const { loss, gradients } = await guardedAsync(() => native().loss('multi_vector', handles, all));
+      const { loss, gradients } = await guardedAsync(() =>
+        native().loss('multi_vector', handles, all, share?.group, share?.phase),
+      );
       const tensors = gradients.map((gradient) => gradient && new Tensor(gradient));
       try {
         requireFinite(loss, representations[0]?.dtype);

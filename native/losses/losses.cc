@@ -55,8 +55,7 @@ std::vector<Length> lengthsFrom(const Settings& settings) {
 
 LossResult computeLoss(const std::string& name, const std::vector<at::Tensor>& representations,
                        const Settings& settings, const Share* share) {
-  require(share == nullptr || name != "multi_vector", "INPUT", "the loss multi_vector is not shared");
-  if (name == "multi_vector") return multiVectorLoss(representations, settings);
+  if (name == "multi_vector") return multiVectorLoss(representations, settings, share);
   const auto found = kLosses.find(name);
   require(found != kLosses.end(), "INPUT", "there is no loss '", name, "'");
   found->second(settings);  // reads its settings

@@ -118,7 +118,8 @@ double positive(const Settings& settings, const char* name) {
 
 }  // namespace
 
-LossResult multiVectorLoss(std::vector<at::Tensor> representations, const Settings& settings) {
+LossResult multiVectorLoss(std::vector<at::Tensor> representations, const Settings& settings,
+                           const Share* share) {
   at::NoGradGuard withoutGraph;
   const std::string& name = settings.text("loss");
   const bool learnsFromTeacher = name != "ranking";
@@ -155,10 +156,12 @@ LossResult multiVectorLoss(std::vector<at::Tensor> representations, const Settin
   // A largest number passes over NaN, so the loss alone would not tell.
   if (!similarity.finite()) return {NAN, similarity.takeGradients(), {}};
   at::Tensor loss = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(similarity.device()));
-  similarity.eachTile(weight, [&](const TokenTile& tile) {
-    Part part = ofTile(tile);
-    loss.add_(part.loss);
-    return std::move(part.gradient);
+  const Share::Part part =
+      share == nullptr ? Share::Part{0, similarity.queries()} : share->of(similarity.queries());
+  similarity.eachTile(part, weight, [&](const TokenTile& tile) {
+    Part found = ofTile(tile);
+    loss.add_(found.loss);
+    return std::move(found.gradient);
   });
   return {loss.item<double>(), similarity.takeGradients(), {}};
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/settings.h"
+#include "losses/share.h"
 #include "losses/tiled_loss.h"
 
 namespace gradcache {
@@ -15,7 +16,8 @@ namespace gradcache {
 // the losses that learn from one. Settings: `loss` (ranking, distill_kl or margin_mse), `towers` (one for
 // each, with `offsets`, or without where each row has one representation), `similarity`, `topK`, `weight`,
 // and `scale` and perhaps `targets` (ranking) or `temperature` and `teacherTemperature` (distill_kl). Throws
-// INPUT, SHAPE, DTYPE or DEVICE.
-LossResult multiVectorLoss(std::vector<at::Tensor> representations, const Settings& settings);
+// INPUT, SHAPE, DTYPE or DEVICE. With a share the scores are those of its part of the queries.
+LossResult multiVectorLoss(std::vector<at::Tensor> representations, const Settings& settings,
+                           const Share* share);
 
 }  // namespace gradcache

@@ -83,8 +83,8 @@ bool TokenSimilarity::finite() const {
   });
 }
 
-// The end of the tile that begins with this query.
-int64_t TokenSimilarity::lastQuery(int64_t first) const {
+// The end of the tile that begins with this query, at most `end`.
+int64_t TokenSimilarity::lastQuery(int64_t first, int64_t end) const {
   const TokenTexts& texts = towers_[0];
   const bool near = options_.own && options_.interaction != Interaction::kXtr;
   const int64_t most = near ? kOwnQueries : queries();
@@ -93,14 +93,16 @@ int64_t TokenSimilarity::lastQuery(int64_t first) const {
   const auto [tokens, bytes] = limitsOf(onCpu_);
   const int64_t allowed = std::min(tokens, 16 * bytes / (4 * columns));
   int64_t last = first + 1;
-  while (last < queries() && last - first < most && texts.offsets[last + 1] - texts.offsets[first] <= allowed)
+  while (last < end && last - first < most && texts.offsets[last + 1] - texts.offsets[first] <= allowed)
     ++last;
   return last;
 }
 
-void TokenSimilarity::eachTile(double weight, const std::function<at::Tensor(const TokenTile&)>& visit) {
-  for (int64_t first = 0; first < queries();) {
-    Work work = begin({first, lastQuery(first)});
+void TokenSimilarity::eachTile(const Share::Part& queries, double weight,
+                               const std::function<at::Tensor(const TokenTile&)>& visit) {
+  const int64_t end = queries.begin + queries.count;
+  for (int64_t first = queries.begin; first < end;) {
+    Work work = begin({first, lastQuery(first, end)});
     if (options_.interaction == Interaction::kXtr)
       retrieve(work);
     else

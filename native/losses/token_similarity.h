@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "losses/share.h"
+
 namespace gradcache {
 
 // The texts of one tower: text k has the rows offsets[k] to offsets[k + 1] - 1 of `tokens`.
@@ -60,9 +62,10 @@ class TokenSimilarity {
   bool finite() const;
   at::Device device() const { return towers_[0].tokens.device(); }
 
-  // Calls `visit` with every tile once, in order. It returns dL/dscores [queries, documents] in float64,
-  // which becomes gradients of the tokens, times `weight`.
-  void eachTile(double weight, const std::function<at::Tensor(const TokenTile&)>& visit);
+  // Calls `visit` with every tile of some queries once, in order. It returns dL/dscores [queries, documents]
+  // in float64, which becomes gradients of the tokens, times `weight`.
+  void eachTile(const Share::Part& queries, double weight,
+                const std::function<at::Tensor(const TokenTile&)>& visit);
   // After all tiles; like the towers' tokens.
   std::vector<at::Tensor> takeGradients() { return std::move(gradients_); }
 
@@ -87,7 +90,7 @@ class TokenSimilarity {
 
   int64_t towerCount() const { return static_cast<int64_t>(towers_.size()) - 1; }
   const TokenTexts& documentsOf(int64_t tower) const { return towers_[tower + 1]; }
-  int64_t lastQuery(int64_t first) const;
+  int64_t lastQuery(int64_t first, int64_t end) const;
   Work begin(Range queries) const;
   void compare(Work& work) const;
   void compareTokens(Work& work, int64_t tower, Range documents, Range tokens) const;

@@ -28,6 +28,8 @@ import {
   ModuleEncoder,
   mse,
   multiSimilarity,
+  multiVectorDistillKLDiv,
+  multiVectorMarginMSE,
   multiVectorMultipleNegativesRanking,
   ntXent,
   Ranks,
@@ -39,6 +41,7 @@ import {
   TextEncoder,
   triplet,
   type Loss,
+  type InteractionOptions,
   type LossOptions,
   type Parameter,
   type TokenBatch,
@@ -151,6 +154,20 @@ class Own {
       }),
     );
   }
+}
+
+/** Distillation of late interaction. */
+function withTeacher(options: InteractionOptions): Case {
+  return {
+    make: async () => {
+      const encoder = await ofConfig({ pooling: 'none' });
+      return { encoders: [encoder, encoder, encoder], loss: multiVectorDistillKLDiv(options) };
+    },
+    rows: [ROWS, ROWS, ROWS],
+    options: ([begin = 0], [end = 0]) => ({
+      labels: range(begin, end).map((row) => [row % 3, 1 + (row % 2)]),
+    }),
+  };
 }
 
 const CASES: Readonly<Record<string, Case>> = {
@@ -270,6 +287,27 @@ const CASES: Readonly<Record<string, Case>> = {
       return { encoders: [encoder, encoder], loss: multiVectorMultipleNegativesRanking() };
     },
     options: nextTargets,
+  },
+  'a representation for each token, of which the best of all documents count': {
+    make: async () => {
+      const encoder = await ofConfig({ pooling: 'none' });
+      const loss = multiVectorMultipleNegativesRanking({ similarity: 'xtr', topK: 40, scale: 1.5 });
+      return { encoders: [encoder, encoder, encoder], loss };
+    },
+    rows: [ROWS, ROWS, ROWS + 8],
+  },
+  'a representation for each token, and a teacher': withTeacher({ similarity: 'meanmaxsim' }),
+  'a representation for each token, a teacher, and the best tokens of all documents': withTeacher({
+    similarity: 'xtr',
+    topK: 40,
+  }),
+  'margins of a teacher, token by token': {
+    ...withTeacher({}),
+    make: async () => {
+      const encoder = await ofConfig({ pooling: 'none' });
+      return { encoders: [encoder, encoder, encoder], loss: multiVectorMarginMSE() };
+    },
+    options: ([begin = 0], [end = 0]) => ({ labels: range(begin, end).map((row) => row % 3) }),
   },
   'several layers': {
     make: async () => {

@@ -229,6 +229,7 @@ test('queries and documents have lengths, expansion and words that are left out'
   assert.deepEqual([...query.ids.subarray(0, 8)], [1, 8, 15, 3, 3, 3, 3, 3]);
   assert.deepEqual([...query.ids.subarray(8)], [1, 8, 15, 22, 29, 36, 43, 50]);
   assert.equal(query.counted, undefined);
+  assert.deepEqual([...query.unattended!], [5, 0]);
   assert.equal(query.truncated, 1);
   const document = await encoder.tokenize([words(3, 0), words(12, 0)], { task: 'document' });
   assert.deepEqual([...document.offsets], [0, 3, 7]);
@@ -279,6 +280,104 @@ test('queries and documents have lengths, expansion and words that are left out'
     [() => create({ lateInteraction: { queryLength: 0 } }), { code: 'INPUT', message: /queryLength/ }],
   ] as const)
     await assert.rejects(async () => run(), error);
+});
+
+test('nothing attends to the tokens of an expansion, unless it is asked for', async () => {
+  const expanded = async (attend: boolean | undefined, token = 'w3') => {
+    const queryExpansion = {
+      strategy: 'min',
+      length: 9,
+      token,
+      ...(attend !== undefined && { attend }),
+    } as const;
+    using encoder = await create({ lateInteraction: { queryExpansion }, seed: 4 });
+    const { representations, offsets } = await encoder.encodeTokens(TEXTS, { task: 'query' });
+    const of = (text: number) =>
+      representations
+        .narrow(0, offsets[text]!, offsets[text + 1]! - offsets[text]!)
+        .valuesSync() as Float64Array;
+    return TEXTS.map((_, text) => of(text));
+  };
+  using plain = await create({ seed: 4 });
+  const { representations, offsets } = await plain.encodeTokens(TEXTS);
+  const own = TEXTS.map(
+    (_, text) =>
+      representations
+        .narrow(0, offsets[text]!, offsets[text + 1]! - offsets[text]!)
+        .valuesSync() as Float64Array,
+  );
+  const [apart, seen] = [await expanded(undefined), await expanded(true)];
+  for (const [text, words] of own.entries()) {
+    assertClose(apart[text]!.subarray(0, words.length), words, 1e-12, `text ${text}`);
+    const longer = apart[text]!.length > words.length;
+    assert.equal(
+      words.some((value, k) => Math.abs(value - seen[text]![k]!) > 1e-3),
+      longer,
+      `text ${text}`,
+    );
+  }
+  assert.deepEqual(await expanded(false), apart);
+});
+
+test('gradients with tokens that nothing attends to are those of the whole batch at once, with dropout too', async () => {
+  const queryExpansion = { strategy: 'fixed', length: 12, token: 'w3' } as const;
+  const found = [];
+  for (const chunk of [{ sequences: 100 }, { sequences: 2 }, { tokens: 13 }]) {
+    using encoder = await create({ lateInteraction: { queryExpansion }, seed: 4, dropout: 0.2 });
+    const gradcache = new GradCache({
+      encoders: [encoder, encoder],
+      loss: multiVectorMultipleNegativesRanking(),
+      chunk,
+      seed: 5,
+    });
+    await gradcache.step([
+      encoder.tokenize(TEXTS, { task: 'query' }),
+      encoder.tokenize(TEXTS.toReversed(), { task: 'document' }),
+    ]);
+    found.push(await gradients([encoder]));
+  }
+  const [whole, ...others] = found;
+  for (const other of others)
+    for (const [name, values] of whole!) assertClose(other.get(name)!, values, 1e-10, name);
+});
+
+test('numbers of unattended tokens that do not fit are refused', async () => {
+  const encoder = await create();
+  const batch = tenTexts(1);
+  const texts = batch.offsets.length - 1;
+  for (const [unattended, error] of [
+    [[1], { code: 'INPUT', message: /Int32Array/ }],
+    [new Int32Array(texts - 1).fill(1), { code: 'SHAPE', message: /numbers for/ }],
+    [new Int32Array(texts).fill(1000), { code: 'INPUT', message: /fewer than all/ }],
+    [new Int32Array(texts).fill(-1), { code: 'INPUT', message: /the last -1/ }],
+  ] as const) {
+    const wrong = { ...batch, unattended } as unknown as TokenBatch;
+    await assert.rejects(async () => encoder.pack(wrong), error);
+  }
+  const sru = { model_type: 'sru', vocab_size: 97, hidden_size: 8, num_hidden_layers: 1 };
+  using recurrent = TextEncoder.create(sru, await smallTokenizer(97), { precision: 'float64' });
+  const some = { ...batch, unattended: new Int32Array(texts).fill(1) };
+  await assert.rejects(async () => recurrent.pack(some), { code: 'INPUT', message: /no other attends to/ });
+});
+
+test("a length of queries or documents takes the place of the model's, as far as it has positions", async () => {
+  const long = await create({
+    maxLength: 6,
+    lateInteraction: { queryExpansion: { strategy: 'fixed', length: 8, token: 'w3' } },
+  });
+  await assert.rejects(long.tokenize(['w1'], { task: 'query' }), {
+    code: 'INPUT',
+    message: /maxLength is 6/,
+  });
+  for (const lateInteraction of [
+    { queryLength: 41 },
+    { documentLength: 41 },
+    { queryExpansion: { strategy: 'fixed', length: 41, token: 'w3' } },
+  ] as const)
+    await assert.rejects(create({ lateInteraction }), {
+      code: 'INPUT',
+      message: /lateInteraction\..*[lL]ength is 41; at most 40/,
+    });
 });
 
 test('marks that do not fit, and marks for a model that pools, are refused', async () => {

@@ -111,6 +111,62 @@ test('what cannot be honoured exactly is refused with what was found', async (t)
   }
 });
 
+test('what older folders of late interaction say is read or refused', async (t) => {
+  const older = (
+    config: Readonly<Record<string, unknown>>,
+    model: Readonly<Record<string, unknown>> = {},
+  ) => ({
+    'modules.json': [
+      { idx: 0, name: '0', path: '', type: 'sentence_transformers.models.Transformer' },
+      { idx: 1, name: '1', path: '2_Dense', type: 'pylate.models.Dense.Dense' },
+    ],
+    'config_sentence_transformers.json': { model_type: 'ColBERT', query_prefix: '[Q] ', ...config, ...model },
+  });
+  for (const [config, message] of [
+    [{ query_prefix: 3 }, /query_prefix is 3; a string or null/],
+    [{ document_length: 'long' }, /document_length is "long"; a whole number/],
+    [{ query_length: 0 }, /length of query_expansion is 0/],
+    [{ query_length: 300 }, /query_expansion\.length is 300; at most \d+/],
+    [{ attend_to_expansion_tokens: 1 }, /attend_to_expansion_tokens is 1; true, false or null/],
+    [{ do_query_expansion: 'no' }, /do_query_expansion is "no"/],
+    [{ skiplist_words: '.' }, /skiplist_words is "\."; a list of strings or null/],
+    [{ query_expansion: { strategy: 'other' } }, /strategy of query_expansion is "other"/],
+    [{ query_prefix: undefined, model_type: 'SentenceTransformer' }, /its modules are Transformer, Dense/],
+  ] as const) {
+    const folder = await temporaryFolder(t);
+    await writeSentenceTransformers(folder, older(config));
+    await assert.rejects(readModelFolder(folder), (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'CHECKPOINT', error.stack);
+      assert.match(error.message, message);
+      assert.ok(error.message.includes(folder), error.message);
+      return true;
+    });
+  }
+  const folder = await temporaryFolder(t);
+  await writeSentenceTransformers(folder, older({ query_length: 5 }));
+  await assert.rejects(readModelFolder(folder, { pooling: 'mean' }), { code: 'INPUT', message: /pooling/ });
+});
+
+test('a folder of ColBERT without what ColBERT saves is refused, and its transformer alone can be read', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeTransformers(folder);
+  const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as object;
+  await writeFiles(folder, { 'config.json': { ...config, architectures: ['HF_ColBERT'] } });
+  await assert.rejects(readModelFolder(folder), {
+    code: 'CHECKPOINT',
+    message: /HF_ColBERT.*no linear\.weight/,
+  });
+  assert.equal((await readModelFolder(folder, { pooling: 'cls' })).pooling, 'cls');
+  for (const [metadata, message] of [
+    [{ query_token_id: 3 }, /query_token_id is 3; a token or null/],
+    [{ doc_maxlen: -1 }, /doc_maxlen is -1/],
+    [{ mask_punctuation: 'yes' }, /mask_punctuation is "yes"/],
+  ] as const) {
+    await writeFiles(folder, { 'artifact.metadata': metadata });
+    await assert.rejects(readModelFolder(folder), { code: 'CHECKPOINT', message });
+  }
+});
+
 test('a Router is read where it lies in the folder alone, and as code of sentence-transformers alone', async (t) => {
   const folder = await temporaryFolder(t);
   const router = { idx: 0, name: '0', path: '', type: 'sentence_transformers.models.Router' };
