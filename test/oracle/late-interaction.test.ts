@@ -89,7 +89,10 @@ for (const [title, name, settings] of MODELS)
       }
   });
 
-/** Kinds whose attention differs, and one whose queries are farther from their expansion than a layer sees. */
+/**
+ * Kinds whose attention differs, some of whose queries are farther from their expansion than a layer sees. In transformers a
+ * token that sees none gives 0, but in Gemma 2, whose scores are capped, the mean of the whole batch's width.
+ */
 const UNATTENDED: readonly (readonly [string, number])[] = [
   ['roberta', 12],
   ['distilbert', 12],
@@ -100,7 +103,7 @@ const UNATTENDED: readonly (readonly [string, number])[] = [
   ['mistral', 24],
   ['eurobert', 12],
   ['gemma3', 30],
-  ['gemma2', 12],
+  ['gemma2', 5],
   ['albert', 12],
   ['t5', 12],
   ['nomic_bert', 12],
