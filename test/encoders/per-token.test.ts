@@ -330,7 +330,7 @@ test('gradients with tokens that nothing attends to are the same in chunks, and 
       encoder.tokenize(TEXTS, { task: 'query' }),
       encoder.tokenize(TEXTS.toReversed(), { task: 'document' }),
     ]);
-    return gradients([encoder]);
+    return await gradients([encoder]);
   };
   for (const [first, second] of [
     [await trained(0, 100, 'auto'), await trained(0, 2, 'last')],
