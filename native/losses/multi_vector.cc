@@ -157,7 +157,7 @@ LossResult multiVectorLoss(std::vector<at::Tensor> representations, const Settin
   if (!similarity.finite()) return {NAN, similarity.takeGradients(), {}};
   at::Tensor loss = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(similarity.device()));
   const Share::Part part =
-      share == nullptr ? Share::Part{0, similarity.queries()} : share->of(similarity.queries());
+      share == nullptr ? Share::Part{0, similarity.queries()} : share->of(0, similarity.queries());
   similarity.eachTile(part, weight, [&](const TokenTile& tile) {
     Part found = ofTile(tile);
     loss.add_(found.loss);
