@@ -126,7 +126,7 @@ const KEYS = {
  * Reads a transformers folder (config.json, model.safetensors or its shards, tokenizer.json) or a sentence-transformers
  * folder (modules.json with Transformer, Pooling, Dense, LayerNorm, Dropout, Normalize; StaticEmbedding and the same;
  * Transformer and SpladePooling; or Transformer, Dense, MultiVectorMask, Normalize; prompts; max_seq_length), old and new
- * layouts; a folder of Model2Vec; or one of an adapter (adapter_config.json of PEFT), with its base model.
+ * layouts; a folder of PyLate, of Stanford's ColBERT or of Model2Vec; or one of an adapter (adapter_config.json of PEFT), with its base model.
  *
  * @param asked the pooling of a folder that names none, and where an adapter's base model is
  * @throws GradCacheError `CHECKPOINT` for damaged or missing files and for anything that cannot be honoured exactly; the
