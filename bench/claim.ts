@@ -211,8 +211,9 @@ async function bodyOf({ name, train, test }: Task, found: Record<Name, Series>):
 function report(): string {
   const minutes = Math.round(seconds / 60);
   return [
-    `A BERT of one layer, 128 wide, from random weights, InfoNCE in both directions, AdamW. Batches of ${batch} pairs, ${small} texts in`,
-    `the encoder at once; accumulation adds up ${parts} batches of ${small}. Every way has the learning rate of ${RATES.join(', ')} that is best`,
+    `A BERT of one layer, 128 wide, from random weights, InfoNCE in both directions, AdamW. Batches of ${batch} pairs. Cached has ${small} texts`,
+    `in the encoder at once, the full batch a whole tower; accumulation adds up ${parts} batches of ${small}. Every way has the learning rate of`,
+    `${RATES.join(', ')} that is best`,
     `for it on other held-out texts, with a seed of its own. Runs of a seed begin with the same weights and see the same pairs in the same`,
     `order. Figures are means over ${seeds} seeds and the standard deviation of a run; a claim is shown if it holds with every seed by every`,
     `measure. One thread, ${minutes} minutes of a processor in all.`,
