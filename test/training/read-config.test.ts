@@ -48,6 +48,7 @@ test('a configuration that is filled in is kept as it is', () => {
       format: 'csv',
       header: ['score', 'a', 'b'],
       quoting: 'none',
+      delimiter: undefined,
       dimensions: [64],
       measures: undefined,
       every: 5,
