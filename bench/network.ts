@@ -3,10 +3,20 @@
  * up after the backward pass or under it, in float32 or bfloat16. Needs root. Beside that, what steps of many GPUs should take by
  * arithmetic.
  *
- *   npm run bench -- network [--rates 2] [--pairs 256] [--shape tiny] [--steps 4] [--write]
+ *   npm run bench -- network [--rates 2] [--pairs 256] [--shape tiny] [--steps 4] [--tied] [--write]
+ *
+ * With `--tied` both towers have one encoder, so that only the layers of the last chunk can hide their exchange. Choose rate and
+ * pairs so that the backward of the last chunk takes about as long as the exchange.
  */
 import { parseArgs } from 'node:util';
-import { GradCache, infoNCE, Ranks, type Reduction } from '../lib/index.js';
+import {
+  GradCache,
+  infoNCE,
+  Ranks,
+  type Parameter,
+  type Reduction,
+  type StepProgress,
+} from '../lib/index.js';
 import { openNetwork } from '../test/distributed/namespaces.js';
 import { runRanks } from '../test/distributed/start-ranks.js';
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';
@@ -19,6 +29,7 @@ const { values: given } = parseArgs({
     pairs: { type: 'string', default: '256' },
     shape: { type: 'string', default: 'tiny' },
     steps: { type: 'string', default: '4' },
+    tied: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
     /** Of a rank: how it adds up gradients. */
     reduction: { type: 'string' },
@@ -35,26 +46,41 @@ const WAYS: Readonly<Record<string, Reduction>> = {
 interface Measured {
   /** Median of the steps. */
   readonly seconds: number;
-  /** Of the gradients of both encoders, in float32. */
+  /** Of the gradients of all encoders, in float32. */
   readonly bytes: number;
+  /** Of these the part that the embeddings have, whose backward comes last. */
+  readonly embeddings: number;
+  /** Median of the backwards of the last chunk. */
+  readonly last: number;
 }
 
-/** What a rank does: two towers with encoders of their own. */
+/** What a rank does. */
 async function measure(reduction: Reduction): Promise<void> {
   const ranks = (await Ranks.join({ timeout: 300 }))!;
   const shape = SHAPES[given.shape as ShapeName];
   const options = { device: 'cpu', precision: 'float32', dropout: 0 } as const;
-  const encoders = [await createEncoder(shape, options), await createEncoder(shape, options)] as const;
+  const first = await createEncoder(shape, options);
+  const encoders = [first, given.tied ? first : await createEncoder(shape, options)] as const;
   const towers = workload('uniform', Number(given.pairs), shape.vocabulary, 8);
   const gradcache = new GradCache({ encoders, loss: infoNCE(), ranks, reduction });
-  const seconds: number[] = [];
+  const [seconds, lasts]: [number[], number[]] = [[], []];
+  let before = 0;
+  const onProgress = ({ phase, chunk, chunks }: StepProgress): void => {
+    const now = performance.now();
+    if (phase === 'backward' && chunk === chunks) lasts.push((now - before) / 1000);
+    before = now;
+  };
   for (let step = 0; step < Number(given.steps); step++) {
     const begin = performance.now();
-    await gradcache.step(towers);
+    await gradcache.step(towers, { onProgress });
     seconds.push((performance.now() - begin) / 1000);
   }
-  const bytes = gradcache.parameters().reduce((sum, { tensor }) => sum + tensor.byteLength, 0);
-  console.log(JSON.stringify({ seconds: medianOf(seconds), bytes } satisfies Measured));
+  const sizeOf = (parameters: readonly Parameter[]): number =>
+    parameters.reduce((sum, { tensor }) => sum + tensor.byteLength, 0);
+  const all = gradcache.parameters();
+  const embeddings = sizeOf(all.filter(({ name }) => name.startsWith('embeddings.')));
+  const found = { seconds: medianOf(seconds), last: medianOf(lasts), bytes: sizeOf(all), embeddings };
+  console.log(JSON.stringify(found satisfies Measured));
   await ranks.close();
 }
 
@@ -69,21 +95,26 @@ async function simulated(): Promise<string> {
       if (rate !== null) network.limit(rate);
       for (const [name, reduction] of Object.entries(WAYS)) {
         const same = (['pairs', 'shape', 'steps'] as const).map((option) => `--${option}=${given[option]}`);
+        if (given.tied) same.push('--tied');
         const all = await runRanks<Measured>(
           2,
           '../../bench/network.js',
           [`--reduction=${JSON.stringify(reduction)}`, ...same],
           { env: { MASTER_ADDR: network.address }, through: network.on, limit: 600 },
         );
-        const { seconds, bytes } = all[0]!;
-        const sent = bytes / (reduction.type === 'bfloat16' ? 2 : 1);
-        const least = rate === null ? 0 : (8 * sent) / (rate * 1e6);
+        const { seconds, bytes, embeddings, last } = all[0]!;
+        const share = reduction.type === 'bfloat16' ? 2 : 1;
+        const [sent, ofLayers] = [bytes / share, (bytes - embeddings) / share];
+        const secondsOf = (count: number): number => (rate === null ? 0 : (8 * count) / (rate * 1e6));
+        const least = secondsOf(sent);
         rows.push([
           rate === null ? 'none' : rate,
           name,
           Number(seconds.toFixed(2)),
           Number((sent / 1e6).toFixed(2)),
           Number(least.toFixed(1)),
+          Number(last.toFixed(2)),
+          Number(Math.min(last, secondsOf(ofLayers)).toFixed(1)),
         ]);
         process.stderr.write(`${rows.at(-1)!.join(' | ')}\n`);
       }
@@ -91,7 +122,13 @@ async function simulated(): Promise<string> {
   } finally {
     network.dispose();
   }
-  return table(['limit, Mbit/s', 'gradients added up', 'step, s', 'sent, MB', 'least for that, s'], rows);
+  return table(
+    [
+      ...['limit, Mbit/s', 'gradients added up', 'step, s', 'sent, MB', 'least for that, s'],
+      ...['backward of the last chunk, s', 'of that at most hidden in a tied step, s'],
+    ],
+    rows,
+  );
 }
 
 /** What a step of many GPUs takes, by arithmetic. */
@@ -129,9 +166,9 @@ function computed(): string {
 
 async function report(): Promise<void> {
   const body = `**Measured**: two ranks on this machine in two network namespaces, the cable between them limited by \`tbf\` of Linux; a delay
-is not simulated. Two towers with encoders of their own, ${given.shape} shape, ${given.pairs} pairs a rank, float32 on the CPU, Gloo. A rank sends each
-gradient once, to the only other rank. At most the backward pass of one tower can hide an exchange; at the tiny shape that is a
-tenth of a second, less than these times vary by, so that they say nothing of it.
+is not simulated. Two towers with ${given.tied ? 'one encoder' : 'encoders of their own'}, ${given.shape} shape, ${given.pairs} pairs a rank, float32 on the CPU, Gloo. A rank sends each
+gradient once, to the only other rank. With encoders of their own the backward pass of one tower can hide the exchange of the
+other; with one encoder the backward of the last chunk can hide that of its layers, but not that of the embeddings, which come last.
 
 ${await simulated()}
 

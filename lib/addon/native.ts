@@ -151,7 +151,12 @@ export interface EncoderHandle {
     gradients: TensorHandle,
     group: number,
     graph: TensorHandle | null,
+    last?: boolean,
   ): Promise<void>;
+  /** Before a step whose last `backwardRows` is to be followed. */
+  resetProgress(): void;
+  /** The element of `gradients()` from which on that backward, whose `last` was true, adds nothing more. */
+  finalFrom(): number;
   dispose(): void;
 }
 

@@ -145,6 +145,10 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'with several processes: ring has each hold its own representations alone, for huge batches; default gather',
       'exchange',
     ),
+    overlap: onOff(
+      'with several processes: gradients are added up while the last chunk is still at work; default off',
+      'overlap',
+    ),
     precision: text('TYPE', 'float32 (default), bfloat16, float64, or on a GPU tf32', 'precision'),
   },
   Loss: {

@@ -1,5 +1,5 @@
 import { checkKnown } from '../options/known-options.js';
-import { requireBoolean, requireOneOf } from '../options/option-values.js';
+import { requireBoolean, requireCount, requireOneOf } from '../options/option-values.js';
 
 /** How ranks add up the gradients of a step. */
 export interface Reduction {
@@ -9,16 +9,22 @@ export interface Reduction {
    */
   readonly type?: 'own' | 'bfloat16';
   /**
-   * Whether the gradients of one encoder are added up while the backward pass of another still runs: for towers with encoders of
-   * their own, over a network that takes as long as the pass. The result is the same. Default false.
+   * Whether gradients are added up while the backward pass still runs, over a network that takes as long as the pass: those of an
+   * encoder whose towers are done, and those of layers that the last chunk's backward has left. Over two ranks the result is the
+   * same, over more sums are rounded in another order. Default false.
    */
   readonly overlap?: boolean;
+  /** With `overlap`, at most so many bytes are sent at a time; the same on all ranks. Default 32 MiB. */
+  readonly bucket?: number;
 }
+
+export const DEFAULT_BUCKET = 2 ** 25;
 
 /** @throws GradCacheError `INPUT` */
 export function requireReduction(name: string, reduction: unknown): asserts reduction is Reduction {
-  checkKnown(name, reduction, ['type', 'overlap']);
-  const { type = 'own', overlap = false } = reduction as { type?: unknown; overlap?: unknown };
+  checkKnown(name, reduction, ['type', 'overlap', 'bucket']);
+  const { type = 'own', overlap = false, bucket = DEFAULT_BUCKET } = reduction as Record<string, unknown>;
   requireOneOf(`type of ${name}`, type, ['own', 'bfloat16']);
   requireBoolean(`overlap of ${name}`, overlap);
+  requireCount(`bucket of ${name}`, bucket, 64);
 }

@@ -1,6 +1,6 @@
 import { buffersOf, isDivided, isTakenInShares, setDivided } from './divided-gradients.js';
 import type { Ranks } from './ranks.js';
-import { reduceToShares, zeroOthers } from './shares.js';
+import { partOf, reduceToShares, sharesWithin, zeroOthers } from './shares.js';
 import { noGrad } from '../tensor/autograd.js';
 import { ModelParameter } from '../tensor/model-parameter.js';
 import { call, callAsync } from '../tensor/operators.js';
@@ -9,6 +9,12 @@ import type { Parameter, Tensor } from '../tensor/tensor.js';
 import type { Reduction } from './reduction.js';
 
 const WHAT = 'adding up gradients';
+
+/** Some elements of a buffer. */
+export interface Range {
+  readonly begin: number;
+  readonly length: number;
+}
 
 /** The gradients of parameters, which ranks add up. */
 export class SharedGradients {
@@ -90,17 +96,32 @@ export class SharedGradients {
     });
   }
 
-  /** Begins to add up a buffer, which nothing may touch until {@link SharedGradients.reduce}; `reserve` comes before. */
-  async begin(ranks: Ranks, buffer: Tensor): Promise<void> {
+  /**
+   * Begins to add up a part of a buffer, which nothing may touch until {@link SharedGradients.reduce}; `reserve` comes before.
+   * All parts of it are begun.
+   */
+  async begin(ranks: Ranks, buffer: Tensor, { begin, length }: Range): Promise<void> {
     this.#begun.add(buffer);
-    await this.#send(ranks, buffer, true);
+    const narrow = this.#narrow.get(buffer);
+    const part = partOf(narrow ?? buffer, begin, length);
+    try {
+      if (narrow !== undefined) copyPart(part, buffer, begin);
+      const counts = sharesWithin(ranks.size, buffer.size, begin, length);
+      await ranks.exchange((group) =>
+        isTakenInShares(buffer)
+          ? group.reduceScatter(part.handle, counts, WHAT, true)
+          : group.allReduce(part.handle, WHAT, true),
+      );
+    } finally {
+      part.dispose();
+    }
   }
 
   /** @param present what `prepare` returned on each rank */
   async reduce(ranks: Ranks, present: readonly (readonly number[])[]): Promise<void> {
     if (this.#begun.size > 0) await ranks.exchange((group) => group.finish(WHAT));
     for (const buffer of this.buffers) {
-      if (!this.#begun.delete(buffer)) await this.#send(ranks, buffer, false);
+      if (!this.#begun.delete(buffer)) await this.#send(ranks, buffer);
       const narrow = this.#narrow.get(buffer);
       if (narrow !== undefined) await copy(buffer, narrow);
       setDivided(buffer, isTakenInShares(buffer));
@@ -124,13 +145,20 @@ export class SharedGradients {
     this.#narrow.clear();
   }
 
-  async #send(ranks: Ranks, buffer: Tensor, begins: boolean): Promise<void> {
+  async #send(ranks: Ranks, buffer: Tensor): Promise<void> {
     const narrow = this.#narrow.get(buffer);
     if (narrow !== undefined) await copy(narrow, buffer);
     const sent = narrow ?? buffer;
-    if (isTakenInShares(buffer)) await reduceToShares(ranks, sent, WHAT, begins);
-    else await ranks.exchange((group) => group.allReduce(sent.handle, WHAT, begins));
+    if (isTakenInShares(buffer)) await reduceToShares(ranks, sent, WHAT);
+    else await ranks.exchange((group) => group.allReduce(sent.handle, WHAT));
   }
+}
+
+/** At once: a job would wait for the backward that still adds to other parts. */
+function copyPart(to: Tensor, buffer: Tensor, begin: number): void {
+  const from = partOf(buffer, begin, to.size);
+  untracked(() => noGrad(() => to.copyFrom(from)));
+  from.dispose();
 }
 
 function zero(tensor: Tensor): void {

@@ -27,20 +27,9 @@ export function sharesWithin(ranks: number, total: number, begin: number, length
   });
 }
 
-/**
- * Adds up a flat tensor over ranks: each gets the sums of its own share, and anything in those of others.
- *
- * @param begins whether that is only begun
- */
-export async function reduceToShares(
-  ranks: Ranks,
-  flat: Tensor,
-  what: string,
-  begins = false,
-): Promise<void> {
-  await forParts(ranks, flat, (group, part, counts) =>
-    group.reduceScatter(part.handle, counts, what, begins),
-  );
+/** Adds up a flat tensor over ranks: each gets the sums of its own share, and anything in those of others. */
+export async function reduceToShares(ranks: Ranks, flat: Tensor, what: string): Promise<void> {
+  await forParts(ranks, flat, (group, part, counts) => group.reduceScatter(part.handle, counts, what));
 }
 
 /** Gives all ranks the share that each rank has of a flat tensor. */

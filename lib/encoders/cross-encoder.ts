@@ -117,7 +117,8 @@ export class CrossEncoder extends TokenEncoder {
     this.rowPasses = {
       empty: (rows) => emptyRows(this, rows, folder.labels),
       forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
-      backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
+      backward: (...args) => passes.backwardRows(...args),
+      progress: passes.progress,
     };
     this.labels = folder.labels;
     this.activation = folder.activation;

@@ -129,7 +129,8 @@ export class TextEncoder extends TokenEncoder {
           empty: (representations) => emptyRows(this, representations, this.trainedDimension),
           ...(perToken && { counts: countsOf }),
           forward: (chunk, forward, target) => passes.forwardRows(chunk, forward, target),
-          backward: (chunk, ticket, gradients, group) => passes.backwardRows(chunk, ticket, gradients, group),
+          backward: (...args) => passes.backwardRows(...args),
+          progress: passes.progress,
         };
     this.#similarity = folder.similarity ?? null;
     this.#inference = new TextInference({

@@ -2,6 +2,7 @@ import { guarded, guardedAsync, type EncoderHandle, type TokenBatchHandle } from
 import { GradCacheError } from '../errors.js';
 import { requireBackward, requireChunk, requireForwardOptions } from '../step/chunk-checks.js';
 import type {
+  BackwardProgress,
   Chunk,
   EncodedChunk,
   EncodedRows,
@@ -74,18 +75,40 @@ export class TokenPasses {
   }
 
   /** See {@link RowPasses}. */
+  get progress(): BackwardProgress {
+    return {
+      reset: () => {
+        guarded(() => {
+          this.#handle.resetProgress();
+        });
+      },
+      finalFrom: () => guarded(() => this.#handle.finalFrom()),
+    };
+  }
+
+  /** See {@link RowPasses}. */
   async backwardRows(
     { batch, packed, rows, tokens }: Chunk<TokenBatch>,
     ticket: ReplayTicket,
     gradients: Tensor,
     group: number,
+    last = false,
   ): Promise<void> {
     const handle = PackedTokens.handleOf(packed, batch);
     const weights = this.#weights.get(ticket);
     this.#requireWeights(weights);
     const { seed, graph } = ticket;
     await guardedAsync(() =>
-      this.#handle.backwardRows(handle, rows, tokens, seed, gradients.handle, group, graph?.handle ?? null),
+      this.#handle.backwardRows(
+        handle,
+        rows,
+        tokens,
+        seed,
+        gradients.handle,
+        group,
+        graph?.handle ?? null,
+        last,
+      ),
     );
     graph?.dispose();
     this.#requireWeights(weights);

@@ -113,8 +113,9 @@ export class CheckedEncoder implements AnyEncoder {
   get rowPasses(): RowPasses<never> | undefined {
     const { rowPasses } = this.#encoder;
     if (rowPasses === undefined) return undefined;
-    const { empty, counts, forward, backward } = (rowPasses ?? {}) as Partial<RowPasses<never>>;
-    const given = [empty, forward, backward, ...(counts === undefined ? [] : [counts])];
+    const { empty, counts, forward, backward, progress } = (rowPasses ?? {}) as Partial<RowPasses<never>>;
+    const given: unknown[] = [empty, forward, backward, ...(counts === undefined ? [] : [counts])];
+    if (progress !== undefined) given.push(progress?.reset, progress?.finalFrom);
     if (given.every((pass) => typeof pass === 'function')) return rowPasses;
     throw refused(`rowPasses of ${this.#name}`, rowPasses, '{ empty, forward, backward }');
   }

@@ -49,6 +49,7 @@ export async function encodeInto(
  * The second pass of a chunk: a backward from its rows of the cached gradients.
  *
  * @param before see `backwardChunk` of an encoder
+ * @param last whether no other backward adds to the gradients of these parameters
  */
 export async function backwardFrom(
   cache: RepresentationCache,
@@ -56,12 +57,13 @@ export async function backwardFrom(
   packed: PackedBatches,
   group: number,
   before: (representations: Tensor) => Promise<void>,
+  last = false,
 ): Promise<void> {
   const { encoder, tower, ticket } = job;
   const { rowPasses } = encoder;
   const chunk = { ...job.chunk, packed: packed[tower] };
   if (rowPasses !== undefined) {
-    await rowPasses.backward(chunk, ticket, cache.allGradients(tower), group);
+    await rowPasses.backward(chunk, ticket, cache.allGradients(tower), group, last);
     return;
   }
   const gradients = cache.gradients(tower, chunk.rows);

@@ -65,8 +65,28 @@ export interface RowPasses<Batch> {
   counts?(batch: Batch): Int32Array;
   /** As `forwardChunk`, into the places of `chunk.rows` in `target`, which `empty` made. */
   forward(chunk: Chunk<Batch>, options: ForwardOptions, target: Tensor): Promise<EncodedRows>;
-  /** As `backwardChunk`, from the places of `chunk.rows` in the gradients of the whole batch, which are like `target`. */
-  backward(chunk: Chunk<Batch>, ticket: ReplayTicket, gradients: Tensor, group: number): Promise<void>;
+  /**
+   * As `backwardChunk`, from the places of `chunk.rows` in the gradients of the whole batch, which are like `target`.
+   *
+   * @param last whether no other backward adds to the parameters' gradients before the step ends
+   */
+  backward(
+    chunk: Chunk<Batch>,
+    ticket: ReplayTicket,
+    gradients: Tensor,
+    group: number,
+    last?: boolean,
+  ): Promise<void>;
+  /** How far that last backward has come. Absent: that is known at its end. */
+  readonly progress?: BackwardProgress;
+}
+
+/** How far a backward has come through the layers of an encoder, whose gradients lie in one buffer in the order of the layers. */
+export interface BackwardProgress {
+  /** Before the backward: nothing is final. */
+  readonly reset: () => void;
+  /** The element of the buffer from which on the backward adds nothing more. */
+  readonly finalFrom: () => number;
 }
 
 /**

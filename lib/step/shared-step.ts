@@ -150,9 +150,12 @@ async function beginTogether(
 }
 
 /** A number that ranks must have in common to add up gradients. */
-function wayOfReducing({ list }: ParameterSet, { type = 'own', overlap = false }: Reduction): number {
+function wayOfReducing(
+  { list }: ParameterSet,
+  { type = 'own', overlap = false, bucket = 0 }: Reduction,
+): number {
   const shares = buffersOf(list).filter(isTakenInShares).length;
-  return 4 * shares + 2 * Number(overlap) + Number(type === 'bfloat16');
+  return 4 * (shares + 1024 * bucket) + 2 * Number(overlap) + Number(type === 'bfloat16');
 }
 
 /** Functions are not sent: those of a rank's own stand for those of all. */
@@ -348,12 +351,16 @@ class SharedAttempt {
             this.#ranks,
             this.#gradients,
             encoders,
-            pass.trained().map(({ tower }) => tower),
+            pass
+              .trained()
+              .map(({ tower }) => tower)
+              .toReversed(),
+            reduction,
           )
         : null;
     try {
       if (this.#exchange === 'gather') this.#shared!.keepOwn();
-      await backwardAll(pass, (tower) => early?.done(tower));
+      await backwardAll(pass, early);
     } catch (error) {
       await early?.all().catch(() => undefined);
       throw error;

@@ -1,5 +1,6 @@
 import { AHEAD, inOrder } from './chunk-queue.js';
 import { backwardFrom, encodeInto } from './chunk-passes.js';
+import type { EarlyReductions } from './early-reductions.js';
 import type { Pass } from './pass.js';
 
 /** Step 1 of the paper: encodes every chunk, keeping only the planned graphs, and caches the representations by row. */
@@ -22,11 +23,11 @@ export async function encodeAll(pass: Pass): Promise<void> {
  * that kept graphs are freed before others are made. The order is the same without kept graphs, and so is every bit of the
  * result. Chunks that depend on nothing trainable are skipped.
  *
- * @param done is told the tower of each chunk that is done
+ * @param early what is told of each chunk that is done
  */
 export async function backwardAll(
   pass: Pass,
-  done: (tower: number) => void = () => undefined,
+  early: Pick<EarlyReductions, 'done' | 'isLast'> | null = null,
 ): Promise<void> {
   const { packed, cache, options } = pass;
   const trained = [...pass.trained()].reverse();
@@ -36,10 +37,17 @@ export async function backwardAll(
     signal: options.signal,
     ahead: (position) => (trained[position]!.encoder.queues ? AHEAD : 0),
     launch: (position, group) =>
-      backwardFrom(cache, trained[position]!, packed, group, (root) => pass.beforeBackward(root)),
+      backwardFrom(
+        cache,
+        trained[position]!,
+        packed,
+        group,
+        (root) => pass.beforeBackward(root),
+        early?.isLast(position),
+      ),
     done: (position) => {
       const { tower, chunk } = trained[position]!;
-      done(tower);
+      early?.done(tower);
       report(chunk);
     },
   });

@@ -131,6 +131,11 @@ export interface TrainConfig {
    * its own, and blocks of the others' go round. The gradients are the same.
    */
   readonly exchange?: 'gather' | 'ring';
+  /**
+   * Whether ranks add up the gradients of layers while the backward pass of the last chunk still runs: over a network that takes
+   * as long as that. Over more than two ranks sums are rounded in another order. Default false.
+   */
+  readonly overlap?: boolean;
   /** How the learning rate goes over the run. */
   readonly schedule?: {
     /** Default 'linear'. */
@@ -200,7 +205,7 @@ export interface TrainConfig {
    * the run starts from the beginning, with the settings in `output/settings.json` where none are given, unless it would
    * replace a finished model: that is refused. A finished run is left unchanged, unless `steps` or `epochs` are more than before.
    *
-   * Settings that are not given come from the checkpoint. `optimizer`, `divideOptimizer`, `schedule`, the length, `device`,
+   * Settings that are not given come from the checkpoint. `optimizer`, `divideOptimizer`, `overlap`, `schedule`, the length, `device`,
    * `chunk`, `retain`, `evaluation`, `checkpoint`, and the names and format of the same data may change; the run reports each change. Another
    * value of any other setting is refused, because it would change the batches or the gradient.
    */

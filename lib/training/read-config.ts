@@ -80,6 +80,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     divideOptimizer: fields.boolean('divideOptimizer') ?? false,
     reduction: fields.oneOf('reduction', ['own', 'bfloat16']) ?? 'own',
     exchange: fields.oneOf('exchange', ['gather', 'ring']) ?? 'gather',
+    overlap: fields.boolean('overlap') ?? false,
     schedule: readSchedule(section(fields, 'schedule'), 'linear'),
     ...readLength(fields),
     seed: fields.number('seed', { from: 0, whole: true }) ?? 1,

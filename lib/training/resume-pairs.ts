@@ -19,6 +19,7 @@ const mayChangeByName = mayChangeOf([
   'retain',
   'divideOptimizer',
   'exchange',
+  'overlap',
 ]);
 
 function mayChange(name: string, now: unknown): boolean {

@@ -1,6 +1,7 @@
 #include "binding/encoder.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "binding/arguments.h"
@@ -66,6 +67,8 @@ void EncoderHandle::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&EncoderHandle::forward>("forward"),
                                                InstanceMethod<&EncoderHandle::backward>("backward"),
                                                InstanceMethod<&EncoderHandle::backwardRows>("backwardRows"),
+                                               InstanceMethod<&EncoderHandle::resetProgress>("resetProgress"),
+                                               InstanceMethod<&EncoderHandle::finalFrom>("finalFrom"),
                                                InstanceMethod<&EncoderHandle::dispose>("dispose"),
                                            }));
 }
@@ -244,17 +247,30 @@ Napi::Value EncoderHandle::backwardRows(const Napi::CallbackInfo& info) {
     at::Tensor graph;
     if (!info[6].IsNull()) graph = TensorHandle::get(info[6], "the graph");
     require(!graph.defined() || graph.requires_grad(), "INPUT", "the representations have no graph");
+    const bool last = info[7].IsBoolean() && info[7].As<Napi::Boolean>().Value();
     const Devices devices({alive().parameters().flatGradients(), gradients});
     return promise(
         info.Env(), groupFrom(info[5]), devices,
         [encoder = encoder_, chunk = std::move(chunk), gradients = std::move(gradients),
-         graph = std::move(graph)]() mutable {
+         graph = std::move(graph), last]() mutable {
+          std::optional<BackwardProgress::Last> watched;
+          if (last) watched.emplace(encoder->progress());
           if (!graph.defined()) graph = encode(*encoder, chunk, Mode::kWithGraph).rows;
           torch::autograd::backward({std::exchange(graph, {})},
                                     {takeRows(gradients, placesOf(*encoder, chunk))});
           return true;
         },
         [](Napi::Env env, bool) { return env.Undefined(); });
+  });
+}
+
+void EncoderHandle::resetProgress(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { alive().progress().reset(); });
+}
+
+Napi::Value EncoderHandle::finalFrom(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(alive().progress().finalFrom()));
   });
 }
 

@@ -57,10 +57,13 @@ class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
   // backward(batch, rows, tokens, seed, gradient, group): the same forward again with a graph, then its
   // backward seeded with `gradient` [representations, dimension]; a promise of nothing
   Napi::Value backward(const Napi::CallbackInfo& info);
-  // backwardRows(batch, rows, tokens, seed, gradients, group, graph): backward seeded with the chunk's rows
-  // of `gradients` [representations of the batch, dimension]; from the representations `graph` unless that is
-  // null
+  // backwardRows(batch, rows, tokens, seed, gradients, group, graph, last): backward seeded with the chunk's
+  // rows of `gradients` [representations of the batch, dimension]; from the representations `graph` unless
+  // that is null
   Napi::Value backwardRows(const Napi::CallbackInfo& info);
+  // Of the backward whose `last` is true.
+  void resetProgress(const Napi::CallbackInfo& info);
+  Napi::Value finalFrom(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Encoder> encoder_;

@@ -42,23 +42,22 @@ Devices devicesOf(c10::Device device) {
   return devices;
 }
 
-// A promise of nothing for an exchange of a tensor.
+// A promise of nothing for an exchange of a tensor. One that is only begun does not wait for what the
+// tensor's device computes: nothing adds to its elements any more, and NCCL waits for the kernels before.
 template <class Exchange>
-Napi::Value exchange(Napi::Env env, const at::Tensor& tensor, Exchange run) {
+Napi::Value exchange(Napi::Env env, const std::shared_ptr<distributed::Group>& group,
+                     const at::Tensor& tensor, const Napi::Value& begins, Exchange run) {
+  const bool begun = begins.IsBoolean() && begins.As<Napi::Boolean>().Value();
   return promise(
-      env, 0, devicesOf(tensor.device()),
-      [run = std::move(run)] {
-        run();
+      env, 0, begun ? Devices(exchanges()) : devicesOf(tensor.device()),
+      [group, begun, run = std::move(run)] {
+        if (begun)
+          group->begin(run);
+        else
+          run();
         return true;
       },
       [](Napi::Env env, bool) { return env.Undefined(); });
-}
-
-// An exchange, or its beginning where `begins` is true.
-std::function<void()> orBegun(const std::shared_ptr<distributed::Group>& group, const Napi::Value& begins,
-                              std::function<void()> exchange) {
-  if (!begins.IsBoolean() || !begins.As<Napi::Boolean>().Value()) return exchange;
-  return [group, exchange = std::move(exchange)] { group->begin(exchange); };
 }
 
 }  // namespace
@@ -137,7 +136,7 @@ Napi::Value GroupHandle::allGather(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const at::Tensor all = TensorHandle::get(info[0], "what is gathered");
     return exchange(
-        info.Env(), all,
+        info.Env(), alive(), all, info.Env().Undefined(),
         [group = alive(), all, counts = integers(info[1], "counts"),
          what = nameFrom(info[2], "INPUT", "what is gathered for")] { group->allGather(all, counts, what); });
   });
@@ -146,24 +145,21 @@ Napi::Value GroupHandle::allGather(const Napi::CallbackInfo& info) {
 Napi::Value GroupHandle::reduceScatter(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const at::Tensor all = TensorHandle::get(info[0], "what is added up");
-    return exchange(info.Env(), all,
-                    orBegun(alive(), info[3],
-                            [group = alive(), all, counts = integers(info[1], "counts"),
-                             what = nameFrom(info[2], "INPUT", "what is added up for")] {
-                              group->reduceScatter(all, counts, what);
-                            }));
+    return exchange(info.Env(), alive(), all, info[3],
+                    [group = alive(), all, counts = integers(info[1], "counts"),
+                     what = nameFrom(info[2], "INPUT", "what is added up for")] {
+                      group->reduceScatter(all, counts, what);
+                    });
   });
 }
 
 Napi::Value GroupHandle::allReduce(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const at::Tensor tensor = TensorHandle::get(info[0], "what is added up");
-    return exchange(
-        info.Env(), tensor,
-        orBegun(alive(), info[2],
-                [group = alive(), tensor, what = nameFrom(info[1], "INPUT", "what is added up for")] {
-                  group->allReduce(tensor, distributed::Reduction::kSum, what);
-                }));
+    return exchange(info.Env(), alive(), tensor, info[2],
+                    [group = alive(), tensor, what = nameFrom(info[1], "INPUT", "what is added up for")] {
+                      group->allReduce(tensor, distributed::Reduction::kSum, what);
+                    });
   });
 }
 
@@ -172,7 +168,7 @@ Napi::Value GroupHandle::broadcast(const Napi::CallbackInfo& info) {
     const at::Tensor tensor = TensorHandle::get(info[0], "what is sent");
     require(info[1].IsNumber(), "INPUT", "the rank that sends must be a number");
     return exchange(
-        info.Env(), tensor,
+        info.Env(), alive(), tensor, info.Env().Undefined(),
         [group = alive(), tensor, root = info[1].As<Napi::Number>().Int32Value(),
          what = nameFrom(info[2], "INPUT", "what is sent for")] { group->broadcast(tensor, root, what); });
   });

@@ -56,11 +56,11 @@ int64_t Encoder::graphBytes(int64_t tokens, int64_t sequences) const {
   // The heads' rows are copied beside each other.
   if (!inner_.empty()) bytes += (head_->perToken() ? chunk.tokens : chunk.sequences) * columns() * chunk.wide;
   bool before = true;
-  for (const auto& [block, trained] : blocks_) {
-    if (trained) bytes += block->tapeBytes(chunk);
+  for (const BuiltBlock& built : blocks_) {
+    if (built.trained) bytes += built.block->tapeBytes(chunk);
     // A block without a tape cannot compute its output again, so the block behind it keeps that.
-    if (trained && !before) bytes += chunk.tokens * width_ * chunk.element;
-    before = trained;
+    if (built.trained && !before) bytes += chunk.tokens * width_ * chunk.element;
+    before = built.trained;
   }
   return bytes;
 }
@@ -115,18 +115,22 @@ Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode 
   std::vector<at::Tensor> representations;
   auto next = inner_.begin();
   for (size_t k = 0; k < blocks_.size(); ++k) {
-    const auto& [block, trained] = blocks_[k];
-    if (!graph || !trained) {
+    const BuiltBlock& built = blocks_[k];
+    const std::shared_ptr<const Block>& block = built.block;
+    if (!graph || !built.trained) {
       stream = block->forward(stream, *pass, nullptr);
       x = stream.rows;
     } else {
       auto tape = std::make_shared<Tape>();
       stream = block->forward(stream, *pass, tape.get());
       // The stream has no graph, so a block may keep its input and its output.
-      x = record(stream.rows.detach(), x, [pass, block = block, tape](const at::Tensor& dy) {
-        pass->requireSameWeights();
-        return block->backward(dy, std::move(*tape), *pass);
-      });
+      x = record(stream.rows.detach(), x,
+                 [pass, block, tape, progress = progress_, final = finalBehind(k)](const at::Tensor& dy) {
+                   pass->requireSameWeights();
+                   at::Tensor dx = block->backward(dy, std::move(*tape), *pass);
+                   progress->reached(final);
+                   return dx;
+                 });
     }
     if (!inner || next == inner_.end() || *next != k) continue;
     // At once: without a tape the next block may write over its input.
@@ -134,6 +138,12 @@ Encoder::Blocks Encoder::throughBlocks(PackedTokens packed, uint64_t seed, Mode 
     ++next;
   }
   return {pass, x, std::move(representations)};
+}
+
+int64_t Encoder::finalBehind(size_t block) const {
+  // The head of an inner layer adds to the gradients of the head, which lie behind those of all blocks.
+  if (!inner_.empty() && block > inner_.front()) return parameters_->flatGradients().numel();
+  return parameters_->gradientsBehind(block == 0 ? 0 : blocks_[block - 1].parameters);
 }
 
 }  // namespace gradcache

@@ -10,6 +10,7 @@
 
 #include "core/products.h"
 #include "core/settings.h"
+#include "encoders/backward_progress.h"
 #include "model/builder.h"
 #include "model/head.h"
 #include "model/mode.h"
@@ -43,6 +44,8 @@ class Encoder {
   // [sequences, dimension] of the last layer without a graph, whatever the form in training is.
   at::Tensor dense(PackedTokens tokens, uint64_t seed, Mode mode) const;
 
+  // Of the backward that is marked as the last.
+  BackwardProgress& progress() { return *progress_; }
   Parameters& parameters() { return *parameters_; }
   const Head& head() const { return *head_; }
   // Of a row in training.
@@ -57,6 +60,8 @@ class Encoder {
     std::vector<at::Tensor> inner{};  // representations of the inner layers
   };
   Blocks throughBlocks(PackedTokens tokens, uint64_t seed, Mode mode, bool inner) const;
+  // From which of the flat gradients on nothing is added once the backward of this block is over.
+  int64_t finalBehind(size_t block) const;
 
   at::ScalarType compute_;
   Products products_;
@@ -67,6 +72,7 @@ class Encoder {
   std::vector<size_t> inner_;  // the numbers of the blocks that inner layers end with, ascending
   std::shared_ptr<const Head> head_;
   std::shared_ptr<Parameters> parameters_;
+  std::shared_ptr<BackwardProgress> progress_ = std::make_shared<BackwardProgress>();
 };
 
 }  // namespace gradcache

@@ -254,7 +254,7 @@ int64_t LanguageModel::graphBytes(int64_t rows, int64_t length) const {
                         compute_ == at::kDouble ? 8 : 4};
   // Word ids and places of inputs and targets, and the normalizers of at most two softmaxes a token.
   int64_t bytes = chunk.tokens * (8 * 8 + 2 * chunk.wide);
-  for (const auto& [block, trained] : blocks_) bytes += block->tapeBytes(chunk);
+  for (const BuiltBlock& built : blocks_) bytes += built.block->tapeBytes(chunk);
   return bytes;
 }
 

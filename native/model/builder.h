@@ -16,6 +16,8 @@ struct BuiltBlock {
   std::shared_ptr<const Block> block;
   // True if it or an earlier block has trainable parameters; otherwise backward stops before it.
   bool trained = true;
+  // Parameters that are declared by it and by the blocks before.
+  size_t parameters = 0;
 };
 
 class Builder {
@@ -41,7 +43,7 @@ class Builder {
   template <class Kind, class... Arguments>
   void add(Arguments&&... arguments) {
     auto block = std::make_shared<const Kind>(std::forward<Arguments>(arguments)..., *this);
-    blocks.push_back({std::move(block), parameters.anyTrainable()});
+    blocks.push_back({std::move(block), parameters.anyTrainable(), parameters.size()});
   }
 
   // The block before once more, with the same parameters and dropout places.

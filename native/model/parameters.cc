@@ -70,15 +70,13 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
   require(list.training_.adapters.empty(), "INPUT", "there is no linear layer '",
           list.training_.adapters.empty() ? "" : list.training_.adapters.begin()->first, "' to adapt");
   int64_t end = 0, frozenEnd = 0, gradientEnd = 0, discarded = 0;
-  std::vector<int64_t> gradientOffsets;
   for (ParameterList::Group& group : list.groups_) {
     const bool narrow = !group.trainable && !group.wide;
     int64_t& valuesEnd = narrow ? frozenEnd : end;
     valuesEnd = aligned(valuesEnd);
     gradientEnd = aligned(gradientEnd);
     const int64_t elements = product(group.shape);
-    views_.push_back({group.first, narrow, valuesEnd, elements, std::move(group.shape), {}, {}});
-    gradientOffsets.push_back(gradientEnd);
+    views_.push_back({group.first, narrow, valuesEnd, elements, gradientEnd, std::move(group.shape), {}, {}});
     valuesEnd += elements;
     if (group.trainable) {
       gradientEnd += elements;
@@ -96,7 +94,7 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
   for (size_t id = 0; id < views_.size(); ++id) {
     View& view = views_[id];
     if (list.groups_[id].trainable) {
-      view.gradient = flatGradients_.narrow(0, gradientOffsets[id], view.elements).view(view.shape);
+      view.gradient = flatGradients_.narrow(0, view.gradientOffset, view.elements).view(view.shape);
     } else if (view.shape.size() == 1) {
       view.gradient = nowhere.narrow(0, 0, view.elements);
     }
@@ -115,6 +113,10 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
   }
   viewIn(flatFrozen_, true);
   if (flatValues_.scalar_type() == compute_) viewIn(flatValues_, false);
+}
+
+int64_t Parameters::gradientsBehind(size_t count) const {
+  return count < views_.size() ? views_[count].gradientOffset : flatGradients_.numel();
 }
 
 void Parameters::viewIn(const at::Tensor& flat, bool narrow) {

@@ -74,6 +74,8 @@ class ParameterList {
   // What was declared alone under this name. Throws INPUT where nothing was.
   ParameterId named(const std::string& name) const;
   bool anyTrainable() const { return anyTrainable_; }
+  // Of those that are read as one.
+  size_t size() const { return groups_.size(); }
 
  private:
   friend class Parameters;
@@ -112,6 +114,8 @@ class Parameters {
   const at::Tensor& gradient(ParameterId id) const { return views_[id].gradient; }
 
   const at::Tensor& flatGradients() const { return flatGradients_; }
+  // The element of the flat gradients behind those of the first `count` declared.
+  int64_t gradientsBehind(size_t count) const;
   // Changes whenever any weight is written in place.
   int64_t version() const { return flatValues_._version() + flatFrozen_._version(); }
 
@@ -120,6 +124,7 @@ class Parameters {
     size_t first;
     bool narrow;  // in the buffer of what is frozen
     int64_t offset, elements;
+    int64_t gradientOffset;
     std::vector<int64_t> shape;
     at::Tensor compute, gradient;
   };

@@ -43,8 +43,10 @@ async function gradientsOf(parameters: readonly Parameter[]): Promise<number[]> 
 async function trained(
   reduction: Reduction,
   divided = false,
+  tied = false,
 ): Promise<{ gradients: number[]; weights: number[] }> {
-  const encoders = await towers();
+  const own = await towers();
+  const encoders = tied ? [own[0]!, own[0]!] : own;
   const loss = infoNCE({ temperature: { initial: 0.2, learned: true } });
   const gradcache = new GradCache({ encoders, loss, ranks, reduction, chunk: { sequences: 3 } });
   const parameters = gradcache.parameters();
@@ -108,7 +110,11 @@ async function ofModules(reduction: Reduction): Promise<number[]> {
 async function failing(
   error: () => Error,
   times: number,
-  { tower = 0, divided = false }: { readonly tower?: 0 | 1; readonly divided?: boolean } = {},
+  {
+    tower = 0,
+    divided = false,
+    bucket,
+  }: { readonly tower?: 0 | 1; readonly divided?: boolean; readonly bucket?: number } = {},
 ): Promise<unknown> {
   const encoders: AnyEncoder[] = await towers();
   if (last) encoders[tower] = failingPasses(encoders[tower] as TextEncoder, 'backward', error, times);
@@ -116,7 +122,7 @@ async function failing(
     encoders,
     loss: infoNCE(),
     ranks,
-    reduction: { overlap: true },
+    reduction: { overlap: true, ...(bucket !== undefined && { bucket }) },
     chunk: { sequences: 3 },
   });
   const parameters = gradcache.parameters();
@@ -140,6 +146,15 @@ try {
   const both = await trained({ type: 'bfloat16', overlap: true });
   const shared = await trained({ overlap: true }, true);
   const sharedLate = await trained({}, true);
+  // Parts of one matrix, so that each backward leaves many.
+  const bucket = 256;
+  const parts = await trained({ overlap: true, bucket });
+  const narrowParts = await trained({ type: 'bfloat16', overlap: true, bucket });
+  const sharedParts = await trained({ overlap: true, bucket }, true);
+  const tied = [
+    await trained({}, false, true),
+    await trained({ overlap: true, bucket }, false, true),
+  ] as const;
   const modules = [await ofModules({}), await ofModules({ type: 'bfloat16' })] as const;
   const different = await trained(last ? { type: 'bfloat16' } : {}).then(
     () => 'none',
@@ -152,12 +167,24 @@ try {
       narrow: apart(narrow.gradients, exact.gradients),
       both: apart(both.gradients, narrow.gradients),
       shares: apart(shared.weights, sharedLate.weights),
+      parts: [
+        apart(parts.gradients, exact.gradients),
+        apart(narrowParts.gradients, narrow.gradients),
+        apart(sharedParts.weights, sharedLate.weights),
+        apart(tied[1].gradients, tied[0].gradients),
+      ],
+      otherParts: await trained({ overlap: true, bucket: last ? 512 : 256 }).then(
+        () => 'none',
+        ({ code, message }: GradCacheError) => `${code}: ${message}`,
+      ),
       modules: apart(modules[1], modules[0]),
       different,
       retried: await failing(outOfMemory, 1),
       failed: await failing(() => new GradCacheError('NON_FINITE', 'it is NaN'), 1),
       fine: await failing(outOfMemory, 0),
       first: await failing(outOfMemory, 1, { tower: 1, divided: true }),
+      inParts: await failing(outOfMemory, 1, { tower: 1, bucket }),
+      failedInParts: await failing(() => new GradCacheError('NON_FINITE', 'it is NaN'), 1, { bucket }),
     }),
   );
 } catch (error) {

@@ -9,12 +9,17 @@ interface Found {
   readonly narrow: number;
   readonly both: number;
   readonly shares: number;
+  /** The same with parts under the last chunk's backward: own, bfloat16, shares, tied. */
+  readonly parts: readonly number[];
+  readonly otherParts: string;
   readonly modules: number;
   readonly different: string;
   readonly retried: Failed;
   readonly failed: Failed;
   readonly fine: Failed;
   readonly first: Failed;
+  readonly inParts: Failed;
+  readonly failedInParts: Failed;
 }
 
 interface Failed {
@@ -27,15 +32,33 @@ interface Failed {
 test('gradients that are added up early are the same bits, and in bfloat16 they are off by its rounding', async () => {
   const all = await runRanks<Found>(2, 'reduction-program.js', [], { limit: 60 });
   for (const [rank, found] of all.entries()) {
-    const { overlap, narrow, both, shares, modules, different, retried, failed, fine, first } = found;
-    assert.deepEqual([overlap, both, shares], [0, 0, 0]);
+    const {
+      overlap,
+      narrow,
+      both,
+      shares,
+      parts,
+      modules,
+      different,
+      otherParts,
+      retried,
+      failed,
+      fine,
+      first,
+      inParts,
+      failedInParts,
+    } = found;
+    assert.deepEqual([overlap, both, shares, ...parts], [0, 0, 0, 0, 0, 0, 0]);
     for (const error of [narrow, modules]) assert.ok(error > 0 && error < 2 ** -8, `${error}`);
-    assert.match(different, /^INPUT: the ranks add up gradients in different ways/);
+    for (const refused of [different, otherParts])
+      assert.match(refused, /^INPUT: the ranks add up gradients in different ways/);
     assert.deepEqual([retried.failure, retried.zero], [{ retries: 1 }, false]);
     const message = rank === 1 ? 'it is NaN' : 'rank 1: it is NaN';
     assert.deepEqual(failed.failure, { code: 'NON_FINITE', message });
-    assert.ok(failed.zero);
-    assert.deepEqual(first.failure, { retries: 1 });
-    for (const { norm } of [retried, failed]) assert.ok(Math.abs(norm / fine.norm - 1) < 1e-6);
+    assert.ok(failed.zero && failedInParts.zero);
+    assert.deepEqual(failedInParts.failure, failed.failure);
+    for (const each of [first, inParts]) assert.deepEqual(each.failure, { retries: 1 });
+    for (const { norm } of [retried, failed, inParts, failedInParts])
+      assert.ok(Math.abs(norm / fine.norm - 1) < 1e-6);
   }
 });

@@ -105,7 +105,7 @@ test('two ranks train what one does, and rank 0 writes and tells it', async (t) 
 
 test('a run over two ranks that share an optimizer is resumed bit for bit, with another number of ranks, and in a ring', async (t) => {
   const { folder, config } = await unevenRun(t);
-  const whole = { ...config, divideOptimizer: true, checkpoint: { every: 2, keep: 9 } };
+  const whole = { ...config, divideOptimizer: true, overlap: true, checkpoint: { every: 2, keep: 9 } };
   const resume = join(config.output, 'checkpoint-2');
   const same = { ...whole, output: join(folder, 'same'), resume };
   const broken = { ...config, output: join(folder, 'broken'), optimizer: { lr: 1e30 } };

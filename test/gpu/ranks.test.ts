@@ -109,10 +109,12 @@ test('an update that is divided over two GPUs is the whole one, bit for bit', { 
 });
 
 test('gradients that are added up early over two GPUs are the same', { skip }, async () => {
-  type Reduced = Readonly<Record<'overlap' | 'both' | 'shares' | 'narrow', number>>;
+  type Reduced = Readonly<Record<'overlap' | 'both' | 'shares' | 'narrow', number>> & {
+    readonly parts: readonly number[];
+  };
   const all = await runRanks<Reduced>(2, join(programs, 'reduction-program.js'), [], onGpus);
-  for (const { overlap, both, shares, narrow } of all) {
-    for (const error of [overlap, both, shares]) assert.ok(error < 1e-6, `${error}`);
+  for (const { overlap, both, shares, narrow, parts } of all) {
+    for (const error of [overlap, both, shares, ...parts]) assert.ok(error < 1e-6, `${error}`);
     assert.ok(narrow > 0 && narrow < 2 ** -8, `${narrow}`);
   }
 });

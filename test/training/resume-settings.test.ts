@@ -50,6 +50,7 @@ async function unusual(
     curriculum: { from: 6, to: 8, over: 3, tokens: 150 },
     optimizer: { lr: 2e-2, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3, maxGradNorm: 0.5 },
     divideOptimizer: false,
+    overlap: false,
     reduction: 'own',
     exchange: 'gather',
     schedule: { kind: 'cosine', warmup: 0.3 },
@@ -103,6 +104,7 @@ const CHANGES: {
   chunk: [['auto', 'told']],
   retain: [[0, 'told']],
   divideOptimizer: [[true, 'told']],
+  overlap: [[true, 'told']],
   reduction: [['bfloat16', 'refused']],
   exchange: [], // a memory is in no ring; the next test changes it
   loss: [

@@ -100,7 +100,7 @@ export async function openContrastive(
       seed: config.seed,
       accumulate: config.accumulate,
       ranks,
-      reduction: { type: config.reduction },
+      reduction: { type: config.reduction, overlap: config.overlap },
       exchange: config.exchange,
     });
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);

@@ -72,7 +72,7 @@ export async function openCrossEncoderObjective(
       seed: config.seed,
       accumulate: config.accumulate,
       ranks,
-      reduction: { type: config.reduction },
+      reduction: { type: config.reduction, overlap: config.overlap },
       exchange: config.exchange,
     });
     return new PairsOfTexts(config, pairs, model, loss, gradcache, ranks);
