@@ -63,6 +63,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
       'columns',
     ),
+    lists: list(
+      'A,B',
+      'those of the columns that have a list of texts in each row, of any length: positives, negatives',
+      'lists',
+    ),
     label: text(
       'COLUMN',
       'labels or scores, for a loss that needs them; default: label, labels, score or scores',

@@ -51,6 +51,8 @@ export interface BatchOptions<LabelColumn extends string = string> {
    * are held in memory until then. A row may hold the same text twice itself. Default: false.
    */
   uniqueTexts?: boolean;
+  /** Columns that have a list of texts in each row, as `readPairs` with `lists` gives it: `uniqueTexts` looks into them. Default: none. */
+  lists?: readonly string[];
   /** A column of labels: {@link Batch} has them apart from the texts. Default: none. */
   label?: LabelOptions<LabelColumn>;
   /**
@@ -105,7 +107,7 @@ export function batches<const Column extends string, const LabelColumn extends s
 
 /** Options with their defaults. */
 type CheckedOptions = Required<Omit<BatchOptions, Optional>> & Pick<BatchOptions, Optional>;
-type Optional = 'fill' | 'label' | 'ranks';
+type Optional = 'fill' | 'label' | 'ranks' | 'lists';
 
 async function* generateBatches(
   source: LabelledRowSource,
@@ -178,10 +180,10 @@ type Group = { readonly group: Row[] } & Pick<Batch, 'tokens' | 'length'>;
 
 async function* groupRows(
   rows: RowSource,
-  { dropLast, uniqueTexts, groupByLabel: grouped }: CheckedOptions,
+  { dropLast, uniqueTexts, lists, groupByLabel: grouped }: CheckedOptions,
   room: Room,
 ): AsyncGenerator<Group, void, undefined> {
-  const batch = new FillingBatch(room, uniqueTexts);
+  const batch = new FillingBatch(room, uniqueTexts, lists);
   const take = (): Group => {
     const { filled } = room; // before the next batch begins
     return { group: batch.take(), ...filled };
@@ -249,6 +251,7 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
     'shuffle',
     'dropLast',
     'uniqueTexts',
+    'lists',
     'label',
     'groupByLabel',
     'ranks',
@@ -276,6 +279,9 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
   requireBoolean('dropLast', dropLast);
   requireBoolean('uniqueTexts', uniqueTexts);
   requireBoolean('groupByLabel', grouped);
+  const { lists } = options;
+  if (lists !== undefined && !(Array.isArray(lists) && lists.every((name) => typeof name === 'string')))
+    throw refused('lists', lists, 'a list of names of columns');
   if (label !== undefined) checkLabelOptions('label', label);
   if (grouped) requireGroups(options);
   const ranks = options.ranks ?? undefined;
@@ -297,6 +303,7 @@ function checkOptions(source: LabelledRowSource, options: BatchOptions): Checked
     uniqueTexts,
     groupByLabel: grouped,
     ...(fill && { fill }),
+    ...(lists && { lists: [...lists] }),
     ...(label && { label }),
     ...(ranks && { ranks }),
   };

@@ -1,5 +1,6 @@
 import type { Room } from './room.js';
 import type { Row } from './row.js';
+import { textsIn } from './text-lists.js';
 
 /** Rows that wait, oldest first. Taking from the front of a plain array would move all the rest. */
 interface Queue {
@@ -20,6 +21,8 @@ export class FillingBatch {
   constructor(
     readonly room: Room,
     readonly uniqueTexts: boolean,
+    /** Columns that have a list of texts in each row, as JSON. */
+    readonly lists: readonly string[] = [],
   ) {}
 
   get full(): boolean {
@@ -52,6 +55,7 @@ export class FillingBatch {
   }
 
   #obstacle(row: Row): string | undefined {
+    if (this.lists.length > 0) return this.#textsOf(row).find((text) => this.#texts.has(text));
     for (const column in row) if (this.#texts.has(row[column]!)) return row[column];
     return undefined;
   }
@@ -59,7 +63,15 @@ export class FillingBatch {
   #place(row: Row): void {
     this.#rows.push(row);
     this.room.add(row);
-    if (this.uniqueTexts) for (const column in row) this.#texts.add(row[column]!);
+    if (!this.uniqueTexts) return;
+    if (this.lists.length > 0) for (const text of this.#textsOf(row)) this.#texts.add(text);
+    else for (const column in row) this.#texts.add(row[column]!);
+  }
+
+  #textsOf(row: Row): string[] {
+    return Object.entries(row).flatMap(([column, text]) =>
+      this.lists.includes(column) ? textsIn(text) : [text],
+    );
   }
 
   #defer(row: Row, obstacle: string): void {

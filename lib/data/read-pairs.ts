@@ -48,6 +48,8 @@ export interface ReadOptions<Column extends string = string, LabelColumn extends
    * JSON of the list there. Default: none.
    */
   lists?: readonly NoInfer<Column>[];
+  /** Those of `lists` that may be empty. Default: none. */
+  emptyLists?: readonly NoInfer<Column>[];
   /** Whether a line that is no row ends the reading with an error (the default) or is counted and passed over. */
   onBadLine?: 'throw' | 'skip';
   /** Called for every line passed over. */
@@ -158,8 +160,10 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     'signal',
     'label',
     'lists',
+    'emptyLists',
   ]);
-  const { columns, format, header, quoting, delimiter, onBadLine, onSkip, signal, label, lists } = options;
+  const { columns, format, header, quoting, delimiter, onBadLine, onSkip, signal, label, lists, emptyLists } =
+    options;
   requireSignal('signal', signal);
   if (columns !== undefined && !areNames(columns))
     throw refused('columns', columns, 'a list of different, non-empty names');
@@ -169,6 +173,11 @@ export function checkReadOptions(options: ReadOptions, names: SettingNames): voi
     !(Array.isArray(lists) && lists.every((name) => columns?.includes(name as string)))
   )
     throw refused('lists', lists, 'a list of some of the columns');
+  if (
+    emptyLists !== undefined &&
+    !(Array.isArray(emptyLists) && emptyLists.every((name) => lists?.includes(name as string)))
+  )
+    throw refused('emptyLists', emptyLists, 'a list of some of lists');
   if (format !== undefined) requireOneOf('format', format, FORMATS);
   if (header !== undefined && typeof header !== 'boolean' && !areNames(header))
     throw refused('header', header, 'true, false or a list of the names of the fields');

@@ -19,6 +19,8 @@ export interface RowOptions extends Omit<RecordOptions, 'header' | 'lists'> {
   readonly header?: boolean | readonly string[];
   /** Columns whose values are lists of texts, or the JSON of such lists. A row has the JSON there. */
   readonly lists?: readonly string[];
+  /** Those of them whose lists may be empty. */
+  readonly emptyLists?: readonly string[];
   /** A column of labels. A row has the text of its label there, behind its texts. */
   readonly label?: LabelOptions;
 }
@@ -106,7 +108,7 @@ export function toRow(
   columns: readonly string[] | undefined,
   options: RowOptions,
 ): Row | string {
-  const { optional = [], numbers = false, emptyTexts = false, lists = [], label } = options;
+  const { optional = [], numbers = false, emptyTexts = false, lists = [], emptyLists = [], label } = options;
   if ('problem' in record) return record.problem;
   if (columns === undefined) return 'it has no texts from which the columns could be taken';
   const beside = label === undefined ? [] : [label.column];
@@ -139,7 +141,7 @@ export function toRow(
       ? (values as readonly unknown[])[i]
       : (values as Readonly<Record<string, unknown>>)[column];
     if (lists.includes(column)) {
-      const list = listText(value);
+      const list = listText(value, emptyLists.includes(column));
       if (list === undefined) return listProblem(column, value, values);
       row[column] = list;
       continue;

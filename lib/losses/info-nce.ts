@@ -171,6 +171,7 @@ export const infoNCEKind: LossKind<InfoNCESettings> = {
   about: "each anchor's positive against all other candidates",
   columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
   takesMemory: true,
+  takesLists: true,
   takesWeights: true,
   settings: {
     ...temperatureSettings(0.05),

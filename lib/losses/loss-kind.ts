@@ -85,6 +85,8 @@ export interface LossKind<S> {
   readonly label?: LabelColumn;
   /** Whether the loss takes the keyword argument `weights`, how much each row counts. Default: false. */
   readonly takesWeights?: boolean;
+  /** Whether a row may have lists of positives and negatives: the loss takes `targets` and `owners`. Default: false. */
+  readonly takesLists?: boolean;
   /** Whether texts of different rows are compared, so that a text twice in a batch would be its own negative. Default: true. */
   readonly comparesRows?: boolean;
   /** Whether texts are compared token by token: the model then has a representation for each token. Default: false. */

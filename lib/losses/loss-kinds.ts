@@ -196,7 +196,15 @@ export function kindOf({
   kind,
 }: FilledLossConfig): Pick<
   LossKind<never>,
-  'columns' | 'label' | 'comparesRows' | 'pairs' | 'perToken' | 'takesMemory' | 'takesWeights' | 'sparse'
+  | 'columns'
+  | 'label'
+  | 'comparesRows'
+  | 'pairs'
+  | 'perToken'
+  | 'takesLists'
+  | 'takesMemory'
+  | 'takesWeights'
+  | 'sparse'
 > {
   return KINDS[kind];
 }
@@ -215,6 +223,16 @@ export function requireWeights(path: string, loss: FilledLossConfig): void {
   throw new SettingError(
     path,
     `says how much each row counts, and the loss ${loss.kind} takes no weights; ${able.map(show).join(', ')} do.`,
+  );
+}
+
+/** @throws GradCacheError `INPUT` for a loss that takes one text of each column in a row */
+export function requireLists(path: string, loss: FilledLossConfig): void {
+  if (kindOf(loss).takesLists === true) return;
+  const able = Object.entries(LOSSES).flatMap(([name, { takesLists }]) => (takesLists ? [name] : []));
+  throw new SettingError(
+    path,
+    `names columns of lists, and the loss ${loss.kind} takes one text of each column in a row; ${able.map(show).join(', ')} take lists.`,
   );
 }
 

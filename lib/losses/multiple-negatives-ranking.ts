@@ -47,6 +47,7 @@ export const multipleNegativesRankingKind: LossKind<MultipleNegativesRankingSett
   about: 'infonce, by the names of sentence-transformers',
   columns: { least: 2, needed: 'two or more different columns: anchor, positive, hard negatives' },
   takesMemory: true,
+  takesLists: true,
   takesWeights: true,
   settings: {
     scale: { kind: 'number', above: 0, default: 20, help: 'multiplies similarities; default 20' },

@@ -68,6 +68,7 @@ function spladeOf<S>(
     ...inner,
     about,
     sparse: true,
+    takesLists: false,
     takesMemory: false,
     settings: { ...settings, ...REGULARIZERS } as unknown as SettingTable<S & RegularizerSettings>,
     check: (given, fields) => {

@@ -32,7 +32,7 @@ export async function withColumns(
     filled.push(await withOwnColumns({ ...asIfAlone(config, set), prompts }, heads, signal));
   }
   requireAlike(filled);
-  const [{ columns, label, weights, prompts, evaluation }] = filled as [FilledTrainConfig];
+  const [{ columns, label, weights, prompts, evaluation, lists }] = filled as [FilledTrainConfig];
   const datasets = sets.map((set, place) => {
     const { columns, label, weights } = filled[place]!;
     const strange = Object.keys(set.prompts).find((column) => !columns.includes(column));
@@ -44,7 +44,7 @@ export async function withColumns(
     return { ...set, columns, label, weights };
   });
   // Rows of all sets have the columns of the first.
-  return { ...config, columns, label, weights, evaluation, prompts, datasets };
+  return { ...config, columns, label, weights, lists, evaluation, prompts, datasets };
 }
 
 /** The configuration of a run on one of its data sets. */
@@ -83,6 +83,10 @@ async function withOwnColumns(
     usual.includes('positive') && NEGATIVE.test(name) && !usual.includes(name) ? [name] : [],
   );
   const columns = [...usual, ...negatives];
+  const listed = seen.flatMap(({ name, isList }) =>
+    isList && columns.slice(1).includes(name) ? [name] : [],
+  );
+  const lists = config.lists ?? (listed.length > 0 && kindOf(loss).takesLists ? listed : undefined);
   requireColumns('config.columns', columns, loss);
   for (const column of Object.keys(config.prompts)) {
     if (!columns.includes(column))
@@ -91,7 +95,7 @@ async function withOwnColumns(
   const positive = config.prompts[usual[1] ?? ''];
   const prompts =
     positive === undefined ? {} : Object.fromEntries(columns.slice(2).map((name) => [name, positive]));
-  return { ...withEvaluation, columns, prompts: { ...prompts, ...config.prompts } };
+  return { ...withEvaluation, columns, lists, prompts: { ...prompts, ...config.prompts } };
 }
 
 /** Held-out pairs have the first two columns that are trained on, unless they have their own. */
@@ -114,6 +118,8 @@ interface SeenColumn {
   readonly isNumber: boolean;
   /** Whether all of them have a text there. */
   readonly isText: boolean;
+  /** Whether all of them have a list there. */
+  readonly isList: boolean;
   /** By what it is found where its name is not a usual one: its number, in rows whose values have no names. */
   readonly found: string;
 }
@@ -164,19 +170,21 @@ async function lookAt(
 ): Promise<SeenColumn[]> {
   const numbers = kindOf(loss).label !== undefined;
   const names = header === false ? ('none' as const) : typeof header === 'object' ? header : undefined;
-  const how = { format, header: names, quoting, delimiter, signal, numbers };
+  const lists = kindOf(loss).takesLists ? ('all' as const) : [];
+  const how = { format, header: names, quoting, delimiter, signal, numbers, lists };
   const seen = new Map<string, SeenColumn>();
   for (const file of data) {
     for (const record of await look(heads, file, how)) {
-      const isList = 'values' in record && Array.isArray(record.values);
+      const hasNames = 'values' in record && !Array.isArray(record.values);
       for (const [place, [name, value]] of entriesOf(record).entries()) {
         if (value === null || value === '') continue;
-        const { isNumber, isText } = seen.get(name) ?? { isNumber: true, isText: true };
+        const { isNumber, isText, isList } = seen.get(name) ?? { isNumber: true, isText: true, isList: true };
         seen.set(name, {
           name,
           isNumber: isNumber && typeof value !== 'object' && !Number.isNaN(Number(value)),
           isText: isText && typeof value === 'string',
-          found: isList ? String(place + 1) : name,
+          isList: isList && Array.isArray(value),
+          found: hasNames ? name : String(place + 1),
         });
       }
     }

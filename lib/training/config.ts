@@ -52,6 +52,13 @@ export interface TrainConfig {
    */
   readonly columns?: readonly string[];
   /**
+   * Those of the columns, behind the anchor, whose rows have a list of texts: a JSON array, a list column of Parquet or Arrow, or in
+   * CSV the text of one. Rows may have different numbers of positives, at least one, and of negatives. For infonce and
+   * multiple-negatives-ranking, in one process. Default: none, or the positives and negatives that are lists, where no columns are
+   * named.
+   */
+  readonly lists?: readonly string[];
+  /**
    * The column of the labels or scores that the loss needs. Default: the first of label, labels, score and scores that the
    * data has. Names of classes are numbered in the order of the data. A list of scores is a JSON list, or the text of one.
    */

@@ -18,6 +18,7 @@ export function dataOrder({
   groupByLabel,
   datasets,
   mixing,
+  lists,
 }: FilledTrainConfig): Record<string, unknown> {
   return {
     columns,
@@ -28,6 +29,7 @@ export function dataOrder({
     ...(curriculum && { curriculum }),
     ...(label !== undefined && { label }),
     ...(groupByLabel && { groupByLabel }),
+    ...(lists && { lists }),
     ...(datasets && { mixing, weights: datasets.map(({ weight }) => weight) }),
   };
 }

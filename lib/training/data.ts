@@ -203,9 +203,9 @@ export class RunData {
 
   /** How batches are formed. */
   #forming(): Omit<BatchOptions, 'seed' | 'epochs'> {
-    const { batch: size, shuffle, uniqueTexts, groupByLabel } = this.config;
+    const { batch: size, shuffle, uniqueTexts, groupByLabel, lists } = this.config;
     const label = labelOptions(this.config);
-    return { size, shuffle, uniqueTexts, groupByLabel, ...(label && { label }) };
+    return { size, shuffle, uniqueTexts, groupByLabel, ...(lists && { lists }), ...(label && { label }) };
   }
 
   async *#mixed(
@@ -267,18 +267,24 @@ export class RunData {
     const { format = config.format, header = config.header } = set;
     const { quoting = config.quoting, delimiter = config.delimiter } = set;
     const columns = set.columns ?? config.columns;
-    const label = labelOptions({ ...config, label: set.label, weights: set.weights });
-    const lists = listColumns({ columns, loss: config.loss });
+    const label = labelOptions({ ...config, columns, label: set.label, weights: set.weights });
+    const lists = listColumns({
+      columns,
+      loss: config.loss,
+      lists: config.lists?.map((name) => columns[config.columns.indexOf(name)]!),
+    });
+    // An anchor has a positive, and may have no negative.
+    const emptyLists = config.lists === undefined ? [] : lists.filter((name) => name !== columns[1]);
     const { onBadLine } = config;
     const layout = { format, header, quoting, delimiter };
-    const how = { columns, ...layout, onBadLine, onSkip, signal, lists, ...(label && { label }) };
+    const how = { columns, ...layout, onBadLine, onSkip, signal, lists, emptyLists, ...(label && { label }) };
     const { given } = this;
     if (given === null) return readPairsOf(set.data, how, (file, options) => this.heads.open(file, options));
     const onProblem = (line: number, reason: string): void => {
       if (onBadLine === 'throw') throw new GradCacheError('INPUT', `config.data, row ${line}: ${reason}.`);
       onSkip({ file: OBJECT, line, reason });
     };
-    return { [Symbol.asyncIterator]: () => rowsOf(given, columns, { lists, label, onProblem }) };
+    return { [Symbol.asyncIterator]: () => rowsOf(given, columns, { lists, emptyLists, label, onProblem }) };
   }
 }
 
@@ -324,7 +330,13 @@ async function withClassNumbers(
 export function listColumns({
   columns,
   loss,
-}: Pick<FilledTrainConfig, 'columns' | 'loss'>): readonly string[] {
+  lists,
+}: Pick<FilledTrainConfig, 'columns' | 'loss'> &
+  Partial<Pick<FilledTrainConfig, 'lists'>>): readonly string[] {
+  return lists ?? kindOfLists(loss, columns);
+}
+
+function kindOfLists(loss: FilledTrainConfig['loss'], columns: readonly string[]): readonly string[] {
   return kindOf(loss).pairs?.rows === 'documents' && columns.length === 2 ? columns.slice(1) : [];
 }
 

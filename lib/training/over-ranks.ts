@@ -66,6 +66,8 @@ export function suitedTo(
   { settings }: GivenConfig,
 ): FilledTrainConfig {
   if (ranks === null) return config;
+  if (config.lists !== undefined)
+    throw refuse('config.lists', config.lists, 'none, where several processes train together,');
   requireForRanks(ranks, config.data, { name: 'config.batch', count: config.batch });
   return { ...config, device: kindOfDevice(ranks, settings) };
 }

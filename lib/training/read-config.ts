@@ -10,6 +10,7 @@ import {
   masksDuplicates,
   readLoss,
   requireColumns,
+  requireLists,
   requireMemory,
   requireWeights,
   type FilledLossConfig,
@@ -61,6 +62,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
     label: readLabel(fields, named, loss),
     weights: readWeights(fields, named, loss),
+    lists: readLists(fields, columns, loss),
     ...readLayout(fields),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
     output: readOutput(fields),
@@ -105,6 +107,12 @@ export function readTrainConfig(value: unknown, path = 'config') {
   requireSuited(fields, config, columns);
   if (datasets !== undefined) requireSets(fields, config);
   if (config.groupByLabel) requireGroups(fields, config);
+  const besideLists = ['memory', 'curriculum'].find((name) => fields.raw(name) !== undefined);
+  if (config.lists !== undefined && besideLists !== undefined)
+    throw new SettingError(
+      fields.at('lists'),
+      `names columns of lists, which ${besideLists} does not take: leave out one of them.`,
+    );
   if (config.memory !== undefined) requireMemory(fields.at('memory'), loss);
   if (config.memory !== undefined && config.accumulate > 1)
     throw new SettingError(
@@ -146,6 +154,20 @@ function readLabel(
   if (columns?.includes(label) === true || label === '__proto__')
     throw refuse(fields.at('label'), label, 'a column that is none of the texts');
   return label;
+}
+
+/** @param columns those that the configuration names, or that are usual */
+function readLists(
+  fields: Fields,
+  columns: readonly string[],
+  loss: FilledLossConfig,
+): readonly string[] | undefined {
+  const lists = fields.strings('lists');
+  if (lists === undefined) return undefined;
+  requireLists(fields.at('lists'), loss);
+  const among = columns.slice(1);
+  if (lists.every((name) => among.includes(name) || NEGATIVE.test(name))) return lists;
+  throw refuse(fields.at('lists'), lists, `some of the columns behind the anchor (${among.join(', ')})`);
 }
 
 function readWeights(

@@ -790,6 +790,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       shuffle: ['boolean'],
       dropLast: ['boolean'],
       uniqueTexts: ['boolean'],
+      lists: ['list'],
       label: [],
       groupByLabel: ['boolean'],
       ranks: ['null'],
@@ -817,6 +818,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       signal: [],
       label: [],
       lists: ['list'],
+      emptyLists: ['list'],
     },
   },
   rankingPairs: {

@@ -41,6 +41,7 @@ import {
 import { beyondCard } from '../../encoders/beyond-card.js';
 import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
+import { requireSamePrompt, spreadLists, towersOf } from './spread-lists.js';
 import { restore } from '../../safetensors/restore.js';
 import { openMemory, textsOfRows, type RunMemory } from './run-memory.js';
 
@@ -73,6 +74,7 @@ export async function openContrastive(
       requireLossFor(model, config);
     }
     savePrompts(config, model);
+    requireSamePrompt(config);
     if (objects.loss === null) model.setSimilarity(similarityOf(config.loss)); // saved with the model
     guide = await openGuide(config);
     const made = (): LossWithGradients =>
@@ -89,24 +91,29 @@ export async function openContrastive(
       requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, lengthOf(model));
     const whole = wrapped(loss, config, model);
     memory = await openMemory(config, { loss: whole, model, resumed });
-    const encoders = config.columns.map(() => model);
+    const encoders = towersOf(config).map(() => model);
     const chunk = firstChunkSize(config, model, resumed?.checkpoint.state.chunk);
-    const evaluator = new GradCache<readonly AnyEncoder[]>({ encoders, loss: whole, chunk });
-    const gradcache = new GradCache<readonly AnyEncoder[]>({
-      encoders: [...encoders, ...(memory?.encoders() ?? [])],
-      loss: memory?.rows ?? whole,
-      chunk,
-      retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
-      seed: config.seed,
-      accumulate: config.accumulate,
-      ranks,
-      reduction: { type: config.reduction, overlap: config.overlap },
-      exchange: config.exchange,
+    const stepsOf = (encoders: readonly AnyEncoder[]): Steps => ({
+      evaluator: new GradCache<readonly AnyEncoder[]>({ encoders, loss: whole, chunk }),
+      gradcache: new GradCache<readonly AnyEncoder[]>({
+        encoders: [...encoders, ...(memory?.encoders() ?? [])],
+        loss: memory?.rows ?? whole,
+        chunk,
+        retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
+        seed: config.seed,
+        accumulate: config.accumulate,
+        ranks,
+        reduction: { type: config.reduction, overlap: config.overlap },
+        exchange: config.exchange,
+      }),
     });
+    const steps = stepsOf(encoders);
+    // A batch in which nothing is in the lists besides the first positives has a tower less.
+    const plain = config.lists === undefined ? null : stepsOf(encoders.slice(1));
     if (resumed !== null) restore(loss.parameters(), resumed.checkpoint.loss);
     else if (config.lossFrom !== undefined) await beginFrom(loss, config.lossFrom);
     const draws = whole.takesSeed === true;
-    return new Contrastive(config, objects, model, loss, draws, gradcache, evaluator, memory, guide, ranks);
+    return new Contrastive(config, objects, model, loss, draws, steps, plain, memory, guide, ranks);
   } catch (error) {
     memory?.dispose();
     guide?.dispose();
@@ -180,6 +187,12 @@ function requireLossFor(model: TextEncoder, { loss }: FilledTrainConfig): void {
   );
 }
 
+/** Steps of the training, and losses of held-out batches. */
+interface Steps {
+  readonly gradcache: GradCache;
+  readonly evaluator: GradCache;
+}
+
 class Contrastive implements Objective {
   constructor(
     readonly config: FilledTrainConfig,
@@ -188,9 +201,9 @@ class Contrastive implements Objective {
     readonly loss: LossWithGradients & { readonly temperature?: number },
     /** Whether a step draws lengths or layers. */
     readonly draws: boolean,
-    readonly gradcache: GradCache,
-    /** Computes losses of held-out batches. */
-    readonly evaluator: GradCache,
+    readonly steps: Steps,
+    /** For batches with a tower less; null without lists. */
+    readonly plain: Steps | null,
     readonly memory: RunMemory | null,
     /** Encodes the texts of each batch, for the loss to judge by. */
     readonly guide: TextEncoder | null,
@@ -238,7 +251,7 @@ class Contrastive implements Objective {
   }
 
   parameters(): readonly Parameter[] {
-    return this.gradcache.parameters();
+    return this.steps.gradcache.parameters();
   }
 
   /** Gives one entry a column: towers in the order of `config.columns`. */
@@ -248,15 +261,31 @@ class Contrastive implements Objective {
     { rows, set }: Pick<BatchPlace, 'rows' | 'set'> = {},
   ): Promise<readonly TokenBatch[]> {
     const { config, model } = this;
+    const columns = towersOf(config);
+    const towers = this.#towers(texts, rows);
     return Promise.all(
-      config.columns.map((column, place) =>
-        model.tokenize(ofRows(texts[column] ?? [], rows), {
+      towers.map((own, place) => {
+        const column = columns[place]!;
+        return model.tokenize(own, {
           prompt: promptOf(config, column, set),
           maxLength: length,
           task: taskOf(place, model),
-        }),
-      ),
+        });
+      }),
     );
+  }
+
+  /** The texts of each tower. */
+  #towers(texts: Texts, rows: Uint32Array | undefined): readonly (readonly string[])[] {
+    const { columns, lists } = this.config;
+    if (lists === undefined) return columns.map((column) => ofRows(texts[column] ?? [], rows));
+    const { towers, others } = spreadLists(texts, columns, lists, rows);
+    return others.length === 0 ? towers : [...towers, others];
+  }
+
+  /** The steps for so many towers. */
+  #stepsFor({ length }: readonly TokenBatch[]): Steps {
+    return length < towersOf(this.config).length ? this.plain! : this.steps;
   }
 
   async step(
@@ -264,7 +293,8 @@ class Contrastive implements Objective {
     texts: Texts,
     { labels, shares, step, steps, ...options }: ObjectiveStepOptions,
   ): Promise<ObjectiveStep> {
-    const { gradcache, memory } = this;
+    const { memory } = this;
+    const { gradcache } = this.#stepsFor(inputs);
     const rows = shares?.own;
     const loss = {
       ...this.#draws(options.seed),
@@ -298,10 +328,15 @@ class Contrastive implements Objective {
 
   /** What the loss is to know of the texts. */
   #judged(texts: Texts, rows?: Uint32Array): LossOptions {
-    const columns = this.config.columns.map((column) => ofRows(texts[column] ?? [], rows));
+    const { config } = this;
+    if (config.lists !== undefined) {
+      const spread = spreadLists(texts, config.columns, config.lists, rows);
+      return { ...spread.options, ...(masksDuplicates(config.loss) && { ids: spread.rows }) };
+    }
+    const columns = config.columns.map((column) => ofRows(texts[column] ?? [], rows));
     return {
       ...(this.guide !== null && { texts: columns }),
-      ...(masksDuplicates(this.config.loss) && { ids: textsOfRows(columns) }),
+      ...(masksDuplicates(config.loss) && { ids: textsOfRows(columns) }),
     };
   }
 
@@ -335,7 +370,8 @@ class Contrastive implements Objective {
   /** The loss of a batch in evaluation. A memory of earlier batches has no part in it. */
   async #lossOf({ columns, labels }: Batch, signal: AbortSignal | undefined): Promise<number> {
     const loss = { ...this.#draws(0), ...this.#judged(columns), ...this.#beside(labels) };
-    return this.evaluator.lossOf(await this.tokenize(columns), { loss, signal });
+    const inputs = await this.tokenize(columns);
+    return this.#stepsFor(inputs).evaluator.lossOf(inputs, { loss, signal });
   }
 
   async snapshot(): Promise<ModelSnapshot> {
@@ -355,7 +391,7 @@ class Contrastive implements Objective {
     for (const { name, tensor } of this.loss.parameters()) loss.set(name, await toStored(tensor));
     if (this.memory !== null) for (const [name, tensor] of await this.memory.state()) loss.set(name, tensor);
     const followed = this.memory?.followed === true;
-    return { loss, chunk: chunkState(this.config, this.model, this.gradcache), followed };
+    return { loss, chunk: chunkState(this.config, this.model, this.steps.gradcache), followed };
   }
 
   dispose(): void {

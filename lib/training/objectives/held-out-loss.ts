@@ -29,7 +29,12 @@ export async function loadHeldOutBatches(
   if (columns.length !== trained.length)
     throw refuse('config.evaluation.columns', columns, `${plural(trained.length, 'column')} for the loss`);
   const [label, ofRead] = [labelOptions(config), labelOptions({ ...config, columns })];
-  const lists = listColumns({ columns, loss: config.loss });
+  const lists = listColumns({
+    columns,
+    loss: config.loss,
+    lists: config.lists?.map((name) => columns[trained.indexOf(name)]!),
+  });
+  const emptyLists = config.lists === undefined ? [] : lists.filter((name) => name !== columns[1]);
   const how = {
     columns,
     format,
@@ -38,6 +43,7 @@ export async function loadHeldOutBatches(
     delimiter,
     signal,
     lists,
+    emptyLists,
     ...(ofRead && { label: ofRead }),
   };
   const names = HELD_OUT_SETTINGS;
@@ -50,7 +56,8 @@ export async function loadHeldOutBatches(
   const rows: Row[] = [];
   for await (const row of found) rows.push(named(row, columns, trained));
   const order = groupByLabel ? { groupByLabel, shuffle: true } : { shuffle: false };
-  return batches(rows, { size, uniqueTexts, ...order, ...(label && { label }) });
+  const listed = config.lists && { lists: config.lists };
+  return batches(rows, { size, uniqueTexts, ...order, ...listed, ...(label && { label }) });
 }
 
 /** The mean of the losses of batches, each by its rows. Ranks take turns: each measures whole batches. */
