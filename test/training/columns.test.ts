@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { FileHeads } from '../../lib/data/file-heads.js';
+import { readSts } from '../../lib/evaluation/tasks.js';
 import { withColumns } from '../../lib/training/columns.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { pairs, record, shortRun, temporaryFolder } from './support.js';
@@ -88,4 +89,29 @@ test('data as it is published trains: SICK, STS, AgNews, a collection of SMART, 
   assert.deepEqual(await run('cran.all.1400', cranfield.join(''), titled), ['title', 'text']);
   const stored = JSON.stringify(rows.map(({ anchor, positive }) => ({ question: anchor, answer: positive })));
   assert.deepEqual(await run('pairs.json', stored, {}), ['question', 'answer']);
+});
+
+test('STS as SemEval publishes it, its scores pasted behind its pairs, is measured and trained', async (t) => {
+  const { folder, config } = await shortRun(t);
+  // Four fields of the pair, and a score that some pairs lack; a quote is text.
+  const lines = pairs(30).map(({ anchor, positive }, row) =>
+    [anchor, `"${positive}`, 'source', 'other source', row % 5 === 4 ? '' : `${row % 6}.2`].join('\t'),
+  );
+  const data = join(folder, 'STS.input.x.txt');
+  await writeFile(data, lines.map((line) => `${line}\n`).join(''));
+  const how = { format: 'tsv', header: false, quoting: 'none' } as const;
+  const task = await readSts(data, { ...how, columns: ['1', '2', '5'] });
+  assert.deepEqual([task.scores.length, task.unscored, task.second[0]], [24, 6, '"dog that is old']);
+  const settings = {
+    ...config,
+    ...how,
+    data,
+    columns: ['1', '2'],
+    label: '5',
+    loss: { kind: 'cosent' as const },
+  };
+  const { events } = await record({ ...settings, onBadLine: 'skip', steps: undefined, epochs: 1, batch: 12 });
+  assert.ok(events[0]?.type === 'skipped');
+  const total = events.find((event) => event.type === 'skippedTotal');
+  assert.equal(total?.lines, 6);
 });
