@@ -205,7 +205,9 @@ export async function* rowsOf(
   {
     onProblem,
     ...options
-  }: Pick<RowOptions, 'label' | 'lists'> & { readonly onProblem: (row: number, problem: string) => void },
+  }: Pick<RowOptions, 'label' | 'lists' | 'emptyLists'> & {
+    readonly onProblem: (row: number, problem: string) => void;
+  },
 ): AsyncGenerator<Row, void, undefined> {
   let number = 0;
   for await (const given of rows as AsyncIterable<unknown> | Iterable<unknown>) {
