@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import {
-  Failure,
   filesUnder,
   fingerprint,
   jobs,
@@ -22,16 +21,6 @@ import {
 /** The tools that compiling needs. */
 export const COMPILING = ['C++ compiler', 'cmake', 'make or ninja'];
 
-/** What the package has addons for, on Linux with glibc, named as `process.arch` does. */
-export const ARCHITECTURES = ['x64', 'arm64'];
-
-/** Compilers for another architecture than this machine's: the tool that is needed, and CMake's toolchain. */
-const CROSS = { arm64: { tool: 'C++ compiler for arm64', toolchain: 'scripts/linux-arm64.cmake' } };
-
-/** The file beside prebuilt binaries that has the digest of what they were made from. */
-export const stampOf = (architecture = process.arch) =>
-  architecture === 'x64' ? 'sources' : `sources-${architecture}`;
-
 /** Digest of everything the addons are compiled from. */
 export function addonSources() {
   const places = ['native', 'lib/addon/interface.ts', 'CMakeLists.txt', 'package.json'];
@@ -42,31 +31,21 @@ export function addonSources() {
  * Compiles into `out`/Release unless what lies there was compiled from these sources against this libtorch. CMake
  * decides which files are compiled anew.
  */
-export async function buildAddon(libtorch, { out = 'build', library, architecture = process.arch } = {}) {
-  const cross = architecture === process.arch ? null : crossCompiler(architecture);
+export async function buildAddon(libtorch, { out = 'build', library } = {}) {
   const stamp = join(library ?? join(root, out, 'Release'), 'stamp');
   const wanted = `${addonSources()} ${libtorch.version} ${libtorch.folder}`;
   if (readStamp(stamp) === wanted) return;
-  requireTools('to compile the addon', cross ? [...COMPILING, cross.tool] : COMPILING);
+  requireTools('to compile the addon', COMPILING);
   rmSync(stamp, { force: true });
   say('the addon is compiled once: three to four minutes on two cores');
   await timed(`addon for libtorch ${libtorch.version}`, () => {
     const options = ['-O', join(root, out), `--CDTORCH_DIR=${libtorch.folder}`];
-    if (cross) options.push(`--CDCMAKE_TOOLCHAIN_FILE=${join(root, cross.toolchain)}`);
     if (library) options.push(`--CDCMAKE_LIBRARY_OUTPUT_DIRECTORY=${library}`);
     // `build`, not `compile`: the latter answers a compiler's error with a whole second build.
     runBin('cmake-js', ['configure', ...options], { quiet: true });
     runBin('cmake-js', ['build', ...options, '-p', String(jobs())]);
   });
   writeStamp(stamp, wanted);
-}
-
-function crossCompiler(architecture) {
-  const cross = CROSS[architecture];
-  if (cross !== undefined) return cross;
-  throw new Failure(
-    `Addons for ${architecture} are compiled on a machine of that kind; this is ${process.arch}.`,
-  );
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

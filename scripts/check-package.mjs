@@ -18,8 +18,8 @@ const NEEDED = [
   /^dist\/lib\/cli\/main\.js$/,
   /^dist\/lib\/report\/browser\/page\.js$/,
   /^dist\/lib\/training\/train\.schema\.json$/,
-  new RegExp(`^prebuilds/torch-2\\.\\d+/prebuilds/linux-${process.arch}/gradcache\\.glibc\\.node$`),
-  new RegExp(`^prebuilds/boot/prebuilds/linux-${process.arch}/boot\\.glibc\\.node$`),
+  /^prebuilds\/torch-2\.\d+\/prebuilds\/linux-x64\/gradcache\.glibc\.node$/,
+  /^prebuilds\/boot\/prebuilds\/linux-x64\/boot\.glibc\.node$/,
 ];
 const ALLOWED =
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/lib\/.+\.(js|d\.ts|schema\.json)|prebuilds\/.+)$/;

@@ -2,7 +2,7 @@
 // systems.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { addonSources, ARCHITECTURES, stampOf } from './build-addon.mjs';
+import { addonSources } from './build-addon.mjs';
 import { bootSources } from './prebuild.mjs';
 import { binaryProblems } from './prebuild-binary.mjs';
 import { CUDA_LIBRARY, cudaSources } from './prebuild-cuda.mjs';
@@ -11,20 +11,18 @@ import { readStamp, root } from './tools.mjs';
 /** A line for each thing that is missing, stale or unfit. Without any, the package may be published. */
 export function prebuildProblems(minors, folder = join(root, 'prebuilds')) {
   const parts = [
-    ...ARCHITECTURES.flatMap((architecture) => [
-      ...minors.map((minor) => ({
-        name: `the addon for libtorch ${minor} on ${architecture}`,
-        binary: join(`torch-${minor}`, 'prebuilds', `linux-${architecture}`, 'gradcache.glibc.node'),
-        stamp: join(`torch-${minor}`, stampOf(architecture)),
-        sources: addonSources(),
-      })),
-      {
-        name: `the boot addon on ${architecture}`,
-        binary: join('boot', 'prebuilds', `linux-${architecture}`, 'boot.glibc.node'),
-        stamp: join('boot', stampOf(architecture)),
-        sources: bootSources(),
-      },
-    ]),
+    ...minors.map((minor) => ({
+      name: `the addon for libtorch ${minor}`,
+      binary: join(`torch-${minor}`, 'prebuilds', 'linux-x64', 'gradcache.glibc.node'),
+      stamp: join(`torch-${minor}`, 'sources'),
+      sources: addonSources(),
+    })),
+    {
+      name: 'the boot addon',
+      binary: join('boot', 'prebuilds', 'linux-x64', 'boot.glibc.node'),
+      stamp: join('boot', 'sources'),
+      sources: bootSources(),
+    },
     {
       name: 'the library of CUDA kernels',
       binary: CUDA_LIBRARY,

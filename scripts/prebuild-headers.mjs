@@ -1,44 +1,36 @@
-// Gets what compiling against a libtorch needs, without installing it: the headers, the version and the libraries without
-// CUDA, from a wheel, and the names that its libtorch_cuda exports for NCCL. They are kept in .cache/libtorch-headers/<version>, those for arm64 in <version>-arm64.
+// Gets what compiling against a libtorch needs, without installing it: the headers, the version and the three libraries to
+// link to, from a wheel, and the names that its libtorch_cuda exports for NCCL. They are kept in .cache/libtorch-headers/<version>.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { exportedNames, NCCL_NAMES } from './prebuild-nccl.mjs';
 import { requireTools, root, run, timed } from './tools.mjs';
 
-/** How the tags of wheels call what `process.arch` names. */
-const WHEELS = { x64: 'x86_64', arm64: 'aarch64' };
-
 const UNPACK = `
 import sys, zipfile
 wheel, folder = sys.argv[1:]
-def is_wanted(name):
-    if name.startswith('torch/lib/'):
-        return name == 'torch/lib/libtorch_cuda.so' or not any(part in name for part in ('cuda', 'nv', 'python'))\
-            or 'nvpl' in name
-    return name.startswith('torch/include/') or name == 'torch/version.py'
-
+libraries = {f'torch/lib/lib{name}.so' for name in ('c10', 'torch_cpu', 'torch', 'torch_cuda')}
 with zipfile.ZipFile(wheel) as archive:
-    archive.extractall(folder, filter(is_wanted, archive.namelist()))
+    archive.extractall(folder, [name for name in archive.namelist()
+        if name.startswith('torch/include/') or name == 'torch/version.py' or name in libraries])
 `;
 
 /**
  * The folder of a libtorch of this minor to compile against, downloaded if it is not there yet. It is the minor's first
  * release, because all later ones have what an addon takes from it.
  */
-export async function libtorchHeaders(minor, architecture = 'x64') {
+export async function libtorchHeaders(minor) {
   const version = `${minor}.0`;
-  const name = architecture === 'x64' ? version : `${version}-${architecture}`;
-  const folder = join(root, '.cache', 'libtorch-headers', name);
+  const folder = join(root, '.cache', 'libtorch-headers', version);
   if (existsSync(join(folder, 'torch', 'lib', NCCL_NAMES))) return join(folder, 'torch');
   requireTools(`to download the headers of libtorch ${version}`, ['python3', 'pip']);
   const beside = `${folder}.${process.pid}.tmp`;
   mkdirSync(beside, { recursive: true });
   try {
-    await timed(`headers of libtorch ${version} for ${architecture} (pip download)`, () => {
+    await timed(`headers of libtorch ${version} (pip download)`, () => {
       // A wheel of any Python has the same headers and libraries; naming one keeps the choice from this machine's.
       const platform = [
         '--platform',
-        `manylinux_2_28_${WHEELS[architecture]}`,
+        'manylinux_2_28_x86_64',
         '--python-version',
         '3.11',
         '--implementation',

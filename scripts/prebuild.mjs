@@ -2,11 +2,9 @@
 // one before it.)
 //   prebuilds/torch-2.13/prebuilds/linux-x64/gradcache.glibc.node    the main addon, one for each supported libtorch minor
 //   prebuilds/boot/prebuilds/linux-x64/boot.glibc.node               the boot addon, which is the same for all
-//   the same in linux-arm64/, cross-compiled on x64
 //   prebuilds/cuda/linux-x64/libgradcache_cuda.so                    the CUDA kernels, which are the same for all
-// Beside each lies a file `sources` (`sources-arm64`), the digest of what it was made from. What is up to date is not made anew.
+// Beside each lies a file `sources`, the digest of what it was made from. What is up to date is not made anew.
 //   --only 2.13        only these parts: a minor, `addons` (every minor) or `cuda`; may be repeated
-//   --arch arm64       addons for these architectures alone; may be repeated
 //   --libtorch FOLDER  a libtorch to compile against, in place of a download for its minor; may be repeated
 // It needs no GPU and no installed libtorch: headers come from the wheels (prebuild-headers.mjs), kernels from nvcc.
 //
@@ -16,7 +14,7 @@ import { cpSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { addonSources, ARCHITECTURES, buildAddon, stampOf } from './build-addon.mjs';
+import { addonSources, buildAddon } from './build-addon.mjs';
 import { inspectBinary } from './prebuild-binary.mjs';
 import { prebuildCuda } from './prebuild-cuda.mjs';
 import { libtorchHeaders } from './prebuild-headers.mjs';
@@ -43,30 +41,27 @@ export function bootSources() {
 }
 
 /** Makes the prebuilt addons for one libtorch from those compiled in `out`, unless they are made from the same sources. */
-export async function prebuild(libtorch, out = 'build', architecture = process.arch) {
+export async function prebuild(libtorch, out = 'build') {
   const folder = join(prebuilds, `torch-${libtorch.minor}`);
   const boot = join(prebuilds, 'boot');
   const wanted = addonSources();
   const wantedBoot = bootSources();
-  if (isMade(folder, wanted, architecture) && isMade(boot, wantedBoot, architecture)) return;
-  await buildAddon(libtorch, { out, architecture });
-  await timed(`prebuilt addon for libtorch ${libtorch.minor} on ${architecture}`, () => {
-    const release = join(root, out, 'Release');
-    pack(join(release, 'gradcache.node'), folder, 'gradcache', wanted, architecture);
-    if (!isMade(boot, wantedBoot, architecture))
-      pack(join(release, 'boot', 'boot.node'), boot, 'boot', wantedBoot, architecture);
+  if (isMade(folder, wanted) && isMade(boot, wantedBoot)) return;
+  await buildAddon(libtorch, { out });
+  await timed(`prebuilt addon for libtorch ${libtorch.minor}`, () => {
+    pack(join(root, out, 'Release', 'gradcache.node'), folder, 'gradcache', wanted);
+    if (!isMade(boot, wantedBoot))
+      pack(join(root, out, 'Release', 'boot', 'boot.node'), boot, 'boot', wantedBoot);
   });
 }
 
-function isMade(folder, sources, architecture) {
-  const made = join(folder, 'prebuilds', `linux-${architecture}`);
-  return readStamp(join(folder, stampOf(architecture))) === sources && existsSync(made);
+function isMade(folder, sources) {
+  return readStamp(join(folder, 'sources')) === sources && existsSync(join(folder, 'prebuilds'));
 }
 
 /** Packs an addon with prebuildify, which strips and moves what its node-gyp left in build/Release of a folder. */
-function pack(addon, out, name, sources, architecture) {
-  rmSync(join(out, stampOf(architecture)), { force: true });
-  rmSync(join(out, 'prebuilds', `linux-${architecture}`), { recursive: true, force: true });
+function pack(addon, out, name, sources) {
+  rmSync(out, { recursive: true, force: true });
   const stage = join(root, 'build', `prebuild-${name}`);
   rmSync(stage, { recursive: true, force: true });
   mkdirSync(stage, { recursive: true });
@@ -83,14 +78,10 @@ function pack(addon, out, name, sources, architecture) {
     out,
     '--name',
     name,
-    '--arch',
-    architecture,
-    '--strip-bin',
-    architecture === process.arch ? 'strip' : 'aarch64-linux-gnu-strip',
   ];
   runBin('prebuildify', options, { env: { PREBUILD_NODE_GYP: nodeGyp, GRADCACHE_PREBUILD_ADDON: addon } });
   rmSync(stage, { recursive: true, force: true });
-  writeStamp(join(out, stampOf(architecture)), sources);
+  writeStamp(join(out, 'sources'), sources);
 }
 
 /** A line on a binary: its size, and the newest system symbols that it needs. */
@@ -100,12 +91,7 @@ function describe(path) {
   return `${relative(root, path)}: ${size} MB, GLIBC ${glibc}, GLIBCXX ${glibcxx ?? 'none'}`;
 }
 
-/** A libtorch of any architecture, of which the locator would say that it is not this machine's. */
-function locateHeaders(folder, minor) {
-  return { folder, minor, version: `${minor}.0` };
-}
-
-async function prebuildAll({ only = [], arch = ARCHITECTURES, libtorch: folders = [] }) {
+async function prebuildAll({ only = [], libtorch: folders = [] }) {
   await prepare('typescript');
   const { SUPPORTED_MINORS } = await import('../dist/lib/addon/runtime/paths.js');
   const { locateLibtorch, searchLibtorch } = await import('../dist/lib/addon/runtime/libtorch.js');
@@ -115,23 +101,16 @@ async function prebuildAll({ only = [], arch = ARCHITECTURES, libtorch: folders 
       `--only ${unknown}: there is no such part; parts are addons, cuda, ${SUPPORTED_MINORS.join(', ')}`,
     );
   }
-  const stranger = arch.find((one) => !ARCHITECTURES.includes(one));
-  if (stranger !== undefined)
-    throw new Failure(
-      `--arch ${stranger}: there is no such architecture; there are ${ARCHITECTURES.join(', ')}`,
-    );
   const all = only.length === 0;
   const given = folders.map((folder) => locateLibtorch({ libtorch: folder }));
   const here = searchLibtorch().libtorch;
   for (const minor of SUPPORTED_MINORS) {
     if (!all && !only.includes('addons') && !only.includes(minor)) continue;
-    for (const architecture of arch) {
-      const own = architecture === process.arch;
-      const found = own ? [...given, here].find((candidate) => candidate?.minor === minor) : undefined;
-      const libtorch = found ?? locateHeaders(await libtorchHeaders(minor, architecture), minor);
-      requireNccl(libtorch);
-      await prebuild(libtorch, `build-torch-${minor}${own ? '' : `-${architecture}`}`, architecture);
-    }
+    const libtorch =
+      [...given, here].find((candidate) => candidate?.minor === minor) ??
+      locateLibtorch({ libtorch: await libtorchHeaders(minor) });
+    requireNccl(libtorch);
+    await prebuild(libtorch, `build-torch-${minor}`);
   }
   if (all || only.includes('cuda')) await prebuildCuda();
   const binaries = filesUnder(['prebuilds'], /\.(node|so)$/).map((path) => join(root, path));
@@ -141,6 +120,6 @@ async function prebuildAll({ only = [], arch = ARCHITECTURES, libtorch: folders 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await main(async () => {
     const several = { type: 'string', multiple: true };
-    await prebuildAll(parseArgs({ options: { only: several, arch: several, libtorch: several } }).values);
+    await prebuildAll(parseArgs({ options: { only: several, libtorch: several } }).values);
   });
 }

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { addonSources, buildAddon, COMPILING, stampOf } from './build-addon.mjs';
+import { addonSources, buildAddon, COMPILING } from './build-addon.mjs';
 import {
   Failure,
   filesUnder,
@@ -99,7 +99,7 @@ async function findOrInstallLibtorch() {
 async function addon(libtorch) {
   const { findBuilds } = await import('../dist/lib/addon/runtime/builds.js');
   const chosen = findBuilds().find((build) => build.minor === libtorch.minor);
-  const sources = readStamp(join(root, 'prebuilds', `torch-${libtorch.minor}`, stampOf()));
+  const sources = readStamp(join(root, 'prebuilds', `torch-${libtorch.minor}`, 'sources'));
   if (chosen?.kind === 'prebuilt' && sources === addonSources()) return;
   await buildAddon(libtorch);
 }

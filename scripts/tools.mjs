@@ -65,11 +65,6 @@ const TOOLS = {
   'C++ compiler': { commands: [process.env.CXX, 'c++', 'g++', 'clang++'], install: 'apt-get install g++' },
   cmake: { commands: ['cmake'], least: [3, 20], install: 'apt-get install cmake' },
   'make or ninja': { commands: ['ninja', 'make'], install: 'apt-get install make' },
-  'C++ compiler for arm64': {
-    commands: ['aarch64-linux-gnu-g++'],
-    install: 'apt-get install g++-aarch64-linux-gnu',
-  },
-  qemu: { commands: ['qemu-aarch64-static', 'qemu-aarch64'], install: 'apt-get install qemu-user-static' },
   python3: { commands: ['python3'], install: 'apt-get install python3' },
   pip: { commands: ['python3'], args: ['-m', 'pip', '--version'], install: 'apt-get install python3-pip' },
 };

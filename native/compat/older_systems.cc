@@ -32,18 +32,11 @@ template std::string std::basic_stringbuf<char>::str() const&;
 
 #endif
 
-// The version of what a processor's glibc had from the first on.
 #if defined(__x86_64__)
-#define GRADCACHE_FIRST_GLIBC "GLIBC_2.2.5"
-#elif defined(__aarch64__)
-#define GRADCACHE_FIRST_GLIBC "GLIBC_2.17"
-#endif
 
-#if defined(GRADCACHE_FIRST_GLIBC)
-
-__asm__(".symver gradcache_old_exp, exp@" GRADCACHE_FIRST_GLIBC);
-__asm__(".symver gradcache_old_log, log@" GRADCACHE_FIRST_GLIBC);
-__asm__(".symver gradcache_old_log2, log2@" GRADCACHE_FIRST_GLIBC);
+__asm__(".symver gradcache_old_exp, exp@GLIBC_2.2.5");
+__asm__(".symver gradcache_old_log, log@GLIBC_2.2.5");
+__asm__(".symver gradcache_old_log2, log2@GLIBC_2.2.5");
 __asm__(
     ".symver gradcache_old_wait, _ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE@GLIBCXX_3.4.11");
 

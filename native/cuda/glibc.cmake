@@ -2,16 +2,7 @@
 # system the library would refuse every older one. So it is linked against stand-ins for the old homes of these functions.
 # They hold names and versions only, and never run: every glibc, old and new, brings the real ones under both.
 function(gradcache_use_old_glibc target)
-  # The version of what a processor's glibc had from the first on; dlmopen came later to that of x86-64.
-  if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
-    set(first GLIBC_2.2.5)
-    set(first_dl "")
-    set(later_dl dlmopen)
-  elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL aarch64)
-    set(first GLIBC_2.17)
-    set(first_dl dlmopen)
-    set(later_dl "")
-  else()
+  if(NOT CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
     return()
   endif()
   set(condattr setpshared)
@@ -28,9 +19,9 @@ function(gradcache_use_old_glibc target)
   list(TRANSFORM pthread PREPEND pthread_)
   list(APPEND pthread sem_destroy sem_init sem_post sem_timedwait sem_trywait sem_wait)
 
-  gradcache_old_library(${target} libpthread.so.0 ${first} "${pthread}" "")
-  gradcache_old_library(${target} libdl.so.2 ${first} "dlclose;dlerror;dlopen;dlsym;dlvsym;${first_dl}" "${later_dl}")
-  gradcache_old_library(${target} librt.so.1 ${first} "shm_open;shm_unlink" "")
+  gradcache_old_library(${target} libpthread.so.0 "GLIBC_2.2.5" "${pthread}" "")
+  gradcache_old_library(${target} libdl.so.2 "GLIBC_2.2.5" "dlclose;dlerror;dlopen;dlsym;dlvsym" "dlmopen")
+  gradcache_old_library(${target} librt.so.1 "GLIBC_2.2.5" "shm_open;shm_unlink" "")
 endfunction()
 
 # A shared library with the soname `file` that claims to define `names` under `version`, and `later` under GLIBC_2.3.4.

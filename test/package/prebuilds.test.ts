@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -12,8 +12,6 @@ interface Scripts {
   readonly prebuildProblems: (minors: readonly string[], folder: string) => string[];
   readonly addonSources: () => string;
   readonly bootSources: () => string;
-  readonly ARCHITECTURES: readonly string[];
-  readonly stampOf: (architecture: string) => string;
   readonly cudaSources: () => string;
   readonly binaryProblems: (path: string) => string[];
   readonly neededNames: () => string[];
@@ -36,28 +34,20 @@ async function scripts(): Promise<Scripts> {
 }
 
 /** Prebuilt binaries as far as the check looks at them; each is this machine's boot addon. */
-function prebuilds(context: TestContext, it: Scripts): string {
+function prebuilds(context: TestContext, { addonSources, bootSources, cudaSources }: Scripts): string {
   const folder = mkdtempSync(join(tmpdir(), 'gradcache-prebuilds-'));
   context.after(() => rmSync(folder, { recursive: true, force: true }));
-  const own = join(
-    packageRoot(),
-    'prebuilds',
-    'boot',
-    'prebuilds',
-    `linux-${process.arch}`,
-    'boot.glibc.node',
-  );
-  const write = (part: string, binary: string, stamp: string, sources: string): void => {
+  const tuple = join('prebuilds', 'linux-x64');
+  const parts = [
+    ['torch-2.13', join(tuple, 'gradcache.glibc.node'), addonSources()],
+    ['boot', join(tuple, 'boot.glibc.node'), bootSources()],
+    ['cuda', join('linux-x64', 'libgradcache_cuda.so'), cudaSources()],
+  ] as const;
+  for (const [part, binary, sources] of parts) {
     mkdirSync(dirname(join(folder, part, binary)), { recursive: true });
-    cpSync(own, join(folder, part, binary));
-    writeFileSync(join(folder, part, stamp), sources);
-  };
-  for (const architecture of it.ARCHITECTURES) {
-    const [tuple, stamp] = [join('prebuilds', `linux-${architecture}`), it.stampOf(architecture)];
-    write('torch-2.13', join(tuple, 'gradcache.glibc.node'), stamp, it.addonSources());
-    write('boot', join(tuple, 'boot.glibc.node'), stamp, it.bootSources());
+    cpSync(join(packageRoot(), 'prebuilds', 'boot', tuple, 'boot.glibc.node'), join(folder, part, binary));
+    writeFileSync(join(folder, part, 'sources'), sources);
   }
-  write('cuda', join('linux-x64', 'libgradcache_cuda.so'), 'sources', it.cudaSources());
   return folder;
 }
 
@@ -72,31 +62,21 @@ test('a missing minor, a stale kernels library and a damaged stamp are each name
   writeFileSync(join(folder, 'cuda', 'sources'), 'of another day');
   rmSync(join(folder, 'boot', 'sources'));
   const problems = it.prebuildProblems(['2.13', '2.14'], folder);
-  assert.equal(problems.length, 4);
-  assert.match(problems[0] ?? '', /^the addon for libtorch 2\.14 on x64 is missing/);
-  assert.match(problems[1] ?? '', /^the boot addon on x64 is stale/);
-  assert.match(problems[2] ?? '', /^the addon for libtorch 2\.14 on arm64 is missing/);
-  assert.match(problems[3] ?? '', /^the library of CUDA kernels is stale/);
+  assert.equal(problems.length, 3);
+  assert.match(problems[0] ?? '', /^the addon for libtorch 2\.14 is missing/);
+  assert.match(problems[1] ?? '', /^the boot addon is stale/);
+  assert.match(problems[2] ?? '', /^the library of CUDA kernels is stale/);
 });
 
 test('without anything prebuilt, everything is named', async () => {
   const it = await scripts();
-  assert.equal(it.prebuildProblems(['2.11', '2.12'], join(tmpdir(), 'nothing-here')).length, 7);
-});
-
-test('npm installs the package where it has an addon, and says so elsewhere', async () => {
-  const { ARCHITECTURES } = await scripts();
-  const manifest = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as Record<
-    string,
-    unknown
-  >;
-  assert.deepEqual([manifest.os, manifest.cpu, manifest.libc], [['linux'], ARCHITECTURES, ['glibc']]);
+  assert.equal(it.prebuildProblems(['2.11', '2.12'], join(tmpdir(), 'nothing-here')).length, 4);
 });
 
 test("this machine's addon opens wherever libtorch does: old symbols, no CUDA, no search path", async () => {
   const { binaryProblems } = await scripts();
   const { minor } = locateLibtorch();
-  const tuple = join('prebuilds', `linux-${process.arch}`);
+  const tuple = join('prebuilds', 'linux-x64');
   const addons = [
     join(`torch-${minor}`, tuple, 'gradcache.glibc.node'),
     join('boot', tuple, 'boot.glibc.node'),

@@ -86,13 +86,8 @@ void requireCuda(const std::string& name) {
   }
   if (!libraryIsOpen()) {
     unavailable(name,
-#if defined(__x86_64__)
                 "the library of CUDA kernels (prebuilds/cuda/linux-x64/libgradcache_cuda.so) is not in this "
                 "package. Install gradcache anew, or in a checkout: npm run prebuild -- --only cuda");
-#else
-                "gradcache brings its CUDA kernels for linux-x64 alone. Name the device 'cpu' on this "
-                "machine");
-#endif
   }
   if (!at::globalContext().hasCUDA()) explain(name);
 }
