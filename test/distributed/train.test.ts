@@ -121,7 +121,8 @@ test('a run over two ranks that share an optimizer is resumed bit for bit, with 
   }
   const [, , resumed] = first;
   assert.equal(ofType<StartEvent>(resumed!.events, 'start')[0]!.done, 2);
-  assert.deepEqual(ofType(resumed!.events, 'note'), []);
+  // The run itself has one, on its small batches, and none on settings.
+  assert.doesNotMatch(JSON.stringify(ofType(resumed!.events, 'note')), / was .*, now /);
   assert.deepEqual(await digests(join(same.output, 'model')), await digests(join(config.output, 'model')));
   const trainer = await readFile(join(config.output, 'checkpoint-4', 'trainer.json'), 'utf8');
   assert.equal((JSON.parse(trainer) as { ranks: number }).ranks, 2);
