@@ -127,9 +127,13 @@ export class Tokenizer {
   /**
    * The same tokenizer with other content of its files.
    *
-   * @throws GradCacheError `CHECKPOINT`
+   * @throws GradCacheError `CHECKPOINT` where it is not a tokenizer, `INPUT` for what is no content of files
    */
   async withFiles(json: string, companions: ReadonlyMap<string, Uint8Array>): Promise<Tokenizer> {
+    requireString('json', json);
+    const given: unknown = companions;
+    if (!types.isMap(given) || ![...given.values()].every((content) => types.isUint8Array(content)))
+      throw refused('companions', given, 'a Map of names and the bytes of files');
     return Tokenizer.#create(json, this.settings, companions, 'The content given as tokenizer.json');
   }
 
