@@ -1,5 +1,6 @@
 /** What a loss needs of the label of a row by itself, so that the one who reads the data can name the line that has another. */
 import type { RowLabel } from '../options/label-type.js';
+import { plural } from '../options/plural.js';
 
 /** What is needed in place of the label of a row; undefined: it is good. @param others how many texts the row has behind its first */
 export type LabelNeeds = (label: RowLabel, others: number) => string | undefined;
@@ -25,7 +26,7 @@ const isList = (label: RowLabel, length: number): boolean =>
 export const oneForEach: LabelNeeds = (label, others) =>
   isList(label, others) || (others === 1 && typeof label === 'number')
     ? undefined
-    : `a list of ${others} numbers`;
+    : `a list of ${plural(others, 'number')}`;
 
 /** A margin for each negative, or a score for the positive and each negative. */
 export const marginsOrScores: LabelNeeds = (label, others) => {

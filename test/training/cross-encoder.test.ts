@@ -157,7 +157,7 @@ test('documents come from a column of lists or from columns, in JSON lines and C
   await refused({ documents: 'a text' }, /line 25: "documents" is "a text", not a list of texts/);
   await refused({ documents: ['', 'b'] }, /line 25: "documents" is \["","b"\], not a list of texts/);
   await refused({ documents: undefined }, /line 25: it has no "documents"/);
-  await refused({ labels: [1, 2, 3] }, /labels\[24\] has 3 numbers for 1 pairs; one for each is needed/);
+  await refused({ labels: [1, 2, 3] }, /line 25: the label "labels" is \[1,2,3\], not a list of 1 number\./);
 });
 
 test('settings that do nothing with a cross-encoder, or with a text encoder, are refused', async (t) => {
