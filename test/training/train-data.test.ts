@@ -39,10 +39,10 @@ test('columns called negative, negative2, … are hard negatives where no column
 
 test('a hard negative that the first rows lack is not left out in silence', async (t) => {
   const { folder, config } = await shortRun(t);
-  const run = async (name: string, negative: (row: number) => object) => {
+  const run = async (name: string, negative: (row: number) => object, change: object = {}) => {
     const rows = pairs(40).map((pair, row) => ({ ...pair, ...negative(row) }));
     const data = await writeRows(join(folder, `${name}.jsonl`), rows);
-    return record({ ...config, data, output: join(folder, name), steps: 1 });
+    return record({ ...config, data, output: join(folder, name), steps: 1, ...change });
   };
   const lacking = (line: number, what: RegExp) => ({
     code: 'INPUT',
@@ -56,10 +56,14 @@ test('a hard negative that the first rows lack is not left out in silence', asyn
     run('absent', (row) => (row < 3 ? {} : { negative: `a stone ${row}` })),
     lacking(1, /it has no "negative"/),
   );
+  const list = (row: number): object => ({ negative: [`a stone ${row}`, `a river ${row}`] });
   await assert.rejects(
-    run('list', (row) => ({ negative: [`a stone ${row}`, `a river ${row}`] })),
+    run('list', list, { loss: { kind: 'siglip' } }),
     lacking(1, /"negative" is \["a stone 0".*, not a text/),
   );
+  const taken = await run('lists', list);
+  assert.ok(taken.events[0]?.type === 'start');
+  assert.deepEqual(taken.events[0].columns, ['anchor', 'positive', 'negative']);
   // A column in which there is nothing is none.
   const { events } = await run('nothing', () => ({ negative: null }));
   assert.ok(events[0]?.type === 'start');
