@@ -16,7 +16,7 @@ export type Representation = Float32Array | Float64Array;
 export interface BatchWatch {
   /** A batch is done. */
   onBatch(batch: { readonly texts: number; readonly tokens: number; readonly seconds: number }): void;
-  /** Texts were taken out of the queue: nobody waits for them. */
+  /** Texts are not encoded: nobody waits for them. */
   onDropped(texts: number): void;
 }
 
@@ -24,6 +24,8 @@ export interface BatchWatch {
 interface Job {
   readonly rows: (Representation | undefined)[];
   missing: number;
+  /** Texts that are not in the queue yet. */
+  unread: number;
   /** Nobody waits for it any more. */
   over: boolean;
   readonly done: () => void;
@@ -102,7 +104,7 @@ export class Batcher {
     let job: Job | undefined;
     try {
       await new Promise<void>((done, failed) => {
-        const own: Job = { rows, missing: count, over: false, done, failed };
+        const own: Job = { rows, missing: count, unread: count, over: false, done, failed };
         job = own;
         drop = () => failed(new GradCacheError('ABORTED', 'nobody waits for the answer'));
         if (signal.aborted) drop();
@@ -114,7 +116,7 @@ export class Batcher {
       signal.removeEventListener('abort', drop);
       this.#texts -= count;
       job!.over = true;
-      const dropped = this.#queue.remove(job!);
+      const dropped = this.#queue.remove(job!) + job!.unread;
       if (dropped > 0) this.#watch.onDropped(dropped);
     }
   }
@@ -139,6 +141,7 @@ export class Batcher {
           kind: skipped ?? 0,
         });
       }
+      job.unread -= offsets.length - 1;
       this.#schedule();
     }
   }

@@ -25,7 +25,7 @@ export class ServerMetrics {
   );
   readonly dropped = new Counter(
     'gradcache_dropped_texts_total',
-    'Texts that were taken out of the queue because their client had gone or their request had failed.',
+    'Texts that were not encoded because their client had gone or their request had failed.',
   );
   readonly failures = new Counter(
     'gradcache_failures_total',
