@@ -5,7 +5,7 @@ export function isPattern(path: string): boolean {
   return /[*?[]/.test(path);
 }
 
-/** The paths that are a pattern, lie in a folder of its name, or fit it: `*` and `?` stop at a slash, `**` does not. */
+/** The paths that are a pattern, lie in a folder of its name, or fit it: `*`, `?` and `[a-z]` stop at a slash, `**` does not. */
 export function fitting(pattern: string, paths: readonly string[]): string[] {
   const plain = pattern.replace(/^\.\//, '').replace(/\/$/, '');
   if (plain === '') return [...paths];
@@ -23,9 +23,12 @@ function wildcard(piece: string): string {
   if (piece === '**') return '.*';
   if (piece === '*') return '[^/]*';
   if (piece === '?') return '[^/]';
-  const inside = piece
-    .slice(1, -1)
-    .replace(/^!/, '^')
-    .replaceAll(/[\\\]]/g, '\\$&');
-  return inside === '' || inside === '^' ? escaped(piece) : `[${inside}]`;
+  const inside = piece.slice(1, -1).replace(/^!/, '^');
+  if (inside === '' || inside === '^' || isBackwards(inside)) return escaped(piece);
+  return `(?!/)[${inside.replaceAll(/[\\\]]/g, '\\$&')}]`;
+}
+
+/** Whether a range goes from a character to one before it, as in `z-a`, which no regular expression has. */
+function isBackwards(inside: string): boolean {
+  return Array.from(inside.replace(/^\^/, '').matchAll(/(.)-(.)/gs)).some(([, from, to]) => from! > to!);
 }

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { dataFiles } from '../../lib/data/data-files.js';
+import { fitting } from '../../lib/files/fitting-paths.js';
 import { readPairs } from '../../lib/data/read-pairs.js';
 import type { Row } from '../../lib/data/row.js';
 import { temporaryFolder } from './temporary-folder.js';
@@ -25,11 +26,19 @@ test('patterns, folders of shards and standard input stand for files, in the ord
   assert.deepEqual(await anchors('shards/*.jsonl'), ['a.jsonl', 'b.jsonl']);
   assert.deepEqual(await anchors('shards/**/*.jsonl'), ['a.jsonl', 'b.jsonl', 'more/c.jsonl']);
   assert.deepEqual(await anchors('sh[a-z]rds/?.jsonl'), ['a.jsonl', 'b.jsonl']);
+  assert.deepEqual(await anchors('shards/[!b].jsonl'), ['a.jsonl']);
   assert.deepEqual(dataFiles(['-']), ['/dev/stdin']);
   // A file of that very name is meant by it.
   const odd = join(folder, 'what?.jsonl');
   await writeFile(odd, '');
   assert.deepEqual(dataFiles([odd]), [odd]);
+});
+
+test('a set of characters in a pattern has no slash, and one whose range runs backwards stands for itself', () => {
+  assert.deepEqual(fitting('a[!b]c', ['a/c', 'abc', 'adc']), ['adc']);
+  assert.deepEqual(fitting('a[^-a]c', ['a/c', 'a-c', 'abc']), ['abc']);
+  assert.deepEqual(fitting('[z-a]*', ['m', '[z-a]', '[z-a]b']), ['[z-a]', '[z-a]b']);
+  assert.deepEqual(fitting('?[!9-0]', ['a5', 'a[!9-0]']), ['a[!9-0]']);
 });
 
 test('a pattern or folder without data, with several splits or formats is refused with what there is', async (t) => {
@@ -38,6 +47,7 @@ test('a pattern or folder without data, with several splits or formats is refuse
     assert.throws(() => dataFiles([path], usual), { code: 'INPUT', message });
   };
   refused(join(folder, '*.jsonl'), /fits no file/);
+  refused(join(folder, '[z-a].jsonl'), /fits no file/);
   refused(folder, /a folder without a file of data/);
   for (const name of ['train-0.jsonl', 'train-1.jsonl', 'test-0.jsonl'])
     await writeFile(join(folder, name), '');
