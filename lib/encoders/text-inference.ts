@@ -74,12 +74,13 @@ export class TextInference {
     const { prompt, task, dimensions = longest } = options;
     requireNumber('dimensions', dimensions, { from: 1, to: longest, whole: true });
     requireTexts('texts', texts);
+    const given = texts.slice(); // later windows are read when the caller may have changed the list
     const { passes, empty, tokens } = this.#parts;
     const { tokensPerChunk = tokens, signal } = options;
-    const result = empty(texts.length, dimensions);
+    const result = empty(given.length, dimensions);
     try {
-      await inWindows(texts.length, WINDOW_TEXTS, {
-        read: (begin, end) => this.#tokensOf(texts, { begin, end }, { prompt, task }),
+      await inWindows(given.length, WINDOW_TEXTS, {
+        read: (begin, end) => this.#tokensOf(given, { begin, end }, { prompt, task }),
         work: (batch, begin) => {
           const rows = batch.offsets.length - 1;
           const target = noGrad(() => call('aten::narrow', result, 0, begin, rows));

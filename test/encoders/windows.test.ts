@@ -104,6 +104,17 @@ test('texts of several windows are encoded as they are by themselves, and told b
   encoder.dispose();
 });
 
+test('a list of texts may be changed as soon as encode has it', async () => {
+  const tokenizer = await Tokenizer.fromJson(JSON.stringify(smallTokenizer()));
+  const encoder = TextEncoder.create(config, tokenizer, { precision: 'float64' });
+  const texts = Array.from({ length: 2500 }, () => 'query');
+  const whole = await (await encoder.encode(texts)).values();
+  const running = encoder.encode(texts);
+  texts.length = 3;
+  assert.deepEqual(await (await running).values(), whole);
+  encoder.dispose();
+});
+
 test('a text without tokens behind the first window is told by its place among all', async () => {
   const { post_processor: _ends, ...bare } = smallTokenizer();
   const tokenizer = await Tokenizer.fromJson(JSON.stringify({ ...bare, post_processor: null }));
