@@ -17,7 +17,6 @@ interface Arrow {
 interface BatchReader extends AsyncIterable<ArrowBatch> {
   open(): Promise<BatchReader>;
   readonly schema: { readonly fields: readonly ArrowField[] };
-  cancel(): Promise<void>;
 }
 
 interface ArrowField {

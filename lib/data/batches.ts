@@ -83,9 +83,9 @@ export interface Batch<Column extends string = string> {
   readonly epoch: number;
   /** Place in its epoch, counted from 0. */
   readonly index: number;
-  /** With `fill`: its tokens, and the greatest length that it was filled for, if there is one. */
+  /** With `fill`: its tokens. */
   readonly tokens?: number;
-  /** How many rows it has. */
+  /** With `fill`: the greatest length that it was filled for, if there is one. */
   readonly length?: number;
 }
 

@@ -104,7 +104,7 @@ function ofSplit(folder: string, splits: readonly Split[], usual: string | undef
   );
 }
 
-/** The files in a folder and in those below it, from it on, in the order of their names. Hidden ones are left out. */
+/** The files in a folder and in those below it, by their paths in it, in the order of these. Hidden ones are left out. */
 function entriesIn(folder: string): string[] {
   try {
     return readdirSync(folder, { recursive: true, encoding: 'utf8' })

@@ -14,14 +14,14 @@ const FORMAT_OF_EXTENSION: ReadonlyMap<string, DataFormat> = new Map([
 
 export const FORMATS: readonly DataFormat[] = [...new Set(FORMAT_OF_EXTENSION.values()), 'smart'];
 
-/** Formats that cannot be read from a gzip file: they are read by places. */
-const BY_PLACES: readonly (DataFormat | undefined)[] = ['parquet', 'arrow'];
+/** Formats that are not read from a gzip file. */
+const NEVER_GZIP: readonly (DataFormat | undefined)[] = ['parquet', 'arrow'];
 
 /** The format that a file's name tells, or undefined where it tells none. */
 export function formatTold(file: string): DataFormat | undefined {
   const [, extension = ''] = /\.([^./\\]+)(?:\.gz)?$/.exec(file) ?? [];
   const format = FORMAT_OF_EXTENSION.get(extension.toLowerCase());
-  return BY_PLACES.includes(format) && file.endsWith('.gz') ? undefined : format;
+  return NEVER_GZIP.includes(format) && file.endsWith('.gz') ? undefined : format;
 }
 
 /**

@@ -212,9 +212,9 @@ export interface TrainConfig {
    * the run starts from the beginning, with the settings in `output/settings.json` where none are given, unless it would
    * replace a finished model: that is refused. A finished run is left unchanged, unless `steps` or `epochs` are more than before.
    *
-   * Settings that are not given come from the checkpoint. `optimizer`, `divideOptimizer`, `overlap`, `schedule`, the length, `device`,
-   * `chunk`, `retain`, `evaluation`, `checkpoint`, and the names and format of the same data may change; the run reports each change. Another
-   * value of any other setting is refused, because it would change the batches or the gradient.
+   * Settings that are not given come from the checkpoint. `optimizer`, `divideOptimizer`, `exchange`, `overlap`, `schedule`, the
+   * length, `device`, `chunk`, `retain`, `evaluation`, `checkpoint`, and the names and format of the same data may change; the run
+   * reports each change. Another value of any other setting is refused, because it would change the batches or the gradient.
    */
   readonly resume?: boolean | string;
 }
