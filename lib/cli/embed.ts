@@ -20,7 +20,7 @@ import { interruptible, unlessAborted } from './interrupt.js';
 import { oneAhead } from './one-ahead.js';
 import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
-import { tableFlags } from './table-flags.js';
+import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { formatCount, type ProgressLine } from './terminal.js';
 
@@ -30,10 +30,7 @@ const EMBED_FLAGS = {
     'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column, or hf:OWNER/NAME/FILE of the hub; - reads\nstandard input',
   ),
   column: text('NAME', 'the column that holds the texts'),
-  'input-format': text(
-    'FORMAT',
-    'of a file with columns: jsonl, csv, tsv or parquet, where the name does not tell',
-  ),
+  'input-format': text('FORMAT', `of a file with columns: ${FORMAT_NAMES}, where the name does not tell`),
   ...tableFlags('--column'),
   keep: list(
     'A,B',

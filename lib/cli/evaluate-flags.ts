@@ -3,7 +3,7 @@
  */
 import { type Arguments, type Flags, list, number, text, UsageError } from './flags.js';
 import { promptFlags } from './prompt-flags.js';
-import { TABLE_FLAGS } from './table-flags.js';
+import { FORMAT_NAMES, TABLE_FLAGS } from './table-flags.js';
 
 export const TASK_FLAGS = {
   task: text('TASK', 'retrieval (default), sts, triplets, binary, clustering or reranking'),
@@ -17,7 +17,7 @@ export const TASK_FLAGS = {
     'A,B[,C]',
     'its columns; default, task by task: anchor,positive; sentence1,sentence2,score; anchor,positive,negative; sentence1,sentence2,label; text,label',
   ),
-  format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),
+  format: text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`),
   ...TABLE_FLAGS,
   similarity: text(
     'NAME',

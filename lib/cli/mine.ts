@@ -24,14 +24,14 @@ import { streamOf } from '../files/output-place.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 import { ROW_FORMATS, type RowFormat, writeRowFile } from './row-file.js';
-import { howToRead, TABLE_FLAGS } from './table-flags.js';
+import { FORMAT_NAMES, howToRead, TABLE_FLAGS } from './table-flags.js';
 import type { ProgressLine } from './terminal.js';
 import { furtherTexts } from './texts.js';
 
 const DATA_FLAGS = {
   data: text('FILE', 'pairs of anchor and positive; hf:OWNER/NAME/PART:SPLIT is of the hub'),
   columns: list('A,B', 'its columns, which the output has too; default anchor,positive'),
-  format: text('FORMAT', 'jsonl, csv, tsv or parquet, where its name does not tell'),
+  format: text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`),
   ...TABLE_FLAGS,
   corpus: text(
     'FILE',

@@ -8,6 +8,9 @@ import type { SettingNames } from '../data/setting-names.js';
 import type { TaskOptions } from '../evaluation/records.js';
 import { type Arguments, type Flags, list, offSwitch, text, UsageError } from './flags.js';
 
+/** The formats of files with columns, as the help lists them. */
+export const FORMAT_NAMES = `${FORMATS.slice(0, -1).join(', ')} or ${FORMATS.at(-1)}`;
+
 /**
  * Flags that say how a file with columns is read.
  *
@@ -76,8 +79,6 @@ export function howToRead(
   const actual: DataFormat | undefined =
     format ?? (given === undefined || !isOne ? undefined : formatOf(file, undefined, delimiter));
   if (given !== undefined && actual !== undefined && actual !== 'csv' && actual !== 'tsv')
-    throw new UsageError(
-      `--${given === 'header' && header === false ? 'no-header' : given} is for CSV and TSV files; ${file} is ${actual}.`,
-    );
+    throw new UsageError(`${args.typed(given)} is for CSV and TSV files; ${file} is ${actual}.`);
   return { format, header: fields ?? header, quoting, delimiter };
 }

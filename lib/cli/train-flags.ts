@@ -17,7 +17,7 @@ import { RANK_FLAGS } from './ranks.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS } from './run.js';
 import { WATCH_FLAGS } from './watchers.js';
-import { tableFlags } from './table-flags.js';
+import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 
 /** Flags of `gradcache train` by section. */
 export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
@@ -80,7 +80,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     ),
     'group-by-label': onOff('at least two rows of each label in a batch', 'groupByLabel'),
     ...tableFlags('--columns', '', ''),
-    format: text('FORMAT', 'jsonl, csv, tsv or parquet, where the name does not tell', 'format'),
+    format: text('FORMAT', `${FORMAT_NAMES}, where the name does not tell`, 'format'),
     'on-bad-line': text('ACTION', 'throw (default) or skip', 'onBadLine'),
     prompt: repeated(
       text('COLUMN=NAME', "prompt of the model put before a column's texts; default none; may be repeated"),
@@ -276,11 +276,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'its columns; default: the first two of --columns, or sentence1,sentence2,score',
       'evaluation.columns',
     ),
-    'eval-format': text(
-      'FORMAT',
-      'jsonl, csv, tsv or parquet, where its name does not tell',
-      'evaluation.format',
-    ),
+    'eval-format': text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`, 'evaluation.format'),
     ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
     'eval-dimensions': numbers(
       'N,N',
