@@ -25,7 +25,7 @@ export async function withColumns(
   signal: AbortSignal | undefined,
 ): Promise<FilledTrainConfig> {
   const { datasets: sets } = config;
-  if (sets === undefined) return withOwnColumns(config, heads, signal);
+  if (sets === undefined) return requireListsThere(await withOwnColumns(config, heads, signal));
   const filled: FilledTrainConfig[] = [];
   for (const set of sets) {
     const prompts = filled.length === 0 ? config.prompts : {}; // those of the run are for the first set's columns
@@ -44,7 +44,15 @@ export async function withColumns(
     return { ...set, columns, label, weights };
   });
   // Rows of all sets have the columns of the first.
-  return { ...config, columns, label, weights, lists, evaluation, prompts, datasets };
+  return requireListsThere({ ...config, columns, label, weights, lists, evaluation, prompts, datasets });
+}
+
+/** @throws SettingError for a list that is in no column, which would be left out in silence */
+function requireListsThere(config: FilledTrainConfig): FilledTrainConfig {
+  const { columns, lists = [] } = config;
+  const strange = lists.find((name) => !columns.includes(name));
+  if (strange === undefined) return config;
+  throw new SettingError('config.lists', `names ${show(strange)}, which the data has nothing in.`);
 }
 
 /** The configuration of a run on one of its data sets. */

@@ -38,7 +38,7 @@ export interface FilledDataSet {
  */
 export function readDataSets(
   fields: Fields,
-  mixing: (typeof MIXINGS)[number],
+  mixing: (typeof MIXINGS)[number] | undefined,
   readPrompts: (fields: Fields, names: readonly string[] | undefined) => Prompts,
 ): FilledDataSet[] | undefined {
   const given = fields.raw('datasets');

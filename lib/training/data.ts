@@ -192,7 +192,7 @@ export class RunData {
 
   #all(signal: AbortSignal | undefined, fill?: Fill): AsyncIterable<SetBatch> {
     const { config } = this;
-    const { seed, datasets, mixing } = config;
+    const { seed, datasets, mixing = 'proportional' } = config;
     const epochs = config.epochs ?? Number.MAX_SAFE_INTEGER;
     if (datasets === undefined) {
       const rows = this.#held?.[0] ?? { [Symbol.asyncIterator]: () => this.#watched(signal) };

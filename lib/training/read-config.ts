@@ -41,8 +41,13 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const named = fields.strings('columns');
   const loss = readLoss(section(fields, 'loss'));
   const columns = named ?? usualColumns(loss);
-  const mixing = fields.oneOf('mixing', MIXINGS) ?? 'proportional';
+  const mixing = fields.oneOf('mixing', MIXINGS);
   const datasets = readDataSets(fields, mixing, (prompts, own) => readPrompts(prompts, own, prompts.names()));
+  if (datasets === undefined && mixing !== undefined)
+    throw new SettingError(
+      fields.at('mixing'),
+      'is for several data sets: name them in datasets, or leave it out.',
+    );
   if (datasets !== undefined && fields.raw('data') !== undefined)
     throw new SettingError(fields.at('datasets'), 'takes the place of data: leave out one of them.');
   if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
@@ -51,7 +56,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     lateInteraction: fields.section('lateInteraction', readLateInteraction),
     newHead: fields.count('newHead'),
     datasets,
-    mixing,
+    mixing: datasets && (mixing ?? 'proportional'),
     /** Those of all data sets, where there are several. */
     data:
       datasets?.flatMap(({ data }) => data) ??
@@ -62,7 +67,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
     label: readLabel(fields, named, loss),
     weights: readWeights(fields, named, loss),
-    lists: readLists(fields, columns, loss),
+    lists: readLists(fields, named, loss),
     ...readLayout(fields),
     onBadLine: fields.oneOf('onBadLine', ['throw', 'skip']) ?? 'throw',
     output: readOutput(fields),
@@ -156,17 +161,18 @@ function readLabel(
   return label;
 }
 
-/** @param columns those that the configuration names, or that are usual */
+/** @param named the columns that the configuration names; undefined: those usual, and hard negatives that the data has */
 function readLists(
   fields: Fields,
-  columns: readonly string[],
+  named: readonly string[] | undefined,
   loss: FilledLossConfig,
 ): readonly string[] | undefined {
   const lists = fields.strings('lists');
   if (lists === undefined) return undefined;
   requireLists(fields.at('lists'), loss);
-  const among = columns.slice(1);
-  if (lists.every((name) => among.includes(name) || NEGATIVE.test(name))) return lists;
+  const among = (named ?? usualColumns(loss)).slice(1);
+  if (lists.every((name) => among.includes(name) || (named === undefined && NEGATIVE.test(name))))
+    return lists;
   throw refuse(fields.at('lists'), lists, `some of the columns behind the anchor (${among.join(', ')})`);
 }
 

@@ -168,6 +168,10 @@ test('data sets that cannot be trained on together are refused, and a small one 
     { shuffle: false },
     /config\.shuffle is false; true, as the rows of several data sets are held/,
   );
+  await refused(
+    { datasets: undefined, data: many!['data'], mixing: 'round-robin' },
+    /config\.mixing is for several data sets/,
+  );
   await refused({ datasets: [] }, /config\.datasets is \[\]; a list of objects/);
   await refused({ datasets: [many, many] }, /config\.datasets\[1\]\.name is "many"/);
   await refused(

@@ -141,6 +141,12 @@ test('lists that cannot be are refused', async (t) => {
     { lists: ['query'] },
     /config\.lists is \["query"\]; some of the columns behind the anchor \(pos, neg\)/,
   );
+  await refused({ lists: ['pos', 'negative'] }, /config\.lists is \["pos","negative"\]; some of the columns/);
+  const usual = await writeRows(join(folder, 'usual.jsonl'), pairs(8));
+  await refused(
+    { data: usual, columns: undefined, lists: ['negative3'] },
+    /config\.lists names "negative3", which the data has nothing in/,
+  );
   await refused({ memory: { capacity: 9 } }, /which memory does not take/);
   await refused({ lists: ['pos'] }, /"neg" is \[\], not a text/);
   await refused({ lists: ['neg'] }, /"pos" is \[.*, not a text/);
