@@ -33,7 +33,9 @@ export class EarlyReductions {
   /** In the order of beginning. */
   readonly #waiting: Model[];
   readonly #begun: Promise<void>[] = [];
-  readonly #look: NodeJS.Timeout;
+  #look: NodeJS.Timeout | undefined;
+  /** Of an encoder that was asked how far it has come. */
+  #failure: { readonly error: unknown } | null = null;
 
   /** @param towers the tower of each chunk, in the order of their backwards */
   constructor(
@@ -53,7 +55,6 @@ export class EarlyReductions {
         const own = last < 0 ? [] : ofTower[towers[last]!]!;
         // Of several buffers it is not known of which the progress is.
         const progress = (own.length === 1 && encoders[towers[last]!]!.rowPasses?.progress) || null;
-        progress?.reset();
         const left = uses.filter(Boolean).length;
         return [buffer, { buffer, progress, left, last, parts: partsOf(buffer, bucket) } satisfies Model];
       }),
@@ -61,7 +62,19 @@ export class EarlyReductions {
     this.#models = ofTower.map((buffers) => buffers.flatMap((buffer) => models.get(buffer) ?? []));
     const first = ({ buffer }: Model): number => ofTower.findIndex((buffers) => buffers.includes(buffer));
     this.#waiting = [...models.values()].sort((a, b) => first(b) - first(a));
-    this.#look = setInterval(() => this.#beginWhatIsFinal(), LOOK);
+  }
+
+  /** Looks, from before the first backward on, how far they have come. {@link all} comes behind it, even where it throws. */
+  watch(): void {
+    for (const { progress } of this.#waiting) progress?.reset();
+    this.#look = setInterval(() => {
+      try {
+        this.#beginWhatIsFinal();
+      } catch (error) {
+        clearInterval(this.#look);
+        this.#failure = { error }; // thrown here it would end the process
+      }
+    }, LOOK);
   }
 
   /** Whether after the backward in this place nothing is added to the gradients of its model. */
@@ -75,12 +88,13 @@ export class EarlyReductions {
     this.#beginWhatIsFinal();
   }
 
-  /** Begins the rest. */
+  /** Begins the rest. @throws whatever went wrong meanwhile */
   async all(): Promise<void> {
     clearInterval(this.#look);
     for (const model of this.#waiting.splice(0)) while (model.parts.length > 0) this.#begin(model);
     await Promise.allSettled(this.#begun); // where one fails, the others are still on their way
     await Promise.all(this.#begun);
+    if (this.#failure !== null) throw this.#failure.error;
   }
 
   #beginWhatIsFinal(): void {

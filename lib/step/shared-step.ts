@@ -359,6 +359,7 @@ class SharedAttempt {
           )
         : null;
     try {
+      early?.watch();
       if (this.#exchange === 'gather') this.#shared!.keepOwn();
       await backwardAll(pass, early);
     } catch (error) {

@@ -14,7 +14,7 @@ import {
 } from '../../lib/index.js';
 import type { AnyEncoder } from '../../lib/step/encoder.js';
 import { textEncoder, tokens } from '../exactness/support.js';
-import { failingPasses } from './failing-passes.js';
+import { failingPasses, failingProgress } from './failing-passes.js';
 
 const ranks = (await Ranks.join({ timeout: 20, device: process.env.DEVICE ?? 'cpu' }))!;
 const last = ranks.rank === ranks.size - 1;
@@ -114,10 +114,21 @@ async function failing(
     tower = 0,
     divided = false,
     bucket,
-  }: { readonly tower?: 0 | 1; readonly divided?: boolean; readonly bucket?: number } = {},
+    progress = false,
+  }: {
+    readonly tower?: 0 | 1;
+    readonly divided?: boolean;
+    readonly bucket?: number;
+    /** Whether not the pass fails, but the question how far it has come. */
+    readonly progress?: boolean;
+  } = {},
 ): Promise<unknown> {
-  const encoders: AnyEncoder[] = await towers();
-  if (last) encoders[tower] = failingPasses(encoders[tower] as TextEncoder, 'backward', error, times);
+  const own = await towers();
+  const encoders: AnyEncoder[] = own;
+  if (last)
+    encoders[tower] = progress
+      ? failingProgress(own[tower]!, error)
+      : failingPasses(own[tower]!, 'backward', error, times);
   const gradcache = new GradCache({
     encoders,
     loss: infoNCE(),
@@ -185,6 +196,10 @@ try {
       first: await failing(outOfMemory, 1, { tower: 1, divided: true }),
       inParts: await failing(outOfMemory, 1, { tower: 1, bucket }),
       failedInParts: await failing(() => new GradCacheError('NON_FINITE', 'it is NaN'), 1, { bucket }),
+      lost: await failing(() => new GradCacheError('DISPOSED', 'it is gone'), 1, {
+        tower: 1,
+        progress: true,
+      }),
     }),
   );
 } catch (error) {

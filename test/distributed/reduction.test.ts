@@ -20,6 +20,7 @@ interface Found {
   readonly first: Failed;
   readonly inParts: Failed;
   readonly failedInParts: Failed;
+  readonly lost: Failed;
 }
 
 interface Failed {
@@ -47,6 +48,7 @@ test('gradients that are added up early are the same bits, and in bfloat16 they 
       first,
       inParts,
       failedInParts,
+      lost,
     } = found;
     assert.deepEqual([overlap, both, shares, ...parts], [0, 0, 0, 0, 0, 0, 0]);
     for (const error of [narrow, modules]) assert.ok(error > 0 && error < 2 ** -8, `${error}`);
@@ -58,7 +60,12 @@ test('gradients that are added up early are the same bits, and in bfloat16 they 
     assert.ok(failed.zero && failedInParts.zero);
     assert.deepEqual(failedInParts.failure, failed.failure);
     for (const each of [first, inParts]) assert.deepEqual(each.failure, { retries: 1 });
-    for (const { norm } of [retried, failed, inParts, failedInParts])
+    assert.deepEqual(lost.failure, {
+      code: 'DISPOSED',
+      message: rank === 1 ? 'it is gone' : 'rank 1: it is gone',
+    });
+    assert.ok(lost.zero);
+    for (const { norm } of [retried, failed, inParts, failedInParts, lost])
       assert.ok(Math.abs(norm / fine.norm - 1) < 1e-6);
   }
 });
