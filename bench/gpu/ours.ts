@@ -5,8 +5,8 @@
 import { createInterface } from 'node:readline';
 import { AdamW, emptyCache, GradCache, infoNCE, synchronize } from '../../lib/index.js';
 import { checks, type CheckRequest } from './checks.js';
+import type { Job } from './jobs.js';
 import { createEncoder, loadEncoder, SHAPES, type ShapeName } from './models.js';
-import type { Job } from './plan.js';
 import { firstRows, workload, type Kind } from './workload.js';
 
 /** Steps of one job: some that are not timed, then some that are. */

@@ -1,5 +1,6 @@
 import { table } from '../support/results.js';
-import { groups as allGroups, type Group, type Job } from './plan.js';
+import type { Group, Job } from './jobs.js';
+import { groups as allGroups } from './plan.js';
 import { measured, type CheckRecord, type Measured, type Record } from './records.js';
 import { SHAPES, type Shape } from './models.js';
 
