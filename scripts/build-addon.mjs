@@ -37,7 +37,7 @@ export async function buildAddon(libtorch, { out = 'build', library } = {}) {
   if (readStamp(stamp) === wanted) return;
   requireTools('to compile the addon', COMPILING);
   rmSync(stamp, { force: true });
-  say('the addon is compiled once: three to four minutes on two cores');
+  say('the addon is compiled once: about seven minutes on two cores');
   await timed(`addon for libtorch ${libtorch.version}`, () => {
     const options = ['-O', join(root, out), `--CDTORCH_DIR=${libtorch.folder}`];
     if (library) options.push(`--CDCMAKE_LIBRARY_OUTPUT_DIRECTORY=${library}`);
