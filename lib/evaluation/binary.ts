@@ -22,7 +22,7 @@ export interface BinaryScores {
   readonly accuracy: number;
   /** Pairs that are at least so similar count as belonging together. A distance counts as a similarity below 0. */
   readonly accuracyThreshold: number;
-  /** F1 at the threshold that is best for it, and precision and recall there. */
+  /** F1 at the threshold that is best for it. */
   readonly f1: number;
   /** The similarity at which F1 is the best. */
   readonly f1Threshold: number;

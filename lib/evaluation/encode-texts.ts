@@ -25,7 +25,7 @@ export interface EncodesTexts {
   encodeDocument?(texts: readonly string[], options?: TextOptions): Promise<Tensor>;
   /** Whether representations are sparse. Retrieval then takes them without their zeros. Default: false. */
   readonly sparse?: boolean;
-  /** The same of a sparse encoder, which gives what is not 0. */
+  /** What `encode` does, of a sparse encoder: the numbers that are not 0. */
   encodeSparse?(
     texts: readonly string[],
     options?: {

@@ -34,11 +34,11 @@ export interface HardPair {
   readonly first: string;
   /** The second sentence. */
   readonly second: string;
-  /** What people say, and the share of all pairs that they put below this one. */
+  /** What people say. */
   readonly score: number;
   /** The share of all pairs that people put below this one. */
   readonly place: number;
-  /** What the model says, and the share of all pairs that it puts below this one. */
+  /** What the model says. */
   readonly similarity: number;
   /** The share of all pairs that the model puts below this one. */
   readonly placed: number;
@@ -48,7 +48,7 @@ export interface HardPair {
 export interface HardestQueries {
   /** Queries, not pairs. */
   readonly kind: 'queries';
-  /** Queries that were measured, and those of which a wrong answer came first. */
+  /** Queries that were measured. */
   readonly measured: number;
   /** Those of which a wrong answer came first. */
   readonly missed: number;

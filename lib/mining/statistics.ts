@@ -14,11 +14,11 @@ export interface Spread {
   readonly std: number;
   /** The least. */
   readonly min: number;
-  /** Between two scores in proportion, as `50%` and `75%`. */
+  /** A quarter of the scores lie below it. Between two scores it is in proportion, as `50%` and `75%` are. */
   readonly '25%': number;
-  /** The middle one. */
+  /** Half of the scores lie below it. */
   readonly '50%': number;
-  /** The one at three quarters. */
+  /** Three quarters of the scores lie below it. */
   readonly '75%': number;
   /** The greatest. */
   readonly max: number;
@@ -26,9 +26,9 @@ export interface Spread {
 
 /** What was mined. */
 export interface MiningStatistics {
-  /** Different anchors, and the rows that they were in. */
+  /** Different anchors. */
   readonly anchors: number;
-  /** Rows that they were in. */
+  /** Rows that the anchors were in. */
   readonly pairs: number;
   /** Different documents that were searched. */
   readonly documents: number;
