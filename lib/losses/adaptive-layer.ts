@@ -14,6 +14,7 @@ import {
   requireLoss,
   requireOneLayer,
   requireTowers,
+  rowsOfRank,
   undoAll,
   withGradients,
   type Loss,
@@ -318,7 +319,6 @@ const SUM = 2;
 /** The rows that this rank counts, of a loss that each computes a part of. */
 function ofRank(rows: Tensor, share: LossShare | undefined): Tensor {
   if (share === undefined || share.rows !== undefined) return rows;
-  const count = rows.shape[0]!;
-  const [begin, end] = [share.rank, share.rank + 1].map((rank) => Math.floor((count * rank) / share.size));
-  return rows.narrow(0, begin!, end! - begin!);
+  const [begin, end] = rowsOfRank(share, rows.shape[0]!);
+  return rows.narrow(0, begin, end - begin);
 }

@@ -8,6 +8,7 @@ import {
   allTrained,
   requireFinite,
   requireTowers,
+  rowsOfRank,
   type LossGradients,
   type LossOptions,
   type LossShare,
@@ -121,9 +122,9 @@ const times = (numbers: Tensor, factor: Tensor | null): Tensor =>
 function ofRank(gradient: Tensor, tower: SparseTower | null, share: LossShare | undefined): Tensor {
   if (share === undefined) return gradient;
   const rows = tower?.rows ?? gradient.shape[0]!;
-  const [begin, end] = [share.rank, share.rank + 1]
-    .map((rank) => Math.floor((rows * rank) / share.size))
-    .map((row) => tower?.entriesBefore(row) ?? row) as [number, number];
+  const place = (row: number): number => tower?.entriesBefore(row) ?? row;
+  const [first, behind] = rowsOfRank(share, rows);
+  const [begin, end] = [place(first), place(behind)];
   const all = call<Tensor>('aten::zeros_like', gradient);
   all.narrow(0, begin, end - begin).copyFrom(gradient.narrow(0, begin, end - begin));
   return all;

@@ -44,6 +44,11 @@ export interface LossShare {
   readonly rows?: readonly (readonly number[])[];
 }
 
+/** The rows that a rank computes of as many as all ranks have: where they begin, and where they end. */
+export function rowsOfRank({ rank, size }: LossShare, rows: number): readonly [begin: number, end: number] {
+  return [Math.floor((rows * rank) / size), Math.floor((rows * (rank + 1)) / size)];
+}
+
 /** A loss that computes its own gradients, like {@link infoNCE}. */
 export interface LossWithGradients {
   /** True if rows may have several representations, with `offsets` in {@link LossOptions}. Default: false. */
