@@ -226,11 +226,7 @@ export function scoreListed(first: ComparedRows, second: ComparedRows, pairs: Ro
 }
 
 /** Scores of each row of the first with the row of the second at its place: `[n]`, float64. */
-export function scorePairs(
-  first: ComparedRows,
-  second: ComparedRows,
-  similarity: Similarity,
-): Promise<Tensor> {
+function scorePairs(first: ComparedRows, second: ComparedRows, similarity: Similarity): Promise<Tensor> {
   return inWorkspace(async (space) => {
     if (!isProduct(similarity)) {
       const sides: ComparedRows[] = [];
