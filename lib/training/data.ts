@@ -3,7 +3,6 @@ import { type Batch, batches, type BatchOptions } from '../data/batches.js';
 import { lengthsOfRows, sharesOf, type RankPlace, type Shares } from '../data/deal.js';
 import type { Fill } from '../data/room.js';
 import { Labels, type Label, type LabelOptions } from '../data/labels.js';
-import { kindOf } from '../losses/loss-kinds.js';
 import { prefetch } from '../data/prefetch.js';
 import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';
@@ -12,6 +11,7 @@ import { readOnceAmong } from '../data/source.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
 import { plural } from '../options/plural.js';
+import { labelOptions, listOptions } from './column-options.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { Objective, Texts } from './objectives/objective.js';
 import { drawSeed } from '../options/seeds.js';
@@ -268,13 +268,7 @@ export class RunData {
     const { quoting = config.quoting, delimiter = config.delimiter } = set;
     const columns = set.columns ?? config.columns;
     const label = labelOptions({ ...config, columns, label: set.label, weights: set.weights });
-    const lists = listColumns({
-      columns,
-      loss: config.loss,
-      lists: config.lists?.map((name) => columns[config.columns.indexOf(name)]!),
-    });
-    // An anchor has a positive, and may have no negative.
-    const emptyLists = config.lists === undefined ? [] : lists.filter((name) => name !== columns[1]);
+    const { lists, emptyLists } = listOptions(config, columns);
     const { onBadLine } = config;
     const layout = { format, header, quoting, delimiter };
     const how = { columns, ...layout, onBadLine, onSkip, signal, lists, emptyLists, ...(label && { label }) };
@@ -324,42 +318,6 @@ async function withClassNumbers(
     numbered.push(own);
   }
   return numbered;
-}
-
-/** The columns that have a list of texts in each row. */
-export function listColumns({
-  columns,
-  loss,
-  lists,
-}: Pick<FilledTrainConfig, 'columns' | 'loss'> &
-  Partial<Pick<FilledTrainConfig, 'lists'>>): readonly string[] {
-  return lists ?? kindOfLists(loss, columns);
-}
-
-function kindOfLists(loss: FilledTrainConfig['loss'], columns: readonly string[]): readonly string[] {
-  return kindOf(loss).pairs?.rows === 'documents' && columns.length === 2 ? columns.slice(1) : [];
-}
-
-/** The column of numbers beside the texts, labels or weights, and what they are. */
-export function labelOptions({
-  label,
-  weights,
-  loss,
-  columns,
-}: Pick<FilledTrainConfig, 'label' | 'weights' | 'loss' | 'columns'>): LabelOptions | undefined {
-  if (weights !== undefined)
-    return {
-      column: weights,
-      type: 'number',
-      needs: (weight) => ((weight as number) >= 0 ? undefined : 'a number from 0'),
-    };
-  const { type, needs } = kindOf(loss).label ?? {};
-  if (label === undefined || type === undefined) return undefined;
-  const [list] = listColumns({ columns, loss });
-  // A list of documents has as many texts as its JSON.
-  const othersOf = (row: Row): number =>
-    list === undefined ? columns.length - 1 : (JSON.parse(row[list]!) as unknown[]).length;
-  return { column: label, type, ...(needs && { needs: (value, row) => needs(value, othersOf(row)) }) };
 }
 
 /**

@@ -9,7 +9,7 @@ import { badLine, type Row } from '../../data/row.js';
 import { HELD_OUT_SETTINGS, otherRow } from '../../data/setting-names.js';
 import { refuse } from '../../options/fields.js';
 import { plural } from '../../options/plural.js';
-import { labelOptions, listColumns } from '../data.js';
+import { labelOptions, listOptions } from '../column-options.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
 /**
@@ -29,12 +29,6 @@ export async function loadHeldOutBatches(
   if (columns.length !== trained.length)
     throw refuse('config.evaluation.columns', columns, `${plural(trained.length, 'column')} for the loss`);
   const [label, ofRead] = [labelOptions(config), labelOptions({ ...config, columns })];
-  const lists = listColumns({
-    columns,
-    loss: config.loss,
-    lists: config.lists?.map((name) => columns[trained.indexOf(name)]!),
-  });
-  const emptyLists = config.lists === undefined ? [] : lists.filter((name) => name !== columns[1]);
   const how = {
     columns,
     format,
@@ -42,8 +36,7 @@ export async function loadHeldOutBatches(
     quoting,
     delimiter,
     signal,
-    lists,
-    emptyLists,
+    ...listOptions(config, columns),
     ...(ofRead && { label: ofRead }),
   };
   const names = HELD_OUT_SETTINGS;
