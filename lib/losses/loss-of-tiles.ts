@@ -10,12 +10,11 @@ import {
   type LossOptions,
   type LossWithGradients,
 } from './loss.js';
-import { joinRowOptions } from './shared-options.js';
 
-/** Terms of a loss: their sum, a scalar in the graph, and by how many the sum over all tiles is divided. */
+/** Terms of a loss: their sum, a scalar in the graph, and how many they are, by which the sum over all tiles is divided. */
 export interface Terms {
   readonly sum: Tensor;
-  readonly count: number | Tensor;
+  readonly count: Tensor;
 }
 
 /** Numbers of a matrix that a tile holds at once. */
@@ -33,15 +32,15 @@ export interface LaidOut<Beside extends object> {
 export interface TilesOfLoss<Read, Beside extends object, Tile> {
   /** Reads the keyword arguments. @throws GradCacheError `INPUT`, `SHAPE` */
   readonly read: (options: LossOptions, rows: readonly number[]) => Read;
-  /** See {@link LossWithGradients.joinOptions}. Default: row by row. */
-  readonly joinOptions?: LossWithGradients['joinOptions'];
-  /** Refuses representations of a length that does not fit. Default: all do. @throws GradCacheError `SHAPE` */
-  readonly checkLength?: (length: number) => void;
+  /** See {@link LossWithGradients.joinOptions}. */
+  readonly joinOptions: NonNullable<LossWithGradients['joinOptions']>;
+  /** Refuses representations of a length that does not fit. @throws GradCacheError `SHAPE` */
+  readonly checkLength: (length: number) => void;
   readonly layOut: (tower: Tensor, read: Read) => LaidOut<Beside>;
   readonly tiles: (compared: Tensor) => Iterable<Tile>;
   readonly terms: (tile: Tile, compared: Tensor, beside: Beside) => Terms;
-  /** What the sum is divided by besides the count of terms. Default: 1. */
-  readonly divisor?: number;
+  /** What the sum is divided by besides the count of terms. */
+  readonly divisor: number;
 }
 
 /** A loss of one tower, computed in tiles: numbers of all pairs of its rows never exist at once. */
@@ -63,7 +62,7 @@ class LossOfTiles<Read, Beside extends object, Tile> implements LossWithGradient
   }
 
   checkLengths(lengths: readonly (number | undefined)[]): void {
-    for (const length of lengths) if (length !== undefined) this.#parts.checkLength?.(length);
+    for (const length of lengths) if (length !== undefined) this.#parts.checkLength(length);
   }
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
@@ -72,7 +71,7 @@ class LossOfTiles<Read, Beside extends object, Tile> implements LossWithGradient
   }
 
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
-    return (this.#parts.joinOptions ?? joinRowOptions)(parts, rows);
+    return this.#parts.joinOptions(parts, rows);
   }
 
   async value(representations: readonly Tensor[], options: LossOptions): Promise<number> {
@@ -86,7 +85,7 @@ class LossOfTiles<Read, Beside extends object, Tile> implements LossWithGradient
     trained: readonly boolean[] = [true],
   ): Promise<LossGradients> {
     requireTowers(representations);
-    const { read, layOut, tiles, terms, divisor: more = 1 } = this.#parts;
+    const { read, layOut, tiles, terms, divisor: more } = this.#parts;
     const given = read(
       options,
       representations.map(({ shape }) => shape[0] ?? 0),
@@ -134,11 +133,10 @@ async function sumOfTiles<Tile>(
       if (wanted) await backward([made.sum], [null]);
     } finally {
       made.sum.dispose();
-      if (typeof made.count !== 'number') made.count.dispose();
+      made.count.dispose();
     }
   }
   return { sum, count };
 }
 
-const numberOf = async (of: number | Tensor): Promise<number> =>
-  typeof of === 'number' ? of : Number((await of.values())[0]);
+const numberOf = async (scalar: Tensor): Promise<number> => Number((await scalar.values())[0]);
