@@ -26,6 +26,13 @@ export async function toldByEach<T>(
   return { result, all: [numbers(result)] };
 }
 
+/** Tells the other ranks, which begin something, that this one cannot. @param what what they begin */
+export async function refuseTogether(ranks: Ranks | null, what: string, error: unknown): Promise<never> {
+  return onEach(ranks, what, () => {
+    throw error;
+  });
+}
+
 /** Work of rank 0 alone, for which the others wait however long it takes. Where it fails, all throw. */
 export async function onFirst(ranks: Ranks | null, what: string, work: () => Promise<void>): Promise<void> {
   await onEach(ranks, what, async () => {

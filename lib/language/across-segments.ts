@@ -1,6 +1,6 @@
 import { requireRanks, type Ranks } from '../distributed/ranks.js';
 import { SharedGradients } from '../distributed/shared-gradients.js';
-import { onEach, toldByEach } from '../distributed/shared-work.js';
+import { onEach, refuseTogether, toldByEach } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused } from '../options/option-values.js';
@@ -9,7 +9,7 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 import type { GradientSnapshot } from '../tensor/gradient-snapshot.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
 import type { Parameter } from '../tensor/tensor.js';
-import { agreeOnStep, type AgreedStep, type SegmentStepOptions } from './agreed-step.js';
+import { agreeOnStep, BEGIN, type AgreedStep, type SegmentStepOptions } from './agreed-step.js';
 import {
   alternating,
   isSynthetic,
@@ -133,10 +133,19 @@ export class AcrossSegments {
     options: SegmentStepOptions = {},
   ): Promise<SegmentStepResult> {
     return this.#exclusive(async () => {
-      const parameters = new ParameterSet(this.parameters());
-      const { size } = new SharedGradients(parameters.list);
-      const asked = await agreeOnStep(this.#ranks, this.#stream, segments, options, size);
-      return parameters.whileStepping(() => this.#step(parameters, asked));
+      let begun = false;
+      try {
+        const parameters = new ParameterSet(this.parameters());
+        const { size } = new SharedGradients(parameters.list);
+        return await parameters.whileStepping(async () => {
+          begun = true;
+          const asked = await agreeOnStep(this.#ranks, this.#stream, segments, options, size);
+          return this.#step(parameters, asked);
+        });
+      } catch (error) {
+        if (begun) throw error;
+        return await refuseTogether(this.#ranks, BEGIN, error);
+      }
     });
   }
 

@@ -29,7 +29,8 @@ export interface AgreedStep {
   readonly goingOn: readonly number[];
 }
 
-const BEGIN = 'beginning a step over segments';
+/** What ranks meet for at first. */
+export const BEGIN = 'beginning a step over segments';
 
 /**
  * Checks a step, over ranks together with the others.

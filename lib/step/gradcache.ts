@@ -4,6 +4,7 @@
  * (step-meter.ts), and undo a step that fails (pass.ts). shared-step.ts is the step over ranks.
  */
 import type { Ranks } from '../distributed/ranks.js';
+import { refuseTogether } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
 import { withGradients, type LossWithGradients } from '../losses/loss.js';
 import { drawSeed } from '../options/seeds.js';
@@ -31,7 +32,7 @@ import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
 import type { Reduction } from '../distributed/reduction.js';
-import { refuseTogether, stepOverRanks } from './shared-step.js';
+import { BEGIN, stepOverRanks } from './shared-step.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
 import type { Curate } from './verdict.js';
@@ -140,7 +141,7 @@ export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly A
       });
     } catch (error) {
       if (begun) throw error;
-      return await refuseTogether(ranks, error);
+      return await refuseTogether(ranks, BEGIN, error);
     }
   }
 

@@ -53,7 +53,8 @@ interface SharedBatch {
   readonly truncated: number;
 }
 
-const BEGIN = 'beginning a step';
+/** What ranks meet for at first. */
+export const BEGIN = 'beginning a step';
 const ENCODE = 'encoding';
 const LOSS = 'computing the loss';
 const BACKWARD = 'the backward pass';
@@ -81,14 +82,6 @@ export async function stepOverRanks(
       (jobs, retries) => new SharedAttempt(ranks, parts, batch, jobs, options).run(packed, retries),
     ),
   );
-}
-
-/** Tells the other ranks, which begin a step, that this one cannot. */
-export async function refuseTogether(ranks: Ranks, error: unknown): Promise<never> {
-  await ranks.together(BEGIN, () => {
-    throw error;
-  });
-  throw error;
 }
 
 async function beginTogether(

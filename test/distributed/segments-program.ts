@@ -27,6 +27,7 @@ import { movedModel, numbersOf, randomSegments, TinyLanguageModel } from '../lan
 
 const ROWS = 5;
 const ranks = (await Ranks.join({ timeout: 30 }))!;
+const last = ranks.rank === ranks.size - 1;
 const own = rowsOfRank(ranks, ROWS);
 
 /** Steps of two segments. Some end a document, on some rank all of them, and one step has no target on the first rank. */
@@ -132,7 +133,7 @@ const failureOf = (error: unknown): unknown => {
 
 /** A model whose first segments fail on the last rank. */
 function failing(model: SegmentModel, error: Error): SegmentModel {
-  let left = ranks.rank === ranks.size - 1 ? 1 : 0;
+  let left = last ? 1 : 0;
   return {
     device: model.device,
     parameters: () => model.parameters(),
@@ -167,6 +168,23 @@ async function refuse(
   return training.across.step(segments(ofRank(steps[0]!)), options).catch(failureOf);
 }
 
+/** A step of a model that cannot tell its parameters on the last rank. */
+async function unready(): Promise<unknown> {
+  const model = native({})();
+  const { device } = model;
+  const parameters = (): never => {
+    throw new GradCacheError('DISPOSED', 'it is gone');
+  };
+  const gone: SegmentModel = {
+    device,
+    parameters,
+    initialState: (rows) => model.initialState(rows),
+    forwardSegment: (...args) => model.forwardSegment(...args),
+  };
+  const across = new AcrossSegments(last ? gone : model, { across: 'none', ranks });
+  return across.step(ofRank(steps[0]!)).catch(failureOf);
+}
+
 /** A run of one rank; before it, a checkpoint may be copied. */
 interface LanguageRun {
   readonly config: LanguageTrainConfig;
@@ -187,7 +205,6 @@ async function train({ config, copy }: LanguageRun): Promise<unknown> {
   }
 }
 
-const last = ranks.rank === ranks.size - 1;
 const told: Record<string, unknown> = { cases: {}, runs: [] };
 for (const [name, each] of Object.entries(CASES))
   (told.cases as Record<string, unknown>)[name] = await compare(each);
@@ -199,6 +216,7 @@ told.models = await new Training(native({ width: last ? 6 : 8 })(), 'none', rank
   .step(ofRank(steps[0]!))
   .catch(failureOf);
 told.wrong = await refuse((segments) => (last ? [] : segments));
+told.unready = await unready();
 const runs = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as LanguageRun[][];
 for (const run of runs) (told.runs as unknown[]).push(await train(run[ranks.rank] ?? run[0]!));
 await ranks.close();

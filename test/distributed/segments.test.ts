@@ -37,6 +37,7 @@ interface Found {
   readonly weights: Failure;
   readonly models: Failure;
   readonly wrong: Failure;
+  readonly unready: Failure;
   readonly runs: readonly ToldRun[];
 }
 
@@ -50,7 +51,7 @@ const stepsOf = (events: readonly LanguageTrainEvent[]): LanguageStepEvent[] =>
 
 function requireSame(all: readonly Found[]): void {
   const size = all.length;
-  for (const { cases, failed, aborted, lengths, weights, models, wrong } of all) {
+  for (const { cases, failed, aborted, lengths, weights, models, wrong, unready } of all) {
     for (const [name, { tokens, norm, ...errors }] of Object.entries(cases)) {
       assert.ok(norm! > 1e-3 && tokens === 0, name);
       for (const [what, error] of Object.entries(errors))
@@ -68,6 +69,8 @@ function requireSame(all: readonly Found[]): void {
       new RegExp(`rank ${size - 1} gives the step the weight 0.5, and rank 0 the weight 1`),
     );
     assert.match(models.message, new RegExp(`rank ${size - 1} trains \\d+ numbers, and rank 0 \\d+`));
+    assert.match(unready.message, /it is gone$/);
+    assert.equal(unready.code, 'DISPOSED');
     assert.match(wrong.message, /a step needs at least one segment/);
     for (const { code } of [lengths, weights, models, wrong]) assert.equal(code, 'INPUT');
   }
