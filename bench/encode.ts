@@ -320,7 +320,7 @@ async function main(): Promise<void> {
     if (options.write) {
       const command = `npm run bench -- encode ${process.argv.slice(2).join(' ')}`.trim();
       const place = onCpu ? undefined : `${new Date().toISOString().slice(0, 10)}, ${gpuName()}`;
-      writeResults(`Texts to vectors, ${onCpu ? 'CPU' : 'GPU'}`, command, body, place);
+      writeResults(`Texts to vectors on ${onCpu ? 'the CPU' : 'a GPU'}`, command, body, place);
     }
   } finally {
     peers.close();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { projectRoot } from '../../test/oracle/python.js';
 
 const file = join(projectRoot, 'bench', 'RESULTS.md');
-const head = '# Measured\n\nEach section but the last is written by the command it names.\n';
+const head = '# Measured\n\nEach section names the command that measured it.\n';
 
 /** What the figures were measured on. */
 export function machine(): string {
