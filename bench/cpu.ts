@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { AdamW, GradCache, TextEncoder, infoNCE, type FixedChunkSize, type Retain } from '../lib/index.js';
 import { miniLM, PythonServer } from '../test/oracle/python.js';
 import { glosses } from './support/glosses.js';
+import { median } from './support/median.js';
 import { table, writeResults } from './support/results.js';
 
 interface Contender {
@@ -148,9 +149,6 @@ async function ourContenders(folder: string, columns: readonly string[][]): Prom
     };
   });
 }
-
-const median = (values: readonly number[]) =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 async function measure(
   workload: Workload,

@@ -19,6 +19,7 @@ import { miniLM, oraclePackages, projectRoot } from '../test/oracle/python.js';
 import { bertTokenizer, sentences } from './encode/synthetic.js';
 import { LineProcess } from './gpu/line-process.js';
 import { glosses } from './support/glosses.js';
+import { median } from './support/median.js';
 import { gpuName, table, writeResults } from './support/results.js';
 
 const { values: options } = parseArgs({
@@ -222,11 +223,6 @@ function processorSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
 }
-
-const median = (values: readonly number[]) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[Math.floor((sorted.length - 1) / 2)]! + sorted[Math.ceil((sorted.length - 1) / 2)]!) / 2;
-};
 
 /** The least cosine of the first vectors of two. */
 function agreement(a: Run['vectors'], b: Run['vectors']): string {

@@ -20,6 +20,7 @@ import {
   type Segment,
 } from '../lib/index.js';
 import { projectRoot } from '../test/oracle/python.js';
+import { median } from './support/median.js';
 import { gpuName, machine, table, writeResults } from './support/results.js';
 
 const VOCABULARY = 205;
@@ -91,7 +92,7 @@ async function ours(batch: number): Promise<Measured> {
     await synchronize(options.device);
     times.push((performance.now() - begin) / STEPS);
   }
-  const milliseconds = times.sort((a, b) => a - b)[times.length >> 1]!;
+  const milliseconds = median(times);
   const { peak: peakMemory } = memory(options.device);
   const parameters = model.parameters().reduce((sum, { tensor }) => sum + tensor.size, 0);
   optimizer.dispose();

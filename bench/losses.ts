@@ -22,6 +22,7 @@ import {
 } from '../lib/index.js';
 import { withGradients } from '../lib/losses/loss.js';
 import { PythonServer } from '../test/oracle/python.js';
+import { median } from './support/median.js';
 import { table, writeResults } from './support/results.js';
 
 const MIB = 2 ** 20;
@@ -98,9 +99,6 @@ function contenders(peers: Peers, towers: readonly Tensor[], quick: boolean): Co
 /** The whole length, and parts of it like 768, 512, 256, 128 and 64. */
 const lengthsOf = (tower: Tensor): number[] =>
   [1, 2 / 3, 1 / 3, 1 / 6, 1 / 12].map((part) => Math.round(part * tower.shape[1]!));
-
-const median = (values: readonly number[]) =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 /** Bytes beyond representations and gradients at the highest point of a loss, in this process. */
 async function peakOf({ pairs, dimension }: typeof LARGE): Promise<number> {

@@ -21,6 +21,7 @@ import { openNetwork } from '../test/distributed/namespaces.js';
 import { runRanks } from '../test/distributed/start-ranks.js';
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';
 import { workload } from './gpu/workload.js';
+import { median } from './support/median.js';
 import { table, writeResults } from './support/results.js';
 
 const { values: given } = parseArgs({
@@ -79,12 +80,10 @@ async function measure(reduction: Reduction): Promise<void> {
     parameters.reduce((sum, { tensor }) => sum + tensor.byteLength, 0);
   const all = gradcache.parameters();
   const embeddings = sizeOf(all.filter(({ name }) => name.startsWith('embeddings.')));
-  const found = { seconds: medianOf(seconds), last: medianOf(lasts), bytes: sizeOf(all), embeddings };
+  const found = { seconds: median(seconds), last: median(lasts), bytes: sizeOf(all), embeddings };
   console.log(JSON.stringify(found satisfies Measured));
   await ranks.close();
 }
-
-const medianOf = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 async function simulated(): Promise<string> {
   const network = openNetwork();

@@ -19,6 +19,7 @@ import { AdamW, GradCache, infoNCE, memory, Ranks, type StepResult, type TokenBa
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';
 import { projectRoot, pythonEnvironment } from '../test/oracle/python.js';
 import { workload, writeWorkload, type Kind } from './gpu/workload.js';
+import { median } from './support/median.js';
 import { gpuName, table, writeResults } from './support/results.js';
 
 const { values: given } = parseArgs({
@@ -99,7 +100,7 @@ async function measure(kind: Kind, out: string): Promise<void> {
       kind,
       gpus: ranks.size,
       tokens: last!.tokens,
-      seconds: seconds.sort((a, b) => a - b)[Math.floor(seconds.length / 2)]!,
+      seconds: median(seconds),
       phases: last!.milliseconds,
       peak: memory(ranks.device).peak,
       meeting,

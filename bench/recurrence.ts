@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import type { Tensor } from '../lib/index.js';
 import { backward, call, tidy } from '../lib/index.js';
 import { PythonServer } from '../test/oracle/python.js';
+import { median } from './support/median.js';
 import { table, writeResults } from './support/results.js';
 
 const { values: options } = parseArgs({
@@ -55,9 +56,6 @@ function contenders({ batch, length, width }: Shape): Record<string, () => Promi
     layer: () => timed(() => x.matmul(matrix.t())),
   };
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 const peers = new PythonServer('bench/peers_recurrence.py');
 const rows: (string | number)[][] = [];

@@ -1,4 +1,5 @@
 import type { BlockResult } from './ours.js';
+import { median } from '../support/median.js';
 
 /** What the bench writes, one line of JSON each, as it happens. */
 export type Record =
@@ -46,9 +47,8 @@ export function measured(records: readonly Record[], group: string, job: string)
   const done = blocks.filter(({ error }) => error === undefined);
   const last = done.at(-1);
   if (last === undefined) return blocks.at(-1)?.error ?? null;
-  const all = done.flatMap(({ seconds = [] }) => seconds).sort((a, b) => a - b);
-  const middle = Math.floor(all.length / 2);
-  const seconds = all.length % 2 === 1 ? all[middle]! : (all[middle - 1]! + all[middle]!) / 2;
+  const all = done.flatMap(({ seconds = [] }) => seconds);
+  const seconds = median(all);
   return {
     seconds,
     steps: all.length,
