@@ -6,8 +6,7 @@
  *
  * The text is WordNet: the term of a definition is to be found. With a folder of the STS benchmark (train.csv, dev.csv, test.csv)
  * it is that too: the sentence that says the same is to be found. A run is a process with one thread; `--workers` of them go at
- * once, with the same figures. `--write` puts tables into RESULTS.md, and a plot
- * beside it.
+ * once, with the same figures. `--write` puts tables into RESULTS.md, and a plot beside it.
  */
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -34,13 +33,9 @@ const { values } = parseArgs({
     run: { type: 'string' },
   },
 });
-const [seeds, updates, batch, small] = [values.seeds, values.updates, values.batch, values.small].map(
-  Number,
-) as [number, number, number, number];
-if (
-  ![seeds, updates, batch, small].every((value) => Number.isInteger(value) && value > 0) ||
-  batch % small !== 0
-)
+const counts = [values.seeds, values.updates, values.batch, values.small, values.workers].map(Number);
+const [seeds, updates, batch, small, workers] = counts as [number, number, number, number, number];
+if (!counts.every((value) => Number.isInteger(value) && value > 0) || batch % small !== 0)
   throw new Error('Whole numbers are needed, and --batch a multiple of --small.');
 
 /** Every way takes the best of these for itself. */
@@ -164,7 +159,7 @@ async function inProcesses(runs: readonly Run[]): Promise<Outcome[]> {
       outcomes[place] = await inProcess(runs[place]!);
     }
   };
-  await Promise.all(Array.from({ length: Number(values.workers) }, work));
+  await Promise.all(Array.from({ length: workers }, work));
   return outcomes;
 }
 
