@@ -6,7 +6,5 @@ export const askPython = (
   ...args: readonly string[]
 ): Promise<unknown> =>
   runPython('test/oracle/hub.py', args, {
-    HF_HUB_DISABLE_XET: '1',
-    HF_HUB_DISABLE_TELEMETRY: '1',
-    ...environment,
+    environment: { HF_HUB_DISABLE_XET: '1', HF_HUB_DISABLE_TELEMETRY: '1', ...environment },
   });

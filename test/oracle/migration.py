@@ -7,6 +7,8 @@ import types
 
 import torch
 
+from pandas_frame import Frame
+
 
 class Dataset:
     """What sentence-transformers needs of the class of that name of the package datasets, which is large and is not installed."""
@@ -33,23 +35,6 @@ class Dataset:
 
     def to_pandas(self):
         return Frame(self.columns)
-
-
-class Frame:
-    """The two calls of pandas that mine_hard_negatives makes: rows counted by the texts of a column."""
-
-    def __init__(self, columns):
-        self.columns = columns
-
-    def groupby(self, column):
-        self.keys = self.columns[column]
-        return self
-
-    def count(self):
-        return self
-
-    def to_dict(self):
-        return {column: {key: self.keys.count(key) for key in self.keys} for column in self.columns}
 
 
 def load_dataset(kind, data_files, split):

@@ -1,6 +1,5 @@
 /** docs/from-sentence-transformers.md: each pair of programs runs, and what they compute is the same. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +8,7 @@ import { CrossEncoder } from '../../lib/encoders/cross-encoder.js';
 import { gradcache } from '../cli/program.js';
 import { blocks, consumer, node } from '../package/pages.js';
 import { pairs, saveTinyModel, writeRows } from '../training/support.js';
-import { miniLM, projectRoot, pythonEnvironment } from './python.js';
+import { miniLM, runPython } from './python.js';
 
 const PAGE = 'docs/from-sentence-transformers.md';
 
@@ -33,18 +32,9 @@ async function python(
   const code = blocks(PAGE, 'python').map((block) =>
     small(block).replace('model.push_to_hub("owner/name")\n', ''),
   );
-  const child = spawn(
-    process.env.GRADCACHE_PYTHON || 'python3',
-    [join(projectRoot, 'test', 'oracle', 'migration.py')],
-    { cwd: folder, env: { ...pythonEnvironment(), CUDA_VISIBLE_DEVICES: '' } },
-  );
-  let [stdout, stderr] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  child.stdin.end(JSON.stringify(code));
-  const status = await new Promise((resolve) => child.on('close', resolve));
-  assert.equal(status, 0, stderr);
-  return JSON.parse(stdout.trim().split('\n').at(-1)!) as Awaited<ReturnType<typeof python>>;
+  const environment = { CUDA_VISIBLE_DEVICES: '' };
+  const came = await runPython('test/oracle/migration.py', [], { environment, folder, input: code });
+  return came as Awaited<ReturnType<typeof python>>;
 }
 
 /** What each TypeScript block of the page came to, beside what it prints. */

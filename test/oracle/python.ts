@@ -63,15 +63,22 @@ function importable(): boolean {
   return spawnSync(process.env.GRADCACHE_PYTHON || 'python3', ['-c', program]).status === 0;
 }
 
-/** Runs a Python script, and gives the JSON of the last line that it writes. */
+/** Runs a Python script, with `input` as JSON on its standard input, and gives the JSON of the last line that it writes. */
 export async function runPython(
   script: string,
   args: readonly string[],
-  environment: Readonly<Record<string, string>> = {},
+  {
+    environment = {},
+    folder,
+    input,
+  }: { environment?: Readonly<Record<string, string>>; folder?: string; input?: unknown } = {},
 ): Promise<unknown> {
   const child = spawn(process.env.GRADCACHE_PYTHON || 'python3', [join(projectRoot, script), ...args], {
+    cwd: folder,
     env: { ...pythonEnvironment(), ...environment },
   });
+  child.stdin.on('error', () => undefined); // one that has ended says itself why
+  child.stdin.end(input === undefined ? '' : JSON.stringify(input));
   let [stdout, stderr] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
