@@ -24,7 +24,7 @@ import type { Exchange } from './exchange.js';
 import { inLoss } from './out-of-memory.js';
 import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
-import type { Reduction } from '../distributed/reduction.js';
+import { DEFAULT_BUCKET, type Reduction } from '../distributed/reduction.js';
 import { SharedGradients } from '../distributed/shared-gradients.js';
 import { SharedRows } from './shared-rows.js';
 import { StepMeter } from './step-meter.js';
@@ -145,7 +145,7 @@ async function beginTogether(
 /** A number that ranks must have in common to add up gradients. */
 function wayOfReducing(
   { list }: ParameterSet,
-  { type = 'own', overlap = false, bucket = 0 }: Reduction,
+  { type = 'own', overlap = false, bucket = DEFAULT_BUCKET }: Reduction,
 ): number {
   const shares = buffersOf(list).filter(isTakenInShares).length;
   return 4 * (shares + 1024 * bucket) + 2 * Number(overlap) + Number(type === 'bfloat16');

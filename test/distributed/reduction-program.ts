@@ -152,7 +152,8 @@ async function failing(
 
 try {
   const exact = await trained({});
-  const early = await trained({ overlap: true });
+  // The default, written out on one rank, is the same as on the others.
+  const early = await trained({ overlap: true, ...(last && { bucket: 2 ** 25 }) });
   const narrow = await trained({ type: 'bfloat16' });
   const both = await trained({ type: 'bfloat16', overlap: true });
   const shared = await trained({ overlap: true }, true);
