@@ -45,24 +45,25 @@ for (const [precision, tolerance] of [
     assert.deepEqual(wrong, []);
   });
 
-test('a rank that is killed in a step ends the others', { skip }, async () => {
-  const { children, said, ends } = await startRanks(
-    2,
-    join(programs, 'failures-program.js'),
-    ['killed'],
-    onGpus,
-  );
-  await Promise.all([0, 1].map((rank) => said(rank, 'begins')));
-  await new Promise((resolve) => setTimeout(resolve, 2000));
-  const killed = performance.now();
-  children[1]!.kill('SIGKILL');
-  const [first] = await ends;
-  console.log(
-    `ended after ${((performance.now() - killed) / 1000).toFixed(1)} s: ${first!.stdout.trim().split('\n').at(-1)}`,
-  );
-  assert.equal(first!.code, 0, first!.stderr.slice(-2000));
-  assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
-});
+for (const program of ['killed', 'killed in a ring'])
+  test(`a rank that is killed in a step ends the others: ${program}`, { skip }, async () => {
+    const { children, said, ends } = await startRanks(
+      2,
+      join(programs, 'failures-program.js'),
+      [program],
+      onGpus,
+    );
+    await Promise.all([0, 1].map((rank) => said(rank, 'begins')));
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const killed = performance.now();
+    children[1]!.kill('SIGKILL');
+    const [first] = await ends;
+    console.log(
+      `ended after ${((performance.now() - killed) / 1000).toFixed(1)} s: ${first!.stdout.trim().split('\n').at(-1)}`,
+    );
+    assert.equal(first!.code, 0, first!.stderr.slice(-2000));
+    assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
+  });
 
 test('errors and memory that runs out on one GPU are told on all', { skip }, async () => {
   for (const name of [
@@ -142,20 +143,3 @@ test(
     }
   },
 );
-
-test('a GPU whose rank is killed in a ring ends the others', { skip }, async () => {
-  const { children, said, ends } = await startRanks(
-    2,
-    join(programs, 'failures-program.js'),
-    ['killed in a ring'],
-    onGpus,
-  );
-  await Promise.all([0, 1].map((rank) => said(rank, 'begins')));
-  await new Promise((resolve) => setTimeout(resolve, 2000));
-  const killed = performance.now();
-  children[1]!.kill('SIGKILL');
-  const [first] = await ends;
-  console.log(`ended after ${((performance.now() - killed) / 1000).toFixed(1)} s`);
-  assert.equal(first!.code, 0, first!.stderr.slice(-2000));
-  assert.match(first!.stdout, /"code":"DISTRIBUTED"/);
-});
