@@ -227,7 +227,7 @@ export interface ResumeConfig extends Partial<TrainConfig> {
 
 /** One of several data sets. Its columns go by their places with those of the others. */
 export interface DataSetConfig {
-  /** As {@link TrainConfig.data}. */
+  /** Files, as `data` of a run without data sets. */
   readonly data: string | readonly string[];
   /** What steps tell of their batches. Default: `data set 1`, … */
   readonly name?: string;
@@ -236,12 +236,19 @@ export interface DataSetConfig {
    * Default 1.
    */
   readonly weight?: number;
+  /** Its columns of texts. Default: those of the run, or those that its data has. */
   readonly columns?: readonly string[];
+  /** Its column of labels or scores. Default: that of the run, or the one that its data has. */
   readonly label?: string;
+  /** Its column of weights. Default: that of the run. */
   readonly weights?: string;
+  /** Format of its files. Default: that of the run, or told from their names. */
   readonly format?: DataFormat;
+  /** The names of the fields of its CSV or TSV files, or whether their first line has them. Default: as in the run. */
   readonly header?: boolean | readonly string[];
+  /** Whether fields of its CSV or TSV files can be in quotes. Default: as in the run. */
   readonly quoting?: Quoting;
+  /** What stands between the fields of its CSV or TSV files. Default: as in the run. */
   readonly delimiter?: string;
   /** The prompts of its columns, by their names in it. Default: those of the run for the columns at these places. */
   readonly prompts?: Readonly<Record<string, string | PromptWords>>;
