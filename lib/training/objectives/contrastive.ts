@@ -24,6 +24,7 @@ import { measureBy, type RunObjects } from '../objects.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
+import { stepSettings } from './step-settings.js';
 import { openGuide } from './guide.js';
 import { loadHeldOut } from './held-out.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
@@ -99,12 +100,7 @@ export async function openContrastive(
         encoders: [...encoders, ...(memory?.encoders() ?? [])],
         loss: memory?.rows ?? whole,
         chunk,
-        retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
-        seed: config.seed,
-        accumulate: config.accumulate,
-        ranks,
-        reduction: { type: config.reduction, overlap: config.overlap },
-        exchange: config.exchange,
+        ...stepSettings(config, ranks),
       }),
     });
     const steps = stepsOf(encoders);

@@ -22,6 +22,7 @@ import type { TextPair, TokenBatch } from '../../tokenizer/tokenizer.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
+import { stepSettings } from './step-settings.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import {
   ofRows,
@@ -68,12 +69,7 @@ export async function openCrossEncoderObjective(
       encoders: [model],
       loss,
       chunk: firstChunkSize(config, model, resumed?.checkpoint.state.chunk),
-      retain: typeof config.retain === 'number' ? { bytes: config.retain } : config.retain,
-      seed: config.seed,
-      accumulate: config.accumulate,
-      ranks,
-      reduction: { type: config.reduction, overlap: config.overlap },
-      exchange: config.exchange,
+      ...stepSettings(config, ranks),
     });
     return new PairsOfTexts(config, pairs, model, loss, gradcache, ranks);
   } catch (error) {
