@@ -93,6 +93,8 @@ export const TOKENIZER_CONFIG_KEYS = table({
   // Whether the model is told which part of a text a token belongs to, and how much of a text is kept.
   ...all('read', 'model_input_names model_max_length max_len'),
   truncation_side: only('Name the side that is cut off, "left" or "right".', 'right', 'left'),
+  // Where queries are expanded.
+  padding_side: only('Name the side that is filled up, "left" or "right".', 'right', 'left'),
   // What could be honoured only by another tokenizer, or by reading tokenizer.json in another way.
   split_special_tokens: only('Say whether special tokens in a text are split.', ...OFF, true),
   fix_mistral_regex: only('It replaces the pre-tokenizer.', ...OFF),
@@ -102,7 +104,7 @@ export const TOKENIZER_CONFIG_KEYS = table({
   fast_tokenizer_files: only('One tokenizer.json serves all versions: remove it.', ['tokenizer.json']),
   ...all(only('tokenizer.json is needed instead.', ...OFF), 'tokenizer_object gguf_file'),
   _spm_precompiled_charsmap: only('tokenizer.json holds the map: remove it.', ...OFF),
-  // Decoding, chats, padding (there is none here), paths, and options of tokenizers without a tokenizer.json.
+  // Decoding, chats, the length of padding (there is none here), paths, and options of tokenizers without a tokenizer.json.
   ...all('kept', 'add_bos_token add_eos_token auto_map backend chat_control_tokens chat_template'),
   ...all('kept', 'clean_up_tokenization_spaces device_map do_basic_tokenize errors files_loaded is_local'),
   ...all('kept', 'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output keep_accents'),
@@ -110,7 +112,7 @@ export const TOKENIZER_CONFIG_KEYS = table({
     'kept',
     'use_default_system_prompt local_files_only max_length merges_file name_or_path never_split',
   ),
-  ...all('kept', 'pad_to_multiple_of pad_token_type_id padding_side response_schema response_template'),
+  ...all('kept', 'pad_to_multiple_of pad_token_type_id response_schema response_template'),
   ...all('kept', 'sp_model_kwargs spaces_between_special_tokens special_tokens_map_file stride'),
   ...all('kept', 'tokenizer_file tokenizer_type trim_offsets truncation_strategy use_fast verbose'),
   ...all('kept', 'vocab_file wordpieces_prefix'),

@@ -272,6 +272,7 @@ test('what the files beside it say and cannot be honoured is refused by name', a
       /split_special_tokens is true, .* "<NEW>" is not: set it to false/,
     ],
     [config({ truncation_side: 'middle' }), /truncation_side is "middle"/],
+    [config({ padding_side: 'Left' }), /padding_side is "Left"/],
     [config({ fast_tokenizer_files: ['tokenizer.json', 'tokenizer.4.json'] }), /fast_tokenizer_files/],
     [config({ init_inputs: ['x'] }), /init_inputs/],
     [config({ processor_class: 'CLIPProcessor' }), /processor_class/],
