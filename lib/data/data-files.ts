@@ -42,12 +42,17 @@ function inFolder(folder: string, usual: string | undefined): string[] {
   if (splits !== undefined) {
     const [only, other] = splits;
     const split = other === undefined ? only : splits.find((name) => name === usual);
-    if (split !== undefined) return inFolder(join(folder, split), usual);
+    if (split !== undefined) return inDataset(join(folder, split), usual);
     throw fault(
       folder,
       `has the splits ${splits.join(', ')}: name one, as ${join(folder, splits[0] ?? 'train')}`,
     );
   }
+  return inDataset(folder, usual);
+}
+
+/** The files of one data set. A split is none of several again: a damaged folder could name itself. */
+function inDataset(folder: string, usual: string | undefined): string[] {
   return savedIn(folder) ?? dataIn(folder, usual);
 }
 

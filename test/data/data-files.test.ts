@@ -55,6 +55,9 @@ test('a pattern or folder without data, with several splits or formats is refuse
   assert.equal(dataFiles([folder], 'train').length, 2);
   await writeFile(join(folder, 'train-2.csv'), '');
   refused(folder, /several formats \(jsonl, csv\)/, 'train');
+  // A split that is the folder itself.
+  await writeFile(join(folder, 'dataset_dict.json'), '{"splits": ["."]}');
+  refused(folder, /several formats \(jsonl, csv\)/, 'train');
 });
 
 test('a JSON file is an array of rows, however it is laid out, or rows line by line', async (t) => {
