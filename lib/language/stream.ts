@@ -69,7 +69,7 @@ export function restoreStream(
     const flags = numbersIn(sameAs(stored, 'anew', { dtype: 'float64', shape: [rows] }));
     // How long a memory is, is the model's own affair: there may be none before the first segment.
     const memory = inOrder(partOf(stored, 'memory.'));
-    const uneven = memory.findIndex(({ shape }) => (shape[0] ?? 0) % rows !== 0);
+    const uneven = memory.findIndex(({ shape }) => shape.length === 0 || shape[0]! % rows !== 0);
     if (uneven >= 0)
       throw faultIn(STATE, `memory.${uneven} is [${memory[uneven]!.shape.join(', ')}], not of ${rows} rows`);
     const anew = new Set(flags.slice(own.from, own.to).flatMap((flag, row) => (flag === 1 ? row : [])));

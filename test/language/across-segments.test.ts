@@ -12,7 +12,7 @@ import {
   type Segment,
   type SegmentModel,
 } from '../../lib/index.js';
-import { gradientsOf, numbersOf, randomSegments, TinyLanguageModel } from './support.js';
+import { gradientsOf, movedModel, numbersOf, randomSegments, TinyLanguageModel } from './support.js';
 
 const METHODS: Record<string, () => Across> = {
   none: () => 'none',
@@ -114,6 +114,22 @@ test('a state that does not fit is refused, and nothing is changed', async () =>
       message: /weight of a step is 1e\+308/,
     });
     assert.deepEqual(await run.training.state(), state, name);
+  }
+});
+
+test('a memory that does not fit is refused: a number, and one of other rows', async () => {
+  const cell = { cell: 'sru++', vocabulary: 7, width: 12, layers: 2, projected: 4, memory: 4 } as const;
+  using training = new AcrossSegments(movedModel(cell, 'float64'), { across: 'none' });
+  await training.step(steps[0]!);
+  const state = await training.state();
+  assert.ok(state.has('memory.0'));
+  for (const shape of [[], [7]]) {
+    const bytes = new Uint8Array(8 * (shape[0] ?? 1));
+    const other = new Map(state).set('memory.0', { dtype: 'float64', shape, bytes });
+    assert.throws(() => training.loadState(other), {
+      code: 'CHECKPOINT',
+      message: /memory\.0 is \[7?\], not of/,
+    });
   }
 });
 
