@@ -99,7 +99,10 @@ export class BestModel {
     if (value === undefined)
       throw refuse('config.evaluation.best', score, `one of ${Object.keys(scores).join(', ')}`);
     const before = this.#best?.scores[score];
-    const better = before === undefined || (isLowerBetter(score) ? value < before : value > before);
+    // A correlation of equal numbers, or a measure of the program, can be NaN: nothing would ever be better than that.
+    const better =
+      !Number.isNaN(value) &&
+      (before === undefined || (isLowerBetter(score) ? value < before : value > before));
     if (better) this.#best = { step, score, scores };
     this.#waited = better ? 0 : this.#waited + 1;
     return better;

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Optimizer } from '../../lib/optim/optimizer.js';
-import { readBest } from '../../lib/training/best-model.js';
+import { BestModel, readBest } from '../../lib/training/best-model.js';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { Loop, type LoopResult, type LoopSettings } from '../../lib/training/loop.js';
 import { MetricsFile, metricsFile } from '../../lib/training/metrics.js';
@@ -234,4 +234,11 @@ test('a run is measured on triplets and on binary pairs', async (t) => {
     assert.equal(typeof scores?.[best], 'number');
     assert.equal(typeof scores?.[`${best}/4`], 'number');
   }
+});
+
+test('a score that is no number is not the best', () => {
+  const best = BestModel.of('out', { best: 'pearson', patience: 1 }, { best: null, waited: 0, before: null });
+  const noted = [Number.NaN, 0.1, Number.NaN, 0.2].map((pearson, place) => best.note(place + 1, { pearson }));
+  assert.deepEqual(noted, [false, true, false, true]);
+  assert.equal(best.best?.step, 4);
 });
