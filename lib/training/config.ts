@@ -233,7 +233,7 @@ export interface DataSetConfig {
   readonly name?: string;
   /**
    * Proportional: how often an epoch goes over it, 0.5 for a half of it. Round robin: its batches in each turn, a whole number.
-   * Default 1.
+   * At most 10,000. Default 1.
    */
   readonly weight?: number;
   /** Its columns of texts. Default: those of the run, or those that its data has. */

@@ -8,6 +8,9 @@ import { plural } from '../options/plural.js';
 import type { PromptWords } from './config.js';
 import { readLayout } from './read-evaluation.js';
 
+/** The places of all batches of an epoch are held in memory. */
+const MOST_WEIGHT = 10_000;
+
 /** How batches of several data sets follow each other. */
 export const MIXINGS = ['proportional', 'round-robin'] as const;
 
@@ -51,7 +54,7 @@ export function readDataSets(
     const set: FilledDataSet = {
       name: own.string('name') ?? `data set ${place + 1}`,
       data: own.strings('data') ?? own.missing('data', 'give the path of a file of pairs, or a list of them'),
-      weight: own.number('weight', { above: 0 }) ?? 1,
+      weight: own.number('weight', { above: 0, to: MOST_WEIGHT }) ?? 1,
       columns,
       label: own.string('label'),
       weights: own.string('weights'),

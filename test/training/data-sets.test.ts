@@ -173,6 +173,7 @@ test('data sets that cannot be trained on together are refused, and a small one 
     /config\.mixing is for several data sets/,
   );
   await refused({ datasets: [] }, /config\.datasets is \[\]; a list of objects/);
+  await refused({ datasets: [{ ...many, weight: 1e12 }] }, /datasets\[0\]\.weight is 1000000000000/);
   await refused({ datasets: [many, many] }, /config\.datasets\[1\]\.name is "many"/);
   await refused(
     { datasets: [{ ...many, wieght: 2 }] },
