@@ -5,6 +5,7 @@
  */
 import { resolve } from 'node:path';
 import { dataFiles, isOneFile } from '../data/data-files.js';
+import { STANDARD_INPUT } from '../data/source.js';
 import { placeInCache } from '../hub/hub-cache.js';
 import { dataName, isHubName, writtenName } from '../hub/hub-name.js';
 import { hubCache } from '../hub/hub-settings.js';
@@ -46,11 +47,13 @@ export async function fromHub<Settings extends object>(settings: Settings, how: 
     }
     found['datasets'] = sets;
   }
-  if (isJsonObject(evaluation) && isName(evaluation['data']))
-    found['evaluation'] = {
-      ...evaluation,
-      data: await fileOf('config.evaluation.data', evaluation['data'], how),
-    };
+  if (isJsonObject(evaluation)) {
+    const { data: named } = evaluation;
+    if (isName(named))
+      found['evaluation'] = { ...evaluation, data: await fileOf('config.evaluation.data', named, how) };
+    // Told by its path from here on: resolved as one, `-` would be a file in the folder of the day.
+    else if (named === '-') found['evaluation'] = { ...evaluation, data: STANDARD_INPUT };
+  }
   if (isJsonObject(loss) && isName(loss['guide']))
     found['loss'] = { ...loss, guide: await modelOf('config.loss.guide', loss['guide'], how) };
   return Object.keys(found).length === 0 ? settings : { ...settings, ...found };

@@ -69,6 +69,9 @@ export function suitedTo(
   if (config.lists !== undefined)
     throw refuse('config.lists', config.lists, 'none, where several processes train together,');
   requireForRanks(ranks, config.data, { name: 'config.batch', count: config.batch });
+  const held = config.evaluation && readOnceAmong([config.evaluation.data]);
+  if (held !== undefined)
+    throw refuse('config.evaluation.data', held, 'a regular file, which every rank reads,');
   return { ...config, device: kindOfDevice(ranks, settings) };
 }
 

@@ -24,6 +24,7 @@ import { whileLocked, whileTelling } from './output.js';
 import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn } from './over-ranks.js';
 import { Pairs } from './pairs.js';
 import { fromHub } from './from-hub.js';
+import { requireReadOnce } from './read-once.js';
 import { readTrainConfig, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 import { readPlace, refuseLauncherSettings, type GivenConfig } from './read-run.js';
 import type { Resumed } from './resume.js';
@@ -115,6 +116,7 @@ export async function trainAsGiven(config: unknown, hooks: TrainHooks): Promise<
         return { ...filled, config: suitedTo(ranks, config, given) };
       });
       requireObjects(config, objects, resumed !== null);
+      requireReadOnce(config);
       await onFirst(ranks, 'looking at the files of the run', () => requireInputsApart(config));
       return whileTelling<TrainEvent, TrainResult>(output, resumed, ranks, onEvent, (metrics, emit) =>
         trainInto({ config, objects, resumed, notes, heads, lock, metrics, emit, signal, ranks }),

@@ -3,7 +3,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { digests, shortRun } from '../training/support.js';
+import { digests, pairs, shortRun } from '../training/support.js';
 import { gradcache } from './program.js';
 
 /** The flags of a short run. */
@@ -40,6 +40,19 @@ test('flags alone train a model, and every step is told', async (t) => {
   assert.match(stderr, /^step 4\/4 · .* · 0 s left$/m);
   assert.match(stderr, /^step 2: wrote .*checkpoint-2$/m);
   assert.ok(!stderr.includes('\r'));
+});
+
+test('held-out pairs come from standard input, which the settings that are kept name as what it is', async (t) => {
+  const { output, args } = await flags(t);
+  const input = pairs(12).map((pair) => `${JSON.stringify(pair)}\n`);
+  const held = ['--steps', '1', '--eval-data', '-', '--eval-format', 'jsonl'];
+  const { code, stderr } = await gradcache([...args, ...held], { input: input.join('') });
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /ndcg@10/);
+  const { evaluation } = JSON.parse(await readFile(join(output, 'settings.json'), 'utf8')) as {
+    evaluation: { data: string };
+  };
+  assert.equal(evaluation.data, '/dev/stdin');
 });
 
 test('with --json standard output holds one event a line and the result last', async (t) => {

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { loadHeldOut } from '../../lib/training/objectives/held-out.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
+import { requireReadOnce } from '../../lib/training/read-once.js';
 import { train } from '../../lib/training/train.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 import { digests, pairs, record, saveTinyModel, shortRun, TINY_CONFIG, writeRows } from './support.js';
@@ -87,6 +88,25 @@ test('the columns of a pipe are seen without losing a row, and its length in epo
       other.steps.map(({ loss }) => loss),
     );
   }
+});
+
+test('a pipe that a run would read twice is refused by the setting', async (t) => {
+  const pipe = join(await temporaryFolder(t), 'pipe.jsonl');
+  execFileSync('mkfifo', [pipe]);
+  const refused = (change: object, message: RegExp): void => {
+    const settings = { model: 'm', data: 'pairs.jsonl', output: 'o', batch: 4, ...change };
+    assert.throws(() => requireReadOnce(readTrainConfig(settings)), { code: 'INPUT', message });
+  };
+  refused({ data: [pipe, 'b.jsonl', pipe] }, /config\.data is .*; a list that has .*pipe\.jsonl once/);
+  refused(
+    { data: [pipe], evaluation: { data: pipe } },
+    /config\.evaluation\.data is .*another file than data/,
+  );
+  const both = { data: pipe, loss: true, task: 'retrieval' };
+  refused({ evaluation: both }, /config\.evaluation\.data is .*a regular file, as it is read twice/);
+  requireReadOnce(
+    readTrainConfig({ model: 'm', data: pipe, output: 'o', batch: 4, evaluation: { data: 'x' } }),
+  );
 });
 
 test('a file of data is opened once for the start of a run and its first pass', async (t) => {
