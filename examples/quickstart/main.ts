@@ -4,21 +4,17 @@
  *
  *     npm run quickstart [-- --json]
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { cpus } from 'node:os';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { train, writeReport, type TrainEvent } from 'gradcache';
 import { measureMemory } from './memory-curve.js';
-import { makeModel } from './model.js';
-import { writeReport } from './report.js';
-import { findTerms, measure, train } from './train.js';
-import { readWordNet, split } from './wordnet.js';
-import type { Definition } from './wordnet.js';
+import { MODEL } from './model.js';
+import { readWordNet, split, type Definition } from './wordnet.js';
 
-/** Definitions held out, and those shown in the report. */
+/** Definitions held out. */
 const HELD_OUT = 2000;
-const SHOWN = 12;
 
 function readOptions() {
   const { values } = parseArgs({
@@ -37,13 +33,9 @@ function readOptions() {
   return {
     json: values.json,
     pairs: Number(values.pairs),
-    settings: {
-      batch: Number(values.batch),
-      chunk: Number(values.chunk),
-      steps: Number(values.steps),
-      lr: 5e-3,
-      temperature: 0.05,
-    },
+    batch: Number(values.batch),
+    chunk: Number(values.chunk),
+    steps: Number(values.steps),
     curve: curve.map(Number),
     wholeUpTo: Number(values['whole-up-to']),
     output: values.output,
@@ -52,105 +44,111 @@ function readOptions() {
 
 async function main(): Promise<void> {
   const started = performance.now();
-  const { json, pairs, settings, curve, wholeUpTo, output } = readOptions();
-  const say = (line: string): void => void process.stdout.write(`${line}\n`);
+  const { json, pairs, batch, chunk, steps, curve, wholeUpTo, output } = readOptions();
 
   const definitions = (await readWordNet()).slice(0, pairs);
   const { train: seen, heldOut } = split(
     definitions,
     Math.min(HELD_OUT, Math.floor(definitions.length / 10)),
   );
-  const model = await makeModel('cpu');
-  const parameters = model.parameters().reduce((sum, { tensor }) => sum + tensor.size, 0);
-  say(
-    `${seen.length} pairs of definition and term, ${heldOut.length} held out; an encoder of ${parameters} parameters, random weights`,
-  );
-
-  const before = await measure(model, heldOut);
-  const examples = pickExamples(heldOut);
-  const found = await showTerms(model, examples, heldOut);
-  say(
-    `before training: the right term is among the first 10 for ${percent(before.recall[10])} of the definitions held out`,
-  );
-
-  say(
-    `training: ${settings.steps} steps of ${settings.batch} pairs, ${settings.chunk} texts in the encoder at once`,
-  );
-  const training = await train(model, seen, settings, (step, loss, tokensPerSecond) => {
-    if (step % 5 === 0 || step === 1)
-      say(`  step ${step}: loss ${loss.toFixed(3)}, ${Math.round(tokensPerSecond)} tokens/s`);
-  });
-  const after = await measure(model, heldOut);
-  const foundAfter = await showTerms(model, examples, heldOut);
-  say(`after training: ${percent(after.recall[10])}`);
   await mkdir(output, { recursive: true });
-  await model.save(join(output, 'model'));
-  model.dispose();
+  // `train` replaces no model of an earlier run.
+  await rm(join(output, 'model'), { recursive: true, force: true });
+  const data = await writeRows(join(output, 'pairs.jsonl'), seen);
+  const heldOutData = await writeRows(join(output, 'held-out.jsonl'), heldOut);
+
+  const told = { tokens: 0, seconds: 0, peakMemory: 0 };
+  // `gradcache train` takes the same settings, as flags or as a file.
+  const { scores, before, model } = await train(
+    {
+      model: MODEL,
+      data,
+      columns: ['gloss', 'term'],
+      output,
+      device: 'cpu',
+      batch,
+      chunk: { sequences: chunk },
+      loss: { kind: 'infonce', temperature: 0.05, symmetric: true },
+      optimizer: { kind: 'adamw', lr: 5e-3 },
+      steps,
+      evaluation: {
+        task: 'retrieval',
+        data: heldOutData,
+        measures: ['recall@1', 'recall@10'],
+        before: true,
+        every: Math.max(1, Math.round(steps / 6)),
+      },
+      checkpoint: false,
+    },
+    {
+      onEvent(event) {
+        if (event.type === 'step') {
+          told.tokens += event.tokens;
+          told.seconds += event.seconds;
+          told.peakMemory = Math.max(told.peakMemory, event.peakMemory);
+        }
+        sayEvent(event, { seen: seen.length, heldOut: heldOut.length, batch, chunk });
+      },
+    },
+  );
 
   if (curve.length > 0) say('memory of one step, each measured in a process of its own:');
-  const memory = await measureMemory(curve, settings.chunk, wholeUpTo, ({ batch, cached, whole }) => {
+  await measureMemory(curve, chunk, wholeUpTo, ({ batch, cached, whole }) => {
     const without = whole === null ? '' : `, ${mebibytes(whole)} MiB with the whole batch at once`;
     say(`  ${batch} pairs: ${mebibytes(cached)} MiB${without}`);
   });
 
-  const seconds = (performance.now() - started) / 1000;
+  // `gradcache report` writes the same page about any run.
   const report = join(output, 'report.html');
-  const html = writeReport({
-    pairs: seen.length,
-    heldOut: heldOut.length,
-    parameters,
-    settings,
-    training,
-    recallAt1: { before: before.recall[1] ?? 0, after: after.recall[1] ?? 0 },
-    recallAt10: { before: before.recall[10] ?? 0, after: after.recall[10] ?? 0 },
-    memory,
-    examples: examples.map(({ gloss, term }, row) => ({
-      gloss,
-      term,
-      before: found[row] ?? [],
-      after: foundAfter[row] ?? [],
-    })),
-    seconds,
-    machine: `${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${cpus().length} cores`,
-  });
-  await writeFile(report, html);
-  say(`the model: ${relative('.', join(output, 'model'))}`);
+  await writeReport([output], report, { title: 'Quickstart: definitions and terms of WordNet' });
+  say(`the model: ${relative('.', model)}`);
   say(`the report: ${relative('.', report)}`);
   if (!json) return;
   const result = {
     pairs: seen.length,
-    batch: settings.batch,
-    chunk: settings.chunk,
-    steps: training.losses.length,
-    recallAt10: { before: before.recall[10], after: after.recall[10] },
-    tokensPerSecond: Math.round(training.tokens / training.seconds),
-    peakMemoryMiB: mebibytes(training.peakMemory),
-    seconds: Number(seconds.toFixed(1)),
+    batch,
+    chunk,
+    steps,
+    recallAt10: { before: before?.['recall@10'], after: scores?.['recall@10'] },
+    tokensPerSecond: Math.round(told.tokens / told.seconds),
+    peakMemoryMiB: mebibytes(told.peakMemory),
+    seconds: Number(((performance.now() - started) / 1000).toFixed(1)),
   };
   say(JSON.stringify(result));
 }
 
-/** Some of the definitions held out, spread over all of them: of middling length, with terms of one word. */
-function pickExamples(heldOut: readonly Definition[]): Definition[] {
-  const good = heldOut.filter(
-    ({ gloss, term }) => gloss.length > 25 && gloss.length < 90 && /^[a-z]{4,12}$/.test(term),
-  );
-  const stride = Math.max(1, Math.floor(good.length / SHOWN));
-  return good.filter((_, index) => index % stride === 0).slice(0, SHOWN);
+/** Shows how the run goes on. */
+function sayEvent(
+  event: TrainEvent,
+  { seen, heldOut, batch, chunk }: { seen: number; heldOut: number; batch: number; chunk: number },
+): void {
+  switch (event.type) {
+    case 'start':
+      say(
+        `${seen} pairs of definition and term, ${heldOut} held out; an encoder of ${event.parameters} parameters, random weights`,
+      );
+      say(`training: ${event.steps} steps of ${batch} pairs, ${chunk} texts in the encoder at once`);
+      break;
+    case 'step': {
+      const { step, loss, tokensPerSecond } = event;
+      if (step % 5 === 0 || step === 1)
+        say(`  step ${step}: loss ${loss.toFixed(3)}, ${Math.round(tokensPerSecond)} tokens/s`);
+      break;
+    }
+    case 'evaluation':
+      say(
+        `after ${event.step} steps the right term is among the first 10 for ${percent(event.scores['recall@10'])} of the definitions held out`,
+      );
+  }
 }
 
-async function showTerms(
-  model: Parameters<typeof findTerms>[0],
-  examples: readonly Definition[],
-  heldOut: readonly Definition[],
-): Promise<string[][]> {
-  const terms = heldOut.map(({ term }) => term);
-  return findTerms(
-    model,
-    examples.map(({ gloss }) => gloss),
-    terms,
-    5,
-  );
+async function writeRows(path: string, rows: readonly Definition[]): Promise<string> {
+  await writeFile(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  return path;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
 }
 
 function percent(part: number | undefined): string {

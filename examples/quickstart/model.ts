@@ -1,16 +1,12 @@
 import { fileURLToPath } from 'node:url';
-import { TextEncoder, Tokenizer } from 'gradcache';
-
-// Compiled, this file is dist/examples/quickstart/model.js; the vocabulary stays in the source tree.
-const TOKENIZER = fileURLToPath(new URL('../../../examples/quickstart/tokenizer.json', import.meta.url));
+import { TextEncoder, Tokenizer, type NewModel } from 'gradcache';
 
 /** A small BERT with random weights: one layer is what learns most in the few minutes that a CPU has here. */
-export async function makeModel(device: string, seed = 1): Promise<TextEncoder> {
-  const tokenizer = await Tokenizer.fromFile(TOKENIZER);
-  const config = {
+export const MODEL = {
+  config: {
     architectures: ['BertModel'],
     model_type: 'bert',
-    vocab_size: tokenizer.vocabularySize,
+    vocab_size: 8192,
     hidden_size: 128,
     num_hidden_layers: 1,
     num_attention_heads: 4,
@@ -23,6 +19,13 @@ export async function makeModel(device: string, seed = 1): Promise<TextEncoder> 
     initializer_range: 0.02,
     layer_norm_eps: 1e-12,
     pad_token_id: 0,
-  };
-  return TextEncoder.create(config, tokenizer, { device, pooling: 'mean', normalize: true, seed });
+  },
+  // Compiled, this file is dist/examples/quickstart/model.js; the vocabulary stays in the source tree.
+  tokenizer: fileURLToPath(new URL('../../../examples/quickstart/tokenizer.json', import.meta.url)),
+} as const satisfies NewModel;
+
+/** The model for programs that train it step by step. */
+export async function makeModel(device: string, seed = 1): Promise<TextEncoder> {
+  const tokenizer = await Tokenizer.fromFile(MODEL.tokenizer);
+  return TextEncoder.create(MODEL.config, tokenizer, { device, pooling: 'mean', normalize: true, seed });
 }
