@@ -281,7 +281,8 @@ export {
 } from './evaluation/retrieval.js';
 export type { RetrievalMeasure } from './evaluation/retrieval-measures.js';
 export { flattenScores } from './evaluation/scores.js';
-export { search, type Ranking, type SearchOptions } from './evaluation/search.js';
+export type { Ranking, SearchOptions } from './evaluation/exact-search.js';
+export { search } from './evaluation/search.js';
 export type { Similarity } from './options/similarity.js';
 export {
   evaluateReranking,

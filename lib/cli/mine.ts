@@ -71,12 +71,12 @@ const MINING_FLAGS = {
 } as const satisfies Flags;
 
 const OUTPUT_FLAGS = {
-  output: text('FILE', '.jsonl or .csv'),
-  'output-format': text('FORMAT', 'jsonl or csv, where its name does not tell'),
+  output: text('FILE', '.jsonl, .csv or .parquet'),
+  'output-format': text('FORMAT', 'jsonl, csv or parquet, where its name does not tell'),
   rows: text(
     'KIND',
     'triplet (default): anchor, positive, negative; n-tuple: all negatives in a row, negative_1 and so on;\n' +
-      'labeled-pair: anchor, document, label; labeled-list: anchor, documents, labels (JSON lines)',
+      'labeled-pair: anchor, document, label; labeled-list: anchor, documents, labels (not as CSV)',
   ),
   scores: onOff('write the scores too; in place of labels, where there are any'),
   'include-positives': onOff('positives may be among the negatives, for tests of rerankers; n-tuple'),
@@ -148,7 +148,7 @@ async function mine(
     (options.format === 'labeled-list' || (options.scores && options.format !== 'labeled-pair'))
   )
     throw new UsageError(
-      'CSV has no lists, which --rows labeled-list and --scores write (but for --rows labeled-pair). Use --output-format jsonl.',
+      'CSV has no lists, which --rows labeled-list and --scores write (but for --rows labeled-pair). Use --output-format jsonl or parquet.',
     );
   const columns = columnsOf(given);
   const prompts = { query: promptOf(given, 'query-prompt'), document: promptOf(given, 'document-prompt') };
@@ -297,6 +297,6 @@ function formatOf(output: string, given: RowFormat | undefined): RowFormat {
   const format = given ?? ROW_FORMATS.find((known) => known === output.split('.').at(-1));
   if (format !== undefined) return format;
   throw new UsageError(
-    `The format of ${output} cannot be told from its name; use .jsonl or .csv, or --output-format.`,
+    `The format of ${output} cannot be told from its name; use .jsonl, .csv or .parquet, or --output-format.`,
   );
 }

@@ -1,11 +1,18 @@
-import type { MinedRow } from '../mining/mined-rows.js';
-import { openOutputFile } from './output-file.js';
+import type { MinedColumn, MinedRow } from '../mining/mined-rows.js';
+import { openOutputFile, type OutputFile } from './output-file.js';
+import { writeParquet } from './parquet-rows.js';
 
 /** Formats that rows can be written in. */
-export const ROW_FORMATS = ['jsonl', 'csv'] as const;
+export const ROW_FORMATS = ['jsonl', 'csv', 'parquet'] as const;
 
 /** One of {@link ROW_FORMATS}. */
 export type RowFormat = (typeof ROW_FORMATS)[number];
+
+/** Rows, each with the same columns. */
+export interface Rows {
+  readonly types: readonly MinedColumn[];
+  readonly rows: Iterable<MinedRow>;
+}
 
 /** Characters that are written at once. */
 const AT_ONCE = 1 << 20;
@@ -19,25 +26,35 @@ const AT_ONCE = 1 << 20;
 export async function writeRowFile(
   path: string,
   format: RowFormat,
-  { columns, rows }: { readonly columns: readonly string[]; readonly rows: Iterable<MinedRow> },
+  rows: Rows,
   check: () => void,
 ): Promise<void> {
   const file = await openOutputFile(path);
   try {
-    let text = format === 'csv' ? csvLine(columns) : '';
-    for (const row of rows) {
-      text += format === 'csv' ? csvLine(columns.map((name) => row[name])) : `${JSON.stringify(row)}\n`;
-      if (text.length < AT_ONCE) continue;
-      check();
-      await file.write(Buffer.from(text));
-      text = '';
-    }
-    await file.write(Buffer.from(text));
+    await (format === 'parquet' ? writeParquet(file, rows, check) : writeText(file, format, rows, check));
     await file.finish();
   } catch (error) {
     await file.abandon();
     throw error;
   }
+}
+
+async function writeText(
+  file: OutputFile,
+  format: 'jsonl' | 'csv',
+  { types, rows }: Rows,
+  check: () => void,
+): Promise<void> {
+  const columns = types.map(({ name }) => name);
+  let text = format === 'csv' ? csvLine(columns) : '';
+  for (const row of rows) {
+    text += format === 'csv' ? csvLine(columns.map((name) => row[name])) : `${JSON.stringify(row)}\n`;
+    if (text.length < AT_ONCE) continue;
+    check();
+    await file.write(Buffer.from(text));
+    text = '';
+  }
+  await file.write(Buffer.from(text));
 }
 
 /** A field is in quotes where it would be read as something else without. */

@@ -58,7 +58,7 @@ export function cachedOverRanks(
   requireString('folder', folder);
   requireString('model', model);
   requireString('device', device);
-  const { prompts, similarity } = encoder;
+  const { prompts, similarity, search } = encoder;
   const cached =
     (method: 'encode' | 'encodeQuery' | 'encodeDocument'): EncodesTexts['encode'] =>
     async (texts, how = {}) => {
@@ -99,6 +99,7 @@ export function cachedOverRanks(
     encodeDocument: cached('encodeDocument'),
     ...(prompts && { prompts }),
     ...(similarity !== undefined && { similarity }),
+    ...(search && { search }),
   };
 }
 

@@ -5,6 +5,7 @@ import { GradCacheError } from '../errors.js';
 import type { TextTask } from '../model-folder/late-interaction.js';
 import { refused } from '../options/option-values.js';
 import { Tensor } from '../tensor/tensor.js';
+import type { search } from './search.js';
 
 /** How retrieval and STS want texts encoded. */
 interface TextOptions {
@@ -42,6 +43,8 @@ export interface EncodesTexts {
   readonly prompts?: Readonly<Record<string, string>>;
   /** The similarity that the model is made for; used where no other is asked for. */
   readonly similarity?: string | null;
+  /** How documents are searched, if it is there: of an encoder that is shared over ranks, shared too. Else `search`. */
+  readonly search?: typeof search;
 }
 
 /** What retrieval needs of an encoder with a representation for each token; `TextEncoder` with `pooling: 'none'` has it. */

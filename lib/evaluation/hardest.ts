@@ -3,7 +3,7 @@
  */
 import { averageRanks } from './correlation.js';
 import type { RetrievalTask } from './retrieval-task.js';
-import type { Ranking } from './search.js';
+import type { Ranking } from './exact-search.js';
 import type { StsTask } from './sts.js';
 
 /** A query, the answer that is right, and what was found instead. Long texts are cut. */

@@ -1,5 +1,5 @@
 import { DistinctTexts } from './distinct-texts.js';
-import type { Ranking } from './search.js';
+import type { Ranking } from './exact-search.js';
 
 /**
  * Texts of which some are there several times. Each is encoded and searched once, so that its copies score the same, and

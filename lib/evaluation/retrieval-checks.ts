@@ -1,7 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { refused, requireCount, requireTexts, show } from '../options/option-values.js';
 import type { RetrievalTask } from './retrieval-task.js';
-import type { Ranking } from './search.js';
+import type { Ranking } from './exact-search.js';
 import { plural } from '../options/plural.js';
 
 /** @throws GradCacheError `INPUT` for an object without `encode` */

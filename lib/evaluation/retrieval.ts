@@ -16,7 +16,8 @@ import {
   type RankedQuery,
   type RetrievalMeasure,
 } from './retrieval-measures.js';
-import { search, type Ranking } from './search.js';
+import type { Ranking } from './exact-search.js';
+import { search } from './search.js';
 import { chooseSimilarity, chooseTokenSimilarity } from './similarity.js';
 import { promptsFor, type TaskPrompts } from './task-prompts.js';
 import { isSparse, SparseTexts, type ActiveDimensions } from './sparse-texts.js';
@@ -153,7 +154,7 @@ function findByRows(
   return async (queries, documents, k) => {
     const rows = await encodeTexts(encoder, queries, { prompt: prompts.query, dimensions, signal }, 'query');
     try {
-      return await search(rows, encoded(), { k, similarity });
+      return await (encoder.search ?? search)(rows, encoded(), { k, similarity });
     } finally {
       rows.dispose();
     }

@@ -9,10 +9,12 @@ import { takeRows } from '../tensor/rows.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { EncodesTexts, EncodesTokens } from './encode-texts.js';
 import type { ScoresPairs } from './reranking.js';
+import { sharedSearch } from './shared-search.js';
 
 /**
  * An encoder whose calls are shared out over ranks: each encodes a share of the texts, dealt by length, and gets all
- * representations. Every rank makes the same calls in the same order. Without ranks, the encoder itself.
+ * representations. A search among them is shared out too. Every rank makes the same calls in the same order. Without ranks, the
+ * encoder itself.
  */
 export function sharedEncoder(model: TextEncoder, ranks: Ranks | null): EncodesTexts {
   if (ranks === null) return model;
@@ -37,7 +39,8 @@ export function sharedEncoder(model: TextEncoder, ranks: Ranks | null): EncodesT
     encodeSparse: (texts, options) => sharedSparse(model, ranks, texts, options),
     encodeTokens: (texts, options) => sharedTokens(model, ranks, texts, options),
   };
-  return { ...about, ...others, ...dense };
+  const search: EncodesTexts['search'] = (...what) => sharedSearch(ranks, ...what);
+  return { ...about, ...others, ...dense, search };
 }
 
 /** A cross-encoder whose pairs are shared out over ranks, like {@link sharedEncoder}. */

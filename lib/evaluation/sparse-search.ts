@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { SparseRows } from '../encoders/sparse-rows.js';
 import { GradCacheError } from '../errors.js';
 import { throwIfAborted } from '../options/abort.js';
-import type { Ranking } from './search.js';
+import type { Ranking } from './exact-search.js';
 
 /** Milliseconds of work after which other events have their turn. */
 const TURN = 20;

@@ -3,7 +3,7 @@ import { GradCacheError } from '../errors.js';
 import { refused } from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
 import type { EncodesTexts } from './encode-texts.js';
-import type { Ranking } from './search.js';
+import type { Ranking } from './exact-search.js';
 import { searchSparse } from './sparse-search.js';
 import type { TaskPrompts } from './task-prompts.js';
 

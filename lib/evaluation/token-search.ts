@@ -6,7 +6,7 @@ import { refused } from '../options/option-values.js';
 import type { TokenSimilarity } from '../options/similarity.js';
 import { Tensor } from '../tensor/tensor.js';
 import { bestOf, merge, type Best } from './best.js';
-import { toRanking, type Ranking } from './search.js';
+import { toRanking, type Ranking } from './exact-search.js';
 import { callNumber, disposeAll, inWorkspace, type Workspace } from './workspace.js';
 
 /** Products of tokens at once, in float64. */

@@ -1,7 +1,8 @@
 import { throwIfAborted } from '../options/abort.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { encodeTexts, type EncodesTexts } from '../evaluation/encode-texts.js';
-import { search, type Ranking } from '../evaluation/search.js';
+import type { Ranking } from '../evaluation/exact-search.js';
+import { search } from '../evaluation/search.js';
 import type { ReadMiningOptions } from './options.js';
 import { PairScores } from '../evaluation/pair-scores.js';
 import type { PairSet } from './pair-set.js';
@@ -32,7 +33,10 @@ export async function findCandidates(
   const anchors = await encodeTexts(encoder, set.anchors, { prompt: prompts.query, signal }, 'query');
   const positives = positivePairs(set);
   try {
-    const ranking = await search(anchors, blocks(), { k: Math.min(k, set.documents.length), similarity });
+    const ranking = await (encoder.search ?? search)(anchors, blocks(), {
+      k: Math.min(k, set.documents.length),
+      similarity,
+    });
     return { ranking, positives: positives.scores };
   } finally {
     anchors.dispose();

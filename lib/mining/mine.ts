@@ -1,10 +1,10 @@
 import type { RowSource } from '../data/row.js';
 import type { EncodesTexts } from '../evaluation/encode-texts.js';
-import type { Ranking } from '../evaluation/search.js';
+import type { Ranking } from '../evaluation/exact-search.js';
 import { findCandidates, type Candidates } from './candidates.js';
 import { chooseNegatives, LIMITS, type Listed } from './choose.js';
 import { judge } from './judge.js';
-import { minedColumns, minedRows, type Mined, type MinedRow } from './mined-rows.js';
+import { minedColumns, minedRows, type Mined, type MinedColumn, type MinedRow } from './mined-rows.js';
 import { promptsFor } from '../evaluation/task-prompts.js';
 import { readMiningOptions, requireDense, type MiningOptions, type ReadMiningOptions } from './options.js';
 import { PairScores } from '../evaluation/pair-scores.js';
@@ -15,6 +15,8 @@ import { statisticsOf, type MiningStatistics } from './statistics.js';
 export interface MinedNegatives {
   /** The columns of the rows, in their order. */
   readonly columns: readonly string[];
+  /** What each column holds. */
+  readonly types: readonly MinedColumn[];
   /** The rows, made as they are gone over, any number of times. */
   readonly rows: Iterable<MinedRow>;
   /** Counts, and how scores are spread. */
@@ -61,8 +63,10 @@ export async function mineHardNegatives(
   const { candidates, positives } = await judged(set, found, perAnchor, settings);
   const chosen = chooseNegatives(set, candidates, positives, settings);
   const mined: Mined = { set, chosen, positives };
+  const types = minedColumns(settings);
   return {
-    columns: minedColumns(settings),
+    columns: types.map(({ name }) => name),
+    types,
     rows: { [Symbol.iterator]: () => minedRows(mined, settings) },
     statistics: statisticsOf(mined, settings, perAnchor),
   };

@@ -5,6 +5,14 @@ import type { PairSet } from './pair-set.js';
 /** A row of mined data: columns of texts, and labels or scores. */
 export type MinedRow = Readonly<Record<string, string | number | readonly string[] | readonly number[]>>;
 
+/** A column of mined rows. Each row has it. */
+export interface MinedColumn {
+  readonly name: string;
+  readonly type: 'text' | 'integer' | 'number';
+  /** Whether a row has a list of them. */
+  readonly list: boolean;
+}
+
 /** What rows are made of. */
 export interface Mined {
   readonly set: PairSet;
@@ -25,13 +33,20 @@ interface Group {
 }
 
 /** Columns of the rows, in their order. */
-export function minedColumns({ format, scores, columns, negatives }: Layout): string[] {
-  if (format === 'labeled-pair') return [...columns, scores ? 'score' : 'label'];
-  if (format === 'labeled-list') return [...columns, scores ? 'scores' : 'labels'];
+export function minedColumns({ format, scores, columns, negatives }: Layout): MinedColumn[] {
+  const [anchor, positive] = columns.map(textColumn) as [MinedColumn, MinedColumn];
+  const score = { name: 'score', type: 'number', list: false } as const;
+  const label = { name: 'label', type: 'integer', list: false } as const;
+  const allScores = { name: 'scores', type: 'number', list: true } as const;
+  const labels = { name: 'labels', type: 'integer', list: true } as const;
+  if (format === 'labeled-pair') return [anchor, positive, scores ? score : label];
+  if (format === 'labeled-list') return [anchor, { ...positive, list: true }, scores ? allScores : labels];
   const names =
     format === 'triplet' ? ['negative'] : Array.from({ length: negatives }, (_, place) => nameOf(place));
-  return [...columns, ...names, ...(scores ? ['scores'] : [])];
+  return [anchor, positive, ...names.map(textColumn), ...(scores ? [allScores] : [])];
 }
+
+const textColumn = (name: string): MinedColumn => ({ name, type: 'text', list: false });
 
 const nameOf = (place: number): string => `negative_${place + 1}`;
 

@@ -35,7 +35,7 @@ test('mines triplets that train takes as they are, with a corpus and a cache', a
   assert.deepEqual(Object.keys(rows[0]!), ['anchor', 'positive', 'negative']);
   assert.equal((await readdir(cache)).length, 2);
 
-  // Again with another setting, from the cache; as CSV.
+  // Again with another setting, from the cache; as CSV and as Parquet.
   const csv = join(folder, 'mined.csv');
   const tuples = ['--rows', 'n-tuple', '--negatives', '2', '--cache', cache, '--output', csv, '--json'];
   const again = await runCommand(mineCommand, [...args, ...tuples]);
@@ -46,7 +46,10 @@ test('mines triplets that train takes as they are, with a corpus and a cache', a
   assert.equal(head, 'anchor,positive,negative_1,negative_2');
   assert.equal(lines.length, 12);
 
-  for (const mined of [output, csv]) {
+  const parquet = join(folder, 'mined.parquet');
+  await runCommand(mineCommand, [...args, '--scores', '--cache', cache, '--output', parquet]);
+
+  for (const mined of [output, csv, parquet]) {
     const run = {
       model,
       data: mined,

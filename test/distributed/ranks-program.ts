@@ -4,11 +4,13 @@
  */
 import { argv } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GradCacheError, Ranks, Tensor } from '../../lib/index.js';
+import { GradCacheError, Ranks, search, type Ranking, Tensor } from '../../lib/index.js';
+import { sharedSearch } from '../../lib/evaluation/shared-search.js';
 
 /** Those after which the ranks go on, and one after which they do not. */
 const IN_TURN = [
   ...['broadcast', 'other parameters', 'agree', 'one fails', 'one fails, then all go on', 'used in agree'],
+  'search',
   'used after close',
 ];
 
@@ -77,6 +79,25 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
       })
       .catch((error: unknown) => String(error));
     return [first, await ranks.numbers([ranks.rank])];
+  },
+  search: async (ranks) => {
+    const rows = (count: number, seed: number): Tensor =>
+      Tensor.from(
+        Array.from({ length: count * 4 }, (_, k) => Math.sin(seed + k)),
+        { shape: [count, 4] },
+      );
+    const numbers = ({ k, documents, scores }: Ranking) => [k, ...documents, ...scores];
+    const blocks = () => [rows(6, 1), rows(1, 9), rows(5, 30)];
+    const equal: boolean[] = [];
+    for (const count of [5, 1]) {
+      const [queries, options] = [rows(count, 70), { k: 3, tile: { queries: 2, documents: 4 } }];
+      const alone = numbers(await search(queries, blocks(), options));
+      equal.push(String(numbers(await sharedSearch(ranks, queries, blocks(), options))) === String(alone));
+    }
+    // Only the last rank searches for the last query.
+    const broken = Tensor.from([1, 0, 0, 0, NaN, 0, 0, 0], { shape: [2, 4] });
+    const failure = await sharedSearch(ranks, broken, blocks(), { k: 3 }).catch(failureOf);
+    return { equal, failure, after: await ranks.numbers([ranks.rank]) };
   },
   'a long work of one': async (ranks) =>
     ranks.agree('evaluating', async () => {

@@ -64,6 +64,19 @@ test('work that fails on one rank fails on all with its code, and all go on', as
   assert.deepEqual(second, ['TypeError: no function', [[0], [1]]]);
 });
 
+test('a search is shared out: the ranking of one process, and the error of one rank on all', async () => {
+  const all = await inTurn<{ equal: boolean[]; failure: Failure; after: number[][] }>('search');
+  for (const [rank, { equal, failure, after }] of all.entries()) {
+    assert.deepEqual(equal, [true, true]);
+    assert.equal(failure.code, 'NON_FINITE');
+    assert.match(
+      failure.message,
+      rank === 0 ? /^rank 1: The score of query 1 and/ : /^The score of query 1 and/,
+    );
+    assert.deepEqual(after, [[0], [1]]);
+  }
+});
+
 test('ranks that lose each other end, and name the places where they are', async () => {
   const [left, right] = await inTurn<Failure>('unequal numbers of steps');
   assert.equal(left!.code, 'DISTRIBUTED');

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Random } from '../../lib/data/random.js';
 import { roughRows } from '../../lib/evaluation/rough-rows.js';
 import { search } from '../../lib/evaluation/search.js';
-import type { Ranking } from '../../lib/evaluation/search.js';
+import type { Ranking } from '../../lib/evaluation/exact-search.js';
 import { Shortlist } from '../../lib/evaluation/shortlist.js';
 import { compareRows, scoreAll } from '../../lib/evaluation/similarity.js';
 import { call } from '../../lib/tensor/operators.js';
