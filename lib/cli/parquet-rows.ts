@@ -1,7 +1,10 @@
 import type { SchemaElement } from 'hyparquet';
+import type { MinedNegatives } from '../mining/mine.js';
 import type { MinedColumn, MinedRow } from '../mining/mined-rows.js';
 import type { OutputFile } from './output-file.js';
-import type { Rows } from './row-file.js';
+
+/** Rows, each with the same columns. */
+export type Rows = Pick<MinedNegatives, 'types' | 'rows'>;
 
 /** Rows of a row group. A reader takes one group at a time; so does memory here. */
 const GROUP = 10_000;

@@ -1,18 +1,11 @@
-import type { MinedColumn, MinedRow } from '../mining/mined-rows.js';
 import { openOutputFile, type OutputFile } from './output-file.js';
-import { writeParquet } from './parquet-rows.js';
+import { type Rows, writeParquet } from './parquet-rows.js';
 
 /** Formats that rows can be written in. */
 export const ROW_FORMATS = ['jsonl', 'csv', 'parquet'] as const;
 
 /** One of {@link ROW_FORMATS}. */
 export type RowFormat = (typeof ROW_FORMATS)[number];
-
-/** Rows, each with the same columns. */
-export interface Rows {
-  readonly types: readonly MinedColumn[];
-  readonly rows: Iterable<MinedRow>;
-}
 
 /** Characters that are written at once. */
 const AT_ONCE = 1 << 20;

@@ -3,7 +3,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parquetMetadata, parquetReadObjects } from 'hyparquet';
-import { writeRowFile, type Rows } from '../../lib/cli/row-file.js';
+import type { Rows } from '../../lib/cli/parquet-rows.js';
+import { writeRowFile } from '../../lib/cli/row-file.js';
 import { GradCacheError } from '../../lib/errors.js';
 import type { MinedRow } from '../../lib/mining/mined-rows.js';
 import { temporaryFolder } from '../training/support.js';
@@ -33,7 +34,7 @@ function* rows(): Generator<MinedRow> {
 
 const arrayOf = async (path: string): Promise<ArrayBuffer> => {
   const bytes = await readFile(path);
-  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
 };
 
 test('rows written as Parquet are read back, group by group', async (t) => {
