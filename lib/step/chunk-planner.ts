@@ -57,13 +57,21 @@ export class ChunkPlanner {
   /**
    * The lengths of the rows of each tower's batch, and how many rows were cut to the greatest length.
    *
+   * @param absent towers without a row, whose batch is null
    * @throws GradCacheError `INPUT`, `SHAPE` for a batch that its encoder refuses
    */
-  measure(batches: readonly never[]): { readonly lengths: Int32Array[]; readonly truncated: number } {
+  measure(
+    batches: readonly never[],
+    absent: readonly number[] = [],
+  ): { readonly lengths: Int32Array[]; readonly truncated: number } {
     if (batches.length !== this.#encoders.length)
       throw new GradCacheError('INPUT', `${batches.length} inputs for ${this.#encoders.length} towers`);
-    const lengths = this.#encoders.map((encoder, tower) => lengthsOf(encoder, batches[tower]!, tower));
-    const truncated = this.#encoders.map((encoder, tower) => encoder.truncated(batches[tower]!));
+    const lengths = this.#encoders.map((encoder, tower) =>
+      absent.includes(tower) ? new Int32Array(0) : lengthsOf(encoder, batches[tower]!, tower),
+    );
+    const truncated = this.#encoders.map((encoder, tower) =>
+      absent.includes(tower) ? 0 : encoder.truncated(batches[tower]!),
+    );
     return { lengths, truncated: truncated.reduce((sum, count) => sum + count, 0) };
   }
 

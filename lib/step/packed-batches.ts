@@ -16,6 +16,7 @@ export async function whilePacked<T>(
   run: (packed: Promise<PackedBatches>) => Promise<T>,
 ): Promise<T> {
   const packing = encoders.map(async (encoder, tower) => {
+    if (batches[tower] === null) return undefined; // a tower without rows
     try {
       return await encoder.pack?.(batches[tower]!);
     } catch (error) {

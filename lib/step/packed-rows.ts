@@ -79,6 +79,15 @@ export class PackedRows {
     return (this.#values = values);
   }
 
+  /** Takes none, where there is no row: they are of the length and type of those of `other`, and as many a row. */
+  fillNone(other: PackedRows): void {
+    const like = other.values!;
+    this.#values = emptyLike(like, 0, like.shape[1]!);
+    if (other.offsets === null) return;
+    this.#counts = new Int32Array(0);
+    this.#offsets = new Int32Array(1);
+  }
+
   /** Notes that these rows have their representations. */
   fill(rows: Int32Array): void {
     for (const row of rows) {

@@ -71,6 +71,16 @@ export class RepresentationCache {
     return packed.target(empty, counts);
   }
 
+  /**
+   * Gives a tower without rows its representations, of which there are none.
+   *
+   * @param other a tower whose representations are as its own would be
+   */
+  fillNone(tower: number, other: number): void {
+    this.representations(other); // refused before the last `put`
+    this.#tower(tower).packed.fillNone(this.#tower(other).packed);
+  }
+
   /** Notes that the encoder of a tower has put the representations of these rows. */
   fill(tower: number, rows: Int32Array): void {
     const { packed } = this.#tower(tower);

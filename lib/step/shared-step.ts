@@ -15,6 +15,7 @@ import { reasonOf } from '../options/realms.js';
 import { drawSeed } from '../options/seeds.js';
 import { tell } from '../options/synchronous.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
+import { absentTowers, towerLike } from './absent-towers.js';
 import type { CheckedEncoder } from './checked-encoder.js';
 import { lengthsOf } from './encoder.js';
 import type { ChunkPlanner, Job } from './chunk-planner.js';
@@ -96,9 +97,10 @@ async function beginTogether(
     async () => {
       throwIfAborted(signal);
       const batches = (await inputs) as readonly never[];
-      const { lengths, truncated } = planner.measure(batches);
+      const absent = exchange === 'ring' ? [] : absentTowers(encoders, batches);
+      const { lengths, truncated } = planner.measure(batches, absent);
       const rows = lengths.map(({ length }) => length);
-      const empty = rows.indexOf(0);
+      const empty = rows.findIndex((count, tower) => count === 0 && !absent.includes(tower));
       if (empty >= 0) throw new GradCacheError('INPUT', `inputs[${empty}] has no row: each rank needs one`);
       if (ofRows) loss.checkOptions?.(given, rows, lengthsOf(encoders));
       return { batches, lengths, truncated, options: ofRows ? new Uint8Array() : packed(given) };
@@ -138,6 +140,8 @@ async function beginTogether(
     loss: ofRows ? given : joinedOptions(loss, given, bytes, rows),
   };
   const totals = encoders.map((_, tower) => sum(rows.map((each) => each[tower]!)));
+  const without = totals.indexOf(0);
+  if (without >= 0) throw new GradCacheError('INPUT', `inputs[${without}] has no row on any rank`);
   if (!ofRows) loss.checkOptions?.(batch.loss, totals, lengthsOf(encoders));
   return { batches: result.batches, batch };
 }
@@ -258,6 +262,12 @@ class SharedAttempt {
         if (this.#parts.reduction.overlap === true) this.#gradients.reserve();
         this.#meter.start();
         await encodeAll(pass);
+        for (const [tower, { length }] of lengths.entries())
+          if (length === 0)
+            pass.cache.fillNone(
+              tower,
+              towerLike(encoders, tower, (other) => lengths[other]!.length > 0),
+            );
         await this.#meter.end('forward');
         const shared = new SharedRows(this.#ranks, pass.cache);
         this.#shared = shared;

@@ -66,8 +66,8 @@ export function suitedTo(
   { settings }: GivenConfig,
 ): FilledTrainConfig {
   if (ranks === null) return config;
-  if (config.lists !== undefined)
-    throw refuse('config.lists', config.lists, 'none, where several processes train together,');
+  if (config.lists !== undefined && config.exchange === 'ring')
+    throw refuse('config.exchange', config.exchange, '"gather", beside lists of texts,');
   requireForRanks(ranks, config.data, { name: 'config.batch', count: config.batch });
   const held = config.evaluation && readOnceAmong([config.evaluation.data]);
   if (held !== undefined)

@@ -69,6 +69,8 @@ interface Case {
   readonly rows?: readonly number[];
   /** Keyword arguments of the rows from `begin` to `end` of each tower. */
   readonly options?: (begin: readonly number[], end: readonly number[]) => LossOptions;
+  /** False: a rank has no row of a tower, which goes round no ring. */
+  readonly inRing?: false;
   /** The batch of a tower, where it is no list of token ids. */
   readonly batch?: (tower: number, step: number, begin: number, end: number) => unknown;
 }
@@ -204,6 +206,21 @@ const CASES: Readonly<Record<string, Case>> = {
       ids: range(begin, end).map((row) => `text ${row % 20}`),
     }),
   ),
+  'hard negatives that the first rank has none of': {
+    ...withThree(
+      () => infoNCE({ hardnessMode: 'hard_negatives', hardnessStrength: 0.5 }),
+      ([begin = 0, , hard = 0], [end = 0, positives = 0, hardEnd = 0]) => ({
+        // One is a second target of its anchor.
+        targets: range(0, end - begin).map((row) =>
+          hardEnd > hard && row === 2 ? [row, positives - begin] : [row],
+        ),
+        owners: range(hard, hardEnd).map(() => 2),
+        ids: range(begin, end).map((row) => [`text ${row % 20}`]),
+      }),
+      [ROWS, ROWS, 1],
+    ),
+    inRing: false,
+  },
   'negatives of the batch, hardened': withTied(() =>
     infoNCE({
       hardnessMode: 'in_batch_negatives',
@@ -410,7 +427,9 @@ async function train(of: Case, ranks: Ranks | null, exchange: 'gather' | 'ring' 
   const end = rows.map((count) => (ranks === null ? count : cuts(count, ranks.size)[ranks.rank + 1]!));
   const losses: number[] = [];
   for (let step = 0; step < 2; step++) {
-    const inputs = rows.map((_, tower) => batch(tower, step, begin[tower]!, end[tower]!));
+    const inputs = rows.map((_, tower) =>
+      begin[tower] === end[tower] ? null : batch(tower, step, begin[tower]!, end[tower]!),
+    );
     const given = ranks === null ? wholeOptions(of) : options?.(begin, end);
     const result = await gradcache.step(inputs, given === undefined ? {} : { loss: given });
     losses.push(result.loss);
@@ -494,7 +513,7 @@ async function compared(name: string): Promise<Record<string, unknown>> {
   const alone = ranks.rank === 0 ? await train(of, null) : null;
   const found = { [name]: apart(alone, await train(of, ranks)) };
   const { loss } = await of.make();
-  if (withGradients(loss).takesRing !== true) return found;
+  if (withGradients(loss).takesRing !== true || of.inRing === false) return found;
   const inRing = await train(of, ranks, 'ring');
   return { ...found, [`${name}, in a ring`]: apart(alone, inRing) };
 }

@@ -173,6 +173,10 @@ test('what ranks do not have in common is named, with the rank, before anything 
     [{ ...config, data: others }, /the digest of the rows of batch 0 of epoch 0 is .* on rank 1/],
     [{ ...config, data: join(folder, 'missing.jsonl') }, /^rank 1: .*missing\.jsonl/],
     [{ ...config, batch: 1 }, /^rank 1: config\.batch is 1/],
+    [
+      { ...config, exchange: 'ring', columns: ['anchor', 'positive'], lists: ['positive'] },
+      /^rank 1: config\.exchange is "ring"; "gather", beside lists of texts/,
+    ],
   ];
   const before = await readdir(folder);
   const told = await trainEach(
@@ -220,6 +224,7 @@ test('a run with any loss is over two ranks what it is over one', async (t) => {
   runs.push({ ...config, memory: { capacity: 35, momentum: 0.9 } });
   runs.push({ ...config, matryoshka: { dimensions: [16, 8, 4], dimensionsPerStep: 2 } });
   runs.push({ ...config, groupByLabel: true, ...labelled(runs) });
+  runs.push(...(await withLists(folder, config)));
   const whole = runs.map((run, place) => ({
     ...run,
     batch: 12,
@@ -255,6 +260,36 @@ test('a run with any loss is over two ranks what it is over one', async (t) => {
   }
   assert.deepEqual(problems, []);
 });
+
+/** Runs on rows with lists: of ragged ones, and of a single further text, which one of two ranks has. */
+async function withLists(folder: string, config: TrainConfig): Promise<TrainConfig[]> {
+  const columns = { columns: ['query', 'pos', 'neg'], lists: ['pos', 'neg'] };
+  const rows = (more: (row: number) => number) =>
+    pairs(24).map(({ anchor, positive }, row) => ({
+      query: anchor,
+      pos: [positive, ...(more(row) > 1 ? [`${positive} indeed`] : [])],
+      neg: Array.from({ length: more(row) }, (_, number) => `a stone ${number} of row ${row % 9}`),
+    }));
+  const ragged = await writeRows(
+    join(folder, 'ragged.jsonl'),
+    rows((row) => row % 4),
+  );
+  const single = await writeRows(
+    join(folder, 'single.jsonl'),
+    rows((row) => (row % 12 === 5 ? 1 : 0)),
+  );
+  return [
+    { ...config, ...columns, data: ragged, loss: { maskDuplicates: true } },
+    {
+      ...config,
+      ...columns,
+      data: ragged,
+      shuffle: false,
+      loss: { hardnessMode: 'hard_negatives', hardnessStrength: 2 },
+    },
+    { ...config, ...columns, data: single, shuffle: false, overlap: true },
+  ];
+}
 
 const countsOf = ({ pairs, tokens, truncated }: StepEvent) => ({ pairs, tokens, truncated });
 

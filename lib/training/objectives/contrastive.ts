@@ -42,7 +42,7 @@ import {
 import { beyondCard } from '../../encoders/beyond-card.js';
 import { openModel } from './open-model.js';
 import { promptOf, savePrompts } from './prompts.js';
-import { requireSamePrompt, spreadLists, towersOf } from './spread-lists.js';
+import { haveOthers, present, requireSamePrompt, spreadLists, towersOf } from './spread-lists.js';
 import { restore } from '../../safetensors/restore.js';
 import { openMemory, textsOfRows, type RunMemory } from './run-memory.js';
 
@@ -276,7 +276,9 @@ class Contrastive implements Objective {
     const { columns, lists } = this.config;
     if (lists === undefined) return columns.map((column) => ofRows(texts[column] ?? [], rows));
     const { towers, others } = spreadLists(texts, columns, lists, rows);
-    return others.length === 0 ? towers : [...towers, others];
+    // Of several ranks one may have no other text, and all need as many towers.
+    const has = others.length > 0 || (rows !== undefined && haveOthers(texts, columns, lists));
+    return has ? [...towers, others] : towers;
   }
 
   /** The steps for so many towers. */
@@ -298,7 +300,7 @@ class Contrastive implements Objective {
       ...stepOptionsOf(this.config.loss, { step, steps }),
       ...this.#beside(labels, rows),
     };
-    if (memory === null) return gradcache.step(inputs, { ...options, loss });
+    if (memory === null) return gradcache.step(present(inputs), { ...options, loss });
     await memory.follow();
     const result = await gradcache.step(memory.inputs(inputs), {
       ...options,

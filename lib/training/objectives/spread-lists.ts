@@ -2,6 +2,7 @@ import type { LossOptions } from '../../losses/loss.js';
 import { textsIn } from '../../data/text-lists.js';
 import { SettingError } from '../../options/fields.js';
 import type { FilledTrainConfig } from '../read-config.js';
+import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import { ofRows, type Texts } from './objective.js';
 import { promptOf } from './prompts.js';
 
@@ -54,6 +55,19 @@ export function spreadLists(
   }
   const own = Array.from({ length: count }, (_, row) => all.flatMap((column) => column[row]!));
   return { towers, others, options: { ...(isList(1) && { targets }), owners }, rows: own };
+}
+
+/** Whether the lists of a batch hold anything besides first positives. */
+export function haveOthers(texts: Texts, columns: readonly string[], lists: readonly string[]): boolean {
+  return lists.some((column) => {
+    const first = column === columns[1] ? 1 : 0;
+    return texts[column]?.some((list) => textsIn(list).length > first) === true;
+  });
+}
+
+/** Null in the place of a batch without a text: a tower that has rows on other ranks alone. */
+export function present(inputs: readonly TokenBatch[]): readonly (TokenBatch | null)[] {
+  return inputs.map((batch) => (batch.offsets.length > 1 ? batch : null));
 }
 
 /** What the towers are of: each column, where those with lists of negatives share one with what else is in lists. */
