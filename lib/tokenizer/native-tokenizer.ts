@@ -7,6 +7,7 @@ import {
   AddedToken as NativeToken,
   bertProcessing,
   robertaProcessing,
+  templateProcessing,
   Tokenizer as NativeTokenizer,
 } from './tokenizers-package.js';
 
@@ -33,7 +34,7 @@ export function openNative(
     normalizer === null ? text : normalizer.normalizeString(text),
   );
   if (ends !== null) {
-    const [first, last] = [ends.first, ends.last].map((token): [string, number] => {
+    const numbered = (token: string): [string, number] => {
       const id = native.tokenToId(token);
       if (id === null)
         throw refusedTokenizer(
@@ -41,10 +42,17 @@ export function openNative(
           'tokenizer_config.json names it: add the token, or name another',
         );
       return [token, id];
-    });
-    native.setPostProcessor(
-      ends.between === 'one' ? bertProcessing(last!, first!) : robertaProcessing(last!, first!),
-    );
+    };
+    const last = numbered(ends.last);
+    if (ends.first === null) {
+      // The name in a template is free; that of a token might not be read as one.
+      native.setPostProcessor(templateProcessing('$A </s>', '$A </s> $B </s>', [['</s>', last[1]]]));
+    } else {
+      const first = numbered(ends.first);
+      native.setPostProcessor(
+        ends.between === 'one' ? bertProcessing(last, first) : robertaProcessing(last, first),
+      );
+    }
   }
   native.disablePadding();
   native.disableTruncation();

@@ -43,6 +43,8 @@ export interface StatedTokens {
   readonly roles: ReadonlyMap<Role, StatedToken | null>;
   /** Tokens that are added to the tokenizer, in this order. One that is in the vocabulary keeps its id. */
   readonly added: readonly StatedToken[];
+  /** Those of them that have no role and no name, but are listed as extra or additional tokens. */
+  readonly extra: readonly StatedToken[];
 }
 
 /** What a class adds to the files. */
@@ -50,7 +52,13 @@ export interface TokenDefaults {
   readonly roles: Readonly<Partial<Record<Role, string | null>>>;
   /** Mask tokens that are stated by their text alone take the spaces before them. */
   readonly maskStripsLeft?: boolean;
-  readonly additional?: readonly string[];
+  /**
+   * The additional tokens of the class.
+   *
+   * @param stated those that the files state; undefined: none are stated
+   * @param count `extra_ids` of tokenizer_config.json
+   */
+  readonly additional?: (stated: readonly unknown[] | undefined, count: unknown) => readonly unknown[];
 }
 
 /**
@@ -60,6 +68,7 @@ export interface TokenDefaults {
  *
  * @param listed the `added_tokens` of tokenizer.json
  * @param present texts of the tokens that the tokenizer has before any is added
+ * @param named those that a model of sentencepiece names; transformers takes them in place of `additional_special_tokens`
  * @throws GradCacheError `CHECKPOINT` for a token that is stated in no way that transformers understands.
  */
 export function statedTokens(
@@ -67,18 +76,19 @@ export function statedTokens(
   defaults: TokenDefaults,
   listed: readonly unknown[],
   present: ReadonlySet<string>,
+  named?: readonly StatedToken[],
 ): StatedTokens {
   const stated = new Map<string, unknown>(Object.entries(files.config ?? {}));
   if (stated.has('additional_special_tokens') && !isTruthy(stated.get('extra_special_tokens'))) {
     stated.set('extra_special_tokens', stated.get('additional_special_tokens'));
     stated.delete('additional_special_tokens');
   }
-  const named = takeNamedTokens(stated);
+  const ownNames = takeNamedTokens(stated);
   const decoder = new Map<number, StatedToken>();
   if (stated.has('added_tokens_decoder')) {
     readDecoder(stated.get('added_tokens_decoder'), decoder);
   } else {
-    mergeSpecialTokensMap(files.specialTokensMap ?? {}, stated, named);
+    mergeSpecialTokensMap(files.specialTokensMap ?? {}, stated, ownNames);
     mergeAddedTokens(files.addedTokens ?? {}, stated, decoder);
     for (const token of listed) {
       if (isJsonObject(token) && typeof token.id === 'number')
@@ -87,17 +97,27 @@ export function statedTokens(
   }
   const byContent = new Map([...decoder.values()].map((token) => [token.content, token]));
   const roles = rolesOf(stated, defaults, byContent);
+  if (named !== undefined)
+    stated.set(
+      'additional_special_tokens',
+      named.map((token) => ({ ...token, __type: 'AddedToken' })),
+    );
   const extra = extraTokens(stated, defaults);
   const late = [...stated.keys()].filter((key) => !isRole(key) && key.endsWith('_token'));
   const unnamed = late.map((key) => typedToken(key, stated.get(key))).filter((token) => token !== undefined);
 
   const added = [...decoder].sort(([a], [b]) => a - b).map(([, token]) => token);
   const known = new Set([...present, ...added.map(({ content }) => content)]);
-  const special = [...[...roles.values()].filter((token) => token !== null), ...unnamed, ...named.values()];
+  const special = [
+    ...[...roles.values()].filter((token) => token !== null),
+    ...unnamed,
+    ...ownNames.values(),
+  ];
   for (const token of [...special, ...extra]) if (!known.has(token.content)) added.push(token);
   const specialTexts = new Set(special.map(({ content }) => content));
   return {
     roles,
+    extra,
     added: added.map((token) => ({ ...token, special: token.special || specialTexts.has(token.content) })),
   };
 }
@@ -124,11 +144,18 @@ function rolesOf(
 }
 
 function extraTokens(stated: ReadonlyMap<string, unknown>, defaults: TokenDefaults): StatedToken[] {
-  const additional = stated.get('additional_special_tokens') ?? defaults.additional;
-  const value = stated.has('extra_special_tokens') ? stated.get('extra_special_tokens') : additional;
+  const value = stated.has('extra_special_tokens')
+    ? stated.get('extra_special_tokens')
+    : additionalTokens(stated, defaults);
   if (value === null || value === undefined) return [];
   if (!Array.isArray(value)) throw unreadable('extra_special_tokens', value);
   return value.map((each: unknown) => requireToken('extra_special_tokens', each));
+}
+
+function additionalTokens(stated: ReadonlyMap<string, unknown>, { additional }: TokenDefaults): unknown {
+  const value = stated.get('additional_special_tokens') ?? undefined;
+  if (additional === undefined || (value !== undefined && !Array.isArray(value))) return value;
+  return additional(value, stated.get('extra_ids') ?? undefined);
 }
 
 /** Takes out the keys that name tokens of no role: `image_token: "<image>"`, or an object of names and tokens. */

@@ -9,12 +9,15 @@ import {
 } from './stated-tokens.js';
 import { isJsonObject } from '../files/strict-json.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
+import { sentinels, withSentinels } from './sentinels.js';
 import {
+  albertUnigrams,
   bytePairs,
   debertaUnigrams,
   gemmaPairs,
   llamaPairs,
   qwenPairs,
+  t5Unigrams,
   unigrams,
   wordPieces,
   type Options,
@@ -30,13 +33,41 @@ export const PLAIN_CLASS = 'PreTrainedTokenizerFast';
  * A class of transformers 5 that keeps the vocabulary of a tokenizer.json and builds all the rest anew, from its own
  * defaults and tokenizer_config.json, whatever tokenizer.json says.
  */
-interface RebuildingClass extends TokenDefaults {
+export interface RebuildingClass extends TokenDefaults {
   readonly model: 'WordPiece' | 'BPE' | 'Unigram';
   /** The tokens around a text; null where the class leaves that to tokenizer.json. */
-  readonly ends: { readonly first: Role; readonly last: Role; readonly between: Separator } | null;
+  readonly ends: Ends<Role> | null;
+  /** How it reads a model of sentencepiece; absent: it reads none, or not here. */
+  readonly sentencePiece?: SentencePieceReading;
   /** Whether models get the type of each token, where tokenizer_config.json does not say what they get. Default: false. */
   readonly typed?: boolean;
   readonly build: (parsed: JsonObject, options: Options) => Pipeline;
+}
+
+/** The tokens around a text. */
+interface Ends<T> {
+  /** Null: the text comes first. */
+  readonly first: T | null;
+  readonly last: T;
+  readonly between: Separator;
+  /** Whether what tokenizer.json says goes before it. Default: false. */
+  readonly unlessStated?: boolean;
+}
+
+/** How a class reads a model of sentencepiece. */
+interface SentencePieceReading {
+  /** The name of its file. */
+  readonly file: string;
+  /** The vocabulary that the class makes of the model's pieces; absent: the pieces as they are. */
+  readonly arrange?: (pieces: readonly ScoredPiece[], options: ArrangeOptions) => readonly ScoredPiece[];
+}
+
+type ScoredPiece = readonly [piece: string, score: number];
+
+interface ArrangeOptions {
+  readonly token: (role: Role) => string;
+  /** tokenizer_config.json */
+  readonly config: JsonObject;
 }
 
 /**
@@ -106,12 +137,14 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
     build: qwenPairs,
   },
   LlamaTokenizer: {
+    sentencePiece: { file: 'tokenizer.model' },
     model: 'BPE',
     roles: { unk_token: '<unk>', bos_token: '<s>', eos_token: '</s>' },
     ends: null,
     build: llamaPairs,
   },
   GemmaTokenizer: {
+    sentencePiece: { file: 'tokenizer.model' },
     model: 'BPE',
     roles: {
       ...{ unk_token: '<unk>', bos_token: '<bos>', eos_token: '<eos>', pad_token: '<pad>' },
@@ -120,13 +153,45 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
     ends: null,
     build: gemmaPairs,
   },
+  AlbertTokenizer: {
+    sentencePiece: { file: 'spiece.model' },
+    model: 'Unigram',
+    roles: { bos_token: '[CLS]', eos_token: '[SEP]', ...BRACKETS, unk_token: '<unk>', pad_token: '<pad>' },
+    ends: { ...AROUND, unlessStated: true },
+    build: albertUnigrams,
+  },
+  T5Tokenizer: {
+    sentencePiece: {
+      file: 'spiece.model',
+      arrange: (pieces, { config }) => [
+        ...pieces,
+        ...sentinels(config.extra_ids)
+          .map((token): ScoredPiece => [token, 0])
+          .reverse(),
+      ],
+    },
+    model: 'Unigram',
+    roles: { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' },
+    additional: withSentinels,
+    ends: { first: null, last: 'eos_token', between: 'one' },
+    build: t5Unigrams,
+  },
   XLMRobertaTokenizer: {
+    sentencePiece: {
+      file: 'sentencepiece.bpe.model',
+      arrange: (pieces, { token }) => [
+        ...fairseqTokens(token, ['bos_token', 'pad_token', 'eos_token', 'unk_token']),
+        ...pieces.slice(3),
+        ...fairseqTokens(token, ['mask_token']),
+      ],
+    },
     model: 'Unigram',
     roles: ANGLES,
     ends: { first: 'bos_token', last: 'eos_token', between: 'two' },
     build: unigrams(() => 3),
   },
   DebertaV2Tokenizer: {
+    sentencePiece: { file: 'spm.model' },
     model: 'Unigram',
     roles: { bos_token: '[CLS]', eos_token: '[SEP]', ...BRACKETS },
     ends: AROUND,
@@ -134,10 +199,22 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
     build: debertaUnigrams,
   },
   CamembertTokenizer: {
+    sentencePiece: {
+      file: 'sentencepiece.bpe.model',
+      arrange: (pieces, { token }) => [
+        ['<s>NOTUSED', 0],
+        ...fairseqTokens(token, ['pad_token']),
+        ['</s>NOTUSED', 0],
+        ...fairseqTokens(token, ['unk_token']),
+        ['<unk>NOTUSED', -100],
+        ...pieces.slice(1),
+        ...fairseqTokens(token, ['mask_token']),
+      ],
+    },
     model: 'Unigram',
     roles: ANGLES,
     maskStripsLeft: true,
-    additional: ['<s>NOTUSED', '</s>NOTUSED', '<unk>NOTUSED'],
+    additional: (stated) => stated ?? ['<s>NOTUSED', '</s>NOTUSED', '<unk>NOTUSED'],
     ends: { first: 'bos_token', last: 'eos_token', between: 'two' },
     build: unigrams((vocabulary, token) =>
       Math.max(
@@ -147,6 +224,12 @@ const REBUILDING: Readonly<Record<string, RebuildingClass>> = {
     ),
   },
 };
+
+/** Tokens that these classes put into the vocabulary themselves. */
+function fairseqTokens(token: (role: Role) => string, roles: readonly Role[]): ScoredPiece[] {
+  return roles.map((role) => [token(role), 0]);
+}
+
 const PLAIN: readonly string[] = [PLAIN_CLASS, 'PreTrainedTokenizer', 'TokenizersBackend'];
 
 /** A tokenizer as a class of transformers builds it. */
@@ -156,7 +239,7 @@ export interface BuiltTokenizer {
   /** Tokens to add once that is read. */
   readonly added: readonly StatedToken[];
   /** The tokens to put around every text in place of what `parsed` says; null: what it says holds. */
-  readonly ends: { readonly first: string; readonly last: string; readonly between: Separator } | null;
+  readonly ends: Ends<string> | null;
   /** Whether models get the types of tokens, which tell the two texts of a pair apart. */
   readonly typed: boolean;
   /** The token of each role, such as the mask token's; null for a role that no token has. */
@@ -187,7 +270,7 @@ export function buildTokenizer(
     return { parsed, added: tokens.added, ends: null, typed: stated ?? false, roles: tokens.roles };
   }
   const name = tokenizerClass.replace(/Fast$/, '');
-  const rebuilding = Object.hasOwn(REBUILDING, name) ? REBUILDING[name] : undefined;
+  const rebuilding = rebuildingClass(name);
   if (rebuilding === undefined) {
     throw faultIn(
       'tokenizer_config.json',
@@ -207,15 +290,30 @@ export function buildTokenizer(
   return {
     parsed: withPipeline(parsed, built, model, tokens.added),
     added: [],
-    ends: rebuilding.ends && {
-      first: token(rebuilding.ends.first),
-      last: token(rebuilding.ends.last),
-      between: rebuilding.ends.between,
-    },
+    ends: endsOf(rebuilding, parsed, token),
     typed: stated ?? rebuilding.typed ?? false,
     roles: tokens.roles,
   };
 }
+
+/** What is put around a text; null: what tokenizer.json says. */
+function endsOf(
+  { ends }: RebuildingClass,
+  parsed: JsonObject,
+  token: (role: Role) => string,
+): Ends<string> | null {
+  if (ends === null || (ends.unlessStated === true && isJsonObject(parsed.post_processor))) return null;
+  const { first, last, between } = ends;
+  return { first: first === null ? null : token(first), last: token(last), between };
+}
+
+/** The class of transformers that is called so, without `Fast`, if it builds its tokenizers anew. */
+export const rebuildingClass = (name: string): RebuildingClass | undefined =>
+  Object.hasOwn(REBUILDING, name) ? REBUILDING[name] : undefined;
+
+/** The classes that read models of sentencepiece. */
+export const sentencePieceClasses = (): string[] =>
+  Object.keys(REBUILDING).filter((name) => REBUILDING[name]!.sentencePiece !== undefined);
 
 /** A tokenizer.json as it stands, without tokens around a text. */
 export function bareTokenizer(parsed: JsonObject): BuiltTokenizer {

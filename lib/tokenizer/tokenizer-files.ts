@@ -84,7 +84,8 @@ export const TOKENIZER_CONFIG_KEYS = table({
   // Which class of transformers reads the folder, and the options of that class.
   ...all(
     'read',
-    'tokenizer_class do_lower_case strip_accents tokenize_chinese_chars add_prefix_space legacy split_by_punct',
+    'tokenizer_class do_lower_case strip_accents tokenize_chinese_chars add_prefix_space legacy split_by_punct ' +
+      'keep_accents extra_ids',
   ),
   // Which tokens are never split.
   ...all('read', 'bos_token eos_token unk_token sep_token pad_token cls_token mask_token'),
@@ -107,7 +108,7 @@ export const TOKENIZER_CONFIG_KEYS = table({
   // Decoding, chats, the length of padding (there is none here), paths, and options of tokenizers without a tokenizer.json.
   ...all('kept', 'add_bos_token add_eos_token auto_map backend chat_control_tokens chat_template'),
   ...all('kept', 'clean_up_tokenization_spaces device_map do_basic_tokenize errors files_loaded is_local'),
-  ...all('kept', 'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output keep_accents'),
+  ...all('kept', 'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output'),
   ...all(
     'kept',
     'use_default_system_prompt local_files_only max_length merges_file name_or_path never_split',

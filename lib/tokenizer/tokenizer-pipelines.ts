@@ -114,6 +114,29 @@ export function gemmaPairs(_: JsonObject, { token }: Options): Pipeline {
   };
 }
 
+/** ALBERT's way: quotes, accents and capitals are taken out before the model's own normalizer. */
+export function albertUnigrams(parsed: JsonObject, options: Options): Pipeline {
+  const { normalizer: own, ...pipeline } = unigrams(() => 1)(parsed, options);
+  const { flag } = options;
+  return {
+    ...pipeline,
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        ...['``', "''"].map((quotes) => ({ type: 'Replace', pattern: { String: quotes }, content: '"' })),
+        ...(flag('keep_accents', false) ? [] : [{ type: 'NFKD' }, { type: 'StripAccents' }]),
+        ...(flag('do_lower_case', true) ? [{ type: 'Lowercase' }] : []),
+        ...(own === null ? [] : [own]),
+      ],
+    },
+  };
+}
+
+/** T5's way: whatever is said of spaces, one stands before every word. */
+export function t5Unigrams(parsed: JsonObject, options: Options): Pipeline {
+  return unigrams(() => 2)(parsed, { ...options, flag: () => true });
+}
+
 /** @param unknown finds the number of the token for what no other token covers */
 export function unigrams(unknown: (vocabulary: readonly unknown[], token: string) => number) {
   return (parsed: JsonObject, { flag, token }: Options): Pipeline => ({

@@ -1,4 +1,6 @@
 import { isJsonObject } from '../files/strict-json.js';
+import { PLAIN_CLASS } from './tokenizer-classes.js';
+import type { TokenizerFiles } from './tokenizer-files.js';
 
 /** How a tokenizer.json is read, beyond what the files beside it say. */
 export interface TokenizerSettings {
@@ -18,6 +20,13 @@ export interface TokenizerSettings {
    * StaticEmbedding of sentence-transformers reads it. Default: true.
    */
   readonly specialTokens?: boolean;
+}
+
+/** The class of transformers that reads a tokenizer, with or without `Fast`. */
+export function classIn({ config }: TokenizerFiles, settings: TokenizerSettings): string {
+  const named = config?.tokenizer_class;
+  if (typeof named === 'string' && named !== '' && settings.fixedClass !== true) return named;
+  return (settings.specialTokens === false ? null : settings.tokenizerClass) ?? PLAIN_CLASS;
 }
 
 /** Adds lower-casing where and when sentence-transformers adds it: in front of whatever normalizer there is. */

@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { inspect, types } from 'node:util';
 import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
@@ -13,11 +11,12 @@ import { type Filling, fillingOf } from './filling.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { splitSpecialTokens } from './split-special-tokens.js';
 import { type TextPair, type TokenBatch, TokenCollector } from './token-batch.js';
-import { bareTokenizer, buildTokenizer, PLAIN_CLASS } from './tokenizer-classes.js';
-import { parseTokenizerFiles, readCompanions } from './tokenizer-files.js';
+import { readTokenizer } from './read-tokenizer.js';
+import { bareTokenizer, buildTokenizer } from './tokenizer-classes.js';
+import { parseTokenizerFiles } from './tokenizer-files.js';
 import { unusable } from './tokenizer-refusal.js';
 import { refuseWhatAborts } from './tokenizer-aborts.js';
-import { statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
+import { classIn, statedTruncationSide, vocabularySizeOf, withLowercase } from './tokenizer-settings.js';
 import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 export type { Filling } from './filling.js';
@@ -98,20 +97,16 @@ export class Tokenizer {
 
   /**
    * Reads a tokenizer.json, and the files of the tokenizer that lie beside it: as in transformers, those say which tokens
-   * are never split, and which class reads it. They are saved with it again.
+   * are never split, and which class reads it. They are saved with it again. Where a folder has no tokenizer.json but a model of
+   * sentencepiece (spiece.model, sentencepiece.bpe.model, spm.model, tokenizer.model), that is read, as transformers does.
    *
    * @throws GradCacheError `CHECKPOINT`, naming the file, where it is missing or is not a tokenizer, and for what the
    * files say that cannot be honoured.
    */
   static async fromFile(path: string, settings: TokenizerSettings = {}): Promise<Tokenizer> {
     requireString('path', path);
-    let json: string;
-    try {
-      json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path));
-    } catch (error) {
-      throw unusable(path, error);
-    }
-    return Tokenizer.#create(json, settings, await readCompanions(dirname(path)), path);
+    const { json, companions } = await readTokenizer(path, settings);
+    return Tokenizer.#create(json, settings, companions, path);
   }
 
   /**
@@ -148,11 +143,7 @@ export class Tokenizer {
       if (!isJsonObject(stated)) throw new TypeError('it is not a JSON object');
       const bare = settings.specialTokens === false;
       const files = bare ? {} : parseTokenizerFiles(companions);
-      const named = files.config?.tokenizer_class;
-      const tokenizerClass =
-        typeof named === 'string' && named !== '' && settings.fixedClass !== true
-          ? named
-          : ((bare ? null : settings.tokenizerClass) ?? PLAIN_CLASS);
+      const tokenizerClass = classIn(files, settings);
       const built = bare ? bareTokenizer(stated) : buildTokenizer(stated, tokenizerClass, files);
       const parsed = settings.lowercase === true ? withLowercase(built.parsed) : built.parsed;
       const { patterns } = refuseWhatAborts(parsed);

@@ -8,7 +8,7 @@ import { isError, reasonOf } from '../options/realms.js';
 import { NO_ADDONS } from '../addon/runtime/load.js';
 import { ownRequire } from '../addon/runtime/paths.js';
 
-export const { AddedToken, bertProcessing, robertaProcessing, Tokenizer } = open();
+export const { AddedToken, bertProcessing, robertaProcessing, templateProcessing, Tokenizer } = open();
 export type AddedToken = Package.AddedToken;
 export type Tokenizer = Package.Tokenizer;
 

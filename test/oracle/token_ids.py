@@ -2,6 +2,8 @@
 
 Request {"folder": path, "texts": [...]}; answer {"ids": [[...]], "class": name} or {"error": what was raised}.
 With "save": path the tokenizer is saved there too, and the answer has "arguments": the names that its class takes.
+
+Request {"train": path, "lines": [...], "settings": {...}}: sentencepiece writes a model of these lines there.
 """
 import inspect
 import json
@@ -17,8 +19,19 @@ os.dup2(2, 1)  # whatever a library prints goes to standard error, not between t
 from transformers import AutoTokenizer  # noqa: E402
 
 
+def train(request):
+    import sentencepiece
+
+    with open(request['train'], 'wb') as file:
+        settings = {'hard_vocab_limit': False, 'minloglevel': 2, **request['settings']}
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(request['lines']), model_writer=file, **settings)
+    return {}
+
+
 def answer(request):
     try:
+        if 'train' in request:
+            return train(request)
         tokenizer = AutoTokenizer.from_pretrained(request['folder'])
         names = set()
         if 'save' in request:

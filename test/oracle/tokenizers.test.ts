@@ -237,6 +237,28 @@ test('classes with unigrams build their normalizer, pre-tokenizer and ends anew'
     await assertSame(name, { json, ...variant });
 });
 
+test("the classes of ALBERT and T5 build their normalizer anew, T5's its end too", async () => {
+  const charsmap = Buffer.alloc(4 + 1024);
+  charsmap.writeUInt32LE(1024);
+  const normalizer = { type: 'Precompiled', precompiled_charsmap: charsmap.toString('base64') };
+  const jsons = {
+    usual: unigrams(),
+    precompiled: unigrams({ normalizer }),
+    'without ends': unigrams({ post_processor: null }),
+  };
+  const ends = { cls_token: '<s>', sep_token: '</s>', mask_token: '<mask>' };
+  const albert = [
+    ends,
+    { ...ends, keep_accents: true },
+    { ...ends, do_lower_case: false, add_prefix_space: false, unk_token: '<pad>', bos_token: '<s>' },
+  ];
+  const t5 = [{}, { extra_ids: 3, eos_token: '<mask>' }, { additional_special_tokens: ['<NEW>'] }];
+  for (const [title, json] of Object.entries(jsons)) {
+    for (const config of albert) await assertSame(title, { type: 'albert', json, config });
+    for (const config of t5) await assertSame(title, { type: 't5', json, config });
+  }
+});
+
 test("DeBERTa's class builds its normalizer and pre-tokenizer from its own options", async () => {
   const roles = {
     unk_token: '<unk>',
@@ -339,6 +361,7 @@ test('every key that transformers writes, and every argument that its classes ta
     ['roberta', bytePairs(), ['RobertaTokenizer', 'GPT2Tokenizer', 'Qwen2Tokenizer']],
     ['roberta', bytePairs(), ['LlamaTokenizer', 'GemmaTokenizer']],
     ['xlm-roberta', unigrams(), ['XLMRobertaTokenizer', 'CamembertTokenizer']],
+    ['t5', unigrams(), ['T5Tokenizer']],
   ];
   // The content of tokenizer.json, which transformers gives to its classes as arguments.
   const content = ['vocab', 'merges'];
