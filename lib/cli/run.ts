@@ -86,8 +86,8 @@ function withResumedFolder(
 
 /** A run as a command knows it. */
 interface RunOf<Event, Result> {
-  /** The settings that a run needs, unless it is resumed. */
-  readonly needed: readonly string[];
+  /** The settings that a run needs, unless it is resumed, each with those that can take its place. */
+  readonly needed: readonly (readonly string[])[];
   /** Puts the flags over the content of the configuration file. */
   readonly settings: (
     args: Arguments,
@@ -121,9 +121,11 @@ export async function runTraining<
   const config = withResumedFolder(run.settings(args, given), args);
   const { output } = config;
   // A resumed run has the settings of its checkpoint. If there is no checkpoint, the training says what is missing.
-  const missing = (isResumed(config) ? ['output'] : run.needed).filter((name) => config[name] === undefined);
+  const missing = (isResumed(config) ? [['output']] : run.needed).filter((names) =>
+    names.every((name) => config[name] === undefined),
+  );
   if (file === undefined && missing.length > 0) {
-    const flags = missing.map((name) => `--${name}`);
+    const flags = missing.map(([name]) => `--${name}`);
     throw new UsageError(
       flags.length === 1
         ? `${flags.join()} is needed, or a --config FILE that has it.`

@@ -13,6 +13,7 @@ import {
   refuseTwice,
   type Rivals,
 } from './flag-settings.js';
+import { DATA_SET_FLAGS, putDataSets } from './data-set-flags.js';
 import { RANK_FLAGS } from './ranks.js';
 import { choiceHelp, flagsOf } from './setting-flags.js';
 import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS } from './run.js';
@@ -58,6 +59,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
         'data',
       ),
     ),
+    ...DATA_SET_FLAGS,
     columns: list(
       'A,B,C',
       'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
@@ -364,6 +366,7 @@ export function settingsOf(
     if (typed !== undefined) put(merged, path, typedDelimiter(typed));
   }
   putPrompts(merged, args);
+  putDataSets(merged, args);
   return merged;
 }
 

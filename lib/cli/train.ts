@@ -14,6 +14,7 @@ import {
 } from './terminal.js';
 import { plural } from '../options/plural.js';
 import { hubNameOf, watching } from './hub.js';
+import { dataSetFlagOf } from './data-set-flags.js';
 import { settingOf, toldByFlag } from './flag-settings.js';
 import { runTraining, sayEvent, whereOf } from './run.js';
 import { scoreTable } from './score-table.js';
@@ -33,13 +34,14 @@ export const trainCommand: Command = {
   examples: [
     'gradcache train --model sentence-transformers/all-MiniLM-L6-v2 --data pairs.jsonl --output runs/a --batch 4096',
     'gradcache train --config run.json --lr 1e-5 --output runs/b',
+    'gradcache train --config run.json --dataset nli=nli.parquet --dataset qa=qa.jsonl --dataset-weight qa=2 --output runs/c',
     'gradcache train --resume runs/a',
     'gradcache train --config run.json --gpus all',
   ],
   run(args, console) {
     const display = new TrainDisplay(console.progress);
     return runTraining<TrainEvent, TrainResult>(args, console, {
-      needed: ['model', 'data', 'output', 'batch'],
+      needed: [['model'], ['data', 'datasets'], ['output'], ['batch']],
       settings: (args, given) => withHubName(settingsOf(args, given), console.progress),
       train: trainAsGiven,
       check: readNewRun,
@@ -60,6 +62,8 @@ function withHubName(settings: Record<string, unknown>, progress: ProgressLine):
 /** A mistake in a setting, told where the user made it: in a flag, or in the configuration file. */
 function byFlag(error: SettingError, args: Arguments, file: string | undefined): GradCacheError {
   const [setting, element] = settingOf(error);
+  const ofSet = dataSetFlagOf(error.path.replace(/^config\.?/, ''), args);
+  if (ofSet !== undefined) return toldByFlag(error, ofSet.flag, ` ${ofSet.key}=…`, { args, file });
   const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
   return toldByFlag(error, flag, (column === undefined ? '' : ` ${column}=…`) + element, { args, file });

@@ -31,9 +31,10 @@ export interface TrainConfig {
   /**
    * One file of pairs or several: .jsonl, .json, .csv or .tsv, gzip too, .parquet or .arrow; also a folder of such files or of
    * `save_to_disk`, a pattern such as `shards/*.parquet`, or `-` for standard input. `hf:owner/name/part:split` is a data set of the
-   * Hugging Face hub: `part` is a configuration, folder or file of it, and the split `train` if none is named.
+   * Hugging Face hub: `part` is a configuration, folder or file of it, and the split `train` if none is named. Needed, unless
+   * `datasets` takes its place.
    */
-  readonly data: string | readonly string[];
+  readonly data?: string | readonly string[];
   /**
    * Several data sets in place of `data`. Each batch is of one of them, so that its negatives are of its own kind. All have the
    * same number of columns; `columns`, `label`, `weights` and the layout of files hold for those that have none of their own.
@@ -54,8 +55,8 @@ export interface TrainConfig {
   /**
    * Those of the columns, behind the anchor, whose rows have a list of texts: a JSON array, a list column of Parquet or Arrow, or in
    * CSV the text of one. Rows may have different numbers of positives, at least one, and of negatives. For infonce and
-   * multiple-negatives-ranking, in one process. Default: none, or the positives and negatives that are lists, where no columns are
-   * named.
+   * multiple-negatives-ranking; several processes need the exchange 'gather'. Default: none, or the positives and negatives that are
+   * lists, where no columns are named.
    */
   readonly lists?: readonly string[];
   /**
