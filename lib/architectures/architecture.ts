@@ -43,6 +43,11 @@ export interface Architecture {
   readonly settings: (config: Config) => EncoderSettings;
   /** Whether a token always has a part in the representations of others, whatever is asked. Absent: no. */
   readonly alwaysAttended?: boolean;
+  /**
+   * Modules that transformers has in place of those in checkpoints. The native encoder is named by them where it has adapters
+   * (`namedAsModules`). Absent: there are none.
+   */
+  readonly modules?: readonly StoredModule[];
   /** The linear layers that adapters are for where none are named: ends of their names, as in PEFT. Absent: all. */
   readonly adapted?: readonly string[];
   /** Its head for sequence classification, with which it is a cross-encoder; absent: it has none. */
@@ -55,6 +60,14 @@ export interface Architecture {
   readonly unused?: RegExp;
   /** Its masked language model; absent where there is none. @throws GradCacheError `CHECKPOINT` */
   readonly vocabularyHead?: (config: Config) => VocabularyHead;
+}
+
+/** A module of a checkpoint, and what it is in transformers. */
+export interface StoredModule {
+  /** Matches its name in that of a parameter, up to the dot before `weight` or `bias`. */
+  readonly stored: RegExp;
+  /** What takes the place of the match; several for modules that have its rows in equal parts, in this order. */
+  readonly modules: readonly string[];
 }
 
 /** What a masked language model has behind its layers. */

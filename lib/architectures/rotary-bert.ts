@@ -1,6 +1,6 @@
 import type { EncoderSettings } from '../addon/native.js';
 import { all, only, table, type KeyTable } from '../files/key-table.js';
-import { size, type Architecture } from './architecture.js';
+import { size, type Architecture, type StoredModule } from './architecture.js';
 import { classifierDropout, poolerLayers } from './classifier.js';
 import { CONFIG_KEYS } from './config-keys.js';
 import {
@@ -29,7 +29,23 @@ function layersIn(config: Config, theta: number): EncoderSettings {
   };
 }
 
+/** The modules of transformers, by the names that a checkpoint has for the same. */
+function modulesOf(
+  layer: string,
+  named: Readonly<Record<string, readonly string[]>>,
+  others: readonly StoredModule[] = [],
+): StoredModule[] {
+  const inLayers = Object.entries(named).map(([stored, modules]) => ({
+    stored: new RegExp(`^${layer}\\.(\\d+)\\.${stored}(?=\\.)`),
+    modules: modules.map((module) => `layers.$1.${module}`),
+  }));
+  return [...inLayers, ...others];
+}
+
+const PROJECTIONS = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'];
+
 const common = (config: Config): EncoderSettings => ({
+  namedAsModules: false,
   normEpsilon: fractionIn(config, 'layer_norm_eps', 1e-12),
   attentionDropout: fractionIn(config, 'attention_probs_dropout_prob', 0),
 });
@@ -88,7 +104,7 @@ export const nomicBert: Architecture = {
     layers: {
       key: 'num_hidden_layers',
       otherwise: 12,
-      weights: { layers: /^encoder\.layers\.(\d+)\./ },
+      weights: { layers: /^(?:encoder\.)?layers\.(\d+)\./ },
     },
     heads: { key: 'num_attention_heads', otherwise: 12 },
   },
@@ -110,6 +126,15 @@ export const nomicBert: Architecture = {
     classes: { nomic_bert: 'NomicBert' },
     layers: poolerLayers('pooler.dense', classifierDropout),
   },
+  modules: modulesOf(
+    'encoder\\.layers',
+    {
+      ...{ 'attn\\.Wqkv': PROJECTIONS, 'attn\\.out_proj': ['self_attn.o_proj'] },
+      ...{ 'mlp\\.fc11': ['mlp.up_proj'], 'mlp\\.fc12': ['mlp.gate_proj'], 'mlp\\.fc2': ['mlp.down_proj'] },
+      ...{ norm1: ['post_attention_layernorm'], norm2: ['post_mlp_layernorm'] },
+    },
+    [{ stored: /^emb_ln(?=\.)/, modules: ['embeddings.LayerNorm'] }],
+  ),
   prefix: 'nomic_bert.',
   olderPrefix: 'bert.',
   vocabularyHead: (config) => ({
@@ -153,7 +178,7 @@ export const gte: Architecture = {
     layers: {
       key: 'num_hidden_layers',
       otherwise: 12,
-      weights: { layers: /^encoder\.layer\.(\d+)\./ },
+      weights: { layers: /^(?:encoder\.layer|layers)\.(\d+)\./ },
     },
     heads: { key: 'num_attention_heads', otherwise: 12 },
   },
@@ -175,6 +200,11 @@ export const gte: Architecture = {
     classes: { gte: 'Gte' },
     layers: poolerLayers('pooler.dense', classifierDropout),
   },
+  modules: modulesOf('encoder\\.layer', {
+    ...{ 'attention\\.qkv_proj': PROJECTIONS, 'attention\\.o_proj': ['self_attn.o_proj'] },
+    ...{ 'mlp\\.up_gate_proj': ['mlp.up_proj', 'mlp.gate_proj'], 'mlp\\.down_proj': ['mlp.down_proj'] },
+    ...{ attn_ln: ['post_attention_layernorm'], mlp_ln: ['post_mlp_layernorm'] },
+  }),
   prefix: 'gte.',
   olderPrefix: 'new.',
   vocabularyHead: (config) => ({
@@ -193,6 +223,7 @@ export const gte: Architecture = {
 /** The same in the folders that came with code of their own. */
 export const newGte: Architecture = {
   ...gte,
+  modules: [], // those of the folder's own code have the checkpoint's names
   tokenizers: { new: 'PreTrainedTokenizerFast' },
   classifier: { ...gte.classifier!, classes: { new: 'New' } },
   prefix: 'new.',

@@ -5,6 +5,8 @@ import { readWeights } from '../model-folder/model-weights.js';
 import { adapterOf, isAdapterWeight } from '../model-folder/target-modules.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { parameterName } from '../architectures/architecture.js';
+import { partOf, placesOfModules, type RowsPart } from '../architectures/module-names.js';
+import { GradCacheError } from '../errors.js';
 import { faultIn } from '../files/file-fault.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
@@ -15,15 +17,16 @@ import type { Tensor } from '../tensor/tensor.js';
 const A = '.lora_A.weight';
 
 /** What a merge does to the weights of a base model, by their names there. */
-export interface Merge {
-  /** Weights that take the place of others. */
-  readonly replaced: ReadonlyMap<string, StoredTensor>;
-  /** Products that are added to matrices. */
-  readonly added: ReadonlyMap<string, AdapterProduct>;
-}
+export type Merge = ReadonlyMap<string, readonly Change[]>;
+
+/** What happens to a weight, or to a part of its rows. */
+export type Change = { readonly part: RowsPart | null } & (
+  | { readonly kind: 'replaced'; readonly by: StoredTensor }
+  | { readonly kind: 'added'; readonly product: AdapterProduct }
+);
 
 /** scale * b a */
-export interface AdapterProduct {
+interface AdapterProduct {
   readonly a: StoredTensor;
   readonly b: StoredTensor;
   readonly scale: number;
@@ -32,25 +35,25 @@ export interface AdapterProduct {
 /** @param names those of the base model's weights. @throws GradCacheError `CHECKPOINT` where one that is adapted is not among them */
 export function mergeOf(adapter: Adapter, modelType: string, names: Iterable<string>): Merge {
   const architecture = architectureOf(modelType);
-  const known = new Map(Array.from(names, (name) => [parameterName(architecture, name), name]));
-  const nameOf = (module: string): string => {
-    const name = known.get(parameterName(architecture, module));
-    if (name !== undefined) return name;
-    throw faultIn(adapter.base, `it has no ${module}, which is adapted`);
+  const places = placesOfModules(architecture, names);
+  const changes = new Map<string, Change[]>();
+  const change = (parameter: string, changeOf: (part: RowsPart | null) => Change): void => {
+    const place = places.get(parameterName(architecture, parameter));
+    if (place === undefined) throw faultIn(adapter.base, `it has no ${parameter}, which is adapted`);
+    const { name, part } = place;
+    changes.set(name, [...(changes.get(name) ?? []), changeOf(part)]);
   };
-  const replaced = new Map<string, StoredTensor>();
-  const added = new Map<string, AdapterProduct>();
-  for (const [name, tensor] of adapter.tensors)
-    if (!isAdapterWeight(name)) replaced.set(nameOf(name), tensor);
+  for (const [name, by] of adapter.tensors)
+    if (!isAdapterWeight(name)) change(name, (part) => ({ kind: 'replaced', by, part }));
   for (const [name, a] of adapter.tensors) {
     if (!name.endsWith(A)) continue;
     const module = name.slice(0, -A.length);
     const b = adapter.tensors.get(`${module}.lora_B.weight`);
     if (b === undefined) throw faultIn(adapter.base, `the adapter has no ${module}.lora_B.weight`);
     const { scale } = adapterOf(adapter.config, module);
-    added.set(nameOf(`${module}.weight`), { a, b, scale });
+    change(`${module}.weight`, (part) => ({ kind: 'added', product: { a, b, scale }, part }));
   }
-  return { replaced, added };
+  return changes;
 }
 
 /**
@@ -63,18 +66,50 @@ export async function mergedFolder(folder: ModelFolder): Promise<ModelFolder> {
   const { adapter, modelType } = folder;
   if (!adapter) return folder;
   const tensors = await readWeights(adapter.base);
-  const { replaced, added } = mergeOf(adapter, modelType, tensors.keys());
-  for (const [name, tensor] of replaced) tensors.set(name, tensor);
-  for (const [name, product] of added)
-    tensors.set(name, await inFolder(adapter.base, () => withProduct(tensors.get(name)!, product)));
+  for (const [name, changes] of mergeOf(adapter, modelType, tensors.keys()))
+    tensors.set(name, await inFolder(adapter.base, () => changed(tensors.get(name)!, changes)));
   return { ...folder, adapter: null, tensors };
 }
 
+/** A weight with what a merge does to it, in float32 unless it is replaced as a whole. */
+export async function changed(weight: StoredTensor, changes: readonly Change[]): Promise<StoredTensor> {
+  let now = weight;
+  for (const change of changes)
+    now = change.part === null ? await withChange(now, change) : await withPart(now, change.part, change);
+  return now;
+}
+
+async function withChange(weight: StoredTensor, change: Change): Promise<StoredTensor> {
+  return change.kind === 'replaced' ? change.by : withProduct(weight, change.product);
+}
+
+async function withPart(weight: StoredTensor, part: RowsPart, change: Change): Promise<StoredTensor> {
+  const whole = await inFloat32(weight);
+  const rows = partOf(whole, part); // a view of the whole's bytes
+  const { shape, bytes } = await inFloat32(await withChange(rows, change));
+  if (shape.join() !== rows.shape.join())
+    throw new GradCacheError(
+      'CHECKPOINT',
+      `The adapter has a weight of shape [${shape.join(', ')}] where its base model has [${rows.shape.join(', ')}].`,
+    );
+  rows.bytes.set(bytes);
+  return whole;
+}
+
+/** A copy in float32. */
+async function inFloat32(weight: StoredTensor): Promise<StoredTensor> {
+  const tensor = fromStored(weight);
+  const wide = noGrad(() => tensor.to({ dtype: 'float32' }));
+  try {
+    return await toStored(wide);
+  } finally {
+    wide.dispose();
+    tensor.dispose();
+  }
+}
+
 /** weight + scale * b a, in float32 */
-export async function withProduct(
-  weight: StoredTensor,
-  { a, b, scale }: AdapterProduct,
-): Promise<StoredTensor> {
+async function withProduct(weight: StoredTensor, { a, b, scale }: AdapterProduct): Promise<StoredTensor> {
   const made: Tensor[] = [];
   const wide = (stored: StoredTensor): Tensor => {
     const tensor = fromStored(stored);

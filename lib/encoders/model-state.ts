@@ -3,6 +3,7 @@ import { noGrad } from '../tensor/autograd.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import { isUnused, parameterName, statedSizes, vocabularyHeadOf } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
+import { areStored, asModules } from '../architectures/module-names.js';
 import { isOfModule, moduleTensors, withTensors } from '../model-folder/head-modules.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
 import { isAdapterWeight } from '../model-folder/target-modules.js';
@@ -42,7 +43,8 @@ export function requireSizes(folder: Described<Pick<StoredTensor, 'shape'>>): vo
  */
 export function matchWeights(folder: ModelFolder, parameters: readonly Parameter[]): void {
   const architecture = architectureOf(folder.modelType);
-  const stored = new Map(byParameter(folder));
+  const own = byParameter(folder);
+  const stored = isNamedAsModules(folder) ? asModules(architecture, own) : new Map(own);
   for (const [name, tensor] of folder.adapter?.tensors ?? [])
     stored.set(parameterName(architecture, name), tensor);
   for (const [name, tensor] of moduleTensors(folder.modules)) stored.set(name, tensor);
@@ -50,6 +52,19 @@ export function matchWeights(folder: ModelFolder, parameters: readonly Parameter
   const faults = weightFaults(shapes, stored, (name) => isUnused(architecture, name));
   if (faults !== undefined) throw otherWeights(folder, faults);
   copyWeights(parameters, stored);
+}
+
+/**
+ * Whether an encoder is named by the modules of transformers, where checkpoints have other names: one with adapters, as PEFT has them,
+ * unless those were trained with the code that came with the checkpoint.
+ */
+export function isNamedAsModules({
+  adapter,
+  modelType,
+}: Pick<ModelFolder, 'adapter' | 'modelType'>): boolean {
+  const architecture = architectureOf(modelType);
+  if (!adapter || architecture.modules === undefined || architecture.modules.length === 0) return false;
+  return !areStored(architecture, adapter.tensors.keys());
 }
 
 /** A folder's tensors by the names of an encoder's parameters. */

@@ -6,6 +6,7 @@ import type { ModelFolder } from '../model-folder/model-folder.js';
 import { poolingsOf } from '../model-folder/pooling.js';
 import { refused } from '../options/option-values.js';
 import { layersOf } from './inner-layers.js';
+import { isNamedAsModules } from './model-state.js';
 import type { LoadOptions } from './text-encoder-options.js';
 
 /**
@@ -23,7 +24,10 @@ export function settingsOf(
     modules: moduleSettings(folder.modules, dropout),
   };
   const architecture = architectureOf(folder.modelType);
-  const settings = encoderSettings(architecture, folder.config, head, dropout, drophead);
+  const settings: EncoderSettings = {
+    ...encoderSettings(architecture, folder.config, head, dropout, drophead),
+    ...(isNamedAsModules(folder) && { namedAsModules: true }),
+  };
   const layers = layersOf(asked, typeof settings.layers === 'number' ? settings.layers : 0);
   const [, ...innerLayers] = layers;
   if (innerLayers.length === 0) return { settings, layers };

@@ -2,7 +2,7 @@ import type { EncoderSettings } from '../addon/native.js';
 import { isUnused } from '../architectures/architecture.js';
 import { architectureOf } from '../architectures/architectures.js';
 import { byParameter, otherWeights, requireSizes } from '../encoders/model-state.js';
-import { mergeOf, withProduct } from '../encoders/merged-weights.js';
+import { changed, mergeOf } from '../encoders/merged-weights.js';
 import { settingsOf as settingsOfPairs } from '../encoders/pair-head.js';
 import { settingsOf } from '../encoders/text-encoder-settings.js';
 import { GradCacheError } from '../errors.js';
@@ -90,11 +90,9 @@ async function transformerWeights({
 }: ModelFolder): Promise<Map<string, Weight>> {
   const weights = new Map<string, Weight>(await openWeights(transformerFolder));
   if (!adapter) return weights;
-  const { replaced, added } = mergeOf(adapter, modelType, weights.keys());
-  for (const [name, tensor] of replaced) weights.set(name, weightOf(tensor));
-  for (const [name, product] of added) {
+  for (const [name, changes] of mergeOf(adapter, modelType, weights.keys())) {
     const { shape, read } = weights.get(name)!;
-    weights.set(name, { shape, read: async () => withProduct(await read(), product) });
+    weights.set(name, { shape, read: async () => changed(await read(), changes) });
   }
   return weights;
 }

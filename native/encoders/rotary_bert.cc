@@ -10,8 +10,22 @@ namespace gradcache {
 
 namespace {
 
-Architecture build(const Settings& settings, Builder& builder, const std::string& embeddingNorm,
-                   PostNormLayer::Names (*namesOf)(const std::string& root)) {
+using NamesOf = PostNormLayer::Names (*)(const std::string& layer);
+
+// The modules of transformers, which its checkpoints have under the names of those who published the models.
+PostNormLayer::Names namesOfModules(const std::string& layer) {
+  const std::string attention = "layers." + layer + ".self_attn.";
+  const std::string mlp = "layers." + layer + ".mlp.";
+  return {{{attention + "q_proj", attention + "k_proj", attention + "v_proj"}, attention + "o_proj", {}, {}},
+          "layers." + layer + ".post_attention_layernorm",
+          {{mlp + "up_proj", mlp + "gate_proj"}, mlp + "down_proj"},
+          "layers." + layer + ".post_mlp_layernorm"};
+}
+
+Architecture build(const Settings& settings, Builder& builder, const std::string& storedNorm,
+                   NamesOf storedNames) {
+  const bool modules = settings.truth("namedAsModules");
+  const NamesOf namesOf = modules ? namesOfModules : storedNames;
   const TokenRules rules = tokenRules(settings);
   auto options = PostNormLayer::Options::from(settings);
   options.attention.bias = settings.truth("attentionBias");
@@ -24,7 +38,7 @@ Architecture build(const Settings& settings, Builder& builder, const std::string
   builder.add<NormedEmbeddings>(
       NormedEmbeddings::Names{"embeddings.word_embeddings",
                               settings.size("types", 0) > 0 ? "embeddings.token_type_embeddings" : "",
-                              embeddingNorm},
+                              modules ? "embeddings.LayerNorm" : storedNorm},
       options.attention.hidden, rules, options.norm, options.dropout);
   for (size_t k = 0; k < plan.layers(); ++k) {
     options.attention.rotary = plan.rotary[k];
