@@ -46,7 +46,7 @@ export {
   type PictureBatch,
   type ReadPicturesOptions,
 } from './images/image-encoder.js';
-export { ImageTextModel } from './images/image-text-model.js';
+export { ImageTextModel, type ScoreNumbers } from './images/image-text-model.js';
 export type { TowerOptions } from './images/tower-weights.js';
 export { CrossEncoder, type RankedDocument } from './encoders/cross-encoder.js';
 export type {

@@ -199,6 +199,13 @@ async function whatIsLeft(output: string): Promise<string> {
     : `The checkpoint of step ${last} is complete; --resume ${output} goes on from it.`;
 }
 
+/** What was skipped in all: lines, pictures or both. */
+function skippedIn({ lines, files, pictures = 0 }: SkippedTotalEvent): string {
+  const ofLines = lines > 0 ? `${plural(lines, 'line')} in all${amongFiles(files)}` : '';
+  const ofPictures = pictures > 0 ? `${plural(pictures, 'picture')} in all that cannot be decoded` : '';
+  return [ofLines, ofPictures].filter((part) => part !== '').join(', ');
+}
+
 /** How many lines each of several files had. */
 function amongFiles(files: SkippedTotalEvent['files']): string {
   const counts = Object.entries(files);
@@ -228,7 +235,7 @@ export function sayEvent(
       progress.say(`skipped ${event.message}`);
       break;
     case 'skippedTotal':
-      progress.say(`skipped ${plural(event.lines, 'line')} in all${amongFiles(event.files)}`);
+      progress.say(`skipped ${skippedIn(event)}`);
       break;
     case 'note':
       progress.say(event.message);

@@ -65,6 +65,11 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'anchor, positive, hard negatives; default anchor,positive and negative, negative2, … where there are',
       'columns',
     ),
+    images: text(
+      'COLUMN',
+      'paths of pictures, from the folder of the data file, for a model of CLIP or SigLIP; default: the\nfirst of --columns, or image',
+      'images',
+    ),
     lists: list(
       'A,B',
       'those of the columns that have a list of texts in each row, of any length: positives, negatives',
@@ -83,7 +88,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     'group-by-label': onOff('at least two rows of each label in a batch', 'groupByLabel'),
     ...tableFlags('--columns', '', ''),
     format: text('FORMAT', `${FORMAT_NAMES}, where the name does not tell`, 'format'),
-    'on-bad-line': text('ACTION', 'throw (default) or skip', 'onBadLine'),
+    'on-bad-line': text('ACTION', 'throw (default) or skip, of pictures too', 'onBadLine'),
     prompt: repeated(
       text('COLUMN=NAME', "prompt of the model put before a column's texts; default none; may be repeated"),
     ),

@@ -22,14 +22,8 @@ export function sharedEncoder(model: TextEncoder, ranks: Ranks | null): EncodesT
   const about = { prompts, similarity, sparse, perToken };
   const shared =
     (name: 'encode' | 'encodeQuery' | 'encodeDocument'): EncodesTexts['encode'] =>
-    async (texts, options) => {
-      const shares = dealt(texts, ranks);
-      if (shares === null) return model[name](texts, options);
-      const rows = await gatherRows(ranks, 'encoding texts', () =>
-        model[name](ofShare(texts, shares), options),
-      );
-      return inOrder(rows, orderOf(shares));
-    };
+    (texts, options) =>
+      sharedRows(texts, ranks, (own) => model[name](own, options));
   const dense = {
     encode: shared('encode'),
     encodeQuery: shared('encodeQuery'),
@@ -41,6 +35,18 @@ export function sharedEncoder(model: TextEncoder, ranks: Ranks | null): EncodesT
   };
   const search: EncodesTexts['search'] = (...what) => sharedSearch(ranks, ...what);
   return { ...about, ...others, ...dense, search };
+}
+
+/** Representations of texts, of which each rank encodes a share. Without ranks, this process encodes them all. */
+export async function sharedRows(
+  texts: readonly string[],
+  ranks: Ranks | null,
+  encode: (own: readonly string[]) => Promise<Tensor>,
+): Promise<Tensor> {
+  const shares = ranks === null ? null : dealt(texts, ranks);
+  if (ranks === null || shares === null) return encode(texts);
+  const rows = await gatherRows(ranks, 'encoding texts', () => encode(ofShare(texts, shares)));
+  return inOrder(rows, orderOf(shares));
 }
 
 /** A cross-encoder whose pairs are shared out over ranks, like {@link sharedEncoder}. */

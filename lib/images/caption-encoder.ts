@@ -13,7 +13,7 @@ import { PLAIN_CLASS } from '../tokenizer/tokenizer-classes.js';
 import { Tokenizer } from '../tokenizer/tokenizer.js';
 import { captionTower, type CaptionTower } from './caption-tower.js';
 import { encodeInChunks } from './encode-in-chunks.js';
-import { OF_FOLDER, STORE_INTO } from './internal.js';
+import { COUNTED, OF_FOLDER, STORE_INTO } from './internal.js';
 import { towerPart, type PictureFolder } from './picture-folder.js';
 import { TowerWeights, type TowerOptions } from './tower-weights.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
@@ -27,6 +27,8 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
   readonly dimension: number;
   /** The most tokens of a caption, special ones included; longer ones are cut. */
   readonly maxLength: number;
+  /** Captions of a chunk: as many as take about a gigabyte with their graph, at most 256. */
+  override readonly automaticChunk: { readonly sequences: number };
   /** What turns captions into tokens. */
   readonly tokenizer: Tokenizer;
   readonly #tower: CaptionTower;
@@ -48,14 +50,24 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
     });
     this.dimension = tower.dimension;
     this.maxLength = tower.positions;
+    this.automaticChunk = tower.chunk;
     this.tokenizer = tokenizer;
     this.#tower = tower;
     this.#weights = weights;
     this.#padding = padding;
   }
 
-  /** The captions' tower of a folder that was read. @internal */
-  static async [OF_FOLDER](folder: PictureFolder, options: TowerOptions): Promise<CaptionEncoder> {
+  /**
+   * The captions' tower of a folder that was read, or of a model that is made.
+   *
+   * @param own its tokenizer; default: that of the folder
+   * @internal
+   */
+  static async [OF_FOLDER](
+    folder: PictureFolder,
+    options: TowerOptions,
+    own?: Tokenizer,
+  ): Promise<CaptionEncoder> {
     const config = inFolder(folder.folder, () => towerPart(folder, 'text_config'));
     const tower = inFolder(folder.folder, () =>
       captionTower(folder.kind as 'clip' | 'siglip', config, {
@@ -64,10 +76,12 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
       }),
     );
     // What the classes of these models build is what their tokenizer.json holds.
-    const tokenizer = await Tokenizer.fromFile(join(folder.folder, 'tokenizer.json'), {
-      tokenizerClass: PLAIN_CLASS,
-      fixedClass: true,
-    });
+    const tokenizer =
+      own ??
+      (await Tokenizer.fromFile(join(folder.folder, 'tokenizer.json'), {
+        tokenizerClass: PLAIN_CLASS,
+        fixedClass: true,
+      }));
     const padding = paddingOf(folder, tokenizer) ?? countIn({ ...config }, 'pad_token_id', 1);
     const weights = inFolder(
       folder.folder,
@@ -83,31 +97,41 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
    * @throws GradCacheError `INPUT`
    */
   async tokenize(captions: readonly string[]): Promise<Tensor> {
+    return (await this[COUNTED](captions)).ids;
+  }
+
+  /** {@link CaptionEncoder.tokenize}, with the number of tokens without padding, and of captions that were cut. @internal */
+  async [COUNTED](
+    captions: readonly string[],
+  ): Promise<{ readonly ids: Tensor; readonly tokens: number; readonly truncated: number }> {
     requireTexts('captions', captions);
     if (captions.length === 0) throw new GradCacheError('INPUT', 'captions is empty: a text is needed.');
-    const { ids, offsets } = await this.tokenizer.encode(captions, { maxLength: this.maxLength });
+    const { ids, offsets, truncated } = await this.tokenizer.encode(captions, { maxLength: this.maxLength });
     const lengths = captions.map((_, row) => offsets[row + 1]! - offsets[row]!);
     const length = this.#tower.full ? this.maxLength : Math.max(1, ...lengths);
     const padded = new BigInt64Array(captions.length * length).fill(BigInt(this.#padding));
     for (const [row, count] of lengths.entries())
       for (let k = 0; k < count; k++) padded[row * length + k] = BigInt(ids[offsets[row]! + k]!);
-    return Tensor.from(padded, { shape: [captions.length, length], device: this.device });
+    const shape = [captions.length, length];
+    return { ids: Tensor.from(padded, { shape, device: this.device }), tokens: ids.length, truncated };
   }
 
   /**
    * Representations [n, dimension] of captions, without dropout.
    *
    * @param options.captionsPerChunk how many are encoded at a time. Default: 256
-   * @throws GradCacheError `INPUT`, `OUT_OF_MEMORY`
+   * @param options.signal ends the work after a chunk
+   * @throws GradCacheError `INPUT`, `OUT_OF_MEMORY`, `ABORTED`
    */
   async encode(
     captions: readonly string[],
-    options: { captionsPerChunk?: number | undefined } = {},
+    options: { captionsPerChunk?: number | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<Tensor> {
     requireTexts('captions', captions);
-    checkKnown('encode', options, ['captionsPerChunk']);
-    const { captionsPerChunk = 256 } = options;
-    return encodeInChunks(captions, 'captionsPerChunk', captionsPerChunk, async (some) => {
+    checkKnown('encode', options, ['captionsPerChunk', 'signal']);
+    const { captionsPerChunk = 256, signal } = options;
+    const chunks = { name: 'captionsPerChunk', count: captionsPerChunk, signal };
+    return encodeInChunks(captions, chunks, async (some) => {
       const ids = await this.tokenize(some);
       try {
         return tidy(() => noGrad(() => this.#tower.forward(ids, this.#weights.of, false)));

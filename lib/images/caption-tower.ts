@@ -9,6 +9,7 @@ import {
   CLIP_LAYERS,
   linear,
   norm,
+  rowsAtOnce,
   throughLayers,
   type Shapes,
   type Weights,
@@ -60,6 +61,7 @@ export function captionTower(
     full: !clip,
     dimension: out,
     outside: new Set(['text_projection.weight']),
+    chunk: rowsAtOnce(tower, positions),
     forward: (ids: Tensor, weights: Weights, training: boolean): Tensor => {
       const [n, length] = ids.shape as [number, number];
       const words = call('aten::embedding', weights('embeddings.token_embedding.weight'), ids);

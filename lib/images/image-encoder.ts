@@ -16,7 +16,7 @@ import { tidy } from '../tensor/scope.js';
 import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { initializerRange } from '../architectures/architecture.js';
 import { countIn } from '../architectures/config-values.js';
-import { readPicture } from './picture.js';
+import { readPictures } from './picture.js';
 import { encodeInChunks } from './encode-in-chunks.js';
 import { OF_FOLDER, STORE_INTO } from './internal.js';
 import {
@@ -79,6 +79,8 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
   readonly dimension: number;
   /** Width and height of the pictures that the model takes. */
   readonly side: number;
+  /** Pictures of a chunk: as many as take about a gigabyte with their graph, at most 256. */
+  override readonly automaticChunk: { readonly sequences: number };
   readonly #folder: PictureFolder;
   readonly #tower: VisionTower;
   readonly #weights: TowerWeights;
@@ -101,6 +103,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     });
     this.dimension = tower.dimension;
     this.side = tower.side;
+    this.automaticChunk = tower.chunk;
     this.#folder = folder;
     this.#tower = tower;
     this.#weights = weights;
@@ -150,8 +153,17 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     return new ImageEncoder(OWN, folder, tower, weights, preprocessing, rest.precision ?? 'float32');
   }
 
-  /** The tower of pictures of a folder that was read. @internal */
-  static async [OF_FOLDER](folder: PictureFolder, options: TowerOptions): Promise<ImageEncoder> {
+  /**
+   * The tower of pictures of a folder that was read, or of a model that is made.
+   *
+   * @param usual how its pictures are prepared; default: as the folder says
+   * @internal
+   */
+  static async [OF_FOLDER](
+    folder: PictureFolder,
+    options: TowerOptions,
+    usual?: Preprocessing,
+  ): Promise<ImageEncoder> {
     const { kind } = folder;
     const made = inFolder(folder.folder, () => {
       const config = towerPart(folder, 'vision_config');
@@ -162,7 +174,7 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
       const tower = visionTower(kind, config, { projection, dropout: options.dropout });
       return { tower, side: patchesIn(config).side };
     });
-    const { preprocessing } = await readPreprocessing(folder.folder, kind, made.side);
+    const preprocessing = usual ?? (await readPreprocessing(folder.folder, kind, made.side)).preprocessing;
     const weights = inFolder(
       folder.folder,
       () => new TowerWeights(made.tower, prefixOf(folder), folder.tensors, options),
@@ -186,18 +198,18 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
     const values = new Uint8Array(paths.length * 3 * size);
     const kept: number[] = [];
     const bad: { path: string; message: string }[] = [];
-    for (const [place, path] of paths.entries()) {
-      try {
-        const { points } = prepared(await readPicture(path), this.#preprocessing);
-        // From point by point to colour by colour.
-        const begin = kept.length * 3 * size;
-        for (let k = 0; k < points.length; k++)
-          values[begin + (k % 3) * size + Math.floor(k / 3)] = points[k]!;
-        kept.push(place);
-      } catch (error) {
-        if (onBadPicture === 'throw' || (error as GradCacheError).code !== 'INPUT') throw error;
-        bad.push({ path, message: (error as Error).message });
+    for await (const read of readPictures(paths)) {
+      if ('error' in read) {
+        const { error, place } = read;
+        if (onBadPicture === 'throw' || error.code !== 'INPUT') throw error;
+        bad.push({ path: paths[place]!, message: error.message });
+        continue;
       }
+      const { points } = prepared(read.picture, this.#preprocessing);
+      // From point by point to colour by colour.
+      const begin = kept.length * 3 * size;
+      for (let k = 0; k < points.length; k++) values[begin + (k % 3) * size + Math.floor(k / 3)] = points[k]!;
+      kept.push(read.place);
     }
     if (kept.length === 0)
       throw new GradCacheError(
@@ -224,16 +236,18 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
    * Representations [n, dimension] of pictures, without dropout, in their order.
    *
    * @param options.picturesPerChunk how many are encoded at a time. Default: 64
-   * @throws GradCacheError as {@link ImageEncoder.read}; `OUT_OF_MEMORY`
+   * @param options.signal ends the work after a chunk
+   * @throws GradCacheError as {@link ImageEncoder.read}; `OUT_OF_MEMORY`, `ABORTED`
    */
   async encode(
     paths: readonly string[],
-    options: { picturesPerChunk?: number | undefined } = {},
+    options: { picturesPerChunk?: number | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<Tensor> {
     requireTexts('paths', paths);
-    checkKnown('encode', options, ['picturesPerChunk']);
-    const { picturesPerChunk = 64 } = options;
-    return encodeInChunks(paths, 'picturesPerChunk', picturesPerChunk, async (some) => {
+    checkKnown('encode', options, ['picturesPerChunk', 'signal']);
+    const { picturesPerChunk = 64, signal } = options;
+    const chunks = { name: 'picturesPerChunk', count: picturesPerChunk, signal };
+    return encodeInChunks(paths, chunks, async (some) => {
       const { pixels } = await this.read(some);
       try {
         return tidy(() => noGrad(() => this.#tower.forward(this.prepared(pixels), this.#weights.of, false)));

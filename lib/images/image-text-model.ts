@@ -1,16 +1,29 @@
 import { GradCacheError } from '../errors.js';
 import { refusedConfig } from '../architectures/config-values.js';
+import { isJsonObject } from '../files/strict-json.js';
 import { inFolder } from '../model-folder/in-folder.js';
+import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber, requireString } from '../options/option-values.js';
+import { refused, requireNumber, requireString } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { fromStored } from '../safetensors/stored-tensor.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { CaptionEncoder } from './caption-encoder.js';
-import { ImageEncoder } from './image-encoder.js';
+import { ImageEncoder, type NewImageEncoderOptions } from './image-encoder.js';
 import { OF_FOLDER, STORE_INTO } from './internal.js';
+import { newImageTextFolder } from './new-image-text-folder.js';
 import { readPictureFolder, writePictureFolder, type PictureFolder } from './picture-folder.js';
+import type { Preprocessing } from './preprocessing.js';
+import { scoreNumbersOf } from './score-numbers.js';
 import { checkTowerOptions } from './tower-options.js';
 import type { TowerOptions } from './tower-weights.js';
+
+/** What the scores of a model are made of beside its cosines. */
+export interface ScoreNumbers {
+  /** Cosines are divided by it; `logit_scale` is the logarithm of its inverse. */
+  readonly temperature?: number | undefined;
+  /** SigLIP adds it to every score: `logit_bias`. */
+  readonly bias?: number | undefined;
+}
 
 /** Only this module has it. */
 const OWN = Symbol('ImageTextModel');
@@ -44,8 +57,9 @@ export class ImageTextModel {
     this.images = images;
     this.captions = captions;
     this.#folder = folder;
-    this.temperature = Math.exp(-numberOf(folder, 'logit_scale'));
-    this.bias = folder.kind === 'siglip' ? numberOf(folder, 'logit_bias') : null;
+    const { temperature, bias } = scoreNumbersOf(folder);
+    this.temperature = temperature;
+    this.bias = bias;
   }
 
   /**
@@ -61,9 +75,40 @@ export class ImageTextModel {
       throw inFolder(folder.folder, () =>
         refusedConfig('model_type', folder.config['model_type'], 'clip or siglip, which have captions,'),
       );
-    const images = await ImageEncoder[OF_FOLDER](folder, options);
+    return ImageTextModel.#of(folder, options);
+  }
+
+  /**
+   * Makes a model with random weights: normal with the configurations' `initializer_range` (0.02), biases 0, norms 1. Pictures
+   * are prepared as is usual for its kind. CLIP's temperature begins as `logit_scale_init_value` says (0.07), SigLIP's
+   * at 0.1 with a bias of -10.
+   *
+   * @param config the content of a Hugging Face config.json with `model_type` clip or siglip
+   * @param tokenizer of captions
+   * @throws GradCacheError `CHECKPOINT` for a configuration that is not supported, or not of this tokenizer; `INPUT`, `DEVICE`
+   */
+  static async create(
+    config: Readonly<Record<string, unknown>>,
+    tokenizer: Tokenizer,
+    options: NewImageEncoderOptions = {},
+  ): Promise<ImageTextModel> {
+    checkTowerOptions('ImageTextModel.create', options, ['seed']);
+    const { seed = 0, ...rest } = options;
+    requireNumber('seed', seed, { from: 0, whole: true });
+    if (!isJsonObject(config)) throw refused('config', config, 'an object, the content of a config.json,');
+    if (typeof tokenizer?.encode !== 'function') throw refused('tokenizer', tokenizer, 'a Tokenizer');
+    const { folder, preprocessing } = await newImageTextFolder(config, tokenizer, seed);
+    return ImageTextModel.#of(folder, rest, { preprocessing, tokenizer });
+  }
+
+  static async #of(
+    folder: PictureFolder,
+    options: TowerOptions,
+    made: { preprocessing?: Preprocessing; tokenizer?: Tokenizer } = {},
+  ): Promise<ImageTextModel> {
+    const images = await ImageEncoder[OF_FOLDER](folder, options, made.preprocessing);
     try {
-      const captions = await CaptionEncoder[OF_FOLDER](folder, options);
+      const captions = await CaptionEncoder[OF_FOLDER](folder, options, made.tokenizer);
       return new ImageTextModel(OWN, folder, images, captions);
     } catch (error) {
       images.dispose();
@@ -74,15 +119,21 @@ export class ImageTextModel {
   /**
    * Writes a folder that transformers opens.
    *
-   * @param options.temperature what the loss has learned; default: that of the folder that was read
-   * @param options.bias the same of what SigLIP adds to its scores
+   * @param options what the loss has learned; default: what the folder that was read has
    * @throws GradCacheError `INPUT` when it cannot be written
    */
-  async save(
-    folder: string,
-    options: { temperature?: number | undefined; bias?: number | undefined } = {},
-  ): Promise<void> {
+  async save(folder: string, options: ScoreNumbers = {}): Promise<void> {
     requireString('the model folder', folder);
+    await (await this.snapshot(options)).save(folder);
+  }
+
+  /**
+   * Copies the weights to host memory, to be written while training goes on.
+   *
+   * @param options as of {@link ImageTextModel.save}
+   * @throws GradCacheError `INPUT`
+   */
+  async snapshot(options: ScoreNumbers = {}): Promise<ModelSnapshot> {
     checkKnown('save', options, ['temperature', 'bias']);
     const { temperature, bias } = options;
     if (temperature !== undefined) requireNumber('temperature', temperature, { above: 0 });
@@ -94,7 +145,7 @@ export class ImageTextModel {
     await this.captions[STORE_INTO](tensors);
     if (temperature !== undefined) setNumber(tensors, 'logit_scale', -Math.log(temperature));
     if (bias !== undefined) setNumber(tensors, 'logit_bias', bias);
-    await writePictureFolder(folder, this.#folder, tensors);
+    return { save: (folder) => writePictureFolder(folder, this.#folder, tensors) };
   }
 
   /** Frees the weights of both towers. */
@@ -106,18 +157,6 @@ export class ImageTextModel {
   /** Frees it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
-  }
-}
-
-function numberOf({ folder, tensors }: PictureFolder, name: string): number {
-  const stored = tensors.get(name);
-  if (stored === undefined || stored.shape.some((extent) => extent !== 1))
-    throw new GradCacheError('CHECKPOINT', `${folder}: the weights have no number ${name}.`);
-  const tensor = fromStored(stored);
-  try {
-    return tensor.item();
-  } finally {
-    tensor.dispose();
   }
 }
 

@@ -11,10 +11,12 @@ import { folderOfModel } from '../hub/pull.js';
 import { belongsToModel, FLOATS, replaceModel } from '../model-folder/write-model-folder.js';
 import { readWeights } from '../model-folder/model-weights.js';
 import { writeSafetensors, type StoredTensor } from '../safetensors/safetensors.js';
+import { PREPROCESSING_FILE } from './preprocessing.js';
 import type { VisionKind } from './vision-tower.js';
 
 /** A folder of a model with a tower of pictures, as transformers saves it. */
 export interface PictureFolder {
+  /** Where it was read; '' for a model that was made. */
   readonly folder: string;
   readonly config: Config;
   readonly kind: VisionKind;
@@ -51,6 +53,11 @@ export async function readPictureFolder(name: string): Promise<PictureFolder> {
   };
 }
 
+/** Whether a config.json is of a model with towers of pictures and of captions. */
+export function hasBothTowers({ model_type: modelType }: Config): boolean {
+  return typeof modelType === 'string' && Object.hasOwn(KINDS, modelType) && KINDS[modelType]!.both;
+}
+
 function kindOf({ model_type: modelType }: Config): { readonly kind: VisionKind; readonly both: boolean } {
   const known =
     typeof modelType === 'string' && Object.hasOwn(KINDS, modelType) ? KINDS[modelType] : undefined;
@@ -71,9 +78,28 @@ export function newPictureFolder(
   const { kind, both } = kindOf(config);
   if (both)
     throw refusedConfig('model_type', config['model_type'], 'vit, clip_vision_model or siglip_vision_model');
-  const companions = new Map([
-    ['preprocessor_config.json', new TextEncoder().encode(JSON.stringify(preprocessor))],
-  ]);
+  const companions = new Map([[PREPROCESSING_FILE, asBytes(preprocessor)]]);
+  return { ...{ folder: '', config, kind, both }, tensors: new Map(), companions };
+}
+
+/** A JSON file of a model that is made. */
+export function asBytes(content: object): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(content, null, 2)}\n`);
+}
+
+/**
+ * The folder of a model with both towers that is made, still without weights.
+ *
+ * @param companions its other files
+ * @throws GradCacheError `CHECKPOINT`
+ */
+export function newBothTowers(
+  config: Config,
+  companions: ReadonlyMap<string, Uint8Array>,
+): PictureFolder & { readonly kind: 'clip' | 'siglip' } {
+  const { kind, both } = kindOf(config);
+  if (!both || kind === 'vit')
+    throw refusedConfig('model_type', config['model_type'], 'clip or siglip, which have captions,');
   return { ...{ folder: '', config, kind, both }, tensors: new Map(), companions };
 }
 
@@ -85,13 +111,13 @@ export function towerPart({ config, both }: PictureFolder, key: 'vision_config' 
   throw refusedConfig(key, part, 'an object');
 }
 
-/** Files of a model beside its configuration and its weights. */
+/** Files of a model beside its configuration, its weights and those of a loss. */
 async function companionsIn(folder: string): Promise<Map<string, Uint8Array>> {
   const names = await readdir(folder).catch((error: Error) => {
     throw fileError('CHECKPOINT', folder, 'read', error);
   });
   const others = names.filter(
-    (name) => belongsToModel(name) && !/^(config\.json|model.*safetensors.*)$/.test(name),
+    (name) => belongsToModel(name) && !/^(config\.json|(model|loss).*safetensors.*)$/.test(name),
   );
   const companions = new Map<string, Uint8Array>();
   for (const name of others) {

@@ -1,6 +1,8 @@
+import { access, constants } from 'node:fs/promises';
 import type * as Sharp from 'sharp';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../files/file-error.js';
+import { fileError, isSystemError } from '../files/file-error.js';
+import { throwIfAborted } from '../options/abort.js';
 
 /** A decoded picture: red, green and blue of each point, row after row. */
 export interface Picture {
@@ -26,7 +28,51 @@ export async function readPicture(path: string): Promise<Picture> {
       .toBuffer({ resolveWithObject: true });
     return { width: info.width, height: info.height, points: inColour(data, info.channels) };
   } catch (error) {
-    throw unreadable(path, error as Error);
+    throw await unreadable(path, error as Error);
+  }
+}
+
+/** Pictures that are decoded at the same time, on threads of Node's pool. */
+const AT_ONCE = 8;
+
+/** What became of a file: its picture, or why there is none. */
+export type ReadPicture =
+  | { readonly place: number; readonly picture: Picture }
+  | { readonly place: number; readonly error: GradCacheError };
+
+/** Decodes the files of a list, in its order, some at a time. */
+export async function* readPictures(
+  paths: readonly string[],
+  signal?: AbortSignal,
+): AsyncGenerator<ReadPicture, void, undefined> {
+  for (let first = 0; first < paths.length; first += AT_ONCE) {
+    throwIfAborted(signal);
+    const results = await Promise.allSettled(paths.slice(first, first + AT_ONCE).map(readPicture));
+    for (const [offset, result] of results.entries()) {
+      const place = first + offset;
+      if (result.status === 'fulfilled') yield { place, picture: result.value };
+      else yield { place, error: result.reason as GradCacheError };
+    }
+  }
+}
+
+/**
+ * The pictures of a list that cannot be decoded.
+ *
+ * @throws GradCacheError `SETUP` without sharp, `ABORTED`
+ */
+export async function* pictureFaults(
+  paths: readonly string[],
+  signal?: AbortSignal,
+): AsyncGenerator<
+  { readonly place: number; readonly path: string; readonly message: string },
+  void,
+  undefined
+> {
+  for await (const read of readPictures(paths, signal)) {
+    if (!('error' in read)) continue;
+    if (read.error.code !== 'INPUT') throw read.error;
+    yield { place: read.place, path: paths[read.place]!, message: read.error.message };
   }
 }
 
@@ -38,8 +84,13 @@ function inColour(data: Uint8Array, channels: number): Uint8Array {
   return points;
 }
 
-function unreadable(path: string, error: NodeJS.ErrnoException): GradCacheError {
-  if (error.code !== undefined) return fileError('INPUT', path, 'read', error);
+/** The decoder does not say why it cannot open a file; the system does. */
+async function unreadable(path: string, error: Error): Promise<GradCacheError> {
+  const fault = await access(path, constants.R_OK).then(
+    () => error,
+    (refusal: Error) => refusal,
+  );
+  if (isSystemError(fault)) return fileError('INPUT', path, 'read', fault);
   const [reason] = error.message.split('\n');
   return new GradCacheError('INPUT', `${path} cannot be decoded as a picture: ${reason}`, { cause: error });
 }

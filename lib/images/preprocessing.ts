@@ -40,7 +40,8 @@ const DEFAULTS: Readonly<Record<string, Defaults>> = {
   vit: { ...SQUARE, resampling: 2 },
 };
 
-const FILE = 'preprocessor_config.json';
+/** The file of a folder that says how pictures are prepared. */
+export const PREPROCESSING_FILE = 'preprocessor_config.json';
 
 /**
  * Reads preprocessor_config.json.
@@ -54,12 +55,12 @@ export async function readPreprocessing(
   kind: 'clip' | 'siglip' | 'vit',
   side: number,
 ): Promise<{ readonly preprocessing: Preprocessing; readonly stated: Readonly<Record<string, unknown>> }> {
-  const path = join(folder, FILE);
+  const path = join(folder, PREPROCESSING_FILE);
   const stated = await readJsonObject(path);
   if (stated === undefined)
     throw new GradCacheError(
       'CHECKPOINT',
-      `${folder} has no ${FILE}, which says how pictures are to be prepared.`,
+      `${folder} has no ${PREPROCESSING_FILE}, which says how pictures are to be prepared.`,
     );
   const preprocessing = preprocessingIn(path, stated, DEFAULTS[kind]!);
   requireSide(path, stated, preprocessing, side);
@@ -83,7 +84,7 @@ export function usualPreprocessing(
     ...{ resample: resampling, image_mean: mean, image_std: deviation },
     ...{ do_resize: true, do_center_crop: shortest, do_rescale: true, do_normalize: true },
   };
-  return { preprocessing: preprocessingIn(FILE, stated, DEFAULTS[kind]!), stated };
+  return { preprocessing: preprocessingIn(PREPROCESSING_FILE, stated, DEFAULTS[kind]!), stated };
 }
 
 function requireSide(

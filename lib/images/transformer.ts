@@ -127,3 +127,16 @@ export function throughLayers(
   }
   return rows;
 }
+
+/** What a chunk's graph may take, in bytes: libtorch on a CPU has no bound of its own. */
+const CHUNK_BYTES = 2 ** 30;
+
+/** How many rows of so many tokens a chunk has by itself: from 1 to 256, as far as their graph takes about a gigabyte. */
+export function rowsAtOnce(
+  { hidden, intermediate, layers, heads }: TowerConfig,
+  tokens: number,
+): { readonly sequences: number } {
+  // What each layer keeps of a token for the backward pass: norms, queries, keys, values, sums, the feed-forward part.
+  const numbers = layers * tokens * (12 * hidden + 2 * intermediate + heads * tokens);
+  return { sequences: Math.min(256, Math.max(1, Math.floor(CHUNK_BYTES / (4 * numbers)))) };
+}

@@ -10,6 +10,7 @@ import {
   CLIP_LAYERS,
   linear,
   norm,
+  rowsAtOnce,
   throughLayers,
   VIT_LAYERS,
   type Shapes,
@@ -23,6 +24,8 @@ export interface Tower {
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   /** Names that are not below the tower's prefix, such as its projection's. */
   readonly outside: ReadonlySet<string>;
+  /** How many rows a chunk has where nothing is said. */
+  readonly chunk: { readonly sequences: number };
   forward(input: Tensor, weights: Weights, training: boolean): Tensor;
 }
 
@@ -93,6 +96,7 @@ function clipVision(
     ...{ side, shapes },
     dimension: projection ?? hidden,
     outside: new Set(['visual_projection.weight']),
+    chunk: rowsAtOnce(tower, count + 1),
     forward: (pixels, weights, training) => {
       const rows = patches(pixels, weights, 'embeddings.patch_embedding', patch, false);
       const placed = before(rows, weights('embeddings.class_embedding')).add(
@@ -128,6 +132,7 @@ function siglipVision(config: Config, dropout?: number): VisionTower {
     ...{ side, shapes },
     dimension: hidden,
     outside: new Set(),
+    chunk: rowsAtOnce(tower, count),
     forward: (pixels, weights, training) => {
       const rows = patches(pixels, weights, 'embeddings.patch_embedding', patch, true);
       const x = rows.add(weights('embeddings.position_embedding.weight'));
@@ -167,6 +172,7 @@ function vit(config: Config, dropout?: number): VisionTower {
     ...{ side, shapes },
     dimension: hidden,
     outside: new Set(),
+    chunk: rowsAtOnce(tower, count + 1),
     forward: (pixels, weights, training) => {
       const rows = patches(pixels, weights, 'embeddings.patch_embeddings.projection', patch, true);
       const placed = before(rows, weights('embeddings.cls_token')).add(

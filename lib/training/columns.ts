@@ -25,7 +25,7 @@ export async function withColumns(
   signal: AbortSignal | undefined,
 ): Promise<FilledTrainConfig> {
   const { datasets: sets } = config;
-  if (sets === undefined) return requireListsThere(await withOwnColumns(config, heads, signal));
+  if (sets === undefined) return requireThere(await withOwnColumns(config, heads, signal));
   const filled: FilledTrainConfig[] = [];
   for (const set of sets) {
     const prompts = filled.length === 0 ? config.prompts : {}; // those of the run are for the first set's columns
@@ -44,12 +44,17 @@ export async function withColumns(
     return { ...set, columns, label, weights };
   });
   // Rows of all sets have the columns of the first.
-  return requireListsThere({ ...config, columns, label, weights, lists, evaluation, prompts, datasets });
+  return requireThere({ ...config, columns, label, weights, lists, evaluation, prompts, datasets });
 }
 
-/** @throws SettingError for a list that is in no column, which would be left out in silence */
-function requireListsThere(config: FilledTrainConfig): FilledTrainConfig {
-  const { columns, lists = [] } = config;
+/** @throws SettingError for pictures in no column, and for a list that is in none, which would be left out in silence */
+function requireThere(config: FilledTrainConfig): FilledTrainConfig {
+  const { columns, images, lists = [] } = config;
+  if (images !== undefined && !columns.includes(images))
+    throw new SettingError(
+      'config.images',
+      `is ${show(images)}, and the columns are ${columns.join(', ')}: name the one that has the paths of pictures.`,
+    );
   const strange = lists.find((name) => !columns.includes(name));
   if (strange === undefined) return config;
   throw new SettingError('config.lists', `names ${show(strange)}, which the data has nothing in.`);
@@ -135,15 +140,22 @@ interface SeenColumn {
 /** The columns of texts of a configuration that names none, without hard negatives. */
 function textsAmong(
   seen: readonly SeenColumn[],
-  { loss, label, weights }: ReadTrainConfig,
+  { loss, label, weights, images }: ReadTrainConfig,
 ): readonly string[] {
-  const usual = usualColumns(loss);
+  const usual = usualColumns(loss, images);
   const names = seen.map(({ name }) => name);
-  if (usual.some((name) => names.includes(name))) return usual;
+  if (images !== undefined && names.includes('caption')) return usual;
+  if (images === undefined && usual.some((name) => names.includes(name))) return usual;
   const texts = seen.filter(
     ({ name, isText, isNumber }) => isText && !isNumber && ![label, weights, ...LABELS].includes(name),
   );
-  return texts.length === usual.length ? texts.map(({ found }) => found) : usual;
+  const found = texts.map((each) => each.found);
+  // Captions can be called by any name.
+  if (images !== undefined)
+    return found.length === 2 && found.includes(images)
+      ? [images, found.find((name) => name !== images)!]
+      : usual;
+  return texts.length === usual.length ? found : usual;
 }
 
 /** The column of the labels: the one named, or found in the data if the loss needs one. @throws GradCacheError `INPUT` */

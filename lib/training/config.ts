@@ -53,6 +53,12 @@ export interface TrainConfig {
    */
   readonly columns?: readonly string[];
   /**
+   * The column of paths of pictures, for CLIP and SigLIP. A path begins in the folder of its data file; the other columns are
+   * captions. If `loss` does not say otherwise, CLIP learns by InfoNCE in both directions, SigLIP by its own loss, from the temperature
+   * and bias of the model, which are learned. Default: the first of `columns`, or `image`; none for a model of texts.
+   */
+  readonly images?: string;
+  /**
    * Those of the columns, behind the anchor, whose rows have a list of texts: a JSON array, a list column of Parquet or Arrow, or in
    * CSV the text of one. Rows may have different numbers of positives, at least one, and of negatives. For infonce and
    * multiple-negatives-ranking; several processes need the exchange 'gather'. Default: none, or the positives and negatives that are
@@ -77,7 +83,7 @@ export interface TrainConfig {
   readonly quoting?: Quoting;
   /** What stands between the fields of CSV or TSV files: a character or several. Default: a comma, or a tab. */
   readonly delimiter?: string;
-  /** Stop at a line that cannot be read, or count and skip it. Default 'throw'. */
+  /** Stop at a line that cannot be read, or a picture that cannot be decoded, or count and skip it. Default 'throw'. */
   readonly onBadLine?: 'throw' | 'skip';
   /** Folder for checkpoints, metrics.jsonl and the finished model. */
   readonly output: string;

@@ -1,3 +1,4 @@
+import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { lengthCurriculum } from '../data/length-curriculum.js';
 import type { Fill } from '../data/room.js';
 import { SettingError, type Fields } from '../options/fields.js';
@@ -45,7 +46,8 @@ export function fillBy(
     measure: async (rows) => {
       const columns = Object.keys(rows[0]!);
       const texts = Object.fromEntries(columns.map((name) => [name, rows.map((row) => row[name]!)]));
-      const batches = await objective.tokenize(texts, undefined, { epoch: 0, index: 0 }); // nothing is drawn
+      const made = await objective.tokenize(texts, undefined, { epoch: 0, index: 0 }); // nothing is drawn
+      const batches = made as readonly TokenBatch[]; // a curriculum is for texts alone
       return rows.map((_, row) => batches.map(({ offsets }) => offsets[row + 1]! - offsets[row]!));
     },
   };

@@ -19,6 +19,7 @@ export function dataOrder({
   datasets,
   mixing,
   lists,
+  images,
 }: FilledTrainConfig): Record<string, unknown> {
   return {
     columns,
@@ -30,6 +31,7 @@ export function dataOrder({
     ...(label !== undefined && { label }),
     ...(groupByLabel && { groupByLabel }),
     ...(lists && { lists }),
+    ...(images !== undefined && { images }),
     ...(datasets && { mixing, weights: datasets.map(({ weight }) => weight) }),
   };
 }

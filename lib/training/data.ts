@@ -8,23 +8,23 @@ import type { FileHeads } from '../data/file-heads.js';
 import { readPairsOf } from '../data/read-pairs.js';
 import type { BadLine, LabelledRowSource, Row, RowSource } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
-import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { GradCacheError } from '../errors.js';
 import { plural } from '../options/plural.js';
 import { labelOptions, listOptions } from './column-options.js';
 import type { FilledTrainConfig } from './read-config.js';
-import type { Objective, Texts } from './objectives/objective.js';
+import type { Objective, Prepared, Texts } from './objectives/objective.js';
 import { drawSeed } from '../options/seeds.js';
 import { fillBy } from './curriculum.js';
 import type { FilledDataSet } from './data-sets.js';
 import { mixedBatches, type MixedBatch, type MixOptions } from './mixed-batches.js';
 import { OBJECT, rowsOf } from './objects.js';
+import { folderOfPictures, rowsWithPictures } from './picture-paths.js';
 import { RowDigest, type RowsRead } from './rows-read.js';
 
 /** A batch as the step takes it, and where it came from. */
 export interface TokenizedBatch {
   /** Of several ranks, those of this rank's rows. */
-  readonly inputs: readonly TokenBatch[];
+  readonly inputs: Prepared;
   /** Those of all ranks. */
   readonly texts: Texts;
   /** What the loss gets as `labels`; absent without a column of them. Those of all ranks. */
@@ -67,6 +67,7 @@ export class RunData {
   #leftOver = 0;
   #passes = 0;
   readonly #skipped = new Map<string, number>();
+  readonly #pictures = new Set<string>();
 
   /**
    * @param expected the rows of the run that this one goes on from
@@ -86,12 +87,24 @@ export class RunData {
     this.#digest = new RowDigest(expected);
   }
 
-  /** Lines skipped in the first pass, as far as it got. */
+  /** Lines skipped in the first pass, as far as it got, and pictures that were passed over. */
   get skipped(): number {
-    return [...this.#skipped.values()].reduce((sum, lines) => sum + lines, 0);
+    return [...this.#skipped.values()].reduce((sum, lines) => sum + lines, this.#pictures.size);
   }
 
-  /** The same of each file that had any. */
+  /** Pictures that were passed over, as they could not be decoded. */
+  get pictures(): number {
+    return this.#pictures.size;
+  }
+
+  /** Counts a picture that is passed over, once, and names it among the first. */
+  passPicture(path: string, reason: string): void {
+    if (this.#pictures.has(path)) return;
+    this.#pictures.add(path);
+    if (this.skipped <= NAMED_LINES) this.onSkip(reason);
+  }
+
+  /** The lines of each file that had any. */
   get skippedOf(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#skipped);
   }
@@ -273,7 +286,13 @@ export class RunData {
     const layout = { format, header, quoting, delimiter };
     const how = { columns, ...layout, onBadLine, onSkip, signal, lists, emptyLists, ...(label && { label }) };
     const { given } = this;
-    if (given === null) return readPairsOf(set.data, how, (file, options) => this.heads.open(file, options));
+    const open: typeof this.heads.open = (file, options) => this.heads.open(file, options);
+    if (given === null && config.images !== undefined) {
+      const column = columns[config.columns.indexOf(config.images)]!;
+      const folder = folderOfPictures(config.data);
+      return rowsWithPictures(set.data, (file) => readPairsOf([file], how, open), { folder, column });
+    }
+    if (given === null) return readPairsOf(set.data, how, open);
     const onProblem = (line: number, reason: string): void => {
       if (onBadLine === 'throw') throw new GradCacheError('INPUT', `config.data, row ${line}: ${reason}.`);
       onSkip({ file: OBJECT, line, reason });

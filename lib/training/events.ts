@@ -122,24 +122,26 @@ export interface SavedEvent {
 }
 
 /**
- * A line of the data was skipped, as `onBadLine: 'skip'` asks. The first ten are reported, while rows are read for the first
- * time; all are counted.
+ * A line of the data was skipped, or a picture that cannot be decoded with its row, as `onBadLine: 'skip'` asks. The first ten are
+ * reported, while rows are read for the first time; all are counted.
  */
 export interface SkippedEvent {
   /** Which event it is. */
   readonly type: 'skipped';
-  /** File, line and reason. */
+  /** File, line and reason. Of a picture its file and the reason. */
   readonly message: string;
 }
 
-/** How many lines were skipped in all; not sent if none was. */
+/** How many lines and pictures were skipped in all; not sent if none was. */
 export interface SkippedTotalEvent {
   /** Which event it is. */
   readonly type: 'skippedTotal';
-  /** How many. */
+  /** How many lines. */
   readonly lines: number;
   /** The lines of each file that had any. */
   readonly files: Readonly<Record<string, number>>;
+  /** How many pictures could not be decoded. Absent: none. */
+  readonly pictures?: number | undefined;
 }
 
 /** A message for the user, such as a setting that has changed since the run was interrupted. */
@@ -203,6 +205,6 @@ export interface TrainResult {
   readonly before: Readonly<Record<string, number>> | null;
   /** The best measurement, whose model `model` is; null unless `evaluation.best` names a score. */
   readonly best: BestMeasurement | null;
-  /** Bad lines that were skipped in the data that this call read. */
+  /** Bad lines and pictures that were skipped in the data that this call read. */
   readonly skipped: number;
 }

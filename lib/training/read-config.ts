@@ -5,6 +5,7 @@ import { MIXINGS, readDataSets } from './data-sets.js';
 import { readLora } from './lora.js';
 import type { LateInteractionConfig, NewModel, PromptWords, TrainConfig } from './config.js';
 import { requireSuited } from './pair-settings.js';
+import { requireSuitedToPictures } from './picture-settings.js';
 import {
   kindOf,
   masksDuplicates,
@@ -24,8 +25,9 @@ import { readCheckpoints } from './checkpoint-settings.js';
 import { readEvaluation, readLayout, readPairEvaluation } from './read-evaluation.js';
 import { readDevice, readLength, readOutput, readResume, readSchedule, section } from './read-run.js';
 
-/** The columns of a run that names none, before hard negatives that its data has. */
-export function usualColumns(loss: FilledLossConfig): readonly string[] {
+/** The columns of a run that names none, before hard negatives that its data has. @param images the column of pictures */
+export function usualColumns(loss: FilledLossConfig, images?: string): readonly string[] {
+  if (images !== undefined) return [images, 'caption'];
   return kindOf(loss).columns.usual ?? ['anchor', 'positive'];
 }
 
@@ -40,7 +42,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
   const fields = new Fields(value, path);
   const named = fields.strings('columns');
   const loss = readLoss(section(fields, 'loss'));
-  const columns = named ?? usualColumns(loss);
+  const images = fields.string('images');
+  const columns = named ?? usualColumns(loss, images);
   const mixing = fields.oneOf('mixing', MIXINGS);
   const datasets = readDataSets(fields, mixing, (prompts, own) => readPrompts(prompts, own, prompts.names()));
   if (datasets === undefined && mixing !== undefined)
@@ -52,7 +55,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     throw new SettingError(fields.at('datasets'), 'takes the place of data: leave out one of them.');
   if (named !== undefined) requireColumns(fields.at('columns'), named, loss);
   const config = {
-    ...readPooling(fields, readModel(fields), loss),
+    ...readPooling(fields, readModel(fields), { loss, images }),
     lateInteraction: fields.section('lateInteraction', readLateInteraction),
     newHead: fields.count('newHead'),
     datasets,
@@ -64,6 +67,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
       fields.missing('data', 'give the path of a file of pairs, or a list of them'),
     /** Undefined where none are named: then the data tells which there are. */
     columns: named,
+    /** Undefined for a model of texts, and where the model is still to tell that it takes pictures. */
+    images,
     /** Undefined where none is named, though the loss needs one: then the data tells which it is. */
     label: readLabel(fields, named, loss),
     weights: readWeights(fields, named, loss),
@@ -110,6 +115,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
   } satisfies Omit<TrainConfig, 'loss'> & { readonly loss: FilledLossConfig };
   fields.done();
   requireSuited(fields, config, columns);
+  if (images !== undefined) requireSuitedToPictures(fields, config, named);
   if (datasets !== undefined) requireSets(fields, config);
   if (config.groupByLabel) requireGroups(fields, config);
   const besideLists = ['memory', 'curriculum'].find((name) => fields.raw(name) !== undefined);
@@ -250,10 +256,14 @@ function readNewModel(fields: Fields): NewModel {
 }
 
 /** The pooling of a model from random weights may also stand beside the model. Of a folder's, `'none'` and `'splade'` can be asked for. */
-function readPooling(fields: Fields, model: string | NewModel, loss: FilledLossConfig) {
+function readPooling(
+  fields: Fields,
+  model: string | NewModel,
+  { loss, images }: { loss: FilledLossConfig; images: string | undefined },
+) {
   const pooling = fields.oneOf('pooling', POOLINGS);
-  if (typeof model !== 'string' && kindOf(loss).pairs !== undefined) {
-    const { config, tokenizer } = model; // a cross-encoder does not pool
+  if (typeof model !== 'string' && (kindOf(loss).pairs !== undefined || images !== undefined)) {
+    const { config, tokenizer } = model; // a cross-encoder does not pool, nor do towers of pictures
     const architecture: NewModel = { config, tokenizer };
     return { model: architecture, pooling };
   }

@@ -84,7 +84,7 @@ export const PAIRS: ResumableSettings<FilledTrainConfig> = {
 /** Reads a configuration whose columns are known: those of a run that was resumed are in its checkpoint. */
 function readFilled(given: Readonly<Record<string, unknown>>, path?: string): FilledTrainConfig {
   const config = readTrainConfig(given, path);
-  return { ...config, columns: config.columns ?? usualColumns(config.loss) };
+  return { ...config, columns: config.columns ?? usualColumns(config.loss, config.images) };
 }
 
 /** What a checkpoint keeps of a configuration: all but where the run writes, with paths that hold in any folder. */

@@ -8,6 +8,8 @@ import { kindOf } from '../losses/loss-kinds.js';
 import { openCrossEncoderObjective } from './objectives/cross-encoder.js';
 import { openContrastive } from './objectives/contrastive.js';
 import type { Objective } from './objectives/objective.js';
+import type { OnBadPicture } from './objectives/picture-batches.js';
+import { openPictures } from './objectives/pictures.js';
 import type { Resumed } from './resume.js';
 import { SettingError } from '../options/fields.js';
 import type { RunObjects } from './objects.js';
@@ -35,6 +37,7 @@ export interface Run {
  * @param resumed the checkpoint that the run goes on from, or null
  * @param ranks the processes that take each step together, or null
  * @param objects what the program gave in place of settings
+ * @param onBadPicture told of pictures that are passed over
  * @throws GradCacheError `INPUT` when the checkpoint was made from other data or settings that order it
  */
 export async function openRun(
@@ -43,6 +46,7 @@ export async function openRun(
   resumed: Resumed | null,
   ranks: Ranks | null,
   objects: RunObjects,
+  onBadPicture: OnBadPicture,
 ): Promise<Run> {
   if (resumed !== null) await requireSameOrder(resumed, config);
   const schedule = scheduleOf(config, steps);
@@ -53,10 +57,7 @@ export async function openRun(
       `is an encoder of the program, and the loss ${config.loss.kind} trains a cross-encoder, which the run opens: give its folder.`,
     );
   const own = ranks === null ? config : { ...config, device: ranks.device };
-  const objective =
-    pairs === undefined
-      ? await openContrastive(own, resumed, ranks, objects)
-      : await openCrossEncoderObjective(own, pairs, resumed, ranks);
+  const objective = await openObjective();
   let optimizer: Optimizer | undefined;
   try {
     optimizer = makeOptimizer(
@@ -72,4 +73,10 @@ export async function openRun(
   }
   const { step: done = 0, unmeasured = false } = resumed?.checkpoint.state ?? {};
   return { objective, optimizer, schedule, steps, done, unmeasured, resumed: resumed?.folder ?? null };
+
+  function openObjective(): Promise<Objective> {
+    if (config.images !== undefined) return openPictures(own, resumed, ranks, objects, onBadPicture);
+    if (pairs !== undefined) return openCrossEncoderObjective(own, pairs, resumed, ranks);
+    return openContrastive(own, resumed, ranks, objects);
+  }
 }

@@ -22,6 +22,7 @@ import { requireObjects, takeObjects, type RunObjects, type TrainConfigWithObjec
 import type { OutputLock } from './output-lock.js';
 import { whileLocked, whileTelling } from './output.js';
 import { factsOf, suitedTo, openOnEach, otherRanks, resumedOn } from './over-ranks.js';
+import { withModelOfPictures } from './model-of-pictures.js';
 import { Pairs } from './pairs.js';
 import { fromHub } from './from-hub.js';
 import { requireReadOnce } from './read-once.js';
@@ -163,7 +164,9 @@ async function fillConfig(
   if (begun !== null) return beginAnew(settings, begun, settingsFile(output), PAIRS);
   if (read === null && (settings.model ?? null) === null)
     throw nothingToResume(output, 'model, data and batch');
-  return { config: await withColumns(read ?? readTrainConfig(settings)), notes: [] };
+  const whole = await withModelOfPictures(settings);
+  const all = whole === settings && read !== null ? read : readTrainConfig(whole);
+  return { config: await withColumns(all), notes: [] };
 }
 
 async function trainInto(prepared: Prepared): Promise<TrainResult> {
@@ -179,8 +182,9 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
   );
   const onRows = (rows: number): void => emit({ type: 'reading', rows });
   const tellSkipped = (): void => {
-    const { skipped: lines, skippedOf: files } = data;
-    if (lines > 0) emit({ type: 'skippedTotal', lines, files });
+    const { skipped, skippedOf: files, pictures } = data;
+    const lines = skipped - pictures;
+    if (skipped > 0) emit({ type: 'skippedTotal', lines, files, ...(pictures > 0 && { pictures }) });
   };
   // A run whose length is given in steps starts without going through all of the data first.
   const counted =
@@ -205,7 +209,11 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       skipped: data.skipped,
     };
   }
-  const run = await openOnEach(ranks, () => openRun(config, steps, resumed, ranks, objects), closeRun);
+  const run = await openOnEach(
+    ranks,
+    () => openRun(config, steps, resumed, ranks, objects, (path, reason) => data.passPicture(path, reason)),
+    closeRun,
+  );
   try {
     if (ranks !== null) {
       const facts = await onEach(ranks, 'looking at the data', () => factsOf(config, run, counted));

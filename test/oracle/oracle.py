@@ -89,6 +89,7 @@ METHODS = {
     'pixel_values': pictures.pixel_values,
     'picture_features': wide(pictures.picture_features),
     'picture_gradients': wide(pictures.picture_gradients),
+    'picture_scores': wide(pictures.picture_scores),
     'saved_files': folder_keys.saved_files,
     'run_graph': onnx_graphs.run_graph,
 }

@@ -408,6 +408,15 @@ export class Oracle {
     return this.#ask('picture_features', { folder, paths, texts, dtype });
   }
 
+  /** The scores of all pairs [pictures][captions] as CLIP or SigLIP makes them, and the model's own loss, in float64. */
+  pictureScores(
+    folder: string,
+    paths: readonly string[],
+    texts: readonly string[],
+  ): Promise<{ scores: number[][]; loss: number }> {
+    return this.#ask('picture_scores', { folder, paths, texts });
+  }
+
   /** Gradients of InfoNCE in both directions, between pictures and captions. */
   pictureGradients(
     folder: string,

@@ -97,3 +97,14 @@ def picture_gradients(folder, paths, texts, output, temperature=0.1):
     save_file({name: p.grad.contiguous().clone() for name, p in named.items() if p.grad is not None}, output)
     return {'loss': loss.item(), 'file': output, 'names': sorted(named),
             'unused': sorted(name for name, p in named.items() if p.grad is None), 'logScaleGradient': None}
+
+
+def picture_scores(folder, paths, texts):
+    """What the model itself makes of pictures and captions: the scores of all pairs, and its loss where each has its own."""
+    model = AutoModel.from_pretrained(folder).double().eval()
+    kind = model.config.model_type
+    padding = {'padding': 'max_length', 'max_length': 20} if kind == 'siglip' else {'padding': True, 'max_length': 20}
+    ids = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, return_tensors='pt', **padding)['input_ids']
+    with torch.no_grad():
+        output = model(input_ids=ids, pixel_values=prepared(folder, paths, torch.float64), return_loss=True)
+    return {'scores': output.logits_per_image.tolist(), 'loss': output.loss.item()}

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { AdamW, GradCache, ImageEncoder, ImageTextModel, infoNCE, type Tensor } from '../../lib/index.js';
+import { basename, join } from 'node:path';
+import {
+  AdamW,
+  GradCache,
+  ImageEncoder,
+  ImageTextModel,
+  infoNCE,
+  Tokenizer,
+  train,
+  type Tensor,
+} from '../../lib/index.js';
 import { fails } from '../robustness/failures.js';
 import { assertSameGradients, largestDifference, type Numbers } from './compare.js';
 import { Oracle, readGradients } from './oracle.js';
@@ -126,6 +136,71 @@ for (const kind of ['clip', 'siglip'] as const) {
     const again = await oracle.pictureFeatures(saved, exact(), texts, 'float32');
     assert.ok(Math.abs(again.scale! - Math.log(4)) < 1e-6);
     assert.ok(largestDifference(ours, again.captions!.flat()) <= 1e-5 * largest(again.captions!.flat()));
+  });
+}
+
+for (const kind of ['clip', 'siglip'] as const) {
+  test(`${kind}: a run has the loss of transformers' model, and what it saves has the same scores there`, async () => {
+    const folder = await oracle.savePictureModel(kind, `run-${kind}`);
+    const captions = texts.slice(0, 4);
+    const data = oracle.path(`run-${kind}.jsonl`);
+    const rows = exact().map((path, row) => ({ image: basename(path), caption: captions[row] }));
+    writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const losses: number[] = [];
+    const { model: trained } = await train(
+      {
+        ...{ model: folder, data, output: oracle.path(`run-${kind}-output`), batch: 4, shuffle: false },
+        ...{
+          epochs: 2,
+          chunk: { sequences: 3 },
+          dropout: 0,
+          optimizer: { lr: 1e-2 },
+          schedule: { warmup: 0 },
+        },
+        ...{ precision: 'float64', device, checkpoint: false },
+      },
+      { onEvent: (event) => event.type === 'step' && losses.push(event.loss) },
+    );
+    const before = await oracle.pictureScores(folder, exact(), captions);
+    assert.ok(Math.abs(losses[0]! - before.loss) <= 1e-6 * before.loss, `${losses[0]} and ${before.loss}`);
+
+    const after = await oracle.pictureScores(trained, exact(), captions);
+    using model = await ImageTextModel.load(trained, { device, precision: 'float64' });
+    const [pictures, names] = [await model.images.encode(exact()), await model.captions.encode(captions)];
+    const cosines = await numbers(pictures.normalize().matmul(names.normalize().t()));
+    const ours = cosines.map((cosine) => cosine / model.temperature + (model.bias ?? 0));
+    assert.ok(largestDifference(ours, after.scores.flat()) <= 1e-6 * largest(after.scores.flat()));
+    assert.ok(after.loss < before.loss);
+    assert.ok(
+      largestDifference(after.scores.flat(), before.scores.flat()) > 1e-2,
+      'the run changed the model',
+    );
+  });
+
+  test(`${kind}: a model that is made opens in transformers`, async () => {
+    const sizes = { hidden_size: 16, intermediate_size: 20, num_hidden_layers: 1, num_attention_heads: 2 };
+    const tokenizer = await Tokenizer.fromFile(
+      join(await oracle.savePictureModel(kind, `made-${kind}`), 'tokenizer.json'),
+    );
+    const config = {
+      ...{ model_type: kind, projection_dim: 10 },
+      text_config: {
+        ...sizes,
+        vocab_size: tokenizer.vocabularySize,
+        max_position_embeddings: 20,
+        eos_token_id: 3,
+        pad_token_id: 0,
+      },
+      vision_config: { ...sizes, image_size: 32, patch_size: 8 },
+    };
+    using model = await ImageTextModel.create(config, tokenizer, { device, precision: 'float64' });
+    const saved = oracle.path(`made-${kind}-saved`);
+    await model.save(saved);
+    const { images, captions } = await oracle.pictureFeatures(saved, exact(), texts);
+    const tower = await numbers(await model.images.encode(exact()));
+    assert.ok(largestDifference(tower, images.flat()) <= 1e-6 * largest(images.flat()));
+    const names = await numbers(await model.captions.encode(texts));
+    assert.ok(largestDifference(names, captions!.flat()) <= 1e-6 * largest(captions!.flat()));
   });
 }
 

@@ -245,6 +245,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   'CaptionEncoder.encode': null,
   'CaptionEncoder.forwardChunk': null,
   'ImageTextModel.save': null,
+  'ImageTextModel.snapshot': null,
+  'ImageTextModel.create': null, // as ImageEncoder.create: test/training/pictures.test.ts
   'ImageEncoder.load': { call: (options) => ImageEncoder.load('/nowhere', options), options: towers },
   'ImageTextModel.load': { call: (options) => ImageTextModel.load('/nowhere', options), options: towers },
   'ImageEncoder.create': {
@@ -257,7 +259,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'ImageEncoder.encode': {
     call: (options) => images.encode(['/nowhere/a.png'], options),
-    options: { picturesPerChunk: ['number'] },
+    options: { picturesPerChunk: ['number'], signal: [] },
   },
   'ImageEncoder.forwardChunk': {
     ...forward,

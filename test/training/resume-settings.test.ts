@@ -79,9 +79,17 @@ async function unusual(
 
 /** Settings of losses with labels and of cross-encoders: labels.test.ts, cross-encoder.test.ts. Layers: adaptive-layer.test.ts. Updates of
  * several batches: accumulate.test.ts. Several data sets: data-sets.test.ts. Lists of
- * texts: lists.test.ts. */
+ * texts: lists.test.ts. Pictures: pictures.test.ts. */
 type LabelSetting =
-  'label' | 'weights' | 'groupByLabel' | 'newHead' | 'accumulate' | 'datasets' | 'mixing' | 'lists';
+  | 'label'
+  | 'weights'
+  | 'groupByLabel'
+  | 'newHead'
+  | 'accumulate'
+  | 'datasets'
+  | 'mixing'
+  | 'lists'
+  | 'images';
 
 /** For each setting, other values that are given when the run is resumed, and what comes of each. */
 const CHANGES: {

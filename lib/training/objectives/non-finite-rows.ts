@@ -1,4 +1,5 @@
 import type { TextEncoder } from '../../encoders/text-encoder.js';
+import type { Tensor } from '../../tensor/tensor.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Texts } from './objective.js';
 import { promptOf } from './prompts.js';
@@ -7,16 +8,27 @@ import { promptOf } from './prompts.js';
 const SHOWN = 5;
 
 /** Encodes a batch once more, without dropout, and says which rows are not finite, or that none is. */
-export async function explainNonFinite(
+export function explainNonFinite(
   batch: Texts,
   model: TextEncoder,
   config: FilledTrainConfig,
 ): Promise<string> {
+  return sayNonFinite(batch, config.columns, (texts, column) =>
+    nonFiniteRows(model, texts, promptOf(config, column)),
+  );
+}
+
+/** The sentence of {@link explainNonFinite}. @param find the numbers of a column's texts whose representations are not finite */
+export async function sayNonFinite(
+  batch: Texts,
+  columns: readonly string[],
+  find: (texts: readonly string[], column: string) => Promise<readonly number[]>,
+): Promise<string> {
   const found: string[] = [];
   let count = 0;
-  for (const column of config.columns) {
+  for (const column of columns) {
     const texts = batch[column] ?? [];
-    for (const row of await nonFiniteRows(model, texts, promptOf(config, column))) {
+    for (const row of await find(texts, column)) {
       count++;
       if (found.length < SHOWN)
         found.push(`${column} of row ${row} (${JSON.stringify((texts[row] ?? '').slice(0, 60))})`);
@@ -43,13 +55,19 @@ async function nonFiniteRows(
   const { representations, offsets } = model.perToken
     ? await model.encodeTokens(texts, { prompt })
     : { representations: await model.encode(texts, { prompt }), offsets: null };
+  return nonFiniteIn(representations, offsets ?? Int32Array.from([...texts, ''].keys()));
+}
+
+/** The numbers of the texts with a number that is not finite. @param offsets where each begins in `representations`, which are disposed */
+export async function nonFiniteIn(representations: Tensor, offsets: Int32Array): Promise<number[]> {
   try {
     const values = (await representations.values()) as Float32Array | Float64Array;
     const width = representations.shape[1]!;
-    return [...texts.keys()].filter((text) => {
-      const [begin, end] = offsets === null ? [text, text + 1] : [offsets[text]!, offsets[text + 1]!];
-      return values.subarray(begin * width, end * width).some((value) => !Number.isFinite(value));
-    });
+    return Array.from({ length: offsets.length - 1 }, (_, text) => text).filter((text) =>
+      values
+        .subarray(offsets[text]! * width, offsets[text + 1]! * width)
+        .some((value) => !Number.isFinite(value)),
+    );
   } finally {
     representations.dispose();
   }

@@ -3,7 +3,6 @@ import type { Label } from '../../data/labels.js';
 import type { Hardest } from '../../evaluation/hardest.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
 import type { Parameter } from '../../tensor/tensor.js';
-import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { ChunkState } from '../checkpoint.js';
 import type { ChunkEvent, StepEvent } from '../events.js';
@@ -33,7 +32,7 @@ export interface Objective {
    * @param length the most tokens of a text in this batch; default: {@link Objective.maxLength}
    * @param place which batch it is, and which of its rows are to be prepared; draws for it follow from which batch it is
    */
-  tokenize(texts: Texts, length: number | undefined, place: BatchPlace): Promise<readonly TokenBatch[]>;
+  tokenize(texts: Texts, length: number | undefined, place: BatchPlace): Promise<Prepared>;
 
   /**
    * Computes the loss of a batch and adds its gradients to those of the parameters.
@@ -41,7 +40,7 @@ export interface Objective {
    * @param inputs what {@link Objective.tokenize} made of the texts
    * @throws GradCacheError `ABORTED` when the signal fires, `NON_FINITE`, `OUT_OF_MEMORY`; the gradients are then restored
    */
-  step(inputs: readonly TokenBatch[], texts: Texts, options: ObjectiveStepOptions): Promise<ObjectiveStep>;
+  step(inputs: Prepared, texts: Texts, options: ObjectiveStepOptions): Promise<ObjectiveStep>;
 
   /** A sentence for the user: which texts of a batch make its step non-finite, or that none does. */
   explainNonFinite(texts: Texts): Promise<string>;
@@ -61,6 +60,9 @@ export interface Objective {
 
   dispose(): void;
 }
+
+/** A batch that is ready for its step: token ids, or pictures. What it is, its objective alone knows. */
+export type Prepared = unknown;
 
 /** Which batch of a run it is: counted from 0, like its epoch. */
 export interface BatchPlace {

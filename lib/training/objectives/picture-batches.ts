@@ -1,0 +1,85 @@
+import { resolve } from 'node:path';
+import { GradCacheError } from '../../errors.js';
+import type { ImageTextModel } from '../../images/image-text-model.js';
+import { COUNTED } from '../../images/internal.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import type { FilledTrainConfig } from '../read-config.js';
+import { ofRows, type Texts } from './objective.js';
+
+/** Told of a picture that cannot be decoded, and is passed over. */
+export type OnBadPicture = (path: string, reason: string) => void;
+
+/** The pictures and captions of some rows, as the towers take them. */
+export interface PictureRows {
+  /** A tower for each column, in the order of the columns. */
+  readonly towers: readonly Tensor[];
+  /** The rows that they are of: those whose picture could be decoded. */
+  readonly rows: Uint32Array;
+  /** The other rows. */
+  readonly bad: readonly number[];
+  /** Tokens of the captions, and captions that were cut. */
+  readonly tokens: number;
+  readonly truncated: number;
+}
+
+/** Reads the pictures and tokenises the captions of batches. */
+export class PictureBatches {
+  constructor(
+    readonly config: Pick<FilledTrainConfig, 'columns' | 'images' | 'onBadLine'>,
+    readonly model: ImageTextModel,
+    readonly onBad: OnBadPicture,
+  ) {}
+
+  /** The file of a path of the data. */
+  static file(folder: string, path: string): string {
+    return resolve(folder, path);
+  }
+
+  /**
+   * @param folder where the paths of the rows begin
+   * @param rows those to take; undefined: all
+   * @throws GradCacheError `INPUT` with the path of a picture that cannot be decoded, or where none of the rows has one that can
+   */
+  async read(texts: Texts, folder: string, rows: Uint32Array | undefined): Promise<PictureRows> {
+    const { columns, images } = this.config;
+    const asked = rows ?? Uint32Array.from(texts[images!]!.keys());
+    const { pixels, kept, bad } = await this.#pictures(
+      ofRows(texts[images!]!, asked).map((path) => PictureBatches.file(folder, path)),
+    );
+    for (const { path, message } of bad) this.onBad(path, message);
+    const own = Uint32Array.from(kept, (place) => asked[place]!);
+    const good = new Set(kept);
+    const towers: Tensor[] = [];
+    let [tokens, truncated] = [0, 0];
+    try {
+      for (const column of columns) {
+        if (column === images) {
+          towers.push(pixels);
+          continue;
+        }
+        const captions = await this.model.captions[COUNTED](ofRows(texts[column]!, own));
+        towers.push(captions.ids);
+        tokens += captions.tokens;
+        truncated += captions.truncated;
+      }
+    } catch (error) {
+      for (const tower of new Set([pixels, ...towers])) tower.dispose();
+      throw error;
+    }
+    return { towers, rows: own, bad: [...asked].filter((_, place) => !good.has(place)), tokens, truncated };
+  }
+
+  async #pictures(paths: readonly string[]): ReturnType<ImageTextModel['images']['read']> {
+    const { onBadLine } = this.config;
+    try {
+      return await this.model.images.read(paths, { onBadPicture: onBadLine });
+    } catch (error) {
+      if (onBadLine === 'skip' || (error as GradCacheError).code !== 'INPUT') throw error;
+      throw new GradCacheError(
+        'INPUT',
+        `${(error as Error).message.replace(/[.]?$/, '.')} Correct the file, or pass over such pictures (onBadLine: 'skip', --on-bad-line skip).`,
+        { cause: error },
+      );
+    }
+  }
+}

@@ -1,0 +1,75 @@
+import { guideOf, kindOf, type FilledLossConfig } from '../losses/loss-kinds.js';
+import { isJsonObject } from '../files/strict-json.js';
+import { refuse, SettingError, type Fields } from '../options/fields.js';
+
+/** Settings of models of texts. */
+const OF_TEXTS = [
+  'pooling',
+  'lateInteraction',
+  'newHead',
+  'adaptiveLayer',
+  'matryoshka',
+  'memory',
+  'curriculum',
+  'lora',
+  'lists',
+  'maxLength',
+  'prompts',
+];
+
+/** Settings of a run that matter to a model with a tower of pictures. */
+interface Asked {
+  readonly loss: FilledLossConfig;
+  readonly precision: string;
+  readonly chunk: unknown;
+  readonly evaluation: { readonly task?: string | undefined; readonly dimensions?: unknown } | undefined;
+}
+
+/**
+ * Refuses settings that would do nothing with a model of pictures and captions.
+ *
+ * @param columns those that the configuration names
+ * @throws GradCacheError `INPUT`
+ */
+export function requireSuitedToPictures(
+  fields: Fields,
+  { loss, precision, chunk, evaluation }: Asked,
+  columns: readonly string[] | undefined,
+): void {
+  const images = fields.raw('images');
+  if (columns?.includes(images as string) === false)
+    throw refuse(fields.at('images'), images, `one of the columns ${columns.join(', ')}`);
+  const strange = OF_TEXTS.find((name) => isGiven(fields.raw(name)));
+  if (strange !== undefined) throw ofTexts(fields.at(strange));
+  const model = fields.raw('model');
+  const ofModel = ['pooling', 'normalize'].find((name) => isJsonObject(model) && isGiven(model[name]));
+  if (ofModel !== undefined) throw ofTexts(fields.at(`model.${ofModel}`));
+  const { pairs, perToken, sparse } = kindOf(loss);
+  if (pairs !== undefined || perToken === true || sparse === true || guideOf(loss) !== null)
+    throw refuse(
+      fields.at('loss.kind'),
+      loss.kind,
+      'a loss of one representation for each picture and caption, such as "infonce" or "siglip",',
+    );
+  if (precision !== 'float32' && precision !== 'float64')
+    throw refuse(fields.at('precision'), precision, '"float32" or "float64", for pictures,');
+  if (typeof chunk === 'object' && chunk !== null && 'tokens' in chunk)
+    throw new SettingError(
+      fields.at('chunk'),
+      'counts tokens, which pictures have none of: give chunk.sequences (--chunk-sequences).',
+    );
+  if (evaluation?.task !== undefined && evaluation.task !== 'retrieval')
+    throw refuse(fields.at('evaluation.task'), evaluation.task, '"retrieval", for pictures,');
+  if (evaluation?.dimensions !== undefined) throw ofTexts(fields.at('evaluation.dimensions'));
+}
+
+function ofTexts(path: string): SettingError {
+  return new SettingError(path, 'is for models of texts, and the run trains on pictures: leave it out.');
+}
+
+/** A stored configuration has an object without prompts. */
+function isGiven(value: unknown): boolean {
+  return (
+    value !== undefined && !(typeof value === 'object' && value !== null && Object.keys(value).length === 0)
+  );
+}

@@ -1,0 +1,289 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test, type TestContext } from 'node:test';
+import sharp from 'sharp';
+import { ImageTextModel, Tokenizer } from '../../lib/index.js';
+import type { TrainConfig } from '../../lib/training/config.js';
+import type { TrainEvent } from '../../lib/training/events.js';
+import { train } from '../../lib/training/train.js';
+import { fails } from '../robustness/failures.js';
+import { digests, record, root, temporaryFolder, writeRows } from './support.js';
+
+const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');
+const SIZES = { hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1, num_attention_heads: 2 };
+const CLIP = {
+  model_type: 'clip',
+  projection_dim: 12,
+  text_config: { ...SIZES, vocab_size: 8192, max_position_embeddings: 16, eos_token_id: 3 },
+  vision_config: { ...SIZES, image_size: 16, patch_size: 8 },
+};
+const SIGLIP = { ...CLIP, model_type: 'siglip' };
+const COLOURS = ['red', 'green', 'blue', 'yellow', 'black', 'white'] as const;
+const SHAPES = ['left', 'right', 'up', 'down'] as const;
+
+let shared: string;
+/** Paths from the folder of all pictures, with their captions. */
+let rows: { image: string; caption: string }[];
+
+before(async () => {
+  shared = await mkdtemp(join(tmpdir(), 'gradcache-pictures-'));
+  for (const [name, config] of Object.entries({ clip: CLIP, siglip: SIGLIP })) {
+    using model = await ImageTextModel.create(config, await Tokenizer.fromFile(TOKENIZER), { seed: 2 });
+    await model.save(join(shared, name));
+  }
+  rows = COLOURS.flatMap((colour) =>
+    SHAPES.map((shape) => ({ image: `${colour}-${shape}.png`, caption: `a ${colour} bar ${shape}` })),
+  );
+  for (const [place, { image }] of rows.entries()) {
+    const half = { create: { width: 8, height: 20, channels: 3 as const, background: COLOURS[place >> 2]! } };
+    const bar = await sharp(half).png().toBuffer();
+    await sharp({ create: { width: 20, height: 20, channels: 3, background: '#888' } })
+      .composite([{ input: bar, left: 3 * (place % 4), top: 0 }])
+      .png()
+      .toFile(join(shared, image));
+  }
+});
+
+after(() => rm(shared, { recursive: true, force: true }));
+
+/** A run whose data lies in the folder of the pictures. */
+async function pictureRun(
+  t: TestContext,
+  more: readonly { image: string; caption: string }[] = [],
+): Promise<{ folder: string; config: TrainConfig }> {
+  const folder = await temporaryFolder(t);
+  const data = await writeRows(join(shared, `${folder.split('-').at(-1)}.jsonl`), [...rows, ...more]);
+  const config: TrainConfig = {
+    model: join(shared, 'clip'),
+    data,
+    output: join(folder, 'run'),
+    batch: 8,
+    chunk: { sequences: 3 },
+    optimizer: { lr: 1e-2 },
+    device: 'cpu',
+  };
+  return { folder, config };
+}
+
+const ofType = <Type extends TrainEvent['type']>(events: readonly TrainEvent[], type: Type) =>
+  events.filter((event): event is Extract<TrainEvent, { type: Type }> => event.type === type);
+
+test('CLIP learns from files and captions, with its own temperature, and finds them again', async (t) => {
+  const { config } = await pictureRun(t);
+  const data = await writeRows(
+    join(shared, 'colours.jsonl'),
+    rows.filter((_, place) => place % 4 === 0),
+  );
+  const { events, steps } = await record({
+    ...config,
+    ...{ data, batch: 6, epochs: 30 },
+    evaluation: { data, before: true, loss: true, task: 'retrieval' },
+  });
+  assert.ok(steps.at(-1)!.loss < steps[0]!.loss / 2, `${steps[0]!.loss} to ${steps.at(-1)!.loss}`);
+  assert.ok(Math.abs(steps[0]!.temperature! - 0.07) < 0.01, 'that of the model, after an update');
+  // [CLS] a red bar left [SEP], and pictures have no tokens
+  assert.ok(steps[0]!.tokens >= 6 * 5 && steps[0]!.tokens <= 6 * 8, String(steps[0]!.tokens));
+  const [first, last] = ofType(events, 'evaluation').map(({ scores }) => scores);
+  for (const score of ['image-to-text/recall@1', 'text-to-image/recall@1'])
+    assert.ok(last![score]! >= 0.8 && first![score]! <= 0.5, `${score}: ${first![score]} to ${last![score]}`);
+  assert.ok(last!['loss']! < first!['loss']!);
+  const [start] = ofType(events, 'start');
+  const { images, loss, columns } = start!.settings as unknown as TrainConfig;
+  assert.deepEqual([images, columns], ['image', ['image', 'caption']]);
+  assert.deepEqual(
+    [loss!.kind, (loss as { learned: boolean }).learned, (loss as { symmetric: boolean }).symmetric],
+    ['infonce', true, true],
+  );
+  using model = await ImageTextModel.load(join(config.output, 'model'));
+  assert.ok(Math.abs(model.temperature - steps.at(-1)!.temperature!) < 1e-6);
+});
+
+test('SigLIP trains by its own loss, from the scale and bias of its folder', async (t) => {
+  const { config } = await pictureRun(t);
+  const run = { ...config, model: join(shared, 'siglip'), steps: 5, data: [config.data as string] };
+  const { events } = await record(run);
+  const { loss } = ofType(events, 'start')[0]!.settings as unknown as TrainConfig;
+  const { kind, scale, bias } = loss as { kind: string; scale: number; bias: number };
+  assert.deepEqual([kind, bias], ['siglip', -10]);
+  assert.ok(Math.abs(scale - 10) < 1e-5);
+  using model = await ImageTextModel.load(join(config.output, 'model'));
+  assert.ok(model.bias! !== -10 && Math.abs(model.bias! + 10) < 0.1, String(model.bias));
+  const names = Object.keys(await digests(join(config.output, 'model')));
+  assert.deepEqual(names.sort(), [
+    'config.json',
+    'model.safetensors',
+    'preprocessor_config.json',
+    'tokenizer.json',
+    'tokenizer_config.json',
+  ]);
+});
+
+test('a run that is resumed makes the model of one that was not interrupted', async (t) => {
+  const { folder, config } = await pictureRun(t);
+  const whole = { ...config, dropout: 0.1, steps: 6, checkpoint: { every: 3, keep: 5 } };
+  await train(whole);
+  await train({ output: join(folder, 'again'), resume: join(config.output, 'checkpoint-3') });
+  assert.deepEqual(
+    await digests(join(folder, 'again', 'model')),
+    await digests(join(config.output, 'model')),
+  );
+  await assert.rejects(
+    train({ output: join(folder, 'other'), resume: join(config.output, 'checkpoint-3'), images: 'caption' }),
+    fails('INPUT', /images was "image", now "caption"/),
+  );
+});
+
+test('a picture that cannot be decoded ends the run with its path, or is counted and its row left out', async (t) => {
+  const bad = Array.from({ length: 12 }, (_, k) => ({ image: `bad-${k}.png`, caption: `nothing ${k}` }));
+  const { config } = await pictureRun(t, bad);
+  for (const { image } of bad.slice(1)) await writeFile(join(shared, image), 'no picture');
+  await assert.rejects(
+    train({ ...config, batch: 36, epochs: 1 }),
+    fails('INPUT', /bad-\d+\.png cannot be (decoded as a picture|read).*--on-bad-line skip/s),
+  );
+  const held = await writeRows(join(shared, 'held.jsonl'), [...rows.slice(0, 6), ...bad.slice(0, 2)]);
+  const evaluation = { data: held, task: 'retrieval' as const, loss: true };
+  const { events, steps } = await record({
+    ...config,
+    ...{ batch: 36, epochs: 3, onBadLine: 'skip', evaluation },
+  });
+  assert.deepEqual(
+    steps.map(({ pairs }) => pairs),
+    [24, 24, 24],
+  );
+  const told = ofType(events, 'skipped').map(({ message }) => message);
+  assert.equal(told.length, 10, 'the first ten are named');
+  for (const message of told) assert.match(message, /bad-\d+\.png cannot be (decoded as a picture|read)/);
+  const [total] = ofType(events, 'skippedTotal');
+  assert.deepEqual([total!.pictures, total!.lines], [12, 0]);
+  const [measured] = ofType(events, 'evaluation');
+  assert.equal(measured!.hardest?.kind === 'queries' && measured!.hardest.measured, 6);
+  await assert.rejects(
+    train({
+      ...config,
+      output: `${config.output}-2`,
+      data: await writeRows(join(shared, 'all-bad.jsonl'), bad),
+      onBadLine: 'skip',
+      steps: 1,
+    }),
+    fails('INPUT', /No picture can be decoded/),
+  );
+});
+
+test('paths begin in the folder of their file, and the data can be moved', async (t) => {
+  const { folder, config } = await pictureRun(t);
+  const below = join(shared, 'below');
+  await mkdir(below);
+  await rename(join(shared, rows[0]!.image), join(below, 'moved.png'));
+  t.after(() => rename(join(below, 'moved.png'), join(shared, rows[0]!.image))); // for the tests behind this one
+  const first = await writeRows(
+    join(shared, 'first.jsonl'),
+    rows.slice(4).map(({ image, caption }) => ({ file: image, text: caption })),
+  );
+  const second = await writeRows(
+    join(below, 'second.jsonl'),
+    [{ image: 'moved.png', caption: rows[0]!.caption }, ...rows.slice(1, 4)].map(({ image, caption }) => ({
+      file: image === 'moved.png' ? image : join('..', image),
+      text: caption,
+    })),
+  );
+  const run = { ...config, data: [first, second], images: 'file', epochs: 1, shuffle: false };
+  const { events } = await record(run);
+  assert.deepEqual(ofType(events, 'start')[0]!.columns, ['file', 'text']);
+  // The same as with paths from the root: nothing of the rows or of the model tells where they lie.
+  const whole = await writeRows(
+    join(folder, 'whole.jsonl'),
+    [
+      ...rows.slice(4),
+      { image: join(below, 'moved.png'), caption: rows[0]!.caption },
+      ...rows.slice(1, 4),
+    ].map(({ image, caption }) => ({
+      file: image.startsWith('/') ? image : join(shared, image),
+      text: caption,
+    })),
+  );
+  const output = join(folder, 'other');
+  await train({ ...run, data: whole, output });
+  assert.deepEqual(await digests(join(output, 'model')), await digests(join(config.output, 'model')));
+  const order = JSON.parse(await readFile(join(config.output, 'settings.json'), 'utf8')) as {
+    images: string;
+  };
+  assert.equal(order.images, 'file');
+});
+
+test('a new model, a tower that stays as it is, and another loss', async (t) => {
+  const { config } = await pictureRun(t);
+  const model = { config: CLIP, tokenizer: TOKENIZER };
+  const frozen = ['vision_model', 'visual_projection'];
+  const run = {
+    ...config,
+    model,
+    frozen,
+    steps: 2,
+    loss: { kind: 'multi-similarity' as const },
+    columns: ['caption', 'image'],
+    images: 'image',
+  };
+  const data = await writeRows(
+    join(shared, 'labelled.jsonl'),
+    rows.map((row, k) => ({ ...row, label: k % 4 })),
+  );
+  await train({ ...run, data, uniqueTexts: false });
+  using before = await ImageTextModel.create(CLIP, await Tokenizer.fromFile(TOKENIZER), { seed: 1 });
+  using trained = await ImageTextModel.load(join(config.output, 'model'));
+  const path = [join(shared, rows[0]!.image)];
+  const values = async ({ images, captions }: ImageTextModel) => [
+    [...(await (await images.encode(path)).values())],
+    [...(await (await captions.encode(['a red bar'])).values())],
+  ];
+  const [then, now] = [await values(before), await values(trained)];
+  assert.deepEqual(now[0], then[0]);
+  assert.notDeepEqual(now[1], then[1]);
+});
+
+test('settings that pictures do not take are refused, and so is a model without a tower of them', async (t) => {
+  const { folder, config } = await pictureRun(t);
+  const run = { ...config, steps: 1, images: 'image' };
+  const refusals: readonly [object, RegExp][] = [
+    [{ maxLength: 5 }, /maxLength is for models of texts/],
+    [{ prompts: { caption: 'x' } }, /prompts is for models of texts/],
+    [{ memory: { capacity: 5 } }, /memory is for models of texts/],
+    [{ chunk: { tokens: 5 } }, /chunk\.sequences/],
+    [{ precision: 'bfloat16' }, /precision is "bfloat16"/],
+    [{ loss: { kind: 'splade' } }, /loss\.kind is "splade"/],
+    [{ loss: { kind: 'gist-embed', guide: 'x' } }, /loss\.kind is "gist-embed"/],
+    [{ evaluation: { data: 'x', task: 'sts' } }, /evaluation\.task is "sts"/],
+    [{ evaluation: { data: 'x', dimensions: [4] } }, /evaluation\.dimensions is for models of texts/],
+    [{ columns: ['a', 'b'] }, /images is "image"; one of the columns a, b is needed/],
+    [{ images: 'nothing' }, /it has no "nothing"/],
+    [{ frozen: ['vision'] }, /begin with vision_model, visual_projection, text_model, text_projection/],
+    [{ frozen: ['*'] }, /nothing is left to train/],
+    [
+      { model: { config: CLIP, tokenizer: TOKENIZER, pooling: 'mean' } },
+      /model\.pooling is for models of texts/,
+    ],
+    [
+      { model: { config: { model_type: 'bert' }, tokenizer: TOKENIZER } },
+      /the model is of model_type "bert"/,
+    ],
+    [{ model: join(folder, 'none') }, /the model is no folder with a config\.json/],
+  ];
+  for (const [settings, message] of refusals)
+    await assert.rejects(train({ ...run, ...settings }), fails('INPUT', message), String(message));
+});
+
+test('a new model is refused where its configuration does not fit its tokenizer', async () => {
+  const tokenizer = await Tokenizer.fromFile(TOKENIZER);
+  const wrong = (text: object) => ({ ...CLIP, text_config: { ...CLIP.text_config, ...text } });
+  for (const [config, message] of [
+    [wrong({ eos_token_id: 1 }), /eos_token_id is 1, and the tokenizer ends a caption with token 3/],
+    [wrong({ vocab_size: 8 }), /vocab_size is 8; 8192 or more/],
+    [{ model_type: 'vit' }, /model_type is "vit"/],
+    [{ ...SIGLIP, text_config: { ...SIGLIP.text_config, projection_size: 4 } }, /projection_size is 4; 16/],
+  ] as const)
+    await assert.rejects(ImageTextModel.create(config, tokenizer), fails('CHECKPOINT', message));
+  await assert.rejects(ImageTextModel.create('x' as never, tokenizer), fails('INPUT', /config is "x"/));
+  await assert.rejects(ImageTextModel.create(CLIP, 'x' as never), fails('INPUT', /tokenizer is "x"/));
+});
