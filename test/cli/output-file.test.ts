@@ -93,6 +93,7 @@ test('what the system refuses is named with the file', async (t) => {
     code: 'INPUT',
     message: /\/dev\/full cannot be written/,
   });
+  await full.abandon();
 });
 
 test('an output that is one of the inputs is refused, by whatever name', async (t) => {
