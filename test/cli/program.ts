@@ -53,15 +53,26 @@ export function gradcache(
   });
 }
 
-/** Runs one command of `gradcache` in this process. */
+/**
+ * Runs one command of `gradcache` in this process.
+ *
+ * @param onProgress called with every text that is to be shown, also those that come too fast for a screen
+ */
 export async function runCommand(
   command: Command,
   args: readonly string[],
+  onProgress: (text: string) => void = () => undefined,
 ): Promise<{ said: string; printed: string[] }> {
   const flags = Object.assign({}, ...Object.values(command.sections), COMMON_FLAGS) as Flags;
   let said = '';
   const printed: string[] = [];
-  const progress = new ProgressLine({ write: (text) => (said += text) });
+  class Heard extends ProgressLine {
+    override show(text: string, options?: Parameters<ProgressLine['show']>[1]): void {
+      onProgress(text);
+      super.show(text, options);
+    }
+  }
+  const progress = new Heard({ write: (text) => (said += text) });
   await command.run(parseFlags(flags, args), { progress, print: (line) => printed.push(line) });
   return { said, printed };
 }
