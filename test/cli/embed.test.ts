@@ -3,13 +3,12 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import { embedCommand } from '../../lib/cli/embed.js';
 import { readSafetensors, writeSafetensors } from '../../lib/safetensors/safetensors.js';
 import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js';
+import { collectGarbage } from '../collect-garbage.js';
 import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 import { gradcache, runCommand } from './program.js';
@@ -437,8 +436,6 @@ test('memory does not grow with the input', async (t) => {
   await writeFile(input, block.repeat(BLOCKS));
   // The collector runs after each block: what is counted is what is held, not what it has not come to yet.
   const [held, resident]: [number[], number[]] = [[], []];
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
   const output = join(folder, 'vectors.npy');
   await runCommand(
     embedCommand,
@@ -448,7 +445,7 @@ test('memory does not grow with the input', async (t) => {
     ],
     (text) => {
       if (!text.includes(' texts · ')) return;
-      collect();
+      collectGarbage();
       const { heapUsed, external, rss } = process.memoryUsage();
       held.push(heapUsed + external);
       resident.push(rss);

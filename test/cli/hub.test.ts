@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import { cutAfter, filesOf, HubServer, refuse } from '../hub/hub-server.js';
 import { pairs, saveTinyModel, temporaryFolder } from '../training/support.js';
 import { gradcache } from './program.js';
@@ -84,6 +85,14 @@ test('what is not on the hub is told with the way out; a wrong name is a wrong c
   assert.ok(!hub.take().some(({ path }) => path.startsWith('/api/models/org/model')));
 });
 
+/** Waits until a file in a folder has so many bytes. */
+async function holds(folder: string, bytes: number): Promise<void> {
+  for (;;) {
+    for (const [, content] of await filesOf(folder)) if (content.length === bytes) return;
+    await wait(20);
+  }
+}
+
 test('pull fetches, says so, and goes on after it was killed', async (t) => {
   const { hub, model, run } = await hubOf(t);
   const weights = model.get('model.safetensors')!;
@@ -94,9 +103,14 @@ test('pull fetches, says so, and goes on after it was killed', async (t) => {
     return true;
   };
   const home = { HF_HOME: join(await temporaryFolder(t), 'other') };
+  let waiting = false;
   const killed = await gradcache(['pull', 'org/model'], {
     env: { ...hub.environment(''), ...home },
-    onOutput: (child, written) => written.includes('MiB of') && setTimeout(() => child.kill('SIGKILL'), 500),
+    onOutput: (child, written) => {
+      if (waiting || !written.includes('MiB of')) return;
+      waiting = true;
+      void holds(home.HF_HOME, 100_000).then(() => child.kill('SIGKILL'));
+    },
   });
   assert.equal(killed.signal, 'SIGKILL');
   let range = '';

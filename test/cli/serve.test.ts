@@ -8,6 +8,12 @@ import { tinyCrossEncoder } from '../serve/support.js';
 import { saveTinyModel, temporaryFolder } from '../training/support.js';
 import { gradcache } from './program.js';
 
+/** Waits until a server has taken texts. */
+async function hasTexts(url: string, headers: Readonly<Record<string, string>>): Promise<void> {
+  const taken = /^gradcache_(queue_texts|texts_total) [1-9]/m;
+  while (!taken.test(await (await fetch(`${url}/metrics`, { headers })).text()));
+}
+
 test('a model is served until SIGTERM, with a key of a file, and what has come is answered', async (t) => {
   const folder = await temporaryFolder(t);
   const model = await saveTinyModel(join(folder, 'tiny'));
@@ -22,12 +28,13 @@ test('a model is served until SIGTERM, with a key of a file, and what has come i
         if (line === undefined || asked !== undefined) return;
         const served = JSON.parse(line) as { url: string; model: string };
         assert.equal(served.model, 'tiny');
+        const headers = { 'Content-Type': 'application/json', Authorization: 'Bearer another' };
         asked = fetch(`${served.url}/v1/embeddings`, {
           method: 'POST',
-          headers: { 'Content-Type': 'application/json', Authorization: 'Bearer another' },
+          headers,
           body: JSON.stringify({ model: 'tiny', input: new Array(400).fill('a secret text') }),
         });
-        setTimeout(() => child.kill('SIGTERM'), 30);
+        void hasTexts(served.url, headers).then(() => child.kill('SIGTERM'));
       },
     },
   );

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
+import { setImmediate, setTimeout as wait } from 'node:timers/promises';
 import { prefetch } from '../../lib/data/prefetch.js';
 import { collect } from './temporary-folder.js';
+
+/** Time for whatever does not wait for anybody: a source gives an item a turn. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 50; turn++) await setImmediate();
+}
 
 /** A source that notes what is taken from it and whether it was closed. */
 function counted(count: number, failAt = Infinity) {
@@ -10,7 +15,7 @@ function counted(count: number, failAt = Infinity) {
   async function* generate() {
     try {
       for (let i = 0; i < count; i++) {
-        await wait(1);
+        await setImmediate();
         if (i === failAt) throw new Error(`source fails at ${i}`);
         state.taken++;
         yield i;
@@ -41,11 +46,11 @@ test('it works ahead by as much as asked and no more, and not before it is used'
     const { source, state } = counted(100);
     let mapped = 0;
     const results = prefetch(source, (i) => (mapped++, i), { ahead });
-    await wait(20);
+    await turns();
     assert.equal(state.taken, 0);
     for (let used = 1; used <= 3; used++) {
       await results.next();
-      await wait(30);
+      await turns();
       assert.equal(mapped, used + ahead);
       assert.equal(state.taken, used + ahead);
     }
@@ -97,7 +102,7 @@ test('leaving the loop waits for work under way, closes the source and starts no
   assert.equal(running, 0);
   assert.equal(state.closed, 1);
   const before = started;
-  await wait(20);
+  await turns();
   assert.equal(started, before);
 });
 

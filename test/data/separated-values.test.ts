@@ -179,8 +179,8 @@ test('an open quote before many lines is given up in linear time', async (t) => 
   const line = `${'abcdefgh '.repeat(8)},${'ijklmnop '.repeat(8)}\n`;
   await writeFile(path, `a,b\n"open,x\n${line.repeat(40_000)}`);
   const dataset = readPairs(path, { onBadLine: 'skip' });
-  const started = performance.now();
+  const started = process.cpuUsage();
   assert.equal((await collect(dataset)).length, 40_000);
   assert.equal(dataset.skipped, 1);
-  assert.ok(performance.now() - started < 20_000);
+  assert.ok(process.cpuUsage(started).user < 20e6);
 });

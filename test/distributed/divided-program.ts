@@ -16,9 +16,10 @@ import {
   type TokenBatch,
 } from '../../lib/index.js';
 import { DividedUpdate } from '../../lib/optim/divided-update.js';
+import { collectGarbage } from '../collect-garbage.js';
 import { textEncoder, tokens, type Precision } from '../exactness/support.js';
 
-const ranks = (await Ranks.join({ timeout: 20, device: process.env.DEVICE ?? 'cpu' }))!;
+const ranks = (await Ranks.join({ timeout: 60, device: process.env.DEVICE ?? 'cpu' }))!;
 
 const failure = async (run: () => unknown): Promise<string> => {
   try {
@@ -137,6 +138,7 @@ async function bytesOfUpdates(): Promise<number[]> {
   const optimizers: AdamW[] = [];
   const taken: number[] = [];
   for (const own of [ranks, null]) {
+    collectGarbage();
     const before = memory().allocated;
     const optimizer = new AdamW([{ name: 'p', tensor, decay: false }], { lr: 0.01, ranks: own });
     await optimizer.step();

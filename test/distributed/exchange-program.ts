@@ -14,6 +14,7 @@ import {
 import type { Exchange } from '../../lib/step/exchange.js';
 import type { GradCacheError } from '../../lib/errors.js';
 
+import { collectGarbage } from '../collect-garbage.js';
 import { splitCases, type Rows, type SplitCase } from '../exactness/split-losses.js';
 
 const ranks = (await Ranks.join({ timeout: 30, device: process.env.DEVICE ?? 'cpu' }))!;
@@ -68,6 +69,7 @@ async function step(
   const encoders = [1, 2].map((seed) => new ModuleEncoder(new Multiples(width, seed, kept)));
   const gradcache = new GradCache({ encoders, loss, ranks, exchange, chunk: { sequences: 8 } });
   const inputs = encoders.map(() => batch(count));
+  collectGarbage();
   const before = memory(device).allocated;
   const result = await gradcache.step(inputs);
   const gradients: Float32Array[] = [];

@@ -30,7 +30,6 @@ interface Found {
 
 test('a ring needs less memory, gives the same bits twice, and takes kernels', async () => {
   const all = await runRanks<Found>(3, 'exchange-program.js', [], {
-    limit: 60,
     env: { MALLOC_MMAP_THRESHOLD_: '65536' }, // what is freed goes back to the system at once
   });
   for (const [rank, { bytes, twice, kernels, different, widths, late, next }] of all.entries()) {

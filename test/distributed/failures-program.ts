@@ -173,7 +173,7 @@ const ENDS: typeof PROGRAMS = {
     }
   },
   late: async () => {
-    if (last) await sleep(60_000);
+    if (last) await sleep(600_000);
     await step([encoder, encoder]);
   },
 };

@@ -18,7 +18,7 @@ interface Step {
 let together: Promise<Readonly<Record<string, unknown>>[]> | undefined;
 
 async function run<T>(name: string): Promise<T[]> {
-  together ??= runRanks(2, 'failures-program.js', ['all'], { limit: 60 });
+  together ??= runRanks(2, 'failures-program.js', ['all']);
   return (await together).map((told) => told[name] as T);
 }
 
@@ -77,13 +77,14 @@ describe('ranks that end or are late', { concurrency: true }, () => {
 
   for (const program of ['killed', 'killed in a ring'])
     test(`a rank that is killed in a step ends the others: ${program}`, async () => {
-      const { children, said, ends } = await startRanks(3, 'failures-program.js', [program]);
+      const env = { TIMEOUT: '100' };
+      const { children, said, ends } = await startRanks(3, 'failures-program.js', [program], { env });
       await Promise.all([0, 1, 2].map((rank) => said(rank, 'begins')));
       await new Promise((resolve) => setTimeout(resolve, 300));
       const killed = performance.now();
       children[2]!.kill('SIGKILL');
       const all = await ends;
-      assert.ok(performance.now() - killed < 10_000); // and not after the timeout of 30 s
+      assert.ok(performance.now() - killed < 60_000); // and not after the timeout
       for (const { code, stdout } of all.slice(0, 2)) {
         assert.equal(code, 0);
         assert.match(stdout, /"code":"DISTRIBUTED"/);

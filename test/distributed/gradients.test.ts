@@ -15,7 +15,7 @@ interface Found {
 type OfCases = Readonly<Record<string, Found>>;
 
 const run = (size: number, args: readonly string[]): Promise<OfCases[]> =>
-  runRanks<OfCases>(size, 'gradients-program.js', args, { limit: 120 });
+  runRanks<OfCases>(size, 'gradients-program.js', args);
 
 for (const size of [2, 3])
   test(`gradients over ${size} ranks are those of one process`, async () => {

@@ -13,17 +13,16 @@ test(
     t.after(() => {
       network!.dispose();
     });
-    const timeout = 3;
+    const timeout = 5;
     const { said, ends } = await startRanks(2, 'failures-program.js', ['cut off'], {
       env: { TIMEOUT: String(timeout), MASTER_ADDR: network!.address },
       through: network!.on,
-      limit: 60,
     });
     await Promise.race([Promise.all([0, 1].map((rank) => said(rank, 'begins'))), ends]);
     const cut = performance.now();
     network!.cut();
     const all = await ends;
-    assert.ok(performance.now() - cut < (timeout + 10) * 1000, `${performance.now() - cut} ms`);
+    assert.ok(performance.now() - cut < (timeout + 40) * 1000, `${performance.now() - cut} ms`);
     for (const { code, stdout, stderr } of all) {
       assert.equal(code, 0, stderr);
       const found = JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, unknown>;

@@ -120,11 +120,11 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
   },
   wait: async (ranks) => {
     console.log('joined');
-    if (ranks.rank === 1) await sleep(60_000);
+    if (ranks.rank === 1) await sleep(600_000);
     await ranks.numbers([1]);
   },
   'exit while it waits': async (ranks) => {
-    if (ranks.rank === 1) await sleep(3000);
+    if (ranks.rank === 1) await sleep(3000); // the other ends before
     setTimeout(() => process.exit(7), 300);
     await ranks.numbers([1]);
   },

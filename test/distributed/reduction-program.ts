@@ -16,7 +16,7 @@ import type { AnyEncoder } from '../../lib/step/encoder.js';
 import { textEncoder, tokens } from '../exactness/support.js';
 import { failingPasses, failingProgress } from './failing-passes.js';
 
-const ranks = (await Ranks.join({ timeout: 20, device: process.env.DEVICE ?? 'cpu' }))!;
+const ranks = (await Ranks.join({ timeout: 60, device: process.env.DEVICE ?? 'cpu' }))!;
 const last = ranks.rank === ranks.size - 1;
 
 const batch = (step: number): [TokenBatch, TokenBatch] => {

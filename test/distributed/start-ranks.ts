@@ -23,7 +23,7 @@ export interface Started {
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** All are killed after so many seconds. Default 120. */
+  /** All are killed after so many seconds. Default 300: far more than any needs, also on a busy machine. */
   readonly limit?: number;
   /** Milliseconds by which the last rank is late. */
   readonly late?: number;
@@ -38,7 +38,7 @@ export async function startRanks(
   size: number,
   program: string,
   args: readonly string[] = [],
-  { env = {}, limit = 120, late = 0, envOf = () => ({}), through = () => [] }: StartOptions = {},
+  { env = {}, limit = 300, late = 0, envOf = () => ({}), through = () => [] }: StartOptions = {},
 ): Promise<Started> {
   const port = await freePort();
   const begin = performance.now();

@@ -7,7 +7,7 @@ import type { TrainEvent } from '../../lib/training/events.js';
 import { trainAsGiven } from '../../lib/training/train.js';
 
 const runs = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as unknown[][];
-const ranks = (await Ranks.join({ timeout: 20 }))!;
+const ranks = (await Ranks.join({ timeout: 60 }))!;
 const told: unknown[] = [];
 for (const configs of runs) {
   const events: TrainEvent[] = [];

@@ -25,7 +25,7 @@ async function evaluator(t: TestContext): Promise<URL> {
 }
 
 async function isGone(pid: number): Promise<boolean> {
-  for (let wait = 0; wait < 100 && isAlive(pid); wait++) await new Promise((next) => setTimeout(next, 50));
+  for (let wait = 0; wait < 600 && isAlive(pid); wait++) await new Promise((next) => setTimeout(next, 50));
   return !isAlive(pid);
 }
 

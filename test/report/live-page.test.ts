@@ -25,12 +25,16 @@ async function opened(t: TestContext, output = 'runs/a'): Promise<LivePage> {
   return page;
 }
 
-/** What a server answers. */
-function asked(url: string, headers: Record<string, string> = {}): Promise<{ code: number; text: string }> {
+/** What a server answers; `onText` is called with what has come so far. */
+function asked(
+  url: string,
+  headers: Record<string, string> = {},
+  onText: (text: string) => void = () => undefined,
+): Promise<{ code: number; text: string }> {
   return new Promise((resolve, reject) => {
     get(url, { headers, agent: false }, (response) => {
       let text = '';
-      response.setEncoding('utf8').on('data', (part: string) => (text += part));
+      response.setEncoding('utf8').on('data', (part: string) => onText((text += part)));
       response.on('end', () => resolve({ code: response.statusCode ?? 0, text }));
     }).on('error', reject);
   });
@@ -115,13 +119,13 @@ test('the page of a resumed run begins with what was done before its checkpoint'
   ];
   live.add(start);
   live.add(step);
-  const stream = asked(`${live.url}events`);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  await live.close();
-  const { text } = await stream;
+  const { text } = await asked(`${live.url}events`, {}, (text) => {
+    if (text.includes('step 11 of 40')) void live.close();
+  });
   assert.match(text, /\nevent: end\ndata:\n\n$/);
-  const news = text.split('\n').flatMap((line) => (line.startsWith('data: ') ? [line.slice(6)] : []));
-  const { state, charts } = JSON.parse(news.at(-1)!) as {
+  // Before the record of the run was read, the page may have been told that there is nothing.
+  const news = text.split('\n').find((line) => line.startsWith('data: ') && line.includes('step 11 of 40'));
+  const { state, charts } = JSON.parse(news!.slice(6)) as {
     state: string;
     charts: { id: string; lines: { from: number; steps: number[] }[] }[];
   };

@@ -17,6 +17,7 @@ import {
   tidy,
   withSeed,
 } from '../../lib/index.js';
+import { collectGarbage } from '../collect-garbage.js';
 import { tokens, textEncoder } from '../exactness/support.js';
 
 /** A step that takes long enough to be met in its middle. */
@@ -198,7 +199,7 @@ const programs: Record<string, () => Promise<unknown>> = {
     await shortStep();
     const measure = async (rounds: number): Promise<number> => {
       for (let k = 0; k < rounds; k++) await shortStep();
-      global.gc?.();
+      collectGarbage();
       await sleep(20);
       return memory().allocated;
     };

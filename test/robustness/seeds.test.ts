@@ -62,7 +62,7 @@ test('a process that exits under a seed does not wait for those that wait for th
   const library = new URL('../../lib/index.js', import.meta.url).href;
   const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program, library], {
     encoding: 'utf8',
-    timeout: 30_000,
+    timeout: 120_000,
   });
   assert.equal(status, 7, stderr);
 });

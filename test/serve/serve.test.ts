@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
+import { setImmediate, setTimeout as wait } from 'node:timers/promises';
 import { call, noGrad, serve, Tensor, TextEncoder } from '../../lib/index.js';
 import type { Route } from '../../lib/serve/route.js';
 import { RouteServer } from '../../lib/serve/route-server.js';
@@ -316,11 +316,14 @@ test('it ends when what has come is answered, and takes no more', async (t) => {
 });
 
 test('a client that stands still does not keep it from ending, and one that waits is answered', async (t) => {
+  let arrived: () => void = () => undefined;
+  const came = new Promise<void>((resolve) => (arrived = resolve));
   const routes: Route[] = [
     {
       ...{ method: 'POST', path: '/slow', operation: 'slow', summary: '', type: 'application/json' },
       ...{ errors: 'tei', body: { type: 'object' } },
       handle: async () => {
+        arrived();
         await wait(900);
         return { text: '"late"' };
       },
@@ -335,10 +338,11 @@ test('a client that stands still does not keep it from ending, and one that wait
   t.after(() => stalled.destroy());
   stalled.write('POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{');
   const cut = once(stalled, 'close');
-  await wait(50);
+  await came;
+  await turns();
   server.close();
   assert.equal(await (await late).json(), 'late');
-  await Promise.race([Promise.all([cut, server.closed]), rejectAfter(5000)]);
+  await Promise.race([Promise.all([cut, server.closed]), rejectAfter(60_000)]);
 });
 
 test('numbers that are none fail the request alone, and are told to the program', async (t) => {
@@ -390,6 +394,11 @@ async function rejectAfter(milliseconds: number): Promise<never> {
   throw new Error(`not within ${milliseconds} ms`);
 }
 
+/** Lets a server of this process take in what was written to it: it looks once a turn, however long a turn is. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await setImmediate();
+}
+
 async function until(met: () => Promise<boolean>): Promise<void> {
   for (let turns = 0; !(await met()); turns++) {
     assert.ok(turns < 2000, 'it did not come to that');
@@ -406,7 +415,7 @@ async function connectedRequest(client: Client): Promise<() => Promise<string>> 
     socket.on('data', (part) => (text += String(part))).on('close', () => resolve(text));
   });
   socket.write('GET /health HTTP/1.1\r\nHost: x\r\n');
-  await wait(10);
+  await turns();
   return () => {
     socket.write('\r\n');
     return closed;
