@@ -290,8 +290,8 @@ export {
   type RerankingQuery,
   type RerankingScores,
   type RerankingTask,
-  type ScoresPairs,
 } from './evaluation/reranking.js';
+export type { ScoresPairs } from './evaluation/scores-pairs.js';
 export type { RankMeasures } from './evaluation/rank-measures.js';
 export { readReranking } from './evaluation/reranking-data.js';
 export { evaluateSts, type StsOptions, type StsScores, type StsTask } from './evaluation/sts.js';
@@ -309,6 +309,13 @@ export {
   type TripletScores,
   type TripletTask,
 } from './evaluation/triplets.js';
+export {
+  evaluateTranslation,
+  type TranslationOptions,
+  type TranslationScores,
+  type TranslationTask,
+} from './evaluation/translation.js';
+export { evaluateMse, type MseOptions, type MseScores, type MseTask } from './evaluation/mse.js';
 export { kMeans, type Clusters, type KMeansOptions } from './evaluation/k-means.js';
 export type { Hardest, HardestPairs, HardestQueries, HardPair, HardQuery } from './evaluation/hardest.js';
 export { readRetrievalFolder, type BeirTask } from './evaluation/beir.js';
@@ -317,6 +324,7 @@ export {
   readClustering,
   readRetrievalPairs,
   readSts,
+  readTranslation,
   readTriplets,
   type TaskOptions,
 } from './evaluation/tasks.js';
@@ -326,7 +334,6 @@ export type { MinedRow } from './mining/mined-rows.js';
 export type { MiningStatistics, Spread } from './mining/statistics.js';
 export type {
   CurriculumConfig,
-  EvaluationConfig,
   AdaptiveLayerConfig,
   MatryoshkaConfig,
   MemoryConfig,
@@ -336,6 +343,7 @@ export type {
   TrainConfig,
 } from './training/config.js';
 export type { CheckpointConfig } from './training/checkpoint-settings.js';
+export type { EvaluationConfig, HeldOutSetConfig } from './training/evaluation-config.js';
 export type { ModelSnapshot } from './model-folder/model-snapshot.js';
 export type {
   BestMeasurement,

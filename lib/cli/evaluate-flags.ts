@@ -6,16 +6,16 @@ import { promptFlags } from './prompt-flags.js';
 import { FORMAT_NAMES, TABLE_FLAGS } from './table-flags.js';
 
 export const TASK_FLAGS = {
-  task: text('TASK', 'retrieval (default), sts, triplets, binary, clustering or reranking'),
+  task: text('TASK', 'retrieval (default), sts, triplets, binary, clustering, translation or reranking'),
   data: text(
     'FILE',
     'pairs for retrieval; two sentences and a score for sts; anchor, positive and negative for triplets; two ' +
-      'sentences and a label, 0 or 1, for binary; texts and labels for clustering; for reranking JSON ' +
+      'sentences and a label, 0 or 1, for binary; texts and labels for clustering; texts and translations for translation; for reranking JSON ' +
       'lines of query, positive, and negative or documents; hf:OWNER/NAME/PART:SPLIT is of the hub',
   ),
   columns: list(
     'A,B[,C]',
-    'its columns; default, task by task: anchor,positive; sentence1,sentence2,score; anchor,positive,negative; sentence1,sentence2,label; text,label',
+    'its columns; default, task by task: anchor,positive; sentence1,sentence2,score; anchor,positive,negative; sentence1,sentence2,label; text,label;\nsource,target',
   ),
   format: text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`),
   ...TABLE_FLAGS,

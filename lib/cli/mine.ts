@@ -3,7 +3,7 @@ import { onEach, onFirst } from '../distributed/shared-work.js';
 import { cachedOverRanks } from '../evaluation/cached-encoder.js';
 import type { EncodesTexts } from '../evaluation/encode-texts.js';
 import { readColumns } from '../evaluation/records.js';
-import type { ScoresPairs } from '../evaluation/reranking.js';
+import type { ScoresPairs } from '../evaluation/scores-pairs.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
 import { refuseOverwriting } from '../files/overwrite.js';
 import { LIMITS, type Limit } from '../mining/choose.js';

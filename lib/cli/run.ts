@@ -217,17 +217,25 @@ export function whereOf({ device, ranks }: { readonly device: string; readonly r
   return ranks === 1 ? device : `${ranks} × ${device.split(':')[0]}`;
 }
 
+/** Scores as they are shown, those of each set of held-out data (`sts.spearman`) together. */
+function bySet(scores: EvaluationEvent['scores']): string[][] {
+  const sets = new Map<string, string[]>();
+  for (const [name, score] of Object.entries(scores)) {
+    const set = name.slice(0, name.indexOf('.') + 1);
+    sets.set(set, [...(sets.get(set) ?? []), `${name} ${score.toFixed(4)}`]);
+  }
+  return [...sets.values()];
+}
+
 /** Says an event that is not of a step. */
 export function sayEvent(
   progress: ProgressLine,
   event: EvaluationEvent | SavedEvent | SkippedEvent | SkippedTotalEvent | NoteEvent,
 ): void {
   switch (event.type) {
-    case 'evaluation': {
-      const scores = Object.entries(event.scores).map(([name, score]) => `${name} ${score.toFixed(4)}`);
-      progress.say(`step ${event.step}: ${scores.join(', ')}`);
+    case 'evaluation':
+      for (const scores of bySet(event.scores)) progress.say(`step ${event.step}: ${scores.join(', ')}`);
       break;
-    }
     case 'saved':
       progress.say(`step ${event.step}: wrote ${event.folder}`);
       break;

@@ -19,6 +19,7 @@ import { choiceHelp, flagsOf } from './setting-flags.js';
 import { CHECKPOINT_FLAGS, makeRoomForCheckpoints, RUN_RIVALS } from './run.js';
 import { WATCH_FLAGS } from './watchers.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
+import { EVALUATION_FLAGS, putSets, setsGiven } from './train-evaluation-flags.js';
 
 /** Flags of `gradcache train` by section. */
 export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
@@ -271,45 +272,7 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
     seed: number('N', 'default 1; the same seed gives the same run', 'seed'),
   },
   'Evaluation and checkpoints': {
-    'eval-task': text(
-      'TASK',
-      'retrieval (default), sts, triplets or binary; for a cross-encoder reranking',
-      'evaluation.task',
-    ),
-    'eval-loss': onOff('measure the loss of held-out batches', 'evaluation.loss'),
-    'eval-data': text('FILE', 'held-out pairs, or sentences with scores', 'evaluation.data'),
-    'eval-columns': list(
-      'A,B[,C]',
-      'its columns; default: the first two of --columns, or sentence1,sentence2,score',
-      'evaluation.columns',
-    ),
-    'eval-format': text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`, 'evaluation.format'),
-    ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
-    'eval-dimensions': numbers(
-      'N,N',
-      'lengths to measure at as well, with representations cut; each encodes the texts again',
-      'evaluation.dimensions',
-    ),
-    'eval-measures': list(
-      'M@K,M@K',
-      'further measures of retrieval: accuracy, precision, recall, mrr, ndcg or map at any k',
-      'evaluation.measures',
-    ),
-    'eval-before': onOff('measure before the first update too', 'evaluation.before'),
-    'eval-every': {
-      ...number(
-        'STEPS',
-        'or epoch: after each pass over the data; default: only at the end',
-        'evaluation.every',
-      ),
-      words: ['epoch'],
-    },
-    best: text(
-      'SCORE',
-      'the score by which the finished model is the best one, not the last, such as ndcg@10',
-      'evaluation.best',
-    ),
-    patience: number('N', 'end after so many measurements without a better score', 'evaluation.patience'),
+    ...EVALUATION_FLAGS,
     ...CHECKPOINT_FLAGS,
   },
   Watching: WATCH_FLAGS,
@@ -370,6 +333,7 @@ export function settingsOf(
     const typed = args.text(flag);
     if (typed !== undefined) put(merged, path, typedDelimiter(typed));
   }
+  putSets(merged, args);
   putPrompts(merged, args);
   putDataSets(merged, args);
   return merged;
@@ -384,6 +348,7 @@ export function settingsOf(
 export function flagOf(setting: string, args: Arguments, which: 'given' | 'any'): string | undefined {
   const given: [string, string][] = [];
   const others: [string, string][] = PROMPT_FLAGS.map((name) => [name, 'prompts']);
+  others.push(['eval-set', 'evaluation.sets']);
   for (const [name, { sets }] of FLAGS)
     if (sets !== undefined) (args.get(name) === undefined ? others : given).push([name, sets]);
   for (const flag of PROMPT_FLAGS)
@@ -391,6 +356,7 @@ export function flagOf(setting: string, args: Arguments, which: 'given' | 'any')
       const setting = `prompts.${text.split('=')[0]}`;
       given.push([flag, flag === 'prompt-name' ? `${setting}.name` : setting]);
     }
+  for (const setting of setsGiven(args)) given.push(['eval-set', setting]);
   given.reverse(); // of two that set the same, the later has won
   return narrowest(setting, which === 'given' ? [given] : [given, others]);
 }

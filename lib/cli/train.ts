@@ -66,7 +66,9 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
   if (ofSet !== undefined) return toldByFlag(error, ofSet.flag, ` ${ofSet.key}=…`, { args, file });
   const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
-  return toldByFlag(error, flag, (column === undefined ? '' : ` ${column}=…`) + element, { args, file });
+  const [, ofSet] = flag === 'eval-set' ? (/^evaluation\.sets\.(.+)$/.exec(setting) ?? []) : [];
+  const about = column ?? ofSet;
+  return toldByFlag(error, flag, (about === undefined ? '' : ` ${about}=…`) + element, { args, file });
 }
 
 /** Shows the events of a run to people. */

@@ -1,6 +1,7 @@
 import { GradCacheError } from '../errors.js';
 import { refused } from '../options/option-values.js';
 import type { EncodesTexts } from './encode-texts.js';
+import type { ScoresPairs } from './scores-pairs.js';
 import { checkKnown } from '../options/known-options.js';
 import { compareAndScore, STS_OPTIONS, type StsOptions } from './sts.js';
 
@@ -37,15 +38,15 @@ export interface BinaryScores {
 }
 
 /**
- * Tells pairs that belong together by their similarity, as sentence-transformers' BinaryClassificationEvaluator does. Each
- * different text is encoded once.
+ * Tells pairs that belong together by their similarity, as sentence-transformers' BinaryClassificationEvaluator does, or by what a
+ * cross-encoder says of them, as its CrossEncoderClassificationEvaluator does. Each different text is encoded once.
  *
  * @param options as those of `evaluateSts`
  * @throws GradCacheError `SHAPE` for lists of different lengths, `INPUT` for labels other than 0 and 1 or of one kind alone and
  * for a wrong option, `NON_FINITE`, `ABORTED`
  */
 export async function evaluateBinary(
-  encoder: EncodesTexts,
+  model: EncodesTexts | ScoresPairs,
   task: BinaryTask,
   options: StsOptions = {},
 ): Promise<BinaryScores> {
@@ -60,7 +61,7 @@ export async function evaluateBinary(
       'INPUT',
       `All ${labels.length} labels are alike; pairs of both kinds are needed.`,
     );
-  const { similarities } = await compareAndScore(encoder, { first, second, scores: labels }, options);
+  const { similarities } = await compareAndScore(model, { first, second, scores: labels }, options);
   return { pairs: labels.length, ...separate(similarities, labels) };
 }
 

@@ -67,7 +67,10 @@ export interface HardestPairs {
 }
 
 /** What a model found hardest of held-out data. */
-export type Hardest = HardestQueries | HardestPairs;
+export type Hardest = (HardestQueries | HardestPairs) & {
+  /** The name of the set that it is of, where it has one. */
+  readonly set?: string;
+};
 
 const SHOWN = 20;
 const WRONG_SHOWN = 3;

@@ -11,18 +11,18 @@ import {
   requireString,
   requireTexts,
 } from '../options/option-values.js';
+import type { Similarity } from '../options/similarity.js';
+import { DistinctTexts } from './distinct-texts.js';
+import { encodesTokens, type EncodesTexts } from './encode-texts.js';
 import type { RankedCandidates } from './hardest.js';
+import { PairScores } from './pair-scores.js';
 import { measureRanking, type RankMeasures } from './rank-measures.js';
+import { requireEncoder } from './retrieval-checks.js';
+import { scoreByEncoder } from './score-listed.js';
+import { refuseOfEncoders, requireScores, scoresPairs, type ScoresPairs } from './scores-pairs.js';
+import { chooseSimilarity } from './similarity.js';
+import { promptsFor } from './task-prompts.js';
 import { tell } from '../options/synchronous.js';
-
-/** What reranking needs of a model; `CrossEncoder` has it. */
-export interface ScoresPairs {
-  /** One score for each pair. */
-  predict(
-    pairs: readonly TextPair[],
-    options?: { prompt?: Prompt | undefined; signal?: AbortSignal | undefined },
-  ): Promise<ArrayLike<number>>;
-}
 
 /** A query and the candidates that a first stage found for it. */
 export interface RerankingQuery {
@@ -63,9 +63,22 @@ export interface RerankingOptions {
    * scores 0. Default: true, as in sentence-transformers.
    */
   readonly alwaysRerankPositives?: boolean;
-  /** What is put before every query. Default: the model's default prompt. */
+  /** Of a cross-encoder: what is put before every query. Default: the model's default prompt. */
   readonly prompt?: Prompt | undefined;
-  /** Pairs scored at a time. Default: 4096. */
+  /** Of a text encoder: what is put before queries and documents. Default: as in `evaluateRetrieval`. */
+  readonly prompts?:
+    | {
+        /** For queries. */
+        readonly query?: Prompt | undefined;
+        /** For the candidates. */
+        readonly document?: Prompt | undefined;
+      }
+    | undefined;
+  /** Of a text encoder: what it is compared by. Default: the model's, or cosine if it names none. */
+  readonly similarity?: Similarity | undefined;
+  /** Of a text encoder: how many numbers of each representation to compare, from the first on. Default: all. */
+  readonly dimensions?: number | undefined;
+  /** Pairs that a cross-encoder scores at a time, or documents that a text encoder does. Default: 4096. */
   readonly block?: number;
   /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
@@ -74,14 +87,15 @@ export interface RerankingOptions {
 }
 
 /**
- * How well a model ranks given candidates: MAP, MRR@10 and nDCG@10, as sentence-transformers' CrossEncoderRerankingEvaluator
- * has them.
+ * How well a cross-encoder, or a text encoder by its similarity, ranks given candidates: MAP, MRR@10 and nDCG@10, as
+ * sentence-transformers' CrossEncoderRerankingEvaluator and RerankingEvaluator have them. The latter leaves out queries without
+ * negatives. A text encoder encodes each different text once.
  *
  * @throws GradCacheError `INPUT` for a wrong option or task, `SHAPE` where the model gives other than a score a pair,
  * `NON_FINITE` where a score is not finite
  */
 export async function evaluateReranking(
-  model: ScoresPairs,
+  model: ScoresPairs | EncodesTexts,
   task: RerankingTask,
   options: RerankingOptions = {},
 ): Promise<RerankingScores> {
@@ -90,14 +104,13 @@ export async function evaluateReranking(
 
 /** {@link evaluateReranking} that also gives the candidates with their scores. */
 export async function rerankAndScore(
-  model: ScoresPairs,
+  model: ScoresPairs | EncodesTexts,
   task: RerankingTask,
   options: RerankingOptions,
 ): Promise<{ scores: RerankingScores; ranked: readonly RankedCandidates[] }> {
-  const names = ['at', 'alwaysRerankPositives', 'prompt', 'block', 'signal', 'onProgress'];
-  checkKnown('evaluateReranking', options, names);
-  if (typeof model?.predict !== 'function') throw refused('the model', model, 'one with predict(pairs)');
-  const { at = 10, alwaysRerankPositives = true, block = 4096, prompt, signal, onProgress } = options;
+  checkKnown('evaluateReranking', options, OPTIONS);
+  const predict = scorerOf(model, options);
+  const { at = 10, alwaysRerankPositives = true, block = 4096, signal, onProgress } = options;
   requireCount('at', at, 1);
   requireCount('block', block, 1);
   requireBoolean('alwaysRerankPositives', alwaysRerankPositives);
@@ -113,10 +126,12 @@ export async function rerankAndScore(
     relevant.some(Boolean) ? texts.map((text) => [given[number]!.query, text]) : [],
   );
   const scores = new Float64Array(pairs.length);
-  for (let begin = 0; begin < pairs.length; begin += block) {
-    const some = pairs.slice(begin, begin + block);
-    scores.set(requireScores(await model.predict(some, { prompt, signal }), some.length), begin);
-    tell('onProgress', onProgress, Math.min(begin + block, pairs.length), pairs.length);
+  // A text encoder encodes each text once, and so gets all pairs together.
+  const atOnce = scoresPairs(model) ? block : Math.max(1, pairs.length);
+  for (let begin = 0; begin < pairs.length; begin += atOnce) {
+    const some = pairs.slice(begin, begin + atOnce);
+    scores.set(requireScores(await predict(some), some.length), begin);
+    tell('onProgress', onProgress, Math.min(begin + atOnce, pairs.length), pairs.length);
   }
   let begin = 0;
   const ranked = candidates.map((each, number): RankedCandidates => {
@@ -138,6 +153,43 @@ export async function rerankAndScore(
         : null,
     },
     ranked,
+  };
+}
+
+const OF_ENCODERS = ['prompts', 'similarity', 'dimensions'];
+const OPTIONS = [
+  'at',
+  'alwaysRerankPositives',
+  'prompt',
+  ...OF_ENCODERS,
+  'block',
+  'signal',
+  'onProgress',
+] as (keyof RerankingOptions)[];
+
+/** How a model scores pairs. @throws GradCacheError `INPUT` for a model of neither kind, and for options of the other one */
+function scorerOf(
+  model: ScoresPairs | EncodesTexts,
+  options: RerankingOptions,
+): (pairs: readonly TextPair[]) => Promise<ArrayLike<number>> {
+  const { prompt, prompts = {}, dimensions, block = 4096, signal } = options;
+  if (scoresPairs(model)) {
+    refuseOfEncoders(options, OF_ENCODERS);
+    return (pairs) => model.predict(pairs, { prompt, signal });
+  }
+  requireEncoder(model);
+  if (encodesTokens(model))
+    throw refused('the model', model, 'one with predict(pairs), or one representation of a text,');
+  if (prompt !== undefined)
+    throw refused('prompt', prompt, 'none for a text encoder, which takes prompts: { query, document } and');
+  checkKnown('prompts', prompts, ['query', 'document']);
+  if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
+  const similarity = chooseSimilarity(options.similarity, model);
+  const how = { prompts: promptsFor(model, prompts), dimensions, similarity, block, signal };
+  return (pairs) => {
+    const [queries, documents] = [0, 1].map((side) => DistinctTexts.from(pairs.map((pair) => pair[side]!)));
+    const sides = { anchors: queries!.distinct.list, documents: documents!.distinct.list };
+    return scoreByEncoder(model, sides, new PairScores(queries!.of, documents!.of), how);
   };
 }
 
@@ -196,19 +248,4 @@ function checkQuery(number: number, query: RerankingQuery): void {
       `${name} has ${negative === undefined ? 'neither' : 'both'} of negative and documents; one of them is needed.`,
     );
   requireTexts(`${name}.${negative === undefined ? 'documents' : 'negative'}`, negative ?? documents);
-}
-
-/** The scores that a model gave for pairs. @throws GradCacheError `SHAPE`, `NON_FINITE` */
-export function requireScores(scores: ArrayLike<number>, pairs: number): ArrayLike<number> {
-  if (scores?.length !== pairs)
-    throw new GradCacheError(
-      'SHAPE',
-      `The model gave ${scores?.length} scores for ${pairs} pairs; a model with one label is needed.`,
-    );
-  const wrong = Array.from(scores).findIndex((score) => !Number.isFinite(score));
-  if (wrong < 0) return scores;
-  throw new GradCacheError(
-    'NON_FINITE',
-    `The score of a pair is ${scores[wrong]}: the model gives scores that are not finite.`,
-  );
 }

@@ -4,6 +4,7 @@ import type { RankMeasures } from './rank-measures.js';
 import type { RerankingScores, RerankingTask } from './reranking.js';
 import { RECALL_AT, type RetrievalScores } from './retrieval.js';
 import type { StsScores } from './sts.js';
+import type { TranslationScores } from './translation.js';
 
 /**
  * Scores as one flat record under their usual names: `recall@10`, `mrr@10`, `ndcg@10`, of a sparse encoder also
@@ -43,6 +44,12 @@ export function flattenBinary({ pairs: _, accuracyThreshold, f1Threshold, ...sco
   return { ...scores, accuracy_threshold: accuracyThreshold, f1_threshold: f1Threshold };
 }
 
+/** What {@link flattenScores} calls the scores of sentence pairs. */
+export const STS_NAMES = ['spearman', 'pearson'] as const;
+
+/** What the scores of clusters are called. */
+export const CLUSTERING_NAMES = ['accuracy', 'nmi'] as const;
+
 /** What {@link flattenBinary} calls them. */
 export const BINARY_NAMES = [
   'accuracy',
@@ -54,6 +61,18 @@ export const BINARY_NAMES = [
   'accuracy_threshold',
   'f1_threshold',
 ] as const;
+
+/** Scores of translations under the names of sentence-transformers. */
+export function flattenTranslation({ sourceToTarget, targetToSource, accuracy }: TranslationScores) {
+  return {
+    mean_accuracy: accuracy,
+    src2trg_accuracy: sourceToTarget,
+    trg2src_accuracy: targetToSource,
+  };
+}
+
+/** What {@link flattenTranslation} calls them. */
+export const TRANSLATION_NAMES = ['mean_accuracy', 'src2trg_accuracy', 'trg2src_accuracy'] as const;
 
 /** What {@link flattenScores} calls the scores of retrieval by default, beside further measures. */
 export function retrievalNames(measures: readonly string[] = []): string[] {

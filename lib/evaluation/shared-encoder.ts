@@ -8,7 +8,7 @@ import { joinedRows, type SparseRows } from '../encoders/sparse-rows.js';
 import { takeRows } from '../tensor/rows.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { EncodesTexts, EncodesTokens } from './encode-texts.js';
-import type { ScoresPairs } from './reranking.js';
+import type { ScoresPairs } from './scores-pairs.js';
 import { sharedSearch } from './shared-search.js';
 
 /**

@@ -13,7 +13,9 @@ import { pearson, spearman } from './correlation.js';
 import { encodeTexts, type EncodesTexts } from './encode-texts.js';
 import { EncodedTexts } from './encoded-texts.js';
 import { requireEncoder } from './retrieval-checks.js';
+import { refuseOfEncoders, requireScores, scoresPairs, type ScoresPairs } from './scores-pairs.js';
 import { chooseSimilarity, similaritiesOf } from './similarity.js';
+import type { TextPair } from '../tokenizer/tokenizer.js';
 import { tell } from '../options/synchronous.js';
 
 /** Pairs of sentences and how alike people found them, on any scale. */
@@ -40,16 +42,16 @@ export interface StsScores {
 
 /** Settings of {@link evaluateSts}. */
 export interface StsOptions {
-  /** Default: the model's, or cosine if it names none. */
+  /** Of a text encoder. Default: the model's, or cosine if it names none. */
   readonly similarity?: Similarity;
   /**
    * What is put before every sentence: the name of a prompt of the model, `''` for nothing, or the words as
    * `{ prefix: 'query: ' }`. Default: the model's default prompt.
    */
   readonly prompt?: Prompt | undefined;
-  /** How many numbers of each representation to compare, from the first on. Default: all. */
+  /** Of a text encoder: how many numbers of each representation to compare, from the first on. Default: all. */
   readonly dimensions?: number | undefined;
-  /** Pairs encoded at a time. Default 4096. */
+  /** Pairs encoded or scored at a time. Default 4096. */
   readonly block?: number;
   /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal;
@@ -68,55 +70,87 @@ export const STS_OPTIONS: readonly (keyof StsOptions)[] = [
 ];
 
 /**
- * Semantic textual similarity: correlates the similarity of both sides with the scores. A text in several pairs is encoded
- * once. The representations of all different texts are in memory together.
+ * Semantic textual similarity: correlates the similarity of both sides, or what a cross-encoder says of them, with the scores. A
+ * text in several pairs is encoded once. The representations of all different texts are in memory together.
  *
  * @throws GradCacheError `SHAPE` when the three lists differ in length or have fewer than 2 entries, `INPUT` for a wrong
  * option and a score that is not a number, `NON_FINITE` where a representation is not
  */
 export async function evaluateSts(
-  encoder: EncodesTexts,
+  model: EncodesTexts | ScoresPairs,
   task: StsTask,
   options: StsOptions = {},
 ): Promise<StsScores> {
-  return (await compareAndScore(encoder, task, options)).scores;
+  return (await compareAndScore(model, task, options)).scores;
 }
 
 /** {@link evaluateSts} that also gives the similarity of each pair. */
 export async function compareAndScore(
-  encoder: EncodesTexts,
+  model: EncodesTexts | ScoresPairs,
   task: StsTask,
   options: StsOptions,
 ): Promise<{ scores: StsScores; similarities: Float64Array }> {
   checkKnown('evaluateSts', options, STS_OPTIONS);
-  requireEncoder(encoder);
+  if (!scoresPairs(model)) requireEncoder(model);
   checkTask(task);
-  const { prompt, dimensions, block = 4096, signal, onProgress } = options;
+  const { dimensions, block = 4096, signal, onProgress } = options;
   if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
   requireCount('block', block, 1);
   requireSignal('signal', signal);
   if (onProgress !== undefined) requireFunction('onProgress', onProgress);
-  const similarity = chooseSimilarity(options.similarity, encoder);
 
-  const { first, second, scores } = task;
+  const { first, scores } = task;
   const found = new Float64Array(first.length);
-  const texts = new EncodedTexts([first, second], (list) =>
-    encodeTexts(encoder, list, { prompt, dimensions, signal }),
-  );
+  const pairs = pairsOf(model, task, options);
   try {
     for (let start = 0; start < first.length; start += block) {
       const end = Math.min(start + block, first.length);
-      const pairs = await texts.rowsOf(start, end);
-      found.set(await similaritiesOf(pairs, similarity), start);
-      requireFinite(found, end, similarity);
+      found.set(await pairs.compare(start, end), start);
       tell('onProgress', onProgress, end, first.length);
     }
   } finally {
-    texts.dispose();
+    pairs.dispose();
   }
   return {
     scores: { pairs: first.length, spearman: spearman(found, scores), pearson: pearson(found, scores) },
     similarities: found,
+  };
+}
+
+/** Pairs that a model compares, some at a time. */
+interface ComparedPairs {
+  /** What it says of the pairs from `start` to `end`. @throws GradCacheError `NON_FINITE` */
+  compare(start: number, end: number): Promise<ArrayLike<number>>;
+  dispose(): void;
+}
+
+function pairsOf(
+  model: EncodesTexts | ScoresPairs,
+  { first, second }: StsTask,
+  options: StsOptions,
+): ComparedPairs {
+  const { prompt, dimensions, signal } = options;
+  if (scoresPairs(model)) {
+    refuseOfEncoders(options, ['similarity', 'dimensions']);
+    return {
+      async compare(start, end) {
+        const some = first.slice(start, end).map((text, row): TextPair => [text, second[start + row]!]);
+        return requireScores(await model.predict(some, { prompt, signal }), some.length);
+      },
+      dispose: () => undefined,
+    };
+  }
+  const similarity = chooseSimilarity(options.similarity, model);
+  const texts = new EncodedTexts([first, second], (list) =>
+    encodeTexts(model, list, { prompt, dimensions, signal }),
+  );
+  return {
+    async compare(start, end) {
+      const found = await similaritiesOf(await texts.rowsOf(start, end), similarity);
+      requireFinite(found, start, similarity);
+      return found;
+    },
+    dispose: () => texts.dispose(),
   };
 }
 
@@ -136,12 +170,12 @@ function checkTask(task: StsTask): void {
     throw new GradCacheError('INPUT', `The score of pair ${bad} is ${show(scores[bad])}, not a number.`);
 }
 
-function requireFinite(found: Float64Array, end: number, similarity: Similarity): void {
-  const wrong = found.subarray(0, end).findIndex((value) => !Number.isFinite(value));
+function requireFinite(found: ArrayLike<number>, start: number, similarity: Similarity): void {
+  const wrong = Array.from(found).findIndex((value) => !Number.isFinite(value));
   if (wrong < 0) return;
   const name = similarity === 'cosine' ? 'cosine' : `similarity (${similarity})`;
   throw new GradCacheError(
     'NON_FINITE',
-    `The ${name} of pair ${wrong} is ${found[wrong]}: the model gives representations that are not finite.`,
+    `The ${name} of pair ${start + wrong} is ${found[wrong]}: the model gives representations that are not finite.`,
   );
 }

@@ -9,6 +9,7 @@ import type { ClusteringTask } from './clustering.js';
 import type { RetrievalTask } from './retrieval-task.js';
 import type { BinaryTask } from './binary.js';
 import type { StsTask } from './sts.js';
+import type { TranslationTask } from './translation.js';
 import type { TripletTask } from './triplets.js';
 
 export type { TaskOptions } from './records.js';
@@ -112,14 +113,51 @@ export async function sentencePairs(
  * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
  */
 export async function readClustering(path: string, options: TaskOptions = {}): Promise<ClusteringTask> {
+  return labelledTexts(path, options, DATA_SETTINGS);
+}
+
+/** {@link readClustering} of a file whose settings are called otherwise. */
+export async function labelledTexts(
+  path: string,
+  options: TaskOptions,
+  names: SettingNames,
+): Promise<ClusteringTask> {
   requireString('path', path);
   checkKnown('readClustering', options, TASK_OPTIONS);
   const { columns = ['text', 'label'], ...how } = options;
   const [text, label] = rolesOf(columns, 'a list of 2 columns, text and label,', 2);
   const task = { texts: [] as string[], labels: [] as string[] };
-  for await (const row of readColumns(path, [text!, label!], { ...how, names: DATA_SETTINGS })) {
+  for await (const row of readColumns(path, [text!, label!], { ...how, names })) {
     task.texts.push(row[text!]!);
     task.labels.push(row[label!]!);
+  }
+  return task;
+}
+
+/**
+ * Texts with their translations, for `evaluateTranslation`.
+ *
+ * @param options `columns`: text and translation, `['source', 'target']` unless given
+ * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
+ */
+export async function readTranslation(path: string, options: TaskOptions = {}): Promise<TranslationTask> {
+  return translations(path, options, DATA_SETTINGS);
+}
+
+/** {@link readTranslation} of a file whose settings are called otherwise. */
+export async function translations(
+  path: string,
+  options: TaskOptions,
+  names: SettingNames,
+): Promise<TranslationTask> {
+  requireString('path', path);
+  checkKnown('readTranslation', options, TASK_OPTIONS);
+  const { columns = ['source', 'target'], ...how } = options;
+  const [source, target] = rolesOf(columns, 'a list of 2 columns, text and translation,', 2);
+  const task = { source: [] as string[], target: [] as string[] };
+  for await (const row of readColumns(path, [source!, target!], { ...how, names })) {
+    task.source.push(row[source!]!);
+    task.target.push(row[target!]!);
   }
   return task;
 }

@@ -1,6 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import type { EncodesTexts } from '../evaluation/encode-texts.js';
-import { requireScores, type ScoresPairs } from '../evaluation/reranking.js';
+import { requireScores, type ScoresPairs } from '../evaluation/scores-pairs.js';
 import { chooseSimilarity } from '../evaluation/similarity.js';
 import { throwIfAborted } from '../options/abort.js';
 import { scoreByEncoder } from '../evaluation/score-listed.js';

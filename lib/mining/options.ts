@@ -1,6 +1,6 @@
 import type { Prompt } from '../encoders/prompts.js';
 import type { EncodesTexts } from '../evaluation/encode-texts.js';
-import type { ScoresPairs } from '../evaluation/reranking.js';
+import type { ScoresPairs } from '../evaluation/scores-pairs.js';
 import { requireEncoder } from '../evaluation/retrieval-checks.js';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';

@@ -157,7 +157,7 @@ export function isBetter(name: string, value: number, than: number): boolean {
 }
 
 function lowerIsBetter(name: string): boolean {
-  return /(^|[/_-])(loss|mse|perplexity|bits\w*|\w+-active-dims)$/i.test(name.replace(/\/\d+$/, ''));
+  return /(^|[./_-])(loss|mse|perplexity|bits\w*|\w+-active-dims)$/i.test(name.replace(/\/\d+$/, ''));
 }
 
 /** A finite number, or undefined. */

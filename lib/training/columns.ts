@@ -7,6 +7,7 @@ import { SettingError } from '../options/fields.js';
 import { kindOf, requireColumns } from '../losses/loss-kinds.js';
 import { show } from '../options/option-values.js';
 import { requireAlike, type FilledDataSet } from './data-sets.js';
+import { changeSets } from './held-out-sets.js';
 import { NEGATIVE, usualColumns, type FilledTrainConfig, type ReadTrainConfig } from './read-config.js';
 
 /**
@@ -114,11 +115,14 @@ async function withOwnColumns(
 /** Held-out pairs have the first two columns that are trained on, unless they have their own. */
 function ofHeldOut(
   evaluation: ReadTrainConfig['evaluation'],
-  columns: readonly string[],
+  trained: readonly string[],
 ): ReadTrainConfig['evaluation'] {
-  return evaluation?.task === 'retrieval' && evaluation.columns === undefined
-    ? { ...evaluation, columns: columns.slice(0, 2) }
-    : evaluation;
+  return (
+    evaluation &&
+    changeSets(evaluation, ({ task, data, columns }) => ({
+      columns: columns ?? (task === 'retrieval' && data !== undefined ? trained.slice(0, 2) : undefined),
+    }))
+  );
 }
 
 /** What a column is called where none is named: the first of these that the data has is that of the labels. */

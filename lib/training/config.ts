@@ -5,7 +5,7 @@ import type { DataFormat } from '../data/record-options.js';
 import type { LossConfig } from '../losses/loss-kinds.js';
 import type { LoraOptions } from '../encoders/lora-options.js';
 import type { LateInteraction } from '../model-folder/late-interaction.js';
-import type { RetrievalMeasure } from '../evaluation/retrieval-measures.js';
+import type { EvaluationConfig } from './evaluation-config.js';
 import type { OptimizerConfig } from '../optim/optimizer-kinds.js';
 
 /**
@@ -345,56 +345,4 @@ export interface NewModel {
   readonly pooling?: TokenPooling | 'none' | 'splade';
   /** Scales representations to length 1. Default true, and false for SPLADE. */
   readonly normalize?: boolean;
-}
-
-/** Held-out data of a run. */
-export interface EvaluationConfig {
-  /**
-   * Default 'retrieval', unless the loss alone is measured. For the losses of cross-encoders 'reranking' is the only one, and
-   * `loss` takes its place.
-   */
-  readonly task?: 'retrieval' | 'sts' | 'triplets' | 'binary' | 'reranking';
-  /**
-   * Also measure the loss, as the score `loss`: the mean over batches like those of the training, in the order of the file,
-   * without dropout. The file then has the columns and the label that are trained on. Default false.
-   */
-  readonly loss?: boolean;
-  /**
-   * File of pairs: anchor and positive for retrieval; two sentences and a score for sts; anchor,
-   * positive and negative for triplets; two sentences and a label, 0 or 1, for binary. For reranking JSON lines of query,
-   * positive, and negative or documents ({@link readReranking}), and no other setting here but `every`.
-   */
-  readonly data: string;
-  /**
-   * Default: the first two of the data that is trained on, or ['sentence1', 'sentence2', 'score'], ['anchor', 'positive', 'negative'],
-   * ['sentence1', 'sentence2', 'label']; all that are trained on, if
-   * the loss alone is measured.
-   */
-  readonly columns?: readonly string[];
-  /** By default told from the file's name. */
-  readonly format?: DataFormat;
-  /** False for a CSV or TSV file whose first line is a row: `columns` then names its fields. Default true. */
-  readonly header?: boolean | readonly string[];
-  /** Whether fields of CSV or TSV files can be in quotes. Default 'csv' for CSV, 'auto' for TSV. */
-  readonly quoting?: Quoting;
-  /** What stands between the fields of CSV or TSV files: a character or several. Default: a comma, or a tab. */
-  readonly delimiter?: string;
-  /**
-   * Lengths that representations are cut to and measured at as well. The scores have the length behind their names, as
-   * `ndcg@10/64`. The texts are encoded again for each.
-   */
-  readonly dimensions?: readonly number[];
-  /** Further measures of retrieval, as `'map@100'` or `'accuracy@1'`. Default: none. */
-  readonly measures?: readonly RetrievalMeasure[];
-  /** Steps between two measurements, or 'epoch': after each pass over the data. Default: only at the end. */
-  readonly every?: number | 'epoch';
-  /** Also measure before the first update, as step 0. Default false. */
-  readonly before?: boolean;
-  /**
-   * The score by which a model is the best, for instance `'ndcg@10'`; the lower is the better one for `loss` and `mse`. The best
-   * model is kept in the folder `best` of the output, and in the end `model` is the best one, not the last. Default: none.
-   */
-  readonly best?: string;
-  /** Ends the run after so many measurements without a better score. Needs `best`. Default: none, all steps are made. */
-  readonly patience?: number;
 }

@@ -13,6 +13,7 @@ import { pullData, pullModel, type HubProgress, type Pulled } from '../hub/pull.
 import { isJsonObject } from '../files/strict-json.js';
 import { SettingError } from '../options/fields.js';
 import { plural } from '../options/plural.js';
+import { FILES_OF_SET } from './held-out-sets.js';
 import { OBJECT } from './objects.js';
 
 /** How a download is followed. */
@@ -47,16 +48,36 @@ export async function fromHub<Settings extends object>(settings: Settings, how: 
     }
     found['datasets'] = sets;
   }
-  if (isJsonObject(evaluation)) {
-    const { data: named } = evaluation;
-    if (isName(named))
-      found['evaluation'] = { ...evaluation, data: await fileOf('config.evaluation.data', named, how) };
-    // Told by its path from here on: resolved as one, `-` would be a file in the folder of the day.
-    else if (named === '-') found['evaluation'] = { ...evaluation, data: STANDARD_INPUT };
-  }
+  const heldOut = await ofHeldOut(evaluation, how);
+  if (heldOut !== evaluation) found['evaluation'] = heldOut;
   if (isJsonObject(loss) && isName(loss['guide']))
     found['loss'] = { ...loss, guide: await modelOf('config.loss.guide', loss['guide'], how) };
   return Object.keys(found).length === 0 ? settings : { ...settings, ...found };
+}
+
+/** Held-out data, one set or several, with paths. What is no set is left as it is: it is refused when it is read. */
+async function ofHeldOut(evaluation: unknown, how: Fetching): Promise<unknown> {
+  if (!isJsonObject(evaluation)) return evaluation;
+  const { sets } = evaluation;
+  const own = await ofSet(evaluation, 'config.evaluation', how);
+  if (!isJsonObject(sets)) return own;
+  const located: [string, unknown][] = [];
+  for (const [name, set] of Object.entries(sets))
+    located.push([name, await ofSet(set, `config.evaluation.sets.${name}`, how)]);
+  const changed = located.some(([name, set]) => set !== sets[name]);
+  return changed ? { ...own, sets: Object.fromEntries(located) } : own;
+}
+
+async function ofSet<Set>(set: Set, setting: string, how: Fetching): Promise<Set> {
+  if (!isJsonObject(set)) return set;
+  const found: Record<string, string> = {};
+  for (const name of FILES_OF_SET) {
+    const file: unknown = set[name];
+    if (isName(file)) found[name] = await fileOf(`${setting}.${name}`, file, how);
+    // Told by its path from here on: resolved as one, `-` would be a file in the folder of the day.
+    else if (file === '-') found[name] = STANDARD_INPUT;
+  }
+  return Object.keys(found).length === 0 ? set : { ...set, ...found };
 }
 
 /** The files that paths and names of data stand for; what is given, where each stands for itself. */

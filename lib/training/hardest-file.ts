@@ -29,12 +29,13 @@ export async function readHardest(output: string): Promise<StoredHardest | undef
     return undefined;
   }
   if (!isJsonObject(stored)) return undefined;
-  const { kind, step, measured, missed, hardest: given } = stored;
+  const { kind, step, measured, missed, set: name, hardest: given } = stored;
   if (typeof step !== 'number' || typeof measured !== 'number' || !Array.isArray(given)) return undefined;
   const entries: readonly unknown[] = given;
-  if (kind === 'pairs') return { kind, step, measured, hardest: entries.filter(isPair) };
+  const set = typeof name === 'string' ? { set: name } : {};
+  if (kind === 'pairs') return { kind, step, measured, ...set, hardest: entries.filter(isPair) };
   if (kind !== 'queries' || typeof missed !== 'number') return undefined;
-  return { kind, step, measured, missed, hardest: entries.filter(isQuery) };
+  return { kind, step, measured, missed, ...set, hardest: entries.filter(isQuery) };
 }
 
 function isQuery(entry: unknown): entry is HardQuery {

@@ -3,6 +3,7 @@ import { guideOf } from '../losses/loss-kinds.js';
 import { checkpointFolder, listCheckpoints, modelFolder } from './checkpoint.js';
 import type { FilledTrainConfig } from './read-config.js';
 import { metricsFile } from './metrics.js';
+import { FILES_OF_SET, placeOf, setsOf } from './held-out-sets.js';
 import { OBJECT } from './objects.js';
 
 /**
@@ -26,7 +27,11 @@ export async function requireApart(output: string, inputs: readonly NamedPath[])
 
 function inputsOf({ data, model, loss, lossFrom, evaluation }: FilledTrainConfig): NamedPath[] {
   const inputs = data.map((path) => ({ name: 'data', path }));
-  if (evaluation !== undefined) inputs.push({ name: 'evaluation.data', path: evaluation.data });
+  for (const { name, set } of setsOf(evaluation))
+    for (const file of FILES_OF_SET) {
+      const path = set[file];
+      if (path !== undefined) inputs.push({ name: `${placeOf(name)}.${file}`, path });
+    }
   const guide = guideOf(loss);
   if (guide !== null) inputs.push({ name: 'loss.guide', path: guide });
   if (lossFrom !== undefined) inputs.push({ name: 'lossFrom', path: lossFrom });

@@ -11,7 +11,9 @@ import { OWN_LOSS } from '../losses/own-loss.js';
 import { refuse, SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { readGiven } from '../options/read-given.js';
-import type { EvaluationConfig, TrainConfig } from './config.js';
+import type { TrainConfig } from './config.js';
+import type { EvaluationConfig } from './evaluation-config.js';
+import { FILES_OF_SET } from './held-out-sets.js';
 
 /** What stands in the settings for an object of the program. */
 export const OBJECT = 'an object of the program';
@@ -53,8 +55,8 @@ export interface TrainConfigWithObjects extends Omit<TrainConfig, 'model' | 'dat
    * argument `labels`. The model keeps the similarity that it names.
    */
   readonly loss?: LossConfig | Loss;
-  /** As {@link EvaluationConfig}, with measures of the program beside those of `data`, or alone. */
-  readonly evaluation?: Partial<EvaluationConfig> & {
+  /** As {@link EvaluationConfig}, with measures of the program beside those of its data, or alone. */
+  readonly evaluation?: EvaluationConfig & {
     /** Measures by name. With several processes each calls them, for the same model. */
     readonly evaluators?: Readonly<Record<string, Evaluator>>;
   };
@@ -158,7 +160,8 @@ function takeEvaluators(settings: Record<string, unknown>): Readonly<Record<stri
   for (const [name, evaluator] of Object.entries(functions))
     if (typeof evaluator !== 'function')
       throw refuse(`config.evaluation.evaluators.${name}`, evaluator, 'a function of the model');
-  settings['evaluation'] = { ...others, data: others['data'] ?? OBJECT };
+  const hasFile = FILES_OF_SET.some((name) => (others[name] ?? null) !== null);
+  settings['evaluation'] = hasFile ? others : { ...others, data: OBJECT };
   return functions as Record<string, Evaluator>;
 }
 
@@ -177,7 +180,7 @@ export function requireObjects(
     readonly model: unknown;
     readonly data: readonly string[];
     readonly loss: { readonly kind: string };
-    readonly evaluation?: { readonly data: string } | undefined;
+    readonly evaluation?: { readonly data?: string | undefined } | undefined;
   },
   objects: RunObjects,
   resumed: boolean,
@@ -221,25 +224,35 @@ export async function* rowsOf(
   }
 }
 
-/** Measures a model by the functions of the program. @throws GradCacheError `INPUT` for what is no score */
+/**
+ * Measures a model by the functions of the program.
+ *
+ * @param before scores that there are already
+ * @returns these, and those of the functions
+ * @throws GradCacheError `INPUT` for what is no score, and for a score that there is already
+ */
 export async function measureBy(
   evaluators: RunObjects['evaluators'],
   model: TextEncoder,
   signal: AbortSignal | undefined,
+  before: Readonly<Record<string, number>>,
 ): Promise<Record<string, number>> {
-  const scores: Record<string, number> = {};
+  const scores: Record<string, number> = { ...before };
   for (const [name, evaluate] of Object.entries(evaluators)) {
+    const setting = `config.evaluation.evaluators.${name}`;
     const given = await evaluate(model, { signal });
     const found =
       typeof given === 'object' && given !== null ? Object.entries(given) : [['', given] as const];
     for (const [score, value] of found) {
       if (typeof value !== 'number')
-        throw refuse(
-          `the result of config.evaluation.evaluators.${name}`,
-          given,
-          'a number, or numbers by name,',
+        throw refuse(`the result of ${setting}`, given, 'a number, or numbers by name,');
+      const whole = score === '' ? name : `${name}/${score}`;
+      if (Object.hasOwn(scores, whole))
+        throw new SettingError(
+          setting,
+          `gives the score ${show(whole)}, which held-out data has: rename it.`,
         );
-      scores[score === '' ? name : `${name}/${score}`] = value;
+      scores[whole] = value;
     }
   }
   return scores;

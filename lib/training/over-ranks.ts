@@ -12,6 +12,7 @@ import { refuse } from '../options/fields.js';
 import { plural } from '../options/plural.js';
 import type { Parameter } from '../tensor/tensor.js';
 import { readCheckpoint } from './checkpoint.js';
+import { changeFiles, changeSets, type HeldOutSettings } from './held-out-sets.js';
 import { OBJECT } from './objects.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { GivenConfig } from './read-run.js';
@@ -116,7 +117,10 @@ export function factsOfSettings(stored: Readonly<Record<string, unknown>>): Reco
   if (typeof model === 'object') Object.assign(settings, { model });
   if (Array.isArray(datasets))
     Object.assign(settings, { datasets: datasets.map((set: object) => ({ ...set, data: undefined })) });
-  Object.assign(settings, evaluation && { evaluation: { ...evaluation, data: undefined } });
+  if (evaluation !== undefined)
+    Object.assign(settings, {
+      evaluation: changeSets(evaluation as HeldOutSettings, (set) => changeFiles(set, () => undefined)),
+    });
   return Object.fromEntries(Object.entries(settings).map(([name, value]) => [`config.${name}`, value]));
 }
 

@@ -22,7 +22,7 @@ import type { QueryExpansion } from '../model-folder/late-interaction.js';
 import { Fields, refuse, SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { readCheckpoints } from './checkpoint-settings.js';
-import { readEvaluation, readLayout, readPairEvaluation } from './read-evaluation.js';
+import { readEvaluation, readLayout } from './read-evaluation.js';
 import { readDevice, readLength, readOutput, readResume, readSchedule, section } from './read-run.js';
 
 /** The columns of a run that names none, before hard negatives that its data has. @param images the column of pictures */
@@ -108,7 +108,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
     lora: fields.section('lora', readLora),
     prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
     evaluation: fields.section('evaluation', (held) =>
-      kindOf(loss).pairs === undefined ? readEvaluation(held, named) : readPairEvaluation(held),
+      readEvaluation(held, { columns: named, pairs: kindOf(loss).pairs !== undefined }),
     ),
     checkpoint: readCheckpoints(fields),
     resume: readResume(fields),

@@ -7,13 +7,8 @@ import { QUOTINGS } from '../data/quoting.js';
 import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { plural } from '../options/plural.js';
-import type { EvaluationConfig } from './config.js';
+import { FILES_OF_SET, type HeldOutSet, type HeldOutSettings } from './held-out-sets.js';
 import { OBJECT } from './objects.js';
-
-/** The held-out data of a run, with everything that it needs to know. */
-type HeldOutSettings = Pick<EvaluationConfig, 'data'> & {
-  readonly [Name in keyof Required<EvaluationConfig>]: EvaluationConfig[Name];
-};
 
 /** How the fields of a data file are laid out: told from its name and its first line where nothing is said. */
 export function readLayout(fields: Fields) {
@@ -33,15 +28,39 @@ function readDelimiter(fields: Fields): string | undefined {
   return delimiter;
 }
 
-/** What held-out data of a text encoder is measured for. */
-const HELD_OUT_TASKS = ['retrieval', 'sts', 'triplets', 'binary'] as const;
-type HeldOutTaskName = (typeof HELD_OUT_TASKS)[number];
+/** What a text encoder, and what a cross-encoder can be measured for. */
+const TASKS = {
+  texts: ['retrieval', 'sts', 'triplets', 'binary', 'clustering', 'translation', 'reranking'],
+  pairs: ['reranking', 'sts', 'binary'],
+} as const;
+type TaskName = (typeof TASKS)['texts' | 'pairs'][number];
 
 const USUAL_COLUMNS = {
   sts: ['sentence1', 'sentence2', 'score'],
   triplets: ['anchor', 'positive', 'negative'],
   binary: ['sentence1', 'sentence2', 'label'],
+  clustering: ['text', 'label'],
+  translation: ['source', 'target'],
 } as const;
+
+const LAYOUT = ['format', 'header', 'quoting', 'delimiter'] as const;
+
+/** What the sets of a run have in common. */
+interface Trained {
+  /** Whether the model reads pairs of texts: a cross-encoder. */
+  readonly pairs: boolean;
+  /** The columns of the data that is trained on: those of held-out pairs, unless it has its own. Undefined: the data tells them. */
+  readonly columns: readonly string[] | undefined;
+}
+
+/** The held-out data of a run, one set or several. @throws SettingError */
+export function readEvaluation(fields: Fields, trained: Trained): HeldOutSettings {
+  const sets = readSets(fields, trained);
+  const isOwn = fields.raw('data') === OBJECT;
+  const hasFile = FILES_OF_SET.some((name) => fields.raw(name) !== undefined);
+  const unnamed = isOwn || (sets !== undefined && !hasFile) ? nothingOf(fields) : readSet(fields, trained);
+  return { ...unnamed, sets, ...readTimes(fields) };
+}
 
 /** When held-out data is measured, and what follows from its scores. */
 function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | 'best' | 'patience'> {
@@ -55,29 +74,92 @@ function readTimes(fields: Fields): Pick<HeldOutSettings, 'every' | 'before' | '
   return { every, before: fields.boolean('before'), best, patience };
 }
 
-/**
- * @param trained the columns of the data that is trained on: those of held-out pairs, unless it has its own. Undefined: the data
- * tells them
- */
-export function readEvaluation(fields: Fields, trained: readonly string[] | undefined): HeldOutSettings {
+function readSets(fields: Fields, trained: Trained): HeldOutSettings['sets'] {
+  const all = fields.object('sets');
+  if (all === undefined) return undefined;
+  const names = all.names();
+  if (names.length === 0) throw refuse(all.path, {}, 'an object of sets, by name,');
+  const sets = names.map((name) => {
+    if (!/^[\p{L}\p{N}_-]+$/u.test(name) || name === '__proto__')
+      throw refuse(all.path, name, 'a name of letters, digits, "_" and "-"');
+    const set =
+      all.section(name, (own) => readSet(own, trained)) ??
+      all.missing(name, 'give its data and what it is measured for, as { task, data }');
+    return [name, set] as const;
+  });
+  return Object.fromEntries(sets);
+}
+
+/** One set of held-out data. @throws SettingError */
+function readSet(fields: Fields, trained: Trained): HeldOutSet {
   const loss = fields.boolean('loss');
-  const unmeasured = loss === true || fields.raw('data') === OBJECT;
-  const task = fields.oneOf('task', HELD_OUT_TASKS) ?? (unmeasured ? undefined : 'retrieval');
+  const [files, usual] = [readFiles(fields), trained.pairs ? 'reranking' : 'retrieval'] as const;
+  const named: TaskName | undefined = fields.oneOf('task', TASKS[trained.pairs ? 'pairs' : 'texts']);
+  const judged = files.judgements !== undefined;
+  const task = named ?? (loss === true && !judged ? undefined : usual);
+  if (trained.pairs && loss === true && task !== undefined)
+    throw refuse(fields.at('task'), task, 'none, as the loss of a cross-encoder is measured alone,');
+  if (judged && (task !== 'retrieval' || loss === true)) {
+    const wrong = loss === true ? 'loss' : 'task';
+    throw refuse(fields.at(wrong), fields.raw(wrong) ?? task, 'none, as judgements are of retrieval,');
+  }
+  if (judged) refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns, not for judgements');
+  if (task === 'reranking' && loss !== true)
+    refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns; reranking reads JSON lines');
+  if (trained.pairs)
+    refuseBeside(fields, ['dimensions'], 'is for representations, which a cross-encoder has not');
   return {
     task,
     loss,
-    data: fields.string('data') ?? fields.missing('data', 'give the path of a file'),
+    ...files,
     /** Undefined: those that are trained on. */
-    columns: readHeldOutColumns(fields, task, trained),
+    columns: readColumns(fields, judged ? undefined : task, trained.columns),
     ...readLayout(fields),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
     measures: readHeldOutMeasures(fields, task),
-    ...readTimes(fields),
   };
 }
 
+/** The files of a set: its data, or queries, corpus and judgements. */
+function readFiles(fields: Fields): Pick<HeldOutSet, (typeof FILES_OF_SET)[number]> {
+  const [data, queries, corpus, judgements] = FILES_OF_SET.map((name) => fields.string(name));
+  const files = { data, queries, corpus, judgements };
+  const beside = Object.entries({ queries, corpus, judgements });
+  if (beside.every(([, file]) => file === undefined)) {
+    if (data === undefined) return fields.missing('data', 'give the path of a file');
+    return files;
+  }
+  const [missing] = beside.find(([, file]) => file === undefined) ?? [];
+  if (missing !== undefined)
+    return fields.missing(missing, 'queries, corpus and judgements go together; give the path of a file');
+  if (data === undefined) return files;
+  throw refuse(fields.at('data'), data, 'none, as queries, corpus and judgements take its place,');
+}
+
+/** The set without a name, where there is none. @throws SettingError for a setting of it, which would do nothing */
+function nothingOf(fields: Fields): HeldOutSet {
+  const data = fields.raw('data') === undefined ? undefined : OBJECT;
+  const others = ['task', 'loss', 'columns', ...LAYOUT, 'dimensions', 'measures'];
+  for (const name of ['queries', 'corpus', 'judgements']) fields.raw(name); // known, and not there
+  refuseBeside(
+    fields,
+    others,
+    'is of held-out data, and no file of it is named: give evaluation.data (--eval-data), or say it of a set in evaluation.sets',
+  );
+  const none = Object.fromEntries(others.map((name) => [name, undefined])) as Omit<
+    HeldOutSet,
+    (typeof FILES_OF_SET)[number]
+  >;
+  return { ...none, data, queries: undefined, corpus: undefined, judgements: undefined };
+}
+
+function refuseBeside(fields: Fields, names: readonly string[], why: string): void {
+  for (const name of names)
+    if (fields.raw(name) !== undefined) throw new SettingError(fields.at(name), `${why}.`);
+}
+
 /** @throws SettingError for what is no measure, and for measures of another task */
-function readHeldOutMeasures(fields: Fields, task: HeldOutTaskName | undefined): HeldOutSettings['measures'] {
+function readHeldOutMeasures(fields: Fields, task: TaskName | undefined): HeldOutSet['measures'] {
   const names = fields.strings('measures');
   if (names === undefined) return undefined;
   if (task !== 'retrieval') throw refuse(fields.at('measures'), names, 'none, which are of retrieval,');
@@ -89,44 +171,18 @@ function readHeldOutMeasures(fields: Fields, task: HeldOutTaskName | undefined):
   return names as RetrievalMeasure[];
 }
 
-function readHeldOutColumns(
+/** @param task of which the columns are; undefined: any are */
+function readColumns(
   fields: Fields,
-  task: HeldOutTaskName | undefined,
+  task: TaskName | undefined,
   trained: readonly string[] | undefined,
 ): readonly string[] | undefined {
   const named = fields.strings('columns');
-  if (task === undefined) return named;
-  const columns = named ?? (task === 'retrieval' ? trained?.slice(0, 2) : USUAL_COLUMNS[task]);
+  if (task === undefined || task === 'reranking') return named;
+  const usual = task === 'retrieval' ? trained?.slice(0, 2) : USUAL_COLUMNS[task];
+  const columns = named ?? usual;
   if (columns === undefined) return undefined;
-  const needed = task === 'retrieval' ? 2 : 3;
+  const needed = task === 'retrieval' ? 2 : USUAL_COLUMNS[task].length;
   if (columns.length === needed) return columns;
   throw refuse(fields.at('columns'), columns, `${plural(needed, 'column')} for ${task}`);
-}
-
-/** Held-out data of a cross-encoder: candidates to rank, or rows to measure the loss of. */
-export function readPairEvaluation(fields: Fields): HeldOutSettings {
-  const loss = fields.boolean('loss');
-  const data = fields.string('data') ?? fields.missing('data', 'give the path of a file');
-  const times = readTimes(fields);
-  if (loss === true)
-    return {
-      task: undefined,
-      loss,
-      data,
-      /** Undefined: those that are trained on. */
-      columns: fields.strings('columns'),
-      ...readLayout(fields),
-      dimensions: undefined,
-      measures: undefined,
-      ...times,
-    };
-  const task = fields.oneOf('task', ['reranking']) ?? 'reranking';
-  const unread = {
-    columns: undefined,
-    format: undefined,
-    header: undefined,
-    quoting: undefined,
-    delimiter: undefined,
-  };
-  return { task, loss, data, ...unread, dimensions: undefined, measures: undefined, ...times };
 }

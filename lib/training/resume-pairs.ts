@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { DEFAULT_LOSS, guideOf } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
 import { lastingPath } from './from-hub.js';
+import { changeFiles, changeSets } from './held-out-sets.js';
 import { readTrainConfig, usualColumns, type FilledTrainConfig } from './read-config.js';
 import type { Resumed } from './resume.js';
 import { mayChangeOf, resumeSettings, type ResumableSettings } from './resume-settings.js';
@@ -111,6 +112,6 @@ function withFullPaths(config: FilledTrainConfig): FilledTrainConfig {
           },
     data: data.map(lastingPath),
     datasets: datasets?.map((set) => ({ ...set, data: set.data.map(lastingPath) })),
-    evaluation: evaluation === undefined ? undefined : { ...evaluation, data: lastingPath(evaluation.data) },
+    evaluation: evaluation && changeSets(evaluation, (set) => changeFiles(set, lastingPath)),
   };
 }

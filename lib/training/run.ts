@@ -56,6 +56,11 @@ export async function openRun(
       'config.model',
       `is an encoder of the program, and the loss ${config.loss.kind} trains a cross-encoder, which the run opens: give its folder.`,
     );
+  if (pairs !== undefined && Object.keys(objects.evaluators).length > 0)
+    throw new SettingError(
+      'config.evaluation.evaluators',
+      `measure a text encoder, and the loss ${config.loss.kind} trains a cross-encoder: name held-out data (data, sets) in their place.`,
+    );
   const own = ranks === null ? config : { ...config, device: ranks.device };
   const objective = await openObjective();
   let optimizer: Optimizer | undefined;

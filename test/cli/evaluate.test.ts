@@ -11,6 +11,7 @@ import { evaluateReranking } from '../../lib/evaluation/reranking.js';
 import { readReranking } from '../../lib/evaluation/reranking-data.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
 import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
+import { spearman } from '../../lib/evaluation/correlation.js';
 import { evaluateSts } from '../../lib/evaluation/sts.js';
 import { readRetrievalPairs, readSts } from '../../lib/evaluation/tasks.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
@@ -263,12 +264,44 @@ test('reranking by a cross-encoder, and the flags that are for other tasks', asy
     assert.rejects(evaluate(...args, ...more), { message });
   await refused(/--recall-at is not for --task reranking/, '--recall-at', '3');
   await refused(/--columns is not for --task reranking/, '--columns', 'a,b');
-  await refused(/--dimensions is not for --task reranking/, '--dimensions', '3');
+  await refused(/--dimensions is for a text encoder, not for a cross-encoder/, '--dimensions', '3');
+  await refused(/--document-prompt is for a text encoder/, '--document-prompt', '');
   await assert.rejects(evaluate('--model', text, '--data', data, '--at', '3'), {
     message: /--at is for --task reranking/,
   });
-  await assert.rejects(evaluate('--model', text, '--task', 'reranking', '--data', data), {
-    code: 'CHECKPOINT',
-    message: /give the option newHead/,
+  // A text encoder ranks them by its similarity.
+  using encoder = await TextEncoder.load(text);
+  const byText = await evaluateReranking(encoder, await readReranking(data), { similarity: 'dot' });
+  const found = await evaluate(...args.with(1, text), '--similarity', 'dot');
+  for (const [name, value] of Object.entries(flattenScores(byText)))
+    assert.ok(Math.abs(found.scores[name]! - value) < 1e-6, name);
+});
+
+test('sentence pairs by a cross-encoder, and translations', async (t) => {
+  const folder = await temporaryFolder(t);
+  const text = await saveTinyModel(join(folder, 'text'));
+  using model = await CrossEncoder.load(text, { newHead: { seed: 5 } });
+  await model.save(join(folder, 'model'));
+  const rows = pairs(8).map(({ anchor, positive }, place) => ({
+    sentence1: anchor,
+    sentence2: positive,
+    score: place,
+    label: place % 2,
+  }));
+  const data = await writeRows(join(folder, 'rows.jsonl'), rows);
+  const args = ['--model', join(folder, 'model'), '--data', data];
+  const sts = await evaluate(...args, '--task', 'sts');
+  const predicted = await model.predict(rows.map(({ sentence1, sentence2 }) => [sentence1, sentence2]));
+  const expected = spearman(
+    Array.from(predicted),
+    rows.map(({ score }) => score),
+  );
+  assert.ok(Math.abs(sts.scores.spearman! - expected) < 1e-6);
+  assert.equal((await evaluate(...args, '--task', 'binary')).scores.pairs, 8);
+  await assert.rejects(evaluate(...args, '--task', 'sts', '--similarity', 'dot'), {
+    message: /--similarity is for a text encoder, not for a cross-encoder/,
   });
+  const columns = ['--columns', 'sentence1,sentence2'];
+  const { scores } = await evaluate('--model', text, '--data', data, '--task', 'translation', ...columns);
+  assert.equal(scores.mean_accuracy, (scores.src2trg_accuracy! + scores.trg2src_accuracy!) / 2);
 });

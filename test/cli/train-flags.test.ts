@@ -92,6 +92,35 @@ test('held-out data that is given to a resumed run is measured by the task of be
   assert.deepEqual(settingsOf(parseFlags(flags, given), {}).evaluation, { data: 'b' });
 });
 
+test('named sets of held-out data are put over those of the configuration file, each setting by its kind', () => {
+  const evaluation = (...given: string[]) =>
+    settingsOf(
+      parseFlags(
+        flags,
+        given.flatMap((each) => ['--eval-set', each]),
+      ),
+      {
+        evaluation: { every: 5, sets: { sts: { task: 'sts', data: 'old' } } },
+      },
+    ).evaluation;
+  const given = ['sts.data=a=b.tsv', 'sts.header=score,a,b', 'sts.delimiter=\\t', 'x.header=false'];
+  const more = ['x.dimensions=4,8', 'x.measures=map@5,mrr@3', 'x.loss=true'];
+  assert.deepEqual(evaluation(...given, ...more), {
+    every: 5,
+    sets: {
+      sts: { task: 'sts', data: 'a=b.tsv', header: ['score', 'a', 'b'], delimiter: '\t' },
+      x: { header: false, dimensions: [4, 8], measures: ['map@5', 'mrr@3'], loss: true },
+    },
+  });
+  const wrong: [string, RegExp][] = [
+    ['sts.tasks=sts', /tasks is not a setting of held-out data; did you mean task\?/],
+    ['sts=sts.csv', /--eval-set is sts=sts\.csv; write NAME\.SETTING=VALUE/],
+    ['__proto__.task=sts', /write NAME\.SETTING=VALUE/],
+    ['sts.data=b', /sts\.data has been given already/],
+  ];
+  for (const [each, message] of wrong) assert.throws(() => evaluation(...given, each), message);
+});
+
 test('flags of checkpoints count where the configuration file turns all of them off', () => {
   const merged = (given: string[], config: object) => settingsOf(parseFlags(flags, given), { ...config });
   for (const checkpoint of [true, false])

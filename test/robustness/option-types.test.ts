@@ -865,15 +865,45 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     },
   },
   evaluateReranking: {
+    call: (options) => gradcache.evaluateReranking(encoder, reranking, options),
+    options: {
+      at: ['number'],
+      alwaysRerankPositives: ['boolean'],
+      prompt: [],
+      prompts: ['object'],
+      similarity: [],
+      dimensions: ['number'],
+      block: ['number'],
+      signal: [],
+      onProgress: ['function'],
+    },
+  },
+  'evaluateReranking, a cross-encoder': {
     call: (options) => gradcache.evaluateReranking(cross, reranking, options),
     options: {
       at: ['number'],
       alwaysRerankPositives: ['boolean'],
       prompt: ['text'],
+      prompts: [],
+      similarity: [],
+      dimensions: [],
       block: ['number'],
       signal: [],
       onProgress: ['function'],
     },
+  },
+  evaluateTranslation: {
+    call: (options) => gradcache.evaluateTranslation(encoder, { source: ['w1'], target: ['w2'] }, options),
+    options: { similarity: [], prompt: ['text'], dimensions: ['number'], signal: [] },
+  },
+  evaluateMse: {
+    call: (options) =>
+      gradcache.evaluateMse(encoder, { texts: ['w1', 'w2'], representations: rows }, options),
+    options: { prompt: ['text'], dimensions: ['number'], signal: [] },
+  },
+  readTranslation: {
+    call: (options) => gradcache.readTranslation('/nowhere.csv', options),
+    options: { signal: [], columns: [], format: [], header: ['boolean'], quoting: [], delimiter: ['text'] },
   },
   evaluateTriplets: {
     call: (options) => gradcache.evaluateTriplets(encoder, ranked, options),

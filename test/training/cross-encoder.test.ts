@@ -174,8 +174,11 @@ test('settings that do nothing with a cross-encoder, or with a text encoder, are
     { prompts: { positive: { prefix: 'a ' } } },
     /config.prompts.positive is for another column than anchor/,
   );
-  await refused({ evaluation: { task: 'sts', data: 'x' } }, /config.evaluation.task is "sts"; "reranking"/);
-  await refused({ evaluation: { data: 'x', columns: ['a', 'b'] } }, /evaluation.columns is not a setting/);
+  await refused(
+    { evaluation: { task: 'triplets', data: 'x' } },
+    /config.evaluation.task is "triplets"; "reranking"/,
+  );
+  await refused({ evaluation: { data: 'x', columns: ['a', 'b'] } }, /evaluation.columns is for files with columns; reranking/);
   await refused(
     { model: { config: TINY_CONFIG, tokenizer: 't', pooling: 'cls' } },
     /config.model.pooling is for text encoders/,

@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { loadHeldOut } from '../../lib/training/objectives/held-out.js';
+import { setsOf } from '../../lib/training/held-out-sets.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { requireReadOnce } from '../../lib/training/read-once.js';
 import { train } from '../../lib/training/train.js';
@@ -203,7 +204,11 @@ test('held-out data has a format of its own, and a file whose name tells none sa
       format: 'jsonl',
       evaluation: { task: 'retrieval', data, format },
     });
-    return loadHeldOut(config.evaluation!, { ...config, columns: ['anchor', 'positive'] }, undefined);
+    return loadHeldOut(
+      setsOf(config.evaluation)[0]!,
+      { ...config, columns: ['anchor', 'positive'] },
+      undefined,
+    );
   };
   await load('csv');
   await assert.rejects(load(), {

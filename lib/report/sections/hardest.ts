@@ -21,20 +21,24 @@ export function hardest(runs: readonly RunRecord[]): Html | null {
 function listOf(hardest: NonNullable<RunRecord['hardest']>): Html {
   if (hardest.kind === 'pairs')
     return html`<p>
-        Of ${count(hardest.measured)} pairs at step ${count(hardest.step)}, those that the model places
-        farthest from where people do. 0 % is the least alike of all pairs, 100 % the most alike.
+        Of ${count(hardest.measured)} pairs${ofSet(hardest)} at step ${count(hardest.step)}, those that the
+        model places farthest from where people do. 0 % is the least alike of all pairs, 100 % the most alike.
       </p>
       <ol class="cards">
         ${hardest.hardest.map(pair)}
       </ol>`;
   return html`<p>
-      Of ${count(hardest.measured)} queries at step ${count(hardest.step)},
+      Of ${count(hardest.measured)} queries${ofSet(hardest)} at step ${count(hardest.step)},
       ${hardest.missed === 0 ? 'none' : count(hardest.missed)} had a wrong answer first. These are the
       hardest: the right answer lies farthest behind a wrong one, or least ahead of it.
     </p>
     <ol class="cards">
       ${hardest.hardest.map(query)}
     </ol>`;
+}
+
+function ofSet({ set }: NonNullable<RunRecord['hardest']>): string {
+  return set === undefined ? '' : ` of ${set}`;
 }
 
 function query({ query, right, wrong }: HardQuery): Html {

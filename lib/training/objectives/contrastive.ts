@@ -9,7 +9,6 @@ import { adaptiveLayer } from '../../losses/adaptive-layer.js';
 import { matryoshka } from '../../losses/matryoshka.js';
 import { loadLoss, LOSS_FILE, snapshotOfLoss } from '../../losses/stored-loss.js';
 import type { StoredTensor } from '../../safetensors/safetensors.js';
-import { sharedEncoder } from '../../evaluation/shared-encoder.js';
 import type { ModelSnapshot } from '../../model-folder/model-snapshot.js';
 import type { TextTask } from '../../model-folder/late-interaction.js';
 import { SettingError } from '../../options/fields.js';
@@ -20,14 +19,13 @@ import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import { requireWithin } from '../matryoshka.js';
-import { measureBy, type RunObjects } from '../objects.js';
+import type { RunObjects } from '../objects.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { stepSettings } from './step-settings.js';
 import { openGuide } from './guide.js';
-import { loadHeldOut } from './held-out.js';
-import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
+import { loadHeldOutTexts } from './held-out-texts.js';
 import { explainNonFinite } from './non-finite-rows.js';
 import {
   ofRows,
@@ -342,27 +340,10 @@ class Contrastive implements Objective {
     return explainNonFinite(texts, this.model, this.config);
   }
 
-  async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
-    const { config, model, ranks } = this;
-    if (config.evaluation === undefined) return null;
-    requireWithin('evaluation.dimensions', config.evaluation.dimensions ?? [], model.dimension);
-    const heldOut = await loadHeldOut(config.evaluation, config, signal);
-    const batches = await loadHeldOutBatches(config, signal);
-    const shared = sharedEncoder(model, ranks);
-    const { evaluators } = this.objects;
-    const own = Object.keys(evaluators).length > 0;
-    return {
-      // What a function of the program measures, it tells when it has.
-      names: own ? undefined : [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
-      measure: async (signal) => {
-        const loss = batches && {
-          loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)),
-        };
-        const measured = await heldOut?.measure(shared, signal);
-        const scores = { ...loss, ...measured?.scores, ...(await measureBy(evaluators, model, signal)) };
-        return { ...measured, scores };
-      },
-    };
+  loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
+    const { config, model, ranks, objects } = this;
+    const lossOf = (batch: Batch, signal: AbortSignal | undefined) => this.#lossOf(batch, signal);
+    return loadHeldOutTexts(config, { model, ranks, evaluators: objects.evaluators, lossOf }, signal);
   }
 
   /** The loss of a batch in evaluation. A memory of earlier batches has no part in it. */

@@ -4,11 +4,7 @@ import { rankingPairs } from '../../data/ranking-pairs.js';
 import { textsIn } from '../../data/text-lists.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import type { CrossEncoder } from '../../encoders/cross-encoder.js';
-import { hardestReranked } from '../../evaluation/hardest.js';
-import { rerankAndScore } from '../../evaluation/reranking.js';
-import { readReranking } from '../../evaluation/reranking-data.js';
 import { sharedScorer } from '../../evaluation/shared-encoder.js';
-import { flattenScores, rerankingNames } from '../../evaluation/scores.js';
 import type { PairRows } from '../../losses/loss-kind.js';
 import { makeLoss, negativesOf } from '../../losses/loss-kinds.js';
 import type { LossOptions, LossWithGradients } from '../../losses/loss.js';
@@ -24,6 +20,8 @@ import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { stepSettings } from './step-settings.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
+import { loadHeldOutPairs } from './held-out-pairs.js';
+import { loadAllHeldOut } from './held-out-sets.js';
 import {
   ofRows,
   type BatchPlace,
@@ -204,12 +202,13 @@ class PairsOfTexts implements Objective {
     return `The score of ${shown} is ${scores[wrong]}.`;
   }
 
-  async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
-    const { model, ranks } = this;
-    const { evaluation, columns } = this.config;
-    if (evaluation === undefined) return null;
-    const batches = await loadHeldOutBatches(this.config, signal);
-    if (batches !== null)
+  loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
+    const { config, model, ranks } = this;
+    const prompt = promptOf(config, config.columns[0]!);
+    const shared = sharedScorer(model, ranks);
+    return loadAllHeldOut(config.evaluation, async (set) => {
+      const batches = await loadHeldOutBatches(set, config, signal);
+      if (batches === null) return loadHeldOutPairs(set, shared, prompt, signal);
       return {
         names: ['loss'],
         measure: async (signal) => {
@@ -217,16 +216,7 @@ class PairsOfTexts implements Objective {
           return { scores: { loss } };
         },
       };
-    const task = await readReranking(evaluation.data, { signal });
-    const prompt = promptOf(this.config, columns[0]!);
-    const shared = sharedScorer(model, ranks);
-    return {
-      names: rerankingNames(task),
-      measure: async (signal) => {
-        const { scores, ranked } = await rerankAndScore(shared, task, { prompt, signal });
-        return { scores: flattenScores(scores), hardest: hardestReranked(ranked) };
-      },
-    };
+    });
   }
 
   /** The loss of a batch in evaluation. Its negatives are drawn by its place: each measurement has the same. */

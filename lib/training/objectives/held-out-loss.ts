@@ -6,28 +6,34 @@ import { formatOf } from '../../data/formats.js';
 import { checkReadOptions } from '../../data/read-pairs.js';
 import { readRows } from '../../data/read-rows.js';
 import { badLine, type Row } from '../../data/row.js';
-import { HELD_OUT_SETTINGS, otherRow } from '../../data/setting-names.js';
+import { otherRow } from '../../data/setting-names.js';
 import { refuse } from '../../options/fields.js';
 import { plural } from '../../options/plural.js';
 import { labelOptions, listOptions } from '../column-options.js';
+import { placeOf, settingNamesOf, type NamedSet } from '../held-out-sets.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
 /**
- * Reads the held-out rows of a run as batches like those of its training, in the order of the file.
+ * Reads a set of held-out rows as batches like those of its training, in the order of the file.
  *
  * @returns null where the loss is not to be measured
  * @throws GradCacheError `INPUT`
  */
 export async function loadHeldOutBatches(
+  { name, set }: NamedSet,
   config: FilledTrainConfig,
   signal: AbortSignal | undefined,
 ): Promise<AsyncIterable<Batch> | null> {
-  const { evaluation, columns: trained, batch: size, uniqueTexts, groupByLabel } = config;
-  if (evaluation?.loss !== true) return null;
-  const { data, format, header, quoting, delimiter } = evaluation;
-  const columns = (evaluation.task === undefined ? evaluation.columns : undefined) ?? trained;
+  const { columns: trained, batch: size, uniqueTexts, groupByLabel } = config;
+  const { data, format, header, quoting, delimiter } = set;
+  if (set.loss !== true || data === undefined) return null;
+  const columns = (set.task === undefined ? set.columns : undefined) ?? trained;
   if (columns.length !== trained.length)
-    throw refuse('config.evaluation.columns', columns, `${plural(trained.length, 'column')} for the loss`);
+    throw refuse(
+      `config.${placeOf(name)}.columns`,
+      columns,
+      `${plural(trained.length, 'column')} for the loss`,
+    );
   const [label, ofRead] = [labelOptions(config), labelOptions({ ...config, columns })];
   const how = {
     columns,
@@ -39,7 +45,7 @@ export async function loadHeldOutBatches(
     ...listOptions(config, columns),
     ...(ofRead && { label: ofRead }),
   };
-  const names = HELD_OUT_SETTINGS;
+  const names = settingNamesOf(name);
   checkReadOptions(how, names);
   const files = dataFiles([data]);
   if (format === undefined) for (const file of files) formatOf(file, names, delimiter);

@@ -1,0 +1,354 @@
+/*
+ * How `gradcache evaluate` measures each task.
+ */
+import { evaluateRetrieval } from '../evaluation/retrieval.js';
+import { readRetrievalFolder, type BeirTask } from '../evaluation/beir.js';
+import { evaluateReranking, type RerankingScores } from '../evaluation/reranking.js';
+import { readReranking } from '../evaluation/reranking-data.js';
+import { flattenBinary, flattenScores, flattenTranslation } from '../evaluation/scores.js';
+import { chooseSimilarity, chooseTokenSimilarity } from '../evaluation/similarity.js';
+import { evaluateBinary } from '../evaluation/binary.js';
+import { evaluateTriplets } from '../evaluation/triplets.js';
+import { scoresPairs } from '../evaluation/scores-pairs.js';
+import { evaluateSts } from '../evaluation/sts.js';
+import { evaluateTranslation } from '../evaluation/translation.js';
+import { evaluateClustering } from '../evaluation/clustering.js';
+import {
+  readBinary,
+  readClustering,
+  readRetrievalPairs,
+  readSts,
+  readTranslation,
+  readTriplets,
+  type TaskOptions,
+} from '../evaluation/tasks.js';
+import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
+import type { RetrievalTask } from '../evaluation/retrieval-task.js';
+import type { CrossEncoder } from '../encoders/cross-encoder.js';
+import type { TextEncoder } from '../encoders/text-encoder.js';
+import {
+  SIMILARITIES,
+  TOKEN_SIMILARITIES,
+  type Similarity,
+  type TokenSimilarity,
+} from '../options/similarity.js';
+import type { Ranks } from '../distributed/ranks.js';
+import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
+import {
+  BEIR_FLAGS,
+  CLUSTERING_FLAGS,
+  refuseFlags,
+  requireColumns,
+  RETRIEVAL_FLAGS,
+  TASK_FLAGS,
+} from './evaluate-flags.js';
+import { type Arguments, type Flags, UsageError } from './flags.js';
+import { unlessAborted } from './interrupt.js';
+import { dimensionsOf, openModel, openServable } from './model.js';
+import { promptOf } from './prompt-flags.js';
+import { howToRead, TABLE_FLAGS } from './table-flags.js';
+import { type ProgressLine } from './terminal.js';
+import { plural } from '../options/plural.js';
+import { furtherTexts } from './texts.js';
+
+/** How each task is measured. */
+export const MEASURES = {
+  retrieval: measureRetrieval,
+  sts: measureSts,
+  triplets: measureTriplets,
+  binary: measureBinary,
+  clustering: measureClustering,
+  translation: measureTranslation,
+  reranking: measureReranking,
+} as const;
+
+/** How a task is measured. */
+interface How {
+  readonly progress: ProgressLine;
+  readonly signal: AbortSignal;
+  readonly ranks: Ranks | null;
+}
+
+/** How much was measured, how much was not, and the scores by name. */
+export interface Measured {
+  readonly counts: Readonly<Record<string, number>>;
+  readonly leftOut?: Readonly<Record<string, number>>;
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+async function measureReranking(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const used = ['task', 'data', 'similarity', 'query-prompt', 'query-prompt-text', ...DOCUMENT_PROMPTS];
+  const others = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS, ...CLUSTERING_FLAGS, ...TASK_FLAGS };
+  const unused = Object.keys(others).filter((name) => !used.includes(name));
+  refuseFlags(args, unused, 'is not for --task reranking');
+  const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
+  const asked = args.oneOf('similarity', SIMILARITIES);
+  const at = args.count('at') ?? 10;
+  const task = await unlessAborted(readReranking(args.required('data', TASK_FLAGS.data), { signal }), signal);
+  const model = await openServable(args, { progress, signal, ranks });
+  const onProgress = (done: number, total: number) => progress.show(`${done} of ${total} pairs`);
+  try {
+    let scores: RerankingScores;
+    if (isCrossEncoder(model)) {
+      refuseFlags(
+        args,
+        [...OF_ENCODERS, ...DOCUMENT_PROMPTS],
+        'is for a text encoder, not for a cross-encoder',
+      );
+      const options = { at, prompt: prompts.query(model), signal, onProgress };
+      scores = await evaluateReranking(sharedScorer(model, ranks), task, options);
+    } else
+      scores = await evaluateReranking(sharedEncoder(model, ranks), task, {
+        at,
+        similarity: saySimilarity(asked, model, progress),
+        prompts: { query: prompts.query(model), document: prompts.document(model) },
+        dimensions: dimensionsOf(args, model),
+        signal,
+        onProgress,
+      });
+    const { queries, documents } = scores;
+    return { counts: { queries, documents }, scores: flattenScores(scores) };
+  } finally {
+    model.dispose();
+  }
+}
+
+/** Flags of what representations are compared by, and of the second texts' prompt: a cross-encoder has none of them. */
+const OF_ENCODERS = ['similarity', 'dimensions'];
+const DOCUMENT_PROMPTS = ['document-prompt', 'document-prompt-text'];
+
+const isCrossEncoder = (model: TextEncoder | CrossEncoder): model is CrossEncoder => scoresPairs(model);
+
+/** What pairs of sentences are compared by, and how. @throws UsageError for flags that a cross-encoder does not take */
+function comparing(
+  args: Arguments,
+  model: TextEncoder | CrossEncoder,
+  { progress, ranks }: Pick<How, 'progress' | 'ranks'>,
+  asked: Similarity | undefined,
+) {
+  if (isCrossEncoder(model)) {
+    refuseFlags(args, OF_ENCODERS, 'is for a text encoder, not for a cross-encoder');
+    return { by: sharedScorer(model, ranks), how: {} };
+  }
+  const similarity = saySimilarity(asked, model, progress);
+  return { by: sharedEncoder(model, ranks), how: { similarity, dimensions: dimensionsOf(args, model) } };
+}
+
+async function measureClustering(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
+  refuseFlags(args, [...others, 'similarity'], 'is not for --task clustering');
+  const promptFor = promptOf(args, 'query-prompt');
+  requireColumns(args, 2, 'two columns, text and label');
+  const task = await unlessAborted(readRows(args, readClustering), signal);
+  const model = await openModel(args, { progress, signal, ranks });
+  const encoder = sharedEncoder(model, ranks);
+  try {
+    const { texts, clusters, ...scores } = await evaluateClustering(encoder, task, {
+      clusters: args.number('clusters'),
+      seed: args.number('seed'),
+      prompt: promptFor(model),
+      dimensions: dimensionsOf(args, model),
+      signal,
+    });
+    return { counts: { texts, clusters }, scores };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function measureTranslation(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const others = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS, ...CLUSTERING_FLAGS };
+  refuseFlags(args, Object.keys(others), 'is not for --task translation');
+  const asked = args.oneOf('similarity', SIMILARITIES);
+  const promptFor = promptOf(args, 'query-prompt');
+  requireColumns(args, 2, 'two columns, text and translation');
+  const task = await unlessAborted(readRows(args, readTranslation), signal);
+  const model = await openModel(args, { progress, signal, ranks });
+  try {
+    const scores = await evaluateTranslation(sharedEncoder(model, ranks), task, {
+      similarity: saySimilarity(asked, model, progress),
+      prompt: promptFor(model),
+      dimensions: dimensionsOf(args, model),
+      signal,
+    });
+    return { counts: { pairs: scores.pairs }, scores: flattenTranslation(scores) };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function measureTriplets(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const {
+    'document-prompt': _,
+    'document-prompt-text': __,
+    ...others
+  } = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS } as Flags;
+  refuseFlags(args, Object.keys({ ...others, ...CLUSTERING_FLAGS }), 'is not for --task triplets');
+  const asked = args.oneOf('similarity', SIMILARITIES);
+  const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
+  requireColumns(args, 3, 'three columns, anchor, positive and negative');
+  const task = await unlessAborted(readRows(args, readTriplets), signal);
+  const model = await openModel(args, { progress, signal, ranks });
+  try {
+    const { triplets, accuracy } = await evaluateTriplets(sharedEncoder(model, ranks), task, {
+      similarity: saySimilarity(asked, model, progress),
+      prompts: { query: prompts.query(model), document: prompts.document(model) },
+      dimensions: dimensionsOf(args, model),
+      signal,
+    });
+    return { counts: { triplets }, scores: { accuracy } };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function measureBinary(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const others = { ...RETRIEVAL_FLAGS, ...BEIR_FLAGS, ...CLUSTERING_FLAGS };
+  refuseFlags(args, Object.keys(others), 'is not for --task binary');
+  const asked = args.oneOf('similarity', SIMILARITIES);
+  const promptFor = promptOf(args, 'query-prompt');
+  requireColumns(args, 3, 'three columns, two sentences and a label');
+  const task = await unlessAborted(readRows(args, readBinary), signal);
+  const model = await openServable(args, { progress, signal, ranks });
+  try {
+    const { by, how } = comparing(args, model, { progress, ranks }, asked);
+    const scores = await evaluateBinary(by, task, {
+      ...how,
+      prompt: promptFor(model),
+      signal,
+      onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
+    });
+    return { counts: { pairs: scores.pairs }, scores: flattenBinary(scores) };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function measureSts(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  const others = Object.keys({ ...RETRIEVAL_FLAGS, ...BEIR_FLAGS });
+  refuseFlags(args, others, 'is for retrieval, not for --task sts');
+  refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
+  const asked = args.oneOf('similarity', SIMILARITIES);
+  const promptFor = promptOf(args, 'query-prompt');
+  requireColumns(args, 3, 'three columns, two sentences and a score');
+  const task = await unlessAborted(readRows(args, readSts), signal);
+  if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
+  const model = await openServable(args, { progress, signal, ranks });
+  try {
+    const { by, how } = comparing(args, model, { progress, ranks }, asked);
+    const scores = await evaluateSts(by, task, {
+      ...how,
+      prompt: promptFor(model),
+      signal,
+      onProgress: (done, total) => progress.show(`${done} of ${total} pairs`),
+    });
+    return {
+      counts: { pairs: scores.pairs },
+      ...(task.unscored !== undefined && { leftOut: { unscored: task.unscored } }),
+      scores: flattenScores(scores),
+    };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function measureRetrieval(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
+  refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
+  const measures = args.list('measures');
+  try {
+    readMeasures(measures ?? []);
+  } catch (error) {
+    throw new UsageError(`--${(error as Error).message}`);
+  }
+  const recallAt = args.list('recall-at')?.map((text) => {
+    const k = Number(text);
+    if (!Number.isInteger(k) || k < 1)
+      throw new UsageError(`--recall-at holds ${text}, not a whole number from 1.`);
+    return k;
+  });
+  const asked = args.oneOf('similarity', [...SIMILARITIES, ...TOKEN_SIMILARITIES]);
+  const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
+  const task = await unlessAborted(readTask(args, signal), signal);
+  const leftOut = 'counts' in task ? task.counts : undefined;
+  if (leftOut !== undefined) sayLeftOut(leftOut, progress);
+  const model = await openModel(args, { progress, signal, ranks });
+  const encoder = sharedEncoder(model, ranks);
+  try {
+    const scores = await evaluateRetrieval(encoder, task, {
+      recallAt,
+      ...(measures && { measures: measures as RetrievalMeasure[] }),
+      similarity: saySimilarity(asked, model, progress),
+      prompts: { query: prompts.query(model), document: prompts.document(model) },
+      dimensions: dimensionsOf(args, model),
+      signal,
+      onProgress: (done, total) => progress.show(`${done} of ${total} texts`),
+    });
+    const { queries, documents } = scores;
+    return { counts: { queries, documents }, leftOut, scores: flattenScores(scores) };
+  } finally {
+    model.dispose();
+  }
+}
+
+/** Reads a task whose rows have all that it needs. */
+function readRows<Task>(
+  args: Arguments,
+  read: (path: string, how: TaskOptions) => Promise<Task>,
+): Promise<Task> {
+  const data = args.required('data', TASK_FLAGS.data);
+  return read(data, { columns: args.list('columns'), ...howToRead(args, data, 'format') });
+}
+
+async function readTask(args: Arguments, signal: AbortSignal): Promise<RetrievalTask | BeirTask> {
+  const files = {
+    queries: args.text('queries'),
+    corpus: args.text('corpus'),
+    judgements: args.text('judgements'),
+  };
+  const { queries, corpus, judgements } = files;
+  if (queries !== undefined && corpus !== undefined && judgements !== undefined) {
+    const pairs = ['data', 'columns', 'format', ...Object.keys(TABLE_FLAGS), 'documents', 'document-column'];
+    refuseFlags(args, pairs, 'is for files of pairs, not for the layout of BEIR (--queries)');
+    return readRetrievalFolder({ queries, corpus, judgements });
+  }
+  if (queries ?? corpus ?? judgements)
+    throw new UsageError('--queries, --corpus and --judgements go together.');
+  const data = args.required('data', TASK_FLAGS.data);
+  requireColumns(args, 2, 'two columns, query and document');
+  const columns = args.list('columns') ?? ['anchor', 'positive'];
+  const how = howToRead(args, data, 'format');
+  return readRetrievalPairs(data, {
+    columns,
+    ...how,
+    documents: furtherTexts(args, 'documents', columns[1]!, signal),
+  });
+}
+
+/** Chooses the similarity, and tells it unless it is the usual one. */
+function saySimilarity<S extends Similarity | TokenSimilarity>(
+  asked: S | undefined,
+  model: TextEncoder,
+  progress: ProgressLine,
+): S {
+  const similarity = model.perToken ? chooseTokenSimilarity(asked, model) : chooseSimilarity(asked, model);
+  if (similarity !== (model.perToken ? 'maxsim' : 'cosine'))
+    progress.say(`similarity: ${similarity}${asked === undefined ? ', which the model names' : ''}`);
+  return similarity as S;
+}
+
+function sayLeftOut(counts: BeirTask['counts'], progress: ProgressLine): void {
+  const { emptyDocuments, emptyQueries, missingDocuments, unjudgedQueries, unknownQueries } = counts;
+  const queries = (count: number, kind = '') => plural(count, `${kind}query`, `${kind}queries`);
+  const say = (count: number, what: string): void => {
+    if (count > 0) progress.say(what);
+  };
+  const empty = 'without a text: encoded as the empty text';
+  say(emptyDocuments, `${plural(emptyDocuments, 'document')} ${empty}`);
+  say(emptyQueries, `${queries(emptyQueries, 'judged ')} ${empty}`);
+  say(
+    missingDocuments,
+    `${plural(missingDocuments, 'relevant document')} that the corpus lacks: counted as not found`,
+  );
+  say(unjudgedQueries, `${queries(unjudgedQueries)} without a document judged above 0: left out`);
+  say(unknownQueries, `${queries(unknownQueries, 'judged ')} that --queries lacks: left out`);
+}

@@ -1,0 +1,121 @@
+/*
+ * The flags of `gradcache train` for held-out data, and how those of named sets are read.
+ */
+import { typedDelimiter } from '../data/delimiter.js';
+import { nearest } from '../options/nearest.js';
+import { list, number, numbers, onOff, repeated, text, UsageError } from './flags.js';
+import type { Arguments, Flags } from './flags.js';
+import { put } from './flag-settings.js';
+import { FORMAT_NAMES, tableFlags } from './table-flags.js';
+
+export const EVALUATION_FLAGS: Flags = {
+  'eval-task': text(
+    'TASK',
+    'retrieval (default), sts, triplets, binary, clustering, translation or reranking; for a cross-encoder\nreranking (default), sts or binary',
+    'evaluation.task',
+  ),
+  'eval-loss': onOff('measure the loss of held-out batches', 'evaluation.loss'),
+  'eval-data': text('FILE', 'held-out pairs, or sentences with scores', 'evaluation.data'),
+  'eval-queries': text(
+    'FILE',
+    'in place of --eval-data, for retrieval with judgements: queries with _id and text, as JSON lines',
+    'evaluation.queries',
+  ),
+  'eval-corpus': text(
+    'FILE',
+    'documents with _id, text and perhaps title, as JSON lines',
+    'evaluation.corpus',
+  ),
+  'eval-judgements': text('FILE', "query-id, corpus-id and score, or TREC's qrels", 'evaluation.judgements'),
+  'eval-columns': list(
+    'A,B[,C]',
+    'its columns; default: the first two of --columns, or sentence1,sentence2,score',
+    'evaluation.columns',
+  ),
+  'eval-format': text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`, 'evaluation.format'),
+  ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
+  'eval-dimensions': numbers(
+    'N,N',
+    'lengths to measure at as well, with representations cut; each encodes the texts again',
+    'evaluation.dimensions',
+  ),
+  'eval-measures': list(
+    'M@K,M@K',
+    'further measures of retrieval: accuracy, precision, recall, mrr, ndcg or map at any k',
+    'evaluation.measures',
+  ),
+  'eval-set': repeated(
+    text(
+      'NAME.SETTING=VALUE',
+      'further held-out data, by name: sts.data=sts.csv, sts.task=sts. Settings are those of --eval-data, --eval-task, …\n' +
+        '(data, task, queries, corpus, judgements, columns, format, header, quoting, delimiter, dimensions, measures,\n' +
+        'loss); its scores are called sts.spearman, …; may be repeated',
+    ),
+  ),
+  'eval-before': onOff('measure before the first update too', 'evaluation.before'),
+  'eval-every': {
+    ...number(
+      'STEPS',
+      'or epoch: after each pass over the data; default: only at the end',
+      'evaluation.every',
+    ),
+    words: ['epoch'],
+  },
+  best: text(
+    'SCORE',
+    'the score by which the finished model is the best one, not the last, such as ndcg@10 or sts.spearman',
+    'evaluation.best',
+  ),
+  patience: number('N', 'end after so many measurements without a better score', 'evaluation.patience'),
+};
+
+const words = (text: string): string[] => text.split(',');
+const switched = (text: string): unknown => (text === 'true' ? true : text === 'false' ? false : text);
+
+/** How the value of each setting of a set is read. What is none is refused where the configuration is read. */
+const READ: Readonly<Record<string, (text: string) => unknown>> = {
+  task: String,
+  data: String,
+  queries: String,
+  corpus: String,
+  judgements: String,
+  columns: words,
+  format: String,
+  header: (text) => (text === 'true' || text === 'false' ? switched(text) : words(text)),
+  quoting: String,
+  delimiter: typedDelimiter,
+  dimensions: (text) => words(text).map((word) => (word.trim() === '' ? NaN : Number(word))),
+  measures: words,
+  loss: switched,
+};
+
+/** Puts the sets of held-out data that flags name into a configuration. @throws UsageError */
+export function putSets(merged: Record<string, unknown>, args: Arguments): void {
+  const given = new Set<string>();
+  for (const typed of args.texts('eval-set')) {
+    const { name, setting, value } = partsOf(typed);
+    const place = `${name}.${setting}`;
+    if (given.has(place)) throw new UsageError(`--eval-set ${typed}: ${place} has been given already.`);
+    given.add(place);
+    put(merged, ['evaluation', 'sets', name, setting], READ[setting]!(value));
+  }
+}
+
+/** The settings of sets that flags give, by their paths in a configuration. */
+export function setsGiven(args: Arguments): string[] {
+  return args.texts('eval-set').map((typed) => {
+    const { name, setting } = partsOf(typed);
+    return `evaluation.sets.${name}.${setting}`;
+  });
+}
+
+function partsOf(typed: string): { name: string; setting: string; value: string } {
+  const [, name, setting, value] = /^([^.=]+)\.([^.=]+)=(.+)$/s.exec(typed) ?? [];
+  if (name === undefined || setting === undefined || value === undefined || name === '__proto__')
+    throw new UsageError(`--eval-set is ${typed}; write NAME.SETTING=VALUE, such as sts.data=sts.csv.`);
+  if (Object.hasOwn(READ, setting)) return { name, setting, value };
+  const known = Object.keys(READ);
+  const near = nearest(setting, new Set(known));
+  const hint = near === undefined ? `known are ${known.join(', ')}` : `did you mean ${near}?`;
+  throw new UsageError(`--eval-set ${typed}: ${setting} is not a setting of held-out data; ${hint}`);
+}

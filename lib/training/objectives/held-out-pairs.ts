@@ -1,0 +1,68 @@
+/*
+ * Held-out data of a cross-encoder: how each task is read, and measured with a model.
+ */
+import { evaluateBinary } from '../../evaluation/binary.js';
+import { hardestPairs, hardestReranked } from '../../evaluation/hardest.js';
+import { readReranking } from '../../evaluation/reranking-data.js';
+import { rerankAndScore } from '../../evaluation/reranking.js';
+import {
+  BINARY_NAMES,
+  flattenBinary,
+  flattenScores,
+  rerankingNames,
+  STS_NAMES,
+} from '../../evaluation/scores.js';
+import type { ScoresPairs } from '../../evaluation/scores-pairs.js';
+import { compareAndScore } from '../../evaluation/sts.js';
+import { binaryPairs, sentencePairs } from '../../evaluation/tasks.js';
+import { settingNamesOf, type NamedSet } from '../held-out-sets.js';
+import type { HeldOut } from './objective.js';
+
+/**
+ * Reads a set of held-out data for its task.
+ *
+ * @param prompt put before the first text of each pair
+ * @param signal ends the reading
+ */
+export async function loadHeldOutPairs(
+  { name, set }: NamedSet,
+  model: ScoresPairs,
+  prompt: string,
+  signal: AbortSignal | undefined,
+): Promise<HeldOut> {
+  const { data, columns, format, header, quoting, delimiter } = set;
+  const how = { columns, format, header, quoting, delimiter, signal };
+  switch (set.task) {
+    case 'sts': {
+      const task = await sentencePairs(data!, how, settingNamesOf(name));
+      return {
+        names: STS_NAMES,
+        async measure(signal) {
+          const options = { prompt, ...(signal && { signal }) };
+          const { scores, similarities } = await compareAndScore(model, task, options);
+          return { scores: flattenScores(scores), hardest: hardestPairs(task, similarities) };
+        },
+      };
+    }
+    case 'binary': {
+      const task = await binaryPairs(data!, how, settingNamesOf(name));
+      return {
+        names: BINARY_NAMES,
+        async measure(signal) {
+          const options = { prompt, ...(signal && { signal }) };
+          return { scores: flattenBinary(await evaluateBinary(model, task, options)) };
+        },
+      };
+    }
+    default: {
+      const task = await readReranking(data!, { signal });
+      return {
+        names: rerankingNames(task),
+        async measure(signal) {
+          const { scores, ranked } = await rerankAndScore(model, task, { prompt, signal });
+          return { scores: flattenScores(scores), hardest: hardestReranked(ranked) };
+        },
+      };
+    }
+  }
+}

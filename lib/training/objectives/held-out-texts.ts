@@ -1,0 +1,59 @@
+import type { Batch } from '../../data/batches.js';
+import type { Ranks } from '../../distributed/ranks.js';
+import type { TextEncoder } from '../../encoders/text-encoder.js';
+import { sharedEncoder } from '../../evaluation/shared-encoder.js';
+import { placeOf } from '../held-out-sets.js';
+import { requireWithin } from '../matryoshka.js';
+import { measureBy, type RunObjects } from '../objects.js';
+import type { FilledTrainConfig } from '../read-config.js';
+import { loadHeldOut } from './held-out.js';
+import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
+import { loadAllHeldOut } from './held-out-sets.js';
+import type { HeldOut } from './objective.js';
+
+/** What held-out data of a text encoder is measured with. */
+interface MeasuredWith {
+  readonly model: TextEncoder;
+  readonly ranks: Ranks | null;
+  readonly evaluators: RunObjects['evaluators'];
+  /** The loss of a batch, in evaluation. */
+  readonly lossOf: (batch: Batch, signal: AbortSignal | undefined) => Promise<number>;
+}
+
+/**
+ * All that a run measures its text encoder for: sets of held-out data, the loss of their batches, and functions of the program.
+ * Null where it measures nothing.
+ *
+ * @param signal ends the reading
+ */
+export async function loadHeldOutTexts(
+  config: FilledTrainConfig,
+  { model, ranks, evaluators, lossOf }: MeasuredWith,
+  signal: AbortSignal | undefined,
+): Promise<HeldOut | null> {
+  if (config.evaluation === undefined) return null;
+  const shared = sharedEncoder(model, ranks);
+  const sets = await loadAllHeldOut(config.evaluation, async (named) => {
+    const { name, set } = named;
+    requireWithin(`${placeOf(name)}.dimensions`, set.dimensions ?? [], model.dimension);
+    const task = await loadHeldOut(named, config, signal);
+    const batches = await loadHeldOutBatches(named, config, signal);
+    return {
+      names: [...(batches ? ['loss'] : []), ...(task?.names ?? [])],
+      measure: async (signal) => {
+        const loss = batches && { loss: await meanLoss(batches, ranks, (batch) => lossOf(batch, signal)) };
+        const measured = await task?.measure(shared, signal);
+        return { ...measured, scores: { ...loss, ...measured?.scores } };
+      },
+    };
+  });
+  if (Object.keys(evaluators).length === 0) return sets;
+  return {
+    // What a function of the program measures, it tells when it has.
+    names: undefined,
+    measure: async (signal) => {
+      const { scores = {}, hardest } = (await sets?.measure(signal)) ?? {};
+      return { scores: await measureBy(evaluators, model, signal, scores), hardest };
+    },
+  };
+}

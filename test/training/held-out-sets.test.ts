@@ -1,0 +1,276 @@
+/** Several sets of held-out data in one run. */
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import {
+  evaluateClustering,
+  evaluateReranking,
+  evaluateRetrieval,
+  evaluateTranslation,
+  readClustering,
+  readReranking,
+  readRetrievalFolder,
+  readTranslation,
+  TextEncoder,
+  train,
+  type EvaluationConfig,
+  type TrainConfig,
+  type TrainEvent,
+} from '../../lib/index.js';
+import { readTrainConfig } from '../../lib/training/read-config.js';
+import { trainCommand } from '../../lib/cli/train.js';
+import { gradcache, runCommand } from '../cli/program.js';
+import { pairs, saveTinyModel, temporaryFolder, writeRows } from './support.js';
+
+/** A run of one update, and a file for each task of held-out data. */
+async function prepare(t: TestContext) {
+  const folder = await temporaryFolder(t);
+  const texts = pairs(12);
+  const write = (name: string, rows: readonly object[]) => writeRows(join(folder, name), rows);
+  const judgements = join(folder, 'qrels.tsv');
+  await writeFile(
+    judgements,
+    `query-id\tcorpus-id\tscore\n${texts.map((_, place) => `q${place}\td${place}\t${1 + (place % 2)}\n`).join('')}`,
+  );
+  const scored = texts.map(({ anchor, positive }, place) => ({
+    sentence1: anchor,
+    sentence2: positive,
+    score: place / 12,
+    label: place % 2,
+  }));
+  const config: TrainConfig = {
+    model: await saveTinyModel(join(folder, 'start')),
+    data: await write('pairs.jsonl', texts),
+    columns: ['anchor', 'positive'],
+    output: join(folder, 'run'),
+    batch: 4,
+    steps: 2,
+    checkpoint: false,
+    device: 'cpu',
+  };
+  const sets = {
+    judged: {
+      queries: await write(
+        'queries.jsonl',
+        texts.map(({ anchor }, place) => ({ _id: `q${place}`, text: anchor })),
+      ),
+      corpus: await write(
+        'corpus.jsonl',
+        texts.map(({ positive }, place) => ({ _id: `d${place}`, text: positive })),
+      ),
+      judgements,
+      measures: ['map@5'],
+    },
+    near: { task: 'sts', data: await write('sts.jsonl', scored), dimensions: [4] },
+    alike: { task: 'binary', data: join(folder, 'sts.jsonl') },
+    groups: {
+      task: 'clustering',
+      data: await write(
+        'groups.jsonl',
+        texts.map(({ anchor }, place) => ({ text: anchor, label: `c${place % 3}` })),
+      ),
+    },
+    languages: { task: 'translation', data: config.data as string, columns: ['anchor', 'positive'] },
+    candidates: {
+      task: 'reranking',
+      data: await write(
+        'candidates.jsonl',
+        texts.map(({ anchor, positive }, place) => ({
+          query: anchor,
+          positive,
+          negative: [texts[(place + 1) % 12]!.positive, texts[(place + 5) % 12]!.positive],
+        })),
+      ),
+    },
+  } satisfies EvaluationConfig['sets'];
+  return { folder, config, sets };
+}
+
+test('sets of every task are measured in one run, by the figures of the finished model', async (t) => {
+  const { config, sets } = await prepare(t);
+  const events: TrainEvent[] = [];
+  const evaluation = {
+    task: 'retrieval',
+    data: config.data as string,
+    loss: true,
+    sets,
+    before: true,
+    best: 'judged.map@5',
+  } as const;
+  const { model, scores, before, best } = await train(
+    { ...config, evaluation },
+    { onEvent: (event) => events.push(event) },
+  );
+  assert.equal(best?.step, 2);
+  assert.deepEqual(Object.keys(before!), Object.keys(scores!));
+  const encoder = await TextEncoder.load(model, { device: 'cpu' });
+  t.after(() => encoder.dispose());
+  const none = { prompts: { query: '', document: '' } };
+  const { measures: _, ...files } = sets.judged;
+  const judged = await evaluateRetrieval(encoder, await readRetrievalFolder(files), {
+    ...none,
+    measures: ['map@5'],
+  });
+  const groups = await evaluateClustering(encoder, await readClustering(sets.groups.data), { prompt: '' });
+  const languages = await evaluateTranslation(
+    encoder,
+    await readTranslation(sets.languages.data, { columns: ['anchor', 'positive'] }),
+    { prompt: '' },
+  );
+  const candidates = await evaluateReranking(encoder, await readReranking(sets.candidates.data), none);
+  const expected: Record<string, number> = {
+    'judged.map@5': judged.measures!['map@5']!,
+    'judged.ndcg@10': judged.ndcg10,
+    'judged.recall@1': judged.recall[1]!,
+    'groups.accuracy': groups.accuracy,
+    'groups.nmi': groups.nmi,
+    'languages.mean_accuracy': languages.accuracy,
+    'candidates.map': candidates.map,
+    'candidates.ndcg@10': candidates.ndcg,
+  };
+  for (const [name, value] of Object.entries(expected)) assert.equal(scores![name], value, name);
+  for (const name of ['loss', 'ndcg@10', 'near.spearman', 'near.spearman/4', 'alike.ap'])
+    assert.equal(typeof scores![name], 'number', name);
+  // What was hardest is told of the first set that tells: the one without a name.
+  const measured = events.filter((event) => event.type === 'evaluation');
+  assert.deepEqual(
+    measured.map(({ hardest }) => [hardest?.kind, hardest?.set]),
+    [
+      ['queries', undefined],
+      ['queries', undefined],
+    ],
+  );
+});
+
+test('sets alone, beside measures of the program; hardest.json names the set', async (t) => {
+  const { folder, config, sets } = await prepare(t);
+  const { near, groups } = sets;
+  const evaluation = { sets: { groups, near }, evaluators: { mine: () => 3 }, best: 'mine' };
+  const { scores } = await train({ ...config, evaluation });
+  assert.deepEqual(Object.keys(scores!), [
+    'groups.accuracy',
+    'groups.nmi',
+    'near.spearman',
+    'near.pearson',
+    'near.spearman/4',
+    'near.pearson/4',
+    'mine',
+  ]);
+  const hardest = JSON.parse(await readFile(join(config.output, 'hardest.json'), 'utf8')) as { set?: string };
+  assert.equal(hardest.set, 'near');
+  const clash = { sets: { near }, evaluators: { 'near.pearson': () => 1 } };
+  await assert.rejects(train({ ...config, output: join(folder, 'clash'), evaluation: clash }), {
+    code: 'INPUT',
+    message: /evaluators\.near\.pearson gives the score "near\.pearson", which held-out data has/,
+  });
+});
+
+test('a cross-encoder is measured on candidates, scores and labels, and for its loss', async (t) => {
+  const { folder, config, sets } = await prepare(t);
+  const rows = pairs(12).map((row, place) => ({ ...row, label: place % 2 }));
+  const data = await writeRows(join(folder, 'labelled.jsonl'), rows);
+  const { candidates, near, alike } = sets;
+  const { scores } = await train({
+    ...config,
+    data,
+    loss: { kind: 'binary-cross-entropy' },
+    newHead: 1,
+    label: 'label',
+    evaluation: {
+      sets: { candidates, near: { task: 'sts', data: near.data }, alike, held: { loss: true, data } },
+      best: 'held.loss',
+    },
+  });
+  for (const name of ['candidates.map', 'near.spearman', 'alike.ap', 'held.loss'])
+    assert.ok(Number.isFinite(scores![name]), name);
+});
+
+test('the command line names sets, and shows all in the closing table', async (t) => {
+  const { folder, config, sets } = await prepare(t);
+  const flags = [
+    ...['--model', config.model as string, '--data', config.data as string, '--columns', 'anchor,positive'],
+    ...[
+      '--output',
+      join(folder, 'by-flags'),
+      '--batch',
+      '4',
+      '--steps',
+      '2',
+      '--device',
+      'cpu',
+      '--no-checkpoint',
+    ],
+    ...[
+      '--eval-set',
+      `near.data=${sets.near.data}`,
+      '--eval-set',
+      'near.task=sts',
+      '--eval-set',
+      'near.dimensions=4',
+    ],
+    ...['--eval-queries', sets.judged.queries, '--eval-corpus', sets.judged.corpus],
+    ...['--eval-judgements', sets.judged.judgements, '--eval-before', '--best', 'near.spearman'],
+  ];
+  const { code, stdout, stderr } = await gradcache(['train', ...flags]);
+  assert.equal(code, 0, stderr);
+  for (const name of ['recall@100', 'ndcg@10', 'near.spearman', 'near.pearson/4'])
+    assert.match(stdout, new RegExp(`^${name} +-?\\d\\.\\d{4} +-?\\d\\.\\d{4} +-?\\d\\.\\d{4}$`, 'm'));
+  assert.match(stderr, /^step 0: near\.spearman -?\d\.\d{4}, near\.pearson/m);
+  const stored = JSON.parse(await readFile(join(folder, 'by-flags', 'settings.json'), 'utf8')) as {
+    evaluation: EvaluationConfig;
+  };
+  assert.deepEqual(stored.evaluation.sets?.near?.dimensions, [4]);
+  assert.equal(stored.evaluation.sets.near.data, sets.near.data);
+  // A mistake is told by the flag.
+  const wrong: [string, RegExp][] = [
+    ['far.task=sts', /--eval-set far\.data=… is missing/],
+    ['near.format=cvs', /--eval-set near\.format=… is "cvs"; "jsonl" or/],
+    ['a b.data=x', /--eval-set is "a b"; a name of letters/],
+  ];
+  for (const [more, message] of wrong)
+    await assert.rejects(runCommand(trainCommand, [...flags, '--eval-set', more]), {
+      code: 'INPUT',
+      message,
+    });
+});
+
+test('settings that would do nothing, and sets that are none, are refused', () => {
+  const run = { model: 'm', data: 'd', output: 'o', batch: 2 };
+  const wrong: [object, RegExp][] = [
+    [{}, /evaluation\.data is missing/],
+    [{ sets: {} }, /evaluation\.sets is .*an object of sets, by name, is needed/],
+    [{ sets: { 'a.b': { data: 'h' } } }, /evaluation\.sets is "a\.b"; a name of letters/],
+    [{ sets: { a: null } }, /evaluation\.sets\.a is missing/],
+    [
+      { sets: { a: { data: 'h', tsk: 'sts' } } },
+      /evaluation\.sets\.a\.tsk is not a setting; did you mean task/,
+    ],
+    [{ sets: { a: { data: 'h', every: 2 } } }, /evaluation\.sets\.a\.every is not a setting/],
+    [{ sets: { a: { data: 'h' } }, task: 'sts' }, /evaluation\.task is of held-out data, and no file of it/],
+    [{ queries: 'q', corpus: 'c' }, /evaluation\.judgements is missing: queries, corpus and judgements/],
+    [{ data: 'h', queries: 'q', corpus: 'c', judgements: 'j' }, /evaluation\.data is "h"; none/],
+    [{ task: 'sts', queries: 'q', corpus: 'c', judgements: 'j' }, /evaluation\.task is "sts"; none/],
+    [{ loss: true, queries: 'q', corpus: 'c', judgements: 'j' }, /evaluation\.loss is true; none/],
+    [
+      { columns: ['a', 'b'], queries: 'q', corpus: 'c', judgements: 'j' },
+      /evaluation\.columns is for files with/,
+    ],
+    [{ task: 'reranking', data: 'h', format: 'csv' }, /evaluation\.format is for files with columns/],
+    [{ task: 'clustering', data: 'h', columns: ['a'] }, /2 columns for clustering/],
+    [{ task: 'sts', data: 'h', measures: ['map@5'] }, /measures is .*none, which are of retrieval/],
+  ];
+  for (const [evaluation, message] of wrong)
+    assert.throws(() => readTrainConfig({ ...run, evaluation }), { code: 'INPUT', message });
+  const pairs = { ...run, loss: { kind: 'cross-entropy' } };
+  for (const [evaluation, message] of [
+    [{ task: 'retrieval', data: 'h' }, /evaluation\.task is "retrieval"; "reranking" or "sts" or "binary"/],
+    [{ task: 'sts', loss: true, data: 'h' }, /task is "sts"; none, as the loss of a cross-encoder/],
+    [{ data: 'h', dimensions: [4] }, /dimensions is for representations/],
+  ] as const)
+    assert.throws(() => readTrainConfig({ ...pairs, evaluation }), { code: 'INPUT', message });
+  // What was read is read as the same again.
+  const evaluation = { sets: { a: { task: 'sts', data: 'h' }, b: { data: 'p' } }, best: 'a.spearman' };
+  const read = readTrainConfig({ ...run, evaluation });
+  assert.deepEqual(readTrainConfig(read), read);
+});
