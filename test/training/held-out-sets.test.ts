@@ -1,6 +1,6 @@
 /** Several sets of held-out data in one run. */
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, realpath, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import {
@@ -21,6 +21,7 @@ import {
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { gradcache, runCommand } from '../cli/program.js';
+import { blocks } from '../package/pages.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from './support.js';
 
 /** A run of one update, and a file for each task of held-out data. */
@@ -186,50 +187,36 @@ test('a cross-encoder is measured on candidates, scores and labels, and for its 
     assert.ok(Number.isFinite(scores![name]), name);
 });
 
-test('the command line names sets, and shows all in the closing table', async (t) => {
+test("the README's command measures its sets, and shows all in the closing table", async (t) => {
   const { folder, config, sets } = await prepare(t);
-  const flags = [
-    ...['--model', config.model as string, '--data', config.data as string, '--columns', 'anchor,positive'],
-    ...[
-      '--output',
-      join(folder, 'by-flags'),
-      '--batch',
-      '4',
-      '--steps',
-      '2',
-      '--device',
-      'cpu',
-      '--no-checkpoint',
-    ],
-    ...[
-      '--eval-set',
-      `near.data=${sets.near.data}`,
-      '--eval-set',
-      'near.task=sts',
-      '--eval-set',
-      'near.dimensions=4',
-    ],
-    ...['--eval-queries', sets.judged.queries, '--eval-corpus', sets.judged.corpus],
-    ...['--eval-judgements', sets.judged.judgements, '--eval-before', '--best', 'near.spearman'],
-  ];
-  const { code, stdout, stderr } = await gradcache(['train', ...flags]);
+  await rename(config.model as string, join(folder, 'all-MiniLM-L6-v2'));
+  const rows = (await readFile(sets.near.data, 'utf8')).trim().split('\n');
+  const fields = rows.map((row) => {
+    const { sentence1, sentence2, score } = JSON.parse(row) as Record<string, string>;
+    return `${sentence1},${sentence2},${score}\n`;
+  });
+  await writeFile(join(folder, 'sts.csv'), `sentence1,sentence2,score\n${fields.join('')}`);
+  const block = blocks('README.md', 'sh').find((each) => each.includes('--eval-set'))!;
+  const [, command] = /npx gradcache (train .*)/.exec(block.replaceAll('\\\n', ' '))!;
+  const flags = [...command!.replace('4096', '4').trim().split(/\s+/), '--device', 'cpu', '--no-checkpoint'];
+  const { code, stdout, stderr } = await gradcache(flags, { cwd: folder });
   assert.equal(code, 0, stderr);
-  for (const name of ['recall@100', 'ndcg@10', 'near.spearman', 'near.pearson/4'])
+  for (const name of ['faq.recall@100', 'faq.map@100', 'sts.spearman', 'sts.pearson'])
     assert.match(stdout, new RegExp(`^${name} +-?\\d\\.\\d{4} +-?\\d\\.\\d{4} +-?\\d\\.\\d{4}$`, 'm'));
-  assert.match(stderr, /^step 0: near\.spearman -?\d\.\d{4}, near\.pearson/m);
-  const stored = JSON.parse(await readFile(join(folder, 'by-flags', 'settings.json'), 'utf8')) as {
+  assert.match(stderr, /^step 0: sts\.spearman -?\d\.\d{4}, sts\.pearson/m);
+  // Another folder finds them too: their paths are whole.
+  const stored = JSON.parse(await readFile(join(folder, 'runs', 'a', 'settings.json'), 'utf8')) as {
     evaluation: EvaluationConfig;
   };
-  assert.deepEqual(stored.evaluation.sets?.near?.dimensions, [4]);
-  assert.equal(stored.evaluation.sets.near.data, sets.near.data);
+  assert.equal(stored.evaluation.sets?.sts?.data, await realpath(join(folder, 'sts.csv')));
   // A mistake is told by the flag.
   const wrong: [string, RegExp][] = [
     ['far.task=sts', /--eval-set far\.data=… is missing/],
-    ['near.format=cvs', /--eval-set near\.format=… is "cvs"; "jsonl" or/],
+    ['sts.format=cvs', /--eval-set sts\.format=… is "cvs"; "jsonl" or/],
     ['a b.data=x', /--eval-set is "a b"; a name of letters/],
   ];
   for (const [more, message] of wrong)
-    await assert.rejects(runCommand(trainCommand, [...flags, '--eval-set', more]), {
+    await assert.rejects(runCommand(trainCommand, [...flags.slice(1), '--eval-set', more]), {
       code: 'INPUT',
       message,
     });
