@@ -46,10 +46,10 @@ export const EVALUATION_FLAGS: Flags = {
   ),
   'eval-set': repeated(
     text(
-      'NAME.SETTING=VALUE',
-      'further held-out data, by name: sts.data=sts.csv, sts.task=sts. Settings are those of --eval-data, --eval-task, …\n' +
-        '(data, task, queries, corpus, judgements, columns, format, header, quoting, delimiter, dimensions, measures,\n' +
-        'loss); its scores are called sts.spearman, …; may be repeated',
+      'NAME=FILE',
+      'further held-out data, by name; NAME.SETTING=VALUE says more of it, as --eval-data, --eval-task, … do of the one without\n' +
+        'a name: task, queries, corpus, judgements, columns, format, header, quoting, delimiter, dimensions, measures, loss. Its\n' +
+        'scores are called NAME.spearman, …; may be repeated',
     ),
   ),
   'eval-before': onOff('measure before the first update too', 'evaluation.before'),
@@ -110,9 +110,11 @@ export function setsGiven(args: Arguments): string[] {
 }
 
 function partsOf(typed: string): { name: string; setting: string; value: string } {
-  const [, name, setting, value] = /^([^.=]+)\.([^.=]+)=(.+)$/s.exec(typed) ?? [];
-  if (name === undefined || setting === undefined || value === undefined || name === '__proto__')
-    throw new UsageError(`--eval-set is ${typed}; write NAME.SETTING=VALUE, such as sts.data=sts.csv.`);
+  const [, name, setting = 'data', value] = /^([^.=]+)(?:\.([^.=]+))?=(.+)$/s.exec(typed) ?? [];
+  if (name === undefined || value === undefined || name === '__proto__')
+    throw new UsageError(
+      `--eval-set is ${typed}; write NAME=FILE, such as sts=sts.csv, or NAME.SETTING=VALUE, such as sts.task=sts.`,
+    );
   if (Object.hasOwn(READ, setting)) return { name, setting, value };
   const known = Object.keys(READ);
   const near = nearest(setting, new Set(known));

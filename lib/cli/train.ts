@@ -66,8 +66,8 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
   if (ofSet !== undefined) return toldByFlag(error, ofSet.flag, ` ${ofSet.key}=…`, { args, file });
   const flag = flagOf(setting, args, file === undefined ? 'any' : 'given');
   const [, column] = /^prompts\.(.+?)(\.prefix|\.name)?$/.exec(setting) ?? [];
-  const [, ofSet] = flag === 'eval-set' ? (/^evaluation\.sets\.(.+)$/.exec(setting) ?? []) : [];
-  const about = column ?? ofSet;
+  const [, heldOut] = flag === 'eval-set' ? (/^evaluation\.sets\.(.+)$/.exec(setting) ?? []) : [];
+  const about = column ?? heldOut;
   return toldByFlag(error, flag, (about === undefined ? '' : ` ${about}=…`) + element, { args, file });
 }
 

@@ -12,7 +12,14 @@ import { refuse } from '../options/fields.js';
 import { plural } from '../options/plural.js';
 import type { Parameter } from '../tensor/tensor.js';
 import { readCheckpoint } from './checkpoint.js';
-import { changeFiles, changeSets, type HeldOutSettings } from './held-out-sets.js';
+import {
+  changeFiles,
+  changeSets,
+  FILES_OF_SET,
+  placeOf,
+  setsOf,
+  type HeldOutSettings,
+} from './held-out-sets.js';
 import { OBJECT } from './objects.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { GivenConfig } from './read-run.js';
@@ -70,9 +77,12 @@ export function suitedTo(
   if (config.lists !== undefined && config.exchange === 'ring')
     throw refuse('config.exchange', config.exchange, '"gather", beside lists of texts,');
   requireForRanks(ranks, config.data, { name: 'config.batch', count: config.batch });
-  const held = config.evaluation && readOnceAmong([config.evaluation.data]);
-  if (held !== undefined)
-    throw refuse('config.evaluation.data', held, 'a regular file, which every rank reads,');
+  for (const { name, set } of setsOf(config.evaluation))
+    for (const file of FILES_OF_SET) {
+      const held = readOnceAmong(set[file] === undefined ? [] : [set[file]]);
+      if (held !== undefined)
+        throw refuse(`config.${placeOf(name)}.${file}`, held, 'a regular file, which every rank reads,');
+    }
   return { ...config, device: kindOfDevice(ranks, settings) };
 }
 

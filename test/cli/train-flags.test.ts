@@ -103,7 +103,7 @@ test('named sets of held-out data are put over those of the configuration file, 
         evaluation: { every: 5, sets: { sts: { task: 'sts', data: 'old' } } },
       },
     ).evaluation;
-  const given = ['sts.data=a=b.tsv', 'sts.header=score,a,b', 'sts.delimiter=\\t', 'x.header=false'];
+  const given = ['sts=a=b.tsv', 'sts.header=score,a,b', 'sts.delimiter=\\t', 'x.header=false'];
   const more = ['x.dimensions=4,8', 'x.measures=map@5,mrr@3', 'x.loss=true'];
   assert.deepEqual(evaluation(...given, ...more), {
     every: 5,
@@ -114,8 +114,9 @@ test('named sets of held-out data are put over those of the configuration file, 
   });
   const wrong: [string, RegExp][] = [
     ['sts.tasks=sts', /tasks is not a setting of held-out data; did you mean task\?/],
-    ['sts=sts.csv', /--eval-set is sts=sts\.csv; write NAME\.SETTING=VALUE/],
-    ['__proto__.task=sts', /write NAME\.SETTING=VALUE/],
+    ['sts.csv', /--eval-set is sts\.csv; write NAME=FILE/],
+    ['sts=b', /sts\.data has been given already/],
+    ['__proto__.task=sts', /write NAME=FILE/],
     ['sts.data=b', /sts\.data has been given already/],
   ];
   for (const [each, message] of wrong) assert.throws(() => evaluation(...given, each), message);
