@@ -1,6 +1,7 @@
 import { guideOf, kindOf, type FilledLossConfig } from '../losses/loss-kinds.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { refuse, SettingError, type Fields } from '../options/fields.js';
+import { placeOf, setsOf, type HeldOutSettings } from './held-out-sets.js';
 
 /** Settings of models of texts. */
 const OF_TEXTS = [
@@ -22,7 +23,7 @@ interface Asked {
   readonly loss: FilledLossConfig;
   readonly precision: string;
   readonly chunk: unknown;
-  readonly evaluation: { readonly task?: string | undefined; readonly dimensions?: unknown } | undefined;
+  readonly evaluation: HeldOutSettings | undefined;
 }
 
 /**
@@ -58,9 +59,13 @@ export function requireSuitedToPictures(
       fields.at('chunk'),
       'counts tokens, which pictures have none of: give chunk.sequences (--chunk-sequences).',
     );
-  if (evaluation?.task !== undefined && evaluation.task !== 'retrieval')
-    throw refuse(fields.at('evaluation.task'), evaluation.task, '"retrieval", for pictures,');
-  if (evaluation?.dimensions !== undefined) throw ofTexts(fields.at('evaluation.dimensions'));
+  for (const { name, set } of setsOf(evaluation)) {
+    const at = (setting: string): string => fields.at(`${placeOf(name)}.${setting}`);
+    if (set.task !== undefined && set.task !== 'retrieval')
+      throw refuse(at('task'), set.task, '"retrieval", for pictures,');
+    if (set.dimensions !== undefined) throw ofTexts(at('dimensions'));
+    if (set.judgements !== undefined) throw ofTexts(at('judgements'));
+  }
 }
 
 function ofTexts(path: string): SettingError {

@@ -1,4 +1,3 @@
-import { HELD_OUT_SETTINGS } from '../../data/setting-names.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import { GradCacheError } from '../../errors.js';
 import type { EncodesTexts } from '../../evaluation/encode-texts.js';
@@ -16,6 +15,7 @@ import { refuse } from '../../options/fields.js';
 import type { Similarity } from '../../options/similarity.js';
 import { takeRows } from '../../tensor/rows.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import { settingNamesOf, type NamedSet } from '../held-out-sets.js';
 import { folderOfPictures } from '../picture-paths.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Measured } from './objective.js';
@@ -31,12 +31,13 @@ export interface HeldOutPictures {
 }
 
 /**
- * Reads the held-out pairs of a run; null where it measures none. Where bad pictures are passed over, all are decoded once.
+ * Reads a set of held-out pairs; null where the loss alone is measured of it. Where bad pictures are passed over, all are decoded once.
  *
  * @param signal ends the reading
  * @throws GradCacheError `INPUT`
  */
 export async function loadHeldOutPictures(
+  { name, set }: NamedSet,
   config: FilledTrainConfig,
   {
     model,
@@ -45,8 +46,9 @@ export async function loadHeldOutPictures(
     signal,
   }: { model: ImageTextModel; ranks: Ranks | null; onBad: OnBadPicture; signal: AbortSignal | undefined },
 ): Promise<HeldOutPictures | null> {
-  const { evaluation, columns, images, loss, onBadLine } = config;
-  if (evaluation?.task === undefined) return null;
+  const { columns, images, loss, onBadLine } = config;
+  const { data } = set;
+  if (set.task === undefined || data === undefined) return null;
   const place = columns.indexOf(images!);
   if (place > 1)
     throw refuse(
@@ -54,15 +56,14 @@ export async function loadHeldOutPictures(
       images,
       `one of the first two columns for retrieval, ${columns.slice(0, 2).join(' and ')},`,
     );
-  const { columns: own, format, header, quoting, delimiter, measures = [] } = evaluation;
+  const { columns: own, format, header, quoting, delimiter, measures = [] } = set;
   const chosen = own ?? columns.slice(0, 2);
   const pair = place === 0 ? chosen : [chosen[1]!, chosen[0]!];
   const how = { columns: pair, format, header, quoting, delimiter, signal };
-  const read = await retrievalPairs(evaluation.data, how, HELD_OUT_SETTINGS);
-  const folder = folderOfPictures([evaluation.data]);
+  const read = await retrievalPairs(data, how, settingNamesOf(name));
+  const folder = folderOfPictures([data]);
   const inPlace = { ...read, queries: read.queries.map((path) => PictureBatches.file(folder, path)) };
-  const task =
-    onBadLine === 'skip' ? await withoutBad(inPlace, { onBad, signal, data: evaluation.data }) : inPlace;
+  const task = onBadLine === 'skip' ? await withoutBad(inPlace, { onBad, signal, data }) : inPlace;
   const similarity = loss.kind === OWN_LOSS ? 'cosine' : (similarityOf(loss) as Similarity);
   return {
     names: DIRECTIONS.flatMap((direction) => retrievalNames(measures).map((name) => `${direction}/${name}`)),
@@ -73,8 +74,8 @@ export async function loadHeldOutPictures(
         const there = await rankAndScore(between(pictures, captions), task, how);
         const back = await rankAndScore(between(captions, pictures), reversed(task), how);
         const scores = {
-          ...named(DIRECTIONS[0], flattenScores(there.scores)),
-          ...named(DIRECTIONS[1], flattenScores(back.scores)),
+          ...under(DIRECTIONS[0], flattenScores(there.scores)),
+          ...under(DIRECTIONS[1], flattenScores(back.scores)),
         };
         return { scores, hardest: hardestQueries(task, there.ranking) };
       } finally {
@@ -84,7 +85,7 @@ export async function loadHeldOutPictures(
   };
 }
 
-function named(direction: string, scores: Readonly<Record<string, number>>): Record<string, number> {
+function under(direction: string, scores: Readonly<Record<string, number>>): Record<string, number> {
   return Object.fromEntries(Object.entries(scores).map(([name, score]) => [`${direction}/${name}`, score]));
 }
 

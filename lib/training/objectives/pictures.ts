@@ -26,6 +26,7 @@ import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { loadHeldOutPictures } from './held-out-pictures.js';
+import { loadAllHeldOut } from './held-out-sets.js';
 import { nonFiniteIn, sayNonFinite } from './non-finite-rows.js';
 import {
   ofRows,
@@ -227,26 +228,31 @@ class Pictures implements Objective {
     });
   }
 
-  async loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
+  loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {
     const { config, model, ranks, onBad } = this;
-    if (config.evaluation === undefined) return null;
-    const heldOut = await loadHeldOutPictures(config, { model, ranks, onBad, signal });
-    const batches = await loadHeldOutBatches(config, signal);
-    return {
-      names: [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
-      measure: async (signal) => {
-        const loss = batches && {
-          loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, signal)),
-        };
-        const measured = await heldOut?.measure(signal);
-        return { ...measured, scores: { ...loss, ...measured?.scores } };
-      },
-    };
+    return loadAllHeldOut(config.evaluation, async (named) => {
+      const heldOut = await loadHeldOutPictures(named, config, { model, ranks, onBad, signal });
+      const batches = await loadHeldOutBatches(named, config, signal);
+      const folder = folderOfPictures([named.set.data!]);
+      return {
+        names: [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
+        measure: async (signal) => {
+          const loss = batches && {
+            loss: await meanLoss(batches, ranks, (batch) => this.#lossOf(batch, folder, signal)),
+          };
+          const measured = await heldOut?.measure(signal);
+          return { ...measured, scores: { ...loss, ...measured?.scores } };
+        },
+      };
+    });
   }
 
   /** The loss of a held-out batch, without dropout. */
-  async #lossOf({ columns: texts, labels }: Batch, signal: AbortSignal | undefined): Promise<number> {
-    const folder = folderOfPictures([this.config.evaluation!.data]);
+  async #lossOf(
+    { columns: texts, labels }: Batch,
+    folder: string,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
     const { towers, rows } = await this.batches.read(texts, folder, undefined);
     try {
       return await this.steps.evaluator.lossOf(towers, { loss: this.#beside(texts, labels, rows), signal });
