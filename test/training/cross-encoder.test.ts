@@ -178,7 +178,10 @@ test('settings that do nothing with a cross-encoder, or with a text encoder, are
     { evaluation: { task: 'triplets', data: 'x' } },
     /config.evaluation.task is "triplets"; "reranking"/,
   );
-  await refused({ evaluation: { data: 'x', columns: ['a', 'b'] } }, /evaluation.columns is for files with columns; reranking/);
+  await refused(
+    { evaluation: { data: 'x', columns: ['a', 'b'] } },
+    /evaluation.columns is for files with columns; reranking/,
+  );
   await refused(
     { model: { config: TINY_CONFIG, tokenizer: 't', pooling: 'cls' } },
     /config.model.pooling is for text encoders/,
