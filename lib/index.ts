@@ -70,6 +70,7 @@ export {
 } from './encoders/text-encoder.js';
 export type { PerTokenOptions } from './encoders/text-encoder-options.js';
 export type { LoraOptions } from './encoders/lora-options.js';
+export type { Windows } from './encoders/long-texts.js';
 export {
   ModuleEncoder,
   type Module,
@@ -126,7 +127,13 @@ export type { Retain } from './step/retention.js';
 export type { Reduction } from './distributed/reduction.js';
 export type { Exchange } from './step/exchange.js';
 export { planChunks, type ChunkSize, type FixedChunkSize, type PlannedChunk } from './step/chunk-plan.js';
-export { Tokenizer, type Filling, type TextPair, type TokenBatch } from './tokenizer/tokenizer.js';
+export {
+  Tokenizer,
+  type Filling,
+  type TextPair,
+  type TokenBatch,
+  type WindowBatch,
+} from './tokenizer/tokenizer.js';
 export type { Prompt } from './encoders/prompts.js';
 export type { Pooling, SpladePooling, TokenPooling } from './model-folder/model-folder.js';
 export type { SparseRows } from './encoders/sparse-rows.js';

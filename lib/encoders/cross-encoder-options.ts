@@ -2,6 +2,7 @@ import type { ScoreActivation } from '../model-folder/cross-encoder-folder.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireCount, requireOneOf, requireSignal } from '../options/option-values.js';
 import { requireSeed } from '../options/seeds.js';
+import { overlapOf, type Windows } from './long-texts.js';
 import type { Prompt } from './prompts.js';
 import { MODEL_OPTIONS, requireTypes, type TextEncoderOptions } from './text-encoder-options.js';
 
@@ -36,6 +37,11 @@ export interface PredictOptions {
   readonly prompt?: Prompt | undefined;
   /** How many tokens are encoded at once. Default: 2,048 on the CPU, 32,768 on a GPU. */
   readonly tokensPerChunk?: number | undefined;
+  /**
+   * What becomes of pairs that are too long: the second text, a document, is read in windows, each beside the whole first text, and the
+   * score is the greatest of them. For models with one label. Default: they are cut.
+   */
+  readonly windows?: Windows | undefined;
   /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -46,7 +52,7 @@ export interface RankOptions extends PredictOptions {
   readonly top?: number | undefined;
 }
 
-const PREDICT = ['activation', 'prompt', 'tokensPerChunk', 'signal'];
+const PREDICT = ['activation', 'prompt', 'tokensPerChunk', 'windows', 'signal'];
 const ACTIVATIONS = ['sigmoid', 'identity', 'tanh', 'softmax'] as const;
 
 /** @throws GradCacheError `INPUT` for options that are wrong whatever the model is */
@@ -83,7 +89,8 @@ export function checkRank(options: RankOptions): void {
   requirePrediction(options);
 }
 
-function requirePrediction({ activation, tokensPerChunk, signal }: PredictOptions): void {
+function requirePrediction({ activation, tokensPerChunk, windows, signal }: PredictOptions): void {
+  overlapOf(windows);
   if (activation !== undefined) requireOneOf('activation', activation, ACTIVATIONS);
   if (tokensPerChunk !== undefined) requireCount('tokensPerChunk', tokensPerChunk, 1);
   requireSignal('signal', signal);

@@ -15,14 +15,14 @@ import { requireLength } from '../model-folder/length-limit.js';
 import { newModelFolder } from '../model-folder/new-model-folder.js';
 import type { Pushed, PushOptions } from '../model-folder/push-folder.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireNumber, requireString, requireTexts } from '../options/option-values.js';
+import { requireNumber, requireString, requireTextPairs, requireTexts } from '../options/option-values.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
 import type { RowPasses } from '../step/encoder.js';
 import { noGrad } from '../tensor/autograd.js';
 import { orDispose } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { withoutLast } from '../tokenizer/token-batch.js';
-import type { TextPair, TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
+import type { TextPair, TokenBatch, Tokenizer, WindowBatch } from '../tokenizer/tokenizer.js';
 import {
   checkCreate,
   checkLoad,
@@ -35,6 +35,7 @@ import {
   type RankOptions,
 } from './cross-encoder-options.js';
 import { inferInto } from './inference.js';
+import { bestOfWindows, overlapOf } from './long-texts.js';
 import { byParameter, matchWeights, requireSizes, stored } from './model-state.js';
 import {
   freshLayers,
@@ -201,9 +202,32 @@ export class CrossEncoder extends TokenEncoder {
     const { maxLength = this.maxLength } = options;
     requireNumber('maxLength', maxLength, { from: 1, to: this.maxLength, whole: true });
     const prefix = this.#prompts.prefixOf(options.prompt);
-    const { types, ...batch } = await this.tokenizer.encodePairs(pairs, { maxLength, prefix });
+    return this.#read(await this.tokenizer.encodePairs(pairs, { maxLength, prefix }));
+  }
+
+  /** A batch as the model reads it. */
+  #read({ types, ...batch }: TokenBatch): TokenBatch {
     if (this.#padding >= 0) return withoutLast(batch, this.#padding);
     return this.#typed && types !== undefined ? { ...batch, types } : batch;
+  }
+
+  /** @returns null for pairs that are to be cut */
+  async #windowsOf(
+    pairs: readonly TextPair[],
+    { prompt, windows }: PredictOptions,
+  ): Promise<WindowBatch | null> {
+    const overlap = overlapOf(windows);
+    if (overlap === undefined) return null;
+    if (this.labels !== 1)
+      throw new GradCacheError(
+        'INPUT',
+        `windows is given, and the model has ${this.labels} labels: the greatest score of windows means something with one label alone.`,
+      );
+    requireTextPairs('pairs', pairs);
+    const prefix = this.#prompts.prefixOf(prompt);
+    const { maxLength } = this;
+    const { batch, counts } = await this.tokenizer.encodeWindows(pairs, { maxLength, prefix, overlap });
+    return { batch: this.#read(batch), counts };
   }
 
   /**
@@ -221,13 +245,15 @@ export class CrossEncoder extends TokenEncoder {
 
   async #predict(pairs: readonly TextPair[], options: PredictOptions): Promise<Float32Array | Float64Array> {
     const { prompt, tokensPerChunk = this.automaticChunk.tokens, signal, activation } = options;
-    const batch = await this.tokenize(pairs, { prompt });
-    const logits = emptyRows(this, pairs.length, this.labels);
+    const windows = await this.#windowsOf(pairs, options);
+    const batch = windows?.batch ?? (await this.tokenize(pairs, { prompt }));
+    const logits = emptyRows(this, batch.offsets.length - 1, this.labels);
     let scores: Tensor | undefined;
     try {
       await inferInto(logits, this.#native.passes, batch, { tokens: tokensPerChunk, signal });
       scores = noGrad(() => activated(logits, activation ?? this.activation));
-      return (await scores.values()) as Float32Array | Float64Array;
+      const values = (await scores.values()) as Float32Array | Float64Array;
+      return windows === null ? values : bestOfWindows(values, windows.counts);
     } finally {
       scores?.dispose();
       logits.dispose();

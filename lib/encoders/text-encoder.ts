@@ -45,7 +45,12 @@ import {
   type TextEncoderOptions,
 } from './text-encoder-options.js';
 import { settingsOf } from './text-encoder-settings.js';
-import { TextInference, type EncodeOptions, type TokenRepresentations } from './text-inference.js';
+import {
+  TextInference,
+  type EncodeOptions,
+  type TokenRepresentations,
+  type WindowedOptions,
+} from './text-inference.js';
 import { emptyRows, NativeTokenEncoder, TokenEncoder } from './token-encoder.js';
 import { trainedWeights } from './trained-weights.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
@@ -139,6 +144,9 @@ export class TextEncoder extends TokenEncoder {
       dimension: () => this.dimension,
       tokens: this.automaticChunk.tokens,
       tokenize: (texts, given) => this.tokenize(texts, given),
+      tokenizeWindows: (texts, { prompt, task, overlap }) =>
+        tasks.tokenizeWindows(texts, prompts.prefixOf(prompt), overlap, task),
+      strategy: folder.splade?.strategy ?? 'max',
       empty: (rows, width) => emptyRows(this, rows, width),
     });
   }
@@ -358,9 +366,11 @@ export class TextEncoder extends TokenEncoder {
    *
    * @param options.task as for {@link TextEncoder.tokenize}
    * @param options.prompt as for {@link TextEncoder.tokenize}
+   * @param options.windows a text that is too long has the representations of all its windows, one window after the other, in place
+   * of those of its beginning alone
    * @throws GradCacheError `INPUT` also for a model that pools; `ABORTED`, `OUT_OF_MEMORY`
    */
-  async encodeTokens(texts: readonly string[], options: EncodeOptions = {}): Promise<TokenRepresentations> {
+  async encodeTokens(texts: readonly string[], options: WindowedOptions = {}): Promise<TokenRepresentations> {
     return this.#inference.encodeTokens(texts, options);
   }
 
@@ -378,9 +388,11 @@ export class TextEncoder extends TokenEncoder {
    * The representations of a sparse encoder without their zeros, in the order of the texts, as {@link TextEncoder.encode}
    * has them with all.
    *
+   * @param options.windows a text that is too long has for each word the greatest value of all its windows, or with the strategy `'sum'`
+   * their sum, in place of those of its beginning alone
    * @throws GradCacheError `INPUT` for an encoder that is not sparse; as {@link TextEncoder.encode}
    */
-  async encodeSparse(texts: readonly string[], options: EncodeOptions = {}): Promise<SparseRows> {
+  async encodeSparse(texts: readonly string[], options: WindowedOptions = {}): Promise<SparseRows> {
     return this.#inference.encodeSparse(texts, options);
   }
 

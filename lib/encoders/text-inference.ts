@@ -6,8 +6,9 @@ import type { Pooling } from '../model-folder/model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
 import { call } from '../tensor/operators.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { TokenBatch } from '../tokenizer/tokenizer.js';
+import type { TokenBatch, WindowBatch } from '../tokenizer/tokenizer.js';
 import { inferEntries, inferInto } from './inference.js';
+import { joinedWindows, overlapOf, refuseWindows, type Windows } from './long-texts.js';
 import type { Prompt } from './prompts.js';
 import { joinedRows, type SparseRows } from './sparse-rows.js';
 import { countsOf } from './text-chunk.js';
@@ -34,6 +35,12 @@ export interface EncodeOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How texts are encoded that may be read in windows. */
+export interface WindowedOptions extends EncodeOptions {
+  /** What becomes of texts that are too long. Default: they are cut, as {@link TextEncoder.encode} cuts them. */
+  readonly windows?: Windows | undefined;
+}
+
 /** What inference needs of a text encoder. */
 export interface TextInferenceParts {
   readonly passes: TokenPasses;
@@ -46,9 +53,17 @@ export interface TextInferenceParts {
     texts: readonly string[],
     options: { prompt?: Prompt | undefined; task?: TextTask | undefined },
   ) => Promise<TokenBatch>;
+  readonly tokenizeWindows: (
+    texts: readonly string[],
+    options: { prompt?: Prompt | undefined; task?: TextTask | undefined; overlap: number },
+  ) => Promise<WindowBatch>;
+  /** How a sparse encoder pools the tokens of a text. */
+  readonly strategy: 'max' | 'sum';
   /** A tensor of representations that is yet to be written. */
   readonly empty: (rows: number, width: number) => Tensor;
 }
+
+const WINDOWED = ['prompt', 'task', 'windows', 'tokensPerChunk', 'signal'];
 
 /** Texts to representations, without dropout or graph. */
 export class TextInference {
@@ -63,6 +78,7 @@ export class TextInference {
     texts: readonly string[],
     options: EncodeOptions & { dimensions?: number | undefined },
   ): Promise<Tensor> {
+    refuseWindows(options);
     checkKnown('encode', options, ['prompt', 'task', 'dimensions', 'tokensPerChunk', 'signal']);
     if (this.#parts.pooling === 'none')
       throw new GradCacheError(
@@ -113,33 +129,50 @@ export class TextInference {
   }
 
   /** As `encodeTokens` of a TextEncoder. */
-  async encodeTokens(texts: readonly string[], options: EncodeOptions): Promise<TokenRepresentations> {
-    checkKnown('encodeTokens', options, ['task', 'prompt', 'tokensPerChunk', 'signal']);
+  async encodeTokens(texts: readonly string[], options: WindowedOptions): Promise<TokenRepresentations> {
+    checkKnown('encodeTokens', options, WINDOWED);
     if (this.#parts.pooling !== 'none')
       throw new GradCacheError(
         'INPUT',
         'this model pools the tokens of a text into one representation: use encode()',
       );
     requireSignal('signal', options.signal);
-    const { task, prompt } = options;
-    const batch = await this.#parts.tokenize(texts, { prompt, task });
+    const { batch, counts } = await this.#windowsOf(texts, options);
     const offsets = new Int32Array(texts.length + 1);
-    if (texts.length > 0)
-      for (const [text, count] of countsOf(batch).entries()) offsets[text + 1] = offsets[text]! + count;
+    const tokens = counts.length === 0 ? [] : countsOf(batch);
+    let window = 0;
+    for (const [text, count] of counts.entries()) {
+      offsets[text + 1] = offsets[text]!;
+      for (const end = window + count; window < end; window++) offsets[text + 1]! += tokens[window]!;
+    }
     const shape = [offsets[texts.length]!, this.#parts.dimension()] as const;
     return { representations: await this.#encoded(batch, shape, options), offsets };
   }
 
   /** As `encodeSparse` of a TextEncoder. */
-  async encodeSparse(texts: readonly string[], options: EncodeOptions): Promise<SparseRows> {
-    checkKnown('encodeSparse', options, ['prompt', 'task', 'tokensPerChunk', 'signal']);
+  async encodeSparse(texts: readonly string[], options: WindowedOptions): Promise<SparseRows> {
+    checkKnown('encodeSparse', options, WINDOWED);
     requireSignal('signal', options.signal);
     const { passes, pooling } = this.#parts;
     if (pooling !== 'splade') throw refused('pooling', pooling, "'splade', for sparse representations,");
-    const { prompt, task, tokensPerChunk: tokens = this.#parts.tokens, signal } = options;
-    const batch = await this.#parts.tokenize(texts, { prompt, task });
+    const { tokensPerChunk: tokens = this.#parts.tokens, signal } = options;
+    const { batch, counts } = await this.#windowsOf(texts, options);
     const chunks = await inferEntries(passes, batch, { tokens, signal });
-    return joinedRows(chunks, texts.length, this.#parts.dimension());
+    const rows = joinedRows(chunks, batch.offsets.length - 1, this.#parts.dimension());
+    return counts.length === batch.offsets.length - 1
+      ? rows
+      : joinedWindows(rows, counts, this.#parts.strategy);
+  }
+
+  /** The tokens of texts, in one window each where no others are asked for. */
+  async #windowsOf(
+    texts: readonly string[],
+    { prompt, task, windows }: WindowedOptions,
+  ): Promise<WindowBatch> {
+    const overlap = overlapOf(windows);
+    if (overlap !== undefined) return this.#parts.tokenizeWindows(texts, { prompt, task, overlap });
+    const batch = await this.#parts.tokenize(texts, { prompt, task });
+    return { batch, counts: new Int32Array(texts.length).fill(1) };
   }
 
   /** A tensor [rows, width] of what texts are encoded as. */

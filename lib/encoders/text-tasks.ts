@@ -4,7 +4,7 @@ import { refused, requireNumber, requireOneOf, show } from '../options/option-va
 import { interactionLengths, type LateInteraction, type TextTask } from '../model-folder/late-interaction.js';
 import { mostTokens } from '../model-folder/length-limit.js';
 import type { ModelFolder } from '../model-folder/model-folder.js';
-import type { TokenBatch } from '../tokenizer/tokenizer.js';
+import type { TokenBatch, WindowBatch } from '../tokenizer/tokenizer.js';
 import { interactionOf } from './per-token.js';
 import { TokenTasks } from './token-tasks.js';
 
@@ -21,6 +21,18 @@ export interface TextTasks {
     maxLength: number | undefined,
     task: TextTask | undefined,
   ): Promise<TokenBatch>;
+  /**
+   * Texts that are too long in windows.
+   *
+   * @param overlap how many tokens a window repeats of the one before it
+   * @throws GradCacheError `INPUT` also for queries that are expanded
+   */
+  tokenizeWindows(
+    texts: readonly string[],
+    prefix: string,
+    overlap: number,
+    task: TextTask | undefined,
+  ): Promise<WindowBatch>;
 }
 
 /** How a model reads its texts. @param limit the most tokens of a text that the caller allows; undefined: the model's */
@@ -36,6 +48,16 @@ export function textTasksOf(folder: ModelFolder, limit: number | undefined): Tex
       if (asked !== undefined) requireLimit(asked, most);
       const length = tasks.lengthOf(task, asked ?? limit, most);
       return tasks.finish(await folder.tokenizer.encode(texts, { maxLength: length, prefix }), task);
+    },
+    async tokenizeWindows(texts, prefix, overlap, task) {
+      const maxLength = tasks.lengthOf(task, limit, most);
+      if (task === 'query' && interaction.queryExpansion !== null)
+        throw new GradCacheError(
+          'INPUT',
+          'windows is given, and queries of this model are expanded to one length: leave it out, or encode them as documents.',
+        );
+      const { batch, counts } = await folder.tokenizer.encodeWindows(texts, { maxLength, prefix, overlap });
+      return { batch: tasks.finish(batch, task), counts };
     },
   };
 }
@@ -81,9 +103,25 @@ class PooledTexts implements TextTasks {
     asked: number | undefined,
     task: TextTask | undefined,
   ): Promise<TokenBatch> {
-    const { tokenizer, includePrompt = true } = this.#folder;
     const maxLength = this.#lengthOf(asked, task);
-    const batch = await tokenizer.encode(texts, { maxLength, prefix });
+    const batch = await this.#folder.tokenizer.encode(texts, { maxLength, prefix });
+    return this.#withPrompt(batch, prefix, maxLength);
+  }
+
+  async tokenizeWindows(
+    texts: readonly string[],
+    prefix: string,
+    overlap: number,
+    task: TextTask | undefined,
+  ): Promise<WindowBatch> {
+    const maxLength = this.#lengthOf(undefined, task);
+    const windows = await this.#folder.tokenizer.encodeWindows(texts, { maxLength, prefix, overlap });
+    return { ...windows, batch: await this.#withPrompt(windows.batch, prefix, maxLength) };
+  }
+
+  /** The batch with the number of tokens at the beginning of its rows that are not pooled. */
+  async #withPrompt(batch: TokenBatch, prefix: string, maxLength: number): Promise<TokenBatch> {
+    const { includePrompt = true } = this.#folder;
     if (includePrompt || prefix === '') return batch;
     return { ...batch, skipped: await this.#tokensOf(prefix, maxLength) };
   }

@@ -42,7 +42,7 @@ interface Encoded {
 
 /** Gathers encodings, in the order of the texts, into one flat list of ids. */
 export class TokenCollector {
-  readonly #offsets: Int32Array;
+  #offsets: Int32Array;
   #ids: Int32Array = new Int32Array(1024);
   #types: Int32Array | null;
   #count = 0;
@@ -69,7 +69,7 @@ export class TokenCollector {
       types &&= cut.types;
       this.#truncated++;
     }
-    this.#append(ids, types);
+    this.append(ids, types);
   }
 
   /** Adds a text, which the native tokenizer has cut. */
@@ -82,20 +82,22 @@ export class TokenCollector {
       // Only a text that fills maxLength can have been cut; asking each would copy what was cut off.
       this.#truncated++;
     }
-    this.#append(ids, null);
+    this.append(ids, null);
   }
 
-  #append(ids: readonly number[], types: readonly number[] | null): void {
+  /** Adds a row. @param text the number of the text that it is of */
+  append(ids: readonly number[], types: readonly number[] | null, text = this.#count): void {
     const begin = this.#offsets[this.#count]!;
-    if (ids.length === 0) {
-      const text = show(this.texts[this.#count]);
-      throw new GradCacheError('INPUT', `Text ${this.#count} (${text}) has no tokens; leave such texts out.`);
-    }
+    if (ids.length === 0)
+      throw new GradCacheError(
+        'INPUT',
+        `Text ${text} (${show(this.texts[text])}) has no tokens; leave such texts out.`,
+      );
     const end = begin + ids.length;
     if (end > 0x7fffffff) {
       throw new GradCacheError(
         'INPUT',
-        `Text ${this.#count} brings the batch past 2147483647 tokens; use smaller batches.`,
+        `Text ${text} brings the batch past 2147483647 tokens; use smaller batches.`,
       );
     }
     this.#ids = withRoom(this.#ids, begin, end);
@@ -104,13 +106,15 @@ export class TokenCollector {
       this.#types = withRoom(this.#types, begin, end);
       this.#types.set(types, begin);
     }
+    this.#offsets = withRoom(this.#offsets, this.#count + 1, this.#count + 2);
     this.#offsets[++this.#count] = end;
   }
 
   finish(): TokenBatch {
     const ids = this.#ids.slice(0, this.#offsets[this.#count]);
     const types = this.#types?.slice(0, ids.length);
-    return { ids, offsets: this.#offsets, truncated: this.#truncated, ...(types && { types }) };
+    const offsets = this.#offsets.slice(0, this.#count + 1);
+    return { ids, offsets, truncated: this.#truncated, ...(types && { types }) };
   }
 }
 

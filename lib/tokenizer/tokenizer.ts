@@ -1,10 +1,16 @@
 import { inspect, types } from 'node:util';
-import type { Tokenizer as NativeTokenizer, TruncationOptions } from 'tokenizers';
+import type { Tokenizer as NativeTokenizer } from 'tokenizers';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
-import { refused, requireString, requireTextPairs, requireTexts, show } from '../options/option-values.js';
-import { succeeds } from '../files/file-error.js';
+import {
+  refused,
+  requireNumber,
+  requireString,
+  requireTextPairs,
+  requireTexts,
+} from '../options/option-values.js';
 import { placeholderIn } from '../files/placeholder.js';
+import { type Input, type InputKind, NativePieces } from './native-pieces.js';
 import { addedTokensOf, openNative } from './native-tokenizer.js';
 import { LONGEST_FOR_PATTERNS } from './regex-cost.js';
 import { type Filling, fillingOf } from './filling.js';
@@ -12,6 +18,7 @@ import { isJsonObject } from '../files/strict-json.js';
 import { splitSpecialTokens } from './split-special-tokens.js';
 import { type TextPair, type TokenBatch, TokenCollector } from './token-batch.js';
 import { readTokenizer } from './read-tokenizer.js';
+import { type WindowBatch, WindowCollector } from './token-windows.js';
 import { bareTokenizer, buildTokenizer } from './tokenizer-classes.js';
 import { parseTokenizerFiles } from './tokenizer-files.js';
 import { unusable } from './tokenizer-refusal.js';
@@ -21,6 +28,7 @@ import type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 export type { Filling } from './filling.js';
 export type { TextPair, TokenBatch } from './token-batch.js';
+export type { WindowBatch } from './token-windows.js';
 export type { AddedToken, TokenizerSettings } from './tokenizer-settings.js';
 
 /** How {@link Tokenizer.encode} turns texts into ids. */
@@ -30,13 +38,6 @@ export interface EncodeOptions {
   /** Put in front of every text, e.g. `'query: '`. */
   readonly prefix?: string;
 }
-
-/**
- * The texts of one call into the native tokenizer. Its results come back as JavaScript arrays on the event loop, about
- * 0.2 microseconds a token, so that this keeps each conversion to a few milliseconds.
- */
-const MAX_PIECE_TEXTS = 256;
-const MAX_PIECE_CHARACTERS = 32_768;
 
 /** Only this module has it: `private` of TypeScript does not keep a program in JavaScript from calling a constructor. */
 const OWN = Symbol('Tokenizer');
@@ -68,11 +69,9 @@ export class Tokenizer {
   readonly companions: ReadonlyMap<string, Uint8Array>;
 
   readonly #native: NativeTokenizer;
-  readonly #longestText: number;
+  readonly #pieces: NativePieces;
   /** Whether pairs get the types of their tokens. */
   readonly #typed: boolean;
-  /** The limit that the native tokenizer has now. */
-  #limit: number | undefined;
   #previous: Promise<unknown> = Promise.resolve();
 
   private constructor(own: symbol, native: NativeTokenizer, made: Made) {
@@ -92,7 +91,7 @@ export class Tokenizer {
     this.specialTokensPerText = made.specialTokensPerText;
     this.specialTokensPerPair = made.specialTokensPerPair;
     this.#typed = made.typed;
-    this.#longestText = made.longestText;
+    this.#pieces = new NativePieces(native, made.truncationSide, made.longestText);
   }
 
   /**
@@ -205,11 +204,7 @@ export class Tokenizer {
   encode(texts: readonly string[], options: EncodeOptions): Promise<TokenBatch> {
     return this.#inTurn(() => {
       requireTexts('texts', texts);
-      return this.#encode(texts, options, {
-        paired: false,
-        special: this.specialTokensPerText,
-        typed: false,
-      });
+      return this.#encode(texts, options, this.#singles);
     });
   }
 
@@ -224,9 +219,47 @@ export class Tokenizer {
   encodePairs(pairs: readonly TextPair[], options: EncodeOptions): Promise<TokenBatch> {
     return this.#inTurn(() => {
       requireTextPairs('pairs', pairs);
-      const typed = this.#typed;
-      return this.#encode(pairs, options, { paired: true, special: this.specialTokensPerPair, typed });
+      return this.#encode(pairs, options, this.#pairs);
     });
+  }
+
+  /**
+   * As {@link Tokenizer.encode} and {@link Tokenizer.encodePairs}, but of a text that is too long nothing is cut off: it has several
+   * rows, each with the special tokens and the prefix. Of a pair, each row has the whole first text and a part of the second.
+   *
+   * @param options.overlap how many tokens a row repeats of the one before it. Default: 0
+   * @throws GradCacheError `INPUT` also where a row would have no room for the text
+   */
+  encodeWindows(
+    texts: readonly string[] | readonly TextPair[],
+    options: EncodeOptions & { readonly overlap?: number },
+  ): Promise<WindowBatch> {
+    return this.#inTurn(() => {
+      checkKnown("a tokenizer's encodeWindows", options, ['maxLength', 'prefix', 'overlap']);
+      const { overlap = 0, maxLength, prefix = '' } = options;
+      requireNumber('overlap', overlap, { from: 0, whole: true });
+      const paired = Array.isArray(texts[0]);
+      if (paired) requireTextPairs('pairs', texts);
+      else requireTexts('texts', texts);
+      const kind = paired ? this.#pairs : this.#singles;
+      const collector = new WindowCollector(texts, { maxLength, overlap, prefix, typed: kind.typed });
+      return this.#pieces.collect(texts, { maxLength, prefix }, { ...kind, whole: true }, collector);
+    });
+  }
+
+  async #encode(texts: readonly Input[], options: EncodeOptions, kind: InputKind): Promise<TokenBatch> {
+    checkKnown("a tokenizer's encode", options, ['maxLength', 'prefix']);
+    const { maxLength } = options;
+    const collector = new TokenCollector(texts, maxLength, this.truncationSide, kind.typed);
+    return this.#pieces.collect(texts, options, kind, collector);
+  }
+
+  get #singles(): InputKind {
+    return { paired: false, special: this.specialTokensPerText, typed: false, whole: false };
+  }
+
+  get #pairs(): InputKind {
+    return { paired: true, special: this.specialTokensPerPair, typed: this.#typed, whole: true };
   }
 
   #inTurn<T>(run: () => Promise<T>): Promise<T> {
@@ -243,130 +276,7 @@ export class Tokenizer {
       throw new GradCacheError('INPUT', `${wrong} is no token id; there are ${this.vocabularySize}, from 0`);
     return this.#native.decode(Array.from(ids), false);
   }
-
-  async #encode(texts: readonly Input[], options: EncodeOptions, kind: InputKind): Promise<TokenBatch> {
-    checkKnown("a tokenizer's encode", options, ['maxLength', 'prefix']);
-    const { maxLength, prefix = '' } = options;
-    requireString('prefix', prefix);
-    this.#requireLength(texts, prefix);
-    this.#setMaxLength(maxLength, kind);
-    const collected = new TokenCollector(texts, maxLength, this.truncationSide, kind.typed);
-    let pending = this.#start(texts, 0, prefix);
-    while (pending !== undefined) {
-      const { begin, end } = pending;
-      const encodings = await pending.encodings.catch(async (error: unknown) => {
-        throw await this.#failedText(texts, begin, end, prefix, error);
-      });
-      // The next piece is on its threads while this one is converted here.
-      const next = this.#start(texts, end, prefix);
-      next?.encodings.catch(() => undefined);
-      for (const encoding of encodings)
-        if (kind.paired) collected.addPair(encoding);
-        else collected.add(encoding);
-      pending = next;
-    }
-    return collected.finish();
-  }
-
-  #start(texts: readonly Input[], begin: number, prefix: string) {
-    if (begin >= texts.length) return undefined;
-    let characters = 0;
-    let end = begin;
-    while (end < texts.length && end - begin < MAX_PIECE_TEXTS) {
-      const length = charactersOf(texts[end]!) + prefix.length;
-      if (end > begin && characters + length > MAX_PIECE_CHARACTERS) break;
-      characters += length;
-      end++;
-    }
-    return { encodings: this.#encodings(texts.slice(begin, end), prefix), begin, end };
-  }
-
-  /** The package takes a list of texts, but pairs one by one. */
-  #encodings(piece: readonly Input[], prefix: string) {
-    const texts = piece.flatMap((text) => (typeof text === 'string' ? [prefix + text] : []));
-    return texts.length === piece.length
-      ? this.#native.encodeBatch(texts)
-      : Promise.all(piece.map((text) => this.#encodeOne(text, prefix)));
-  }
-
-  #encodeOne(text: Input, prefix: string) {
-    return typeof text === 'string'
-      ? this.#native.encode(prefix + text)
-      : this.#native.encode(prefix + text[0], text[1]);
-  }
-
-  #requireLength(texts: readonly Input[], prefix: string): void {
-    const long = texts.findIndex((text) => prefix.length + charactersOf(text) > this.#longestText);
-    if (long < 0) return;
-    throw new GradCacheError(
-      'INPUT',
-      `Text ${long} has ${charactersOf(texts[long]!)} characters; a tokenizer with patterns of its own takes up to ` +
-        `${this.#longestText}. Cut the text before it is encoded: maxLength cuts tokens, once the patterns have met the whole text.`,
-    );
-  }
-
-  /** The library does not say which text it refused. */
-  async #failedText(
-    texts: readonly Input[],
-    begin: number,
-    end: number,
-    prefix: string,
-    error: unknown,
-  ): Promise<GradCacheError> {
-    let index = begin;
-    for (; index < end - 1; index++) {
-      if (!(await succeeds(this.#encodeOne(texts[index]!, prefix)))) break;
-    }
-    return new GradCacheError(
-      'CHECKPOINT',
-      `The tokenizer cannot take text ${index} (${show(texts[index])}): ${(error as Error).message}. Its vocabulary ` +
-        'lacks a token that its settings name.',
-      { cause: error },
-    );
-  }
-
-  #setMaxLength(maxLength: number, { paired, special }: InputKind): void {
-    const least = special + (paired ? 2 : 1);
-    if (!Number.isSafeInteger(maxLength) || maxLength < least || maxLength >= 0x7fffffff) {
-      throw new GradCacheError(
-        'INPUT',
-        `maxLength is ${show(maxLength)}; a whole number from ${least} is needed ` +
-          `(${special} special tokens and at least one of ${paired ? 'each text' : 'the text'}).`,
-      );
-    }
-    // Pairs are cut here. Of a text without special tokens the package does not say that it was cut: it leaves one token too
-    // many, which is cut here too.
-    const limit = paired ? Infinity : special === 0 ? maxLength + 1 : maxLength;
-    if (limit === this.#limit) return;
-    this.#limit = limit;
-    if (paired) {
-      this.#native.disableTruncation();
-      return;
-    }
-    // The package declares its enums as const enums, which isolated modules cannot read: these are their values.
-    const options = {
-      direction: this.truncationSide,
-      strategy: 'LongestFirst',
-      stride: 0,
-    } as TruncationOptions;
-    this.#native.setTruncation(limit, options);
-  }
 }
-
-/** What is encoded as one sequence of tokens. */
-type Input = string | TextPair;
-
-/** How texts alone and pairs differ. */
-interface InputKind {
-  readonly paired: boolean;
-  /** Special tokens of one. */
-  readonly special: number;
-  /** Whether the types of tokens are gathered. */
-  readonly typed: boolean;
-}
-
-const charactersOf = (text: Input): number =>
-  typeof text === 'string' ? text.length : text[0].length + text[1].length;
 
 /** What a tokenizer is made of, beside the native one. */
 interface Made {

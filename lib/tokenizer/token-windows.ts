@@ -1,0 +1,119 @@
+import { GradCacheError } from '../errors.js';
+import { show } from '../options/option-values.js';
+import { TokenCollector, type TextPair, type TokenBatch } from './token-batch.js';
+
+/** Texts, or pairs, whose tokens past a length are in further rows instead of being cut off. */
+export interface WindowBatch {
+  /** Text after text, the windows of each in their order. */
+  readonly batch: TokenBatch;
+  /** How many windows each text has. */
+  readonly counts: Int32Array;
+}
+
+/** What is read of an encoding. */
+interface Encoded {
+  getIds(): number[];
+  getTypeIds(): number[];
+  getSequenceIds(): (number | null | undefined)[];
+  getSpecialTokensMask(): number[];
+  getOffsets(): number[][];
+  getOverflowing(): readonly unknown[];
+}
+
+interface WindowSettings {
+  /** The most tokens of a window, special ones included. */
+  readonly maxLength: number;
+  /** How many tokens of a text a window repeats of the one before it. */
+  readonly overlap: number;
+  /** Stands in front of every text, and of every window. */
+  readonly prefix: string;
+  readonly typed: boolean;
+}
+
+/**
+ * Gathers encodings of whole texts as windows. Each has the special tokens of a text of its own and the tokens of the prefix; of a
+ * pair each has the whole first text.
+ */
+export class WindowCollector {
+  readonly #texts: readonly (string | TextPair)[];
+  readonly #settings: WindowSettings;
+  readonly #rows: TokenCollector;
+  readonly #counts: number[] = [];
+
+  constructor(texts: readonly (string | TextPair)[], settings: WindowSettings) {
+    this.#texts = texts;
+    this.#settings = settings;
+    this.#rows = new TokenCollector(texts, settings.maxLength, 'right', settings.typed);
+  }
+
+  /** Adds a text at its full length. */
+  add(encoding: Encoded): void {
+    const ids = encoding.getIds();
+    if (ids.length <= this.#settings.maxLength) return this.#append([null], encoding);
+    const special = encoding.getSpecialTokensMask();
+    const first = special.indexOf(0);
+    const begin = first + this.#prefixTokens(encoding, first);
+    this.#appendWindows(encoding, begin, special.lastIndexOf(0) + 1);
+  }
+
+  /** Adds two texts at their full length. */
+  addPair(encoding: Encoded): void {
+    const texts = encoding.getSequenceIds();
+    if (texts.length <= this.#settings.maxLength) return this.#append([null], encoding);
+    // All tokens of the second text stand together.
+    const begin = texts.indexOf(1);
+    this.#appendWindows(encoding, begin < 0 ? texts.length : begin, texts.lastIndexOf(1) + 1);
+  }
+
+  finish(): WindowBatch {
+    return { batch: this.#rows.finish(), counts: Int32Array.from(this.#counts) };
+  }
+
+  #prefixTokens(encoding: Encoded, first: number): number {
+    const characters = Array.from(this.#settings.prefix).length;
+    if (characters === 0) return 0;
+    const inPrefix = encoding.getOffsets().findIndex(([, end], token) => token >= first && end! > characters);
+    return (inPrefix < 0 ? encoding.getIds().length : inPrefix) - first;
+  }
+
+  /** The tokens from `begin` to `end` are shared out; all others are in every window. */
+  #appendWindows(encoding: Encoded, begin: number, end: number): void {
+    const { maxLength, overlap } = this.#settings;
+    const others = encoding.getIds().length - Math.max(0, end - begin);
+    const room = maxLength - others;
+    if (room <= overlap) {
+      const text = this.#counts.length;
+      throw new GradCacheError(
+        'INPUT',
+        `Text ${text} (${show(this.#texts[text])}) leaves no room in windows of ${maxLength} tokens: ${others} are in each of them, and ` +
+          `${overlap} are repeated. Shorten the query or the prompt, or take a smaller overlap.`,
+      );
+    }
+    const windows: [number, number][] = [];
+    for (let from = begin; windows.length === 0 || from + overlap < end; from += room - overlap)
+      windows.push([from, Math.min(from + room, end)]);
+    this.#append(
+      windows.map(
+        ([from, to]) =>
+          (token: number) =>
+            token < begin || token >= end || (token >= from && token < to),
+      ),
+      encoding,
+    );
+  }
+
+  /** @param windows which tokens each has; null: all */
+  #append(windows: readonly (((token: number) => boolean) | null)[], encoding: Encoded): void {
+    const ids = encoding.getIds();
+    const types = this.#settings.typed ? encoding.getTypeIds() : null;
+    for (const has of windows) {
+      const isKept = (_: number, token: number): boolean => has === null || has(token);
+      this.#rows.append(
+        ids.filter(isKept),
+        types === null ? null : types.filter(isKept),
+        this.#counts.length,
+      );
+    }
+    this.#counts.push(windows.length);
+  }
+}
