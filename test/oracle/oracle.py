@@ -76,6 +76,8 @@ METHODS = {
     'reranking': cross_encoders.reranking,
     'mine': hard_negatives.mine,
     'evaluators': evaluators.evaluators,
+    'pair_evaluators': evaluators.pair_evaluators,
+    'trec': evaluators.trec,
     'pair_gradients': cross_encoders.pair_gradients,
     'save_with_modules': head_modules.save_with_modules,
     'save_model2vec': head_modules.save_model2vec,

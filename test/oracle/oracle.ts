@@ -363,12 +363,29 @@ export class Oracle {
     return this.#ask('reranking', { folder, samples, ...options });
   }
 
-  /** What evaluators of sentence-transformers measure of a model: of retrieval, triplets and binary pairs. */
+  /** What evaluators of sentence-transformers measure of a model, by the task. */
   evaluators(
     folder: string,
     data: Readonly<Record<string, unknown>>,
-  ): Promise<Record<'retrieval' | 'triplets' | 'binary', Record<string, number>>> {
+  ): Promise<Record<string, Record<string, number>>> {
     return this.#ask('evaluators', { folder, ...data });
+  }
+
+  /** The same of a cross-encoder. */
+  pairEvaluators(
+    folder: string,
+    data: Readonly<Record<'pairs' | 'scores' | 'labels', readonly unknown[]>>,
+  ): Promise<Record<'sts' | 'binary', Record<string, number>>> {
+    return this.#ask('pair_evaluators', { folder, ...data });
+  }
+
+  /** Measures of trec_eval at each k, as `ndcg@k`: of the grades and the scores of documents by query. */
+  trec(
+    judged: Readonly<Record<string, Readonly<Record<string, number>>>>,
+    ranked: Readonly<Record<string, Readonly<Record<string, number>>>>,
+    ks: readonly number[],
+  ): Promise<Record<string, number>> {
+    return this.#ask('trec', { judged, ranked, ks });
   }
 
   /** What mine_hard_negatives gives, and what it prints. */
