@@ -3,10 +3,13 @@
  * up after the backward pass or under it, in float32 or bfloat16. Needs root. Beside that, what steps of many GPUs should take by
  * arithmetic.
  *
- *   npm run bench -- network [--rates 2] [--pairs 256] [--shape tiny] [--steps 4] [--tied] [--write]
+ *   npm run bench -- network [--rates 2] [--pairs 256] [--chunk 256] [--shape tiny] [--steps 4] [--rounds 1] [--tied] [--write]
  *
- * With `--tied` both towers have one encoder, so that only the layers of the last chunk can hide their exchange. Choose rate and
- * pairs so that the backward of the last chunk takes about as long as the exchange.
+ * Rates are in Mbit/s, and a chunk has so many rows (default: what memory allows). A round measures each way once; of several
+ * rounds the median is told, and the range. Processes of others on the machine then change all ways alike.
+ *
+ * With `--tied` both towers have one encoder, so that only the layers of the last chunk can hide their exchange. Choose rate,
+ * pairs and chunk so that the backward of the last chunk takes about as long as the exchange.
  */
 import { parseArgs } from 'node:util';
 import {
@@ -17,7 +20,7 @@ import {
   type Reduction,
   type StepProgress,
 } from '../lib/index.js';
-import { openNetwork } from '../test/distributed/namespaces.js';
+import { openNetwork, type Network } from '../test/distributed/namespaces.js';
 import { runRanks } from '../test/distributed/start-ranks.js';
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';
 import { workload } from './gpu/workload.js';
@@ -29,7 +32,9 @@ const { values: given } = parseArgs({
     rates: { type: 'string', default: '2' },
     pairs: { type: 'string', default: '256' },
     shape: { type: 'string', default: 'tiny' },
+    chunk: { type: 'string' },
     steps: { type: 'string', default: '4' },
+    rounds: { type: 'string', default: '1' },
     tied: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
     /** Of a rank: how it adds up gradients. */
@@ -63,7 +68,8 @@ async function measure(reduction: Reduction): Promise<void> {
   const first = await createEncoder(shape, options);
   const encoders = [first, given.tied ? first : await createEncoder(shape, options)] as const;
   const towers = workload('uniform', Number(given.pairs), shape.vocabulary, 8);
-  const gradcache = new GradCache({ encoders, loss: infoNCE(), ranks, reduction });
+  const chunk = given.chunk === undefined ? 'auto' : { sequences: Number(given.chunk) };
+  const gradcache = new GradCache({ encoders, loss: infoNCE(), ranks, reduction, chunk });
   const [seconds, lasts]: [number[], number[]] = [[], []];
   let before = 0;
   const onProgress = ({ phase, chunk, chunks }: StepProgress): void => {
@@ -85,6 +91,23 @@ async function measure(reduction: Reduction): Promise<void> {
   await ranks.close();
 }
 
+/** Options that ranks take from this program's command line. */
+const FOR_RANKS = ['pairs', 'shape', 'steps', 'chunk'] as const;
+
+async function measured(network: Network, reduction: Reduction): Promise<Measured> {
+  const same = FOR_RANKS.flatMap((option) =>
+    given[option] === undefined ? [] : [`--${option}=${given[option]}`],
+  );
+  if (given.tied) same.push('--tied');
+  const [first] = await runRanks<Measured>(
+    2,
+    '../../bench/network.js',
+    [`--reduction=${JSON.stringify(reduction)}`, ...same],
+    { env: { MASTER_ADDR: network.address }, through: network.on, limit: 600 },
+  );
+  return first!;
+}
+
 async function simulated(): Promise<string> {
   const network = openNetwork();
   if (network === null) throw new Error('network namespaces need root');
@@ -92,42 +115,46 @@ async function simulated(): Promise<string> {
   try {
     for (const rate of [null, ...given.rates.split(',').map(Number)]) {
       if (rate !== null) network.limit(rate);
-      for (const [name, reduction] of Object.entries(WAYS)) {
-        const same = (['pairs', 'shape', 'steps'] as const).map((option) => `--${option}=${given[option]}`);
-        if (given.tied) same.push('--tied');
-        const all = await runRanks<Measured>(
-          2,
-          '../../bench/network.js',
-          [`--reduction=${JSON.stringify(reduction)}`, ...same],
-          { env: { MASTER_ADDR: network.address }, through: network.on, limit: 600 },
-        );
-        const { seconds, bytes, embeddings, last } = all[0]!;
-        const share = reduction.type === 'bfloat16' ? 2 : 1;
-        const [sent, ofLayers] = [bytes / share, (bytes - embeddings) / share];
-        const secondsOf = (count: number): number => (rate === null ? 0 : (8 * count) / (rate * 1e6));
-        const least = secondsOf(sent);
-        rows.push([
-          rate === null ? 'none' : rate,
-          name,
-          Number(seconds.toFixed(2)),
-          Number((sent / 1e6).toFixed(2)),
-          Number(least.toFixed(1)),
-          Number(last.toFixed(2)),
-          Number(Math.min(last, secondsOf(ofLayers)).toFixed(1)),
-        ]);
-        process.stderr.write(`${rows.at(-1)!.join(' | ')}\n`);
-      }
+      const found = new Map<string, Measured[]>(Object.keys(WAYS).map((name) => [name, []]));
+      for (let round = 0; round < Number(given.rounds); round++)
+        for (const [name, reduction] of Object.entries(WAYS)) {
+          const next = await measured(network, reduction);
+          found.get(name)!.push(next);
+          process.stderr.write(
+            `round ${round + 1}, ${rate ?? 'no limit'}, ${name}: ${next.seconds.toFixed(2)} s\n`,
+          );
+        }
+      for (const [name, all] of found) rows.push(rowOf(rate, name, all));
     }
   } finally {
     network.dispose();
   }
   return table(
     [
-      ...['limit, Mbit/s', 'gradients added up', 'step, s', 'sent, MB', 'least for that, s'],
+      ...['limit, Mbit/s', 'gradients added up', 'step, s', 'of rounds, s', 'sent, MB', 'least for that, s'],
       ...['backward of the last chunk, s', 'of that at most hidden in a tied step, s'],
     ],
     rows,
   );
+}
+
+/** A row of the table: a way at a rate, over all rounds. */
+function rowOf(rate: number | null, name: string, rounds: readonly Measured[]): (string | number)[] {
+  const seconds = rounds.map((round) => round.seconds);
+  const last = median(rounds.map((round) => round.last));
+  const { bytes, embeddings } = rounds[0]!;
+  const share = WAYS[name]!.type === 'bfloat16' ? 2 : 1;
+  const secondsOf = (count: number): number => (rate === null ? 0 : (8 * count) / (rate * 1e6));
+  return [
+    rate ?? 'none',
+    name,
+    Number(median(seconds).toFixed(2)),
+    `${Math.min(...seconds).toFixed(2)} to ${Math.max(...seconds).toFixed(2)}`,
+    Number((bytes / share / 1e6).toFixed(2)),
+    Number(secondsOf(bytes / share).toFixed(1)),
+    Number(last.toFixed(2)),
+    Number(Math.min(last, secondsOf((bytes - embeddings) / share)).toFixed(1)),
+  ];
 }
 
 /** What a step of many GPUs takes, by arithmetic. */
@@ -180,11 +207,7 @@ is left out: 1.6 ms for the gradients, measured. Nothing is hidden under anythin
 ${computed()}`;
   console.log(body);
   if (given.write)
-    writeResults(
-      'Over a network',
-      `npm run bench -- network --rates ${given.rates} --pairs ${given.pairs} --write`,
-      body,
-    );
+    writeResults('Over a network', `npm run bench -- network ${process.argv.slice(2).join(' ')}`, body);
 }
 
 await (given.reduction === undefined ? report() : measure(JSON.parse(given.reduction) as Reduction));
