@@ -248,7 +248,14 @@ export { adrMSE, type ADRMSEOptions } from './losses/adr-mse.js';
 export type { LogitActivation } from './losses/pair-loss.js';
 export { loadLoss, saveLoss } from './losses/stored-loss.js';
 export { sigLIP, type SigLIPLoss, type SigLIPOptions, type SigLIPSettings } from './losses/siglip.js';
-export type { Loss, LossFunction, LossGradients, LossOptions, LossWithGradients } from './losses/loss.js';
+export type {
+  Loss,
+  LossFunction,
+  LossGradients,
+  LossOptions,
+  LossShare,
+  LossWithGradients,
+} from './losses/loss.js';
 export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';
 export { RAdam, type RAdamOptions, type RAdamSettings } from './optim/radam.js';
 export type { Optimizer } from './optim/optimizer.js';

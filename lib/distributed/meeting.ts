@@ -37,7 +37,7 @@ export interface Heard {
  * find out. native/binding/rank_share.cc takes part in meetings while a loss is computed, and knows the first three. Gloo ends
  * the process where ranks exchange different amounts, so no exchange follows a meeting that some rank does not take for the last.
  */
-const [WHAT, STANDS, , COUNT, BYTES, HEAD] = [0, 1, 2, 3, 4, 5];
+const [WHAT, STANDS, EXCHANGES, COUNT, BYTES, HEAD] = [0, 1, 2, 3, 4, 5];
 const LENGTH = 16;
 
 /** Exchanges what each rank brings. @throws GradCacheError `DISTRIBUTED` */
@@ -69,10 +69,39 @@ export async function meet(group: GroupHandle, words: Words): Promise<Heard> {
   };
 }
 
-/** Whether native code ended a loss because another rank did not go on with it (native/binding/rank_share.cc). */
+/**
+ * Meets the others while a loss is computed, until all ranks have come so far. An exchange of tensors may follow. Native code
+ * meets in the same way (native/binding/rank_share.cc).
+ *
+ * @param what what the ranks meet for when the loss is computed
+ * @param own as many numbers on each rank, at most eight
+ * @returns the numbers of each rank
+ * @throws GradCacheError `DISTRIBUTED` if a rank does not go on with the loss
+ */
+export async function meetInLoss(
+  group: GroupHandle,
+  what: string,
+  own: readonly number[] = [],
+): Promise<number[][]> {
+  const head = new Float64Array(LENGTH);
+  [head[WHAT], head[STANDS], head[EXCHANGES]] = [meetingOf(what), STANDING.working, 1];
+  head.set(own, HEAD);
+  for (;;) {
+    const heads = await exchange(group, head, what);
+    const other = heads.findIndex((each) => each[WHAT] !== head[WHAT] || each[STANDS] !== STANDING.working);
+    if (other >= 0) throw new GradCacheError('DISTRIBUTED', `rank ${other} ${STOPPED}`);
+    // One that only says that it works comes later.
+    if (heads.every((each) => each[EXCHANGES] === 1))
+      return heads.map((each) => Array.from(each.subarray(HEAD, HEAD + own.length)));
+  }
+}
+
+const STOPPED = 'stopped while the loss was computed';
+
+/** Whether a loss was ended because another rank did not go on with it, here or in native code (native/binding/rank_share.cc). */
 export function isStopped(error: unknown): boolean {
   if (!(error instanceof GradCacheError) || error.code !== 'DISTRIBUTED') return false;
-  return /stopped while the loss was computed$/.test(error.message);
+  return error.message.endsWith(STOPPED);
 }
 
 /** An error as other ranks are told it. */

@@ -163,10 +163,16 @@ class AdaptiveLayer extends LossInParts implements LossWithGradients {
   }
 
   checkLengths(lengths: readonly (number | undefined)[]): void {
-    const ofOne = lengths.map((length, tower) =>
-      length === undefined ? undefined : this.#width(length, tower),
-    );
-    this.loss.checkLengths?.(ofOne);
+    const widths = this.#widths(lengths); // which refuses others, whatever the loss
+    this.loss.checkLengths?.(widths);
+  }
+
+  protected checkParts(
+    options: LossOptions,
+    lengths: readonly (number | undefined)[],
+    check: (options: LossOptions, lengths: readonly (number | undefined)[]) => void,
+  ): void {
+    check(options, this.#widths(lengths));
   }
 
   async compute(
@@ -288,6 +294,10 @@ class AdaptiveLayer extends LossInParts implements LossWithGradients {
   #at(tensor: Tensor, place: number): Tensor {
     const width = tensor.shape.at(-1)! / this.layers.length;
     return tensor.narrow(-1, place * width, width);
+  }
+
+  #widths(lengths: readonly (number | undefined)[]): (number | undefined)[] {
+    return lengths.map((length, tower) => (length === undefined ? undefined : this.#width(length, tower)));
   }
 
   /** The length of a layer's representation. @throws GradCacheError `SHAPE` */

@@ -24,10 +24,12 @@ import {
   type Loss,
   type LossGradients,
   type LossOptions,
+  type LossShare,
   type LossWithGradients,
 } from './loss.js';
+import { blocksOf, blocksOfRank, placeOf, rowsOf, type Block } from './distance-blocks.js';
+import { DistanceCrossEntropy } from './distance-cross-entropy.js';
 import { joinPlaceOptions } from './shared-options.js';
-import { targetsOf } from './targets.js';
 
 /** A function with weights of its own that compares anchors with candidates. */
 export interface DistanceHead {
@@ -78,13 +80,13 @@ const SAME = 1e-3;
  * weights too, are exactly those of the whole batch.
  *
  * Towers: anchors [N, d], then candidates [M_k, e], numbered through all towers. In memory are N times M distances and their
- * gradients, and the graph of one block.
+ * gradients, and the graph of one block. Over {@link Ranks} each runs the head on some of the blocks.
  *
  * @throws GradCacheError `INPUT` for a head without `forward` and `parameters`; at the step `SHAPE`, `INPUT`, `NON_FINITE`
  */
 export function distanceHead(head: DistanceHead, options: DistanceHeadOptions = {}): DistanceHeadLoss {
   checkKnown('distanceHead', options, ['loss', 'block', 'seed']);
-  const { loss = crossEntropy, block = BLOCK, seed = 0 } = options;
+  const { loss = new DistanceCrossEntropy(), block = BLOCK, seed = 0 } = options;
   if (typeof head?.forward !== 'function' || typeof head.parameters !== 'function')
     throw new GradCacheError(
       'INPUT',
@@ -98,37 +100,10 @@ export function distanceHead(head: DistanceHead, options: DistanceHeadOptions = 
   return new HeadLoss(head, ofDistances, block, seed);
 }
 
-/** The mean over anchors of the cross-entropy of their candidates. */
-function crossEntropy(distances: Tensor, options: LossOptions): Tensor {
-  checkKnown('the loss of distanceHead', options, ['targets']);
-  const [anchors, candidates] = distances.shape as [number, number];
-  const targets = targetsOf(options, anchors) ?? Array.from({ length: anchors }, (_, row) => row);
-  const outside = targets.find((target) => !(target >= 0 && target < candidates));
-  if (outside !== undefined)
-    throw new GradCacheError('SHAPE', `target ${outside} is not one of the ${candidates} candidates`);
-  return call(
-    'aten::cross_entropy_loss',
-    distances,
-    Tensor.from(targets, { dtype: 'int64', device: distances.device }),
-  );
-}
-
-/** Some anchors and some candidates of one tower: rows of both, and the first one's column among all distances. */
-interface Block {
-  readonly anchors: Rows;
-  readonly candidates: Rows;
-  readonly column: number;
-  readonly seed: number;
-}
-
-interface Rows {
-  readonly tower: number;
-  readonly begin: number;
-  readonly count: number;
-}
-
 class HeadLoss implements DistanceHeadLoss {
   readonly takesSeed = true;
+  /** The blocks are divided. */
+  readonly sharing = 'parts';
   readonly takesIds: boolean;
   readonly #head: DistanceHead;
   readonly #loss: LossWithGradients;
@@ -164,7 +139,10 @@ class HeadLoss implements DistanceHeadLoss {
 
   checkOptions(options: LossOptions, rows: readonly number[]): void {
     requireCheckable(options, rows);
-    this.#loss.checkOptions?.(this.#ofLoss(options), rows.slice(0, 1));
+    requireSides(rows.length);
+    const candidates = rows.slice(1).reduce((sum, count) => sum + count);
+    this.#loss.checkLengths?.([candidates]);
+    this.#loss.checkOptions?.(this.#ofLoss(options), rows.slice(0, 1), [candidates]);
   }
 
   /** Candidates are numbered as those of other losses, unless the loss of the distances says otherwise. */
@@ -177,23 +155,28 @@ class HeadLoss implements DistanceHeadLoss {
     weight: number,
     options: LossOptions,
     trained: readonly boolean[] = allTrained(representations),
+    share?: LossShare,
   ): Promise<LossGradients> {
     requireMatrices(representations);
     const ofLoss = this.#ofLoss(options);
     const { seed = drawSeed('head', this.#seed, this.#steps++) } = options;
     const blocks = blocksOf(representations, this.#block, seed as number);
-    const distances = await this.#compare(representations, blocks);
+    const distances = await this.#compare(representations, blocks, share);
     const undos: LossGradients['undo'][] = [];
     try {
       const { loss, gradients, undo } = await this.#loss.compute([distances], weight, ofLoss, [true]);
       undos.push(undo);
+      share?.countOnce(this.#loss.parameters());
       const cached = gradients[0] ?? null;
       if (cached === null) throw new GradCacheError('INPUT', 'the loss gave no gradient for the distances');
       try {
         const before = await GradientSnapshot.take([]);
         undos.push(before);
         const pass = { representations, trained, distances, cached, before };
-        return { loss, gradients: await this.#backward(pass, blocks), undo: undoAll(undos) };
+        const sums = await this.#backward(pass, blocksOfRank(blocks, share));
+        // All ranks have the whole loss of all distances: the first counts it.
+        const part = share === undefined || share.rank === 0 ? loss : 0;
+        return { loss: part, gradients: sums, undo: undoAll(undos) };
       } finally {
         cached.dispose();
       }
@@ -215,22 +198,29 @@ class HeadLoss implements DistanceHeadLoss {
     return this.#loss.takesSeed === true ? options : others;
   }
 
-  /** First pass: all distances, without a graph. */
-  async #compare(representations: readonly Tensor[], blocks: readonly Block[]): Promise<Tensor> {
+  /** First pass: all distances, without a graph. Over ranks each computes some, and all get those of the others. */
+  async #compare(
+    representations: readonly Tensor[],
+    blocks: readonly Block[],
+    share: LossShare | undefined,
+  ): Promise<Tensor> {
     const [anchors, ...candidates] = representations.map(({ shape }) => shape[0]!) as [number, ...number[]];
     const columns = candidates.reduce((sum, count) => sum + count);
+    const own = blocksOfRank(blocks, share);
     let all: Tensor | undefined;
     try {
-      for (const block of blocks) {
+      // A rank without a block of its own computes one to know the type of distances.
+      for (const block of own.length > 0 ? own : blocks.slice(0, 1)) {
         await setImmediate();
         noGrad(() => {
           tidy(() => {
             const found = this.#forward(block, rowsOf(block, representations));
-            all ??= untracked(() => call<Tensor>('aten::new_empty', found, [anchors, columns]));
-            placeOf(all, block).copyFrom(found);
+            all ??= untracked(() => call<Tensor>('aten::new_zeros', found, [anchors, columns]));
+            if (own.length > 0) placeOf(all, block).copyFrom(found);
           });
         });
       }
+      await share?.sum(all!);
       return all!;
     } catch (error) {
       all?.dispose();
@@ -320,46 +310,6 @@ interface Pass {
   readonly before: GradientSnapshot;
 }
 
-/** All pairs of anchors and candidates, block by block. */
-function blocksOf([anchors, ...candidates]: readonly Tensor[], size: number, seed: number): Block[] {
-  const blocks: Block[] = [];
-  let first = 0;
-  for (const [place, rows] of candidates.entries()) {
-    for (const ofAnchors of rangesOf(0, anchors!, size))
-      for (const ofCandidates of rangesOf(place + 1, rows, size))
-        blocks.push({
-          anchors: ofAnchors,
-          candidates: ofCandidates,
-          column: first + ofCandidates.begin,
-          seed: drawSeed('head', seed, blocks.length),
-        });
-    first += rows.shape[0]!;
-  }
-  return blocks;
-}
-
-function rangesOf(tower: number, rows: Tensor, size: number): Rows[] {
-  const all = rows.shape[0]!;
-  return Array.from({ length: Math.ceil(all / size) }, (_, k) => ({
-    tower,
-    begin: k * size,
-    count: Math.min(size, all - k * size),
-  }));
-}
-
-/** The representations of a block, as views. */
-function rowsOf({ anchors, candidates }: Block, representations: readonly Tensor[]): [Tensor, Tensor] {
-  const cut = ({ tower, begin, count }: Rows): Tensor => representations[tower]!.narrow(0, begin, count);
-  return [cut(anchors), cut(candidates)];
-}
-
-/** The part of a matrix [anchors, candidates] that belongs to a block, as a view. */
-function placeOf(all: Tensor, { anchors, candidates, column }: Block): Tensor {
-  return noGrad(() =>
-    tidy(() => all.narrow(0, anchors.begin, anchors.count).narrow(1, column, candidates.count)),
-  );
-}
-
 /**
  * The gradients of the first pass's distances would be wrong for others.
  *
@@ -378,18 +328,23 @@ function requireSame(found: Tensor, distances: Tensor, block: Block): void {
   );
 }
 
-/** @throws GradCacheError `SHAPE` unless there are anchors and candidates */
+/** @throws GradCacheError `SHAPE` unless they are rows of anchors and candidates */
 function requireMatrices(representations: readonly Tensor[]): void {
   requireTowers(representations);
-  if (representations.length < 2)
-    throw new GradCacheError(
-      'SHAPE',
-      `a distance head compares anchors with candidates, at least two towers; ${representations.length} came`,
-    );
+  requireSides(representations.length);
   for (const [tower, { shape }] of representations.entries())
     if (shape.length !== 2 || shape[0] === 0)
       throw new GradCacheError(
         'SHAPE',
         `representations of tower ${tower} have shape [${shape.join()}], expected [rows, dimension] with at least one row`,
       );
+}
+
+/** @throws GradCacheError `SHAPE` unless there are anchors and candidates */
+function requireSides(towers: number): void {
+  if (towers < 2)
+    throw new GradCacheError(
+      'SHAPE',
+      `a distance head compares anchors with candidates, at least two towers; ${towers} came`,
+    );
 }

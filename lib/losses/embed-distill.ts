@@ -74,6 +74,7 @@ function distill(name: string, distance: DistillDistance, projection: Projection
   return tensorLoss({
     name,
     towers: COLUMNS,
+    sharing: 'rows',
     parameters: layer?.parameters ?? [],
     checkLength: (length) => {
       if (layer !== null) requireDimension(length, from);

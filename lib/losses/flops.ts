@@ -61,19 +61,20 @@ class Flops implements LossWithGradients {
     checkKnown('the loss of flops', options, ['offsets']);
     const towers = sparseTowers(representations, options);
     try {
-      const width = Math.max(
-        ...(await Promise.all(towers.map((tower) => tower?.width() ?? Promise.resolve(0)))),
-      );
-      const rows = representations.reduce((sum, { shape }, k) => sum + (towers[k]?.rows ?? shape[0]!), 0);
+      let widest = 0;
+      for (const [k, tower] of towers.entries())
+        widest = Math.max(widest, tower === null ? representations[k]!.shape.at(-1)! : await tower.width());
+      const ownRows = representations.map(({ shape }, k) => towers[k]?.rows ?? shape[0]!);
+      // Of rows that each rank has alone, all need the sums of all.
+      const others = share?.rows === undefined ? null : share;
+      const width = others === null ? widest : Math.max(...(await others.numbers([widest])).flat());
+      const rows = (others?.rows ?? [ownRows]).flat().reduce((sum, count) => sum + count, 0);
+      using sums = noGrad(() => tidy(() => this.#sums(towers, representations, width)));
+      await others?.sum(sums);
       const found = noGrad(() =>
         tidy(() => {
           const counted = towers.map((tower, k) => this.#counted(tower, representations[k]!));
-          const sums = towers.map((tower, k) =>
-            tower === null
-              ? times(representations[k]!, counted[k]!).sum(0)
-              : sumByPlace(times(tower.values, counted[k]!), tower.columns, width),
-          );
-          const means = sums.reduce((sum, next) => sum.add(next)).div(rows);
+          const means = sums.div(rows);
           const slopes = means.mul((2 * weight) / rows);
           const gradients = towers.map((tower, k) => {
             if (trained[k] !== true) return null;
@@ -102,6 +103,18 @@ class Flops implements LossWithGradients {
     }
   }
 
+  /** Those of each column over the rows that count, [width]. */
+  #sums(towers: readonly (SparseTower | null)[], representations: readonly Tensor[], width: number): Tensor {
+    return towers
+      .map((tower, k) => {
+        const counted = this.#counted(tower, representations[k]!);
+        return tower === null
+          ? times(representations[k]!, counted).sum(0)
+          : sumByPlace(times(tower.values, counted), tower.columns, width);
+      })
+      .reduce((sum, next) => sum.add(next));
+  }
+
   /** 1 for rows with more active columns than the threshold, 0 for others: [rows, 1], or one of each entry. Null: all count. */
   #counted(tower: SparseTower | null, rows: Tensor): Tensor | null {
     if (this.#threshold === null) return null;
@@ -120,7 +133,7 @@ const times = (numbers: Tensor, factor: Tensor | null): Tensor =>
 
 /** The gradient of a tower with zeros for rows that other ranks compute. */
 function ofRank(gradient: Tensor, tower: SparseTower | null, share: LossShare | undefined): Tensor {
-  if (share === undefined) return gradient;
+  if (share === undefined || share.rows !== undefined) return gradient;
   const rows = tower?.rows ?? gradient.shape[0]!;
   const place = (row: number): number => tower?.entriesBefore(row) ?? row;
   const [first, behind] = rowsOfRank(share, rows);

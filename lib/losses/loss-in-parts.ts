@@ -28,10 +28,24 @@ export abstract class LossInParts {
     return this.loss.parameters();
   }
 
-  checkOptions(options: LossOptions, rows: readonly number[]): void {
+  checkOptions(
+    options: LossOptions,
+    rows: readonly number[],
+    lengths: readonly (number | undefined)[] = [],
+  ): void {
     requireCheckable(options, rows);
-    this.loss.checkOptions?.(this.drawn.without(options, { keep: this.loss.takesSeed === true }), rows);
+    const others = this.drawn.without(options, { keep: this.loss.takesSeed === true });
+    this.checkParts(others, lengths, (ofPart, ofLengths) =>
+      this.loss.checkOptions?.(ofPart, rows, ofLengths),
+    );
   }
+
+  /** Calls `check` with the keyword arguments, and the lengths of representations, that the loss is given of parts. */
+  protected abstract checkParts(
+    options: LossOptions,
+    lengths: readonly (number | undefined)[],
+    check: (options: LossOptions, lengths: readonly (number | undefined)[]) => void,
+  ): void;
 
   optionsBeside(options: LossOptions, rows: readonly number[], others: number): LossOptions {
     return this.loss.optionsBeside?.(options, rows, others) ?? options;

@@ -29,19 +29,30 @@ export interface Length {
   readonly weight: number;
 }
 
-/** The ranks that compute a loss together, for native code. */
+/** The ranks that compute a loss together. */
 export interface LossShare {
+  /** @internal For native code. */
   readonly group: GroupHandle;
-  /** What they meet for. */
+  /** @internal What they meet for. */
   readonly phase: number;
-  /** The number of this rank, and how many there are. */
+  /** The number of this rank, from 0. */
   readonly rank: number;
+  /** How many there are. */
   readonly size: number;
   /**
    * Of each rank the number of rows of each tower, where `representations` are those of this rank's rows alone, and so are the
    * gradients: those of the rows of all go round. Default: each rank has the representations of all.
    */
   readonly rows?: readonly (readonly number[])[];
+  /**
+   * For a loss in TypeScript: tells all ranks up to eight numbers, and gives those of each. Like `sum` it waits for the others:
+   * all ranks make the same calls in the same order. Both throw where another rank has failed.
+   */
+  numbers(own: readonly number[]): Promise<readonly (readonly number[])[]>;
+  /** The sum over ranks of a tensor without gaps, of the same shape and type on all, in place. */
+  sum(tensor: Tensor): Promise<void>;
+  /** Where every rank has added the whole gradients of parameters of the loss: sees to it that they are counted once. */
+  countOnce(parameters: readonly Parameter[]): void;
 }
 
 /** The rows that a rank computes of as many as all ranks have: where they begin, and where they end. */
@@ -82,9 +93,11 @@ export interface LossWithGradients {
    * - `'parts'`: each has all representations, and `compute` gives a rank's part of the loss and of all gradients, whose sum
    *   over ranks is the whole. Its time and its memory for scores are divided.
    * - `'rows'`: it is the mean over rows of terms of the same row of each tower, and a rank computes that of its own rows.
+   * - `'own'`: each has the representations and the keyword arguments of its own rows alone. `compute` is given `share` with `rows`,
+   *   and gives a rank's part of the loss, and the whole gradients of its rows. By `share` it learns what it needs of others.
    * - `'whole'` (default): each has all representations and computes all of it, as it is without ranks.
    */
-  readonly sharing?: 'whole' | 'rows' | 'parts';
+  readonly sharing?: 'whole' | 'rows' | 'own' | 'parts';
   /**
    * Of a loss that is shared in `'parts'`: whether a rank can compute its part with the representations of its own rows, while
    * those of others go round (`rows` of `share`). Default: false.
@@ -97,7 +110,7 @@ export interface LossWithGradients {
    * @param weight the gradients, but not the loss, are multiplied by this
    * @param options the option `loss` of `step`
    * @param trained the towers whose gradients are wanted; gradients of others are ignored
-   * @param share of a loss that is shared in `'parts'`: the ranks, where there are several
+   * @param share of a loss that is shared in `'parts'` or `'own'`: the ranks, where there are several
    */
   compute(
     representations: readonly Tensor[],

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { GradCacheError } from '../errors.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireCount, requireNumber, requireWeight } from '../options/option-values.js';
@@ -107,6 +108,24 @@ class Matryoshka extends LossInParts implements LossWithGradients {
     this.loss.checkLengths?.(lengths.map((length) => (length === undefined ? undefined : dimension)));
   }
 
+  protected checkParts(
+    options: LossOptions,
+    lengths: readonly (number | undefined)[],
+    check: (options: LossOptions, lengths: readonly (number | undefined)[]) => void,
+  ): void {
+    const { labels, ...others } = options;
+    // Labels that are not cut fit one length at most.
+    for (const { dimension } of new Set([this.#parts[0]!, this.#parts.at(-1)!]))
+      tidy(() => {
+        const known = labels !== undefined && lengths[0] !== undefined;
+        const given = known ? { ...others, labels: cutLabels(labels, lengths[0]!, dimension) } : options;
+        check(
+          given,
+          lengths.map((length) => (length === undefined ? undefined : dimension)),
+        );
+      });
+  }
+
   async compute(
     representations: readonly Tensor[],
     weight: number,
@@ -194,6 +213,7 @@ function cutLabels(labels: unknown, length: number, dimension: number): unknown 
       : labels;
   }
   const cut = (list: unknown): unknown => {
+    if (types.isTypedArray(list)) return list.length === length ? list.subarray(0, dimension) : list;
     if (!Array.isArray(list)) return list;
     if (typeof list[0] !== 'number') return list.map(cut);
     return list.length === length ? list.slice(0, dimension) : list;

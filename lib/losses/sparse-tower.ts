@@ -55,8 +55,9 @@ export class SparseTower {
     return BigInt(this.#offsets[row + 1]! - this.#offsets[row]!);
   }
 
-  /** One more than the greatest column. */
+  /** One more than the greatest column; 0 where there is none. */
   async width(): Promise<number> {
+    if (this.columns.size === 0) return 0;
     const greatest = await callAsync('aten::max', this.columns);
     try {
       return Number((await greatest.values())[0]) + 1;

@@ -48,6 +48,9 @@ export interface SpladeOptions {
  * `step(inputs, { loss: { regularizerScale } })` multiplies both weights, by default by 1: see {@link regularizerWarmUp}.
  * Other keyword arguments are the given loss's.
  *
+ * Over {@link Ranks} the regularisers are of the rows of all. Around a mean over rows, such as {@link distillKLDiv}, each rank
+ * keeps its representations, and only sums over rows are exchanged.
+ *
  * ```ts
  * const encoder = await TextEncoder.load('distilbert-base-uncased', { pooling: 'splade' });
  * const loss = splade(infoNCE({ similarity: 'dot', temperature: 1 }), {
@@ -118,7 +121,7 @@ interface Regularizer {
 class Splade implements LossWithGradients {
   readonly packed = true;
   readonly sparse = 'entries';
-  readonly sharing: LossWithGradients['sharing'];
+  readonly sharing: 'whole' | 'own' | 'parts';
   readonly takesIds: boolean;
   readonly takesSeed: boolean;
   readonly #given: LossWithGradients & { readonly temperature?: number };
@@ -126,8 +129,7 @@ class Splade implements LossWithGradients {
   readonly #regularizers: readonly Regularizer[];
 
   constructor(loss: LossWithGradients, regularizers: readonly Regularizer[]) {
-    // The regularisers are of all rows: a loss of rows of a rank's own does not divide them.
-    this.sharing = loss.sharing === 'parts' ? 'parts' : 'whole';
+    this.sharing = sharingAround(loss);
     this.takesIds = loss.takesIds === true;
     this.takesSeed = loss.takesSeed === true;
     this.#given = loss;
@@ -178,14 +180,16 @@ class Splade implements LossWithGradients {
     const { regularizerScale = 1, ...others } = options;
     requireScale(regularizerScale);
     const offsets = others.offsets as readonly unknown[] | undefined;
+    // The mean over rows of a rank's own is its part of that over all; the regularisers are of all rows.
+    const part = this.#given.sharing === 'rows' ? partOf(share) : 1;
     const { loss, gradients, undo } = await this.#loss.compute(
       representations,
-      weight,
+      weight * part,
       others,
       trained,
       share,
     );
-    const sum = new Sum(loss, gradients);
+    const sum = new Sum(part * loss, gradients);
     try {
       for (const { loss: regularizer, weight: own, from, to } of this.#regularizers) {
         const times = own * regularizerScale;
@@ -196,7 +200,7 @@ class Splade implements LossWithGradients {
           weight * times,
           offsets === undefined ? {} : { offsets: some(offsets) },
           some(trained),
-          share,
+          share?.rows === undefined ? share : { ...share, rows: share.rows.map(some) },
         );
         sum.add(times * result.loss, result.gradients, from);
       }
@@ -209,6 +213,18 @@ class Splade implements LossWithGradients {
       throw error;
     }
   }
+}
+
+/** Over ranks a loss of rows is computed of each rank's own, and the sums that the regularisers need are exchanged. */
+function sharingAround({ sharing = 'whole' }: LossWithGradients): 'whole' | 'own' | 'parts' {
+  return sharing === 'rows' ? 'own' : sharing;
+}
+
+/** The part of all rows of the first tower that this rank has. */
+function partOf(share: LossShare | undefined): number {
+  if (share?.rows === undefined) return 1;
+  const counts = share.rows.map(([first = 0]) => first);
+  return counts[share.rank]! / counts.reduce((sum, count) => sum + count);
 }
 
 /** @throws GradCacheError `INPUT` */

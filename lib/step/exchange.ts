@@ -12,7 +12,8 @@ export function requireExchange(
   loss: LossWithGradients,
 ): asserts exchange is Exchange {
   requireOneOf(name, exchange, ['gather', 'ring']);
-  if (exchange === 'gather' || loss.sharing === 'rows' || loss.takesRing === true) return;
+  const { sharing, takesRing } = loss;
+  if (exchange === 'gather' || sharing === 'rows' || sharing === 'own' || takesRing === true) return;
   throw new GradCacheError(
     'INPUT',
     `${name} is 'ring'; 'gather' is needed: a rank computes this loss from the representations of all rows. A ring takes ` +

@@ -1,11 +1,11 @@
 import { roomForAll } from '../distributed/gather-rows.js';
-import { meetingOf } from '../distributed/meeting.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import type { LossGradients, LossOptions, LossWithGradients } from '../losses/loss.js';
 import { noGrad } from '../tensor/autograd.js';
 import { untracked } from '../tensor/scope.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
+import { lossShare } from './loss-share.js';
 import type { RepresentationCache } from './representation-cache.js';
 
 /** The representations of one tower on all ranks. */
@@ -104,8 +104,7 @@ export class SharedRows {
     const all = this.#towers.map((tower) => tower.all!);
     const offsets = this.#towers.map((tower) => tower.offsets);
     const given = offsets.some((of) => of !== null) ? { ...options, offsets } : options;
-    const { handle: group, rank, size } = this.#ranks;
-    const share = loss.sharing === 'parts' ? { group, phase: meetingOf(phase), rank, size } : undefined;
+    const share = loss.sharing === 'parts' ? lossShare(this.#ranks, phase) : undefined;
     const result = await loss.compute(all, weight, given, trained, share);
     this.#undo = result.undo;
     for (const [tower, shared] of this.#towers.entries()) {

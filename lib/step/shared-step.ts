@@ -3,15 +3,11 @@
  * phase, so that none begins an exchange of tensors to which another does not come. A phase takes all memory that the exchange
  * after it needs.
  */
-import { deserialize, serialize } from 'node:v8';
 import { buffersOf, isTakenInShares } from '../distributed/divided-gradients.js';
-import { meetingOf } from '../distributed/meeting.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { requireFinite, type LossOptions, type LossWithGradients } from '../losses/loss.js';
-import { joinOptionsOf } from '../losses/shared-options.js';
 import { throwIfAborted } from '../options/abort.js';
-import { reasonOf } from '../options/realms.js';
 import { drawSeed } from '../options/seeds.js';
 import { tell } from '../options/synchronous.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
@@ -27,6 +23,8 @@ import { whilePacked, type PackedBatches } from './packed-batches.js';
 import { Pass } from './pass.js';
 import { DEFAULT_BUCKET, type Reduction } from '../distributed/reduction.js';
 import { SharedGradients } from '../distributed/shared-gradients.js';
+import { lossShare } from './loss-share.js';
+import { joinedOptions, packedOptions } from './packed-options.js';
 import { SharedRows } from './shared-rows.js';
 import { StepMeter } from './step-meter.js';
 import { backwardAll, encodeAll } from './two-passes.js';
@@ -91,7 +89,7 @@ async function beginTogether(
   inputs: Promise<readonly unknown[]>,
   { signal, loss: given = {} }: StepOptions,
 ): Promise<{ batches: readonly never[]; batch: SharedBatch }> {
-  const ofRows = loss.sharing === 'rows';
+  const ofRows = isOfOwnRows(loss);
   const { result, all, bytes } = await ranks.together(
     BEGIN,
     async () => {
@@ -103,7 +101,7 @@ async function beginTogether(
       const empty = rows.findIndex((count, tower) => count === 0 && !absent.includes(tower));
       if (empty >= 0) throw new GradCacheError('INPUT', `inputs[${empty}] has no row: each rank needs one`);
       if (ofRows) loss.checkOptions?.(given, rows, lengthsOf(encoders));
-      return { batches, lengths, truncated, options: ofRows ? new Uint8Array() : packed(given) };
+      return { batches, lengths, truncated, options: ofRows ? new Uint8Array() : packedOptions(given) };
     },
     {
       numbers: ({ lengths, truncated }) => [
@@ -137,7 +135,9 @@ async function beginTogether(
     lengths: result.lengths,
     rows,
     truncated: sum(all.map(([truncated]) => truncated!)),
-    loss: ofRows ? given : joinedOptions(loss, given, bytes, rows),
+    loss: ofRows
+      ? given
+      : joinedOptions(loss, { own: given, packed: bytes, rank: ranks.rank }, rows, lengthsOf(encoders)),
   };
   const totals = encoders.map((_, tower) => sum(rows.map((each) => each[tower]!)));
   const without = totals.indexOf(0);
@@ -146,6 +146,9 @@ async function beginTogether(
   return { batches: result.batches, batch };
 }
 
+/** Whether a rank computes its part of the loss with its own rows and their keyword arguments alone. */
+const isOfOwnRows = ({ sharing }: LossWithGradients): boolean => sharing === 'rows' || sharing === 'own';
+
 /** A number that ranks must have in common to add up gradients. */
 function wayOfReducing(
   { list }: ParameterSet,
@@ -153,35 +156,6 @@ function wayOfReducing(
 ): number {
   const shares = buffersOf(list).filter(isTakenInShares).length;
   return 4 * (shares + 1024 * bucket) + 2 * Number(overlap) + Number(type === 'bfloat16');
-}
-
-/** Functions are not sent: those of a rank's own stand for those of all. */
-function packed(options: LossOptions): Uint8Array {
-  const sent = Object.entries(options).filter(([, value]) => typeof value !== 'function');
-  if (sent.length === 0) return new Uint8Array();
-  try {
-    return serialize(Object.fromEntries(sent));
-  } catch (error) {
-    throw new GradCacheError(
-      'INPUT',
-      `the keyword arguments of the loss cannot be told to other ranks: ${reasonOf(error)}. Give lists of numbers or strings`,
-    );
-  }
-}
-
-function joinedOptions(
-  loss: LossWithGradients,
-  own: LossOptions,
-  bytes: readonly Uint8Array[],
-  rows: readonly (readonly number[])[],
-): LossOptions {
-  if (bytes.every(({ length }) => length === 0)) return own;
-  const functions = Object.entries(own).filter(([, value]) => typeof value === 'function');
-  const all = bytes.map((each) => ({
-    ...(each.length === 0 ? {} : (deserialize(each) as LossOptions)),
-    ...Object.fromEntries(functions),
-  }));
-  return joinOptionsOf(loss, all, rows);
 }
 
 /** Numbers of a rank besides those of its gradients: the peak of memory, pairs, rows, tokens. */
@@ -245,7 +219,7 @@ class SharedAttempt {
   /** How the loss sees the representations of other ranks; null: it is computed over those of each. */
   get #exchange(): Exchange | null {
     const { loss, exchange } = this.#parts;
-    return loss.sharing === 'rows' ? null : exchange;
+    return isOfOwnRows(loss) ? null : exchange;
   }
 
   /** @returns the towers that are trained, on any rank */
@@ -301,7 +275,7 @@ class SharedAttempt {
       ...this.#retry,
     });
     const ofRanks = all.map(([loss]) => loss!);
-    const loss = sharing === 'rows' || sharing === 'parts' ? sum(ofRanks) : ofRanks[0]!;
+    const loss = (sharing ?? 'whole') === 'whole' ? ofRanks[0]! : sum(ofRanks);
     requireFinite(loss);
     if (sharing === 'parts' && this.#exchange === 'gather') await this.#shared!.scatter();
     await this.#meter.end('loss');
@@ -310,7 +284,7 @@ class SharedAttempt {
 
   async #lossOfRank(trained: readonly boolean[]): Promise<number> {
     const { loss, weight } = this.#parts;
-    const { rank, size, handle } = this.#ranks;
+    const { rank } = this.#ranks;
     const { loss: options, rows } = this.#batch;
     const pass = this.#pass!;
     const { sequences, tokens } = pass.counts;
@@ -326,8 +300,9 @@ class SharedAttempt {
     const seen = sum(rows.flat());
     if (this.#exchange !== 'gather') {
       const inRing = this.#exchange === 'ring';
-      const part = inRing ? 1 : rows[rank]![0]! / sum(rows.map(([first]) => first!));
-      const share = inRing ? { group: handle, phase: meetingOf(LOSS), rank, size, rows } : undefined;
+      const ofRows = loss.sharing === 'rows';
+      const part = ofRows ? rows[rank]![0]! / sum(rows.map(([first]) => first!)) : 1;
+      const share = ofRows ? undefined : lossShare(this.#ranks, LOSS, rows);
       const own = await pass.cache
         .compute(loss, options, weight * part, trained, share)
         .catch((error: unknown) => inLoss(error, inRing ? seen : sequences));

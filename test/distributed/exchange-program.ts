@@ -12,8 +12,8 @@ import {
   type Parameter,
 } from '../../lib/index.js';
 import type { Exchange } from '../../lib/step/exchange.js';
+import { lossShare } from '../../lib/step/loss-share.js';
 import type { GradCacheError } from '../../lib/errors.js';
-
 import { collectGarbage } from '../collect-garbage.js';
 import { splitCases, type Rows, type SplitCase } from '../exactness/split-losses.js';
 
@@ -160,7 +160,7 @@ async function compute(
   );
   const all = towers.map(({ values, shape }) => Tensor.from(values, { shape, device }));
   const rows = Array.from({ length: ranks.size }, (_, rank) => parts.map(({ counts }) => counts[rank]!));
-  const share = { group: ranks.handle, phase: 1, rank: ranks.rank, size: ranks.size, rows };
+  const share = lossShare(ranks, 'computing the loss', rows);
   const found = inRing ? await loss.compute(own, 1, {}, undefined, share) : await loss.compute(all, 1, {});
   const gradients: number[] = [];
   for (const [tower, gradient] of found.gradients.entries()) {

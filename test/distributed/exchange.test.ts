@@ -61,7 +61,13 @@ test('a loss that needs the representations of all on each rank is refused', asy
     (a) => a.sum(),
   ] satisfies Loss[])
     assert.throws(make(loss), { code: 'INPUT', message: /^exchange is 'ring'; 'gather' is needed: / });
-  for (const loss of [infoNCE(), sigLIP(), matryoshka(infoNCE(), { dimensions: [4] }), triplet()])
+  for (const loss of [
+    infoNCE(),
+    sigLIP(),
+    matryoshka(infoNCE(), { dimensions: [4] }),
+    triplet(),
+    splade(triplet(), { documentRegularizerWeight: 1 }),
+  ])
     make(loss)();
   assert.equal(adaptiveLayer(infoNCE(), { layers: [2, 1] }).takesRing, true);
   encoder.dispose();

@@ -5,6 +5,7 @@
 import { argv } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  distanceHead,
   GradCache,
   GradCacheError,
   infoNCE,
@@ -106,7 +107,7 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
   'an error in the backward pass': () =>
     failed([encoder, failing('backward', () => new GradCacheError('NON_FINITE', 'it is NaN'))]),
   'keyword arguments that do not fit': () =>
-    failed([encoder, encoder], last ? { targets: [1] } : { targets: [1, 2] }),
+    failed([encoder, encoder], { targets: last ? [1] : [1, 0, 3, 2, 5, 4, 7, 6] }),
   // The others wait for this rank's part of the statistics.
   'memory runs out in the loss': async () => {
     failInLoss(outOfMemory);
@@ -118,6 +119,17 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
       code,
       message,
     }));
+  },
+  // It adds up by itself what the ranks have.
+  'an error in a loss in TypeScript': async () => {
+    const head = distanceHead({
+      forward: (a, b) => {
+        if (last) throw new GradCacheError('DTYPE', 'wrong type');
+        return a.matmul(b.t());
+      },
+      parameters: () => [],
+    });
+    return stepWith(head).catch(({ code, message }: GradCacheError) => ({ code, message }));
   },
   'memory runs out in the loss, in a ring': async () => {
     failInRing(outOfMemory);

@@ -40,7 +40,12 @@ const FAILURES: Readonly<Record<string, readonly [code: string, own: RegExp, oth
   'memory cannot suffice': ['OUT_OF_MEMORY', /^memory does not suffice for chunks of one row/, /^rank 1: /],
   'an error while encoding': ['DISTRIBUTED', /^no function$/, /^rank 1: no function$/],
   'an error in the backward pass': ['NON_FINITE', /^it is NaN$/, /^rank 1: it is NaN$/],
-  'keyword arguments that do not fit': ['INPUT', /targets of the loss/, /targets of the loss/],
+  // The same as of one process.
+  'keyword arguments that do not fit': [
+    'SHAPE',
+    /^1 targets for 8 anchors$/,
+    /^rank 1: 1 targets for 8 anchors$/,
+  ],
 };
 
 for (const [name, [code, own, other]] of Object.entries(FAILURES))
@@ -57,6 +62,7 @@ test('an error of one rank has the same code on all', async () => {
   for (const [name, code, message] of [
     ['an error in the loss', 'DTYPE', /wrong type$/],
     ['an error in the loss, in a ring', 'DTYPE', /wrong type$/],
+    ['an error in a loss in TypeScript', 'DTYPE', /wrong type$/],
     ['stopped on one rank', 'ABORTED', /stopped by the AbortSignal$/],
     ['a step with wrong inputs on one rank', 'DISTRIBUTED', /no such file$/],
   ] as const) {

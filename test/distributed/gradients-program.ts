@@ -43,6 +43,7 @@ import {
   type Loss,
   type InteractionOptions,
   type LossOptions,
+  type LossWithGradients,
   type Parameter,
   type TokenBatch,
 } from '../../lib/index.js';
@@ -158,6 +159,45 @@ class Own {
   }
 }
 
+function parameter(name: string, values: readonly number[], shape: readonly number[]): Parameter {
+  const tensor = Tensor.from(values, { shape, dtype: precision as 'float32', device });
+  tensor.requiresGrad = true;
+  return { name, tensor, decay: false };
+}
+
+/** The cross-entropy of scores that a function computes, and that are multiplied by a parameter. */
+function scaledEntropy(scoresOf: (towers: readonly Tensor[]) => Tensor): LossWithGradients {
+  const scale = parameter('scale', [2], [1]);
+  const own = withGradients((...given: (Tensor & LossOptions)[]) =>
+    call<Tensor>(
+      'aten::cross_entropy_loss',
+      scoresOf(given.slice(0, -1)).mul(scale.tensor),
+      Tensor.from(given.at(-1)!.targets as number[], { dtype: 'int64', device }),
+    ),
+  );
+  return {
+    compute: (...given) => own.compute(...given),
+    parameters: () => [scale],
+    joinOptions: (parts, rows) => infoNCE().joinOptions!(parts, rows),
+  };
+}
+
+/** A head whose blocks fall to several ranks, and a loss of its distances with a parameter. */
+function headInBlocks(): Loss {
+  const weight = parameter(
+    'weight',
+    range(0, 24 * 24).map((k) => Math.sin(k)),
+    [24, 24],
+  );
+  return distanceHead(
+    {
+      forward: (a, b) => a.matmul(weight.tensor).dropout(0.2).matmul(b.t()),
+      parameters: () => [weight],
+    },
+    { block: 5, loss: scaledEntropy(([distances]) => distances!) },
+  );
+}
+
 /** Distillation of late interaction. */
 function withTeacher(options: InteractionOptions): Case {
   return {
@@ -256,6 +296,11 @@ const CASES: Readonly<Record<string, Case>> = {
   ),
   'a head, targets': withTied(
     () => distanceHead({ forward: (a, b) => a.matmul(b.t()), parameters: () => [] }),
+    nextTargets,
+  ),
+  'a head with weights and dropout, in blocks': withTied(headInBlocks, nextTargets),
+  'a loss of your own, with a parameter': withTied(
+    () => scaledEntropy(([a, b]) => a!.matmul(b!.t())),
     nextTargets,
   ),
   'a function': withTied(
@@ -372,7 +417,11 @@ const CASES: Readonly<Record<string, Case>> = {
       const encoder = await ofConfig({ pooling: 'splade' });
       return {
         encoders: [encoder, encoder, encoder],
-        loss: splade(distillKLDiv(), { documentRegularizerWeight: 0.1 }),
+        loss: splade(distillKLDiv(), {
+          documentRegularizerWeight: 0.1,
+          documentRegularizerThreshold: 40,
+          queryRegularizerWeight: 0.2,
+        }),
       };
     },
     rows: [ROWS, ROWS, ROWS],

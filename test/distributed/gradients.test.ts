@@ -38,7 +38,7 @@ const MUTANTS: Readonly<Record<string, string>> = {
   'gradients of earlier steps are counted on every rank': 'tied towers',
   'gradients of parameters are not added up': 'two towers, symmetric',
   'gradients of representations are not added up': 'tied towers',
-  'the loss that all compute whole is counted by all': 'mse with a projection',
+  'the loss that all compute whole is counted by all': 'a loss of your own, with a parameter',
 };
 
 test('a step that leaves out a part has other gradients', async () => {

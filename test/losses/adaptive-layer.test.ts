@@ -7,6 +7,7 @@ import {
   GradCache,
   infoNCE,
   matryoshka2d,
+  mse,
   ModuleEncoder,
   Tensor,
   TextEncoder,
@@ -176,6 +177,15 @@ test('what does not fit is refused', async () => {
     code: 'SHAPE',
     message: /tower 0 have 3 numbers, which are not those of 4 layers/,
   });
+  const taught = adaptiveLayer(mse(), { layers: LAYERS });
+  const labels = (length: number): LossOptions => ({ labels: [new Float64Array(length)] });
+  taught.checkOptions!(labels(WIDTH), [1, 1], [20, 20]);
+  assert.throws(
+    () => {
+      taught.checkOptions!(labels(20), [1, 1], [20, 20]);
+    },
+    { code: 'SHAPE', message: /have 20 numbers, the model's 5/ },
+  );
   const silent = { parameters: () => [], compute: async () => ({ loss: 1, gradients: [null, null] }) };
   await assert.rejects(adaptiveLayer(silent, { layers: LAYERS }).compute([rows(2, 1), rows(2, 2)], 1, {}), {
     code: 'INPUT',

@@ -267,6 +267,19 @@ test('what does not fit is refused', async () => {
       await loss.compute(towers, 1, options);
     }, error);
   }
+  // Before anything is encoded.
+  for (const [rows, options, message] of [
+    [[2], {}, /at least two towers/],
+    [[2, 1], {}, /target 1 is not one of the 1 candidates/],
+    [[2, 1, 1], { targets: [0, 2] }, /target 2 is not one of the 2 candidates/],
+    [[2, 2], { targets: [0] }, /1 targets for 2 anchors/],
+  ] as const)
+    assert.throws(
+      () => {
+        distanceHead(head).checkOptions!(options, rows);
+      },
+      { code: 'SHAPE', message },
+    );
   await assert.rejects(
     distanceHead({ parameters: () => [], forward: async () => rows(2, 2, 1) as never } as never).compute(
       pair,

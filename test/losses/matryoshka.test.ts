@@ -8,6 +8,7 @@ import {
   infoNCE,
   matryoshka,
   megaBatchMargin,
+  mse,
   multiSimilarity,
   ntXent,
   sigLIP,
@@ -230,6 +231,35 @@ test("labels that are a teacher's representations are cut with ours, other label
     await gradientsOf(matryoshka(watch, { dimensions: [2, 6] }), towers, { labels: other });
     assert.deepEqual(seen, [other, other]);
   }
+});
+
+test('labels that do not fit a length are refused before anything is encoded', async () => {
+  const loss = matryoshka(mse(), { dimensions: [6, 4, 2] });
+  const check = (labels: unknown, length?: number): void => {
+    loss.checkOptions!({ labels }, [2, 2], [length, length]);
+  };
+  for (const good of [
+    [Array(6).fill(1), Array(6).fill(2)],
+    [new Float32Array(6), new Float64Array(6)],
+    rows(2, 6, 1),
+  ])
+    check(good, 6);
+  const ofTypedRows = await gradientsOf(loss, [rows(2, 6, 1), rows(2, 6, 2)], {
+    labels: [new Float32Array(6), new Float32Array(6)],
+  });
+  assert.ok(ofTypedRows.value > 0);
+  for (const [labels, length, message] of [
+    [rows(2, 5, 1), 6, /have 5 numbers, the model's 6/],
+    // They are not as long as representations, so that they are not cut.
+    [rows(2, 6, 1), 8, /have 6 numbers, the model's 2/],
+    [rows(3, 6, 1), undefined, /3 labels for 2 rows/],
+  ] as const)
+    assert.throws(
+      () => {
+        check(labels, length);
+      },
+      { code: 'SHAPE', message },
+    );
 });
 
 /** A loss that notes the lengths it sees. */
