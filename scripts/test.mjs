@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { checkPackage } from './check-package.mjs';
 import { lint } from './lint.mjs';
-import { installOracle } from './oracle.mjs';
+import { installOracle, startOracle } from './oracle.mjs';
 import { prebuild } from './prebuild.mjs';
 import { prepare } from './prepare.mjs';
 import { installTransformersJs } from './transformers-js.mjs';
@@ -38,12 +38,14 @@ await main(async () => {
   );
   if (files.length === 0) throw new Failure(`No test file has ${words.join(' or ')} in its path.`);
   for (const failure of failures) say(`FAILED: ${failure}`);
-  const status = runTests(files);
+  const oracle = files.some((file) => file.startsWith('dist/test/oracle/')) ? await startOracle() : undefined;
+  const status = runTests(files, oracle?.socket);
+  oracle?.end();
   // Nothing is printed after what failed; what failed before the tests shows in the exit code.
   process.exitCode = status !== 0 ? status : failures.length > 0 ? 1 : 0;
 });
 
-function runTests(files) {
+function runTests(files, oracle) {
   const options = [
     '--test',
     `--test-concurrency=${availableParallelism()}`,
@@ -57,7 +59,7 @@ function runTests(files) {
     cwd: root,
     stdio: ['ignore', 'inherit', 'inherit'],
     // Several test processes share the processors: a thread that waits must give its one up.
-    env: { ...process.env, OMP_WAIT_POLICY: 'passive' },
+    env: { ...process.env, OMP_WAIT_POLICY: 'passive', ...(oracle && { GRADCACHE_ORACLE: oracle }) },
   });
   return status ?? 1;
 }

@@ -2,9 +2,15 @@
 
 Request {"id": 1, "method": "embed", "parameters": {...}}; answer {"id": 1, "result": ...} or {"id": 1, "error": traceback}.
 One process serves a whole test file, so that the seconds which the imports take are paid once.
+
+`oracle.py SOCKET` makes such processes: whoever connects gets one of its own, which has the imports behind it.
 """
+import gc
 import json
 import os
+import select
+import signal
+import socket
 import sys
 import traceback
 import warnings
@@ -12,6 +18,12 @@ import warnings
 warnings.filterwarnings('ignore')
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_VERBOSITY='error', TOKENIZERS_PARALLELISM='false', HF_HUB_DISABLE_TELEMETRY='1')
 answers = os.fdopen(os.dup(1), 'w', encoding='utf8')
+listener = None
+if len(sys.argv) > 1:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(sys.argv[1])
+    listener.listen(64)
+    print('listening', file=answers, flush=True)
 os.dup2(2, 1)  # whatever a library prints goes to standard error, not between the answers
 
 import torch  # noqa: E402
@@ -105,7 +117,32 @@ def answer(line):
         return {'id': request['id'], 'error': traceback.format_exc()}
 
 
-if __name__ == '__main__':
-    for line in sys.stdin:
+def serve(requests, answers):
+    for line in requests:
         answers.write(json.dumps(answer(line)) + '\n')
         answers.flush()
+
+
+def serve_forks():
+    """Until standard input ends, which whoever started this holds open."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    gc.freeze()  # pages that no collector touches are shared
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            return
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listener.close()
+            with connection.makefile('r', encoding='utf8') as requests, connection.makefile('w', encoding='utf8') as answers:
+                serve(requests, answers)
+            os._exit(0)
+        connection.close()
+
+
+if __name__ == '__main__':
+    if listener is None:
+        serve(sys.stdin, answers)
+    else:
+        serve_forks()

