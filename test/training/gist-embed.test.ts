@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { TextEncoder } from '../../lib/encoders/text-encoder.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { train } from '../../lib/training/train.js';
 import { gradcache } from '../cli/program.js';
@@ -93,4 +94,37 @@ test('rows that share a text are no negatives of each other where a run masks du
   const settings = { loss: { maskDuplicates: true, labelSmoothing: 0.1 } };
   const message = /config\.loss\.labelSmoothing is 0\.1; 0, beside/;
   assert.throws(() => readTrainConfig({ ...config, ...settings }), { code: 'INPUT', message });
+});
+
+test('many questions of one document: its rows are in one batch, and leave each other out of their denominators', async (t) => {
+  const { folder, config } = await shortRun(t);
+  // Six questions about each of four documents: put apart, they would be batches of four.
+  const rows = pairs(24).map(({ anchor }, row) => ({ anchor, positive: `document ${row % 4}` }));
+  const data = await writeRows(join(folder, 'questions.jsonl'), rows);
+  const run = { ...config, data, batch: 24, steps: 1, shuffle: false, dropout: 0 };
+  const { steps } = await record({ ...run, loss: { maskDuplicates: true } });
+  assert.equal(steps[0]!.pairs, 24);
+  const model = await TextEncoder.load(config.model as string, { device: 'cpu' });
+  const [anchors, positives] = await Promise.all(
+    [rows.map(({ anchor }) => anchor), rows.map(({ positive }) => positive)].map(async (texts) => {
+      const encoded = await model.encode(texts);
+      const values = Array.from((await encoded.values()) as Float32Array);
+      encoded.dispose();
+      return texts.map((_, row) => {
+        const own = values.slice(row * model.dimension, (row + 1) * model.dimension);
+        return own.map((value) => value / Math.hypot(...own));
+      });
+    }),
+  );
+  model.dispose();
+  const score = (row: number, other: number): number =>
+    anchors![row]!.reduce((sum, value, k) => sum + value * positives![other]![k]!, 0) / 0.05;
+  let sum = 0;
+  for (const [row, { positive }] of rows.entries()) {
+    const others = rows.flatMap((other, place) =>
+      place === row || other.positive !== positive ? [Math.exp(score(row, place))] : [],
+    );
+    sum += Math.log(others.reduce((a, b) => a + b)) - score(row, row);
+  }
+  assert.ok(Math.abs(steps[0]!.loss - sum / 24) < 1e-4, `${steps[0]!.loss} and ${sum / 24}`);
 });
