@@ -1,7 +1,9 @@
 import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { throwIfAborted } from '../options/abort.js';
 import { GradCacheError } from '../errors.js';
-import { fileError } from '../files/file-error.js';
+import { fileError, onFiles } from '../files/file-error.js';
+import { readInto } from '../files/file-handle.js';
 import { reasonOf } from '../options/realms.js';
 import { chooseColumns, type ChosenColumn, type TypedColumn } from './typed-columns.js';
 import type { RecordOptions } from './record-options.js';
@@ -12,6 +14,15 @@ import { kindOfSource } from './source.js';
 interface Arrow {
   readonly RecordBatchReader: { from(source: AsyncIterable<Uint8Array>): Promise<BatchReader> };
   readonly DataType: Readonly<Record<`is${string}`, (type: ArrowType) => boolean>>;
+  readonly Message: { decode(bytes: Uint8Array): ArrowMessage };
+}
+
+/** What stands before the values of a record batch, and before whatever else a file holds. */
+interface ArrowMessage {
+  /** Bytes of what it is about, which follow it. */
+  readonly bodyLength: number;
+  isRecordBatch(): boolean;
+  header(): { readonly length: number | bigint };
 }
 
 interface BatchReader extends AsyncIterable<ArrowBatch> {
@@ -73,6 +84,53 @@ export async function* readArrow(path: string, options: RecordOptions): RecordBl
     bytes.destroy();
   }
 }
+
+/**
+ * How many rows an Arrow file has, as what stands before each record batch says. No value is read.
+ *
+ * @throws GradCacheError as {@link readArrow}
+ */
+export async function countArrow(path: string, signal: AbortSignal | undefined): Promise<number> {
+  const arrow = await loadArrow();
+  const file = await onFiles('INPUT', path, 'read', () => open(path, 'r'));
+  try {
+    const { size } = await file.stat();
+    const read = async (at: number, count: number): Promise<Buffer> => {
+      throwIfAborted(signal);
+      if (count > size - at) throw new Error('it ends in the middle of a record batch');
+      const bytes = Buffer.alloc(count);
+      await readInto(file, bytes, at);
+      return bytes;
+    };
+    let rows = 0;
+    const magic = size < MAGIC.length ? '' : (await read(0, MAGIC.length)).toString('latin1');
+    for (let at = magic === MAGIC ? MAGIC.length + 2 : 0; at + 4 <= size;) {
+      // Files of early versions have the length alone.
+      const isMarked = (await read(at, 4)).readInt32LE() === -1;
+      if (isMarked) at += 4;
+      const length = (await read(at, 4)).readInt32LE();
+      if (length <= 0) break; // the end, behind which a file may have a table of its record batches
+      const message = arrow.Message.decode(await read(at + 4, length));
+      const [own, body] = [
+        message.isRecordBatch() ? Number(message.header().length) : 0,
+        Number(message.bodyLength),
+      ];
+      if (!(own >= 0 && body >= 0)) throw new Error('it has a record batch with fewer than no rows or bytes');
+      rows += own;
+      at += 4 + length + body;
+      if (at > size) throw new Error('it ends in the middle of a record batch');
+    }
+    return rows;
+  } catch (error) {
+    throwIfAborted(signal);
+    throw fileError('INPUT', path, 'read as Arrow', error);
+  } finally {
+    await file.close();
+  }
+}
+
+/** What a file of Arrow's own begins with, which has record batches as a stream has them, and then a table of them. */
+const MAGIC = 'ARROW1';
 
 async function loadArrow(): Promise<Arrow> {
   try {

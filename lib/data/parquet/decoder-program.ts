@@ -10,13 +10,15 @@ import { endWithParent } from '../../processes/end-with-parent.js';
 import { readInto } from '../../files/file-handle.js';
 import type { TypedColumn } from '../typed-columns.js';
 
-/** First the columns are asked for, then one block of their values after the other. */
+/** First the columns are asked for, then one block of their values after the other; or how many rows each of several files has. */
 export type DecoderRequest =
+  | { readonly ask: 'rows'; readonly path: string }
   | { readonly ask: 'columns'; readonly path: string }
   | { readonly ask: 'block'; readonly columns: readonly string[] };
 
 /** What is wrong is sent, since errors do not keep their code on the way. */
 export type DecoderReply =
+  | { readonly rows: number }
   | { readonly columns: readonly TypedColumn[] }
   | { readonly block: ParquetBlock | undefined }
   | { readonly failed: { readonly message: string; readonly code?: string } };
@@ -35,16 +37,19 @@ const ROWS_AT_A_TIME = 4 * BLOCK_ROWS;
 /** At most one sign of life in so many milliseconds. */
 const SIGN_OF_LIFE = 1000;
 
+let handle: FileHandle | undefined;
 let file: AsyncBuffer;
 let metadata: FileMetaData;
 let blocks: AsyncGenerator<ParquetBlock, void, undefined> | undefined;
 
 async function answer(request: DecoderRequest): Promise<DecoderReply> {
   try {
-    if (request.ask === 'columns') {
+    if (request.ask !== 'block') {
+      await handle?.close();
       file = await openFile(request.path);
       metadata = await parquetMetadataAsync(file, { geoparquet: false });
       checkCounts();
+      if (request.ask === 'rows') return { rows: Number(metadata.num_rows) };
       return { columns: parquetSchema(metadata).children.map(columnOf) };
     }
     blocks ??= readBlocks(request.columns);
@@ -194,8 +199,9 @@ function decodeText(bytes: Uint8Array | undefined): string | undefined {
 
 /** What the Parquet reader asks for, checked against the size of the file before any memory is taken. */
 async function openFile(path: string): Promise<AsyncBuffer> {
-  const handle: FileHandle = await open(path, 'r');
-  const { size: byteLength } = await handle.stat();
+  const opened = await open(path, 'r');
+  handle = opened;
+  const { size: byteLength } = await opened.stat();
   if (byteLength === 0) throw new Error('it is empty');
   if (byteLength < 12) throw new Error(`it has only ${byteLength} bytes`);
   return {
@@ -204,7 +210,7 @@ async function openFile(path: string): Promise<AsyncBuffer> {
       if (!(start >= 0 && start <= end && end <= byteLength))
         throw new RangeError(`bytes ${start} to ${end} are asked for, the file has ${byteLength}`);
       const bytes = new Uint8Array(end - start);
-      if ((await readInto(handle, bytes, start)) < bytes.length)
+      if ((await readInto(opened, bytes, start)) < bytes.length)
         throw new RangeError('the file became shorter while it was being read');
       return bytes.buffer;
     },
