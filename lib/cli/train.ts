@@ -73,7 +73,8 @@ function byFlag(error: SettingError, args: Arguments, file: string | undefined):
 
 /** Shows the events of a run to people. */
 class TrainDisplay {
-  #steps = 0;
+  /** How many there are, as the line shows it. */
+  #steps = '…';
   /** What the last step showed; kept on the line while the next one is computed. */
   #figures = '';
 
@@ -83,9 +84,9 @@ class TrainDisplay {
     const { progress } = this;
     switch (event.type) {
       case 'start':
-        this.#steps = event.steps;
+        this.#steps = shownSteps(event.steps);
         progress.say(
-          `${formatCount(event.parameters)} parameters in ${event.precision} on ${whereOf(event)}, ${plural(event.steps, 'step')}` +
+          `${formatCount(event.parameters)} parameters in ${event.precision} on ${whereOf(event)}, ${event.steps === null ? 'steps are being counted' : plural(event.steps, 'step')}` +
             (event.rows === null ? '' : `, ${plural(event.rows, 'row')}`) +
             (event.leftOver ? ` (${event.leftOver} of them left over in an epoch)` : '') +
             ` of ${event.columns.join(', ')}` +
@@ -108,11 +109,13 @@ class TrainDisplay {
         break;
       }
       case 'step':
+        this.#steps = shownSteps(event.steps);
         this.#figures =
           ` · loss ${formatFigure(event.loss)} · lr ${formatRate(event.lr)} · ${plural(event.pairs, 'pair')} · ` +
           `${formatCount(event.pairsPerSecond)} pairs/s · ` +
-          `${formatCount(event.tokensPerSecond)} tokens/s · ${formatBytes(event.peakMemory)} · ${formatSeconds(event.secondsLeft)} left`;
-        progress.show(`step ${event.step}/${event.steps}${this.#figures}`, {
+          `${formatCount(event.tokensPerSecond)} tokens/s · ${formatBytes(event.peakMemory)}` +
+          (event.secondsLeft === null ? '' : ` · ${formatSeconds(event.secondsLeft)} left`);
+        progress.show(`step ${event.step}/${this.#steps}${this.#figures}`, {
           always: event.step === 1 || event.step === event.steps,
         });
         break;
@@ -121,3 +124,5 @@ class TrainDisplay {
     }
   }
 }
+
+const shownSteps = (steps: number | null): string => (steps === null ? '…' : String(steps));

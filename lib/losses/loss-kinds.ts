@@ -264,6 +264,11 @@ export function stepOptionsOf<K extends LossName>(
   return KINDS[loss.kind].stepOptions?.(loss, update) ?? {};
 }
 
+/** Whether {@link stepOptionsOf} has something to say of a loss, so that the number of all updates must be known. */
+export function needsLength({ kind }: FilledLossConfig): boolean {
+  return KINDS[kind].stepOptions !== undefined;
+}
+
 /** How many negatives are drawn for each anchor by the loss of a configuration; 0 for one that draws none. */
 export function negativesOf<K extends LossName>(loss: Filled<AnyLossSettings, K>): number {
   const kind: LossKind<AnyLossSettings[K]> = KINDS[loss.kind];

@@ -157,7 +157,11 @@ export interface TrainConfig {
     /** Steps of warm-up, at most those of the run. Below 1: a fraction of all steps, rounded up. Default 0.1. */
     readonly warmup?: number;
   };
-  /** Passes over the data. Default 1 if `steps` is not given. */
+  /**
+   * Passes over the data. Default 1 if `steps` is not given. How many updates they make is counted before the first one, or told by
+   * Parquet and Arrow files where rows alone fill batches. Of rows that are not held (`shuffle`) it is counted while the run trains,
+   * where a warm-up has a number of steps or the rate is constant.
+   */
   readonly epochs?: number;
   /** Updates in all, over as many passes as needed. */
   readonly steps?: number;

@@ -9,8 +9,8 @@ import { readPairsOf } from '../data/read-pairs.js';
 import type { BadLine, LabelledRowSource, Row, RowSource } from '../data/row.js';
 import { readOnceAmong } from '../data/source.js';
 import { GradCacheError } from '../errors.js';
-import { plural } from '../options/plural.js';
 import { labelOptions, listOptions } from './column-options.js';
+import { isLargeEnough, tooFewRows, type CountedRows } from './counted-rows.js';
 import type { FilledTrainConfig } from './read-config.js';
 import type { Objective, Prepared, Texts } from './objectives/objective.js';
 import { drawSeed } from '../options/seeds.js';
@@ -45,18 +45,6 @@ type SetBatch = Batch & Partial<Pick<MixedBatch, 'set'>>;
 const NAMED_LINES = 10;
 /** Milliseconds between two times that the rows read so far are told. */
 const READING_PAUSE = 1000;
-
-/** What was counted before a run begins. */
-export interface CountedRows {
-  /** Rows of the first pass over the data, and those of them that no batch takes. */
-  readonly rows: number;
-  readonly leftOver: number;
-  /** Batches of all passes. */
-  readonly batches: number;
-  /** Batches of the first pass with fewer rows than `batch` says, and the rows of the smallest of these. */
-  readonly small: number;
-  readonly smallest: number;
-}
 
 /** The data of a run: what its batches are, and what was met while it was read. */
 export class RunData {
@@ -118,8 +106,13 @@ export class RunData {
    * Counts the updates of a run whose length is given in epochs, by forming its batches once without tokenising them.
    *
    * @param onRows told now and then how many rows have been read
+   * @param onBatch told after each batch that is used how many there are so far
    */
-  async count(signal: AbortSignal | undefined, onRows: (rows: number) => void): Promise<CountedRows> {
+  async count(
+    signal: AbortSignal | undefined,
+    onRows: (rows: number) => void,
+    onBatch: (batches: number) => void = () => undefined,
+  ): Promise<CountedRows> {
     const { config, ranks } = this;
     const once = config.shuffle === true ? undefined : this.#readOnce();
     if (once !== undefined) {
@@ -141,7 +134,7 @@ export class RunData {
       }
       if (batch.epoch === 0) counted.rows += batch.size;
       const isUsed = isLargeEnough(batch, config, ranks);
-      if (isUsed) counted.batches++;
+      if (isUsed) onBatch(++counted.batches);
       if (batch.epoch > 0) continue;
       if (!isUsed) counted.leftOver += batch.size;
       else if (batch.size < config.batch) {
@@ -337,60 +330,4 @@ async function withClassNumbers(
     numbered.push(own);
   }
   return numbered;
-}
-
-/**
- * The rows left over at the end of an epoch make a batch only where they fill half of one: with fewer negatives, a batch
- * is another and easier task, and `uniqueTexts` can leave many batches of a few rows. A pair alone has nothing to be told
- * from. Of several ranks each needs a row.
- */
-function isLargeEnough(
-  { size, tokens = 0 }: Batch,
-  { batch, curriculum }: FilledTrainConfig,
-  ranks: RankPlace | null,
-): boolean {
-  const enough = size >= batch / 2 || (curriculum !== undefined && tokens >= curriculum.tokens / 2);
-  return enough && size >= Math.max(2, ranks?.size ?? 1);
-}
-
-function tooFewRows(config: FilledTrainConfig, ranks: RankPlace | null, rows?: number): GradCacheError {
-  return new GradCacheError(
-    'INPUT',
-    `${config.data.join(', ')}: the ${rows === undefined ? 'rows' : plural(rows, 'row')}${config.uniqueTexts ? ' with different texts' : ''} do not ` +
-      `fill ${config.batch < 4 ? 'a batch of two' : `half a batch of ${config.batch}`}. Use a smaller batch (--batch), or more data.${insteadOfApart(config)}` +
-      (ranks === null ? '' : ` Each of the ${ranks.size} ranks needs a row of every batch.`),
-  );
-}
-
-/** What to do where texts that repeat are put into different batches, which leaves small ones. */
-function insteadOfApart({ uniqueTexts, loss }: FilledTrainConfig): string {
-  if (!uniqueTexts) return '';
-  return 'maskDuplicates' in loss
-    ? ' Rows that share a text are put into different batches: --loss.maskDuplicates keeps them together, and takes them for no ' +
-        'negatives of each other.'
-    : ' Rows that share a text are put into different batches: --no-unique-texts keeps them together.';
-}
-
-/** A sentence about batches with fewer rows than `batch` says, and rows that no batch takes; undefined where there are none. */
-export function saySmallBatches(
-  config: FilledTrainConfig,
-  { rows, small, smallest, leftOver }: CountedRows,
-): string | undefined {
-  const { batch } = config;
-  const parts = [
-    ...(small === 0
-      ? []
-      : [
-          `${plural(small, 'batch', 'batches')} of an epoch ${small === 1 ? 'has' : 'have'} fewer than ${batch} pairs` +
-            (small === 1 ? `: ${smallest}` : `, the smallest ${smallest}`),
-        ]),
-    ...(leftOver === 0
-      ? []
-      : [
-          `${leftOver} of ${plural(rows, 'row')} are in no batch, as they do not fill half of one (--batch ${batch})`,
-        ]),
-  ];
-  // One batch at the end is so wherever rows do not come out even.
-  const isUsual = small + Math.ceil(leftOver / batch) <= 1;
-  return parts.length === 0 ? undefined : `${parts.join('; ')}.${isUsual ? '' : insteadOfApart(config)}`;
 }

@@ -19,11 +19,11 @@ export interface ChunkEvent {
 export interface StartEvent {
   /** Which event it is. */
   readonly type: 'start';
-  /** Updates in all, and those made before this run (more than 0 when resumed). */
-  readonly steps: number;
+  /** Updates in all; null where they are counted while the run trains. */
+  readonly steps: number | null;
   /** Updates that were made before. */
   readonly done: number;
-  /** Rows of data in one pass; null where they were not counted (`steps` given). */
+  /** Rows of data in one pass; null where they were not counted (`steps` given), or not yet. */
   readonly rows: number | null;
   /**
    * Rows of the first pass that are in no batch: rows left at the end of an epoch make a batch only if they fill half of one.
@@ -52,16 +52,16 @@ export interface UpdateEvent {
   readonly type: 'step';
   /** From 1 to `steps`. */
   readonly step: number;
-  /** Updates in all. */
-  readonly steps: number;
+  /** Updates in all; null while they are being counted. */
+  readonly steps: number | null;
   /** The learning rate of this update. */
   readonly lr: number;
   /** Global 2-norm of the gradients before clipping. */
   readonly gradNorm: number;
   /** How long it took. */
   readonly seconds: number;
-  /** Estimated seconds for the remaining steps. */
-  readonly secondsLeft: number;
+  /** Estimated seconds for the remaining steps; null while these are being counted. */
+  readonly secondsLeft: number | null;
 }
 
 /** One update was made. */

@@ -1,10 +1,10 @@
 import type { Ranks } from '../distributed/ranks.js';
 import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
+import { plural } from '../options/plural.js';
 import { drawSeed } from '../options/seeds.js';
 import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import type { Schedule } from '../optim/schedules.js';
 import { BestModel, bestFolder, requireBest, type BestSettings } from './best-model.js';
 import { modelFolder, type TraineeState } from './checkpoint.js';
 import { CheckpointClock, type CheckpointTimes } from './checkpoint-settings.js';
@@ -15,6 +15,8 @@ import type { MetricsFile } from './metrics.js';
 import type { HeldOut } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
 import { updatesOf, type BatchesOfUpdate } from './batches-of-update.js';
+import type { RunLength } from './run-length.js';
+import type { AwaitedSchedule } from './schedule.js';
 import { writeSettings } from './stored-settings.js';
 
 /** What a loop needs of a configuration. */
@@ -84,9 +86,9 @@ export interface Trainee<Batch, Step, StepEvent> {
 
 /** Options of the step of one update. */
 export interface UpdateOptions {
-  /** The number of the update, from 1, and of all updates. */
+  /** The number of the update, from 1, and of all updates; null while these are being counted. */
   readonly step: number;
-  readonly steps: number;
+  readonly steps: number | null;
   readonly signal: AbortSignal | undefined;
   /** Seed of the masks of dropout. */
   readonly seed: number;
@@ -103,9 +105,9 @@ export interface LoopParts<StepEvent> {
   /** The processes that take each step together, or null. */
   readonly ranks: Ranks | null;
   readonly optimizer: Optimizer;
-  readonly schedule: Schedule;
-  /** Updates in all, and those made before. */
-  readonly steps: number;
+  readonly schedule: AwaitedSchedule;
+  readonly length: RunLength;
+  /** Updates made before. */
   readonly done: number;
   /** Whether held-out data is still to be measured after the last of those. */
   readonly unmeasured: boolean;
@@ -184,7 +186,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         await writeSettings(config.output, parts.stored);
         await metrics.open();
       });
-    if (step < parts.steps && best.end === null) {
+    if ((parts.length.known === null || step < parts.length.known) && best.end === null) {
+      let last = false;
       for await (const { batches, endsEpoch } of this.#batches(step)) {
         const [batch] = batches;
         if (!begun) {
@@ -199,10 +202,10 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         }
         const started = performance.now();
         step++;
+        last = await parts.length.isLast(step);
         await this.#update(step, batches);
         const saves = await this.#isCheckpointDue(step);
         if (saves || isDue(step, STEPS_BETWEEN_COMPARISONS)) await trainee.compare?.(batch, step);
-        const last = step === parts.steps;
         const measures = last || (every === 'epoch' ? endsEpoch : isDue(step, every));
         if (heldOut !== null && measures) await this.#evaluate(step, heldOut, best);
         if (saves) await this.#checkpoint(step, { alone: false });
@@ -211,6 +214,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
         if (last || best.end !== null) break;
       }
+      if (!last && best.end === null) throw ended(step, await parts.length.total());
     } else if (heldOut !== null && best.end === null) {
       await this.#evaluate(step, heldOut, best);
     }
@@ -255,8 +259,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
 
   async #update(step: number, batches: BatchesOfUpdate<Batch>['batches']): Promise<void> {
     const { trainee, parts } = this;
-    const { emit, optimizer, steps } = parts;
-    const lr = parts.schedule(step - 1) * (trainee.lrScale?.(batches[0]) ?? 1);
+    const { emit, optimizer } = parts;
+    const lr = (await parts.schedule(step - 1)) * (trainee.lrScale?.(batches[0]) ?? 1);
     const started = performance.now();
     const results: Step[] = [];
     for (const batch of batches) results.push(await this.#step(step, batch, results.length, lr));
@@ -267,7 +271,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
       this.#made = step;
       const seconds = (performance.now() - started) / 1000;
       this.#loss = result.loss;
-      const secondsLeft = (steps - step) * (this.#pace ?? seconds);
+      const { known: steps } = parts.length;
+      const secondsLeft = steps === null ? null : (steps - step) * (this.#pace ?? seconds);
       emit(
         trainee.event(batches[0], result, { type: 'step', step, steps, lr, gradNorm, seconds, secondsLeft }),
       );
@@ -277,7 +282,8 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
   /** The loss and the gradients of one of the batches of an update. @param place among them, from 0 */
   #step(step: number, batch: Batch, place: number, lr: number): Promise<Step> {
     const { accumulate = 1, seed: own } = this.parts.config;
-    const { signal, steps } = this.parts;
+    const { signal } = this.parts;
+    const { known: steps } = this.parts.length;
     return this.#explained(step, batch, lr, async () => {
       // Made from the number of the batch, so that a resumed run drops out what an uninterrupted one does.
       const seed = drawSeed('update', own, (step - 1) * accumulate + place + 1);
@@ -384,6 +390,15 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
 async function ofFirst(ranks: Ranks, own: Readonly<Record<string, number>>): Promise<Record<string, number>> {
   const [first = []] = await ranks.numbers(Object.values(own));
   return Object.fromEntries(Object.keys(own).map((name, place) => [name, first[place]!]));
+}
+
+/** The error for data that has become less since its batches were counted. */
+function ended(step: number, steps: number): GradCacheError {
+  return new GradCacheError(
+    'INPUT',
+    `The data ended after ${plural(step, 'step')} of ${steps}: it had more rows when these were counted. Leave files as they are while ` +
+      'a run reads them.',
+  );
 }
 
 function isDue(step: number, every: number | undefined): boolean {

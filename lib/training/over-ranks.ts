@@ -107,14 +107,14 @@ export function kindOfDevice(ranks: Ranks, { device = 'auto' }: GivenConfig['set
 
 /** What all ranks must have in common whatever they train, by the name that a message calls it. */
 export function factsOfRun(
-  { steps, done }: Pick<Run, 'steps' | 'done'>,
+  { length, done }: Pick<Run, 'length' | 'done'>,
   parameters: readonly Parameter[],
 ): Record<string, unknown> {
   return {
     'the version of gradcache': packageVersion(),
     'the version of libtorch': loadedLibtorch().libtorch.version,
     'the version of Node.js': process.version,
-    'the number of updates': steps,
+    'the number of updates': length.known,
     'the number of updates made before': done,
     'the number of parameters': parameters.reduce((sum, { tensor }) => sum + tensor.size, 0),
   };

@@ -1,7 +1,7 @@
 import { makeOptimizer } from '../optim/optimizer-kinds.js';
 import type { Ranks } from '../distributed/ranks.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import type { Schedule } from '../optim/schedules.js';
+import type { AwaitedSchedule } from './schedule.js';
 import type { FilledTrainConfig } from './read-config.js';
 import { requireSameOrder } from './data-order.js';
 import { kindOf } from '../losses/loss-kinds.js';
@@ -13,15 +13,15 @@ import { openPictures } from './objectives/pictures.js';
 import type { Resumed } from './resume.js';
 import { SettingError } from '../options/fields.js';
 import type { RunObjects } from './objects.js';
-import { scheduleOf } from './schedule.js';
+import { scheduleOver } from './schedule.js';
+import type { RunLength } from './run-length.js';
 
 /** The parts of a training run, made from its configuration and, when it is resumed, from a checkpoint. */
 export interface Run {
   readonly objective: Objective;
   readonly optimizer: Optimizer;
-  readonly schedule: Schedule;
-  /** Updates in all. */
-  readonly steps: number;
+  readonly schedule: AwaitedSchedule;
+  readonly length: RunLength;
   /** Updates made before. */
   readonly done: number;
   /** Whether held-out data is still to be measured after the last of those. */
@@ -33,7 +33,6 @@ export interface Run {
 /**
  * Makes the parts of a run.
  *
- * @param steps updates in all
  * @param resumed the checkpoint that the run goes on from, or null
  * @param ranks the processes that take each step together, or null
  * @param objects what the program gave in place of settings
@@ -42,14 +41,14 @@ export interface Run {
  */
 export async function openRun(
   config: FilledTrainConfig,
-  steps: number,
+  length: RunLength,
   resumed: Resumed | null,
   ranks: Ranks | null,
   objects: RunObjects,
   onBadPicture: OnBadPicture,
 ): Promise<Run> {
   if (resumed !== null) await requireSameOrder(resumed, config);
-  const schedule = scheduleOf(config, steps);
+  const schedule = scheduleOver(config, length);
   const { pairs } = kindOf(config.loss);
   if (pairs !== undefined && objects.model !== null)
     throw new SettingError(
@@ -77,7 +76,7 @@ export async function openRun(
     throw error;
   }
   const { step: done = 0, unmeasured = false } = resumed?.checkpoint.state ?? {};
-  return { objective, optimizer, schedule, steps, done, unmeasured, resumed: resumed?.folder ?? null };
+  return { objective, optimizer, schedule, length, done, unmeasured, resumed: resumed?.folder ?? null };
 
   function openObjective(): Promise<Objective> {
     if (config.images !== undefined) return openPictures(own, resumed, ranks, objects, onBadPicture);

@@ -1,3 +1,4 @@
+import type { RunLength } from './run-length.js';
 import { SettingError } from '../options/fields.js';
 import { constantSchedule, cosineSchedule, linearSchedule, type Schedule } from '../optim/schedules.js';
 
@@ -27,4 +28,23 @@ export function scheduleOf(
   }
   if (kind === 'constant') return constantSchedule({ lr, warmup });
   return (kind === 'cosine' ? cosineSchedule : linearSchedule)({ lr, warmup, total: steps });
+}
+
+/** The learning rate of each update of a run, from 0; some wait until its length is known. */
+export type AwaitedSchedule = (update: number) => number | Promise<number>;
+
+/**
+ * The schedule of a run whose length may still be counted: no learning rate depends on it before the end of a warm-up that is a
+ * number of steps.
+ *
+ * @throws GradCacheError as {@link scheduleOf}
+ */
+export function scheduleOver(config: Scheduled, length: RunLength): AwaitedSchedule {
+  if (length.known !== null) return scheduleOf(config, length.known);
+  const { kind, warmup } = config.schedule;
+  const begin = constantSchedule({ lr: config.optimizer.lr, warmup });
+  return (update) =>
+    kind === 'constant' || update < warmup
+      ? begin(update)
+      : length.total().then((steps) => scheduleOf(config, steps)(update));
 }

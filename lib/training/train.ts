@@ -4,7 +4,6 @@ import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.
 import { requireSame } from '../distributed/start-check.js';
 import type { HubProgress } from '../hub/pull.js';
 import { temperatureOf } from '../losses/loss-kinds.js';
-import { refuse } from '../options/fields.js';
 import { tell } from '../options/synchronous.js';
 import { checkKnown } from '../options/known-options.js';
 import { requireFunction, requireSignal } from '../options/option-values.js';
@@ -12,7 +11,9 @@ import { readBest } from './best-model.js';
 import { modelFolder } from './checkpoint.js';
 import { withColumns } from './columns.js';
 import type { ResumeConfig, TrainConfig } from './config.js';
-import { RunData, saySmallBatches } from './data.js';
+import { saySmallBatches } from './counted-rows.js';
+import { RunData } from './data.js';
+import { findLength } from './find-length.js';
 import type { TrainEvent, TrainResult } from './events.js';
 import { findFinished, leftAsItIs } from './finished.js';
 import { requireInputsApart } from './inputs-apart.js';
@@ -186,16 +187,18 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     const lines = skipped - pictures;
     if (skipped > 0) emit({ type: 'skippedTotal', lines, files, ...(pictures > 0 && { pictures }) });
   };
-  // A run whose length is given in steps starts without going through all of the data first.
-  const counted =
-    config.steps === undefined
-      ? await onEach(ranks, 'counting the rows', () => data.count(signal, onRows))
-      : null;
-  const steps = counted === null ? (config.steps as number) : updatesIn(counted.batches, config);
+  const { length, counted, later, stop } = await findLength({
+    config,
+    data,
+    ranks,
+    signal,
+    isResumed: resumed !== null,
+    onRows,
+  });
   const finished = await fromFirst(ranks, 'looking for a finished model', async () =>
     resumed === null ? null : findFinished(config.output),
   );
-  if (finished !== null && finished.step >= steps) {
+  if (finished !== null && finished.step >= (await length.total())) {
     emit({ type: 'note', message: leftAsItIs(finished.step, notes) });
     tellSkipped();
     return {
@@ -209,11 +212,15 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       skipped: data.skipped,
     };
   }
-  const run = await openOnEach(
+  const opening = openOnEach(
     ranks,
-    () => openRun(config, steps, resumed, ranks, objects, (path, reason) => data.passPicture(path, reason)),
+    () => openRun(config, length, resumed, ranks, objects, (path, reason) => data.passPicture(path, reason)),
     closeRun,
   );
+  const run = await opening.catch((error: unknown) => {
+    stop();
+    throw error;
+  });
   try {
     if (ranks !== null) {
       const facts = await onEach(ranks, 'looking at the data', () => factsOf(config, run, counted));
@@ -229,25 +236,19 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       ...run.objective.notes,
     ])
       emit({ type: 'note', message });
+    later?.then(
+      (messages) => messages.forEach((message) => emit({ type: 'note', message })),
+      () => undefined, // the loop tells it
+    );
     const trainee = new Pairs(config, run.objective, data, emit, ranks);
     const result = await new Loop(trainee, { ...prepared, ...run, stored: storedConfig(config) })
       .run()
       .finally(tellSkipped); // of a run that was interrupted too
     return { ...result, temperature: run.objective.temperature, skipped: data.skipped };
   } finally {
+    stop();
     closeRun(run);
   }
-}
-
-/** The updates that batches make. @throws GradCacheError `INPUT` where they make none */
-function updatesIn(batches: number, { accumulate }: FilledTrainConfig): number {
-  const updates = Math.floor(batches / accumulate);
-  if (updates > 0) return updates;
-  throw refuse(
-    'config.accumulate',
-    accumulate,
-    `a number up to ${batches}, which is how many batches the run has,`,
-  );
 }
 
 function closeRun({ optimizer, objective }: Run): void {
@@ -264,7 +265,7 @@ function startEvent(
   const { objective } = run;
   return {
     type: 'start',
-    steps: run.steps,
+    steps: run.length.known,
     done: run.done,
     rows: counted?.rows ?? null,
     leftOver: counted?.leftOver ?? null,

@@ -7,6 +7,7 @@ import { BestModel, readBest } from '../../lib/training/best-model.js';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { Loop, type LoopResult, type LoopSettings } from '../../lib/training/loop.js';
 import { MetricsFile, metricsFile } from '../../lib/training/metrics.js';
+import { knownLength } from '../../lib/training/run-length.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { train } from '../../lib/training/train.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from './support.js';
@@ -75,7 +76,7 @@ async function run(
       ranks: null,
       optimizer: OPTIMIZER,
       schedule: () => 1,
-      steps: scores.length - 1,
+      length: knownLength(scores.length - 1),
       done,
       unmeasured: false,
       stored: {},

@@ -31,6 +31,10 @@ export interface LanguageStartEvent {
 
 /** One update was made. */
 export interface LanguageStepEvent extends UpdateEvent {
+  /** Updates in all. */
+  readonly steps: number;
+  /** Estimated seconds for the remaining steps. */
+  readonly secondsLeft: number;
   /** The pass over the data, from 0. */
   readonly epoch: number;
   /** Mean negative log-likelihood of a token, in nats. */

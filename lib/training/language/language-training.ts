@@ -95,6 +95,8 @@ export class LanguageTraining implements Trainee<SegmentBatch, LanguageStep, Lan
     const { loss, tokens, retained, gradients, synthesiser, peakMemory } = step;
     return {
       ...update,
+      steps: update.steps!, // known from the start, as the text is encoded before
+      secondsLeft: update.secondsLeft!,
       epoch,
       loss,
       gradients,

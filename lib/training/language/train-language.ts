@@ -43,6 +43,7 @@ import {
   storedLanguageConfig,
   type FilledLanguageConfig,
 } from './read-config.js';
+import { knownLength } from '../run-length.js';
 import { stepsPerEpoch } from './segment-steps.js';
 
 /** How a caller takes part in a run. */
@@ -194,9 +195,10 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
     );
     try {
       const { step: done = 0, unmeasured = false } = resumed?.checkpoint.state ?? {};
+      const length = knownLength(steps);
       const stored = storedLanguageConfig(config);
       if (ranks !== null) {
-        const facts = { ...factsOfRun({ steps, done }, training.parameters()), ...factsOfSettings(stored) };
+        const facts = { ...factsOfRun({ length, done }, training.parameters()), ...factsOfSettings(stored) };
         await requireSame(ranks, {
           ...facts,
           'the texts of config.data': texts.sha256,
@@ -219,7 +221,7 @@ async function trainInto(prepared: Prepared): Promise<LanguageTrainResult> {
         resumed: resumed?.folder ?? null,
       });
       for (const message of [...notes, ...otherRanks(ranks, resumed)]) emit({ type: 'note', message });
-      const of = { ...prepared, optimizer, schedule, steps, done, unmeasured, stored };
+      const of = { ...prepared, optimizer, schedule, length, done, unmeasured, stored };
       const { before: _, best: __, ...result } = await new Loop(training, of).run();
       return result;
     } finally {

@@ -295,7 +295,7 @@ class Contrastive implements Objective {
     const loss = {
       ...this.#draws(options.seed),
       ...this.#judged(texts, rows),
-      ...stepOptionsOf(this.config.loss, { step, steps }),
+      ...(steps !== null && stepOptionsOf(this.config.loss, { step, steps })),
       ...this.#beside(labels, rows),
     };
     if (memory === null) return gradcache.step(present(inputs), { ...options, loss });

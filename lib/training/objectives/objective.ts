@@ -79,9 +79,9 @@ export type Texts = Readonly<Record<string, readonly string[]>>;
 
 /** Options of one step. */
 export interface ObjectiveStepOptions {
-  /** The number of the update, from 1, and of all updates. */
+  /** The number of the update, from 1, and of all updates; null while these are being counted. */
   readonly step: number;
-  readonly steps: number;
+  readonly steps: number | null;
   /** The label of each row of `texts`; undefined without a column of them. */
   readonly labels: readonly Label[] | undefined;
   /** How the rows of `texts` are dealt out to ranks; null where this process has all. */

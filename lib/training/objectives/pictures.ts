@@ -176,7 +176,7 @@ class Pictures implements Objective {
     try {
       const [allTokens, allTruncated] = await this.#shared([tokens, truncated, ...bad], texts);
       const loss = {
-        ...stepOptionsOf(this.config.loss, { step, steps }),
+        ...(steps !== null && stepOptionsOf(this.config.loss, { step, steps })),
         ...this.#beside(texts, labels, rows),
       };
       const result = await this.steps.gradcache.step(towers, { signal, seed, onProgress, loss });
