@@ -22,8 +22,8 @@ export interface Command {
   readonly examples: readonly string[];
   /** What it takes beside flags, in this order, as its usage names them; default: nothing. */
   readonly operands?: readonly string[];
-  /** Flags that every call needs; default: none. */
-  readonly needed?: readonly string[];
+  /** Flags that every call needs, or that a call with these needs; default: none. */
+  readonly needed?: readonly string[] | ((args: Arguments) => readonly string[]);
   /** Whether arguments after `--` mean something to it. */
   readonly takesRest?: boolean;
   /** Runs it; returns the exit code. */

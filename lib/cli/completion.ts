@@ -1,9 +1,9 @@
 /*
  * What a shell is told to complete the commands and flags of the program: a script that is made of the same lists as the help.
  */
+import { didYouMean } from '../options/nearest.js';
 import type { Command } from './command.js';
 import { COMMON_FLAGS, namesOf, UsageError, type Flags } from './flags.js';
-import { nearest } from '../options/nearest.js';
 
 /** The commands of the program by name, which has one word or two. */
 export type Commands = Readonly<
@@ -35,11 +35,10 @@ export function completionCommand(commands: () => Commands): Command {
     async run({ operands }, { print }) {
       const [shell = ''] = operands;
       const write = Object.hasOwn(SHELLS, shell) ? SHELLS[shell as keyof typeof SHELLS] : undefined;
-      if (write === undefined) {
-        const near = nearest(shell, Object.keys(SHELLS));
-        const hint = near === undefined ? '' : ` Did you mean ${near}?`;
-        throw new UsageError(`SHELL is ${shell}; bash, zsh or fish is needed.${hint}`);
-      }
+      if (write === undefined)
+        throw new UsageError(
+          `SHELL is ${shell}; bash, zsh or fish is needed.${didYouMean(shell, Object.keys(SHELLS))}`,
+        );
       print(write(await completed(commands())));
       return 0;
     },

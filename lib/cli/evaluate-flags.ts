@@ -64,6 +64,11 @@ export const BEIR_FLAGS = {
   ),
 } as const satisfies Flags;
 
+/** Whether retrieval data comes in the layout of BEIR, whose files go together. */
+export function isBeir(args: Arguments): boolean {
+  return Object.keys(BEIR_FLAGS).some((name) => args.get(name) !== undefined);
+}
+
 /** Flags that name a file of data. */
 export const DATA_FLAGS = ['data', 'documents', 'queries', 'corpus', 'judgements'];
 

@@ -37,6 +37,7 @@ import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
 import {
   BEIR_FLAGS,
   CLUSTERING_FLAGS,
+  isBeir,
   refuseFlags,
   requireColumns,
   RETRIEVAL_FLAGS,
@@ -300,19 +301,15 @@ function readRows<Task>(
 }
 
 async function readTask(args: Arguments, signal: AbortSignal): Promise<RetrievalTask | BeirTask> {
-  const files = {
-    queries: args.text('queries'),
-    corpus: args.text('corpus'),
-    judgements: args.text('judgements'),
-  };
-  const { queries, corpus, judgements } = files;
-  if (queries !== undefined && corpus !== undefined && judgements !== undefined) {
+  if (isBeir(args)) {
     const pairs = ['data', 'columns', 'format', ...Object.keys(TABLE_FLAGS), 'documents', 'document-column'];
     refuseFlags(args, pairs, 'is for files of pairs, not for the layout of BEIR (--queries)');
-    return readRetrievalFolder({ queries, corpus, judgements });
+    return readRetrievalFolder({
+      queries: args.required('queries', BEIR_FLAGS.queries),
+      corpus: args.required('corpus', BEIR_FLAGS.corpus),
+      judgements: args.required('judgements', BEIR_FLAGS.judgements),
+    });
   }
-  if (queries ?? corpus ?? judgements)
-    throw new UsageError('--queries, --corpus and --judgements go together.');
   const data = args.required('data', TASK_FLAGS.data);
   requireColumns(args, 2, 'two columns, query and document');
   const columns = args.list('columns') ?? ['anchor', 'positive'];

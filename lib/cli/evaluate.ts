@@ -6,6 +6,7 @@ import {
   CLUSTERING_FLAGS,
   DATA_FLAGS,
   refuseFlags,
+  isBeir,
   RERANKING_FLAGS,
   RETRIEVAL_FLAGS,
   TASK_FLAGS,
@@ -36,7 +37,12 @@ export const evaluateCommand: Command = {
     Reranking: RERANKING_FLAGS,
     'Retrieval in the layout of BEIR, in place of --data': BEIR_FLAGS,
   },
-  needed: ['model'],
+  needed: (args) => [
+    'model',
+    ...((args.text('task') ?? 'retrieval') === 'retrieval' && isBeir(args)
+      ? Object.keys(BEIR_FLAGS)
+      : ['data']),
+  ],
   examples: [
     'gradcache evaluate --model runs/a/model --data held-out.jsonl',
     'gradcache evaluate --model all-MiniLM-L6-v2 --task sts --data semeval.tsv --fields score,sentence1,sentence2',

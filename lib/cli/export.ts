@@ -1,6 +1,6 @@
 import { exportOnnx, ONNX_PRECISIONS } from '../onnx/export-onnx.js';
 import { TOKEN_POOLINGS } from '../model-folder/pooling.js';
-import { severalOf, isSeveralOf } from '../options/option-values.js';
+import { isSeveralOf, severalOf, show } from '../options/option-values.js';
 import type { Command } from './command.js';
 import { list, onOff, text, UsageError, type Arguments } from './flags.js';
 import { locateModel } from './hub.js';
@@ -33,9 +33,9 @@ export const exportCommand: Command = {
     'gradcache export --onnx runs/a/model served --precision float32,int8',
   ],
   operands: ['FOLDER', 'OUT'],
+  needed: ['onnx'],
   async run(args, { progress, print }) {
     const [given = '', out = ''] = args.operands;
-    if (!args.on('onnx')) throw new UsageError('--onnx is needed: it is the one form that export writes.');
     const options = {
       precisions: precisionsOf(args),
       pooling: args.oneOf('pooling', [...TOKEN_POOLINGS, 'splade']),
@@ -70,6 +70,6 @@ function precisionsOf(args: Arguments) {
   const precisions = args.list('precision');
   if (precisions === undefined || isSeveralOf(precisions, ONNX_PRECISIONS)) return precisions;
   throw new UsageError(
-    `--precision is ${precisions.join(',')}; ${severalOf(ONNX_PRECISIONS).replace('a list of ', '')} is needed.`,
+    `--precision is ${show(precisions.join(','))}; ${severalOf(ONNX_PRECISIONS).replace('a list of ', '')} is needed.`,
   );
 }

@@ -1,7 +1,6 @@
-import { parseArgs } from 'node:util';
 import { GradCacheError } from '../errors.js';
-import { nearest } from '../options/nearest.js';
-import { reasonOf } from '../options/realms.js';
+import { didYouMean } from '../options/nearest.js';
+import { describeBounds, isNumber, type Bounds } from '../options/option-values.js';
 
 /** A mistake in how the command was called: exit code 2, and a hint at `--help`. */
 export class UsageError extends GradCacheError {
@@ -59,7 +58,7 @@ export const repeated = (flag: Flag): Flag => ({ ...flag, repeat: true });
 export const COMMON_FLAGS = {
   json: onOff('print machine-readable JSON lines on standard output'),
   debug: onOff('show where in the program an error came from'),
-  help: onOff('show this help'),
+  help: { ...onOff('show this help'), short: 'h' },
 } as const satisfies Flags;
 
 /** The values of flags that were given, converted by kind. */
@@ -101,10 +100,14 @@ export class Arguments {
 
   /** A whole number from 1. @throws UsageError for any other */
   count(name: string): number | undefined {
+    return this.within(name, { from: 1, whole: true });
+  }
+
+  /** @throws UsageError for a number out of bounds */
+  within(name: string, bounds: Bounds): number | undefined {
     const value = this.number(name);
-    if (value !== undefined && (!Number.isSafeInteger(value) || value < 1))
-      throw new UsageError(`--${name} is ${value}; a whole number from 1 is needed.`);
-    return value;
+    if (value === undefined || isNumber(value, bounds)) return value;
+    throw new UsageError(`--${name} is ${String(value)}; ${describeBounds(bounds)} is needed.`);
   }
 
   /** @throws UsageError for what is none of the words that are accepted */
@@ -112,7 +115,9 @@ export class Arguments {
     const given = this.text(name);
     const value = accepted.find((known) => known === given);
     if (value === undefined && given !== undefined)
-      throw new UsageError(`--${name} is ${given}; ${accepted.join(' or ')} is needed.`);
+      throw new UsageError(
+        `--${name} is ${given === '' ? '""' : given}; ${accepted.join(' or ')} is needed.${didYouMean(given, accepted)}`,
+      );
     return value;
   }
 
@@ -136,109 +141,41 @@ export class Arguments {
     return this.get(name) === false ? `--no-${name}` : `--${name}`;
   }
 
-  /** @throws UsageError that names all of some flags that are missing */
-  requireAll(names: readonly string[], flags: Flags): void {
-    const missing = names.filter((name) => this.get(name) === undefined);
-    const [only, second] = missing;
-    if (second !== undefined) {
-      const named = missing.map((name) => `--${name} ${flags[name]?.value ?? ''}`.trim());
-      throw new UsageError(`${named.slice(0, -1).join(', ')} and ${named.at(-1)} are needed.`);
-    }
-    if (only !== undefined) this.required(only, flags[only]!);
+  /**
+   * @param operands what else is missing
+   * @throws UsageError that names all that is missing
+   */
+  requireAll(names: readonly string[], flags: Flags, operands: readonly string[] = []): void {
+    const empty = names.find((name) => [this.get(name)].flat().includes(''));
+    if (empty !== undefined)
+      throw new UsageError(`--${empty} is ""; ${flags[empty]?.value ?? 'a value'} is needed.`);
+    const missing = names.filter((name) => (this.get(name) ?? false) === false);
+    const [only] = missing;
+    if (missing.length === 1 && only !== undefined && operands.length === 0)
+      throw needsFlag(only, flags[only]!);
+    const named = [...operands, ...missing.map((name) => flagWithValue(name, flags[name]!))];
+    if (named.length > 0) throw new UsageError(`${areNeeded(named)}.`);
   }
 
   required(name: string, flag: Flag): string {
     const value = this.text(name);
-    if (value === undefined) throw new UsageError(`--${name} ${flag.value ?? ''} is needed: ${flag.help}.`);
+    if (value === undefined) throw needsFlag(name, flag);
     return value;
   }
 }
 
-/**
- * Parses the arguments of one command.
- *
- * @param operands the names of what it takes beside flags; of a last one that ends with `…` there may be several
- * @throws UsageError for an unknown flag, a flag without its value, a value of the wrong kind, or other operands
- */
-export function parseFlags(
-  flags: Flags,
-  args: readonly string[],
-  operands: readonly string[] = [],
-): Arguments {
-  const end = args.includes('--') ? args.indexOf('--') : args.length;
-  let parsed: { values: Record<string, unknown>; positionals: string[] };
-  try {
-    parsed = parseArgs({
-      args: withOptional(flags, withNegatives(flags, args.slice(0, end))),
-      options: Object.fromEntries(
-        Object.entries(flags).map(([name, flag]) => [
-          name,
-          {
-            type: flag.kind === 'switch' ? ('boolean' as const) : ('string' as const),
-            multiple: flag.repeat ?? false,
-            ...(flag.short && { short: flag.short }),
-          },
-        ]),
-      ),
-      allowPositionals: true,
-      allowNegative: true,
-    });
-  } catch (error) {
-    const [, unknown] = /^Unknown option '--(.+?)'/.exec(reasonOf(error)) ?? [];
-    const near = unknown === undefined ? undefined : nearest(unknown, namesOf(flags));
-    const hint = near === undefined ? '' : ` Did you mean --${near}?`;
-    throw new UsageError(`${reasonOf(error).split('. To specify')[0]}.${hint}`.replace('..', '.'));
-  }
-  const { positionals } = parsed;
-  const most = operands.at(-1)?.endsWith('…') ? Infinity : operands.length;
-  const stray = positionals.length > most ? positionals[operands.length] : undefined;
-  if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} belongs to no flag.`);
-  const missing = operands[positionals.length];
-  if (missing !== undefined) throw new UsageError(`${missing.replace(/ …$/, '')} is needed.`);
-  const values = new Map<string, unknown>();
-  for (const [name, value] of Object.entries(parsed.values)) {
-    const flag = flags[name] as Flag;
-    values.set(
-      name,
-      Array.isArray(value) ? value.map((item) => convert(name, flag, item)) : convert(name, flag, value),
-    );
-  }
-  return new Arguments(values, args.slice(end + 1), positionals);
+/** `A, B and C are needed`. */
+export function areNeeded(names: readonly string[]): string {
+  if (names.length < 2) return `${names.join()} is needed`;
+  return `${names.slice(0, -1).join(', ')} and ${names.at(-1)} are needed`;
 }
 
-/** Node takes `-10` for a flag: a number below 0 is joined to the flag that it follows. */
-function withNegatives(flags: Flags, args: readonly string[]): string[] {
-  const joined: string[] = [];
-  for (const arg of args) {
-    const before = joined.at(-1) ?? '';
-    const { kind } = flags[before.replace(/^--/, '')] ?? {};
-    const takesNumber = before.startsWith('--') && (kind === 'number' || kind === 'numbers');
-    if (takesNumber && /^-[\d.]/.test(arg)) joined.splice(-1, 1, `${before}=${arg}`);
-    else joined.push(arg);
-  }
-  return joined;
+function flagWithValue(name: string, { value = '' }: Flag): string {
+  return `--${name} ${value}`.trim();
 }
 
-/** Node knows no flag whose value may be left out: it gets one that no text can be. */
-const NO_VALUE = { on: '\0on', off: '\0off' } as const;
-
-/** Joins the flags whose value may be left out to what follows them. */
-function withOptional(flags: Flags, args: readonly string[]): string[] {
-  const joined: string[] = [];
-  let waiting: string | undefined;
-  for (const arg of args) {
-    const value = arg.startsWith('-') && arg !== '-' ? undefined : arg;
-    if (waiting !== undefined) joined.push(`${waiting}=${value ?? NO_VALUE.on}`);
-    if (waiting === undefined || value === undefined) {
-      const name = arg.replace(/^--(no-)?/, '');
-      const isOptional = arg.startsWith('--') && Object.hasOwn(flags, name) && flags[name]?.optional === true;
-      waiting = isOptional && arg === `--${name}` ? arg : undefined;
-      if (isOptional && waiting === undefined) joined.push(`--${name}=${NO_VALUE.off}`);
-      else if (waiting === undefined) joined.push(arg);
-    } else waiting = undefined;
-  }
-  if (waiting !== undefined) joined.push(`${waiting}=${NO_VALUE.on}`);
-  return joined;
+function needsFlag(name: string, flag: Flag): UsageError {
+  return new UsageError(`${flagWithValue(name, flag)} is needed: ${flag.help}.`);
 }
 
 /** All that can be written after the dashes. */
@@ -246,37 +183,6 @@ export function namesOf(flags: Flags): string[] {
   return Object.entries(flags).flatMap(([name, { kind, optional }]) =>
     kind === 'switch' || optional === true ? [name, `no-${name}`] : [name],
   );
-}
-
-function convert(name: string, { kind, words = [] }: Flag, value: unknown): unknown {
-  if (value === NO_VALUE.on || value === NO_VALUE.off) return value === NO_VALUE.on;
-  if (kind === 'switch' || kind === 'text') return value;
-  const text = value as string;
-  if (kind === 'list') return text.split(',').map((item) => item.trim());
-  if (words.includes(text)) return text;
-  if (kind === 'bytes') return parseBytes(name, text, words);
-  if (kind === 'numbers') return text.split(',').map((item) => parseNumber(name, item));
-  return parseNumber(name, text, words);
-}
-
-function parseNumber(name: string, text: string, words: readonly string[] = []): number {
-  const number = Number(text);
-  if (text.trim() === '' || !Number.isFinite(number))
-    throw new UsageError(
-      `--${name} is ${JSON.stringify(text)}, not a number${words.map((word) => ` or ${word}`).join('')}.`,
-    );
-  return number;
-}
-
-const UNITS: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
-
-function parseBytes(name: string, text: string, words: readonly string[]): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
-  if (match === null)
-    throw new UsageError(
-      `--${name} is ${JSON.stringify(text)}; write bytes as 1073741824, 512MiB or 2GiB${words.map((word) => `, or ${word}`).join('')}.`,
-    );
-  return Math.round(Number(match[1]) * (UNITS[(match[2] as string).toUpperCase()] as number));
 }
 
 /** The help of a command: what it does, how it is called, its flags by section, examples. */

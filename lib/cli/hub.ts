@@ -77,8 +77,13 @@ export async function locateData(
 }
 
 function nameIn(flag: string, given: string): HubData {
+  return readOperand(() => dataName(flag, given));
+}
+
+/** Reads a name that stands in a call. @throws UsageError for what is no name */
+export function readOperand<T>(read: () => T): T {
   try {
-    return dataName(flag, given);
+    return read();
   } catch (error) {
     throw error instanceof SettingError ? new UsageError(error.message) : error;
   }

@@ -1,15 +1,13 @@
 import { DOCUMENTS, encodeTexts, readTexts } from '../language/corpus.js';
 import { measureCorpus } from '../language/measure.js';
 import type { Command } from './command.js';
-import { number, repeated, text, UsageError } from './flags.js';
+import { number, repeated, text } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { LANGUAGE_MODEL_FLAGS, openLanguageModel } from './language-model-flags.js';
 import { formatCount } from './terminal.js';
 
-const data = repeated(text('FILE', 'text, .gz too; may be repeated'));
-
 const TEXT_FLAGS = {
-  data,
+  data: repeated(text('FILE', 'text, .gz too; may be repeated')),
   documents: text('KIND', 'what a document is, where the state starts anew: file (default) or line'),
   rows: number('N', 'parts of the text that are read side by side, each from its beginning; default 1'),
   length: number('TOKENS', 'that a row reads at a time; default 512'),
@@ -24,9 +22,9 @@ export const languageEvaluateCommand: Command = {
     'are the tokens), and perplexity per token. The first token of a document is not predicted.',
   sections: { Model: LANGUAGE_MODEL_FLAGS, Text: TEXT_FLAGS },
   examples: ['gradcache language evaluate --model runs/a/model --data test.txt'],
+  needed: ['model', 'data'],
   async run(args, { progress, print }) {
     const files = args.texts('data');
-    if (files.length === 0) throw new UsageError(`--data FILE is needed: ${data.help}.`);
     const kind = args.oneOf('documents', DOCUMENTS) ?? 'file';
     const [rows = 1, length = 512, window] = ['rows', 'length', 'window'].map((name) => args.count(name));
     const scores = await interruptible(

@@ -4,10 +4,8 @@ import { number, text } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { LANGUAGE_MODEL_FLAGS, openLanguageModel } from './language-model-flags.js';
 
-const prompt = text('TEXT', 'what the text begins with');
-
 const SAMPLE_FLAGS = {
-  prompt,
+  prompt: text('TEXT', 'what the text begins with'),
   tokens: number('N', 'how many to draw; default 200'),
   temperature: number('T', 'divides log-probabilities; 0: the most probable token. Default 1'),
   'top-k': number('N', 'draw from so many of the most probable tokens; default: all'),
@@ -24,23 +22,24 @@ export const languageSampleCommand: Command = {
   examples: [
     "gradcache language sample --model runs/a/model --prompt 'ROMEO:' --tokens 400 --temperature 0.8",
   ],
+  needed: ['model', 'prompt'],
   async run(args, { progress, print }) {
-    const begin = args.required('prompt', prompt);
+    const begin = args.required('prompt', SAMPLE_FLAGS.prompt);
+    const window = args.count('window');
+    const drawing = {
+      tokens: args.count('tokens') ?? 200,
+      temperature: args.within('temperature', { from: 0 }) ?? 1,
+      topK: args.within('top-k', { from: 0, whole: true }) ?? 0,
+      topP: args.within('top-p', { above: 0, to: 1 }) ?? 1,
+      seed: args.within('seed', { from: 0, whole: true }) ?? 1,
+      ...(window !== undefined && { window }),
+    };
     const written = await interruptible(
       async (signal) => {
         const { model, vocabulary } = await openLanguageModel(args);
         try {
           const start = await vocabulary.encode(Buffer.from(begin), signal);
-          const window = args.count('window');
-          const drawn = await model.generate(start, {
-            tokens: args.count('tokens') ?? 200,
-            temperature: args.number('temperature') ?? 1,
-            topK: args.number('top-k') ?? 0,
-            topP: args.number('top-p') ?? 1,
-            seed: args.number('seed') ?? 1,
-            ...(window !== undefined && { window }),
-            signal,
-          });
+          const drawn = await model.generate(start, { ...drawing, signal });
           return Buffer.from(await decodeBehind(vocabulary, start, drawn)).toString();
         } finally {
           model.dispose();

@@ -128,7 +128,7 @@ export const languageTrainCommand: Command = {
   run(args, console) {
     const display = new LanguageDisplay(console.progress);
     return runTraining<LanguageTrainEvent, LanguageTrainResult>(args, console, {
-      needed: [['data'], ['output'], ['rows']],
+      needed: [['data'], ['output'], ['rows'], ['segment.length']],
       settings: settingsOf,
       train: trainLanguageAsGiven,
       check: readNewLanguageRun,

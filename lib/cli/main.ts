@@ -7,7 +7,8 @@ import { nearest } from '../options/nearest.js';
 import { packageVersion } from '../addon/runtime/paths.js';
 import { nodeProblem } from '../addon/runtime/platform.js';
 import { EXIT, type Command } from './command.js';
-import { COMMON_FLAGS, formatHelp, parseFlags, UsageError, type Flags } from './flags.js';
+import { COMMON_FLAGS, formatHelp, UsageError, type Flags } from './flags.js';
+import { parseFlags } from './parse-flags.js';
 import { UNWRITABLE, wasTold, watchOutput } from './output.js';
 import { ProgressLine } from './terminal.js';
 
@@ -94,7 +95,8 @@ export async function main(args: readonly string[]): Promise<number> {
     print(packageVersion());
     return 0;
   }
-  if (name === undefined || name === '--help' || name === 'help') {
+  if (name === 'help' && rest.length > 0) return main([...rest, '--help']);
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     print(overview());
     return name === undefined ? EXIT.usage : 0;
   }
@@ -103,7 +105,7 @@ export async function main(args: readonly string[]): Promise<number> {
     const old = nodeProblem();
     if (old !== null && !WITHOUT_MODELS.has(name)) throw new GradCacheError('SETUP', old);
     const parts = Object.keys(COMMANDS).filter((known) => known.startsWith(`${name} `));
-    if (parts.length > 0 && rest.includes('--help')) {
+    if (parts.length > 0 && asksForHelp(rest)) {
       print(overview());
       return 0;
     }
@@ -111,23 +113,22 @@ export async function main(args: readonly string[]): Promise<number> {
       throw new UsageError(`${name} alone is not a command; there are ${parts.join(', ')}.`);
     const command = await (Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined)?.load();
     if (command === undefined) {
-      const near = nearest(name, Object.keys(COMMANDS));
+      const near = nearest(name, [...Object.keys(COMMANDS), '--help', '--version']);
       const hint = near === undefined ? '' : `did you mean ${near}? `;
       throw new UsageError(
         `${name} is not a command; ${hint}${near === undefined ? 'there' : 'There'} are ${Object.keys(COMMANDS).join(', ')}.`,
       );
     }
-    if (rest.includes('--help')) {
+    if (asksForHelp(rest)) {
       print(formatHelp({ ...command, sections: { ...command.sections, Output: COMMON_FLAGS } }));
       return 0;
     }
     const sections: Flags[] = [...Object.values(command.sections), COMMON_FLAGS];
     const flags: Flags = Object.fromEntries(sections.flatMap((section) => Object.entries(section)));
-    const parsed = parseFlags(flags, rest, command.operands);
+    const parsed = parseFlags(flags, rest, command);
     const [stray] = command.takesRest ? [] : parsed.rest;
     if (stray !== undefined)
       throw new UsageError(`${name} takes nothing after --, and ${JSON.stringify(stray)} is there.`);
-    parsed.requireAll(command.needed ?? [], flags);
     return await command.run(parsed, { progress, print });
   } catch (error) {
     progress.clear();
@@ -139,6 +140,11 @@ export async function main(args: readonly string[]): Promise<number> {
     }
     return error instanceof GradCacheError && error.code === 'ABORTED' ? EXIT.interrupted : EXIT.failed;
   }
+}
+
+function asksForHelp(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return (end < 0 ? args : args.slice(0, end)).some((arg) => arg === '--help' || arg === '-h');
 }
 
 /** The name of a command is one word, or two. */

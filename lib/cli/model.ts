@@ -78,6 +78,7 @@ async function open<Model extends Encoder>(
   const given = args.required('model', MODEL_FLAGS.model);
   const precision = args.oneOf('precision', ['float32', 'bfloat16', 'float64', 'tf32']) ?? 'float32';
   const maxLength = args.count('max-length');
+  args.count('dimensions'); // a wrong one is told before the model is loaded
   const device = ranks?.device ?? chooseDevice(args.device());
   let model: Model | undefined;
   try {

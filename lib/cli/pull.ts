@@ -1,8 +1,9 @@
+import { dataName, modelName } from '../hub/hub-name.js';
 import { pull } from '../hub/pull.js';
 import { plural } from '../options/plural.js';
 import type { Command } from './command.js';
 import { onOff, text } from './flags.js';
-import { watching } from './hub.js';
+import { readOperand, watching } from './hub.js';
 import { interruptible } from './interrupt.js';
 import { formatBytes } from './terminal.js';
 
@@ -29,6 +30,7 @@ export const pullCommand: Command = {
     const revision = args.text('revision');
     const name = revision === undefined ? operand : withRevision(operand, revision);
     const kind = args.on('data') ? 'dataset' : 'model';
+    readOperand(() => (kind === 'model' ? modelName : dataName)('NAME', name));
     const pulled = await interruptible(
       (signal) => pull(name, { kind, signal, ...watching(progress) }),
       progress,

@@ -1,8 +1,10 @@
+import { isRepositoryName } from '../hub/hub-name.js';
+import { show } from '../options/option-values.js';
 import { push } from '../training/push.js';
 import { plural } from '../options/plural.js';
 import { readNamedText } from '../files/named-text.js';
 import type { Command } from './command.js';
-import { onOff, text } from './flags.js';
+import { onOff, text, UsageError } from './flags.js';
 import { interruptible } from './interrupt.js';
 
 /** `gradcache push` */
@@ -23,6 +25,8 @@ export const pushCommand: Command = {
   operands: ['FOLDER', 'OWNER/NAME'],
   async run(args, { progress, print }) {
     const [folder = '', name = ''] = args.operands;
+    if (!isRepositoryName(name) || name.includes('@'))
+      throw new UsageError(`OWNER/NAME is ${show(name)}; a name of the hub, such as owner/name, is needed.`);
     const file = args.text('card');
     const card = file === undefined ? undefined : await readNamedText(file);
     const pushed = await interruptible(

@@ -23,6 +23,7 @@ export const reportCommand: Command = {
   },
   examples: ['gradcache report runs/a -o a.html', 'gradcache report runs/a runs/b -o both.html'],
   operands: ['RUN …'],
+  needed: ['output'],
   async run(args, { print }) {
     const runs = args.operands;
     const path = args.required('output', OUTPUT);

@@ -9,6 +9,7 @@ import { readNamedObject } from '../files/json-file.js';
 import { SettingError } from '../options/fields.js';
 import { show } from '../options/option-values.js';
 import { plural } from '../options/plural.js';
+import { isPlainObject } from '../options/realms.js';
 import { isCheckpoint, listCheckpoints } from '../training/checkpoint.js';
 import type {
   EvaluationEvent,
@@ -20,7 +21,7 @@ import type {
 import { requireApart } from '../training/inputs-apart.js';
 import type { Console } from './command.js';
 import { isResumed, type Rivals } from './flag-settings.js';
-import { number, offSwitch, optional, text, UsageError, type Arguments } from './flags.js';
+import { areNeeded, number, offSwitch, optional, text, UsageError, type Arguments } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { takeRankSettings, withRanks } from './ranks.js';
 import type { ProgressLine } from './terminal.js';
@@ -86,7 +87,10 @@ function withResumedFolder(
 
 /** A run as a command knows it. */
 interface RunOf<Event, Result> {
-  /** The settings that a run needs, unless it is resumed, each with those that can take its place. */
+  /**
+   * The settings that a run needs, unless it is resumed, each with those that can take its place. The last part of the first is the flag
+   * that sets it.
+   */
   readonly needed: readonly (readonly string[])[];
   /** Puts the flags over the content of the configuration file. */
   readonly settings: (
@@ -121,17 +125,13 @@ export async function runTraining<
   const config = withResumedFolder(run.settings(args, given), args);
   const { output } = config;
   // A resumed run has the settings of its checkpoint. If there is no checkpoint, the training says what is missing.
-  const missing = (isResumed(config) ? [['output']] : run.needed).filter((names) =>
-    names.every((name) => config[name] === undefined),
+  const missing = (isResumed(config) ? [['output']] : run.needed).filter((paths) =>
+    paths.every((path) => settingAt(config, path) === undefined),
   );
-  if (file === undefined && missing.length > 0) {
-    const flags = missing.map(([name]) => `--${name}`);
+  if (file === undefined && missing.length > 0)
     throw new UsageError(
-      flags.length === 1
-        ? `${flags.join()} is needed, or a --config FILE that has it.`
-        : `${flags.slice(0, -1).join(', ')} and ${flags.at(-1)} are needed, or a --config FILE that has them.`,
+      `${areNeeded(missing.map(([path]) => `--${path?.split('.').at(-1)}`))}, or a --config FILE that has ${missing.length > 1 ? 'them' : 'it'}.`,
     );
-  }
   if (file !== undefined && typeof output === 'string')
     await requireApart(output, [{ name: '--config', path: file }]);
   const told = <T>(work: Promise<T>): Promise<T> =>
@@ -144,6 +144,12 @@ export async function runTraining<
     return withRanks(args, ranks, console, (ranks, own) => trainHere(args, own, run, others, ranks));
   };
   return told(work());
+}
+
+function settingAt(config: Readonly<Record<string, unknown>>, path: string): unknown {
+  return path
+    .split('.')
+    .reduce<unknown>((value, name) => (isPlainObject(value) ? value[name] : undefined), config);
 }
 
 async function trainHere<Event extends { readonly type: string }, Result extends { readonly model: string }>(

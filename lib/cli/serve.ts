@@ -50,6 +50,7 @@ export const serveCommand: Command = {
     'gradcache serve --model runs/a/model --name fine-tuned',
     'gradcache serve --model BAAI/bge-small-en-v1.5 --host 0.0.0.0 --api-key-file keys.txt',
   ],
+  needed: ['model'],
   run: runServe,
 };
 

@@ -1,5 +1,5 @@
 import { GradCacheError } from '../errors.js';
-import { nearest } from './nearest.js';
+import { didYouMean, nearest } from './nearest.js';
 import { anyOf, describeBounds, isNumber, problemOf, type Bounds } from './option-values.js';
 
 /** A mistake in one setting: where it is, and what is wrong with it. */
@@ -62,7 +62,7 @@ export class Fields {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (!accepted.includes(value as T)) {
-      throw refuse(this.at(name), value, anyOf(accepted));
+      throw refuse(this.at(name), value, anyOf(accepted), didYouMean(value, accepted));
     }
     return value as T;
   }
@@ -134,9 +134,9 @@ export class Fields {
   }
 }
 
-/** The error for a value that a setting does not accept. */
-export function refuse(path: string, value: unknown, needed: string): SettingError {
-  return new SettingError(path, problemOf(value, needed));
+/** The error for a value that a setting does not accept. @param hint what follows the sentence */
+export function refuse(path: string, value: unknown, needed: string, hint = ''): SettingError {
+  return new SettingError(path, problemOf(value, needed) + hint);
 }
 
 function checkNumber(path: string, value: unknown, bounds: Bounds): number {

@@ -14,6 +14,12 @@ export function nearest(given: string, known: Iterable<string>): string | undefi
   return least <= 1 + Math.floor(typed.length / 8) ? best : undefined;
 }
 
+/** The end of a message that refuses a name: the one that was probably meant, behind a blank. Empty where none is near. */
+export function didYouMean(given: unknown, known: Iterable<string>): string {
+  const near = typeof given === 'string' ? nearest(given, known) : undefined;
+  return near === undefined ? '' : ` Did you mean ${near}?`;
+}
+
 /** Case and dashes are no difference. */
 function plain(name: string): string {
   return name.toLowerCase().replace(/[-_]/g, '');

@@ -1,4 +1,5 @@
 import { GradCacheError } from '../errors.js';
+import { didYouMean } from './nearest.js';
 
 /*
  * Checks of what a caller gives to a public function, of whatever type it is: a program in JavaScript has no compiler
@@ -85,7 +86,7 @@ export function requireOneOf<const T extends string>(
   accepted: readonly T[],
 ): asserts value is T {
   if (accepted.includes(value as T)) return;
-  throw refused(name, value, anyOf(accepted));
+  throw refused(name, value, anyOf(accepted), didYouMean(value, accepted));
 }
 
 /** Throws unless the value is a list of different ones of the names that are accepted, with at least one. */
@@ -165,9 +166,9 @@ export function requireSignal(name: string, value: unknown): asserts value is Ab
     throw refused(name, value, 'an AbortSignal');
 }
 
-/** The error for a value that an option does not take. */
-export function refused(name: string, value: unknown, needed: string): GradCacheError {
-  return new GradCacheError('INPUT', `${name} ${problemOf(value, needed)}`);
+/** The error for a value that an option does not take. @param hint what follows the sentence */
+export function refused(name: string, value: unknown, needed: string, hint = ''): GradCacheError {
+  return new GradCacheError('INPUT', `${name} ${problemOf(value, needed)}${hint}`);
 }
 
 /** What is wrong with a value, to follow its name in a message. */

@@ -247,7 +247,12 @@ test('push refuses what cannot be uploaded', async (t) => {
       1,
       /^HUB: The token of HF_TOKEN is none of the hub: those begin with hf_/,
     ],
-    [['push', 'start', 'x'], {}, 1, /^INPUT: name is "x"; OWNER\/NAME is needed\./],
+    [
+      ['push', 'start', 'x'],
+      {},
+      2,
+      /^INPUT: OWNER\/NAME is "x"; a name of the hub, such as owner\/name, is needed\./,
+    ],
     [['push', 'home', 'me/x'], {}, 1, /^CHECKPOINT: home (cannot be read as a model folder|holds no model)/],
     [['push', 'start'], {}, 2, /^INPUT: OWNER\/NAME is needed\./],
     [

@@ -82,7 +82,7 @@ test('a wrong call of a language command names its flag', async (t) => {
   const calls: [args: string[], code: number, message: RegExp][] = [
     [[], 2, /language alone is not a command; there are language train/],
     [['trian'], 2, /language trian is not a command; did you mean language train/],
-    [['train'], 2, /--data, --output and --rows are needed/],
+    [['train'], 2, /--data, --output, --rows and --length are needed/],
     [train, 2, /--length is missing/],
     [[...train, '--length', '0'], 2, /--length is 0/],
     [[...train, '--length', '4', '--cell', 'rnn'], 2, /--cell is "rnn"/],

@@ -40,6 +40,15 @@ test('help lists the commands, and every command has its own', async () => {
   }
 });
 
+test('-h and help show the help too', async () => {
+  const { stdout } = await gradcache(['pull', '--help']);
+  for (const args of [
+    ['pull', 'a/b', '-h'],
+    ['help', 'pull'],
+  ])
+    assert.deepEqual(await gradcache(args), { code: 0, signal: null, stdout, stderr: '' }, args.join(' '));
+});
+
 test('the version is that of the package', async () => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   assert.equal((await gradcache(['--version'])).stdout, `${version}\n`);
@@ -64,10 +73,10 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
       ['train'],
       /INPUT: --model, --data, --output and --batch are needed, or a --config FILE that has them\.\nSee: gradcache train --help\n$/,
     ],
-    [['train', '--lerning-rate', '1'], /INPUT: Unknown option '--lerning-rate'\.\n/],
-    [['train', '--bach', '8'], /INPUT: Unknown option '--bach'\. Did you mean --batch\?\n/],
-    [['train', '--no-suffle'], /INPUT: Unknown option '--no-suffle'\. Did you mean --no-shuffle\?\n/],
-    [['embed', '--ouput', 'x'], /INPUT: Unknown option '--ouput'\. Did you mean --output\?\n/],
+    [['train', '--lerning-rate', '1'], /INPUT: --lerning-rate is not a flag\.\n/],
+    [['train', '--bach', '8'], /INPUT: --bach is not a flag; did you mean --batch\?\n/],
+    [['train', '--no-suffle'], /INPUT: --no-suffle is not a flag; did you mean --no-shuffle\?\n/],
+    [['embed', '--ouput', 'x'], /INPUT: --ouput is not a flag; did you mean --output\?\n/],
     [['train', '--epochs', '1', '--steps', '2'], /INPUT: --epochs and --steps exclude each other/],
     [['train', '--batch', 'many'], /INPUT: --batch is "many", not a number\.\n/],
     [
@@ -75,15 +84,20 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
       /INPUT: --retain is "2 apples"; write bytes as 1073741824, 512MiB or 2GiB, or last, or auto\.\n/,
     ],
     [['train', 'pairs.jsonl'], /INPUT: "pairs\.jsonl" belongs to no flag\.\n/],
-    [['pull'], /INPUT: NAME is needed\.\nSee: gradcache pull --help\n$/],
+    [['push'], /INPUT: FOLDER and OWNER\/NAME are needed\.\nSee: gradcache push --help\n$/],
+    [['push', 'model', 'name'], /INPUT: OWNER\/NAME is "name"; a name of the hub/],
+    [['pull', 'a/b/c'], /INPUT: NAME is "a\/b\/c"; hf:OWNER\/NAME or/],
     [['pull', 'a/b', 'c/d'], /INPUT: "c\/d" belongs to no flag\.\n/],
     [['setup', '--from', 'x', '--version', '2.13.0'], /INPUT: --from takes what is here already/],
     [['setup', '--from', 'x', '--', '-q'], /INPUT: --from takes what is here already/],
     [['train', '--', 'x'], /INPUT: train takes nothing after --, and "x" is there\.\n/],
     [['embed', '--model', 'm', '--input', 'x'], /INPUT: --output FILE is needed/],
     [['embed', '--model', 'm', '--input', 'x', '--output', 'y.doc'], /format of y\.doc cannot be told/],
-    [['evaluate', '--model', 'm', '--task', 'speed'], /--task is speed/],
-    [['evaluate', '--model', 'm', '--queries', 'q'], /go together/],
+    [['evaluate', '--model', 'm', '--data', 'd', '--task', 'speed'], /--task is speed/],
+    [
+      ['evaluate', '--model', 'm', '--queries', 'q'],
+      /INPUT: --corpus FILE and --judgements FILE are needed\.\n/,
+    ],
   ];
   for (const [args, message] of calls) {
     const { code, stderr } = await gradcache(args);

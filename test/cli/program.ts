@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Command } from '../../lib/cli/command.js';
-import { COMMON_FLAGS, parseFlags, type Flags } from '../../lib/cli/flags.js';
+import { COMMON_FLAGS, type Flags } from '../../lib/cli/flags.js';
+import { parseFlags } from '../../lib/cli/parse-flags.js';
 import { ProgressLine } from '../../lib/cli/terminal.js';
 
 const PROGRAM = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));

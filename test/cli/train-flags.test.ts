@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseFlags } from '../../lib/cli/flags.js';
+import { parseFlags } from '../../lib/cli/parse-flags.js';
 import { flagOf, settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
 
 const flags = Object.assign({}, ...Object.values(TRAIN_SECTIONS)) as (typeof TRAIN_SECTIONS)[string];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseFlags } from '../../lib/cli/flags.js';
+import { parseFlags } from '../../lib/cli/parse-flags.js';
 import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
 import { LOSSES, makeLoss, similarityOf, temperatureOf } from '../../lib/losses/loss-kinds.js';
 import { SIMILARITIES, TOKEN_SIMILARITIES } from '../../lib/options/similarity.js';

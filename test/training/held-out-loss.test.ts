@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { coSENT, GradCache, infoNCE, TextEncoder, train, type TrainConfig } from '../../lib/index.js';
-import { parseFlags } from '../../lib/cli/flags.js';
+import { parseFlags } from '../../lib/cli/parse-flags.js';
 import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
 import { pairs, shortRun, writeRows } from './support.js';
 
