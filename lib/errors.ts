@@ -46,7 +46,19 @@ export const ERROR_CODES = [
  */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** The one error class of the package: a stable {@link ErrorCode}, and a message that names the value and what to do. */
+/**
+ * The one error class of the package: a stable {@link ErrorCode}, and a message that names the value and what to do.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await TextEncoder.load('no-such-folder');
+ * } catch (error) {
+ *   if (error instanceof GradCacheError && error.code === 'CHECKPOINT') console.error(error.message);
+ *   else throw error;
+ * }
+ * ```
+ */
 export class GradCacheError extends Error {
   /** `'GradCacheError'`, by which it is known in other realms too. */
   override readonly name = 'GradCacheError';

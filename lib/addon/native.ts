@@ -349,6 +349,10 @@ let requested: string | undefined;
  *
  * @param folder folder of a libtorch (holds `lib/libtorch_cpu.so`)
  * @throws GradCacheError `INPUT` when a libtorch is already loaded in this thread
+ * @example
+ * ```ts
+ * useLibtorch('/opt/venv/lib/python3.12/site-packages/torch'); // before anything else of gradcache is used
+ * ```
  */
 export function useLibtorch(folder: string): void {
   requireString('the folder of useLibtorch', folder);

@@ -96,6 +96,14 @@ export interface Batch<Column extends string = string> {
  * where all rows are held for shuffling
  * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating where there are no rows, rows
  * differ in their columns or hold something other than texts, or a source that can be read only once is to be read again.
+ * @example
+ * ```ts
+ * const pairs = readPairs('pairs.jsonl', { columns: ['anchor', 'positive'] });
+ * for await (const { columns } of batches(pairs, { size: 4096, epochs: 2, seed: 1, uniqueTexts: true })) {
+ *   await gradcache.step([model.tokenize(columns.anchor), model.tokenize(columns.positive)]);
+ *   await optimizer.step();
+ * }
+ * ```
  */
 export function batches<const Column extends string, const LabelColumn extends string = never>(
   source: LabelledRowSource<Column>,

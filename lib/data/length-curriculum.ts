@@ -17,6 +17,11 @@ export interface LengthCurriculumOptions {
  *
  * @returns the greatest length in tokens of a batch, counted from 0
  * @throws GradCacheError `INPUT` for a wrong option
+ * @example
+ * ```ts
+ * const length = lengthCurriculum({ from: 16, to: 128, over: 1000 });
+ * console.log(length(0), length(1000)); // the most tokens of a text: 16 in the first batch, 128 from the 1000th on
+ * ```
  */
 export function lengthCurriculum(options: LengthCurriculumOptions): (batch: number) => number {
   checkKnown('lengthCurriculum', options, ['from', 'to', 'over']);

@@ -9,6 +9,14 @@ import { requireCount, requireFunction, requireIterable } from '../options/optio
  * @param map called for items in order; with `ahead` above 1, before its earlier calls have finished
  * @param options.ahead how many results are prepared beyond the one in use, from 1. Default: 1.
  * @throws GradCacheError `INPUT`, at once, for an `ahead` below 1, and for what is no iterable or function.
+ * @example
+ * ```ts
+ * const pairs = readPairs('pairs.jsonl', { columns: ['anchor', 'positive'] });
+ * const tokenized = prefetch(batches(pairs, { size: 4096 }), async ({ columns }) =>
+ *   Promise.all([model.tokenize(columns.anchor), model.tokenize(columns.positive)]),
+ * );
+ * for await (const inputs of tokenized) await gradcache.step(inputs); // the next batch is read meanwhile
+ * ```
  */
 export function prefetch<T, U>(
   source: AsyncIterable<T> | Iterable<T>,

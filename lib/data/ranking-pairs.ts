@@ -25,6 +25,11 @@ export interface RankingPairs {
  *
  * @param columns anchors, positives, and any hard negatives, as long as each other
  * @throws GradCacheError `INPUT`, `SHAPE` for columns of different lengths
+ * @example
+ * ```ts
+ * const { pairs, lists } = rankingPairs([queries, answers], { negatives: 4, seed: 1 });
+ * await gradcache.step([reranker.tokenize(pairs)], { loss: { lists } });
+ * ```
  */
 export function rankingPairs(
   columns: readonly (readonly string[])[],

@@ -77,6 +77,11 @@ export interface Dataset<Column extends string = string> extends AsyncIterable<R
  * `save_to_disk` of Python's datasets
  * @throws GradCacheError `INPUT`: at once for options that make no sense; while iterating for bad lines (file, line
  * and reason) and unreadable files, and for a second iteration over a pipe. `ABORTED` when the signal fires.
+ * @example
+ * ```ts
+ * const pairs = readPairs('pairs.csv', { columns: ['question', 'answer'], onBadLine: 'skip' });
+ * for await (const { question, answer } of pairs) console.log(question, answer);
+ * ```
  */
 export function readPairs<const Column extends string = string, const LabelColumn extends string = never>(
   path: string | readonly string[],

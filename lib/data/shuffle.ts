@@ -20,6 +20,11 @@ export interface ShuffleOptions {
  *
  * @returns an iterable that reads the source anew each time it is iterated
  * @throws GradCacheError `INPUT` for a buffer below 1 or a seed that is not a whole number from 0.
+ * @example
+ * ```ts
+ * const pairs = readPairs('pairs.jsonl', { columns: ['anchor', 'positive'] });
+ * for await (const { anchor } of shuffle(pairs, { seed: 1 })) console.log(anchor);
+ * ```
  */
 export function shuffle<T>(
   source: AsyncIterable<T> | Iterable<T>,

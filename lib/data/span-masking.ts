@@ -21,6 +21,11 @@ export interface SpanMaskingOptions {
  *
  * @returns a function of texts; each call draws spans anew
  * @throws GradCacheError `INPUT` for a wrong option
+ * @example
+ * ```ts
+ * const mask = spanMasking({ mask: '[MASK]', characters: 5, seed: 1 });
+ * const other = texts.map(mask); // a second view of each text, with a few characters hidden
+ * ```
  */
 export function spanMasking(options: SpanMaskingOptions): (text: string) => string {
   checkKnown('spanMasking', options, ['mask', 'characters', 'least', 'seed']);

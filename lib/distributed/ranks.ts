@@ -75,6 +75,12 @@ const HEARTBEAT = 10;
 /**
  * Processes that train one model together, each with rows of its own; one for each GPU. The loss is over the rows of all, and
  * so are the gradients. Every rank makes the same calls in the same order.
+ *
+ * @example
+ * ```ts
+ * const ranks = await Ranks.join({ device: 'cuda' }); // null where no launcher started this process
+ * const gradcache = new GradCache({ encoders: [model, model], loss: infoNCE(), ranks });
+ * ```
  */
 export class Ranks {
   /** This process's number, from 0. */

@@ -47,6 +47,21 @@ export interface Module<Batch extends TensorBatch = Tensor> {
 /**
  * Makes an encoder of a {@link Module}. Its forward runs on the JavaScript thread, one chunk per turn of the event loop;
  * backward runs on the engine.
+ *
+ * @example
+ * ```ts
+ * class Projection implements Module {
+ *   readonly #weight = Tensor.from(new Float32Array(8 * 32).fill(0.1), { shape: [8, 32] });
+ *   forward(features: Tensor): Tensor {
+ *     return features.linear(this.#weight); // [rows, 32] to [rows, 8]
+ *   }
+ *   parameters(): Parameter[] {
+ *     this.#weight.requiresGrad = true;
+ *     return [{ name: 'weight', tensor: this.#weight, decay: true }];
+ *   }
+ * }
+ * const encoder = new ModuleEncoder(new Projection());
+ * ```
  */
 export class ModuleEncoder<Batch extends TensorBatch = Tensor> implements Encoder<Batch> {
   readonly automaticChunk: {

@@ -15,6 +15,17 @@ import type { Parameter } from '../tensor/tensor.js';
  *
  * It trains nothing: as a tower of a {@link GradCache} it is encoded once, without a graph. With
  * {@link crossBatchMemory} it is the tower that is kept: `{ tower: 2, joins: false }` for `[model, model, momentum]`.
+ *
+ * @example
+ * ```ts
+ * const copy = await TextEncoder.load('my-model', { dropout: 0 });
+ * const momentum = new MomentumEncoder(model, copy, { momentum: 0.999 });
+ * const loss = crossBatchMemory(infoNCE(), { capacity: 4096, tower: 2, joins: false });
+ * const gradcache = new GradCache({ encoders: [model, model, momentum], loss });
+ * await gradcache.step([anchors, positives, positives].map((texts) => model.tokenize(texts)));
+ * await optimizer.step();
+ * await momentum.update();
+ * ```
  */
 export class MomentumEncoder<Batch> implements Encoder<Batch> {
   readonly #model: Encoder<Batch>;

@@ -71,6 +71,14 @@ const OWN = Symbol('TextEncoder');
  * A model that turns texts into representations: a transformer of one of the types in README.md,
  * layers of SRU or SRU++, or word vectors alone, with pooling and the modules behind it, computed on packed tokens (no
  * padding).
+ *
+ * @example
+ * ```ts
+ * const model = await TextEncoder.load('hf:sentence-transformers/all-MiniLM-L6-v2', { device: 'cpu' });
+ * const representations = await model.encode(['a text', 'another one']);
+ * console.log(representations.shape); // [2, 384]
+ * await model.save('copy');
+ * ```
  */
 export class TextEncoder extends TokenEncoder {
   /** The passes that put representations into their places natively; for {@link GradCache}. */

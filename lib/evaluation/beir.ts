@@ -33,6 +33,15 @@ export interface BeirTask extends RetrievalTask {
  *
  * @throws GradCacheError `INPUT` for files that cannot be read, for an `_id` that two documents or two queries have, and where
  * no query is left
+ * @example
+ * ```ts
+ * const task = await readRetrievalFolder({
+ *   queries: 'scifact/queries.jsonl',
+ *   corpus: 'scifact/corpus.jsonl',
+ *   judgements: 'scifact/qrels/test.tsv',
+ * });
+ * const { ndcg10 } = await evaluateRetrieval(model, task);
+ * ```
  */
 export async function readRetrievalFolder(paths: {
   readonly queries: string;

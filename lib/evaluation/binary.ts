@@ -44,6 +44,10 @@ export interface BinaryScores {
  * @param options as those of `evaluateSts`
  * @throws GradCacheError `SHAPE` for lists of different lengths, `INPUT` for labels other than 0 and 1 or of one kind alone and
  * for a wrong option, `NON_FINITE`, `ABORTED`
+ * @example
+ * ```ts
+ * const scores = await evaluateBinary(model, await readBinary('labelled.csv'));
+ * ```
  */
 export async function evaluateBinary(
   model: EncodesTexts | ScoresPairs,

@@ -37,6 +37,11 @@ const PIECE = 8192;
  *
  * @throws GradCacheError `INPUT` for wrong options; the encoder's methods throw `INPUT` where the folder cannot be written,
  * and `CHECKPOINT` for a damaged file in it
+ * @example
+ * ```ts
+ * const cached = cachedEncoder(model, { folder: '.cache', model: 'runs/a/model' });
+ * await evaluateRetrieval(cached, await readRetrievalPairs('held-out.jsonl')); // the second time encodes nothing
+ * ```
  */
 export function cachedEncoder(encoder: EncodesTexts, options: CachedEncoderOptions): EncodesTexts {
   return cachedOverRanks(encoder, options, null);

@@ -10,6 +10,10 @@ type Labels = ArrayLike<number | string>;
  * that makes it greatest (the Hungarian algorithm). A cluster has at most one class, and a class at most one cluster.
  *
  * @throws GradCacheError `INPUT`, `SHAPE` unless both are lists of one length
+ * @example
+ * ```ts
+ * clusteringAccuracy([0, 0, 1, 1], ['b', 'b', 'a', 'a']); // 1: the clusters are the classes, by other names
+ * ```
  */
 export function clusteringAccuracy(clusters: Labels, classes: Labels): number {
   const { table, rows } = contingency(clusters, classes);
@@ -26,6 +30,10 @@ export function clusteringAccuracy(clusters: Labels, classes: Labels): number {
  * about the other, 0 if neither says anything.
  *
  * @throws GradCacheError `INPUT`, `SHAPE` unless both are lists of one length
+ * @example
+ * ```ts
+ * normalizedMutualInformation([0, 0, 1, 1], ['b', 'b', 'a', 'a']); // 1
+ * ```
  */
 export function normalizedMutualInformation(clusters: Labels, classes: Labels): number {
   const { table, rows } = contingency(clusters, classes);

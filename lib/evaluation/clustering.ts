@@ -46,6 +46,10 @@ export interface ClusteringOptions {
  * Clusters the representations of texts by {@link kMeans}, as they are, and compares the clusters with the classes.
  *
  * @throws GradCacheError `SHAPE` for lists of different lengths, `INPUT`, `NON_FINITE`, `ABORTED`
+ * @example
+ * ```ts
+ * const { accuracy, nmi } = await evaluateClustering(model, await readClustering('labelled.csv'));
+ * ```
  */
 export async function evaluateClustering(
   encoder: EncodesTexts,

@@ -2,7 +2,14 @@ import { GradCacheError } from '../errors.js';
 import { refused } from '../options/option-values.js';
 import { plural } from '../options/plural.js';
 
-/** Pearson's correlation of two lists of equal length; NaN when one of them is constant. */
+/**
+ * Pearson's correlation of two lists of equal length; NaN when one of them is constant.
+ *
+ * @example
+ * ```ts
+ * pearson([1, 2, 3], [2, 4, 6]); // 1
+ * ```
+ */
 export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): number {
   const n = checkLengths(first, second);
   const mean = (list: ArrayLike<number>): number => {
@@ -29,6 +36,10 @@ export function pearson(first: ArrayLike<number>, second: ArrayLike<number>): nu
  * Spearman's correlation: Pearson's correlation of the ranks, equal values sharing the average of their ranks.
  *
  * @throws GradCacheError `NON_FINITE` for NaN
+ * @example
+ * ```ts
+ * spearman([1, 2, 3], [1, 10, 100]); // 1
+ * ```
  */
 export function spearman(first: ArrayLike<number>, second: ArrayLike<number>): number {
   checkLengths(first, second);
@@ -39,6 +50,10 @@ export function spearman(first: ArrayLike<number>, second: ArrayLike<number>): n
  * The rank of each value from 1 up; equal values get the average of the ranks they take up together.
  *
  * @throws GradCacheError `NON_FINITE` for NaN, which has no rank
+ * @example
+ * ```ts
+ * averageRanks([30, 10, 10]); // 3, 1.5, 1.5
+ * ```
  */
 export function averageRanks(values: ArrayLike<number>): Float64Array {
   requireNumbers(values);

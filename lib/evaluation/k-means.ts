@@ -39,6 +39,11 @@ export interface Clusters {
  *
  * @param rows [rows, dimension], float32 or float64
  * @throws GradCacheError `INPUT`, `SHAPE` for fewer rows than clusters, `NON_FINITE`, `ABORTED`
+ * @example
+ * ```ts
+ * const { labels, centres } = await kMeans(await model.encode(texts), 8, { seed: 1 });
+ * console.log(labels[0], centres.shape); // the cluster of the first text; [8, model.dimension]
+ * ```
  */
 export async function kMeans(rows: Tensor, clusters: number, options: KMeansOptions = {}): Promise<Clusters> {
   checkKnown('kMeans', options, ['seed', 'tries', 'rounds', 'signal']);

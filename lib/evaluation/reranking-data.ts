@@ -11,6 +11,11 @@ import type { RerankingQuery, RerankingTask } from './reranking.js';
  * `negative` or `documents` (a list of texts), as the samples of sentence-transformers' CrossEncoderRerankingEvaluator.
  *
  * @throws GradCacheError `INPUT` naming file and line, `ABORTED`
+ * @example
+ * ```ts
+ * const task = await readReranking('candidates.jsonl'); // {"query": "…", "positive": ["…"], "negative": ["…"]} a line
+ * await evaluateReranking(reranker, task, { at: 10 });
+ * ```
  */
 export async function readReranking(
   path: string,

@@ -93,6 +93,11 @@ export interface RerankingOptions {
  *
  * @throws GradCacheError `INPUT` for a wrong option or task, `SHAPE` where the model gives other than a score a pair,
  * `NON_FINITE` where a score is not finite
+ * @example
+ * ```ts
+ * const reranker = await CrossEncoder.load('hf:cross-encoder/ms-marco-MiniLM-L6-v2');
+ * const { map, mrr, ndcg } = await evaluateReranking(reranker, await readReranking('candidates.jsonl'));
+ * ```
  */
 export async function evaluateReranking(
   model: ScoresPairs | EncodesTexts,

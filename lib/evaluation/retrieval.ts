@@ -88,6 +88,12 @@ export interface RetrievalOptions {
  *
  * @throws GradCacheError `INPUT` for a wrong option and for a task without queries, documents or relevant documents,
  * `NON_FINITE` where a representation is not
+ * @example
+ * ```ts
+ * const task = await readRetrievalPairs('held-out.jsonl', { columns: ['question', 'answer'] });
+ * const { ndcg10, mrr10, recall } = await evaluateRetrieval(model, task, { recallAt: [1, 10] });
+ * console.log(ndcg10, mrr10, recall[10]);
+ * ```
  */
 export async function evaluateRetrieval(
   encoder: EncodesTexts | EncodesTokens,
@@ -237,6 +243,12 @@ function readOptions(encoder: EncodesTexts | EncodesTokens, options: RetrievalOp
  * @param missing for each query, the grades of relevant documents that were not among those searched
  * @param measures further measures; the ranking must list as many documents as they look at
  * @throws GradCacheError `INPUT` for wrong arguments, `SHAPE` for a ranking of another number of queries
+ * @example
+ * ```ts
+ * const ranking = await search(await model.encode(queries), await model.encode(documents), { k: 10 });
+ * const relevant = queries.map((_, query) => new Map([[query, 1]])); // document i answers query i
+ * console.log(scoreRanking(ranking, relevant, documents.length, [1, 10]).mrr10);
+ * ```
  */
 export function scoreRanking(
   ranking: Ranking,

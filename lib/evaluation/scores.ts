@@ -12,6 +12,11 @@ import type { TranslationScores } from './translation.js';
  * the first stage as `base_map`, …
  *
  * @throws GradCacheError `INPUT` for what neither evaluation gives
+ * @example
+ * ```ts
+ * const scores = await evaluateRetrieval(model, await readRetrievalPairs('held-out.jsonl'));
+ * console.log(flattenScores(scores)); // by the names of the command line: 'mrr@10', 'ndcg@10', …
+ * ```
  */
 export function flattenScores(scores: RetrievalScores | StsScores | RerankingScores): Record<string, number> {
   const { spearman, recall, map } = (scores ?? {}) as Partial<RetrievalScores & StsScores & RerankingScores>;

@@ -13,6 +13,11 @@ import { ExactSearch, type Ranking, type SearchOptions } from './exact-search.js
  * @param documents one tensor `[m, d]`, or blocks of rows; blocks are disposed after use, a single tensor is not
  * @throws GradCacheError `SHAPE` when the widths differ, `INPUT` for a wrong option and when there is nothing to search,
  * `NON_FINITE` for a score that is NaN or infinite
+ * @example
+ * ```ts
+ * const { k, documents: found, scores } = await search(await model.encode(queries), await model.encode(documents), { k: 5 });
+ * console.log(documents[found[0]!], scores[0]); // the best document for the first query; those of query i begin at i * k
+ * ```
  */
 export async function search(
   queries: Tensor,

@@ -75,6 +75,10 @@ export const STS_OPTIONS: readonly (keyof StsOptions)[] = [
  *
  * @throws GradCacheError `SHAPE` when the three lists differ in length or have fewer than 2 entries, `INPUT` for a wrong
  * option and a score that is not a number, `NON_FINITE` where a representation is not
+ * @example
+ * ```ts
+ * const { spearman } = await evaluateSts(model, await readSts('sts.csv'));
+ * ```
  */
 export async function evaluateSts(
   model: EncodesTexts | ScoresPairs,

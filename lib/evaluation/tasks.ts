@@ -25,6 +25,11 @@ type RetrievalPairsOptions = TaskOptions & { documents?: Iterable<string> | Asyn
  * @param options `columns`: the two columns, `['anchor', 'positive']` unless given; `documents`: further documents that are
  * relevant to no query
  * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
+ * @example
+ * ```ts
+ * const task = await readRetrievalPairs('faq.jsonl', { columns: ['question', 'answer'] });
+ * console.log(task.queries.length, task.documents.length);
+ * ```
  */
 export async function readRetrievalPairs(
   path: string,
@@ -64,6 +69,10 @@ export async function retrievalPairs(
  * @param options `columns`: two sentences and the score, `['sentence1', 'sentence2', 'score']` unless given. In a file
  * without a header whose fields come in another order, `header` names them: `['score', 'sentence1', 'sentence2']`.
  * @throws GradCacheError `INPUT` for wrong options, files that cannot be read, and a score that is not a number
+ * @example
+ * ```ts
+ * const task = await readSts('sts.csv', { columns: ['sentence1', 'sentence2', 'score'] });
+ * ```
  */
 export async function readSts(path: string, options: TaskOptions = {}): Promise<StsTask> {
   return sentencePairs(path, options, DATA_SETTINGS);
@@ -111,6 +120,10 @@ export async function sentencePairs(
  *
  * @param options `columns`: text and label, `['text', 'label']` unless given
  * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
+ * @example
+ * ```ts
+ * const { texts, labels } = await readClustering('labelled.csv', { columns: ['text', 'label'] });
+ * ```
  */
 export async function readClustering(path: string, options: TaskOptions = {}): Promise<ClusteringTask> {
   return labelledTexts(path, options, DATA_SETTINGS);
@@ -167,6 +180,10 @@ export async function translations(
  *
  * @param options `columns`: `['anchor', 'positive', 'negative']` unless given
  * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
+ * @example
+ * ```ts
+ * const task = await readTriplets('triplets.jsonl', { columns: ['anchor', 'positive', 'negative'] });
+ * ```
  */
 export async function readTriplets(path: string, options: TaskOptions = {}): Promise<TripletTask> {
   return triplets(path, options, DATA_SETTINGS);
@@ -196,6 +213,10 @@ export async function triplets(
  *
  * @param options `columns`: `['sentence1', 'sentence2', 'label']` unless given
  * @throws GradCacheError `INPUT` for wrong options, files that cannot be read, and a label that is neither 0 nor 1
+ * @example
+ * ```ts
+ * const task = await readBinary('labelled.csv', { columns: ['question1', 'question2', 'is_duplicate'] });
+ * ```
  */
 export async function readBinary(path: string, options: TaskOptions = {}): Promise<BinaryTask> {
   return binaryPairs(path, options, DATA_SETTINGS);

@@ -56,6 +56,10 @@ export interface TripletEvaluationOptions {
  *
  * @throws GradCacheError `SHAPE` for lists of different lengths or without a triplet, `INPUT` for a wrong option, `NON_FINITE`,
  * `ABORTED`
+ * @example
+ * ```ts
+ * const { accuracy } = await evaluateTriplets(model, await readTriplets('triplets.jsonl'));
+ * ```
  */
 export async function evaluateTriplets(
   encoder: EncodesTexts,

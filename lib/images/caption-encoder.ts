@@ -21,7 +21,15 @@ import type { StoredTensor } from '../safetensors/safetensors.js';
 /** Only this folder has it. */
 const OWN = Symbol('CaptionEncoder');
 
-/** The captions' tower of CLIP or SigLIP. {@link ImageTextModel.load} makes it. */
+/**
+ * The captions' tower of CLIP or SigLIP. {@link ImageTextModel.load} makes it.
+ *
+ * @example
+ * ```ts
+ * const { images, captions } = await ImageTextModel.load('clip');
+ * const representations = await captions.encode(['a dog on a beach', 'a red bus']);
+ * ```
+ */
 export class CaptionEncoder extends ModuleEncoder<Tensor> {
   /** Length of a representation. */
   readonly dimension: number;

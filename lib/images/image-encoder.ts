@@ -71,7 +71,7 @@ const OWN = Symbol('ImageEncoder');
  * ```ts
  * const images = await ImageEncoder.load('vit', { device: 'cuda' });
  * const { pixels } = await images.read(['a.jpg', 'b.png']);
- * await gradcache.step([pixels, texts.tokenize(captions)]);
+ * await gradcache.step([pixels, model.tokenize(captions)]);
  * ```
  */
 export class ImageEncoder extends ModuleEncoder<Tensor> {

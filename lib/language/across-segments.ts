@@ -77,7 +77,7 @@ export interface SegmentStepResult {
  * has handed on, and adds the gradient of their loss. The optimizer makes the update.
  *
  * ```ts
- * const training = new AcrossSegments(model, { across: 'exact' });
+ * const training = new AcrossSegments(languageModel, { across: 'exact' });
  * const optimizer = new AdamW(training.parameters(), { lr: 1e-3, maxGradNorm: 1 });
  * await training.step(segments);
  * await optimizer.step();

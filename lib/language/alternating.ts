@@ -33,6 +33,10 @@ export interface AlternatingGradients {
  * synthesiser learns in both phases, in a real one from the gradient that the real backward brings to the state.
  *
  * @throws GradCacheError `INPUT`
+ * @example
+ * ```ts
+ * const training = new AcrossSegments(languageModel, { across: alternating({ restarts: { first: 100 } }) });
+ * ```
  */
 export function alternating(options: AlternatingOptions): AlternatingGradients {
   checkKnown('alternating', options, ['restarts', 'real', ...SYNTHETIC_OPTIONS]);

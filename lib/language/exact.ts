@@ -42,6 +42,10 @@ export interface ExactGradients extends Required<ExactOptions> {
  * The gradient through all segments of a step, as one graph over them would give it, in the memory of one segment.
  *
  * @throws GradCacheError `INPUT`
+ * @example
+ * ```ts
+ * const training = new AcrossSegments(languageModel, { across: exactGradients() });
+ * ```
  */
 export function exactGradients(options: ExactOptions = {}): ExactGradients {
   checkKnown('exactGradients', options, ['retain']);

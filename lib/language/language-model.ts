@@ -54,6 +54,13 @@ export interface LogLikelihoods {
  * A recurrent language model: word vectors, layers of SRU++, SRU, QRNN, LSTM or GRU, and a softmax over the vocabulary, which
  * may be in clusters (adaptive input and softmax). It reads texts in segments and hands its state from one to the next;
  * {@link AcrossSegments} trains it.
+ *
+ * @example
+ * ```ts
+ * const model = LanguageModel.create({ vocabulary: 256, cell: 'sru', layers: 2, width: 128 }, { seed: 1 });
+ * const drawn = await model.generate(Int32Array.from(Buffer.from('ROMEO:')), { tokens: 100, temperature: 0.8 });
+ * console.log(Buffer.from(drawn).toString());
+ * ```
  */
 export class LanguageModel implements SegmentModel {
   /** Where it lives: `'cpu'` or `'cuda:N'`. */

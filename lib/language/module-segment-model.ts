@@ -43,6 +43,26 @@ export interface SegmentModule {
 /**
  * Makes a {@link SegmentModel} of a {@link SegmentModule}, with libtorch's autograd. Its forward runs on the JavaScript
  * thread, one segment per turn of the event loop; backward runs on the engine.
+ *
+ * @example
+ * ```ts
+ * class Bigrams implements SegmentModule {
+ *   readonly #scores = Tensor.from(new Float32Array(256 * 256), { shape: [256, 256] }); // of each byte behind each other
+ *   forward({ inputs, targets }: SegmentTensors, state: State) {
+ *     const scores = call('aten::embedding', this.#scores, inputs.reshape([-1]));
+ *     const loss = call('aten::cross_entropy_loss', scores, targets.reshape([-1]), null, 2); // 2: the sum
+ *     return { loss, state };
+ *   }
+ *   initialState(): State {
+ *     return []; // it remembers nothing
+ *   }
+ *   parameters(): Parameter[] {
+ *     this.#scores.requiresGrad = true;
+ *     return [{ name: 'scores', tensor: this.#scores, decay: true }];
+ *   }
+ * }
+ * const model = new ModuleSegmentModel(new Bigrams());
+ * ```
  */
 export class ModuleSegmentModel implements SegmentModel {
   readonly #module: SegmentModule;

@@ -42,6 +42,10 @@ export const SYNTHETIC_OPTIONS = ['synthesiser', 'factor', 'lr', 'noise', 'auxil
  * matter to it.
  *
  * @throws GradCacheError `INPUT`
+ * @example
+ * ```ts
+ * const training = new AcrossSegments(languageModel, { across: syntheticGradients() });
+ * ```
  */
 export function syntheticGradients(options: SyntheticOptions = {}): SyntheticGradients {
   checkKnown('syntheticGradients', options, SYNTHETIC_OPTIONS);

@@ -71,9 +71,11 @@ const NAMES = [
  * step (default: the number of the step decides). Around {@link matryoshka} it is {@link matryoshka2d}.
  *
  * @example
+ * ```ts
  * const model = await TextEncoder.load('my-model', { layers: 'all' });
  * const loss = adaptiveLayer(infoNCE(), { layers: model.layers });
  * const gradcache = new GradCache({ encoders: [model, model], loss });
+ * ```
  *
  * @param loss any loss of dense representations; what it trains, such as a temperature, is one for all layers
  * @throws GradCacheError `INPUT` for options that do not fit; at the step `SHAPE` for representations of other layers
@@ -92,6 +94,12 @@ export function adaptiveLayer(loss: Loss, options: AdaptiveLayerOptions): LossWi
  *
  * @param options `dimensionsPerStep`: default 1
  * @throws GradCacheError as both
+ * @example
+ * ```ts
+ * const model = await TextEncoder.load('my-model', { layers: 'all' });
+ * const loss = matryoshka2d(infoNCE(), { layers: model.layers, dimensions: [384, 128, 32] });
+ * const gradcache = new GradCache({ encoders: [model, model], loss });
+ * ```
  */
 export function matryoshka2d(
   loss: Loss,

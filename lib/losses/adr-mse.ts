@@ -26,6 +26,15 @@ export interface ADRMSEOptions {
  * pairs of each query, and how relevant each document is. Computed in tiles: all pairs of documents never exist at once.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: adrMSE() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { lists: [2], labels: [1, 0] } }); // a query with 2 documents, and their relevance
+ * ```
  */
 export function adrMSE(options: ADRMSEOptions = {}): LossWithGradients {
   checkKnown('adrMSE', options, ['alpha', 'activation']);

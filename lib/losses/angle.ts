@@ -31,6 +31,11 @@ const LABEL = 'a score for each pair';
  * default 1, and those with negatives 1 - label.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: anglE() });
+ * await gradcache.step([model.tokenize(first), model.tokenize(second)], { loss: { labels: [0.9, 0.1] } }); // a score for each pair
+ * ```
  */
 export function anglE(options: AnglEOptions = {}): LossWithGradients {
   checkKnown('anglE', options, ['scale']);

@@ -16,6 +16,11 @@ import type { LossWithGradients } from './loss.js';
  * Towers: [N, d]. `step(inputs, { loss: { labels } })` gives the class of each row.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: batchAllTriplet() });
+ * await gradcache.step([model.tokenize(texts)], { loss: { labels: [0, 1, 0, 1] } }); // the class of each text
+ * ```
  */
 export function batchAllTriplet(options: BatchTripletOptions = {}): LossWithGradients {
   return batchTripletLoss('batchAllTriplet', 'all', readTripletOptions('batchAllTriplet', options));

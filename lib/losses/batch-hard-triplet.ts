@@ -20,6 +20,11 @@ import type { LossWithGradients } from './loss.js';
  * Towers: [N, d]. `step(inputs, { loss: { labels } })` gives the class of each row.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: batchHardTriplet({ margin: 0.3, distance: 'cosine' }) });
+ * await gradcache.step([model.tokenize(texts)], { loss: { labels: [0, 1, 0, 1] } }); // the class of each text
+ * ```
  */
 export function batchHardTriplet(options: BatchTripletOptions = {}): LossWithGradients {
   return batchTripletLoss('batchHardTriplet', 'hard', readTripletOptions('batchHardTriplet', options));
@@ -32,6 +37,11 @@ export function batchHardTriplet(options: BatchTripletOptions = {}): LossWithGra
  * Towers and labels are the same.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: batchHardSoftMarginTriplet() });
+ * await gradcache.step([model.tokenize(texts)], { loss: { labels: [0, 1, 0, 1] } }); // the class of each text
+ * ```
  */
 export function batchHardSoftMarginTriplet(
   options: Pick<BatchTripletOptions, 'distance'> = {},

@@ -32,6 +32,15 @@ const LABEL = 'a number from 0 to 1 for each pair';
  * Towers: the logits of pairs [P, 1]. `step([pairs], { loss: { labels } })` gives the label of each pair, from 0 to 1.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: binaryCrossEntropy() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { labels: [1, 0] } });
+ * ```
  */
 export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): LossWithGradients {
   checkKnown('binaryCrossEntropy', options, ['positiveWeight', 'activation']);

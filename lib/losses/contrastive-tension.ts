@@ -21,8 +21,10 @@ const SUM = 2;
  * `step(inputs, { loss: { labels } })` gives the label of each pair: usually one pair of a text with itself to seven of two texts.
  *
  * @example
+ * ```ts
  * const [first, model] = [await TextEncoder.load('my-model'), await TextEncoder.load('my-model')];
  * const gradcache = new GradCache({ encoders: [first, model], loss: contrastiveTension() });
+ * ```
  *
  * @throws GradCacheError at the step: `INPUT`, `SHAPE`, `NON_FINITE`
  */
@@ -62,6 +64,12 @@ const UNLIMITED = [1e-30, 1e30] as const;
  * Towers: [N, d] and [N, d], the same texts by two encoders.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step as {@link infoNCE}
+ * @example
+ * ```ts
+ * const [first, model] = [await TextEncoder.load('my-model'), await TextEncoder.load('my-model')];
+ * const gradcache = new GradCache({ encoders: [first, model], loss: contrastiveTensionInBatch() });
+ * await gradcache.step([first.tokenize(texts), model.tokenize(texts)]);
+ * ```
  */
 export function contrastiveTensionInBatch(options: ContrastiveTensionInBatchOptions = {}): TrainedLoss {
   checkKnown('contrastiveTensionInBatch', options, ['scale', 'similarity']);

@@ -37,6 +37,11 @@ export const MATCH_LABEL = 'for each pair 1 if it matches and 0 if not';
  * Towers: [N, d] and [N, d]. `step(inputs, { loss: { labels } })` gives the label of each pair.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: contrastive({ margin: 0.5 }) });
+ * await gradcache.step([model.tokenize(first), model.tokenize(second)], { loss: { labels: [1, 0] } }); // 1: the pair matches
+ * ```
  */
 export function contrastive(options: ContrastiveOptions = {}): LossWithGradients {
   checkKnown('contrastive', options, ['distance', 'margin', 'average']);

@@ -33,6 +33,11 @@ const LABEL = 'a score for each pair';
  * Towers: [N, d] and [N, d]. `step(inputs, { loss: { labels } })` gives the score of each pair.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: coSENT() });
+ * await gradcache.step([model.tokenize(first), model.tokenize(second)], { loss: { labels: [0.9, 0.1] } }); // a score for each pair
+ * ```
  */
 export function coSENT(options: CoSENTOptions = {}): LossWithGradients {
   checkKnown('coSENT', options, ['scale', 'similarity']);

@@ -87,6 +87,11 @@ export interface CrossBatchMemory extends LossWithGradients {
  *
  * @param loss any loss; its keyword arguments pass through
  * @throws GradCacheError `INPUT` for a wrong option; at the step also `SHAPE`, `DTYPE` for representations unlike those kept
+ * @example
+ * ```ts
+ * const loss = crossBatchMemory(infoNCE(), { capacity: 4096 }); // positives of earlier batches are negatives too
+ * const gradcache = new GradCache({ encoders: [model, model], loss });
+ * ```
  */
 export function crossBatchMemory(loss: Loss, options: CrossBatchMemoryOptions): CrossBatchMemory {
   requireLoss(loss);

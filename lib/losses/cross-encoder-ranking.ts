@@ -22,6 +22,12 @@ export interface CrossEncoderRankingOptions {
  * seeded draws of negatives. `step([pairs], { loss: { lists } })` gives the number of pairs of each anchor, which may differ.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: crossEncoderRanking() });
+ * const { pairs, lists } = rankingPairs([queries, answers], { negatives: 4 });
+ * await gradcache.step([reranker.tokenize(pairs)], { loss: { lists } });
+ * ```
  */
 export function crossEncoderRanking(options: CrossEncoderRankingOptions = {}): LossWithGradients {
   checkKnown('crossEncoderRanking', options, ['scale', 'activation']);

@@ -29,6 +29,15 @@ const LABEL = 'the class of each pair';
  * Towers: the logits of pairs [P, labels]. `step([pairs], { loss: { labels } })` gives the class of each pair, from 0.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: crossEntropy() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { labels: [2, 0] } }); // the class of each pair, of the model's 3
+ * ```
  */
 export function crossEntropy(options: CrossEntropyOptions = {}): LossWithGradients {
   checkKnown('crossEntropy', options, ['weights', 'labelSmoothing', 'activation']);

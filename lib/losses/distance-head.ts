@@ -83,6 +83,17 @@ const SAME = 1e-3;
  * gradients, and the graph of one block. Over {@link Ranks} each runs the head on some of the blocks.
  *
  * @throws GradCacheError `INPUT` for a head without `forward` and `parameters`; at the step `SHAPE`, `INPUT`, `NON_FINITE`
+ * @example
+ * ```ts
+ * // How near an anchor is: a sum over the dimensions, whose weights are learned.
+ * const weight = Tensor.from(new Float32Array(model.dimension).fill(1));
+ * weight.requiresGrad = true;
+ * const head = {
+ *   forward: (anchors: Tensor, candidates: Tensor) => anchors.mul(weight).matmul(candidates.transpose(0, 1)),
+ *   parameters: () => [{ name: 'weight', tensor: weight, decay: false }],
+ * };
+ * const gradcache = new GradCache({ encoders: [model, model], loss: distanceHead(head) });
+ * ```
  */
 export function distanceHead(head: DistanceHead, options: DistanceHeadOptions = {}): DistanceHeadLoss {
   checkKnown('distanceHead', options, ['loss', 'block', 'seed']);

@@ -37,6 +37,13 @@ const LABEL = "the teacher's score for each candidate";
  * Towers: queries and C candidates, [N, d] each. `step(inputs, { loss: { labels } })` gives the teacher's scores [N, C].
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model, model], loss: distillKLDiv({ temperature: 2 }) });
+ * await gradcache.step([queries, positives, negatives].map((texts) => model.tokenize(texts)), {
+ *   loss: { labels: [[9.1, 2.3]] }, // the teacher's scores of the candidates of each query
+ * });
+ * ```
  */
 export function distillKLDiv(options: DistillKLDivOptions = {}): LossWithGradients {
   checkKnown('distillKLDiv', options, ['similarity', ...TEACHER_TEMPERATURES]);

@@ -50,6 +50,12 @@ const DISTANCES = ['cosine', 'mse', 'l2'] as const;
  * teacher's representations: [N, D] for all towers, or [N, towers, D], as lists or as a Tensor.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: embedDistill() });
+ * const labels = await teacher.encode(texts); // its representations
+ * await gradcache.step([model.tokenize(texts)], { loss: { labels } });
+ * ```
  */
 export function embedDistill(options: EmbedDistillOptions = {}): LossWithGradients {
   checkKnown('embedDistill', options, ['distance', 'projection']);
@@ -59,7 +65,16 @@ export function embedDistill(options: EmbedDistillOptions = {}): LossWithGradien
   return distill('embedDistill', distance, projection);
 }
 
-/** {@link embedDistill} by the mean squared error: MSELoss of sentence-transformers. */
+/**
+ * {@link embedDistill} by the mean squared error: MSELoss of sentence-transformers.
+ *
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: mse() });
+ * const labels = await teacher.encode(texts); // of English texts, whose translations are trained on
+ * await gradcache.step([model.tokenize(translations)], { loss: { labels } });
+ * ```
+ */
 export function mse(options: Pick<EmbedDistillOptions, 'projection'> = {}): LossWithGradients {
   checkKnown('mse', options, ['projection']);
   const { projection = null } = options;

@@ -29,6 +29,12 @@ export interface FlopsOptions {
  * Towers: any number, whose rows are taken together, dense [N, d] or of an encoder with `pooling: 'splade'`.
  *
  * @throws GradCacheError `INPUT`; at the step `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const sparse = await TextEncoder.load('distilbert-base-uncased', { pooling: 'splade' });
+ * const gradcache = new GradCache({ encoders: [sparse], loss: flops() });
+ * await gradcache.step([sparse.tokenize(texts)]);
+ * ```
  */
 export function flops(options: FlopsOptions = {}): LossWithGradients {
   checkKnown('flops', options, ['threshold']);

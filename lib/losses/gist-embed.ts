@@ -81,6 +81,13 @@ export interface GISTEmbedOptions {
  *   about example i.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`, and what the guide throws
+ * @example
+ * ```ts
+ * const guide = await TextEncoder.load('hf:BAAI/bge-small-en-v1.5');
+ * const gradcache = new GradCache({ encoders: [model, model], loss: gistEmbed({ guide }) });
+ * const texts = [anchors, positives];
+ * await gradcache.step([model.tokenize(anchors), model.tokenize(positives)], { loss: { texts } });
+ * ```
  */
 export function gistEmbed(options: GISTEmbedOptions = {}): TrainedLoss {
   checkKnown('gistEmbed', options, [

@@ -32,6 +32,11 @@ const NO_WEIGHT = 'meanWeight or secondMomentWeight must be above 0: otherwise t
  * Towers: one or more, [N, d] each.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: globalOrthogonalRegularization() });
+ * await gradcache.step([model.tokenize(anchors), model.tokenize(positives)]);
+ * ```
  */
 export function globalOrthogonalRegularization(
   options: GlobalOrthogonalRegularizationOptions = {},

@@ -76,6 +76,11 @@ export type InfoNCELoss = TrainedLoss;
  *   of its row. Rows that share one are no negatives of each other. Not with `labelSmoothing`, nor with `precision: 'fast'`.
  *
  * @throws GradCacheError `INPUT` for settings that do not fit; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: infoNCE({ temperature: 0.05, symmetric: true }) });
+ * await gradcache.step([model.tokenize(anchors), model.tokenize(positives)]); // anchor i belongs to positive i
+ * ```
  */
 export function infoNCE(options: InfoNCEOptions = {}): InfoNCELoss {
   checkKnown('infoNCE', options, [...RANKING_OPTIONS, 'temperature', 'symmetric', 'bias']);

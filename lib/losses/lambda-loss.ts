@@ -56,6 +56,15 @@ const MOST_DIFFERENCE = 1e8;
  * documents never exist at once.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: lambdaLoss() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { lists: [2], labels: [1, 0] } }); // a query with 2 documents, and their relevance
+ * ```
  */
 export function lambdaLoss(options: LambdaLossOptions = {}): LossWithGradients {
   const names = ['weighting', 'mu', 'k', 'sigma', 'epsilon', 'logarithm', 'activation'];

@@ -9,6 +9,15 @@ import { likelihoodOfOrder, orderKind, type ListMLEOptions } from './p-list-mle.
  * without weights, whose towers and keyword arguments it has.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: listMLE() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { lists: [2], labels: [1, 0] } }); // a query with 2 documents, and their relevance
+ * ```
  */
 export function listMLE(options: ListMLEOptions = {}): LossWithGradients {
   checkKnown('listMLE', options, ['order', 'activation']);

@@ -22,6 +22,15 @@ const UNSEEN = -1e16;
  * pairs of each query, and how relevant each document is.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: listNet() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { lists: [2], labels: [1, 0] } }); // a query with 2 documents, and their relevance
+ * ```
  */
 export function listNet(options: ListNetOptions = {}): LossWithGradients {
   checkKnown('listNet', options, ['activation']);

@@ -32,6 +32,11 @@ const LABEL =
  * [N, K], for one negative also [N]; or its scores [N, K + 1], the positive's first.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model, model], loss: marginMSE() });
+ * await gradcache.step([queries, positives, negatives].map((texts) => model.tokenize(texts)), { loss: { labels: [6.8] } }); // by how much the teacher prefers the positive
+ * ```
  */
 export function marginMSE(options: MarginMSEOptions = {}): LossWithGradients {
   checkKnown('marginMSE', options, ['similarity']);

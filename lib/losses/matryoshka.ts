@@ -55,6 +55,11 @@ export interface MatryoshkaOptions {
  * @param loss any loss; a learned temperature is one for all dimensions
  * @throws GradCacheError `INPUT` for dimensions or weights that do not fit each other, or dimensions beyond the encoder's; at
  * the step `SHAPE` for those beyond the representations
+ * @example
+ * ```ts
+ * const loss = matryoshka(infoNCE(), { dimensions: [384, 128, 32] });
+ * const gradcache = new GradCache({ encoders: [model, model], loss });
+ * ```
  */
 export function matryoshka(loss: Loss, options: MatryoshkaOptions): LossWithGradients {
   requireLoss(loss);

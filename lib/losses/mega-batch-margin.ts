@@ -24,6 +24,11 @@ export interface MegaBatchMarginOptions {
  * Towers: anchors [N, d], positives [N, d]. Batches of 500 pairs and more suit it. Computed in tiles.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: megaBatchMargin() });
+ * await gradcache.step([model.tokenize(anchors), model.tokenize(positives)]);
+ * ```
  */
 export function megaBatchMargin(options: MegaBatchMarginOptions = {}): LossWithGradients {
   checkKnown('megaBatchMargin', options, ['positiveMargin', 'negativeMargin']);

@@ -29,6 +29,11 @@ export interface MultiSimilarityOptions {
  * Towers and `labels` are those of {@link supCon}. Computed in tiles.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: multiSimilarity() });
+ * await gradcache.step([model.tokenize(texts)], { loss: { labels: [0, 1, 0, 1] } }); // the class of each text
+ * ```
  */
 export function multiSimilarity(options: MultiSimilarityOptions = {}): LossWithGradients {
   checkKnown('multiSimilarity', options, ['alpha', 'beta', 'base', 'epsilon']);

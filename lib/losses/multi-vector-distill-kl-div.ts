@@ -37,6 +37,14 @@ export interface MultiVectorDistillOptions extends InteractionOptions, Partial<T
  * documents.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const model = await TextEncoder.load('my-model', { pooling: 'none' });
+ * const gradcache = new GradCache({ encoders: [model, model, model], loss: multiVectorDistillKLDiv() });
+ * await gradcache.step([queries, positives, negatives].map((texts) => model.tokenize(texts)), {
+ *   loss: { labels: [[9.1, 2.3]] }, // the teacher's scores of the documents of each query
+ * });
+ * ```
  */
 export function multiVectorDistillKLDiv(options: MultiVectorDistillOptions = {}): LossWithGradients {
   checkKnown('multiVectorDistillKLDiv', options, ['similarity', 'topK', ...TEACHER_TEMPERATURES]);

@@ -29,6 +29,12 @@ const LABEL =
  * scores of its document and each negative.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const model = await TextEncoder.load('my-model', { pooling: 'none' });
+ * const gradcache = new GradCache({ encoders: [model, model, model], loss: multiVectorMarginMSE() });
+ * await gradcache.step([queries, positives, negatives].map((texts) => model.tokenize(texts)), { loss: { labels: [6.8] } }); // by how much the teacher prefers the positive
+ * ```
  */
 export function multiVectorMarginMSE(options: InteractionOptions = {}): LossWithGradients {
   checkKnown('multiVectorMarginMSE', options, ['similarity', 'topK']);

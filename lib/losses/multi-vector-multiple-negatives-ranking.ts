@@ -35,6 +35,12 @@ export interface MultiVectorRankingOptions extends InteractionOptions {
  * negatives. Texts of any length; a document without a token scores -1e9, as in sentence-transformers.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const model = await TextEncoder.load('my-model', { pooling: 'none' });
+ * const gradcache = new GradCache({ encoders: [model, model], loss: multiVectorMultipleNegativesRanking() });
+ * await gradcache.step([model.tokenize(anchors), model.tokenize(positives)]);
+ * ```
  */
 export function multiVectorMultipleNegativesRanking(
   options: MultiVectorRankingOptions = {},

@@ -27,6 +27,11 @@ export interface MultipleNegativesRankingOptions extends RankingOptions {
  * Towers and the options of a step are those of {@link infoNCE}.
  *
  * @throws GradCacheError `INPUT` for settings that do not fit; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: multipleNegativesRanking({ scale: 20 }) });
+ * await gradcache.step([model.tokenize(anchors), model.tokenize(positives)]);
+ * ```
  */
 export function multipleNegativesRanking(options: MultipleNegativesRankingOptions = {}): InfoNCELoss {
   checkKnown('multipleNegativesRanking', options, [...RANKING_OPTIONS, 'scale']);

@@ -51,6 +51,12 @@ export interface NTXentOptions {
  * pair.
  *
  * @throws GradCacheError `INPUT` for a temperature that is not positive; at the step: `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: ntXent({ temperature: 0.5 }) });
+ * const views = model.tokenize(texts); // two views of each text, by dropout
+ * await gradcache.step([views, views]);
+ * ```
  */
 export function ntXent(options: NTXentOptions = {}): TrainedLoss {
   checkKnown('ntXent', options, ['temperature', 'similarity', 'precision']);

@@ -23,6 +23,11 @@ export type OnlineContrastiveOptions = Pick<ContrastiveOptions, 'distance' | 'ma
  * Towers: [N, d] and [N, d]. `step(inputs, { loss: { labels } })` gives the label of each pair, 0 or 1.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: onlineContrastive() });
+ * await gradcache.step([model.tokenize(first), model.tokenize(second)], { loss: { labels: [1, 0] } }); // 1: the pair matches
+ * ```
  */
 export function onlineContrastive(options: OnlineContrastiveOptions = {}): LossWithGradients {
   checkKnown('onlineContrastive', options, ['distance', 'margin']);

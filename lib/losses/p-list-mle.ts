@@ -38,6 +38,15 @@ const LEAST_SUM = 1e-10;
  * query; with `order: 'labels'` also `labels`, how relevant each document is.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: pListMLE() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { lists: [2], labels: [1, 0] } }); // a query with 2 documents, and their relevance
+ * ```
  */
 export function pListMLE(options: PListMLEOptions = {}): LossWithGradients {
   checkKnown('pListMLE', options, ['discount', 'order', 'activation']);

@@ -38,6 +38,11 @@ const MARGIN = 0.5;
  * candidate, through all towers; a memory adds those of its rows. All cosines exist at once: [N, N + M].
  *
  * @throws GradCacheError `INPUT` for weights that are no functions; at the step: `INPUT`, `SHAPE` for wrong labels
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: pairWeighting() });
+ * await gradcache.step([model.tokenize(texts)], { loss: { labels: [0, 1, 0, 1] } }); // the class of each text
+ * ```
  */
 export function pairWeighting(options: PairWeightingOptions = {}): LossFunction {
   checkKnown('pairWeighting', options, ['positive', 'negative']);

@@ -51,6 +51,15 @@ export interface SCCLLoss extends LossWithGradients {
  * times that of the encoder.
  *
  * @throws GradCacheError `INPUT`, `SHAPE` for a wrong option; at the step: `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const { centres } = await kMeans(await model.encode(texts), 8);
+ * const loss = sccl({ centres });
+ * const gradcache = new GradCache({ encoders: [model, model], loss });
+ * const views = model.tokenize(texts); // two views of each text, by dropout
+ * await gradcache.step([views, views]);
+ * const clusters = loss.clusters(await model.encode(texts)); // [texts, 8]
+ * ```
  */
 export function sccl(options: SCCLOptions): SCCLLoss {
   const names = ['centres', 'eta', 'clustering', 'temperature', 'degrees', 'width', 'seed'];
@@ -70,6 +79,10 @@ export function sccl(options: SCCLOptions): SCCLLoss {
  * clusters. It makes sure ones surer, and large clusters no larger. Without a graph.
  *
  * @throws GradCacheError `INPUT`, `SHAPE` unless it is a tensor [rows, clusters]
+ * @example
+ * ```ts
+ * const targets = targetDistribution(loss.clusters(representations)); // [texts, clusters], sharper than what it is made of
+ * ```
  */
 export function targetDistribution(probabilities: Tensor): Tensor {
   requireMatrix('probabilities', probabilities, '[rows, clusters]');

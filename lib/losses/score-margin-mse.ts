@@ -24,6 +24,15 @@ export interface ScoreMarginMSEOptions {
  * list or as a list for each query.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: scoreMarginMSE() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'the positive'],
+ *   ['who wrote it', 'a negative'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { lists: [2], labels: [6.8] } }); // by how much the teacher prefers the positive
+ * ```
  */
 export function scoreMarginMSE(options: ScoreMarginMSEOptions = {}): LossWithGradients {
   checkKnown('scoreMarginMSE', options, ['activation']);

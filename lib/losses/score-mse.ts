@@ -25,6 +25,15 @@ export interface ScoreMSEOptions {
  * Towers: the logits of pairs [P, 1]. `step([pairs], { loss: { labels } })` gives the score that each pair is to have.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [reranker], loss: scoreMSE() });
+ * const pairs = reranker.tokenize([
+ *   ['who wrote it', 'a document'],
+ *   ['who wrote it', 'another one'],
+ * ]);
+ * await gradcache.step([pairs], { loss: { labels: [8.7, -2.1] } }); // the teacher's scores
+ * ```
  */
 export function scoreMSE(options: ScoreMSEOptions = {}): LossWithGradients {
   checkKnown('scoreMSE', options, ['activation']);

@@ -44,6 +44,11 @@ export interface SigLIPLoss extends TrainedLoss {
  * counted through positives and hard negatives. Computed in row tiles: N x N scores never exist at once.
  *
  * @throws GradCacheError `INPUT` for a scale that is not above 0; at the step: `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model], loss: sigLIP() });
+ * await gradcache.step([model.tokenize(anchors), model.tokenize(positives)]);
+ * ```
  */
 export function sigLIP(options: SigLIPOptions = {}): SigLIPLoss {
   checkKnown('sigLIP', options, ['scale', 'bias', 'learned', 'similarity', 'precision']);

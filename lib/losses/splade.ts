@@ -104,6 +104,11 @@ export function splade(loss: Loss, options: SpladeOptions): LossWithGradients {
  *
  * @returns the scale of an update, numbered from 1
  * @throws GradCacheError `INPUT`
+ * @example
+ * ```ts
+ * const share = regularizerWarmUp(1000); // of the weight of a regulariser: from 0 to 1 in the first 1000 updates
+ * console.log(share(500));
+ * ```
  */
 export function regularizerWarmUp(updates: number): (update: number) => number {
   requireNumber('updates', updates, { from: 0 });

@@ -18,6 +18,12 @@ export const LOSS_FILE = 'loss.safetensors';
  *
  * @param folder a model folder, or another that is there
  * @throws GradCacheError `INPUT` for a loss that trains nothing, and where the system refuses the file
+ * @example
+ * ```ts
+ * const loss = infoNCE({ temperature: { initial: 0.05, learned: true } });
+ * await model.save('trained');
+ * await saveLoss(loss, 'trained'); // the learned temperature, beside the model
+ * ```
  */
 export async function saveLoss(loss: LossWithGradients, folder: string): Promise<void> {
   trainedBy(loss); // refuses one that trains nothing
@@ -40,6 +46,11 @@ export async function snapshotOfLoss(
  *
  * @throws GradCacheError `INPUT` for a loss that trains nothing, `CHECKPOINT` for a file that is missing, damaged or of another
  * loss, with the loss as it was
+ * @example
+ * ```ts
+ * const loss = infoNCE({ temperature: { initial: 0.05, learned: true } });
+ * await loadLoss(loss, 'runs/a/model'); // the temperature that the run ended with
+ * ```
  */
 export async function loadLoss(loss: LossWithGradients, folder: string): Promise<void> {
   const parameters = trainedBy(loss);

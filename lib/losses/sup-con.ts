@@ -31,6 +31,11 @@ export interface SupConOptions {
  * are views of the same rows. Computed in tiles.
  *
  * @throws GradCacheError `INPUT` for a temperature that is not positive; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model], loss: supCon({ temperature: 0.1 }) });
+ * await gradcache.step([model.tokenize(texts)], { loss: { labels: [0, 1, 0, 1] } }); // the class of each text
+ * ```
  */
 export function supCon(options: SupConOptions = {}): TrainedLoss {
   checkKnown('supCon', options, ['temperature', 'similarity']);

@@ -28,6 +28,11 @@ const COLUMNS = {
  * Towers: anchors, positives and negatives, [N, d] each.
  *
  * @throws GradCacheError `INPUT` for a wrong option; at the step: `INPUT`, `SHAPE`, `NON_FINITE`
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({ encoders: [model, model, model], loss: triplet({ margin: 0.3, distance: 'cosine' }) });
+ * await gradcache.step([anchors, positives, negatives].map((texts) => model.tokenize(texts)));
+ * ```
  */
 export function triplet(options: TripletOptions = {}): LossWithGradients {
   checkKnown('triplet', options, ['distance', 'margin']);

@@ -20,6 +20,12 @@ import { parametersOf } from './parameters.js';
  * @returns the norm before clipping
  * @throws GradCacheError `INPUT` for a `maxNorm` that is not above zero; `NON_FINITE` if the norm is NaN or infinite. The
  * message names the parameters, and the gradients are unchanged.
+ * @example
+ * ```ts
+ * await gradcache.step(inputs);
+ * const norm = await clipGradNorm(gradcache.parameters(), 1); // what it was before
+ * await optimizer.step();
+ * ```
  */
 export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): Promise<number> {
   requireNumber('maxGradNorm', maxNorm, { above: 0, infinite: true });

@@ -18,6 +18,13 @@ export interface RAdamOptions extends AdamOptions {
  * momentum alone. Weight decay is decoupled, as in `torch.optim.RAdam` with `decoupled_weight_decay=True`.
  *
  * An update reads from the device how many updates each parameter has had.
+ *
+ * @example
+ * ```ts
+ * const optimizer = new RAdam(gradcache.parameters(), { lr: 1e-3, maxGradNorm: 1 });
+ * await gradcache.step(inputs);
+ * await optimizer.step();
+ * ```
  */
 export class RAdam extends SlotOptimizer<AdamState> {
   /**

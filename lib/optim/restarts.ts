@@ -74,7 +74,16 @@ export interface RestartScheduleOptions {
   readonly final?: number;
 }
 
-/** In each cycle half a cosine wave from `lr` to `final`. @throws GradCacheError `INPUT` */
+/**
+ * In each cycle half a cosine wave from `lr` to `final`.
+ *
+ * @throws GradCacheError `INPUT`
+ * @example
+ * ```ts
+ * const schedule = restartSchedule({ lr: 1e-3, restarts: { first: 100 } });
+ * optimizer.lr = schedule(step);
+ * ```
+ */
 export function restartSchedule(options: RestartScheduleOptions): Schedule {
   checkKnown('restartSchedule', options, ['lr', 'restarts', 'final']);
   const { lr, restarts, final = 0 } = options;

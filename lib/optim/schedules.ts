@@ -20,19 +20,43 @@ export interface ScheduleOptions {
 
 const WITH_END = ['lr', 'warmup', 'total', 'final'];
 
-/** Linear warm-up, then a straight line from `lr` to `final` at step `total`. */
+/**
+ * Linear warm-up, then a straight line from `lr` to `final` at step `total`.
+ *
+ * @example
+ * ```ts
+ * const schedule = linearSchedule({ lr: 2e-5, warmup: 100, total: 1000 });
+ * optimizer.lr = schedule(step);
+ * ```
+ */
 export function linearSchedule(options: ScheduleOptions): Schedule {
   checkKnown('linearSchedule', options, WITH_END);
   return withWarmup(options, (progress) => 1 - progress);
 }
 
-/** Linear warm-up, then half a cosine wave from `lr` to `final` at step `total`. */
+/**
+ * Linear warm-up, then half a cosine wave from `lr` to `final` at step `total`.
+ *
+ * @example
+ * ```ts
+ * const schedule = cosineSchedule({ lr: 2e-5, warmup: 100, total: 1000 });
+ * optimizer.lr = schedule(step);
+ * ```
+ */
 export function cosineSchedule(options: ScheduleOptions): Schedule {
   checkKnown('cosineSchedule', options, WITH_END);
   return withWarmup(options, (progress) => (1 + Math.cos(Math.PI * progress)) / 2);
 }
 
-/** Linear warm-up, then constant `lr`. */
+/**
+ * Linear warm-up, then constant `lr`.
+ *
+ * @example
+ * ```ts
+ * const schedule = constantSchedule({ lr: 2e-5, warmup: 100 });
+ * optimizer.lr = schedule(step);
+ * ```
+ */
 export function constantSchedule(options: { lr: number; warmup?: number }): Schedule {
   checkKnown('constantSchedule', options, ['lr', 'warmup']);
   return withWarmup({ ...options, total: Infinity }, () => 1);

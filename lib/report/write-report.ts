@@ -19,7 +19,9 @@ export interface ReportOptions {
  * @param path the file to write
  * @throws GradCacheError `INPUT` for a folder without metrics, and where the page cannot be written
  * @example
+ * ```ts
  * await writeReport(['runs/a', 'runs/b'], 'report.html');
+ * ```
  */
 export async function writeReport(
   runs: readonly string[],

@@ -41,6 +41,10 @@ export async function readSafetensorsHeader(
  * @returns tensors by name, in the order of the header
  * @throws GradCacheError `CHECKPOINT` for a file that cannot be read or breaks a rule of the format,
  * `OUT_OF_MEMORY` where a tensor does not fit in host memory.
+ * @example
+ * ```ts
+ * for (const [name, { shape, dtype }] of await readSafetensors('model.safetensors')) console.log(name, dtype, shape);
+ * ```
  */
 export async function readSafetensors(path: string): Promise<Map<string, StoredTensor>> {
   return withFile(path, async (file) => {
@@ -105,6 +109,12 @@ async function readHeader(file: FileHandle, path: string) {
  *
  * @param metadata goes into `__metadata__`; `{ format: 'pt' }` is what transformers expects
  * @throws GradCacheError `INPUT` for what is no tensor, a name that occurs twice, or a tensor whose bytes do not fit its shape and dtype.
+ * @example
+ * ```ts
+ * const tensors = await readSafetensors('model.safetensors');
+ * tensors.delete('pooler.dense.weight');
+ * await writeSafetensors('smaller.safetensors', tensors, { format: 'pt' });
+ * ```
  */
 export async function writeSafetensors(
   path: string,

@@ -31,6 +31,10 @@ export interface PlannedChunk {
  * number, and the chunks share the tokens evenly; a longer row is a chunk by itself.
  *
  * @throws GradCacheError `INPUT` for a size or a length that is not a positive integer
+ * @example
+ * ```ts
+ * const chunks = planChunks(Int32Array.from([12, 3, 40, 7]), { tokens: 48 }); // rows by length, 48 tokens in each
+ * ```
  */
 export function planChunks(lengths: Int32Array, size: FixedChunkSize): PlannedChunk[] {
   if (!types.isInt32Array(lengths) || lengths.some((length) => length < 0))

@@ -40,6 +40,18 @@ import type { Curate } from './verdict.js';
 /**
  * The gradient-cache step (Gao et al. 2021): the exact gradient of a contrastive loss over the whole batch, in the memory
  * of one chunk.
+ *
+ * @example
+ * ```ts
+ * const gradcache = new GradCache({
+ *   encoders: [model, model],
+ *   loss: infoNCE({ temperature: 0.05 }),
+ *   chunk: { tokens: 4096 },
+ * });
+ * const optimizer = new AdamW(gradcache.parameters(), { lr: 2e-5 });
+ * const { loss } = await gradcache.step([model.tokenize(anchors), model.tokenize(positives)]);
+ * await optimizer.step();
+ * ```
  */
 export class GradCache<const Encoders extends readonly AnyEncoder[] = readonly AnyEncoder[]> {
   readonly #encoders: readonly CheckedEncoder[];

@@ -22,6 +22,17 @@ import { PackedRows } from './packed-rows.js';
  *
  * A row has one representation, or several, such as one for each token of a text. Several lie packed in one tensor, row
  * after row; `offsets` say where each row begins.
+ *
+ * @example
+ * ```ts
+ * const cache = new RepresentationCache([anchors.length, positives.length]);
+ * const rows = Int32Array.from(anchors.keys());
+ * cache.put(0, rows, await model.encode(anchors));
+ * cache.put(1, rows, await model.encode(positives));
+ * const loss = await cache.compute(infoNCE());
+ * const gradients = cache.gradients(0, rows); // dL/d(representation) of each anchor
+ * cache.dispose();
+ * ```
  */
 export class RepresentationCache {
   readonly #towers: { readonly packed: PackedRows; gradients: Tensor | null }[];

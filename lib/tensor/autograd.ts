@@ -5,7 +5,15 @@ import { synchronous } from '../options/synchronous.js';
 import { requireSeed } from '../options/seeds.js';
 import { handleOf, Tensor } from './tensor.js';
 
-/** Runs `fn`, which must be synchronous, without recording a graph. @throws GradCacheError `INPUT` where it returns a promise */
+/**
+ * Runs `fn`, which must be synchronous, without recording a graph.
+ *
+ * @throws GradCacheError `INPUT` where it returns a promise
+ * @example
+ * ```ts
+ * const fixed = noGrad(() => weights.mul(0.5)); // no graph leads back to the weights
+ * ```
+ */
 export function noGrad<T>(fn: () => T): T {
   requireFunction("noGrad's block", fn);
   return synchronous(
@@ -14,7 +22,15 @@ export function noGrad<T>(fn: () => T): T {
   );
 }
 
-/** Runs `fn`, which must be synchronous, recording a graph even inside {@link noGrad}. @throws GradCacheError `INPUT` likewise */
+/**
+ * Runs `fn`, which must be synchronous, recording a graph even inside {@link noGrad}.
+ *
+ * @throws GradCacheError `INPUT` likewise
+ * @example
+ * ```ts
+ * const loss = noGrad(() => withGrad(() => weights.mul(0.5).sum())); // has a graph all the same
+ * ```
+ */
 export function withGrad<T>(fn: () => T): T {
   requireFunction("withGrad's block", fn);
   return synchronous(
@@ -27,6 +43,11 @@ export function withGrad<T>(fn: () => T): T {
  * Runs `fn` with libtorch's random generators seeded, then restores them. The same seed gives the same dropout masks and
  * random tensors, because other draws of this package, on other threads or by {@link callAsync}, wait until `fn` returns.
  * So `fn` must be synchronous, and must not wait for another thread.
+ *
+ * @example
+ * ```ts
+ * const noise = withSeed(7, () => call('aten::randn', [2, 3], { dtype: 'float32' })); // the same in every run
+ * ```
  */
 export function withSeed<T>(seed: number, fn: () => T): T {
   requireSeed(seed);
@@ -44,6 +65,13 @@ const MOST_ROOTS = 2 ** 20;
  *
  * @param seeds one for each root, of its shape; null for a root of one element stands for 1
  * @throws GradCacheError `SHAPE`, `INPUT` (no tensor, a root without a graph, or whose graph was used), `DISPOSED`, `OUT_OF_MEMORY`
+ * @example
+ * ```ts
+ * const x = Tensor.from([1, 2, 3]);
+ * x.requiresGrad = true;
+ * await backward([x.mul(2).sum()], [null]);
+ * console.log(await x.grad?.values()); // 2, 2, 2
+ * ```
  */
 export async function backward(roots: readonly Tensor[], seeds: readonly (Tensor | null)[]): Promise<void> {
   const rootHandles = readList('the roots of backward', roots, MOST_ROOTS).map((root, place) =>

@@ -14,13 +14,30 @@ export interface Memory {
   readonly available: number;
 }
 
-/** @throws GradCacheError `DEVICE`, `CUDA_UNAVAILABLE` */
+/**
+ * How much memory of a device is in use.
+ *
+ * @throws GradCacheError `DEVICE`, `CUDA_UNAVAILABLE`
+ * @example
+ * ```ts
+ * const { allocated, peak } = memory('cuda:0'); // in bytes
+ * ```
+ */
 export function memory(device = 'cpu'): Memory {
   requireDevice('device', device);
   return guarded(() => native().memory(device));
 }
 
-/** Starts a new peak from what is allocated now. */
+/**
+ * Starts a new peak from what is allocated now.
+ *
+ * @example
+ * ```ts
+ * resetPeakMemory('cuda:0');
+ * await model.encode(texts);
+ * console.log(memory('cuda:0').peak); // of this encoding alone
+ * ```
+ */
 export function resetPeakMemory(device = 'cpu'): void {
   requireDevice('device', device);
   guarded(() => {
@@ -28,7 +45,15 @@ export function resetPeakMemory(device = 'cpu'): void {
   });
 }
 
-/** Returns the unused memory of libtorch's allocator to the GPU's driver. */
+/**
+ * Returns the unused memory of libtorch's allocator to the GPU's driver.
+ *
+ * @example
+ * ```ts
+ * model.dispose();
+ * emptyCache('cuda:0'); // other programs can have the memory now
+ * ```
+ */
 export function emptyCache(device = 'cpu'): void {
   requireDevice('device', device);
   guarded(() => {
@@ -36,19 +61,41 @@ export function emptyCache(device = 'cpu'): void {
   });
 }
 
-/** Settles when all work given to the device so far is done. */
+/**
+ * Settles when all work given to the device so far is done.
+ *
+ * @example
+ * ```ts
+ * await model.encode(texts);
+ * await synchronize('cuda:0'); // the GPU is done: what is measured now is the whole time
+ * ```
+ */
 export async function synchronize(device = 'cpu'): Promise<void> {
   requireDevice('device', device);
   return guardedAsync(() => native().synchronize(device));
 }
 
-/** Number of CPU threads that one kernel uses; sets it where `count` is given. */
+/**
+ * Number of CPU threads that one kernel uses; sets it where `count` is given.
+ *
+ * @example
+ * ```ts
+ * threads(4); // leaves the other cores to other programs
+ * ```
+ */
 export function threads(count?: number): number {
   if (count !== undefined) requireCount('the number of threads', count, 1);
   return guarded(() => native().threads(count));
 }
 
-/** Devices that can be used: `'cpu'` and each `'cuda:N'`. */
+/**
+ * Devices that can be used: `'cpu'` and each `'cuda:N'`.
+ *
+ * @example
+ * ```ts
+ * const device = devices().includes('cuda:0') ? 'cuda:0' : 'cpu';
+ * ```
+ */
 export function devices(): string[] {
   return guarded(() => native().devices());
 }

@@ -83,7 +83,15 @@ export async function callOperatorAsync(name: string, args: readonly unknown[]):
   return guardedAsync(() => handle.callAsync(positional, keywords));
 }
 
-/** The schema of an operator, as libtorch writes it. @throws GradCacheError `OPERATOR` */
+/**
+ * The schema of an operator, as libtorch writes it.
+ *
+ * @throws GradCacheError `OPERATOR`
+ * @example
+ * ```ts
+ * console.log(schema('aten::topk')); // what the operator takes and gives
+ * ```
+ */
 export function schema(name: string): string {
   return guarded(() => operator(name).schema);
 }

@@ -28,7 +28,14 @@ export function call<Result = Tensor>(name: string, ...args: readonly unknown[])
   return wrap(callOperator(name, args)) as Result;
 }
 
-/** Like {@link call}, without a graph and off the event loop: on its tensors' device, after that device's earlier work. */
+/**
+ * Like {@link call}, without a graph and off the event loop: on its tensors' device, after that device's earlier work.
+ *
+ * @example
+ * ```ts
+ * const sorted = await callAsync<[Tensor, Tensor]>('aten::sort', scores, 0, true);
+ * ```
+ */
 export async function callAsync<Result = Tensor>(name: string, ...args: readonly unknown[]): Promise<Result> {
   return wrap(await callOperatorAsync(name, args)) as Result;
 }

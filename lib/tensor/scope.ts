@@ -29,6 +29,10 @@ export function untracked<T>(fn: () => T): T {
  * plain object), which pass to the block around. `fn` must be synchronous.
  *
  * @throws GradCacheError `INPUT` where `fn` returns a promise
+ * @example
+ * ```ts
+ * const norm = tidy(() => weights.mul(weights).sum().sqrt()); // what is made in between is disposed
+ * ```
  */
 export function tidy<T>(fn: () => T): T {
   requireFunction("tidy's block", fn);

@@ -26,6 +26,14 @@ export type { DType } from '../addon/native.js';
  *
  * Its memory is freed by {@link Tensor.dispose}, by `using`, at the end of a {@link tidy} block, or when the garbage
  * collector finds it. The collector does not know a GPU's memory, so do not rely on it there.
+ *
+ * @example
+ * ```ts
+ * const x = Tensor.from([1, 2, 3, 4], { shape: [2, 2] });
+ * const y = x.matmul(x).mul(0.5);
+ * console.log(y.shape, await y.values());
+ * y.dispose(); // its memory is given back now, not when it is collected
+ * ```
  */
 export class Tensor {
   /** The native handle; for the package's own modules. */

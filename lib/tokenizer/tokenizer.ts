@@ -45,6 +45,12 @@ const OWN = Symbol('Tokenizer');
 /**
  * A Hugging Face tokenizer, read from a tokenizer.json. Tokenisation runs on threads of the native `tokenizers`
  * package, not on the event loop. Calls that overlap are worked off one after the other.
+ *
+ * @example
+ * ```ts
+ * const tokenizer = await Tokenizer.fromFile('all-MiniLM-L6-v2/tokenizer.json');
+ * const model = TextEncoder.create({ model_type: 'bert', vocab_size: tokenizer.vocabularySize }, tokenizer);
+ * ```
  */
 export class Tokenizer {
   /** One more than the largest token id: the rows that an embedding table needs. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseFlags, UsageError } from '../../lib/cli/flags.js';
+import { UsageError } from '../../lib/cli/flags.js';
+import { parseFlags } from '../../lib/cli/parse-flags.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { settingsOf, TRAIN_SECTIONS } from '../../lib/cli/train-flags.js';
 import { pairs, shortRun, writeRows } from '../training/support.js';

@@ -83,7 +83,7 @@ test('a wrong call of a language command names its flag', async (t) => {
     [[], 2, /language alone is not a command; there are language train/],
     [['trian'], 2, /language trian is not a command; did you mean language train/],
     [['train'], 2, /--data, --output, --rows and --length are needed/],
-    [train, 2, /--length is missing/],
+    [train, 2, /--length is needed, or a --config FILE that has it/],
     [[...train, '--length', '0'], 2, /--length is 0/],
     [[...train, '--length', '4', '--cell', 'rnn'], 2, /--cell is "rnn"/],
     [[...train, '--length', '4', '--model.width', '0'], 2, /--model\.width is 0/],

@@ -54,6 +54,13 @@ export function gradcache(
   });
 }
 
+/** Arguments with some flags in place of the same ones, which may not be given twice. All flags of `args` take a value. */
+export function withFlags(args: readonly string[], ...flags: readonly string[]): string[] {
+  const isReplaced = (place: number): boolean =>
+    args[place]?.startsWith('--') === true && flags.includes(args[place]);
+  return [...args.filter((_, place) => !isReplaced(place) && !isReplaced(place - 1)), ...flags];
+}
+
 /**
  * Runs one command of `gradcache` in this process.
  *

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { digests, pairs, shortRun } from '../training/support.js';
-import { gradcache } from './program.js';
+import { gradcache, withFlags } from './program.js';
 
 /** The flags of a short run. */
 async function flags(t: TestContext): Promise<{ folder: string; output: string; args: string[] }> {
@@ -171,7 +171,7 @@ test('a second Ctrl-C ends the process at once, as the signal does', async (t) =
   const { output, args } = await flags(t);
   let sent = 0;
   const { code, signal } = await gradcache(
-    [...args, '--steps', '100000', '--batch', '60', '--chunk-sequences', '1', '--json'],
+    withFlags(args, '--steps', '100000', '--batch', '60', '--chunk-sequences', '1', '--json'),
     {
       onOutput: (child, written) => {
         if (sent === 0 && written.includes('"type":"step"')) {
@@ -238,7 +238,7 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
     [['--frozen', 'embeddings,encoder'], /^INPUT: --frozen names every parameter of the model/],
     [['--schedule', 'step'], /^INPUT: --schedule is "step"/],
   ] as const) {
-    await told([...args, ...wrong], 2, message);
+    await told(withFlags(args, ...wrong), 2, message);
   }
   await writeFile(file, JSON.stringify({ optimizer: { lr: 0 }, evaluation: 5 }));
   await told([...args.slice(0, -2), '--config', file], 1, /^INPUT: .*run\.json: config\.optimizer\.lr is 0/);

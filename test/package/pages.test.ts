@@ -1,4 +1,4 @@
-/** What the README and the guides show is what there is. */
+/** What the README, the guides and the documentation of the exports show is what there is. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -7,11 +7,22 @@ import { test } from 'node:test';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { gradcache } from '../cli/program.js';
 import { root } from '../training/support.js';
+import { asModule, documentedExports } from './docstrings.js';
 import { blocks, consumer, node, PAGES, textOf } from './pages.js';
 
-test('the types of every TypeScript block are right', async (t) => {
+test('every function and class has an example, and the types of all TypeScript are right', async (t) => {
   const folder = await consumer(t);
-  const code = PAGES.flatMap((page) => blocks(page, 'ts').map((text) => ({ page, text })));
+  const exported = documentedExports();
+  assert.deepEqual(
+    exported.filter(({ examples }) => examples.length === 0).map(({ name }) => name),
+    [],
+  );
+  const code = [
+    ...PAGES.flatMap((page) => blocks(page, 'ts').map((text) => ({ page, text }))),
+    ...exported.flatMap(({ name, examples }) =>
+      examples.map((example) => ({ page: name, text: asModule(example) })),
+    ),
+  ];
   const files = code.map(({ page }, place) => `${page.replaceAll(/\W/g, '-')}-${place}.mts`);
   // A block without an import is a module too.
   await Promise.all(

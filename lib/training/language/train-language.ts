@@ -69,6 +69,13 @@ export interface LanguageTrainHooks {
  *
  * @throws GradCacheError `INPUT` for a bad configuration, bad data or a folder that another run has, `ABORTED` when the signal
  * fires, `NON_FINITE` with the step and its learning rate (the last checkpoint stays as it is), and what the parts throw
+ * @example
+ * ```ts
+ * const { model } = await trainLanguage(
+ *   { model: {}, data: 'input.txt', output: 'runs/a', rows: 16, segment: { length: 64 }, across: { kind: 'exact' } },
+ *   { onEvent: (event) => event.type === 'step' && console.log(event.step, event.loss) },
+ * );
+ * ```
  */
 export function trainLanguage(
   config: LanguageTrainConfig | LanguageResumeConfig,
