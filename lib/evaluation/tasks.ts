@@ -152,6 +152,10 @@ export async function labelledTexts(
  *
  * @param options `columns`: text and translation, `['source', 'target']` unless given
  * @throws GradCacheError `INPUT` for wrong options and files that cannot be read
+ * @example
+ * ```ts
+ * const task = await readTranslation('translations.csv', { columns: ['english', 'german'] });
+ * ```
  */
 export async function readTranslation(path: string, options: TaskOptions = {}): Promise<TranslationTask> {
   return translations(path, options, DATA_SETTINGS);

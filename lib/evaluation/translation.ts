@@ -49,6 +49,10 @@ export interface TranslationOptions {
  *
  * @throws GradCacheError `SHAPE` for lists of different lengths or without a text, `INPUT` for a wrong option, `NON_FINITE`,
  * `ABORTED`
+ * @example
+ * ```ts
+ * const { accuracy } = await evaluateTranslation(model, await readTranslation('translations.csv'));
+ * ```
  */
 export async function evaluateTranslation(
   encoder: EncodesTexts,
