@@ -34,6 +34,11 @@ export const EVALUATION_FLAGS: Flags = {
   ),
   'eval-format': text('FORMAT', `${FORMAT_NAMES}, where its name does not tell`, 'evaluation.format'),
   ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
+  'eval-similarity': text(
+    'NAME',
+    'what texts are compared by: cosine, dot, euclidean or manhattan, token by token maxsim or meanmaxsim;\ndefault: what is trained',
+    'evaluation.similarity',
+  ),
   'eval-dimensions': numbers(
     'N,N',
     'lengths to measure at as well, with representations cut; each encodes the texts again',
@@ -48,7 +53,8 @@ export const EVALUATION_FLAGS: Flags = {
     text(
       'NAME=FILE',
       'further held-out data, by name; NAME.SETTING=VALUE says more of it, as --eval-data, --eval-task, … do of the one without\n' +
-        'a name: task, queries, corpus, judgements, columns, format, header, quoting, delimiter, dimensions, measures, loss. Its\n' +
+        'a name: task, queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures,\n' +
+        'loss. Its\n' +
         'scores are called NAME.spearman, …; may be repeated',
     ),
   ),
@@ -84,6 +90,7 @@ const READ: Readonly<Record<string, (text: string) => unknown>> = {
   header: (text) => (text === 'true' || text === 'false' ? switched(text) : words(text)),
   quoting: String,
   delimiter: typedDelimiter,
+  similarity: String,
   dimensions: (text) => words(text).map((word) => (word.trim() === '' ? NaN : Number(word))),
   measures: words,
   loss: switched,

@@ -1,6 +1,7 @@
 import type { DataFormat } from '../data/record-options.js';
 import type { Quoting } from '../data/quoting.js';
 import type { RetrievalMeasure } from '../evaluation/retrieval-measures.js';
+import type { Similarity, TokenSimilarity } from '../options/similarity.js';
 
 /** Held-out data, and what it is measured for. */
 export interface HeldOutSetConfig {
@@ -41,6 +42,8 @@ export interface HeldOutSetConfig {
   readonly quoting?: Quoting;
   /** What stands between the fields of CSV or TSV files: a character or several. Default: a comma, or a tab. */
   readonly delimiter?: string;
+  /** What texts are compared by. Default: the similarity that is trained. */
+  readonly similarity?: Similarity | TokenSimilarity;
   /**
    * Lengths that representations are cut to and measured at as well. The scores have the length behind their names, as
    * `ndcg@10/64`. The texts are encoded again for each.

@@ -1,6 +1,7 @@
 import { guideOf, kindOf, type FilledLossConfig } from '../losses/loss-kinds.js';
 import { isJsonObject } from '../files/strict-json.js';
 import { refuse, SettingError, type Fields } from '../options/fields.js';
+import { TOKEN_SIMILARITIES } from '../options/similarity.js';
 import { placeOf, setsOf, type HeldOutSettings } from './held-out-sets.js';
 
 /** Settings of models of texts. */
@@ -65,6 +66,7 @@ export function requireSuitedToPictures(
       throw refuse(at('task'), set.task, '"retrieval", for pictures,');
     if (set.dimensions !== undefined) throw ofTexts(at('dimensions'));
     if (set.judgements !== undefined) throw ofTexts(at('judgements'));
+    if (TOKEN_SIMILARITIES.some((name) => name === set.similarity)) throw ofTexts(at('similarity'));
   }
 }
 

@@ -7,6 +7,7 @@ import { QUOTINGS } from '../data/quoting.js';
 import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { plural } from '../options/plural.js';
+import { SIMILARITIES, TOKEN_SIMILARITIES } from '../options/similarity.js';
 import { FILES_OF_SET, type HeldOutSet, type HeldOutSettings } from './held-out-sets.js';
 import { OBJECT } from './objects.js';
 
@@ -107,7 +108,11 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
   if (task === 'reranking' && loss !== true)
     refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns; reranking reads JSON lines');
   if (trained.pairs)
-    refuseBeside(fields, ['dimensions'], 'is for representations, which a cross-encoder has not');
+    refuseBeside(
+      fields,
+      ['dimensions', 'similarity'],
+      'is for representations, which a cross-encoder has not',
+    );
   return {
     task,
     loss,
@@ -115,6 +120,7 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
     /** Undefined: those that are trained on. */
     columns: readColumns(fields, judged ? undefined : task, trained.columns),
     ...readLayout(fields),
+    similarity: readSimilarity(fields, task),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
     measures: readHeldOutMeasures(fields, task),
   };
@@ -139,7 +145,7 @@ function readFiles(fields: Fields): Pick<HeldOutSet, (typeof FILES_OF_SET)[numbe
 /** The set without a name, where there is none. @throws SettingError for a setting of it, which would do nothing */
 function nothingOf(fields: Fields): HeldOutSet {
   const data = fields.raw('data') === undefined ? undefined : OBJECT;
-  const others = ['task', 'loss', 'columns', ...LAYOUT, 'dimensions', 'measures'];
+  const others = ['task', 'loss', 'columns', ...LAYOUT, 'similarity', 'dimensions', 'measures'];
   for (const name of ['queries', 'corpus', 'judgements']) fields.raw(name); // known, and not there
   refuseBeside(
     fields,
@@ -156,6 +162,14 @@ function nothingOf(fields: Fields): HeldOutSet {
 function refuseBeside(fields: Fields, names: readonly string[], why: string): void {
   for (const name of names)
     if (fields.raw(name) !== undefined) throw new SettingError(fields.at(name), `${why}.`);
+}
+
+/** @throws SettingError for one of another task, and where texts are not compared */
+function readSimilarity(fields: Fields, task: TaskName | undefined): HeldOutSet['similarity'] {
+  if (task === 'retrieval') return fields.oneOf('similarity', [...SIMILARITIES, ...TOKEN_SIMILARITIES]);
+  if (task !== undefined && task !== 'clustering') return fields.oneOf('similarity', SIMILARITIES);
+  refuseBeside(fields, ['similarity'], `is for texts that are compared, not for ${task ?? 'the loss'}`);
+  return undefined;
 }
 
 /** @throws SettingError for what is no measure, and for measures of another task */

@@ -54,11 +54,24 @@ async function unevenRun(t: TestContext): Promise<{ folder: string; config: Trai
 test('two ranks train what one does, and rank 0 writes and tells it', async (t) => {
   const { folder, config } = await unevenRun(t);
   const held = await writeRows(join(folder, 'held.jsonl'), pairs(23));
+  const candidates = await writeRows(
+    join(folder, 'candidates.jsonl'),
+    pairs(9).map(({ anchor, positive }) => ({ query: anchor, positive, negative: ['a ship', 'the sea'] })),
+  );
   const exact: TrainConfig = {
     ...config,
     dropout: 0,
     loss: { temperature: 0.05, learned: true },
-    evaluation: { data: held, task: 'retrieval', loss: true, every: 2 },
+    evaluation: {
+      data: held,
+      task: 'retrieval',
+      loss: true,
+      every: 2,
+      sets: {
+        words: { task: 'translation', data: held, columns: ['anchor', 'positive'] },
+        candidates: { task: 'reranking', data: candidates },
+      },
+    },
     checkpoint: { every: 3, keep: 1 },
   };
   const alone = await record({ ...exact, output: join(folder, 'alone') });
@@ -82,6 +95,7 @@ test('two ranks train what one does, and rank 0 writes and tells it', async (t) 
   }
   const measured = [alone.events, events].map((each) => ofType<EvaluationEvent>(each, 'evaluation'));
   assert.equal(measured[1]!.length, 2);
+  assert.ok('words.mean_accuracy' in measured[1]![0]!.scores && 'candidates.map' in measured[1]![0]!.scores);
   for (const [place, { scores }] of measured[0]!.entries())
     for (const [name, score] of Object.entries(scores))
       assert.ok(Math.abs(measured[1]![place]!.scores[name]! - score) < 1e-5, name);

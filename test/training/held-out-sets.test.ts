@@ -7,10 +7,12 @@ import {
   evaluateClustering,
   evaluateReranking,
   evaluateRetrieval,
+  evaluateSts,
   evaluateTranslation,
   readClustering,
   readReranking,
   readRetrievalFolder,
+  readSts,
   readTranslation,
   TextEncoder,
   train,
@@ -63,7 +65,7 @@ async function prepare(t: TestContext) {
       judgements,
       measures: ['map@5'],
     },
-    near: { task: 'sts', data: await write('sts.jsonl', scored), dimensions: [4] },
+    near: { task: 'sts', data: await write('sts.jsonl', scored), dimensions: [4], similarity: 'euclidean' },
     alike: { task: 'binary', data: join(folder, 'sts.jsonl') },
     groups: {
       task: 'clustering',
@@ -119,6 +121,10 @@ test('sets of every task are measured in one run, by the figures of the finished
     await readTranslation(sets.languages.data, { columns: ['anchor', 'positive'] }),
     { prompt: '' },
   );
+  const near = await evaluateSts(encoder, await readSts(sets.near.data), {
+    prompt: '',
+    similarity: 'euclidean',
+  });
   const candidates = await evaluateReranking(encoder, await readReranking(sets.candidates.data), none);
   const expected: Record<string, number> = {
     'judged.map@5': judged.measures!['map@5']!,
@@ -127,11 +133,12 @@ test('sets of every task are measured in one run, by the figures of the finished
     'groups.accuracy': groups.accuracy,
     'groups.nmi': groups.nmi,
     'languages.mean_accuracy': languages.accuracy,
+    'near.spearman': near.spearman,
     'candidates.map': candidates.map,
     'candidates.ndcg@10': candidates.ndcg,
   };
   for (const [name, value] of Object.entries(expected)) assert.equal(scores![name], value, name);
-  for (const name of ['loss', 'ndcg@10', 'near.spearman', 'near.spearman/4', 'alike.ap'])
+  for (const name of ['loss', 'ndcg@10', 'near.spearman/4', 'alike.ap'])
     assert.equal(typeof scores![name], 'number', name);
   // What was hardest is told of the first set that tells: the one without a name.
   const measured = events.filter((event) => event.type === 'evaluation');
@@ -160,6 +167,11 @@ test('sets alone, beside measures of the program; hardest.json names the set', a
   ]);
   const hardest = JSON.parse(await readFile(join(config.output, 'hardest.json'), 'utf8')) as { set?: string };
   assert.equal(hardest.set, 'near');
+  const tokens = { sets: { judged: { ...sets.judged, similarity: 'maxsim' } } } as const;
+  await assert.rejects(train({ ...config, output: join(folder, 'tokens'), evaluation: tokens }), {
+    code: 'INPUT',
+    message: /evaluation\.sets\.judged\.similarity is "maxsim"; "cosine" or/,
+  });
   const clash = { sets: { near }, evaluators: { 'near.pearson': () => 1 } };
   await assert.rejects(train({ ...config, output: join(folder, 'clash'), evaluation: clash }), {
     code: 'INPUT',
@@ -245,6 +257,8 @@ test('settings that would do nothing, and sets that are none, are refused', () =
     ],
     [{ task: 'reranking', data: 'h', format: 'csv' }, /evaluation\.format is for files with columns/],
     [{ task: 'clustering', data: 'h', columns: ['a'] }, /2 columns for clustering/],
+    [{ task: 'sts', data: 'h', similarity: 'maxsim' }, /similarity is "maxsim"; "cosine" or "dot"/],
+    [{ task: 'clustering', data: 'h', similarity: 'dot' }, /similarity is for texts that are compared/],
     [{ task: 'sts', data: 'h', measures: ['map@5'] }, /measures is .*none, which are of retrieval/],
   ];
   for (const [evaluation, message] of wrong)

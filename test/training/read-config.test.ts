@@ -52,6 +52,7 @@ test('a configuration that is filled in is kept as it is', () => {
       header: ['score', 'a', 'b'],
       quoting: 'none',
       delimiter: undefined,
+      similarity: 'dot',
       dimensions: [64],
       measures: undefined,
       sets: undefined,

@@ -64,7 +64,8 @@ export async function loadHeldOutPictures(
   const folder = folderOfPictures([data]);
   const inPlace = { ...read, queries: read.queries.map((path) => PictureBatches.file(folder, path)) };
   const task = onBadLine === 'skip' ? await withoutBad(inPlace, { onBad, signal, data }) : inPlace;
-  const similarity = loss.kind === OWN_LOSS ? 'cosine' : (similarityOf(loss) as Similarity);
+  const trained = loss.kind === OWN_LOSS ? 'cosine' : similarityOf(loss);
+  const similarity = (set.similarity ?? trained) as Similarity;
   return {
     names: DIRECTIONS.flatMap((direction) => retrievalNames(measures).map((name) => `${direction}/${name}`)),
     measure: async (signal) => {

@@ -2,7 +2,10 @@ import type { Batch } from '../../data/batches.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { sharedEncoder } from '../../evaluation/shared-encoder.js';
-import { placeOf } from '../held-out-sets.js';
+import { refuse } from '../../options/fields.js';
+import { anyOf } from '../../options/option-values.js';
+import { SIMILARITIES, TOKEN_SIMILARITIES } from '../../options/similarity.js';
+import { placeOf, type HeldOutSet } from '../held-out-sets.js';
 import { requireWithin } from '../matryoshka.js';
 import { measureBy, type RunObjects } from '../objects.js';
 import type { FilledTrainConfig } from '../read-config.js';
@@ -36,6 +39,9 @@ export async function loadHeldOutTexts(
   const sets = await loadAllHeldOut(config.evaluation, async (named) => {
     const { name, set } = named;
     requireWithin(`${placeOf(name)}.dimensions`, set.dimensions ?? [], model.dimension);
+    const similarities = similaritiesFor(model, set);
+    if (set.similarity !== undefined && !similarities.includes(set.similarity))
+      throw refuse(`config.${placeOf(name)}.similarity`, set.similarity, anyOf(similarities));
     const task = await loadHeldOut(named, config, signal);
     const batches = await loadHeldOutBatches(named, config, signal);
     return {
@@ -56,4 +62,10 @@ export async function loadHeldOutTexts(
       return { scores: await measureBy(evaluators, model, signal, scores), hardest };
     },
   };
+}
+
+/** What the texts of a set can be compared by. */
+function similaritiesFor({ perToken, sparse }: TextEncoder, { task }: HeldOutSet): readonly string[] {
+  if (perToken) return TOKEN_SIMILARITIES;
+  return sparse && task === 'retrieval' ? ['cosine', 'dot'] : SIMILARITIES;
 }

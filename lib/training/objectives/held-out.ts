@@ -82,14 +82,14 @@ export async function loadHeldOut(
 ): Promise<HeldOutTask | null> {
   const { task } = set;
   if (task === undefined) return null;
-  // Texts are compared by the similarity that is trained, behind the prompts of the training: those of its anchors and of
+  // Texts are compared by the similarity that is trained, unless the set names another, behind the prompts of the training: those of its anchors and of
   // its positives, or none.
   const [query, document] = columns.map((column) => promptOf({ prompts }, column));
   const { columns: own, format, header, quoting, delimiter } = set;
   const how = { columns: own, format, header, quoting, delimiter, signal };
   const reading = { set, name, how, prompts: { query, document } };
   // A loss of the program does not say by which; the model does.
-  const similarity = loss.kind === OWN_LOSS ? undefined : similarityOf(loss);
+  const similarity = set.similarity ?? (loss.kind === OWN_LOSS ? undefined : similarityOf(loss));
   if (task === 'retrieval') return atLengths(set, await readRetrieval({ ...reading, similarity }));
   const rows = SIMILARITIES.find((known) => known === similarity);
   if (rows === undefined && similarity !== undefined)

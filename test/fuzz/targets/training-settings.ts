@@ -29,7 +29,16 @@ export const everySetting = {
   maxLength: 12,
   dropout: 0.1,
   prompts: { anchor: 'query', positive: { prefix: 'passage: ', name: 'passage' } },
-  evaluation: { task: 'sts', data: 'held-out.jsonl', columns: ['a', 'b', 'c'], every: 2 },
+  evaluation: {
+    task: 'sts',
+    data: 'held-out.jsonl',
+    columns: ['a', 'b', 'c'],
+    sets: {
+      near: { task: 'retrieval', data: 'pairs.csv', similarity: 'dot', measures: ['map@5'] },
+      far: { queries: 'q.jsonl', corpus: 'c.jsonl', judgements: 'j.tsv', dimensions: [8] },
+    },
+    every: 2,
+  },
   checkpoint: { every: 1, keep: 1 },
   resume: false,
 };
