@@ -11,6 +11,7 @@
  * With `--tied` both towers have one encoder, so that only the layers of the last chunk can hide their exchange. Choose rate,
  * pairs and chunk so that the backward of the last chunk takes about as long as the exchange.
  */
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import {
   GradCache,
@@ -20,6 +21,7 @@ import {
   type Reduction,
   type StepProgress,
 } from '../lib/index.js';
+import { requireCount } from '../lib/options/option-values.js';
 import { openNetwork, type Network } from '../test/distributed/namespaces.js';
 import { runRanks } from '../test/distributed/start-ranks.js';
 import { createEncoder, SHAPES, type ShapeName } from './gpu/models.js';
@@ -41,6 +43,9 @@ const { values: given } = parseArgs({
     reduction: { type: 'string' },
   },
 });
+
+for (const option of ['pairs', 'chunk', 'steps', 'rounds'] as const)
+  if (given[option] !== undefined) requireCount(`--${option}`, Number(given[option]), 1);
 
 const WAYS: Readonly<Record<string, Reduction>> = {
   'after the backward pass': {},
@@ -108,6 +113,9 @@ async function measured(network: Network, reduction: Reduction): Promise<Measure
   return first!;
 }
 
+/** How many processes wanted to run on the machine after each measurement. */
+const loads: number[] = [];
+
 async function simulated(): Promise<string> {
   const network = openNetwork();
   if (network === null) throw new Error('network namespaces need root');
@@ -119,6 +127,7 @@ async function simulated(): Promise<string> {
       for (let round = 0; round < Number(given.rounds); round++)
         for (const [name, reduction] of Object.entries(WAYS)) {
           const next = await measured(network, reduction);
+          loads.push(loadavg()[0]!);
           found.get(name)!.push(next);
           process.stderr.write(
             `round ${round + 1}, ${rate ?? 'no limit'}, ${name}: ${next.seconds.toFixed(2)} s\n`,
@@ -132,7 +141,8 @@ async function simulated(): Promise<string> {
   return table(
     [
       ...['limit, Mbit/s', 'gradients added up', 'step, s', 'of rounds, s', 'sent, MB', 'least for that, s'],
-      ...['backward of the last chunk, s', 'of that at most hidden in a tied step, s'],
+      'backward of the last chunk, s',
+      ...(given.tied ? ['of that at most hidden, s'] : []),
     ],
     rows,
   );
@@ -153,7 +163,7 @@ function rowOf(rate: number | null, name: string, rounds: readonly Measured[]): 
     Number((bytes / share / 1e6).toFixed(2)),
     Number(secondsOf(bytes / share).toFixed(1)),
     Number(last.toFixed(2)),
-    Number(Math.min(last, secondsOf((bytes - embeddings) / share)).toFixed(1)),
+    ...(given.tied ? [Number(Math.min(last, secondsOf((bytes - embeddings) / share)).toFixed(1))] : []),
   ];
 }
 
@@ -191,12 +201,14 @@ function computed(): string {
 }
 
 async function report(): Promise<void> {
+  const measuredTable = await simulated();
   const body = `**Measured**: two ranks on this machine in two network namespaces, the cable between them limited by \`tbf\` of Linux; a delay
-is not simulated. Two towers with ${given.tied ? 'one encoder' : 'encoders of their own'}, ${given.shape} shape, ${given.pairs} pairs a rank, float32 on the CPU, Gloo. A rank sends each
-gradient once, to the only other rank. With encoders of their own the backward pass of one tower can hide the exchange of the
-other; with one encoder the backward of the last chunk can hide that of its layers, but not that of the embeddings, which come last.
+is not simulated. Two towers with ${given.tied ? 'one encoder' : 'encoders of their own'}, ${given.shape} shape, ${given.pairs} pairs a rank, chunks of ${given.chunk ?? 'as many rows as memory allows'}${given.chunk === undefined ? '' : ' rows'}, float32 on the CPU, Gloo.
+A rank sends each gradient once, to the only other rank. With encoders of their own the backward pass of one tower can hide the exchange
+of the other; with one encoder the backward of the last chunk can hide that of its layers, but not that of the embeddings, which come
+last. Median of ${given.rounds} rounds, in each of which every way came once. The load average of the machine was ${Math.min(...loads).toFixed(0)} to ${Math.max(...loads).toFixed(0)} meanwhile. Of its cores the ranks need two.
 
-${await simulated()}
+${measuredTable}
 
 **Computed, not measured**: BERT of the base shape, machines of 8 GPUs with one network card each, one direction of InfoNCE,
 d = 768. Times on the network are those of a ring: a machine of M sends 2 (M - 1) / M times the 438 MB of gradients, and (M - 1) / M
