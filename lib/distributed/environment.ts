@@ -55,7 +55,9 @@ export function placeFromSlurm(variables: Variables): Place {
     rank,
     size,
     localRank: whole(variables, 'SLURM_LOCALID'),
-    host: variables.MASTER_ADDR ?? firstHost(text(variables, 'SLURM_STEP_NODELIST')),
+    host: unset(variables, 'MASTER_ADDR')
+      ? firstHost(text(variables, 'SLURM_STEP_NODELIST'))
+      : variables.MASTER_ADDR!,
     port: unset(variables, 'MASTER_PORT') ? 20_000 + (job % 20_000) : portFrom(variables),
     server: rank === 0,
     prefix: `gradcache/${job}/${variables.SLURM_STEP_ID ?? ''}/${variables.SLURM_RESTART_COUNT ?? '0'}`,

@@ -73,7 +73,11 @@ test('the place follows from the variables of srun', () => {
     server: false,
     prefix: 'gradcache/1234567/2/0',
   });
-  assert.equal(placeFromSlurm({ ...step, MASTER_PORT: '29500' }).port, 29_500);
+  const given = placeFromSlurm({ ...step, MASTER_ADDR: '10.0.0.1', MASTER_PORT: '29500' });
+  assert.deepEqual([given.host, given.port], ['10.0.0.1', 29_500]);
+  assert.equal(placeFromSlurm({ ...step, MASTER_ADDR: '' }).host, 'gpu03');
+  // A job that Slurm has put into its queue again does not meet in what it left.
+  assert.equal(placeFromSlurm({ ...step, SLURM_RESTART_COUNT: '1' }).prefix, 'gradcache/1234567/2/1');
   assert.throws(() => placeFromSlurm({}), { code: 'INPUT' });
 });
 

@@ -1,17 +1,12 @@
 import assert from 'node:assert/strict';
-import { execFile, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { devices } from '../../lib/index.js';
 import { gradcache } from '../cli/program.js';
-import { pythonEnvironment } from '../oracle/python.js';
 import { shortRun } from '../training/support.js';
-
-const PROGRAM = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
 /** The command line of a long run over two ranks with many checkpoints. */
 async function longRun(t: TestContext): Promise<{ output: string; args: string[] }> {
@@ -89,32 +84,4 @@ test('a mistake is told once, and ranks are not started within ranks', async (t)
   const inside = await gradcache([...args, '--gpus', '2']);
   assert.equal(inside.code, 2);
   assert.match(inside.stderr, /^INPUT: --ranks starts processes, and this one is one of 4/);
-});
-
-test('torchrun starts ranks, and starts them anew after one has failed', async (t) => {
-  const { folder, config } = await shortRun(t);
-  const file = join(folder, 'run.json');
-  await writeFile(file, JSON.stringify({ ...config, resume: true, checkpoint: { every: 2 } }));
-  // The first time rank 1 ends at once; torchrun ends the other and starts both again.
-  const script = join(folder, 'rank.sh');
-  await writeFile(
-    script,
-    `if [ "$RANK$TORCHELASTIC_RESTART_COUNT" = 10 ]; then exit 3; fi\nexec "${process.execPath}" "${PROGRAM}" train --config "${file}" --json`,
-  );
-  const python = process.env.GRADCACHE_PYTHON || 'python3';
-  const torchrun = [
-    '-m',
-    'torch.distributed.run',
-    '--standalone',
-    '--nproc-per-node',
-    '2',
-    '--max-restarts',
-    '1',
-  ];
-  const { stdout } = await promisify(execFile)(python, [...torchrun, '--no-python', 'sh', script], {
-    env: { ...pythonEnvironment(), OMP_NUM_THREADS: '1' },
-    timeout: 300_000,
-  });
-  assert.match(stdout, /"type":"start",.*"ranks":2/);
-  assert.equal(stdout.match(/"type":"result"/g)?.length, 1, stdout);
 });
