@@ -25,7 +25,9 @@ export function overlapOf(windows: Windows | undefined): number | undefined {
 
 /** @throws GradCacheError `INPUT` where windows are asked for of a method that gives one dense vector for a text */
 export function refuseWindows(options: object): void {
-  if (!('windows' in options) || options.windows === undefined || options.windows === false) return;
+  // Whether these are options at all is seen later, where they are read.
+  const windows = (options as { readonly windows?: unknown } | null)?.windows;
+  if (windows === undefined || windows === false) return;
   throw new GradCacheError(
     'INPUT',
     'windows is given, and one dense representation of several windows has no meaning that models are trained for: cut long texts ' +

@@ -74,7 +74,8 @@ test('files damaged at random give rows or INPUT, soon', async (t) => {
   const names = (await readdir(fixtures)).filter((name) => name.endsWith('.parquet')).sort();
   const files = await Promise.all(names.map((name) => readFile(join(fixtures, name))));
   const random = new Random(23);
-  for (let round = 0; round < 600; round++) {
+  // Each is decoded in a process of its own. `npm run fuzz -- parquet` tries more.
+  for (let round = 0; round < 120; round++) {
     const damaged = Buffer.from(files[random.below(files.length)]!);
     for (let i = 0; i <= random.below(3); i++) {
       const at = random.below(damaged.length);
@@ -87,7 +88,7 @@ test('files damaged at random give rows or INPUT, soon', async (t) => {
       assert.equal(error.code, 'INPUT', `round ${round}: ${error.stack}`);
       assert.ok(error.message.includes(path), error.message);
     });
-    assert.ok(performance.now() - started < 10_000, `round ${round}`);
+    assert.ok(performance.now() - started < 30_000, `round ${round}`);
   }
 });
 

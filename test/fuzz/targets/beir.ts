@@ -12,7 +12,7 @@ const files: Readonly<Record<string, string>> = {
 
 /** Tasks of BEIR: queries, documents and judgements. */
 export const beir: Target = {
-  count: 2000,
+  count: 700,
   prepare: () => async (random, tell) => {
     const damaged = random.pick(Object.keys(files));
     tell(damaged);

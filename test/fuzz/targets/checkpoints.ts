@@ -39,7 +39,7 @@ function damage(name: string, file: Buffer, random: Random): Buffer {
 
 /** Checkpoints of which a file is damaged, up to the settings and the state of the optimizer that a run goes on with. */
 export const checkpoints: Target = {
-  count: 200,
+  count: 100,
   prepare: async () => {
     const files = await trainOnce();
     const encoder = await TextEncoder.load('start');

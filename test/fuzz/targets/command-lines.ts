@@ -100,7 +100,7 @@ function argumentsFor(command: string, { sections }: Command, random: Random): s
 
 /** Command lines of train, embed and evaluate. */
 export const commandLines: Target = {
-  count: 100,
+  count: 60,
   prepare: async () => {
     const tokenizer = await Tokenizer.fromJson(JSON.stringify(smallTokenizer()));
     const sizes = { vocab_size: 18, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2 };

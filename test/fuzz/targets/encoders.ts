@@ -40,8 +40,8 @@ const passes =
 
 /** Methods of encoders and of tokenizers. */
 export const encoders: Target = {
-  count: 3000,
-  least: { answered: 500, refused: 500 },
+  count: 1500,
+  least: { answered: 250, refused: 250 },
   prepare: async () => {
     const tokenizer = await smallTokenizer(50);
     const module = linear();

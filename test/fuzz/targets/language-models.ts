@@ -22,8 +22,8 @@ const MODELS: NewLanguageModel[] = [
 
 /** Segments, states and settings of language models, through the class and the addon's handle before it. */
 export const languageModels: Target = {
-  count: 1500,
-  least: { answered: 200, refused: 200 },
+  count: 800,
+  least: { answered: 100, refused: 100 },
   prepare: () => {
     const model = LanguageModel.create(MODELS[0]!);
     const segment = (): Segment => ({

@@ -70,7 +70,7 @@ function damage(name: string, file: Buffer, random: Random): Buffer | null {
 
 /** Model folders of which one file or two are damaged or missing. What loads must encode, and save again. */
 export const modelFolders: Target = {
-  count: 1000,
+  count: 500,
   prepare: async () => {
     const folders: Map<string, Buffer>[] = [];
     for (const architecture of ARCHITECTURES) folders.push(await folderOf(architecture));

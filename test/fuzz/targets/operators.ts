@@ -5,8 +5,8 @@ import type { Target } from '../target.js';
 
 /** Operators with arguments of the types that their schemas name, and now and then of others. */
 export const operatorCalls: Target = {
-  count: 12_000,
-  least: { answered: 1200, refused: 1200 },
+  count: 6000,
+  least: { answered: 600, refused: 600 },
   prepare: () => (random, tell) => {
     const name = random.pick(operators);
     tell(name);

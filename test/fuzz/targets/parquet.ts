@@ -19,7 +19,7 @@ function mutate(file: Buffer, random: Random): Buffer {
 
 /** Parquet files of every encoding and compression. */
 export const parquet: Target = {
-  count: 60, // each file is decoded in a process of its own
+  count: 30, // each file is decoded in a process of its own
   prepare: () => {
     const folder = join(testFolder, 'data', 'fixtures');
     const names = readdirSync(folder).filter((name) => name.endsWith('.parquet'));

@@ -23,7 +23,7 @@ function withOtherHeader(file: Buffer, random: Random): Buffer {
 
 /** Files of tensors. What is read must make tensors: its bytes fit its shape. */
 export const safetensors: Target = {
-  count: 2000,
+  count: 1000,
   prepare: async () => {
     await writeSafetensors('good.safetensors', smallTensors, { format: 'pt' });
     const good = readFileSync('good.safetensors');

@@ -71,8 +71,8 @@ const readers: Readonly<Record<string, (path: string, random: Random) => Promise
 
 /** Tables of texts, plain and gzipped, with every reader of them. */
 export const tables: Target = {
-  count: 2000,
-  least: { answered: 300, refused: 500 },
+  count: 800,
+  least: { answered: 120, refused: 200 },
   prepare: () => async (random, tell) => {
     const packed = random.next() < 0.2;
     const [extension, base] = random.pick(Object.entries(bases));

@@ -92,8 +92,8 @@ const targets: readonly [string, Call][] = [
 
 /** The public functions of tensors. What a block of the caller throws comes out of it as it is. */
 export const tensors: Target = {
-  count: 10_000,
-  least: { answered: 1000, refused: 1000 },
+  count: 5000,
+  least: { answered: 500, refused: 500 },
   prepare: () => async (random, tell) => {
     const [name, run] = random.pick(targets);
     tell(name);

@@ -72,8 +72,8 @@ function refusal(error: unknown): { ids: Int32Array } {
 
 /** Broken tokenizers, and odd texts for those that open. */
 export const tokenizers: Target = {
-  count: 1000,
-  least: { answered: 200, refused: 200 },
+  count: 500,
+  least: { answered: 100, refused: 100 },
   prepare: () => async (random) => {
     const beside = files(random);
     for (const name of ['tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json']) {

@@ -8,7 +8,7 @@ import type { Target } from '../target.js';
 
 /** Files of torch.save, whole and with a pickle or an archive that was changed. What is read must make tensors. */
 export const torchFiles: Target = {
-  count: 2000,
+  count: 1000,
   prepare: () => {
     const [first] = [...smallTensors.values()];
     const data = pickledDict([

@@ -53,7 +53,7 @@ const sigmoid = { kind: 'siglip', scale: 10, bias: -10, learned: false, similari
 
 /** Configurations of training. One that is read must give itself when it is read again. */
 export const trainingSettings: Target = {
-  count: 2000,
+  count: 1000,
   prepare: () => (random) => {
     const config: Record<string, unknown> = structuredClone(everySetting);
     if (random.next() < 0.3) config.model = structuredClone(scratch);

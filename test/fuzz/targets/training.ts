@@ -66,8 +66,8 @@ const encodes = { encode: async (texts: readonly string[]) => ones(texts.length,
 
 /** Steps, losses, optimizers, schedules, batches and evaluation. */
 export const training: Target = {
-  count: 3000,
-  least: { answered: 500, refused: 500 },
+  count: 1500,
+  least: { answered: 250, refused: 250 },
   prepare: async () => {
     const encoder = await textEncoder('float32', { dropout: 0.1 });
     const step = (options: object, inputs: never[], more: never) =>
