@@ -293,8 +293,7 @@ test('leaving the loop early closes the files', async (t) => {
     gzipSync(jsonLines(Array.from({ length: 50_000 }, (_, i) => ({ anchor: `${i}`, positive: 'p' })))),
   );
   for (const file of [path, join(fixtures, 'snappy.parquet')]) {
-    for (let i = 0; i < 40; i++)
-      for await (const row of readPairs(file)) if (row.anchor !== undefined) break;
+    for (let i = 0; i < 40; i++) for await (const row of readPairs(file)) if (row.anchor !== undefined) break;
   }
   const open = (process as unknown as { getActiveResourcesInfo(): string[] }).getActiveResourcesInfo();
   assert.ok(open.filter((kind) => /FILEHANDLE|FSReq|Zlib/i.test(kind)).length < 10, open.join());
