@@ -86,7 +86,7 @@ class TrainDisplay {
       case 'start':
         this.#steps = shownSteps(event.steps);
         progress.say(
-          `${formatCount(event.parameters)} parameters in ${event.precision} on ${whereOf(event)}, ${event.steps === null ? 'steps are being counted' : plural(event.steps, 'step')}` +
+          `${formatCount(event.parameters)} parameters in ${event.precision} on ${whereOf(event)}, ${event.steps === null ? 'steps (being counted)' : plural(event.steps, 'step')}` +
             (event.rows === null ? '' : `, ${plural(event.rows, 'row')}`) +
             (event.leftOver ? ` (${event.leftOver} of them left over in an epoch)` : '') +
             ` of ${event.columns.join(', ')}` +

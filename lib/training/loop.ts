@@ -1,7 +1,6 @@
 import type { Ranks } from '../distributed/ranks.js';
 import { fromFirst, isFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { GradCacheError } from '../errors.js';
-import { plural } from '../options/plural.js';
 import { drawSeed } from '../options/seeds.js';
 import type { ModelSnapshot } from '../model-folder/model-snapshot.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -15,7 +14,7 @@ import type { MetricsFile } from './metrics.js';
 import type { HeldOut } from './objectives/objective.js';
 import type { OutputLock } from './output-lock.js';
 import { updatesOf, type BatchesOfUpdate } from './batches-of-update.js';
-import type { RunLength } from './run-length.js';
+import { endedEarly, type RunLength } from './run-length.js';
 import type { AwaitedSchedule } from './schedule.js';
 import { writeSettings } from './stored-settings.js';
 
@@ -214,7 +213,7 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
         this.#pace = this.#pace === null ? seconds : 0.9 * this.#pace + 0.1 * seconds;
         if (last || best.end !== null) break;
       }
-      if (!last && best.end === null) throw ended(step, await parts.length.total());
+      if (!last && best.end === null) throw endedEarly(step, await parts.length.total());
     } else if (heldOut !== null && best.end === null) {
       await this.#evaluate(step, heldOut, best);
     }
@@ -390,15 +389,6 @@ export class Loop<Batch, Step extends { readonly loss: number }, StepEvent> {
 async function ofFirst(ranks: Ranks, own: Readonly<Record<string, number>>): Promise<Record<string, number>> {
   const [first = []] = await ranks.numbers(Object.values(own));
   return Object.fromEntries(Object.keys(own).map((name, place) => [name, first[place]!]));
-}
-
-/** The error for data that has become less since its batches were counted. */
-function ended(step: number, steps: number): GradCacheError {
-  return new GradCacheError(
-    'INPUT',
-    `The data ended after ${plural(step, 'step')} of ${steps}: it had more rows when these were counted. Leave files as they are while ` +
-      'a run reads them.',
-  );
 }
 
 function isDue(step: number, every: number | undefined): boolean {

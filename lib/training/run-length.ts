@@ -1,3 +1,6 @@
+import { GradCacheError } from '../errors.js';
+import { plural } from '../options/plural.js';
+
 /** How many updates a run makes: known when it begins, or counted while it trains. */
 export interface RunLength {
   /** Updates in all; null while they are being counted. */
@@ -15,6 +18,15 @@ export function knownLength(steps: number): RunLength {
     isLast: (step) => Promise.resolve(step === steps),
     total: () => Promise.resolve(steps),
   };
+}
+
+/** The error for data that has become less since its batches were counted. */
+export function endedEarly(step: number, steps: number): GradCacheError {
+  return new GradCacheError(
+    'INPUT',
+    `The data ended after ${plural(step, 'step')} of ${steps}: it had more rows when these were counted. Leave files as they are while ` +
+      'a run reads them.',
+  );
 }
 
 /** Counts batches, and tells after each how many there are so far. */
