@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { DEFAULT_LOSS, guideOf } from '../losses/loss-kinds.js';
 import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
+import { isPlainObject } from '../options/realms.js';
 import { lastingPath } from './from-hub.js';
 import { changeFiles, changeSets } from './held-out-sets.js';
 import { readTrainConfig, usualColumns, type FilledTrainConfig } from './read-config.js';
@@ -23,9 +25,26 @@ const mayChangeByName = mayChangeOf([
   'overlap',
 ]);
 
-function mayChange(name: string, now: unknown): boolean {
+function mayChange(name: string, now: unknown, was: unknown): boolean {
+  // As `data`: the contents are compared.
+  if (name === 'datasets') return isDeepStrictEqual(withoutFiles(now), withoutFiles(was));
   // With 'throw' no line has been skipped so far, so the batches are the same with 'skip'.
   return mayChangeByName(name) || (name === 'onBadLine' && now === 'skip');
+}
+
+function withoutFiles(datasets: unknown): unknown {
+  return Array.isArray(datasets) ? datasets.map((set: object) => ({ ...set, data: undefined })) : datasets;
+}
+
+/** Data sets that are named again have the settings that are stored of them, where these are not given. */
+function joinSets(stored: unknown, given: unknown): unknown {
+  if (!Array.isArray(stored) || !Array.isArray(given)) return given;
+  return given.map((set: unknown, place) => {
+    if (!isPlainObject(set)) return set;
+    const { name = `data set ${place + 1}` } = set;
+    const before: unknown = stored.find((each: { readonly name?: unknown }) => each.name === name);
+    return { ...(before as object | undefined), ...set };
+  });
 }
 
 /** Settings that are objects: given fields override the stored ones. */
@@ -79,6 +98,7 @@ export const PAIRS: ResumableSettings<FilledTrainConfig> = {
   sections: SECTIONS,
   kinds: KINDS,
   mayChange,
+  joined: { datasets: joinSets },
   stored: storedConfig,
 };
 

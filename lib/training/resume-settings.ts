@@ -14,7 +14,9 @@ export interface ResumableSettings<Config> {
   /** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
   readonly kinds: Readonly<Record<string, { readonly key: string; readonly default?: string }>>;
   /** Whether a resumed run may have another value of a setting. */
-  readonly mayChange: (name: string, now: unknown) => boolean;
+  readonly mayChange: (name: string, now: unknown, was: unknown) => boolean;
+  /** Settings that are given over those stored, by name; absent: what is given takes the place of what is stored. */
+  readonly joined?: Readonly<Record<string, (stored: unknown, given: unknown) => unknown>>;
   /** What a checkpoint keeps of a configuration: all but where the run writes, with full paths. */
   readonly stored: (config: Config) => Record<string, unknown>;
 }
@@ -53,7 +55,7 @@ export function resumeSettings<Config>(
     if (isDeepStrictEqual(was, is)) continue;
     const [shownThen, shownNow] = [was, is].map((value) => (value === undefined ? 'not set' : show(value)));
     const difference = `was ${shownThen}, now ${shownNow}`;
-    if (!how.mayChange(name, is)) throw otherRun(folder, name, difference);
+    if (!how.mayChange(name, is, was)) throw otherRun(folder, name, difference);
     notes.push(`${name} ${difference}`);
   }
   return { config, notes };
@@ -109,7 +111,7 @@ function readStored<Config>(
 function putOver(
   stored: Settings,
   given: Settings,
-  { sections, kinds }: Pick<ResumableSettings<never>, 'sections' | 'kinds'>,
+  { sections, kinds, joined = {} }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'joined'>,
 ): Record<string, unknown> {
   const merged: Record<string, unknown> = { ...stored };
   // The length of a run is one setting under two names.
@@ -121,7 +123,9 @@ function putOver(
     if (!isGiven(value)) continue;
     const before = merged[name];
     const together = sections.includes(name) && isSection(value) && isSection(before);
-    merged[name] = together ? putOverSection(before, value, kinds[name]) : value;
+    merged[name] = together
+      ? putOverSection(before, value, kinds[name])
+      : (joined[name]?.(before, value) ?? value);
   }
   return merged;
 }

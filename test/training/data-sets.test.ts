@@ -25,6 +25,12 @@ async function twoSets(folder: string): Promise<{ data: string; name: string; [m
   ];
 }
 
+const rowsIn = async (file: string): Promise<object[]> =>
+  (await readFile(file, 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as object);
+
 /** The texts of all batches of a run, as its data gives them. */
 async function batchesOf(settings: object): Promise<{ batches: TokenizedBatch[]; counted: unknown }> {
   const heads = new FileHeads();
@@ -124,7 +130,13 @@ test('prompts are those of a data set and its columns, and a run is resumed bit 
     }),
     { code: 'ABORTED' },
   );
-  await record({ output: config.output, resume: true });
+  // Named again as they were, they are those of before; of what decides the batches another value is refused.
+  const moved = { ...few, data: await writeRows(join(folder, 'moved.jsonl'), await rowsIn(few!.data)) };
+  await assert.rejects(
+    record({ output: config.output, resume: true, datasets: [many, { ...moved, weight: 3 }] } as never),
+    /config\.datasets was .*cannot be resumed/,
+  );
+  await record({ output: config.output, resume: true, datasets: [many, moved] } as never);
   assert.deepEqual(await digests(join(config.output, 'model')), await digests(join(whole.output, 'model')));
   const stored = JSON.parse(await readFile(join(whole.output, 'settings.json'), 'utf8')) as object;
   assert.ok('datasets' in stored && !('data' in stored));
