@@ -18,7 +18,8 @@ import { type Arguments, type Flags, list, number, onOff, text, UsageError } fro
 import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { oneAhead } from './one-ahead.js';
-import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, openModel } from './model.js';
+import { RoutedEncoder } from '../encoders/routed-encoder.js';
+import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, needsRoute, openModel } from './model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
@@ -164,9 +165,10 @@ async function embed(
         return { texts: complete.rows, dimension: complete.dimension };
       }
       sayStart(settings, done, progress);
-      const model = await openModel(args, { progress, signal, ranks });
+      const model = await openModel(args, { progress, signal, ranks }, task);
       const encoder = ranks === null ? model : sharedEncoder(model, ranks);
       try {
+        if (model instanceof RoutedEncoder) throw needsRoute(', or --as');
         const dimensions = dimensionsOf(args, model);
         const dimension = dimensions ?? model.dimension;
         await onFirst(ranks, 'reading ranges', () => writer!.prepare(dimension));
@@ -220,6 +222,7 @@ async function embed(
 const DECISIVE = [
   'precision',
   'max-length',
+  'route',
   'dimensions',
   'as',
   'prompt',

@@ -25,7 +25,7 @@ import {
 import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { CrossEncoder } from '../encoders/cross-encoder.js';
-import type { TextEncoder } from '../encoders/text-encoder.js';
+import { RoutedEncoder } from '../encoders/routed-encoder.js';
 import {
   SIMILARITIES,
   TOKEN_SIMILARITIES,
@@ -45,7 +45,7 @@ import {
 } from './evaluate-flags.js';
 import { type Arguments, type Flags, UsageError } from './flags.js';
 import { unlessAborted } from './interrupt.js';
-import { dimensionsOf, openModel, openServable } from './model.js';
+import { dimensionsOf, needsRoute, openEither, openModel, type OpenedEncoder } from './model.js';
 import { promptOf } from './prompt-flags.js';
 import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { type ProgressLine } from './terminal.js';
@@ -86,7 +86,7 @@ async function measureReranking(args: Arguments, { progress, signal, ranks }: Ho
   const asked = args.oneOf('similarity', SIMILARITIES);
   const at = args.count('at') ?? 10;
   const task = await unlessAborted(readReranking(args.required('data', TASK_FLAGS.data), { signal }), signal);
-  const model = await openServable(args, { progress, signal, ranks });
+  const model = await openEither(args, { progress, signal, ranks });
   const onProgress = (done: number, total: number) => progress.show(`${done} of ${total} pairs`);
   try {
     let scores: RerankingScores;
@@ -118,12 +118,17 @@ async function measureReranking(args: Arguments, { progress, signal, ranks }: Ho
 const OF_ENCODERS = ['similarity', 'dimensions'];
 const DOCUMENT_PROMPTS = ['document-prompt', 'document-prompt-text'];
 
-const isCrossEncoder = (model: TextEncoder | CrossEncoder): model is CrossEncoder => scoresPairs(model);
+const isCrossEncoder = (model: OpenedEncoder | CrossEncoder): model is CrossEncoder => scoresPairs(model);
+
+/** @throws UsageError for two encoders where texts are neither queries nor documents */
+function requireOne(model: OpenedEncoder): void {
+  if (model instanceof RoutedEncoder) throw needsRoute();
+}
 
 /** What pairs of sentences are compared by, and how. @throws UsageError for flags that a cross-encoder does not take */
 function comparing(
   args: Arguments,
-  model: TextEncoder | CrossEncoder,
+  model: OpenedEncoder | CrossEncoder,
   { progress, ranks }: Pick<How, 'progress' | 'ranks'>,
   asked: Similarity | undefined,
 ) {
@@ -131,6 +136,7 @@ function comparing(
     refuseFlags(args, OF_ENCODERS, 'is for a text encoder, not for a cross-encoder');
     return { by: sharedScorer(model, ranks), how: {} };
   }
+  requireOne(model);
   const similarity = saySimilarity(asked, model, progress);
   return { by: sharedEncoder(model, ranks), how: { similarity, dimensions: dimensionsOf(args, model) } };
 }
@@ -144,6 +150,7 @@ async function measureClustering(args: Arguments, { progress, signal, ranks }: H
   const model = await openModel(args, { progress, signal, ranks });
   const encoder = sharedEncoder(model, ranks);
   try {
+    requireOne(model);
     const { texts, clusters, ...scores } = await evaluateClustering(encoder, task, {
       clusters: args.number('clusters'),
       seed: args.number('seed'),
@@ -166,6 +173,7 @@ async function measureTranslation(args: Arguments, { progress, signal, ranks }: 
   const task = await unlessAborted(readRows(args, readTranslation), signal);
   const model = await openModel(args, { progress, signal, ranks });
   try {
+    requireOne(model);
     const scores = await evaluateTranslation(sharedEncoder(model, ranks), task, {
       similarity: saySimilarity(asked, model, progress),
       prompt: promptFor(model),
@@ -210,7 +218,7 @@ async function measureBinary(args: Arguments, { progress, signal, ranks }: How):
   const promptFor = promptOf(args, 'query-prompt');
   requireColumns(args, 3, 'three columns, two sentences and a label');
   const task = await unlessAborted(readRows(args, readBinary), signal);
-  const model = await openServable(args, { progress, signal, ranks });
+  const model = await openEither(args, { progress, signal, ranks });
   try {
     const { by, how } = comparing(args, model, { progress, ranks }, asked);
     const scores = await evaluateBinary(by, task, {
@@ -234,7 +242,7 @@ async function measureSts(args: Arguments, { progress, signal, ranks }: How): Pr
   requireColumns(args, 3, 'three columns, two sentences and a score');
   const task = await unlessAborted(readRows(args, readSts), signal);
   if (task.unscored !== undefined) progress.say(`left out: ${plural(task.unscored, 'row')} without a score`);
-  const model = await openServable(args, { progress, signal, ranks });
+  const model = await openEither(args, { progress, signal, ranks });
   try {
     const { by, how } = comparing(args, model, { progress, ranks }, asked);
     const scores = await evaluateSts(by, task, {
@@ -324,7 +332,7 @@ async function readTask(args: Arguments, signal: AbortSignal): Promise<Retrieval
 /** Chooses the similarity, and tells it unless it is the usual one. */
 function saySimilarity<S extends Similarity | TokenSimilarity>(
   asked: S | undefined,
-  model: TextEncoder,
+  model: OpenedEncoder,
   progress: ProgressLine,
 ): S {
   const similarity = model.perToken ? chooseTokenSimilarity(asked, model) : chooseSimilarity(asked, model);

@@ -209,11 +209,12 @@ async function openJudge(
   const { ranks } = how;
   const folder = args.text('judge');
   if (folder === undefined) return undefined;
-  // --max-length is the model's own.
+  // --max-length and --route are the model's own.
   const own = args.with(
     new Map<string, unknown>([
       ['model', folder],
       ['max-length', undefined],
+      ['route', undefined],
     ]),
   );
   if (await onEach(ranks, 'looking at the judge', () => isCrossEncoderFolder(folder))) {
@@ -240,6 +241,7 @@ async function withCache(
     digest,
     args.text('precision') ?? 'float32',
     args.number('max-length') ?? null,
+    ...[args.text('route')].filter((route) => route !== undefined),
   ]);
   return cachedOverRanks(encoder, { folder: cache, model, device }, ranks);
 }

@@ -1,14 +1,19 @@
 import type { Ranks } from '../distributed/ranks.js';
 import { beyondCard } from '../encoders/beyond-card.js';
 import { CrossEncoder } from '../encoders/cross-encoder.js';
+import { RoutedEncoder } from '../encoders/routed-encoder.js';
 import { TextEncoder, type TextEncoderOptions } from '../encoders/text-encoder.js';
 import { onEach } from '../distributed/shared-work.js';
 import { isCrossEncoderFolder } from '../model-folder/is-cross-encoder-folder.js';
+import type { TextTask } from '../model-folder/late-interaction.js';
+import { hasRouter } from '../model-folder/sentence-modules.js';
 import { SettingError } from '../options/fields.js';
 import { chooseDevice } from '../tensor/memory.js';
 import { type Arguments, type Flags, number, text, UsageError } from './flags.js';
 import { locateModel } from './hub.js';
 import type { ProgressLine } from './terminal.js';
+
+const TASKS = ['query', 'document'] as const;
 
 /** Flags of the commands that use a finished model. */
 export const MODEL_FLAGS = {
@@ -19,6 +24,10 @@ export const MODEL_FLAGS = {
   device: text('DEVICE', 'cpu, cuda, cuda:1 or auto (default)'),
   precision: text('TYPE', 'float32 (default), bfloat16, float64, or on a GPU tf32'),
   'max-length': number('TOKENS', 'tokens of a text, special ones included; longer texts are cut'),
+  route: text(
+    'TASK',
+    'query or document: one of the two models of a folder with a Router; default: both, each for its texts',
+  ),
 } as const satisfies Flags;
 
 /** The flag of commands that compare or write representations. */
@@ -27,7 +36,7 @@ export const DIMENSIONS_FLAG = {
 } as const satisfies Flags;
 
 /** How many numbers of a model's representations are asked for. @throws UsageError for more than it has */
-export function dimensionsOf(args: Arguments, model: TextEncoder): number | undefined {
+export function dimensionsOf(args: Arguments, model: Pick<TextEncoder, 'dimension'>): number | undefined {
   const dimensions = args.count('dimensions');
   if (dimensions === undefined || dimensions <= model.dimension) return dimensions;
   throw new UsageError(
@@ -42,22 +51,70 @@ export interface Opening {
   readonly ranks: Ranks | null;
 }
 
-/** Loads the text encoder that the flags name, and says where. */
-export function openModel(args: Arguments, how: Opening): Promise<TextEncoder> {
-  return open(args, how, (folder, options) => TextEncoder.load(folder, options));
+/** A text encoder; or two, of a folder with a Router. */
+export type OpenedEncoder = TextEncoder | RoutedEncoder;
+
+/**
+ * Loads the text encoder that the flags name, and says where. Of a folder with a Router that is both of its models, unless one is
+ * asked for.
+ *
+ * @param task what all texts are, if that is known: then the model of the other ones is not needed
+ */
+export function openModel(args: Arguments, how: Opening, task?: TextTask): Promise<OpenedEncoder> {
+  return open(args, how, (folder, options) => loadEncoder(args, folder, options, task));
+}
+
+async function loadEncoder(
+  args: Arguments,
+  folder: string,
+  options: TextEncoderOptions,
+  task?: TextTask,
+): Promise<OpenedEncoder> {
+  const asked = args.oneOf('route', TASKS);
+  const routed = await hasRouter(folder);
+  if (asked !== undefined && !routed)
+    throw new UsageError(`--route is ${asked}, and ${folder} has no Router: leave it out.`);
+  const route = asked ?? task;
+  if (!routed) return TextEncoder.load(folder, options);
+  return route === undefined
+    ? RoutedEncoder.load(folder, options)
+    : TextEncoder.load(folder, { ...options, route });
 }
 
 /** Loads the cross-encoder that the flags name, and says where. */
 export function openCrossEncoder(args: Arguments, how: Opening): Promise<CrossEncoder> {
+  refuseRoute(args);
   return open(args, how, (folder, options) => CrossEncoder.load(folder, options));
 }
 
 /** Loads the model that the flags name, of either kind: its folder says which. */
-export function openServable(args: Arguments, how: Opening): Promise<TextEncoder | CrossEncoder> {
-  return open<TextEncoder | CrossEncoder>(args, how, async (folder, options) =>
-    (await isCrossEncoderFolder(folder))
-      ? CrossEncoder.load(folder, options)
-      : TextEncoder.load(folder, options),
+export function openEither(args: Arguments, how: Opening): Promise<OpenedEncoder | CrossEncoder> {
+  return open<OpenedEncoder | CrossEncoder>(args, how, async (folder, options) => {
+    if (!(await isCrossEncoderFolder(folder))) return loadEncoder(args, folder, options);
+    refuseRoute(args);
+    return CrossEncoder.load(folder, options);
+  });
+}
+
+/** The same for a model that is served: of a folder with a Router it is one of its two. */
+export async function openServable(args: Arguments, how: Opening): Promise<TextEncoder | CrossEncoder> {
+  const model = await openEither(args, how);
+  if (!(model instanceof RoutedEncoder)) return model;
+  model.dispose();
+  throw needsRoute();
+}
+
+/** @throws UsageError for a cross-encoder, which has no routes */
+function refuseRoute(args: Arguments): void {
+  const route = args.text('route');
+  if (route !== undefined)
+    throw new UsageError(`--route is ${route}, and the model is a cross-encoder: leave it out.`);
+}
+
+/** The error for texts of which it is not said what they are. @param instead another flag that says it */
+export function needsRoute(instead = ''): UsageError {
+  return new UsageError(
+    `The folder has a Router, with a model for queries and another for documents: say which with --route query or --route document${instead}.`,
   );
 }
 

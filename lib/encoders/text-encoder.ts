@@ -487,6 +487,18 @@ export class TextEncoder extends TokenEncoder {
     encoders: { readonly query: TextEncoder; readonly document: TextEncoder },
   ): Promise<void> {
     checkKnown('encoders', encoders, ['query', 'document']);
+    await (await TextEncoder.snapshotRoutes(encoders)).save(folder);
+  }
+
+  /**
+   * Copies two encoders to host memory, from where {@link TextEncoder.saveRoutes} can save them while they are trained further.
+   *
+   * @throws GradCacheError `INPUT` as there, and while an optimizer updates the weights
+   */
+  static async snapshotRoutes(encoders: {
+    readonly query: TextEncoder;
+    readonly document: TextEncoder;
+  }): Promise<ModelSnapshot> {
     const { query, document } = encoders;
     for (const [name, encoder] of Object.entries({ query, document }))
       if (!(encoder instanceof TextEncoder)) throw refused(`encoders.${name}`, encoder, 'a TextEncoder');
@@ -496,7 +508,8 @@ export class TextEncoder extends TokenEncoder {
         query.#ownDimension,
         `${document.#ownDimension}, that of the encoder of documents,`,
       );
-    await writeRoutes(folder, { query: await query.#state(), document: await document.#state() });
+    const routes = { query: await query.#state(), document: await document.#state() };
+    return { save: (folder) => writeRoutes(folder, routes) };
   }
 
   /** What `console.log` shows, without the weights and the tokenizer's files. */

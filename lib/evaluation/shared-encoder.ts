@@ -16,7 +16,7 @@ import { sharedSearch } from './shared-search.js';
  * representations. A search among them is shared out too. Every rank makes the same calls in the same order. Without ranks, the
  * encoder itself.
  */
-export function sharedEncoder(model: TextEncoder, ranks: Ranks | null): EncodesTexts {
+export function sharedEncoder(model: SharedModel, ranks: Ranks | null): EncodesTexts {
   if (ranks === null) return model;
   const { prompts, similarity, sparse, perToken } = model;
   const about = { prompts, similarity, sparse, perToken };
@@ -36,6 +36,20 @@ export function sharedEncoder(model: TextEncoder, ranks: Ranks | null): EncodesT
   const search: EncodesTexts['search'] = (...what) => sharedSearch(ranks, ...what);
   return { ...about, ...others, ...dense, search };
 }
+
+/** What is shared out of an encoder. */
+type SharedModel = Pick<
+  TextEncoder,
+  | 'prompts'
+  | 'similarity'
+  | 'sparse'
+  | 'perToken'
+  | 'encode'
+  | 'encodeQuery'
+  | 'encodeDocument'
+  | 'encodeSparse'
+  | 'encodeTokens'
+>;
 
 /** Representations of texts, of which each rank encodes a share. Without ranks, this process encodes them all. */
 export async function sharedRows(
@@ -101,7 +115,7 @@ function inOrder(rows: Tensor, order: Int32Array): Tensor {
 }
 
 async function sharedTokens(
-  model: TextEncoder,
+  model: SharedModel,
   ranks: Ranks,
   texts: readonly string[],
   options: Parameters<TextEncoder['encodeTokens']>[1],
@@ -126,7 +140,7 @@ async function sharedTokens(
 }
 
 async function sharedSparse(
-  model: TextEncoder,
+  model: SharedModel,
   ranks: Ranks,
   texts: readonly string[],
   options: Parameters<TextEncoder['encodeSparse']>[1],

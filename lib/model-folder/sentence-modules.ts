@@ -168,6 +168,13 @@ export async function readModuleEntries(
   return flat.map((module) => entryOf(module, folder, path));
 }
 
+/** Whether a folder has other modules for queries than for documents. @throws GradCacheError `CHECKPOINT` */
+export async function hasRouter(folder: string): Promise<boolean> {
+  const path = join(folder, 'modules.json');
+  const list = await readJsonFile(path);
+  return Array.isArray(list) && list.some((entry: unknown) => isRouter(requireModule(entry, path)));
+}
+
 /** Tables of the modules that have a config.json of their own; a Normalize can do without. */
 const MODULE_KEYS: ReadonlyMap<string, KeyTable> = new Map([
   ['Pooling', POOLING_KEYS],

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { RoutedEncoder } from '../../encoders/routed-encoder.js';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import type { Batch } from '../../data/batches.js';
@@ -89,8 +90,9 @@ export async function openContrastive(
     if (config.matryoshka !== undefined)
       requireWithin('matryoshka.dimensions', config.matryoshka.dimensions, lengthOf(model));
     const whole = wrapped(loss, config, model);
-    memory = await openMemory(config, { loss: whole, model, resumed });
-    const encoders = towersOf(config).map(() => model);
+    memory =
+      model instanceof RoutedEncoder ? null : await openMemory(config, { loss: whole, model, resumed });
+    const encoders = towersOf(config).map((_, place) => encoderOf(model, place));
     const chunk = firstChunkSize(config, model, resumed?.checkpoint.state.chunk);
     const stepsOf = (encoders: readonly AnyEncoder[]): Steps => ({
       evaluator: new GradCache<readonly AnyEncoder[]>({ encoders, loss: whole, chunk }),
@@ -127,7 +129,7 @@ async function beginFrom(loss: LossWithGradients, folder: string): Promise<void>
 function wrapped(
   loss: LossWithGradients,
   { matryoshka: lengths, adaptiveLayer: asked }: FilledTrainConfig,
-  { layers }: TextEncoder,
+  { layers }: Trained,
 ): LossWithGradients {
   const inner = lengths === undefined ? loss : matryoshka(loss, lengths);
   if (asked === undefined) return inner;
@@ -147,10 +149,10 @@ function wrapped(
 }
 
 /** The length of a representation of one layer. */
-const lengthOf = ({ trainedDimension, layers }: TextEncoder): number => trainedDimension / layers.length;
+const lengthOf = ({ trainedDimension, layers }: Trained): number => trainedDimension / layers.length;
 
 /** @throws GradCacheError `INPUT` for a loss that compares token by token and a model that pools, or the reverse */
-function requirePerToken(loss: FilledTrainConfig['loss'], { perToken }: TextEncoder): void {
+function requirePerToken(loss: FilledTrainConfig['loss'], { perToken }: Trained): void {
   const wanted = kindOf(loss).perToken === true;
   if (wanted === perToken) return;
   throw new SettingError(
@@ -163,13 +165,13 @@ function requirePerToken(loss: FilledTrainConfig['loss'], { perToken }: TextEnco
 }
 
 /** What the texts of a column are for a model with a representation for each token. */
-function taskOf(place: number, { perToken }: TextEncoder): TextTask | undefined {
+function taskOf(place: number, { perToken }: Trained): TextTask | undefined {
   if (!perToken) return undefined;
   return place === 0 ? 'query' : 'document';
 }
 
 /** @throws GradCacheError `INPUT` for a loss of dense representations with a sparse model, and the other way round */
-function requireLossFor(model: TextEncoder, { loss }: FilledTrainConfig): void {
+function requireLossFor(model: Trained, { loss }: FilledTrainConfig): void {
   const { sparse = false } = kindOf(loss);
   if (sparse === model.sparse) return;
   throw new SettingError(
@@ -179,6 +181,15 @@ function requireLossFor(model: TextEncoder, { loss }: FilledTrainConfig): void {
           'from a folder of sentence-transformers\' SparseEncoder, or from random weights with pooling "splade".'
       : `is ${show(loss.kind)}, and the model is a sparse encoder: "splade" or a loss whose name begins with it is needed.`,
   );
+}
+
+/** What a run trains: a text encoder, or the two of a folder with a Router. */
+type Trained = TextEncoder | RoutedEncoder;
+
+/** The encoder of a tower. */
+function encoderOf(model: Trained, place: number): TextEncoder {
+  if (!(model instanceof RoutedEncoder)) return model;
+  return place === 0 ? model.query : model.document;
 }
 
 /** Steps of the training, and losses of held-out batches. */
@@ -191,7 +202,7 @@ class Contrastive implements Objective {
   constructor(
     readonly config: FilledTrainConfig,
     readonly objects: RunObjects,
-    readonly model: TextEncoder,
+    readonly model: Trained,
     readonly loss: LossWithGradients & { readonly temperature?: number },
     /** Whether a step draws lengths or layers. */
     readonly draws: boolean,
@@ -260,7 +271,7 @@ class Contrastive implements Objective {
     return Promise.all(
       towers.map((own, place) => {
         const column = columns[place]!;
-        return model.tokenize(own, {
+        return encoderOf(model, place).tokenize(own, {
           prompt: promptOf(config, column, set),
           maxLength: length,
           task: taskOf(place, model),
@@ -337,7 +348,7 @@ class Contrastive implements Objective {
   }
 
   explainNonFinite(texts: Texts): Promise<string> {
-    return explainNonFinite(texts, this.model, this.config);
+    return explainNonFinite(texts, (place) => encoderOf(this.model, place), this.config);
   }
 
   loadHeldOut(signal: AbortSignal | undefined): Promise<HeldOut | null> {

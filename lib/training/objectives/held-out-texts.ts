@@ -1,8 +1,9 @@
 import type { Batch } from '../../data/batches.js';
 import type { Ranks } from '../../distributed/ranks.js';
+import { RoutedEncoder } from '../../encoders/routed-encoder.js';
 import type { TextEncoder } from '../../encoders/text-encoder.js';
 import { sharedEncoder } from '../../evaluation/shared-encoder.js';
-import { refuse } from '../../options/fields.js';
+import { refuse, SettingError } from '../../options/fields.js';
 import { anyOf } from '../../options/option-values.js';
 import { SIMILARITIES, TOKEN_SIMILARITIES } from '../../options/similarity.js';
 import { placeOf, type HeldOutSet } from '../held-out-sets.js';
@@ -16,7 +17,7 @@ import type { HeldOut } from './objective.js';
 
 /** What held-out data of a text encoder is measured with. */
 interface MeasuredWith {
-  readonly model: TextEncoder;
+  readonly model: TextEncoder | RoutedEncoder;
   readonly ranks: Ranks | null;
   readonly evaluators: RunObjects['evaluators'];
   /** The loss of a batch, in evaluation. */
@@ -54,6 +55,11 @@ export async function loadHeldOutTexts(
     };
   });
   if (Object.keys(evaluators).length === 0) return sets;
+  if (model instanceof RoutedEncoder)
+    throw new SettingError(
+      'evaluators',
+      'are given, and the model has a Router with two encoders, where a function takes one: measure the saved model.',
+    );
   return {
     // What a function of the program measures, it tells when it has.
     names: undefined,
@@ -65,7 +71,10 @@ export async function loadHeldOutTexts(
 }
 
 /** What the texts of a set can be compared by. */
-function similaritiesFor({ perToken, sparse }: TextEncoder, { task }: HeldOutSet): readonly string[] {
+function similaritiesFor(
+  { perToken, sparse }: MeasuredWith['model'],
+  { task }: HeldOutSet,
+): readonly string[] {
   if (perToken) return TOKEN_SIMILARITIES;
   return sparse && task === 'retrieval' ? ['cosine', 'dot'] : SIMILARITIES;
 }

@@ -10,11 +10,11 @@ const SHOWN = 5;
 /** Encodes a batch once more, without dropout, and says which rows are not finite, or that none is. */
 export function explainNonFinite(
   batch: Texts,
-  model: TextEncoder,
+  encoderOf: (place: number) => TextEncoder,
   config: FilledTrainConfig,
 ): Promise<string> {
   return sayNonFinite(batch, config.columns, (texts, column) =>
-    nonFiniteRows(model, texts, promptOf(config, column)),
+    nonFiniteRows(encoderOf(config.columns.indexOf(column)), texts, promptOf(config, column)),
   );
 }
 

@@ -1,20 +1,36 @@
 import { CrossEncoder } from '../../encoders/cross-encoder.js';
+import { RoutedEncoder } from '../../encoders/routed-encoder.js';
 import { TextEncoder } from '../../encoders/text-encoder.js';
 import { readNamedObject } from '../../files/json-file.js';
 import { kindOf } from '../../losses/loss-kinds.js';
-import { hasModules } from '../../model-folder/sentence-modules.js';
+import { hasModules, hasRouter } from '../../model-folder/sentence-modules.js';
+import { SettingError } from '../../options/fields.js';
 import { chooseDevice } from '../../tensor/memory.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import type { NewModel } from '../config.js';
 import type { FilledTrainConfig } from '../read-config.js';
 
 /**
- * The text encoder that a run trains. A loss of sparse representations makes it a sparse one where its folder does not say
+ * The text encoder that a run trains; or two, of a folder with a Router: the first column is of queries, the others of documents. A loss of sparse representations makes it a sparse one where its folder does not say
  * what becomes of the tokens, as that of a masked language model.
  *
  * @param checkpoint the folder that the run goes on from; null for the configuration's model
  */
-export async function openModel(config: FilledTrainConfig, checkpoint: string | null): Promise<TextEncoder> {
+export async function openModel(
+  config: FilledTrainConfig,
+  checkpoint: string | null,
+): Promise<TextEncoder | RoutedEncoder> {
+  const folder = checkpoint ?? config.model;
+  if (typeof folder !== 'string' || !(await hasRouter(folder))) return openTextEncoder(config, checkpoint);
+  refuseWithRouter(config);
+  return RoutedEncoder.load(folder, optionsOf(config));
+}
+
+/** The same for a model without a Router. */
+export async function openTextEncoder(
+  config: FilledTrainConfig,
+  checkpoint: string | null,
+): Promise<TextEncoder> {
   const { model, seed, lateInteraction, adaptiveLayer } = config;
   const options = { ...optionsOf(config), ...(adaptiveLayer && { layers: adaptiveLayer.layers }) };
   if (checkpoint !== null) return TextEncoder.load(checkpoint, options);
@@ -44,6 +60,16 @@ export async function openModel(config: FilledTrainConfig, checkpoint: string | 
     ...(pooling !== undefined && { pooling }),
     ...(normalize !== undefined && { normalize }),
   });
+}
+
+/** What has no meaning, or none yet, for two encoders. @throws SettingError */
+function refuseWithRouter(config: FilledTrainConfig): void {
+  for (const name of ['lora', 'adaptiveLayer', 'memory', 'pooling', 'lateInteraction'] as const)
+    if (config[name] !== undefined)
+      throw new SettingError(
+        `config.${name}`,
+        'is given, and the model has a Router, whose two encoders are trained as they are: leave it out.',
+      );
 }
 
 /** What a loss makes of a folder that does not say how its model pools. */

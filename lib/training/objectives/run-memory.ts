@@ -9,7 +9,7 @@ import type { TokenBatch } from '../../tokenizer/tokenizer.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { ofRows, type Texts } from './objective.js';
-import { openModel } from './open-model.js';
+import { openTextEncoder } from './open-model.js';
 import { restore } from '../../safetensors/restore.js';
 
 const PREFIX = 'momentum.';
@@ -35,7 +35,7 @@ export async function openMemory(
   }
   const tower = config.columns.length;
   const rows = crossBatchMemory(loss, { capacity, start, tower, joins: false, passIds });
-  const copy = await openModel({ ...config, dropout: 0 }, resumed?.folder ?? null);
+  const copy = await openTextEncoder({ ...config, dropout: 0 }, resumed?.folder ?? null);
   try {
     const encoder = new MomentumEncoder(model, copy, { momentum });
     if (resumed !== null) {
