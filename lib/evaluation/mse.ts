@@ -38,8 +38,8 @@ export interface MseOptions {
  * -100, as `negative_mse`.
  *
  * ```ts
- * const task = { texts: translations, representations: await teacher.encode(sentences) };
- * const { mse } = await evaluateMse(student, task);
+ * const task = { texts: translations, representations: await teacher.encode(texts) };
+ * const { mse } = await evaluateMse(model, task);
  * ```
  *
  * @throws GradCacheError `SHAPE` for other than a row for each text and a number for each of the student's, `INPUT` for a wrong
