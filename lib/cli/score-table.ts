@@ -14,7 +14,8 @@ export function scoreTable({
     { name: 'after', scores },
     { name: best === null ? '' : `best (step ${best.step})`, scores: best?.scores ?? null },
   ].flatMap(({ name, scores }) => (scores === null ? [] : [{ name, scores }]));
-  const names = Object.keys(columns.at(-1)?.scores ?? {});
+  // A run that was resumed may measure what it did not before.
+  const names = [...new Set(columns.flatMap(({ scores }) => Object.keys(scores)))];
   const rows = [
     ['', ...columns.map(({ name }) => name)],
     ...names.map((name) => [name, ...columns.map(({ scores }) => format(scores[name]))]),

@@ -57,7 +57,7 @@ export interface HeldOutSetConfig {
 export interface EvaluationConfig extends HeldOutSetConfig {
   /**
    * Further held-out data by name, or all of it, without `data`. The scores of each have its name before theirs, as `sts.spearman`.
-   * A name has letters, digits, `_` and `-`.
+   * A name has letters, digits, `_` and `-`. A resumed run that gives sets has these, and not those of before.
    */
   readonly sets?: Readonly<Record<string, HeldOutSetConfig>>;
   /** Steps between two measurements, or 'epoch': after each pass over the data. Default: only at the end. */

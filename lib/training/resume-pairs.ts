@@ -70,6 +70,14 @@ const KINDS: Readonly<Record<string, { readonly key: string; readonly default?: 
   optimizer: { key: 'kind', default: DEFAULT_OPTIMIZER },
 };
 
+/** Judgements of held-out data, or a file of rows. */
+const REPLACED = {
+  evaluation: {
+    data: ['queries', 'corpus', 'judgements'],
+    judgements: ['data', 'columns', 'format', 'header', 'quoting', 'delimiter'],
+  },
+};
+
 /**
  * The configuration of a resumed run: what was given, and the checkpoint's settings where nothing was given.
  *
@@ -97,6 +105,7 @@ export const PAIRS: ResumableSettings<FilledTrainConfig> = {
   read: readFilled,
   sections: SECTIONS,
   kinds: KINDS,
+  replaced: REPLACED,
   mayChange,
   joined: { datasets: joinSets },
   stored: storedConfig,

@@ -13,6 +13,8 @@ export interface ResumableSettings<Config> {
   readonly sections: readonly string[];
   /** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
   readonly kinds: Readonly<Record<string, { readonly key: string; readonly default?: string }>>;
+  /** Settings of sections that are given up where another one is given, which takes their place. */
+  readonly replaced?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
   /** Whether a resumed run may have another value of a setting. */
   readonly mayChange: (name: string, now: unknown, was: unknown) => boolean;
   /** Settings that are given over those stored, by name; absent: what is given takes the place of what is stored. */
@@ -111,7 +113,12 @@ function readStored<Config>(
 function putOver(
   stored: Settings,
   given: Settings,
-  { sections, kinds, joined = {} }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'joined'>,
+  {
+    sections,
+    kinds,
+    replaced = {},
+    joined = {},
+  }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'replaced' | 'joined'>,
 ): Record<string, unknown> {
   const merged: Record<string, unknown> = { ...stored };
   // The length of a run is one setting under two names.
@@ -124,7 +131,7 @@ function putOver(
     const before = merged[name];
     const together = sections.includes(name) && isSection(value) && isSection(before);
     merged[name] = together
-      ? putOverSection(before, value, kinds[name])
+      ? putOverSection(before, value, { kind: kinds[name], replaced: replaced[name] })
       : (joined[name]?.(before, value) ?? value);
   }
   return merged;
@@ -133,14 +140,20 @@ function putOver(
 function putOverSection(
   before: Settings,
   given: Settings,
-  kind: { readonly key: string; readonly default?: string } | undefined,
+  how: {
+    readonly kind: ResumableSettings<never>['kinds'][string] | undefined;
+    readonly replaced: Readonly<Record<string, readonly string[]>> | undefined;
+  },
 ): Record<string, unknown> {
+  const { kind, replaced = {} } = how;
   if (kind !== undefined && isGiven(given[kind.key])) {
     const kept = before[kind.key] ?? kind.default;
     if (given[kind.key] !== kept) return { ...given };
   }
   const set = Object.entries(given).filter(([, value]) => isGiven(value));
-  return { ...before, ...Object.fromEntries(set) };
+  const gone = set.flatMap(([name]) => replaced[name] ?? []);
+  const kept = Object.entries(before).filter(([name]) => !gone.includes(name));
+  return { ...Object.fromEntries(kept), ...Object.fromEntries(set) };
 }
 
 const isGiven = (value: unknown): boolean => value !== undefined && value !== null;

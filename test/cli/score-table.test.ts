@@ -14,6 +14,13 @@ test('a table of the scores before, after and at best, as far as they were measu
     'loss    1.5000  12.0000          1.0000',
   ]);
   assert.deepEqual(scoreTable({ before: null, scores, best })[0], '          after  best (step 30)');
+  // What a resumed run measures beside, or no more, has a row too.
+  const later = { 'sts.spearman': 0.7 };
+  assert.deepEqual(scoreTable({ before: later, scores: { mrr: 0.5 }, best: null }), [
+    '              before   after',
+    'sts.spearman  0.7000        ',
+    'mrr                   0.5000',
+  ]);
   assert.deepEqual(scoreTable({ before: null, scores, best: null }), []);
   assert.deepEqual(scoreTable({ before: null, scores: null, best: null }), []);
 });

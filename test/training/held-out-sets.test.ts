@@ -22,9 +22,13 @@ import {
 } from '../../lib/index.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { trainCommand } from '../../lib/cli/train.js';
+import { resumeConfig } from '../../lib/training/resume-pairs.js';
+import type { Resumed } from '../../lib/training/resume.js';
 import { gradcache, runCommand } from '../cli/program.js';
 import { blocks } from '../package/pages.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from './support.js';
+
+const NO_FILES = { data: undefined, queries: undefined, corpus: undefined, judgements: undefined };
 
 /** A run of one update, and a file for each task of held-out data. */
 async function prepare(t: TestContext) {
@@ -197,6 +201,11 @@ test('a cross-encoder is measured on candidates, scores and labels, and for its 
   });
   for (const name of ['candidates.map', 'near.spearman', 'alike.ap', 'held.loss'])
     assert.ok(Number.isFinite(scores![name]), name);
+  const labels = { ...config, data, output: join(folder, 'labels'), newHead: 2, label: 'label' };
+  await assert.rejects(
+    train({ ...labels, loss: { kind: 'cross-entropy' }, evaluation: { sets: { alike } } }),
+    { code: 'INPUT', message: /sets\.alike\.task is "binary", by one score of a pair, and the model has 2/ },
+  );
 });
 
 test("the README's command measures its sets, and shows all in the closing table", async (t) => {
@@ -270,6 +279,20 @@ test('settings that would do nothing, and sets that are none, are refused', () =
     [{ data: 'h', dimensions: [4] }, /dimensions is for representations/],
   ] as const)
     assert.throws(() => readTrainConfig({ ...pairs, evaluation }), { code: 'INPUT', message });
+  // A resumed run is given judgements for rows, and rows for judgements.
+  const [ofRows, judged] = [{ data: '/h' }, { queries: '/q', corpus: '/c', judgements: '/j' }];
+  for (const [before, after] of [
+    [{ ...ofRows, columns: ['a', 'b'] }, judged],
+    [judged, ofRows],
+  ] as const) {
+    const stored = { ...run, columns: ['x', 'y'], evaluation: { ...before, every: 5 } };
+    const { config } = resumeConfig({ output: 'o', evaluation: after }, {
+      folder: 'f',
+      checkpoint: { state: { config: stored } },
+    } as unknown as Resumed);
+    const { data, queries, corpus, judgements, every } = config.evaluation!;
+    assert.deepEqual({ data, queries, corpus, judgements, every }, { ...NO_FILES, ...after, every: 5 });
+  }
   // What was read is read as the same again.
   const evaluation = { sets: { a: { task: 'sts', data: 'h' }, b: { data: 'p' } }, best: 'a.spearman' };
   const read = readTrainConfig({ ...run, evaluation });

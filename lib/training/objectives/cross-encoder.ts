@@ -15,6 +15,7 @@ import { drawSeed } from '../../options/seeds.js';
 import { GradCache } from '../../step/gradcache.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import type { TextPair, TokenBatch } from '../../tokenizer/tokenizer.js';
+import { placeOf } from '../held-out-sets.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
@@ -207,6 +208,11 @@ class PairsOfTexts implements Objective {
     const prompt = promptOf(config, config.columns[0]!);
     const shared = sharedScorer(model, ranks);
     return loadAllHeldOut(config.evaluation, async (set) => {
+      if (set.set.task !== undefined && model.labels > 1)
+        throw new SettingError(
+          `config.${placeOf(set.name)}.task`,
+          `is "${set.set.task}", by one score of a pair, and the model has ${model.labels} labels: measure the loss in its place.`,
+        );
       const batches = await loadHeldOutBatches(set, config, signal);
       if (batches === null) return loadHeldOutPairs(set, shared, prompt, signal);
       return {
