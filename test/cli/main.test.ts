@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { root, temporaryFolder } from '../training/support.js';
-import { gradcache } from './program.js';
+import { gradcache, gradcacheEach } from './program.js';
 
 const COMMANDS = [
   'train',
@@ -26,9 +26,10 @@ const COMMANDS = [
 test('help lists the commands, and every command has its own', async () => {
   const { code, stdout } = await gradcache(['--help']);
   assert.equal(code, 0);
-  for (const command of COMMANDS) {
+  const helps = await gradcacheEach(COMMANDS.map((command) => [command, '--help']));
+  for (const [place, command] of COMMANDS.entries()) {
     assert.match(stdout, new RegExp(`^ {2}${command} `, 'm'));
-    const help = await gradcache([command, '--help']);
+    const help = helps[place]!;
     assert.equal(help.code, 0, help.stderr);
     assert.match(help.stdout, new RegExp(`^Usage: gradcache ${command}`));
     assert.match(help.stdout, /--json/);
@@ -99,11 +100,14 @@ test('a wrong call exits with 2 and says what is wrong and where the help is', a
       /INPUT: --corpus FILE and --judgements FILE are needed\.\n/,
     ],
   ];
-  for (const [args, message] of calls) {
-    const { code, stderr } = await gradcache(args);
+  const all = await gradcacheEach(calls.map(([args]) => args));
+  for (const [place, [args, message]] of calls.entries()) {
+    const { code, stderr } = all[place]!;
     assert.equal(code, 2, `${args.join(' ')}: ${stderr}`);
     assert.match(stderr, message);
   }
+  const [[args]] = calls.slice(1) as [(typeof calls)[0]];
+  assert.deepEqual(await gradcache(args), all[1]); // as a program of its own
 });
 
 test('an error is one line with its code, and has a stack only where asked', async (t) => {

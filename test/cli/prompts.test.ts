@@ -10,7 +10,7 @@ import { flattenScores } from '../../lib/evaluation/scores.js';
 import { evaluateRetrieval } from '../../lib/evaluation/retrieval.js';
 import { readRetrievalPairs } from '../../lib/evaluation/tasks.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
-import { gradcache, runCommand } from './program.js';
+import { gradcache, gradcacheEach, runCommand } from './program.js';
 
 const prompts = { query: 'find the', document: 'a text of' };
 
@@ -58,8 +58,11 @@ test('a prompt that the model does not have is refused with what its flag takes'
     ['evaluate', '--data', data, '--query-prompt'],
     ['evaluate', '--data', data, '--document-prompt'],
   ];
-  for (const command of commands) {
-    const { code, stderr } = await gradcache([...command, 'typo', '--model', model, '--device', 'cpu']);
+  const all = await gradcacheEach(
+    commands.map((command) => [...command, 'typo', '--model', model, '--device', 'cpu']),
+  );
+  for (const [place, command] of commands.entries()) {
+    const { code, stderr } = all[place]!;
     assert.equal(code, 2, stderr);
     assert.match(
       stderr,

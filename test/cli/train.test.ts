@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { digests, pairs, shortRun } from '../training/support.js';
-import { gradcache, withFlags } from './program.js';
+import { gradcache, gradcacheEach, withFlags } from './program.js';
 
 /** The flags of a short run. */
 async function flags(t: TestContext): Promise<{ folder: string; output: string; args: string[] }> {
@@ -191,12 +191,7 @@ test('a second Ctrl-C ends the process at once, as the signal does', async (t) =
 test('a mistake in a flag is told by the flag, and one in the configuration file by the file', async (t) => {
   const { folder, args } = await flags(t);
   const file = join(folder, 'run.json');
-  const told = async (given: readonly string[], code: number, message: RegExp): Promise<void> => {
-    const ended = await gradcache(given);
-    assert.match(ended.stderr, message);
-    assert.equal(ended.code, code, ended.stderr);
-  };
-  for (const [wrong, message] of [
+  const wrong = [
     [['--lr', '0'], /^INPUT: --lr is 0; a finite number above 0 is needed\.\nSee: /],
     [['--precision', 'half'], /^INPUT: --precision is "half"/],
     [['--max-length', '400'], /^INPUT: --max-length is 400; a whole number from 1 to 32 is needed/],
@@ -237,16 +232,18 @@ test('a mistake in a flag is told by the flag, and one in the configuration file
     [['--frozen', 'embeddings,nope'], /^INPUT: --frozen\[1\] is "nope"; the name of a parameter/],
     [['--frozen', 'embeddings,encoder'], /^INPUT: --frozen names every parameter of the model/],
     [['--schedule', 'step'], /^INPUT: --schedule is "step"/],
-  ] as const) {
-    await told(withFlags(args, ...wrong), 2, message);
-  }
+  ] as const;
   await writeFile(file, JSON.stringify({ optimizer: { lr: 0 }, evaluation: 5 }));
-  await told([...args.slice(0, -2), '--config', file], 1, /^INPUT: .*run\.json: config\.optimizer\.lr is 0/);
-  await told(
-    [...args, '--config', file],
-    1,
-    /^INPUT: .*run\.json: config\.evaluation is 5; an object is needed/,
-  );
+  const calls = [
+    ...wrong.map(([more, message]) => [withFlags(args, ...more), 2, message] as const),
+    [[...args.slice(0, -2), '--config', file], 1, /^INPUT: .*run\.json: config\.optimizer\.lr is 0/],
+    [[...args, '--config', file], 1, /^INPUT: .*run\.json: config\.evaluation is 5; an object is needed/],
+  ] as const;
+  const all = await gradcacheEach(calls.map(([given]) => given));
+  for (const [place, [, code, message]] of calls.entries()) {
+    assert.match(all[place]!.stderr, message);
+    assert.equal(all[place]!.code, code, all[place]!.stderr);
+  }
 });
 
 test('a run is resumed with nothing but its folder, and a setting that cannot change is refused', async (t) => {
@@ -302,7 +299,7 @@ test('a configuration file may name the schema that an editor checks it by', asy
 
 test('all flags that are missing are named at once, and a mistake is told by the flag as it was typed', async (t) => {
   const { args } = await flags(t);
-  for (const [given, message] of [
+  const calls = [
     [['embed', '--model', 'm'], /^INPUT: --input FILE and --output FILE are needed\.\nSee/],
     [[...args, '--no-unique-texts', '--group-by-label'], /^INPUT: --group-by-label puts rows of one label/],
     [
@@ -314,10 +311,11 @@ test('all flags that are missing are named at once, and a mistake is told by the
       /^INPUT: --no-checkpoint and --checkpoint-keep exclude/,
     ],
     [['train', '--resume', 'nowhere'], /^INPUT: --resume is "nowhere", and there is no such folder/],
-  ] as const) {
-    const { code, stderr } = await gradcache([...given]);
-    assert.match(stderr, message);
-    assert.equal(code, 2, stderr);
+  ] as const;
+  const all = await gradcacheEach(calls.map(([given]) => given));
+  for (const [place, [, message]] of calls.entries()) {
+    assert.match(all[place]!.stderr, message);
+    assert.equal(all[place]!.code, 2, all[place]!.stderr);
   }
 });
 

@@ -19,7 +19,9 @@ const run = (size: number, args: readonly string[]): Promise<OfCases[]> =>
 
 for (const size of [2, 3])
   test(`gradients over ${size} ranks are those of one process`, async () => {
-    const all = await run(size, [precisions.map(([name]) => name).join()]);
+    // What a third rank adds is where rows are cut and what is sent, which rounding hides.
+    const compared = size === 2 ? precisions : precisions.slice(0, 1);
+    const all = await run(size, [compared.map(([name]) => name).join()]);
     for (const [name, { gradient, loss, norm, digest }] of Object.entries(all[0]!)) {
       const [, tolerance] = precisions.find(([precision]) => name.startsWith(precision))!;
       assert.ok(norm > 1e-3, `${name}: the gradient is ${norm}`);
