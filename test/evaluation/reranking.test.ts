@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { evaluateReranking, flattenScores, readReranking, type RerankingQuery } from '../../lib/index.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 import { measureRanking } from '../../lib/evaluation/rank-measures.js';
 import { temporaryFolder } from '../data/temporary-folder.js';
 
@@ -113,4 +114,34 @@ test('tasks, models and files that do not fit are refused', async (t) => {
   await read({ positive: 'a' }, /line 2: "query" is undefined/);
   await writeFile(path, `${JSON.stringify({ ...good, positive: '3' })}\n`);
   assert.deepEqual(await readReranking(path), { queries: [good] });
+});
+
+test('a text encoder ranks by its similarity, encodes each text once, and takes no prompt of pairs', async () => {
+  const encoded: string[] = [];
+  const encoder = {
+    similarity: 'dot',
+    encode: (texts: readonly string[]) => {
+      encoded.push(...texts);
+      return Promise.resolve(Tensor.from(texts.map(Number), { shape: [texts.length, 1] }));
+    },
+  };
+  const queries = [
+    { query: '1', positive: ['2'], negative: ['3', '1'] },
+    { query: '-1', positive: ['1'], negative: ['3', '2'] },
+    { query: '1', positive: ['3'], negative: ['2'] },
+  ];
+  const { map, mrr } = await evaluateReranking(encoder, { queries }, { block: 1 });
+  close(map, (1 / 2 + 1 + 1) / 3);
+  close(mrr, map);
+  assert.deepEqual(encoded.toSorted(), ['-1', '1', '1', '2', '3']); // '1' as a query and as a document
+  const far = await evaluateReranking(encoder, { queries }, { similarity: 'euclidean' });
+  close(far.map, (1 / 2 + 1 + 1 / 2) / 3);
+  await assert.rejects(evaluateReranking(encoder, { queries }, { prompt: 'query' }), {
+    code: 'INPUT',
+    message: /prompt is "query"; none for a text encoder/,
+  });
+  await assert.rejects(evaluateReranking(byNumber, { queries }, { similarity: 'dot' }), {
+    code: 'INPUT',
+    message: /similarity is "dot"; none for a model that scores pairs/,
+  });
 });
