@@ -11,7 +11,7 @@ import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 export const EVALUATION_FLAGS: Flags = {
   'eval-task': text(
     'TASK',
-    'retrieval (default), sts, triplets, binary, clustering, translation or reranking; for a cross-encoder\nreranking (default), sts or binary',
+    'retrieval (default), sts, triplets, binary, clustering, translation or reranking; for a cross-encoder reranking (default), sts or binary',
     'evaluation.task',
   ),
   'eval-loss': onOff('measure the loss of held-out batches', 'evaluation.loss'),
@@ -36,7 +36,7 @@ export const EVALUATION_FLAGS: Flags = {
   ...tableFlags('--eval-columns', 'eval-', 'evaluation.'),
   'eval-similarity': text(
     'NAME',
-    'what texts are compared by: cosine, dot, euclidean or manhattan, token by token maxsim or meanmaxsim;\ndefault: what is trained',
+    'what texts are compared by: cosine, dot, euclidean or manhattan, token by token maxsim or meanmaxsim; default: what is trained',
     'evaluation.similarity',
   ),
   'eval-dimensions': numbers(
@@ -52,9 +52,8 @@ export const EVALUATION_FLAGS: Flags = {
   'eval-set': repeated(
     text(
       'NAME=FILE',
-      'further held-out data, by name; NAME.SETTING=VALUE says more of it, as --eval-data, --eval-task, … do of the one without\n' +
-        'a name: task, queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures,\n' +
-        'loss. Its\n' +
+      'further held-out data, by name; NAME.SETTING=VALUE says more of it, as the flags above do of the one without a name: task, ' +
+        'queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures, loss. Its ' +
         'scores are called NAME.spearman, …; may be repeated',
     ),
   ),

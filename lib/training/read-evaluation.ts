@@ -107,6 +107,12 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
   if (judged) refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns, not for judgements');
   if (task === 'reranking' && loss !== true)
     refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns; reranking reads JSON lines');
+  if (task === undefined)
+    refuseBeside(
+      fields,
+      ['dimensions'],
+      'is for a task, and the loss is measured alone: name a task, or leave it out',
+    );
   if (trained.pairs)
     refuseBeside(
       fields,

@@ -267,6 +267,7 @@ test('settings that would do nothing, and sets that are none, are refused', () =
     [{ task: 'reranking', data: 'h', format: 'csv' }, /evaluation\.format is for files with columns/],
     [{ task: 'clustering', data: 'h', columns: ['a'] }, /2 columns for clustering/],
     [{ task: 'sts', data: 'h', similarity: 'maxsim' }, /similarity is "maxsim"; "cosine" or "dot"/],
+    [{ loss: true, data: 'h', dimensions: [4] }, /dimensions is for a task, and the loss is measured alone/],
     [{ task: 'clustering', data: 'h', similarity: 'dot' }, /similarity is for texts that are compared/],
     [{ task: 'sts', data: 'h', measures: ['map@5'] }, /measures is .*none, which are of retrieval/],
   ];

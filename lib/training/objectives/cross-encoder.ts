@@ -22,7 +22,7 @@ import { chunkState, firstChunkSize } from './chunk-size.js';
 import { stepSettings } from './step-settings.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { loadHeldOutPairs } from './held-out-pairs.js';
-import { loadAllHeldOut } from './held-out-sets.js';
+import { loadAllHeldOut } from './all-held-out.js';
 import {
   ofRows,
   type BatchPlace,

@@ -12,7 +12,7 @@ import { measureBy, type RunObjects } from '../objects.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import { loadHeldOut } from './held-out.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
-import { loadAllHeldOut } from './held-out-sets.js';
+import { loadAllHeldOut } from './all-held-out.js';
 import type { HeldOut } from './objective.js';
 
 /** What held-out data of a text encoder is measured with. */

@@ -26,7 +26,7 @@ import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
 import { loadHeldOutPictures } from './held-out-pictures.js';
-import { loadAllHeldOut } from './held-out-sets.js';
+import { loadAllHeldOut } from './all-held-out.js';
 import { nonFiniteIn, sayNonFinite } from './non-finite-rows.js';
 import {
   ofRows,
