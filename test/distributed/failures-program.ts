@@ -201,6 +201,9 @@ async function all(): Promise<Record<string, unknown>> {
     clear();
     told[name] = await program();
   }
+  // The last: after it the ranks do not work together any more.
+  const unequal = 'an unequal number of steps';
+  told[unequal] = await ENDS[unequal]!().catch(({ code, message }: GradCacheError) => ({ code, message }));
   return told;
 }
 

@@ -73,14 +73,14 @@ test('an error of one rank has the same code on all', async () => {
   }
 });
 
+test('a rank that makes fewer steps is missed at once', async () => {
+  const [other] = await run<Failure>('an unequal number of steps');
+  assert.equal(other!.code, 'DISTRIBUTED');
+  assert.match(other!.message, /rank 0: beginning a step; rank 1: close\(\)/);
+});
+
 // They wait more than they compute.
 describe('ranks that end or are late', { concurrency: true }, () => {
-  test('a rank that makes fewer steps is missed at once', async () => {
-    const [other] = await runRanks<Failure>(2, 'failures-program.js', ['an unequal number of steps']);
-    assert.equal(other!.code, 'DISTRIBUTED');
-    assert.match(other!.message, /rank 0: beginning a step; rank 1: close\(\)/);
-  });
-
   for (const program of ['killed', 'killed in a ring'])
     test(`a rank that is killed in a step ends the others: ${program}`, async () => {
       const env = { TIMEOUT: '100' };

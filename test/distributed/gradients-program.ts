@@ -1,7 +1,7 @@
 /**
- * Steps over ranks against the same steps of one process on the rows of all: `node gradients-program.js PRECISION,… NAME…`,
- * started by gradients.test.ts as several ranks. Rank 0 computes both and prints how far they are apart. `mutants MUTANT: NAME …`
- * leaves out parts of the step.
+ * Steps over ranks against the same steps of one process on the rows of all: `node gradients-program.js PRECISION,… [NAME…] ['MUTANT: NAME'…]`,
+ * started by gradients.test.ts as several ranks. Rank 0 computes both and prints how far they are apart: of these cases, by
+ * default of all, and of cases with a part of the step left out.
  */
 import { createHash } from 'node:crypto';
 import { argv } from 'node:process';
@@ -591,20 +591,23 @@ function apart(alone: Values | null, shared: Values): unknown {
 const [, , ...asked] = argv;
 const results: Record<string, unknown> = {};
 try {
-  if (asked[0] === 'mutants') {
-    for (const [mutant, of] of asked.slice(1).map((each) => each.split(': ') as [string, string]))
+  const [precisions, ...others] = asked as [string, ...string[]];
+  const mutants = others.flatMap((each) =>
+    each.includes(': ') ? [each.split(': ') as [string, string]] : [],
+  );
+  const named = others.filter((each) => !each.includes(': '));
+  const names = named.length > 0 ? named : Object.keys(CASES);
+  for (precision of precisions.split(',') as Precision[]) {
+    for (const name of names) {
+      const found = await compared(name).catch((error: unknown) => {
+        throw new Error(`${precision}, ${name}`, { cause: error });
+      });
+      for (const [of, each] of Object.entries(found)) results[`${precision}, ${of}`] = each;
+    }
+    for (const [mutant, of] of mutants)
       await MUTANTS[mutant]!(async () => {
         results[mutant] = (await compared(of))[of];
       });
-  } else {
-    const names = asked.length > 1 ? asked.slice(1) : Object.keys(CASES);
-    for (precision of asked[0]!.split(',') as Precision[])
-      for (const name of names) {
-        const found = await compared(name).catch((error: unknown) => {
-          throw new Error(`${precision}, ${name}`, { cause: error });
-        });
-        for (const [of, each] of Object.entries(found)) results[`${precision}, ${of}`] = each;
-      }
   }
   console.log(JSON.stringify(results));
 } catch (error) {

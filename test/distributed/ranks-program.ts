@@ -30,11 +30,14 @@ async function all(ranks: Ranks): Promise<Record<string, unknown>> {
     process.env.MASTER_PORT = ports[place];
     told[name] = await alone(name);
   }
+  // Each at a port of its own, where nobody else comes.
+  process.env.MASTER_PORT = ports[BREAKING.length + ranks.rank];
+  told.nobody = await alone('numbers', 2);
   return told;
 }
 
 /** Joins the others for one program, and leaves them. */
-async function alone(name: string): Promise<unknown> {
+async function alone(name: string, timeout = patience): Promise<unknown> {
   let ranks: Ranks | null = null;
   try {
     ranks = await Ranks.join({ timeout, device: process.env.DEVICE ?? 'cpu' });
@@ -47,7 +50,7 @@ async function alone(name: string): Promise<unknown> {
   }
 }
 
-const timeout = Number(process.env.TIMEOUT ?? 30);
+const patience = Number(process.env.TIMEOUT ?? 30);
 
 const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
   numbers: async (ranks) => {
@@ -101,7 +104,7 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
   },
   'a long work of one': async (ranks) =>
     ranks.agree('evaluating', async () => {
-      if (ranks.rank === 0) await sleep(1400 * timeout);
+      if (ranks.rank === 0) await sleep(1400 * patience);
     }),
   'unequal numbers of steps': async (ranks) => {
     await ranks.numbers([1]);
@@ -119,6 +122,7 @@ const PROGRAMS: Readonly<Record<string, (ranks: Ranks) => Promise<unknown>>> = {
     await ranks.numbers([1]);
   },
   wait: async (ranks) => {
+    console.log(JSON.stringify(await PROGRAMS.numbers!(ranks)));
     console.log('joined');
     if (ranks.rank === 1) await sleep(600_000);
     await ranks.numbers([1]);

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { freePort } from '../../lib/distributed/launch.js';
-import { runRanks, startRanks, type StartOptions } from './start-ranks.js';
+import { Ranks } from '../../lib/index.js';
+import { runRanks, startRanks, type End, type StartOptions } from './start-ranks.js';
 
 interface Failure {
   readonly code?: string;
@@ -18,20 +19,34 @@ async function inTurn<T>(name: string): Promise<T[]> {
 }
 
 async function meetingAnew(): Promise<Readonly<Record<string, unknown>>[]> {
-  const ports = [await freePort(), await freePort(), await freePort()];
+  const ports = await Promise.all(Array.from({ length: 5 }, () => freePort()));
   return runRanks(2, 'ranks-program.js', ['all'], { env: { PORTS: ports.join() } });
 }
 
 const run = <T>(size: number, name: string, options?: StartOptions): Promise<T[]> =>
   runRanks<T>(size, 'ranks-program.js', [name], options);
 
+/** Three ranks that tell each other numbers and then wait, until the second one is killed. */
+let three: Promise<{ ends: End[]; milliseconds: number }> | undefined;
+
+async function killed(): Promise<{ ends: End[]; milliseconds: number }> {
+  const { children, said, ends } = await startRanks(3, 'ranks-program.js', ['wait'], {
+    env: { TIMEOUT: '100' },
+  });
+  await Promise.all([0, 1, 2].map((rank) => said(rank, 'joined')));
+  const begin = performance.now();
+  children[1]!.kill('SIGKILL');
+  return { ends: await ends, milliseconds: performance.now() - begin };
+}
+
 test('a process without a place trains alone', async () => {
-  const none = { RANK: '', WORLD_SIZE: '', LOCAL_RANK: '', MASTER_ADDR: '', MASTER_PORT: '' };
-  assert.deepEqual(await run(1, 'numbers', { env: none }), ['alone']);
+  for (const name of ['RANK', 'WORLD_SIZE']) delete process.env[name];
+  assert.equal(await Ranks.join(), null);
 });
 
 test('ranks know their places and exchange numbers and bytes of any length', async () => {
-  const all = await run<{ rank: number; all: string[]; bytes: number[] }>(3, 'numbers');
+  const { ends } = await (three ??= killed());
+  const all = ends.map(({ stdout }) => JSON.parse(stdout.split('\n')[0]!) as unknown);
   const long = ['NaN', ...Array.from({ length: 39 }, (_, k) => 1 + (k + 1) / 3)].join();
   for (const [rank, each] of all.entries())
     assert.deepEqual(each, {
@@ -99,6 +114,13 @@ test('ranks are not used inside agree() or after close()', async () => {
   for (const each of await inTurn<Failure>('used after close')) assert.equal(each.code, 'DISPOSED');
 });
 
+test('a rank that does not find the others says so within the timeout', async () => {
+  const [missing, nobody] = await inTurn<Failure>('nobody');
+  for (const { code } of [missing!, nobody!]) assert.equal(code, 'DISTRIBUTED');
+  assert.match(missing!.message, /rank 0 of 2 did not meet the others within 2 s/);
+  assert.match(nobody!.message, /rank 1 of 2 did not reach the ranks' store at 127\.0\.0\.1:\d+/);
+});
+
 // They wait for timeouts more than they compute.
 describe('time limits', { concurrency: true }, () => {
   test('work may take longer than the timeout', async () => {
@@ -106,13 +128,9 @@ describe('time limits', { concurrency: true }, () => {
   });
 
   test('a rank that is killed ends the others at once, and not after the timeout', async () => {
-    const env = { TIMEOUT: '100' };
-    const { children, said, ends } = await startRanks(3, 'ranks-program.js', ['wait'], { env });
-    await Promise.all([0, 1, 2].map((rank) => said(rank, 'joined')));
-    const killed = performance.now();
-    children[1]!.kill('SIGKILL');
-    const [first, , last] = await ends;
-    assert.ok(performance.now() - killed < 60_000);
+    const { ends, milliseconds } = await (three ??= killed());
+    const [first, , last] = ends;
+    assert.ok(milliseconds < 60_000);
     for (const each of [first!, last!]) {
       const { code, message } = JSON.parse(each.stdout.trim().split('\n').at(-1)!) as Failure;
       assert.equal(code, 'DISTRIBUTED', message);
@@ -139,15 +157,5 @@ describe('time limits', { concurrency: true }, () => {
     assert.equal(code, 7);
     const [first] = await ends;
     assert.equal(first!.stderr, '');
-  });
-
-  test('a rank that does not find the others says so within the timeout', async () => {
-    const short = { TIMEOUT: '2' };
-    const [missing] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2' } });
-    assert.equal(missing!.code, 'DISTRIBUTED');
-    assert.match(missing!.message, /rank 0 of 2 did not meet the others within 2 s/);
-    const [nobody] = await run<Failure>(1, 'numbers', { env: { ...short, WORLD_SIZE: '2', RANK: '1' } });
-    assert.equal(nobody!.code, 'DISTRIBUTED');
-    assert.match(nobody!.message, /rank 1 of 2 did not reach the ranks' store at 127\.0\.0\.1:\d+/);
   });
 });
