@@ -158,9 +158,9 @@ export interface TrainConfig {
     readonly warmup?: number;
   };
   /**
-   * Passes over the data. Default 1 if `steps` is not given. How many updates they make is counted before the first one, or told by
-   * Parquet and Arrow files where rows alone fill batches. Of rows that are not held (`shuffle`) it is counted while the run trains,
-   * where a warm-up has a number of steps or the rate is constant.
+   * Passes over the data. Default 1 if `steps` is not given. How many updates they make is counted before the first one, or while the
+   * run trains where a warm-up has a number of steps or the rate is constant. Where rows alone fill batches it follows from their
+   * number, which Parquet and Arrow files tell.
    */
   readonly epochs?: number;
   /** Updates in all, over as many passes as needed. */

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { throwIfAborted } from '../options/abort.js';
 import { type Batch, batches, type BatchOptions } from '../data/batches.js';
 import { lengthsOfRows, sharesOf, type RankPlace, type Shares } from '../data/deal.js';
@@ -45,6 +46,10 @@ type SetBatch = Batch & Partial<Pick<MixedBatch, 'set'>>;
 const NAMED_LINES = 10;
 /** Milliseconds between two times that the rows read so far are told. */
 const READING_PAUSE = 1000;
+/** Rows after which the time is looked at. */
+const ROWS_BETWEEN_LOOKS = 1000;
+/** Milliseconds of forming batches after which the event loop turns, where batches are smaller. */
+const LONGEST_TURN = 10;
 
 /** The data of a run: what its batches are, and what was met while it was read. */
 export class RunData {
@@ -124,13 +129,19 @@ export class RunData {
     }
     const counted = { rows: 0, leftOver: 0, batches: 0, small: 0, smallest: config.batch };
     let read = 0;
-    let told = performance.now();
+    let [told, turned] = [performance.now(), performance.now()];
     for await (const batch of this.#all(signal)) {
       throwIfAborted(signal);
       read += batch.size;
-      if (performance.now() - told > READING_PAUSE) {
+      const now = performance.now();
+      if (now - told > READING_PAUSE) {
         onRows(read);
-        told = performance.now();
+        told = now;
+      }
+      // Rows that are held wait for nothing: without this, nothing else would run meanwhile.
+      if (now - turned > LONGEST_TURN) {
+        await setImmediate();
+        turned = performance.now();
       }
       if (batch.epoch === 0) counted.rows += batch.size;
       const isUsed = isLargeEnough(batch, config, ranks);
@@ -148,6 +159,26 @@ export class RunData {
     }
     if (counted.batches === 0) throw tooFewRows(config, ranks, counted.rows);
     return counted;
+  }
+
+  /**
+   * Reads all rows, where they are held for shuffling.
+   *
+   * @param onRows told now and then how many rows have been read
+   * @returns how many there are
+   */
+  async hold(signal: AbortSignal | undefined, onRows: (rows: number) => void): Promise<number> {
+    if (this.#held === null) {
+      let read = 0;
+      let told = performance.now();
+      for await (const _ of this.#watched(signal)) {
+        read++;
+        if (read % ROWS_BETWEEN_LOOKS > 0 || performance.now() - told < READING_PAUSE) continue;
+        onRows(read);
+        told = performance.now();
+      }
+    }
+    return this.#held!.reduce((sum, { length }) => sum + length, 0);
   }
 
   /** What of the data can be gone through only once; undefined if nothing. */

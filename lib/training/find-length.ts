@@ -50,8 +50,10 @@ export async function findLength(asked: Asked): Promise<FoundLength> {
   const { config, data, ranks, signal, onRows } = asked;
   const { steps, epochs = 1 } = config;
   if (steps !== undefined) return { length: knownLength(steps), counted: null, later: null, stop };
-  if (saysItsRows(config, data)) {
-    const rows = await onEach(ranks, 'counting the rows', () => rowsTold(config.data, config.format, signal));
+  if (fillsByRows(config)) {
+    const rows = await onEach(ranks, 'counting the rows', async () =>
+      config.shuffle === true ? data.hold(signal, onRows) : rowsOfFiles(config, data, signal),
+    );
     if (rows !== null) return found(config, countRows(config, ranks, { rows, epochs }));
   }
   const before = countableBehind(asked);
@@ -65,39 +67,47 @@ function found(config: FilledTrainConfig, counted: CountedRows): FoundLength {
 
 const stop = (): void => undefined;
 
-/** Whether the number of rows alone decides that of the batches, and each row of a file is one, or ends the run as a bad line. */
-function saysItsRows(
-  { datasets, images, uniqueTexts, groupByLabel, curriculum, onBadLine }: FilledTrainConfig,
+/** Whether the number of rows alone decides that of the batches. */
+function fillsByRows({ datasets, uniqueTexts, groupByLabel, curriculum }: FilledTrainConfig): boolean {
+  return datasets === undefined && !uniqueTexts && !groupByLabel && curriculum === undefined;
+}
+
+/** How many rows files say that they have; null where they do not, or where some of these may be passed over as bad. */
+async function rowsOfFiles(
+  { data: files, format, images, onBadLine }: FilledTrainConfig,
   { given }: RunData,
-): boolean {
-  const byRows = !uniqueTexts && !groupByLabel && curriculum === undefined;
-  const ofFiles = given === null && datasets === undefined && images === undefined;
-  return ofFiles && byRows && onBadLine === 'throw';
+  signal: AbortSignal | undefined,
+): Promise<number | null> {
+  const areRows = given === null && images === undefined && onBadLine === 'throw';
+  return areRows ? rowsTold(files, format, signal) : null;
 }
 
 /**
  * The updates at the beginning of a run that need not know its length, where it may be counted while it trains; otherwise null. The
  * learning rate needs it after a warm-up of a number of steps, that of a constant schedule never. A part of all steps needs it from the
- * start, as some losses do. Rows that are held are read first anyway, and ranks count together.
+ * start, as some losses do. Ranks count together, and the batches of several data sets are formed together.
  */
 function countableBehind({ config, data, ranks, isResumed }: Asked): number | null {
-  const { shuffle, loss, schedule } = config;
+  const { shuffle, datasets, loss, schedule } = config;
   const { kind, warmup } = schedule;
-  const isStreamed = shuffle !== true && data.given === null && readOnceAmong(config.data) === undefined;
-  if (!isStreamed || ranks !== null || isResumed || needsLength(loss)) return null;
+  const isReadAgain = data.given === null && readOnceAmong(config.data) === undefined;
+  if (datasets !== undefined || !(shuffle === true || isReadAgain)) return null;
+  if (ranks !== null || isResumed || needsLength(loss)) return null;
   if (warmup > 0 && warmup < 1) return null;
   return kind === 'constant' || warmup > 0 ? Math.max(1, warmup) : null;
 }
 
 /** Begins to count, and goes on once the updates that are trained before the length is needed are known to come. */
-async function whileTraining({ config, signal, onRows }: Asked, before: number): Promise<FoundLength> {
+async function whileTraining({ config, data, signal, onRows }: Asked, before: number): Promise<FoundLength> {
   const { accumulate } = config;
-  const heads = new FileHeads();
+  if (config.shuffle === true) await data.hold(signal, onRows);
   let begun = false;
   const reading = (rows: number): void => {
     if (!begun) onRows(rows);
   };
-  const own = new RunData(config, undefined, heads, () => undefined);
+  // Rows that are not held are read a second time beside the training.
+  const own =
+    config.shuffle === true ? data : new RunData(config, undefined, new FileHeads(), () => undefined);
   const count = new BackgroundCount<CountedRows>((stopped, onBatch) => own.count(stopped, reading, onBatch), {
     accumulate,
     signal,

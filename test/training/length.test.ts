@@ -23,7 +23,8 @@ const startOf = (events: readonly TrainEvent[]) => {
 test('Parquet says how long a run is, and is read once, where batches are filled by rows alone', async (t) => {
   const { folder, config } = await shortRun(t);
   const data = join(root, 'test', 'data', 'fixtures', 'none.parquet');
-  const run = { ...config, data, steps: undefined, epochs: 2, batch: 20, checkpoint: false } as const;
+  const streamed = { shuffle: false, checkpoint: false } as const;
+  const run = { ...config, ...streamed, data, steps: undefined, epochs: 2, batch: 20 };
   const counting = t.mock.method(RunData.prototype, 'count');
   const told = await record({ ...run, loss: { maskDuplicates: true } });
   assert.equal(counting.mock.callCount(), 0);
@@ -40,6 +41,19 @@ test('Parquet says how long a run is, and is read once, where batches are filled
   await assert.rejects(record({ ...run, output: join(folder, 'unique') }), /50 rows with different texts/);
   await record({ ...run, loss: { maskDuplicates: true }, onBadLine: 'skip', output: join(folder, 'skip') });
   assert.equal(counting.mock.callCount(), 2);
+  // Rows that are held are as many as were read, without those that were skipped.
+  const some = await writeRows(join(folder, 'some.jsonl'), [{ anchor: 'alone' }, ...pairs(41)]);
+  const held = {
+    ...run,
+    data: some,
+    onBadLine: 'skip',
+    shuffle: true,
+    output: join(folder, 'held'),
+  } as const;
+  const { events } = await record({ ...held, loss: { maskDuplicates: true } });
+  const start = events.find((event) => event.type === 'start');
+  assert.deepEqual([start?.rows, start?.leftOver, start?.steps], [41, 1, 4]);
+  assert.equal(counting.mock.callCount(), 2);
 });
 
 /** A run that reads its data in the order of its files, with a warm-up of a number of steps. */
@@ -53,13 +67,15 @@ async function streamed(t: Parameters<typeof shortRun>[0]): Promise<{ folder: st
 test('a run that is counted while it trains makes the updates of one that was told its length', async (t) => {
   const { folder, config } = await streamed(t);
   const { epochs: _, ...others } = config;
-  for (const [accumulate, count] of [
-    [1, 12],
-    [5, 2],
+  for (const [accumulate, count, shuffle] of [
+    [1, 12, false],
+    [5, 2, { buffer: 9 }],
+    [2, 6, true],
   ] as const) {
     const output = join(folder, `told-${accumulate}`);
-    const told = await record({ ...others, accumulate, steps: count, output });
-    const counted = await record({ ...config, accumulate, output: join(folder, `counted-${accumulate}`) });
+    const told = await record({ ...others, shuffle, accumulate, steps: count, output });
+    const own = { shuffle, accumulate, output: join(folder, `counted-${accumulate}`) };
+    const counted = await record({ ...config, ...own });
     assert.equal(startOf(counted.events).rows, null);
     const shown = ({ steps }: typeof counted) =>
       steps.map(({ step, lr, loss, epoch }) => [step, lr, loss, epoch]);
