@@ -90,6 +90,13 @@ export class Arguments {
     return this.#values.get(name) as string | undefined;
   }
 
+  /** A text that says something. @throws UsageError for an empty one */
+  words(name: string): string | undefined {
+    const value = this.text(name);
+    if (value === '') throw new UsageError(`--${name} is ""; a text that is not empty is needed.`);
+    return value;
+  }
+
   texts(name: string): string[] {
     return (this.#values.get(name) as string[] | undefined) ?? [];
   }

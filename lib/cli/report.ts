@@ -32,7 +32,7 @@ export const reportCommand: Command = {
       { name: '--output', path },
       read.map((file) => ({ name: 'the report', path: file })),
     );
-    await writeReport(runs, path, { title: args.text('title') });
+    await writeReport(runs, path, { title: args.words('title') });
     if (args.on('json')) print(JSON.stringify({ path, runs: runs.length }));
     else print(`${path}: ${plural(runs.length, 'run')}`);
     return 0;

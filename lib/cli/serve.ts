@@ -60,7 +60,7 @@ async function runServe(args: Arguments, { progress, print }: Console): Promise<
   const settings = {
     host,
     port: portOf(args),
-    name: args.text('name') ?? nameOf(given),
+    name: args.words('name') ?? nameOf(given),
     truncate: args.on('truncate'),
     batchTokens: args.count('batch-tokens'),
     maxBody: args.count('max-body'),

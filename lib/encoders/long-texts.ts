@@ -7,10 +7,14 @@ import type { SparseRows } from './sparse-rows.js';
 
 /**
  * What becomes of a text that is longer than the model's limit: with `true` it is read in windows, each as a text of its own with the
- * prompt and the special tokens; `overlap` is how many tokens a window repeats of the one before it (default: 0). With `false`, the
- * default everywhere, it is cut.
+ * prompt and the special tokens. With `false`, the default everywhere, it is cut.
  */
-export type Windows = boolean | { readonly overlap?: number };
+export type Windows =
+  | boolean
+  | {
+      /** Tokens that a window repeats of the one before it. Default: 0. */
+      readonly overlap?: number;
+    };
 
 /** @returns how many tokens windows share; undefined: texts are cut. @throws GradCacheError `INPUT` */
 export function overlapOf(windows: Windows | undefined): number | undefined {

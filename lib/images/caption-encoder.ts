@@ -36,7 +36,10 @@ export class CaptionEncoder extends ModuleEncoder<Tensor> {
   /** The most tokens of a caption, special ones included; longer ones are cut. */
   readonly maxLength: number;
   /** Captions of a chunk: as many as take about a gigabyte with their graph, at most 256. */
-  override readonly automaticChunk: { readonly sequences: number };
+  override readonly automaticChunk: {
+    /** Captions in the encoder at once. */
+    readonly sequences: number;
+  };
   /** What turns captions into tokens. */
   readonly tokenizer: Tokenizer;
   readonly #tower: CaptionTower;

@@ -80,7 +80,10 @@ export class ImageEncoder extends ModuleEncoder<Tensor> {
   /** Width and height of the pictures that the model takes. */
   readonly side: number;
   /** Pictures of a chunk: as many as take about a gigabyte with their graph, at most 256. */
-  override readonly automaticChunk: { readonly sequences: number };
+  override readonly automaticChunk: {
+    /** Pictures in the encoder at once. */
+    readonly sequences: number;
+  };
   readonly #folder: PictureFolder;
   readonly #tower: VisionTower;
   readonly #weights: TowerWeights;

@@ -126,6 +126,13 @@ test('every flag of every command is refused where it is misspelt, given twice, 
     }
 });
 
+test('a name that is empty is refused', () => {
+  const title = parseFlags({ title: { kind: 'text', help: '' } }, ['--title=']);
+  assert.throws(() => title.words('title'), {
+    message: '--title is ""; a text that is not empty is needed.',
+  });
+});
+
 test('a flag is told as it was typed, and all that are misspelt', () => {
   assert.equal(saidOf(reportCommand, ['r', '-o']), '-o has no value; FILE is needed.');
   assert.equal(
