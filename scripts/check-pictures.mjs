@@ -2,54 +2,10 @@
 // all-MiniLM-L6-v2 of the oracle, and prints recall@1 of a held-out tenth before and after: given a name, the picture.
 // It fails where that has not become ten times what it was. It takes some minutes, and is no part of `npm test`.
 //   node scripts/check-pictures.mjs [epochs]
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Failure, main, root, run, say, timed } from './tools.mjs';
+import { Failure, main, root, say } from './tools.mjs';
 
-const PACKAGE = 'emoji-datasource-twitter';
-const place = join(root, '.cache', 'pictures');
 const SIDE = 64;
-
-async function fetch() {
-  const folder = join(place, 'package');
-  if (existsSync(join(folder, 'emoji.json'))) return folder;
-  rmSync(place, { recursive: true, force: true });
-  mkdirSync(place, { recursive: true });
-  await timed(PACKAGE, () =>
-    run('npm', ['pack', `${PACKAGE}@16.0.0`, '--pack-destination', place], { quiet: true }),
-  );
-  await run('tar', ['-xzf', join(place, `${PACKAGE}-16.0.0.tgz`), '-C', place]);
-  return folder;
-}
-
-/** The pictures with their names, which tones of skin and other variations share with nobody else. */
-function pairsIn(folder) {
-  const images = join(folder, 'img', 'twitter', '64');
-  const tones = {
-    '1F3FB': 'light',
-    '1F3FC': 'medium-light',
-    '1F3FD': 'medium',
-    '1F3FE': 'medium-dark',
-    '1F3FF': 'dark',
-  };
-  const emoji = JSON.parse(readFileSync(join(folder, 'emoji.json'), 'utf8'));
-  const pairs = emoji.flatMap(
-    ({ name, short_name: short, category, image, skin_variations: variations = {} }) => {
-      const called = `${(name ?? short).toLowerCase()}, ${short.replaceAll(/[_-]/g, ' ')}, ${category}`;
-      return [
-        { file: join(images, image), text: called },
-        ...Object.entries(variations).map(([codes, each]) => ({
-          file: join(images, each.image),
-          text: `${called}, ${codes
-            .split('-')
-            .map((code) => tones[code] ?? code)
-            .join(' and ')} skin tone`,
-        })),
-      ];
-    },
-  );
-  return pairs.filter(({ file }) => existsSync(file));
-}
 
 await main(async () => {
   const epochs = Number(process.argv[2] ?? 20);
@@ -58,7 +14,8 @@ await main(async () => {
   );
   const { miniLM } = await import(join(root, 'dist', 'test', 'oracle', 'python.js'));
   const device = process.env.GRADCACHE_TEST_DEVICE ?? 'cpu';
-  const pairs = pairsIn(await fetch());
+  const { emoji } = await import(join(root, 'dist', 'bench', 'support', 'emoji.js'));
+  const pairs = emoji();
   const held = pairs.filter((_, place) => place % 10 === 9);
   const own = pairs.filter((_, place) => place % 10 !== 9);
   say(`${own.length} pairs to train with, ${held.length} held out`);
@@ -71,8 +28,8 @@ await main(async () => {
   );
   const recall = async () => {
     const vectors = [
-      await images.encode(held.map(({ file }) => file)),
-      await texts.encode(held.map(({ text }) => text)),
+      await images.encode(held.map(({ image }) => image)),
+      await texts.encode(held.map(({ caption }) => caption)),
     ];
     return noGrad(() => {
       const [pictures, names] = vectors.map((each) => each.normalize());
@@ -93,7 +50,7 @@ await main(async () => {
     ],
     { lr: 1e-3, maxGradNorm: 1 },
   );
-  const { pixels } = await images.read(own.map(({ file }) => file));
+  const { pixels } = await images.read(own.map(({ image }) => image));
   const size = 852; // four steps an epoch
   let random = 12345;
   const next = (below) => ((random = (random * 1103515245 + 12345) % 2 ** 31) >>> 8) % below;
@@ -109,7 +66,7 @@ await main(async () => {
       const batch = noGrad(() =>
         call('aten::index_select', pixels, 0, Tensor.from(BigInt64Array.from(rows, BigInt), { device })),
       );
-      ({ loss: last } = await gradcache.step([batch, texts.tokenize(rows.map((row) => own[row].text))]));
+      ({ loss: last } = await gradcache.step([batch, texts.tokenize(rows.map((row) => own[row].caption))]));
       batch.dispose();
       await optimizer.step();
     }

@@ -48,6 +48,9 @@ const BY_MODEL_TYPE = new Map(
 /** `model_type`s of config.json that are supported. */
 export const MODEL_TYPES: readonly string[] = [...BY_MODEL_TYPE.keys()];
 
+/** `model_type`s of encoders that are opened otherwise. */
+const OF_PICTURES = /^(clip|siglip|vit)(_vision_model)?$/;
+
 /** @throws GradCacheError `CHECKPOINT` for a `model_type` that no architecture here has */
 export function architectureOf(modelType: string): Architecture {
   const architecture = BY_MODEL_TYPE.get(modelType);
@@ -55,6 +58,8 @@ export function architectureOf(modelType: string): Architecture {
   throw new GradCacheError(
     'CHECKPOINT',
     `model_type '${modelType}' is not supported; ${MODEL_TYPES.join(', ')} are. ` +
-      'Any other encoder can be a TypeScript class: see ModuleEncoder.',
+      (OF_PICTURES.test(modelType)
+        ? 'Models of pictures are opened by ImageTextModel and ImageEncoder; train takes their folders, evaluate and embed with --images.'
+        : 'Any other encoder can be a TypeScript class: see ModuleEncoder.'),
   );
 }

@@ -3,7 +3,6 @@ import { readOnceAmong } from '../data/source.js';
 import type { Ranks } from '../distributed/ranks.js';
 import { fromFirst, onEach, onFirst } from '../distributed/shared-work.js';
 import { encodeTexts } from '../evaluation/encode-texts.js';
-import { sharedEncoder } from '../evaluation/shared-encoder.js';
 import { refuseOverwriting } from '../files/overwrite.js';
 import { plural } from '../options/plural.js';
 import { placeOfOutput, streamOf } from '../files/output-place.js';
@@ -18,8 +17,8 @@ import { type Arguments, type Flags, list, number, onOff, text, UsageError } fro
 import { locateData } from './hub.js';
 import { interruptible, unlessAborted } from './interrupt.js';
 import { oneAhead } from './one-ahead.js';
-import { RoutedEncoder } from '../encoders/routed-encoder.js';
-import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS, needsRoute, openModel } from './model.js';
+import { DIMENSIONS_FLAG, dimensionsOf, MODEL_FLAGS } from './model.js';
+import { openPictureTower, openTextTower } from './picture-model.js';
 import { promptFlags, promptOf } from './prompt-flags.js';
 import { FORMAT_NAMES, tableFlags } from './table-flags.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
@@ -31,6 +30,9 @@ const EMBED_FLAGS = {
     'texts: one a line, or .jsonl, .csv, .tsv, .parquet with --column, or hf:OWNER/NAME/FILE of the hub; - reads\nstandard input',
   ),
   column: text('NAME', 'the column that holds the texts'),
+  images: onOff(
+    'the texts are paths of pictures, from the folder of --input, for a model with a tower of pictures: CLIP, SigLIP\nor ViT. Without it CLIP and SigLIP take captions',
+  ),
   'input-format': text('FORMAT', `of a file with columns: ${FORMAT_NAMES}, where the name does not tell`),
   ...tableFlags('--column'),
   keep: list(
@@ -82,6 +84,7 @@ export const embedCommand: Command = {
     'gradcache embed --model runs/a/model --input corpus.jsonl --column text --output corpus.npy',
     'gradcache embed --model m --input corpus.parquet --column text --keep id,title --vector-type int8 --output c.npy --resume',
     'cat queries.txt | gradcache embed --model m --input - --output queries.jsonl',
+    'gradcache embed --model clip --images --input photos.csv --column file_name --output photos.npy',
   ],
   run(args, console) {
     return withRanks(args, rankSettingsOf(args), console, (ranks, own) => runEmbed(args, own, ranks));
@@ -165,10 +168,12 @@ async function embed(
         return { texts: complete.rows, dimension: complete.dimension };
       }
       sayStart(settings, done, progress);
-      const model = await openModel(args, { progress, signal, ranks }, task);
-      const encoder = ranks === null ? model : sharedEncoder(model, ranks);
+      const how = { progress, signal, ranks };
+      const model = await (args.on('images')
+        ? openPictureTower(args, how, input)
+        : openTextTower(args, how, task));
+      const { encoder } = model;
       try {
-        if (model instanceof RoutedEncoder) throw needsRoute(', or --as');
         const dimensions = dimensionsOf(args, model);
         const dimension = dimensions ?? model.dimension;
         await onFirst(ranks, 'reading ranges', () => writer!.prepare(dimension));
@@ -229,6 +234,7 @@ const DECISIVE = [
   'prompt-text',
   'chunk-tokens',
   'column',
+  'images',
   'keep',
   'ranges',
   'calibration-rows',

@@ -30,6 +30,10 @@ export const TASK_FLAGS = {
 } as const satisfies Flags;
 
 export const RETRIEVAL_FLAGS = {
+  images: text(
+    'COLUMN',
+    'paths of pictures, from the folder of --data, for CLIP and SigLIP: each side is searched by the other; the other\ncolumn has captions; default of --columns: this one and caption',
+  ),
   documents: text(
     'FILE',
     'further documents, relevant to no query: one a line, or a file with columns and a header',

@@ -22,7 +22,6 @@ import {
   readTriplets,
   type TaskOptions,
 } from '../evaluation/tasks.js';
-import { readMeasures, type RetrievalMeasure } from '../evaluation/retrieval-measures.js';
 import type { RetrievalTask } from '../evaluation/retrieval-task.js';
 import type { CrossEncoder } from '../encoders/cross-encoder.js';
 import { RoutedEncoder } from '../encoders/routed-encoder.js';
@@ -32,7 +31,6 @@ import {
   type Similarity,
   type TokenSimilarity,
 } from '../options/similarity.js';
-import type { Ranks } from '../distributed/ranks.js';
 import { sharedEncoder, sharedScorer } from '../evaluation/shared-encoder.js';
 import {
   BEIR_FLAGS,
@@ -43,9 +41,11 @@ import {
   RETRIEVAL_FLAGS,
   TASK_FLAGS,
 } from './evaluate-flags.js';
-import { type Arguments, type Flags, UsageError } from './flags.js';
+import { measurePictures } from './evaluate-pictures.js';
+import type { Arguments, Flags } from './flags.js';
 import { unlessAborted } from './interrupt.js';
 import { dimensionsOf, needsRoute, openEither, openModel, type OpenedEncoder } from './model.js';
+import { measuresOf, type How, type Measured } from './measured.js';
 import { promptOf } from './prompt-flags.js';
 import { howToRead, TABLE_FLAGS } from './table-flags.js';
 import { type ProgressLine } from './terminal.js';
@@ -62,20 +62,6 @@ export const MEASURES = {
   translation: measureTranslation,
   reranking: measureReranking,
 } as const;
-
-/** How a task is measured. */
-interface How {
-  readonly progress: ProgressLine;
-  readonly signal: AbortSignal;
-  readonly ranks: Ranks | null;
-}
-
-/** How much was measured, how much was not, and the scores by name. */
-export interface Measured {
-  readonly counts: Readonly<Record<string, number>>;
-  readonly leftOut?: Readonly<Record<string, number>>;
-  readonly scores: Readonly<Record<string, number>>;
-}
 
 async function measureReranking(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
   const used = ['task', 'data', 'similarity', 'query-prompt', 'query-prompt-text', ...DOCUMENT_PROMPTS];
@@ -263,18 +249,8 @@ async function measureSts(args: Arguments, { progress, signal, ranks }: How): Pr
 
 async function measureRetrieval(args: Arguments, { progress, signal, ranks }: How): Promise<Measured> {
   refuseFlags(args, Object.keys(CLUSTERING_FLAGS), 'is for --task clustering');
-  const measures = args.list('measures');
-  try {
-    readMeasures(measures ?? []);
-  } catch (error) {
-    throw new UsageError(`--${(error as Error).message}`);
-  }
-  const recallAt = args.list('recall-at')?.map((text) => {
-    const k = Number(text);
-    if (!Number.isInteger(k) || k < 1)
-      throw new UsageError(`--recall-at holds ${text}, not a whole number from 1.`);
-    return k;
-  });
+  if (args.text('images') !== undefined) return measurePictures(args, { progress, signal, ranks });
+  const { measures, recallAt } = measuresOf(args);
   const asked = args.oneOf('similarity', [...SIMILARITIES, ...TOKEN_SIMILARITIES]);
   const prompts = { query: promptOf(args, 'query-prompt'), document: promptOf(args, 'document-prompt') };
   const task = await unlessAborted(readTask(args, signal), signal);
@@ -285,7 +261,7 @@ async function measureRetrieval(args: Arguments, { progress, signal, ranks }: Ho
   try {
     const scores = await evaluateRetrieval(encoder, task, {
       recallAt,
-      ...(measures && { measures: measures as RetrievalMeasure[] }),
+      ...(measures && { measures }),
       similarity: saySimilarity(asked, model, progress),
       prompts: { query: prompts.query(model), document: prompts.document(model) },
       dimensions: dimensionsOf(args, model),

@@ -11,10 +11,11 @@ import {
   RETRIEVAL_FLAGS,
   TASK_FLAGS,
 } from './evaluate-flags.js';
-import { MEASURES, type Measured } from './evaluate-tasks.js';
+import { MEASURES } from './evaluate-tasks.js';
 import type { Arguments } from './flags.js';
 import { locateData } from './hub.js';
 import { interruptible } from './interrupt.js';
+import type { Measured } from './measured.js';
 import { DIMENSIONS_FLAG, MODEL_FLAGS } from './model.js';
 import { RANK_FLAGS, rankSettingsOf, withRanks } from './ranks.js';
 
@@ -46,6 +47,7 @@ export const evaluateCommand: Command = {
   examples: [
     'gradcache evaluate --model runs/a/model --data held-out.jsonl',
     'gradcache evaluate --model all-MiniLM-L6-v2 --task sts --data semeval.tsv --fields score,sentence1,sentence2',
+    'gradcache evaluate --model clip --data held-out.jsonl --images image',
     'gradcache evaluate --model m --queries queries.jsonl --corpus corpus.jsonl --judgements qrels/test.tsv --json',
   ],
   run(args, console) {

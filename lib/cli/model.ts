@@ -61,10 +61,11 @@ export type OpenedEncoder = TextEncoder | RoutedEncoder;
  * @param task what all texts are, if that is known: then the model of the other ones is not needed
  */
 export function openModel(args: Arguments, how: Opening, task?: TextTask): Promise<OpenedEncoder> {
-  return open(args, how, (folder, options) => loadEncoder(args, folder, options, task));
+  return openWith(args, how, (folder, options) => loadEncoder(args, folder, options, task));
 }
 
-async function loadEncoder(
+/** A text encoder of a folder, or two of one with a Router. */
+export async function loadEncoder(
   args: Arguments,
   folder: string,
   options: TextEncoderOptions,
@@ -84,12 +85,12 @@ async function loadEncoder(
 /** Loads the cross-encoder that the flags name, and says where. */
 export function openCrossEncoder(args: Arguments, how: Opening): Promise<CrossEncoder> {
   refuseRoute(args);
-  return open(args, how, (folder, options) => CrossEncoder.load(folder, options));
+  return openWith(args, how, (folder, options) => CrossEncoder.load(folder, options));
 }
 
 /** Loads the model that the flags name, of either kind: its folder says which. */
 export function openEither(args: Arguments, how: Opening): Promise<OpenedEncoder | CrossEncoder> {
-  return open<OpenedEncoder | CrossEncoder>(args, how, async (folder, options) => {
+  return openWith<OpenedEncoder | CrossEncoder>(args, how, async (folder, options) => {
     if (!(await isCrossEncoderFolder(folder))) return loadEncoder(args, folder, options);
     refuseRoute(args);
     return CrossEncoder.load(folder, options);
@@ -126,8 +127,8 @@ interface Encoder {
   dispose(): void;
 }
 
-/** Every rank loads the model. */
-async function open<Model extends Encoder>(
+/** Loads a model of the folder that the flags name, and says where. Every rank loads it. */
+export async function openWith<Model extends Encoder>(
   args: Arguments,
   { progress, signal, ranks }: Opening,
   load: (folder: string, options: TextEncoderOptions) => Promise<Model>,

@@ -836,6 +836,7 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
     call: (options) => gradcache.search(rows, rows, { k: 1, tile: options }),
     options: { queries: ['number'], documents: ['number'] },
   },
+  evaluateImageText: null, // its measures are those of evaluateRetrieval
   evaluateRetrieval: {
     call: (options) => gradcache.evaluateRetrieval(encoder, retrieval, options),
     options: {

@@ -3,47 +3,23 @@ import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
-import sharp from 'sharp';
 import { ImageTextModel, Tokenizer } from '../../lib/index.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { train } from '../../lib/training/train.js';
 import { fails } from '../robustness/failures.js';
-import { digests, record, root, temporaryFolder, writeRows } from './support.js';
-
-const TOKENIZER = join(root, 'examples', 'quickstart', 'tokenizer.json');
-const SIZES = { hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1, num_attention_heads: 2 };
-const CLIP = {
-  model_type: 'clip',
-  projection_dim: 12,
-  text_config: { ...SIZES, vocab_size: 8192, max_position_embeddings: 16, eos_token_id: 3 },
-  vision_config: { ...SIZES, image_size: 16, patch_size: 8 },
-};
-const SIGLIP = { ...CLIP, model_type: 'siglip' };
-const COLOURS = ['red', 'green', 'blue', 'yellow', 'black', 'white'] as const;
-const SHAPES = ['left', 'right', 'up', 'down'] as const;
+import { CLIP, saveModel, savePictures, SIGLIP, TOKENIZER } from './picture-support.js';
+import { digests, record, temporaryFolder, writeRows } from './support.js';
 
 let shared: string;
 /** Paths from the folder of all pictures, with their captions. */
-let rows: { image: string; caption: string }[];
+let rows: readonly { image: string; caption: string }[];
 
 before(async () => {
   shared = await mkdtemp(join(tmpdir(), 'gradcache-pictures-'));
-  for (const [name, config] of Object.entries({ clip: CLIP, siglip: SIGLIP })) {
-    using model = await ImageTextModel.create(config, await Tokenizer.fromFile(TOKENIZER), { seed: 2 });
-    await model.save(join(shared, name));
-  }
-  rows = COLOURS.flatMap((colour) =>
-    SHAPES.map((shape) => ({ image: `${colour}-${shape}.png`, caption: `a ${colour} bar ${shape}` })),
-  );
-  for (const [place, { image }] of rows.entries()) {
-    const half = { create: { width: 8, height: 20, channels: 3 as const, background: COLOURS[place >> 2]! } };
-    const bar = await sharp(half).png().toBuffer();
-    await sharp({ create: { width: 20, height: 20, channels: 3, background: '#888' } })
-      .composite([{ input: bar, left: 3 * (place % 4), top: 0 }])
-      .png()
-      .toFile(join(shared, image));
-  }
+  await saveModel(CLIP, join(shared, 'clip'));
+  await saveModel(SIGLIP, join(shared, 'siglip'));
+  rows = await savePictures(shared);
 });
 
 after(() => rm(shared, { recursive: true, force: true }));

@@ -1,0 +1,167 @@
+/*
+ * Models of pictures and captions in the commands that use a finished model.
+ */
+import { dirname, join, resolve } from 'node:path';
+import { onEach } from '../distributed/shared-work.js';
+import { RoutedEncoder } from '../encoders/routed-encoder.js';
+import type { TextEncoderOptions } from '../encoders/text-encoder.js';
+import type { TextTask } from '../model-folder/late-interaction.js';
+import type { EncodesTexts } from '../evaluation/encode-texts.js';
+import { sharedEncoder, sharedRows } from '../evaluation/shared-encoder.js';
+import { readJsonObject } from '../files/json-file.js';
+import { ImageEncoder } from '../images/image-encoder.js';
+import { ImageTextModel } from '../images/image-text-model.js';
+import { hasBothTowers } from '../images/picture-folder.js';
+import type { TowerOptions } from '../images/tower-weights.js';
+import { chooseDevice } from '../tensor/memory.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { Arguments } from './flags.js';
+import { refuseFlags } from './evaluate-flags.js';
+import { locateModel } from './hub.js';
+import { loadEncoder, MODEL_FLAGS, needsRoute, openWith, type OpenedEncoder, type Opening } from './model.js';
+
+/** Flags of texts that towers of pictures and captions take none of. */
+const OF_TEXTS = [
+  'route',
+  'max-length',
+  'prompt',
+  'prompt-text',
+  'as',
+  'chunk-tokens',
+  'query-prompt',
+  'query-prompt-text',
+];
+
+/** A tower as `embed` uses a text encoder. */
+export interface Tower {
+  readonly dimension: number;
+  readonly prompts: Readonly<Record<string, string>>;
+  readonly encoder: EncodesTexts;
+  dispose(): void;
+}
+
+/** The file that a path in a file of paths names. */
+export function pictureBeside(file: string, path: string): string {
+  return resolve(file === '-' ? process.cwd() : dirname(resolve(file)), path);
+}
+
+/** Opens CLIP or SigLIP as the flags name it, and says where. */
+export function openImageText(args: Arguments, how: Opening): Promise<ImageTextModel> {
+  return open(args, how, (folder, options) => ImageTextModel.load(folder, options));
+}
+
+/**
+ * The tower of pictures of a model.
+ *
+ * @param file that the paths are read from
+ */
+export async function openPictureTower(args: Arguments, how: Opening, file: string): Promise<Tower> {
+  const model = await open(args, how, (folder, options) => ImageEncoder.load(folder, options));
+  return towerOf(model, how, (paths, signal) =>
+    model.encode(
+      paths.map((path) => pictureBeside(file, path)),
+      { signal },
+    ),
+  );
+}
+
+/**
+ * A text encoder, or the tower of captions of CLIP or SigLIP: the folder says which.
+ *
+ * @param task what the texts are, for a folder with a Router
+ */
+export async function openTextTower(
+  args: Arguments,
+  how: Opening,
+  task: TextTask | undefined,
+): Promise<Tower> {
+  const model = await openWith<OpenedEncoder | Captions>(args, how, async (folder, options) => {
+    const config = await readJsonObject(join(folder, 'config.json'));
+    return config !== undefined && hasBothTowers(config)
+      ? Captions.load(args, folder, options)
+      : loadEncoder(args, folder, options, task);
+  });
+  if (model instanceof Captions) return towerOf(model, how, (texts, signal) => model.encode(texts, signal));
+  if (model instanceof RoutedEncoder) {
+    model.dispose();
+    throw needsRoute(', or --as');
+  }
+  const { dimension, prompts } = model;
+  return { dimension, prompts, encoder: sharedEncoder(model, how.ranks), dispose: () => model.dispose() };
+}
+
+/** The tower of captions, as a model that is opened for its texts. */
+class Captions {
+  private constructor(readonly model: ImageTextModel) {}
+
+  static async load(args: Arguments, folder: string, { device }: TextEncoderOptions): Promise<Captions> {
+    refuseFlags(args, OF_TEXTS, 'is for models of texts alone');
+    return new Captions(await ImageTextModel.load(folder, { device, precision: precisionOf(args) }));
+  }
+
+  get device(): string {
+    return this.model.captions.device;
+  }
+
+  get dimension(): number {
+    return this.model.captions.dimension;
+  }
+
+  get maxLength(): number {
+    return this.model.captions.maxLength;
+  }
+
+  get statedMaxLength(): number {
+    return this.maxLength;
+  }
+
+  encode(texts: readonly string[], signal: AbortSignal | undefined): Promise<Tensor> {
+    return this.model.captions.encode(texts, { signal });
+  }
+
+  dispose(): void {
+    this.model.dispose();
+  }
+}
+
+/** @throws UsageError for a precision that towers of pictures and captions do not compute in */
+const precisionOf = (args: Arguments) => args.oneOf('precision', ['float32', 'float64']) ?? 'float32';
+
+function towerOf(
+  model: { readonly dimension: number; dispose(): void },
+  { ranks }: Opening,
+  encodeAll: (given: readonly string[], signal: AbortSignal | undefined) => Promise<Tensor>,
+): Tower {
+  const encode: EncodesTexts['encode'] = async (given, { dimensions, signal } = {}) => {
+    const whole = await sharedRows(given, ranks, (own) => encodeAll(own, signal));
+    if (dimensions === undefined) return whole;
+    const cut = whole.narrow(1, 0, dimensions).clone();
+    whole.dispose();
+    return cut;
+  };
+  return { dimension: model.dimension, prompts: {}, encoder: { encode }, dispose: () => model.dispose() };
+}
+
+async function open<Model extends { dispose(): void }>(
+  args: Arguments,
+  { progress, signal, ranks }: Opening,
+  load: (folder: string, options: TowerOptions) => Promise<Model>,
+): Promise<Model> {
+  refuseFlags(args, OF_TEXTS, 'is for models of texts alone');
+  const given = args.required('model', MODEL_FLAGS.model);
+  const precision = precisionOf(args);
+  const device = ranks?.device ?? chooseDevice(args.device());
+  let model: Model | undefined;
+  try {
+    await onEach(ranks, 'opening the model', async () => {
+      model = await load(await locateModel(given, progress, signal), { device, precision });
+    });
+  } catch (error) {
+    model?.dispose();
+    throw error;
+  }
+  progress.say(
+    `${given} in ${precision} on ${ranks === null ? device : `${ranks.size} × ${device.split(':')[0]}`}`,
+  );
+  return model!;
+}
