@@ -1,7 +1,7 @@
 /*
  * `npm run bench -- pictures [--kind clip|siglip] [--epochs N] [--package FOLDER] [--write]`: trains both towers of a small CLIP or
  * SigLIP from random weights on nine tenths of the 3,786 pictures and names of npm's emoji-datasource-twitter, as `gradcache train`
- * does, and measures recall@1 of the last tenth before and after, among its 379 pictures and names. It fails where that has not
+ * does, and measures recall@1 of the last tenth before and after, among its 378 pictures and names. It fails where that has not
  * become ten times what it was.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';

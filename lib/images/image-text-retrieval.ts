@@ -32,6 +32,13 @@ export interface ImageTextScores {
 /**
  * Measures retrieval between pictures and captions in both directions. Each of them is encoded once.
  *
+ * ```ts
+ * const task = await readRetrievalPairs('held-out.jsonl', { columns: ['image', 'caption'] });
+ * const clip = await ImageTextModel.load('clip');
+ * const { imageToText, textToImage } = await evaluateImageText(clip, task);
+ * console.log(imageToText.recall[1], textToImage.recall[1]);
+ * ```
+ *
  * @param task its queries are paths of pictures, its documents captions, as `readRetrievalPairs` makes it of a file of both
  * @throws GradCacheError as `evaluateRetrieval`; `INPUT` with the path of a picture that cannot be decoded
  */
