@@ -2,7 +2,7 @@
 
 hub.py cached NAME      what is in the cache of a model, without a request
 hub.py fetch NAME       fetches a model
-hub.py embed NAME TEXT …  opens a model by its name
+hub.py embed NAME TEXT …  opens a model by its name, or several: NAME,NAME
 """
 import json
 import sys
@@ -33,9 +33,10 @@ def fetch(name):
     return {'folder': snapshot_download(name)}
 
 
-def embed(name, *texts):
+def embed(names, *texts):
     from sentence_transformers import SentenceTransformer
-    return {'vectors': SentenceTransformer(name, device='cpu').encode(list(texts)).tolist()}
+    return {'vectors': [vector for name in names.split(',')
+                        for vector in SentenceTransformer(name, device='cpu').encode(list(texts)).tolist()]}
 
 
 answer = {'cached': cached, 'fetch': fetch, 'embed': embed}[sys.argv[1]](*sys.argv[2:])

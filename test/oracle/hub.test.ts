@@ -56,12 +56,12 @@ test('sentence-transformers opens by its name what was uploaded here, and gives 
   const tensor = await model.encode([text]);
   const own = [...((await tensor.values()) as Float32Array)];
   model.dispose();
-  for (const name of ['me/first', 'me/second']) {
-    const { vectors } = (await askPython({ ...environment, ...token }, 'embed', name, text)) as {
-      vectors: [number[]];
-    };
-    vectors[0].forEach((value, place) =>
+  const names = ['me/first', 'me/second'];
+  const { vectors } = (await askPython({ ...environment, ...token }, 'embed', names.join(), text)) as {
+    vectors: number[][];
+  };
+  for (const [which, name] of names.entries())
+    vectors[which]!.forEach((value, place) =>
       assert.ok(Math.abs(value - own[place]!) < 1e-5, `${name}: ${value}`),
     );
-  }
 });

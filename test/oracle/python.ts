@@ -138,8 +138,10 @@ export class PythonServer {
 
   #connect(script: string, path: string): Streams {
     const connection = connect(path);
-    connection.on('error', (error) => this.#fail(error));
-    connection.on('close', () => this.#fail(new Error(`${script} ended: ${oracleLog} says why`)));
+    const ended = (cause?: Error): void =>
+      this.#fail(new Error(`${script} ended: ${oracleLog} says why`, { cause }));
+    connection.on('error', ended);
+    connection.on('close', () => ended());
     return { requests: connection, answers: connection, end: () => connection.destroy() };
   }
 

@@ -112,7 +112,7 @@ async function terminated(name: string, word: string, rounds: number): Promise<v
   for (let round = 0; round < rounds; round++) {
     const worker = inWorker(name);
     await said(worker, word);
-    await sleep(round * 3);
+    await sleep(round * 5);
     await worker.terminate();
   }
   console.log(await shortStep());
@@ -160,9 +160,9 @@ const programs: Record<string, () => Promise<unknown>> = {
     await shortStep();
     console.log('idle');
   },
-  'terminate in the first pass': () => terminated('waitForever', 'forward', 6),
-  'terminate in the second pass': () => terminated('waitForever', 'backward', 6),
-  'terminate while JavaScript runs inside native code': () => terminated('busy', 'forward', 6),
+  'terminate in the first pass': () => terminated('waitForever', 'forward', 4),
+  'terminate in the second pass': () => terminated('waitForever', 'backward', 4),
+  'terminate while JavaScript runs inside native code': () => terminated('busy', 'forward', 4),
   "terminate inside an encoder of one's own": () => terminated('module', 'forward', 4),
   'a worker that exits in the middle': async () => {
     console.log('code', await ended(inWorker('exit')), await shortStep());
@@ -203,12 +203,12 @@ const programs: Record<string, () => Promise<unknown>> = {
       await sleep(20);
       return memory().allocated;
     };
-    await measure(150);
+    await measure(100);
     const before = await measure(50);
-    const after = await measure(300);
+    const after = await measure(150);
     console.log('grew', (after - before) / 2 ** 20);
-    if (after - before > 24 * 2 ** 20)
-      throw new Error(`resident memory grew by ${(after - before) / 2 ** 20} MiB in 300 steps`);
+    if (after - before > 12 * 2 ** 20)
+      throw new Error(`resident memory grew by ${(after - before) / 2 ** 20} MiB in 150 steps`);
   },
 };
 
