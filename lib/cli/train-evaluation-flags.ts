@@ -49,11 +49,12 @@ export const EVALUATION_FLAGS: Flags = {
     'further measures of retrieval: accuracy, precision, recall, mrr, ndcg or map at any k',
     'evaluation.measures',
   ),
+  'eval-at': number('K', 'of reranking: the ranks that count in MRR and nDCG; default 10', 'evaluation.at'),
   'eval-set': repeated(
     text(
       'NAME=FILE',
       'further held-out data, by name; NAME.SETTING=VALUE says more of it, as the flags above do of the one without a name: task, ' +
-        'queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures, loss. Its ' +
+        'queries, corpus, judgements, columns, format, header, quoting, delimiter, similarity, dimensions, measures, at, loss. Its ' +
         'scores are called NAME.spearman, …; may be repeated',
     ),
   ),
@@ -92,6 +93,7 @@ const READ: Readonly<Record<string, (text: string) => unknown>> = {
   similarity: String,
   dimensions: (text) => words(text).map((word) => (word.trim() === '' ? NaN : Number(word))),
   measures: words,
+  at: (text) => (text.trim() === '' ? NaN : Number(text)),
   loss: switched,
 };
 

@@ -84,9 +84,9 @@ export function retrievalNames(measures: readonly string[] = []): string[] {
   return [...new Set([...RECALL_AT.map((k) => `recall@${k}`), 'mrr@10', 'ndcg@10', ...measures])];
 }
 
-/** What {@link flattenScores} calls the scores of reranking by default. */
-export function rerankingNames({ queries }: RerankingTask): string[] {
-  const names = ['map', 'mrr@10', 'ndcg@10'];
+/** What {@link flattenScores} calls the scores of reranking. */
+export function rerankingNames({ queries }: RerankingTask, at = 10): string[] {
+  const names = ['map', `mrr@${at}`, `ndcg@${at}`];
   const hasOrder = queries.every(({ documents }) => documents !== undefined);
   return [...names, ...(hasOrder ? names.map((name) => `base_${name}`) : [])];
 }

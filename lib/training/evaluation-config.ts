@@ -51,6 +51,8 @@ export interface HeldOutSetConfig {
   readonly dimensions?: readonly number[];
   /** Further measures of retrieval, as `'map@100'` or `'accuracy@1'`. Default: none. */
   readonly measures?: readonly RetrievalMeasure[];
+  /** Of reranking: the ranks that count in MRR and nDCG. Default: 10. */
+  readonly at?: number;
 }
 
 /** Held-out data of a run, and when it is measured. */

@@ -107,6 +107,8 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
   if (judged) refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns, not for judgements');
   if (task === 'reranking' && loss !== true)
     refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns; reranking reads JSON lines');
+  if (task !== 'reranking')
+    refuseBeside(fields, ['at'], 'is for reranking; other tasks have measures such as mrr@5');
   if (task === undefined)
     refuseBeside(
       fields,
@@ -129,6 +131,7 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
     similarity: readSimilarity(fields, task),
     dimensions: fields.numbers('dimensions', { from: 1, whole: true }),
     measures: readHeldOutMeasures(fields, task),
+    at: fields.count('at'),
   };
 }
 
@@ -151,7 +154,7 @@ function readFiles(fields: Fields): Pick<HeldOutSet, (typeof FILES_OF_SET)[numbe
 /** The set without a name, where there is none. @throws SettingError for a setting of it, which would do nothing */
 function nothingOf(fields: Fields): HeldOutSet {
   const data = fields.raw('data') === undefined ? undefined : OBJECT;
-  const others = ['task', 'loss', 'columns', ...LAYOUT, 'similarity', 'dimensions', 'measures'];
+  const others = ['task', 'loss', 'columns', ...LAYOUT, 'similarity', 'dimensions', 'measures', 'at'];
   for (const name of ['queries', 'corpus', 'judgements']) fields.raw(name); // known, and not there
   refuseBeside(
     fields,

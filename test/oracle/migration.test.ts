@@ -60,7 +60,7 @@ async function typescript(folder: string): Promise<Figures> {
   return JSON.parse(node(folder, 'all.mjs').trim().split('\n').at(-1)!) as Figures;
 }
 
-/** The commands of the page that train and mine, in order. */
+/** The commands of the page that train, mine and measure, in order. */
 const commands = blocks(PAGE, 'sh').flatMap((block) =>
   [
     ...small(block)
@@ -96,7 +96,7 @@ test('each pair of programs runs, and their figures are the same', async (t) => 
   assert.deepEqual(ours.ranked, theirs.ranked);
   assert.ok(existsSync(join(folder, 'runs', 'node', 'model', 'modules.json')));
 
-  const [training, mining] = commands;
+  const [training, mining, measuring] = commands;
   const trained = await gradcache(
     training!.map((word) => word.replace('runs/node', 'runs/again')),
     { cwd: folder },
@@ -110,4 +110,11 @@ test('each pair of programs runs, and their figures are the same', async (t) => 
     rows.map((row) => JSON.parse(row) as unknown),
     theirs.mined,
   );
+
+  await writeRows(join(folder, 'held-out.jsonl'), pairs(12));
+  const scored = pairs(12).map(({ anchor, positive }, place) => `${anchor},${positive},${place % 5}\n`);
+  await writeFile(join(folder, 'sts.csv'), `sentence1,sentence2,score\n${scored.join('')}`);
+  const measured = await gradcache(measuring!, { cwd: folder });
+  assert.equal(measured.code, 0, measured.stderr);
+  assert.match(measured.stderr, /^step 2: search\.recall@1 .*\n.*step 2: sts\.spearman /m);
 });

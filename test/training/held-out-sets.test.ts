@@ -81,6 +81,7 @@ async function prepare(t: TestContext) {
     languages: { task: 'translation', data: config.data as string, columns: ['anchor', 'positive'] },
     candidates: {
       task: 'reranking',
+      at: 2,
       data: await write(
         'candidates.jsonl',
         texts.map(({ anchor, positive }, place) => ({
@@ -129,7 +130,10 @@ test('sets of every task are measured in one run, by the figures of the finished
     prompt: '',
     similarity: 'euclidean',
   });
-  const candidates = await evaluateReranking(encoder, await readReranking(sets.candidates.data), none);
+  const candidates = await evaluateReranking(encoder, await readReranking(sets.candidates.data), {
+    ...none,
+    at: 2,
+  });
   const expected: Record<string, number> = {
     'judged.map@5': judged.measures!['map@5']!,
     'judged.ndcg@10': judged.ndcg10,
@@ -139,7 +143,7 @@ test('sets of every task are measured in one run, by the figures of the finished
     'languages.mean_accuracy': languages.accuracy,
     'near.spearman': near.spearman,
     'candidates.map': candidates.map,
-    'candidates.ndcg@10': candidates.ndcg,
+    'candidates.ndcg@2': candidates.ndcg,
   };
   for (const [name, value] of Object.entries(expected)) assert.equal(scores![name], value, name);
   for (const name of ['loss', 'ndcg@10', 'near.spearman/4', 'alike.ap'])
@@ -199,7 +203,7 @@ test('a cross-encoder is measured on candidates, scores and labels, and for its 
       best: 'held.loss',
     },
   });
-  for (const name of ['candidates.map', 'near.spearman', 'alike.ap', 'held.loss'])
+  for (const name of ['candidates.mrr@2', 'near.spearman', 'alike.ap', 'held.loss'])
     assert.ok(Number.isFinite(scores![name]), name);
   const labels = { ...config, data, output: join(folder, 'labels'), newHead: 2, label: 'label' };
   await assert.rejects(
@@ -268,6 +272,7 @@ test('settings that would do nothing, and sets that are none, are refused', () =
     [{ task: 'clustering', data: 'h', columns: ['a'] }, /2 columns for clustering/],
     [{ task: 'sts', data: 'h', similarity: 'maxsim' }, /similarity is "maxsim"; "cosine" or "dot"/],
     [{ loss: true, data: 'h', dimensions: [4] }, /dimensions is for a task, and the loss is measured alone/],
+    [{ task: 'sts', data: 'h', at: 3 }, /at is for reranking/],
     [{ task: 'clustering', data: 'h', similarity: 'dot' }, /similarity is for texts that are compared/],
     [{ task: 'sts', data: 'h', measures: ['map@5'] }, /measures is .*none, which are of retrieval/],
   ];

@@ -55,6 +55,7 @@ test('a configuration that is filled in is kept as it is', () => {
       similarity: 'dot',
       dimensions: [64],
       measures: undefined,
+      at: undefined,
       sets: undefined,
       every: 5,
       before: true,

@@ -30,7 +30,7 @@ export async function loadHeldOutPairs(
   prompt: string,
   signal: AbortSignal | undefined,
 ): Promise<HeldOut> {
-  const { data, columns, format, header, quoting, delimiter } = set;
+  const { at, data, columns, format, header, quoting, delimiter } = set;
   const how = { columns, format, header, quoting, delimiter, signal };
   switch (set.task) {
     case 'sts': {
@@ -57,9 +57,9 @@ export async function loadHeldOutPairs(
     default: {
       const task = await readReranking(data!, { signal });
       return {
-        names: rerankingNames(task),
+        names: rerankingNames(task, at),
         async measure(signal) {
-          const { scores, ranked } = await rerankAndScore(model, task, { prompt, signal });
+          const { scores, ranked } = await rerankAndScore(model, task, { prompt, signal, ...(at && { at }) });
           return { scores: flattenScores(scores), hardest: hardestReranked(ranked) };
         },
       };

@@ -197,10 +197,16 @@ const READERS: Readonly<
   },
   async reranking({ set, how, similarity, prompts }) {
     const task = await readReranking(set.data!, { signal: how.signal });
+    const { at } = set;
     return {
-      names: rerankingNames(task),
+      names: rerankingNames(task, at),
       async measure(model, cut) {
-        const { scores, ranked } = await rerankAndScore(model, task, { similarity, prompts, ...cut });
+        const { scores, ranked } = await rerankAndScore(model, task, {
+          similarity,
+          prompts,
+          ...cut,
+          ...(at && { at }),
+        });
         return { scores: flattenScores(scores), hardest: hardestReranked(ranked) };
       },
     };
