@@ -82,6 +82,7 @@ function wholeTokenizer(className: string, { kind, model, name, stated, companio
     if (token === null) throw refusedIn(CONFIG, role, null, `a token for ${className}`);
     return token.content;
   };
+  requireSameUnknown(name, className, model, contentOf);
   const pieces = model.pieces.map(({ text, score }): readonly [string, number] => [text, score]);
   const vocabulary = kind.sentencePiece!.arrange?.(pieces, { token: contentOf, config: stated.config ?? {} });
   const words = vocabulary ?? pieces;
@@ -103,7 +104,6 @@ function wholeTokenizer(className: string, { kind, model, name, stated, companio
     model: modelOf(words, model.kind),
   };
   const { parsed, ends } = buildTokenizer(bare, className, { config });
-  requireSameUnknown(name, className, model, parsed);
   const post_processor =
     ends === null || (kind.ends?.unlessStated === true && statesEnds(config))
       ? statedEnds(config, tokens, ids)
@@ -160,7 +160,8 @@ const decoderOf = ({ kind }: SentencePieceModel): JsonObject =>
       };
 
 /**
- * DeBERTa's class takes the number of the unknown piece from the model, but not from a tokenizer.json.
+ * Where DeBERTa's class finds no unknown piece with the score 0, it takes the number that the model names, but of a tokenizer.json
+ * number 1.
  *
  * @throws GradCacheError `CHECKPOINT` where the two differ
  */
@@ -168,16 +169,15 @@ function requireSameUnknown(
   name: string,
   className: string,
   model: SentencePieceModel,
-  parsed: JsonObject,
+  token: (role: Role) => string,
 ): void {
-  if (className !== 'DebertaV2Tokenizer') return;
-  const { unk_id: built, vocab } = parsed.model as { unk_id: number; vocab: readonly [string, number][] };
-  const isFound = built !== 1 || vocab[1]?.[1] === 0;
-  if (built === model.unknown || (isFound && built !== 1)) return;
+  if (className !== 'DebertaV2Tokenizer' || model.unknown === 1) return;
+  const unknown = token('unk_token');
+  if (model.pieces.some(({ text, score }) => text === unknown && score === 0)) return;
   throw faultIn(
     name,
-    `its unknown piece is number ${model.unknown}, and ${className} takes number ${built} from a tokenizer.json: set unk_token in ` +
-      `${CONFIG} to a piece with the score 0. ${WAY_OUT}`,
+    `it has no piece ${JSON.stringify(unknown)} with the score 0, and its unknown piece is number ${model.unknown}: name that as ` +
+      `unk_token in ${CONFIG}. ${WAY_OUT}`,
   );
 }
 
