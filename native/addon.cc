@@ -10,6 +10,7 @@
 #include "binding/layout.h"
 #include "binding/loss.h"
 #include "binding/operator.h"
+#include "binding/rounding.h"
 #include "binding/rows.h"
 #include "binding/segment_graph.h"
 #include "binding/system.h"
@@ -42,6 +43,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("isTensor", Napi::Function::New<isTensor>(env));
   exports.Set("putRows", Napi::Function::New<putRows>(env));
   exports.Set("takeRows", Napi::Function::New<takeRows>(env));
+  exports.Set("roundStochastically", Napi::Function::New<roundStochastically>(env));
   exports.Set("requireDense", Napi::Function::New<requireDense>(env));
   exports.Set("requireAlike", Napi::Function::New<requireAlike>(env));
   exports.Set("withGradMode", Napi::Function::New<withGradMode>(env));

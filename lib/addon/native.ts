@@ -77,6 +77,8 @@ export interface NativeParameter {
   readonly trainable: boolean;
   /** Whether it is the matrix of a linear layer, which can have an adapter. */
   readonly linear: boolean;
+  /** Whether it is a table whose gradient is a sparse tensor of the rows that tokens had, or none before a backward. */
+  readonly byRows: boolean;
   readonly initial: Initial;
 }
 
@@ -279,6 +281,10 @@ export interface Native {
     /** Names of parameters. */
     frozen: readonly string[],
     adapters: readonly AdapterSettings[],
+    /** Whether the gradients of tables of words are of rows. Default false. */
+    rowGradients?: boolean,
+    /** Whether trained weights are in the type that computes; their gradients are not. Default false. */
+    narrowWeights?: boolean,
   ) => EncoderHandle;
   readonly LanguageModelHandle: new (
     settings: LanguageModelHandleSettings,
@@ -304,7 +310,11 @@ export interface Native {
     names: readonly string[],
     tensors: TensorListHandle,
     others: TensorListHandle,
+    /** Whether float32 may be beside bfloat16. Default false. */
+    wider?: boolean,
   ): void;
+  /** Writes float32 tensors into bfloat16 ones, rounded up or down by chance. */
+  roundStochastically(targets: TensorListHandle, sources: TensorListHandle, seed: number): Promise<void>;
   withGradMode<T>(enabled: boolean, fn: () => T): T;
   withSeed<T>(seed: number, fn: () => T): T;
   backward(

@@ -253,6 +253,16 @@ export const TRAIN_SECTIONS: Readonly<Record<string, Flags>> = {
       'parameters to leave as they are: names, or beginnings of names up to a dot, with * for any\ncharacters; layers.0-5 for the first six layers',
       'frozen',
     ),
+    'embedding-gradients': text(
+      'KIND',
+      'dense (default), or rows: the table of word vectors has gradients and moments of the rows alone that\ntexts have',
+      'embeddingGradients',
+    ),
+    'master-weights': text(
+      'WHERE',
+      'float32 weights of a run in bfloat16: on the device (default), on the host with the moments, or none:\nweights of bfloat16, rounded by chance',
+      'masterWeights',
+    ),
     'lora-rank': number('N', 'train low-rank adapters of this rank in place of the model', 'lora.rank'),
     'lora-alpha': number('N', 'what they add is multiplied by N / rank; default: the rank', 'lora.alpha'),
     'lora-dropout': number('P', 'dropout of what enters them; default 0', 'lora.dropout'),

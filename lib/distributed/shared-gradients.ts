@@ -4,9 +4,11 @@ import { partOf, reduceToShares, sharesWithin, zeroOthers } from './shares.js';
 import { noGrad } from '../tensor/autograd.js';
 import { ModelParameter } from '../tensor/model-parameter.js';
 import { call, callAsync } from '../tensor/operators.js';
+import { RowParameter } from '../tensor/row-parameter.js';
 import { untracked } from '../tensor/scope.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import type { Reduction } from './reduction.js';
+import { addUpRows } from './table-gradients.js';
 
 const WHAT = 'adding up gradients';
 
@@ -22,6 +24,8 @@ export class SharedGradients {
   readonly buffers: readonly Tensor[];
   /** Tensors with a gradient of their own, or none. */
   readonly #others: readonly Tensor[];
+  /** Tables whose gradients are of rows. */
+  readonly #tables: readonly RowParameter[];
   readonly #narrows: boolean;
   /** What is sent of a buffer, where that is not the buffer itself. */
   readonly #narrow = new Map<Tensor, Tensor>();
@@ -32,15 +36,22 @@ export class SharedGradients {
 
   constructor(parameters: readonly Parameter[], { type = 'own' }: Reduction = {}) {
     this.buffers = buffersOf(parameters);
-    this.#others = parameters
-      .map(({ tensor }) => tensor)
-      .filter((tensor) => !(tensor instanceof ModelParameter));
+    const tensors = parameters.map(({ tensor }) => tensor);
+    this.#tables = tensors.filter((tensor) => tensor instanceof RowParameter);
+    this.#others = tensors.filter(
+      (tensor) => !(tensor instanceof ModelParameter || tensor instanceof RowParameter),
+    );
     this.#narrows = type === 'bfloat16';
   }
 
   /** How many numbers are exchanged: ranks must have as many. */
   get size(): number {
-    return [...this.buffers, ...this.#others].reduce((sum, { size }) => sum + size, 0);
+    return [...this.buffers, ...this.#tables, ...this.#others].reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** How many tables have gradients of rows: ranks must have as many. */
+  get tables(): number {
+    return this.#tables.length;
   }
 
   /** Sees to it that what earlier steps added up, which all ranks have, goes into the sum once. */
@@ -58,6 +69,7 @@ export class SharedGradients {
   }
 
   #zeroOthers(): void {
+    for (const table of this.#tables) table.grad = null;
     for (const tensor of this.#others) {
       const gradient = untracked(() => tensor.grad);
       if (gradient === null) continue;
@@ -126,6 +138,8 @@ export class SharedGradients {
       if (narrow !== undefined) await copy(buffer, narrow);
       setDivided(buffer, isTakenInShares(buffer));
     }
+    for (const table of this.#tables)
+      await addUpRows(ranks, table, this.#narrows ? 'bfloat16' : 'own', WHAT);
     for (const { gradients } of this.#flat)
       await ranks.exchange((group) => group.allReduce(gradients.handle, WHAT));
     const wanted = new Set(this.#others.filter((_, place) => present.some((ofRank) => ofRank[place] === 1)));

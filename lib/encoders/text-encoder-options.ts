@@ -46,6 +46,22 @@ export interface TextEncoderOptions {
    */
   readonly frozen?: readonly string[];
   /**
+   * How the gradients of the table of word vectors are kept. `'rows'`: those of the rows alone that the texts of a step have, as
+   * `torch.nn.Embedding(sparse=True)` does, so that a table of a large vocabulary costs neither a gradient nor moments of its
+   * size. They are the same gradients. An optimizer updates these rows alone and keeps moments of rows that were updated before:
+   * until a row is in a step again, it is not decayed and its moments stay as they are (as `torch.optim.SparseAdam` does; its bias
+   * correction counts the updates of the table). Where the padding token's row is no part of training, it is none of the rows.
+   * Not for a model whose table is also its output layer (SPLADE). Default: `'dense'`.
+   */
+  readonly embeddingGradients?: 'dense' | 'rows';
+  /**
+   * In which type trained weights are kept with `precision: 'bfloat16'`. `'float32'`: with a copy in bfloat16 that is made anew after
+   * an update, six bytes a weight. `'bfloat16'`: two bytes; gradients are float32 all the same. An optimizer then needs
+   * `masterWeights`, which says how small updates are kept. Dense layers behind the pooling stay in float32. Weights of a folder are
+   * rounded when they are read. Default: `'float32'`.
+   */
+  readonly weights?: 'float32' | 'bfloat16';
+  /**
    * How token representations become one, see {@link Pooling}; a list puts several side by side. Default: mean. A folder of
    * sentence-transformers names its own, and no other can be given but `'none'`: each token then has a representation, for late interaction (ColBERT, Khattab & Zaharia 2020), dense
    * layers work on tokens, and these are scaled to length one, as in a MultiVectorEncoder made of a model that pools. With `'splade'` the encoder is a masked language model whose logits are pooled into a sparse representation over
@@ -101,7 +117,7 @@ export interface PerTokenOptions {
 }
 
 /** Options of every model that reads texts. */
-export const MODEL_OPTIONS = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen'] as const;
+export const MODEL_OPTIONS = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen', 'embeddingGradients', 'weights'] as const;
 const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade', 'layers', 'projection', 'lateInteraction', 'seed'];
 
 /** The poolings by name. */
@@ -183,6 +199,8 @@ export function requireTypes({
   dropout,
   drophead,
   frozen = [],
+  embeddingGradients = 'dense',
+  weights = 'float32',
   pooling = 'mean',
   splade = {},
 }: TextEncoderOptions): void {
@@ -197,6 +215,10 @@ export function requireTypes({
   if (maxLength !== undefined) requireCount('maxLength', maxLength, 1);
   if (!Array.isArray(frozen) || !frozen.every((name) => typeof name === 'string'))
     throw refused('frozen', frozen, 'a list of names of parameters');
+  requireOneOf('embeddingGradients', embeddingGradients, ['dense', 'rows']);
+  requireOneOf('weights', weights, ['float32', 'bfloat16']);
+  if (weights === 'bfloat16' && precision !== 'bfloat16')
+    throw refused('weights', weights, `precision 'bfloat16', not '${precision}',`);
   if (drophead !== undefined) requireNumber('drophead', drophead, { from: 0, below: 1 });
   if (dropout !== undefined) requireNumber('dropout', dropout, { from: 0, below: 1 });
 }

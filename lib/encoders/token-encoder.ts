@@ -7,8 +7,10 @@ import type {
   PackedBatch,
   ReplayTicket,
 } from '../step/encoder.js';
+import { refused } from '../options/option-values.js';
 import { NativeWeights } from '../tensor/native-weights.js';
 import { call } from '../tensor/operators.js';
+import { RowParameter } from '../tensor/row-parameter.js';
 import type { Parameter, Tensor } from '../tensor/tensor.js';
 import type { TokenBatch, Tokenizer } from '../tokenizer/tokenizer.js';
 import type { Prompts } from './prompts.js';
@@ -16,6 +18,8 @@ import { lengthsOf, requireTokens } from './text-chunk.js';
 import type { TextEncoderOptions } from './text-encoder-options.js';
 import { TokenPasses } from './token-passes.js';
 import type { TrainedWeights } from './trained-weights.js';
+
+type NativeOptions = Pick<TextEncoderOptions, 'device' | 'precision' | 'embeddingGradients' | 'weights'>;
 
 /** A native encoder, its parameters and its passes. */
 export class NativeTokenEncoder {
@@ -25,12 +29,24 @@ export class NativeTokenEncoder {
 
   constructor(
     settings: EncoderSettings,
-    { device = 'cpu', precision = 'float32' }: Pick<TextEncoderOptions, 'device' | 'precision'>,
+    { device = 'cpu', precision = 'float32', embeddingGradients = 'dense', weights }: NativeOptions,
     { frozen, adapters }: TrainedWeights,
   ) {
-    this.handle = guarded(() => new (native().EncoderHandle)(settings, precision, device, frozen, adapters));
+    const byRows = embeddingGradients === 'rows';
+    const narrow = weights === 'bfloat16';
+    this.handle = guarded(
+      () => new (native().EncoderHandle)(settings, precision, device, frozen, adapters, byRows, narrow),
+    );
     this.weights = new NativeWeights(this.handle);
-    this.passes = new TokenPasses(this.handle, { frozen: this.weights.trained.length === 0 });
+    if (byRows && !this.weights.trained.some(({ tensor }) => tensor instanceof RowParameter)) {
+      this.dispose();
+      throw refused(
+        'embeddingGradients',
+        embeddingGradients,
+        "'dense' for a model whose table of word vectors is not trained (frozen, or adapted)",
+      );
+    }
+    this.passes = new TokenPasses(this.handle, this.weights.trained);
   }
 
   dispose(): void {

@@ -11,7 +11,8 @@ import type {
   ReplayTicket,
 } from '../step/encoder.js';
 import { backwardInGroup } from '../tensor/autograd.js';
-import { Tensor } from '../tensor/tensor.js';
+import { RowParameter } from '../tensor/row-parameter.js';
+import { Tensor, type Parameter } from '../tensor/tensor.js';
 import type { TokenBatch } from '../tokenizer/tokenizer.js';
 import { PackedTokens } from './packed-tokens.js';
 import { cut, requireTokens } from './text-chunk.js';
@@ -24,10 +25,14 @@ export class TokenPasses {
 
   /** Whether every parameter is frozen: then there are no graphs, and no second pass. */
   readonly #frozen: boolean;
+  /** Tables whose gradients are of rows. */
+  readonly #tables: readonly RowParameter[];
 
-  constructor(handle: EncoderHandle, { frozen }: { readonly frozen: boolean }) {
+  /** @param trained the parameters that are not frozen */
+  constructor(handle: EncoderHandle, trained: readonly Parameter[]) {
     this.#handle = handle;
-    this.#frozen = frozen;
+    this.#frozen = trained.length === 0;
+    this.#tables = trained.map(({ tensor }) => tensor).filter((tensor) => tensor instanceof RowParameter);
   }
 
   graphBytes(chunk: Chunk<TokenBatch>): number {
@@ -98,16 +103,18 @@ export class TokenPasses {
     const weights = this.#weights.get(ticket);
     this.#requireWeights(weights);
     const { seed, graph } = ticket;
-    await guardedAsync(() =>
-      this.#handle.backwardRows(
-        handle,
-        rows,
-        tokens,
-        seed,
-        gradients.handle,
-        group,
-        graph?.handle ?? null,
-        last,
+    await this.#adding(() =>
+      guardedAsync(() =>
+        this.#handle.backwardRows(
+          handle,
+          rows,
+          tokens,
+          seed,
+          gradients.handle,
+          group,
+          graph?.handle ?? null,
+          last,
+        ),
       ),
     );
     graph?.dispose();
@@ -169,15 +176,22 @@ export class TokenPasses {
       );
     const weights = this.#weights.get(ticket);
     this.#requireWeights(weights);
-    if (ticket.graph === null) {
-      await this.#withTokens(chunk, (batch, rows) =>
-        this.#handle.backward(batch, rows, chunk.tokens, ticket.seed, gradients.handle, group),
-      );
-    } else {
-      await backwardInGroup(ticket.graph, gradients, group);
-      ticket.graph.dispose();
-    }
+    await this.#adding(async () => {
+      if (ticket.graph === null) {
+        await this.#withTokens(chunk, (batch, rows) =>
+          this.#handle.backward(batch, rows, chunk.tokens, ticket.seed, gradients.handle, group),
+        );
+      } else {
+        await backwardInGroup(ticket.graph, gradients, group);
+        ticket.graph.dispose();
+      }
+    });
     this.#requireWeights(weights);
+  }
+
+  /** Runs a backward. */
+  #adding<T>(run: () => Promise<T>): Promise<T> {
+    return RowParameter.whileAdding(this.#tables, run);
   }
 
   /** Runs a pass over the rows of a chunk in its packed batch, or in a batch of these rows alone. */

@@ -6,7 +6,7 @@ import type { Ranks } from '../distributed/ranks.js';
 import { checkKnown } from '../options/known-options.js';
 import { refused, requireNumber } from '../options/option-values.js';
 import type { SettingTable } from '../options/setting-table.js';
-import type { SlotOptimizerOptions, Update } from './slot-optimizer.js';
+import type { MasterWeights, SlotOptimizerOptions, Update } from './slot-optimizer-parts.js';
 import type { StateTensors } from './slots.js';
 
 /** Settings that the optimizers share. */
@@ -28,6 +28,16 @@ export interface AdamOptions {
    * same calls of `step` and `state`, with the same parameters. Default: every rank keeps the whole state.
    */
   readonly ranks?: Ranks | null | undefined;
+  /**
+   * How weights are updated that are kept in bfloat16 (`weights: 'bfloat16'` of {@link TextEncoderOptions}), of which an update that
+   * is rounded to the nearest loses what is small. `'host'`: float32 copies and the moments lie in the memory of the host, whose
+   * processor makes the update; the copies begin as the weights are. `'none'`: the moments are float32 beside the weights, which are
+   * updated in float32 a part at a time and rounded by chance: to one of the two neighbours, the nearer the likelier, so that the
+   * mean of the result is the result in float32. Not with `ranks`. Default: no weights of bfloat16 with float32 gradients.
+   */
+  readonly masterWeights?: MasterWeights | undefined;
+  /** Of the rounding by chance, the same on all ranks. Default 0. */
+  readonly seed?: number | undefined;
 }
 
 /** Running means of a parameter's gradient and of its square, and how many updates they are of. */
@@ -59,13 +69,13 @@ export function readAdamOptions(
   options: AdamOptions,
   otherwise: number,
 ): { readonly rates: AdamRates; readonly settings: SlotOptimizerOptions } {
-  checkKnown(name, options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm', 'ranks']);
+  checkKnown(name, options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm', 'ranks', 'masterWeights', 'seed']);
   const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = otherwise } = options;
-  const { maxGradNorm = Infinity, ranks } = options;
+  const { maxGradNorm = Infinity, ranks, masterWeights, seed } = options;
   requireRates(`betas of ${name}`, betas);
   requireNumber(`eps of ${name}`, eps, { above: 0 });
   const [beta1, beta2] = betas;
-  return { rates: { beta1, beta2, eps }, settings: { lr, weightDecay, maxGradNorm, ranks } };
+  return { rates: { beta1, beta2, eps }, settings: { lr, weightDecay, maxGradNorm, ranks, masterWeights, seed } };
 }
 
 /** @throws GradCacheError `INPUT` unless it is the decay rates of two running means */

@@ -54,6 +54,6 @@ export interface AdamWSettings extends AdamSettings {
 export const adamWKind: OptimizerKind<AdamWSettings> = {
   about: 'Adam with decoupled weight decay',
   settings: adamSettings({ lr: 2e-5, weightDecay: 0.01 }),
-  make: (parameters, { lr, betas, eps, weightDecay, maxGradNorm }, ranks) =>
-    new AdamW(parameters, { lr, betas, eps, weightDecay, maxGradNorm, ranks }),
+  make: (parameters, { lr, betas, eps, weightDecay, maxGradNorm }, ranks, narrow) =>
+    new AdamW(parameters, { lr, betas, eps, weightDecay, maxGradNorm, ranks, ...narrow }),
 };

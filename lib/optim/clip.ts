@@ -5,7 +5,7 @@ import { GradCacheError } from '../errors.js';
 import { callAsync } from '../tensor/operators.js';
 import { requireNumber } from '../options/option-values.js';
 import { ParameterSet, type WithGradients } from '../tensor/parameter-set.js';
-import { forAlike, type TensorList } from '../tensor/tensor-list.js';
+import { forAlike, TensorList } from '../tensor/tensor-list.js';
 import type { Parameter } from '../tensor/tensor.js';
 import { parametersOf } from './parameters.js';
 
@@ -40,11 +40,26 @@ export async function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: num
  * @param ranks the ranks that have the rest of the gradients, and call this too
  */
 export async function clipGradients(
-  { parameters, gradients }: WithGradients,
+  found: WithGradients,
   maxNorm: number,
   ranks: Ranks | null = null,
 ): Promise<number> {
-  const own = await onEach(ranks, CLIP, () => globalNorm(gradients));
+  const ofRows = TensorList.of(found.tables.map(({ values }) => values));
+  try {
+    return await clipAll(found, [found.gradients, ofRows], maxNorm, ranks);
+  } finally {
+    ofRows.dispose();
+  }
+}
+
+/** @param lists all gradients */
+async function clipAll(
+  found: WithGradients,
+  lists: readonly TensorList[],
+  maxNorm: number,
+  ranks: Ranks | null,
+): Promise<number> {
+  const own = await onEach(ranks, CLIP, () => globalNorm(lists));
   const norms = ranks === null ? [own] : (await ranks.numbers([own])).map(([ofRank]) => ofRank!);
   const norm = norms.length === 1 ? own : Math.hypot(...norms);
   if (!Number.isFinite(norm)) {
@@ -52,39 +67,43 @@ export async function clipGradients(
     await onEach(ranks, CLIP, async () => {
       // Of several ranks the one at fault can name the parameters.
       if (ranks === null || ranks.rank === Math.max(0, faulty))
-        throw await nonFinite(parameters, gradients, norm);
+        throw await nonFinite(found, lists, norm);
     });
   }
   if (norm > maxNorm) {
     // The small constant is torch's own: it keeps the clipped norm at or below maxNorm after rounding.
     const factor = maxNorm / (norm + 1e-6);
-    await onEach(ranks, CLIP, () =>
-      forAlike(gradients, (alike) => callAsync('aten::_foreach_mul_.Scalar', alike, factor)),
-    );
+    await onEach(ranks, CLIP, async () => {
+      for (const list of lists)
+        await forAlike(list, (alike) => callAsync('aten::_foreach_mul_.Scalar', alike, factor));
+    });
   }
   return norm;
 }
 
 const CLIP = 'clipping gradients';
 
-async function globalNorm(gradients: TensorList): Promise<number> {
+async function globalNorm(lists: readonly TensorList[]): Promise<number> {
   const norms: number[] = [];
-  await forAlike(gradients, async (alike) => {
-    norms.push(await alike.norm());
-  });
+  for (const list of lists)
+    await forAlike(list, async (alike) => {
+      norms.push(await alike.norm());
+    });
   return norms.length === 1 ? (norms[0] as number) : Math.hypot(...norms);
 }
 
 async function nonFinite(
-  parameters: readonly Parameter[],
-  gradients: TensorList,
+  { parameters, tables }: WithGradients,
+  lists: readonly TensorList[],
   norm: number,
 ): Promise<GradCacheError> {
   const names: string[] = [];
-  for (const [place, { name }] of parameters.entries()) {
-    const one = gradients.select(Int32Array.of(place));
-    if (!Number.isFinite(await one.norm().finally(() => one.dispose()))) names.push(name);
-  }
+  const owners = [parameters, tables.map(({ parameter }) => parameter)];
+  for (const [list, gradients] of lists.entries())
+    for (const [place, { name }] of owners[list]!.entries()) {
+      const one = gradients.select(Int32Array.of(place));
+      if (!Number.isFinite(await one.norm().finally(() => one.dispose()))) names.push(name);
+    }
   const rest = names.length > 3 ? ` and ${names.length - 3} more` : '';
   const where =
     names.length === 0 ? 'their sum overflows' : `at fault: ${names.slice(0, 3).join(', ')}${rest}`;

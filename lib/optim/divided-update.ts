@@ -58,7 +58,7 @@ export class DividedUpdate {
         tensors.dispose();
         gradients.dispose();
       };
-      return { parameters: own, tensors, gradients, dispose };
+      return { parameters: own, tensors, gradients, tables: [], dispose };
     } finally {
       for (const tensor of made) tensor.dispose();
     }

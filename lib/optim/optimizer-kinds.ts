@@ -3,7 +3,7 @@ import type { Fields } from '../options/fields.js';
 import { readKind, type Filled, type Given } from '../options/kinds.js';
 import type { Parameter } from '../tensor/tensor.js';
 import { adamWKind, type AdamWSettings } from './adamw.js';
-import type { OptimizerKind } from './optimizer-kind.js';
+import type { NarrowUpdates, OptimizerKind } from './optimizer-kind.js';
 import type { Optimizer } from './optimizer.js';
 import { rAdamKind, type RAdamSettings } from './radam.js';
 
@@ -38,11 +38,17 @@ export function readOptimizer(
   return readKind<OptimizerSettings>(fields, OPTIMIZERS, otherwise);
 }
 
-/** The optimizer of a configuration. @param ranks the ranks over which its state is divided, or null */
+/**
+ * The optimizer of a configuration.
+ *
+ * @param ranks the ranks over which its state is divided, or null
+ * @param narrow how weights of bfloat16 are updated; null: there are none
+ */
 export function makeOptimizer<K extends OptimizerName>(
   parameters: readonly Parameter[],
   optimizer: Filled<OptimizerSettings, K>,
   ranks: Ranks | null = null,
+  narrow: NarrowUpdates | null = null,
 ): Optimizer {
-  return OPTIMIZERS[optimizer.kind].make(parameters, optimizer, ranks);
+  return OPTIMIZERS[optimizer.kind].make(parameters, optimizer, ranks, narrow);
 }

@@ -52,6 +52,7 @@ export function requireDense(parameters: readonly Parameter[]): void {
  *
  * @param what the tensors' name in messages
  * @param beside one for each parameter
+ * @param wider whether float32 may be beside a parameter of bfloat16
  * @throws GradCacheError `SHAPE`, `DTYPE`, `DEVICE` if a tensor was changed meanwhile; `INPUT` for other strides
  */
 export function requireAlike(
@@ -59,8 +60,9 @@ export function requireAlike(
   parameters: readonly Parameter[],
   tensors: TensorList,
   beside: TensorList,
+  wider = false,
 ): void {
-  guarded(() => native().requireAlike(what, namesOf(parameters), tensors.handle, beside.handle));
+  guarded(() => native().requireAlike(what, namesOf(parameters), tensors.handle, beside.handle, wider));
 }
 
 const namesOf = (parameters: readonly Parameter[]) => parameters.map(({ name }) => name);

@@ -118,6 +118,6 @@ export interface RAdamSettings extends AdamSettings {
 export const rAdamKind: OptimizerKind<RAdamSettings> = {
   about: 'Adam whose first updates are those of momentum, with decoupled weight decay',
   settings: adamSettings({ lr: 3e-4, weightDecay: 0.1 }),
-  make: (parameters, { lr, betas, eps, weightDecay, maxGradNorm }, ranks) =>
-    new RAdam(parameters, { lr, betas, eps, weightDecay, maxGradNorm, ranks }),
+  make: (parameters, { lr, betas, eps, weightDecay, maxGradNorm }, ranks, narrow) =>
+    new RAdam(parameters, { lr, betas, eps, weightDecay, maxGradNorm, ranks, ...narrow }),
 };

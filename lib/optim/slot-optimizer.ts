@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 import { requireWhole } from '../distributed/divided-gradients.js';
-import { requireRanks, type Ranks } from '../distributed/ranks.js';
+import { requireRanks } from '../distributed/ranks.js';
 import { GradCacheError } from '../errors.js';
 import { reasonOf } from '../options/realms.js';
 import { refused, requireNumber } from '../options/option-values.js';
@@ -13,48 +13,11 @@ import { Tensor, type Parameter } from '../tensor/tensor.js';
 import { clipGradients } from './clip.js';
 import { DividedUpdate, type OwnShare } from './divided-update.js';
 import type { Optimizer } from './optimizer.js';
+import { OwnStates } from './own-states.js';
 import { requireAlike } from './parameters.js';
-import {
-  byName,
-  namesOf,
-  slotsOf,
-  type ParameterGroup,
-  type Slot,
-  type SlotState,
-  type StateTensors,
-} from './slots.js';
+import type { OptimizerParts, SlotOptimizerOptions } from './slot-optimizer-parts.js';
+import { byName, namesOf, slotsOf, type ParameterGroup, type Slot, type SlotState } from './slots.js';
 import { readState, storeState } from './stored-state.js';
-
-/** Settings that every optimizer has. */
-export interface SlotOptimizerOptions {
-  /** Learning rate. */
-  readonly lr: number;
-  /** Decoupled weight decay of parameters whose `decay` is true (weights, not biases or norms). */
-  readonly weightDecay: number;
-  /** Gradients are scaled so that their global 2-norm is at most this; Infinity: no clipping. */
-  readonly maxGradNorm: number;
-  /** The ranks over which state and updates are divided, or none. */
-  readonly ranks?: Ranks | null | undefined;
-}
-
-/** Parameters that share device, element type and settings, and what their update needs. All lists have one length. */
-export interface Update<Name extends string> {
-  readonly parameters: TensorList;
-  readonly gradients: TensorList;
-  /** Updated in place. */
-  readonly state: Readonly<Record<Name, TensorList>>;
-  readonly lr: number;
-  readonly weightDecay: number;
-}
-
-/** What defines an optimizer. */
-export interface OptimizerParts<Name extends string> {
-  /** For messages. */
-  readonly name: string;
-  readonly state: StateTensors<Name>;
-  /** Updates parameters and their state in place. */
-  readonly update: (alike: Update<Name>) => Promise<void>;
-}
 
 /**
  * An optimizer that keeps state tensors for each parameter. A particular optimizer names them and supplies its update. This
@@ -70,6 +33,8 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   readonly #slots: ParameterSet<Slot<Name>>;
   /** Null where this process keeps the state of all parameters. */
   readonly #divided: DividedUpdate | null;
+  /** Of tables whose gradients are of rows, and of weights that are kept in bfloat16. */
+  readonly #own: OwnStates<Name>;
   /** What the last update was of, and its state. */
   #lists: {
     readonly slots: readonly Slot<Name>[];
@@ -85,9 +50,10 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   constructor(
     parts: OptimizerParts<Name>,
     parameters: Iterable<Parameter> | readonly ParameterGroup[],
-    { lr, weightDecay, maxGradNorm, ranks = null }: SlotOptimizerOptions,
+    options: SlotOptimizerOptions,
   ) {
     const { name } = parts;
+    const { lr, weightDecay, maxGradNorm, ranks = null } = options;
     requireNumber(`lr of ${name}`, lr, { from: 0 });
     requireNumber(`weightDecay of ${name}`, weightDecay, { from: 0 });
     requireNumber(`maxGradNorm of ${name}`, maxGradNorm, { above: 0, infinite: true });
@@ -96,6 +62,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     this.#parts = parts;
     this.#maxGradNorm = maxGradNorm;
     this.#slots = new ParameterSet(slotsOf<Name>(name, parameters, weightDecay));
+    this.#own = new OwnStates(parts, this.#slots.list, options);
     this.#divided = ranks === null ? null : new DividedUpdate(ranks, this.#slots.list);
   }
 
@@ -123,12 +90,18 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   async #step(lr: number, found: WithGradients<Slot<Name>>): Promise<{ gradNorm: number }> {
     if (this.#divided !== null) return this.#stepDivided(this.#divided, lr, found);
     requireWhole(this.#parts.name, found.parameters);
-    this.#requireUpdatable(found);
-    const gradNorm = await clipGradients(found, this.#maxGradNorm);
-    this.#makeState(found);
-    await this.#update(lr, found);
-    await clear(found.gradients);
-    return { gradNorm };
+    return this.#own.apart(found, async (narrow, others) => {
+      requireAny(found);
+      this.#own.requireAlike(narrow);
+      this.#requireUpdatable(others);
+      const gradNorm = await clipGradients(found, this.#maxGradNorm);
+      this.#makeState(others);
+      await this.#own.make(narrow, others);
+      await this.#own.update(lr, narrow, others);
+      await this.#update(lr, others);
+      await clear(found);
+      return { gradNorm };
+    });
   }
 
   /** Each rank updates its share, once all have the memory for that. */
@@ -142,6 +115,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     let begun = false;
     try {
       await ranks.agree('preparing an update', () => {
+        requireAny(found);
         this.#requireUpdatable(found, (own = divided.ownShare(found)));
         this.#makeState(own);
       });
@@ -156,7 +130,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     } catch (error) {
       if (!begun) throw error;
       this.#torn = tornBy(error, this.#parts.name);
-      await clear(found.gradients).catch(() => undefined); // some hold weights
+      await clear(found).catch(() => undefined); // some hold weights
       throw this.#torn;
     } finally {
       own?.dispose();
@@ -166,12 +140,6 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
   /** @param own what is updated of what was found */
   #requireUpdatable(found: WithGradients<Slot<Name>>, own = found): void {
     const { parameters, tensors, gradients } = found;
-    if (parameters.length === 0) {
-      throw new GradCacheError(
-        'INPUT',
-        'No parameter has a gradient: call gradcache.step(…) before optimizer.step().',
-      );
-    }
     requireAlike('gradient', parameters, tensors, gradients);
     this.#requireStateAlike(own.parameters, own.tensors);
   }
@@ -238,7 +206,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
 
   /** Sets every gradient to zero in place, as `step` does after the update. Use it to skip an update. */
   async zeroGrad(): Promise<void> {
-    await this.#slots.whileUpdating(() => this.#slots.withGradients(({ gradients }) => clear(gradients)));
+    await this.#slots.whileUpdating(() => this.#slots.withGradients(clear));
   }
 
   /** Whether the state is divided over ranks, so that all of them must call `state`. */
@@ -258,7 +226,10 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     const { list } = this.#slots;
     const { state: kinds } = this.#parts;
     return this.#atWork(() =>
-      this.#slots.whileReading(() => this.#divided?.stored(list, kinds) ?? storeState(list, kinds)),
+      this.#slots.whileReading(
+        async () =>
+          this.#divided?.stored(list, kinds) ?? this.#own.store(await storeState(list, kinds)),
+      ),
     );
   }
 
@@ -278,10 +249,19 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     if (!types.isMap(stored))
       throw refused(`the state of ${this.#parts.name}`, stored, 'the Map that state() gave');
     // All tensors are made before any is replaced: memory may run out.
-    const states = readState(stored, this.#slots.list, this.#parts.state, this.#divided);
+    const own = this.#own.read(stored);
+    const others = this.#slots.list.filter((slot) => !this.#own.has(slot));
+    let states: (SlotState<Name> | null)[];
+    try {
+      states = readState(stored, others, this.#parts.state, this.#divided, this.#own.names());
+    } catch (error) {
+      own.dispose();
+      throw error;
+    }
+    own.replace();
     this.#dropLists();
     this.#torn = null;
-    for (const [index, slot] of this.#slots.list.entries()) {
+    for (const [index, slot] of others.entries()) {
       disposeState(slot);
       slot.state = states[index] ?? null;
     }
@@ -317,6 +297,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     if (this.#working > 0) return;
     this.#dropLists();
     this.#slots.list.forEach(disposeState);
+    this.#own.dispose();
     this.#divided?.dispose();
   }
 
@@ -357,6 +338,16 @@ function tornBy(error: unknown, name: string): GradCacheError {
   );
 }
 
-async function clear(gradients: TensorList): Promise<void> {
+async function clear({ gradients, tables }: WithGradients): Promise<void> {
   await forAlike(gradients, (alike) => callAsync('aten::_foreach_zero_', alike));
+  for (const { table } of tables) table.grad = null;
+}
+
+/** @throws GradCacheError `INPUT` where no parameter has a gradient */
+function requireAny({ parameters, tables }: WithGradients): void {
+  if (parameters.length + tables.length > 0) return;
+  throw new GradCacheError(
+    'INPUT',
+    'No parameter has a gradient: call gradcache.step(…) before optimizer.step().',
+  );
 }

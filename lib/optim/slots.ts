@@ -35,6 +35,9 @@ export interface Slot<Name extends string> extends Parameter {
   state: SlotState<Name> | null;
 }
 
+/** Whether the weights of a parameter are kept in bfloat16. */
+export const isNarrow = ({ tensor }: Parameter): boolean => tensor.dtype === 'bfloat16';
+
 /** The names of state tensors. */
 export const namesOf = <Name extends string>(kinds: StateTensors<Name>): Name[] =>
   Object.keys(kinds) as Name[];

@@ -27,6 +27,7 @@ export async function storeState<Name extends string>(
  * Makes the tensors of a stored state.
  *
  * @param divided keeps the share of this rank alone; null: all is kept
+ * @param others names of what is read elsewhere
  * @returns the state of each slot, or null for one that has none
  * @throws GradCacheError `CHECKPOINT` when a tensor is missing, left over, or of another shape or element type;
  * `OUT_OF_MEMORY`, after which nothing is left
@@ -36,6 +37,7 @@ export function readState<Name extends string>(
   slots: readonly Slot<Name>[],
   kinds: StateTensors<Name>,
   divided: DividedUpdate | null,
+  others: readonly string[] = [],
 ): (SlotState<Name> | null)[] {
   const found = slots.map(({ key, tensor: parameter }) => {
     // A parameter that had never been updated has no stored state.
@@ -45,7 +47,7 @@ export function readState<Name extends string>(
       return requireStored(stored, `${name}.${key}`, like);
     });
   });
-  refuseUnknown(stored, slots, kinds);
+  refuseUnknown(stored, slots, kinds, others);
   const made: Tensor[] = [];
   try {
     return slots.map(({ tensor: parameter }, place) => {
@@ -70,28 +72,31 @@ function refuseUnknown<Name extends string>(
   stored: ReadonlyMap<string, StoredTensor>,
   slots: readonly Slot<Name>[],
   kinds: StateTensors<Name>,
+  others: readonly string[],
 ): void {
-  const known = new Set(slots.flatMap(({ key }) => namesOf(kinds).map((name) => `${name}.${key}`)));
+  const own = slots.flatMap(({ key }) => namesOf(kinds).map((name) => `${name}.${key}`));
+  const known = new Set([...own, ...others]);
   const unknown = [...stored.keys()].find((name) => !known.has(name));
   if (unknown !== undefined)
     throw faultIn('Optimizer state', `${unknown} belongs to no parameter of this optimizer`);
 }
 
-/** @throws GradCacheError `CHECKPOINT` */
-function requireStored(
+/** @param needed its shape, null: any, and its type @throws GradCacheError `CHECKPOINT` */
+export function requireStored(
   stored: ReadonlyMap<string, StoredTensor>,
   name: string,
-  { shape, dtype }: { readonly shape: readonly number[]; readonly dtype: string },
+  { shape, dtype }: { readonly shape: readonly number[] | null; readonly dtype: string },
 ): StoredTensor {
   const tensor = stored.get(name);
   if (tensor === undefined) throw faultIn('Optimizer state', `${name} is missing`);
   if (!Array.isArray((tensor as Partial<StoredTensor> | null)?.shape))
     throw faultIn('Optimizer state', `${name} is no stored tensor`);
-  if (tensor.shape.join() !== shape.join() || tensor.dtype !== dtype) {
+  const needed = shape ?? tensor.shape;
+  if (tensor.shape.join() !== needed.join() || tensor.dtype !== dtype) {
     throw faultIn(
       'Optimizer state',
       `${name} is ${tensor.dtype} [${tensor.shape.join(', ')}], ` +
-        `its parameter needs ${dtype} [${shape.join(', ')}]`,
+        `its parameter needs ${dtype} [${needed.join(', ')}]`,
     );
   }
   return tensor;

@@ -26,6 +26,8 @@ const PURPOSES = {
   layers: 9,
   /** For the order of a pass over one of several data sets, by the set and the pass. */
   dataset: 10,
+  /** For the rounding of updated weights, by the number of the update, then by the place of a part. */
+  rounding: 11,
 } as const;
 
 /**

@@ -117,7 +117,7 @@ async function beginTogether(
   if (all.some(([, way]) => way !== all[0]![1]))
     throw new GradCacheError(
       'INPUT',
-      'the ranks add up gradients in different ways: give all of them the same reduction, and optimizers with ranks or without',
+      'the ranks add up gradients in different ways: give all of them the same reduction and embeddingGradients, and optimizers with ranks or without',
     );
   const other = all.findIndex(([, , size]) => size !== all[0]![2]);
   if (other >= 0)
@@ -155,7 +155,8 @@ function wayOfReducing(
   { type = 'own', overlap = false, bucket = DEFAULT_BUCKET }: Reduction,
 ): number {
   const shares = buffersOf(list).filter(isTakenInShares).length;
-  return 4 * (shares + 1024 * bucket) + 2 * Number(overlap) + Number(type === 'bfloat16');
+  const { tables } = new SharedGradients(list);
+  return 4 * (shares + 32 * tables + 1024 * bucket) + 2 * Number(overlap) + Number(type === 'bfloat16');
 }
 
 /** Numbers of a rank besides those of its gradients: the peak of memory, pairs, rows, tokens. */

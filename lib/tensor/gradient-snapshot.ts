@@ -1,6 +1,7 @@
 import { leavesOf, noGrad } from './autograd.js';
 import { ModelParameter } from './model-parameter.js';
 import { call } from './operators.js';
+import { RowParameter, type RowGradient } from './row-parameter.js';
 import { untracked } from './scope.js';
 import { TensorList } from './tensor-list.js';
 import type { Tensor } from './tensor.js';
@@ -11,6 +12,8 @@ import type { Tensor } from './tensor.js';
  */
 export class GradientSnapshot {
   readonly #saved: { readonly gradient: Tensor; readonly copy: Tensor | null }[] = [];
+  /** Tables by rows, with a copy of what they had. */
+  readonly #tables: { readonly table: RowParameter; readonly copy: RowGradient }[] = [];
   /** Tensors that had no gradient. */
   readonly #without: Tensor[] = [];
   readonly #known: Tensor[];
@@ -52,6 +55,7 @@ export class GradientSnapshot {
         gradients.add(leaf.buffer);
         continue;
       }
+      if (leaf instanceof RowParameter && this.#addTable(leaf)) continue;
       const gradient = untracked(() => leaf.grad);
       if (gradient === null) {
         this.#without.push(leaf);
@@ -61,6 +65,18 @@ export class GradientSnapshot {
       gradients.add(gradient);
     }
     await this.#save([...gradients]);
+  }
+
+  /** @returns whether it has a gradient */
+  #addTable(table: RowParameter): boolean {
+    const gradient = table.rowGradient();
+    if (gradient === null) return false;
+    try {
+      this.#tables.push({ table, copy: copyOf(gradient) });
+      return true;
+    } finally {
+      gradient.dispose();
+    }
   }
 
   async #save(gradients: readonly Tensor[]): Promise<void> {
@@ -84,12 +100,27 @@ export class GradientSnapshot {
         if (copy === null) call('aten::zero_', gradient).dispose();
         else gradient.copyFrom(copy);
       }
+      for (const { table, copy } of this.#tables) {
+        if (table.disposed) continue;
+        const again = copyOf(copy); // which an update may write
+        table.setRowGradient(again);
+        again.dispose();
+      }
       for (const tensor of this.#without) if (!tensor.disposed) tensor.grad = null;
     });
   }
 
   dispose(): void {
-    for (const { copy } of this.#saved) copy?.dispose();
+    for (const { copy } of [...this.#saved, ...this.#tables]) copy?.dispose();
     for (const tensor of this.#own) tensor.dispose();
   }
+}
+
+function copyOf({ rows, values }: RowGradient): RowGradient {
+  const copies = untracked(() => noGrad(() => ({ rows: rows.clone(), values: values.clone() })));
+  const dispose = (): void => {
+    copies.rows.dispose();
+    copies.values.dispose();
+  };
+  return { ...copies, dispose };
 }

@@ -3,6 +3,7 @@ import { noGrad, withSeed } from './autograd.js';
 import { call } from './operators.js';
 import { ModelParameter } from './model-parameter.js';
 import { ParameterSet } from './parameter-set.js';
+import { RowParameter } from './row-parameter.js';
 import { untracked } from './scope.js';
 import { Tensor, type Parameter } from './tensor.js';
 
@@ -19,9 +20,9 @@ export class NativeWeights {
     const gradients = untracked(() => new Tensor(model.gradients()));
     const declared = model.parameters();
     const all = untracked(() =>
-      declared.map(({ name, tensor, decay }) => ({
+      declared.map(({ name, tensor, decay, byRows }) => ({
         name,
-        tensor: new ModelParameter(tensor, gradients),
+        tensor: byRows ? new RowParameter(tensor) : new ModelParameter(tensor, gradients),
         decay,
       })),
     );

@@ -1,5 +1,6 @@
 import { GradCacheError } from '../errors.js';
 import { GradientSnapshot } from './gradient-snapshot.js';
+import { RowParameter, type RowGradient } from './row-parameter.js';
 import { TensorList } from './tensor-list.js';
 import type { Parameter, Tensor } from './tensor.js';
 
@@ -18,6 +19,14 @@ export interface WithGradients<P extends Parameter = Parameter> {
   readonly parameters: readonly P[];
   readonly tensors: TensorList;
   readonly gradients: TensorList;
+  /** Tables whose gradient is of rows: these are not among the above. */
+  readonly tables: readonly TableWithGradient<P>[];
+}
+
+/** A table and the gradient of some of its rows. */
+export interface TableWithGradient<P extends Parameter = Parameter> extends RowGradient {
+  readonly parameter: P;
+  readonly table: RowParameter;
 }
 
 /** Kept by tensor, because sets that share one must see each other's work. */
@@ -34,7 +43,7 @@ function workOn(tensor: Tensor): Work {
  *
  * - A tensor is in the set once, at its first place and with its last name in the list.
  * - A caller's tensor has a gradient or none, and the caller may replace it. One of a native model ({@link ModelParameter})
- *   always has its part of the model's buffer.
+ *   always has its part of the model's buffer. A table by rows ({@link RowParameter}) has a sparse one, or none.
  * - Sets that share a tensor exclude each other. A tensor is in at most one step, and an update has it alone.
  * - {@link ParameterSet.snapshot} puts back every gradient, and the absence of one.
  */
@@ -48,14 +57,27 @@ export class ParameterSet<P extends Parameter = Parameter> {
 
   /** Runs `use` with those parameters that have a gradient. The lists are disposed at its end. */
   async withGradients<T>(use: (found: WithGradients<P>) => Promise<T>): Promise<T> {
-    const all = TensorList.of(this.list.map(({ tensor }) => tensor));
+    const dense = this.list.filter(({ tensor }) => !(tensor instanceof RowParameter));
+    const all = TensorList.of(dense.map(({ tensor }) => tensor));
     const { places, gradients } = all.gradients();
     const tensors = all.select(places);
+    const tables: TableWithGradient<P>[] = [];
     try {
-      return await use({ parameters: Array.from(places, (place) => this.list[place]!), tensors, gradients });
+      tables.push(...this.#tables());
+      const parameters = Array.from(places, (place) => dense[place]!);
+      return await use({ parameters, tensors, gradients, tables });
     } finally {
-      for (const list of [all, tensors, gradients]) list.dispose();
+      for (const each of [all, tensors, gradients, ...tables]) each.dispose();
     }
+  }
+
+  #tables(): TableWithGradient<P>[] {
+    return this.list.flatMap((parameter) => {
+      const table = parameter.tensor;
+      if (!(table instanceof RowParameter)) return [];
+      const gradient = table.rowGradient();
+      return gradient === null ? [] : [{ parameter, table, ...gradient }];
+    });
   }
 
   /** The gradients as they are now; the caller disposes it. */

@@ -202,6 +202,18 @@ export interface TrainConfig {
    */
   readonly frozen?: readonly string[];
   /**
+   * `'rows'`: the table of word vectors has gradients and moments of the rows alone that texts have, and a row is updated by the
+   * steps that have it. Not with `divideOptimizer`. Default: `'dense'`.
+   */
+  readonly embeddingGradients?: 'dense' | 'rows';
+  /**
+   * Where the float32 weights of a run in bfloat16 are, of which the weights that compute are copies. `'device'`: beside these.
+   * `'host'`: in the memory of the host, with the moments; its processor makes the updates. `'none'`: nowhere; weights of bfloat16 are
+   * rounded by chance when they are updated. With the last two a checkpoint and the finished model have the weights of bfloat16.
+   * Not with `divideOptimizer`, nor `memory.momentum`; `'host'` not with `embeddingGradients: 'rows'`. Default: `'device'`.
+   */
+  readonly masterWeights?: 'device' | 'host' | 'none';
+  /**
    * Low-rank adapters that are trained in place of the model. Checkpoints and the finished model are then folders of PEFT, with
    * the path of the base model. Default: none, or those of the model's folder.
    */

@@ -81,6 +81,8 @@ const OF_MODEL = [
   'maxLength',
   'dropout',
   'frozen',
+  'embeddingGradients',
+  'masterWeights',
   'lora',
 ];
 

@@ -78,6 +78,8 @@ const ALSO_TOLD = [
   'maxLength',
   'dropout',
   'frozen',
+  'embeddingGradients',
+  'masterWeights',
   'seed',
   'uniqueTexts',
   'groupByLabel',

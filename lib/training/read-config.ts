@@ -24,6 +24,7 @@ import { show } from '../options/option-values.js';
 import { readCheckpoints } from './checkpoint-settings.js';
 import { readEvaluation, readLayout } from './read-evaluation.js';
 import { readDevice, readLength, readOutput, readResume, readSchedule, section } from './read-run.js';
+import { requireWeightSettings } from './weight-settings.js';
 
 /** The columns of a run that names none, before hard negatives that its data has. @param images the column of pictures */
 export function usualColumns(loss: FilledLossConfig, images?: string): readonly string[] {
@@ -105,6 +106,8 @@ export function readTrainConfig(value: unknown, path = 'config') {
     maxLength: fields.count('maxLength'),
     dropout: fields.number('dropout', { from: 0, to: 0.99 }),
     frozen: fields.strings('frozen'),
+    embeddingGradients: fields.oneOf('embeddingGradients', ['dense', 'rows']) ?? 'dense',
+    masterWeights: fields.oneOf('masterWeights', ['device', 'host', 'none']) ?? 'device',
     lora: fields.section('lora', readLora),
     prompts: fields.section('prompts', (prompts) => readPrompts(prompts, named, columns)) ?? {},
     evaluation: fields.section('evaluation', (held) =>
@@ -116,6 +119,7 @@ export function readTrainConfig(value: unknown, path = 'config') {
   fields.done();
   requireSuited(fields, config, columns);
   if (images !== undefined) requireSuitedToPictures(fields, config, named);
+  requireWeightSettings(fields, config);
   if (datasets !== undefined) requireSets(fields, config);
   if (config.groupByLabel) requireGroups(fields, config);
   const besideLists = ['memory', 'curriculum'].find((name) => fields.raw(name) !== undefined);

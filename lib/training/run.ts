@@ -68,6 +68,7 @@ export async function openRun(
       objective.parameters(),
       config.optimizer,
       config.divideOptimizer ? ranks : null,
+      config.masterWeights === 'device' ? null : { masterWeights: config.masterWeights, seed: config.seed },
     );
     if (resumed !== null) optimizer.loadState(resumed.checkpoint.optimizer);
   } catch (error) {

@@ -47,6 +47,7 @@ Napi::Value toParameterList(Napi::Env env, const Parameters& parameters) {
     entry.Set("decay", spec.decay);
     entry.Set("trainable", spec.trainable);
     entry.Set("linear", spec.linear);
+    entry.Set("byRows", spec.byRows);
     entry.Set("initial", initialOf(env, spec.initial));
     array.Set(static_cast<uint32_t>(k), entry);
   }

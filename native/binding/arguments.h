@@ -17,7 +17,7 @@ at::ScalarType precisionFrom(const std::string& name);
 Mode modeFrom(const std::string& name);
 // The number under which jobs are cancelled together.
 uint64_t groupFrom(const Napi::Value& value);
-// [{ name, tensor, decay, trainable, initial: { uniform } | { constant } | null }]
+// [{ name, tensor, decay, trainable, linear, byRows, initial: { uniform } | { constant } | null }]
 Napi::Value toParameterList(Napi::Env env, const Parameters& parameters);
 // Lists of tensors from and to JavaScript; `what` names the list in messages.
 std::vector<at::Tensor> tensorsFrom(const Napi::Value& value, const char* what);

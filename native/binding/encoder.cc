@@ -17,8 +17,17 @@ namespace gradcache::binding {
 
 namespace {
 
-Training trainingFrom(const Napi::Value& frozen, const Napi::Value& adapters) {
+// False where it is left out.
+bool booleanFrom(const char* name, const Napi::Value& value) {
+  require(value.IsBoolean() || value.IsUndefined(), "INPUT", name, " must be a boolean");
+  return value.IsBoolean() && value.As<Napi::Boolean>().Value();
+}
+
+Training trainingFrom(const Napi::CallbackInfo& info) {
+  const Napi::Value frozen = info[3], adapters = info[4];
   Training training;
+  training.rowGradients = booleanFrom("rowGradients", info[5]);
+  training.narrowWeights = booleanFrom("narrowWeights", info[6]);
   require(frozen.IsArray(), "INPUT", "frozen must be a list of names");
   const auto names = frozen.As<Napi::Array>();
   for (uint32_t k = 0; k < names.Length(); ++k) {
@@ -81,7 +90,7 @@ EncoderHandle::EncoderHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) 
     const bool tf32 = precision == "tf32";
     encoder_ = std::make_shared<Encoder>(
         settingsFrom("an encoder", info[0]), tf32 ? at::kFloat : precisionFrom(precision),
-        tf32 ? Products::kTf32 : Products::kExact, device, trainingFrom(info[3], info[4]));
+        tf32 ? Products::kTf32 : Products::kExact, device, trainingFrom(info));
   });
 }
 

@@ -14,8 +14,9 @@ namespace gradcache::binding {
 class EncoderHandle : public Napi::ObjectWrap<EncoderHandle> {
  public:
   static void define(Napi::Env env, Napi::Object exports);
-  // new EncoderHandle(settings, precision, device | null, frozen, adapters): settings by name, names of
-  // parameters, [{ layer, rank, scale, dropout }]. Null: declared alone, without memory or passes.
+  // new EncoderHandle(settings, precision, device | null, frozen, adapters, rowGradients?, narrowWeights?):
+  // settings by name, names of parameters, [{ layer, rank, scale, dropout }], booleans. Null: declared alone,
+  // without memory or passes.
   explicit EncoderHandle(const Napi::CallbackInfo& info);
 
  private:

@@ -10,6 +10,7 @@
 #include "binding/tensor_list.h"
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/gradient_type.h"
 
 namespace gradcache::binding {
 
@@ -46,14 +47,15 @@ bool sameStrides(const at::Tensor& one, const at::Tensor& other) {
 }
 
 void requireAlike(const std::string& what, const at::Tensor& other, const at::Tensor& tensor,
-                  const Names& names, size_t index) {
+                  const Names& names, size_t index, bool wider) {
   const auto refuse = [&](const char* code, const auto&... parts) {
     fail(code, "The ", what, " of ", names[index], parts...);
   };
   if (other.sizes() != tensor.sizes())
     refuse("SHAPE", " has shape ", other.sizes(), ", its parameter ", tensor.sizes(),
            ": was one of them resized?");
-  if (other.scalar_type() != tensor.scalar_type())
+  if (!(wider && isGradientType(other.scalar_type(), tensor.scalar_type())) &&
+      other.scalar_type() != tensor.scalar_type())
     refuse("DTYPE", " is ", dtypeName(other.scalar_type()), ", its parameter ",
            dtypeName(tensor.scalar_type()), ".");
   if (other.device() != tensor.device())
@@ -84,11 +86,12 @@ Napi::Value requireAlike(const Napi::CallbackInfo& info) {
     const Names names(info[1]);
     const std::vector<at::Tensor>& tensors = TensorListHandle::get(info[2], "the tensors");
     const std::vector<at::Tensor>& others = TensorListHandle::get(info[3], what.c_str());
+    const bool wider = info[4].IsBoolean() && info[4].As<Napi::Boolean>().Value();
     require(others.size() == tensors.size(), "INPUT", tensors.size(), " tensors and ", others.size(),
             " beside them");
     for (size_t k = 0; k < tensors.size(); ++k) {
       requireDense(tensors[k], names, k);
-      requireAlike(what, others[k], tensors[k], names, k);
+      requireAlike(what, others[k], tensors[k], names, k, wider);
     }
     return info.Env().Undefined();
   });

@@ -10,6 +10,7 @@
 #include "binding/async.h"
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/gradient_type.h"
 #include "kernels/cuda/devices.h"
 
 namespace gradcache::binding {
@@ -213,7 +214,7 @@ void TensorHandle::setGrad(const Napi::CallbackInfo& info, const Napi::Value& va
     const at::Tensor& grad = get(value, "grad");
     require(grad.sizes() == tensor.sizes(), "SHAPE", "grad has shape ", grad.sizes(), ", its tensor ",
             tensor.sizes());
-    require(grad.scalar_type() == tensor.scalar_type(), "DTYPE", "grad has type ",
+    require(isGradientType(grad.scalar_type(), tensor.scalar_type()), "DTYPE", "grad has type ",
             dtypeName(grad.scalar_type()), ", its tensor ", dtypeName(tensor.scalar_type()));
     require(grad.device() == tensor.device(), "DEVICE", "grad is on ", grad.device(), ", its tensor on ",
             tensor.device());

@@ -4,13 +4,14 @@
 
 #include "kernels/dropout/dropout.h"
 #include "kernels/rows/rows.h"
+#include "model/word_rows.h"
 
 namespace gradcache {
 
 NormedEmbeddings::NormedEmbeddings(const Names& names, int64_t width, const TokenRules& rules,
                                    const NormStyle& norm, double dropout, Builder& builder)
     : width_(width),
-      words_(builder.table(names.words, rules.vocabulary, width)),
+      words_(builder.words(names.words, rules.vocabulary, width)),
       types_(names.types.empty() ? std::nullopt
                                  : std::optional(builder.table(names.types, rules.types, width))),
       norm_(builder.parameters, names.norm, width, norm),
@@ -38,11 +39,7 @@ at::Tensor NormedEmbeddings::backward(const at::Tensor& dy, Tape tape, const Pas
                     types.defined() && !given ? types.select(0, 0) : at::Tensor(), pass)
           .sum;
   if (given) kernels::addRows(types, pass.tokens.types, drows);
-  if (const at::Tensor& words = pass.gradient(words_); words.defined()) {
-    // The padding row is not trained, even if a text contains the padding token.
-    const bool padding = pass.tokens.padding.defined();
-    kernels::addRows(words, pass.tokens.ids, padding ? drows.masked_fill(pass.tokens.padding, 0) : drows);
-  }
+  addWordRows(pass, words_, drows);
   return {};
 }
 

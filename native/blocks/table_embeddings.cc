@@ -5,6 +5,7 @@
 
 #include "kernels/rows/rows.h"
 #include "model/products.h"
+#include "model/word_rows.h"
 
 namespace gradcache {
 
@@ -30,7 +31,7 @@ TableEmbeddings::TableEmbeddings(const Names& names, int64_t width, const TokenR
                                  const Settings& settings, Builder& builder)
     : width_(width),
       paddedPositions_(rules.afterPadding),
-      words_(builder.table(names.words, rules.vocabulary, width)),
+      words_(builder.words(names.words, rules.vocabulary, width)),
       positions_(builder.table(names.positions, rules.positions, width)),
       types_(names.types.empty() ? std::nullopt
                                  : std::optional(builder.table(names.types, settings.size("types"), width))),
@@ -69,12 +70,9 @@ at::Tensor TableEmbeddings::backward(const at::Tensor& dy, Tape tape, const Pass
     const at::Tensor isOfType = given.unsqueeze(1).eq(at::arange(types.size(0), given.options()));
     addProduct(types, isOfType.to(dsum.scalar_type()), dsum);
   }
-  // The padding row of a table is not trained, even if a text contains the padding token.
-  const at::Tensor trained = pass.tokens.padding.defined() ? dsum.masked_fill(pass.tokens.padding, 0) : dsum;
-  if (const at::Tensor& words = pass.gradient(words_); words.defined())
-    kernels::addRows(words, pass.tokens.ids, trained);
+  addWordRows(pass, words_, dsum);
   if (const at::Tensor& positions = pass.gradient(positions_); positions.defined())
-    kernels::addRows(positions, pass.tokens.positions, paddedPositions_ ? trained : dsum);
+    kernels::addRows(positions, pass.tokens.positions, paddedPositions_ ? withoutPadding(pass, dsum) : dsum);
   return {};
 }
 

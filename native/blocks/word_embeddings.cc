@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "kernels/dropout/dropout.h"
-#include "kernels/rows/rows.h"
+#include "model/word_rows.h"
 
 namespace gradcache {
 
@@ -15,7 +15,7 @@ WordEmbeddings::WordEmbeddings(const std::string& name, int64_t vocabulary, int6
 
 WordEmbeddings::WordEmbeddings(const std::string& name, int64_t vocabulary, int64_t width, double dropout,
                                double scale, const Initial& initial, Builder& builder)
-    : words_(builder.parameters.add({{name + ".weight", {vocabulary, width}, true, initial}})),
+    : words_(builder.words(name, vocabulary, width, initial)),
       scale_(scale),
       dropout_(builder.dropout(dropout)) {}
 
@@ -36,12 +36,8 @@ Stream WordEmbeddings::forward(const Stream&, const Pass& pass, Tape* tape) cons
 }
 
 at::Tensor WordEmbeddings::backward(const at::Tensor& dy, Tape, const Pass& pass) const {
-  const at::Tensor& words = pass.gradient(words_);
-  if (!words.defined()) return {};
-  at::Tensor rows = scaled(kernels::dropout(dy, dropout_.key(pass)), scale_);
-  // The padding token's vector is not trained, even if a text contains it.
-  if (pass.tokens.padding.defined()) rows = rows.masked_fill(pass.tokens.padding, 0);
-  kernels::addRows(words, pass.tokens.ids, rows);
+  if (hasWordGradient(pass, words_))
+    addWordRows(pass, words_, scaled(kernels::dropout(dy, dropout_.key(pass)), scale_));
   return {};
 }
 

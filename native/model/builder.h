@@ -31,6 +31,12 @@ class Builder {
   ParameterId table(const std::string& name, int64_t rows, int64_t columns) {
     return parameters.add({{name + ".weight", {rows, columns}}});
   }
+  // A table of which a pass reads the rows of its tokens, and adds to their gradients by addWordRows.
+  ParameterId words(const std::string& name, int64_t rows, int64_t columns, const Initial& initial = {}) {
+    ParameterSpec spec{name + ".weight", {rows, columns}, true, initial};
+    spec.lookedUp = true;
+    return parameters.add({std::move(spec)});
+  }
   Dropout dropout(double probability) {
     require(DropoutKey::possible(probability), "INPUT", "dropout ", probability, " is not in [0, 0.99999]");
     return {probability, sites_++};

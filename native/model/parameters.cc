@@ -39,11 +39,14 @@ ParameterId ParameterList::add(std::vector<ParameterSpec> joined) {
     anyTrainable_ |= spec.trainable;
     group.shape[0] += spec.shape[0];
     specs_.push_back(std::move(spec));
-    const ParameterSpec &first = specs_[group.first], &last = specs_.back();
+    const ParameterSpec& first = specs_[group.first];
+    ParameterSpec& last = specs_.back();
     require(last.trainable == first.trainable || last.shape.size() == 1, "INPUT", "'", first.name, "' and '",
             last.name, "' are one matrix here: both are frozen or neither");
     group.trainable |= last.trainable;
     group.wide |= last.wide;
+    last.byRows = training_.rowGradients && last.lookedUp && last.trainable;
+    group.byRows |= last.byRows;
   }
   groups_.push_back(std::move(group));
   return groups_.size() - 1;
@@ -58,6 +61,10 @@ ParameterId ParameterList::named(const std::string& name) const {
   const auto found = std::ranges::find_if(
       groups_, [&](const Group& group) { return group.count == 1 && specs_[group.first].name == name; });
   require(found != groups_.end(), "INPUT", "there is no parameter '", name, "'");
+  require(
+      !found->byRows, "INPUT", "'", name,
+      "' is also the matrix that gives every word a score, so that its gradient is dense; embeddingGradients "
+      "'dense' is needed");
   return static_cast<ParameterId>(found - groups_.begin());
 }
 
@@ -69,17 +76,17 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
   }
   require(list.training_.adapters.empty(), "INPUT", "there is no linear layer '",
           list.training_.adapters.empty() ? "" : list.training_.adapters.begin()->first, "' to adapt");
-  int64_t end = 0, frozenEnd = 0, gradientEnd = 0, discarded = 0;
+  int64_t end = 0, narrowEnd = 0, gradientEnd = 0, discarded = 0;
   for (ParameterList::Group& group : list.groups_) {
-    const bool narrow = !group.trainable && !group.wide;
-    int64_t& valuesEnd = narrow ? frozenEnd : end;
+    const bool narrow = (!group.trainable || list.training_.narrowWeights) && !group.wide;
+    int64_t& valuesEnd = narrow ? narrowEnd : end;
     valuesEnd = aligned(valuesEnd);
     gradientEnd = aligned(gradientEnd);
     const int64_t elements = product(group.shape);
     views_.push_back({group.first, narrow, valuesEnd, elements, gradientEnd, std::move(group.shape), {}, {}});
     valuesEnd += elements;
     if (group.trainable) {
-      gradientEnd += elements;
+      if (!group.byRows) gradientEnd += elements;
     } else if (views_.back().shape.size() == 1) {
       discarded = std::max(discarded, elements);
     }
@@ -88,30 +95,30 @@ Parameters::Parameters(ParameterList list, at::ScalarType compute, at::Device de
   const auto options =
       at::TensorOptions().dtype(compute == at::kDouble ? at::kDouble : at::kFloat).device(device);
   flatValues_ = at::zeros({end}, options);
-  flatFrozen_ = at::zeros({frozenEnd}, options.dtype(compute));
+  flatNarrow_ = at::zeros({narrowEnd}, options.dtype(compute));
   flatGradients_ = at::zeros({gradientEnd}, options);
   const at::Tensor nowhere = at::zeros({discarded}, options);
   for (size_t id = 0; id < views_.size(); ++id) {
     View& view = views_[id];
-    if (list.groups_[id].trainable) {
+    if (list.groups_[id].trainable && !list.groups_[id].byRows) {
       view.gradient = flatGradients_.narrow(0, view.gradientOffset, view.elements).view(view.shape);
-    } else if (view.shape.size() == 1) {
+    } else if (!list.groups_[id].trainable && view.shape.size() == 1) {
       view.gradient = nowhere.narrow(0, 0, view.elements);
     }
     int64_t row = 0;
     const at::Tensor all =
-        (view.narrow ? flatFrozen_ : flatValues_).narrow(0, view.offset, view.elements).view(view.shape);
+        (view.narrow ? flatNarrow_ : flatValues_).narrow(0, view.offset, view.elements).view(view.shape);
     for (size_t k = view.first; k < view.first + list.groups_[id].count; ++k) {
       const int64_t rows = specs_[k].shape[0];
       const bool trainable = specs_[k].trainable;
       at::Tensor value = all.narrow(0, row, rows).detach();
       value.requires_grad_(trainable);
-      if (trainable) value.mutable_grad() = view.gradient.narrow(0, row, rows).detach();
+      if (trainable && !specs_[k].byRows) value.mutable_grad() = view.gradient.narrow(0, row, rows).detach();
       values_.push_back(std::move(value));
       row += rows;
     }
   }
-  viewIn(flatFrozen_, true);
+  viewIn(flatNarrow_, true);
   if (flatValues_.scalar_type() == compute_) viewIn(flatValues_, false);
 }
 

@@ -1,6 +1,7 @@
-// The parameters of one encoder in two flat buffers, those that are trained and those that are not, and the
-// gradients of the trained ones in a third. Casting all weights, or clearing or copying all gradients, is one
-// operation, and matrices of one product are adjacent.
+// The parameters of one encoder in two flat buffers, of the wide type and of the type that computes, and the
+// gradients of the trained ones in a third, which is wide. Casting all weights, or clearing or copying all
+// gradients, is one operation, and matrices of one product are adjacent. A table of words can have a gradient
+// of its own, of the rows that texts have.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -41,6 +42,8 @@ struct ParameterSpec {
   bool linear = false;    // the matrix of a Linear, which can have an adapter
   // Used in the type of the weights, so that it is kept in it even if it is frozen.
   bool wide = false;
+  bool lookedUp = false;  // a table of words, of which a pass reads the rows of its tokens
+  bool byRows = false;    // set where it is declared: its gradient is of the rows that tokens had
 };
 
 // A low-rank adapter of a linear layer (LoRA, Hu et al. 2021): W x + scale * B A drop(x).
@@ -53,6 +56,9 @@ struct AdapterOptions {
 struct Training {
   std::unordered_set<std::string> frozen{};          // names of parameters
   std::map<std::string, AdapterOptions> adapters{};  // by the name of the layer, without ".weight"
+  bool rowGradients = false;                         // those of tables that are looked up are of rows
+  bool narrowWeights =
+      false;  // trained weights are in the compute type too: what is wider is the optimizer's
 };
 
 // Identifies a declared parameter, or several declared as one.
@@ -71,7 +77,8 @@ class ParameterList {
   // Another number for the dropout of each adapter, apart from those of the blocks' places: an adapter
   // changes no masks of these.
   uint64_t adapterSite() { return kAdapterSites + adapterSites_++; }
-  // What was declared alone under this name. Throws INPUT where nothing was.
+  // What was declared alone under this name, to be used as a whole. Throws INPUT where nothing was, and for a
+  // table whose gradient is of rows.
   ParameterId named(const std::string& name) const;
   bool anyTrainable() const { return anyTrainable_; }
   // Of those that are read as one.
@@ -83,6 +90,7 @@ class ParameterList {
     size_t first, count;  // of the specs
     std::vector<int64_t> shape;
     bool trainable = false, wide = false;  // any of them
+    bool byRows = false;
   };
 
   static constexpr uint64_t kAdapterSites = uint64_t{1} << 32;
@@ -97,32 +105,34 @@ class ParameterList {
 
 class Parameters {
  public:
-  // Weights that are trained, and gradients, are float32 (float64 for float64). Frozen weights are in the
-  // compute type.
+  // Weights that are trained, and gradients, are float32 (float64 for float64). Frozen weights, and narrow
+  // ones, are in the compute type.
   Parameters(ParameterList list, at::ScalarType compute, at::Device device);
 
   size_t size() const { return specs_.size(); }
   const ParameterSpec& spec(size_t index) const { return specs_[index]; }
-  // A leaf that shares a flat buffer; `value.grad()` is the gradient's view, undefined if frozen.
+  // A leaf that shares a flat buffer; `value.grad()` is the gradient's view, undefined if frozen. By rows: a
+  // sparse tensor, whose indices are sorted and stand in it once, or undefined before the first backward.
   const at::Tensor& value(size_t index) const { return values_[index]; }
   const at::Tensor& leaf(ParameterId id) const { return values_[views_[id].first]; }
 
-  // In the compute type. All trained parameters are cast at once after a weight has changed.
+  // In the compute type. All trained parameters that are wider are cast at once after a weight has changed.
   at::Tensor compute(ParameterId id);
-  // A backward adds to it. Undefined for a frozen matrix; for a frozen vector, unused memory, because the
-  // kernels always sum vectors.
+  // A backward adds to it. Undefined for a frozen matrix and a table whose gradient is of rows; for a frozen
+  // vector, unused memory, because the kernels always sum vectors.
   const at::Tensor& gradient(ParameterId id) const { return views_[id].gradient; }
 
+  bool isByRows(ParameterId id) const { return specs_[views_[id].first].byRows; }
   const at::Tensor& flatGradients() const { return flatGradients_; }
   // The element of the flat gradients behind those of the first `count` declared.
   int64_t gradientsBehind(size_t count) const;
   // Changes whenever any weight is written in place.
-  int64_t version() const { return flatValues_._version() + flatFrozen_._version(); }
+  int64_t version() const { return flatValues_._version() + flatNarrow_._version(); }
 
  private:
   struct View {
     size_t first;
-    bool narrow;  // in the buffer of what is frozen
+    bool narrow;  // in the buffer of the compute type
     int64_t offset, elements;
     int64_t gradientOffset;
     std::vector<int64_t> shape;
@@ -131,7 +141,7 @@ class Parameters {
   void viewIn(const at::Tensor& flat, bool narrow);
 
   std::vector<ParameterSpec> specs_;
-  at::Tensor flatValues_, flatFrozen_, flatGradients_;
+  at::Tensor flatValues_, flatNarrow_, flatGradients_;
   at::ScalarType compute_;
   int64_t castVersion_ = -1;
   std::vector<at::Tensor> values_;

@@ -41,6 +41,7 @@ import {
   TextEncoder,
   triplet,
   type Loss,
+  type CreateOptions,
   type InteractionOptions,
   type LossOptions,
   type LossWithGradients,
@@ -123,7 +124,9 @@ const config = {
   intermediate_size: 7,
   max_position_embeddings: 40,
 };
-const ofConfig = async (options: { pooling?: 'none' | 'splade'; layers?: 'all' }): Promise<TextEncoder> =>
+const ofConfig = async (
+  options: Pick<CreateOptions, 'pooling' | 'layers' | 'embeddingGradients'>,
+): Promise<TextEncoder> =>
   TextEncoder.create(config, await smallTokenizer(97), {
     ...options,
     ...{ precision, device, dropout: 0, seed: 3 },
@@ -429,6 +432,13 @@ const CASES: Readonly<Record<string, Case>> = {
       labels: range(begin, end).map((row) => [row % 3, 1 + (row % 2)]),
     }),
   },
+  'gradients of rows of a table': {
+    make: async () => {
+      const encoder = await ofConfig({ embeddingGradients: 'rows' });
+      return { encoders: [encoder, encoder], loss: infoNCE() };
+    },
+    rows: [5, 5],
+  },
   'a cross-encoder': {
     make: async () => ({
       encoders: [
@@ -490,7 +500,11 @@ async function train(of: Case, ranks: Ranks | null, exchange: 'gather' | 'ring' 
   for (const { tensor } of parameters) {
     const { grad } = tensor;
     values.push(
-      grad === null ? [] : Array.from((await grad.to({ dtype: 'float64' }).values()) as Float64Array),
+      grad === null
+        ? []
+        : Array.from(
+            (await call('aten::to_dense', grad).to({ dtype: 'float64' }).values()) as Float64Array,
+          ),
     );
   }
   await clipGradNorm(parameters, 1);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AdamW, callAsync, Tensor, type Parameter } from '../../lib/index.js';
-import { SlotOptimizer, type OptimizerParts } from '../../lib/optim/slot-optimizer.js';
+import type { OptimizerParts } from '../../lib/optim/slot-optimizer-parts.js';
+import { SlotOptimizer } from '../../lib/optim/slot-optimizer.js';
 import { fails } from '../robustness/failures.js';
 
 /** How many parameters each update was of. */

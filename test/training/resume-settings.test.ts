@@ -63,6 +63,8 @@ async function unusual(
     maxLength: 9,
     dropout: 0.3,
     frozen: ['embeddings.position_embeddings', 'encoder.layer.0.attention.output'],
+    embeddingGradients: 'rows',
+    masterWeights: 'device',
     prompts: { [query]: { prefix: 'find the ', name: 'search' } },
     evaluation: {
       task: 'retrieval',
@@ -159,6 +161,8 @@ const CHANGES: {
   precision: [['float32', 'refused']],
   maxLength: [[10, 'refused']],
   dropout: [[0, 'refused']],
+  embeddingGradients: [['dense', 'refused']],
+  masterWeights: [['none', 'refused']],
   frozen: [[['embeddings'], 'refused']],
   prompts: [
     [{ q: { prefix: 'another ', name: 'search' } }, 'refused'],

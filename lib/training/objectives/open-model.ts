@@ -99,8 +99,13 @@ export async function openCrossEncoder(
   });
 }
 
-function optionsOf({ device, precision, maxLength, dropout, frozen }: FilledTrainConfig) {
-  return { device: chooseDevice(device), precision, maxLength, dropout, frozen };
+function optionsOf(config: FilledTrainConfig) {
+  const { precision, maxLength, dropout, frozen, embeddingGradients } = config;
+  const weights: 'float32' | 'bfloat16' = config.masterWeights === 'device' ? 'float32' : 'bfloat16';
+  return {
+    ...{ device: chooseDevice(config.device), precision, maxLength, dropout, frozen },
+    ...{ embeddingGradients, weights },
+  };
 }
 
 /** The content of a config.json that is given, or whose path is. */
