@@ -265,6 +265,7 @@ export { AdamW, type AdamWOptions, type AdamWSettings } from './optim/adamw.js';
 export { RAdam, type RAdamOptions, type RAdamSettings } from './optim/radam.js';
 export type { Optimizer } from './optim/optimizer.js';
 export type { OptimizerConfig } from './optim/optimizer-kinds.js';
+export type { MasterWeights } from './optim/slot-optimizer-parts.js';
 export type { ParameterGroup } from './optim/slots.js';
 export { clipGradNorm } from './optim/clip.js';
 export {

@@ -147,3 +147,19 @@ test('every mistake is named with its path, its value and what is accepted', () 
     message: 'run is "run.json"; an object is needed.',
   });
 });
+
+test('settings of weights that do not go together are refused, each by its name', () => {
+  const wrong: [object, RegExp][] = [
+    [{ masterWeights: 'none' }, /masterWeights is 'none', for a run with precision 'bfloat16'/],
+    [{ masterWeights: 'cpu', precision: 'bfloat16' }, /masterWeights is "cpu"/],
+    [{ embeddingGradients: 'rows', divideOptimizer: true }, /embeddingGradients is 'rows', whose moments/],
+    [{ masterWeights: 'host', precision: 'bfloat16', divideOptimizer: true }, /is not divided over ranks/],
+    [
+      { masterWeights: 'host', precision: 'bfloat16', embeddingGradients: 'rows' },
+      /keeps moments on the device/,
+    ],
+    [{ masterWeights: 'none', precision: 'bfloat16', memory: { capacity: 9, momentum: 0.9 } }, /too coarse/],
+  ];
+  for (const [more, message] of wrong)
+    assert.throws(() => readTrainConfig({ ...LEAST, ...more }), { code: 'INPUT', message });
+});
