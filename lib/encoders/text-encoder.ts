@@ -115,7 +115,7 @@ export class TextEncoder extends TokenEncoder {
     if (weights === 'stored') requireSizes(folder);
     const perToken = folder.pooling === 'none';
     const tasks = textTasksOf(folder, options.maxLength);
-    const nameOf = (parameter: string) => nameInFolder(folder, parameter);
+    const nameOf = namesIn(folder);
     const trained = trainedWeights(settings, options.frozen ?? [], {
       architecture: architectureOf(folder.modelType),
       adapter: folder.adapter?.config ?? null,
@@ -527,4 +527,12 @@ export class TextEncoder extends TokenEncoder {
     const shown = Object.entries(parts).map(([name, value]) => `${name}: ${value}`);
     return `TextEncoder { ${shown.join(', ')}, tokenizer: ${inspect(tokenizer)} }`;
   }
+}
+
+/**
+ * The names that parameters have in a folder. The function holds no weights of it, as one in the constructor would: the encoder's own
+ * functions keep all that is held there.
+ */
+function namesIn({ splade, modelType }: ModelFolder): (parameter: string) => string {
+  return (parameter) => nameInFolder({ splade, modelType }, parameter);
 }

@@ -23,6 +23,7 @@ const OF_TEXTS = [
 interface Asked {
   readonly loss: FilledLossConfig;
   readonly precision: string;
+  readonly embeddingGradients: 'dense' | 'rows';
   readonly chunk: unknown;
   readonly evaluation: HeldOutSettings | undefined;
 }
@@ -35,7 +36,7 @@ interface Asked {
  */
 export function requireSuitedToPictures(
   fields: Fields,
-  { loss, precision, chunk, evaluation }: Asked,
+  { loss, precision, embeddingGradients, chunk, evaluation }: Asked,
   columns: readonly string[] | undefined,
 ): void {
   const images = fields.raw('images');
@@ -43,6 +44,7 @@ export function requireSuitedToPictures(
     throw refuse(fields.at('images'), images, `one of the columns ${columns.join(', ')}`);
   const strange = OF_TEXTS.find((name) => isGiven(fields.raw(name)));
   if (strange !== undefined) throw ofTexts(fields.at(strange));
+  if (embeddingGradients === 'rows') throw ofTexts(fields.at('embeddingGradients'));
   const model = fields.raw('model');
   const ofModel = ['pooling', 'normalize'].find((name) => isJsonObject(model) && isGiven(model[name]));
   if (ofModel !== undefined) throw ofTexts(fields.at(`model.${ofModel}`));

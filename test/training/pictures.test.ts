@@ -224,6 +224,7 @@ test('settings that pictures do not take are refused, and so is a model without 
   const run = { ...config, steps: 1, images: 'image' };
   const refusals: readonly [object, RegExp][] = [
     [{ maxLength: 5 }, /maxLength is for models of texts/],
+    [{ embeddingGradients: 'rows' }, /embeddingGradients is for models of texts/],
     [{ prompts: { caption: 'x' } }, /prompts is for models of texts/],
     [{ memory: { capacity: 5 } }, /memory is for models of texts/],
     [{ chunk: { tokens: 5 } }, /chunk\.sequences/],
