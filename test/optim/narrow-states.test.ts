@@ -90,12 +90,23 @@ test('rounding by chance goes to one of the two neighbours, the nearer the likel
 test('gradients of weights in bfloat16 are float32, and those of float32 weights that are rounded when they are used', async () => {
   using narrow = create({ weights: 'bfloat16' });
   using wide = create({});
-  const gradients = async (encoder: TextEncoder): Promise<unknown[]> => {
+  using high = create({ precision: 'float32' });
+  const gradients = async (encoder: TextEncoder): Promise<Float32Array[]> => {
     const loss = infoNCE();
     await new GradCache({ encoders: [encoder, encoder], loss }).step([tenTexts(1), tenTexts(2)]);
-    return Promise.all(encoder.parameters().map(({ tensor }) => tensor.grad!.values()));
+    const all = await Promise.all(encoder.parameters().map(({ tensor }) => tensor.grad!.values()));
+    return all as Float32Array[];
   };
-  assert.deepEqual(await gradients(narrow), await gradients(wide));
+  const found = await gradients(narrow);
+  assert.deepEqual(found, await gradients(wide));
+  const product = (one: Float32Array[], other: Float32Array[]): number =>
+    one.reduce(
+      (sum, values, k) => values.reduce((all, value, place) => all + value * other[k]![place]!, sum),
+      0,
+    );
+  const exact = await gradients(high);
+  const cosine = product(found, exact) / Math.sqrt(product(found, found) * product(exact, exact));
+  assert.ok(cosine > 0.999, String(cosine));
   for (const { tensor } of narrow.parameters())
     assert.deepEqual([tensor.dtype, tensor.grad!.dtype], ['bfloat16', 'float32']);
 });
