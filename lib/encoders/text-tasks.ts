@@ -87,13 +87,14 @@ function requireLimit(maxLength: number, most: number): void {
 
 /** A model with one representation of a text. Queries and documents can have a length of their own. */
 class PooledTexts implements TextTasks {
-  readonly #folder: ModelFolder;
+  readonly #folder: Pick<ModelFolder, 'tokenizer' | 'includePrompt' | 'maxLength' | 'taskLengths'>;
   readonly #limit: number | undefined;
   /** How many tokens a prompt has that is not pooled, by its words and the length limit. */
   readonly #skipped = new Map<string, Promise<number>>();
 
   constructor(folder: ModelFolder, limit: number | undefined) {
-    this.#folder = folder;
+    const { tokenizer, includePrompt, maxLength, taskLengths } = folder; // not its weights
+    this.#folder = { tokenizer, includePrompt, maxLength, taskLengths };
     this.#limit = limit;
   }
 
