@@ -138,8 +138,7 @@ export class SharedGradients {
       if (narrow !== undefined) await copy(buffer, narrow);
       setDivided(buffer, isTakenInShares(buffer));
     }
-    for (const table of this.#tables)
-      await addUpRows(ranks, table, this.#narrows ? 'bfloat16' : 'own', WHAT);
+    for (const table of this.#tables) await addUpRows(ranks, table, this.#narrows ? 'bfloat16' : 'own', WHAT);
     for (const { gradients } of this.#flat)
       await ranks.exchange((group) => group.allReduce(gradients.handle, WHAT));
     const wanted = new Set(this.#others.filter((_, place) => present.some((ofRank) => ofRank[place] === 1)));

@@ -117,7 +117,16 @@ export interface PerTokenOptions {
 }
 
 /** Options of every model that reads texts. */
-export const MODEL_OPTIONS = ['device', 'precision', 'maxLength', 'dropout', 'drophead', 'frozen', 'embeddingGradients', 'weights'] as const;
+export const MODEL_OPTIONS = [
+  'device',
+  'precision',
+  'maxLength',
+  'dropout',
+  'drophead',
+  'frozen',
+  'embeddingGradients',
+  'weights',
+] as const;
 const NAMES = [...MODEL_OPTIONS, 'pooling', 'splade', 'layers', 'projection', 'lateInteraction', 'seed'];
 
 /** The poolings by name. */

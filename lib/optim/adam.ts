@@ -69,13 +69,25 @@ export function readAdamOptions(
   options: AdamOptions,
   otherwise: number,
 ): { readonly rates: AdamRates; readonly settings: SlotOptimizerOptions } {
-  checkKnown(name, options, ['lr', 'betas', 'eps', 'weightDecay', 'maxGradNorm', 'ranks', 'masterWeights', 'seed']);
+  checkKnown(name, options, [
+    'lr',
+    'betas',
+    'eps',
+    'weightDecay',
+    'maxGradNorm',
+    'ranks',
+    'masterWeights',
+    'seed',
+  ]);
   const { lr, betas = [0.9, 0.999], eps = 1e-8, weightDecay = otherwise } = options;
   const { maxGradNorm = Infinity, ranks, masterWeights, seed } = options;
   requireRates(`betas of ${name}`, betas);
   requireNumber(`eps of ${name}`, eps, { above: 0 });
   const [beta1, beta2] = betas;
-  return { rates: { beta1, beta2, eps }, settings: { lr, weightDecay, maxGradNorm, ranks, masterWeights, seed } };
+  return {
+    rates: { beta1, beta2, eps },
+    settings: { lr, weightDecay, maxGradNorm, ranks, masterWeights, seed },
+  };
 }
 
 /** @throws GradCacheError `INPUT` unless it is the decay rates of two running means */

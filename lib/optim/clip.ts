@@ -66,8 +66,7 @@ async function clipAll(
     const faulty = norms.findIndex((ofRank) => !Number.isFinite(ofRank));
     await onEach(ranks, CLIP, async () => {
       // Of several ranks the one at fault can name the parameters.
-      if (ranks === null || ranks.rank === Math.max(0, faulty))
-        throw await nonFinite(found, lists, norm);
+      if (ranks === null || ranks.rank === Math.max(0, faulty)) throw await nonFinite(found, lists, norm);
     });
   }
   if (norm > maxNorm) {

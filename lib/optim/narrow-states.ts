@@ -136,10 +136,7 @@ export class NarrowStates<Name extends string> {
    * @throws GradCacheError `CHECKPOINT` when a tensor is missing or of another shape or element type; `OUT_OF_MEMORY`, after
    * which nothing is left
    */
-  read(
-    stored: ReadonlyMap<string, StoredTensor>,
-    slots: readonly Slot<Name>[],
-  ): Map<Slot<Name>, Kept<Name>> {
+  read(stored: ReadonlyMap<string, StoredTensor>, slots: readonly Slot<Name>[]): Map<Slot<Name>, Kept<Name>> {
     const names = [...namesOf(this.#kinds), ...(this.#masters === 'host' ? [MASTER] : [])];
     const made = new Map<Slot<Name>, Kept<Name>>();
     try {

@@ -62,7 +62,11 @@ export class OwnStates<Name extends string> {
           "ranks (divideOptimizer of a run), or load the model with embeddingGradients 'dense'.",
       );
     if (ranks !== null && masterWeights !== undefined)
-      throw refused(`masterWeights of ${name}`, masterWeights, 'none where ranks divide the state, or no ranks');
+      throw refused(
+        `masterWeights of ${name}`,
+        masterWeights,
+        'none where ranks divide the state, or no ranks',
+      );
     if (masterWeights === 'host' && tables.some(isNarrow))
       throw refused(
         `masterWeights of ${name}`,

@@ -227,8 +227,7 @@ export class SlotOptimizer<Name extends string> implements Optimizer {
     const { state: kinds } = this.#parts;
     return this.#atWork(() =>
       this.#slots.whileReading(
-        async () =>
-          this.#divided?.stored(list, kinds) ?? this.#own.store(await storeState(list, kinds)),
+        async () => this.#divided?.stored(list, kinds) ?? this.#own.store(await storeState(list, kinds)),
       ),
     );
   }

@@ -184,7 +184,10 @@ export class TableState<Name extends string> {
    *
    * @param take the stored tensor of a name, of a shape and type @throws GradCacheError `CHECKPOINT`
    */
-  load(key: string, take: (name: string, shape: readonly number[] | null, dtype: DType) => StoredTensor): void {
+  load(
+    key: string,
+    take: (name: string, shape: readonly number[] | null, dtype: DType) => StoredTensor,
+  ): void {
     const stored = take(ROWS, null, 'int64');
     const [count = 0] = stored.shape;
     requireRows(`${ROWS}.${key}`, stored, this.#vocabulary);

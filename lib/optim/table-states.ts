@@ -35,15 +35,21 @@ export class TableStates<Name extends string> {
   }
 
   /** Updates these rows as any other parameter: their moments, and those of no other row. */
-  async update(lr: number, tables: Tables<Name>, run: (update: Update<Name>) => Promise<void>): Promise<void> {
+  async update(
+    lr: number,
+    tables: Tables<Name>,
+    run: (update: Update<Name>) => Promise<void>,
+  ): Promise<void> {
     for (const { parameter: slot, table, rows, values } of tables) {
       const { lrScale, weightDecay } = slot;
-      await this.#states.get(slot)!.update(
-        table,
-        { rows, values },
-        (lists) => run({ ...lists, lr: lr * lrScale, weightDecay }),
-        this.#rounding,
-      );
+      await this.#states
+        .get(slot)!
+        .update(
+          table,
+          { rows, values },
+          (lists) => run({ ...lists, lr: lr * lrScale, weightDecay }),
+          this.#rounding,
+        );
     }
   }
 

@@ -502,9 +502,7 @@ async function train(of: Case, ranks: Ranks | null, exchange: 'gather' | 'ring' 
     values.push(
       grad === null
         ? []
-        : Array.from(
-            (await call('aten::to_dense', grad).to({ dtype: 'float64' }).values()) as Float64Array,
-          ),
+        : Array.from((await call('aten::to_dense', grad).to({ dtype: 'float64' }).values()) as Float64Array),
     );
   }
   await clipGradNorm(parameters, 1);
