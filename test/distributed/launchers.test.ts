@@ -57,7 +57,7 @@ test('torchrun starts ranks anew after one was killed, and they go on from the l
     pythonEnvironment(),
   );
   assert.equal(told.match(/"type":"result"/g)?.length, 1, told);
-  const slurm = await run('sh', [srun, process.execPath, ...train, '--steps', '8', '--slurm'], {
+  const slurm = await run('sh', [srun, process.execPath, ...train, '--steps', '8', '--slurm', '--resume'], {
     ...process.env,
     MASTER_PORT: String(await freePort()),
   });
