@@ -232,7 +232,7 @@ test('a run with any loss is over two ranks what it is over one', async (t) => {
       ...(ofPairs ? { newHead: headOf(about) } : modelFor(about)),
       data: await writeRows(join(folder, `${kind}.jsonl`), given),
       loss: { kind, ...MUST[kind] } as NonNullable<TrainConfig['loss']>,
-      ...(measured[kind] && { evaluation: measured[kind] as TrainConfig['evaluation'] & object }),
+      ...(measured[kind] && { evaluation: measured[kind] }),
     });
   }
   runs.push({ ...config, memory: { capacity: 35, momentum: 0.9 } });
