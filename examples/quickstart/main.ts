@@ -74,7 +74,6 @@ async function main(): Promise<void> {
       evaluation: {
         task: 'retrieval',
         data: heldOutData,
-        measures: ['recall@1', 'recall@10'],
         before: true,
         every: Math.max(1, Math.round(steps / 6)),
       },

@@ -131,7 +131,7 @@ test('the command writes what it says', async (t) => {
   assert.equal(wrong.code, 2);
   assert.match(wrong.stderr, /^INPUT: --onnx is needed/);
   const none = await gradcache(['export', '--onnx', model, out, '--precision', 'float32,int4']);
-  assert.match(none.stderr, /^INPUT: --precision is float32,int4; one or more of/);
+  assert.match(none.stderr, /^INPUT: --precision is "float32,int4"; one or more of/);
   const { code, stdout } = await gradcache(['export', '--onnx', model, out, '--json']);
   assert.equal(code, 0);
   const told = JSON.parse(stdout) as { folder: string; files: { file: string; bytes: number }[] };
