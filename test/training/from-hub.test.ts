@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { train, type TrainConfig, type TrainEvent } from '../../lib/index.js';
+import { train, type EvaluationConfig, type TrainConfig, type TrainEvent } from '../../lib/index.js';
 import { filesOf, HubServer } from '../hub/hub-server.js';
 import { fails } from '../robustness/failures.js';
 import { digests, pairs, saveTinyModel, temporaryFolder } from './support.js';
@@ -40,7 +40,9 @@ async function hubOf(t: TestContext): Promise<{ hub: HubServer; folder: string; 
 test('a run takes model and data from the hub as it takes them from files', async (t) => {
   const { hub, folder, config } = await hubOf(t);
   const events: TrainEvent[] = [];
-  await train(config, { onEvent: (event) => events.push(event) });
+  const sets = { again: { data: 'hf:org/pairs:test' } };
+  const evaluation = { data: 'hf:org/pairs:test', sets };
+  await train({ ...config, evaluation }, { onEvent: (event) => events.push(event) });
   assert.ok(events.some(({ type }) => type === 'fetch'));
   const start = events.find((event) => event.type === 'start');
   const [model, data] = ['models/org/model', 'datasets/org/pairs'].map((name) =>
@@ -51,6 +53,9 @@ test('a run takes model and data from the hub as it takes them from files', asyn
     `hf:org/pairs@${data}/data/train-1.jsonl`,
     `hf:org/pairs@${data}/data/train-2.jsonl`,
   ]);
+  const heldOut = start.settings['evaluation'] as EvaluationConfig;
+  for (const file of [heldOut.data, heldOut.sets?.again?.data])
+    assert.equal(file, `hf:org/pairs@${data}/data/test.jsonl`);
   assert.doesNotMatch(await readFile(join(folder, 'run', 'metrics.jsonl'), 'utf8'), /"type":"fetch"/);
 
   const local = hub.repositories.get('datasets/org/pairs')!.commits.get(data!)!;
@@ -110,6 +115,10 @@ test('mistakes in names are told before anything is fetched or made', async (t) 
   await assert.rejects(
     train({ ...config, evaluation: { data: 'hf:org/pairs:train' } }),
     fails('INPUT', /^config\.evaluation\.data is hf:org\/pairs:train, which has 2 files; one is needed/),
+  );
+  await assert.rejects(
+    train({ ...config, evaluation: { sets: { dev: { data: 'hf:org/pairs:train' } } } }),
+    fails('INPUT', /^config\.evaluation\.sets\.dev\.data is hf:org\/pairs:train, which has 2 files/),
   );
   await assert.rejects(
     train({ ...config, data: 'hf:org/none' }),
