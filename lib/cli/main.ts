@@ -18,7 +18,7 @@ import { ProgressLine } from './terminal.js';
  */
 const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {
   train: {
-    summary: 'train a text encoder or a cross-encoder on pairs',
+    summary: 'train a text encoder, a cross-encoder or CLIP on pairs',
     load: async () => (await import('./train.js')).trainCommand,
   },
   report: {
@@ -26,7 +26,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     load: async () => (await import('./report.js')).reportCommand,
   },
   embed: {
-    summary: 'turn texts into representations',
+    summary: 'turn texts or pictures into representations',
     load: async () => (await import('./embed.js')).embedCommand,
   },
   evaluate: {

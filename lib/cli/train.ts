@@ -24,12 +24,12 @@ import { flagOf, settingsOf, TRAIN_SECTIONS } from './train-flags.js';
 export const trainCommand: Command = {
   usage: 'gradcache train --model FOLDER|NAME --data FILE --output FOLDER --batch N [FLAGS]',
   about:
-    'Trains a text encoder on pairs, with a batch as large as you like at the memory of a chunk. Settings come from a JSON\n' +
-    'file (--config), from flags, or both, where flags win. The output folder gets the trained model in model/, checkpoints,\n' +
-    'metrics.jsonl and settings.json. Ctrl-C ends after the current chunk, with a checkpoint. --resume FOLDER goes on from the\n' +
-    'newest checkpoint of a run, with its settings: flags that are not given are as before. Other values for the length, the\n' +
-    'schedule, the optimizer, the device, the chunk, evaluation and checkpoints are used and told; of what decides the batches\n' +
-    'or the gradient they are refused.',
+    'Trains a text encoder on pairs, or CLIP or SigLIP on pictures and captions, with a batch as large as you like at the\n' +
+    'memory of a chunk. Settings come from a JSON file (--config), from flags, or both, where flags win. The output folder gets\n' +
+    'the trained model in model/, checkpoints, metrics.jsonl and settings.json. Ctrl-C ends after the current chunk, with a\n' +
+    'checkpoint. --resume FOLDER goes on from the newest checkpoint of a run, with its settings: flags that are not given are\n' +
+    'as before. Other values for the length, the schedule, the optimizer, the device, the chunk, evaluation and checkpoints\n' +
+    'are used and told; of what decides the batches or the gradient they are refused.',
   sections: TRAIN_SECTIONS,
   examples: [
     'gradcache train --model sentence-transformers/all-MiniLM-L6-v2 --data pairs.jsonl --output runs/a --batch 4096',

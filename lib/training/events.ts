@@ -76,7 +76,7 @@ export interface StepEvent extends UpdateEvent {
   readonly temperature: number | null;
   /** Rows of the batch. */
   readonly pairs: number;
-  /** Tokens of all columns. */
+  /** Tokens of all columns; pictures have none. */
   readonly tokens: number;
   /** Texts cut to the maximal length. */
   readonly truncated: number;

@@ -50,8 +50,8 @@ export interface TrainHooks {
 }
 
 /**
- * Trains a text encoder or a cross-encoder on pairs, as `gradcache train` does: tokenised batches, the cached step, an optimizer, a schedule,
- * evaluation and checkpoints.
+ * Trains a text encoder, a cross-encoder, or CLIP or SigLIP on pairs, as `gradcache train` does: tokenised batches, the cached
+ * step, an optimizer, a schedule, evaluation and checkpoints.
  *
  * `output` gets `metrics.jsonl`, `checkpoint-N` folders (each a model folder that can be opened as such, with the state of
  * the optimizer) and, at the end, `model`. A resumed run makes the same updates, bit for bit, as one that was never

@@ -7,6 +7,7 @@ import { ImageTextModel, Tokenizer } from '../../lib/index.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { train } from '../../lib/training/train.js';
+import { gradcache } from '../cli/program.js';
 import { fails } from '../robustness/failures.js';
 import { CLIP, saveModel, savePictures, SIGLIP, TOKENIZER } from './picture-support.js';
 import { digests, record, temporaryFolder, writeRows } from './support.js';
@@ -146,6 +147,34 @@ test('a picture that cannot be decoded ends the run with its path, or is counted
     }),
     fails('INPUT', /No picture can be decoded/),
   );
+});
+
+test('two processes pass over the same pictures, tell those of both, and train what one does', async (t) => {
+  const bad = ['x.png', 'y.png', 'z.png'].map((image) => ({ image, caption: `no ${image}` }));
+  const { folder, config } = await pictureRun(t, bad);
+  const run = { ...config, precision: 'float64' as const, batch: 9, epochs: 2, onBadLine: 'skip' as const };
+  const evaluation = { data: config.data as string };
+  const alone = await record({ ...run, evaluation });
+  const output = join(folder, 'two');
+  const file = join(folder, 'run.json');
+  await writeFile(file, JSON.stringify({ ...run, evaluation, output }));
+  const { code, stdout, stderr } = await gradcache(['train', '--config', file, '--ranks', '2', '--json']);
+  assert.equal(code, 0, stderr);
+  const together = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as TrainEvent);
+  for (const [place, { loss, pairs, tokens }] of ofType(together, 'step').entries()) {
+    const { [place]: expected } = alone.steps;
+    assert.ok(Math.abs(loss - expected!.loss) < 1e-9, `${loss} and ${expected!.loss}`);
+    assert.deepEqual([pairs, tokens], [expected!.pairs, expected!.tokens]);
+  }
+  assert.deepEqual(ofType(together, 'evaluation')[0]!.scores, ofType(alone.events, 'evaluation')[0]!.scores);
+  for (const events of [alone.events, together]) {
+    const told = ofType(events, 'skipped').map(({ message }) => /([xyz])\.png/.exec(message)?.[1]);
+    assert.deepEqual(told.sort(), ['x', 'y', 'z']);
+    assert.equal(ofType(events, 'skippedTotal')[0]!.pictures, 3);
+  }
 });
 
 test('paths begin in the folder of their file, and the data can be moved', async (t) => {
