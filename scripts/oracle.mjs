@@ -57,7 +57,8 @@ export async function startOracle() {
   const python = process.env.GRADCACHE_PYTHON || 'python3';
   const child = spawn(python, [join('test', 'oracle', 'oracle.py'), socket], {
     cwd: root,
-    env: pythonEnvironment(),
+    // As in the tests: a thread that waits must give its processor up.
+    env: { ...pythonEnvironment(), OMP_WAIT_POLICY: 'passive' },
     stdio: ['pipe', 'pipe', openSync(oracleLog, 'w')],
   });
   const end = () => {
