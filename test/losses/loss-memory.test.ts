@@ -11,7 +11,7 @@ import {
   type Tensor,
 } from '../../lib/index.js';
 
-const ROWS = 7000;
+const ROWS = 9000;
 const MIB = 2 ** 20;
 
 test('the memory of a loss does not grow with all scores', async () => {
