@@ -7,7 +7,7 @@ const ended: unknown[] = [];
 for (const args of calls) {
   const said = { stdout: '', stderr: '' };
   const restore = streams.map((name) => {
-    const own = process[name].write;
+    const own = process[name].write.bind(process[name]);
     process[name].write = (text: string | Uint8Array) => {
       said[name] += String(text);
       return true;
