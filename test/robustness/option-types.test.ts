@@ -105,6 +105,8 @@ const loading = {
   dropout: ['number'],
   drophead: ['number'],
   frozen: ['list'],
+  embeddingGradients: [],
+  weights: [],
 } as const;
 
 const pushing = {
@@ -141,7 +143,13 @@ const creatingText = {
   call: (options: never) => TextEncoder.create(config, tokenizer, options).dispose(),
   options: { ...loadingText, normalize: ['boolean'] },
 } as const;
-const predicting = { activation: [], prompt: ['text'], tokensPerChunk: ['number'], signal: [] } as const;
+const windowed = {
+  windows: ['boolean', 'object'],
+  prompt: ['text'],
+  tokensPerChunk: ['number'],
+  signal: [],
+} as const;
+const predicting = { ...windowed, activation: [] } as const;
 const triplets = { distance: [], margin: ['number'] } as const;
 const lambda = {
   k: ['number'],
@@ -343,6 +351,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       weightDecay: ['number'],
       maxGradNorm: ['number'],
       ranks: ['null'],
+      masterWeights: [],
+      seed: ['number'],
     },
     base: { lr: 1 },
   },
@@ -397,11 +407,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   },
   'TextEncoder.encodeTokens': {
     call: (options) => perToken.encodeTokens(['w1'], options),
-    options: { prompt: ['text'], task: [], tokensPerChunk: ['number'], signal: [] },
+    options: { ...windowed, task: [] },
   },
   'TextEncoder.encodeSparse': {
     call: (options) => sparse.encodeSparse(['w1'], options),
-    options: { prompt: ['text'], task: [], tokensPerChunk: ['number'], signal: [] },
+    options: { ...windowed, task: [] },
   },
   'CrossEncoder.load': {
     call: (options) => CrossEncoder.load('/nowhere', options),
@@ -478,6 +488,8 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
       weightDecay: ['number'],
       maxGradNorm: ['number'],
       ranks: ['null'],
+      masterWeights: [],
+      seed: ['number'],
     },
     base: { lr: 1 },
   },
@@ -780,6 +792,11 @@ const TAKERS: Readonly<Record<string, Taker | null>> = {
   'Tokenizer.encodePairs': {
     call: (options) => tokenizer.encodePairs([['w1', 'w2']], options),
     options: { maxLength: ['number'], prefix: ['text'] },
+    base: { maxLength: 10 },
+  },
+  'Tokenizer.encodeWindows': {
+    call: (options) => tokenizer.encodeWindows(['w1'], options),
+    options: { maxLength: ['number'], overlap: ['number'], prefix: ['text'] },
     base: { maxLength: 10 },
   },
   batches: {
