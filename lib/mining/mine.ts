@@ -48,6 +48,7 @@ export async function mineHardNegatives(
   options: MiningOptions = {},
 ): Promise<MinedNegatives> {
   const read = readMiningOptions(options);
+  const types = minedColumns(read);
   requireDense('encoder', encoder);
   const { columns, corpus, signal } = read;
   const set = await readPairSet({ pairs, columns, corpus, signal });
@@ -63,7 +64,6 @@ export async function mineHardNegatives(
   const { candidates, positives } = await judged(set, found, perAnchor, settings);
   const chosen = chooseNegatives(set, candidates, positives, settings);
   const mined: Mined = { set, chosen, positives };
-  const types = minedColumns(settings);
   return {
     columns: types.map(({ name }) => name),
     types,

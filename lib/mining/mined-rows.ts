@@ -1,3 +1,4 @@
+import { refused } from '../options/option-values.js';
 import type { Chosen } from './choose.js';
 import type { ReadMiningOptions } from './options.js';
 import type { PairSet } from './pair-set.js';
@@ -32,8 +33,19 @@ interface Group {
   readonly negativeScores: readonly number[];
 }
 
-/** Columns of the rows, in their order. */
-export function minedColumns({ format, scores, columns, negatives }: Layout): MinedColumn[] {
+/**
+ * Columns of the rows, in their order.
+ *
+ * @throws GradCacheError `INPUT` where the rows get a column with the name of the anchors' or the positives'
+ */
+export function minedColumns(layout: Layout): MinedColumn[] {
+  const all = columnsOf(layout);
+  const twice = all.slice(2).find(({ name }) => layout.columns.includes(name));
+  if (twice === undefined) return all;
+  throw refused('columns', layout.columns, `other names than ${twice.name}, which rows get beside them,`);
+}
+
+function columnsOf({ format, scores, columns, negatives }: Layout): MinedColumn[] {
   const [anchor, positive] = columns.map(textColumn) as [MinedColumn, MinedColumn];
   const score = { name: 'score', type: 'number', list: false } as const;
   const label = { name: 'label', type: 'integer', list: false } as const;

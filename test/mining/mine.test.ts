@@ -170,6 +170,8 @@ test('what cannot be mined is refused', async () => {
     [{ includePositives: true, format: 'triplet' }, /format is "triplet"/],
     [{ judgePrompts: { query: 'x' } }, /judgePrompts is/],
     [{ columns: ['a', 'a'] }, /columns is/],
+    [{ columns: ['negative', 'positive'] }, /columns is .*other names than negative, which rows get/],
+    [{ columns: ['anchor', 'label'], format: 'labeled-pair' }, /other names than label, which/],
     [{ margin: 0.1 }, /knows no option 'margin'/],
   ] as const)
     await assert.rejects(mine(options), { code: 'INPUT', message });
