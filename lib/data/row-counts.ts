@@ -2,9 +2,10 @@ import { countArrow } from './arrow.js';
 import { formatTold } from './formats.js';
 import { countParquet } from './parquet/read-parquet.js';
 import type { DataFormat } from './record-options.js';
+import { kindOfSource } from './source.js';
 
 /**
- * How many rows files have together, where all say so without being read through: Parquet and Arrow do. Null where one does not.
+ * How many rows files have together, where all say so without being read through: Parquet and Arrow do. Null where one does not, as a pipe.
  *
  * @param format of all of them; undefined: as their names tell
  * @throws GradCacheError `INPUT`, naming the file; `SETUP` where Arrow is not installed; `ABORTED` when the signal fires
@@ -16,6 +17,7 @@ export async function rowsTold(
 ): Promise<number | null> {
   const formats = files.map((file) => format ?? formatTold(file));
   if (!formats.every((each) => each === 'parquet' || each === 'arrow')) return null;
+  for (const file of files) if ((await kindOfSource(file)) === 'pipe') return null;
   const counts = await countParquet(
     files.filter((_, place) => formats[place] === 'parquet'),
     { signal },

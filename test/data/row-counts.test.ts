@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { copyFile, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { tableFromArrays, tableToIPC } from 'apache-arrow';
@@ -30,6 +31,11 @@ test('Parquet and Arrow files tell how many rows they have, and no other file do
   assert.equal(await rowsTold([...written, ...saved], undefined, undefined), 1406);
   await copyFile(written[0]!, join(folder, 'table'));
   assert.equal(await rowsTold([join(folder, 'table')], 'arrow', undefined), 700);
+  // A pipe tells nothing, and what is in it is left there. Opened for both, it waits for no one.
+  const pipe = join(folder, 'pipe.arrow');
+  execFileSync('mkfifo', [pipe]);
+  const opened = await open(pipe, 'r+');
+  assert.equal(await rowsTold([pipe], undefined, undefined).finally(() => opened.close()), null);
   await writeFile(join(folder, 'rows.jsonl'), '{"anchor":"a"}\n');
   assert.equal(await rowsTold([...written, join(folder, 'rows.jsonl')], undefined, undefined), null);
 });
