@@ -105,8 +105,12 @@ function readSet(fields: Fields, trained: Trained): HeldOutSet {
     throw refuse(fields.at(wrong), fields.raw(wrong) ?? task, 'none, as judgements are of retrieval,');
   }
   if (judged) refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns, not for judgements');
-  if (task === 'reranking' && loss !== true)
-    refuseBeside(fields, ['columns', ...LAYOUT], 'is for files with columns; reranking reads JSON lines');
+  if (task === 'reranking')
+    refuseBeside(
+      fields,
+      loss === true ? ['columns'] : ['columns', ...LAYOUT], // the loss is of the columns that are trained on
+      'is for files with columns; reranking reads JSON lines',
+    );
   if (task !== 'reranking')
     refuseBeside(fields, ['at'], 'is for reranking; other tasks have measures such as mrr@5');
   if (task === undefined)

@@ -5,9 +5,15 @@ import { DEFAULT_OPTIMIZER } from '../optim/optimizer-kinds.js';
 import { isPlainObject } from '../options/realms.js';
 import { lastingPath } from './from-hub.js';
 import { changeFiles, changeSets } from './held-out-sets.js';
+import { OBJECT } from './objects.js';
 import { readTrainConfig, usualColumns, type FilledTrainConfig } from './read-config.js';
 import type { Resumed } from './resume.js';
-import { mayChangeOf, resumeSettings, type ResumableSettings } from './resume-settings.js';
+import {
+  mayChangeOf,
+  resumeSettings,
+  type KindOfSection,
+  type ResumableSettings,
+} from './resume-settings.js';
 
 /**
  * Settings that may change when a run is resumed; the run reports each change. All others decide the batches or the
@@ -63,9 +69,9 @@ const SECTIONS = [
   'checkpoint',
 ];
 
-/** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
-const KINDS: Readonly<Record<string, { readonly key: string; readonly default?: string }>> = {
-  evaluation: { key: 'task' },
+/** Sections with a kind that decides their other settings. */
+const KINDS: Readonly<Record<string, KindOfSection>> = {
+  evaluation: { key: 'task', kept: ['sets', 'every', 'before', 'best', 'patience'] },
   loss: { key: 'kind', default: DEFAULT_LOSS },
   optimizer: { key: 'kind', default: DEFAULT_OPTIMIZER },
 };
@@ -108,6 +114,7 @@ export const PAIRS: ResumableSettings<FilledTrainConfig> = {
   replaced: REPLACED,
   mayChange,
   joined: { datasets: joinSets },
+  nothing: OBJECT, // measures of the program stand beside held-out data, or alone
   stored: storedConfig,
 };
 

@@ -11,8 +11,10 @@ export interface ResumableSettings<Config> {
   readonly read: (given: Settings, path?: string) => Config;
   /** Settings that are objects: given fields override the stored ones. */
   readonly sections: readonly string[];
-  /** Sections with a kind that decides their other settings. The default is the kind of earlier versions. */
-  readonly kinds: Readonly<Record<string, { readonly key: string; readonly default?: string }>>;
+  /** Sections with a kind that decides their other settings. */
+  readonly kinds: Readonly<Record<string, KindOfSection>>;
+  /** What a setting of a section is given where it is given nothing; it leaves what is stored. */
+  readonly nothing?: unknown;
   /** Settings of sections that are given up where another one is given, which takes their place. */
   readonly replaced?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
   /** Whether a resumed run may have another value of a setting. */
@@ -21,6 +23,16 @@ export interface ResumableSettings<Config> {
   readonly joined?: Readonly<Record<string, (stored: unknown, given: unknown) => unknown>>;
   /** What a checkpoint keeps of a configuration: all but where the run writes, with full paths. */
   readonly stored: (config: Config) => Record<string, unknown>;
+}
+
+/** How a section is of a kind. */
+export interface KindOfSection {
+  /** The setting that says which. */
+  readonly key: string;
+  /** The kind of earlier versions. */
+  readonly default?: string;
+  /** Settings that are not of the kind: they are as before where it is another. */
+  readonly kept?: readonly string[];
 }
 
 /** Settings that a resumed run of any kind may change; the contents of its data are compared. */
@@ -118,7 +130,8 @@ function putOver(
     kinds,
     replaced = {},
     joined = {},
-  }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'replaced' | 'joined'>,
+    nothing,
+  }: Pick<ResumableSettings<never>, 'sections' | 'kinds' | 'replaced' | 'joined' | 'nothing'>,
 ): Record<string, unknown> {
   const merged: Record<string, unknown> = { ...stored };
   // The length of a run is one setting under two names.
@@ -131,7 +144,7 @@ function putOver(
     const before = merged[name];
     const together = sections.includes(name) && isSection(value) && isSection(before);
     merged[name] = together
-      ? putOverSection(before, value, { kind: kinds[name], replaced: replaced[name] })
+      ? putOverSection(before, value, { kind: kinds[name], replaced: replaced[name], nothing })
       : (joined[name]?.(before, value) ?? value);
   }
   return merged;
@@ -141,16 +154,18 @@ function putOverSection(
   before: Settings,
   given: Settings,
   how: {
-    readonly kind: ResumableSettings<never>['kinds'][string] | undefined;
+    readonly kind: KindOfSection | undefined;
     readonly replaced: Readonly<Record<string, readonly string[]>> | undefined;
+    readonly nothing: unknown;
   },
 ): Record<string, unknown> {
-  const { kind, replaced = {} } = how;
+  const { kind, replaced = {}, nothing } = how;
   if (kind !== undefined && isGiven(given[kind.key])) {
-    const kept = before[kind.key] ?? kind.default;
-    if (given[kind.key] !== kept) return { ...given };
+    const { key, kept = [] } = kind;
+    const ofAny = Object.entries(before).filter(([name]) => kept.includes(name));
+    if (given[key] !== (before[key] ?? kind.default)) return { ...Object.fromEntries(ofAny), ...given };
   }
-  const set = Object.entries(given).filter(([, value]) => isGiven(value));
+  const set = Object.entries(given).filter(([, value]) => isGiven(value) && value !== nothing);
   const gone = set.flatMap(([name]) => replaced[name] ?? []);
   const kept = Object.entries(before).filter(([name]) => !gone.includes(name));
   return { ...Object.fromEntries(kept), ...Object.fromEntries(set) };

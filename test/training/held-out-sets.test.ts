@@ -20,6 +20,7 @@ import {
   type TrainConfig,
   type TrainEvent,
 } from '../../lib/index.js';
+import { OBJECT } from '../../lib/training/objects.js';
 import { readTrainConfig } from '../../lib/training/read-config.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { resumeConfig } from '../../lib/training/resume-pairs.js';
@@ -269,6 +270,7 @@ test('settings that would do nothing, and sets that are none, are refused', () =
       /evaluation\.columns is for files with/,
     ],
     [{ task: 'reranking', data: 'h', format: 'csv' }, /evaluation\.format is for files with columns/],
+    [{ task: 'reranking', data: 'h', loss: true, columns: ['a', 'b'] }, /evaluation\.columns is for files/],
     [{ task: 'clustering', data: 'h', columns: ['a'] }, /2 columns for clustering/],
     [{ task: 'sts', data: 'h', similarity: 'maxsim' }, /similarity is "maxsim"; "cosine" or "dot"/],
     [{ loss: true, data: 'h', dimensions: [4] }, /dimensions is for a task, and the loss is measured alone/],
@@ -298,6 +300,21 @@ test('settings that would do nothing, and sets that are none, are refused', () =
     } as unknown as Resumed);
     const { data, queries, corpus, judgements, every } = config.evaluation!;
     assert.deepEqual({ data, queries, corpus, judgements, every }, { ...NO_FILES, ...after, every: 5 });
+  }
+  // Another task leaves what is not of the task, and measures of the program leave held-out data.
+  const held = { task: 'retrieval', data: '/h', sets: { a: { data: '/p' } }, measures: ['map@5'] };
+  const times = { every: 5, before: true, best: 'a.ndcg@10', patience: 2 };
+  for (const evaluation of [{ task: 'sts', data: '/s' }, { data: OBJECT }]) {
+    const stored = { ...run, columns: ['x', 'y'], evaluation: { ...held, ...times } };
+    const { config } = resumeConfig({ output: 'o', evaluation }, {
+      folder: 'f',
+      checkpoint: { state: { config: stored } },
+    } as unknown as Resumed);
+    const { sets, every, before, best, patience, task, measures } = config.evaluation!;
+    assert.deepEqual({ every, before, best, patience }, times);
+    assert.equal(sets?.a?.data, '/p');
+    const isOther = evaluation.task !== undefined;
+    assert.deepEqual([task, measures], isOther ? ['sts', undefined] : ['retrieval', ['map@5']]);
   }
   // What was read is read as the same again.
   const evaluation = { sets: { a: { task: 'sts', data: 'h' }, b: { data: 'p' } }, best: 'a.spearman' };
