@@ -32,7 +32,7 @@ export interface AdamOptions {
    * How weights are updated that are kept in bfloat16 (`weights: 'bfloat16'` of {@link TextEncoderOptions}), of which an update that
    * is rounded to the nearest loses what is small. `'host'`: float32 copies and the moments lie in the memory of the host, whose
    * processor makes the update; the copies begin as the weights are. `'none'`: the moments are float32 beside the weights, which are
-   * updated in float32 a part at a time and rounded by chance: to one of the two neighbours, the nearer the likelier, so that the
+   * updated in float32, some tensors at a time, and rounded by chance: to one of the two neighbours, the nearer the likelier, so that the
    * mean of the result is the result in float32. Not with `ranks`. Default: no weights of bfloat16 with float32 gradients.
    */
   readonly masterWeights?: MasterWeights | undefined;

@@ -1,6 +1,7 @@
 /*
  * Weights that are kept in bfloat16, of which an update to the nearest loses what is small: either float32 copies on the host are
- * updated and cast, or weights are updated in float32 a part at a time and rounded by chance.
+ * updated and cast, or weights are updated in float32, some tensors at a time, and rounded by
+ * chance.
  */
 import { fromStored, toStored } from '../safetensors/stored-tensor.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
@@ -17,7 +18,7 @@ import { byName, namesOf, type Slot, type SlotState, type StateTensors } from '.
 import { requireStored } from './stored-state.js';
 
 /** The name under which a checkpoint has the float32 copy of a parameter. */
-export const MASTER = 'master';
+const MASTER = 'master';
 
 /** Elements that are updated at a time: what is made for an update takes at most some times four bytes of each. */
 const MOST_ELEMENTS = 2 ** 24;
@@ -122,6 +123,11 @@ export class NarrowStates<Name extends string> {
         });
   }
 
+  /** The names without the parameter's that a checkpoint has of each. */
+  get names(): string[] {
+    return [...namesOf(this.#kinds), ...(this.#masters === 'host' ? [MASTER] : [])];
+  }
+
   /** Adds what a checkpoint has of them, as {@link storeState} names it. */
   async store(into: Map<string, StoredTensor>): Promise<void> {
     for (const [{ key }, { state, master }] of this.#states) {
@@ -137,7 +143,7 @@ export class NarrowStates<Name extends string> {
    * which nothing is left
    */
   read(stored: ReadonlyMap<string, StoredTensor>, slots: readonly Slot<Name>[]): Map<Slot<Name>, Kept<Name>> {
-    const names = [...namesOf(this.#kinds), ...(this.#masters === 'host' ? [MASTER] : [])];
+    const { names } = this;
     const made = new Map<Slot<Name>, Kept<Name>>();
     try {
       for (const slot of slots) {

@@ -11,13 +11,13 @@ import { ModelParameter } from '../tensor/model-parameter.js';
 import type { WithGradients } from '../tensor/parameter-set.js';
 import { RowParameter } from '../tensor/row-parameter.js';
 import type { Parameter } from '../tensor/tensor.js';
-import { MASTER, NarrowStates } from './narrow-states.js';
+import { NarrowStates } from './narrow-states.js';
 import { requireAlike } from './parameters.js';
 import { Rounding } from './rounding.js';
 import type { MasterWeights, OptimizerParts, SlotOptimizerOptions } from './slot-optimizer-parts.js';
-import { isNarrow, namesOf, type Slot } from './slots.js';
+import { isNarrow, type Slot } from './slots.js';
 import { requireStored } from './stored-state.js';
-import { ROWS } from './table-state.js';
+import { TableState } from './table-state.js';
 import { TableStates } from './table-states.js';
 
 /** The name under which a checkpoint has the number of updates that were rounded by chance. */
@@ -54,7 +54,7 @@ export class OwnStates<Name extends string> {
       requireOneOf(`masterWeights of ${name}`, masterWeights, ['host', 'none']);
     requireSeed(seed);
     requireMasters(name, slots, masterWeights);
-    const tables = slots.filter(({ tensor }) => tensor instanceof RowParameter);
+    const tables = slots.filter(isTable);
     if (ranks !== null && tables.length > 0)
       throw new GradCacheError(
         'INPUT',
@@ -84,7 +84,7 @@ export class OwnStates<Name extends string> {
 
   /** Whether a parameter has such a state. */
   has(slot: Slot<Name>): boolean {
-    return slot.tensor instanceof RowParameter || (this.#masters !== undefined && isNarrow(slot));
+    return isTable(slot) || (this.#masters !== undefined && isNarrow(slot));
   }
 
   /** Runs `use` with the parameters of an update that are kept in bfloat16, and with the others. */
@@ -140,15 +140,16 @@ export class OwnStates<Name extends string> {
 
   /** The names that a checkpoint can have of them. */
   names(): string[] {
-    const names = [...namesOf(this.#parts.state), MASTER, ROWS];
-    const own = this.#slots.flatMap(({ key }) => names.map((name) => `${name}.${key}`));
+    const own = this.#slots.flatMap((slot) => {
+      const names = isTable(slot) ? TableState.namesOf(this.#parts.state) : this.#narrow!.names;
+      return names.map((name) => `${name}.${slot.key}`);
+    });
     return this.#masters === 'none' ? [...own, UPDATES] : own;
   }
 
   /** @throws GradCacheError `CHECKPOINT`, `OUT_OF_MEMORY` */
   read(stored: ReadonlyMap<string, StoredTensor>): Read {
     const updates = this.#masters === 'none' ? countIn(stored) : 0;
-    const isTable = ({ tensor }: Slot<Name>): boolean => tensor instanceof RowParameter;
     const tables = this.#tables.read(stored, this.#slots.filter(isTable));
     const dispose = (): void => {
       for (const each of tables.values()) each.dispose();
@@ -182,6 +183,9 @@ export class OwnStates<Name extends string> {
 }
 
 const NONE = new Int32Array();
+
+/** Whether the gradient of a parameter is of rows. */
+const isTable = ({ tensor }: Parameter): boolean => tensor instanceof RowParameter;
 
 function disposeLists({ tensors, gradients }: Dense<string>): void {
   tensors.dispose();

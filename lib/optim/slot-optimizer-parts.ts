@@ -20,7 +20,8 @@ export interface SlotOptimizerOptions {
 
 /**
  * Where the float32 copies are of weights that are kept in bfloat16. `'host'`: copies and state lie in the memory of the host,
- * whose processor makes the update. `'none'`: there are none; weights are updated in float32, a part at a time, and rounded by chance.
+ * whose processor makes the update. `'none'`: there are none; weights are updated in float32, some tensors at a time, and rounded by
+ * chance.
  */
 export type MasterWeights = 'host' | 'none';
 

@@ -3,7 +3,7 @@
  */
 import { faultIn } from '../files/file-fault.js';
 import type { StoredTensor } from '../safetensors/safetensors.js';
-import { fromStored, toStored } from '../safetensors/stored-tensor.js';
+import { fromStored, storedFault, toStored } from '../safetensors/stored-tensor.js';
 import { call } from '../tensor/operators.js';
 import { untracked } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -89,8 +89,8 @@ export function requireStored(
 ): StoredTensor {
   const tensor = stored.get(name);
   if (tensor === undefined) throw faultIn('Optimizer state', `${name} is missing`);
-  if (!Array.isArray((tensor as Partial<StoredTensor> | null)?.shape))
-    throw faultIn('Optimizer state', `${name} is no stored tensor`);
+  const fault = storedFault(tensor);
+  if (fault !== undefined) throw faultIn('Optimizer state', `${name} ${fault}`);
   const needed = shape ?? tensor.shape;
   if (tensor.shape.join() !== needed.join() || tensor.dtype !== dtype) {
     throw faultIn(

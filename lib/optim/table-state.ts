@@ -14,7 +14,7 @@ import type { Rounding } from './rounding.js';
 import { byName, namesOf, type StateTensors } from './slots.js';
 
 /** The name under which a checkpoint has the numbers of the rows. */
-export const ROWS = 'rows';
+const ROWS = 'rows';
 
 /** Rows of a table, their gradients and their state, each list of one tensor. */
 export interface RowsUpdate<Name extends string> {

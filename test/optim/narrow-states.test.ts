@@ -201,6 +201,21 @@ test('settings that do not go together are refused, each by its name', async () 
   const state = await chance.state();
   using host = new AdamW(narrow.parameters(), { lr: 1e-3, masterWeights: 'host' });
   assert.throws(() => host.loadState(state), fails('CHECKPOINT', /master\.\S+ is missing/));
+  // What is of weights with copies, or of tables by rows, is not passed over.
+  const [name, tensor] = [...state].find(([key]) => key.startsWith('exp_avg.'))!;
+  for (const other of ['master', 'rows']) {
+    const key = name.replace('exp_avg', other);
+    assert.throws(
+      () => chance.loadState(new Map([...state, [key, tensor]])),
+      fails('CHECKPOINT', /(master|rows)\.\S+ belongs to no parameter/),
+    );
+  }
+  const updates = state.get('updates')!;
+  for (const bytes of [updates.bytes.subarray(4), undefined as never])
+    assert.throws(
+      () => chance.loadState(new Map([...state, ['updates', { ...updates, bytes }]])),
+      fails('CHECKPOINT', /updates (has shape|is no)/),
+    );
   state.delete('updates');
   assert.throws(() => chance.loadState(state), fails('CHECKPOINT', /updates is missing/));
 });

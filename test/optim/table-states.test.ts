@@ -159,6 +159,20 @@ test('a damaged state, or that of a dense table, is refused and changes nothing'
     [changed({ rows: rows(3, 4, 5, -1) }), /row -1 of 97/],
     [changed({ rows: rows(3, 4, 5, 4) }), /row 4 of 97 twice/],
     [changed({ rows: rows(3, 4, 5) }), /exp_avg\.embedding\.weight is float64 \[4, 6\]/],
+    [
+      changed({ rows: { ...rows(3, 4, 5, 6), bytes: new Uint8Array(29) } }),
+      /rows\.\S+ has shape \[4\].* 29 bytes/,
+    ],
+    [
+      changed({ rows: { ...rows(3, 4, 5, 6), bytes: undefined as never } }),
+      /rows\.\S+ is no \{ dtype, shape/,
+    ],
+    [changed({ rows: { ...rows(3, 4, 5, 6), shape: [-4] } }), /rows\.\S+ is no \{ dtype, shape/],
+    [
+      changed({ exp_avg: { dtype: 'float64', shape: [4, WIDTH], bytes: new Uint8Array(8) } }),
+      /exp_avg.* 8 bytes/,
+    ],
+    [changed({ master: rows(1) }), /master\.embedding\.weight belongs to no parameter/],
     [changed({ exp_avg: undefined }), /exp_avg\.embedding\.weight is missing/],
     [new Map([...state, ['rows.other', rows(1)]]), /rows\.other belongs to no parameter/],
   ];
