@@ -150,7 +150,12 @@ async function main(): Promise<void> {
       table(['what is trained', 'float32', 'bfloat16'], rows),
     ].join('\n');
     console.log(body);
-    if (values.write) writeResults('Bytes a weight', 'npm run bench -- weight-bytes --write', body);
+    if (values.write)
+      writeResults(
+        'Bytes a weight',
+        `npm run bench -- weight-bytes ${process.argv.slice(2).join(' ')}`,
+        body,
+      );
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -71,13 +71,16 @@ async function spread(
   const shape = [rows.size, table.shape[1]!];
   const all = untracked(() => noGrad(() => call('aten::zeros', shape, { dtype, device: table.device })));
   if (own === null) return all;
-  const places = await callAsync('aten::searchsorted.Tensor', rows, own.rows);
-  const values = untracked(() => own.values.to({ dtype }));
+  const made: Tensor[] = [];
   try {
-    (await callAsync('aten::index_copy_', all, 0, places, values)).dispose();
+    made.push(await callAsync('aten::searchsorted.Tensor', rows, own.rows));
+    made.push(untracked(() => own.values.to({ dtype })));
+    made.push(await callAsync('aten::index_copy_', all, 0, ...made));
     return all;
+  } catch (error) {
+    all.dispose();
+    throw error;
   } finally {
-    places.dispose();
-    values.dispose();
+    for (const tensor of made) tensor.dispose();
   }
 }

@@ -5,7 +5,7 @@ import { GradCacheError } from '../errors.js';
 import type { LossShare } from '../losses/loss.js';
 import { refused } from '../options/option-values.js';
 import { ParameterSet } from '../tensor/parameter-set.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor, type DType } from '../tensor/tensor.js';
 
 /**
  * The ranks as a loss sees them that they compute together.
@@ -28,6 +28,7 @@ export function lossShare(ranks: Ranks, phase: string, rows?: readonly (readonly
     },
     sum: (tensor) =>
       ranks.exchange(async (of) => {
+        if (!(tensor instanceof Tensor)) throw refused('what a loss adds up', tensor, 'a Tensor');
         requireSame(await meetInLoss(of, phase, [tensor.size, TYPES.indexOf(tensor.dtype)]));
         await of.allReduce(tensor.handle, phase);
       }),
@@ -40,14 +41,25 @@ export function lossShare(ranks: Ranks, phase: string, rows?: readonly (readonly
 /** How many fit into what ranks tell each other before an exchange. */
 const NUMBERS = 8;
 
-const TYPES: readonly Tensor['dtype'][] = ['float32', 'float64', 'bfloat16', 'float16'];
+/** By their places ranks tell each other types. */
+const TYPES: readonly DType[] = [
+  'float64',
+  'float32',
+  'float16',
+  'bfloat16',
+  'int64',
+  'int32',
+  'int16',
+  'int8',
+  'uint8',
+  'bool',
+];
 
 /** Gloo ends the process where ranks exchange different amounts. @throws GradCacheError `DISTRIBUTED` */
 function requireSame(all: readonly (readonly number[])[]): void {
   const other = all.findIndex((each) => each.join() !== all[0]!.join());
   if (other < 0) return;
-  const said = (rank: number): string =>
-    `${all[rank]![0]} numbers of ${TYPES[all[rank]![1]!] ?? 'another type'}`;
+  const said = (rank: number): string => `${all[rank]![0]} numbers of ${TYPES[all[rank]![1]!]}`;
   throw new GradCacheError(
     'DISTRIBUTED',
     `the loss adds up ${said(other)} on rank ${other}, and ${said(0)} on rank 0: give all ranks the same loss`,

@@ -10,8 +10,10 @@ import {
   GradCacheError,
   infoNCE,
   Ranks,
+  Tensor,
   type Loss,
   type LossOptions,
+  type LossWithGradients,
   type TextEncoder,
   type TokenBatch,
 } from '../../lib/index.js';
@@ -130,6 +132,18 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
       parameters: () => [],
     });
     return stepWith(head).catch(({ code, message }: GradCacheError) => ({ code, message }));
+  },
+  // Gloo would end the process.
+  'a loss that adds up other types on each rank': async () => {
+    const loss: LossWithGradients = {
+      sharing: 'parts',
+      parameters: () => [],
+      compute: async (towers, _weight, _options, _trained, share) => {
+        await share!.sum(Tensor.from([1, 2], { dtype: last ? 'int64' : 'int32' }));
+        return { loss: 0, gradients: towers.map(() => null) };
+      },
+    };
+    return stepWith(loss).catch(({ code, message }: GradCacheError) => ({ code, message }));
   },
   'memory runs out in the loss, in a ring': async () => {
     failInRing(outOfMemory);

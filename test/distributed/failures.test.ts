@@ -73,6 +73,13 @@ test('an error of one rank has the same code on all', async () => {
   }
 });
 
+test('a loss that adds up other types on each rank is refused on all, which go on', async () => {
+  for (const { code, message } of await run<Failure>('a loss that adds up other types on each rank')) {
+    assert.equal(code, 'DISTRIBUTED');
+    assert.match(message, /adds up 2 numbers of int64 on rank 1, and 2 numbers of int32 on rank 0/);
+  }
+});
+
 test('a rank that makes fewer steps is missed at once', async () => {
   const [other] = await run<Failure>('an unequal number of steps');
   assert.equal(other!.code, 'DISTRIBUTED');
