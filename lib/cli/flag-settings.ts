@@ -62,6 +62,8 @@ export function put(object: Record<string, unknown>, path: readonly string[], va
     object[first] = value;
     return;
   }
+  // A name such as `constructor` is in every object; it is the name of a set as any other.
+  if (!Object.hasOwn(object, first)) object[first] = {};
   object[first] ??= {};
   const inner = object[first];
   // Where the configuration file has something else, the reader of settings refuses it.

@@ -112,6 +112,10 @@ test('named sets of held-out data are put over those of the configuration file, 
       x: { header: false, dimensions: [4, 8], measures: ['map@5', 'mrr@3'], loss: true },
     },
   });
+  assert.deepEqual(Object.keys((evaluation('constructor=c.jsonl') as { sets: object }).sets), [
+    'sts',
+    'constructor',
+  ]);
   const wrong: [string, RegExp][] = [
     ['sts.tasks=sts', /tasks is not a setting of held-out data; did you mean task\?/],
     ['sts.csv', /--eval-set is sts\.csv; write NAME=FILE/],
