@@ -104,7 +104,7 @@ class MlflowRun {
       );
   };
 
-  async end(status: 'FINISHED' | 'FAILED' | 'KILLED'): Promise<void> {
+  async end(status: 'FINISHED' | 'FAILED'): Promise<void> {
     await this.#parameters.close();
     await this.#metrics.close();
     await call('POST', 'runs/update', { run_id: this.id, status, end_time: Date.now() });

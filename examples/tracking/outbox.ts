@@ -23,6 +23,7 @@ export class Outbox<Item> {
 
   /** Puts items behind those that wait. Returns at once. */
   add(items: readonly Item[]): void {
+    if (items.length === 0) return; // there is nothing to begin to send
     this.#waiting.push(...items);
     this.#sending ??= this.#run();
   }

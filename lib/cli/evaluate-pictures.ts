@@ -5,7 +5,7 @@ import { BEIR_FLAGS, refuseFlags, requireColumns, RETRIEVAL_FLAGS, TASK_FLAGS } 
 import { type Arguments, type Flags, UsageError } from './flags.js';
 import { unlessAborted } from './interrupt.js';
 import { measuresOf, type How, type Measured } from './measured.js';
-import { openImageText, pictureBeside } from './picture-model.js';
+import { openImageText, picturesBeside } from './picture-model.js';
 import { howToRead } from './table-flags.js';
 
 /** Retrieval in both directions, between a column of pictures and one of captions. */
@@ -28,7 +28,7 @@ export async function measurePictures(args: Arguments, { progress, signal, ranks
   const pair = columns[0] === images ? columns : [columns[1]!, columns[0]!];
   const how = { columns: pair, ...howToRead(args, data, 'format') };
   const read = await unlessAborted(readRetrievalPairs(data, how), signal);
-  const task = { ...read, queries: read.queries.map((path) => pictureBeside(data, path)) };
+  const task = { ...read, queries: picturesBeside(data, read.queries) };
   const model = await openImageText(args, { progress, signal, ranks });
   try {
     const { scores } = await rankBothWays(model, task, { similarity, recallAt, measures, signal }, ranks);

@@ -1,7 +1,7 @@
 /*
  * Models of pictures and captions in the commands that use a finished model.
  */
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { onEach } from '../distributed/shared-work.js';
 import { RoutedEncoder } from '../encoders/routed-encoder.js';
 import type { TextEncoderOptions } from '../encoders/text-encoder.js';
@@ -15,6 +15,7 @@ import { hasBothTowers } from '../images/picture-folder.js';
 import type { TowerOptions } from '../images/tower-weights.js';
 import { chooseDevice } from '../tensor/memory.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { folderOfHeldOut } from '../training/picture-paths.js';
 import type { Arguments } from './flags.js';
 import { refuseFlags } from './evaluate-flags.js';
 import { locateModel } from './hub.js';
@@ -40,9 +41,10 @@ export interface Tower {
   dispose(): void;
 }
 
-/** The file that a path in a file of paths names. */
-export function pictureBeside(file: string, path: string): string {
-  return resolve(file === '-' ? process.cwd() : dirname(resolve(file)), path);
+/** The files that paths in a file of paths name, or in the files of a folder or pattern. */
+export function picturesBeside(file: string, paths: readonly string[]): string[] {
+  const folder = folderOfHeldOut(file);
+  return paths.map((path) => resolve(folder, path));
 }
 
 /** Opens CLIP or SigLIP as the flags name it, and says where. */
@@ -57,12 +59,7 @@ export function openImageText(args: Arguments, how: Opening): Promise<ImageTextM
  */
 export async function openPictureTower(args: Arguments, how: Opening, file: string): Promise<Tower> {
   const model = await open(args, how, (folder, options) => ImageEncoder.load(folder, options));
-  return towerOf(model, how, (paths, signal) =>
-    model.encode(
-      paths.map((path) => pictureBeside(file, path)),
-      { signal },
-    ),
-  );
+  return towerOf(model, how, (paths, signal) => model.encode(picturesBeside(file, paths), { signal }));
 }
 
 /**

@@ -7,7 +7,7 @@ import type { Ranking } from '../evaluation/exact-search.js';
 import { flattenScores, retrievalNames } from '../evaluation/scores.js';
 import { sharedRows } from '../evaluation/shared-encoder.js';
 import { checkKnown } from '../options/known-options.js';
-import { requireSignal } from '../options/option-values.js';
+import { refused, requireSignal } from '../options/option-values.js';
 import type { Similarity } from '../options/similarity.js';
 import { takeRows } from '../tensor/rows.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -30,7 +30,8 @@ export interface ImageTextScores {
 }
 
 /**
- * Measures retrieval between pictures and captions in both directions. Each of them is encoded once.
+ * Measures retrieval between pictures and captions in both directions. Each of them is encoded once. Captions that no picture has are
+ * searched, but not asked with.
  *
  * ```ts
  * const task = await readRetrievalPairs('held-out.jsonl', { columns: ['image', 'caption'] });
@@ -50,6 +51,8 @@ export async function evaluateImageText(
   checkKnown('evaluateImageText', options, ['recallAt', 'measures', 'similarity', 'signal']);
   requireSignal('signal', options.signal);
   checkTask(task);
+  if (task.excluded !== undefined && task.excluded.size > 0)
+    throw refused('excluded', task.excluded, 'none, as no caption is the same text as a picture,');
   return (await rankBothWays(model, task, options, null)).scores;
 }
 
@@ -95,12 +98,17 @@ function named(way: string, scores: RetrievalScores): Record<string, number> {
   );
 }
 
-/** The same task asked from captions. */
+/** The same task asked from captions: from those that a picture has. */
 function reversed({ queries, documents, relevant }: RetrievalTask): RetrievalTask {
   const back = documents.map(() => new Map<number, number>());
   for (const [query, grades] of relevant.entries())
     for (const [document, grade] of grades) back[document]!.set(query, grade);
-  return { queries: documents, documents: queries, relevant: back };
+  const asked = [...documents.keys()].filter((document) => back[document]!.size > 0);
+  return {
+    queries: asked.map((document) => documents[document]!),
+    documents: queries,
+    relevant: asked.map((document) => back[document]!),
+  };
 }
 
 /** Representations of texts or pictures that have been encoded, as an encoder gives them. */

@@ -49,7 +49,7 @@ export class WindowCollector {
   /** Adds a text at its full length. */
   add(encoding: Encoded): void {
     const ids = encoding.getIds();
-    if (ids.length <= this.#settings.maxLength) return this.#append([null], encoding);
+    if (ids.length <= this.#settings.maxLength) return this.#appendWhole(encoding);
     const special = encoding.getSpecialTokensMask();
     const first = special.indexOf(0);
     const begin = first + this.#prefixTokens(encoding, first);
@@ -59,7 +59,7 @@ export class WindowCollector {
   /** Adds two texts at their full length. */
   addPair(encoding: Encoded): void {
     const texts = encoding.getSequenceIds();
-    if (texts.length <= this.#settings.maxLength) return this.#append([null], encoding);
+    if (texts.length <= this.#settings.maxLength) return this.#appendWhole(encoding);
     // All tokens of the second text stand together.
     const begin = texts.indexOf(1);
     this.#appendWindows(encoding, begin < 0 ? texts.length : begin, texts.lastIndexOf(1) + 1);
@@ -89,31 +89,28 @@ export class WindowCollector {
           `${overlap} are repeated. Shorten the query or the prompt, or take a smaller overlap.`,
       );
     }
-    const windows: [number, number][] = [];
-    for (let from = begin; windows.length === 0 || from + overlap < end; from += room - overlap)
-      windows.push([from, Math.min(from + room, end)]);
-    this.#append(
-      windows.map(
-        ([from, to]) =>
-          (token: number) =>
-            token < begin || token >= end || (token >= from && token < to),
-      ),
-      encoding,
-    );
+    const [ids, types] = this.#numbersOf(encoding);
+    const { length } = this.#counts;
+    let windows = 0;
+    for (let from = begin; windows === 0 || from + overlap < end; from += room - overlap) {
+      const to = Math.min(from + room, end);
+      const cut = (all: readonly number[]): number[] => [
+        ...all.slice(0, begin),
+        ...all.slice(from, to),
+        ...all.slice(Math.max(begin, end)),
+      ];
+      this.#rows.append(cut(ids), types && cut(types), length);
+      windows++;
+    }
+    this.#counts.push(windows);
   }
 
-  /** @param windows which tokens each has; null: all */
-  #append(windows: readonly (((token: number) => boolean) | null)[], encoding: Encoded): void {
-    const ids = encoding.getIds();
-    const types = this.#settings.typed ? encoding.getTypeIds() : null;
-    for (const has of windows) {
-      const isKept = (_: number, token: number): boolean => has === null || has(token);
-      this.#rows.append(
-        ids.filter(isKept),
-        types === null ? null : types.filter(isKept),
-        this.#counts.length,
-      );
-    }
-    this.#counts.push(windows.length);
+  #appendWhole(encoding: Encoded): void {
+    this.#rows.append(...this.#numbersOf(encoding), this.#counts.length);
+    this.#counts.push(1);
+  }
+
+  #numbersOf(encoding: Encoded): [ids: number[], types: number[] | null] {
+    return [encoding.getIds(), this.#settings.typed ? encoding.getTypeIds() : null];
   }
 }

@@ -244,7 +244,7 @@ export class Tokenizer {
       checkKnown("a tokenizer's encodeWindows", options, ['maxLength', 'prefix', 'overlap']);
       const { overlap = 0, maxLength, prefix = '' } = options;
       requireNumber('overlap', overlap, { from: 0, whole: true });
-      const paired = Array.isArray(texts[0]);
+      const paired = Array.isArray(texts) && Array.isArray(texts[0]);
       if (paired) requireTextPairs('pairs', texts);
       else requireTexts('texts', texts);
       const kind = paired ? this.#pairs : this.#singles;

@@ -1,5 +1,6 @@
 import { guideOf, kindOf, type FilledLossConfig } from '../losses/loss-kinds.js';
 import { isJsonObject } from '../files/strict-json.js';
+import type { FilledDataSet } from './data-sets.js';
 import { refuse, SettingError, type Fields } from '../options/fields.js';
 import { TOKEN_SIMILARITIES } from '../options/similarity.js';
 import { placeOf, setsOf, type HeldOutSettings } from './held-out-sets.js';
@@ -25,6 +26,7 @@ interface Asked {
   readonly precision: string;
   readonly embeddingGradients: 'dense' | 'rows';
   readonly chunk: unknown;
+  readonly datasets: readonly Pick<FilledDataSet, 'prompts'>[] | undefined;
   readonly evaluation: HeldOutSettings | undefined;
 }
 
@@ -36,7 +38,7 @@ interface Asked {
  */
 export function requireSuitedToPictures(
   fields: Fields,
-  { loss, precision, embeddingGradients, chunk, evaluation }: Asked,
+  { loss, precision, embeddingGradients, chunk, datasets = [], evaluation }: Asked,
   columns: readonly string[] | undefined,
 ): void {
   const images = fields.raw('images');
@@ -44,6 +46,8 @@ export function requireSuitedToPictures(
     throw refuse(fields.at('images'), images, `one of the columns ${columns.join(', ')}`);
   const strange = OF_TEXTS.find((name) => isGiven(fields.raw(name)));
   if (strange !== undefined) throw ofTexts(fields.at(strange));
+  const prompted = datasets.findIndex(({ prompts }) => isGiven(prompts));
+  if (prompted >= 0) throw ofTexts(fields.at(`datasets[${prompted}].prompts`));
   if (embeddingGradients === 'rows') throw ofTexts(fields.at('embeddingGradients'));
   const model = fields.raw('model');
   const ofModel = ['pooling', 'normalize'].find((name) => isJsonObject(model) && isGiven(model[name]));

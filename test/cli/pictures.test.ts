@@ -23,6 +23,13 @@ test('evaluate and embed take pictures, whose paths begin in the folder of their
   // What the command prints is what the function finds.
   const read = await readRetrievalPairs(data, { columns: ['image', 'caption'] });
   const { imageToText, textToImage } = await evaluateImageText(model, { ...read, queries: files });
+  // A caption that no picture has is searched, but nothing is asked with it.
+  const more = { ...read, queries: files, documents: [...read.documents, 'nothing of these'] };
+  assert.equal((await evaluateImageText(model, more)).textToImage.recall[5], textToImage.recall[5]);
+  await assert.rejects(
+    evaluateImageText(model, { ...more, excluded: new Map([[0, 0]]) }),
+    fails('INPUT', /excluded is .*; none/),
+  );
   const measuring = [...given, '--data', data, '--images', 'image', '--json'];
   const { printed } = await runCommand(evaluateCommand, measuring);
   const scores = JSON.parse(printed[0]!) as Record<string, number>;

@@ -125,4 +125,6 @@ test('windows are refused where they have no meaning, and settings of another ki
     await assert.rejects(tokens.encodeTokens([LONG], { windows: windows as unknown as boolean }), {
       code: 'INPUT',
     });
+  for (const texts of [undefined, 'a text', [1], [[SHORT, LONG], SHORT]])
+    await assert.rejects(tokenizer.encodeWindows(texts as string[], { maxLength: 8 }), { code: 'INPUT' });
 });

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { eventsOf } from '../../lib/training/metrics.js';
+import { Outbox } from '../../examples/tracking/outbox.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 
 interface Request {
@@ -197,4 +198,13 @@ test('W&B gets the config, a row of the history for each step, and the summary',
   assert.deepEqual(ended, { complete: true, exitcode: 0 });
   const summary = JSON.parse(files['wandb-summary.json'].content[0]) as Record<string, number>;
   assert.deepEqual([summary._step, summary.loss], [3, rows.at(-1)!.loss]);
+});
+
+test('nothing to send does not keep what comes later from being sent', async () => {
+  const sent: number[] = [];
+  const outbox = new Outbox<number>(2, async (items) => void sent.push(...items));
+  outbox.add([]);
+  outbox.add([1, 2, 3]);
+  await outbox.close();
+  assert.deepEqual(sent, [1, 2, 3]);
 });

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { ImageTextModel, Tokenizer } from '../../lib/index.js';
+import { dataFiles } from '../../lib/data/data-files.js';
 import type { TrainConfig } from '../../lib/training/config.js';
 import type { TrainEvent } from '../../lib/training/events.js';
+import { folderOfPictures } from '../../lib/training/picture-paths.js';
 import { train } from '../../lib/training/train.js';
 import { gradcache } from '../cli/program.js';
 import { fails } from '../robustness/failures.js';
@@ -218,6 +220,29 @@ test('paths begin in the folder of their file, and the data can be moved', async
   assert.equal(order.images, 'file');
 });
 
+test('paths of held-out files begin in their folder, and those of rows without a file in the current one', async (t) => {
+  const { folder, config } = await pictureRun(t);
+  const [first, second] = [join(folder, 'held'), join(folder, 'other')];
+  for (const each of [first, second]) {
+    await mkdir(each);
+    for (const { image } of rows.slice(0, 3)) await copyFile(join(shared, image), join(each, image));
+  }
+  await writeRows(join(first, 'a.jsonl'), rows.slice(0, 2));
+  await writeRows(join(first, 'b.jsonl'), rows.slice(2, 3));
+  const run = { ...config, steps: 1 };
+  const { events } = await record({ ...run, evaluation: { data: first, task: 'retrieval', loss: true } });
+  const [measured] = ofType(events, 'evaluation');
+  assert.equal(measured!.hardest?.kind === 'queries' && measured!.hardest.measured, 3);
+  assert.ok(Number.isFinite(measured!.scores['loss']));
+  await writeRows(join(second, 'a.jsonl'), rows.slice(0, 3));
+  await assert.rejects(
+    train({ ...run, output: join(folder, 'two'), evaluation: { data: join(folder, '*', 'a.jsonl') } }),
+    fails('INPUT', /has files in .*held and in .*other, .*name files of one folder/),
+  );
+  for (const stream of ['-', '/dev/fd/0'])
+    assert.equal(folderOfPictures(dataFiles([stream])), process.cwd(), stream);
+});
+
 test('a new model, a tower that stays as it is, and another loss', async (t) => {
   const { config } = await pictureRun(t);
   const model = { config: CLIP, tokenizer: TOKENIZER };
@@ -255,6 +280,10 @@ test('settings that pictures do not take are refused, and so is a model without 
     [{ maxLength: 5 }, /maxLength is for models of texts/],
     [{ embeddingGradients: 'rows' }, /embeddingGradients is for models of texts/],
     [{ prompts: { caption: 'x' } }, /prompts is for models of texts/],
+    [
+      { data: undefined, datasets: [{ data: config.data as string, prompts: { caption: 'x' } }] },
+      /datasets\[0\]\.prompts is for models of texts/,
+    ],
     [{ memory: { capacity: 5 } }, /memory is for models of texts/],
     [{ chunk: { tokens: 5 } }, /chunk\.sequences/],
     [{ precision: 'bfloat16' }, /precision is "bfloat16"/],

@@ -11,7 +11,7 @@ import { OWN_LOSS } from '../../losses/own-loss.js';
 import { refuse } from '../../options/fields.js';
 import type { Similarity } from '../../options/similarity.js';
 import { settingNamesOf, type NamedSet } from '../held-out-sets.js';
-import { folderOfPictures } from '../picture-paths.js';
+import { folderOfHeldOut } from '../picture-paths.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Measured } from './objective.js';
 import { PictureBatches, type OnBadPicture } from './picture-batches.js';
@@ -53,7 +53,7 @@ export async function loadHeldOutPictures(
   const pair = place === 0 ? chosen : [chosen[1]!, chosen[0]!];
   const how = { columns: pair, format, header, quoting, delimiter, signal };
   const read = await retrievalPairs(data, how, settingNamesOf(name));
-  const folder = folderOfPictures([data]);
+  const folder = folderOfHeldOut(data);
   const inPlace = { ...read, queries: read.queries.map((path) => PictureBatches.file(folder, path)) };
   const task = onBadLine === 'skip' ? await withoutBad(inPlace, { onBad, signal, data }) : inPlace;
   const trained = loss.kind === OWN_LOSS ? 'cosine' : similarityOf(loss);

@@ -20,7 +20,7 @@ import { chooseDevice } from '../../tensor/memory.js';
 import type { Parameter } from '../../tensor/tensor.js';
 import { Tokenizer } from '../../tokenizer/tokenizer.js';
 import type { RunObjects } from '../objects.js';
-import { folderOfPictures } from '../picture-paths.js';
+import { folderOfHeldOut, folderOfPictures } from '../picture-paths.js';
 import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
@@ -233,7 +233,7 @@ class Pictures implements Objective {
     return loadAllHeldOut(config.evaluation, async (named) => {
       const heldOut = await loadHeldOutPictures(named, config, { model, ranks, onBad, signal });
       const batches = await loadHeldOutBatches(named, config, signal);
-      const folder = folderOfPictures([named.set.data!]);
+      const folder = folderOfHeldOut(named.set.data!);
       return {
         names: [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
         measure: async (signal) => {
