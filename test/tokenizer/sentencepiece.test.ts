@@ -132,4 +132,6 @@ test('merges are all ways to make a token of two, in the order of ids and then o
     ['b', 'a'],
     ['😀', 'a'],
   ]);
+  const nested = new Map(Array.from({ length: 1024 }, (_, id) => ['a'.repeat(id + 1), id]));
+  assert.throws(() => mergesOf(nested), /its 1024 tokens are too long .* add up to 358438400/);
 });
