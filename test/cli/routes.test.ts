@@ -7,6 +7,7 @@ import { evaluateCommand } from '../../lib/cli/evaluate.js';
 import { mineCommand } from '../../lib/cli/mine.js';
 import { TextEncoder, Tokenizer, evaluateRetrieval, train, type GradCacheError } from '../../lib/index.js';
 import { flattenScores } from '../../lib/evaluation/scores.js';
+import { eventsOf } from '../../lib/training/metrics.js';
 import { digests, pairs, root, temporaryFolder, TINY_CONFIG, writeRows } from '../training/support.js';
 import { runCommand } from './program.js';
 
@@ -103,5 +104,19 @@ test('a run trains both models, saves them as a Router, and goes on from its che
       assert.match((error as Error).message, /lora .*Router/);
       return true;
     },
+  );
+  const heldOut = await writeRows(
+    join(folder, 'sts.jsonl'),
+    pairs(3).map(({ anchor, positive }, score) => ({ sentence1: anchor, sentence2: positive, score })),
+  );
+  const output = join(folder, 'sts');
+  await assert.rejects(
+    train({ ...run, output, steps: 1, evaluation: { sets: { sts: { task: 'sts', data: heldOut } } } }),
+    { code: 'INPUT', message: /evaluation\.sets\.sts\.task is "sts", .* Router .*"retrieval"/ },
+  );
+  const events = await eventsOf(output);
+  assert.ok(
+    events.every(({ type }) => type !== 'step'),
+    'before anything is trained',
   );
 });

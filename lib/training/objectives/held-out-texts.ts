@@ -6,7 +6,7 @@ import { sharedEncoder } from '../../evaluation/shared-encoder.js';
 import { refuse, SettingError } from '../../options/fields.js';
 import { anyOf } from '../../options/option-values.js';
 import { SIMILARITIES, TOKEN_SIMILARITIES } from '../../options/similarity.js';
-import { placeOf, type HeldOutSet } from '../held-out-sets.js';
+import { placeOf, type HeldOutSet, type NamedSet } from '../held-out-sets.js';
 import { requireWithin } from '../matryoshka.js';
 import { measureBy, type RunObjects } from '../objects.js';
 import type { FilledTrainConfig } from '../read-config.js';
@@ -39,6 +39,7 @@ export async function loadHeldOutTexts(
   const shared = sharedEncoder(model, ranks);
   const sets = await loadAllHeldOut(config.evaluation, async (named) => {
     const { name, set } = named;
+    requireRouted(model, named);
     requireWithin(`${placeOf(name)}.dimensions`, set.dimensions ?? [], model.dimension);
     const similarities = similaritiesFor(model, set);
     if (set.similarity !== undefined && !similarities.includes(set.similarity))
@@ -68,6 +69,19 @@ export async function loadHeldOutTexts(
       return { scores: await measureBy(evaluators, model, signal, scores), hardest };
     },
   };
+}
+
+/** Tasks whose texts are queries and documents. */
+const OF_ROUTES: readonly unknown[] = ['retrieval', 'triplets', 'reranking'];
+
+/** @throws SettingError for two encoders where texts are neither queries nor documents */
+function requireRouted(model: MeasuredWith['model'], { name, set: { task } }: NamedSet): void {
+  if (!(model instanceof RoutedEncoder) || task === undefined || OF_ROUTES.includes(task)) return;
+  throw new SettingError(
+    `config.${placeOf(name)}.task`,
+    `is "${task}", whose texts are neither queries nor documents, and the model has a Router with an encoder of each: take ` +
+      '"retrieval", "triplets" or "reranking", or measure one of the encoders of the saved model.',
+  );
 }
 
 /** What the texts of a set can be compared by. */
