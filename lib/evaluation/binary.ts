@@ -55,7 +55,15 @@ export async function evaluateBinary(
   options: StsOptions = {},
 ): Promise<BinaryScores> {
   checkKnown('evaluateBinary', options, STS_OPTIONS);
-  const { first, second, labels } = task ?? {};
+  requireBinaryTask(task);
+  const { first, second, labels } = task;
+  const { similarities } = await compareAndScore(model, { first, second, scores: labels }, options);
+  return { pairs: labels.length, ...separate(similarities, labels) };
+}
+
+/** @throws GradCacheError `INPUT` for labels other than 0 and 1, and of one kind alone */
+export function requireBinaryTask(task: BinaryTask): void {
+  const { labels } = task ?? {};
   const list: unknown = labels;
   const wrong: unknown = Array.isArray(list) ? list.find((label) => label !== 0 && label !== 1) : list;
   if (!Array.isArray(labels) || wrong !== undefined)
@@ -65,8 +73,6 @@ export async function evaluateBinary(
       'INPUT',
       `All ${labels.length} labels are alike; pairs of both kinds are needed.`,
     );
-  const { similarities } = await compareAndScore(model, { first, second, scores: labels }, options);
-  return { pairs: labels.length, ...separate(similarities, labels) };
 }
 
 /** A threshold between two scores, which tells the pairs above it from those below. */

@@ -96,7 +96,7 @@ export async function compareAndScore(
 ): Promise<{ scores: StsScores; similarities: Float64Array }> {
   checkKnown('evaluateSts', options, STS_OPTIONS);
   if (!scoresPairs(model)) requireEncoder(model);
-  checkTask(task);
+  requireStsTask(task);
   const { dimensions, block = 4096, signal, onProgress } = options;
   if (dimensions !== undefined) requireCount('dimensions', dimensions, 1);
   requireCount('block', block, 1);
@@ -158,7 +158,8 @@ function pairsOf(
   };
 }
 
-function checkTask(task: StsTask): void {
+/** @throws GradCacheError `SHAPE`, `INPUT` */
+export function requireStsTask(task: StsTask): void {
   const { first, second, scores } = task ?? {};
   requireTexts('first', first);
   requireTexts('second', second);

@@ -27,7 +27,7 @@ import { resumeConfig } from '../../lib/training/resume-pairs.js';
 import type { Resumed } from '../../lib/training/resume.js';
 import { gradcache, runCommand } from '../cli/program.js';
 import { blocks } from '../package/pages.js';
-import { pairs, saveTinyModel, temporaryFolder, writeRows } from './support.js';
+import { pairs, saveTinyModel, temporaryFolder, TINY_CONFIG, writeRows } from './support.js';
 
 const NO_FILES = { data: undefined, queries: undefined, corpus: undefined, judgements: undefined };
 
@@ -211,6 +211,27 @@ test('a cross-encoder is measured on candidates, scores and labels, and for its 
     train({ ...labels, loss: { kind: 'cross-entropy' }, evaluation: { sets: { alike } } }),
     { code: 'INPUT', message: /sets\.alike\.task is "binary", by one score of a pair, and the model has 2/ },
   );
+});
+
+test('held-out data that cannot be measured is refused before the first update', async (t) => {
+  const { folder, config, sets } = await prepare(t);
+  const [first] = pairs(12).map(({ anchor, positive }) => ({ sentence1: anchor, sentence2: positive }));
+  const alone = await writeRows(join(folder, 'alone.jsonl'), [{ ...first, score: 1, label: 1 }]);
+  const refused = async (evaluation: EvaluationConfig, message: RegExp, more: Partial<TrainConfig> = {}) => {
+    const told: string[] = [];
+    const run = { ...config, ...more, evaluation, output: join(folder, 'refused') };
+    const ended = train(run, { onEvent: ({ type }) => void told.push(type) });
+    await assert.rejects(ended, { code: 'INPUT', message });
+    assert.ok(!told.includes('step'), String(message));
+  };
+  await refused({ task: 'sts', data: alone }, /alone\.jsonl: There are 1 and 1 sentences .*at least 2/);
+  await refused({ sets: { a: { task: 'binary', data: alone } } }, /alone\.jsonl: All 1 labels are alike/);
+  const tokens = { pooling: 'none', loss: { kind: 'multi-vector-multiple-negatives-ranking' } } as const;
+  const { judged } = sets;
+  await refused({ ...judged, dimensions: [4] }, /evaluation\.dimensions is .*those of tokens/, tokens);
+  const model = { config: TINY_CONFIG, tokenizer: join(folder, 'start', 'tokenizer.json') };
+  const sparse = { model: { ...model, pooling: 'splade' }, loss: { kind: 'splade' } } as const;
+  await refused({ ...judged, dimensions: [4] }, /evaluation\.dimensions is .*sparse ones/, sparse);
 });
 
 test("the README's command measures its sets, and shows all in the closing table", async (t) => {

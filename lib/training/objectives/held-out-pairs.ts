@@ -14,8 +14,8 @@ import {
 } from '../../evaluation/scores.js';
 import type { ScoresPairs } from '../../evaluation/scores-pairs.js';
 import { compareAndScore } from '../../evaluation/sts.js';
-import { binaryPairs, sentencePairs } from '../../evaluation/tasks.js';
-import { settingNamesOf, type NamedSet } from '../held-out-sets.js';
+import type { NamedSet } from '../held-out-sets.js';
+import { readLabelledPairs, readScoredPairs } from './held-out-sentences.js';
 import type { HeldOut } from './objective.js';
 
 /**
@@ -25,16 +25,17 @@ import type { HeldOut } from './objective.js';
  * @param signal ends the reading
  */
 export async function loadHeldOutPairs(
-  { name, set }: NamedSet,
+  named: NamedSet,
   model: ScoresPairs,
   prompt: string,
   signal: AbortSignal | undefined,
 ): Promise<HeldOut> {
+  const { set } = named;
   const { at, data, columns, format, header, quoting, delimiter } = set;
   const how = { columns, format, header, quoting, delimiter, signal };
   switch (set.task) {
     case 'sts': {
-      const task = await sentencePairs(data!, how, settingNamesOf(name));
+      const task = await readScoredPairs(named, how);
       return {
         names: STS_NAMES,
         async measure(signal) {
@@ -45,7 +46,7 @@ export async function loadHeldOutPairs(
       };
     }
     case 'binary': {
-      const task = await binaryPairs(data!, how, settingNamesOf(name));
+      const task = await readLabelledPairs(named, how);
       return {
         names: BINARY_NAMES,
         async measure(signal) {

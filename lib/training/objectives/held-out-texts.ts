@@ -41,6 +41,7 @@ export async function loadHeldOutTexts(
     const { name, set } = named;
     requireRouted(model, named);
     requireWithin(`${placeOf(name)}.dimensions`, set.dimensions ?? [], model.dimension);
+    requireWhole(model, named);
     const similarities = similaritiesFor(model, set);
     if (set.similarity !== undefined && !similarities.includes(set.similarity))
       throw refuse(`config.${placeOf(name)}.similarity`, set.similarity, anyOf(similarities));
@@ -81,6 +82,17 @@ function requireRouted(model: MeasuredWith['model'], { name, set: { task } }: Na
     `config.${placeOf(name)}.task`,
     `is "${task}", whose texts are neither queries nor documents, and the model has a Router with an encoder of each: take ` +
       '"retrieval", "triplets" or "reranking", or measure one of the encoders of the saved model.',
+  );
+}
+
+/** @throws SettingError for lengths of representations that are not cut, before anything is trained */
+function requireWhole({ perToken, sparse }: MeasuredWith['model'], { name, set }: NamedSet): void {
+  if (set.dimensions === undefined || !(perToken || (sparse && set.task === 'retrieval'))) return;
+  const which = perToken ? 'those of tokens' : 'sparse ones in retrieval';
+  throw refuse(
+    `config.${placeOf(name)}.dimensions`,
+    set.dimensions,
+    `none, as representations such as ${which} are compared whole,`,
   );
 }
 

@@ -22,10 +22,8 @@ import {
 } from '../../evaluation/scores.js';
 import { compareAndScore } from '../../evaluation/sts.js';
 import {
-  binaryPairs,
   labelledTexts,
   retrievalPairs,
-  sentencePairs,
   translations,
   triplets,
   type TaskOptions,
@@ -38,6 +36,7 @@ import { SettingError } from '../../options/fields.js';
 import { SIMILARITIES, type Similarity, type TokenSimilarity } from '../../options/similarity.js';
 import { placeOf, settingNamesOf, type HeldOutSet, type NamedSet } from '../held-out-sets.js';
 import type { FilledTrainConfig } from '../read-config.js';
+import { readLabelledPairs, readScoredPairs } from './held-out-sentences.js';
 import type { Measured } from './objective.js';
 import { promptOf } from './prompts.js';
 
@@ -145,7 +144,7 @@ const READERS: Readonly<
   Record<Exclude<NonNullable<HeldOutSet['task']>, 'retrieval'>, (reading: Reading) => Promise<ReadTask>>
 > = {
   async sts({ set, name, how, similarity, prompts }) {
-    const task = await sentencePairs(set.data!, how, settingNamesOf(name));
+    const task = await readScoredPairs({ set, name }, how);
     return {
       names: STS_NAMES,
       async measure(model, cut) {
@@ -166,7 +165,7 @@ const READERS: Readonly<
     };
   },
   async binary({ set, name, how, similarity, prompts }) {
-    const task = await binaryPairs(set.data!, how, settingNamesOf(name));
+    const task = await readLabelledPairs({ set, name }, how);
     return {
       names: BINARY_NAMES,
       async measure(model, cut) {
