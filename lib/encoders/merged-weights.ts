@@ -20,10 +20,17 @@ const A = '.lora_A.weight';
 export type Merge = ReadonlyMap<string, readonly Change[]>;
 
 /** What happens to a weight, or to a part of its rows. */
-export type Change = { readonly part: RowsPart | null } & (
-  | { readonly kind: 'replaced'; readonly by: StoredTensor }
-  | { readonly kind: 'added'; readonly product: AdapterProduct }
-);
+export type Change = { readonly part: RowsPart | null } & (Replacement | Addition);
+
+interface Replacement {
+  readonly kind: 'replaced';
+  readonly by: StoredTensor;
+}
+
+interface Addition {
+  readonly kind: 'added';
+  readonly product: AdapterProduct;
+}
 
 /** scale * b a */
 interface AdapterProduct {
@@ -67,33 +74,46 @@ export async function mergedFolder(folder: ModelFolder): Promise<ModelFolder> {
   if (!adapter) return folder;
   const tensors = await readWeights(adapter.base);
   for (const [name, changes] of mergeOf(adapter, modelType, tensors.keys()))
-    tensors.set(name, await inFolder(adapter.base, () => changed(tensors.get(name)!, changes)));
+    tensors.set(name, await inFolder(adapter.base, () => changed(name, tensors.get(name)!, changes)));
   return { ...folder, adapter: null, tensors };
 }
 
-/** A weight with what a merge does to it, in float32 unless it is replaced as a whole. */
-export async function changed(weight: StoredTensor, changes: readonly Change[]): Promise<StoredTensor> {
+/**
+ * A weight with what a merge does to it, in float32 unless it is replaced as a whole.
+ *
+ * @param name in the base model, for errors
+ * @throws GradCacheError `CHECKPOINT` for a change of another shape
+ */
+export async function changed(
+  name: string,
+  weight: StoredTensor,
+  changes: readonly Change[],
+): Promise<StoredTensor> {
   let now = weight;
-  for (const change of changes)
-    now = change.part === null ? await withChange(now, change) : await withPart(now, change.part, change);
+  for (const { part, ...change } of changes) {
+    if (part === null) {
+      now = await withChange(name, now, change);
+      continue;
+    }
+    now = await inFloat32(now);
+    const rows = partOf(now, part); // a view of the bytes
+    const { bytes } = await inFloat32(await withChange(name, rows, change));
+    rows.bytes.set(bytes);
+  }
   return now;
 }
 
-async function withChange(weight: StoredTensor, change: Change): Promise<StoredTensor> {
-  return change.kind === 'replaced' ? change.by : withProduct(weight, change.product);
-}
-
-async function withPart(weight: StoredTensor, part: RowsPart, change: Change): Promise<StoredTensor> {
-  const whole = await inFloat32(weight);
-  const rows = partOf(whole, part); // a view of the whole's bytes
-  const { shape, bytes } = await inFloat32(await withChange(rows, change));
-  if (shape.join() !== rows.shape.join())
-    throw new GradCacheError(
-      'CHECKPOINT',
-      `The adapter has a weight of shape [${shape.join(', ')}] where its base model has [${rows.shape.join(', ')}].`,
-    );
-  rows.bytes.set(bytes);
-  return whole;
+async function withChange(
+  name: string,
+  weight: StoredTensor,
+  change: Replacement | Addition,
+): Promise<StoredTensor> {
+  const now = change.kind === 'replaced' ? change.by : await withProduct(weight, change.product);
+  if (now.shape.join() === weight.shape.join()) return now;
+  throw new GradCacheError(
+    'CHECKPOINT',
+    `The adapter has for ${name} the shape [${now.shape.join(', ')}], where its base model has [${weight.shape.join(', ')}].`,
+  );
 }
 
 /** A copy in float32. */

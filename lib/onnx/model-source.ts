@@ -92,7 +92,7 @@ async function transformerWeights({
   if (!adapter) return weights;
   for (const [name, changes] of mergeOf(adapter, modelType, weights.keys())) {
     const { shape, read } = weights.get(name)!;
-    weights.set(name, { shape, read: async () => changed(await read(), changes) });
+    weights.set(name, { shape, read: async () => changed(name, await read(), changes) });
   }
   return weights;
 }

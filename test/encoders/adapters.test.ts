@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import {
   AdamW,
   call,
+  exportOnnx,
   GradCache,
   infoNCE,
   readSafetensors,
@@ -19,6 +20,7 @@ import { smallTokenizer } from '../exactness/small-tokenizer.js';
 import { tenTexts } from '../exactness/support.js';
 import { filesOf, HubServer } from '../hub/hub-server.js';
 import { fails } from '../robustness/failures.js';
+import { writeSafetensors } from '../../lib/safetensors/safetensors.js';
 
 const device = process.env.GRADCACHE_TEST_DEVICE ?? 'cpu';
 let folder: string;
@@ -328,6 +330,24 @@ const FROZEN: readonly [entry: string, RegExp][] = [
   ['*LayerNorm', /LayerNorm/],
   ['*.bias', /\.bias$/],
 ];
+
+test('a weight of another shape is not exported in place of that of the base model', async () => {
+  const saved = join(folder, 'reshaped');
+  using encoder = await load({ rank: 2, modulesToSave: ['embeddings.LayerNorm'] });
+  await encoder.save(saved);
+  const file = join(saved, 'adapter_model.safetensors');
+  const tensors = await readSafetensors(file);
+  const name = 'base_model.model.embeddings.LayerNorm.weight';
+  tensors.set(name, { ...tensors.get(name)!, shape: [2, 12] });
+  await writeSafetensors(file, [...tensors]);
+  await assert.rejects(
+    exportOnnx(saved, join(folder, 'exported')),
+    fails(
+      'CHECKPOINT',
+      /for embeddings\.LayerNorm\.weight the shape \[2, 12\], where its base model has \[24\]/,
+    ),
+  );
+});
 
 test('weights are frozen by patterns and by the numbers of layers', async () => {
   for (const [entry, pattern] of FROZEN) {
