@@ -82,7 +82,7 @@ export interface RerankingOptions {
   readonly block?: number;
   /** Ends the work after the current chunk. */
   readonly signal?: AbortSignal | undefined;
-  /** Told after every block: pairs done, pairs in all. */
+  /** Told after every block, of a text encoder once: pairs done, pairs in all. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
