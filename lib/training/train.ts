@@ -236,12 +236,14 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
       ...run.objective.notes,
     ])
       emit({ type: 'note', message });
-    later?.then(
-      (messages) => messages.forEach((message) => emit({ type: 'note', message })),
-      () => undefined, // the loop tells it
-    );
-    const trainee = new Pairs(config, run.objective, data, emit, ranks);
-    const result = await new Loop(trainee, { ...prepared, ...run, stored: storedConfig(config) })
+    const telling = later === null ? emit : tellingBefore(later, emit);
+    const trainee = new Pairs(config, run.objective, data, telling, ranks);
+    const result = await new Loop(trainee, {
+      ...prepared,
+      ...run,
+      emit: telling,
+      stored: storedConfig(config),
+    })
       .run()
       .finally(tellSkipped); // of a run that was interrupted too
     return { ...result, temperature: run.objective.temperature, skipped: data.skipped };
@@ -249,6 +251,21 @@ async function trainInto(prepared: Prepared): Promise<TrainResult> {
     stop();
     closeRun(run);
   }
+}
+
+/** Tells messages, once there are any, before the next event: what a listener throws then ends the run, as of any event. */
+function tellingBefore(messages: Promise<readonly string[]>, emit: Prepared['emit']): Prepared['emit'] {
+  let due: readonly string[] = [];
+  messages.then(
+    (found) => void (due = found),
+    () => undefined, // the loop tells it
+  );
+  return (event) => {
+    const now = due;
+    due = [];
+    for (const message of now) emit({ type: 'note', message });
+    emit(event);
+  };
 }
 
 function closeRun({ optimizer, objective }: Run): void {

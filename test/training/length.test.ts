@@ -90,6 +90,14 @@ test('a run that is counted while it trains makes the updates of one that was to
   }
 });
 
+test('what a listener throws when the count is told ends the run, and not the process', async (t) => {
+  const { config } = await streamed(t);
+  const onEvent = (event: TrainEvent): void => {
+    if (event.type === 'note' && event.message.startsWith('the data was counted')) throw new Error('enough');
+  };
+  await assert.rejects(train(config, { onEvent }), /enough/);
+});
+
 test('a length that is needed from the start is counted before, and what is wrong with it is told before', async (t) => {
   const { folder, config } = await streamed(t);
   const part = {
