@@ -46,14 +46,15 @@ export interface ListPairsParts<
 export function listPairsLoss<Read extends { readonly lengths: readonly number[] }, Prepared extends object>(
   parts: ListPairsParts<Read, Prepared>,
 ): LossWithGradients {
-  const { name, read, activate, empty, sorts, prepare, terms, divisor = 1 } = parts;
+  const { name, activate, empty, sorts, prepare, terms, divisor = 1 } = parts;
+  const read = (options: LossOptions, rows: readonly number[]): Read => {
+    checkKnown(`the loss of ${name}`, options, ['lists', 'labels']);
+    requireOneTower(name, rows);
+    return parts.read(options, rows[0]!);
+  };
   return lossOfTiles({
-    read: (options, rows) => {
-      checkKnown(`the loss of ${name}`, options, ['lists', 'labels']);
-      requireOneTower(name, rows);
-      return read(options, rows[0]!);
-    },
-    joinOptions: joinListOptions,
+    read,
+    joinOptions: (given, rows) => joinListOptions(given, rows, read),
     checkLength: requireOneLabel,
     layOut: (logits, given) => {
       const lists = withGrad(() => listsOf(activate(logits), given.lengths, empty));

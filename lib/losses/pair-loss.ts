@@ -62,7 +62,7 @@ class PairLoss<Read> implements LossWithGradients {
   }
 
   joinOptions(parts: readonly LossOptions[], rows: readonly (readonly number[])[]): LossOptions {
-    return joinListOptions(parts, rows);
+    return joinListOptions(parts, rows, (options, own) => this.#read(options, own));
   }
 
   async compute(

@@ -51,12 +51,17 @@ export function joinRowOptions(
  * The same for a loss of one tower, whose lists may have an entry for several rows, such as a query with all its documents: the
  * lists of all ranks are one behind the other.
  *
- * @throws GradCacheError `INPUT`
+ * @param check refuses the keyword arguments of a rank that do not fit its rows: joined they could fit those of all by chance, and
+ * be about others
+ * @throws GradCacheError `INPUT`, and what `check` throws
  */
 export function joinListOptions(
   parts: readonly LossOptions[],
   rows: readonly (readonly number[])[],
+  check: (options: LossOptions, rows: readonly number[]) => void,
 ): LossOptions {
+  requireParts(parts, rows);
+  for (const [rank, part] of parts.entries()) check(part, rows[rank]!);
   const listed = Object.keys(parts[0]!).filter((name) => parts.every((part) => isListed(part[name])));
   const others = parts.map((part) =>
     Object.fromEntries(Object.entries(part).filter(([name]) => !listed.includes(name))),
@@ -179,10 +184,12 @@ function joined(name: string, values: readonly unknown[], rows: readonly (readon
     throw new GradCacheError('INPUT', `${name} of the loss is not the same on rank 0 and rank ${differs}`);
   }
   const lists = values;
+  // Towers that are as long on one rank alone are so by chance: over all ranks they share no entries.
+  const shared = Math.min(...rows.map(views));
   const kinds: ((of: readonly number[]) => readonly number[])[] = [
     ([first = 0]) => [first],
     (of) => of,
-    (of) => [of[0]!, ...of.slice(views(of))],
+    (of) => [of[0]!, ...of.slice(shared)],
   ];
   for (const blocks of kinds) {
     if (!lists.every(({ length }, rank) => length === sum(blocks(rows[rank]!)))) continue;

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  binaryCrossEntropy,
   crossBatchMemory,
   distanceHead,
   gistEmbed,
   infoNCE,
+  lambdaLoss,
   matryoshka,
   multiVectorMultipleNegativesRanking,
   splade,
+  supCon,
   type Loss,
   type LossOptions,
   type LossWithGradients,
@@ -68,4 +71,39 @@ test('a loss within another that says nothing has its lists joined row by row', 
     const joined = loss.joinOptions?.(parts, ROWS);
     assert.deepEqual(joined, { places: [0, 1, 0, 1, 2] }, name);
   }
+});
+
+test('keyword arguments that do not fit the rows of a rank are refused, though there are as many of all', () => {
+  const two = (first: LossOptions, second: LossOptions) => [first, second];
+  const cases: [LossWithGradients, LossOptions[], number[][], RegExp][] = [
+    [binaryCrossEntropy(), two({ labels: [0, 1, 1] }, { labels: [0] }), [[2], [2]], /3 labels for 2 rows/],
+    [
+      lambdaLoss(),
+      two({ lists: [2, 2], labels: [1, 0, 1, 0] }, { lists: [2], labels: [1, 0] }),
+      [[3], [3]],
+      /lists have 4 pairs in all, and there are 3/,
+    ],
+    // Of the first rank the third tower is as long as the others by chance.
+    [
+      supCon(),
+      two({ labels: [0, 1] }, { labels: [0, 1, 1, 1] }),
+      [
+        [2, 2, 2],
+        [3, 3, 1],
+      ],
+      /labels of the loss has 2 and 4 entries on the ranks/,
+    ],
+  ];
+  for (const [loss, parts, rows, message] of cases)
+    assert.throws(() => loss.joinOptions!(parts, rows), { message });
+  const lists = [
+    { lists: [2], labels: [1, 0] },
+    { lists: [1, 3], labels: [1, 0, 0, 1] },
+  ];
+  assert.deepEqual(lambdaLoss().joinOptions!(lists, [[2], [4]]), {
+    lists: [2, 1, 3],
+    labels: [1, 0, 1, 0, 0, 1],
+  });
+  const labels = [{ labels: [0, 1, 5, 6] }, { labels: [2, 3, 4, 7] }];
+  assert.deepEqual(supCon().joinOptions!(labels, ROWS), { labels: [0, 1, 2, 3, 4, 5, 6, 7] });
 });
