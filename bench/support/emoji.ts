@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { projectRoot } from '../../test/oracle/python.js';
 
@@ -35,10 +35,13 @@ function fetched(): string {
   const place = join(projectRoot, '.cache', 'pictures');
   const folder = join(place, 'package');
   if (existsSync(join(folder, 'emoji.json'))) return folder;
-  rmSync(place, { recursive: true, force: true });
-  mkdirSync(place, { recursive: true });
-  execFileSync('npm', ['pack', `${PACKAGE}@${VERSION}`, '--pack-destination', place], { stdio: 'ignore' });
-  execFileSync('tar', ['-xzf', join(place, `${PACKAGE}-${VERSION}.tgz`), '-C', place]);
+  // Unpacked beside its place: after an interruption there are not some of the pictures.
+  const begun = `${place}.part`;
+  for (const each of [place, begun]) rmSync(each, { recursive: true, force: true });
+  mkdirSync(begun, { recursive: true });
+  execFileSync('npm', ['pack', `${PACKAGE}@${VERSION}`, '--pack-destination', begun], { stdio: 'ignore' });
+  execFileSync('tar', ['-xzf', join(begun, `${PACKAGE}-${VERSION}.tgz`), '-C', begun]);
+  renameSync(begun, place);
   return folder;
 }
 

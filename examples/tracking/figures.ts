@@ -10,12 +10,16 @@ const OF_A_STEP = [
   'peakMemory',
 ] as const satisfies readonly (keyof StepEvent)[];
 
-/** The numbers that an event of a run tells, by name; null for an event that tells none. */
+/**
+ * The numbers that an event of a run tells, by name; null for an event that tells none. One that is not finite, such as the correlation
+ * with similarities that are all the same, is left out: JSON has no such number, and a service would refuse all of a request.
+ */
 export function figuresOf(event: TrainEvent): { step: number; figures: Record<string, number> } | null {
-  if (event.type === 'evaluation') return { step: event.step, figures: { ...event.scores } };
-  if (event.type !== 'step') return null;
+  if (event.type !== 'evaluation' && event.type !== 'step') return null;
+  const all: [string, number | null][] =
+    event.type === 'evaluation' ? Object.entries(event.scores) : OF_A_STEP.map((name) => [name, event[name]]);
   // A loss without a temperature has none to tell.
-  const figures = OF_A_STEP.flatMap((name) => (event[name] === null ? [] : [[name, event[name]] as const]));
+  const figures = all.filter(([, value]) => Number.isFinite(value)) as [string, number][];
   return { step: event.step, figures: Object.fromEntries(figures) };
 }
 

@@ -46,7 +46,7 @@ export function joinedWindows(
   how: 'max' | 'sum',
 ): SparseRows {
   const ends = new Int32Array(counts.length + 1);
-  const kept: [column: number, value: number][] = [];
+  const [joinedColumns, joinedValues]: [number[], number[]] = [[], []];
   let window = 0;
   for (const [text, count] of counts.entries()) {
     const [begin, end] = [offsets[window]!, offsets[window + count]!];
@@ -56,13 +56,20 @@ export function joinedWindows(
       const before = row.get(column) ?? 0;
       row.set(column, how === 'max' ? Math.max(before, value) : before + value);
     }
-    for (const entry of [...row].sort(([a], [b]) => a - b)) kept.push(entry);
+    for (const [column, value] of [...row].sort(([a], [b]) => a - b)) {
+      joinedColumns.push(column);
+      joinedValues.push(value);
+    }
     window += count;
-    ends[text + 1] = kept.length;
+    ends[text + 1] = joinedColumns.length;
   }
-  const all = types.isFloat64Array(values) ? new Float64Array(kept.length) : new Float32Array(kept.length);
-  for (const [entry, [, value]] of kept.entries()) all[entry] = value;
-  return { values: all, columns: Int32Array.from(kept, ([column]) => column), offsets: ends, dimension };
+  const Values = types.isFloat64Array(values) ? Float64Array : Float32Array;
+  return {
+    values: Values.from(joinedValues),
+    columns: Int32Array.from(joinedColumns),
+    offsets: ends,
+    dimension,
+  };
 }
 
 /** The greatest score of each text's windows. */

@@ -17,7 +17,6 @@ interface Encoded {
   getSequenceIds(): (number | null | undefined)[];
   getSpecialTokensMask(): number[];
   getOffsets(): number[][];
-  getOverflowing(): readonly unknown[];
 }
 
 interface WindowSettings {

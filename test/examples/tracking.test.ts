@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { TrainEvent } from '../../lib/training/events.js';
 import { eventsOf } from '../../lib/training/metrics.js';
+import { figuresOf } from '../../examples/tracking/figures.js';
 import { Outbox } from '../../examples/tracking/outbox.js';
 import { pairs, saveTinyModel, temporaryFolder, writeRows } from '../training/support.js';
 
@@ -207,4 +208,10 @@ test('nothing to send does not keep what comes later from being sent', async () 
   outbox.add([1, 2, 3]);
   await outbox.close();
   assert.deepEqual(sent, [1, 2, 3]);
+});
+
+test('a score that is no finite number is not told', () => {
+  const scores = { spearman: NaN, pearson: 0.5, mse: Infinity };
+  const told = figuresOf({ type: 'evaluation', step: 3, scores } as unknown as TrainEvent);
+  assert.deepEqual(told, { step: 3, figures: { pearson: 0.5 } });
 });
