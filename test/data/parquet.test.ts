@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFile, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parquetMetadata } from 'hyparquet';
@@ -12,6 +12,24 @@ import { readSts } from '../../lib/evaluation/tasks.js';
 import { collect, temporaryFolder, testFolder } from './temporary-folder.js';
 
 const fixtures = join(testFolder, 'data', 'fixtures');
+
+test('standard input that is a file is read and counted as that file', async (t) => {
+  const input = await open(join(fixtures, 'none.parquet'));
+  t.after(() => input.close());
+  const [rows, reader] = ['row-counts', 'read-pairs'].map((name) =>
+    import.meta.resolve(`../../lib/data/${name}.js`),
+  );
+  const program = `
+    const [{ rowsTold }, { readPairs }] = [await import('${rows}'), await import('${reader}')];
+    let rows = 0;
+    for await (const _ of readPairs('/dev/stdin', { format: 'parquet' })) rows++;
+    console.log(rows, await rowsTold(['/dev/stdin'], 'parquet'));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+    stdio: [input.fd, 'pipe', 'pipe'],
+    encoding: 'utf8',
+  });
+  assert.equal(stdout, '50 50\n', stderr);
+});
 
 test('every encoding gives the values that were written', async () => {
   const texts = Array.from(

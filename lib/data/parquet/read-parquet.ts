@@ -1,11 +1,12 @@
+import { realpath } from 'node:fs/promises';
 import { throwIfAborted } from '../../options/abort.js';
 import { ChildProgram, NoAnswer } from '../../processes/child-program.js';
 import { GradCacheError } from '../../errors.js';
-import { fileError } from '../../files/file-error.js';
+import { fileError, onFiles } from '../../files/file-error.js';
 import { show } from '../../options/option-values.js';
 import type { RecordOptions } from '../record-options.js';
 import type { ReadRecord, RecordBlocks } from '../row.js';
-import { kindOfSource } from '../source.js';
+import { kindOfSource, STANDARD_INPUT } from '../source.js';
 import { isDecoded } from '../text-stream.js';
 import { chooseColumns, type ChosenColumn, type TypedColumn } from '../typed-columns.js';
 import type { DecoderReply, DecoderRequest, ParquetBlock } from './decoder-program.js';
@@ -37,7 +38,8 @@ export async function* readParquet(path: string, options: ParquetOptions): Recor
   try {
     decoder = new ChildProgram(PROGRAM, signal, patience);
     const ask = async (request: DecoderRequest) => answerIn(await decoder!.ask(request), path);
-    const columns = chooseColumns((await ask({ ask: 'columns', path })).columns ?? [], path, options);
+    const { columns: found = [] } = await ask({ ask: 'columns', path: await placeOf(path) });
+    const columns = chooseColumns(found, path, options);
     const askBlock = () => ask({ ask: 'block', columns: columns.map(({ name }) => name) });
     let line = 1;
     for (let coming = askBlock(); ;) {
@@ -72,7 +74,10 @@ export async function countParquet(
   try {
     throwIfAborted(signal);
     decoder = new ChildProgram(PROGRAM, signal, patience);
-    for (path of paths) counts.push(answerIn(await decoder.ask({ ask: 'rows', path }), path).rows!);
+    for (path of paths) {
+      const reply = await decoder.ask({ ask: 'rows', path: await placeOf(path) });
+      counts.push(answerIn(reply, path).rows!);
+    }
     return counts;
   } catch (error) {
     throwIfAborted(signal);
@@ -80,6 +85,11 @@ export async function countParquet(
   } finally {
     decoder?.end();
   }
+}
+
+/** Where a file is for another process, whose standard input is another one. */
+async function placeOf(path: string): Promise<string> {
+  return path === STANDARD_INPUT ? onFiles('INPUT', path, 'read', () => realpath(path)) : path;
 }
 
 interface Answer {
