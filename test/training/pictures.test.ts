@@ -151,6 +151,22 @@ test('a picture that cannot be decoded ends the run with its path, or is counted
   );
 });
 
+test('the loss of held-out pictures is that without the bad ones, of which a last batch may have no other', async (t) => {
+  const { folder, config } = await pictureRun(t);
+  const good = rows.slice(0, 8);
+  await writeFile(join(shared, 'bad.png'), 'no picture');
+  const losses: number[] = [];
+  for (const more of [[], [{ image: 'bad.png', caption: 'nothing' }]]) {
+    const data = await writeRows(join(shared, `loss-${more.length}.jsonl`), [...good, ...more]);
+    const output = join(folder, data.split('/').at(-1)!);
+    const evaluation = { data, loss: true };
+    const { events } = await record({ ...config, output, onBadLine: 'skip', steps: 1, evaluation });
+    losses.push(ofType(events, 'evaluation')[0]!.scores['loss']!);
+  }
+  assert.ok(Number.isFinite(losses[0]));
+  assert.equal(losses[1], losses[0]);
+});
+
 test('two processes pass over the same pictures, tell those of both, and train what one does', async (t) => {
   const bad = ['x.png', 'y.png', 'z.png'].map((image) => ({ image, caption: `no ${image}` }));
   const { folder, config } = await pictureRun(t, bad);

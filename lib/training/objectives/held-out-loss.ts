@@ -16,6 +16,7 @@ import type { FilledTrainConfig } from '../read-config.js';
 /**
  * Reads a set of held-out rows as batches like those of its training, in the order of the file.
  *
+ * @param choose the rows that batches are made of; default: all
  * @returns null where the loss is not to be measured
  * @throws GradCacheError `INPUT`
  */
@@ -23,6 +24,7 @@ export async function loadHeldOutBatches(
   { name, set }: NamedSet,
   config: FilledTrainConfig,
   signal: AbortSignal | undefined,
+  choose: (rows: readonly Row[]) => readonly Row[] | Promise<readonly Row[]> = (rows) => rows,
 ): Promise<AsyncIterable<Batch> | null> {
   const { columns: trained, batch: size, uniqueTexts, groupByLabel } = config;
   const { data, format, header, quoting, delimiter } = set;
@@ -56,7 +58,7 @@ export async function loadHeldOutBatches(
   for await (const row of found) rows.push(named(row, columns, trained));
   const order = groupByLabel ? { groupByLabel, shuffle: true } : { shuffle: false };
   const listed = config.lists && { lists: config.lists };
-  return batches(rows, { size, uniqueTexts, ...order, ...listed, ...(label && { label }) });
+  return batches(await choose(rows), { size, uniqueTexts, ...order, ...listed, ...(label && { label }) });
 }
 
 /** The mean of the losses of batches, each by its rows. Ranks take turns: each measures whole batches. */

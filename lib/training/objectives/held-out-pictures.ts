@@ -1,3 +1,4 @@
+import type { Row } from '../../data/row.js';
 import type { Ranks } from '../../distributed/ranks.js';
 import { GradCacheError } from '../../errors.js';
 import { hardestQueries } from '../../evaluation/hardest.js';
@@ -67,18 +68,49 @@ export async function loadHeldOutPictures(
   };
 }
 
-/** A task without the pictures that cannot be decoded, and without captions of these alone. */
-async function withoutBad(
-  { queries, documents, relevant }: RetrievalTask,
-  { onBad, signal, data }: { onBad: OnBadPicture; signal: AbortSignal | undefined; data: string },
-): Promise<RetrievalTask> {
+/** A run that passes over bad pictures, and the file that it looks at. */
+interface Passing {
+  readonly onBad: OnBadPicture;
+  readonly signal: AbortSignal | undefined;
+  readonly data: string;
+}
+
+/**
+ * The rows whose picture can be decoded: a batch at the end may have few rows.
+ *
+ * @param column that of the paths, which begin in `folder`
+ * @throws GradCacheError `INPUT` where there are none
+ */
+export async function decodable(
+  rows: readonly Row[],
+  column: string,
+  { folder, ...passing }: Passing & { readonly folder: string },
+): Promise<readonly Row[]> {
+  const paths = rows.map((row) => PictureBatches.file(folder, row[column]!));
+  const bad = await badAmong(paths, passing);
+  return rows.filter((_, place) => !bad.has(place));
+}
+
+async function badAmong(
+  paths: readonly string[],
+  { onBad, signal, data }: Passing,
+): Promise<ReadonlySet<number>> {
   const bad = new Set<number>();
-  for await (const { place, path, message } of pictureFaults(queries, signal)) {
+  for await (const { place, path, message } of pictureFaults(paths, signal)) {
     bad.add(place);
     onBad(path, message);
   }
-  if (bad.size === queries.length)
-    throw new GradCacheError('INPUT', `${data}: none of its ${queries.length} pictures can be decoded.`);
+  if (bad.size === paths.length)
+    throw new GradCacheError('INPUT', `${data}: none of its ${paths.length} pictures can be decoded.`);
+  return bad;
+}
+
+/** A task without the pictures that cannot be decoded, and without captions of these alone. */
+async function withoutBad(
+  { queries, documents, relevant }: RetrievalTask,
+  passing: Passing,
+): Promise<RetrievalTask> {
+  const bad = await badAmong(queries, passing);
   const kept = [...queries.keys()].filter((query) => !bad.has(query));
   const used = [...new Set(kept.flatMap((query) => [...relevant[query]!.keys()]))].sort((a, b) => a - b);
   const places = new Map(used.map((document, place) => [document, place]));

@@ -25,7 +25,7 @@ import type { FilledTrainConfig } from '../read-config.js';
 import type { Resumed } from '../resume.js';
 import { chunkState, firstChunkSize } from './chunk-size.js';
 import { loadHeldOutBatches, meanLoss } from './held-out-loss.js';
-import { loadHeldOutPictures } from './held-out-pictures.js';
+import { decodable, loadHeldOutPictures } from './held-out-pictures.js';
 import { loadAllHeldOut } from './all-held-out.js';
 import { nonFiniteIn, sayNonFinite } from './non-finite-rows.js';
 import {
@@ -232,8 +232,11 @@ class Pictures implements Objective {
     const { config, model, ranks, onBad } = this;
     return loadAllHeldOut(config.evaluation, async (named) => {
       const heldOut = await loadHeldOutPictures(named, config, { model, ranks, onBad, signal });
-      const batches = await loadHeldOutBatches(named, config, signal);
-      const folder = folderOfHeldOut(named.set.data!);
+      const { data = '' } = named.set;
+      const folder = folderOfHeldOut(data);
+      const batches = await loadHeldOutBatches(named, config, signal, (rows) =>
+        config.onBadLine === 'skip' ? decodable(rows, config.images!, { folder, data, onBad, signal }) : rows,
+      );
       return {
         names: [...(batches ? ['loss'] : []), ...(heldOut?.names ?? [])],
         measure: async (signal) => {
